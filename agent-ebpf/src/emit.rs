@@ -1,0 +1,67 @@
+//! The only writer of the ring buffer, and the hooks' own totals.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+};
+use keepwatch_ebpf::{count::Counts, record::Sample};
+
+/// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// One [`Counts`] a CPU: exact while the ring is full.
+#[map]
+static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
+
+/// The reader is woken when this much waits; below, it comes by itself a few times a second.
+const WAKE_BYTES: u64 = 64 << 10;
+
+/// What became of one run of a hook.
+pub(crate) enum Outcome {
+    /// It concerned nothing that user space needs.
+    Filtered,
+    /// A record was submitted, or counted as dropped.
+    Emitted,
+}
+
+/// Runs one hook's body and counts the run.
+#[inline(always)]
+pub(crate) fn counted(body: impl FnOnce() -> Outcome) {
+    // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
+    let Some(counts) = COUNTS
+        .get_ptr_mut(0)
+        .and_then(|counts| unsafe { counts.as_mut() })
+    else {
+        return;
+    };
+    counts.seen += 1;
+    if let Outcome::Filtered = body() {
+        counts.filtered += 1;
+    }
+}
+
+/// Submits one record, or counts it as dropped. `fill` writes every byte of it.
+#[inline(always)]
+pub(crate) fn submit(fill: impl FnOnce(*mut Sample)) {
+    // SAFETY: as in `counted`.
+    let Some(counts) = COUNTS
+        .get_ptr_mut(0)
+        .and_then(|counts| unsafe { counts.as_mut() })
+    else {
+        return;
+    };
+    let Some(mut entry) = EVENTS.reserve::<Sample>(0) else {
+        counts.dropped += 1;
+        return;
+    };
+    fill(entry.as_mut_ptr());
+    let flags = if EVENTS.query(BPF_RB_AVAIL_DATA.into()) >= WAKE_BYTES {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    entry.submit(flags.into());
+    counts.submitted += 1;
+}

@@ -1,0 +1,76 @@
+//! `iter/task_file` (since 5.8): every open file of every process, in all network namespaces.
+//!
+//! It cannot see a socket that no descriptor refers to: orphans that are still closing, connections
+//! in an accept queue, kernel sockets. Those are known from events only.
+
+use crate::sample::{Typed, at, fill};
+use aya_ebpf::helpers::generated;
+use core::{ffi::c_void, ptr::read_volatile};
+use keepwatch_ebpf::record::{SAMPLE_LEN, Sample, Tag, flag};
+
+/// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
+#[repr(C)]
+struct Context {
+    meta: *const Meta,
+    task: *const u8,
+    fd: u32,
+    file: *const u8,
+}
+
+/// `struct bpf_iter_meta` (include/linux/bpf.h).
+#[repr(C)]
+struct Meta {
+    seq: *mut c_void,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn snapshot(context: *const Context) -> i32 {
+    // Field by field: the verifier allows no load of the padding behind `fd`.
+    // SAFETY: the kernel calls an iterator program with its context.
+    let (meta, task, fd, file) = unsafe {
+        (
+            read_volatile(&raw const (*context).meta),
+            read_volatile(&raw const (*context).task),
+            read_volatile(&raw const (*context).fd),
+            read_volatile(&raw const (*context).file),
+        )
+    };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    // SAFETY: a helper call on a typed pointer.
+    let socket = unsafe { generated::bpf_sock_from_file(file.cast_mut().cast()) };
+    if socket.is_null() {
+        return 0;
+    }
+    let sk = Typed(socket.cast_const().cast()).follow(at!(socket_sk));
+    let Some(tcp) = sk.tcp_sock() else {
+        return 0;
+    };
+    let mut sample = core::mem::MaybeUninit::<Sample>::uninit();
+    fill(sample.as_mut_ptr(), tcp, tcp);
+    let leader = Typed(task).follow(at!(task_group_leader));
+    let refs: u64 = Typed(file).load(at!(file_refs));
+    // SAFETY: `fill` has written every field.
+    let sample = unsafe { sample.assume_init_mut() };
+    sample.tag = Tag::Snapshot.wire();
+    // SAFETY: a helper call.
+    sample.at_ns = unsafe { generated::bpf_ktime_get_ns() };
+    if refs > u64::from(at!(file_refs_alone)) {
+        sample.flags |= flag::SHARED;
+    }
+    sample.pid = Typed(task).load(at!(task_tgid));
+    sample.fd = fd;
+    sample.comm = leader.bytes(at!(task_comm));
+    // SAFETY: `meta` and its sequence file are the iterator's. When the buffer is full the kernel
+    // keeps nothing of this record and shows the same file again (kernel/bpf/bpf_iter.c).
+    unsafe {
+        generated::bpf_seq_write(
+            (*meta).seq.cast(),
+            (&raw const *sample).cast(),
+            SAMPLE_LEN as u32,
+        );
+    }
+    0
+}

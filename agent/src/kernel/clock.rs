@@ -1,0 +1,35 @@
+//! The one reader of clocks.
+
+use crate::model::socket::Time;
+use rustix::time::{ClockId, clock_getres, clock_gettime};
+
+/// `CLOCK_MONOTONIC`: the clock of `bpf_ktime_get_ns`.
+pub fn now() -> Time {
+    let at = clock_gettime(ClockId::Monotonic);
+    Time(u64::try_from(at.tv_sec * 1000 + at.tv_nsec / 1_000_000).unwrap_or_default())
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> f64 {
+    let at = clock_gettime(ClockId::Realtime);
+    let millis = u32::try_from(at.tv_nsec / 1_000_000).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+    let seconds = at.tv_sec as f64;
+    seconds + f64::from(millis) / 1000.0
+}
+
+/// CPU time of this process.
+pub fn cpu_seconds() -> f64 {
+    let at = clock_gettime(ClockId::ProcessCPUTime);
+    #[expect(clippy::cast_precision_loss, reason = "fewer seconds than 2^52")]
+    let seconds = at.tv_sec as f64;
+    seconds + f64::from(u32::try_from(at.tv_nsec).unwrap_or_default()) / 1e9
+}
+
+/// Ticks of the kernel's clock per second: CONFIG_HZ, which is published nowhere. A coarse clock's
+/// resolution is one tick (`posix_get_coarse_res` in kernel/time/posix-timers.c).
+pub fn hz() -> u32 {
+    let tick = clock_getres(ClockId::MonotonicCoarse);
+    let tick_ns = u64::try_from(tick.tv_nsec).unwrap_or_default().max(1);
+    u32::try_from((1_000_000_000 + tick_ns / 2) / tick_ns).unwrap_or(1)
+}

@@ -1,0 +1,216 @@
+//! Bytes to events: the only module that knows what a record means.
+
+use crate::model::{
+    event::Event,
+    setting::{Netns, Own},
+    socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
+};
+use keepwatch_ebpf::record::{SAMPLE_LEN, Sample, Tag, flag};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use zerocopy::FromBytes as _;
+
+/// Why a record was skipped. Counted, never fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Fewer bytes than the record has.
+    #[error("a record of {0} bytes, not {SAMPLE_LEN}")]
+    Length(usize),
+    /// A tag of another version.
+    #[error("a record with the unknown tag {0}")]
+    Tag(u32),
+    /// A state that TCP does not have.
+    #[error("a record with the unknown TCP state {0}")]
+    State(u8),
+}
+
+/// Bytes of one record.
+pub const RECORD_LEN: usize = SAMPLE_LEN;
+
+const AF_INET6: u16 = 10;
+
+/// Decodes records of a kernel whose clock ticks `hz` times a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoder {
+    hz: u64,
+}
+
+impl Decoder {
+    /// A decoder for this many ticks a second.
+    pub fn new(hz: u32) -> Self {
+        Self { hz: u64::from(hz.max(1)) }
+    }
+
+    /// Decodes one record.
+    pub fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
+        let sample =
+            Sample::ref_from_bytes(bytes).map_or_else(|_| self.unaligned(bytes), |s| Ok(*s))?;
+        let tag = Tag::from_wire(sample.tag).ok_or(Error::Tag(sample.tag))?;
+        let socket = self.socket(&sample, tag)?;
+        Ok(match tag {
+            Tag::Snapshot => Event::Seen(socket),
+            Tag::StateChange => Event::StateChange {
+                socket,
+                old: State::from_kernel(sample.old_state)
+                    .ok_or(Error::State(sample.old_state))?,
+            },
+            Tag::Destroy => Event::Destroyed(socket),
+        })
+    }
+
+    #[expect(clippy::unused_self, reason = "the cold half of decode")]
+    fn unaligned(self, bytes: &[u8]) -> Result<Sample, Error> {
+        Sample::read_from_bytes(bytes).map_err(|_| Error::Length(bytes.len()))
+    }
+
+    fn socket(self, sample: &Sample, tag: Tag) -> Result<Socket, Error> {
+        let state = State::from_kernel(sample.state).ok_or(Error::State(sample.state))?;
+        let has = |bit| sample.flags & bit != 0;
+        let now = sample.now_jiffies;
+        let timer = sample.timer_expires_jiffies;
+        let timer_ms = has(flag::TIMER_PENDING).then(|| self.ms(timer.saturating_sub(now)));
+        let own = Own {
+            idle_seconds: self.seconds(sample.own_idle_jiffies),
+            interval_seconds: self.seconds(sample.own_interval_jiffies),
+            user_timeout_ms: sample.user_timeout_ms,
+            count: sample.own_count,
+        };
+        let ambient = Netns {
+            idle_seconds: self.seconds(sample.netns_idle_jiffies),
+            interval_seconds: self.seconds(sample.netns_interval_jiffies),
+            count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
+        };
+        let silent_ms =
+            self.age_ms(now, sample.acked_jiffies).min(self.age_ms(now, sample.received_jiffies));
+        let mut quiet_ms = silent_ms.min(self.age_ms(now, sample.sent_jiffies));
+        if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
+            // A probe leaves no stamp; the timer that was set then does.
+            let interval =
+                if own.interval_seconds == 0 { ambient.interval_seconds } else { own.interval_seconds };
+            quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
+        }
+        let owner = match tag {
+            Tag::Snapshot => {
+                Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm(sample.comm) })
+            }
+            _ if has(flag::OWNER_KNOWN) => {
+                Some(Owner { pid: sample.pid, fd: None, comm: Comm(sample.comm) })
+            }
+            _ => None,
+        };
+        Ok(Socket {
+            id: SocketId(sample.cookie),
+            at: Time(sample.at_ns / 1_000_000),
+            local: endpoint(sample.family, sample.local_addr, sample.local_port_be),
+            remote: endpoint(sample.family, sample.remote_addr, sample.remote_port_be),
+            netns: sample.netns,
+            own,
+            ambient,
+            keepalive: has(flag::KEEPALIVE),
+            state,
+            in_flight: sample.packets_out > 0 || sample.unsent_bytes > 0,
+            probes_unanswered: sample.probes_out,
+            direction: if sample.listen_backlog > 0 { Direction::Inbound } else { Direction::Outbound },
+            direction_from: DirectionFrom::Inferred,
+            owner,
+            shared: has(flag::SHARED),
+            quiet_ms,
+            silent_ms,
+            timer_ms,
+        })
+    }
+
+    /// Whole seconds: `setsockopt` and sysctl multiply by HZ.
+    fn seconds(self, jiffies: u32) -> u32 {
+        u32::try_from(u64::from(jiffies) / self.hz).unwrap_or(u32::MAX)
+    }
+
+    fn ms(self, jiffies: u64) -> u32 {
+        u32::try_from(jiffies.saturating_mul(1000) / self.hz).unwrap_or(u32::MAX)
+    }
+
+    /// Age of a stamp that holds the low half of jiffies.
+    fn age_ms(self, now: u64, stamp: u32) -> u32 {
+        let [low, _] = halves(now);
+        // A stamp a tick ahead of `now` was written while we read.
+        let age = low.wrapping_sub(stamp);
+        self.ms(u64::from(if age > i32::MAX.unsigned_abs() { 0 } else { age }))
+    }
+}
+
+/// The low and the high half.
+fn halves(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+}
+
+fn endpoint(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
+    let [a, b, c, d, ..] = addr;
+    let addr = if family == AF_INET6 {
+        Ipv6Addr::from(addr)
+    } else {
+        Ipv4Addr::new(a, b, c, d).to_ipv6_mapped()
+    };
+    Endpoint { addr, port: u16::from_be(port_be) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    fn sample() -> Sample {
+        let mut sample = Sample::new_zeroed();
+        sample.tag = Tag::Snapshot.wire();
+        sample.state = 1;
+        sample.family = 2;
+        sample.now_jiffies = 0x1_0000_0100;
+        sample.local_addr[..4].copy_from_slice(&[10, 0, 0, 5]);
+        sample.local_port_be = 44307u16.to_be();
+        sample
+    }
+
+    fn decode(sample: &Sample) -> Result<Socket, Error> {
+        Decoder::new(250).decode(sample.as_bytes()).map(|event| match event {
+            Event::Seen(socket) | Event::Destroyed(socket) | Event::StateChange { socket, .. } => socket,
+        })
+    }
+
+    #[test]
+    fn ticks_become_seconds_and_ages() {
+        let mut sample = sample();
+        sample.own_idle_jiffies = 60 * 250;
+        sample.acked_jiffies = 0x100 - 250;
+        sample.received_jiffies = 0xffff_ff00;
+        sample.sent_jiffies = 0x100 - 125;
+        let socket = decode(&sample).unwrap();
+        assert_eq!(socket.own.idle_seconds, 60);
+        assert_eq!((socket.silent_ms, socket.quiet_ms), (1000, 500));
+        assert_eq!(socket.local.socket_addr().to_string(), "10.0.0.5:44307");
+    }
+
+    #[test]
+    fn an_unanswered_probe_ends_the_quiet_time() {
+        let mut sample = sample();
+        sample.flags = flag::KEEPALIVE | flag::TIMER_PENDING;
+        sample.probes_out = 1;
+        sample.own_interval_jiffies = 10 * 250;
+        sample.timer_expires_jiffies = sample.now_jiffies + 4 * 250;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 1024); // received 0x100 ticks ago
+        sample.received_jiffies = u32::MAX - 10_000 * 250;
+        sample.acked_jiffies = sample.received_jiffies;
+        sample.sent_jiffies = sample.received_jiffies;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 6000);
+    }
+
+    #[test]
+    fn every_truncation_and_every_unknown_tag_is_an_error() {
+        let bytes = sample().as_bytes().to_vec();
+        for end in 0..bytes.len() {
+            assert_eq!(Decoder::new(250).decode(&bytes[..end]), Err(Error::Length(end)));
+        }
+        for tag in [0, 4, u32::MAX] {
+            assert_eq!(decode(&Sample { tag, ..sample() }), Err(Error::Tag(tag)));
+        }
+        assert_eq!(decode(&Sample { state: 13, ..sample() }), Err(Error::State(13)));
+    }
+}

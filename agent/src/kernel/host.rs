@@ -1,0 +1,110 @@
+//! What the host allows: capabilities, lockdown, namespaces, addresses. Nothing here is about one
+//! socket.
+
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::{collections::BTreeSet, fs, io, net::Ipv6Addr, os::linux::fs::MetadataExt as _};
+
+/// The inode of the initial pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: u64 = 0xeffffffc;
+
+/// Which capabilities the load needs and this thread lacks. `CAP_SYS_ADMIN` stands for both, as in
+/// `bpf_capable` and `perfmon_capable` (include/linux/capability.h).
+pub fn missing_capabilities() -> Vec<&'static str> {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
+    if held.contains(CapabilitySet::SYS_ADMIN) {
+        return Vec::new();
+    }
+    [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter_map(|(capability, name)| (!held.contains(capability)).then_some(name))
+        .collect()
+}
+
+/// The lockdown mode: `none`, `integrity` or `confidentiality`; none where the kernel has no such
+/// thing or does not show it.
+pub fn lockdown() -> Option<String> {
+    let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let begin = modes.find('[')?;
+    let end = modes.find(']')?;
+    modes.get(begin + 1..end).map(str::to_owned)
+}
+
+/// Whether process ids that the hooks report are those that this process sees in /proc, and the
+/// snapshot shows the processes of the whole host.
+pub fn in_initial_pid_namespace() -> Option<bool> {
+    fs::metadata("/proc/self/ns/pid").ok().map(|ns| ns.st_ino() == INITIAL_PID_NAMESPACE)
+}
+
+/// The inode number of this process's network namespace.
+pub fn own_netns() -> Option<u32> {
+    fs::metadata("/proc/self/ns/net").ok().and_then(|ns| u32::try_from(ns.st_ino()).ok())
+}
+
+/// The kernel's release, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Addresses of this host's interfaces in the agent's network namespace, IPv4 as IPv4-mapped. From
+/// /proc, which needs no netlink: the local table of IPv4, and the IPv6 interfaces.
+pub fn addresses() -> BTreeSet<Ipv6Addr> {
+    let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    parse_fib_trie(&v4).into_iter().chain(parse_if_inet6(&v6)).collect()
+}
+
+/// `/32 host LOCAL` under an address: that address is ours.
+fn parse_fib_trie(text: &str) -> Vec<Ipv6Addr> {
+    let mut addresses = Vec::new();
+    let mut leaf = None;
+    for line in text.lines() {
+        let line = line.trim_start();
+        if let Some(address) = line.strip_prefix("|-- ") {
+            leaf = address.parse::<std::net::Ipv4Addr>().ok();
+        } else if line.starts_with("/32 host LOCAL")
+            && let Some(address) = leaf
+        {
+            addresses.push(address.to_ipv6_mapped());
+        }
+    }
+    addresses
+}
+
+/// The first column is the address in 32 hexadecimal digits.
+fn parse_if_inet6(text: &str) -> Vec<Ipv6Addr> {
+    text.lines()
+        .filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok())
+        .map(Ipv6Addr::from)
+        .collect()
+}
+
+/// Gives up every capability but `kept`, for this thread and those it starts, and for good.
+pub fn keep_only(kept: CapabilitySet) -> io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_table_gives_our_ipv4_addresses() {
+        let text = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n\
+                    Local:\n  +-- 10.0.0.0/24\n     |-- 10.0.0.5\n        /32 host LOCAL\n     \
+                    |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        let ours: Vec<Ipv6Addr> = vec!["::ffff:10.0.0.5".parse().unwrap()];
+        assert_eq!(parse_fib_trie(text), ours);
+    }
+
+    #[test]
+    fn the_interface_list_gives_our_ipv6_addresses() {
+        let text = "fe80000000000000aabbccfffe000001 02 40 20 80     eth0\n";
+        let ours: Vec<Ipv6Addr> = vec!["fe80::aabb:ccff:fe00:1".parse().unwrap()];
+        assert_eq!(parse_if_inet6(text), ours);
+    }
+}

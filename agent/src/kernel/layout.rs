@@ -1,0 +1,92 @@
+//! The layout of the running kernel, from its BTF.
+
+use super::btf::{self, Btf};
+use keepwatch_ebpf::layout::{ABSENT, FIELDS, Layout, Source};
+use std::io;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+/// Why there is no layout.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No BTF to read.
+    #[error(
+        "cannot read {}: this kernel publishes no type information (CONFIG_DEBUG_INFO_BTF); \
+         keepwatch needs a kernel that does, as every distribution's does since about 2021",
+        btf::VMLINUX
+    )]
+    NoBtf(#[source] io::Error),
+    /// BTF that cannot be parsed.
+    #[error("cannot read {}", btf::VMLINUX)]
+    Btf(#[from] btf::Error),
+    /// A kernel that has none of the members that this version knows for a field.
+    #[error(
+        "this kernel's BTF has no {wanted}: it is too old, or newer than this keepwatch; \
+         please report the kernel's version"
+    )]
+    Missing {
+        /// The first place looked for.
+        wanted: String,
+    },
+}
+
+/// Reads the running kernel's BTF and resolves every field.
+pub fn of_running_kernel() -> Result<Layout, Error> {
+    let data = std::fs::read(btf::VMLINUX).map_err(Error::NoBtf)?;
+    resolve(&data)
+}
+
+fn resolve(data: &[u8]) -> Result<Layout, Error> {
+    let mut wanted: Vec<&str> = FIELDS.iter().flat_map(|(_, from)| *from).map(root).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let btf = Btf::parse(data, &wanted)?;
+    let mut values = [ABSENT; FIELDS.len()];
+    for (value, (_, sources)) in values.iter_mut().zip(FIELDS) {
+        *value = sources.iter().find_map(|source| look_up(&btf, source)).ok_or_else(|| {
+            Error::Missing { wanted: sources.first().map(ToString::to_string).unwrap_or_default() }
+        })?;
+    }
+    Layout::read_from_bytes(values.as_bytes())
+        .map_err(|_| Error::Missing { wanted: "layout of the expected length".to_owned() })
+}
+
+const fn path(source: &Source) -> &'static str {
+    match source {
+        Source::Offset(path)
+        | Source::Size(path)
+        | Source::Given(_, path)
+        | Source::Value(path, _) => path,
+    }
+}
+
+fn root(source: &Source) -> &'static str {
+    path(source).split('.').next().unwrap_or_default()
+}
+
+fn look_up(btf: &Btf<'_>, source: &Source) -> Option<u32> {
+    match source {
+        Source::Offset(path) => btf.member(path).map(|member| member.offset),
+        Source::Size(path) => btf.member(path).map(|member| member.size),
+        Source::Given(value, path) => btf.member(path).map(|_| *value),
+        Source::Value(of_enum, name) => btf.value(of_enum, name),
+    }
+}
+
+/// Which member a field was read from: for `doctor`, where kernels differ.
+pub fn chosen(field: &str, data: &[u8]) -> Option<&'static str> {
+    let (_, sources) = FIELDS.iter().find(|(name, _)| *name == field)?;
+    let wanted: Vec<&str> = sources.iter().map(root).collect();
+    let btf = Btf::parse(data, &wanted).ok()?;
+    sources.iter().find(|source| look_up(&btf, source).is_some()).map(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_btf_is_one_clear_error() {
+        let error = resolve(&[]).unwrap_err();
+        assert!(error.to_string().contains(btf::VMLINUX), "{error}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Reading events.
+
+use super::decode::{Decoder, Error};
+use crate::model::event::Event;
+use aya::maps::{MapData, RingBuf};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use std::{io, os::fd::AsFd as _, time::Duration};
+
+/// The reading end of the ring buffer.
+pub struct Ring {
+    ring: RingBuf<MapData>,
+    decoder: Decoder,
+}
+
+impl Ring {
+    pub(super) const fn new(ring: RingBuf<MapData>, decoder: Decoder) -> Self {
+        Self { ring, decoder }
+    }
+
+    /// Passes on what is there, without waiting. How many records that were.
+    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, Error>)) -> u64 {
+        let mut n_records = 0;
+        while let Some(record) = self.ring.next() {
+            n_records += 1;
+            each(self.decoder.decode(&record));
+        }
+        n_records
+    }
+
+    /// Waits until the hooks wake the reader (a good part of the ring is full), or `timeout` is over:
+    /// a few events wait for that.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&self.ring.as_fd(), PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Reading one walk over every socket.
+
+use super::decode::{Decoder, Error, RECORD_LEN};
+use crate::model::event::Event;
+use rustix::io::Errno;
+use std::{fs::File, io, io::Read as _};
+
+/// The kernel hands out at most 8 pages a read, whatever the buffer (`bpf_seq_read` in
+/// kernel/bpf/bpf_iter.c).
+const READ_BYTES: usize = 32 << 10;
+
+/// A walk in progress: read until it ends, in memory that does not grow.
+#[derive(Debug)]
+pub struct Snapshot {
+    file: File,
+    decoder: Decoder,
+    buffer: Vec<u8>,
+    /// Bytes of a record that the last read cut.
+    rest: usize,
+}
+
+impl Snapshot {
+    pub(super) fn new(file: File, decoder: Decoder) -> Self {
+        Self { file, decoder, buffer: vec![0; READ_BYTES + RECORD_LEN], rest: 0 }
+    }
+
+    /// Reads what the kernel gives at once and passes it on. False at the end of the walk.
+    pub fn read(&mut self, mut each: impl FnMut(Result<Event, Error>)) -> io::Result<bool> {
+        let free = self.buffer.get_mut(self.rest..).unwrap_or_default();
+        let n_read = match self.file.read(free) {
+            Ok(0) => return Ok(false),
+            Ok(n_read) => n_read,
+            // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
+            Err(error) if again(&error) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let filled = self.buffer.get(..self.rest + n_read).unwrap_or_default();
+        let records = filled.chunks_exact(RECORD_LEN);
+        self.rest = records.remainder().len();
+        let whole = filled.len() - self.rest;
+        for record in records {
+            each(self.decoder.decode(record));
+        }
+        self.buffer.copy_within(whole..whole + self.rest, 0);
+        Ok(true)
+    }
+}
+
+fn again(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::INTR))
+}

@@ -1,0 +1,3 @@
+//! keepwatch: will this connection survive being quiet, and if it died, why?
+pub mod model;
+pub mod kernel;

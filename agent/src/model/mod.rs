@@ -1,0 +1,9 @@
+//! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, nothing from the rest of
+//! the crate; its tests need no kernel.
+
+pub mod event;
+pub mod limit;
+pub mod setting;
+pub mod socket;
+pub mod verdict;
+pub mod words;

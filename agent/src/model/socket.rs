@@ -1,0 +1,339 @@
+//! A TCP socket as it was at one moment.
+
+use super::setting::{Netns, Own};
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
+
+/// Milliseconds of `CLOCK_MONOTONIC`: the one time line of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Milliseconds from `earlier` to this time; 0 if it is not earlier.
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A socket cookie: unique while the kernel runs. Written as `ss -e` writes it, `sk:1f`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sk:{:x}", self.0)
+    }
+}
+
+impl FromStr for SocketId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix("sk:")
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .map(Self)
+            .ok_or_else(|| format!("expected a socket id like sk:1f, got {text:?}"))
+    }
+}
+
+/// TCP states, numbered as in the kernel (`include/net/tcp_states.h`).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "RFC 9293 names them")]
+#[repr(u8)]
+pub enum State {
+    Established = 1,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+impl State {
+    const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// The state with the kernel's number.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// The name in JSON and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait1",
+            Self::FinWait2 => "fin_wait2",
+            Self::TimeWait => "time_wait",
+            Self::Close => "close",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// Who sent the SYN.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// This host did.
+    Outbound,
+    /// The peer did.
+    Inbound,
+}
+
+impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 2] = [Self::Outbound, Self::Inbound];
+
+    /// The name in JSON and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// How the direction is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionFrom {
+    /// The agent saw the connection open.
+    Seen,
+    /// It is older than the agent: a socket that came out of a listener keeps the listener's
+    /// backlog (`sk_max_ack_backlog` in `sk_clone`), one that connected has none.
+    Inferred,
+}
+
+/// An address and a port. IPv4 is held as IPv4-mapped IPv6: so a v4-mapped socket is IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// The port; 0 if there is none.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The address and port in their own family.
+    pub fn socket_addr(self) -> SocketAddr {
+        SocketAddr::new(self.addr.to_canonical(), self.port)
+    }
+
+    /// Whether the address is an IPv4 one.
+    pub fn is_ipv4(self) -> bool {
+        self.addr.to_ipv4_mapped().is_some()
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let addr = match address {
+            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped(),
+            SocketAddr::V6(v6) => *v6.ip(),
+        };
+        Self { addr, port: address.port() }
+    }
+}
+
+/// The name of a process: the kernel's 16 bytes, cut anywhere, made of any byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm(pub [u8; 16]);
+
+impl Comm {
+    /// The bytes before the first NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
+    /// The name as text in which nothing can break a terminal, a log or a label: bytes that are not
+    /// UTF-8, control characters and bidirectional overrides are written as `\x..` or `\u{..}`.
+    pub fn escaped(&self) -> String {
+        let bytes = self.as_bytes();
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if is_harmless(c) {
+                    text.push(c);
+                } else {
+                    text.extend(c.escape_default());
+                }
+            }
+            for byte in chunk.invalid() {
+                text.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        text
+    }
+}
+
+/// Not a control character (C0, DEL, C1), nor one that changes the direction or hides text.
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.escaped())
+    }
+}
+
+/// A process that has a descriptor of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Descriptor; unknown when only the call to `connect` was seen.
+    pub fd: Option<u32>,
+    /// The process's name.
+    pub comm: Comm,
+}
+
+/// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Identity.
+    pub id: SocketId,
+    /// When it was sampled.
+    pub at: Time,
+    /// Our end.
+    pub local: Endpoint,
+    /// The peer.
+    pub remote: Endpoint,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// What was set on the socket itself.
+    pub own: Own,
+    /// What its network namespace says.
+    pub ambient: Netns,
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// TCP state.
+    pub state: State,
+    /// Whether sent data is not acknowledged, or written data not sent: keepalive waits meanwhile.
+    pub in_flight: bool,
+    /// Probes not answered yet.
+    pub probes_unanswered: u8,
+    /// Who sent the SYN, as far as the sample itself can tell.
+    pub direction: Direction,
+    /// How that is known.
+    pub direction_from: DirectionFrom,
+    /// A process that has a descriptor of it; none for one seen in a packet's context.
+    pub owner: Option<Owner>,
+    /// There may be further owners.
+    pub shared: bool,
+    /// Age of the last packet that the socket remembers, either way.
+    pub quiet_ms: u32,
+    /// Age of the last data or ACK received: the keepalive timer's clock.
+    pub silent_ms: u32,
+    /// How long until the keepalive timer fires, if it is armed.
+    pub timer_ms: Option<u32>,
+}
+
+impl Socket {
+    /// Whether it is a connection, live or half closed: not a listener, not an unconnected socket.
+    pub const fn is_connection(&self) -> bool {
+        self.remote.port != 0 && !matches!(self.state, State::Listen | State::Close)
+    }
+
+    /// Whether both ends are this host, as far as the addresses tell: loopback, or one address.
+    pub fn is_loopback(&self) -> bool {
+        self.remote.addr.to_canonical().is_loopback() || self.remote.addr == self.local.addr
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_ss_writes_it() {
+        assert_eq!(SocketId(31).to_string(), "sk:1f");
+        assert_eq!("sk:1f".parse(), Ok(SocketId(31)));
+        assert!("1f".parse::<SocketId>().is_err());
+    }
+
+    #[test]
+    fn no_byte_of_a_process_name_reaches_a_terminal_raw() {
+        for byte in 1..=255u8 {
+            let mut comm = Comm::default();
+            comm.0[..2].copy_from_slice(&[byte, b'z']);
+            let escaped = comm.escaped();
+            assert!(!escaped.chars().any(char::is_control), "{byte:#x}");
+            assert!(escaped.ends_with('z'), "{byte:#x}");
+        }
+        let mut bidi = Comm::default();
+        bidi.0[..3].copy_from_slice("\u{202e}".as_bytes());
+        assert_eq!(bidi.escaped(), "\\u{202e}");
+    }
+
+    #[test]
+    fn a_v4_mapped_endpoint_is_ipv4() {
+        let endpoint = Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 80 };
+        assert_eq!(endpoint.socket_addr().to_string(), "10.0.0.5:80");
+        assert!(endpoint.is_ipv4());
+    }
+
+    #[test]
+    fn a_million_sockets_fit_the_memory_budget() {
+        assert!(size_of::<Socket>() <= 144, "{} bytes a socket", size_of::<Socket>());
+    }
+}
+
+/// A socket for tests to change.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// An outbound connection with nothing set, quiet for no time.
+    pub(crate) fn socket() -> Socket {
+        Socket {
+            id: SocketId(1),
+            at: Time(1_000_000),
+            local: Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 44307 },
+            remote: Endpoint { addr: "::ffff:172.16.0.15".parse().unwrap(), port: 2717 },
+            netns: 4_026_531_840,
+            own: Own::default(),
+            ambient: Netns::default(),
+            keepalive: false,
+            state: State::Established,
+            in_flight: false,
+            probes_unanswered: 0,
+            direction: Direction::Outbound,
+            direction_from: DirectionFrom::Inferred,
+            owner: None,
+            shared: false,
+            quiet_ms: 0,
+            silent_ms: 0,
+            timer_ms: None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Times as people read them.
+
+/// Seconds as at most two units: `45 s`, `5 min 50 s`, `2 h`, `3 d 4 h`.
+pub fn duration(seconds: impl Into<u64>) -> String {
+    let seconds = seconds.into();
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let mut rest = seconds;
+    let mut parts = Vec::new();
+    for (size, unit) in UNITS.iter().skip(first).take(2) {
+        if rest >= *size || parts.is_empty() {
+            parts.push(format!("{} {unit}", rest / size));
+        }
+        rest %= size;
+    }
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn a_time_has_at_most_two_units() {
+        let cases: [(u32, &str); 8] = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (350, "5 min 50 s"),
+            (7200, "2 h"),
+            (7875, "2 h 11 min"),
+            (86_399, "23 h 59 min"),
+            (273_600, "3 d 4 h"),
+        ];
+        for (seconds, words) in cases {
+            assert_eq!(duration(seconds), words);
+        }
+    }
+}
