@@ -90,10 +90,10 @@ impl Decoder {
         }
         let owner = match tag {
             Tag::Snapshot => {
-                Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm(sample.comm) })
+                Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm::new(sample.comm) })
             }
             _ if has(flag::OWNER_KNOWN) => {
-                Some(Owner { pid: sample.pid, fd: None, comm: Comm(sample.comm) })
+                Some(Owner { pid: sample.pid, fd: None, comm: Comm::new(sample.comm) })
             }
             _ => None,
         };

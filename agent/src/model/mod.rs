@@ -2,8 +2,12 @@
 //! the crate; its tests need no kernel.
 
 pub mod event;
+pub mod filter;
 pub mod limit;
+pub mod row;
 pub mod setting;
+pub mod snapshot;
 pub mod socket;
+pub mod table;
 pub mod verdict;
 pub mod words;

@@ -165,9 +165,16 @@ impl From<SocketAddr> for Endpoint {
 
 /// The name of a process: the kernel's 16 bytes, cut anywhere, made of any byte.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Comm(pub [u8; 16]);
+pub struct Comm([u8; 16]);
 
 impl Comm {
+    /// The name in these bytes: what stands before the first NUL.
+    pub fn new(mut bytes: [u8; 16]) -> Self {
+        let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        bytes.iter_mut().skip(len).for_each(|byte| *byte = 0);
+        Self(bytes)
+    }
+
     /// The bytes before the first NUL.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
@@ -284,15 +291,15 @@ mod tests {
     #[test]
     fn no_byte_of_a_process_name_reaches_a_terminal_raw() {
         for byte in 1..=255u8 {
-            let mut comm = Comm::default();
-            comm.0[..2].copy_from_slice(&[byte, b'z']);
-            let escaped = comm.escaped();
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&[byte, b'z']);
+            let escaped = Comm::new(bytes).escaped();
             assert!(!escaped.chars().any(char::is_control), "{byte:#x}");
             assert!(escaped.ends_with('z'), "{byte:#x}");
         }
-        let mut bidi = Comm::default();
-        bidi.0[..3].copy_from_slice("\u{202e}".as_bytes());
-        assert_eq!(bidi.escaped(), "\\u{202e}");
+        let mut bidi = [0; 16];
+        bidi[..3].copy_from_slice("\u{202e}".as_bytes());
+        assert_eq!(Comm::new(bidi).escaped(), "\\u{202e}");
     }
 
     #[test]

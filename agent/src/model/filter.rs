@@ -1,0 +1,145 @@
+//! Which connections somebody wants to see.
+
+use super::{
+    socket::{Direction, Owner, Socket, State},
+    verdict::{Policy, Verdict},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Every given condition must hold; within one condition, any of its values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[command(next_help_heading = "Filters")]
+#[serde(default)]
+pub struct Filter {
+    /// Only connections that this host opened, or that its peers did
+    #[arg(long, value_enum)]
+    pub direction: Option<Direction>,
+    /// Only these verdicts
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub verdict: Vec<Verdict>,
+    /// Only these TCP states [default: all but listen and close]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub state: Vec<State>,
+    /// Also sockets that are no connection: listeners, and those not connected yet
+    #[arg(long)]
+    pub all: bool,
+    /// Only of processes with this name (the kernel's 15 bytes)
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// Only of the process with this id
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Only with peers in this network
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub peer: Option<IpNet>,
+    /// Only with this port on either end
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Only in the network namespace with this inode number (`readlink /proc/PID/ns/net`)
+    #[arg(long, value_name = "INODE")]
+    pub netns: Option<u32>,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
+}
+
+impl Filter {
+    /// Whether the conditions on the socket itself hold.
+    pub fn admits(&self, socket: &Socket, policy: &Policy) -> bool {
+        let state = if self.state.is_empty() {
+            self.all || socket.is_connection()
+        } else {
+            self.state.contains(&socket.state)
+        };
+        state
+            && self.direction.is_none_or(|direction| direction == socket.direction)
+            && self.port.is_none_or(|port| port == socket.local.port || port == socket.remote.port)
+            && self.netns.is_none_or(|netns| netns == socket.netns)
+            && self.peer.is_none_or(|peer| peer.contains(&socket.remote.addr.to_canonical()))
+            && (self.verdict.is_empty() || self.verdict.contains(&policy.verdict(socket)))
+    }
+
+    /// Whether the conditions on the owners hold for one of them.
+    pub fn admits_owner<'a>(&self, owners: impl IntoIterator<Item = &'a Owner>) -> bool {
+        if self.pid.is_none() && self.process.is_none() {
+            return true;
+        }
+        owners.into_iter().any(|owner| {
+            self.pid.is_none_or(|pid| pid == owner.pid)
+                && self.process.as_ref().is_none_or(|name| {
+                    // The kernel cuts names; who types the whole one means that.
+                    let name = name.as_bytes();
+                    owner.comm.as_bytes() == name.get(..15).unwrap_or(name)
+                        || owner.comm.escaped().as_bytes() == name
+                })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        limit::{IdleLimit, Limits},
+        socket::{Comm, tests_support::socket},
+    };
+    use std::collections::BTreeSet;
+
+    fn admits(filter: &Filter, socket: &Socket) -> bool {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        filter.admits(socket, &Policy { limits, host: BTreeSet::new(), hz: 250 })
+    }
+
+    #[test]
+    fn by_default_connections_are_shown_and_listeners_are_not() {
+        let listener = Socket { state: State::Listen, ..socket() };
+        assert!(admits(&Filter::default(), &socket()));
+        assert!(!admits(&Filter::default(), &listener));
+        assert!(admits(&Filter { all: true, ..Filter::default() }, &listener));
+        assert!(admits(&Filter { state: vec![State::Listen], ..Filter::default() }, &listener));
+    }
+
+    #[test]
+    fn each_condition_excludes() {
+        let excluding = [
+            Filter { direction: Some(Direction::Inbound), ..Filter::default() },
+            Filter { verdict: vec![Verdict::Late, Verdict::Local], ..Filter::default() },
+            Filter { state: vec![State::CloseWait], ..Filter::default() },
+            Filter { port: Some(80), ..Filter::default() },
+            Filter { netns: Some(1), ..Filter::default() },
+            Filter { peer: Some("10.0.0.0/8".parse().unwrap()), ..Filter::default() },
+        ];
+        for filter in excluding {
+            assert!(!admits(&filter, &socket()), "{filter:?}");
+        }
+        let including = Filter {
+            direction: Some(Direction::Outbound),
+            verdict: vec![Verdict::Off],
+            state: vec![State::Established],
+            port: Some(2717),
+            peer: Some("172.16.0.0/12".parse().unwrap()),
+            ..Filter::default()
+        };
+        assert!(admits(&including, &socket()));
+    }
+
+    #[test]
+    fn any_owner_may_match_and_a_long_name_is_cut_as_the_kernel_cuts_it() {
+        let owner = |pid, name: &[u8]| {
+            let mut bytes = [0; 16];
+            bytes[..name.len()].copy_from_slice(name);
+            Owner { pid, fd: None, comm: Comm::new(bytes) }
+        };
+        let owners = [owner(1, b"nginx"), owner(2, b"prometheus-node")];
+        let process = |name: &str| Filter { process: Some(name.to_owned()), ..Filter::default() };
+        assert!(process("nginx").admits_owner(&owners));
+        assert!(process("prometheus-node-exporter").admits_owner(&owners));
+        assert!(!process("ngin").admits_owner(&owners));
+        assert!(Filter { pid: Some(2), ..Filter::default() }.admits_owner(&owners));
+        assert!(!Filter { pid: Some(2), ..process("nginx") }.admits_owner(&owners));
+    }
+}

@@ -1,0 +1,348 @@
+//! Sums over the table: what a scrape shows. It costs by series, not by sockets.
+
+use super::{
+    setting::Netns,
+    socket::{Comm, Direction, Socket, State},
+    verdict::{Policy, Verdict},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Upper bounds of the idle histogram, seconds: the real idle limits, and what runtimes set.
+pub const IDLE_BOUNDS: &[u32] =
+    &[15, 30, 60, 120, 240, 300, 350, 600, 900, 1200, 1800, 3600, 7200, 7440];
+/// Upper bounds of the detection time histogram, seconds.
+pub const DETECTION_BOUNDS: &[u32] =
+    &[30, 60, 120, 240, 350, 600, 900, 1800, 3600, 7200, 7875, 14400, 86400];
+
+/// How many sockets have a value up to each bound, now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    /// Upper bounds, ascending; above the last is one more count.
+    pub bounds: &'static [u32],
+    /// One count a bound, not cumulative, and one above.
+    pub counts: Vec<u64>,
+    /// Sum of the values, seconds.
+    pub sum: u64,
+}
+
+impl Distribution {
+    fn new(bounds: &'static [u32]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0 }
+    }
+
+    fn change(&mut self, value: u64, sign: Sign) {
+        let bucket = self.bounds.partition_point(|&bound| u64::from(bound) < value);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            sign.apply(count, 1);
+        }
+        sign.apply(&mut self.sum, value);
+    }
+}
+
+/// A series of the socket gauges, before names are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class {
+    /// Who opened it.
+    pub direction: Direction,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Its first owner's name; empty if it has none.
+    pub process: Comm,
+}
+
+/// What one established connection adds to the sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    class: Class,
+    past_limit: bool,
+    probing: bool,
+    /// Idle and detection time, while keepalive is on.
+    times: Option<(u32, u64)>,
+}
+
+impl Share {
+    /// The share of a socket; none unless it is established.
+    pub fn of(socket: &Socket, policy: &Policy) -> Option<Self> {
+        (socket.state == State::Established).then(|| Self {
+            class: Class {
+                direction: socket.direction,
+                verdict: policy.verdict(socket),
+                process: socket.owner.map(|owner| owner.comm).unwrap_or_default(),
+            },
+            past_limit: policy
+                .until_limit_ms(socket, socket.quiet_ms.into())
+                .is_some_and(|rest_ms| rest_ms < 0),
+            probing: socket.keepalive && socket.probes_unanswered > 0 && !socket.in_flight,
+            times: socket.detection_seconds().map(|seconds| (socket.idle().value, seconds)),
+        })
+    }
+}
+
+/// Counts of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassCounts {
+    /// Established.
+    pub sockets: u64,
+    /// Quiet for longer than the idle limit.
+    pub past_limit: u64,
+    /// With unanswered probes.
+    pub probing: u64,
+}
+
+impl ClassCounts {
+    fn change(&mut self, share: &Share, sign: Sign) {
+        sign.apply(&mut self.sockets, 1);
+        sign.apply(&mut self.past_limit, share.past_limit.into());
+        sign.apply(&mut self.probing, share.probing.into());
+    }
+
+    fn add(&mut self, other: Self) {
+        self.sockets += other.sockets;
+        self.past_limit += other.past_limit;
+        self.probing += other.probing;
+    }
+}
+
+/// The running sums of a table.
+#[derive(Clone, Debug)]
+pub struct Sums {
+    classes: BTreeMap<Class, ClassCounts>,
+    idle: BTreeMap<Direction, Distribution>,
+    detection: BTreeMap<Direction, Distribution>,
+}
+
+#[derive(Clone, Copy)]
+enum Sign {
+    Plus,
+    Minus,
+}
+
+impl Sign {
+    fn apply(self, to: &mut u64, amount: u64) {
+        *to = match self {
+            Self::Plus => to.saturating_add(amount),
+            Self::Minus => to.saturating_sub(amount),
+        };
+    }
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        let distributions = |bounds| {
+            Direction::ALL.iter().map(|&direction| (direction, Distribution::new(bounds))).collect()
+        };
+        Self {
+            classes: BTreeMap::new(),
+            idle: distributions(IDLE_BOUNDS),
+            detection: distributions(DETECTION_BOUNDS),
+        }
+    }
+}
+
+impl Sums {
+    /// Takes `old` out and puts `new` in.
+    pub fn replace(&mut self, old: Option<Share>, new: Option<Share>) {
+        if old == new {
+            return;
+        }
+        for (share, sign) in [(old, Sign::Minus), (new, Sign::Plus)] {
+            if let Some(share) = share {
+                self.change(&share, sign);
+            }
+        }
+    }
+
+    fn change(&mut self, share: &Share, sign: Sign) {
+        let counts = self.classes.entry(share.class).or_default();
+        counts.change(share, sign);
+        if *counts == ClassCounts::default() {
+            self.classes.remove(&share.class);
+        }
+        if let Some((idle, detection)) = share.times {
+            for (distributions, value) in
+                [(&mut self.idle, u64::from(idle)), (&mut self.detection, detection)]
+            {
+                if let Some(distribution) = distributions.get_mut(&share.class.direction) {
+                    distribution.change(value, sign);
+                }
+            }
+        }
+    }
+
+    /// A picture for scrapes in which at most `max_names` process names appear: those with most
+    /// sockets. The rest is in `~other`, so that every sum stays exact.
+    pub fn picture(&self, max_names: usize) -> Snapshot {
+        let mut by_name: BTreeMap<Comm, u64> = BTreeMap::new();
+        for (class, counts) in &self.classes {
+            *by_name.entry(class.process).or_default() += counts.sockets;
+        }
+        let n_folded = by_name.len().saturating_sub(max_names);
+        let mut ranked: Vec<_> = by_name.into_iter().collect();
+        ranked.sort_by_key(|&(name, n_sockets)| (std::cmp::Reverse(n_sockets), name));
+        let shown: BTreeSet<Comm> = ranked.into_iter().take(max_names).map(|(name, _)| name).collect();
+        let mut series: BTreeMap<Series, ClassCounts> = BTreeMap::new();
+        for (class, counts) in &self.classes {
+            let process = if shown.contains(&class.process) {
+                class.process.escaped()
+            } else {
+                OTHER.to_owned()
+            };
+            let key = Series { direction: class.direction, verdict: class.verdict, process };
+            series.entry(key).or_default().add(*counts);
+        }
+        Snapshot {
+            series,
+            n_folded,
+            idle: self.idle.clone(),
+            detection: self.detection.clone(),
+            ..Snapshot::default()
+        }
+    }
+}
+
+/// The label value of everything past the budget.
+pub const OTHER: &str = "~other";
+
+/// A series of the socket gauges, as exported.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Who opened it.
+    pub direction: Direction,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// The owner's name, or [`OTHER`].
+    pub process: String,
+}
+
+/// What scrapes read until the next one is published.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The socket gauges.
+    pub series: BTreeMap<Series, ClassCounts>,
+    /// Process names that are in [`OTHER`] now.
+    pub n_folded: usize,
+    /// Effective idle times of established connections with keepalive.
+    pub idle: BTreeMap<Direction, Distribution>,
+    /// Their detection times.
+    pub detection: BTreeMap<Direction, Distribution>,
+    /// The sysctls of each network namespace that has sockets.
+    pub netns: BTreeMap<u32, Netns>,
+    /// Sockets in the table.
+    pub n_tracked: u64,
+    /// Sockets that the last walk met and the full table could not take.
+    pub n_untracked: u64,
+    /// What the agent says of itself.
+    pub health: Health,
+}
+
+/// The agent's own figures.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Signal, mechanism, whether it is attached.
+    pub hooks: Vec<(&'static str, &'static str, bool)>,
+    /// Records at each stage.
+    pub flow: Flow,
+    /// Walks that were finished.
+    pub n_walks: u64,
+    /// Walks that failed.
+    pub n_failed_walks: u64,
+    /// Wall time of the last walk.
+    pub walk_seconds: f64,
+    /// Seconds since 1970 at the end of the last walk; 0 before the first.
+    pub walked_at_seconds: f64,
+    /// Sockets removed without an event that said so.
+    pub n_pruned: u64,
+}
+
+/// Records at each stage since the start. Conservation: `seen = submitted + dropped + filtered`,
+/// `submitted = received` (once the ring is empty), `received = decoded + undecodable`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Runs of event hooks.
+    pub seen: u64,
+    /// Records put into the ring buffer.
+    pub submitted: u64,
+    /// Records for which it had no room.
+    pub dropped: u64,
+    /// Runs that needed no record.
+    pub filtered: u64,
+    /// Records taken out of the ring buffer.
+    pub received: u64,
+    /// Of these, events.
+    pub decoded: u64,
+    /// Of these, skipped.
+    pub undecodable: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        limit::{IdleLimit, Limits},
+        setting::Own,
+        socket::{Owner, tests_support::socket},
+    };
+
+    fn policy() -> Policy {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        Policy { limits, host: BTreeSet::new(), hz: 250 }
+    }
+
+    fn named(name: u32) -> Socket {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(format!("{name:08}").as_bytes());
+        Socket { owner: Some(Owner { pid: 1, fd: None, comm: Comm::new(bytes) }), ..socket() }
+    }
+
+    #[test]
+    fn what_is_put_in_and_taken_out_leaves_nothing() {
+        let mut sums = Sums::default();
+        let on = Socket {
+            keepalive: true,
+            own: Own { idle_seconds: 60, ..Own::default() },
+            quiet_ms: 400_000,
+            ..socket()
+        };
+        for share in [Share::of(&socket(), &policy()), Share::of(&on, &policy())] {
+            sums.replace(None, share);
+        }
+        let picture = sums.picture(10);
+        assert_eq!(picture.series.values().map(|counts| counts.sockets).sum::<u64>(), 2);
+        assert_eq!(picture.series.values().map(|counts| counts.past_limit).sum::<u64>(), 1);
+        assert_eq!(picture.idle[&Direction::Outbound].sum, 60);
+        sums.replace(Share::of(&socket(), &policy()), None);
+        sums.replace(Share::of(&on, &policy()), None);
+        assert!(sums.picture(10).series.is_empty());
+        assert_eq!(sums.idle, Sums::default().idle);
+        assert_eq!(sums.detection, Sums::default().detection);
+    }
+
+    #[test]
+    fn any_number_of_names_is_a_few_series_and_the_sum_stays_exact() {
+        let mut sums = Sums::default();
+        for name in 1..=100_000 {
+            sums.replace(None, Share::of(&named(name), &policy()));
+        }
+        sums.replace(None, Share::of(&named(77), &policy()));
+        let picture = sums.picture(100);
+        assert_eq!(picture.series.len(), 101);
+        assert_eq!(picture.n_folded, 99_900);
+        assert_eq!(picture.series.values().map(|counts| counts.sockets).sum::<u64>(), 100_001);
+        let top = named(77).owner.unwrap().comm.escaped();
+        assert!(picture.series.keys().any(|series| series.process == top));
+    }
+
+    #[test]
+    fn only_established_connections_count() {
+        assert_eq!(Share::of(&Socket { state: State::CloseWait, ..socket() }, &policy()), None);
+    }
+
+    #[test]
+    fn a_value_on_a_bound_is_under_it() {
+        let mut distribution = Distribution::new(&[60, 350]);
+        for value in [60, 61, 350, 351] {
+            distribution.change(value, Sign::Plus);
+        }
+        assert_eq!(distribution.counts, [1, 2, 1]);
+    }
+}
