@@ -78,8 +78,6 @@ layout! {
     skc_cookie: [Offset("sock_common.skc_cookie.counter")];
     /// Protocol number.
     sk_protocol: [Offset("sock.sk_protocol")];
-    /// Pending error.
-    sk_err: [Offset("sock.sk_err")];
     /// Length of the accept queue that `listen()` allowed.
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
     /// Local port, network order; still valid after `skc_num` was cleared.
@@ -93,8 +91,6 @@ layout! {
     icsk_user_timeout: [Offset("inet_connection_sock.icsk_user_timeout")];
     /// Unanswered probes.
     icsk_probes_out: [Offset("inet_connection_sock.icsk_probes_out")];
-    /// Retransmissions of the oldest segment.
-    icsk_retransmits: [Offset("inet_connection_sock.icsk_retransmits")];
     /// Last data received.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
     /// Own idle time.

@@ -95,10 +95,8 @@ pub struct Sample {
     pub own_count: u8,
     /// `icsk_probes_out`: probes (or zero-window probes) not yet answered.
     pub probes_out: u8,
-    /// `icsk_retransmits`.
-    pub retransmits: u8,
     #[doc(hidden)]
-    pub _pad: u8,
+    pub _pad: [u8; 2],
     /// `icsk_user_timeout`, milliseconds.
     pub user_timeout_ms: u32,
     /// `tcp_sock.rcv_tstamp`: the last ACK received, low 32 bits of jiffies.
@@ -113,18 +111,14 @@ pub struct Sample {
     pub unsent_bytes: u32,
     /// `sk_max_ack_backlog`: `listen()` sets it, and a child keeps its listener's.
     pub listen_backlog: u32,
-    /// `sk_err`.
-    pub error: u32,
     /// Process id of the owner, as the pid namespace of the agent's kernel sees it.
     pub pid: u32,
     /// File descriptor in that process; meaningful in a snapshot.
     pub fd: u32,
     /// `task_struct.comm` of the owner's main thread or of the current task.
     pub comm: [u8; 16],
-    #[doc(hidden)]
-    pub _pad_end: u32,
 }
 
 /// Bytes of one [`Sample`].
-pub const SAMPLE_LEN: usize = 168;
+pub const SAMPLE_LEN: usize = 160;
 const _: () = assert!(size_of::<Sample>() == SAMPLE_LEN);

@@ -135,8 +135,7 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
         netns_count: netns_count,
         own_count: tcp.load(at!(keepalive_probes)),
         probes_out: tcp.load(at!(icsk_probes_out)),
-        retransmits: tcp.load(at!(icsk_retransmits)),
-        _pad: 0,
+        _pad: [0; 2],
         user_timeout_ms: tcp.load(at!(icsk_user_timeout)),
         acked_jiffies: tcp.load(at!(rcv_tstamp)),
         received_jiffies: tcp.load(at!(icsk_ack_lrcvtime)),
@@ -144,11 +143,9 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
         packets_out: tcp.load(at!(packets_out)),
         unsent_bytes: write_seq.wrapping_sub(snd_nxt),
         listen_backlog: tcp.load(at!(sk_max_ack_backlog)),
-        error: tcp.load(at!(sk_err)),
         pid: 0,
         fd: 0,
         comm: [0; 16],
-        _pad_end: 0,
     }
 }
 

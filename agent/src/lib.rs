@@ -1,3 +1,15 @@
 //! keepwatch: will this connection survive being quiet, and if it died, why?
-pub mod model;
+//!
+//! Data goes one way: the hooks' records are decoded in [`kernel`] into events of the [`model`];
+//! the [`agent`] applies them to a table; [`serve`] and the [`command`]s show what is in it.
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod command;
+pub mod config;
+#[cfg(test)]
+mod docs;
 pub mod kernel;
+pub mod model;
+pub mod serve;
+pub mod talk;

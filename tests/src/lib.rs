@@ -1,1 +1,23 @@
-//! x
+//! What the tests are made of: real sockets, network namespaces and the real `keepwatch` binary.
+//!
+//! They need root and leave nothing behind: namespaces, processes and files end with the value that
+//! stands for them. Traffic stays on loopback and in namespaces that a test made.
+#![deny(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "part of the tests: what fails here fails the test that asked for it"
+)]
+
+pub mod agent;
+pub mod http;
+pub mod netns;
+pub mod population;
+pub mod row;
+pub mod socket;
+mod sys;
+pub mod tool;
+pub mod truth;
+pub mod wait;

@@ -33,3 +33,9 @@ pub fn hz() -> u32 {
     let tick_ns = u64::try_from(tick.tv_nsec).unwrap_or_default().max(1);
     u32::try_from((1_000_000_000 + tick_ns / 2) / tick_ns).unwrap_or(1)
 }
+
+/// Lets this much time pass.
+#[expect(clippy::disallowed_methods, reason = "the one place where time is waited for")]
+pub fn wait(time: std::time::Duration) {
+    std::thread::sleep(time);
+}

@@ -1,14 +1,18 @@
 //! Loading and attaching the hooks, and which of them carries which signal.
 
-use super::{decode, host, layout, ring::Ring, snapshot::Snapshot};
+use super::{
+    decode, host,
+    layout::{self, Types},
+    ring::Ring,
+    snapshot::Snapshot,
+};
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
+    Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError},
 };
 use keepwatch_ebpf::{
     count::{COUNTS_LEN, Counts},
-    layout::Layout,
     name,
 };
 use serde::Serialize;
@@ -170,19 +174,20 @@ impl Hooks {
         if host::lockdown().as_deref() == Some("confidentiality") {
             return Err(Error::Confidentiality);
         }
-        Self::load_with(scope, &layout::of_running_kernel()?)
+        Self::load_with(scope, &types()?)
     }
 
-    /// The same for a given layout: tests hand in a wrong one.
-    pub fn load_with(scope: Scope, layout: &Layout) -> Result<Self, Error> {
-        let mut loader = EbpfLoader::new();
-        let btf = Btf::from_sys_fs().map_err(|error| failed("read the kernel's BTF", error))?;
+    /// The same for given types: tests hand in a wrong layout.
+    pub fn load_with(scope: Scope, types: &Types) -> Result<Self, Error> {
+        let Types { layout, targets } = types;
+        let btf = Btf::parse(targets, Endianness::default())
+            .map_err(|error| failed("read the kernel's BTF", error))?;
         let ring_bytes = match scope {
             Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
             Scope::Events { ring_bytes } => ring_bytes,
         };
-        let mut ebpf = loader
-            .btf(Some(&btf))
+        let mut ebpf = EbpfLoader::new()
+            .btf(None) // the hooks have nothing to relocate
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
@@ -224,7 +229,8 @@ impl Hooks {
         let link = program.attach().map_err(|error| failed("begin a snapshot", error))?;
         let link = program.take_link(link).map_err(|error| failed("begin a snapshot", error))?;
         let file = link.into_file().map_err(|error| failed("begin a snapshot", error))?;
-        Ok(Snapshot::new(file, decode::Decoder::new(self.hz)))
+        Snapshot::new(file, decode::Decoder::new(self.hz))
+            .map_err(|error| failed("begin a snapshot", error))
     }
 
     /// The reading end of the events. There is one.
@@ -255,6 +261,15 @@ impl Hooks {
         }
         Ok(total)
     }
+}
+
+/// What the hooks need to know of the running kernel's types.
+pub fn types() -> Result<Types, Error> {
+    Ok(layout::of_running_kernel(&[
+        "bpf_iter_task_file",
+        "btf_trace_inet_sock_set_state",
+        "btf_trace_tcp_destroy_sock",
+    ])?)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>

@@ -29,20 +29,34 @@ pub enum Error {
     },
 }
 
-/// Reads the running kernel's BTF and resolves every field.
-pub fn of_running_kernel() -> Result<Layout, Error> {
-    let data = std::fs::read(btf::VMLINUX).map_err(Error::NoBtf)?;
-    resolve(&data)
+/// What the hooks need to know of the running kernel's types.
+#[derive(Debug)]
+pub struct Types {
+    /// Where it keeps what they read.
+    pub layout: Layout,
+    /// BTF of what they attach to (see [`Btf::only`]).
+    pub targets: Vec<u8>,
 }
 
-fn resolve(data: &[u8]) -> Result<Layout, Error> {
+/// Reads the running kernel's BTF: every field of the layout, and the `targets` by name.
+pub fn of_running_kernel(targets: &[&str]) -> Result<Types, Error> {
+    let data = std::fs::read(btf::VMLINUX).map_err(Error::NoBtf)?;
+    of(&data, targets)
+}
+
+fn of(data: &[u8], targets: &[&str]) -> Result<Types, Error> {
     let mut wanted: Vec<&str> = FIELDS.iter().flat_map(|(_, from)| *from).map(root).collect();
+    wanted.extend(targets);
     wanted.sort_unstable();
     wanted.dedup();
     let btf = Btf::parse(data, &wanted)?;
+    Ok(Types { layout: resolve(&btf)?, targets: btf.only(targets) })
+}
+
+fn resolve(btf: &Btf<'_>) -> Result<Layout, Error> {
     let mut values = [ABSENT; FIELDS.len()];
     for (value, (_, sources)) in values.iter_mut().zip(FIELDS) {
-        *value = sources.iter().find_map(|source| look_up(&btf, source)).ok_or_else(|| {
+        *value = sources.iter().find_map(|source| look_up(btf, source)).ok_or_else(|| {
             Error::Missing { wanted: sources.first().map(ToString::to_string).unwrap_or_default() }
         })?;
     }
@@ -86,7 +100,7 @@ mod tests {
 
     #[test]
     fn no_btf_is_one_clear_error() {
-        let error = resolve(&[]).unwrap_err();
+        let error = of(&[], &[]).unwrap_err();
         assert!(error.to_string().contains(btf::VMLINUX), "{error}");
     }
 }

@@ -7,5 +7,7 @@ pub mod decode;
 pub mod hooks;
 pub mod host;
 pub mod layout;
+pub mod memory;
 pub mod ring;
 pub mod snapshot;
+pub mod witness;

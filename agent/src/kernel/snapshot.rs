@@ -1,45 +1,71 @@
 //! Reading one walk over every socket.
 
-use super::decode::{Decoder, Error, RECORD_LEN};
+use super::{
+    decode::{self, Decoder, RECORD_LEN},
+    witness::{self, Witness},
+};
 use crate::model::event::Event;
 use rustix::io::Errno;
-use std::{fs::File, io, io::Read as _};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+};
 
 /// The kernel hands out at most 8 pages a read, whatever the buffer (`bpf_seq_read` in
 /// kernel/bpf/bpf_iter.c).
 const READ_BYTES: usize = 32 << 10;
+
+/// Why a walk ended early, or is not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel gave no more.
+    #[error("cannot read the snapshot")]
+    Read(#[source] io::Error),
+    /// A record of another format: the hooks and this program are of one build, so never.
+    #[error("cannot decode the snapshot")]
+    Decode(#[from] decode::Error),
+    /// What it says is wrong.
+    #[error(transparent)]
+    Witness(#[from] witness::Error),
+}
 
 /// A walk in progress: read until it ends, in memory that does not grow.
 #[derive(Debug)]
 pub struct Snapshot {
     file: File,
     decoder: Decoder,
+    witness: Witness,
     buffer: Vec<u8>,
     /// Bytes of a record that the last read cut.
     rest: usize,
 }
 
 impl Snapshot {
-    pub(super) fn new(file: File, decoder: Decoder) -> Self {
-        Self { file, decoder, buffer: vec![0; READ_BYTES + RECORD_LEN], rest: 0 }
+    pub(super) fn new(file: File, decoder: Decoder) -> Result<Self, witness::Error> {
+        let buffer = vec![0; READ_BYTES + RECORD_LEN];
+        Ok(Self { file, decoder, witness: Witness::new()?, buffer, rest: 0 })
     }
 
-    /// Reads what the kernel gives at once and passes it on. False at the end of the walk.
-    pub fn read(&mut self, mut each: impl FnMut(Result<Event, Error>)) -> io::Result<bool> {
+    /// Reads what the kernel gives at once and passes it on. False at the end of the walk, when it
+    /// has proven to be right.
+    pub fn read(&mut self, mut each: impl FnMut(Event)) -> Result<bool, Error> {
         let free = self.buffer.get_mut(self.rest..).unwrap_or_default();
         let n_read = match self.file.read(free) {
-            Ok(0) => return Ok(false),
+            Ok(0) => return self.witness.conclude().map(|()| false).map_err(Error::from),
             Ok(n_read) => n_read,
             // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
             Err(error) if again(&error) => return Ok(true),
-            Err(error) => return Err(error),
+            Err(error) => return Err(Error::Read(error)),
         };
         let filled = self.buffer.get(..self.rest + n_read).unwrap_or_default();
         let records = filled.chunks_exact(RECORD_LEN);
         self.rest = records.remainder().len();
         let whole = filled.len() - self.rest;
         for record in records {
-            each(self.decoder.decode(record));
+            let event = self.decoder.decode(record)?;
+            if !matches!(&event, Event::Seen(socket) if self.witness.meets(socket)?) {
+                each(event);
+            }
         }
         self.buffer.copy_within(whole..whole + self.rest, 0);
         Ok(true)

@@ -1,6 +1,7 @@
 //! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, nothing from the rest of
 //! the crate; its tests need no kernel.
 
+pub mod catalogue;
 pub mod event;
 pub mod filter;
 pub mod limit;

@@ -161,9 +161,14 @@ impl Row {
     }
 }
 
+/// Milliseconds that a float of seconds holds exactly, and prints without an exponent.
+pub fn ms_to_show(ms: u64) -> u64 {
+    ms.min(1 << 50)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^52")]
 fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
+    ms_to_show(ms) as f64 / 1000.0
 }
 
 fn signed_seconds(ms: i64) -> f64 {

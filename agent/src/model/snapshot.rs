@@ -5,6 +5,7 @@ use super::{
     socket::{Comm, Direction, Socket, State},
     verdict::{Policy, Verdict},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Upper bounds of the idle histogram, seconds: the real idle limits, and what runtimes set.
@@ -256,7 +257,7 @@ pub struct Health {
 
 /// Records at each stage since the start. Conservation: `seen = submitted + dropped + filtered`,
 /// `submitted = received` (once the ring is empty), `received = decoded + undecodable`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     /// Runs of event hooks.
     pub seen: u64,

@@ -132,6 +132,16 @@ pub enum DirectionFrom {
     Inferred,
 }
 
+impl DirectionFrom {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Inferred => "inferred",
+        }
+    }
+}
+
 /// An address and a port. IPv4 is held as IPv4-mapped IPv6: so a v4-mapped socket is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {

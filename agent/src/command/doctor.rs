@@ -1,0 +1,233 @@
+//! `keepwatch doctor`: can keepwatch work here, and what does it not see?
+
+use super::{Failure, Outcome, output, text::Style};
+use crate::{
+    config,
+    kernel::{
+        btf, clock,
+        hooks::{Hooks, Scope, Signal},
+        host, layout,
+    },
+    serve::client,
+};
+use clap::Args;
+use serde::Serialize;
+use std::{fs, io::Write};
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Grade {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Note,
+    /// keepwatch sees less than it could.
+    Blind,
+    /// keepwatch cannot work.
+    Fatal,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    grade: Grade,
+    found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Check {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, grade: Grade::Ok, found: found.into(), advice: None }
+    }
+
+    fn graded(
+        check: &'static str,
+        grade: Grade,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { check, grade, found: found.into(), advice: Some(advice.into()) }
+    }
+}
+
+pub(super) fn run(
+    args: &DoctorArgs,
+    socket: &config::SocketArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    let mut checks = host_checks();
+    checks.extend(hook_checks());
+    checks.push(agent_check(socket));
+    checks.extend(unseen());
+    let mut out = output::stdout();
+    if args.json {
+        for check in &checks {
+            serde_json::to_writer(&mut out, check).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+    } else {
+        show(&mut out, &checks, Style { colour: output::in_colour(colour) })?;
+    }
+    out.flush()?;
+    let worst = checks.iter().map(|check| check.grade).max();
+    Ok(match worst {
+        Some(Grade::Fatal) => Outcome::CannotRun,
+        Some(Grade::Blind) => Outcome::Finding,
+        _ => Outcome::Fine,
+    })
+}
+
+fn host_checks() -> Vec<Check> {
+    let mut checks = vec![Check::ok(
+        "kernel",
+        format!("{}, {} ticks a second", host::kernel_release(), clock::hz()),
+    )];
+    let missing = host::missing_capabilities();
+    checks.push(if missing.is_empty() {
+        Check::ok("privileges", "CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) are held")
+    } else {
+        let advice = "run as root, or give the process these capabilities (systemd: \
+                      AmbientCapabilities=CAP_BPF CAP_PERFMON)";
+        Check::graded("privileges", Grade::Fatal, format!("no {}", missing.join(", no ")), advice)
+    });
+    checks.push(match host::lockdown().as_deref() {
+        Some(mode @ "confidentiality") => Check::graded(
+            "lockdown",
+            Grade::Fatal,
+            mode,
+            "this mode forbids reading kernel memory: boot with lockdown=integrity or none",
+        ),
+        Some(mode) => Check::ok("lockdown", mode),
+        None => Check::ok("lockdown", "not shown by this kernel"),
+    });
+    checks.push(match host::in_initial_pid_namespace() {
+        Some(true) => Check::ok("pid namespace", "the host's: every process is seen"),
+        _ => Check::graded(
+            "pid namespace",
+            Grade::Blind,
+            "not the host's: only this container's processes are seen",
+            "start the container with the host's pid namespace (Kubernetes: hostPID: true)",
+        ),
+    });
+    match layout::of_running_kernel(&[]) {
+        Ok(_) => {
+            let data = fs::read(btf::VMLINUX).unwrap_or_default();
+            let timer = layout::chosen("keepalive_timer", &data).unwrap_or("?");
+            checks.push(Check::ok("kernel types", format!("complete; keepalive timer is {timer}")));
+        }
+        Err(error) => checks.push(Check::graded(
+            "kernel types",
+            Grade::Fatal,
+            error.to_string(),
+            "use a kernel with CONFIG_DEBUG_INFO_BTF",
+        )),
+    }
+    checks
+}
+
+fn hook_checks() -> Vec<Check> {
+    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096 }) {
+        Ok(hooks) => hooks,
+        Err(error) => {
+            let found = error.to_string();
+            return vec![Check::graded("hooks", Grade::Fatal, found, "mend what is named above")];
+        }
+    };
+    let mut checks: Vec<Check> = hooks
+        .status()
+        .iter()
+        .map(|status| {
+            let name = status.signal.as_str();
+            match &status.failure {
+                None => Check::ok(name, format!("{} attached", status.signal.mechanism())),
+                Some(failure) => Check::graded(
+                    name,
+                    if status.signal == Signal::Snapshot { Grade::Fatal } else { Grade::Blind },
+                    failure.to_string(),
+                    format!("blind to {}", status.signal.blind_without()),
+                ),
+            }
+        })
+        .collect();
+    checks.push(walk_check(&mut hooks));
+    checks
+}
+
+/// A walk ends well only if it has read a socket of our own right.
+fn walk_check(hooks: &mut Hooks) -> Check {
+    let began = clock::cpu_seconds();
+    let mut n_descriptors = 0_u64;
+    let walked = hooks.snapshot().map_err(|error| error.to_string()).and_then(|mut snapshot| {
+        while snapshot.read(|_| n_descriptors += 1).map_err(|error| error.to_string())? {}
+        Ok(())
+    });
+    match walked {
+        Ok(()) => Check::ok(
+            "self-test",
+            format!(
+                "read {n_descriptors} TCP descriptors in {:.1} ms of CPU, and a socket of our own right",
+                (clock::cpu_seconds() - began) * 1000.0
+            ),
+        ),
+        Err(error) => Check::graded(
+            "self-test",
+            Grade::Fatal,
+            error,
+            "do not trust what keepwatch says on this kernel; report its version",
+        ),
+    }
+}
+
+fn agent_check(socket: &config::SocketArgs) -> Check {
+    match client::status(&socket.socket) {
+        Ok(status) => Check::ok("agent", format!("runs as process {}", status.pid)),
+        Err(error) => Check::graded("agent", Grade::Note, error.to_string(), "keepwatch run"),
+    }
+}
+
+/// What no mechanism in use can see, whatever the kernel.
+fn unseen() -> [Check; 2] {
+    [
+        Check::graded(
+            "unseen",
+            Grade::Note,
+            "sockets without a descriptor (orphans that still close, connections that wait to be \
+             accepted, the kernel's own) that are older than the agent",
+            "they are known once they change their state",
+        ),
+        Check::graded(
+            "unseen",
+            Grade::Note,
+            "the peer's probes: the kernel answers them without a trace in the socket",
+            "the quiet time of a connection that only the peer probes is shorter than shown",
+        ),
+    ]
+}
+
+fn show(out: &mut impl Write, checks: &[Check], style: Style) -> std::io::Result<()> {
+    let width = checks.iter().map(|check| check.check.len()).max().unwrap_or_default();
+    for Check { check, grade, found, advice } in checks {
+        let mark = match grade {
+            Grade::Ok => style.paint("ok   ", "32"),
+            Grade::Note => style.paint("note ", "2"),
+            Grade::Blind => style.paint("BLIND", "33"),
+            Grade::Fatal => style.paint("FATAL", "1;31"),
+        };
+        writeln!(out, "{mark} {check:width$}  {found}")?;
+        if let Some(advice) = advice {
+            writeln!(out, "      {:width$}  -> {advice}", "")?;
+        }
+    }
+    Ok(())
+}

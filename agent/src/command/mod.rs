@@ -1,0 +1,164 @@
+//! The command line: what was typed, which command does it, how it ends.
+//!
+//! stdout is data, stderr is talk, a broken pipe is success. Exit codes: 0 fine, 1 finding, 2 usage,
+//! 3 cannot run here, 4 internal.
+
+mod doctor;
+mod json;
+mod output;
+#[cfg(test)]
+pub(crate) mod reference;
+mod run;
+mod sockets;
+mod text;
+
+use crate::{agent, config, kernel, serve, talk};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode};
+
+/// Will this TCP connection survive being quiet, and if it died, why?
+///
+/// Quiet connections are dropped in silence by NAT gateways, firewalls and load balancers. keepwatch
+/// reads from the kernel, for every connection of the host, whether keepalive is really on, with
+/// which settings, and whether that protects it on its path.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keepwatch",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
+struct Cli {
+    /// Read options from this file [default: /etc/keepwatch/config.toml, if there is one]
+    #[arg(long, env = "KEEPWATCH_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Write no colours, whatever the output is (NO_COLOR does the same)
+    #[arg(long, global = true)]
+    no_color: bool,
+    #[command(flatten)]
+    socket: config::SocketArgs,
+    #[command(flatten)]
+    limits: config::LimitArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  keepwatch sockets                           every connection, the one dropped next first
+  keepwatch sockets --verdict off,late        the unprotected ones
+  keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
+  keepwatch doctor                            what this kernel allows, and what is blind";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The agent: watches every connection and serves metrics
+    Run(run::RunArgs),
+    /// Every connection: settings, verdict, quiet time, next probe, owner
+    Sockets(sockets::SocketsArgs),
+    /// What this kernel allows, which hooks are used, what is blind, what to do about it
+    Doctor(doctor::DoctorArgs),
+}
+
+/// How a command that could do its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing to complain of.
+    Fine,
+    /// It found something.
+    Finding,
+    /// It found that keepwatch cannot run here.
+    CannotRun,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
+    #[error(transparent)]
+    Hooks(#[from] kernel::hooks::Error),
+    #[error(transparent)]
+    Snapshot(#[from] kernel::snapshot::Error),
+    #[error(transparent)]
+    Client(#[from] serve::client::Error),
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
+            Self::Snapshot(_) | Self::Output(_) => 4,
+        }
+    }
+
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Parses the command line, runs the command, reports how it ended.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match try_main(&words) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Finding) => ExitCode::from(1),
+        Ok(Outcome::CannotRun) => ExitCode::from(3),
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut message = failure.to_string();
+            let mut cause = failure.source();
+            while let Some(error) = cause {
+                message = format!("{message}: {error}");
+                cause = error.source();
+            }
+            talk::say(&format!("error: {message}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
+    // Once without the config file, to learn its name; usage errors end here, with code 2.
+    let first = Cli::command().get_matches_from(words);
+    let file = first.get_one::<PathBuf>("config");
+    let command = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
+    let matches = command.get_matches_from(words);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let Cli { no_color, socket, limits, command, .. } = cli;
+    match command {
+        Command::Run(args) => run::run(args, &socket, &limits),
+        Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_variable_is_named_like_its_flag() {
+        let root = Cli::command();
+        for command in root.get_subcommands().chain([&root]) {
+            for arg in command.get_arguments() {
+                if let Some(variable) = arg.get_env() {
+                    let flag = arg.get_long().unwrap().replace('-', "_").to_uppercase();
+                    assert_eq!(variable, format!("KEEPWATCH_{flag}").as_str());
+                }
+            }
+        }
+    }
+}

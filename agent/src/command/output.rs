@@ -1,0 +1,18 @@
+//! stdout: data.
+
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
+
+/// stdout, buffered in pieces that suit a pipe.
+pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// Whether stdout is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether stdout may show colours (no-color.org: any value but an empty one forbids).
+pub(super) fn in_colour(allowed: bool) -> bool {
+    allowed && is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

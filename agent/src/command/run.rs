@@ -1,0 +1,54 @@
+//! `keepwatch run`: the agent.
+
+use super::{Failure, Outcome};
+use crate::{agent, config};
+use clap::Args;
+use std::{net::SocketAddr, time::Duration};
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Serve metrics on this address
+    #[arg(long, env = "KEEPWATCH_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:10077")]
+    listen: SocketAddr,
+    /// The group that may use the API socket, besides root
+    #[arg(long, env = "KEEPWATCH_SOCKET_GROUP", value_name = "GROUP")]
+    socket_group: Option<String>,
+    /// Time between snapshots; longer while one takes more than a twentieth of it
+    #[arg(long, env = "KEEPWATCH_INTERVAL", value_name = "TIME", default_value = "15s", value_parser = config::duration)]
+    interval: Duration,
+    /// Bytes of the ring buffer that carries events: a power of two
+    #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = 2 << 20, value_parser = ring_bytes)]
+    ring_bytes: u32,
+    /// Hold at most this many sockets, about 160 bytes each; more are counted, not shown
+    #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
+    max_sockets: usize,
+    /// Show at most this many process names in metrics; the rest is summed up in `~other`
+    #[arg(long, env = "KEEPWATCH_MAX_NAMES", value_name = "N", default_value_t = 100)]
+    max_names: usize,
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    text.parse::<u32>()
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
+        .ok_or_else(|| "expected a power of two from 4096 to 1073741824".to_owned())
+}
+
+pub(super) fn run(
+    args: RunArgs,
+    socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
+) -> Result<Outcome, Failure> {
+    let RunArgs { listen, socket_group, interval, ring_bytes, max_sockets, max_names } = args;
+    agent::run(agent::Config {
+        listen,
+        socket: socket.socket.clone(),
+        socket_group,
+        policy: limits.policy(),
+        interval,
+        ring_bytes,
+        max_sockets,
+        max_names,
+    })?;
+    Ok(Outcome::Fine)
+}

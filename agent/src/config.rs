@@ -1,0 +1,363 @@
+//! Options: one definition each, as a flag. Its `KEEPWATCH_*` variable, its key in the config file,
+//! its help and its documentation follow from that.
+//!
+//! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
+//! file, default.
+
+use crate::model::{
+    limit::{IdleLimit, Limits, Path as NetworkPath},
+    verdict::Policy,
+};
+use clap::{Arg, ArgAction, Args, Command, error::ErrorKind};
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use toml_edit::{Document, Item, Table};
+
+/// Where the config is looked for when nobody says where.
+pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
+
+/// Idle limits: what verdicts are measured against.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Idle limits")]
+pub struct LimitArgs {
+    /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
+    /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
+    #[arg(long, env = "KEEPWATCH_IDLE_LIMIT", value_name = "LIMIT", default_value = "350s", global = true)]
+    pub idle_limit: IdleLimit,
+    /// The idle limit of one path, longest prefix first: NAME=CIDR[:PORT]=LIMIT, like
+    /// db=10.0.0.0/8:5432=aws; may be repeated. In the config file: [[path]] tables
+    #[arg(long, env = "KEEPWATCH_PATH", value_name = "NAME=CIDR[:PORT]=LIMIT", value_delimiter = ',', global = true)]
+    pub path: Vec<NetworkPath>,
+}
+
+impl LimitArgs {
+    /// The policy of this host.
+    pub fn policy(&self) -> Policy {
+        let configured = self.idle_limit != IdleLimit::default();
+        Policy {
+            limits: Limits::new(self.path.clone(), self.idle_limit, configured),
+            host: crate::kernel::host::addresses(),
+            hz: crate::kernel::clock::hz(),
+        }
+    }
+}
+
+/// How commands and the agent meet.
+#[derive(Args, Clone, Debug)]
+pub struct SocketArgs {
+    /// The agent's API socket
+    #[arg(
+        long,
+        env = "KEEPWATCH_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/keepwatch/keepwatch.sock",
+        global = true
+    )]
+    pub socket: PathBuf,
+}
+
+/// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match text.strip_prefix(digits) {
+        Some("ms") => 1,
+        Some("s" | "") => 1000,
+        Some("m") => 60_000,
+        Some("h") => 3_600_000,
+        _ => return Err("expected a time like 15s, 500ms, 1m or 1h".to_owned()),
+    };
+    let ms = digits.parse::<u32>().ok().and_then(|number| u64::from(number).checked_mul(unit_ms));
+    ms.filter(|&ms| ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a time like 15s, 500ms, 1m or 1h".to_owned())
+}
+
+/// Why a config file is no good. Each names the file, and where in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read the config {}: {cause}; name another with --config", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It is not TOML.
+    #[error("{}: not TOML: {message}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What the parser said, with the line.
+        message: String,
+    },
+    /// A key that no option has.
+    #[error("{}:{line}: unknown key `{key}`; expected one of: {known}", file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+        /// The key.
+        key: String,
+        /// All that there are.
+        known: String,
+    },
+    /// A value that its option does not take.
+    #[error("{}:{line}: `{key}`: {expected}", file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// Its line.
+        line: usize,
+        /// The key.
+        key: String,
+        /// What was expected.
+        expected: String,
+    },
+}
+
+/// One key of a file: option id, its values, where it stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    id: String,
+    values: Vec<String>,
+    line: usize,
+}
+
+/// The command with the values of the config file as its defaults. `file`: as the user gave it; the
+/// default file need not exist.
+pub fn configured(command: Command, file: Option<&Path>) -> Result<Command, Error> {
+    let path = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(command);
+        }
+        Err(cause) => return Err(Error::Read { file: path.to_owned(), cause }),
+    };
+    with_defaults(command, path, &text)
+}
+
+fn with_defaults(command: Command, file: &Path, text: &str) -> Result<Command, Error> {
+    let entries = entries(file, text)?;
+    let known = keys(&command);
+    for Entry { id, values, line } in &entries {
+        let key = id.clone();
+        if !known.contains(id) {
+            let known = known.join(", ");
+            return Err(Error::Key { file: file.to_owned(), line: *line, key, known });
+        }
+        check(&command, id, values).map_err(|expected| Error::Value {
+            file: file.to_owned(),
+            line: *line,
+            key,
+            expected,
+        })?;
+    }
+    Ok(set_defaults(command, &entries))
+}
+
+/// The keys that a config file may have: the options that have a variable, but that of the file.
+pub fn keys(command: &Command) -> Vec<String> {
+    let mut keys: Vec<String> = command
+        .get_subcommands()
+        .chain([command])
+        .flat_map(Command::get_arguments)
+        .filter(|arg| is_key(arg))
+        .map(|arg| arg.get_id().to_string())
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Whether an option may stand in a config file.
+pub fn is_key(arg: &Arg) -> bool {
+    arg.get_env().is_some() && arg.get_id() != "config" && arg.get_action().takes_values()
+}
+
+/// Parses the values as the option would, alone.
+fn check(command: &Command, id: &str, values: &[String]) -> Result<(), String> {
+    let found = command.get_subcommands().chain([command]).find_map(|command| {
+        command.get_arguments().find(|arg| arg.get_id() == id && is_key(arg)).cloned()
+    });
+    let Some(arg) = found else {
+        return Ok(());
+    };
+    let flag = arg.get_long().unwrap_or_default().to_owned();
+    let words = values.iter().map(|value| format!("--{flag}={value}"));
+    if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
+        return Err("expected one value, not a list".to_owned());
+    }
+    let alone = Command::new("config").no_binary_name(true).arg(arg.env(None::<&str>));
+    alone.try_get_matches_from(words).map(drop).map_err(|error| match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let reason = first.rsplit_once("': ").map_or(first, |(_, reason)| reason);
+            reason.trim_start_matches("error: ").to_owned()
+        }
+        _ => error.to_string(),
+    })
+}
+
+fn set_defaults(command: Command, entries: &[Entry]) -> Command {
+    let names: Vec<String> =
+        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut command = set_own_defaults(command, entries);
+    for name in names {
+        command = command.mut_subcommand(name, |sub| set_own_defaults(sub, entries));
+    }
+    command
+}
+
+fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
+    for Entry { id, values, .. } in entries {
+        if command.get_arguments().any(|arg| arg.get_id() == id) {
+            let values: Vec<OsString> = values.iter().map(OsString::from).collect();
+            // clap keeps defaults for as long as the command: give them up to it.
+            command = command.mut_arg(id, |arg| {
+                arg.default_values(values.into_iter().map(clap::builder::OsStr::from))
+            });
+        }
+    }
+    command
+}
+
+fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
+    let document = text.parse::<Document<String>>().map_err(|error| Error::Syntax {
+        file: file.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })?;
+    let line_of = |item: &Item| {
+        let begin = item.span().map_or(0, |span| span.start);
+        text.get(..begin).unwrap_or_default().matches('\n').count() + 1
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, item) in document.as_table() {
+        let line = line_of(item);
+        let expected = |expected: String| Error::Value {
+            file: file.to_owned(),
+            line,
+            key: key.to_owned(),
+            expected,
+        };
+        let values = match item {
+            Item::ArrayOfTables(tables) if key == "path" => {
+                tables.iter().map(path_of).collect::<Result<_, _>>().map_err(expected)?
+            }
+            Item::Value(toml_edit::Value::Array(array)) => array
+                .iter()
+                .map(scalar)
+                .collect::<Option<_>>()
+                .ok_or_else(|| expected("expected a list of texts or numbers".to_owned()))?,
+            Item::Value(value) => vec![
+                scalar(value)
+                    .ok_or_else(|| expected("expected a text, a number or a list".to_owned()))?,
+            ],
+            _ => vec![String::new()],
+        };
+        entries.push(Entry { id: key.to_owned(), values, line });
+    }
+    Ok(entries)
+}
+
+fn scalar(value: &toml_edit::Value) -> Option<String> {
+    match value {
+        toml_edit::Value::String(text) => Some(text.value().clone()),
+        toml_edit::Value::Integer(number) => Some(number.value().to_string()),
+        toml_edit::Value::Boolean(truth) => Some(truth.value().to_string()),
+        _ => None,
+    }
+}
+
+/// A `[[path]]` table as the flag writes it.
+fn path_of(table: &Table) -> Result<String, String> {
+    const FORM: &str = "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
+    for (key, _) in table {
+        if !["name", "peers", "port", "idle_limit"].contains(&key) {
+            return Err(format!("unknown key `{key}`: {FORM}"));
+        }
+    }
+    let field = |key: &str| table.get(key).and_then(Item::as_value).and_then(scalar);
+    let (Some(name), Some(peers), Some(limit)) = (field("name"), field("peers"), field("idle_limit"))
+    else {
+        return Err(FORM.to_owned());
+    };
+    Ok(match field("port") {
+        Some(port) if peers.contains(':') => format!("{name}=[{peers}]:{port}={limit}"),
+        Some(port) => format!("{name}={peers}:{port}={limit}"),
+        None => format!("{name}={peers}={limit}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches as _;
+
+    #[derive(clap::Parser)]
+    struct Example {
+        #[command(flatten)]
+        limits: LimitArgs,
+        #[arg(long)]
+        not_a_key: Option<String>,
+    }
+
+    fn parse(file: &str, flags: &[&str]) -> Result<Example, Error> {
+        let command = <Example as clap::CommandFactory>::command();
+        let command = with_defaults(command, Path::new("c.toml"), file)?;
+        let words = ["keepwatch"].iter().chain(flags);
+        Ok(Example::from_arg_matches(&command.get_matches_from(words)).unwrap())
+    }
+
+    fn error(file: &str) -> String {
+        parse(file, &[]).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        assert_eq!(parse("", &[]).unwrap().limits.idle_limit.seconds, 350);
+        let file = "idle_limit = \"azure\"";
+        assert_eq!(parse(file, &[]).unwrap().limits.idle_limit.seconds, 240);
+        assert_eq!(parse(file, &["--idle-limit", "1h"]).unwrap().limits.idle_limit.seconds, 3600);
+    }
+
+    #[test]
+    fn paths_are_tables() {
+        let file = "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/8\"\nport = 5432\nidle_limit = \"aws\"\n\
+                    [[path]]\nname = \"six\"\npeers = \"2001:db8::/32\"\nport = 443\nidle_limit = \"15m\"\n";
+        let paths: Vec<_> = parse(file, &[]).unwrap().limits.path.iter().map(ToString::to_string).collect();
+        assert_eq!(paths, ["db=10.0.0.0/8:5432=aws", "six=[2001:db8::/32]:443=900s"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_key_and_what_was_expected() {
+        let unknown = error("# comment\nidle_limits = \"aws\"\n");
+        assert!(unknown.contains("c.toml:2") && unknown.contains("`idle_limits`"), "{unknown}");
+        assert!(unknown.contains("idle_limit, path"), "{unknown}");
+        let value = error("\nidle_limit = \"never\"");
+        assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 350s"), "{value}");
+        assert!(error("idle_limit = [1, 2]").contains("not a list"));
+        assert!(error("idle_limit = ").contains("c.toml: not TOML"));
+        assert!(error("not_a_key = 1").contains("unknown key"));
+        assert!(error("[[path]]\nname = \"x\"").contains("needs `name`"));
+        assert!(error("[[path]]\nnom = \"x\"").contains("unknown key `nom`"));
+        assert!(error("[path]\na = 1").contains("`path`"));
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("15"), Ok(Duration::from_secs(15)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["", "0s", "s", "1d", "-1s", "1.5s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Documents that are generated from definitions, and the test that they are fresh.
+//! `cargo xtask codegen` runs it with `KEEPWATCH_BLESS=1`, which writes them.
+
+use crate::command::reference;
+use crate::model::catalogue::{CATALOGUE, Kind, Label, MAX_SERIES, Metric, Values};
+use std::{fs, path::Path};
+
+/// Every generated document: its path in the repository, and what belongs there.
+fn documents() -> Vec<(&'static str, String)> {
+    vec![
+        ("docs/METRICS.md", metrics()),
+        ("docs/COMMANDS.md", reference::commands()),
+        ("docs/CONFIG.md", reference::config_file()),
+    ]
+}
+
+#[test]
+fn generated_docs_are_fresh() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let bless = std::env::var_os("KEEPWATCH_BLESS").is_some();
+    let mut stale = Vec::new();
+    for (path, fresh) in documents() {
+        let file = root.join(path);
+        if fs::read_to_string(&file).is_ok_and(|found| found == fresh) {
+            continue;
+        }
+        if bless {
+            fs::write(&file, fresh).unwrap();
+        } else {
+            stale.push(path);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "{} stale: run `cargo xtask codegen`",
+        stale.join(", ")
+    );
+}
+
+/// docs/METRICS.md, from the catalogue.
+fn metrics() -> String {
+    let families: String = CATALOGUE.iter().copied().map(family).collect();
+    format!(
+        "# Metrics
+
+<!-- Generated from agent/src/model/catalogue.rs by `cargo xtask codegen`: edit that. -->
+
+`GET /metrics` answers with OpenMetrics 1.0, or with Prometheus text 0.0.4 where `Accept` does not \
+ask for OpenMetrics. A scrape reads sums that are kept while the agent watches and published once a \
+second: it costs by series, not by sockets. Settings, owners and quiet times are as of the last \
+snapshot of all sockets, or of the last event of a socket if that is younger.
+
+No family has more than {MAX_SERIES} series (with the default bounds), and no label tells one \
+connection from another: for single connections there is `keepwatch sockets`.
+
+The two histograms describe the connections that exist now. They go up and down, so ask \
+`histogram_quantile(0.5, sum by (le) (keepwatch_idle_setting_seconds_bucket))`, without `rate`.
+
+## Families
+
+{families}
+## Labels
+
+{labels}",
+        labels = labels(),
+    )
+}
+
+/// One family.
+fn family(metric: &Metric) -> String {
+    let labels: Vec<_> = metric
+        .labels
+        .iter()
+        .map(|label| format!("`{}`", label.name))
+        .collect();
+    let unit = metric
+        .unit
+        .map(|unit| format!(" in {}", unit.as_str()))
+        .unwrap_or_default();
+    let mut text = format!(
+        "### {}\n\n{} *{}*\n\n* {}{unit}, labels: {}; at most {} series\n",
+        metric.exported_name(),
+        metric.help,
+        metric.question,
+        metric.kind.as_str(),
+        if labels.is_empty() {
+            "none".to_owned()
+        } else {
+            labels.join(", ")
+        },
+        metric.max_series(),
+    );
+    if let Kind::Histogram(bounds) = metric.kind {
+        let bounds: Vec<_> = bounds.iter().map(u32::to_string).collect();
+        text += &format!("* bounds: {}\n", bounds.join(", "));
+    }
+    text + "\n"
+}
+
+/// Each label, and where it means what. The same name may mean different things in two families.
+fn labels() -> String {
+    let mut families: Vec<(&Label, Vec<String>)> = Vec::new();
+    for metric in CATALOGUE {
+        for label in metric.labels {
+            match families.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, names)) => names.push(metric.exported_name()),
+                None => families.push((label, vec![metric.exported_name()])),
+            }
+        }
+    }
+    let mut text = "| label | meaning | values | in |\n|---|---|---|---|\n".to_owned();
+    for (
+        Label {
+            name,
+            meaning,
+            values,
+        },
+        families,
+    ) in families
+    {
+        let values = match values {
+            Values::Closed(values) => values
+                .iter()
+                .map(|value| format!("`{value}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Values::AtMost { n, rest } => format!("at most {n}; {rest}"),
+        };
+        text += &format!(
+            "| `{name}` | {meaning} | {values} | {} |\n",
+            families.join(", ")
+        );
+    }
+    text
+}

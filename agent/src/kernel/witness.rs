@@ -1,0 +1,95 @@
+//! A socket of our own in every walk, with known values in every setting.
+//!
+//! Fields move inside stable branches, and the wrong offset reads plausible garbage. So nothing that
+//! a walk says counts until it has read this socket right.
+
+use crate::model::{
+    setting::Own,
+    socket::{Endpoint, Socket, SocketId},
+};
+use rustix::{
+    fd::OwnedFd,
+    io::Errno,
+    net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+/// Why a walk is not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The socket could not be made.
+    #[error("cannot make the socket that every snapshot is checked against")]
+    Make(#[from] Errno),
+    /// It was read wrong.
+    #[error(
+        "the snapshot reads sockets wrong: of our own it says {found}, but it is {expected}; this \
+         kernel's layout is not what its BTF says: please report the kernel's version"
+    )]
+    Misread {
+        /// What was set.
+        expected: String,
+        /// What was read.
+        found: String,
+    },
+    /// It was not met.
+    #[error(
+        "the snapshot did not show a socket of our own: it cannot be complete; see `keepwatch doctor`"
+    )]
+    Unmet,
+}
+
+/// Unlike each other and any default, so that no two fields can be confused.
+const OWN: Own =
+    Own { idle_seconds: 11_213, interval_seconds: 3_347, user_timeout_ms: 45_678, count: 101 };
+
+/// The socket. It lives as long as the walk.
+#[derive(Debug)]
+pub(super) struct Witness {
+    #[expect(dead_code, reason = "held open until the walk has ended")]
+    socket: OwnedFd,
+    id: SocketId,
+    local: Endpoint,
+    met: bool,
+}
+
+impl Witness {
+    pub(super) fn new() -> Result<Self, Error> {
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, Duration::from_secs(OWN.idle_seconds.into()))?;
+        sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(OWN.interval_seconds.into()))?;
+        sockopt::set_tcp_keepcnt(&socket, OWN.count.into())?;
+        sockopt::set_tcp_user_timeout(&socket, OWN.user_timeout_ms)?;
+        let id = SocketId(sockopt::socket_cookie(&socket)?);
+        let local: SocketAddr =
+            SocketAddrAny::try_into(getsockname(&socket)?).map_err(|_| Errno::AFNOSUPPORT)?;
+        Ok(Self { socket, id, local: local.into(), met: false })
+    }
+
+    /// Whether this sample is of the witness: then it was right.
+    pub(super) fn meets(&mut self, socket: &Socket) -> Result<bool, Error> {
+        if socket.id != self.id {
+            return Ok(false);
+        }
+        let describe = |own: &Own, keepalive: bool, local: Endpoint| {
+            format!("{own:?}, keepalive {keepalive}, bound to {}", local.socket_addr())
+        };
+        let expected = describe(&OWN, true, self.local);
+        let found = describe(&socket.own, socket.keepalive, socket.local);
+        if found != expected {
+            return Err(Error::Misread { expected, found });
+        }
+        self.met = true;
+        Ok(true)
+    }
+
+    /// At the end of the walk.
+    pub(super) const fn conclude(&self) -> Result<(), Error> {
+        if self.met { Ok(()) } else { Err(Error::Unmet) }
+    }
+}

@@ -1,0 +1,634 @@
+//! Every metric, once: what is exported, what it means, which question of somebody on call it
+//! answers, and how many series it can become. Exporting and documenting both read it from here.
+
+use super::{
+    snapshot::{DETECTION_BOUNDS, IDLE_BOUNDS},
+    socket::Direction,
+    verdict::Verdict,
+};
+
+/// The default bound of process names in one scrape. The worst that so many names can be, each
+/// with every direction and verdict and each byte escaped, still is a scrape of under 200 KB.
+pub const MAX_PROCESS_NAMES: usize = 60;
+
+/// Network namespaces in one scrape.
+pub const MAX_NAMESPACES: usize = 50;
+
+/// No family has more series than this, histogram buckets included.
+pub const MAX_SERIES: usize = 512;
+
+/// What a number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes up and down.
+    Gauge,
+    /// It only goes up while the agent lives.
+    Counter,
+    /// How many values are at or under each of these bounds.
+    Histogram(&'static [u32]),
+    /// Always 1; the labels are what it says.
+    Info,
+}
+
+impl Kind {
+    /// The name in documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram(_) => "histogram",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+}
+
+impl Unit {
+    /// The suffix of names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Which values a label can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// These.
+    Closed(&'static [&'static str]),
+    /// Not known before, but never more at a time than this.
+    AtMost {
+        /// How many.
+        n: usize,
+        /// What becomes of the rest.
+        rest: &'static str,
+    },
+}
+
+impl Values {
+    /// How many there can be.
+    pub const fn bound(self) -> usize {
+        match self {
+            Self::Closed(values) => values.len(),
+            Self::AtMost { n, .. } => n,
+        }
+    }
+}
+
+/// A label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// What its values say.
+    pub meaning: &'static str,
+    /// Its values.
+    pub values: Values,
+}
+
+/// A family of series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, with the unit, without `_total` or `_info`.
+    pub name: &'static str,
+    /// What its numbers mean.
+    pub kind: Kind,
+    /// What they count; none for things.
+    pub unit: Option<Unit>,
+    /// What it says, from when until when.
+    pub help: &'static str,
+    /// Its labels, in the order in which values are given.
+    pub labels: &'static [Label],
+    /// The question that it answers.
+    pub question: &'static str,
+}
+
+impl Metric {
+    /// The name to query: with the suffix of the kind.
+    pub fn exported_name(&self) -> String {
+        match self.kind {
+            Kind::Gauge | Kind::Histogram(_) => self.name.to_owned(),
+            Kind::Counter => format!("{}_total", self.name),
+            Kind::Info => format!("{}_info", self.name),
+        }
+    }
+
+    /// The name without the unit.
+    pub fn stem(&self) -> &'static str {
+        self.unit
+            .and_then(|unit| self.name.strip_suffix(unit.as_str())?.strip_suffix('_'))
+            .unwrap_or(self.name)
+    }
+
+    /// How many series it can become.
+    pub fn max_series(&self) -> usize {
+        let each = match self.kind {
+            // The buckets, the one above, the sum and the count.
+            Kind::Histogram(bounds) => bounds.len() + 3,
+            _ => 1,
+        };
+        self.labels
+            .iter()
+            .map(|label| label.values.bound())
+            .product::<usize>()
+            * each
+    }
+}
+
+const DIRECTION: Label = Label {
+    name: "direction",
+    meaning: "who sent the SYN: this host (`outbound`) or the peer (`inbound`)",
+    values: Values::Closed(&[Direction::Outbound.as_str(), Direction::Inbound.as_str()]),
+};
+
+const VERDICT: Label = Label {
+    name: "verdict",
+    meaning: "`protected`: the first probe goes out before the path's idle limit; `late`: keepalive \
+              is on, but the first probe goes out after it; `off`: no probe ever goes out; `local`: \
+              the peer is on this host",
+    values: Values::Closed(&[
+        Verdict::Off.as_str(),
+        Verdict::Late.as_str(),
+        Verdict::Protected.as_str(),
+        Verdict::Local.as_str(),
+    ]),
+};
+
+const PROCESS: Label = Label {
+    name: "process",
+    meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
+              bytes), escaped; of several owners one; empty while no owner is known",
+    values: Values::AtMost {
+        n: MAX_PROCESS_NAMES + 1,
+        rest: "names with fewer connections are summed up in `~other`, so that every sum stays \
+               exact; `--max-names` changes the bound",
+    },
+};
+
+const NETNS: Label = Label {
+    name: "netns",
+    meaning: "the network namespace: its inode number, as `readlink /proc/PID/ns/net` and `lsns` \
+              print it",
+    values: Values::AtMost {
+        n: MAX_NAMESPACES,
+        rest: "namespaces with higher numbers, as a rule younger ones, are left out: their settings \
+               cannot be summed up",
+    },
+};
+
+const SETTING: Label = Label {
+    name: "setting",
+    meaning: "`idle`: sysctl `net.ipv4.tcp_keepalive_time`; `interval`: `tcp_keepalive_intvl`",
+    values: Values::Closed(&["idle", "interval"]),
+};
+
+const SIGNAL: Label = Label {
+    name: "signal",
+    meaning: "what a hook tells: every socket that a process has open (`snapshot`), connections \
+              that open, close or change (`state_change`), sockets that end (`destroy`)",
+    values: Values::Closed(&["snapshot", "state_change", "destroy"]),
+};
+
+const MECHANISM: Label = Label {
+    name: "mechanism",
+    meaning: "how the hook is attached to the kernel",
+    values: Values::Closed(&[
+        "iter/task_file",
+        "tp_btf/inet_sock_set_state",
+        "tp_btf/tcp_destroy_sock",
+    ]),
+};
+
+const FLOW_STAGE: Label = Label {
+    name: "stage",
+    meaning: "how far records came: a hook ran (`seen`), had nothing to report (`filtered`), put a \
+              record into the ring buffer (`submitted`), the agent took it out (`received`) and \
+              understood it (`decoded`); seen = filtered + submitted + lost at `ring_full`, \
+              received = decoded + lost at `undecodable`",
+    values: Values::Closed(&["seen", "filtered", "submitted", "received", "decoded"]),
+};
+
+const LOSS_STAGE: Label = Label {
+    name: "stage",
+    meaning: "where records were lost: the ring buffer had no room (`ring_full`), or what came out \
+              of it was not understood (`undecodable`)",
+    values: Values::Closed(&["ring_full", "undecodable"]),
+};
+
+const FOLDED: Label = Label {
+    name: "label",
+    meaning: "the label that has too many values",
+    values: Values::Closed(&[PROCESS.name, NETNS.name]),
+};
+
+const VERSION: Label = Label {
+    name: "version",
+    meaning: "the version of keepwatch",
+    values: Values::AtMost { n: 1, rest: "there is no rest" },
+};
+
+/// Established connections.
+pub static SOCKETS: Metric = Metric {
+    name: "keepwatch_sockets",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Established connections now, by what keepalive does for them.",
+    labels: &[DIRECTION, VERDICT, PROCESS],
+    question: "Which of my services hold connections that a quiet hour will kill?",
+};
+
+/// Of these, those quiet for longer than the path allows.
+pub static QUIET_PAST_LIMIT: Metric = Metric {
+    name: "keepwatch_sockets_quiet_past_limit",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Established connections that at the last snapshot had been quiet for longer than the \
+           idle limit of their path: dropped by a middlebox, or about to be found so.",
+    labels: &[DIRECTION, VERDICT, PROCESS],
+    question: "Which connections in my pools are probably dead already?",
+};
+
+/// Of these, those with unanswered probes.
+pub static PROBING: Metric = Metric {
+    name: "keepwatch_sockets_probing",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Established connections that at the last snapshot had sent keepalive probes which nobody \
+           had answered yet.",
+    labels: &[PROCESS],
+    question: "Is a peer, or the path to it, gone right now?",
+};
+
+/// Idle times.
+pub static IDLE_SETTING: Metric = Metric {
+    name: "keepwatch_idle_setting_seconds",
+    kind: Kind::Histogram(IDLE_BOUNDS),
+    unit: Some(Unit::Seconds),
+    help: "Effective idle time before the first probe, of the connections that are established with \
+           keepalive on now: a state, not cumulative over time, so use histogram_quantile without \
+           rate.",
+    labels: &[DIRECTION],
+    question: "Do our connections probe before the firewall's 350 s, or after the kernel's 2 h?",
+};
+
+/// Detection times.
+pub static DETECTION: Metric = Metric {
+    name: "keepwatch_detection_seconds",
+    kind: Kind::Histogram(DETECTION_BOUNDS),
+    unit: Some(Unit::Seconds),
+    help: "Silence after which the kernel gives up a connection, of the connections that are \
+           established with keepalive on now: a state, not cumulative over time, so use \
+           histogram_quantile without rate.",
+    labels: &[DIRECTION],
+    question: "When a peer vanishes, how long do its connections hang before anybody knows?",
+};
+
+/// Times of the namespaces' sysctls.
+pub static NETNS_KEEPALIVE: Metric = Metric {
+    name: "keepwatch_netns_keepalive_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "The keepalive sysctls of each network namespace that had sockets at the last snapshot: \
+           what sockets without a setting of their own use.",
+    labels: &[NETNS, SETTING],
+    question: "Did the sysctl that I set on the node reach the pods?",
+};
+
+/// Probes of the namespaces' sysctls.
+pub static NETNS_PROBES: Metric = Metric {
+    name: "keepwatch_netns_keepalive_probes",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "The sysctl net.ipv4.tcp_keepalive_probes of each network namespace that had sockets at \
+           the last snapshot: unanswered probes that end a connection.",
+    labels: &[NETNS],
+    question: "Did the sysctl that I set on the node reach the pods?",
+};
+
+/// Sockets in the table.
+pub static SOCKETS_TRACKED: Metric = Metric {
+    name: "keepwatch_sockets_tracked",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "TCP sockets of any state in the agent's table now, listeners included.",
+    labels: &[],
+    question: "How much does this agent watch, and how near is it to its bound?",
+};
+
+/// Sockets that the table could not take.
+pub static SOCKETS_UNTRACKED: Metric = Metric {
+    name: "keepwatch_sockets_untracked",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "TCP sockets that the last snapshot met and the full table could not take.",
+    labels: &[],
+    question: "Are there connections of which keepwatch says nothing?",
+};
+
+/// Sockets removed by a walk.
+pub static SOCKETS_PRUNED: Metric = Metric {
+    name: "keepwatch_sockets_pruned",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Sockets removed since the agent's start because a snapshot did not meet them any more, \
+           without an event that had told their end.",
+    labels: &[],
+    question: "Do the events tell everything, or do snapshots have to correct them?",
+};
+
+/// Label values that are not shown.
+pub static LABEL_VALUES_FOLDED: Metric = Metric {
+    name: "keepwatch_label_values_folded",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Values of a label that are too many to be shown now: process names are summed up in \
+           ~other, network namespaces are left out.",
+    labels: &[FOLDED],
+    question: "Is the process that I look for hidden in ~other?",
+};
+
+/// Hooks.
+pub static HOOK_ATTACHED: Metric = Metric {
+    name: "keepwatch_hook_attached",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "Whether the hook that carries a signal has been attached since the agent's start: 1 yes, \
+           0 no.",
+    labels: &[SIGNAL, MECHANISM],
+    question: "To what is this agent blind? (`keepwatch doctor` says why, and the way out.)",
+};
+
+/// Records at each stage.
+pub static EVENTS: Metric = Metric {
+    name: "keepwatch_events",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Records of events at each stage of their way from the hooks to the table, since the \
+           agent's start.",
+    labels: &[FLOW_STAGE],
+    question: "How many connections open and close here, and does the agent keep up?",
+};
+
+/// Records lost.
+pub static EVENTS_LOST: Metric = Metric {
+    name: "keepwatch_events_lost",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Records of events lost on their way from the hooks to the table, since the agent's start; \
+           the next snapshot corrects the table.",
+    labels: &[LOSS_STAGE],
+    question: "May the agent have missed something? (`--ring-bytes` makes the ring buffer larger.)",
+};
+
+/// Duration of a walk.
+pub static SNAPSHOT: Metric = Metric {
+    name: "keepwatch_snapshot_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "Wall time that the last snapshot of all sockets took.",
+    labels: &[],
+    question: "What does a snapshot cost on this host?",
+};
+
+/// Walks.
+pub static SNAPSHOTS: Metric = Metric {
+    name: "keepwatch_snapshots",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Snapshots of all sockets finished since the agent's start.",
+    labels: &[],
+    question: "How often does the agent look?",
+};
+
+/// Failed walks.
+pub static SNAPSHOT_FAILURES: Metric = Metric {
+    name: "keepwatch_snapshot_failures",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Snapshots that failed since the agent's start.",
+    labels: &[],
+    question: "Is what the agent shows older than it should be?",
+};
+
+/// Time of the last walk.
+pub static SNAPSHOT_TIMESTAMP: Metric = Metric {
+    name: "keepwatch_snapshot_timestamp_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "Unix time at the end of the last snapshot of all sockets; 0 before the first.",
+    labels: &[],
+    question: "How old are the settings, owners and quiet times that I see?",
+};
+
+/// Version.
+pub static BUILD: Metric = Metric {
+    name: "keepwatch_build",
+    kind: Kind::Info,
+    unit: None,
+    help: "The agent that runs since its start; always 1.",
+    labels: &[VERSION],
+    question: "Which version runs where?",
+};
+
+/// CPU time.
+pub static PROCESS_CPU: Metric = Metric {
+    name: "process_cpu_seconds",
+    kind: Kind::Counter,
+    unit: Some(Unit::Seconds),
+    help: "CPU time of the agent, in user and system mode, since its start.",
+    labels: &[],
+    question: "What does keepwatch cost?",
+};
+
+/// Memory.
+pub static PROCESS_RESIDENT_MEMORY: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Bytes),
+    help: "Resident memory of the agent now.",
+    labels: &[],
+    question: "What does keepwatch cost?",
+};
+
+/// Start.
+pub static PROCESS_START_TIME: Metric = Metric {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "Unix time of the agent's start.",
+    labels: &[],
+    question: "Did the agent restart, so that its counters began anew?",
+};
+
+/// Descriptors.
+pub static PROCESS_OPEN_FDS: Metric = Metric {
+    name: "process_open_fds",
+    kind: Kind::Gauge,
+    unit: None,
+    help: "File descriptors that the agent has open now.",
+    labels: &[],
+    question: "Does keepwatch leak?",
+};
+
+/// Every metric, in the order of export and documentation.
+pub static CATALOGUE: &[&Metric] = &[
+    &SOCKETS,
+    &QUIET_PAST_LIMIT,
+    &PROBING,
+    &IDLE_SETTING,
+    &DETECTION,
+    &NETNS_KEEPALIVE,
+    &NETNS_PROBES,
+    &SOCKETS_TRACKED,
+    &SOCKETS_UNTRACKED,
+    &SOCKETS_PRUNED,
+    &LABEL_VALUES_FOLDED,
+    &HOOK_ATTACHED,
+    &EVENTS,
+    &EVENTS_LOST,
+    &SNAPSHOT,
+    &SNAPSHOTS,
+    &SNAPSHOT_FAILURES,
+    &SNAPSHOT_TIMESTAMP,
+    &BUILD,
+    &PROCESS_CPU,
+    &PROCESS_RESIDENT_MEMORY,
+    &PROCESS_START_TIME,
+    &PROCESS_OPEN_FDS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::snapshot::OTHER;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_metrics_share_a_name() {
+        let names: BTreeSet<_> = CATALOGUE.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn suffixes_belong_to_kinds_and_are_added_on_export() {
+        for metric in CATALOGUE {
+            for suffix in ["_total", "_info", "_count", "_sum", "_bucket", "_created"] {
+                assert!(!metric.name.ends_with(suffix), "{}", metric.name);
+            }
+            let total = metric.exported_name().ends_with("_total");
+            assert_eq!(total, metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn a_unit_is_the_suffix_and_a_suffix_is_the_unit() {
+        for metric in CATALOGUE {
+            let unit = [Unit::Seconds, Unit::Bytes]
+                .into_iter()
+                .find(|unit| metric.name.ends_with(&format!("_{}", unit.as_str())));
+            assert_eq!(metric.unit, unit, "{}", metric.name);
+            assert_eq!(
+                metric.stem() != metric.name,
+                unit.is_some(),
+                "{}",
+                metric.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_words_of_this_project_or_the_conventional_ones_of_a_process() {
+        for Metric { name, .. } in CATALOGUE {
+            assert!(
+                name.starts_with("keepwatch_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_is_a_plain_sentence_that_says_when_and_a_question_is_asked() {
+        for Metric {
+            name,
+            help,
+            question,
+            ..
+        } in CATALOGUE
+        {
+            assert!(help.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+            assert!(help.ends_with('.') && !help.contains("  "), "{name}");
+            assert!(!help.contains(['\\', '"', '\n']), "{name}");
+            let when = ["now", "since", "the last snapshot", "the agent's start"];
+            assert!(when.iter().any(|when| help.contains(when)), "{name}");
+            assert!(question.contains('?'), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_family_can_exceed_the_series_budget() {
+        for metric in CATALOGUE {
+            let n_series = metric.max_series();
+            assert!(
+                (1..=MAX_SERIES).contains(&n_series),
+                "{}: {n_series}",
+                metric.name
+            );
+        }
+    }
+
+    #[test]
+    fn no_label_tells_one_connection_from_another() {
+        for label in CATALOGUE.iter().flat_map(|metric| metric.labels) {
+            for poison in [
+                "pid", "fd", "port", "cookie", "id", "addr", "address", "peer", "le",
+            ] {
+                assert!(
+                    label.name.split('_').all(|part| part != poison),
+                    "{}",
+                    label.name
+                );
+            }
+            assert!(
+                label.values.bound() > 0 && !label.meaning.is_empty(),
+                "{}",
+                label.name
+            );
+        }
+    }
+
+    #[test]
+    fn no_family_has_a_label_twice() {
+        for metric in CATALOGUE {
+            let names: BTreeSet<_> = metric.labels.iter().map(|label| label.name).collect();
+            assert_eq!(names.len(), metric.labels.len(), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn closed_sets_are_those_of_the_model() {
+        let Values::Closed(directions) = DIRECTION.values else {
+            panic!("closed")
+        };
+        let Values::Closed(verdicts) = VERDICT.values else {
+            panic!("closed")
+        };
+        assert_eq!(directions, Direction::ALL.map(Direction::as_str));
+        assert_eq!(verdicts, Verdict::ALL.map(Verdict::as_str));
+        assert!(matches!(PROCESS.values, Values::AtMost { rest, .. } if rest.contains(OTHER)));
+    }
+}

@@ -1,0 +1,348 @@
+//! The commands' end of the API: one request a connection, blocking, with nothing but the standard
+//! library. Rows are passed on as they come.
+
+mod chunked;
+
+use super::Status;
+use crate::model::{filter::Filter, row::Row};
+use chunked::{Chunked, malformed, read_line};
+use serde::de::DeserializeOwned;
+use std::{
+    io::{self, BufRead, BufReader, Read, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Why the agent's answer is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens.
+    #[error(
+        "no agent answers on {}: start one with `keepwatch run`, or name the socket of one that \
+         runs with --socket",
+        path.display()
+    )]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket is not for us.
+    #[error(
+        "not allowed to use the agent's socket {}: run as root, or as a member of the group that \
+         the agent was given with --socket-group",
+        path.display()
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The agent does not say anything more, or what it said was cut short.
+    #[error("the agent on {} gave no answer, or broke it off: does it still run?", path.display())]
+    BrokenOff {
+        /// The socket.
+        path: PathBuf,
+        #[source]
+        /// What was seen of it.
+        cause: io::Error,
+    },
+    /// The agent does not do what it was asked.
+    #[error("the agent on {} refuses with status {status}: {message}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        message: String,
+    },
+    /// What came is not the API.
+    #[error(
+        "what answers on {} does not speak this API: is it an agent, of version {}?",
+        path.display(),
+        env!("CARGO_PKG_VERSION")
+    )]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        #[source]
+        /// What is wrong with it.
+        cause: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot use the agent's socket {}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        #[source]
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// What an error says while the connection is made.
+    fn connecting(path: &Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoAgent { path },
+            io::ErrorKind::PermissionDenied => Self::Denied { path },
+            _ => Self::Socket { path, cause },
+        }
+    }
+
+    /// What an error says once it is made.
+    fn talking(path: &Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        match cause.kind() {
+            io::ErrorKind::InvalidData => Self::Protocol { path, cause },
+            _ => Self::BrokenOff { path, cause },
+        }
+    }
+}
+
+/// An agent that says nothing for so long hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bounds of what an answer may have in one piece.
+const MAX_HEAD_LINE: u64 = 8 << 10;
+const MAX_HEAD_LINES: usize = 64;
+const MAX_MESSAGE: u64 = 4 << 10;
+const MAX_ROW: u64 = 16 << 20;
+
+/// Passes each row that the filter admits to `each`, until that returns false.
+pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> Result<(), Error> {
+    let filter = serde_json::to_string(filter).map_err(|error| Error::Socket {
+        path: path.to_owned(),
+        cause: error.into(),
+    })?;
+    let mut body = get(
+        path,
+        &format!("/v1/sockets?filter={}", percent_encoded(&filter)),
+    )?;
+    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
+}
+
+/// What the agent says of itself.
+pub fn status(path: &Path) -> Result<Status, Error> {
+    let mut status = None;
+    let mut body = get(path, "/v1/status")?;
+    each_line(&mut body, |line| status.replace(line).is_none())
+        .and_then(|()| status.ok_or_else(|| malformed("an empty answer")))
+        .map_err(|cause| Error::talking(path, cause))
+}
+
+fn each_line<T: DeserializeOwned>(
+    body: &mut impl BufRead,
+    mut each: impl FnMut(T) -> bool,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if body.by_ref().take(MAX_ROW).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let item = serde_json::from_slice(&line)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if !each(item) {
+            return Ok(());
+        }
+    }
+}
+
+/// Asks for `target`; the body of a good answer.
+fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
+    let stream = UnixStream::connect(path).map_err(|cause| Error::connecting(path, cause))?;
+    let answer = ask(&stream, target).and_then(|()| Answer::read(BufReader::new(stream)));
+    let Answer { status, body } = answer.map_err(|cause| Error::talking(path, cause))?;
+    if status == 200 {
+        return Ok(body);
+    }
+    let mut message = Vec::new();
+    body.take(MAX_MESSAGE)
+        .read_to_end(&mut message)
+        .map_err(|cause| Error::talking(path, cause))?;
+    let message = String::from_utf8_lossy(message.trim_ascii()).into_owned();
+    Err(Error::Refused {
+        path: path.to_owned(),
+        status,
+        message,
+    })
+}
+
+fn ask(mut stream: &UnixStream, target: &str) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = format!("GET {target} HTTP/1.1\r\nHost: keepwatch\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())
+}
+
+/// An answer whose head has been read.
+struct Answer {
+    status: u16,
+    body: Box<dyn BufRead>,
+}
+
+impl Answer {
+    fn read(mut reader: impl BufRead + 'static) -> io::Result<Self> {
+        let status = read_line(&mut reader, MAX_HEAD_LINE)?
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok())
+            .ok_or_else(|| malformed("no HTTP/1.1 status"))?;
+        let mut length: Option<Length> = None;
+        for _ in 0..MAX_HEAD_LINES {
+            let line = read_line(&mut reader, MAX_HEAD_LINE)?;
+            if line.is_empty() {
+                let length = length.ok_or_else(|| malformed("an answer without a length"))?;
+                return Ok(Self {
+                    status,
+                    body: length.of(reader),
+                });
+            }
+            // Chunks have lengths of their own (RFC 9112, 6.3).
+            length = match (length, Length::said_by(&line)?) {
+                (Some(Length::Chunked), _) | (_, None) => length,
+                (_, said) => said,
+            };
+        }
+        Err(malformed("too many header fields"))
+    }
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Chunked,
+    Bytes(u64),
+}
+
+impl Length {
+    /// What a header field says of it, if it does.
+    fn said_by(field: &str) -> io::Result<Option<Self>> {
+        let (name, value) = field
+            .split_once(':')
+            .ok_or_else(|| malformed("no header field"))?;
+        match (name.to_ascii_lowercase().as_str(), value.trim_ascii()) {
+            ("transfer-encoding", value) if value.eq_ignore_ascii_case("chunked") => {
+                Ok(Some(Self::Chunked))
+            }
+            ("transfer-encoding", _) => Err(malformed("an unknown transfer coding")),
+            ("content-length", value) => match value.parse() {
+                Ok(n) => Ok(Some(Self::Bytes(n))),
+                Err(_) => Err(malformed("a content length that is no number")),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn of(self, reader: impl BufRead + 'static) -> Box<dyn BufRead> {
+        match self {
+            Self::Chunked => Box::new(Chunked::new(reader)),
+            Self::Bytes(n) => Box::new(reader.take(n)),
+        }
+    }
+}
+
+/// Text as it may stand in a query (RFC 3986, 2.1).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::net::UnixListener, thread};
+
+    /// What the client makes of `answer`, word for word.
+    fn status_from(name: &str, answer: &'static str) -> Result<Status, Error> {
+        let path =
+            std::env::temp_dir().join(format!("keepwatch-client-{name}-{}", std::process::id()));
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        let agent = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while !read_line(&mut reader, MAX_HEAD_LINE).unwrap().is_empty() {}
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let status = status(&path);
+        agent.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        status
+    }
+
+    #[test]
+    fn where_nobody_listens_there_is_no_agent() {
+        let path = Path::new("/nonexistent/keepwatch.sock");
+        let error = status(path).unwrap_err();
+        assert!(matches!(error, Error::NoAgent { .. }));
+        assert!(error.to_string().contains("keepwatch run"), "{error}");
+        let path = std::env::temp_dir().join(format!("keepwatch-dead-{}", std::process::id()));
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(matches!(status(&path), Err(Error::NoAgent { .. })));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_passed_on_in_the_agents_words() {
+        let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\nbecause\n";
+        match status_from("refused", answer) {
+            Err(Error::Refused {
+                status: 400,
+                message,
+                ..
+            }) => assert_eq!(message, "because"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_not_a_short_one() {
+        let answers = [
+            "",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ];
+        for answer in answers {
+            let error = status_from("cut", answer).unwrap_err();
+            assert!(
+                matches!(error, Error::BrokenOff { .. }),
+                "{answer:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_servers_answer_is_none() {
+        let answers = [
+            "SSH-2.0-OpenSSH\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno field\r\n\r\n",
+        ];
+        for answer in answers {
+            let error = status_from("other", answer).unwrap_err();
+            assert!(
+                matches!(error, Error::Protocol { .. }),
+                "{answer:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_keeps_every_byte_of_a_filter() {
+        assert_eq!(
+            percent_encoded("{\"a\":\"b&c=d+e %\u{e9}\"}"),
+            "%7B%22a%22%3A%22b%26c%3Dd%2Be%20%25%C3%A9%22%7D"
+        );
+    }
+}

@@ -1,0 +1,639 @@
+//! A scrape: what the catalogue defines, of the sums that were published last.
+
+use super::{
+    format::{Format, text_of},
+    process::Process,
+};
+use crate::model::{
+    catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
+    snapshot::{Distribution, Snapshot},
+    socket::Direction,
+    verdict::Verdict,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel as _, EncodeLabelSet,
+        LabelSetEncoder, MetricEncoder, NoLabelSet, text,
+    },
+    metrics::MetricType,
+    registry::{self, Registry},
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// The scrape in the wanted format.
+pub(super) fn encode(
+    snapshot: Arc<Snapshot>,
+    process: Process,
+    format: Format,
+) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape { snapshot, process }));
+    let mut openmetrics = String::new();
+    text::encode(&mut openmetrics, &registry)?;
+    Ok(match format {
+        Format::OpenMetrics => openmetrics,
+        Format::Text => text_of(&openmetrics),
+    })
+}
+
+#[derive(Debug)]
+struct Scrape {
+    snapshot: Arc<Snapshot>,
+    process: Process,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        self.sockets(&mut out)?;
+        self.settings(&mut out)?;
+        self.namespaces(&mut out)?;
+        self.table(&mut out)?;
+        self.hooks(&mut out)?;
+        self.walks(&mut out)?;
+        self.process(&mut out)
+    }
+}
+
+impl Scrape {
+    /// Only the classes that exist; of these, zeros too.
+    fn sockets(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let classes = self.snapshot.series.iter().map(|(series, counts)| {
+            let labels = [
+                series.direction.as_str(),
+                series.verdict.as_str(),
+                series.process.as_str(),
+            ];
+            (series, labels, counts)
+        });
+        let sockets = classes
+            .clone()
+            .map(|(_, labels, counts)| (labels, counts.sockets));
+        family(out, &catalogue::SOCKETS, sockets)?;
+        // There is no limit on the way to a peer on this host.
+        let past_limit = classes
+            .filter(|(series, ..)| series.verdict != Verdict::Local)
+            .map(|(_, labels, counts)| (labels, counts.past_limit));
+        family(out, &catalogue::QUIET_PAST_LIMIT, past_limit)?;
+        let mut probing: BTreeMap<&str, u64> = BTreeMap::new();
+        for (series, counts) in &self.snapshot.series {
+            *probing.entry(&series.process).or_default() += counts.probing;
+        }
+        let probing = probing
+            .into_iter()
+            .map(|(process, n_sockets)| ([process], n_sockets));
+        family(out, &catalogue::PROBING, probing)
+    }
+
+    fn settings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        histogram(out, &catalogue::IDLE_SETTING, &self.snapshot.idle)?;
+        histogram(out, &catalogue::DETECTION, &self.snapshot.detection)
+    }
+
+    fn namespaces(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let shown = || {
+            let netns = self.snapshot.netns.iter().take(MAX_NAMESPACES);
+            netns.map(|(inode, sysctls)| (inode.to_string(), sysctls))
+        };
+        let times = shown().flat_map(|(inode, sysctls)| {
+            [
+                (
+                    [inode.clone(), "idle".to_owned()],
+                    u64::from(sysctls.idle_seconds),
+                ),
+                (
+                    [inode, "interval".to_owned()],
+                    u64::from(sysctls.interval_seconds),
+                ),
+            ]
+        });
+        family(out, &catalogue::NETNS_KEEPALIVE, times)?;
+        let probes = shown().map(|(inode, sysctls)| ([inode], u64::from(sysctls.count)));
+        family(out, &catalogue::NETNS_PROBES, probes)
+    }
+
+    fn table(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = &self.snapshot;
+        single(out, &catalogue::SOCKETS_TRACKED, snapshot.n_tracked)?;
+        single(out, &catalogue::SOCKETS_UNTRACKED, snapshot.n_untracked)?;
+        single(out, &catalogue::SOCKETS_PRUNED, snapshot.health.n_pruned)?;
+        let folded = [
+            (["process"], number(snapshot.n_folded)),
+            (
+                ["netns"],
+                number(snapshot.netns.len().saturating_sub(MAX_NAMESPACES)),
+            ),
+        ];
+        family(out, &catalogue::LABEL_VALUES_FOLDED, folded)
+    }
+
+    fn hooks(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let hooks = self.snapshot.health.hooks.iter();
+        let attached =
+            hooks.map(|&(signal, mechanism, attached)| ([signal, mechanism], u64::from(attached)));
+        family(out, &catalogue::HOOK_ATTACHED, attached)?;
+        let flow = self.snapshot.health.flow;
+        let events = [
+            (["seen"], flow.seen),
+            (["filtered"], flow.filtered),
+            (["submitted"], flow.submitted),
+            (["received"], flow.received),
+            (["decoded"], flow.decoded),
+        ];
+        family(out, &catalogue::EVENTS, events)?;
+        let lost = [
+            (["ring_full"], flow.dropped),
+            (["undecodable"], flow.undecodable),
+        ];
+        family(out, &catalogue::EVENTS_LOST, lost)
+    }
+
+    fn walks(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let health = &self.snapshot.health;
+        single(out, &catalogue::SNAPSHOT, health.walk_seconds)?;
+        single(out, &catalogue::SNAPSHOTS, health.n_walks)?;
+        single(out, &catalogue::SNAPSHOT_FAILURES, health.n_failed_walks)?;
+        single(
+            out,
+            &catalogue::SNAPSHOT_TIMESTAMP,
+            health.walked_at_seconds,
+        )
+    }
+
+    fn process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        family(
+            out,
+            &catalogue::BUILD,
+            [([env!("CARGO_PKG_VERSION")], 1_u64)],
+        )?;
+        single(out, &catalogue::PROCESS_CPU, self.process.cpu_seconds)?;
+        if let Some(bytes) = self.process.resident_bytes {
+            single(out, &catalogue::PROCESS_RESIDENT_MEMORY, bytes)?;
+        }
+        single(
+            out,
+            &catalogue::PROCESS_START_TIME,
+            self.process.started_at_seconds,
+        )?;
+        if let Some(n_open_fds) = self.process.n_open_fds {
+            single(out, &catalogue::PROCESS_OPEN_FDS, n_open_fds)?;
+        }
+        Ok(())
+    }
+}
+
+/// Values for the labels that the catalogue names.
+struct Labels<'a, L, const N: usize> {
+    labels: &'static [Label],
+    values: &'a [L; N],
+}
+
+impl<L: AsRef<str>, const N: usize> EncodeLabelSet for Labels<'_, L, N> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.labels
+            .iter()
+            .zip(self.values)
+            .try_for_each(|(label, value)| {
+                (label.name, value.as_ref()).encode(encoder.encode_label())
+            })
+    }
+}
+
+/// Writes a family of gauges, counters or infos.
+fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usize>(
+    out: &mut DescriptorEncoder<'_>,
+    metric: &'static Metric,
+    samples: impl IntoIterator<Item = ([L; N], V)>,
+) -> fmt::Result {
+    debug_assert_eq!(metric.labels.len(), N, "{}", metric.name);
+    let unit = unit_of(metric);
+    let mut family = descriptor(out, metric, unit.as_ref())?;
+    for (values, value) in samples {
+        let labels = Labels {
+            labels: metric.labels,
+            values: &values,
+        };
+        match metric.kind {
+            Kind::Info => family.encode_info(&labels)?,
+            _ if N == 0 => sample(&mut family, metric, &value)?,
+            _ => sample(&mut family.encode_family(&labels)?, metric, &value)?,
+        }
+    }
+    Ok(())
+}
+
+fn sample<V: EncodeGaugeValue + EncodeCounterValue>(
+    encoder: &mut MetricEncoder<'_>,
+    metric: &Metric,
+    value: &V,
+) -> fmt::Result {
+    match metric.kind {
+        Kind::Counter => encoder.encode_counter::<NoLabelSet, V, f64>(value, None),
+        _ => encoder.encode_gauge(value),
+    }
+}
+
+/// Writes a family of one series.
+fn single<V: EncodeGaugeValue + EncodeCounterValue>(
+    out: &mut DescriptorEncoder<'_>,
+    metric: &'static Metric,
+    value: V,
+) -> fmt::Result {
+    family(out, metric, [([""; 0], value)])
+}
+
+/// Writes a family of histograms.
+fn histogram(
+    out: &mut DescriptorEncoder<'_>,
+    metric: &'static Metric,
+    distributions: &BTreeMap<Direction, Distribution>,
+) -> fmt::Result {
+    let unit = unit_of(metric);
+    let mut family = descriptor(out, metric, unit.as_ref())?;
+    for (
+        direction,
+        Distribution {
+            bounds,
+            counts,
+            sum,
+        },
+    ) in distributions
+    {
+        let bounds = bounds
+            .iter()
+            .map(|&bound| f64::from(bound))
+            .chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a sum past 2^53 s may be rounded"
+        )]
+        let sum = *sum as f64;
+        let values = [direction.as_str()];
+        let labels = Labels {
+            labels: metric.labels,
+            values: &values,
+        };
+        family
+            .encode_family(&labels)?
+            .encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn unit_of(metric: &Metric) -> Option<registry::Unit> {
+    metric.unit.map(|unit| match unit {
+        Unit::Seconds => registry::Unit::Seconds,
+        Unit::Bytes => registry::Unit::Bytes,
+    })
+}
+
+fn descriptor<'s>(
+    out: &'s mut DescriptorEncoder<'_>,
+    metric: &'static Metric,
+    unit: Option<&'s registry::Unit>,
+) -> Result<MetricEncoder<'s>, fmt::Error> {
+    let kind = match metric.kind {
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Counter => MetricType::Counter,
+        Kind::Histogram(_) => MetricType::Histogram,
+        Kind::Info => MetricType::Info,
+    };
+    out.encode_descriptor(metric.stem(), metric.help, unit, kind)
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kernel::hooks::Signal,
+        model::{
+            catalogue::{CATALOGUE, MAX_PROCESS_NAMES, Values},
+            limit::{IdleLimit, Limits},
+            setting::{Netns, Own},
+            snapshot::{Health, Share, Sums},
+            socket::{Comm, Owner, Socket, tests_support::socket},
+            verdict::Policy,
+        },
+    };
+    use std::collections::{BTreeSet, HashMap};
+
+    /// A sample: family or bucket name, labels, value.
+    type Sample = (String, BTreeMap<String, String>, f64);
+
+    /// Reads a scrape strictly: any line that is no sample and no comment panics.
+    fn samples(text: &str) -> Vec<Sample> {
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(sample_of)
+            .collect()
+    }
+
+    fn sample_of(line: &str) -> Sample {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let mut labels = labels.strip_suffix('}').unwrap().chars().peekable();
+        let mut found = BTreeMap::new();
+        while labels.peek().is_some() {
+            let label: String = labels.by_ref().take_while(|&c| c != '=').collect();
+            assert_eq!(labels.next(), Some('"'), "{line}");
+            let mut text = String::new();
+            loop {
+                match labels.next().unwrap() {
+                    '"' => break,
+                    '\\' => text.push(match labels.next().unwrap() {
+                        'n' => '\n',
+                        c @ ('"' | '\\') => c,
+                        c => panic!("\\{c} in {line}"),
+                    }),
+                    c => text.push(c),
+                }
+            }
+            assert!(found.insert(label, text).is_none(), "{line}");
+            assert!(matches!(labels.next(), None | Some(',')), "{line}");
+        }
+        (name.to_owned(), found, value.parse().unwrap())
+    }
+
+    fn policy() -> Policy {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        Policy {
+            limits,
+            host: BTreeSet::new(),
+            hz: 250,
+        }
+    }
+
+    fn named(name: &[u8]) -> Socket {
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name);
+        Socket {
+            owner: Some(Owner {
+                pid: 1,
+                fd: None,
+                comm: Comm::new(bytes),
+            }),
+            ..socket()
+        }
+    }
+
+    /// The socket in every direction with every verdict, past the limit and probing where it can.
+    fn in_every_class(socket: Socket) -> impl Iterator<Item = Socket> {
+        let own = |idle_seconds| Own {
+            idle_seconds,
+            ..Own::default()
+        };
+        let socket = Socket {
+            quiet_ms: 4_000_000,
+            probes_unanswered: 1,
+            ..socket
+        };
+        let mut local = socket;
+        local.remote.addr = local.local.addr;
+        let classes = [
+            socket,
+            Socket {
+                keepalive: true,
+                own: own(7200),
+                ..socket
+            },
+            Socket {
+                keepalive: true,
+                own: own(60),
+                ..socket
+            },
+            local,
+        ];
+        Direction::ALL.into_iter().flat_map(move |direction| {
+            classes.map(|socket| Socket {
+                direction,
+                ..socket
+            })
+        })
+    }
+
+    fn picture(sockets: impl IntoIterator<Item = Socket>) -> Snapshot {
+        let mut sums = Sums::default();
+        for socket in sockets {
+            sums.replace(None, Share::of(&socket, &policy()));
+        }
+        let mut picture = sums.picture(MAX_PROCESS_NAMES);
+        picture.netns.insert(socket().netns, Netns::default());
+        picture.health = Health {
+            hooks: Signal::ALL
+                .map(|signal| (signal.as_str(), signal.mechanism(), true))
+                .to_vec(),
+            ..Health::default()
+        };
+        picture
+    }
+
+    fn scrape(picture: Snapshot, format: Format) -> String {
+        encode(Arc::new(picture), Process::read(1.7e9), format).unwrap()
+    }
+
+    /// Where the tests of promtool and of eyes find an example.
+    #[test]
+    fn every_metric_of_the_catalogue_is_exported_as_it_stands_there_and_no_other() {
+        let text = scrape(picture(in_every_class(named(b"db"))), Format::Text);
+        let kinds: HashMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .collect();
+        let expected: HashMap<String, &str> = CATALOGUE
+            .iter()
+            .map(|metric| {
+                let kind = if metric.kind == Kind::Info {
+                    Kind::Gauge
+                } else {
+                    metric.kind
+                };
+                (metric.exported_name(), kind.as_str())
+            })
+            .collect();
+        let found = kinds
+            .into_iter()
+            .map(|(name, kind)| (name.to_owned(), kind))
+            .collect();
+        assert_eq!(expected, found);
+        for metric in CATALOGUE {
+            let name = metric.exported_name();
+            assert!(
+                text.contains(&format!("# HELP {name} {}\n", metric.help)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn labels_and_their_values_are_those_of_the_catalogue() {
+        let text = scrape(picture(in_every_class(named(b"db"))), Format::Text);
+        for (name, labels, _) in samples(&text) {
+            let metric = CATALOGUE
+                .iter()
+                .find(|metric| match metric.kind {
+                    Kind::Histogram(_) => ["_bucket", "_sum", "_count"]
+                        .iter()
+                        .any(|suffix| name.strip_suffix(suffix) == Some(metric.name)),
+                    _ => metric.exported_name() == name,
+                })
+                .unwrap();
+            let names: BTreeSet<&str> = labels
+                .keys()
+                .map(String::as_str)
+                .filter(|&name| name != "le")
+                .collect();
+            let expected: BTreeSet<&str> = metric.labels.iter().map(|label| label.name).collect();
+            assert_eq!(names, expected, "{name}");
+            for label in metric.labels {
+                if let Values::Closed(values) = label.values {
+                    assert!(
+                        values.contains(&labels[label.name].as_str()),
+                        "{name} {labels:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn openmetrics_ends_with_its_end_and_text_has_none() {
+        let picture = picture([socket()]);
+        let openmetrics = scrape(picture.clone(), Format::OpenMetrics);
+        assert!(openmetrics.ends_with("\n# EOF\n"));
+        assert!(openmetrics.contains("# TYPE keepwatch_build info\n"));
+        assert!(openmetrics.contains("# UNIT keepwatch_detection_seconds seconds\n"));
+        assert!(openmetrics.contains("# TYPE keepwatch_events_lost counter\n"));
+        let text = scrape(picture, Format::Text);
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+        let of = |text: &str| -> Vec<Sample> {
+            samples(text)
+                .into_iter()
+                .filter(|(name, ..)| !name.starts_with("process_"))
+                .collect()
+        };
+        assert_eq!(of(&openmetrics), of(&text));
+    }
+
+    #[test]
+    fn before_the_first_walk_a_scrape_is_whole_too() {
+        let text = scrape(Snapshot::default(), Format::Text);
+        assert!(
+            samples(&text)
+                .iter()
+                .any(|(name, ..)| name == "keepwatch_snapshots_total")
+        );
+    }
+
+    #[test]
+    fn a_hostile_name_is_a_label_value_and_nothing_more() {
+        for format in [Format::OpenMetrics, Format::Text] {
+            for name in [
+                b"a\"} 1\nup 0\n#".as_slice(),
+                b"\\",
+                b"\\n\"",
+                b"\n# EOF\n",
+                b"\xff\xfe\r",
+                b"{},=\"=",
+            ] {
+                let text = scrape(picture([named(name)]), format);
+                let comm = named(name).owner.unwrap().comm.escaped();
+                let found: Vec<_> = samples(&text)
+                    .into_iter()
+                    .filter(|(name, ..)| name == "keepwatch_sockets")
+                    .collect();
+                assert_eq!(found.len(), 1);
+                assert_eq!((&found[0].1["process"], found[0].2), (&comm, 1.0));
+                assert_eq!(
+                    text.lines().filter(|line| *line == "# EOF").count(),
+                    usize::from(format == Format::OpenMetrics)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn histograms_count_every_connection_with_keepalive_once() {
+        let text = scrape(picture(in_every_class(named(b"db"))), Format::Text);
+        let value = |name: &str, le: &str| {
+            let is_it = |(found, labels, _): &&Sample| {
+                found == name
+                    && labels["direction"] == "inbound"
+                    && labels.get("le").is_none_or(|found| found == le)
+            };
+            samples(&text).iter().find(is_it).unwrap().2
+        };
+        for (le, n) in [
+            ("30.0", 0.0),
+            ("60.0", 1.0),
+            ("3600.0", 1.0),
+            ("7200.0", 2.0),
+            ("+Inf", 2.0),
+        ] {
+            assert!(
+                (value("keepwatch_idle_setting_seconds_bucket", le) - n).abs() < 0.1,
+                "{le}"
+            );
+        }
+        assert!((value("keepwatch_idle_setting_seconds_count", "") - 2.0).abs() < 0.1);
+        assert!((value("keepwatch_idle_setting_seconds_sum", "") - 7260.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn namespaces_past_the_bound_are_left_out_and_counted() {
+        let mut picture = picture([socket()]);
+        picture.netns = (0..120).map(|inode| (inode, Netns::default())).collect();
+        let samples = samples(&scrape(picture, Format::Text));
+        let n = |wanted: &str| samples.iter().filter(|(name, ..)| name == wanted).count();
+        assert_eq!(n("keepwatch_netns_keepalive_seconds"), 2 * MAX_NAMESPACES);
+        assert_eq!(n("keepwatch_netns_keepalive_probes"), MAX_NAMESPACES);
+        let folded = |(name, labels, _): &&Sample| {
+            name == "keepwatch_label_values_folded" && labels["label"] == "netns"
+        };
+        assert!((samples.iter().find(folded).unwrap().2 - 70.0).abs() < 0.1);
+    }
+
+    /// DESIGN's budget: at most 200 KB and 10 ms, whatever the number of sockets. The worst names
+    /// are of control characters: 15 bytes become 105.
+    #[test]
+    fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sum_is_exact() {
+        let mut sums = Sums::default();
+        let mut n_sockets = 0;
+        for n in 0..5_000_u32 {
+            let name: Vec<u8> = (0..15)
+                .map(|bit| 0x10 + u8::from(bit > 12) + u8::try_from(n >> bit & 1).unwrap())
+                .collect();
+            for socket in in_every_class(named(&name)) {
+                sums.replace(None, Share::of(&socket, &policy()));
+                n_sockets += 1;
+            }
+        }
+        let mut picture = sums.picture(MAX_PROCESS_NAMES);
+        // Figures of a host with ten million sockets.
+        for counts in picture.series.values_mut() {
+            counts.sockets += 100_000;
+            n_sockets += 100_000;
+        }
+        picture.netns = (0..5_000)
+            .map(|n| (u32::MAX - n, Netns::default()))
+            .collect();
+        picture.health.hooks = vec![("state_change", "tp_btf/inet_sock_set_state", true); 9];
+        for format in [Format::OpenMetrics, Format::Text] {
+            let text = scrape(picture.clone(), format);
+            assert!(text.len() <= 200_000, "{} bytes", text.len());
+            let sum: f64 = samples(&text)
+                .iter()
+                .filter_map(|(name, _, value)| (name == "keepwatch_sockets").then_some(value))
+                .sum();
+            assert!(
+                (sum - f64::from(n_sockets)).abs() < 0.1,
+                "{sum} of {n_sockets}"
+            );
+        }
+        assert_eq!(picture.n_folded, 5_000 - MAX_PROCESS_NAMES);
+    }
+}

@@ -1,0 +1,118 @@
+//! What the agent shows: metrics over TCP, and its API over a unix socket. Both read what the
+//! watching thread publishes; nothing here writes to it.
+
+mod api;
+pub mod client;
+mod format;
+mod guard;
+mod http;
+mod metrics;
+mod process;
+mod status;
+
+pub use api::serve_api;
+pub use http::serve_http;
+pub use status::{Hook, Status};
+
+use crate::model::{
+    snapshot::{Health, Snapshot},
+    table::Table,
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    serve::Listener,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::watch::Receiver;
+
+/// What both servers read.
+#[derive(Debug)]
+pub struct Shared {
+    /// The sums, as last published.
+    pub snapshot: Receiver<Arc<Snapshot>>,
+    /// The sockets.
+    pub table: Arc<Mutex<Table>>,
+    /// Unix time of the agent's start.
+    pub started_at_seconds: f64,
+}
+
+impl Shared {
+    /// The sums that hold until the next are published.
+    fn picture(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+}
+
+/// The part of a request that handlers take.
+type Reader = State<Arc<Shared>>;
+
+/// Why what is shown is not the whole truth yet, or no longer; none if it is.
+fn unready(health: &Health) -> Option<String> {
+    if health.n_walks == 0 {
+        return Some("the first snapshot is not finished".to_owned());
+    }
+    // A signal may have several mechanisms; one that is attached carries it.
+    let mut carried: BTreeMap<&str, bool> = BTreeMap::new();
+    for &(signal, _, attached) in &health.hooks {
+        *carried.entry(signal).or_default() |= attached;
+    }
+    let blind: Vec<_> =
+        carried.into_iter().filter_map(|(signal, carried)| (!carried).then_some(signal)).collect();
+    (!blind.is_empty())
+        .then(|| format!("no hook carries {}: see `keepwatch doctor`", blind.join(", ")))
+}
+
+/// What every route has in common: nothing but reading, and one request a connection, for one that
+/// waits for its next request would hold a place that somebody else needs.
+async fn in_and_out(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let mut response = if has_body {
+        (StatusCode::PAYLOAD_TOO_LARGE, "keepwatch takes no request body\n").into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Serves `routes` until `shutdown`, then lets the requests finish that have begun.
+async fn serve_routes<L>(
+    listener: L,
+    routes: Router<Arc<Shared>>,
+    shared: Arc<Shared>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()>
+where
+    L: Listener<Addr: std::fmt::Debug>,
+{
+    let routes = routes.with_state(shared).layer(middleware::from_fn(in_and_out));
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_means_that_a_walk_is_done_and_every_signal_has_a_hook() {
+        let mut health = Health { hooks: vec![("destroy", "a", false)], ..Health::default() };
+        assert!(unready(&health).unwrap().contains("first snapshot"));
+        health.n_walks = 1;
+        assert!(unready(&health).unwrap().contains("destroy"));
+        health.hooks.push(("destroy", "b", true));
+        assert_eq!(unready(&health), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
+
+use crate::model::snapshot::{Flow, Snapshot};
+use serde::{Deserialize, Serialize};
+
+/// The agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process id, as it sees it itself.
+    pub pid: u32,
+    /// Unix time of its start.
+    pub started_at_seconds: f64,
+    /// What carries each signal.
+    pub hooks: Vec<Hook>,
+    /// Records at each stage since its start.
+    pub flow: Flow,
+    /// Sockets in its table.
+    pub sockets: u64,
+    /// Sockets that its last snapshot met and its full table could not take.
+    pub sockets_untracked: u64,
+    /// Unix time at the end of its last snapshot; 0 before the first.
+    pub snapshot_at_seconds: f64,
+    /// Why it is not ready; null if it is.
+    pub unready: Option<String>,
+}
+
+/// One way to carry a signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The signal.
+    pub signal: String,
+    /// The kernel mechanism.
+    pub mechanism: String,
+    /// Whether it is attached.
+    pub attached: bool,
+}
+
+impl Status {
+    /// What `snapshot` says of this process.
+    pub(super) fn new(snapshot: &Snapshot, started_at_seconds: f64) -> Self {
+        let health = &snapshot.health;
+        let hooks = health
+            .hooks
+            .iter()
+            .map(|&(signal, mechanism, attached)| Hook {
+                signal: signal.to_owned(),
+                mechanism: mechanism.to_owned(),
+                attached,
+            });
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at_seconds,
+            hooks: hooks.collect(),
+            flow: health.flow,
+            sockets: snapshot.n_tracked,
+            sockets_untracked: snapshot.n_untracked,
+            snapshot_at_seconds: health.walked_at_seconds,
+            unready: super::unready(health),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The real binary: once, or as an agent that runs until it is dropped.
+
+use crate::{http, netns::require_root, row::Row, tool, wait};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    ffi::OsStr,
+    fmt::Debug,
+    io::Read as _,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(10);
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// `keepwatch ARGS`, not started yet, without the host's configuration.
+pub fn keepwatch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(tool::keepwatch());
+    command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// Runs `keepwatch ARGS` to its end.
+pub fn once<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    keepwatch(args).stdin(Stdio::null()).output().expect("start keepwatch")
+}
+
+/// `keepwatch sockets --json --source kernel ARGS`.
+#[track_caller]
+pub fn sockets_from_kernel(args: &[&str]) -> Vec<Row> {
+    require_root();
+    rows(&once(["sockets", "--json", "--source", "kernel"].iter().chain(args)))
+}
+
+#[track_caller]
+fn rows(output: &Output) -> Vec<Row> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "keepwatch ended with {}: {said}", output.status);
+    let text = std::str::from_utf8(&output.stdout).expect("JSON is UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
+}
+
+/// A running `keepwatch run` with a metrics address and an API socket of its own.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    folder: tool::Folder,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts it and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Self {
+        Self::start_in(tool::Folder::new(), args)
+    }
+
+    /// The same with the API socket in a folder where there may be one already.
+    #[track_caller]
+    pub fn start_in(folder: tool::Folder, args: &[&str]) -> Self {
+        require_root();
+        let address = http::free_address();
+        let child = keepwatch(["run", "--listen", &address.to_string(), "--socket"])
+            .arg(socket_in(&folder))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start keepwatch");
+        let mut agent = Self { child, folder, address };
+        wait::until("/-/ready answers 200", READY_WITHIN, || agent.is_ready().then_some(()));
+        agent
+    }
+
+    fn is_ready(&mut self) -> bool {
+        if let Some(status) = self.child.try_wait().expect("wait for the agent") {
+            panic!("the agent ended with {status}: {}", self.stderr());
+        }
+        http::get(self.address, "/-/ready", "*/*").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves metrics.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its API socket.
+    pub fn socket(&self) -> PathBuf {
+        socket_in(&self.folder)
+    }
+
+    /// `keepwatch sockets --json --source agent ARGS`.
+    #[track_caller]
+    pub fn sockets(&self, args: &[&str]) -> Vec<Row> {
+        let mut command = keepwatch(["sockets", "--json", "--source", "agent", "--socket"]);
+        command.arg(self.socket()).args(args).stdin(Stdio::null());
+        rows(&command.output().expect("start keepwatch"))
+    }
+
+    /// Sends SIGTERM and waits: how it ended, and all that it said on stderr.
+    #[track_caller]
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.signal(Signal::TERM);
+        let status = wait::until("the agent ends after SIGTERM", ENDED_WITHIN, || {
+            self.child.try_wait().expect("wait for the agent")
+        });
+        (status, self.stderr())
+    }
+
+    /// `kill -9`. What it leaves behind is in the folder.
+    pub fn kill(mut self) -> tool::Folder {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("wait for the agent");
+        std::mem::take(&mut self.folder)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().cast_signed();
+        let pid = Pid::from_raw(pid).expect("a process id");
+        kill_process(pid, signal).expect("signal our own child");
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            drop(stderr.read_to_string(&mut text));
+        }
+        text
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
+            let ended = wait::within(ENDED_WITHIN, || self.child.try_wait().ok().flatten());
+            if ended.is_none() {
+                drop(self.child.kill());
+                drop(self.child.wait());
+            }
+        }
+    }
+}
+
+fn socket_in(folder: &tool::Folder) -> PathBuf {
+    folder.file("keepwatch.sock")
+}
+
+/// Asserts that a command failed as it should: this exit code, and on stderr one line of error that
+/// names each of `words`: what is wrong, and the way out.
+#[track_caller]
+pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert_eq!(output.stdout, b"", "stdout is data, and there is none");
+    assert_eq!(said.lines().count(), 1, "one error: {said}");
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+}

@@ -1,0 +1,175 @@
+//! System calls that nothing wraps safely: the only unsafe code of the tests.
+#![expect(unsafe_code, reason = "raw system calls")]
+
+use io_uring::{IoUring, opcode, types};
+use libc::{c_int, c_void};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, RawFd},
+    ptr,
+};
+
+const INT_LEN: u32 = 4;
+
+/// `setsockopt(2)`.
+pub(crate) fn setsockopt(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let value = (&raw const value).cast::<c_void>();
+    // SAFETY: `value` points at an int that outlives the call.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, INT_LEN) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The same by an io_uring command (`SOCKET_URING_OP_SETSOCKOPT`, since 6.7).
+pub(crate) fn setsockopt_by_io_uring(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let mut ring = IoUring::new(1)?;
+    let (level, name) = (level.cast_unsigned(), name.cast_unsigned());
+    let value_at = (&raw const value).cast::<c_void>();
+    let entry = opcode::SetSockOpt::new(types::Fd(fd.as_raw_fd()), level, name, value_at, INT_LEN);
+    // SAFETY: `value` lives until the completion, which the next line waits for.
+    unsafe { ring.submission().push(&entry.build()) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let result = ring.completion().next().map(|entry| entry.result());
+    match result {
+        Some(0) => Ok(()),
+        Some(errno) => Err(io::Error::from_raw_os_error(-errno)),
+        None => Err(io::Error::other("no completion")),
+    }
+}
+
+/// The same as a 32-bit program does it: `int 0x80`, with the value below 4 GiB.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn setsockopt_of_32_bits(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    const SETSOCKOPT: i32 = 366; // arch/x86/entry/syscalls/syscall_32.tbl
+    const PAGE: usize = 4096;
+    // SAFETY: a new mapping, at no given address.
+    let low = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+            -1,
+            0,
+        )
+    };
+    if low == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the page is ours, writable and aligned.
+    unsafe { low.cast::<c_int>().write(value) };
+    let address = i32::try_from(low.addr()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads 4 bytes at `address`, which are ours.
+    let result = unsafe { int_80(SETSOCKOPT, [fd.as_raw_fd(), level, name, address, 4]) };
+    // SAFETY: the mapping made above, used by nobody any more.
+    unsafe { libc::munmap(low, PAGE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
+}
+
+/// The 32-bit system call gate.
+///
+/// # Safety
+/// As for the system call of that number; and the kernel must have `CONFIG_IA32_EMULATION`, or the
+/// process gets SIGSEGV.
+#[cfg(target_arch = "x86_64")]
+unsafe fn int_80(number: i32, [a, b, c, d, e]: [i32; 5]) -> i32 {
+    let result: i32;
+    // SAFETY: LLVM reserves rbx, so it is swapped in and out; the gate clobbers r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "xchg {a}, rbx",
+            "int 0x80",
+            "xchg {a}, rbx",
+            a = inout(reg) i64::from(a) => _,
+            inlateout("eax") number => result,
+            in("ecx") b,
+            in("edx") c,
+            in("esi") d,
+            in("edi") e,
+            lateout("r8") _,
+            lateout("r9") _,
+            lateout("r10") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}
+
+/// Whether the kernel answers `int 0x80`. A child tries it, since a kernel that does not kills it.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_32_bit_syscalls() -> bool {
+    const GETPID: i32 = 20;
+    // SAFETY: the child calls nothing but two system calls.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: getpid takes no memory; `_exit` runs nothing of the parent's.
+        unsafe {
+            int_80(GETPID, [0; 5]);
+            libc::_exit(0)
+        };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a valid place; the child is ours.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    waited == child && libc::WIFEXITED(status)
+}
+
+/// What of `TCP_INFO` the tests need.
+pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    // SAFETY: integers only; any bytes are a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = u32::try_from(size_of_val(&info)).unwrap_or_default();
+    let at = (&raw mut info).cast::<c_void>();
+    // SAFETY: the kernel writes at most `len` bytes there.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at, &raw mut len)
+    };
+    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Puts the calling thread into a new network namespace.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: affects nothing but the network namespace of this thread; descriptors stay shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+        .map_err(io::Error::from)
+}
+
+/// What a child used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// User and system time, seconds.
+    pub cpu_seconds: f64,
+    /// Largest resident set, MiB.
+    pub peak_mib: f64,
+    /// Whether it ended with exit code 0.
+    pub success: bool,
+}
+
+/// Waits for a child and tells what it used.
+#[expect(clippy::cast_precision_loss, reason = "seconds, microseconds and KiB of one process")]
+pub(crate) fn wait_for_usage(child: &std::process::Child) -> io::Result<Usage> {
+    let pid = RawFd::try_from(child.id()).map_err(io::Error::other)?;
+    let mut status = 0;
+    // SAFETY: integers only; any bytes are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both are valid places; the child is ours and not waited for yet.
+    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
+    if waited != pid {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Ok(Usage {
+        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        peak_mib: usage.ru_maxrss as f64 / 1024.0,
+        success: libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+    })
+}

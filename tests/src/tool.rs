@@ -1,0 +1,77 @@
+//! Where the programs are that the tests run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// The `keepwatch` binary: `KEEPWATCH_BIN`, or the one built beside the tests.
+pub fn keepwatch() -> PathBuf {
+    let given = env::var_os("KEEPWATCH_BIN").map(PathBuf::from);
+    let path = given.unwrap_or_else(|| beside("keepwatch"));
+    assert!(
+        path.is_file(),
+        "no keepwatch binary at {}: run the tests by `cargo xtask test`, or set KEEPWATCH_BIN",
+        path.display()
+    );
+    path
+}
+
+/// A binary of this crate, from another binary of it or from a test.
+pub fn beside(name: &str) -> PathBuf {
+    let this = env::current_exe().expect("our own path");
+    let folder = this.parent().expect("a folder");
+    // Tests are in `deps`, binaries one above.
+    let folder = if folder.ends_with("deps") { folder.parent().expect("a folder") } else { folder };
+    folder.join(name)
+}
+
+/// `prometheus` or `promtool` of Debian's package, as `cargo xtask setup` unpacks it.
+pub fn of_prometheus(name: &str) -> PathBuf {
+    let given = env::var_os("KEEPWATCH_TOOLS").map(PathBuf::from);
+    let tools =
+        given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"));
+    let path = tools.join("prometheus/usr/bin").join(name);
+    assert!(
+        path.is_file(),
+        "no {name} at {}: run `cargo xtask setup`, or set KEEPWATCH_TOOLS",
+        path.display()
+    );
+    path
+}
+
+/// A folder of its own, open to every user, gone when dropped.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new, empty folder.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("keepwatch-test-{}-{number}", process::id()));
+        fs::create_dir(&path).expect("a new temporary folder");
+        let all = rustix::fs::Mode::from_raw_mode(0o1777);
+        rustix::fs::chmod(&path, all).expect("chmod of our folder");
+        Self(path)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

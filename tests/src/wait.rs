@@ -1,0 +1,40 @@
+//! Waiting for a condition, never for a time.
+
+use std::{
+    fmt::Display,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The clock.
+#[expect(clippy::disallowed_methods, reason = "the tests' one reader of the clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks again and again until there is an answer, and fails the test when `deadline` is over first.
+#[track_caller]
+pub fn until<T>(what: impl Display, deadline: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    let Some(answer) = within(deadline, ask) else {
+        panic!("not within {deadline:?}: {what}");
+    };
+    answer
+}
+
+/// The same; none when `deadline` is over first.
+pub fn within<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let began = now();
+    loop {
+        let answer = ask();
+        if answer.is_some() || began.elapsed() >= deadline {
+            return answer;
+        }
+        pause();
+    }
+}
+
+/// So that waiting leaves the CPU to what is waited for.
+#[expect(clippy::disallowed_methods, reason = "between two questions, not instead of one")]
+fn pause() {
+    thread::sleep(Duration::from_millis(5));
+}

@@ -1,0 +1,103 @@
+//! Law 1 can fail: a deliberate fault in one offset is found, either by the comparison with
+//! getsockopt, or before it by the verifier or the witness that every walk reads first.
+#![expect(clippy::expect_used, reason = "a test")]
+
+use keepwatch::{
+    kernel::{
+        clock,
+        hooks::{Hooks, Scope},
+        host, layout,
+    },
+    model::{
+        event::Event,
+        limit::{IdleLimit, Limits},
+        row,
+        socket::{Owner, Socket, SocketId},
+        verdict::Policy,
+    },
+};
+use keepwatch_tests::{
+    population::Population,
+    row::Row,
+    truth::{Comparison, compare},
+};
+use std::{collections::BTreeMap, error::Error, time::Duration};
+
+#[test]
+fn a_fault_in_one_offset_does_not_stay_hidden() {
+    let population = Population::one_of_each();
+    let right = layout::of_running_kernel(&[]).expect("this kernel's layout").layout;
+    let look = |layout| -> Result<Comparison, Box<dyn Error>> {
+        let mut hooks = Hooks::load_with(Scope::Snapshot, &layout)?;
+        let mut rows = Err("not walked".into());
+        let comparison = compare(&population.sockets, Duration::ZERO, || {
+            rows = walk(&mut hooks);
+            rows.as_ref().map_or_else(|_| Vec::new(), Clone::clone)
+        });
+        rows.map(|_| comparison)
+    };
+    look(right).expect("the true layout loads").assert_equal();
+
+    macro_rules! with_fault {
+        ($($field:ident $change:tt $by:literal,)*) => {$({
+            let mut wrong = right;
+            wrong.$field $change $by;
+            let found = match look(wrong) {
+                Ok(comparison) => comparison.differences.first().cloned(),
+                Err(error) => Some(format!("refused: {error}")),
+            };
+            let fault = concat!(stringify!($field), " ", stringify!($change), " ", $by);
+            assert!(found.is_some(), "nobody notices {fault}");
+            eprintln!("{fault}: {}", found.unwrap_or_default());
+        })*};
+    }
+    with_fault! {
+        skc_state += 1,
+        skc_family += 2,
+        skc_dport += 2,
+        skc_daddr += 4,
+        skc_rcv_saddr -= 4,
+        skc_v6_daddr += 16,
+        inet_sport += 2,
+        sock_keepopen += 1,
+        keepalive_time += 4,
+        keepalive_intvl -= 4,
+        keepalive_probes += 1,
+        icsk_user_timeout -= 4,
+        icsk_probes_out += 1,
+        rcv_tstamp += 4,
+        lsndtime += 4,
+        packets_out += 4,
+        write_seq += 4,
+        sk_max_ack_backlog -= 4,
+        keepalive_timer += 40,
+        timer_expires += 8,
+        timer_pprev += 8,
+        net_inum += 4,
+        net_idle += 4,
+        net_interval -= 4,
+        net_count += 1,
+        task_tgid += 4,
+        task_comm += 4,
+        file_refs_alone += 1,
+    }
+}
+
+/// What `keepwatch sockets --json --all` does, in this process.
+fn walk(hooks: &mut Hooks) -> Result<Vec<Row>, Box<dyn Error>> {
+    let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+    let policy = Policy { limits, host: host::addresses(), hz: clock::hz() };
+    let mut sockets: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
+    let mut snapshot = hooks.snapshot()?;
+    while snapshot.read(|event| {
+        if let Event::Seen(socket) = event {
+            let (_, owners) = sockets.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
+            owners.extend(socket.owner);
+        }
+    })? {}
+    let rows = sockets.values().map(|(socket, owners)| {
+        let row = row::Row::new(socket, owners, &policy, socket.at);
+        Ok(serde_json::from_value(serde_json::to_value(row)?)?)
+    });
+    rows.collect()
+}

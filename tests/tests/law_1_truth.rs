@@ -1,0 +1,39 @@
+//! Law 1: what keepwatch says of a live socket equals getsockopt on that socket, for every setting.
+//!
+//! A few thousand sockets are made in every way that users do it and held by this process. keepwatch
+//! lists them from outside; each field that it prints is compared with what the kernel answers on
+//! that very descriptor.
+
+use keepwatch_tests::{
+    agent::{Agent, sockets_from_kernel},
+    population::Population,
+    truth::compare,
+};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Starting a process copies this process's descriptors for a moment, and keepwatch would rightly
+/// list a second owner: so one test at a time starts processes.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn the_one_shot_command_says_what_getsockopt_says() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let population = Population::everything();
+    assert!(population.sockets.len() >= 2_000);
+    let comparison = compare(&population.sockets, Duration::ZERO, || sockets_from_kernel(&["--all"]));
+    comparison.assert_equal();
+}
+
+#[test]
+fn the_agent_says_what_getsockopt_says() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let population = Population::everything();
+    assert!(population.sockets.len() >= 2_000);
+    let agent = Agent::start(&["--interval", "1s"]);
+    let staleness = Duration::from_millis(1500);
+    let comparison = compare(&population.sockets, staleness, || agent.sockets(&["--all"]));
+    comparison.assert_equal();
+}

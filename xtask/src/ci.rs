@@ -1,0 +1,59 @@
+//! `cargo xtask ci`: everything that must hold before a change is taken, tests last.
+
+use crate::{
+    command::{announced, cargo, stdout},
+    outcome::talk,
+    setup::{self, Purpose},
+    test, tidy,
+};
+use anyhow::Result;
+use std::{process::ExitCode, time::Instant};
+
+/// The last release that the workspace's Rust builds and that reads our `deny.toml`.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Sets up, checks everything and tests, in the order of what fails fastest.
+#[derive(clap::Args)]
+pub(crate) struct Options {}
+
+#[expect(clippy::disallowed_methods, reason = "this is a stopwatch for the reader")]
+pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+    let start = Instant::now();
+    let announce = |step: &str| {
+        let seconds = start.elapsed().as_secs();
+        talk(format_args!("ci {:02}:{:02} {step}", seconds / 60, seconds % 60));
+    };
+    announce("tidy");
+    tidy::check()?;
+    announce("format");
+    announced(&mut cargo(["fmt", "--all", "--check"]), "run `cargo fmt --all`")?;
+    announce("setup");
+    setup::prepare(Purpose::Tests)?;
+    announce("clippy");
+    announced(
+        &mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        "fix what clippy says",
+    )?;
+    announce("deny");
+    deny()?;
+    announce("test: all of them, generated docs included");
+    test::all(test::Options::default())
+}
+
+/// Licences, sources and who may depend on what. Advisories need a database that CI cannot reach.
+fn deny() -> Result<()> {
+    let installed = stdout(&mut cargo(["deny", "--version"]));
+    if installed.is_none_or(|version| version.trim() != format!("cargo-deny {CARGO_DENY}")) {
+        let name = format!("cargo-deny@{CARGO_DENY}");
+        announced(
+            &mut cargo(["install", &name, "--locked"]),
+            "cargo must reach the Rust registry; read what it says above",
+        )?;
+    }
+    // Offline needs every crate of the lock file, those of other systems too.
+    announced(&mut cargo(["fetch", "--locked"]), "cargo must reach the Rust registry")?;
+    announced(
+        &mut cargo(["deny", "--offline", "check", "bans", "licenses", "sources"]),
+        "read the reason under the error, and `deny.toml`",
+    )
+}

@@ -1,0 +1,56 @@
+//! Where things are: the workspace, what is built, the tools that the tests use.
+
+use crate::command;
+use anyhow::{Context as _, Result};
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_path_buf()
+}
+
+/// Tools unpacked for the tests. The same folder whatever `CARGO_TARGET_DIR` says.
+pub(crate) fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// A binary that cargo built: `profile` is `debug` or `release`.
+pub(crate) fn binary(profile: &str, name: &str) -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    root().join(target).join(profile).join(name)
+}
+
+/// Whether a program of this name is on PATH, or where the system's own tools are.
+pub(crate) fn has_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(system).any(|folder| folder.join(name).is_file())
+}
+
+/// Whether this process may do what only root may.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// `program` as root: itself, or through sudo, which keeps the environment.
+pub(crate) fn as_root(program: &Path) -> Command {
+    if is_root() {
+        return command::new(program);
+    }
+    let mut command = command::new("sudo");
+    command.arg("-E").arg(program);
+    command
+}
+
+/// The triple of this machine, as cargo's variables spell it: `X86_64_UNKNOWN_LINUX_GNU`.
+pub(crate) fn host_in_capitals() -> Result<String> {
+    let version = command::stdout(command::new("rustc").arg("-vV")).context("rustc does not run")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.replace('-', "_").to_uppercase())
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask test`: all tests, those that need a real kernel as root, and one summary.
+
+use crate::{
+    command::{announced, cargo, line},
+    outcome::{FINDING, talk},
+    place,
+    setup::{self, Purpose},
+    summary::Summary,
+};
+use anyhow::{Context as _, Result};
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, BufReader, Write as _},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// The crate whose tests drive a real kernel.
+const KERNEL_TESTS: &str = "keepwatch-tests";
+
+/// Sets up and runs all tests; the last line is the sum of them.
+#[derive(Default, clap::Args)]
+pub(crate) struct Options {
+    /// Only tests with this in their name.
+    filter: Option<OsString>,
+    /// Arguments for the test binaries.
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+pub(crate) fn run(options: Options) -> Result<ExitCode> {
+    setup::prepare(Purpose::Tests)?;
+    all(options)
+}
+
+/// All tests, on a machine that is set up.
+pub(crate) fn all(options: Options) -> Result<ExitCode> {
+    let Options { filter, args } = options;
+    // With the features of the whole workspace, so that the tests find everything built already.
+    announced(
+        &mut cargo(["build", "--workspace", "--bin", "keepwatch"]),
+        "fix what the compiler says; without the hooks' compiler, `cargo xtask setup`",
+    )?;
+    let mut sum = Summary::default();
+    for mut command in commands(place::is_root())? {
+        command.args(&filter).arg("--").args(&args);
+        sum += stream(&mut command)?;
+    }
+    say(&format!("\n{sum}\n"))?;
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
+}
+
+/// One run as root; else the user's tests as the user and the kernel's through sudo.
+fn commands(root: bool) -> Result<Vec<Command>> {
+    if root {
+        return Ok(vec![test(["--workspace"])]);
+    }
+    let mut kernel = test(["--package", KERNEL_TESTS]);
+    let runner = format!("CARGO_TARGET_{}_RUNNER", place::host_in_capitals()?);
+    kernel.env(runner, "sudo -E");
+    Ok(vec![test(["--workspace", "--exclude", KERNEL_TESTS]), kernel])
+}
+
+fn test<const N: usize>(which: [&str; N]) -> Command {
+    let mut command = cargo(["test", "--no-fail-fast"]);
+    command
+        .args(which)
+        .env("KEEPWATCH_BIN", place::binary("debug", "keepwatch"))
+        .env("KEEPWATCH_TOOLS", place::tools());
+    command
+}
+
+/// Runs tests, passes their output on line by line, and sums their results.
+pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
+    talk(format_args!("$ {}", line(command)));
+    let name = line(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{name}` does not start; help: is cargo on PATH?"))?;
+    let mut output = BufReader::new(child.stdout.take().context("the output was asked for")?);
+    let (mut summary, mut bytes) = (Summary::default(), Vec::new());
+    while output.read_until(b'\n', &mut bytes).with_context(|| format!("read from `{name}`"))? > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        say(&text)?;
+        summary.read(&text);
+        bytes.clear();
+    }
+    let status = child.wait().with_context(|| format!("wait for `{name}`"))?;
+    if !status.success() && summary.failed == 0 {
+        talk(format_args!("`{name}` ended with {status} outside of a test: see above"));
+    }
+    summary.ended(status.success());
+    Ok(summary)
+}
+
+/// To stdout, at once: who reads along sees each test as it ends.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")
+}
