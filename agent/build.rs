@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let package = Package { name: "keepwatch-ebpf", root_dir: root, ..Package::default() };
     build_ebpf([package], Toolchain::Custom("keepwatch-bpf")).map_err(|error| {
-        format!("building the hooks: {error:#}\nhelp: `cargo xtask setup` installs what it needs").into()
+        format!("building the hooks: {error:#}\nhelp: `cargo xtask setup` installs what it needs")
+            .into()
     })
 }

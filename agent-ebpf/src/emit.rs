@@ -30,10 +30,7 @@ pub(crate) enum Outcome {
 #[inline(always)]
 pub(crate) fn counted(body: impl FnOnce() -> Outcome) {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
-    let Some(counts) = COUNTS
-        .get_ptr_mut(0)
-        .and_then(|counts| unsafe { counts.as_mut() })
-    else {
+    let Some(counts) = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() }) else {
         return;
     };
     counts.seen += 1;
@@ -46,10 +43,7 @@ pub(crate) fn counted(body: impl FnOnce() -> Outcome) {
 #[inline(always)]
 pub(crate) fn submit(fill: impl FnOnce(*mut Sample)) {
     // SAFETY: as in `counted`.
-    let Some(counts) = COUNTS
-        .get_ptr_mut(0)
-        .and_then(|counts| unsafe { counts.as_mut() })
-    else {
+    let Some(counts) = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() }) else {
         return;
     };
     let Some(mut entry) = EVENTS.reserve::<Sample>(0) else {

@@ -23,4 +23,4 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 /// On any other target there is nothing to run: it lets stable clippy and tests see the workspace.
 #[cfg(not(target_arch = "bpf"))]
-fn main() {}
+const fn main() {}

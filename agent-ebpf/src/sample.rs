@@ -86,15 +86,9 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
     }
     let family: u16 = tcp.load(at!(skc_family));
     let (local_addr, remote_addr) = if family == AF_INET6 {
-        (
-            tcp.bytes(at!(skc_v6_rcv_saddr)),
-            tcp.bytes(at!(skc_v6_daddr)),
-        )
+        (tcp.bytes(at!(skc_v6_rcv_saddr)), tcp.bytes(at!(skc_v6_daddr)))
     } else {
-        (
-            ipv4(tcp.load(at!(skc_rcv_saddr))),
-            ipv4(tcp.load(at!(skc_daddr))),
-        )
+        (ipv4(tcp.load(at!(skc_rcv_saddr))), ipv4(tcp.load(at!(skc_daddr))))
     };
     let netns_count = if at!(net_count_size) == 1 {
         u32::from(net.load::<u8>(at!(net_count)))
@@ -104,8 +98,9 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
     let write_seq: u32 = tcp.load(at!(write_seq));
     let snd_nxt: u32 = tcp.load(at!(snd_nxt));
     // SAFETY: helper calls.
-    let (cookie, now_jiffies) =
-        unsafe { (generated::bpf_get_socket_cookie(sk.0.cast_mut().cast()), generated::bpf_jiffies64()) };
+    let (cookie, now_jiffies) = unsafe {
+        (generated::bpf_get_socket_cookie(sk.0.cast_mut().cast()), generated::bpf_jiffies64())
+    };
     // Field by field: a whole record at once would be built on the stack first, which has 512 bytes.
     macro_rules! set {
         ($($field:ident: $value:expr,)*) => {$(

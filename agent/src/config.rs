@@ -26,11 +26,23 @@ pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
 pub struct LimitArgs {
     /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
     /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
-    #[arg(long, env = "KEEPWATCH_IDLE_LIMIT", value_name = "LIMIT", default_value = "350s", global = true)]
+    #[arg(
+        long,
+        env = "KEEPWATCH_IDLE_LIMIT",
+        value_name = "LIMIT",
+        default_value = "350s",
+        global = true
+    )]
     pub idle_limit: IdleLimit,
     /// The idle limit of one path, longest prefix first: NAME=CIDR[:PORT]=LIMIT, like
     /// db=10.0.0.0/8:5432=aws; may be repeated. In the config file: [[path]] tables
-    #[arg(long, env = "KEEPWATCH_PATH", value_name = "NAME=CIDR[:PORT]=LIMIT", value_delimiter = ',', global = true)]
+    #[arg(
+        long,
+        env = "KEEPWATCH_PATH",
+        value_name = "NAME=CIDR[:PORT]=LIMIT",
+        value_delimiter = ',',
+        global = true
+    )]
     pub path: Vec<NetworkPath>,
 }
 
@@ -138,7 +150,9 @@ pub fn configured(command: Command, file: Option<&Path>) -> Result<Command, Erro
         Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
             return Ok(command);
         }
-        Err(cause) => return Err(Error::Read { file: path.to_owned(), cause }),
+        Err(cause) => {
+            return Err(Error::Read { file: path.to_owned(), cause });
+        }
     };
     with_defaults(command, path, &text)
 }
@@ -278,14 +292,16 @@ fn scalar(value: &toml_edit::Value) -> Option<String> {
 
 /// A `[[path]]` table as the flag writes it.
 fn path_of(table: &Table) -> Result<String, String> {
-    const FORM: &str = "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
+    const FORM: &str =
+        "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
     for (key, _) in table {
         if !["name", "peers", "port", "idle_limit"].contains(&key) {
             return Err(format!("unknown key `{key}`: {FORM}"));
         }
     }
     let field = |key: &str| table.get(key).and_then(Item::as_value).and_then(scalar);
-    let (Some(name), Some(peers), Some(limit)) = (field("name"), field("peers"), field("idle_limit"))
+    let (Some(name), Some(peers), Some(limit)) =
+        (field("name"), field("peers"), field("idle_limit"))
     else {
         return Err(FORM.to_owned());
     };
@@ -332,7 +348,8 @@ mod tests {
     fn paths_are_tables() {
         let file = "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/8\"\nport = 5432\nidle_limit = \"aws\"\n\
                     [[path]]\nname = \"six\"\npeers = \"2001:db8::/32\"\nport = 443\nidle_limit = \"15m\"\n";
-        let paths: Vec<_> = parse(file, &[]).unwrap().limits.path.iter().map(ToString::to_string).collect();
+        let paths: Vec<_> =
+            parse(file, &[]).unwrap().limits.path.iter().map(ToString::to_string).collect();
         assert_eq!(paths, ["db=10.0.0.0/8:5432=aws", "six=[2001:db8::/32]:443=900s"]);
     }
 
@@ -355,7 +372,7 @@ mod tests {
     fn times_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("15"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         for wrong in ["", "0s", "s", "1d", "-1s", "1.5s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

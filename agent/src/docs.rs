@@ -30,11 +30,7 @@ fn generated_docs_are_fresh() {
             stale.push(path);
         }
     }
-    assert!(
-        stale.is_empty(),
-        "{} stale: run `cargo xtask codegen`",
-        stale.join(", ")
-    );
+    assert!(stale.is_empty(), "{} stale: run `cargo xtask codegen`", stale.join(", "));
 }
 
 /// docs/METRICS.md, from the catalogue.
@@ -58,8 +54,7 @@ The two histograms describe the connections that exist now. They go up and down,
 
 ## Families
 
-{families}
-## Labels
+{families}## Labels
 
 {labels}",
         labels = labels(),
@@ -68,26 +63,15 @@ The two histograms describe the connections that exist now. They go up and down,
 
 /// One family.
 fn family(metric: &Metric) -> String {
-    let labels: Vec<_> = metric
-        .labels
-        .iter()
-        .map(|label| format!("`{}`", label.name))
-        .collect();
-    let unit = metric
-        .unit
-        .map(|unit| format!(" in {}", unit.as_str()))
-        .unwrap_or_default();
+    let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{}`", label.name)).collect();
+    let unit = metric.unit.map(|unit| format!(" in {}", unit.as_str())).unwrap_or_default();
     let mut text = format!(
         "### {}\n\n{} *{}*\n\n* {}{unit}, labels: {}; at most {} series\n",
         metric.exported_name(),
         metric.help,
         metric.question,
         metric.kind.as_str(),
-        if labels.is_empty() {
-            "none".to_owned()
-        } else {
-            labels.join(", ")
-        },
+        if labels.is_empty() { "none".to_owned() } else { labels.join(", ") },
         metric.max_series(),
     );
     if let Kind::Histogram(bounds) = metric.kind {
@@ -109,27 +93,14 @@ fn labels() -> String {
         }
     }
     let mut text = "| label | meaning | values | in |\n|---|---|---|---|\n".to_owned();
-    for (
-        Label {
-            name,
-            meaning,
-            values,
-        },
-        families,
-    ) in families
-    {
+    for (Label { name, meaning, values }, families) in families {
         let values = match values {
-            Values::Closed(values) => values
-                .iter()
-                .map(|value| format!("`{value}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Values::Closed(values) => {
+                values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+            }
             Values::AtMost { n, rest } => format!("at most {n}; {rest}"),
         };
-        text += &format!(
-            "| `{name}` | {meaning} | {values} | {} |\n",
-            families.join(", ")
-        );
+        text += &format!("| `{name}` | {meaning} | {values} | {} |\n", families.join(", "));
     }
     text
 }

@@ -12,7 +12,9 @@
 )]
 
 pub mod agent;
+pub mod crowd;
 pub mod http;
+pub mod measure;
 pub mod netns;
 pub mod population;
 pub mod row;

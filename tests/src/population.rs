@@ -331,6 +331,7 @@ impl Population {
             own: plan.own,
             keepalive: plan.keepalive.is_on(),
             netns_idle_when_armed: place.netns_idle,
+            made: wait::now(),
             connecting_to: None,
             other_owners: Vec::new(),
         });

@@ -145,13 +145,13 @@ pub(crate) fn unshare_network() -> io::Result<()> {
 
 /// What a child used.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User and system time, seconds.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Largest resident set, MiB.
-    pub peak_mib: f64,
+    pub(crate) peak_mib: f64,
     /// Whether it ended with exit code 0.
-    pub success: bool,
+    pub(crate) success: bool,
 }
 
 /// Waits for a child and tells what it used.

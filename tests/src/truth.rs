@@ -52,6 +52,8 @@ pub struct Held {
     pub keepalive: bool,
     /// The namespace's idle time when the keepalive timer was armed: it stays until it fires.
     pub netns_idle_when_armed: u32,
+    /// When it was made.
+    pub made: Instant,
     /// Where a connection attempt goes to: getpeername does not tell before it is established.
     pub connecting_to: Option<SocketAddr>,
     /// Who else holds it.
@@ -325,7 +327,10 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
         && quiet_before > *staleness_ms
         && before.probes == 0
         && after.probes == 0;
-    let range = if undisturbed {
+    let range = if before.state == "syn_sent" {
+        // Its stamps are not set yet: TCP_INFO says "since boot". It sends SYNs, so it is not quiet.
+        0.0..=ms(after.at - held.made)
+    } else if undisturbed {
         quiet_before - TICKS_MS..=quiet_after + TICKS_MS
     } else {
         let longest = f64::from(before.idle.max(before.interval)) * 1125.0;

@@ -19,13 +19,22 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Options { check } = options;
     setup::prepare(Purpose::Build)?;
-    let mut test = cargo(["test", "--quiet", "-p", "keepwatch", "--lib", "generated_docs"]);
+    let mut test = cargo([
+        "test",
+        "--quiet",
+        "-p",
+        "keepwatch",
+        "--lib",
+        "generated_docs",
+    ]);
     if !check {
         test.env("KEEPWATCH_BLESS", "1");
     }
     let summary = stream(&mut test)?;
     if summary.failed > 0 {
-        bail!("generated docs are not fresh; help: run `cargo xtask codegen` and commit what it wrote");
+        bail!(
+            "generated docs are not fresh; help: run `cargo xtask codegen` and commit what it wrote"
+        );
     }
     if summary.passed == 0 {
         bail!("no test `generated_docs_are_fresh` in keepwatch: nothing was generated");

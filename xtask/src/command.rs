@@ -37,7 +37,10 @@ pub(crate) fn announced(command: &mut Command, help: &str) -> Result<()> {
 
 /// What it printed, if it ran and succeeded. Says nothing.
 pub(crate) fn stdout(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
@@ -50,16 +53,20 @@ pub(crate) fn become_it(command: &mut Command, help: &str) -> Result<std::proces
 
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
-    let set = command.get_envs().filter_map(|(name, value)| {
-        Some(format!("{}={}", name.to_string_lossy(), word(value?)))
-    });
-    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(word);
+    let set = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), word(value?))));
+    let words = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(word);
     set.chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn word(text: &OsStr) -> String {
     let text = text.to_string_lossy();
-    if text.is_empty() || text.contains(|letter: char| letter.is_whitespace() || "'\"$*&;|<>()".contains(letter)) {
+    if text.is_empty()
+        || text.contains(|letter: char| letter.is_whitespace() || "'\"$*&;|<>()".contains(letter))
+    {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
     text.into_owned()

@@ -1,10 +1,7 @@
 //! How a verb ends: what is said about an error, and which exit code it gets.
 
 use anyhow::Result;
-use std::{
-    error, fmt,
-    process::ExitCode,
-};
+use std::{error, fmt, process::ExitCode};
 
 /// Something was found: a failed test, a broken law, a command that failed.
 pub(crate) const FINDING: u8 = 1;
@@ -36,7 +33,10 @@ pub(crate) fn exit_code(result: Result<ExitCode>) -> ExitCode {
 }
 
 /// One line for the reader: what happens, and why. Data goes to stdout, this does not.
-#[expect(clippy::print_stderr, reason = "telling is what a developer's tool does")]
+#[expect(
+    clippy::print_stderr,
+    reason = "telling is what a developer's tool does"
+)]
 pub(crate) fn talk(line: fmt::Arguments<'_>) {
     eprintln!("{line}");
 }

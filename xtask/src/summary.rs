@@ -13,12 +13,17 @@ pub(crate) struct Summary {
 impl Summary {
     /// Adds what a line of the runner's output says, if it is one that counts.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some((_, counts)) = line.trim().strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        let Some((_, counts)) = line
+            .trim()
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
         for count in counts.split("; ") {
-            let Some((number, what)) = count.split_once(' ') else { continue };
+            let Some((number, what)) = count.split_once(' ') else {
+                continue;
+            };
             let number = number.parse().unwrap_or(0);
             match what {
                 "passed" => self.passed += number,
@@ -47,7 +52,11 @@ impl std::ops::AddAssign for Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
@@ -70,13 +79,25 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
         ]);
-        assert_eq!(summary, Summary { passed: 7, failed: 2, skipped: 1 });
+        assert_eq!(
+            summary,
+            Summary {
+                passed: 7,
+                failed: 2,
+                skipped: 1
+            }
+        );
         assert_eq!(summary.to_string(), "7 passed, 2 failed, 1 skipped");
     }
 
     #[test]
     fn other_lines_count_for_nothing() {
-        let lines = ["5 passed; 1 failed", "test result: strange", "test passed ... ok", ""];
+        let lines = [
+            "5 passed; 1 failed",
+            "test result: strange",
+            "test passed ... ok",
+            "",
+        ];
         assert_eq!(read(&lines), Summary::default());
     }
 
@@ -85,7 +106,10 @@ mod tests {
         let mut crashed = read(&["test result: ok. 3 passed; 0 failed; 0 ignored"]);
         crashed.ended(false);
         assert_eq!(crashed.failed, 1);
-        let mut failed = Summary { failed: 2, ..Summary::default() };
+        let mut failed = Summary {
+            failed: 2,
+            ..Summary::default()
+        };
         failed.ended(false);
         assert_eq!(failed.failed, 2);
     }

@@ -36,10 +36,7 @@ fn changed(context: &BtfTracePointContext) -> Outcome {
     // The other states follow from these or last for a round trip; the next snapshot has them.
     let in_owner = matches!(new_state, TCP_SYN_SENT | TCP_LISTEN);
     let needed = in_owner
-        || matches!(
-            new_state,
-            TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_CLOSE_WAIT | TCP_CLOSE
-        );
+        || matches!(new_state, TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_CLOSE_WAIT | TCP_CLOSE);
     if !needed || sk.load::<u16>(at!(sk_protocol)) != IPPROTO_TCP {
         return Outcome::Filtered;
     }
@@ -70,9 +67,7 @@ fn process_name() -> [u8; 16] {
     // SAFETY: checked reads of kernel memory.
     unsafe {
         let task = generated::bpf_get_current_task() as *const u8;
-        let leader = task
-            .add(at!(task_group_leader) as usize)
-            .cast::<*const u8>();
+        let leader = task.add(at!(task_group_leader) as usize).cast::<*const u8>();
         let leader = bpf_probe_read_kernel(leader).unwrap_or(task);
         bpf_probe_read_kernel(leader.add(at!(task_comm) as usize).cast()).unwrap_or_default()
     }

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn an_unknown_group_is_an_error() {
-        let path = std::env::temp_dir().join(format!("keepwatch-group-{}.sock", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("keepwatch-group-{}.sock", std::process::id()));
         assert!(matches!(Api::bind(&path, Some("no such group")), Err(Error::Group(_))));
     }
 }

@@ -78,8 +78,16 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
-    let Config { listen, socket, socket_group, policy, interval, ring_bytes, max_sockets, max_names } =
-        config;
+    let Config {
+        listen,
+        socket,
+        socket_group,
+        policy,
+        interval,
+        ring_bytes,
+        max_sockets,
+        max_names,
+    } = config;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     let mut hooks = Hooks::load(Scope::Events { ring_bytes })?.require(Signal::Snapshot)?;
@@ -170,7 +178,9 @@ fn give_up_capabilities(hooks: &mut Hooks) -> io::Result<CapabilitySet> {
     let none = CapabilitySet::empty();
     let works = std::thread::scope(|scope| {
         scope
-            .spawn(|| host::keep_only(none).is_ok() && hooks.snapshot().is_ok() && hooks.counts().is_ok())
+            .spawn(|| {
+                host::keep_only(none).is_ok() && hooks.snapshot().is_ok() && hooks.counts().is_ok()
+            })
             .join()
             .unwrap_or(false)
     });

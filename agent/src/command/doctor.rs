@@ -38,7 +38,8 @@ enum Grade {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    name: &'static str,
     grade: Grade,
     found: String,
     /// What to do about it.
@@ -47,17 +48,17 @@ struct Check {
 }
 
 impl Check {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, grade: Grade::Ok, found: found.into(), advice: None }
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, grade: Grade::Ok, found: found.into(), advice: None }
     }
 
     fn graded(
-        check: &'static str,
+        name: &'static str,
         grade: Grade,
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { check, grade, found: found.into(), advice: Some(advice.into()) }
+        Self { name, grade, found: found.into(), advice: Some(advice.into()) }
     }
 }
 
@@ -216,15 +217,15 @@ fn unseen() -> [Check; 2] {
 }
 
 fn show(out: &mut impl Write, checks: &[Check], style: Style) -> std::io::Result<()> {
-    let width = checks.iter().map(|check| check.check.len()).max().unwrap_or_default();
-    for Check { check, grade, found, advice } in checks {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+    for Check { name, grade, found, advice } in checks {
         let mark = match grade {
             Grade::Ok => style.paint("ok   ", "32"),
             Grade::Note => style.paint("note ", "2"),
             Grade::Blind => style.paint("BLIND", "33"),
             Grade::Fatal => style.paint("FATAL", "1;31"),
         };
-        writeln!(out, "{mark} {check:width$}  {found}")?;
+        writeln!(out, "{mark} {name:width$}  {found}")?;
         if let Some(advice) = advice {
             writeln!(out, "      {:width$}  -> {advice}", "")?;
         }

@@ -245,7 +245,8 @@ mod tests {
                 2 => b"",
                 _ => "ngi\u{f1}x".as_bytes(),
             };
-            socket.owner = bit(9).then(|| Owner { pid: n, fd: bit(10).then_some(n), comm: comm(name) });
+            socket.owner =
+                bit(9).then(|| Owner { pid: n, fd: bit(10).then_some(n), comm: comm(name) });
             sockets.push(socket);
         }
         sockets

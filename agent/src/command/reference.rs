@@ -39,10 +39,14 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
             .map(|value| value.get_name().to_owned())
             .filter(|_| arg.get_action().takes_values())
             .collect();
-        let choices =
-            if choices.is_empty() { String::new() } else { format!(": `{}`", choices.join("`, `")) };
+        let choices = if choices.is_empty() {
+            String::new()
+        } else {
+            format!(": `{}`", choices.join("`, `"))
+        };
         let default = default_of(arg);
-        let variable = arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
+        let variable =
+            arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
         writeln!(
             page,
             "| `--{flag}{}` | {}{choices} | {default} | {variable} |",
@@ -78,7 +82,8 @@ pub(crate) fn config_file() -> String {
         let arg = find(&root, &key);
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let meaning = meaning.replace('|', "\\|").replace('\n', " ");
-        writeln!(page, "| `{key}` | {} | {} |", meaning.trim_end_matches('.'), default_of(arg)).unwrap();
+        writeln!(page, "| `{key}` | {} | {} |", meaning.trim_end_matches('.'), default_of(arg))
+            .unwrap();
     }
     page.push_str(
         "\n## Paths\n\n```toml\nidle_limit = \"azure\"          # everywhere else\n\n[[path]]\nname = \

@@ -8,7 +8,12 @@ use std::{net::SocketAddr, time::Duration};
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
-    #[arg(long, env = "KEEPWATCH_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:10077")]
+    #[arg(
+        long,
+        env = "KEEPWATCH_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:10077"
+    )]
     listen: SocketAddr,
     /// The group that may use the API socket, besides root
     #[arg(long, env = "KEEPWATCH_SOCKET_GROUP", value_name = "GROUP")]

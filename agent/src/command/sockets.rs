@@ -173,12 +173,13 @@ fn sort(rows: &mut [Row], by: Sort) {
                 .then_with(|| a.id.cmp(&b.id))
         }),
         Sort::Quiet => rows.sort_by(|a, b| b.quiet_seconds.total_cmp(&a.quiet_seconds)),
-        Sort::Detection => rows.sort_by_key(|row| {
-            std::cmp::Reverse(row.detection_seconds.unwrap_or(u64::MAX))
-        }),
+        Sort::Detection => {
+            rows.sort_by_key(|row| std::cmp::Reverse(row.detection_seconds.unwrap_or(u64::MAX)));
+        }
         Sort::Peer => rows.sort_by_key(|row| (row.remote, row.local)),
         Sort::Process => rows.sort_by(|a, b| {
-            let key = |row: &Row| row.owners.first().map(|owner| (owner.process.clone(), owner.pid));
+            let key =
+                |row: &Row| row.owners.first().map(|owner| (owner.process.clone(), owner.pid));
             key(a).cmp(&key(b))
         }),
     }
@@ -191,7 +192,11 @@ enum Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(args: &SocketsArgs, path: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
+    fn new(
+        args: &SocketsArgs,
+        path: &'a Path,
+        limits: &config::LimitArgs,
+    ) -> Result<Self, Failure> {
         let from_kernel = || -> Result<Self, Failure> {
             let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
             Ok(Self::Kernel { hooks: Box::new(hooks), policy: limits.policy() })
@@ -268,7 +273,8 @@ mod tests {
                 Socket { id: SocketId(id), quiet_ms, own, keepalive: idle_seconds > 0, ..socket() };
             Row::new(&socket, [], &policy, socket.at)
         };
-        let mut rows = vec![row(1, 349_000, 60), row(2, 0, 0), row(3, 300_000, 7200), row(4, 100_000, 0)];
+        let mut rows =
+            vec![row(1, 349_000, 60), row(2, 0, 0), row(3, 300_000, 7200), row(4, 100_000, 0)];
         sort(&mut rows, Sort::Limit);
         let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(ids, ["sk:3", "sk:4", "sk:2", "sk:1"]);

@@ -43,8 +43,14 @@ pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Res
     }
     for (row, line) in rows.iter().zip(&lines) {
         let text = aligned(line, &widths);
-        let (verdict, rest) = text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", &text));
-        writeln!(out, "{}{}", style.paint(verdict, Style::of_verdict(row.verdict)), rest.trim_end())?;
+        let (verdict, rest) =
+            text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", &text));
+        writeln!(
+            out,
+            "{}{}",
+            style.paint(verdict, Style::of_verdict(row.verdict)),
+            rest.trim_end()
+        )?;
     }
     summary(out, rows, style)
 }

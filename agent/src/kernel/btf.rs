@@ -44,7 +44,8 @@ struct Type {
     n_members: usize,
     /// Member offsets hold a bitfield size in their upper byte.
     has_bitfields: bool,
-    size_or_type: u32,
+    /// Its size, or the id of the type that it refers to.
+    argument: u32,
     /// Where the variable part begins.
     rest: usize,
 }
@@ -78,10 +79,8 @@ impl<'a> Btf<'a> {
             let found = btf.read(at).ok_or(Error::Malformed("a type ends early"))?;
             let id = u32::try_from(btf.begins.len()).map_err(|_| Error::Malformed("too many"))?;
             btf.begins.push(u32::try_from(at).map_err(|_| Error::Malformed("too long"))?);
-            if matches!(
-                found.kind,
-                KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_TYPEDEF | KIND_FUNC
-            ) && let Some(name) = btf.string(found.name)
+            if matches!(found.kind, KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_TYPEDEF | KIND_FUNC)
+                && let Some(name) = btf.string(found.name)
                 && wanted.contains(&name)
             {
                 btf.named.entry(name).or_default().push(id);
@@ -155,8 +154,7 @@ impl<'a> Btf<'a> {
 
     /// Byte offset and type of the member `name`, looking into anonymous members.
     fn find(&self, id: u32, name: &str) -> Option<(u32, u32)> {
-        let found =
-            self.get(id).filter(|found| matches!(found.kind, KIND_STRUCT | KIND_UNION))?;
+        let found = self.get(id).filter(|found| matches!(found.kind, KIND_STRUCT | KIND_UNION))?;
         (0..found.n_members).find_map(|n| {
             let at = found.rest + n * 12;
             let member_name = self.string(u32_at(self.types, at)?)?;
@@ -182,7 +180,7 @@ impl<'a> Btf<'a> {
             if !matches!(found.kind, 8..=11 | 18) {
                 return Some(id);
             }
-            id = found.size_or_type;
+            id = found.argument;
         }
         None
     }
@@ -195,7 +193,7 @@ impl<'a> Btf<'a> {
                 let element = self.size_of(u32_at(self.types, found.rest)?)?;
                 element.checked_mul(u32_at(self.types, found.rest + 8)?)
             }
-            _ => Some(found.size_or_type),
+            _ => Some(found.argument),
         }
     }
 
@@ -211,7 +209,7 @@ impl<'a> Btf<'a> {
             kind: info >> 24 & 0x1f,
             n_members: usize::try_from(info & 0xffff).ok()?,
             has_bitfields: info >> 31 == 1,
-            size_or_type: u32_at(self.types, at + 8)?,
+            argument: u32_at(self.types, at + 8)?,
             rest: at + 12,
         })
     }
@@ -226,11 +224,11 @@ impl<'a> Btf<'a> {
 /// Bytes behind a type's fixed part.
 const fn rest_len(found: Type) -> Option<usize> {
     Some(match found.kind {
-        1 | 14 | 17 => 4,                          // INT, VAR, DECL_TAG
-        2 | 7..=12 | 16 | 18 => 0,                 // PTR, FWD .. FUNC, FLOAT, TYPE_TAG
+        1 | 14 | 17 => 4,          // INT, VAR, DECL_TAG
+        2 | 7..=12 | 16 | 18 => 0, // PTR, FWD .. FUNC, FLOAT, TYPE_TAG
         KIND_ARRAY => 12,
         KIND_STRUCT | KIND_UNION | 15 | 19 => found.n_members * 12, // .. DATASEC, ENUM64
-        KIND_ENUM | 13 => found.n_members * 8,     // .. FUNC_PROTO
+        KIND_ENUM | 13 => found.n_members * 8,                      // .. FUNC_PROTO
         _ => return None,
     })
 }
@@ -245,7 +243,8 @@ mod tests {
 
     /// `struct outer { int a; union { char b[6]; struct inner { int c; } d; }; }`, and an enum.
     fn sample() -> Vec<u8> {
-        let strings = b"\0outer\0a\0b\0d\0inner\0c\0int\0char\0sock_flags\0SOCK_KEEPOPEN\0handler\0";
+        let strings =
+            b"\0outer\0a\0b\0d\0inner\0c\0int\0char\0sock_flags\0SOCK_KEEPOPEN\0handler\0";
         let name = |wanted: &str| {
             let with_nul = [wanted.as_bytes(), b"\0"].concat();
             let at = (1..strings.len())
@@ -254,14 +253,14 @@ mod tests {
         };
         let info = |kind: u32, n: u32| kind << 24 | n;
         let words: Vec<u32> = [
-            vec![name("int"), info(1, 0), 4, 32],                                      // 1
-            vec![name("char"), info(1, 0), 1, 8],                                      // 2
-            vec![0, info(KIND_ARRAY, 0), 0, 2, 1, 6],                                  // 3
-            vec![name("inner"), info(KIND_STRUCT, 1), 4, name("c"), 1, 0],             // 4
-            vec![0, info(KIND_UNION, 2), 8, name("b"), 3, 0, name("d"), 4, 0],         // 5
-            vec![name("outer"), info(KIND_STRUCT, 2), 12, name("a"), 1, 0, 0, 5, 32],  // 6
+            vec![name("int"), info(1, 0), 4, 32],     // 1
+            vec![name("char"), info(1, 0), 1, 8],     // 2
+            vec![0, info(KIND_ARRAY, 0), 0, 2, 1, 6], // 3
+            vec![name("inner"), info(KIND_STRUCT, 1), 4, name("c"), 1, 0], // 4
+            vec![0, info(KIND_UNION, 2), 8, name("b"), 3, 0, name("d"), 4, 0], // 5
+            vec![name("outer"), info(KIND_STRUCT, 2), 12, name("a"), 1, 0, 0, 5, 32], // 6
             vec![name("sock_flags"), info(KIND_ENUM, 1), 4, name("SOCK_KEEPOPEN"), 3], // 7
-            vec![name("handler"), info(KIND_FUNC, 0), 0],                              // 8
+            vec![name("handler"), info(KIND_FUNC, 0), 0], // 8
         ]
         .concat();
         let n_types = u32::try_from(words.len() * 4).unwrap();

@@ -50,8 +50,7 @@ impl Decoder {
             Tag::Snapshot => Event::Seen(socket),
             Tag::StateChange => Event::StateChange {
                 socket,
-                old: State::from_kernel(sample.old_state)
-                    .ok_or(Error::State(sample.old_state))?,
+                old: State::from_kernel(sample.old_state).ok_or(Error::State(sample.old_state))?,
             },
             Tag::Destroy => Event::Destroyed(socket),
         })
@@ -84,8 +83,11 @@ impl Decoder {
         let mut quiet_ms = silent_ms.min(self.age_ms(now, sample.sent_jiffies));
         if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
             // A probe leaves no stamp; the timer that was set then does.
-            let interval =
-                if own.interval_seconds == 0 { ambient.interval_seconds } else { own.interval_seconds };
+            let interval = if own.interval_seconds == 0 {
+                ambient.interval_seconds
+            } else {
+                own.interval_seconds
+            };
             quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
         }
         let owner = match tag {
@@ -109,7 +111,11 @@ impl Decoder {
             state,
             in_flight: sample.packets_out > 0 || sample.unsent_bytes > 0,
             probes_unanswered: sample.probes_out,
-            direction: if sample.listen_backlog > 0 { Direction::Inbound } else { Direction::Outbound },
+            direction: if sample.listen_backlog > 0 {
+                Direction::Inbound
+            } else {
+                Direction::Outbound
+            },
             direction_from: DirectionFrom::Inferred,
             owner,
             shared: has(flag::SHARED),
@@ -130,17 +136,11 @@ impl Decoder {
 
     /// Age of a stamp that holds the low half of jiffies.
     fn age_ms(self, now: u64, stamp: u32) -> u32 {
-        let [low, _] = halves(now);
+        let low = u32::try_from(now & u64::from(u32::MAX)).unwrap_or_default();
         // A stamp a tick ahead of `now` was written while we read.
         let age = low.wrapping_sub(stamp);
         self.ms(u64::from(if age > i32::MAX.unsigned_abs() { 0 } else { age }))
     }
-}
-
-/// The low and the high half.
-fn halves(number: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
 fn endpoint(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
@@ -171,7 +171,9 @@ mod tests {
 
     fn decode(sample: &Sample) -> Result<Socket, Error> {
         Decoder::new(250).decode(sample.as_bytes()).map(|event| match event {
-            Event::Seen(socket) | Event::Destroyed(socket) | Event::StateChange { socket, .. } => socket,
+            Event::Seen(socket) | Event::Destroyed(socket) | Event::StateChange { socket, .. } => {
+                socket
+            }
         })
     }
 

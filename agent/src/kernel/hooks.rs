@@ -63,7 +63,10 @@ pub enum Error {
     },
 }
 
-fn failed(attempt: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+fn failed(
+    attempt: impl Into<String>,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     let (attempt, cause) = (attempt.into(), cause.into());
     if is_eperm(&*cause) { Error::Refused { attempt } } else { Error::Kernel { attempt, cause } }
 }
@@ -305,7 +308,14 @@ mod tests {
             eprintln!("skipped: built with AYA_BUILD_SKIP, without hooks");
             return;
         }
-        for name in [name::SNAPSHOT, name::STATE_CHANGE, name::DESTROY, name::EVENTS, name::COUNTS, name::LAYOUT] {
+        for name in [
+            name::SNAPSHOT,
+            name::STATE_CHANGE,
+            name::DESTROY,
+            name::EVENTS,
+            name::COUNTS,
+            name::LAYOUT,
+        ] {
             let name = format!("\0{name}\0");
             assert!(OBJECT.windows(name.len()).any(|at| at == name.as_bytes()), "{name}");
         }

@@ -5,7 +5,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::{collections::BTreeSet, fs, io, net::Ipv6Addr, os::linux::fs::MetadataExt as _};
 
 /// The inode of the initial pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
-const INITIAL_PID_NAMESPACE: u64 = 0xeffffffc;
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// Which capabilities the load needs and this thread lacks. `CAP_SYS_ADMIN` stands for both, as in
 /// `bpf_capable` and `perfmon_capable` (include/linux/capability.h).

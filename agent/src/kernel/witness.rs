@@ -10,7 +10,10 @@ use crate::model::{
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt},
+    net::{
+        AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, socket_with,
+        sockopt,
+    },
 };
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},

@@ -137,11 +137,7 @@ impl Metric {
             Kind::Histogram(bounds) => bounds.len() + 3,
             _ => 1,
         };
-        self.labels
-            .iter()
-            .map(|label| label.values.bound())
-            .product::<usize>()
-            * each
+        self.labels.iter().map(|label| label.values.bound()).product::<usize>() * each
     }
 }
 
@@ -537,39 +533,21 @@ mod tests {
                 .into_iter()
                 .find(|unit| metric.name.ends_with(&format!("_{}", unit.as_str())));
             assert_eq!(metric.unit, unit, "{}", metric.name);
-            assert_eq!(
-                metric.stem() != metric.name,
-                unit.is_some(),
-                "{}",
-                metric.name
-            );
+            assert_eq!(metric.stem() != metric.name, unit.is_some(), "{}", metric.name);
         }
     }
 
     #[test]
     fn names_are_words_of_this_project_or_the_conventional_ones_of_a_process() {
         for Metric { name, .. } in CATALOGUE {
-            assert!(
-                name.starts_with("keepwatch_") || name.starts_with("process_"),
-                "{name}"
-            );
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{name}"
-            );
+            assert!(name.starts_with("keepwatch_") || name.starts_with("process_"), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
         }
     }
 
     #[test]
     fn help_is_a_plain_sentence_that_says_when_and_a_question_is_asked() {
-        for Metric {
-            name,
-            help,
-            question,
-            ..
-        } in CATALOGUE
-        {
+        for Metric { name, help, question, .. } in CATALOGUE {
             assert!(help.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
             assert!(help.ends_with('.') && !help.contains("  "), "{name}");
             assert!(!help.contains(['\\', '"', '\n']), "{name}");
@@ -583,31 +561,17 @@ mod tests {
     fn no_family_can_exceed_the_series_budget() {
         for metric in CATALOGUE {
             let n_series = metric.max_series();
-            assert!(
-                (1..=MAX_SERIES).contains(&n_series),
-                "{}: {n_series}",
-                metric.name
-            );
+            assert!((1..=MAX_SERIES).contains(&n_series), "{}: {n_series}", metric.name);
         }
     }
 
     #[test]
     fn no_label_tells_one_connection_from_another() {
         for label in CATALOGUE.iter().flat_map(|metric| metric.labels) {
-            for poison in [
-                "pid", "fd", "port", "cookie", "id", "addr", "address", "peer", "le",
-            ] {
-                assert!(
-                    label.name.split('_').all(|part| part != poison),
-                    "{}",
-                    label.name
-                );
+            for poison in ["pid", "fd", "port", "cookie", "id", "addr", "address", "peer", "le"] {
+                assert!(label.name.split('_').all(|part| part != poison), "{}", label.name);
             }
-            assert!(
-                label.values.bound() > 0 && !label.meaning.is_empty(),
-                "{}",
-                label.name
-            );
+            assert!(label.values.bound() > 0 && !label.meaning.is_empty(), "{}", label.name);
         }
     }
 
@@ -621,12 +585,8 @@ mod tests {
 
     #[test]
     fn closed_sets_are_those_of_the_model() {
-        let Values::Closed(directions) = DIRECTION.values else {
-            panic!("closed")
-        };
-        let Values::Closed(verdicts) = VERDICT.values else {
-            panic!("closed")
-        };
+        let Values::Closed(directions) = DIRECTION.values else { panic!("closed") };
+        let Values::Closed(verdicts) = VERDICT.values else { panic!("closed") };
         assert_eq!(directions, Direction::ALL.map(Direction::as_str));
         assert_eq!(verdicts, Verdict::ALL.map(Verdict::as_str));
         assert!(matches!(PROCESS.values, Values::AtMost { rest, .. } if rest.contains(OTHER)));

@@ -22,7 +22,11 @@ pub const PRESETS: &[Preset] = &[
         seconds: 240,
         what: "Azure Load Balancer, NAT Gateway and Firewall (learn.microsoft.com, load-balancer-tcp-idle-timeout)",
     },
-    Preset { name: "f5", seconds: 300, what: "F5 BIG-IP, TCP profile (clouddocs.f5.com, AS3 L4_Profile)" },
+    Preset {
+        name: "f5",
+        seconds: 300,
+        what: "F5 BIG-IP, TCP profile (clouddocs.f5.com, AS3 L4_Profile)",
+    },
     Preset {
         name: "aws",
         seconds: 350,
@@ -277,7 +281,9 @@ mod tests {
 
     #[test]
     fn a_wrong_path_or_limit_says_what_was_expected() {
-        for text in ["", "db", "db=10.0.0.0/8", "db=10.0.0.0/33=aws", "db=10.0.0.0/8:x=aws", "=::/0=1s"] {
+        for text in
+            ["", "db", "db=10.0.0.0/8", "db=10.0.0.0/33=aws", "db=10.0.0.0/8:x=aws", "=::/0=1s"]
+        {
             let error = text.parse::<Path>().unwrap_err();
             assert!(error.contains("NAME=CIDR"), "{text}: {error}");
         }

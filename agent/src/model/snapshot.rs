@@ -97,7 +97,7 @@ impl ClassCounts {
         sign.apply(&mut self.probing, share.probing.into());
     }
 
-    fn add(&mut self, other: Self) {
+    const fn add(&mut self, other: Self) {
         self.sockets += other.sockets;
         self.past_limit += other.past_limit;
         self.probing += other.probing;
@@ -119,7 +119,7 @@ enum Sign {
 }
 
 impl Sign {
-    fn apply(self, to: &mut u64, amount: u64) {
+    const fn apply(self, to: &mut u64, amount: u64) {
         *to = match self {
             Self::Plus => to.saturating_add(amount),
             Self::Minus => to.saturating_sub(amount),
@@ -180,7 +180,8 @@ impl Sums {
         let n_folded = by_name.len().saturating_sub(max_names);
         let mut ranked: Vec<_> = by_name.into_iter().collect();
         ranked.sort_by_key(|&(name, n_sockets)| (std::cmp::Reverse(n_sockets), name));
-        let shown: BTreeSet<Comm> = ranked.into_iter().take(max_names).map(|(name, _)| name).collect();
+        let shown: BTreeSet<Comm> =
+            ranked.into_iter().take(max_names).map(|(name, _)| name).collect();
         let mut series: BTreeMap<Series, ClassCounts> = BTreeMap::new();
         for (class, counts) in &self.classes {
             let process = if shown.contains(&class.process) {

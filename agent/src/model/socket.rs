@@ -38,7 +38,17 @@ impl FromStr for SocketId {
 
 /// TCP states, numbered as in the kernel (`include/net/tcp_states.h`).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -98,7 +108,17 @@ impl State {
 
 /// Who sent the SYN.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -153,12 +173,12 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The address and port in their own family.
-    pub fn socket_addr(self) -> SocketAddr {
+    pub const fn socket_addr(self) -> SocketAddr {
         SocketAddr::new(self.addr.to_canonical(), self.port)
     }
 
     /// Whether the address is an IPv4 one.
-    pub fn is_ipv4(self) -> bool {
+    pub const fn is_ipv4(self) -> bool {
         self.addr.to_ipv4_mapped().is_some()
     }
 }

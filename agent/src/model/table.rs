@@ -62,7 +62,9 @@ impl Slots {
         let hash_of = |&number: &u32| {
             let number = usize::try_from(number).unwrap_or_default();
             let slot = chunks.get(number / CHUNK).and_then(|chunk| chunk.get(number % CHUNK));
-            hasher.hash_one(slot.and_then(Option::as_ref).map(|slot| slot.socket.id).unwrap_or_default())
+            hasher.hash_one(
+                slot.and_then(Option::as_ref).map(|slot| slot.socket.id).unwrap_or_default(),
+            )
         };
         by_id.insert_unique(hasher.hash_one(slot.socket.id), number, hash_of);
     }
@@ -214,7 +216,7 @@ impl Table {
                 socket = newer;
             }
             self.more_owners.remove(&socket.id);
-            self.keep_direction(&mut socket, &before.socket);
+            Self::keep_direction(&mut socket, &before.socket);
         }
         self.infer_direction(&mut socket);
         self.put(socket, before, self.n_walk);
@@ -228,7 +230,7 @@ impl Table {
         let before = self.slots.find(socket.id).and_then(|number| self.slots.get(number)).copied();
         if let Some(before) = before {
             socket.owner = socket.owner.or(before.socket.owner);
-            self.keep_direction(&mut socket, &before.socket);
+            Self::keep_direction(&mut socket, &before.socket);
         }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
@@ -247,7 +249,7 @@ impl Table {
         self.put(socket, before, self.n_walk);
     }
 
-    fn keep_direction(&self, socket: &mut Socket, before: &Socket) {
+    fn keep_direction(socket: &mut Socket, before: &Socket) {
         // Cookies are never reused, but a socket may connect again.
         if before.direction_from == DirectionFrom::Seen && before.remote == socket.remote {
             socket.direction = before.direction;
@@ -332,7 +334,13 @@ impl Table {
 
     /// Rows of a part of the table: those from slot `from` on, until `n_slots` were looked at. Then
     /// where to go on; none at the end. Between two parts sockets may come and go.
-    pub fn rows(&self, filter: &Filter, now: Time, from: u32, n_slots: u32) -> (Vec<Row>, Option<u32>) {
+    pub fn rows(
+        &self,
+        filter: &Filter,
+        now: Time,
+        from: u32,
+        n_slots: u32,
+    ) -> (Vec<Row>, Option<u32>) {
         let end = from.saturating_add(n_slots).min(self.slots.end());
         let rows = (from..end)
             .filter_map(|number| self.slots.get(number))
@@ -342,9 +350,7 @@ impl Table {
                 let mut owners: Vec<Owner> =
                     socket.owner.iter().chain(more.into_iter().flatten()).copied().collect();
                 owners.sort_unstable();
-                filter
-                    .admits_owner(&owners)
-                    .then(|| Row::new(socket, &owners, &self.policy, now))
+                filter.admits_owner(&owners).then(|| Row::new(socket, &owners, &self.policy, now))
             })
             .collect();
         (rows, (end < self.slots.end()).then_some(end))
@@ -458,7 +464,11 @@ mod tests {
         let listener = Socket { state: State::Listen, ..owned(2, 4) };
         walk(&mut table, &[listener, owned(1, 3), owned(3, 5)]);
         let rows = rows(&table);
-        assert!(rows.iter().filter(|row| row.state == State::Established).all(|row| row.direction == Direction::Inbound));
+        assert!(
+            rows.iter()
+                .filter(|row| row.state == State::Established)
+                .all(|row| row.direction == Direction::Inbound)
+        );
         let from: Vec<_> = rows.iter().map(|row| row.direction_from).collect();
         assert_eq!(from.iter().filter(|from| **from == DirectionFrom::Seen).count(), 1);
     }

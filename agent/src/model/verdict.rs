@@ -10,7 +10,17 @@ use std::{collections::BTreeSet, net::Ipv6Addr};
 
 /// What keepwatch says of a connection.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -84,10 +94,9 @@ impl Policy {
                 duration(idle),
                 duration(self.latest_first_probe_ms(socket).div_ceil(1000) - idle),
             ),
-            Verdict::Late => format!(
-                "keepalive is on, but the first probe is {} away; {limit}",
-                duration(idle)
-            ),
+            Verdict::Late => {
+                format!("keepalive is on, but the first probe is {} away; {limit}", duration(idle))
+            }
             Verdict::Protected => {
                 format!("the first probe goes out after {} of silence; {limit}", duration(idle))
             }

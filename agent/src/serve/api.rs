@@ -33,7 +33,7 @@ const LIMITS: Limits = Limits {
     n_connections: 16,
     request_bytes: 64 << 10,
     request: Duration::from_secs(10),
-    answer: Duration::from_secs(600),
+    answer: Duration::from_mins(10),
 };
 
 /// Slots that are looked at while the table is locked: about a millisecond.
@@ -51,15 +51,9 @@ pub async fn serve_api(
 }
 
 fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/v1/sockets", get(sockets))
-        .route("/v1/status", get(status))
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                "no such path; the API is /v1/sockets, /v1/status\n",
-            )
-        })
+    Router::new().route("/v1/sockets", get(sockets)).route("/v1/status", get(status)).fallback(
+        || async { (StatusCode::NOT_FOUND, "no such path; the API is /v1/sockets, /v1/status\n") },
+    )
 }
 
 async fn status(State(shared): Reader) -> Response {
@@ -91,17 +85,8 @@ async fn sockets(
     };
     match filter {
         Ok(filter) => {
-            let rows = Rows {
-                shared,
-                filter,
-                next: Some(0),
-                has_rested: true,
-            };
-            (
-                [(header::CONTENT_TYPE, "application/x-ndjson")],
-                Body::new(rows),
-            )
-                .into_response()
+            let rows = Rows { shared, filter, next: Some(0), has_rested: true };
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(rows)).into_response()
         }
         Err(message) => (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
     }
@@ -124,11 +109,7 @@ impl Rows {
         let now = clock::now();
         let (rows, next) = {
             // The table is whole between two calls, even if the writer has panicked.
-            let table = self
-                .shared
-                .table
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
             table.rows(&self.filter, now, from, PART)
         };
         self.next = next;
@@ -160,5 +141,136 @@ impl http_body::Body for Rows {
         }
         let lines = self.part(from)?;
         Poll::Ready(Some(Ok(Frame::data(lines.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            client::{self, Error},
+            tests_support::{shared, while_serving},
+        },
+        *,
+    };
+    use crate::model::{socket::State as TcpState, verdict::Verdict};
+    use std::{
+        collections::BTreeSet,
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+        path::{Path, PathBuf},
+    };
+
+    fn with_agent<T>(name: &str, n_sockets: u64, client: impl FnOnce(&Path) -> T) -> T {
+        let name = format!("keepwatch-api-{name}-{}", std::process::id());
+        let path: PathBuf = std::env::temp_dir().join(name);
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = move |stopped| {
+            serve_api(listener, shared(n_sockets), async {
+                drop::<Result<(), _>>(stopped.await);
+            })
+        };
+        let result = while_serving(server, || client(&path));
+        std::fs::remove_file(&path).unwrap();
+        result
+    }
+
+    #[test]
+    fn every_row_arrives_once_however_many_parts_there_are() {
+        with_agent("rows", 10_000, |path| {
+            let mut ids = BTreeSet::new();
+            let mut n_rows = 0;
+            client::sockets(path, &Filter::default(), |row| {
+                n_rows += 1;
+                assert!(row.reason.contains("keepalive is off"));
+                ids.insert(row.id)
+            })
+            .unwrap();
+            assert_eq!((n_rows, ids.len()), (10_000, 10_000));
+        });
+    }
+
+    #[test]
+    fn the_agent_filters() {
+        with_agent("filter", 3_000, |path| {
+            let count = |filter: Filter| {
+                let mut n_rows = 0;
+                client::sockets(path, &filter, |_| {
+                    n_rows += 1;
+                    true
+                })
+                .map(|()| n_rows)
+                .unwrap()
+            };
+            let peer = Some("172.16.0.0/16".parse().unwrap());
+            let off = vec![Verdict::Off];
+            assert_eq!(count(Filter { peer, verdict: off, ..Filter::default() }), 3_000);
+            let listeners = vec![TcpState::Listen];
+            assert_eq!(count(Filter { state: listeners, ..Filter::default() }), 0);
+            let process = Some("no\"such & name=é".to_owned());
+            assert_eq!(count(Filter { process, ..Filter::default() }), 0);
+        });
+    }
+
+    #[test]
+    fn who_has_enough_stops() {
+        with_agent("stop", 10_000, |path| {
+            let mut n_rows = 0;
+            client::sockets(path, &Filter::default(), |_| {
+                n_rows += 1;
+                n_rows < 5
+            })
+            .unwrap();
+            assert_eq!(n_rows, 5);
+            assert_eq!(client::status(path).unwrap().sockets, 10_000);
+        });
+    }
+
+    #[test]
+    fn the_status_says_who_runs_since_when() {
+        with_agent("status", 1, |path| {
+            let status = client::status(path).unwrap();
+            assert_eq!(status.pid, std::process::id());
+            assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+            assert_eq!(status.unready, None);
+            assert!((status.started_at_seconds - 1.7e9).abs() < 0.1);
+        });
+    }
+
+    #[test]
+    fn an_agent_that_may_not_be_asked_is_told_from_none() {
+        // Root may do everything: take its answer apart only where permissions hold.
+        with_agent("denied", 1, |path| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o0);
+            std::fs::set_permissions(path, mode).unwrap();
+            assert!(matches!(client::status(path), Ok(_) | Err(Error::Denied { .. })));
+        });
+    }
+
+    #[test]
+    fn a_bad_request_is_answered_with_what_is_wrong() {
+        let ask = |path: &Path, head: &str| {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(format!("{head} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        with_agent("bad", 1, |path| {
+            for (head, status, words) in [
+                ("GET /v1/sockets?filter=%7B%22port%22:%22x%22%7D", "400", "expected u16"),
+                ("GET /v1/sockets?filter=nonsense", "400", "expected"),
+                ("GET /v1/sockets?port=80", "400", "unknown field `port`"),
+                ("GET /v2/sockets", "404", "/v1/sockets"),
+                ("POST /v1/sockets", "405", "allow: GET,HEAD"),
+            ] {
+                let answer = ask(path, head);
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
+                assert!(answer.contains(words), "{head}: {answer}");
+            }
+            let answer = ask(path, "GET /v1/sockets");
+            assert!(answer.contains("content-type: application/x-ndjson"), "{answer}");
+        });
     }
 }

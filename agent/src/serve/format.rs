@@ -32,11 +32,7 @@ impl Format {
                 _ => {}
             }
         }
-        if openmetrics > 0 && openmetrics >= text {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if openmetrics > 0 && openmetrics >= text { Self::OpenMetrics } else { Self::Text }
     }
 }
 
@@ -52,11 +48,7 @@ impl MediaRange {
     fn parse(element: &str) -> Self {
         let mut parts = element.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let mut range = Self {
-            kind,
-            version: None,
-            per_mille: 1000,
-        };
+        let mut range = Self { kind, version: None, per_mille: 1000 };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
@@ -78,9 +70,8 @@ impl MediaRange {
 fn per_mille(value: &str) -> u32 {
     let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
     let digits = decimals.bytes().chain([b'0'; 3]).take(3);
-    let decimals = digits.fold(0, |sum, digit| {
-        sum * 10 + u32::from(digit.saturating_sub(b'0').min(9))
-    });
+    let decimals =
+        digits.fold(0, |sum, digit| sum * 10 + u32::from(digit.saturating_sub(b'0').min(9)));
     match whole {
         "1" => 1000,
         "0" => decimals,
@@ -97,9 +88,8 @@ pub(super) fn text_of(openmetrics: &str) -> String {
     for line in openmetrics.split_inclusive('\n') {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line
-            .strip_prefix("# TYPE ")
-            .and_then(|rest| rest.trim_end().split_once(' '))
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.trim_end().split_once(' '))
         {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
@@ -133,11 +123,7 @@ mod tests {
             "application/openmetrics-text",
             "Application/OpenMetrics-Text ; Version=\"1.0.0\" ; Q=0.5 , text/plain ; q=0.5",
         ] {
-            assert_eq!(
-                Format::negotiate(Some(accept)),
-                Format::OpenMetrics,
-                "{accept}"
-            );
+            assert_eq!(Format::negotiate(Some(accept)), Format::OpenMetrics, "{accept}");
         }
     }
 
@@ -162,15 +148,9 @@ mod tests {
 
     #[test]
     fn a_q_value_has_up_to_three_decimals() {
-        for (value, expected) in [
-            ("1", 1000),
-            ("1.000", 1000),
-            ("0.5", 500),
-            ("0.075", 75),
-            ("0", 0),
-            ("", 0),
-            ("7", 0),
-        ] {
+        for (value, expected) in
+            [("1", 1000), ("1.000", 1000), ("0.5", 500), ("0.075", 75), ("0", 0), ("", 0), ("7", 0)]
+        {
             assert_eq!(per_mille(value), expected, "{value:?}");
         }
     }

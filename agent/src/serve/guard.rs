@@ -38,11 +38,7 @@ pub(super) struct Guard<L> {
 
 impl<L> Guard<L> {
     pub(super) fn new(listener: L, limits: Limits) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(limits.n_connections)),
-            limits,
-        }
+        Self { listener, places: Arc::new(Semaphore::new(limits.n_connections)), limits }
     }
 }
 
@@ -54,23 +50,9 @@ impl<L: Listener> Listener for Guard<L> {
         // It is never closed, so there always is one in the end.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (io, addr) = self.listener.accept().await;
-        let Limits {
-            request_bytes,
-            request,
-            answer,
-            ..
-        } = self.limits;
+        let Limits { request_bytes, request, answer, .. } = self.limits;
         let deadline = Box::pin(sleep(request));
-        (
-            Guarded {
-                io,
-                deadline,
-                answer,
-                rest_bytes: request_bytes,
-                place,
-            },
-            addr,
-        )
+        (Guarded { io, deadline, answer, rest_bytes: request_bytes, place }, addr)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -85,10 +67,7 @@ pub(super) struct Guarded<I> {
     deadline: Pin<Box<Sleep>>,
     answer: Duration,
     rest_bytes: usize,
-    #[expect(
-        dead_code,
-        reason = "the place is taken for as long as the connection is open"
-    )]
+    #[expect(dead_code, reason = "the place is taken for as long as the connection is open")]
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -121,9 +100,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
         }
         let n_before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.rest_bytes = self
-            .rest_bytes
-            .saturating_sub(buf.filled().len() - n_before);
+        self.rest_bytes = self.rest_bytes.saturating_sub(buf.filled().len() - n_before);
         read
     }
 }

@@ -60,20 +60,16 @@ fn routes() -> Router<Arc<Shared>> {
 
 async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
     // Several fields of one name mean the same as one with commas (RFC 9110, 5.3).
-    let accept: Vec<_> = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let accept: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(Some(&accept.join(",")));
     let process = Process::read(shared.started_at_seconds);
     match metrics::encode(shared.picture(), process, format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("cannot encode the metrics: {error}\n"),
-        )
-            .into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))
+                .into_response()
+        }
     }
 }
 
@@ -113,35 +109,18 @@ struct Glance {
 /// Health in a few lines.
 fn glance(snapshot: &Snapshot, unix_seconds: f64) -> Vec<Glance> {
     let health = &snapshot.health;
-    let graded = |what, is_good, text| Glance {
-        what,
-        grade: if is_good { "good" } else { "bad" },
-        text,
-    };
-    let plain = |what, text| Glance {
-        what,
-        grade: "",
-        text,
-    };
+    let graded =
+        |what, is_good, text| Glance { what, grade: if is_good { "good" } else { "bad" }, text };
+    let plain = |what, text| Glance { what, grade: "", text };
     let n_lost = health.flow.dropped + health.flow.undecodable;
-    let (n_hooks, n_attached) = (
-        health.hooks.len(),
-        health
-            .hooks
-            .iter()
-            .filter(|(.., attached)| *attached)
-            .count(),
-    );
+    let (n_hooks, n_attached) =
+        (health.hooks.len(), health.hooks.iter().filter(|(.., attached)| *attached).count());
     let mut lines = vec![
         match unready(health) {
             None => graded("Ready", true, "yes".to_owned()),
             Some(reason) => graded("Ready", false, format!("no: {reason}")),
         },
-        graded(
-            "Hooks",
-            n_attached == n_hooks,
-            format!("{n_attached} of {n_hooks} attached"),
-        ),
+        graded("Hooks", n_attached == n_hooks, format!("{n_attached} of {n_hooks} attached")),
         graded("Events lost", n_lost == 0, n_lost.to_string()),
     ];
     if health.n_walks > 0 {
@@ -175,4 +154,130 @@ fn glance(snapshot: &Snapshot, unix_seconds: f64) -> Vec<Glance> {
         lines.push(plain(what, verdicts.join(" · ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests_support::{shared, while_serving},
+        *,
+    };
+    use std::{
+        io::{ErrorKind, Read as _, Write as _},
+        net::{SocketAddr, TcpStream},
+    };
+
+    fn with_agent<T>(limits: Limits, client: impl FnOnce(SocketAddr) -> T) -> T {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = move |stopped| {
+            serve_within(limits, listener, shared(3), async {
+                drop::<Result<(), _>>(stopped.await);
+            })
+        };
+        while_serving(server, || client(address))
+    }
+
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        ask(address, &format!("GET {path} HTTP/1.1\nHost: x\n\n"))
+    }
+
+    #[test]
+    fn each_path_has_its_answer_and_says_what_it_is() {
+        with_agent(LIMITS, |address| {
+            for (path, status, words) in [
+                ("/metrics", "200", "content-type: text/plain; version=0.0.4"),
+                (
+                    "/metrics",
+                    "200",
+                    "\nkeepwatch_sockets{direction=\"outbound\",verdict=\"off\",process=\"\"} 3\n",
+                ),
+                ("/-/healthy", "200", "keepwatch is healthy"),
+                ("/-/ready", "200", "keepwatch is ready"),
+                ("/", "200", "<a href=\"/metrics\">"),
+                ("/", "200", "3 off"),
+                ("/favicon.ico", "404", "/metrics"),
+            ] {
+                let answer = get(address, path);
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+                assert!(answer.contains(words), "{path}: {answer}");
+                assert!(answer.contains("connection: close"), "{path}: {answer}");
+            }
+            let request = "GET /metrics HTTP/1.1\nHost: x\nAccept: text/plain;q=0.5\n\
+                           Accept: application/openmetrics-text\n\n";
+            assert!(ask(address, request).ends_with("# EOF\n"));
+        });
+    }
+
+    #[test]
+    fn there_is_nothing_but_reading() {
+        with_agent(LIMITS, |address| {
+            let head = ask(address, "HEAD /metrics HTTP/1.1\nHost: x\n\n");
+            assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+            let post = ask(address, "POST /metrics HTTP/1.1\nHost: x\nContent-Length: 0\n\n");
+            assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+            let body = ask(address, "GET /metrics HTTP/1.1\nHost: x\nContent-Length: 9\n\n");
+            assert!(body.starts_with("HTTP/1.1 413 "), "{body}");
+        });
+    }
+
+    /// Whether the server ends a connection on which it has said nothing.
+    fn is_cut(stream: &mut TcpStream) -> bool {
+        let mut answer = Vec::new();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        match stream.read_to_end(&mut answer) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_finish_its_request_loses_its_place_to_one_that_does() {
+        let limits = Limits { n_connections: 2, request: Duration::from_millis(300), ..LIMITS };
+        with_agent(limits, |address| {
+            let mut slow: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+            for stream in &mut slow {
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+            }
+            assert!(get(address, "/-/healthy").starts_with("HTTP/1.1 200 "));
+            assert!(slow.iter_mut().all(is_cut));
+        });
+    }
+
+    #[test]
+    fn a_request_without_end_is_cut() {
+        let limits = Limits { request_bytes: 4096, ..LIMITS };
+        with_agent(limits, |address| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+            let field = format!("X: {}\r\n", "x".repeat(1000));
+            // Writing fails too, once the server has closed.
+            let went_through = (0..10_000).all(|_| stream.write_all(field.as_bytes()).is_ok());
+            assert!(!went_through || is_cut(&mut stream));
+        });
+    }
+
+    #[test]
+    fn a_glance_says_what_is_wrong() {
+        let mut snapshot = Snapshot::default();
+        let bad = |snapshot: &Snapshot| -> Vec<&str> {
+            let lines = glance(snapshot, 2e9).into_iter();
+            lines.filter(|line| line.grade == "bad").map(|line| line.what).collect()
+        };
+        assert_eq!(bad(&snapshot), ["Ready"]);
+        snapshot.health.n_walks = 1;
+        assert!(bad(&snapshot).is_empty());
+        snapshot.health.hooks = vec![("destroy", "tp_btf/tcp_destroy_sock", false)];
+        snapshot.health.flow.dropped = 1;
+        snapshot.n_untracked = 1;
+        assert_eq!(bad(&snapshot), ["Ready", "Hooks", "Events lost", "Sockets"]);
+    }
 }

@@ -59,16 +59,11 @@ impl Scrape {
     /// Only the classes that exist; of these, zeros too.
     fn sockets(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let classes = self.snapshot.series.iter().map(|(series, counts)| {
-            let labels = [
-                series.direction.as_str(),
-                series.verdict.as_str(),
-                series.process.as_str(),
-            ];
+            let labels =
+                [series.direction.as_str(), series.verdict.as_str(), series.process.as_str()];
             (series, labels, counts)
         });
-        let sockets = classes
-            .clone()
-            .map(|(_, labels, counts)| (labels, counts.sockets));
+        let sockets = classes.clone().map(|(_, labels, counts)| (labels, counts.sockets));
         family(out, &catalogue::SOCKETS, sockets)?;
         // There is no limit on the way to a peer on this host.
         let past_limit = classes
@@ -79,9 +74,7 @@ impl Scrape {
         for (series, counts) in &self.snapshot.series {
             *probing.entry(&series.process).or_default() += counts.probing;
         }
-        let probing = probing
-            .into_iter()
-            .map(|(process, n_sockets)| ([process], n_sockets));
+        let probing = probing.into_iter().map(|(process, n_sockets)| ([process], n_sockets));
         family(out, &catalogue::PROBING, probing)
     }
 
@@ -97,14 +90,8 @@ impl Scrape {
         };
         let times = shown().flat_map(|(inode, sysctls)| {
             [
-                (
-                    [inode.clone(), "idle".to_owned()],
-                    u64::from(sysctls.idle_seconds),
-                ),
-                (
-                    [inode, "interval".to_owned()],
-                    u64::from(sysctls.interval_seconds),
-                ),
+                ([inode.clone(), "idle".to_owned()], u64::from(sysctls.idle_seconds)),
+                ([inode, "interval".to_owned()], u64::from(sysctls.interval_seconds)),
             ]
         });
         family(out, &catalogue::NETNS_KEEPALIVE, times)?;
@@ -119,10 +106,7 @@ impl Scrape {
         single(out, &catalogue::SOCKETS_PRUNED, snapshot.health.n_pruned)?;
         let folded = [
             (["process"], number(snapshot.n_folded)),
-            (
-                ["netns"],
-                number(snapshot.netns.len().saturating_sub(MAX_NAMESPACES)),
-            ),
+            (["netns"], number(snapshot.netns.len().saturating_sub(MAX_NAMESPACES))),
         ];
         family(out, &catalogue::LABEL_VALUES_FOLDED, folded)
     }
@@ -141,10 +125,7 @@ impl Scrape {
             (["decoded"], flow.decoded),
         ];
         family(out, &catalogue::EVENTS, events)?;
-        let lost = [
-            (["ring_full"], flow.dropped),
-            (["undecodable"], flow.undecodable),
-        ];
+        let lost = [(["ring_full"], flow.dropped), (["undecodable"], flow.undecodable)];
         family(out, &catalogue::EVENTS_LOST, lost)
     }
 
@@ -153,28 +134,16 @@ impl Scrape {
         single(out, &catalogue::SNAPSHOT, health.walk_seconds)?;
         single(out, &catalogue::SNAPSHOTS, health.n_walks)?;
         single(out, &catalogue::SNAPSHOT_FAILURES, health.n_failed_walks)?;
-        single(
-            out,
-            &catalogue::SNAPSHOT_TIMESTAMP,
-            health.walked_at_seconds,
-        )
+        single(out, &catalogue::SNAPSHOT_TIMESTAMP, health.walked_at_seconds)
     }
 
     fn process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        family(
-            out,
-            &catalogue::BUILD,
-            [([env!("CARGO_PKG_VERSION")], 1_u64)],
-        )?;
+        family(out, &catalogue::BUILD, [([env!("CARGO_PKG_VERSION")], 1_u64)])?;
         single(out, &catalogue::PROCESS_CPU, self.process.cpu_seconds)?;
         if let Some(bytes) = self.process.resident_bytes {
             single(out, &catalogue::PROCESS_RESIDENT_MEMORY, bytes)?;
         }
-        single(
-            out,
-            &catalogue::PROCESS_START_TIME,
-            self.process.started_at_seconds,
-        )?;
+        single(out, &catalogue::PROCESS_START_TIME, self.process.started_at_seconds)?;
         if let Some(n_open_fds) = self.process.n_open_fds {
             single(out, &catalogue::PROCESS_OPEN_FDS, n_open_fds)?;
         }
@@ -190,12 +159,9 @@ struct Labels<'a, L, const N: usize> {
 
 impl<L: AsRef<str>, const N: usize> EncodeLabelSet for Labels<'_, L, N> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.labels
-            .iter()
-            .zip(self.values)
-            .try_for_each(|(label, value)| {
-                (label.name, value.as_ref()).encode(encoder.encode_label())
-            })
+        self.labels.iter().zip(self.values).try_for_each(|(label, value)| {
+            (label.name, value.as_ref()).encode(encoder.encode_label())
+        })
     }
 }
 
@@ -209,10 +175,7 @@ fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usiz
     let unit = unit_of(metric);
     let mut family = descriptor(out, metric, unit.as_ref())?;
     for (values, value) in samples {
-        let labels = Labels {
-            labels: metric.labels,
-            values: &values,
-        };
+        let labels = Labels { labels: metric.labels, values: &values };
         match metric.kind {
             Kind::Info => family.encode_info(&labels)?,
             _ if N == 0 => sample(&mut family, metric, &value)?,
@@ -250,33 +213,19 @@ fn histogram(
 ) -> fmt::Result {
     let unit = unit_of(metric);
     let mut family = descriptor(out, metric, unit.as_ref())?;
-    for (
-        direction,
-        Distribution {
-            bounds,
-            counts,
-            sum,
-        },
-    ) in distributions
-    {
-        let bounds = bounds
-            .iter()
-            .map(|&bound| f64::from(bound))
-            .chain([f64::INFINITY]);
+    for (direction, Distribution { bounds, counts, sum }) in distributions {
+        let bounds = bounds.iter().map(|&bound| f64::from(bound)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a sum past 2^53 s may be rounded"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "a sum past 2^53 s may be rounded")]
         let sum = *sum as f64;
         let values = [direction.as_str()];
-        let labels = Labels {
-            labels: metric.labels,
-            values: &values,
-        };
-        family
-            .encode_family(&labels)?
-            .encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)?;
+        let labels = Labels { labels: metric.labels, values: &values };
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+            sum,
+            counts.iter().sum(),
+            &buckets,
+            None,
+        )?;
     }
     Ok(())
 }
@@ -327,10 +276,7 @@ mod tests {
 
     /// Reads a scrape strictly: any line that is no sample and no comment panics.
     fn samples(text: &str) -> Vec<Sample> {
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(sample_of)
-            .collect()
+        text.lines().filter(|line| !line.starts_with('#')).map(sample_of).collect()
     }
 
     fn sample_of(line: &str) -> Sample {
@@ -361,59 +307,30 @@ mod tests {
 
     fn policy() -> Policy {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Policy {
-            limits,
-            host: BTreeSet::new(),
-            hz: 250,
-        }
+        Policy { limits, host: BTreeSet::new(), hz: 250 }
     }
 
     fn named(name: &[u8]) -> Socket {
         let mut bytes = [0; 16];
         bytes[..name.len()].copy_from_slice(name);
-        Socket {
-            owner: Some(Owner {
-                pid: 1,
-                fd: None,
-                comm: Comm::new(bytes),
-            }),
-            ..socket()
-        }
+        Socket { owner: Some(Owner { pid: 1, fd: None, comm: Comm::new(bytes) }), ..socket() }
     }
 
     /// The socket in every direction with every verdict, past the limit and probing where it can.
     fn in_every_class(socket: Socket) -> impl Iterator<Item = Socket> {
-        let own = |idle_seconds| Own {
-            idle_seconds,
-            ..Own::default()
-        };
-        let socket = Socket {
-            quiet_ms: 4_000_000,
-            probes_unanswered: 1,
-            ..socket
-        };
+        let own = |idle_seconds| Own { idle_seconds, ..Own::default() };
+        let socket = Socket { quiet_ms: 4_000_000, probes_unanswered: 1, ..socket };
         let mut local = socket;
         local.remote.addr = local.local.addr;
         let classes = [
             socket,
-            Socket {
-                keepalive: true,
-                own: own(7200),
-                ..socket
-            },
-            Socket {
-                keepalive: true,
-                own: own(60),
-                ..socket
-            },
+            Socket { keepalive: true, own: own(7200), ..socket },
+            Socket { keepalive: true, own: own(60), ..socket },
             local,
         ];
-        Direction::ALL.into_iter().flat_map(move |direction| {
-            classes.map(|socket| Socket {
-                direction,
-                ..socket
-            })
-        })
+        Direction::ALL
+            .into_iter()
+            .flat_map(move |direction| classes.map(|socket| Socket { direction, ..socket }))
     }
 
     fn picture(sockets: impl IntoIterator<Item = Socket>) -> Snapshot {
@@ -424,9 +341,7 @@ mod tests {
         let mut picture = sums.picture(MAX_PROCESS_NAMES);
         picture.netns.insert(socket().netns, Netns::default());
         picture.health = Health {
-            hooks: Signal::ALL
-                .map(|signal| (signal.as_str(), signal.mechanism(), true))
-                .to_vec(),
+            hooks: Signal::ALL.map(|signal| (signal.as_str(), signal.mechanism(), true)).to_vec(),
             ..Health::default()
         };
         picture
@@ -436,36 +351,23 @@ mod tests {
         encode(Arc::new(picture), Process::read(1.7e9), format).unwrap()
     }
 
-    /// Where the tests of promtool and of eyes find an example.
     #[test]
     fn every_metric_of_the_catalogue_is_exported_as_it_stands_there_and_no_other() {
         let text = scrape(picture(in_every_class(named(b"db"))), Format::Text);
-        let kinds: HashMap<&str, &str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-            .collect();
+        let kinds: HashMap<&str, &str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
         let expected: HashMap<String, &str> = CATALOGUE
             .iter()
             .map(|metric| {
-                let kind = if metric.kind == Kind::Info {
-                    Kind::Gauge
-                } else {
-                    metric.kind
-                };
+                let kind = if metric.kind == Kind::Info { Kind::Gauge } else { metric.kind };
                 (metric.exported_name(), kind.as_str())
             })
             .collect();
-        let found = kinds
-            .into_iter()
-            .map(|(name, kind)| (name.to_owned(), kind))
-            .collect();
+        let found = kinds.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect();
         assert_eq!(expected, found);
         for metric in CATALOGUE {
             let name = metric.exported_name();
-            assert!(
-                text.contains(&format!("# HELP {name} {}\n", metric.help)),
-                "{name}"
-            );
+            assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name}");
         }
     }
 
@@ -482,19 +384,13 @@ mod tests {
                     _ => metric.exported_name() == name,
                 })
                 .unwrap();
-            let names: BTreeSet<&str> = labels
-                .keys()
-                .map(String::as_str)
-                .filter(|&name| name != "le")
-                .collect();
+            let names: BTreeSet<&str> =
+                labels.keys().map(String::as_str).filter(|&name| name != "le").collect();
             let expected: BTreeSet<&str> = metric.labels.iter().map(|label| label.name).collect();
             assert_eq!(names, expected, "{name}");
             for label in metric.labels {
                 if let Values::Closed(values) = label.values {
-                    assert!(
-                        values.contains(&labels[label.name].as_str()),
-                        "{name} {labels:?}"
-                    );
+                    assert!(values.contains(&labels[label.name].as_str()), "{name} {labels:?}");
                 }
             }
         }
@@ -511,10 +407,7 @@ mod tests {
         let text = scrape(picture, Format::Text);
         assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
         let of = |text: &str| -> Vec<Sample> {
-            samples(text)
-                .into_iter()
-                .filter(|(name, ..)| !name.starts_with("process_"))
-                .collect()
+            samples(text).into_iter().filter(|(name, ..)| !name.starts_with("process_")).collect()
         };
         assert_eq!(of(&openmetrics), of(&text));
     }
@@ -522,11 +415,7 @@ mod tests {
     #[test]
     fn before_the_first_walk_a_scrape_is_whole_too() {
         let text = scrape(Snapshot::default(), Format::Text);
-        assert!(
-            samples(&text)
-                .iter()
-                .any(|(name, ..)| name == "keepwatch_snapshots_total")
-        );
+        assert!(samples(&text).iter().any(|(name, ..)| name == "keepwatch_snapshots_total"));
     }
 
     #[test]
@@ -567,17 +456,10 @@ mod tests {
             };
             samples(&text).iter().find(is_it).unwrap().2
         };
-        for (le, n) in [
-            ("30.0", 0.0),
-            ("60.0", 1.0),
-            ("3600.0", 1.0),
-            ("7200.0", 2.0),
-            ("+Inf", 2.0),
-        ] {
-            assert!(
-                (value("keepwatch_idle_setting_seconds_bucket", le) - n).abs() < 0.1,
-                "{le}"
-            );
+        for (le, n) in
+            [("30.0", 0.0), ("60.0", 1.0), ("3600.0", 1.0), ("7200.0", 2.0), ("+Inf", 2.0)]
+        {
+            assert!((value("keepwatch_idle_setting_seconds_bucket", le) - n).abs() < 0.1, "{le}");
         }
         assert!((value("keepwatch_idle_setting_seconds_count", "") - 2.0).abs() < 0.1);
         assert!((value("keepwatch_idle_setting_seconds_sum", "") - 7260.0).abs() < 0.1);
@@ -618,9 +500,7 @@ mod tests {
             counts.sockets += 100_000;
             n_sockets += 100_000;
         }
-        picture.netns = (0..5_000)
-            .map(|n| (u32::MAX - n, Netns::default()))
-            .collect();
+        picture.netns = (0..5_000).map(|n| (u32::MAX - n, Netns::default())).collect();
         picture.health.hooks = vec![("state_change", "tp_btf/inet_sock_set_state", true); 9];
         for format in [Format::OpenMetrics, Format::Text] {
             let text = scrape(picture.clone(), format);
@@ -629,11 +509,10 @@ mod tests {
                 .iter()
                 .filter_map(|(name, _, value)| (name == "keepwatch_sockets").then_some(value))
                 .sum();
-            assert!(
-                (sum - f64::from(n_sockets)).abs() < 0.1,
-                "{sum} of {n_sockets}"
-            );
+            assert!((sum - f64::from(n_sockets)).abs() < 0.1, "{sum} of {n_sockets}");
         }
+        // It is the worst: every class of every name.
+        assert_eq!(picture.series.len(), 8 * (MAX_PROCESS_NAMES + 1));
         assert_eq!(picture.n_folded, 5_000 - MAX_PROCESS_NAMES);
     }
 }

@@ -102,6 +102,56 @@ where
     axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
 }
 
+/// A server with a table to try.
+#[cfg(test)]
+mod tests_support {
+    use super::*;
+    use crate::model::{
+        event::Event,
+        limit::{IdleLimit, Limits},
+        socket::{Socket, SocketId, tests_support::socket},
+        verdict::Policy,
+    };
+    use std::{collections::BTreeSet, thread};
+    use tokio::sync::{oneshot, watch};
+
+    /// A table of so many connections, and sums that say that a walk is done.
+    pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let mut table = Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, 1_000_000);
+        table.begin_walk();
+        for id in 1..=n_sockets {
+            table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));
+        }
+        table.end_walk(false);
+        let mut picture = table.picture(10);
+        picture.health = Health { n_walks: 1, ..Health::default() };
+        let table = Arc::new(Mutex::new(table));
+        let snapshot = watch::channel(Arc::new(picture)).1;
+        Arc::new(Shared { snapshot, table, started_at_seconds: 1.7e9 })
+    }
+
+    /// Runs what `server` makes of a signal to stop, until `client` is done.
+    pub(super) fn while_serving<T, S>(
+        server: impl FnOnce(oneshot::Receiver<()>) -> S + Send + 'static,
+        client: impl FnOnce() -> T,
+    ) -> T
+    where
+        S: Future<Output = io::Result<()>>,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let serving = thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(server(stopped)).unwrap();
+        });
+        let result = client();
+        stop.send(()).unwrap();
+        serving.join().unwrap();
+        result
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,12 +21,10 @@ impl Process {
     pub(super) fn read(started_at_seconds: f64) -> Self {
         Self {
             cpu_seconds: clock::cpu_seconds(),
-            resident_bytes: fs::read_to_string("/proc/self/statm")
-                .ok()
-                .and_then(|statm| {
-                    let n_pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-                    Some(n_pages * u64::try_from(rustix::param::page_size()).ok()?)
-                }),
+            resident_bytes: fs::read_to_string("/proc/self/statm").ok().and_then(|statm| {
+                let n_pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+                Some(n_pages * u64::try_from(rustix::param::page_size()).ok()?)
+            }),
             started_at_seconds,
             // Not the one that lists them.
             n_open_fds: fs::read_dir("/proc/self/fd")

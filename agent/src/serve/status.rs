@@ -41,14 +41,11 @@ impl Status {
     /// What `snapshot` says of this process.
     pub(super) fn new(snapshot: &Snapshot, started_at_seconds: f64) -> Self {
         let health = &snapshot.health;
-        let hooks = health
-            .hooks
-            .iter()
-            .map(|&(signal, mechanism, attached)| Hook {
-                signal: signal.to_owned(),
-                mechanism: mechanism.to_owned(),
-                attached,
-            });
+        let hooks = health.hooks.iter().map(|&(signal, mechanism, attached)| Hook {
+            signal: signal.to_owned(),
+            mechanism: mechanism.to_owned(),
+            attached,
+        });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

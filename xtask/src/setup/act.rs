@@ -14,10 +14,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// False if it was refused and there is another way; an error if there is none.
-pub(crate) fn perform(step: &Step) -> Result<bool> {
+/// rustup may refuse, for there is another way; whatever else fails is an error.
+pub(crate) fn perform(step: &Step) -> Result<()> {
     match step {
-        Step::AskRustup => return Ok(ask_rustup()),
+        Step::AskRustup => ask_rustup(),
         Step::Install { packages, .. } => {
             refresh();
             announced(&mut install(packages), "read what apt-get says above")?;
@@ -26,7 +26,7 @@ pub(crate) fn perform(step: &Step) -> Result<bool> {
         Step::BuildLinker => announced(&mut build_linker(), "read what cargo says above")?,
         Step::UnpackPrometheus => unpack_prometheus()?,
     }
-    Ok(true)
+    Ok(())
 }
 
 /// The commands of a step, as one would type them.
@@ -60,7 +60,13 @@ fn install(packages: &[&str]) -> Command {
     let mut command = place::as_root(Path::new("apt-get"));
     // Never at the cost of what is installed: Debian's rustup and its rustc exclude each other.
     command
-        .args(["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"])
+        .args([
+            "install",
+            "--yes",
+            "--quiet",
+            "--no-install-recommends",
+            "--no-remove",
+        ])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null());
@@ -71,18 +77,26 @@ fn install(packages: &[&str]) -> Command {
 fn rustup_install() -> Command {
     let mut command = command::new("timeout");
     command
-        .args(["600", "rustup", "toolchain", "install", NIGHTLY, "--no-self-update"])
+        .args([
+            "600",
+            "rustup",
+            "toolchain",
+            "install",
+            NIGHTLY,
+            "--no-self-update",
+        ])
         .args(["--profile", "minimal", "--component", "rust-src"])
         .stdin(Stdio::null());
     command
 }
 
-fn ask_rustup() -> bool {
-    let asked = announced(&mut rustup_install(), "taking Debian's compiler");
-    if let Err(error) = &asked {
+fn ask_rustup() {
+    if let Err(error) = announced(
+        &mut rustup_install(),
+        "none needed, Debian has a compiler too",
+    ) {
         talk(format_args!("setup: {error:#}"));
     }
-    asked.is_ok()
 }
 
 fn link(sysroot: &Path) -> Command {
@@ -94,7 +108,9 @@ fn link(sysroot: &Path) -> Command {
 fn build_linker() -> Command {
     let (name, feature) = (format!("bpf-linker@{LINKER}"), format!("llvm-{LLVM}"));
     let mut command = cargo(["install", &name, "--locked", "--no-default-features"]);
-    command.args(["--features", &feature]).env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+    command
+        .args(["--features", &feature])
+        .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
     command
 }
 
@@ -108,7 +124,9 @@ fn unpacked() -> PathBuf {
 
 fn prometheus(package: &Path) -> [Command; 2] {
     let (mut download, mut unpack) = (command::new("apt-get"), command::new("dpkg-deb"));
-    download.args(["download", "--quiet", "prometheus"]).current_dir(downloads());
+    download
+        .args(["download", "--quiet", "prometheus"])
+        .current_dir(downloads());
     unpack.arg("--extract").arg(package).arg(unpacked());
     [download, unpack]
 }
@@ -118,7 +136,8 @@ fn unpack_prometheus() -> Result<()> {
     let home = place::tools().join("prometheus");
     for leftover in [&downloads(), &home] {
         if leftover.exists() {
-            fs::remove_dir_all(leftover).with_context(|| format!("remove {}", leftover.display()))?;
+            fs::remove_dir_all(leftover)
+                .with_context(|| format!("remove {}", leftover.display()))?;
         }
     }
     fs::create_dir_all(downloads()).with_context(|| format!("create {}", downloads().display()))?;

@@ -16,8 +16,8 @@ pub(crate) struct Machine {
     pub(crate) root: bool,
     /// There is a rustup: only it can name a toolchain.
     pub(crate) rustup: bool,
-    /// rustup was asked for a compiler in this run, and has none.
-    pub(crate) rustup_refused: bool,
+    /// rustup was asked for a compiler in this run: it gave one or it did not, once is enough.
+    pub(crate) rustup_asked: bool,
     /// The toolchain that the hooks are built with.
     pub(crate) linked: Option<Compiler>,
     /// Compilers that could be linked, best first.
@@ -48,14 +48,16 @@ impl Machine {
     pub(crate) fn examine() -> Self {
         let dpkg_knows = place::has_program("dpkg-query");
         let missing = |packages: &[&'static str]| {
-            let absent = packages.iter().filter(|package| dpkg_knows && !is_installed(package));
+            let absent = packages
+                .iter()
+                .filter(|package| dpkg_knows && !is_installed(package));
             absent.copied().collect()
         };
         Self {
             apt: place::has_program("apt-get"),
             root: place::is_root() || place::has_program("sudo"),
             rustup: place::has_program("rustup"),
-            rustup_refused: false,
+            rustup_asked: false,
             linked: of_rustup(TOOLCHAIN),
             candidates: [of_rustup(NIGHTLY), of_rustup("nightly"), of_debian()]
                 .into_iter()
@@ -64,9 +66,12 @@ impl Machine {
             linker: linker(),
             linker_packages: missing(&super::plan::LINKER_PACKAGES),
             base_packages: base_packages(),
-            prometheus: ["prometheus", "promtool"]
-                .iter()
-                .all(|name| place::tools().join("prometheus/usr/bin").join(name).is_file()),
+            prometheus: ["prometheus", "promtool"].iter().all(|name| {
+                place::tools()
+                    .join("prometheus/usr/bin")
+                    .join(name)
+                    .is_file()
+            }),
         }
     }
 
@@ -87,7 +92,9 @@ impl Machine {
                     self.candidates.push(suitable(Path::new(DEBIAN_SYSROOT)));
                 }
             }
-            Step::AskRustup => self.candidates.push(suitable(Path::new("SYSROOT-OF-NIGHTLY"))),
+            Step::AskRustup => self
+                .candidates
+                .push(suitable(Path::new("SYSROOT-OF-NIGHTLY"))),
             Step::Link { sysroot } => self.linked = Some(suitable(sysroot)),
             Step::BuildLinker => self.linker = Some(super::plan::LINKER.into()),
             Step::UnpackPrometheus => self.prometheus = true,
@@ -100,7 +107,10 @@ fn of_rustup(toolchain: &str) -> Option<Compiler> {
     let rustc = |argument: &[&str]| {
         let mut rustup = command::new("rustup");
         // Looking must not install.
-        rustup.env("RUSTUP_AUTO_INSTALL", "0").args(["run", toolchain, "rustc"]).args(argument);
+        rustup
+            .env("RUSTUP_AUTO_INSTALL", "0")
+            .args(["run", toolchain, "rustc"])
+            .args(argument);
         command::stdout(&mut rustup)
     };
     let sysroot = rustc(&["--print", "sysroot"])?;
@@ -117,8 +127,13 @@ fn of_debian() -> Option<Compiler> {
 
 fn compiler(sysroot: PathBuf, version: &str) -> Compiler {
     let number_after = |key| {
-        let value = version.lines().find_map(|line: &str| line.strip_prefix(key));
-        let mut numbers = value.unwrap_or_default().split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        let value = version
+            .lines()
+            .find_map(|line: &str| line.strip_prefix(key));
+        let mut numbers = value
+            .unwrap_or_default()
+            .split(['.', '-'])
+            .map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     };
     Compiler {
@@ -146,9 +161,15 @@ fn base_packages() -> Vec<&'static str> {
     let here = [
         ("gcc", place::has_program("gcc") || place::has_program("cc")),
         ("libc6-dev", headers),
-        ("iproute2", place::has_program("ss") && place::has_program("ip")),
+        (
+            "iproute2",
+            place::has_program("ss") && place::has_program("ip"),
+        ),
     ];
-    here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
+    here.into_iter()
+        .filter(|(_, is_here)| !is_here)
+        .map(|(package, _)| package)
+        .collect()
 }
 
 #[cfg(test)]

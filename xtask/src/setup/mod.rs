@@ -8,6 +8,7 @@ use crate::outcome::talk;
 use anyhow::{Result, bail};
 use machine::Machine;
 pub(crate) use plan::Purpose;
+use plan::Step;
 use std::process::ExitCode;
 
 /// Brings a machine with only Rust to where the hooks compile and the tests run.
@@ -40,9 +41,13 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
         if done.contains(&step) {
             bail!("setup: it was done and did not help; help: read what it said above");
         }
-        let refused = machine.rustup_refused || !act::perform(&step)?;
+        act::perform(&step)?;
         done.push(step);
-        machine = Machine { rustup_refused: refused, ..Machine::examine() };
+        let rustup_asked = done.contains(&Step::AskRustup);
+        machine = Machine {
+            rustup_asked,
+            ..Machine::examine()
+        };
     }
     Ok(())
 }

@@ -16,8 +16,12 @@ pub(crate) const OLDEST_RUST: (u32, u32) = (1, 95);
 /// The version of bpf-linker.
 pub(crate) const LINKER: &str = "0.13.0";
 /// What bpf-linker is built from.
-pub(crate) const LINKER_PACKAGES: [&str; 4] =
-    ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+pub(crate) const LINKER_PACKAGES: [&str; 4] = [
+    "llvm-22-dev",
+    "libpolly-22-dev",
+    "libzstd-dev",
+    "zlib1g-dev",
+];
 /// Debian's compiler, kept recent for browsers, and the sources of core.
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
@@ -33,10 +37,15 @@ pub(crate) enum Purpose {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Install { packages: Vec<&'static str>, why: &'static str },
+    Install {
+        packages: Vec<&'static str>,
+        why: &'static str,
+    },
     /// May be refused: then Debian has a compiler.
     AskRustup,
-    Link { sysroot: PathBuf },
+    Link {
+        sysroot: PathBuf,
+    },
     BuildLinker,
     UnpackPrometheus,
 }
@@ -57,9 +66,11 @@ impl Step {
             Self::BuildLinker => {
                 format!("the hooks need bpf-linker {LINKER}: building it (about 90 s)")
             }
-            Self::UnpackPrometheus => "the tests scrape with a real Prometheus: unpacking Debian's \
+            Self::UnpackPrometheus => {
+                "the tests scrape with a real Prometheus: unpacking Debian's \
                 into target/tools (20 MB; nothing is installed, no service is started)"
-                .into(),
+                    .into()
+            }
         }
     }
 }
@@ -74,7 +85,12 @@ impl Compiler {
 /// The next step, or none if everything is there.
 pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, CannotRunHere> {
     if let Some(packages) = first(base(machine, purpose)) {
-        return install(machine, packages, "the build and the tests use their programs").map(Some);
+        return install(
+            machine,
+            packages,
+            "the build and the tests use their programs",
+        )
+        .map(Some);
     }
     if !machine.linked.as_ref().is_some_and(Compiler::suits) {
         return compiler(machine).map(Some);
@@ -100,21 +116,29 @@ fn first(packages: Vec<&'static str>) -> Option<Vec<&'static str>> {
 
 fn compiler(machine: &Machine) -> Result<Step, CannotRunHere> {
     if !machine.rustup {
-        return cannot("there is no rustup, and only it can name the hooks' compiler: install rustup");
+        return cannot(
+            "there is no rustup, and only it can name the hooks' compiler: install rustup",
+        );
     }
     if let Some(suitable) = machine.candidates.iter().find(|compiler| compiler.suits()) {
-        return Ok(Step::Link { sysroot: suitable.sysroot.clone() });
+        return Ok(Step::Link {
+            sysroot: suitable.sysroot.clone(),
+        });
     }
-    if !machine.rustup_refused {
+    if !machine.rustup_asked {
         return Ok(Step::AskRustup);
     }
-    let why = "rustup cannot give a compiler for the hooks, Debian can";
+    let why = "rustup has no compiler for the hooks, Debian has";
     install(machine, COMPILER_PACKAGES.to_vec(), why)
 }
 
 fn linker(machine: &Machine) -> Result<Step, CannotRunHere> {
     if let Some(packages) = first(machine.linker_packages.clone()) {
-        return install(machine, packages, "bpf-linker is built with LLVM's libraries");
+        return install(
+            machine,
+            packages,
+            "bpf-linker is built with LLVM's libraries",
+        );
     }
     if !machine.apt {
         return cannot(&format!(
@@ -167,9 +191,16 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
         facts.push("a C compiler, ss and ip are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
-        let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
+        let Compiler {
+            sysroot,
+            release: (major, minor),
+            llvm,
+            ..
+        } = compiler;
         let place = sysroot.display();
-        facts.push(format!("{TOOLCHAIN} is Rust {major}.{minor} with LLVM {llvm} in {place}"));
+        facts.push(format!(
+            "{TOOLCHAIN} is Rust {major}.{minor} with LLVM {llvm} in {place}"
+        ));
     }
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
@@ -210,7 +241,12 @@ mod tests {
     }
 
     fn compiler(sysroot: &str, llvm: u32) -> Compiler {
-        Compiler { sysroot: sysroot.into(), release: (1, 96), llvm, has_core: true }
+        Compiler {
+            sysroot: sysroot.into(),
+            release: (1, 96),
+            llvm,
+            has_core: true,
+        }
     }
 
     fn all(mut machine: Machine, purpose: Purpose) -> Vec<Step> {
@@ -224,7 +260,9 @@ mod tests {
     }
 
     fn link(sysroot: &str) -> Step {
-        Step::Link { sysroot: PathBuf::from(sysroot) }
+        Step::Link {
+            sysroot: PathBuf::from(sysroot),
+        }
     }
 
     fn installs(step: &Step) -> &[&'static str] {
@@ -259,7 +297,13 @@ mod tests {
 
     #[test]
     fn without_rustups_servers_debians_compiler_is_taken() {
-        let steps = all(Machine { rustup_refused: true, ..fresh() }, Purpose::Build);
+        let steps = all(
+            Machine {
+                rustup_asked: true,
+                ..fresh()
+            },
+            Purpose::Build,
+        );
         assert_eq!(installs(&steps[0]), COMPILER_PACKAGES);
         assert_eq!(steps[1], link("/usr"));
     }
@@ -267,43 +311,83 @@ mod tests {
     #[test]
     fn a_compiler_that_is_here_is_linked_and_none_fetched() {
         let candidates = vec![compiler("/nightly", 22), compiler("/usr", 22)];
-        let machine = Machine { linked: None, candidates, ..ready() };
+        let machine = Machine {
+            linked: None,
+            candidates,
+            ..ready()
+        };
         assert_eq!(all(machine, Purpose::Tests), [link("/nightly")]);
     }
 
     #[test]
     fn a_compiler_with_a_newer_llvm_than_the_linker_is_passed_over() {
         let candidates = vec![compiler("/nightly", 23), compiler("/usr", 22)];
-        let machine = Machine { linked: Some(compiler("/nightly", 23)), candidates, ..ready() };
+        let machine = Machine {
+            linked: Some(compiler("/nightly", 23)),
+            candidates,
+            ..ready()
+        };
         assert_eq!(all(machine, Purpose::Tests), [link("/usr")]);
     }
 
     #[test]
     fn a_compiler_without_the_sources_of_core_or_too_old_is_passed_over() {
-        let bare = Compiler { has_core: false, ..compiler("/bare", 22) };
-        let old = Compiler { release: (1, 85), ..compiler("/old", 19) };
-        let machine = Machine { linked: Some(bare.clone()), candidates: vec![bare, old], ..ready() };
+        let bare = Compiler {
+            has_core: false,
+            ..compiler("/bare", 22)
+        };
+        let old = Compiler {
+            release: (1, 85),
+            ..compiler("/old", 19)
+        };
+        let machine = Machine {
+            linked: Some(bare.clone()),
+            candidates: vec![bare, old],
+            ..ready()
+        };
         assert_eq!(next(&machine, Purpose::Build), Ok(Some(Step::AskRustup)));
     }
 
     #[test]
     fn another_version_of_the_linker_is_replaced() {
-        let machine = Machine { linker: Some("0.9.13".into()), linker_packages: vec![], ..ready() };
+        let machine = Machine {
+            linker: Some("0.9.13".into()),
+            linker_packages: vec![],
+            ..ready()
+        };
         assert_eq!(all(machine, Purpose::Build), [Step::BuildLinker]);
     }
 
     #[test]
     fn who_cannot_become_root_is_told_the_command() {
-        let error = next(&Machine { root: false, ..fresh() }, Purpose::Tests).expect_err("a stop");
+        let error = next(
+            &Machine {
+                root: false,
+                ..fresh()
+            },
+            Purpose::Tests,
+        )
+        .expect_err("a stop");
         assert!(error.0.contains("apt-get install iproute2"), "{error}");
     }
 
     #[test]
     fn a_system_without_apt_is_told_what_to_install() {
-        let bare = Machine { apt: false, linker: None, linker_packages: vec![], ..ready() };
+        let bare = Machine {
+            apt: false,
+            linker: None,
+            linker_packages: vec![],
+            ..ready()
+        };
         let error = next(&bare, Purpose::Build).expect_err("a stop");
-        assert!(error.0.contains("cargo install bpf-linker@0.13.0"), "{error}");
-        let no_rustup = Machine { rustup: false, ..fresh() };
+        assert!(
+            error.0.contains("cargo install bpf-linker@0.13.0"),
+            "{error}"
+        );
+        let no_rustup = Machine {
+            rustup: false,
+            ..fresh()
+        };
         let error = next(&no_rustup, Purpose::Build).expect_err("a stop");
         assert!(error.0.contains("install rustup"), "{error}");
     }

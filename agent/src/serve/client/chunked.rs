@@ -28,10 +28,7 @@ enum Place {
 
 impl<R: BufRead> Chunked<R> {
     pub(super) const fn new(inner: R) -> Self {
-        Self {
-            inner,
-            place: Place::Size,
-        }
+        Self { inner, place: Place::Size }
     }
 
     /// Goes on to data, or to the end.
@@ -44,11 +41,7 @@ impl<R: BufRead> Chunked<R> {
             .ok()
             .filter(|_| is_hex)
             .ok_or_else(|| malformed("a chunk without a size"))?;
-        self.place = if size == 0 {
-            Place::End
-        } else {
-            Place::Data(size)
-        };
+        self.place = if size == 0 { Place::End } else { Place::Data(size) };
         if size == 0 {
             while !read_line(&mut self.inner, MAX_LINE)?.is_empty() {}
         }
@@ -82,11 +75,7 @@ impl<R: BufRead> BufRead for Chunked<R> {
         self.inner.consume(n);
         if let Place::Data(rest) = self.place {
             let rest = rest.saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
-            self.place = if rest == 0 {
-                Place::AfterData
-            } else {
-                Place::Data(rest)
-            };
+            self.place = if rest == 0 { Place::AfterData } else { Place::Data(rest) };
         }
     }
 }
@@ -136,28 +125,21 @@ mod tests {
         let bytes =
             "4\r\n{\"a\"\r\nA;name=value\r\n:1}\n{\"b\":2\r\n01\r\n}\r\n0\r\nTrailer: x\r\n\r\n";
         for step in 1..=bytes.len() {
-            assert_eq!(
-                decode(bytes, step).unwrap(),
-                "{\"a\":1}\n{\"b\":2}",
-                "{step}"
-            );
+            assert_eq!(decode(bytes, step).unwrap(), "{\"a\":1}\n{\"b\":2}", "{step}");
         }
         assert_eq!(decode("0\r\n\r\n", 9).unwrap(), "");
     }
 
     #[test]
     fn data_may_look_like_the_coding() {
-        assert_eq!(
-            decode("7\r\n0\r\n\r\n0\r\r\n0\r\n\r\n", 3).unwrap(),
-            "0\r\n\r\n0\r"
-        );
+        assert_eq!(decode("7\r\n0\r\n\r\n0\r\r\n0\r\n\r\n", 3).unwrap(), "0\r\n\r\n0\r");
     }
 
     #[test]
     fn what_stops_before_its_end_is_an_error_wherever_it_stops() {
         let bytes = "4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n";
         for len in 0..bytes.len() {
-            let error = decode(&bytes[..len], 5).unwrap_err();
+            let error = decode(bytes.get(..len).unwrap(), 5).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{len}");
         }
     }
@@ -176,9 +158,6 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bytes:?}");
         }
         let endless = "1".repeat(1 << 20);
-        assert_eq!(
-            decode(&endless, 4096).unwrap_err().kind(),
-            io::ErrorKind::InvalidData
-        );
+        assert_eq!(decode(&endless, 4096).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{filter::Filter, row::Row};
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
 use std::{
-    io::{self, BufRead, BufReader, Read, Write as _},
+    io::{self, BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -111,14 +111,9 @@ const MAX_ROW: u64 = 16 << 20;
 
 /// Passes each row that the filter admits to `each`, until that returns false.
 pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> Result<(), Error> {
-    let filter = serde_json::to_string(filter).map_err(|error| Error::Socket {
-        path: path.to_owned(),
-        cause: error.into(),
-    })?;
-    let mut body = get(
-        path,
-        &format!("/v1/sockets?filter={}", percent_encoded(&filter)),
-    )?;
+    let filter = serde_json::to_string(filter)
+        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
+    let mut body = get(path, &format!("/v1/sockets?filter={}", percent_encoded(&filter)))?;
     each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
 }
 
@@ -162,11 +157,7 @@ fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
         .read_to_end(&mut message)
         .map_err(|cause| Error::talking(path, cause))?;
     let message = String::from_utf8_lossy(message.trim_ascii()).into_owned();
-    Err(Error::Refused {
-        path: path.to_owned(),
-        status,
-        message,
-    })
+    Err(Error::Refused { path: path.to_owned(), status, message })
 }
 
 fn ask(mut stream: &UnixStream, target: &str) -> io::Result<()> {
@@ -193,10 +184,7 @@ impl Answer {
             let line = read_line(&mut reader, MAX_HEAD_LINE)?;
             if line.is_empty() {
                 let length = length.ok_or_else(|| malformed("an answer without a length"))?;
-                return Ok(Self {
-                    status,
-                    body: length.of(reader),
-                });
+                return Ok(Self { status, body: length.of(reader) });
             }
             // Chunks have lengths of their own (RFC 9112, 6.3).
             length = match (length, Length::said_by(&line)?) {
@@ -218,9 +206,7 @@ enum Length {
 impl Length {
     /// What a header field says of it, if it does.
     fn said_by(field: &str) -> io::Result<Option<Self>> {
-        let (name, value) = field
-            .split_once(':')
-            .ok_or_else(|| malformed("no header field"))?;
+        let (name, value) = field.split_once(':').ok_or_else(|| malformed("no header field"))?;
         match (name.to_ascii_lowercase().as_str(), value.trim_ascii()) {
             ("transfer-encoding", value) if value.eq_ignore_ascii_case("chunked") => {
                 Ok(Some(Self::Chunked))
@@ -294,28 +280,18 @@ mod tests {
     fn a_refusal_is_passed_on_in_the_agents_words() {
         let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\nbecause\n";
         match status_from("refused", answer) {
-            Err(Error::Refused {
-                status: 400,
-                message,
-                ..
-            }) => assert_eq!(message, "because"),
+            Err(Error::Refused { status: 400, message, .. }) => assert_eq!(message, "because"),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn an_answer_that_breaks_off_is_not_a_short_one() {
-        let answers = [
-            "",
-            "HTTP/1.1 200 OK\r\n",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-        ];
+        let answers =
+            ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"];
         for answer in answers {
             let error = status_from("cut", answer).unwrap_err();
-            assert!(
-                matches!(error, Error::BrokenOff { .. }),
-                "{answer:?}: {error:?}"
-            );
+            assert!(matches!(error, Error::BrokenOff { .. }), "{answer:?}: {error:?}");
         }
     }
 
@@ -331,10 +307,7 @@ mod tests {
         ];
         for answer in answers {
             let error = status_from("other", answer).unwrap_err();
-            assert!(
-                matches!(error, Error::Protocol { .. }),
-                "{answer:?}: {error:?}"
-            );
+            assert!(matches!(error, Error::Protocol { .. }), "{answer:?}: {error:?}");
         }
     }
 

@@ -1,0 +1,138 @@
+//! `bench snapshot [--sockets N] [--big]`: keepwatch beside `ss`, on the same sockets, in one run.
+//!
+//! The sockets are connections on loopback in a namespace of their own, half of them with
+//! SO_KEEPALIVE, held by processes that end with this one. `--big` is a million of them. Exit code 1
+//! when a budget of DESIGN section 7 is not met.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a developer's tool: its output is its purpose, and what fails ends it"
+)]
+
+use keepwatch_tests::{
+    agent,
+    crowd::Crowd,
+    measure::{Cost, measure},
+    netns::Netns,
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::{Command, ExitCode},
+};
+
+/// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
+const CONNECTIONS_EACH: u32 = 9_000;
+const ROUNDS: usize = 3;
+/// CPU that a snapshot may take, for each 100,000 sockets.
+const CPU_SECONDS_PER_100K: f64 = 0.15;
+/// How much less CPU than `ss -tanop`.
+const TIMES_FASTER: f64 = 50.0;
+/// How much more memory ten times the sockets may take, when rows are streamed.
+const GROWTH_MIB: f64 = 1.0;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let n_sockets = match words.as_slice() {
+        ["snapshot"] => 100_000,
+        ["snapshot", "--big"] => 1_000_000,
+        ["snapshot", "--sockets", number] => number.parse().expect("a number of sockets"),
+        _ => panic!("usage: bench snapshot [--sockets N | --big]"),
+    };
+    if snapshot(n_sockets) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether every budget is met.
+fn snapshot(n_sockets: u32) -> bool {
+    let netns = Netns::new();
+    let mut crowds = Vec::new();
+    let n_few = n_sockets / 10;
+    grow(&mut crowds, &netns, n_few);
+    let few = measure_all(&netns, &["keepwatch sockets --json --source kernel"]);
+    grow(&mut crowds, &netns, n_sockets - n_few);
+    let costs = measure_all(
+        &netns,
+        &[
+            "keepwatch sockets --json --source kernel",
+            "ss -H -tano",
+            "ss -H -O -tanoi",
+            "ss -H -O -tanop",
+        ],
+    );
+    drop(crowds);
+    let [(_, few)] = few.as_slice() else {
+        panic!("one program");
+    };
+    let [(_, keepwatch), .., (_, ss_with_owners)] = costs.as_slice() else {
+        panic!("four programs");
+    };
+    println!("{n_sockets} sockets; the least of {ROUNDS} runs each");
+    println!("{:42} {:>8} {:>8} {:>9} {:>7}", "", "CPU s", "wall s", "peak MiB", "CPU x");
+    for (words, cost) in &costs {
+        let Cost { cpu_seconds, wall_seconds, peak_mib } = cost;
+        let times = cpu_seconds / keepwatch.cpu_seconds;
+        println!("{words:42} {cpu_seconds:8.3} {wall_seconds:8.3} {peak_mib:9.1} {times:7.1}");
+    }
+    let allowed = CPU_SECONDS_PER_100K * f64::from(n_sockets) / 100_000.0;
+    let times = ss_with_owners.cpu_seconds / keepwatch.cpu_seconds;
+    let grown = keepwatch.peak_mib - few.peak_mib;
+    [
+        budget("CPU seconds", keepwatch.cpu_seconds, keepwatch.cpu_seconds <= allowed, allowed),
+        budget("times less CPU than ss -tanop", times, times >= TIMES_FASTER, TIMES_FASTER),
+        budget(
+            &format!("MiB more than at {n_few} sockets ({:.1} MiB)", few.peak_mib),
+            grown,
+            grown <= GROWTH_MIB,
+            GROWTH_MIB,
+        ),
+    ]
+    .into_iter()
+    .all(|met| met)
+}
+
+/// Says whether a budget is met.
+fn budget(what: &str, value: f64, met: bool, allowed: f64) -> bool {
+    let word = if met { "met" } else { "NOT MET" };
+    println!("{word}: {value:.3} {what}; the budget is {allowed:.3}");
+    met
+}
+
+/// Makes that many more sockets.
+fn grow(crowds: &mut Vec<Crowd>, netns: &Netns, n_sockets: u32) {
+    let mut n_connections = n_sockets / 2;
+    let begin = crowds.len();
+    while n_connections > 0 {
+        let n_here = n_connections.min(CONNECTIONS_EACH);
+        n_connections -= n_here;
+        // An address for each: otherwise they would share one range of ephemeral ports.
+        let number = u8::try_from(crowds.len() + 1).expect("fewer than 256 processes");
+        let address = SocketAddr::new(Ipv4Addr::new(127, 0, number, 1).into(), 7000);
+        crowds.push(Crowd::start(netns, "both", address, n_here));
+    }
+    crowds.iter_mut().skip(begin).for_each(|crowd| crowd.wait_for("ready"));
+}
+
+/// The least cost of each program. They take turns, so that all meet the same disturbances.
+fn measure_all<'a>(netns: &Netns, programs: &[&'a str]) -> Vec<(&'a str, Cost)> {
+    let round = || programs.iter().map(|words| (*words, measure(netns, &mut command(words))));
+    let mut least: Vec<_> = round().collect();
+    for _ in 1..ROUNDS {
+        for ((_, least), (_, cost)) in least.iter_mut().zip(round()) {
+            *least = least.least(cost);
+        }
+    }
+    least
+}
+
+fn command(words: &str) -> Command {
+    match words.split(' ').collect::<Vec<_>>().as_slice() {
+        ["keepwatch", args @ ..] => agent::keepwatch(args),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args);
+            command
+        }
+        [] => panic!("no program"),
+    }
+}

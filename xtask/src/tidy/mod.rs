@@ -1,0 +1,110 @@
+//! `cargo xtask tidy`: reads every file of the workspace and tells which laws it breaks.
+
+mod law;
+mod link;
+
+use crate::{outcome::FINDING, place};
+use anyhow::{Context as _, Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// The folders that the design names. Git keeps no empty ones, so each must hold a file.
+const FOLDERS: [&str; 7] = [
+    "agent",
+    "agent-ebpf",
+    "dashboards",
+    "deploy",
+    "docs",
+    "tests",
+    "xtask",
+];
+/// Not ours to judge.
+const IGNORED: [&str; 2] = [".git", "target"];
+
+/// Checks the cheap laws: module docs, sizes, names, links.
+#[derive(clap::Args)]
+pub(crate) struct Options {}
+
+/// A file of the workspace: its path from the root, and its text if it is text.
+struct File {
+    path: PathBuf,
+    text: Option<String>,
+}
+
+pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+    match check() {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            crate::outcome::talk(format_args!("error: {error:#}"));
+            Ok(ExitCode::from(FINDING))
+        }
+    }
+}
+
+/// Fails if a law is broken, after it said which, where.
+#[expect(clippy::print_stdout, reason = "findings are this verb's data")]
+pub(crate) fn check() -> Result<()> {
+    let files = files(&place::root())?;
+    let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
+    for folder in FOLDERS {
+        if !files.iter().any(|file| file.path.starts_with(folder)) {
+            findings.push(format!(
+                "{folder}: the design names this folder, and nothing is in it"
+            ));
+        }
+    }
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if !findings.is_empty() {
+        bail!("tidy: {} findings in {} files", findings.len(), files.len());
+    }
+    Ok(())
+}
+
+fn of_file(file: &File) -> Vec<String> {
+    let File { path, text } = file;
+    let mut findings = law::of_path(path);
+    if let Some(text) = text {
+        findings.extend(law::of_text(path, text));
+        findings.extend(link::of_text(path, text, |target| {
+            place::root().join(target).exists()
+        }));
+    }
+    findings
+        .into_iter()
+        .map(|finding| format!("{}{finding}", path.display()))
+        .collect()
+}
+
+/// Every file, in a stable order, without what git ignores.
+fn files(root: &Path) -> Result<Vec<File>> {
+    let (mut folders, mut files) = (vec![root.to_path_buf()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+            let entry = entry.with_context(|| format!("list {}", folder.display()))?;
+            let kind = entry
+                .file_type()
+                .with_context(|| format!("stat {}", entry.path().display()))?;
+            if kind.is_dir() && !IGNORED.iter().any(|ignored| entry.file_name() == *ignored) {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(read(root, &entry.path())?);
+            }
+        }
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
+fn read(root: &Path, path: &Path) -> Result<File> {
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let inside = path.strip_prefix(root).unwrap_or(path).to_path_buf();
+    Ok(File {
+        path: inside,
+        text: String::from_utf8(bytes).ok(),
+    })
+}
