@@ -22,15 +22,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let Options { name, args } = options;
     setup::prepare(Purpose::Tests)?;
     announced(
-        &mut cargo([
-            "build",
-            "--release",
-            "-p",
-            "keepwatch",
-            "-p",
-            "keepwatch-tests",
-            "--bins",
-        ]),
+        &mut cargo(["build", "--release", "-p", "keepwatch", "-p", "keepwatch-tests", "--bins"]),
         "fix what the compiler says",
     )?;
     let mut bench = place::as_root(&place::binary("release", "bench"));

@@ -16,40 +16,22 @@ const CARGO_DENY: &str = "0.20.2";
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is a stopwatch for the reader"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is a stopwatch for the reader")]
 pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let announce = |step: &str| {
         let seconds = start.elapsed().as_secs();
-        talk(format_args!(
-            "ci {:02}:{:02} {step}",
-            seconds / 60,
-            seconds % 60
-        ));
+        talk(format_args!("ci {:02}:{:02} {step}", seconds / 60, seconds % 60));
     };
     announce("tidy");
     tidy::check()?;
     announce("format");
-    announced(
-        &mut cargo(["fmt", "--all", "--check"]),
-        "run `cargo fmt --all`",
-    )?;
+    announced(&mut cargo(["fmt", "--all", "--check"]), "run `cargo fmt --all`")?;
     announce("setup");
     setup::prepare(Purpose::Tests)?;
     announce("clippy");
     announced(
-        &mut cargo([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        &mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         "fix what clippy says",
     )?;
     announce("deny");
@@ -69,10 +51,7 @@ fn deny() -> Result<()> {
         )?;
     }
     // Offline needs every crate of the lock file, those of other systems too.
-    announced(
-        &mut cargo(["fetch", "--locked"]),
-        "cargo must reach the Rust registry",
-    )?;
+    announced(&mut cargo(["fetch", "--locked"]), "cargo must reach the Rust registry")?;
     announced(
         &mut cargo(["deny", "--offline", "check", "bans", "licenses", "sources"]),
         "read the reason under the error, and `deny.toml`",

@@ -19,14 +19,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Options { check } = options;
     setup::prepare(Purpose::Build)?;
-    let mut test = cargo([
-        "test",
-        "--quiet",
-        "-p",
-        "keepwatch",
-        "--lib",
-        "generated_docs",
-    ]);
+    let mut test = cargo(["test", "--quiet", "-p", "keepwatch", "--lib", "generated_docs"]);
     if !check {
         test.env("KEEPWATCH_BLESS", "1");
     }

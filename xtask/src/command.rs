@@ -37,10 +37,7 @@ pub(crate) fn announced(command: &mut Command, help: &str) -> Result<()> {
 
 /// What it printed, if it ran and succeeded. Says nothing.
 pub(crate) fn stdout(command: &mut Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
@@ -56,9 +53,7 @@ pub(crate) fn line(command: &Command) -> String {
     let set = command
         .get_envs()
         .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), word(value?))));
-    let words = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(word);
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(word);
     set.chain(words).collect::<Vec<_>>().join(" ")
 }
 

@@ -33,10 +33,7 @@ pub(crate) fn exit_code(result: Result<ExitCode>) -> ExitCode {
 }
 
 /// One line for the reader: what happens, and why. Data goes to stdout, this does not.
-#[expect(
-    clippy::print_stderr,
-    reason = "telling is what a developer's tool does"
-)]
+#[expect(clippy::print_stderr, reason = "telling is what a developer's tool does")]
 pub(crate) fn talk(line: fmt::Arguments<'_>) {
     eprintln!("{line}");
 }

@@ -30,9 +30,7 @@ pub(crate) fn binary(profile: &str, name: &str) -> PathBuf {
 pub(crate) fn has_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(system)
-        .any(|folder| folder.join(name).is_file())
+    env::split_paths(&path).chain(system).any(|folder| folder.join(name).is_file())
 }
 
 /// Whether this process may do what only root may.
@@ -55,8 +53,5 @@ pub(crate) fn host_in_capitals() -> Result<String> {
     let version =
         command::stdout(command::new("rustc").arg("-vV")).context("rustc does not run")?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host
-        .context("`rustc -vV` names no host")?
-        .replace('-', "_")
-        .to_uppercase())
+    Ok(host.context("`rustc -vV` names no host")?.replace('-', "_").to_uppercase())
 }

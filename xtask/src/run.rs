@@ -19,10 +19,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let Options { args } = options;
     setup::prepare(Purpose::Build)?;
-    announced(
-        &mut cargo(["build", "--release", "-p", "keepwatch"]),
-        "fix what the compiler says",
-    )?;
+    announced(&mut cargo(["build", "--release", "-p", "keepwatch"]), "fix what the compiler says")?;
     let mut agent = place::as_root(&place::binary("release", "keepwatch"));
     become_it(
         agent.arg("run").args(args),

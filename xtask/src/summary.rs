@@ -13,10 +13,8 @@ pub(crate) struct Summary {
 impl Summary {
     /// Adds what a line of the runner's output says, if it is one that counts.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some((_, counts)) = line
-            .trim()
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, counts)) =
+            line.trim().strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -35,7 +33,7 @@ impl Summary {
     }
 
     /// A run that failed although no test did: a crash, a build error. It counts as one failure.
-    pub(crate) fn ended(&mut self, success: bool) {
+    pub(crate) const fn ended(&mut self, success: bool) {
         if !success && self.failed == 0 {
             self.failed = 1;
         }
@@ -52,11 +50,7 @@ impl std::ops::AddAssign for Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            passed,
-            failed,
-            skipped,
-        } = self;
+        let Self { passed, failed, skipped } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
@@ -67,7 +61,9 @@ mod tests {
 
     fn read(lines: &[&str]) -> Summary {
         let mut summary = Summary::default();
-        lines.iter().for_each(|line| summary.read(line));
+        for line in lines {
+            summary.read(line);
+        }
         summary
     }
 
@@ -79,25 +75,13 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
         ]);
-        assert_eq!(
-            summary,
-            Summary {
-                passed: 7,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(summary, Summary { passed: 7, failed: 2, skipped: 1 });
         assert_eq!(summary.to_string(), "7 passed, 2 failed, 1 skipped");
     }
 
     #[test]
     fn other_lines_count_for_nothing() {
-        let lines = [
-            "5 passed; 1 failed",
-            "test result: strange",
-            "test passed ... ok",
-            "",
-        ];
+        let lines = ["5 passed; 1 failed", "test result: strange", "test passed ... ok", ""];
         assert_eq!(read(&lines), Summary::default());
     }
 
@@ -106,10 +90,7 @@ mod tests {
         let mut crashed = read(&["test result: ok. 3 passed; 0 failed; 0 ignored"]);
         crashed.ended(false);
         assert_eq!(crashed.failed, 1);
-        let mut failed = Summary {
-            failed: 2,
-            ..Summary::default()
-        };
+        let mut failed = Summary { failed: 2, ..Summary::default() };
         failed.ended(false);
         assert_eq!(failed.failed, 2);
     }

@@ -46,11 +46,7 @@ pub(crate) fn all(options: Options) -> Result<ExitCode> {
         sum += stream(&mut command)?;
     }
     say(&format!("\n{sum}\n"))?;
-    Ok(if sum.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FINDING)
-    })
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
 }
 
 /// One run as root; else the user's tests as the user and the kernel's through sudo.
@@ -61,10 +57,7 @@ fn commands(root: bool) -> Result<Vec<Command>> {
     let mut kernel = test(["--package", KERNEL_TESTS]);
     let runner = format!("CARGO_TARGET_{}_RUNNER", place::host_in_capitals()?);
     kernel.env(runner, "sudo -E");
-    Ok(vec![
-        test(["--workspace", "--exclude", KERNEL_TESTS]),
-        kernel,
-    ])
+    Ok(vec![test(["--workspace", "--exclude", KERNEL_TESTS]), kernel])
 }
 
 fn test<const N: usize>(which: [&str; N]) -> Command {
@@ -86,11 +79,7 @@ pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
         .with_context(|| format!("`{name}` does not start; help: is cargo on PATH?"))?;
     let mut output = BufReader::new(child.stdout.take().context("the output was asked for")?);
     let (mut summary, mut bytes) = (Summary::default(), Vec::new());
-    while output
-        .read_until(b'\n', &mut bytes)
-        .with_context(|| format!("read from `{name}`"))?
-        > 0
-    {
+    while output.read_until(b'\n', &mut bytes).with_context(|| format!("read from `{name}`"))? > 0 {
         let text = String::from_utf8_lossy(&bytes);
         say(&text)?;
         summary.read(&text);
@@ -98,9 +87,7 @@ pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
     }
     let status = child.wait().with_context(|| format!("wait for `{name}`"))?;
     if !status.success() && summary.failed == 0 {
-        talk(format_args!(
-            "`{name}` ended with {status} outside of a test: see above"
-        ));
+        talk(format_args!("`{name}` ended with {status} outside of a test: see above"));
     }
     summary.ended(status.success());
     Ok(summary)
@@ -109,8 +96,5 @@ pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
 /// To stdout, at once: who reads along sees each test as it ends.
 fn say(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("write to stdout")
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")
 }

@@ -1,7 +1,7 @@
 //! `keepwatch run`: the agent.
 
 use super::{Failure, Outcome};
-use crate::{agent, config};
+use crate::{agent, config, model::catalogue::MAX_PROCESS_NAMES};
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,7 +28,7 @@ pub(super) struct RunArgs {
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
     /// Show at most this many process names in metrics; the rest is summed up in `~other`
-    #[arg(long, env = "KEEPWATCH_MAX_NAMES", value_name = "N", default_value_t = 100)]
+    #[arg(long, env = "KEEPWATCH_MAX_NAMES", value_name = "N", default_value_t = MAX_PROCESS_NAMES)]
     max_names: usize,
 }
 

@@ -163,7 +163,7 @@ const VERDICT: Label = Label {
 const PROCESS: Label = Label {
     name: "process",
     meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
-              bytes), escaped; of several owners one; empty while no owner is known",
+              bytes), escaped; of several owners one; `~unknown` while no owner is known",
     values: Values::AtMost {
         n: MAX_PROCESS_NAMES + 1,
         rest: "names with fewer connections are summed up in `~other`, so that every sum stays \

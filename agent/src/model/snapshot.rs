@@ -184,10 +184,12 @@ impl Sums {
             ranked.into_iter().take(max_names).map(|(name, _)| name).collect();
         let mut series: BTreeMap<Series, ClassCounts> = BTreeMap::new();
         for (class, counts) in &self.classes {
-            let process = if shown.contains(&class.process) {
-                class.process.escaped()
-            } else {
+            let process = if !shown.contains(&class.process) {
                 OTHER.to_owned()
+            } else if class.process == Comm::default() {
+                UNKNOWN.to_owned()
+            } else {
+                class.process.escaped()
             };
             let key = Series { direction: class.direction, verdict: class.verdict, process };
             series.entry(key).or_default().add(*counts);
@@ -204,6 +206,8 @@ impl Sums {
 
 /// The label value of everything past the budget.
 pub const OTHER: &str = "~other";
+/// The label value of connections whose owner no walk has met (yet).
+pub const UNKNOWN: &str = "~unknown";
 
 /// A series of the socket gauges, as exported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

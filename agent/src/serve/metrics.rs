@@ -501,7 +501,8 @@ mod tests {
             n_sockets += 100_000;
         }
         picture.netns = (0..5_000).map(|n| (u32::MAX - n, Netns::default())).collect();
-        picture.health.hooks = vec![("state_change", "tp_btf/inet_sock_set_state", true); 9];
+        picture.health.hooks =
+            Signal::ALL.map(|signal| (signal.as_str(), signal.mechanism(), true)).to_vec();
         for format in [Format::OpenMetrics, Format::Text] {
             let text = scrape(picture.clone(), format);
             assert!(text.len() <= 200_000, "{} bytes", text.len());

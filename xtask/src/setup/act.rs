@@ -60,13 +60,7 @@ fn install(packages: &[&str]) -> Command {
     let mut command = place::as_root(Path::new("apt-get"));
     // Never at the cost of what is installed: Debian's rustup and its rustc exclude each other.
     command
-        .args([
-            "install",
-            "--yes",
-            "--quiet",
-            "--no-install-recommends",
-            "--no-remove",
-        ])
+        .args(["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null());
@@ -77,24 +71,14 @@ fn install(packages: &[&str]) -> Command {
 fn rustup_install() -> Command {
     let mut command = command::new("timeout");
     command
-        .args([
-            "600",
-            "rustup",
-            "toolchain",
-            "install",
-            NIGHTLY,
-            "--no-self-update",
-        ])
+        .args(["600", "rustup", "toolchain", "install", NIGHTLY, "--no-self-update"])
         .args(["--profile", "minimal", "--component", "rust-src"])
         .stdin(Stdio::null());
     command
 }
 
 fn ask_rustup() {
-    if let Err(error) = announced(
-        &mut rustup_install(),
-        "none needed, Debian has a compiler too",
-    ) {
+    if let Err(error) = announced(&mut rustup_install(), "none needed, Debian has a compiler too") {
         talk(format_args!("setup: {error:#}"));
     }
 }
@@ -108,9 +92,7 @@ fn link(sysroot: &Path) -> Command {
 fn build_linker() -> Command {
     let (name, feature) = (format!("bpf-linker@{LINKER}"), format!("llvm-{LLVM}"));
     let mut command = cargo(["install", &name, "--locked", "--no-default-features"]);
-    command
-        .args(["--features", &feature])
-        .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+    command.args(["--features", &feature]).env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
     command
 }
 
@@ -124,9 +106,7 @@ fn unpacked() -> PathBuf {
 
 fn prometheus(package: &Path) -> [Command; 2] {
     let (mut download, mut unpack) = (command::new("apt-get"), command::new("dpkg-deb"));
-    download
-        .args(["download", "--quiet", "prometheus"])
-        .current_dir(downloads());
+    download.args(["download", "--quiet", "prometheus"]).current_dir(downloads());
     unpack.arg("--extract").arg(package).arg(unpacked());
     [download, unpack]
 }

@@ -9,6 +9,7 @@ const DEBIAN_SYSROOT: &str = "/usr";
 
 /// The facts that a plan is made from.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, no states")]
 pub(crate) struct Machine {
     /// There is an apt-get.
     pub(crate) apt: bool,
@@ -48,9 +49,7 @@ impl Machine {
     pub(crate) fn examine() -> Self {
         let dpkg_knows = place::has_program("dpkg-query");
         let missing = |packages: &[&'static str]| {
-            let absent = packages
-                .iter()
-                .filter(|package| dpkg_knows && !is_installed(package));
+            let absent = packages.iter().filter(|package| dpkg_knows && !is_installed(package));
             absent.copied().collect()
         };
         Self {
@@ -66,12 +65,9 @@ impl Machine {
             linker: linker(),
             linker_packages: missing(&super::plan::LINKER_PACKAGES),
             base_packages: base_packages(),
-            prometheus: ["prometheus", "promtool"].iter().all(|name| {
-                place::tools()
-                    .join("prometheus/usr/bin")
-                    .join(name)
-                    .is_file()
-            }),
+            prometheus: ["prometheus", "promtool"]
+                .iter()
+                .all(|name| place::tools().join("prometheus/usr/bin").join(name).is_file()),
         }
     }
 
@@ -92,9 +88,7 @@ impl Machine {
                     self.candidates.push(suitable(Path::new(DEBIAN_SYSROOT)));
                 }
             }
-            Step::AskRustup => self
-                .candidates
-                .push(suitable(Path::new("SYSROOT-OF-NIGHTLY"))),
+            Step::AskRustup => self.candidates.push(suitable(Path::new("SYSROOT-OF-NIGHTLY"))),
             Step::Link { sysroot } => self.linked = Some(suitable(sysroot)),
             Step::BuildLinker => self.linker = Some(super::plan::LINKER.into()),
             Step::UnpackPrometheus => self.prometheus = true,
@@ -107,10 +101,7 @@ fn of_rustup(toolchain: &str) -> Option<Compiler> {
     let rustc = |argument: &[&str]| {
         let mut rustup = command::new("rustup");
         // Looking must not install.
-        rustup
-            .env("RUSTUP_AUTO_INSTALL", "0")
-            .args(["run", toolchain, "rustc"])
-            .args(argument);
+        rustup.env("RUSTUP_AUTO_INSTALL", "0").args(["run", toolchain, "rustc"]).args(argument);
         command::stdout(&mut rustup)
     };
     let sysroot = rustc(&["--print", "sysroot"])?;
@@ -127,13 +118,9 @@ fn of_debian() -> Option<Compiler> {
 
 fn compiler(sysroot: PathBuf, version: &str) -> Compiler {
     let number_after = |key| {
-        let value = version
-            .lines()
-            .find_map(|line: &str| line.strip_prefix(key));
-        let mut numbers = value
-            .unwrap_or_default()
-            .split(['.', '-'])
-            .map(|part| part.parse().unwrap_or(0));
+        let value = version.lines().find_map(|line: &str| line.strip_prefix(key));
+        let mut numbers =
+            value.unwrap_or_default().split(['.', '-']).map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     };
     Compiler {
@@ -161,15 +148,9 @@ fn base_packages() -> Vec<&'static str> {
     let here = [
         ("gcc", place::has_program("gcc") || place::has_program("cc")),
         ("libc6-dev", headers),
-        (
-            "iproute2",
-            place::has_program("ss") && place::has_program("ip"),
-        ),
+        ("iproute2", place::has_program("ss") && place::has_program("ip")),
     ];
-    here.into_iter()
-        .filter(|(_, is_here)| !is_here)
-        .map(|(package, _)| package)
-        .collect()
+    here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
 }
 
 #[cfg(test)]

@@ -44,10 +44,7 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
         act::perform(&step)?;
         done.push(step);
         let rustup_asked = done.contains(&Step::AskRustup);
-        machine = Machine {
-            rustup_asked,
-            ..Machine::examine()
-        };
+        machine = Machine { rustup_asked, ..Machine::examine() };
     }
     Ok(())
 }

@@ -16,12 +16,8 @@ pub(crate) const OLDEST_RUST: (u32, u32) = (1, 95);
 /// The version of bpf-linker.
 pub(crate) const LINKER: &str = "0.13.0";
 /// What bpf-linker is built from.
-pub(crate) const LINKER_PACKAGES: [&str; 4] = [
-    "llvm-22-dev",
-    "libpolly-22-dev",
-    "libzstd-dev",
-    "zlib1g-dev",
-];
+pub(crate) const LINKER_PACKAGES: [&str; 4] =
+    ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 /// Debian's compiler, kept recent for browsers, and the sources of core.
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
@@ -85,12 +81,7 @@ impl Compiler {
 /// The next step, or none if everything is there.
 pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, CannotRunHere> {
     if let Some(packages) = first(base(machine, purpose)) {
-        return install(
-            machine,
-            packages,
-            "the build and the tests use their programs",
-        )
-        .map(Some);
+        return install(machine, packages, "the build and the tests use their programs").map(Some);
     }
     if !machine.linked.as_ref().is_some_and(Compiler::suits) {
         return compiler(machine).map(Some);
@@ -121,9 +112,7 @@ fn compiler(machine: &Machine) -> Result<Step, CannotRunHere> {
         );
     }
     if let Some(suitable) = machine.candidates.iter().find(|compiler| compiler.suits()) {
-        return Ok(Step::Link {
-            sysroot: suitable.sysroot.clone(),
-        });
+        return Ok(Step::Link { sysroot: suitable.sysroot.clone() });
     }
     if !machine.rustup_asked {
         return Ok(Step::AskRustup);
@@ -134,11 +123,7 @@ fn compiler(machine: &Machine) -> Result<Step, CannotRunHere> {
 
 fn linker(machine: &Machine) -> Result<Step, CannotRunHere> {
     if let Some(packages) = first(machine.linker_packages.clone()) {
-        return install(
-            machine,
-            packages,
-            "bpf-linker is built with LLVM's libraries",
-        );
+        return install(machine, packages, "bpf-linker is built with LLVM's libraries");
     }
     if !machine.apt {
         return cannot(&format!(
@@ -191,16 +176,9 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
         facts.push("a C compiler, ss and ip are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
-        let Compiler {
-            sysroot,
-            release: (major, minor),
-            llvm,
-            ..
-        } = compiler;
+        let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
         let place = sysroot.display();
-        facts.push(format!(
-            "{TOOLCHAIN} is Rust {major}.{minor} with LLVM {llvm} in {place}"
-        ));
+        facts.push(format!("{TOOLCHAIN} is Rust {major}.{minor} with LLVM {llvm} in {place}"));
     }
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
@@ -241,12 +219,7 @@ mod tests {
     }
 
     fn compiler(sysroot: &str, llvm: u32) -> Compiler {
-        Compiler {
-            sysroot: sysroot.into(),
-            release: (1, 96),
-            llvm,
-            has_core: true,
-        }
+        Compiler { sysroot: sysroot.into(), release: (1, 96), llvm, has_core: true }
     }
 
     fn all(mut machine: Machine, purpose: Purpose) -> Vec<Step> {
@@ -260,9 +233,7 @@ mod tests {
     }
 
     fn link(sysroot: &str) -> Step {
-        Step::Link {
-            sysroot: PathBuf::from(sysroot),
-        }
+        Step::Link { sysroot: PathBuf::from(sysroot) }
     }
 
     fn installs(step: &Step) -> &[&'static str] {
@@ -297,13 +268,7 @@ mod tests {
 
     #[test]
     fn without_rustups_servers_debians_compiler_is_taken() {
-        let steps = all(
-            Machine {
-                rustup_asked: true,
-                ..fresh()
-            },
-            Purpose::Build,
-        );
+        let steps = all(Machine { rustup_asked: true, ..fresh() }, Purpose::Build);
         assert_eq!(installs(&steps[0]), COMPILER_PACKAGES);
         assert_eq!(steps[1], link("/usr"));
     }
@@ -311,83 +276,44 @@ mod tests {
     #[test]
     fn a_compiler_that_is_here_is_linked_and_none_fetched() {
         let candidates = vec![compiler("/nightly", 22), compiler("/usr", 22)];
-        let machine = Machine {
-            linked: None,
-            candidates,
-            ..ready()
-        };
+        let machine = Machine { linked: None, candidates, ..ready() };
         assert_eq!(all(machine, Purpose::Tests), [link("/nightly")]);
     }
 
     #[test]
     fn a_compiler_with_a_newer_llvm_than_the_linker_is_passed_over() {
         let candidates = vec![compiler("/nightly", 23), compiler("/usr", 22)];
-        let machine = Machine {
-            linked: Some(compiler("/nightly", 23)),
-            candidates,
-            ..ready()
-        };
+        let machine = Machine { linked: Some(compiler("/nightly", 23)), candidates, ..ready() };
         assert_eq!(all(machine, Purpose::Tests), [link("/usr")]);
     }
 
     #[test]
     fn a_compiler_without_the_sources_of_core_or_too_old_is_passed_over() {
-        let bare = Compiler {
-            has_core: false,
-            ..compiler("/bare", 22)
-        };
-        let old = Compiler {
-            release: (1, 85),
-            ..compiler("/old", 19)
-        };
-        let machine = Machine {
-            linked: Some(bare.clone()),
-            candidates: vec![bare, old],
-            ..ready()
-        };
+        let bare = Compiler { has_core: false, ..compiler("/bare", 22) };
+        let old = Compiler { release: (1, 85), ..compiler("/old", 19) };
+        let machine =
+            Machine { linked: Some(bare.clone()), candidates: vec![bare, old], ..ready() };
         assert_eq!(next(&machine, Purpose::Build), Ok(Some(Step::AskRustup)));
     }
 
     #[test]
     fn another_version_of_the_linker_is_replaced() {
-        let machine = Machine {
-            linker: Some("0.9.13".into()),
-            linker_packages: vec![],
-            ..ready()
-        };
+        let machine = Machine { linker: Some("0.9.13".into()), linker_packages: vec![], ..ready() };
         assert_eq!(all(machine, Purpose::Build), [Step::BuildLinker]);
     }
 
     #[test]
     fn who_cannot_become_root_is_told_the_command() {
-        let error = next(
-            &Machine {
-                root: false,
-                ..fresh()
-            },
-            Purpose::Tests,
-        )
-        .expect_err("a stop");
+        let error = next(&Machine { root: false, ..fresh() }, Purpose::Tests).expect_err("a stop");
         assert!(error.0.contains("apt-get install iproute2"), "{error}");
     }
 
     #[test]
     fn a_system_without_apt_is_told_what_to_install() {
-        let bare = Machine {
-            apt: false,
-            linker: None,
-            linker_packages: vec![],
-            ..ready()
-        };
+        let bare = Machine { apt: false, linker: None, linker_packages: vec![], ..ready() };
         let error = next(&bare, Purpose::Build).expect_err("a stop");
-        assert!(
-            error.0.contains("cargo install bpf-linker@0.13.0"),
-            "{error}"
-        );
-        let no_rustup = Machine {
-            rustup: false,
-            ..fresh()
-        };
+        assert!(error.0.contains("cargo install bpf-linker@0.13.0"), "{error}");
+        let no_rustup = Machine { rustup: false, ..fresh() };
         let error = next(&no_rustup, Purpose::Build).expect_err("a stop");
         assert!(error.0.contains("install rustup"), "{error}");
     }

@@ -7,9 +7,8 @@ const FILE_LINES: usize = 500;
 /// Longer than the law allows, each with its reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// Names that say nothing about what is inside.
-const EMPTY_NAMES: [&str; 8] = [
-    "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils",
-];
+const EMPTY_NAMES: [&str; 8] =
+    ["common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"];
 /// Words for what is left to do.
 const REMINDERS: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
 /// Hosts of registries and mirrors: every machine has its own, so none is written down.
@@ -34,16 +33,10 @@ const HOSTS: [&str; 14] = [
 pub(super) fn of_path(path: &Path) -> Vec<String> {
     let in_rust = is_rust(path);
     let named = |name: &str| {
-        in_rust
-            && path
-                .with_extension("")
-                .components()
-                .any(|part| part.as_os_str() == name)
+        in_rust && path.with_extension("").components().any(|part| part.as_os_str() == name)
     };
     let empty = EMPTY_NAMES.iter().filter(|name| named(name));
-    empty
-        .map(|name| format!(": `{name}` says nothing: name it after what it does"))
-        .collect()
+    empty.map(|name| format!(": `{name}` says nothing: name it after what it does")).collect()
 }
 
 /// What is wrong with a file's text.
@@ -54,12 +47,8 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
         findings.extend(short(path, text.lines().count()));
     }
     for (number, line) in text.lines().enumerate() {
-        let broken = [
-            of_hosts(line),
-            of_spaces(line),
-            of_reminders(path, line),
-            of_model(path, line),
-        ];
+        let broken =
+            [of_hosts(line), of_spaces(line), of_reminders(path, line), of_model(path, line)];
         let here = broken.into_iter().flatten();
         findings.extend(here.map(|finding| format!(":{}: {finding}", number + 1)));
     }
@@ -85,14 +74,11 @@ fn short(path: &Path, lines: usize) -> Option<String> {
 
 fn of_hosts(line: &str) -> Option<String> {
     let host = HOSTS.iter().find(|host| line.contains(**host))?;
-    Some(format!(
-        "`{host}` is a registry or mirror: every machine has its own, write none down"
-    ))
+    Some(format!("`{host}` is a registry or mirror: every machine has its own, write none down"))
 }
 
 fn of_spaces(line: &str) -> Option<String> {
-    line.ends_with([' ', '\t'])
-        .then(|| "space at the end of the line".into())
+    line.ends_with([' ', '\t']).then(|| "space at the end of the line".into())
 }
 
 /// In code; prose may speak of reminders.
@@ -101,23 +87,16 @@ fn of_reminders(path: &Path, line: &str) -> Option<String> {
         return None;
     }
     let word = REMINDERS.iter().find(|word| bare(line, word))?;
-    Some(format!(
-        "{word} without an issue: write `{word}(#12)`, or do it"
-    ))
+    Some(format!("{word} without an issue: write `{word}(#12)`, or do it"))
 }
 
 /// The word stands there, on its own, and no number follows.
 fn bare(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
-        let (before, after) = (
-            line.get(..at).unwrap_or(""),
-            line.get(at + word.len()..).unwrap_or(""),
-        );
+        let (before, after) =
+            (line.get(..at).unwrap_or(""), line.get(at + word.len()..).unwrap_or(""));
         let part_of_a_name = |letter: char| letter.is_alphanumeric() || letter == '_';
-        let number = after
-            .trim_start_matches(['(', ' '])
-            .strip_prefix('#')
-            .unwrap_or("");
+        let number = after.trim_start_matches(['(', ' ']).strip_prefix('#').unwrap_or("");
         !before.ends_with(part_of_a_name)
             && !after.starts_with(part_of_a_name)
             && !number.starts_with(|digit: char| digit.is_ascii_digit())
@@ -127,10 +106,7 @@ fn bare(line: &str, word: &str) -> bool {
 /// The model is pure: it imports nothing from the rest of the agent.
 fn of_model(path: &Path, line: &str) -> Option<String> {
     let code = line.split("//").next().unwrap_or(line);
-    let imports = code
-        .split("crate::")
-        .skip(1)
-        .any(|rest| !rest.starts_with("model"));
+    let imports = code.split("crate::").skip(1).any(|rest| !rest.starts_with("model"));
     (path.starts_with("agent/src/model") && imports)
         .then(|| "the model imports from the rest of the agent: pass it in as an argument".into())
 }
@@ -191,12 +167,6 @@ mod tests {
         let file = "agent/src/model/row.rs";
         assert_eq!(findings(file, "//! Why.\nuse crate::model::setting;\n"), 0);
         assert_eq!(findings(file, "//! Why.\nuse crate::kernel::clock;\n"), 1);
-        assert_eq!(
-            findings(
-                "agent/src/serve/a.rs",
-                "//! Why.\nuse crate::kernel::clock;\n"
-            ),
-            0
-        );
+        assert_eq!(findings("agent/src/serve/a.rs", "//! Why.\nuse crate::kernel::clock;\n"), 0);
     }
 }

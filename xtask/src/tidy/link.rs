@@ -15,10 +15,7 @@ pub(super) fn of_text(path: &Path, text: &str, exists: impl Fn(&Path) -> bool) -
         let targets = if in_code { Vec::new() } else { targets(line) };
         for target in targets {
             if !normal(&folder.join(target)).is_some_and(|inside| exists(&inside)) {
-                findings.push(format!(
-                    ":{}: the link to `{target}` leads nowhere",
-                    number + 1
-                ));
+                findings.push(format!(":{}: the link to `{target}` leads nowhere", number + 1));
             }
         }
     }
@@ -27,14 +24,9 @@ pub(super) fn of_text(path: &Path, text: &str, exists: impl Fn(&Path) -> bool) -
 
 /// What stands in `](...)` and names a file: no address, no place in the same document.
 fn targets(line: &str) -> Vec<&str> {
-    let links = line
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', ' ']).next());
+    let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
     let files = links.filter_map(|link| link.split('#').next());
-    files
-        .filter(|file| !file.is_empty() && !file.contains(':'))
-        .collect()
+    files.filter(|file| !file.is_empty() && !file.contains(':')).collect()
 }
 
 /// Without `.` and `..`; none if it leaves the workspace.
@@ -57,38 +49,20 @@ mod tests {
     use std::path::Path;
 
     fn broken(path: &str, text: &str) -> usize {
-        of_text(Path::new(path), text, |target| {
-            target == Path::new("docs/A.md")
-        })
-        .len()
+        of_text(Path::new(path), text, |target| target == Path::new("docs/A.md")).len()
     }
 
     #[test]
     fn a_link_leads_to_a_file() {
-        assert_eq!(
-            broken("README.md", "see [a](docs/A.md) and [b](docs/A.md#part)"),
-            0
-        );
-        assert_eq!(
-            broken("README.md", "see [a](docs/B.md) and [b](docs/C.md \"C\")"),
-            2
-        );
-        assert_eq!(
-            broken("docs/B.md", "see [a](A.md), [a](./A.md), [a](../docs/A.md)"),
-            0
-        );
-        assert_eq!(
-            broken("docs/B.md", "see [out](../../A.md), [root](/docs/A.md)"),
-            2
-        );
+        assert_eq!(broken("README.md", "see [a](docs/A.md) and [b](docs/A.md#part)"), 0);
+        assert_eq!(broken("README.md", "see [a](docs/B.md) and [b](docs/C.md \"C\")"), 2);
+        assert_eq!(broken("docs/B.md", "see [a](A.md), [a](./A.md), [a](../docs/A.md)"), 0);
+        assert_eq!(broken("docs/B.md", "see [out](../../A.md), [root](/docs/A.md)"), 2);
     }
 
     #[test]
     fn addresses_and_code_are_not_judged() {
-        assert_eq!(
-            broken("README.md", "[a](https://example.org/x) [b](#here)"),
-            0
-        );
+        assert_eq!(broken("README.md", "[a](https://example.org/x) [b](#here)"), 0);
         assert_eq!(broken("README.md", "```\nx[0](y)\n```\n"), 0);
         assert_eq!(broken("a.rs", "//! [a](docs/B.md)"), 0);
     }

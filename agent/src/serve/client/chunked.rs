@@ -114,9 +114,9 @@ mod tests {
     use std::io::BufReader;
 
     /// Decodes `bytes` as they come when each read of the socket returns at most `step` of them.
-    fn decode(bytes: &str, step: usize) -> io::Result<String> {
+    fn decode(bytes: impl AsRef<[u8]>, step: usize) -> io::Result<String> {
         let mut text = String::new();
-        let reader = BufReader::with_capacity(step, bytes.as_bytes());
+        let reader = BufReader::with_capacity(step, bytes.as_ref());
         Chunked::new(reader).read_to_string(&mut text).map(|_| text)
     }
 

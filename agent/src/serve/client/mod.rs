@@ -277,6 +277,14 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_for_others_is_told_from_one_without_an_agent() {
+        // Root may connect to anything, so the kernel's answer is made up.
+        let error = Error::connecting(Path::new("/x"), io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(error, Error::Denied { .. }));
+        assert!(error.to_string().contains("--socket-group"), "{error}");
+    }
+
+    #[test]
     fn a_refusal_is_passed_on_in_the_agents_words() {
         let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\nbecause\n";
         match status_from("refused", answer) {
