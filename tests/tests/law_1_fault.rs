@@ -5,8 +5,8 @@
 use keepwatch::{
     kernel::{
         clock,
-        hooks::{Hooks, Scope},
-        host, layout,
+        hooks::{self, Hooks, Scope},
+        host,
     },
     model::{
         event::Event,
@@ -26,9 +26,11 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 #[test]
 fn a_fault_in_one_offset_does_not_stay_hidden() {
     let population = Population::one_of_each();
-    let right = layout::of_running_kernel(&[]).expect("this kernel's layout").layout;
-    let look = |layout| -> Result<Comparison, Box<dyn Error>> {
-        let mut hooks = Hooks::load_with(Scope::Snapshot, &layout)?;
+    let mut types = hooks::types().expect("this kernel's types");
+    let right = types.layout;
+    let mut look = |layout| -> Result<Comparison, Box<dyn Error>> {
+        types.layout = layout;
+        let mut hooks = Hooks::load_with(Scope::Snapshot, &types)?;
         let mut rows = Err("not walked".into());
         let comparison = compare(&population.sockets, Duration::ZERO, || {
             rows = walk(&mut hooks);

@@ -80,6 +80,7 @@ impl<'a> Btf<'a> {
             let id = u32::try_from(btf.begins.len()).map_err(|_| Error::Malformed("too many"))?;
             btf.begins.push(u32::try_from(at).map_err(|_| Error::Malformed("too long"))?);
             if matches!(found.kind, KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_TYPEDEF | KIND_FUNC)
+                && btf.begins_like(found.name, wanted)
                 && let Some(name) = btf.string(found.name)
                 && wanted.contains(&name)
             {
@@ -212,6 +213,16 @@ impl<'a> Btf<'a> {
             argument: u32_at(self.types, at + 8)?,
             rest: at + 12,
         })
+    }
+
+    /// Whether the string could be one of `wanted`: most are told by their first two bytes, long
+    /// before their end is looked for.
+    fn begins_like(&self, at: u32, wanted: &[&str]) -> bool {
+        let Some([a, b]) = usize::try_from(at).ok().and_then(|at| self.strings.get(at..at + 2))
+        else {
+            return false;
+        };
+        wanted.iter().any(|name| matches!(name.as_bytes(), [x, y, ..] if x == a && y == b))
     }
 
     fn string(&self, at: u32) -> Option<&'a str> {
