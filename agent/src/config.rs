@@ -100,11 +100,13 @@ pub enum Error {
         cause: io::Error,
     },
     /// It is not TOML.
-    #[error("{}: not TOML: {message}", file.display())]
+    #[error("{}:{line}: not TOML: {message}", file.display())]
     Syntax {
         /// The file.
         file: PathBuf,
-        /// What the parser said, with the line.
+        /// Its line.
+        line: usize,
+        /// What the parser expected.
         message: String,
     },
     /// A key that no option has.
@@ -244,14 +246,13 @@ fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
 }
 
 fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
+    let line_at = |begin: usize| text.get(..begin).unwrap_or_default().matches('\n').count() + 1;
     let document = text.parse::<Document<String>>().map_err(|error| Error::Syntax {
         file: file.to_owned(),
-        message: error.to_string().trim_end().to_owned(),
+        line: line_at(error.span().map_or(0, |span| span.start)),
+        message: error.message().lines().collect::<Vec<_>>().join("; "),
     })?;
-    let line_of = |item: &Item| {
-        let begin = item.span().map_or(0, |span| span.start);
-        text.get(..begin).unwrap_or_default().matches('\n').count() + 1
-    };
+    let line_of = |item: &Item| line_at(item.span().map_or(0, |span| span.start));
     let mut entries: Vec<Entry> = Vec::new();
     for (key, item) in document.as_table() {
         let line = line_of(item);
@@ -361,7 +362,7 @@ mod tests {
         let value = error("\nidle_limit = \"never\"");
         assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 350s"), "{value}");
         assert!(error("idle_limit = [1, 2]").contains("not a list"));
-        assert!(error("idle_limit = ").contains("c.toml: not TOML"));
+        assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));
         assert!(error("[[path]]\nname = \"x\"").contains("needs `name`"));
         assert!(error("[[path]]\nnom = \"x\"").contains("unknown key `nom`"));

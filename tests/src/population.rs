@@ -99,11 +99,8 @@ impl Population {
             for keepalive in Keepalive::ALL {
                 for mask in 0..16 {
                     let number = u32::try_from(self.sockets.len()).expect("few sockets") * 3;
-                    let plan = |seed| Plan {
-                        keepalive,
-                        own: values(seed).masked(mask),
-                        road: Road::Call,
-                    };
+                    let plan =
+                        |seed| Plan { keepalive, own: values(seed).masked(mask), road: Road::Call };
                     let what = format!("{keepalive:?}, options {mask:04b}, round {round}");
                     self.connection(place, family, &what, &plan(number), &plan(number + 1));
                 }
@@ -190,7 +187,11 @@ impl Population {
             let inherited = fcntl_dupfd_cloexec(&held.fd, 0).expect("dup");
             let child = Command::new("cat").stdin(inherited).stdout(Stdio::null()).spawn();
             let child = child.expect("start cat");
-            held.other_owners.push(Owner { pid: child.id(), fd: Some(0), process: "cat".to_owned() });
+            held.other_owners.push(Owner {
+                pid: child.id(),
+                fd: Some(0),
+                process: "cat".to_owned(),
+            });
             self.duplicates.push(duplicate);
             self.children.push(child);
         }
@@ -232,7 +233,8 @@ impl Population {
         let (near, far) = Netns::pair();
         let here = Place { name: "cable", netns: &near, netns_idle: DEFAULT_IDLE };
         let there = Place { name: "far end", netns: &far, netns_idle: DEFAULT_IDLE };
-        let ends = [(Family::V4, "10.77.0.2:0"), (Family::V6, "[fd77::2]:0"), (Family::Mapped, "[::]:0")];
+        let ends =
+            [(Family::V4, "10.77.0.2:0"), (Family::V6, "[fd77::2]:0"), (Family::Mapped, "[::]:0")];
         for (family, address) in ends {
             let nothing = Plan::NOTHING;
             let address = address.parse().expect("an address");
@@ -275,7 +277,8 @@ impl Population {
         let cases = [
             ("probing", Keepalive::Before, short),
             ("data in flight, off", Keepalive::Off, Own::default()),
-            ("data in flight, on", Keepalive::After, ordinary(13)),
+            // Without the user timeout, which would end it.
+            ("data in flight, on", Keepalive::After, ordinary(13).masked(7)),
         ];
         for (what, keepalive, own) in cases {
             let plan = plan(keepalive, own);
@@ -286,7 +289,8 @@ impl Population {
 
     #[track_caller]
     fn unanswered_attempts(&mut self, here: &Place<'_>) {
-        here.netns.ip("neighbour replace 10.77.0.9 lladdr 02:00:00:00:00:09 dev veth0 nud permanent");
+        here.netns
+            .ip("neighbour replace 10.77.0.9 lladdr 02:00:00:00:00:09 dev veth0 nud permanent");
         let address: SocketAddr = "10.77.0.9:80".parse().expect("an address");
         for keepalive in Keepalive::ALL {
             let plan = plan(keepalive, ordinary(15).masked(7));
@@ -380,5 +384,7 @@ fn host_idle() -> u32 {
 
 #[track_caller]
 fn wait_for_state(fd: &OwnedFd, state: u8) {
-    wait::until(format!("TCP state {state}"), SOON, || (socket::tcp_state(fd) == state).then_some(()));
+    wait::until(format!("TCP state {state}"), SOON, || {
+        (socket::tcp_state(fd) == state).then_some(())
+    });
 }

@@ -12,7 +12,12 @@ use std::{
 const INT_LEN: u32 = 4;
 
 /// `setsockopt(2)`.
-pub(crate) fn setsockopt(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(crate) fn setsockopt(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
     let value = (&raw const value).cast::<c_void>();
     // SAFETY: `value` points at an int that outlives the call.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, INT_LEN) };

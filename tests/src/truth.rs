@@ -82,8 +82,18 @@ pub struct Asked {
 }
 
 const STATES: [&str; 12] = [
-    "?", "established", "syn_sent", "syn_recv", "fin_wait1", "fin_wait2", "time_wait", "close",
-    "close_wait", "last_ack", "listen", "closing",
+    "?",
+    "established",
+    "syn_sent",
+    "syn_recv",
+    "fin_wait1",
+    "fin_wait2",
+    "time_wait",
+    "close",
+    "close_wait",
+    "last_ack",
+    "listen",
+    "closing",
 ];
 
 impl Held {
@@ -123,7 +133,11 @@ impl Held {
 
     /// This process as an owner.
     fn own_owner(&self) -> Owner {
-        Owner { pid: std::process::id(), fd: Some(self.descriptor()), process: process_name("self") }
+        Owner {
+            pid: std::process::id(),
+            fd: Some(self.descriptor()),
+            process: process_name("self"),
+        }
     }
 
     fn descriptor(&self) -> u32 {
@@ -337,10 +351,16 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
         0.0..=longest.min(quiet_after.max(quiet_before)) + moved_ms + 1000.0
     };
     to.holds(held, "quiet_seconds", range.contains(&quiet_ms), || {
-        format!("is {:.3} to {:.3}, keepwatch says {:.3}", range.start() / 1e3, range.end() / 1e3, row.quiet_seconds)
+        format!(
+            "is {:.3} to {:.3}, keepwatch says {:.3}",
+            range.start() / 1e3,
+            range.end() / 1e3,
+            row.quiet_seconds
+        )
     });
     let fewest = before.probes.saturating_sub(if *staleness_ms > 0.0 { 3 } else { 0 });
-    let probes = if after.probes < before.probes { 0..=before.probes } else { fewest..=after.probes };
+    let probes =
+        if after.probes < before.probes { 0..=before.probes } else { fewest..=after.probes };
     to.holds(held, "probes_unanswered", probes.contains(&row.probes_unanswered), || {
         format!("is {probes:?}, keepwatch says {}", row.probes_unanswered)
     });
@@ -378,7 +398,11 @@ fn compare_next_probe(to: &mut Comparison, held: &Held, row: &Row, window: &Wind
         soonest - TICKS_MS..=latest
     };
     to.holds(held, "next_probe_seconds", range.contains(&(said * 1000.0)), || {
-        format!("is {:.3} to {:.3}, keepwatch says {said:.3}", range.start() / 1e3, range.end() / 1e3)
+        format!(
+            "is {:.3} to {:.3}, keepwatch says {said:.3}",
+            range.start() / 1e3,
+            range.end() / 1e3
+        )
     });
 }
 

@@ -83,6 +83,7 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
         task_comm += 4,
         file_refs_alone += 1,
     }
+    look(right).expect("the true layout loads").assert_equal();
 }
 
 /// What `keepwatch sockets --json --all` does, in this process.

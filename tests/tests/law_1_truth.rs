@@ -23,7 +23,8 @@ fn the_one_shot_command_says_what_getsockopt_says() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let population = Population::everything();
     assert!(population.sockets.len() >= 2_000);
-    let comparison = compare(&population.sockets, Duration::ZERO, || sockets_from_kernel(&["--all"]));
+    let comparison =
+        compare(&population.sockets, Duration::ZERO, || sockets_from_kernel(&["--all"]));
     comparison.assert_equal();
 }
 

@@ -79,7 +79,8 @@ fn a_listener_and_ten_thousand_connections_in_another_namespace_are_all_there_wi
     let n_in_state = |state| rows.iter().filter(|row| row.state == state).count();
     assert_eq!((n_in_state("listen"), n_in_state("established")), (1, 20_000));
     let n_of_server = |row: &&Row| row.owners.iter().any(|owner| owner.pid == server.pid());
-    let inbound = rows.iter().filter(|row| row.state == "established" && row.direction == "inbound");
+    let inbound =
+        rows.iter().filter(|row| row.state == "established" && row.direction == "inbound");
     assert_eq!(inbound.filter(n_of_server).count(), 10_000);
 
     let (status, _) = agent.stop();
@@ -134,7 +135,8 @@ impl KernelIds {
             lines.push_str(&fs::read_to_string(path).unwrap_or_default());
         }
         let ids = |key: &str| {
-            let values = lines.lines().filter_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+            let values =
+                lines.lines().filter_map(|line| line.strip_prefix(key)?.trim().parse().ok());
             values.collect()
         };
         Self { programs: ids("prog_id:"), maps: ids("map_id:"), links: ids("link_id:") }
@@ -270,10 +272,16 @@ fn a_wrong_config_is_named_with_its_line_and_nothing_starts() {
         assert_refused(&output, 2, words);
         assert!(!folder.file("keepwatch.sock").exists());
     };
-    refused("idle_limit = \"aws\"\nidle_limmit = \"aws\"\n", &["config.toml:2", "idle_limmit", "idle_limit"]);
+    refused(
+        "idle_limit = \"aws\"\nidle_limmit = \"aws\"\n",
+        &["config.toml:2", "idle_limmit", "idle_limit"],
+    );
     refused("\n\ninterval = \"never\"\n", &["config.toml:3", "interval", "15s"]);
     refused("interval = \n", &["config.toml"]);
-    refused("[[path]]\nname = \"db\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"\n", &["config.toml", "path"]);
+    refused(
+        "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"\n",
+        &["config.toml", "path"],
+    );
 }
 
 #[test]

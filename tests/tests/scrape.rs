@@ -133,7 +133,11 @@ fn the_format_is_the_one_that_is_asked_for() {
     for accept in [TEXT, "*/*"] {
         let text = get(&agent, "/metrics", accept);
         assert_eq!(text.status, 200);
-        assert!(text.content_type.starts_with("text/plain; version=0.0.4"), "{}", text.content_type);
+        assert!(
+            text.content_type.starts_with("text/plain; version=0.0.4"),
+            "{}",
+            text.content_type
+        );
         assert!(!text.body.contains("# EOF"));
     }
     for metrics in [&openmetrics.body, &get(&agent, "/metrics", TEXT).body] {

@@ -15,9 +15,8 @@ mod tidy;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// What a developer or CI runs.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask")]
+#[command(bin_name = "cargo xtask", about = "What a developer or CI runs")]
 enum Verb {
     Setup(setup::Options),
     Run(run::Options),

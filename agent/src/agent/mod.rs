@@ -88,6 +88,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         max_sockets,
         max_names,
     } = config;
+    Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     let mut hooks = Hooks::load(Scope::Events { ring_bytes })?.require(Signal::Snapshot)?;

@@ -16,14 +16,19 @@ use crate::{
         event::Event,
         filter::Filter,
         row::Row,
-        socket::{Owner, Socket, SocketId},
+        socket::{Direction, Owner, Socket, SocketId, State},
         verdict::{Policy, Verdict},
     },
     serve::client,
     talk::say,
 };
 use clap::{Args, ValueEnum};
-use std::{collections::BTreeMap, io::Write, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    path::Path,
+    time::Duration,
+};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -229,10 +234,19 @@ fn walk(
     let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
     let mut ended = Ok(());
     let mut snapshot = hooks.snapshot()?;
+    // `listen(fd, 0)` leaves no backlog to infer from. But the walk goes by process and descriptor,
+    // and a listener was opened before what it accepted.
+    let mut listeners: BTreeSet<(u32, u16)> = BTreeSet::new();
     let mut take = |event: Event| {
-        let Event::Seen(socket) = event else {
+        let Event::Seen(mut socket) = event else {
             return;
         };
+        let port = (socket.netns, socket.local.port);
+        if socket.state == State::Listen {
+            listeners.insert(port);
+        } else if socket.is_connection() && listeners.contains(&port) {
+            socket.direction = Direction::Inbound;
+        }
         if ended.is_err() || !filter.admits(&socket, policy) {
             return;
         }

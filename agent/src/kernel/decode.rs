@@ -78,9 +78,12 @@ impl Decoder {
             interval_seconds: self.seconds(sample.netns_interval_jiffies),
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
         };
-        let silent_ms =
-            self.age_ms(now, sample.acked_jiffies).min(self.age_ms(now, sample.received_jiffies));
-        let mut quiet_ms = silent_ms.min(self.age_ms(now, sample.sent_jiffies));
+        let age = |stamp| self.age_ms(now, stamp);
+        let last_in = [age(sample.acked_jiffies), age(sample.received_jiffies)];
+        let last = last_in.into_iter().chain([age(sample.sent_jiffies)]).flatten().min();
+        // A new socket has no stamps yet: it is not quiet, it has not begun.
+        let silent_ms = last_in.into_iter().flatten().min().unwrap_or_default();
+        let mut quiet_ms = last.unwrap_or_default();
         if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
             // A probe leaves no stamp; the timer that was set then does.
             let interval = if own.interval_seconds == 0 {
@@ -89,6 +92,10 @@ impl Decoder {
                 own.interval_seconds
             };
             quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
+        }
+        if matches!(state, State::SynSent | State::SynRecv | State::Listen | State::Close) {
+            // Not connected: the stamps are of nothing, or of a connection before.
+            quiet_ms = 0;
         }
         let owner = match tag {
             Tag::Snapshot => {
@@ -103,7 +110,7 @@ impl Decoder {
             id: SocketId(sample.cookie),
             at: Time(sample.at_ns / 1_000_000),
             local: endpoint(sample.family, sample.local_addr, sample.local_port_be),
-            remote: endpoint(sample.family, sample.remote_addr, sample.remote_port_be),
+            remote: peer(sample.family, sample.remote_addr, sample.remote_port_be),
             netns: sample.netns,
             own,
             ambient,
@@ -134,12 +141,13 @@ impl Decoder {
         u32::try_from(jiffies.saturating_mul(1000) / self.hz).unwrap_or(u32::MAX)
     }
 
-    /// Age of a stamp that holds the low half of jiffies.
-    fn age_ms(self, now: u64, stamp: u32) -> u32 {
+    /// Age of a stamp that holds the low half of jiffies; 0 is none.
+    fn age_ms(self, now: u64, stamp: u32) -> Option<u32> {
         let low = u32::try_from(now & u64::from(u32::MAX)).unwrap_or_default();
         // A stamp a tick ahead of `now` was written while we read.
         let age = low.wrapping_sub(stamp);
-        self.ms(u64::from(if age > i32::MAX.unsigned_abs() { 0 } else { age }))
+        let age = if age > i32::MAX.unsigned_abs() { 0 } else { age };
+        (stamp != 0).then(|| self.ms(age.into()))
     }
 }
 
@@ -151,6 +159,11 @@ fn endpoint(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
         Ipv4Addr::new(a, b, c, d).to_ipv6_mapped()
     };
     Endpoint { addr, port: u16::from_be(port_be) }
+}
+
+/// The peer. The kernel clears the port of a socket that is not connected any more, not the address.
+fn peer(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
+    endpoint(family, if port_be == 0 { [0; 16] } else { addr }, port_be)
 }
 
 #[cfg(test)]
@@ -191,13 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_without_stamps_has_not_been_quiet_since_boot() {
+        assert_eq!(decode(&sample()).unwrap().quiet_ms, 0);
+        assert_eq!(decode(&sample()).unwrap().silent_ms, 0);
+    }
+
+    #[test]
     fn an_unanswered_probe_ends_the_quiet_time() {
         let mut sample = sample();
         sample.flags = flag::KEEPALIVE | flag::TIMER_PENDING;
         sample.probes_out = 1;
         sample.own_interval_jiffies = 10 * 250;
         sample.timer_expires_jiffies = sample.now_jiffies + 4 * 250;
-        assert_eq!(decode(&sample).unwrap().quiet_ms, 1024); // received 0x100 ticks ago
+        sample.received_jiffies = 6;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 1000);
         sample.received_jiffies = u32::MAX - 10_000 * 250;
         sample.acked_jiffies = sample.received_jiffies;
         sample.sent_jiffies = sample.received_jiffies;

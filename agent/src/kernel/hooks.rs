@@ -170,6 +170,12 @@ pub struct Hooks {
 impl Hooks {
     /// Checks what is needed, then loads and attaches the hooks for the running kernel.
     pub fn load(scope: Scope) -> Result<Self, Error> {
+        Self::check()?;
+        Self::load_with(scope, &types()?)
+    }
+
+    /// What can be said without trying: whether this process may, and whether the kernel lets anybody.
+    pub fn check() -> Result<(), Error> {
         let missing = host::missing_capabilities();
         if !missing.is_empty() {
             return Err(Error::Privilege { missing });
@@ -177,7 +183,7 @@ impl Hooks {
         if host::lockdown().as_deref() == Some("confidentiality") {
             return Err(Error::Confidentiality);
         }
-        Self::load_with(scope, &types()?)
+        Ok(())
     }
 
     /// The same for given types: tests hand in a wrong layout.
