@@ -7,7 +7,7 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,
-    clippy::unwrap_used,
+    clippy::print_stderr,
     reason = "part of the tests: what fails here fails the test that asked for it"
 )]
 

@@ -29,7 +29,6 @@ const CLOSE_WAIT: u8 = 8;
 pub struct Population {
     /// The sockets.
     pub sockets: Vec<Held>,
-    #[expect(clippy::struct_field_names, reason = "what else lives")]
     namespaces: Vec<Netns>,
     children: Vec<Child>,
     duplicates: Vec<OwnedFd>,
@@ -65,6 +64,7 @@ impl Population {
             all.unconnected(place);
             all.shared(place);
             all.changed_listener(place);
+            all.probed(place);
         }
         let [host, ..] = &places;
         all.without_backlog(host);
@@ -85,6 +85,7 @@ impl Population {
         few.half_closed(&place);
         few.unconnected(&place);
         few.shared(&place);
+        few.probed(&place);
         few.across_a_cable();
         few.namespaces.push(netns);
         few
@@ -153,10 +154,10 @@ impl Population {
             let plan = plan(keepalive, ordinary(3));
             for family in Family::ALL {
                 let fd = place.netns.run(|| socket::unconnected(family, &plan));
-                self.hold(place, format!("{family:?} new"), fd, Role::Unconnected, &plan);
+                self.hold(place, &format!("{family:?} new"), fd, Role::Unconnected, &plan);
                 let fd = place.netns.run(|| socket::unconnected(family, &plan));
                 rustix::net::bind(&fd, &family.loopback()).expect("bind");
-                self.hold(place, format!("{family:?} bound"), fd, Role::Unconnected, &plan);
+                self.hold(place, &format!("{family:?} bound"), fd, Role::Unconnected, &plan);
                 self.connection(place, family, "disconnected", &Plan::NOTHING, &plan);
                 let [.., client, _] = self.sockets.as_mut_slice() else {
                     panic!("two ends");
@@ -169,32 +170,42 @@ impl Population {
         }
     }
 
-    /// Two descriptors in this process, and one in a child.
+    /// Each end has two descriptors: one a second one in this process, the other one in a child.
     #[track_caller]
     fn shared(&mut self, place: &Place<'_>) {
         for keepalive in Keepalive::ALL {
             let plan = plan(keepalive, ordinary(5));
             self.connection(place, Family::V4, &format!("shared, {keepalive:?}"), &plan, &plan);
-            let Some(held) = self.sockets.last_mut() else {
+            let [.., client, accepted] = self.sockets.as_mut_slice() else {
                 panic!("two ends");
             };
-            let duplicate = fcntl_dupfd_cloexec(&held.fd, 0).expect("dup");
-            held.other_owners.push(Owner {
+            let duplicate = fcntl_dupfd_cloexec(&client.fd, 0).expect("dup");
+            client.other_owners.push(Owner {
                 pid: std::process::id(),
                 fd: Some(duplicate.as_raw_fd().cast_unsigned()),
                 process: process_name("self"),
             });
-            let inherited = fcntl_dupfd_cloexec(&held.fd, 0).expect("dup");
+            self.duplicates.push(duplicate);
+            let inherited = fcntl_dupfd_cloexec(&accepted.fd, 0).expect("dup");
             let child = Command::new("cat").stdin(inherited).stdout(Stdio::null()).spawn();
             let child = child.expect("start cat");
-            held.other_owners.push(Owner {
-                pid: child.id(),
-                fd: Some(0),
-                process: "cat".to_owned(),
-            });
-            self.duplicates.push(duplicate);
+            let process = "cat".to_owned();
+            accepted.other_owners.push(Owner { pid: child.id(), fd: Some(0), process });
             self.children.push(child);
         }
+    }
+
+    /// Nothing but probes and their answers since it was opened.
+    #[track_caller]
+    fn probed(&mut self, place: &Place<'_>) {
+        let plan = plan(Keepalive::Before, Own { idle: 1, interval: 1, ..Own::default() });
+        self.connection(place, Family::V4, "probed", &Plan::NOTHING, &plan);
+        let [.., client, _] = self.sockets.as_slice() else {
+            panic!("two ends");
+        };
+        wait::until("a probe is answered", SOON, || {
+            socket::was_probed_since_data(&client.fd).then_some(())
+        });
     }
 
     /// What is changed on a listener does not reach the connections that it has.
@@ -221,9 +232,9 @@ impl Population {
             let accepted = socket::accepted(&listener);
             (listener, client, accepted)
         });
-        self.hold(place, "no backlog, listener".to_owned(), listener, Role::Listener, &nothing);
-        self.hold(place, "no backlog, client".to_owned(), client, Role::Outbound, &nothing);
-        self.hold(place, "no backlog, accepted".to_owned(), accepted, Role::Inbound, &nothing);
+        self.hold(place, "no backlog, listener", listener, Role::Listener, &nothing);
+        self.hold(place, "no backlog, client", client, Role::Outbound, &nothing);
+        self.hold(place, "no backlog, accepted", accepted, Role::Inbound, &nothing);
     }
 
     /// Peers that are not on this host, as far as addresses tell: every verdict; an attempt that
@@ -248,13 +259,13 @@ impl Population {
                     let plan = plan(keepalive, own);
                     let client = near.run(|| socket::connected(family, address, &plan));
                     let what = format!("{family:?}, {keepalive:?}, idle {}", own.idle);
-                    self.hold(&here, what.clone(), client, Role::Outbound, &plan);
+                    self.hold(&here, &what, client, Role::Outbound, &plan);
                     let accepted = socket::accepted(&listener);
-                    self.hold(&there, what, accepted, Role::Inbound, &nothing);
+                    self.hold(&there, &what, accepted, Role::Inbound, &nothing);
                 }
             }
             self.falls_silent(&here, family, address);
-            self.hold(&there, format!("{family:?} listener"), listener, Role::Listener, &nothing);
+            self.hold(&there, &format!("{family:?} listener"), listener, Role::Listener, &nothing);
         }
         self.unanswered_attempts(&here);
         far.silence("10.77.0.1");
@@ -283,7 +294,7 @@ impl Population {
         for (what, keepalive, own) in cases {
             let plan = plan(keepalive, own);
             let client = here.netns.run(|| socket::connected(family, address, &plan));
-            self.hold(here, format!("{family:?} {what}"), client, Role::Outbound, &plan);
+            self.hold(here, &format!("{family:?} {what}"), client, Role::Outbound, &plan);
         }
     }
 
@@ -295,7 +306,7 @@ impl Population {
         for keepalive in Keepalive::ALL {
             let plan = plan(keepalive, ordinary(15).masked(7));
             let fd = here.netns.run(|| socket::connecting(Family::V4, address, &plan));
-            self.hold(here, format!("attempt, {keepalive:?}"), fd, Role::Outbound, &plan);
+            self.hold(here, &format!("attempt, {keepalive:?}"), fd, Role::Outbound, &plan);
             if let Some(held) = self.sockets.last_mut() {
                 held.connecting_to = Some(address);
             }
@@ -321,12 +332,12 @@ impl Population {
             (listener, client, accepted)
         });
         let name = |role: &str| format!("{family:?} {what}, {role}");
-        self.hold(place, name("listener"), listener, Role::Listener, on_listener);
-        self.hold(place, name("client"), client, Role::Outbound, on_client);
-        self.hold(place, name("accepted"), accepted, Role::Inbound, on_listener);
+        self.hold(place, &name("listener"), listener, Role::Listener, on_listener);
+        self.hold(place, &name("client"), client, Role::Outbound, on_client);
+        self.hold(place, &name("accepted"), accepted, Role::Inbound, on_listener);
     }
 
-    fn hold(&mut self, place: &Place<'_>, what: String, fd: OwnedFd, role: Role, plan: &Plan) {
+    fn hold(&mut self, place: &Place<'_>, what: &str, fd: OwnedFd, role: Role, plan: &Plan) {
         self.sockets.push(Held {
             what: format!("{}: {what}", place.name),
             fd,

@@ -143,6 +143,7 @@ pub struct Own {
 
 impl Own {
     /// These values where `mask` has a bit: 1 idle, 2 interval, 4 count, 8 user timeout.
+    #[must_use]
     pub fn masked(self, mask: u8) -> Self {
         let keep = |bit: u8, value: u32| if mask & bit == 0 { 0 } else { value };
         Self {
@@ -315,6 +316,13 @@ pub fn tcp_state(fd: &OwnedFd) -> u8 {
 #[track_caller]
 pub fn probes_unanswered(fd: &OwnedFd) -> u8 {
     sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_probes
+}
+
+/// Whether an answer to a probe is younger than all data, by more than the time between two ticks.
+#[track_caller]
+pub fn was_probed_since_data(fd: &OwnedFd) -> bool {
+    let info = sys::tcp_info(fd.as_fd()).expect("TCP_INFO");
+    info.tcpi_last_ack_recv + 500 < info.tcpi_last_data_recv.min(info.tcpi_last_data_sent)
 }
 
 /// Lets this process and its children have as many descriptors as the host admits.

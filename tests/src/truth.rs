@@ -156,7 +156,7 @@ pub fn process_name(pid: impl std::fmt::Display) -> String {
 }
 
 /// An IPv4-mapped address as the IPv4 address that it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
+const fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

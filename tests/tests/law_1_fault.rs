@@ -74,7 +74,7 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
         sk_max_ack_backlog -= 4,
         keepalive_timer += 40,
         timer_expires += 8,
-        timer_pprev += 8,
+        timer_pprev -= 8,
         net_inum += 4,
         net_idle += 4,
         net_interval -= 4,
@@ -90,17 +90,24 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
 fn walk(hooks: &mut Hooks) -> Result<Vec<Row>, Box<dyn Error>> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
     let policy = Policy { limits, host: host::addresses(), hz: clock::hz() };
-    let mut sockets: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
+    let row = |socket: &Socket, owners: &[Owner]| -> Result<Row, serde_json::Error> {
+        let row = row::Row::new(socket, owners, &policy, socket.at);
+        serde_json::from_value(serde_json::to_value(row)?)
+    };
+    let mut rows = Vec::new();
+    let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
     let mut snapshot = hooks.snapshot()?;
     while snapshot.read(|event| {
-        if let Event::Seen(socket) = event {
-            let (_, owners) = sockets.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
+        let Event::Seen(socket) = event else {
+            return;
+        };
+        if socket.shared {
+            let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
             owners.extend(socket.owner);
+        } else {
+            rows.push(row(&socket, socket.owner.as_slice()));
         }
     })? {}
-    let rows = sockets.values().map(|(socket, owners)| {
-        let row = row::Row::new(socket, owners, &policy, socket.at);
-        Ok(serde_json::from_value(serde_json::to_value(row)?)?)
-    });
-    rows.collect()
+    rows.extend(shared.values().map(|(socket, owners)| row(socket, owners)));
+    Ok(rows.into_iter().collect::<Result<_, _>>()?)
 }
