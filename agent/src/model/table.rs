@@ -204,9 +204,12 @@ impl Table {
                 && let (Some(first), Some(another)) = (before.socket.owner, socket.owner)
                 && first.fd.is_some()
             {
-                // The walk met it before: by another descriptor.
+                // The walk met it before, by another descriptor; or an event came during the walk.
                 if first != another {
-                    self.more_owners.entry(socket.id).or_default().push(another);
+                    let more = self.more_owners.entry(socket.id).or_default();
+                    if !more.contains(&another) {
+                        more.push(another);
+                    }
                 }
                 return;
             }
@@ -451,8 +454,17 @@ mod tests {
         for _ in 0..2 {
             walk(&mut table, &[owned(1, 3), owned(1, 9)]);
         }
-        let fds: Vec<_> = rows(&table)[0].owners.iter().map(|owner| owner.fd).collect();
-        assert_eq!(fds, [Some(3), Some(9)]);
+        let fds = |table: &Table| -> Vec<_> {
+            rows(table)[0].owners.iter().map(|owner| owner.fd).collect()
+        };
+        assert_eq!(fds(&table), [Some(3), Some(9)]);
+        table.begin_walk();
+        let unowned = Socket { owner: None, ..owned(1, 3) };
+        change(&mut table, unowned, State::Established, State::CloseWait);
+        table.apply(Event::Seen(owned(1, 3)));
+        table.apply(Event::Seen(owned(1, 9)));
+        table.end_walk(false);
+        assert_eq!(fds(&table), [Some(3), Some(9)]);
         walk(&mut table, &[owned(1, 9)]);
         assert_eq!(rows(&table)[0].owners.len(), 1);
     }
