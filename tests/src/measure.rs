@@ -20,6 +20,7 @@ pub struct Cost {
 
 impl Cost {
     /// The less of each.
+    #[must_use]
     pub const fn least(self, other: Self) -> Self {
         Self {
             cpu_seconds: self.cpu_seconds.min(other.cpu_seconds),
@@ -31,6 +32,7 @@ impl Cost {
 
 /// Runs a program to its end in a namespace, with its output thrown away.
 #[track_caller]
+#[expect(clippy::zombie_processes, reason = "waited for by wait4, which tells the usage")]
 pub fn measure(netns: &Netns, command: &mut Command) -> Cost {
     let began = wait::now();
     command.stdin(Stdio::null()).stdout(Stdio::null());

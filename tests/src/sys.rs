@@ -86,20 +86,20 @@ pub(crate) fn setsockopt_of_32_bits(
 /// As for the system call of that number; and the kernel must have `CONFIG_IA32_EMULATION`, or the
 /// process gets SIGSEGV.
 #[cfg(target_arch = "x86_64")]
-unsafe fn int_80(number: i32, [a, b, c, d, e]: [i32; 5]) -> i32 {
+unsafe fn int_80(number: i32, [ebx, ecx, edx, esi, edi]: [i32; 5]) -> i32 {
     let result: i32;
     // SAFETY: LLVM reserves rbx, so it is swapped in and out; the gate clobbers r8 to r11.
     unsafe {
         std::arch::asm!(
-            "xchg {a}, rbx",
+            "xchg {first}, rbx",
             "int 0x80",
-            "xchg {a}, rbx",
-            a = inout(reg) i64::from(a) => _,
+            "xchg {first}, rbx",
+            first = inout(reg) i64::from(ebx) => _,
             inlateout("eax") number => result,
-            in("ecx") b,
-            in("edx") c,
-            in("esi") d,
-            in("edi") e,
+            in("ecx") ecx,
+            in("edx") edx,
+            in("esi") esi,
+            in("edi") edi,
             lateout("r8") _,
             lateout("r9") _,
             lateout("r10") _,

@@ -1,6 +1,5 @@
 //! Law 1 can fail: a deliberate fault in one offset is found, either by the comparison with
 //! getsockopt, or before it by the verifier or the witness that every walk reads first.
-#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch::{
     kernel::{
