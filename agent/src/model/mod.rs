@@ -7,6 +7,7 @@ pub mod filter;
 pub mod limit;
 pub mod row;
 pub mod setting;
+mod slots;
 pub mod snapshot;
 pub mod socket;
 pub mod table;

@@ -8,99 +8,12 @@ use super::{
     filter::Filter,
     row::Row,
     setting::Netns,
+    slots::{Slot, Slots},
     snapshot::{Share, Snapshot, Sums},
     socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
     verdict::Policy,
 };
-use hashbrown::{DefaultHashBuilder, HashTable};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::BuildHasher as _,
-};
-
-/// A socket and the walk that met it last.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    socket: Socket,
-    walk: u16,
-}
-
-/// Slots of one allocation: the table grows without copying what it has.
-const CHUNK: usize = 4096;
-
-/// The sockets, found by id or by number.
-#[derive(Debug, Default)]
-struct Slots {
-    chunks: Vec<Vec<Option<Slot>>>,
-    free: Vec<u32>,
-    by_id: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-}
-
-impl Slots {
-    fn get(&self, number: u32) -> Option<&Slot> {
-        let number = usize::try_from(number).ok()?;
-        self.chunks.get(number / CHUNK)?.get(number % CHUNK)?.as_ref()
-    }
-
-    fn get_mut(&mut self, number: u32) -> Option<&mut Option<Slot>> {
-        let number = usize::try_from(number).ok()?;
-        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
-    }
-
-    fn find(&self, id: SocketId) -> Option<u32> {
-        let is_it = |&number: &u32| self.get(number).is_some_and(|slot| slot.socket.id == id);
-        self.by_id.find(self.hasher.hash_one(id), is_it).copied()
-    }
-
-    fn insert(&mut self, slot: Slot) {
-        let number = self.free.pop().unwrap_or_else(|| self.grow());
-        if let Some(place) = self.get_mut(number) {
-            *place = Some(slot);
-        }
-        let Self { chunks, by_id, hasher, .. } = self;
-        let hash_of = |&number: &u32| {
-            let number = usize::try_from(number).unwrap_or_default();
-            let slot = chunks.get(number / CHUNK).and_then(|chunk| chunk.get(number % CHUNK));
-            hasher.hash_one(
-                slot.and_then(Option::as_ref).map(|slot| slot.socket.id).unwrap_or_default(),
-            )
-        };
-        by_id.insert_unique(hasher.hash_one(slot.socket.id), number, hash_of);
-    }
-
-    /// The number of a new, empty slot.
-    fn grow(&mut self) -> u32 {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let n_before = (self.chunks.len() - 1) * CHUNK;
-        let last = self.chunks.last_mut().map_or(0, |chunk| {
-            chunk.push(None);
-            chunk.len() - 1
-        });
-        u32::try_from(n_before + last).unwrap_or(u32::MAX)
-    }
-
-    fn remove(&mut self, id: SocketId) -> Option<Slot> {
-        let number = self.find(id)?;
-        let hash = self.hasher.hash_one(id);
-        if let Ok(entry) = self.by_id.find_entry(hash, |&found| found == number) {
-            entry.remove();
-        }
-        self.free.push(number);
-        self.get_mut(number)?.take()
-    }
-
-    fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// Upper bound of slot numbers.
-    fn end(&self) -> u32 {
-        u32::try_from(self.chunks.len() * CHUNK).unwrap_or(u32::MAX)
-    }
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A walk in progress.
 #[derive(Debug, Default)]
