@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn the_connection_dropped_next_comes_first_and_protected_ones_last() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let policy = Policy { limits, host: BTreeSet::new(), hz: 250 };
         let row = |id, quiet_ms, idle_seconds| {
             let own = Own { idle_seconds, ..Own::default() };
             let socket =

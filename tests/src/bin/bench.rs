@@ -24,6 +24,8 @@ use std::{
 /// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
 const CONNECTIONS_EACH: u32 = 9_000;
 const ROUNDS: usize = 3;
+/// Above this many, `ss` takes a minute a run: one has to do.
+const MANY: u32 = 500_000;
 /// CPU that a snapshot may take, for each 100,000 sockets.
 const CPU_SECONDS_PER_100K: f64 = 0.15;
 /// How much less CPU than `ss -tanop`.
@@ -49,10 +51,12 @@ fn snapshot(n_sockets: u32) -> bool {
     let mut crowds = Vec::new();
     let n_few = n_sockets / 10;
     grow(&mut crowds, &netns, n_few);
-    let few = measure_all(&netns, &["keepwatch sockets --json --source kernel"]);
+    let n_rounds = if n_sockets > MANY { 1 } else { ROUNDS };
+    let few = measure_all(&netns, n_rounds, &["keepwatch sockets --json --source kernel"]);
     grow(&mut crowds, &netns, n_sockets - n_few);
     let costs = measure_all(
         &netns,
+        n_rounds,
         &[
             "keepwatch sockets --json --source kernel",
             "ss -H -tano",
@@ -67,7 +71,7 @@ fn snapshot(n_sockets: u32) -> bool {
     let [(_, keepwatch), .., (_, ss_with_owners)] = costs.as_slice() else {
         panic!("four programs");
     };
-    println!("{n_sockets} sockets; the least of {ROUNDS} runs each");
+    println!("{n_sockets} sockets; the least of {n_rounds} runs each");
     println!("{:42} {:>8} {:>8} {:>9} {:>7}", "", "CPU s", "wall s", "peak MiB", "CPU x");
     for (words, cost) in &costs {
         let Cost { cpu_seconds, wall_seconds, peak_mib } = cost;
@@ -114,10 +118,10 @@ fn grow(crowds: &mut Vec<Crowd>, netns: &Netns, n_sockets: u32) {
 }
 
 /// The least cost of each program. They take turns, so that all meet the same disturbances.
-fn measure_all<'a>(netns: &Netns, programs: &[&'a str]) -> Vec<(&'a str, Cost)> {
+fn measure_all<'a>(netns: &Netns, n_rounds: usize, programs: &[&'a str]) -> Vec<(&'a str, Cost)> {
     let round = || programs.iter().map(|words| (*words, measure(netns, &mut command(words))));
     let mut least: Vec<_> = round().collect();
-    for _ in 1..ROUNDS {
+    for _ in 1..n_rounds {
         for ((_, least), (_, cost)) in least.iter_mut().zip(round()) {
             *least = least.least(cost);
         }
