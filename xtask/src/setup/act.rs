@@ -12,6 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// rustup may refuse, for there is another way; whatever else fails is an error.
@@ -49,8 +50,13 @@ fn update() -> Command {
     command
 }
 
-/// A new machine has old lists or none. Without them apt-get may still find everything.
+/// Once, before the first use of apt: a new machine has old lists or none. Should it fail, apt-get
+/// may still find everything.
 fn refresh() {
+    static REFRESHED: AtomicBool = AtomicBool::new(false);
+    if REFRESHED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     if let Err(error) = announced(&mut update(), "trying with the lists that are here") {
         talk(format_args!("warning: {error:#}"));
     }
