@@ -38,6 +38,11 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
+/// Whether a command can be run by [`as_root`].
+pub(crate) fn can_be_root() -> bool {
+    is_root() || has_program("sudo")
+}
+
 /// `program` as root: itself, or through sudo, which keeps the environment.
 pub(crate) fn as_root(program: &Path) -> Command {
     if is_root() {

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{announced, cargo, line},
-    outcome::{FINDING, talk},
+    outcome::{CannotRunHere, FINDING, talk},
     place,
     setup::{self, Purpose},
     summary::Summary,
@@ -35,6 +35,10 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
 /// All tests, on a machine that is set up.
 pub(crate) fn all(options: Options) -> Result<ExitCode> {
     let Options { filter, args } = options;
+    if !place::can_be_root() {
+        let why = "the kernel's tests need root, and there is no sudo: as root, `cargo xtask test`";
+        return Err(CannotRunHere(why.into()).into());
+    }
     // With the features of the whole workspace, so that the tests find everything built already.
     announced(
         &mut cargo(["build", "--workspace", "--bin", "keepwatch"]),
@@ -97,4 +101,24 @@ pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
 fn say(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{commands, line};
+
+    #[test]
+    fn a_user_runs_the_kernels_tests_through_sudo_and_the_others_without() {
+        let lines: Vec<_> = commands(false).expect("rustc runs").iter().map(line).collect();
+        assert!(lines[0].contains("--workspace --exclude keepwatch-tests"), "{lines:?}");
+        assert!(!lines[0].contains("sudo"), "{lines:?}");
+        assert!(lines[1].contains("_RUNNER='sudo -E'"), "{lines:?}");
+        assert!(lines[1].contains("--package keepwatch-tests"), "{lines:?}");
+    }
+
+    #[test]
+    fn root_runs_all_at_once() {
+        let lines: Vec<_> = commands(true).expect("nothing to ask").iter().map(line).collect();
+        assert!(matches!(&lines[..], [all] if all.ends_with("--workspace")), "{lines:?}");
+    }
 }

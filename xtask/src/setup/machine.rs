@@ -54,7 +54,7 @@ impl Machine {
         };
         Self {
             apt: place::has_program("apt-get"),
-            root: place::is_root() || place::has_program("sudo"),
+            root: place::can_be_root(),
             rustup: place::has_program("rustup"),
             rustup_asked: false,
             linked: of_rustup(TOOLCHAIN),
