@@ -1,31 +1,27 @@
-//! The agent's life: what it knows of connections that come and go, how it starts, how it ends, and
-//! how it refuses to start.
+//! The agent's life: what it knows of connections that come and go, and what is left when it ends.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
+    agent::Agent,
     crowd::Crowd,
-    netns::{Netns, require_root},
+    netns::Netns,
     row::{Owner, Row},
     socket::{self, Family, Plan},
-    tool::Folder,
     truth::process_name,
     wait::until,
 };
 use std::{
     collections::BTreeSet,
     fs,
-    net::{SocketAddr, TcpListener},
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::process::CommandExt as _,
-    },
-    process::{Command, Output},
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
 const A_SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(20);
+/// A walk may take a twentieth of the agent's time, and on a busy machine it takes long.
+const BY_THE_NEXT_WALK: Duration = Duration::from_mins(2);
 /// So that events, not snapshots, tell the agent.
 const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
 
@@ -59,47 +55,71 @@ fn a_connection_is_in_the_table_within_a_second_and_gone_a_second_after_its_end(
 
 #[test]
 fn a_listener_and_ten_thousand_connections_in_another_namespace_are_all_there_with_their_owners() {
-    const N_CONNECTIONS: u32 = 10_000;
     let netns = Netns::new();
-    let address: SocketAddr = "127.0.0.1:7000".parse().expect("an address");
-    let mut server = Crowd::start(&netns, "serve", address, N_CONNECTIONS);
-    server.wait_for("listening");
-    let mut client = Crowd::start(&netns, "connect", address, N_CONNECTIONS);
-    client.wait_for("ready");
-    server.wait_for("ready");
-
+    let (server, client) = ten_thousand_connections(&netns);
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let rows = agent.sockets(&["--all", "--netns", &netns.inode().to_string()]);
-    let said: BTreeSet<&Owner> = rows.iter().flat_map(|row| &row.owners).collect();
-    let listener = owners(server.pid()).into_iter().chain(owners(client.pid()));
-    let truth: BTreeSet<Owner> = listener.collect();
     assert_eq!(rows.len(), 20_001);
     assert!(rows.iter().all(|row| row.owners.len() == 1), "each has one owner");
-    assert!(said == truth.iter().collect(), "the owners are those that /proc/PID/fd shows");
+    let said: BTreeSet<Owner> = rows.iter().flat_map(|row| row.owners.clone()).collect();
+    assert!(said == owners(&[&server, &client]), "the owners are those that /proc/PID/fd shows");
     let n_in_state = |state| rows.iter().filter(|row| row.state == state).count();
     assert_eq!((n_in_state("listen"), n_in_state("established")), (1, 20_000));
-    let n_of_server = |row: &&Row| row.owners.iter().any(|owner| owner.pid == server.pid());
-    let inbound =
-        rows.iter().filter(|row| row.state == "established" && row.direction == "inbound");
-    assert_eq!(inbound.filter(n_of_server).count(), 10_000);
-
-    let (status, _) = agent.stop();
-    assert!(status.success());
+    for (direction, crowd) in [("inbound", &server), ("outbound", &client)] {
+        let established = rows.iter().filter(|row| row.state == "established");
+        let of_crowd = established.filter(|row| row.owners.iter().all(|o| o.pid == crowd.pid()));
+        assert!(of_crowd.clone().all(|row| row.direction == direction), "{direction}");
+        assert_eq!(of_crowd.count(), 10_000, "{direction}");
+    }
 }
 
-/// What /proc says: each socket descriptor of a process.
-fn owners(pid: u32) -> Vec<Owner> {
-    let process = process_name(pid);
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
-    descriptors
-        .filter_map(|entry| {
+#[test]
+fn ten_thousand_connections_in_a_burst_are_known_and_so_is_their_end() {
+    let netns = Netns::new();
+    let agent = Agent::start(&["--interval", "1s"]);
+    let (server, client) = ten_thousand_connections(&netns);
+    let in_netns = netns.inode().to_string();
+    let truth = owners(&[&server, &client]);
+    until("all are there with their owners", BY_THE_NEXT_WALK, || {
+        let rows = agent.sockets(&["--all", "--netns", &in_netns]);
+        let said: BTreeSet<Owner> = rows.iter().flat_map(|row| row.owners.clone()).collect();
+        (rows.len() == 20_001 && said == truth).then_some(())
+    });
+    drop((client, server));
+    until("all are gone", BY_THE_NEXT_WALK, || {
+        agent.sockets(&["--all", "--netns", &in_netns]).is_empty().then_some(())
+    });
+    let (status, said) = agent.stop();
+    assert!(status.success(), "{said}");
+}
+
+/// One process that listens and accepts, and one that connects.
+fn ten_thousand_connections(netns: &Netns) -> (Crowd, Crowd) {
+    const N_CONNECTIONS: u32 = 10_000;
+    let address: SocketAddr = "127.0.0.1:7000".parse().expect("an address");
+    let mut server = Crowd::start(netns, "serve", address, N_CONNECTIONS);
+    server.wait_for("listening");
+    let mut client = Crowd::start(netns, "connect", address, N_CONNECTIONS);
+    client.wait_for("ready");
+    server.wait_for("ready");
+    (server, client)
+}
+
+/// What /proc says: each socket descriptor of these processes.
+fn owners(crowds: &[&Crowd]) -> BTreeSet<Owner> {
+    let of = |crowd: &&Crowd| {
+        let pid = crowd.pid();
+        let process = process_name(pid);
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+        descriptors.filter_map(move |entry| {
             let path = entry.expect("an entry").path();
             let target = fs::read_link(&path).expect("a descriptor's link");
             let fd = path.file_name()?.to_str()?.parse().ok();
             let is_socket = target.to_string_lossy().starts_with("socket:");
             is_socket.then(|| Owner { pid, fd, process: process.clone() })
         })
-        .collect()
+    };
+    crowds.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -207,111 +227,6 @@ fn after_kill_9_a_fresh_start_has_every_live_socket_at_once() {
             assert_eq!(n_rows, 1, "{n_fd}");
         }
     }
-}
-
-#[test]
-fn it_starts_in_less_than_a_second() {
-    let began = keepwatch_tests::wait::now();
-    let agent = Agent::start(&[]);
-    let took = began.elapsed();
-    drop(agent);
-    assert!(took < A_SECOND, "{took:?}");
-}
-
-#[test]
-fn a_port_that_is_taken_is_said_with_a_way_out() {
-    require_root();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("its address").to_string();
-    let folder = Folder::new();
-    let output = run_in(&folder, &["--listen", &address]);
-    assert_refused(&output, 3, &[&address, "in use", "--listen"]);
-}
-
-#[test]
-fn a_second_instance_is_told_of_the_first() {
-    let agent = Agent::start(&[]);
-    let socket = agent.socket().display().to_string();
-    let output = once(["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
-    assert_refused(&output, 3, &["another keepwatch agent", "--socket"]);
-    assert_eq!(agent.stop().0.code(), Some(0), "the first does not mind");
-}
-
-#[test]
-fn without_root_it_says_what_it_needs() {
-    require_root();
-    let folder = Folder::new();
-    let refused = |words: &[&str]| {
-        let mut command = as_nobody(&folder);
-        let output = command.args(words).output().expect("start keepwatch");
-        assert_refused(&output, 3, &["root"]);
-    };
-    refused(&["run"]);
-    let socket = folder.file("keepwatch.sock").display().to_string();
-    refused(&["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
-    refused(&["sockets", "--source", "kernel"]);
-}
-
-/// `keepwatch`, copied to where every user may run it, as the user nobody.
-fn as_nobody(folder: &Folder) -> Command {
-    const NOBODY: u32 = 65_534;
-    let copy = folder.file("keepwatch");
-    fs::copy(keepwatch_tests::tool::keepwatch(), &copy).expect("copy keepwatch");
-    let mut command = Command::new(copy);
-    command.env_clear().uid(NOBODY).gid(NOBODY);
-    command
-}
-
-#[test]
-fn a_wrong_config_is_named_with_its_line_and_nothing_starts() {
-    let folder = Folder::new();
-    let file = folder.file("config.toml");
-    let refused = |text: &str, words: &[&str]| {
-        fs::write(&file, text).expect("write a config");
-        let output = run_in(&folder, &["--config", &file.display().to_string()]);
-        assert_refused(&output, 2, words);
-        assert!(!folder.file("keepwatch.sock").exists());
-    };
-    refused(
-        "idle_limit = \"aws\"\nidle_limmit = \"aws\"\n",
-        &["config.toml:2", "idle_limmit", "idle_limit"],
-    );
-    refused("\n\ninterval = \"never\"\n", &["config.toml:3", "interval", "15s"]);
-    refused("interval = \n", &["config.toml"]);
-    refused(
-        "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"\n",
-        &["config.toml", "path"],
-    );
-}
-
-#[test]
-fn an_unreadable_config_is_named() {
-    let folder = Folder::new();
-    for path in ["missing.toml", "."] {
-        let path = folder.file(path).display().to_string();
-        let output = run_in(&folder, &["--config", &path]);
-        assert_refused(&output, 2, &[&path]);
-    }
-}
-
-#[test]
-fn a_wrong_word_is_a_usage_error_that_shows_the_way() {
-    let output = once(["runn"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("run") && said.contains("--help"), "{said}");
-    let output = once::<&str>([]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("sockets") && said.contains("doctor"), "{said}");
-}
-
-fn run_in(folder: &Folder, args: &[&str]) -> Output {
-    let socket = folder.file("keepwatch.sock").display().to_string();
-    let own = ["--listen", "127.0.0.1:0"];
-    let own = if args.contains(&"--listen") { &[][..] } else { &own[..] };
-    let mut command = keepwatch(["run", "--socket", &socket]);
-    command.args(own).args(args).output().expect("start keepwatch")
 }
 
 fn loopback_connection(family: Family) -> (OwnedFd, OwnedFd, OwnedFd) {

@@ -1,0 +1,126 @@
+//! How the agent starts, and how it refuses: one clear error with a way out.
+#![expect(clippy::expect_used, reason = "a test")]
+
+use keepwatch_tests::{
+    agent::{Agent, assert_refused, keepwatch, once},
+    netns::require_root,
+    tool::{self, Folder},
+    wait::{now, until},
+};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::CommandExt as _,
+    process::{Command, Output},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn it_starts_in_less_than_a_second() {
+    // Now and then: other work keeps the machine busy.
+    until("a start that takes less than a second", SOON, || {
+        let began = now();
+        let agent = Agent::start(&[]);
+        let took = began.elapsed();
+        drop(agent);
+        (took < Duration::from_secs(1)).then_some(())
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_with_a_way_out() {
+    require_root();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = Folder::new();
+    let output = run_in(&folder, &["--listen", &address]);
+    assert_refused(&output, 3, &[&address, "in use", "--listen"]);
+}
+
+#[test]
+fn a_second_instance_is_told_of_the_first() {
+    let agent = Agent::start(&[]);
+    let socket = agent.socket().display().to_string();
+    let output = once(["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
+    assert_refused(&output, 3, &["another keepwatch agent", "--socket"]);
+    assert_eq!(agent.stop().0.code(), Some(0), "the first does not mind");
+}
+
+#[test]
+fn without_root_it_says_what_it_needs() {
+    require_root();
+    let folder = Folder::new();
+    let refused = |words: &[&str]| {
+        let mut command = as_nobody(&folder);
+        let output = command.args(words).output().expect("start keepwatch");
+        assert_refused(&output, 3, &["root"]);
+    };
+    refused(&["run"]);
+    let socket = folder.file("keepwatch.sock").display().to_string();
+    refused(&["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
+    refused(&["sockets", "--source", "kernel"]);
+}
+
+/// `keepwatch`, copied to where every user may run it, as the user nobody.
+fn as_nobody(folder: &Folder) -> Command {
+    const NOBODY: u32 = 65_534;
+    let copy = folder.file("keepwatch");
+    fs::copy(tool::keepwatch(), &copy).expect("copy keepwatch");
+    let mut command = Command::new(copy);
+    command.env_clear().uid(NOBODY).gid(NOBODY);
+    command
+}
+
+#[test]
+fn a_wrong_config_is_named_with_its_line_and_nothing_starts() {
+    let folder = Folder::new();
+    let file = folder.file("config.toml");
+    let refused = |text: &str, words: &[&str]| {
+        fs::write(&file, text).expect("write a config");
+        let output = run_in(&folder, &["--config", &file.display().to_string()]);
+        assert_refused(&output, 2, words);
+        assert!(!folder.file("keepwatch.sock").exists());
+    };
+    refused(
+        "idle_limit = \"aws\"\nidle_limmit = \"aws\"\n",
+        &["config.toml:2", "idle_limmit", "idle_limit"],
+    );
+    refused("\n\ninterval = \"never\"\n", &["config.toml:3", "interval", "15s"]);
+    refused("interval = \n", &["config.toml"]);
+    refused(
+        "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"\n",
+        &["config.toml", "path"],
+    );
+}
+
+#[test]
+fn an_unreadable_config_is_named() {
+    let folder = Folder::new();
+    for path in ["missing.toml", "."] {
+        let path = folder.file(path).display().to_string();
+        let output = run_in(&folder, &["--config", &path]);
+        assert_refused(&output, 2, &[&path]);
+    }
+}
+
+#[test]
+fn a_wrong_word_is_a_usage_error_that_shows_the_way() {
+    let output = once(["runn"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("run") && said.contains("--help"), "{said}");
+    let output = once::<&str>([]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("sockets") && said.contains("doctor"), "{said}");
+}
+
+fn run_in(folder: &Folder, args: &[&str]) -> Output {
+    let socket = folder.file("keepwatch.sock").display().to_string();
+    let own = ["--listen", "127.0.0.1:0"];
+    let own = if args.contains(&"--listen") { &[][..] } else { &own[..] };
+    let mut command = keepwatch(["run", "--socket", &socket]);
+    command.args(own).args(args).output().expect("start keepwatch")
+}
