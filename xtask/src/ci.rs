@@ -30,10 +30,10 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announce("setup");
     setup::prepare(Purpose::Tests)?;
     announce("clippy");
-    announced(
-        &mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-        "fix what clippy says",
-    )?;
+    let mut clippy = cargo(["clippy", "--workspace", "--all-targets", "--locked"]);
+    // The tests build the hooks; here an empty object will do.
+    clippy.args(["--", "-D", "warnings"]).env("AYA_BUILD_SKIP", "1");
+    announced(&mut clippy, "fix what clippy says")?;
     announce("deny");
     deny()?;
     announce("test: all of them, generated docs included");
