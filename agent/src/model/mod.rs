@@ -4,7 +4,9 @@
 pub mod catalogue;
 pub mod event;
 pub mod filter;
+pub mod identity;
 pub mod limit;
+pub mod name;
 pub mod row;
 pub mod setting;
 mod slots;
