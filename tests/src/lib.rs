@@ -12,6 +12,7 @@
 )]
 
 pub mod agent;
+pub mod cgroup;
 pub mod crowd;
 pub mod http;
 pub mod measure;

@@ -41,6 +41,14 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether it is in the container with this name or id. Twelve digits, as tools print them, are
+    /// enough of an id.
+    pub fn is_in_container(&self, name: &str) -> bool {
+        self.container.as_deref() == Some(name)
+            || (name.len() >= 12
+                && self.container_id.as_deref().is_some_and(|id| id.starts_with(name)))
+    }
+
     /// Whether it is an init or a service manager: such a process holds sockets for others.
     fn is_init(&self) -> bool {
         self.unit.as_deref().is_some_and(|unit| unit == "init.scope" || unit.starts_with("user@"))

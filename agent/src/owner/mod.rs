@@ -11,6 +11,7 @@
 //! reads: files are read to a limit, below one root, and names are escaped and cut. Names come from
 //! who made the container or the cgroup: they are shown, nothing is decided by them.
 
+mod census;
 mod cgroup;
 mod files;
 mod logs;
@@ -23,4 +24,5 @@ mod state;
 mod trees;
 mod workload;
 
+pub use census::Census;
 pub use resolver::{Known, Resolver};
