@@ -1,12 +1,16 @@
 //! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, nothing from the rest of
 //! the crate; its tests need no kernel.
 
+pub mod call;
 pub mod catalogue;
+pub mod death;
 pub mod event;
 pub mod filter;
+pub mod history;
 pub mod identity;
 pub mod label;
 pub mod limit;
+pub mod moment;
 pub mod name;
 pub mod roll;
 pub mod row;
@@ -15,5 +19,6 @@ mod slots;
 pub mod snapshot;
 pub mod socket;
 pub mod table;
+pub mod tally;
 pub mod verdict;
 pub mod words;
