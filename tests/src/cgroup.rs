@@ -1,8 +1,9 @@
 //! Cgroups that a test makes, below its own, and processes in them.
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -105,6 +106,14 @@ impl Holder {
             .args(["-c", "exec sleep infinity"])
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null());
+        Self(command.spawn().expect("start sh"))
+    }
+
+    /// A shell that calls itself so, whatever bytes that are, and waits to read from the connection.
+    pub fn named(name: &[u8], connection: OwnedFd) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf %s \"$1\" > /proc/$$/comm; read line", "sh"]);
+        command.arg(OsStr::from_bytes(name)).stdin(Stdio::from(connection)).stdout(Stdio::null());
         Self(command.spawn().expect("start sh"))
     }
 

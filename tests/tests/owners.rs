@@ -1,15 +1,27 @@
-//! Whose connection it is, of real processes in real cgroups that the tests make below their own.
+//! Whose connection it is, of real processes in real cgroups that the tests make below their own:
+//! as a command sees it that reads the kernel, and as the agent does.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{keepwatch, sockets_from_kernel},
+    agent::{Agent, keepwatch, sockets_from_kernel},
     cgroup::{Hierarchy, Holder},
+    http,
     netns::Netns,
     row::Row,
     socket::{self, Family, Plan},
     tool::{self, Folder},
+    wait::until,
 };
-use std::{fs, os::fd::OwnedFd, path::Path, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    os::fd::OwnedFd,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(30);
 
 const ID: &str = "b43d92bf1e5c6f78bb9b7bc6f40721280299855ba692092716e3a1b6c0b86f3f";
 const SHORT_ID: &str = "b43d92bf1e5c";
@@ -118,8 +130,8 @@ fn seen_from_inside_a_cgroup_namespace_it_is_the_same() {
             .args(["-c", script, "sh"])
             .arg(tool::keepwatch())
             .args(["sockets", "--source", "kernel", "--json", "--all", "--netns", &netns])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("start sh");
         own.take(viewer.id());
@@ -145,6 +157,94 @@ fn of_several_owners_the_one_in_the_container_comes_first() {
         assert_eq!(pids, [inside.pid(), conmon.pid()], "{}", hierarchy.name);
         assert_eq!(parts(&row), ["cache.service", SHORT_ID, "", "", ""]);
     }
+}
+
+/// An established connection in the namespace, its other end, and the listener.
+fn connection(netns: &Netns) -> (OwnedFd, [OwnedFd; 2]) {
+    netns.run(|| {
+        let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
+        let address = socket::local_address(&listener);
+        let client = socket::connected(Family::V4, address, &Plan::NOTHING);
+        (client, [socket::accepted(&listener), listener])
+    })
+}
+
+fn metrics(agent: &Agent) -> String {
+    let accept = "text/plain;version=0.0.4";
+    http::get(agent.address(), "/metrics", accept).expect("a scrape").body
+}
+
+#[test]
+fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
+    let host = host_with_names();
+    let root = host.file("").display().to_string();
+    let agent = Agent::start(&["--interval", "1s", "--host-root", &root]);
+    for hierarchy in Hierarchy::usable() {
+        let netns = Netns::new();
+        let inode = netns.inode().to_string();
+        let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let pod = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
+        let service = hierarchy.cgroup("system.slice/job.service");
+        let (client, _other_ends) = connection(&netns);
+        let holder = Holder::in_cgroup(&pod, client);
+        let asked = ["--netns", &inode, "--namespace", "shop", "--direction", "outbound"];
+        let row = until("the pod's connection is there", SOON, || agent.sockets(&asked).pop());
+        assert_eq!(parts(&row), ["", "server", "shop", "web", "web-7c5ddbdf54-x7k2p"]);
+        let series = "keepwatch_sockets{direction=\"outbound\",verdict=\"local\",\
+                      namespace=\"shop\",workload=\"web\",container=\"server\",process=\"sleep\"} 1\n";
+        until("it is counted for the workload", SOON, || {
+            metrics(&agent).contains(series).then_some(())
+        });
+        service.take(holder.pid());
+        let asked = ["--netns", &inode, "--unit", "job.service"];
+        until("it is of the service", SOON, || agent.sockets(&asked).pop());
+        until("and is counted for it", SOON, || {
+            let text = metrics(&agent);
+            (text.contains("workload=\"job.service\"") && !text.contains("workload=\"web\""))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn no_name_of_a_process_breaks_a_scrape_and_every_connection_is_counted() {
+    const N: u32 = 150;
+    let netns = Netns::new();
+    let holders: Vec<(Holder, [OwnedFd; 2])> = (0..N)
+        .map(|n| {
+            let (client, other_ends) = connection(&netns);
+            let first =
+                [0x1b, 0x7f, 0xff, b'"', b'\n', b'\\'][usize::try_from(n % 6).expect("an index")];
+            let mut name = vec![first, 0xc3, b'{'];
+            name.extend(n.to_string().bytes());
+            (Holder::named(&name, client), other_ends)
+        })
+        .collect();
+    let agent = Agent::start(&["--interval", "1s"]);
+    let text = until("the sums are those of the table", SOON, || {
+        let text = metrics(&agent);
+        let n_rows = agent.sockets(&["--state", "established"]).len();
+        let rows = text.lines().filter(|line| line.starts_with("keepwatch_sockets{"));
+        let n_counted: usize = rows
+            .map(|line| {
+                line.rsplit_once(' ').expect("a value").1.parse::<usize>().expect("a count")
+            })
+            .sum();
+        let is_named =
+            text.contains("process=\"\\\\xff\\\\xc3{2\"") || text.contains("process=\"~other\"");
+        (n_rows == n_counted && n_rows >= 2 * holders.len() && is_named).then_some(text)
+    });
+    assert!(text.len() < 200_000 && !text.chars().any(|c| c != '\n' && c.is_control()));
+    let mut promtool = Command::new(tool::of_prometheus("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start promtool");
+    promtool.stdin.take().expect("its stdin").write_all(text.as_bytes()).expect("write");
+    let said = promtool.wait_with_output().expect("its output");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::socket::Owner;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Who made a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +56,15 @@ impl Identity {
     }
 }
 
+/// What was looked up of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// When it started, in ticks since boot: with its id what is not reused.
+    pub started: u64,
+    /// What it is part of.
+    pub identity: Arc<Identity>,
+}
+
 /// A process that has a socket open, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
@@ -64,6 +74,17 @@ pub struct Candidate<'a> {
     pub started: Option<u64>,
     /// What it is part of.
     pub identity: Option<&'a Identity>,
+}
+
+impl<'a> Candidate<'a> {
+    /// An owner of which this is known.
+    pub fn new(owner: Owner, known: Option<&'a Known>) -> Self {
+        Self {
+            owner,
+            started: known.map(|known| known.started),
+            identity: known.map(|known| &*known.identity),
+        }
+    }
 }
 
 /// The owner that a connection is counted for, of several that have it open:

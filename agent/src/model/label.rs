@@ -27,7 +27,7 @@ pub enum OwnerLabel {
 }
 
 impl OwnerLabel {
-    /// Every one, in the order of [`Owner`]'s values.
+    /// Every one, in the order of [`OwnerName`]'s values.
     pub const ALL: [Self; 4] = [Self::Namespace, Self::Workload, Self::Container, Self::Process];
 
     /// The name in metrics.
@@ -44,12 +44,21 @@ impl OwnerLabel {
 /// Values of the owner labels, in the order of [`OwnerLabel::ALL`]; empty where there is nothing to
 /// say, or the label is off: Prometheus holds that to be no label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner(Arc<[Box<str>; 4]>);
+pub struct OwnerName(Arc<[Box<str>; 4]>);
 
 /// Longer values are cut: Kubernetes allows 63 bytes for most names.
 const MAX_VALUE_LEN: usize = 63;
 
-impl Owner {
+impl OwnerName {
+    /// Bytes of a row with it, about.
+    pub fn row_bytes(&self) -> usize {
+        /// Of all that is not its values: the names of family and labels, other values, the number.
+        const FRAME: usize = 130;
+        // In the exposition a `\` is two.
+        let len = |value: &str| value.len() + value.matches('\\').count();
+        self.values().into_iter().map(len).sum::<usize>() + FRAME
+    }
+
     /// The values, as they are exported.
     pub fn values(&self) -> [&str; 4] {
         self.0.each_ref().map(|value| &**value)
@@ -67,7 +76,7 @@ impl OwnerLabels {
     }
 
     /// What metrics say of an owner.
-    pub fn of(self, Whose { process, identity }: &Whose) -> Owner {
+    pub fn of(self, Whose { process, identity }: &Whose) -> OwnerName {
         if *process == Comm::default() && identity.is_none() {
             return self.all(UNKNOWN);
         }
@@ -89,32 +98,57 @@ impl OwnerLabels {
     }
 
     /// Everything past the budget.
-    pub fn other(self) -> Owner {
+    pub fn other(self) -> OwnerName {
         self.all(OTHER)
     }
 
-    fn all(self, value: &str) -> Owner {
+    fn all(self, value: &str) -> OwnerName {
         self.values(|_| value.into())
     }
 
-    fn values(self, value: impl Fn(OwnerLabel) -> Box<str>) -> Owner {
+    fn values(self, value: impl Fn(OwnerLabel) -> Box<str>) -> OwnerName {
         let mut values = OwnerLabel::ALL.map(|_| Box::default());
         for ((place, label), on) in values.iter_mut().zip(OwnerLabel::ALL).zip(self.0) {
             if on {
                 *place = value(label);
             }
         }
-        Owner(Arc::new(values))
+        OwnerName(Arc::new(values))
+    }
+}
+
+impl Default for OwnerLabels {
+    fn default() -> Self {
+        Self::new(&OwnerLabel::ALL)
     }
 }
 
 /// How much of metrics owners may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Owners with rows of their own.
     pub n_owners: usize,
     /// Bytes of their rows, about: where names are long, fewer owners have their own.
     pub n_bytes: usize,
+}
+
+impl Budget {
+    /// For this many owners; more of them may take more bytes.
+    pub fn of(n_owners: usize) -> Self {
+        const DEFAULT: Budget = Budget { n_owners: MAX_OWNERS, n_bytes: 100_000 };
+        let n_bytes = DEFAULT.n_bytes.max(n_owners.saturating_mul(DEFAULT.n_bytes / MAX_OWNERS));
+        Self { n_owners, n_bytes }
+    }
+}
+
+/// The default bound of owners that have rows of their own.
+pub const MAX_OWNERS: usize = 60;
+
+impl Default for Budget {
+    /// With the families of counters a scrape stays under 200 KB, whatever the names.
+    fn default() -> Self {
+        Self::of(MAX_OWNERS)
+    }
 }
 
 /// What an owner would take.
@@ -128,18 +162,13 @@ pub struct Claim {
 
 impl Budget {
     /// Which owners have rows of their own: those with most connections.
-    pub fn shown(self, claims: BTreeMap<Owner, Claim>) -> BTreeSet<Owner> {
-        /// Bytes of a row around the values: names, labels, number.
-        const FRAME: usize = 110;
-        let mut ranked: Vec<(Owner, Claim)> = claims.into_iter().collect();
+    pub fn shown(self, claims: BTreeMap<OwnerName, Claim>) -> BTreeSet<OwnerName> {
+        let mut ranked: Vec<(OwnerName, Claim)> = claims.into_iter().collect();
         // The rest is in the order of names, for what is shown should not change for no reason.
         ranked.sort_by_key(|(_, claim)| Reverse(claim.n_sockets));
         let mut rest = self.n_bytes;
-        let fits = |(owner, claim): (Owner, Claim)| {
-            // In the exposition a `\` is two.
-            let len = |value: &str| value.len() + value.matches('\\').count();
-            let n_bytes = owner.values().into_iter().map(len).sum::<usize>() + FRAME;
-            rest = rest.checked_sub(n_bytes.saturating_mul(claim.n_rows))?;
+        let fits = |(owner, claim): (OwnerName, Claim)| {
+            rest = rest.checked_sub(owner.row_bytes().saturating_mul(claim.n_rows))?;
             Some(owner)
         };
         ranked.into_iter().take(self.n_owners).map_while(fits).collect()
@@ -193,12 +222,12 @@ mod tests {
     fn those_with_most_connections_are_shown_while_number_and_bytes_last() {
         let labels = OwnerLabels::new(&OwnerLabel::ALL);
         let owner = |n: u8| labels.of(&whose(&[b'a' + n], None));
-        let claims: BTreeMap<Owner, Claim> = (0..26)
+        let claims: BTreeMap<OwnerName, Claim> = (0..26)
             .map(|n| (owner(n), Claim { n_sockets: u64::from(n % 13), n_rows: 2 }))
             .collect();
         let shown = Budget { n_owners: 3, n_bytes: 1_000_000 }.shown(claims.clone());
         assert_eq!(shown, [owner(12), owner(25), owner(11)].into());
-        let shown = Budget { n_owners: 26, n_bytes: 500 }.shown(claims);
-        assert_eq!(shown, [owner(12), owner(25)].into(), "two rows of 111 bytes each");
+        let shown = Budget { n_owners: 26, n_bytes: 600 }.shown(claims);
+        assert_eq!(shown, [owner(12), owner(25)].into(), "two rows of 131 bytes each");
     }
 }

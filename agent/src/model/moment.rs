@@ -6,15 +6,17 @@ use super::{
     death::{Cause, Death, errno_name},
     event::Fire,
     filter::Filter,
+    identity::Identity,
     row::{Row, RowOwner},
     socket::{Direction, Socket, State, Time},
     verdict::{Policy, Verdict},
     words::{duration, tenths},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One thing that happened to one socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// When.
     pub at: Time,
@@ -22,6 +24,8 @@ pub struct Moment {
     pub socket: Socket,
     /// What.
     pub what: What,
+    /// What the owner is part of, as far as it is known.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What happened.
@@ -209,8 +213,9 @@ fn seconds(ms: impl Into<u64>) -> f64 {
 impl MomentRow {
     /// What is shown of `moment`; `at` is its wall clock time.
     pub fn new(moment: &Moment, at: String, policy: &Policy) -> Self {
-        let Moment { socket, what, .. } = moment;
-        let mut row = Row::new(socket, socket.owner.iter(), policy, socket.at);
+        let Moment { socket, what, identity, .. } = moment;
+        let row = Row::new(socket, socket.owner.iter(), policy, socket.at);
+        let mut row = row.of(identity.as_deref());
         let mut details = Details::default();
         match what {
             What::Opened => {}
@@ -259,6 +264,11 @@ impl MomentRow {
 }
 
 impl Moment {
+    /// A moment of a socket whose owner nobody has looked up.
+    pub const fn new(at: Time, socket: Socket, what: What) -> Self {
+        Self { at, socket, what, identity: None }
+    }
+
     /// What it means, in one sentence.
     pub fn meaning(&self, policy: &Policy) -> String {
         let Self { socket, what, .. } = self;
@@ -453,6 +463,7 @@ impl Wanted {
         event
             && self.filter.admits_in_any_state(&moment.socket, policy)
             && self.filter.admits_owner(moment.socket.owner.iter())
+            && self.filter.admits_identity(moment.identity.as_deref())
     }
 }
 

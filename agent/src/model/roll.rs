@@ -1,7 +1,11 @@
 //! Who is who: every owner in use, once, by number. So a socket holds four bytes of its owner's
 //! names, and two sockets of one owner are counted together without comparing names.
 
-use super::{identity::Identity, socket::Comm};
+use super::{
+    identity::Identity,
+    label::{OwnerLabels, OwnerName},
+    socket::Comm,
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// What several processes may have in common: a name, and what they are part of.
@@ -20,27 +24,30 @@ pub struct Number(u32);
 #[derive(Debug)]
 struct Entry {
     whose: Whose,
+    /// As metrics name it.
+    name: OwnerName,
     n_uses: u32,
 }
 
 /// Owners in use by number. Who has a number gives it back.
 #[derive(Debug)]
 pub(super) struct Roll {
+    labels: OwnerLabels,
     entries: Vec<Option<Entry>>,
     numbers: HashMap<Whose, Number>,
     free: Vec<Number>,
 }
 
-impl Default for Roll {
-    fn default() -> Self {
-        // Number 0 is nobody, always.
-        let nobody = Entry { whose: Whose::default(), n_uses: 1 };
-        let numbers = HashMap::from([(Whose::default(), Number(0))]);
-        Self { entries: vec![Some(nobody)], numbers, free: Vec::new() }
-    }
-}
-
 impl Roll {
+    /// Of nobody yet.
+    pub(super) fn new(labels: OwnerLabels) -> Self {
+        let mut roll =
+            Self { labels, entries: Vec::new(), numbers: HashMap::new(), free: Vec::new() };
+        // Number 0 is nobody, always.
+        roll.take(Whose::default());
+        roll
+    }
+
     /// The owner's number, to be given back.
     pub(super) fn take(&mut self, whose: Whose) -> Number {
         if let Some(&number) = self.numbers.get(&whose) {
@@ -51,8 +58,9 @@ impl Roll {
             Number(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
         });
         self.numbers.insert(whose.clone(), number);
+        let name = self.labels.of(&whose);
         if let Some(entry) = self.entry_mut(number) {
-            *entry = Some(Entry { whose, n_uses: 1 });
+            *entry = Some(Entry { whose, name, n_uses: 1 });
         }
         number
     }
@@ -85,11 +93,21 @@ impl Roll {
         self.entries.get(index(number))?.as_ref().map(|entry| &entry.whose)
     }
 
+    /// How metrics name it.
+    pub(super) fn name(&self, number: Number) -> Option<&OwnerName> {
+        self.entries.get(index(number))?.as_ref().map(|entry| &entry.name)
+    }
+
+    /// How metrics name any owner.
+    pub(super) const fn labels(&self) -> OwnerLabels {
+        self.labels
+    }
+
     fn entry_mut(&mut self, number: Number) -> Option<&mut Option<Entry>> {
         self.entries.get_mut(index(number))
     }
 
-    /// How many are in use, nobody included.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
     }
@@ -111,7 +129,7 @@ mod tests {
 
     #[test]
     fn one_owner_has_one_number_for_as_long_as_it_is_used() {
-        let mut roll = Roll::default();
+        let mut roll = Roll::new(OwnerLabels::default());
         let unit = Arc::new(Identity { unit: Some("db.service".into()), ..Identity::default() });
         let in_unit = Whose { identity: Some(unit), ..named(b"db") };
         let (first, again) = (roll.take(in_unit.clone()), roll.take(in_unit.clone()));
@@ -127,7 +145,7 @@ mod tests {
 
     #[test]
     fn nobody_has_a_number_that_is_never_given_away() {
-        let mut roll = Roll::default();
+        let mut roll = Roll::new(OwnerLabels::default());
         let nobody = roll.take(Whose::default());
         assert_eq!(nobody, Number::default());
         roll.give_back(nobody);
@@ -137,7 +155,7 @@ mod tests {
 
     #[test]
     fn memory_follows_what_is_in_use_not_what_has_been() {
-        let mut roll = Roll::default();
+        let mut roll = Roll::new(OwnerLabels::default());
         for n in 0..100_000_u32 {
             let number = roll.take(named(&n.to_ne_bytes()));
             roll.give_back(number);

@@ -1,8 +1,8 @@
 //! The processes of one walk, each looked up once.
 
-use super::{Known, Resolver};
+use super::Resolver;
 use crate::model::{
-    identity::{Candidate, Identity, foremost},
+    identity::{Candidate, Identity, Known, foremost},
     socket::Owner,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -53,11 +53,6 @@ impl Census {
     }
 
     fn candidate(&self, owner: Owner) -> Candidate<'_> {
-        let known = self.known.get(&owner.pid).and_then(Option::as_ref);
-        Candidate {
-            owner,
-            started: known.map(|known| known.started),
-            identity: known.map(|known| &*known.identity),
-        }
+        Candidate::new(owner, self.known.get(&owner.pid).and_then(Option::as_ref))
     }
 }

@@ -25,4 +25,4 @@ mod trees;
 mod workload;
 
 pub use census::Census;
-pub use resolver::{Known, Resolver};
+pub use resolver::Resolver;

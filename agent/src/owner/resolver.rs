@@ -9,19 +9,10 @@ use super::{
     workload,
 };
 use crate::model::{
-    identity::{Identity, Runtime},
+    identity::{Identity, Known, Runtime},
     name::bounded,
 };
 use std::{borrow::Cow, collections::HashMap, io, path::Path, sync::Arc};
-
-/// What is known of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// When it started, in ticks since boot.
-    pub started: u64,
-    /// What it is part of.
-    pub identity: Arc<Identity>,
-}
 
 /// An identity, and how often to look again for what was missing.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Trees of files as hosts have them, and what the resolver makes of each.
 
-use super::{Known, Resolver};
-use crate::model::identity::{Identity, Runtime};
+use super::Resolver;
+use crate::model::identity::{Identity, Known, Runtime};
 use std::{
     fs,
     os::unix::fs::symlink,
