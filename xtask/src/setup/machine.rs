@@ -149,6 +149,7 @@ fn base_packages() -> Vec<&'static str> {
         ("gcc", place::has_program("gcc") || place::has_program("cc")),
         ("libc6-dev", headers),
         ("iproute2", place::has_program("ss") && place::has_program("ip")),
+        ("nftables", place::has_program("nft")),
     ];
     here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
 }

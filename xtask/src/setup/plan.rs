@@ -18,6 +18,8 @@ pub(crate) const LINKER: &str = "0.13.0";
 /// What bpf-linker is built from.
 pub(crate) const LINKER_PACKAGES: [&str; 4] =
     ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+/// What the tests make networks with.
+pub(crate) const TEST_PACKAGES: [&str; 2] = ["iproute2", "nftables"];
 /// Debian's compiler, kept recent for browsers, and the sources of core.
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
@@ -97,7 +99,7 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
 
 fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
     let mut packages = machine.base_packages.clone();
-    packages.retain(|package| purpose == Purpose::Tests || *package != "iproute2");
+    packages.retain(|package| purpose == Purpose::Tests || !TEST_PACKAGES.contains(package));
     packages
 }
 
@@ -173,7 +175,7 @@ fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
     if base(machine, purpose).is_empty() {
-        facts.push("a C compiler, ss and ip are here".into());
+        facts.push("a C compiler, ss, ip and nft are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
         let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
@@ -192,7 +194,8 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        COMPILER_PACKAGES, Compiler, LINKER_PACKAGES, Machine, Purpose, Step, facts, next,
+        COMPILER_PACKAGES, Compiler, LINKER_PACKAGES, Machine, Purpose, Step, TEST_PACKAGES, facts,
+        next,
     };
     use std::path::PathBuf;
 
@@ -203,7 +206,7 @@ mod tests {
             root: true,
             rustup: true,
             linker_packages: LINKER_PACKAGES.to_vec(),
-            base_packages: vec!["iproute2"],
+            base_packages: TEST_PACKAGES.to_vec(),
             ..Machine::default()
         }
     }
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn a_fresh_machine_is_brought_all_the_way() {
         let steps = all(fresh(), Purpose::Tests);
-        assert_eq!(installs(&steps[0]), ["iproute2"]);
+        assert_eq!(installs(&steps[0]), TEST_PACKAGES);
         assert_eq!(steps[1], Step::AskRustup);
         assert!(matches!(steps[2], Step::Link { .. }));
         assert_eq!(installs(&steps[3]), LINKER_PACKAGES);
@@ -305,7 +308,7 @@ mod tests {
     #[test]
     fn who_cannot_become_root_is_told_the_command() {
         let error = next(&Machine { root: false, ..fresh() }, Purpose::Tests).expect_err("a stop");
-        assert!(error.0.contains("apt-get install iproute2"), "{error}");
+        assert!(error.0.contains("apt-get install iproute2 nftables"), "{error}");
     }
 
     #[test]
