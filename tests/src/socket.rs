@@ -66,6 +66,25 @@ pub enum SocketOption {
     UserTimeout,
 }
 
+impl SocketOption {
+    /// Level and name of the call.
+    const fn number(self) -> (i32, i32) {
+        match self {
+            Self::Keepalive => (SOL_SOCKET, SO_KEEPALIVE),
+            Self::KeepIdle => (IPPROTO_TCP, TCP_KEEPIDLE),
+            Self::KeepIntvl => (IPPROTO_TCP, TCP_KEEPINTVL),
+            Self::KeepCnt => (IPPROTO_TCP, TCP_KEEPCNT),
+            Self::UserTimeout => (IPPROTO_TCP, TCP_USER_TIMEOUT),
+        }
+    }
+}
+
+/// Asks to set an option to a value that is not in memory.
+pub fn set_from_nowhere(fd: impl AsFd, option: SocketOption) -> io::Result<()> {
+    let (level, name) = option.number();
+    sys::setsockopt_from_nowhere(fd.as_fd(), level, name)
+}
+
 /// By which road an option reaches the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
@@ -90,13 +109,7 @@ impl Road {
     /// Sets an option, if the kernel takes it.
     pub fn try_set(self, fd: impl AsFd, option: SocketOption, value: u32) -> io::Result<()> {
         let fd = fd.as_fd();
-        let (level, name) = match option {
-            SocketOption::Keepalive => (SOL_SOCKET, SO_KEEPALIVE),
-            SocketOption::KeepIdle => (IPPROTO_TCP, TCP_KEEPIDLE),
-            SocketOption::KeepIntvl => (IPPROTO_TCP, TCP_KEEPINTVL),
-            SocketOption::KeepCnt => (IPPROTO_TCP, TCP_KEEPCNT),
-            SocketOption::UserTimeout => (IPPROTO_TCP, TCP_USER_TIMEOUT),
-        };
+        let (level, name) = option.number();
         let value = value.cast_signed();
         match self {
             Self::Call => sys::setsockopt(fd, level, name, value),
@@ -132,6 +145,22 @@ pub fn takes_32_bit_calls() -> bool {
         !built_in || boot.contains("ia32_emulation=0"),
         "CONFIG_IA32_EMULATION=y, yet `int 0x80` fails"
     );
+    false
+}
+
+/// Whether this kernel sets options by io_uring: since 6.7, where it may be used at all.
+pub fn takes_io_uring() -> bool {
+    let Err(error) =
+        Road::IoUring.try_set(unconnected(Family::V4, &Plan::NOTHING), SocketOption::Keepalive, 0)
+    else {
+        return true;
+    };
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    let release = read("/proc/sys/kernel/osrelease");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let is_old = (numbers.next(), numbers.next()) < (Some(6), Some(7));
+    let disabled = read("/proc/sys/kernel/io_uring_disabled").trim() == "2";
+    assert!(is_old || disabled || !tool::kernel_has(&["IO_URING"]), "io_uring: {error}");
     false
 }
 

@@ -25,6 +25,19 @@ pub(crate) fn setsockopt(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The same with a value that is not in memory.
+pub(crate) fn setsockopt_from_nowhere(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+) -> io::Result<()> {
+    // SAFETY: the kernel finds nothing at the last address, and says so.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, ptr::without_provenance(usize::MAX), INT_LEN)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The same by an io_uring command (`SOCKET_URING_OP_SETSOCKOPT`, since 6.7).
 pub(crate) fn setsockopt_by_io_uring(
     fd: BorrowedFd<'_>,
