@@ -65,7 +65,6 @@ pub enum What {
     Opened(Settings),
     Setting {
         option: String,
-        #[serde(deserialize_with = "present")]
         value: Option<i64>,
         result: String,
         when: String,
@@ -77,7 +76,7 @@ pub enum What {
     },
     ProbeSent {
         unanswered: u32,
-        count: u32,
+        count: Probes,
         next_seconds: f64,
     },
     ProbeAnswered {
@@ -110,15 +109,11 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Death {
     pub cause: String,
-    #[serde(deserialize_with = "present")]
     pub errno: Option<String>,
     pub certainty: String,
     pub evidence: String,
-    #[serde(deserialize_with = "present")]
     pub age_seconds: Option<f64>,
-    #[serde(deserialize_with = "present")]
     pub quiet_seconds: Option<f64>,
-    #[serde(deserialize_with = "present")]
     pub silent_seconds: Option<f64>,
     pub probes_sent: u32,
     pub probes_unanswered: u32,

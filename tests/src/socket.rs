@@ -132,6 +132,12 @@ fn call32(_: BorrowedFd<'_>, _: i32, _: i32, _: i32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether this kernel takes options by io_uring (since 6.7), or its answer.
+pub fn takes_io_uring_commands() -> io::Result<()> {
+    let fd = unconnected(Family::V4, &Plan::NOTHING);
+    sys::setsockopt_by_io_uring(fd.as_fd(), SOL_SOCKET, SO_KEEPALIVE, 0)
+}
+
 /// Whether this kernel takes 32-bit system calls. False only where it says itself that it does not:
 /// a kernel that is built with them and refuses fails the test.
 pub fn takes_32_bit_calls() -> bool {
@@ -145,22 +151,6 @@ pub fn takes_32_bit_calls() -> bool {
         !built_in || boot.contains("ia32_emulation=0"),
         "CONFIG_IA32_EMULATION=y, yet `int 0x80` fails"
     );
-    false
-}
-
-/// Whether this kernel sets options by io_uring: since 6.7, where it may be used at all.
-pub fn takes_io_uring() -> bool {
-    let Err(error) =
-        Road::IoUring.try_set(unconnected(Family::V4, &Plan::NOTHING), SocketOption::Keepalive, 0)
-    else {
-        return true;
-    };
-    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
-    let release = read("/proc/sys/kernel/osrelease");
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let is_old = (numbers.next(), numbers.next()) < (Some(6), Some(7));
-    let disabled = read("/proc/sys/kernel/io_uring_disabled").trim() == "2";
-    assert!(is_old || disabled || !tool::kernel_has(&["IO_URING"]), "io_uring: {error}");
     false
 }
 

@@ -50,13 +50,13 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     let at = |event: &Event| event.monotonic_seconds - opened.monotonic_seconds;
     let mut n_probes: u32 = 0;
     for event in &events {
-        let What::ProbeSent { unanswered, count, next_seconds } = event.what else {
+        let What::ProbeSent { unanswered, count, next_seconds } = &event.what else {
             continue;
         };
         n_probes += 1;
-        assert_eq!((unanswered, count), (n_probes, 3), "{event:?}");
+        assert_eq!((*unanswered, count.probes), (n_probes, 3), "{event:?}");
         assert_in("a probe's time", at(event), &due(1.0, 1.0, n_probes - 1));
-        assert_in("the next fire", next_seconds, &(0.98..=1.2));
+        assert_in("the next fire", *next_seconds, &(0.98..=1.2));
     }
 
     assert_in("detection time", at(&end), &due(1.0, 1.0, 3));

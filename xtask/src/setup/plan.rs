@@ -18,18 +18,18 @@ pub(crate) const LINKER: &str = "0.13.0";
 /// What bpf-linker is built from.
 pub(crate) const LINKER_PACKAGES: [&str; 4] =
     ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
-/// What the tests make networks with.
-pub(crate) const TEST_PACKAGES: [&str; 2] = ["iproute2", "nftables"];
 /// Debian's compiler, kept recent for browsers, and the sources of core.
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
 /// What the machine is prepared for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// The hooks and the agent.
     Build,
     /// Also what the tests compare with.
     Tests,
+    /// Also the guests that run them on other kernels.
+    Guests,
 }
 
 /// One thing to do.
@@ -46,6 +46,7 @@ pub(crate) enum Step {
     },
     BuildLinker,
     UnpackPrometheus,
+    FetchKernels,
 }
 
 impl Step {
@@ -67,6 +68,11 @@ impl Step {
             Self::UnpackPrometheus => {
                 "the tests scrape with a real Prometheus: unpacking Debian's \
                 into target/tools (20 MB; nothing is installed, no service is started)"
+                    .into()
+            }
+            Self::FetchKernels => {
+                "the tests run on Debian's kernels too: fetching them into \
+                target/vm (220 MB are downloaded, 90 MB kept; nothing is installed)"
                     .into()
             }
         }
@@ -91,15 +97,23 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
     if machine.linker.as_deref() != Some(LINKER) {
         return linker(machine).map(Some);
     }
-    if purpose == Purpose::Tests && !machine.prometheus {
+    if purpose >= Purpose::Tests && !machine.prometheus {
         return prometheus(machine).map(Some);
+    }
+    if purpose >= Purpose::Guests && !machine.kernels {
+        return kernels(machine).map(Some);
     }
     Ok(None)
 }
 
 fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
     let mut packages = machine.base_packages.clone();
-    packages.retain(|package| purpose == Purpose::Tests || !TEST_PACKAGES.contains(package));
+    let purpose_of = |package: &str| match package {
+        "iproute2" | "nftables" => Purpose::Tests,
+        "qemu-system-x86" | "xz-utils" => Purpose::Guests,
+        _ => Purpose::Build,
+    };
+    packages.retain(|package| purpose >= purpose_of(package));
     packages
 }
 
@@ -147,6 +161,13 @@ fn prometheus(machine: &Machine) -> Result<Step, CannotRunHere> {
     )
 }
 
+fn kernels(machine: &Machine) -> Result<Step, CannotRunHere> {
+    if machine.apt {
+        return Ok(Step::FetchKernels);
+    }
+    cannot("there is no apt-get to get Debian's kernels with: `cargo xtask vm` needs a Debian")
+}
+
 /// apt-get as root, or what its administrator has to type.
 fn install(
     machine: &Machine,
@@ -175,7 +196,7 @@ fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
     if base(machine, purpose).is_empty() {
-        facts.push("a C compiler, ss, ip and nft are here".into());
+        facts.push("a C compiler, ss and ip are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
         let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
@@ -185,8 +206,11 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
     }
-    if purpose == Purpose::Tests && machine.prometheus {
+    if purpose >= Purpose::Tests && machine.prometheus {
         facts.push("Prometheus is in target/tools".into());
+    }
+    if purpose >= Purpose::Guests && machine.kernels {
+        facts.push("kernels for guests are in target/vm".into());
     }
     facts
 }
@@ -194,8 +218,7 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        COMPILER_PACKAGES, Compiler, LINKER_PACKAGES, Machine, Purpose, Step, TEST_PACKAGES, facts,
-        next,
+        COMPILER_PACKAGES, Compiler, LINKER_PACKAGES, Machine, Purpose, Step, facts, next,
     };
     use std::path::PathBuf;
 
@@ -206,7 +229,7 @@ mod tests {
             root: true,
             rustup: true,
             linker_packages: LINKER_PACKAGES.to_vec(),
-            base_packages: TEST_PACKAGES.to_vec(),
+            base_packages: vec!["iproute2"],
             ..Machine::default()
         }
     }
@@ -216,6 +239,7 @@ mod tests {
             linked: Some(compiler("/usr", 22)),
             linker: Some("0.13.0".into()),
             prometheus: true,
+            kernels: true,
             base_packages: vec![],
             ..fresh()
         }
@@ -249,11 +273,21 @@ mod tests {
     #[test]
     fn a_fresh_machine_is_brought_all_the_way() {
         let steps = all(fresh(), Purpose::Tests);
-        assert_eq!(installs(&steps[0]), TEST_PACKAGES);
+        assert_eq!(installs(&steps[0]), ["iproute2"]);
         assert_eq!(steps[1], Step::AskRustup);
         assert!(matches!(steps[2], Step::Link { .. }));
         assert_eq!(installs(&steps[3]), LINKER_PACKAGES);
         assert_eq!(steps[4..], [Step::BuildLinker, Step::UnpackPrometheus]);
+    }
+
+    #[test]
+    fn only_guests_need_an_emulator_and_kernels() {
+        let base_packages = vec!["qemu-system-x86"];
+        let machine = Machine { kernels: false, base_packages, ..ready() };
+        assert_eq!(all(machine.clone(), Purpose::Tests), []);
+        let steps = all(machine, Purpose::Guests);
+        assert_eq!(installs(&steps[0]), ["qemu-system-x86"]);
+        assert_eq!(steps[1..], [Step::FetchKernels]);
     }
 
     #[test]
@@ -265,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_everything_is_left_alone() {
-        assert_eq!(all(ready(), Purpose::Tests), []);
-        assert_eq!(facts(&ready(), Purpose::Tests).len(), 4);
+        assert_eq!(all(ready(), Purpose::Guests), []);
+        assert_eq!(facts(&ready(), Purpose::Guests).len(), 5);
     }
 
     #[test]
@@ -308,7 +342,7 @@ mod tests {
     #[test]
     fn who_cannot_become_root_is_told_the_command() {
         let error = next(&Machine { root: false, ..fresh() }, Purpose::Tests).expect_err("a stop");
-        assert!(error.0.contains("apt-get install iproute2 nftables"), "{error}");
+        assert!(error.0.contains("apt-get install iproute2"), "{error}");
     }
 
     #[test]
