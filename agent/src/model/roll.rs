@@ -1,5 +1,5 @@
-//! Who is who: every owner in use, once, by number. So a socket holds four bytes of its owner's
-//! names, and two sockets of one owner are counted together without comparing names.
+//! Who is who: every owner in use, once, by number. So a socket holds two bytes of its owner's names,
+//! and two sockets of one owner are counted together without comparing names.
 
 use super::{
     identity::Identity,
@@ -19,7 +19,10 @@ pub struct Whose {
 
 /// The number of an owner in a [`Roll`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Number(u32);
+pub struct Number(u16);
+
+/// Those who came when every number was taken: metrics call them `~other`.
+const CROWD: Number = Number(1);
 
 #[derive(Debug)]
 struct Entry {
@@ -43,8 +46,9 @@ impl Roll {
     pub(super) fn new(labels: OwnerLabels) -> Self {
         let mut roll =
             Self { labels, entries: Vec::new(), numbers: HashMap::new(), free: Vec::new() };
-        // Number 0 is nobody, always.
-        roll.take(Whose::default());
+        // These two stay: 0 is nobody, then the crowd.
+        roll.enter(Whose::default(), labels.of(&Whose::default()));
+        roll.entries.push(Some(Entry { whose: Whose::default(), name: labels.other(), n_uses: 1 }));
         roll
     }
 
@@ -53,12 +57,19 @@ impl Roll {
         if let Some(&number) = self.numbers.get(&whose) {
             return self.take_again(number);
         }
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            Number(u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX))
-        });
-        self.numbers.insert(whose.clone(), number);
         let name = self.labels.of(&whose);
+        self.enter(whose, name)
+    }
+
+    fn enter(&mut self, whose: Whose, name: OwnerName) -> Number {
+        let new = || u16::try_from(self.entries.len()).ok().map(Number);
+        let Some(number) = self.free.pop().or_else(new) else {
+            return self.take_again(CROWD);
+        };
+        if index(number) == self.entries.len() {
+            self.entries.push(None);
+        }
+        self.numbers.insert(whose.clone(), number);
         if let Some(entry) = self.entry_mut(number) {
             *entry = Some(Entry { whose, name, n_uses: 1 });
         }
@@ -114,7 +125,7 @@ impl Roll {
 }
 
 fn index(Number(number): Number) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+    usize::from(number)
 }
 
 #[cfg(test)]
@@ -160,6 +171,20 @@ mod tests {
             let number = roll.take(named(&n.to_ne_bytes()));
             roll.give_back(number);
         }
-        assert_eq!((roll.len(), roll.entries.len()), (1, 2));
+        assert_eq!((roll.len(), roll.entries.len()), (1, 3));
+    }
+
+    #[test]
+    fn who_comes_when_all_numbers_are_taken_is_one_of_the_others_until_some_are_free() {
+        let mut roll = Roll::new(OwnerLabels::default());
+        let numbers: Vec<Number> =
+            (0..70_000).map(|n| roll.take(named(n.to_string().as_bytes()))).collect();
+        assert_eq!(numbers.iter().filter(|&&number| number == CROWD).count(), 70_000 - 65_534);
+        assert_eq!(roll.name(CROWD), Some(&OwnerLabels::default().other()));
+        for number in numbers {
+            roll.give_back(number);
+        }
+        assert_eq!(roll.len(), 1);
+        assert_ne!(roll.take(named(b"web")), CROWD);
     }
 }

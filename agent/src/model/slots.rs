@@ -16,7 +16,6 @@ pub(super) struct Slot {
     pub(super) socket: Socket,
     pub(super) walk: u16,
     pub(super) survived_ms: u32,
-    /// Its owner's number in the roll.
     pub(super) whose: Number,
 }
 
@@ -94,5 +93,15 @@ impl Slots {
     /// Upper bound of slot numbers.
     pub(super) fn end(&self) -> u32 {
         u32::try_from(self.chunks.len() * CHUNK).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_slots_fit_the_memory_budget() {
+        assert!(size_of::<Option<Slot>>() <= 152, "{} bytes a slot", size_of::<Option<Slot>>());
     }
 }

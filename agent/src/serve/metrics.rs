@@ -612,6 +612,6 @@ mod tests {
             }
         }
         assert!(picture.series.len() <= 8 * (MAX_OWNERS + 1));
-        assert!(picture.n_folded >= 100_000 - MAX_OWNERS, "{}", picture.n_folded);
+        assert!(picture.n_folded >= 60_000, "{}", picture.n_folded);
     }
 }
