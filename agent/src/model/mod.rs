@@ -10,6 +10,7 @@ pub mod history;
 pub mod identity;
 pub mod label;
 pub mod limit;
+pub mod line;
 pub mod moment;
 pub mod name;
 pub mod roll;
