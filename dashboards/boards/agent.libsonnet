@@ -14,7 +14,7 @@ function(config)
     config,
     'agent',
     'Agent health',
-    'Is a quiet dashboard a quiet fleet, or a blind agent?',
+    'Is a quiet dashboard a quiet fleet, or a blind agent? What each agent sees, what it misses, what it costs.',
     [],
     [
       [4, [

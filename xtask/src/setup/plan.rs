@@ -97,7 +97,8 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
 
 fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
     let mut packages = machine.base_packages.clone();
-    packages.retain(|package| purpose == Purpose::Tests || *package != "iproute2");
+    packages
+        .retain(|package| purpose == Purpose::Tests || !["iproute2", "jsonnet"].contains(package));
     packages
 }
 
@@ -173,7 +174,7 @@ fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
     if base(machine, purpose).is_empty() {
-        facts.push("a C compiler, ss and ip are here".into());
+        facts.push("a C compiler, ss, ip and jsonnet are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
         let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
