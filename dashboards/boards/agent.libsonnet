@@ -88,21 +88,32 @@ function(config)
         )],
       ]],
       [8, [
-        [8, panel.series(
+        [6, panel.series(
           'Do events arrive?',
           'Records a second at each stage from the hooks to the table. What was submitted should be received and '
           + 'decoded.',
           [[q.rate('keepwatch_events_total', '', ['stage']), '{{stage}}']],
           'cps',
         )],
-        [8, panel.series(
+        [6, panel.series(
           'Where are events lost?',
           'Records a second: ring_full, the agent did not keep up; undecodable, hooks and agent disagree.',
           [[q.rate('keepwatch_events_lost_total', '', ['stage']), '{{stage}}']],
           'cps',
           { ring_full: color.bad, undecodable: color.warning },
         )],
-        [8, panel.series(
+        [6, panel.series(
+          'Is the end of every connection told?',
+          'Ends a second: counted in the kernel, exactly, and told with their cause. Failed handshakes are ends '
+          + 'too.',
+          [
+            [q.rate('keepwatch_connections_ended_total'), 'counted'],
+            [q.rate('keepwatch_deaths_total'), 'told'],
+          ],
+          'cps',
+          { counted: color.plain, told: color.good },
+        )],
+        [6, panel.series(
           'Do snapshots have to correct the events?',
           'A second: sockets whose end no event told, and settings that changed without a setsockopt call.',
           [

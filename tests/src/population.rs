@@ -112,7 +112,11 @@ impl Population {
     /// Every way to reach the kernel.
     #[track_caller]
     fn every_road(&mut self, place: &Place<'_>) {
-        let mut roads = vec![Road::Duplicate, Road::IoUring];
+        let mut roads = vec![Road::Duplicate];
+        match socket::takes_io_uring_commands() {
+            Ok(()) => roads.push(Road::IoUring),
+            Err(error) => eprintln!("skipped: io_uring commands, which this kernel refuses: {error}"),
+        }
         if socket::takes_32_bit_calls() {
             roads.push(Road::Call32);
         } else {

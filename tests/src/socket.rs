@@ -113,6 +113,12 @@ fn call32(_: BorrowedFd<'_>, _: i32, _: i32, _: i32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether this kernel takes options by io_uring (since 6.7), or its answer.
+pub fn takes_io_uring_commands() -> io::Result<()> {
+    let fd = unconnected(Family::V4, &Plan::NOTHING);
+    sys::setsockopt_by_io_uring(fd.as_fd(), SOL_SOCKET, SO_KEEPALIVE, 0)
+}
+
 /// Whether this kernel takes 32-bit system calls. False only where it says itself that it does not:
 /// a kernel that is built with them and refuses fails the test.
 pub fn takes_32_bit_calls() -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{outcome::talk, place};
 use anyhow::{Context as _, Result, bail};
-use std::{ffi::OsStr, os::unix::process::CommandExt as _, process::Command};
+use std::{ffi::OsStr, os::unix::process::CommandExt as _, process::{Command, Stdio}};
 
 /// A command that runs in the workspace's folder.
 pub(crate) fn new(program: impl AsRef<OsStr>) -> Command {
@@ -39,6 +39,19 @@ pub(crate) fn announced(command: &mut Command, help: &str) -> Result<()> {
 pub(crate) fn stdout(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
+}
+
+/// As [`announced`], and returns what it printed.
+pub(crate) fn said(command: &mut Command, help: &str) -> Result<String> {
+    talk(format_args!("$ {}", line(command)));
+    let output = command.stderr(Stdio::inherit()).output();
+    let output =
+        output.with_context(|| format!("`{}` does not start; help: {help}", line(command)))?;
+    if !output.status.success() {
+        bail!("`{}` ended with {}; help: {help}", line(command), output.status);
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("`{}` prints what is no text", line(command)))
 }
 
 /// Becomes the command: its signals, its terminal, its exit code.

@@ -11,6 +11,7 @@ mod setup;
 mod summary;
 mod test;
 mod tidy;
+mod vm;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ enum Verb {
     Setup(setup::Options),
     Run(run::Options),
     Test(test::Options),
+    Vm(vm::Options),
     Bench(bench::Options),
     Codegen(codegen::Options),
     Tidy(tidy::Options),
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Setup(options) => setup::run(&options),
         Verb::Run(options) => run::run(options),
         Verb::Test(options) => test::run(options),
+        Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(options),
         Verb::Codegen(options) => codegen::run(&options),
         Verb::Tidy(options) => tidy::run(&options),

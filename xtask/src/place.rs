@@ -26,11 +26,32 @@ pub(crate) fn binary(profile: &str, name: &str) -> PathBuf {
     root().join(target).join(profile).join(name)
 }
 
-/// Whether a program of this name is on PATH, or where the system's own tools are.
-pub(crate) fn has_program(name: &str) -> bool {
+/// Where a program of this name is: on PATH, or where the system's own tools are.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(system).any(|folder| folder.join(name).is_file())
+    let mut places = env::split_paths(&path).chain(system).map(|folder| folder.join(name));
+    places.find(|place| place.is_file())
+}
+
+/// Whether there is such a program.
+pub(crate) fn has_program(name: &str) -> bool {
+    program(name).is_some()
+}
+
+/// All files in a folder and in those below it.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("list {}", folder.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            files.extend(files_below(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }
 
 /// Whether this process may do what only root may.

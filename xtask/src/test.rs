@@ -98,7 +98,7 @@ pub(crate) fn stream(command: &mut Command) -> Result<Summary> {
 }
 
 /// To stdout, at once: who reads along sees each test as it ends.
-fn say(text: &str) -> Result<()> {
+pub(crate) fn say(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")
 }

@@ -39,12 +39,6 @@ fn known() -> Known {
     }
     for (name, labels) in coming::METRICS {
         let labels = labels.iter().map(|label| (*label, None));
-        if name == "keepwatch_quiet_before_death_seconds" {
-            known
-                .entry(format!("{name}_bucket"))
-                .or_default()
-                .extend(labels.clone().chain([("le", None)]));
-        }
         known.entry(name.to_owned()).or_default().extend(labels);
     }
     known

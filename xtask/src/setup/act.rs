@@ -5,6 +5,7 @@ use crate::{
     command::{self, announced, cargo, line},
     outcome::talk,
     place,
+    vm::kernel,
 };
 use anyhow::{Context as _, Result};
 use std::{
@@ -26,6 +27,10 @@ pub(crate) fn perform(step: &Step) -> Result<()> {
         Step::Link { sysroot } => announced(&mut link(sysroot), "read what rustup says above")?,
         Step::BuildLinker => announced(&mut build_linker(), "read what cargo says above")?,
         Step::UnpackPrometheus => unpack_prometheus()?,
+        Step::FetchKernels => {
+            refresh();
+            kernel::fetch()?;
+        }
     }
     Ok(())
 }
@@ -41,6 +46,7 @@ pub(crate) fn lines(step: &Step) -> Vec<String> {
             let [download, unpack] = prometheus(Path::new("prometheus_VERSION.deb"));
             vec![line(&update()), line(&download), line(&unpack)]
         }
+        Step::FetchKernels => kernel::lines(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a machine has of what we need: looked up here, reasoned about in `plan`.
 
 use super::plan::{NIGHTLY, Step, TOOLCHAIN};
-use crate::{command, place};
+use crate::{
+    command, place,
+    vm::kernel::{KERNELS, Kernel},
+};
 use std::path::{Path, PathBuf};
 
 /// Debian's packages keep their compiler here.
@@ -27,10 +30,12 @@ pub(crate) struct Machine {
     pub(crate) linker: Option<String>,
     /// Debian packages for building bpf-linker that are not installed.
     pub(crate) linker_packages: Vec<&'static str>,
-    /// Debian packages with programs that are not here: a compiler for C, ss and ip, jsonnet.
+    /// Debian packages with programs that are not here: a compiler for C, ss and ip, jsonnet, qemu.
     pub(crate) base_packages: Vec<&'static str>,
     /// Prometheus and promtool are unpacked for the tests.
     pub(crate) prometheus: bool,
+    /// The kernels that guests boot are unpacked.
+    pub(crate) kernels: bool,
 }
 
 /// A Rust compiler.
@@ -68,6 +73,7 @@ impl Machine {
             prometheus: ["prometheus", "promtool"]
                 .iter()
                 .all(|name| place::tools().join("prometheus/usr/bin").join(name).is_file()),
+            kernels: KERNELS.iter().all(Kernel::is_here),
         }
     }
 
@@ -92,6 +98,7 @@ impl Machine {
             Step::Link { sysroot } => self.linked = Some(suitable(sysroot)),
             Step::BuildLinker => self.linker = Some(super::plan::LINKER.into()),
             Step::UnpackPrometheus => self.prometheus = true,
+            Step::FetchKernels => self.kernels = true,
         }
         self
     }
@@ -150,6 +157,9 @@ fn base_packages() -> Vec<&'static str> {
         ("libc6-dev", headers),
         ("iproute2", place::has_program("ss") && place::has_program("ip")),
         ("jsonnet", place::has_program("jsonnet")),
+        ("nftables", place::has_program("nft")),
+        ("qemu-system-x86", place::has_program("qemu-system-x86_64")),
+        ("xz-utils", place::has_program("xz")),
     ];
     here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
 }

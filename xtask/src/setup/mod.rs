@@ -24,8 +24,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if *dry_run {
         rehearse()?;
     } else {
-        prepare(Purpose::Tests)?;
-        for fact in plan::facts(&Machine::examine(), Purpose::Tests) {
+        prepare(Purpose::Guests)?;
+        for fact in plan::facts(&Machine::examine(), Purpose::Guests) {
             talk(format_args!("setup: ok, {fact}"));
         }
     }
@@ -52,10 +52,10 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
 /// What [`prepare`] would do if every step worked.
 fn rehearse() -> Result<()> {
     let mut machine = Machine::examine();
-    for fact in plan::facts(&machine, Purpose::Tests) {
+    for fact in plan::facts(&machine, Purpose::Guests) {
         talk(format_args!("setup: ok, {fact}"));
     }
-    while let Some(step) = plan::next(&machine, Purpose::Tests)? {
+    while let Some(step) = plan::next(&machine, Purpose::Guests)? {
         talk(format_args!("setup: would, because {}", step.why()));
         for line in act::lines(&step) {
             talk(format_args!("  $ {line}"));

@@ -22,12 +22,14 @@ pub(crate) const LINKER_PACKAGES: [&str; 4] =
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
 /// What the machine is prepared for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// The hooks and the agent.
     Build,
     /// Also what the tests compare with.
     Tests,
+    /// Also the guests that run them on other kernels.
+    Guests,
 }
 
 /// One thing to do.
@@ -44,6 +46,7 @@ pub(crate) enum Step {
     },
     BuildLinker,
     UnpackPrometheus,
+    FetchKernels,
 }
 
 impl Step {
@@ -65,6 +68,11 @@ impl Step {
             Self::UnpackPrometheus => {
                 "the tests scrape with a real Prometheus: unpacking Debian's \
                 into target/tools (20 MB; nothing is installed, no service is started)"
+                    .into()
+            }
+            Self::FetchKernels => {
+                "the tests run on Debian's kernels too: fetching them into \
+                target/vm (220 MB are downloaded, 90 MB kept; nothing is installed)"
                     .into()
             }
         }
@@ -89,16 +97,23 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
     if machine.linker.as_deref() != Some(LINKER) {
         return linker(machine).map(Some);
     }
-    if purpose == Purpose::Tests && !machine.prometheus {
+    if purpose >= Purpose::Tests && !machine.prometheus {
         return prometheus(machine).map(Some);
+    }
+    if purpose >= Purpose::Guests && !machine.kernels {
+        return kernels(machine).map(Some);
     }
     Ok(None)
 }
 
 fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
     let mut packages = machine.base_packages.clone();
-    packages
-        .retain(|package| purpose == Purpose::Tests || !["iproute2", "jsonnet"].contains(package));
+    let purpose_of = |package: &str| match package {
+        "iproute2" | "jsonnet" | "nftables" => Purpose::Tests,
+        "qemu-system-x86" | "xz-utils" => Purpose::Guests,
+        _ => Purpose::Build,
+    };
+    packages.retain(|package| purpose >= purpose_of(package));
     packages
 }
 
@@ -146,6 +161,13 @@ fn prometheus(machine: &Machine) -> Result<Step, CannotRunHere> {
     )
 }
 
+fn kernels(machine: &Machine) -> Result<Step, CannotRunHere> {
+    if machine.apt {
+        return Ok(Step::FetchKernels);
+    }
+    cannot("there is no apt-get to get Debian's kernels with: `cargo xtask vm` needs a Debian")
+}
+
 /// apt-get as root, or what its administrator has to type.
 fn install(
     machine: &Machine,
@@ -184,8 +206,11 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
     }
-    if purpose == Purpose::Tests && machine.prometheus {
+    if purpose >= Purpose::Tests && machine.prometheus {
         facts.push("Prometheus is in target/tools".into());
+    }
+    if purpose >= Purpose::Guests && machine.kernels {
+        facts.push("kernels for guests are in target/vm".into());
     }
     facts
 }
@@ -214,6 +239,7 @@ mod tests {
             linked: Some(compiler("/usr", 22)),
             linker: Some("0.13.0".into()),
             prometheus: true,
+            kernels: true,
             base_packages: vec![],
             ..fresh()
         }
@@ -255,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn only_guests_need_an_emulator_and_kernels() {
+        let base_packages = vec!["qemu-system-x86"];
+        let machine = Machine { kernels: false, base_packages, ..ready() };
+        assert_eq!(all(machine.clone(), Purpose::Tests), []);
+        let steps = all(machine, Purpose::Guests);
+        assert_eq!(installs(&steps[0]), ["qemu-system-x86"]);
+        assert_eq!(steps[1..], [Step::FetchKernels]);
+    }
+
+    #[test]
     fn a_build_needs_nothing_of_the_tests() {
         let steps = all(fresh(), Purpose::Build);
         assert_eq!(steps[0], Step::AskRustup);
@@ -263,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_everything_is_left_alone() {
-        assert_eq!(all(ready(), Purpose::Tests), []);
-        assert_eq!(facts(&ready(), Purpose::Tests).len(), 4);
+        assert_eq!(all(ready(), Purpose::Guests), []);
+        assert_eq!(facts(&ready(), Purpose::Guests).len(), 5);
     }
 
     #[test]

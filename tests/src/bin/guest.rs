@@ -1,0 +1,170 @@
+//! `/init` of the guests that `cargo xtask vm` boots: reads `/plan`, reports on the second serial
+//! port, powers off.
+//!
+//! A report is the tests' own output between lines that begin with `@`: `@kernel VERSION`,
+//! `@feature yes|no NAME`, `@doctor JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
+//! `@error TEXT` and, as the last thing, `@done`.
+#![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
+
+use keepwatch_tests::wait::{self, now};
+use rustix::{
+    mount::{MountFlags, mount},
+    process::{Resource, Rlimit, setrlimit},
+    system::{RebootCommand, finit_module, reboot},
+};
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const FOLDER: &str = "/tests";
+const TRACING: &str = "/sys/kernel/tracing";
+/// What the mechanisms hook.
+const TIMER: &str = "tcp_keepalive_timer";
+const N_FILES: u64 = 524_288;
+/// A suite that takes longer hangs.
+const SUITE_WITHIN: Duration = Duration::from_mins(4);
+
+fn main() {
+    let mounts = [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/tmp"),
+        ("tmpfs", "/run"),
+        ("tracefs", TRACING),
+    ];
+    for (kind, place) in mounts {
+        fs::create_dir_all(place).expect("a folder to mount on");
+        mount(kind, place, kind, MountFlags::empty(), None).expect(place);
+    }
+    let mut report = Report(File::options().write(true).open("/dev/ttyS1").expect("a second port"));
+    // As systemd gives to services.
+    let limit = Rlimit { current: Some(N_FILES), maximum: Some(N_FILES) };
+    setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE");
+    if let Err(error) = follow(&mut report) {
+        report.say(format_args!("error {error}"));
+    }
+    report.say(format_args!("done"));
+    reboot(RebootCommand::PowerOff).expect("power off");
+}
+
+/// Does what the plan says, in its order.
+fn follow(report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let plan = fs::read_to_string("/plan").map_err(|error| format!("/plan: {error}"))?;
+    report.say(format_args!("kernel {}", fs::read_to_string("/proc/version")?.trim()));
+    let mut missing = Vec::new();
+    for line in plan.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["module", path] => finit_module(File::open(path)?, c"", 0)
+                .map_err(|error| format!("load {path}: {error}"))?,
+            ["ready"] => {
+                command("ip").args(["link", "set", "lo", "up"]).status()?;
+                missing = missing_features(report);
+                doctor(report)?;
+            }
+            ["run", _, mechanism, ..] if missing.contains(mechanism) => {}
+            ["run", suite, mechanism, rest @ ..] => run(report, suite, mechanism, rest)?,
+            _ => return Err(format!("/plan: not understood: {line}").into()),
+        }
+    }
+    Ok(())
+}
+
+/// What this kernel has, asked without keepwatch: so that it cannot hide behind its own mistake.
+/// Says all, and returns what is missing.
+fn missing_features(report: &mut Report) -> Vec<&'static str> {
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let typed = |name: &str| {
+        let name = format!("\0{name}\0");
+        types.windows(name.len()).any(|at| at == name.as_bytes())
+    };
+    let in_tracing = |file: &str| Path::new(TRACING).join(file);
+    // Ftrace's own list, which BPF's trampolines use too.
+    let functions = fs::read_to_string(in_tracing("available_filter_functions"));
+    let functions = functions.unwrap_or_default();
+    let has_function = |name: &str| functions.lines().any(|line| line == name);
+    let has_event = |name: &str| in_tracing("events").join(name).is_dir();
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    let has_module = |name: &str| modules.lines().any(|line| line.split(' ').next() == Some(name));
+    let kprobe = |text: &str| fs::write(in_tracing("kprobe_events"), text).is_ok();
+    let features = [
+        ("fentry", typed(TIMER) && has_function(TIMER)),
+        ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("-:check")),
+        ("tracepoint", has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit")),
+        ("a middlebox", ["nf_tables", "nft_ct", "nft_reject_inet"].into_iter().all(has_module)),
+        ("io_uring commands", has_function("io_uring_cmd_sock")),
+        ("32-bit system calls", has_function("do_int80_emulation") || has_function("do_int80_syscall_32")),
+        ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
+        ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
+    ];
+    for (name, has) in features {
+        report.say(format_args!("feature {} {name}", if has { "yes" } else { "no" }));
+    }
+    features.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
+}
+
+/// What keepwatch says of this kernel.
+fn doctor(report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let output = command(format!("{FOLDER}/keepwatch")).args(["doctor", "--json"]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in said.lines() {
+        report.say(format_args!("doctor {line}"));
+    }
+    Ok(())
+}
+
+fn run(
+    report: &mut Report,
+    suite: &str,
+    mechanism: &str,
+    args: &[&str],
+) -> Result<(), Box<dyn Error>> {
+    report.say(format_args!("begin {suite} {mechanism}"));
+    let began = now();
+    let mut tests = command(format!("{FOLDER}/deps/{suite}"));
+    if mechanism != "any" {
+        tests.env("KEEPWATCH_HOOKS", mechanism);
+    }
+    let output = || report.0.try_clone().map(Stdio::from);
+    let mut tests = tests
+        .args(["--color", "never", "--show-output"])
+        .args(args)
+        .stdout(output()?)
+        .stderr(output()?)
+        .spawn()
+        .map_err(|error| format!("start {suite}: {error}"))?;
+    let status = wait::within(SUITE_WITHIN, || tests.try_wait().ok().flatten());
+    if status.is_none() {
+        drop(tests.kill());
+        report.say(format_args!("error {suite} hung and was killed"));
+    }
+    let code = status.and_then(|status| status.code()).unwrap_or(-1);
+    let seconds = began.elapsed().as_secs_f64();
+    report.say(format_args!("end {suite} {mechanism} {code} {seconds:.1}"));
+    Ok(())
+}
+
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("KEEPWATCH_BIN", format!("{FOLDER}/keepwatch"))
+        .stdin(Stdio::null());
+    command
+}
+
+/// The second serial port. The first is the kernel's.
+struct Report(File);
+
+impl Report {
+    fn say(&mut self, line: std::fmt::Arguments<'_>) {
+        // Nobody is left to tell if this fails; the host notices that the end is missing.
+        drop(writeln!(self.0, "@{line}"));
+    }
+}

@@ -1,0 +1,82 @@
+//! The programs of the guests: static, so that they run on a bare kernel.
+
+use super::{initramfs::Archive, suite::Suite};
+use crate::command::{self, cargo};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::path::PathBuf;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Programs of this machine that the tests run.
+const PROGRAMS: [&str; 5] = ["ip", "tc", "ss", "nft", "cat"];
+
+/// The part of the guests' file system that is the same for all kernels.
+pub(crate) fn base(suites: &[&Suite]) -> Result<Archive> {
+    let mut archive = Archive::default();
+    for program in PROGRAMS {
+        archive.add_program(program)?;
+    }
+    for Built { name, is_test, path } in built(suites)? {
+        let place = match (name.as_str(), is_test) {
+            ("guest", _) => "/init".into(),
+            // As cargo lays them out: tests look for programs one above.
+            (name, true) => format!("/tests/deps/{name}"),
+            (name, false) => format!("/tests/{name}"),
+        };
+        archive.copy(&place, &path)?;
+    }
+    Ok(archive)
+}
+
+/// A program, as cargo tells of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Built {
+    name: String,
+    is_test: bool,
+    path: PathBuf,
+}
+
+fn built(suites: &[&Suite]) -> Result<Vec<Built>> {
+    let mut build = cargo(["build", "--profile", "guest", "--target", TARGET]);
+    build.args(["-p", "keepwatch", "-p", "keepwatch-tests"]);
+    for program in ["keepwatch", "crowd", "guest"] {
+        build.args(["--bin", program]);
+    }
+    for suite in suites {
+        build.args(["--test", suite.name]);
+    }
+    build
+        .arg("--message-format=json-render-diagnostics")
+        .env(format!("CARGO_TARGET_{}_RUSTFLAGS", TARGET.replace('-', "_").to_uppercase()), "-Ctarget-feature=+crt-static")
+        // It would hide ours.
+        .env_remove("RUSTFLAGS");
+    let said = command::said(&mut build, "fix what the compiler says")?;
+    said.lines().filter_map(|line| executable(line).transpose()).collect()
+}
+
+/// The executable in a line of cargo's JSON, if it is of one.
+fn executable(line: &str) -> Result<Option<Built>> {
+    let message: Value = serde_json::from_str(line).context("cargo's JSON")?;
+    let field = |pointer| message.pointer(pointer);
+    let Some(path) = field("/executable").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    let name = field("/target/name").and_then(Value::as_str).context("a target without a name")?;
+    let is_test = field("/profile/test").and_then(Value::as_bool).unwrap_or(false);
+    Ok(Some(Built { name: name.into(), is_test, path: path.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Built, executable};
+
+    #[test]
+    fn cargo_names_what_it_built() {
+        let line = r#"{"reason":"compiler-artifact","target":{"name":"life","kind":["test"]},"profile":{"test":true},"executable":"/t/life-1f"}"#;
+        let life = Built { name: "life".into(), is_test: true, path: "/t/life-1f".into() };
+        assert_eq!(executable(line).expect("JSON"), Some(life));
+        let library = r#"{"reason":"compiler-artifact","target":{"name":"aya"},"executable":null}"#;
+        assert_eq!(executable(library).expect("JSON"), None);
+        assert!(executable("no JSON").is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! One guest: boots, is read along, ends.
+
+use super::{
+    kernel::Kernel,
+    report::{Line, Report, Run},
+};
+use crate::command;
+use anyhow::{Context as _, Result, bail};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Stdio,
+};
+
+/// A guest that takes longer hangs.
+const SECONDS: &str = "1200";
+const MEMORY_MIB: &str = "1024";
+const CPUS: &str = "2";
+
+/// Boots a kernel with an initramfs and calls `ended` with each run of a suite.
+pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> Result<Report> {
+    let folder = kernel.folder();
+    let (archive, console) = (folder.join("initramfs"), folder.join("console.log"));
+    fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
+    let mut qemu = command::new("timeout");
+    // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
+    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "qemu64"])
+        .args(["-smp", CPUS, "-m", MEMORY_MIB, "-nic", "none", "-no-reboot"])
+        .args(["-display", "none", "-monitor", "none", "-kernel"])
+        .arg(folder.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(&archive)
+        .args(["-append", "console=ttyS0 panic=-1 rdinit=/init"])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-serial", "stdio"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = qemu.spawn().context("qemu does not start; help: run `cargo xtask setup`")?;
+    let output = BufReader::new(child.stdout.take().context("the output was asked for")?);
+    let mut report = Report::default();
+    for text in output.split(b'\n') {
+        let text = text.context("read what the guest reports")?;
+        if let Some(run) = report.read(Line::of(&String::from_utf8_lossy(&text))) {
+            ended(run);
+        }
+    }
+    let status = child.wait().context("wait for qemu")?;
+    drop(fs::remove_file(&archive));
+    if !report.is_done() {
+        bail!("the guest ended early ({status}); its console:\n{}", tail(&console));
+    }
+    Ok(report)
+}
+
+fn tail(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask vm`: the kernel's tests on every kernel that users run, in guests.
+
+mod build;
+mod guest;
+mod initramfs;
+pub(crate) mod kernel;
+mod module;
+mod report;
+mod suite;
+mod table;
+
+use crate::{
+    outcome::{FINDING, talk},
+    setup::{self, Purpose},
+    summary::Summary,
+    test::say,
+};
+use anyhow::{Context as _, Result, bail};
+use initramfs::Archive;
+use kernel::{KERNELS, Kernel};
+use report::{Outcome, Report, Run};
+use std::{process::ExitCode, sync::Mutex, thread};
+use suite::{SUITES, Suite};
+use table::{Column, Table};
+
+/// Guests at the same time: each has two processors, and mostly waits.
+const N_GUESTS: usize = 2;
+
+/// Boots kernels, runs the tests on each with every mechanism that it has, and shows a table.
+#[derive(Default, clap::Args)]
+pub(crate) struct Options {
+    /// Only these kernels, for example `6.12`.
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// Only this suite, or tests with this in their name.
+    #[arg(long)]
+    test: Option<String>,
+    /// Only with this mechanism.
+    #[arg(long, value_parser = suite::MECHANISMS)]
+    hooks: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let sum = all(options)?;
+    say(&format!("\n{sum}\n"))?;
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
+}
+
+/// Everything; the table is shown, the sum is returned.
+pub(crate) fn all(options: &Options) -> Result<Summary> {
+    let Options { kernel, test, hooks } = options;
+    setup::prepare(Purpose::Guests)?;
+    let kernels: Vec<&'static Kernel> = KERNELS
+        .iter()
+        .filter(|one| kernel.is_empty() || kernel.iter().any(|name| *name == one.series))
+        .collect();
+    if kernels.is_empty() {
+        let known = KERNELS.map(|kernel| kernel.series).join(", ");
+        bail!("no such kernel; help: there are {known}");
+    }
+    let named = SUITES.iter().filter(|suite| test.as_deref() == Some(suite.name)).collect::<Vec<_>>();
+    let filter = test.as_deref().filter(|_| named.is_empty());
+    let suites: Vec<&Suite> = if named.is_empty() { SUITES.iter().collect() } else { named };
+
+    let base = build::base(&suites)?;
+    let plan = plan(&suites, hooks.as_deref(), filter);
+    let queue = Mutex::new(kernels.into_iter());
+    let columns = Mutex::new(Vec::new());
+    let work = || -> Result<()> {
+        loop {
+            let next = queue.lock().map_or(None, |mut queue| queue.next());
+            let Some(kernel) = next else {
+                return Ok(());
+            };
+            let report = boot(kernel, base.clone(), &plan)?;
+            if let Ok(mut columns) = columns.lock() {
+                columns.push(Column { series: kernel.series, report });
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..N_GUESTS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| bail!("a thread that boots a guest panicked"))
+        })
+    })?;
+    let mut columns = columns.into_inner().unwrap_or_default();
+    columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
+    let table = Table::of(&columns, &suites, hooks.as_deref());
+    say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
+    for failure in table.failures() {
+        talk(format_args!("failed: {failure}"));
+    }
+    Ok(table.sum())
+}
+
+/// What the guest does once its modules are loaded.
+fn plan(suites: &[&Suite], wanted: Option<&str>, filter: Option<&str>) -> String {
+    let mut plan = "ready\n".to_owned();
+    for suite in suites {
+        for mechanism in suite.mechanisms_of(wanted) {
+            let Suite { name, n_threads, .. } = suite;
+            let filter = filter.unwrap_or_default();
+            plan += &format!("run {name} {mechanism} --test-threads={n_threads} {filter}\n");
+        }
+    }
+    plan
+}
+
+fn boot(kernel: &'static Kernel, mut archive: Archive, plan: &str) -> Result<Report> {
+    let mut loads = String::new();
+    for module in kernel.modules()? {
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        archive.copy(&format!("/modules/{name}"), &module)?;
+        loads += &format!("module /modules/{name}\n");
+    }
+    archive.add("/plan", format!("{loads}{plan}").as_bytes());
+    let series = kernel.series;
+    guest::boot(kernel, &archive.finished(), |run| show(series, run))
+        .with_context(|| format!("kernel {series}"))
+}
+
+/// A line for a suite that ended; all that it said, if it failed.
+fn show(series: &str, run: &Run) {
+    let n = |wanted: fn(&Outcome) -> bool| run.tests.values().filter(|one| wanted(one)).count();
+    let passed = n(|outcome| *outcome == Outcome::Passed);
+    let failed = n(|outcome| *outcome == Outcome::Failed);
+    let partly = n(|outcome| matches!(outcome, Outcome::Skipped(_)));
+    let Run { suite, mechanism, seconds, output, .. } = run;
+    if !run.success {
+        talk(format_args!("vm {series} {mechanism} {suite} said:\n{}", output.join("\n")));
+    }
+    talk(format_args!(
+        "vm {series:4} {mechanism:10} {suite}: {passed} passed, {failed} failed, {partly} partly, \
+         in {seconds:.1} s"
+    ));
+}

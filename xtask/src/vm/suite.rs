@@ -1,0 +1,56 @@
+//! Which tests run in guests, and how: the one list.
+
+/// A file of `tests/tests`.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    /// Once for each mechanism that a kernel has, or once.
+    pub(crate) by_mechanism: bool,
+    /// Tests that run at the same time.
+    pub(crate) n_threads: u8,
+}
+
+/// The mechanisms that carry the keepalive timer, as `--hooks` names them, best first.
+pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
+/// For a suite that does not depend on one.
+pub(crate) const ANY: &str = "any";
+
+/// What runs in every guest.
+pub(crate) const SUITES: [Suite; 4] = [
+    Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2 },
+    Suite { name: "law_1_fault", by_mechanism: false, n_threads: 2 },
+    Suite { name: "start", by_mechanism: false, n_threads: 2 },
+    Suite { name: "life", by_mechanism: false, n_threads: 2 },
+];
+
+/// What does not, each with its reason.
+#[cfg(test)]
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("complaints", "of commands, not of kernels"),
+    ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),
+];
+
+impl Suite {
+    /// The mechanisms to force, of those that a kernel has.
+    pub(crate) const fn mechanisms(&self) -> &'static [&'static str] {
+        if self.by_mechanism { &MECHANISMS } else { &[ANY] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ELSEWHERE, SUITES};
+    use crate::place;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_test_of_a_real_kernel_is_in_guests_or_says_why_not() {
+        let files = place::files_below(&place::root().join("tests/tests")).expect("the tests");
+        let files: BTreeSet<_> = files
+            .iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .filter_map(|path| path.file_stem()?.to_str())
+            .collect();
+        let listed = SUITES.iter().map(|suite| suite.name).chain(ELSEWHERE.map(|(name, _)| name));
+        assert_eq!(files, listed.collect(), "add it to SUITES, or to ELSEWHERE with the reason");
+    }
+}

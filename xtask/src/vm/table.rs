@@ -1,0 +1,220 @@
+//! The table of test by kernel by mechanism, and what it comes to.
+
+use super::{
+    report::{Outcome, Report, Run},
+    suite::{ANY, MECHANISMS, Suite},
+};
+use crate::summary::Summary;
+use std::collections::BTreeSet;
+
+/// A kernel and what its guest said.
+pub(crate) struct Column {
+    pub(crate) series: &'static str,
+    pub(crate) report: Report,
+}
+
+/// One test with one mechanism on one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cell {
+    Passed,
+    Failed(String),
+    /// The kernel lacks what the test shows.
+    Skipped(String),
+    /// The kernel lacks the mechanism.
+    Absent,
+}
+
+/// What was found.
+pub(crate) struct Table<'a> {
+    columns: &'a [Column],
+    rows: Vec<Row<'a>>,
+}
+
+struct Row<'a> {
+    suite: &'a Suite,
+    test: String,
+    /// By kernel, then by mechanism.
+    cells: Vec<Vec<(&'static str, Cell)>>,
+}
+
+impl<'a> Table<'a> {
+    /// Judges the reports: `mechanisms` are those that were asked for.
+    pub(crate) fn of(columns: &'a [Column], suites: &[&'a Suite], wanted: Option<&str>) -> Self {
+        let rows = suites.iter().flat_map(|suite| {
+            let mechanisms: Vec<_> = suite.mechanisms_of(wanted).collect();
+            names(columns, suite).into_iter().map(move |test| {
+                let of_kernel = |column: &Column| {
+                    let cell = |name| (name, judge(&column.report, suite, name, &test));
+                    mechanisms.iter().copied().map(cell).collect()
+                };
+                Row { suite, cells: columns.iter().map(of_kernel).collect(), test }
+            })
+        });
+        Self { rows: rows.collect(), columns }
+    }
+
+    /// How many passed, and so on.
+    pub(crate) fn sum(&self) -> Summary {
+        let mut sum = Summary::default();
+        for (_, cell) in self.rows.iter().flat_map(|row| &row.cells).flatten() {
+            match cell {
+                Cell::Passed => sum.passed += 1,
+                Cell::Failed(_) => sum.failed += 1,
+                Cell::Skipped(_) | Cell::Absent => sum.skipped += 1,
+            }
+        }
+        sum
+    }
+
+    /// One line for each that failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            for (column, cells) in self.columns.iter().zip(&row.cells) {
+                for (mechanism, cell) in cells {
+                    if let Cell::Failed(why) = cell {
+                        let (suite, test, series) = (row.suite.name, &row.test, column.series);
+                        lines.push(format!("{series} {mechanism} {suite} {test}: {why}"));
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    /// What a kernel's tests left out, each once.
+    pub(crate) fn left_out(&self, series: &str) -> BTreeSet<&str> {
+        let at = self.columns.iter().position(|column| column.series == series);
+        let cells = self.rows.iter().filter_map(|row| row.cells.get(at?)).flatten();
+        cells.filter_map(|(_, cell)| match cell {
+            Cell::Skipped(what) => Some(what.as_str()),
+            _ => None,
+        }).collect()
+    }
+
+    /// Rows of Markdown, aligned: one of tests, a column for each kernel.
+    pub(crate) fn markdown(&self) -> String {
+        let kernels = self.columns.iter().map(|column| column.series.to_owned());
+        let mut lines = vec![std::iter::once("test".to_owned()).chain(kernels).collect::<Vec<_>>()];
+        let mut suite = "";
+        for row in &self.rows {
+            if row.suite.name != suite {
+                suite = row.suite.name;
+                let blank = self.columns.iter().map(|_| String::new());
+                lines.push(std::iter::once(format!("**{suite}**")).chain(blank).collect());
+            }
+            let cells = row.cells.iter().map(|cells| shown(cells));
+            let name = row.test.replace("::", ": ").replace('_', " ");
+            lines.push(std::iter::once(name).chain(cells).collect());
+        }
+        aligned(&lines)
+    }
+}
+
+impl Suite {
+    /// Its mechanisms, or of these the one that is wanted.
+    pub(crate) fn mechanisms_of(&self, wanted: Option<&str>) -> impl Iterator<Item = &'static str> {
+        let all = self.mechanisms().iter().copied();
+        all.filter(move |name| *name == ANY || wanted.is_none_or(|wanted| wanted == *name))
+    }
+}
+
+/// The tests that any kernel ran; a suite that ran none is a row of its own.
+fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
+    let runs = columns.iter().flat_map(|column| &column.report.runs);
+    let of_suite = runs.filter(|run| run.suite == suite.name);
+    let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
+    if columns.iter().any(|column| runs_of(&column.report, suite).any(Run::broke_off)) || names.is_empty() {
+        names.insert(WHOLE.into());
+    }
+    names
+}
+
+/// The row for what no single test answers for.
+const WHOLE: &str = "runs to its end";
+
+fn runs_of<'a>(report: &'a Report, suite: &Suite) -> impl Iterator<Item = &'a Run> {
+    let name = suite.name;
+    report.runs.iter().filter(move |run| run.suite == name)
+}
+
+fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
+    if mechanism != ANY && report.features.get(mechanism) == Some(&false) {
+        return Cell::Absent;
+    }
+    let Some(run) = runs_of(report, suite).find(|run| run.mechanism == mechanism) else {
+        return Cell::Failed("did not run".into());
+    };
+    if test == WHOLE {
+        return if run.broke_off() { Cell::Failed("broke off".into()) } else { Cell::Passed };
+    }
+    match run.tests.get(test) {
+        None => Cell::Failed("did not run".into()),
+        Some(Outcome::Passed) => Cell::Passed,
+        Some(Outcome::Failed) => Cell::Failed("failed".into()),
+        Some(Outcome::Skipped(what)) => {
+            let feature = what.split(',').next().unwrap_or_default();
+            match report.features.get(feature) {
+                Some(false) => Cell::Skipped(what.clone()),
+                Some(true) => Cell::Failed(format!("left out although the kernel has it: {what}")),
+                None => Cell::Failed(format!("left out, and no guest asks for it: {what}")),
+            }
+        }
+    }
+}
+
+/// A letter for each mechanism, or a word.
+fn shown(cells: &[(&str, Cell)]) -> String {
+    if let [(mechanism, cell)] = cells && *mechanism == ANY {
+        return match cell {
+            Cell::Passed => "ok",
+            Cell::Failed(_) => "FAILED",
+            Cell::Skipped(_) => "partly",
+            Cell::Absent => "-",
+        }.into();
+    }
+    let mut text = String::new();
+    for (mechanism, cell) in cells {
+        let name = mechanism.chars().next().unwrap_or('?');
+        let letter = match cell {
+            Cell::Passed => name.to_ascii_uppercase(),
+            Cell::Failed(_) => '!',
+            Cell::Skipped(_) => name,
+            Cell::Absent => '-',
+        };
+        text.push(letter);
+    }
+    text
+}
+
+/// What the letters are.
+pub(crate) fn legend() -> String {
+    let letters = MECHANISMS.map(|name| {
+        let letter = name.chars().next().unwrap_or('?').to_ascii_uppercase();
+        format!("`{letter}` passed with {name}")
+    });
+    format!(
+        "{}, a small letter: passed but for what this kernel does not have, `-` this kernel has no such \
+         mechanism, `!` failed. `ok` and `partly` are of tests that force none.",
+        letters.join(", ")
+    )
+}
+
+fn aligned(lines: &[Vec<String>]) -> String {
+    let n_columns = lines.first().map_or(0, Vec::len);
+    let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(String::len).max();
+    let widths: Vec<usize> = (0..n_columns).map(|at| width(at).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            text += &format!("| {cell:width$} ");
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            let rules = widths.iter().map(|width| format!("|{}", "-".repeat(width + 2)));
+            text.extend(rules);
+            text.push_str("|\n");
+        }
+    }
+    text
+}
