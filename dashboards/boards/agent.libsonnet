@@ -25,7 +25,7 @@ function(config)
           steps=panel.none,
         )],
         [4, panel.stat(
-          'To how many signals are agents blind?',
+          'How many signals are unseen?',
           'Signals that no hook carries, summed over agents.',
           'sum(1 - %s)' % attached,
           steps=panel.none,
@@ -52,13 +52,13 @@ function(config)
           steps=panel.none,
         )],
         [4, panel.stat(
-          'How many settings changed unseen?',
+          'How many changes are unseen?',
           'In the time range: settings that a snapshot found changed without a setsockopt call that explains it.',
           q.happened('keepwatch_settings_changed_unseen_total'),
           decimals=0,
         )],
       ]],
-      [10, [
+      [9, [
         [16, panel.table(
           'How is each agent?',
           'Its version, when it started, what it watches and what it costs. A click on a node opens its dashboard.',

@@ -54,7 +54,7 @@ function(config)
             panel.column('Unprotected', q.sockets(query.unprotected, ['path']), steps=panel.none),
             panel.column('Quiet past limit', q.quietPastLimit(['path']), steps=panel.none),
             panel.column(
-              'Shortest limit', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds'), 's'
+              'Shortest limit', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds'), 'dtdurations'
             ),
           ],
           { path: board.to('path', 'Open this path', ['path']) },

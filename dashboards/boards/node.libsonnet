@@ -80,8 +80,8 @@ function(config)
           + 'the node is set to.',
           ['instance', 'netns'],
           [
-            panel.column('Idle', sysctl('idle'), 's'),
-            panel.column('Interval', sysctl('interval'), 's'),
+            panel.column('Idle', sysctl('idle'), 'dtdurations'),
+            panel.column('Interval', sysctl('interval'), 'dtdurations'),
             panel.column(
               'Probes', 'max by (instance, netns) (%s)' % q.m('keepwatch_netns_keepalive_probes')
             ),

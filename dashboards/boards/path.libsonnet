@@ -28,9 +28,9 @@ function(config)
           + 'not longer than what died. The shortest of all agents.',
           ['path'],
           [
-            panel.column('Configured', limit('configured'), 's'),
-            panel.column('Preset', limit('preset'), 's'),
-            panel.column('Learned', limit('learned'), 's'),
+            panel.column('Configured', limit('configured'), 'dtdurations'),
+            panel.column('Preset', limit('preset'), 'dtdurations'),
+            panel.column('Learned', limit('learned'), 'dtdurations'),
           ],
         )],
         [12, panel.buckets(

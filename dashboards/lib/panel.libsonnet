@@ -122,7 +122,7 @@ local thresholds(steps) = {
       if std.length(columns) == 1 then 'Value' else 'Value #' + std.char(std.codepoint('A') + i)
       for i in std.range(0, std.length(columns) - 1)
     ];
-    local word(label) = std.asciiUpper(label[0]) + std.strReplace(label[1:], '_', ' ');
+    local word(label) = if label == 'netns' then 'Network namespace' else std.asciiUpper(label[0]) + std.strReplace(label[1:], '_', ' ');
     panel('table', title, description) {
       targets: [
         target(columns[i].expr, i, { format: 'table', instant: true, range: false })

@@ -8,7 +8,7 @@ local query = import 'query.libsonnet';
 
   of(q):: {
     unprotected: panel.stat(
-      'How many connections are unprotected?',
+      'How many are unprotected?',
       'Established outbound connections without keepalive, or with a first probe after the idle limit of their '
       + 'path.',
       q.sockets(query.unprotected),
@@ -23,13 +23,13 @@ local query = import 'query.libsonnet';
       decimals=1,
     ),
     quietPastLimit: panel.stat(
-      'How many are probably dead already?',
+      'How many are probably dead?',
       'Unprotected outbound connections that have been quiet for longer than the idle limit of their path.',
       q.quietPastLimit(),
       steps=panel.none,
     ),
     probing: panel.stat(
-      'How many wait for an answer to a probe?',
+      'How many wait for an answer?',
       'Established connections with unanswered keepalive probes: half-dead, or on a path that is dark now.',
       q.sum(q.m('keepwatch_sockets_probing')),
       steps=panel.none,
@@ -51,9 +51,9 @@ local query = import 'query.libsonnet';
     ),
     deaths: panel.series(
       'What do connections die of?',
-      'Deaths a second by cause, without those that either side closed in order.',
-      [[q.rate('keepwatch_deaths_total', query.unwanted, ['cause']), '{{cause}}']],
-      'cps',
+      'Deaths a minute by cause, without those that either side closed in order.',
+      [['60 * ' + q.rate('keepwatch_deaths_total', query.unwanted, ['cause']), '{{cause}}']],
+      'cpm',
       color.causes,
       stacked=true,
     ),

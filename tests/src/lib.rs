@@ -13,10 +13,12 @@
 
 pub mod agent;
 pub mod crowd;
+pub mod fleet;
 pub mod http;
 pub mod measure;
 pub mod mixin;
 pub mod netns;
+pub mod picture;
 pub mod population;
 pub mod prometheus;
 pub mod promql;

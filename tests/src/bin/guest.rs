@@ -96,10 +96,16 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     let features = [
         ("fentry", typed(TIMER) && has_function(TIMER)),
         ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("-:check")),
-        ("tracepoint", has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit")),
+        (
+            "tracepoint",
+            has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit"),
+        ),
         ("a middlebox", ["nf_tables", "nft_ct", "nft_reject_inet"].into_iter().all(has_module)),
         ("io_uring commands", has_function("io_uring_cmd_sock")),
-        ("32-bit system calls", has_function("do_int80_emulation") || has_function("do_int80_syscall_32")),
+        (
+            "32-bit system calls",
+            has_function("do_int80_emulation") || has_function("do_int80_syscall_32"),
+        ),
         ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
     ];

@@ -18,4 +18,4 @@ pub(crate) const METRICS: [(&str, &[&str]); 6] = [
 ];
 
 /// Commands of the runbook that keepwatch does not have.
-pub(crate) const COMMANDS: [&str; 4] = ["why", "top", "trace", "check"];
+pub(crate) const COMMANDS: [&str; 3] = ["why", "top", "check"];

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of Grafana's units (packages/grafana-data/src/valueFormats/categories.ts) those that we use.
-const UNITS: [&str; 6] = ["short", "percentunit", "s", "bytes", "cps", "dateTimeFromNow"];
+const UNITS: [&str; 8] =
+    ["short", "percentunit", "s", "bytes", "cps", "cpm", "dtdurations", "dateTimeFromNow"];
 /// Grafana's grid.
 const COLUMNS: u32 = 24;
 
