@@ -196,11 +196,7 @@ fn agent(series: &mut Writer, number: usize, node: &str) {
         ("process_open_fds", 24.0),
     ] {
         series.gauge(name, &own(&[]), |x| {
-            if value > 1.0 || value == 0.0 {
-                value
-            } else {
-                value * (1.0 + 0.4 * wobble(x, n))
-            }
+            if value > 1.0 || value == 0.0 { value } else { value * (1.0 + 0.4 * wobble(x, n)) }
         });
     }
     series.gauge("keepwatch_snapshot_timestamp_seconds", &own(&[]), |x| {
@@ -218,8 +214,7 @@ fn agent(series: &mut Writer, number: usize, node: &str) {
     ] {
         series.counter(name, &own(&[]), |_| per_minute);
     }
-    series
-        .cumulated("process_cpu_seconds_total", &own(&[]), |x| 0.11 + 0.05 * wobble(x, n));
+    series.cumulated("process_cpu_seconds_total", &own(&[]), |x| 0.11 + 0.05 * wobble(x, n));
     for (stage, share) in
         [("seen", 1.0), ("filtered", 0.2), ("submitted", 0.8), ("received", 0.8), ("decoded", 0.8)]
     {
@@ -351,8 +346,9 @@ impl Writer {
             labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let series = series.join(",");
         for second in (0..=SECONDS / STEP_SECONDS + BEFORE).map(|step| step * STEP_SECONDS) {
-            let x = f64::from(second) / f64::from(SECONDS);
-            let (value, at) = (value(x), END - SECONDS + second);
+            let past = f64::from(second) - f64::from(BEFORE * STEP_SECONDS);
+            let value = value(past / f64::from(SECONDS));
+            let at = END - SECONDS - BEFORE * STEP_SECONDS + second;
             writeln!(self.text, "{name}{{{series}}} {value} {at}").expect("write to a string");
         }
     }

@@ -13,11 +13,17 @@
 
 pub mod agent;
 pub mod crowd;
+pub mod ending;
+pub mod event;
 pub mod fleet;
 pub mod http;
+pub mod kernel_ids;
 pub mod measure;
+pub mod metrics;
+pub mod middlebox;
 pub mod mixin;
 pub mod netns;
+pub mod path;
 pub mod picture;
 pub mod population;
 pub mod prometheus;
@@ -26,5 +32,6 @@ pub mod row;
 pub mod socket;
 mod sys;
 pub mod tool;
+pub mod trace;
 pub mod truth;
 pub mod wait;

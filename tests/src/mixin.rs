@@ -184,8 +184,12 @@ pub fn with_variables(
     chosen: &[(&str, &str)],
 ) -> String {
     let times = expr.replace("$__range", range).replace("$__rate_interval", rate_interval);
-    ["cluster", "job", "instance", "namespace", "workload", "path"].iter().fold(times, |expr, name| {
-        let value = chosen.iter().find(|(chosen, _)| chosen == name).map_or(".*", |(_, value)| value);
-        expr.replace(&format!("${name}"), value)
-    })
+    ["cluster", "job", "instance", "namespace", "workload", "path"].iter().fold(
+        times,
+        |expr, name| {
+            let value =
+                chosen.iter().find(|(chosen, _)| chosen == name).map_or(".*", |(_, value)| value);
+            expr.replace(&format!("${name}"), value)
+        },
+    )
 }

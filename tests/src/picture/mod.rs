@@ -41,10 +41,12 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn ask(&self, panel: &Panel) -> Vec<Vec<Series>> {
+    /// What each target of a panel answers.
+    pub fn ask(&self, panel: &Panel) -> Vec<Vec<Series>> {
         let (end, seconds) = (self.end, self.seconds);
         let asked = panel.targets.iter().map(|target| {
-            let expr = mixin::with_variables(&target.expr, &format!("{seconds}s"), "5m", self.chosen);
+            let expr =
+                mixin::with_variables(&target.expr, &format!("{seconds}s"), "5m", self.chosen);
             let expr = prometheus::encoded(&expr);
             let path = if target.instant {
                 format!("/api/v1/query?query={expr}&time={end}")

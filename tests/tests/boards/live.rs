@@ -1,55 +1,80 @@
 //! The agent, a real Prometheus with the shipped scrape config and rules, and real connections with
-//! keepalive on, late and off: every panel has an answer, and those alerts fire that should.
+//! keepalive on, late and off through a middlebox: every panel has an answer, and those alerts fire that should.
 
 use keepwatch::model::catalogue::CATALOGUE;
 use keepwatch_tests::{
     agent::Agent,
+    ending::wait_for_quiet,
+    fleet,
+    middlebox::Answer,
     mixin::{self, Mixin},
-    netns::Netns,
+    path::{Ends, Path},
+    picture::Scene,
     prometheus::Prometheus,
     promql,
-    socket::{self, Family, Keepalive, Own, Plan},
+    socket::{self, Plan, Road, SocketOption},
     tool::Folder,
     wait::{until, within},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{collections::BTreeSet, fs, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 const SOON: Duration = Duration::from_mins(1);
 /// What five scrapes a second apart fill.
 const RANGE: &str = "5s";
 
-/// Alerts that this traffic must cause as soon as their metrics are there.
-const MUST_FIRE: [&str; 3] =
-    ["KeepwatchQuietPastLimit", "KeepwatchHalfDead", "KeepwatchProtectionFell"];
+/// Alerts that this traffic must cause; no other may fire.
+const MUST_FIRE: [&str; 6] = [
+    "KeepwatchHalfDead",
+    "KeepwatchIdleDrops",
+    "KeepwatchKeepaliveTimeouts",
+    "KeepwatchProtectionFell",
+    "KeepwatchQuietPastLimit",
+    "KeepwatchSettingRefused",
+];
 
-const fn plan(keepalive: Keepalive, idle: u32, interval: u32, count: u32) -> Plan {
-    Plan { keepalive, own: Own { idle, interval, count, user_timeout_ms: 0 }, ..Plan::NOTHING }
-}
-const PROTECTED: Plan = plan(Keepalive::Before, 1, 1, 100);
-const LATE: Plan = plan(Keepalive::Before, 7200, 75, 9);
+/// The middlebox forgets what is quiet for longer.
+const FORGETS_AFTER: u32 = 2;
+/// The same path as the agent is told of it: idle drops are told from 3 s on.
+const PATH: &str = "behind-middlebox=10.77.0.0/16=4s";
+/// Longer than both.
+const QUIET: Duration = Duration::from_secs(5);
+/// More seconds than setsockopt takes.
+const REFUSED_IDLE: u32 = 40_000;
 
-/// Connections from this process, over a cable that is a path of the configuration.
+/// Connections from this process through a middlebox.
 struct Traffic {
-    near: Netns,
-    far: Netns,
-    listener: OwnedFd,
+    path: Path,
     held: Vec<OwnedFd>,
+    /// Unprotected, and not used yet.
+    quiet: Vec<OwnedFd>,
 }
 
 impl Traffic {
-    fn new() -> Self {
-        let (near, far) = Netns::pair();
-        let any = SocketAddr::from(([10, 77, 0, 2], 0));
-        let listener = far.run(|| socket::listener(Family::V4, any, 128, &Plan::NOTHING));
-        Self { near, far, listener, held: Vec::new() }
+    fn connect(&mut self, n_connections: usize, plan: &Plan) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(plan);
+            let unprotected = plan.own.idle > FORGETS_AFTER || !plan.keepalive.is_on();
+            if unprotected {
+                self.quiet.push(client)
+            } else {
+                self.held.push(client)
+            }
+            self.held.push(accepted);
+        }
     }
 
-    fn connect(&mut self, n_connections: usize, plan: &Plan) {
-        let address = socket::local_address(&self.listener);
-        for _ in 0..n_connections {
-            let client = self.near.run(|| socket::connected(Family::V4, address, plan));
-            self.held.extend([client, socket::accepted(&self.listener)]);
+    /// What programs do every day: a setting that the kernel refuses, a request on a connection that
+    /// was forgotten meanwhile.
+    fn go_on(&mut self) {
+        let refused = Road::Call.try_set(&self.held[0], SocketOption::KeepIdle, REFUSED_IDLE);
+        assert!(refused.is_err(), "{REFUSED_IDLE} s are taken");
+        // Some stay quiet.
+        if self.quiet.len() > 12 {
+            let forgotten = self.quiet.pop().unwrap();
+            wait_for_quiet(&forgotten, QUIET);
+            socket::send(&forgotten, b"are you there?");
+            self.held.push(forgotten);
         }
     }
 }
@@ -90,55 +115,75 @@ fn has_arrived(expr: &str) -> bool {
 
 #[test]
 fn every_panel_has_an_answer_and_the_right_alerts_fire() {
-    let mut traffic = Traffic::new();
-    traffic.connect(12, &PROTECTED);
-    let agent = Agent::start(&["--interval", "1s", "--path", "cable=10.77.0.0/24=3s"]);
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+        return;
+    };
+    let mut traffic = Traffic { path, held: Vec::new(), quiet: Vec::new() };
+    traffic.connect(12, &Plan::keepalive(1, 1, 100));
+    traffic.connect(6, &Plan::keepalive(1, 1, 2));
+    let agent = Agent::start(&["--interval", "1s", "--path", PATH]);
     let prometheus = prometheus(agent.address());
-    until("Prometheus has seen that all are protected", SOON, || {
-        let share = prometheus.query(
-            "count_over_time(cluster_namespace_workload:keepwatch_sockets:protected_ratio[1m])",
-        );
-        share.iter().any(|series| series.points[0].1 >= 3.0).then_some(())
+    until("Prometheus has seen for a while that all are protected", SOON, || {
+        let share = "cluster_namespace_workload:keepwatch_sockets:protected_ratio";
+        let seen = prometheus.query(&format!("count_over_time({share}[1m])"));
+        seen.iter().any(|series| series.points[0].1 >= 5.0).then_some(())
     });
 
-    traffic.connect(20, &Plan::NOTHING);
-    traffic.connect(20, &LATE);
+    traffic.connect(30, &Plan::NOTHING);
+    traffic.connect(30, &Plan::keepalive(7200, 75, 9));
     let mixin = Mixin::shipped();
     let panels = mixin.dashboards.values().flat_map(|board| &board.panels);
     let mut open: Vec<_> = panels
         .flat_map(|panel| panel.targets.iter().map(|target| (&panel.title, &target.expr)))
         .filter(|(_, expr)| has_arrived(expr))
-        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE)))
+        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE, &[])))
         .collect();
-    let n_panels = open.len();
+    let n_exprs = open.len();
+    let mut fired = BTreeSet::<String>::new();
     within(SOON, || {
+        traffic.go_on();
         open.retain(|(_, expr)| prometheus.query(expr).is_empty());
+        fired.extend(firing(&prometheus));
         open.is_empty().then_some(())
     });
-    assert!(open.is_empty(), "no series for {} of {n_panels}: {open:#?}", open.len());
-
-    // The peer falls silent: probes go unanswered from now on.
-    traffic.far.silence("10.77.0.1");
-    let mut seen = BTreeSet::new();
-    until("the alerts fire that should", SOON, || {
-        seen.extend(firing(&prometheus));
-        MUST_FIRE.iter().all(|alert| seen.contains(*alert)).then_some(())
-    });
-    let expected: BTreeSet<_> = MUST_FIRE.map(str::to_owned).into();
-    assert_eq!(seen, expected, "alerts that fired");
+    assert!(open.is_empty(), "no series for {} of {n_exprs}: {open:#?}", open.len());
     every_variable_has_values(&prometheus, mixin);
+
+    traffic.path.darken();
+    until("the alerts fire that should", SOON, || {
+        fired.extend(firing(&prometheus));
+        MUST_FIRE.iter().all(|alert| fired.contains(*alert)).then_some(())
+    });
+    assert_eq!(fired, MUST_FIRE.map(str::to_owned).into(), "alerts that fired");
+}
+
+/// What one host cannot have in a minute, and what the agent does not have yet.
+#[test]
+fn every_panel_has_an_answer_from_a_whole_fleet() {
+    let folder = Folder::new();
+    fleet::write_into(&folder);
+    let prometheus = Prometheus::in_folder(folder);
+    let scene = Scene {
+        prometheus: prometheus.address(),
+        end: fleet::END,
+        seconds: fleet::SECONDS,
+        chosen: &[],
+    };
+    for board in Mixin::shipped().dashboards.values() {
+        for panel in &board.panels {
+            for (target, answer) in panel.targets.iter().zip(scene.ask(panel)) {
+                assert!(!answer.is_empty(), "{} / {}: {}", board.title, panel.title, target.expr);
+            }
+        }
+    }
 }
 
 fn every_variable_has_values(prometheus: &Prometheus, mixin: &Mixin) {
-    for variable in mixin.dashboards.values().flat_map(|board| &board.templating.list) {
-        let Some(query) =
-            variable["query"].as_str().and_then(|query| query.strip_prefix("label_values("))
-        else {
-            continue;
-        };
+    let variables = mixin.dashboards.values().flat_map(|board| &board.templating.list);
+    let queries = variables.filter_map(|one| one["query"].as_str()?.strip_prefix("label_values("));
+    for query in queries {
         let (series, _) = query.rsplit_once(", ").unwrap();
-        let series = mixin::with_variables(series, RANGE, RANGE);
-        assert!(!prometheus.query(&series).is_empty(), "{}: {series}", variable["name"]);
-        assert_ne!(variable["name"], Value::Null);
+        let series = mixin::with_variables(series, RANGE, RANGE, &[]);
+        assert!(!prometheus.query(&series).is_empty(), "{series}");
     }
 }
