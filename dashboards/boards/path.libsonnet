@@ -21,7 +21,7 @@ function(config)
     [board.label(config, 'path', 'Path')],
     [
       [4, [[6, panels.unprotected], [6, panels.protectedShare], [6, panels.quietPastLimit], [6, panels.idleDrops]]],
-      [9, [
+      [10, [
         [12, panel.table(
           'Which idle limits are known?',
           'Seconds of quiet that a path allows, by where that is known from. Learned: longer than what survived, '

@@ -27,7 +27,7 @@ function(config)
         [4, panels.idleDrops],
       ]],
       [9, [[12, panels.byVerdict], [12, panels.deaths]]],
-      [9, [
+      [7, [
         [12, panel.table(
           'Which of its processes are unprotected?',
           'Containers and the processes in them, by unprotected outbound connections.',

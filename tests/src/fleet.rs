@@ -104,7 +104,8 @@ pub fn text() -> String {
 }
 
 fn connections(series: &mut Writer, node: &str, of: &Workload) {
-    let size = |x: f64| of.size * (1.0 + 0.12 * (x * 6.3).sin() + 0.04 * wobble(x, of.size));
+    let busy = 1.0 + 0.3 * wobble(f64::from(node.bytes().fold(0u8, u8::wrapping_add)), of.size);
+    let size = |x: f64| busy * of.size * (1.0 + 0.12 * (x * 6.3).sin() + 0.04 * wobble(x, of.size));
     let (off, late) = (of.off, of.late);
     let protected = move |x: f64| 1.0 - off(x) - late(x);
     let shares: [(&str, Course<'_>); 3] =

@@ -5,6 +5,7 @@ mod ci;
 mod codegen;
 mod command;
 mod outcome;
+mod pictures;
 mod place;
 mod run;
 mod setup;
@@ -25,6 +26,7 @@ enum Verb {
     Vm(vm::Options),
     Bench(bench::Options),
     Codegen(codegen::Options),
+    Pictures(pictures::Options),
     Tidy(tidy::Options),
     Ci(ci::Options),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(options),
         Verb::Codegen(options) => codegen::run(&options),
+        Verb::Pictures(options) => pictures::run(&options),
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Ci(options) => ci::run(&options),
     })

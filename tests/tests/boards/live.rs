@@ -55,11 +55,8 @@ impl Traffic {
         for _ in 0..n_connections {
             let Ends { client, accepted, .. } = self.path.connect(plan);
             let unprotected = plan.own.idle > FORGETS_AFTER || !plan.keepalive.is_on();
-            if unprotected {
-                self.quiet.push(client)
-            } else {
-                self.held.push(client)
-            }
+            let clients = if unprotected { &mut self.quiet } else { &mut self.held };
+            clients.push(client);
             self.held.push(accepted);
         }
     }
