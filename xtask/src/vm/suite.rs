@@ -15,11 +15,15 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 4] = [
+pub(crate) const SUITES: [Suite; 8] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2 },
     Suite { name: "law_1_fault", by_mechanism: false, n_threads: 2 },
     Suite { name: "start", by_mechanism: false, n_threads: 2 },
     Suite { name: "life", by_mechanism: false, n_threads: 2 },
+    Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 4 },
+    Suite { name: "deaths", by_mechanism: true, n_threads: 4 },
+    Suite { name: "settings", by_mechanism: true, n_threads: 2 },
+    Suite { name: "conservation", by_mechanism: true, n_threads: 2 },
 ];
 
 /// What does not, each with its reason.
