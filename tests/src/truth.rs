@@ -394,7 +394,10 @@ fn compare_next_probe(to: &mut Comparison, held: &Held, row: &Row, window: &Wind
     let soonest = idle_ms - silent_after_ms;
     // Setting SO_KEEPALIVE or TCP_KEEPIDLE arms the timer then, not at the last packet.
     let latest = idle_ms - f64::from(before.silent_ms) + 1000.0;
-    let fires_meanwhile = soonest < passed_ms + 5000.0 || before.probes > 0;
+    // After a probe, answered or not, the timer is armed for the interval.
+    let fires_meanwhile = soonest < passed_ms + 5000.0
+        || before.probes > 0
+        || ms(after.at - held.made) + 5000.0 > idle_ms;
     let range = if fires_meanwhile {
         0.0..=f64::from(armed.max(before.idle).max(before.interval)) * 1125.0 + 1000.0
     } else {

@@ -25,7 +25,7 @@ pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> R
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
     let mut qemu = command::new("timeout");
     // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
-    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "qemu64"])
+    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "qemu64"])
         .args(["-smp", CPUS, "-m", MEMORY_MIB, "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
         .arg(folder.join("vmlinuz"))
