@@ -1,5 +1,7 @@
-//! What the hooks count about themselves, exactly, whether or not the ring buffer has room.
+//! What the hooks count about themselves and about the kernel, exactly, whether or not the ring
+//! buffer has room.
 
+use crate::record::Outcome;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Totals of one CPU since the hooks were loaded.
@@ -10,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 pub struct Counts {
-    /// Times an event hook ran.
+    /// Times an event hook met something that may concern a TCP connection.
     pub seen: u64,
     /// Records handed to the ring buffer.
     pub submitted: u64,
@@ -18,8 +20,31 @@ pub struct Counts {
     pub dropped: u64,
     /// Runs that concerned no TCP connection, or a transition that nobody needs.
     pub filtered: u64,
+    /// Fires of keepalive timers, by [`Outcome`].
+    pub fires: [u64; Outcome::ALL.len()],
+    /// Connections that ended: every change of a connection to CLOSE.
+    pub ended: u64,
 }
 
 /// Bytes of one [`Counts`].
-pub const COUNTS_LEN: usize = 32;
-const _: () = assert!(size_of::<Counts>() == COUNTS_LEN);
+pub const COUNTS_LEN: usize = size_of::<Counts>();
+
+impl Counts {
+    /// Adds another CPU's.
+    pub fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.submitted += other.submitted;
+        self.dropped += other.dropped;
+        self.filtered += other.filtered;
+        for (total, one) in self.fires.iter_mut().zip(other.fires) {
+            *total += one;
+        }
+        self.ended += other.ended;
+    }
+
+    /// Fires with one outcome.
+    pub fn fires_of(&self, outcome: Outcome) -> u64 {
+        let index = Outcome::ALL.iter().position(|&one| one == outcome);
+        index.and_then(|index| self.fires.get(index)).copied().unwrap_or_default()
+    }
+}

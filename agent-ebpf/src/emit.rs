@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
-use keepwatch_ebpf::{count::Counts, record::Sample};
+use keepwatch_ebpf::count::Counts;
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
 #[map]
@@ -19,36 +19,41 @@ static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
 const WAKE_BYTES: u64 = 64 << 10;
 
 /// What became of one run of a hook.
-pub(crate) enum Outcome {
+pub(crate) enum Run {
     /// It concerned nothing that user space needs.
     Filtered,
     /// A record was submitted, or counted as dropped.
     Emitted,
 }
 
+/// This CPU's totals.
+#[inline(always)]
+pub(crate) fn counts() -> Option<&'static mut Counts> {
+    // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
+    COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() })
+}
+
 /// Runs one hook's body and counts the run.
 #[inline(always)]
-pub(crate) fn counted(body: impl FnOnce() -> Outcome) {
-    // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
-    let Some(counts) = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() }) else {
+pub(crate) fn counted(body: impl FnOnce() -> Run) {
+    let Some(counts) = counts() else {
         return;
     };
     counts.seen += 1;
-    if let Outcome::Filtered = body() {
+    if let Run::Filtered = body() {
         counts.filtered += 1;
     }
 }
 
 /// Submits one record, or counts it as dropped. `fill` writes every byte of it.
 #[inline(always)]
-pub(crate) fn submit(fill: impl FnOnce(*mut Sample)) {
-    // SAFETY: as in `counted`.
-    let Some(counts) = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() }) else {
-        return;
+pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
+    let Some(counts) = counts() else {
+        return Run::Filtered;
     };
-    let Some(mut entry) = EVENTS.reserve::<Sample>(0) else {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         counts.dropped += 1;
-        return;
+        return Run::Emitted;
     };
     fill(entry.as_mut_ptr());
     let flags = if EVENTS.query(BPF_RB_AVAIL_DATA.into()) >= WAKE_BYTES {
@@ -58,4 +63,5 @@ pub(crate) fn submit(fill: impl FnOnce(*mut Sample)) {
     };
     entry.submit(flags.into());
     counts.submitted += 1;
+    Run::Emitted
 }

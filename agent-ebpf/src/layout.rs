@@ -19,14 +19,23 @@ pub enum Source {
     Value(&'static str, &'static str),
     /// A given number, if the member exists.
     Given(u32, &'static str),
+    /// A given number, if the kernel has the function.
+    IfFunction(u32, &'static str),
+    /// A given number, whatever the kernel has.
+    Else(u32),
+    /// The byte offset of a member, and so many bytes on: an element of an array.
+    Inside(&'static str, u32),
 }
 
 impl core::fmt::Display for Source {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Offset(path) | Self::Size(path) | Self::Given(_, path) => {
-                write!(f, "member {path}")
-            }
+            Self::Offset(path)
+            | Self::Size(path)
+            | Self::Given(_, path)
+            | Self::Inside(path, _) => write!(f, "member {path}"),
+            Self::IfFunction(_, name) => write!(f, "function {name}"),
+            Self::Else(number) => write!(f, "number {number}"),
             Self::Value(of_enum, name) => write!(f, "value {name} in enum {of_enum}"),
         }
     }
@@ -51,7 +60,7 @@ macro_rules! layout {
     };
 }
 
-use Source::{Given, Offset, Size, Value};
+use Source::{Else, Given, IfFunction, Inside, Offset, Size, Value};
 
 layout! {
     /// Address family.
@@ -62,6 +71,8 @@ layout! {
     skc_flags: [Offset("sock_common.skc_flags")];
     /// The bit that SO_KEEPALIVE sets.
     sock_keepopen: [Value("sock_flags", "SOCK_KEEPOPEN")];
+    /// The bit of a socket without descriptor.
+    sock_dead: [Value("sock_flags", "SOCK_DEAD")];
     /// Remote IPv4 address.
     skc_daddr: [Offset("sock_common.skc_daddr")];
     /// Local IPv4 address.
@@ -80,6 +91,14 @@ layout! {
     sk_protocol: [Offset("sock.sk_protocol")];
     /// Length of the accept queue that `listen()` allowed.
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
+    /// Not 0 while a system call works on the socket.
+    sk_owned: [Offset("sock.sk_lock.owned")];
+    /// What the application will be told.
+    sk_err: [Offset("sock.sk_err")];
+    /// What was heard and not believed.
+    sk_err_soft: [Offset("sock.sk_err_soft")];
+    /// The `struct socket` in front of it.
+    sk_socket: [Offset("sock.sk_socket")];
     /// Local port, network order; still valid after `skc_num` was cleared.
     inet_sport: [Offset("inet_sock.inet_sport")];
     /// The keepalive timer. Since 6.19, and in stable branches, `sk_timer` is another timer.
@@ -91,6 +110,8 @@ layout! {
     icsk_user_timeout: [Offset("inet_connection_sock.icsk_user_timeout")];
     /// Unanswered probes.
     icsk_probes_out: [Offset("inet_connection_sock.icsk_probes_out")];
+    /// Retransmissions.
+    icsk_retransmits: [Offset("inet_connection_sock.icsk_retransmits")];
     /// Last data received.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
     /// Own idle time.
@@ -103,8 +124,10 @@ layout! {
     rcv_tstamp: [Offset("tcp_sock.rcv_tstamp")];
     /// Last data sent.
     lsndtime: [Offset("tcp_sock.lsndtime")];
-    /// Segments in flight.
-    packets_out: [Offset("tcp_sock.packets_out")];
+    /// The first sequence number that is not acknowledged.
+    snd_una: [Offset("tcp_sock.snd_una")];
+    /// The first retransmission.
+    retrans_stamp: [Offset("tcp_sock.retrans_stamp")];
     /// End of what was written.
     write_seq: [Offset("tcp_sock.write_seq")];
     /// End of what was sent.
@@ -123,8 +146,24 @@ layout! {
     timer_expires: [Offset("timer_list.expires")];
     /// Not null while a timer is pending.
     timer_pprev: [Offset("timer_list.entry.pprev")];
+    /// What a timer calls.
+    timer_function: [Offset("timer_list.function")];
+    /// Whether `bpf_get_socket_cookie` may be called (since 5.12).
+    has_cookies: [IfFunction(1, "bpf_get_socket_ptr_cookie"), Else(0)];
+    /// Whether `bpf_sock_from_file` may be called (since 5.11).
+    has_sock_from_file: [IfFunction(1, "bpf_sock_from_file"), Else(0)];
     /// The socket behind a `struct socket`.
     socket_sk: [Offset("socket.sk")];
+    /// The file in front of a `struct socket`.
+    socket_file: [Offset("socket.file")];
+    /// A file's inode.
+    file_inode: [Offset("file.f_inode")];
+    /// What a file stands for: of a socket, its `struct socket`.
+    file_private: [Offset("file.private_data")];
+    /// Kind of inode.
+    inode_mode: [Offset("inode.i_mode")];
+    /// Number of an inode.
+    inode_number: [Offset("inode.i_ino")];
     /// The reference count of a file.
     file_refs: [Offset("file.f_ref.refcnt.counter"), Offset("file.f_count.counter")];
     /// What that count reads when one descriptor and the iterator hold the file: `file_ref_t`
@@ -136,6 +175,35 @@ layout! {
     task_group_leader: [Offset("task_struct.group_leader")];
     /// The name of a thread.
     task_comm: [Offset("task_struct.comm")];
+    /// A task's open files.
+    task_files: [Offset("task_struct.files")];
+    /// Their table.
+    files_table: [Offset("files_struct.fdt")];
+    /// Its length.
+    table_len: [Offset("fdtable.max_fds")];
+    /// Its array of files.
+    table_files: [Offset("fdtable.fd")];
+    /// Where a task says that it is in a system call of 32-bit programs ...
+    compat_flags: [
+        Offset("task_struct.thread_info.status"),
+        Offset("task_struct.thread_info.flags"),
+    ];
+    /// ... and with which bit: TS_COMPAT (x86, arch/x86/include/asm/thread_info.h), TIF_32BIT (arm64).
+    compat_bit: [Given(1, "task_struct.thread_info.status"), Else(22)];
+    /// The number of a system call: x86-64, arm64.
+    regs_syscall: [Offset("pt_regs.orig_ax"), Offset("pt_regs.syscallno")];
+    /// The number of setsockopt(2).
+    nr_setsockopt: [Given(54, "pt_regs.orig_ax"), Else(208)];
+    /// First argument of a system call, and the others.
+    regs_arg0: [Offset("pt_regs.di"), Offset("pt_regs.orig_x0")];
+    /// Second.
+    regs_arg1: [Offset("pt_regs.si"), Inside("pt_regs.regs", 8)];
+    /// Third.
+    regs_arg2: [Offset("pt_regs.dx"), Inside("pt_regs.regs", 16)];
+    /// Fourth.
+    regs_arg3: [Offset("pt_regs.r10"), Inside("pt_regs.regs", 24)];
+    /// Fifth.
+    regs_arg4: [Offset("pt_regs.r8"), Inside("pt_regs.regs", 32)];
 }
 
 #[cfg(test)]

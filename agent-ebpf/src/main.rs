@@ -7,6 +7,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod hook;
 #[cfg(target_arch = "bpf")]
+mod read;
+#[cfg(target_arch = "bpf")]
 mod sample;
 
 /// Tracing programs may call every GPL helper only under a compatible licence.

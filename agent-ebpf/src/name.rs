@@ -7,9 +7,39 @@ pub const STATE_CHANGE: &str = "state_change";
 /// `tp_btf/tcp_destroy_sock`: a socket's end.
 pub const DESTROY: &str = "destroy";
 
+/// `fentry/tcp_keepalive_timer` and its siblings: a keepalive timer begins to fire.
+pub const TIMER_ENTRY: Adapters =
+    Adapters { function: "timer_fentry", probe: "timer_kprobe", tracepoint: "timer_expire_entry" };
+/// The same, done firing.
+pub const TIMER_EXIT: Adapters =
+    Adapters { function: "timer_fexit", probe: "timer_kretprobe", tracepoint: "timer_expire_exit" };
+/// Only a probe needs to note the call's arguments before it runs.
+pub const SETSOCKOPT_ENTRY: &str = "setsockopt_kprobe";
+/// A setsockopt call returns.
+pub const SETSOCKOPT_EXIT: Adapters = Adapters {
+    function: "setsockopt_fexit",
+    probe: "setsockopt_kretprobe",
+    tracepoint: "sys_exit",
+};
+
+/// The same body behind three mechanisms.
+#[derive(Clone, Copy, Debug)]
+pub struct Adapters {
+    /// For fentry or fexit.
+    pub function: &'static str,
+    /// For kprobe or kretprobe.
+    pub probe: &'static str,
+    /// For tracepoints.
+    pub tracepoint: &'static str,
+}
+
 /// The ring buffer that carries every event.
 pub const EVENTS: &str = "EVENTS";
 /// The per-CPU array that holds one [`Counts`](crate::count::Counts).
 pub const COUNTS: &str = "COUNTS";
 /// The read-only global that holds the [`Layout`](crate::layout::Layout).
 pub const LAYOUT: &str = "LAYOUT";
+/// The read-only global that holds the kernel's ticks a second.
+pub const HZ: &str = "HZ";
+/// The read-only global that makes an id of an address where the kernel gives no cookies.
+pub const ID_KEY: &str = "ID_KEY";

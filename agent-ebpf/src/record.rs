@@ -14,6 +14,10 @@ pub enum Tag {
     StateChange = 2,
     /// A [`Sample`] taken while the socket is destroyed.
     Destroy = 3,
+    /// A [`Fire`]: the keepalive timer has run.
+    Fire = 4,
+    /// A [`Call`]: a setsockopt call returns.
+    Call = 5,
 }
 
 impl Tag {
@@ -29,8 +33,54 @@ impl Tag {
             1 => Some(Self::Snapshot),
             2 => Some(Self::StateChange),
             3 => Some(Self::Destroy),
+            4 => Some(Self::Fire),
+            5 => Some(Self::Call),
             _ => None,
         }
+    }
+}
+
+/// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A probe was sent.
+    Sent,
+    /// The socket was locked by its owner: the timer tries again in HZ/20.
+    Deferred,
+    /// Data waits to be sent or acknowledged: retransmission decides, keepalive waits.
+    InFlight,
+    /// Something was received less than the idle time ago.
+    NotIdle,
+    /// Not keepalive's: the timer also ends orphans in FIN_WAIT2, and runs on without effect when
+    /// SO_KEEPALIVE was cleared or the connection is not there yet.
+    NotOurs,
+    /// A probe was due, but the host's own queue refused it: the timer tries again in HZ/2.
+    Congested,
+    /// Too many probes went unanswered: the connection was ended.
+    Death,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Sent,
+        Self::Deferred,
+        Self::InFlight,
+        Self::NotIdle,
+        Self::NotOurs,
+        Self::Congested,
+        Self::Death,
+    ];
+
+    /// The number on the wire.
+    #[expect(clippy::as_conversions, reason = "a fieldless enum's discriminant")]
+    pub const fn wire(self) -> u8 {
+        self as u8
+    }
+
+    /// The outcome with this number.
+    pub fn from_wire(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 }
 
@@ -44,6 +94,14 @@ pub mod flag {
     pub const SHARED: u32 = 1 << 2;
     /// The current task was the owner when the sample was taken.
     pub const OWNER_KNOWN: u32 = 1 << 3;
+    /// `listen()` allowed an accept queue (`sk_max_ack_backlog`): a child keeps its listener's.
+    pub const BACKLOG: u32 = 1 << 4;
+    /// No descriptor refers to it any more (`SOCK_DEAD`).
+    pub const ORPHAN: u32 = 1 << 5;
+    /// The sample was taken inside the socket's own keepalive timer.
+    pub const IN_KEEPALIVE_TIMER: u32 = 1 << 6;
+    /// [`Call::value`](super::Call::value) was read.
+    pub const VALUE_KNOWN: u32 = 1 << 7;
 }
 
 /// One TCP socket, as read from the kernel at one moment.
@@ -57,7 +115,8 @@ pub struct Sample {
     pub tag: u32,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// `bpf_get_socket_cookie`: the id that `ss -e` shows.
+    /// `bpf_get_socket_cookie`: the id that `ss -e` shows; 0 if it has none yet. On a kernel that gives
+    /// no cookies to tracing programs (before 5.12), a number made of the socket's address.
     pub cookie: u64,
     /// `jiffies64` now.
     pub now_jiffies: u64,
@@ -65,6 +124,8 @@ pub struct Sample {
     pub at_ns: u64,
     /// `timer_list.expires` of the keepalive timer.
     pub timer_expires_jiffies: u64,
+    /// The cgroup of the current task, if it is the owner.
+    pub cgroup: u64,
     /// `skc_rcv_saddr` or `skc_v6_rcv_saddr`.
     pub local_addr: [u8; 16],
     /// `skc_daddr` or `skc_v6_daddr`.
@@ -95,8 +156,10 @@ pub struct Sample {
     pub own_count: u8,
     /// `icsk_probes_out`: probes (or zero-window probes) not yet answered.
     pub probes_out: u8,
+    /// `icsk_retransmits`: retransmissions of what is not acknowledged.
+    pub retransmits: u8,
     #[doc(hidden)]
-    pub _pad: [u8; 2],
+    pub _pad: u8,
     /// `icsk_user_timeout`, milliseconds.
     pub user_timeout_ms: u32,
     /// `tcp_sock.rcv_tstamp`: the last ACK received, low 32 bits of jiffies.
@@ -105,12 +168,21 @@ pub struct Sample {
     pub received_jiffies: u32,
     /// `tcp_sock.lsndtime`: the last data sent, low 32 bits of jiffies.
     pub sent_jiffies: u32,
-    /// `tcp_sock.packets_out`: segments sent and not yet acknowledged.
-    pub packets_out: u32,
+    /// `snd_nxt - snd_una`: sequence numbers sent and not acknowledged. Unlike `packets_out` it
+    /// outlives `tcp_write_queue_purge`, which runs before a connection's last change of state.
+    pub unacked_bytes: u32,
     /// `write_seq - snd_nxt`: bytes written and not yet sent.
     pub unsent_bytes: u32,
-    /// `sk_max_ack_backlog`: `listen()` sets it, and a child keeps its listener's.
-    pub listen_backlog: u32,
+    /// `tcp_sock.retrans_stamp`: the first retransmission of what is not acknowledged, milliseconds
+    /// of `CLOCK_MONOTONIC`, low 32 bits; 0 is none.
+    pub retransmitted_ms: u32,
+    /// `i_ino` of the socket's file, where it was at hand: it joins what happens before a socket has
+    /// a cookie with what follows.
+    pub inode: u32,
+    /// `sk_err`: what the application will be told.
+    pub error: u16,
+    /// `sk_err_soft`: what was heard and not believed, ICMP mostly.
+    pub soft_error: u16,
     /// Process id of the owner, as the pid namespace of the agent's kernel sees it.
     pub pid: u32,
     /// File descriptor in that process; meaningful in a snapshot.
@@ -120,5 +192,43 @@ pub struct Sample {
 }
 
 /// Bytes of one [`Sample`].
-pub const SAMPLE_LEN: usize = 160;
+pub const SAMPLE_LEN: usize = 176;
 const _: () = assert!(size_of::<Sample>() == SAMPLE_LEN);
+
+/// The keepalive timer has run: the socket after it, and what it came to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Fire {
+    /// The socket after the timer has run.
+    pub sample: Sample,
+    /// [`Outcome`].
+    pub outcome: u8,
+    /// `icsk_probes_out` before it ran.
+    pub probes_before: u8,
+    #[doc(hidden)]
+    pub _pad: [u8; 6],
+}
+
+/// Bytes of one [`Fire`].
+pub const FIRE_LEN: usize = SAMPLE_LEN + 8;
+const _: () = assert!(size_of::<Fire>() == FIRE_LEN);
+
+/// A setsockopt call returns: the socket after it, and what was asked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Call {
+    /// The socket after the call; the caller is its owner.
+    pub sample: Sample,
+    /// `level` of the call.
+    pub level: u32,
+    /// `optname` of the call.
+    pub option: u32,
+    /// The value asked for, if it could be read.
+    pub value: i32,
+    /// 0, or a negative error number.
+    pub result: i32,
+}
+
+/// Bytes of one [`Call`].
+pub const CALL_LEN: usize = SAMPLE_LEN + 16;
+const _: () = assert!(size_of::<Call>() == CALL_LEN);

@@ -1,78 +1,65 @@
-//! Reading one socket: the only code that knows kernel structs.
+//! One socket as it is at this moment.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
-use core::ptr::read_volatile;
-use keepwatch_ebpf::{
-    layout::Layout,
-    record::{Sample, flag},
+use crate::read::{Raw, Read, Typed, at, global};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated},
+    macros::map,
+    maps::PerCpuArray,
 };
+use keepwatch_ebpf::record::{Sample, Tag, flag};
 
-/// Written by user space before the hooks load, constant to the verifier since. It must not be all
-/// zeros, or it would become `.bss`.
+/// Makes an id of an address where the kernel gives no cookies: odd, so that no two sockets get the
+/// same; random, so that no address can be told from it.
 #[unsafe(no_mangle)]
-pub(crate) static LAYOUT: Layout = {
-    // SAFETY: Layout is made of u32 only; any bytes are a value.
-    unsafe { core::mem::transmute([0xffu8; size_of::<Layout>()]) }
-};
+static ID_KEY: u64 = 1;
 
-/// The value of one field of the layout.
-macro_rules! at {
-    ($field:ident) => {
-        $crate::sample::global(&$crate::sample::LAYOUT.$field)
-    };
-}
-pub(crate) use at;
+/// Where a pointer becomes a number: the verifier lets nobody calculate with a typed one.
+#[map]
+static ADDRESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Loads a global that user space has overridden.
-#[inline(always)]
-pub(crate) fn global(value: &u32) -> u32 {
-    // SAFETY: a reference; volatile, so that the compiler does not fold the placeholder in.
-    unsafe { read_volatile(value) }
+/// A socket that can be sampled.
+pub(crate) trait Sock: Read {
+    /// Its id, asked for as `ss -e` does; 0 where it cannot be asked for and has none yet.
+    fn id(self) -> u64;
 }
 
-/// The BTF-typed pointer that an iterator or a `tp_btf` hook gave us, or one reached from it. The
-/// verifier checks each load against the type, and the kernel survives a fault (it reads 0).
-#[derive(Clone, Copy)]
-pub(crate) struct Typed(pub(crate) *const u8);
-
-impl Typed {
-    /// Loads the scalar or pointer at an offset that BTF gave us.
+impl Sock for Typed {
     #[inline(always)]
-    pub(crate) fn load<T: Copy>(self, offset: u32) -> T {
-        // SAFETY: the verifier has proven that `offset` is a member of this size.
-        unsafe { read_volatile(self.0.add(offset as usize).cast()) }
+    fn id(self) -> u64 {
+        if at!(has_cookies) == 1 {
+            // SAFETY: a helper call on a typed pointer.
+            return unsafe { generated::bpf_get_socket_cookie(self.0.cast_mut().cast()) };
+        }
+        // SAFETY: element 0 exists; the pointer is this CPU's own.
+        let Some(address) = ADDRESS.get_ptr_mut(0).and_then(|at| unsafe { at.as_mut() }) else {
+            return 0;
+        };
+        // SAFETY: a valid reference; volatile, so that the number goes through memory.
+        unsafe {
+            core::ptr::write_volatile(address, self.0 as u64);
+            core::ptr::read_volatile(address).wrapping_mul(global(&ID_KEY))
+        }
     }
+}
 
-    /// The typed pointer at an offset.
+impl Sock for Raw {
     #[inline(always)]
-    pub(crate) fn follow(self, offset: u32) -> Self {
-        Self(self.load(offset))
-    }
-
-    /// Copies an array member, which a typed load cannot.
-    #[inline(always)]
-    pub(crate) fn bytes(self, offset: u32) -> [u8; 16] {
-        // SAFETY: a checked read of kernel memory.
-        unsafe { bpf_probe_read_kernel(self.0.add(offset as usize).cast()) }.unwrap_or_default()
-    }
-
-    /// The full TCP socket behind this `struct sock`, if it is one (not a TIME_WAIT or request
-    /// mini socket, not another protocol).
-    #[inline(always)]
-    pub(crate) fn tcp_sock(self) -> Option<Self> {
-        // SAFETY: a helper call on a typed pointer.
-        let tcp = unsafe { generated::bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) };
-        (!tcp.is_null()).then_some(Self(tcp.cast_const().cast()))
+    fn id(self) -> u64 {
+        if at!(has_cookies) == 1 {
+            self.load(at!(skc_cookie))
+        } else {
+            (self.0 as u64).wrapping_mul(global(&ID_KEY))
+        }
     }
 }
 
 const AF_INET6: u16 = 10;
 
-/// Writes every field of `sample` but tag, owner and state change from the socket `tcp`.
+/// Writes every field of `sample` but owner, inode and state change from the socket `tcp`.
 ///
 /// `sk` is the same socket as the hook got it: the cookie helper wants that pointer.
 #[inline(always)]
-pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
+pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
     let net = tcp.follow(at!(skc_net));
     let timer = at!(keepalive_timer);
     let pprev: u64 = tcp.load(timer + at!(timer_pprev));
@@ -81,8 +68,14 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
     if sk_flags & (1 << at!(sock_keepopen)) != 0 {
         flags |= flag::KEEPALIVE;
     }
+    if sk_flags & (1 << at!(sock_dead)) != 0 {
+        flags |= flag::ORPHAN;
+    }
     if pprev != 0 {
         flags |= flag::TIMER_PENDING;
+    }
+    if tcp.load::<u32>(at!(sk_max_ack_backlog)) != 0 {
+        flags |= flag::BACKLOG;
     }
     let family: u16 = tcp.load(at!(skc_family));
     let (local_addr, remote_addr) = if family == AF_INET6 {
@@ -95,12 +88,7 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
     } else {
         net.load(at!(net_count))
     };
-    let write_seq: u32 = tcp.load(at!(write_seq));
     let snd_nxt: u32 = tcp.load(at!(snd_nxt));
-    // SAFETY: helper calls.
-    let (cookie, now_jiffies) = unsafe {
-        (generated::bpf_get_socket_cookie(sk.0.cast_mut().cast()), generated::bpf_jiffies64())
-    };
     // Field by field: a whole record at once would be built on the stack first, which has 512 bytes.
     macro_rules! set {
         ($($field:ident: $value:expr,)*) => {$(
@@ -109,12 +97,13 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
         )*};
     }
     set! {
-        tag: 0,
+        tag: tag.wire(),
         flags: flags,
-        cookie: cookie,
-        now_jiffies: now_jiffies,
-        at_ns: 0,
+        cookie: sk.id(),
+        now_jiffies: generated::bpf_jiffies64(),
+        at_ns: generated::bpf_ktime_get_ns(),
         timer_expires_jiffies: tcp.load(timer + at!(timer_expires)),
+        cgroup: 0,
         local_addr: local_addr,
         remote_addr: remote_addr,
         local_port_be: tcp.load(at!(inet_sport)),
@@ -130,14 +119,18 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
         netns_count: netns_count,
         own_count: tcp.load(at!(keepalive_probes)),
         probes_out: tcp.load(at!(icsk_probes_out)),
-        _pad: [0; 2],
+        retransmits: tcp.load(at!(icsk_retransmits)),
+        _pad: 0,
         user_timeout_ms: tcp.load(at!(icsk_user_timeout)),
         acked_jiffies: tcp.load(at!(rcv_tstamp)),
         received_jiffies: tcp.load(at!(icsk_ack_lrcvtime)),
         sent_jiffies: tcp.load(at!(lsndtime)),
-        packets_out: tcp.load(at!(packets_out)),
-        unsent_bytes: write_seq.wrapping_sub(snd_nxt),
-        listen_backlog: tcp.load(at!(sk_max_ack_backlog)),
+        unacked_bytes: snd_nxt.wrapping_sub(tcp.load(at!(snd_una))),
+        unsent_bytes: tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt),
+        retransmitted_ms: tcp.load(at!(retrans_stamp)),
+        inode: 0,
+        error: tcp.load(at!(sk_err)),
+        soft_error: tcp.load(at!(sk_err_soft)),
         pid: 0,
         fd: 0,
         comm: [0; 16],
@@ -149,4 +142,17 @@ pub(crate) fn fill(sample: *mut Sample, tcp: Typed, sk: Typed) {
 fn ipv4(addr_be: u32) -> [u8; 16] {
     let [a, b, c, d] = addr_be.to_ne_bytes();
     [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Names the current process as the owner.
+#[inline(always)]
+pub(crate) fn own_by_current(sample: &mut Sample) {
+    // SAFETY: helper calls.
+    let (task, cgroup) =
+        unsafe { (generated::bpf_get_current_task(), generated::bpf_get_current_cgroup_id()) };
+    sample.flags |= flag::OWNER_KNOWN;
+    sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    sample.cgroup = cgroup;
+    // Of the process: its main thread, not the pool thread that calls.
+    sample.comm = Raw(task as *const u8).follow(at!(task_group_leader)).bytes(at!(task_comm));
 }

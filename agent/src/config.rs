@@ -4,6 +4,7 @@
 //! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
 //! file, default.
 
+use crate::kernel::hooks::Mechanism;
 use crate::model::{
     limit::{IdleLimit, Limits, Path as NetworkPath},
     verdict::Policy,
@@ -44,6 +45,20 @@ pub struct LimitArgs {
         global = true
     )]
     pub path: Vec<NetworkPath>,
+}
+
+/// How hooks are attached.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HookArgs {
+    /// Attach the hooks of the keepalive timer and of setsockopt by this mechanism only
+    #[arg(
+        long,
+        env = "KEEPWATCH_HOOKS",
+        value_enum,
+        value_name = "MECHANISM",
+        default_value = "auto"
+    )]
+    pub hooks: Mechanism,
 }
 
 impl LimitArgs {

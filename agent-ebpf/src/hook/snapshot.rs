@@ -3,7 +3,11 @@
 //! It cannot see a socket that no descriptor refers to: orphans that are still closing, connections
 //! in an accept queue, kernel sockets. Those are known from events only.
 
-use crate::sample::{Typed, at, fill};
+use super::timer::learn_callback;
+use crate::{
+    read::{Raw, Read as _, Typed, at},
+    sample::fill,
+};
 use aya_ebpf::helpers::generated;
 use core::{ffi::c_void, ptr::read_volatile};
 use keepwatch_ebpf::record::{SAMPLE_LEN, Sample, Tag, flag};
@@ -39,29 +43,20 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    // SAFETY: a helper call on a typed pointer.
-    let socket = unsafe { generated::bpf_sock_from_file(file.cast_mut().cast()) };
-    if socket.is_null() {
+    let mut sample = core::mem::MaybeUninit::<Sample>::uninit();
+    if !fill_from_file(sample.as_mut_ptr(), file) {
         return 0;
     }
-    let sk = Typed(socket.cast_const().cast()).follow(at!(socket_sk));
-    let Some(tcp) = sk.tcp_sock() else {
-        return 0;
-    };
-    let mut sample = core::mem::MaybeUninit::<Sample>::uninit();
-    fill(sample.as_mut_ptr(), tcp, tcp);
     let leader = Typed(task).follow(at!(task_group_leader));
     let refs: u64 = Typed(file).load(at!(file_refs));
     // SAFETY: `fill` has written every field.
     let sample = unsafe { sample.assume_init_mut() };
-    sample.tag = Tag::Snapshot.wire();
-    // SAFETY: a helper call.
-    sample.at_ns = unsafe { generated::bpf_ktime_get_ns() };
     if refs > u64::from(at!(file_refs_alone)) {
         sample.flags |= flag::SHARED;
     }
     sample.pid = Typed(task).load(at!(task_tgid));
     sample.fd = fd;
+    sample.inode = Typed(file).follow(at!(file_inode)).load(at!(inode_number));
     sample.comm = leader.bytes(at!(task_comm));
     // SAFETY: `meta` and its sequence file are the iterator's. When the buffer is full the kernel
     // keeps nothing of this record and shows the same file again (kernel/bpf/bpf_iter.c).
@@ -73,4 +68,32 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
         );
     }
     0
+}
+
+/// Samples the TCP socket behind a file, if there is one.
+#[inline(always)]
+fn fill_from_file(sample: *mut Sample, file: *const u8) -> bool {
+    if at!(has_sock_from_file) == 0 {
+        let Some(sk) = Raw(file).sock_of_file() else {
+            return false;
+        };
+        let is_tcp = sk.is_tcp();
+        if is_tcp {
+            learn_callback(sk);
+            fill(sample, Tag::Snapshot, sk, sk);
+        }
+        return is_tcp;
+    }
+    // SAFETY: a helper call on a typed pointer.
+    let socket = unsafe { generated::bpf_sock_from_file(file.cast_mut().cast()) };
+    if socket.is_null() {
+        return false;
+    }
+    let sk = Typed(socket.cast_const().cast()).follow(at!(socket_sk));
+    let Some(tcp) = sk.tcp_sock() else {
+        return false;
+    };
+    learn_callback(tcp);
+    fill(sample, Tag::Snapshot, tcp, tcp);
+    true
 }

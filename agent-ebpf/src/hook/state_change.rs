@@ -3,16 +3,14 @@
 //! CLOSE to SYN_SENT and CLOSE to LISTEN happen in the owner's context (`tcp_v4_connect`,
 //! `inet_csk_listen_start`); later changes in whatever context the packet or timer came in.
 
+use super::timer;
 use crate::{
-    emit::{Outcome, counted, submit},
-    sample::{Typed, at, fill},
+    emit::{Run, counted, counts, submit},
+    read::{Read as _, Typed, at},
+    sample::{fill, own_by_current},
 };
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
-use keepwatch_ebpf::record::{Tag, flag};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use keepwatch_ebpf::record::{Sample, Tag, flag};
 
 const IPPROTO_TCP: u16 = 6;
 const TCP_ESTABLISHED: u32 = 1;
@@ -24,51 +22,43 @@ const TCP_LISTEN: u32 = 10;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_change(context: BtfTracePointContext) -> i32 {
-    counted(|| changed(&context));
+    counted(|| changed(Typed(context.arg::<*const u8>(0)), context.arg(1), context.arg(2)));
     0
 }
 
 #[inline(always)]
-fn changed(context: &BtfTracePointContext) -> Outcome {
-    let sk = Typed(context.arg::<*const u8>(0));
-    let old_state: u32 = context.arg(1);
-    let new_state: u32 = context.arg(2);
+fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
     // The other states follow from these or last for a round trip; the next snapshot has them.
     let in_owner = matches!(new_state, TCP_SYN_SENT | TCP_LISTEN);
     let needed = in_owner
         || matches!(new_state, TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_CLOSE_WAIT | TCP_CLOSE);
     if !needed || sk.load::<u16>(at!(sk_protocol)) != IPPROTO_TCP {
-        return Outcome::Filtered;
+        return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {
-        return Outcome::Filtered;
+        return Run::Filtered;
     };
-    submit(|sample| {
-        fill(sample, tcp, sk);
+    let ends = new_state == TCP_CLOSE;
+    if ends
+        && old_state != TCP_LISTEN
+        && let Some(counts) = counts()
+    {
+        counts.ended += 1;
+    }
+    let in_timer = ends && timer::ends(sk);
+    submit(|sample: *mut Sample| {
+        fill(sample, Tag::StateChange, tcp, sk);
         // SAFETY: `fill` has written every field; the record is ours until it is submitted.
         let sample = unsafe { &mut *sample };
-        sample.tag = Tag::StateChange.wire();
-        // SAFETY: a helper call.
-        sample.at_ns = unsafe { generated::bpf_ktime_get_ns() };
         sample.old_state = old_state as u8;
         sample.state = new_state as u8;
-        if in_owner {
-            sample.flags |= flag::OWNER_KNOWN;
-            sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            sample.comm = process_name();
+        if in_timer {
+            sample.flags |= flag::IN_KEEPALIVE_TIMER;
         }
-    });
-    Outcome::Emitted
-}
-
-/// The name of the current process: of its main thread, not of the pool thread that connects.
-#[inline(always)]
-fn process_name() -> [u8; 16] {
-    // SAFETY: checked reads of kernel memory.
-    unsafe {
-        let task = generated::bpf_get_current_task() as *const u8;
-        let leader = task.add(at!(task_group_leader) as usize).cast::<*const u8>();
-        let leader = bpf_probe_read_kernel(leader).unwrap_or(task);
-        bpf_probe_read_kernel(leader.add(at!(task_comm) as usize).cast()).unwrap_or_default()
-    }
+        if in_owner {
+            own_by_current(sample);
+            let file = tcp.follow(at!(sk_socket)).follow(at!(socket_file));
+            sample.inode = file.follow(at!(file_inode)).load(at!(inode_number));
+        }
+    })
 }

@@ -3,15 +3,19 @@
 //! serves.
 
 mod listen;
-mod watch;
+pub mod watch;
 
 use crate::{
     kernel::{
         clock,
-        hooks::{self, Hooks, Scope, Signal},
+        hooks::{self, Hooks, Mechanism, Scope, Signal},
         host, memory,
     },
-    model::{snapshot::Snapshot, table::Table, verdict::Policy},
+    model::{
+        snapshot::Snapshot,
+        table::{Bounds, Table},
+        verdict::Policy,
+    },
     serve::{self, Shared},
     talk::say,
 };
@@ -25,8 +29,9 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch as channel,
+    sync::{broadcast, watch as channel},
 };
+use watch::{Audience, News, Pace, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
@@ -43,8 +48,10 @@ pub struct Config {
     pub interval: Duration,
     /// Size of the ring buffer.
     pub ring_bytes: u32,
-    /// Bound of the table.
-    pub max_sockets: usize,
+    /// How hooks are attached.
+    pub mechanism: Mechanism,
+    /// Bounds of the table.
+    pub bounds: Bounds,
     /// Bound of process names in metrics.
     pub max_names: usize,
 }
@@ -85,13 +92,15 @@ pub fn run(config: Config) -> Result<(), Error> {
         policy,
         interval,
         ring_bytes,
-        max_sockets,
+        mechanism,
+        bounds,
         max_names,
     } = config;
     Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
-    let mut hooks = Hooks::load(Scope::Events { ring_bytes })?.require(Signal::Snapshot)?;
+    let scope = Scope::Events { ring_bytes, mechanism };
+    let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     for status in hooks.status() {
         if let Some(failure) = &status.failure {
             say(&format!("warning: blind to {}: {failure}", status.signal.blind_without()));
@@ -99,10 +108,11 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
     memory::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    let table = Arc::new(Mutex::new(Table::new(policy, max_sockets)));
+    let table = Arc::new(Mutex::new(Table::new(policy, bounds)));
     let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));
-    let mut watch =
-        watch::Watch::new(hooks, Arc::clone(&table), publish, watch::Pace { interval, max_names })?;
+    let news = broadcast::Sender::new(NEWS_KEPT);
+    let servers = Servers { publish, news: news.clone() };
+    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, Pace { interval, max_names })?;
     watch.walk()?;
     let n_sockets = snapshot.borrow().n_tracked;
     say(&format!(
@@ -119,7 +129,8 @@ pub fn run(config: Config) -> Result<(), Error> {
             .spawn(move || watch.run(&stop))
             .map_err(system("start a thread"))?
     };
-    let shared = Arc::new(Shared { snapshot, table, started_at_seconds: clock::unix_seconds() });
+    let started_at_seconds = clock::unix_seconds();
+    let shared = Arc::new(Shared { snapshot, table, news, started_at_seconds });
     let served = serve(metrics, &api, &shared, &watching);
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join().map_err(|_| {
@@ -128,6 +139,27 @@ pub fn run(config: Config) -> Result<(), Error> {
     })?;
     served?;
     Ok(watched?)
+}
+
+/// Rounds of news that a slow reader of the stream may be behind: some seconds.
+const NEWS_KEPT: usize = 64;
+
+/// The servers, as the watching thread sees them.
+struct Servers {
+    publish: channel::Sender<Arc<Snapshot>>,
+    news: broadcast::Sender<Arc<News>>,
+}
+
+impl Audience for Servers {
+    fn news(&mut self, news: News) {
+        if self.news.receiver_count() > 0 {
+            self.news.send(Arc::new(news)).ok();
+        }
+    }
+
+    fn picture(&mut self, picture: Snapshot) {
+        self.publish.send_replace(Arc::new(picture));
+    }
 }
 
 /// Serves until a signal, or until there is nothing to serve because watching has failed.

@@ -1,5 +1,5 @@
 //! The watching thread: the only writer of the table. Takes events out of the ring as they come,
-//! walks over every socket from time to time, and publishes the sums.
+//! walks over every socket from time to time, passes on what happened and publishes the sums.
 
 use crate::{
     kernel::{
@@ -10,6 +10,7 @@ use crate::{
     },
     model::{
         event::Event,
+        moment::{Moment, Notice},
         snapshot::{Health, Snapshot},
         socket::Time,
         table::Table,
@@ -24,7 +25,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch::Sender;
 
 /// Why watching ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,90 +40,122 @@ pub enum Error {
     Wait(#[source] io::Error),
 }
 
+/// What happened since the last time, in order.
+#[derive(Debug, Default)]
+pub struct News {
+    /// How many moments there were before these.
+    pub n_before: u64,
+    /// To connections.
+    pub moments: Vec<Moment>,
+    /// To the stream itself.
+    pub notices: Vec<Notice>,
+}
+
+/// Who takes what the watching thread has to tell.
+pub trait Audience {
+    /// What happened.
+    fn news(&mut self, news: News);
+    /// The sums, anew.
+    fn picture(&mut self, picture: Snapshot);
+}
+
 /// How often, how much.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     /// Time between walks.
-    pub(super) interval: Duration,
+    pub interval: Duration,
     /// Process names in a picture.
-    pub(super) max_names: usize,
+    pub max_names: usize,
 }
 
 /// The reader comes by this often when the hooks do not wake it.
 const TICK: Duration = Duration::from_millis(100);
 /// Pictures are published at most this often.
 const PUBLISH_MS: u64 = 1000;
-/// A walk takes at most one in this many parts of the time.
+/// Walks take at most one in this many parts of a CPU.
 const WALK_SHARE: u64 = 20;
 
-pub(super) struct Watch {
+/// The watcher.
+pub struct Watch<A> {
     hooks: Hooks,
     ring: Ring,
     table: Arc<Mutex<Table>>,
-    publish: Sender<Arc<Snapshot>>,
+    audience: A,
     pace: Pace,
     health: Health,
     walked: Time,
-    walk_ms: u64,
+    walk_cpu_ms: u64,
     published: Time,
-    /// Events that were lost before the last walk began.
+    /// Events that were lost before the last walk began, and those told of.
     n_lost: u64,
+    n_lost_told: u64,
+    n_moments: u64,
+    /// What a walk reads at once.
+    batch: Vec<Event>,
 }
 
-impl Watch {
-    pub(super) fn new(
+impl<A: Audience> Watch<A> {
+    /// A watcher that has not looked yet.
+    pub fn new(
         mut hooks: Hooks,
         table: Arc<Mutex<Table>>,
-        publish: Sender<Arc<Snapshot>>,
+        audience: A,
         pace: Pace,
     ) -> Result<Self, Error> {
-        let health = Health {
-            hooks: hooks
-                .status()
-                .iter()
-                .map(|status| {
-                    (status.signal.as_str(), status.signal.mechanism(), status.failure.is_none())
-                })
-                .collect(),
-            ..Health::default()
+        let hook = |status: &hooks::Status| {
+            (status.signal.as_str(), status.mechanism, status.failure.is_none())
         };
+        let health =
+            Health { hooks: hooks.status().iter().map(hook).collect(), ..Health::default() };
         Ok(Self {
             ring: hooks.ring()?,
             hooks,
             table,
-            publish,
+            audience,
             pace,
             health,
             walked: Time(0),
-            walk_ms: 0,
+            walk_cpu_ms: 0,
             published: Time(0),
             n_lost: 0,
+            n_lost_told: 0,
+            n_moments: 0,
+            batch: Vec::new(),
         })
     }
 
+    /// Who listens.
+    pub const fn audience(&mut self) -> &mut A {
+        &mut self.audience
+    }
+
     /// Watches until `stop`.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
         while !stop.load(Ordering::Relaxed) {
             self.ring.wait(TICK).map_err(Error::Wait)?;
             self.drain();
             let now = clock::now();
+            self.count()?;
+            table(&self.table).settle(now);
+            self.tell(Vec::new());
             if self.walk_is_due(now) {
                 self.walk_or_say()?;
             } else if now.ms_since(self.published) >= PUBLISH_MS {
-                self.publish(now)?;
+                self.publish(now);
             }
         }
         Ok(())
     }
 
-    /// After the interval; sooner when connections came whose owner only a walk can tell.
+    /// After the interval; sooner when connections came whose owner only a walk can tell, or when
+    /// events were lost.
     fn walk_is_due(&self, now: Time) -> bool {
         let since_ms = now.ms_since(self.walked);
         let interval_ms = u64::try_from(self.pace.interval.as_millis()).unwrap_or(u64::MAX);
-        let rest_ms = self.walk_ms.saturating_mul(WALK_SHARE);
         let soon_ms = PUBLISH_MS.min(interval_ms);
-        let due_ms = if table(&self.table).n_unowned() > 0 { soon_ms } else { interval_ms };
-        since_ms >= due_ms.max(rest_ms)
+        let is_wanted = self.lost() > self.n_lost || table(&self.table).n_unowned() > 0;
+        let due_ms = if is_wanted { soon_ms } else { interval_ms };
+        since_ms >= due_ms.max(self.walk_cpu_ms.saturating_mul(WALK_SHARE))
     }
 
     /// A walk that fails once is counted and told; what is wrong for good ends the agent.
@@ -140,31 +172,43 @@ impl Watch {
     }
 
     /// Walks over every socket, and takes events meanwhile.
-    pub(super) fn walk(&mut self) -> Result<(), Error> {
-        let began = clock::now();
-        let n_lost = self.count_lost()?;
+    pub fn walk(&mut self) -> Result<(), Error> {
+        let (began, began_cpu) = (clock::now(), clock::thread_cpu());
         self.drain();
+        self.count()?;
+        let n_lost = self.lost();
+        let after_loss = n_lost > self.n_lost;
         let mut walk = self.hooks.snapshot()?;
-        table(&self.table).begin_walk();
+        table(&self.table).begin_walk(after_loss);
         loop {
+            let batch = &mut self.batch;
+            let goes_on = walk.read(|event| batch.push(event))?;
+            // What led to these samples is in the ring by now: calls before what they changed.
+            self.drain();
             let mut locked = table(&self.table);
-            let goes_on = walk.read(|event| locked.apply(event))?;
+            self.batch.drain(..).for_each(|event| locked.apply(event));
             drop(locked);
             if !goes_on {
                 break;
             }
-            self.drain();
         }
         self.drain();
-        table(&self.table).end_walk(n_lost > self.n_lost);
-        self.n_lost = n_lost;
         let ended = clock::now();
+        let n_pruned = table(&self.table).end_walk(ended);
+        self.n_lost = n_lost;
         self.walked = ended;
-        self.walk_ms = ended.ms_since(began);
+        let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
+        self.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
         self.health.n_walks += 1;
-        self.health.walk_seconds = Duration::from_millis(self.walk_ms).as_secs_f64();
+        self.health.walk_seconds = Duration::from_millis(ended.ms_since(began)).as_secs_f64();
         self.health.walked_at_seconds = clock::unix_seconds();
-        self.publish(ended)
+        self.publish(ended);
+        let resynchronised = after_loss.then(|| Notice::Resynchronised {
+            sockets: table(&self.table).n_sockets(),
+            pruned: n_pruned,
+        });
+        self.tell(resynchronised.into_iter().collect());
+        Ok(())
     }
 
     fn drain(&mut self) {
@@ -180,24 +224,48 @@ impl Watch {
         });
     }
 
-    fn count_lost(&mut self) -> Result<u64, Error> {
+    const fn lost(&self) -> u64 {
+        self.health.flow.dropped + self.health.flow.undecodable
+    }
+
+    /// Reads the hooks' own totals.
+    fn count(&mut self) -> Result<(), Error> {
         let counts = self.hooks.counts()?;
-        let flow = &mut self.health.flow;
+        let lost_before = self.lost();
+        let Health { flow, fires, n_ended, .. } = &mut self.health;
         flow.seen = counts.seen;
         flow.submitted = counts.submitted;
         flow.dropped = counts.dropped;
         flow.filtered = counts.filtered;
-        Ok(flow.dropped + flow.undecodable)
+        *fires = counts.fires;
+        *n_ended = counts.ended;
+        if self.lost() > lost_before {
+            table(&self.table).events_lost();
+        }
+        Ok(())
     }
 
-    fn publish(&mut self, now: Time) -> Result<(), Error> {
+    /// Passes on what happened, and what was lost.
+    fn tell(&mut self, mut notices: Vec<Notice>) {
+        let n_lost = self.lost();
+        if n_lost > self.n_lost_told {
+            notices.insert(0, Notice::Lost(n_lost - self.n_lost_told));
+            self.n_lost_told = n_lost;
+        }
+        let moments = table(&self.table).take_moments();
+        if !moments.is_empty() || !notices.is_empty() {
+            let n_before = self.n_moments;
+            self.n_moments += u64::try_from(moments.len()).unwrap_or_default();
+            self.audience.news(News { n_before, moments, notices });
+        }
+    }
+
+    fn publish(&mut self, now: Time) {
         self.published = now;
-        self.count_lost()?;
         let mut picture = table(&self.table).picture(self.pace.max_names);
-        let n_pruned = picture.health.n_pruned;
-        picture.health = Health { n_pruned, ..self.health.clone() };
-        self.publish.send_replace(Arc::new(picture));
-        Ok(())
+        let Health { n_pruned, n_unrecorded, .. } = picture.health;
+        picture.health = Health { n_pruned, n_unrecorded, ..self.health.clone() };
+        self.audience.picture(picture);
     }
 }
 

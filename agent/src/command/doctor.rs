@@ -5,7 +5,7 @@ use crate::{
     config,
     kernel::{
         btf, clock,
-        hooks::{Hooks, Scope, Signal},
+        hooks::{Hooks, Mechanism, Scope, Signal, Status},
         host, layout,
     },
     serve::client,
@@ -19,6 +19,8 @@ pub(super) struct DoctorArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    hooks: config::HookArgs,
 }
 
 /// How well something is.
@@ -68,7 +70,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let mut checks = host_checks();
-    checks.extend(hook_checks());
+    checks.extend(hook_checks(args.hooks.hooks));
     checks.push(agent_check(socket));
     checks.extend(unseen());
     let mut out = output::stdout();
@@ -137,8 +139,8 @@ fn host_checks() -> Vec<Check> {
     checks
 }
 
-fn hook_checks() -> Vec<Check> {
-    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096 }) {
+fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
+    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism }) {
         Ok(hooks) => hooks,
         Err(error) => {
             let found = error.to_string();
@@ -151,7 +153,7 @@ fn hook_checks() -> Vec<Check> {
         .map(|status| {
             let name = status.signal.as_str();
             match &status.failure {
-                None => Check::ok(name, format!("{} attached", status.signal.mechanism())),
+                None => Check::ok(name, carried_by(status)),
                 Some(failure) => Check::graded(
                     name,
                     if status.signal == Signal::Snapshot { Grade::Fatal } else { Grade::Blind },
@@ -163,6 +165,15 @@ fn hook_checks() -> Vec<Check> {
         .collect();
     checks.push(walk_check(&mut hooks));
     checks
+}
+
+/// The mechanism, and why it is not a better one.
+fn carried_by(status: &Status) -> String {
+    let mut text = format!("{} attached", status.mechanism);
+    if let Some(passed_over) = status.passed_over.first() {
+        text.push_str(&format!("; not better: {passed_over}"));
+    }
+    text
 }
 
 /// A walk ends well only if it has read a socket of our own right.

@@ -11,6 +11,7 @@ pub(crate) mod reference;
 mod run;
 mod sockets;
 mod text;
+mod trace;
 
 use crate::{agent, config, kernel, serve, talk};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -49,6 +50,7 @@ Examples:
   keepwatch sockets                           every connection, the one dropped next first
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch trace --process postgres          what happens to its connections, as it happens
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
   keepwatch doctor                            what this kernel allows, and what is blind";
 
@@ -58,6 +60,8 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// What happens to connections, one event a line: settings, probes, deaths
+    Trace(trace::TraceArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
 }
@@ -136,6 +140,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }

@@ -1,7 +1,10 @@
 //! `keepwatch run`: the agent.
 
 use super::{Failure, Outcome};
-use crate::{agent, config, model::catalogue::MAX_PROCESS_NAMES};
+use crate::{
+    agent, config,
+    model::{catalogue::MAX_PROCESS_NAMES, table::Bounds},
+};
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 
@@ -22,8 +25,13 @@ pub(super) struct RunArgs {
     #[arg(long, env = "KEEPWATCH_INTERVAL", value_name = "TIME", default_value = "15s", value_parser = config::duration)]
     interval: Duration,
     /// Bytes of the ring buffer that carries events: a power of two
-    #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = 2 << 20, value_parser = ring_bytes)]
+    #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = RING_BYTES, value_parser = ring_bytes)]
     ring_bytes: u32,
+    #[command(flatten)]
+    hooks: config::HookArgs,
+    /// Remember what happened to at most this many connections, live and dead
+    #[arg(long, env = "KEEPWATCH_MAX_HISTORIES", value_name = "N", default_value_t = 20_000)]
+    max_histories: usize,
     /// Hold at most this many sockets, about 160 bytes each; more are counted, not shown
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
@@ -31,6 +39,9 @@ pub(super) struct RunArgs {
     #[arg(long, env = "KEEPWATCH_MAX_NAMES", value_name = "N", default_value_t = MAX_PROCESS_NAMES)]
     max_names: usize,
 }
+
+/// Room for about 10,000 events.
+pub(super) const RING_BYTES: u32 = 2 << 20;
 
 fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse::<u32>()
@@ -44,7 +55,16 @@ pub(super) fn run(
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
 ) -> Result<Outcome, Failure> {
-    let RunArgs { listen, socket_group, interval, ring_bytes, max_sockets, max_names } = args;
+    let RunArgs {
+        listen,
+        socket_group,
+        interval,
+        ring_bytes,
+        hooks,
+        max_histories,
+        max_sockets,
+        max_names,
+    } = args;
     agent::run(agent::Config {
         listen,
         socket: socket.socket.clone(),
@@ -52,7 +72,8 @@ pub(super) fn run(
         policy: limits.policy(),
         interval,
         ring_bytes,
-        max_sockets,
+        mechanism: hooks.hooks,
+        bounds: Bounds { sockets: max_sockets, histories: max_histories },
         max_names,
     })?;
     Ok(Outcome::Fine)

@@ -110,6 +110,12 @@ impl<'a> Btf<'a> {
         }
     }
 
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        let ids = self.named.get(name).into_iter().flatten();
+        ids.filter_map(|&id| self.get(id)).any(|found| found.kind == KIND_FUNC)
+    }
+
     /// The value of an enumerator.
     pub fn value(&self, of_enum: &str, name: &str) -> Option<u32> {
         self.named.get(of_enum)?.iter().find_map(|&id| {

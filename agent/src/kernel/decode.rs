@@ -1,11 +1,13 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::{
-    event::Event,
+    call::{Call, SockOpt},
+    death::Ending,
+    event::{self, Event},
     setting::{Netns, Own},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
 };
-use keepwatch_ebpf::record::{SAMPLE_LEN, Sample, Tag, flag};
+use keepwatch_ebpf::record::{self, Outcome, SAMPLE_LEN, Sample, Tag, flag};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes as _;
 
@@ -13,7 +15,7 @@ use zerocopy::FromBytes as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Fewer bytes than the record has.
-    #[error("a record of {0} bytes, not {SAMPLE_LEN}")]
+    #[error("a record of {0} bytes: too short for what it says it is")]
     Length(usize),
     /// A tag of another version.
     #[error("a record with the unknown tag {0}")]
@@ -21,10 +23,16 @@ pub enum Error {
     /// A state that TCP does not have.
     #[error("a record with the unknown TCP state {0}")]
     State(u8),
+    /// A timer's outcome of another version.
+    #[error("a record with the unknown outcome {0}")]
+    Outcome(u8),
+    /// An option that the hooks do not report.
+    #[error("a record of the unknown option {1} of level {0}")]
+    Option(u32, u32),
 }
 
-/// Bytes of one record.
-pub const RECORD_LEN: usize = SAMPLE_LEN;
+/// Bytes of one record of the snapshot.
+pub const SNAPSHOT_LEN: usize = SAMPLE_LEN;
 
 const AF_INET6: u16 = 10;
 
@@ -40,10 +48,14 @@ impl Decoder {
         Self { hz: u64::from(hz.max(1)) }
     }
 
-    /// Decodes one record.
+    /// Decodes one record. What is longer than it should be is of the ring buffer's alignment.
     pub fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
-        let sample =
-            Sample::ref_from_bytes(bytes).map_or_else(|_| self.unaligned(bytes), |s| Ok(*s))?;
+        let short = Error::Length(bytes.len());
+        let sample = match Sample::ref_from_prefix(bytes) {
+            Ok((sample, _)) => *sample,
+            // Not aligned, or short.
+            Err(_) => Sample::read_from_prefix(bytes).map_err(|_| short)?.0,
+        };
         let tag = Tag::from_wire(sample.tag).ok_or(Error::Tag(sample.tag))?;
         let socket = self.socket(&sample, tag)?;
         Ok(match tag {
@@ -51,14 +63,47 @@ impl Decoder {
             Tag::StateChange => Event::StateChange {
                 socket,
                 old: State::from_kernel(sample.old_state).ok_or(Error::State(sample.old_state))?,
+                ending: self.ending(&sample),
             },
             Tag::Destroy => Event::Destroyed(socket),
+            Tag::Fire => {
+                let (fire, _) = record::Fire::read_from_prefix(bytes).map_err(|_| short)?;
+                let outcome =
+                    Outcome::from_wire(fire.outcome).ok_or(Error::Outcome(fire.outcome))?;
+                let probes_before = fire.probes_before;
+                Event::Fired { socket, outcome: fire_of(outcome), probes_before }
+            }
+            Tag::Call => {
+                let (call, _) = record::Call::read_from_prefix(bytes).map_err(|_| short)?;
+                let record::Call { level, option, value, result, .. } = call;
+                let known = sample.flags & flag::VALUE_KNOWN != 0;
+                let call = Call {
+                    option: SockOpt::from_kernel(level, option)
+                        .ok_or(Error::Option(level, option))?,
+                    value: known.then_some(value),
+                    errno: u16::try_from(result.unsigned_abs()).unwrap_or(u16::MAX),
+                };
+                Event::Called { socket, call }
+            }
         })
     }
 
-    #[expect(clippy::unused_self, reason = "the cold half of decode")]
-    fn unaligned(self, bytes: &[u8]) -> Result<Sample, Error> {
-        Sample::read_from_bytes(bytes).map_err(|_| Error::Length(bytes.len()))
+    fn ending(self, sample: &Sample) -> Ending {
+        // `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in 32 bits (`tcp_time_stamp_ms`).
+        let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);
+        let now_ms = u32::try_from(now_ms).unwrap_or_default();
+        let retransmitting_ms = now_ms.wrapping_sub(sample.retransmitted_ms);
+        Ending {
+            errno: sample.error,
+            soft_errno: sample.soft_error,
+            retransmits: sample.retransmits,
+            retransmitting_ms: (sample.retransmitted_ms != 0 && sample.retransmits != 0)
+                .then_some(retransmitting_ms),
+            sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
+            unacked: sample.unacked_bytes > 0,
+            unsent: sample.unsent_bytes > 0,
+            in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
+        }
     }
 
     fn socket(self, sample: &Sample, tag: Tag) -> Result<Socket, Error> {
@@ -98,7 +143,7 @@ impl Decoder {
             quiet_ms = 0;
         }
         let owner = match tag {
-            Tag::Snapshot => {
+            Tag::Snapshot | Tag::Call => {
                 Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm::new(sample.comm) })
             }
             _ if has(flag::OWNER_KNOWN) => {
@@ -108,21 +153,18 @@ impl Decoder {
         };
         Ok(Socket {
             id: SocketId(sample.cookie),
-            at: Time(sample.at_ns / 1_000_000),
+            at: Time(sample.at_ns),
             local: endpoint(sample.family, sample.local_addr, sample.local_port_be),
             remote: peer(sample.family, sample.remote_addr, sample.remote_port_be),
             netns: sample.netns,
+            inode: sample.inode,
             own,
             ambient,
             keepalive: has(flag::KEEPALIVE),
             state,
-            in_flight: sample.packets_out > 0 || sample.unsent_bytes > 0,
+            in_flight: sample.unacked_bytes > 0 || sample.unsent_bytes > 0,
             probes_unanswered: sample.probes_out,
-            direction: if sample.listen_backlog > 0 {
-                Direction::Inbound
-            } else {
-                Direction::Outbound
-            },
+            direction: if has(flag::BACKLOG) { Direction::Inbound } else { Direction::Outbound },
             direction_from: DirectionFrom::Inferred,
             owner,
             shared: has(flag::SHARED),
@@ -148,6 +190,18 @@ impl Decoder {
         let age = low.wrapping_sub(stamp);
         let age = if age > i32::MAX.unsigned_abs() { 0 } else { age };
         (stamp != 0).then(|| self.ms(age.into()))
+    }
+}
+
+const fn fire_of(outcome: Outcome) -> event::Fire {
+    match outcome {
+        Outcome::Sent => event::Fire::Sent,
+        Outcome::Deferred => event::Fire::Deferred,
+        Outcome::InFlight => event::Fire::DataInFlight,
+        Outcome::NotIdle => event::Fire::NotIdle,
+        Outcome::NotOurs => event::Fire::NotOurs,
+        Outcome::Congested => event::Fire::Congested,
+        Outcome::Death => event::Fire::Death,
     }
 }
 
@@ -184,9 +238,11 @@ mod tests {
 
     fn decode(sample: &Sample) -> Result<Socket, Error> {
         Decoder::new(250).decode(sample.as_bytes()).map(|event| match event {
-            Event::Seen(socket) | Event::Destroyed(socket) | Event::StateChange { socket, .. } => {
-                socket
-            }
+            Event::Seen(socket)
+            | Event::Destroyed(socket)
+            | Event::StateChange { socket, .. }
+            | Event::Fired { socket, .. }
+            | Event::Called { socket, .. } => socket,
         })
     }
 
@@ -230,7 +286,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(Decoder::new(250).decode(&bytes[..end]), Err(Error::Length(end)));
         }
-        for tag in [0, 4, u32::MAX] {
+        for tag in [0, 6, u32::MAX] {
             assert_eq!(decode(&Sample { tag, ..sample() }), Err(Error::Tag(tag)));
         }
         assert_eq!(decode(&Sample { state: 13, ..sample() }), Err(Error::State(13)));

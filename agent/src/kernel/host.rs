@@ -1,8 +1,18 @@
 //! What the host allows: capabilities, lockdown, namespaces, addresses. Nothing here is about one
 //! socket.
 
-use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::{collections::BTreeSet, fs, io, net::Ipv6Addr, os::linux::fs::MetadataExt as _};
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::{CapabilitySet, CapabilitySets},
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io,
+    net::Ipv6Addr,
+    os::linux::fs::MetadataExt as _,
+};
 
 /// The inode of the initial pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -18,6 +28,19 @@ pub fn missing_capabilities() -> Vec<&'static str> {
         .into_iter()
         .filter_map(|(capability, name)| (!held.contains(capability)).then_some(name))
         .collect()
+}
+
+/// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it
+/// may not be needed, and else creating the maps fails and says so.
+pub fn lift_memory_lock() {
+    let all = Rlimit { current: None, maximum: None };
+    setrlimit(Resource::Memlock, all).ok();
+}
+
+/// A random number.
+pub fn random() -> u64 {
+    // Each hasher of the standard library has random keys of its own.
+    RandomState::new().build_hasher().finish()
 }
 
 /// The lockdown mode: `none`, `integrity` or `confidentiality`; none where the kernel has no such

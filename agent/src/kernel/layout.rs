@@ -69,7 +69,10 @@ const fn path(source: &Source) -> &'static str {
         Source::Offset(path)
         | Source::Size(path)
         | Source::Given(_, path)
+        | Source::IfFunction(_, path)
+        | Source::Inside(path, _)
         | Source::Value(path, _) => path,
+        Source::Else(_) => "",
     }
 }
 
@@ -82,6 +85,9 @@ fn look_up(btf: &Btf<'_>, source: &Source) -> Option<u32> {
         Source::Offset(path) => btf.member(path).map(|member| member.offset),
         Source::Size(path) => btf.member(path).map(|member| member.size),
         Source::Given(value, path) => btf.member(path).map(|_| *value),
+        Source::Inside(path, bytes) => btf.member(path).map(|member| member.offset + bytes),
+        Source::IfFunction(value, name) => btf.has_function(name).then_some(*value),
+        Source::Else(value) => Some(*value),
         Source::Value(of_enum, name) => btf.value(of_enum, name),
     }
 }

@@ -1,7 +1,7 @@
 //! Reading one walk over every socket.
 
 use super::{
-    decode::{self, Decoder, RECORD_LEN},
+    decode::{self, Decoder, SNAPSHOT_LEN},
     witness::{self, Witness},
 };
 use crate::model::event::Event;
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use std::{
     fs::File,
     io::{self, Read as _},
+    sync::Arc,
 };
 
 /// The kernel hands out at most 8 pages a read, whatever the buffer (`bpf_seq_read` in
@@ -34,16 +35,17 @@ pub enum Error {
 pub struct Snapshot {
     file: File,
     decoder: Decoder,
-    witness: Witness,
+    witness: Arc<Witness>,
+    met: bool,
     buffer: Vec<u8>,
     /// Bytes of a record that the last read cut.
     rest: usize,
 }
 
 impl Snapshot {
-    pub(super) fn new(file: File, decoder: Decoder) -> Result<Self, witness::Error> {
-        let buffer = vec![0; READ_BYTES + RECORD_LEN];
-        Ok(Self { file, decoder, witness: Witness::new()?, buffer, rest: 0 })
+    pub(super) fn new(file: File, decoder: Decoder, witness: Arc<Witness>) -> Self {
+        let buffer = vec![0; READ_BYTES + SNAPSHOT_LEN];
+        Self { file, decoder, witness, met: false, buffer, rest: 0 }
     }
 
     /// Reads what the kernel gives at once and passes it on. False at the end of the walk, when it
@@ -51,19 +53,22 @@ impl Snapshot {
     pub fn read(&mut self, mut each: impl FnMut(Event)) -> Result<bool, Error> {
         let free = self.buffer.get_mut(self.rest..).unwrap_or_default();
         let n_read = match self.file.read(free) {
-            Ok(0) => return self.witness.conclude().map(|()| false).map_err(Error::from),
+            Ok(0) if self.met => return Ok(false),
+            Ok(0) => return Err(witness::Error::Unmet.into()),
             Ok(n_read) => n_read,
             // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
             Err(error) if again(&error) => return Ok(true),
             Err(error) => return Err(Error::Read(error)),
         };
         let filled = self.buffer.get(..self.rest + n_read).unwrap_or_default();
-        let records = filled.chunks_exact(RECORD_LEN);
+        let records = filled.chunks_exact(SNAPSHOT_LEN);
         self.rest = records.remainder().len();
         let whole = filled.len() - self.rest;
         for record in records {
             let event = self.decoder.decode(record)?;
-            if !matches!(&event, Event::Seen(socket) if self.witness.meets(socket)?) {
+            if matches!(&event, Event::Seen(socket) if self.witness.meets(socket)?) {
+                self.met = true;
+            } else {
                 each(event);
             }
         }

@@ -9,6 +9,7 @@ use crate::model::{
 };
 use rustix::{
     fd::OwnedFd,
+    fs::fstat,
     io::Errno,
     net::{
         AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, socket_with,
@@ -23,9 +24,6 @@ use std::{
 /// Why a walk is not to be believed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The socket could not be made.
-    #[error("cannot make the socket that every snapshot is checked against")]
-    Make(#[from] Errno),
     /// It was read wrong.
     #[error(
         "the snapshot reads sockets wrong: of our own it says {found}, but it is {expected}; this \
@@ -48,18 +46,19 @@ pub enum Error {
 const OWN: Own =
     Own { idle_seconds: 11_213, interval_seconds: 3_347, user_timeout_ms: 45_678, count: 101 };
 
-/// The socket. It lives as long as the walk.
+/// The socket. It is older than the hooks, which would tell of each option set on it.
 #[derive(Debug)]
 pub(super) struct Witness {
-    #[expect(dead_code, reason = "held open until the walk has ended")]
+    #[expect(dead_code, reason = "held open as long as walks may meet it")]
     socket: OwnedFd,
-    id: SocketId,
+    inode: u32,
+    /// Its cookie, where hooks can tell cookies.
+    id: Option<SocketId>,
     local: Endpoint,
-    met: bool,
 }
 
 impl Witness {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new(with_cookies: bool) -> Result<Self, Errno> {
         let socket =
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
@@ -68,31 +67,23 @@ impl Witness {
         sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(OWN.interval_seconds.into()))?;
         sockopt::set_tcp_keepcnt(&socket, OWN.count.into())?;
         sockopt::set_tcp_user_timeout(&socket, OWN.user_timeout_ms)?;
-        let id = SocketId(sockopt::socket_cookie(&socket)?);
+        let id = with_cookies.then(|| sockopt::socket_cookie(&socket).map(SocketId)).transpose()?;
+        let inode = u32::try_from(fstat(&socket)?.st_ino).unwrap_or(u32::MAX);
         let local: SocketAddr =
             SocketAddrAny::try_into(getsockname(&socket)?).map_err(|_| Errno::AFNOSUPPORT)?;
-        Ok(Self { socket, id, local: local.into(), met: false })
+        Ok(Self { socket, inode, id, local: local.into() })
     }
 
     /// Whether this sample is of the witness: then it was right.
-    pub(super) fn meets(&mut self, socket: &Socket) -> Result<bool, Error> {
-        if socket.id != self.id {
+    pub(super) fn meets(&self, socket: &Socket) -> Result<bool, Error> {
+        if socket.inode != self.inode {
             return Ok(false);
         }
-        let describe = |own: &Own, keepalive: bool, local: Endpoint| {
-            format!("{own:?}, keepalive {keepalive}, bound to {}", local.socket_addr())
+        let describe = |id: SocketId, own: &Own, keepalive: bool, local: Endpoint| {
+            format!("{id}, {own:?}, keepalive {keepalive}, bound to {}", local.socket_addr())
         };
-        let expected = describe(&OWN, true, self.local);
-        let found = describe(&socket.own, socket.keepalive, socket.local);
-        if found != expected {
-            return Err(Error::Misread { expected, found });
-        }
-        self.met = true;
-        Ok(true)
-    }
-
-    /// At the end of the walk.
-    pub(super) const fn conclude(&self) -> Result<(), Error> {
-        if self.met { Ok(()) } else { Err(Error::Unmet) }
+        let expected = describe(self.id.unwrap_or(socket.id), &OWN, true, self.local);
+        let found = describe(socket.id, &socket.own, socket.keepalive, socket.local);
+        if found == expected { Ok(true) } else { Err(Error::Misread { expected, found }) }
     }
 }

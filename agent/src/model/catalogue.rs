@@ -2,8 +2,12 @@
 //! answers, and how many series it can become. Exporting and documenting both read it from here.
 
 use super::{
+    call::SockOpt,
+    death::Cause,
+    event::Fire,
     snapshot::{DETECTION_BOUNDS, IDLE_BOUNDS},
     socket::Direction,
+    tally::{MAX_CALLS, MAX_DEATHS, QUIET_BOUNDS},
     verdict::Verdict,
 };
 
@@ -109,6 +113,8 @@ pub struct Metric {
     pub help: &'static str,
     /// Its labels, in the order in which values are given.
     pub labels: &'static [Label],
+    /// How many rows it has at most, where that is less than its labels could make.
+    pub max_rows: Option<usize>,
     /// The question that it answers.
     pub question: &'static str,
 }
@@ -137,7 +143,8 @@ impl Metric {
             Kind::Histogram(bounds) => bounds.len() + 3,
             _ => 1,
         };
-        self.labels.iter().map(|label| label.values.bound()).product::<usize>() * each
+        let n_rows = self.labels.iter().map(|label| label.values.bound()).product::<usize>();
+        self.max_rows.map_or(n_rows, |max_rows| max_rows.min(n_rows)) * each
     }
 }
 
@@ -191,8 +198,15 @@ const SETTING: Label = Label {
 const SIGNAL: Label = Label {
     name: "signal",
     meaning: "what a hook tells: every socket that a process has open (`snapshot`), connections \
-              that open, close or change (`state_change`), sockets that end (`destroy`)",
-    values: Values::Closed(&["snapshot", "state_change", "destroy"]),
+              that open, close or change (`state_change`), sockets that end (`destroy`), each run \
+              of a keepalive timer (`keepalive_timer`), calls of setsockopt (`setsockopt`)",
+    values: Values::Closed(&[
+        "snapshot",
+        "state_change",
+        "destroy",
+        "keepalive_timer",
+        "setsockopt",
+    ]),
 };
 
 const MECHANISM: Label = Label {
@@ -202,7 +216,71 @@ const MECHANISM: Label = Label {
         "iter/task_file",
         "tp_btf/inet_sock_set_state",
         "tp_btf/tcp_destroy_sock",
+        "fentry/tcp_keepalive_timer",
+        "kprobe/tcp_keepalive_timer",
+        "tp_btf/timer_expire_entry",
+        "fexit/__x64_sys_setsockopt",
+        "kprobe/__x64_sys_setsockopt",
+        "tp_btf/sys_exit",
     ]),
+};
+
+const CAUSE: Label = Label {
+    name: "cause",
+    meaning: "what the connection died of: `keepalive_timeout` probes went unanswered; \
+              `keepalive_reset` a probe was answered by a reset; `idle_drop` the first data after a \
+              quiet time met silence or a reset, a middlebox's signature; `user_timeout`; \
+              `retransmit_timeout`; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
+              `local_closed` in order; `local_reset`; `unknown` its end was not seen",
+    values: Values::Closed(&[
+        Cause::KeepaliveTimeout.as_str(),
+        Cause::KeepaliveReset.as_str(),
+        Cause::IdleDrop.as_str(),
+        Cause::UserTimeout.as_str(),
+        Cause::RetransmitTimeout.as_str(),
+        Cause::PeerReset.as_str(),
+        Cause::Unreachable.as_str(),
+        Cause::ConnectFailed.as_str(),
+        Cause::PeerClosed.as_str(),
+        Cause::LocalClosed.as_str(),
+        Cause::LocalReset.as_str(),
+        Cause::Unknown.as_str(),
+    ]),
+};
+
+const OUTCOME: Label = Label {
+    name: "outcome",
+    meaning: "what a run of the timer came to: `sent` a probe; `deferred` the socket was locked; \
+              `data_in_flight` retransmission decides; `not_idle` something was received meanwhile; \
+              `not_ours` keepalive is off, or the socket is closing; `congested` this host's own \
+              queue refused the probe; `death` too many probes went unanswered",
+    values: Values::Closed(&[
+        Fire::Sent.as_str(),
+        Fire::Deferred.as_str(),
+        Fire::DataInFlight.as_str(),
+        Fire::NotIdle.as_str(),
+        Fire::NotOurs.as_str(),
+        Fire::Congested.as_str(),
+        Fire::Death.as_str(),
+    ]),
+};
+
+const OPTION: Label = Label {
+    name: "option",
+    meaning: "the socket option",
+    values: Values::Closed(&[
+        SockOpt::Keepalive.as_str(),
+        SockOpt::Idle.as_str(),
+        SockOpt::Interval.as_str(),
+        SockOpt::Count.as_str(),
+        SockOpt::UserTimeout.as_str(),
+    ]),
+};
+
+const RESULT: Label = Label {
+    name: "result",
+    meaning: "`ok`, or the name of the error",
+    values: Values::AtMost { n: 30, rest: "errors without a name here are `errno N`" },
 };
 
 const FLOW_STAGE: Label = Label {
@@ -240,6 +318,7 @@ pub static SOCKETS: Metric = Metric {
     unit: None,
     help: "Established connections now, by what keepalive does for them.",
     labels: &[DIRECTION, VERDICT, PROCESS],
+    max_rows: None,
     question: "Which of my services hold connections that a quiet hour will kill?",
 };
 
@@ -251,6 +330,7 @@ pub static QUIET_PAST_LIMIT: Metric = Metric {
     help: "Established connections that at the last snapshot had been quiet for longer than the \
            idle limit of their path: dropped by a middlebox, or about to be found so.",
     labels: &[DIRECTION, VERDICT, PROCESS],
+    max_rows: None,
     question: "Which connections in my pools are probably dead already?",
 };
 
@@ -262,6 +342,7 @@ pub static PROBING: Metric = Metric {
     help: "Established connections that at the last snapshot had sent keepalive probes which nobody \
            had answered yet.",
     labels: &[PROCESS],
+    max_rows: None,
     question: "Is a peer, or the path to it, gone right now?",
 };
 
@@ -274,6 +355,7 @@ pub static IDLE_SETTING: Metric = Metric {
            keepalive on now: a state, not cumulative over time, so use histogram_quantile without \
            rate.",
     labels: &[DIRECTION],
+    max_rows: None,
     question: "Do our connections probe before the firewall's 350 s, or after the kernel's 2 h?",
 };
 
@@ -286,6 +368,7 @@ pub static DETECTION: Metric = Metric {
            established with keepalive on now: a state, not cumulative over time, so use \
            histogram_quantile without rate.",
     labels: &[DIRECTION],
+    max_rows: None,
     question: "When a peer vanishes, how long do its connections hang before anybody knows?",
 };
 
@@ -297,6 +380,7 @@ pub static NETNS_KEEPALIVE: Metric = Metric {
     help: "The keepalive sysctls of each network namespace that had sockets at the last snapshot: \
            what sockets without a setting of their own use.",
     labels: &[NETNS, SETTING],
+    max_rows: None,
     question: "Did the sysctl that I set on the node reach the pods?",
 };
 
@@ -308,7 +392,104 @@ pub static NETNS_PROBES: Metric = Metric {
     help: "The sysctl net.ipv4.tcp_keepalive_probes of each network namespace that had sockets at \
            the last snapshot: unanswered probes that end a connection.",
     labels: &[NETNS],
+    max_rows: None,
     question: "Did the sysctl that I set on the node reach the pods?",
+};
+
+/// Probes.
+pub static PROBES_SENT: Metric = Metric {
+    name: "keepwatch_probes_sent",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Keepalive probes sent on this host since the agent's start: exact, whether or not events \
+           were lost.",
+    labels: &[],
+    max_rows: None,
+    question: "Is keepalive at work at all, and how much traffic does it make?",
+};
+
+/// Answers.
+pub static PROBES_ANSWERED: Metric = Metric {
+    name: "keepwatch_probes_answered",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Times since the agent's start that a peer answered after one or more unanswered probes, \
+           as far as events told.",
+    labels: &[],
+    max_rows: None,
+    question: "Do peers answer probes, or do probes go into the void?",
+};
+
+/// The timer.
+pub static TIMER_FIRES: Metric = Metric {
+    name: "keepwatch_timer_fires",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Runs of keepalive timers on this host since the agent's start, by what they came to: \
+           exact, whether or not events were lost.",
+    labels: &[OUTCOME],
+    max_rows: None,
+    question: "Why do connections with keepalive on not send probes?",
+};
+
+/// Deaths.
+pub static DEATHS: Metric = Metric {
+    name: "keepwatch_deaths",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Connections that ended since the agent's start, by what they died of and what keepalive \
+           did for them.",
+    labels: &[DIRECTION, CAUSE, VERDICT, PROCESS],
+    max_rows: Some(MAX_DEATHS + 96),
+    question: "What do our connections die of, and would keepalive have prevented it?",
+};
+
+/// Quiet times before them.
+pub static QUIET_BEFORE_DEATH: Metric = Metric {
+    name: "keepwatch_quiet_before_death_seconds",
+    kind: Kind::Histogram(QUIET_BOUNDS),
+    unit: Some(Unit::Seconds),
+    help: "How long connections that ended since the agent's start had been quiet before their last \
+           data, or before their end if none was in flight.",
+    labels: &[CAUSE],
+    max_rows: None,
+    question: "After how much silence do connections turn out to be dead: where is the idle limit?",
+};
+
+/// Calls.
+pub static SETSOCKOPT: Metric = Metric {
+    name: "keepwatch_setsockopt",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Calls since the agent's start that set an option which decides about keepalive on a TCP \
+           socket.",
+    labels: &[OPTION, RESULT, PROCESS],
+    max_rows: Some(MAX_CALLS + 150),
+    question: "Which program sets keepalive, and whose attempts fail unseen?",
+};
+
+/// Changes.
+pub static SETTINGS_CHANGED: Metric = Metric {
+    name: "keepwatch_settings_changed_unseen",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Settings of live sockets that changed since the agent's start without a setsockopt call: \
+           by io_uring, a 32-bit program, BPF or the kernel itself.",
+    labels: &[OPTION],
+    max_rows: None,
+    question: "Does something set keepalive that strace would not show?",
+};
+
+/// Ends.
+pub static ENDED: Metric = Metric {
+    name: "keepwatch_connections_ended",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Sockets that changed to CLOSE since the agent's start, failed handshakes included: exact, \
+           whether or not events were lost.",
+    labels: &[],
+    max_rows: None,
+    question: "How much churn is there, and does keepwatch_deaths_total tell all of it?",
 };
 
 /// Sockets in the table.
@@ -318,6 +499,7 @@ pub static SOCKETS_TRACKED: Metric = Metric {
     unit: None,
     help: "TCP sockets of any state in the agent's table now, listeners included.",
     labels: &[],
+    max_rows: None,
     question: "How much does this agent watch, and how near is it to its bound?",
 };
 
@@ -328,6 +510,7 @@ pub static SOCKETS_UNTRACKED: Metric = Metric {
     unit: None,
     help: "TCP sockets that the last snapshot met and the full table could not take.",
     labels: &[],
+    max_rows: None,
     question: "Are there connections of which keepwatch says nothing?",
 };
 
@@ -339,6 +522,7 @@ pub static SOCKETS_PRUNED: Metric = Metric {
     help: "Sockets removed since the agent's start because a snapshot did not meet them any more, \
            without an event that had told their end.",
     labels: &[],
+    max_rows: None,
     question: "Do the events tell everything, or do snapshots have to correct them?",
 };
 
@@ -350,6 +534,7 @@ pub static LABEL_VALUES_FOLDED: Metric = Metric {
     help: "Values of a label that are too many to be shown now: process names are summed up in \
            ~other, network namespaces are left out.",
     labels: &[FOLDED],
+    max_rows: None,
     question: "Is the process that I look for hidden in ~other?",
 };
 
@@ -361,6 +546,7 @@ pub static HOOK_ATTACHED: Metric = Metric {
     help: "Whether the hook that carries a signal has been attached since the agent's start: 1 yes, \
            0 no.",
     labels: &[SIGNAL, MECHANISM],
+    max_rows: None,
     question: "To what is this agent blind? (`keepwatch doctor` says why, and the way out.)",
 };
 
@@ -372,6 +558,7 @@ pub static EVENTS: Metric = Metric {
     help: "Records of events at each stage of their way from the hooks to the table, since the \
            agent's start.",
     labels: &[FLOW_STAGE],
+    max_rows: None,
     question: "How many connections open and close here, and does the agent keep up?",
 };
 
@@ -383,6 +570,7 @@ pub static EVENTS_LOST: Metric = Metric {
     help: "Records of events lost on their way from the hooks to the table, since the agent's start; \
            the next snapshot corrects the table.",
     labels: &[LOSS_STAGE],
+    max_rows: None,
     question: "May the agent have missed something? (`--ring-bytes` makes the ring buffer larger.)",
 };
 
@@ -393,6 +581,7 @@ pub static SNAPSHOT: Metric = Metric {
     unit: Some(Unit::Seconds),
     help: "Wall time that the last snapshot of all sockets took.",
     labels: &[],
+    max_rows: None,
     question: "What does a snapshot cost on this host?",
 };
 
@@ -403,6 +592,7 @@ pub static SNAPSHOTS: Metric = Metric {
     unit: None,
     help: "Snapshots of all sockets finished since the agent's start.",
     labels: &[],
+    max_rows: None,
     question: "How often does the agent look?",
 };
 
@@ -413,6 +603,7 @@ pub static SNAPSHOT_FAILURES: Metric = Metric {
     unit: None,
     help: "Snapshots that failed since the agent's start.",
     labels: &[],
+    max_rows: None,
     question: "Is what the agent shows older than it should be?",
 };
 
@@ -423,6 +614,7 @@ pub static SNAPSHOT_TIMESTAMP: Metric = Metric {
     unit: Some(Unit::Seconds),
     help: "Unix time at the end of the last snapshot of all sockets; 0 before the first.",
     labels: &[],
+    max_rows: None,
     question: "How old are the settings, owners and quiet times that I see?",
 };
 
@@ -433,6 +625,7 @@ pub static BUILD: Metric = Metric {
     unit: None,
     help: "The agent that runs since its start; always 1.",
     labels: &[VERSION],
+    max_rows: None,
     question: "Which version runs where?",
 };
 
@@ -443,6 +636,7 @@ pub static PROCESS_CPU: Metric = Metric {
     unit: Some(Unit::Seconds),
     help: "CPU time of the agent, in user and system mode, since its start.",
     labels: &[],
+    max_rows: None,
     question: "What does keepwatch cost?",
 };
 
@@ -453,6 +647,7 @@ pub static PROCESS_RESIDENT_MEMORY: Metric = Metric {
     unit: Some(Unit::Bytes),
     help: "Resident memory of the agent now.",
     labels: &[],
+    max_rows: None,
     question: "What does keepwatch cost?",
 };
 
@@ -463,6 +658,7 @@ pub static PROCESS_START_TIME: Metric = Metric {
     unit: Some(Unit::Seconds),
     help: "Unix time of the agent's start.",
     labels: &[],
+    max_rows: None,
     question: "Did the agent restart, so that its counters began anew?",
 };
 
@@ -473,6 +669,7 @@ pub static PROCESS_OPEN_FDS: Metric = Metric {
     unit: None,
     help: "File descriptors that the agent has open now.",
     labels: &[],
+    max_rows: None,
     question: "Does keepwatch leak?",
 };
 
@@ -485,6 +682,14 @@ pub static CATALOGUE: &[&Metric] = &[
     &DETECTION,
     &NETNS_KEEPALIVE,
     &NETNS_PROBES,
+    &PROBES_SENT,
+    &PROBES_ANSWERED,
+    &TIMER_FIRES,
+    &DEATHS,
+    &QUIET_BEFORE_DEATH,
+    &SETSOCKOPT,
+    &SETTINGS_CHANGED,
+    &ENDED,
     &SOCKETS_TRACKED,
     &SOCKETS_UNTRACKED,
     &SOCKETS_PRUNED,
@@ -588,7 +793,13 @@ mod tests {
         let Values::Closed(directions) = DIRECTION.values else { panic!("closed") };
         let Values::Closed(verdicts) = VERDICT.values else { panic!("closed") };
         assert_eq!(directions, Direction::ALL.map(Direction::as_str));
+        let Values::Closed(causes) = CAUSE.values else { panic!("closed") };
+        let Values::Closed(outcomes) = OUTCOME.values else { panic!("closed") };
+        let Values::Closed(options) = OPTION.values else { panic!("closed") };
         assert_eq!(verdicts, Verdict::ALL.map(Verdict::as_str));
+        assert_eq!(causes, Cause::ALL.map(Cause::as_str));
+        assert_eq!(outcomes, Fire::ALL.map(Fire::as_str));
+        assert_eq!(options, SockOpt::ALL.map(SockOpt::as_str));
         assert!(matches!(PROCESS.values, Values::AtMost { rest, .. } if rest.contains(OTHER)));
     }
 }

@@ -50,12 +50,13 @@ fn network(text: &str) -> Result<IpNet, String> {
 impl Filter {
     /// Whether the conditions on the socket itself hold.
     pub fn admits(&self, socket: &Socket, policy: &Policy) -> bool {
-        let state = if self.state.is_empty() {
-            self.all || socket.is_connection()
-        } else {
-            self.state.contains(&socket.state)
-        };
-        state
+        (!self.state.is_empty() || self.all || socket.is_connection())
+            && self.admits_in_any_state(socket, policy)
+    }
+
+    /// The same where every state will do unless one is asked for.
+    pub fn admits_in_any_state(&self, socket: &Socket, policy: &Policy) -> bool {
+        (self.state.is_empty() || self.state.contains(&socket.state))
             && self.direction.is_none_or(|direction| direction == socket.direction)
             && self.port.is_none_or(|port| port == socket.local.port || port == socket.remote.port)
             && self.netns.is_none_or(|netns| netns == socket.netns)

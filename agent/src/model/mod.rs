@@ -1,15 +1,20 @@
 //! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, nothing from the rest of
 //! the crate; its tests need no kernel.
 
+pub mod call;
 pub mod catalogue;
+pub mod death;
 pub mod event;
 pub mod filter;
+pub mod history;
 pub mod limit;
+pub mod moment;
 pub mod row;
 pub mod setting;
 mod slots;
 pub mod snapshot;
 pub mod socket;
 pub mod table;
+pub mod tally;
 pub mod verdict;
 pub mod words;

@@ -7,11 +7,12 @@ use super::socket::{Socket, SocketId};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
-/// A socket and the walk that met it last.
+/// A socket, the walk that met it last, and the longest quiet time that it has survived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
     pub(super) walk: u16,
+    pub(super) survived_ms: u32,
 }
 
 /// Slots of one allocation: the table grows without copying what it has.

@@ -1,8 +1,10 @@
 //! Sums over the table: what a scrape shows. It costs by series, not by sockets.
 
 use super::{
+    event::Fire,
     setting::Netns,
     socket::{Comm, Direction, Socket, State},
+    tally::Tally,
     verdict::{Policy, Verdict},
 };
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,14 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    fn new(bounds: &'static [u32]) -> Self {
+    /// Of nothing yet.
+    pub(super) fn new(bounds: &'static [u32]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0 }
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, value: u64) {
+        self.change(value, Sign::Plus);
     }
 
     fn change(&mut self, value: u64, sign: Sign) {
@@ -237,6 +245,8 @@ pub struct Snapshot {
     pub n_tracked: u64,
     /// Sockets that the last walk met and the full table could not take.
     pub n_untracked: u64,
+    /// What has happened since the agent's start.
+    pub tally: Tally,
     /// What the agent says of itself.
     pub health: Health,
 }
@@ -258,6 +268,12 @@ pub struct Health {
     pub walked_at_seconds: f64,
     /// Sockets removed without an event that said so.
     pub n_pruned: u64,
+    /// Moments that found no room in a history.
+    pub n_unrecorded: u64,
+    /// Fires of keepalive timers by outcome, exact whether or not events were lost.
+    pub fires: [u64; Fire::ALL.len()],
+    /// Connections that ended, exact whether or not events were lost.
+    pub n_ended: u64,
 }
 
 /// Records at each stage since the start. Conservation: `seen = submitted + dropped + filtered`,

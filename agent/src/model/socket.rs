@@ -4,14 +4,25 @@ use super::setting::{Netns, Own};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
 
-/// Milliseconds of `CLOCK_MONOTONIC`: the one time line of the model.
+/// Nanoseconds of `CLOCK_MONOTONIC`: the one time line of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
 impl Time {
     /// Milliseconds from `earlier` to this time; 0 if it is not earlier.
     pub const fn ms_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+
+    /// The time `ms` before.
+    #[must_use]
+    pub const fn ms_before(self, ms: u32) -> Self {
+        Self(self.0.saturating_sub(ms as u64 * 1_000_000))
+    }
+
+    /// Seconds of `CLOCK_MONOTONIC`.
+    pub const fn seconds(self) -> f64 {
+        std::time::Duration::from_nanos(self.0).as_secs_f64()
     }
 }
 
@@ -86,6 +97,14 @@ impl State {
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whether one of the ends has closed it, so that the kernel will end it without the program.
+    pub const fn is_closing(self) -> bool {
+        matches!(
+            self,
+            Self::FinWait1 | Self::FinWait2 | Self::TimeWait | Self::LastAck | Self::Closing
+        )
     }
 
     /// The name in JSON and labels.
@@ -267,6 +286,8 @@ pub struct Socket {
     pub remote: Endpoint,
     /// Inode number of its network namespace.
     pub netns: u32,
+    /// Inode number of its file, where it was at hand; else 0. `ss -e` shows it as `ino:`.
+    pub inode: u32,
     /// What was set on the socket itself.
     pub own: Own,
     /// What its network namespace says.
@@ -354,10 +375,11 @@ pub(crate) mod tests_support {
     pub(crate) fn socket() -> Socket {
         Socket {
             id: SocketId(1),
-            at: Time(1_000_000),
+            at: Time(1_000_000_000_000),
             local: Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 44307 },
             remote: Endpoint { addr: "::ffff:172.16.0.15".parse().unwrap(), port: 2717 },
             netns: 4_026_531_840,
+            inode: 0,
             own: Own::default(),
             ambient: Netns::default(),
             keepalive: false,

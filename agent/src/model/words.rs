@@ -16,9 +16,21 @@ pub fn duration(seconds: impl Into<u64>) -> String {
     parts.join(" ")
 }
 
+/// Milliseconds as seconds to a tenth while that matters: `3.1 s`, `45 s`, `5 min 50 s`.
+pub fn tenths(ms: impl Into<u64>) -> String {
+    let ms = ms.into();
+    if ms < 10_000 { format!("{}.{} s", ms / 1000, ms % 1000 / 100) } else { duration(ms / 1000) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{duration, tenths};
+
+    #[test]
+    fn tenths_are_told_of_short_times_only() {
+        assert_eq!(tenths(5088_u32), "5.0 s");
+        assert_eq!(tenths(45_900_u32), "45 s");
+    }
 
     #[test]
     fn a_time_has_at_most_two_units() {

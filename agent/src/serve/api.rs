@@ -1,9 +1,10 @@
 //! The API, version 1: HTTP over a unix socket, for the commands. `client` is its other end.
 //!
-//! `GET /v1/sockets?filter=JSON` streams rows, one JSON object a line; `GET /v1/status` is one.
+//! `GET /v1/sockets?filter=JSON` streams rows, one JSON object a line; `GET /v1/events?wanted=JSON`
+//! what happens, until the client goes; `GET /v1/status` is one.
 
 use super::{
-    Reader, Shared,
+    Reader, Shared, events,
     guard::{Guard, Limits},
     serve_routes,
     status::Status,
@@ -51,9 +52,14 @@ pub async fn serve_api(
 }
 
 fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/v1/sockets", get(sockets)).route("/v1/status", get(status)).fallback(
-        || async { (StatusCode::NOT_FOUND, "no such path; the API is /v1/sockets, /v1/status\n") },
-    )
+    Router::new()
+        .route("/v1/sockets", get(sockets))
+        .route("/v1/events", get(events::events))
+        .route("/v1/status", get(status))
+        .fallback(|| async {
+            let message = "no such path; the API is /v1/sockets, /v1/events, /v1/status\n";
+            (StatusCode::NOT_FOUND, message)
+        })
 }
 
 async fn status(State(shared): Reader) -> Response {

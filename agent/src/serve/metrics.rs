@@ -5,9 +5,11 @@ use super::{
     process::Process,
 };
 use crate::model::{
+    call::SockOpt,
     catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
+    death::errno_name,
+    event::Fire,
     snapshot::{Distribution, Snapshot},
-    socket::Direction,
     verdict::Verdict,
 };
 use prometheus_client::{
@@ -48,6 +50,9 @@ impl Collector for Scrape {
         self.sockets(&mut out)?;
         self.settings(&mut out)?;
         self.namespaces(&mut out)?;
+        self.probes(&mut out)?;
+        self.deaths(&mut out)?;
+        self.calls(&mut out)?;
         self.table(&mut out)?;
         self.hooks(&mut out)?;
         self.walks(&mut out)?;
@@ -79,8 +84,11 @@ impl Scrape {
     }
 
     fn settings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        histogram(out, &catalogue::IDLE_SETTING, &self.snapshot.idle)?;
-        histogram(out, &catalogue::DETECTION, &self.snapshot.detection)
+        let Snapshot { idle, detection, .. } = &*self.snapshot;
+        let idle = idle.iter().map(|(direction, times)| (direction.as_str(), times));
+        histogram(out, &catalogue::IDLE_SETTING, idle)?;
+        let detection = detection.iter().map(|(direction, times)| (direction.as_str(), times));
+        histogram(out, &catalogue::DETECTION, detection)
     }
 
     fn namespaces(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -97,6 +105,41 @@ impl Scrape {
         family(out, &catalogue::NETNS_KEEPALIVE, times)?;
         let probes = shown().map(|(inode, sysctls)| ([inode], u64::from(sysctls.count)));
         family(out, &catalogue::NETNS_PROBES, probes)
+    }
+
+    fn probes(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let fires = Fire::ALL.into_iter().zip(self.snapshot.health.fires);
+        let n_sent = fires.clone().find_map(|(fire, n)| (fire == Fire::Sent).then_some(n));
+        single(out, &catalogue::PROBES_SENT, n_sent.unwrap_or_default())?;
+        single(out, &catalogue::PROBES_ANSWERED, self.snapshot.tally.n_answered)?;
+        let fires = fires.map(|(fire, n)| ([fire.as_str()], n));
+        family(out, &catalogue::TIMER_FIRES, fires)
+    }
+
+    fn deaths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tally = &self.snapshot.tally;
+        let deaths = tally.deaths.iter().map(|((direction, cause, verdict), name, n)| {
+            let labels = [direction.as_str(), cause.as_str(), verdict.as_str()];
+            let [direction, cause, verdict] = labels.map(str::to_owned);
+            ([direction, cause, verdict, name.to_string()], n)
+        });
+        family(out, &catalogue::DEATHS, deaths)?;
+        let quiet = &tally.quiet_before_death;
+        let quiet = quiet.iter().map(|(cause, times)| (cause.as_str(), times));
+        histogram(out, &catalogue::QUIET_BEFORE_DEATH, quiet)?;
+        single(out, &catalogue::ENDED, self.snapshot.health.n_ended)
+    }
+
+    fn calls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tally = &self.snapshot.tally;
+        let calls = tally.calls.iter().map(|((option, errno), name, n)| {
+            let result = if errno == 0 { "ok".to_owned() } else { errno_name(errno) };
+            ([option.as_str().to_owned(), result, name.to_string()], n)
+        });
+        family(out, &catalogue::SETSOCKOPT, calls)?;
+        let changed = SockOpt::ALL
+            .map(|option| ([option.as_str()], tally.changed.get(&option).copied().unwrap_or(0)));
+        family(out, &catalogue::SETTINGS_CHANGED, changed)
     }
 
     fn table(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -206,19 +249,19 @@ fn single<V: EncodeGaugeValue + EncodeCounterValue>(
 }
 
 /// Writes a family of histograms.
-fn histogram(
+fn histogram<'a>(
     out: &mut DescriptorEncoder<'_>,
     metric: &'static Metric,
-    distributions: &BTreeMap<Direction, Distribution>,
+    distributions: impl IntoIterator<Item = (&'static str, &'a Distribution)>,
 ) -> fmt::Result {
     let unit = unit_of(metric);
     let mut family = descriptor(out, metric, unit.as_ref())?;
-    for (direction, Distribution { bounds, counts, sum }) in distributions {
+    for (label, Distribution { bounds, counts, sum }) in distributions {
         let bounds = bounds.iter().map(|&bound| f64::from(bound)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
         #[expect(clippy::cast_precision_loss, reason = "a sum past 2^53 s may be rounded")]
         let sum = *sum as f64;
-        let values = [direction.as_str()];
+        let values = [label];
         let labels = Labels { labels: metric.labels, values: &values };
         family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
             sum,
@@ -265,7 +308,7 @@ mod tests {
             limit::{IdleLimit, Limits},
             setting::{Netns, Own},
             snapshot::{Health, Share, Sums},
-            socket::{Comm, Owner, Socket, tests_support::socket},
+            socket::{Comm, Direction, Owner, Socket, tests_support::socket},
             verdict::Policy,
         },
     };
@@ -341,7 +384,9 @@ mod tests {
         let mut picture = sums.picture(MAX_PROCESS_NAMES);
         picture.netns.insert(socket().netns, Netns::default());
         picture.health = Health {
-            hooks: Signal::ALL.map(|signal| (signal.as_str(), signal.mechanism(), true)).to_vec(),
+            hooks: Signal::ALL
+                .map(|signal| (signal.as_str(), signal.mechanisms()[0], true))
+                .to_vec(),
             ..Health::default()
         };
         picture
@@ -502,7 +547,7 @@ mod tests {
         }
         picture.netns = (0..5_000).map(|n| (u32::MAX - n, Netns::default())).collect();
         picture.health.hooks =
-            Signal::ALL.map(|signal| (signal.as_str(), signal.mechanism(), true)).to_vec();
+            Signal::ALL.map(|signal| (signal.as_str(), signal.mechanisms()[0], true)).to_vec();
         for format in [Format::OpenMetrics, Format::Text] {
             let text = scrape(picture.clone(), format);
             assert!(text.len() <= 200_000, "{} bytes", text.len());

@@ -3,6 +3,7 @@
 
 mod api;
 pub mod client;
+mod events;
 mod format;
 mod guard;
 mod http;
@@ -14,9 +15,12 @@ pub use api::serve_api;
 pub use http::serve_http;
 pub use status::{Hook, Status};
 
-use crate::model::{
-    snapshot::{Health, Snapshot},
-    table::Table,
+use crate::{
+    agent::watch::News,
+    model::{
+        snapshot::{Health, Snapshot},
+        table::Table,
+    },
 };
 use axum::{
     Router,
@@ -31,7 +35,7 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use tokio::sync::watch::Receiver;
+use tokio::sync::{broadcast, watch::Receiver};
 
 /// What both servers read.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct Shared {
     pub snapshot: Receiver<Arc<Snapshot>>,
     /// The sockets.
     pub table: Arc<Mutex<Table>>,
+    /// What happens.
+    pub news: broadcast::Sender<Arc<News>>,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
 }
@@ -109,7 +115,8 @@ mod tests_support {
     use crate::model::{
         event::Event,
         limit::{IdleLimit, Limits},
-        socket::{Socket, SocketId, tests_support::socket},
+        socket::{Socket, SocketId, Time, tests_support::socket},
+        table::Bounds,
         verdict::Policy,
     };
     use std::{collections::BTreeSet, thread};
@@ -118,17 +125,21 @@ mod tests_support {
     /// A table of so many connections, and sums that say that a walk is done.
     pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let mut table = Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, 1_000_000);
-        table.begin_walk();
+        let mut table = Table::new(
+            Policy { limits, host: BTreeSet::new(), hz: 250 },
+            Bounds { sockets: 1_000_000, histories: 1000 },
+        );
+        table.begin_walk(false);
         for id in 1..=n_sockets {
             table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));
         }
-        table.end_walk(false);
+        table.end_walk(Time::default());
         let mut picture = table.picture(10);
         picture.health = Health { n_walks: 1, ..Health::default() };
         let table = Arc::new(Mutex::new(table));
         let snapshot = watch::channel(Arc::new(picture)).1;
-        Arc::new(Shared { snapshot, table, started_at_seconds: 1.7e9 })
+        let news = broadcast::Sender::new(4);
+        Arc::new(Shared { snapshot, table, news, started_at_seconds: 1.7e9 })
     }
 
     /// Runs what `server` makes of a signal to stop, until `client` is done.

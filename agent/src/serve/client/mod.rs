@@ -4,7 +4,11 @@
 mod chunked;
 
 use super::Status;
-use crate::model::{filter::Filter, row::Row};
+use crate::model::{
+    filter::Filter,
+    moment::{Line, Wanted},
+    row::Row,
+};
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
 use std::{
@@ -117,6 +121,22 @@ pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> R
     each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
 }
 
+/// What happens, line by line, until `each` returns false or the agent ends. The first call, with
+/// none, says that from now on nothing is missed.
+pub fn events(
+    path: &Path,
+    wanted: &Wanted,
+    mut each: impl FnMut(Option<Line>) -> bool,
+) -> Result<(), Error> {
+    let wanted = serde_json::to_string(wanted)
+        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
+    let mut body = get(path, &format!("/v1/events?wanted={}", percent_encoded(&wanted)))?;
+    if !each(None) {
+        return Ok(());
+    }
+    each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::talking(path, cause))
+}
+
 /// What the agent says of itself.
 pub fn status(path: &Path) -> Result<Status, Error> {
     let mut status = None;
@@ -135,6 +155,9 @@ fn each_line<T: DeserializeOwned>(
         line.clear();
         if body.by_ref().take(MAX_ROW).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
+        }
+        if line.trim_ascii().is_empty() {
+            continue; // a sign of life
         }
         let item = serde_json::from_slice(&line)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

@@ -3,17 +3,27 @@
 //! `apply` cannot fail: what it cannot use, it counts. Between two walks events keep the table true;
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
+mod observe;
+
 use super::{
-    event::Event,
+    death::{Death, Ending},
+    event::{Event, Fire},
     filter::Filter,
+    history::{Histories, History},
+    moment::{Moment, What},
     row::Row,
     setting::Netns,
     slots::{Slot, Slots},
     snapshot::{Share, Snapshot, Sums},
     socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
+    tally::Tally,
     verdict::Policy,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use observe::{Pending, Suspects};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A walk in progress.
 #[derive(Debug, Default)]
@@ -22,12 +32,23 @@ struct Walk {
     ended: BTreeSet<SocketId>,
     netns: BTreeMap<u32, Netns>,
     n_untracked: u64,
+    /// Events were lost since the walk before: an end or a call may have gone unseen.
+    after_loss: bool,
+}
+
+/// How much the table may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Sockets.
+    pub sockets: usize,
+    /// Connections, live and dead, of which it is known what happened.
+    pub histories: usize,
 }
 
 /// Every socket of the host.
 #[derive(Debug)]
 pub struct Table {
-    policy: Policy,
+    policy: Arc<Policy>,
     max_sockets: usize,
     slots: Slots,
     /// Owners beyond the first: few sockets have them.
@@ -41,14 +62,22 @@ pub struct Table {
     walk: Option<Walk>,
     n_walk: u16,
     n_unowned: u64,
+    histories: Histories,
+    tally: Tally,
+    /// What happened since somebody asked last.
+    moments: Vec<Moment>,
+    pending: Pending,
+    suspects: Suspects,
+    /// Events were lost and no walk has been finished since: what differs may have been told.
+    is_blind: bool,
 }
 
 impl Table {
-    /// An empty table that will hold at most `max_sockets`.
-    pub fn new(policy: Policy, max_sockets: usize) -> Self {
+    /// An empty table.
+    pub fn new(policy: impl Into<Arc<Policy>>, bounds: Bounds) -> Self {
         Self {
-            policy,
-            max_sockets,
+            policy: policy.into(),
+            max_sockets: bounds.sockets,
             slots: Slots::default(),
             more_owners: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -59,22 +88,36 @@ impl Table {
             walk: None,
             n_walk: 0,
             n_unowned: 0,
+            histories: Histories::new(bounds.histories),
+            tally: Tally::default(),
+            moments: Vec::new(),
+            pending: Pending::default(),
+            suspects: Suspects::default(),
+            is_blind: false,
         }
     }
 
-    /// A walk begins. What it does not meet until it ends is gone.
-    pub fn begin_walk(&mut self) {
-        self.n_walk = self.n_walk.wrapping_add(1);
-        self.n_unowned = 0;
-        self.walk = Some(Walk::default());
+    /// What verdicts depend on.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
     }
 
-    /// The walk met everything. `events_lost`: whether an end may have gone unseen since the walk
-    /// before.
-    pub fn end_walk(&mut self, events_lost: bool) {
+    /// A walk begins. What it does not meet until it ends is gone. `after_loss`: events were lost
+    /// since the walk before.
+    pub fn begin_walk(&mut self, after_loss: bool) {
+        self.n_walk = self.n_walk.wrapping_add(1);
+        self.n_unowned = 0;
+        self.walk = Some(Walk { after_loss, ..Walk::default() });
+    }
+
+    /// The walk met everything. How many sockets it did not meet any more.
+    pub fn end_walk(&mut self, now: Time) -> u64 {
         let Some(walk) = self.walk.take() else {
-            return;
+            return 0;
         };
+        if walk.after_loss {
+            self.is_blind = false;
+        }
         self.netns = walk.netns;
         self.n_untracked = walk.n_untracked;
         let mut unseen = Vec::new();
@@ -82,26 +125,41 @@ impl Table {
             // A descriptor that is gone was closed, and what is closed does not stay established.
             // Without a descriptor (a full accept queue, an orphan that still closes) only events
             // tell the end, so such a socket goes when they were lost.
-            if let Some(Slot { socket, walk }) = self.slots.get(number)
-                && *walk != self.n_walk
-                && (events_lost || socket.owner.is_some_and(|owner| owner.fd.is_some()))
+            if let Some(Slot { socket, walk: n_walk, .. }) = self.slots.get(number)
+                && *n_walk != self.n_walk
+                && (walk.after_loss
+                    || (socket.owner.is_some_and(|owner| owner.fd.is_some())
+                        && !socket.state.is_closing()))
             {
-                unseen.push(socket.id);
+                unseen.push(*socket);
             }
         }
-        for id in unseen {
-            self.n_pruned += 1;
-            self.remove(id);
+        let n_unseen = u64::try_from(unseen.len()).unwrap_or(u64::MAX);
+        self.n_pruned += n_unseen;
+        for socket in unseen {
+            if walk.after_loss && socket.is_connection() {
+                self.died(now, socket, Death::unseen(&socket));
+            }
+            self.remove(socket.id);
         }
+        n_unseen
     }
 
     /// Takes an observation in.
     pub fn apply(&mut self, event: Event) {
         match event {
             Event::Seen(socket) => self.seen(socket),
-            Event::StateChange { socket, old } => self.state_changed(socket, old),
-            Event::Destroyed(socket) => self.end(socket.id),
+            Event::StateChange { socket, old, ending } => self.state_changed(socket, old, ending),
+            Event::Destroyed(socket) => self.destroyed(socket),
+            Event::Fired { socket, outcome, probes_before } => {
+                self.fired(socket, outcome, probes_before);
+            }
+            Event::Called { socket, call } => self.called(socket, call),
         }
+    }
+
+    fn before(&self, id: SocketId) -> Option<Slot> {
+        self.slots.find(id).and_then(|number| self.slots.get(number)).copied()
     }
 
     fn seen(&mut self, mut socket: Socket) {
@@ -111,7 +169,7 @@ impl Table {
                 return;
             }
         }
-        let before = self.slots.find(socket.id).and_then(|number| self.slots.get(number)).copied();
+        let before = self.before(socket.id);
         if let Some(before) = before {
             if before.walk == self.n_walk
                 && let (Some(first), Some(another)) = (before.socket.owner, socket.owner)
@@ -135,18 +193,38 @@ impl Table {
             Self::keep_direction(&mut socket, &before.socket);
         }
         self.infer_direction(&mut socket);
-        self.put(socket, before, self.n_walk);
+        let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
+        self.put(socket, before, survived_ms);
     }
 
-    fn state_changed(&mut self, mut socket: Socket, old: State) {
+    /// The sample of an event, with what only earlier ones could tell.
+    fn completed(mut socket: Socket, before: Option<Slot>) -> Socket {
+        if let Some(Slot { socket: before, .. }) = before {
+            socket.owner = before.owner.or(socket.owner);
+            socket.shared |= before.shared;
+            if socket.inode == 0 {
+                socket.inode = before.inode;
+            }
+            Self::keep_direction(&mut socket, &before);
+        }
+        socket
+    }
+
+    fn state_changed(&mut self, socket: Socket, old: State, ending: Ending) {
+        let before = self.before(socket.id);
+        let mut socket = Self::completed(socket, before);
+        let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
         if socket.state == State::Close {
+            if let Some(death) = Death::of(&socket, old, ending, survived_ms) {
+                self.died(socket.at, socket, death);
+            }
             self.end(socket.id);
             return;
         }
-        let before = self.slots.find(socket.id).and_then(|number| self.slots.get(number)).copied();
-        if let Some(before) = before {
-            socket.owner = socket.owner.or(before.socket.owner);
-            Self::keep_direction(&mut socket, &before.socket);
+        if old == State::Close {
+            for moment in self.pending.take(&socket) {
+                self.histories.record(&moment);
+            }
         }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
@@ -160,9 +238,58 @@ impl Table {
         if socket.owner.is_none() {
             self.n_unowned += 1;
         }
-        // A socket with an owner that the current walk has not met yet must not seem unmet at its
-        // end; and one that was opened meanwhile is met by no walk.
-        self.put(socket, before, self.n_walk);
+        if socket.state == State::Established {
+            self.happened(Moment { at: socket.at, socket, what: What::Opened });
+        }
+        self.put(socket, before, survived_ms);
+    }
+
+    fn destroyed(&mut self, socket: Socket) {
+        if let Some(Slot { socket: before, .. }) = self.before(socket.id)
+            && before.is_connection()
+        {
+            // Its change to CLOSE was lost.
+            self.died(socket.at, before, Death::unseen(&before));
+        }
+        self.end(socket.id);
+    }
+
+    fn fired(&mut self, socket: Socket, outcome: Fire, probes_before: u8) {
+        let before = self.before(socket.id);
+        let socket = Self::completed(socket, before);
+        let survived_ms = self.compare(before, &socket, None, probes_before);
+        let what = match outcome {
+            Fire::Sent => What::ProbeSent,
+            outcome => What::TimerFired(outcome),
+        };
+        self.happened(Moment { at: socket.at, socket, what });
+        if before.is_some() {
+            self.put(socket, before, survived_ms);
+        }
+    }
+
+    fn died(&mut self, at: Time, socket: Socket, mut death: Death) {
+        if let Some(history) = self.histories.get(socket.id) {
+            death.age_ms = history.opened.map(|opened| at.ms_since(opened));
+            death.probes_sent = history.probes_sent;
+        }
+        self.happened(Moment { at, socket, what: What::Died(death) });
+    }
+
+    fn happened(&mut self, moment: Moment) {
+        self.histories.record(&moment);
+        self.tally.record(&moment, &self.policy);
+        self.moments.push(moment);
+    }
+
+    /// What happened since this was asked last.
+    pub fn take_moments(&mut self) -> Vec<Moment> {
+        std::mem::take(&mut self.moments)
+    }
+
+    /// What is remembered of connections, live and dead.
+    pub fn histories(&self) -> impl Iterator<Item = &History> {
+        self.histories.iter()
     }
 
     fn keep_direction(socket: &mut Socket, before: &Socket) {
@@ -183,9 +310,11 @@ impl Table {
         }
     }
 
-    fn put(&mut self, socket: Socket, before: Option<Slot>, walk: u16) {
+    /// A socket with an owner that the current walk has not met yet must not seem unmet at its end;
+    /// and one that was opened meanwhile is met by no walk.
+    fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
         let old = before.and_then(|before| Share::of(&before.socket, &self.policy));
-        let slot = Slot { socket, walk };
+        let slot = Slot { socket, walk: self.n_walk, survived_ms };
         match before {
             Some(before) => {
                 self.count_listener(&before.socket, -1);
@@ -238,13 +367,20 @@ impl Table {
         self.n_unowned
     }
 
+    /// Sockets in the table.
+    pub fn n_sockets(&self) -> u64 {
+        u64::try_from(self.slots.len()).unwrap_or(u64::MAX)
+    }
+
     /// The sums, with at most `max_names` process names.
     pub fn picture(&self, max_names: usize) -> Snapshot {
         let mut picture = self.sums.picture(max_names);
         picture.netns.clone_from(&self.netns);
-        picture.n_tracked = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
+        picture.n_tracked = self.n_sockets();
         picture.n_untracked = self.n_untracked;
         picture.health.n_pruned = self.n_pruned;
+        picture.health.n_unrecorded = self.histories.n_unrecorded();
+        picture.tally = self.tally.clone();
         picture
     }
 
@@ -274,145 +410,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        limit::{IdleLimit, Limits},
-        socket::{Comm, tests_support::socket},
-    };
-
-    fn table() -> Table {
-        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, 1000)
-    }
-
-    fn owned(id: u64, fd: u32) -> Socket {
-        let owner = Owner { pid: 7, fd: Some(fd), comm: Comm::default() };
-        Socket { id: SocketId(id), owner: Some(owner), ..socket() }
-    }
-
-    fn rows(table: &Table) -> Vec<Row> {
-        let all = Filter { all: true, ..Filter::default() };
-        table.rows(&all, Time(1_000_000), 0, u32::MAX).0
-    }
-
-    fn walk(table: &mut Table, sockets: &[Socket]) {
-        table.begin_walk();
-        for socket in sockets {
-            table.apply(Event::Seen(*socket));
-        }
-        table.end_walk(false);
-    }
-
-    fn change(table: &mut Table, socket: Socket, old: State, new: State) {
-        table.apply(Event::StateChange { socket: Socket { state: new, ..socket }, old });
-    }
-
-    #[test]
-    fn a_connection_that_opens_and_closes_between_walks_is_known_and_gone() {
-        let mut table = table();
-        change(&mut table, socket(), State::Close, State::SynSent);
-        change(&mut table, socket(), State::SynSent, State::Established);
-        let row = rows(&table).pop().unwrap();
-        assert_eq!((row.direction, row.direction_from), (Direction::Outbound, DirectionFrom::Seen));
-        assert_eq!(table.picture(9).series.len(), 1);
-        change(&mut table, socket(), State::Established, State::Close);
-        assert!(rows(&table).is_empty());
-        assert!(table.picture(9).series.is_empty());
-    }
-
-    #[test]
-    fn what_a_walk_does_not_meet_any_more_is_gone() {
-        let mut table = table();
-        walk(&mut table, &[owned(1, 3), owned(2, 4)]);
-        walk(&mut table, &[owned(2, 4)]);
-        assert_eq!(rows(&table).len(), 1);
-        assert_eq!(table.picture(9).health.n_pruned, 1);
-    }
-
-    #[test]
-    fn a_connection_without_descriptor_stays_until_its_end_or_until_events_are_lost() {
-        let mut table = table();
-        change(&mut table, socket(), State::SynRecv, State::Established);
-        walk(&mut table, &[]);
-        walk(&mut table, &[]);
-        assert_eq!(rows(&table).len(), 1);
-        table.begin_walk();
-        table.end_walk(true);
-        assert!(rows(&table).is_empty());
-    }
-
-    #[test]
-    fn a_socket_that_ends_during_a_walk_is_not_brought_back_by_it() {
-        let mut table = table();
-        table.begin_walk();
-        change(&mut table, owned(1, 3), State::Established, State::Close);
-        table.apply(Event::Seen(owned(1, 3)));
-        table.end_walk(false);
-        assert!(rows(&table).is_empty());
-    }
-
-    #[test]
-    fn a_connection_opened_during_a_walk_survives_its_end() {
-        let mut table = table();
-        table.begin_walk();
-        change(&mut table, owned(1, 3), State::SynSent, State::Established);
-        table.end_walk(false);
-        assert_eq!(rows(&table).len(), 1);
-    }
-
-    #[test]
-    fn every_descriptor_of_every_process_is_an_owner_once() {
-        let mut table = table();
-        for _ in 0..2 {
-            walk(&mut table, &[owned(1, 3), owned(1, 9)]);
-        }
-        let fds = |table: &Table| -> Vec<_> {
-            rows(table)[0].owners.iter().map(|owner| owner.fd).collect()
-        };
-        assert_eq!(fds(&table), [Some(3), Some(9)]);
-        table.begin_walk();
-        let unowned = Socket { owner: None, ..owned(1, 3) };
-        change(&mut table, unowned, State::Established, State::CloseWait);
-        table.apply(Event::Seen(owned(1, 3)));
-        table.apply(Event::Seen(owned(1, 9)));
-        table.end_walk(false);
-        assert_eq!(fds(&table), [Some(3), Some(9)]);
-        walk(&mut table, &[owned(1, 9)]);
-        assert_eq!(rows(&table)[0].owners.len(), 1);
-    }
-
-    #[test]
-    fn a_seen_direction_outlives_walks_and_a_listener_tells_that_of_older_ones() {
-        let mut table = table();
-        change(&mut table, owned(1, 3), State::SynRecv, State::Established);
-        let listener = Socket { state: State::Listen, ..owned(2, 4) };
-        walk(&mut table, &[listener, owned(1, 3), owned(3, 5)]);
-        let rows = rows(&table);
-        assert!(
-            rows.iter()
-                .filter(|row| row.state == State::Established)
-                .all(|row| row.direction == Direction::Inbound)
-        );
-        let from: Vec<_> = rows.iter().map(|row| row.direction_from).collect();
-        assert_eq!(from.iter().filter(|from| **from == DirectionFrom::Seen).count(), 1);
-    }
-
-    #[test]
-    fn a_full_table_says_how_many_it_could_not_take() {
-        let mut table = table();
-        table.max_sockets = 1;
-        walk(&mut table, &[owned(1, 3), owned(2, 4), owned(3, 5)]);
-        assert_eq!((rows(&table).len(), table.picture(9).n_untracked), (1, 2));
-    }
-
-    #[test]
-    fn rows_come_in_parts() {
-        let mut table = table();
-        let sockets: Vec<_> = (1..=10).map(|id| owned(id, 3)).collect();
-        walk(&mut table, &sockets);
-        let (first, next) = table.rows(&Filter::default(), Time(0), 0, 4);
-        let (rest, end) = table.rows(&Filter::default(), Time(0), next.unwrap(), u32::MAX);
-        assert_eq!((first.len(), rest.len(), end), (4, 6, None));
-    }
-}
+pub(in crate::model) mod tests;

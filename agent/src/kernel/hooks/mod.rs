@@ -1,151 +1,34 @@
 //! Loading and attaching the hooks, and which of them carries which signal.
 
+mod attach;
+mod error;
+mod signal;
+
+pub use error::Error;
+pub use signal::{Mechanism, Signal, Status};
+
 use super::{
     decode, host,
     layout::{self, Types},
     ring::Ring,
     snapshot::Snapshot,
+    witness::Witness,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, ProgramError},
+    programs::{Iter, ProgramError},
 };
+use error::failed;
 use keepwatch_ebpf::{
     count::{COUNTS_LEN, Counts},
     name,
 };
-use serde::Serialize;
-use std::io;
+use std::sync::Arc;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// The hooks, compiled into this binary: nothing is ever loaded from disk.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepwatch-hooks"));
-
-/// Why the hooks do not run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kernel's layout is not known.
-    #[error(transparent)]
-    Layout(#[from] layout::Error),
-    /// Not allowed.
-    #[error(
-        "cannot load the hooks: needs {}: run as root, or see `keepwatch doctor`",
-        missing.join(" and ")
-    )]
-    Privilege {
-        /// The capabilities that are missing.
-        missing: Vec<&'static str>,
-    },
-    /// The kernel hides its memory.
-    #[error(
-        "cannot load the hooks: kernel lockdown is in mode `confidentiality`, which forbids reading \
-         kernel memory; boot with lockdown=integrity or none"
-    )]
-    Confidentiality,
-    /// The kernel refused with EPERM although the capabilities are held.
-    #[error(
-        "cannot {attempt}: the kernel refused (EPERM) although the capabilities are held: is this a \
-         user namespace, or does seccomp or an LSM forbid bpf(2)? See `keepwatch doctor`"
-    )]
-    Refused {
-        /// What was tried.
-        attempt: String,
-    },
-    /// Anything else the kernel or aya said.
-    #[error("cannot {attempt}")]
-    Kernel {
-        /// What was tried.
-        attempt: String,
-        #[source]
-        /// What was answered.
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-fn failed(
-    attempt: impl Into<String>,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    let (attempt, cause) = (attempt.into(), cause.into());
-    if is_eperm(&*cause) { Error::Refused { attempt } } else { Error::Kernel { attempt, cause } }
-}
-
-/// Not EACCES, which is the verifier's no.
-const EPERM: Option<i32> = Some(1);
-
-fn is_eperm(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.raw_os_error() == EPERM
-        {
-            return true;
-        }
-        if let Some(ProgramError::LoadError { io_error, .. }) = error.downcast_ref()
-            && io_error.raw_os_error() == EPERM
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// What the hooks can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// Every socket that a process has open.
-    Snapshot,
-    /// A connection opens, closes or changes its state.
-    StateChange,
-    /// A socket ends.
-    Destroy,
-}
-
-impl Signal {
-    /// Every signal.
-    pub const ALL: [Self; 3] = [Self::Snapshot, Self::StateChange, Self::Destroy];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::StateChange => "state_change",
-            Self::Destroy => "destroy",
-        }
-    }
-
-    /// The kernel mechanism that carries it.
-    pub const fn mechanism(self) -> &'static str {
-        match self {
-            Self::Snapshot => "iter/task_file",
-            Self::StateChange => "tp_btf/inet_sock_set_state",
-            Self::Destroy => "tp_btf/tcp_destroy_sock",
-        }
-    }
-
-    /// What is not known without it.
-    pub const fn blind_without(self) -> &'static str {
-        match self {
-            Self::Snapshot => "everything: no socket can be listed",
-            Self::StateChange => {
-                "connections that open or close between two snapshots, and who opened them"
-            }
-            Self::Destroy => "the end of sockets whose last state change was missed",
-        }
-    }
-}
-
-/// Whether a signal is carried.
-#[derive(Debug)]
-pub struct Status {
-    /// The signal.
-    pub signal: Signal,
-    /// Why not, if it is not.
-    pub failure: Option<Error>,
-}
 
 /// Which hooks to load.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +39,8 @@ pub enum Scope {
     Events {
         /// A power of two, at least a page.
         ring_bytes: u32,
+        /// How hooks that have a choice are to be attached.
+        mechanism: Mechanism,
     },
 }
 
@@ -165,6 +50,7 @@ pub struct Hooks {
     ebpf: Ebpf,
     status: Vec<Status>,
     hz: u32,
+    witness: Arc<Witness>,
 }
 
 impl Hooks {
@@ -191,31 +77,37 @@ impl Hooks {
         let Types { layout, targets } = types;
         let btf = Btf::parse(targets, Endianness::default())
             .map_err(|error| failed("read the kernel's BTF", error))?;
+        // Before the hooks, which would tell what is set on it.
+        let witness = Witness::new(layout.has_cookies == 1).map_err(|error| {
+            failed("make the socket that every snapshot is checked against", error)
+        })?;
         let ring_bytes = match scope {
             Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-            Scope::Events { ring_bytes } => ring_bytes,
+            Scope::Events { ring_bytes, .. } => ring_bytes,
         };
+        host::lift_memory_lock();
+        let hz = super::clock::hz();
         let mut ebpf = EbpfLoader::new()
             .btf(None) // the hooks have nothing to relocate
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(name::LAYOUT, layout.as_bytes(), true)
+            .override_global(name::HZ, &hz, true)
+            .override_global(name::ID_KEY, &(host::random() | 1), true)
             .map_max_entries(name::EVENTS, ring_bytes)
             .load(OBJECT)
             .map_err(|error| failed("create the hooks' maps", error))?;
-        let mut status = vec![Status {
-            signal: Signal::Snapshot,
-            failure: load_snapshot(&mut ebpf, &btf).err(),
-        }];
-        if matches!(scope, Scope::Events { .. }) {
-            for (signal, program, tracepoint) in [
-                (Signal::StateChange, name::STATE_CHANGE, "inet_sock_set_state"),
-                (Signal::Destroy, name::DESTROY, "tcp_destroy_sock"),
-            ] {
-                let failure = attach(&mut ebpf, &btf, program, tracepoint).err();
-                status.push(Status { signal, failure });
+        let status = match scope {
+            Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],
+            Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
+        };
+        let mut hooks = Self { ebpf, status, hz, witness: Arc::new(witness) };
+        if matches!(scope, Scope::Events { mechanism, .. } if mechanism != Mechanism::Auto) {
+            // Who asks for a mechanism wants that one or none.
+            for signal in [Signal::KeepaliveTimer, Signal::Setsockopt] {
+                hooks = hooks.require(signal)?;
             }
         }
-        Ok(Self { ebpf, status, hz: super::clock::hz() })
+        Ok(hooks)
     }
 
     /// Which signals are carried, and why others are not.
@@ -238,8 +130,7 @@ impl Hooks {
         let link = program.attach().map_err(|error| failed("begin a snapshot", error))?;
         let link = program.take_link(link).map_err(|error| failed("begin a snapshot", error))?;
         let file = link.into_file().map_err(|error| failed("begin a snapshot", error))?;
-        Snapshot::new(file, decode::Decoder::new(self.hz))
-            .map_err(|error| failed("begin a snapshot", error))
+        Ok(Snapshot::new(file, decode::Decoder::new(self.hz), Arc::clone(&self.witness)))
     }
 
     /// The reading end of the events. There is one.
@@ -262,11 +153,7 @@ impl Hooks {
         let counts: PerCpuArray<_, [u8; COUNTS_LEN]> = PerCpuArray::try_from(map).map_err(read)?;
         let mut total = Counts::default();
         for bytes in counts.get(&0, 0).map_err(read)?.iter() {
-            let one = Counts::read_from_bytes(bytes).unwrap_or_default();
-            total.seen += one.seen;
-            total.submitted += one.submitted;
-            total.dropped += one.dropped;
-            total.filtered += one.filtered;
+            total.add(&Counts::read_from_bytes(bytes).unwrap_or_default());
         }
         Ok(total)
     }
@@ -274,11 +161,7 @@ impl Hooks {
 
 /// What the hooks need to know of the running kernel's types.
 pub fn types() -> Result<Types, Error> {
-    Ok(layout::of_running_kernel(&[
-        "bpf_iter_task_file",
-        "btf_trace_inet_sock_set_state",
-        "btf_trace_tcp_destroy_sock",
-    ])?)
+    Ok(layout::of_running_kernel(attach::TARGETS)?)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
@@ -289,19 +172,6 @@ where
         .ok_or_else(|| failed(format!("find the hook {name}"), "not in the object"))?
         .try_into()
         .map_err(|error| failed(format!("find the hook {name}"), error))
-}
-
-fn load_snapshot(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-    let iter: &mut Iter = program(ebpf, name::SNAPSHOT)?;
-    iter.load("task_file", btf).map_err(|error| failed("load the hook iter/task_file", error))
-}
-
-fn attach(ebpf: &mut Ebpf, btf: &Btf, name: &str, tracepoint: &str) -> Result<(), Error> {
-    let hook: &mut BtfTracePoint = program(ebpf, name)?;
-    let attempt = |what: &str| format!("{what} the hook tp_btf/{tracepoint}");
-    hook.load(tracepoint, btf).map_err(|error| failed(attempt("load"), error))?;
-    hook.attach().map_err(|error| failed(attempt("attach"), error))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -321,6 +191,9 @@ mod tests {
             name::EVENTS,
             name::COUNTS,
             name::LAYOUT,
+            name::HZ,
+            name::ID_KEY,
+            name::SETSOCKOPT_ENTRY,
         ] {
             let name = format!("\0{name}\0");
             assert!(OBJECT.windows(name.len()).any(|at| at == name.as_bytes()), "{name}");

@@ -1,0 +1,129 @@
+//! setsockopt(2): who asked for what, with which result. It attributes; what holds is sampled.
+//!
+//! At the return of the system call its arguments still stand in the caller's registers, so one hook
+//! sees both. Function hooks and probes sit on that system call alone; the tracepoint `sys_exit`
+//! comes by for every system call of the host. None of them sees io_uring, 32-bit programs, or what
+//! the kernel and BPF programs set.
+
+use crate::{
+    emit::{Run, counted, submit},
+    read::{Raw, Read as _, Typed, at},
+    sample::{fill, own_by_current},
+};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated},
+    macros::{btf_tracepoint, fexit, kprobe, kretprobe, map},
+    maps::HashMap,
+    programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
+};
+use keepwatch_ebpf::record::{Call, Tag, flag};
+
+/// Registers of calls that a probe saw begin, by thread.
+#[map]
+static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
+
+#[fexit(function = "__x64_sys_setsockopt")]
+fn setsockopt_fexit(context: FExitContext) -> i32 {
+    let result: i64 = context.arg(1);
+    let regs = Raw(context.arg::<*const u8>(0));
+    counted(|| returned(regs, result as i32));
+    0
+}
+
+#[kprobe]
+fn setsockopt_kprobe(context: ProbeContext) -> u32 {
+    if let Some(regs) = context.arg::<*const u8>(0) {
+        // Full is full: then the return is not told either.
+        let _ = CALLS.insert(&bpf_get_current_pid_tgid(), &(regs as u64), 0);
+    }
+    0
+}
+
+#[kretprobe]
+fn setsockopt_kretprobe(context: RetProbeContext) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the value is copied at once, and only this thread changes it.
+    let Some(regs) = (unsafe { CALLS.get(&thread) }).copied() else {
+        return 0;
+    };
+    let _ = CALLS.remove(&thread);
+    counted(|| returned(Raw(regs as *const u8), context.ret()));
+    0
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(context: BtfTracePointContext) -> i32 {
+    let regs = Typed(context.arg::<*const u8>(0));
+    // Every system call of the host comes by here: one load and one comparison.
+    if regs.load::<u64>(at!(regs_syscall)) as u32 == at!(nr_setsockopt) && !in_32_bit_call() {
+        let result: i64 = context.arg(1);
+        counted(|| returned(regs.raw(), result as i32));
+    }
+    0
+}
+
+/// Whether the number is of the other system call table.
+#[inline(always)]
+fn in_32_bit_call() -> bool {
+    // SAFETY: a helper call.
+    let task = Raw(unsafe { generated::bpf_get_current_task() } as *const u8);
+    task.load::<u32>(at!(compat_flags)) & (1 << at!(compat_bit)) != 0
+}
+
+const SOL_SOCKET: u32 = 1;
+const SO_KEEPALIVE: u32 = 9;
+const SOL_TCP: u32 = 6;
+const TCP_KEEPIDLE: u32 = 4;
+const TCP_KEEPINTVL: u32 = 5;
+const TCP_KEEPCNT: u32 = 6;
+const TCP_USER_TIMEOUT: u32 = 18;
+
+#[inline(always)]
+fn returned(regs: Raw, result: i32) -> Run {
+    let level = regs.load::<u64>(at!(regs_arg1)) as u32;
+    let option = regs.load::<u64>(at!(regs_arg2)) as u32;
+    let concerns_us = match level {
+        SOL_SOCKET => option == SO_KEEPALIVE,
+        SOL_TCP => {
+            matches!(option, TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT | TCP_USER_TIMEOUT)
+        }
+        _ => false,
+    };
+    if !concerns_us {
+        return Run::Filtered;
+    }
+    let fd = regs.load::<u64>(at!(regs_arg0)) as u32;
+    let Some(file) = Raw::file_of_current(fd) else {
+        return Run::Filtered;
+    };
+    let Some(sk) = file.sock_of_file() else {
+        return Run::Filtered;
+    };
+    if !sk.is_tcp() {
+        return Run::Filtered;
+    }
+    let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
+    let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
+    submit(|call: *mut Call| {
+        // SAFETY: the record is ours until it is submitted; `fill` writes the sample.
+        let call = unsafe {
+            fill(&raw mut (*call).sample, Tag::Call, sk, sk);
+            &mut *call
+        };
+        own_by_current(&mut call.sample);
+        call.sample.fd = fd;
+        call.sample.inode = file.follow(at!(file_inode)).load(at!(inode_number));
+        call.level = level;
+        call.option = option;
+        call.result = result;
+        call.value = 0;
+        // The kernel has just read it there.
+        // SAFETY: a checked read of the caller's memory.
+        if value_len >= 4
+            && let Ok(value) = unsafe { bpf_probe_read_user(value_at) }
+        {
+            call.value = value;
+            call.sample.flags |= flag::VALUE_KNOWN;
+        }
+    })
+}

@@ -1,0 +1,152 @@
+//! Two ways to read kernel memory at offsets that BTF gave us.
+
+use aya_ebpf::{helpers::bpf_probe_read_kernel, helpers::generated};
+use core::ptr::read_volatile;
+use keepwatch_ebpf::layout::Layout;
+
+/// Written by user space before the hooks load, constant to the verifier since. It must not be all
+/// zeros, or it would become `.bss`.
+#[unsafe(no_mangle)]
+pub(crate) static LAYOUT: Layout = {
+    // SAFETY: Layout is made of u32 only; any bytes are a value.
+    unsafe { core::mem::transmute([0xffu8; size_of::<Layout>()]) }
+};
+
+/// The value of one field of the layout.
+macro_rules! at {
+    ($field:ident) => {
+        $crate::read::global(&$crate::read::LAYOUT.$field)
+    };
+}
+pub(crate) use at;
+
+/// Loads a global that user space has overridden.
+#[inline(always)]
+pub(crate) fn global<T: Copy>(value: &T) -> T {
+    // SAFETY: a reference; volatile, so that the compiler does not fold the placeholder in.
+    unsafe { read_volatile(value) }
+}
+
+/// A pointer into kernel memory.
+pub(crate) trait Read: Copy {
+    /// Loads the scalar at an offset.
+    fn load<T: Copy + Default>(self, offset: u32) -> T;
+    /// The pointer at an offset.
+    fn follow(self, offset: u32) -> Self;
+    /// Copies an array.
+    fn bytes(self, offset: u32) -> [u8; 16];
+}
+
+/// The BTF-typed pointer that an iterator or a `tp_btf` hook gave us, or one reached from it. The
+/// verifier checks each load against the type, and the kernel survives a fault (it reads 0).
+#[derive(Clone, Copy)]
+pub(crate) struct Typed(pub(crate) *const u8);
+
+impl Typed {
+    /// The full TCP socket behind this `struct sock`, if it is one (not a TIME_WAIT or request
+    /// mini socket, not another protocol).
+    #[inline(always)]
+    pub(crate) fn tcp_sock(self) -> Option<Self> {
+        // SAFETY: a helper call on a typed pointer.
+        let tcp = unsafe { generated::bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) };
+        (!tcp.is_null()).then_some(Self(tcp.cast_const().cast()))
+    }
+
+    /// The same pointer, with every load checked when it happens instead of by type.
+    #[inline(always)]
+    pub(crate) const fn raw(self) -> Raw {
+        Raw(self.0)
+    }
+}
+
+impl Read for Typed {
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        // SAFETY: the verifier has proven that `offset` is a member of this size.
+        unsafe { read_volatile(self.0.add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Self {
+        // SAFETY: as in `load`.
+        Self(unsafe { read_volatile(self.0.add(offset as usize).cast()) })
+    }
+
+    #[inline(always)]
+    fn bytes(self, offset: u32) -> [u8; 16] {
+        self.raw().bytes(offset) // a typed load cannot
+    }
+}
+
+/// Any address, read through a helper that fails where there is nothing: then it reads 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Raw(pub(crate) *const u8);
+
+impl Raw {
+    /// The address `bytes` before: `container_of`.
+    #[inline(always)]
+    pub(crate) const fn before(self, bytes: u32) -> Self {
+        Self(self.0.wrapping_sub(bytes as usize))
+    }
+
+    /// The file of one of the current task's descriptors.
+    #[inline(always)]
+    pub(crate) fn file_of_current(fd: u32) -> Option<Self> {
+        // SAFETY: a helper call.
+        let task = Self(unsafe { generated::bpf_get_current_task() } as *const u8);
+        let table = task.follow(at!(task_files)).follow(at!(files_table));
+        if fd >= table.load::<u32>(at!(table_len)) {
+            return None;
+        }
+        let files = table.follow(at!(table_files));
+        let file = Self(files.0.wrapping_add(fd as usize * size_of::<u64>())).follow(0);
+        (!file.0.is_null()).then_some(file)
+    }
+
+    /// The `struct sock` behind a file, if it is a socket's (`sock_from_file` in net/socket.c, by
+    /// the kind of its inode instead of its operations).
+    #[inline(always)]
+    pub(crate) fn sock_of_file(self) -> Option<Self> {
+        const S_IFMT: u16 = 0o170_000;
+        const S_IFSOCK: u16 = 0o140_000;
+        if self.follow(at!(file_inode)).load::<u16>(at!(inode_mode)) & S_IFMT != S_IFSOCK {
+            return None;
+        }
+        let socket = self.follow(at!(file_private));
+        if socket.0.is_null() {
+            return None;
+        }
+        let sk = socket.follow(at!(socket_sk));
+        (!sk.0.is_null()).then_some(sk)
+    }
+
+    /// Whether this `struct sock` is a TCP socket.
+    #[inline(always)]
+    pub(crate) fn is_tcp(self) -> bool {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        const IPPROTO_TCP: u16 = 6;
+        let family: u16 = self.load(at!(skc_family));
+        (family == AF_INET || family == AF_INET6)
+            && self.load::<u16>(at!(sk_protocol)) == IPPROTO_TCP
+    }
+}
+
+impl Read for Raw {
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        // SAFETY: a checked read of kernel memory.
+        unsafe { bpf_probe_read_kernel(self.0.wrapping_add(offset as usize).cast()) }
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Self {
+        Self(self.load::<u64>(offset) as *const u8)
+    }
+
+    #[inline(always)]
+    fn bytes(self, offset: u32) -> [u8; 16] {
+        self.load(offset)
+    }
+}

@@ -1,0 +1,298 @@
+//! `keepwatch trace`: what happens, one event a line, as it happens.
+
+use super::{Failure, Outcome, output, run::RING_BYTES, text::Style};
+use crate::{
+    agent::watch::{Audience, News, Pace, Watch},
+    config,
+    kernel::{
+        clock,
+        hooks::{Hooks, Mechanism, Scope, Signal},
+    },
+    model::{
+        call::When,
+        catalogue::MAX_PROCESS_NAMES,
+        event::Fire,
+        moment::{Line, MomentRow, Name, NoticeRow, Wanted, arrow},
+        snapshot::Snapshot,
+        table::{Bounds, Table},
+        verdict::Policy,
+    },
+    serve::client,
+    talk::say,
+};
+use clap::{Args, ValueEnum};
+use std::{
+    io::{self, BufWriter, StdoutLock, Write as _},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With an agent, keepwatch shows what the agent sees. Without one it attaches the hooks itself, for as
+long as it runs (as root).
+
+Examples:
+  keepwatch trace --process mongod              all that happens to its connections
+  keepwatch trace --event setting,changed       who sets what, and what is refused
+  keepwatch trace --event died --json | jq -c '[.cause, .remote, .evidence]'
+  keepwatch trace --past --port 5432            first what the agent remembers, then what happens")]
+pub(super) struct TraceArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Ask the agent or the kernel
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Source,
+    /// Without an agent: the time between snapshots, which find what no event tells
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
+    interval: Duration,
+    #[command(flatten)]
+    hooks: config::HookArgs,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// The agent if one answers, else the kernel
+    Auto,
+    /// Only a running agent: any user whom its socket admits may
+    Agent,
+    /// Only the kernel: needs root
+    Kernel,
+}
+
+pub(super) fn run(
+    args: TraceArgs,
+    socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    let style = Style { colour: output::in_colour(colour) };
+    let writer = Writer { out: output::stdout(), json: args.json, style };
+    let path = &socket.socket;
+    let asks_agent = match args.source {
+        Source::Agent => true,
+        Source::Kernel => false,
+        Source::Auto if args.hooks.hooks != Mechanism::Auto => false,
+        Source::Auto => match client::status(path) {
+            Ok(_) => true,
+            Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => false,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    if asks_agent {
+        from_agent(path, &args.wanted, writer)
+    } else {
+        from_kernel(args, limits.policy(), writer)
+    }
+}
+
+fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcome, Failure> {
+    let hooks = client::status(path)?.hooks;
+    let carried = |signal: &str| {
+        let hook = hooks.iter().find(|hook| hook.signal == signal && hook.attached);
+        hook.map_or("nothing", |hook| hook.mechanism.as_str()).to_owned()
+    };
+    let mut ended = Ok(());
+    client::events(path, wanted, |line| {
+        ended = match line {
+            None => {
+                say_ready(&carried("keepalive_timer"), &carried("setsockopt"));
+                Ok(())
+            }
+            Some(line) => writer.line(&line),
+        };
+        ended.is_ok()
+    })?;
+    ended?;
+    Ok(Outcome::Fine)
+}
+
+fn say_ready(timer: &str, setsockopt: &str) {
+    say(&format!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}"));
+}
+
+fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcome, Failure> {
+    if args.wanted.past {
+        say("warning: only an agent remembers the past: start one with `keepwatch run`");
+    }
+    let scope = Scope::Events { ring_bytes: RING_BYTES, mechanism: args.hooks.hooks };
+    let hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
+    let (mut timer, mut setsockopt) = ("nothing", "nothing");
+    for status in hooks.status() {
+        match (&status.failure, status.signal) {
+            (Some(failure), signal) => {
+                say(&format!("warning: blind to {}: {failure}", signal.blind_without()));
+            }
+            (None, Signal::KeepaliveTimer) => timer = status.mechanism,
+            (None, Signal::Setsockopt) => setsockopt = status.mechanism,
+            (None, _) => {}
+        }
+    }
+    let policy = Arc::new(policy);
+    let bounds = Bounds { sockets: 2_000_000, histories: 20_000 };
+    let table = Arc::new(Mutex::new(Table::new(Arc::clone(&policy), bounds)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let ended = Arc::new(Mutex::new(Ok(())));
+    let screen = Screen {
+        writer,
+        wanted: args.wanted,
+        policy,
+        stop: Arc::clone(&stop),
+        ended: Arc::clone(&ended),
+        is_live: false,
+    };
+    let pace = Pace { interval: args.interval, max_names: MAX_PROCESS_NAMES };
+    let mut watch = Watch::new(hooks, table, screen, pace).map_err(crate::agent::Error::from)?;
+    watch.walk().map_err(crate::agent::Error::from)?;
+    watch.audience().is_live = true;
+    say_ready(timer, setsockopt);
+    stop_on_signal(&stop)?;
+    watch.run(&stop).map_err(crate::agent::Error::from)?;
+    std::mem::replace(
+        &mut *ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        Ok(()),
+    )?;
+    Ok(Outcome::Fine)
+}
+
+/// Lets SIGINT and SIGTERM end the command, not break it off.
+fn stop_on_signal(stop: &Arc<AtomicBool>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stop = Arc::clone(stop);
+    let (mut terminate, mut interrupt) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        });
+        stop.store(true, Ordering::Relaxed);
+    })?;
+    Ok(())
+}
+
+/// The watcher's audience when there is no agent: stdout.
+struct Screen {
+    writer: Writer,
+    wanted: Wanted,
+    policy: Arc<Policy>,
+    stop: Arc<AtomicBool>,
+    ended: Arc<Mutex<Result<(), Failure>>>,
+    /// What the first walk finds is how things are, not news.
+    is_live: bool,
+}
+
+impl Screen {
+    fn show(&mut self, news: &News) -> Result<(), Failure> {
+        for notice in &news.notices {
+            let now = clock::now();
+            let row = NoticeRow::new(*notice, now, clock::wall_time(now));
+            self.writer.write(&Line::Notice(row))?;
+        }
+        for moment in news.moments.iter().filter(|one| self.wanted.admits(one, &self.policy)) {
+            let row = MomentRow::new(moment, clock::wall_time(moment.at), &self.policy);
+            self.writer.write(&Line::Moment(Box::new(row)))?;
+        }
+        Ok(self.writer.out.flush()?)
+    }
+}
+
+impl Audience for Screen {
+    fn news(&mut self, news: News) {
+        if !self.is_live {
+            return;
+        }
+        if let Err(failure) = self.show(&news) {
+            self.stop.store(true, Ordering::Relaxed);
+            *self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Err(failure);
+        }
+    }
+
+    fn picture(&mut self, _: Snapshot) {}
+}
+
+/// Lines on stdout.
+struct Writer {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+    style: Style,
+}
+
+impl Writer {
+    /// One line, seen at once.
+    fn line(&mut self, line: &Line) -> Result<(), Failure> {
+        self.write(line)?;
+        Ok(self.out.flush()?)
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), Failure> {
+        if self.json {
+            serde_json::to_writer(&mut self.out, line).map_err(io::Error::from)?;
+            self.out.write_all(b"\n")?;
+        } else {
+            let text = match line {
+                Line::Moment(row) => moment(row, self.style),
+                Line::Notice(NoticeRow { at, event, meaning, .. }) => {
+                    format!(
+                        "{}  {}",
+                        time_of_day(at),
+                        self.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33")
+                    )
+                }
+            };
+            writeln!(self.out, "{text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Time, who, which connection, what, and what it means.
+fn moment(row: &MomentRow, style: Style) -> String {
+    let owner = row
+        .owner
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |owner| format!("{}[{}]", owner.process, owner.pid));
+    let socket = &row.socket;
+    let connection = match row.details.when {
+        Some(When::Listener) => format!("{} (listens)", socket.local),
+        Some(When::BeforeConnect) => format!("{} (not connected)", socket.id),
+        _ => format!("{} {} {}", socket.local, arrow(socket.direction), socket.remote),
+    };
+    format!(
+        "{}  {owner:<20}  {connection:<40}  {}  {}",
+        time_of_day(&row.at),
+        style.paint(&format!("{:<14}", row.event.as_str()), colour(row)),
+        row.meaning
+    )
+}
+
+fn colour(row: &MomentRow) -> &'static str {
+    match row.event {
+        Name::Died if !row.details.cause.is_some_and(crate::model::death::Cause::is_orderly) => {
+            "1;31"
+        }
+        Name::Setting if row.details.result.as_deref() != Some("ok") => "1;31",
+        Name::Changed | Name::ProbeSent => "33",
+        Name::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => "33",
+        Name::ProbeAnswered | Name::Opened => "32",
+        _ => "0",
+    }
+}
+
+/// The time of day here, to the millisecond.
+fn time_of_day(at: &str) -> String {
+    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
+    match at.parse().map(local) {
+        Ok(time) => time.strftime("%H:%M:%S.%3f").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}

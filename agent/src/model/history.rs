@@ -1,0 +1,180 @@
+//! What happened to each connection, in bounded memory.
+//!
+//! The first moments and the last are kept of each: how it began, and how it ended. Of the
+//! connections the living stay; the dead make room, those first that died first.
+
+use super::{
+    moment::{Moment, What},
+    socket::{Socket, SocketId, Time},
+};
+use std::collections::{HashMap, VecDeque};
+
+/// Moments kept from the beginning of a connection.
+const N_FIRST: usize = 8;
+/// Moments kept from its end.
+const N_LAST: usize = 8;
+
+/// What happened to one connection.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The socket as it was at the last moment.
+    pub socket: Socket,
+    /// When it was opened, if that was seen.
+    pub opened: Option<Time>,
+    /// Probes sent, as far as seen.
+    pub probes_sent: u32,
+    /// The first and the last probe.
+    pub probes: Option<(Time, Time)>,
+    /// The longest quiet time after which it went on, milliseconds.
+    pub survived_ms: u32,
+    /// Moments that fell out between the first and the last.
+    pub n_forgotten: u32,
+    /// What happened, oldest first.
+    pub moments: Vec<(Time, What)>,
+}
+
+impl History {
+    const fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            opened: None,
+            probes_sent: 0,
+            probes: None,
+            survived_ms: 0,
+            n_forgotten: 0,
+            moments: Vec::new(),
+        }
+    }
+
+    fn record(&mut self, moment: &Moment) {
+        let Moment { at, socket, what } = moment;
+        self.socket = Socket { owner: socket.owner.or(self.socket.owner), ..*socket };
+        match what {
+            What::Opened => self.opened = Some(*at),
+            What::ProbeSent => {
+                self.probes_sent += 1;
+                self.probes = Some((self.probes.map_or(*at, |(first, _)| first), *at));
+            }
+            What::QuietSurvived { quiet_ms } => self.survived_ms = self.survived_ms.max(*quiet_ms),
+            _ => {}
+        }
+        if self.moments.len() >= N_FIRST + N_LAST {
+            self.moments.remove(N_FIRST);
+            self.n_forgotten += 1;
+        }
+        self.moments.push((*at, *what));
+    }
+
+    /// Every moment that is kept, as it would have been streamed, but with the socket as it was last.
+    pub fn replay(&self) -> impl Iterator<Item = Moment> {
+        self.moments.iter().map(|&(at, what)| Moment {
+            at,
+            socket: Socket { at, ..self.socket },
+            what,
+        })
+    }
+}
+
+/// The histories of the host's connections.
+#[derive(Debug)]
+pub struct Histories {
+    max: usize,
+    by_id: HashMap<SocketId, History>,
+    dead: VecDeque<SocketId>,
+    n_unrecorded: u64,
+}
+
+impl Histories {
+    /// At most `max` connections.
+    pub fn new(max: usize) -> Self {
+        Self { max, by_id: HashMap::new(), dead: VecDeque::new(), n_unrecorded: 0 }
+    }
+
+    /// Takes a moment in.
+    pub fn record(&mut self, moment: &Moment) {
+        let id = moment.socket.id;
+        if id == SocketId::default() || !moment.what.is_news() {
+            return;
+        }
+        if !self.by_id.contains_key(&id) {
+            while self.by_id.len() >= self.max {
+                match self.dead.pop_front() {
+                    Some(dead) => drop(self.by_id.remove(&dead)),
+                    None => break,
+                }
+            }
+            if self.by_id.len() >= self.max {
+                self.n_unrecorded += 1;
+                return;
+            }
+        }
+        self.by_id.entry(id).or_insert_with(|| History::new(moment.socket)).record(moment);
+        if let What::Died(_) = moment.what {
+            self.dead.push_back(id);
+        }
+    }
+
+    /// What is known of one.
+    pub fn get(&self, id: SocketId) -> Option<&History> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &History> {
+        self.by_id.values()
+    }
+
+    /// Moments of connections for which there was no room.
+    pub const fn n_unrecorded(&self) -> u64 {
+        self.n_unrecorded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        death::{Death, Ending},
+        socket::{State, tests_support::socket},
+    };
+
+    fn moment(id: u64, at_seconds: u64, what: What) -> Moment {
+        let at = Time(at_seconds * 1_000_000_000);
+        Moment { at, socket: Socket { id: SocketId(id), at, ..socket() }, what }
+    }
+
+    fn died() -> What {
+        What::Died(Death::of(&socket(), State::LastAck, Ending::default(), 0).unwrap())
+    }
+
+    #[test]
+    fn the_first_and_the_last_moments_are_kept() {
+        let mut histories = Histories::new(10);
+        histories.record(&moment(1, 0, What::Opened));
+        for n in 1..=100 {
+            histories.record(&moment(1, n, What::ProbeSent));
+        }
+        histories.record(&moment(1, 101, died()));
+        let history = histories.get(SocketId(1)).unwrap();
+        assert_eq!((history.probes_sent, history.moments.len()), (100, N_FIRST + N_LAST));
+        assert_eq!(history.moments.first().unwrap().1, What::Opened);
+        assert_eq!(history.moments.last().unwrap().1, died());
+        assert_eq!(history.n_forgotten, 102 - 16);
+        assert_eq!(history.probes, Some((Time(1_000_000_000), Time(100_000_000_000))));
+    }
+
+    #[test]
+    fn the_dead_make_room_for_the_living() {
+        let mut histories = Histories::new(2);
+        histories.record(&moment(1, 0, What::Opened));
+        histories.record(&moment(2, 1, What::Opened));
+        histories.record(&moment(3, 2, What::Opened));
+        assert!(histories.get(SocketId(3)).is_none());
+        assert_eq!(histories.n_unrecorded(), 1);
+        histories.record(&moment(1, 3, died()));
+        histories.record(&moment(3, 4, What::Opened));
+        assert!(histories.get(SocketId(1)).is_none());
+        assert!(histories.get(SocketId(2)).is_some());
+        assert!(histories.get(SocketId(3)).is_some());
+    }
+}

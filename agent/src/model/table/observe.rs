@@ -1,0 +1,270 @@
+//! What follows from two samples of one socket: probes that were answered, quiet times that were
+//! survived, settings that changed. And who set them, from calls.
+
+use super::{
+    super::{
+        call::{Call, SockOpt},
+        death::QUIET_MS,
+        moment::{Moment, What},
+        slots::Slot,
+        socket::{Socket, SocketId, State, Time},
+    },
+    Table,
+};
+use std::collections::{HashMap, VecDeque};
+
+/// A call that explains a change is told this soon after the change can be seen.
+const SETTLES_MS: u64 = 1000;
+
+/// Unconnected sockets of which calls are remembered.
+const MAX_PENDING: usize = 4096;
+
+/// Calls on sockets that have no id yet: they get one when they connect or listen. Until then the
+/// inode number stands for the socket.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    by_inode: HashMap<u32, Vec<Moment>>,
+    order: VecDeque<u32>,
+}
+
+impl Pending {
+    fn note(&mut self, moment: Moment) {
+        const MAX_CALLS: usize = 16;
+        let inode = moment.socket.inode;
+        if !self.by_inode.contains_key(&inode) {
+            if self.by_inode.len() >= MAX_PENDING
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.by_inode.remove(&oldest);
+            }
+            self.order.push_back(inode);
+        }
+        let calls = self.by_inode.entry(inode).or_default();
+        if calls.len() < MAX_CALLS {
+            calls.push(moment);
+        }
+    }
+
+    /// What was called on this socket before it had an id.
+    pub(super) fn take(&mut self, socket: &Socket) -> Vec<Moment> {
+        let Some(calls) = self.by_inode.remove(&socket.inode) else {
+            return Vec::new();
+        };
+        self.order.retain(|&inode| inode != socket.inode);
+        let now_known =
+            |call: Moment| Moment { socket: Socket { id: socket.id, ..call.socket }, ..call };
+        calls.into_iter().map(now_known).collect()
+    }
+}
+
+/// Changes that no call explains so far.
+#[derive(Debug, Default)]
+pub(super) struct Suspects(Vec<Moment>);
+
+impl Suspects {
+    fn clear_of(&mut self, id: SocketId, option: SockOpt) {
+        self.0.retain(|suspect| {
+            suspect.socket.id != id
+                || !matches!(suspect.what, What::Changed { option: other, .. } if other == option)
+        });
+    }
+}
+
+/// The own value of each option; 0 is unset or off.
+const fn own(socket: &Socket) -> [(SockOpt, u32); 5] {
+    [
+        (SockOpt::Keepalive, socket.keepalive as u32),
+        (SockOpt::Idle, socket.own.idle_seconds),
+        (SockOpt::Interval, socket.own.interval_seconds),
+        (SockOpt::Count, socket.own.count as u32),
+        (SockOpt::UserTimeout, socket.own.user_timeout_ms),
+    ]
+}
+
+impl Table {
+    /// Tells what happened between two samples. `called`: the option of the call that the second one
+    /// was taken at; `probes`: unanswered ones before it. The longest quiet time survived by now.
+    pub(super) fn compare(
+        &mut self,
+        before: Option<Slot>,
+        socket: &Socket,
+        called: Option<SockOpt>,
+        probes: u8,
+    ) -> u32 {
+        let Some(Slot { socket: before, survived_ms, .. }) = before else {
+            return 0;
+        };
+        if socket.at <= before.at || before.remote != socket.remote {
+            return survived_ms;
+        }
+        if !self.is_blind && !self.walk.as_ref().is_some_and(|walk| walk.after_loss) {
+            self.suspect(&before, socket, called);
+        }
+        let at = socket.at.ms_before(socket.silent_ms);
+        let answered = before.probes_unanswered > 0
+            && before.keepalive
+            && !before.in_flight
+            && probes == 0
+            && socket.state != State::Close;
+        if answered {
+            let what = What::ProbeAnswered { unanswered: before.probes_unanswered };
+            self.happened(Moment { at, socket: *socket, what });
+        }
+        let has_received = u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
+        if before.state != State::Established || !has_received {
+            return survived_ms;
+        }
+        // The first probe went out after at least the idle time of silence, and came through.
+        let quiet_ms =
+            if answered { before.idle().value.saturating_mul(1000) } else { before.quiet_ms };
+        let limit_ms = self.policy.limits.of(socket.remote).seconds.saturating_mul(1000);
+        if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
+            self.happened(Moment { at, socket: *socket, what: What::QuietSurvived { quiet_ms } });
+        }
+        survived_ms.max(quiet_ms)
+    }
+
+    fn suspect(&mut self, before: &Socket, socket: &Socket, called: Option<SockOpt>) {
+        if before.own == socket.own && before.keepalive == socket.keepalive {
+            return;
+        }
+        for ((option, from), (_, to)) in own(before).into_iter().zip(own(socket)) {
+            if from != to && called != Some(option) {
+                let what = What::Changed { option, from, to };
+                self.suspects.0.push(Moment { at: socket.at, socket: *socket, what });
+            }
+        }
+    }
+
+    /// A setsockopt call has returned.
+    pub(super) fn called(&mut self, socket: Socket, call: Call) {
+        let moment = Moment { at: socket.at, socket, what: What::Setting(call) };
+        if socket.id == SocketId::default() {
+            self.pending.note(moment);
+        }
+        self.suspects.clear_of(socket.id, call.option);
+        let before = self.before(socket.id);
+        let completed = Self::completed(socket, before);
+        let survived_ms =
+            self.compare(before, &completed, Some(call.option), socket.probes_unanswered);
+        // The caller, not who the connection is otherwise known to belong to.
+        let socket = Socket { owner: socket.owner, ..completed };
+        self.happened(Moment { socket, ..moment });
+        if before.is_some() {
+            self.put(completed, before, survived_ms);
+        }
+    }
+
+    /// Believes changes that no call has explained in time.
+    pub fn settle(&mut self, now: Time) {
+        if self.suspects.0.is_empty() {
+            return;
+        }
+        let suspects = std::mem::take(&mut self.suspects.0);
+        for suspect in suspects {
+            if now.ms_since(suspect.at) >= SETTLES_MS {
+                self.happened(suspect);
+            } else {
+                self.suspects.0.push(suspect);
+            }
+        }
+    }
+
+    /// Events were lost: until a walk has been finished, a change may have been told by one of them.
+    pub fn events_lost(&mut self) {
+        self.is_blind = true;
+        self.suspects.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        event::{Event, Fire},
+        moment::Name,
+        socket::tests_support::socket,
+        table::tests::table,
+    };
+
+    fn at(seconds: u64, socket: Socket) -> Socket {
+        Socket { at: Time(1_000_000_000_000 + seconds * 1_000_000_000), ..socket }
+    }
+
+    fn names(table: &mut Table) -> Vec<Name> {
+        table.take_moments().iter().map(|moment| moment.what.name()).collect()
+    }
+
+    fn call(option: SockOpt, value: i32) -> Call {
+        Call { option, value: Some(value), errno: 0 }
+    }
+
+    #[test]
+    fn a_change_is_told_by_its_call_whichever_is_seen_first() {
+        let mut table = table();
+        table.apply(Event::Seen(socket()));
+        let on = Socket { keepalive: true, ..socket() };
+        // The walk met the socket after the call, and its record comes later.
+        table.apply(Event::Seen(at(2, on)));
+        table.apply(Event::Called { socket: at(1, on), call: call(SockOpt::Keepalive, 1) });
+        table.settle(at(9, on).at);
+        assert_eq!(names(&mut table), [Name::Setting]);
+        let off = socket();
+        table.apply(Event::Called { socket: at(10, off), call: call(SockOpt::Keepalive, 0) });
+        table.apply(Event::Seen(at(11, off)));
+        table.settle(at(19, off).at);
+        assert_eq!(names(&mut table), [Name::Setting]);
+    }
+
+    #[test]
+    fn a_change_without_a_call_is_told_unless_events_were_lost() {
+        let mut table = table();
+        table.apply(Event::Seen(socket()));
+        let mut changed = Socket { keepalive: true, ..socket() };
+        changed.own.count = 5;
+        table.apply(Event::Seen(at(1, changed)));
+        table.settle(at(1, changed).at);
+        assert_eq!(names(&mut table), []);
+        table.settle(at(3, changed).at);
+        assert_eq!(names(&mut table), [Name::Changed, Name::Changed]);
+        table.events_lost();
+        table.apply(Event::Seen(at(4, socket())));
+        table.settle(at(9, socket()).at);
+        assert_eq!(names(&mut table), []);
+    }
+
+    #[test]
+    fn calls_before_connecting_join_the_history_of_the_connection() {
+        let mut table = table();
+        let unconnected = Socket { id: SocketId(0), inode: 77, state: State::Close, ..socket() };
+        table.apply(Event::Called { socket: unconnected, call: call(SockOpt::Idle, 60) });
+        let connecting = Socket { inode: 77, state: State::SynSent, ..at(1, socket()) };
+        let ending = crate::model::death::Ending::default();
+        table.apply(Event::StateChange { socket: connecting, old: State::Close, ending });
+        let history: Vec<_> = table.histories().collect();
+        assert_eq!(history.len(), 1);
+        assert_eq!(history[0].moments[0].1, What::Setting(call(SockOpt::Idle, 60)));
+    }
+
+    #[test]
+    fn probes_are_answered_and_the_idle_time_is_survived() {
+        let mut table = table();
+        let on = Socket { keepalive: true, ..socket() };
+        table.apply(Event::Seen(Socket { silent_ms: 7_199_000, quiet_ms: 7_199_000, ..on }));
+        let probing = Socket { probes_unanswered: 1, silent_ms: 7_200_000, ..at(1, on) };
+        table.apply(Event::Fired { socket: probing, outcome: Fire::Sent, probes_before: 0 });
+        table.apply(Event::Seen(Socket { silent_ms: 900, ..at(2, on) }));
+        assert_eq!(names(&mut table), [Name::ProbeSent, Name::ProbeAnswered, Name::QuietSurvived]);
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let mut pending = Pending::default();
+        for inode in 1..=10_000 {
+            let socket = Socket { inode, ..socket() };
+            let what = What::Setting(call(SockOpt::Keepalive, 1));
+            pending.note(Moment { at: socket.at, socket, what });
+        }
+        assert_eq!((pending.by_inode.len(), pending.order.len()), (MAX_PENDING, MAX_PENDING));
+    }
+}

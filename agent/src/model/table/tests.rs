@@ -1,0 +1,143 @@
+//! The table as a specification.
+
+use super::*;
+use crate::model::{
+    limit::{IdleLimit, Limits},
+    socket::{Comm, tests_support::socket},
+};
+
+pub(in crate::model) fn table() -> Table {
+    let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+    let bounds = Bounds { sockets: 1000, histories: 1000 };
+    Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, bounds)
+}
+
+fn owned(id: u64, fd: u32) -> Socket {
+    let owner = Owner { pid: 7, fd: Some(fd), comm: Comm::default() };
+    Socket { id: SocketId(id), owner: Some(owner), ..socket() }
+}
+
+fn rows(table: &Table) -> Vec<Row> {
+    let all = Filter { all: true, ..Filter::default() };
+    table.rows(&all, Time(1_000_000_000_000), 0, u32::MAX).0
+}
+
+fn walk(table: &mut Table, sockets: &[Socket]) {
+    table.begin_walk(false);
+    for socket in sockets {
+        table.apply(Event::Seen(*socket));
+    }
+    table.end_walk(Time::default());
+}
+
+fn change(table: &mut Table, socket: Socket, old: State, new: State) {
+    let socket = Socket { state: new, ..socket };
+    table.apply(Event::StateChange { socket, old, ending: Ending::default() });
+}
+
+#[test]
+fn a_connection_that_opens_and_closes_between_walks_is_known_and_gone() {
+    let mut table = table();
+    change(&mut table, socket(), State::Close, State::SynSent);
+    change(&mut table, socket(), State::SynSent, State::Established);
+    let row = rows(&table).pop().unwrap();
+    assert_eq!((row.direction, row.direction_from), (Direction::Outbound, DirectionFrom::Seen));
+    assert_eq!(table.picture(9).series.len(), 1);
+    change(&mut table, socket(), State::Established, State::Close);
+    assert!(rows(&table).is_empty());
+    assert!(table.picture(9).series.is_empty());
+}
+
+#[test]
+fn what_a_walk_does_not_meet_any_more_is_gone() {
+    let mut table = table();
+    walk(&mut table, &[owned(1, 3), owned(2, 4)]);
+    walk(&mut table, &[owned(2, 4)]);
+    assert_eq!(rows(&table).len(), 1);
+    assert_eq!(table.picture(9).health.n_pruned, 1);
+}
+
+#[test]
+fn a_connection_without_descriptor_stays_until_its_end_or_until_events_are_lost() {
+    let mut table = table();
+    change(&mut table, socket(), State::SynRecv, State::Established);
+    walk(&mut table, &[]);
+    walk(&mut table, &[]);
+    assert_eq!(rows(&table).len(), 1);
+    table.begin_walk(true);
+    table.end_walk(Time::default());
+    assert!(rows(&table).is_empty());
+}
+
+#[test]
+fn a_socket_that_ends_during_a_walk_is_not_brought_back_by_it() {
+    let mut table = table();
+    table.begin_walk(false);
+    change(&mut table, owned(1, 3), State::Established, State::Close);
+    table.apply(Event::Seen(owned(1, 3)));
+    table.end_walk(Time::default());
+    assert!(rows(&table).is_empty());
+}
+
+#[test]
+fn a_connection_opened_during_a_walk_survives_its_end() {
+    let mut table = table();
+    table.begin_walk(false);
+    change(&mut table, owned(1, 3), State::SynSent, State::Established);
+    table.end_walk(Time::default());
+    assert_eq!(rows(&table).len(), 1);
+}
+
+#[test]
+fn every_descriptor_of_every_process_is_an_owner_once() {
+    let mut table = table();
+    for _ in 0..2 {
+        walk(&mut table, &[owned(1, 3), owned(1, 9)]);
+    }
+    let fds =
+        |table: &Table| -> Vec<_> { rows(table)[0].owners.iter().map(|owner| owner.fd).collect() };
+    assert_eq!(fds(&table), [Some(3), Some(9)]);
+    table.begin_walk(false);
+    let unowned = Socket { owner: None, ..owned(1, 3) };
+    change(&mut table, unowned, State::Established, State::CloseWait);
+    table.apply(Event::Seen(owned(1, 3)));
+    table.apply(Event::Seen(owned(1, 9)));
+    table.end_walk(Time::default());
+    assert_eq!(fds(&table), [Some(3), Some(9)]);
+    walk(&mut table, &[owned(1, 9)]);
+    assert_eq!(rows(&table)[0].owners.len(), 1);
+}
+
+#[test]
+fn a_seen_direction_outlives_walks_and_a_listener_tells_that_of_older_ones() {
+    let mut table = table();
+    change(&mut table, owned(1, 3), State::SynRecv, State::Established);
+    let listener = Socket { state: State::Listen, ..owned(2, 4) };
+    walk(&mut table, &[listener, owned(1, 3), owned(3, 5)]);
+    let rows = rows(&table);
+    assert!(
+        rows.iter()
+            .filter(|row| row.state == State::Established)
+            .all(|row| row.direction == Direction::Inbound)
+    );
+    let from: Vec<_> = rows.iter().map(|row| row.direction_from).collect();
+    assert_eq!(from.iter().filter(|from| **from == DirectionFrom::Seen).count(), 1);
+}
+
+#[test]
+fn a_full_table_says_how_many_it_could_not_take() {
+    let mut table = table();
+    table.max_sockets = 1;
+    walk(&mut table, &[owned(1, 3), owned(2, 4), owned(3, 5)]);
+    assert_eq!((rows(&table).len(), table.picture(9).n_untracked), (1, 2));
+}
+
+#[test]
+fn rows_come_in_parts() {
+    let mut table = table();
+    let sockets: Vec<_> = (1..=10).map(|id| owned(id, 3)).collect();
+    walk(&mut table, &sockets);
+    let (first, next) = table.rows(&Filter::default(), Time(0), 0, 4);
+    let (rest, end) = table.rows(&Filter::default(), Time(0), next.unwrap(), u32::MAX);
+    assert_eq!((first.len(), rest.len(), end), (4, 6, None));
+}

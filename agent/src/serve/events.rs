@@ -1,0 +1,151 @@
+//! `GET /v1/events?wanted=JSON`: what happens, one JSON object a line, until the client goes. An empty
+//! line every few seconds says that the agent lives.
+
+use super::{Reader, Shared};
+use crate::{
+    agent::watch::News,
+    kernel::clock,
+    model::{
+        history::History,
+        moment::{Moment, MomentRow, Notice, NoticeRow, Wanted},
+    },
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use http_body::Frame;
+use serde::{Deserialize, Serialize};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::{
+        broadcast::{Receiver, error::RecvError},
+        mpsc,
+    },
+    time::timeout,
+};
+
+/// A client that hears nothing for longer than this may think that the agent hangs.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// Pieces that wait for a slow client; what happens meanwhile waits in the broadcast.
+const PIECES: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    wanted: Option<String>,
+}
+
+pub(super) async fn events(
+    State(shared): Reader,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Response {
+    let wanted = match query {
+        Ok(Query(EventsQuery { wanted: None })) => Ok(Wanted::default()),
+        Ok(Query(EventsQuery { wanted: Some(json) })) => {
+            serde_json::from_str(&json).map_err(|error| format!("wanted: {error}"))
+        }
+        Err(rejection) => Err(rejection.body_text()),
+    };
+    match wanted {
+        Ok(wanted) => {
+            // First the ear, then the past: nothing falls in between.
+            let news = shared.news.subscribe();
+            let (pieces, body) = mpsc::channel(PIECES);
+            tokio::spawn(pass_on(shared, wanted, news, pieces));
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Pieces(body)))
+                .into_response()
+        }
+        Err(message) => (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
+    }
+}
+
+/// Passes on what is wanted until the client goes, or the agent ends.
+async fn pass_on(
+    shared: Arc<Shared>,
+    wanted: Wanted,
+    mut news: Receiver<Arc<News>>,
+    pieces: mpsc::Sender<Bytes>,
+) {
+    // At once, so that the client knows that it is heard.
+    let mut lines = b"\n".to_vec();
+    if wanted.past {
+        lines.extend(lines_of(&shared, &wanted, &past(&shared), &[]));
+    }
+    let mut n_expected = None;
+    loop {
+        if pieces.send(lines.into()).await.is_err() {
+            return;
+        }
+        lines = match timeout(SIGN_OF_LIFE, news.recv()).await {
+            Err(_) => b"\n".to_vec(),
+            Ok(Ok(news)) => {
+                // Those that went by while this client was slow.
+                let n_missed = news.n_before - n_expected.unwrap_or(news.n_before);
+                n_expected = Some(news.n_before + u64::try_from(news.moments.len()).unwrap_or(0));
+                let missed = (n_missed > 0).then_some(Notice::Lost(n_missed));
+                let notices: Vec<Notice> =
+                    missed.into_iter().chain(news.notices.iter().copied()).collect();
+                lines_of(&shared, &wanted, &news.moments, &notices)
+            }
+            Ok(Err(RecvError::Lagged(_))) => Vec::new(),
+            Ok(Err(RecvError::Closed)) => return,
+        };
+    }
+}
+
+/// Everything that is remembered, oldest first.
+fn past(shared: &Shared) -> Vec<Moment> {
+    let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut past: Vec<Moment> = table.histories().flat_map(History::replay).collect();
+    drop(table);
+    past.sort_by_key(|moment| moment.at);
+    past
+}
+
+fn lines_of(shared: &Shared, wanted: &Wanted, moments: &[Moment], notices: &[Notice]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for notice in notices {
+        let now = clock::now();
+        push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
+    }
+    // The policy of an agent does not change while it runs.
+    let policy = shared.table.lock().unwrap_or_else(PoisonError::into_inner).policy();
+    for moment in moments.iter().filter(|moment| wanted.admits(moment, &policy)) {
+        push(&mut lines, &MomentRow::new(moment, clock::wall_time(moment.at), &policy));
+    }
+    lines
+}
+
+fn push(lines: &mut Vec<u8>, row: &impl Serialize) {
+    let len = lines.len();
+    if serde_json::to_writer(&mut *lines, row).is_err() {
+        lines.truncate(len); // no writer fails that writes into memory
+    } else {
+        lines.push(b'\n');
+    }
+}
+
+/// The pieces, as they come.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
