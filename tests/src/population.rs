@@ -115,7 +115,9 @@ impl Population {
         let mut roads = vec![Road::Duplicate];
         match socket::takes_io_uring_commands() {
             Ok(()) => roads.push(Road::IoUring),
-            Err(error) => eprintln!("skipped: io_uring commands, which this kernel refuses: {error}"),
+            Err(error) => {
+                eprintln!("skipped: io_uring commands, which this kernel refuses: {error}")
+            }
         }
         if socket::takes_32_bit_calls() {
             roads.push(Road::Call32);

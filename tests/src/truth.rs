@@ -390,7 +390,8 @@ fn compare_next_probe(to: &mut Comparison, held: &Held, row: &Row, window: &Wind
     let asked_for_ms = ms(after.at - before.at);
     let passed_ms = asked_for_ms + staleness_ms;
     // A probe that is answered while we look ends the silence: without it, it would have lasted on.
-    let silent_after_ms = f64::from(after.silent_ms).max(f64::from(before.silent_ms) + asked_for_ms);
+    let silent_after_ms =
+        f64::from(after.silent_ms).max(f64::from(before.silent_ms) + asked_for_ms);
     let soonest = idle_ms - silent_after_ms;
     // Setting SO_KEEPALIVE or TCP_KEEPIDLE arms the timer then, not at the last packet.
     let latest = idle_ms - f64::from(before.silent_ms) + 1000.0;

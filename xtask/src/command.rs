@@ -2,7 +2,11 @@
 
 use crate::{outcome::talk, place};
 use anyhow::{Context as _, Result, bail};
-use std::{ffi::OsStr, os::unix::process::CommandExt as _, process::{Command, Stdio}};
+use std::{
+    ffi::OsStr,
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+};
 
 /// A command that runs in the workspace's folder.
 pub(crate) fn new(program: impl AsRef<OsStr>) -> Command {

@@ -2,7 +2,7 @@
 //! port, powers off.
 //!
 //! A report is the tests' own output between lines that begin with `@`: `@kernel VERSION`,
-//! `@feature yes|no NAME`, `@doctor JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
+//! `@feature yes|no NAME`, `@doctor MECHANISM JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
 //! `@error TEXT` and, as the last thing, `@done`.
 #![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
 
@@ -96,10 +96,16 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     let features = [
         ("fentry", typed(TIMER) && has_function(TIMER)),
         ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("-:check")),
-        ("tracepoint", has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit")),
+        (
+            "tracepoint",
+            has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit"),
+        ),
         ("a middlebox", ["nf_tables", "nft_ct", "nft_reject_inet"].into_iter().all(has_module)),
         ("io_uring commands", has_function("io_uring_cmd_sock")),
-        ("32-bit system calls", has_function("do_int80_emulation") || has_function("do_int80_syscall_32")),
+        (
+            "32-bit system calls",
+            has_function("do_int80_emulation") || has_function("do_int80_syscall_32"),
+        ),
         ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
     ];
@@ -109,12 +115,14 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     features.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
 }
 
-/// What keepwatch says of this kernel.
+/// What keepwatch says of this kernel, left to itself and with each mechanism forced.
 fn doctor(report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let output = command(format!("{FOLDER}/keepwatch")).args(["doctor", "--json"]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    for line in said.lines() {
-        report.say(format_args!("doctor {line}"));
+    for mechanism in ["auto", "fentry", "kprobe", "tracepoint"] {
+        let mut doctor = command(format!("{FOLDER}/keepwatch"));
+        doctor.args(["doctor", "--json", "--hooks", mechanism]).stderr(Stdio::inherit());
+        for line in String::from_utf8_lossy(&doctor.output()?.stdout).lines() {
+            report.say(format_args!("doctor {mechanism} {line}"));
+        }
     }
     Ok(())
 }

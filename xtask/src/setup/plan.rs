@@ -70,11 +70,9 @@ impl Step {
                 into target/tools (20 MB; nothing is installed, no service is started)"
                     .into()
             }
-            Self::FetchKernels => {
-                "the tests run on Debian's kernels too: fetching them into \
+            Self::FetchKernels => "the tests run on Debian's kernels too: fetching them into \
                 target/vm (220 MB are downloaded, 90 MB kept; nothing is installed)"
-                    .into()
-            }
+                .into(),
         }
     }
 }

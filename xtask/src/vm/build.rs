@@ -47,7 +47,10 @@ fn built(suites: &[&Suite]) -> Result<Vec<Built>> {
     }
     build
         .arg("--message-format=json-render-diagnostics")
-        .env(format!("CARGO_TARGET_{}_RUSTFLAGS", TARGET.replace('-', "_").to_uppercase()), "-Ctarget-feature=+crt-static")
+        .env(
+            format!("CARGO_TARGET_{}_RUSTFLAGS", TARGET.replace('-', "_").to_uppercase()),
+            "-Ctarget-feature=+crt-static",
+        )
         // It would hide ours.
         .env_remove("RUSTFLAGS");
     let said = command::said(&mut build, "fix what the compiler says")?;

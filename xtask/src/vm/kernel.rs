@@ -165,7 +165,9 @@ impl Apt {
         ]));
         let sources = sources(&targets.unwrap_or_default());
         if sources.is_empty() {
-            bail!("apt knows no mirror of Debian; help: run `apt-get update`, and read what it says");
+            bail!(
+                "apt knows no mirror of Debian; help: run `apt-get update`, and read what it says"
+            );
         }
         let place = folder.display();
         let config = format!(
@@ -174,7 +176,9 @@ impl Apt {
              Acquire::Languages \"none\";\nAcquire::Check-Valid-Until \"false\";\n\
              Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\nAPT::Sandbox::User \"root\";\n"
         );
-        for (file, text) in [("apt.conf", &config), ("sources.list", &sources), ("status", &String::new())] {
+        for (file, text) in
+            [("apt.conf", &config), ("sources.list", &sources), ("status", &String::new())]
+        {
             fs::write(folder.join(file), text).with_context(|| format!("write {file}"))?;
         }
         let apt = Self { folder };
@@ -220,11 +224,12 @@ impl Apt {
 
 /// Lines for sources.list, from the label and address of each list that the machine's apt has.
 fn sources(targets: &str) -> String {
-    let mirror = |label: &str| {
-        targets.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(' '))
-    };
+    let mirror =
+        |label: &str| targets.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(' '));
     let lines = |mirror: Option<&str>, suites: &[&str]| {
-        let line = |mirror: &str, suite: &str| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+        let line = |mirror: &str, suite: &str| {
+            format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")
+        };
         mirror.map(|mirror| suites.iter().map(|suite| line(mirror, suite)).collect::<String>())
     };
     let own = lines(mirror("Debian"), &SUITES).unwrap_or_default();

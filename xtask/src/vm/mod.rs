@@ -58,7 +58,8 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
         let known = KERNELS.map(|kernel| kernel.series).join(", ");
         bail!("no such kernel; help: there are {known}");
     }
-    let named = SUITES.iter().filter(|suite| test.as_deref() == Some(suite.name)).collect::<Vec<_>>();
+    let named =
+        SUITES.iter().filter(|suite| test.as_deref() == Some(suite.name)).collect::<Vec<_>>();
     let filter = test.as_deref().filter(|_| named.is_empty());
     let suites: Vec<&Suite> = if named.is_empty() { SUITES.iter().collect() } else { named };
 

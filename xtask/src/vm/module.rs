@@ -76,7 +76,11 @@ fn depends(module: &[u8]) -> Vec<String> {
     let entries = module.split(|byte| *byte == 0);
     let names = entries.filter_map(|entry| entry.strip_prefix(b"depends="));
     let names = names.filter_map(|names| std::str::from_utf8(names).ok());
-    names.flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).map(Into::into).collect()
+    names
+        .flat_map(|names| names.split(','))
+        .filter(|name| !name.is_empty())
+        .map(Into::into)
+        .collect()
 }
 
 #[cfg(test)]

@@ -135,7 +135,9 @@ fn result(line: &str) -> Option<(&str, Outcome)> {
     let outcome = match result {
         "ok" => Outcome::Passed,
         "FAILED" => Outcome::Failed,
-        ignored => Outcome::Skipped(ignored.strip_prefix("ignored")?.trim_start_matches(", ").into()),
+        ignored => {
+            Outcome::Skipped(ignored.strip_prefix("ignored")?.trim_start_matches(", ").into())
+        }
     };
     Some((name, outcome))
 }

@@ -86,10 +86,12 @@ impl<'a> Table<'a> {
     pub(crate) fn left_out(&self, series: &str) -> BTreeSet<&str> {
         let at = self.columns.iter().position(|column| column.series == series);
         let cells = self.rows.iter().filter_map(|row| row.cells.get(at?)).flatten();
-        cells.filter_map(|(_, cell)| match cell {
-            Cell::Skipped(what) => Some(what.as_str()),
-            _ => None,
-        }).collect()
+        cells
+            .filter_map(|(_, cell)| match cell {
+                Cell::Skipped(what) => Some(what.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Rows of Markdown, aligned: one of tests, a column for each kernel.
@@ -124,7 +126,9 @@ fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
     let runs = columns.iter().flat_map(|column| &column.report.runs);
     let of_suite = runs.filter(|run| run.suite == suite.name);
     let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
-    if columns.iter().any(|column| runs_of(&column.report, suite).any(Run::broke_off)) || names.is_empty() {
+    if columns.iter().any(|column| runs_of(&column.report, suite).any(Run::broke_off))
+        || names.is_empty()
+    {
         names.insert(WHOLE.into());
     }
     names
@@ -165,13 +169,16 @@ fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
 
 /// A letter for each mechanism, or a word.
 fn shown(cells: &[(&str, Cell)]) -> String {
-    if let [(mechanism, cell)] = cells && *mechanism == ANY {
+    if let [(mechanism, cell)] = cells
+        && *mechanism == ANY
+    {
         return match cell {
             Cell::Passed => "ok",
             Cell::Failed(_) => "FAILED",
             Cell::Skipped(_) => "partly",
             Cell::Absent => "-",
-        }.into();
+        }
+        .into();
     }
     let mut text = String::new();
     for (mechanism, cell) in cells {
