@@ -3,8 +3,10 @@
 use crate::{http, netns::require_root, row::Row, tool, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    env,
     ffi::OsStr,
     fmt::Debug,
+    fs,
     io::Read as _,
     net::SocketAddr,
     path::PathBuf,
@@ -19,6 +21,8 @@ const ENDED_WITHIN: Duration = Duration::from_secs(5);
 pub fn keepwatch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(tool::keepwatch());
     command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    // The mechanism that is forced on this run of the tests.
+    command.envs(env::var_os("KEEPWATCH_HOOKS").map(|forced| ("KEEPWATCH_HOOKS", forced)));
     command
 }
 
@@ -62,6 +66,14 @@ impl Agent {
     /// The same with the API socket in a folder where there may be one already.
     #[track_caller]
     pub fn start_in(folder: tool::Folder, args: &[&str]) -> Self {
+        let mut agent = Self::spawn_in(folder, args);
+        wait::until("/-/ready answers 200", READY_WITHIN, || agent.is_ready().then_some(()));
+        agent
+    }
+
+    /// The same, and does not wait.
+    #[track_caller]
+    pub fn spawn_in(folder: tool::Folder, args: &[&str]) -> Self {
         require_root();
         let address = http::free_address();
         let child = keepwatch(["run", "--listen", &address.to_string(), "--socket"])
@@ -72,9 +84,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start keepwatch");
-        let mut agent = Self { child, folder, address };
-        wait::until("/-/ready answers 200", READY_WITHIN, || agent.is_ready().then_some(()));
-        agent
+        Self { child, folder, address }
     }
 
     fn is_ready(&mut self) -> bool {
@@ -124,6 +134,25 @@ impl Agent {
         std::mem::take(&mut self.folder)
     }
 
+    /// SIGSTOP: returns when no thread of it runs.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        wait::until("the agent is stopped", ENDED_WITHIN, || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+            let state = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat"));
+            let mut states = tasks.flatten().flat_map(state);
+            states
+                .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+                .then_some(())
+        });
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.child.id().cast_signed();
         let pid = Pid::from_raw(pid).expect("a process id");
@@ -143,6 +172,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(Signal::TERM);
+            self.thaw();
             let ended = wait::within(ENDED_WITHIN, || self.child.try_wait().ok().flatten());
             if ended.is_none() {
                 drop(self.child.kill());

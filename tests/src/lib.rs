@@ -13,13 +13,20 @@
 
 pub mod agent;
 pub mod crowd;
+pub mod ending;
+pub mod event;
 pub mod http;
+pub mod kernel_ids;
 pub mod measure;
+pub mod metrics;
+pub mod middlebox;
 pub mod netns;
+pub mod path;
 pub mod population;
 pub mod row;
 pub mod socket;
 mod sys;
 pub mod tool;
+pub mod trace;
 pub mod truth;
 pub mod wait;

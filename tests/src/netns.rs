@@ -41,22 +41,32 @@ impl Netns {
     /// fd77::2 in the second. Nothing is resolved: neighbours are given.
     pub fn pair() -> (Self, Self) {
         let (near, far) = (Self::new(), Self::new());
-        let far_file = format!("/proc/{}/fd/{}", std::process::id(), far.file.as_raw_fd());
-        near.ip(&format!(
-            "link add veth0 address 02:00:00:00:00:01 type veth \
-             peer name veth0 address 02:00:00:00:00:02 netns {far_file}"
+        near.join("veth0", &far, "veth0", &[("10.77.0", 24), ("fd77:", 64)]);
+        (near, far)
+    }
+
+    /// Lays a cable between two namespaces: of each network, this one has the address 1 and the
+    /// other one 2.
+    pub fn join(&self, device: &str, other: &Self, other_device: &str, networks: &[(&str, u8)]) {
+        let other_file = format!("/proc/{}/fd/{}", std::process::id(), other.file.as_raw_fd());
+        self.ip(&format!(
+            "link add {device} address 02:00:00:00:00:01 type veth \
+             peer name {other_device} address 02:00:00:00:00:02 netns {other_file}"
         ));
-        for (netns, own, other) in [(&near, 1, 2), (&far, 2, 1)] {
-            netns.ip("link set veth0 up");
-            netns.ip(&format!("address add 10.77.0.{own}/24 dev veth0"));
-            netns.ip(&format!("address add fd77::{own}/64 dev veth0 nodad"));
-            for neighbour in [format!("10.77.0.{other}"), format!("fd77::{other}")] {
+        for (netns, device, own, peer) in [(self, device, 1, 2), (other, other_device, 2, 1)] {
+            netns.ip(&format!("link set {device} up"));
+            for (network, length) in networks {
+                let (separator, nodad) =
+                    if network.contains(':') { (":", "nodad") } else { (".", "") };
                 netns.ip(&format!(
-                    "neighbour replace {neighbour} lladdr 02:00:00:00:00:0{other} dev veth0 nud permanent"
+                    "address add {network}{separator}{own}/{length} dev {device} {nodad}"
+                ));
+                netns.ip(&format!(
+                    "neighbour replace {network}{separator}{peer} lladdr 02:00:00:00:00:0{peer} \
+                     dev {device} nud permanent"
                 ));
             }
         }
-        (near, far)
     }
 
     /// Runs `work` in this namespace: sockets that it makes and processes that it starts are there.
@@ -88,24 +98,53 @@ impl Netns {
         assert!(output.status.success(), "ip {words}: {said}");
     }
 
-    /// The namespace's sysctls. Never used on the host's.
+    /// The namespace's sysctls of keepalive.
     pub fn set_keepalive(&self, idle_seconds: u32, interval_seconds: u32, count: u32) {
-        let write = |name: &str, value: u32| {
-            fs::write(format!("/proc/sys/net/ipv4/tcp_keepalive_{name}"), value.to_string())
-        };
+        for (name, value) in
+            [("time", idle_seconds), ("intvl", interval_seconds), ("probes", count)]
+        {
+            self.set(&format!("ipv4/tcp_keepalive_{name}"), value);
+        }
+    }
+
+    /// Writes a sysctl below `net`. Never used on the host's.
+    #[track_caller]
+    pub fn set(&self, name: &str, value: u32) {
         let result: io::Result<()> = self.run(|| {
             assert_ne!(self.inode(), Self::of_process().inode(), "the host's settings stay");
-            write("time", idle_seconds)?;
-            write("intvl", interval_seconds)?;
-            write("probes", count)
+            fs::write(format!("/proc/sys/net/{name}"), value.to_string())
         });
-        result.expect("write the sysctls of a namespace");
+        result.unwrap_or_else(|error| panic!("net/{name} = {value}: {error}"));
+    }
+
+    /// A counter of /proc/net/netstat, as `nstat` names it: `TcpExtTCPKeepAlive`.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let text = self.run(|| fs::read_to_string("/proc/thread-self/net/netstat"));
+        let text = text.expect("/proc/thread-self/net/netstat");
+        let lines: Vec<_> = text.lines().collect();
+        let value = lines.chunks(2).find_map(|pair| {
+            let [names, values] = pair else {
+                return None;
+            };
+            let (group, names) = names.split_once(": ")?;
+            let (_, values) = values.split_once(": ")?;
+            let wanted = name.strip_prefix(group)?;
+            let mut both = names.split(' ').zip(values.split(' '));
+            both.find_map(|(name, value)| (name == wanted).then(|| value.parse().ok())?)
+        });
+        value.unwrap_or_else(|| panic!("no counter {name}"))
     }
 
     /// From now on nothing that is sent to `address` from this namespace arrives, and nothing from
     /// there is let in: for the other end of a connection, this one has fallen silent.
     pub fn silence(&self, address: &str) {
         self.ip(&format!("route add blackhole {address}"));
+    }
+
+    /// Ends [`Self::silence`].
+    pub fn end_silence(&self, address: &str) {
+        self.ip(&format!("route del blackhole {address}"));
     }
 
     fn of_this_thread() -> Self {

@@ -3,7 +3,7 @@
 use crate::{
     netns::Netns,
     row::Owner,
-    socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption},
+    socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption, wait_for_state},
     truth::{Held, Role, process_name},
     wait,
 };
@@ -19,10 +19,6 @@ const SOON: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 16;
 /// What a new namespace begins with.
 const DEFAULT_IDLE: u32 = 7200;
-
-const ESTABLISHED: u8 = 1;
-const FIN_WAIT2: u8 = 5;
-const CLOSE_WAIT: u8 = 8;
 
 /// Sockets, and what they need to stay as they are.
 #[derive(Debug, Default)]
@@ -147,8 +143,8 @@ impl Population {
                     panic!("two ends");
                 };
                 socket::end_sending(&client.fd);
-                wait_for_state(&client.fd, FIN_WAIT2);
-                wait_for_state(&accepted.fd, CLOSE_WAIT);
+                wait_for_state(&client.fd, socket::FIN_WAIT2, SOON);
+                wait_for_state(&accepted.fd, socket::CLOSE_WAIT, SOON);
             }
         }
     }
@@ -334,7 +330,7 @@ impl Population {
             let address = socket::local_address(&listener);
             let client = socket::connected(family, address, on_client);
             let accepted = socket::accepted(&listener);
-            wait_for_state(&accepted, ESTABLISHED);
+            wait_for_state(&accepted, socket::ESTABLISHED, SOON);
             (listener, client, accepted)
         });
         let name = |role: &str| format!("{family:?} {what}, {role}");
@@ -397,11 +393,4 @@ const fn extreme(seed: u32) -> Own {
 fn host_idle() -> u32 {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_keepalive_time");
     text.expect("the host's sysctl").trim().parse().expect("a number")
-}
-
-#[track_caller]
-fn wait_for_state(fd: &OwnedFd, state: u8) {
-    wait::until(format!("TCP state {state}"), SOON, || {
-        (socket::tcp_state(fd) == state).then_some(())
-    });
 }

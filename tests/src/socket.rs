@@ -1,6 +1,6 @@
 //! TCP sockets, made and set in every way that users do it.
 
-use crate::sys;
+use crate::{sys, tool, wait};
 use libc::{
     IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
     TCP_USER_TIMEOUT,
@@ -17,6 +17,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 /// Which addresses, in which kind of socket.
@@ -65,6 +66,25 @@ pub enum SocketOption {
     UserTimeout,
 }
 
+impl SocketOption {
+    /// Level and name of the call.
+    const fn number(self) -> (i32, i32) {
+        match self {
+            Self::Keepalive => (SOL_SOCKET, SO_KEEPALIVE),
+            Self::KeepIdle => (IPPROTO_TCP, TCP_KEEPIDLE),
+            Self::KeepIntvl => (IPPROTO_TCP, TCP_KEEPINTVL),
+            Self::KeepCnt => (IPPROTO_TCP, TCP_KEEPCNT),
+            Self::UserTimeout => (IPPROTO_TCP, TCP_USER_TIMEOUT),
+        }
+    }
+}
+
+/// Asks to set an option to a value that is not in memory.
+pub fn set_from_nowhere(fd: impl AsFd, option: SocketOption) -> io::Result<()> {
+    let (level, name) = option.number();
+    sys::setsockopt_from_nowhere(fd.as_fd(), level, name)
+}
+
 /// By which road an option reaches the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
@@ -82,24 +102,23 @@ impl Road {
     /// Sets an option.
     #[track_caller]
     pub fn set(self, fd: impl AsFd, option: SocketOption, value: u32) {
+        self.try_set(fd, option, value)
+            .unwrap_or_else(|error| panic!("{option:?} = {value} by {self:?}: {error}"));
+    }
+
+    /// Sets an option, if the kernel takes it.
+    pub fn try_set(self, fd: impl AsFd, option: SocketOption, value: u32) -> io::Result<()> {
         let fd = fd.as_fd();
-        let (level, name) = match option {
-            SocketOption::Keepalive => (SOL_SOCKET, SO_KEEPALIVE),
-            SocketOption::KeepIdle => (IPPROTO_TCP, TCP_KEEPIDLE),
-            SocketOption::KeepIntvl => (IPPROTO_TCP, TCP_KEEPINTVL),
-            SocketOption::KeepCnt => (IPPROTO_TCP, TCP_KEEPCNT),
-            SocketOption::UserTimeout => (IPPROTO_TCP, TCP_USER_TIMEOUT),
-        };
+        let (level, name) = option.number();
         let value = value.cast_signed();
-        let result = match self {
+        match self {
             Self::Call => sys::setsockopt(fd, level, name, value),
             Self::Duplicate => fd
                 .try_clone_to_owned()
                 .and_then(|duplicate| sys::setsockopt(duplicate.as_fd(), level, name, value)),
             Self::IoUring => sys::setsockopt_by_io_uring(fd, level, name, value),
             Self::Call32 => call32(fd, level, name, value),
-        };
-        result.unwrap_or_else(|error| panic!("{option:?} = {value} by {self:?}: {error}"));
+        }
     }
 }
 
@@ -126,9 +145,7 @@ pub fn takes_32_bit_calls() -> bool {
     if sys::has_32_bit_syscalls() {
         return true;
     }
-    let config = std::process::Command::new("zcat").arg("/proc/config.gz").output();
-    let config = config.map(|output| output.stdout).unwrap_or_default();
-    let built_in = String::from_utf8_lossy(&config).contains("\nCONFIG_IA32_EMULATION=y\n");
+    let built_in = tool::kernel_has(&["IA32_EMULATION"]);
     let boot = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     assert!(
         !built_in || boot.contains("ia32_emulation=0"),
@@ -216,6 +233,12 @@ impl Plan {
         own: Own { idle: 0, interval: 0, count: 0, user_timeout_ms: 0 },
         road: Road::Call,
     };
+
+    /// A program that turns keepalive on before it connects, with these settings of its own.
+    pub const fn keepalive(idle: u32, interval: u32, count: u32) -> Self {
+        let own = Own { idle, interval, count, user_timeout_ms: 0 };
+        Self { keepalive: Keepalive::Before, own, road: Road::Call }
+    }
 
     #[track_caller]
     fn before(&self, fd: &OwnedFd) {
@@ -318,6 +341,21 @@ pub fn tcp_state(fd: &OwnedFd) -> u8 {
     sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_state
 }
 
+/// The number of a TCP state, as in `enum tcp_state`.
+pub const ESTABLISHED: u8 = 1;
+/// Our direction is closed, and the peer knows.
+pub const FIN_WAIT2: u8 = 5;
+/// No connection, or no more.
+pub const CLOSE: u8 = 7;
+/// The peer's direction is closed.
+pub const CLOSE_WAIT: u8 = 8;
+
+/// Waits until it is in a state.
+#[track_caller]
+pub fn wait_for_state(fd: &OwnedFd, state: u8, deadline: Duration) {
+    wait::until(format!("TCP state {state}"), deadline, || (tcp_state(fd) == state).then_some(()));
+}
+
 /// Probes sent and not answered.
 #[track_caller]
 pub fn probes_unanswered(fd: &OwnedFd) -> u8 {
@@ -329,6 +367,12 @@ pub fn probes_unanswered(fd: &OwnedFd) -> u8 {
 pub fn was_probed_since_data(fd: &OwnedFd) -> bool {
     let info = sys::tcp_info(fd.as_fd()).expect("TCP_INFO");
     info.tcpi_last_ack_recv + 500 < info.tcpi_last_data_recv.min(info.tcpi_last_data_sent)
+}
+
+/// Its id as `ss -e` and keepwatch write it.
+#[track_caller]
+pub fn id(fd: &OwnedFd) -> String {
+    format!("sk:{:x}", sockopt::socket_cookie(fd).expect("SO_COOKIE"))
 }
 
 /// Lets this process and its children have as many descriptors as the host admits.

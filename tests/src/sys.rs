@@ -5,11 +5,12 @@ use io_uring::{IoUring, opcode, types};
 use libc::{c_int, c_void};
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, RawFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
 const INT_LEN: u32 = 4;
+const PAGE: usize = 4096;
 
 /// `setsockopt(2)`.
 pub(crate) fn setsockopt(
@@ -21,6 +22,19 @@ pub(crate) fn setsockopt(
     let value = (&raw const value).cast::<c_void>();
     // SAFETY: `value` points at an int that outlives the call.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, INT_LEN) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The same with a value that is not in memory.
+pub(crate) fn setsockopt_from_nowhere(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+) -> io::Result<()> {
+    // SAFETY: the kernel finds nothing at the last address, and says so.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, ptr::without_provenance(usize::MAX), INT_LEN)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -55,7 +69,6 @@ pub(crate) fn setsockopt_of_32_bits(
     value: c_int,
 ) -> io::Result<()> {
     const SETSOCKOPT: i32 = 366; // arch/x86/entry/syscalls/syscall_32.tbl
-    const PAGE: usize = 4096;
     // SAFETY: a new mapping, at no given address.
     let low = unsafe {
         libc::mmap(
@@ -139,6 +152,69 @@ pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
         libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at, &raw mut len)
     };
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A page that is not there yet (userfaultfd): who copies to it in the kernel waits, with all locks
+/// that it holds.
+#[derive(Debug)]
+pub(crate) struct MissingPage {
+    faults: OwnedFd,
+    at: usize,
+}
+
+impl MissingPage {
+    pub(crate) fn new() -> io::Result<Self> {
+        const API: libc::Ioctl = 0xc018_aa3f; // include/uapi/linux/userfaultfd.h
+        const REGISTER: libc::Ioctl = 0xc020_aa00;
+        const MODE_MISSING: u64 = 1;
+        // SAFETY: takes no memory.
+        let faults = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let faults = RawFd::try_from(checked(faults)?).map_err(io::Error::other)?;
+        // SAFETY: a new descriptor, nobody else's.
+        let faults = unsafe { OwnedFd::from_raw_fd(faults) };
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, at no given address.
+        let at = unsafe { libc::mmap(ptr::null_mut(), PAGE, access, kind, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let page = Self { faults, at: at.expose_provenance() };
+        page.ioctl(API, [0xaa, 0, 0, 0])?;
+        page.ioctl(REGISTER, [page.at as u64, PAGE as u64, MODE_MISSING, 0])?;
+        Ok(page)
+    }
+
+    /// `recv(2)` of one byte into it: waits for the page with the socket locked (`tcp_recvmsg`).
+    pub(crate) fn receive(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let at = ptr::with_exposed_provenance_mut(self.at);
+        // SAFETY: the page is ours and nothing else refers to it.
+        checked(unsafe { libc::recv(fd.as_raw_fd(), at, 1, 0) } as i64).map(drop)
+    }
+
+    /// Puts a page of zeros there.
+    pub(crate) fn fill(&self) -> io::Result<()> {
+        const ZEROPAGE: libc::Ioctl = 0xc020_aa04;
+        self.ioctl(ZEROPAGE, [self.at as u64, PAGE as u64, 0, 0])
+    }
+
+    /// Each of the structures is of three or four numbers of 64 bits.
+    fn ioctl(&self, request: libc::Ioctl, mut argument: [u64; 4]) -> io::Result<()> {
+        // SAFETY: the kernel reads and writes at most the four numbers.
+        let result = unsafe { libc::ioctl(self.faults.as_raw_fd(), request, &raw mut argument) };
+        checked(result.into()).map(drop)
+    }
+}
+
+impl Drop for MissingPage {
+    fn drop(&mut self) {
+        // SAFETY: our mapping, and nothing refers to it.
+        unsafe { libc::munmap(ptr::with_exposed_provenance_mut(self.at), PAGE) };
+    }
+}
+
+fn checked(result: i64) -> io::Result<i64> {
+    if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Puts the calling thread into a new network namespace.

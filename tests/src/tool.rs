@@ -42,6 +42,14 @@ pub fn of_prometheus(name: &str) -> PathBuf {
     path
 }
 
+/// Whether the kernel says itself (/proc/config.gz) that all these options are built in.
+pub fn kernel_has(options: &[&str]) -> bool {
+    let config = process::Command::new("zcat").arg("/proc/config.gz").output();
+    let config = config.map(|output| output.stdout).unwrap_or_default();
+    let config = String::from_utf8_lossy(&config);
+    options.iter().all(|option| config.contains(&format!("\nCONFIG_{option}=y\n")))
+}
+
 /// A folder of its own, open to every user, gone when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);

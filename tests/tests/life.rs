@@ -4,6 +4,7 @@
 use keepwatch_tests::{
     agent::Agent,
     crowd::Crowd,
+    kernel_ids::KernelIds,
     netns::Netns,
     row::{Owner, Row},
     socket::{self, Family, Plan},
@@ -126,7 +127,7 @@ fn owners(crowds: &[&Crowd]) -> BTreeSet<Owner> {
 fn sigterm_ends_it_with_success_and_the_kernel_keeps_nothing() {
     let agent = Agent::start(&[]);
     let ids = KernelIds::of(agent.pid());
-    assert!(!ids.programs.is_empty() && !ids.maps.is_empty(), "{ids:?}");
+    assert!(ids.are_many(), "{ids:?}");
     assert!(ids.are_in_the_kernel(), "{ids:?}");
     let socket = agent.socket();
     assert!(socket.exists());
@@ -136,56 +137,6 @@ fn sigterm_ends_it_with_success_and_the_kernel_keeps_nothing() {
     assert!(!socket.exists(), "the API socket is removed");
     // Freed after a grace period of RCU.
     until("its programs, maps and links are gone", SOON, || ids.are_gone().then_some(()));
-}
-
-/// BPF objects, by their ids, which the kernel does not use again soon.
-#[derive(Debug)]
-struct KernelIds {
-    programs: BTreeSet<u32>,
-    maps: BTreeSet<u32>,
-    links: BTreeSet<u32>,
-}
-
-impl KernelIds {
-    /// Those that a process has descriptors of.
-    fn of(pid: u32) -> Self {
-        let mut lines = String::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors") {
-            let path = entry.expect("an entry").path();
-            lines.push_str(&fs::read_to_string(path).unwrap_or_default());
-        }
-        let ids = |key: &str| {
-            let values =
-                lines.lines().filter_map(|line| line.strip_prefix(key)?.trim().parse().ok());
-            values.collect()
-        };
-        Self { programs: ids("prog_id:"), maps: ids("map_id:"), links: ids("link_id:") }
-    }
-
-    fn loaded() -> Self {
-        let programs = aya::programs::loaded_programs();
-        let maps = aya::maps::loaded_maps();
-        let links = aya::programs::loaded_links();
-        Self {
-            programs: programs.filter_map(|info| Some(info.ok()?.id())).collect(),
-            maps: maps.filter_map(|info| Some(info.ok()?.id())).collect(),
-            links: links.filter_map(|info| Some(info.ok()?.id())).collect(),
-        }
-    }
-
-    fn are_in_the_kernel(&self) -> bool {
-        let loaded = Self::loaded();
-        self.programs.is_subset(&loaded.programs)
-            && self.maps.is_subset(&loaded.maps)
-            && self.links.is_subset(&loaded.links)
-    }
-
-    fn are_gone(&self) -> bool {
-        let loaded = Self::loaded();
-        self.programs.is_disjoint(&loaded.programs)
-            && self.maps.is_disjoint(&loaded.maps)
-            && self.links.is_disjoint(&loaded.links)
-    }
 }
 
 #[test]

@@ -1,0 +1,251 @@
+//! Laws 2 and 3: every event is accounted for, whatever happens to the reader; and whatever happens
+//! to the agent, the next one knows every live socket and the kernel keeps nothing.
+#![expect(clippy::panic, reason = "a test")]
+
+use keepwatch_tests::{
+    agent::{Agent, sockets_from_kernel},
+    kernel_ids::KernelIds,
+    metrics::Metrics,
+    netns::Netns,
+    path::{Ends, Path},
+    socket::{self, Family, Plan, Road, SocketOption},
+    tool::Folder,
+    wait::{until, within},
+};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Also in a slow guest.
+const SOON: Duration = Duration::from_mins(1);
+/// So that no walk happens but the first, and those that a loss asks for.
+const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
+const N_CONNECTIONS: usize = 300;
+/// Nothing but a probe a second each, answered.
+const PROBING: Plan = Plan::keepalive(1, 1, 127);
+
+/// Totals are of the whole host: so one test at a time makes probes.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn in_a_normal_run_every_event_arrives_and_is_understood() {
+    let _alone = alone();
+    let path = Path::cable();
+    let kernel = ProbesCounted::so_far(&path);
+    let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
+    let connections: Vec<Ends> = (0..50).map(|_| path.connect(&PROBING)).collect();
+    until("two probes each", SOON, || (kernel.until_now(&path) >= 100).then_some(()));
+    turn_off(&connections);
+
+    let metrics = wait_until_settled(&agent);
+    assert_eq!(lost(&metrics, "ring_full") + lost(&metrics, "undecodable"), 0);
+    assert_eq!(stage(&metrics, "submitted"), stage(&metrics, "decoded"));
+    wait_until_totals_equal(&agent, &kernel, &path);
+    assert_table_is_true(&agent, &path.near, N_CONNECTIONS.min(50));
+}
+
+#[test]
+fn while_the_reader_is_stopped_events_are_lost_and_counted_and_totals_stay_exact() {
+    let _alone = alone();
+    let path = Path::cable();
+    let kernel = ProbesCounted::so_far(&path);
+    let agent = Agent::start(&[&NO_SNAPSHOT_FOR_LONG[..], &["--ring-bytes", "4096"]].concat());
+    let mut connections: Vec<Ends> = (0..N_CONNECTIONS).map(|_| path.connect(&PROBING)).collect();
+    wait_until_settled(&agent);
+    let n_snapshots = Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
+
+    agent.freeze();
+    let gone = connections.split_off(N_CONNECTIONS / 2);
+    turn_off(&gone);
+    drop(gone);
+    connections.extend((0..N_CONNECTIONS / 2).map(|_| path.connect(&PROBING)));
+    let enough = kernel.until_now(&path) + 3 * N_CONNECTIONS as u64;
+    until("three probes each", SOON, || (kernel.until_now(&path) >= enough).then_some(()));
+    turn_off(&connections);
+    agent.thaw();
+
+    let metrics = wait_until_settled(&agent);
+    assert!(lost(&metrics, "ring_full") > 0, "{metrics:?}");
+    assert_eq!(lost(&metrics, "undecodable"), 0);
+    wait_until_totals_equal(&agent, &kernel, &path);
+    until("a walk after the loss", SOON, || {
+        let now = Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
+        (now > n_snapshots).then_some(())
+    });
+    assert_table_is_true(&agent, &path.near, N_CONNECTIONS);
+}
+
+#[test]
+fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kernel_keeps_nothing() {
+    let _alone = alone();
+    let netns = Netns::new();
+    let mut folder = Folder::new();
+    for _ in 0..4 {
+        let traffic = Traffic::default();
+        let agent = thread::scope(|scope| {
+            let stop = StopAtEnd(&traffic);
+            scope.spawn(|| netns.run(|| traffic.run()));
+            let victim = Agent::spawn_in(std::mem::take(&mut folder), &NO_SNAPSHOT_FOR_LONG);
+            let moment = Duration::from_millis(random() % 1500);
+            let _: Option<()> = within(moment, || None);
+            victim.freeze();
+            let ids = KernelIds::of(victim.pid());
+            let left = victim.kill();
+            until("its programs, maps and links are gone", SOON, || ids.are_gone().then_some(()));
+            let next = Agent::start_in(left, &NO_SNAPSHOT_FOR_LONG);
+            drop(stop);
+            next
+        });
+        let alive = traffic.alive.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert!(!alive.is_empty());
+        let in_netns = netns.inode().to_string();
+        until("every live socket is in the table", SOON, || {
+            let rows = agent.sockets(&["--all", "--netns", &in_netns]);
+            let is_there = |fd: &OwnedFd| {
+                let number = fd.as_raw_fd().cast_unsigned();
+                rows.iter().any(|row| row.is_held(std::process::id(), number))
+            };
+            alive.iter().all(is_there).then_some(())
+        });
+        let ids = KernelIds::of(agent.pid());
+        assert!(ids.are_many() && ids.are_in_the_kernel(), "{ids:?}");
+        folder = agent.kill();
+        until("its programs, maps and links are gone", SOON, || ids.are_gone().then_some(()));
+    }
+}
+
+/// Connections that come and go, as fast as they can.
+#[derive(Debug, Default)]
+struct Traffic {
+    stopped: AtomicBool,
+    alive: Mutex<Vec<OwnedFd>>,
+}
+
+impl Traffic {
+    fn run(&self) {
+        const N_ALIVE: usize = 60;
+        let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
+        let address = socket::local_address(&listener);
+        let mut alive = VecDeque::new();
+        while !self.stopped.load(Ordering::Relaxed) || alive.len() < N_ALIVE {
+            alive.push_back(socket::connected(Family::V4, address, &PROBING));
+            alive.push_back(socket::accepted(&listener));
+            if alive.len() > N_ALIVE {
+                alive.truncate(N_ALIVE - 4);
+                alive.rotate_left(7);
+            }
+        }
+        alive.push_back(listener);
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive.into();
+    }
+}
+
+/// Also when the test fails on the way.
+struct StopAtEnd<'a>(&'a Traffic);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the kernel itself counts, in the namespace of the test and in the host's.
+struct ProbesCounted(u64);
+
+impl ProbesCounted {
+    fn so_far(path: &Path) -> Self {
+        Self(Self::sum(path))
+    }
+
+    fn until_now(&self, path: &Path) -> u64 {
+        Self::sum(path) - self.0
+    }
+
+    fn sum(path: &Path) -> u64 {
+        [&path.near, &path.far, &Netns::host()]
+            .map(|netns| netns.counter("TcpExtTCPKeepAlive"))
+            .iter()
+            .sum()
+    }
+}
+
+fn turn_off(connections: &[Ends]) {
+    for ends in connections {
+        Road::Call.set(&ends.client, SocketOption::Keepalive, 0);
+    }
+}
+
+/// Waits for a moment at which nothing is on its way, and asserts that everything is accounted for.
+#[track_caller]
+fn wait_until_settled(agent: &Agent) -> Metrics {
+    let mut last = None;
+    let settled = within(SOON, || {
+        let metrics = Metrics::of(agent);
+        let (seen, submitted) = (stage(&metrics, "seen"), stage(&metrics, "submitted"));
+        let holds = seen == submitted + lost(&metrics, "ring_full") + stage(&metrics, "filtered")
+            && submitted == stage(&metrics, "received")
+            && stage(&metrics, "received")
+                == stage(&metrics, "decoded") + lost(&metrics, "undecodable");
+        last = Some(metrics.clone());
+        (holds && seen > 0).then_some(metrics)
+    });
+    settled.unwrap_or_else(|| panic!("events are missing: {last:?}"))
+}
+
+#[track_caller]
+fn wait_until_totals_equal(agent: &Agent, kernel: &ProbesCounted, path: &Path) {
+    let expected = kernel.until_now(path);
+    let mut said = 0;
+    let equal = within(SOON, || {
+        said = whole(Metrics::of(agent).sum("keepwatch_probes_sent_total", ""));
+        (said == expected).then_some(())
+    });
+    assert!(equal.is_some(), "the kernel counts {expected} probes, keepwatch {said}");
+}
+
+/// Waits until the agent lists what the kernel does: neither more nor less.
+#[track_caller]
+fn assert_table_is_true(agent: &Agent, netns: &Netns, n: usize) {
+    let inode = netns.inode().to_string();
+    let args = ["--netns", &inode, "--state", "established"];
+    let ids = |rows: Vec<keepwatch_tests::row::Row>| -> BTreeSet<String> {
+        rows.into_iter().map(|row| row.id).collect()
+    };
+    let truth = ids(sockets_from_kernel(&args));
+    assert_eq!(truth.len(), n);
+    until("the table is what the kernel says", SOON, || {
+        (ids(agent.sockets(&args)) == truth).then_some(())
+    });
+}
+
+#[track_caller]
+fn stage(metrics: &Metrics, stage: &str) -> u64 {
+    whole(metrics.sum("keepwatch_events_total", &format!("stage=\"{stage}\"")))
+}
+
+#[track_caller]
+fn lost(metrics: &Metrics, stage: &str) -> u64 {
+    whole(metrics.sum("keepwatch_events_lost_total", &format!("stage=\"{stage}\"")))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
+const fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+/// Another number each time.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,438 @@
+//! Each cause of death, by real packets: what the kernel tells the program, and what keepwatch says
+//! of it. Beside each, what looks alike and is another cause.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test")]
+
+use keepwatch_tests::{
+    ending::{self, exchange, forget, wait_for_quiet},
+    event::{Death, Event, What},
+    middlebox::Answer,
+    path::{Ends, Path},
+    socket::{self, Family, Keepalive, Own, Plan, Road},
+    trace::{Trace, list},
+    truth::process_name,
+};
+use rustix::io::Errno;
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+/// The middlebox of these tests forgets what is quiet for longer.
+const FORGETS_AFTER: u32 = 2;
+/// What keepwatch is told of the path.
+const IDLE_LIMIT: [&str; 2] = ["--idle-limit", "4s"];
+/// Longer than both.
+const QUIET: Duration = Duration::from_secs(5);
+/// Attempts of retransmission: about 3 s instead of a quarter of an hour.
+const FEW_RETRIES: u32 = 2;
+
+#[test]
+fn keepalive_timeout_the_peer_is_dark_and_nothing_is_in_flight() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::keepalive(1, 1, 2));
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    let death = Expected { cause: "keepalive_timeout", errno: Some(Errno::TIMEDOUT) }.of(
+        &trace,
+        &path,
+        &ends,
+        "protected",
+    );
+    assert_eq!(death.certainty, "exact");
+    assert_eq!((death.probes_sent, death.probes_unanswered), (2, 2));
+    assert!(!death.in_flight);
+    assert_about("silent", death.silent_seconds, 3.0);
+    assert_eq!(death.settings.detection_seconds, Some(3));
+}
+
+#[test]
+fn keepalive_reset_the_peer_has_forgotten_the_connection_and_answers_the_probe_by_rst() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::keepalive(2, 1, 3));
+    exchange(&ends.client, &ends.accepted);
+    let Ends { client, accepted, local } = ends;
+    forget(accepted);
+    let death = Expected { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
+        &trace,
+        &path,
+        &client,
+        local,
+        "protected",
+    );
+    assert_eq!((death.probes_sent, death.probes_unanswered), (1, 1));
+    assert!(!death.in_flight);
+    assert_about("silent", death.silent_seconds, 2.0);
+}
+
+#[test]
+fn keepalive_reset_also_after_unanswered_probes_when_the_peer_comes_back_without_its_memory() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
+    path.darken();
+    ending::reset(accepted);
+    trace.wait_for("two probes unanswered", |events| {
+        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2, .. });
+        events.iter().find(second).map(drop)
+    });
+    path.lighten();
+    let death = Expected { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
+        &trace,
+        &path,
+        &client,
+        local,
+        "protected",
+    );
+    assert_eq!(death.probes_sent, death.probes_unanswered);
+    assert!(death.probes_sent >= 3, "{death:?}");
+}
+
+#[test]
+fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_swallows_the_first_data() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+        return;
+    };
+    path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
+    let trace = Trace::of(&path.near, &IDLE_LIMIT);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    wait_for_quiet(&ends.client, QUIET);
+    socket::send(&ends.client, b"are you there?");
+    let death = Expected { cause: "idle_drop", errno: Some(Errno::TIMEDOUT) }
+        .of(&trace, &path, &ends, "off");
+    assert_eq!(death.certainty, "inferred");
+    assert!(death.in_flight);
+    assert_eq!(death.probes_sent, 0);
+    assert_about("quiet", death.quiet_seconds, QUIET.as_secs_f64());
+    assert!(death.silent_seconds > death.quiet_seconds, "{death:?}");
+}
+
+#[test]
+fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_answers_the_first_data_by_rst() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+        return;
+    };
+    let trace = Trace::of(&path.near, &IDLE_LIMIT);
+    // On, but with a first probe long after the connection is forgotten.
+    let ends = path.connect(&Plan::keepalive(60, 1, 3));
+    exchange(&ends.client, &ends.accepted);
+    wait_for_quiet(&ends.client, QUIET);
+    socket::send(&ends.client, b"are you there?");
+    let death = Expected { cause: "idle_drop", errno: Some(Errno::CONNRESET) }
+        .of(&trace, &path, &ends, "late");
+    assert_eq!(death.certainty, "inferred");
+    assert!(death.in_flight);
+    assert_about("quiet", death.quiet_seconds, QUIET.as_secs_f64());
+    assert_eq!(death.settings.detection_seconds, Some(63));
+}
+
+#[test]
+fn a_connection_that_is_probed_in_time_survives_the_same_middlebox() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+        return;
+    };
+    let trace = Trace::of(&path.near, &IDLE_LIMIT);
+    let ends = path.connect(&Plan::keepalive(1, 1, 3));
+    trace.wait_for("probes for longer than the middlebox remembers", |events| {
+        let n_answered = events.iter().filter(|event| event.name() == "probe_answered").count();
+        (n_answered > 4).then_some(())
+    });
+    exchange(&ends.client, &ends.accepted);
+    let events = trace.events_of(ends.local);
+    assert!(events.iter().all(|event| event.death().is_none()), "{}", list(&events));
+}
+
+#[test]
+fn user_timeout_data_is_in_flight_for_longer_than_the_program_allows() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let own = Own { user_timeout_ms: 1500, ..Own::default() };
+    let plan = Plan { keepalive: Keepalive::Off, own, road: Road::Call };
+    let ends = path.connect(&plan);
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    socket::send(&ends.client, b"lost");
+    let death = Expected { cause: "user_timeout", errno: Some(Errno::TIMEDOUT) }
+        .of(&trace, &path, &ends, "off");
+    assert!(death.in_flight);
+    assert_eq!((death.probes_sent, death.settings.user_timeout_ms), (0, 1500));
+    assert_about("silent", death.silent_seconds, 1.5);
+}
+
+#[test]
+fn retransmit_timeout_data_is_in_flight_and_the_peer_is_dark() {
+    let path = Path::cable();
+    path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    socket::send(&ends.client, b"lost");
+    let death = Expected { cause: "retransmit_timeout", errno: Some(Errno::TIMEDOUT) }
+        .of(&trace, &path, &ends, "off");
+    assert!(death.in_flight);
+    assert_eq!(death.probes_sent, 0);
+    assert!(death.quiet_seconds.is_some_and(|quiet| quiet < 1.0), "{death:?}");
+}
+
+#[test]
+fn peer_reset_in_the_middle_of_a_conversation() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted, local } = path.connect(&Plan::keepalive(60, 1, 3));
+    exchange(&client, &accepted);
+    ending::reset(accepted);
+    let death = Expected { cause: "peer_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
+        &trace,
+        &path,
+        &client,
+        local,
+        "protected",
+    );
+    assert_eq!(death.probes_sent, 0);
+    assert!(!death.in_flight);
+}
+
+#[test]
+fn peer_reset_out_of_the_quiet_without_being_asked_is_no_idle_drop() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &IDLE_LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, QUIET);
+    ending::reset(accepted);
+    let death = Expected { cause: "peer_reset", errno: Some(Errno::CONNRESET) }
+        .at_end_of(&trace, &path, &client, local, "off");
+    assert!(!death.in_flight);
+}
+
+#[test]
+fn connect_failed_refused() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let nobody = SocketAddr::new(path.server.ip(), 9);
+    assert_connect_fails(&trace, &path, nobody, Errno::CONNREFUSED);
+}
+
+#[test]
+fn connect_failed_nobody_answers() {
+    let path = Path::cable();
+    path.near.set("ipv4/tcp_syn_retries", 1);
+    let trace = Trace::of(&path.near, &[]);
+    path.darken();
+    assert_connect_fails(&trace, &path, path.server, Errno::TIMEDOUT);
+}
+
+#[test]
+fn connect_failed_a_router_has_no_route() {
+    let path = Path::router();
+    path.lose_route_to("10.88.0.0/16");
+    let trace = Trace::of(&path.near, &[]);
+    let unknown = SocketAddr::new([10, 88, 0, 1].into(), 80);
+    assert_connect_fails(&trace, &path, unknown, Errno::HOSTUNREACH);
+}
+
+#[test]
+fn unreachable_a_router_loses_its_route_under_a_live_connection() {
+    let path = Path::router();
+    path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    path.lose_route_to("10.77.2.1/32");
+    socket::send(&ends.client, b"lost");
+    let death = Expected { cause: "unreachable", errno: Some(Errno::HOSTUNREACH) }
+        .of(&trace, &path, &ends, "off");
+    assert!(death.in_flight);
+    assert_eq!(death.probes_sent, 0);
+}
+
+#[test]
+fn peer_closed_first() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    drop(accepted);
+    let soon = Duration::from_mins(1);
+    socket::wait_for_state(&client, socket::CLOSE_WAIT, soon);
+    drop(client);
+    Expected { cause: "peer_closed", errno: None }.at(&trace, &path, local, "off");
+}
+
+#[test]
+fn local_closed_first() {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    drop(client);
+    socket::wait_for_state(&accepted, socket::CLOSE_WAIT, Duration::from_mins(1));
+    drop(accepted);
+    Expected { cause: "local_closed", errno: None }.at(&trace, &path, local, "off");
+}
+
+#[test]
+fn local_closed_although_probes_were_unanswered() {
+    let path = Path::cable();
+    path.near.set("ipv4/tcp_orphan_retries", 1);
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted: _accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
+    path.darken();
+    trace.wait_for("two probes unanswered", |events| {
+        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2, .. });
+        events.iter().find(second).map(drop)
+    });
+    drop(client);
+    let (_, death) = trace.death_of(local);
+    assert_eq!(death.cause, "local_closed", "{death:?}");
+}
+
+#[test]
+fn local_reset_by_lingering_for_no_time() {
+    local_reset(|ends| ending::reset(ends.client));
+}
+
+#[test]
+fn local_reset_by_closing_with_data_unread() {
+    local_reset(|ends| {
+        socket::send(&ends.accepted, b"never read");
+        ending::wait_for_data(&ends.client);
+        drop(ends.client);
+    });
+}
+
+#[test]
+fn local_reset_by_disconnecting() {
+    local_reset(|ends| {
+        rustix::net::connect_unspec(&ends.client).expect("connect(AF_UNSPEC)");
+    });
+}
+
+#[test]
+fn local_reset_by_an_administrator() {
+    let path = Path::cable();
+    let ss = |words: &[&str]| {
+        let output = path.near.run(|| Command::new("ss").args(words).output());
+        output.inspect_err(|error| eprintln!("skipped: ss -K: {error}")).ok()
+    };
+    if ss(&["-V"]).is_none() {
+        return;
+    }
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    let killed = ss(&["-K", "-Htn", "dport", "=", ":2717"]).expect("it ran before");
+    if killed.stdout.is_empty() {
+        assert!(!keepwatch_tests::tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
+        eprintln!("skipped: ss -K, which this kernel does not do");
+        return;
+    }
+    Expected { cause: "local_reset", errno: Some(Errno::CONNABORTED) }
+        .of(&trace, &path, &ends, "off");
+}
+
+#[track_caller]
+fn local_reset(end: impl FnOnce(Ends)) {
+    let path = Path::cable();
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    let local = ends.local;
+    end(ends);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "local_reset", "{event:?}");
+    assert!(!death.in_flight, "{event:?}");
+    assert_common(&event, &path, "off");
+}
+
+#[track_caller]
+fn assert_connect_fails(trace: &Trace, path: &Path, to: SocketAddr, errno: Errno) {
+    let fd = path.near.run(|| {
+        let fd = socket::unconnected(Family::V4, &Plan::keepalive(60, 1, 3));
+        assert_eq!(rustix::net::connect(&fd, &to), Err(errno));
+        fd
+    });
+    let (event, death) = trace.wait_for("the attempt's end", |events| {
+        events.iter().find_map(|event| Some((event.clone(), event.death()?.clone())))
+    });
+    assert_eq!((death.cause.as_str(), death.errno), ("connect_failed", Some(name(errno))));
+    assert_eq!((event.remote, event.netns), (to, path.near.inode()));
+    assert_eq!(event.direction.as_deref(), Some("outbound"));
+    assert_eq!(event.owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
+    assert_eq!((death.probes_sent, death.probes_unanswered), (0, 0));
+    let events = trace.events();
+    assert!(events.iter().all(|event| event.name() != "opened"), "{}", list(&events));
+    drop(fd);
+}
+
+/// What must be said of a death.
+struct Expected {
+    cause: &'static str,
+    /// What the kernel tells the program, too.
+    errno: Option<Errno>,
+}
+
+impl Expected {
+    /// Of a connection whose ends are both still open.
+    #[track_caller]
+    fn of(self, trace: &Trace, path: &Path, ends: &Ends, verdict: &str) -> Death {
+        self.at_end_of(trace, path, &ends.client, ends.local, verdict)
+    }
+
+    /// The program learns it from its descriptor, and keepwatch says the same.
+    #[track_caller]
+    fn at_end_of(
+        self,
+        trace: &Trace,
+        path: &Path,
+        client: &std::os::fd::OwnedFd,
+        local: SocketAddr,
+        verdict: &str,
+    ) -> Death {
+        assert_eq!(ending::error_at_end(client), self.errno);
+        self.at(trace, path, local, verdict)
+    }
+
+    #[track_caller]
+    fn at(self, trace: &Trace, path: &Path, local: SocketAddr, verdict: &str) -> Death {
+        let (event, death) = trace.death_of(local);
+        assert_eq!(death.cause, self.cause, "{event:?}");
+        assert_eq!(death.errno, self.errno.map(name), "{event:?}");
+        assert_common(&event, path, verdict);
+        death
+    }
+}
+
+#[track_caller]
+fn assert_common(event: &Event, path: &Path, verdict: &str) {
+    let death = event.death().expect("a death");
+    assert_eq!((event.remote, event.netns), (path.server, path.near.inode()), "{event:?}");
+    assert_eq!(event.direction.as_deref(), Some("outbound"), "{event:?}");
+    assert_eq!(event.verdict.as_deref(), Some(verdict), "{event:?}");
+    assert_eq!(death.settings.keepalive, verdict != "off", "{event:?}");
+    let owner = event.owner.as_ref().expect("an owner");
+    assert_eq!((owner.pid, &owner.process), (std::process::id(), &process_name("self")));
+    assert!(death.age_seconds.is_some_and(|age| age >= death.silent_seconds.unwrap_or(0.0)));
+    assert!(["exact", "inferred"].contains(&death.certainty.as_str()), "{event:?}");
+    assert!(!death.evidence.is_empty() && !event.meaning.is_empty(), "{event:?}");
+}
+
+/// Timers are late by up to an eighth, and slow guests by more.
+#[track_caller]
+fn assert_about(what: &str, said: Option<f64>, seconds: f64) {
+    let said = said.unwrap_or_else(|| panic!("{what} is unknown"));
+    let range = seconds - 0.1..=seconds * 1.125 + 1.0;
+    assert!(range.contains(&said), "{what}: {said:.3} s, expected {range:?}");
+}
+
+fn name(errno: Errno) -> String {
+    let name = match errno {
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        Errno::CONNRESET => "ECONNRESET",
+        Errno::CONNREFUSED => "ECONNREFUSED",
+        Errno::HOSTUNREACH => "EHOSTUNREACH",
+        Errno::CONNABORTED => "ECONNABORTED",
+        other => panic!("{other} has no name here"),
+    };
+    name.to_owned()
+}
