@@ -63,31 +63,12 @@ pub struct Owner {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     Opened(Settings),
-    Setting {
-        option: String,
-        value: Option<i64>,
-        result: String,
-        when: String,
-    },
-    Changed {
-        option: String,
-        from: u32,
-        to: u32,
-    },
-    ProbeSent {
-        unanswered: u32,
-        count: Probes,
-        next_seconds: f64,
-    },
-    ProbeAnswered {
-        unanswered: u32,
-    },
-    TimerFired {
-        outcome: String,
-    },
-    QuietSurvived {
-        quiet_seconds: f64,
-    },
+    Setting { option: String, value: Option<i64>, result: String, when: String },
+    Changed { option: String, from: u32, to: u32 },
+    ProbeSent { unanswered: u32, count: Probes, next_seconds: f64 },
+    ProbeAnswered { unanswered: u32 },
+    TimerFired { outcome: String },
+    QuietSurvived { quiet_seconds: f64 },
     Died(Death),
 }
 

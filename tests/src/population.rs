@@ -112,7 +112,7 @@ impl Population {
         match socket::takes_io_uring_commands() {
             Ok(()) => roads.push(Road::IoUring),
             Err(error) => {
-                eprintln!("skipped: io_uring commands, which this kernel refuses: {error}")
+                eprintln!("skipped: io_uring commands, which this kernel refuses: {error}");
             }
         }
         if socket::takes_32_bit_calls() {

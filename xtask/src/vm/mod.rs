@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: the kernel's tests on every kernel that users run, in guests.
 
 mod build;
+mod document;
 mod guest;
 mod initramfs;
 pub(crate) mod kernel;
@@ -10,12 +11,13 @@ mod suite;
 mod table;
 
 use crate::{
-    outcome::{FINDING, talk},
+    outcome::talk,
     setup::{self, Purpose},
     summary::Summary,
-    test::say,
+    test::{conclude, say},
 };
 use anyhow::{Context as _, Result, bail};
+use document::Freshness;
 use initramfs::Archive;
 use kernel::{KERNELS, Kernel};
 use report::{Outcome, Report, Run};
@@ -38,17 +40,18 @@ pub(crate) struct Options {
     /// Only with this mechanism.
     #[arg(long, value_parser = suite::MECHANISMS)]
     hooks: Option<String>,
+    /// Write what was shown to docs/KERNELS.md.
+    #[arg(long, conflicts_with_all = ["kernel", "test", "hooks"])]
+    bless: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let sum = all(options)?;
-    say(&format!("\n{sum}\n"))?;
-    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
+    conclude(all(options)?)
 }
 
 /// Everything; the table is shown, the sum is returned.
 pub(crate) fn all(options: &Options) -> Result<Summary> {
-    let Options { kernel, test, hooks } = options;
+    let Options { kernel, test, hooks, bless } = options;
     setup::prepare(Purpose::Guests)?;
     let kernels: Vec<&'static Kernel> = KERNELS
         .iter()
@@ -92,7 +95,31 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     for failure in table.failures() {
         talk(format_args!("failed: {failure}"));
     }
-    Ok(table.sum())
+    let mut sum = table.sum();
+    let whole = kernel.is_empty() && test.is_none() && hooks.is_none();
+    if whole && !document(&document::text(&columns, &table), *bless)? {
+        sum.failed += 1;
+    }
+    Ok(sum)
+}
+
+/// Whether docs/KERNELS.md is as it should be, or is now.
+fn document(text: &str, bless: bool) -> Result<bool> {
+    let freshness = document::freshness(text);
+    match freshness {
+        Freshness::Fresh => {}
+        _ if bless => document::write(text)?,
+        Freshness::OtherVersions => {
+            talk(format_args!("docs/KERNELS.md is of other versions: `cargo xtask vm --bless`"));
+        }
+        Freshness::Stale => {
+            talk(format_args!(
+                "docs/KERNELS.md is not what the guests showed; help: run `cargo xtask vm --bless` \
+                 and commit what it wrote, if that is as it should be"
+            ));
+        }
+    }
+    Ok(bless || freshness != Freshness::Stale)
 }
 
 /// What the guest does once its modules are loaded.

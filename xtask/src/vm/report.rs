@@ -102,10 +102,6 @@ impl Report {
     pub(crate) const fn is_done(&self) -> bool {
         self.done
     }
-
-    pub(crate) fn has(&self, feature: &str) -> bool {
-        self.features.get(feature).copied().unwrap_or(false)
-    }
 }
 
 impl Run {
@@ -189,7 +185,7 @@ skipped: io_uring commands, before it failed\r
         let report = read(REPORT);
         assert!(report.is_done());
         assert_eq!(report.version, "6.12.117-1");
-        assert!(report.has("fentry") && !report.has("io_uring commands"));
+        assert!(report.features["fentry"] && !report.features["io_uring commands"]);
         let [run] = &report.runs[..] else { panic!("one run") };
         assert_eq!((run.suite.as_str(), run.mechanism.as_str()), ("law_1_truth", "kprobe"));
         assert!(!run.success && run.seconds > 12.0);

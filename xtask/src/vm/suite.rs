@@ -15,18 +15,22 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 4] = [
+pub(crate) const SUITES: [Suite; 6] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2 },
-    Suite { name: "law_1_fault", by_mechanism: false, n_threads: 2 },
-    Suite { name: "start", by_mechanism: false, n_threads: 2 },
     Suite { name: "life", by_mechanism: false, n_threads: 2 },
+    Suite { name: "conservation", by_mechanism: false, n_threads: 2 },
+    Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8 },
+    Suite { name: "deaths", by_mechanism: true, n_threads: 8 },
+    Suite { name: "settings", by_mechanism: true, n_threads: 4 },
 ];
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("complaints", "of commands, not of kernels"),
+    ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),
+    ("start", "of messages and of time, not of kernels"),
 ];
 
 impl Suite {

@@ -82,18 +82,6 @@ impl<'a> Table<'a> {
         lines
     }
 
-    /// What a kernel's tests left out, each once.
-    pub(crate) fn left_out(&self, series: &str) -> BTreeSet<&str> {
-        let at = self.columns.iter().position(|column| column.series == series);
-        let cells = self.rows.iter().filter_map(|row| row.cells.get(at?)).flatten();
-        cells
-            .filter_map(|(_, cell)| match cell {
-                Cell::Skipped(what) => Some(what.as_str()),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Rows of Markdown, aligned: one of tests, a column for each kernel.
     pub(crate) fn markdown(&self) -> String {
         let kernels = self.columns.iter().map(|column| column.series.to_owned());
@@ -207,7 +195,8 @@ pub(crate) fn legend() -> String {
     )
 }
 
-fn aligned(lines: &[Vec<String>]) -> String {
+/// A table of Markdown whose columns are straight in the source too.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let n_columns = lines.first().map_or(0, Vec::len);
     let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(String::len).max();
     let widths: Vec<usize> = (0..n_columns).map(|at| width(at).unwrap_or(0)).collect();
