@@ -78,22 +78,18 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
         flags |= flag::BACKLOG;
     }
     let family: u16 = tcp.load(at!(skc_family));
-    let (local_addr, remote_addr) = if family == AF_INET6 {
-        (tcp.bytes(at!(skc_v6_rcv_saddr)), tcp.bytes(at!(skc_v6_daddr)))
-    } else {
-        (ipv4(tcp.load(at!(skc_rcv_saddr))), ipv4(tcp.load(at!(skc_daddr))))
-    };
-    let netns_count = if at!(net_count_size) == 1 {
-        u32::from(net.load::<u8>(at!(net_count)))
-    } else {
-        net.load(at!(net_count))
-    };
     let snd_nxt: u32 = tcp.load(at!(snd_nxt));
-    // Field by field: a whole record at once would be built on the stack first, which has 512 bytes.
+    // Field by field, in place: a whole record would be built on the stack first, which has 512 bytes.
     macro_rules! set {
         ($($field:ident: $value:expr,)*) => {$(
             // SAFETY: `sample` is a record that the caller owns.
             unsafe { (&raw mut (*sample).$field).write($value) };
+        )*};
+    }
+    macro_rules! copy {
+        ($from:ident; $($field:ident: $at:expr,)*) => {$(
+            // SAFETY: `sample` is a record that the caller owns.
+            $from.copy($at, unsafe { &raw mut (*sample).$field });
         )*};
     }
     set! {
@@ -102,46 +98,62 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
         cookie: sk.id(),
         now_jiffies: generated::bpf_jiffies64(),
         at_ns: generated::bpf_ktime_get_ns(),
-        timer_expires_jiffies: tcp.load(timer + at!(timer_expires)),
         cgroup: 0,
-        local_addr: local_addr,
-        remote_addr: remote_addr,
-        local_port_be: tcp.load(at!(inet_sport)),
-        remote_port_be: tcp.load(at!(skc_dport)),
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
         family: family,
-        state: tcp.load(at!(skc_state)),
         old_state: 0,
-        netns: net.load(at!(net_inum)),
-        own_idle_jiffies: tcp.load(at!(keepalive_time)),
-        own_interval_jiffies: tcp.load(at!(keepalive_intvl)),
-        netns_idle_jiffies: net.load(at!(net_idle)),
-        netns_interval_jiffies: net.load(at!(net_interval)),
-        netns_count: netns_count,
-        own_count: tcp.load(at!(keepalive_probes)),
-        probes_out: tcp.load(at!(icsk_probes_out)),
-        retransmits: tcp.load(at!(icsk_retransmits)),
+        netns_count: 0,
         _pad: 0,
-        user_timeout_ms: tcp.load(at!(icsk_user_timeout)),
-        acked_jiffies: tcp.load(at!(rcv_tstamp)),
-        received_jiffies: tcp.load(at!(icsk_ack_lrcvtime)),
-        sent_jiffies: tcp.load(at!(lsndtime)),
         unacked_bytes: snd_nxt.wrapping_sub(tcp.load(at!(snd_una))),
         unsent_bytes: tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt),
-        retransmitted_ms: tcp.load(at!(retrans_stamp)),
         inode: 0,
-        error: tcp.load(at!(sk_err)),
-        soft_error: tcp.load(at!(sk_err_soft)),
         pid: 0,
         fd: 0,
         comm: [0; 16],
     }
-}
-
-/// An IPv4 address as it stands in memory, in the first four bytes.
-#[inline(always)]
-fn ipv4(addr_be: u32) -> [u8; 16] {
-    let [a, b, c, d] = addr_be.to_ne_bytes();
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    // SAFETY: as above; an IPv4 address stands in the first four bytes.
+    let (local, remote) =
+        unsafe { (&raw mut (*sample).local_addr, &raw mut (*sample).remote_addr) };
+    if family == AF_INET6 {
+        tcp.bytes(at!(skc_v6_rcv_saddr), local);
+        tcp.bytes(at!(skc_v6_daddr), remote);
+    } else {
+        tcp.copy(at!(skc_rcv_saddr), local.cast::<u32>());
+        tcp.copy(at!(skc_daddr), remote.cast::<u32>());
+    }
+    // SAFETY: as above; the machine is little-endian (x86-64, arm64), so a byte is the low one.
+    let netns_count = unsafe { &raw mut (*sample).netns_count };
+    if at!(net_count_size) == 1 {
+        net.copy(at!(net_count), netns_count.cast::<u8>());
+    } else {
+        net.copy(at!(net_count), netns_count);
+    }
+    copy! {
+        tcp;
+        timer_expires_jiffies: timer + at!(timer_expires),
+        local_port_be: at!(inet_sport),
+        remote_port_be: at!(skc_dport),
+        state: at!(skc_state),
+        own_idle_jiffies: at!(keepalive_time),
+        own_interval_jiffies: at!(keepalive_intvl),
+        own_count: at!(keepalive_probes),
+        probes_out: at!(icsk_probes_out),
+        retransmits: at!(icsk_retransmits),
+        user_timeout_ms: at!(icsk_user_timeout),
+        acked_jiffies: at!(rcv_tstamp),
+        received_jiffies: at!(icsk_ack_lrcvtime),
+        sent_jiffies: at!(lsndtime),
+        retransmitted_ms: at!(retrans_stamp),
+        error: at!(sk_err),
+        soft_error: at!(sk_err_soft),
+    }
+    copy! {
+        net;
+        netns: at!(net_inum),
+        netns_idle_jiffies: at!(net_idle),
+        netns_interval_jiffies: at!(net_interval),
+    }
 }
 
 /// Names the current process as the owner.
@@ -154,5 +166,6 @@ pub(crate) fn own_by_current(sample: &mut Sample) {
     sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     sample.cgroup = cgroup;
     // Of the process: its main thread, not the pool thread that calls.
-    sample.comm = Raw(task as *const u8).follow(at!(task_group_leader)).bytes(at!(task_comm));
+    let leader = Raw(task as *const u8).follow(at!(task_group_leader));
+    leader.bytes(at!(task_comm), &raw mut sample.comm);
 }

@@ -69,12 +69,13 @@ impl Trace {
 
     #[track_caller]
     fn wait_until_attached(&mut self) {
-        let line = wait::until("`tracing:` on stderr", READY_WITHIN, || {
+        let line = wait::within(READY_WITHIN, || {
             if let Some(status) = self.child.try_wait().expect("wait for keepwatch") {
                 panic!("keepwatch trace ended with {status}: {:?}", self.said().stderr);
             }
-            self.said().stderr.iter().find(|line| line.starts_with("tracing: ")).cloned()
+            self.said().stderr.iter().find(|line| is_ready(line)).cloned()
         });
+        let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
         let forced = mechanism();
         let uses = line.contains(&format!("keepalive_timer by {forced}"));
         assert!(forced == "auto" || uses, "{forced} is forced, yet: {line}");
@@ -161,6 +162,11 @@ impl Said {
             Err(error) => self.nonsense = Some(format!("{error} in {text}")),
         }
     }
+}
+
+/// Whether a line of stderr says that all hooks are attached.
+pub fn is_ready(line: &str) -> bool {
+    line.starts_with("keepwatch: tracing: ")
 }
 
 /// One line an event, for the message of a test that failed.

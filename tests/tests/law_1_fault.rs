@@ -68,7 +68,7 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
         icsk_probes_out += 1,
         rcv_tstamp += 4,
         lsndtime += 4,
-        packets_out += 4,
+        snd_una += 4,
         write_seq += 4,
         sk_max_ack_backlog -= 4,
         keepalive_timer += 40,

@@ -57,7 +57,7 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
     sample.pid = Typed(task).load(at!(task_tgid));
     sample.fd = fd;
     sample.inode = Typed(file).follow(at!(file_inode)).load(at!(inode_number));
-    sample.comm = leader.bytes(at!(task_comm));
+    leader.bytes(at!(task_comm), &raw mut sample.comm);
     // SAFETY: `meta` and its sequence file are the iterator's. When the buffer is full the kernel
     // keeps nothing of this record and shows the same file again (kernel/bpf/bpf_iter.c).
     unsafe {

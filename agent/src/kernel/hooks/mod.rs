@@ -100,14 +100,15 @@ impl Hooks {
             Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],
             Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
         };
-        let mut hooks = Self { ebpf, status, hz, witness: Arc::new(witness) };
-        if matches!(scope, Scope::Events { mechanism, .. } if mechanism != Mechanism::Auto) {
-            // Who asks for a mechanism wants that one or none.
-            for signal in [Signal::KeepaliveTimer, Signal::Setsockopt] {
-                hooks = hooks.require(signal)?;
+        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness) };
+        match scope {
+            // Who asks for a mechanism wants that one or none. Where it cannot carry setsockopt, which
+            // is not in every kernel's BTF, that is told as any blindness is.
+            Scope::Events { mechanism, .. } if mechanism != Mechanism::Auto => {
+                hooks.require(Signal::KeepaliveTimer)
             }
+            _ => Ok(hooks),
         }
-        Ok(hooks)
     }
 
     /// Which signals are carried, and why others are not.
