@@ -358,9 +358,10 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
             row.quiet_seconds
         )
     });
-    let fewest = before.probes.saturating_sub(if *staleness_ms > 0.0 { 3 } else { 0 });
-    let probes =
-        if after.probes < before.probes { 0..=before.probes } else { fewest..=after.probes };
+    // An agent's sample may be older, or of the moment when a probe had just gone out.
+    let (older, newer) = if *staleness_ms > 0.0 { (3, 1) } else { (0, 0) };
+    let fewest = if after.probes < before.probes { 0 } else { before.probes.saturating_sub(older) };
+    let probes = fewest..=before.probes.max(after.probes) + newer;
     to.holds(held, "probes_unanswered", probes.contains(&row.probes_unanswered), || {
         format!("is {probes:?}, keepwatch says {}", row.probes_unanswered)
     });

@@ -114,9 +114,11 @@ fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
     let runs = columns.iter().flat_map(|column| &column.report.runs);
     let of_suite = runs.filter(|run| run.suite == suite.name);
     let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
-    if columns.iter().any(|column| runs_of(&column.report, suite).any(Run::broke_off))
-        || names.is_empty()
-    {
+    let broke_off = |column: &Column| {
+        let mut runs = runs_of(&column.report, suite).peekable();
+        runs.peek().is_none() || runs.any(Run::broke_off)
+    };
+    if columns.iter().any(broke_off) {
         names.insert(WHOLE.into());
     }
     names
