@@ -12,7 +12,8 @@ use crate::{
         call::When,
         catalogue::MAX_PROCESS_NAMES,
         event::Fire,
-        moment::{Line, MomentRow, Name, NoticeRow, Wanted, arrow},
+        line::{Line, MomentRow, NoticeRow},
+        moment::{Name, Wanted, arrow},
         snapshot::Snapshot,
         table::{Bounds, Table},
         verdict::Policy,
@@ -261,11 +262,14 @@ fn moment(row: &MomentRow, style: Style) -> String {
         .owner
         .as_ref()
         .map_or_else(|| "-".to_owned(), |owner| format!("{}[{}]", owner.process, owner.pid));
-    let socket = &row.socket;
+    let socket = &row.connection;
     let connection = match row.details.when {
         Some(When::Listener) => format!("{} (listens)", socket.local),
-        Some(When::BeforeConnect) => format!("{} (not connected)", socket.id),
-        _ => format!("{} {} {}", socket.local, arrow(socket.direction), socket.remote),
+        Some(When::BeforeConnect) => "(not connected yet)".to_owned(),
+        _ => {
+            let arrow = socket.direction.map_or("-", arrow);
+            format!("{} {arrow} {}", socket.local, socket.remote)
+        }
     };
     format!(
         "{}  {owner:<20}  {connection:<40}  {}  {}",

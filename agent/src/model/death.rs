@@ -216,11 +216,13 @@ impl Death {
 
 impl Ending {
     /// Silence before what was in flight was first sent; before now, if nothing was.
-    const fn quiet_ms(&self, socket: &Socket) -> u32 {
-        let sent_first_ms = match (self.unacked, self.retransmitting_ms, self.sent_ms) {
-            (true, Some(ms), _) | (true, None, Some(ms)) => ms,
-            (true, None, None) => 0,
-            (false, ..) => return socket.quiet_ms,
+    fn quiet_ms(&self, socket: &Socket) -> u32 {
+        let sent_first_ms = match (self.unacked, self.retransmitting_ms) {
+            (true, Some(ms)) => ms,
+            (true, None) => self.sent_ms.unwrap_or_default(),
+            (false, _) => {
+                return self.sent_ms.map_or(socket.silent_ms, |ms| ms.min(socket.silent_ms));
+            }
         };
         socket.silent_ms.saturating_sub(sent_first_ms)
     }

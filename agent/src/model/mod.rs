@@ -8,6 +8,7 @@ pub mod event;
 pub mod filter;
 pub mod history;
 pub mod limit;
+pub mod line;
 pub mod moment;
 pub mod row;
 pub mod setting;

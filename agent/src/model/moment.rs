@@ -2,11 +2,10 @@
 //! count. The table makes moments of events.
 
 use super::{
-    call::{Call, SockOpt, When},
-    death::{Cause, Death, errno_name},
+    call::{Call, SockOpt},
+    death::{Death, errno_name},
     event::Fire,
     filter::Filter,
-    row::{Row, RowOwner},
     socket::{Direction, Socket, State, Time},
     verdict::{Policy, Verdict},
     words::{duration, tenths},
@@ -127,137 +126,6 @@ impl What {
     }
 }
 
-/// A moment as it is shown. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MomentRow {
-    /// RFC 3339, UTC.
-    pub at: String,
-    /// `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// What happened.
-    pub event: Name,
-    /// Who did it, or whose connection it is.
-    pub owner: Option<RowOwner>,
-    /// What it means, in words.
-    pub meaning: String,
-    /// What only some events have.
-    #[serde(flatten)]
-    pub details: Details,
-    /// The connection at that moment; `quiet_seconds` is what the event is about, if it is about one.
-    #[serde(flatten)]
-    pub socket: Row,
-}
-
-/// What only some events have.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Details {
-    /// `setting`, `changed`: the option.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub option: Option<SockOpt>,
-    /// `setting`: the value asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<i32>,
-    /// `setting`: `ok` or the error's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<String>,
-    /// `setting`: when in the life of the socket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub when: Option<When>,
-    /// `changed`: the own value before, 0 is unset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<u32>,
-    /// `changed`: the own value now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<u32>,
-    /// `probe_sent`: which of the probes in a row; `probe_answered`: how many were unanswered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<u8>,
-    /// `probe_sent`: until the timer fires next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_seconds: Option<f64>,
-    /// `timer_fired`: what it came to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Fire>,
-    /// `died`: of what.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
-    /// `died`: how that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certainty: Option<super::death::Certainty>,
-    /// `died`: what the application was told, if it was an error.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno: Option<String>,
-    /// `died`: what says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<String>,
-    /// `died`: since it was opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age_seconds: Option<f64>,
-    /// `died`: since a packet was received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub silent_seconds: Option<f64>,
-    /// `died`: over its life, as far as seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probes_sent: Option<u32>,
-}
-
-fn seconds(ms: impl Into<u64>) -> f64 {
-    std::time::Duration::from_millis(ms.into()).as_secs_f64()
-}
-
-impl MomentRow {
-    /// What is shown of `moment`; `at` is its wall clock time.
-    pub fn new(moment: &Moment, at: String, policy: &Policy) -> Self {
-        let Moment { socket, what, .. } = moment;
-        let mut row = Row::new(socket, socket.owner.iter(), policy, socket.at);
-        let mut details = Details::default();
-        match what {
-            What::Opened => {}
-            What::Setting(call) => {
-                details.option = Some(call.option);
-                details.value = call.value;
-                let ok = || "ok".to_owned();
-                details.result = Some(if call.errno == 0 { ok() } else { errno_name(call.errno) });
-                details.when = Some(When::of(socket.state));
-            }
-            What::Changed { option, from, to } => {
-                details.option = Some(*option);
-                (details.from, details.to) = (Some(*from), Some(*to));
-            }
-            What::ProbeSent => {
-                details.unanswered = Some(socket.probes_unanswered);
-                details.next_seconds = socket.timer_ms.map(seconds);
-            }
-            What::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
-            What::TimerFired(outcome) => details.outcome = Some(*outcome),
-            What::QuietSurvived { quiet_ms } => row.quiet_seconds = seconds(*quiet_ms),
-            What::Died(death) => {
-                row.quiet_seconds = seconds(death.quiet_ms);
-                row.state = death.old;
-                row.in_flight = death.ending.unacked || death.ending.unsent;
-                details.cause = Some(death.cause);
-                details.certainty = Some(death.certainty);
-                let errno = death.ending.errno;
-                details.errno = (errno != 0).then(|| errno_name(errno));
-                details.evidence = Some(death.evidence(socket));
-                details.age_seconds = death.age_ms.map(seconds);
-                details.silent_seconds = Some(seconds(death.silent_ms));
-                details.probes_sent = Some(death.probes_sent);
-            }
-        }
-        Self {
-            at,
-            monotonic_seconds: moment.at.seconds(),
-            event: what.name(),
-            owner: socket.owner.as_ref().map(RowOwner::from),
-            meaning: moment.meaning(policy),
-            details,
-            socket: row,
-        }
-    }
-}
-
 impl Moment {
     /// What it means, in one sentence.
     pub fn meaning(&self, policy: &Policy) -> String {
@@ -365,67 +233,6 @@ pub enum Notice {
         /// So many were gone, unseen.
         pruned: u64,
     },
-}
-
-/// A notice as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NoticeRow {
-    /// RFC 3339, UTC.
-    pub at: String,
-    /// `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// What happened.
-    pub event: Name,
-    /// What it means, in words.
-    pub meaning: String,
-    /// `lost`: how many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub events: Option<u64>,
-    /// `resynchronised`: how many sockets there are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sockets: Option<u64>,
-    /// `resynchronised`: how many were gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pruned: Option<u64>,
-}
-
-impl NoticeRow {
-    /// What is shown of `notice`.
-    pub fn new(notice: Notice, now: Time, at: String) -> Self {
-        let monotonic_seconds = now.seconds();
-        match notice {
-            Notice::Lost(events) => Self {
-                at,
-                monotonic_seconds,
-                event: Name::Lost,
-                meaning: format!("{events} events were lost: the totals stay exact"),
-                events: Some(events),
-                sockets: None,
-                pruned: None,
-            },
-            Notice::Resynchronised { sockets, pruned } => Self {
-                at,
-                monotonic_seconds,
-                event: Name::Resynchronised,
-                meaning: format!(
-                    "after the loss every socket was read anew: {sockets} there, {pruned} gone unseen"
-                ),
-                events: None,
-                sockets: Some(sockets),
-                pruned: Some(pruned),
-            },
-        }
-    }
-}
-
-/// One line of the stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Line {
-    /// About one connection.
-    Moment(Box<MomentRow>),
-    /// About the stream.
-    Notice(NoticeRow),
 }
 
 /// Which moments somebody wants to see.

@@ -7,7 +7,8 @@ use crate::{
     kernel::clock,
     model::{
         history::History,
-        moment::{Moment, MomentRow, Notice, NoticeRow, Wanted},
+        line::{MomentRow, NoticeRow},
+        moment::{Moment, Notice, Wanted},
     },
 };
 use axum::{

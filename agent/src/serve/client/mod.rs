@@ -4,11 +4,7 @@
 mod chunked;
 
 use super::Status;
-use crate::model::{
-    filter::Filter,
-    moment::{Line, Wanted},
-    row::Row,
-};
+use crate::model::{filter::Filter, line::Line, moment::Wanted, row::Row};
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
 use std::{

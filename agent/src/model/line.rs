@@ -1,0 +1,280 @@
+//! What happens, as it is shown: one JSON object a line. Fields are only ever added.
+
+use super::{
+    call::{SockOpt, When},
+    death::{Cause, Certainty, errno_name},
+    event::Fire,
+    moment::{Moment, Name, Notice, What},
+    row::{Probes, Row, RowOwner, Seconds},
+    socket::{Direction, Socket, SocketId, State, Time},
+    verdict::{Policy, Verdict},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, net::SocketAddr};
+
+/// A moment as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MomentRow {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// What happened.
+    pub event: Name,
+    /// Who did it, or whose connection it is.
+    pub owner: Option<RowOwner>,
+    /// What it means, in words.
+    pub meaning: String,
+    /// What only some events have.
+    #[serde(flatten)]
+    pub details: Details,
+    /// The connection at that moment.
+    #[serde(flatten)]
+    pub connection: Connection,
+}
+
+/// A connection, or a socket that is none yet, in a line of the stream: as in `sockets --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
+    pub id: Option<String>,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// `ipv4` or `ipv6`.
+    pub family: Cow<'static, str>,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// TCP state; of one that died, the state before.
+    pub state: State,
+    /// Who sent the SYN; null before there was one.
+    pub direction: Option<Direction>,
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// Effective idle time.
+    pub idle: Seconds,
+    /// Effective interval.
+    pub interval: Seconds,
+    /// Effective number of probes.
+    pub count: Probes,
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is unset.
+    pub user_timeout_ms: u32,
+    /// Silence until the kernel gives up; null while keepalive is off.
+    pub detection_seconds: Option<u64>,
+    /// Does keepalive protect it on its path? Null without a peer.
+    pub verdict: Option<Verdict>,
+    /// How long the path keeps a quiet connection.
+    pub idle_limit_seconds: u32,
+    /// Whence that is known.
+    pub idle_limit_from: String,
+    /// The name of the configured path.
+    pub path: Option<String>,
+    /// The quiet time that the event is about: before the last data or the end of one that died, or
+    /// the one that was survived; else how long it has been quiet.
+    pub quiet_seconds: f64,
+    /// Probes not answered.
+    pub probes_unanswered: u8,
+    /// Data waits to be sent or acknowledged.
+    pub in_flight: bool,
+}
+
+impl Connection {
+    fn new(socket: &Socket, policy: &Policy) -> Self {
+        let row = Row::new(socket, [], policy, socket.at);
+        let has_peer = socket.remote.port != 0;
+        Self {
+            id: (socket.id != SocketId::default()).then_some(row.id),
+            netns: row.netns,
+            family: row.family,
+            local: row.local,
+            remote: row.remote,
+            state: row.state,
+            direction: has_peer.then_some(row.direction),
+            keepalive: row.keepalive,
+            idle: row.idle,
+            interval: row.interval,
+            count: row.count,
+            user_timeout_ms: row.user_timeout_ms,
+            detection_seconds: row.detection_seconds,
+            verdict: has_peer.then_some(row.verdict),
+            idle_limit_seconds: row.idle_limit_seconds,
+            idle_limit_from: row.idle_limit_from,
+            path: row.path,
+            quiet_seconds: row.quiet_seconds,
+            probes_unanswered: row.probes_unanswered,
+            in_flight: row.in_flight,
+        }
+    }
+}
+
+/// What only some events have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// `setting`, `changed`: the option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub option: Option<SockOpt>,
+    /// `setting`: the value asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<i32>,
+    /// `setting`: `ok` or the error's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// `setting`: when in the life of the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// `changed`: the own value before, 0 is unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// `changed`: the own value now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
+    /// `probe_sent`: which of the probes in a row; `probe_answered`: how many were unanswered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<u8>,
+    /// `probe_sent`: until the timer fires next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_seconds: Option<f64>,
+    /// `timer_fired`: what it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Fire>,
+    /// `died`: of what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// `died`: how that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<Certainty>,
+    /// `died`: what the application was told, if it was an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<String>,
+    /// `died`: what says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// `died`: since it was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<f64>,
+    /// `died`: since a packet was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_seconds: Option<f64>,
+    /// `died`: over its life, as far as seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes_sent: Option<u32>,
+}
+
+fn seconds(ms: impl Into<u64>) -> f64 {
+    std::time::Duration::from_millis(ms.into()).as_secs_f64()
+}
+
+impl MomentRow {
+    /// What is shown of `moment`; `at` is its wall clock time.
+    pub fn new(moment: &Moment, at: String, policy: &Policy) -> Self {
+        let Moment { socket, what, .. } = moment;
+        let mut connection = Connection::new(socket, policy);
+        let mut details = Details::default();
+        match what {
+            What::Opened => {}
+            What::Setting(call) => {
+                details.option = Some(call.option);
+                details.value = call.value;
+                let ok = || "ok".to_owned();
+                details.result = Some(if call.errno == 0 { ok() } else { errno_name(call.errno) });
+                details.when = Some(When::of(socket.state));
+            }
+            What::Changed { option, from, to } => {
+                details.option = Some(*option);
+                (details.from, details.to) = (Some(*from), Some(*to));
+            }
+            What::ProbeSent => {
+                details.unanswered = Some(socket.probes_unanswered);
+                details.next_seconds = socket.timer_ms.map(seconds);
+            }
+            What::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
+            What::TimerFired(outcome) => details.outcome = Some(*outcome),
+            What::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
+            What::Died(death) => {
+                connection.quiet_seconds = seconds(death.quiet_ms);
+                connection.state = death.old;
+                connection.in_flight = death.ending.unacked || death.ending.unsent;
+                details.cause = Some(death.cause);
+                details.certainty = Some(death.certainty);
+                let errno = death.ending.errno;
+                details.errno = (errno != 0).then(|| errno_name(errno));
+                details.evidence = Some(death.evidence(socket));
+                details.age_seconds = death.age_ms.map(seconds);
+                details.silent_seconds = Some(seconds(death.silent_ms));
+                details.probes_sent = Some(death.probes_sent);
+            }
+        }
+        Self {
+            at,
+            monotonic_seconds: moment.at.seconds(),
+            event: what.name(),
+            owner: socket.owner.as_ref().map(RowOwner::from),
+            meaning: moment.meaning(policy),
+            details,
+            connection,
+        }
+    }
+}
+
+/// A notice as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoticeRow {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// What happened.
+    pub event: Name,
+    /// What it means, in words.
+    pub meaning: String,
+    /// `lost`: how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    /// `resynchronised`: how many sockets there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<u64>,
+    /// `resynchronised`: how many were gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<u64>,
+}
+
+impl NoticeRow {
+    /// What is shown of `notice`.
+    pub fn new(notice: Notice, now: Time, at: String) -> Self {
+        let monotonic_seconds = now.seconds();
+        match notice {
+            Notice::Lost(events) => Self {
+                at,
+                monotonic_seconds,
+                event: Name::Lost,
+                meaning: format!("{events} events were lost: the totals stay exact"),
+                events: Some(events),
+                sockets: None,
+                pruned: None,
+            },
+            Notice::Resynchronised { sockets, pruned } => Self {
+                at,
+                monotonic_seconds,
+                event: Name::Resynchronised,
+                meaning: format!(
+                    "after the loss every socket was read anew: {sockets} there, {pruned} gone unseen"
+                ),
+                events: None,
+                sockets: Some(sockets),
+                pruned: Some(pruned),
+            },
+        }
+    }
+}
+
+/// One line of the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// About one connection.
+    Moment(Box<MomentRow>),
+    /// About the stream.
+    Notice(NoticeRow),
+}
