@@ -9,13 +9,14 @@
 use keepwatch_tests::wait::{self, now};
 use rustix::{
     mount::{MountFlags, mount},
-    process::{Resource, Rlimit, setrlimit},
+    process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit},
     system::{RebootCommand, finit_module, reboot},
 };
 use std::{
     error::Error,
     fs::{self, File},
     io::Write as _,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -92,10 +93,11 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     let has_event = |name: &str| in_tracing("events").join(name).is_dir();
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let has_module = |name: &str| modules.lines().any(|line| line.split(' ').next() == Some(name));
+    // Opened for writing, the file forgets what it had: the second write removes the first's probe.
     let kprobe = |text: &str| fs::write(in_tracing("kprobe_events"), text).is_ok();
     let features = [
         ("fentry", typed(TIMER) && has_function(TIMER)),
-        ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("-:check")),
+        ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("")),
         (
             "tracepoint",
             has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit"),
@@ -145,13 +147,18 @@ fn run(
         .args(args)
         .stdout(output()?)
         .stderr(output()?)
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("start {suite}: {error}"))?;
+    let group = Pid::from_child(&tests);
     let status = wait::within(SUITE_WITHIN, || tests.try_wait().ok().flatten());
     if status.is_none() {
-        drop(tests.kill());
+        // The kernel says on its console who waits for what.
+        fs::write("/proc/sysrq-trigger", "w")?;
         report.say(format_args!("error {suite} hung and was killed"));
     }
+    // With all that it has started and not ended.
+    let _nobody_left = kill_process_group(group, Signal::KILL);
     let code = status.and_then(|status| status.code()).unwrap_or(-1);
     let seconds = began.elapsed().as_secs_f64();
     report.say(format_args!("end {suite} {mechanism} {code} {seconds:.1}"));

@@ -92,6 +92,11 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
     let table = Table::of(&columns, &suites, hooks.as_deref());
     say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
+    for Column { series, report } in &columns {
+        for error in &report.errors {
+            talk(format_args!("vm {series}: {error}"));
+        }
+    }
     for failure in table.failures() {
         talk(format_args!("failed: {failure}"));
     }
@@ -127,9 +132,11 @@ fn plan(suites: &[&Suite], wanted: Option<&str>, filter: Option<&str>) -> String
     let mut plan = "ready\n".to_owned();
     for suite in suites {
         for mechanism in suite.mechanisms_of(wanted) {
-            let Suite { name, n_threads, .. } = suite;
+            let Suite { name, n_threads, without, .. } = suite;
+            let without = without.map(|name| format!("--skip {name}")).unwrap_or_default();
             let filter = filter.unwrap_or_default();
-            plan += &format!("run {name} {mechanism} --test-threads={n_threads} {filter}\n");
+            plan +=
+                &format!("run {name} {mechanism} --test-threads={n_threads} {without} {filter}\n");
         }
     }
     plan

@@ -98,6 +98,12 @@ impl Report {
         }
     }
 
+    /// keepwatch says that with this mechanism forced it has the keepalive timer.
+    pub(crate) fn doctor_has(&self, mechanism: &str) -> bool {
+        let carried = r#""check":"keepalive_timer","grade":"ok""#;
+        self.doctor.iter().any(|line| line.starts_with(mechanism) && line.contains(carried))
+    }
+
     /// The guest reached the end of its plan, or said why not.
     pub(crate) const fn is_done(&self) -> bool {
         self.done

@@ -134,7 +134,11 @@ fn runs_of<'a>(report: &'a Report, suite: &Suite) -> impl Iterator<Item = &'a Ru
 
 fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
     if mechanism != ANY && report.features.get(mechanism) == Some(&false) {
-        return Cell::Absent;
+        return if report.doctor_has(mechanism) {
+            Cell::Failed("did not run, although the doctor has the mechanism".into())
+        } else {
+            Cell::Absent
+        };
     }
     let Some(run) = runs_of(report, suite).find(|run| run.mechanism == mechanism) else {
         return Cell::Failed("did not run".into());
