@@ -3,12 +3,14 @@
 use crate::sys;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         linux::fs::MetadataExt as _,
     },
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
@@ -23,6 +25,21 @@ impl Netns {
     /// The namespace that the tests were started in.
     pub fn host() -> Self {
         Self::of_this_thread()
+    }
+
+    /// All that a process is in or has open, by inode number: the host's, the containers', and those
+    /// of tests.
+    pub fn all() -> BTreeMap<u32, Self> {
+        let processes =
+            glob("/proc", |name| name.starts_with(|digit: char| digit.is_ascii_digit()));
+        let places = processes
+            .flat_map(|process| glob(process.join("fd"), |_| true).chain([process.join("ns/net")]));
+        let is_netns = |place: &PathBuf| {
+            fs::read_link(place)
+                .is_ok_and(|link| link.as_os_str().as_encoded_bytes().starts_with(b"net:["))
+        };
+        let open = |place| File::open(place).ok().map(|file| Self { file });
+        places.filter(is_netns).filter_map(open).map(|netns| (netns.inode(), netns)).collect()
     }
 
     /// A new namespace with loopback up.
@@ -160,6 +177,14 @@ impl Default for Netns {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The paths in a folder, of these names; none if there is no such folder any more.
+fn glob(folder: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(move |entry| entry.file_name().to_str().is_some_and(&wanted))
+        .map(|entry| entry.path())
 }
 
 /// Fails the test unless it runs as root.

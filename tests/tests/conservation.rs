@@ -1,6 +1,6 @@
 //! Laws 2 and 3: every event is accounted for, whatever happens to the reader; and whatever happens
 //! to the agent, the next one knows every live socket and the kernel keeps nothing.
-#![expect(clippy::panic, reason = "a test")]
+#![expect(clippy::panic, clippy::print_stderr, reason = "a test")]
 
 use keepwatch_tests::{
     agent::{Agent, sockets_from_kernel},
@@ -13,7 +13,7 @@ use keepwatch_tests::{
     wait::{until, within},
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{BuildHasher as _, Hasher as _, RandomState},
     os::fd::{AsRawFd as _, OwnedFd},
     sync::{
@@ -28,6 +28,8 @@ use std::{
 const SOON: Duration = Duration::from_mins(1);
 /// So that no walk happens but the first, and those that a loss asks for.
 const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
+/// The agent publishes its sums once a second.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 const N_CONNECTIONS: usize = 300;
 /// Nothing but a probe a second each, answered.
 const PROBING: Plan = Plan::keepalive(1, 1, 127);
@@ -43,24 +45,25 @@ fn alone() -> MutexGuard<'static, ()> {
 fn in_a_normal_run_every_event_arrives_and_is_understood() {
     let _alone = alone();
     let path = Path::cable();
-    let kernel = ProbesCounted::so_far(&path);
+    let mut kernel = ProbesCounted::from_now();
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let connections: Vec<Ends> = (0..50).map(|_| path.connect(&PROBING)).collect();
-    until("two probes each", SOON, || (kernel.until_now(&path) >= 100).then_some(()));
+    kernel.wait_for(100, &path);
     turn_off(&connections);
 
+    wait_until_totals_equal(&agent, &mut kernel, &path);
     let metrics = wait_until_settled(&agent);
     assert_eq!(lost(&metrics, "ring_full") + lost(&metrics, "undecodable"), 0);
     assert_eq!(stage(&metrics, "submitted"), stage(&metrics, "decoded"));
-    wait_until_totals_equal(&agent, &kernel, &path);
-    assert_table_is_true(&agent, &path.near, N_CONNECTIONS.min(50));
+    assert!(stage(&metrics, "decoded") > 100, "the events of these connections, {metrics:?}");
+    assert_table_is_true(&agent, &path.near, 50);
 }
 
 #[test]
 fn while_the_reader_is_stopped_events_are_lost_and_counted_and_totals_stay_exact() {
     let _alone = alone();
     let path = Path::cable();
-    let kernel = ProbesCounted::so_far(&path);
+    let mut kernel = ProbesCounted::from_now();
     let agent = Agent::start(&[&NO_SNAPSHOT_FOR_LONG[..], &["--ring-bytes", "4096"]].concat());
     let mut connections: Vec<Ends> = (0..N_CONNECTIONS).map(|_| path.connect(&PROBING)).collect();
     wait_until_settled(&agent);
@@ -71,15 +74,15 @@ fn while_the_reader_is_stopped_events_are_lost_and_counted_and_totals_stay_exact
     turn_off(&gone);
     drop(gone);
     connections.extend((0..N_CONNECTIONS / 2).map(|_| path.connect(&PROBING)));
-    let enough = kernel.until_now(&path) + 3 * N_CONNECTIONS as u64;
-    until("three probes each", SOON, || (kernel.until_now(&path) >= enough).then_some(()));
+    kernel.wait_for(3 * N_CONNECTIONS as u64, &path);
     turn_off(&connections);
     agent.thaw();
 
+    wait_until_totals_equal(&agent, &mut kernel, &path);
     let metrics = wait_until_settled(&agent);
-    assert!(lost(&metrics, "ring_full") > 0, "{metrics:?}");
+    let n_lost = lost(&metrics, "ring_full");
+    assert!(n_lost > 3 * N_CONNECTIONS as u64, "nearly all probes are lost as events: {n_lost}");
     assert_eq!(lost(&metrics, "undecodable"), 0);
-    wait_until_totals_equal(&agent, &kernel, &path);
     until("a walk after the loss", SOON, || {
         let now = Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
         (now > n_snapshots).then_some(())
@@ -161,24 +164,42 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// What the kernel itself counts, in the namespace of the test and in the host's.
-struct ProbesCounted(u64);
+/// What the kernel itself counts, in each namespace of the host.
+struct ProbesCounted {
+    before: BTreeMap<u32, u64>,
+    /// Namespaces came or went: what is counted in these nobody can know.
+    others_move: bool,
+}
 
 impl ProbesCounted {
-    fn so_far(path: &Path) -> Self {
-        Self(Self::sum(path))
+    fn from_now() -> Self {
+        Self { before: Self::read(), others_move: false }
     }
 
-    fn until_now(&self, path: &Path) -> u64 {
-        Self::sum(path) - self.0
+    fn read() -> BTreeMap<u32, u64> {
+        let count = |(inode, netns): (u32, Netns)| (inode, probes_in(&netns));
+        Netns::all().into_iter().map(count).collect()
     }
 
-    fn sum(path: &Path) -> u64 {
-        [&path.near, &path.far, &Netns::host()]
-            .map(|netns| netns.counter("TcpExtTCPKeepAlive"))
-            .iter()
-            .sum()
+    fn until_now(&mut self) -> u64 {
+        let now = Self::read();
+        self.others_move |= now.keys().ne(self.before.keys());
+        let before = |inode| self.before.get(inode).copied().unwrap_or(0);
+        now.iter().map(|(inode, count)| count.saturating_sub(before(inode))).sum()
     }
+
+    #[track_caller]
+    fn wait_for(&mut self, n_more: u64, path: &Path) {
+        let enough = probes_in(&path.near) + n_more;
+        until(format!("{n_more} more probes"), SOON, || {
+            self.until_now();
+            (probes_in(&path.near) >= enough).then_some(())
+        });
+    }
+}
+
+fn probes_in(netns: &Netns) -> u64 {
+    netns.counter("TcpExtTCPKeepAlive")
 }
 
 fn turn_off(connections: &[Ends]) {
@@ -204,15 +225,22 @@ fn wait_until_settled(agent: &Agent) -> Metrics {
     settled.unwrap_or_else(|| panic!("events are missing: {last:?}"))
 }
 
+/// The totals are of the whole host: exactly these, unless somebody else makes or ends network
+/// namespaces meanwhile, as other tests on this host do.
 #[track_caller]
-fn wait_until_totals_equal(agent: &Agent, kernel: &ProbesCounted, path: &Path) {
-    let expected = kernel.until_now(path);
-    let mut said = 0;
-    let equal = within(SOON, || {
+fn wait_until_totals_equal(agent: &Agent, kernel: &mut ProbesCounted, path: &Path) {
+    let (mut counted, mut said) = (0, 0);
+    let equal = within(TOLD_WITHIN, || {
+        counted = kernel.until_now();
         said = whole(Metrics::of(agent).sum("keepwatch_probes_sent_total", ""));
-        (said == expected).then_some(())
+        (said == counted).then_some(())
     });
-    assert!(equal.is_some(), "the kernel counts {expected} probes, keepwatch {said}");
+    if equal.is_none() && kernel.others_move {
+        eprintln!("others make network namespaces here: the totals are only compared from below");
+        assert!(said >= probes_in(&path.near));
+        return;
+    }
+    assert_eq!(said, counted, "keepwatch, and the kernel's own count");
 }
 
 /// Waits until the agent lists what the kernel does: neither more nor less.
