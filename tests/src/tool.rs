@@ -50,6 +50,12 @@ pub fn kernel_has(options: &[&str]) -> bool {
     options.iter().all(|option| config.contains(&format!("\nCONFIG_{option}=y\n")))
 }
 
+/// Whether this kernel lets hooks make socket cookies (since 5.12), by the names of its functions.
+pub fn kernel_has_cookies_for_hooks() -> bool {
+    let names = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
+    names.lines().any(|line| line.ends_with(" bpf_get_socket_ptr_cookie"))
+}
+
 /// A folder of its own, open to every user, gone when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);

@@ -157,7 +157,8 @@ impl Watcher {
         });
         let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
         let forced = mechanism();
-        let uses = line.contains(&format!("keepalive_timer by {forced}"));
+        let place = if forced == "tracepoint" { "tp_btf" } else { &forced };
+        let uses = line.contains(&format!("keepalive_timer by {place}/"));
         assert!(forced == "auto" || uses, "{forced} is forced, yet: {line}");
     }
 

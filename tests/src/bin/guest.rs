@@ -6,7 +6,11 @@
 //! `@error TEXT` and, as the last thing, `@done`.
 #![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
 
-use keepwatch_tests::wait::{self, now};
+use keepwatch_tests::{
+    agent::bpf_needs_capabilities,
+    tool,
+    wait::{self, now},
+};
 use rustix::{
     mount::{MountFlags, mount},
     process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit},
@@ -109,6 +113,8 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
             has_function("do_int80_emulation") || has_function("do_int80_syscall_32"),
         ),
         ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
+        ("socket cookies", tool::kernel_has_cookies_for_hooks()),
+        ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
     ];
     for (name, has) in features {

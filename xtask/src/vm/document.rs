@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// What follows where a kernel lacks a feature that guests ask for.
-const LACKS: [(&str, &str); 8] = [
+const LACKS: [(&str, &str); 10] = [
     (
         "fentry",
         "no function hooks: kprobes or tracepoints carry the keepalive timer and setsockopt",
@@ -27,6 +27,14 @@ const LACKS: [(&str, &str); 8] = [
         "resets carry no reason (since 6.12): a probe's death is known by its timer alone, exactly",
     ),
     ("MPTCP", "no MPTCP"),
+    (
+        "socket cookies",
+        "hooks cannot make socket cookies (since 5.12): ids are keepwatch's own, not those of `ss -e`",
+    ),
+    (
+        "an agent without capabilities",
+        "bpf(2) is closed to who has no capability: the agent keeps CAP_BPF and CAP_PERFMON",
+    ),
     ("a middlebox", "no conntrack and nf_tables: idle drops are not shown by a test"),
 ];
 

@@ -220,3 +220,84 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, Suite, Table, aligned};
+    use crate::vm::report::{Line, Report};
+
+    const SUITE: Suite = Suite { name: "deaths", by_mechanism: true, n_threads: 1, without: None };
+
+    /// A guest with kprobe and without fentry, whose `deaths` says this with kprobe.
+    fn column(lines: &str) -> Column {
+        let mut report = Report::default();
+        let before = "@feature no fentry\n@feature yes kprobe\n@feature no io_uring commands\n\
+                      @feature yes a middlebox\n@begin deaths kprobe\n";
+        for line in before.lines().chain(lines.lines()).chain(["@end deaths kprobe 0 1.0"]) {
+            let _run = report.read(Line::of(line));
+        }
+        Column { series: "6.1", report }
+    }
+
+    fn judged(lines: &str, mechanism: &str) -> (String, Vec<String>) {
+        let columns = [column(lines)];
+        let table = Table::of(&columns, &[&SUITE], Some(mechanism));
+        (table.sum().to_string(), table.failures())
+    }
+
+    const LEFT_OUT: &str = "---- dies stdout ----\nskipped: ";
+
+    #[test]
+    fn what_passed_is_counted_by_kernel_and_mechanism() {
+        let (sum, failures) = judged("test dies ... ok\ntest lives ... ok", "kprobe");
+        assert_eq!((sum.as_str(), failures), ("2 passed, 0 failed, 0 skipped", vec![]));
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_may_be_left_out() {
+        let lines = format!("test dies ... ok\n{LEFT_OUT}io_uring commands, which it refuses");
+        let (sum, failures) = judged(&lines, "kprobe");
+        assert_eq!((sum.as_str(), failures), ("0 passed, 0 failed, 1 skipped", vec![]));
+    }
+
+    #[test]
+    fn what_the_kernel_has_may_not_be_left_out() {
+        for what in ["a middlebox, which it cannot be", "something that no guest asks for"] {
+            let (sum, failures) = judged(&format!("test dies ... ok\n{LEFT_OUT}{what}"), "kprobe");
+            assert_eq!(sum, "0 passed, 1 failed, 0 skipped");
+            assert!(failures[0].contains(what), "{failures:?}");
+        }
+    }
+
+    #[test]
+    fn a_mechanism_that_the_kernel_lacks_is_not_missed() {
+        assert_eq!(judged("test dies ... ok", "fentry").0, "0 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_mechanism_that_only_the_guest_misses_is() {
+        let mut column = column("test dies ... ok");
+        let said = r#"@doctor fentry {"check":"keepalive_timer","grade":"ok","found":"attached"}"#;
+        let _run = column.report.read(Line::of(said));
+        let columns = [column];
+        assert_eq!(Table::of(&columns, &[&SUITE], Some("fentry")).sum().failed, 1);
+    }
+
+    #[test]
+    fn a_suite_that_did_not_run_or_broke_off_is_a_failure() {
+        assert_eq!(judged("test dies ... ok", "tracepoint").1.len(), 1);
+        let mut column = column("test dies ... ok");
+        column.report.runs[0].success = false;
+        let columns = [column];
+        let table = Table::of(&columns, &[&SUITE], Some("kprobe"));
+        assert_eq!(table.sum().to_string(), "1 passed, 1 failed, 0 skipped");
+        assert!(table.failures()[0].contains("broke off"));
+    }
+
+    #[test]
+    fn columns_are_straight() {
+        let row = |cells: [&str; 2]| cells.map(String::from).to_vec();
+        let text = aligned(&[row(["test", "6.1"]), row(["it works", "ok"])]);
+        assert_eq!(text, "| test     | 6.1 |\n|----------|-----|\n| it works | ok  |\n");
+    }
+}
