@@ -13,7 +13,12 @@ use keepwatch_tests::{
     truth::process_name,
     wait::until,
 };
-use std::{ops::RangeInclusive, process::Stdio, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    ops::RangeInclusive,
+    process::Stdio,
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_mins(1);
 /// One probe after a second of silence, the next one after another: short, and as exact as any.
@@ -270,9 +275,15 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
         let mut command = keepwatch_tests::agent::keepwatch(args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = child.spawn().expect("start keepwatch");
-        let mut said = std::io::BufReader::new(child.stderr.take().expect("its stderr"));
+        let mut said = BufReader::new(child.stderr.take().expect("its stderr")).lines();
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut said, &mut line).expect("read what it says");
+        // Before it is ready it may warn of a signal that this mechanism cannot carry here.
+        while let Some(next) = said.next().transpose().expect("read what it says") {
+            line = next;
+            if is_ready(&line) {
+                break;
+            }
+        }
         let attached = is_ready(&line);
         if attached {
             child.kill().expect("kill our own child");

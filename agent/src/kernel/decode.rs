@@ -138,7 +138,10 @@ impl Decoder {
             };
             quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
         }
-        if matches!(state, State::SynSent | State::SynRecv | State::Listen | State::Close) {
+        // What dies was connected until now.
+        let dies = tag == Tag::StateChange && state == State::Close;
+        let was = if dies { State::from_kernel(sample.old_state).unwrap_or(state) } else { state };
+        if matches!(was, State::SynSent | State::SynRecv | State::Listen | State::Close) {
             // Not connected: the stamps are of nothing, or of a connection before.
             quiet_ms = 0;
         }
@@ -278,6 +281,18 @@ mod tests {
         sample.acked_jiffies = sample.received_jiffies;
         sample.sent_jiffies = sample.received_jiffies;
         assert_eq!(decode(&sample).unwrap().quiet_ms, 6000);
+    }
+
+    #[test]
+    fn what_dies_has_been_quiet_until_now_and_what_was_not_connected_has_not() {
+        let mut sample = sample();
+        (sample.tag, sample.state) = (Tag::StateChange.wire(), 7);
+        sample.received_jiffies = 6;
+        let mut quiet_ms_after = |old_state| {
+            sample.old_state = old_state;
+            decode(&sample).unwrap().quiet_ms
+        };
+        assert_eq!((quiet_ms_after(1), quiet_ms_after(2)), (1000, 0));
     }
 
     #[test]
