@@ -5,6 +5,7 @@ mod ci;
 mod codegen;
 mod command;
 mod outcome;
+mod pictures;
 mod place;
 mod run;
 mod setup;

@@ -1,6 +1,6 @@
 //! The verbs: each is a module with `Options` and `run`.
 
-use crate::{bench, ci, codegen, run, setup, test, tidy, vm};
+use crate::{bench, ci, codegen, pictures, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ pub(crate) enum Verb {
     Vm(vm::Options),
     Bench(bench::Options),
     Codegen(codegen::Options),
+    Pictures(pictures::Options),
     Tidy(tidy::Options),
     Ci(ci::Options),
 }
@@ -27,6 +28,7 @@ impl Verb {
             Self::Vm(options) => vm::run(&options),
             Self::Bench(options) => bench::run(options),
             Self::Codegen(options) => codegen::run(&options),
+            Self::Pictures(options) => pictures::run(&options),
             Self::Tidy(options) => tidy::run(&options),
             Self::Ci(options) => ci::run(&options),
         }

@@ -5,15 +5,12 @@ use super::{
     call::SockOpt,
     death::Cause,
     event::Fire,
+    label::{MAX_OWNERS, OwnerLabel},
     snapshot::{DETECTION_BOUNDS, IDLE_BOUNDS},
     socket::Direction,
     tally::{MAX_CALLS, MAX_DEATHS, QUIET_BOUNDS},
     verdict::Verdict,
 };
-
-/// The default bound of process names in one scrape. The worst that so many names can be, each
-/// with every direction and verdict and each byte escaped, still is a scrape of under 200 KB.
-pub const MAX_PROCESS_NAMES: usize = 60;
 
 /// Network namespaces in one scrape.
 pub const MAX_NAMESPACES: usize = 50;
@@ -167,15 +164,35 @@ const VERDICT: Label = Label {
     ]),
 };
 
+const REST: &str = "owners with fewer connections are summed up in one row with `~other` in each of \
+                    these labels, so that every sum stays exact; `--max-owners` changes the bound";
+
+const NAMESPACE: Label = Label {
+    name: OwnerLabel::Namespace.as_str(),
+    meaning: "the owner's Kubernetes namespace; empty where there is none, or with the label off by \
+              `--owner-labels`",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
+const WORKLOAD: Label = Label {
+    name: OwnerLabel::Workload.as_str(),
+    meaning: "the owner's Kubernetes workload (Deployment, StatefulSet, DaemonSet, Job, CronJob) or \
+              service (Compose, Swarm, ECS, Nomad), else its systemd unit",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
+const CONTAINER: Label = Label {
+    name: OwnerLabel::Container.as_str(),
+    meaning: "the owner's container: its name, else the first digits of its id",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
 const PROCESS: Label = Label {
-    name: "process",
+    name: OwnerLabel::Process.as_str(),
     meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
-              bytes), escaped; of several owners one; `~unknown` while no owner is known",
-    values: Values::AtMost {
-        n: MAX_PROCESS_NAMES + 1,
-        rest: "names with fewer connections are summed up in `~other`, so that every sum stays \
-               exact; `--max-names` changes the bound",
-    },
+              bytes), escaped; of several owners the foremost (docs/ARCHITECTURE.md); `~unknown` \
+              while no owner is known",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
 };
 
 const NETNS: Label = Label {
@@ -301,8 +318,9 @@ const LOSS_STAGE: Label = Label {
 
 const FOLDED: Label = Label {
     name: "label",
-    meaning: "the label that has too many values",
-    values: Values::Closed(&[PROCESS.name, NETNS.name]),
+    meaning: "what there is too much of: combinations of the labels that name owners (`owner`), or \
+              network namespaces (`netns`)",
+    values: Values::Closed(&["owner", NETNS.name]),
 };
 
 const VERSION: Label = Label {
@@ -317,8 +335,8 @@ pub static SOCKETS: Metric = Metric {
     kind: Kind::Gauge,
     unit: None,
     help: "Established connections now, by what keepalive does for them.",
-    labels: &[DIRECTION, VERDICT, PROCESS],
-    max_rows: None,
+    labels: &[DIRECTION, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(Direction::ALL.len() * Verdict::ALL.len() * (MAX_OWNERS + 1)),
     question: "Which of my services hold connections that a quiet hour will kill?",
 };
 
@@ -329,8 +347,8 @@ pub static QUIET_PAST_LIMIT: Metric = Metric {
     unit: None,
     help: "Established connections that at the last snapshot had been quiet for longer than the \
            idle limit of their path: dropped by a middlebox, or about to be found so.",
-    labels: &[DIRECTION, VERDICT, PROCESS],
-    max_rows: None,
+    labels: &[DIRECTION, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(Direction::ALL.len() * Verdict::ALL.len() * (MAX_OWNERS + 1)),
     question: "Which connections in my pools are probably dead already?",
 };
 
@@ -341,8 +359,8 @@ pub static PROBING: Metric = Metric {
     unit: None,
     help: "Established connections that at the last snapshot had sent keepalive probes which nobody \
            had answered yet.",
-    labels: &[PROCESS],
-    max_rows: None,
+    labels: &[NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_OWNERS + 1),
     question: "Is a peer, or the path to it, gone right now?",
 };
 
@@ -439,7 +457,7 @@ pub static DEATHS: Metric = Metric {
     unit: None,
     help: "Connections that ended since the agent's start, by what they died of and what keepalive \
            did for them.",
-    labels: &[DIRECTION, CAUSE, VERDICT, PROCESS],
+    labels: &[DIRECTION, CAUSE, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_DEATHS + 96),
     question: "What do our connections die of, and would keepalive have prevented it?",
 };
@@ -463,7 +481,7 @@ pub static SETSOCKOPT: Metric = Metric {
     unit: None,
     help: "Calls since the agent's start that set an option which decides about keepalive on a TCP \
            socket.",
-    labels: &[OPTION, RESULT, PROCESS],
+    labels: &[OPTION, RESULT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_CALLS + 150),
     question: "Which program sets keepalive, and whose attempts fail unseen?",
 };
@@ -531,11 +549,11 @@ pub static LABEL_VALUES_FOLDED: Metric = Metric {
     name: "keepwatch_label_values_folded",
     kind: Kind::Gauge,
     unit: None,
-    help: "Values of a label that are too many to be shown now: process names are summed up in \
-           ~other, network namespaces are left out.",
+    help: "Owners, and network namespaces, that are too many to be shown now: owners are summed up in \
+           ~other, namespaces are left out.",
     labels: &[FOLDED],
     max_rows: None,
-    question: "Is the process that I look for hidden in ~other?",
+    question: "Is the owner that I look for hidden in ~other?",
 };
 
 /// Hooks.
@@ -711,7 +729,7 @@ pub static CATALOGUE: &[&Metric] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::snapshot::OTHER;
+    use crate::model::label::OTHER;
     use std::collections::BTreeSet;
 
     #[test]
@@ -800,6 +818,6 @@ mod tests {
         assert_eq!(causes, Cause::ALL.map(Cause::as_str));
         assert_eq!(outcomes, Fire::ALL.map(Fire::as_str));
         assert_eq!(options, SockOpt::ALL.map(SockOpt::as_str));
-        assert!(matches!(PROCESS.values, Values::AtMost { rest, .. } if rest.contains(OTHER)));
+        assert!(REST.contains(OTHER));
     }
 }
