@@ -155,8 +155,9 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         .map_err(crate::agent::Error::from)?;
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
-    say_ready(timer, setsockopt);
+    // Who reads that it is ready may end it at once.
     stop_on_signal(&stop)?;
+    say_ready(timer, setsockopt);
     watch.run(&stop).map_err(crate::agent::Error::from)?;
     std::mem::replace(
         &mut *ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
