@@ -6,6 +6,7 @@ use super::{
     death::Cause,
     event::Fire,
     label::{MAX_OWNERS, OwnerLabel},
+    limit::MAX_PATHS,
     snapshot::{DETECTION_BOUNDS, IDLE_BOUNDS},
     socket::Direction,
     tally::{MAX_CALLS, MAX_DEATHS, QUIET_BOUNDS},
@@ -14,6 +15,10 @@ use super::{
 
 /// Network namespaces in one scrape.
 pub const MAX_NAMESPACES: usize = 50;
+
+/// Rows of the families by verdict and owner: what the budget of bytes leaves room for, and those of
+/// `~other` on each path.
+const MAX_SOCKET_ROWS: usize = 384 + Direction::ALL.len() * Verdict::ALL.len() * (MAX_PATHS + 2);
 
 /// No family has more series than this, histogram buckets included.
 pub const MAX_SERIES: usize = 512;
@@ -187,6 +192,23 @@ const CONTAINER: Label = Label {
     values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
 };
 
+const PATH: Label = Label {
+    name: "path",
+    meaning: "the name of the configured path to the peer; empty where there is none, and for peers on \
+              this host",
+    values: Values::AtMost {
+        n: MAX_PATHS + 2,
+        rest: "names past the first 13 are summed up in `~other`, so that every sum stays exact",
+    },
+};
+
+const SOURCE: Label = Label {
+    name: "source",
+    meaning: "how the limit is known: set in the configuration (`configured`), by the name of a device \
+              or cloud (`preset`), or not at all, so that the usual one is taken (`default`)",
+    values: Values::Closed(&["configured", "preset", "default"]),
+};
+
 const PROCESS: Label = Label {
     name: OwnerLabel::Process.as_str(),
     meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
@@ -335,8 +357,8 @@ pub static SOCKETS: Metric = Metric {
     kind: Kind::Gauge,
     unit: None,
     help: "Established connections now, by what keepalive does for them.",
-    labels: &[DIRECTION, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
-    max_rows: Some(Direction::ALL.len() * Verdict::ALL.len() * (MAX_OWNERS + 1)),
+    labels: &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_SOCKET_ROWS),
     question: "Which of my services hold connections that a quiet hour will kill?",
 };
 
@@ -347,8 +369,8 @@ pub static QUIET_PAST_LIMIT: Metric = Metric {
     unit: None,
     help: "Established connections that at the last snapshot had been quiet for longer than the \
            idle limit of their path: dropped by a middlebox, or about to be found so.",
-    labels: &[DIRECTION, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
-    max_rows: Some(Direction::ALL.len() * Verdict::ALL.len() * (MAX_OWNERS + 1)),
+    labels: &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_SOCKET_ROWS),
     question: "Which connections in my pools are probably dead already?",
 };
 
@@ -357,8 +379,8 @@ pub static PROBING: Metric = Metric {
     name: "keepwatch_sockets_probing",
     kind: Kind::Gauge,
     unit: None,
-    help: "Established connections that at the last snapshot had sent keepalive probes which nobody \
-           had answered yet.",
+    help: "Established connections that by the last snapshot had sent two or more keepalive probes in a \
+           row which nobody had answered.",
     labels: &[NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_OWNERS + 1),
     question: "Is a peer, or the path to it, gone right now?",
@@ -414,6 +436,18 @@ pub static NETNS_PROBES: Metric = Metric {
     question: "Did the sysctl that I set on the node reach the pods?",
 };
 
+/// Limits of paths.
+pub static PATH_IDLE_LIMIT: Metric = Metric {
+    name: "keepwatch_path_idle_limit_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "How long each path keeps a quiet connection, as far as is known now; the path without a \
+           name is every other.",
+    labels: &[PATH, SOURCE],
+    max_rows: None,
+    question: "Against which limits are my connections judged?",
+};
+
 /// Probes.
 pub static PROBES_SENT: Metric = Metric {
     name: "keepwatch_probes_sent",
@@ -457,7 +491,7 @@ pub static DEATHS: Metric = Metric {
     unit: None,
     help: "Connections that ended since the agent's start, by what they died of and what keepalive \
            did for them.",
-    labels: &[DIRECTION, CAUSE, VERDICT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    labels: &[DIRECTION, CAUSE, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_DEATHS + 96),
     question: "What do our connections die of, and would keepalive have prevented it?",
 };
@@ -700,6 +734,7 @@ pub static CATALOGUE: &[&Metric] = &[
     &DETECTION,
     &NETNS_KEEPALIVE,
     &NETNS_PROBES,
+    &PATH_IDLE_LIMIT,
     &PROBES_SENT,
     &PROBES_ANSWERED,
     &TIMER_FIRES,

@@ -3,6 +3,7 @@
 use super::{
     event::Fire,
     label::{Budget, Claim, OwnerName},
+    limit::PathNumber,
     roll::{Number, Roll},
     setting::Netns,
     socket::{Direction, Socket, State},
@@ -10,7 +11,7 @@ use super::{
     verdict::{Policy, Verdict},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Upper bounds of the idle histogram, seconds: the real idle limits, and what runtimes set.
 pub const IDLE_BOUNDS: &[u32] =
@@ -57,6 +58,8 @@ pub struct Class {
     pub direction: Direction,
     /// Its verdict.
     pub verdict: Verdict,
+    /// The path to its peer.
+    pub path: PathNumber,
     /// Whose it is.
     pub whose: Number,
 }
@@ -75,11 +78,17 @@ impl Share {
     /// The share of a socket of this owner; none unless it is established.
     pub fn of(socket: &Socket, whose: Number, policy: &Policy) -> Option<Self> {
         (socket.state == State::Established).then(|| Self {
-            class: Class { direction: socket.direction, verdict: policy.verdict(socket), whose },
+            class: Class {
+                direction: socket.direction,
+                verdict: policy.verdict(socket),
+                path: policy.path(socket),
+                whose,
+            },
             past_limit: policy
                 .until_limit_ms(socket, socket.quiet_ms.into())
                 .is_some_and(|rest_ms| rest_ms < 0),
-            probing: socket.keepalive && socket.probes_unanswered > 0 && !socket.in_flight,
+            // One may be on its way: what answers it is seen at the next sample only.
+            probing: socket.keepalive && socket.probes_unanswered > 1 && !socket.in_flight,
             times: socket.detection_seconds().map(|seconds| (socket.idle().value, seconds)),
         })
     }
@@ -92,7 +101,7 @@ pub struct ClassCounts {
     pub sockets: u64,
     /// Quiet for longer than the idle limit.
     pub past_limit: u64,
-    /// With unanswered probes.
+    /// With two or more unanswered probes.
     pub probing: u64,
 }
 
@@ -182,7 +191,8 @@ impl Sums {
         let mut series: BTreeMap<Series, ClassCounts> = BTreeMap::new();
         for (class, counts) in &self.classes {
             if let Some(owner) = roll.name(class.whose).cloned() {
-                let key = Series { owner, direction: class.direction, verdict: class.verdict };
+                let Class { direction, verdict, path, .. } = *class;
+                let key = Series { direction, verdict, path, owner };
                 series.entry(key).or_default().add(*counts);
             }
         }
@@ -197,9 +207,9 @@ impl Sums {
         let n_owners = claims.len();
         let shown = budget.shown(claims);
         let mut folded: BTreeMap<Series, ClassCounts> = BTreeMap::new();
-        for (Series { owner, direction, verdict }, counts) in series {
+        for (Series { direction, verdict, path, owner }, counts) in series {
             let owner = if shown.contains(&owner) { owner } else { other.clone() };
-            folded.entry(Series { direction, verdict, owner }).or_default().add(counts);
+            folded.entry(Series { direction, verdict, path, owner }).or_default().add(counts);
         }
         Snapshot {
             series: folded,
@@ -218,6 +228,8 @@ pub struct Series {
     pub direction: Direction,
     /// Its verdict.
     pub verdict: Verdict,
+    /// The path to the peers.
+    pub path: PathNumber,
     /// Whose they are.
     pub owner: OwnerName,
 }
@@ -235,6 +247,8 @@ pub struct Snapshot {
     pub detection: BTreeMap<Direction, Distribution>,
     /// The sysctls of each network namespace that has sockets.
     pub netns: BTreeMap<u32, Netns>,
+    /// What verdicts depend on; none before the first picture.
+    pub policy: Option<Arc<Policy>>,
     /// Sockets in the table.
     pub n_tracked: u64,
     /// Sockets that the last walk met and the full table could not take.

@@ -5,6 +5,7 @@ use super::{
     call::{Call, SockOpt},
     death::{Cause, Death},
     label::{OwnerLabels, OwnerName},
+    limit::PathNumber,
     moment::{Moment, What},
     snapshot::Distribution,
     socket::{Direction, Time},
@@ -98,7 +99,7 @@ impl<K: Ord + Copy> Counts<K> {
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// Ends of connections.
-    pub deaths: Counts<(Direction, Cause, Verdict)>,
+    pub deaths: Counts<(Direction, Cause, Verdict, PathNumber)>,
     /// Quiet times before them.
     pub quiet_before_death: BTreeMap<Cause, Distribution>,
     /// Calls of setsockopt, by error number.
@@ -132,7 +133,8 @@ impl Tally {
         let Moment { at, socket, what, .. } = moment;
         match what {
             What::Died(Death { cause, quiet_ms, .. }) => {
-                self.deaths.add((socket.direction, *cause, policy.verdict(socket)), owner(), *at);
+                let (verdict, path) = (policy.verdict(socket), policy.path(socket));
+                self.deaths.add((socket.direction, *cause, verdict, path), owner(), *at);
                 self.quiet_before_death
                     .entry(*cause)
                     .or_insert_with(|| Distribution::new(QUIET_BOUNDS))

@@ -9,6 +9,7 @@ use crate::model::{
     catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
     death::errno_name,
     event::Fire,
+    limit::{Applied, PathNumber},
     snapshot::{Distribution, Snapshot},
     verdict::Verdict,
 };
@@ -49,6 +50,7 @@ impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.sockets(&mut out)?;
         self.settings(&mut out)?;
+        self.paths(&mut out)?;
         self.namespaces(&mut out)?;
         self.probes(&mut out)?;
         self.deaths(&mut out)?;
@@ -66,7 +68,8 @@ impl Scrape {
         let classes = self.snapshot.series.iter().map(|(series, counts)| {
             let [namespace, workload, container, process] = series.owner.values();
             let (direction, verdict) = (series.direction.as_str(), series.verdict.as_str());
-            (series, [direction, verdict, namespace, workload, container, process], counts)
+            let path = self.path(series.path);
+            (series, [direction, verdict, path, namespace, workload, container, process], counts)
         });
         let sockets = classes.clone().map(|(_, labels, counts)| (labels, counts.sockets));
         family(out, &catalogue::SOCKETS, sockets)?;
@@ -80,6 +83,23 @@ impl Scrape {
             *probing.entry(series.owner.values()).or_default() += counts.probing;
         }
         family(out, &catalogue::PROBING, probing)
+    }
+
+    fn path(&self, number: PathNumber) -> &str {
+        self.snapshot.policy.as_ref().map_or("", |policy| policy.limits.name(number))
+    }
+
+    /// Of each path the shortest limit: one name may stand for several networks.
+    fn paths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let limits = self.snapshot.policy.iter().flat_map(|policy| policy.limits.all());
+        let mut shortest: BTreeMap<[&str; 2], u32> = BTreeMap::new();
+        for Applied { seconds, from, number, .. } in limits {
+            let source = from.split(' ').next().unwrap_or_default();
+            let limit = shortest.entry([self.path(*number), source]).or_insert(*seconds);
+            *limit = (*limit).min(*seconds);
+        }
+        let limits = shortest.into_iter().map(|(labels, seconds)| (labels, u64::from(seconds)));
+        family(out, &catalogue::PATH_IDLE_LIMIT, limits)
     }
 
     fn settings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -117,11 +137,12 @@ impl Scrape {
 
     fn deaths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let deaths = tally.deaths.iter().map(|((direction, cause, verdict), owner, n)| {
+        let deaths = tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n)| {
             let [namespace, workload, container, process] = owner.values();
             let (direction, cause, verdict) =
                 (direction.as_str(), cause.as_str(), verdict.as_str());
-            ([direction, cause, verdict, namespace, workload, container, process], n)
+            let path = self.path(path);
+            ([direction, cause, verdict, path, namespace, workload, container, process], n)
         });
         family(out, &catalogue::DEATHS, deaths)?;
         let quiet = &tally.quiet_before_death;

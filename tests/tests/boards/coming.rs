@@ -1,21 +1,14 @@
-//! What is used already and has not arrived. Each list must shrink to nothing: a test fails as soon as
-//! something in it has arrived.
+//! What is used already and has not arrived. The lists must shrink to nothing: a test fails as soon as
+//! something in them has arrived.
 
-/// Labels of every metric that has an owner.
-pub(crate) const OWNER: [&str; 3] = ["namespace", "workload", "container"];
+/// A label value that no agent exports: metric, label, value.
+pub(crate) const VALUE: (&str, &str, &str) =
+    ("keepwatch_path_idle_limit_seconds", "source", "learned");
 
-/// What the path of a connection and its owner add.
-const PATH_AND_OWNER: [&str; 4] = ["path", "namespace", "workload", "container"];
-
-/// Metrics that the catalogue does not have, and labels that it does not give them.
-pub(crate) const METRICS: [(&str, &[&str]); 6] = [
-    ("keepwatch_sockets", &PATH_AND_OWNER),
-    ("keepwatch_sockets_quiet_past_limit", &PATH_AND_OWNER),
-    ("keepwatch_sockets_probing", &OWNER),
-    ("keepwatch_deaths_total", &PATH_AND_OWNER),
-    ("keepwatch_setsockopt_total", &OWNER),
-    ("keepwatch_path_idle_limit_seconds", &["path", "source"]),
-];
+/// Whether a selector asks for that value.
+pub(crate) fn asks_for(metric: &str, label: &str, value: &str) -> bool {
+    VALUE == (metric, label, value)
+}
 
 /// Commands of the runbook that keepwatch does not have.
 pub(crate) const COMMANDS: [&str; 3] = ["why", "top", "check"];

@@ -412,6 +412,7 @@ impl Table {
     pub fn picture(&self) -> Snapshot {
         let mut picture = self.sums.picture(&self.owners.roll, self.budget);
         picture.netns.clone_from(&self.netns);
+        picture.policy = Some(self.policy());
         picture.n_tracked = self.n_sockets();
         picture.n_untracked = self.n_untracked;
         picture.health.n_pruned = self.n_pruned;
