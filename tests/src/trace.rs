@@ -13,7 +13,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     process::{Child, ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -37,13 +37,14 @@ pub struct Trace {
 #[derive(Debug)]
 struct Watcher {
     child: Mutex<Child>,
-    said: Arc<Mutex<Said>>,
+    said: Arc<(Mutex<Said>, Condvar)>,
 }
 
 static WATCHERS: Mutex<BTreeMap<Vec<String>, Weak<Watcher>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Default)]
 struct Said {
+    n_lines: usize,
     events: Vec<Event>,
     n_lost: u64,
     /// Of stdout, what is no event.
@@ -102,9 +103,18 @@ impl Trace {
     /// Waits until the events until now are enough.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, mut enough: impl FnMut(&[Event]) -> Option<T>) -> T {
-        wait::within(SHOWN_WITHIN, || enough(&self.events())).unwrap_or_else(|| {
-            panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{}", list(&self.events()))
-        })
+        let began = wait::now();
+        loop {
+            let n_lines = self.watcher.said().n_lines;
+            let events = self.events();
+            if let Some(answer) = enough(&events) {
+                return answer;
+            }
+            let Some(rest) = SHOWN_WITHIN.checked_sub(began.elapsed()) else {
+                panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{}", list(&events));
+            };
+            self.watcher.wait_for_line_after(n_lines, rest);
+        }
     }
 
     /// Waits for the event that tells the death of the connection with this local address.
@@ -137,7 +147,7 @@ impl Watcher {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start keepwatch");
-        let said = Arc::default();
+        let said: Arc<(Mutex<Said>, Condvar)> = Arc::default();
         let stdout = child.stdout.take().expect("its stdout");
         let stderr = child.stderr.take().expect("its stderr");
         read_lines(stdout, &said, |said, line| said.take(&line));
@@ -163,7 +173,15 @@ impl Watcher {
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
-        locked(&self.said)
+        locked(&self.said.0)
+    }
+
+    /// Waits until it says more than so many lines. Asking all the time takes a slow guest's
+    /// processor from what is watched.
+    fn wait_for_line_after(&self, n_lines: usize, longest: Duration) {
+        let said = self.said();
+        let nothing_new = |said: &mut Said| said.n_lines == n_lines;
+        drop(self.said.1.wait_timeout_while(said, longest, nothing_new));
     }
 
     /// SIGTERM: how it ended, if it did in time.
@@ -208,15 +226,21 @@ pub fn list(events: &[Event]) -> String {
 
 fn read_lines(
     from: impl Read + Send + 'static,
-    said: &Arc<Mutex<Said>>,
+    said: &Arc<(Mutex<Said>, Condvar)>,
     take: impl Fn(&mut Said, String) + Send + 'static,
 ) {
     let said = Arc::clone(said);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            take(&mut locked(&said), line);
+            let mut now = locked(&said.0);
+            take(&mut now, line);
+            now.n_lines += 1;
+            said.1.notify_all();
         }
-        locked(&said).ended = true;
+        let mut now = locked(&said.0);
+        now.ended = true;
+        now.n_lines += 1;
+        said.1.notify_all();
     });
 }
 
