@@ -101,6 +101,11 @@ fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcom
         let hook = hooks.iter().find(|hook| hook.signal == signal && hook.attached);
         hook.map_or("nothing", |hook| hook.mechanism.as_str()).to_owned()
     };
+    #[expect(
+        clippy::exit,
+        reason = "each line is out when it is written: nothing is to be finished"
+    )]
+    on_signal(|| std::process::exit(0))?;
     let mut ended = Ok(());
     client::events(path, wanted, |line| {
         ended = match line {
@@ -156,7 +161,8 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
     // Who reads that it is ready may end it at once.
-    stop_on_signal(&stop)?;
+    let stopped = Arc::clone(&stop);
+    on_signal(move || stopped.store(true, Ordering::Relaxed))?;
     say_ready(timer, setsockopt);
     watch.run(&stop).map_err(crate::agent::Error::from)?;
     std::mem::replace(
@@ -167,10 +173,9 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
 }
 
 /// Lets SIGINT and SIGTERM end the command, not break it off.
-fn stop_on_signal(stop: &Arc<AtomicBool>) -> io::Result<()> {
+fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stop = Arc::clone(stop);
     let (mut terminate, mut interrupt) = {
         let _guard = runtime.enter();
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
@@ -179,7 +184,7 @@ fn stop_on_signal(stop: &Arc<AtomicBool>) -> io::Result<()> {
         runtime.block_on(async {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         });
-        stop.store(true, Ordering::Relaxed);
+        end();
     })?;
     Ok(())
 }
