@@ -8,6 +8,7 @@ use crate::{
         hooks::{Hooks, Mechanism, Scope, Signal, Status},
         host, layout,
     },
+    model::snapshot::Flow,
     serve::client,
 };
 use clap::Args;
@@ -71,7 +72,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let mut checks = host_checks();
     checks.extend(hook_checks(args.hooks.hooks));
-    checks.push(agent_check(socket));
+    checks.extend(agent_checks(socket));
     checks.extend(unseen());
     let mut out = output::stdout();
     if args.json {
@@ -201,10 +202,36 @@ fn walk_check(hooks: &mut Hooks) -> Check {
     }
 }
 
-fn agent_check(socket: &config::SocketArgs) -> Check {
+fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
     match client::status(&socket.socket) {
-        Ok(status) => Check::ok("agent", format!("runs as process {}", status.pid)),
-        Err(error) => Check::graded("agent", Grade::Note, error.to_string(), "keepwatch run"),
+        Ok(status) => vec![
+            Check::ok("agent", format!("runs as process {}", status.pid)),
+            conservation(&status.flow),
+        ],
+        Err(error) => {
+            vec![Check::graded("agent", Grade::Note, error.to_string(), "keepwatch run")]
+        }
+    }
+}
+
+/// Where each event of the agent's life went: none is without a place.
+fn conservation(flow: &Flow) -> Check {
+    /// A hook that ran while its counters were read has been seen, and no more: one a CPU.
+    const RUNNING: u64 = 1024;
+    let Flow { seen, submitted, dropped, filtered, received, decoded, undecodable } = flow;
+    let found = format!(
+        "{seen} seen = {submitted} passed on + {filtered} of no interest + {dropped} lost in a full \
+         ring; {received} received = {decoded} understood + {undecodable} not"
+    );
+    if seen.abs_diff(submitted + dropped + filtered) > RUNNING || *received != decoded + undecodable
+    {
+        let advice = "this should not be: please report it, with the kernel's version";
+        Check::graded("events", Grade::Blind, found, advice)
+    } else if dropped + undecodable > 0 {
+        let advice = "snapshots have corrected the table; a larger --ring-bytes loses fewer";
+        Check::graded("events", Grade::Note, found, advice)
+    } else {
+        Check::ok("events", found)
     }
 }
 
