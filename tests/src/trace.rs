@@ -105,7 +105,8 @@ impl Trace {
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, mut enough: impl FnMut(&[Event]) -> Option<T>) -> T {
         wait::within(SHOWN_WITHIN, || enough(&self.events())).unwrap_or_else(|| {
-            panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{}", list(&self.events()))
+            let (events, stderr) = (list(&self.events()), self.said().stderr.join("\n"));
+            panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{events}{stderr}")
         })
     }
 
