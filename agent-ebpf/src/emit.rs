@@ -5,6 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
+use core::arch::asm;
 use keepwatch_ebpf::count::Counts;
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
@@ -33,15 +34,31 @@ pub(crate) fn counts() -> Option<&'static mut Counts> {
     COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() })
 }
 
+/// Counts one more. A hook in a system call may be interrupted by one in a softirq on its CPU, so
+/// reading, adding and writing must be one step.
+#[inline(always)]
+pub(crate) fn bump(count: &mut u64) {
+    // SAFETY: adds to a valid reference, which nobody else uses meanwhile but in the same way. There is
+    // no `AtomicU64::fetch_add` on this target, which cannot compare and exchange everywhere.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({count} + 0) += {one}",
+            count = in(reg) core::ptr::from_mut(count),
+            one = in(reg) 1_u64,
+            options(nostack),
+        );
+    }
+}
+
 /// Runs one hook's body and counts the run.
 #[inline(always)]
 pub(crate) fn counted(body: impl FnOnce() -> Run) {
     let Some(counts) = counts() else {
         return;
     };
-    counts.seen += 1;
+    bump(&mut counts.seen);
     if let Run::Filtered = body() {
-        counts.filtered += 1;
+        bump(&mut counts.filtered);
     }
 }
 
@@ -52,7 +69,7 @@ pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
         return Run::Filtered;
     };
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
-        counts.dropped += 1;
+        bump(&mut counts.dropped);
         return Run::Emitted;
     };
     fill(entry.as_mut_ptr());
@@ -62,6 +79,6 @@ pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
         BPF_RB_NO_WAKEUP
     };
     entry.submit(flags.into());
-    counts.submitted += 1;
+    bump(&mut counts.submitted);
     Run::Emitted
 }

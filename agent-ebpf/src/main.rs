@@ -1,6 +1,6 @@
 //! The hooks: the kernel half of keepwatch. They copy fields and count; what these mean is decided
 //! in user space.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod emit;

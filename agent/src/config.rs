@@ -9,6 +9,7 @@ use crate::model::{
     limit::{IdleLimit, Limits, Path as NetworkPath},
     verdict::Policy,
 };
+use crate::owner::Resolver;
 use clap::{Arg, ArgAction, Args, Command, error::ErrorKind};
 use std::{
     ffi::OsString,
@@ -73,6 +74,25 @@ impl LimitArgs {
     }
 }
 
+/// How owners are found.
+#[derive(Args, Clone, Debug)]
+pub struct OwnerArgs {
+    /// Where the host's root is: in a container, the folder where it is mounted. Names of containers
+    /// and pods come from there (/var/log/pods, /run/containerd, /var/lib/docker and the like)
+    #[arg(long, env = "KEEPWATCH_HOST_ROOT", value_name = "FOLDER", default_value = "/")]
+    pub host_root: PathBuf,
+}
+
+impl OwnerArgs {
+    /// What finds them.
+    pub fn resolver(&self) -> Result<Resolver, Error> {
+        // More cgroups than a host has; some 500 bytes each.
+        const MAX_CGROUPS: usize = 8192;
+        Resolver::new(Path::new("/proc"), &self.host_root, MAX_CGROUPS)
+            .map_err(|cause| Error::HostRoot { folder: self.host_root.clone(), cause })
+    }
+}
+
 /// How commands and the agent meet.
 #[derive(Args, Clone, Debug)]
 pub struct SocketArgs {
@@ -111,6 +131,14 @@ pub enum Error {
     Read {
         /// The file.
         file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The host's root is not there.
+    #[error("cannot open the host's root {}: {cause}; name another with --host-root", folder.display())]
+    HostRoot {
+        /// The folder.
+        folder: PathBuf,
         /// Why.
         cause: io::Error,
     },

@@ -11,5 +11,6 @@ pub mod config;
 mod docs;
 pub mod kernel;
 pub mod model;
+pub mod owner;
 pub mod serve;
 pub mod talk;

@@ -1,16 +1,20 @@
 //! The real binary: once, or as an agent that runs until it is dropped.
 
-use crate::{http, netns::require_root, row::Row, tool, wait};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::{http, netns::require_root, row::Row, sys, tool, wait};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
+};
 use std::{
     env,
     ffi::OsStr,
     fmt::Debug,
     fs,
-    io::Read as _,
+    io::{self, Read as _},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -197,4 +201,17 @@ pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "no {word:?} in: {said}");
     }
+}
+
+/// Whether this kernel refuses all of bpf(2) to a thread without capabilities (before 5.17 or so,
+/// where `kernel.unprivileged_bpf_disabled` is set), asked without keepwatch.
+pub fn bpf_needs_capabilities() -> bool {
+    let ask = || {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        set_capabilities(None, sets).expect("capset of this thread");
+        sys::bpf_without_map()
+    };
+    let answer = thread::scope(|scope| scope.spawn(ask).join()).expect("an answer");
+    answer.kind() == io::ErrorKind::PermissionDenied
 }

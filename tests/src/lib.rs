@@ -12,17 +12,23 @@
 )]
 
 pub mod agent;
+pub mod cgroup;
 pub mod crowd;
 pub mod ending;
 pub mod event;
+pub mod fleet;
 pub mod http;
 pub mod kernel_ids;
 pub mod measure;
 pub mod metrics;
 pub mod middlebox;
+pub mod mixin;
 pub mod netns;
 pub mod path;
+pub mod picture;
 pub mod population;
+pub mod prometheus;
+pub mod promql;
 pub mod row;
 pub mod socket;
 mod sys;

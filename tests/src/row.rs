@@ -33,6 +33,11 @@ pub struct Row {
     pub probes_unanswered: u8,
     pub in_flight: bool,
     pub owners: Vec<Owner>,
+    pub unit: Option<String>,
+    pub container: Option<String>,
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
+    pub pod: Option<String>,
 }
 
 /// An effective time, and whether it is the socket's own or the namespace's.

@@ -375,6 +375,16 @@ pub fn id(fd: &OwnedFd) -> String {
     format!("sk:{:x}", sockopt::socket_cookie(fd).expect("SO_COOKIE"))
 }
 
+/// Whether an event's id is a socket's: its cookie, where hooks can tell cookies; else any, which is
+/// said.
+pub fn is_id(told: Option<&str>, id: &str) -> bool {
+    if tool::kernel_has_cookies_for_hooks() {
+        return told == Some(id);
+    }
+    eprintln!("skipped: socket cookies, which this kernel does not make for hooks");
+    told.is_some_and(|told| told.starts_with("sk:"))
+}
+
 /// Lets this process and its children have as many descriptors as the host admits.
 pub fn allow_many() {
     let limit = getrlimit(Resource::Nofile);

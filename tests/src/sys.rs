@@ -217,6 +217,17 @@ fn checked(result: i64) -> io::Result<i64> {
     if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
 }
 
+/// What `bpf(BPF_MAP_LOOKUP_ELEM)` says to this thread when it names no map.
+pub(crate) fn bpf_without_map() -> io::Error {
+    const LOOKUP: c_int = 1;
+    // The map's descriptor, then where the key and the value are.
+    let attributes = [u64::from(u32::MAX), 0, 0, 0];
+    let (at, n_bytes) = (attributes.as_ptr(), size_of_val(&attributes));
+    // SAFETY: the attributes outlive the call, which writes nothing to a map that is not there.
+    unsafe { libc::syscall(libc::SYS_bpf, LOOKUP, at, n_bytes) };
+    io::Error::last_os_error()
+}
+
 /// Puts the calling thread into a new network namespace.
 pub(crate) fn unshare_network() -> io::Result<()> {
     // SAFETY: affects nothing but the network namespace of this thread; descriptors stay shared.

@@ -4,7 +4,10 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// The `keepwatch` binary: `KEEPWATCH_BIN`, or the one built beside the tests.
@@ -48,6 +51,15 @@ pub fn kernel_has(options: &[&str]) -> bool {
     let config = config.map(|output| output.stdout).unwrap_or_default();
     let config = String::from_utf8_lossy(&config);
     options.iter().all(|option| config.contains(&format!("\nCONFIG_{option}=y\n")))
+}
+
+/// Whether this kernel lets hooks make socket cookies (since 5.12), by the names of its functions.
+pub fn kernel_has_cookies_for_hooks() -> bool {
+    static ASKED: LazyLock<bool> = LazyLock::new(|| {
+        let names = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
+        names.lines().any(|line| line.ends_with(" bpf_get_socket_ptr_cookie"))
+    });
+    *ASKED
 }
 
 /// A folder of its own, open to every user, gone when dropped.

@@ -8,11 +8,12 @@ use crate::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    collections::BTreeMap,
     env,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     process::{Child, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -22,15 +23,28 @@ const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// For events that are due: generous, for slow guests. Times are compared by the events' own clock.
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 
-/// `keepwatch trace --json --source kernel` on one network namespace, until it is dropped.
+/// What `keepwatch trace --json --source kernel` says of one network namespace.
 #[derive(Debug)]
 pub struct Trace {
-    child: Child,
-    said: Arc<Mutex<Said>>,
+    watcher: Arc<Watcher>,
+    netns: u32,
+    /// So many events were told before: of a namespace that had the same number.
+    n_before: usize,
 }
+
+/// The process, until it is dropped. Attaching hooks takes a slow guest a second, so tests that run
+/// at the same time and ask for the same share one.
+#[derive(Debug)]
+struct Watcher {
+    child: Mutex<Child>,
+    said: Arc<(Mutex<Said>, Condvar)>,
+}
+
+static WATCHERS: Mutex<BTreeMap<Vec<String>, Weak<Watcher>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Default)]
 struct Said {
+    n_lines: usize,
     events: Vec<Event>,
     n_lost: u64,
     /// Of stdout, what is no event.
@@ -45,54 +59,39 @@ pub fn mechanism() -> String {
 }
 
 impl Trace {
-    /// Watches a namespace. When this returns, all hooks are attached.
+    /// Watches a new namespace. When this returns, all hooks are attached.
     #[track_caller]
     pub fn of(netns: &Netns, args: &[&str]) -> Self {
-        require_root();
-        let mut child = keepwatch(["trace", "--json", "--source", "kernel"])
-            .args(["--hooks", &mechanism(), "--netns", &netns.inode().to_string()])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start keepwatch");
-        let said = Arc::default();
-        let stdout = child.stdout.take().expect("its stdout");
-        let stderr = child.stderr.take().expect("its stderr");
-        read_lines(stdout, &said, |said, line| said.take(&line));
-        read_lines(stderr, &said, |said, line| said.stderr.push(line));
-        let mut trace = Self { child, said };
-        trace.wait_until_attached();
-        trace
+        let mut watchers = locked(&WATCHERS);
+        let shared = watchers.entry(args.iter().copied().map(Into::into).collect()).or_default();
+        let watcher = shared.upgrade().unwrap_or_else(|| Arc::new(Watcher::start(args)));
+        *shared = Arc::downgrade(&watcher);
+        let n_before = watcher.said().events.len();
+        Self { watcher, netns: netns.inode(), n_before }
     }
 
+    /// The same, shared with no other test.
     #[track_caller]
-    fn wait_until_attached(&mut self) {
-        let line = wait::within(READY_WITHIN, || {
-            if let Some(status) = self.child.try_wait().expect("wait for keepwatch") {
-                panic!("keepwatch trace ended with {status}: {:?}", self.said().stderr);
-            }
-            self.said().stderr.iter().find(|line| is_ready(line)).cloned()
-        });
-        let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
-        let forced = mechanism();
-        let uses = line.contains(&format!("keepalive_timer by {forced}"));
-        assert!(forced == "auto" || uses, "{forced} is forced, yet: {line}");
+    pub fn alone(netns: &Netns) -> Self {
+        let watcher = Arc::new(Watcher::start(&[]));
+        Self { watcher, netns: netns.inode(), n_before: 0 }
     }
 
-    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    /// SIGTERM to its process: how it ended.
+    #[track_caller]
+    pub fn stop(self) -> ExitStatus {
+        self.watcher.terminate().expect("keepwatch trace ends after SIGTERM")
     }
 
     /// All events until now.
     #[track_caller]
     pub fn events(&self) -> Vec<Event> {
-        let said = self.said();
+        let said = self.watcher.said();
         assert_eq!(said.nonsense, None, "each line is an event as agreed");
         assert_eq!(said.n_lost, 0, "nothing is lost");
         assert!(!said.ended, "keepwatch trace ended by itself: {:?}", said.stderr);
-        said.events.clone()
+        let events = said.events.iter().skip(self.n_before);
+        events.filter(|event| event.netns == self.netns).cloned().collect()
     }
 
     /// All events of the connections with this local address until now.
@@ -104,10 +103,18 @@ impl Trace {
     /// Waits until the events until now are enough.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, mut enough: impl FnMut(&[Event]) -> Option<T>) -> T {
-        wait::within(SHOWN_WITHIN, || enough(&self.events())).unwrap_or_else(|| {
-            let (events, stderr) = (list(&self.events()), self.said().stderr.join("\n"));
-            panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{events}{stderr}")
-        })
+        let began = wait::now();
+        loop {
+            let n_lines = self.watcher.said().n_lines;
+            let events = self.events();
+            if let Some(answer) = enough(&events) {
+                return answer;
+            }
+            let Some(rest) = SHOWN_WITHIN.checked_sub(began.elapsed()) else {
+                panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{}", list(&events));
+            };
+            self.watcher.wait_for_line_after(n_lines, rest);
+        }
     }
 
     /// Waits for the event that tells the death of the connection with this local address.
@@ -126,30 +133,72 @@ impl Trace {
         };
         death
     }
+}
 
-    /// SIGTERM: how it ended.
+impl Watcher {
     #[track_caller]
-    pub fn stop(mut self) -> ExitStatus {
-        self.terminate();
-        wait::until("keepwatch trace ends after SIGTERM", ENDED_WITHIN, || {
-            self.child.try_wait().expect("wait for keepwatch")
-        })
+    fn start(args: &[&str]) -> Self {
+        require_root();
+        let mut child = keepwatch(["trace", "--json", "--source", "kernel"])
+            .args(["--hooks", &mechanism()])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start keepwatch");
+        let said: Arc<(Mutex<Said>, Condvar)> = Arc::default();
+        let stdout = child.stdout.take().expect("its stdout");
+        let stderr = child.stderr.take().expect("its stderr");
+        read_lines(stdout, &said, |said, line| said.take(&line));
+        read_lines(stderr, &said, |said, line| said.stderr.push(line));
+        let watcher = Self { child: Mutex::new(child), said };
+        watcher.wait_until_attached();
+        watcher
     }
 
-    fn terminate(&self) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+    #[track_caller]
+    fn wait_until_attached(&self) {
+        let line = wait::within(READY_WITHIN, || {
+            if let Some(status) = locked(&self.child).try_wait().expect("wait for keepwatch") {
+                panic!("keepwatch trace ended with {status}: {:?}", self.said().stderr);
+            }
+            self.said().stderr.iter().find(|line| is_ready(line)).cloned()
+        });
+        let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
+        let forced = mechanism();
+        let place = if forced == "tracepoint" { "tp_btf" } else { &forced };
+        let uses = line.contains(&format!("keepalive_timer by {place}/"));
+        assert!(forced == "auto" || uses, "{forced} is forced, yet: {line}");
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        locked(&self.said.0)
+    }
+
+    /// Waits until it says more than so many lines. Asking all the time takes a slow guest's
+    /// processor from what is watched.
+    fn wait_for_line_after(&self, n_lines: usize, longest: Duration) {
+        let said = self.said();
+        let nothing_new = |said: &mut Said| said.n_lines == n_lines;
+        drop(self.said.1.wait_timeout_while(said, longest, nothing_new));
+    }
+
+    /// SIGTERM: how it ended, if it did in time.
+    fn terminate(&self) -> Option<ExitStatus> {
+        let mut child = locked(&self.child);
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process id");
         kill_process(pid, Signal::TERM).expect("signal our own child");
+        wait::within(ENDED_WITHIN, || child.try_wait().expect("wait for keepwatch"))
     }
 }
 
-impl Drop for Trace {
+impl Drop for Watcher {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.terminate();
-            if wait::within(ENDED_WITHIN, || self.child.try_wait().ok().flatten()).is_none() {
-                drop(self.child.kill());
-                drop(self.child.wait());
-            }
+        if matches!(locked(&self.child).try_wait(), Ok(None)) && self.terminate().is_none() {
+            let mut child = locked(&self.child);
+            drop(child.kill());
+            drop(child.wait());
         }
     }
 }
@@ -177,14 +226,25 @@ pub fn list(events: &[Event]) -> String {
 
 fn read_lines(
     from: impl Read + Send + 'static,
-    said: &Arc<Mutex<Said>>,
+    said: &Arc<(Mutex<Said>, Condvar)>,
     take: impl Fn(&mut Said, String) + Send + 'static,
 ) {
     let said = Arc::clone(said);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            take(&mut said.lock().unwrap_or_else(PoisonError::into_inner), line);
+            let mut now = locked(&said.0);
+            take(&mut now, line);
+            now.n_lines += 1;
+            said.1.notify_all();
         }
-        said.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        let mut now = locked(&said.0);
+        now.ended = true;
+        now.n_lines += 1;
+        said.1.notify_all();
     });
+}
+
+/// What is behind a lock is whole also after a test has failed with it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -337,6 +337,7 @@ fn local_reset_by_an_administrator() {
 fn local_reset(end: impl FnOnce(OwnedFd, &OwnedFd)) {
     let path = Path::cable();
     let trace = Trace::of(&path.near, &[]);
+    // The peer's end stays open: while another test starts a program, ours may close a moment late.
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     exchange(&client, &accepted);
     end(client, &accepted);

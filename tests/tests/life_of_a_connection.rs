@@ -13,7 +13,12 @@ use keepwatch_tests::{
     truth::process_name,
     wait::until,
 };
-use std::{ops::RangeInclusive, process::Stdio, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    ops::RangeInclusive,
+    process::Stdio,
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_mins(1);
 /// One probe after a second of silence, the next one after another: short, and as exact as any.
@@ -37,7 +42,7 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     let probed_to_death = ["probe_sent", "probe_sent", "probe_sent", "died"];
     assert_eq!(names, [&opened_and_set[..], &probed_to_death].concat(), "{}", list(&events));
     for event in &events {
-        assert_eq!(event.id.as_deref(), Some(id.as_str()), "{event:?}");
+        assert!(socket::is_id(event.id.as_deref(), &id), "{event:?}");
         assert_eq!((event.local, event.remote), (local, path.server), "{event:?}");
         assert_eq!(event.direction.as_deref(), Some("outbound"), "{event:?}");
         let owner = event.owner.as_ref().expect("this process");
@@ -199,10 +204,10 @@ fn probes_of_a_closed_window_are_not_keepalives() {
 #[test]
 fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive() {
     let path = Path::cable();
-    // Retransmission gives up after 6.2 s, not after a quarter of an hour.
-    path.near.set("ipv4/tcp_retries2", 3);
+    // Retransmission gives up after some 10 s, not after a quarter of an hour.
+    path.near.set("ipv4/tcp_retries2", 4);
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
-    let plan = Plan::keepalive(1, 1, 2);
+    let plan = Plan::keepalive(2, 1, 2);
     let (idle, busy) = (path.connect(&plan), path.connect(&plan));
     path.darken();
     socket::send(&busy.client, b"lost");
@@ -270,9 +275,15 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
         let mut command = keepwatch_tests::agent::keepwatch(args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = child.spawn().expect("start keepwatch");
-        let mut said = std::io::BufReader::new(child.stderr.take().expect("its stderr"));
+        let mut said = BufReader::new(child.stderr.take().expect("its stderr")).lines();
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut said, &mut line).expect("read what it says");
+        // Before it is ready it may warn of a signal that this mechanism cannot carry here.
+        while let Some(next) = said.next().transpose().expect("read what it says") {
+            line = next;
+            if is_ready(&line) {
+                break;
+            }
+        }
         let attached = is_ready(&line);
         if attached {
             child.kill().expect("kill our own child");
@@ -287,7 +298,7 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
 
 #[test]
 fn sigterm_ends_it_with_success() {
-    let trace = Trace::of(&Netns::new(), &[]);
+    let trace = Trace::alone(&Netns::new());
     assert_eq!(trace.stop().code(), Some(0));
 }
 

@@ -5,66 +5,20 @@ use keepwatch_tests::{
     agent::Agent,
     http::{self, Answer},
     netns::Netns,
+    prometheus::Prometheus,
     socket::{self, Family, Keepalive, Plan},
-    tool::{self, Folder},
+    tool,
     wait::until,
 };
-use serde_json::Value;
 use std::{
-    fs,
     io::Write as _,
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 const SOON: Duration = Duration::from_secs(30);
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0";
 const TEXT: &str = "text/plain;version=0.0.4";
-
-/// A Prometheus that scrapes one address every second, until it is dropped.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-    _folder: Folder,
-}
-
-impl Prometheus {
-    fn scraping(target: SocketAddr) -> Self {
-        let folder = Folder::new();
-        let config = format!(
-            "global: {{scrape_interval: 1s}}\n\
-             scrape_configs:\n- job_name: keepwatch\n  static_configs: [{{targets: ['{target}']}}]\n"
-        );
-        let config_file = folder.file("prometheus.yml");
-        fs::write(&config_file, config).expect("write a config");
-        let address = http::free_address();
-        let log = fs::File::create(folder.file("log")).expect("a log");
-        let child = Command::new(tool::of_prometheus("prometheus"))
-            .arg(format!("--config.file={}", config_file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.file("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("start prometheus");
-        Self { child, address, _folder: folder }
-    }
-
-    /// What its HTTP API answers; none while it starts.
-    fn ask(&self, path: &str) -> Option<Value> {
-        let answer = http::get(self.address, path, "application/json").ok()?;
-        serde_json::from_str(&answer.body).ok()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[test]
 fn a_real_prometheus_finds_the_target_up_and_the_series_there() {
@@ -84,12 +38,10 @@ fn a_real_prometheus_finds_the_target_up_and_the_series_there() {
         assert_eq!(target.pointer("/lastError")?, "", "{target}");
         (target.pointer("/health")? == "up").then_some(())
     });
-    let value = |query: &str| -> Option<f64> {
-        let answer = prometheus.ask(&format!("/api/v1/query?query={query}"))?;
-        answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
-    };
+    let value =
+        |query: &str| -> Option<f64> { Some(prometheus.query(query).first()?.points.first()?.1) };
     until("our connection is counted", SOON, || {
-        value("sum(keepwatch_sockets%7Bverdict=%22local%22%7D)").filter(|&count| count >= 2.0)
+        value("sum(keepwatch_sockets{verdict=\"local\"})").filter(|&count| count >= 2.0)
     });
     for series in [
         "keepwatch_idle_setting_seconds_count",

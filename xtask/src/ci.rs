@@ -4,7 +4,7 @@ use crate::{
     command::{announced, cargo, stdout},
     outcome::talk,
     setup::{self, Purpose},
-    test, tidy,
+    test, tidy, vm,
 };
 use anyhow::Result;
 use std::{process::ExitCode, time::Instant};
@@ -28,7 +28,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announce("format");
     announced(&mut cargo(["fmt", "--all", "--check"]), "run `cargo fmt --all`")?;
     announce("setup");
-    setup::prepare(Purpose::Tests)?;
+    setup::prepare(Purpose::Guests)?;
     announce("clippy");
     let mut clippy = cargo(["clippy", "--workspace", "--all-targets", "--locked"]);
     // The tests build the hooks; here an empty object will do.
@@ -37,7 +37,10 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announce("deny");
     deny()?;
     announce("test: all of them, generated docs included");
-    test::all(test::Options::default())
+    let mut sum = test::all(test::Options::default())?;
+    announce("vm: the kernel's tests on five kernels");
+    sum += vm::all(&vm::Options::default())?;
+    test::conclude(sum)
 }
 
 /// Licences, sources and who may depend on what. Advisories need a database that CI cannot reach.

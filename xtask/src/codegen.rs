@@ -1,4 +1,5 @@
-//! `cargo xtask codegen`: docs that are generated from code. A test of `keepwatch` writes them.
+//! `cargo xtask codegen`: docs that are generated from code, and dashboards from their mixin. Tests
+//! write them.
 
 use crate::{
     command::cargo,
@@ -8,7 +9,7 @@ use crate::{
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-/// Writes the docs that are generated from code.
+/// Writes the docs that are generated from code, and what the mixin of dashboards renders to.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Write nothing; fail if one of them is not fresh.
@@ -18,19 +19,24 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Options { check } = options;
-    setup::prepare(Purpose::Build)?;
-    let mut test = cargo(["test", "--quiet", "-p", "keepwatch", "--lib", "generated_docs"]);
-    if !check {
-        test.env("KEEPWATCH_BLESS", "1");
-    }
-    let summary = stream(&mut test)?;
-    if summary.failed > 0 {
-        bail!(
-            "generated docs are not fresh; help: run `cargo xtask codegen` and commit what it wrote"
-        );
-    }
-    if summary.passed == 0 {
-        bail!("no test `generated_docs_are_fresh` in keepwatch: nothing was generated");
+    setup::prepare(Purpose::Tests)?;
+    // Each in its package, by a test of this name.
+    for (package, target, name) in [
+        ("keepwatch", ["--lib", "--quiet"], "generated_docs_are_fresh"),
+        ("keepwatch-tests", ["--test", "boards"], "generated_dashboards_are_fresh"),
+    ] {
+        let mut test = cargo(["test", "--package", package]);
+        test.args(target).arg(name);
+        if !check {
+            test.env("KEEPWATCH_BLESS", "1");
+        }
+        let summary = stream(&mut test)?;
+        if summary.failed > 0 {
+            bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
+        }
+        if summary.passed == 0 {
+            bail!("no test `{name}` in {package}: nothing was generated");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

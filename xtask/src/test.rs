@@ -29,11 +29,17 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     setup::prepare(Purpose::Tests)?;
-    all(options)
+    conclude(all(options)?)
+}
+
+/// Says the sum, as the last line.
+pub(crate) fn conclude(sum: Summary) -> Result<ExitCode> {
+    say(&format!("\n{sum}\n"))?;
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
 }
 
 /// All tests, on a machine that is set up.
-pub(crate) fn all(options: Options) -> Result<ExitCode> {
+pub(crate) fn all(options: Options) -> Result<Summary> {
     let Options { filter, args } = options;
     if !place::can_be_root() {
         let why = "the kernel's tests need root, and there is no sudo: as root, `cargo xtask test`";
@@ -49,8 +55,7 @@ pub(crate) fn all(options: Options) -> Result<ExitCode> {
         command.args(&filter).arg("--").args(&args);
         sum += stream(&mut command)?;
     }
-    say(&format!("\n{sum}\n"))?;
-    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
+    Ok(sum)
 }
 
 /// One run as root; else the user's tests as the user and the kernel's through sudo.

@@ -11,6 +11,7 @@ use crate::{
     sample::{fill, own_by_current},
 };
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated},
     macros::{btf_tracepoint, fexit, kprobe, kretprobe, map},
     maps::HashMap,
@@ -25,7 +26,9 @@ static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 #[fexit(function = "__x64_sys_setsockopt")]
 fn setsockopt_fexit(context: FExitContext) -> i32 {
     let result: i64 = context.arg(1);
-    let regs = Raw(context.arg::<*const u8>(0));
+    // Copied, not loaded: 5.10's BTF only declares `struct pt_regs`, and its verifier refuses to load
+    // a pointer to what it does not know (btf_ctx_access in kernel/bpf/btf.c).
+    let regs = Raw(context.as_ptr().cast_const().cast()).follow(0);
     counted(|| returned(regs, result as i32));
     0
 }

@@ -5,7 +5,7 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, counted, counts, submit},
+    emit::{Run, bump, counted, counts, submit},
     read::{Read as _, Typed, at},
     sample::{fill, own_by_current},
 };
@@ -43,7 +43,7 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         && old_state != TCP_LISTEN
         && let Some(counts) = counts()
     {
-        counts.ended += 1;
+        bump(&mut counts.ended);
     }
     let in_timer = ends && timer::ends(sk);
     submit(|sample: *mut Sample| {

@@ -5,7 +5,7 @@
 //! slot; a connection that is closed there is ended by its own keepalive timer, and by nothing else.
 
 use crate::{
-    emit::{Run, counted, counts, submit},
+    emit::{Run, bump, counted, counts, submit},
     read::{Raw, Read as _, Typed, at, global},
     sample::fill,
 };
@@ -181,7 +181,7 @@ fn fired(before: Running) -> Run {
     if let Some(counts) = counts()
         && let Some(fires) = counts.fires.get_mut(usize::from(outcome.wire()))
     {
-        *fires += 1;
+        bump(fires);
     }
     if let Outcome::Death = outcome {
         // Told by the change to CLOSE. The memory may be another socket's by now.

@@ -16,6 +16,7 @@ use crate::{
         table::{Bounds, Table},
         verdict::Policy,
     },
+    owner::Resolver,
     serve::{self, Shared},
     talk::say,
 };
@@ -31,7 +32,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{broadcast, watch as channel},
 };
-use watch::{Audience, News, Pace, Watch};
+use watch::{Audience, News, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ pub struct Config {
     pub mechanism: Mechanism,
     /// Bounds of the table.
     pub bounds: Bounds,
-    /// Bound of process names in metrics.
-    pub max_names: usize,
+    /// What finds owners.
+    pub resolver: Resolver,
 }
 
 /// Why the agent does not run.
@@ -94,7 +95,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         ring_bytes,
         mechanism,
         bounds,
-        max_names,
+        resolver,
     } = config;
     Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
@@ -112,7 +113,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone() };
-    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, Pace { interval, max_names })?;
+    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
     watch.walk()?;
     let n_sockets = snapshot.borrow().n_tracked;
     say(&format!(

@@ -15,9 +15,11 @@ use crate::{
         socket::Time,
         table::Table,
     },
+    owner::Resolver,
     talk::say,
 };
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -59,19 +61,14 @@ pub trait Audience {
     fn picture(&mut self, picture: Snapshot);
 }
 
-/// How often, how much.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Time between walks.
-    pub interval: Duration,
-    /// Process names in a picture.
-    pub max_names: usize,
-}
-
 /// The reader comes by this often when the hooks do not wake it.
 const TICK: Duration = Duration::from_millis(100);
 /// Pictures are published at most this often.
 const PUBLISH_MS: u64 = 1000;
+/// Processes that are looked up at once: some milliseconds.
+const LOOK_UPS: usize = 256;
+/// Room for so many events is kept between bursts.
+const NEWS_KEPT: usize = 1024;
 /// Walks take at most one in this many parts of a CPU.
 const WALK_SHARE: u64 = 20;
 
@@ -81,7 +78,9 @@ pub struct Watch<A> {
     ring: Ring,
     table: Arc<Mutex<Table>>,
     audience: A,
-    pace: Pace,
+    resolver: Resolver,
+    /// Time between walks.
+    interval: Duration,
     health: Health,
     walked: Time,
     walk_cpu_ms: u64,
@@ -92,6 +91,8 @@ pub struct Watch<A> {
     n_moments: u64,
     /// What a walk reads at once.
     batch: Vec<Event>,
+    /// What the ring gave at once.
+    news: Vec<Event>,
 }
 
 impl<A: Audience> Watch<A> {
@@ -100,7 +101,8 @@ impl<A: Audience> Watch<A> {
         mut hooks: Hooks,
         table: Arc<Mutex<Table>>,
         audience: A,
-        pace: Pace,
+        resolver: Resolver,
+        interval: Duration,
     ) -> Result<Self, Error> {
         let hook = |status: &hooks::Status| {
             (status.signal.as_str(), status.mechanism, status.failure.is_none())
@@ -112,7 +114,8 @@ impl<A: Audience> Watch<A> {
             hooks,
             table,
             audience,
-            pace,
+            resolver,
+            interval,
             health,
             walked: Time(0),
             walk_cpu_ms: 0,
@@ -121,6 +124,7 @@ impl<A: Audience> Watch<A> {
             n_lost_told: 0,
             n_moments: 0,
             batch: Vec::new(),
+            news: Vec::new(),
         })
     }
 
@@ -134,6 +138,7 @@ impl<A: Audience> Watch<A> {
         while !stop.load(Ordering::Relaxed) {
             self.ring.wait(TICK).map_err(Error::Wait)?;
             self.drain();
+            self.look_up();
             let now = clock::now();
             self.count()?;
             table(&self.table).settle(now);
@@ -151,7 +156,7 @@ impl<A: Audience> Watch<A> {
     /// events were lost.
     fn walk_is_due(&self, now: Time) -> bool {
         let since_ms = now.ms_since(self.walked);
-        let interval_ms = u64::try_from(self.pace.interval.as_millis()).unwrap_or(u64::MAX);
+        let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         let soon_ms = PUBLISH_MS.min(interval_ms);
         let is_wanted = self.lost() > self.n_lost || table(&self.table).n_unowned() > 0;
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
@@ -195,6 +200,7 @@ impl<A: Audience> Watch<A> {
         self.drain();
         let ended = clock::now();
         let n_pruned = table(&self.table).end_walk(ended);
+        self.look_up();
         self.n_lost = n_lost;
         self.walked = ended;
         let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
@@ -211,17 +217,46 @@ impl<A: Audience> Watch<A> {
         Ok(())
     }
 
+    /// Looks up whose the processes are that came, and after a walk all: without holding the table,
+    /// and taking events meanwhile.
+    fn look_up(&mut self) {
+        let mut waiting = table(&self.table).take_processes();
+        while !waiting.is_empty() {
+            let next = waiting.iter().nth(LOOK_UPS).copied();
+            let rest = next.map(|pid| waiting.split_off(&pid)).unwrap_or_default();
+            self.look_up_these(std::mem::replace(&mut waiting, rest));
+            self.drain();
+        }
+        self.resolver.pause();
+    }
+
+    fn look_up_these(&mut self, pids: BTreeSet<u32>) {
+        let look_up = |pid| self.resolver.look_up(pid).map(|known| (pid, known));
+        let found: Vec<_> = pids.into_iter().filter_map(look_up).collect();
+        table(&self.table).identify(found);
+    }
+
     fn drain(&mut self) {
-        let Self { ring, table: shared, health, .. } = self;
+        let Self { ring, health, news, .. } = self;
         let flow = &mut health.flow;
-        let mut locked = table(shared);
         flow.received += ring.drain(|record: Result<Event, decode::Error>| match record {
             Ok(event) => {
                 flow.decoded += 1;
-                locked.apply(event);
+                news.push(event);
             }
             Err(_) => flow.undecodable += 1,
         });
+        if self.news.is_empty() {
+            return;
+        }
+        // Before anything else: who connected a moment ago may be gone the next.
+        let mut strangers = table(&self.table).strangers(&self.news);
+        strangers = strangers.into_iter().take(LOOK_UPS).collect();
+        self.look_up_these(strangers);
+        let mut locked = table(&self.table);
+        self.news.drain(..).for_each(|event| locked.apply(event));
+        drop(locked);
+        self.news.shrink_to(NEWS_KEPT);
     }
 
     const fn lost(&self) -> u64 {
@@ -262,7 +297,7 @@ impl<A: Audience> Watch<A> {
 
     fn publish(&mut self, now: Time) {
         self.published = now;
-        let mut picture = table(&self.table).picture(self.pace.max_names);
+        let mut picture = table(&self.table).picture();
         let Health { n_pruned, n_unrecorded, .. } = picture.health;
         picture.health = Health { n_pruned, n_unrecorded, ..self.health.clone() };
         self.audience.picture(picture);

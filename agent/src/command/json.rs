@@ -4,6 +4,7 @@
 //! for a `Row`, some ten times faster, is held by a test.
 
 use crate::model::{
+    identity::Identity,
     row::ms_to_show,
     setting::{Effective, From},
     socket::{Endpoint, Owner, Socket},
@@ -25,6 +26,7 @@ impl JsonWriter {
         out: &mut Vec<u8>,
         socket: &Socket,
         owners: impl IntoIterator<Item = &'a Owner>,
+        identity: Option<&Identity>,
         policy: &Policy,
     ) {
         let quiet_ms = u64::from(socket.quiet_ms);
@@ -64,11 +66,7 @@ impl JsonWriter {
         self.number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
         text(out, &limit.from);
-        out.extend_from_slice(b",\"path\":");
-        match &limit.path {
-            Some(path) => text(out, path),
-            None => out.extend_from_slice(b"null"),
-        }
+        optional(out, b",\"path\":", limit.path.as_deref());
         out.extend_from_slice(b",\"quiet_seconds\":");
         self.ms(out, quiet_ms);
         out.extend_from_slice(b",\"next_probe_seconds\":");
@@ -93,9 +91,15 @@ impl JsonWriter {
         for (n, owner) in owners.into_iter().enumerate() {
             self.owner(out, owner, n > 0);
         }
-        out.extend_from_slice(
-            b"],\"unit\":null,\"container\":null,\"namespace\":null,\"workload\":null,\"pod\":null}\n",
-        );
+        out.push(b']');
+        let name =
+            |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
+        optional(out, b",\"unit\":", name(|it| &it.unit));
+        optional(out, b",\"container\":", name(|it| &it.container));
+        optional(out, b",\"namespace\":", name(|it| &it.namespace));
+        optional(out, b",\"workload\":", name(|it| &it.workload));
+        optional(out, b",\"pod\":", name(|it| &it.pod));
+        out.extend_from_slice(b"}\n");
     }
 
     fn number(&mut self, out: &mut Vec<u8>, number: impl itoa::Integer) {
@@ -180,6 +184,14 @@ fn word(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(value.as_bytes());
 }
 
+fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
+    out.extend_from_slice(key);
+    match value {
+        Some(value) => text(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 const fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
@@ -252,17 +264,31 @@ mod tests {
         sockets
     }
 
+    fn identities() -> [Identity; 2] {
+        let name = |name: &str| Some(name.into());
+        let container = Identity {
+            container: name("we\"ird\\\\na\nme"),
+            namespace: name("shop"),
+            workload: name("web"),
+            pod: name("web-0"),
+            ..Identity::default()
+        };
+        [Identity { unit: name("foo\\x2dbar.service"), ..Identity::default() }, container]
+    }
+
     #[test]
     fn the_fast_writer_writes_what_serde_writes() {
         let paths = ["db=172.16.0.0/12:2717=aws", "six=2001:db8::/32=15m"];
         let paths = paths.map(|path| path.parse().unwrap()).to_vec();
         let limits = Limits::new(paths, "azure".parse().unwrap(), true);
         let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let identities = identities();
         let mut writer = JsonWriter::default();
-        for socket in sockets() {
+        for (n, socket) in sockets().into_iter().enumerate() {
+            let identity = identities.get(n % (identities.len() + 1));
             let mut fast = Vec::new();
-            writer.write(&mut fast, &socket, socket.owner.iter(), &policy);
-            let row = Row::new(&socket, socket.owner.iter(), &policy, socket.at);
+            writer.write(&mut fast, &socket, socket.owner.iter(), identity, &policy);
+            let row = Row::new(&socket, socket.owner.iter(), &policy, socket.at).of(identity);
             let expected = format!("{}\n", serde_json::to_string(&row).unwrap());
             assert_eq!(String::from_utf8(fast).unwrap(), expected);
         }

@@ -3,7 +3,10 @@
 use super::{Failure, Outcome};
 use crate::{
     agent, config,
-    model::{catalogue::MAX_PROCESS_NAMES, table::Bounds},
+    model::{
+        label::{Budget, MAX_OWNERS, OwnerLabel, OwnerLabels},
+        table::Bounds,
+    },
 };
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
@@ -35,9 +38,22 @@ pub(super) struct RunArgs {
     /// Hold at most this many sockets, about 160 bytes each; more are counted, not shown
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
-    /// Show at most this many process names in metrics; the rest is summed up in `~other`
-    #[arg(long, env = "KEEPWATCH_MAX_NAMES", value_name = "N", default_value_t = MAX_PROCESS_NAMES)]
-    max_names: usize,
+    /// Which labels name owners in metrics: fewer labels, fewer series
+    #[arg(
+        long,
+        env = "KEEPWATCH_OWNER_LABELS",
+        value_enum,
+        value_name = "LABEL",
+        value_delimiter = ',',
+        default_value = "namespace,workload,container,process"
+    )]
+    owner_labels: Vec<OwnerLabel>,
+    /// Show at most this many owners in metrics, fewer if their names are long; the rest is summed up
+    /// in `~other`
+    #[arg(long, env = "KEEPWATCH_MAX_OWNERS", value_name = "N", default_value_t = MAX_OWNERS)]
+    max_owners: usize,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
 }
 
 /// Room for about 10,000 events.
@@ -63,8 +79,16 @@ pub(super) fn run(
         hooks,
         max_histories,
         max_sockets,
-        max_names,
+        owner_labels,
+        max_owners,
+        owners,
     } = args;
+    let bounds = Bounds {
+        sockets: max_sockets,
+        histories: max_histories,
+        labels: OwnerLabels::new(&owner_labels),
+        owners: Budget::of(max_owners),
+    };
     agent::run(agent::Config {
         listen,
         socket: socket.socket.clone(),
@@ -73,8 +97,8 @@ pub(super) fn run(
         interval,
         ring_bytes,
         mechanism: hooks.hooks,
-        bounds: Bounds { sockets: max_sockets, histories: max_histories },
-        max_names,
+        bounds,
+        resolver: owners.resolver()?,
     })?;
     Ok(Outcome::Fine)
 }

@@ -15,10 +15,12 @@ use crate::{
     model::{
         event::Event,
         filter::Filter,
+        identity::Identity,
         row::Row,
         socket::{Direction, Owner, Socket, SocketId, State},
         verdict::{Policy, Verdict},
     },
+    owner::Census,
     serve::client,
     talk::say,
 };
@@ -53,6 +55,8 @@ pub(super) struct SocketsArgs {
     /// Ask the agent or the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
     #[command(flatten)]
     filter: Filter,
 }
@@ -120,10 +124,12 @@ fn show(
             rows.push(row);
             true
         })?,
-        Reader::Kernel { hooks, policy } => walk(hooks, policy, &args.filter, |socket, owners| {
-            rows.push(Row::new(socket, owners, policy, socket.at));
-            Ok(())
-        })?,
+        Reader::Kernel(kernel) => {
+            kernel.walk(&args.filter, |socket, owners, identity, policy| {
+                rows.push(Row::new(socket, owners, policy, socket.at).of(identity));
+                Ok(())
+            })?;
+        }
     }
     sort(&mut rows, args.sort.unwrap_or(Sort::Limit));
     if args.json {
@@ -148,11 +154,11 @@ fn stream(
             })?;
             ended
         }
-        Reader::Kernel { hooks, policy } => {
+        Reader::Kernel(kernel) => {
             let (mut json, mut line) = (JsonWriter::default(), Vec::new());
-            walk(hooks, policy, &args.filter, |socket, owners| {
+            kernel.walk(&args.filter, |socket, owners, identity, policy| {
                 line.clear();
-                json.write(&mut line, socket, owners, policy);
+                json.write(&mut line, socket, owners, identity, policy);
                 Ok(out.write_all(&line)?)
             })
         }
@@ -193,7 +199,7 @@ fn sort(rows: &mut [Row], by: Sort) {
 /// Where rows come from.
 enum Reader<'a> {
     Agent(&'a Path),
-    Kernel { hooks: Box<Hooks>, policy: Policy },
+    Kernel(Box<Kernel>),
 }
 
 impl<'a> Reader<'a> {
@@ -204,7 +210,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Self, Failure> {
         let from_kernel = || -> Result<Self, Failure> {
             let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
-            Ok(Self::Kernel { hooks: Box::new(hooks), policy: limits.policy() })
+            let census = Census::new(args.owners.resolver()?);
+            Ok(Self::Kernel(Box::new(Kernel { hooks, policy: limits.policy(), census })))
         };
         match args.source {
             Source::Kernel => from_kernel(),
@@ -223,49 +230,68 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Passes on each socket with its owners, as the kernel shows it. Only one with further references
-/// to its file waits until the end, when all its owners are known.
-fn walk(
-    hooks: &mut Hooks,
-    policy: &Policy,
-    filter: &Filter,
-    mut each: impl FnMut(&Socket, &[Owner]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
-    let mut ended = Ok(());
-    let mut snapshot = hooks.snapshot()?;
-    // `listen(fd, 0)` leaves no backlog to infer from. But the walk goes by process and descriptor,
-    // and a listener was opened before what it accepted.
-    let mut listeners: BTreeSet<(u32, u16)> = BTreeSet::new();
-    let mut take = |event: Event| {
-        let Event::Seen(mut socket) = event else {
-            return;
+/// What is needed to read the kernel itself.
+struct Kernel {
+    hooks: Hooks,
+    policy: Policy,
+    census: Census,
+}
+
+impl Kernel {
+    /// Passes on each socket with its owners, as the kernel shows it. Only one with further
+    /// references to its file waits until the end, when all its owners are known.
+    fn walk(
+        &mut self,
+        filter: &Filter,
+        mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Policy) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Self { hooks, policy, census } = self;
+        census.begin();
+        let mut each = |socket: &Socket, owners: &mut [Owner]| {
+            if !filter.admits_owner(&*owners) {
+                return Ok(());
+            }
+            let identity = census.sort(owners);
+            match identity.as_deref() {
+                identity if filter.admits_identity(identity) => {
+                    each(socket, owners, identity, policy)
+                }
+                _ => Ok(()),
+            }
         };
-        let port = (socket.netns, socket.local.port);
-        if socket.state == State::Listen {
-            listeners.insert(port);
-        } else if socket.is_connection() && listeners.contains(&port) {
-            socket.direction = Direction::Inbound;
+        let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
+        let mut ended = Ok(());
+        let mut snapshot = hooks.snapshot()?;
+        // `listen(fd, 0)` leaves no backlog to infer from. But the walk goes by process and
+        // descriptor, and a listener was opened before what it accepted.
+        let mut listeners: BTreeSet<(u32, u16)> = BTreeSet::new();
+        let mut take = |event: Event| {
+            let Event::Seen(mut socket) = event else {
+                return;
+            };
+            let port = (socket.netns, socket.local.port);
+            if socket.state == State::Listen {
+                listeners.insert(port);
+            } else if socket.is_connection() && listeners.contains(&port) {
+                socket.direction = Direction::Inbound;
+            }
+            if ended.is_err() || !filter.admits(&socket, policy) {
+                return;
+            }
+            if socket.shared {
+                let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
+                owners.extend(socket.owner);
+            } else {
+                ended = each(&socket, socket.owner.clone().as_mut_slice());
+            }
+        };
+        while snapshot.read(&mut take)? {}
+        ended?;
+        for (socket, mut owners) in shared.into_values() {
+            each(&socket, &mut owners)?;
         }
-        if ended.is_err() || !filter.admits(&socket, policy) {
-            return;
-        }
-        if socket.shared {
-            let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
-            owners.extend(socket.owner);
-        } else if filter.admits_owner(socket.owner.iter()) {
-            ended = each(&socket, socket.owner.as_slice());
-        }
-    };
-    while snapshot.read(&mut take)? {}
-    ended?;
-    for (socket, mut owners) in shared.into_values() {
-        owners.sort_unstable();
-        if filter.admits_owner(&owners) {
-            each(&socket, &owners)?;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -141,11 +141,18 @@ fn owners(row: &Row) -> String {
     names.dedup();
     let n_more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
-    let mut text = names.join(" ");
+    let mut words: Vec<String> = part_of(row).into_iter().chain(names).collect();
     if n_more > 0 {
-        text.push_str(&format!(" +{n_more}"));
+        words.push(format!("+{n_more}"));
     }
-    if text.is_empty() { "-".to_owned() } else { text }
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the container, else the unit.
+fn part_of(row: &Row) -> Option<String> {
+    let parts = [&row.namespace, &row.pod, &row.container];
+    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
+    if text.is_empty() { row.unit.clone() } else { Some(text) }
 }
 
 #[cfg(test)]
@@ -185,6 +192,23 @@ mod tests {
         assert!(lines[2].contains("7200s +9x75s (2 unanswered)"), "{text}");
         assert!(lines[2].contains("overdue"), "{text}");
         assert_eq!(lines[4], "2 connections: 1 off, 1 late");
+    }
+
+    #[test]
+    fn an_owner_is_shown_with_what_it_is_part_of() {
+        let mut row = {
+            let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+            let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let owner = Owner { pid: 812, fd: Some(31), comm: Comm::default() };
+            Row::new(&socket(), [&owner], &policy, socket().at)
+        };
+        row.unit = Some("web.service".to_owned());
+        assert_eq!(owners(&row), "web.service [812]");
+        row.container = Some("server".to_owned());
+        assert_eq!(owners(&row), "server [812]");
+        row.namespace = Some("shop".to_owned());
+        row.pod = Some("web-0".to_owned());
+        assert_eq!(owners(&row), "shop/web-0/server [812]");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Failure, Outcome, output, run::RING_BYTES, text::Style};
 use crate::{
-    agent::watch::{Audience, News, Pace, Watch},
+    agent::watch::{Audience, News, Watch},
     config,
     kernel::{
         clock,
@@ -10,7 +10,6 @@ use crate::{
     },
     model::{
         call::When,
-        catalogue::MAX_PROCESS_NAMES,
         event::Fire,
         line::{Line, MomentRow, NoticeRow},
         moment::{Name, Wanted, arrow},
@@ -54,6 +53,8 @@ pub(super) struct TraceArgs {
     interval: Duration,
     #[command(flatten)]
     hooks: config::HookArgs,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
     #[command(flatten)]
     wanted: Wanted,
 }
@@ -137,7 +138,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         }
     }
     let policy = Arc::new(policy);
-    let bounds = Bounds { sockets: 2_000_000, histories: 20_000 };
+    let bounds = Bounds::new(2_000_000, 20_000);
     let table = Arc::new(Mutex::new(Table::new(Arc::clone(&policy), bounds)));
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(Mutex::new(Ok(())));
@@ -149,12 +150,14 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         ended: Arc::clone(&ended),
         is_live: false,
     };
-    let pace = Pace { interval: args.interval, max_names: MAX_PROCESS_NAMES };
-    let mut watch = Watch::new(hooks, table, screen, pace).map_err(crate::agent::Error::from)?;
+    let resolver = args.owners.resolver()?;
+    let mut watch = Watch::new(hooks, table, screen, resolver, args.interval)
+        .map_err(crate::agent::Error::from)?;
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
-    say_ready(timer, setsockopt);
+    // Who reads that it is ready may end it at once.
     stop_on_signal(&stop)?;
+    say_ready(timer, setsockopt);
     watch.run(&stop).map_err(crate::agent::Error::from)?;
     std::mem::replace(
         &mut *ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner),

@@ -5,18 +5,20 @@ use super::{
     call::SockOpt,
     death::Cause,
     event::Fire,
+    label::{MAX_OWNERS, OwnerLabel},
+    limit::MAX_PATHS,
     snapshot::{DETECTION_BOUNDS, IDLE_BOUNDS},
     socket::Direction,
     tally::{MAX_CALLS, MAX_DEATHS, QUIET_BOUNDS},
     verdict::Verdict,
 };
 
-/// The default bound of process names in one scrape. The worst that so many names can be, each
-/// with every direction and verdict and each byte escaped, still is a scrape of under 200 KB.
-pub const MAX_PROCESS_NAMES: usize = 60;
-
 /// Network namespaces in one scrape.
 pub const MAX_NAMESPACES: usize = 50;
+
+/// Rows of the families by verdict and owner: what the budget of bytes leaves room for, and those of
+/// `~other` on each path.
+const MAX_SOCKET_ROWS: usize = 384 + Direction::ALL.len() * Verdict::ALL.len() * (MAX_PATHS + 2);
 
 /// No family has more series than this, histogram buckets included.
 pub const MAX_SERIES: usize = 512;
@@ -167,15 +169,52 @@ const VERDICT: Label = Label {
     ]),
 };
 
-const PROCESS: Label = Label {
-    name: "process",
-    meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
-              bytes), escaped; of several owners one; `~unknown` while no owner is known",
+const REST: &str = "owners with fewer connections are summed up in one row with `~other` in each of \
+                    these labels, so that every sum stays exact; `--max-owners` changes the bound";
+
+const NAMESPACE: Label = Label {
+    name: OwnerLabel::Namespace.as_str(),
+    meaning: "the owner's Kubernetes namespace; empty where there is none, or with the label off by \
+              `--owner-labels`",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
+const WORKLOAD: Label = Label {
+    name: OwnerLabel::Workload.as_str(),
+    meaning: "the owner's Kubernetes workload (Deployment, StatefulSet, DaemonSet, Job, CronJob) or \
+              service (Compose, Swarm, ECS, Nomad), else its systemd unit",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
+const CONTAINER: Label = Label {
+    name: OwnerLabel::Container.as_str(),
+    meaning: "the owner's container: its name, else the first digits of its id",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
+};
+
+const PATH: Label = Label {
+    name: "path",
+    meaning: "the name of the configured path to the peer; empty where there is none, and for peers on \
+              this host",
     values: Values::AtMost {
-        n: MAX_PROCESS_NAMES + 1,
-        rest: "names with fewer connections are summed up in `~other`, so that every sum stays \
-               exact; `--max-names` changes the bound",
+        n: MAX_PATHS + 2,
+        rest: "names past the first 13 are summed up in `~other`, so that every sum stays exact",
     },
+};
+
+const SOURCE: Label = Label {
+    name: "source",
+    meaning: "how the limit is known: set in the configuration (`configured`), by the name of a device \
+              or cloud (`preset`), or not at all, so that the usual one is taken (`default`)",
+    values: Values::Closed(&["configured", "preset", "default"]),
+};
+
+const PROCESS: Label = Label {
+    name: OwnerLabel::Process.as_str(),
+    meaning: "the name of the process that has the connection open, as the kernel keeps it (15 \
+              bytes), escaped; of several owners the foremost (docs/ARCHITECTURE.md); `~unknown` \
+              while no owner is known",
+    values: Values::AtMost { n: MAX_OWNERS + 1, rest: REST },
 };
 
 const NETNS: Label = Label {
@@ -301,8 +340,9 @@ const LOSS_STAGE: Label = Label {
 
 const FOLDED: Label = Label {
     name: "label",
-    meaning: "the label that has too many values",
-    values: Values::Closed(&[PROCESS.name, NETNS.name]),
+    meaning: "what there is too much of: combinations of the labels that name owners (`owner`), or \
+              network namespaces (`netns`)",
+    values: Values::Closed(&["owner", NETNS.name]),
 };
 
 const VERSION: Label = Label {
@@ -317,8 +357,8 @@ pub static SOCKETS: Metric = Metric {
     kind: Kind::Gauge,
     unit: None,
     help: "Established connections now, by what keepalive does for them.",
-    labels: &[DIRECTION, VERDICT, PROCESS],
-    max_rows: None,
+    labels: &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_SOCKET_ROWS),
     question: "Which of my services hold connections that a quiet hour will kill?",
 };
 
@@ -329,8 +369,8 @@ pub static QUIET_PAST_LIMIT: Metric = Metric {
     unit: None,
     help: "Established connections that at the last snapshot had been quiet for longer than the \
            idle limit of their path: dropped by a middlebox, or about to be found so.",
-    labels: &[DIRECTION, VERDICT, PROCESS],
-    max_rows: None,
+    labels: &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_SOCKET_ROWS),
     question: "Which connections in my pools are probably dead already?",
 };
 
@@ -339,10 +379,10 @@ pub static PROBING: Metric = Metric {
     name: "keepwatch_sockets_probing",
     kind: Kind::Gauge,
     unit: None,
-    help: "Established connections that at the last snapshot had sent keepalive probes which nobody \
-           had answered yet.",
-    labels: &[PROCESS],
-    max_rows: None,
+    help: "Established connections that by the last snapshot had sent two or more keepalive probes in a \
+           row which nobody had answered.",
+    labels: &[NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+    max_rows: Some(MAX_OWNERS + 1),
     question: "Is a peer, or the path to it, gone right now?",
 };
 
@@ -396,6 +436,18 @@ pub static NETNS_PROBES: Metric = Metric {
     question: "Did the sysctl that I set on the node reach the pods?",
 };
 
+/// Limits of paths.
+pub static PATH_IDLE_LIMIT: Metric = Metric {
+    name: "keepwatch_path_idle_limit_seconds",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Seconds),
+    help: "How long each path keeps a quiet connection, as far as is known now; the path without a \
+           name is every other.",
+    labels: &[PATH, SOURCE],
+    max_rows: None,
+    question: "Against which limits are my connections judged?",
+};
+
 /// Probes.
 pub static PROBES_SENT: Metric = Metric {
     name: "keepwatch_probes_sent",
@@ -439,7 +491,7 @@ pub static DEATHS: Metric = Metric {
     unit: None,
     help: "Connections that ended since the agent's start, by what they died of and what keepalive \
            did for them.",
-    labels: &[DIRECTION, CAUSE, VERDICT, PROCESS],
+    labels: &[DIRECTION, CAUSE, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_DEATHS + 96),
     question: "What do our connections die of, and would keepalive have prevented it?",
 };
@@ -463,7 +515,7 @@ pub static SETSOCKOPT: Metric = Metric {
     unit: None,
     help: "Calls since the agent's start that set an option which decides about keepalive on a TCP \
            socket.",
-    labels: &[OPTION, RESULT, PROCESS],
+    labels: &[OPTION, RESULT, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
     max_rows: Some(MAX_CALLS + 150),
     question: "Which program sets keepalive, and whose attempts fail unseen?",
 };
@@ -531,11 +583,11 @@ pub static LABEL_VALUES_FOLDED: Metric = Metric {
     name: "keepwatch_label_values_folded",
     kind: Kind::Gauge,
     unit: None,
-    help: "Values of a label that are too many to be shown now: process names are summed up in \
-           ~other, network namespaces are left out.",
+    help: "Owners, and network namespaces, that are too many to be shown now: owners are summed up in \
+           ~other, namespaces are left out.",
     labels: &[FOLDED],
     max_rows: None,
-    question: "Is the process that I look for hidden in ~other?",
+    question: "Is the owner that I look for hidden in ~other?",
 };
 
 /// Hooks.
@@ -682,6 +734,7 @@ pub static CATALOGUE: &[&Metric] = &[
     &DETECTION,
     &NETNS_KEEPALIVE,
     &NETNS_PROBES,
+    &PATH_IDLE_LIMIT,
     &PROBES_SENT,
     &PROBES_ANSWERED,
     &TIMER_FIRES,
@@ -711,7 +764,7 @@ pub static CATALOGUE: &[&Metric] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::snapshot::OTHER;
+    use crate::model::label::OTHER;
     use std::collections::BTreeSet;
 
     #[test]
@@ -800,6 +853,6 @@ mod tests {
         assert_eq!(causes, Cause::ALL.map(Cause::as_str));
         assert_eq!(outcomes, Fire::ALL.map(Fire::as_str));
         assert_eq!(options, SockOpt::ALL.map(SockOpt::as_str));
-        assert!(matches!(PROCESS.values, Values::AtMost { rest, .. } if rest.contains(OTHER)));
+        assert!(REST.contains(OTHER));
     }
 }

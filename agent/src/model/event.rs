@@ -41,6 +41,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The socket that it is about.
+    pub const fn socket(&self) -> &Socket {
+        match self {
+            Self::Seen(socket)
+            | Self::StateChange { socket, .. }
+            | Self::Destroyed(socket)
+            | Self::Fired { socket, .. }
+            | Self::Called { socket, .. } => socket,
+        }
+    }
+}
+
 /// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

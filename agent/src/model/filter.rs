@@ -1,6 +1,7 @@
 //! Which connections somebody wants to see.
 
 use super::{
+    identity::Identity,
     socket::{Direction, Owner, Socket, State},
     verdict::{Policy, Verdict},
 };
@@ -39,6 +40,22 @@ pub struct Filter {
     /// Only in the network namespace with this inode number (`readlink /proc/PID/ns/net`)
     #[arg(long, value_name = "INODE")]
     pub netns: Option<u32>,
+    /// Only of this systemd unit
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+    /// Only of the container with this name or id (12 digits of it are enough)
+    #[arg(long, value_name = "NAME|ID")]
+    pub container: Option<String>,
+    /// Only of this Kubernetes namespace
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Only of this workload: a Deployment, StatefulSet, DaemonSet, Job or CronJob, or what Compose,
+    /// Swarm, ECS or Nomad call a service
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Only of this Kubernetes pod
+    #[arg(long, value_name = "NAME")]
+    pub pod: Option<String>,
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -62,6 +79,20 @@ impl Filter {
             && self.netns.is_none_or(|netns| netns == socket.netns)
             && self.peer.is_none_or(|peer| peer.contains(&socket.remote.addr.to_canonical()))
             && (self.verdict.is_empty() || self.verdict.contains(&policy.verdict(socket)))
+    }
+
+    /// Whether the conditions on what the owner is part of hold.
+    pub fn admits_identity(&self, identity: Option<&Identity>) -> bool {
+        let holds = |wanted: &Option<String>, is: fn(&Identity, &str) -> bool| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| identity.is_some_and(|identity| is(identity, wanted)))
+        };
+        holds(&self.unit, |it, name| it.unit.as_deref() == Some(name))
+            && holds(&self.namespace, |it, name| it.namespace.as_deref() == Some(name))
+            && holds(&self.workload, |it, name| it.workload.as_deref() == Some(name))
+            && holds(&self.pod, |it, name| it.pod.as_deref() == Some(name))
+            && holds(&self.container, Identity::is_in_container)
     }
 
     /// Whether the conditions on the owners hold for one of them.
@@ -126,6 +157,39 @@ mod tests {
             ..Filter::default()
         };
         assert!(admits(&including, &socket()));
+    }
+
+    #[test]
+    fn what_the_owner_is_part_of_may_be_asked_for() {
+        let name = |name: &str| Some(name.into());
+        let identity = Identity {
+            unit: name("web.service"),
+            container: name("server"),
+            container_id: name("b43d92bf1e5c6f78bb9b7bc6f4072128"),
+            namespace: name("shop"),
+            workload: name("web"),
+            pod: name("web-0"),
+            ..Identity::default()
+        };
+        let filter = |field: &str, value: &str| -> Filter {
+            serde_json::from_value(serde_json::json!({ field: value })).unwrap()
+        };
+        for (field, value) in [
+            ("unit", "web.service"),
+            ("container", "server"),
+            ("container", "b43d92bf1e5c"),
+            ("container", "b43d92bf1e5c6f78bb9b7bc6f4072128"),
+            ("namespace", "shop"),
+            ("workload", "web"),
+            ("pod", "web-0"),
+        ] {
+            assert!(filter(field, value).admits_identity(Some(&identity)), "{field} {value}");
+            let another = filter(field, &format!("{value}-2"));
+            assert!(!another.admits_identity(Some(&identity)), "{field} {value}-2");
+            assert!(!filter(field, value).admits_identity(None), "of nobody nothing is known");
+        }
+        assert!(!filter("container", "b43d").admits_identity(Some(&identity)), "a part of an id");
+        assert!(Filter::default().admits_identity(None));
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! connections the living stay; the dead make room, those first that died first.
 
 use super::{
+    identity::Identity,
     moment::{Moment, What},
     socket::{Socket, SocketId, Time},
 };
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// Moments kept from the beginning of a connection.
 const N_FIRST: usize = 8;
@@ -19,6 +23,8 @@ const N_LAST: usize = 8;
 pub struct History {
     /// The socket as it was at the last moment.
     pub socket: Socket,
+    /// What its owner is part of, as far as it is known.
+    pub identity: Option<Arc<Identity>>,
     /// When it was opened, if that was seen.
     pub opened: Option<Time>,
     /// Probes sent, as far as seen.
@@ -37,6 +43,7 @@ impl History {
     const fn new(socket: Socket) -> Self {
         Self {
             socket,
+            identity: None,
             opened: None,
             probes_sent: 0,
             probes: None,
@@ -47,7 +54,10 @@ impl History {
     }
 
     fn record(&mut self, moment: &Moment) {
-        let Moment { at, socket, what } = moment;
+        let Moment { at, socket, what, identity } = moment;
+        if identity.is_some() {
+            self.identity.clone_from(identity);
+        }
         self.socket = Socket { owner: socket.owner.or(self.socket.owner), ..*socket };
         match what {
             What::Opened => self.opened = Some(*at),
@@ -71,6 +81,7 @@ impl History {
             at,
             socket: Socket { at, ..self.socket },
             what,
+            identity: self.identity.clone(),
         })
     }
 }
@@ -140,7 +151,7 @@ mod tests {
 
     fn moment(id: u64, at_seconds: u64, what: What) -> Moment {
         let at = Time(at_seconds * 1_000_000_000);
-        Moment { at, socket: Socket { id: SocketId(id), at, ..socket() }, what }
+        Moment::new(at, Socket { id: SocketId(id), at, ..socket() }, what)
     }
 
     fn died() -> What {

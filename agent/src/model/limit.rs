@@ -1,6 +1,6 @@
 //! Idle limits: how long the path to a peer keeps a quiet connection.
 
-use super::socket::Endpoint;
+use super::{label::OTHER, socket::Endpoint};
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -178,7 +178,18 @@ pub struct Applied {
     pub from: String,
     /// The path's name, if a path of the configuration matched.
     pub path: Option<String>,
+    /// The path in metrics.
+    pub number: PathNumber,
 }
+
+/// A path as metrics name it: 0 is none, the first [`MAX_PATHS`] names have numbers of their own, and
+/// one number is of all others.
+pub type PathNumber = u8;
+
+/// Names of paths in metrics; more are summed up.
+pub const MAX_PATHS: usize = 13;
+
+const OTHER_PATHS: PathNumber = 255;
 
 /// All limits of a configuration.
 #[derive(Clone, Debug)]
@@ -186,6 +197,8 @@ pub struct Limits {
     /// Most specific first.
     paths: Vec<(Path, Applied)>,
     default: Applied,
+    /// Names in the order of their numbers, from 1.
+    names: Vec<String>,
 }
 
 impl Limits {
@@ -201,10 +214,17 @@ impl Limits {
             Some(name) => format!("preset {name}"),
             None => "configured".to_owned(),
         };
+        let mut names: Vec<String> = Vec::new();
         let paths = paths
             .into_iter()
             .map(|path| {
+                let place = names.iter().position(|name| *name == path.name).unwrap_or(names.len());
+                if place == names.len() && place < MAX_PATHS {
+                    names.push(path.name.clone());
+                }
+                let number = PathNumber::try_from(place + 1).unwrap_or(OTHER_PATHS);
                 let applied = Applied {
+                    number: if place < MAX_PATHS { number } else { OTHER_PATHS },
                     seconds: path.limit.seconds,
                     from: from(path.limit),
                     path: Some(path.name.clone()),
@@ -213,7 +233,8 @@ impl Limits {
             })
             .collect();
         let from = if configured { from(default) } else { "default".to_owned() };
-        Self { paths, default: Applied { seconds: default.seconds, from, path: None } }
+        let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
+        Self { paths, default, names }
     }
 
     /// The limit on the way to `remote`: of the longest prefix, one with the port before one without.
@@ -228,6 +249,14 @@ impl Limits {
                 path.peers.contains(&addr) && path.port.is_none_or(|port| port == remote.port)
             })
             .map_or(&self.default, |(_, applied)| applied)
+    }
+
+    /// What metrics call a path.
+    pub fn name(&self, number: PathNumber) -> &str {
+        match number.checked_sub(1) {
+            None => "",
+            Some(place) => self.names.get(usize::from(place)).map_or(OTHER, String::as_str),
+        }
     }
 
     /// Every limit that can apply: those of the paths, then the default.

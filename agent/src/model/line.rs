@@ -4,6 +4,7 @@ use super::{
     call::{SockOpt, When},
     death::{Cause, Certainty, errno_name},
     event::Fire,
+    identity::Identity,
     moment::{Moment, Name, Notice, What},
     row::{Probes, Row, RowOwner, Seconds},
     socket::{Direction, Socket, SocketId, State, Time},
@@ -77,11 +78,21 @@ pub struct Connection {
     pub probes_unanswered: u8,
     /// Data waits to be sent or acknowledged.
     pub in_flight: bool,
+    /// systemd unit of the owner.
+    pub unit: Option<String>,
+    /// Container of the owner.
+    pub container: Option<String>,
+    /// Kubernetes namespace of the owner.
+    pub namespace: Option<String>,
+    /// Workload of the owner.
+    pub workload: Option<String>,
+    /// Kubernetes pod of the owner.
+    pub pod: Option<String>,
 }
 
 impl Connection {
-    fn new(socket: &Socket, policy: &Policy) -> Self {
-        let row = Row::new(socket, [], policy, socket.at);
+    fn new(socket: &Socket, identity: Option<&Identity>, policy: &Policy) -> Self {
+        let row = Row::new(socket, [], policy, socket.at).of(identity);
         let has_peer = socket.remote.port != 0;
         Self {
             id: (socket.id != SocketId::default()).then_some(row.id),
@@ -104,6 +115,11 @@ impl Connection {
             quiet_seconds: row.quiet_seconds,
             probes_unanswered: row.probes_unanswered,
             in_flight: row.in_flight,
+            unit: row.unit,
+            container: row.container,
+            namespace: row.namespace,
+            workload: row.workload,
+            pod: row.pod,
         }
     }
 }
@@ -169,8 +185,8 @@ fn seconds(ms: impl Into<u64>) -> f64 {
 impl MomentRow {
     /// What is shown of `moment`; `at` is its wall clock time.
     pub fn new(moment: &Moment, at: String, policy: &Policy) -> Self {
-        let Moment { socket, what, .. } = moment;
-        let mut connection = Connection::new(socket, policy);
+        let Moment { socket, what, identity, .. } = moment;
+        let mut connection = Connection::new(socket, identity.as_deref(), policy);
         let mut details = Details::default();
         match what {
             What::Opened => {}

@@ -6,14 +6,16 @@ use super::{
     death::{Death, errno_name},
     event::Fire,
     filter::Filter,
+    identity::Identity,
     socket::{Direction, Socket, State, Time},
     verdict::{Policy, Verdict},
     words::{duration, tenths},
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One thing that happened to one socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// When.
     pub at: Time,
@@ -21,6 +23,8 @@ pub struct Moment {
     pub socket: Socket,
     /// What.
     pub what: What,
+    /// What the owner is part of, as far as it is known.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What happened.
@@ -127,6 +131,11 @@ impl What {
 }
 
 impl Moment {
+    /// A moment of a socket whose owner nobody has looked up.
+    pub const fn new(at: Time, socket: Socket, what: What) -> Self {
+        Self { at, socket, what, identity: None }
+    }
+
     /// What it means, in one sentence.
     pub fn meaning(&self, policy: &Policy) -> String {
         let Self { socket, what, .. } = self;
@@ -260,6 +269,7 @@ impl Wanted {
         event
             && self.filter.admits_in_any_state(&moment.socket, policy)
             && self.filter.admits_owner(moment.socket.owner.iter())
+            && self.filter.admits_identity(moment.identity.as_deref())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection as it is shown: in JSON, in text, over the API. Fields are only ever added.
 
 use super::{
+    identity::Identity,
     setting::{Effective, From},
     socket::{Direction, DirectionFrom, Owner, Socket, State, Time},
     verdict::{Policy, Verdict},
@@ -59,15 +60,15 @@ pub struct Row {
     pub probes_unanswered: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
-    /// Processes that have it open.
+    /// Processes that have it open; first the one that it is counted for.
     pub owners: Vec<RowOwner>,
     /// systemd unit of the owner.
     pub unit: Option<String>,
-    /// Container of the owner.
+    /// Container of the owner: its name, else the first digits of its id.
     pub container: Option<String>,
     /// Kubernetes namespace of the owner.
     pub namespace: Option<String>,
-    /// Kubernetes workload of the owner.
+    /// Kubernetes workload of the owner, or the service of Compose, Swarm, ECS or Nomad.
     pub workload: Option<String>,
     /// Kubernetes pod of the owner.
     pub pod: Option<String>,
@@ -158,6 +159,20 @@ impl Row {
             workload: None,
             pod: None,
         }
+    }
+
+    /// The same, with what its owner is part of.
+    #[must_use]
+    pub fn of(mut self, identity: Option<&Identity>) -> Self {
+        if let Some(identity) = identity {
+            let shown = |name: &Option<Box<str>>| name.as_deref().map(str::to_owned);
+            self.unit = shown(&identity.unit);
+            self.container = shown(&identity.container);
+            self.namespace = shown(&identity.namespace);
+            self.workload = shown(&identity.workload);
+            self.pod = shown(&identity.pod);
+        }
+        self
     }
 }
 

@@ -3,16 +3,20 @@
 //! A hash map of whole sockets would be half empty and copy everything when it grows; here only four
 //! bytes a socket are hashed.
 
-use super::socket::{Socket, SocketId};
+use super::{
+    roll::Number,
+    socket::{Socket, SocketId},
+};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
-/// A socket, the walk that met it last, and the longest quiet time that it has survived.
+/// A socket, the walk that met it last, the longest quiet time that it has survived, and whose it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
     pub(super) walk: u16,
     pub(super) survived_ms: u32,
+    pub(super) whose: Number,
 }
 
 /// Slots of one allocation: the table grows without copying what it has.
@@ -89,5 +93,15 @@ impl Slots {
     /// Upper bound of slot numbers.
     pub(super) fn end(&self) -> u32 {
         u32::try_from(self.chunks.len() * CHUNK).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_slots_fit_the_memory_budget() {
+        assert!(size_of::<Option<Slot>>() <= 152, "{} bytes a slot", size_of::<Option<Slot>>());
     }
 }

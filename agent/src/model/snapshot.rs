@@ -2,13 +2,16 @@
 
 use super::{
     event::Fire,
+    label::{Budget, Claim, OwnerName},
+    limit::PathNumber,
+    roll::{Number, Roll},
     setting::Netns,
-    socket::{Comm, Direction, Socket, State},
+    socket::{Direction, Socket, State},
     tally::Tally,
     verdict::{Policy, Verdict},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Upper bounds of the idle histogram, seconds: the real idle limits, and what runtimes set.
 pub const IDLE_BOUNDS: &[u32] =
@@ -55,8 +58,10 @@ pub struct Class {
     pub direction: Direction,
     /// Its verdict.
     pub verdict: Verdict,
-    /// Its first owner's name; empty if it has none.
-    pub process: Comm,
+    /// The path to its peer.
+    pub path: PathNumber,
+    /// Whose it is.
+    pub whose: Number,
 }
 
 /// What one established connection adds to the sums.
@@ -70,18 +75,20 @@ pub struct Share {
 }
 
 impl Share {
-    /// The share of a socket; none unless it is established.
-    pub fn of(socket: &Socket, policy: &Policy) -> Option<Self> {
+    /// The share of a socket of this owner; none unless it is established.
+    pub fn of(socket: &Socket, whose: Number, policy: &Policy) -> Option<Self> {
         (socket.state == State::Established).then(|| Self {
             class: Class {
                 direction: socket.direction,
                 verdict: policy.verdict(socket),
-                process: socket.owner.map(|owner| owner.comm).unwrap_or_default(),
+                path: policy.path(socket),
+                whose,
             },
             past_limit: policy
                 .until_limit_ms(socket, socket.quiet_ms.into())
                 .is_some_and(|rest_ms| rest_ms < 0),
-            probing: socket.keepalive && socket.probes_unanswered > 0 && !socket.in_flight,
+            // One may be on its way: what answers it is seen at the next sample only.
+            probing: socket.keepalive && socket.probes_unanswered > 1 && !socket.in_flight,
             times: socket.detection_seconds().map(|seconds| (socket.idle().value, seconds)),
         })
     }
@@ -94,7 +101,7 @@ pub struct ClassCounts {
     pub sockets: u64,
     /// Quiet for longer than the idle limit.
     pub past_limit: u64,
-    /// With unanswered probes.
+    /// With two or more unanswered probes.
     pub probing: u64,
 }
 
@@ -178,44 +185,41 @@ impl Sums {
         }
     }
 
-    /// A picture for scrapes in which at most `max_names` process names appear: those with most
+    /// A picture for scrapes in which owners have rows of their own within the budget: those with most
     /// sockets. The rest is in `~other`, so that every sum stays exact.
-    pub fn picture(&self, max_names: usize) -> Snapshot {
-        let mut by_name: BTreeMap<Comm, u64> = BTreeMap::new();
-        for (class, counts) in &self.classes {
-            *by_name.entry(class.process).or_default() += counts.sockets;
-        }
-        let n_folded = by_name.len().saturating_sub(max_names);
-        let mut ranked: Vec<_> = by_name.into_iter().collect();
-        ranked.sort_by_key(|&(name, n_sockets)| (std::cmp::Reverse(n_sockets), name));
-        let shown: BTreeSet<Comm> =
-            ranked.into_iter().take(max_names).map(|(name, _)| name).collect();
+    pub(super) fn picture(&self, roll: &Roll, budget: Budget) -> Snapshot {
         let mut series: BTreeMap<Series, ClassCounts> = BTreeMap::new();
         for (class, counts) in &self.classes {
-            let process = if !shown.contains(&class.process) {
-                OTHER.to_owned()
-            } else if class.process == Comm::default() {
-                UNKNOWN.to_owned()
-            } else {
-                class.process.escaped()
-            };
-            let key = Series { direction: class.direction, verdict: class.verdict, process };
-            series.entry(key).or_default().add(*counts);
+            if let Some(owner) = roll.name(class.whose).cloned() {
+                let Class { direction, verdict, path, .. } = *class;
+                let key = Series { direction, verdict, path, owner };
+                series.entry(key).or_default().add(*counts);
+            }
+        }
+        let mut claims: BTreeMap<OwnerName, Claim> = BTreeMap::new();
+        let other = roll.labels().other();
+        for (Series { owner, .. }, counts) in series.iter().filter(|(it, _)| it.owner != other) {
+            let claim = claims.entry(owner.clone()).or_default();
+            claim.n_sockets += counts.sockets;
+            // Of the sockets, of those past the limit.
+            claim.n_rows += 2;
+        }
+        let n_owners = claims.len();
+        let shown = budget.shown(claims);
+        let mut folded: BTreeMap<Series, ClassCounts> = BTreeMap::new();
+        for (Series { direction, verdict, path, owner }, counts) in series {
+            let owner = if shown.contains(&owner) { owner } else { other.clone() };
+            folded.entry(Series { direction, verdict, path, owner }).or_default().add(counts);
         }
         Snapshot {
-            series,
-            n_folded,
+            series: folded,
+            n_folded: n_owners - shown.len(),
             idle: self.idle.clone(),
             detection: self.detection.clone(),
             ..Snapshot::default()
         }
     }
 }
-
-/// The label value of everything past the budget.
-pub const OTHER: &str = "~other";
-/// The label value of connections whose owner no walk has met (yet).
-pub const UNKNOWN: &str = "~unknown";
 
 /// A series of the socket gauges, as exported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,8 +228,10 @@ pub struct Series {
     pub direction: Direction,
     /// Its verdict.
     pub verdict: Verdict,
-    /// The owner's name, or [`OTHER`].
-    pub process: String,
+    /// The path to the peers.
+    pub path: PathNumber,
+    /// Whose they are.
+    pub owner: OwnerName,
 }
 
 /// What scrapes read until the next one is published.
@@ -233,7 +239,7 @@ pub struct Series {
 pub struct Snapshot {
     /// The socket gauges.
     pub series: BTreeMap<Series, ClassCounts>,
-    /// Process names that are in [`OTHER`] now.
+    /// Owners that are in [`OTHER`](super::label::OTHER) now.
     pub n_folded: usize,
     /// Effective idle times of established connections with keepalive.
     pub idle: BTreeMap<Direction, Distribution>,
@@ -241,6 +247,8 @@ pub struct Snapshot {
     pub detection: BTreeMap<Direction, Distribution>,
     /// The sysctls of each network namespace that has sockets.
     pub netns: BTreeMap<u32, Netns>,
+    /// What verdicts depend on; none before the first picture.
+    pub policy: Option<Arc<Policy>>,
     /// Sockets in the table.
     pub n_tracked: u64,
     /// Sockets that the last walk met and the full table could not take.
@@ -300,20 +308,31 @@ pub struct Flow {
 mod tests {
     use super::*;
     use crate::model::{
+        label::OwnerLabels,
         limit::{IdleLimit, Limits},
+        roll::Whose,
         setting::Own,
-        socket::{Owner, tests_support::socket},
+        socket::{Comm, tests_support::socket},
     };
+    use std::collections::BTreeSet;
 
     fn policy() -> Policy {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         Policy { limits, host: BTreeSet::new(), hz: 250 }
     }
 
-    fn named(name: u32) -> Socket {
+    fn roll() -> Roll {
+        Roll::new(OwnerLabels::default())
+    }
+
+    fn share(socket: &Socket) -> Option<Share> {
+        Share::of(socket, Number::default(), &policy())
+    }
+
+    fn named(name: u32) -> Whose {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(format!("{name:08}").as_bytes());
-        Socket { owner: Some(Owner { pid: 1, fd: None, comm: Comm::new(bytes) }), ..socket() }
+        Whose { process: Comm::new(bytes), identity: None }
     }
 
     #[test]
@@ -325,38 +344,38 @@ mod tests {
             quiet_ms: 400_000,
             ..socket()
         };
-        for share in [Share::of(&socket(), &policy()), Share::of(&on, &policy())] {
+        for share in [share(&socket()), share(&on)] {
             sums.replace(None, share);
         }
-        let picture = sums.picture(10);
+        let picture = sums.picture(&roll(), Budget::default());
         assert_eq!(picture.series.values().map(|counts| counts.sockets).sum::<u64>(), 2);
         assert_eq!(picture.series.values().map(|counts| counts.past_limit).sum::<u64>(), 1);
         assert_eq!(picture.idle[&Direction::Outbound].sum, 60);
-        sums.replace(Share::of(&socket(), &policy()), None);
-        sums.replace(Share::of(&on, &policy()), None);
-        assert!(sums.picture(10).series.is_empty());
+        sums.replace(share(&socket()), None);
+        sums.replace(share(&on), None);
+        assert!(sums.picture(&roll(), Budget::default()).series.is_empty());
         assert_eq!(sums.idle, Sums::default().idle);
         assert_eq!(sums.detection, Sums::default().detection);
     }
 
     #[test]
     fn any_number_of_names_is_a_few_series_and_the_sum_stays_exact() {
-        let mut sums = Sums::default();
-        for name in 1..=100_000 {
-            sums.replace(None, Share::of(&named(name), &policy()));
+        let (mut sums, mut roll) = (Sums::default(), roll());
+        for name in (1..=100_000).chain([77]) {
+            let whose = roll.take(named(name));
+            sums.replace(None, Share::of(&socket(), whose, &policy()));
         }
-        sums.replace(None, Share::of(&named(77), &policy()));
-        let picture = sums.picture(100);
+        let picture = sums.picture(&roll, Budget { n_owners: 100, ..Budget::default() });
         assert_eq!(picture.series.len(), 101);
-        assert_eq!(picture.n_folded, 99_900);
+        assert!(picture.n_folded > 60_000, "{}", picture.n_folded);
         assert_eq!(picture.series.values().map(|counts| counts.sockets).sum::<u64>(), 100_001);
-        let top = named(77).owner.unwrap().comm.escaped();
-        assert!(picture.series.keys().any(|series| series.process == top));
+        let top = OwnerLabels::default().of(&named(77));
+        assert!(picture.series.keys().any(|series| series.owner == top));
     }
 
     #[test]
     fn only_established_connections_count() {
-        assert_eq!(Share::of(&Socket { state: State::CloseWait, ..socket() }, &policy()), None);
+        assert_eq!(share(&Socket { state: State::CloseWait, ..socket() }), None);
     }
 
     #[test]

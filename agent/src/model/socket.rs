@@ -1,6 +1,9 @@
 //! A TCP socket as it was at one moment.
 
-use super::setting::{Netns, Own};
+use super::{
+    name,
+    setting::{Netns, Own},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
 
@@ -229,31 +232,10 @@ impl Comm {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// The name as text in which nothing can break a terminal, a log or a label: bytes that are not
-    /// UTF-8, control characters and bidirectional overrides are written as `\x..` or `\u{..}`.
+    /// The name as text in which nothing can break a terminal, a log or a label.
     pub fn escaped(&self) -> String {
-        let bytes = self.as_bytes();
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if is_harmless(c) {
-                    text.push(c);
-                } else {
-                    text.extend(c.escape_default());
-                }
-            }
-            for byte in chunk.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
-            }
-        }
-        text
+        name::escaped(self.as_bytes())
     }
-}
-
-/// Not a control character (C0, DEL, C1), nor one that changes the direction or hides text.
-fn is_harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 impl fmt::Debug for Comm {
@@ -337,20 +319,6 @@ mod tests {
         assert_eq!(SocketId(31).to_string(), "sk:1f");
         assert_eq!("sk:1f".parse(), Ok(SocketId(31)));
         assert!("1f".parse::<SocketId>().is_err());
-    }
-
-    #[test]
-    fn no_byte_of_a_process_name_reaches_a_terminal_raw() {
-        for byte in 1..=255u8 {
-            let mut bytes = [0; 16];
-            bytes[..2].copy_from_slice(&[byte, b'z']);
-            let escaped = Comm::new(bytes).escaped();
-            assert!(!escaped.chars().any(char::is_control), "{byte:#x}");
-            assert!(escaped.ends_with('z'), "{byte:#x}");
-        }
-        let mut bidi = [0; 16];
-        bidi[..3].copy_from_slice("\u{202e}".as_bytes());
-        assert_eq!(Comm::new(bidi).escaped(), "\\u{202e}");
     }
 
     #[test]

@@ -4,65 +4,94 @@
 use super::{
     call::{Call, SockOpt},
     death::{Cause, Death},
+    label::{OwnerLabels, OwnerName},
+    limit::PathNumber,
     moment::{Moment, What},
-    snapshot::{Distribution, OTHER, UNKNOWN},
-    socket::{Comm, Direction},
+    snapshot::Distribution,
+    socket::{Direction, Time},
     verdict::{Policy, Verdict},
 };
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 /// Upper bounds of the histogram of quiet times before death, seconds: the real idle limits.
 pub const QUIET_BOUNDS: &[u32] =
     &[1, 5, 15, 30, 60, 120, 240, 300, 350, 600, 900, 1800, 3600, 7200];
 
-/// Rows of deaths with a process name of their own.
+/// Rows of deaths of owners with a name of their own.
 pub const MAX_DEATHS: usize = 150;
-/// Rows of setsockopt calls with a process name of their own.
+/// Rows of setsockopt calls of owners with a name of their own.
 pub const MAX_CALLS: usize = 100;
+/// Room for each: where names are longer, there are fewer rows.
+const ROW_BYTES: usize = 200;
 
-/// A process name in a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
-    /// This one; empty is unknown.
-    Of(Comm),
-    /// One of those past the budget.
-    Other,
+/// A row that was not counted for so long makes room for another.
+const SILENT_MS: u64 = 3_600_000;
+
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    n: u64,
+    last: Time,
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Of(comm) if *comm == Comm::default() => f.write_str(UNKNOWN),
-            Self::Of(comm) => f.write_str(&comm.escaped()),
-            Self::Other => f.write_str(OTHER),
-        }
-    }
-}
-
-/// Counts by key, of which at most so many have a name of their own.
+/// Counts by key and owner, of which at most so many have a row of their own.
 #[derive(Clone, Debug)]
 pub struct Counts<K> {
     max: usize,
-    rows: BTreeMap<(K, Name), u64>,
+    other: OwnerName,
+    rows: BTreeMap<(K, OwnerName), Count>,
+    /// Bytes of all rows, about.
+    n_bytes: usize,
+    /// No row fell silent before.
+    silent_since: Option<Time>,
 }
 
 impl<K: Ord + Copy> Counts<K> {
-    const fn new(max: usize) -> Self {
-        Self { max, rows: BTreeMap::new() }
+    const fn new(max: usize, other: OwnerName) -> Self {
+        Self { max, other, rows: BTreeMap::new(), n_bytes: 0, silent_since: None }
     }
 
-    fn add(&mut self, key: K, name: Comm) {
-        if let Some(n) = self.rows.get_mut(&(key, Name::Of(name))) {
-            *n += 1;
+    fn add(&mut self, key: K, owner: OwnerName, now: Time) {
+        let place = (key, owner);
+        if let Some(count) = self.rows.get_mut(&place) {
+            *count = Count { n: count.n + 1, last: now };
             return;
         }
-        let name = if self.rows.len() < self.max { Name::Of(name) } else { Name::Other };
-        *self.rows.entry((key, name)).or_default() += 1;
+        let (_, owner) = &place;
+        if !self.has_room(owner) {
+            self.forget_silent(now);
+        }
+        let place = if self.has_room(owner) { place } else { (key, self.other.clone()) };
+        if !self.rows.contains_key(&place) {
+            self.n_bytes += place.1.row_bytes();
+        }
+        let count = self.rows.entry(place).or_insert(Count { n: 0, last: now });
+        *count = Count { n: count.n + 1, last: now };
+    }
+
+    /// A counter only goes up, so a row stays. But when there is no room, those go that fell silent
+    /// long ago: what they counted has been told.
+    fn forget_silent(&mut self, now: Time) {
+        let Self { rows, n_bytes, silent_since, .. } = self;
+        if silent_since.is_some_and(|since| now.ms_since(since) < SILENT_MS) {
+            return;
+        }
+        rows.retain(|(_, owner), count| {
+            let stays = now.ms_since(count.last) < SILENT_MS;
+            if !stays {
+                *n_bytes = n_bytes.saturating_sub(owner.row_bytes());
+            }
+            stays
+        });
+        *silent_since = rows.values().map(|count| count.last).min();
+    }
+
+    fn has_room(&self, owner: &OwnerName) -> bool {
+        self.rows.len() < self.max && self.n_bytes + owner.row_bytes() <= self.max * ROW_BYTES
     }
 
     /// Every row.
-    pub fn iter(&self) -> impl Iterator<Item = (K, Name, u64)> {
-        self.rows.iter().map(|(&(key, name), &n)| (key, name, n))
+    pub fn iter(&self) -> impl Iterator<Item = (K, &OwnerName, u64)> {
+        self.rows.iter().map(|((key, owner), count)| (*key, owner, count.n))
     }
 }
 
@@ -70,7 +99,7 @@ impl<K: Ord + Copy> Counts<K> {
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// Ends of connections.
-    pub deaths: Counts<(Direction, Cause, Verdict)>,
+    pub deaths: Counts<(Direction, Cause, Verdict, PathNumber)>,
     /// Quiet times before them.
     pub quiet_before_death: BTreeMap<Cause, Distribution>,
     /// Calls of setsockopt, by error number.
@@ -83,30 +112,37 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self {
-            deaths: Counts::new(MAX_DEATHS),
-            quiet_before_death: BTreeMap::new(),
-            calls: Counts::new(MAX_CALLS),
-            changed: BTreeMap::new(),
-            n_answered: 0,
-        }
+        Self::new(OwnerLabels::default())
     }
 }
 
 impl Tally {
+    /// Of nothing yet.
+    pub fn new(labels: OwnerLabels) -> Self {
+        Self {
+            deaths: Counts::new(MAX_DEATHS, labels.other()),
+            quiet_before_death: BTreeMap::new(),
+            calls: Counts::new(MAX_CALLS, labels.other()),
+            changed: BTreeMap::new(),
+            n_answered: 0,
+        }
+    }
+
     /// Takes a moment in.
-    pub fn record(&mut self, moment: &Moment, policy: &Policy) {
-        let Moment { socket, what, .. } = moment;
-        let name = socket.owner.map(|owner| owner.comm).unwrap_or_default();
+    pub fn record(&mut self, moment: &Moment, policy: &Policy, owner: impl Fn() -> OwnerName) {
+        let Moment { at, socket, what, .. } = moment;
         match what {
             What::Died(Death { cause, quiet_ms, .. }) => {
-                self.deaths.add((socket.direction, *cause, policy.verdict(socket)), name);
+                let (verdict, path) = (policy.verdict(socket), policy.path(socket));
+                self.deaths.add((socket.direction, *cause, verdict, path), owner(), *at);
                 self.quiet_before_death
                     .entry(*cause)
                     .or_insert_with(|| Distribution::new(QUIET_BOUNDS))
                     .add(u64::from(quiet_ms / 1000));
             }
-            What::Setting(Call { option, errno, .. }) => self.calls.add((*option, *errno), name),
+            What::Setting(Call { option, errno, .. }) => {
+                self.calls.add((*option, *errno), owner(), *at);
+            }
             What::Changed { option, .. } => *self.changed.entry(*option).or_default() += 1,
             What::ProbeAnswered { .. } => self.n_answered += 1,
             What::Opened | What::ProbeSent | What::TimerFired(_) | What::QuietSurvived { .. } => {}
@@ -117,17 +153,60 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{identity::Identity, roll::Whose, socket::Comm};
+    use std::sync::Arc;
+
+    fn owner(name: u8) -> OwnerName {
+        let process = Comm::new([name; 16]);
+        OwnerLabels::default().of(&Whose { process, identity: None })
+    }
+
+    fn counts(max: usize) -> Counts<()> {
+        Counts::new(max, OwnerLabels::default().other())
+    }
+
+    fn total(counts: &Counts<()>) -> u64 {
+        counts.iter().map(|(.., n)| n).sum()
+    }
 
     #[test]
-    fn past_the_budget_names_are_summed_up_and_no_count_is_lost() {
-        let mut counts = Counts::new(2);
-        for n in 0..10_u8 {
-            counts.add((), Comm::new([n; 16]));
-            counts.add((), Comm::new([0; 16]));
+    fn past_the_budget_owners_are_summed_up_and_no_count_is_lost() {
+        let mut counts = counts(2);
+        for n in b'a'..=b'j' {
+            counts.add((), owner(n), Time(0));
+            counts.add((), owner(b'a'), Time(0));
         }
-        let rows: Vec<_> = counts.iter().collect();
-        assert_eq!(rows.len(), 3);
-        assert_eq!(rows.iter().map(|(.., n)| n).sum::<u64>(), 20);
-        assert_eq!(rows.last().map(|&((), name, n)| (name, n)), Some((Name::Other, 8)));
+        assert_eq!((counts.rows.len(), total(&counts)), (3, 20));
+        let n_other = counts.iter().find(|((), it, _)| **it == counts.other).map(|(.., n)| n);
+        assert_eq!(n_other, Some(8));
+    }
+
+    #[test]
+    fn rows_that_fell_silent_make_room_but_none_goes_before() {
+        let hour = |n: u64| Time(n * 3_600_000_000_000);
+        let mut counts = counts(2);
+        counts.add((), owner(b'a'), hour(0));
+        counts.add((), owner(b'b'), hour(1));
+        counts.add((), owner(b'c'), hour(1));
+        let names = |counts: &Counts<()>| -> Vec<OwnerName> {
+            counts.iter().map(|((), owner, _)| owner.clone()).collect()
+        };
+        assert_eq!(names(&counts), [owner(b'b'), owner(b'c')], "a was silent for an hour");
+        counts.add((), owner(b'd'), Time(hour(1).0 + 1));
+        assert_eq!(names(&counts), [owner(b'b'), owner(b'c'), counts.other.clone()]);
+    }
+
+    #[test]
+    fn long_names_get_fewer_rows() {
+        let mut counts = counts(100);
+        for n in 0..100 {
+            let workload = Some(format!("{n:0>60}").into());
+            let namespace = workload.clone();
+            let identity = Identity { namespace, workload, ..Identity::default() };
+            let whose = Whose { identity: Some(Arc::new(identity)), ..Whose::default() };
+            counts.add((), OwnerLabels::default().of(&whose), Time(0));
+        }
+        assert!(counts.rows.len() < 100, "{}", counts.rows.len());
+        assert_eq!(total(&counts), 100);
     }
 }

@@ -1,7 +1,7 @@
 //! The verdict: does keepalive protect this connection on its path, and why is that said.
 
 use super::{
-    limit::{Applied, Limits},
+    limit::{Applied, Limits, PathNumber},
     socket::Socket,
     words::duration,
 };
@@ -79,7 +79,7 @@ impl Policy {
 
     /// The same in words, with the numbers that decided it.
     pub fn reason(&self, socket: &Socket) -> String {
-        let Applied { seconds, from, path } = self.limits.of(socket.remote);
+        let Applied { seconds, from, path, .. } = self.limits.of(socket.remote);
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
@@ -111,6 +111,11 @@ impl Policy {
         }
         let limit_ms = i64::from(self.limits.of(socket.remote).seconds) * 1000;
         Some(limit_ms - i64::try_from(quiet_ms).unwrap_or(i64::MAX))
+    }
+
+    /// The path to the peer; 0 on this host.
+    pub fn path(&self, socket: &Socket) -> PathNumber {
+        if self.is_local(socket) { 0 } else { self.limits.of(socket.remote).number }
     }
 
     fn is_local(&self, socket: &Socket) -> bool {

@@ -198,7 +198,7 @@ mod tests {
                 (
                     "/metrics",
                     "200",
-                    "\nkeepwatch_sockets{direction=\"outbound\",verdict=\"off\",process=\"~unknown\"} 3\n",
+                    "\nkeepwatch_sockets{direction=\"outbound\",verdict=\"off\",path=\"\",namespace=\"~unknown\",workload=\"~unknown\",container=\"~unknown\",process=\"~unknown\"} 3\n",
                 ),
                 ("/-/healthy", "200", "keepwatch is healthy"),
                 ("/-/ready", "200", "keepwatch is ready"),

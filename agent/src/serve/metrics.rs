@@ -9,6 +9,7 @@ use crate::model::{
     catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
     death::errno_name,
     event::Fire,
+    limit::{Applied, PathNumber},
     snapshot::{Distribution, Snapshot},
     verdict::Verdict,
 };
@@ -21,7 +22,7 @@ use prometheus_client::{
     metrics::MetricType,
     registry::{self, Registry},
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// The scrape in the wanted format.
 pub(super) fn encode(
@@ -49,6 +50,7 @@ impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.sockets(&mut out)?;
         self.settings(&mut out)?;
+        self.paths(&mut out)?;
         self.namespaces(&mut out)?;
         self.probes(&mut out)?;
         self.deaths(&mut out)?;
@@ -64,9 +66,10 @@ impl Scrape {
     /// Only the classes that exist; of these, zeros too.
     fn sockets(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let classes = self.snapshot.series.iter().map(|(series, counts)| {
-            let labels =
-                [series.direction.as_str(), series.verdict.as_str(), series.process.as_str()];
-            (series, labels, counts)
+            let [namespace, workload, container, process] = series.owner.values();
+            let (direction, verdict) = (series.direction.as_str(), series.verdict.as_str());
+            let path = self.path(series.path);
+            (series, [direction, verdict, path, namespace, workload, container, process], counts)
         });
         let sockets = classes.clone().map(|(_, labels, counts)| (labels, counts.sockets));
         family(out, &catalogue::SOCKETS, sockets)?;
@@ -75,12 +78,28 @@ impl Scrape {
             .filter(|(series, ..)| series.verdict != Verdict::Local)
             .map(|(_, labels, counts)| (labels, counts.past_limit));
         family(out, &catalogue::QUIET_PAST_LIMIT, past_limit)?;
-        let mut probing: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut probing: BTreeMap<[&str; 4], u64> = BTreeMap::new();
         for (series, counts) in &self.snapshot.series {
-            *probing.entry(&series.process).or_default() += counts.probing;
+            *probing.entry(series.owner.values()).or_default() += counts.probing;
         }
-        let probing = probing.into_iter().map(|(process, n_sockets)| ([process], n_sockets));
         family(out, &catalogue::PROBING, probing)
+    }
+
+    fn path(&self, number: PathNumber) -> &str {
+        self.snapshot.policy.as_ref().map_or("", |policy| policy.limits.name(number))
+    }
+
+    /// Of each path the shortest limit: one name may stand for several networks.
+    fn paths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let limits = self.snapshot.policy.iter().flat_map(|policy| policy.limits.all());
+        let mut shortest: BTreeMap<[&str; 2], u32> = BTreeMap::new();
+        for Applied { seconds, from, number, .. } in limits {
+            let source = from.split(' ').next().unwrap_or_default();
+            let limit = shortest.entry([self.path(*number), source]).or_insert(*seconds);
+            *limit = (*limit).min(*seconds);
+        }
+        let limits = shortest.into_iter().map(|(labels, seconds)| (labels, u64::from(seconds)));
+        family(out, &catalogue::PATH_IDLE_LIMIT, limits)
     }
 
     fn settings(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -118,10 +137,12 @@ impl Scrape {
 
     fn deaths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let deaths = tally.deaths.iter().map(|((direction, cause, verdict), name, n)| {
-            let labels = [direction.as_str(), cause.as_str(), verdict.as_str()];
-            let [direction, cause, verdict] = labels.map(str::to_owned);
-            ([direction, cause, verdict, name.to_string()], n)
+        let deaths = tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n)| {
+            let [namespace, workload, container, process] = owner.values();
+            let (direction, cause, verdict) =
+                (direction.as_str(), cause.as_str(), verdict.as_str());
+            let path = self.path(path);
+            ([direction, cause, verdict, path, namespace, workload, container, process], n)
         });
         family(out, &catalogue::DEATHS, deaths)?;
         let quiet = &tally.quiet_before_death;
@@ -132,9 +153,11 @@ impl Scrape {
 
     fn calls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let calls = tally.calls.iter().map(|((option, errno), name, n)| {
-            let result = if errno == 0 { "ok".to_owned() } else { errno_name(errno) };
-            ([option.as_str().to_owned(), result, name.to_string()], n)
+        let calls = tally.calls.iter().map(|((option, errno), owner, n)| {
+            let [namespace, workload, container, process] = owner.values().map(Cow::Borrowed);
+            let result =
+                if errno == 0 { Cow::Borrowed("ok") } else { Cow::Owned(errno_name(errno)) };
+            ([option.as_str().into(), result, namespace, workload, container, process], n)
         });
         family(out, &catalogue::SETSOCKOPT, calls)?;
         let changed = SockOpt::ALL
@@ -148,7 +171,7 @@ impl Scrape {
         single(out, &catalogue::SOCKETS_UNTRACKED, snapshot.n_untracked)?;
         single(out, &catalogue::SOCKETS_PRUNED, snapshot.health.n_pruned)?;
         let folded = [
-            (["process"], number(snapshot.n_folded)),
+            (["owner"], number(snapshot.n_folded)),
             (["netns"], number(snapshot.netns.len().saturating_sub(MAX_NAMESPACES))),
         ];
         family(out, &catalogue::LABEL_VALUES_FOLDED, folded)
@@ -304,11 +327,18 @@ mod tests {
     use crate::{
         kernel::hooks::Signal,
         model::{
-            catalogue::{CATALOGUE, MAX_PROCESS_NAMES, Values},
+            call::Call,
+            catalogue::{CATALOGUE, Values},
+            death::Ending,
+            event::Event,
+            identity::{Identity, Known},
+            label::{MAX_OWNERS, OTHER},
             limit::{IdleLimit, Limits},
+            name::bounded,
             setting::{Netns, Own},
-            snapshot::{Health, Share, Sums},
-            socket::{Comm, Direction, Owner, Socket, tests_support::socket},
+            snapshot::Health,
+            socket::{Comm, Direction, Owner, Socket, SocketId, State, tests_support::socket},
+            table::{Bounds, Table},
             verdict::Policy,
         },
     };
@@ -376,12 +406,16 @@ mod tests {
             .flat_map(move |direction| classes.map(|socket| Socket { direction, ..socket }))
     }
 
+    fn table() -> Table {
+        Table::new(policy(), Bounds::new(1_000_000, 10))
+    }
+
     fn picture(sockets: impl IntoIterator<Item = Socket>) -> Snapshot {
-        let mut sums = Sums::default();
-        for socket in sockets {
-            sums.replace(None, Share::of(&socket, &policy()));
+        let mut table = table();
+        for (socket, id) in sockets.into_iter().zip(1..) {
+            table.apply(Event::Seen(Socket { id: SocketId(id), ..socket }));
         }
-        let mut picture = sums.picture(MAX_PROCESS_NAMES);
+        let mut picture = table.picture();
         picture.netns.insert(socket().netns, Netns::default());
         picture.health = Health {
             hooks: Signal::ALL
@@ -524,41 +558,81 @@ mod tests {
         assert!((samples.iter().find(folded).unwrap().2 - 70.0).abs() < 0.1);
     }
 
-    /// DESIGN's budget: at most 200 KB and 10 ms, whatever the number of sockets. The worst names
-    /// are of control characters: 15 bytes become 105.
-    #[test]
-    fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sum_is_exact() {
-        let mut sums = Sums::default();
-        let mut n_sockets = 0;
-        for n in 0..5_000_u32 {
-            let name: Vec<u8> = (0..15)
-                .map(|bit| 0x10 + u8::from(bit > 12) + u8::try_from(n >> bit & 1).unwrap())
-                .collect();
-            for socket in in_every_class(named(&name)) {
-                sums.replace(None, Share::of(&socket, &policy()));
-                n_sockets += 1;
+    /// The sum of a family's values.
+    fn total(samples: &[Sample], family: &str) -> f64 {
+        samples.iter().filter_map(|(name, _, value)| (name == family).then_some(value)).sum()
+    }
+
+    /// A host with 100,000 processes that do their worst: names of 15 bytes, many of them not UTF-8
+    /// or made of control characters, each with a connection in every class, a connection that died,
+    /// and a setsockopt call; every tenth in a pod whose names are as long and as bad as can be.
+    fn worst_host(n_processes: u32) -> (Snapshot, f64) {
+        let mut table = table();
+        let bad = |n: u32| bounded(&format!("{n}{}", "\\\u{7f}\"\n".repeat(60)));
+        let mut n_sockets = 0.0;
+        for n in 0..n_processes {
+            // Written in base 4, with bytes that are not UTF-8, control, or need escaping.
+            let digit = |at: usize| [0x10, 0x7f, 0xff, b'"'][(n >> (2 * at)) as usize % 4];
+            let name = std::array::from_fn(|at| if at < 12 { digit(at) } else { b'\\' });
+            let owner = Owner { pid: n + 1, fd: Some(3), comm: Comm::new(name) };
+            if n % 10 == 0 {
+                let identity = Identity {
+                    namespace: bad(n),
+                    workload: bad(n),
+                    container: bad(n),
+                    ..Identity::default()
+                };
+                let known = Known { started: 1, identity: Arc::new(identity) };
+                table.identify([(n + 1, known)]);
             }
+            let socket = Socket { owner: Some(owner), ..socket() };
+            let id = u64::from(n) * 10 + 1;
+            // Not all at once in memory: every process has one, some have all.
+            let n_classes = if n % 100 < 9 { 8 } else { 1 };
+            for (socket, k) in in_every_class(socket).zip(0..n_classes) {
+                table.apply(Event::Seen(Socket { id: SocketId(id + k), ..socket }));
+                n_sockets += 1.0;
+            }
+            let dying = Socket { id: SocketId(id + 9), ..socket };
+            table.apply(Event::Seen(dying));
+            let call = Call { option: SockOpt::Idle, value: Some(60), errno: 0 };
+            table.apply(Event::Called { socket: dying, call });
+            let socket = Socket { state: State::Close, ..dying };
+            let (old, ending) = (State::Established, Ending::default());
+            table.apply(Event::StateChange { socket, old, ending });
+            table.take_moments();
         }
-        let mut picture = sums.picture(MAX_PROCESS_NAMES);
-        // Figures of a host with ten million sockets.
-        for counts in picture.series.values_mut() {
-            counts.sockets += 100_000;
-            n_sockets += 100_000;
-        }
+        (table.picture(), n_sockets)
+    }
+
+    /// DESIGN's budget: at most 200 KB and 10 ms, whatever the number of sockets and their owners.
+    #[test]
+    fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
+        const N_PROCESSES: u32 = 100_000;
+        let (mut picture, n_sockets) = worst_host(N_PROCESSES);
         picture.netns = (0..5_000).map(|n| (u32::MAX - n, Netns::default())).collect();
         picture.health.hooks =
             Signal::ALL.map(|signal| (signal.as_str(), signal.mechanisms()[0], true)).to_vec();
+        let n_processes = f64::from(N_PROCESSES);
         for format in [Format::OpenMetrics, Format::Text] {
             let text = scrape(picture.clone(), format);
             assert!(text.len() <= 200_000, "{} bytes", text.len());
-            let sum: f64 = samples(&text)
-                .iter()
-                .filter_map(|(name, _, value)| (name == "keepwatch_sockets").then_some(value))
-                .sum();
-            assert!((sum - f64::from(n_sockets)).abs() < 0.1, "{sum} of {n_sockets}");
+            assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+            let samples = samples(&text);
+            for (family, expected) in [
+                ("keepwatch_sockets", n_sockets),
+                ("keepwatch_deaths_total", n_processes),
+                ("keepwatch_setsockopt_total", n_processes),
+            ] {
+                let sum = total(&samples, family);
+                assert!((sum - expected).abs() < 0.1, "{family}: {sum} of {expected}");
+                let of_others = |(name, labels, _): &&Sample| {
+                    name == family && ["namespace", "process"].iter().all(|it| labels[*it] == OTHER)
+                };
+                assert!(samples.iter().any(|sample| of_others(&sample)), "{family} has {OTHER}");
+            }
         }
-        // It is the worst: every class of every name.
-        assert_eq!(picture.series.len(), 8 * (MAX_PROCESS_NAMES + 1));
-        assert_eq!(picture.n_folded, 5_000 - MAX_PROCESS_NAMES);
+        assert!(picture.series.len() <= 8 * (MAX_OWNERS + 1));
+        assert!(picture.n_folded >= 60_000, "{}", picture.n_folded);
     }
 }

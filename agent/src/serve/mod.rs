@@ -127,14 +127,14 @@ mod tests_support {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let mut table = Table::new(
             Policy { limits, host: BTreeSet::new(), hz: 250 },
-            Bounds { sockets: 1_000_000, histories: 1000 },
+            Bounds::new(1_000_000, 1000),
         );
         table.begin_walk(false);
         for id in 1..=n_sockets {
             table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));
         }
         table.end_walk(Time::default());
-        let mut picture = table.picture(10);
+        let mut picture = table.picture();
         picture.health = Health { n_walks: 1, ..Health::default() };
         let table = Arc::new(Mutex::new(table));
         let snapshot = watch::channel(Arc::new(picture)).1;

@@ -2,20 +2,25 @@
 //! port, powers off.
 //!
 //! A report is the tests' own output between lines that begin with `@`: `@kernel VERSION`,
-//! `@feature yes|no NAME`, `@doctor JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
+//! `@feature yes|no NAME`, `@doctor MECHANISM JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
 //! `@error TEXT` and, as the last thing, `@done`.
 #![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
 
-use keepwatch_tests::wait::{self, now};
+use keepwatch_tests::{
+    agent::bpf_needs_capabilities,
+    tool,
+    wait::{self, now},
+};
 use rustix::{
     mount::{MountFlags, mount},
-    process::{Resource, Rlimit, setrlimit},
+    process::{Pid, Resource, Rlimit, Signal, kill_process_group, setrlimit},
     system::{RebootCommand, finit_module, reboot},
 };
 use std::{
     error::Error,
     fs::{self, File},
     io::Write as _,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -92,10 +97,11 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     let has_event = |name: &str| in_tracing("events").join(name).is_dir();
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let has_module = |name: &str| modules.lines().any(|line| line.split(' ').next() == Some(name));
+    // Opened for writing, the file forgets what it had: the second write removes the first's probe.
     let kprobe = |text: &str| fs::write(in_tracing("kprobe_events"), text).is_ok();
     let features = [
         ("fentry", typed(TIMER) && has_function(TIMER)),
-        ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("-:check")),
+        ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("")),
         (
             "tracepoint",
             has_event("timer/timer_expire_entry") && has_event("timer/timer_expire_exit"),
@@ -107,6 +113,8 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
             has_function("do_int80_emulation") || has_function("do_int80_syscall_32"),
         ),
         ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
+        ("socket cookies", tool::kernel_has_cookies_for_hooks()),
+        ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
     ];
     for (name, has) in features {
@@ -115,12 +123,14 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     features.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
 }
 
-/// What keepwatch says of this kernel.
+/// What keepwatch says of this kernel, left to itself and with each mechanism forced.
 fn doctor(report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let output = command(format!("{FOLDER}/keepwatch")).args(["doctor", "--json"]).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    for line in said.lines() {
-        report.say(format_args!("doctor {line}"));
+    for mechanism in ["auto", "fentry", "kprobe", "tracepoint"] {
+        let mut doctor = command(format!("{FOLDER}/keepwatch"));
+        doctor.args(["doctor", "--json", "--hooks", mechanism]).stderr(Stdio::inherit());
+        for line in String::from_utf8_lossy(&doctor.output()?.stdout).lines() {
+            report.say(format_args!("doctor {mechanism} {line}"));
+        }
     }
     Ok(())
 }
@@ -143,13 +153,18 @@ fn run(
         .args(args)
         .stdout(output()?)
         .stderr(output()?)
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("start {suite}: {error}"))?;
+    let group = Pid::from_child(&tests);
     let status = wait::within(SUITE_WITHIN, || tests.try_wait().ok().flatten());
     if status.is_none() {
-        drop(tests.kill());
+        // The kernel says on its console who waits for what.
+        fs::write("/proc/sysrq-trigger", "w")?;
         report.say(format_args!("error {suite} hung and was killed"));
     }
+    // With all that it has started and not ended.
+    let _nobody_left = kill_process_group(group, Signal::KILL);
     let code = status.and_then(|status| status.code()).unwrap_or(-1);
     let seconds = began.elapsed().as_secs_f64();
     report.say(format_args!("end {suite} {mechanism} {code} {seconds:.1}"));

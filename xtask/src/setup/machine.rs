@@ -30,7 +30,7 @@ pub(crate) struct Machine {
     pub(crate) linker: Option<String>,
     /// Debian packages for building bpf-linker that are not installed.
     pub(crate) linker_packages: Vec<&'static str>,
-    /// Debian packages with programs that are not here: a compiler for C, ss and ip, qemu.
+    /// Debian packages with programs that are not here: a compiler for C, ss and ip, jsonnet, qemu.
     pub(crate) base_packages: Vec<&'static str>,
     /// Prometheus and promtool are unpacked for the tests.
     pub(crate) prometheus: bool,
@@ -156,6 +156,7 @@ fn base_packages() -> Vec<&'static str> {
         ("gcc", place::has_program("gcc") || place::has_program("cc")),
         ("libc6-dev", headers),
         ("iproute2", place::has_program("ss") && place::has_program("ip")),
+        ("jsonnet", place::has_program("jsonnet")),
         ("nftables", place::has_program("nft")),
         ("qemu-system-x86", place::has_program("qemu-system-x86_64")),
         ("xz-utils", place::has_program("xz")),

@@ -107,7 +107,7 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
 fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
     let mut packages = machine.base_packages.clone();
     let purpose_of = |package: &str| match package {
-        "iproute2" | "nftables" => Purpose::Tests,
+        "iproute2" | "jsonnet" | "nftables" => Purpose::Tests,
         "qemu-system-x86" | "xz-utils" => Purpose::Guests,
         _ => Purpose::Build,
     };
@@ -194,7 +194,7 @@ fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
     if base(machine, purpose).is_empty() {
-        facts.push("a C compiler, ss and ip are here".into());
+        facts.push("a C compiler, ss, ip and jsonnet are here".into());
     }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
         let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Programs of this machine that the tests run.
-const PROGRAMS: [&str; 5] = ["ip", "tc", "ss", "nft", "cat"];
+const PROGRAMS: [&str; 4] = ["ip", "ss", "nft", "cat"];
 
 /// The part of the guests' file system that is the same for all kernels.
 pub(crate) fn base(suites: &[&Suite]) -> Result<Archive> {

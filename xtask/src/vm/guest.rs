@@ -25,7 +25,7 @@ pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> R
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
     let mut qemu = command::new("timeout");
     // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
-    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "qemu64"])
+    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "qemu64"])
         .args(["-smp", CPUS, "-m", MEMORY_MIB, "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
         .arg(folder.join("vmlinuz"))
@@ -39,15 +39,18 @@ pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> R
         .stdout(Stdio::piped());
     let mut child = qemu.spawn().context("qemu does not start; help: run `cargo xtask setup`")?;
     let output = BufReader::new(child.stdout.take().context("the output was asked for")?);
-    let mut report = Report::default();
+    let (mut report, mut log) = (Report::default(), Vec::new());
     for text in output.split(b'\n') {
         let text = text.context("read what the guest reports")?;
+        log.extend_from_slice(&text);
+        log.push(b'\n');
         if let Some(run) = report.read(Line::of(&String::from_utf8_lossy(&text))) {
             ended(run);
         }
     }
     let status = child.wait().context("wait for qemu")?;
     drop(fs::remove_file(&archive));
+    fs::write(folder.join("report.log"), log).context("keep what the guest reported")?;
     if !report.is_done() {
         bail!("the guest ended early ({status}); its console:\n{}", tail(&console));
     }

@@ -108,7 +108,7 @@ fn newest<'a>(packages: &'a [String], series: &str) -> Option<&'a str> {
     let of_series = |release: &&str| {
         release.strip_prefix(series).is_some_and(|rest| rest.starts_with('.'))
             // Backports to older Debians are another build of it.
-            && !release.contains("~") && !release.contains(".deb")
+            && !release.contains(".deb")
     };
     packages
         .iter()

@@ -9,9 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Cables between namespaces, and middleboxes. Debian's cloud kernels have the rest built in.
-pub(crate) const WANTED: [&str; 7] =
-    ["veth", "dummy", "nf_tables", "nf_conntrack", "nft_ct", "nft_reject_inet", "sch_netem"];
+/// Cables between namespaces, middleboxes, and what `ss` asks. Debian's cloud kernels have the rest
+/// built in.
+pub(crate) const WANTED: [&str; 5] = ["veth", "nf_tables", "nft_ct", "nft_reject_inet", "tcp_diag"];
 
 /// The wanted modules and what they depend on, uncompressed, each after those that it needs.
 pub(crate) fn in_order(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>> {

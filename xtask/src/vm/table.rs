@@ -82,18 +82,6 @@ impl<'a> Table<'a> {
         lines
     }
 
-    /// What a kernel's tests left out, each once.
-    pub(crate) fn left_out(&self, series: &str) -> BTreeSet<&str> {
-        let at = self.columns.iter().position(|column| column.series == series);
-        let cells = self.rows.iter().filter_map(|row| row.cells.get(at?)).flatten();
-        cells
-            .filter_map(|(_, cell)| match cell {
-                Cell::Skipped(what) => Some(what.as_str()),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Rows of Markdown, aligned: one of tests, a column for each kernel.
     pub(crate) fn markdown(&self) -> String {
         let kernels = self.columns.iter().map(|column| column.series.to_owned());
@@ -126,9 +114,11 @@ fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
     let runs = columns.iter().flat_map(|column| &column.report.runs);
     let of_suite = runs.filter(|run| run.suite == suite.name);
     let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
-    if columns.iter().any(|column| runs_of(&column.report, suite).any(Run::broke_off))
-        || names.is_empty()
-    {
+    let broke_off = |column: &Column| {
+        let mut runs = runs_of(&column.report, suite).peekable();
+        runs.peek().is_none() || runs.any(Run::broke_off)
+    };
+    if columns.iter().any(broke_off) {
         names.insert(WHOLE.into());
     }
     names
@@ -144,7 +134,11 @@ fn runs_of<'a>(report: &'a Report, suite: &Suite) -> impl Iterator<Item = &'a Ru
 
 fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
     if mechanism != ANY && report.features.get(mechanism) == Some(&false) {
-        return Cell::Absent;
+        return if report.doctor_has(mechanism) {
+            Cell::Failed("did not run, although the doctor has the mechanism".into())
+        } else {
+            Cell::Absent
+        };
     }
     let Some(run) = runs_of(report, suite).find(|run| run.mechanism == mechanism) else {
         return Cell::Failed("did not run".into());
@@ -207,7 +201,8 @@ pub(crate) fn legend() -> String {
     )
 }
 
-fn aligned(lines: &[Vec<String>]) -> String {
+/// A table of Markdown whose columns are straight in the source too.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let n_columns = lines.first().map_or(0, Vec::len);
     let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(String::len).max();
     let widths: Vec<usize> = (0..n_columns).map(|at| width(at).unwrap_or(0)).collect();
@@ -224,4 +219,85 @@ fn aligned(lines: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, Suite, Table, aligned};
+    use crate::vm::report::{Line, Report};
+
+    const SUITE: Suite = Suite { name: "deaths", by_mechanism: true, n_threads: 1, without: None };
+
+    /// A guest with kprobe and without fentry, whose `deaths` says this with kprobe.
+    fn column(lines: &str) -> Column {
+        let mut report = Report::default();
+        let before = "@feature no fentry\n@feature yes kprobe\n@feature no io_uring commands\n\
+                      @feature yes a middlebox\n@begin deaths kprobe\n";
+        for line in before.lines().chain(lines.lines()).chain(["@end deaths kprobe 0 1.0"]) {
+            let _run = report.read(Line::of(line));
+        }
+        Column { series: "6.1", report }
+    }
+
+    fn judged(lines: &str, mechanism: &str) -> (String, Vec<String>) {
+        let columns = [column(lines)];
+        let table = Table::of(&columns, &[&SUITE], Some(mechanism));
+        (table.sum().to_string(), table.failures())
+    }
+
+    const LEFT_OUT: &str = "---- dies stdout ----\nskipped: ";
+
+    #[test]
+    fn what_passed_is_counted_by_kernel_and_mechanism() {
+        let (sum, failures) = judged("test dies ... ok\ntest lives ... ok", "kprobe");
+        assert_eq!((sum.as_str(), failures), ("2 passed, 0 failed, 0 skipped", vec![]));
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_may_be_left_out() {
+        let lines = format!("test dies ... ok\n{LEFT_OUT}io_uring commands, which it refuses");
+        let (sum, failures) = judged(&lines, "kprobe");
+        assert_eq!((sum.as_str(), failures), ("0 passed, 0 failed, 1 skipped", vec![]));
+    }
+
+    #[test]
+    fn what_the_kernel_has_may_not_be_left_out() {
+        for what in ["a middlebox, which it cannot be", "something that no guest asks for"] {
+            let (sum, failures) = judged(&format!("test dies ... ok\n{LEFT_OUT}{what}"), "kprobe");
+            assert_eq!(sum, "0 passed, 1 failed, 0 skipped");
+            assert!(failures[0].contains(what), "{failures:?}");
+        }
+    }
+
+    #[test]
+    fn a_mechanism_that_the_kernel_lacks_is_not_missed() {
+        assert_eq!(judged("test dies ... ok", "fentry").0, "0 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_mechanism_that_only_the_guest_misses_is() {
+        let mut column = column("test dies ... ok");
+        let said = r#"@doctor fentry {"check":"keepalive_timer","grade":"ok","found":"attached"}"#;
+        let _run = column.report.read(Line::of(said));
+        let columns = [column];
+        assert_eq!(Table::of(&columns, &[&SUITE], Some("fentry")).sum().failed, 1);
+    }
+
+    #[test]
+    fn a_suite_that_did_not_run_or_broke_off_is_a_failure() {
+        assert_eq!(judged("test dies ... ok", "tracepoint").1.len(), 1);
+        let mut column = column("test dies ... ok");
+        column.report.runs[0].success = false;
+        let columns = [column];
+        let table = Table::of(&columns, &[&SUITE], Some("kprobe"));
+        assert_eq!(table.sum().to_string(), "1 passed, 1 failed, 0 skipped");
+        assert!(table.failures()[0].contains("broke off"));
+    }
+
+    #[test]
+    fn columns_are_straight() {
+        let row = |cells: [&str; 2]| cells.map(String::from).to_vec();
+        let text = aligned(&[row(["test", "6.1"]), row(["it works", "ok"])]);
+        assert_eq!(text, "| test     | 6.1 |\n|----------|-----|\n| it works | ok  |\n");
+    }
 }

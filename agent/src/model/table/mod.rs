@@ -4,12 +4,14 @@
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
 mod observe;
+mod owners;
 
 use super::{
     death::{Death, Ending},
     event::{Event, Fire},
     filter::Filter,
     history::{Histories, History},
+    label::{Budget, OwnerLabels},
     moment::{Moment, What},
     row::Row,
     setting::Netns,
@@ -20,6 +22,7 @@ use super::{
     verdict::Policy,
 };
 use observe::{Pending, Suspects};
+use owners::Owners;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -32,6 +35,9 @@ struct Walk {
     ended: BTreeSet<SocketId>,
     netns: BTreeMap<u32, Netns>,
     n_untracked: u64,
+    /// Processes that have sockets, and the last one met: a walk goes by process.
+    met: BTreeSet<u32>,
+    last_met: Option<u32>,
     /// Events were lost since the walk before: an end or a call may have gone unseen.
     after_loss: bool,
 }
@@ -43,6 +49,18 @@ pub struct Bounds {
     pub sockets: usize,
     /// Connections, live and dead, of which it is known what happened.
     pub histories: usize,
+    /// Which labels name owners in metrics.
+    pub labels: OwnerLabels,
+    /// Owners with rows of their own in metrics.
+    pub owners: Budget,
+}
+
+impl Bounds {
+    /// Of so many sockets and histories; owners as by default.
+    pub fn new(sockets: usize, histories: usize) -> Self {
+        let (labels, owners) = (OwnerLabels::default(), Budget::default());
+        Self { sockets, histories, labels, owners }
+    }
 }
 
 /// Every socket of the host.
@@ -50,7 +68,9 @@ pub struct Bounds {
 pub struct Table {
     policy: Arc<Policy>,
     max_sockets: usize,
+    budget: Budget,
     slots: Slots,
+    owners: Owners,
     /// Owners beyond the first: few sockets have them.
     more_owners: BTreeMap<SocketId, Vec<Owner>>,
     /// Listening sockets by namespace and port.
@@ -78,7 +98,9 @@ impl Table {
         Self {
             policy: policy.into(),
             max_sockets: bounds.sockets,
+            budget: bounds.owners,
             slots: Slots::default(),
+            owners: Owners::new(bounds.labels),
             more_owners: BTreeMap::new(),
             listeners: BTreeMap::new(),
             sums: Sums::default(),
@@ -89,7 +111,7 @@ impl Table {
             n_walk: 0,
             n_unowned: 0,
             histories: Histories::new(bounds.histories),
-            tally: Tally::default(),
+            tally: Tally::new(bounds.labels),
             moments: Vec::new(),
             pending: Pending::default(),
             suspects: Suspects::default(),
@@ -120,6 +142,7 @@ impl Table {
         }
         self.netns = walk.netns;
         self.n_untracked = walk.n_untracked;
+        self.owners.keep(walk.met);
         let mut unseen = Vec::new();
         for number in 0..self.slots.end() {
             // A descriptor that is gone was closed, and what is closed does not stay established.
@@ -165,6 +188,11 @@ impl Table {
     fn seen(&mut self, mut socket: Socket) {
         if let Some(walk) = &mut self.walk {
             walk.netns.insert(socket.netns, socket.ambient);
+            let pid = socket.owner.map(|owner| owner.pid);
+            if pid != walk.last_met {
+                walk.last_met = pid;
+                walk.met.extend(pid);
+            }
             if walk.ended.contains(&socket.id) {
                 return;
             }
@@ -180,6 +208,7 @@ impl Table {
                     let more = self.more_owners.entry(socket.id).or_default();
                     if !more.contains(&another) {
                         more.push(another);
+                        self.choose_owner(before, false);
                     }
                 }
                 return;
@@ -239,7 +268,7 @@ impl Table {
             self.n_unowned += 1;
         }
         if socket.state == State::Established {
-            self.happened(Moment { at: socket.at, socket, what: What::Opened });
+            self.happened(Moment::new(socket.at, socket, What::Opened));
         }
         self.put(socket, before, survived_ms);
     }
@@ -262,7 +291,7 @@ impl Table {
             Fire::Sent => What::ProbeSent,
             outcome => What::TimerFired(outcome),
         };
-        self.happened(Moment { at: socket.at, socket, what });
+        self.happened(Moment::new(socket.at, socket, what));
         if before.is_some() {
             self.put(socket, before, survived_ms);
         }
@@ -273,12 +302,15 @@ impl Table {
             death.age_ms = history.opened.map(|opened| at.ms_since(opened));
             death.probes_sent = history.probes_sent;
         }
-        self.happened(Moment { at, socket, what: What::Died(death) });
+        self.happened(Moment::new(at, socket, What::Died(death)));
     }
 
-    fn happened(&mut self, moment: Moment) {
+    fn happened(&mut self, mut moment: Moment) {
+        let whose = self.whose(&moment.socket);
+        let name = || self.owners.roll.labels().of(&whose);
+        self.tally.record(&moment, &self.policy, name);
+        moment.identity = whose.identity;
         self.histories.record(&moment);
-        self.tally.record(&moment, &self.policy);
         self.moments.push(moment);
     }
 
@@ -313,10 +345,12 @@ impl Table {
     /// A socket with an owner that the current walk has not met yet must not seem unmet at its end;
     /// and one that was opened meanwhile is met by no walk.
     fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
-        let old = before.and_then(|before| Share::of(&before.socket, &self.policy));
-        let slot = Slot { socket, walk: self.n_walk, survived_ms };
+        let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.policy));
+        let whose = self.owners.number(socket.owner);
+        let slot = Slot { socket, walk: self.n_walk, survived_ms, whose };
         match before {
             Some(before) => {
+                self.owners.roll.give_back(before.whose);
                 self.count_listener(&before.socket, -1);
                 let place = self.slots.find(socket.id).and_then(|n| self.slots.get_mut(n));
                 if let Some(place) = place {
@@ -324,6 +358,7 @@ impl Table {
                 }
             }
             None if self.slots.len() >= self.max_sockets => {
+                self.owners.roll.give_back(whose);
                 match &mut self.walk {
                     Some(walk) => walk.n_untracked += 1,
                     None => self.n_untracked += 1,
@@ -333,7 +368,7 @@ impl Table {
             None => self.slots.insert(slot),
         }
         self.count_listener(&socket, 1);
-        self.sums.replace(old, Share::of(&socket, &self.policy));
+        self.sums.replace(old, Share::of(&socket, whose, &self.policy));
     }
 
     fn end(&mut self, id: SocketId) {
@@ -344,10 +379,11 @@ impl Table {
     }
 
     fn remove(&mut self, id: SocketId) {
-        if let Some(Slot { socket, .. }) = self.slots.remove(id) {
+        if let Some(Slot { socket, whose, .. }) = self.slots.remove(id) {
             self.more_owners.remove(&id);
             self.count_listener(&socket, -1);
-            self.sums.replace(Share::of(&socket, &self.policy), None);
+            self.sums.replace(Share::of(&socket, whose, &self.policy), None);
+            self.owners.roll.give_back(whose);
         }
     }
 
@@ -372,10 +408,11 @@ impl Table {
         u64::try_from(self.slots.len()).unwrap_or(u64::MAX)
     }
 
-    /// The sums, with at most `max_names` process names.
-    pub fn picture(&self, max_names: usize) -> Snapshot {
-        let mut picture = self.sums.picture(max_names);
+    /// The sums.
+    pub fn picture(&self) -> Snapshot {
+        let mut picture = self.sums.picture(&self.owners.roll, self.budget);
         picture.netns.clone_from(&self.netns);
+        picture.policy = Some(self.policy());
         picture.n_tracked = self.n_sockets();
         picture.n_untracked = self.n_untracked;
         picture.health.n_pruned = self.n_pruned;
@@ -397,12 +434,14 @@ impl Table {
         let rows = (from..end)
             .filter_map(|number| self.slots.get(number))
             .filter(|slot| filter.admits(&slot.socket, &self.policy))
-            .filter_map(|Slot { socket, .. }| {
+            .filter_map(|Slot { socket, whose, .. }| {
                 let more = self.more_owners.get(&socket.id);
-                let mut owners: Vec<Owner> =
-                    socket.owner.iter().chain(more.into_iter().flatten()).copied().collect();
+                let mut owners: Vec<Owner> = more.into_iter().flatten().copied().collect();
                 owners.sort_unstable();
-                filter.admits_owner(&owners).then(|| Row::new(socket, &owners, &self.policy, now))
+                owners.splice(..0, socket.owner);
+                let identity = self.owners.roll.get(*whose).and_then(|it| it.identity.as_deref());
+                (filter.admits_owner(&owners) && filter.admits_identity(identity))
+                    .then(|| Row::new(socket, &owners, &self.policy, now).of(identity))
             })
             .collect();
         (rows, (end < self.slots.end()).then_some(end))

@@ -108,7 +108,7 @@ impl Table {
             && socket.state != State::Close;
         if answered {
             let what = What::ProbeAnswered { unanswered: before.probes_unanswered };
-            self.happened(Moment { at, socket: *socket, what });
+            self.happened(Moment::new(at, *socket, what));
         }
         let has_received = u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
         if before.state != State::Established || !has_received {
@@ -119,7 +119,7 @@ impl Table {
             if answered { before.idle().value.saturating_mul(1000) } else { before.quiet_ms };
         let limit_ms = self.policy.limits.of(socket.remote).seconds.saturating_mul(1000);
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
-            self.happened(Moment { at, socket: *socket, what: What::QuietSurvived { quiet_ms } });
+            self.happened(Moment::new(at, *socket, What::QuietSurvived { quiet_ms }));
         }
         survived_ms.max(quiet_ms)
     }
@@ -131,16 +131,16 @@ impl Table {
         for ((option, from), (_, to)) in own(before).into_iter().zip(own(socket)) {
             if from != to && called != Some(option) {
                 let what = What::Changed { option, from, to };
-                self.suspects.0.push(Moment { at: socket.at, socket: *socket, what });
+                self.suspects.0.push(Moment::new(socket.at, *socket, what));
             }
         }
     }
 
     /// A setsockopt call has returned.
     pub(super) fn called(&mut self, socket: Socket, call: Call) {
-        let moment = Moment { at: socket.at, socket, what: What::Setting(call) };
+        let moment = Moment::new(socket.at, socket, What::Setting(call));
         if socket.id == SocketId::default() {
-            self.pending.note(moment);
+            self.pending.note(moment.clone());
         }
         self.suspects.clear_of(socket.id, call.option);
         let before = self.before(socket.id);
@@ -263,7 +263,7 @@ mod tests {
         for inode in 1..=10_000 {
             let socket = Socket { inode, ..socket() };
             let what = What::Setting(call(SockOpt::Keepalive, 1));
-            pending.note(Moment { at: socket.at, socket, what });
+            pending.note(Moment::new(socket.at, socket, what));
         }
         assert_eq!((pending.by_inode.len(), pending.order.len()), (MAX_PENDING, MAX_PENDING));
     }

@@ -8,8 +8,7 @@ use crate::model::{
 
 pub(in crate::model) fn table() -> Table {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let bounds = Bounds { sockets: 1000, histories: 1000 };
-    Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, bounds)
+    Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, Bounds::new(1000, 1000))
 }
 
 fn owned(id: u64, fd: u32) -> Socket {
@@ -42,10 +41,10 @@ fn a_connection_that_opens_and_closes_between_walks_is_known_and_gone() {
     change(&mut table, socket(), State::SynSent, State::Established);
     let row = rows(&table).pop().unwrap();
     assert_eq!((row.direction, row.direction_from), (Direction::Outbound, DirectionFrom::Seen));
-    assert_eq!(table.picture(9).series.len(), 1);
+    assert_eq!(table.picture().series.len(), 1);
     change(&mut table, socket(), State::Established, State::Close);
     assert!(rows(&table).is_empty());
-    assert!(table.picture(9).series.is_empty());
+    assert!(table.picture().series.is_empty());
 }
 
 #[test]
@@ -54,7 +53,7 @@ fn what_a_walk_does_not_meet_any_more_is_gone() {
     walk(&mut table, &[owned(1, 3), owned(2, 4)]);
     walk(&mut table, &[owned(2, 4)]);
     assert_eq!(rows(&table).len(), 1);
-    assert_eq!(table.picture(9).health.n_pruned, 1);
+    assert_eq!(table.picture().health.n_pruned, 1);
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn a_full_table_says_how_many_it_could_not_take() {
     let mut table = table();
     table.max_sockets = 1;
     walk(&mut table, &[owned(1, 3), owned(2, 4), owned(3, 5)]);
-    assert_eq!((rows(&table).len(), table.picture(9).n_untracked), (1, 2));
+    assert_eq!((rows(&table).len(), table.picture().n_untracked), (1, 2));
 }
 
 #[test]

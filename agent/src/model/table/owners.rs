@@ -1,0 +1,308 @@
+//! Whose the sockets are: what was looked up of processes, and which of several owners counts.
+
+use super::{
+    super::{
+        event::Event,
+        identity::{Candidate, Known, foremost},
+        label::OwnerLabels,
+        roll::{Number, Roll, Whose},
+        slots::Slot,
+        socket::{Comm, Owner, Socket},
+    },
+    Table,
+};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// Processes that wait to be looked up: more than that are left to the next walk.
+const MAX_WAITING: usize = 4096;
+
+/// A process that has sockets.
+#[derive(Debug)]
+struct Process {
+    known: Known,
+    /// Its name when it was asked for last, and the number that goes with that.
+    last: Option<(Comm, Number)>,
+}
+
+/// The owners of the table's sockets.
+#[derive(Debug)]
+pub(super) struct Owners {
+    processes: HashMap<u32, Process>,
+    pub(super) roll: Roll,
+    /// Processes to look up.
+    waiting: BTreeSet<u32>,
+    /// Those of them that have sockets in the table.
+    unknown: HashSet<u32>,
+}
+
+impl Owners {
+    pub(super) fn new(labels: OwnerLabels) -> Self {
+        Self {
+            processes: HashMap::new(),
+            roll: Roll::new(labels),
+            waiting: BTreeSet::new(),
+            unknown: HashSet::new(),
+        }
+    }
+
+    /// The number of an owner, to be given back.
+    pub(super) fn number(&mut self, owner: Option<Owner>) -> Number {
+        let Some(Owner { pid, comm, .. }) = owner else {
+            return self.roll.take(Whose::default());
+        };
+        let Some(process) = self.processes.get_mut(&pid) else {
+            self.unknown.insert(pid);
+            if self.waiting.len() < MAX_WAITING {
+                self.waiting.insert(pid);
+            }
+            return self.roll.take(Whose { process: comm, identity: None });
+        };
+        match process.last {
+            Some((last, number)) if last == comm => self.roll.take_again(number),
+            before => {
+                let identity = Some(Arc::clone(&process.known.identity));
+                let number = self.roll.take(Whose { process: comm, identity });
+                process.last = Some((comm, self.roll.take_again(number)));
+                if let Some((_, before)) = before {
+                    self.roll.give_back(before);
+                }
+                number
+            }
+        }
+    }
+
+    /// What was looked up. Whether it is news of sockets in the table.
+    fn learn(&mut self, pid: u32, known: Known) -> bool {
+        let before = self.processes.get(&pid);
+        if before.is_some_and(|process| process.known == known) {
+            return false;
+        }
+        let is_another = before.is_some();
+        self.forget(pid);
+        self.processes.insert(pid, Process { known, last: None });
+        self.unknown.remove(&pid) || is_another
+    }
+
+    fn forget(&mut self, pid: u32) {
+        if let Some(Process { last: Some((_, number)), .. }) = self.processes.remove(&pid) {
+            self.roll.give_back(number);
+        }
+    }
+
+    /// A walk met these processes: the others have no socket any more. Each is looked up again, for
+    /// its id may have been reused, or it was moved to another cgroup.
+    pub(super) fn keep(&mut self, met: BTreeSet<u32>) {
+        let gone: Vec<u32> =
+            self.processes.keys().filter(|pid| !met.contains(pid)).copied().collect();
+        for pid in gone {
+            self.forget(pid);
+        }
+        self.unknown.retain(|pid| met.contains(pid));
+        self.waiting.extend(met);
+    }
+
+    fn candidate(&self, owner: Owner) -> Candidate<'_> {
+        Candidate::new(owner, self.processes.get(&owner.pid).map(|process| &process.known))
+    }
+}
+
+impl Table {
+    /// Processes to look up, each once: those that the last walk met, and those that came since.
+    pub fn take_processes(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.owners.waiting)
+    }
+
+    /// Owners in these events of whom nothing is known: best looked up before the events are applied,
+    /// for a process may be gone soon.
+    pub fn strangers(&self, events: &[Event]) -> BTreeSet<u32> {
+        events
+            .iter()
+            .filter_map(|event| event.socket().owner)
+            .map(|owner| owner.pid)
+            .filter(|pid| !self.owners.processes.contains_key(pid))
+            .collect()
+    }
+
+    /// What was looked up of processes. A process that is gone stays as it was known.
+    pub fn identify(&mut self, found: impl IntoIterator<Item = (u32, Known)>) {
+        let news: HashSet<u32> = found
+            .into_iter()
+            .filter_map(|(pid, known)| self.owners.learn(pid, known).then_some(pid))
+            .collect();
+        if news.is_empty() {
+            return;
+        }
+        for number in 0..self.slots.end() {
+            let Some(slot) = self.slots.get(number).copied() else {
+                continue;
+            };
+            let more = self.more_owners.get(&slot.socket.id).filter(|_| slot.socket.shared);
+            let mut owners = slot.socket.owner.iter().chain(more.into_iter().flatten());
+            if owners.any(|owner| news.contains(&owner.pid)) {
+                self.choose_owner(slot, true);
+            }
+        }
+    }
+
+    /// Lets the owner that counts be the socket's first.
+    pub(super) fn choose_owner(&mut self, slot: Slot, even_if_same: bool) {
+        let Slot { socket, survived_ms, .. } = slot;
+        let mut chosen = socket;
+        if let Some(more) = self.more_owners.get_mut(&socket.id) {
+            let owners = socket.owner.iter().chain(more.iter());
+            chosen.owner = foremost(owners.map(|&owner| self.owners.candidate(owner)));
+            if let (Some(first), Some(before)) = (chosen.owner, socket.owner)
+                && let Some(place) = more.iter_mut().find(|owner| **owner == first)
+            {
+                *place = before;
+            }
+        }
+        if even_if_same || chosen.owner != socket.owner {
+            self.put(chosen, Some(slot), survived_ms);
+        }
+    }
+
+    /// Whose socket it is, as far as that is known.
+    pub(super) fn whose(&self, socket: &Socket) -> Whose {
+        let Some(Owner { pid, comm, .. }) = socket.owner else {
+            return Whose::default();
+        };
+        let slot = self.slots.find(socket.id).and_then(|number| self.slots.get(number));
+        let kept = slot.filter(|slot| slot.socket.owner == socket.owner);
+        // Also of a process that is gone.
+        kept.and_then(|slot| self.owners.roll.get(slot.whose)).cloned().unwrap_or_else(|| {
+            let process = self.owners.processes.get(&pid);
+            let identity = process.map(|process| Arc::clone(&process.known.identity));
+            Whose { process: comm, identity }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        filter::Filter,
+        identity::Identity,
+        row::Row,
+        socket::{SocketId, Time, tests_support::socket},
+        table::tests::table,
+    };
+
+    fn owner(pid: u32, name: &[u8]) -> Owner {
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name);
+        Owner { pid, fd: Some(3), comm: Comm::new(bytes) }
+    }
+
+    fn held_by(id: u64, owner: Owner) -> Event {
+        Event::Seen(Socket { id: SocketId(id), owner: Some(owner), shared: true, ..socket() })
+    }
+
+    fn walk(table: &mut Table, events: &[Event]) {
+        table.begin_walk(false);
+        for event in events {
+            table.apply(*event);
+        }
+        table.end_walk(Time::default());
+    }
+
+    fn known(started: u64, unit: &str) -> Known {
+        let identity = Identity { unit: Some(unit.into()), ..Identity::default() };
+        Known { started, identity: Arc::new(identity) }
+    }
+
+    fn rows(table: &Table, filter: &Filter) -> Vec<Row> {
+        table.rows(filter, Time(1_000_000_000_000), 0, u32::MAX).0
+    }
+
+    fn workloads(table: &Table) -> Vec<(String, u64)> {
+        let series = table.picture().series;
+        series.iter().map(|(it, n)| (it.owner.values()[1].to_owned(), n.sockets)).collect()
+    }
+
+    #[test]
+    fn what_was_looked_up_is_shown_counted_and_can_be_asked_for() {
+        let mut table = table();
+        walk(&mut table, &[held_by(1, owner(7, b"nginx")), held_by(2, owner(8, b"nginx"))]);
+        assert_eq!(table.take_processes(), [7, 8].into());
+        assert!(table.take_processes().is_empty(), "each once");
+        table.identify([(7, known(1, "a.service")), (8, known(1, "b.service"))]);
+        assert_eq!(workloads(&table), [("a.service".to_owned(), 1), ("b.service".to_owned(), 1)]);
+        let of_a = Filter { unit: Some("a.service".to_owned()), ..Filter::default() };
+        let [row] = rows(&table, &of_a).try_into().unwrap();
+        assert_eq!((row.owners[0].pid, row.unit.as_deref()), (7, Some("a.service")));
+    }
+
+    #[test]
+    fn a_socket_of_a_known_process_is_of_its_unit_at_once_and_of_an_unknown_one_soon() {
+        let mut table = table();
+        walk(&mut table, &[held_by(1, owner(7, b"nginx"))]);
+        table.identify([(7, known(1, "a.service"))]);
+        table.take_processes();
+        table.apply(held_by(2, owner(7, b"nginx")));
+        assert_eq!(workloads(&table), [("a.service".to_owned(), 2)]);
+        table.apply(held_by(3, owner(9, b"curl")));
+        assert_eq!(table.take_processes(), [9].into());
+    }
+
+    #[test]
+    fn what_is_known_before_an_event_comes_is_told_with_it() {
+        let mut table = table();
+        let event = held_by(1, owner(9, b"curl"));
+        assert_eq!(table.strangers(&[event]), [9].into());
+        table.identify([(9, known(1, "job.service"))]);
+        assert!(table.strangers(&[event]).is_empty());
+        table.apply(event);
+        assert_eq!(workloads(&table), [("job.service".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_process_that_moves_or_whose_id_is_reused_takes_its_sockets_along() {
+        let mut table = table();
+        walk(&mut table, &[held_by(1, owner(7, b"sh"))]);
+        table.identify([(7, known(1, "session.scope"))]);
+        table.identify([(7, known(1, "a.service"))]);
+        assert_eq!(workloads(&table), [("a.service".to_owned(), 1)]);
+        table.identify([(7, known(99, "b.service"))]);
+        assert_eq!(workloads(&table), [("b.service".to_owned(), 1)]);
+        // Gone with its sockets: who has its id next is asked about, not taken for it.
+        walk(&mut table, &[]);
+        table.apply(held_by(2, owner(7, b"sh")));
+        assert_eq!(workloads(&table), [(String::new(), 1)]);
+        assert_eq!(table.take_processes(), [7].into());
+    }
+
+    #[test]
+    fn of_several_owners_the_foremost_counts_in_whichever_order_a_walk_meets_them() {
+        let (init, service) = (owner(1, b"systemd"), owner(70, b"sshd"));
+        for order in [[init, service], [service, init]] {
+            let mut table = table();
+            for _ in 0..2 {
+                walk(&mut table, &order.map(|owner| held_by(1, owner)));
+                table.identify([(1, known(0, "init.scope")), (70, known(9, "ssh.service"))]);
+                assert_eq!(workloads(&table), [("ssh.service".to_owned(), 1)]);
+                let row = rows(&table, &Filter::default()).pop().unwrap();
+                let pids: Vec<u32> = row.owners.iter().map(|owner| owner.pid).collect();
+                assert_eq!(pids, [70, 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_owners_that_are_gone() {
+        let mut table = table();
+        for n in 0..500_u32 {
+            let name = n.to_string();
+            walk(&mut table, &[held_by(u64::from(n), owner(n + 2, name.as_bytes()))]);
+            table.identify([(n + 2, known(1, &name))]);
+        }
+        walk(&mut table, &[]);
+        assert!(table.picture().series.is_empty());
+        assert!(table.owners.processes.is_empty());
+        assert_eq!(table.owners.roll.len(), 1, "nobody");
+    }
+}

@@ -1,0 +1,52 @@
+//! Reading files that others wrote, below one root: to a limit, never through a link out of it, and
+//! nothing but plain files, so that no pipe or device can make the agent wait.
+
+use rustix::{
+    fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2},
+    io,
+};
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+/// A folder below which paths are meant as absolute, links in it included.
+#[derive(Debug)]
+pub(super) struct Root {
+    folder: OwnedFd,
+}
+
+impl Root {
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { folder: open(folder, flags, Mode::empty())? })
+    }
+
+    fn at(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
+    }
+
+    /// The bytes of a plain file; none if it is larger than `limit`, or cannot be read.
+    pub(super) fn read(&self, path: &str, limit: usize) -> Option<Vec<u8>> {
+        let file = self.at(path, OFlags::empty()).ok()?;
+        if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        let above = u64::try_from(limit).ok()?.saturating_add(1);
+        File::from(file).take(above).read_to_end(&mut bytes).ok()?;
+        (bytes.len() <= limit).then_some(bytes)
+    }
+
+    /// The names in a folder, at most `limit`, that are UTF-8.
+    pub(super) fn names(&self, path: &str, limit: usize) -> Vec<String> {
+        let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);
+        let entries = folder.into_iter().flatten().map_while(Result::ok);
+        let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        names.filter(|name| !matches!(name.as_str(), "." | "..")).take(limit).collect()
+    }
+}

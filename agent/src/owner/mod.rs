@@ -1,0 +1,28 @@
+//! Whose connection it is: from a process id to systemd unit, container, Kubernetes namespace,
+//! workload and pod, on the node alone, without asking an API server.
+//!
+//! 1. [`process`]: `/proc/PID/cgroup` says where a process is, `/proc/PID/stat` when it started.
+//! 2. [`cgroup`]: the path of its cgroup names the unit, the container's id and the pod's uid.
+//! 3. [`state`]: what the container's runtime keeps on disk names container, pod and namespace.
+//! 4. [`logs`]: where the runtime's state says nothing, the names of the kubelet's log files do.
+//! 5. [`workload`]: the pod's name and labels tell which workload made it.
+//!
+//! [`Resolver`] does all that and remembers it by cgroup. Nothing here trusts what it
+//! reads: files are read to a limit, below one root, and names are escaped and cut. Names come from
+//! who made the container or the cgroup: they are shown, nothing is decided by them.
+
+mod census;
+mod cgroup;
+mod files;
+mod logs;
+mod process;
+#[cfg(test)]
+mod recorded;
+mod resolver;
+mod state;
+#[cfg(test)]
+mod trees;
+mod workload;
+
+pub use census::Census;
+pub use resolver::Resolver;

@@ -1,0 +1,71 @@
+//! What /proc says of one process.
+
+use super::{cgroup, files::Root};
+use std::path::Path;
+
+/// A path of a cgroup has up to 4096 bytes (PATH_MAX), and v1 a line for each of 13 controllers.
+const CGROUP_BYTES: usize = 64 << 10;
+const STAT_BYTES: usize = 4096;
+
+/// Processes, as this process sees them.
+#[derive(Debug)]
+pub(super) struct Processes {
+    proc: Root,
+}
+
+/// One process at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    /// When it started, in ticks since boot: with its id what is not reused.
+    pub(super) started: u64,
+    /// The path of its cgroup.
+    pub(super) cgroup: Box<[u8]>,
+}
+
+impl Processes {
+    pub(super) fn open(proc: &Path) -> rustix::io::Result<Self> {
+        Root::open(proc).map(|proc| Self { proc })
+    }
+
+    /// None if there is no such process, or it is not shown to us.
+    pub(super) fn read(&self, pid: u32) -> Option<Process> {
+        let cgroup = self.proc.read(&format!("{pid}/cgroup"), CGROUP_BYTES)?;
+        let stat = self.proc.read(&format!("{pid}/stat"), STAT_BYTES)?;
+        Some(Process { started: started(&stat)?, cgroup: cgroup::path_of(&cgroup)?.into() })
+    }
+}
+
+/// The 22nd field of `/proc/PID/stat` (proc_pid_stat(5)). The second is a name in parentheses and
+/// may hold any byte.
+fn started(stat: &[u8]) -> Option<u64> {
+    let end_of_name = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_process_name_hides_when_it_started() {
+        let fields = "S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 99 100";
+        for name in ["sh", ") R 1 1", "a b\n) S 9", "\u{202e}"] {
+            assert_eq!(started(format!("17 ({name}) {fields}\n").as_bytes()), Some(4242), "{name}");
+        }
+        let mut any_bytes = b"17 (\xff\xfe)) ".to_vec();
+        any_bytes.extend(fields.as_bytes());
+        assert_eq!(started(&any_bytes), Some(4242));
+        assert_eq!(started(b""), None);
+        assert_eq!(started(b"17 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_and_one_that_is_none_is_not() {
+        let processes = Processes::open(Path::new("/proc")).unwrap();
+        let here = processes.read(std::process::id()).unwrap();
+        assert!(here.cgroup.starts_with(b"/"));
+        assert!(here.started > 0);
+        assert_eq!(processes.read(u32::MAX), None);
+    }
+}

@@ -1,0 +1,193 @@
+// What is worth telling somebody. Each alert has its section in docs/RUNBOOK.md.
+{
+  local config = $._config,
+  local values = config + $._recorded + {
+    workload: config.clusterLabel + ', namespace, workload',
+    agent: config.clusterLabel + ', job, instance',
+  },
+  local severity = { warning: 'warning', info: 'info' },
+
+  // Where it is, in a description: `payments/checkout`, `nginx.service`.
+  local workload = '{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.workload }}',
+  local onPath = '{{ with $labels.path }} on path {{ . }}{{ end }}',
+  local n = '{{ $value | humanize }}',
+
+  // `minutes`: how long it must hold.
+  local alert(name, severity, minutes, expr, summary, description) = {
+    alert: name,
+    expr: expr % values,
+    'for': '%ds' % (minutes * 60 * config.patience),
+    labels: { severity: severity },
+    annotations: {
+      summary: summary,
+      description: description,
+      runbook_url: config.runbookURL % std.asciiLower(name),
+    },
+  },
+
+  prometheusAlerts+:: {
+    groups: [
+      {
+        name: 'keepwatch.connections',
+        rules: [
+          alert(
+            'KeepwatchQuietPastLimit',
+            severity.warning,
+            10,
+            |||
+              %(quietPastLimit)s > %(quietPastLimitAtMost)d
+            |||,
+            'Unprotected connections have been quiet for longer than their path allows.',
+            'Outbound connections of ' + workload + onPath + ' that send no probe in time and are quiet past the'
+            + ' idle limit: ' + n + '. A middlebox has dropped them, or will before they are used again.',
+          ),
+          alert(
+            'KeepwatchIdleDrops',
+            severity.warning,
+            0,
+            |||
+              sum without (cause) (%(deaths)s{cause="idle_drop"}) > 0
+            |||,
+            'Connections died because something on the path forgot them while they were quiet.',
+            'Idle drops of ' + workload + onPath + ' in the last ' + config.window + ': ' + n
+            + '. The first data after a quiet time met silence or a reset.',
+          ),
+          alert(
+            'KeepwatchKeepaliveTimeouts',
+            severity.warning,
+            0,
+            |||
+              sum without (cause) (%(deaths)s{cause="keepalive_timeout"}) > %(timeoutsAtMost)d
+              unless
+              sum without (cause) (%(deaths)s{cause="keepalive_timeout"})
+                <= 2 * sum without (cause) (%(deaths)s{cause="keepalive_timeout"} offset %(before)s)
+            |||,
+            'Keepalive timeouts are rising: a peer or a path is dark.',
+            'Connections of ' + workload + onPath + ' that died of unanswered probes in the last '
+            + config.window + ': ' + n + ', more than twice as many as ' + config.before + ' before.',
+          ),
+          alert(
+            'KeepwatchHalfDead',
+            severity.warning,
+            5,
+            |||
+              sum by (%(workload)s) (keepwatch_sockets_probing{%(selector)s}) > %(halfDeadAtMost)d
+            |||,
+            'Connections are half-dead: their keepalive probes go unanswered.',
+            'Established connections of ' + workload + ' whose peers answer no probe: ' + n
+            + '. The kernel ends them once the last probe is unanswered.',
+          ),
+          alert(
+            'KeepwatchProtectionFell',
+            severity.warning,
+            10,
+            |||
+              avg_over_time(%(protectedShare)s[%(usually)s] offset %(before)s)
+                - %(protectedShare)s > %(protectedShareFell)g
+              and
+              %(connections)s >= %(protectedShareConnections)d
+            |||,
+            'A workload protects fewer of its connections than it used to.',
+            'Of the outbound connections of ' + workload + ', {{ $value | humanizePercentage }} lost their protection,'
+            + ' compared with the average of ' + config.usually + ': look at what was deployed or configured since.',
+          ),
+          alert(
+            'KeepwatchSettingRefused',
+            severity.info,
+            0,
+            |||
+              sum by (%(workload)s, option, result) (
+                increase(keepwatch_setsockopt_total{%(selector)s, result!="ok"}[%(window)s])
+              ) > 0
+            |||,
+            'The kernel refuses a keepalive setting, and the program goes on without it.',
+            workload + ' sets {{ $labels.option }} to what the kernel refuses with {{ $labels.result }}; calls in'
+            + ' the last ' + config.window + ': ' + n + '.',
+          ),
+          alert(
+            'KeepwatchLimitTooLong',
+            severity.warning,
+            15,
+            |||
+              min by (%(clusterLabel)s, path) (keepwatch_path_idle_limit_seconds{%(selector)s, source="learned"})
+              < on (%(clusterLabel)s, path)
+              min by (%(clusterLabel)s, path) (keepwatch_path_idle_limit_seconds{%(selector)s, source!="learned"})
+            |||,
+            'A path forgets connections sooner than its idle limit says.',
+            'Path {{ $labels.path }} was seen to drop connections that had been quiet for '
+            + '{{ $value | humanizeDuration }}, sooner than the idle limit that is set for it: what counts'
+            + ' as protected there may not be.',
+          ),
+        ],
+      },
+      {
+        name: 'keepwatch.agents',
+        rules: [
+          alert(
+            'KeepwatchAgentDown',
+            severity.warning,
+            10,
+            |||
+              up{%(selector)s} == 0
+            |||,
+            'A keepwatch agent does not answer.',
+            'The agent at {{ $labels.instance }} cannot be scraped: nothing is known of the connections there.',
+          ),
+          alert(
+            'KeepwatchAgentsMissing',
+            severity.warning,
+            10,
+            |||
+              absent(up{%(selector)s})
+            |||,
+            'Prometheus has no keepwatch agent to scrape.',
+            'There is no target at all with ' + std.strReplace(config.selector, '"', '')
+            + ': silence means nothing now.',
+          ),
+          alert(
+            'KeepwatchAgentBlind',
+            severity.warning,
+            10,
+            |||
+              max by (%(agent)s, signal) (keepwatch_hook_attached{%(selector)s}) == 0
+            |||,
+            'A keepwatch agent is blind: no hook carries a signal.',
+            'The agent at {{ $labels.instance }} sees no {{ $labels.signal }}: every hook for it was refused.',
+          ),
+          alert(
+            'KeepwatchEventsLost',
+            severity.warning,
+            0,
+            |||
+              sum by (%(agent)s, stage) (increase(keepwatch_events_lost_total{%(selector)s}[%(window)s])) > 0
+            |||,
+            'A keepwatch agent loses events.',
+            'Events that the agent at {{ $labels.instance }} lost at {{ $labels.stage }} in the last '
+            + config.window + ': ' + n + '. Causes of death may be missing, totals are not.',
+          ),
+          alert(
+            'KeepwatchSnapshotOld',
+            severity.warning,
+            5,
+            |||
+              time() - keepwatch_snapshot_timestamp_seconds{%(selector)s} > %(snapshotAge)d
+            |||,
+            'A keepwatch agent has not looked at its sockets for a while.',
+            'The last snapshot of the agent at {{ $labels.instance }} ended {{ $value | humanizeDuration }} ago:'
+            + ' verdicts, owners and quiet times are as old.',
+          ),
+          alert(
+            'KeepwatchTableFull',
+            severity.warning,
+            5,
+            |||
+              keepwatch_sockets_untracked{%(selector)s} > 0
+            |||,
+            'A keepwatch agent has no room for all sockets of its host.',
+            'Sockets of which the agent at {{ $labels.instance }} says nothing because its table is full: ' + n + '.',
+          ),
+        ],
+      },
+    ],
+  },
+}

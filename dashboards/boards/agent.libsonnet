@@ -1,0 +1,156 @@
+// The agents themselves: a quiet host, or a blind agent?
+local board = import '../lib/board.libsonnet';
+local color = import '../lib/color.libsonnet';
+local panel = import '../lib/panel.libsonnet';
+local query = import '../lib/query.libsonnet';
+
+function(config)
+  local q = query.of(config);
+  local one(metric) = 'max by (instance) (%s)' % q.m(metric);
+  local age = 'time() - ' + q.m('keepwatch_snapshot_timestamp_seconds');
+  local attached = 'max by (instance, signal) (%s)' % q.m('keepwatch_hook_attached');
+
+  board.board(
+    config,
+    'agent',
+    'Agent health',
+    'Is a quiet dashboard a quiet fleet, or a blind agent? What each agent sees, what it misses, what it costs.',
+    [],
+    [
+      [4, [
+        [4, panel.stat(
+          'How many agents do not answer?',
+          'Targets that could not be scraped.',
+          'count(%s) - sum(%s)' % [q.m('up'), q.m('up')],
+          steps=panel.none,
+        )],
+        [4, panel.stat(
+          'How many signals are unseen?',
+          'Signals that no hook carries, summed over agents.',
+          'sum(1 - %s)' % attached,
+          steps=panel.none,
+        )],
+        [4, panel.stat(
+          'How many events were lost?',
+          'In the time range, on the way from the hooks to the table.',
+          q.happened('keepwatch_events_lost_total'),
+          steps=panel.none,
+          decimals=0,
+        )],
+        [4, panel.stat(
+          'How old is the oldest snapshot?',
+          'Verdicts, owners and quiet times are as old.',
+          'max(%s)' % age,
+          's',
+          panel.below(config.snapshotAge),
+          decimals=0,
+        )],
+        [4, panel.stat(
+          'How many sockets have no room?',
+          'Sockets of which an agent says nothing because its table is full.',
+          q.sum(q.m('keepwatch_sockets_untracked')),
+          steps=panel.none,
+        )],
+        [4, panel.stat(
+          'How many changes are unseen?',
+          'In the time range: settings that a snapshot found changed without a setsockopt call that explains it.',
+          q.happened('keepwatch_settings_changed_unseen_total'),
+          decimals=0,
+        )],
+      ]],
+      [9, [
+        [16, panel.table(
+          'How is each agent?',
+          'Its version, when it started, what it watches and what it costs. A click on a node opens its dashboard.',
+          ['instance', 'version'],
+          [
+            panel.column(
+              'Sockets',
+              '%s * on (instance) group_left (version) %s'
+              % [one('keepwatch_sockets_tracked'), q.m('keepwatch_build_info')],
+            ),
+            panel.column('Snapshot age', 'max by (instance) (%s)' % age, 's', panel.below(config.snapshotAge)),
+            panel.column('Memory', one('process_resident_memory_bytes'), 'bytes'),
+            panel.column('Open files', one('process_open_fds')),
+            panel.column('Started', one('process_start_time_seconds') + ' * 1000', 'dateTimeFromNow'),
+          ],
+          { instance: board.to('node', 'Open this node', ['instance']) },
+        )],
+        [8, panel.table(
+          'Which hook carries which signal?',
+          'On how many nodes a hook is attached, and on how many it is not. A signal is seen where one of its '
+          + 'hooks is.',
+          ['signal', 'mechanism'],
+          [
+            panel.column('Attached', q.sum(q.m('keepwatch_hook_attached'), ['signal', 'mechanism'])),
+            panel.column('Not', q.sum('1 - ' + q.m('keepwatch_hook_attached'), ['signal', 'mechanism'])),
+          ],
+        )],
+      ]],
+      [8, [
+        [6, panel.series(
+          'Do events arrive?',
+          'Records a second at each stage from the hooks to the table. What was submitted should be received and '
+          + 'decoded.',
+          [[q.rate('keepwatch_events_total', '', ['stage']), '{{stage}}']],
+          'cps',
+        )],
+        [6, panel.series(
+          'Where are events lost?',
+          'Records a second: ring_full, the agent did not keep up; undecodable, hooks and agent disagree.',
+          [[q.rate('keepwatch_events_lost_total', '', ['stage']), '{{stage}}']],
+          'cps',
+          { ring_full: color.bad, undecodable: color.warning },
+        )],
+        [6, panel.series(
+          'Is the end of every connection told?',
+          'Ends a second: counted in the kernel, exactly, and told with their cause. Failed handshakes are ends '
+          + 'too.',
+          [
+            [q.rate('keepwatch_connections_ended_total'), 'counted'],
+            [q.rate('keepwatch_deaths_total'), 'told'],
+          ],
+          'cps',
+          { counted: color.plain, told: color.good },
+        )],
+        [6, panel.series(
+          'Do snapshots have to correct the events?',
+          'A second: sockets whose end no event told, and settings that changed without a setsockopt call.',
+          [
+            [q.rate('keepwatch_sockets_pruned_total'), 'sockets removed'],
+            [q.rate('keepwatch_settings_changed_unseen_total', '', ['option']), '{{option}} changed'],
+          ],
+          'cps',
+        )],
+      ]],
+      [8, [
+        [6, panel.series(
+          'How long does a snapshot take?',
+          'Wall time of the last snapshot of all sockets.',
+          [[one('keepwatch_snapshot_seconds'), '{{instance}}']],
+          's',
+        )],
+        [6, panel.series(
+          'Do snapshots succeed?',
+          'Snapshots a second that were finished, and that failed.',
+          [
+            [q.rate('keepwatch_snapshots_total'), 'finished'],
+            [q.rate('keepwatch_snapshot_failures_total'), 'failed'],
+          ],
+          'cps',
+          { finished: color.good, failed: color.bad },
+        )],
+        [6, panel.series(
+          'How much processor time does an agent take?',
+          'Cores in use by each agent.',
+          [[q.rate('process_cpu_seconds_total', '', ['instance']), '{{instance}}']],
+          'percentunit',
+        )],
+        [6, panel.series(
+          'Which names are folded into ~other?',
+          'Values of a label that are too many to be shown, the most on any node.',
+          [['max by (label) (%s)' % q.m('keepwatch_label_values_folded'), '{{label}}']],
+        )],
+      ]],
+    ],
+  )

@@ -1,0 +1,72 @@
+// Sums that alerts need, and that stay cheap to ask for over weeks.
+{
+  local config = $._config,
+  local by(labels) = 'by (' + std.join(', ', [config.clusterLabel] + labels) + ')',
+  local workload = ['namespace', 'workload'],
+  local values = config {
+    byWorkload: by(workload),
+    byPath: by(workload + ['path']),
+    byCause: by(workload + ['path', 'cause']),
+    byAgent: 'on (' + std.join(', ', [config.clusterLabel, 'job', 'instance']) + ')',
+  },
+  local prefix = config.clusterLabel + '_namespace_workload',
+
+  // The names, for alerts.
+  _recorded:: {
+    quietPastLimit: prefix + '_path:keepwatch_sockets_quiet_past_limit:unprotected',
+    connections: prefix + ':keepwatch_sockets:judged',
+    protectedShare: prefix + ':keepwatch_sockets:protected_ratio',
+    deaths: prefix + '_path_cause:keepwatch_deaths:increase' + config.window,
+  },
+
+  prometheusRules+:: {
+    groups: [{
+      name: 'keepwatch.rules',
+      rules: [
+        // Outbound: the side that can do something about it. `local` connections need no protection.
+        {
+          record: $._recorded.quietPastLimit,
+          expr: |||
+            sum %(byPath)s (
+              keepwatch_sockets_quiet_past_limit{%(selector)s, direction="outbound", verdict=~"off|late"}
+            )
+          ||| % values,
+        },
+        {
+          record: $._recorded.connections,
+          expr: |||
+            sum %(byWorkload)s (keepwatch_sockets{%(selector)s, direction="outbound", verdict!="local"})
+          ||| % values,
+        },
+        {
+          record: $._recorded.protectedShare,
+          expr: |||
+            (
+              sum %(byWorkload)s (keepwatch_sockets{%(selector)s, direction="outbound", verdict="protected"})
+              or
+              0 * %(connections)s
+            )
+            /
+            (%(connections)s > 0)
+          ||| % (values + $._recorded),
+        },
+        // increase() does not see a counter's first value. A series that is new in an agent that was
+        // already scraped then has all its value from this window.
+        {
+          record: $._recorded.deaths,
+          expr: |||
+            sum %(byCause)s (
+              (
+                (keepwatch_deaths_total{%(selector)s} unless keepwatch_deaths_total{%(selector)s} offset %(window)s)
+                and %(byAgent)s
+                (up{%(selector)s} offset %(window)s == 1)
+              )
+              or
+              increase(keepwatch_deaths_total{%(selector)s}[%(window)s])
+            )
+          ||| % values,
+        },
+      ],
+    }],
+  },
+}

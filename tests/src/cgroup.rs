@@ -1,0 +1,138 @@
+//! Cgroups that a test makes, below its own, and processes in them.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A mounted tree of cgroups: v2, or v1's for systemd.
+#[derive(Clone, Debug)]
+pub struct Hierarchy {
+    /// Which.
+    pub name: &'static str,
+    /// The folder of this process's own cgroup in it.
+    own: PathBuf,
+}
+
+impl Hierarchy {
+    /// Those in which a test may make cgroups; says which it leaves out, and why.
+    pub fn usable() -> Vec<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("our mounts");
+        let cgroups = fs::read_to_string("/proc/self/cgroup").expect("our cgroups");
+        let mut usable = Vec::new();
+        // The controllers as in /proc/PID/cgroup, the file system and an option as in mountinfo.
+        for (name, controllers, kind, option) in
+            [("v2", "", "cgroup2", ""), ("v1", "name=systemd", "cgroup", "name=systemd")]
+        {
+            let own = cgroups.lines().find_map(|line| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                (fields.next() == Some(controllers)).then(|| fields.next())?
+            });
+            let mount = mounts.lines().find_map(|line| {
+                let (before, after) = line.split_once(" - ")?;
+                let is_it = after.split(' ').next() == Some(kind) && after.contains(option);
+                is_it.then(|| before.split(' ').nth(4))?
+            });
+            let (Some(own), Some(mount)) = (own, mount) else {
+                eprintln!("skipped: cgroup {name} is not mounted here");
+                continue;
+            };
+            let own = Path::new(mount).join(own.trim_start_matches('/'));
+            let trial = own.join(format!("keepwatch-trial-{}", std::process::id()));
+            match fs::create_dir(&trial) {
+                Ok(()) => {
+                    fs::remove_dir(&trial).expect("remove an empty cgroup");
+                    usable.push(Self { name, own });
+                }
+                Err(error) => {
+                    eprintln!("skipped: no cgroup can be made in {}: {error}", own.display());
+                }
+            }
+        }
+        usable
+    }
+
+    /// A new cgroup whose path ends like this, in a folder of its own below our own cgroup.
+    pub fn cgroup(&self, path: &str) -> Cgroup {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut folder = self.own.join(format!("keepwatch-test-{}-{number}", std::process::id()));
+        let mut made = Cgroup { folder: folder.clone(), made: Vec::new() };
+        for part in [""].into_iter().chain(path.split('/')) {
+            folder.push(part);
+            fs::create_dir(&folder).expect("make a cgroup");
+            made.made.push(folder.clone());
+        }
+        made.folder = folder;
+        made
+    }
+}
+
+/// A cgroup, removed when dropped: its processes must have ended by then.
+#[derive(Debug)]
+pub struct Cgroup {
+    folder: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// Moves a process into it.
+    pub fn take(&self, pid: u32) {
+        fs::write(self.folder.join("cgroup.procs"), pid.to_string()).expect("move a process");
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for folder in self.made.iter().rev() {
+            drop(fs::remove_dir(folder));
+        }
+    }
+}
+
+/// A process that holds a socket as its standard input, until dropped.
+#[derive(Debug)]
+pub struct Holder(Child);
+
+impl Holder {
+    /// Starts one.
+    pub fn of(socket: OwnedFd) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec sleep infinity"])
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null());
+        Self(command.spawn().expect("start sh"))
+    }
+
+    /// A shell that calls itself so, whatever bytes that are, and waits to read from the connection.
+    pub fn named(name: &[u8], connection: OwnedFd) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf %s \"$1\" > /proc/$$/comm; read line", "sh"]);
+        command.arg(OsStr::from_bytes(name)).stdin(Stdio::from(connection)).stdout(Stdio::null());
+        Self(command.spawn().expect("start sh"))
+    }
+
+    /// The same in a cgroup.
+    pub fn in_cgroup(cgroup: &Cgroup, socket: OwnedFd) -> Self {
+        let holder = Self::of(socket);
+        cgroup.take(holder.pid());
+        holder
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}

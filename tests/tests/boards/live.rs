@@ -1,0 +1,216 @@
+//! The agent, a real Prometheus with the shipped scrape config and rules, and real connections with
+//! keepalive on, late and off through a middlebox: every panel has an answer, and those alerts fire that should.
+
+use crate::coming;
+use keepwatch::model::catalogue::CATALOGUE;
+use keepwatch_tests::{
+    agent::Agent,
+    ending::wait_for_quiet,
+    fleet,
+    middlebox::Answer,
+    mixin::{self, Mixin},
+    path::{Ends, Path},
+    picture::Scene,
+    prometheus::Prometheus,
+    promql,
+    socket::{self, Plan, Road, SocketOption},
+    tool::Folder,
+    truth::process_name,
+    wait::{now, until, within},
+};
+use serde_json::json;
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+const SOON: Duration = Duration::from_mins(2);
+/// What five scrapes a second apart fill.
+const RANGE: &str = "5s";
+
+/// Alerts that this traffic must cause; no other may fire.
+const MUST_FIRE: [&str; 6] = [
+    "KeepwatchHalfDead",
+    "KeepwatchIdleDrops",
+    "KeepwatchKeepaliveTimeouts",
+    "KeepwatchProtectionFell",
+    "KeepwatchQuietPastLimit",
+    "KeepwatchSettingRefused",
+];
+/// Of these, those that the peer's silence must cause.
+const IN_THE_DARK: [&str; 2] = ["KeepwatchHalfDead", "KeepwatchKeepaliveTimeouts"];
+
+/// The middlebox forgets what is quiet for longer.
+const FORGETS_AFTER: u32 = 2;
+/// A path by a preset.
+const ELSEWHERE: &str = "elsewhere=192.0.2.0/24=aws";
+/// The same path as the agent is told of it: idle drops are told from 3 s on.
+const PATH: &str = "behind-middlebox=10.77.0.0/16=4s";
+/// Longer than both.
+const QUIET: Duration = Duration::from_secs(5);
+/// So many are never used.
+const STAY_QUIET: usize = 12;
+/// More seconds than setsockopt takes.
+const REFUSED_IDLE: u32 = 40_000;
+
+/// Connections from this process through a middlebox.
+struct Traffic {
+    path: Path,
+    held: Vec<OwnedFd>,
+    /// Unprotected, and not used yet.
+    quiet: Vec<OwnedFd>,
+    /// When one of them was used last.
+    requested: Instant,
+}
+
+impl Traffic {
+    fn connect(&mut self, n_connections: usize, plan: &Plan) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(plan);
+            let unprotected = plan.own.idle > FORGETS_AFTER || !plan.keepalive.is_on();
+            let clients = if unprotected { &mut self.quiet } else { &mut self.held };
+            clients.push(client);
+            self.held.push(accepted);
+        }
+    }
+
+    /// What programs do every day: a setting that the kernel refuses, a request on a connection that
+    /// was forgotten meanwhile.
+    fn go_on(&mut self) {
+        let refused = Road::Call.try_set(&self.held[0], SocketOption::KeepIdle, REFUSED_IDLE);
+        assert!(refused.is_err(), "{REFUSED_IDLE} s are taken");
+        let is_time = self.requested.elapsed() > Duration::from_millis(500);
+        if is_time && self.quiet.len() > STAY_QUIET {
+            self.requested = now();
+            let forgotten = self.quiet.remove(0);
+            wait_for_quiet(&forgotten, QUIET);
+            socket::send(&forgotten, b"are you there?");
+            self.held.push(forgotten);
+        }
+    }
+}
+
+/// The shipped config with its rules, but for this agent and in a hurry.
+fn prometheus(agent: SocketAddr) -> Prometheus {
+    let hurry = json!({
+        "patience": 0.01, "window": RANGE, "usually": "1m", "before": "5s",
+        // A walk a second, and this machine may be busy.
+        "snapshotAge": 30,
+    });
+    let folder = Folder::new();
+    let shipped = fs::read_to_string(mixin::folder().join("prometheus.yml")).unwrap();
+    let config = shipped.replace("127.0.0.1:10077", &agent.to_string()).replace("15s", "1s");
+    assert!(config.contains(&agent.to_string()) && config.contains("1s"), "{config}");
+    // Whatever else goes on on this host is not part of the scene.
+    let ours = process_name(std::process::id());
+    let keep = format!("{{source_labels: [process], regex: '({ours}|~unknown)?', action: keep}}");
+    let config = format!("{config}    metric_relabel_configs: [{keep}]\n");
+    fs::write(folder.file("prometheus.yml"), config).unwrap();
+    fs::create_dir(folder.file("generated")).unwrap();
+    for (name, text) in Mixin::with(&hurry).files {
+        fs::write(folder.file("generated").join(name), text).unwrap();
+    }
+    Prometheus::in_folder(folder)
+}
+
+/// Every alert that has fired so far.
+fn fired(prometheus: &Prometheus) -> BTreeSet<String> {
+    let ever = "count by (alertname) (max_over_time(ALERTS{alertstate=\"firing\"}[1h]))";
+    prometheus.query(ever).into_iter().map(|series| series.labels["alertname"].clone()).collect()
+}
+
+/// Whether the agent has all that an expression reads.
+fn has_arrived(expr: &str) -> bool {
+    let arrived: BTreeSet<_> = CATALOGUE.iter().map(|metric| metric.exported_name()).collect();
+    let selectors = promql::read(expr).selectors;
+    let is_coming = |selector: &promql::Selector| {
+        let mut matchers = selector.matchers.iter();
+        matchers.any(|(label, _, value)| coming::asks_for(&selector.name, label, value))
+    };
+    if selectors.iter().any(is_coming) {
+        return false;
+    }
+    let mut names = selectors.iter().map(|selector| selector.name.trim_end_matches("_bucket"));
+    names.all(|name| name == "up" || arrived.contains(name))
+}
+
+#[test]
+fn every_panel_has_an_answer_and_the_right_alerts_fire() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+        return;
+    };
+    let mut traffic = Traffic { path, held: Vec::new(), quiet: Vec::new(), requested: now() };
+    traffic.connect(12, &Plan::keepalive(1, 1, 100));
+    traffic.connect(6, &Plan::keepalive(1, 1, 2));
+    let agent = Agent::start(&["--interval", "1s", "--path", PATH, "--path", ELSEWHERE]);
+    let prometheus = prometheus(agent.address());
+    until("Prometheus has seen for a while that all are protected", SOON, || {
+        let share = "cluster_namespace_workload:keepwatch_sockets:protected_ratio";
+        let seen = prometheus.query(&format!("count_over_time({share}[1m])"));
+        seen.iter().any(|series| series.points[0].1 >= 10.0).then_some(())
+    });
+
+    traffic.connect(30, &Plan::NOTHING);
+    traffic.connect(30, &Plan::keepalive(7200, 75, 9));
+    let mixin = Mixin::shipped();
+    let panels = mixin.dashboards.values().flat_map(|board| &board.panels);
+    let mut open: Vec<_> = panels
+        .flat_map(|panel| panel.targets.iter().map(|target| (&panel.title, &target.expr)))
+        .filter(|(_, expr)| has_arrived(expr))
+        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE, &[])))
+        .collect();
+    let n_exprs = open.len();
+    let expected = |dark: bool| -> BTreeSet<String> {
+        let alerts = MUST_FIRE.iter().filter(|alert| dark || !IN_THE_DARK.contains(alert));
+        alerts.map(|alert| (*alert).to_owned()).collect()
+    };
+    within(SOON, || {
+        traffic.go_on();
+        open.retain(|(_, expr)| prometheus.query(expr).is_empty());
+        (open.is_empty() && fired(&prometheus).is_superset(&expected(false))).then_some(())
+    });
+    assert!(open.is_empty(), "no series for {} of {n_exprs}: {open:#?}", open.len());
+    assert_eq!(fired(&prometheus), expected(false));
+    every_variable_has_values(&prometheus, mixin);
+
+    traffic.path.darken();
+    within(SOON, || {
+        traffic.go_on();
+        fired(&prometheus).is_superset(&expected(true)).then_some(())
+    });
+    assert_eq!(fired(&prometheus), expected(true));
+}
+
+/// What one host cannot have in a minute, and what the agent does not have yet.
+#[test]
+fn every_panel_has_an_answer_from_a_whole_fleet() {
+    let folder = Folder::new();
+    fleet::write_into(&folder);
+    let prometheus = Prometheus::in_folder(folder);
+    let scene = Scene {
+        prometheus: prometheus.address(),
+        end: fleet::END,
+        seconds: fleet::SECONDS,
+        chosen: &[],
+    };
+    for board in Mixin::shipped().dashboards.values() {
+        for panel in &board.panels {
+            for (target, answer) in panel.targets.iter().zip(scene.ask(panel)) {
+                assert!(!answer.is_empty(), "{} / {}: {}", board.title, panel.title, target.expr);
+            }
+        }
+    }
+}
+
+fn every_variable_has_values(prometheus: &Prometheus, mixin: &Mixin) {
+    let variables = mixin.dashboards.values().flat_map(|board| &board.templating.list);
+    let queries = variables.filter_map(|one| one["query"].as_str()?.strip_prefix("label_values("));
+    for query in queries {
+        let (series, _) = query.rsplit_once(", ").unwrap();
+        let series = mixin::with_variables(series, RANGE, RANGE, &[]);
+        assert!(!prometheus.query(&series).is_empty(), "{series}");
+    }
+}

@@ -1,0 +1,258 @@
+//! Whose connection it is, of real processes in real cgroups that the tests make below their own:
+//! as a command sees it that reads the kernel, and as the agent does.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test")]
+
+use keepwatch_tests::{
+    agent::{Agent, keepwatch, sockets_from_kernel},
+    cgroup::{Hierarchy, Holder},
+    http,
+    netns::Netns,
+    row::Row,
+    socket::{self, Family, Plan},
+    tool::{self, Folder},
+    wait::until,
+};
+use std::{
+    fs,
+    io::Write as _,
+    os::fd::OwnedFd,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+const ID: &str = "b43d92bf1e5c6f78bb9b7bc6f40721280299855ba692092716e3a1b6c0b86f3f";
+const SHORT_ID: &str = "b43d92bf1e5c";
+const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
+
+/// A listener in a namespace of its own: one socket, of nobody but who is given it.
+struct Place {
+    netns: Netns,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { netns: Netns::new() }
+    }
+
+    fn socket(&self) -> OwnedFd {
+        self.netns.run(|| socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING))
+    }
+
+    fn rows(&self, args: &[&str]) -> Vec<Row> {
+        let netns = self.netns.inode().to_string();
+        sockets_from_kernel(&[&["--all", "--netns", &netns], args].concat())
+    }
+
+    /// The one row.
+    fn row(&self, args: &[&str]) -> Row {
+        let rows = self.rows(args);
+        let [row] = rows.as_slice() else { panic!("not one socket: {rows:?}") };
+        row.clone()
+    }
+}
+
+fn parts(row: &Row) -> [&str; 5] {
+    let Row { unit, container, namespace, workload, pod, .. } = row;
+    [unit, container, namespace, workload, pod].map(|part| part.as_deref().unwrap_or_default())
+}
+
+#[test]
+fn a_process_is_of_the_container_or_unit_whose_cgroup_it_is_in() {
+    for hierarchy in Hierarchy::usable() {
+        let expected = [
+            (format!("system.slice/docker-{ID}.scope"), ["", SHORT_ID, "", "", ""]),
+            (format!("docker/{ID}"), ["", SHORT_ID, "", "", ""]),
+            ("system.slice/web\\x2d1.service".to_owned(), ["web\\x2d1.service", "", "", "", ""]),
+            (format!("kubepods/burstable/pod{UID}/{ID}"), ["", SHORT_ID, "", "", UID]),
+        ];
+        for (path, expected) in expected {
+            let place = Place::new();
+            let cgroup = hierarchy.cgroup(&path);
+            let holder = Holder::in_cgroup(&cgroup, place.socket());
+            let row = place.row(&[]);
+            assert_eq!(row.owners.first().map(|owner| owner.pid), Some(holder.pid()));
+            assert_eq!(parts(&row), expected, "{path} in {}", hierarchy.name);
+        }
+    }
+}
+
+/// What containerd would have written for the container.
+fn host_with_names() -> Folder {
+    let host = Folder::new();
+    let folder = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}");
+    fs::create_dir_all(host.file(&folder)).expect("a folder");
+    let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"server",
+        "io.kubernetes.cri.sandbox-name":"web-7c5ddbdf54-x7k2p",
+        "io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+    fs::write(host.file(&format!("{folder}/config.json")), config).expect("a file");
+    host
+}
+
+#[test]
+fn names_of_kubernetes_come_from_where_the_hosts_root_is_and_can_be_asked_for() {
+    let host = host_with_names();
+    let root = host.file("").display().to_string();
+    let root = ["--host-root", &root];
+    for hierarchy in Hierarchy::usable() {
+        let place = Place::new();
+        let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let cgroup = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
+        let _holder = Holder::in_cgroup(&cgroup, place.socket());
+        let expected = ["", "server", "shop", "web", "web-7c5ddbdf54-x7k2p"];
+        assert_eq!(parts(&place.row(&root)), expected, "{}", hierarchy.name);
+        for (filter, value) in [
+            ("--container", "server"),
+            ("--container", SHORT_ID),
+            ("--namespace", "shop"),
+            ("--workload", "web"),
+            ("--pod", "web-7c5ddbdf54-x7k2p"),
+        ] {
+            assert_eq!(place.rows(&[&root[..], &[filter, value]].concat()).len(), 1, "{filter}");
+            assert_eq!(place.rows(&[&root[..], &[filter, "other"]].concat()).len(), 0, "{filter}");
+        }
+    }
+}
+
+#[test]
+fn seen_from_inside_a_cgroup_namespace_it_is_the_same() {
+    for hierarchy in Hierarchy::usable() {
+        let place = Place::new();
+        let cgroup = hierarchy.cgroup(&format!("system.slice/docker-{ID}.scope"));
+        let _holder = Holder::in_cgroup(&cgroup, place.socket());
+        // From a sibling of system.slice: paths begin with `/../`.
+        let own = hierarchy.cgroup("keepwatch.slice");
+        let netns = place.netns.inode().to_string();
+        let script = "read go; exec unshare --cgroup \"$@\"";
+        let mut viewer = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(tool::keepwatch())
+            .args(["sockets", "--source", "kernel", "--json", "--all", "--netns", &netns])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start sh");
+        own.take(viewer.id());
+        drop(viewer.stdin.take());
+        let output = viewer.wait_with_output().expect("its output");
+        let row: Row = serde_json::from_slice(&output.stdout).expect("one row");
+        assert_eq!(parts(&row), ["", SHORT_ID, "", "", ""], "{}", hierarchy.name);
+    }
+}
+
+#[test]
+fn of_several_owners_the_one_in_the_container_comes_first() {
+    for hierarchy in Hierarchy::usable() {
+        let place = Place::new();
+        let socket = place.socket();
+        let shared = socket.try_clone().expect("a duplicate");
+        let monitor = hierarchy.cgroup("system.slice/cache.service/runtime");
+        let payload = hierarchy.cgroup(&format!("system.slice/cache.service/libpod-payload-{ID}"));
+        let conmon = Holder::in_cgroup(&monitor, shared);
+        let inside = Holder::in_cgroup(&payload, socket);
+        let row = place.row(&[]);
+        let pids: Vec<u32> = row.owners.iter().map(|owner| owner.pid).collect();
+        assert_eq!(pids, [inside.pid(), conmon.pid()], "{}", hierarchy.name);
+        assert_eq!(parts(&row), ["cache.service", SHORT_ID, "", "", ""]);
+    }
+}
+
+/// An established connection in the namespace, its other end, and the listener.
+fn connection(netns: &Netns) -> (OwnedFd, [OwnedFd; 2]) {
+    netns.run(|| {
+        let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
+        let address = socket::local_address(&listener);
+        let client = socket::connected(Family::V4, address, &Plan::NOTHING);
+        (client, [socket::accepted(&listener), listener])
+    })
+}
+
+fn metrics(agent: &Agent) -> String {
+    let accept = "text/plain;version=0.0.4";
+    http::get(agent.address(), "/metrics", accept).expect("a scrape").body
+}
+
+#[test]
+fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
+    let host = host_with_names();
+    let root = host.file("").display().to_string();
+    let agent = Agent::start(&["--interval", "1s", "--host-root", &root]);
+    for hierarchy in Hierarchy::usable() {
+        let netns = Netns::new();
+        let inode = netns.inode().to_string();
+        let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let pod = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
+        let service = hierarchy.cgroup("system.slice/job.service");
+        let (client, _other_ends) = connection(&netns);
+        let holder = Holder::in_cgroup(&pod, client);
+        let asked = ["--netns", &inode, "--namespace", "shop", "--direction", "outbound"];
+        let row = until("the pod's connection is there", SOON, || agent.sockets(&asked).pop());
+        assert_eq!(parts(&row), ["", "server", "shop", "web", "web-7c5ddbdf54-x7k2p"]);
+        let series = "keepwatch_sockets{direction=\"outbound\",verdict=\"local\",\
+                      namespace=\"shop\",workload=\"web\",container=\"server\",process=\"sleep\"} 1\n";
+        until("it is counted for the workload", SOON, || {
+            metrics(&agent).contains(series).then_some(())
+        });
+        service.take(holder.pid());
+        let asked = ["--netns", &inode, "--unit", "job.service"];
+        until("it is of the service", SOON, || agent.sockets(&asked).pop());
+        until("and is counted for it", SOON, || {
+            let text = metrics(&agent);
+            (text.contains("workload=\"job.service\"") && !text.contains("workload=\"web\""))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn no_name_of_a_process_breaks_a_scrape_and_every_connection_is_counted() {
+    const N: u32 = 150;
+    let netns = Netns::new();
+    let holders: Vec<(Holder, [OwnedFd; 2])> = (0..N)
+        .map(|n| {
+            let (client, other_ends) = connection(&netns);
+            let first =
+                [0x1b, 0x7f, 0xff, b'"', b'\n', b'\\'][usize::try_from(n % 6).expect("an index")];
+            let mut name = vec![first, 0xc3, b'{'];
+            name.extend(n.to_string().bytes());
+            (Holder::named(&name, client), other_ends)
+        })
+        .collect();
+    let agent = Agent::start(&["--interval", "1s"]);
+    let text = until("the sums are those of the table", SOON, || {
+        let text = metrics(&agent);
+        let n_rows = agent.sockets(&["--state", "established"]).len();
+        let rows = text.lines().filter(|line| line.starts_with("keepwatch_sockets{"));
+        let n_counted: usize = rows
+            .map(|line| {
+                line.rsplit_once(' ').expect("a value").1.parse::<usize>().expect("a count")
+            })
+            .sum();
+        let is_named =
+            text.contains("process=\"\\\\xff\\\\xc3{2\"") || text.contains("process=\"~other\"");
+        (n_rows == n_counted && n_rows >= 2 * holders.len() && is_named).then_some(text)
+    });
+    assert!(text.len() < 200_000 && !text.chars().any(|c| c != '\n' && c.is_control()));
+    let mut promtool = Command::new(tool::of_prometheus("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start promtool");
+    promtool.stdin.take().expect("its stdin").write_all(text.as_bytes()).expect("write");
+    let said = promtool.wait_with_output().expect("its output");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn a_host_root_that_is_not_there_is_named() {
+    let args = ["sockets", "--source", "kernel", "--host-root", "/nowhere"];
+    let output = keepwatch(args).output().expect("start keepwatch");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("/nowhere") && said.contains("--host-root"), "{said}");
+    assert!(!Path::new("/nowhere").exists());
+}

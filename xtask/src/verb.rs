@@ -1,0 +1,36 @@
+//! The verbs: each is a module with `Options` and `run`.
+
+use crate::{bench, ci, codegen, pictures, run, setup, test, tidy, vm};
+use anyhow::Result;
+use clap::Parser;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "What a developer or CI runs")]
+pub(crate) enum Verb {
+    Setup(setup::Options),
+    Run(run::Options),
+    Test(test::Options),
+    Vm(vm::Options),
+    Bench(bench::Options),
+    Codegen(codegen::Options),
+    Pictures(pictures::Options),
+    Tidy(tidy::Options),
+    Ci(ci::Options),
+}
+
+impl Verb {
+    pub(crate) fn perform(self) -> Result<ExitCode> {
+        match self {
+            Self::Setup(options) => setup::run(&options),
+            Self::Run(options) => run::run(options),
+            Self::Test(options) => test::run(options),
+            Self::Vm(options) => vm::run(&options),
+            Self::Bench(options) => bench::run(options),
+            Self::Codegen(options) => codegen::run(&options),
+            Self::Pictures(options) => pictures::run(&options),
+            Self::Tidy(options) => tidy::run(&options),
+            Self::Ci(options) => ci::run(&options),
+        }
+    }
+}
