@@ -94,6 +94,8 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
     let functions = fs::read_to_string(in_tracing("available_filter_functions"));
     let functions = functions.unwrap_or_default();
     let has_function = |name: &str| functions.lines().any(|line| line == name);
+    let names = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let has_name = |name: &str| names.lines().any(|line| line.split(' ').nth(2) == Some(name));
     let has_event = |name: &str| in_tracing("events").join(name).is_dir();
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let has_module = |name: &str| modules.lines().any(|line| line.split(' ').next() == Some(name));
@@ -110,7 +112,7 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
         ("io_uring commands", has_function("io_uring_cmd_sock")),
         (
             "32-bit system calls",
-            has_function("do_int80_emulation") || has_function("do_int80_syscall_32"),
+            ["entry_INT80_compat", "do_int80_emulation"].into_iter().any(has_name),
         ),
         ("reset reasons", typed("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT")),
         ("socket cookies", tool::kernel_has_cookies_for_hooks()),
