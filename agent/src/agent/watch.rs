@@ -11,7 +11,7 @@ use crate::{
     model::{
         event::Event,
         moment::{Moment, Notice},
-        snapshot::{Health, Snapshot},
+        snapshot::{Flow, Health, Snapshot},
         socket::Time,
         table::Table,
     },
@@ -260,18 +260,21 @@ impl<A: Audience> Watch<A> {
     }
 
     const fn lost(&self) -> u64 {
-        self.health.flow.dropped + self.health.flow.undecodable
+        let Flow { dropped, undecodable, skipped, .. } = self.health.flow;
+        dropped + undecodable + skipped
     }
 
     /// Reads the hooks' own totals.
     fn count(&mut self) -> Result<(), Error> {
         let counts = self.hooks.counts()?;
         let lost_before = self.lost();
+        let n_skipped = self.hooks.n_skipped();
         let Health { flow, fires, n_ended, .. } = &mut self.health;
         flow.seen = counts.seen;
         flow.submitted = counts.submitted;
         flow.dropped = counts.dropped;
         flow.filtered = counts.filtered;
+        flow.skipped = n_skipped;
         *fires = counts.fires;
         *n_ended = counts.ended;
         if self.lost() > lost_before {

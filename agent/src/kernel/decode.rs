@@ -100,7 +100,8 @@ impl Decoder {
             retransmitting_ms: (sample.retransmitted_ms != 0 && sample.retransmits != 0)
                 .then_some(retransmitting_ms),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
-            unacked: sample.unacked_bytes > 0,
+            // A FIN takes one number, and is no data.
+            unacked: sample.unacked_bytes > u32::from(has_sent_fin(sample.old_state)),
             unsent: sample.unsent_bytes > 0,
             in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
         }
@@ -194,6 +195,11 @@ impl Decoder {
         let age = if age > i32::MAX.unsigned_abs() { 0 } else { age };
         (stamp != 0).then(|| self.ms(age.into()))
     }
+}
+
+/// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.
+const fn has_sent_fin(state: u8) -> bool {
+    matches!(state, 4 | 9 | 11)
 }
 
 const fn fire_of(outcome: Outcome) -> event::Fire {

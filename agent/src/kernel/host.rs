@@ -11,7 +11,7 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     net::Ipv6Addr,
-    os::linux::fs::MetadataExt as _,
+    os::{fd::RawFd, linux::fs::MetadataExt as _},
 };
 
 /// The inode of the initial pid namespace (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
@@ -41,6 +41,13 @@ pub fn lift_memory_lock() {
 pub fn random() -> u64 {
     // Each hasher of the standard library has random keys of its own.
     RandomState::new().build_hasher().finish()
+}
+
+/// How often the kernel skipped one of our programs; none before 5.12, which does not say.
+pub fn program_misses(fd: RawFd) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    misses.trim().parse().ok()
 }
 
 /// The lockdown mode: `none`, `integrity` or `confidentiality`; none where the kernel has no such

@@ -333,9 +333,10 @@ const FLOW_STAGE: Label = Label {
 
 const LOSS_STAGE: Label = Label {
     name: "stage",
-    meaning: "where records were lost: the ring buffer had no room (`ring_full`), or what came out \
-              of it was not understood (`undecodable`)",
-    values: Values::Closed(&["ring_full", "undecodable"]),
+    meaning: "where records were lost: the kernel skipped a hook that ran on the CPU already \
+              (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
+              understood (`undecodable`)",
+    values: Values::Closed(&["skipped", "ring_full", "undecodable"]),
 };
 
 const FOLDED: Label = Label {

@@ -119,7 +119,7 @@ pub struct Ending {
     pub retransmitting_ms: Option<u32>,
     /// Milliseconds since data was sent last.
     pub sent_ms: Option<u32>,
-    /// Something sent was not acknowledged.
+    /// Data that was sent was not acknowledged: more than our FIN.
     pub unacked: bool,
     /// Something written was not sent.
     pub unsent: bool,
@@ -252,6 +252,8 @@ impl Ending {
                 }
             }
             ETIMEDOUT if old == State::LastAck => (Cause::PeerClosed, Exact),
+            // Nobody acknowledged our FIN, but no data was lost by it.
+            ETIMEDOUT if we_closed && !self.unacked => (Cause::LocalClosed, Exact),
             ETIMEDOUT if self.unacked && is_quiet => (Cause::IdleDrop, Inferred),
             ETIMEDOUT if socket.own.user_timeout_ms > 0 => (Cause::UserTimeout, Exact),
             ETIMEDOUT if self.unacked || self.unsent => (Cause::RetransmitTimeout, Exact),

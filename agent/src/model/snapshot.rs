@@ -294,6 +294,9 @@ pub struct Flow {
     pub submitted: u64,
     /// Records for which it had no room.
     pub dropped: u64,
+    /// Runs that the kernel skipped, because the hook ran on that CPU already.
+    #[serde(default)]
+    pub skipped: u64,
     /// Runs that needed no record.
     pub filtered: u64,
     /// Records taken out of the ring buffer.

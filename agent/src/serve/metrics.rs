@@ -191,7 +191,11 @@ impl Scrape {
             (["decoded"], flow.decoded),
         ];
         family(out, &catalogue::EVENTS, events)?;
-        let lost = [(["ring_full"], flow.dropped), (["undecodable"], flow.undecodable)];
+        let lost = [
+            (["skipped"], flow.skipped),
+            (["ring_full"], flow.dropped),
+            (["undecodable"], flow.undecodable),
+        ];
         family(out, &catalogue::EVENTS_LOST, lost)
     }
 
