@@ -1,5 +1,6 @@
 //! What a process has loaded into the kernel, and whether it is still there.
 
+use aya::programs::loaded_programs;
 use std::{collections::BTreeSet, fs};
 
 /// BPF objects, by their ids, which the kernel does not use again soon.
@@ -28,7 +29,7 @@ impl KernelIds {
     }
 
     fn loaded() -> Self {
-        let programs = aya::programs::loaded_programs();
+        let programs = loaded_programs();
         let maps = aya::maps::loaded_maps();
         let links = aya::programs::loaded_links();
         Self {
@@ -58,4 +59,13 @@ impl KernelIds {
             && self.maps.is_disjoint(&loaded.maps)
             && self.links.is_disjoint(&loaded.links)
     }
+}
+
+/// Programs that watch the kernel's functions and events, whoever has loaded them.
+pub fn watching_programs() -> BTreeSet<u32> {
+    // BPF_PROG_TYPE_KPROBE, _TRACEPOINT, _RAW_TRACEPOINT, _TRACING (include/uapi/linux/bpf.h).
+    const WATCHING: [u32; 4] = [2, 5, 17, 26];
+    let programs = loaded_programs().flatten();
+    let watching = programs.filter(|info| WATCHING.contains(&(info.program_type() as u32)));
+    watching.map(|info| info.id()).collect()
 }

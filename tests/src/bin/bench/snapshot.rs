@@ -1,15 +1,9 @@
-//! `bench snapshot [--sockets N] [--big]`: keepwatch beside `ss`, on the same sockets, in one run.
+//! keepwatch beside `ss`, on the same sockets.
 //!
 //! The sockets are connections on loopback in a namespace of their own, half of them with
-//! SO_KEEPALIVE, held by processes that end with this one. `--big` is a million of them. Exit code 1
-//! when a budget of DESIGN section 7 is not met.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a developer's tool: its output is its purpose, and what fails ends it"
-)]
+//! SO_KEEPALIVE, held by processes that end with this one.
 
+use crate::budget;
 use keepwatch_tests::{
     agent,
     crowd::Crowd,
@@ -18,7 +12,7 @@ use keepwatch_tests::{
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    process::{Command, ExitCode},
+    process::Command,
 };
 
 /// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
@@ -35,20 +29,8 @@ const TIMES_FASTER: f64 = 50.0;
 /// How much more memory ten times the sockets may take, when rows are streamed.
 const GROWTH_MIB: f64 = 1.0;
 
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let n_sockets = match words.as_slice() {
-        ["snapshot"] => 100_000,
-        ["snapshot", "--big"] => 1_000_000,
-        ["snapshot", "--sockets", number] => number.parse().expect("a number of sockets"),
-        _ => panic!("usage: bench snapshot [--sockets N | --big]"),
-    };
-    if snapshot(n_sockets) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
 /// Whether every budget is met.
-fn snapshot(n_sockets: u32) -> bool {
+pub(crate) fn run(n_sockets: u32) -> bool {
     let netns = Netns::new();
     let mut crowds = Vec::new();
     let n_few = n_sockets / 10;
@@ -90,13 +72,6 @@ fn snapshot(n_sockets: u32) -> bool {
         met.push(budget(&what, times, times >= TIMES_FASTER, TIMES_FASTER));
     }
     met.into_iter().all(|met| met)
-}
-
-/// Says whether a budget is met.
-fn budget(what: &str, value: f64, met: bool, allowed: f64) -> bool {
-    let word = if met { "met" } else { "NOT MET" };
-    println!("{word}: {value:.3} {what}; the budget is {allowed:.3}");
-    met
 }
 
 /// Makes that many more sockets.

@@ -1,0 +1,39 @@
+//! `bench snapshot [--sockets N | --big]` and `bench hooks`, `bench calls MECHANISM ...`: what
+//! keepwatch costs, beside others that do the same work, in one run. Exit code 1 when a budget of
+//! DESIGN section 7 is not met.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a developer's tool: its output is its purpose, and what fails ends it"
+)]
+
+mod call;
+mod flood;
+mod hooks;
+mod observer;
+mod snapshot;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let sockets = |number: &str| number.parse().expect("a number of sockets");
+    let met = match words.as_slice() {
+        ["snapshot"] => snapshot::run(100_000),
+        ["snapshot", "--big"] => snapshot::run(1_000_000),
+        ["snapshot", "--sockets", number] => snapshot::run(sockets(number)),
+        ["hooks"] => hooks::run(),
+        ["calls", mechanisms @ ..] => hooks::calls_alone(mechanisms),
+        _ => panic!("usage: bench snapshot [--sockets N | --big], bench hooks"),
+    };
+    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says whether a budget is met.
+fn budget(what: &str, value: f64, met: bool, allowed: f64) -> bool {
+    let word = if met { "met" } else { "NOT MET" };
+    println!("{word}: {value:.3} {what}; the budget is {allowed:.3}");
+    met
+}
