@@ -190,7 +190,7 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
         let asked = ["--netns", &inode, "--namespace", "shop", "--direction", "outbound"];
         let row = until("the pod's connection is there", SOON, || agent.sockets(&asked).pop());
         assert_eq!(parts(&row), ["", "server", "shop", "web", "web-7c5ddbdf54-x7k2p"]);
-        let series = "keepwatch_sockets{direction=\"outbound\",verdict=\"local\",\
+        let series = "keepwatch_sockets{direction=\"outbound\",verdict=\"local\",path=\"\",\
                       namespace=\"shop\",workload=\"web\",container=\"server\",process=\"sleep\"} 1\n";
         until("it is counted for the workload", SOON, || {
             metrics(&agent).contains(series).then_some(())
