@@ -74,7 +74,13 @@ fn follow(report: &mut Report) -> Result<(), Box<dyn Error>> {
                 doctor(report)?;
             }
             ["run", _, mechanism, ..] if missing.contains(mechanism) => {}
-            ["run", suite, mechanism, rest @ ..] => run(report, suite, mechanism, rest)?,
+            ["run", suite, mechanism, rest @ ..] => {
+                run(report, suite, mechanism, &mut tests(suite, mechanism, rest))?;
+            }
+            ["bench", args @ ..] => {
+                command("ip").args(["link", "set", "lo", "up"]).status()?;
+                run(report, "bench", "any", command(format!("{FOLDER}/bench")).args(args))?;
+            }
             _ => return Err(format!("/plan: not understood: {line}").into()),
         }
     }
@@ -137,29 +143,33 @@ fn doctor(report: &mut Report) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(
-    report: &mut Report,
-    suite: &str,
-    mechanism: &str,
-    args: &[&str],
-) -> Result<(), Box<dyn Error>> {
-    report.say(format_args!("begin {suite} {mechanism}"));
-    let began = now();
+/// The command of a suite.
+fn tests(suite: &str, mechanism: &str, args: &[&str]) -> Command {
     let mut tests = command(format!("{FOLDER}/deps/{suite}"));
     if mechanism != "any" {
         tests.env("KEEPWATCH_HOOKS", mechanism);
     }
+    tests.args(["--color", "never", "--show-output"]).args(args);
+    tests
+}
+
+fn run(
+    report: &mut Report,
+    suite: &str,
+    mechanism: &str,
+    program: &mut Command,
+) -> Result<(), Box<dyn Error>> {
+    report.say(format_args!("begin {suite} {mechanism}"));
+    let began = now();
     let output = || report.0.try_clone().map(Stdio::from);
-    let mut tests = tests
-        .args(["--color", "never", "--show-output"])
-        .args(args)
+    let mut running = program
         .stdout(output()?)
         .stderr(output()?)
         .process_group(0)
         .spawn()
         .map_err(|error| format!("start {suite}: {error}"))?;
-    let group = Pid::from_child(&tests);
-    let status = wait::within(SUITE_WITHIN, || tests.try_wait().ok().flatten());
+    let group = Pid::from_child(&running);
+    let status = wait::within(SUITE_WITHIN, || running.try_wait().ok().flatten());
     if status.is_none() {
         // The kernel says on its console who waits for what.
         fs::write("/proc/sysrq-trigger", "w")?;
