@@ -17,7 +17,7 @@ const GUEST: &str = "6.12";
 /// Sets up, builds with optimisation and runs one benchmark.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `snapshot` (beside `ss`), `hooks` (beside bpftrace and libbpf-tools), or `calls`:
+    /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside bpftrace and libbpf-tools), or `calls`:
     /// of `hooks` the part in a guest.
     name: String,
     /// Arguments for the benchmark.

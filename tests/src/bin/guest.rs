@@ -34,7 +34,7 @@ const TIMER: &str = "tcp_keepalive_timer";
 const N_FILES: u64 = 524_288;
 /// So many failures or less are tried once more, alone: emulation on a busy machine takes away seconds,
 /// and some kernels do not run every hook.
-const MOST_AGAIN: usize = 6;
+const MOST_AGAIN: usize = 12;
 /// A suite that takes longer hangs.
 const SUITE_WITHIN: Duration = Duration::from_mins(4);
 

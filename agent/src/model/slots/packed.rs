@@ -136,11 +136,7 @@ impl Packed {
         let state = State::from_kernel(u8::try_from(self.flags & STATE).ok()?)?;
         let is = |bit: u16| self.flags & bit != 0;
         let some = |value: u32| (value != NONE).then_some(value);
-        let owner = Owner {
-            pid: self.pid,
-            fd: some(self.fd),
-            comm: stocks.names.get(self.name),
-        };
+        let owner = Owner { pid: self.pid, fd: some(self.fd), comm: stocks.names.get(self.name) };
         let socket = Socket {
             id: self.id,
             at: self.at,
@@ -160,7 +156,11 @@ impl Packed {
             in_flight: is(IN_FLIGHT),
             probes_unanswered: self.probes_unanswered,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
-            direction_from: if is(INFERRED) { DirectionFrom::Inferred } else { DirectionFrom::Seen },
+            direction_from: if is(INFERRED) {
+                DirectionFrom::Inferred
+            } else {
+                DirectionFrom::Seen
+            },
             owner: is(OWNED).then_some(owner),
             shared: is(SHARED),
             quiet_ms: self.quiet_ms,
@@ -199,7 +199,12 @@ mod tests {
         let bare = socket();
         let full = Socket {
             local: Endpoint { addr: "fe80::1".parse().unwrap(), port: 65_535 },
-            own: Own { idle_seconds: 32_767, interval_seconds: 32_767, user_timeout_ms: u32::MAX, count: 127 },
+            own: Own {
+                idle_seconds: 32_767,
+                interval_seconds: 32_767,
+                user_timeout_ms: u32::MAX,
+                count: 127,
+            },
             ambient: netns,
             keepalive: true,
             state: State::Closing,
