@@ -11,6 +11,7 @@ use crate::model::{
     event::Fire,
     limit::{Applied, PathNumber},
     snapshot::{Distribution, Snapshot},
+    socket::SocketId,
     verdict::Verdict,
 };
 use prometheus_client::{
@@ -19,7 +20,7 @@ use prometheus_client::{
         DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel as _, EncodeLabelSet,
         LabelSetEncoder, MetricEncoder, NoLabelSet, text,
     },
-    metrics::MetricType,
+    metrics::{MetricType, exemplar::CounterWithExemplar},
     registry::{self, Registry},
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
@@ -137,13 +138,16 @@ impl Scrape {
 
     fn deaths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let deaths = tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n)| {
-            let [namespace, workload, container, process] = owner.values();
-            let (direction, cause, verdict) =
-                (direction.as_str(), cause.as_str(), verdict.as_str());
-            let path = self.path(path);
-            ([direction, cause, verdict, path, namespace, workload, container, process], n)
-        });
+        let deaths =
+            tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n, last)| {
+                let [namespace, workload, container, process] = owner.values();
+                let (direction, cause, verdict) =
+                    (direction.as_str(), cause.as_str(), verdict.as_str());
+                let path = self.path(path);
+                let labels =
+                    [direction, cause, verdict, path, namespace, workload, container, process];
+                (labels, Exemplified { n, last })
+            });
         family(out, &catalogue::DEATHS, deaths)?;
         let quiet = &tally.quiet_before_death;
         let quiet = quiet.iter().map(|(cause, times)| (cause.as_str(), times));
@@ -153,7 +157,7 @@ impl Scrape {
 
     fn calls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let calls = tally.calls.iter().map(|((option, errno), owner, n)| {
+        let calls = tally.calls.iter().map(|((option, errno), owner, n, _)| {
             let [namespace, workload, container, process] = owner.values().map(Cow::Borrowed);
             let result =
                 if errno == 0 { Cow::Borrowed("ok") } else { Cow::Owned(errno_name(errno)) };
@@ -236,7 +240,7 @@ impl<L: AsRef<str>, const N: usize> EncodeLabelSet for Labels<'_, L, N> {
 }
 
 /// Writes a family of gauges, counters or infos.
-fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usize>(
+fn family<L: AsRef<str>, V: Value, const N: usize>(
     out: &mut DescriptorEncoder<'_>,
     metric: &'static Metric,
     samples: impl IntoIterator<Item = ([L; N], V)>,
@@ -248,26 +252,45 @@ fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usiz
         let labels = Labels { labels: metric.labels, values: &values };
         match metric.kind {
             Kind::Info => family.encode_info(&labels)?,
-            _ if N == 0 => sample(&mut family, metric, &value)?,
-            _ => sample(&mut family.encode_family(&labels)?, metric, &value)?,
+            _ if N == 0 => value.encode(&mut family, metric.kind)?,
+            _ => value.encode(&mut family.encode_family(&labels)?, metric.kind)?,
         }
     }
     Ok(())
 }
 
-fn sample<V: EncodeGaugeValue + EncodeCounterValue>(
-    encoder: &mut MetricEncoder<'_>,
-    metric: &Metric,
-    value: &V,
-) -> fmt::Result {
-    match metric.kind {
-        Kind::Counter => encoder.encode_counter::<NoLabelSet, V, f64>(value, None),
-        _ => encoder.encode_gauge(value),
+/// What a sample says.
+trait Value {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, kind: Kind) -> fmt::Result;
+}
+
+impl<V: EncodeGaugeValue + EncodeCounterValue> Value for V {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, kind: Kind) -> fmt::Result {
+        match kind {
+            Kind::Counter => encoder.encode_counter::<NoLabelSet, V, f64>(self, None),
+            _ => encoder.encode_gauge(self),
+        }
+    }
+}
+
+/// A count, with the connection that was counted last as its exemplar: to be asked `keepwatch why`.
+struct Exemplified {
+    n: u64,
+    last: SocketId,
+}
+
+impl Value for Exemplified {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, _: Kind) -> fmt::Result {
+        // An exemplar is made by nothing else.
+        let last = CounterWithExemplar::<[(&str, String); 1]>::default();
+        last.inc_by(1, Some([("id", self.last.to_string())]), None);
+        let (_, exemplar) = last.get();
+        encoder.encode_counter(&self.n, exemplar.as_ref())
     }
 }
 
 /// Writes a family of one series.
-fn single<V: EncodeGaugeValue + EncodeCounterValue>(
+fn single<V: Value>(
     out: &mut DescriptorEncoder<'_>,
     metric: &'static Metric,
     value: V,
@@ -357,6 +380,7 @@ mod tests {
     }
 
     fn sample_of(line: &str) -> Sample {
+        let line = line.rsplit_once(" # {id=\"").map_or(line, |(sample, _exemplar)| sample);
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let mut labels = labels.strip_suffix('}').unwrap().chars().peekable();
@@ -452,6 +476,23 @@ mod tests {
             let name = metric.exported_name();
             assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_count_of_deaths_names_the_connection_that_died_last_where_the_format_has_a_place_for_it() {
+        let mut table = table();
+        let closed = Socket { id: SocketId(31), state: State::Close, ..named(b"db") };
+        table.apply(Event::Seen(Socket { state: State::LastAck, ..closed }));
+        let ending = Ending::default();
+        table.apply(Event::StateChange { socket: closed, old: State::LastAck, ending });
+        let deaths = |format| -> String {
+            let text = scrape(table.picture(), format);
+            let mut lines = text.lines().filter(|line| line.starts_with("keepwatch_deaths_total{"));
+            lines.next().unwrap().into()
+        };
+        let openmetrics = deaths(Format::OpenMetrics);
+        assert!(openmetrics.ends_with("} 1 # {id=\"sk:1f\"} 1.0"), "{openmetrics}");
+        assert!(deaths(Format::Text).ends_with("} 1"));
     }
 
     #[test]
