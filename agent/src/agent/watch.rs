@@ -19,7 +19,7 @@ use crate::{
     talk::say,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -224,14 +224,18 @@ impl<A: Audience> Watch<A> {
         while !waiting.is_empty() {
             let next = waiting.iter().nth(LOOK_UPS).copied();
             let rest = next.map(|pid| waiting.split_off(&pid)).unwrap_or_default();
-            self.look_up_these(std::mem::replace(&mut waiting, rest));
+            self.look_up_these(std::mem::replace(&mut waiting, rest), &HashMap::new());
             self.drain();
         }
         self.resolver.pause();
     }
 
-    fn look_up_these(&mut self, pids: BTreeSet<u32>) {
-        let look_up = |pid| self.resolver.look_up(pid).map(|known| (pid, known));
+    /// `cgroups`: where those were that may have ended meanwhile.
+    fn look_up_these(&mut self, pids: BTreeSet<u32>, cgroups: &HashMap<u32, u64>) {
+        let look_up = |pid| {
+            let known = self.resolver.look_up(pid, cgroups.get(&pid).copied());
+            known.map(|known| (pid, known))
+        };
         let found: Vec<_> = pids.into_iter().filter_map(look_up).collect();
         table(&self.table).identify(found);
     }
@@ -239,9 +243,12 @@ impl<A: Audience> Watch<A> {
     fn drain(&mut self) {
         let Self { ring, health, news, .. } = self;
         let flow = &mut health.flow;
-        flow.received += ring.drain(|record: Result<Event, decode::Error>| match record {
+        let mut cgroups = HashMap::new();
+        flow.received += ring.drain(|record: Result<Event, decode::Error>, cgroup| match record {
             Ok(event) => {
                 flow.decoded += 1;
+                let pid = event.socket().owner.map(|owner| owner.pid);
+                cgroups.extend(pid.zip(cgroup));
                 news.push(event);
             }
             Err(_) => flow.undecodable += 1,
@@ -252,7 +259,7 @@ impl<A: Audience> Watch<A> {
         // Before anything else: who connected a moment ago may be gone the next.
         let mut strangers = table(&self.table).strangers(&self.news);
         strangers = strangers.into_iter().take(LOOK_UPS).collect();
-        self.look_up_these(strangers);
+        self.look_up_these(strangers, &cgroups);
         let mut locked = table(&self.table);
         self.news.drain(..).for_each(|event| locked.apply(event));
         drop(locked);

@@ -88,6 +88,12 @@ impl Decoder {
         })
     }
 
+    /// The number of the cgroup of the process in a record, if that was running in a hook.
+    pub fn cgroup(bytes: &[u8]) -> Option<u64> {
+        let (sample, _) = Sample::read_from_prefix(bytes).ok()?;
+        (sample.cgroup != 0).then_some(sample.cgroup)
+    }
+
     fn ending(self, sample: &Sample) -> Ending {
         // `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in 32 bits (`tcp_time_stamp_ms`).
         let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);

@@ -20,12 +20,13 @@ impl Ring {
         Self { ring, decoder }
     }
 
-    /// Passes on what is there, without waiting. How many records that were.
-    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, Error>)) -> u64 {
+    /// Passes on what is there, each with the number of its owner's cgroup, without waiting. How many
+    /// records that were.
+    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, Error>, Option<u64>)) -> u64 {
         let mut n_records = 0;
         while let Some(record) = self.ring.next() {
             n_records += 1;
-            each(self.decoder.decode(&record));
+            each(self.decoder.decode(&record), Decoder::cgroup(&record));
         }
         n_records
     }
