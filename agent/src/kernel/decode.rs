@@ -42,6 +42,11 @@ pub struct Decoder {
     hz: u64,
 }
 
+/// The cgroup (v2) of the process that the record was made in, if its owner is known; else 0.
+pub(super) fn cgroup(bytes: &[u8]) -> u64 {
+    Sample::read_from_prefix(bytes).map_or(0, |(sample, _)| sample.cgroup)
+}
+
 impl Decoder {
     /// A decoder for this many ticks a second.
     pub fn new(hz: u32) -> Self {
