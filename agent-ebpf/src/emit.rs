@@ -1,11 +1,14 @@
 //! The only writer of the ring buffer, and the hooks' own totals.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
-use core::arch::asm;
+use core::{
+    arch::asm,
+    ptr::{read_volatile, write_volatile},
+};
 use keepwatch_ebpf::count::Counts;
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
@@ -16,8 +19,21 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
 
-/// The reader is woken when this much waits; below, it comes by itself a few times a second.
+/// The reader is woken once for so much; for less, it comes by itself a few times a second. Not for
+/// every record while it lags: that is an interrupt each (`irq_work_queue`), when it hurts most.
 const WAKE_BYTES: u64 = 64 << 10;
+/// Of the ring's own (`BPF_RINGBUF_HDR_SZ`).
+const HEADER_LEN: usize = 8;
+
+/// Not 0 once a record was dropped, on any CPU: from then on ends are told twice.
+static mut HAS_LOST: u32 = 0;
+
+/// Whether user space may have missed something.
+#[inline(always)]
+pub(crate) fn has_lost() -> bool {
+    // SAFETY: our own global.
+    unsafe { read_volatile(&raw const HAS_LOST) != 0 }
+}
 
 /// What became of one run of a hook.
 pub(crate) enum Run {
@@ -70,10 +86,14 @@ pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
     };
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         bump(&mut counts.dropped);
+        // SAFETY: our own global; every writer writes the same.
+        unsafe { write_volatile(&raw mut HAS_LOST, 1) };
         return Run::Emitted;
     };
     fill(entry.as_mut_ptr());
-    let flags = if EVENTS.query(BPF_RB_AVAIL_DATA.into()) >= WAKE_BYTES {
+    // Whoever crosses the line wakes: this CPU, or one that has just reserved behind it as well.
+    let past_line = EVENTS.query(BPF_RB_PROD_POS.into()) % WAKE_BYTES;
+    let flags = if past_line < 2 * (size_of::<T>() + HEADER_LEN) as u64 {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub enum Source {
     /// The byte offset of a member.
     Offset(&'static str),
-    /// The size of a member in bytes.
+    /// The size of a member, or of a whole struct, in bytes.
     Size(&'static str),
     /// The value of an enumerator: enum, name.
     Value(&'static str, &'static str),
@@ -114,6 +114,8 @@ layout! {
     icsk_retransmits: [Offset("inet_connection_sock.icsk_retransmits")];
     /// Last data received.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
+    /// Bytes of a TCP socket.
+    tcp_sock_len: [Size("tcp_sock")];
     /// Own idle time.
     keepalive_time: [Offset("tcp_sock.keepalive_time")];
     /// Own interval.

@@ -1,11 +1,12 @@
 //! One socket as it is at this moment.
 
-use crate::read::{Raw, Read, Typed, at, global};
+use crate::read::{Copied, Raw, Read, Typed, at, global};
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated},
     macros::map,
     maps::PerCpuArray,
 };
+use core::ptr::{read_volatile, write_volatile};
 use keepwatch_ebpf::record::{Sample, Tag, flag};
 
 /// Makes an id of an address where the kernel gives no cookies: odd, so that no two sockets get the
@@ -36,8 +37,8 @@ impl Sock for Typed {
         };
         // SAFETY: a valid reference; volatile, so that the number goes through memory.
         unsafe {
-            core::ptr::write_volatile(address, self.0 as u64);
-            core::ptr::read_volatile(address).wrapping_mul(global(&ID_KEY))
+            write_volatile(address, self.0 as u64);
+            read_volatile(address).wrapping_mul(global(&ID_KEY))
         }
     }
 }
@@ -50,6 +51,13 @@ impl Sock for Raw {
         } else {
             (self.0 as u64).wrapping_mul(global(&ID_KEY))
         }
+    }
+}
+
+impl Sock for Copied {
+    #[inline(always)]
+    fn id(self) -> u64 {
+        if at!(has_cookies) == 1 { self.load(at!(skc_cookie)) } else { self.sk.id() }
     }
 }
 
@@ -99,8 +107,6 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
         now_jiffies: generated::bpf_jiffies64(),
         at_ns: generated::bpf_ktime_get_ns(),
         cgroup: 0,
-        local_addr: [0; 16],
-        remote_addr: [0; 16],
         family: family,
         old_state: 0,
         netns_count: 0,
@@ -110,11 +116,19 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
         inode: 0,
         pid: 0,
         fd: 0,
-        comm: [0; 16],
     }
     // SAFETY: as above; an IPv4 address stands in the first four bytes.
-    let (local, remote) =
-        unsafe { (&raw mut (*sample).local_addr, &raw mut (*sample).remote_addr) };
+    let (local, remote, comm) = unsafe {
+        (&raw mut (*sample).local_addr, &raw mut (*sample).remote_addr, &raw mut (*sample).comm)
+    };
+    for array in [local, remote, comm] {
+        let words = array.cast::<u64>();
+        // SAFETY: as above. Volatile, or it becomes a call of memset, a loop over bytes.
+        unsafe {
+            write_volatile(words, 0);
+            write_volatile(words.add(1), 0);
+        }
+    }
     if family == AF_INET6 {
         tcp.bytes(at!(skc_v6_rcv_saddr), local);
         tcp.bytes(at!(skc_v6_daddr), remote);

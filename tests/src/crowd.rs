@@ -4,7 +4,7 @@
 use crate::{netns::Netns, tool};
 use std::{
     io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -46,6 +46,31 @@ impl Crowd {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+}
+
+/// Connections on loopback by the hundred thousand, in a namespace, half of them with SO_KEEPALIVE: two
+/// sockets each.
+#[derive(Debug, Default)]
+pub struct Crowds(Vec<Crowd>);
+
+impl Crowds {
+    /// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
+    const CONNECTIONS_EACH: u32 = 9_000;
+
+    /// Makes that many more sockets.
+    pub fn grow(&mut self, netns: &Netns, n_sockets: u32) {
+        let mut n_connections = n_sockets / 2;
+        let begin = self.0.len();
+        while n_connections > 0 {
+            let n_here = n_connections.min(Self::CONNECTIONS_EACH);
+            n_connections -= n_here;
+            // An address for each: otherwise they would share one range of ephemeral ports.
+            let number = u8::try_from(self.0.len() + 1).expect("fewer than 256 processes");
+            let address = SocketAddr::new(Ipv4Addr::new(127, 0, number, 1).into(), 7000);
+            self.0.push(Crowd::start(netns, "both", address, n_here));
+        }
+        self.0.iter_mut().skip(begin).for_each(|crowd| crowd.wait_for("ready"));
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if !check {
             test.env("KEEPWATCH_BLESS", "1");
         }
-        let summary = stream(&mut test)?;
+        let summary = stream(&mut test, &mut Vec::new())?;
         if summary.failed > 0 {
             bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
         }

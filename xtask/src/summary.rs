@@ -32,6 +32,18 @@ impl Summary {
         }
     }
 
+    /// The name in a line that says that a test failed.
+    pub(crate) fn failed_test(line: &str) -> Option<&str> {
+        line.trim_end().strip_prefix("test ")?.strip_suffix(" ... FAILED")
+    }
+
+    /// Takes in how tests that had failed ended when they ran again.
+    pub(crate) fn corrected(&mut self, again: Self) {
+        self.passed += again.passed;
+        self.skipped += again.skipped;
+        self.failed = (self.failed.saturating_sub(again.passed + again.skipped)).max(again.failed);
+    }
+
     /// A run that failed although no test did: a crash, a build error. It counts as one failure.
     pub(crate) const fn ended(&mut self, success: bool) {
         if !success && self.failed == 0 {
@@ -83,6 +95,15 @@ mod tests {
     fn other_lines_count_for_nothing() {
         let lines = ["5 passed; 1 failed", "test result: strange", "test passed ... ok", ""];
         assert_eq!(read(&lines), Summary::default());
+    }
+
+    #[test]
+    fn a_test_that_fails_alone_as_well_has_failed() {
+        assert_eq!(Summary::failed_test("test one::two ... FAILED\n"), Some("one::two"));
+        assert_eq!(Summary::failed_test("test one::two ... ok\n"), None);
+        let mut sum = Summary { passed: 7, failed: 2, skipped: 0 };
+        sum.corrected(Summary { passed: 1, failed: 1, skipped: 0 });
+        assert_eq!(sum, Summary { passed: 8, failed: 1, skipped: 0 });
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `tp_btf/tcp_destroy_sock`: a socket's end, also of one that never reached CLOSE by itself.
+//! `tp_btf/tcp_destroy_sock`: a socket's end, of one that was never connected, or whose change to
+//! CLOSE was lost.
 
 use crate::{
-    emit::{Run, counted, submit},
+    emit::{Run, counted, has_lost, submit},
     read::{Read as _, Typed, at},
     sample::fill,
 };
@@ -18,6 +19,10 @@ fn destroy(context: BtfTracePointContext) -> i32 {
 fn destroyed(sk: Typed) -> Run {
     // Without a cookie no hook has seen it, and no user space can know it.
     if at!(has_cookies) == 1 && sk.load::<u64>(at!(skc_cookie)) == 0 {
+        return Run::Filtered;
+    }
+    // Who was connected has told of CLOSE before (`inet_csk_destroy_sock` warns of any other state).
+    if sk.load::<u16>(at!(skc_dport)) != 0 && !has_lost() {
         return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {

@@ -7,14 +7,14 @@
 
 use crate::{
     emit::{Run, counted, submit},
-    read::{Raw, Read as _, Typed, at},
+    read::{Copied, Raw, Read, Room, Typed, at},
     sample::{fill, own_by_current},
 };
 use aya_ebpf::{
     EbpfContext as _,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated},
     macros::{btf_tracepoint, fexit, kprobe, kretprobe, map},
-    maps::HashMap,
+    maps::{HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use keepwatch_ebpf::record::{Call, Tag, flag};
@@ -22,6 +22,12 @@ use keepwatch_ebpf::record::{Call, Tag, flag};
 /// Registers of calls that a probe saw begin, by thread.
 #[map]
 static CALLS: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
+
+/// The socket of the call that returns on this CPU. One of the three hooks is attached, and the kernel
+/// does not run a program where it runs already (`bpf_prog->active` since 5.12, before that nothing
+/// else runs on its CPU meanwhile).
+#[map]
+static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 
 #[fexit(function = "__x64_sys_setsockopt")]
 fn setsockopt_fexit(context: FExitContext) -> i32 {
@@ -60,7 +66,7 @@ fn sys_exit(context: BtfTracePointContext) -> i32 {
     // Every system call of the host comes by here: one load and one comparison.
     if regs.load::<u64>(at!(regs_syscall)) as u32 == at!(nr_setsockopt) && !in_32_bit_call() {
         let result: i64 = context.arg(1);
-        counted(|| returned(regs.raw(), result as i32));
+        counted(|| returned(regs, result as i32));
     }
     0
 }
@@ -82,7 +88,7 @@ const TCP_KEEPCNT: u32 = 6;
 const TCP_USER_TIMEOUT: u32 = 18;
 
 #[inline(always)]
-fn returned(regs: Raw, result: i32) -> Run {
+fn returned(regs: impl Read, result: i32) -> Run {
     let level = regs.load::<u64>(at!(regs_arg1)) as u32;
     let option = regs.load::<u64>(at!(regs_arg2)) as u32;
     let concerns_us = match level {
@@ -105,6 +111,11 @@ fn returned(regs: Raw, result: i32) -> Run {
     if !sk.is_tcp() {
         return Run::Filtered;
     }
+    // SAFETY: element 0 exists; nobody else uses it meanwhile.
+    let Some(room) = ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) else {
+        return Run::Filtered;
+    };
+    let sk = Copied::of(sk, room);
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
     let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
     submit(|call: *mut Call| {

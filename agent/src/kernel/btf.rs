@@ -91,11 +91,16 @@ impl<'a> Btf<'a> {
         Ok(btf)
     }
 
-    /// The place of `path`, as `struct.member.member`; a pointer on the way is not followed.
+    /// The place of `path`, as `struct.member.member`; a pointer on the way is not followed. A struct
+    /// alone is all of it.
     pub fn member(&self, path: &str) -> Option<Member> {
-        let (name, members) = path.split_once('.')?;
+        let (name, members) = path.split_once('.').unwrap_or((path, ""));
         // A name may be defined more than once; take the definition that has the member.
-        self.named.get(name)?.iter().find_map(|&id| self.member_of(id, members))
+        self.named.get(name)?.iter().find_map(|&id| match members {
+            // Where it is only declared its size is 0.
+            "" => Some(Member { offset: 0, size: self.size_of(id).filter(|&size| size > 0)? }),
+            _ => self.member_of(id, members),
+        })
     }
 
     fn member_of(&self, id: u32, path: &str) -> Option<Member> {
@@ -297,6 +302,7 @@ mod tests {
         assert_eq!(btf.member("outer.b"), Some(Member { offset: 4, size: 6 }));
         assert_eq!(btf.member("outer.d.c"), Some(Member { offset: 4, size: 4 }));
         assert_eq!(btf.member("outer.e"), None);
+        assert_eq!(btf.member("outer").map(|outer| outer.offset), Some(0));
         assert_eq!(btf.value("sock_flags", "SOCK_KEEPOPEN"), Some(3));
         assert_eq!(btf.value("sock_flags", "SOCK_DEAD"), None);
     }

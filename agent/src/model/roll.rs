@@ -21,6 +21,11 @@ pub struct Whose {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number(u16);
 
+impl Number {
+    /// Of nobody.
+    pub const NOBODY: Self = Self(0);
+}
+
 /// Those who came when every number was taken: metrics call them `~other`.
 const CROWD: Number = Number(1);
 

@@ -21,7 +21,7 @@ pub struct Own {
 }
 
 /// The sysctls `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes` of one network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Netns {
     /// Idle time, seconds.
     pub idle_seconds: u32,

@@ -10,13 +10,13 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Programs of this machine that the tests run.
 const PROGRAMS: [&str; 4] = ["ip", "ss", "nft", "cat"];
 
-/// The part of the guests' file system that is the same for all kernels.
-pub(crate) fn base(suites: &[&Suite]) -> Result<Archive> {
+/// The part of the guests' file system that is the same for all kernels: suites and programs of ours.
+pub(crate) fn base(suites: &[&Suite], ours: &[&str]) -> Result<Archive> {
     let mut archive = Archive::default();
     for program in PROGRAMS {
         archive.add_program(program)?;
     }
-    for Built { name, is_test, path } in built(suites)? {
+    for Built { name, is_test, path } in built(suites, ours)? {
         let place = match (name.as_str(), is_test) {
             ("guest", _) => "/init".into(),
             // As cargo lays them out: tests look for programs one above.
@@ -36,10 +36,10 @@ struct Built {
     path: PathBuf,
 }
 
-fn built(suites: &[&Suite]) -> Result<Vec<Built>> {
+fn built(suites: &[&Suite], ours: &[&str]) -> Result<Vec<Built>> {
     let mut build = cargo(["build", "--profile", "guest", "--target", TARGET]);
     build.args(["-p", "keepwatch", "-p", "keepwatch-tests"]);
-    for program in ["keepwatch", "crowd", "guest"] {
+    for program in ours.iter().chain(&["keepwatch", "guest"]) {
         build.args(["--bin", program]);
     }
     for suite in suites {

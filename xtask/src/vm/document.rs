@@ -91,7 +91,8 @@ pub(crate) fn text(columns: &[Column], table: &Table<'_>) -> String {
 
 keepwatch is tested with real traffic on the kernels of Debian's releases and on the newest one, each \
 with every mechanism that it has (`--hooks`). Nothing in keepwatch asks for a kernel's version: it asks \
-for types, functions and tracepoints.
+for types, functions and tracepoints. A test that fails among others is run once more, alone, and that \
+counts: under emulation seconds are lost.
 
 {VERSIONS}{}.
 

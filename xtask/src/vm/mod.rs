@@ -67,7 +67,7 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     let filter = test.as_deref().filter(|_| named.is_empty());
     let suites: Vec<&Suite> = if named.is_empty() { SUITES.iter().collect() } else { named };
 
-    let base = build::base(&suites)?;
+    let base = build::base(&suites, &["crowd"])?;
     let plan = plan(&suites, hooks.as_deref(), filter);
     let queue = Mutex::new(kernels.into_iter());
     let columns = Mutex::new(Vec::new());
@@ -77,7 +77,7 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
             let Some(kernel) = next else {
                 return Ok(());
             };
-            let report = boot(kernel, base.clone(), &plan)?;
+            let report = boot(kernel, base.clone(), &plan, |run| show(kernel.series, run))?;
             if let Ok(mut columns) = columns.lock() {
                 columns.push(Column { series: kernel.series, report });
             }
@@ -142,7 +142,21 @@ fn plan(suites: &[&Suite], wanted: Option<&str>, filter: Option<&str>) -> String
     plan
 }
 
-fn boot(kernel: &'static Kernel, mut archive: Archive, plan: &str) -> Result<Report> {
+/// What `bench ARGS` says in a guest, and whether it succeeded.
+pub(crate) fn bench(series: &str, args: &str) -> Result<(Vec<String>, bool)> {
+    setup::prepare(Purpose::Guests)?;
+    let kernel = KERNELS.iter().find(|kernel| kernel.series == series).context("no such kernel")?;
+    let report = boot(kernel, build::base(&[], &["bench"])?, &format!("bench {args}\n"), |_| {})?;
+    let run = report.runs.into_iter().next().context("the guest ran no benchmark")?;
+    Ok((run.output, run.success))
+}
+
+fn boot(
+    kernel: &'static Kernel,
+    mut archive: Archive,
+    plan: &str,
+    ended: impl Fn(&Run),
+) -> Result<Report> {
     let mut loads = String::new();
     for module in kernel.modules()? {
         let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -150,9 +164,8 @@ fn boot(kernel: &'static Kernel, mut archive: Archive, plan: &str) -> Result<Rep
         loads += &format!("module /modules/{name}\n");
     }
     archive.add("/plan", format!("{loads}{plan}").as_bytes());
-    let series = kernel.series;
-    guest::boot(kernel, &archive.finished(), |run| show(series, run))
-        .with_context(|| format!("kernel {series}"))
+    guest::boot(kernel, &archive.finished(), ended)
+        .with_context(|| format!("kernel {}", kernel.series))
 }
 
 /// A line for a suite that ended; all that it said, if it failed.

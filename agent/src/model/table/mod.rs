@@ -148,13 +148,12 @@ impl Table {
             // A descriptor that is gone was closed, and what is closed does not stay established.
             // Without a descriptor (a full accept queue, an orphan that still closes) only events
             // tell the end, so such a socket goes when they were lost.
-            if let Some(Slot { socket, walk: n_walk, .. }) = self.slots.get(number)
-                && *n_walk != self.n_walk
+            if let Some(Slot { socket, .. }) = self.slots.unmet(number, self.n_walk)
                 && (walk.after_loss
                     || (socket.owner.is_some_and(|owner| owner.fd.is_some())
                         && !socket.state.is_closing()))
             {
-                unseen.push(*socket);
+                unseen.push(socket);
             }
         }
         let n_unseen = u64::try_from(unseen.len()).unwrap_or(u64::MAX);
@@ -182,7 +181,7 @@ impl Table {
     }
 
     fn before(&self, id: SocketId) -> Option<Slot> {
-        self.slots.find(id).and_then(|number| self.slots.get(number)).copied()
+        self.slots.find(id).and_then(|number| self.slots.get(number))
     }
 
     fn seen(&mut self, mut socket: Socket) {
@@ -352,10 +351,7 @@ impl Table {
             Some(before) => {
                 self.owners.roll.give_back(before.whose);
                 self.count_listener(&before.socket, -1);
-                let place = self.slots.find(socket.id).and_then(|n| self.slots.get_mut(n));
-                if let Some(place) = place {
-                    *place = Some(slot);
-                }
+                self.slots.replace(&slot);
             }
             None if self.slots.len() >= self.max_sockets => {
                 self.owners.roll.give_back(whose);
@@ -365,7 +361,7 @@ impl Table {
                 }
                 return;
             }
-            None => self.slots.insert(slot),
+            None => self.slots.insert(&slot),
         }
         self.count_listener(&socket, 1);
         self.sums.replace(old, Share::of(&socket, whose, &self.policy));
@@ -439,9 +435,9 @@ impl Table {
                 let mut owners: Vec<Owner> = more.into_iter().flatten().copied().collect();
                 owners.sort_unstable();
                 owners.splice(..0, socket.owner);
-                let identity = self.owners.roll.get(*whose).and_then(|it| it.identity.as_deref());
+                let identity = self.owners.roll.get(whose).and_then(|it| it.identity.as_deref());
                 (filter.admits_owner(&owners) && filter.admits_identity(identity))
-                    .then(|| Row::new(socket, &owners, &self.policy, now).of(identity))
+                    .then(|| Row::new(&socket, &owners, &self.policy, now).of(identity))
             })
             .collect();
         (rows, (end < self.slots.end()).then_some(end))

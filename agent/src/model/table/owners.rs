@@ -136,7 +136,7 @@ impl Table {
             return;
         }
         for number in 0..self.slots.end() {
-            let Some(slot) = self.slots.get(number).copied() else {
+            let Some(slot) = self.slots.get(number) else {
                 continue;
             };
             let more = self.more_owners.get(&slot.socket.id).filter(|_| slot.socket.shared);

@@ -66,7 +66,7 @@ struct Flooded {
 fn flood(agent: &Agent, netns: &Netns, caller: &Caller, rate: f64) -> Flooded {
     /// Made at once, between two looks at the clock.
     const N_AT_ONCE: u32 = 50;
-    let before = Flow::settled(agent, 0.0);
+    let before = Flow::settled(agent, |_| true);
     let (n_called, seconds) = netns.run(|| {
         stay_on_one_cpu();
         let (began, mut n_called) = (now(), 0.0);
@@ -81,7 +81,7 @@ fn flood(agent: &Agent, netns: &Netns, caller: &Caller, rate: f64) -> Flooded {
             }
         }
     });
-    let after = Flow::settled(agent, before.seen + n_called);
+    let after = Flow::settled(agent, |flow| flow.seen >= before.seen + n_called);
     Flooded {
         called: n_called / seconds,
         decoded: (after.decoded - before.decoded) / seconds,
@@ -114,7 +114,7 @@ fn bursts(netns: &Netns, caller: &Caller) {
         let n_ends = f64::from(2 * N_BURSTS * N_CONNECTIONS);
         let (seen, lost) = match (watching, before) {
             (Watching::Keepwatch(agent), Some(before)) => {
-                let after = Flow::settled(&agent, before.seen + n_ends);
+                let after = Flow::settled(&agent, |flow| flow.ended >= before.ended + n_ends);
                 let lost = after.lost - before.lost;
                 (
                     format!("{:.0} events", after.submitted - before.submitted),
@@ -136,7 +136,7 @@ fn bursts(netns: &Netns, caller: &Caller) {
 
 fn flow_of(watching: &Watching) -> Option<Flow> {
     match watching {
-        Watching::Keepwatch(agent) => Some(Flow::settled(agent, 0.0)),
+        Watching::Keepwatch(agent) => Some(Flow::settled(agent, |_| true)),
         _ => None,
     }
 }
@@ -167,13 +167,15 @@ struct Flow {
     seen: f64,
     submitted: f64,
     decoded: f64,
+    /// Ends of connections, counted also where the record was lost.
+    ended: f64,
     lost: f64,
     cpu_seconds: f64,
 }
 
 impl Flow {
-    /// Waits until so many were seen and all of them have gone their way.
-    fn settled(agent: &Agent, n_seen: f64) -> Self {
+    /// Waits until all is seen that is waited for, and all that was seen has gone its way.
+    fn settled(agent: &Agent, is_all: impl Fn(&Self) -> bool) -> Self {
         /// What others on this host make meanwhile.
         const A_FEW: f64 = 50.0;
         until("the agent has counted all events", Duration::from_mins(1), || {
@@ -184,11 +186,11 @@ impl Flow {
                 seen: stage("seen"),
                 submitted: stage("submitted"),
                 decoded: stage("decoded"),
+                ended: metrics.sum("keepwatch_connections_ended_total", ""),
                 lost: metrics.sum("keepwatch_events_lost_total", ""),
                 cpu_seconds: metrics.sum("process_cpu_seconds_total", ""),
             };
-            let all = flow.seen >= n_seen && flow.submitted - flow.decoded < A_FEW;
-            all.then_some(flow)
+            (is_all(&flow) && flow.submitted - flow.decoded < A_FEW).then_some(flow)
         })
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 const N_ROUNDS: u32 = 12;
 const N_WINDOWS: u32 = 15;
 /// What an emulated processor takes a hundred times as long for.
-const N_ROUNDS_ALONE: u32 = 3;
+const N_ROUNDS_ALONE: u32 = 6;
 
 /// Nanoseconds that another system call may take longer, with tracepoints.
 const OTHER_CALLS: f64 = 15.0;

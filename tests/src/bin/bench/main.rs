@@ -1,6 +1,5 @@
-//! `bench snapshot [--sockets N | --big]` and `bench hooks`, `bench calls MECHANISM ...`: what
-//! keepwatch costs, beside others that do the same work, in one run. Exit code 1 when a budget of
-//! DESIGN section 7 is not met.
+//! `bench snapshot|agent [SOCKETS]`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
+//! beside others in one run. Exit code 1 when a budget of DESIGN section 7 is not met.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -8,6 +7,7 @@
     reason = "a developer's tool: its output is its purpose, and what fails ends it"
 )]
 
+mod agent;
 mod call;
 mod flood;
 mod hooks;
@@ -21,12 +21,13 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let sockets = |number: &str| number.parse().expect("a number of sockets");
     let met = match words.as_slice() {
+        ["snapshot", number] => snapshot::run(sockets(number)),
         ["snapshot"] => snapshot::run(100_000),
-        ["snapshot", "--big"] => snapshot::run(1_000_000),
-        ["snapshot", "--sockets", number] => snapshot::run(sockets(number)),
+        ["agent", number] => agent::run(sockets(number)),
+        ["agent"] => agent::run(1_000_000),
         ["hooks"] => hooks::run(),
         ["calls", mechanisms @ ..] => hooks::calls_alone(mechanisms),
-        _ => panic!("usage: bench snapshot [--sockets N | --big], bench hooks"),
+        _ => panic!("usage: bench snapshot|agent [SOCKETS], bench hooks"),
     };
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -14,7 +14,7 @@ use std::{
 const PACKAGES: &str = "bpftrace libbpf-tools";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Room for the events of a whole turn: calls are cheaper while the ring is full.
-const RING_BYTES: &str = "16777216";
+const RING_BYTES: &str = "4194304";
 
 /// What keepwatch tells, told by bpftrace: one line an event.
 const BPFTRACE: &str = r#"

@@ -1,22 +1,17 @@
 //! keepwatch beside `ss`, on the same sockets.
 //!
-//! The sockets are connections on loopback in a namespace of their own, half of them with
-//! SO_KEEPALIVE, held by processes that end with this one.
+//! The sockets are connections on loopback in a namespace of their own, held by processes that end with
+//! this one.
 
 use crate::budget;
 use keepwatch_tests::{
     agent,
-    crowd::Crowd,
+    crowd::Crowds,
     measure::{Cost, measure},
     netns::Netns,
 };
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    process::Command,
-};
+use std::process::Command;
 
-/// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
-const CONNECTIONS_EACH: u32 = 9_000;
 const ROUNDS: usize = 3;
 /// Above this many `ss -p`, whose time grows with the square of the sockets, takes minutes a run.
 const MANY: u32 = 200_000;
@@ -32,11 +27,11 @@ const GROWTH_MIB: f64 = 1.0;
 /// Whether every budget is met.
 pub(crate) fn run(n_sockets: u32) -> bool {
     let netns = Netns::new();
-    let mut crowds = Vec::new();
+    let mut crowds = Crowds::default();
     let n_few = n_sockets / 10;
-    grow(&mut crowds, &netns, n_few);
+    crowds.grow(&netns, n_few);
     let few = measure_all(&netns, &[KEEPWATCH]);
-    grow(&mut crowds, &netns, n_sockets - n_few);
+    crowds.grow(&netns, n_sockets - n_few);
     let mut programs = vec![KEEPWATCH, "ss -H -tano", "ss -H -O -tanoi"];
     if n_sockets <= MANY {
         programs.push(SS_WITH_OWNERS);
@@ -72,21 +67,6 @@ pub(crate) fn run(n_sockets: u32) -> bool {
         met.push(budget(&what, times, times >= TIMES_FASTER, TIMES_FASTER));
     }
     met.into_iter().all(|met| met)
-}
-
-/// Makes that many more sockets.
-fn grow(crowds: &mut Vec<Crowd>, netns: &Netns, n_sockets: u32) {
-    let mut n_connections = n_sockets / 2;
-    let begin = crowds.len();
-    while n_connections > 0 {
-        let n_here = n_connections.min(CONNECTIONS_EACH);
-        n_connections -= n_here;
-        // An address for each: otherwise they would share one range of ephemeral ports.
-        let number = u8::try_from(crowds.len() + 1).expect("fewer than 256 processes");
-        let address = SocketAddr::new(Ipv4Addr::new(127, 0, number, 1).into(), 7000);
-        crowds.push(Crowd::start(netns, "both", address, n_here));
-    }
-    crowds.iter_mut().skip(begin).for_each(|crowd| crowd.wait_for("ready"));
 }
 
 /// The least cost of each program. They take turns, so that all meet the same disturbances.

@@ -1,0 +1,60 @@
+//! The agent while it tracks many sockets: its memory, and what a scrape costs.
+
+use crate::budget;
+use keepwatch_tests::{
+    agent::Agent,
+    crowd::Crowds,
+    http,
+    metrics::Metrics,
+    netns::Netns,
+    wait::{now, until},
+};
+use std::{fs, time::Duration};
+
+const N_SCRAPES: u32 = 20;
+const IDLE_MIB: f64 = 20.0;
+const MIB: f64 = 150.0;
+const SCRAPE_MS: f64 = 10.0;
+const SCRAPE_KIB: f64 = 200.0;
+
+/// Whether every budget is met.
+pub(crate) fn run(n_sockets: u32) -> bool {
+    let netns = Netns::new();
+    let agent = Agent::start(&[]);
+    let idle = resident_mib(&agent);
+    let mut crowds = Crowds::default();
+    crowds.grow(&netns, n_sockets);
+    let metrics = until("all sockets are tracked", Duration::from_mins(3), || {
+        let metrics = Metrics::of(&agent);
+        let walked = metrics.sum("keepwatch_snapshots_total", "") >= 2.0;
+        let all = metrics.sum("keepwatch_sockets_tracked", "") >= f64::from(n_sockets);
+        (walked && all).then_some(metrics)
+    });
+    let tracked = metrics.sum("keepwatch_sockets_tracked", "");
+    let mut scrape_ms = f64::INFINITY;
+    let mut scrape_kib = 0.0_f64;
+    for _ in 0..N_SCRAPES {
+        let began = now();
+        let answer = http::get(agent.address(), "/metrics", "text/plain").expect("an answer");
+        scrape_ms = scrape_ms.min(began.elapsed().as_secs_f64() * 1e3);
+        let len = u32::try_from(answer.body.len()).expect("a short answer");
+        scrape_kib = scrape_kib.max(f64::from(len) / 1024.0);
+    }
+    let resident = resident_mib(&agent);
+    println!("{tracked} sockets tracked; the least of {N_SCRAPES} scrapes");
+    [
+        budget("MiB resident, idle", idle, idle <= IDLE_MIB, IDLE_MIB),
+        budget("MiB resident", resident, resident <= MIB, MIB),
+        budget("ms a scrape", scrape_ms, scrape_ms <= SCRAPE_MS, SCRAPE_MS),
+        budget("KiB a scrape", scrape_kib, scrape_kib <= SCRAPE_KIB, SCRAPE_KIB),
+    ]
+    .into_iter()
+    .all(|met| met)
+}
+
+fn resident_mib(agent: &Agent) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib / 1024.0
+}
