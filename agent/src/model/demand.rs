@@ -206,11 +206,11 @@ impl Subject {
 fn too_slow(socket: &Socket, allowed: u64) -> Option<String> {
     match socket.detection_seconds() {
         None => Some(format!(
-            "keepalive is off: a dead peer is not noticed while nothing is sent, {} are allowed",
+            "keepalive is off: a dead peer is not noticed while nothing is sent, the policy allows {}",
             duration(allowed)
         )),
         Some(seconds) if seconds > allowed => Some(format!(
-            "a dead peer is noticed after {} of silence, {} are allowed",
+            "a dead peer is noticed after {} of silence, the policy allows {}",
             duration(seconds),
             duration(allowed)
         )),

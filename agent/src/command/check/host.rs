@@ -47,7 +47,7 @@ pub(super) fn check(
         },
     };
     if let Some(status) = agent {
-        report.sum.source = format!("as the agent sees it, process {}", status.pid);
+        report.sum.source = format!("the agent, process {}", status.pid);
         let is_carried = |signal: Signal| {
             status.hooks.iter().any(|hook| hook.signal == signal.as_str() && hook.attached)
         };
@@ -57,7 +57,7 @@ pub(super) fn check(
         let failed = if wants_calls { failed_calls(path)? } else { BTreeMap::new() };
         from_agent(path, failed, &mut report)?;
     } else {
-        report.sum.source = "read from the kernel".to_owned();
+        report.sum.source = String::from("the kernel");
         if wants_calls {
             say("warning: refused settings are not judged: only an agent remembers them");
         }
@@ -89,7 +89,9 @@ fn from_agent(path: &Path, mut failed: Failed, report: &mut Report) -> Result<()
         true
     })?;
     // Of connections that are gone, or that the peer opened.
-    failed.values().for_each(|subject| report.add(subject));
+    for subject in failed.values() {
+        report.add(subject);
+    }
     Ok(())
 }
 

@@ -174,7 +174,11 @@ impl File<'_> {
                     self.condition(&mut allowed.scope, key, &name, item)?;
                 }
                 _ => {
-                    return Err(self.unknown(&name, item, &[&SCOPE_KEYS[..], &["reason"]].concat()));
+                    return Err(self.unknown(
+                        &name,
+                        item,
+                        &[&SCOPE_KEYS[..], &["reason"]].concat(),
+                    ));
                 }
             }
         }

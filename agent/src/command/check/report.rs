@@ -42,6 +42,8 @@ pub(super) struct Group {
     /// The first of them.
     pub(super) row: Row,
     verdict: Verdict,
+    /// Why that.
+    reason: String,
 }
 
 /// How many of what.
@@ -121,12 +123,12 @@ impl Report {
             remote: row.remote,
             keepalive: text::keepalive(&row),
         };
-        let verdict = if demands.include_local {
-            policy.verdict_on_path(&subject.socket)
+        let (verdict, reason) = if demands.include_local {
+            (policy.verdict_on_path(&subject.socket), policy.reason_on_path(&subject.socket))
         } else {
-            row.verdict
+            (row.verdict, row.reason.clone())
         };
-        let new = || Group { judgement, n_connections: 0, row, verdict };
+        let new = || Group { judgement, n_connections: 0, row, verdict, reason };
         groups.entry(key).or_insert_with(new).n_connections += 1;
     }
 
@@ -136,20 +138,15 @@ impl Report {
     }
 
     /// Whether there is anything to complain of. What was not seen is not fine.
-    pub(super) fn has_findings(&self) -> bool {
+    pub(super) const fn has_findings(&self) -> bool {
         self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.events_lost > 0
     }
 
     /// One finding a line, then the sum; `all` also shows what is fine.
     pub(super) fn text(&self, out: &mut impl Write, style: Style, all: bool) -> io::Result<()> {
         const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
-        let mut lines: Vec<(bool, [String; 6])> = Vec::new();
-        for group in self.groups() {
-            let about = group.about(all);
-            lines.extend(
-                about.into_iter().map(|(what, why)| (group.has_findings(), group.line(&what, why))),
-            );
-        }
+        let told = self.told(all);
+        let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
         if !lines.is_empty() {
             let mut widths = HEADINGS.map(str::len);
             for (_, line) in &lines {
@@ -179,20 +176,34 @@ impl Report {
 
     /// One object a line: each finding, then the sum; `all` also shows what is fine.
     pub(super) fn json(&self, out: &mut impl Write, all: bool) -> io::Result<()> {
-        for group in self.groups() {
-            for object in group.objects(all) {
-                serde_json::to_writer(&mut *out, &object)?;
-                out.write_all(b"\n")?;
-            }
+        for one in self.told(all) {
+            serde_json::to_writer(&mut *out, &one.object())?;
+            out.write_all(b"\n")?;
         }
         serde_json::to_writer(&mut *out, &self.sum)?;
         out.write_all(b"\n")
+    }
+
+    /// Each finding once, whatever else is wrong with the connections that it is about.
+    fn told(&self, all: bool) -> Vec<Told<'_>> {
+        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut places = BTreeMap::new();
+        for one in self.groups().flat_map(|group| group.about(all)) {
+            let mut cells = one.line();
+            cells[1].clear();
+            let place = *places.entry((one.result, cells)).or_insert(told.len());
+            match told.get_mut(place) {
+                Some(alike) => alike.n_connections += one.n_connections,
+                None => told.push(one),
+            }
+        }
+        told
     }
 }
 
 impl Group {
     /// Whether they fall short.
-    pub(super) fn has_findings(&self) -> bool {
+    pub(super) const fn has_findings(&self) -> bool {
         matches!(&self.judgement, Judgement::Judged(findings) if !findings.is_empty())
     }
 
@@ -213,84 +224,95 @@ impl Group {
         if remote.port() == 0 { "(none)".to_owned() } else { remote.to_string() }
     }
 
-    /// What there is to say: result and reason of each line.
-    fn about(&self, all: bool) -> Vec<(&'static str, String)> {
-        match &self.judgement {
-            Judgement::Judged(findings) if !findings.is_empty() => {
-                findings.iter().map(|one| (one.fault.as_str(), one.words())).collect()
-            }
-            _ if !all => Vec::new(),
-            Judgement::Judged(_) => vec![("fine", self.row.reason.clone())],
-            Judgement::Local => vec![("local", self.row.reason.clone())],
-            Judgement::Allowed(reason) => {
-                vec![("allowed", reason.clone().unwrap_or_else(|| "by the policy".to_owned()))]
-            }
-            Judgement::Uncovered => vec![("uncovered", "no rule is about it".to_owned())],
-        }
-    }
-
-    fn line(&self, what: &str, why: String) -> [String; 6] {
-        let n = self.n_connections.to_string();
-        [what.to_owned(), n, self.process(), self.peer(), text::keepalive(&self.row), why]
-    }
-
-    fn objects(&self, all: bool) -> Vec<Object<'_>> {
-        let object = |result, fault, rule, reason| {
-            let Row { owners, remote, unit, container, namespace, workload, pod, .. } = &self.row;
-            let Row { keepalive, idle, interval, count, user_timeout_ms, .. } = self.row;
-            let owner = owners.first();
-            Object {
-                result,
-                fault,
-                rule,
-                reason,
-                connections: self.n_connections,
-                process: owner.map(|owner| owner.process.as_str()),
-                remote: (remote.port() != 0).then_some(*remote),
-                verdict: (remote.port() != 0).then_some(self.verdict),
-                keepalive,
-                idle,
-                interval,
-                count,
-                user_timeout_ms,
-                detection_seconds: self.row.detection_seconds,
-                idle_limit_seconds: self.row.idle_limit_seconds,
-                idle_limit_from: &self.row.idle_limit_from,
-                path: self.row.path.as_deref(),
-                unit: unit.as_deref(),
-                container: container.as_deref(),
-                namespace: namespace.as_deref(),
-                workload: workload.as_deref(),
-                pod: pod.as_deref(),
-                first: First {
-                    id: &self.row.id,
-                    local: self.row.local,
-                    pid: owner.map(|owner| owner.pid),
-                },
-            }
+    /// What there is to say.
+    fn about(&self, all: bool) -> Vec<Told<'_>> {
+        let told = |result, reason: &str| Told {
+            result,
+            fault: None,
+            rule: None,
+            reason: reason.to_owned(),
+            n_connections: self.n_connections,
+            group: self,
         };
         match &self.judgement {
             Judgement::Judged(findings) if !findings.is_empty() => {
-                let one = |one: &'_ Finding| {
-                    object("finding", Some(one.fault), one.rule.clone(), one.reason.clone())
+                let finding = |one: &Finding| Told {
+                    fault: Some(one.fault),
+                    rule: one.rule.clone(),
+                    ..told("finding", &one.reason)
                 };
-                findings.iter().map(one).collect()
+                findings.iter().map(finding).collect()
             }
-            _ => {
-                let about = self.about(all).into_iter();
-                about.map(|(result, reason)| object(result, None, None, reason)).collect()
+            _ if !all => Vec::new(),
+            Judgement::Judged(_) => vec![told("fine", &self.reason)],
+            Judgement::Local => vec![told("local", &self.reason)],
+            Judgement::Allowed(reason) => {
+                vec![told("allowed", reason.as_deref().unwrap_or("by the policy"))]
             }
+            Judgement::Uncovered => vec![told("uncovered", "no rule is about it")],
         }
     }
+}
+
+/// Something to say of connections alike.
+struct Told<'a> {
+    result: &'static str,
+    fault: Option<Fault>,
+    rule: Option<String>,
+    reason: String,
+    n_connections: u64,
+    group: &'a Group,
+}
+
+impl Told<'_> {
+    fn line(&self) -> [String; 6] {
+        let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
+        let n = self.n_connections.to_string();
+        let why = with_rule(&self.reason, self.rule.as_deref());
+        [what, n, self.group.process(), self.group.peer(), text::keepalive(&self.group.row), why]
+    }
+
+    fn object(&self) -> Object<'_> {
+        let Group { row, verdict, .. } = self.group;
+        let Row { owners, remote, unit, container, namespace, workload, pod, .. } = row;
+        let owner = owners.first();
+        let has_peer = remote.port() != 0;
+        Object {
+            result: self.result,
+            fault: self.fault,
+            rule: self.rule.as_deref(),
+            reason: &self.reason,
+            connections: self.n_connections,
+            process: owner.map(|owner| owner.process.as_str()),
+            remote: has_peer.then_some(*remote),
+            verdict: has_peer.then_some(*verdict),
+            keepalive: row.keepalive,
+            idle: row.idle,
+            interval: row.interval,
+            count: row.count,
+            user_timeout_ms: row.user_timeout_ms,
+            detection_seconds: row.detection_seconds,
+            idle_limit_seconds: row.idle_limit_seconds,
+            idle_limit_from: &row.idle_limit_from,
+            path: row.path.as_deref(),
+            unit: unit.as_deref(),
+            container: container.as_deref(),
+            namespace: namespace.as_deref(),
+            workload: workload.as_deref(),
+            pod: pod.as_deref(),
+            first: First { id: &row.id, local: row.local, pid: owner.map(|owner| owner.pid) },
+        }
+    }
+}
+
+fn with_rule(reason: &str, rule: Option<&str>) -> String {
+    rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
 }
 
 impl Finding {
     /// The reason, and the rule that asks.
     pub(super) fn words(&self) -> String {
-        match &self.rule {
-            Some(rule) => format!("{} (rule {rule})", self.reason),
-            None => self.reason.clone(),
-        }
+        with_rule(&self.reason, self.rule.as_deref())
     }
 }
 
@@ -299,8 +321,8 @@ impl Finding {
 struct Object<'a> {
     result: &'static str,
     fault: Option<Fault>,
-    rule: Option<String>,
-    reason: String,
+    rule: Option<&'a str>,
+    reason: &'a str,
     connections: u64,
     process: Option<&'a str>,
     remote: Option<SocketAddr>,
@@ -343,6 +365,7 @@ impl Sum {
             (0, n) => format!("all {n} outbound connections obey the policy"),
             (1, 1) => "the one outbound connection violates the policy".to_owned(),
             (1, n) => format!("1 of {n} outbound connections violates the policy"),
+            (n_bad, n) if n_bad == n => format!("all {n} outbound connections violate the policy"),
             (n_bad, n) => format!("{n_bad} of {n} outbound connections violate the policy"),
         };
         match failed_calls {
@@ -369,8 +392,8 @@ impl Sum {
         if !include_local {
             note(
                 self.local,
-                "to this host was not judged (see --include-local)",
-                "to this host were not judged (see --include-local)",
+                "to this host not judged, see --include-local",
+                "to this host not judged, see --include-local",
             );
         }
         note(self.allowed, "is allowed", "are allowed");
@@ -381,7 +404,7 @@ impl Sum {
             "was opened by a process that was gone before it was known whose it was",
             "were opened by processes that were gone before it was known whose they were",
         );
-        format!("{words} ({})", self.source)
+        format!("{words} [{}]", self.source)
     }
 }
 

@@ -44,12 +44,13 @@ pub(super) fn check(
     if let Some(error) = no_cgroup {
         say(&format!("warning: children are followed by descent, not by a cgroup: cannot {error}"));
     }
-    report.sum.source = format!("by hooks of its own, children followed by {}", tree.name());
+    report.sum.source = format!("hooks of its own, children followed by {}", tree.name());
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
     let mut session = Session {
         ring: hooks.ring()?,
         tree,
         followed: Followed::default(),
+        n_lost_before: lost(&hooks)?,
         n_undecodable: 0,
         report,
     };
@@ -68,9 +69,8 @@ pub(super) fn check(
         Ok(finding)
     });
     match (told, code) {
-        (Ok(false), code) => Ok(Outcome::Command(code)),
         (Ok(true), 0) => Ok(Outcome::Finding),
-        (Ok(true), code) => Ok(Outcome::Command(code)),
+        (Ok(_), code) => Ok(Outcome::Command(code)),
         (Err(failure), 0) => Err(failure),
         // The command's own failure is what counts.
         (Err(failure), code) => {
@@ -99,8 +99,15 @@ struct Session {
     ring: Ring,
     tree: Tree,
     followed: Followed,
+    /// Before the command was started.
+    n_lost_before: u64,
     n_undecodable: u64,
     report: Report,
+}
+
+/// Events that did not reach the reader. A skipped fire of a timer is no loss here.
+fn lost(hooks: &Hooks) -> Result<u64, Failure> {
+    Ok(hooks.counts()?.dropped + hooks.n_changes_skipped())
 }
 
 impl Session {
@@ -119,7 +126,7 @@ impl Session {
     }
 
     fn drain(&mut self) {
-        let Self { ring, tree, followed, n_undecodable, report } = self;
+        let Self { ring, tree, followed, n_undecodable, report, .. } = self;
         ring.drain_with_cgroups(|record| match record {
             Ok((event, cgroup)) => {
                 let belongs = || tree.has(cgroup, event.socket().owner);
@@ -140,9 +147,9 @@ impl Session {
             while walk.read(|event| drop(followed.apply(&event, || Belongs::No)))? {}
             self.drain();
         }
-        let Self { mut followed, mut report, n_undecodable, .. } = self;
+        let Self { mut followed, mut report, n_lost_before, n_undecodable, .. } = self;
         followed.rest().iter().for_each(|subject| report.add(subject));
-        report.sum.events_lost = hooks.counts()?.dropped + hooks.n_skipped() + n_undecodable;
+        report.sum.events_lost = lost(hooks)?.saturating_sub(n_lost_before) + n_undecodable;
         report.sum.never_connected = followed.n_never_connected;
         report.sum.unattributed = followed.n_unattributed;
         report.sum.command_exit_code = Some(code);
