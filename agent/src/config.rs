@@ -175,6 +175,14 @@ pub enum Error {
         /// Why.
         cause: io::Error,
     },
+    /// The policy cannot be read.
+    #[error("cannot read the policy {}: {cause}; name another with --policy", file.display())]
+    Policy {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
     /// The host's root is not there.
     #[error("cannot open the host's root {}: {cause}; name another with --host-root", folder.display())]
     HostRoot {
@@ -366,7 +374,8 @@ fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-fn scalar(value: &toml_edit::Value) -> Option<String> {
+/// A text, a number or a truth as the flag writes it.
+pub fn scalar(value: &toml_edit::Value) -> Option<String> {
     match value {
         toml_edit::Value::String(text) => Some(text.value().clone()),
         toml_edit::Value::Integer(number) => Some(number.value().to_string()),

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is talk, a broken pipe is success. Exit codes: 0 fine, 1 finding, 2 usage,
 //! 3 cannot run here, 4 internal.
 
+mod check;
 mod doctor;
 mod json;
 mod output;
@@ -51,6 +52,7 @@ Examples:
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
   keepwatch trace --process postgres          what happens to its connections, as it happens
+  keepwatch check -- npm test                 does what it connects to survive being quiet?
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
   keepwatch doctor                            what this kernel allows, and what is blind";
 
@@ -62,6 +64,8 @@ enum Command {
     Sockets(sockets::SocketsArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
+    /// Exit 1 if an outbound connection violates the policy: of the host, or of a command
+    Check(check::CheckArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
 }
@@ -73,6 +77,8 @@ enum Outcome {
     Fine,
     /// It found something.
     Finding,
+    /// A command was run, and ended with this exit code.
+    Command(u8),
     /// It found that keepwatch cannot run here.
     CannotRun,
 }
@@ -90,15 +96,18 @@ enum Failure {
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
     Client(#[from] serve::client::Error),
+    #[error(transparent)]
+    Check(#[from] check::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
 }
 
 impl Failure {
-    const fn exit_code(&self) -> u8 {
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
+            Self::Check(error) => error.exit_code(),
             Self::Snapshot(_) | Self::Output(_) => 4,
         }
     }
@@ -114,6 +123,7 @@ pub fn main() -> ExitCode {
     match try_main(&words) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
+        Ok(Outcome::Command(code)) => ExitCode::from(code),
         Ok(Outcome::CannotRun) => ExitCode::from(3),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -141,6 +151,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
+        Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }

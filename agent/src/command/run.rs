@@ -64,7 +64,7 @@ pub(super) struct RunArgs {
 /// Room for about 10,000 events.
 pub(super) const RING_BYTES: u32 = 2 << 20;
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse::<u32>()
         .ok()
         .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))

@@ -2,7 +2,7 @@
 //! socket.
 
 use rustix::{
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, CapabilitySets},
 };
 use std::{
@@ -35,6 +35,16 @@ pub fn missing_capabilities() -> Vec<&'static str> {
 pub fn lift_memory_lock() {
     let all = Rlimit { current: None, maximum: None };
     setrlimit(Resource::Memlock, all).ok();
+}
+
+/// How much memory this process may lock.
+pub fn memory_lock() -> Rlimit {
+    getrlimit(Resource::Memlock)
+}
+
+/// Takes the limit back to what it was: maps are counted when they are made.
+pub fn restore_memory_lock(limit: Rlimit) {
+    setrlimit(Resource::Memlock, limit).ok();
 }
 
 /// A random number.

@@ -58,7 +58,8 @@ pub struct Filter {
     pub pod: Option<String>,
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+/// An address, or a network.
+pub fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
@@ -102,12 +103,7 @@ impl Filter {
         }
         owners.into_iter().any(|owner| {
             self.pid.is_none_or(|pid| pid == owner.pid)
-                && self.process.as_ref().is_none_or(|name| {
-                    // The kernel cuts names; who types the whole one means that.
-                    let name = name.as_bytes();
-                    owner.comm.as_bytes() == name.get(..15).unwrap_or(name)
-                        || owner.comm.escaped().as_bytes() == name
-                })
+                && self.process.as_ref().is_none_or(|name| owner.is_named(name))
         })
     }
 }

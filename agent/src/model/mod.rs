@@ -4,6 +4,7 @@
 pub mod call;
 pub mod catalogue;
 pub mod death;
+pub mod demand;
 pub mod event;
 pub mod filter;
 pub mod history;

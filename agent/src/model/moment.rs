@@ -270,6 +270,9 @@ pub struct Wanted {
     /// First what is remembered of these connections (asks the agent)
     #[arg(long)]
     pub past: bool,
+    /// Only what is remembered: the stream ends with it.
+    #[arg(skip)]
+    pub past_only: bool,
     /// Of which connections.
     #[command(flatten)]
     pub filter: Filter,

@@ -255,6 +255,15 @@ pub struct Owner {
     pub comm: Comm,
 }
 
+impl Owner {
+    /// Whether the process has this name. The kernel cuts names; who types the whole one means that.
+    pub fn is_named(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.comm.as_bytes() == name.get(..15).unwrap_or(name)
+            || self.comm.escaped().as_bytes() == name
+    }
+}
+
 /// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {

@@ -80,13 +80,16 @@ async fn pass_on(
 ) {
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
-    if wanted.past {
+    if wanted.past || wanted.past_only {
         let (past, policy) = past(&shared);
         lines.extend(lines_of(&policy, &wanted, &past, &[]));
     }
     let mut n_expected = None;
     loop {
         if pieces.send(lines.into()).await.is_err() {
+            return;
+        }
+        if wanted.past_only {
             return;
         }
         lines = match timeout(SIGN_OF_LIFE, news.recv()).await {

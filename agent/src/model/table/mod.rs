@@ -359,8 +359,8 @@ impl Table {
         let policy = Arc::new(Policy { limits, host: host.clone(), hz: *hz });
         for number in 0..self.slots.end() {
             if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
-                let before = Share::of(socket, *whose, &self.policy);
-                let after = Share::of(socket, *whose, &policy);
+                let before = Share::of(&socket, whose, &self.policy);
+                let after = Share::of(&socket, whose, &policy);
                 if before != after {
                     self.sums.replace(before, after);
                 }
