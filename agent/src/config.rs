@@ -107,6 +107,19 @@ pub struct SocketArgs {
     pub socket: PathBuf,
 }
 
+/// Where the history is.
+#[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    /// The folder of the history on disk (see docs/HISTORY.md)
+    #[arg(
+        long,
+        env = "KEEPWATCH_STATE_DIR",
+        value_name = "FOLDER",
+        default_value = "/var/lib/keepwatch"
+    )]
+    pub state_dir: PathBuf,
+}
+
 /// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
