@@ -12,8 +12,9 @@ mod run;
 mod sockets;
 mod text;
 mod trace;
+mod why;
 
-use crate::{agent, config, kernel, serve, talk};
+use crate::{agent, config, kernel, serve, store, talk};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -50,6 +51,7 @@ Examples:
   keepwatch sockets                           every connection, the one dropped next first
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch why 10.0.0.9:5432                 what happened to connections with this server
   keepwatch trace --process postgres          what happens to its connections, as it happens
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
   keepwatch doctor                            what this kernel allows, and what is blind";
@@ -60,6 +62,8 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// What happened to connections with a peer, live and dead: cause, evidence, the line to change
+    Why(why::WhyArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
@@ -89,6 +93,8 @@ enum Failure {
     #[error(transparent)]
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
     Client(#[from] serve::client::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -99,7 +105,7 @@ impl Failure {
         match self {
             Self::Config(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
-            Self::Snapshot(_) | Self::Output(_) => 4,
+            Self::Snapshot(_) | Self::Store(_) | Self::Output(_) => 4,
         }
     }
 
@@ -140,6 +146,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }

@@ -209,9 +209,7 @@ impl<'a> Reader<'a> {
         limits: &config::LimitArgs,
     ) -> Result<Self, Failure> {
         let from_kernel = || -> Result<Self, Failure> {
-            let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
-            let census = Census::new(args.owners.resolver()?);
-            Ok(Self::Kernel(Box::new(Kernel { hooks, policy: limits.policy(), census })))
+            Ok(Self::Kernel(Box::new(Kernel::new(&args.owners, limits)?)))
         };
         match args.source {
             Source::Kernel => from_kernel(),
@@ -231,16 +229,26 @@ impl<'a> Reader<'a> {
 }
 
 /// What is needed to read the kernel itself.
-struct Kernel {
+pub(super) struct Kernel {
     hooks: Hooks,
     policy: Policy,
     census: Census,
 }
 
 impl Kernel {
+    /// Loads the hook that walks over all sockets.
+    pub(super) fn new(
+        owners: &config::OwnerArgs,
+        limits: &config::LimitArgs,
+    ) -> Result<Self, Failure> {
+        let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
+        let census = Census::new(owners.resolver()?);
+        Ok(Self { hooks, policy: limits.policy(), census })
+    }
+
     /// Passes on each socket with its owners, as the kernel shows it. Only one with further
     /// references to its file waits until the end, when all its owners are known.
-    fn walk(
+    pub(super) fn walk(
         &mut self,
         filter: &Filter,
         mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Policy) -> Result<(), Failure>,

@@ -2,6 +2,7 @@
 //! the crate; its tests need no kernel.
 
 pub mod call;
+pub mod case;
 pub mod catalogue;
 pub mod death;
 pub mod event;
@@ -9,6 +10,7 @@ pub mod filter;
 pub mod history;
 pub mod identity;
 pub mod label;
+pub mod life;
 pub mod limit;
 pub mod line;
 pub mod moment;
@@ -22,4 +24,5 @@ pub mod socket;
 pub mod table;
 pub mod tally;
 pub mod verdict;
+pub mod what_if;
 pub mod words;

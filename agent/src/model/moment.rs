@@ -254,6 +254,9 @@ pub struct Wanted {
     /// First what is remembered of these connections (asks the agent)
     #[arg(long)]
     pub past: bool,
+    /// Nothing but that.
+    #[arg(skip)]
+    pub only_past: bool,
     /// Of which connections.
     #[command(flatten)]
     pub filter: Filter,

@@ -79,8 +79,12 @@ async fn pass_on(
 ) {
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
-    if wanted.past {
+    if wanted.past || wanted.only_past {
         lines.extend(lines_of(&shared, &wanted, &past(&shared), &[]));
+    }
+    if wanted.only_past {
+        pieces.send(lines.into()).await.ok();
+        return;
     }
     let mut n_expected = None;
     loop {

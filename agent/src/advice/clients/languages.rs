@@ -20,7 +20,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: on(60, 60, 0),
         how: How::Line("curl --keepalive-time {idle} --keepalive-cnt {count} ..."),
         ping: None,
-        clues: &[&[Name("curl")]],
+        clues: &[&[Name("curl")], &[Name("curl"), Library("/libcurl")]],
         source: "traced 7.88.1; source curl docs/cmdline-opts/keepalive-*.md",
     },
     Client {
@@ -129,7 +129,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: on(15, 15, 9),
         how: How::Line(GO_DIALER),
         ping: None,
-        clues: &[&[Go, Defaults], &[Set(on(15, 15, 9))]],
+        clues: &[&[Go, Defaults], &[Go], &[Set(on(15, 15, 9))]],
         source: "traced go1.27.3; go.dev/doc/go1.23",
     },
     Client {
@@ -165,7 +165,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second,\n    \
              Timeout: 10 * time.Second, PermitWithoutStream: true})",
         ),
-        clues: &[&[Go]],
+        clues: &[&[Go, Set(OFF)]],
         source: "traced go1.27.3; source grpc-go internal/tcp_keepalive_unix.go",
     },
     Client {

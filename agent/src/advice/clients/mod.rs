@@ -83,9 +83,8 @@ impl Clue {
     pub const fn weight(self) -> u32 {
         match self {
             Self::Library(_) | Self::Refused(..) => 8,
-            Self::Name(_) => 6,
-            Self::Values(_) => 5,
-            Self::Go => 4,
+            Self::Name(_) => 7,
+            Self::Values(_) | Self::Go => 5,
             Self::Defaults => 3,
             Self::Port(_) => 2,
             Self::Inbound | Self::Outbound => 1,
@@ -138,10 +137,13 @@ mod tests {
             };
             for line in lines.into_iter().flatten() {
                 let filled = Proposal::USUAL.fill(line);
-                for place in ["{idle", "{interval", "{count", "{t"] {
-                    assert!(!filled.contains(place), "{}: {filled}", client.name);
-                }
-                assert!(!filled.ends_with(['.', ' ', '\n']), "{}: a line, no sentence", client.name);
+                let places = filled.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+                let is_place = |name: &str| {
+                    !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                };
+                let left: Vec<_> = places.filter(|(name, _)| is_place(name)).collect();
+                assert!(left.is_empty(), "{}: {left:?}", client.name);
+                assert!(!filled.ends_with([' ', '\n']), "{}: {filled:?}", client.name);
             }
             if let How::Line(line) = client.how {
                 assert!(line.contains("{idle") || line.contains("{tenths"), "{}", client.name);

@@ -14,7 +14,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: ON,
         how: How::Line(
             "keepalives=1 keepalives_idle={idle} keepalives_interval={interval} \
-             keepalives_count={count} tcp_user_timeout={timeout_ms}   (in the connection string)",
+             keepalives_count={count}\n(in the connection string; with tcp_user_timeout={timeout_ms} for data in flight)",
         ),
         ping: Some("SELECT 1 every {idle} s on each idle connection (SQLAlchemy: pool_pre_ping=True)"),
         clues: &[
