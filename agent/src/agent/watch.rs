@@ -10,6 +10,7 @@ use crate::{
     },
     model::{
         event::Event,
+        learned::{Lesson, LimitRow},
         moment::{Moment, Notice},
         snapshot::{Flow, Health, Snapshot},
         socket::Time,
@@ -59,6 +60,8 @@ pub trait Audience {
     fn news(&mut self, news: News);
     /// The sums, anew.
     fn picture(&mut self, picture: Snapshot);
+    /// What was learned of idle limits: the evidence that is new, and every limit.
+    fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
 }
 
 /// The reader comes by this often when the hooks do not wake it.
@@ -149,6 +152,7 @@ impl<A: Audience> Watch<A> {
                 self.publish(now);
             }
         }
+        self.teach(clock::now(), true);
         Ok(())
     }
 
@@ -304,6 +308,18 @@ impl<A: Audience> Watch<A> {
         let Health { n_pruned, n_unrecorded, .. } = picture.health;
         picture.health = Health { n_pruned, n_unrecorded, ..self.health.clone() };
         self.audience.picture(picture);
+        self.teach(now, false);
+    }
+
+    /// Passes on what was learned; `all`: also what can wait.
+    fn teach(&mut self, now: Time, all: bool) {
+        let mut table = table(&self.table);
+        let lessons = table.take_lessons(now, all);
+        if !lessons.is_empty() {
+            let limits = table.learned_limits(now);
+            drop(table);
+            self.audience.learned(lessons, limits);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::{
-    call::{Call, SockOpt},
+    call::{Call, SockOpt, When},
     death::Ending,
     event::{self, Event},
     setting::{Netns, Own},
@@ -82,6 +82,8 @@ impl Decoder {
                         .ok_or(Error::Option(level, option))?,
                     value: known.then_some(value),
                     errno: u16::try_from(result.unsigned_abs()).unwrap_or(u16::MAX),
+                    by: socket.owner,
+                    when: When::of(socket.state),
                 };
                 Event::Called { socket, call }
             }

@@ -15,6 +15,13 @@ pub struct Preset {
     pub what: &'static str,
 }
 
+impl Preset {
+    /// What it is, without where that stands.
+    pub fn device(&self) -> &'static str {
+        self.what.split([';', '(']).next().unwrap_or_default().trim_end()
+    }
+}
+
 /// The presets, shortest limit first. Defaults of the vendors; verify yours.
 pub const PRESETS: &[Preset] = &[
     Preset {

@@ -118,7 +118,8 @@ impl Policy {
         if self.is_local(socket) { 0 } else { self.limits.of(socket.remote).number }
     }
 
-    fn is_local(&self, socket: &Socket) -> bool {
+    /// Whether the peer is on this host.
+    pub fn is_local(&self, socket: &Socket) -> bool {
         socket.is_loopback() || self.host.contains(&socket.remote.addr)
     }
 

@@ -141,7 +141,13 @@ fn push(lines: &mut Vec<u8>, row: &impl Serialize) {
 }
 
 /// The pieces, as they come.
-struct Pieces(mpsc::Receiver<Bytes>);
+pub(super) struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Pieces {
+    pub(super) const fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(pieces)
+    }
+}
 
 impl http_body::Body for Pieces {
     type Data = Bytes;

@@ -2,19 +2,40 @@
 //! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
+mod calendar;
+mod database;
+mod insert;
 mod query;
 mod reader;
 mod row;
 mod schema;
+mod wanted;
+mod writer;
 
 pub use query::Query;
 pub use reader::Reader;
-pub use row::{CallRow, DeathRow, LimitRow, SurvivalRow, VerdictRow};
+pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
+pub use writer::{Health, Loss, Status, Writer, Writing};
 
-use std::{io, path::PathBuf};
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 /// The file in the state directory.
 pub const FILE: &str = "history.db";
+
+/// Where the history is, and how much of it is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state directory.
+    pub folder: PathBuf,
+    /// What is older is deleted.
+    pub days: u32,
+    /// Above this size what is oldest is deleted.
+    pub bytes: u64,
+}
 
 /// Why the history cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +87,13 @@ pub enum Error {
     },
 }
 
+/// Makes the state directory, while that may still be allowed. What cannot be made is told by who needs it.
+pub fn make_folder(folder: &Path) {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o750);
+    drop(builder.create(folder));
+}
+
 impl Error {
     /// Whether the file is broken: nothing can be read from it, and nothing written.
     pub fn is_corrupt(&self) -> bool {
@@ -76,3 +104,6 @@ impl Error {
         matches!(cause.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,10 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
-use super::{
-    CallRow, DeathRow, Error, FILE, LimitRow, Query, SurvivalRow, VerdictRow, row::Whose, schema,
-};
+use super::{CallRow, DeathRow, Error, FILE, Query, SurvivalRow, VerdictRow, Whose, schema};
 use crate::{
     kernel::clock,
     model::{
+        learned::LimitRow,
         line::{Connection, Details, MomentRow},
         moment::Name,
         row::{Probes, RowOwner, Seconds},
@@ -206,7 +205,6 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
 fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
     Ok(LimitRow {
         destination: row.get("destination")?,
-        at: at(row)?,
         unix_seconds: unix_seconds(row)?,
         longest_survived_seconds: row.get::<_, Option<i64>>("longest_survived_ms")?.map(seconds),
         shortest_killed_seconds: seconds(row.get("shortest_killed_ms")?),
@@ -214,10 +212,10 @@ fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
         deaths: row.get("deaths")?,
         deaths_contradicted: row.get("deaths_contradicted")?,
         occasions: row.get("occasions")?,
-        confidence: row.get("confidence")?,
+        confidence: word(row, "confidence")?,
         seconds: row.get("seconds")?,
         looks_like: row.get("looks_like")?,
-        meaning: String::new(),
+        meaning: row.get("meaning")?,
     })
 }
 

@@ -111,34 +111,3 @@ pub struct SurvivalRow {
     #[serde(flatten)]
     pub whose: Whose,
 }
-
-/// An idle limit as learned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LimitRow {
-    /// An address, a network, or the name of a configured path.
-    pub destination: String,
-    /// RFC 3339, UTC, of the last evidence.
-    pub at: String,
-    /// Unix time, seconds.
-    pub unix_seconds: f64,
-    /// The longest quiet time that was survived; null if none was.
-    pub longest_survived_seconds: Option<f64>,
-    /// The shortest that killed.
-    pub shortest_killed_seconds: f64,
-    /// Quiet times survived.
-    pub survivals: u64,
-    /// Deaths that say so.
-    pub deaths: u64,
-    /// Deaths that were left out, because as long a quiet time was survived.
-    pub deaths_contradicted: u64,
-    /// Outages of the peer that would be needed to explain the deaths without a limit.
-    pub occasions: u64,
-    /// `guess`, `likely`, `sure`.
-    pub confidence: String,
-    /// The limit that is reckoned with.
-    pub seconds: u32,
-    /// Devices with such a limit.
-    pub looks_like: Option<String>,
-    /// All of it, in one sentence.
-    pub meaning: String,
-}

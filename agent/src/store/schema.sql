@@ -158,8 +158,8 @@ CREATE INDEX survivals_by_peer ON survivals (remote_key, at_ns);
 -- What the agent learns idle limits from: the latest quiet times that killed connections with a peer,
 -- and of each day the longest that was survived.
 CREATE TABLE evidence (
-  peer TEXT NOT NULL,                -- an address
-  kind TEXT NOT NULL,                -- killed, survived
+  peer TEXT NOT NULL,                -- an address, with the port of a service that we connected to
+  kind TEXT NOT NULL,                -- killed, silenced (probes met silence), survived
   began_ns INTEGER NOT NULL,         -- the quiet time, from
   ended_ns INTEGER NOT NULL,         -- to
   times INTEGER NOT NULL             -- survived: how often something was on that day
@@ -178,7 +178,8 @@ CREATE TABLE limits (
   occasions INTEGER NOT NULL,        -- outages of the peer that would be needed to explain the deaths
   confidence TEXT NOT NULL,          -- guess, likely, sure
   seconds INTEGER NOT NULL,          -- the limit that is reckoned with
-  looks_like TEXT                    -- devices with such a limit
+  looks_like TEXT,                   -- devices with such a limit
+  meaning TEXT NOT NULL              -- all of it, in one sentence
 ) STRICT;
 
 -- One row: how far the clock was trusted, so that one that jumps does not empty the history.
