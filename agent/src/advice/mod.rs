@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_line_is_filled_with_the_values() {
-        let line = Proposal::USUAL.fill("idle={idle} ms={idle_ms} {interval}x{count} t={timeout_ms}");
+        let line =
+            Proposal::USUAL.fill("idle={idle} ms={idle_ms} {interval}x{count} t={timeout_ms}");
         assert_eq!(line, "idle=60 ms=60000 10x3 t=90000");
     }
 }

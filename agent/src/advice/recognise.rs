@@ -154,7 +154,10 @@ mod tests {
     fn recorded_processes_are_recognised() {
         // Executables and mapped files as seen on Debian 12 and in wheels of PyPI.
         let cases: [(Look, &str); 17] = [
-            (look("psql", &["/usr/lib/x86_64-linux-gnu/libpq.so.5.15"], 5432, on(0, 0, 0)), "libpq"),
+            (
+                look("psql", &["/usr/lib/x86_64-linux-gnu/libpq.so.5.15"], 5432, on(0, 0, 0)),
+                "libpq",
+            ),
             (
                 look(
                     "python3.11",
@@ -170,14 +173,20 @@ mod tests {
                 look("python3.12", &["/v/aiohttp/_http_parser.cpython-312.so"], 443, OFF),
                 "Python with aiohttp",
             ),
-            (look("python3", &["/v/asyncpg/protocol/protocol.so"], 5432, OFF), "Python with asyncpg"),
+            (
+                look("python3", &["/v/asyncpg/protocol/protocol.so"], 5432, OFF),
+                "Python with asyncpg",
+            ),
             (look("python3", &[], 27017, on(120, 10, 0)), "PyMongo"),
             (look("node", &[], 443, on(60, 1, 10)), "Node's fetch"),
             (look("node", &[], 8080, on(1, 1, 10)), "Node's http.Agent"),
             (look("node", &[], 7777, OFF), "Node's net.connect"),
             (look("node", &[], 5432, OFF), "node-postgres"),
             (look("curl", &["/usr/lib/libcurl.so.4"], 443, on(60, 60, 0)), "curl"),
-            (look("git-remote-https", &["/usr/lib/libcurl-gnutls.so.4"], 443, OFF), "a program with"),
+            (
+                look("git-remote-https", &["/usr/lib/libcurl-gnutls.so.4"], 443, OFF),
+                "a program with",
+            ),
             (look("java", &["/usr/lib/jvm/lib/server/libjvm.so"], 443, OFF), "Java sockets"),
             (look("java", &["/usr/lib/jvm/lib/server/libjvm.so"], 5432, OFF), "pgjdbc"),
             (look("ssh", &[], 22, on(0, 0, 0)), "the OpenSSH client"),

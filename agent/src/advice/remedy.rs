@@ -56,9 +56,7 @@ pub fn advise(
     if need == Need::Ping {
         let ping = recognised.and_then(|it| Some((it, it.client.ping?)));
         advice.push(match ping {
-            Some((it, ping)) => {
-                Advice { place: "ping", because: typical(it), lines: lines(ping) }
-            }
+            Some((it, ping)) => Advice { place: "ping", because: typical(it), lines: lines(ping) },
             None => Advice {
                 place: "ping",
                 because: "a proxy counts bytes, not probes".to_owned(),
@@ -87,7 +85,10 @@ pub fn advise(
             if let (Some(switch), false) = (switch, is_on) {
                 advice.push(Advice {
                     place: "runtime",
-                    because: format!("{}; it only turns keepalive on, the times are the system's:", typical(it)),
+                    because: format!(
+                        "{}; it only turns keepalive on, the times are the system's:",
+                        typical(it)
+                    ),
                     lines: lines(switch),
                 });
             }
@@ -139,7 +140,11 @@ fn code(is_on: bool, own: &OwnValues, proposal: Proposal) -> Advice {
                 setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){{idle}}, sizeof(int));\n\
                 setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){{interval}}, sizeof(int));\n\
                 setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){{count}}, sizeof(int));";
-    Advice { place: "code", because, lines: proposal.fill(line).lines().map(str::to_owned).collect() }
+    Advice {
+        place: "code",
+        because,
+        lines: proposal.fill(line).lines().map(str::to_owned).collect(),
+    }
 }
 
 /// Debian's package libkeepalive0 puts the calls before those of a program that cannot be changed.
@@ -177,16 +182,13 @@ fn system(around: &Surroundings, proposal: Proposal, because: String) -> Advice 
              # or in compose: sysctls: {net.ipv4.tcp_keepalive_time: {idle}, ...}"
                 .to_owned(),
         ),
-        (None, _, Some(Some(pid))) => {
-            ("sysctl", format!("nsenter -t {pid} -n {SYSCTL}\n# it has a network namespace of its own"))
-        }
+        (None, _, Some(Some(pid))) => (
+            "sysctl",
+            format!("nsenter -t {pid} -n {SYSCTL}\n# it has a network namespace of its own"),
+        ),
         _ => ("sysctl", format!("{SYSCTL}\n# to stay: the same lines in /etc/sysctl.d/")),
     };
-    Advice {
-        place,
-        because,
-        lines: proposal.fill(&line).lines().map(str::to_owned).collect(),
-    }
+    Advice { place, because, lines: proposal.fill(&line).lines().map(str::to_owned).collect() }
 }
 
 #[cfg(test)]
@@ -233,7 +235,9 @@ mod tests {
         let host = told(Need::Keepalive, ON, "myapp", 1, &Surroundings::default());
         assert!(host.starts_with("[sysctl]") && host.contains("tcp_keepalive_time=60"), "{host}");
         let foreign = Surroundings { foreign_netns: Some(Some(812)), ..Surroundings::default() };
-        assert!(told(Need::Keepalive, ON, "myapp", 1, &foreign).contains("nsenter -t 812 -n sysctl"));
+        assert!(
+            told(Need::Keepalive, ON, "myapp", 1, &foreign).contains("nsenter -t 812 -n sysctl")
+        );
         let pod = Surroundings { pod: Some("web-0".to_owned()), ..foreign.clone() };
         assert!(told(Need::Keepalive, ON, "myapp", 1, &pod).contains("securityContext"));
         let container = Surroundings { container: Some("web".to_owned()), ..foreign };

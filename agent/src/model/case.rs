@@ -88,9 +88,7 @@ pub fn cases(lives: Vec<Life>) -> Vec<Case> {
             Case { key, lives }
         })
         .collect();
-    cases.sort_by_key(|case| {
-        (case.finding(), std::cmp::Reverse(case.of(case.finding()).count()))
-    });
+    cases.sort_by_key(|case| (case.finding(), std::cmp::Reverse(case.of(case.finding()).count())));
     cases
 }
 
@@ -212,8 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_alike_is_one_case_and_the_worst_comes_first() {
-        let mut lives: Vec<_> =
-            (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
         lives.push(live(&app(600, None, 0)));
         lives.push(live(&app(601, Some(60), 0)));
         lives.push(dead(&app(602, Some(61), 91_000), GAVE_UP));

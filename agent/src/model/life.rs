@@ -141,7 +141,14 @@ impl Life {
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
-        Some(Self { connection, owner, calls: Vec::new(), changed: Vec::new(), is_whole, end: Some(end) })
+        Some(Self {
+            connection,
+            owner,
+            calls: Vec::new(),
+            changed: Vec::new(),
+            is_whole,
+            end: Some(end),
+        })
     }
 
     /// What is to be said of it.
@@ -286,13 +293,8 @@ pub(crate) mod tests_support {
     };
 
     /// What a keepalive timer leaves that gave up.
-    pub(crate) const GAVE_UP: Ending = Ending {
-        errno: 110,
-        sent_ms: None,
-        unacked: false,
-        in_keepalive_timer: true,
-        ..RESET
-    };
+    pub(crate) const GAVE_UP: Ending =
+        Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "",
         default: ON,
         how: How::System(Some("TCPKeepAlive yes")),
-        ping: Some("ClientAliveInterval {idle}   (sshd_config: encrypted pings, better than TCP's)"),
+        ping: Some(
+            "ClientAliveInterval {idle}   (sshd_config: encrypted pings, better than TCP's)",
+        ),
         clues: &[&[Name("sshd")], &[Name("sshd-session")]],
         source: "source openssh servconf.c",
     },

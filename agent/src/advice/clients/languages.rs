@@ -109,7 +109,10 @@ pub(super) const CLIENTS: &[Client] = &[
              keepAliveInitialDelay: {idle_ms} } }))  // undici",
         ),
         ping: None,
-        clues: &[&[Name("node"), Set(libuv(60)), Port(443)], &[Name("node"), Set(libuv(60)), Port(80)]],
+        clues: &[
+            &[Name("node"), Set(libuv(60)), Port(443)],
+            &[Name("node"), Set(libuv(60)), Port(80)],
+        ],
         source: "traced",
     },
     Client {
@@ -177,7 +180,9 @@ pub(super) const CLIENTS: &[Client] = &[
              s.setOption(ExtendedSocketOptions.TCP_KEEPINTERVAL, {interval});\n\
              s.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, {count});  // jdk.net",
         ),
-        ping: Some("OkHttp: OkHttpClient.Builder().pingInterval(30, SECONDS)  // HTTP/2, WebSocket"),
+        ping: Some(
+            "OkHttp: OkHttpClient.Builder().pingInterval(30, SECONDS)  // HTTP/2, WebSocket",
+        ),
         clues: &[&[Name("java")], &[Library("/libjvm.so")]],
         source: "traced 17",
     },
@@ -219,7 +224,9 @@ pub(super) const CLIENTS: &[Client] = &[
              s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, {count});\n    \
              await s.ConnectAsync(c.DnsEndPoint, t); return new NetworkStream(s, true); } }",
         ),
-        ping: Some("SocketsHttpHandler.KeepAlivePingDelay = TimeSpan.FromSeconds({idle})  // HTTP/2"),
+        ping: Some(
+            "SocketsHttpHandler.KeepAlivePingDelay = TimeSpan.FromSeconds({idle})  // HTTP/2",
+        ),
         clues: &[&[Library("/libcoreclr.so")], &[Name("dotnet")]],
         source: "issues dotnet/runtime#77755, #61261",
     },

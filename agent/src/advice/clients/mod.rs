@@ -93,8 +93,7 @@ impl Clue {
 }
 
 /// Keepalive is off.
-const OFF: Values =
-    Values { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
+const OFF: Values = Values { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
 /// Keepalive is on, with the system's times.
 const ON: Values = Values { keepalive: true, ..OFF };
 

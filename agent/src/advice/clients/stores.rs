@@ -16,7 +16,9 @@ pub(super) const CLIENTS: &[Client] = &[
             "keepalives=1 keepalives_idle={idle} keepalives_interval={interval} \
              keepalives_count={count}\n(in the connection string; with tcp_user_timeout={timeout_ms} for data in flight)",
         ),
-        ping: Some("SELECT 1 every {idle} s on each idle connection (SQLAlchemy: pool_pre_ping=True)"),
+        ping: Some(
+            "SELECT 1 every {idle} s on each idle connection (SQLAlchemy: pool_pre_ping=True)",
+        ),
         clues: &[
             &[Name("psql")],
             &[Name("pg_dump")],
@@ -222,7 +224,9 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "phpredis",
         versions: "",
         default: OFF,
-        how: How::System(Some("$redis->setOption(Redis::OPT_TCP_KEEPALIVE, 1);   // after connect()")),
+        how: How::System(Some(
+            "$redis->setOption(Redis::OPT_TCP_KEEPALIVE, 1);   // after connect()",
+        )),
         ping: None,
         clues: &[&[Name("php"), Port(6379)], &[Name("php-fpm"), Port(6379)]],
         source: "traced: it sets SO_KEEPALIVE = 0 itself",
@@ -255,7 +259,9 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "",
         default: ON,
         how: How::System(None),
-        ping: Some("connections.max.idle.ms=180000   (closes idle connections before the path does)"),
+        ping: Some(
+            "connections.max.idle.ms=180000   (closes idle connections before the path does)",
+        ),
         clues: &[&[Name("java"), Port(9092)], &[Name("java"), Port(9093)]],
         source: "source kafka Selector.java",
     },
@@ -264,7 +270,9 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "",
         default: OFF,
         how: How::System(Some("socket.keepalive.enable=true")),
-        ping: Some("connections.max.idle.ms=180000   (closes idle connections before the path does)"),
+        ping: Some(
+            "connections.max.idle.ms=180000   (closes idle connections before the path does)",
+        ),
         clues: &[&[Library("/librdkafka")], &[Library("confluent_kafka")]],
         source: "source librdkafka CONFIGURATION.md",
     },

@@ -13,16 +13,16 @@ use crate::{
         call::SockOpt,
         case::{Case, Peer, cases},
         death::Cause,
+        learned::LimitRow,
         life::{Finding, Life},
         socket::Direction,
         verdict::Verdict,
         what_if::{Setting, WhatIf},
     },
-    store::LimitRow,
 };
 use ipnet::IpNet;
 use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A case, judged.
 #[derive(Debug, Serialize)]
@@ -177,22 +177,20 @@ fn of_case(
     }
 }
 
-/// What was learned of the way to this peer: by its address, its path's name, a network.
+/// What was learned of the way to this peer: its own, its path's, its network's.
 fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
     let connection = &life.connection;
     let addr = connection.remote.ip().to_canonical();
-    let is_of = |limit: &LimitRow| {
-        limit.destination.parse::<IpAddr>().is_ok_and(|it| it.to_canonical() == addr)
+    let own = match life.direction() {
+        Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
+        Direction::Inbound => addr.to_string(),
     };
-    let is_path = |limit: &LimitRow| connection.path.as_deref() == Some(&limit.destination);
-    let is_net = |limit: &LimitRow| {
-        limit.destination.parse::<IpNet>().is_ok_and(|net| net.contains(&addr))
-    };
-    limits
-        .iter()
-        .find(|limit| is_of(limit))
-        .or_else(|| limits.iter().find(|limit| is_path(limit)))
-        .or_else(|| limits.iter().find(|limit| is_net(limit)))
+    let find = |is: &dyn Fn(&LimitRow) -> bool| limits.iter().find(|limit| is(limit));
+    find(&|limit| limit.destination == own)
+        .or_else(|| find(&|limit| connection.path.as_deref() == Some(&limit.destination)))
+        .or_else(|| {
+            find(&|limit| limit.destination.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
+        })
 }
 
 /// How soon the path forgets, at the least that anything says.
@@ -212,7 +210,8 @@ fn limit_seconds(case: &Case, learned: Option<&LimitRow>) -> u32 {
 /// What advice is wanted, if any.
 fn need(case: &Case, finding: Finding) -> Option<Need> {
     let is_late = case.is_unprotected();
-    let is_proxy = case.lives.iter().any(|life| life.connection.idle_limit_from.contains("nginx-stream"));
+    let is_proxy =
+        case.lives.iter().any(|life| life.connection.idle_limit_from.contains("nginx-stream"));
     match finding {
         _ if is_proxy && finding.is_of_silence() => Some(Need::Ping),
         Finding::ClosedAlthoughProbed => Some(Need::Ping),
@@ -229,10 +228,8 @@ fn need(case: &Case, finding: Finding) -> Option<Need> {
 
 fn refused(case: &Case) -> Vec<(SockOpt, Option<i32>)> {
     let calls = case.lives.iter().flat_map(|life| &life.calls);
-    let mut refused: Vec<_> = calls
-        .filter(|call| call.result != "ok")
-        .map(|call| (call.option, call.value))
-        .collect();
+    let mut refused: Vec<_> =
+        calls.filter(|call| call.result != "ok").map(|call| (call.option, call.value)).collect();
     refused.sort_unstable();
     refused.dedup();
     refused
@@ -274,7 +271,10 @@ fn surroundings(case: &Case, pid: Option<u32>) -> Surroundings {
     let connection = &life.connection;
     let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
     Surroundings {
-        unit: connection.unit.clone().filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
+        unit: connection
+            .unit
+            .clone()
+            .filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
         pod: connection.pod.clone(),
         container: connection.container.clone(),
         foreign_netns: is_foreign.then_some(pid),

@@ -64,8 +64,7 @@ enum Source {
 fn since(text: &str) -> Result<Duration, String> {
     match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
         Some(days) if days > 0 => Ok(Duration::from_hours(24 * u64::from(days))),
-        _ => config::duration(text)
-            .map_err(|_| "expected a time like 90m, 24h or 7d".to_owned()),
+        _ => config::duration(text).map_err(|_| "expected a time like 90m, 24h or 7d".to_owned()),
     }
 }
 

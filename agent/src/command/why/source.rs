@@ -12,13 +12,14 @@ use crate::{
     model::{
         death::Cause,
         filter::Filter,
+        learned::LimitRow,
         life::{CallSeen, Life, lives},
         line::{Line, MomentRow},
         moment::{Name, Wanted},
         row::Row,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, LimitRow, Reader},
+    store::{self, CallRow, DeathRow, Reader},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,19 +58,23 @@ pub(super) fn find(
     Ok(Found { lives, limits, taken_for, notes: sources.notes })
 }
 
+/// The history on disk.
+enum History<'a> {
+    /// As the agent that writes it reads it.
+    Agent(&'a Path),
+    File(Reader),
+    None,
+}
+
 struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
-    history: Option<Reader>,
+    history: History<'a>,
     notes: Vec<String>,
 }
 
 impl<'a> Sources<'a> {
-    fn open(
-        args: &WhyArgs,
-        socket: &'a Path,
-        limits: &config::LimitArgs,
-    ) -> Result<Self, Failure> {
+    fn open(args: &WhyArgs, socket: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let status = match args.source {
             Source::Kernel => None,
@@ -80,13 +85,16 @@ impl<'a> Sources<'a> {
                 Err(error) => return Err(error.into()),
             },
         };
-        let history = match Reader::open(&args.state.state_dir) {
-            Ok(reader) => Some(reader),
-            Err(store::Error::None { .. }) => None,
-            Err(error) => {
-                notes.push(format!("without the history on disk: {error}"));
-                None
-            }
+        let history = match &status {
+            Some(status) if status.history.is_some() => History::Agent(socket),
+            _ => match Reader::open(&args.state.state_dir) {
+                Ok(reader) => History::File(reader),
+                Err(store::Error::None { .. }) => History::None,
+                Err(error) => {
+                    notes.push(format!("without the history on disk: {error}"));
+                    History::None
+                }
+            },
         };
         let kernel = match status {
             Some(_) => None,
@@ -97,12 +105,12 @@ impl<'a> Sources<'a> {
             None => "the kernel, now".to_owned(),
         };
         match (&status, &history) {
-            (_, Some(_)) => notes.insert(0, format!("from {living}, and the history on disk")),
-            (Some(_), None) => notes.insert(
-                0,
-                format!("from {living}: what happened before it started is not known"),
-            ),
-            (None, None) => notes.insert(
+            (_, History::Agent(_) | History::File(_)) => {
+                notes.insert(0, format!("from {living}, and the history on disk"))
+            }
+            (Some(_), History::None) => notes
+                .insert(0, format!("from {living}: what happened before it started is not known")),
+            (None, History::None) => notes.insert(
                 0,
                 format!(
                     "from {living}. No agent runs and there is no history: what died before, of \
@@ -199,9 +207,6 @@ impl<'a> Sources<'a> {
         selections: &[Selection],
         since: f64,
     ) -> Result<(), Failure> {
-        let Some(history) = &self.history else {
-            return Ok(());
-        };
         // An id and an end: ids are used again after a reboot.
         let key = |life: &Life| {
             let end = life.end.as_ref().map(|end| end.at.get(..19).unwrap_or_default().to_owned());
@@ -211,7 +216,7 @@ impl<'a> Sources<'a> {
         for selection in selections {
             let mut query = selection.query.clone();
             (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
-            history.deaths(&query, |row| {
+            let mut add = |row: DeathRow| {
                 if selection.admits_remote(row.moment.connection.remote)
                     && let Some(life) = of_history(row)
                     && known.insert(key(&life))
@@ -219,15 +224,21 @@ impl<'a> Sources<'a> {
                     lives.push(life);
                 }
                 true
-            })?;
+            };
+            match &self.history {
+                History::Agent(path) => client::deaths(path, &query, &mut add)?,
+                History::File(reader) => reader.deaths(&query, &mut add)?,
+                History::None => {}
+            }
         }
         Ok(())
     }
 
     fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
         Ok(match &self.history {
-            Some(history) => history.limits()?,
-            None => Vec::new(),
+            History::Agent(path) => client::limits(path)?,
+            History::File(reader) => reader.limits()?,
+            History::None => Vec::new(),
         })
     }
 }
@@ -254,6 +265,7 @@ fn call_of_history(row: CallRow) -> CallSeen {
 }
 
 fn is_after(at: &str, unix_seconds: f64) -> bool {
-    at.parse::<jiff::Timestamp>()
-        .is_ok_and(|at| at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64() >= unix_seconds)
+    at.parse::<jiff::Timestamp>().is_ok_and(|at| {
+        at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64() >= unix_seconds
+    })
 }

@@ -2,10 +2,10 @@
 
 use crate::model::{
     filter::Filter,
+    identity::Identity,
     limit::Path,
     name,
     socket::{Owner, Socket, SocketId},
-    identity::Identity,
     verdict::Policy,
 };
 use crate::store::Query;
@@ -116,9 +116,7 @@ impl Target {
             vec![Meaning { selections: vec![Selection::new(filter)], taken_for }]
         };
         match self {
-            Self::Socket(id) => {
-                one(Filter { id: Some(*id), ..Filter::default() }, id.to_string())
-            }
+            Self::Socket(id) => one(Filter { id: Some(*id), ..Filter::default() }, id.to_string()),
             Self::Pid(pid) => {
                 one(Filter { pid: Some(*pid), ..Filter::default() }, format!("process {pid}"))
             }
@@ -189,8 +187,7 @@ fn of_host(word: &str, port: Option<u16>) -> Option<Meaning> {
     let selections = addresses.iter().map(|&addr| Selection::peer(addr.into(), port)).collect();
     let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    let taken_for =
-        format!("{}{port} ({})", name::escaped(word.as_bytes()), list.join(", "));
+    let taken_for = format!("{}{port} ({})", name::escaped(word.as_bytes()), list.join(", "));
     (!addresses.is_empty()).then_some(Meaning { selections, taken_for })
 }
 
@@ -225,7 +222,9 @@ mod tests {
         let paths = ["db=10.0.0.0/8:5432=aws".parse().unwrap()];
         let meanings = Target::parse("db").meanings(&paths);
         assert_eq!(meanings[0].selections.len(), 7);
-        assert!(meanings[0].selections.iter().any(|it| it.query.unit.as_deref() == Some("db.service")));
+        assert!(
+            meanings[0].selections.iter().any(|it| it.query.unit.as_deref() == Some("db.service"))
+        );
         assert_eq!(meanings[1].taken_for, "path db");
         let selection = &meanings[1].selections[0];
         assert_eq!(selection.query.port, Some(5432));

@@ -78,11 +78,8 @@ impl Page<'_> {
         if worst.finding == Finding::Fine {
             let n_live: usize = self.cases.iter().map(|case| case.n_live).sum();
             let n_dead: usize = self.cases.iter().map(|case| case.n_dead).sum();
-            let ended = if n_dead > 0 {
-                format!(", {n_dead} ended in order")
-            } else {
-                String::new()
-            };
+            let ended =
+                if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             return format!(
                 "Nothing is wrong with {}: {}{ended}.",
                 self.peer,
@@ -111,12 +108,18 @@ impl Page<'_> {
         if case.n_live > 0 {
             self.part(f, "live", &case.live_in_words())?;
         }
-        self.part(f, "set", &case.set())?;
+        if !case.never_opened() {
+            self.part(f, "set", &format!("{}{}", case.set(), case.set_by()))?;
+        }
         for call in &case.calls {
             self.part(f, "", &self.call(call))?;
         }
         if let Some(text) = case.limit() {
             self.part(f, "limit", &text)?;
+        }
+        if case.did_its_work() && case.advice.is_empty() {
+            let text = "nothing to set here: keepalive noticed it. Look at the peer and the path";
+            self.part(f, "fix", text)?;
         }
         for (number, advice) in case.advice.iter().enumerate() {
             let label = if number == 0 { "fix" } else { "or" };
@@ -243,7 +246,10 @@ impl Judged {
                 format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer)
             }
             (Some(Cause::ConnectFailed), Some("ETIMEDOUT")) => {
-                format!("{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)", self.peer)
+                format!(
+                    "{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)",
+                    self.peer
+                )
             }
             (Some(Cause::ConnectFailed), errno) => format!(
                 "{what}{whose} {peer} could not be opened ({})",
@@ -334,7 +340,9 @@ impl Judged {
         let counts: Vec<String> = self
             .causes
             .iter()
-            .map(|count| format!("{} {} ({})", count.n, cause_in_words(count.cause), count.cause.as_str()))
+            .map(|count| {
+                format!("{} {} ({})", count.n, cause_in_words(count.cause), count.cause.as_str())
+            })
             .collect();
         counts.join(", ")
     }
@@ -366,25 +374,32 @@ impl Judged {
         words.join(", ")
     }
 
-    /// What is set, and by whom.
+    /// What is set.
     fn set(&self) -> String {
         let Some(life) = &self.example else {
             return String::new();
         };
         let connection = &life.connection;
-        let from = |from| match from {
-            From::Socket => "",
-            From::Netns => " (sysctl)",
-        };
         let mut text = if connection.keepalive {
+            let from = [
+                ("idle", connection.idle.from),
+                ("interval", connection.interval.from),
+                ("count", connection.count.from),
+            ];
+            let of_system: Vec<_> = from
+                .into_iter()
+                .filter_map(|(name, from)| (from == From::Netns).then_some(name))
+                .collect();
+            let of_system = match of_system.len() {
+                0 => String::new(),
+                3 => " (the system's values)".to_owned(),
+                _ => format!(" ({}: the system's)", of_system.join(", ")),
+            };
             format!(
-                "keepalive on: first probe after {}{}, then {}{} x {}{}",
+                "keepalive on: first probe after {}, then {} x {}{of_system}",
                 duration(connection.idle.seconds),
-                from(connection.idle.from),
                 connection.count.probes,
-                from(connection.count.from),
                 duration(connection.interval.seconds),
-                from(connection.interval.from),
             )
         } else {
             "keepalive off".to_owned()
@@ -399,42 +414,30 @@ impl Judged {
                 options.join(", ")
             );
         }
-        text + match (self.nobody_ever_set, self.calls.is_empty()) {
+        text
+    }
+
+    /// By whom, as far as that was seen.
+    fn set_by(&self) -> &'static str {
+        match (self.nobody_ever_set, self.calls.is_empty()) {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
-            (_, false) => "; calls that were seen:",
-            (_, true) if connection.keepalive => "; who set it was not seen",
+            (_, false) => "; the calls that were seen:",
+            (_, true) if self.case.key.own.keepalive => "; who set it was not seen",
             (_, true) => "; whether somebody tried was not seen",
         }
     }
 
     /// How long the path keeps a quiet connection, and how that is known.
     fn limit(&self) -> Option<String> {
-        if !matches!(self.finding, Finding::Dropped | Finding::Dark | Finding::Unprotected) {
+        if !self.finding.is_of_silence() || self.did_its_work() {
             return None;
         }
         let connection = &self.example.as_ref()?.connection;
         if let Some(learned) = &self.learned_limit {
-            let range = match learned.longest_survived_seconds {
-                Some(survived) => format!(
-                    "between {} and {}",
-                    time(survived),
-                    time(learned.shortest_killed_seconds)
-                ),
-                None => format!("at most {}", time(learned.shortest_killed_seconds)),
-            };
-            let deaths = if learned.deaths == 1 { "death" } else { "deaths" };
-            let like = learned.looks_like.as_ref();
-            let like = like.map(|device| format!(": as {device}")).unwrap_or_default();
-            return Some(format!(
-                "{range}, learned from {} {deaths} ({}){like}",
-                learned.deaths, learned.confidence
-            ));
+            return Some(learned.meaning.clone());
         }
-        let configured = format!(
-            "{} ({})",
-            duration(connection.idle_limit_seconds),
-            connection.idle_limit_from
-        );
+        let configured =
+            format!("{} ({})", duration(connection.idle_limit_seconds), connection.idle_limit_from);
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
             Some((least, _)) if least < f64::from(connection.idle_limit_seconds) => format!(
@@ -443,6 +446,16 @@ impl Judged {
             ),
             _ => format!("taken for {configured}"),
         })
+    }
+
+    /// Keepalive was early enough, and noticed what it could not prevent.
+    fn did_its_work(&self) -> bool {
+        self.finding == Finding::Dark && !self.case.is_unprotected()
+    }
+
+    /// None of them came to be: nothing that was set mattered.
+    fn never_opened(&self) -> bool {
+        self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
     }
 
     fn known_limit(&self) -> f64 {
@@ -461,14 +474,21 @@ impl Judged {
 
     fn what_if_in_words(&self) -> Option<String> {
         let what_if = &self.what_if;
-        if what_if.deaths == 0 || !self.finding.is_of_silence() {
+        let is_moot = what_if.unchanged == what_if.deaths && self.did_its_work();
+        if what_if.deaths == 0 || !self.finding.is_of_silence() || is_moot {
             return None;
         }
         let proposal = self.proposal;
         let mut words = Vec::new();
         let of = what_if.deaths;
         if what_if.prevented > 0 {
-            words.push(format!("{} of {of} deaths prevented", what_if.prevented));
+            let survived = self.learned_limit.as_ref().and_then(|it| it.longest_survived_seconds);
+            let unless = if survived.is_some_and(|survived| survived >= f64::from(proposal.idle)) {
+                String::new()
+            } else {
+                format!(", if the path keeps them for {} s", proposal.idle)
+            };
+            words.push(format!("{} of {of} deaths prevented{unless}", what_if.prevented));
         }
         if what_if.noticed_sooner > 0 {
             words.push(format!(
@@ -568,11 +588,19 @@ fn time(seconds: f64) -> String {
     tenths((seconds.max(0.0) * 1000.0).round() as u64)
 }
 
-/// Lines of words, none longer than `width` unless one word is.
+/// Lines of words, none longer than `width` unless one word is. A number stays with its unit.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
+    let is_unit = |word: &&str| {
+        matches!(word.trim_end_matches([',', '.', ':', ';', ')']), "s" | "ms" | "min" | "h" | "d")
+    };
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        while let Some(unit) = words.next_if(is_unit) {
+            word = format!("{word} {unit}");
+        }
         let len = line.chars().count() + 1 + word.chars().count();
         if !line.is_empty() && len > width {
             lines.push(std::mem::take(&mut line));
@@ -580,7 +608,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     lines.push(line);
     lines
@@ -659,8 +687,7 @@ mod tests {
 
     #[test]
     fn five_hundred_alike_are_one_paragraph_that_fits_the_terminal() {
-        let mut lives: Vec<_> =
-            (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
         lives.push(live(&app(600, None, 349_000)));
         let text = page(lives);
         assert!(text.lines().count() < 24, "{text}");
@@ -675,10 +702,8 @@ mod tests {
     fn who_called_what_when_and_what_was_refused_is_told() {
         let mut life = live(&app(1, Some(0), 0));
         life.is_whole = true;
-        for (option, value, result) in [
-            (SockOpt::Keepalive, 1, "ok"),
-            (SockOpt::Idle, 0, "EINVAL"),
-        ] {
+        for (option, value, result) in [(SockOpt::Keepalive, 1, "ok"), (SockOpt::Idle, 0, "EINVAL")]
+        {
             life.calls.push(CallSeen {
                 at: "1970-01-01T00:00:00Z".to_owned(),
                 option,
@@ -698,5 +723,6 @@ mod tests {
         assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
         assert_eq!(wrapped("toolong x", 4), ["toolong", "x"]);
         assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("once 5 min 50 s.", 12), ["once 5 min", "50 s."]);
     }
 }
