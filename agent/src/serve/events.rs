@@ -80,7 +80,7 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.only_past {
-        lines.extend(lines_of(&shared, &wanted, &past(&shared), &[]));
+        lines.extend(lines_of(&shared, &wanted, &past(&shared, &wanted), &[]));
     }
     if wanted.only_past {
         pieces.send(lines.into()).await.ok();
@@ -108,10 +108,12 @@ async fn pass_on(
     }
 }
 
-/// Everything that is remembered, oldest first.
-fn past(shared: &Shared) -> Vec<Moment> {
+/// What is remembered and wanted, oldest first.
+fn past(shared: &Shared, wanted: &Wanted) -> Vec<Moment> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut past: Vec<Moment> = table.histories().flat_map(History::replay).collect();
+    let policy = table.policy();
+    let moments = table.histories().flat_map(History::replay);
+    let mut past: Vec<Moment> = moments.filter(|moment| wanted.admits(moment, &policy)).collect();
     drop(table);
     past.sort_by_key(|moment| moment.at);
     past

@@ -72,7 +72,7 @@ impl Page<'_> {
             return format!(
                 "No connection with {}: none lives, and none is known to have died in the last {}.",
                 self.peer,
-                duration(self.since.as_secs())
+                window(self.since)
             );
         };
         if worst.finding == Finding::Fine {
@@ -187,6 +187,14 @@ impl Page<'_> {
     }
 }
 
+/// The window of time: hours up to two days.
+fn window(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds % 3600 == 0 && seconds <= 48 * 3600 => format!("{} h", seconds / 3600),
+        seconds => duration(seconds),
+    }
+}
+
 fn live_and_well(cases: &[Judged], n_live: usize) -> String {
     let all_local = cases
         .iter()
@@ -223,6 +231,13 @@ impl Judged {
                     time(noticed)
                 )
             }
+            Finding::Unprotected if self.n_over() > 0 => format!(
+                "{}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
+                connections(self.n_over()),
+                if self.n_over() == 1 { "is" } else { "are" },
+                self.limit_words(),
+                self.why_silent(it)
+            ),
             Finding::Unprotected => format!(
                 "{what}{whose} {peer} will be dropped once quiet for {}: {}",
                 self.limit_words(),
@@ -347,6 +362,15 @@ impl Judged {
         counts.join(", ")
     }
 
+    /// Unprotected ones that were quiet for longer than the path is taken to keep them.
+    fn n_over(&self) -> usize {
+        let is_over = |life: &&Life| {
+            life.connection.quiet_seconds > self.known_limit()
+                && matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late))
+        };
+        self.case.live().filter(is_over).count()
+    }
+
     fn live_in_words(&self) -> String {
         let mut words = Vec::new();
         let live: Vec<&Life> = self.case.live().collect();
@@ -360,16 +384,13 @@ impl Judged {
         if n_in_flight > 0 {
             words.push(format!("{n_in_flight} with data in flight"));
         }
-        let limit = self.known_limit();
-        let is_over = |life: &&&Life| {
-            life.connection.quiet_seconds > limit
-                && matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late))
-        };
-        let n_over = live.iter().filter(is_over).count();
+        let n_over = self.n_over();
         if n_over > 0 {
-            words.push(format!("{n_over} longer than the limit: probably dropped already"));
+            let those = if live.len() == 1 { String::new() } else { format!("{n_over} ") };
+            words.push(format!("{those}longer than the limit: probably dropped already"));
         } else if self.case.is_unprotected() && quietest > 0.0 {
-            words.push(format!("dropped in {} if it stays so", time(limit - quietest)));
+            let rest = time(self.known_limit() - quietest);
+            words.push(format!("dropped in {rest} if it stays so"));
         }
         words.join(", ")
     }
@@ -676,7 +697,7 @@ mod tests {
             (
                 Vec::new(),
                 "No connection with 172.16.0.15: none lives, and none is known to have died in the last \
-                 1 d.",
+                 24 h.",
             ),
         ];
         for (lives, answer) in cases {
