@@ -13,8 +13,9 @@ mod run;
 mod sockets;
 mod text;
 mod trace;
+mod why;
 
-use crate::{agent, config, kernel, serve, talk};
+use crate::{agent, config, kernel, serve, store, talk};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -51,6 +52,7 @@ Examples:
   keepwatch sockets                           every connection, the one dropped next first
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch why 10.0.0.9:5432                 what happened to connections with this server
   keepwatch trace --process postgres          what happens to its connections, as it happens
   keepwatch check -- npm test                 does what it connects to survive being quiet?
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
@@ -62,6 +64,8 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// What happened to connections with a peer, live and dead: cause, evidence, the line to change
+    Why(why::WhyArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
     /// Exit 1 if an outbound connection violates the policy: of the host, or of a command
@@ -95,6 +99,8 @@ enum Failure {
     #[error(transparent)]
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
     Client(#[from] serve::client::Error),
     #[error(transparent)]
     Check(#[from] check::Error),
@@ -108,7 +114,7 @@ impl Failure {
             Self::Config(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
             Self::Check(error) => error.exit_code(),
-            Self::Snapshot(_) | Self::Output(_) => 4,
+            Self::Snapshot(_) | Self::Store(_) | Self::Output(_) => 4,
         }
     }
 
@@ -150,6 +156,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),

@@ -2,7 +2,7 @@
 
 use super::{
     identity::Identity,
-    socket::{Direction, Owner, Socket, State},
+    socket::{Direction, Owner, Socket, SocketId, State},
     verdict::{Policy, Verdict},
 };
 use ipnet::IpNet;
@@ -25,6 +25,9 @@ pub struct Filter {
     /// Also sockets that are no connection: listeners, and those not connected yet
     #[arg(long)]
     pub all: bool,
+    /// Only the connection with this id, as `ss -e` shows it: sk:1f
+    #[arg(long, value_name = "ID")]
+    pub id: Option<SocketId>,
     /// Only of processes with this name (the kernel's 15 bytes)
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
@@ -75,6 +78,7 @@ impl Filter {
     /// The same where every state will do unless one is asked for.
     pub fn admits_in_any_state(&self, socket: &Socket, policy: &Policy) -> bool {
         (self.state.is_empty() || self.state.contains(&socket.state))
+            && self.id.is_none_or(|id| id == socket.id)
             && self.direction.is_none_or(|direction| direction == socket.direction)
             && self.port.is_none_or(|port| port == socket.local.port || port == socket.remote.port)
             && self.netns.is_none_or(|netns| netns == socket.netns)
@@ -138,6 +142,7 @@ mod tests {
             Filter { verdict: vec![Verdict::Late, Verdict::Local], ..Filter::default() },
             Filter { state: vec![State::CloseWait], ..Filter::default() },
             Filter { port: Some(80), ..Filter::default() },
+            Filter { id: Some(SocketId(2)), ..Filter::default() },
             Filter { netns: Some(1), ..Filter::default() },
             Filter { peer: Some("10.0.0.0/8".parse().unwrap()), ..Filter::default() },
         ];

@@ -94,21 +94,30 @@ impl Connection {
     fn new(socket: &Socket, identity: Option<&Identity>, policy: &Policy) -> Self {
         let row = Row::new(socket, [], policy, socket.at).of(identity);
         let has_peer = socket.remote.port != 0;
+        let mut connection = Self::of(row);
+        connection.id = connection.id.filter(|_| socket.id != SocketId::default());
+        connection.direction = connection.direction.filter(|_| has_peer);
+        connection.verdict = connection.verdict.filter(|_| has_peer);
+        connection
+    }
+
+    /// What a row says of the connection itself.
+    pub fn of(row: Row) -> Self {
         Self {
-            id: (socket.id != SocketId::default()).then_some(row.id),
+            id: Some(row.id),
             netns: row.netns,
             family: row.family,
             local: row.local,
             remote: row.remote,
             state: row.state,
-            direction: has_peer.then_some(row.direction),
+            direction: Some(row.direction),
             keepalive: row.keepalive,
             idle: row.idle,
             interval: row.interval,
             count: row.count,
             user_timeout_ms: row.user_timeout_ms,
             detection_seconds: row.detection_seconds,
-            verdict: has_peer.then_some(row.verdict),
+            verdict: Some(row.verdict),
             idle_limit_seconds: row.idle_limit_seconds,
             idle_limit_from: row.idle_limit_from,
             path: row.path,

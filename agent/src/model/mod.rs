@@ -2,6 +2,7 @@
 //! the crate; its tests need no kernel.
 
 pub mod call;
+pub mod case;
 pub mod catalogue;
 pub mod death;
 pub mod demand;
@@ -11,6 +12,7 @@ pub mod history;
 pub mod identity;
 pub mod label;
 pub mod learned;
+pub mod life;
 pub mod limit;
 pub mod line;
 pub mod moment;
@@ -24,4 +26,5 @@ pub mod socket;
 pub mod table;
 pub mod tally;
 pub mod verdict;
+pub mod what_if;
 pub mod words;

@@ -81,7 +81,7 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        let (past, policy) = past(&shared);
+        let (past, policy) = past(&shared, &wanted);
         lines.extend(lines_of(&policy, &wanted, &past, &[]));
     }
     let mut n_expected = None;
@@ -109,11 +109,12 @@ async fn pass_on(
     }
 }
 
-/// Everything that is remembered, oldest first, and what verdicts depend on.
-fn past(shared: &Shared) -> (Vec<Moment>, Arc<Policy>) {
+/// What is remembered and wanted, oldest first, and what verdicts depend on.
+fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Moment>, Arc<Policy>) {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut past: Vec<Moment> = table.histories().flat_map(History::replay).collect();
     let policy = table.policy();
+    let moments = table.histories().flat_map(History::replay);
+    let mut past: Vec<Moment> = moments.filter(|moment| wanted.admits(moment, &policy)).collect();
     drop(table);
     past.sort_by_key(|moment| moment.at);
     (past, policy)
