@@ -9,8 +9,11 @@ mod output;
 #[cfg(test)]
 pub(crate) mod reference;
 mod run;
+mod signals;
 mod sockets;
+mod source;
 mod text;
+mod top;
 mod trace;
 
 use crate::{agent, config, kernel, serve, talk};
@@ -50,6 +53,7 @@ Examples:
   keepwatch sockets                           every connection, the one dropped next first
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch top                               live, with a filter as you type
   keepwatch trace --process postgres          what happens to its connections, as it happens
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
   keepwatch doctor                            what this kernel allows, and what is blind";
@@ -60,6 +64,8 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// Live: the connection that will be dropped next comes first
+    Top(top::TopArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
@@ -92,15 +98,30 @@ enum Failure {
     Client(#[from] serve::client::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    #[error("{0}")]
+    NoTerminal(&'static str),
+    #[error("a part of keepwatch broke down: please report what is said above")]
+    Broken,
 }
 
 impl Failure {
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::NoTerminal(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
-            Self::Snapshot(_) | Self::Output(_) => 4,
+            Self::Snapshot(_) | Self::Output(_) | Self::Broken => 4,
         }
+    }
+
+    /// With its causes.
+    fn in_full(&self) -> String {
+        let mut message = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        message
     }
 
     fn is_broken_pipe(&self) -> bool {
@@ -117,13 +138,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::CannotRun) => ExitCode::from(3),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut message = failure.to_string();
-            let mut cause = failure.source();
-            while let Some(error) = cause {
-                message = format!("{message}: {error}");
-                cause = error.source();
-            }
-            talk::say(&format!("error: {message}"));
+            talk::say(&format!("error: {}", failure.in_full()));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -140,6 +155,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }

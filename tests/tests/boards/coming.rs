@@ -11,4 +11,4 @@ pub(crate) fn asks_for(metric: &str, label: &str, value: &str) -> bool {
 }
 
 /// Commands of the runbook that keepwatch does not have.
-pub(crate) const COMMANDS: [&str; 3] = ["why", "top", "check"];
+pub(crate) const COMMANDS: [&str; 2] = ["why", "check"];
