@@ -6,6 +6,7 @@
 mod doctor;
 mod json;
 mod output;
+mod pages;
 #[cfg(test)]
 pub(crate) mod reference;
 mod run;
@@ -70,6 +71,11 @@ enum Command {
     Trace(trace::TraceArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
+    /// What a shell needs to complete keepwatch's words
+    Completions(pages::CompletionsArgs),
+    /// Write the man pages into a folder: for packages
+    #[command(hide = true)]
+    Man(pages::ManArgs),
 }
 
 /// How a command that could do its work ended.
@@ -98,6 +104,12 @@ enum Failure {
     Client(#[from] serve::client::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    #[error("cannot write {}", file.display())]
+    Write {
+        file: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("{0}")]
     NoTerminal(&'static str),
     #[error("a part of keepwatch broke down: please report what is said above")]
@@ -109,7 +121,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::NoTerminal(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
-            Self::Snapshot(_) | Self::Output(_) | Self::Broken => 4,
+            Self::Snapshot(_) | Self::Output(_) | Self::Write { .. } | Self::Broken => 4,
         }
     }
 
@@ -148,15 +160,18 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     // Once without the config file, to learn its name; usage errors end here, with code 2.
     let first = Cli::command().get_matches_from(words);
     let file = first.get_one::<PathBuf>("config");
-    let command = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
+    let (command, keys) = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let Cli { no_color, socket, limits, command, .. } = cli;
+    let Cli { no_color, socket, mut limits, command, .. } = cli;
+    limits.learn_sources(&matches, &keys);
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
         Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }
