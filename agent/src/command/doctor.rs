@@ -20,9 +20,9 @@ use std::{fs, io::Write};
 Exit code 1 says that something is not seen, 3 that keepwatch cannot work here.
 
 Examples:
-  keepwatch doctor                              what is blind, and what to do about it
+  keepwatch doctor                          what is blind, and why
   keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
-  keepwatch doctor --hooks tracepoint           would that mechanism do?")]
+  keepwatch doctor --hooks tracepoint       would that mechanism do?")]
 pub(super) struct DoctorArgs {
     /// One JSON object a line
     #[arg(long)]

@@ -51,13 +51,13 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  keepwatch sockets                           every connection, the one dropped next first
-  keepwatch sockets --verdict off,late        the unprotected ones
-  keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
-  keepwatch top                               live, with a filter as you type
-  keepwatch trace --process postgres          what happens to its connections, as it happens
-  keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
-  keepwatch doctor                            what this kernel allows, and what is blind";
+  keepwatch sockets                         every connection
+  keepwatch sockets --verdict off,late      the unprotected ones
+  keepwatch sockets --peer 10.0.0.0/8 --json
+  keepwatch top                             live, dropped next first
+  keepwatch trace --process postgres        what happens, as it happens
+  keepwatch run                             the agent, with metrics
+  keepwatch doctor                          what is blind on this kernel";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -183,6 +183,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples_that_fit_80_columns_also_in_a_man_page() {
+        let root = Cli::command();
+        for command in root.get_subcommands().chain([&root]) {
+            let name = command.get_name();
+            let after = command.get_after_help().unwrap().to_string();
+            assert!(after.contains("Examples:\n  keepwatch "), "{name}");
+            let widest = after.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(73), "{name}: {widest:?} columns");
+        }
     }
 
     #[test]

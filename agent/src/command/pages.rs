@@ -54,7 +54,8 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let mut pages = Vec::new();
-    for command in root.get_subcommands().chain([&root]) {
+    let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in shown.chain([&root]) {
         let name = command.get_display_name().unwrap_or("keepwatch").to_owned();
         let mut page = Vec::new();
         // As one block: roff would make one paragraph of all the examples.
@@ -70,7 +71,7 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>, Failure> {
             man.render_subcommands_section(&mut page)?;
         }
         if let Some(about) = about {
-            page.extend(verbatim("MORE", &about).as_bytes());
+            page.extend(verbatim("NOTES", &about).as_bytes());
         }
         pages.push((format!("{name}.1"), page));
     }
@@ -95,7 +96,7 @@ mod tests {
     fn every_command_has_a_page_that_names_its_options() {
         let pages = pages().unwrap();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for command in Cli::command().get_subcommands() {
+        for command in Cli::command().get_subcommands().filter(|one| !one.is_hide_set()) {
             let name = format!("keepwatch-{}.1", command.get_name());
             assert!(names.contains(&name.as_str()), "{name} in {names:?}");
             let page = pages.iter().find(|(one, _)| *one == name).unwrap();

@@ -14,11 +14,11 @@ use std::{net::SocketAddr, time::Duration};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  keepwatch run                                 metrics on http://127.0.0.1:10077/metrics
+  keepwatch run                             for this host's Prometheus
   keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
-  keepwatch run --path db=10.0.0.0/8:5432=aws   connections to databases pass a NAT gateway
-  keepwatch run --socket-group adm              who may use `sockets`, `top`, `trace` without root
-  keepwatch run --host-root /host               in a container, the host mounted there")]
+  keepwatch run --path db=10.0.0.0/8:5432=aws
+  keepwatch run --socket-group adm          who may ask it without root
+  keepwatch run --host-root /host           in a container")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
     #[arg(

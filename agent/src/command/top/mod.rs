@@ -5,6 +5,8 @@ mod detail;
 mod feed;
 mod paint;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use super::{
@@ -30,17 +32,18 @@ use view::{Effect, View};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Keys: q ends, / finds as you type, Enter shows one connection with what happened to it, s changes the
-order, u shows only the unprotected, p pauses, ? shows all keys.
+Keys: q ends, / finds as you type, Enter shows one connection with what
+happened to it, s changes the order, u shows only the unprotected, p
+pauses, ? shows all keys.
 
-With an agent, keepwatch shows what the agent sees and remembers. Without one it reads the kernel
-itself (as root), and of the past it knows nothing.
+With an agent, keepwatch shows what the agent sees and remembers. Without
+one it reads the kernel itself (as root), and of the past it knows nothing.
 
 Examples:
-  keepwatch top                                 what is dropped next?
+  keepwatch top                             what is dropped next?
   keepwatch top --direction outbound --port 5432
-  keepwatch top --sort unanswered               which peers do not answer?
-  keepwatch top --interval 10s --no-color       over a slow line")]
+  keepwatch top --sort unanswered           which peers do not answer?
+  keepwatch top --interval 10s --no-color   over a slow line")]
 pub(super) struct TopArgs {
     /// Time between two looks; longer while one takes more than a twentieth of it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::duration)]
