@@ -10,7 +10,7 @@ use crate::model::{
     verdict::Policy,
 };
 use crate::owner::Resolver;
-use clap::{Arg, ArgAction, Args, Command, error::ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, error::ErrorKind, parser::ValueSource};
 use std::{
     ffi::OsString,
     fs, io,
@@ -46,6 +46,49 @@ pub struct LimitArgs {
         global = true
     )]
     pub path: Vec<NetworkPath>,
+    /// By what the idle limit was given.
+    #[arg(skip)]
+    pub idle_limit_by: Given,
+    /// By what the paths were given.
+    #[arg(skip)]
+    pub path_by: Given,
+}
+
+/// By what an option was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Given {
+    /// By nothing: it is as it is.
+    #[default]
+    Default,
+    /// By its key in the config file.
+    ConfigFile,
+    /// By its variable.
+    Variable,
+    /// By its flag.
+    Flag,
+}
+
+impl Given {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::ConfigFile => "config file",
+            Self::Variable => "variable",
+            Self::Flag => "flag",
+        }
+    }
+
+    /// What clap and the keys of the config file say of an option.
+    fn of(id: &str, matches: &ArgMatches, keys: &[String]) -> Self {
+        match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Self::Flag,
+            Some(ValueSource::EnvVariable) => Self::Variable,
+            // To clap, a value of the config file is a default.
+            _ if keys.iter().any(|key| key == id) => Self::ConfigFile,
+            _ => Self::Default,
+        }
+    }
 }
 
 /// How hooks are attached.
@@ -63,11 +106,18 @@ pub struct HookArgs {
 }
 
 impl LimitArgs {
+    /// Learns by what they were given: `matches` of the command line, `keys` of the config file.
+    pub fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
+        self.idle_limit_by = Given::of("idle_limit", matches, keys);
+        self.path_by = Given::of("path", matches, keys);
+    }
+
     /// The policy of this host.
     pub fn policy(&self) -> Policy {
-        let configured = self.idle_limit != IdleLimit::default();
+        let is_given = self.idle_limit_by != Given::Default;
+        let limits = Limits::new(self.path.clone(), self.idle_limit, is_given);
         Policy {
-            limits: Limits::new(self.path.clone(), self.idle_limit, configured),
+            limits: limits.given_by(self.idle_limit_by.as_str(), self.path_by.as_str()),
             host: crate::kernel::host::addresses(),
             hz: crate::kernel::clock::hz(),
         }
@@ -235,14 +285,14 @@ struct Entry {
     line: usize,
 }
 
-/// The command with the values of the config file as its defaults. `file`: as the user gave it; the
-/// default file need not exist.
-pub fn configured(command: Command, file: Option<&Path>) -> Result<Command, Error> {
+/// The command with the values of the config file as its defaults, and the keys that the file has.
+/// `file`: as the user gave it; the default file need not exist.
+pub fn configured(command: Command, file: Option<&Path>) -> Result<(Command, Vec<String>), Error> {
     let path = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
-            return Ok(command);
+            return Ok((command, Vec::new()));
         }
         Err(cause) => {
             return Err(Error::Read { file: path.to_owned(), cause });
@@ -251,7 +301,11 @@ pub fn configured(command: Command, file: Option<&Path>) -> Result<Command, Erro
     with_defaults(command, path, &text)
 }
 
-fn with_defaults(command: Command, file: &Path, text: &str) -> Result<Command, Error> {
+fn with_defaults(
+    command: Command,
+    file: &Path,
+    text: &str,
+) -> Result<(Command, Vec<String>), Error> {
     let entries = entries(file, text)?;
     let known = keys(&command);
     for Entry { id, values, line } in &entries {
@@ -267,7 +321,8 @@ fn with_defaults(command: Command, file: &Path, text: &str) -> Result<Command, E
             expected,
         })?;
     }
-    Ok(set_defaults(command, &entries))
+    let keys = entries.iter().map(|entry| entry.id.clone()).collect();
+    Ok((set_defaults(command, &entries), keys))
 }
 
 /// The keys that a config file may have: the options that have a variable, but that of the file.
@@ -326,7 +381,8 @@ fn set_defaults(command: Command, entries: &[Entry]) -> Command {
 
 fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
     for Entry { id, values, .. } in entries {
-        if command.get_arguments().any(|arg| arg.get_id() == id) {
+        // Another command may have an option of that name which is no key.
+        if command.get_arguments().any(|arg| arg.get_id() == id && is_key(arg)) {
             let values: Vec<OsString> = values.iter().map(OsString::from).collect();
             // clap keeps defaults for as long as the command: give them up to it.
             command = command.mut_arg(id, |arg| {
@@ -421,9 +477,11 @@ mod tests {
 
     fn parse(file: &str, flags: &[&str]) -> Result<Example, Error> {
         let command = <Example as clap::CommandFactory>::command();
-        let command = with_defaults(command, Path::new("c.toml"), file)?;
-        let words = ["keepwatch"].iter().chain(flags);
-        Ok(Example::from_arg_matches(&command.get_matches_from(words)).unwrap())
+        let (command, keys) = with_defaults(command, Path::new("c.toml"), file)?;
+        let matches = command.get_matches_from(["keepwatch"].iter().chain(flags));
+        let mut example = Example::from_arg_matches(&matches).unwrap();
+        example.limits.learn_sources(&matches, &keys);
+        Ok(example)
     }
 
     fn error(file: &str) -> String {
@@ -436,6 +494,23 @@ mod tests {
         let file = "idle_limit = \"azure\"";
         assert_eq!(parse(file, &[]).unwrap().limits.idle_limit.seconds, 240);
         assert_eq!(parse(file, &["--idle-limit", "1h"]).unwrap().limits.idle_limit.seconds, 3600);
+    }
+
+    #[test]
+    fn a_limit_says_by_what_it_was_given_even_if_it_is_the_defaults() {
+        let said = |file: &str, flags: &[&str], peer: &str| {
+            let policy = parse(file, flags).unwrap().limits.policy();
+            let peer: std::net::SocketAddr = peer.parse().unwrap();
+            policy.limits.of(peer.into()).from.clone()
+        };
+        let elsewhere = "8.8.8.8:53";
+        assert_eq!(said("", &[], elsewhere), "default");
+        assert_eq!(said("", &["--idle-limit", "350s"], elsewhere), "configured by flag");
+        let file = "idle_limit = \"350s\"\n[[path]]\nname = \"db\"\npeers = \"10.0.0.0/8\"\n\
+                    idle_limit = \"aws\"";
+        assert_eq!(said(file, &[], elsewhere), "configured by config file");
+        assert_eq!(said(file, &["--idle-limit=azure"], elsewhere), "preset azure by flag");
+        assert_eq!(said(file, &[], "10.1.1.1:5432"), "preset aws by config file");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod promql;
 pub mod row;
 pub mod socket;
 mod sys;
+pub mod terminal;
 pub mod tool;
 pub mod trace;
 pub mod truth;

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod command;
+mod dist;
 mod outcome;
 mod pictures;
 mod place;

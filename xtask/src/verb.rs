@@ -1,6 +1,6 @@
 //! The verbs: each is a module with `Options` and `run`.
 
-use crate::{bench, ci, codegen, pictures, run, setup, test, tidy, vm};
+use crate::{bench, ci, codegen, dist, pictures, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ pub(crate) enum Verb {
     Bench(bench::Options),
     Codegen(codegen::Options),
     Pictures(pictures::Options),
+    Dist(dist::Options),
     Tidy(tidy::Options),
     Ci(ci::Options),
 }
@@ -29,6 +30,7 @@ impl Verb {
             Self::Bench(options) => bench::run(options),
             Self::Codegen(options) => codegen::run(&options),
             Self::Pictures(options) => pictures::run(&options),
+            Self::Dist(options) => dist::run(&options),
             Self::Tidy(options) => tidy::run(&options),
             Self::Ci(options) => ci::run(&options),
         }

@@ -17,6 +17,13 @@ use serde::Serialize;
 use std::{fs, io::Write};
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code 1 says that something is not seen, 3 that keepwatch cannot work here.
+
+Examples:
+  keepwatch doctor                          what is blind, and why
+  keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
+  keepwatch doctor --hooks tracepoint       would that mechanism do?")]
 pub(super) struct DoctorArgs {
     /// One JSON object a line
     #[arg(long)]

@@ -7,11 +7,15 @@ mod check;
 mod doctor;
 mod json;
 mod output;
+mod pages;
 #[cfg(test)]
 pub(crate) mod reference;
 mod run;
+mod signals;
 mod sockets;
+mod source;
 mod text;
+mod top;
 mod trace;
 mod why;
 
@@ -49,14 +53,14 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  keepwatch sockets                           every connection, the one dropped next first
-  keepwatch sockets --verdict off,late        the unprotected ones
-  keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
-  keepwatch why 10.0.0.9:5432                 what happened to connections with this server
-  keepwatch trace --process postgres          what happens to its connections, as it happens
-  keepwatch check -- npm test                 does what it connects to survive being quiet?
-  keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
-  keepwatch doctor                            what this kernel allows, and what is blind";
+  keepwatch sockets                        every connection
+  keepwatch sockets --verdict off,late     the unprotected ones
+  keepwatch top                            live, dropped next first
+  keepwatch why 10.0.0.9:5432              what happened to connections with this server
+  keepwatch trace --process postgres       what happens, as it happens
+  keepwatch check -- npm test              does what it connects to survive being quiet?
+  keepwatch run                            the agent, with metrics
+  keepwatch doctor                         what is blind on this kernel";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,6 +68,8 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// Live: the connection that will be dropped next comes first
+    Top(top::TopArgs),
     /// What happened to connections with a peer, live and dead: cause, evidence, the line to change
     Why(why::WhyArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
@@ -72,6 +78,11 @@ enum Command {
     Check(check::CheckArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
+    /// What a shell needs to complete keepwatch's words
+    Completions(pages::CompletionsArgs),
+    /// Write the man pages into a folder: for packages
+    #[command(hide = true)]
+    Man(pages::ManArgs),
 }
 
 /// How a command that could do its work ended.
@@ -106,16 +117,41 @@ enum Failure {
     Check(#[from] check::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    #[error("cannot write {}", file.display())]
+    Write {
+        file: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{0}")]
+    NoTerminal(&'static str),
+    #[error("a part of keepwatch broke down: please report what is said above")]
+    Broken,
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::NoTerminal(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
             Self::Check(error) => error.exit_code(),
-            Self::Snapshot(_) | Self::Store(_) | Self::Output(_) => 4,
+            Self::Snapshot(_)
+            | Self::Store(_)
+            | Self::Output(_)
+            | Self::Write { .. }
+            | Self::Broken => 4,
         }
+    }
+
+    /// With its causes.
+    fn in_full(&self) -> String {
+        let mut message = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        message
     }
 
     fn is_broken_pipe(&self) -> bool {
@@ -133,13 +169,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::CannotRun) => ExitCode::from(3),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut message = failure.to_string();
-            let mut cause = failure.source();
-            while let Some(error) = cause {
-                message = format!("{message}: {error}");
-                cause = error.source();
-            }
-            talk::say(&format!("error: {message}"));
+            talk::say(&format!("error: {}", failure.in_full()));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -149,16 +179,20 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     // Once without the config file, to learn its name; usage errors end here, with code 2.
     let first = Cli::command().get_matches_from(words);
     let file = first.get_one::<PathBuf>("config");
-    let command = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
+    let (command, keys) = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
     let matches = command.get_matches_from(words);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let Cli { no_color, socket, limits, command, .. } = cli;
+    let Cli { no_color, socket, mut limits, command, .. } = cli;
+    limits.learn_sources(&matches, &keys);
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }
@@ -170,6 +204,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples_that_fit_80_columns_also_in_a_man_page() {
+        let root = Cli::command();
+        for command in root.get_subcommands().chain([&root]) {
+            let name = command.get_name();
+            let after = command.get_after_help().unwrap().to_string();
+            assert!(after.contains("Examples:\n  keepwatch "), "{name}");
+            let widest = after.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(73), "{name}: {widest:?} columns");
+        }
     }
 
     #[test]

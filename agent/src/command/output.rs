@@ -1,5 +1,6 @@
 //! stdout: data.
 
+use super::text::Size;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
 
 /// stdout, buffered in pieces that suit a pipe.
@@ -15,4 +16,11 @@ pub(super) fn is_terminal() -> bool {
 /// Whether stdout may show colours (no-color.org: any value but an empty one forbids).
 pub(super) fn in_colour(allowed: bool) -> bool {
     allowed && is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The size of the terminal, if stdout is one and knows it.
+pub(super) fn size() -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let (columns, lines) = (size.ws_col.into(), size.ws_row.into());
+    (columns > 0 && lines > 0).then_some(Size { columns, lines })
 }

@@ -29,34 +29,40 @@ pub(crate) fn commands() -> String {
 fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     page.push_str("| option | meaning | default | variable |\n|---|---|---|---|\n");
     for arg in args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-        let flag = arg.get_long().map(|flag| format!("--{flag}"));
+        let flag = arg.get_long().unwrap_or_default();
         let values = arg.get_value_names().filter(|_| arg.get_action().takes_values());
+        if arg.is_positional() {
+            let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let name = values.and_then(|names| names.first()).map(ToString::to_string);
+            let name = name.unwrap_or_default();
+            let choices = choices_of(arg);
+            writeln!(page, "| `{name}` | {meaning}{choices} |  |  |").unwrap();
+            continue;
+        }
         let value = values.and_then(|names| names.first()).map(ToString::to_string);
-        // What comes last, behind `--`, has no flag.
-        let flag = flag.unwrap_or_else(|| "--".to_owned());
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let choices: Vec<_> = arg
-            .get_possible_values()
-            .iter()
-            .map(|value| value.get_name().to_owned())
-            .filter(|_| arg.get_action().takes_values())
-            .collect();
-        let choices = if choices.is_empty() {
-            String::new()
-        } else {
-            format!(": `{}`", choices.join("`, `"))
-        };
+        let choices = choices_of(arg);
         let default = default_of(arg);
         let variable =
             arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
         writeln!(
             page,
-            "| `{flag}{}` | {}{choices} | {default} | {variable} |",
+            "| `--{flag}{}` | {}{choices} | {default} | {variable} |",
             value.map(|value| format!(" {value}")).unwrap_or_default(),
             meaning.replace('|', "\\|").replace('\n', " ").trim_end_matches('.')
         )
         .unwrap();
     }
+}
+
+fn choices_of(arg: &Arg) -> String {
+    let choices: Vec<_> = arg
+        .get_possible_values()
+        .iter()
+        .map(|value| value.get_name().to_owned())
+        .filter(|_| arg.get_action().takes_values())
+        .collect();
+    if choices.is_empty() { String::new() } else { format!(": `{}`", choices.join("`, `")) }
 }
 
 fn default_of(arg: &Arg) -> String {

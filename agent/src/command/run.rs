@@ -13,6 +13,13 @@ use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  keepwatch run                             for this host's Prometheus
+  keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
+  keepwatch run --path db=10.0.0.0/8:5432=aws
+  keepwatch run --socket-group adm          who may ask it without root
+  keepwatch run --host-root /host           in a container")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
     #[arg(

@@ -1,7 +1,74 @@
-//! Tables for eyes: aligned, short, coloured only on a terminal.
+//! Tables for eyes: aligned, short, coloured only on a terminal. What counts is the width on the
+//! screen: a letter of Chinese takes two columns, an accent none.
 
-use crate::model::{row::Row, verdict::Verdict, words::duration};
+use crate::model::{
+    pick::{Counts, Page},
+    rank,
+    row::Row,
+    socket::DirectionFrom,
+    verdict::Verdict,
+    words::duration,
+};
 use std::io::{self, Write};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Columns that a text takes on a screen.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text in exactly so many columns: filled with spaces, or cut and marked with an ellipsis.
+pub(super) fn fitted(text: &str, columns: usize) -> String {
+    let mut fitted = cut(text, columns);
+    let rest = columns.saturating_sub(width(&fitted));
+    fitted.extend(std::iter::repeat_n(' ', rest));
+    fitted
+}
+
+/// The text in at most so many columns.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let Some(room) = columns.checked_sub(1) else {
+        return String::new();
+    };
+    let mut taken = 0;
+    let fits = |c: &char| {
+        taken += c.width().unwrap_or(0);
+        taken <= room
+    };
+    text.chars().take_while(fits).chain(['\u{2026}']).collect()
+}
+
+/// A time as one would type it in a setting: `2h`, `10m`, `75s`.
+pub(super) fn as_typed(seconds: u32) -> String {
+    match seconds {
+        0 => "0s".to_owned(),
+        hours if hours.is_multiple_of(3600) => format!("{}h", hours / 3600),
+        minutes if minutes.is_multiple_of(60) => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// A time in few columns: `5m50s`, `2h11m`, `3d4h`.
+pub(super) fn short(seconds: u64) -> String {
+    duration(seconds).replace(" min", "m").replace(' ', "")
+}
+
+/// Milliseconds as one would type them.
+pub(super) fn ms_as_typed(ms: u32) -> String {
+    if ms.is_multiple_of(1000) { as_typed(ms / 1000) } else { format!("{ms}ms") }
+}
+
+/// The room on a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Columns.
+    pub(super) columns: usize,
+    /// Lines.
+    pub(super) lines: usize,
+}
 
 /// How a table may look.
 #[derive(Clone, Copy, Debug)]
@@ -30,64 +97,97 @@ const HEADINGS: [&str; 9] =
 
 /// Writes `rows` as a table, and how many of which verdict there are.
 pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
-    let lines: Vec<[String; 9]> = rows.iter().map(line).collect();
-    let mut widths = HEADINGS.map(str::len);
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
+    let mut counts = Counts::default();
+    rows.iter().for_each(|row| counts.count(row));
     if !rows.is_empty() {
+        let lines: Vec<Cells> = rows.iter().map(line).collect();
+        let widths = widths(&lines);
         let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
         writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
+        for (row, line) in rows.iter().zip(&lines) {
+            writeln!(out, "{}", painted(row, aligned(line, &widths).trim_end(), style))?;
+        }
+        writeln!(out)?;
     }
-    for (row, line) in rows.iter().zip(&lines) {
-        let text = aligned(line, &widths);
-        let (verdict, rest) =
-            text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", &text));
-        writeln!(
-            out,
-            "{}{}",
-            style.paint(verdict, Style::of_verdict(row.verdict)),
-            rest.trim_end()
-        )?;
-    }
-    summary(out, rows, style)
+    writeln!(out, "{}", summary(&counts, rows.len(), style, usize::MAX))
 }
 
-fn summary(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
-    let counts: Vec<String> = Verdict::ALL
-        .into_iter()
-        .filter_map(|verdict| {
-            let n_rows = rows.iter().filter(|row| row.verdict == verdict).count();
-            let text = format!("{n_rows} {}", verdict.as_str());
-            (n_rows > 0).then(|| style.paint(&text, Style::of_verdict(verdict)))
-        })
-        .collect();
-    match rows.len() {
-        0 => writeln!(out, "no connections"),
-        1 => writeln!(out, "\n1 connection: {}", counts.join(", ")),
-        n_rows => writeln!(out, "\n{n_rows} connections: {}", counts.join(", ")),
-    }
+/// Rows that a screen has room for beside the heading and the summary.
+pub(super) const fn n_rows(size: Size) -> usize {
+    size.lines.saturating_sub(2)
 }
 
-fn aligned(cells: &[String; 9], widths: &[usize; 9]) -> String {
-    let mut text = String::new();
-    for (cell, width) in cells.iter().zip(widths) {
-        text.push_str(cell);
-        text.extend(std::iter::repeat_n(' ', width - cell.chars().count().min(*width) + 2));
+/// The same table over what was on a screen before, cut to it: nothing scrolls, nothing flickers.
+pub(super) fn screen(
+    out: &mut impl Write,
+    page: &Page,
+    style: Style,
+    size: Size,
+) -> io::Result<()> {
+    let lines: Vec<Cells> = page.rows.iter().map(line).collect();
+    let widths = widths(&lines);
+    let heading = cut(aligned(&HEADINGS.map(str::to_owned), &widths).trim_end(), size.columns);
+    let mut shown = vec![style.paint(&heading, "1")];
+    for (row, line) in page.rows.iter().zip(&lines).take(n_rows(size)) {
+        let text = cut(aligned(line, &widths).trim_end(), size.columns);
+        shown.push(painted(row, &text, style));
+    }
+    shown.push(summary(&page.counts, page.rows.len(), style, size.columns));
+    // Home; then clear the rest of each line, and in the end what is below. The last line is not
+    // ended: that would scroll.
+    let shown: Vec<String> = shown.into_iter().take(size.lines).collect();
+    write!(out, "\x1b[H{}\x1b[K\x1b[J", shown.join("\x1b[K\r\n"))
+}
+
+fn painted(row: &Row, text: &str, style: Style) -> String {
+    let (verdict, rest) = text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", text));
+    format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict)))
+}
+
+fn summary(counts: &Counts, n_shown: usize, style: Style, columns: usize) -> String {
+    let total = counts.total();
+    let is_part = u64::try_from(n_shown).unwrap_or(u64::MAX) < total;
+    let part = if is_part { format!(", {n_shown} shown") } else { String::new() };
+    let mut text = match total {
+        0 => return cut("no connections", columns),
+        1 => format!("1 connection{part}: "),
+        _ => format!("{total} connections{part}: "),
+    };
+    text = cut(&text, columns);
+    let mut taken = width(&text);
+    let told = Verdict::ALL.into_iter().filter(|&verdict| counts.of(verdict) > 0);
+    for (number, verdict) in told.enumerate() {
+        let comma = if number > 0 { ", " } else { "" };
+        let count = format!("{} {}", counts.of(verdict), verdict.as_str());
+        taken += comma.len() + count.len();
+        if taken > columns {
+            break;
+        }
+        text = format!("{text}{comma}{}", style.paint(&count, Style::of_verdict(verdict)));
     }
     text
 }
 
-fn line(row: &Row) -> [String; 9] {
-    let direction = match row.direction_from {
-        crate::model::socket::DirectionFrom::Seen => row.direction.as_str().to_owned(),
-        crate::model::socket::DirectionFrom::Inferred => format!("{}?", row.direction.as_str()),
-    };
+type Cells = [String; 9];
+
+fn widths(lines: &[Cells]) -> [usize; 9] {
+    let mut widths = HEADINGS.map(str::len);
+    for line in lines {
+        for (widest, cell) in widths.iter_mut().zip(line) {
+            *widest = (*widest).max(width(cell));
+        }
+    }
+    widths
+}
+
+fn aligned(cells: &Cells, widths: &[usize; 9]) -> String {
+    cells.iter().zip(widths).map(|(cell, width)| fitted(cell, *width) + "  ").collect()
+}
+
+fn line(row: &Row) -> Cells {
     [
         row.verdict.as_str().to_owned(),
-        direction,
+        direction(row),
         row.state.as_str().to_owned(),
         row.local.to_string(),
         row.remote.to_string(),
@@ -98,17 +198,17 @@ fn line(row: &Row) -> [String; 9] {
     ]
 }
 
-/// `60s +3x10s`: the first probe after 60 s, then 3 probes 10 s apart.
-pub(super) fn keepalive(row: &Row) -> String {
-    let mut text = if row.keepalive {
-        let Row { idle, interval, count, .. } = row;
-        format!("{}s +{}x{}s", idle.seconds, count.probes, interval.seconds)
-    } else {
-        "off".to_owned()
-    };
-    if row.user_timeout_ms > 0 {
-        text.push_str(&format!(" ut {}ms", row.user_timeout_ms));
+/// With a question mark where it is inferred.
+pub(super) fn direction(row: &Row) -> String {
+    match row.direction_from {
+        DirectionFrom::Seen => row.direction.as_str().to_owned(),
+        DirectionFrom::Inferred => format!("{}?", row.direction.as_str()),
     }
+}
+
+/// `2h +9x75s`: the first probe after 2 hours, then 9 probes in all, 75 s apart.
+pub(super) fn keepalive(row: &Row) -> String {
+    let mut text = settings(row);
     if row.in_flight {
         text.push_str(" (data in flight)");
     } else if row.keepalive && row.probes_unanswered > 0 {
@@ -117,11 +217,26 @@ pub(super) fn keepalive(row: &Row) -> String {
     text
 }
 
+/// The settings alone.
+pub(super) fn settings(row: &Row) -> String {
+    let mut text = if row.keepalive {
+        let Row { idle, interval, count, .. } = row;
+        format!("{} +{}x{}", as_typed(idle.seconds), count.probes, as_typed(interval.seconds))
+    } else {
+        "off".to_owned()
+    };
+    if row.user_timeout_ms > 0 {
+        text.push_str(&format!(" ut {}", ms_as_typed(row.user_timeout_ms)));
+    }
+    text
+}
+
+/// Until its path forgets it, or the kernel gives up on it.
 fn dropped_in(row: &Row) -> String {
-    match (row.verdict, row.until_limit_seconds) {
-        (Verdict::Off | Verdict::Late, Some(rest)) if rest < 0.0 => "overdue".to_owned(),
-        (Verdict::Off | Verdict::Late, Some(rest)) => whole(rest),
-        _ => "-".to_owned(),
+    match rank::until_dropped_ms(row) {
+        Some(rest) if rest < 0 => "overdue".to_owned(),
+        Some(rest) => duration(rest.unsigned_abs() / 1000),
+        None => "-".to_owned(),
     }
 }
 
@@ -130,11 +245,12 @@ fn dropped_in(row: &Row) -> String {
     clippy::cast_sign_loss,
     reason = "a rounded time of at least 0"
 )]
-fn whole(seconds: f64) -> String {
+pub(super) fn whole(seconds: f64) -> String {
     duration(seconds.max(0.0).floor() as u64)
 }
 
-fn owners(row: &Row) -> String {
+/// What the owner is part of, and the processes.
+pub(super) fn owners(row: &Row) -> String {
     const SHOWN: usize = 2;
     let mut names: Vec<String> =
         row.owners.iter().map(|owner| format!("{}[{}]", owner.process, owner.pid)).collect();
@@ -189,7 +305,7 @@ mod tests {
         assert_eq!(lines[0].split_whitespace().next(), Some("VERDICT"));
         assert!(lines[1].starts_with("off   ") && lines[1].contains("4 min 50 s  1 min"), "{text}");
         assert!(lines[1].ends_with("mongod[812]"), "{text}");
-        assert!(lines[2].contains("7200s +9x75s (2 unanswered)"), "{text}");
+        assert!(lines[2].contains("2h +9x75s (2 unanswered)"), "{text}");
         assert!(lines[2].contains("overdue"), "{text}");
         assert_eq!(lines[4], "2 connections: 1 off, 1 late");
     }
@@ -209,6 +325,54 @@ mod tests {
         row.namespace = Some("shop".to_owned());
         row.pod = Some("web-0".to_owned());
         assert_eq!(owners(&row), "shop/web-0/server [812]");
+    }
+
+    #[test]
+    fn a_table_with_wide_and_hostile_names_is_aligned() {
+        let named = |name: &[u8]| {
+            let mut bytes = [0; 16];
+            bytes[..name.len()].copy_from_slice(name);
+            let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+            let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let owner = Owner { pid: 1, fd: None, comm: Comm::new(bytes) };
+            Row::new(&socket(), [&owner], &policy, socket().at)
+        };
+        for name in ["数据库".as_bytes(), b"\x1b[31m\n", "e\u{301}\u{301}".as_bytes(), b"plain"]
+        {
+            let text = fitted(&owners(&named(name)), 12);
+            assert_eq!(width(&text), 12, "{text:?}");
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+        }
+        assert_eq!(fitted("数据库", 7), "数据库 ");
+        assert_eq!(fitted("数据库", 5), "数据\u{2026}");
+        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is none");
+        assert_eq!(cut("postgres", 0), "");
+    }
+
+    #[test]
+    fn a_screen_is_never_left_however_small_it_is() {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let rows = vec![Row::new(&socket(), [], &policy, socket().at); 100];
+        let counts = Counts { off: 5000, protected: 3, ..Counts::default() };
+        for (columns, lines) in [(80, 24), (200, 50), (20, 5), (1, 1), (300, 3)] {
+            let mut out = Vec::new();
+            let page = Page { rows: rows.clone(), counts, found: 5003, chosen: None };
+            screen(&mut out, &page, Style { colour: false }, Size { columns, lines }).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let text = text.replace("\x1b[H", "").replace("\x1b[K", "").replace("\x1b[J", "");
+            let shown: Vec<&str> = text.split("\r\n").collect();
+            assert!(shown.len() <= lines, "{} lines of {lines}", shown.len());
+            assert!(shown.iter().all(|line| width(line) <= columns), "{columns}: {text}");
+        }
+    }
+
+    #[test]
+    fn times_of_settings_are_as_one_would_type_them() {
+        let typed = [0, 45, 60, 75, 600, 7200, 86_400].map(as_typed);
+        assert_eq!(typed, ["0s", "45s", "1m", "75s", "10m", "2h", "24h"]);
+        assert_eq!(ms_as_typed(30_000), "30s");
+        assert_eq!(ms_as_typed(1_500), "1500ms");
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
-use super::{Failure, Outcome, output, run::RING_BYTES, text::Style};
+use super::{
+    Failure, Outcome, output,
+    run::RING_BYTES,
+    signals,
+    source::Source,
+    text::{self, Style},
+};
 use crate::{
     agent::watch::{Audience, News, Watch},
     config,
@@ -20,7 +26,7 @@ use crate::{
     serve::client,
     talk::say,
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::{
     io::{self, BufWriter, StdoutLock, Write as _},
     path::Path,
@@ -33,14 +39,14 @@ use std::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With an agent, keepwatch shows what the agent sees. Without one it attaches the hooks itself, for as
-long as it runs (as root).
+With an agent, keepwatch shows what the agent sees. Without one it attaches
+the hooks itself, for as long as it runs (as root).
 
 Examples:
-  keepwatch trace --process mongod              all that happens to its connections
-  keepwatch trace --event setting,changed       who sets what, and what is refused
-  keepwatch trace --event died --json | jq -c '[.cause, .remote, .evidence]'
-  keepwatch trace --past --port 5432            first what the agent remembers, then what happens")]
+  keepwatch trace --process mongod          what happens to its connections
+  keepwatch trace --event setting,changed   who sets what, what is refused
+  keepwatch trace --past --port 5432        first what the agent remembers
+  keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// One JSON object a line
     #[arg(long)]
@@ -57,16 +63,6 @@ pub(super) struct TraceArgs {
     owners: config::OwnerArgs,
     #[command(flatten)]
     wanted: Wanted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Source {
-    /// The agent if one answers, else the kernel
-    Auto,
-    /// Only a running agent: any user whom its socket admits may
-    Agent,
-    /// Only the kernel: needs root
-    Kernel,
 }
 
 pub(super) fn run(
@@ -105,7 +101,7 @@ fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcom
         clippy::exit,
         reason = "each line is out when it is written: nothing is to be finished"
     )]
-    on_signal(|| std::process::exit(0))?;
+    signals::on_end(|| std::process::exit(0))?;
     let mut ended = Ok(());
     client::events(path, wanted, |line| {
         ended = match line {
@@ -162,7 +158,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     watch.audience().is_live = true;
     // Who reads that it is ready may end it at once.
     let stopped = Arc::clone(&stop);
-    on_signal(move || stopped.store(true, Ordering::Relaxed))?;
+    signals::on_end(move || stopped.store(true, Ordering::Relaxed))?;
     say_ready(timer, setsockopt);
     watch.run(&stop).map_err(crate::agent::Error::from)?;
     std::mem::replace(
@@ -170,23 +166,6 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         Ok(()),
     )?;
     Ok(Outcome::Fine)
-}
-
-/// Lets SIGINT and SIGTERM end the command, not break it off.
-fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
-        let _guard = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        });
-        end();
-    })?;
-    Ok(())
 }
 
 /// The watcher's audience when there is no agent: stdout.
@@ -279,24 +258,43 @@ fn moment(row: &MomentRow, style: Style) -> String {
             format!("{} {arrow} {}", socket.local, socket.remote)
         }
     };
+    let colour = match tone(row) {
+        Tone::Bad => "1;31",
+        Tone::Notable => "33",
+        Tone::Good => "32",
+        Tone::Plain => "0",
+    };
+    // At least so wide: what is longer is not cut.
+    let wide = |text: &str, columns: usize| text::fitted(text, columns.max(text::width(text)));
     format!(
-        "{}  {owner:<20}  {connection:<40}  {}  {}",
+        "{}  {}  {}  {}  {}",
         time_of_day(&row.at),
-        style.paint(&format!("{:<14}", row.event.as_str()), colour(row)),
+        wide(&owner, 20),
+        wide(&connection, 40),
+        style.paint(&text::fitted(row.event.as_str(), 14), colour),
         row.meaning
     )
 }
 
-fn colour(row: &MomentRow) -> &'static str {
+/// How an event looks to who has to act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Bad,
+    Notable,
+    Good,
+    Plain,
+}
+
+pub(super) fn tone(row: &MomentRow) -> Tone {
     match row.event {
         Name::Died if !row.details.cause.is_some_and(crate::model::death::Cause::is_orderly) => {
-            "1;31"
+            Tone::Bad
         }
-        Name::Setting if row.details.result.as_deref() != Some("ok") => "1;31",
-        Name::Changed | Name::ProbeSent => "33",
-        Name::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => "33",
-        Name::ProbeAnswered | Name::Opened => "32",
-        _ => "0",
+        Name::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
+        Name::Changed | Name::ProbeSent => Tone::Notable,
+        Name::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
+        Name::ProbeAnswered | Name::Opened => Tone::Good,
+        _ => Tone::Plain,
     }
 }
 

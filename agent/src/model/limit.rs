@@ -182,7 +182,7 @@ impl fmt::Display for Path {
 pub struct Applied {
     /// Seconds.
     pub seconds: u32,
-    /// `default`, `preset NAME`, `configured` or `learned`.
+    /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
     pub from: String,
     /// The path's name, if a path of the configuration matched.
     pub path: Option<String>,
@@ -246,6 +246,21 @@ impl Limits {
         let from = if configured { from(default) } else { "default".to_owned() };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
         Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
+    }
+
+    /// The same, saying by what the default and the paths were given: `flag`, `variable`, `config
+    /// file`. A default that nobody gave stays one.
+    #[must_use]
+    pub fn given_by(mut self, default: &str, paths: &str) -> Self {
+        let say = |applied: &mut Applied, by: &str| {
+            if applied.from != "default" {
+                applied.from.push_str(" by ");
+                applied.from.push_str(by);
+            }
+        };
+        say(&mut self.default, default);
+        self.paths.iter_mut().for_each(|(_, applied)| say(applied, paths));
+        self
     }
 
     /// The limit on the way to `remote`: of the longest prefix, one with the port before one without.

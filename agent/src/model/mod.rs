@@ -17,6 +17,8 @@ pub mod limit;
 pub mod line;
 pub mod moment;
 pub mod name;
+pub mod pick;
+pub mod rank;
 pub mod roll;
 pub mod row;
 pub mod setting;

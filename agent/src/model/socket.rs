@@ -23,6 +23,12 @@ impl Time {
         Self(self.0.saturating_sub(ms as u64 * 1_000_000))
     }
 
+    /// The time `ms` after.
+    #[must_use]
+    pub const fn ms_after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
     /// Seconds of `CLOCK_MONOTONIC`.
     pub const fn seconds(self) -> f64 {
         std::time::Duration::from_nanos(self.0).as_secs_f64()

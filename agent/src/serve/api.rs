@@ -1,12 +1,13 @@
 //! The API, version 1: HTTP over a unix socket, for the commands. `client` is its other end.
 //!
 //! `GET /v1/sockets?filter=JSON` streams rows, one JSON object a line; `GET /v1/events?wanted=JSON`
-//! what happens, until the client goes; `GET /v1/status` is one.
+//! what happens, until the client goes; `GET /v1/status` is one. For a live view there are `/v1/page` and
+//! `/v1/timeline` (see `page`).
 
 use super::{
     Reader, Shared, events,
     guard::{Guard, Limits},
-    past, serve_routes,
+    page, past, serve_routes,
     status::Status,
 };
 use crate::{kernel::clock, model::filter::Filter};
@@ -57,10 +58,12 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/v1/events", get(events::events))
         .route("/v1/deaths", get(past::deaths))
         .route("/v1/limits", get(past::limits))
+        .route("/v1/page", get(page::page))
+        .route("/v1/timeline", get(page::timeline))
         .route("/v1/status", get(status))
         .fallback(|| async {
-            let message = "no such path; the API is /v1/sockets, /v1/events, /v1/deaths, /v1/limits, \
-                           /v1/status (docs/API.md)\n";
+            let message = "no such path; the API is /v1/sockets, /v1/events, /v1/page, /v1/timeline, \
+                           /v1/deaths, /v1/limits, /v1/status (docs/API.md)\n";
             (StatusCode::NOT_FOUND, message)
         })
 }
@@ -154,7 +157,7 @@ impl http_body::Body for Rows {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{
         super::{
             client,
@@ -170,7 +173,11 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    fn with_agent<T>(name: &str, n_sockets: u64, client: impl FnOnce(&Path) -> T) -> T {
+    pub(in crate::serve) fn with_agent<T>(
+        name: &str,
+        n_sockets: u64,
+        client: impl FnOnce(&Path) -> T,
+    ) -> T {
         let name = format!("keepwatch-api-{name}-{}", std::process::id());
         let path: PathBuf = std::env::temp_dir().join(name);
         drop(std::fs::remove_file(&path));

@@ -8,6 +8,7 @@ mod format;
 mod guard;
 mod http;
 mod metrics;
+mod page;
 mod past;
 mod process;
 mod status;

@@ -4,7 +4,7 @@ use super::{CheckArgs, output::Output, report::Report};
 use crate::{
     command::{
         Failure, Outcome,
-        sockets::{Kernel, Source},
+        source::{Kernel, Source},
     },
     config,
     kernel::{clock, hooks::Signal},

@@ -12,7 +12,7 @@ mod session;
 mod tree;
 mod user;
 
-use super::{Failure, Outcome, run, sockets::Source};
+use super::{Failure, Outcome, run, source::Source};
 use crate::config;
 use clap::{Args, ValueEnum};
 use policy::PolicyArgs;

@@ -6,7 +6,7 @@ use super::{
     target::{Meaning, Selection, Target},
 };
 use crate::{
-    command::{Failure, sockets::Kernel},
+    command::{Failure, source::Kernel},
     config,
     kernel::clock,
     model::{

@@ -11,6 +11,7 @@ use super::{
     event::{Event, Fire},
     filter::Filter,
     history::{Histories, History},
+    identity::Identity,
     label::{Budget, OwnerLabels},
     learned::{Learned, Lesson, LimitRow},
     limit::PathNumber,
@@ -379,6 +380,11 @@ impl Table {
         self.histories.iter()
     }
 
+    /// What is known of one connection.
+    pub fn history(&self, id: SocketId) -> Option<&History> {
+        self.histories.get(id)
+    }
+
     fn keep_direction(socket: &mut Socket, before: &Socket) {
         // Cookies are never reused, but a socket may connect again.
         if before.direction_from == DirectionFrom::Seen && before.remote == socket.remote {
@@ -483,21 +489,38 @@ impl Table {
         from: u32,
         n_slots: u32,
     ) -> (Vec<Row>, Option<u32>) {
+        let mut rows = Vec::new();
+        let next = self.scan(filter, from, n_slots, |socket, owners, identity| {
+            rows.push(Row::new(socket, owners, &self.policy, now).of(identity));
+        });
+        (rows, next)
+    }
+
+    /// Passes on what the filter admits of a part of the table, as [`Self::rows`] does: each socket
+    /// with its owners, foremost first, and what that one is part of.
+    pub fn scan(
+        &self,
+        filter: &Filter,
+        from: u32,
+        n_slots: u32,
+        mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
+    ) -> Option<u32> {
         let end = from.saturating_add(n_slots).min(self.slots.end());
-        let rows = (from..end)
-            .filter_map(|number| self.slots.get(number))
-            .filter(|slot| filter.admits(&slot.socket, &self.policy))
-            .filter_map(|Slot { socket, whose, .. }| {
-                let more = self.more_owners.get(&socket.id);
-                let mut owners: Vec<Owner> = more.into_iter().flatten().copied().collect();
-                owners.sort_unstable();
-                owners.splice(..0, socket.owner);
-                let identity = self.owners.roll.get(whose).and_then(|it| it.identity.as_deref());
-                (filter.admits_owner(&owners) && filter.admits_identity(identity))
-                    .then(|| Row::new(&socket, &owners, &self.policy, now).of(identity))
-            })
-            .collect();
-        (rows, (end < self.slots.end()).then_some(end))
+        let mut owners: Vec<Owner> = Vec::new();
+        for Slot { socket, whose, .. } in (from..end).filter_map(|number| self.slots.get(number)) {
+            if !filter.admits(&socket, &self.policy) {
+                continue;
+            }
+            owners.clear();
+            owners.extend(self.more_owners.get(&socket.id).into_iter().flatten());
+            owners.sort_unstable();
+            owners.splice(..0, socket.owner);
+            let identity = self.owners.roll.get(whose).and_then(|it| it.identity.as_deref());
+            if filter.admits_owner(&owners) && filter.admits_identity(identity) {
+                each(&socket, &owners, identity);
+            }
+        }
+        (end < self.slots.end()).then_some(end)
     }
 }
 

@@ -5,7 +5,14 @@ mod chunked;
 
 use super::Status;
 use crate::{
-    model::{filter::Filter, learned::LimitRow, line::Line, moment::Wanted, row::Row},
+    model::{
+        filter::Filter,
+        learned::LimitRow,
+        line::{Line, MomentRow},
+        moment::Wanted,
+        pick::{Page, Pick},
+        row::Row,
+    },
     store::{DeathRow, Query},
 };
 use chunked::{Chunked, malformed, read_line};
@@ -167,13 +174,37 @@ pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
     Ok(limits)
 }
 
+/// One page of the connections.
+pub fn page(path: &Path, pick: &Pick) -> Result<Page, Error> {
+    let pick = serde_json::to_string(pick)
+        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
+    let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
+    only(&mut body).map_err(|cause| Error::talking(path, cause))
+}
+
+/// What is remembered of one connection, oldest first.
+pub fn timeline(path: &Path, id: &str) -> Result<Vec<MomentRow>, Error> {
+    let mut moments = Vec::new();
+    let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
+    each_line(&mut body, |moment| {
+        moments.push(moment);
+        true
+    })
+    .map_err(|cause| Error::talking(path, cause))?;
+    Ok(moments)
+}
+
 /// What the agent says of itself.
 pub fn status(path: &Path) -> Result<Status, Error> {
-    let mut status = None;
     let mut body = get(path, "/v1/status")?;
-    each_line(&mut body, |line| status.replace(line).is_none())
-        .and_then(|()| status.ok_or_else(|| malformed("an empty answer")))
-        .map_err(|cause| Error::talking(path, cause))
+    only(&mut body).map_err(|cause| Error::talking(path, cause))
+}
+
+/// The one object of a body.
+fn only<T: DeserializeOwned>(body: &mut impl BufRead) -> io::Result<T> {
+    let mut object = None;
+    each_line(body, |line| object.replace(line).is_none())
+        .and_then(|()| object.ok_or_else(|| malformed("an empty answer")))
 }
 
 fn each_line<T: DeserializeOwned>(

@@ -1,0 +1,170 @@
+//! Where connections come from: the agent if one runs, else the kernel itself.
+
+use super::{Failure, output};
+use crate::{
+    config,
+    kernel::hooks::{Hooks, Scope, Signal},
+    model::{
+        event::Event,
+        filter::Filter,
+        identity::Identity,
+        pick::{Page, Pick, Picker},
+        socket::{Direction, Owner, Socket, SocketId, State},
+        verdict::Policy,
+    },
+    owner::Census,
+    serve::client,
+    talk::say,
+};
+use clap::ValueEnum;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Source {
+    /// The agent if one answers, else the kernel
+    Auto,
+    /// Only a running agent: any user whom its socket admits may
+    Agent,
+    /// Only the kernel: needs root
+    Kernel,
+}
+
+/// Who is asked.
+pub(super) enum Reader {
+    /// The agent behind this socket.
+    Agent {
+        /// The socket.
+        path: PathBuf,
+        /// The agent's process id.
+        pid: u32,
+    },
+    /// The kernel.
+    Kernel(Box<Kernel>),
+}
+
+impl Reader {
+    /// Who answers.
+    pub(super) fn new(
+        source: Source,
+        path: &Path,
+        limits: &config::LimitArgs,
+        owners: &config::OwnerArgs,
+    ) -> Result<Self, Failure> {
+        let from_kernel = || -> Result<Self, Failure> {
+            Ok(Self::Kernel(Box::new(Kernel::open(owners, limits)?)))
+        };
+        let agent = || {
+            client::status(path)
+                .map(|status| Self::Agent { path: path.to_owned(), pid: status.pid })
+        };
+        match source {
+            Source::Kernel => from_kernel(),
+            Source::Agent => Ok(agent()?),
+            Source::Auto => match agent() {
+                Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => from_kernel(),
+                answer => Ok(answer?),
+            },
+        }
+    }
+
+    /// Tells a person who answers.
+    pub(super) fn say_which(&self) {
+        if let Self::Agent { pid, .. } = self
+            && output::is_terminal()
+        {
+            say(&format!("as the agent sees it (process {pid})"));
+        }
+    }
+
+    /// One page of the connections.
+    pub(super) fn page(&mut self, pick: &Pick) -> Result<Page, Failure> {
+        match self {
+            Self::Agent { path, .. } => Ok(client::page(path, pick)?),
+            Self::Kernel(kernel) => {
+                let mut picker = Picker::new(pick);
+                kernel.walk(&pick.filter, |socket, owners, identity, policy| {
+                    picker.offer(socket, owners, identity, policy, socket.at);
+                    Ok(())
+                })?;
+                Ok(picker.page())
+            }
+        }
+    }
+}
+
+/// What is needed to read the kernel itself.
+pub(super) struct Kernel {
+    hooks: Hooks,
+    policy: Policy,
+    census: Census,
+}
+
+impl Kernel {
+    /// Loads the hook that walks over all sockets.
+    pub(super) fn open(
+        owners: &config::OwnerArgs,
+        limits: &config::LimitArgs,
+    ) -> Result<Self, Failure> {
+        let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
+        Ok(Self { hooks, policy: limits.policy(), census: Census::new(owners.resolver()?) })
+    }
+
+    /// Passes on each socket with its owners, as the kernel shows it. Only one with further
+    /// references to its file waits until the end, when all its owners are known.
+    pub(super) fn walk(
+        &mut self,
+        filter: &Filter,
+        mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Policy) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Self { hooks, policy, census } = self;
+        census.begin();
+        let mut each = |socket: &Socket, owners: &mut [Owner]| {
+            if !filter.admits_owner(&*owners) {
+                return Ok(());
+            }
+            let identity = census.sort(owners);
+            match identity.as_deref() {
+                identity if filter.admits_identity(identity) => {
+                    each(socket, owners, identity, policy)
+                }
+                _ => Ok(()),
+            }
+        };
+        let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
+        let mut ended = Ok(());
+        let mut snapshot = hooks.snapshot()?;
+        // `listen(fd, 0)` leaves no backlog to infer from. But the walk goes by process and
+        // descriptor, and a listener was opened before what it accepted.
+        let mut listeners: BTreeSet<(u32, u16)> = BTreeSet::new();
+        let mut take = |event: Event| {
+            let Event::Seen(mut socket) = event else {
+                return;
+            };
+            let port = (socket.netns, socket.local.port);
+            if socket.state == State::Listen {
+                listeners.insert(port);
+            } else if socket.is_connection() && listeners.contains(&port) {
+                socket.direction = Direction::Inbound;
+            }
+            if ended.is_err() || !filter.admits(&socket, policy) {
+                return;
+            }
+            if socket.shared {
+                let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
+                owners.extend(socket.owner);
+            } else {
+                ended = each(&socket, socket.owner.clone().as_mut_slice());
+            }
+        };
+        while snapshot.read(&mut take)? {}
+        ended?;
+        for (socket, mut owners) in shared.into_values() {
+            each(&socket, &mut owners)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Which columns a width has room for, and what stands in them. The layout follows from the width of
+//! the terminal alone: what is in the rows does not make columns jump.
+
+use super::super::text;
+use crate::model::{
+    rank::{is_half_dead, until_dropped_ms},
+    row::Row,
+};
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    Dropped,
+    Quiet,
+    Verdict,
+    Direction,
+    State,
+    Local,
+    Peer,
+    Keepalive,
+    Noticed,
+    Limit,
+    Owner,
+}
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// In the order in which they stand; with the width that each has at least.
+const ALL: [(Column, usize); 11] = [
+    (Column::Dropped, 10),
+    (Column::Quiet, 7),
+    (Column::Verdict, 9),
+    (Column::Direction, 9),
+    (Column::State, 11),
+    (Column::Local, 21),
+    (Column::Peer, 21),
+    (Column::Keepalive, 10),
+    (Column::Noticed, 7),
+    (Column::Limit, 7),
+    (Column::Owner, 13),
+];
+
+/// These fill 80 columns.
+const BASE: [Column; 6] = [
+    Column::Dropped,
+    Column::Verdict,
+    Column::Peer,
+    Column::Owner,
+    Column::Quiet,
+    Column::Keepalive,
+];
+
+/// These come as there is room, in this order.
+const MORE: [Column; 5] =
+    [Column::Direction, Column::Noticed, Column::Limit, Column::Local, Column::State];
+
+/// These are given more room then, in this order, so much.
+const WIDER: [(Column, usize); 5] = [
+    (Column::Owner, 8),
+    (Column::Keepalive, 8),
+    (Column::Peer, 10),
+    (Column::Local, 10),
+    (Column::Owner, usize::MAX),
+];
+
+/// The columns of a line of so many columns of letters, with their widths.
+pub(super) fn layout(width: usize) -> Vec<(Column, usize)> {
+    let least =
+        |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
+    let mut chosen: Vec<Column> = Vec::new();
+    let mut taken = 0;
+    for column in BASE.into_iter().chain(MORE) {
+        let with_gap = least(column) + if chosen.is_empty() { 0 } else { GAP };
+        // The first is always there, and what is left out is not made up for by something narrower.
+        if !chosen.is_empty() && taken + with_gap > width {
+            break;
+        }
+        taken += with_gap;
+        chosen.push(column);
+    }
+    let mut columns: Vec<(Column, usize)> =
+        ALL.into_iter().filter(|(column, _)| chosen.contains(column)).collect();
+    let mut rest = width.saturating_sub(taken);
+    for (column, wider) in WIDER {
+        if let Some((_, width)) = columns.iter_mut().find(|(one, _)| *one == column) {
+            let more = wider.min(rest);
+            *width += more;
+            rest -= more;
+        }
+    }
+    columns
+}
+
+impl Column {
+    /// What stands above it.
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Dropped => "DROPPED IN",
+            Self::Quiet => "QUIET",
+            Self::Verdict => "VERDICT",
+            Self::Direction => "DIRECTION",
+            Self::State => "STATE",
+            Self::Local => "LOCAL",
+            Self::Peer => "PEER",
+            Self::Keepalive => "KEEPALIVE",
+            Self::Noticed => "NOTICED",
+            Self::Limit => "LIMIT",
+            Self::Owner => "OWNER",
+        }
+    }
+
+    /// What stands in it, in exactly so many columns of letters.
+    pub(super) fn cell(self, row: &Row, width: usize) -> String {
+        let cell = match self {
+            Self::Dropped => dropped_in(row),
+            Self::Quiet => text::short(whole(row.quiet_seconds)),
+            Self::Verdict => verdict(row).to_owned(),
+            Self::Direction => text::direction(row),
+            Self::State => row.state.as_str().to_owned(),
+            Self::Local => address(row.local, width),
+            Self::Peer => address(row.remote, width),
+            Self::Keepalive => text::settings(row),
+            Self::Noticed => row.detection_seconds.map_or_else(|| "never".to_owned(), text::short),
+            Self::Limit => text::short(row.idle_limit_seconds.into()),
+            Self::Owner => text::owners(row),
+        };
+        text::fitted(&cell, width)
+    }
+}
+
+/// `half-dead` where probes go unanswered: that is worse than any verdict.
+pub(super) fn verdict(row: &Row) -> &'static str {
+    if is_half_dead(row.probes_unanswered) { "half-dead" } else { row.verdict.as_str() }
+}
+
+/// Until its path forgets it, or the kernel gives up on it.
+pub(super) fn dropped_in(row: &Row) -> String {
+    match until_dropped_ms(row) {
+        Some(rest) if rest < 0 => "overdue".to_owned(),
+        Some(rest) => text::short(rest.unsigned_abs() / 1000),
+        None => "-".to_owned(),
+    }
+}
+
+/// An address; if it is too long, without its middle: its end tells more.
+fn address(address: std::net::SocketAddr, width: usize) -> String {
+    let whole = address.to_string();
+    let (len, room) = (whole.len(), width.saturating_sub(1));
+    if len <= width {
+        return whole;
+    }
+    let (head, tail) = (room / 2, room - room / 2);
+    let part = |range: std::ops::Range<usize>| whole.get(range).unwrap_or_default();
+    format!("{}\u{2026}{}", part(0..head), part(len - tail..len))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rounded time of at least 0"
+)]
+pub(super) fn whole(seconds: f64) -> u64 {
+    seconds.max(0.0).floor() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(width: usize) -> Vec<Column> {
+        layout(width).into_iter().map(|(column, _)| column).collect()
+    }
+
+    #[test]
+    fn a_line_is_filled_and_never_longer() {
+        for width in 10..300 {
+            let columns = layout(width);
+            let taken: usize = columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP;
+            if width >= 59 {
+                assert_eq!(taken, width);
+            } else {
+                assert!(taken <= width, "{taken} of {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_matters_fits_80_columns_and_200_show_all() {
+        assert_eq!(
+            names(80),
+            [
+                Column::Dropped,
+                Column::Quiet,
+                Column::Verdict,
+                Column::Peer,
+                Column::Keepalive,
+                Column::Owner
+            ]
+        );
+        assert_eq!(names(200), ALL.map(|(column, _)| column));
+        assert_eq!(names(40), [Column::Dropped, Column::Verdict]);
+    }
+
+    #[test]
+    fn an_address_keeps_its_beginning_and_its_end() {
+        let long = "[2001:db8:1234:5678:9abc:def0:1:2]:54321".parse().unwrap();
+        assert_eq!(address(long, 21), "[2001:db8:\u{2026}1:2]:54321");
+        assert_eq!(address(long, 60), "[2001:db8:1234:5678:9abc:def0:1:2]:54321");
+        assert_eq!(address("10.0.0.1:80".parse().unwrap(), 21), "10.0.0.1:80");
+    }
+}

@@ -1,0 +1,288 @@
+//! One connection: what is set, what follows from it, and what happened to it.
+
+use super::{
+    super::{
+        text::{self, fitted, width},
+        trace::{Tone, tone},
+    },
+    columns::{dropped_in, whole},
+    feed::Origin,
+    paint::{Theme, title},
+    view::{Chosen, FOOT_LINES, View},
+};
+use crate::model::{
+    line::MomentRow,
+    moment::arrow,
+    rank::is_half_dead,
+    row::Row,
+    setting::From,
+    words::{duration, tenths},
+};
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+use unicode_width::UnicodeWidthChar as _;
+
+/// Columns of a label.
+const LABEL: usize = 14;
+
+/// The connection that was chosen, from this line on.
+pub(super) fn lines(view: &View, theme: Theme, from: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![title(view, theme)];
+    if let Some(trouble) = &view.trouble {
+        lines.push(Line::styled(format!("not of now: {trouble}"), theme.alarm()));
+    }
+    let room = view.size.lines.saturating_sub(lines.len() + FOOT_LINES);
+    if let Some(chosen) = &view.chosen {
+        let all = of(chosen, view.origin, view.size.columns, theme);
+        let from = from.min(all.len().saturating_sub(room));
+        lines.extend(all.into_iter().skip(from));
+    }
+    lines
+}
+
+fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let Chosen { row, is_gone, timeline } = chosen;
+    let mut lines = vec![Line::default()];
+    let name = format!("{} {} {}", row.local, arrow(row.direction), row.remote);
+    lines.push(Line::from(vec![
+        Span::styled(name, theme.heading()),
+        Span::raw(format!("  {}  {}  {}", row.id, row.state.as_str(), text::direction(row))),
+    ]));
+    if *is_gone {
+        lines.push(Line::styled(
+            "It is not there any more; this is how it was seen last.",
+            theme.alarm(),
+        ));
+    }
+    lines.push(Line::default());
+    for (label, value, style) in facts(row, theme) {
+        lines.extend(labelled(label, &value, style, columns, theme));
+    }
+    lines.push(Line::default());
+    lines.push(Line::styled("WHAT HAPPENED", theme.heading()));
+    match (timeline, origin) {
+        (_, Some(Origin::Kernel)) => lines.extend(wrapped(
+            "Nobody watched: without an agent there is only what the kernel says now, above. Start \
+             one with `keepwatch run`, and from then on the past is told here.",
+            columns,
+            theme.faint(),
+        )),
+        (None, _) => lines.push(Line::styled("asking the agent", theme.faint())),
+        (Some(moments), _) if moments.is_empty() => lines.extend(wrapped(
+            "Nothing that the agent remembers: it is older than the agent, or the agent had no room \
+             for more histories (--max-histories).",
+            columns,
+            theme.faint(),
+        )),
+        (Some(moments), _) => {
+            lines.extend(moments.iter().flat_map(|moment| of_moment(moment, columns, theme)));
+        }
+    }
+    lines
+}
+
+fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
+    let plain = Style::new();
+    let mut facts = vec![
+        ("owner", owners(row), plain),
+        ("verdict", format!("{}: {}", row.verdict.as_str(), row.reason), theme.row(row)),
+    ];
+    let from = row.path.as_ref().map_or_else(
+        || row.idle_limit_from.clone(),
+        |path| format!("path {path}, {}", row.idle_limit_from),
+    );
+    let limit = duration(row.idle_limit_seconds);
+    facts.push(match dropped_in(row).as_str() {
+        "-" => ("dropped in", "-".to_owned(), plain),
+        "overdue" => {
+            let text = "overdue: its path has probably forgotten it".to_owned();
+            ("dropped in", text, theme.row(row))
+        }
+        rest => ("dropped in", rest.to_owned(), theme.row(row)),
+    });
+    facts.push(("quiet", duration(whole(row.quiet_seconds)), plain));
+    facts.push(("idle limit", format!("{limit} ({from})"), plain));
+    facts.push(("keepalive", keepalive(row), plain));
+    if row.user_timeout_ms > 0 {
+        facts.push(("user timeout", text::ms_as_typed(row.user_timeout_ms), plain));
+    }
+    if row.keepalive {
+        facts.push(("probes", probes(row), if is_bad(row) { theme.row(row) } else { plain }));
+    }
+    let noticed = row.detection_seconds.map_or_else(
+        || "never, as long as nothing is sent".to_owned(),
+        |seconds| format!("after {} of silence", duration(seconds)),
+    );
+    facts.push(("death noticed", noticed, plain));
+    facts.push(("netns", row.netns.to_string(), plain));
+    facts
+}
+
+const fn is_bad(row: &Row) -> bool {
+    is_half_dead(row.probes_unanswered)
+}
+
+fn owners(row: &Row) -> String {
+    let processes = row.owners.iter().map(|owner| {
+        let fd = owner.fd.map(|fd| format!(" fd {fd}")).unwrap_or_default();
+        format!("{}[{}]{fd}", owner.process, owner.pid)
+    });
+    let mut words: Vec<String> = processes.collect();
+    if words.is_empty() {
+        words.push("no process has it open".to_owned());
+    }
+    let parts = [
+        ("unit", &row.unit),
+        ("container", &row.container),
+        ("namespace", &row.namespace),
+        ("workload", &row.workload),
+        ("pod", &row.pod),
+    ];
+    let known = parts.into_iter().filter_map(|(label, name)| Some((label, name.as_ref()?)));
+    words.extend(known.map(|(label, name)| format!("{label} {name}")));
+    words.join(", ")
+}
+
+fn keepalive(row: &Row) -> String {
+    let whence = |from: From| match from {
+        From::Socket => "set on the socket",
+        From::Netns => "of the system",
+    };
+    let Row { idle, interval, count, .. } = row;
+    let settings = format!(
+        "first probe after {} ({}), then {} in all ({}), {} apart ({})",
+        duration(idle.seconds),
+        whence(idle.from),
+        count.probes,
+        whence(count.from),
+        duration(interval.seconds),
+        whence(interval.from),
+    );
+    if row.keepalive { settings } else { format!("off; if it were on: {settings}") }
+}
+
+fn probes(row: &Row) -> String {
+    let next = match row.next_probe_seconds {
+        _ if row.in_flight => "none while data is in flight: retransmissions decide".to_owned(),
+        Some(seconds) => format!("next in {}", tenths(whole(seconds * 1000.0))),
+        None => "none is due".to_owned(),
+    };
+    match row.probes_unanswered {
+        0 => format!("{next}; none unanswered"),
+        n => format!("{next}; {n} of {} unanswered", row.count.probes),
+    }
+}
+
+fn of_moment(moment: &MomentRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let time = local_time(&moment.at);
+    let style = match tone(moment) {
+        Tone::Bad => theme.alarm(),
+        Tone::Notable => theme.warning(),
+        Tone::Good => theme.good(),
+        Tone::Plain => Style::new(),
+    };
+    let head = [
+        Span::styled(format!("{time}  "), theme.faint()),
+        Span::styled(fitted(moment.event.as_str(), LABEL), style),
+        Span::raw("  "),
+    ];
+    let indent = width(&time) + 2 + LABEL + 2;
+    hanging(Vec::from(head), indent, &moment.meaning, Style::new(), columns)
+}
+
+/// The time here, to the millisecond; its day too, for a history may be long.
+fn local_time(at: &str) -> String {
+    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
+    match at.parse().map(local) {
+        Ok(time) => time.strftime("%m-%d %H:%M:%S.%3f").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}
+
+/// A label and a text beside it.
+pub(super) fn labelled(
+    label: &str,
+    text: &str,
+    style: Style,
+    columns: usize,
+    theme: Theme,
+) -> Vec<Line<'static>> {
+    let head = vec![Span::styled(fitted(label, LABEL + 1), theme.faint())];
+    hanging(head, LABEL + 1, text, style, columns)
+}
+
+/// A text that begins after `head` and goes on below itself.
+fn hanging(
+    mut head: Vec<Span<'static>>,
+    indent: usize,
+    text: &str,
+    style: Style,
+    columns: usize,
+) -> Vec<Line<'static>> {
+    const LEAST: usize = 20;
+    let mut lines = Vec::new();
+    let mut indent = indent;
+    if columns < indent + LEAST {
+        // There is no room beside the head: the text goes below it.
+        indent = 2;
+        lines.push(Line::from(std::mem::replace(&mut head, vec![Span::raw("  ")])));
+    }
+    for part in broken(text, columns.saturating_sub(indent)) {
+        head.push(Span::styled(part, style));
+        lines.push(Line::from(std::mem::replace(&mut head, vec![Span::raw(" ".repeat(indent))])));
+    }
+    lines
+}
+
+fn wrapped(text: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
+    broken(text, columns).into_iter().map(|part| Line::styled(part, style)).collect()
+}
+
+/// The text in parts of at most so many columns, broken between words, and in a word that is too long.
+fn broken(text: &str, columns: usize) -> Vec<String> {
+    let (mut parts, mut part) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !part.is_empty() && width(&part) + 1 + width(word) > columns {
+            parts.push(std::mem::take(&mut part));
+        }
+        if !part.is_empty() {
+            part.push(' ');
+        }
+        for letter in word.chars() {
+            if !part.is_empty() && width(&part) + letter.width().unwrap_or(0) > columns {
+                parts.push(std::mem::take(&mut part));
+            }
+            part.push(letter);
+        }
+    }
+    parts.push(part);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_broken_between_words_and_only_long_words_within() {
+        assert_eq!(broken("one two three", 7), ["one two", "three"]);
+        assert_eq!(broken("a 0123456789 b", 4), ["a", "0123", "4567", "89 b"]);
+        assert_eq!(broken("数据库", 4), ["数据", "库"]);
+        assert_eq!(broken("", 4), [""]);
+    }
+
+    #[test]
+    fn a_text_stands_beside_its_label_or_below_it() {
+        let shown = |columns| -> Vec<String> {
+            let theme = Theme { colour: false };
+            let lines =
+                labelled("quiet", "for four minutes and a half", Style::new(), columns, theme);
+            lines.iter().map(ToString::to_string).collect()
+        };
+        let beside = ["quiet          for four minutes and", "               a half"];
+        assert_eq!(shown(36), beside);
+        assert_eq!(shown(30), ["quiet          ", "  for four minutes and a half"]);
+    }
+}

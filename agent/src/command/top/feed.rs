@@ -1,0 +1,131 @@
+//! Where pictures come from: a thread that asks the agent or the kernel, so that keys need not wait.
+
+use super::super::{Failure, source::Reader};
+use crate::{
+    kernel::clock,
+    model::{
+        line::MomentRow,
+        pick::{Page, Pick},
+    },
+    serve::client,
+};
+use ratatui::crossterm::event::Event;
+use std::{
+    io,
+    sync::mpsc::{self, Receiver, Sender},
+    time::Duration,
+};
+
+/// What reaches the session.
+pub(super) enum Message {
+    /// What was asked for.
+    Answer(Box<Answer>),
+    /// A key, or a new size; or that there will be none.
+    Input(io::Result<Event>),
+    /// A signal to end.
+    End,
+    /// The feed will not answer any more.
+    Broken,
+}
+
+/// An answer, or why there is none.
+pub(super) struct Answer {
+    /// Who was asked.
+    pub(super) origin: Origin,
+    /// What was asked.
+    pub(super) wish: Pick,
+    /// The page; else what went wrong, in words.
+    pub(super) page: Result<Page, String>,
+    /// What happened to the chosen connection, if somebody remembers.
+    pub(super) timeline: Option<Vec<MomentRow>>,
+    /// CPU time or, of an agent, time that it took.
+    pub(super) cost: Duration,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The agent with this process id.
+    Agent(u32),
+    /// The kernel.
+    Kernel,
+}
+
+/// The thread's other end.
+pub(super) struct Feed {
+    wishes: Sender<Pick>,
+}
+
+impl Feed {
+    /// Starts the thread; its answers become messages.
+    pub(super) fn start(mut reader: Reader, messages: Sender<Message>) -> io::Result<Self> {
+        let (wishes, asked) = mpsc::channel();
+        std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+            let guard = Guard(messages);
+            while let Some(wish) = latest(&asked) {
+                let answer = look(&mut reader, &wish).unwrap_or_else(|failure| Answer {
+                    origin: origin(&reader),
+                    wish,
+                    page: Err(failure.in_full()),
+                    timeline: None,
+                    cost: Duration::ZERO,
+                });
+                if guard.0.send(Message::Answer(Box::new(answer))).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { wishes })
+    }
+
+    /// Asks. A thread that is gone has said so.
+    pub(super) fn ask(&self, wish: Pick) {
+        drop(self.wishes.send(wish));
+    }
+}
+
+/// Says that the thread is gone, even if it panics.
+struct Guard(Sender<Message>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.send(Message::Broken));
+    }
+}
+
+/// What was wished last; none if nobody wishes any more.
+fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
+    let mut wish = asked.recv().ok()?;
+    while let Ok(newer) = asked.try_recv() {
+        wish = newer;
+    }
+    Some(wish)
+}
+
+/// One look.
+pub(super) fn look(reader: &mut Reader, wish: &Pick) -> Result<Answer, Failure> {
+    let (began, began_cpu) = (clock::now(), clock::thread_cpu());
+    let page = reader.page(wish);
+    if let (Err(_), Reader::Agent { path, pid }) = (&page, &mut *reader) {
+        // Another may have taken its place.
+        if let Ok(status) = client::status(path) {
+            *pid = status.pid;
+        }
+    }
+    let page = page?;
+    let (timeline, cost) = match (&*reader, &wish.id) {
+        (Reader::Agent { path, .. }, id) => {
+            let timeline = id.as_ref().map(|id| client::timeline(path, id)).transpose()?;
+            (timeline, Duration::from_millis(clock::now().ms_since(began)))
+        }
+        (Reader::Kernel(_), _) => (None, clock::thread_cpu().saturating_sub(began_cpu)),
+    };
+    Ok(Answer { origin: origin(reader), wish: wish.clone(), page: Ok(page), timeline, cost })
+}
+
+const fn origin(reader: &Reader) -> Origin {
+    match reader {
+        Reader::Agent { pid, .. } => Origin::Agent(*pid),
+        Reader::Kernel(_) => Origin::Kernel,
+    }
+}

@@ -1,0 +1,277 @@
+//! The view as lines on a screen.
+
+use super::{
+    super::text::{cut, fitted, width},
+    columns::{Column, layout},
+    detail,
+    feed::Origin,
+    view::{FOOT_LINES, HEAD_LINES, Mode, View},
+};
+use crate::model::{
+    rank::{is_half_dead, until_dropped_ms},
+    row::Row,
+    verdict::Verdict,
+    words::tenths,
+};
+use ratatui::{
+    Frame,
+    layout::Position,
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::Paragraph,
+};
+
+/// How things look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Theme {
+    /// Whether colours are shown.
+    pub(super) colour: bool,
+}
+
+impl Theme {
+    /// A colour where colours are shown, else what tells as much.
+    const fn of(self, colour: Color, instead: Modifier) -> Style {
+        if self.colour { Style::new().fg(colour) } else { Style::new().add_modifier(instead) }
+    }
+
+    /// What is wrong.
+    pub(super) const fn alarm(self) -> Style {
+        self.of(Color::Red, Modifier::BOLD).add_modifier(Modifier::BOLD)
+    }
+
+    /// What is about to be.
+    pub(super) const fn warning(self) -> Style {
+        self.of(Color::Yellow, Modifier::BOLD)
+    }
+
+    /// What is as it should be.
+    pub(super) const fn good(self) -> Style {
+        self.of(Color::Green, Modifier::empty())
+    }
+
+    /// A peer that does not answer.
+    pub(super) const fn half_dead(self) -> Style {
+        self.of(Color::Magenta, Modifier::UNDERLINED).add_modifier(Modifier::BOLD)
+    }
+
+    /// What one may overlook.
+    pub(super) const fn faint(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    /// A heading.
+    pub(super) const fn heading(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    /// As a verdict looks.
+    pub(super) const fn verdict(self, verdict: Verdict) -> Style {
+        match verdict {
+            Verdict::Off => self.alarm(),
+            Verdict::Late => self.warning(),
+            Verdict::Protected => self.good(),
+            Verdict::Local => self.faint(),
+        }
+    }
+
+    /// As a connection looks.
+    pub(super) const fn row(self, row: &Row) -> Style {
+        if is_half_dead(row.probes_unanswered) {
+            self.half_dead()
+        } else {
+            self.verdict(row.verdict)
+        }
+    }
+}
+
+const LEAST_COLUMNS: usize = 30;
+const LEAST_LINES: usize = HEAD_LINES + FOOT_LINES + 2;
+
+/// Draws the view.
+pub(super) fn draw(view: &View, frame: &mut Frame<'_>, theme: Theme) {
+    let size = view.size;
+    if size.columns < LEAST_COLUMNS || size.lines < LEAST_LINES {
+        let wanted = format!("too small: {LEAST_COLUMNS}x{LEAST_LINES} at least; q ends");
+        frame.render_widget(Paragraph::new(wanted), frame.area());
+        return;
+    }
+    let mut lines = match view.mode {
+        Mode::List | Mode::Typing => list(view, theme),
+        Mode::Detail(from) => detail::lines(view, theme, from),
+        Mode::Help => help(view, theme),
+    };
+    lines.truncate(size.lines - FOOT_LINES);
+    lines.resize(size.lines - FOOT_LINES, Line::default());
+    lines.push(foot(view, theme));
+    frame.render_widget(Paragraph::new(lines), frame.area());
+    if view.mode == Mode::Typing {
+        let x = order(view).len() + FIND.len() + width(&view.pick.find);
+        let x = u16::try_from(x.min(size.columns - 1)).unwrap_or_default();
+        frame.set_cursor_position(Position { x, y: 2 });
+    }
+}
+
+fn list(view: &View, theme: Theme) -> Vec<Line<'static>> {
+    let columns = layout(view.size.columns);
+    let headings = columns.iter().map(|(column, width)| fitted(column.heading(), *width));
+    let headings = headings.collect::<Vec<_>>().join("  ");
+    let mut lines = vec![title(view, theme), counts(view, theme), words(view, theme), {
+        Line::styled(fitted(&headings, view.size.columns), reversed(theme.heading()))
+    }];
+    for place in view.top..view.top + view.room() {
+        let Some(row) = view.row(place) else { break };
+        let line = of_row(row, &columns, theme);
+        lines.push(if place == view.cursor { line.style(reversed(Style::new())) } else { line });
+    }
+    if view.page.found == 0 && view.trouble.is_none() {
+        let nothing = match (view.page.counts.total(), view.pick.find.is_empty()) {
+            (0, _) if view.shows_only_unprotected() => "no unprotected connections",
+            (0, _) => "no connections",
+            _ => "nothing found: Esc shows all",
+        };
+        lines.push(Line::styled(nothing, theme.faint()));
+    }
+    lines
+}
+
+const fn reversed(style: Style) -> Style {
+    style.add_modifier(Modifier::REVERSED)
+}
+
+/// Who says it, and how often.
+pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
+    let source = match view.origin {
+        Some(Origin::Agent(pid)) => format!("as the agent sees it (process {pid})"),
+        Some(Origin::Kernel) => "read from the kernel, without an agent".to_owned(),
+        None => String::new(),
+    };
+    let pause_ms = u64::try_from(view.pause.as_millis()).unwrap_or(u64::MAX);
+    let mut spans = vec![
+        Span::styled("keepwatch top", theme.heading()),
+        Span::raw(format!("  {source}, every {}", tenths(pause_ms).replace(".0 s", " s"))),
+    ];
+    if view.is_paused() {
+        spans.push(Span::styled("  PAUSED", theme.warning()));
+    }
+    Line::from(spans)
+}
+
+/// How many there are of which kind; or why nobody knows.
+fn counts(view: &View, theme: Theme) -> Line<'static> {
+    if let Some(trouble) = &view.trouble {
+        return Line::styled(format!("not of now: {trouble}"), theme.alarm());
+    }
+    let counts = &view.page.counts;
+    let total = counts.total();
+    let mut spans =
+        vec![Span::raw(format!("{total} connection{}", if total == 1 { "" } else { "s" }))];
+    let alarms = [
+        (counts.overdue, "overdue", theme.alarm()),
+        (counts.half_dead, "half-dead", theme.half_dead()),
+    ];
+    for (n, word, style) in alarms {
+        if n > 0 {
+            spans.extend([Span::raw(", "), Span::styled(format!("{n} {word}"), style)]);
+        }
+    }
+    let told = Verdict::ALL.into_iter().filter(|&verdict| counts.of(verdict) > 0);
+    for (number, verdict) in told.enumerate() {
+        let count = format!("{} {}", counts.of(verdict), verdict.as_str());
+        let between = if number == 0 { ": " } else { ", " };
+        spans.extend([Span::raw(between), Span::styled(count, theme.verdict(verdict))]);
+    }
+    Line::from(spans)
+}
+
+const FIND: &str = "  find: ";
+
+fn order(view: &View) -> String {
+    let reversed = if view.pick.reverse { ", reversed" } else { "" };
+    let only = if view.shows_only_unprotected() { ", only unprotected" } else { "" };
+    format!("by {}{reversed}{only}", view.pick.sort.as_words())
+}
+
+/// The order, and what is searched for.
+fn words(view: &View, theme: Theme) -> Line<'static> {
+    let mut spans = vec![Span::raw(order(view))];
+    if view.mode == Mode::Typing || !view.pick.find.is_empty() {
+        spans.push(Span::raw(FIND));
+        spans.push(Span::styled(view.pick.find.clone(), theme.heading()));
+        spans.push(Span::styled(format!("  {} found", view.page.found), theme.faint()));
+    }
+    Line::from(spans)
+}
+
+fn of_row(row: &Row, columns: &[(Column, usize)], theme: Theme) -> Line<'static> {
+    let mut spans = Vec::new();
+    for (number, &(column, width)) in columns.iter().enumerate() {
+        if number > 0 {
+            spans.push(Span::raw("  "));
+        }
+        let style = match column {
+            Column::Verdict => theme.row(row),
+            Column::Dropped if until_dropped_ms(row).is_some() => theme.row(row),
+            _ if row.verdict == Verdict::Local => theme.faint(),
+            _ => Style::new(),
+        };
+        spans.push(Span::styled(column.cell(row, width), style));
+    }
+    Line::from(spans)
+}
+
+fn foot(view: &View, theme: Theme) -> Line<'static> {
+    let keys = match view.mode {
+        Mode::List => "q end  / find  Enter details  s order  u unprotected  p pause  ? keys",
+        Mode::Typing => "type what to find  Enter keep  Esc forget",
+        Mode::Detail(_) => "Esc back  up/down scroll  p pause  q end",
+        Mode::Help => "any key: back",
+    };
+    let n_rows = view.page.found;
+    let place = match view.mode {
+        Mode::List | Mode::Typing if n_rows > 0 => format!("{}/{n_rows}", view.cursor + 1),
+        _ => String::new(),
+    };
+    let keys = fitted(keys, view.size.columns.saturating_sub(width(&place) + 1));
+    Line::styled(cut(&format!("{keys} {place}"), view.size.columns), theme.faint())
+}
+
+const KEYS: [(&str, &str); 13] = [
+    ("q, Ctrl-C", "end"),
+    ("/", "find as you type: all words must stand somewhere in what is shown of a connection;"),
+    ("", "also overdue, half-dead, a unit, a pod, a path; Enter keeps the words, Esc forgets them"),
+    ("Enter", "one connection, with what happened to it"),
+    ("s, S", "the next order, the one before: time until dropped, quiet time, time until noticed,"),
+    ("", "unanswered probes, peer, process"),
+    ("r", "the opposite order"),
+    ("u", "only the unprotected: off or late"),
+    ("p, space", "stand still, go on"),
+    ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G. The cursor follows its connection"),
+    ("Ctrl-Z", "back to the shell; fg goes on"),
+    ("", ""),
+    ("half-dead", "two or more probes went unanswered: the peer is gone, and nobody knows yet"),
+];
+
+fn help(view: &View, theme: Theme) -> Vec<Line<'static>> {
+    let mut lines = vec![title(view, theme), Line::default()];
+    for (key, meaning) in KEYS {
+        lines.extend(detail::labelled(key, meaning, Style::new(), view.size.columns, theme));
+    }
+    let legend = [
+        (
+            Column::Dropped,
+            "time until the path forgets it, or the kernel gives up; overdue: it may have",
+        ),
+        (Column::Quiet, "how long no packet went either way"),
+        (
+            Column::Keepalive,
+            "2h +9x75s: first probe after 2 hours, then 9 in all, 75 s apart; ut: user timeout",
+        ),
+        (Column::Noticed, "silence until the kernel notices that the peer is gone"),
+        (Column::Limit, "how long the path is taken to keep a quiet connection"),
+    ];
+    for (column, meaning) in legend {
+        let heading = column.heading();
+        lines.extend(detail::labelled(heading, meaning, Style::new(), view.size.columns, theme));
+    }
+    lines
+}
