@@ -13,4 +13,5 @@ pub mod kernel;
 pub mod model;
 pub mod owner;
 pub mod serve;
+pub mod store;
 pub mod talk;

@@ -7,6 +7,7 @@ use crate::{
         label::{Budget, MAX_OWNERS, OwnerLabel, OwnerLabels},
         table::Bounds,
     },
+    store,
 };
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
@@ -54,6 +55,10 @@ pub(super) struct RunArgs {
     max_owners: usize,
     #[command(flatten)]
     owners: config::OwnerArgs,
+    #[command(flatten)]
+    state: config::StateArgs,
+    #[command(flatten)]
+    history: config::HistoryArgs,
 }
 
 /// Room for about 10,000 events.
@@ -82,6 +87,8 @@ pub(super) fn run(
         owner_labels,
         max_owners,
         owners,
+        state,
+        history,
     } = args;
     let bounds = Bounds {
         sockets: max_sockets,
@@ -99,6 +106,11 @@ pub(super) fn run(
         mechanism: hooks.hooks,
         bounds,
         resolver: owners.resolver()?,
+        history: store::Options {
+            folder: state.state_dir,
+            days: history.history_days,
+            bytes: history.history_bytes,
+        },
     })?;
     Ok(Outcome::Fine)
 }

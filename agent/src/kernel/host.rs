@@ -80,6 +80,12 @@ pub fn own_netns() -> Option<u32> {
     fs::metadata("/proc/self/ns/net").ok().and_then(|ns| u32::try_from(ns.st_ino()).ok())
 }
 
+/// What tells one boot from another.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// The kernel's release, as `uname -r` prints it.
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

@@ -1,6 +1,6 @@
 //! Reading events.
 
-use super::decode::{self, Decoder, Error};
+use super::decode::{Decoder, Error};
 use crate::model::event::Event;
 use aya::maps::{MapData, RingBuf};
 use rustix::{
@@ -20,23 +20,15 @@ impl Ring {
         Self { ring, decoder }
     }
 
-    /// Passes on what is there, without waiting. How many records that were.
-    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, Error>)) -> u64 {
+    /// Passes on what is there, each with the number of its owner's cgroup, without waiting. How many
+    /// records that were.
+    pub fn drain(&mut self, mut each: impl FnMut(Result<Event, Error>, Option<u64>)) -> u64 {
         let mut n_records = 0;
         while let Some(record) = self.ring.next() {
             n_records += 1;
-            each(self.decoder.decode(&record));
+            each(self.decoder.decode(&record), Decoder::cgroup(&record));
         }
         n_records
-    }
-
-    /// The same, each with the cgroup (v2) of the process that it happened in; 0 where it happened in
-    /// none, or that is not told.
-    pub fn drain_with_cgroups(&mut self, mut each: impl FnMut(Result<(Event, u64), Error>)) {
-        while let Some(record) = self.ring.next() {
-            let cgroup = decode::cgroup(&record);
-            each(self.decoder.decode(&record).map(|event| (event, cgroup)));
-        }
     }
 
     /// Waits until the hooks wake the reader (a good part of the ring is full), or `timeout` is over:

@@ -234,7 +234,7 @@ fn refused(call: &Call) -> String {
 mod tests {
     use super::*;
     use crate::model::{
-        call::SockOpt,
+        call::{SockOpt, When},
         limit::{IdleLimit, Limits},
         setting::Own,
         socket::{Comm, tests_support::socket},
@@ -301,7 +301,13 @@ mod tests {
 
     #[test]
     fn refused_settings_count_if_asked_also_of_a_socket_that_is_no_connection() {
-        let call = Call { option: SockOpt::Idle, value: Some(0), errno: 22 };
+        let call = Call {
+            option: SockOpt::Idle,
+            value: Some(0),
+            errno: 22,
+            by: None,
+            when: When::BeforeConnect,
+        };
         let failed = Subject { failed: vec![call, call], ..subject(60) };
         assert_eq!(faults(&Demands::default(), &failed), []);
         let general = Rule { no_failed_calls: true, ..Rule::default() };

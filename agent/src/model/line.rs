@@ -155,6 +155,9 @@ pub struct Details {
     /// `timer_fired`: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Fire>,
+    /// `verdict_changed`: what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict_before: Option<Verdict>,
     /// `died`: of what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
@@ -193,9 +196,8 @@ impl MomentRow {
             What::Setting(call) => {
                 details.option = Some(call.option);
                 details.value = call.value;
-                let ok = || "ok".to_owned();
-                details.result = Some(if call.errno == 0 { ok() } else { errno_name(call.errno) });
-                details.when = Some(When::of(socket.state));
+                details.result = Some(call.result());
+                details.when = Some(call.when);
             }
             What::Changed { option, from, to } => {
                 details.option = Some(*option);
@@ -207,6 +209,7 @@ impl MomentRow {
             }
             What::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
             What::TimerFired(outcome) => details.outcome = Some(*outcome),
+            What::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
             What::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
             What::Died(death) => {
                 connection.quiet_seconds = seconds(death.quiet_ms);

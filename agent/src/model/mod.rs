@@ -10,6 +10,7 @@ pub mod filter;
 pub mod history;
 pub mod identity;
 pub mod label;
+pub mod learned;
 pub mod limit;
 pub mod line;
 pub mod moment;

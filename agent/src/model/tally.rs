@@ -8,7 +8,7 @@ use super::{
     limit::PathNumber,
     moment::{Moment, What},
     snapshot::Distribution,
-    socket::{Direction, Time},
+    socket::{Direction, SocketId, Time},
     verdict::{Policy, Verdict},
 };
 use std::collections::BTreeMap;
@@ -31,6 +31,8 @@ const SILENT_MS: u64 = 3_600_000;
 struct Count {
     n: u64,
     last: Time,
+    /// Whose it was the last time.
+    id: SocketId,
 }
 
 /// Counts by key and owner, of which at most so many have a row of their own.
@@ -50,10 +52,10 @@ impl<K: Ord + Copy> Counts<K> {
         Self { max, other, rows: BTreeMap::new(), n_bytes: 0, silent_since: None }
     }
 
-    fn add(&mut self, key: K, owner: OwnerName, now: Time) {
+    fn add(&mut self, key: K, owner: OwnerName, now: Time, id: SocketId) {
         let place = (key, owner);
         if let Some(count) = self.rows.get_mut(&place) {
-            *count = Count { n: count.n + 1, last: now };
+            *count = Count { n: count.n + 1, last: now, id };
             return;
         }
         let (_, owner) = &place;
@@ -64,8 +66,8 @@ impl<K: Ord + Copy> Counts<K> {
         if !self.rows.contains_key(&place) {
             self.n_bytes += place.1.row_bytes();
         }
-        let count = self.rows.entry(place).or_insert(Count { n: 0, last: now });
-        *count = Count { n: count.n + 1, last: now };
+        let count = self.rows.entry(place).or_insert(Count { n: 0, last: now, id });
+        *count = Count { n: count.n + 1, last: now, id };
     }
 
     /// A counter only goes up, so a row stays. But when there is no room, those go that fell silent
@@ -89,9 +91,9 @@ impl<K: Ord + Copy> Counts<K> {
         self.rows.len() < self.max && self.n_bytes + owner.row_bytes() <= self.max * ROW_BYTES
     }
 
-    /// Every row.
-    pub fn iter(&self) -> impl Iterator<Item = (K, &OwnerName, u64)> {
-        self.rows.iter().map(|((key, owner), count)| (*key, owner, count.n))
+    /// Every row, and the connection that was counted last.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &OwnerName, u64, SocketId)> {
+        self.rows.iter().map(|((key, owner), count)| (*key, owner, count.n, count.id))
     }
 }
 
@@ -134,18 +136,23 @@ impl Tally {
         match what {
             What::Died(Death { cause, quiet_ms, .. }) => {
                 let (verdict, path) = (policy.verdict(socket), policy.path(socket));
-                self.deaths.add((socket.direction, *cause, verdict, path), owner(), *at);
+                let key = (socket.direction, *cause, verdict, path);
+                self.deaths.add(key, owner(), *at, socket.id);
                 self.quiet_before_death
                     .entry(*cause)
                     .or_insert_with(|| Distribution::new(QUIET_BOUNDS))
                     .add(u64::from(quiet_ms / 1000));
             }
             What::Setting(Call { option, errno, .. }) => {
-                self.calls.add((*option, *errno), owner(), *at);
+                self.calls.add((*option, *errno), owner(), *at, socket.id);
             }
             What::Changed { option, .. } => *self.changed.entry(*option).or_default() += 1,
             What::ProbeAnswered { .. } => self.n_answered += 1,
-            What::Opened | What::ProbeSent | What::TimerFired(_) | What::QuietSurvived { .. } => {}
+            What::Opened
+            | What::ProbeSent
+            | What::TimerFired(_)
+            | What::QuietSurvived { .. }
+            | What::VerdictChanged { .. } => {}
         }
     }
 }
@@ -166,18 +173,19 @@ mod tests {
     }
 
     fn total(counts: &Counts<()>) -> u64 {
-        counts.iter().map(|(.., n)| n).sum()
+        counts.iter().map(|((), _, n, _)| n).sum()
     }
 
     #[test]
     fn past_the_budget_owners_are_summed_up_and_no_count_is_lost() {
         let mut counts = counts(2);
         for n in b'a'..=b'j' {
-            counts.add((), owner(n), Time(0));
-            counts.add((), owner(b'a'), Time(0));
+            counts.add((), owner(n), Time(0), SocketId(1));
+            counts.add((), owner(b'a'), Time(0), SocketId(1));
         }
         assert_eq!((counts.rows.len(), total(&counts)), (3, 20));
-        let n_other = counts.iter().find(|((), it, _)| **it == counts.other).map(|(.., n)| n);
+        let n_other =
+            counts.iter().find(|((), it, ..)| **it == counts.other).map(|((), _, n, _)| n);
         assert_eq!(n_other, Some(8));
     }
 
@@ -185,14 +193,14 @@ mod tests {
     fn rows_that_fell_silent_make_room_but_none_goes_before() {
         let hour = |n: u64| Time(n * 3_600_000_000_000);
         let mut counts = counts(2);
-        counts.add((), owner(b'a'), hour(0));
-        counts.add((), owner(b'b'), hour(1));
-        counts.add((), owner(b'c'), hour(1));
+        counts.add((), owner(b'a'), hour(0), SocketId(1));
+        counts.add((), owner(b'b'), hour(1), SocketId(1));
+        counts.add((), owner(b'c'), hour(1), SocketId(1));
         let names = |counts: &Counts<()>| -> Vec<OwnerName> {
-            counts.iter().map(|((), owner, _)| owner.clone()).collect()
+            counts.iter().map(|((), owner, ..)| owner.clone()).collect()
         };
         assert_eq!(names(&counts), [owner(b'b'), owner(b'c')], "a was silent for an hour");
-        counts.add((), owner(b'd'), Time(hour(1).0 + 1));
+        counts.add((), owner(b'd'), Time(hour(1).0 + 1), SocketId(1));
         assert_eq!(names(&counts), [owner(b'b'), owner(b'c'), counts.other.clone()]);
     }
 
@@ -204,7 +212,7 @@ mod tests {
             let namespace = workload.clone();
             let identity = Identity { namespace, workload, ..Identity::default() };
             let whose = Whose { identity: Some(Arc::new(identity)), ..Whose::default() };
-            counts.add((), OwnerLabels::default().of(&whose), Time(0));
+            counts.add((), OwnerLabels::default().of(&whose), Time(0), SocketId(1));
         }
         assert!(counts.rows.len() < 100, "{}", counts.rows.len());
         assert_eq!(total(&counts), 100);

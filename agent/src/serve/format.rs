@@ -102,10 +102,18 @@ pub(super) fn text_of(openmetrics: &str) -> String {
             }
             text.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
         } else if !line.starts_with('#') {
-            text.push_str(line);
+            match exemplar(line) {
+                Some(sample) => text.extend([sample, "\n"]),
+                None => text.push_str(line),
+            }
         }
     }
     text
+}
+
+/// A sample without the exemplar behind it, if it has one. In a label's value the quotes would be escaped.
+fn exemplar(line: &str) -> Option<&str> {
+    line.rsplit_once(" # {id=\"").map(|(sample, _)| sample)
 }
 
 #[cfg(test)]
@@ -158,11 +166,11 @@ mod tests {
     #[test]
     fn text_names_counters_and_infos_as_their_samples_are_named() {
         let openmetrics = "# HELP a_seconds Help # TYPE x.\n# TYPE a_seconds counter\n\
-                           # UNIT a_seconds seconds\na_seconds_total{b=\"# EOF\"} 1\n\
+                           # UNIT a_seconds seconds\na_seconds_total{b=\" # {id=\\\"\"} 1 # {id=\"sk:1f\"} 1\n\
                            # HELP c Help.\n# TYPE c info\nc_info{d=\"e\"} 1\n\
                            # HELP f Help.\n# TYPE f gauge\nf 1\n# EOF\n";
         let text = "# HELP a_seconds_total Help # TYPE x.\n# TYPE a_seconds_total counter\n\
-                    a_seconds_total{b=\"# EOF\"} 1\n\
+                    a_seconds_total{b=\" # {id=\\\"\"} 1\n\
                     # HELP c_info Help.\n# TYPE c_info gauge\nc_info{d=\"e\"} 1\n\
                     # HELP f Help.\n# TYPE f gauge\nf 1\n";
         assert_eq!(text_of(openmetrics), text);

@@ -4,14 +4,18 @@ use super::{
     format::{Format, text_of},
     process::Process,
 };
-use crate::model::{
-    call::SockOpt,
-    catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
-    death::errno_name,
-    event::Fire,
-    limit::{Applied, PathNumber},
-    snapshot::{Distribution, Snapshot},
-    verdict::Verdict,
+use crate::{
+    model::{
+        call::SockOpt,
+        catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
+        death::errno_name,
+        event::Fire,
+        limit::{Applied, PathNumber},
+        snapshot::{Distribution, Snapshot},
+        socket::SocketId,
+        verdict::Verdict,
+    },
+    store,
 };
 use prometheus_client::{
     collector::Collector,
@@ -19,7 +23,7 @@ use prometheus_client::{
         DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabel as _, EncodeLabelSet,
         LabelSetEncoder, MetricEncoder, NoLabelSet, text,
     },
-    metrics::MetricType,
+    metrics::{MetricType, exemplar::CounterWithExemplar},
     registry::{self, Registry},
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
@@ -28,10 +32,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 pub(super) fn encode(
     snapshot: Arc<Snapshot>,
     process: Process,
+    history: store::Status,
     format: Format,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { snapshot, process }));
+    registry.register_collector(Box::new(Scrape { snapshot, process, history }));
     let mut openmetrics = String::new();
     text::encode(&mut openmetrics, &registry)?;
     Ok(match format {
@@ -44,6 +49,7 @@ pub(super) fn encode(
 struct Scrape {
     snapshot: Arc<Snapshot>,
     process: Process,
+    history: store::Status,
 }
 
 impl Collector for Scrape {
@@ -58,6 +64,7 @@ impl Collector for Scrape {
         self.table(&mut out)?;
         self.hooks(&mut out)?;
         self.walks(&mut out)?;
+        self.history(&mut out)?;
         self.process(&mut out)
     }
 }
@@ -98,6 +105,9 @@ impl Scrape {
             let limit = shortest.entry([self.path(*number), source]).or_insert(*seconds);
             *limit = (*limit).min(*seconds);
         }
+        for (number, seconds) in &self.snapshot.learned {
+            shortest.insert([self.path(*number), "learned"], *seconds);
+        }
         let limits = shortest.into_iter().map(|(labels, seconds)| (labels, u64::from(seconds)));
         family(out, &catalogue::PATH_IDLE_LIMIT, limits)
     }
@@ -137,13 +147,16 @@ impl Scrape {
 
     fn deaths(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let deaths = tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n)| {
-            let [namespace, workload, container, process] = owner.values();
-            let (direction, cause, verdict) =
-                (direction.as_str(), cause.as_str(), verdict.as_str());
-            let path = self.path(path);
-            ([direction, cause, verdict, path, namespace, workload, container, process], n)
-        });
+        let deaths =
+            tally.deaths.iter().map(|((direction, cause, verdict, path), owner, n, last)| {
+                let [namespace, workload, container, process] = owner.values();
+                let (direction, cause, verdict) =
+                    (direction.as_str(), cause.as_str(), verdict.as_str());
+                let path = self.path(path);
+                let labels =
+                    [direction, cause, verdict, path, namespace, workload, container, process];
+                (labels, Exemplified { n, last })
+            });
         family(out, &catalogue::DEATHS, deaths)?;
         let quiet = &tally.quiet_before_death;
         let quiet = quiet.iter().map(|(cause, times)| (cause.as_str(), times));
@@ -153,7 +166,7 @@ impl Scrape {
 
     fn calls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tally = &self.snapshot.tally;
-        let calls = tally.calls.iter().map(|((option, errno), owner, n)| {
+        let calls = tally.calls.iter().map(|((option, errno), owner, n, _)| {
             let [namespace, workload, container, process] = owner.values().map(Cow::Borrowed);
             let result =
                 if errno == 0 { Cow::Borrowed("ok") } else { Cow::Owned(errno_name(errno)) };
@@ -207,6 +220,12 @@ impl Scrape {
         single(out, &catalogue::SNAPSHOT_TIMESTAMP, health.walked_at_seconds)
     }
 
+    fn history(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        single(out, &catalogue::HISTORY_BYTES, self.history.bytes)?;
+        let lost = self.history.lost.iter().map(|(reason, n)| ([reason.as_str()], *n));
+        family(out, &catalogue::HISTORY_LOST, lost)
+    }
+
     fn process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         family(out, &catalogue::BUILD, [([env!("CARGO_PKG_VERSION")], 1_u64)])?;
         single(out, &catalogue::PROCESS_CPU, self.process.cpu_seconds)?;
@@ -236,7 +255,7 @@ impl<L: AsRef<str>, const N: usize> EncodeLabelSet for Labels<'_, L, N> {
 }
 
 /// Writes a family of gauges, counters or infos.
-fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usize>(
+fn family<L: AsRef<str>, V: Value, const N: usize>(
     out: &mut DescriptorEncoder<'_>,
     metric: &'static Metric,
     samples: impl IntoIterator<Item = ([L; N], V)>,
@@ -248,26 +267,45 @@ fn family<L: AsRef<str>, V: EncodeGaugeValue + EncodeCounterValue, const N: usiz
         let labels = Labels { labels: metric.labels, values: &values };
         match metric.kind {
             Kind::Info => family.encode_info(&labels)?,
-            _ if N == 0 => sample(&mut family, metric, &value)?,
-            _ => sample(&mut family.encode_family(&labels)?, metric, &value)?,
+            _ if N == 0 => value.encode(&mut family, metric.kind)?,
+            _ => value.encode(&mut family.encode_family(&labels)?, metric.kind)?,
         }
     }
     Ok(())
 }
 
-fn sample<V: EncodeGaugeValue + EncodeCounterValue>(
-    encoder: &mut MetricEncoder<'_>,
-    metric: &Metric,
-    value: &V,
-) -> fmt::Result {
-    match metric.kind {
-        Kind::Counter => encoder.encode_counter::<NoLabelSet, V, f64>(value, None),
-        _ => encoder.encode_gauge(value),
+/// What a sample says.
+trait Value {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, kind: Kind) -> fmt::Result;
+}
+
+impl<V: EncodeGaugeValue + EncodeCounterValue> Value for V {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, kind: Kind) -> fmt::Result {
+        match kind {
+            Kind::Counter => encoder.encode_counter::<NoLabelSet, V, f64>(self, None),
+            _ => encoder.encode_gauge(self),
+        }
+    }
+}
+
+/// A count, with the connection that was counted last as its exemplar: to be asked `keepwatch why`.
+struct Exemplified {
+    n: u64,
+    last: SocketId,
+}
+
+impl Value for Exemplified {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>, _: Kind) -> fmt::Result {
+        // An exemplar is made by nothing else.
+        let last = CounterWithExemplar::<[(&str, String); 1]>::default();
+        last.inc_by(1, Some([("id", self.last.to_string())]), None);
+        let (_, exemplar) = last.get();
+        encoder.encode_counter(&self.n, exemplar.as_ref())
     }
 }
 
 /// Writes a family of one series.
-fn single<V: EncodeGaugeValue + EncodeCounterValue>(
+fn single<V: Value>(
     out: &mut DescriptorEncoder<'_>,
     metric: &'static Metric,
     value: V,
@@ -357,6 +395,7 @@ mod tests {
     }
 
     fn sample_of(line: &str) -> Sample {
+        let line = line.rsplit_once(" # {id=\"").map_or(line, |(sample, _exemplar)| sample);
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let mut labels = labels.strip_suffix('}').unwrap().chars().peekable();
@@ -431,7 +470,8 @@ mod tests {
     }
 
     fn scrape(picture: Snapshot, format: Format) -> String {
-        encode(Arc::new(picture), Process::read(1.7e9), format).unwrap()
+        encode(Arc::new(picture), Process::read(1.7e9), store::Health::default().status(), format)
+            .unwrap()
     }
 
     #[test]
@@ -452,6 +492,23 @@ mod tests {
             let name = metric.exported_name();
             assert!(text.contains(&format!("# HELP {name} {}\n", metric.help)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_count_of_deaths_names_the_connection_that_died_last_where_the_format_has_a_place_for_it() {
+        let mut table = table();
+        let closed = Socket { id: SocketId(31), state: State::Close, ..named(b"db") };
+        table.apply(Event::Seen(Socket { state: State::LastAck, ..closed }));
+        let ending = Ending::default();
+        table.apply(Event::StateChange { socket: closed, old: State::LastAck, ending });
+        let deaths = |format| -> String {
+            let text = scrape(table.picture(), format);
+            let mut lines = text.lines().filter(|line| line.starts_with("keepwatch_deaths_total{"));
+            lines.next().unwrap().into()
+        };
+        let openmetrics = deaths(Format::OpenMetrics);
+        assert!(openmetrics.ends_with("} 1 # {id=\"sk:1f\"} 1.0"), "{openmetrics}");
+        assert!(deaths(Format::Text).ends_with("} 1"));
     }
 
     #[test]
@@ -599,7 +656,8 @@ mod tests {
             }
             let dying = Socket { id: SocketId(id + 9), ..socket };
             table.apply(Event::Seen(dying));
-            let call = Call { option: SockOpt::Idle, value: Some(60), errno: 0 };
+            let (by, when) = (dying.owner, crate::model::call::When::AfterConnect);
+            let call = Call { option: SockOpt::Idle, value: Some(60), errno: 0, by, when };
             table.apply(Event::Called { socket: dying, call });
             let socket = Socket { state: State::Close, ..dying };
             let (old, ending) = (State::Established, Ending::default());

@@ -148,7 +148,7 @@ fn subject(socket: Socket) -> Subject {
 mod tests {
     use super::*;
     use crate::model::{
-        call::SockOpt,
+        call::{SockOpt, When},
         death::Ending,
         socket::{Time, tests_support::socket},
     };
@@ -162,7 +162,13 @@ mod tests {
     }
 
     fn refused(socket: Socket) -> Event {
-        let call = Call { option: SockOpt::Idle, value: Some(0), errno: 22 };
+        let call = Call {
+            option: SockOpt::Idle,
+            value: Some(0),
+            errno: 22,
+            by: None,
+            when: When::BeforeConnect,
+        };
         Event::Called { socket, call }
     }
 

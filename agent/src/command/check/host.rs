@@ -9,7 +9,7 @@ use crate::{
     config,
     kernel::{clock, hooks::Signal},
     model::{
-        call::Call,
+        call::{Call, When},
         death::errno_name,
         demand::Subject,
         filter::Filter,
@@ -115,7 +115,8 @@ fn refused(row: &MomentRow) -> Option<(Call, String)> {
     let result = row.details.result.as_deref().filter(|result| *result != "ok")?;
     // The largest error number of Linux, EHWPOISON (include/uapi/asm-generic/errno.h).
     let errno = (1..=133).find(|errno| errno_name(*errno) == result).unwrap_or_default();
-    let call = Call { option: row.details.option?, value: row.details.value, errno };
+    let (value, when) = (row.details.value, row.details.when.unwrap_or(When::AfterConnect));
+    let call = Call { option: row.details.option?, value, errno, by: None, when };
     Some((call, row.connection.id.clone()?))
 }
 

@@ -127,9 +127,9 @@ impl Session {
 
     fn drain(&mut self) {
         let Self { ring, tree, followed, n_undecodable, report, .. } = self;
-        ring.drain_with_cgroups(|record| match record {
-            Ok((event, cgroup)) => {
-                let belongs = || tree.has(cgroup, event.socket().owner);
+        ring.drain(|record, cgroup| match record {
+            Ok(event) => {
+                let belongs = || tree.has(cgroup.unwrap_or_default(), event.socket().owner);
                 if let Some(subject) = followed.apply(&event, belongs) {
                     report.add(&subject);
                 }
