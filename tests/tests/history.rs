@@ -1,6 +1,6 @@
 //! The history on disk and what is learned from it, with real agents, real deaths and real disks: full,
 //! read-only, broken. Read back as users do: through the API, and with sqlite3 where it is there.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch::{
     model::death::Cause,

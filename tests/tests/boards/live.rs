@@ -176,7 +176,8 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
         open.retain(|(_, expr)| prometheus.query(expr).is_empty());
         (open.is_empty() && fired(&prometheus).is_superset(&expected(false))).then_some(())
     });
-    assert!(open.is_empty(), "no series for {} of {n_exprs}: {open:#?}", open.len());
+    let limits = agent.ask("/v1/limits");
+    assert!(open.is_empty(), "no series for {} of {n_exprs}: {open:#?}, {limits:#?}", open.len());
     assert_eq!(fired(&prometheus), expected(false));
     every_variable_has_values(&prometheus, mixin);
 

@@ -118,18 +118,23 @@ impl Known {
     }
 
     fn kill(&mut self, kill: Sample) {
-        let kills = || self.evidence.iter().enumerate().filter(|(_, it)| it.is_kill());
-        if kills().count() >= MAX_KILLS {
-            // One that the same outage would explain says least.
-            let at_once = |it: &Sample| estimate::occasions(&[it.span, kill.span]) == 1;
-            let same = kills().find(|(_, it)| at_once(it) && it.span.ms() >= kill.span.ms());
-            let oldest = || kills().min_by_key(|(_, it)| it.span.ended_ms);
-            if let Some((place, _)) = same.or_else(oldest) {
-                self.evidence.remove(place);
-            }
-        }
-        self.evidence.push(kill);
         self.is_news = true;
+        self.evidence.push(kill);
+        let kills = || self.evidence.iter().enumerate().filter(|(_, it)| it.is_kill());
+        if kills().count() <= MAX_KILLS {
+            return;
+        }
+        // Of those that the same outage would explain the longest says least.
+        let at_once = |it: &Sample| estimate::occasions(&[it.span, kill.span]) == 1;
+        let same = kills().filter(|(_, it)| at_once(it));
+        let least = if same.clone().count() > 1 {
+            same.max_by_key(|(_, it)| it.span.ms())
+        } else {
+            kills().min_by_key(|(_, it)| it.span.ended_ms)
+        };
+        if let Some((place, _)) = least {
+            self.evidence.remove(place);
+        }
     }
 
     /// Of each day the longest is kept. Whether it is longer than what was known.
@@ -288,24 +293,34 @@ impl Learned {
         Estimate::of(&near, now_ms).filter(|it| it.confidence > Confidence::Guess).or(own)
     }
 
-    /// What is known of all destinations of which `is_in` holds, taken as one.
-    pub fn of_all(&self, is_in: impl Fn(Destination) -> bool, now: Time) -> Option<Estimate> {
-        Estimate::of(&self.merged(is_in), self.ms(now))
+    /// What is known of several destinations: the shortest limit of any by itself, else what all of them say
+    /// together. One of them may be reached another way, and contradict the others.
+    fn of_several(members: &[&Known], now_ms: i64) -> Option<Estimate> {
+        members
+            .iter()
+            .filter_map(|known| Estimate::of(&known.evidence, now_ms))
+            .filter(|it| it.confidence > Confidence::Guess)
+            .min_by_key(Estimate::seconds)
+            .or_else(|| {
+                let all: Vec<Sample> =
+                    members.iter().flat_map(|known| known.evidence.iter().copied()).collect();
+                Estimate::of(&all, now_ms)
+            })
     }
 
     /// Of each path the limit that was learned, as far as one outage does not explain it; elsewhere the
     /// shortest of any destination.
     pub fn seconds_of_paths(&self, limits: &Limits, now: Time) -> BTreeMap<PathNumber, u32> {
         let now_ms = self.ms(now);
-        let mut groups: BTreeMap<(PathNumber, Option<Destination>), Vec<Sample>> = BTreeMap::new();
+        let mut groups: BTreeMap<(PathNumber, Option<Destination>), Vec<&Known>> = BTreeMap::new();
         for (&destination, known) in &self.by_destination {
             let number = limits.of(destination.endpoint()).number;
             let key = (number, (number == 0).then_some(destination));
-            groups.entry(key).or_default().extend(&known.evidence);
+            groups.entry(key).or_default().push(known);
         }
         let mut shortest = BTreeMap::new();
-        for ((number, _), evidence) in groups {
-            let learned = Estimate::of(&evidence, now_ms);
+        for ((number, _), members) in groups {
+            let learned = Self::of_several(&members, now_ms);
             if let Some(it) = learned.filter(|it| it.confidence > Confidence::Guess) {
                 let seconds = shortest.entry(number).or_insert(u32::MAX);
                 *seconds = it.seconds().min(*seconds);
@@ -330,13 +345,13 @@ impl Learned {
     pub fn rows(&self, path: impl Fn(Destination) -> Option<String>, now: Time) -> Vec<LimitRow> {
         /// What belongs together, and how many members with deaths make it worth a row.
         #[derive(Default)]
-        struct Group {
+        struct Group<'a> {
             n_needed: usize,
-            n_members: usize,
-            evidence: Vec<Sample>,
+            n_killed: usize,
+            members: Vec<&'a Known>,
         }
         let now_ms = self.ms(now);
-        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
         for (&destination, known) in &self.by_destination {
             let wider = match path(destination) {
                 Some(path) => (path, 1),
@@ -346,13 +361,13 @@ impl Learned {
             for (name, n_needed) in [(destination.to_string(), 1), wider] {
                 let group = groups.entry(name).or_default();
                 group.n_needed = n_needed;
-                group.n_members += usize::from(known.has_kills());
-                group.evidence.extend(&known.evidence);
+                group.n_killed += usize::from(known.has_kills());
+                group.members.push(known);
             }
         }
-        groups.retain(|_, group| group.n_members >= group.n_needed);
-        let row = |(name, group): (String, Group)| {
-            Estimate::of(&group.evidence, now_ms).map(|estimate| estimate.row(name))
+        groups.retain(|_, group| group.n_killed >= group.n_needed);
+        let row = |(name, group): (String, Group<'_>)| {
+            Self::of_several(&group.members, now_ms).map(|estimate| estimate.row(name))
         };
         groups.into_iter().filter_map(row).collect()
     }

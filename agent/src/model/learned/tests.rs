@@ -204,3 +204,27 @@ fn a_destination_reads_back_as_it_is_written() {
         assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
     }
 }
+
+#[test]
+fn an_outage_with_many_victims_does_not_displace_other_occasions() {
+    let mut learned = learned();
+    learned.died(&peer(15), at(HOUR), &idle_drop(350));
+    learned.died(&peer(15), at(2 * HOUR), &idle_drop(350));
+    for n in 0..100 {
+        learned.died(&peer(15), at(9 * HOUR + u64::from(n)), &idle_drop(1000 + n));
+    }
+    let estimate = of(&learned, DAY).unwrap();
+    assert_eq!((estimate.n_occasions, estimate.shortest_killed_ms), (3, 350_000));
+}
+
+#[test]
+fn a_peer_that_is_reached_another_way_does_not_hide_the_limit_of_the_others() {
+    let mut learned = learned();
+    for n in 1..=3 {
+        learned.died(&peer(15), at(n * HOUR), &idle_drop(350));
+        learned.survived(&peer(16), at(n * HOUR), 7_000_000);
+    }
+    let rows = learned.rows(|_| Some("db".to_owned()), at(DAY));
+    let path = rows.iter().find(|row| row.destination == "db").unwrap();
+    assert_eq!((path.seconds, path.deaths), (350, 3));
+}

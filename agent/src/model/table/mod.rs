@@ -3,6 +3,7 @@
 //! `apply` cannot fail: what it cannot use, it counts. Between two walks events keep the table true;
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
+mod learn;
 mod observe;
 mod owners;
 
@@ -13,7 +14,7 @@ use super::{
     history::{Histories, History},
     identity::Identity,
     label::{Budget, OwnerLabels},
-    learned::{Learned, Lesson, LimitRow},
+    learned::Learned,
     limit::PathNumber,
     moment::{Moment, What},
     row::Row,
@@ -330,49 +331,6 @@ impl Table {
     /// What happened since this was asked last.
     pub fn take_moments(&mut self) -> Vec<Moment> {
         std::mem::take(&mut self.moments)
-    }
-
-    /// What an earlier agent has learned of idle limits. `unix_offset_ms`: Unix time minus monotonic
-    /// time, which dates what will be learned.
-    pub fn remember(&mut self, lessons: Vec<Lesson>, unix_offset_ms: i64, now: Time) {
-        self.learned = Learned::new(unix_offset_ms);
-        self.learned.remember(lessons, now);
-        self.apply_learned(now);
-    }
-
-    /// What was learned since this was asked last, to be kept.
-    /// `all`: also what can wait.
-    pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {
-        let lessons = self.learned.take_lessons(now, all);
-        if !lessons.is_empty() {
-            self.apply_learned(now);
-        }
-        lessons
-    }
-
-    /// Where nothing is configured, verdicts follow what is sure.
-    fn apply_learned(&mut self, now: Time) {
-        self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
-        let Some(limits) = self.policy.limits.with_learned(&self.learned.sure(now)) else {
-            return;
-        };
-        let Policy { host, hz, .. } = &*self.policy;
-        let policy = Arc::new(Policy { limits, host: host.clone(), hz: *hz });
-        for number in 0..self.slots.end() {
-            if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
-                let before = Share::of(&socket, whose, &self.policy);
-                let after = Share::of(&socket, whose, &policy);
-                if before != after {
-                    self.sums.replace(before, after);
-                }
-            }
-        }
-        self.policy = policy;
-    }
-
-    /// Every idle limit that was learned.
-    pub fn learned_limits(&self, now: Time) -> Vec<LimitRow> {
-        self.learned.rows(|to| self.policy.limits.of(to.endpoint()).path.clone(), now)
     }
 
     /// What is remembered of connections, live and dead.
