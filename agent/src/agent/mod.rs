@@ -120,11 +120,10 @@ pub fn run(config: Config) -> Result<(), Error> {
     let (writer, writing, health, lessons) =
         store::Writer::start(history).map_err(system("start a thread"))?;
     table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
-    let policy = table.policy();
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
-    let servers = Servers { publish, news: news.clone(), writer, policy };
+    let servers = Servers { publish, news: news.clone(), writer };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
     watch.walk()?;
     let n_sockets = snapshot.borrow().n_tracked;
@@ -165,12 +164,11 @@ struct Servers {
     publish: channel::Sender<Arc<Snapshot>>,
     news: broadcast::Sender<Arc<News>>,
     writer: store::Writer,
-    policy: Arc<Policy>,
 }
 
 impl Audience for Servers {
     fn news(&mut self, news: News) {
-        self.writer.take(&news.moments, &self.policy);
+        self.writer.take(&news.moments, &news.policy);
         if self.news.receiver_count() > 0 {
             self.news.send(Arc::new(news)).ok();
         }

@@ -15,6 +15,7 @@ use crate::{
         snapshot::{Flow, Health, Snapshot},
         socket::Time,
         table::Table,
+        verdict::Policy,
     },
     owner::Resolver,
     talk::say,
@@ -44,7 +45,7 @@ pub enum Error {
 }
 
 /// What happened since the last time, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct News {
     /// How many moments there were before these.
     pub n_before: u64,
@@ -52,6 +53,8 @@ pub struct News {
     pub moments: Vec<Moment>,
     /// To the stream itself.
     pub notices: Vec<Notice>,
+    /// What verdicts depended on.
+    pub policy: Arc<Policy>,
 }
 
 /// Who takes what the watching thread has to tell.
@@ -294,11 +297,14 @@ impl<A: Audience> Watch<A> {
             notices.insert(0, Notice::Lost(n_lost - self.n_lost_told));
             self.n_lost_told = n_lost;
         }
-        let moments = table(&self.table).take_moments();
+        let (moments, policy) = {
+            let mut table = table(&self.table);
+            (table.take_moments(), table.policy())
+        };
         if !moments.is_empty() || !notices.is_empty() {
             let n_before = self.n_moments;
             self.n_moments += u64::try_from(moments.len()).unwrap_or_default();
-            self.audience.news(News { n_before, moments, notices });
+            self.audience.news(News { n_before, moments, notices, policy });
         }
     }
 

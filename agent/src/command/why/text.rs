@@ -439,7 +439,7 @@ impl Judged {
     }
 
     /// By whom, as far as that was seen.
-    fn set_by(&self) -> &'static str {
+    const fn set_by(&self) -> &'static str {
         match (self.nobody_ever_set, self.calls.is_empty()) {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
             (_, false) => "; the calls that were seen:",

@@ -314,6 +314,18 @@ impl Learned {
         shortest
     }
 
+    /// The limits that are sure, seconds by destination.
+    pub fn sure(&self, now: Time) -> BTreeMap<Destination, u32> {
+        let now_ms = self.ms(now);
+        let known = self.by_destination.iter().filter(|(_, known)| known.has_kills());
+        known
+            .filter_map(|(&destination, known)| {
+                let estimate = Estimate::of(&known.evidence, now_ms)?;
+                (estimate.confidence == Confidence::Sure).then(|| (destination, estimate.seconds()))
+            })
+            .collect()
+    }
+
     /// Every limit that was learned. `path`: the name of the configured path to a destination.
     pub fn rows(&self, path: impl Fn(Destination) -> Option<String>, now: Time) -> Vec<LimitRow> {
         /// What belongs together, and how many members with deaths make it worth a row.

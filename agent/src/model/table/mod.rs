@@ -337,7 +337,7 @@ impl Table {
     pub fn remember(&mut self, lessons: Vec<Lesson>, unix_offset_ms: i64, now: Time) {
         self.learned = Learned::new(unix_offset_ms);
         self.learned.remember(lessons, now);
-        self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
+        self.apply_learned(now);
     }
 
     /// What was learned since this was asked last, to be kept.
@@ -345,9 +345,29 @@ impl Table {
     pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {
         let lessons = self.learned.take_lessons(now, all);
         if !lessons.is_empty() {
-            self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
+            self.apply_learned(now);
         }
         lessons
+    }
+
+    /// Where nothing is configured, verdicts follow what is sure.
+    fn apply_learned(&mut self, now: Time) {
+        self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
+        let Some(limits) = self.policy.limits.with_learned(&self.learned.sure(now)) else {
+            return;
+        };
+        let Policy { host, hz, .. } = &*self.policy;
+        let policy = Arc::new(Policy { limits, host: host.clone(), hz: *hz });
+        for number in 0..self.slots.end() {
+            if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
+                let before = Share::of(socket, *whose, &self.policy);
+                let after = Share::of(socket, *whose, &policy);
+                if before != after {
+                    self.sums.replace(before, after);
+                }
+            }
+        }
+        self.policy = policy;
     }
 
     /// Every idle limit that was learned.
