@@ -40,10 +40,9 @@ pub fn recognise(look: &Look) -> Option<Recognised> {
             if !clues.iter().all(|clue| look.shows(client, *clue)) {
                 continue;
             }
-            // What is set agrees with what it sets: a hint where two rows fit.
-            let own: u32 = clues.iter().map(|clue| clue.weight()).sum();
-            if best.is_none_or(|(weight, ..)| own > weight) {
-                best = Some((own, client, clues));
+            let weight: u32 = clues.iter().map(|clue| clue.weight()).sum();
+            if best.is_none_or(|(most, ..)| weight > most) {
+                best = Some((weight, client, clues));
             }
         }
     }
@@ -114,9 +113,10 @@ impl Look {
 /// `60/10/-`, as values are written in this field: idle, interval, count.
 pub fn values(own: &OwnValues) -> String {
     let part = |value: u32| if value == 0 { "-".to_owned() } else { value.to_string() };
-    let mut text = match own.keepalive {
-        true => format!("{}/{}/{}", part(own.idle), part(own.interval), part(own.count)),
-        false => "off".to_owned(),
+    let mut text = if own.keepalive {
+        format!("{}/{}/{}", part(own.idle), part(own.interval), part(own.count))
+    } else {
+        "off".to_owned()
     };
     if own.user_timeout_ms > 0 {
         text += &format!(" ut {} ms", own.user_timeout_ms);

@@ -217,8 +217,9 @@ mod tests {
         let recognised = recognise(&look);
         advise(need, &own, recognised.as_ref(), around, Proposal::USUAL)
             .iter()
-            .map(|it| format!("[{}] {}\n{}\n", it.place, it.because, it.lines.join("\n")))
-            .collect()
+            .map(|it| format!("[{}] {}\n{}", it.place, it.because, it.lines.join("\n")))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::model::name;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     path::Path,
 };
 

@@ -58,6 +58,15 @@ pub(super) fn find(
     Ok(Found { lives, limits, taken_for, notes: sources.notes })
 }
 
+/// The kernel itself, if it is to be read.
+fn read_kernel(
+    is_wanted: bool,
+    args: &WhyArgs,
+    limits: &config::LimitArgs,
+) -> Result<Option<Kernel>, Failure> {
+    is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
+}
+
 /// The history on disk.
 enum History<'a> {
     /// As the agent that writes it reads it.
@@ -96,17 +105,23 @@ impl<'a> Sources<'a> {
                 }
             },
         };
-        let kernel = match status {
-            Some(_) => None,
-            None => Some(Kernel::open(&args.owners, limits)?),
+        let kernel = match (&status, read_kernel(status.is_none(), args, limits)) {
+            (_, Ok(kernel)) => kernel,
+            // What died is told all the same.
+            (None, Err(failure)) if matches!(history, History::File(_)) => {
+                notes.push(format!("what lives is not known: {failure}"));
+                None
+            }
+            (_, Err(failure)) => return Err(failure),
         };
-        let living = match &status {
-            Some(status) => format!("the agent (process {})", status.pid),
-            None => "the kernel, now".to_owned(),
+        let living = match (&status, &kernel) {
+            (Some(status), _) => format!("the agent (process {})", status.pid),
+            (None, Some(_)) => "the kernel, now".to_owned(),
+            (None, None) => "nobody who sees what lives".to_owned(),
         };
         match (&status, &history) {
             (_, History::Agent(_) | History::File(_)) => {
-                notes.insert(0, format!("from {living}, and the history on disk"))
+                notes.insert(0, format!("from {living}, and the history on disk"));
             }
             (Some(_), History::None) => notes
                 .insert(0, format!("from {living}: what happened before it started is not known")),

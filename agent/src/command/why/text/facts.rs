@@ -1,0 +1,229 @@
+//! What is told beside each label of a case.
+
+use super::phrase::{cause_in_words, time, up_to};
+use crate::{
+    command::why::judge::Judged,
+    model::{
+        case::Peer,
+        death::Cause,
+        life::{Finding, Life},
+        setting::From,
+        verdict::Verdict,
+        words::{duration, tenths},
+    },
+};
+
+impl Judged {
+    /// `python3[812] web.service -> 10.0.0.9:5432   7 dead, 3 live`
+    pub(super) fn heading(&self) -> String {
+        let name = self.process.as_deref().unwrap_or("?");
+        let pids = match self.pids.as_slice() {
+            [] => String::new(),
+            [pid] => format!("[{pid}]"),
+            [first, .., last] => format!("[{first}..{last}]"),
+        };
+        let part_of = self.part_of.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let arrow = match self.case.key.peer {
+            Peer::Server(addr) => format!("-> {addr}"),
+            Peer::ClientsOf(port) => match (self.case.peers().len(), self.case.peers().first()) {
+                (1, Some(peer)) => format!("port {port} <- {peer}"),
+                (n, _) => format!("port {port} <- {n} clients"),
+            },
+        };
+        let counts: Vec<String> = [(self.n_dead, "dead"), (self.n_live, "live")]
+            .into_iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
+            .collect();
+        format!("{name}{pids}{part_of} {arrow}  {}", counts.join(", "))
+    }
+
+    /// How many of what, the worst first, and when.
+    pub(super) fn died(&self) -> String {
+        let counts: Vec<String> = self
+            .causes
+            .iter()
+            .map(|count| {
+                format!("{} {} ({})", count.n, cause_in_words(count.cause), count.cause.as_str())
+            })
+            .collect();
+        counts.join(", ")
+    }
+
+    /// Unprotected ones that were quiet for longer than the path is taken to keep them.
+    pub(super) fn n_over(&self) -> usize {
+        let is_over = |life: &&Life| {
+            life.connection.quiet_seconds > self.known_limit()
+                && matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late))
+        };
+        self.case.live().filter(is_over).count()
+    }
+
+    pub(super) fn live_in_words(&self) -> String {
+        let mut words = Vec::new();
+        let live: Vec<&Life> = self.case.live().collect();
+        let quietest = live.iter().map(|life| life.connection.quiet_seconds).fold(0.0, f64::max);
+        words.push(format!("quiet for {}{}", up_to(live.len()), time(quietest)));
+        let n_probing = live.iter().filter(|life| life.connection.probes_unanswered > 0).count();
+        if n_probing > 0 {
+            words.push(format!("{n_probing} with unanswered probes"));
+        }
+        let n_in_flight = live.iter().filter(|life| life.connection.in_flight).count();
+        if n_in_flight > 0 {
+            words.push(format!("{n_in_flight} with data in flight"));
+        }
+        let n_over = self.n_over();
+        if n_over > 0 {
+            let those = if live.len() == 1 { String::new() } else { format!("{n_over} ") };
+            words.push(format!("{those}longer than the limit: probably dropped already"));
+        } else if self.case.is_unprotected() && quietest > 0.0 {
+            let rest = time(self.known_limit() - quietest);
+            words.push(format!("dropped in {rest} if it stays so"));
+        }
+        words.join(", ")
+    }
+
+    /// What is set.
+    pub(super) fn set(&self) -> String {
+        let Some(life) = &self.example else {
+            return String::new();
+        };
+        let connection = &life.connection;
+        let mut text = if connection.keepalive {
+            let from = [
+                ("idle", connection.idle.from),
+                ("interval", connection.interval.from),
+                ("count", connection.count.from),
+            ];
+            let of_system: Vec<_> = from
+                .into_iter()
+                .filter_map(|(name, from)| (from == From::Netns).then_some(name))
+                .collect();
+            let of_system = match of_system.len() {
+                0 => String::new(),
+                3 => " (the system's values)".to_owned(),
+                _ => format!(" ({}: the system's)", of_system.join(", ")),
+            };
+            format!(
+                "keepalive on: first probe after {}, then {} x {}{of_system}",
+                duration(connection.idle.seconds),
+                connection.count.probes,
+                duration(connection.interval.seconds),
+            )
+        } else {
+            "keepalive off".to_owned()
+        };
+        if connection.user_timeout_ms > 0 {
+            text += &format!(", user timeout {}", tenths(connection.user_timeout_ms));
+        }
+        if !self.changed.is_empty() {
+            let options: Vec<_> = self.changed.iter().map(|option| option.as_str()).collect();
+            text += &format!(
+                "; {} changed without a setsockopt call (io_uring, BPF, a 32-bit program)",
+                options.join(", ")
+            );
+        }
+        text
+    }
+
+    /// By whom, as far as that was seen.
+    pub(super) const fn set_by(&self) -> &'static str {
+        match (self.nobody_ever_set, self.calls.is_empty()) {
+            (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
+            (_, false) => "; the calls that were seen:",
+            (_, true) if self.case.key.own.keepalive => "; who set it was not seen",
+            (_, true) => "; whether somebody tried was not seen",
+        }
+    }
+
+    /// How long the path keeps a quiet connection, and how that is known.
+    pub(super) fn limit(&self) -> Option<String> {
+        if !self.finding.is_of_silence() || self.did_its_work() {
+            return None;
+        }
+        let connection = &self.example.as_ref()?.connection;
+        if let Some(learned) = &self.learned_limit {
+            return Some(learned.meaning.clone());
+        }
+        let configured =
+            format!("{} ({})", duration(connection.idle_limit_seconds), connection.idle_limit_from);
+        let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
+        Some(match killed {
+            Some((least, _)) if least < f64::from(connection.idle_limit_seconds) => format!(
+                "at most {} by these deaths, though taken for {configured}: set --path",
+                time(least)
+            ),
+            _ => format!("taken for {configured}"),
+        })
+    }
+
+    /// Keepalive was early enough, and noticed what it could not prevent.
+    pub(super) fn did_its_work(&self) -> bool {
+        self.finding == Finding::Dark && !self.case.is_unprotected()
+    }
+
+    /// None of them came to be: nothing that was set mattered.
+    pub(super) fn never_opened(&self) -> bool {
+        self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
+    }
+
+    pub(super) fn known_limit(&self) -> f64 {
+        match &self.learned_limit {
+            Some(learned) => f64::from(learned.seconds),
+            None => self
+                .example
+                .as_ref()
+                .map_or(f64::INFINITY, |life| f64::from(life.connection.idle_limit_seconds)),
+        }
+    }
+
+    pub(super) fn limit_words(&self) -> String {
+        time(self.known_limit())
+    }
+
+    pub(super) fn what_if_in_words(&self) -> Option<String> {
+        let what_if = &self.what_if;
+        let is_moot = what_if.unchanged == what_if.deaths && self.did_its_work();
+        if what_if.deaths == 0 || !self.finding.is_of_silence() || is_moot {
+            return None;
+        }
+        let proposal = self.proposal;
+        let mut words = Vec::new();
+        let of = what_if.deaths;
+        if what_if.prevented > 0 {
+            let survived = self.learned_limit.as_ref().and_then(|it| it.longest_survived_seconds);
+            let unless = if survived.is_some_and(|survived| survived >= f64::from(proposal.idle)) {
+                String::new()
+            } else {
+                format!(", if the path keeps them for {} s", proposal.idle)
+            };
+            words.push(format!("{} of {of} deaths prevented{unless}", what_if.prevented));
+        }
+        if what_if.noticed_sooner > 0 {
+            words.push(format!(
+                "{} of {of} noticed after {}",
+                what_if.noticed_sooner,
+                duration(proposal.detection_seconds())
+            ));
+        }
+        if what_if.needs_user_timeout > 0 {
+            words.push(format!(
+                "{} of {of} not helped, data was in flight: TCP_USER_TIMEOUT would be",
+                what_if.needs_user_timeout
+            ));
+        }
+        if what_if.unchanged > 0 {
+            words.push(format!("{} of {of} would have died the same way", what_if.unchanged));
+        }
+        if what_if.unknown > 0 {
+            words.push(format!("{} of {of} nobody can tell", what_if.unknown));
+        }
+        Some(format!(
+            "idle {} s, interval {} s, {} probes: {}",
+            proposal.idle,
+            proposal.interval,
+            proposal.count,
+            words.join(", ")
+        ))
+    }
+}

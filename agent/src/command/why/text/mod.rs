@@ -1,0 +1,310 @@
+//! The answer for eyes, 80 columns wide. The first line is the answer; then a paragraph a case.
+
+mod facts;
+mod phrase;
+mod sentence;
+
+use self::phrase::{connections, process, sure, wrapped};
+use super::judge::{CallCount, Judged};
+use crate::{
+    command::text::Style,
+    model::{life::Finding, verdict::Verdict, words::duration},
+};
+use std::{fmt, time::Duration};
+
+/// Columns of the narrowest terminal.
+const WIDTH: usize = 80;
+/// Columns of the labels at the left.
+const GUTTER: usize = 9;
+/// Cases that are told in full; more are counted.
+const N_TOLD: usize = 8;
+
+/// All that is shown.
+pub(super) struct Page<'a> {
+    pub(super) cases: &'a [Judged],
+    /// What the word was taken for.
+    pub(super) peer: &'a str,
+    pub(super) since: Duration,
+    pub(super) notes: &'a [String],
+    pub(super) now: f64,
+    pub(super) style: Style,
+}
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_told = |case: &&Judged| case.finding != Finding::Fine;
+        let answer = self.answer();
+        let colour = match self.cases.first().map(|case| case.finding) {
+            Some(Finding::Dropped | Finding::Dark) => "1;31",
+            Some(Finding::Unprotected) => "1;33",
+            Some(Finding::Fine) => "1;32",
+            _ => "1",
+        };
+        for line in wrapped(&answer, WIDTH) {
+            writeln!(f, "{}", self.style.paint(&line, colour))?;
+        }
+        for case in self.cases.iter().filter(is_told).take(N_TOLD) {
+            writeln!(f)?;
+            self.case(f, case)?;
+        }
+        let n_more = self.cases.iter().filter(is_told).count().saturating_sub(N_TOLD);
+        if n_more > 0 {
+            writeln!(f, "\n{n_more} more kinds of connections have findings: see --json")?;
+        }
+        self.fine(f)?;
+        writeln!(f)?;
+        for note in self.notes {
+            for line in wrapped(note, WIDTH) {
+                writeln!(f, "{}", self.style.paint(&line, "2"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Page<'_> {
+    /// The first sentence, and how many findings more there are.
+    fn answer(&self) -> String {
+        let Some(worst) = self.cases.first() else {
+            return format!(
+                "No connection with {}: none lives, and none is known to have died in the last {}.",
+                self.peer,
+                window(self.since)
+            );
+        };
+        if worst.finding == Finding::Fine {
+            let n_live: usize = self.cases.iter().map(|case| case.n_live).sum();
+            let n_dead: usize = self.cases.iter().map(|case| case.n_dead).sum();
+            let ended =
+                if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
+            return format!(
+                "Nothing is wrong with {}: {}{ended}.",
+                self.peer,
+                live_and_well(self.cases, n_live)
+            );
+        }
+        let n_more = self.cases.iter().filter(|case| case.finding < Finding::Fine).count() - 1;
+        let more = match n_more {
+            0 => String::new(),
+            1 => " One more finding below.".to_owned(),
+            n => format!(" {n} more findings below."),
+        };
+        format!("{}.{more}", worst.sentence())
+    }
+
+    fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {
+        writeln!(f, "{}", self.style.paint(&case.heading(), "1"))?;
+        if case.n_dead > 0 {
+            self.part(f, "died", &case.died())?;
+            if let Some(end) = case.example.as_ref().and_then(|life| life.end.as_ref()) {
+                let text = format!("{}: {}", self.when(&end.at), end.evidence);
+                self.part(f, "", &text)?;
+                self.part(f, "sure", &sure(case, end.cause, end.certainty))?;
+            }
+        }
+        if case.n_live > 0 {
+            self.part(f, "live", &case.live_in_words())?;
+        }
+        if !case.never_opened() {
+            self.part(f, "set", &format!("{}{}", case.set(), case.set_by()))?;
+        }
+        for call in &case.calls {
+            self.part(f, "", &self.call(call))?;
+        }
+        if let Some(text) = case.limit() {
+            self.part(f, "limit", &text)?;
+        }
+        if case.did_its_work() && case.advice.is_empty() {
+            let text = "nothing to set here: keepalive noticed it. Look at the peer and the path";
+            self.part(f, "fix", text)?;
+        }
+        for (number, advice) in case.advice.iter().enumerate() {
+            let label = if number == 0 { "fix" } else { "or" };
+            self.part(f, label, &advice.because)?;
+            for line in &advice.lines {
+                writeln!(f, "    {}", self.style.paint(line, "32"))?;
+            }
+        }
+        if let Some(text) = case.what_if_in_words() {
+            self.part(f, "what if", &text)?;
+        }
+        Ok(())
+    }
+
+    /// One labelled part, wrapped beside its label.
+    fn part(&self, f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+        for (number, line) in wrapped(text, WIDTH - GUTTER).iter().enumerate() {
+            let label = if number == 0 { label } else { "" };
+            let padded = format!("{label:<GUTTER$}");
+            writeln!(f, "{}{line}", self.style.paint(&padded, "2"))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, call: &CallCount) -> String {
+        let CallCount { option, value, result, n, last_at, by } = call;
+        let value = value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+        let result = if result == "ok" { "ok".to_owned() } else { format!("refused: {result}") };
+        let times = if *n == 1 { String::new() } else { format!(", {n} times, last") };
+        let by = by.as_ref().map(|by| format!(" by {}", process(by))).unwrap_or_default();
+        format!(
+            "{} = {value}{}: {result}{times} {}{by}",
+            option.as_str(),
+            option.unit(),
+            self.when(last_at)
+        )
+    }
+
+    /// What is fine, in one line.
+    fn fine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fine: Vec<_> = self.cases.iter().filter(|case| case.finding == Finding::Fine).collect();
+        if fine.is_empty() {
+            return Ok(());
+        }
+        let is_all = fine.len() == self.cases.len();
+        writeln!(f)?;
+        for case in fine.iter().take(if is_all { N_TOLD } else { 2 }) {
+            self.part(f, "fine", &format!("{}: {}", case.heading(), case.set()))?;
+        }
+        let rest = fine.len().saturating_sub(if is_all { N_TOLD } else { 2 });
+        if rest > 0 {
+            self.part(f, "", &format!("and {rest} more kinds of connections"))?;
+        }
+        Ok(())
+    }
+
+    /// A time, as short as it is clear here and now.
+    fn when(&self, at: &str) -> String {
+        let Ok(at) = at.parse::<jiff::Timestamp>() else {
+            return at.to_owned();
+        };
+        let age = self.now - at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();
+        let form = if age < 12.0 * 3600.0 { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" };
+        at.to_zoned(jiff::tz::TimeZone::system()).strftime(form).to_string()
+    }
+}
+
+/// The window of time: hours up to two days.
+fn window(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds % 3600 == 0 && seconds <= 48 * 3600 => format!("{} h", seconds / 3600),
+        seconds => duration(seconds),
+    }
+}
+
+fn live_and_well(cases: &[Judged], n_live: usize) -> String {
+    let all_local = cases
+        .iter()
+        .flat_map(|case| case.case.live())
+        .all(|life| life.connection.verdict == Some(Verdict::Local));
+    match n_live {
+        0 => "no connection lives".to_owned(),
+        n if all_local => format!("{} to this host itself", connections(n)),
+        n => format!("{}, protected", connections(n)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::judge::judge, *};
+    use crate::model::{
+        call::SockOpt,
+        death::{Cause, Ending},
+        life::{
+            CallSeen, Life,
+            tests_support::{GAVE_UP, RESET, app, dead, live},
+        },
+    };
+
+    fn page(lives: Vec<Life>) -> String {
+        let cases = judge(lives, &[], None);
+        let page = Page {
+            cases: &cases,
+            peer: "172.16.0.15",
+            since: Duration::from_hours(24),
+            notes: &["from the agent".to_owned()],
+            now: 0.0,
+            style: Style { colour: false },
+        };
+        let text = page.to_string();
+        let first = text.lines().next().unwrap().chars().count();
+        assert!(first <= WIDTH && first > 10, "{text}");
+        text
+    }
+
+    #[test]
+    fn the_first_line_is_the_answer() {
+        let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        let refused = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let mut connecting = dead(&app(1, None, 0), refused);
+        connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
+        connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
+        let cases: [(Vec<Life>, &str); 6] = [
+            (
+                dropped,
+                "7 connections of app to 172.16.0.15:2717 died of silence: keepalive is off, and nobody \
+                 ever set it on them.",
+            ),
+            (
+                vec![live(&app(1, Some(7200), 100_000))],
+                "1 connection of app to 172.16.0.15:2717 will be dropped once quiet for 5 min 50 s: \
+                 keepalive is on, but the first probe comes only after 2 h.",
+            ),
+            (
+                vec![dead(&app(1, Some(60), 90_000), GAVE_UP)],
+                "1 connection of app to 172.16.0.15:2717 got no answer any more, noticed after \
+                 1 min 30 s: the peer or the path went dark.",
+            ),
+            (
+                vec![connecting],
+                "172.16.0.15:2717 refuses: 1 connection of app could not be opened (ECONNREFUSED).",
+            ),
+            (
+                vec![live(&app(1, Some(60), 0))],
+                "Nothing is wrong with 172.16.0.15: 1 connection, protected.",
+            ),
+            (
+                Vec::new(),
+                "No connection with 172.16.0.15: none lives, and none is known to have died in the last \
+                 24 h.",
+            ),
+        ];
+        for (lives, answer) in cases {
+            let text = page(lives).replace('\n', " ");
+            assert!(text.starts_with(answer), "{answer}\n{text}");
+        }
+    }
+
+    #[test]
+    fn five_hundred_alike_are_one_paragraph_that_fits_the_terminal() {
+        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        lives.push(live(&app(600, None, 349_000)));
+        let text = page(lives);
+        assert!(text.lines().count() < 24, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.contains("500 dropped while quiet (idle_drop)"), "{text}");
+        assert!(text.contains("500 of 500 deaths prevented"), "{text}");
+        assert!(text.contains("dropped in 1.0 s if it stays so"), "{text}");
+        assert!(text.contains("SO_KEEPALIVE, &(int){1}"), "{text}");
+    }
+
+    #[test]
+    fn who_called_what_when_and_what_was_refused_is_told() {
+        let mut life = live(&app(1, Some(0), 0));
+        life.is_whole = true;
+        for (option, value, result) in [(SockOpt::Keepalive, 1, "ok"), (SockOpt::Idle, 0, "EINVAL")]
+        {
+            life.calls.push(CallSeen {
+                at: "1970-01-01T00:00:00Z".to_owned(),
+                option,
+                value: Some(value),
+                result: result.to_owned(),
+                by: life.owner.clone(),
+            });
+        }
+        let text = page(vec![life]);
+        assert!(text.contains("TCP_KEEPIDLE was refused with EINVAL"), "{text}");
+        assert!(text.contains("TCP_KEEPIDLE = 0 s: refused: EINVAL at "), "{text}");
+        assert!(text.contains("by app[812]") && text.contains("SO_KEEPALIVE = 1: ok"), "{text}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Parts of sentences, and lines of words.
+
+use crate::{
+    command::why::judge::Judged,
+    model::{
+        death::{Cause, Certainty},
+        row::RowOwner,
+        words::tenths,
+    },
+};
+
+/// How sure a cause is, and what looks alike.
+pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String {
+    match (cause, certainty) {
+        (Cause::IdleDrop, _) => {
+            let quiet = case.quiet_seconds.map_or_else(String::new, |(least, most)| {
+                if time(least) == time(most) {
+                    format!(" (quiet for {})", time(least))
+                } else {
+                    format!(" (quiet for {} to {})", time(least), time(most))
+                }
+            });
+            let n_inferred: usize = case.causes.iter().map(|count| count.n_inferred).sum();
+            let repeated = if n_inferred > 1 {
+                format!("{n_inferred} times the same makes a middlebox likely")
+            } else {
+                "a peer that vanished meanwhile looks the same".to_owned()
+            };
+            format!("inferred: the first data after silence{quiet}; {repeated}")
+        }
+        (_, Certainty::Inferred) => "inferred".to_owned(),
+        (Cause::KeepaliveReset, _) => {
+            "the kernel said so; a restarted peer and a path that forgot look the same".to_owned()
+        }
+        (Cause::KeepaliveTimeout, _) => {
+            "the kernel said so; a dead peer and a path that forgot in silence look the same"
+                .to_owned()
+        }
+        _ => "the kernel said so".to_owned(),
+    }
+}
+
+pub(super) const fn cause_in_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::KeepaliveTimeout => "whose probes went unanswered",
+        Cause::KeepaliveReset => "whose probe was answered by a reset",
+        Cause::IdleDrop => "dropped while quiet",
+        Cause::UserTimeout => "by user timeout",
+        Cause::RetransmitTimeout => "whose data was never acknowledged",
+        Cause::PeerReset => "reset by the peer",
+        Cause::Unreachable => "unreachable",
+        Cause::ConnectFailed => "could not connect",
+        Cause::PeerClosed => "closed by the peer",
+        Cause::LocalClosed => "closed by this host",
+        Cause::LocalReset => "reset by this host",
+        Cause::Unknown => "unseen",
+    }
+}
+
+pub(super) fn process(owner: &RowOwner) -> String {
+    format!("{}[{}]", owner.process, owner.pid)
+}
+
+pub(super) fn connections(n: usize) -> String {
+    if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
+}
+
+pub(super) const fn up_to(n: usize) -> &'static str {
+    if n == 1 { "" } else { "up to " }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time of at least 0, and a cast of a float saturates"
+)]
+pub(super) fn time(seconds: f64) -> String {
+    tenths((seconds.max(0.0) * 1000.0).round() as u64)
+}
+
+/// Lines of words, none longer than `width` unless one word is. A number stays with its unit.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let is_unit = |word: &&str| {
+        matches!(word.trim_end_matches([',', '.', ':', ';', ')']), "s" | "ms" | "min" | "h" | "d")
+    };
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        while let Some(unit) = words.next_if(is_unit) {
+            word = format!("{word} {unit}");
+        }
+        let len = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && len > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(wrapped("toolong x", 4), ["toolong", "x"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("once 5 min 50 s.", 12), ["once 5 min", "50 s."]);
+    }
+}

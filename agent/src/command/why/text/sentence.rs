@@ -1,0 +1,127 @@
+//! The answer: what happened to so many, to whom, and why, in one sentence.
+
+use super::phrase::{connections, time};
+use crate::{
+    command::why::judge::Judged,
+    model::{case::Peer, death::Cause, life::Finding, words::duration},
+};
+
+impl Judged {
+    /// What happened to so many, to whom, and why, in one sentence.
+    pub(super) fn sentence(&self) -> String {
+        let n = self.case.of(self.finding).count();
+        let what = connections(n);
+        let whose = self.whose();
+        let peer = self.peer_phrase();
+        let (was, it) = if n == 1 { ("was", "it") } else { ("were", "them") };
+        match self.finding {
+            Finding::Dropped => {
+                format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
+            }
+            Finding::Dark => {
+                let noticed = self
+                    .case
+                    .of(Finding::Dark)
+                    .filter_map(|life| Some(life.end.as_ref()?.silent_seconds))
+                    .fold(0.0, f64::max);
+                format!(
+                    "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
+                     the path went dark",
+                    time(noticed)
+                )
+            }
+            Finding::Unprotected if self.n_over() > 0 => format!(
+                "{}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
+                connections(self.n_over()),
+                if self.n_over() == 1 { "is" } else { "are" },
+                self.limit_words(),
+                self.why_silent(it)
+            ),
+            Finding::Unprotected => format!(
+                "{what}{whose} {peer} will be dropped once quiet for {}: {}",
+                self.limit_words(),
+                self.why_silent(it)
+            ),
+            Finding::ClosedAlthoughProbed => format!(
+                "{what}{whose} {peer} {was} closed by the peer while probes were answered: an idle \
+                 timeout of a proxy or server, which TCP keepalive does not reach"
+            ),
+            Finding::Failed => self.failed(&what, &whose, &peer),
+            Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
+            Finding::Fine => String::new(),
+        }
+    }
+
+    pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
+        let example = self.example.as_ref().and_then(|life| life.end.as_ref());
+        let errno = example.and_then(|end| end.errno.clone());
+        match (example.map(|end| end.cause), errno.as_deref()) {
+            (Some(Cause::ConnectFailed), Some("ECONNREFUSED")) => {
+                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer)
+            }
+            (Some(Cause::ConnectFailed), Some("ETIMEDOUT")) => {
+                format!(
+                    "{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)",
+                    self.peer
+                )
+            }
+            (Some(Cause::ConnectFailed), errno) => format!(
+                "{what}{whose} {peer} could not be opened ({})",
+                errno.unwrap_or("given up")
+            ),
+            (Some(Cause::Unreachable), errno) => format!(
+                "{} cannot be reached: {what}{whose} ended with {}",
+                self.peer,
+                errno.unwrap_or("an error")
+            ),
+            _ => format!("{} reset {what}{whose}", self.peer),
+        }
+    }
+
+    /// Why silence is deadly for these.
+    pub(super) fn why_silent(&self, it: &str) -> String {
+        let keepalive = self.case.key.own.keepalive;
+        let refused = self.calls.iter().find(|call| call.result != "ok");
+        let idle = self.example.as_ref().map(|life| u64::from(life.connection.idle.seconds));
+        let idle = idle.map(duration).unwrap_or_default();
+        match (keepalive, refused, self.nobody_ever_set) {
+            (false, Some(call), _) => format!(
+                "keepalive is off, and {} was refused with {}",
+                call.option.as_str(),
+                call.result
+            ),
+            (false, None, Some(true)) => {
+                format!("keepalive is off, and nobody ever set it on {it}")
+            }
+            (false, None, _) => "keepalive is off".to_owned(),
+            (true, Some(call), _) if self.is_late() => format!(
+                "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
+                call.option.as_str(),
+                call.result
+            ),
+            (true, ..) if self.is_late() => {
+                format!("keepalive is on, but the first probe comes only after {idle}")
+            }
+            (true, ..) => format!(
+                "the path or the peer forgot {it} before the first probe, which comes after {idle}"
+            ),
+        }
+    }
+
+    pub(super) fn whose(&self) -> String {
+        self.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default()
+    }
+
+    pub(super) fn peer_phrase(&self) -> String {
+        match self.case.key.peer {
+            Peer::Server(addr) => format!("to {addr}"),
+            Peer::ClientsOf(port) => {
+                let peers = self.case.peers();
+                match (peers.len(), peers.first()) {
+                    (1, Some(peer)) => format!("from {peer} to port {port}"),
+                    (n, _) => format!("from {n} clients of port {port}"),
+                }
+            }
+        }
+    }
+}
