@@ -32,7 +32,9 @@ impl Terminal {
     /// Starts the command with a terminal of this size as its controlling one.
     #[track_caller]
     pub fn start(command: &Command, columns: u16, lines: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        // A program that holds the person's end itself never sees it close.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
         unlockpt(&master).expect("unlockpt");
         let name = ptsname(&master, Vec::new()).expect("its name");
@@ -155,23 +157,13 @@ impl Terminal {
             .sum()
     }
 
-    /// Closes the person's end, as when a connection over ssh is lost.
-    pub fn vanish(self) -> Vanished {
-        let Self { child, .. } = self;
-        Vanished { child }
-    }
-}
-
-/// A program whose terminal is gone.
-#[derive(Debug)]
-pub struct Vanished {
-    child: Child,
-}
-
-impl Vanished {
-    /// Waits for the end.
+    /// Closes the person's end, as when a connection over ssh is lost, and waits for the end of the
+    /// program.
     #[track_caller]
-    pub fn wait_for_end(&mut self) -> ExitStatus {
+    pub fn vanish(&mut self) -> ExitStatus {
+        // What stands in for both ends is no terminal.
+        let nowhere = || OwnedFd::from(fs::File::open("/dev/null").expect("/dev/null"));
+        (self.master, self.slave) = (nowhere(), nowhere());
         wait::until("the program ends without its terminal", SOON, || {
             self.child.try_wait().expect("wait for our own child")
         })
@@ -180,4 +172,11 @@ impl Vanished {
 
 const fn size(columns: u16, lines: u16) -> Winsize {
     Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }

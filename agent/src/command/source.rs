@@ -39,8 +39,8 @@ pub(super) enum Reader {
     Agent {
         /// The socket.
         path: PathBuf,
-        /// The agent's process id.
-        pid: u32,
+        /// The agent's process id, if it is known.
+        pid: Option<u32>,
     },
     /// The kernel.
     Kernel(Box<Kernel>),
@@ -59,7 +59,7 @@ impl Reader {
         };
         let agent = || {
             client::status(path)
-                .map(|status| Self::Agent { path: path.to_owned(), pid: status.pid })
+                .map(|status| Self::Agent { path: path.to_owned(), pid: Some(status.pid) })
         };
         match source {
             Source::Kernel => from_kernel(),
@@ -73,7 +73,7 @@ impl Reader {
 
     /// Tells a person who answers.
     pub(super) fn say_which(&self) {
-        if let Self::Agent { pid, .. } = self
+        if let Self::Agent { pid: Some(pid), .. } = self
             && output::is_terminal()
         {
             say(&format!("as the agent sees it (process {pid})"));

@@ -45,8 +45,8 @@ pub(super) struct Answer {
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The agent with this process id.
-    Agent(u32),
+    /// The agent with this process id, if it is known.
+    Agent(Option<u32>),
     /// The kernel.
     Kernel,
 }
@@ -84,8 +84,8 @@ impl Feed {
     }
 }
 
-/// Says that the thread is gone, even if it panics.
-struct Guard(Sender<Message>);
+/// Says that a thread is gone, even if it panics.
+pub(super) struct Guard(pub(super) Sender<Message>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -106,10 +106,12 @@ fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
 pub(super) fn look(reader: &mut Reader, wish: &Pick) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);
-    if let (Err(_), Reader::Agent { path, pid }) = (&page, &mut *reader) {
-        // Another may have taken its place.
-        if let Ok(status) = client::status(path) {
-            *pid = status.pid;
+    if let Reader::Agent { path, pid } = reader {
+        match &page {
+            // Another may take its place.
+            Err(_) => *pid = None,
+            Ok(_) if pid.is_none() => *pid = client::status(path).ok().map(|status| status.pid),
+            Ok(_) => {}
         }
     }
     let page = page?;

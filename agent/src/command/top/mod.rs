@@ -19,7 +19,7 @@ use crate::{
     model::{filter::Filter, pick::Pick, rank::Sort, socket::Time},
 };
 use clap::Args;
-use feed::{Answer, Feed, Message};
+use feed::{Answer, Feed, Guard, Message};
 use paint::Theme;
 use ratatui::crossterm::event::Event;
 use screen::Screen;
@@ -36,8 +36,9 @@ Keys: q ends, / finds as you type, Enter shows one connection with what
 happened to it, s changes the order, u shows only the unprotected, p
 pauses, ? shows all keys.
 
-With an agent, keepwatch shows what the agent sees and remembers. Without
-one it reads the kernel itself (as root), and of the past it knows nothing.
+With an agent, keepwatch shows what the agent sees and remembers.
+Without one it reads the kernel itself (as root), and of the past it
+knows nothing.
 
 Examples:
   keepwatch top                             what is dropped next?
@@ -123,10 +124,11 @@ fn listen(messages: Sender<Message>) -> io::Result<()> {
         std::process::exit(0);
     })?;
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
+        let guard = Guard(messages);
         loop {
             let event = ratatui::crossterm::event::read();
             let is_end = event.is_err();
-            if messages.send(Message::Input(event)).is_err() || is_end {
+            if guard.0.send(Message::Input(event)).is_err() || is_end {
                 return;
             }
         }

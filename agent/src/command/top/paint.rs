@@ -141,7 +141,8 @@ const fn reversed(style: Style) -> Style {
 /// Who says it, and how often.
 pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     let source = match view.origin {
-        Some(Origin::Agent(pid)) => format!("as the agent sees it (process {pid})"),
+        Some(Origin::Agent(Some(pid))) => format!("as the agent sees it (process {pid})"),
+        Some(Origin::Agent(None)) => "as the agent sees it".to_owned(),
         Some(Origin::Kernel) => "read from the kernel, without an agent".to_owned(),
         None => String::new(),
     };
@@ -235,20 +236,29 @@ fn foot(view: &View, theme: Theme) -> Line<'static> {
     Line::styled(cut(&format!("{keys} {place}"), view.size.columns), theme.faint())
 }
 
+/// Each in one line of 80 columns.
 const KEYS: [(&str, &str); 13] = [
     ("q, Ctrl-C", "end"),
-    ("/", "find as you type: all words must stand somewhere in what is shown of a connection;"),
-    ("", "also overdue, half-dead, a unit, a pod, a path; Enter keeps the words, Esc forgets them"),
+    ("/", "find as you type: each word must stand somewhere in the row,"),
+    ("", "or be overdue, half-dead; Enter keeps the words, Esc forgets them"),
     ("Enter", "one connection, with what happened to it"),
-    ("s, S", "the next order, the one before: time until dropped, quiet time, time until noticed,"),
-    ("", "unanswered probes, peer, process"),
+    ("s, S", "next order, previous one: time until dropped, quiet time, time"),
+    ("", "until noticed, unanswered probes, peer, process"),
     ("r", "the opposite order"),
     ("u", "only the unprotected: off or late"),
     ("p, space", "stand still, go on"),
-    ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G. The cursor follows its connection"),
+    ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G"),
     ("Ctrl-Z", "back to the shell; fg goes on"),
     ("", ""),
-    ("half-dead", "two or more probes went unanswered: the peer is gone, and nobody knows yet"),
+    ("half-dead", "two probes or more unanswered: the peer is gone, unnoticed yet"),
+];
+
+const LEGEND: [(Column, &str); 5] = [
+    (Column::Dropped, "until the path forgets it, or the kernel gives up on it"),
+    (Column::Quiet, "how long no packet went either way"),
+    (Column::Keepalive, "2h +9x75s: first probe after 2 hours, 9 in all, 75 s apart"),
+    (Column::Noticed, "silence until the kernel notices that the peer is gone"),
+    (Column::Limit, "how long the path is taken to keep a quiet connection"),
 ];
 
 fn help(view: &View, theme: Theme) -> Vec<Line<'static>> {
@@ -256,20 +266,7 @@ fn help(view: &View, theme: Theme) -> Vec<Line<'static>> {
     for (key, meaning) in KEYS {
         lines.extend(detail::labelled(key, meaning, Style::new(), view.size.columns, theme));
     }
-    let legend = [
-        (
-            Column::Dropped,
-            "time until the path forgets it, or the kernel gives up; overdue: it may have",
-        ),
-        (Column::Quiet, "how long no packet went either way"),
-        (
-            Column::Keepalive,
-            "2h +9x75s: first probe after 2 hours, then 9 in all, 75 s apart; ut: user timeout",
-        ),
-        (Column::Noticed, "silence until the kernel notices that the peer is gone"),
-        (Column::Limit, "how long the path is taken to keep a quiet connection"),
-    ];
-    for (column, meaning) in legend {
+    for (column, meaning) in LEGEND {
         let heading = column.heading();
         lines.extend(detail::labelled(heading, meaning, Style::new(), view.size.columns, theme));
     }

@@ -6,20 +6,31 @@ use ratatui::{
     crossterm::{
         cursor::Show,
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{
+            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+            enable_raw_mode,
+        },
     },
 };
 use rustix::process::{Signal, getpid, kill_process};
 use std::{
     io::{self, BufWriter, Stdout},
+    mem::ManuallyDrop,
     panic,
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+/// One write a picture: over ssh that is one packet.
+type Drawing = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
 
 /// The terminal; given back when dropped.
 pub(super) struct Screen {
-    /// One write a picture: over ssh that is one packet.
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Never dropped: where the terminal is gone, ratatui complains on stderr, and panics because that
+    /// is gone too.
+    terminal: ManuallyDrop<Drawing>,
 }
 
 impl Screen {
@@ -33,16 +44,18 @@ impl Screen {
                 speak(panic);
             }));
         });
-        let out = BufWriter::with_capacity(64 << 10, io::stdout());
-        let mut screen = Self { terminal: Terminal::new(CrosstermBackend::new(out))? };
+        let screen = Self { terminal: blank()? };
         screen.take()?;
         Ok(screen)
     }
 
-    fn take(&mut self) -> io::Result<()> {
+    /// Not by ratatui's `clear`: that asks the terminal where its cursor is and waits for an answer,
+    /// which a slow line gives too late.
+    #[expect(clippy::unused_self, reason = "only who gives it back may take it")]
+    fn take(&self) -> io::Result<()> {
+        IS_TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen)?;
-        self.terminal.clear()
+        execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))
     }
 
     /// Draws what differs from the last picture.
@@ -54,6 +67,7 @@ impl Screen {
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         restore();
         kill_process(getpid(), Signal::TSTP)?;
+        self.terminal = blank()?;
         self.take()
     }
 }
@@ -64,8 +78,21 @@ impl Drop for Screen {
     }
 }
 
+/// A screen of which nothing is drawn yet.
+fn blank() -> io::Result<ManuallyDrop<Drawing>> {
+    let out = BufWriter::with_capacity(64 << 10, io::stdout());
+    Terminal::new(CrosstermBackend::new(out)).map(ManuallyDrop::new)
+}
+
+/// Whether the terminal is ours. It is given back once: twice would put the cursor back over what was
+/// said meanwhile.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Gives the terminal back. If that fails, nobody is there to be told.
 fn restore() {
+    if !IS_TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
     drop(execute!(io::stdout(), LeaveAlternateScreen, Show));
     restore_mode();
 }

@@ -63,7 +63,7 @@ fn answered(view: &View, sockets: &[Socket]) -> Answer {
         picker.page()
     };
     let timeline = wish.id.as_ref().map(|_| Vec::new());
-    Answer { origin: Origin::Agent(812), wish, page: Ok(page), timeline, cost: PAUSE }
+    Answer { origin: Origin::Agent(Some(812)), wish, page: Ok(page), timeline, cost: PAUSE }
 }
 
 /// Somebody who looks at a crowd.
@@ -280,7 +280,8 @@ fn keys_change_the_order_and_what_is_shown() {
     somebody.types("p");
     assert!(somebody.view.is_paused() && somebody.sees()[0].ends_with("PAUSED"));
     somebody.types("?");
-    assert!(somebody.sees().iter().any(|line| line.starts_with("half-dead")));
+    let help = somebody.sees();
+    assert!(help.iter().any(|line| line.starts_with("LIMIT")), "all of it fits: {help:#?}");
     assert_eq!(somebody.press(KeyCode::Char('q')), Effect::Nothing, "any key leaves the help");
     assert_eq!(somebody.press(KeyCode::Char('q')), Effect::End);
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
