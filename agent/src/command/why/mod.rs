@@ -16,16 +16,17 @@ use std::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The living are read from the agent, or without one from the kernel (as root). What died is known from
-the agent's memory and from the history that it keeps on disk: that is read even if no agent runs.
+The living are read from the agent, or without one from the kernel (as
+root). What died is known from the agent's memory and from the history
+that it keeps on disk: that is read even if no agent runs.
 Exit code 1: something died of silence, or is unprotected.
 
 Examples:
-  keepwatch why 10.0.0.9:5432              what happened to connections with this server
-  keepwatch why db.example.com --since 7d  the same by name, over a week
-  keepwatch why checkout                   connections of this process, unit, pod, workload or path
-  keepwatch why sk:1f                      one connection, by the id that `ss -e` shows
-  keepwatch why 812 --idle 120s            of process 812; what if the first probe came after 120 s?
+  keepwatch why 10.0.0.9:5432              all with this server
+  keepwatch why db.example.com --since 7d  by name, over a week
+  keepwatch why checkout                   a process, unit, pod or path
+  keepwatch why sk:1f                      one, by its id in `ss -e`
+  keepwatch why 812 --idle 120s            what if it were 120 s?
   keepwatch why 10.0.0.9 --json | jq -r '.advice[].lines[]'")]
 pub(super) struct WhyArgs {
     /// A peer (address, address:port, network, host name), or whose connections: the id or name of a
