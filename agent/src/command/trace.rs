@@ -39,8 +39,8 @@ use std::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With an agent, keepwatch shows what the agent sees. Without one it attaches
-the hooks itself, for as long as it runs (as root).
+With an agent, keepwatch shows what the agent sees. Without one it
+attaches the hooks itself, for as long as it runs (as root).
 
 Examples:
   keepwatch trace --process mongod          what happens to its connections
