@@ -45,7 +45,7 @@ attaches the hooks itself, for as long as it runs (as root).
 Examples:
   keepwatch trace --process mongod          all that its connections do
   keepwatch trace --event setting,changed   who sets what
-  keepwatch trace --past --port 5432        first what the agent remembers
+  keepwatch trace --past --port 5432        first what is remembered
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// One JSON object a line
