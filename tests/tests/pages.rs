@@ -1,5 +1,9 @@
 //! What shells and `man` are given is what shells and `man` take.
-#![expect(clippy::expect_used, reason = "a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test, and it says what it left out"
+)]
 
 use keepwatch_tests::{agent::once, tool::Folder};
 use std::{fs, path::Path, process::Command};

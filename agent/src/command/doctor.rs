@@ -18,7 +18,8 @@ use std::{fs, io::Write};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 1 says that something is not seen, 3 that keepwatch cannot work here.
+Exit code 1 says that something is not seen, 3 that keepwatch cannot
+work here.
 
 Examples:
   keepwatch doctor                          what is blind, and why

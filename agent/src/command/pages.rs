@@ -10,7 +10,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 #[command(after_help = "\
 Examples:
   keepwatch completions bash > /etc/bash_completion.d/keepwatch
-  keepwatch completions zsh > /usr/local/share/zsh/site-functions/_keepwatch
+  keepwatch completions zsh > /usr/share/zsh/site-functions/_keepwatch
   keepwatch completions fish > ~/.config/fish/completions/keepwatch.fish
   source <(keepwatch completions bash)          for this shell only")]
 pub(super) struct CompletionsArgs {

@@ -98,7 +98,9 @@ const HEADINGS: [&str; 9] =
 /// Writes `rows` as a table, and how many of which verdict there are.
 pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
     let mut counts = Counts::default();
-    rows.iter().for_each(|row| counts.count(row));
+    for row in rows {
+        counts.count(row);
+    }
     if !rows.is_empty() {
         let lines: Vec<Cells> = rows.iter().map(line).collect();
         let widths = widths(&lines);

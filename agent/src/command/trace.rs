@@ -39,13 +39,13 @@ use std::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With an agent, keepwatch shows what the agent sees. Without one it attaches
-the hooks itself, for as long as it runs (as root).
+With an agent, keepwatch shows what the agent sees. Without one it
+attaches the hooks itself, for as long as it runs (as root).
 
 Examples:
-  keepwatch trace --process mongod          what happens to its connections
-  keepwatch trace --event setting,changed   who sets what, what is refused
-  keepwatch trace --past --port 5432        first what the agent remembers
+  keepwatch trace --process mongod          all that its connections do
+  keepwatch trace --event setting,changed   who sets what
+  keepwatch trace --past --port 5432        first what is remembered
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// One JSON object a line

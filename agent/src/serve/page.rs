@@ -6,6 +6,7 @@ use super::{Reader, Shared};
 use crate::{
     kernel::clock,
     model::{
+        history::History,
         line::MomentRow,
         moment::Moment,
         pick::{Page, Pick, Picker},
@@ -89,7 +90,7 @@ pub(super) async fn timeline(
         let (moments, policy) = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
             let history = table.history(id);
-            let moments: Vec<Moment> = history.into_iter().flat_map(|one| one.replay()).collect();
+            let moments: Vec<Moment> = history.into_iter().flat_map(History::replay).collect();
             (moments, table.policy())
         };
         let mut lines = Vec::new();

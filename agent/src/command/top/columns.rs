@@ -130,7 +130,7 @@ impl Column {
 }
 
 /// `half-dead` where probes go unanswered: that is worse than any verdict.
-pub(super) fn verdict(row: &Row) -> &'static str {
+pub(super) const fn verdict(row: &Row) -> &'static str {
     if is_half_dead(row.probes_unanswered) { "half-dead" } else { row.verdict.as_str() }
 }
 
@@ -160,7 +160,7 @@ fn address(address: std::net::SocketAddr, width: usize) -> String {
     clippy::cast_sign_loss,
     reason = "a rounded time of at least 0"
 )]
-pub(super) fn whole(seconds: f64) -> u64 {
+pub(super) const fn whole(seconds: f64) -> u64 {
     seconds.max(0.0).floor() as u64
 }
 

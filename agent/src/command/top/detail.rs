@@ -7,7 +7,7 @@ use super::{
     },
     columns::{dropped_in, whole},
     feed::Origin,
-    paint::{Theme, title},
+    paint::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
 };
 use crate::model::{
@@ -47,7 +47,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     let mut lines = vec![Line::default()];
     let name = format!("{} {} {}", row.local, arrow(row.direction), row.remote);
     lines.push(Line::from(vec![
-        Span::styled(name, theme.heading()),
+        Span::styled(name, HEADING),
         Span::raw(format!("  {}  {}  {}", row.id, row.state.as_str(), text::direction(row))),
     ]));
     if *is_gone {
@@ -58,23 +58,23 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     }
     lines.push(Line::default());
     for (label, value, style) in facts(row, theme) {
-        lines.extend(labelled(label, &value, style, columns, theme));
+        lines.extend(labelled(label, &value, style, columns));
     }
     lines.push(Line::default());
-    lines.push(Line::styled("WHAT HAPPENED", theme.heading()));
+    lines.push(Line::styled("WHAT HAPPENED", HEADING));
     match (timeline, origin) {
         (_, Some(Origin::Kernel)) => lines.extend(wrapped(
             "Nobody watched: without an agent there is only what the kernel says now, above. Start \
              one with `keepwatch run`, and from then on the past is told here.",
             columns,
-            theme.faint(),
+            FAINT,
         )),
-        (None, _) => lines.push(Line::styled("asking the agent", theme.faint())),
+        (None, _) => lines.push(Line::styled("asking the agent", FAINT)),
         (Some(moments), _) if moments.is_empty() => lines.extend(wrapped(
             "Nothing that the agent remembers: it is older than the agent, or the agent had no room \
              for more histories (--max-histories).",
             columns,
-            theme.faint(),
+            FAINT,
         )),
         (Some(moments), _) => {
             lines.extend(moments.iter().flat_map(|moment| of_moment(moment, columns, theme)));
@@ -184,7 +184,7 @@ fn of_moment(moment: &MomentRow, columns: usize, theme: Theme) -> Vec<Line<'stat
         Tone::Plain => Style::new(),
     };
     let head = [
-        Span::styled(format!("{time}  "), theme.faint()),
+        Span::styled(format!("{time}  "), FAINT),
         Span::styled(fitted(moment.event.as_str(), LABEL), style),
         Span::raw("  "),
     ];
@@ -207,9 +207,8 @@ pub(super) fn labelled(
     text: &str,
     style: Style,
     columns: usize,
-    theme: Theme,
 ) -> Vec<Line<'static>> {
-    let head = vec![Span::styled(fitted(label, LABEL + 1), theme.faint())];
+    let head = vec![Span::styled(fitted(label, LABEL + 1), FAINT)];
     hanging(head, LABEL + 1, text, style, columns)
 }
 
@@ -276,9 +275,7 @@ mod tests {
     #[test]
     fn a_text_stands_beside_its_label_or_below_it() {
         let shown = |columns| -> Vec<String> {
-            let theme = Theme { colour: false };
-            let lines =
-                labelled("quiet", "for four minutes and a half", Style::new(), columns, theme);
+            let lines = labelled("quiet", "for four minutes and a half", Style::new(), columns);
             lines.iter().map(ToString::to_string).collect()
         };
         let beside = ["quiet          for four minutes and", "               a half"];

@@ -175,7 +175,7 @@ impl Session {
             };
             match message {
                 Message::Answer(answer) => self.take(*answer),
-                Message::Input(event) => match self.input(event?)? {
+                Message::Input(event) => match self.input(&event?)? {
                     Effect::Nothing => {}
                     Effect::Ask => self.pace.is_stale = true,
                     Effect::End => return Ok(()),
@@ -209,8 +209,8 @@ impl Session {
         self.pace.is_stale |= self.view.take(answer, pause) == Effect::Ask;
     }
 
-    fn input(&mut self, event: Event) -> Result<Effect, Failure> {
-        Ok(match event {
+    fn input(&mut self, event: &Event) -> Result<Effect, Failure> {
+        Ok(match *event {
             Event::Key(key) if view::is_suspend(key) => {
                 self.screen.suspend()?;
                 Effect::Ask

@@ -54,23 +54,13 @@ impl Theme {
         self.of(Color::Magenta, Modifier::UNDERLINED).add_modifier(Modifier::BOLD)
     }
 
-    /// What one may overlook.
-    pub(super) const fn faint(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    /// A heading.
-    pub(super) const fn heading(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
     /// As a verdict looks.
     pub(super) const fn verdict(self, verdict: Verdict) -> Style {
         match verdict {
             Verdict::Off => self.alarm(),
             Verdict::Late => self.warning(),
             Verdict::Protected => self.good(),
-            Verdict::Local => self.faint(),
+            Verdict::Local => FAINT,
         }
     }
 
@@ -83,6 +73,11 @@ impl Theme {
         }
     }
 }
+
+/// What one may overlook.
+pub(super) const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
+/// A heading.
+pub(super) const HEADING: Style = Style::new().add_modifier(Modifier::BOLD);
 
 const LEAST_COLUMNS: usize = 30;
 const LEAST_LINES: usize = HEAD_LINES + FOOT_LINES + 2;
@@ -102,7 +97,7 @@ pub(super) fn draw(view: &View, frame: &mut Frame<'_>, theme: Theme) {
     };
     lines.truncate(size.lines - FOOT_LINES);
     lines.resize(size.lines - FOOT_LINES, Line::default());
-    lines.push(foot(view, theme));
+    lines.push(foot(view));
     frame.render_widget(Paragraph::new(lines), frame.area());
     if view.mode == Mode::Typing {
         let x = order(view).len() + FIND.len() + width(&view.pick.find);
@@ -115,8 +110,8 @@ fn list(view: &View, theme: Theme) -> Vec<Line<'static>> {
     let columns = layout(view.size.columns);
     let headings = columns.iter().map(|(column, width)| fitted(column.heading(), *width));
     let headings = headings.collect::<Vec<_>>().join("  ");
-    let mut lines = vec![title(view, theme), counts(view, theme), words(view, theme), {
-        Line::styled(fitted(&headings, view.size.columns), reversed(theme.heading()))
+    let mut lines = vec![title(view, theme), counts(view, theme), words(view), {
+        Line::styled(fitted(&headings, view.size.columns), reversed(HEADING))
     }];
     for place in view.top..view.top + view.room() {
         let Some(row) = view.row(place) else { break };
@@ -129,7 +124,7 @@ fn list(view: &View, theme: Theme) -> Vec<Line<'static>> {
             (0, _) => "no connections",
             _ => "nothing found: Esc shows all",
         };
-        lines.push(Line::styled(nothing, theme.faint()));
+        lines.push(Line::styled(nothing, FAINT));
     }
     lines
 }
@@ -148,7 +143,7 @@ pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     };
     let pause_ms = u64::try_from(view.pause.as_millis()).unwrap_or(u64::MAX);
     let mut spans = vec![
-        Span::styled("keepwatch top", theme.heading()),
+        Span::styled("keepwatch top", HEADING),
         Span::raw(format!("  {source}, every {}", tenths(pause_ms).replace(".0 s", " s"))),
     ];
     if view.is_paused() {
@@ -193,12 +188,12 @@ fn order(view: &View) -> String {
 }
 
 /// The order, and what is searched for.
-fn words(view: &View, theme: Theme) -> Line<'static> {
+fn words(view: &View) -> Line<'static> {
     let mut spans = vec![Span::raw(order(view))];
     if view.mode == Mode::Typing || !view.pick.find.is_empty() {
         spans.push(Span::raw(FIND));
-        spans.push(Span::styled(view.pick.find.clone(), theme.heading()));
-        spans.push(Span::styled(format!("  {} found", view.page.found), theme.faint()));
+        spans.push(Span::styled(view.pick.find.clone(), HEADING));
+        spans.push(Span::styled(format!("  {} found", view.page.found), FAINT));
     }
     Line::from(spans)
 }
@@ -212,7 +207,7 @@ fn of_row(row: &Row, columns: &[(Column, usize)], theme: Theme) -> Line<'static>
         let style = match column {
             Column::Verdict => theme.row(row),
             Column::Dropped if until_dropped_ms(row).is_some() => theme.row(row),
-            _ if row.verdict == Verdict::Local => theme.faint(),
+            _ if row.verdict == Verdict::Local => FAINT,
             _ => Style::new(),
         };
         spans.push(Span::styled(column.cell(row, width), style));
@@ -220,7 +215,7 @@ fn of_row(row: &Row, columns: &[(Column, usize)], theme: Theme) -> Line<'static>
     Line::from(spans)
 }
 
-fn foot(view: &View, theme: Theme) -> Line<'static> {
+fn foot(view: &View) -> Line<'static> {
     let keys = match view.mode {
         Mode::List => "q end  / find  Enter details  s order  u unprotected  p pause  ? keys",
         Mode::Typing => "type what to find  Enter keep  Esc forget",
@@ -233,7 +228,7 @@ fn foot(view: &View, theme: Theme) -> Line<'static> {
         _ => String::new(),
     };
     let keys = fitted(keys, view.size.columns.saturating_sub(width(&place) + 1));
-    Line::styled(cut(&format!("{keys} {place}"), view.size.columns), theme.faint())
+    Line::styled(cut(&format!("{keys} {place}"), view.size.columns), FAINT)
 }
 
 /// Each in one line of 80 columns.
@@ -264,11 +259,11 @@ const LEGEND: [(Column, &str); 5] = [
 fn help(view: &View, theme: Theme) -> Vec<Line<'static>> {
     let mut lines = vec![title(view, theme), Line::default()];
     for (key, meaning) in KEYS {
-        lines.extend(detail::labelled(key, meaning, Style::new(), view.size.columns, theme));
+        lines.extend(detail::labelled(key, meaning, Style::new(), view.size.columns));
     }
     for (column, meaning) in LEGEND {
         let heading = column.heading();
-        lines.extend(detail::labelled(heading, meaning, Style::new(), view.size.columns, theme));
+        lines.extend(detail::labelled(heading, meaning, Style::new(), view.size.columns));
     }
     lines
 }

@@ -209,7 +209,9 @@ fn the_cursor_reaches_the_last_row_and_follows_its_connection() {
     assert_eq!((somebody.view.cursor, somebody.under_cursor()), (4_999, "sk:a"));
     assert!(somebody.sees()[22].starts_with('-'), "{:#?}", somebody.sees());
     somebody.press(KeyCode::Home);
-    (0..30).for_each(|_| drop(somebody.press(KeyCode::Down)));
+    for _ in 0..30 {
+        somebody.press(KeyCode::Down);
+    }
     let followed = somebody.under_cursor().to_owned();
     // Those before it end.
     somebody.sockets.truncate(4_980);
