@@ -20,34 +20,39 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without a command: the host's connections as they are now, from the agent if one answers, else from the
-kernel (as root). With one: keepwatch attaches hooks of its own (as root), runs the command, follows it and
-its children, and judges each connection that they opened by its settings at its end, however short it
-was. The command's stdin, stdout, stderr and signals are its own. Under sudo it runs as who typed sudo.
-The findings go to stderr after its output; what it leaves running is judged as it is then.
+Without a command: the host's connections as they are now, from the
+agent if one answers, else from the kernel (as root). With one: hooks of
+its own are attached (as root), the command runs and is followed with its
+children, and each connection that they opened is judged by its settings
+at its end, however short it was. The command's stdin, stdout, stderr and
+signals are its own. Under sudo it runs as who typed sudo. The findings
+go to stderr after its output; what it leaves running is judged as it is.
 
-By default each outbound connection to another host must be protected: its first probe goes out before
-the idle limit of its path (--idle-limit, --path). A policy file has the flags' names as keys, and tables
-for exceptions; the first [[rule]] that covers a connection judges it, the keys at the top the rest:
+By default each outbound connection to another host must be protected:
+its first probe goes out before the idle limit of its path (--idle-limit,
+--path). A policy file has the flags' names as keys, and tables for
+exceptions; the first [[rule]] that covers a connection judges it, the
+keys at the top the rest:
 
   detect_within = \"2m\"
   [[rule]]
   name = \"databases\"
-  peer = [\"10.1.0.0/16\"]     # also: port, process, unit, container, namespace, workload, pod
+  peer = [\"10.1.0.0/16\"]     # or port, process, unit, container, ...
   detect_within = \"30s\"      # also: protected, no_failed_calls
   [[allow]]
   process = \"apt\"
   reason = \"short downloads\"
 
-Exit codes: 0 nothing found, 1 findings, 2 usage, 3 cannot run here (the command was not started). A
-command that fails passes its own code on, 128 + N if signal N ended it; 127 it was not found, 126 it
-could not be started.
+Exit codes: 0 nothing found, 1 findings, 2 usage, 3 cannot run here (the
+command was not started). A command that fails passes its own code on,
+128 + N if signal N ended it; 127 it was not found, 126 it could not be
+started.
 
 Examples:
   keepwatch check --peer 10.0.0.0/8 --detect-within 2m
-  keepwatch check --policy policy.toml --json | jq -c '[.process, .remote, .reason]'
+  keepwatch check --policy policy.toml --json | jq -c .reason
   sudo keepwatch check --idle-limit azure -- npm test
-  sudo keepwatch check --include-local --junit keepalive.xml -- python3 -m pytest")]
+  sudo keepwatch check --include-local --junit keepalive.xml -- pytest")]
 pub(super) struct CheckArgs {
     /// Findings as JSON, one object a line, then the sum: instead of the text, or into FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]

@@ -1,0 +1,216 @@
+//! Options: one definition each, as a flag. Its `KEEPWATCH_*` variable, its key in the config file,
+//! its help and its documentation follow from that.
+//!
+//! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
+//! file, default.
+
+mod file;
+
+pub use file::{Error, configured, is_key, keys, scalar};
+
+use crate::kernel::hooks::Mechanism;
+use crate::model::{
+    limit::{IdleLimit, Limits, Path as NetworkPath},
+    verdict::Policy,
+};
+use crate::owner::Resolver;
+use clap::{ArgMatches, Args, parser::ValueSource};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the config is looked for when nobody says where.
+pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
+
+/// Idle limits: what verdicts are measured against.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Idle limits")]
+pub struct LimitArgs {
+    /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
+    /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
+    #[arg(
+        long,
+        env = "KEEPWATCH_IDLE_LIMIT",
+        value_name = "LIMIT",
+        default_value = "350s",
+        global = true
+    )]
+    pub idle_limit: IdleLimit,
+    /// The idle limit of one path, longest prefix first: NAME=CIDR[:PORT]=LIMIT, like
+    /// db=10.0.0.0/8:5432=aws; may be repeated. In the config file: [[path]] tables
+    #[arg(
+        long,
+        env = "KEEPWATCH_PATH",
+        value_name = "NAME=CIDR[:PORT]=LIMIT",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub path: Vec<NetworkPath>,
+    /// By what the idle limit was given.
+    #[arg(skip)]
+    pub idle_limit_by: Given,
+    /// By what the paths were given.
+    #[arg(skip)]
+    pub path_by: Given,
+}
+
+/// By what an option was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Given {
+    /// By nothing: it is as it is.
+    #[default]
+    Default,
+    /// By its key in the config file.
+    ConfigFile,
+    /// By its variable.
+    Variable,
+    /// By its flag.
+    Flag,
+}
+
+impl Given {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::ConfigFile => "config file",
+            Self::Variable => "variable",
+            Self::Flag => "flag",
+        }
+    }
+
+    /// What clap and the keys of the config file say of an option.
+    fn of(id: &str, matches: &ArgMatches, keys: &[String]) -> Self {
+        match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Self::Flag,
+            Some(ValueSource::EnvVariable) => Self::Variable,
+            // To clap, a value of the config file is a default.
+            _ if keys.iter().any(|key| key == id) => Self::ConfigFile,
+            _ => Self::Default,
+        }
+    }
+}
+
+/// How hooks are attached.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HookArgs {
+    /// Attach the hooks of the keepalive timer and of setsockopt by this mechanism only
+    #[arg(
+        long,
+        env = "KEEPWATCH_HOOKS",
+        value_enum,
+        value_name = "MECHANISM",
+        default_value = "auto"
+    )]
+    pub hooks: Mechanism,
+}
+
+impl LimitArgs {
+    /// Learns by what they were given: `matches` of the command line, `keys` of the config file.
+    pub fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
+        self.idle_limit_by = Given::of("idle_limit", matches, keys);
+        self.path_by = Given::of("path", matches, keys);
+    }
+
+    /// The policy of this host.
+    pub fn policy(&self) -> Policy {
+        let is_given = self.idle_limit_by != Given::Default;
+        let limits = Limits::new(self.path.clone(), self.idle_limit, is_given);
+        Policy {
+            limits: limits.given_by(self.idle_limit_by.as_str(), self.path_by.as_str()),
+            host: crate::kernel::host::addresses(),
+            hz: crate::kernel::clock::hz(),
+        }
+    }
+}
+
+/// How owners are found.
+#[derive(Args, Clone, Debug)]
+pub struct OwnerArgs {
+    /// Where the host's root is: in a container, the folder where it is mounted. Names of containers
+    /// and pods come from there (/var/log/pods, /run/containerd, /var/lib/docker and the like)
+    #[arg(long, env = "KEEPWATCH_HOST_ROOT", value_name = "FOLDER", default_value = "/")]
+    pub host_root: PathBuf,
+}
+
+impl OwnerArgs {
+    /// What finds them.
+    pub fn resolver(&self) -> Result<Resolver, Error> {
+        // More cgroups than a host has; some 500 bytes each.
+        const MAX_CGROUPS: usize = 8192;
+        Resolver::new(Path::new("/proc"), &self.host_root, MAX_CGROUPS)
+            .map_err(|cause| Error::HostRoot { folder: self.host_root.clone(), cause })
+    }
+}
+
+/// How commands and the agent meet.
+#[derive(Args, Clone, Debug)]
+pub struct SocketArgs {
+    /// The agent's API socket
+    #[arg(
+        long,
+        env = "KEEPWATCH_SOCKET",
+        value_name = "FILE",
+        default_value = "/run/keepwatch/keepwatch.sock",
+        global = true
+    )]
+    pub socket: PathBuf,
+}
+
+/// Where the history is.
+#[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    /// The folder of the history on disk (see docs/HISTORY.md)
+    #[arg(
+        long,
+        env = "KEEPWATCH_STATE_DIR",
+        value_name = "FOLDER",
+        default_value = "/var/lib/keepwatch"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// How much history is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// Keep the history of this many days
+    #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub history_days: u32,
+    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; the oldest
+    /// makes room
+    #[arg(long, env = "KEEPWATCH_HISTORY_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = history_bytes)]
+    pub history_bytes: u64,
+}
+
+/// A size of at least 1 MiB, below which there is hardly room for the tables.
+fn history_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.strip_prefix(digits) {
+        Some("") => 1,
+        Some("KiB") => 1 << 10,
+        Some("MiB") => 1 << 20,
+        Some("GiB") => 1 << 30,
+        _ => 0,
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes
+        .filter(|&bytes| bytes >= 1 << 20)
+        .ok_or_else(|| "expected a size of at least 1MiB, like 256MiB or 268435456".to_owned())
+}
+
+/// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match text.strip_prefix(digits) {
+        Some("ms") => 1,
+        Some("s" | "") => 1000,
+        Some("m") => 60_000,
+        Some("h") => 3_600_000,
+        _ => return Err("expected a time like 15s, 500ms, 1m or 1h".to_owned()),
+    };
+    let ms = digits.parse::<u32>().ok().and_then(|number| u64::from(number).checked_mul(unit_ms));
+    ms.filter(|&ms| ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a time like 15s, 500ms, 1m or 1h".to_owned())
+}
