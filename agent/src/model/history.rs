@@ -4,6 +4,7 @@
 //! connections the living stay; the dead make room, those first that died first.
 
 use super::{
+    death::Found,
     identity::Identity,
     moment::{Moment, What},
     socket::{Socket, SocketId, Time},
@@ -73,6 +74,12 @@ impl History {
             self.n_forgotten += 1;
         }
         self.moments.push((*at, *what));
+    }
+
+    /// Whether the last of it was that nobody had it open any more.
+    pub(super) fn was_found_gone(&self) -> bool {
+        let is_it = |what: &What| matches!(what, What::Died(it) if it.ending.found == Found::Gone);
+        self.moments.last().is_some_and(|(_, what)| is_it(what))
     }
 
     /// Every moment that is kept, as it would have been streamed, but with the socket as it was last.

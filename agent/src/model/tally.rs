@@ -180,7 +180,8 @@ mod tests {
             counts.add((), owner(b'a'), Time(0), SocketId(1));
         }
         assert_eq!((counts.rows.len(), total(&counts)), (3, 20));
-        let n_other = counts.iter().find(|((), it, ..)| **it == counts.other).map(|((), _, n, _)| n);
+        let n_other =
+            counts.iter().find(|((), it, ..)| **it == counts.other).map(|((), _, n, _)| n);
         assert_eq!(n_other, Some(8));
     }
 
