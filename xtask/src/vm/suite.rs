@@ -28,13 +28,14 @@ pub(crate) const SUITES: [Suite; 6] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),
     ("start", "of messages and of time, not of kernels"),
+    ("unseen", "of hooks that are made blind, on whichever kernel"),
 ];
 
 impl Suite {
