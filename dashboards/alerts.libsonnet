@@ -166,6 +166,19 @@
             + config.window + ': ' + n + '. Causes of death may be missing, totals are not.',
           ),
           alert(
+            'KeepwatchHistoryLost',
+            severity.warning,
+            0,
+            |||
+              sum by (%(agent)s, reason) (
+                increase(keepwatch_history_lost_total{%(selector)s, reason!="ordinary"}[%(window)s])
+              ) > 0
+            |||,
+            'A keepwatch agent does not write everything down.',
+            'Records that the agent at {{ $labels.instance }} lost at the {{ $labels.reason }} in the last '
+            + config.window + ': ' + n + '. They will be missing when somebody asks why a connection died.',
+          ),
+          alert(
             'KeepwatchSnapshotOld',
             severity.warning,
             5,

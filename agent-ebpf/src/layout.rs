@@ -171,6 +171,8 @@ layout! {
     /// What that count reads when one descriptor and the iterator hold the file: `file_ref_t`
     /// counts from 0 (include/linux/file_ref.h), `f_count` from 1.
     file_refs_alone: [Given(1, "file.f_ref"), Given(2, "file.f_count")];
+    /// Whether `bpf_get_current_task_btf` may be called (since 5.11).
+    has_typed_task: [IfFunction(1, "bpf_get_current_task_btf"), Else(0)];
     /// Process id.
     task_tgid: [Offset("task_struct.tgid")];
     /// The main thread.

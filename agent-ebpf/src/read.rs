@@ -40,6 +40,17 @@ pub(crate) trait Read: Copy {
     fn follow(self, offset: u32) -> Self::Far;
     /// Copies an array of 16 bytes.
     fn bytes(self, offset: u32, to: *mut [u8; 16]);
+
+    /// Whether this `struct sock` is a TCP socket.
+    #[inline(always)]
+    fn is_tcp(self) -> bool {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        const IPPROTO_TCP: u16 = 6;
+        let family: u16 = self.load(at!(skc_family));
+        (family == AF_INET || family == AF_INET6)
+            && self.load::<u16>(at!(sk_protocol)) == IPPROTO_TCP
+    }
 }
 
 /// The BTF-typed pointer that an iterator or a `tp_btf` hook gave us, or one reached from it. The
@@ -102,27 +113,13 @@ impl Raw {
         Self(self.0.wrapping_sub(bytes as usize))
     }
 
-    /// The file of one of the current task's descriptors.
+    /// The `struct sock` behind a file with this inode, if it is a socket's (`sock_from_file` in
+    /// net/socket.c, by the kind of the inode instead of the file's operations).
     #[inline(always)]
-    pub(crate) fn file_of_current(fd: u32) -> Option<Self> {
-        // SAFETY: a helper call.
-        let task = Self(unsafe { generated::bpf_get_current_task() } as *const u8);
-        let table = task.follow(at!(task_files)).follow(at!(files_table));
-        if fd >= table.load::<u32>(at!(table_len)) {
-            return None;
-        }
-        let files = table.follow(at!(table_files));
-        let file = Self(files.0.wrapping_add(fd as usize * size_of::<u64>())).follow(0);
-        (!file.0.is_null()).then_some(file)
-    }
-
-    /// The `struct sock` behind a file, if it is a socket's (`sock_from_file` in net/socket.c, by
-    /// the kind of its inode instead of its operations).
-    #[inline(always)]
-    pub(crate) fn sock_of_file(self) -> Option<Self> {
+    pub(crate) fn sock_of_file(self, inode: Self) -> Option<Self> {
         const S_IFMT: u16 = 0o170_000;
         const S_IFSOCK: u16 = 0o140_000;
-        if self.follow(at!(file_inode)).load::<u16>(at!(inode_mode)) & S_IFMT != S_IFSOCK {
+        if inode.load::<u16>(at!(inode_mode)) & S_IFMT != S_IFSOCK {
             return None;
         }
         let socket = self.follow(at!(file_private));
@@ -132,17 +129,39 @@ impl Raw {
         let sk = socket.follow(at!(socket_sk));
         (!sk.0.is_null()).then_some(sk)
     }
+}
 
-    /// Whether this `struct sock` is a TCP socket.
-    #[inline(always)]
-    pub(crate) fn is_tcp(self) -> bool {
-        const AF_INET: u16 = 2;
-        const AF_INET6: u16 = 10;
-        const IPPROTO_TCP: u16 = 6;
-        let family: u16 = self.load(at!(skc_family));
-        (family == AF_INET || family == AF_INET6)
-            && self.load::<u16>(at!(sk_protocol)) == IPPROTO_TCP
+/// Runs `$body` with the current task as `$task`: a typed one where the kernel hands that out, for
+/// each load of a raw one is a call.
+macro_rules! with_current_task {
+    (|$task:ident| $body:expr) => {{
+        use aya_ebpf::helpers::generated;
+        if $crate::read::at!(has_typed_task) == 1 {
+            // SAFETY: a helper call.
+            let task = unsafe { generated::bpf_get_current_task_btf() };
+            let $task = $crate::read::Typed(task.cast_const().cast());
+            $body
+        } else {
+            // SAFETY: a helper call.
+            let $task =
+                $crate::read::Raw(unsafe { generated::bpf_get_current_task() } as *const u8);
+            $body
+        }
+    }};
+}
+pub(crate) use with_current_task;
+
+/// The file of one of a task's descriptors.
+#[inline(always)]
+pub(crate) fn file_of<R: Read<Far = R>>(task: R, fd: u32) -> Option<Raw> {
+    let table = task.follow(at!(task_files)).follow(at!(files_table));
+    if fd >= table.load::<u32>(at!(table_len)) {
+        return None;
     }
+    // An array of pointers has no type.
+    let files = table.load::<u64>(at!(table_files)) as *const u8;
+    let file = Raw(files.wrapping_add(fd as usize * size_of::<u64>())).follow(0);
+    (!file.0.is_null()).then_some(file)
 }
 
 impl Read for Raw {

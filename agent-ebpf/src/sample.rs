@@ -1,6 +1,6 @@
 //! One socket as it is at this moment.
 
-use crate::read::{Copied, Raw, Read, Typed, at, global};
+use crate::read::{Copied, Raw, Read, Typed, at, global, with_current_task};
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated},
     macros::map,
@@ -173,13 +173,13 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
 /// Names the current process as the owner.
 #[inline(always)]
 pub(crate) fn own_by_current(sample: &mut Sample) {
-    // SAFETY: helper calls.
-    let (task, cgroup) =
-        unsafe { (generated::bpf_get_current_task(), generated::bpf_get_current_cgroup_id()) };
     sample.flags |= flag::OWNER_KNOWN;
     sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    sample.cgroup = cgroup;
+    // SAFETY: a helper call.
+    sample.cgroup = unsafe { generated::bpf_get_current_cgroup_id() };
     // Of the process: its main thread, not the pool thread that calls.
-    let leader = Raw(task as *const u8).follow(at!(task_group_leader));
-    leader.bytes(at!(task_comm), &raw mut sample.comm);
+    with_current_task!(|task| {
+        let leader = task.follow(at!(task_group_leader));
+        leader.bytes(at!(task_comm), &raw mut sample.comm);
+    });
 }

@@ -107,6 +107,47 @@ pub struct SocketArgs {
     pub socket: PathBuf,
 }
 
+/// Where the history is.
+#[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    /// The folder of the history on disk (see docs/HISTORY.md)
+    #[arg(
+        long,
+        env = "KEEPWATCH_STATE_DIR",
+        value_name = "FOLDER",
+        default_value = "/var/lib/keepwatch"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// How much history is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// Keep the history of this many days
+    #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub history_days: u32,
+    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; the oldest
+    /// makes room
+    #[arg(long, env = "KEEPWATCH_HISTORY_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = history_bytes)]
+    pub history_bytes: u64,
+}
+
+/// A size of at least 1 MiB, below which there is hardly room for the tables.
+fn history_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.strip_prefix(digits) {
+        Some("") => 1,
+        Some("KiB") => 1 << 10,
+        Some("MiB") => 1 << 20,
+        Some("GiB") => 1 << 30,
+        _ => 0,
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes
+        .filter(|&bytes| bytes >= 1 << 20)
+        .ok_or_else(|| "expected a size of at least 1MiB, like 256MiB or 268435456".to_owned())
+}
+
 /// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -129,6 +170,14 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read the config {}: {cause}; name another with --config", file.display())]
     Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The policy cannot be read.
+    #[error("cannot read the policy {}: {cause}; name another with --policy", file.display())]
+    Policy {
         /// The file.
         file: PathBuf,
         /// Why.
@@ -325,7 +374,8 @@ fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-fn scalar(value: &toml_edit::Value) -> Option<String> {
+/// A text, a number or a truth as the flag writes it.
+pub fn scalar(value: &toml_edit::Value) -> Option<String> {
     match value {
         toml_edit::Value::String(text) => Some(text.value().clone()),
         toml_edit::Value::Integer(number) => Some(number.value().to_string()),

@@ -4,6 +4,7 @@
 //! the [`agent`] applies them to a table; [`serve`] and the [`command`]s show what is in it.
 #![deny(unsafe_code)]
 
+pub mod advice;
 pub mod agent;
 pub mod command;
 pub mod config;
@@ -13,4 +14,5 @@ pub mod kernel;
 pub mod model;
 pub mod owner;
 pub mod serve;
+pub mod store;
 pub mod talk;

@@ -152,5 +152,21 @@ function(config)
           [['max by (label) (%s)' % q.m('keepwatch_label_values_folded'), '{{label}}']],
         )],
       ]],
+      [8, [
+        [12, panel.series(
+          'Is what happens written down?',
+          'Records a second that are not in the history on disk: ordinary, past the budget; queue, the writer was '
+          + 'behind; disk, it could not be written.',
+          [[q.rate('keepwatch_history_lost_total', '', ['reason']), '{{reason}}']],
+          'cps',
+          { disk: color.bad, queue: color.warning, ordinary: color.plain },
+        )],
+        [12, panel.series(
+          'How large is the history on disk?',
+          'Bytes in use; --history-bytes and --history-days bound it.',
+          [[one('keepwatch_history_bytes'), '{{instance}}']],
+          'bytes',
+        )],
+      ]],
     ],
   )

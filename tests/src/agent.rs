@@ -82,6 +82,8 @@ impl Agent {
         let address = http::free_address();
         let child = keepwatch(["run", "--listen", &address.to_string(), "--socket"])
             .arg(socket_in(&folder))
+            .arg("--state-dir")
+            .arg(state_in(&folder))
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -111,6 +113,39 @@ impl Agent {
     /// Its API socket.
     pub fn socket(&self) -> PathBuf {
         socket_in(&self.folder)
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> PathBuf {
+        state_in(&self.folder)
+    }
+
+    /// The lines that `GET TARGET` on its API socket is answered with.
+    #[track_caller]
+    pub fn ask(&self, target: &str) -> Vec<serde_json::Value> {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--fail-with-body", "--unix-socket"])
+            .arg(self.socket())
+            .arg(format!("http://keepwatch{target}"))
+            .output()
+            .expect("start curl");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{target}: {text}");
+        let parsed = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        };
+        text.lines().filter(|line| !line.is_empty()).map(parsed).collect()
+    }
+
+    /// The same, and what it leaves behind is in the folder.
+    #[track_caller]
+    pub fn stop_and_leave(mut self) -> (tool::Folder, String) {
+        self.signal(Signal::TERM);
+        wait::until("the agent ends after SIGTERM", ENDED_WITHIN, || {
+            self.child.try_wait().expect("wait for the agent")
+        });
+        let said = self.stderr();
+        (std::mem::take(&mut self.folder), said)
     }
 
     /// `keepwatch sockets --json --source agent ARGS`.
@@ -188,6 +223,10 @@ impl Drop for Agent {
 
 fn socket_in(folder: &tool::Folder) -> PathBuf {
     folder.file("keepwatch.sock")
+}
+
+fn state_in(folder: &tool::Folder) -> PathBuf {
+    folder.file("state")
 }
 
 /// Asserts that a command failed as it should: this exit code, and on stderr one line of error that

@@ -69,6 +69,7 @@ pub enum What {
     ProbeAnswered { unanswered: u32 },
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },
+    VerdictChanged { verdict_before: String },
     Died(Death),
 }
 
@@ -146,6 +147,7 @@ impl Event {
             What::ProbeAnswered { .. } => "probe_answered",
             What::TimerFired { .. } => "timer_fired",
             What::QuietSurvived { .. } => "quiet_survived",
+            What::VerdictChanged { .. } => "verdict_changed",
             What::Died(_) => "died",
         }
     }

@@ -227,6 +227,11 @@ fn agent(series: &mut Writer, number: usize, node: &str) {
         if number == 2 && x > 0.41 && x < 0.43 { 18.0 } else { 0.0 }
     });
     series.counter("keepwatch_events_lost_total", &own(&[("stage", "undecodable")]), |_| 0.0);
+    for (reason, per_minute) in [("ordinary", 0.4), ("queue", 0.0), ("disk", 0.0)] {
+        let labels = own(&[("reason", reason)]);
+        series.counter("keepwatch_history_lost_total", &labels, |_| per_minute);
+    }
+    series.gauge("keepwatch_history_bytes", &own(&[]), |x| (40.0 + 20.0 * x) * 1e6);
     for (outcome, per_minute) in
         [("sent", 26.0), ("data_in_flight", 3.0), ("not_idle", 41.0), ("not_ours", 1.0)]
     {

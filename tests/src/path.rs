@@ -81,6 +81,12 @@ impl Path {
         Ends { client, accepted: socket::accepted(&self.listener), local }
     }
 
+    /// The far end of a connection that somebody else makes from the near host.
+    #[track_caller]
+    pub fn accept(&self) -> OwnedFd {
+        socket::accepted(&self.listener)
+    }
+
     /// The far host falls silent: nothing of it arrives any more.
     pub fn darken(&self) {
         self.far.silence(self.client);

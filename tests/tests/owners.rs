@@ -207,6 +207,35 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
 }
 
 #[test]
+fn of_a_process_that_was_gone_before_anybody_could_look_the_cgroup_is_known() {
+    let place = Place::new();
+    let Some(hierarchy) = Hierarchy::usable().into_iter().find(|it| it.name == "v2") else {
+        eprintln!("skipped: no cgroup v2 is mounted here, and hooks only tell of those");
+        return;
+    };
+    let cgroup = hierarchy.cgroup("system.slice/backup.service");
+    let listener = place.socket();
+    let port = socket::local_address(&listener).port();
+    let mut short = place.netns.run(|| {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("read line; exec 3<>/dev/tcp/127.0.0.1/{port}")]);
+        command.stdin(Stdio::piped()).spawn().expect("start bash")
+    });
+    cgroup.take(short.id());
+    let agent = Agent::start(&[]);
+    agent.freeze();
+    drop(short.stdin.take());
+    assert!(short.wait().expect("wait for it").success(), "it connects and ends");
+    drop(listener);
+    agent.thaw();
+    until("what it did is counted for its unit", SOON, || {
+        let metrics = metrics(&agent);
+        let mut deaths = metrics.lines().filter(|line| line.starts_with("keepwatch_deaths_total{"));
+        deaths.any(|line| line.contains("workload=\"backup.service\"")).then_some(())
+    });
+}
+
+#[test]
 fn no_name_of_a_process_breaks_a_scrape_and_every_connection_is_counted() {
     const N: u32 = 150;
     let netns = Netns::new();

@@ -7,12 +7,12 @@
 
 use crate::{
     emit::{Run, counted, submit},
-    read::{Copied, Raw, Read, Room, Typed, at},
+    read::{Copied, Raw, Read, Room, Typed, at, file_of, with_current_task},
     sample::{fill, own_by_current},
 };
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated},
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
     macros::{btf_tracepoint, fexit, kprobe, kretprobe, map},
     maps::{HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
@@ -74,9 +74,8 @@ fn sys_exit(context: BtfTracePointContext) -> i32 {
 /// Whether the number is of the other system call table.
 #[inline(always)]
 fn in_32_bit_call() -> bool {
-    // SAFETY: a helper call.
-    let task = Raw(unsafe { generated::bpf_get_current_task() } as *const u8);
-    task.load::<u32>(at!(compat_flags)) & (1 << at!(compat_bit)) != 0
+    let flags = with_current_task!(|task| task.load::<u32>(at!(compat_flags)));
+    flags & (1 << at!(compat_bit)) != 0
 }
 
 const SOL_SOCKET: u32 = 1;
@@ -102,20 +101,21 @@ fn returned(regs: impl Read, result: i32) -> Run {
         return Run::Filtered;
     }
     let fd = regs.load::<u64>(at!(regs_arg0)) as u32;
-    let Some(file) = Raw::file_of_current(fd) else {
+    let Some(file) = with_current_task!(|task| file_of(task, fd)) else {
         return Run::Filtered;
     };
-    let Some(sk) = file.sock_of_file() else {
+    let inode = file.follow(at!(file_inode));
+    let Some(sk) = file.sock_of_file(inode) else {
         return Run::Filtered;
     };
-    if !sk.is_tcp() {
-        return Run::Filtered;
-    }
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
     let Some(room) = ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) else {
         return Run::Filtered;
     };
     let sk = Copied::of(sk, room);
+    if !sk.is_tcp() {
+        return Run::Filtered;
+    }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
     let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
     submit(|call: *mut Call| {
@@ -126,7 +126,7 @@ fn returned(regs: impl Read, result: i32) -> Run {
         };
         own_by_current(&mut call.sample);
         call.sample.fd = fd;
-        call.sample.inode = file.follow(at!(file_inode)).load(at!(inode_number));
+        call.sample.inode = inode.load(at!(inode_number));
         call.level = level;
         call.option = option;
         call.result = result;

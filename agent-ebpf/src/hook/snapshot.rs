@@ -74,7 +74,8 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
 #[inline(always)]
 fn fill_from_file(sample: *mut Sample, file: *const u8) -> bool {
     if at!(has_sock_from_file) == 0 {
-        let Some(sk) = Raw(file).sock_of_file() else {
+        let file = Raw(file);
+        let Some(sk) = file.sock_of_file(file.follow(at!(file_inode))) else {
             return false;
         };
         let is_tcp = sk.is_tcp();

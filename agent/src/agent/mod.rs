@@ -12,12 +12,14 @@ use crate::{
         host, memory,
     },
     model::{
+        learned::{Lesson, LimitRow},
         snapshot::Snapshot,
         table::{Bounds, Table},
         verdict::Policy,
     },
     owner::Resolver,
     serve::{self, Shared},
+    store,
     talk::say,
 };
 use rustix::thread::CapabilitySet;
@@ -55,6 +57,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// What finds owners.
     pub resolver: Resolver,
+    /// The history on disk.
+    pub history: store::Options,
 }
 
 /// Why the agent does not run.
@@ -96,10 +100,12 @@ pub fn run(config: Config) -> Result<(), Error> {
         mechanism,
         bounds,
         resolver,
+        history,
     } = config;
     Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
+    store::make_folder(&history.folder);
     let scope = Scope::Events { ring_bytes, mechanism };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     for status in hooks.status() {
@@ -109,10 +115,15 @@ pub fn run(config: Config) -> Result<(), Error> {
     }
     memory::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    let table = Arc::new(Mutex::new(Table::new(policy, bounds)));
+    let mut table = Table::new(policy, bounds);
+    let folder = history.folder.clone();
+    let (writer, writing, health, lessons) =
+        store::Writer::start(history).map_err(system("start a thread"))?;
+    table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
+    let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
-    let servers = Servers { publish, news: news.clone() };
+    let servers = Servers { publish, news: news.clone(), writer };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
     watch.walk()?;
     let n_sockets = snapshot.borrow().n_tracked;
@@ -131,13 +142,16 @@ pub fn run(config: Config) -> Result<(), Error> {
             .map_err(system("start a thread"))?
     };
     let started_at_seconds = clock::unix_seconds();
-    let shared = Arc::new(Shared { snapshot, table, news, started_at_seconds });
+    let history = serve::History { folder, health };
+    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds });
     let served = serve(metrics, &api, &shared, &watching);
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join().map_err(|_| {
         let cause = io::Error::other("the watching thread panicked");
         Error::System { attempt: "watch", cause }
     })?;
+    // The watching thread has let go of the queue: what is in it is written.
+    writing.finish();
     served?;
     Ok(watched?)
 }
@@ -149,10 +163,12 @@ const NEWS_KEPT: usize = 64;
 struct Servers {
     publish: channel::Sender<Arc<Snapshot>>,
     news: broadcast::Sender<Arc<News>>,
+    writer: store::Writer,
 }
 
 impl Audience for Servers {
     fn news(&mut self, news: News) {
+        self.writer.take(&news.moments, &news.policy);
         if self.news.receiver_count() > 0 {
             self.news.send(Arc::new(news)).ok();
         }
@@ -160,6 +176,10 @@ impl Audience for Servers {
 
     fn picture(&mut self, picture: Snapshot) {
         self.publish.send_replace(Arc::new(picture));
+    }
+
+    fn learned(&mut self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
+        self.writer.learn(lessons, limits);
     }
 }
 

@@ -10,16 +10,18 @@ use crate::{
     },
     model::{
         event::Event,
+        learned::{Lesson, LimitRow},
         moment::{Moment, Notice},
         snapshot::{Flow, Health, Snapshot},
         socket::Time,
         table::{Heard, Table},
+        verdict::Policy,
     },
     owner::Resolver,
     talk::say,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -43,7 +45,7 @@ pub enum Error {
 }
 
 /// What happened since the last time, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct News {
     /// How many moments there were before these.
     pub n_before: u64,
@@ -51,6 +53,8 @@ pub struct News {
     pub moments: Vec<Moment>,
     /// To the stream itself.
     pub notices: Vec<Notice>,
+    /// What verdicts depended on.
+    pub policy: Arc<Policy>,
 }
 
 /// Who takes what the watching thread has to tell.
@@ -59,6 +63,8 @@ pub trait Audience {
     fn news(&mut self, news: News);
     /// The sums, anew.
     fn picture(&mut self, picture: Snapshot);
+    /// What was learned of idle limits: the evidence that is new, and every limit.
+    fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
 }
 
 /// The reader comes by this often when the hooks do not wake it.
@@ -157,6 +163,7 @@ impl<A: Audience> Watch<A> {
                 self.publish(now);
             }
         }
+        self.teach(clock::now(), true);
         Ok(())
     }
 
@@ -236,14 +243,18 @@ impl<A: Audience> Watch<A> {
         while !waiting.is_empty() {
             let next = waiting.iter().nth(LOOK_UPS).copied();
             let rest = next.map(|pid| waiting.split_off(&pid)).unwrap_or_default();
-            self.look_up_these(std::mem::replace(&mut waiting, rest));
+            self.look_up_these(std::mem::replace(&mut waiting, rest), &HashMap::new());
             self.drain();
         }
         self.resolver.pause();
     }
 
-    fn look_up_these(&mut self, pids: BTreeSet<u32>) {
-        let look_up = |pid| self.resolver.look_up(pid).map(|known| (pid, known));
+    /// `cgroups`: where those were that may have ended meanwhile.
+    fn look_up_these(&mut self, pids: BTreeSet<u32>, cgroups: &HashMap<u32, u64>) {
+        let look_up = |pid| {
+            let known = self.resolver.look_up(pid, cgroups.get(&pid).copied());
+            known.map(|known| (pid, known))
+        };
         let found: Vec<_> = pids.into_iter().filter_map(look_up).collect();
         table(&self.table).identify(found);
     }
@@ -251,9 +262,12 @@ impl<A: Audience> Watch<A> {
     fn drain(&mut self) {
         let Self { ring, health, news, .. } = self;
         let flow = &mut health.flow;
-        flow.received += ring.drain(|record: Result<Event, decode::Error>| match record {
+        let mut cgroups = HashMap::new();
+        flow.received += ring.drain(|record: Result<Event, decode::Error>, cgroup| match record {
             Ok(event) => {
                 flow.decoded += 1;
+                let pid = event.socket().owner.map(|owner| owner.pid);
+                cgroups.extend(pid.zip(cgroup));
                 news.push(event);
             }
             Err(_) => flow.undecodable += 1,
@@ -264,7 +278,7 @@ impl<A: Audience> Watch<A> {
         // Before anything else: who connected a moment ago may be gone the next.
         let mut strangers = table(&self.table).strangers(&self.news);
         strangers = strangers.into_iter().take(LOOK_UPS).collect();
-        self.look_up_these(strangers);
+        self.look_up_these(strangers, &cgroups);
         let mut locked = table(&self.table);
         self.news.drain(..).for_each(|event| locked.apply(event));
         drop(locked);
@@ -303,11 +317,14 @@ impl<A: Audience> Watch<A> {
             notices.insert(0, Notice::Lost(n_lost - self.n_lost_told));
             self.n_lost_told = n_lost;
         }
-        let moments = table(&self.table).take_moments();
+        let (moments, policy) = {
+            let mut table = table(&self.table);
+            (table.take_moments(), table.policy())
+        };
         if !moments.is_empty() || !notices.is_empty() {
             let n_before = self.n_moments;
             self.n_moments += u64::try_from(moments.len()).unwrap_or_default();
-            self.audience.news(News { n_before, moments, notices });
+            self.audience.news(News { n_before, moments, notices, policy });
         }
     }
 
@@ -317,6 +334,18 @@ impl<A: Audience> Watch<A> {
         let Health { n_pruned, n_unrecorded, .. } = picture.health;
         picture.health = Health { n_pruned, n_unrecorded, ..self.health.clone() };
         self.audience.picture(picture);
+        self.teach(now, false);
+    }
+
+    /// Passes on what was learned; `all`: also what can wait.
+    fn teach(&mut self, now: Time, all: bool) {
+        let mut table = table(&self.table);
+        let lessons = table.take_lessons(now, all);
+        if !lessons.is_empty() {
+            let limits = table.learned_limits(now);
+            drop(table);
+            self.audience.learned(lessons, limits);
+        }
     }
 }
 

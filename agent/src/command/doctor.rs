@@ -10,6 +10,7 @@ use crate::{
     },
     model::snapshot::Flow,
     serve::client,
+    store,
 };
 use clap::Args;
 use serde::Serialize;
@@ -207,10 +208,39 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
         Ok(status) => vec![
             Check::ok("agent", format!("runs as process {}", status.pid)),
             conservation(&status.flow),
+            history(status.history.as_ref()),
         ],
         Err(error) => {
             vec![Check::graded("agent", Grade::Note, error.to_string(), "keepwatch run")]
         }
+    }
+}
+
+/// Whether what happens is written down.
+fn history(status: Option<&store::Status>) -> Check {
+    let Some(status) = status else {
+        let advice = "an agent of this version keeps one: restart it";
+        return Check::graded("history", Grade::Note, "this agent keeps none", advice);
+    };
+    let lost = |reason: &str| status.lost.get(reason).copied().unwrap_or_default();
+    let n_lost = lost("queue") + lost("disk");
+    let found = format!(
+        "{} records written to {}, {} KiB in use, {n_lost} lost",
+        status.written,
+        status.folder.display(),
+        status.bytes / 1024
+    );
+    match &status.trouble {
+        Some(trouble) => {
+            let advice = "make room, or name another folder with --state-dir; the agent tries again \
+                          by itself";
+            Check::graded("history", Grade::Blind, format!("{trouble}; {found}"), advice)
+        }
+        None if n_lost > 0 => {
+            let advice = "what was lost is gone: `keepwatch why` may not know of it";
+            Check::graded("history", Grade::Note, found, advice)
+        }
+        None => Check::ok("history", found),
     }
 }
 

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is talk, a broken pipe is success. Exit codes: 0 fine, 1 finding, 2 usage,
 //! 3 cannot run here, 4 internal.
 
+mod check;
 mod doctor;
 mod json;
 mod output;
@@ -12,8 +13,9 @@ mod run;
 mod sockets;
 mod text;
 mod trace;
+mod why;
 
-use crate::{agent, config, kernel, serve, talk};
+use crate::{agent, config, kernel, serve, store, talk};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -50,7 +52,9 @@ Examples:
   keepwatch sockets                           every connection, the one dropped next first
   keepwatch sockets --verdict off,late        the unprotected ones
   keepwatch sockets --peer 10.0.0.0/8 --json  one object a line
+  keepwatch why 10.0.0.9:5432                 what happened to connections with this server
   keepwatch trace --process postgres          what happens to its connections, as it happens
+  keepwatch check -- npm test                 does what it connects to survive being quiet?
   keepwatch run                               the agent: metrics on http://127.0.0.1:10077/metrics
   keepwatch doctor                            what this kernel allows, and what is blind";
 
@@ -60,8 +64,12 @@ enum Command {
     Run(run::RunArgs),
     /// Every connection: settings, verdict, quiet time, next probe, owner
     Sockets(sockets::SocketsArgs),
+    /// What happened to connections with a peer, live and dead: cause, evidence, the line to change
+    Why(why::WhyArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
+    /// Exit 1 if an outbound connection violates the policy: of the host, or of a command
+    Check(check::CheckArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
 }
@@ -73,6 +81,8 @@ enum Outcome {
     Fine,
     /// It found something.
     Finding,
+    /// A command was run, and ended with this exit code.
+    Command(u8),
     /// It found that keepwatch cannot run here.
     CannotRun,
 }
@@ -89,17 +99,22 @@ enum Failure {
     #[error(transparent)]
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
     Client(#[from] serve::client::Error),
+    #[error(transparent)]
+    Check(#[from] check::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
 }
 
 impl Failure {
-    const fn exit_code(&self) -> u8 {
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
-            Self::Snapshot(_) | Self::Output(_) => 4,
+            Self::Check(error) => error.exit_code(),
+            Self::Snapshot(_) | Self::Store(_) | Self::Output(_) => 4,
         }
     }
 
@@ -114,6 +129,7 @@ pub fn main() -> ExitCode {
     match try_main(&words) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Finding) => ExitCode::from(1),
+        Ok(Outcome::Command(code)) => ExitCode::from(code),
         Ok(Outcome::CannotRun) => ExitCode::from(3),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -140,7 +156,9 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     match command {
         Command::Run(args) => run::run(args, &socket, &limits),
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
+        Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }

@@ -29,9 +29,11 @@ pub(crate) fn commands() -> String {
 fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     page.push_str("| option | meaning | default | variable |\n|---|---|---|---|\n");
     for arg in args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
-        let flag = arg.get_long().unwrap_or_default();
+        let flag = arg.get_long().map(|flag| format!("--{flag}"));
         let values = arg.get_value_names().filter(|_| arg.get_action().takes_values());
-        let value = values.and_then(|names| names.first()).map(|name| format!(" {name}"));
+        let value = values.and_then(|names| names.first()).map(ToString::to_string);
+        // What comes last, behind `--`, has no flag.
+        let flag = flag.unwrap_or_else(|| "--".to_owned());
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let choices: Vec<_> = arg
             .get_possible_values()
@@ -49,8 +51,8 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
             arg.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();
         writeln!(
             page,
-            "| `--{flag}{}` | {}{choices} | {default} | {variable} |",
-            value.unwrap_or_default(),
+            "| `{flag}{}` | {}{choices} | {default} | {variable} |",
+            value.map(|value| format!(" {value}")).unwrap_or_default(),
             meaning.replace('|', "\\|").replace('\n', " ").trim_end_matches('.')
         )
         .unwrap();

@@ -7,6 +7,7 @@ use crate::{
         label::{Budget, MAX_OWNERS, OwnerLabel, OwnerLabels},
         table::Bounds,
     },
+    store,
 };
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
@@ -54,12 +55,16 @@ pub(super) struct RunArgs {
     max_owners: usize,
     #[command(flatten)]
     owners: config::OwnerArgs,
+    #[command(flatten)]
+    state: config::StateArgs,
+    #[command(flatten)]
+    history: config::HistoryArgs,
 }
 
 /// Room for about 10,000 events.
 pub(super) const RING_BYTES: u32 = 2 << 20;
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse::<u32>()
         .ok()
         .filter(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(bytes))
@@ -82,6 +87,8 @@ pub(super) fn run(
         owner_labels,
         max_owners,
         owners,
+        state,
+        history,
     } = args;
     let bounds = Bounds {
         sockets: max_sockets,
@@ -99,6 +106,11 @@ pub(super) fn run(
         mechanism: hooks.hooks,
         bounds,
         resolver: owners.resolver()?,
+        history: store::Options {
+            folder: state.state_dir,
+            days: history.history_days,
+            bytes: history.history_bytes,
+        },
     })?;
     Ok(Outcome::Fine)
 }

@@ -76,7 +76,7 @@ enum Sort {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Source {
+pub(super) enum Source {
     /// The agent if one answers, else the kernel
     Auto,
     /// Only a running agent: any user whom its socket admits may
@@ -209,9 +209,7 @@ impl<'a> Reader<'a> {
         limits: &config::LimitArgs,
     ) -> Result<Self, Failure> {
         let from_kernel = || -> Result<Self, Failure> {
-            let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
-            let census = Census::new(args.owners.resolver()?);
-            Ok(Self::Kernel(Box::new(Kernel { hooks, policy: limits.policy(), census })))
+            Ok(Self::Kernel(Box::new(Kernel::open(&args.owners, limits)?)))
         };
         match args.source {
             Source::Kernel => from_kernel(),
@@ -231,16 +229,25 @@ impl<'a> Reader<'a> {
 }
 
 /// What is needed to read the kernel itself.
-struct Kernel {
+pub(super) struct Kernel {
     hooks: Hooks,
     policy: Policy,
     census: Census,
 }
 
 impl Kernel {
+    /// Loads the one hook that it takes.
+    pub(super) fn open(
+        owners: &config::OwnerArgs,
+        limits: &config::LimitArgs,
+    ) -> Result<Self, Failure> {
+        let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
+        Ok(Self { hooks, policy: limits.policy(), census: Census::new(owners.resolver()?) })
+    }
+
     /// Passes on each socket with its owners, as the kernel shows it. Only one with further
     /// references to its file waits until the end, when all its owners are known.
-    fn walk(
+    pub(super) fn walk(
         &mut self,
         filter: &Filter,
         mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Policy) -> Result<(), Failure>,

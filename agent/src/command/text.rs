@@ -99,7 +99,7 @@ fn line(row: &Row) -> [String; 9] {
 }
 
 /// `60s +3x10s`: the first probe after 60 s, then 3 probes 10 s apart.
-fn keepalive(row: &Row) -> String {
+pub(super) fn keepalive(row: &Row) -> String {
     let mut text = if row.keepalive {
         let Row { idle, interval, count, .. } = row;
         format!("{}s +{}x{}s", idle.seconds, count.probes, interval.seconds)

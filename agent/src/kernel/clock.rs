@@ -34,13 +34,29 @@ pub fn thread_cpu() -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
 }
 
+/// Nanoseconds since 1970 minus nanoseconds of `CLOCK_MONOTONIC`, at this moment: what makes one of
+/// the other until the wall clock is set.
+pub fn unix_offset_ns() -> i64 {
+    let wall = clock_gettime(ClockId::Realtime);
+    let wall_ns = wall.tv_sec.saturating_mul(1_000_000_000).saturating_add(wall.tv_nsec);
+    wall_ns.saturating_sub(i64::try_from(now().0).unwrap_or(i64::MAX))
+}
+
+/// Nanoseconds since 1970 of a time on the monotonic clock, with that offset.
+pub fn unix_ns(at: Time, offset_ns: i64) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX).saturating_add(offset_ns)
+}
+
 /// The wall clock time of a time on the monotonic clock, RFC 3339 in UTC to the microsecond.
 pub fn wall_time(at: Time) -> String {
-    let since = Duration::from_nanos(now().0.saturating_sub(at.0));
-    let wall = clock_gettime(ClockId::Realtime);
-    let nanos = i128::from(wall.tv_sec) * 1_000_000_000 + i128::from(wall.tv_nsec);
-    let then = nanos - i128::try_from(since.as_nanos()).unwrap_or_default();
-    jiff::Timestamp::from_nanosecond(then).map(|time| format!("{time:.6}")).unwrap_or_default()
+    utc(unix_ns(at, unix_offset_ns()))
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in UTC to the microsecond.
+pub fn utc(unix_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(unix_ns))
+        .map(|time| format!("{time:.6}"))
+        .unwrap_or_default()
 }
 
 /// Ticks of the kernel's clock per second: CONFIG_HZ, which is published nowhere. A coarse clock's

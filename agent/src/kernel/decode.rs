@@ -1,7 +1,7 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::{
-    call::{Call, SockOpt},
+    call::{Call, SockOpt, When},
     death::{Ending, Found},
     event::{self, Event},
     setting::{Netns, Own},
@@ -82,10 +82,18 @@ impl Decoder {
                         .ok_or(Error::Option(level, option))?,
                     value: known.then_some(value),
                     errno: u16::try_from(result.unsigned_abs()).unwrap_or(u16::MAX),
+                    by: socket.owner,
+                    when: When::of(socket.state),
                 };
                 Event::Called { socket, call }
             }
         })
+    }
+
+    /// The number of the cgroup of the process in a record, if that was running in a hook.
+    pub fn cgroup(bytes: &[u8]) -> Option<u64> {
+        let (sample, _) = Sample::read_from_prefix(bytes).ok()?;
+        (sample.cgroup != 0).then_some(sample.cgroup)
     }
 
     fn ending(self, sample: &Sample) -> Ending {

@@ -2,7 +2,7 @@
 //! socket.
 
 use rustix::{
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, CapabilitySets},
 };
 use std::{
@@ -37,6 +37,16 @@ pub fn lift_memory_lock() {
     setrlimit(Resource::Memlock, all).ok();
 }
 
+/// How much memory this process may lock.
+pub fn memory_lock() -> Rlimit {
+    getrlimit(Resource::Memlock)
+}
+
+/// Takes the limit back to what it was: maps are counted when they are made.
+pub fn restore_memory_lock(limit: Rlimit) {
+    setrlimit(Resource::Memlock, limit).ok();
+}
+
 /// A random number.
 pub fn random() -> u64 {
     // Each hasher of the standard library has random keys of its own.
@@ -68,6 +78,12 @@ pub fn in_initial_pid_namespace() -> Option<bool> {
 /// The inode number of this process's network namespace.
 pub fn own_netns() -> Option<u32> {
     fs::metadata("/proc/self/ns/net").ok().and_then(|ns| u32::try_from(ns.st_ino()).ok())
+}
+
+/// What tells one boot from another.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// The kernel's release, as `uname -r` prints it.

@@ -1,6 +1,9 @@
 //! Calls of setsockopt, and options that change without one.
 
-use super::socket::State;
+use super::{
+    death::errno_name,
+    socket::{Owner, State},
+};
 use serde::{Deserialize, Serialize};
 
 /// The options that decide about keepalive.
@@ -79,6 +82,17 @@ pub struct Call {
     pub value: Option<i32>,
     /// The error number; 0 is success.
     pub errno: u16,
+    /// Who called.
+    pub by: Option<Owner>,
+    /// When in the life of the socket.
+    pub when: When,
+}
+
+impl Call {
+    /// `ok`, or the error's name.
+    pub fn result(self) -> String {
+        if self.errno == 0 { "ok".to_owned() } else { errno_name(self.errno) }
+    }
 }
 
 /// When in the life of a socket.

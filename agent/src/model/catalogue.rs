@@ -205,8 +205,10 @@ const PATH: Label = Label {
 const SOURCE: Label = Label {
     name: "source",
     meaning: "how the limit is known: set in the configuration (`configured`), by the name of a device \
-              or cloud (`preset`), or not at all, so that the usual one is taken (`default`)",
-    values: Values::Closed(&["configured", "preset", "default"]),
+              or cloud (`preset`), not at all, so that the usual one is taken (`default`), or what was seen to survive and to \
+              die there says otherwise or the same (`learned`; without a path's name: the shortest \
+              of any destination)",
+    values: Values::Closed(&["configured", "preset", "default", "learned"]),
 };
 
 const PROCESS: Label = Label {
@@ -338,6 +340,14 @@ const LOSS_STAGE: Label = Label {
               CPU already (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
               understood (`undecodable`)",
     values: Values::Closed(&["unseen", "skipped", "ring_full", "undecodable"]),
+};
+
+const HISTORY_REASON: Label = Label {
+    name: "reason",
+    meaning: "why it is not in the history: it was ordinary (an orderly end, a verdict that changed), \
+              and there were more than a hundred a second of that (`ordinary`); the writing thread was \
+              behind (`queue`); or it could not be written (`disk`)",
+    values: Values::Closed(&["ordinary", "queue", "disk"]),
 };
 
 const FOLDED: Label = Label {
@@ -628,6 +638,29 @@ pub static EVENTS_LOST: Metric = Metric {
     question: "May the agent have missed something? (`--ring-bytes` makes the ring buffer larger.)",
 };
 
+/// The history's size.
+pub static HISTORY_BYTES: Metric = Metric {
+    name: "keepwatch_history_bytes",
+    kind: Kind::Gauge,
+    unit: Some(Unit::Bytes),
+    help: "Bytes that the history on disk uses now, within a few seconds.",
+    labels: &[],
+    max_rows: None,
+    question: "Does the history fit its place? (`--history-bytes` and `--history-days` bound it.)",
+};
+
+/// What is not in the history.
+pub static HISTORY_LOST: Metric = Metric {
+    name: "keepwatch_history_lost",
+    kind: Kind::Counter,
+    unit: None,
+    help: "Deaths, calls and the like that belong into the history on disk and are not there, since \
+           the agent's start.",
+    labels: &[HISTORY_REASON],
+    max_rows: None,
+    question: "Does `keepwatch why` know everything? Is the disk full?",
+};
+
 /// Duration of a walk.
 pub static SNAPSHOT: Metric = Metric {
     name: "keepwatch_snapshot_seconds",
@@ -752,6 +785,8 @@ pub static CATALOGUE: &[&Metric] = &[
     &HOOK_ATTACHED,
     &EVENTS,
     &EVENTS_LOST,
+    &HISTORY_BYTES,
+    &HISTORY_LOST,
     &SNAPSHOT,
     &SNAPSHOTS,
     &SNAPSHOT_FAILURES,

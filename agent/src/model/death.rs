@@ -165,6 +165,8 @@ pub struct Death {
     pub probes_sent: u32,
     /// Probes unanswered when it died.
     pub probes_unanswered: u8,
+    /// The longest quiet time after which it was seen to go on, milliseconds.
+    pub survived_ms: u32,
 }
 
 /// Below this, silence before data is ordinary: no middlebox forgets a connection so soon.
@@ -202,6 +204,7 @@ impl Death {
             age_ms: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
+            survived_ms,
         })
     }
 
@@ -227,6 +230,7 @@ impl Death {
             age_ms: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
+            survived_ms: 0,
         }
     }
 }

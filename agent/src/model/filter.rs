@@ -2,7 +2,7 @@
 
 use super::{
     identity::Identity,
-    socket::{Direction, Owner, Socket, State},
+    socket::{Direction, Owner, Socket, SocketId, State},
     verdict::{Policy, Verdict},
 };
 use ipnet::IpNet;
@@ -25,6 +25,9 @@ pub struct Filter {
     /// Also sockets that are no connection: listeners, and those not connected yet
     #[arg(long)]
     pub all: bool,
+    /// Only the connection with this id, as `ss -e` shows it: sk:1f
+    #[arg(long, value_name = "ID")]
+    pub id: Option<SocketId>,
     /// Only of processes with this name (the kernel's 15 bytes)
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
@@ -58,7 +61,8 @@ pub struct Filter {
     pub pod: Option<String>,
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+/// An address, or a network.
+pub fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
@@ -74,6 +78,7 @@ impl Filter {
     /// The same where every state will do unless one is asked for.
     pub fn admits_in_any_state(&self, socket: &Socket, policy: &Policy) -> bool {
         (self.state.is_empty() || self.state.contains(&socket.state))
+            && self.id.is_none_or(|id| id == socket.id)
             && self.direction.is_none_or(|direction| direction == socket.direction)
             && self.port.is_none_or(|port| port == socket.local.port || port == socket.remote.port)
             && self.netns.is_none_or(|netns| netns == socket.netns)
@@ -102,12 +107,7 @@ impl Filter {
         }
         owners.into_iter().any(|owner| {
             self.pid.is_none_or(|pid| pid == owner.pid)
-                && self.process.as_ref().is_none_or(|name| {
-                    // The kernel cuts names; who types the whole one means that.
-                    let name = name.as_bytes();
-                    owner.comm.as_bytes() == name.get(..15).unwrap_or(name)
-                        || owner.comm.escaped().as_bytes() == name
-                })
+                && self.process.as_ref().is_none_or(|name| owner.is_named(name))
         })
     }
 }
@@ -142,6 +142,7 @@ mod tests {
             Filter { verdict: vec![Verdict::Late, Verdict::Local], ..Filter::default() },
             Filter { state: vec![State::CloseWait], ..Filter::default() },
             Filter { port: Some(80), ..Filter::default() },
+            Filter { id: Some(SocketId(2)), ..Filter::default() },
             Filter { netns: Some(1), ..Filter::default() },
             Filter { peer: Some("10.0.0.0/8".parse().unwrap()), ..Filter::default() },
         ];

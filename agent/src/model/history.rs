@@ -4,10 +4,11 @@
 //! connections the living stay; the dead make room, those first that died first.
 
 use super::{
+    call::Call,
     death::Found,
     identity::Identity,
     moment::{Moment, What},
-    socket::{Socket, SocketId, Time},
+    socket::{Owner, Socket, SocketId, Time},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -55,7 +56,7 @@ impl History {
     }
 
     fn record(&mut self, moment: &Moment) {
-        let Moment { at, socket, what, identity } = moment;
+        let Moment { at, socket, what, identity, .. } = moment;
         if identity.is_some() {
             self.identity.clone_from(identity);
         }
@@ -82,14 +83,31 @@ impl History {
         self.moments.last().is_some_and(|(_, what)| is_it(what))
     }
 
+    /// The setsockopt calls that are kept, oldest first.
+    pub fn calls(&self) -> impl Iterator<Item = (Time, Call)> {
+        self.moments.iter().filter_map(|&(at, what)| match what {
+            What::Setting(call) => Some((at, call)),
+            _ => None,
+        })
+    }
+
     /// Every moment that is kept, as it would have been streamed, but with the socket as it was last.
     pub fn replay(&self) -> impl Iterator<Item = Moment> {
         self.moments.iter().map(|&(at, what)| Moment {
             at,
-            socket: Socket { at, ..self.socket },
+            socket: Socket { at, owner: doer(what).or(self.socket.owner), ..self.socket },
             what,
             identity: self.identity.clone(),
+            calls: Vec::new(),
         })
+    }
+}
+
+/// Who did it, if that is not whose connection it is.
+const fn doer(what: What) -> Option<Owner> {
+    match what {
+        What::Setting(call) => call.by,
+        _ => None,
     }
 }
 

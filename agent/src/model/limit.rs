@@ -1,8 +1,9 @@
 //! Idle limits: how long the path to a peer keeps a quiet connection.
 
-use super::{label::OTHER, socket::Endpoint};
+use super::{label::OTHER, learned::Destination, socket::Endpoint};
+use hashbrown::HashMap;
 use ipnet::IpNet;
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 /// A named idle limit of something that stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,13 @@ pub struct Preset {
     pub seconds: u32,
     /// What it is, for the documentation.
     pub what: &'static str,
+}
+
+impl Preset {
+    /// What it is, without where that stands.
+    pub fn device(&self) -> &'static str {
+        self.what.split([';', '(']).next().unwrap_or_default().trim_end()
+    }
 }
 
 /// The presets, shortest limit first. Defaults of the vendors; verify yours.
@@ -174,7 +182,7 @@ impl fmt::Display for Path {
 pub struct Applied {
     /// Seconds.
     pub seconds: u32,
-    /// `default`, `preset NAME` or `configured`.
+    /// `default`, `preset NAME`, `configured` or `learned`.
     pub from: String,
     /// The path's name, if a path of the configuration matched.
     pub path: Option<String>,
@@ -197,6 +205,9 @@ pub struct Limits {
     /// Most specific first.
     paths: Vec<(Path, Applied)>,
     default: Applied,
+    /// Nobody has given a default: what was learned is better.
+    may_learn: bool,
+    learned: HashMap<Destination, Applied>,
     /// Names in the order of their numbers, from 1.
     names: Vec<String>,
 }
@@ -234,13 +245,40 @@ impl Limits {
             .collect();
         let from = if configured { from(default) } else { "default".to_owned() };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
-        Self { paths, default, names }
+        Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
     }
 
     /// The limit on the way to `remote`: of the longest prefix, one with the port before one without.
+    /// Where no path is configured and no default is given: the one that was learned.
     pub fn of(&self, remote: Endpoint) -> &Applied {
+        self.path_of(remote).or_else(|| self.learned_of(remote)).unwrap_or(&self.default)
+    }
+
+    fn learned_of(&self, remote: Endpoint) -> Option<&Applied> {
+        if self.learned.is_empty() {
+            return None;
+        }
+        let Endpoint { addr, port } = remote;
+        let there = self.learned.get(&Destination { addr, port });
+        there.or_else(|| self.learned.get(&Destination { addr, port: 0 }))
+    }
+
+    /// The same limits with what was learned, seconds by destination; none if that changes nothing.
+    pub fn with_learned(&self, learned: &BTreeMap<Destination, u32>) -> Option<Self> {
+        if !self.may_learn {
+            return None;
+        }
+        let applied = |(&destination, &seconds): (&Destination, &u32)| {
+            let from = "learned".to_owned();
+            (destination, Applied { seconds, from, path: None, number: 0 })
+        };
+        let learned: HashMap<Destination, Applied> = learned.iter().map(applied).collect();
+        (learned != self.learned).then(|| Self { learned, ..self.clone() })
+    }
+
+    fn path_of(&self, remote: Endpoint) -> Option<&Applied> {
         if self.paths.is_empty() {
-            return &self.default;
+            return None;
         }
         let addr = remote.addr.to_canonical();
         self.paths
@@ -248,7 +286,7 @@ impl Limits {
             .find(|(path, _)| {
                 path.peers.contains(&addr) && path.port.is_none_or(|port| port == remote.port)
             })
-            .map_or(&self.default, |(_, applied)| applied)
+            .map(|(_, applied)| applied)
     }
 
     /// What metrics call a path.

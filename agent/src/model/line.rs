@@ -94,21 +94,30 @@ impl Connection {
     fn new(socket: &Socket, identity: Option<&Identity>, policy: &Policy) -> Self {
         let row = Row::new(socket, [], policy, socket.at).of(identity);
         let has_peer = socket.remote.port != 0;
+        let mut connection = Self::of(row);
+        connection.id = connection.id.filter(|_| socket.id != SocketId::default());
+        connection.direction = connection.direction.filter(|_| has_peer);
+        connection.verdict = connection.verdict.filter(|_| has_peer);
+        connection
+    }
+
+    /// What a row says of the connection itself.
+    pub fn of(row: Row) -> Self {
         Self {
-            id: (socket.id != SocketId::default()).then_some(row.id),
+            id: Some(row.id),
             netns: row.netns,
             family: row.family,
             local: row.local,
             remote: row.remote,
             state: row.state,
-            direction: has_peer.then_some(row.direction),
+            direction: Some(row.direction),
             keepalive: row.keepalive,
             idle: row.idle,
             interval: row.interval,
             count: row.count,
             user_timeout_ms: row.user_timeout_ms,
             detection_seconds: row.detection_seconds,
-            verdict: has_peer.then_some(row.verdict),
+            verdict: Some(row.verdict),
             idle_limit_seconds: row.idle_limit_seconds,
             idle_limit_from: row.idle_limit_from,
             path: row.path,
@@ -155,6 +164,9 @@ pub struct Details {
     /// `timer_fired`: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Fire>,
+    /// `verdict_changed`: what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict_before: Option<Verdict>,
     /// `died`: of what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
@@ -193,9 +205,8 @@ impl MomentRow {
             What::Setting(call) => {
                 details.option = Some(call.option);
                 details.value = call.value;
-                let ok = || "ok".to_owned();
-                details.result = Some(if call.errno == 0 { ok() } else { errno_name(call.errno) });
-                details.when = Some(When::of(socket.state));
+                details.result = Some(call.result());
+                details.when = Some(call.when);
             }
             What::Changed { option, from, to } => {
                 details.option = Some(*option);
@@ -207,6 +218,7 @@ impl MomentRow {
             }
             What::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
             What::TimerFired(outcome) => details.outcome = Some(*outcome),
+            What::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
             What::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
             What::Died(death) => {
                 connection.quiet_seconds = seconds(death.quiet_ms);

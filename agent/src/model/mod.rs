@@ -2,13 +2,17 @@
 //! the crate; its tests need no kernel.
 
 pub mod call;
+pub mod case;
 pub mod catalogue;
 pub mod death;
+pub mod demand;
 pub mod event;
 pub mod filter;
 pub mod history;
 pub mod identity;
 pub mod label;
+pub mod learned;
+pub mod life;
 pub mod limit;
 pub mod line;
 pub mod moment;
@@ -22,4 +26,5 @@ pub mod socket;
 pub mod table;
 pub mod tally;
 pub mod verdict;
+pub mod what_if;
 pub mod words;

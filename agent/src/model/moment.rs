@@ -25,6 +25,8 @@ pub struct Moment {
     pub what: What,
     /// What the owner is part of, as far as it is known.
     pub identity: Option<Arc<Identity>>,
+    /// Of a death: the setsockopt calls of its life, oldest first.
+    pub calls: Vec<(Time, Call)>,
 }
 
 /// What happened.
@@ -57,6 +59,13 @@ pub enum What {
         /// For so long, at least.
         quiet_ms: u32,
     },
+    /// A setting changed, and with it the verdict.
+    VerdictChanged {
+        /// Before.
+        from: Verdict,
+        /// Now.
+        to: Verdict,
+    },
     /// The end.
     Died(Death),
 }
@@ -82,6 +91,8 @@ pub enum Name {
     TimerFired,
     /// A connection went on after a long quiet time
     QuietSurvived,
+    /// A setting changed, and with it the verdict
+    VerdictChanged,
     /// A connection ended
     Died,
     /// Events were lost
@@ -101,6 +112,7 @@ impl Name {
             Self::ProbeAnswered => "probe_answered",
             Self::TimerFired => "timer_fired",
             Self::QuietSurvived => "quiet_survived",
+            Self::VerdictChanged => "verdict_changed",
             Self::Died => "died",
             Self::Lost => "lost",
             Self::Resynchronised => "resynchronised",
@@ -119,6 +131,7 @@ impl What {
             Self::ProbeAnswered { .. } => Name::ProbeAnswered,
             Self::TimerFired(_) => Name::TimerFired,
             Self::QuietSurvived { .. } => Name::QuietSurvived,
+            Self::VerdictChanged { .. } => Name::VerdictChanged,
             Self::Died(_) => Name::Died,
         }
     }
@@ -133,7 +146,7 @@ impl What {
 impl Moment {
     /// A moment of a socket whose owner nobody has looked up.
     pub const fn new(at: Time, socket: Socket, what: What) -> Self {
-        Self { at, socket, what, identity: None }
+        Self { at, socket, what, identity: None, calls: Vec::new() }
     }
 
     /// What it means, in one sentence.
@@ -181,6 +194,9 @@ impl Moment {
             What::TimerFired(outcome) => fired(*outcome).to_owned(),
             What::QuietSurvived { quiet_ms } => {
                 format!("went on after {} of quiet", duration(quiet_ms / 1000))
+            }
+            What::VerdictChanged { from, to } => {
+                format!("was {}, is {}: {}", from.as_str(), to.as_str(), policy.reason(socket))
             }
             What::Died(death) => format!("{}: {}", death.cause.as_str(), death.evidence(socket)),
         }
@@ -254,6 +270,9 @@ pub struct Wanted {
     /// First what is remembered of these connections (asks the agent)
     #[arg(long)]
     pub past: bool,
+    /// Only what is remembered: the stream ends with it.
+    #[arg(skip)]
+    pub past_only: bool,
     /// Of which connections.
     #[command(flatten)]
     pub filter: Filter,

@@ -46,7 +46,7 @@ pub struct Row {
     pub reason: String,
     /// How long the path keeps a quiet connection.
     pub idle_limit_seconds: u32,
-    /// `default`, `preset NAME` or `configured`.
+    /// `default`, `preset NAME`, `configured` or `learned`.
     pub idle_limit_from: String,
     /// The name of the configured path.
     pub path: Option<String>,

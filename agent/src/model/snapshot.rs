@@ -255,6 +255,8 @@ pub struct Snapshot {
     pub n_untracked: u64,
     /// What has happened since the agent's start.
     pub tally: Tally,
+    /// The shortest learned limit of each path, seconds.
+    pub learned: BTreeMap<PathNumber, u32>,
     /// What the agent says of itself.
     pub health: Health,
 }

@@ -30,8 +30,25 @@ impl Time {
 }
 
 /// A socket cookie: unique while the kernel runs. Written as `ss -e` writes it, `sk:1f`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
 pub struct SocketId(pub u64);
+
+impl From<SocketId> for String {
+    fn from(id: SocketId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for SocketId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,6 +270,15 @@ pub struct Owner {
     pub fd: Option<u32>,
     /// The process's name.
     pub comm: Comm,
+}
+
+impl Owner {
+    /// Whether the process has this name. The kernel cuts names; who types the whole one means that.
+    pub fn is_named(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.comm.as_bytes() == name.get(..15).unwrap_or(name)
+            || self.comm.escaped().as_bytes() == name
+    }
 }
 
 /// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].

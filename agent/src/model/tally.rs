@@ -148,7 +148,11 @@ impl Tally {
             }
             What::Changed { option, .. } => *self.changed.entry(*option).or_default() += 1,
             What::ProbeAnswered { .. } => self.n_answered += 1,
-            What::Opened | What::ProbeSent | What::TimerFired(_) | What::QuietSurvived { .. } => {}
+            What::Opened
+            | What::ProbeSent
+            | What::TimerFired(_)
+            | What::QuietSurvived { .. }
+            | What::VerdictChanged { .. } => {}
         }
     }
 }

@@ -63,9 +63,11 @@ pub struct Policy {
 impl Policy {
     /// The verdict on a connection.
     pub fn verdict(&self, socket: &Socket) -> Verdict {
-        if self.is_local(socket) {
-            return Verdict::Local;
-        }
+        if self.is_local(socket) { Verdict::Local } else { self.verdict_on_path(socket) }
+    }
+
+    /// The same as if the peer were on another host.
+    pub fn verdict_on_path(&self, socket: &Socket) -> Verdict {
         if !socket.keepalive {
             return Verdict::Off;
         }
@@ -79,14 +81,21 @@ impl Policy {
 
     /// The same in words, with the numbers that decided it.
     pub fn reason(&self, socket: &Socket) -> String {
+        if self.is_local(socket) {
+            return "the peer is on this host: no middlebox in between".to_owned();
+        }
+        self.reason_on_path(socket)
+    }
+
+    /// The same as if the peer were on another host.
+    pub fn reason_on_path(&self, socket: &Socket) -> String {
         let Applied { seconds, from, path, .. } = self.limits.of(socket.remote);
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
         };
         let idle = u64::from(socket.idle().value);
-        match self.verdict(socket) {
-            Verdict::Local => "the peer is on this host: no middlebox in between".to_owned(),
+        match self.verdict_on_path(socket) {
             Verdict::Off => format!("keepalive is off: no probe is ever sent; {limit}"),
             Verdict::Late if idle < u64::from(*seconds) => format!(
                 "the first probe goes out after {} of silence, but the kernel's timer may be {} \
@@ -97,7 +106,7 @@ impl Policy {
             Verdict::Late => {
                 format!("keepalive is on, but the first probe is {} away; {limit}", duration(idle))
             }
-            Verdict::Protected => {
+            Verdict::Protected | Verdict::Local => {
                 format!("the first probe goes out after {} of silence; {limit}", duration(idle))
             }
         }
@@ -118,7 +127,8 @@ impl Policy {
         if self.is_local(socket) { 0 } else { self.limits.of(socket.remote).number }
     }
 
-    fn is_local(&self, socket: &Socket) -> bool {
+    /// Whether the peer is on this host.
+    pub fn is_local(&self, socket: &Socket) -> bool {
         socket.is_loopback() || self.host.contains(&socket.remote.addr)
     }
 
@@ -188,6 +198,7 @@ mod tests {
         policy.host.insert(socket().remote.addr);
         assert_eq!(policy.verdict(&socket()), Verdict::Local);
         assert_eq!(policy.until_limit_ms(&socket(), 0), None);
+        assert_eq!(policy.verdict_on_path(&socket()), Verdict::Off, "as a path would find it");
         let mut loopback = socket();
         loopback.remote.addr = "::ffff:127.0.0.9".parse().unwrap();
         assert!(loopback.is_loopback());

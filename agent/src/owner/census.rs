@@ -48,7 +48,7 @@ impl Census {
             if self.known.len() >= MAX_PROCESSES {
                 self.known.clear();
             }
-            self.known.insert(pid, self.resolver.look_up(pid));
+            self.known.insert(pid, self.resolver.look_up(pid, None));
         }
     }
 

@@ -42,6 +42,16 @@ impl Root {
         (bytes.len() <= limit).then_some(bytes)
     }
 
+    /// The folders in a folder, at most `limit`, by name and inode number; those whose names are UTF-8.
+    pub(super) fn folders(&self, path: &str, limit: usize) -> Vec<(String, u64)> {
+        let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);
+        let entries = folder.into_iter().flatten().map_while(Result::ok);
+        let folders = entries.filter(|entry| entry.file_type() == FileType::Directory);
+        let named =
+            folders.filter_map(|it| Some((it.file_name().to_str().ok()?.to_owned(), it.ino())));
+        named.filter(|(name, _)| !matches!(name.as_str(), "." | "..")).take(limit).collect()
+    }
+
     /// The names in a folder, at most `limit`, that are UTF-8.
     pub(super) fn names(&self, path: &str, limit: usize) -> Vec<String> {
         let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);

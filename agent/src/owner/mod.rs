@@ -2,6 +2,7 @@
 //! workload and pod, on the node alone, without asking an API server.
 //!
 //! 1. [`process`]: `/proc/PID/cgroup` says where a process is, `/proc/PID/stat` when it started.
+//!    Of a process that has ended already, the hooks' number of its cgroup does ([`tree`]).
 //! 2. [`cgroup`]: the path of its cgroup names the unit, the container's id and the pod's uid.
 //! 3. [`state`]: what the container's runtime keeps on disk names container, pod and namespace.
 //! 4. [`logs`]: where the runtime's state says nothing, the names of the kubelet's log files do.
@@ -20,6 +21,7 @@ mod process;
 mod recorded;
 mod resolver;
 mod state;
+mod tree;
 #[cfg(test)]
 mod trees;
 mod workload;

@@ -4,8 +4,9 @@ use super::{
     cgroup::{Container, Place, is_hex},
     files::Root,
     logs::Logs,
-    process::Processes,
+    process::{Process, Processes},
     state::{self, State},
+    tree::Tree,
     workload,
 };
 use crate::model::{
@@ -27,6 +28,9 @@ impl Default for Found {
     }
 }
 
+/// In place of the start of a process that cannot be asked any more: whoever lives comes first.
+const ENDED: u64 = u64::MAX;
+
 /// How often a container without a name is looked up: its files may come after its first process,
 /// and a pod's log after that.
 const LOOKS: u8 = 8;
@@ -43,6 +47,7 @@ pub struct Resolver {
     old: HashMap<Box<[u8]>, Found>,
     n_young: usize,
     logs: Option<Logs>,
+    tree: Tree,
 }
 
 impl Resolver {
@@ -58,13 +63,18 @@ impl Resolver {
             old: HashMap::new(),
             n_young: n_cgroups.max(1),
             logs: None,
+            tree: Tree::default(),
         })
     }
 
     /// What a process is part of now: reads two small files, and what its runtime keeps of a container
-    /// that is met for the first time. None if there is no such process.
-    pub fn look_up(&mut self, pid: u32) -> Option<Known> {
-        let process = self.processes.read(pid)?;
+    /// that is met for the first time. Of one that has ended, what its cgroup tells, if the hooks saw its
+    /// number and the cgroup is still there. Else none.
+    pub fn look_up(&mut self, pid: u32, cgroup: Option<u64>) -> Option<Known> {
+        let process = self.processes.read(pid).or_else(|| {
+            let cgroup = self.tree.path(&self.host, cgroup?)?;
+            Some(Process { started: ENDED, cgroup })
+        })?;
         let found = self.young.remove(&process.cgroup).or_else(|| self.old.remove(&process.cgroup));
         let mut found = found.unwrap_or_default();
         if found.looks_left > 0 {
@@ -85,6 +95,7 @@ impl Resolver {
     /// Many look-ups are done: what was listed for all of them may have changed at the next.
     pub fn pause(&mut self) {
         self.logs = None;
+        self.tree.pause();
     }
 
     #[cfg(test)]

@@ -58,7 +58,7 @@ impl Host {
 
     /// What process 7 is part of.
     fn identity(&self) -> Identity {
-        (*self.resolver().look_up(7).unwrap().identity).clone()
+        (*self.resolver().look_up(7, None).unwrap().identity).clone()
     }
 }
 
@@ -215,28 +215,28 @@ fn a_reused_pid_is_another_process_and_processes_of_a_cgroup_share_one_identity(
         "0::/system.slice/a.service",
     );
     let mut resolver = host.resolver();
-    let (Some(seven), Some(eight)) = (resolver.look_up(7), resolver.look_up(8)) else {
+    let (Some(seven), Some(eight)) = (resolver.look_up(7, None), resolver.look_up(8, None)) else {
         panic!("both are there");
     };
     assert!(std::sync::Arc::ptr_eq(&seven.identity, &eight.identity));
     let host = host.process(7, 99, "0::/system.slice/b.service");
-    let Known { started, identity } = resolver.look_up(7).unwrap();
+    let Known { started, identity } = resolver.look_up(7, None).unwrap();
     assert_eq!((started, fields(&identity)), (99, ["b.service", "", "", "", ""]));
     fs::remove_dir_all(host.folder.join("proc/7")).unwrap();
-    assert_eq!(resolver.look_up(7), None);
+    assert_eq!(resolver.look_up(7, None), None);
 }
 
 #[test]
 fn names_that_come_later_are_found_later() {
     let host = Host::new().process(7, 1, CRI);
     let mut resolver = host.resolver();
-    assert_eq!(fields(&resolver.look_up(7).unwrap().identity)[4], UID);
+    assert_eq!(fields(&resolver.look_up(7, None).unwrap().identity)[4], UID);
     resolver.pause();
     let host = host.file(CONTAINERD_CONFIG, OF_CONTAINERD);
-    assert_eq!(fields(&resolver.look_up(7).unwrap().identity)[4], POD);
+    assert_eq!(fields(&resolver.look_up(7, None).unwrap().identity)[4], POD);
     // And what is complete is not read again.
     fs::remove_file(host.path(&format!("host/{CONTAINERD_CONFIG}"))).unwrap();
-    assert_eq!(fields(&resolver.look_up(7).unwrap().identity)[4], POD);
+    assert_eq!(fields(&resolver.look_up(7, None).unwrap().identity)[4], POD);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn memory_is_bounded_whatever_cgroups_come_and_go() {
         Resolver::new(&host.folder.join("proc"), &host.folder.join("host"), 10).unwrap();
     for n in 0..100 {
         host = host.process(7, n, &format!("0::/system.slice/run-{n}.scope"));
-        resolver.look_up(7).unwrap();
+        resolver.look_up(7, None).unwrap();
         assert!(resolver.n_remembered() <= 20);
     }
 }
@@ -317,5 +317,5 @@ fn hostile_names_are_escaped_and_cut() {
 #[test]
 fn this_very_process_is_found_on_this_very_host() {
     let mut resolver = Resolver::new(Path::new("/proc"), Path::new("/"), 10).unwrap();
-    assert!(resolver.look_up(std::process::id()).unwrap().started > 0);
+    assert!(resolver.look_up(std::process::id(), None).unwrap().started > 0);
 }

@@ -6,7 +6,7 @@
 use super::{
     Reader, Shared, events,
     guard::{Guard, Limits},
-    serve_routes,
+    past, serve_routes,
     status::Status,
 };
 use crate::{kernel::clock, model::filter::Filter};
@@ -55,15 +55,18 @@ fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/v1/sockets", get(sockets))
         .route("/v1/events", get(events::events))
+        .route("/v1/deaths", get(past::deaths))
+        .route("/v1/limits", get(past::limits))
         .route("/v1/status", get(status))
         .fallback(|| async {
-            let message = "no such path; the API is /v1/sockets, /v1/events, /v1/status\n";
+            let message = "no such path; the API is /v1/sockets, /v1/events, /v1/deaths, /v1/limits, \
+                           /v1/status (docs/API.md)\n";
             (StatusCode::NOT_FOUND, message)
         })
 }
 
 async fn status(State(shared): Reader) -> Response {
-    match serde_json::to_string(&Status::new(&shared.picture(), shared.started_at_seconds)) {
+    match serde_json::to_string(&Status::new(&shared)) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => {
             let message = format!("cannot write the status: {error}\n");

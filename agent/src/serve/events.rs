@@ -9,6 +9,7 @@ use crate::{
         history::History,
         line::{MomentRow, NoticeRow},
         moment::{Moment, Notice, Wanted},
+        verdict::Policy,
     },
 };
 use axum::{
@@ -79,12 +80,16 @@ async fn pass_on(
 ) {
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
-    if wanted.past {
-        lines.extend(lines_of(&shared, &wanted, &past(&shared), &[]));
+    if wanted.past || wanted.past_only {
+        let (past, policy) = past(&shared, &wanted);
+        lines.extend(lines_of(&policy, &wanted, &past, &[]));
     }
     let mut n_expected = None;
     loop {
         if pieces.send(lines.into()).await.is_err() {
+            return;
+        }
+        if wanted.past_only {
             return;
         }
         lines = match timeout(SIGN_OF_LIFE, news.recv()).await {
@@ -96,7 +101,7 @@ async fn pass_on(
                 let missed = (n_missed > 0).then_some(Notice::Lost(n_missed));
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                lines_of(&shared, &wanted, &news.moments, &notices)
+                lines_of(&news.policy, &wanted, &news.moments, &notices)
             }
             Ok(Err(RecvError::Lagged(_))) => Vec::new(),
             Ok(Err(RecvError::Closed)) => return,
@@ -104,25 +109,25 @@ async fn pass_on(
     }
 }
 
-/// Everything that is remembered, oldest first.
-fn past(shared: &Shared) -> Vec<Moment> {
+/// What is remembered and wanted, oldest first, and what verdicts depend on.
+fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Moment>, Arc<Policy>) {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut past: Vec<Moment> = table.histories().flat_map(History::replay).collect();
+    let policy = table.policy();
+    let moments = table.histories().flat_map(History::replay);
+    let mut past: Vec<Moment> = moments.filter(|moment| wanted.admits(moment, &policy)).collect();
     drop(table);
     past.sort_by_key(|moment| moment.at);
-    past
+    (past, policy)
 }
 
-fn lines_of(shared: &Shared, wanted: &Wanted, moments: &[Moment], notices: &[Notice]) -> Vec<u8> {
+fn lines_of(policy: &Policy, wanted: &Wanted, moments: &[Moment], notices: &[Notice]) -> Vec<u8> {
     let mut lines = Vec::new();
     for notice in notices {
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
-    // The policy of an agent does not change while it runs.
-    let policy = shared.table.lock().unwrap_or_else(PoisonError::into_inner).policy();
-    for moment in moments.iter().filter(|moment| wanted.admits(moment, &policy)) {
-        push(&mut lines, &MomentRow::new(moment, clock::wall_time(moment.at), &policy));
+    for moment in moments.iter().filter(|moment| wanted.admits(moment, policy)) {
+        push(&mut lines, &MomentRow::new(moment, clock::wall_time(moment.at), policy));
     }
     lines
 }
@@ -137,7 +142,13 @@ fn push(lines: &mut Vec<u8>, row: &impl Serialize) {
 }
 
 /// The pieces, as they come.
-struct Pieces(mpsc::Receiver<Bytes>);
+pub(super) struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Pieces {
+    pub(super) const fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(pieces)
+    }
+}
 
 impl http_body::Body for Pieces {
     type Data = Bytes;

@@ -64,7 +64,7 @@ async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(Some(&accept.join(",")));
     let process = Process::read(shared.started_at_seconds);
-    match metrics::encode(shared.picture(), process, format) {
+    match metrics::encode(shared.picture(), process, shared.history.health.status(), format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))

@@ -4,15 +4,18 @@ use super::{
     format::{Format, text_of},
     process::Process,
 };
-use crate::model::{
-    call::SockOpt,
-    catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
-    death::errno_name,
-    event::Fire,
-    limit::{Applied, PathNumber},
-    snapshot::{Distribution, Snapshot},
-    socket::SocketId,
-    verdict::Verdict,
+use crate::{
+    model::{
+        call::SockOpt,
+        catalogue::{self, Kind, Label, MAX_NAMESPACES, Metric, Unit},
+        death::errno_name,
+        event::Fire,
+        limit::{Applied, PathNumber},
+        snapshot::{Distribution, Snapshot},
+        socket::SocketId,
+        verdict::Verdict,
+    },
+    store,
 };
 use prometheus_client::{
     collector::Collector,
@@ -29,10 +32,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 pub(super) fn encode(
     snapshot: Arc<Snapshot>,
     process: Process,
+    history: store::Status,
     format: Format,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { snapshot, process }));
+    registry.register_collector(Box::new(Scrape { snapshot, process, history }));
     let mut openmetrics = String::new();
     text::encode(&mut openmetrics, &registry)?;
     Ok(match format {
@@ -45,6 +49,7 @@ pub(super) fn encode(
 struct Scrape {
     snapshot: Arc<Snapshot>,
     process: Process,
+    history: store::Status,
 }
 
 impl Collector for Scrape {
@@ -59,6 +64,7 @@ impl Collector for Scrape {
         self.table(&mut out)?;
         self.hooks(&mut out)?;
         self.walks(&mut out)?;
+        self.history(&mut out)?;
         self.process(&mut out)
     }
 }
@@ -98,6 +104,9 @@ impl Scrape {
             let source = from.split(' ').next().unwrap_or_default();
             let limit = shortest.entry([self.path(*number), source]).or_insert(*seconds);
             *limit = (*limit).min(*seconds);
+        }
+        for (number, seconds) in &self.snapshot.learned {
+            shortest.insert([self.path(*number), "learned"], *seconds);
         }
         let limits = shortest.into_iter().map(|(labels, seconds)| (labels, u64::from(seconds)));
         family(out, &catalogue::PATH_IDLE_LIMIT, limits)
@@ -210,6 +219,12 @@ impl Scrape {
         single(out, &catalogue::SNAPSHOTS, health.n_walks)?;
         single(out, &catalogue::SNAPSHOT_FAILURES, health.n_failed_walks)?;
         single(out, &catalogue::SNAPSHOT_TIMESTAMP, health.walked_at_seconds)
+    }
+
+    fn history(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        single(out, &catalogue::HISTORY_BYTES, self.history.bytes)?;
+        let lost = self.history.lost.iter().map(|(reason, n)| ([reason.as_str()], *n));
+        family(out, &catalogue::HISTORY_LOST, lost)
     }
 
     fn process(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -456,7 +471,8 @@ mod tests {
     }
 
     fn scrape(picture: Snapshot, format: Format) -> String {
-        encode(Arc::new(picture), Process::read(1.7e9), format).unwrap()
+        encode(Arc::new(picture), Process::read(1.7e9), store::Health::default().status(), format)
+            .unwrap()
     }
 
     #[test]
@@ -641,7 +657,8 @@ mod tests {
             }
             let dying = Socket { id: SocketId(id + 9), ..socket };
             table.apply(Event::Seen(dying));
-            let call = Call { option: SockOpt::Idle, value: Some(60), errno: 0 };
+            let (by, when) = (dying.owner, crate::model::call::When::AfterConnect);
+            let call = Call { option: SockOpt::Idle, value: Some(60), errno: 0, by, when };
             table.apply(Event::Called { socket: dying, call });
             let socket = Socket { state: State::Close, ..dying };
             let (old, ending) = (State::Established, Ending::default());

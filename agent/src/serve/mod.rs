@@ -8,6 +8,7 @@ mod format;
 mod guard;
 mod http;
 mod metrics;
+mod past;
 mod process;
 mod status;
 
@@ -21,6 +22,7 @@ use crate::{
         snapshot::{Health, Snapshot},
         table::Table,
     },
+    store,
 };
 use axum::{
     Router,
@@ -33,6 +35,7 @@ use axum::{
 use std::{
     collections::BTreeMap,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 use tokio::sync::{broadcast, watch::Receiver};
@@ -46,8 +49,19 @@ pub struct Shared {
     pub table: Arc<Mutex<Table>>,
     /// What happens.
     pub news: broadcast::Sender<Arc<News>>,
+    /// What is on disk.
+    pub history: History,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
+}
+
+/// The history on disk.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// How it is.
+    pub health: Arc<store::Health>,
 }
 
 impl Shared {
@@ -139,7 +153,8 @@ mod tests_support {
         let table = Arc::new(Mutex::new(table));
         let snapshot = watch::channel(Arc::new(picture)).1;
         let news = broadcast::Sender::new(4);
-        Arc::new(Shared { snapshot, table, news, started_at_seconds: 1.7e9 })
+        let history = History::default();
+        Arc::new(Shared { snapshot, table, news, history, started_at_seconds: 1.7e9 })
     }
 
     /// Runs what `server` makes of a signal to stop, until `client` is done.

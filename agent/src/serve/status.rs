@@ -1,6 +1,7 @@
 //! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
 
-use crate::model::snapshot::{Flow, Snapshot};
+use super::Shared;
+use crate::{model::snapshot::Flow, store};
 use serde::{Deserialize, Serialize};
 
 /// The agent.
@@ -24,6 +25,9 @@ pub struct Status {
     pub snapshot_at_seconds: f64,
     /// Why it is not ready; null if it is.
     pub unready: Option<String>,
+    /// How the history on disk is; null of an agent that keeps none.
+    #[serde(default)]
+    pub history: Option<store::Status>,
 }
 
 /// One way to carry a signal.
@@ -38,8 +42,9 @@ pub struct Hook {
 }
 
 impl Status {
-    /// What `snapshot` says of this process.
-    pub(super) fn new(snapshot: &Snapshot, started_at_seconds: f64) -> Self {
+    /// What this process says of itself.
+    pub(super) fn new(shared: &Shared) -> Self {
+        let snapshot = shared.picture();
         let health = &snapshot.health;
         let hooks = health.hooks.iter().map(|&(signal, mechanism, attached)| Hook {
             signal: signal.to_owned(),
@@ -49,13 +54,14 @@ impl Status {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started_at_seconds,
+            started_at_seconds: shared.started_at_seconds,
             hooks: hooks.collect(),
             flow: health.flow,
             sockets: snapshot.n_tracked,
             sockets_untracked: snapshot.n_untracked,
             snapshot_at_seconds: health.walked_at_seconds,
             unready: super::unready(health),
+            history: Some(shared.history.health.status()),
         }
     }
 }

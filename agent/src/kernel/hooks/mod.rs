@@ -152,11 +152,17 @@ impl Hooks {
     /// (`bpf_prog_inc_misses_counter` in kernel/bpf/syscall.c). Not of `sys_exit`, which comes by for
     /// every system call of the host: next to none of those is a setsockopt.
     pub fn n_skipped(&self) -> u64 {
+        self.n_skipped_of(|hook| hook != name::SETSOCKOPT_EXIT.tracepoint)
+    }
+
+    /// The same, of changes of state alone: for who only wants to know which connections there were.
+    pub fn n_changes_skipped(&self) -> u64 {
+        self.n_skipped_of(|hook| hook == name::STATE_CHANGE)
+    }
+
+    fn n_skipped_of(&self, counts: impl Fn(&str) -> bool) -> u64 {
         let of = |(hook, program): (&str, &aya::programs::Program)| {
-            if hook == name::SETSOCKOPT_EXIT.tracepoint {
-                return None;
-            }
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let fd = counts(hook).then(|| program.fd().ok())??.as_fd().as_raw_fd();
             host::program_misses(fd)
         };
         self.ebpf.programs().filter_map(of).sum()

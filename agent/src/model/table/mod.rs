@@ -13,6 +13,8 @@ use super::{
     filter::Filter,
     history::{Histories, History},
     label::{Budget, OwnerLabels},
+    learned::{Learned, Lesson, LimitRow},
+    limit::PathNumber,
     moment::{Moment, What},
     row::Row,
     setting::Netns,
@@ -92,6 +94,9 @@ pub struct Table {
     pending: Pending,
     suspects: Suspects,
     unseen: Unseen,
+    learned: Learned,
+    /// The shortest learned limit of each path.
+    learned_seconds: BTreeMap<PathNumber, u32>,
     /// Events were lost and no walk has been finished since: what differs may have been told.
     is_blind: bool,
 }
@@ -120,6 +125,8 @@ impl Table {
             pending: Pending::default(),
             suspects: Suspects::default(),
             unseen: Unseen::default(),
+            learned: Learned::new(0),
+            learned_seconds: BTreeMap::new(),
             is_blind: false,
         }
     }
@@ -229,6 +236,7 @@ impl Table {
         self.infer_direction(&mut socket);
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
+        self.judge_anew(before, &socket);
         self.put(socket, before, survived_ms);
     }
 
@@ -303,14 +311,19 @@ impl Table {
     }
 
     fn died(&mut self, at: Time, socket: Socket, mut death: Death) {
+        let mut calls = Vec::new();
         if let Some(history) = self.histories.get(socket.id) {
             if history.was_found_gone() {
                 return; // one dies once
             }
             death.age_ms = history.opened.map(|opened| at.ms_since(opened));
             death.probes_sent = history.probes_sent;
+            calls = history.calls().collect();
         }
-        self.happened(Moment::new(at, socket, What::Died(death)));
+        if !self.policy.is_local(&socket) {
+            self.learned.died(&socket, at, &death);
+        }
+        self.happened(Moment { calls, ..Moment::new(at, socket, What::Died(death)) });
     }
 
     fn happened(&mut self, mut moment: Moment) {
@@ -325,6 +338,49 @@ impl Table {
     /// What happened since this was asked last.
     pub fn take_moments(&mut self) -> Vec<Moment> {
         std::mem::take(&mut self.moments)
+    }
+
+    /// What an earlier agent has learned of idle limits. `unix_offset_ms`: Unix time minus monotonic
+    /// time, which dates what will be learned.
+    pub fn remember(&mut self, lessons: Vec<Lesson>, unix_offset_ms: i64, now: Time) {
+        self.learned = Learned::new(unix_offset_ms);
+        self.learned.remember(lessons, now);
+        self.apply_learned(now);
+    }
+
+    /// What was learned since this was asked last, to be kept.
+    /// `all`: also what can wait.
+    pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {
+        let lessons = self.learned.take_lessons(now, all);
+        if !lessons.is_empty() {
+            self.apply_learned(now);
+        }
+        lessons
+    }
+
+    /// Where nothing is configured, verdicts follow what is sure.
+    fn apply_learned(&mut self, now: Time) {
+        self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
+        let Some(limits) = self.policy.limits.with_learned(&self.learned.sure(now)) else {
+            return;
+        };
+        let Policy { host, hz, .. } = &*self.policy;
+        let policy = Arc::new(Policy { limits, host: host.clone(), hz: *hz });
+        for number in 0..self.slots.end() {
+            if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
+                let before = Share::of(&socket, whose, &self.policy);
+                let after = Share::of(&socket, whose, &policy);
+                if before != after {
+                    self.sums.replace(before, after);
+                }
+            }
+        }
+        self.policy = policy;
+    }
+
+    /// Every idle limit that was learned.
+    pub fn learned_limits(&self, now: Time) -> Vec<LimitRow> {
+        self.learned.rows(|to| self.policy.limits.of(to.endpoint()).path.clone(), now)
     }
 
     /// What is remembered of connections, live and dead.
@@ -423,6 +479,7 @@ impl Table {
         picture.health.n_pruned = self.n_pruned;
         picture.health.n_unrecorded = self.histories.n_unrecorded();
         picture.tally = self.tally.clone();
+        picture.learned.clone_from(&self.learned_seconds);
         picture
     }
 

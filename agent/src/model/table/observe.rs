@@ -57,7 +57,7 @@ impl Pending {
     }
 }
 
-/// Changes that no call explains so far.
+/// Changes that no call explains so far, and what followed from them.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(Vec<Moment>);
 
@@ -117,6 +117,9 @@ impl Table {
         // The first probe went out after at least the idle time of silence, and came through.
         let quiet_ms =
             if answered { before.idle().value.saturating_mul(1000) } else { before.quiet_ms };
+        if !self.policy.is_local(socket) {
+            self.learned.survived(socket, at, quiet_ms);
+        }
         let limit_ms = self.policy.limits.of(socket.remote).seconds.saturating_mul(1000);
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
             self.happened(Moment::new(at, *socket, What::QuietSurvived { quiet_ms }));
@@ -151,9 +154,34 @@ impl Table {
         // The caller, not who the connection is otherwise known to belong to.
         let socket = Socket { owner: socket.owner, ..completed };
         self.happened(Moment { socket, ..moment });
+        if let Some(changed) = self.judged_anew(before, &completed) {
+            self.happened(changed);
+        }
         if before.is_some() {
             self.put(completed, before, survived_ms);
         }
+    }
+
+    /// A verdict that a setting has changed, of the socket or of its namespace.
+    fn judged_anew(&self, before: Option<Slot>, socket: &Socket) -> Option<Moment> {
+        let Slot { socket: before, .. } = before?;
+        let settings = |it: &Socket| (it.keepalive, it.own, it.ambient);
+        if settings(&before) == settings(socket)
+            || before.state != State::Established
+            || socket.state != State::Established
+            || socket.at <= before.at
+        {
+            return None;
+        }
+        let (from, to) = (self.policy.verdict(&before), self.policy.verdict(socket));
+        let what = What::VerdictChanged { from, to };
+        (from != to).then(|| Moment::new(socket.at, *socket, what))
+    }
+
+    /// The same, found by a walk: told when the call had its time to come first.
+    pub(super) fn judge_anew(&mut self, before: Option<Slot>, socket: &Socket) {
+        let changed = self.judged_anew(before, socket);
+        self.suspects.0.extend(changed);
     }
 
     /// Believes changes that no call, and no hook, has explained in time.
@@ -184,6 +212,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
+        call::When,
         event::{Event, Fire},
         moment::Name,
         socket::tests_support::socket,
@@ -199,7 +228,7 @@ mod tests {
     }
 
     fn call(option: SockOpt, value: i32) -> Call {
-        Call { option, value: Some(value), errno: 0 }
+        Call { option, value: Some(value), errno: 0, by: None, when: When::AfterConnect }
     }
 
     #[test]
@@ -211,12 +240,12 @@ mod tests {
         table.apply(Event::Seen(at(2, on)));
         table.apply(Event::Called { socket: at(1, on), call: call(SockOpt::Keepalive, 1) });
         table.settle(at(9, on).at);
-        assert_eq!(names(&mut table), [Name::Setting]);
+        assert_eq!(names(&mut table), [Name::Setting, Name::VerdictChanged]);
         let off = socket();
         table.apply(Event::Called { socket: at(10, off), call: call(SockOpt::Keepalive, 0) });
         table.apply(Event::Seen(at(11, off)));
         table.settle(at(19, off).at);
-        assert_eq!(names(&mut table), [Name::Setting]);
+        assert_eq!(names(&mut table), [Name::Setting, Name::VerdictChanged]);
     }
 
     #[test]
@@ -229,11 +258,13 @@ mod tests {
         table.settle(at(1, changed).at);
         assert_eq!(names(&mut table), []);
         table.settle(at(3, changed).at);
-        assert_eq!(names(&mut table), [Name::Changed, Name::Changed]);
+        let all = [Name::Changed, Name::Changed, Name::VerdictChanged];
+        assert_eq!(names(&mut table), all);
         table.events_lost();
         table.apply(Event::Seen(at(4, socket())));
         table.settle(at(9, socket()).at);
-        assert_eq!(names(&mut table), []);
+        // Who did it may have been lost; the verdict is another one all the same.
+        assert_eq!(names(&mut table), [Name::VerdictChanged]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{
     limit::{IdleLimit, Limits},
     socket::{Comm, tests_support::socket},
+    verdict::Verdict,
 };
 
 pub(in crate::model) fn table() -> Table {
@@ -139,4 +140,32 @@ fn rows_come_in_parts() {
     let (first, next) = table.rows(&Filter::default(), Time(0), 0, 4);
     let (rest, end) = table.rows(&Filter::default(), Time(0), next.unwrap(), u32::MAX);
     assert_eq!((first.len(), rest.len(), end), (4, 6, None));
+}
+
+#[test]
+fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
+    let mut table = table();
+    let own = crate::model::setting::Own { idle_seconds: 120, ..Default::default() };
+    let probed = Socket { keepalive: true, own, ..socket() };
+    table.apply(Event::Seen(probed));
+    let verdicts = |table: &Table| {
+        let series = table.picture().series;
+        let all = series.iter().filter(|(_, counts)| counts.sockets > 0);
+        all.map(|(series, _)| series.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(&table), [Verdict::Protected]);
+    for n in 1..=3_u64 {
+        let at = Time(socket().at.0 + n * 600_000_000_000);
+        let dying = Socket { id: SocketId(n + 100), at, silent_ms: 60_100, ..socket() };
+        table.learned.survived(&dying, at, 50_000);
+        let ending = Ending { errno: 104, unacked: true, sent_ms: Some(100), ..Ending::default() };
+        let closed = Socket { state: State::Close, ..dying };
+        table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
+        table.take_lessons(at, false);
+        let learned = if n < 3 { Verdict::Protected } else { Verdict::Late };
+        assert_eq!(verdicts(&table), [learned], "after {n} deaths");
+    }
+    let row = rows(&table).remove(0);
+    assert_eq!((row.idle_limit_seconds, row.idle_limit_from.as_str()), (60, "learned"));
+    assert_eq!(row.verdict, Verdict::Late);
 }

@@ -4,9 +4,13 @@
 mod chunked;
 
 use super::Status;
-use crate::model::{filter::Filter, line::Line, moment::Wanted, row::Row};
+use crate::{
+    model::{filter::Filter, learned::LimitRow, line::Line, moment::Wanted, row::Row},
+    store::{DeathRow, Query},
+};
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -131,6 +135,36 @@ pub fn events(
         return Ok(());
     }
     each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::talking(path, cause))
+}
+
+/// Deaths out of the agent's history, the latest first, until `each` returns false.
+pub fn deaths(path: &Path, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<(), Error> {
+    let query = serde_json::to_value(query)
+        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
+    let given: Vec<String> = query
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some(format!("{key}={}", percent_encoded(text))),
+            value => Some(format!("{key}={value}")),
+        })
+        .collect();
+    let mut body = get(path, &format!("/v1/deaths?{}", given.join("&")))?;
+    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
+}
+
+/// Every idle limit that the agent has learned.
+pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
+    let mut limits = Vec::new();
+    let mut body = get(path, "/v1/limits")?;
+    let each = |limit| {
+        limits.push(limit);
+        true
+    };
+    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))?;
+    Ok(limits)
 }
 
 /// What the agent says of itself.

@@ -1,0 +1,119 @@
+//! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
+
+use crate::model::name;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read as _},
+    path::Path,
+};
+
+/// What was read of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// The kernel's name of it.
+    pub comm: Option<String>,
+    /// The file name of its executable.
+    pub executable: Option<String>,
+    /// Mapped files.
+    pub mapped: BTreeSet<String>,
+    /// The Go toolchain built it.
+    pub is_go: bool,
+}
+
+/// A process has fewer mappings than this (vm.max_map_count), a hostile one may have as many.
+const MAX_MAPPINGS: usize = 70_000;
+const MAX_LINE: u64 = 8 << 10;
+/// The linker puts Go's build id into the first pages.
+const HEAD: u64 = 64 << 10;
+
+impl Traces {
+    /// What /proc shows of a process that lives; as much as we may see.
+    pub fn of_process(pid: u32) -> Self {
+        Self::of_folder(Path::new(&format!("/proc/{pid}")))
+    }
+
+    /// Only its name is known: it may be gone.
+    pub fn of_name(process: &str) -> Self {
+        Self { comm: Some(process.to_owned()), ..Self::default() }
+    }
+
+    fn of_folder(folder: &Path) -> Self {
+        let comm = fs::read(folder.join("comm")).ok();
+        let exe = folder.join("exe");
+        Self {
+            comm: comm.map(|comm| name::escaped(comm.trim_ascii_end())),
+            executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)),
+            mapped: File::open(folder.join("maps")).map(mapped).unwrap_or_default(),
+            is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
+        }
+    }
+}
+
+/// The last part, without the mark of a file that an update has replaced.
+fn file_name(path: &Path) -> Option<String> {
+    let name = name::escaped(path.file_name()?.as_encoded_bytes());
+    Some(name.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// The sixth field of each line, where it is a path.
+fn mapped(maps: impl io::Read) -> BTreeSet<String> {
+    let mut reader = BufReader::new(maps);
+    let mut files = BTreeSet::new();
+    let mut line = Vec::new();
+    for _ in 0..MAX_MAPPINGS {
+        line.clear();
+        match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        if let Some(begin) = line.iter().position(|&byte| byte == b'/') {
+            let path = line.get(begin..).unwrap_or_default().trim_ascii_end();
+            files.insert(name::escaped(path));
+        }
+    }
+    files
+}
+
+/// Whether an ELF file has the note of Go's build id: a name of four bytes, "Go", type 4.
+fn is_go(file: impl io::Read) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.take(HEAD).read_to_end(&mut head)?;
+    const NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
+    Ok(head.starts_with(b"\x7fELF") && head.windows(NOTE.len()).any(|bytes| bytes == NOTE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_files_are_read_from_maps_as_the_kernel_writes_them() {
+        let maps = b"55d0a0000000-55d0a0100000 r--p 00000000 fe:01 123   /usr/bin/python3.11\n\
+            7f00aa000000-7f00aa100000 r-xp 00000000 fe:01 456        /opt/my libs/libpq-9b.so.5.16\n\
+            7f00ab000000-7f00ab100000 rw-p 00000000 00:00 0 \n\
+            7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0          [stack]\n\
+            7f00ac000000-7f00ac001000 r--p 00000000 fe:01 7  /tmp/\x1b[2J.so\n";
+        let files: Vec<_> = mapped(&maps[..]).into_iter().collect();
+        assert_eq!(
+            files,
+            ["/opt/my libs/libpq-9b.so.5.16", "/tmp/\\u{1b}[2J.so", "/usr/bin/python3.11"]
+        );
+    }
+
+    #[test]
+    fn a_go_program_is_known_by_its_note() {
+        let elf = |note: &[u8]| [b"\x7fELF".as_slice(), &[0; 0xf98], note].concat();
+        assert!(is_go(&elf(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0abc")[..]).unwrap());
+        assert!(!is_go(&elf(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0abc")[..]).unwrap());
+        assert!(!is_go(&b"#!/bin/sh\n\x04\0\0\0Go\0\0"[..]).unwrap());
+    }
+
+    #[test]
+    fn our_own_process_shows_itself() {
+        let traces = Traces::of_process(std::process::id());
+        assert!(traces.executable.is_some_and(|name| name.starts_with("keepwatch")));
+        assert!(traces.mapped.iter().any(|file| file.contains("/libc")) && !traces.is_go);
+        assert_eq!(Traces::of_process(u32::MAX), Traces::default());
+    }
+}

@@ -1,0 +1,231 @@
+//! The connections of a command, as events tell them: which are its own, and how each was at its end.
+
+use super::tree::Belongs;
+use crate::model::{
+    call::Call,
+    demand::Subject,
+    event::Event,
+    socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
+};
+use std::collections::HashMap;
+
+/// Sockets that were refused a setting before they connected, or that never do.
+const MAX_UNCONNECTED: usize = 4096;
+
+/// A connection that lives.
+#[derive(Debug)]
+struct Connection {
+    subject: Subject,
+    /// It was established at some time.
+    is_established: bool,
+}
+
+/// What is known of the command's connections.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    live: HashMap<SocketId, Connection>,
+    /// By inode number: an unconnected socket has no id.
+    unconnected: HashMap<u32, Subject>,
+    /// Attempts that failed.
+    pub(super) n_never_connected: u64,
+    /// Connections of processes that were gone too soon.
+    pub(super) n_unattributed: u64,
+}
+
+impl Followed {
+    /// Takes an event in. `belongs` tells whose it is, where that matters. What has ended by it.
+    pub(super) fn apply(
+        &mut self,
+        event: &Event,
+        belongs: impl FnOnce() -> Belongs,
+    ) -> Option<Subject> {
+        match *event {
+            Event::StateChange { socket, old: State::Close, .. }
+                if socket.state == State::SynSent =>
+            {
+                self.connects(socket, belongs());
+                None
+            }
+            Event::StateChange { socket, .. } if socket.state == State::Close => {
+                self.update(socket);
+                self.end(socket.id)
+            }
+            Event::Destroyed(socket) => self.end(socket.id),
+            Event::StateChange { socket, .. }
+            | Event::Fired { socket, .. }
+            | Event::Seen(socket) => {
+                self.update(socket);
+                None
+            }
+            Event::Called { socket, call } => {
+                self.called(socket, call, belongs);
+                None
+            }
+        }
+    }
+
+    fn connects(&mut self, socket: Socket, belongs: Belongs) {
+        let unconnected = self.unconnected.remove(&socket.inode);
+        match belongs {
+            Belongs::No => return,
+            Belongs::Unknown => {
+                self.n_unattributed += 1;
+                return;
+            }
+            Belongs::Yes => {}
+        }
+        let failed = unconnected.map(|subject| subject.failed).unwrap_or_default();
+        let (direction, direction_from) = (Direction::Outbound, DirectionFrom::Seen);
+        let socket = Socket { direction, direction_from, ..socket };
+        let subject = Subject { failed, ..subject(socket) };
+        self.live.insert(socket.id, Connection { subject, is_established: false });
+    }
+
+    /// The last sample counts; who connected, and to whom, stays.
+    fn update(&mut self, socket: Socket) {
+        if let Some(Connection { subject, is_established }) = self.live.get_mut(&socket.id) {
+            let before = &subject.socket;
+            if socket.at < before.at {
+                return;
+            }
+            *is_established |= socket.state == State::Established;
+            subject.socket = Socket {
+                local: if socket.local.port == 0 { before.local } else { socket.local },
+                remote: before.remote,
+                direction: before.direction,
+                direction_from: before.direction_from,
+                owner: before.owner,
+                ..socket
+            };
+        }
+    }
+
+    fn called(&mut self, socket: Socket, call: Call, belongs: impl FnOnce() -> Belongs) {
+        self.update(socket);
+        if call.errno == 0 {
+            return;
+        }
+        if let Some(connection) = self.live.get_mut(&socket.id) {
+            connection.subject.failed.push(call);
+        } else if let Some(subject) = self.unconnected.get_mut(&socket.inode) {
+            subject.failed.push(call);
+        } else if self.unconnected.len() < MAX_UNCONNECTED && belongs() == Belongs::Yes {
+            let subject = Subject { failed: vec![call], only_calls: true, ..subject(socket) };
+            self.unconnected.insert(socket.inode, subject);
+        }
+    }
+
+    /// A connection that was never established is none: nothing could be quiet there.
+    fn end(&mut self, id: SocketId) -> Option<Subject> {
+        let Connection { subject, is_established } = self.live.remove(&id)?;
+        if !is_established {
+            self.n_never_connected += 1;
+            return None;
+        }
+        Some(subject)
+    }
+
+    /// Whether some still live.
+    pub(super) fn has_live(&self) -> bool {
+        !self.live.is_empty()
+    }
+
+    /// Those that live to the end, and sockets that were refused a setting and never connected.
+    pub(super) fn rest(&mut self) -> Vec<Subject> {
+        let ids: Vec<SocketId> = self.live.keys().copied().collect();
+        let live = ids.into_iter().filter_map(|id| self.end(id)).collect::<Vec<_>>();
+        let unconnected = std::mem::take(&mut self.unconnected).into_values();
+        live.into_iter().chain(unconnected).collect()
+    }
+}
+
+fn subject(socket: Socket) -> Subject {
+    let owners: Vec<Owner> = socket.owner.into_iter().collect();
+    Subject { socket, owners, identity: None, failed: Vec::new(), only_calls: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        call::{SockOpt, When},
+        death::Ending,
+        socket::{Time, tests_support::socket},
+    };
+
+    fn at(second: u64, state: State) -> Socket {
+        Socket { at: Time(second * 1_000_000_000), state, inode: 77, ..socket() }
+    }
+
+    fn change(socket: Socket, old: State) -> Event {
+        Event::StateChange { socket, old, ending: Ending::default() }
+    }
+
+    fn refused(socket: Socket) -> Event {
+        let call = Call {
+            option: SockOpt::Idle,
+            value: Some(0),
+            errno: 22,
+            by: None,
+            when: When::BeforeConnect,
+        };
+        Event::Called { socket, call }
+    }
+
+    const OURS: fn() -> Belongs = || Belongs::Yes;
+
+    #[test]
+    fn a_connection_is_judged_as_it_was_at_its_end() {
+        let mut followed = Followed::default();
+        assert!(followed.apply(&change(at(1, State::SynSent), State::Close), OURS).is_none());
+        assert!(followed.apply(&change(at(2, State::Established), State::SynSent), OURS).is_none());
+        let mut closed = Socket { keepalive: true, ..at(3, State::Close) };
+        closed.remote.port = 0;
+        let subject = followed.apply(&change(closed, State::LastAck), OURS).unwrap();
+        assert!(subject.socket.keepalive);
+        assert_eq!(subject.socket.remote, socket().remote, "the kernel has cleared the port");
+        assert_eq!(subject.socket.direction_from, DirectionFrom::Seen);
+        assert!(!followed.has_live());
+    }
+
+    #[test]
+    fn what_is_no_connection_of_ours_is_left_out() {
+        let mut followed = Followed::default();
+        let begun = change(at(1, State::SynSent), State::Close);
+        followed.apply(&begun, || Belongs::No);
+        followed.apply(&begun, || Belongs::Unknown);
+        assert_eq!((followed.has_live(), followed.n_unattributed), (false, 1));
+        followed.apply(&begun, OURS);
+        assert!(followed.apply(&change(at(2, State::Close), State::SynSent), OURS).is_none());
+        assert_eq!(followed.n_never_connected, 1);
+        // A server's: it did not connect.
+        followed.apply(&change(at(3, State::Established), State::SynRecv), OURS);
+        assert!(followed.rest().is_empty());
+    }
+
+    #[test]
+    fn refused_settings_join_the_connection_from_before_and_after_it_connects() {
+        let mut followed = Followed::default();
+        let unconnected = Socket { id: SocketId(0), ..at(1, State::Close) };
+        followed.apply(&refused(unconnected), OURS);
+        followed.apply(&change(at(2, State::SynSent), State::Close), OURS);
+        followed.apply(&change(at(3, State::Established), State::SynSent), OURS);
+        followed.apply(&refused(at(4, State::Established)), OURS);
+        followed.apply(&refused(Socket { inode: 78, ..unconnected }), || Belongs::No);
+        let listener = Socket { id: SocketId(9), inode: 79, ..at(5, State::Listen) };
+        followed.apply(&refused(listener), OURS);
+        let rest = followed.rest();
+        assert_eq!(rest.iter().map(|one| one.failed.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(rest[1].socket.state, State::Listen);
+    }
+
+    #[test]
+    fn an_older_sample_changes_nothing() {
+        let mut followed = Followed::default();
+        followed.apply(&change(at(1, State::SynSent), State::Close), OURS);
+        followed.apply(&change(at(5, State::Established), State::SynSent), OURS);
+        let older = Socket { keepalive: true, ..at(4, State::Established) };
+        followed.apply(&Event::Seen(older), OURS);
+        assert!(!followed.rest()[0].socket.keepalive);
+    }
+}

@@ -1,0 +1,134 @@
+//! `keepwatch check`: does every outbound connection obey the policy? Of the host now, or of a command
+//! while it runs.
+
+mod child;
+mod followed;
+mod host;
+mod junit;
+mod output;
+mod policy;
+mod report;
+mod session;
+mod tree;
+mod user;
+
+use super::{Failure, Outcome, run, sockets::Source};
+use crate::config;
+use clap::{Args, ValueEnum};
+use policy::PolicyArgs;
+use std::{ffi::OsString, io, path::PathBuf};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without a command: the host's connections as they are now, from the agent if one answers, else from the
+kernel (as root). With one: keepwatch attaches hooks of its own (as root), runs the command, follows it and
+its children, and judges each connection that they opened by its settings at its end, however short it
+was. The command's stdin, stdout, stderr and signals are its own. Under sudo it runs as who typed sudo.
+The findings go to stderr after its output; what it leaves running is judged as it is then.
+
+By default each outbound connection to another host must be protected: its first probe goes out before
+the idle limit of its path (--idle-limit, --path). A policy file has the flags' names as keys, and tables
+for exceptions; the first [[rule]] that covers a connection judges it, the keys at the top the rest:
+
+  detect_within = \"2m\"
+  [[rule]]
+  name = \"databases\"
+  peer = [\"10.1.0.0/16\"]     # also: port, process, unit, container, namespace, workload, pod
+  detect_within = \"30s\"      # also: protected, no_failed_calls
+  [[allow]]
+  process = \"apt\"
+  reason = \"short downloads\"
+
+Exit codes: 0 nothing found, 1 findings, 2 usage, 3 cannot run here (the command was not started). A
+command that fails passes its own code on, 128 + N if signal N ended it; 127 it was not found, 126 it
+could not be started.
+
+Examples:
+  keepwatch check --peer 10.0.0.0/8 --detect-within 2m
+  keepwatch check --policy policy.toml --json | jq -c '[.process, .remote, .reason]'
+  sudo keepwatch check --idle-limit azure -- npm test
+  sudo keepwatch check --include-local --junit keepalive.xml -- python3 -m pytest")]
+pub(super) struct CheckArgs {
+    /// Findings as JSON, one object a line, then the sum: instead of the text, or into FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    json: Option<PathBuf>,
+    /// Write JUnit XML into this file too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Show the connections too that are fine or not judged
+    #[arg(long)]
+    all: bool,
+    /// Of the host: ask the agent or the kernel
+    #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
+    source: Source,
+    /// Run the command as this user, by name or number [default: who typed sudo, else as we are]
+    #[arg(long, value_name = "USER", requires = "command")]
+    user: Option<String>,
+    /// How to know which processes are the command's
+    #[arg(long, value_enum, default_value = "auto", requires = "command")]
+    follow: Follow,
+    /// Bytes of the ring buffer that carries events: a power of two
+    #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = run::RING_BYTES, value_parser = run::ring_bytes)]
+    ring_bytes: u32,
+    #[command(flatten)]
+    hooks: config::HookArgs,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Judge the connections of this command and its children
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// How to know which processes are the command's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Follow {
+    /// By a cgroup if one can be made, else by descent
+    Auto,
+    /// By a cgroup (v2) of its own: exact
+    Cgroup,
+    /// By parents in /proc: may miss a process that is gone at once, and says so
+    Descent,
+}
+
+/// Why it cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("no user {0} in /etc/passwd; name one that is there, by name or number, with --user")]
+    User(String),
+    #[error("cannot write {}: {cause}", file.display())]
+    File { file: PathBuf, cause: io::Error },
+    #[error("cannot follow the command: {0}; try --follow descent")]
+    Follow(#[source] io::Error),
+    #[error("cannot start {command}: {cause}")]
+    Start { command: String, cause: io::Error },
+    #[error("cannot wait for the command")]
+    Wait(#[source] io::Error),
+}
+
+impl Error {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::User(_) | Self::File { .. } => 2,
+            Self::Follow(_) => 3,
+            // As shells, env and timeout tell it.
+            Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
+            Self::Start { .. } => 126,
+            Self::Wait(_) => 4,
+        }
+    }
+}
+
+pub(super) fn run(
+    args: &CheckArgs,
+    socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    if args.command.is_empty() {
+        host::check(args, &socket.socket, limits, colour)
+    } else {
+        session::check(args, limits, colour)
+    }
+}

@@ -1,0 +1,90 @@
+//! Where the report goes.
+
+use super::{CheckArgs, Error, junit, report::Report, user::User};
+use crate::command::{output, text::Style};
+use rustix::fs::{Gid, Uid, fchown};
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    path::Path,
+    time::Duration,
+};
+
+/// Files that are open before anything begins: who cannot get the result need not wait for it.
+pub(super) struct Output {
+    json: Option<File>,
+    junit: Option<File>,
+    as_json: bool,
+    all: bool,
+    colour: bool,
+}
+
+impl Output {
+    /// Opens the files, for `owner`.
+    pub(super) fn open(
+        args: &CheckArgs,
+        colour: bool,
+        owner: Option<&User>,
+    ) -> Result<Self, Error> {
+        let create = |path: &Path| create(path, owner);
+        let json = args.json.as_deref();
+        let is_plain = json == Some(Path::new("-"));
+        Ok(Self {
+            json: json.filter(|_| !is_plain).map(create).transpose()?,
+            junit: args.junit.as_deref().map(create).transpose()?,
+            as_json: is_plain,
+            all: args.all,
+            colour,
+        })
+    }
+
+    /// The host's connections are data.
+    pub(super) fn host(self, report: &Report, took: Duration) -> io::Result<()> {
+        let colour = output::in_colour(self.colour);
+        self.write(&mut output::stdout(), colour, report, "host", took)
+    }
+
+    /// stdout is the command's.
+    pub(super) fn command(self, report: &Report, name: &str, took: Duration) -> io::Result<()> {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = self.colour && !no_color && io::stderr().is_terminal();
+        self.write(&mut BufWriter::new(io::stderr()), colour, report, name, took)
+    }
+
+    fn write(
+        self,
+        out: &mut impl Write,
+        colour: bool,
+        report: &Report,
+        name: &str,
+        took: Duration,
+    ) -> io::Result<()> {
+        // First what a machine waits for: a terminal may be gone.
+        if let Some(file) = self.junit {
+            let mut file = BufWriter::new(file);
+            junit::write(&mut file, report, name, took)?;
+            file.flush()?;
+        }
+        if let Some(file) = self.json {
+            let mut file = BufWriter::new(file);
+            report.json(&mut file, self.all)?;
+            file.flush()?;
+        }
+        if self.as_json {
+            report.json(out, self.all)?;
+        } else {
+            report.text(out, Style { colour }, self.all)?;
+        }
+        out.flush()
+    }
+}
+
+fn create(path: &Path, owner: Option<&User>) -> Result<File, Error> {
+    let failed = |cause| Error::File { file: path.to_owned(), cause };
+    let file = File::create(path).map_err(failed)?;
+    if let Some(User { uid, gid, .. }) = owner {
+        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+        fchown(&file, Some(uid), Some(gid)).map_err(|errno| failed(errno.into()))?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,376 @@
+//! The policy: flags, and a file whose keys are the flags' names.
+
+use crate::{
+    config::{self, Error},
+    model::{
+        demand::{Allowed, Demands, Rule, Scope},
+        filter::{Filter, network},
+        name::escaped,
+    },
+};
+use clap::Args;
+use ipnet::IpNet;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use toml_edit::{Document, Item, TableLike, Value};
+
+/// What is demanded.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Policy")]
+pub(super) struct PolicyArgs {
+    /// Read the policy from this TOML file; flags win over its keys
+    #[arg(long, env = "KEEPWATCH_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Judge only connections with peers in these networks
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    peer: Vec<IpNet>,
+    /// Whether the first probe must go out before the path's idle limit [default: true]
+    #[arg(long, value_name = "BOOL")]
+    protected: Option<bool>,
+    /// A dead peer must be noticed within this time, also by who only listens
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    detect_within: Option<Duration>,
+    /// No setting may have been refused by the kernel
+    #[arg(long)]
+    no_failed_calls: bool,
+    /// Judge connections to this host too, as if a path with the idle limit were in between
+    #[arg(long)]
+    include_local: bool,
+    /// Connections that may be as they are, like process=apt or peer=10.0.0.0/8,port=53; may be repeated
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = allowed)]
+    allow: Vec<Allowed>,
+}
+
+impl PolicyArgs {
+    /// All that is demanded.
+    pub(super) fn demands(&self) -> Result<Demands, Error> {
+        let mut demands = match &self.policy {
+            Some(file) => {
+                let text = fs::read_to_string(file)
+                    .map_err(|cause| Error::Policy { file: file.clone(), cause })?;
+                File { path: file, text: &text }.demands()?
+            }
+            None => Demands::default(),
+        };
+        let general = &mut demands.general;
+        if !self.peer.is_empty() {
+            general.scope.peers.clone_from(&self.peer);
+        }
+        if let Some(protected) = self.protected {
+            general.protected = protected;
+        }
+        if let Some(within) = self.detect_within {
+            general.detection_seconds = Some(within.as_secs());
+        }
+        general.no_failed_calls |= self.no_failed_calls;
+        demands.include_local |= self.include_local;
+        demands.allowed.extend(self.allow.iter().cloned());
+        Ok(demands)
+    }
+}
+
+/// `process=apt,port=443`: all of these conditions.
+fn allowed(text: &str) -> Result<Allowed, String> {
+    let mut scope = Scope::default();
+    for part in text.split(',') {
+        let expected =
+            || format!("expected KEY=VALUE with one of these keys: {}", SCOPE_KEYS.join(", "));
+        let (key, value) = part.split_once('=').ok_or_else(expected)?;
+        if !SCOPE_KEYS.contains(&key) {
+            return Err(expected());
+        }
+        add(&mut scope, key, value)?;
+    }
+    Ok(Allowed { scope, reason: None })
+}
+
+/// Which connections: the keys of every table.
+const SCOPE_KEYS: [&str; 8] =
+    ["peer", "port", "process", "unit", "container", "namespace", "workload", "pod"];
+/// What is demanded of them: the keys of rules.
+const RULE_KEYS: [&str; 3] = ["protected", "detect_within", "no_failed_calls"];
+const TOP_KEYS: [&str; 3] = ["include_local", "rule", "allow"];
+
+/// One more value of a condition.
+fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
+    if value.is_empty() || value.chars().any(char::is_control) {
+        return Err("expected a text without control characters".to_owned());
+    }
+    let Scope { peers, ports, processes, owner } = scope;
+    let Filter { unit, container, namespace, workload, pod, .. } = owner;
+    let place = match key {
+        "peer" => {
+            peers.push(network(value)?);
+            return Ok(());
+        }
+        "port" => {
+            ports.push(value.parse().map_err(|_| "expected a port: 1 to 65535".to_owned())?);
+            return Ok(());
+        }
+        "process" => {
+            processes.push(value.to_owned());
+            return Ok(());
+        }
+        "unit" => unit,
+        "container" => container,
+        "namespace" => namespace,
+        "workload" => workload,
+        _ => pod,
+    };
+    match place.replace(value.to_owned()) {
+        Some(_) => Err("expected one name, not a list".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// A policy file.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn demands(&self) -> Result<Demands, Error> {
+        let document = self.text.parse::<Document<String>>().map_err(|error| Error::Syntax {
+            file: self.path.to_owned(),
+            line: self.line(error.span().map_or(0, |span| span.start)),
+            message: error.message().lines().collect::<Vec<_>>().join("; "),
+        })?;
+        let top = document.as_table();
+        let mut demands = Demands { general: self.rule(top, "", &TOP_KEYS)?, ..Demands::default() };
+        for (key, item) in top {
+            match key {
+                "include_local" => demands.include_local = self.truth(key, item)?,
+                "rule" => {
+                    for table in self.tables(key, item)? {
+                        let mut rule = self.rule(table, "rule.", &["name"])?;
+                        if let Some(name) = table.get("name") {
+                            rule.name = Some(self.words("rule.name", name)?);
+                        }
+                        demands.rules.push(rule);
+                    }
+                }
+                "allow" => {
+                    for table in self.tables(key, item)? {
+                        demands.allowed.push(self.allowed(table)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(demands)
+    }
+
+    fn allowed(&self, table: &dyn TableLike) -> Result<Allowed, Error> {
+        let mut allowed = Allowed::default();
+        for (key, item) in table.iter() {
+            let name = format!("allow.{key}");
+            match key {
+                "reason" => allowed.reason = Some(self.words(&name, item)?),
+                _ if SCOPE_KEYS.contains(&key) => {
+                    self.condition(&mut allowed.scope, key, &name, item)?;
+                }
+                _ => {
+                    return Err(self.unknown(
+                        &name,
+                        item,
+                        &[&SCOPE_KEYS[..], &["reason"]].concat(),
+                    ));
+                }
+            }
+        }
+        Ok(allowed)
+    }
+
+    /// The keys of a rule; `others` are somebody else's.
+    fn rule(&self, table: &dyn TableLike, prefix: &str, others: &[&str]) -> Result<Rule, Error> {
+        let mut rule = Rule::default();
+        for (key, item) in table.iter() {
+            let name = format!("{prefix}{key}");
+            match key {
+                "protected" => rule.protected = self.truth(&name, item)?,
+                "no_failed_calls" => rule.no_failed_calls = self.truth(&name, item)?,
+                "detect_within" => {
+                    let text = item.as_value().and_then(config::scalar).unwrap_or_default();
+                    let within = config::duration(&text)
+                        .map_err(|expected| self.wrong(&name, item, expected))?;
+                    rule.detection_seconds = Some(within.as_secs());
+                }
+                _ if SCOPE_KEYS.contains(&key) => {
+                    self.condition(&mut rule.scope, key, &name, item)?;
+                }
+                _ if others.contains(&key) => {}
+                _ => {
+                    let known = [&RULE_KEYS[..], &SCOPE_KEYS[..], others].concat();
+                    return Err(self.unknown(&name, item, &known));
+                }
+            }
+        }
+        Ok(rule)
+    }
+
+    fn condition(
+        &self,
+        scope: &mut Scope,
+        key: &str,
+        name: &str,
+        item: &Item,
+    ) -> Result<(), Error> {
+        let wrong = |expected| self.wrong(name, item, expected);
+        let values = match item.as_value() {
+            Some(Value::Array(array)) if !array.is_empty() => {
+                array.iter().map(config::scalar).collect::<Option<Vec<_>>>()
+            }
+            Some(value) => config::scalar(value).map(|value| vec![value]),
+            None => None,
+        };
+        let expected = || wrong("expected a text or a number, or a list of them".to_owned());
+        for value in values.ok_or_else(expected)? {
+            add(scope, key, &value).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    fn truth(&self, key: &str, item: &Item) -> Result<bool, Error> {
+        item.as_bool().ok_or_else(|| self.wrong(key, item, "expected true or false".to_owned()))
+    }
+
+    fn words(&self, key: &str, item: &Item) -> Result<String, Error> {
+        let text = item.as_str().map(|text| escaped(text.as_bytes()));
+        let text = text.filter(|text| !text.is_empty());
+        text.ok_or_else(|| self.wrong(key, item, "expected a text".to_owned()))
+    }
+
+    fn tables<'i>(&self, key: &str, item: &'i Item) -> Result<Vec<&'i dyn TableLike>, Error> {
+        let tables = item.as_array_of_tables();
+        let tables = tables.map(|tables| tables.iter().map(|table| table as _).collect());
+        tables.ok_or_else(|| self.wrong(key, item, format!("expected tables: [[{key}]]")))
+    }
+
+    fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
+        Error::Value {
+            file: self.path.to_owned(),
+            line: self.line_of(item),
+            key: escaped(key.as_bytes()),
+            expected,
+        }
+    }
+
+    fn unknown(&self, key: &str, item: &Item, known: &[&str]) -> Error {
+        Error::Key {
+            file: self.path.to_owned(),
+            line: self.line_of(item),
+            key: escaped(key.as_bytes()),
+            known: known.join(", "),
+        }
+    }
+
+    fn line_of(&self, item: &Item) -> usize {
+        let span = match item {
+            Item::ArrayOfTables(tables) => tables.iter().next().and_then(toml_edit::Table::span),
+            _ => item.span(),
+        };
+        self.line(span.map_or(0, |span| span.start))
+    }
+
+    fn line(&self, begin: usize) -> usize {
+        self.text.get(..begin).unwrap_or_default().matches('\n').count() + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demands(text: &str) -> Result<Demands, String> {
+        File { path: Path::new("p.toml"), text }.demands().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_policy_demands_that_every_connection_is_protected() {
+        assert_eq!(demands(""), Ok(Demands::default()));
+        assert!(Demands::default().general.protected);
+    }
+
+    #[test]
+    fn every_key_means_what_its_flag_means() {
+        let file = demands(
+            "peer = [\"10.0.0.0/8\", \"192.0.2.1\"]\nprotected = false\ndetect_within = \"90s\"\n\
+             no_failed_calls = true\ninclude_local = true\n\
+             [[allow]]\nprocess = \"apt\"\nport = 443\n",
+        );
+        let flags = PolicyArgs {
+            peer: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
+            protected: Some(false),
+            detect_within: Some(Duration::from_secs(90)),
+            no_failed_calls: true,
+            include_local: true,
+            allow: vec![allowed("process=apt,port=443").unwrap()],
+            ..PolicyArgs::default()
+        };
+        assert_eq!(file.unwrap(), flags.demands().unwrap());
+    }
+
+    #[test]
+    fn rules_are_tables_in_order() {
+        let demands = demands(
+            "[[rule]]\nname = \"db\"\npeer = \"10.1.0.0/16\"\nport = [5432, 6432]\ndetect_within = \"30s\"\n\
+             [[rule]]\nworkload = \"shop\"\nprotected = false\n\
+             [[allow]]\npeer = \"2001:db8::/32\"\nreason = \"a test\"\n",
+        );
+        let Demands { rules, allowed, general, .. } = demands.unwrap();
+        assert_eq!(general, Rule::default());
+        assert_eq!(rules[0].name.as_deref(), Some("db"));
+        assert_eq!(rules[0].scope.ports, [5432, 6432]);
+        assert_eq!((rules[0].protected, rules[0].detection_seconds), (true, Some(30)));
+        assert_eq!(rules[1].scope.owner.workload.as_deref(), Some("shop"));
+        assert!(!rules[1].protected);
+        assert_eq!(allowed[0].reason.as_deref(), Some("a test"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_key_and_what_was_expected() {
+        for (text, words) in [
+            (
+                "\ndetect_withn = 1",
+                &["p.toml:2", "unknown key `detect_withn`", "detect_within"][..],
+            ),
+            ("detect_within = \"soon\"", &["p.toml:1: `detect_within`: expected a time like"]),
+            ("detect_within = [1]", &["`detect_within`: expected a time like"]),
+            ("protected = 1", &["p.toml:1: `protected`: expected true or false"]),
+            ("peer = \"10.0.0.0/33\"", &["`peer`: expected an address or a network"]),
+            ("peer = []", &["`peer`: expected"]),
+            ("port = 65536", &["`port`: expected a port"]),
+            ("rule = 1", &["p.toml:1: `rule`: expected tables: [[rule]]"]),
+            ("[[rule]]\n\npeers = \"::/0\"", &["p.toml:3: unknown key `rule.peers`", "peer, port"]),
+            ("[[rule]]\nname = 1", &["p.toml:2: `rule.name`: expected a text"]),
+            ("[[rule]]\nprocess = {}", &["p.toml:2: `rule.process`: expected a text or a number"]),
+            ("[[allow]]\nunit = [\"a\", \"b\"]", &["`allow.unit`: expected one name, not a list"]),
+            ("[[allow]]\nprotected = true", &["unknown key `allow.protected`", "reason"]),
+            ("protected = ", &["p.toml:1: not TOML"]),
+        ] {
+            let error = demands(text).unwrap_err();
+            for word in words {
+                assert!(error.contains(word), "{text:?}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_flag_allows_is_keys_and_values() {
+        for wrong in ["", "apt", "process=", "process=apt,", "ports=1", "port=x", "peer=x"] {
+            assert!(allowed(wrong).unwrap_err().contains("expected"), "{wrong}");
+        }
+        assert_eq!(allowed("port=1,port=2").unwrap().scope.ports, [1, 2]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error_with_a_way_out() {
+        let missing = PolicyArgs { policy: Some("/no/such".into()), ..PolicyArgs::default() };
+        let error = missing.demands().unwrap_err().to_string();
+        assert!(error.contains("/no/such") && error.contains("--policy"), "{error}");
+    }
+}

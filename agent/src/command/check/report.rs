@@ -1,0 +1,419 @@
+//! What was found, alike connections together, as text and as JSON.
+
+use crate::{
+    command::text::{self, Style},
+    model::{
+        demand::{Demands, Fault, Finding, Judgement, Subject},
+        row::{Probes, Row, Seconds},
+        verdict::{Policy, Verdict},
+    },
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    net::SocketAddr,
+};
+
+/// Everything that was judged.
+#[derive(Debug)]
+pub(super) struct Report {
+    demands: Demands,
+    policy: Policy,
+    groups: BTreeMap<Key, Group>,
+    pub(super) sum: Sum,
+}
+
+/// What is alike: findings first, those of most weight before others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    is_fine: bool,
+    judgement: Judgement,
+    process: String,
+    remote: SocketAddr,
+    keepalive: String,
+}
+
+/// Connections alike.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) judgement: Judgement,
+    pub(super) n_connections: u64,
+    /// The first of them.
+    pub(super) row: Row,
+    verdict: Verdict,
+    /// Why that.
+    reason: String,
+}
+
+/// How many of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Sum {
+    /// Always `summary`.
+    result: &'static str,
+    /// Outbound connections that were judged.
+    pub(super) judged: u64,
+    /// Those of them that violate the policy.
+    pub(super) violating: u64,
+    /// Peers on this host, not judged.
+    pub(super) local: u64,
+    /// Allowed by the policy.
+    pub(super) allowed: u64,
+    /// No rule is about them.
+    pub(super) uncovered: u64,
+    /// Never established.
+    pub(super) never_connected: u64,
+    /// Settings that the kernel refused, where the policy asks.
+    pub(super) failed_calls: u64,
+    /// Connections of processes of which nothing is known any more.
+    pub(super) unattributed: u64,
+    /// Events that were lost: connections may be missing.
+    pub(super) events_lost: u64,
+    /// What all this was seen by.
+    pub(super) source: String,
+    /// How the command ended, as a shell tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) command_exit_code: Option<u8>,
+}
+
+impl Report {
+    pub(super) fn new(demands: Demands, policy: Policy) -> Self {
+        let sum = Sum { result: "summary", ..Sum::default() };
+        Self { demands, policy, groups: BTreeMap::new(), sum }
+    }
+
+    /// Judges one.
+    pub(super) fn add(&mut self, subject: &Subject) {
+        let Self { demands, policy, groups, sum } = self;
+        let judgement = demands.judge(subject, policy);
+        let is_outbound = subject.is_outbound();
+        let n_findings = match &judgement {
+            Judgement::Judged(findings) => {
+                sum.judged += u64::from(is_outbound);
+                sum.violating += u64::from(is_outbound && !findings.is_empty());
+                let is_call = |finding: &&Finding| finding.fault == Fault::FailedCall;
+                let n_calls = findings.iter().filter(is_call).count();
+                sum.failed_calls += u64::try_from(n_calls).unwrap_or_default();
+                findings.len()
+            }
+            Judgement::Local => {
+                sum.local += 1;
+                0
+            }
+            Judgement::Allowed(_) | Judgement::Uncovered if !is_outbound => 0,
+            Judgement::Allowed(_) => {
+                sum.allowed += 1;
+                0
+            }
+            Judgement::Uncovered => {
+                sum.uncovered += 1;
+                0
+            }
+        };
+        if !is_outbound && n_findings == 0 {
+            return;
+        }
+        let row = Row::new(&subject.socket, &subject.owners, policy, subject.socket.at)
+            .of(subject.identity.as_deref());
+        let process = row.owners.first().map(|owner| owner.process.clone()).unwrap_or_default();
+        let key = Key {
+            is_fine: n_findings == 0,
+            judgement: judgement.clone(),
+            process,
+            remote: row.remote,
+            keepalive: text::keepalive(&row),
+        };
+        let (verdict, reason) = if demands.include_local {
+            (policy.verdict_on_path(&subject.socket), policy.reason_on_path(&subject.socket))
+        } else {
+            (row.verdict, row.reason.clone())
+        };
+        let new = || Group { judgement, n_connections: 0, row, verdict, reason };
+        groups.entry(key).or_insert_with(new).n_connections += 1;
+    }
+
+    /// What is alike, findings first.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Whether there is anything to complain of. What was not seen is not fine.
+    pub(super) const fn has_findings(&self) -> bool {
+        self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.events_lost > 0
+    }
+
+    /// One finding a line, then the sum; `all` also shows what is fine.
+    pub(super) fn text(&self, out: &mut impl Write, style: Style, all: bool) -> io::Result<()> {
+        const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
+        let told = self.told(all);
+        let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
+        if !lines.is_empty() {
+            let mut widths = HEADINGS.map(str::len);
+            for (_, line) in &lines {
+                for (width, cell) in widths.iter_mut().zip(line) {
+                    *width = (*width).max(cell.chars().count());
+                }
+            }
+            let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
+            writeln!(out, "{}", style.paint(&heading, "1"))?;
+            for (is_finding, line) in &lines {
+                let text = aligned(line, &widths);
+                let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
+                let colour = if *is_finding { "1;31" } else { "32" };
+                writeln!(out, "{}{rest}", style.paint(what, colour))?;
+            }
+            writeln!(out)?;
+        }
+        let colour = if self.has_findings() { "1;31" } else { "1;32" };
+        let Self { sum, .. } = self;
+        writeln!(
+            out,
+            "{}{}",
+            style.paint(&sum.words(), colour),
+            sum.rest(self.demands.include_local)
+        )
+    }
+
+    /// One object a line: each finding, then the sum; `all` also shows what is fine.
+    pub(super) fn json(&self, out: &mut impl Write, all: bool) -> io::Result<()> {
+        for one in self.told(all) {
+            serde_json::to_writer(&mut *out, &one.object())?;
+            out.write_all(b"\n")?;
+        }
+        serde_json::to_writer(&mut *out, &self.sum)?;
+        out.write_all(b"\n")
+    }
+
+    /// Each finding once, whatever else is wrong with the connections that it is about.
+    fn told(&self, all: bool) -> Vec<Told<'_>> {
+        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut places = BTreeMap::new();
+        for one in self.groups().flat_map(|group| group.about(all)) {
+            let mut cells = one.line();
+            cells[1].clear();
+            let place = *places.entry((one.result, cells)).or_insert(told.len());
+            match told.get_mut(place) {
+                Some(alike) => alike.n_connections += one.n_connections,
+                None => told.push(one),
+            }
+        }
+        told
+    }
+}
+
+impl Group {
+    /// Whether they fall short.
+    pub(super) const fn has_findings(&self) -> bool {
+        matches!(&self.judgement, Judgement::Judged(findings) if !findings.is_empty())
+    }
+
+    /// The process and the peer.
+    pub(super) fn name(&self) -> String {
+        format!("{} -> {}", self.process(), self.peer())
+    }
+
+    fn process(&self) -> String {
+        let name = self.row.owners.first().map_or("-", |owner| owner.process.as_str());
+        let unit = self.row.unit.as_ref().filter(|_| self.row.container.is_none());
+        let part_of = self.row.workload.as_ref().or(self.row.container.as_ref()).or(unit);
+        part_of.map_or_else(|| name.to_owned(), |part_of| format!("{part_of} {name}"))
+    }
+
+    fn peer(&self) -> String {
+        let remote = self.row.remote;
+        if remote.port() == 0 { "(none)".to_owned() } else { remote.to_string() }
+    }
+
+    /// What there is to say.
+    fn about(&self, all: bool) -> Vec<Told<'_>> {
+        let told = |result, reason: &str| Told {
+            result,
+            fault: None,
+            rule: None,
+            reason: reason.to_owned(),
+            n_connections: self.n_connections,
+            group: self,
+        };
+        match &self.judgement {
+            Judgement::Judged(findings) if !findings.is_empty() => {
+                let finding = |one: &Finding| Told {
+                    fault: Some(one.fault),
+                    rule: one.rule.clone(),
+                    ..told("finding", &one.reason)
+                };
+                findings.iter().map(finding).collect()
+            }
+            _ if !all => Vec::new(),
+            Judgement::Judged(_) => vec![told("fine", &self.reason)],
+            Judgement::Local => vec![told("local", &self.reason)],
+            Judgement::Allowed(reason) => {
+                vec![told("allowed", reason.as_deref().unwrap_or("by the policy"))]
+            }
+            Judgement::Uncovered => vec![told("uncovered", "no rule is about it")],
+        }
+    }
+}
+
+/// Something to say of connections alike.
+struct Told<'a> {
+    result: &'static str,
+    fault: Option<Fault>,
+    rule: Option<String>,
+    reason: String,
+    n_connections: u64,
+    group: &'a Group,
+}
+
+impl Told<'_> {
+    fn line(&self) -> [String; 6] {
+        let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
+        let n = self.n_connections.to_string();
+        let why = with_rule(&self.reason, self.rule.as_deref());
+        [what, n, self.group.process(), self.group.peer(), text::keepalive(&self.group.row), why]
+    }
+
+    fn object(&self) -> Object<'_> {
+        let Group { row, verdict, .. } = self.group;
+        let Row { owners, remote, unit, container, namespace, workload, pod, .. } = row;
+        let owner = owners.first();
+        let has_peer = remote.port() != 0;
+        Object {
+            result: self.result,
+            fault: self.fault,
+            rule: self.rule.as_deref(),
+            reason: &self.reason,
+            connections: self.n_connections,
+            process: owner.map(|owner| owner.process.as_str()),
+            remote: has_peer.then_some(*remote),
+            verdict: has_peer.then_some(*verdict),
+            keepalive: row.keepalive,
+            idle: row.idle,
+            interval: row.interval,
+            count: row.count,
+            user_timeout_ms: row.user_timeout_ms,
+            detection_seconds: row.detection_seconds,
+            idle_limit_seconds: row.idle_limit_seconds,
+            idle_limit_from: &row.idle_limit_from,
+            path: row.path.as_deref(),
+            unit: unit.as_deref(),
+            container: container.as_deref(),
+            namespace: namespace.as_deref(),
+            workload: workload.as_deref(),
+            pod: pod.as_deref(),
+            first: First { id: &row.id, local: row.local, pid: owner.map(|owner| owner.pid) },
+        }
+    }
+}
+
+fn with_rule(reason: &str, rule: Option<&str>) -> String {
+    rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
+}
+
+impl Finding {
+    /// The reason, and the rule that asks.
+    pub(super) fn words(&self) -> String {
+        with_rule(&self.reason, self.rule.as_deref())
+    }
+}
+
+/// Connections alike in JSON, with one finding.
+#[derive(Serialize)]
+struct Object<'a> {
+    result: &'static str,
+    fault: Option<Fault>,
+    rule: Option<&'a str>,
+    reason: &'a str,
+    connections: u64,
+    process: Option<&'a str>,
+    remote: Option<SocketAddr>,
+    verdict: Option<Verdict>,
+    keepalive: bool,
+    idle: Seconds,
+    interval: Seconds,
+    count: Probes,
+    user_timeout_ms: u32,
+    detection_seconds: Option<u64>,
+    idle_limit_seconds: u32,
+    idle_limit_from: &'a str,
+    path: Option<&'a str>,
+    unit: Option<&'a str>,
+    container: Option<&'a str>,
+    namespace: Option<&'a str>,
+    workload: Option<&'a str>,
+    pod: Option<&'a str>,
+    first: First<'a>,
+}
+
+/// One of them, to find it elsewhere.
+#[derive(Serialize)]
+struct First<'a> {
+    id: &'a str,
+    local: SocketAddr,
+    pid: Option<u32>,
+}
+
+impl Sum {
+    /// The last line.
+    pub(super) fn words(&self) -> String {
+        let Self { judged, violating, failed_calls, events_lost, .. } = self;
+        let mut words = match (violating, judged) {
+            (0, 0) if self.local + self.allowed + self.uncovered > 0 => {
+                "no outbound connection to judge".to_owned()
+            }
+            (0, 0) => "no outbound connection was made".to_owned(),
+            (0, 1) => "the one outbound connection obeys the policy".to_owned(),
+            (0, n) => format!("all {n} outbound connections obey the policy"),
+            (1, 1) => "the one outbound connection violates the policy".to_owned(),
+            (1, n) => format!("1 of {n} outbound connections violates the policy"),
+            (n_bad, n) if n_bad == n => format!("all {n} outbound connections violate the policy"),
+            (n_bad, n) => format!("{n_bad} of {n} outbound connections violate the policy"),
+        };
+        match failed_calls {
+            0 => {}
+            1 => words.push_str(", 1 setting was refused"),
+            n => words.push_str(&format!(", {n} settings were refused")),
+        }
+        if *events_lost > 0 {
+            words.push_str(&format!(
+                ", {events_lost} events were lost: connections may be missing (raise --ring-bytes)"
+            ));
+        }
+        words
+    }
+
+    /// What was not judged, and what it was seen by.
+    fn rest(&self, include_local: bool) -> String {
+        let mut words = String::new();
+        let mut note = |n: u64, one: &str, many: &str| match n {
+            0 => {}
+            1 => words.push_str(&format!("; 1 {one}")),
+            n => words.push_str(&format!("; {n} {many}")),
+        };
+        if !include_local {
+            note(
+                self.local,
+                "to this host not judged, see --include-local",
+                "to this host not judged, see --include-local",
+            );
+        }
+        note(self.allowed, "is allowed", "are allowed");
+        note(self.uncovered, "is under no rule", "are under no rule");
+        note(self.never_connected, "never connected", "never connected");
+        note(
+            self.unattributed,
+            "was opened by a process that was gone before it was known whose it was",
+            "were opened by processes that were gone before it was known whose they were",
+        );
+        format!("{words} [{}]", self.source)
+    }
+}
+
+fn aligned(cells: &[String; 6], widths: &[usize; 6]) -> String {
+    let mut text = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        text.push_str(cell);
+        text.extend(std::iter::repeat_n(' ', width - cell.chars().count().min(*width) + 2));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}

@@ -1,0 +1,158 @@
+//! Running a command and judging its connections, by hooks of its own.
+
+use super::{
+    CheckArgs, Error,
+    child::{Running, exit_code},
+    followed::Followed,
+    output::Output,
+    report::Report,
+    tree::{Belongs, Tree},
+    user::User,
+};
+use crate::{
+    command::{Failure, Outcome},
+    config,
+    kernel::{
+        clock,
+        hooks::{Hooks, Scope, Signal},
+        host,
+        ring::Ring,
+    },
+    model::name::escaped,
+    talk::say,
+};
+use std::{os::unix::ffi::OsStrExt as _, time::Duration};
+
+pub(super) fn check(
+    args: &CheckArgs,
+    limits: &config::LimitArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    let demands = args.policy.demands()?;
+    let user = match &args.user {
+        Some(name) => Some(User::named(name).ok_or_else(|| Error::User(name.clone()))?),
+        None => User::of_sudo().filter(|_| rustix::process::geteuid().is_root()),
+    };
+    let output = Output::open(args, colour, user.as_ref())?;
+    let wants_calls = demands.want_failed_calls();
+    let mut report = Report::new(demands, limits.policy());
+    // The command shall not inherit what loading needs.
+    let memory_lock = host::memory_lock();
+    let mut hooks = load(args, wants_calls)?;
+    host::restore_memory_lock(memory_lock);
+    let (tree, no_cgroup) = Tree::new(args.follow).map_err(Error::Follow)?;
+    if let Some(error) = no_cgroup {
+        say(&format!("warning: children are followed by descent, not by a cgroup: cannot {error}"));
+    }
+    report.sum.source = format!("hooks of its own, children followed by {}", tree.name());
+    let name = escaped(args.command.join(" ".as_ref()).as_bytes());
+    let mut session = Session {
+        ring: hooks.ring()?,
+        tree,
+        followed: Followed::default(),
+        n_lost_before: lost(&hooks)?,
+        n_undecodable: 0,
+        report,
+    };
+    let began = clock::now();
+    let started = Running::start(&args.command, user.as_ref(), &session.tree);
+    let mut running = started.map_err(|cause| {
+        let command = args.command.first().map(|word| escaped(word.as_bytes()));
+        Error::Start { command: command.unwrap_or_default(), cause }
+    })?;
+    let watched = session.watch(&mut running);
+    let took = Duration::from_millis(clock::now().ms_since(began));
+    let code = *watched.as_ref().unwrap_or(&0);
+    let told = watched.and_then(|code| session.finish(&mut hooks, code)).and_then(|report| {
+        let finding = report.has_findings();
+        output.command(&report, &name, took)?;
+        Ok(finding)
+    });
+    match (told, code) {
+        (Ok(true), 0) => Ok(Outcome::Finding),
+        (Ok(_), code) => Ok(Outcome::Command(code)),
+        (Err(failure), 0) => Err(failure),
+        // The command's own failure is what counts.
+        (Err(failure), code) => {
+            say(&format!("error: {failure}"));
+            Ok(Outcome::Command(code))
+        }
+    }
+}
+
+fn load(args: &CheckArgs, wants_calls: bool) -> Result<Hooks, Failure> {
+    let scope = Scope::Events { ring_bytes: args.ring_bytes, mechanism: args.hooks.hooks };
+    let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?.require(Signal::StateChange)?;
+    if wants_calls {
+        hooks = hooks.require(Signal::Setsockopt)?;
+    }
+    Ok(hooks)
+}
+
+/// The hooks wake the reader when much has come; else it comes by this often.
+const TICK: Duration = Duration::from_millis(100);
+/// Where processes must be met alive.
+const SHORT_TICK: Duration = Duration::from_millis(2);
+
+/// A command under watch.
+struct Session {
+    ring: Ring,
+    tree: Tree,
+    followed: Followed,
+    /// Before the command was started.
+    n_lost_before: u64,
+    n_undecodable: u64,
+    report: Report,
+}
+
+/// Events that did not reach the reader. A skipped fire of a timer is no loss here.
+fn lost(hooks: &Hooks) -> Result<u64, Failure> {
+    Ok(hooks.counts()?.dropped + hooks.n_changes_skipped())
+}
+
+impl Session {
+    /// Takes events until the command ends: its exit code.
+    fn watch(&mut self, running: &mut Running) -> Result<u8, Failure> {
+        let tick = if matches!(self.tree, Tree::Cgroup(_)) { TICK } else { SHORT_TICK };
+        loop {
+            self.ring.wait_or(&*running.pidfd, tick).map_err(Error::Wait)?;
+            self.drain();
+            if let Some(status) = running.ended().map_err(Error::Wait)? {
+                // A process closes its sockets before it is seen to end.
+                self.drain();
+                return Ok(exit_code(status));
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let Self { ring, tree, followed, n_undecodable, report, .. } = self;
+        ring.drain(|record, cgroup| match record {
+            Ok(event) => {
+                let belongs = || tree.has(cgroup.unwrap_or_default(), event.socket().owner);
+                if let Some(subject) = followed.apply(&event, belongs) {
+                    report.add(&subject);
+                }
+            }
+            Err(_) => *n_undecodable += 1,
+        });
+    }
+
+    /// Judges what still lives, and tells what was not seen.
+    fn finish(mut self, hooks: &mut Hooks, code: u8) -> Result<Report, Failure> {
+        if self.followed.has_live() {
+            // No event tells a change without a call.
+            let mut walk = hooks.snapshot()?;
+            let followed = &mut self.followed;
+            while walk.read(|event| drop(followed.apply(&event, || Belongs::No)))? {}
+            self.drain();
+        }
+        let Self { mut followed, mut report, n_lost_before, n_undecodable, .. } = self;
+        followed.rest().iter().for_each(|subject| report.add(subject));
+        report.sum.events_lost = lost(hooks)?.saturating_sub(n_lost_before) + n_undecodable;
+        report.sum.never_connected = followed.n_never_connected;
+        report.sum.unattributed = followed.n_unattributed;
+        report.sum.command_exit_code = Some(code);
+        Ok(report)
+    }
+}

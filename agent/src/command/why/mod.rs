@@ -1,0 +1,114 @@
+//! `keepwatch why PEER`: what happened to connections with it, live and dead, in plain words, with the
+//! evidence and the line that would have prevented it.
+
+mod judge;
+mod source;
+mod target;
+mod text;
+
+use super::{Failure, Outcome, output, text::Style};
+use crate::{config, kernel::clock};
+use clap::{Args, ValueEnum};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The living are read from the agent, or without one from the kernel (as root). What died is known from
+the agent's memory and from the history that it keeps on disk: that is read even if no agent runs.
+Exit code 1: something died of silence, or is unprotected.
+
+Examples:
+  keepwatch why 10.0.0.9:5432              what happened to connections with this server
+  keepwatch why db.example.com --since 7d  the same by name, over a week
+  keepwatch why checkout                   connections of this process, unit, pod, workload or path
+  keepwatch why sk:1f                      one connection, by the id that `ss -e` shows
+  keepwatch why 812 --idle 120s            of process 812; what if the first probe came after 120 s?
+  keepwatch why 10.0.0.9 --json | jq -r '.advice[].lines[]'")]
+pub(super) struct WhyArgs {
+    /// A peer (address, address:port, network, host name), or whose connections: the id or name of a
+    /// process, a systemd unit, a pod, workload or container, a path of the config, a socket id (sk:1f)
+    #[arg(value_name = "PEER")]
+    peer: String,
+    /// Deaths of the last so long: 90m, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = since)]
+    since: Duration,
+    /// What if the first probe came after this time [default: 60s, or half of a shorter idle limit]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    idle: Option<Duration>,
+    /// One JSON object a line: one for each kind of connections
+    #[arg(long)]
+    json: bool,
+    /// Ask the agent or the kernel for what lives
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Source,
+    #[command(flatten)]
+    state: config::StateArgs,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// The agent if one answers, else the kernel
+    Auto,
+    /// Only a running agent: any user whom its socket admits may
+    Agent,
+    /// Only the kernel: needs root
+    Kernel,
+}
+
+/// A time as `--since` takes it: also in days.
+fn since(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
+        Some(days) if days > 0 => Ok(Duration::from_hours(24 * u64::from(days))),
+        _ => config::duration(text).map_err(|_| "expected a time like 90m, 24h or 7d".to_owned()),
+    }
+}
+
+pub(super) fn run(
+    args: &WhyArgs,
+    socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    let found = source::find(args, &socket.socket, limits)?;
+    let idle = args.idle.map(|idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX).max(1));
+    let judged = judge::judge(found.lives, &found.limits, idle);
+    let mut out = output::stdout();
+    if args.json {
+        for case in &judged {
+            serde_json::to_writer(&mut out, case).map_err(io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+    } else {
+        let page = text::Page {
+            cases: &judged,
+            peer: &found.taken_for,
+            since: args.since,
+            notes: &found.notes,
+            now: clock::unix_seconds(),
+            style: Style { colour: output::in_colour(colour) },
+        };
+        out.write_all(page.to_string().as_bytes())?;
+    }
+    out.flush()?;
+    let is_finding = judged.iter().any(|case| case.finding.is_of_silence());
+    Ok(if is_finding { Outcome::Finding } else { Outcome::Fine })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_may_be_in_days() {
+        assert_eq!(since("7d"), Ok(Duration::from_hours(168)));
+        assert_eq!(since("90m"), Ok(Duration::from_mins(90)));
+        for wrong in ["", "0d", "-1d", "d", "1w"] {
+            assert!(since(wrong).unwrap_err().contains("7d"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Where the facts come from: the living from the agent or the kernel, the dead from the agent's memory
+//! and from the history on disk; and what therefore cannot be known.
+
+use super::{
+    Source, WhyArgs,
+    target::{Meaning, Selection, Target},
+};
+use crate::{
+    command::{Failure, sockets::Kernel},
+    config,
+    kernel::clock,
+    model::{
+        death::Cause,
+        filter::Filter,
+        learned::LimitRow,
+        life::{CallSeen, Life, lives},
+        line::{Line, MomentRow},
+        moment::{Name, Wanted},
+        row::Row,
+    },
+    serve::client,
+    store::{self, CallRow, DeathRow, Reader},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) lives: Vec<Life>,
+    pub(super) limits: Vec<LimitRow>,
+    /// What the word was taken for.
+    pub(super) taken_for: String,
+    /// Which sources were used, and what cannot be known without the others.
+    pub(super) notes: Vec<String>,
+}
+
+/// Deaths that are read at most: more are of one kind anyway.
+const MAX_DEATHS: u32 = 100_000;
+
+pub(super) fn find(
+    args: &WhyArgs,
+    socket: &Path,
+    limits: &config::LimitArgs,
+) -> Result<Found, Failure> {
+    let mut sources = Sources::open(args, socket, limits)?;
+    let since = clock::unix_seconds() - args.since.as_secs_f64();
+    let mut meanings = Target::parse(&args.peer).meanings(&limits.path).into_iter();
+    let mut taken_for = args.peer.escape_debug().to_string();
+    let mut lives = Vec::new();
+    if let Some(first) = meanings.next() {
+        let (found, words) = sources.first_that_finds(first, meanings, since)?;
+        lives = found;
+        taken_for = words;
+    }
+    let limits = sources.learned()?;
+    Ok(Found { lives, limits, taken_for, notes: sources.notes })
+}
+
+/// The history on disk.
+enum History<'a> {
+    /// As the agent that writes it reads it.
+    Agent(&'a Path),
+    File(Reader),
+    None,
+}
+
+struct Sources<'a> {
+    agent: Option<&'a Path>,
+    kernel: Option<Kernel>,
+    history: History<'a>,
+    notes: Vec<String>,
+}
+
+impl<'a> Sources<'a> {
+    fn open(args: &WhyArgs, socket: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
+        let mut notes = Vec::new();
+        let status = match args.source {
+            Source::Kernel => None,
+            Source::Agent => Some(client::status(socket)?),
+            Source::Auto => match client::status(socket) {
+                Ok(status) => Some(status),
+                Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let history = match &status {
+            Some(status) if status.history.is_some() => History::Agent(socket),
+            _ => match Reader::open(&args.state.state_dir) {
+                Ok(reader) => History::File(reader),
+                Err(store::Error::None { .. }) => History::None,
+                Err(error) => {
+                    notes.push(format!("without the history on disk: {error}"));
+                    History::None
+                }
+            },
+        };
+        let kernel = match status {
+            Some(_) => None,
+            None => Some(Kernel::open(&args.owners, limits)?),
+        };
+        let living = match &status {
+            Some(status) => format!("the agent (process {})", status.pid),
+            None => "the kernel, now".to_owned(),
+        };
+        match (&status, &history) {
+            (_, History::Agent(_) | History::File(_)) => {
+                notes.insert(0, format!("from {living}, and the history on disk"))
+            }
+            (Some(_), History::None) => notes
+                .insert(0, format!("from {living}: what happened before it started is not known")),
+            (None, History::None) => notes.insert(
+                0,
+                format!(
+                    "from {living}. No agent runs and there is no history: what died before, of \
+                     what, and who set what is not known. Start one: keepwatch run"
+                ),
+            ),
+        }
+        Ok(Self { agent: status.map(|_| socket), kernel, history, notes })
+    }
+
+    /// What the first meaning finds that finds something, and what that takes the word for.
+    fn first_that_finds(
+        &mut self,
+        first: Meaning,
+        others: impl Iterator<Item = Meaning>,
+        since: f64,
+    ) -> Result<(Vec<Life>, String), Failure> {
+        let mut taken_for = None;
+        for Meaning { selections, taken_for: words } in [first].into_iter().chain(others) {
+            let lives = self.lives(&selections, since)?;
+            if !lives.is_empty() {
+                return Ok((lives, words));
+            }
+            taken_for.get_or_insert(words);
+        }
+        Ok((Vec::new(), taken_for.unwrap_or_default()))
+    }
+
+    fn lives(&mut self, selections: &[Selection], since: f64) -> Result<Vec<Life>, Failure> {
+        let rows = self.living(selections)?;
+        let past = self.remembered(selections, since)?;
+        let mut lives = lives(rows, past);
+        self.add_history(&mut lives, selections, since)?;
+        Ok(lives)
+    }
+
+    fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
+        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+        if let Some(path) = self.agent {
+            for selection in selections {
+                client::sockets(path, &selection.filter, |row| {
+                    if selection.admits_remote(row.remote) {
+                        rows.insert(row.id.clone(), row);
+                    }
+                    true
+                })?;
+            }
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.walk(&Filter::default(), |socket, owners, identity, policy| {
+                if selections.iter().any(|one| one.admits(socket, owners, identity, policy)) {
+                    let row = Row::new(socket, owners, policy, socket.at).of(identity);
+                    rows.insert(row.id.clone(), row);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(rows.into_values().collect())
+    }
+
+    /// What the agent remembers, in the order of time.
+    fn remembered(&self, selections: &[Selection], since: f64) -> Result<Vec<MomentRow>, Failure> {
+        let Some(path) = self.agent else {
+            return Ok(Vec::new());
+        };
+        let mut moments: Vec<MomentRow> = Vec::new();
+        for selection in selections {
+            let wanted = Wanted {
+                event: vec![Name::Opened, Name::Setting, Name::Changed, Name::Died],
+                past_only: true,
+                filter: selection.filter.clone(),
+                ..Wanted::default()
+            };
+            client::events(path, &wanted, |line| {
+                if let Some(Line::Moment(row)) = line
+                    && selection.admits_remote(row.connection.remote)
+                    && (row.event != Name::Died || is_after(&row.at, since))
+                {
+                    moments.push(*row);
+                }
+                true
+            })?;
+        }
+        moments.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
+        moments.dedup();
+        Ok(moments)
+    }
+
+    /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
+    /// calls that were refused.
+    fn add_history(
+        &self,
+        lives: &mut Vec<Life>,
+        selections: &[Selection],
+        since: f64,
+    ) -> Result<(), Failure> {
+        // An id and an end: ids are used again after a reboot.
+        let key = |life: &Life| {
+            let end = life.end.as_ref().map(|end| end.at.get(..19).unwrap_or_default().to_owned());
+            (life.connection.id.clone(), end)
+        };
+        let mut known: BTreeSet<_> = lives.iter().map(key).collect();
+        for selection in selections {
+            let mut query = selection.query.clone();
+            (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
+            let mut add = |row: DeathRow| {
+                if selection.admits_remote(row.moment.connection.remote)
+                    && let Some(life) = of_history(row)
+                    && known.insert(key(&life))
+                {
+                    lives.push(life);
+                }
+                true
+            };
+            match &self.history {
+                History::Agent(path) => client::deaths(path, &query, &mut add)?,
+                History::File(reader) => reader.deaths(&query, &mut add)?,
+                History::None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
+        Ok(match &self.history {
+            History::Agent(path) => client::limits(path)?,
+            History::File(reader) => reader.limits()?,
+            History::None => Vec::new(),
+        })
+    }
+}
+
+/// A connection that the history tells of.
+fn of_history(row: DeathRow) -> Option<Life> {
+    let DeathRow { opened_at, calls, moment, .. } = row;
+    let mut life = Life::dead(moment)?;
+    life.is_whole = opened_at.is_some();
+    life.calls = calls.into_iter().map(call_of_history).collect();
+    // Whose opening failed was seen all the same.
+    life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
+    Some(life)
+}
+
+fn call_of_history(row: CallRow) -> CallSeen {
+    CallSeen {
+        at: row.at,
+        option: row.option,
+        value: row.value,
+        result: row.result,
+        by: row.whose.owner,
+    }
+}
+
+fn is_after(at: &str, unix_seconds: f64) -> bool {
+    at.parse::<jiff::Timestamp>().is_ok_and(|at| {
+        at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64() >= unix_seconds
+    })
+}

@@ -1,0 +1,233 @@
+//! Whom the word on the command line means.
+
+use crate::model::{
+    filter::Filter,
+    identity::Identity,
+    limit::Path,
+    name,
+    socket::{Owner, Socket, SocketId},
+    verdict::Policy,
+};
+use crate::store::Query;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+
+/// What was asked for, as far as the word itself tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// One connection.
+    Socket(SocketId),
+    /// Peers.
+    Peer(IpNet, Option<u16>),
+    /// A process.
+    Pid(u32),
+    /// A name, and a port if there was one: then it is a host's.
+    Name(String, Option<u16>),
+}
+
+impl Target {
+    pub(super) fn parse(word: &str) -> Self {
+        if let Ok(id) = word.parse() {
+            return Self::Socket(id);
+        }
+        if let Ok(net) = word.parse::<IpNet>() {
+            return Self::Peer(net.trunc(), None);
+        }
+        let bare = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(word);
+        if let Ok(addr) = bare.parse::<IpAddr>() {
+            return Self::Peer(addr.to_canonical().into(), None);
+        }
+        if let Ok(addr) = word.parse::<SocketAddr>() {
+            return Self::Peer(addr.ip().to_canonical().into(), Some(addr.port()));
+        }
+        if let Ok(pid) = word.parse() {
+            return Self::Pid(pid);
+        }
+        match word.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) if !host.is_empty() => Self::Name(host.to_owned(), Some(port)),
+            _ => Self::Name(word.to_owned(), None),
+        }
+    }
+}
+
+/// One way to find connections: among the living, and in the history.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selection {
+    pub(super) filter: Filter,
+    pub(super) query: Query,
+    /// The peer's port: filters mean that of either end.
+    remote_port: Option<u16>,
+}
+
+impl Selection {
+    fn new(filter: Filter) -> Self {
+        let query = Query {
+            peer: filter.peer,
+            port: filter.port,
+            id: filter.id.map(|id| id.to_string()),
+            pid: filter.pid,
+            process: filter.process.clone(),
+            unit: filter.unit.clone(),
+            container: filter.container.clone(),
+            workload: filter.workload.clone(),
+            namespace: filter.namespace.clone(),
+            pod: filter.pod.clone(),
+            ..Query::default()
+        };
+        Self { filter, query, remote_port: None }
+    }
+
+    fn peer(net: IpNet, port: Option<u16>) -> Self {
+        let filter = Filter { peer: Some(net), port, ..Filter::default() };
+        Self { remote_port: port, ..Self::new(filter) }
+    }
+
+    /// Whether the peer's port is the one asked for.
+    pub(super) fn admits_remote(&self, remote: SocketAddr) -> bool {
+        self.remote_port.is_none_or(|port| port == remote.port())
+    }
+
+    /// Whether it finds a socket that the kernel shows.
+    pub(super) fn admits(
+        &self,
+        socket: &Socket,
+        owners: &[Owner],
+        identity: Option<&Identity>,
+        policy: &Policy,
+    ) -> bool {
+        self.filter.admits(socket, policy)
+            && self.filter.admits_owner(owners)
+            && self.filter.admits_identity(identity)
+            && self.admits_remote(socket.remote.socket_addr())
+    }
+}
+
+/// Ways to find something, and what they take the word for.
+#[derive(Clone, Debug)]
+pub(super) struct Meaning {
+    pub(super) selections: Vec<Selection>,
+    pub(super) taken_for: String,
+}
+
+impl Target {
+    /// What it may mean, the likeliest first. What finds nothing makes room for the next.
+    pub(super) fn meanings(&self, paths: &[Path]) -> Vec<Meaning> {
+        let one = |filter: Filter, taken_for: String| {
+            vec![Meaning { selections: vec![Selection::new(filter)], taken_for }]
+        };
+        match self {
+            Self::Socket(id) => one(Filter { id: Some(*id), ..Filter::default() }, id.to_string()),
+            Self::Pid(pid) => {
+                one(Filter { pid: Some(*pid), ..Filter::default() }, format!("process {pid}"))
+            }
+            Self::Peer(net, port) => vec![Meaning {
+                selections: vec![Selection::peer(*net, *port)],
+                taken_for: peer_in_words(*net, *port),
+            }],
+            Self::Name(name, port) => {
+                let mut meanings = Vec::new();
+                if port.is_none() {
+                    meanings.push(of_name(name));
+                    meanings.extend(of_path(name, paths));
+                }
+                meanings.extend(of_host(name, *port));
+                meanings
+            }
+        }
+    }
+}
+
+fn peer_in_words(net: IpNet, port: Option<u16>) -> String {
+    let is_one = net.prefix_len() == net.max_prefix_len();
+    match (is_one, port) {
+        (true, Some(port)) => SocketAddr::new(net.addr(), port).to_string(),
+        (true, None) => net.addr().to_string(),
+        (false, _) => net.to_string(),
+    }
+}
+
+/// Whatever has this name on this host.
+fn of_name(word: &str) -> Meaning {
+    let named = |set: fn(&mut Filter, String)| {
+        let mut filter = Filter::default();
+        set(&mut filter, word.to_owned());
+        Selection::new(filter)
+    };
+    let mut selections = vec![
+        named(|filter, name| filter.process = Some(name)),
+        named(|filter, name| filter.unit = Some(name)),
+        named(|filter, name| filter.pod = Some(name)),
+        named(|filter, name| filter.workload = Some(name)),
+        named(|filter, name| filter.container = Some(name)),
+        named(|filter, name| filter.namespace = Some(name)),
+    ];
+    if !word.contains('.') {
+        selections.push(named(|filter, name| filter.unit = Some(format!("{name}.service"))));
+    }
+    Meaning { selections, taken_for: name::escaped(word.as_bytes()) }
+}
+
+/// The path of the configuration that has this name.
+fn of_path(word: &str, paths: &[Path]) -> Option<Meaning> {
+    let selections: Vec<_> = paths
+        .iter()
+        .filter(|path| path.name == word)
+        .map(|path| Selection::peer(path.peers, path.port))
+        .collect();
+    let taken_for = format!("path {}", name::escaped(word.as_bytes()));
+    (!selections.is_empty()).then_some(Meaning { selections, taken_for })
+}
+
+/// The host with this name, as this host resolves it.
+fn of_host(word: &str, port: Option<u16>) -> Option<Meaning> {
+    let mut addresses: Vec<IpAddr> =
+        (word, 0).to_socket_addrs().ok()?.map(|addr| addr.ip().to_canonical()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let selections = addresses.iter().map(|&addr| Selection::peer(addr.into(), port)).collect();
+    let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let taken_for = format!("{}{port} ({})", name::escaped(word.as_bytes()), list.join(", "));
+    (!addresses.is_empty()).then_some(Meaning { selections, taken_for })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_tells_what_it_is() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let cases = [
+            ("sk:1f", Target::Socket(SocketId(31))),
+            ("10.0.0.9", Target::Peer(net("10.0.0.9/32"), None)),
+            ("10.0.0.9:5432", Target::Peer(net("10.0.0.9/32"), Some(5432))),
+            ("::ffff:10.0.0.9", Target::Peer(net("10.0.0.9/32"), None)),
+            ("10.1.2.3/8", Target::Peer(net("10.0.0.0/8"), None)),
+            ("2001:db8::1", Target::Peer(net("2001:db8::1/128"), None)),
+            ("[2001:db8::1]", Target::Peer(net("2001:db8::1/128"), None)),
+            ("[2001:db8::1]:443", Target::Peer(net("2001:db8::1/128"), Some(443))),
+            ("812", Target::Pid(812)),
+            ("db.example.com:5432", Target::Name("db.example.com".to_owned(), Some(5432))),
+            ("web.service", Target::Name("web.service".to_owned(), None)),
+            (":5432", Target::Name(":5432".to_owned(), None)),
+        ];
+        for (word, target) in cases {
+            assert_eq!(Target::parse(word), target, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_be_many_things_and_a_path_of_the_config() {
+        let paths = ["db=10.0.0.0/8:5432=aws".parse().unwrap()];
+        let meanings = Target::parse("db").meanings(&paths);
+        assert_eq!(meanings[0].selections.len(), 7);
+        assert!(
+            meanings[0].selections.iter().any(|it| it.query.unit.as_deref() == Some("db.service"))
+        );
+        assert_eq!(meanings[1].taken_for, "path db");
+        let selection = &meanings[1].selections[0];
+        assert_eq!(selection.query.port, Some(5432));
+        assert!(!selection.admits_remote("10.0.0.1:80".parse().unwrap()));
+    }
+}

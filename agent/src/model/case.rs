@@ -1,0 +1,231 @@
+//! A case: the connections of one process with one peer under one setting. What is like is told once.
+
+use super::{
+    death::{Cause, Certainty},
+    life::{Finding, Life},
+    setting::From,
+    socket::Direction,
+    verdict::Verdict,
+    what_if::{Setting, WhatIf},
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+/// Own values of a socket: what makes two settings the same; 0 is left to the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct OwnValues {
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE.
+    pub idle: u32,
+    /// TCP_KEEPINTVL.
+    pub interval: u32,
+    /// TCP_KEEPCNT.
+    pub count: u32,
+    /// TCP_USER_TIMEOUT.
+    pub user_timeout_ms: u32,
+}
+
+impl OwnValues {
+    fn of(life: &Life) -> Self {
+        let own = |value, from| if from == From::Socket { value } else { 0 };
+        let connection = &life.connection;
+        Self {
+            keepalive: connection.keepalive,
+            idle: own(connection.idle.seconds, connection.idle.from),
+            interval: own(connection.interval.seconds, connection.interval.from),
+            count: own(connection.count.probes, connection.count.from),
+            user_timeout_ms: connection.user_timeout_ms,
+        }
+    }
+}
+
+/// The other side of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// We connected there.
+    Server(SocketAddr),
+    /// They connected to this port of ours.
+    ClientsOf(u16),
+}
+
+/// What the connections of a case have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The other side.
+    pub peer: Peer,
+    /// The process's name.
+    pub process: Option<String>,
+    /// What it is part of, as it is shown.
+    pub part_of: Option<String>,
+    /// What is set.
+    pub own: OwnValues,
+}
+
+/// Connections that are alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// What they have in common.
+    pub key: Key,
+    /// They: those of the worst finding first, then the latest.
+    pub lives: Vec<Life>,
+}
+
+/// Sorts connections into cases, worst first.
+pub fn cases(lives: Vec<Life>) -> Vec<Case> {
+    let mut by_key: BTreeMap<Key, Vec<Life>> = BTreeMap::new();
+    for life in lives {
+        by_key.entry(Key::of(&life)).or_default().push(life);
+    }
+    let mut cases: Vec<Case> = by_key
+        .into_iter()
+        .map(|(key, mut lives)| {
+            let at = |life: &Life| life.end.as_ref().map(|end| end.at.clone());
+            lives.sort_by(|a, b| a.finding().cmp(&b.finding()).then_with(|| at(b).cmp(&at(a))));
+            Case { key, lives }
+        })
+        .collect();
+    cases.sort_by_key(|case| (case.finding(), std::cmp::Reverse(case.of(case.finding()).count())));
+    cases
+}
+
+impl Key {
+    fn of(life: &Life) -> Self {
+        let connection = &life.connection;
+        let peer = match life.direction() {
+            Direction::Outbound => Peer::Server(connection.remote),
+            Direction::Inbound => Peer::ClientsOf(connection.local.port()),
+        };
+        Self {
+            peer,
+            process: life.owner.as_ref().map(|owner| owner.process.clone()),
+            part_of: part_of(life),
+            own: OwnValues::of(life),
+        }
+    }
+}
+
+/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
+fn part_of(life: &Life) -> Option<String> {
+    let connection = &life.connection;
+    let parts = [&connection.namespace, &connection.pod, &connection.container];
+    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
+    if text.is_empty() { connection.unit.clone() } else { Some(text) }
+}
+
+impl Case {
+    /// The worst that is to be said of one of them.
+    pub fn finding(&self) -> Finding {
+        self.lives.iter().map(Life::finding).min().unwrap_or(Finding::Fine)
+    }
+
+    /// Those of which this is to be said.
+    pub fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(move |life| life.finding() == finding)
+    }
+
+    /// The dead.
+    pub fn dead(&self) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(|life| life.end.is_some())
+    }
+
+    /// The living.
+    pub fn live(&self) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(|life| life.end.is_none())
+    }
+
+    /// How many died of what, how many of these inferred; the most first.
+    pub fn causes(&self) -> Vec<(Cause, usize, usize)> {
+        let mut counts: BTreeMap<Cause, (usize, usize)> = BTreeMap::new();
+        for end in self.dead().filter_map(|life| life.end.as_ref()) {
+            let (all, inferred) = counts.entry(end.cause).or_default();
+            *all += 1;
+            *inferred += usize::from(end.certainty == Certainty::Inferred);
+        }
+        let mut causes: Vec<_> =
+            counts.into_iter().map(|(cause, (all, inferred))| (cause, all, inferred)).collect();
+        causes.sort_by_key(|&(_, all, _)| std::cmp::Reverse(all));
+        causes
+    }
+
+    /// The one that speaks for them: the latest of the worst.
+    pub fn example(&self) -> Option<&Life> {
+        self.lives.first()
+    }
+
+    /// Processes, lowest id first.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        self.lives.iter().filter_map(|life| Some(life.owner.as_ref()?.pid)).collect()
+    }
+
+    /// Addresses of the other side.
+    pub fn peers(&self) -> BTreeSet<IpAddr> {
+        self.lives.iter().map(|life| life.connection.remote.ip()).collect()
+    }
+
+    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their
+    /// beginning.
+    pub fn nobody_ever_set(&self) -> Option<bool> {
+        if self.lives.iter().any(|life| !life.calls.is_empty() || !life.changed.is_empty()) {
+            return Some(false);
+        }
+        self.lives.iter().all(|life| life.is_whole).then_some(true)
+    }
+
+    /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
+    pub fn quiet_seconds(&self) -> Option<(f64, f64)> {
+        let finding = self.finding();
+        let times = self.of(finding).map(|life| match &life.end {
+            Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
+                end.silent_seconds
+            }
+            _ => life.connection.quiet_seconds,
+        });
+        times.fold(None, |range, time| match range {
+            None => Some((time, time)),
+            Some((least, most)) => Some((time.min(least), time.max(most))),
+        })
+    }
+
+    /// Whether the path is taken to forget them before the first probe.
+    pub fn is_unprotected(&self) -> bool {
+        self.lives
+            .iter()
+            .any(|life| matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late)))
+    }
+
+    /// What another setting would have changed.
+    pub fn what_if(&self, setting: &Setting) -> WhatIf {
+        WhatIf::of(&self.lives, setting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::life::tests_support::{GAVE_UP, RESET, app, dead, live};
+
+    #[test]
+    fn what_is_alike_is_one_case_and_the_worst_comes_first() {
+        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        lives.push(live(&app(600, None, 0)));
+        lives.push(live(&app(601, Some(60), 0)));
+        lives.push(dead(&app(602, Some(61), 91_000), GAVE_UP));
+        let cases = cases(lives);
+        let told: Vec<_> = cases.iter().map(|case| (case.finding(), case.lives.len())).collect();
+        assert_eq!(told, [(Finding::Dropped, 501), (Finding::Dark, 1), (Finding::Fine, 1)]);
+        assert_eq!(cases[0].causes(), [(Cause::IdleDrop, 500, 500)]);
+        assert_eq!(cases[0].quiet_seconds(), Some((399.99, 399.99)));
+    }
+
+    #[test]
+    fn that_nobody_set_anything_is_only_said_of_what_was_watched_from_its_beginning() {
+        let seen = dead(&app(1, None, 400_000), RESET);
+        let case = |lives| cases(lives).remove(0);
+        assert_eq!(case(vec![seen.clone()]).nobody_ever_set(), Some(true));
+        assert_eq!(case(vec![seen, live(&app(2, None, 0))]).nobody_ever_set(), None);
+    }
+}

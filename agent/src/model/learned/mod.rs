@@ -1,0 +1,359 @@
+//! Idle limits as learned: longer than the longest quiet time that connections survived, at most the
+//! shortest that killed them.
+//!
+//! A peer that goes dark kills connections too, of every quiet time. But one outage explains only deaths whose
+//! quiet times all contain the moment of that outage. So a limit is believed from the second occasion on:
+//! when no single moment lies within all the quiet times that killed. Deaths after quiet times that others
+//! survived say nothing of a limit and are left out. Orderly ends do not count at all.
+
+mod estimate;
+#[cfg(test)]
+mod tests;
+
+pub use estimate::{Confidence, Estimate, LimitRow, Outcome, Sample, Span};
+
+use super::{
+    death::{Cause, Death, QUIET_MS},
+    limit::{Limits, PathNumber},
+    socket::{Direction, Endpoint, Socket, Time},
+};
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+const DAY_MS: i64 = 86_400_000;
+/// Evidence that is older is forgotten.
+pub const WINDOW_MS: i64 = 7 * DAY_MS;
+/// Destinations of which anything is known.
+const MAX_DESTINATIONS: usize = 1024;
+/// Deaths remembered of each.
+const MAX_KILLS: usize = 32;
+/// Evidence that only confirms is told this often.
+const TELL_MS: u64 = 60_000;
+
+/// Where connections go: the address of a peer, with the port of the service that we connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    /// The address, IPv4 as IPv4-mapped.
+    pub addr: Ipv6Addr,
+    /// The port; 0 of peers that connected to us.
+    pub port: u16,
+}
+
+impl Destination {
+    /// Where a connection goes.
+    pub const fn of(socket: &Socket) -> Self {
+        let port = match socket.direction {
+            Direction::Outbound => socket.remote.port,
+            Direction::Inbound => 0,
+        };
+        Self { addr: socket.remote.addr, port }
+    }
+
+    /// As an endpoint.
+    pub const fn endpoint(self) -> Endpoint {
+        Endpoint { addr: self.addr, port: self.port }
+    }
+
+    /// Its neighbours: what probably is behind the same devices.
+    fn network(self) -> IpNet {
+        let addr = self.addr.to_canonical();
+        let len = if addr.is_ipv4() { 24 } else { 64 };
+        IpNet::new(addr, len).map_or_else(|_| IpNet::from(addr), |net| net.trunc())
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            0 => self.addr.to_canonical().fmt(f),
+            port => SocketAddr::new(self.addr.to_canonical(), port).fmt(f),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mapped = |addr: IpAddr| match addr {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        match text.parse::<SocketAddr>() {
+            Ok(address) => Ok(Self { addr: mapped(address.ip()), port: address.port() }),
+            Err(_) => Ok(Self { addr: mapped(text.parse()?), port: 0 }),
+        }
+    }
+}
+
+/// Everything known of one destination, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lesson {
+    /// Which.
+    pub destination: Destination,
+    /// What is known of it.
+    pub evidence: Vec<Sample>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    evidence: Vec<Sample>,
+    /// Something came that was not told.
+    is_news: bool,
+}
+
+impl Known {
+    fn has_kills(&self) -> bool {
+        self.evidence.iter().any(Sample::is_kill)
+    }
+
+    fn last_ms(&self) -> i64 {
+        self.evidence.iter().map(|sample| sample.span.ended_ms).max().unwrap_or(i64::MIN)
+    }
+
+    fn kill(&mut self, kill: Sample) {
+        let kills = || self.evidence.iter().enumerate().filter(|(_, it)| it.is_kill());
+        if kills().count() >= MAX_KILLS {
+            // One that the same outage would explain says least.
+            let at_once = |it: &Sample| estimate::occasions(&[it.span, kill.span]) == 1;
+            let same = kills().find(|(_, it)| at_once(it) && it.span.ms() >= kill.span.ms());
+            let oldest = || kills().min_by_key(|(_, it)| it.span.ended_ms);
+            if let Some((place, _)) = same.or_else(oldest) {
+                self.evidence.remove(place);
+            }
+        }
+        self.evidence.push(kill);
+        self.is_news = true;
+    }
+
+    /// Of each day the longest is kept. Whether it is longer than what was known.
+    fn survive(&mut self, span: Span) -> bool {
+        let day = span.ended_ms / DAY_MS;
+        for sample in self.evidence.iter_mut().rev() {
+            if let Outcome::Survived { times } = &mut sample.outcome
+                && sample.span.ended_ms / DAY_MS == day
+            {
+                *times += 1;
+                let is_longer = span.ms() > sample.span.ms();
+                if is_longer {
+                    sample.span = span;
+                }
+                return is_longer;
+            }
+        }
+        self.evidence.push(Sample { span, outcome: Outcome::Survived { times: 1 } });
+        true
+    }
+
+    fn forget(&mut self, now_ms: i64) {
+        self.evidence.retain(|sample| now_ms - sample.span.ended_ms < WINDOW_MS);
+    }
+}
+
+/// What was learned on this host.
+#[derive(Debug)]
+pub struct Learned {
+    /// Unix milliseconds at the begin of the monotonic clock: fixed, so that a wall clock that is set does
+    /// not tear the evidence apart.
+    offset_ms: i64,
+    by_destination: HashMap<Destination, Known>,
+    told: Time,
+    /// A death came since.
+    is_urgent: bool,
+}
+
+impl Learned {
+    /// Nothing yet. `offset_ms`: Unix time minus monotonic time.
+    pub fn new(offset_ms: i64) -> Self {
+        Self { offset_ms, by_destination: HashMap::new(), told: Time(0), is_urgent: false }
+    }
+
+    fn ms(&self, at: Time) -> i64 {
+        self.offset_ms.saturating_add(i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX))
+    }
+
+    /// What an agent before this one knew.
+    pub fn remember(&mut self, lessons: Vec<Lesson>, now: Time) {
+        let now_ms = self.ms(now);
+        for Lesson { destination, mut evidence } in lessons.into_iter().take(MAX_DESTINATIONS) {
+            // From when the clock was ahead.
+            evidence.retain(|sample| sample.span.ended_ms <= now_ms);
+            let known = self.by_destination.entry(destination).or_default();
+            known.evidence.splice(..0, evidence);
+            known.forget(now_ms);
+        }
+    }
+
+    /// A connection went on after it had been quiet until `at`.
+    pub fn survived(&mut self, socket: &Socket, at: Time, quiet_ms: u32) {
+        if quiet_ms < QUIET_MS {
+            return;
+        }
+        let ended_ms = self.ms(at);
+        let span = Span { began_ms: ended_ms - i64::from(quiet_ms), ended_ms };
+        let destination = Destination::of(socket);
+        if let Some(known) = self.by_destination.get_mut(&destination) {
+            known.is_news |= known.survive(span);
+        } else if self.by_destination.len() < MAX_DESTINATIONS {
+            let known = self.by_destination.entry(destination).or_default();
+            known.survive(span);
+        }
+    }
+
+    /// A connection died.
+    pub fn died(&mut self, socket: &Socket, at: Time, death: &Death) {
+        let probe_ms = socket.idle().value.saturating_mul(1000);
+        let (quiet_ms, outcome) = match death.cause {
+            Cause::IdleDrop => (death.quiet_ms, Outcome::Killed),
+            // The first probe went out after the idle time of silence. It was answered by what did not know
+            // the connection any more, or by nobody.
+            Cause::KeepaliveReset => (probe_ms, Outcome::Killed),
+            Cause::KeepaliveTimeout => (probe_ms, Outcome::Silenced),
+            _ => return,
+        };
+        if quiet_ms < QUIET_MS || death.silent_ms < quiet_ms {
+            return;
+        }
+        let began_ms = self.ms(at) - i64::from(death.silent_ms);
+        let span = Span { began_ms, ended_ms: began_ms + i64::from(quiet_ms) };
+        let destination = Destination::of(socket);
+        if !self.by_destination.contains_key(&destination) {
+            self.make_room();
+        }
+        self.by_destination.entry(destination).or_default().kill(Sample { span, outcome });
+        self.is_urgent = true;
+    }
+
+    /// Those go first of which no death is known, then those that were silent for longest.
+    fn make_room(&mut self) {
+        if self.by_destination.len() < MAX_DESTINATIONS {
+            return;
+        }
+        let least = self
+            .by_destination
+            .iter()
+            .min_by_key(|(_, known)| (known.has_kills(), known.last_ms()))
+            .map(|(&destination, _)| destination);
+        if let Some(least) = least {
+            self.by_destination.remove(&least);
+        }
+    }
+
+    /// What is to be kept that was not told before: at once after a death, else once a minute. What is
+    /// old is forgotten meanwhile: such a lesson is empty.
+    /// `all`: also what can wait.
+    pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {
+        if !all && !self.is_urgent && now.ms_since(self.told) < TELL_MS {
+            return Vec::new();
+        }
+        self.is_urgent = false;
+        self.told = now;
+        let now_ms = self.ms(now);
+        let mut lessons = Vec::new();
+        self.by_destination.retain(|&destination, known| {
+            let n_before = known.evidence.len();
+            known.forget(now_ms);
+            if known.is_news || known.evidence.len() < n_before {
+                known.is_news = false;
+                lessons.push(Lesson { destination, evidence: known.evidence.clone() });
+            }
+            !known.evidence.is_empty()
+        });
+        lessons
+    }
+
+    fn merged(&self, is_in: impl Fn(Destination) -> bool) -> Vec<Sample> {
+        let inside = self.by_destination.iter().filter(|(destination, _)| is_in(**destination));
+        inside.flat_map(|(_, known)| known.evidence.iter().copied()).collect()
+    }
+
+    /// What is known of one destination: by itself, else by its neighbours if they agree.
+    pub fn of(&self, destination: Destination, now: Time) -> Option<Estimate> {
+        let now_ms = self.ms(now);
+        let own = self
+            .by_destination
+            .get(&destination)
+            .and_then(|known| Estimate::of(&known.evidence, now_ms));
+        if own.is_some_and(|own| own.confidence > Confidence::Guess) {
+            return own;
+        }
+        let network = destination.network();
+        let near = self.merged(|other| other.network() == network);
+        Estimate::of(&near, now_ms).filter(|it| it.confidence > Confidence::Guess).or(own)
+    }
+
+    /// What is known of all destinations of which `is_in` holds, taken as one.
+    pub fn of_all(&self, is_in: impl Fn(Destination) -> bool, now: Time) -> Option<Estimate> {
+        Estimate::of(&self.merged(is_in), self.ms(now))
+    }
+
+    /// Of each path the limit that was learned, as far as one outage does not explain it; elsewhere the
+    /// shortest of any destination.
+    pub fn seconds_of_paths(&self, limits: &Limits, now: Time) -> BTreeMap<PathNumber, u32> {
+        let now_ms = self.ms(now);
+        let mut groups: BTreeMap<(PathNumber, Option<Destination>), Vec<Sample>> = BTreeMap::new();
+        for (&destination, known) in &self.by_destination {
+            let number = limits.of(destination.endpoint()).number;
+            let key = (number, (number == 0).then_some(destination));
+            groups.entry(key).or_default().extend(&known.evidence);
+        }
+        let mut shortest = BTreeMap::new();
+        for ((number, _), evidence) in groups {
+            let learned = Estimate::of(&evidence, now_ms);
+            if let Some(it) = learned.filter(|it| it.confidence > Confidence::Guess) {
+                let seconds = shortest.entry(number).or_insert(u32::MAX);
+                *seconds = it.seconds().min(*seconds);
+            }
+        }
+        shortest
+    }
+
+    /// The limits that are sure, seconds by destination.
+    pub fn sure(&self, now: Time) -> BTreeMap<Destination, u32> {
+        let now_ms = self.ms(now);
+        let known = self.by_destination.iter().filter(|(_, known)| known.has_kills());
+        known
+            .filter_map(|(&destination, known)| {
+                let estimate = Estimate::of(&known.evidence, now_ms)?;
+                (estimate.confidence == Confidence::Sure).then(|| (destination, estimate.seconds()))
+            })
+            .collect()
+    }
+
+    /// Every limit that was learned. `path`: the name of the configured path to a destination.
+    pub fn rows(&self, path: impl Fn(Destination) -> Option<String>, now: Time) -> Vec<LimitRow> {
+        /// What belongs together, and how many members with deaths make it worth a row.
+        #[derive(Default)]
+        struct Group {
+            n_needed: usize,
+            n_members: usize,
+            evidence: Vec<Sample>,
+        }
+        let now_ms = self.ms(now);
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        for (&destination, known) in &self.by_destination {
+            let wider = match path(destination) {
+                Some(path) => (path, 1),
+                // A network of one says nothing that its one does not.
+                None => (destination.network().to_string(), 2),
+            };
+            for (name, n_needed) in [(destination.to_string(), 1), wider] {
+                let group = groups.entry(name).or_default();
+                group.n_needed = n_needed;
+                group.n_members += usize::from(known.has_kills());
+                group.evidence.extend(&known.evidence);
+            }
+        }
+        groups.retain(|_, group| group.n_members >= group.n_needed);
+        let row = |(name, group): (String, Group)| {
+            Estimate::of(&group.evidence, now_ms).map(|estimate| estimate.row(name))
+        };
+        groups.into_iter().filter_map(row).collect()
+    }
+}

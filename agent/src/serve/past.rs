@@ -1,0 +1,89 @@
+//! `GET /v1/deaths?since=SECONDS&peer=CIDR...` and `GET /v1/limits`: what is known of the past, one JSON
+//! object a line. Deaths come out of the history on disk, as any reader of the file would read them.
+
+use super::{Reader, Shared, events::Pieces};
+use crate::{
+    kernel::clock,
+    store::{self, Query},
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::{self, State, rejection::QueryRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use std::sync::{Arc, PoisonError};
+use tokio::sync::mpsc;
+
+/// Pieces that wait for a slow client: reading waits with them.
+const PIECES: usize = 4;
+/// Bytes of a piece, about.
+const PIECE_BYTES: usize = 64 << 10;
+
+pub(super) async fn deaths(
+    State(shared): Reader,
+    query: Result<extract::Query<Query>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(extract::Query(query)) => query,
+        Err(rejection) => {
+            return (StatusCode::BAD_REQUEST, format!("{}\n", rejection.body_text()))
+                .into_response();
+        }
+    };
+    let (pieces, body) = mpsc::channel(PIECES);
+    let (opened, is_open) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let reader = match store::Reader::open(&shared.history.folder) {
+            Ok(reader) => reader,
+            Err(error) => return drop(opened.send(Err(error))),
+        };
+        if opened.send(Ok(())).is_ok() {
+            send_deaths(&reader, &query, &pieces);
+        }
+    });
+    match is_open.await {
+        Ok(Ok(())) => lines(Body::new(Pieces::new(body))),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the reader ended\n").into_response(),
+    }
+}
+
+/// Until the client goes. What cannot be read ends the answer in the middle of a line, so that nobody takes
+/// it for whole.
+fn send_deaths(reader: &store::Reader, query: &Query, pieces: &mpsc::Sender<Bytes>) {
+    let mut lines = Vec::new();
+    let read = reader.deaths(query, |death| {
+        push(&mut lines, &death);
+        lines.len() < PIECE_BYTES || pieces.blocking_send(std::mem::take(&mut lines).into()).is_ok()
+    });
+    if let Err(error) = read {
+        lines.extend_from_slice(format!("{{\"error\":\"{error}").as_bytes());
+    }
+    drop(pieces.blocking_send(lines.into()));
+}
+
+pub(super) async fn limits(State(shared): Reader) -> Response {
+    let mut text = Vec::new();
+    for limit in learned(&shared) {
+        push(&mut text, &limit);
+    }
+    lines(Body::from(text))
+}
+
+fn learned(shared: &Arc<Shared>) -> Vec<crate::model::learned::LimitRow> {
+    let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+    table.learned_limits(clock::now())
+}
+
+fn lines(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn push(lines: &mut Vec<u8>, row: &impl Serialize) {
+    // No writer fails that writes into memory.
+    if serde_json::to_writer(&mut *lines, row).is_ok() {
+        lines.push(b'\n');
+    }
+}

@@ -1,0 +1,278 @@
+//! What goes into the tables, column by column.
+
+use super::query::key;
+use crate::{
+    kernel::clock,
+    model::{
+        call::Call,
+        death::Death,
+        identity::Identity,
+        learned::{Lesson, LimitRow, Outcome, Sample, Span},
+        line::MomentRow,
+        moment::{Moment, What},
+        socket::{Owner, Socket, SocketId, Time},
+        verdict::Policy,
+    },
+};
+use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
+use serde::Serialize;
+
+/// One row to be: columns and their values.
+#[derive(Debug, Default)]
+struct Columns {
+    names: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Columns {
+    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.names.push(name);
+        self.values.push(value.into());
+    }
+
+    fn insert(&self, into: &Transaction<'_>, table: &str, conflict: &str) -> rusqlite::Result<()> {
+        let names: Vec<String> = self.names.iter().map(|name| format!("\"{name}\"")).collect();
+        let marks = vec!["?"; names.len()].join(", ");
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({marks}) {conflict}", names.join(", "));
+        into.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&self.values)).map(drop)
+    }
+}
+
+/// The word of a closed set, as it stands in JSON.
+fn word(of: &impl Serialize) -> Value {
+    match serde_json::to_value(of) {
+        Ok(serde_json::Value::String(text)) => Value::Text(text),
+        _ => Value::Null,
+    }
+}
+
+fn ms(seconds: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
+    let ms = (seconds * 1000.0).round() as i64;
+    Value::Integer(ms)
+}
+
+fn unsigned(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// What dates a batch, and says which agent wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// The row of this run.
+    pub(super) run: i64,
+    /// Unix time minus monotonic time.
+    pub(super) offset_ns: i64,
+}
+
+impl Stamp {
+    /// The columns that all tables of connections have.
+    fn columns(
+        self,
+        at: Time,
+        socket: &Socket,
+        by: Option<Owner>,
+        identity: Option<&Identity>,
+    ) -> Columns {
+        let mut row = Columns::default();
+        row.set("run", self.run);
+        row.set("at_ns", clock::unix_ns(at, self.offset_ns));
+        row.set("monotonic_ns", unsigned(at.0));
+        let has_id = socket.id != SocketId::default();
+        row.set("socket", has_id.then(|| socket.id.to_string()));
+        row.set("netns", socket.netns);
+        let (local, remote) = (socket.local.socket_addr(), socket.remote.socket_addr());
+        row.set("local_addr", local.ip().to_string());
+        row.set("local_port", local.port());
+        row.set("remote_addr", remote.ip().to_string());
+        row.set("remote_port", remote.port());
+        row.set("remote_key", key(socket.remote.addr).to_vec());
+        row.set("pid", by.map(|by| by.pid));
+        row.set("process", by.map(|by| by.comm.escaped()));
+        let mut name =
+            |column, name: Option<&Box<str>>| row.set(column, name.map(ToString::to_string));
+        name("unit", identity.and_then(|it| it.unit.as_ref()));
+        name("container", identity.and_then(|it| it.container.as_ref()));
+        name("container_id", identity.and_then(|it| it.container_id.as_ref()));
+        name("namespace", identity.and_then(|it| it.namespace.as_ref()));
+        name("workload", identity.and_then(|it| it.workload.as_ref()));
+        name("pod", identity.and_then(|it| it.pod.as_ref()));
+        row
+    }
+
+    fn of(self, moment: &Moment) -> Columns {
+        let Moment { at, socket, identity, .. } = moment;
+        self.columns(*at, socket, socket.owner, identity.as_deref())
+    }
+}
+
+/// Puts one moment where it belongs. Whether it is of a kind that the history holds.
+pub(super) fn moment(
+    into: &Transaction<'_>,
+    stamp: Stamp,
+    moment: &Moment,
+    policy: &Policy,
+) -> rusqlite::Result<()> {
+    match &moment.what {
+        What::Died(end) => {
+            death(into, stamp, moment, end, policy)?;
+            for &(at, made) in &moment.calls {
+                // Who called is another process now and then; then it is not known what that was part of.
+                let is_owner = made.by.map(|by| by.pid) == moment.socket.owner.map(|by| by.pid);
+                let identity = moment.identity.as_deref().filter(|_| is_owner);
+                call(into, stamp.columns(at, &moment.socket, made.by, identity), made)?;
+            }
+            Ok(())
+        }
+        What::Setting(made) => call(into, stamp.of(moment), *made),
+        What::VerdictChanged { from, to } => {
+            let mut row = stamp.of(moment);
+            row.set("verdict_before", from.as_str().to_owned());
+            row.set("verdict", to.as_str().to_owned());
+            row.set("meaning", moment.meaning(policy));
+            row.insert(into, "verdict_changes", "")
+        }
+        What::QuietSurvived { quiet_ms } => {
+            let mut row = stamp.of(moment);
+            row.set("times", 1);
+            row.set("longest_ms", *quiet_ms);
+            row.set("last_ms", *quiet_ms);
+            row.insert(
+                into,
+                "survivals",
+                "ON CONFLICT (run, socket) DO UPDATE SET times = times + 1, \
+                 longest_ms = max(longest_ms, excluded.longest_ms), last_ms = excluded.last_ms, \
+                 at_ns = excluded.at_ns, monotonic_ns = excluded.monotonic_ns",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+fn death(
+    into: &Transaction<'_>,
+    stamp: Stamp,
+    moment: &Moment,
+    end: &Death,
+    policy: &Policy,
+) -> rusqlite::Result<()> {
+    let shown = MomentRow::new(moment, String::new(), policy);
+    let (connection, details) = (shown.connection, shown.details);
+    let mut row = stamp.of(moment);
+    row.set("direction", word(&connection.direction));
+    row.set("state", word(&connection.state));
+    row.set("cause", word(&details.cause));
+    row.set("certainty", word(&details.certainty));
+    row.set("evidence", details.evidence);
+    row.set("errno", details.errno);
+    row.set("verdict", word(&connection.verdict));
+    row.set("idle_limit_seconds", connection.idle_limit_seconds);
+    row.set("idle_limit_from", connection.idle_limit_from);
+    row.set("path", connection.path);
+    row.set("keepalive", connection.keepalive);
+    row.set("idle_seconds", connection.idle.seconds);
+    row.set("idle_from", word(&connection.idle.from));
+    row.set("interval_seconds", connection.interval.seconds);
+    row.set("interval_from", word(&connection.interval.from));
+    row.set("count_probes", connection.count.probes);
+    row.set("count_from", word(&connection.count.from));
+    row.set("user_timeout_ms", connection.user_timeout_ms);
+    row.set("detection_seconds", connection.detection_seconds.map_or(Value::Null, unsigned));
+    let opened = end.age_ms.map(|age| Time(moment.at.0.saturating_sub(age * 1_000_000)));
+    row.set("opened_at_ns", opened.map(|opened| clock::unix_ns(opened, stamp.offset_ns)));
+    row.set("age_ms", end.age_ms.map_or(Value::Null, unsigned));
+    row.set("quiet_ms", end.quiet_ms);
+    row.set("silent_ms", end.silent_ms);
+    row.set("survived_ms", end.survived_ms);
+    row.set("probes_sent", end.probes_sent);
+    row.set("probes_unanswered", end.probes_unanswered);
+    row.set("in_flight", connection.in_flight);
+    row.insert(into, "deaths", "")
+}
+
+fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Result<()> {
+    row.set("option", made.option.as_str().to_owned());
+    row.set("value", made.value);
+    row.set("result", made.result());
+    row.set("when", word(&made.when));
+    // One that was refused is written at once, and again when its connection has died: by then more is
+    // known of that.
+    row.insert(
+        into,
+        "calls",
+        "ON CONFLICT (run, monotonic_ns, option) DO UPDATE SET socket = excluded.socket, \
+         local_addr = excluded.local_addr, local_port = excluded.local_port, \
+         remote_addr = excluded.remote_addr, remote_port = excluded.remote_port, \
+         remote_key = excluded.remote_key",
+    )
+}
+
+/// Replaces what is known of one destination.
+pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Result<()> {
+    let peer = lesson.destination.to_string();
+    into.prepare_cached("DELETE FROM evidence WHERE peer = ?")?.execute([&peer])?;
+    for Sample { span, outcome } in &lesson.evidence {
+        let times = match outcome {
+            Outcome::Survived { times } => *times,
+            _ => 1,
+        };
+        let values: [&dyn ToSql; 5] = [
+            &peer,
+            &outcome.as_str(),
+            &span.began_ms.saturating_mul(1_000_000),
+            &span.ended_ms.saturating_mul(1_000_000),
+            &unsigned(times),
+        ];
+        into.prepare_cached("INSERT INTO evidence VALUES (?, ?, ?, ?, ?)")?.execute(values)?;
+    }
+    Ok(())
+}
+
+/// Replaces the limits.
+pub(super) fn limits(into: &Transaction<'_>, limits: &[LimitRow]) -> rusqlite::Result<()> {
+    into.execute("DELETE FROM limits", [])?;
+    for limit in limits {
+        let mut row = Columns::default();
+        row.set("destination", limit.destination.clone());
+        let Value::Integer(at_ms) = ms(limit.unix_seconds) else { continue };
+        row.set("at_ns", at_ms.saturating_mul(1_000_000));
+        row.set("longest_survived_ms", limit.longest_survived_seconds.map_or(Value::Null, ms));
+        row.set("shortest_killed_ms", ms(limit.shortest_killed_seconds));
+        row.set("survivals", unsigned(limit.survivals));
+        row.set("deaths", unsigned(limit.deaths));
+        row.set("deaths_contradicted", unsigned(limit.deaths_contradicted));
+        row.set("occasions", unsigned(limit.occasions));
+        row.set("confidence", limit.confidence.as_str().to_owned());
+        row.set("seconds", limit.seconds);
+        row.set("looks_like", limit.looks_like.clone());
+        row.set("meaning", limit.meaning.clone());
+        row.insert(into, "limits", "")?;
+    }
+    Ok(())
+}
+
+/// Everything that was learned.
+pub(super) fn lessons(from: &Connection) -> rusqlite::Result<Vec<Lesson>> {
+    let sample = |row: &Row<'_>| {
+        let (peer, kind): (String, String) = (row.get(0)?, row.get(1)?);
+        let (began_ns, ended_ns): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let outcome = match kind.as_str() {
+            "killed" => Outcome::Killed,
+            "silenced" => Outcome::Silenced,
+            _ => Outcome::Survived { times: row.get(4)? },
+        };
+        let span = Span { began_ms: began_ns / 1_000_000, ended_ms: ended_ns / 1_000_000 };
+        Ok((peer, Sample { span, outcome }))
+    };
+    let mut lessons: Vec<Lesson> = Vec::new();
+    let mut all = from.prepare("SELECT * FROM evidence ORDER BY peer, ended_ns")?;
+    for found in all.query_map([], sample)? {
+        let (peer, sample) = found?;
+        let Ok(destination) = peer.parse() else { continue };
+        match lessons.last_mut() {
+            Some(last) if last.destination == destination => last.evidence.push(sample),
+            _ => lessons.push(Lesson { destination, evidence: vec![sample] }),
+        }
+    }
+    Ok(lessons)
+}

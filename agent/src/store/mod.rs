@@ -1,0 +1,109 @@
+//! The history on disk: deaths, verdicts that changed, calls, quiet times survived and what was learned of them, in
+//! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
+//! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
+
+mod calendar;
+mod database;
+mod insert;
+mod query;
+mod reader;
+mod row;
+mod schema;
+mod wanted;
+mod writer;
+
+pub use query::Query;
+pub use reader::Reader;
+pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
+pub use writer::{Health, Loss, Status, Writer, Writing};
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+/// The file in the state directory.
+pub const FILE: &str = "history.db";
+
+/// Where the history is, and how much of it is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state directory.
+    pub folder: PathBuf,
+    /// What is older is deleted.
+    pub days: u32,
+    /// Above this size what is oldest is deleted.
+    pub bytes: u64,
+}
+
+/// Why the history cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none.
+    #[error(
+        "no history in {}: an agent keeps one with `keepwatch run`; name another folder with --state-dir",
+        folder.display()
+    )]
+    None {
+        /// The state directory.
+        folder: PathBuf,
+    },
+    /// It was written by another version.
+    #[error(
+        "the history {} has schema {found}, and this keepwatch knows {known}: use the version that wrote it, or move the file away",
+        file.display(),
+        known = schema::VERSION
+    )]
+    Schema {
+        /// The file.
+        file: PathBuf,
+        /// The version that it says it has.
+        found: i64,
+    },
+    /// It is a database, and not ours.
+    #[error("{} is a database of something else: name another folder with --state-dir", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The directory is not to be had.
+    #[error("cannot use the state directory {}: {cause}; name another with --state-dir", folder.display())]
+    Folder {
+        /// The directory.
+        folder: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// SQLite refused.
+    #[error("cannot {attempt} the history {}: {cause}", file.display())]
+    Database {
+        /// What was tried.
+        attempt: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: rusqlite::Error,
+    },
+}
+
+/// Makes the state directory, while that may still be allowed. What cannot be made is told by who needs it.
+pub fn make_folder(folder: &Path) {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o750);
+    drop(builder.create(folder));
+}
+
+impl Error {
+    /// Whether the file is broken: nothing can be read from it, and nothing written.
+    pub fn is_corrupt(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let Self::Database { cause, .. } = self else {
+            return false;
+        };
+        matches!(cause.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
+
+use crate::model::{
+    call::{SockOpt, When},
+    line::MomentRow,
+    row::RowOwner,
+    verdict::Verdict,
+};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// The end of a connection: the event `died` as `trace` shows it, and what else is known by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeathRow {
+    /// Unix time, seconds.
+    pub unix_seconds: f64,
+    /// RFC 3339, UTC; null if the connection was older than the agent.
+    pub opened_at: Option<String>,
+    /// The longest quiet time after which it went on before.
+    pub survived_seconds: f64,
+    /// Every setsockopt call on it that was seen, oldest first.
+    pub calls: Vec<CallRow>,
+    /// The end, and the connection at that moment.
+    #[serde(flatten)]
+    pub moment: MomentRow,
+}
+
+/// Which connection, and whose: what a history says of something smaller than a death.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whose {
+    /// The socket cookie, as `ss -e` writes it; null while it had none.
+    pub id: Option<String>,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer; port 0 if there was none yet.
+    pub remote: SocketAddr,
+    /// The process: of a call, who called.
+    pub owner: Option<RowOwner>,
+    /// systemd unit.
+    pub unit: Option<String>,
+    /// Container.
+    pub container: Option<String>,
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
+    /// Workload.
+    pub workload: Option<String>,
+    /// Kubernetes pod.
+    pub pod: Option<String>,
+}
+
+/// A setsockopt call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRow {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Unix time, seconds.
+    pub unix_seconds: f64,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// The option.
+    pub option: SockOpt,
+    /// The value asked for; null if it could not be read.
+    pub value: Option<i32>,
+    /// `ok` or the error's name.
+    pub result: String,
+    /// When in the life of the socket.
+    pub when: When,
+    /// On which socket, and who called.
+    #[serde(flatten)]
+    pub whose: Whose,
+}
+
+/// A verdict that changed because a setting did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRow {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Unix time, seconds.
+    pub unix_seconds: f64,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// Before.
+    pub verdict_before: Verdict,
+    /// Since then.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub meaning: String,
+    /// On which connection.
+    #[serde(flatten)]
+    pub whose: Whose,
+}
+
+/// The quiet times after which a connection went on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SurvivalRow {
+    /// RFC 3339, UTC, of the last one.
+    pub at: String,
+    /// Unix time, seconds.
+    pub unix_seconds: f64,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// How many.
+    pub times: u64,
+    /// The longest.
+    pub longest_seconds: f64,
+    /// The last.
+    pub last_seconds: f64,
+    /// Which connection.
+    #[serde(flatten)]
+    pub whose: Whose,
+}

@@ -1,0 +1,197 @@
+-- The history of a keepwatch agent. Documented in docs/HISTORY.md, which is made from this file.
+-- Times that end in _ns are nanoseconds: since 1970 in UTC, or of CLOCK_MONOTONIC (monotonic_ns), which
+-- does not jump but begins anew with each boot. Booleans are 0 and 1. What is not known is NULL.
+-- Addresses stand twice: as text to read, and in remote_key as 16 bytes (IPv4 as IPv4-mapped IPv6) to
+-- look up networks.
+
+-- Every start of an agent. A socket id is unique within one boot only.
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY,
+  boot TEXT NOT NULL,                -- /proc/sys/kernel/random/boot_id
+  version TEXT NOT NULL,             -- of keepwatch
+  pid INTEGER NOT NULL,              -- of the agent
+  at_ns INTEGER NOT NULL,            -- its start
+  monotonic_ns INTEGER NOT NULL
+) STRICT;
+
+-- Every end of a connection, but ordinary ends of short ones (see docs/HISTORY.md).
+CREATE TABLE deaths (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT NOT NULL,              -- the socket cookie as `ss -e` writes it: sk:1f
+  netns INTEGER NOT NULL,            -- inode number of its network namespace
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,
+  remote_key BLOB NOT NULL,
+  direction TEXT NOT NULL,           -- outbound, inbound
+  state TEXT NOT NULL,               -- the TCP state before the end
+  pid INTEGER,
+  process TEXT,
+  unit TEXT,                         -- systemd unit
+  container TEXT,                    -- its name, else the first digits of its id
+  container_id TEXT,
+  namespace TEXT,                    -- of Kubernetes
+  workload TEXT,
+  pod TEXT,
+  cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
+  certainty TEXT NOT NULL,           -- exact, inferred
+  evidence TEXT NOT NULL,            -- what says so, in words
+  errno TEXT,                        -- what the application was told
+  verdict TEXT NOT NULL,             -- at the end: off, late, protected, local
+  idle_limit_seconds INTEGER NOT NULL,
+  idle_limit_from TEXT NOT NULL,     -- default, configured, preset NAME, learned
+  path TEXT,                         -- the name of the configured path
+  keepalive INTEGER NOT NULL,        -- SO_KEEPALIVE
+  idle_seconds INTEGER NOT NULL,     -- the effective settings, and where they were from: socket, netns
+  idle_from TEXT NOT NULL,
+  interval_seconds INTEGER NOT NULL,
+  interval_from TEXT NOT NULL,
+  count_probes INTEGER NOT NULL,
+  count_from TEXT NOT NULL,
+  user_timeout_ms INTEGER NOT NULL,  -- 0: unset
+  detection_seconds INTEGER,         -- silence until the kernel gives up; NULL while keepalive is off
+  opened_at_ns INTEGER,              -- NULL: older than the agent
+  age_ms INTEGER,
+  quiet_ms INTEGER NOT NULL,         -- before the last data was sent; before the end if none was in flight
+  silent_ms INTEGER NOT NULL,        -- since a packet was received
+  survived_ms INTEGER NOT NULL,      -- the longest quiet time after which it went on before
+  probes_sent INTEGER NOT NULL,
+  probes_unanswered INTEGER NOT NULL,
+  in_flight INTEGER NOT NULL
+) STRICT;
+CREATE INDEX deaths_by_time ON deaths (at_ns);
+CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns);
+CREATE INDEX deaths_by_socket ON deaths (socket);
+
+-- setsockopt calls: all that were refused, and all of connections that died.
+CREATE TABLE calls (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT,                       -- NULL: it had no cookie yet, and was not seen to connect
+  netns INTEGER NOT NULL,
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,      -- 0: not connected
+  remote_key BLOB NOT NULL,
+  pid INTEGER,                       -- who called
+  process TEXT,
+  unit TEXT,
+  container TEXT,
+  container_id TEXT,
+  namespace TEXT,
+  workload TEXT,
+  pod TEXT,
+  option TEXT NOT NULL,              -- SO_KEEPALIVE, TCP_KEEPIDLE, ...
+  value INTEGER,                     -- what was asked for
+  result TEXT NOT NULL,              -- ok, or the error's name
+  "when" TEXT NOT NULL,              -- before_connect, after_connect, listener
+  UNIQUE (run, monotonic_ns, option)
+) STRICT;
+CREATE INDEX calls_by_time ON calls (at_ns);
+CREATE INDEX calls_by_peer ON calls (remote_key, at_ns);
+CREATE INDEX calls_by_socket ON calls (socket, run);
+
+-- A setting changed, and with it the verdict on a connection.
+CREATE TABLE verdict_changes (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT NOT NULL,
+  netns INTEGER NOT NULL,
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,
+  remote_key BLOB NOT NULL,
+  pid INTEGER,
+  process TEXT,
+  unit TEXT,
+  container TEXT,
+  container_id TEXT,
+  namespace TEXT,
+  workload TEXT,
+  pod TEXT,
+  verdict_before TEXT NOT NULL,
+  verdict TEXT NOT NULL,
+  meaning TEXT NOT NULL              -- why, in words
+) STRICT;
+CREATE INDEX verdict_changes_by_time ON verdict_changes (at_ns);
+CREATE INDEX verdict_changes_by_peer ON verdict_changes (remote_key, at_ns);
+
+-- Long quiet times after which a connection went on: one row a connection.
+CREATE TABLE survivals (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,            -- the last time
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT NOT NULL,
+  netns INTEGER NOT NULL,
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,
+  remote_key BLOB NOT NULL,
+  pid INTEGER,
+  process TEXT,
+  unit TEXT,
+  container TEXT,
+  container_id TEXT,
+  namespace TEXT,
+  workload TEXT,
+  pod TEXT,
+  times INTEGER NOT NULL,            -- how often
+  longest_ms INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL,
+  UNIQUE (run, socket)
+) STRICT;
+CREATE INDEX survivals_by_time ON survivals (at_ns);
+CREATE INDEX survivals_by_peer ON survivals (remote_key, at_ns);
+
+-- What the agent learns idle limits from: the latest quiet times that killed connections with a peer,
+-- and of each day the longest that was survived.
+CREATE TABLE evidence (
+  peer TEXT NOT NULL,                -- an address, with the port of a service that we connected to
+  kind TEXT NOT NULL,                -- killed, silenced (probes met silence), survived
+  began_ns INTEGER NOT NULL,         -- the quiet time, from
+  ended_ns INTEGER NOT NULL,         -- to
+  times INTEGER NOT NULL             -- survived: how often something was on that day
+) STRICT;
+CREATE INDEX evidence_by_peer ON evidence (peer);
+
+-- Idle limits as learned: more than longest_survived_ms, at most shortest_killed_ms.
+CREATE TABLE limits (
+  destination TEXT PRIMARY KEY,      -- an address, a network, or the name of a configured path
+  at_ns INTEGER NOT NULL,            -- of the last evidence
+  longest_survived_ms INTEGER,
+  shortest_killed_ms INTEGER NOT NULL,
+  survivals INTEGER NOT NULL,
+  deaths INTEGER NOT NULL,
+  deaths_contradicted INTEGER NOT NULL, -- left out: as long a quiet time was survived
+  occasions INTEGER NOT NULL,        -- outages of the peer that would be needed to explain the deaths
+  confidence TEXT NOT NULL,          -- guess, likely, sure
+  seconds INTEGER NOT NULL,          -- the limit that is reckoned with
+  looks_like TEXT,                   -- devices with such a limit
+  meaning TEXT NOT NULL              -- all of it, in one sentence
+) STRICT;
+
+-- One row: how far the clock was trusted, so that one that jumps does not empty the history.
+CREATE TABLE clock (
+  id INTEGER PRIMARY KEY CHECK (id = 0),
+  seen_ns INTEGER NOT NULL
+) STRICT;
+
+-- The deaths with times to read.
+CREATE VIEW recent_deaths AS
+SELECT strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at_utc, socket, process, pid,
+  coalesce(workload, unit) AS workload, local_addr || ' ' || local_port AS local,
+  remote_addr || ' ' || remote_port AS remote, cause, verdict, quiet_ms / 1000.0 AS quiet_seconds,
+  evidence
+FROM deaths ORDER BY at_ns DESC;

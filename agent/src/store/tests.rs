@@ -1,0 +1,266 @@
+//! The history as a specification: what is written is read back, whatever happens to the file.
+
+use super::{
+    database::{Batch, Database, Learning},
+    *,
+};
+use crate::model::{
+    call::{Call, SockOpt, When},
+    death::{Cause, Death, Ending},
+    identity::Identity,
+    limit::{IdleLimit, Limits},
+    moment::{Moment, What},
+    socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
+    verdict::{Policy, Verdict},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic},
+};
+
+/// A state directory that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: atomic::AtomicU32 = atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, atomic::Ordering::Relaxed);
+        let name = format!("keepwatch-store-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn options(&self) -> Options {
+        Options { folder: self.0.clone(), days: 30, bytes: 256 << 20 }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn policy() -> Arc<Policy> {
+    let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+    Arc::new(Policy { limits, host: BTreeSet::new(), hz: 250 })
+}
+
+fn owner() -> Owner {
+    Owner { pid: 812, fd: Some(31), comm: Comm::new(*b"mongod\x1b\0\0\0\0\0\0\0\0\0") }
+}
+
+fn idle_drop(id: u64, at_seconds: u64) -> Moment {
+    let at = Time(at_seconds * 1_000_000_000);
+    let closed = Socket {
+        id: SocketId(id),
+        at,
+        owner: Some(owner()),
+        silent_ms: 400_500,
+        state: State::Close,
+        ..socket()
+    };
+    let ending = Ending { errno: 104, unacked: true, sent_ms: Some(500), ..Ending::default() };
+    let mut death = Death::of(&closed, State::Established, ending, 12_000).unwrap();
+    death.age_ms = Some(500_000);
+    let call = |option, errno| Call {
+        option,
+        value: Some(60),
+        errno,
+        by: Some(owner()),
+        when: When::BeforeConnect,
+    };
+    let calls = vec![
+        (Time(at.0 - 500_000_000_000), call(SockOpt::Idle, 22)),
+        (Time(at.0 - 500_000_000_000), call(SockOpt::Count, 0)),
+    ];
+    let identity = Identity { unit: Some("mongod.service".into()), ..Identity::default() };
+    let identity = Some(Arc::new(identity));
+    Moment { identity, calls, ..Moment::new(at, closed, What::Died(death)) }
+}
+
+fn write(folder: &Folder, moments: Vec<Moment>) {
+    let mut database = Database::open(&folder.options()).unwrap();
+    database.write(&[batch(moments)], &Learning::default()).unwrap();
+}
+
+fn batch(moments: Vec<Moment>) -> Batch {
+    Batch { offset_ns: 1_700_000_000_000_000_000, policy: policy(), moments }
+}
+
+fn deaths(folder: &Folder, query: &Query) -> Vec<DeathRow> {
+    let mut found = Vec::new();
+    Reader::open(&folder.0)
+        .unwrap()
+        .deaths(query, |death| {
+            found.push(death);
+            true
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn a_death_is_read_back_with_all_that_was_known() {
+    let folder = Folder::new();
+    write(&folder, vec![idle_drop(31, 1000)]);
+    let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
+    assert_eq!(death.moment.details.cause, Some(Cause::IdleDrop));
+    assert_eq!(death.moment.details.errno.as_deref(), Some("ECONNRESET"));
+    assert_eq!(death.moment.at, "2023-11-14T22:30:00.000000Z");
+    assert_eq!(death.opened_at.as_deref(), Some("2023-11-14T22:21:40.000000Z"));
+    let connection = &death.moment.connection;
+    assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
+    assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
+    assert_eq!(connection.unit.as_deref(), Some("mongod.service"));
+    assert_eq!(death.survived_seconds, 12.0);
+    let owner = death.moment.owner.as_ref().unwrap();
+    assert_eq!((owner.pid, owner.process.as_str()), (812, "mongod\\u{1b}"), "harmless to print");
+    let calls: Vec<_> = death.calls.iter().map(|it| (it.option, it.result.as_str())).collect();
+    assert_eq!(calls, [(SockOpt::Idle, "EINVAL"), (SockOpt::Count, "ok")]);
+    let json = serde_json::to_string(&death).unwrap();
+    assert_eq!(serde_json::from_str::<DeathRow>(&json).unwrap(), death, "{json}");
+}
+
+#[test]
+fn a_refused_call_is_there_at_once_and_once() {
+    let folder = Folder::new();
+    let death = idle_drop(31, 1000);
+    let (at, call) = death.calls[0];
+    let unconnected = Socket { id: SocketId(0), ..death.socket };
+    let refused = Moment::new(at, unconnected, What::Setting(call));
+    let mut database = Database::open(&folder.options()).unwrap();
+    database.write(&[batch(vec![refused])], &Learning::default()).unwrap();
+    let calls = || {
+        let mut calls = Vec::new();
+        let each = |call: CallRow| {
+            calls.push((call.option, call.whose.id));
+            true
+        };
+        Reader::open(&folder.0).unwrap().calls(&Query::default(), each).unwrap();
+        calls
+    };
+    assert_eq!(calls(), [(SockOpt::Idle, None)]);
+    database.write(&[batch(vec![death])], &Learning::default()).unwrap();
+    let id = || Some("sk:1f".to_owned());
+    assert_eq!(calls(), [(SockOpt::Count, id()), (SockOpt::Idle, id())]);
+}
+
+#[test]
+fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
+    let folder = Folder::new();
+    let mut other = idle_drop(3, 3000);
+    other.socket.remote.addr = "2001:db8::7".parse().unwrap();
+    other.socket.owner = None;
+    write(&folder, vec![idle_drop(1, 1000), idle_drop(2, 2000), other]);
+    let ids = |query: &str| -> Vec<String> {
+        let query = serde_json::from_str(query).unwrap();
+        let found = deaths(&folder, &query).into_iter();
+        found.filter_map(|death| death.moment.connection.id).collect()
+    };
+    for (query, expected) in [
+        ("{}", ["sk:3", "sk:2", "sk:1"].as_slice()),
+        (r#"{"limit":1}"#, &["sk:3"]),
+        (r#"{"peer":"172.16.0.0/16"}"#, &["sk:2", "sk:1"]),
+        (r#"{"peer":"172.16.0.15"}"#, &["sk:2", "sk:1"]),
+        (r#"{"peer":"2001:db8::/32"}"#, &["sk:3"]),
+        (r#"{"peer":"0.0.0.0/0"}"#, &["sk:2", "sk:1"]),
+        (r#"{"since":1700002000}"#, &["sk:3", "sk:2"]),
+        (r#"{"until":1700002000}"#, &["sk:1"]),
+        (r#"{"id":"sk:2"}"#, &["sk:2"]),
+        (r#"{"pid":812,"port":2717}"#, &["sk:2", "sk:1"]),
+        (r#"{"unit":"mongod.service","cause":"idle_drop","limit":1}"#, &["sk:3"]),
+        (r#"{"cause":"peer_reset"}"#, &[]),
+        (r#"{"process":"nobody"}"#, &[]),
+    ] {
+        assert_eq!(ids(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
+    let folder = Folder::new();
+    let far = |n: u64| {
+        let mut moment = idle_drop(n, n);
+        let addr = std::net::Ipv4Addr::from_bits(u32::try_from(n % 1000).unwrap());
+        moment.socket.remote.addr = addr.to_ipv6_mapped();
+        moment.calls.clear();
+        moment
+    };
+    let mut database = Database::open(&folder.options()).unwrap();
+    database.write(&[batch((1000..21_000).map(far).collect())], &Learning::default()).unwrap();
+    let query = Query { peer: Some("0.0.0.7/32".parse().unwrap()), ..Query::default() };
+    let began = std::time::Instant::now();
+    assert_eq!(deaths(&folder, &query).len(), 20);
+    assert!(began.elapsed().as_millis() < 200, "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
+    let folder = Folder::new();
+    let now = crate::kernel::clock::now();
+    let mut old = batch(vec![idle_drop(1, 1000)]);
+    old.offset_ns = 0;
+    let many = (2..6000).map(|id| idle_drop(id, now.0 / 1_000_000_000 + 600)).collect();
+    let young = Batch { offset_ns: crate::kernel::clock::unix_offset_ns(), ..batch(many) };
+    let options = Options { bytes: 2 << 20, ..folder.options() };
+    let mut database = Database::open(&options).unwrap();
+    database.write(&[old, young], &Learning::default()).unwrap();
+    assert!(database.bytes().unwrap() > 2 << 20);
+    database.keep_bounds(now).unwrap();
+    let used = database.bytes().unwrap();
+    assert!((1 << 20..2 << 20).contains(&used), "{used} bytes");
+    let found = deaths(&folder, &Query::default());
+    assert!(found.len() > 500, "{} deaths", found.len());
+    assert!(found.iter().all(|death| death.moment.connection.id.as_deref() != Some("sk:1")));
+    drop(database);
+    let size = fs::metadata(folder.0.join(FILE)).unwrap().len();
+    assert!(size < 3 << 20, "{size} bytes");
+}
+
+#[test]
+fn a_broken_file_is_set_aside_and_a_new_one_begun() {
+    let folder = Folder::new();
+    write(&folder, vec![idle_drop(1, 1000)]);
+    for n in 1..=4 {
+        fs::write(folder.0.join(FILE), b"this is no database, and never was one".repeat(500))
+            .unwrap();
+        write(&folder, vec![idle_drop(2, 2000)]);
+        assert_eq!(deaths(&folder, &Query::default()).len(), 1);
+        assert!(folder.0.join(format!("{FILE}.corrupt-{}", n.min(3))).exists());
+    }
+    assert!(!folder.0.join(format!("{FILE}.corrupt-4")).exists(), "bounded");
+}
+
+#[test]
+fn a_file_of_another_version_or_program_is_left_alone() {
+    let folder = Folder::new();
+    write(&folder, vec![idle_drop(1, 1000)]);
+    let set = |pragma: &str, value: i64| {
+        let database = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
+        database.pragma_update(None, pragma, value).unwrap();
+    };
+    set("user_version", 99);
+    for error in [Database::open(&folder.options()).err(), Reader::open(&folder.0).err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("schema 99") && error.contains("knows 1"), "{error}");
+    }
+    set("application_id", 7);
+    assert!(matches!(Database::open(&folder.options()), Err(Error::Foreign { .. })));
+    assert!(folder.0.join(FILE).exists());
+}
+
+#[test]
+fn without_a_history_the_reader_says_where_it_looked() {
+    let folder = Folder::new();
+    let error = Reader::open(&folder.0).unwrap_err().to_string();
+    assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
+}
+
+#[test]
+fn the_document_holds_the_tables_as_they_are() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/HISTORY.md");
+    let document = fs::read_to_string(document).unwrap();
+    assert!(document.contains(schema::SCHEMA.trim()), "docs/HISTORY.md is not as schema.sql is");
+}

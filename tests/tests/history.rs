@@ -1,0 +1,285 @@
+//! The history on disk and what is learned from it, with real agents, real deaths and real disks: full,
+//! read-only, broken. Read back as users do: through the API, and with sqlite3 where it is there.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+
+use keepwatch::{
+    model::death::Cause,
+    store::{DeathRow, Query, Reader},
+};
+use keepwatch_tests::{
+    agent::{self, Agent},
+    ending::{self, exchange, wait_for_quiet},
+    middlebox::Answer,
+    path::{Ends, Path},
+    socket::{self, Plan},
+    tool, wait,
+};
+use serde_json::Value;
+use std::{fs, net::SocketAddr, path, process::Command, time::Duration};
+
+const SOON: Duration = Duration::from_secs(20);
+/// The middlebox forgets what is quiet for longer.
+const FORGETS_AFTER: u32 = 4;
+const QUIET: Duration = Duration::from_secs(6);
+/// Walks often, so that what survives is seen to.
+const OPTIONS: [&str; 4] = ["--interval", "500ms", "--idle-limit", "8s"];
+
+/// Deaths at the near end of a connection that the peer reset, out of the file.
+fn deaths_of(state: &path::Path, local: SocketAddr) -> Vec<DeathRow> {
+    let mut found = Vec::new();
+    let cause = Some(Cause::PeerReset);
+    let query = Query { port: Some(local.port()), cause, ..Query::default() };
+    let read = Reader::open(state).and_then(|reader| {
+        reader.deaths(&query, |death| {
+            found.push(death);
+            true
+        })
+    });
+    read.expect("the history");
+    found
+}
+
+#[track_caller]
+fn written(state: &path::Path, local: SocketAddr) -> DeathRow {
+    wait::until("the death is written down", SOON, || deaths_of(state, local).pop())
+}
+
+/// A connection that the peer resets.
+#[track_caller]
+fn killed(path: &Path) -> SocketAddr {
+    let Ends { client, accepted, local } = path.connect(&Plan::keepalive(60, 10, 3));
+    exchange(&client, &accepted);
+    ending::reset(accepted);
+    ending::error_at_end(&client);
+    local
+}
+
+/// A connection that the middlebox has forgotten when it is used again.
+#[track_caller]
+fn forgotten(path: &Path) -> SocketAddr {
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, QUIET);
+    socket::send(&client, b"are you there?");
+    ending::error_at_end(&client);
+    local
+}
+
+#[test]
+fn deaths_survive_a_restart_and_kill_9_and_are_told_with_who_set_what() {
+    let path = Path::cable();
+    let agent = Agent::start(&OPTIONS);
+    let first = killed(&path);
+    let death = written(&agent.state(), first);
+    assert_eq!(death.moment.details.cause.expect("a cause").as_str(), "peer_reset");
+    let calls: Vec<_> = death.calls.iter().map(|call| (call.option.as_str(), call.value)).collect();
+    let set = [("SO_KEEPALIVE", Some(1)), ("TCP_KEEPIDLE", Some(60)), ("TCP_KEEPINTVL", Some(10))];
+    for call in set {
+        assert!(calls.contains(&call), "{call:?} in {calls:?}");
+    }
+    let by = death.calls[0].whose.owner.as_ref().expect("who called");
+    assert_eq!(by.pid, std::process::id());
+    // Killed while it writes, and opened again as it is.
+    let folder = agent.kill();
+    let agent = Agent::start_in(folder, &OPTIONS);
+    assert_eq!(deaths_of(&agent.state(), first).len(), 1);
+    let second = killed(&path);
+    written(&agent.state(), second);
+    // What died in the last moment is written at an orderly end.
+    let third = killed(&path);
+    let (folder, said) = agent.stop_and_leave();
+    assert!(!said.contains("warning"), "{said}");
+    for local in [first, second, third] {
+        assert_eq!(deaths_of(&folder.file("state"), local).len(), 1, "{said}");
+    }
+}
+
+#[test]
+fn the_api_answers_what_the_file_holds() {
+    let path = Path::cable();
+    let agent = Agent::start(&OPTIONS);
+    let local = killed(&path);
+    written(&agent.state(), local);
+    let of_it = format!("/v1/deaths?peer=10.77.0.0/24&port={}", local.port());
+    let target = |more: &str| format!("{of_it}&cause=peer_reset{more}");
+    let [death] = agent.ask(&target("")).try_into().expect("one death");
+    assert_eq!((&death["event"], &death["cause"]), (&"died".into(), &"peer_reset".into()));
+    assert_eq!(death["local"], local.to_string());
+    assert!(death["calls"].as_array().is_some_and(|calls| calls.len() >= 4), "{death}");
+    let at = death["unix_seconds"].as_f64().expect("a time");
+    assert_eq!(agent.ask(&target(&format!("&since={}", at - 1.0))).len(), 1);
+    assert_eq!(agent.ask(&target(&format!("&since={}", at + 1.0))).len(), 0);
+    assert_eq!(agent.ask(&format!("{of_it}&cause=idle_drop")).len(), 0);
+    let history = &agent.ask("/v1/status")[0]["history"];
+    assert_eq!((&history["trouble"], &history["lost"]["disk"]), (&Value::Null, &0.into()));
+    assert!(history["written"].as_u64() >= Some(1), "{history}");
+}
+
+#[test]
+fn an_idle_limit_is_learned_across_a_restart_and_reaches_api_and_metrics() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+        return;
+    };
+    let agent = Agent::start(&OPTIONS);
+    // What is probed after 3 s lives on: longer than that is the limit.
+    let probed = path.connect(&Plan::keepalive(3, 1, 3));
+    exchange(&probed.client, &probed.accepted);
+    let destination = path.server.to_string();
+    let learned = |agent: &Agent| {
+        let limits = agent.ask("/v1/limits");
+        limits.into_iter().find(|limit| limit["destination"] == destination)
+    };
+    forgotten(&path);
+    let guess = wait::until("a limit is guessed", SOON, || learned(&agent));
+    assert_eq!(guess["confidence"], "guess", "{guess}");
+    assert!(!has_metric(&agent), "a guess is no metric");
+    let (folder, _) = agent.stop_and_leave();
+    let agent = Agent::start_in(folder, &OPTIONS);
+    assert_eq!(learned(&agent).expect("remembered")["deaths"], 1);
+    forgotten(&path);
+    let limit = wait::until("a second death counts", SOON, || {
+        learned(&agent).filter(|limit| limit["deaths"] == 2)
+    });
+    assert_ne!(limit["confidence"], "guess", "{limit}");
+    let bound = |name: &str| limit[name].as_f64().expect("a number");
+    let (above, at_most) = (bound("longest_survived_seconds"), bound("shortest_killed_seconds"));
+    let truth = f64::from(FORGETS_AFTER);
+    assert!(above <= truth && truth <= at_most, "{limit}");
+    assert!(above >= 3.0 && at_most < 7.5, "{limit}");
+    wait::until("the metric", SOON, || has_metric(&agent).then_some(()));
+    ending::reset(probed.client);
+}
+
+fn has_metric(agent: &Agent) -> bool {
+    let answer = keepwatch_tests::http::get(agent.address(), "/metrics", "*/*").expect("a scrape");
+    let sample = |line: &str| {
+        line.starts_with("keepwatch_path_idle_limit_seconds{") && line.contains("learned")
+    };
+    answer.body.lines().any(sample)
+}
+
+#[test]
+fn a_full_disk_is_told_and_counted_and_the_agent_writes_again_when_there_is_room() {
+    let path = Path::cable();
+    let folder = tool::Folder::new();
+    let disk = Disk::mount(&folder.file("state"), "size=512k");
+    let agent = Agent::start_in(folder, &OPTIONS);
+    let before = killed(&path);
+    written(&agent.state(), before);
+    let ballast = agent.state().join("ballast");
+    fill(&ballast);
+    wait::until("losses are counted", SOON, || {
+        killed(&path);
+        let history = agent.ask("/v1/status")[0]["history"].clone();
+        (history["lost"]["disk"].as_u64() > Some(0) && history["trouble"].is_string()).then_some(())
+    });
+    let doctor = agent::keepwatch(["doctor", "--socket"]).arg(agent.socket()).output();
+    let doctor = String::from_utf8(doctor.expect("doctor").stdout).expect("text");
+    let line = doctor.lines().find(|line| line.contains("history")).expect("a line");
+    assert!(line.contains("BLIND") && line.contains("full"), "{line}");
+    fs::remove_file(&ballast).expect("room again");
+    wait::until("it is written again", SOON, || {
+        let local = killed(&path);
+        wait::within(Duration::from_secs(3), || deaths_of(&agent.state(), local).pop())
+    });
+    assert_eq!(agent.ask("/v1/status")[0]["history"]["trouble"], Value::Null);
+    assert_eq!(deaths_of(&agent.state(), before).len(), 1, "nothing was broken");
+    let (folder, said) = agent.stop_and_leave();
+    assert!(said.contains("nothing is written down") && said.contains("written again"), "{said}");
+    drop(disk);
+    drop(folder);
+}
+
+#[test]
+fn with_a_read_only_state_directory_the_agent_runs_and_says_so() {
+    let path = Path::cable();
+    let folder = tool::Folder::new();
+    let disk = Disk::mount(&folder.file("state"), "size=4m");
+    let agent = Agent::start_in(folder, &OPTIONS);
+    let local = killed(&path);
+    written(&agent.state(), local);
+    let (folder, _) = agent.stop_and_leave();
+    disk.remount("ro");
+    let agent = Agent::start_in(folder, &OPTIONS);
+    let history = agent.ask("/v1/status")[0]["history"].clone();
+    assert!(history["trouble"].is_string(), "{history}");
+    let target = format!("/v1/deaths?port={}&cause=peer_reset", local.port());
+    assert_eq!(agent.ask(&target).len(), 1, "it can be read");
+    disk.remount("rw");
+    wait::until("it is written again", SOON, || {
+        let local = killed(&path);
+        wait::within(Duration::from_secs(2), || deaths_of(&agent.state(), local).pop())
+    });
+    let (folder, said) = agent.stop_and_leave();
+    assert!(said.contains("cannot open the history") && said.contains("written again"), "{said}");
+    drop(disk);
+    drop(folder);
+}
+
+#[test]
+fn a_broken_database_is_set_aside_and_a_new_one_begun() {
+    let path = Path::cable();
+    let folder = tool::Folder::new();
+    let state = folder.file("state");
+    fs::create_dir(&state).expect("a folder");
+    fs::write(state.join("history.db"), b"no database at all".repeat(1000)).expect("a file");
+    let agent = Agent::start_in(folder, &OPTIONS);
+    let local = killed(&path);
+    written(&agent.state(), local);
+    assert!(agent.state().join("history.db.corrupt-1").exists());
+    let (_folder, said) = agent.stop_and_leave();
+    assert!(said.contains("set aside as") && said.contains("corrupt-1"), "{said}");
+}
+
+#[test]
+fn a_history_of_a_later_version_is_refused_and_left_alone() {
+    let folder = tool::Folder::new();
+    let (folder, _) = Agent::start_in(folder, &OPTIONS).stop_and_leave();
+    let file = folder.file("state").join("history.db");
+    let set = "PRAGMA user_version = 2";
+    let sqlite3 = Command::new("sqlite3").arg(&file).arg(set).status();
+    if !sqlite3.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no sqlite3 here");
+        return;
+    }
+    let agent = Agent::start_in(folder, &OPTIONS);
+    let trouble = agent.ask("/v1/status")[0]["history"]["trouble"].to_string();
+    assert!(trouble.contains("schema 2") && trouble.contains("knows 1"), "{trouble}");
+    assert!(file.exists());
+}
+
+/// Writes until there is no room.
+fn fill(file: &path::Path) {
+    use std::io::Write as _;
+    let mut file = fs::File::create(file).expect("a file");
+    for size in [64 << 10, 4 << 10, 512] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+}
+
+/// A tmpfs, mounted until it is dropped.
+struct Disk(path::PathBuf);
+
+impl Disk {
+    fn mount(folder: &path::Path, options: &str) -> Self {
+        fs::create_dir(folder).expect("a folder");
+        run("mount", &["-t", "tmpfs", "-o", options, "keepwatch-test"], folder);
+        Self(folder.to_owned())
+    }
+
+    fn remount(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}")], &self.0);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[track_caller]
+fn run(command: &str, args: &[&str], folder: &path::Path) {
+    let status = Command::new(command).args(args).arg(folder).status().expect(command);
+    assert!(status.success(), "{command} {args:?}");
+}

@@ -1,0 +1,130 @@
+//! Real programs as clients: they say a word, wait until they are told to go on, and say another.
+
+use keepwatch_tests::{ending::receive, path::Path, socket};
+use std::{
+    io::Write as _,
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+};
+
+/// A program to run.
+pub(crate) struct Program {
+    name: String,
+    words: Vec<String>,
+    says_a_word: bool,
+}
+
+impl Program {
+    /// CPython, with `setting` done to its socket `s`.
+    pub(crate) fn python(name: &str, setting: &str) -> Self {
+        let code = "import socket, sys\n\
+            s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+            exec(sys.argv[3])\n\
+            s.sendall(b'word'); sys.stdin.readline()\n\
+            try:\n    s.sendall(b'more'); s.recv(1)\n\
+            except OSError as error: print(error)\n\
+            sys.stdin.readline()";
+        Self::new(name, &["/usr/bin/python3", "-c", code, "ADDRESS", "PORT", setting], true)
+    }
+
+    /// Node, with `setting` done to its socket `s`.
+    pub(crate) fn node(name: &str, setting: &str) -> Self {
+        let code = format!(
+            "const s = require('net').connect({{host: process.argv[1], port: process.argv[2]}}, () => {{
+                {setting}; s.write('word');
+                process.stdin.once('data', () => s.write('more'));
+            }});
+            s.on('error', () => {{}}); s.on('data', () => {{}}); setTimeout(() => {{}}, 1e6);"
+        );
+        Self::new(name, &["/usr/bin/node", "-e", &code, "ADDRESS", "PORT"], true)
+    }
+
+    /// psql, which waits for an answer to its first packet.
+    pub(crate) fn psql(path: &Path) -> Self {
+        let uri = format!("postgresql://x@{}/x", path.server);
+        Self::new("psql", &["/usr/bin/psql", &uri], false)
+    }
+
+    /// curl, which waits for an answer to its request.
+    pub(crate) fn curl(path: &Path) -> Self {
+        let url = format!("http://{}/", path.server);
+        Self::new("curl", &["/usr/bin/curl", "--silent", &url], false)
+    }
+
+    fn new(name: &str, words: &[&str], says_a_word: bool) -> Self {
+        let words = words.iter().map(|&word| word.to_owned()).collect();
+        Self { name: name.to_owned(), words, says_a_word }
+    }
+
+    /// For messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is installed; what is not is said.
+    pub(crate) fn is_here(&self) -> bool {
+        let is_here = std::path::Path::new(&self.words[0]).exists();
+        if !is_here {
+            eprintln!("skipped: no {}", self.words[0]);
+        }
+        is_here
+    }
+}
+
+/// A program that runs, until it is dropped.
+pub(crate) struct Client(Child);
+
+impl Client {
+    /// Starts it at the near host; when it has said its word, with the far end of its connection.
+    #[track_caller]
+    pub(crate) fn start(path: &Path, program: &Program) -> (Self, OwnedFd) {
+        let (client, end) = Self::start_waiting(path, program);
+        socket::send(&end, b"heard");
+        (client, end)
+    }
+
+    /// The same, and it is not answered.
+    #[track_caller]
+    pub(crate) fn start_waiting(path: &Path, program: &Program) -> (Self, OwnedFd) {
+        let server = path.server;
+        let words = program.words.iter().map(|word| match word.as_str() {
+            "ADDRESS" => server.ip().to_string(),
+            "PORT" => server.port().to_string(),
+            word => word.to_owned(),
+        });
+        let words: Vec<String> = words.collect();
+        let spawn = || {
+            Command::new(&words[0])
+                .args(&words[1..])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+        };
+        let child = path.near.run(spawn).expect("start a client");
+        let end = path.accept();
+        if program.says_a_word {
+            receive(&end, 4);
+        }
+        (Self(child), end)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Lets it say its second word.
+    #[track_caller]
+    pub(crate) fn go_on(&self) {
+        let mut stdin = self.0.stdin.as_ref().expect("its stdin");
+        stdin.write_all(b"go on\n").expect("tell it to go on");
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}

@@ -1,0 +1,227 @@
+//! `keepwatch why`, the morning after: real clients, a real middlebox that forgets, an agent that was
+//! restarted in between, and what is said of it all.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+
+mod client;
+
+use client::{Client, Program};
+use keepwatch_tests::{
+    agent::{self, Agent, keepwatch},
+    ending::{exchange, receive, wait_for_quiet},
+    middlebox::Answer,
+    path::Path,
+    socket::{self, Plan},
+    wait,
+};
+use serde_json::Value;
+use std::{process::Output, time::Duration};
+
+/// The middlebox forgets what is quiet for longer.
+const FORGETS_AFTER: u32 = 5;
+/// Longer than that.
+const QUIET: Duration = Duration::from_secs(8);
+/// Attempts of retransmission: seconds instead of a quarter of an hour.
+const FEW_RETRIES: u32 = 2;
+const SOON: Duration = Duration::from_secs(30);
+/// Walks often, so that what survives is seen to.
+const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+
+fn why(agent: &Agent, words: &[&str]) -> Output {
+    let mut command = keepwatch(["why", "--source", "agent", "--socket"]);
+    command.arg(agent.socket()).args(words).output().expect("start keepwatch")
+}
+
+#[track_caller]
+fn cases(output: &Output) -> Vec<Value> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {said}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The case of the process with this id, once that many of its connections are dead.
+#[track_caller]
+fn case_of(agent: &Agent, client: &Client, n_dead: usize) -> Value {
+    let pid = client.pid().to_string();
+    wait::until(format!("{n_dead} dead of process {pid}"), SOON, || {
+        let cases = cases(&why(agent, &[&pid, "--json"]));
+        cases.into_iter().find(|case| case["n_dead"] == n_dead)
+    })
+}
+
+fn lines(case: &Value) -> String {
+    let advice = case["advice"].as_array().into_iter().flatten();
+    let lines = advice.flat_map(|advice| advice["lines"].as_array().into_iter().flatten());
+    lines.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
+    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+        return;
+    };
+    path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
+    let agent = Agent::start(&OPTIONS);
+    // Nobody sets anything; too late; in time. Each says a word, is quiet, and says another.
+    let (off, off_end) = Client::start(&path, &Program::python("off", "pass"));
+    let late = "s.setKeepAlive(true, 7200000)";
+    let (late, late_end) = Client::start(&path, &Program::node("late", late));
+    let protected = "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)\n\
+                     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)\n\
+                     s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)";
+    let (fine, fine_end) = Client::start(&path, &Program::python("fine", protected));
+    for end in [&off_end, &late_end] {
+        wait_for_quiet(end, QUIET);
+    }
+    off.go_on();
+    late.go_on();
+    fine.go_on();
+    receive(&fine_end, 4);
+    case_of(&agent, &off, 1);
+    case_of(&agent, &late, 1);
+    let (folder, said) = agent.stop_and_leave();
+    assert!(!said.contains("warning"), "{said}");
+    let agent = Agent::start_in(folder, &OPTIONS);
+
+    let off = case_of(&agent, &off, 1);
+    assert_eq!(off["finding"], "dropped");
+    assert_eq!(
+        (&off["causes"][0]["cause"], &off["causes"][0]["n"]),
+        (&"idle_drop".into(), &1.into())
+    );
+    assert_eq!(off["example"]["keepalive"], false);
+    assert_eq!(off["nobody_ever_set"], true);
+    assert!(off["example"]["evidence"].is_null() && off["example"]["end"]["evidence"].is_string());
+    assert!(lines(&off).contains("socket.TCP_KEEPIDLE, "), "{off}");
+    assert!(off["advice"][0]["because"].as_str().expect("why").starts_with("typical of Python"));
+    assert_eq!((&off["what_if"]["deaths"], &off["what_if"]["prevented"]), (&1.into(), &1.into()));
+    let limit = &off["learned_limit"];
+    let bound = |name: &str| limit[name].as_f64();
+    let forgets_after = f64::from(FORGETS_AFTER);
+    assert!(bound("shortest_killed_seconds") > Some(forgets_after), "{limit}");
+    assert!(bound("longest_survived_seconds").is_none_or(|s| s < forgets_after + 1.0), "{limit}");
+    let idle = off["proposal"]["idle"].as_f64().expect("a time");
+    assert!(idle < forgets_after, "{idle} s would not have helped");
+
+    let late = case_of(&agent, &late, 1);
+    assert_eq!((&late["finding"], &late["nobody_ever_set"]), (&"dropped".into(), &false.into()));
+    assert_eq!(late["example"]["idle"]["seconds"], 7200);
+    let set = |call: &Value| call["option"] == "TCP_KEEPIDLE" && call["value"] == 7200;
+    assert!(late["calls"].as_array().expect("calls").iter().any(set), "{late}");
+    assert!(lines(&late).contains("socket.setKeepAlive(true, "), "{late}");
+    assert_eq!(late["what_if"]["prevented"], 1);
+
+    let pid = fine.pid().to_string();
+    let output = why(&agent, &[&pid]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("Nothing is wrong"), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+
+    // The whole peer: the answer comes first, and every line fits.
+    let output = why(&agent, &[&path.server.to_string(), "--since", "1h"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.lines().next().expect("an answer").contains("died of silence"), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("nobody ever called setsockopt"), "{text}");
+    assert!(words.contains("limit quiet connections are dropped"), "{text}");
+    // Nobody watches any more.
+    let (folder, _) = agent.stop_and_leave();
+    let mut alone = keepwatch(["why", &late["pids"][0].to_string(), "--json", "--state-dir"]);
+    let socket = folder.file("none.sock");
+    let output = alone.arg(folder.file("state")).arg("--socket").arg(socket).output();
+    let told = cases(&output.expect("start keepwatch"));
+    assert_eq!(told[0]["finding"], "dropped", "without an agent the file tells: {told:?}");
+}
+
+#[test]
+fn clients_that_live_are_recognised_by_what_they_show_and_told_their_own_line() {
+    let path = Path::cable();
+    let agent = Agent::start(&OPTIONS);
+    let clients = [
+        (Program::psql(&path), Some("keepalives_idle=60"), "unprotected"),
+        (
+            Program::node("keeps", "s.setKeepAlive(true, 400000)"),
+            Some("setKeepAlive(true, 60000)"),
+            "unprotected",
+        ),
+        (Program::python("plain", "pass"), Some("socket.TCP_KEEPIDLE, 60"), "unprotected"),
+        (Program::curl(&path), None, "fine"),
+    ];
+    for (program, line, finding) in clients {
+        if !program.is_here() {
+            continue;
+        }
+        let (client, _end) = Client::start_waiting(&path, &program);
+        let pid = client.pid().to_string();
+        let case = wait::until(format!("{} with its settings", program.name()), SOON, || {
+            cases(&why(&agent, &[&pid, "--json"]))
+                .into_iter()
+                .find(|case| case["finding"] == finding)
+        });
+        assert_eq!(case["n_live"], 1, "{case}");
+        match line {
+            Some(line) => assert!(lines(&case).contains(line), "{line}: {case}"),
+            None => assert_eq!(lines(&case), "", "{case}"),
+        }
+    }
+}
+
+#[test]
+fn a_refused_call_and_who_made_it_are_told() {
+    let path = Path::cable();
+    let agent = Agent::start(&OPTIONS);
+    // As mysql2 does by default: 0 is refused with EINVAL, and 7200 s stay.
+    let zero = "s.setKeepAlive(true); s._handle.setKeepAlive(true, 0)";
+    let (client, _end) = Client::start_waiting(&path, &Program::node("zero", zero));
+    let pid = client.pid().to_string();
+    let case = wait::until("the refused call", SOON, || {
+        let cases = cases(&why(&agent, &[&pid, "--json"]));
+        cases.into_iter().find(|case| !case["calls"].as_array().is_none_or(Vec::is_empty))
+    });
+    let call = &case["calls"][0];
+    assert_eq!((&call["option"], &call["value"]), (&"TCP_KEEPIDLE".into(), &0.into()), "{case}");
+    assert_eq!((&call["result"], &call["by"]["pid"]), (&"EINVAL".into(), &client.pid().into()));
+    let output = why(&agent, &[&pid]);
+    let text = String::from_utf8_lossy(&output.stdout).replace('\n', " ");
+    assert!(text.contains("TCP_KEEPIDLE was refused with EINVAL"), "{text}");
+    assert!(text.contains("keepAliveInitialDelay: 60000"), "{text}");
+}
+
+#[test]
+fn a_peer_that_went_dark_is_told_from_a_path_that_forgot() {
+    let path = Path::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::keepalive(1, 1, 2));
+    exchange(&ends.client, &ends.accepted);
+    let id = wait::until("the agent knows it", SOON, || {
+        let row = agent.sockets(&["--port", &ends.local.port().to_string()]).into_iter().next();
+        row.map(|row| row.id)
+    });
+    let live = why(&agent, &[&id]);
+    assert_eq!(live.status.code(), Some(0), "{}", String::from_utf8_lossy(&live.stdout));
+    path.darken();
+    socket::wait_for_state(&ends.client, socket::CLOSE, SOON);
+    let case = wait::until("its death", SOON, || {
+        cases(&why(&agent, &[&id, "--json"])).into_iter().find(|case| case["n_dead"] == 1)
+    });
+    assert_eq!((&case["finding"], &case["advice"]), (&"dark".into(), &Value::Array(Vec::new())));
+    let text = why(&agent, &[&id]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("went dark") && text.contains("nothing to set here"), "{text}");
+}
+
+#[test]
+fn without_an_agent_the_living_are_told_and_what_cannot_be_known_is_said() {
+    let path = Path::cable();
+    let _ends = path.connect(&Plan::NOTHING);
+    let no_agent = ["--source", "kernel", "--state-dir", "/nonexistent"];
+    let output = agent::once(["why", &path.server.to_string()].iter().chain(&no_agent));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("keepalive is off") && text.contains("keepwatch run"), "{text}");
+    assert!(!text.contains("nobody ever"), "nobody knows: {text}");
+    let none = agent::once(["why", "192.0.2.77"].iter().chain(&no_agent));
+    let text = String::from_utf8_lossy(&none.stdout).into_owned();
+    assert!(text.starts_with("No connection with 192.0.2.77") && none.status.success(), "{text}");
+}
