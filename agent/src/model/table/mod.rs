@@ -8,7 +8,7 @@ mod owners;
 mod unseen;
 
 use super::{
-    death::{Death, Ending, Found},
+    death::{Death, Ending},
     event::{Event, Fire},
     filter::Filter,
     history::{Histories, History},
@@ -156,28 +156,8 @@ impl Table {
         self.netns = walk.netns;
         self.n_untracked = walk.n_untracked;
         self.owners.keep(walk.met);
-        let mut gone = Vec::new();
-        for number in 0..self.slots.end() {
-            // Without a descriptor (a full accept queue, an orphan that still closes) only events tell
-            // the end, so such a socket goes when they were lost.
-            if let Some(Slot { socket, .. }) = self.slots.unmet(number, self.n_walk)
-                && (walk.after_loss || self.is_gone(&socket, now))
-            {
-                gone.push(socket);
-            }
-        }
-        let n_gone = u64::try_from(gone.len()).unwrap_or(u64::MAX);
-        self.n_pruned += n_gone;
         self.unseen.walk_ended();
-        for socket in gone {
-            if !walk.after_loss {
-                self.doubt_end(socket, now);
-            } else if socket.is_connection() {
-                self.died(now, socket, Death::unseen(&socket, Found::Gone));
-            }
-            self.remove(socket.id);
-        }
-        n_gone
+        self.prune(walk.after_loss, now)
     }
 
     /// Takes an observation in.
