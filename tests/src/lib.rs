@@ -29,6 +29,7 @@ pub mod picture;
 pub mod population;
 pub mod prometheus;
 pub mod promql;
+pub mod rounds;
 pub mod row;
 pub mod socket;
 mod sys;

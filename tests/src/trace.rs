@@ -23,6 +23,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// For events that are due: generous, for slow guests. Times are compared by the events' own clock.
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 
+/// How the evidence of a death begins that no hook told.
+const UNTOLD: &str = "the kernel did not tell";
+
 /// What `keepwatch trace --json --source kernel` says of one network namespace.
 #[derive(Debug)]
 pub struct Trace {
@@ -131,6 +134,8 @@ impl Trace {
         let Ok([death]) = <[_; 1]>::try_from(deaths) else {
             panic!("one dies once\n{}", list(&self.events_of(local)));
         };
+        let (_, Death { evidence, .. }) = &death;
+        assert!(!evidence.starts_with(UNTOLD), "this kernel did not run a hook: {evidence}");
         death
     }
 }

@@ -1,6 +1,7 @@
 //! `tp_btf/tcp_destroy_sock`: a socket's end, of one that was never connected, or whose change to
 //! CLOSE was lost.
 
+use super::timer;
 use crate::{
     emit::{Run, counted, has_lost, submit},
     read::{Read as _, Typed, at},
@@ -21,8 +22,9 @@ fn destroyed(sk: Typed) -> Run {
     if at!(has_cookies) == 1 && sk.load::<u64>(at!(skc_cookie)) == 0 {
         return Run::Filtered;
     }
-    // Who was connected has told of CLOSE before (`inet_csk_destroy_sock` warns of any other state).
-    if sk.load::<u16>(at!(skc_dport)) != 0 && !has_lost() {
+    // Who was connected has told of CLOSE before (`inet_csk_destroy_sock` warns of any other state),
+    // mostly just before, unless that was lost, or the kernel did not run that hook.
+    if timer::has_closed(sk) && !has_lost() {
         return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {

@@ -43,6 +43,8 @@ pub(super) fn learn_callback(tcp: impl crate::read::Read) {
 #[derive(Clone, Copy)]
 struct Running {
     sk: u64,
+    /// The socket whose change to CLOSE was told last on this CPU.
+    closed: u64,
     inflight: u32,
     elapsed_jiffies: u32,
     idle_jiffies: u32,
@@ -64,13 +66,20 @@ fn running() -> Option<&'static mut Running> {
     RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() })
 }
 
-/// Whether this socket is being closed by its own keepalive timer, and for keepalive's reason: the
-/// end of an orphan in FIN_WAIT2 sets no error.
+/// Whether the change of this socket to CLOSE was told on this CPU just now.
+#[inline(always)]
+pub(super) fn has_closed(sk: Typed) -> bool {
+    running().is_some_and(|slot| slot.closed == sk.0 as u64)
+}
+
+/// Notes that this socket is being closed, and whether its own keepalive timer does it, and for
+/// keepalive's reason: the end of an orphan in FIN_WAIT2 sets no error.
 #[inline(always)]
 pub(super) fn ends(sk: Typed) -> bool {
     let Some(slot) = running() else {
         return false;
     };
+    slot.closed = sk.0 as u64;
     let it_is = slot.sk == sk.0 as u64 && sk.load::<u32>(at!(sk_err)) != 0;
     if it_is {
         slot.died = 1;
@@ -145,6 +154,7 @@ fn enter(timer: Raw) {
     let since_ack = now.wrapping_sub(sk.load(at!(rcv_tstamp)));
     *slot = Running {
         sk: sk.0 as u64,
+        closed: slot.closed,
         inflight: sk.load::<u32>(at!(write_seq)).wrapping_sub(sk.load(at!(snd_una))),
         elapsed_jiffies: if since_data < since_ack { since_data } else { since_ack },
         idle_jiffies: if idle != 0 { idle } else { sk.follow(at!(skc_net)).load(at!(net_idle)) },

@@ -4,7 +4,7 @@
 use crate::{
     kernel::{
         clock, decode,
-        hooks::{self, Hooks},
+        hooks::{self, Hooks, Signal},
         ring::Ring,
         snapshot,
     },
@@ -14,7 +14,7 @@ use crate::{
         moment::{Moment, Notice},
         snapshot::{Flow, Health, Snapshot},
         socket::Time,
-        table::Table,
+        table::{Heard, Table},
         verdict::Policy,
     },
     owner::Resolver,
@@ -94,6 +94,8 @@ pub struct Watch<A> {
     /// Events that were lost before the last walk began, and those told of.
     n_lost: u64,
     n_lost_told: u64,
+    /// Hooks that had not been run, as far as known when the last walk began.
+    n_unseen: u64,
     n_moments: u64,
     /// What a walk reads at once.
     batch: Vec<Event>,
@@ -115,6 +117,11 @@ impl<A: Audience> Watch<A> {
         };
         let health =
             Health { hooks: hooks.status().iter().map(hook).collect(), ..Health::default() };
+        let is_heard = |signal| {
+            hooks.status().iter().any(|status| status.signal == signal && status.failure.is_none())
+        };
+        let (states, timers) = (is_heard(Signal::StateChange), is_heard(Signal::KeepaliveTimer));
+        self::table(&table).set_heard(Heard { states, timers });
         Ok(Self {
             ring: hooks.ring()?,
             hooks,
@@ -128,6 +135,7 @@ impl<A: Audience> Watch<A> {
             published: Time(0),
             n_lost: 0,
             n_lost_told: 0,
+            n_unseen: 0,
             n_moments: 0,
             batch: Vec::new(),
             news: Vec::new(),
@@ -159,13 +167,16 @@ impl<A: Audience> Watch<A> {
         Ok(())
     }
 
-    /// After the interval; sooner when connections came whose owner only a walk can tell, or when
-    /// events were lost.
+    /// After the interval; sooner when connections came whose owner only a walk can tell, when events
+    /// were lost, or when hooks were not run: where one was not, others may not have been.
     fn walk_is_due(&self, now: Time) -> bool {
         let since_ms = now.ms_since(self.walked);
         let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         let soon_ms = PUBLISH_MS.min(interval_ms);
-        let is_wanted = self.lost() > self.n_lost || table(&self.table).n_unowned() > 0;
+        let is_wanted = self.lost() > self.n_lost || {
+            let table = table(&self.table);
+            table.n_unowned() > 0 || table.has_doubts() || table.n_unseen() > self.n_unseen
+        };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
         since_ms >= due_ms.max(self.walk_cpu_ms.saturating_mul(WALK_SHARE))
     }
@@ -189,6 +200,7 @@ impl<A: Audience> Watch<A> {
         self.drain();
         self.count()?;
         let n_lost = self.lost();
+        self.n_unseen = self.health.flow.unseen;
         let after_loss = n_lost > self.n_lost;
         let mut walk = self.hooks.snapshot()?;
         table(&self.table).begin_walk(after_loss);
@@ -289,6 +301,7 @@ impl<A: Audience> Watch<A> {
         flow.dropped = counts.dropped;
         flow.filtered = counts.filtered;
         flow.skipped = n_skipped;
+        flow.unseen = table(&self.table).n_unseen();
         *fires = counts.fires;
         *n_ended = counts.ended;
         if self.lost() > lost_before {

@@ -256,16 +256,31 @@ fn history(status: Option<&store::Status>) -> Check {
 fn conservation(flow: &Flow) -> Check {
     /// A hook that ran while its counters were read has been seen, and no more: one a CPU.
     const RUNNING: u64 = 1024;
-    let Flow { seen, submitted, dropped, skipped, filtered, received, decoded, undecodable } = flow;
+    let Flow {
+        seen,
+        submitted,
+        dropped,
+        skipped,
+        unseen,
+        filtered,
+        received,
+        decoded,
+        undecodable,
+    } = flow;
     let found = format!(
         "{seen} seen = {submitted} passed on + {filtered} of no interest + {dropped} lost in a full \
          ring; {received} received = {decoded} understood + {undecodable} not; {skipped} hook runs \
-         skipped by the kernel"
+         skipped by the kernel, {unseen} not made by it"
     );
     if seen.abs_diff(submitted + dropped + filtered) > RUNNING || *received != decoded + undecodable
     {
         let advice = "this should not be: please report it, with the kernel's version";
         Check::graded("events", Grade::Blind, found, advice)
+    } else if *unseen > 0 {
+        let advice = "at times this kernel does not run hooks, nobody's, and says nothing of it: \
+                      snapshots found out; such deaths are told late and as unknown, and probes are \
+                      counted too low";
+        Check::graded("events", Grade::Note, found, advice)
     } else if dropped + undecodable + skipped > 0 {
         let advice = "snapshots have corrected the table; a larger --ring-bytes loses fewer";
         Check::graded("events", Grade::Note, found, advice)

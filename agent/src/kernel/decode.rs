@@ -2,7 +2,7 @@
 
 use crate::model::{
     call::{Call, SockOpt, When},
-    death::Ending,
+    death::{Ending, Found},
     event::{self, Event},
     setting::{Netns, Own},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
@@ -102,6 +102,7 @@ impl Decoder {
         let now_ms = u32::try_from(now_ms).unwrap_or_default();
         let retransmitting_ms = now_ms.wrapping_sub(sample.retransmitted_ms);
         Ending {
+            found: Found::Told,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,

@@ -272,7 +272,7 @@ const CAUSE: Label = Label {
               `keepalive_reset` a probe was answered by a reset; `idle_drop` the first data after a \
               quiet time met silence or a reset, a middlebox's signature; `user_timeout`; \
               `retransmit_timeout`; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
-              `local_closed` in order; `local_reset`; `unknown` its end was not seen",
+              `local_closed` in order; `local_reset`; `unknown` the kernel did not tell its end, or not why",
     values: Values::Closed(&[
         Cause::KeepaliveTimeout.as_str(),
         Cause::KeepaliveReset.as_str(),
@@ -335,10 +335,11 @@ const FLOW_STAGE: Label = Label {
 
 const LOSS_STAGE: Label = Label {
     name: "stage",
-    meaning: "where records were lost: the kernel skipped a hook that ran on the CPU already \
-              (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
+    meaning: "where records were lost: the kernel did not run a hook that was due, as a later sample \
+              shows (`unseen`: at least so many; nothing else tells), it skipped one that ran on the \
+              CPU already (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
               understood (`undecodable`)",
-    values: Values::Closed(&["skipped", "ring_full", "undecodable"]),
+    values: Values::Closed(&["unseen", "skipped", "ring_full", "undecodable"]),
 };
 
 const HISTORY_REASON: Label = Label {

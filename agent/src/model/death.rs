@@ -51,7 +51,7 @@ pub enum Cause {
     LocalClosed,
     /// This host reset it.
     LocalReset,
-    /// Nobody saw it end, or nothing tells why.
+    /// The kernel did not tell its end, or nothing tells why.
     Unknown,
 }
 
@@ -106,9 +106,25 @@ pub enum Certainty {
     Inferred,
 }
 
+/// How an end came to be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// The kernel told the change to CLOSE.
+    #[default]
+    Told,
+    /// Only that the socket was freed.
+    Freed,
+    /// A walk found it closed.
+    Closed,
+    /// A walk did not find it any more.
+    Gone,
+}
+
 /// What the kernel told of a change to CLOSE, beyond the socket itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
+    /// Whether it was told at all; if not, nothing below is known.
+    pub found: Found,
     /// `sk_err`; 0 is none.
     pub errno: u16,
     /// `sk_err_soft`: what ICMP said.
@@ -192,13 +208,14 @@ impl Death {
         })
     }
 
-    /// A connection that is gone, and nobody saw how.
-    pub const fn unseen(socket: &Socket) -> Self {
+    /// A connection that is gone, and the kernel did not tell how.
+    pub const fn unseen(socket: &Socket, found: Found) -> Self {
         Self {
             cause: Cause::Unknown,
             certainty: Certainty::Inferred,
             old: socket.state,
             ending: Ending {
+                found,
                 errno: 0,
                 soft_errno: 0,
                 retransmits: 0,
@@ -335,7 +352,14 @@ impl Death {
             Cause::Unknown if ending.errno != 0 => {
                 format!("it ended with {}", errno_name(ending.errno))
             }
-            Cause::Unknown => "it is gone, and its end was not seen".to_owned(),
+            Cause::Unknown => match ending.found {
+                Found::Told => "the kernel gave no reason".to_owned(),
+                Found::Freed => {
+                    "the kernel did not tell; known only because the socket was freed".to_owned()
+                }
+                Found::Closed => "the kernel did not tell; found closed by a snapshot".to_owned(),
+                Found::Gone => "the kernel did not tell; found gone by a snapshot".to_owned(),
+            },
         }
     }
 }

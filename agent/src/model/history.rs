@@ -5,6 +5,7 @@
 
 use super::{
     call::Call,
+    death::Found,
     identity::Identity,
     moment::{Moment, What},
     socket::{Owner, Socket, SocketId, Time},
@@ -74,6 +75,12 @@ impl History {
             self.n_forgotten += 1;
         }
         self.moments.push((*at, *what));
+    }
+
+    /// Whether the last of it was that nobody had it open any more.
+    pub(super) fn was_found_gone(&self) -> bool {
+        let is_it = |what: &What| matches!(what, What::Died(it) if it.ending.found == Found::Gone);
+        self.moments.last().is_some_and(|(_, what)| is_it(what))
     }
 
     /// The setsockopt calls that are kept, oldest first.

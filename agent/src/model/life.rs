@@ -282,6 +282,7 @@ pub(crate) mod tests_support {
 
     /// What a middlebox leaves that answers the first data after the quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
+        found: crate::model::death::Found::Told,
         errno: 104,
         soft_errno: 0,
         retransmits: 0,

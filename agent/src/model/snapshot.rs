@@ -299,6 +299,9 @@ pub struct Flow {
     /// Runs that the kernel skipped, because the hook ran on that CPU already.
     #[serde(default)]
     pub skipped: u64,
+    /// Runs that never happened, as snapshots found out: at least so many.
+    #[serde(default)]
+    pub unseen: u64,
     /// Runs that needed no record.
     pub filtered: u64,
     /// Records taken out of the ring buffer.

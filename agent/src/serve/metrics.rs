@@ -205,6 +205,7 @@ impl Scrape {
         ];
         family(out, &catalogue::EVENTS, events)?;
         let lost = [
+            (["unseen"], flow.unseen),
             (["skipped"], flow.skipped),
             (["ring_full"], flow.dropped),
             (["undecodable"], flow.undecodable),

@@ -28,7 +28,7 @@ pub(crate) const SUITES: [Suite; 6] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
@@ -37,6 +37,10 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),
     ("start", "of messages and of time, not of kernels"),
     ("top", "of terminals, and asks nothing of the kernel that `life` does not"),
+    ("unseen", "of hooks that are made blind, on whichever kernel"),
+    ("check", "of processes and policies; its hooks are those of `settings`"),
+    ("history", "of disks and databases, not of kernels"),
+    ("why", "of what is told of events, not of how they are seen"),
 ];
 
 impl Suite {

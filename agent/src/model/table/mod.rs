@@ -6,6 +6,7 @@
 mod learn;
 mod observe;
 mod owners;
+mod unseen;
 
 use super::{
     death::{Death, Ending},
@@ -31,6 +32,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+pub use unseen::Heard;
+use unseen::Unseen;
 
 /// A walk in progress.
 #[derive(Debug, Default)]
@@ -92,6 +95,7 @@ pub struct Table {
     moments: Vec<Moment>,
     pending: Pending,
     suspects: Suspects,
+    unseen: Unseen,
     learned: Learned,
     /// The shortest learned limit of each path.
     learned_seconds: BTreeMap<PathNumber, u32>,
@@ -122,6 +126,7 @@ impl Table {
             moments: Vec::new(),
             pending: Pending::default(),
             suspects: Suspects::default(),
+            unseen: Unseen::default(),
             learned: Learned::new(0),
             learned_seconds: BTreeMap::new(),
             is_blind: false,
@@ -138,6 +143,7 @@ impl Table {
     pub fn begin_walk(&mut self, after_loss: bool) {
         self.n_walk = self.n_walk.wrapping_add(1);
         self.n_unowned = 0;
+        self.unseen.walk_began();
         self.walk = Some(Walk { after_loss, ..Walk::default() });
     }
 
@@ -152,28 +158,8 @@ impl Table {
         self.netns = walk.netns;
         self.n_untracked = walk.n_untracked;
         self.owners.keep(walk.met);
-        let mut unseen = Vec::new();
-        for number in 0..self.slots.end() {
-            // A descriptor that is gone was closed, and what is closed does not stay established.
-            // Without a descriptor (a full accept queue, an orphan that still closes) only events
-            // tell the end, so such a socket goes when they were lost.
-            if let Some(Slot { socket, .. }) = self.slots.unmet(number, self.n_walk)
-                && (walk.after_loss
-                    || (socket.owner.is_some_and(|owner| owner.fd.is_some())
-                        && !socket.state.is_closing()))
-            {
-                unseen.push(socket);
-            }
-        }
-        let n_unseen = u64::try_from(unseen.len()).unwrap_or(u64::MAX);
-        self.n_pruned += n_unseen;
-        for socket in unseen {
-            if walk.after_loss && socket.is_connection() {
-                self.died(now, socket, Death::unseen(&socket));
-            }
-            self.remove(socket.id);
-        }
-        n_unseen
+        self.unseen.walk_ended();
+        self.prune(walk.after_loss, now)
     }
 
     /// Takes an observation in.
@@ -230,6 +216,7 @@ impl Table {
             Self::keep_direction(&mut socket, &before.socket);
         }
         self.infer_direction(&mut socket);
+        self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
         self.judge_anew(before, &socket);
         self.put(socket, before, survived_ms);
@@ -251,6 +238,8 @@ impl Table {
     fn state_changed(&mut self, socket: Socket, old: State, ending: Ending) {
         let before = self.before(socket.id);
         let mut socket = Self::completed(socket, before);
+        self.unseen.state_told(&socket);
+        self.doubt(before, &socket, old, socket.probes_unanswered);
         let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
         if socket.state == State::Close {
             if let Some(death) = Death::of(&socket, old, ending, survived_ms) {
@@ -283,18 +272,15 @@ impl Table {
     }
 
     fn destroyed(&mut self, socket: Socket) {
-        if let Some(Slot { socket: before, .. }) = self.before(socket.id)
-            && before.is_connection()
-        {
-            // Its change to CLOSE was lost.
-            self.died(socket.at, before, Death::unseen(&before));
-        }
+        self.doubt_freed(&socket);
         self.end(socket.id);
     }
 
     fn fired(&mut self, socket: Socket, outcome: Fire, probes_before: u8) {
         let before = self.before(socket.id);
         let socket = Self::completed(socket, before);
+        self.unseen.fire_told(socket.id, probes_before);
+        self.doubt(before, &socket, socket.state, probes_before);
         let survived_ms = self.compare(before, &socket, None, probes_before);
         let what = match outcome {
             Fire::Sent => What::ProbeSent,
@@ -309,6 +295,9 @@ impl Table {
     fn died(&mut self, at: Time, socket: Socket, mut death: Death) {
         let mut calls = Vec::new();
         if let Some(history) = self.histories.get(socket.id) {
+            if history.was_found_gone() {
+                return; // one dies once
+            }
             death.age_ms = history.opened.map(|opened| at.ms_since(opened));
             death.probes_sent = history.probes_sent;
             calls = history.calls().collect();

@@ -14,7 +14,7 @@ use super::{
 use std::collections::{HashMap, VecDeque};
 
 /// A call that explains a change is told this soon after the change can be seen.
-const SETTLES_MS: u64 = 1000;
+pub(super) const SETTLES_MS: u64 = 1000;
 
 /// Unconnected sockets of which calls are remembered.
 const MAX_PENDING: usize = 4096;
@@ -148,6 +148,7 @@ impl Table {
         self.suspects.clear_of(socket.id, call.option);
         let before = self.before(socket.id);
         let completed = Self::completed(socket, before);
+        self.doubt(before, &completed, completed.state, completed.probes_unanswered);
         let survived_ms =
             self.compare(before, &completed, Some(call.option), socket.probes_unanswered);
         // The caller, not who the connection is otherwise known to belong to.
@@ -183,8 +184,9 @@ impl Table {
         self.suspects.0.extend(changed);
     }
 
-    /// Believes changes that no call has explained in time.
+    /// Believes changes that no call, and no hook, has explained in time.
     pub fn settle(&mut self, now: Time) {
+        self.settle_doubts(now);
         if self.suspects.0.is_empty() {
             return;
         }
@@ -202,6 +204,7 @@ impl Table {
     pub fn events_lost(&mut self) {
         self.is_blind = true;
         self.suspects.0.clear();
+        self.unseen.excuse_all();
     }
 }
 

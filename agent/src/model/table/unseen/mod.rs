@@ -1,0 +1,325 @@
+//! What the kernel did not tell. A sample shows a change, and no hook has told of it: if none does for
+//! a second, and nothing was lost on the way, then a hook was not run. Such a death is told all the
+//! same, late and with an unknown cause; and each such run is counted.
+//!
+//! A hook tells a change before anybody can see it, so its record stands in the ring before any sample
+//! that shows the change. But it may wait there behind another that is still being written.
+
+use super::{
+    super::{
+        death::{Death, Found},
+        slots::Slot,
+        socket::{Socket, SocketId, State, Time},
+    },
+    Table,
+    observe::SETTLES_MS,
+};
+use std::collections::HashMap;
+
+/// No kernel keeps what nobody has open any more, and what is closing, for longer: by then
+/// `tcp_fin_timeout` and `tcp_orphan_retries` are over, also where they are set high.
+const LINGERS_MS: u64 = 30 * 60 * 1000;
+
+/// Doubts about so many sockets at once: beyond, nothing is suspected.
+const MAX_DOUBTS: usize = 65_536;
+
+/// What is seen of one socket and has not been told (yet).
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// When it was seen first, and last.
+    since: Time,
+    last: Time,
+    /// Walks that had begun by then.
+    n_walks: u64,
+    /// Changes of its state.
+    n_changes: u64,
+    /// Probes: unanswered as told, and as seen.
+    probes: Option<(u8, u8)>,
+    /// It ended: how that was found, and how the connection was before.
+    end: Option<(Found, Socket)>,
+    /// Something was lost meanwhile: it may have been this.
+    is_excused: bool,
+}
+
+/// Which changes are told at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// Changes of state.
+    pub states: bool,
+    /// Fires of keepalive timers.
+    pub timers: bool,
+}
+
+/// Everything that was not told.
+#[derive(Debug)]
+pub(super) struct Unseen {
+    doubts: HashMap<SocketId, Doubt>,
+    heard: Heard,
+    n_walks_begun: u64,
+    n_walks_ended: u64,
+    n_runs: u64,
+}
+
+impl Default for Unseen {
+    fn default() -> Self {
+        let heard = Heard { states: true, timers: true };
+        Self { doubts: HashMap::new(), heard, n_walks_begun: 0, n_walks_ended: 0, n_runs: 0 }
+    }
+}
+
+impl Unseen {
+    /// The doubt about a socket, if there may be one: before the first walk is over not every hook
+    /// need be attached.
+    fn doubt(&mut self, id: SocketId, at: Time, is_excused: bool) -> Option<&mut Doubt> {
+        let is_full = self.doubts.len() >= MAX_DOUBTS && !self.doubts.contains_key(&id);
+        if self.n_walks_ended == 0 || is_full {
+            return None;
+        }
+        let new = Doubt {
+            since: at,
+            last: at,
+            n_walks: self.n_walks_begun,
+            n_changes: 0,
+            probes: None,
+            end: None,
+            is_excused,
+        };
+        let doubt = self.doubts.entry(id).or_insert(new);
+        doubt.last = doubt.last.max(at);
+        doubt.is_excused |= is_excused;
+        Some(doubt)
+    }
+
+    /// A change of state was told late. What nobody had open any more is alive, or dies now.
+    pub(super) fn state_told(&mut self, socket: &Socket) {
+        let Some(doubt) = self.doubts.get_mut(&socket.id) else {
+            return;
+        };
+        if socket.at <= doubt.last {
+            doubt.n_changes = doubt.n_changes.saturating_sub(1);
+        }
+        doubt.end = None;
+    }
+
+    /// A fire of its timer was told, with so many probes unanswered before.
+    pub(super) fn fire_told(&mut self, id: SocketId, probes_before: u8) {
+        if let Some(doubt) = self.doubts.get_mut(&id)
+            && doubt.probes.is_some_and(|(_, seen)| probes_before < seen)
+        {
+            doubt.probes = None;
+        }
+    }
+
+    /// It is freed: how it was before its end was found out, if that was not told.
+    fn freed(&mut self, id: SocketId) -> Option<Socket> {
+        self.doubts.get_mut(&id)?.end.take().map(|(_, socket)| socket)
+    }
+
+    pub(super) const fn walk_began(&mut self) {
+        self.n_walks_begun += 1;
+    }
+
+    pub(super) const fn walk_ended(&mut self) {
+        self.n_walks_ended += 1;
+    }
+
+    /// Records were lost: all that is in doubt may have been among them.
+    pub(super) fn excuse_all(&mut self) {
+        self.doubts.values_mut().for_each(|doubt| doubt.is_excused = true);
+    }
+
+    /// What nothing has explained by now.
+    fn settled(&mut self, now: Time) -> Vec<(SocketId, Doubt)> {
+        let n_walks = self.n_walks_ended;
+        let is_due = |_: &SocketId, doubt: &mut Doubt| {
+            // An end is believed when a walk that began after it has not found it undone.
+            now.ms_since(doubt.since) >= SETTLES_MS
+                && (doubt.end.is_none() || n_walks > doubt.n_walks)
+        };
+        self.doubts.extract_if(is_due).collect()
+    }
+}
+
+/// Whether a hook tells something of each way from one state to another: SYN_SENT, LISTEN,
+/// ESTABLISHED, FIN_WAIT1, CLOSE_WAIT and CLOSE are told. Ways back are none: there a sample was taken
+/// between the telling of a change and the change.
+const fn is_told(from: State, to: State) -> bool {
+    use State::{
+        Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv,
+        SynSent, TimeWait,
+    };
+    match from {
+        SynSent | SynRecv => !matches!(to, SynSent | SynRecv | Listen),
+        Established => !matches!(to, Established | SynSent | SynRecv | Listen),
+        CloseWait | LastAck | FinWait1 | FinWait2 | Closing | TimeWait | Listen => {
+            matches!(to, Close)
+        }
+        Close => false,
+    }
+}
+
+impl Table {
+    /// Which changes the hooks tell: of others nothing is suspected.
+    pub const fn set_heard(&mut self, heard: Heard) {
+        self.unseen.heard = heard;
+    }
+
+    /// Runs of hooks that were due, as samples show, and did not happen.
+    pub const fn n_unseen(&self) -> u64 {
+        self.unseen.n_runs
+    }
+
+    /// Whether a walk would settle whether something ended.
+    pub fn has_doubts(&self) -> bool {
+        self.unseen.doubts.values().any(|doubt| doubt.end.is_some())
+    }
+
+    fn is_excused(&self) -> bool {
+        self.is_blind || self.walk.as_ref().is_some_and(|walk| walk.after_loss)
+    }
+
+    /// Compares a sample with what was told before. `state`: the state that it was found in; `probes`:
+    /// unanswered ones that it was found with, before what is told now.
+    pub(super) fn doubt(
+        &mut self,
+        before: Option<Slot>,
+        socket: &Socket,
+        state: State,
+        probes: u8,
+    ) {
+        let Some(Slot { socket: before, .. }) = before else {
+            // What nobody seemed to have open any more is there again.
+            if let Some(doubt) = self.unseen.doubts.get_mut(&socket.id) {
+                doubt.end = None;
+            }
+            return;
+        };
+        if socket.at <= before.at {
+            return;
+        }
+        let is_excused = self.is_excused();
+        let Heard { states, timers } = self.unseen.heard;
+        let changed = states && is_told(before.state, state);
+        let is_probing = |socket: &Socket| socket.keepalive && !socket.in_flight;
+        let n_probes = probes.saturating_sub(before.probes_unanswered);
+        // Retransmission and a closed window have probes too, but only with data in flight.
+        let probed = timers && n_probes > 0 && is_probing(&before) && is_probing(socket);
+        let is_back = state != State::Close && self.unseen.doubts.contains_key(&socket.id);
+        if !(changed || probed || is_back) {
+            return;
+        }
+        let Some(doubt) = self.unseen.doubt(socket.id, socket.at, is_excused) else {
+            return;
+        };
+        if is_back {
+            doubt.end = None;
+        }
+        if probed {
+            let told = doubt.probes.map_or(before.probes_unanswered, |(told, _)| told);
+            doubt.probes = Some((told, probes));
+        }
+        if changed
+            && state == State::Close
+            && socket.state == State::Close
+            && before.is_connection()
+        {
+            let closed = Socket {
+                state: before.state,
+                local: before.local,
+                remote: before.remote,
+                direction: before.direction,
+                direction_from: before.direction_from,
+                quiet_ms: socket.silent_ms,
+                ..*socket
+            };
+            doubt.end = Some((Found::Closed, closed));
+        } else if changed {
+            doubt.n_changes += 1;
+        }
+    }
+
+    /// What a walk does not meet any more goes. How many sockets.
+    pub(super) fn prune(&mut self, after_loss: bool, now: Time) -> u64 {
+        let mut gone = Vec::new();
+        for number in 0..self.slots.end() {
+            // Without a descriptor (a full accept queue, an orphan that still closes) only events tell
+            // the end, so such a socket goes when they were lost.
+            if let Some(Slot { socket, .. }) = self.slots.unmet(number, self.n_walk)
+                && (after_loss || self.is_gone(&socket, now))
+            {
+                gone.push(socket);
+            }
+        }
+        let n_gone = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        self.n_pruned += n_gone;
+        let is_excused = self.is_excused();
+        for socket in gone {
+            if after_loss && socket.is_connection() {
+                self.died(now, socket, Death::unseen(&socket, Found::Gone));
+            } else if self.unseen.heard.states
+                && socket.is_connection()
+                && let Some(doubt) = self.unseen.doubt(socket.id, now, is_excused)
+            {
+                doubt.end = Some((Found::Gone, socket));
+            }
+            self.remove(socket.id);
+        }
+        n_gone
+    }
+
+    /// Whether a socket that a walk does not meet is gone.
+    fn is_gone(&mut self, socket: &Socket, now: Time) -> bool {
+        let was_open = socket.owner.is_some_and(|owner| owner.fd.is_some());
+        match socket.state {
+            // Without a descriptor only events tell the end, and they do, unless they do not.
+            state if state.is_closing() => now.ms_since(socket.at) > LINGERS_MS,
+            _ if !was_open => false,
+            // The peer had closed it, now we did: LAST_ACK, of which nothing is told until its end.
+            State::CloseWait => {
+                let closing = Socket { state: State::LastAck, at: now, ..*socket };
+                if let Some(before) = self.before(socket.id) {
+                    self.put(closing, Some(before), before.survived_ms);
+                }
+                false
+            }
+            // What is closed does not stay established.
+            _ => true,
+        }
+    }
+
+    /// The kernel frees a socket. A connection until now: its end was not told.
+    pub(super) fn doubt_freed(&mut self, socket: &Socket) {
+        let before = self.before(socket.id).map(|slot| slot.socket);
+        let connected = before.filter(Socket::is_connection);
+        let Some(before) = connected.or_else(|| self.unseen.freed(socket.id)) else {
+            return;
+        };
+        let is_excused = self.is_excused();
+        if self.unseen.heard.states
+            && let Some(doubt) = self.unseen.doubt(socket.id, socket.at, is_excused)
+        {
+            doubt.n_changes += 1;
+        }
+        self.died(socket.at, before, Death::unseen(&before, Found::Freed));
+    }
+
+    /// Believes what nothing has explained in time.
+    pub(super) fn settle_doubts(&mut self, now: Time) {
+        if self.unseen.doubts.is_empty() {
+            return;
+        }
+        for (_, doubt) in self.unseen.settled(now) {
+            let Doubt { last, n_changes, probes, end, is_excused, .. } = doubt;
+            let n_probes = probes.map_or(0, |(told, seen)| u64::from(seen.saturating_sub(told)));
+            if !is_excused {
+                self.unseen.n_runs += n_changes + n_probes + u64::from(end.is_some());
+            }
+            if let Some((found, socket)) = end {
+                self.died(last, socket, Death::unseen(&socket, found));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! What the kernel did not tell, as a specification.
+
+use super::super::{
+    super::{
+        death::{Cause, Ending},
+        event::{Event, Fire},
+        moment::What,
+        socket::{Comm, Owner, tests_support::socket},
+    },
+    tests::table as new_table,
+};
+use super::*;
+
+const OPEN: State = State::Established;
+
+/// A table after its first walk, which met one connection.
+fn table() -> Table {
+    let mut table = new_table();
+    walk(&mut table, 0, &[OPEN]);
+    table
+}
+
+fn at(seconds: u64, state: State) -> Socket {
+    let owner = Owner { pid: 7, fd: Some(3), comm: Comm::default() };
+    let at = Time(1_000_000_000_000 + seconds * 1_000_000_000);
+    Socket { at, state, owner: Some(owner), keepalive: true, ..socket() }
+}
+
+fn probing(seconds: u64, probes_unanswered: u8) -> Socket {
+    Socket { probes_unanswered, ..at(seconds, OPEN) }
+}
+
+/// A walk that meets the connection in these states, then half a minute.
+fn walk(table: &mut Table, seconds: u64, states: &[State]) {
+    meet(table, &states.iter().map(|&state| at(seconds, state)).collect::<Vec<_>>());
+}
+
+fn meet(table: &mut Table, sockets: &[Socket]) {
+    let now = sockets.first().map_or_else(|| at(99, OPEN).at, |socket| socket.at);
+    table.begin_walk(false);
+    for socket in sockets {
+        table.apply(Event::Seen(*socket));
+    }
+    table.end_walk(now);
+}
+
+fn tell(table: &mut Table, seconds: u64, old: State, new: State) {
+    let socket = Socket { owner: None, ..at(seconds, new) };
+    table.apply(Event::StateChange { socket, old, ending: Ending::default() });
+}
+
+fn fire(table: &mut Table, socket: Socket) {
+    let probes_before = socket.probes_unanswered - 1;
+    table.apply(Event::Fired { socket, outcome: Fire::Sent, probes_before });
+}
+
+fn deaths(table: &mut Table, seconds: u64) -> Vec<(Cause, Found)> {
+    table.settle(at(seconds, OPEN).at);
+    let cause_of = |what| match what {
+        What::Died(death) => Some((death.cause, death.ending.found)),
+        _ => None,
+    };
+    table.take_moments().into_iter().filter_map(|moment| cause_of(moment.what)).collect()
+}
+
+#[test]
+fn a_connection_that_a_walk_finds_closed_has_died_unless_that_is_told_late() {
+    let mut table = table();
+    walk(&mut table, 2, &[State::Close]);
+    assert_eq!(deaths(&mut table, 9), [], "the record may be on its way");
+    walk(&mut table, 10, &[State::Close]);
+    assert_eq!(deaths(&mut table, 11), [(Cause::Unknown, Found::Closed)]);
+    assert_eq!(table.n_unseen(), 1);
+    walk(&mut table, 12, &[State::Close]);
+    assert_eq!(deaths(&mut table, 20), [], "one dies once");
+
+    let mut table = self::table();
+    walk(&mut table, 2, &[State::Close]);
+    tell(&mut table, 1, OPEN, State::Close);
+    assert_eq!(deaths(&mut table, 3), [(Cause::LocalReset, Found::Told)]);
+    walk(&mut table, 4, &[State::Close]);
+    assert_eq!((deaths(&mut table, 9), table.n_unseen()), (vec![], 0));
+}
+
+#[test]
+fn the_evidence_says_that_the_kernel_did_not_tell() {
+    let mut table = table();
+    walk(&mut table, 2, &[State::Close]);
+    walk(&mut table, 4, &[State::Close]);
+    table.settle(at(9, OPEN).at);
+    let moment = table.take_moments().pop().unwrap();
+    let meaning = moment.meaning(&table.policy());
+    assert_eq!(meaning, "unknown: the kernel did not tell; found closed by a snapshot");
+    assert_eq!(moment.socket.state, OPEN);
+}
+
+#[test]
+fn a_connection_that_two_walks_do_not_find_has_died_unless_it_comes_back() {
+    let mut table = table();
+    walk(&mut table, 2, &[]);
+    assert_eq!(deaths(&mut table, 200), [], "it may be on its way between two processes");
+    walk(&mut table, 2, &[]);
+    assert_eq!(deaths(&mut table, 200), [(Cause::Unknown, Found::Gone)]);
+    assert_eq!(table.n_unseen(), 1);
+    tell(&mut table, 300, State::FinWait2, State::Close);
+    assert_eq!(deaths(&mut table, 400), [], "one dies once");
+
+    let mut table = self::table();
+    walk(&mut table, 2, &[]);
+    walk(&mut table, 3, &[OPEN]);
+    walk(&mut table, 4, &[OPEN]);
+    assert_eq!((deaths(&mut table, 200), table.n_unseen()), (vec![], 0));
+}
+
+#[test]
+fn what_is_told_before_or_after_a_walk_that_does_not_find_it_is_no_doubt() {
+    let mut table = table();
+    walk(&mut table, 2, &[]);
+    tell(&mut table, 3, OPEN, State::FinWait1);
+    tell(&mut table, 3, State::FinWait2, State::Close);
+    walk(&mut table, 4, &[]);
+    assert_eq!(deaths(&mut table, 200), [(Cause::LocalClosed, Found::Told)]);
+    assert_eq!(table.n_unseen(), 0);
+}
+
+#[test]
+fn orphans_are_not_missed_while_the_kernel_may_keep_them() {
+    let mut table = table();
+    tell(&mut table, 1, OPEN, State::CloseWait);
+    walk(&mut table, 2, &[]);
+    walk(&mut table, 3, &[]);
+    assert_eq!((deaths(&mut table, 200), table.n_unseen()), (vec![], 0));
+    assert_eq!(table.n_sockets(), 1);
+    tell(&mut table, 201, State::LastAck, State::Close);
+    assert_eq!(deaths(&mut table, 202), [(Cause::PeerClosed, Found::Told)]);
+
+    let mut table = self::table();
+    tell(&mut table, 1, OPEN, State::FinWait1);
+    for _ in 0..2 {
+        table.begin_walk(false);
+        table.end_walk(at(2 + LINGERS_MS / 1000, OPEN).at);
+    }
+    assert_eq!(table.n_sockets(), 0);
+    let died = deaths(&mut table, 99 + LINGERS_MS / 1000);
+    assert_eq!(died, [(Cause::Unknown, Found::Gone)]);
+}
+
+#[test]
+fn a_socket_that_is_freed_as_a_connection_died_untold() {
+    let mut table = table();
+    table.apply(Event::Destroyed(at(1, State::Close)));
+    assert_eq!(deaths(&mut table, 3), [(Cause::Unknown, Found::Freed)]);
+    assert_eq!(table.n_unseen(), 1);
+    let mut table = self::table();
+    walk(&mut table, 2, &[State::Close]);
+    table.apply(Event::Destroyed(at(3, State::Close)));
+    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Found::Freed)]);
+    assert_eq!(table.n_unseen(), 1);
+}
+
+#[test]
+fn while_records_are_lost_no_hook_is_blamed_and_deaths_are_told_all_the_same() {
+    let mut table = table();
+    walk(&mut table, 2, &[State::Close]);
+    table.events_lost();
+    walk(&mut table, 3, &[State::Close]);
+    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Found::Closed)]);
+    assert_eq!(table.n_unseen(), 0);
+}
+
+#[test]
+fn states_that_are_never_told_and_samples_that_are_older_are_no_doubt() {
+    for (told, found) in [
+        (State::FinWait1, State::FinWait2),
+        (State::FinWait1, State::Closing),
+        (State::CloseWait, State::LastAck),
+        // The sample was taken before the change that had been told.
+        (State::CloseWait, OPEN),
+    ] {
+        let mut table = table();
+        tell(&mut table, 1, OPEN, told);
+        walk(&mut table, 2, &[found]);
+        walk(&mut table, 4, &[found]);
+        assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 0), "{found:?}");
+    }
+    let mut table = table();
+    walk(&mut table, 2, &[State::CloseWait]);
+    assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 1));
+    tell(&mut table, 100, State::FinWait2, State::Close);
+    assert_eq!(deaths(&mut table, 102), [(Cause::LocalClosed, Found::Told)]);
+}
+
+#[test]
+fn a_probe_more_than_told_is_a_fire_that_was_not_told() {
+    let mut table = table();
+    meet(&mut table, &[probing(60, 2)]);
+    assert_eq!((deaths(&mut table, 62), table.n_unseen()), (vec![], 2));
+    fire(&mut table, probing(120, 5));
+    assert_eq!((deaths(&mut table, 122), table.n_unseen()), (vec![], 4));
+    fire(&mut table, probing(180, 6));
+    meet(&mut table, &[probing(190, 6)]);
+    assert_eq!((deaths(&mut table, 199), table.n_unseen()), (vec![], 4));
+}
+
+#[test]
+fn a_probe_that_is_told_late_or_belongs_to_data_in_flight_is_no_doubt() {
+    let mut table = table();
+    meet(&mut table, &[probing(60, 1)]);
+    fire(&mut table, probing(60, 1));
+    assert_eq!((deaths(&mut table, 62), table.n_unseen()), (vec![], 0));
+    meet(&mut table, &[Socket { in_flight: true, ..probing(70, 7) }]);
+    meet(&mut table, &[probing(80, 0)]);
+    assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 0));
+    table.set_heard(Heard { states: false, timers: false });
+    meet(&mut table, &[probing(200, 3)]);
+    walk(&mut table, 210, &[State::Close]);
+    assert_eq!((deaths(&mut table, 999), table.n_unseen()), (vec![], 0));
+}
