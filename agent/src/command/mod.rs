@@ -53,14 +53,14 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  keepwatch sockets                        every connection
-  keepwatch sockets --verdict off,late     the unprotected ones
-  keepwatch top                            live, dropped next first
-  keepwatch why 10.0.0.9:5432              what happened, and the line to change
-  keepwatch trace --process postgres       what happens, as it happens
-  keepwatch check -- npm test              does what it connects to survive?
-  keepwatch run                            the agent, with metrics
-  keepwatch doctor                         what is blind on this kernel";
+  keepwatch sockets                     every connection
+  keepwatch sockets --verdict off,late  the unprotected ones
+  keepwatch top                         live, dropped next first
+  keepwatch why 10.0.0.9:5432           what happened, the line to change
+  keepwatch trace --process postgres    what happens, as it happens
+  keepwatch check -- npm test           would its connections survive?
+  keepwatch run                         the agent, with metrics
+  keepwatch doctor                      what is blind on this kernel";
 
 #[derive(Debug, Subcommand)]
 enum Command {
