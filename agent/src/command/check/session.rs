@@ -42,7 +42,7 @@ pub(super) fn check(
     host::restore_memory_lock(memory_lock);
     let (tree, no_cgroup) = Tree::new(args.follow).map_err(Error::Follow)?;
     if let Some(error) = no_cgroup {
-        say(&format!("warning: children are followed by descent, not by a cgroup: cannot {error}"));
+        say(&format!("warning: children are followed by descent, not by a cgroup: {error}"));
     }
     report.sum.source = format!("hooks of its own, children followed by {}", tree.name());
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());

@@ -89,7 +89,10 @@ impl Cgroup {
         sweep(&own);
         let folder = own.join(format!("{PREFIX}{}", std::process::id()));
         let named = |cause: io::Error| {
-            io::Error::new(cause.kind(), format!("make the cgroup {}: {cause}", folder.display()))
+            io::Error::new(
+                cause.kind(),
+                format!("cannot make the cgroup {}: {cause}", folder.display()),
+            )
         };
         fs::create_dir(&folder).map_err(named)?;
         // The id that hooks see is the inode number (`cgroup_id` in include/linux/cgroup.h).

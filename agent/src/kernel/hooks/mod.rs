@@ -82,7 +82,9 @@ impl Hooks {
             .map_err(|error| failed("read the kernel's BTF", error))?;
         // Before the hooks, which would tell what is set on it.
         let witness = Witness::new(layout.has_cookies == 1).map_err(|error| {
-            failed("make the socket that every snapshot is checked against", error)
+            let attempt = "make the socket on loopback that every snapshot is checked against (is `lo` up \
+                           in this network namespace?)";
+            failed(attempt, error)
         })?;
         let ring_bytes = match scope {
             Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
