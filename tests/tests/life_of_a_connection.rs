@@ -15,6 +15,7 @@ use keepwatch_tests::{
 };
 use std::{
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     ops::RangeInclusive,
     process::Stdio,
     time::Duration,
@@ -197,7 +198,7 @@ fn probes_of_a_closed_window_are_not_keepalives() {
     until("two window probes are unanswered", SOON, || {
         (socket::probes_unanswered(&ends.client) >= 2).then_some(())
     });
-    wait_for_fires(&trace, &ends, "data_in_flight", 2);
+    wait_for_fires(&trace, ends.local, "data_in_flight", 2);
     assert_eq!(n_probes(&trace, &ends), 0, "{}", list(&trace.events()));
     assert_eq!(path.near.counter("TcpExtTCPKeepAlive"), 0);
     assert!(path.near.counter("TcpExtTCPWinProbe") >= 2);
@@ -217,7 +218,7 @@ fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive()
     let (idle_end, idle_death) = trace.death_of(idle.local);
     assert_eq!(idle_death.cause, "keepalive_timeout");
     assert_eq!(socket::tcp_state(&busy.client), socket::ESTABLISHED, "it hangs on");
-    wait_for_fires(&trace, &busy, "data_in_flight", 2);
+    wait_for_fires(&trace, busy.local, "data_in_flight", 2);
     assert_eq!(n_probes(&trace, &busy), 0);
 
     let (busy_end, busy_death) = trace.death_of(busy.local);
@@ -239,7 +240,7 @@ fn while_the_program_holds_the_socket_no_probe_goes_out_and_afterwards_it_does()
     let Some(locked) = LockedSocket::new(&ends.client) else {
         return;
     };
-    wait_for_fires(&trace, &ends, "deferred", 3);
+    wait_for_fires(&trace, ends.local, "deferred", 3);
     assert_eq!(n_probes(&trace, &ends), 0, "{}", list(&trace.events()));
     let fires: Vec<_> = trace.events_of(ends.local).into_iter().filter(is_deferred).collect();
     for pair in fires.windows(2) {
@@ -260,11 +261,14 @@ fn an_orphan_in_fin_wait_2_uses_the_same_timer_and_is_no_death_of_keepalive() {
     path.near.set("ipv4/tcp_fin_timeout", 61);
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
     let ends = path.connect(&Plan::NOTHING);
+    let local = ends.local;
     drop(ends.client);
-    let (end, death) = trace.death_of(ends.local);
+    let (end, death) = trace.death_of(local);
     assert_eq!(death.cause, "local_closed", "{end:?}");
     assert_eq!((death.probes_sent, death.probes_unanswered), (0, 0));
-    let events = trace.events_of(ends.local);
+    // The fire is told when the timer has run, the death while it does.
+    wait_for_fires(&trace, local, "not_ours", 1);
+    let events = trace.events_of(local);
     let outcomes: Vec<_> = events.iter().filter_map(outcome).collect();
     assert_eq!(outcomes, ["not_ours"], "{}", list(&events));
 }
@@ -347,9 +351,9 @@ fn is_deferred(event: &Event) -> bool {
 
 /// Waits until the timer of the client has fired `n` times with this outcome.
 #[track_caller]
-fn wait_for_fires(trace: &Trace, ends: &Ends, wanted: &str, n: usize) {
+fn wait_for_fires(trace: &Trace, local: SocketAddr, wanted: &str, n: usize) {
     trace.wait_for(&format!("{n} times {wanted}"), |events| {
-        let of = events.iter().filter(|event| event.local == ends.local);
+        let of = events.iter().filter(|event| event.local == local);
         (of.filter_map(outcome).filter(|outcome| *outcome == wanted).count() >= n).then_some(())
     });
 }
