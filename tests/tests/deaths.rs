@@ -71,7 +71,7 @@ fn keepalive_reset_also_after_unanswered_probes_when_the_peer_comes_back_without
     path.darken();
     ending::reset(accepted);
     trace.wait_for("two probes unanswered", |events| {
-        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2, .. });
+        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2.., .. });
         events.iter().find(second).map(drop)
     });
     path.lighten();
@@ -280,7 +280,7 @@ fn a_close_while_probes_are_unanswered_makes_it_no_death_of_keepalive() {
     let Ends { client, accepted: _accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
     path.darken();
     trace.wait_for("two probes unanswered", |events| {
-        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2, .. });
+        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2.., .. });
         events.iter().find(second).map(drop)
     });
     drop(client);

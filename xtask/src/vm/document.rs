@@ -92,7 +92,10 @@ pub(crate) fn text(columns: &[Column], table: &Table<'_>) -> String {
 keepwatch is tested with real traffic on the kernels of Debian's releases and on the newest one, each \
 with every mechanism that it has (`--hooks`). Nothing in keepwatch asks for a kernel's version: it asks \
 for types, functions and tracepoints. A test that fails among others is run once more, alone, and that \
-counts: under emulation seconds are lost.
+counts: under emulation seconds are lost. And the newest kernels give the CPU to another task in the \
+middle of a hook, and do not run that hook for it meanwhile (`recursion_misses` of `bpftool prog`): \
+emulation makes frequent what is rare on a real processor. keepwatch counts such an event as \
+`events_lost_total{{stage=\"skipped\"}}`, says so and walks over every socket again.
 
 {VERSIONS}{}.
 
