@@ -95,11 +95,7 @@
             'KeepwatchSettingRefused',
             severity.info,
             0,
-            |||
-              sum by (%(workload)s, option, result) (
-                increase(keepwatch_setsockopt_total{%(selector)s, result!="ok"}[%(window)s])
-              ) > 0
-            |||,
+            $._risen('by (%(workload)s, option, result)', 'keepwatch_setsockopt_total{%(selector)s, result!="ok"}') + '> 0\n',
             'The kernel refuses a keepalive setting, and the program goes on without it.',
             workload + ' sets {{ $labels.option }} to what the kernel refuses with {{ $labels.result }}; calls in'
             + ' the last ' + config.window + ': ' + n + '.',

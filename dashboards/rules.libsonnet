@@ -7,7 +7,6 @@
     byWorkload: by(workload),
     byPath: by(workload + ['path']),
     byCause: by(workload + ['path', 'cause']),
-    byAgent: 'on (' + std.join(', ', [config.clusterLabel, 'job', 'instance']) + ')',
   },
   local prefix = config.clusterLabel + '_namespace_workload',
 
@@ -18,6 +17,20 @@
     protectedShare: prefix + ':keepwatch_sockets:protected_ratio',
     deaths: prefix + '_path_cause:keepwatch_deaths:increase' + config.window,
   },
+
+  // By how much counters rose in `window`. increase() does not see a counter's first value: a series that
+  // is new in an agent that was already scraped then has all its value from this window.
+  _risen(by, counters):: |||
+    sum %(by)s (
+      (
+        (%(counters)s unless %(counters)s offset %(window)s)
+        and on (%(clusterLabel)s, job, instance)
+        (up{%(selector)s} offset %(window)s == 1)
+      )
+      or
+      increase(%(counters)s[%(window)s])
+    )
+  ||| % (config { by: by, counters: counters }),
 
   prometheusRules+:: {
     groups: [{
@@ -50,21 +63,9 @@
             (%(connections)s > 0)
           ||| % (values + $._recorded),
         },
-        // increase() does not see a counter's first value. A series that is new in an agent that was
-        // already scraped then has all its value from this window.
         {
           record: $._recorded.deaths,
-          expr: |||
-            sum %(byCause)s (
-              (
-                (keepwatch_deaths_total{%(selector)s} unless keepwatch_deaths_total{%(selector)s} offset %(window)s)
-                and %(byAgent)s
-                (up{%(selector)s} offset %(window)s == 1)
-              )
-              or
-              increase(keepwatch_deaths_total{%(selector)s}[%(window)s])
-            )
-          ||| % values,
+          expr: $._risen(values.byCause, 'keepwatch_deaths_total{%(selector)s}' % values),
         },
       ],
     }],
