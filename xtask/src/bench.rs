@@ -17,8 +17,8 @@ const GUEST: &str = "6.12";
 /// Sets up, builds with optimisation and runs one benchmark.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside bpftrace and libbpf-tools), or `calls`:
-    /// of `hooks` the part in a guest.
+    /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside
+    /// bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
     name: String,
     /// Arguments for the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
