@@ -1,11 +1,14 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{Failure, Outcome, output, text::Style};
+use super::{
+    Failure, Outcome, output,
+    text::{Style, wrapped},
+};
 use crate::{
     config,
     kernel::{
         btf, clock,
-        hooks::{Hooks, Mechanism, Scope, Signal, Status},
+        hooks::{Error, Hooks, Mechanism, Scope, Signal, Status},
         host, layout,
     },
     model::snapshot::Flow,
@@ -90,7 +93,9 @@ pub(super) fn run(
             out.write_all(b"\n")?;
         }
     } else {
-        show(&mut out, &checks, Style { colour: output::in_colour(colour) })?;
+        // Read by a program or a pager, a check is one line.
+        let columns = output::size().map_or(usize::MAX, |size| size.columns);
+        show(&mut out, &checks, columns, Style { colour: output::in_colour(colour) })?;
     }
     out.flush()?;
     let worst = checks.iter().map(|check| check.grade).max();
@@ -153,7 +158,7 @@ fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
     let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism }) {
         Ok(hooks) => hooks,
         Err(error) => {
-            let found = error.to_string();
+            let found = told(&error);
             return vec![Check::graded("hooks", Grade::Fatal, found, "mend what is named above")];
         }
     };
@@ -167,7 +172,7 @@ fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
                 Some(failure) => Check::graded(
                     name,
                     if status.signal == Signal::Snapshot { Grade::Fatal } else { Grade::Blind },
-                    failure.to_string(),
+                    told(failure),
                     format!("blind to {}", status.signal.blind_without()),
                 ),
             }
@@ -180,10 +185,29 @@ fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
 /// The mechanism, and why it is not a better one.
 fn carried_by(status: &Status) -> String {
     let mut text = format!("{} attached", status.mechanism);
-    if let Some(passed_over) = status.passed_over.first() {
-        text.push_str(&format!("; not better: {passed_over}"));
+    match status.passed_over.first() {
+        // Other hooks are there: nothing is wrong with this process, and nothing is to be done.
+        Some(Error::Refused { attempt }) => {
+            text.push_str(&format!("; not better: the kernel refuses (EPERM) to {attempt}"));
+        }
+        Some(error) => text.push_str(&format!("; not better: {}", told(error))),
+        None => {}
     }
     text
+}
+
+/// An error without the hint to ask the doctor.
+fn told(error: &Error) -> String {
+    match error {
+        Error::Privilege { missing } => {
+            format!("cannot be loaded: needs {}", missing.join(" and "))
+        }
+        Error::Refused { attempt } => format!(
+            "the kernel refuses (EPERM) to {attempt} although the capabilities are held: is this a \
+             user namespace, or does seccomp or an LSM forbid bpf(2)?"
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// A walk ends well only if it has read a socket of our own right.
@@ -218,8 +242,10 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
             conservation(&status.flow),
             history(status.history.as_ref()),
         ],
+        // It names the way out itself.
         Err(error) => {
-            vec![Check::graded("agent", Grade::Note, error.to_string(), "keepwatch run")]
+            let found = error.to_string();
+            vec![Check { name: "agent", grade: Grade::Note, found, advice: None }]
         }
     }
 }
@@ -233,8 +259,9 @@ fn history(status: Option<&store::Status>) -> Check {
     let lost = |reason: &str| status.lost.get(reason).copied().unwrap_or_default();
     let n_lost = lost("queue") + lost("disk");
     let found = format!(
-        "{} records written to {}, {} KiB in use, {n_lost} lost",
+        "{} {} written to {}, {} KiB in use, {n_lost} lost",
         status.written,
+        if status.written == 1 { "record" } else { "records" },
         status.folder.display(),
         status.bytes / 1024
     );
@@ -308,7 +335,14 @@ fn unseen() -> [Check; 2] {
     ]
 }
 
-fn show(out: &mut impl Write, checks: &[Check], style: Style) -> std::io::Result<()> {
+fn show(
+    out: &mut impl Write,
+    checks: &[Check],
+    columns: usize,
+    style: Style,
+) -> std::io::Result<()> {
+    /// Below that lines are broken by the terminal: there is no room beside the names.
+    const NARROWEST: usize = 20;
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
     for Check { name, grade, found, advice } in checks {
         let mark = match grade {
@@ -317,10 +351,70 @@ fn show(out: &mut impl Write, checks: &[Check], style: Style) -> std::io::Result
             Grade::Blind => style.paint("BLIND", "33"),
             Grade::Fatal => style.paint("FATAL", "1;31"),
         };
-        writeln!(out, "{mark} {name:width$}  {found}")?;
-        if let Some(advice) = advice {
-            writeln!(out, "      {:width$}  -> {advice}", "")?;
+        let room = columns.saturating_sub(width + 8).max(NARROWEST);
+        let mut lines = wrapped(found, room).into_iter();
+        writeln!(out, "{mark} {name:width$}  {}", lines.next().unwrap_or_default())?;
+        for line in lines {
+            writeln!(out, "      {:width$}  {line}", "")?;
+        }
+        let advice = advice.iter().flat_map(|advice| wrapped(advice, room.saturating_sub(3)));
+        for (number, line) in advice.enumerate() {
+            let arrow = if number == 0 { "->" } else { "  " };
+            writeln!(out, "      {:width$}  {arrow} {line}", "")?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(columns: usize) -> Vec<String> {
+        let checks = [
+            Check::ok("kernel", "7.2, 250 ticks a second"),
+            Check::graded(
+                "pid namespace",
+                Grade::Blind,
+                "not the host's: only this container's processes are seen",
+                "start the container with the host's pid namespace (Kubernetes: hostPID: true)",
+            ),
+        ];
+        let mut out = Vec::new();
+        show(&mut out, &checks, columns, Style { colour: false }).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn on_a_terminal_lines_are_broken_beside_the_names() {
+        assert_eq!(
+            shown(60),
+            [
+                "ok    kernel         7.2, 250 ticks a second",
+                "BLIND pid namespace  not the host's: only this container's",
+                "                     processes are seen",
+                "                     -> start the container with the host's",
+                "                        pid namespace (Kubernetes: hostPID:",
+                "                        true)",
+            ]
+        );
+        assert!(shown(1).iter().all(|line| line.len() < 45), "however narrow it is");
+    }
+
+    #[test]
+    fn elsewhere_a_check_is_a_line_and_its_advice_another() {
+        assert_eq!(shown(usize::MAX).len(), 3);
+    }
+
+    #[test]
+    fn the_doctor_sends_nobody_to_the_doctor() {
+        let errors = [
+            Error::Privilege { missing: vec!["CAP_BPF"] },
+            Error::Refused { attempt: "load the hook x".to_owned() },
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("keepwatch doctor"));
+            assert!(!told(&error).contains("keepwatch doctor"), "{}", told(&error));
+        }
+    }
 }

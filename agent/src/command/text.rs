@@ -41,6 +41,31 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain(['\u{2026}']).collect()
 }
 
+/// Lines of words, none wider than `columns` unless one word is. A number stays with its unit.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let is_unit = |word: &&str| {
+        matches!(word.trim_end_matches([',', '.', ':', ';', ')']), "s" | "ms" | "min" | "h" | "d")
+    };
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        while let Some(unit) = words.next_if(is_unit) {
+            word = format!("{word} {unit}");
+        }
+        if !line.is_empty() && width(&line) + 1 + width(&word) > columns {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
+}
+
 /// A time as one would type it in a setting: `2h`, `10m`, `75s`.
 pub(super) fn as_typed(seconds: u32) -> String {
     match seconds {
@@ -234,7 +259,7 @@ pub(super) fn settings(row: &Row) -> String {
 }
 
 /// Until its path forgets it, or the kernel gives up on it.
-fn dropped_in(row: &Row) -> String {
+pub(super) fn dropped_in(row: &Row) -> String {
     match rank::until_dropped_ms(row) {
         Some(rest) if rest < 0 => "overdue".to_owned(),
         Some(rest) => duration(rest.unsigned_abs() / 1000),
@@ -367,6 +392,14 @@ mod tests {
             assert!(shown.len() <= lines, "{} lines of {lines}", shown.len());
             assert!(shown.iter().all(|line| width(line) <= columns), "{columns}: {text}");
         }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(wrapped("toolong x", 4), ["toolong", "x"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("once 5 min 50 s.", 12), ["once 5 min", "50 s."]);
     }
 
     #[test]

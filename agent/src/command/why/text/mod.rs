@@ -4,10 +4,10 @@ mod facts;
 mod phrase;
 mod sentence;
 
-use self::phrase::{connections, process, sure, wrapped};
+use self::phrase::{connections, process, sure};
 use super::judge::{CallCount, Judged};
 use crate::{
-    command::text::Style,
+    command::text::{Style, wrapped},
     model::{life::Finding, verdict::Verdict, words::duration},
 };
 use std::{fmt, time::Duration};
