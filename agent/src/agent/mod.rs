@@ -128,8 +128,9 @@ pub fn run(config: Config) -> Result<(), Error> {
     watch.walk()?;
     let n_sockets = snapshot.borrow().n_tracked;
     say(&format!(
-        "watching {n_sockets} sockets, metrics on http://{listen}/metrics, API on {}, \
+        "watching {n_sockets} {}, metrics on http://{listen}/metrics, API on {}, \
          capabilities kept: {}",
+        if n_sockets == 1 { "socket" } else { "sockets" },
         socket.display(),
         if kept.is_empty() { "none" } else { "CAP_BPF, CAP_PERFMON" }
     ));

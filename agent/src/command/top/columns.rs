@@ -135,7 +135,7 @@ pub(super) const fn verdict(row: &Row) -> &'static str {
 }
 
 /// Until its path forgets it, or the kernel gives up on it.
-pub(super) fn dropped_in(row: &Row) -> String {
+fn dropped_in(row: &Row) -> String {
     match until_dropped_ms(row) {
         Some(rest) if rest < 0 => "overdue".to_owned(),
         Some(rest) => text::short(rest.unsigned_abs() / 1000),

@@ -5,7 +5,7 @@ use super::{
         text::{self, fitted, width},
         trace::{Tone, tone},
     },
-    columns::{dropped_in, whole},
+    columns::whole,
     feed::Origin,
     paint::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
@@ -94,7 +94,7 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         |path| format!("path {path}, {}", row.idle_limit_from),
     );
     let limit = duration(row.idle_limit_seconds);
-    facts.push(match dropped_in(row).as_str() {
+    facts.push(match text::dropped_in(row).as_str() {
         "-" => ("dropped in", "-".to_owned(), plain),
         "overdue" => {
             let text = "overdue: its path has probably forgotten it".to_owned();

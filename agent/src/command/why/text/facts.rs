@@ -14,13 +14,14 @@ use crate::{
 };
 
 impl Judged {
-    /// `python3[812] web.service -> 10.0.0.9:5432   7 dead, 3 live`
+    /// `python3[812] web.service -> 10.0.0.9:5432  7 dead, 3 live`
     pub(super) fn heading(&self) -> String {
         let name = self.process.as_deref().unwrap_or("?");
         let pids = match self.pids.as_slice() {
             [] => String::new(),
             [pid] => format!("[{pid}]"),
-            [first, .., last] => format!("[{first}..{last}]"),
+            [one, other] => format!("[{one}, {other}]"),
+            pids => format!("[{} processes]", pids.len()),
         };
         let part_of = self.part_of.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let arrow = match self.case.key.peer {

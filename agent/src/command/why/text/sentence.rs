@@ -35,7 +35,7 @@ impl Judged {
                 connections(self.n_over()),
                 if self.n_over() == 1 { "is" } else { "are" },
                 self.limit_words(),
-                self.why_silent(it)
+                self.why_silent(if self.n_over() == 1 { "it" } else { "them" })
             ),
             Finding::Unprotected => format!(
                 "{what}{whose} {peer} will be dropped once quiet for {}: {}",
