@@ -27,7 +27,7 @@ const PART: u32 = 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
-    pick: String,
+    pick: Option<String>,
 }
 
 pub(super) async fn page(
@@ -35,7 +35,8 @@ pub(super) async fn page(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
     let pick = match query {
-        Ok(Query(PageQuery { pick })) => {
+        Ok(Query(PageQuery { pick: None })) => Ok(Pick::default()),
+        Ok(Query(PageQuery { pick: Some(pick) })) => {
             serde_json::from_str::<Pick>(&pick).map_err(|error| format!("pick: {error}"))
         }
         Err(rejection) => Err(rejection.body_text()),
