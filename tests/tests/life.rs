@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, bpf_needs_capabilities},
+    agent::{Agent, bpf_needs_capabilities, keepwatch},
     crowd::Crowd,
     kernel_ids::KernelIds,
     netns::Netns,
@@ -52,6 +52,32 @@ fn a_connection_is_in_the_table_within_a_second_and_gone_a_second_after_its_end(
 
     drop((client, accepted));
     until("both ends are gone", A_SECOND, || connections().is_empty().then_some(()));
+}
+
+#[test]
+fn beside_an_agent_idle_limits_on_the_command_line_are_measured_against_all_the_same() {
+    let netns = Netns::new();
+    let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
+    let _open = netns.run(|| loopback_connection(Family::V4));
+    let in_netns = netns.inode().to_string();
+    let shown = |args: &[&str]| {
+        let mut command = keepwatch(["sockets", "--json", "--direction", "outbound"]);
+        command.args(["--netns", &in_netns, "--socket"]).arg(agent.socket()).args(args);
+        let output = command.output().expect("start keepwatch");
+        let row: Row = serde_json::from_slice(&output.stdout).expect("one row");
+        (row, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    until("the agent knows it", A_SECOND, || {
+        (agent.sockets(&["--netns", &in_netns]).len() == 2).then_some(())
+    });
+    let (row, _) = shown(&[]);
+    assert_eq!((row.idle_limit_seconds, row.direction_from.as_str()), (350, "seen"));
+    let (row, _) = shown(&["--idle-limit", "azure"]);
+    assert_eq!((row.idle_limit_seconds, row.direction_from.as_str()), (240, "inferred"));
+
+    let (row, said) = shown(&["--idle-limit", "azure", "--source", "agent"]);
+    assert_eq!(row.idle_limit_seconds, 350);
+    assert!(said.contains("--idle-limit") && said.contains("not used"), "{said}");
 }
 
 #[test]

@@ -63,6 +63,17 @@ fn without_root_it_says_what_it_needs() {
     refused(&["sockets", "--source", "kernel"]);
 }
 
+#[test]
+fn without_root_beside_an_agent_the_way_to_it_is_told() {
+    let agent = Agent::start(&[]);
+    let folder = Folder::new();
+    for words in [&["sockets"][..], &["trace"], &["check"], &["why", "10.0.0.9"]] {
+        let mut command = as_nobody(&folder);
+        let output = command.args(words).arg("--socket").arg(agent.socket()).output();
+        assert_refused(&output.expect("start keepwatch"), 3, &["--socket-group"]);
+    }
+}
+
 /// `keepwatch`, copied to where every user may run it, as the user nobody.
 fn as_nobody(folder: &Folder) -> Command {
     const NOBODY: u32 = 65_534;

@@ -38,10 +38,16 @@ use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode
 )]
 struct Cli {
     /// Read options from this file [default: /etc/keepwatch/config.toml, if there is one]
-    #[arg(long, env = "KEEPWATCH_CONFIG", value_name = "FILE", global = true)]
+    #[arg(
+        long,
+        env = "KEEPWATCH_CONFIG",
+        value_name = "FILE",
+        global = true,
+        display_order = config::LAST
+    )]
     config: Option<PathBuf>,
     /// Write no colours, whatever the output is (NO_COLOR does the same)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = config::LAST)]
     no_color: bool,
     #[command(flatten)]
     socket: config::SocketArgs,

@@ -23,9 +23,10 @@ use std::{io::Write, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without an agent, keepwatch reads the kernel itself (as root): the
-settings are the same, but the direction of a connection is inferred, not
-seen, and a socket without a descriptor is not shown.
+Without an agent, and with --idle-limit or --path, which an agent has of
+its own, keepwatch reads the kernel itself (as root): the settings are
+the same, but the direction of a connection is inferred, not seen, and a
+socket without a descriptor is not shown.
 
 Examples:
   keepwatch sockets --verdict off,late --direction outbound

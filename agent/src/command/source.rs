@@ -3,7 +3,10 @@
 use super::{Failure, output};
 use crate::{
     config,
-    kernel::hooks::{Hooks, Scope, Signal},
+    kernel::{
+        hooks::{Hooks, Scope, Signal},
+        host,
+    },
     model::{
         event::Event,
         filter::Filter,
@@ -13,7 +16,7 @@ use crate::{
         verdict::Policy,
     },
     owner::Census,
-    serve::client,
+    serve::{Status, client},
     talk::say,
 };
 use clap::ValueEnum;
@@ -32,6 +35,45 @@ pub(super) enum Source {
     /// Only the kernel: needs root
     Kernel,
 }
+
+impl Source {
+    /// The agent, if it is the one to answer; else the kernel is.
+    pub(super) fn agent(self, path: &Path) -> Result<Option<Status>, Failure> {
+        match self {
+            Self::Kernel => Ok(None),
+            Self::Agent => Ok(Some(client::status(path)?)),
+            Self::Auto => match client::status(path) {
+                Err(client::Error::NoAgent { .. }) => Ok(None),
+                // Who may not read the kernel either is told the way to the agent that runs.
+                Err(client::Error::Denied { .. }) if host::missing_capabilities().is_empty() => {
+                    Ok(None)
+                }
+                answer => Ok(Some(answer?)),
+            },
+        }
+    }
+
+    /// The same where who answers gives the verdicts too. The agent's are measured against its own idle
+    /// limits: with others on the command line the kernel is read.
+    pub(super) fn judging_agent(
+        self,
+        path: &Path,
+        limits: &config::LimitArgs,
+    ) -> Result<Option<Status>, Failure> {
+        match self {
+            Self::Auto if limits.are_for_this_call() => Ok(None),
+            Self::Agent if limits.are_for_this_call() => {
+                say(NOT_USED);
+                self.agent(path)
+            }
+            _ => self.agent(path),
+        }
+    }
+}
+
+/// What is said when idle limits were given to a command that leaves the verdict to the agent.
+pub(super) const NOT_USED: &str = "warning: --idle-limit and --path are not used: the agent has its own; \
+                        --source kernel measures against yours";
 
 /// Who is asked.
 pub(super) enum Reader {
@@ -54,21 +96,10 @@ impl Reader {
         limits: &config::LimitArgs,
         owners: &config::OwnerArgs,
     ) -> Result<Self, Failure> {
-        let from_kernel = || -> Result<Self, Failure> {
-            Ok(Self::Kernel(Box::new(Kernel::open(owners, limits)?)))
-        };
-        let agent = || {
-            client::status(path)
-                .map(|status| Self::Agent { path: path.to_owned(), pid: Some(status.pid) })
-        };
-        match source {
-            Source::Kernel => from_kernel(),
-            Source::Agent => Ok(agent()?),
-            Source::Auto => match agent() {
-                Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => from_kernel(),
-                answer => Ok(answer?),
-            },
-        }
+        Ok(match source.judging_agent(path, limits)? {
+            Some(status) => Self::Agent { path: path.to_owned(), pid: Some(status.pid) },
+            None => Self::Kernel(Box::new(Kernel::open(owners, limits)?)),
+        })
     }
 
     /// Tells a person who answers.

@@ -74,17 +74,11 @@ pub(super) fn run(
     let style = Style { colour: output::in_colour(colour) };
     let writer = Writer { out: output::stdout(), json: args.json, style };
     let path = &socket.socket;
-    let asks_agent = match args.source {
-        Source::Agent => true,
-        Source::Kernel => false,
-        Source::Auto if args.hooks.hooks != Mechanism::Auto => false,
-        Source::Auto => match client::status(path) {
-            Ok(_) => true,
-            Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => false,
-            Err(error) => return Err(error.into()),
-        },
+    let source = match args.source {
+        Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
+        source => source,
     };
-    if asks_agent {
+    if source.judging_agent(path, limits)?.is_some() {
         from_agent(path, &args.wanted, writer)
     } else {
         from_kernel(args, limits.policy(), writer)

@@ -23,6 +23,9 @@ use std::{
 /// Where the config is looked for when nobody says where.
 pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
 
+/// Where help shows an option that every command has: after the command's own.
+pub const LAST: usize = 500;
+
 /// Idle limits: what verdicts are measured against.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Idle limits")]
@@ -113,6 +116,12 @@ impl LimitArgs {
         self.path_by = Given::of("path", matches, keys);
     }
 
+    /// Whether they were given for this call. A variable or the file may be there for the agent too: its
+    /// answers then are measured against them already.
+    pub fn are_for_this_call(&self) -> bool {
+        self.idle_limit_by == Given::Flag || self.path_by == Given::Flag
+    }
+
     /// The policy of this host.
     pub fn policy(&self) -> Policy {
         let is_given = self.idle_limit_by != Given::Default;
@@ -153,7 +162,8 @@ pub struct SocketArgs {
         env = "KEEPWATCH_SOCKET",
         value_name = "FILE",
         default_value = "/run/keepwatch/keepwatch.sock",
-        global = true
+        global = true,
+        display_order = LAST
     )]
     pub socket: PathBuf,
 }

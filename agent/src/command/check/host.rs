@@ -2,10 +2,7 @@
 
 use super::{CheckArgs, output::Output, report::Report};
 use crate::{
-    command::{
-        Failure, Outcome,
-        source::{Kernel, Source},
-    },
+    command::{Failure, Outcome, source::Kernel},
     config,
     kernel::{clock, hooks::Signal},
     model::{
@@ -37,16 +34,7 @@ pub(super) fn check(
     let output = Output::open(args, colour, None)?;
     let mut report = Report::new(demands, limits.policy());
     let began = clock::now();
-    let agent = match args.source {
-        Source::Kernel => None,
-        Source::Agent => Some(client::status(path)?),
-        Source::Auto => match client::status(path) {
-            Ok(status) => Some(status),
-            Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => None,
-            Err(error) => return Err(error.into()),
-        },
-    };
-    if let Some(status) = agent {
+    if let Some(status) = args.source.agent(path)? {
         report.sum.source = format!("the agent, process {}", status.pid);
         let is_carried = |signal: Signal| {
             status.hooks.iter().any(|hook| hook.signal == signal.as_str() && hook.attached)

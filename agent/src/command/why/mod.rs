@@ -6,9 +6,9 @@ mod source;
 mod target;
 mod text;
 
-use super::{Failure, Outcome, output, text::Style};
+use super::{Failure, Outcome, output, source::Source, text::Style};
 use crate::{config, kernel::clock};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::{
     io::{self, Write as _},
     time::Duration,
@@ -49,16 +49,6 @@ pub(super) struct WhyArgs {
     state: config::StateArgs,
     #[command(flatten)]
     owners: config::OwnerArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Source {
-    /// The agent if one answers, else the kernel
-    Auto,
-    /// Only a running agent: any user whom its socket admits may
-    Agent,
-    /// Only the kernel: needs root
-    Kernel,
 }
 
 /// A time as `--since` takes it: also in days.

@@ -2,11 +2,14 @@
 //! and from the history on disk; and what therefore cannot be known.
 
 use super::{
-    Source, WhyArgs,
+    WhyArgs,
     target::{Meaning, Selection, Target},
 };
 use crate::{
-    command::{Failure, source::Kernel},
+    command::{
+        Failure,
+        source::{Kernel, NOT_USED, Source},
+    },
     config,
     kernel::clock,
     model::{
@@ -85,15 +88,16 @@ struct Sources<'a> {
 impl<'a> Sources<'a> {
     fn open(args: &WhyArgs, socket: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
         let mut notes = Vec::new();
-        let status = match args.source {
-            Source::Kernel => None,
-            Source::Agent => Some(client::status(socket)?),
-            Source::Auto => match client::status(socket) {
-                Ok(status) => Some(status),
-                Err(client::Error::NoAgent { .. } | client::Error::Denied { .. }) => None,
-                Err(error) => return Err(error.into()),
-            },
+        let (status, denied) = match (args.source, args.source.agent(socket)) {
+            // There may be a history that may be read.
+            (Source::Auto, Err(Failure::Client(denied @ client::Error::Denied { .. }))) => {
+                (None, Some(denied))
+            }
+            (_, answer) => (answer?, None),
         };
+        if status.is_some() && limits.are_for_this_call() {
+            notes.push(NOT_USED.to_owned());
+        }
         let history = match &status {
             Some(status) if status.history.is_some() => History::Agent(socket),
             _ => match Reader::open(&args.state.state_dir) {
@@ -105,7 +109,9 @@ impl<'a> Sources<'a> {
                 }
             },
         };
-        let kernel = match (&status, read_kernel(status.is_none(), args, limits)) {
+        let kernel = read_kernel(status.is_none(), args, limits);
+        let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
+        let kernel = match (&status, kernel) {
             (_, Ok(kernel)) => kernel,
             // What died is told all the same.
             (None, Err(failure)) if matches!(history, History::File(_)) => {
