@@ -45,12 +45,12 @@ function(config)
         [12, panel.series(
           'Which paths have unprotected connections?',
           'Established outbound connections without keepalive, or with a first probe after the idle limit.',
-          [[q.sockets(query.unprotected, ['path']), 'path {{path}}']],
+          [[query.named('path', q.sockets(query.unprotected, ['path'])), '{{path}}']],
         )],
         [12, panel.series(
           'Which paths hold connections that are probably dead?',
           'Unprotected outbound connections that have been quiet for longer than the idle limit of their path.',
-          [[q.quietPastLimit(['path']), 'path {{path}}']],
+          [[query.named('path', q.quietPastLimit(['path'])), '{{path}}']],
         )],
       ]],
       [9, [

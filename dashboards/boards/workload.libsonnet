@@ -50,7 +50,7 @@ function(config)
         [12, panel.series(
           'Since when are connections quiet past the limit?',
           'Unprotected outbound connections that have been quiet for longer than the idle limit of their path.',
-          [[q.quietPastLimit(['path']), 'path {{path}}']],
+          [[query.named('path', q.quietPastLimit(['path'])), '{{path}}']],
         )],
         [12, panel.table(
           'Which settings does it make, and does the kernel take them?',

@@ -151,6 +151,9 @@ local thresholds(steps) = {
           {
             matcher: { id: 'byName', options: column.name },
             properties: [{ id: 'unit', value: column.unit }] + (
+              // Else one cell has 19% and the next 5.13%.
+              if column.unit == 'percentunit' then [{ id: 'decimals', value: 1 }] else []
+            ) + (
               if column.steps == null then [] else [
                 { id: 'thresholds', value: thresholds(column.steps) },
                 { id: 'custom.cellOptions', value: { type: 'color-text' } },

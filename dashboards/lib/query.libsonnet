@@ -12,6 +12,9 @@
   // Deaths that nobody wanted: not closed by either side.
   unwanted:: 'cause!~"peer_closed|local_closed"',
 
+  // For a legend: what has the label empty is called `no NAME`.
+  named(label, expr):: 'label_replace(%s, "%s", "no %s", "%s", "")' % [expr, label, label, label],
+
   // `scope`: further matchers of a dashboard that looks at less than everything.
   of(config, scope=''):: {
     local q = self,
