@@ -14,7 +14,13 @@ pub(super) struct Chart<'a> {
     pub(super) range: (f64, f64),
 }
 
+/// Room for the labels at the left, if they need no more.
 const LEFT: f64 = 58.0;
+/// About what a letter takes in an axis, and in a legend with what stands before a name.
+const LETTER: f64 = 6.6;
+const MARK: f64 = 36.0;
+/// The height of a legend's line, of which there are at most two.
+const LEGEND: f64 = 24.0;
 const BOTTOM: f64 = 24.0;
 const TOP: f64 = 8.0;
 const RIGHT: f64 = 22.0;
@@ -22,26 +28,30 @@ const RIGHT: f64 = 22.0;
 impl Chart<'_> {
     /// The chart as SVG, and its legend.
     pub(super) fn drawn(&self, width: f64, height: f64) -> String {
-        let plot_height = height - 26.0;
+        let legend_height = self.legend_height(width);
+        let plot_height = height - 2.0 - legend_height;
         let layers = self.layers();
         let most = layers.iter().flatten().map(|(_, _, top)| *top).fold(0.0, f64::max);
-        let step = nice(if most > 0.0 { most / 4.0 } else { 0.25 });
+        let step = if most > 0.0 { most / 4.0 } else { 0.25 };
+        let step = if self.unit == "bytes" { nice_bytes(step) } else { nice(step) };
         let top = step * (most / step).ceil().max(1.0);
+        let ticks: Vec<(f64, String)> = std::iter::successors(Some(0.0), |tick| Some(tick + step))
+            .take_while(|tick| *tick <= top * 1.001)
+            .map(|tick| (tick, formatted(tick, self.unit, None, 0.0)))
+            .collect();
+        let left = ticks.iter().map(|(_, label)| text_width(label) + 16.0).fold(LEFT, f64::max);
         let x = |at: f64| {
-            LEFT + (at - self.range.0) / (self.range.1 - self.range.0) * (width - LEFT - RIGHT)
+            left + (at - self.range.0) / (self.range.1 - self.range.0) * (width - left - RIGHT)
         };
         let y = |value: f64| TOP + (1.0 - value / top) * (plot_height - TOP - BOTTOM);
         let mut svg = format!("<svg width='{width}' height='{plot_height}'>");
-        let mut value = 0.0;
-        while value <= top * 1.001 {
-            let (y, label) = (y(value), formatted(value, self.unit, None, 0.0));
-            let end = width - RIGHT;
+        for (tick, label) in &ticks {
+            let (y, end) = (y(*tick), width - RIGHT);
             svg += &format!(
-                "<path d='M{LEFT} {y:.1}H{end}' class='grid'/><text x='{:.1}' y='{:.1}' class='axis' text-anchor='end'>{label}</text>",
-                LEFT - 8.0,
+                "<path d='M{left:.1} {y:.1}H{end}' class='grid'/><text x='{:.1}' y='{:.1}' class='axis' text-anchor='end'>{label}</text>",
+                left - 8.0,
                 y + 4.0
             );
-            value += step;
         }
         let mut hour = (self.range.0 / 3600.0).ceil() * 3600.0;
         while hour <= self.range.1 {
@@ -65,11 +75,17 @@ impl Chart<'_> {
                 "<path d='{upper}{lower}Z' fill='{color}' fill-opacity='{opacity}'/><path d='{upper}' fill='none' stroke='{color}' stroke-width='1.4'/>"
             );
         }
-        svg += "</svg><div class='legend'>";
+        svg += &format!("</svg><div class='legend' style='height:{legend_height}px'>");
         for (name, color, _) in &self.lines {
             svg += &format!("<span><i style='background:{color}'></i>{}</span>", escaped(name));
         }
         svg + "</div>"
+    }
+
+    /// Names that do not fit stand in a second line; what is more is left out.
+    fn legend_height(&self, width: f64) -> f64 {
+        let names: f64 = self.lines.iter().map(|(name, ..)| text_width(name) + MARK).sum();
+        if names > width - 24.0 { 2.0 * LEGEND } else { LEGEND }
     }
 
     /// Of each line: when, where it begins and where it ends.
@@ -87,6 +103,16 @@ impl Chart<'_> {
         }
         layers
     }
+}
+
+fn text_width(text: &str) -> f64 {
+    LETTER * f64::from(u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
+}
+
+/// The same for bytes: of KiB, MiB and so on.
+fn nice_bytes(step: f64) -> f64 {
+    let unit = 1024f64.powf(step.max(1.0).log(1024.0).floor());
+    nice(step / unit) * unit
 }
 
 /// 1, 2 or 5 times a power of ten, not less.
@@ -120,4 +146,18 @@ pub(super) fn spark(series: &Series, color: &str, width: f64, height: f64) -> St
     format!(
         "<svg class='spark' width='{width}' height='{height}'><path d='{line}L{width} {height}L0 {height}Z' fill='{color}' fill-opacity='0.14'/><path d='{line}' fill='none' stroke='{color}' stroke-opacity='0.8' stroke-width='1.3'/></svg>"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{nice, nice_bytes};
+    use crate::picture::value::formatted;
+
+    #[test]
+    fn ticks_are_round_in_their_unit() {
+        for (step, expected) in [(14_400_000.0, "20 MiB"), (150.0, "200 B")] {
+            assert_eq!(formatted(nice_bytes(step), "bytes", None, 0.0), expected);
+        }
+        assert_eq!(formatted(nice(280.0), "short", None, 0.0), "500");
+    }
 }

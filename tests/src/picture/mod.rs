@@ -111,7 +111,7 @@ fn body(panel: &Panel, scene: &Scene<'_>, width: f64, height: f64) -> String {
                 series.and_then(|series| series.points.last()).map_or(0.0, |(_, value)| *value);
             let color = value::color(last, thresholds);
             let number = value::formatted(last, unit, defaults["decimals"].as_u64(), now);
-            let line = series.map(|series| chart::spark(series, &color, width, height - 52.0));
+            let line = series.map(|series| chart::spark(series, &color, width, height - 64.0));
             format!(
                 "<div class='stat'><strong style='color:{color}'>{number}</strong>{}</div>",
                 line.unwrap_or_default()

@@ -65,7 +65,8 @@ fn cell(panel: &Panel, column: &str, cell: Option<&Cell>, now: f64) -> String {
             let unit = property("unit").map_or("short", |unit| text(unit));
             let style =
                 property("thresholds").map(|steps| format!("color:{}", color(*number, steps)));
-            let number = formatted(*number, unit, None, now);
+            let decimals = property("decimals").and_then(Value::as_u64);
+            let number = formatted(*number, unit, decimals, now);
             format!("<td class='number' style='{}'>{number}</td>", style.unwrap_or_default())
         }
     }
