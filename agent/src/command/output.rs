@@ -1,7 +1,10 @@
 //! stdout: data.
 
 use super::text::Size;
-use std::io::{self, BufWriter, IsTerminal as _, StdoutLock};
+use std::{
+    io::{self, BufWriter, IsTerminal as _, StdoutLock},
+    os::fd::AsFd,
+};
 
 /// stdout, buffered in pieces that suit a pipe.
 pub(super) fn stdout() -> BufWriter<StdoutLock<'static>> {
@@ -20,7 +23,12 @@ pub(super) fn in_colour(allowed: bool) -> bool {
 
 /// The size of the terminal, if stdout is one and knows it.
 pub(super) fn size() -> Option<Size> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    size_of(io::stdout())
+}
+
+/// The size of this terminal, if it is one and knows it.
+pub(super) fn size_of(terminal: impl AsFd) -> Option<Size> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     let (columns, lines) = (size.ws_col.into(), size.ws_row.into());
     (columns > 0 && lines > 0).then_some(Size { columns, lines })
 }

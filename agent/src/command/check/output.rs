@@ -1,7 +1,10 @@
 //! Where the report goes.
 
 use super::{CheckArgs, Error, junit, report::Report, user::User};
-use crate::command::{output, text::Style};
+use crate::command::{
+    output,
+    text::{Size, Style},
+};
 use rustix::fs::{Gid, Uid, fchown};
 use std::{
     fs::File,
@@ -9,6 +12,21 @@ use std::{
     path::Path,
     time::Duration,
 };
+
+/// How text may look where it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) style: Style,
+    /// Columns of the terminal. In a file lines are as long as they are.
+    pub(super) columns: usize,
+}
+
+impl Look {
+    fn new(colour: bool, terminal: Option<Size>) -> Self {
+        let columns = terminal.map_or(usize::MAX, |size| size.columns);
+        Self { style: Style { colour }, columns }
+    }
+}
 
 /// Files that are open before anything begins: who cannot get the result need not wait for it.
 pub(super) struct Output {
@@ -41,20 +59,22 @@ impl Output {
     /// The host's connections are data.
     pub(super) fn host(self, report: &Report, took: Duration) -> io::Result<()> {
         let colour = output::in_colour(self.colour);
-        self.write(&mut output::stdout(), colour, report, "host", took)
+        let look = Look::new(colour, output::size());
+        self.write(&mut output::stdout(), look, report, "host", took)
     }
 
     /// stdout is the command's.
     pub(super) fn command(self, report: &Report, name: &str, took: Duration) -> io::Result<()> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = self.colour && !no_color && io::stderr().is_terminal();
-        self.write(&mut BufWriter::new(io::stderr()), colour, report, name, took)
+        let look = Look::new(colour, output::size_of(io::stderr()));
+        self.write(&mut BufWriter::new(io::stderr()), look, report, name, took)
     }
 
     fn write(
         self,
         out: &mut impl Write,
-        colour: bool,
+        look: Look,
         report: &Report,
         name: &str,
         took: Duration,
@@ -73,7 +93,7 @@ impl Output {
         if self.as_json {
             report.json(out, self.all)?;
         } else {
-            report.text(out, Style { colour }, self.all)?;
+            report.text(out, look, self.all)?;
         }
         out.flush()
     }

@@ -1,7 +1,8 @@
 //! What was found, alike connections together, as text and as JSON.
 
+use super::output::Look;
 use crate::{
-    command::text::{self, Style},
+    command::text,
     model::{
         demand::{Demands, Fault, Finding, Judgement, Subject},
         row::{Probes, Row, Seconds},
@@ -142,9 +143,12 @@ impl Report {
         self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.events_lost > 0
     }
 
-    /// One finding a line, then the sum; `all` also shows what is fine.
-    pub(super) fn text(&self, out: &mut impl Write, style: Style, all: bool) -> io::Result<()> {
+    /// One finding a line, and where that is too long for the terminal the reason below; then the sum.
+    /// `all` also shows what is fine.
+    pub(super) fn text(&self, out: &mut impl Write, look: Look, all: bool) -> io::Result<()> {
         const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
+        const INDENT: &str = "    ";
+        let Look { style, columns } = look;
         let told = self.told(all);
         let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
         if !lines.is_empty() {
@@ -154,13 +158,26 @@ impl Report {
                     *width = (*width).max(cell.chars().count());
                 }
             }
-            let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
+            let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
+            // Of each line, what stands in columns, and what below.
+            let split = |line: &[String; 6]| -> (Vec<String>, Option<String>) {
+                match line {
+                    [cells @ .., why] if is_wide => (cells.to_vec(), Some(why.clone())),
+                    cells => (cells.to_vec(), None),
+                }
+            };
+            let heading = aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
             writeln!(out, "{}", style.paint(&heading, "1"))?;
             for (is_finding, line) in &lines {
-                let text = aligned(line, &widths);
+                let (cells, below) = split(line);
+                let text = aligned(&cells, &widths);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
                 let colour = if *is_finding { "1;31" } else { "32" };
                 writeln!(out, "{}{rest}", style.paint(what, colour))?;
+                let room = columns.saturating_sub(INDENT.len());
+                for part in below.iter().flat_map(|why| text::wrapped(why, room)) {
+                    writeln!(out, "{INDENT}{part}")?;
+                }
             }
             writeln!(out)?;
         }
@@ -408,7 +425,7 @@ impl Sum {
     }
 }
 
-fn aligned(cells: &[String; 6], widths: &[usize; 6]) -> String {
+fn aligned(cells: &[String], widths: &[usize; 6]) -> String {
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         text.push_str(cell);
@@ -416,4 +433,45 @@ fn aligned(cells: &[String; 6], widths: &[usize; 6]) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::text::Style,
+        model::{
+            limit::{IdleLimit, Limits},
+            socket::tests_support::socket,
+        },
+    };
+
+    fn shown(columns: usize) -> Vec<String> {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut report = Report::new(Demands::default(), policy);
+        report.add(&Subject {
+            socket: socket(),
+            owners: Vec::new(),
+            identity: None,
+            failed: Vec::new(),
+            only_calls: false,
+        });
+        let look = Look { style: Style { colour: false }, columns };
+        let mut out = Vec::new();
+        report.text(&mut out, look, false).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_reason_stands_beside_its_finding_or_on_a_narrow_terminal_below() {
+        let wide = shown(usize::MAX);
+        assert!(wide[0].ends_with("WHY") && wide[1].contains("no probe"), "{wide:?}");
+        assert_eq!(wide[2], "");
+        let narrow = shown(80);
+        assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
+        assert!(narrow[2].starts_with("    keepalive is off"), "{narrow:?}");
+        let found = &narrow[..narrow.len() - 1];
+        assert!(found.iter().all(|line| line.chars().count() <= 80), "{narrow:?}");
+    }
 }
