@@ -1,7 +1,7 @@
 //! The only writer of the ring buffer, and the hooks' own totals.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
     maps::{PerCpuArray, RingBuf},
 };
@@ -9,7 +9,7 @@ use core::{
     arch::asm,
     ptr::{read_volatile, write_volatile},
 };
-use keepwatch_ebpf::count::Counts;
+use keepwatch_ebpf::{count::Counts, record::CALL_LEN};
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
 #[map]
@@ -21,7 +21,7 @@ static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
 
 /// The reader is woken once for so much; for less, it comes by itself a few times a second. Not for
 /// every record while it lags: that is an interrupt each (`irq_work_queue`), when it hurts most.
-const WAKE_BYTES: u64 = 64 << 10;
+const WAKE_BYTES: u32 = 64 << 10;
 /// Of the ring's own (`BPF_RINGBUF_HDR_SZ`).
 const HEADER_LEN: usize = 8;
 
@@ -78,6 +78,15 @@ pub(crate) fn counted(body: impl FnOnce() -> Run) {
     }
 }
 
+/// The low half of an address, as a number: the verifier lets nobody take a remainder of a pointer.
+#[inline(always)]
+fn low_half(address: *const u8) -> u32 {
+    let half: u64;
+    // SAFETY: a move between registers; it leaves zeros in the upper half.
+    unsafe { asm!("w1 = w2", out("r1") half, in("r2") address, options(pure, nomem, nostack)) };
+    half as u32
+}
+
 /// Submits one record, or counts it as dropped. `fill` writes every byte of it.
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
@@ -90,10 +99,11 @@ pub(crate) fn submit<T: 'static>(fill: impl FnOnce(*mut T)) -> Run {
         unsafe { write_volatile(&raw mut HAS_LOST, 1) };
         return Run::Emitted;
     };
-    fill(entry.as_mut_ptr());
-    // Whoever crosses the line wakes: this CPU, or one that has just reserved behind it as well.
-    let past_line = EVENTS.query(BPF_RB_PROD_POS.into()) % WAKE_BYTES;
-    let flags = if past_line < 2 * (size_of::<T>() + HEADER_LEN) as u64 {
+    let record = entry.as_mut_ptr();
+    fill(record);
+    // The first record behind a line wakes, and maybe the second. Places in the ring are addresses:
+    // asking for the position of its end is a call, a sixth of all that this costs.
+    let flags = if low_half(record.cast()) % WAKE_BYTES < (CALL_LEN + HEADER_LEN) as u32 {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

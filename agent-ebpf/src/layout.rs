@@ -25,6 +25,8 @@ pub enum Source {
     Else(u32),
     /// The byte offset of a member, and so many bytes on: an element of an array.
     Inside(&'static str, u32),
+    /// The BTF id of the struct that has the member, or of the function.
+    Id(&'static str),
 }
 
 impl core::fmt::Display for Source {
@@ -35,6 +37,7 @@ impl core::fmt::Display for Source {
             | Self::Given(_, path)
             | Self::Inside(path, _) => write!(f, "member {path}"),
             Self::IfFunction(_, name) => write!(f, "function {name}"),
+            Self::Id(path) => write!(f, "type of {path}"),
             Self::Else(number) => write!(f, "number {number}"),
             Self::Value(of_enum, name) => write!(f, "value {name} in enum {of_enum}"),
         }
@@ -43,6 +46,11 @@ impl core::fmt::Display for Source {
 
 /// Written into an optional field that the kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
+
+/// Stands in the hooks as built for the function [`Layout::cast_id`]: no compiler or loader here knows
+/// calls of kernel functions, so they are built with the call of a helper that no kernel has, and the
+/// user half writes over it (Documentation/bpf/kfuncs.rst).
+pub const CAST: i32 = 0x6b77_0001;
 
 macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident: $sources:expr;)*) => {
@@ -60,7 +68,7 @@ macro_rules! layout {
     };
 }
 
-use Source::{Else, Given, IfFunction, Inside, Offset, Size, Value};
+use Source::{Else, Given, Id, IfFunction, Inside, Offset, Size, Value};
 
 layout! {
     /// Address family.
@@ -150,6 +158,14 @@ layout! {
     timer_pprev: [Offset("timer_list.entry.pprev")];
     /// What a timer calls.
     timer_function: [Offset("timer_list.function")];
+    /// The function that gives an address a type: `bpf_rdonly_cast` (since 6.2), or 0.
+    cast_id: [Id("bpf_rdonly_cast"), Else(0)];
+    /// The type of TCP sockets.
+    tcp_sock_id: [Id("tcp_sock.keepalive_time")];
+    /// The type of files.
+    file_id: [Id("file.private_data")];
+    /// The type of `struct socket`.
+    socket_id: [Id("socket.sk")];
     /// Whether `bpf_get_socket_cookie` may be called (since 5.12).
     has_cookies: [IfFunction(1, "bpf_get_socket_ptr_cookie"), Else(0)];
     /// Whether `bpf_sock_from_file` may be called (since 5.11).

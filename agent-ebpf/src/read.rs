@@ -1,8 +1,8 @@
 //! Two ways to read kernel memory at offsets that BTF gave us.
 
 use aya_ebpf::helpers::generated;
-use core::{mem::MaybeUninit, ptr::read_volatile};
-use keepwatch_ebpf::layout::Layout;
+use core::{arch::asm, mem::MaybeUninit, ptr::read_volatile};
+use keepwatch_ebpf::layout::{CAST, Layout};
 
 /// Written by user space before the hooks load, constant to the verifier since. It must not be all
 /// zeros, or it would become `.bss`.
@@ -112,23 +112,94 @@ impl Raw {
     pub(crate) const fn before(self, bytes: u32) -> Self {
         Self(self.0.wrapping_sub(bytes as usize))
     }
+}
 
-    /// The `struct sock` behind a file with this inode, if it is a socket's (`sock_from_file` in
-    /// net/socket.c, by the kind of the inode instead of the file's operations).
+/// An address that the kernel was told the type of: loads instead of calls, as with a [`Typed`] one, and
+/// like there a fault reads 0. No helper takes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Cast(Typed);
+
+impl Cast {
+    /// Whether the kernel can do that.
     #[inline(always)]
-    pub(crate) fn sock_of_file(self, inode: Self) -> Option<Self> {
-        const S_IFMT: u16 = 0o170_000;
-        const S_IFSOCK: u16 = 0o140_000;
-        if inode.load::<u16>(at!(inode_mode)) & S_IFMT != S_IFSOCK {
-            return None;
-        }
-        let socket = self.follow(at!(file_private));
-        if socket.0.is_null() {
-            return None;
-        }
-        let sk = socket.follow(at!(socket_sk));
-        (!sk.0.is_null()).then_some(sk)
+    pub(crate) fn is_possible() -> bool {
+        at!(cast_id) != 0
     }
+
+    /// What is at this address is of the type with this BTF id.
+    #[inline(always)]
+    pub(crate) fn of(address: *const u8, id: u32) -> Self {
+        let typed: *const u8;
+        // SAFETY: `bpf_rdonly_cast` takes any address; a call leaves no more than r6 to r9.
+        unsafe {
+            asm!(
+                "call {}",
+                const CAST,
+                inlateout("r1") address => _,
+                inlateout("r2") u64::from(id) => _,
+                out("r0") typed,
+                out("r3") _, out("r4") _, out("r5") _,
+            );
+        }
+        Self(Typed(typed))
+    }
+
+    /// The TCP socket at this address, of this or any shorter type of socket.
+    #[inline(always)]
+    pub(crate) fn tcp_sock(sk: Raw) -> Self {
+        Self::of(sk.0, at!(tcp_sock_id))
+    }
+
+    /// The same address, with every load checked when it happens instead of by type.
+    #[inline(always)]
+    pub(crate) const fn raw(self) -> Raw {
+        self.0.raw()
+    }
+}
+
+impl Read for Cast {
+    type Far = Self;
+
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        self.0.load(offset)
+    }
+
+    #[inline(always)]
+    fn copy<T: Copy + Default>(self, offset: u32, to: *mut T) {
+        self.0.copy(offset, to);
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u32) -> Self {
+        Self(self.0.follow(offset))
+    }
+
+    #[inline(always)]
+    fn bytes(self, offset: u32, to: *mut [u8; 16]) {
+        self.0.bytes(offset, to);
+    }
+}
+
+/// The `struct sock` behind a file with this inode, if it is a socket's (`sock_from_file` in
+/// net/socket.c, by the kind of the inode instead of the file's operations).
+#[inline(always)]
+pub(crate) fn sock_of_file(file: impl Read, inode: impl Read) -> Option<Raw> {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    if inode.load::<u16>(at!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket = Raw(file.load::<u64>(at!(file_private)) as *const u8);
+    if socket.0.is_null() {
+        return None;
+    }
+    let sk = if Cast::is_possible() {
+        Cast::of(socket.0, at!(socket_id)).follow(at!(socket_sk)).raw()
+    } else {
+        socket.follow(at!(socket_sk))
+    };
+    (!sk.0.is_null()).then_some(sk)
 }
 
 /// Runs `$body` with the current task as `$task`: a typed one where the kernel hands that out, for

@@ -100,7 +100,7 @@ pub mod flag {
     pub const ORPHAN: u32 = 1 << 5;
     /// The sample was taken inside the socket's own keepalive timer.
     pub const IN_KEEPALIVE_TIMER: u32 = 1 << 6;
-    /// [`Call::value`](super::Call::value) was read.
+    /// [`Call::value`](super::Call::value) was read: of what the kernel refused, if it could be.
     pub const VALUE_KNOWN: u32 = 1 << 7;
 }
 
@@ -223,7 +223,7 @@ pub struct Call {
     pub level: u32,
     /// `optname` of the call.
     pub option: u32,
-    /// The value asked for, if it could be read.
+    /// The value that was refused; what was taken is in the sample.
     pub value: i32,
     /// 0, or a negative error number.
     pub result: i32,

@@ -1,6 +1,6 @@
 //! One socket as it is at this moment.
 
-use crate::read::{Copied, Raw, Read, Typed, at, global, with_current_task};
+use crate::read::{Cast, Copied, Raw, Read, Typed, at, global, with_current_task};
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated},
     macros::map,
@@ -51,6 +51,13 @@ impl Sock for Raw {
         } else {
             (self.0 as u64).wrapping_mul(global(&ID_KEY))
         }
+    }
+}
+
+impl Sock for Cast {
+    #[inline(always)]
+    fn id(self) -> u64 {
+        self.load(at!(skc_cookie)) // kernels that cast have cookies
     }
 }
 

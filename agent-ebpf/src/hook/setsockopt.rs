@@ -7,8 +7,8 @@
 
 use crate::{
     emit::{Run, counted, submit},
-    read::{Copied, Raw, Read, Room, Typed, at, file_of, with_current_task},
-    sample::{fill, own_by_current},
+    read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
+    sample::{Sock, fill, own_by_current},
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -104,15 +104,37 @@ fn returned(regs: impl Read, result: i32) -> Run {
     let Some(file) = with_current_task!(|task| file_of(task, fd)) else {
         return Run::Filtered;
     };
+    let call = Asked { level, option, result, fd };
+    if Cast::is_possible() {
+        let file = Cast::of(file.0, at!(file_id));
+        let inode = file.follow(at!(file_inode));
+        return match sock_of_file(file, inode) {
+            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk)),
+            None => Run::Filtered,
+        };
+    }
     let inode = file.follow(at!(file_inode));
-    let Some(sk) = file.sock_of_file(inode) else {
+    let Some(sk) = sock_of_file(file, inode) else {
         return Run::Filtered;
     };
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
-    let Some(room) = ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) else {
-        return Run::Filtered;
-    };
-    let sk = Copied::of(sk, room);
+    match ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) {
+        Some(room) => told(regs, call, inode, Copied::of(sk, room)),
+        None => Run::Filtered,
+    }
+}
+
+/// One call, but for what stands in the caller's memory.
+#[derive(Clone, Copy)]
+struct Asked {
+    level: u32,
+    option: u32,
+    result: i32,
+    fd: u32,
+}
+
+#[inline(always)]
+fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock) -> Run {
     if !sk.is_tcp() {
         return Run::Filtered;
     }
@@ -125,15 +147,18 @@ fn returned(regs: impl Read, result: i32) -> Run {
             &mut *call
         };
         own_by_current(&mut call.sample);
+        let Asked { level, option, result, fd } = asked;
         call.sample.fd = fd;
         call.sample.inode = inode.load(at!(inode_number));
         call.level = level;
         call.option = option;
         call.result = result;
         call.value = 0;
-        // The kernel has just read it there.
+        // What the kernel took is in the socket. What it refused it has just read there, and a read of
+        // user memory costs as much as all the socket's fields.
         // SAFETY: a checked read of the caller's memory.
-        if value_len >= 4
+        if result != 0
+            && value_len >= 4
             && let Ok(value) = unsafe { bpf_probe_read_user(value_at) }
         {
             call.value = value;

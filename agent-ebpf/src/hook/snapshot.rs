@@ -5,7 +5,7 @@
 
 use super::timer::learn_callback;
 use crate::{
-    read::{Raw, Read as _, Typed, at},
+    read::{Raw, Read as _, Typed, at, sock_of_file},
     sample::fill,
 };
 use aya_ebpf::helpers::generated;
@@ -75,7 +75,7 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
 fn fill_from_file(sample: *mut Sample, file: *const u8) -> bool {
     if at!(has_sock_from_file) == 0 {
         let file = Raw(file);
-        let Some(sk) = file.sock_of_file(file.follow(at!(file_inode))) else {
+        let Some(sk) = sock_of_file(file, file.follow(at!(file_inode))) else {
             return false;
         };
         let is_tcp = sk.is_tcp();

@@ -6,8 +6,8 @@
 
 use crate::{
     emit::{Run, bump, counted, counts, submit},
-    read::{Raw, Read as _, Typed, at, global},
-    sample::fill,
+    read::{Cast, Raw, Read, Typed, at, global},
+    sample::{Sock, fill},
 };
 use aya_ebpf::{
     helpers::generated,
@@ -143,6 +143,15 @@ fn enter(timer: Raw) {
         return;
     };
     let sk = timer.before(at!(keepalive_timer));
+    if Cast::is_possible() {
+        note(slot, sk, Cast::tcp_sock(sk));
+    } else {
+        note(slot, sk, sk);
+    }
+}
+
+#[inline(always)]
+fn note(slot: &mut Running, address: Raw, sk: impl Read) {
     let flags: u64 = sk.load(at!(skc_flags));
     let state: u8 = sk.load(at!(skc_state));
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;
@@ -153,7 +162,7 @@ fn enter(timer: Raw) {
     let since_data = now.wrapping_sub(sk.load(at!(icsk_ack_lrcvtime)));
     let since_ack = now.wrapping_sub(sk.load(at!(rcv_tstamp)));
     *slot = Running {
-        sk: sk.0 as u64,
+        sk: address.0 as u64,
         closed: slot.closed,
         inflight: sk.load::<u32>(at!(write_seq)).wrapping_sub(sk.load(at!(snd_una))),
         elapsed_jiffies: if since_data < since_ack { since_data } else { since_ack },
@@ -181,12 +190,16 @@ fn leave() {
     }
     let before = *slot;
     slot.sk = 0;
-    counted(|| fired(before));
+    let sk = Raw(before.sk as *const u8);
+    if Cast::is_possible() {
+        counted(|| fired(before, Cast::tcp_sock(sk)));
+    } else {
+        counted(|| fired(before, sk));
+    }
 }
 
 #[inline(always)]
-fn fired(before: Running) -> Run {
-    let sk = Raw(before.sk as *const u8);
+fn fired(before: Running, sk: impl Sock) -> Run {
     let outcome = outcome(before, sk);
     if let Some(counts) = counts()
         && let Some(fires) = counts.fires.get_mut(usize::from(outcome.wire()))
@@ -209,7 +222,7 @@ fn fired(before: Running) -> Run {
 }
 
 #[inline(always)]
-fn outcome(before: Running, sk: Raw) -> Outcome {
+fn outcome(before: Running, sk: impl Read) -> Outcome {
     if before.died != 0 {
         return Outcome::Death;
     }

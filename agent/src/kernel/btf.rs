@@ -115,10 +115,17 @@ impl<'a> Btf<'a> {
         }
     }
 
-    /// Whether the kernel has a function of this name.
-    pub fn has_function(&self, name: &str) -> bool {
-        let ids = self.named.get(name).into_iter().flatten();
-        ids.filter_map(|&id| self.get(id)).any(|found| found.kind == KIND_FUNC)
+    /// The id of the function of this name.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let mut ids = self.named.get(name)?.iter().copied();
+        ids.find(|&id| self.get(id).is_some_and(|found| found.kind == KIND_FUNC))
+    }
+
+    /// The id of the type that has the member `path`.
+    pub fn type_with(&self, path: &str) -> Option<u32> {
+        let (name, member) = path.split_once('.')?;
+        let mut ids = self.named.get(name)?.iter().copied();
+        ids.find(|&id| self.member_of(id, member).is_some())
     }
 
     /// The value of an enumerator.
@@ -297,7 +304,7 @@ mod tests {
     #[test]
     fn members_are_found_through_anonymous_unions_and_named_structs() {
         let data = sample();
-        let btf = Btf::parse(&data, &["outer", "sock_flags"]).unwrap();
+        let btf = Btf::parse(&data, &["outer", "sock_flags", "handler"]).unwrap();
         assert_eq!(btf.member("outer.a"), Some(Member { offset: 0, size: 4 }));
         assert_eq!(btf.member("outer.b"), Some(Member { offset: 4, size: 6 }));
         assert_eq!(btf.member("outer.d.c"), Some(Member { offset: 4, size: 4 }));
@@ -305,6 +312,8 @@ mod tests {
         assert_eq!(btf.member("outer").map(|outer| outer.offset), Some(0));
         assert_eq!(btf.value("sock_flags", "SOCK_KEEPOPEN"), Some(3));
         assert_eq!(btf.value("sock_flags", "SOCK_DEAD"), None);
+        assert_eq!((btf.type_with("outer.d.c"), btf.type_with("outer.e")), (Some(6), None));
+        assert_eq!((btf.function("handler"), btf.function("outer")), (Some(8), None));
     }
 
     #[test]

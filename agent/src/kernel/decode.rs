@@ -76,11 +76,15 @@ impl Decoder {
             Tag::Call => {
                 let (call, _) = record::Call::read_from_prefix(bytes).map_err(|_| short)?;
                 let record::Call { level, option, value, result, .. } = call;
-                let known = sample.flags & flag::VALUE_KNOWN != 0;
+                let option =
+                    SockOpt::from_kernel(level, option).ok_or(Error::Option(level, option))?;
+                let refused = sample.flags & flag::VALUE_KNOWN != 0;
                 let call = Call {
-                    option: SockOpt::from_kernel(level, option)
-                        .ok_or(Error::Option(level, option))?,
-                    value: known.then_some(value),
+                    option,
+                    value: match result {
+                        0 => i32::try_from(option.of(&socket)).ok(),
+                        _ => refused.then_some(value),
+                    },
                     errno: u16::try_from(result.unsigned_abs()).unwrap_or(u16::MAX),
                     by: socket.owner,
                     when: When::of(socket.state),

@@ -60,6 +60,13 @@ pub fn program_misses(fd: RawFd) -> Option<u64> {
     misses.trim().parse().ok()
 }
 
+/// Whether the kernel compiles BPF programs: one that interprets them lets them call no kernel function.
+/// True where it does not say, as to anybody but root.
+pub fn compiles_programs() -> bool {
+    let mode = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
+    mode.map_or(true, |mode| mode.trim() != "0")
+}
+
 /// The lockdown mode: `none`, `integrity` or `confidentiality`; none where the kernel has no such
 /// thing or does not show it.
 pub fn lockdown() -> Option<String> {

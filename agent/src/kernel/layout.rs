@@ -71,6 +71,7 @@ const fn path(source: &Source) -> &'static str {
         | Source::Given(_, path)
         | Source::IfFunction(_, path)
         | Source::Inside(path, _)
+        | Source::Id(path)
         | Source::Value(path, _) => path,
         Source::Else(_) => "",
     }
@@ -86,7 +87,8 @@ fn look_up(btf: &Btf<'_>, source: &Source) -> Option<u32> {
         Source::Size(path) => btf.member(path).map(|member| member.size),
         Source::Given(value, path) => btf.member(path).map(|_| *value),
         Source::Inside(path, bytes) => btf.member(path).map(|member| member.offset + bytes),
-        Source::IfFunction(value, name) => btf.has_function(name).then_some(*value),
+        Source::IfFunction(value, name) => btf.function(name).map(|_| *value),
+        Source::Id(path) => btf.type_with(path).or_else(|| btf.function(path)),
         Source::Else(value) => Some(*value),
         Source::Value(of_enum, name) => btf.value(of_enum, name),
     }

@@ -2,7 +2,7 @@
 
 use super::{
     death::errno_name,
-    socket::{Owner, State},
+    socket::{Owner, Socket, State},
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,17 @@ impl SockOpt {
         }
     }
 
+    /// The socket's own value; 0 is unset or off.
+    pub const fn of(self, socket: &Socket) -> u32 {
+        match self {
+            Self::Keepalive => socket.keepalive as u32,
+            Self::Idle => socket.own.idle_seconds,
+            Self::Interval => socket.own.interval_seconds,
+            Self::Count => socket.own.count as u32,
+            Self::UserTimeout => socket.own.user_timeout_ms,
+        }
+    }
+
     /// What its values are counted in.
     pub const fn unit(self) -> &'static str {
         match self {
@@ -78,7 +89,7 @@ impl SockOpt {
 pub struct Call {
     /// The option.
     pub option: SockOpt,
-    /// The value asked for; none if it could not be read.
+    /// What the kernel took of it, or refused; none if that could not be read.
     pub value: Option<i32>,
     /// The error number; 0 is success.
     pub errno: u16,

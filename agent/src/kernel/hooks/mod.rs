@@ -2,6 +2,7 @@
 
 mod attach;
 mod error;
+mod link;
 mod signal;
 
 pub use error::Error;
@@ -92,6 +93,10 @@ impl Hooks {
         };
         host::lift_memory_lock();
         let hz = super::clock::hz();
+        let mut layout = *layout;
+        if !host::compiles_programs() {
+            layout.cast_id = 0;
+        }
         let mut ebpf = EbpfLoader::new()
             .btf(None) // the hooks have nothing to relocate
             .verifier_log_level(VerifierLogLevel::DISABLE)
@@ -99,7 +104,7 @@ impl Hooks {
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
             .map_max_entries(name::EVENTS, ring_bytes)
-            .load(OBJECT)
+            .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
             Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],

@@ -70,17 +70,6 @@ impl Suspects {
     }
 }
 
-/// The own value of each option; 0 is unset or off.
-const fn own(socket: &Socket) -> [(SockOpt, u32); 5] {
-    [
-        (SockOpt::Keepalive, socket.keepalive as u32),
-        (SockOpt::Idle, socket.own.idle_seconds),
-        (SockOpt::Interval, socket.own.interval_seconds),
-        (SockOpt::Count, socket.own.count as u32),
-        (SockOpt::UserTimeout, socket.own.user_timeout_ms),
-    ]
-}
-
 impl Table {
     /// Tells what happened between two samples. `called`: the option of the call that the second one
     /// was taken at; `probes`: unanswered ones before it. The longest quiet time survived by now.
@@ -131,7 +120,8 @@ impl Table {
         if before.own == socket.own && before.keepalive == socket.keepalive {
             return;
         }
-        for ((option, from), (_, to)) in own(before).into_iter().zip(own(socket)) {
+        for option in SockOpt::ALL {
+            let (from, to) = (option.of(before), option.of(socket));
             if from != to && called != Some(option) {
                 let what = What::Changed { option, from, to };
                 self.suspects.0.push(Moment::new(socket.at, *socket, what));
