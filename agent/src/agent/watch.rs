@@ -220,6 +220,9 @@ impl<A: Audience> Watch<A> {
         let ended = clock::now();
         let n_pruned = table(&self.table).end_walk(ended);
         self.look_up();
+        // What is published together is of one moment: no more received than was submitted.
+        self.drain();
+        self.count()?;
         self.n_lost = n_lost;
         self.walked = ended;
         let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
