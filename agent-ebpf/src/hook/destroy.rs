@@ -3,7 +3,7 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, counted, has_lost, submit},
+    emit::{Run, counted, has_lost, reserve, submit},
     read::{Read as _, Typed, at},
     sample::fill,
 };
@@ -30,5 +30,9 @@ fn destroyed(sk: Typed) -> Run {
     let Some(tcp) = sk.tcp_sock() else {
         return Run::Filtered;
     };
-    submit(|sample: *mut Sample| fill(sample, Tag::Destroy, tcp, sk))
+    let Some(mut sample) = reserve::<Sample>() else {
+        return Run::Emitted;
+    };
+    fill(sample.as_mut_ptr(), Tag::Destroy, tcp, sk);
+    submit(sample)
 }

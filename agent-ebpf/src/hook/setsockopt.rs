@@ -6,7 +6,7 @@
 //! the kernel and BPF programs set.
 
 use crate::{
-    emit::{Run, counted, submit},
+    emit::{Run, counted, reserve, submit},
     read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
     sample::{Sock, fill, own_by_current},
 };
@@ -140,29 +140,32 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock) -> Run {
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
     let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
-    submit(|call: *mut Call| {
-        // SAFETY: the record is ours until it is submitted; `fill` writes the sample.
-        let call = unsafe {
-            fill(&raw mut (*call).sample, Tag::Call, sk, sk);
-            &mut *call
-        };
-        own_by_current(&mut call.sample);
-        let Asked { level, option, result, fd } = asked;
-        call.sample.fd = fd;
-        call.sample.inode = inode.load(at!(inode_number));
-        call.level = level;
-        call.option = option;
-        call.result = result;
-        call.value = 0;
-        // What the kernel took is in the socket. What it refused it has just read there, and a read of
-        // user memory costs as much as all the socket's fields.
-        // SAFETY: a checked read of the caller's memory.
-        if result != 0
-            && value_len >= 4
-            && let Ok(value) = unsafe { bpf_probe_read_user(value_at) }
-        {
-            call.value = value;
-            call.sample.flags |= flag::VALUE_KNOWN;
-        }
-    })
+    let Some(mut record) = reserve::<Call>() else {
+        return Run::Emitted;
+    };
+    let call = record.as_mut_ptr();
+    // SAFETY: the record is ours until it is submitted; `fill` writes the sample.
+    let call = unsafe {
+        fill(&raw mut (*call).sample, Tag::Call, sk, sk);
+        &mut *call
+    };
+    own_by_current(&mut call.sample);
+    let Asked { level, option, result, fd } = asked;
+    call.sample.fd = fd;
+    call.sample.inode = inode.load(at!(inode_number));
+    call.level = level;
+    call.option = option;
+    call.result = result;
+    call.value = 0;
+    // What the kernel took is in the socket. What it refused it has just read there, and a read of user
+    // memory costs as much as all the socket's fields.
+    // SAFETY: a checked read of the caller's memory.
+    if result != 0
+        && value_len >= 4
+        && let Ok(value) = unsafe { bpf_probe_read_user(value_at) }
+    {
+        call.value = value;
+        call.sample.flags |= flag::VALUE_KNOWN;
+    }
+    submit(record)
 }

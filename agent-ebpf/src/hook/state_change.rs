@@ -5,7 +5,7 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, bump, counted, counts, submit},
+    emit::{Run, bump, counted, counts, reserve, submit},
     read::{Read as _, Typed, at},
     sample::{fill, own_by_current},
 };
@@ -46,19 +46,21 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         bump(&mut counts.ended);
     }
     let in_timer = ends && timer::ends(sk);
-    submit(|sample: *mut Sample| {
-        fill(sample, Tag::StateChange, tcp, sk);
-        // SAFETY: `fill` has written every field; the record is ours until it is submitted.
-        let sample = unsafe { &mut *sample };
-        sample.old_state = old_state as u8;
-        sample.state = new_state as u8;
-        if in_timer {
-            sample.flags |= flag::IN_KEEPALIVE_TIMER;
-        }
-        if in_owner {
-            own_by_current(sample);
-            let file = tcp.follow(at!(sk_socket)).follow(at!(socket_file));
-            sample.inode = file.follow(at!(file_inode)).load(at!(inode_number));
-        }
-    })
+    let Some(mut record) = reserve::<Sample>() else {
+        return Run::Emitted;
+    };
+    fill(record.as_mut_ptr(), Tag::StateChange, tcp, sk);
+    // SAFETY: `fill` has written every field; the record is ours until it is submitted.
+    let sample = unsafe { record.assume_init_mut() };
+    sample.old_state = old_state as u8;
+    sample.state = new_state as u8;
+    if in_timer {
+        sample.flags |= flag::IN_KEEPALIVE_TIMER;
+    }
+    if in_owner {
+        own_by_current(sample);
+        let file = tcp.follow(at!(sk_socket)).follow(at!(socket_file));
+        sample.inode = file.follow(at!(file_inode)).load(at!(inode_number));
+    }
+    submit(record)
 }

@@ -5,7 +5,7 @@
 //! slot; a connection that is closed there is ended by its own keepalive timer, and by nothing else.
 
 use crate::{
-    emit::{Run, bump, counted, counts, submit},
+    emit::{Run, bump, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
     sample::{Sock, fill},
 };
@@ -210,15 +210,18 @@ fn fired(before: Running, sk: impl Sock) -> Run {
         // Told by the change to CLOSE. The memory may be another socket's by now.
         return Run::Filtered;
     }
-    submit(|fire: *mut Fire| {
-        // SAFETY: the record is ours until it is submitted; `fill` writes the sample.
-        unsafe {
-            fill(&raw mut (*fire).sample, Tag::Fire, sk, sk);
-            (*fire).outcome = outcome.wire();
-            (*fire).probes_before = before.probes;
-            (*fire)._pad = [0; 6];
-        }
-    })
+    let Some(mut record) = reserve::<Fire>() else {
+        return Run::Emitted;
+    };
+    let fire = record.as_mut_ptr();
+    // SAFETY: the record is ours until it is submitted; `fill` writes the sample.
+    unsafe {
+        fill(&raw mut (*fire).sample, Tag::Fire, sk, sk);
+        (*fire).outcome = outcome.wire();
+        (*fire).probes_before = before.probes;
+        (*fire)._pad = [0; 6];
+    }
+    submit(record)
 }
 
 #[inline(always)]
