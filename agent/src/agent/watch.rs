@@ -5,6 +5,7 @@ use crate::{
     kernel::{
         clock, decode,
         hooks::{self, Hooks, Signal},
+        memory,
         ring::Ring,
         snapshot,
     },
@@ -75,6 +76,8 @@ const PUBLISH_MS: u64 = 1000;
 const LOOK_UPS: usize = 256;
 /// Room for so many events is kept between bursts.
 const NEWS_KEPT: usize = 1024;
+/// Sockets, or events since the last walk, after which a walk gives freed memory back.
+const MANY: u64 = 50_000;
 /// Walks take at most one in this many parts of a CPU.
 const WALK_SHARE: u64 = 20;
 
@@ -97,6 +100,8 @@ pub struct Watch<A> {
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
     n_moments: u64,
+    /// Events received when the last walk ended.
+    n_received: u64,
     /// What a walk reads at once.
     batch: Vec<Event>,
     /// What the ring gave at once.
@@ -137,6 +142,7 @@ impl<A: Audience> Watch<A> {
             n_lost_told: 0,
             n_unseen: 0,
             n_moments: 0,
+            n_received: 0,
             batch: Vec::new(),
             news: Vec::new(),
         })
@@ -236,6 +242,13 @@ impl<A: Audience> Watch<A> {
             pruned: n_pruned,
         });
         self.tell(resynchronised.into_iter().collect());
+        // glibc keeps what a burst, or a walk over many, took for a moment.
+        let n_received = self.health.flow.received;
+        let n_sockets = table(&self.table).n_sockets();
+        if (n_received - std::mem::replace(&mut self.n_received, n_received)).max(n_sockets) > MANY
+        {
+            memory::give_back();
+        }
         Ok(())
     }
 

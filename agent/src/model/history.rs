@@ -74,6 +74,8 @@ impl History {
             self.moments.remove(N_FIRST);
             self.n_forgotten += 1;
         }
+        // Most connections have one or two moments, and a vector begins with room for four.
+        self.moments.reserve_exact(1);
         self.moments.push((*at, *what));
     }
 
@@ -115,7 +117,8 @@ const fn doer(what: What) -> Option<Owner> {
 #[derive(Debug)]
 pub struct Histories {
     max: usize,
-    by_id: HashMap<SocketId, History>,
+    /// Boxed: a map has room for nearly twice what is in it.
+    by_id: HashMap<SocketId, Box<History>>,
     dead: VecDeque<SocketId>,
     n_unrecorded: u64,
 }
@@ -144,7 +147,8 @@ impl Histories {
                 return;
             }
         }
-        self.by_id.entry(id).or_insert_with(|| History::new(moment.socket)).record(moment);
+        let history = self.by_id.entry(id);
+        history.or_insert_with(|| Box::new(History::new(moment.socket))).record(moment);
         if let What::Died(_) = moment.what {
             self.dead.push_back(id);
         }
@@ -152,12 +156,12 @@ impl Histories {
 
     /// What is known of one.
     pub fn get(&self, id: SocketId) -> Option<&History> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(AsRef::as_ref)
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &History> {
-        self.by_id.values()
+        self.by_id.values().map(AsRef::as_ref)
     }
 
     /// Moments of connections for which there was no room.

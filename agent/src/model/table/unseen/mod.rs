@@ -20,8 +20,8 @@ use std::collections::HashMap;
 /// `tcp_fin_timeout` and `tcp_orphan_retries` are over, also where they are set high.
 const LINGERS_MS: u64 = 30 * 60 * 1000;
 
-/// Doubts about so many sockets at once: beyond, nothing is suspected.
-const MAX_DOUBTS: usize = 65_536;
+/// Doubts about so many sockets at once, some 5 MB: beyond, nothing is suspected.
+const MAX_DOUBTS: usize = 8192;
 
 /// What is seen of one socket and has not been told (yet).
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +136,11 @@ impl Unseen {
             now.ms_since(doubt.since) >= SETTLES_MS
                 && (doubt.end.is_none() || n_walks > doubt.n_walks)
         };
-        self.doubts.extract_if(is_due).collect()
+        let settled = self.doubts.extract_if(is_due).collect();
+        if self.doubts.is_empty() {
+            self.doubts.shrink_to_fit();
+        }
+        settled
     }
 }
 
