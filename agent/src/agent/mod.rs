@@ -102,6 +102,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         resolver,
         history,
     } = config;
+    memory::keep_little();
     Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
