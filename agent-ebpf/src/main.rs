@@ -10,6 +10,8 @@ mod hook;
 mod read;
 #[cfg(target_arch = "bpf")]
 mod sample;
+#[cfg(target_arch = "bpf")]
+mod wanted;
 
 /// Tracing programs may call every GPL helper only under a compatible licence.
 #[cfg(target_arch = "bpf")]

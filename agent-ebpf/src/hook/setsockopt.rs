@@ -9,6 +9,7 @@ use crate::{
     emit::{Run, counted, reserve, submit},
     read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
     sample::{Sock, fill, own_by_current},
+    wanted::wants_call,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -109,7 +110,7 @@ fn returned(regs: impl Read, result: i32) -> Run {
         let file = Cast::of(file.0, at!(file_id));
         let inode = file.follow(at!(file_inode));
         return match sock_of_file(file, inode) {
-            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk)),
+            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk), sk),
             None => Run::Filtered,
         };
     }
@@ -119,7 +120,7 @@ fn returned(regs: impl Read, result: i32) -> Run {
     };
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
     match ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) {
-        Some(room) => told(regs, call, inode, Copied::of(sk, room)),
+        Some(room) => told(regs, call, inode, Copied::of(sk, room), sk),
         None => Run::Filtered,
     }
 }
@@ -134,8 +135,8 @@ struct Asked {
 }
 
 #[inline(always)]
-fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock) -> Run {
-    if !sk.is_tcp() {
+fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address: Raw) -> Run {
+    if !sk.is_tcp() || !wants_call(sk, address.0) {
         return Run::Filtered;
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;

@@ -8,6 +8,7 @@ use crate::{
     emit::{Run, bump, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
     sample::{Sock, fill},
+    wanted::wants,
 };
 use aya_ebpf::{
     helpers::generated,
@@ -152,6 +153,10 @@ fn enter(timer: Raw) {
 
 #[inline(always)]
 fn note(slot: &mut Running, address: Raw, sk: impl Read) {
+    if !wants(sk, address.0) {
+        slot.sk = 0;
+        return;
+    }
     let flags: u64 = sk.load(at!(skc_flags));
     let state: u8 = sk.load(at!(skc_state));
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;

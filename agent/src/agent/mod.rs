@@ -8,7 +8,7 @@ pub mod watch;
 use crate::{
     kernel::{
         clock,
-        hooks::{self, Hooks, Mechanism, Scope, Signal},
+        hooks::{self, Hooks, Interest, Mechanism, Scope, Signal},
         host, memory,
     },
     model::{
@@ -107,7 +107,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     store::make_folder(&history.folder);
-    let scope = Scope::Events { ring_bytes, mechanism };
+    let scope = Scope::Events { ring_bytes, mechanism, interest: Interest::default() };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     for status in hooks.status() {
         if let Some(failure) = &status.failure {

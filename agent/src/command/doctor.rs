@@ -8,7 +8,7 @@ use crate::{
     config,
     kernel::{
         btf, clock,
-        hooks::{Error, Hooks, Mechanism, Scope, Signal, Status},
+        hooks::{Error, Hooks, Interest, Mechanism, Scope, Signal, Status},
         host, layout,
     },
     model::snapshot::Flow,
@@ -155,7 +155,8 @@ fn host_checks() -> Vec<Check> {
 }
 
 fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
-    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism }) {
+    let interest = Interest::default();
+    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism, interest }) {
         Ok(hooks) => hooks,
         Err(error) => {
             let found = told(&error);

@@ -66,8 +66,6 @@ pub(super) struct Sum {
     pub(super) never_connected: u64,
     /// Settings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
-    /// Connections of processes of which nothing is known any more.
-    pub(super) unattributed: u64,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
     /// What all this was seen by.
@@ -374,6 +372,7 @@ impl Sum {
     pub(super) fn words(&self) -> String {
         let Self { judged, violating, failed_calls, events_lost, .. } = self;
         let mut words = match (violating, judged) {
+            (0, 0) if *events_lost > 0 => "no outbound connection was seen".to_owned(),
             (0, 0) if self.local + self.allowed + self.uncovered > 0 => {
                 "no outbound connection to judge".to_owned()
             }
@@ -416,11 +415,6 @@ impl Sum {
         note(self.allowed, "is allowed", "are allowed");
         note(self.uncovered, "is under no rule", "are under no rule");
         note(self.never_connected, "never connected", "never connected");
-        note(
-            self.unattributed,
-            "was opened by a process that was gone before it was known whose it was",
-            "were opened by processes that were gone before it was known whose they were",
-        );
         format!("{words} [{}]", self.source)
     }
 }
@@ -461,6 +455,13 @@ mod tests {
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn where_events_were_lost_nobody_says_that_there_was_no_connection() {
+        let words = |events_lost| Sum { events_lost, ..Sum::default() }.words();
+        assert_eq!(words(0), "no outbound connection was made");
+        assert!(words(7).starts_with("no outbound connection was seen, 7 events were lost"));
     }
 
     #[test]

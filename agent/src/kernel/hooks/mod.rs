@@ -6,6 +6,7 @@ mod link;
 mod signal;
 
 pub use error::Error;
+pub use keepwatch_ebpf::interest::Interest;
 pub use signal::{Mechanism, Signal, Status};
 
 use super::{
@@ -34,6 +35,10 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 /// The hooks, compiled into this binary: nothing is ever loaded from disk.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepwatch-hooks"));
 
+/// Connections of a command that are open at the same time: some 5 MB in the kernel while it runs. One
+/// more is counted as lost.
+const MAX_NOTED: u32 = 65_536;
+
 /// Which hooks to load.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope {
@@ -45,6 +50,8 @@ pub enum Scope {
         ring_bytes: u32,
         /// How hooks that have a choice are to be attached.
         mechanism: Mechanism,
+        /// Which sockets to report: the hooks pass over the others.
+        interest: Interest,
     },
 }
 
@@ -87,10 +94,14 @@ impl Hooks {
                            in this network namespace?)";
             failed(attempt, error)
         })?;
-        let ring_bytes = match scope {
-            Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-            Scope::Events { ring_bytes, .. } => ring_bytes,
+        let (ring_bytes, interest) = match scope {
+            Scope::Snapshot => {
+                let a_page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+                (a_page, Interest::default())
+            }
+            Scope::Events { ring_bytes, interest, .. } => (ring_bytes, interest),
         };
+        let max_noted = if interest.descendants == 0 { 1 } else { MAX_NOTED };
         host::lift_memory_lock();
         let hz = super::clock::hz();
         let mut layout = *layout;
@@ -103,7 +114,9 @@ impl Hooks {
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
+            .override_global(name::INTEREST, interest.as_bytes(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
+            .map_max_entries(name::NOTED, max_noted)
             .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
