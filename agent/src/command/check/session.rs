@@ -48,7 +48,8 @@ pub(super) fn check(
     let mut session = Session {
         ring: hooks.ring()?,
         followed: Followed::default(),
-        n_lost_before: lost(&hooks)?,
+        n_lost_before: hooks.counts()?.dropped,
+        n_skipped_before: hooks.n_changes_skipped(),
         n_undecodable: 0,
         report,
     };
@@ -106,13 +107,9 @@ struct Session {
     followed: Followed,
     /// Before the command was started.
     n_lost_before: u64,
+    n_skipped_before: u64,
     n_undecodable: u64,
     report: Report,
-}
-
-/// Events that did not reach the reader. A skipped fire of a timer is no loss here.
-fn lost(hooks: &Hooks) -> Result<u64, Failure> {
-    Ok(hooks.counts()?.dropped + hooks.n_changes_skipped())
 }
 
 impl Session {
@@ -150,9 +147,10 @@ impl Session {
             while walk.read(|event| drop(followed.apply(&event)))? {}
             self.drain();
         }
-        let Self { mut followed, mut report, n_lost_before, n_undecodable, .. } = self;
+        let Self { mut followed, mut report, n_undecodable, .. } = self;
         followed.rest().iter().for_each(|subject| report.add(subject));
-        report.sum.events_lost = lost(hooks)?.saturating_sub(n_lost_before) + n_undecodable;
+        report.sum.events_lost = hooks.counts()?.dropped - self.n_lost_before + n_undecodable;
+        report.sum.hooks_skipped = hooks.n_changes_skipped() - self.n_skipped_before;
         report.sum.never_connected = followed.n_never_connected;
         report.sum.command_exit_code = Some(code);
         Ok(report)
