@@ -14,7 +14,6 @@ use crate::{
         socket::Time,
         verdict::Policy,
     },
-    talk::say,
 };
 use rusqlite::Connection;
 use std::{
@@ -22,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tracing::warn;
 
 /// Broken files that are kept.
 const MAX_CORRUPT: u32 = 3;
@@ -206,6 +206,6 @@ pub(super) fn set_aside(folder: &Path, error: &Error) -> Result<(), Error> {
             _ => {}
         }
     }
-    say(&format!("warning: {error}: it is set aside as {}, and begun anew", aside.display()));
+    warn!(cause = %error, aside = %aside.display(), "the history is broken, set aside and begun anew");
     Ok(())
 }

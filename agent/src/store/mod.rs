@@ -4,6 +4,7 @@
 
 mod calendar;
 mod database;
+mod health;
 mod insert;
 mod query;
 mod reader;
@@ -12,10 +13,11 @@ mod schema;
 mod wanted;
 mod writer;
 
+pub use health::{Health, Loss, Status};
 pub use query::Query;
 pub use reader::Reader;
 pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
-pub use writer::{Health, Loss, Status, Writer, Writing};
+pub use writer::{Writer, Writing};
 
 use std::{
     fs, io,
