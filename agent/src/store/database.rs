@@ -18,6 +18,7 @@ use crate::{
 use rusqlite::Connection;
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -58,6 +59,8 @@ pub(super) struct Learning {
 pub(super) struct Database {
     connection: Connection,
     file: PathBuf,
+    /// Device and inode of it when it was opened.
+    place: Option<(u64, u64)>,
     run: i64,
     calendar: Calendar,
     keep_ns: i64,
@@ -98,7 +101,13 @@ impl Database {
         };
         let (run, seen_ns) = begin().map_err(failed("write", &file))?;
         let calendar = Calendar::new(seen_ns, keep_ns, offset_ns, now);
-        Ok(Self { connection, file, run, calendar, keep_ns, max_bytes: options.bytes })
+        let place = place(&file);
+        Ok(Self { connection, file, place, run, calendar, keep_ns, max_bytes: options.bytes })
+    }
+
+    /// Whether the file that it writes is still the one of this name.
+    pub(super) fn is_in_place(&self) -> bool {
+        place(&self.file) == self.place
     }
 
     /// What agents before this one learned.
@@ -186,6 +195,10 @@ impl Database {
         let n_deleted = self.connection.prepare_cached(&sql)?.execute((before_ns, n))?;
         Ok(u32::try_from(n_deleted).unwrap_or(u32::MAX))
     }
+}
+
+fn place(file: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(file).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Moves a broken file out of the way, and says so.

@@ -189,6 +189,7 @@ impl Thread {
             }
             if now.ms_since(self.tidied) >= TIDY_MS {
                 self.tidied = now;
+                self.look_for_the_file();
                 self.tidy(now);
             }
             if is_over {
@@ -258,6 +259,16 @@ impl Thread {
         }
         self.trouble(&error, now);
         false
+    }
+
+    /// A file that somebody deleted or moved takes what is written, and nobody finds it there.
+    fn look_for_the_file(&mut self) {
+        let is_gone = self.database.as_ref().is_some_and(|database| !database.is_in_place());
+        if is_gone {
+            warn!("the history was deleted or moved away, and is begun anew");
+            self.database = None;
+            self.open();
+        }
     }
 
     fn begin_anew(&mut self, error: &Error) -> bool {
@@ -383,6 +394,35 @@ mod tests {
         assert!(lines[0]["cause"].as_str().unwrap().contains("is full"), "{lines:?}");
         assert_eq!((&lines[0]["level"], &lines[1]["level"]), (&"warn".into(), &"info".into()));
         assert_eq!(lines[1]["lost"], 60);
+    }
+
+    #[test]
+    fn a_history_that_was_deleted_or_moved_away_is_begun_anew_where_it_belongs() {
+        let folder = Folder::new();
+        let mut thread = thread(&folder);
+        let file = folder.options().folder.join(super::super::FILE);
+        let n_deaths = || -> u32 {
+            let database = rusqlite::Connection::open(&file).unwrap();
+            database.query_row("SELECT count(*) FROM deaths", [], |row| row.get(0)).unwrap()
+        };
+        let lines = logged(|| {
+            commit_one(&mut thread, at(0));
+            thread.look_for_the_file();
+            assert_eq!(n_deaths(), 1, "it is there, and left alone");
+            for suffix in ["", "-wal", "-shm"] {
+                drop(std::fs::remove_file(format!("{}{suffix}", file.display())));
+            }
+            thread.look_for_the_file();
+            commit_one(&mut thread, at(1));
+            assert_eq!(n_deaths(), 1, "the new one");
+            std::fs::rename(&file, file.with_extension("old")).unwrap();
+            thread.look_for_the_file();
+            commit_one(&mut thread, at(2));
+            commit_one(&mut thread, at(3));
+            assert_eq!(n_deaths(), 2);
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines.iter().all(|line| line["message"].as_str().unwrap().contains("moved away")));
     }
 
     #[test]
