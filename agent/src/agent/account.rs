@@ -40,6 +40,18 @@ pub(super) fn hook(status: &hooks::Status) {
     }
 }
 
+/// Says whether the processes of the whole host are seen: sockets are found by who has them open.
+pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
+    if in_initial_pid_namespace != Some(true) {
+        warn!(
+            blind_to = "sockets of processes outside of this container",
+            advice =
+                "start it with the host's pid namespace (Kubernetes: hostPID: true) and with /proc",
+            "only processes of this pid namespace are seen"
+        );
+    }
+}
+
 /// What was said so far.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -209,6 +221,12 @@ mod tests {
             (&lines[0]["every_seconds"], &lines[0]["cpu_seconds"]),
             (&40.0.into(), &2.0.into())
         );
+    }
+
+    #[test]
+    fn an_agent_that_does_not_see_the_hosts_processes_says_so() {
+        let said = |is_hosts| logged(|| processes(is_hosts)).len();
+        assert_eq!((said(Some(true)), said(Some(false)), said(None)), (0, 1, 1));
     }
 
     #[test]

@@ -129,6 +129,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let scope = Scope::Events { ring_bytes, mechanism };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     hooks.status().iter().for_each(account::hook);
+    account::processes(host::in_initial_pid_namespace());
     memory::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(policy, bounds);

@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_cannot_start_is_3_and_one_of_which_a_part_has_ended_is_4() {
+        let cause = io::Error::other("it panicked");
+        let code = |error: agent::Error| Failure::from(error).exit_code();
+        assert_eq!(code(agent::Error::Ended { part: "API server", cause: cause.into() }), 4);
+        let cause = io::Error::other("no threads");
+        assert_eq!(code(agent::Error::System { attempt: "start a thread", cause }), 3);
+    }
+
+    #[test]
     fn every_help_has_examples_that_fit_80_columns_also_in_a_man_page() {
         let root = Cli::command();
         for command in root.get_subcommands().chain([&root]) {
