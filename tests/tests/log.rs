@@ -100,13 +100,12 @@ fn a_normal_run_says_nothing_of_losses() {
         let ended = Metrics::of(&agent).sum("keepwatch_events_total", "stage=\"decoded\"");
         (ended > 200.0).then_some(())
     });
-    // A kernel may not run hooks; nothing else is to be lost here.
-    let unseen = counted(&Metrics::of(&agent), "unseen") > 0;
     let (status, said) = agent.stop();
     assert!(status.success(), "{said}");
     let lines = objects(&said);
     let losses: Vec<_> = lines.iter().filter(|line| !line["lost"].is_null()).collect();
-    assert!(losses.iter().all(|line| unseen && line["stage"] == "unseen"), "{said}");
+    // That a kernel at times runs no hooks, and at any time, is no fault of the run.
+    assert!(losses.iter().all(|line| line["stage"] == "unseen"), "{said}");
     let first = |message: &str| lines.iter().find(|line| line["message"] == message);
     let watching = first("watching").expect("what it watches");
     assert_eq!(watching["config"], "none", "{watching}");
