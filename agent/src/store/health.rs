@@ -5,9 +5,10 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
 };
 
 /// Why something is not in the history.
@@ -102,3 +103,34 @@ impl Health {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
+
+/// The writing thread, to wait for.
+#[derive(Debug)]
+pub struct Writing {
+    thread: JoinHandle<()>,
+    health: Arc<Health>,
+}
+
+impl Writing {
+    pub(super) const fn new(thread: JoinHandle<()>, health: Arc<Health>) -> Self {
+        Self { thread, health }
+    }
+
+    /// Whether it has ended although the writer lives: it panicked, and nothing is written any more. The history's
+    /// status says so from then on.
+    pub fn is_dead(&self) -> bool {
+        let is_dead = self.thread.is_finished();
+        if is_dead {
+            self.health.set_trouble(Some(DEAD.to_owned()));
+        }
+        is_dead
+    }
+
+    /// Waits until everything is written; the writer must be gone. An error is the thread's panic.
+    pub fn finish(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+}
+
+/// The trouble of a history that nobody writes.
+const DEAD: &str = "the writing thread has ended: restart the agent";

@@ -2,7 +2,7 @@
 //! what finds no room there, or no room on the disk, is counted, and the agent goes on.
 
 use super::{
-    Error, Health, Loss, Options,
+    Error, Health, Loss, Options, Writing,
     database::{self, Batch, Database, Learning},
     wanted::{Budget, Wanted},
 };
@@ -23,7 +23,6 @@ use std::{
         atomic::Ordering,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 use tracing::{info, warn};
@@ -54,33 +53,6 @@ pub struct Writer {
     budget: Budget,
 }
 
-/// The writing thread, to wait for.
-#[derive(Debug)]
-pub struct Writing {
-    thread: JoinHandle<()>,
-    health: Arc<Health>,
-}
-
-impl Writing {
-    /// Whether it has ended although the writer lives: it panicked, and nothing is written any more. The history's
-    /// status says so from then on.
-    pub fn is_dead(&self) -> bool {
-        let is_dead = self.thread.is_finished();
-        if is_dead {
-            self.health.set_trouble(Some(DEAD.to_owned()));
-        }
-        is_dead
-    }
-
-    /// Waits until everything is written; the writer must be gone. An error is the thread's panic.
-    pub fn finish(self) -> std::thread::Result<()> {
-        self.thread.join()
-    }
-}
-
-/// The trouble of a history that nobody writes.
-const DEAD: &str = "the writing thread has ended: restart the agent";
-
 impl Writer {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
     /// history that cannot be written does not keep an agent from running: it says so, and tries again.
@@ -108,7 +80,7 @@ impl Writer {
             .name("history".to_owned())
             .spawn(move || thread.run(&waiting))?;
         let writer = Self { queue, health: Arc::clone(&health), budget: Budget::new(clock::now()) };
-        let writing = Writing { thread: handle, health: Arc::clone(&health) };
+        let writing = Writing::new(handle, Arc::clone(&health));
         Ok((writer, writing, health, lessons))
     }
 
@@ -169,6 +141,14 @@ struct Thread {
     learning: Learning,
 }
 
+/// What became of batches.
+enum Written {
+    Yes,
+    No,
+    /// Somebody else has locked the file: they wait, as long as there is room.
+    Later,
+}
+
 impl Thread {
     fn run(mut self, queue: &Receiver<Message>) {
         let mut committed = clock::now();
@@ -187,12 +167,14 @@ impl Thread {
                 // Not before: a commit that waited for a lock is not repeated for each batch that came meanwhile.
                 committed = clock::now();
             }
-            if now.ms_since(self.tidied) >= TIDY_MS {
+            if now.ms_since(self.tidied) >= TIDY_MS && !is_over {
                 self.tidied = now;
                 self.look_for_the_file();
                 self.tidy(now);
             }
             if is_over {
+                let left = self.batches.iter().map(|batch| batch.moments.len()).sum();
+                self.health.lose(Loss::Disk, left);
                 let ended = self.spell.finish();
                 self.tell_turn(ended, "");
                 return;
@@ -233,32 +215,37 @@ impl Thread {
         if n == 0 && !has_learned {
             return;
         }
-        if self.write(&batches, now) {
-            self.learning = Learning::default();
-            self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
-        } else {
-            self.health.lose(Loss::Disk, n);
+        match self.write(&batches, now) {
+            Written::Yes => {
+                self.learning = Learning::default();
+                self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
+            }
+            Written::No => self.health.lose(Loss::Disk, n),
+            Written::Later => {
+                self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
+                self.batches = batches;
+            }
         }
     }
 
-    /// Whether it is written.
-    fn write(&mut self, batches: &[Batch], now: Time) -> bool {
+    fn write(&mut self, batches: &[Batch], now: Time) -> Written {
         let Some(database) = &mut self.database else {
-            return false;
+            return Written::No;
         };
         let Err(error) = database.write(batches, &self.learning) else {
             self.all_is_well(now);
-            return true;
+            return Written::Yes;
         };
         if error.is_corrupt() {
-            return self.begin_anew(&error)
+            let is_anew = self.begin_anew(&error)
                 && self
                     .database
                     .as_mut()
                     .is_some_and(|database| database.write(batches, &self.learning).is_ok());
+            return if is_anew { Written::Yes } else { Written::No };
         }
         self.trouble(&error, now);
-        false
+        if error.is_busy() { Written::Later } else { Written::No }
     }
 
     /// A file that somebody deleted or moved takes what is written, and nobody finds it there.
@@ -317,7 +304,7 @@ impl Thread {
     fn tell_turn(&self, turn: Option<Turn>, cause: &str) {
         match turn {
             Some(Turn::Begins) => {
-                warn!(cause, "the history is not written at the moment, what comes is lost");
+                warn!(cause, "the history is not written at the moment");
             }
             Some(Turn::Ends) => {
                 info!(lost = self.health.lost(Loss::Disk), "the history is written again");
@@ -397,6 +384,36 @@ mod tests {
     }
 
     #[test]
+    fn while_somebody_else_locks_it_records_wait_and_what_is_left_at_the_end_is_counted() {
+        let folder = Folder::new();
+        let (mut writer, writing, health, _) = Writer::start(folder.options()).unwrap();
+        let file = folder.options().folder.join(super::super::FILE);
+        let other = rusqlite::Connection::open(&file).unwrap();
+        let until = |what: &str, is_so: &dyn Fn() -> bool| {
+            let began = clock::now();
+            while !is_so() {
+                assert!(clock::now().ms_since(began) < 60_000, "{what}");
+                std::thread::yield_now();
+            }
+        };
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.take(&[idle_drop(1, 1000)], &policy());
+        until("it is in trouble", &|| health.status().trouble.is_some());
+        other.execute_batch("ROLLBACK").unwrap();
+        until("it is written after all", &|| health.status().written == 1);
+        assert_eq!((health.lost(Loss::Disk), health.status().trouble), (0, None));
+
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.take(&[idle_drop(2, 2000)], &policy());
+        let began = clock::now();
+        drop(writer);
+        writing.finish().unwrap();
+        let took_ms = clock::now().ms_since(began);
+        assert!(took_ms < 20_000, "{took_ms} ms: it waits for the lock, not for ever");
+        assert_eq!(health.lost(Loss::Disk), 1);
+    }
+
+    #[test]
     fn a_history_that_was_deleted_or_moved_away_is_begun_anew_where_it_belongs() {
         let folder = Folder::new();
         let mut thread = thread(&folder);
@@ -447,11 +464,11 @@ mod tests {
         writing.finish().unwrap();
         assert_eq!(health.status().trouble, None);
         let hushed = || std::panic::resume_unwind(Box::new("a test"));
-        let writing = Writing { thread: std::thread::spawn(hushed), health: Arc::clone(&health) };
+        let writing = Writing::new(std::thread::spawn(hushed), Arc::clone(&health));
         while !writing.is_dead() {
             std::thread::yield_now();
         }
-        assert_eq!(health.status().trouble.as_deref(), Some(DEAD));
+        assert!(health.status().trouble.unwrap().contains("has ended"));
         writing.finish().unwrap_err();
     }
 }
