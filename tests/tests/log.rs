@@ -66,12 +66,20 @@ fn what_is_lost_is_said_and_the_lines_add_up_to_the_metric() {
     let first = counted(&Metrics::of(&agent), "ring_full");
     // Too soon for a second line: it is part of a later sum.
     overflow(&agent, &path);
-    until("the lines say what the metric says", SOON, || {
-        let lines = objects(&agent.said());
+    let before = until("the metric counts it", SOON, || {
         let metrics = Metrics::of(&agent);
-        let agree = |stage: &&str| told(&lines, stage) == counted(&metrics, stage);
-        (STAGES.iter().all(agree) && counted(&metrics, "ring_full") > first + 100).then_some(())
+        (counted(&metrics, "ring_full") > first + 100).then_some(metrics)
     });
+    // Equal where nobody else floods this host.
+    let lines = until("the lines say what the metric said", SOON, || {
+        let lines = objects(&agent.said());
+        let is_told = |stage: &&str| told(&lines, stage) >= counted(&before, stage);
+        STAGES.iter().all(is_told).then_some(lines)
+    });
+    let after = Metrics::of(&agent);
+    for stage in STAGES {
+        assert!(told(&lines, stage) <= counted(&after, stage), "{stage}: {lines:?}");
+    }
     let at_last = sum(|stage| counted(&Metrics::of(&agent), stage));
     // Said at the end, not after ten seconds.
     overflow(&agent, &path);
@@ -92,16 +100,10 @@ fn what_is_lost_is_said_and_the_lines_add_up_to_the_metric() {
 
 #[test]
 fn a_normal_run_says_nothing_of_losses() {
-    let path = Path::cable();
-    let agent = Agent::start(&[&ONE_WALK[..], &["--ring-bytes", "16777216"]].concat());
-    let connections: Vec<Ends> = (0..100).map(|_| path.connect(&Plan::NOTHING)).collect();
-    drop(connections);
-    until("their ends are counted", SOON, || {
-        let ended = Metrics::of(&agent).sum("keepwatch_events_total", "stage=\"decoded\"");
-        (ended > 200.0).then_some(())
-    });
-    let (status, said) = agent.stop();
-    assert!(status.success(), "{said}");
+    const RUNS: u32 = 5;
+    // Beside a flood of others no run is normal: the metric says which was.
+    let said = (0..RUNS).find_map(|_| normal_run());
+    let said = said.unwrap_or_else(|| panic!("others flood this host: {RUNS} runs lost events"));
     let lines = objects(&said);
     let losses: Vec<_> = lines.iter().filter(|line| !line["lost"].is_null()).collect();
     // That a kernel at times runs no hooks, and at any time, is no fault of the run.
@@ -112,6 +114,23 @@ fn a_normal_run_says_nothing_of_losses() {
     assert_eq!(watching["interval_seconds"], 3600.0, "{watching}");
     assert!(watching["sockets"].as_u64() > Some(0) && watching["at"].is_string(), "{watching}");
     assert_eq!(first("stopping").expect("why it stops")["signal"], "SIGTERM");
+}
+
+/// What an agent says in whose run nothing was lost, by its metrics.
+fn normal_run() -> Option<String> {
+    let path = Path::cable();
+    let agent = Agent::start(&[&ONE_WALK[..], &["--ring-bytes", "16777216"]].concat());
+    let connections: Vec<Ends> = (0..100).map(|_| path.connect(&Plan::NOTHING)).collect();
+    drop(connections);
+    until("their events are counted", SOON, || {
+        let decoded = Metrics::of(&agent).sum("keepwatch_events_total", "stage=\"decoded\"");
+        (decoded > 200.0).then_some(())
+    });
+    let metrics = Metrics::of(&agent);
+    let is_normal = STAGES[1..].iter().all(|stage| counted(&metrics, stage) == 0);
+    let (status, said) = agent.stop();
+    assert!(status.success(), "{said}");
+    is_normal.then_some(said)
 }
 
 #[test]
