@@ -25,7 +25,6 @@ use crate::{
         verdict::Policy,
     },
     serve::client,
-    talk::say,
 };
 use clap::Args;
 use std::{
@@ -37,6 +36,7 @@ use std::{
     },
     time::Duration,
 };
+use tracing::{info, warn};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -113,12 +113,12 @@ fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcom
 }
 
 fn say_ready(timer: &str, setsockopt: &str) {
-    say(&format!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}"));
+    info!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}");
 }
 
 fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcome, Failure> {
     if args.wanted.past {
-        say("warning: only an agent remembers the past: start one with `keepwatch run`");
+        warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
     let scope = Scope::Events {
         ring_bytes: RING_BYTES,
@@ -130,7 +130,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     for status in hooks.status() {
         match (&status.failure, status.signal) {
             (Some(failure), signal) => {
-                say(&format!("warning: blind to {}: {failure}", signal.blind_without()));
+                warn!("blind to {}: {failure}", signal.blind_without());
             }
             (None, Signal::KeepaliveTimer) => timer = status.mechanism,
             (None, Signal::Setsockopt) => setsockopt = status.mechanism,

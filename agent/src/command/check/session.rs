@@ -18,9 +18,9 @@ use crate::{
         ring::Ring,
     },
     model::name::escaped,
-    talk::say,
 };
 use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
+use tracing::error;
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -73,7 +73,7 @@ pub(super) fn check(
         (Err(failure), 0) => Err(failure),
         // The command's own failure is what counts.
         (Err(failure), code) => {
-            say(&format!("error: {failure}"));
+            error!("{}", crate::log::in_full(&failure));
             Ok(Outcome::Command(code))
         }
     }
