@@ -5,7 +5,6 @@ use rustix::{
     fs::{Mode, OFlags, open},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
     termios::tcgetpgrp,
-    thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid},
 };
 use std::{
     ffi::OsString,
@@ -37,13 +36,9 @@ impl Running {
             command.envs(user.environment());
         }
         let signals = Signals::catch()?;
-        // Credentials belong to threads: this one becomes the user and starts the command.
-        let start = || {
-            thread::scope(|scope| {
-                let spawn = || become_user(user).and_then(|()| command.spawn());
-                let spawned = scope.spawn(spawn).join();
-                spawned.unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
-            })
+        let start = || match user {
+            Some(user) => user.act(|| command.spawn()),
+            None => command.spawn(),
         };
         let child = tree.plant(start)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -57,17 +52,6 @@ impl Running {
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
-}
-
-fn become_user(user: Option<&User>) -> io::Result<()> {
-    let Some(user) = user else {
-        return Ok(());
-    };
-    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    set_thread_groups(&groups)?;
-    set_thread_gid(Gid::from_raw(user.gid))?;
-    set_thread_uid(Uid::from_raw(user.uid))?;
-    Ok(())
 }
 
 /// The exit code as a shell tells it: of a signal, 128 and its number.

@@ -13,7 +13,7 @@ mod tree;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};
-use crate::config;
+use crate::{config, files};
 use clap::{Args, ValueEnum};
 use policy::PolicyArgs;
 use std::{ffi::OsString, io, path::PathBuf};
@@ -25,8 +25,13 @@ agent if one answers, else from the kernel (as root). With one: hooks of
 its own are attached (as root), the command runs and is followed with its
 children, and each connection that they opened is judged by its settings
 at its end, however short it was. The command's stdin, stdout, stderr and
-signals are its own. Under sudo it runs as who typed sudo. The findings
+signals are its own. Under sudo it runs as who typed sudo, and with that
+user's rights the policy is read and results are written. The findings
 go to stderr after its output; what it leaves running is judged as it is.
+
+A result may go to a file, to a pipe that is read, to /dev/stdout or to
+/dev/null. A file is emptied at once. Not written to are files with hard
+links, and what a link of another user leads to.
 
 By default each outbound connection to another host must be protected:
 its first probe goes out before the idle limit of its path (--idle-limit,
@@ -102,8 +107,14 @@ enum Follow {
 pub(super) enum Error {
     #[error("no user {0} in /etc/passwd; name one that is there, by name or number, with --user")]
     User(String),
-    #[error("cannot write {}: {cause}", file.display())]
-    File { file: PathBuf, cause: io::Error },
+    #[error("cannot write {}: {cause}; name another file", file.display())]
+    File { file: PathBuf, cause: files::Error },
+    #[error(
+        "cannot write {} as {user}, who typed sudo: {cause}; name another file, or unset SUDO_UID to \
+         write it as root",
+        file.display()
+    )]
+    FileOfUser { file: PathBuf, user: String, cause: files::Error },
     #[error("cannot follow the command: {0}; try --follow descent")]
     Follow(#[source] io::Error),
     #[error("cannot start {command}: {cause}")]
@@ -115,7 +126,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::User(_) | Self::File { .. } => 2,
+            Self::User(_) | Self::File { .. } | Self::FileOfUser { .. } => 2,
             Self::Follow(_) => 3,
             // As shells, env and timeout tell it.
             Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
