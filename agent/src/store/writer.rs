@@ -2,11 +2,12 @@
 //! what finds no room there, or no room on the disk, is counted, and the agent goes on.
 
 use super::{
-    Error, Options,
+    Error, Options, claim,
     database::{self, Batch, Database, Learning},
     wanted::{Budget, Wanted},
 };
 use crate::{
+    files,
     kernel::clock,
     model::{
         learned::{Lesson, LimitRow},
@@ -19,7 +20,6 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -153,12 +153,14 @@ impl Writing {
 
 impl Writer {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
-    /// history that cannot be written does not keep an agent from running: it says so, and tries again.
-    pub fn start(options: Options) -> io::Result<(Self, Writing, Arc<Health>, Vec<Lesson>)> {
+    /// history that cannot be written does not keep an agent from running: it says so, and tries again. One
+    /// that another agent writes does.
+    pub fn start(options: Options) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
         let health = Arc::new(Health { folder: options.folder.clone(), ..Health::default() });
         let mut thread = Thread {
             options,
             health: Arc::clone(&health),
+            claim: None,
             database: None,
             tried: clock::now(),
             tidied: clock::now(),
@@ -166,7 +168,10 @@ impl Writer {
             batches: Vec::new(),
             learning: Learning::default(),
         };
-        thread.open();
+        match thread.open() {
+            Err(error @ Error::Taken { .. }) => return Err(error),
+            opened => thread.note(opened),
+        }
         let lessons = thread.database.as_ref().map_or_else(Vec::new, |database| {
             database.lessons().unwrap_or_else(|error| {
                 say(&format!("warning: what was learned before is lost: {error}"));
@@ -176,7 +181,8 @@ impl Writer {
         let (queue, waiting) = mpsc::sync_channel(MAX_BATCHES);
         let handle = std::thread::Builder::new()
             .name("history".to_owned())
-            .spawn(move || thread.run(&waiting))?;
+            .spawn(move || thread.run(&waiting))
+            .map_err(Error::Thread)?;
         let writer = Self { queue, health: Arc::clone(&health), budget: Budget::new(clock::now()) };
         Ok((writer, Writing(handle), health, lessons))
     }
@@ -229,6 +235,8 @@ impl Writer {
 struct Thread {
     options: Options,
     health: Arc<Health>,
+    /// On the folder, once it could be had.
+    claim: Option<files::Lock>,
     database: Option<Database>,
     tried: Time,
     tidied: Time,
@@ -274,20 +282,26 @@ impl Thread {
         self.learning.limits = limits.or(self.learning.limits.take());
     }
 
-    fn open(&mut self) {
-        match Database::open(&self.options) {
-            Ok(database) => {
-                self.database = Some(database);
-                self.tidy(clock::now());
-            }
-            Err(error) => self.trouble(&error),
+    fn open(&mut self) -> Result<(), Error> {
+        if self.claim.is_none() {
+            self.claim = Some(claim(&self.options.folder)?);
+        }
+        self.database = Some(Database::open(&self.options)?);
+        self.tidy(clock::now());
+        Ok(())
+    }
+
+    fn note(&mut self, opened: Result<(), Error>) {
+        if let Err(error) = opened {
+            self.trouble(&error);
         }
     }
 
     fn commit(&mut self, now: Time) {
         if self.database.is_none() && now.ms_since(self.tried) >= RETRY_MS {
             self.tried = now;
-            self.open();
+            let opened = self.open();
+            self.note(opened);
         }
         let batches = std::mem::take(&mut self.batches);
         let n: usize = batches.iter().map(|batch| batch.moments.len()).sum();
@@ -330,7 +344,8 @@ impl Thread {
             self.trouble(&error);
             return false;
         }
-        self.open();
+        let opened = self.open();
+        self.note(opened);
         self.database.is_some()
     }
 
