@@ -28,9 +28,10 @@ pub(crate) const SUITES: [Suite; 6] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
+    ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),
     ("pages", "of shells and man"),
