@@ -115,8 +115,9 @@ impl Folder {
     }
 
     /// The lock on the folder itself.
-    pub fn lock(self) -> Result<Lock, Error> {
-        Lock::on(self.0)
+    pub fn lock(&self) -> Result<Lock, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Lock::on(openat(&self.0, ".", flags, Mode::empty())?)
     }
 }
 

@@ -123,9 +123,9 @@ fn push(path: &Path, todo: &mut Vec<OsString>) {
     todo.extend(parts.map(|part| part.as_os_str().to_owned()).rev());
 }
 
-/// A folder at the end of a path.
+/// A folder at the end of a path: held, which needs no right to list it.
 pub(super) fn folder(path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
     loop {
         let end = along(path, missing)?;
         match (end.found, missing) {

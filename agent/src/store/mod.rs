@@ -118,7 +118,7 @@ pub fn make_folder(folder: &Path) {
 
 /// Makes the state directory this agent's own, until the lock is dropped.
 fn claim(folder: &Path) -> Result<files::Lock, Error> {
-    let lock = files::Folder::open(folder).and_then(files::Folder::lock);
+    let lock = files::Folder::open(folder).and_then(|folder| folder.lock());
     lock.map_err(|cause| match cause {
         files::Error::Held(pid) => Error::Taken { folder: folder.to_owned(), pid },
         cause => Error::Folder { folder: folder.to_owned(), cause },

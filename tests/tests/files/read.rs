@@ -6,6 +6,7 @@ use crate::planted::{
 use keepwatch_tests::tool::Folder;
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -111,4 +112,28 @@ fn under_sudo_a_policy_is_read_as_who_typed_it() {
     give(&own, NOBODY);
     link(&own, &policy, NOBODY);
     refused(&mut check(), 2, &["policy.toml:1: unknown key `protectet`"]);
+}
+
+#[test]
+fn a_user_without_rights_follows_its_own_links_and_roots_and_no_third_ones() {
+    let folder = Folder::new();
+    let (bin, precious) = (folder.file("keepwatch"), Precious::in_folder(&folder));
+    fs::copy(keepwatch_tests::tool::keepwatch(), &bin).expect("copy keepwatch");
+    let completions = |config: &Path| {
+        let mut command = Command::new(&bin);
+        command.env_clear().uid(NOBODY).gid(NOBODY).args(["completions", "bash", "--config"]);
+        command.arg(config);
+        command
+    };
+    let (config, at) = (folder.file("config.toml"), folder.file("link.toml"));
+    fs::write(&config, "interval = \"5s\"\n").expect("a file");
+    for owner in [NOBODY, 0] {
+        link(&config, &at, owner);
+        let output = end(&mut completions(&at));
+        assert!(output.status.success(), "{owner}: {}", said(&output));
+        fs::remove_file(&at).expect("the link");
+    }
+    link(&config, &at, 1);
+    refused(&mut completions(&at), 2, &["a link that uid 1 made"]);
+    refused(&mut completions(precious.path()), 2, &["Permission denied"]);
 }
