@@ -1,11 +1,7 @@
 //! The history: `run --state-dir FOLDER`, and who reads it.
 
-use crate::planted::{NOBODY, Precious, Zoo, command, end, give, link, text};
-use keepwatch_tests::{
-    agent::{Agent, once},
-    http,
-    tool::Folder,
-};
+use crate::planted::{NOBODY, Precious, Zoo, command, end, give, link, refused, text};
+use keepwatch_tests::{agent::Agent, http, tool::Folder};
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -118,10 +114,9 @@ fn two_agents_do_not_share_a_history() {
     let other = Folder::new();
     let (address, socket) = (http::free_address().to_string(), other.file("other.sock"));
     let words = ["run", "--listen", &address, "--socket", text(&socket), "--state-dir"];
-    let output = once([&words[..], &[text(&state)]].concat());
     let pid = agent.pid().to_string();
     let named = ["another keepwatch agent", pid.as_str(), text(&state), "--state-dir"];
-    keepwatch_tests::agent::assert_refused(&output, 3, &named);
+    refused(&mut command(&[&words[..], &[text(&state)]].concat()), 3, &named);
     assert!(!socket.exists(), "nothing is left behind");
     assert!(agent.ask("/v1/status")[0]["history"]["trouble"].is_null(), "the first does not mind");
     // A killed one holds nothing.

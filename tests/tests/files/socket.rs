@@ -1,11 +1,8 @@
 //! The API socket: `run --socket FILE`, and the lock beside it.
 
-use crate::planted::{NOBODY, Precious, SOON, Zoo, command, fifo, give, link, refused, text};
-use keepwatch_tests::{
-    agent::{Agent, once},
-    tool::Folder,
-    wait,
-};
+use crate::planted::{NOBODY, Precious, SOON, Zoo, command, end, fifo, give, link, refused, text};
+use keepwatch_tests::{agent::Agent, tool::Folder, wait};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     os::unix::{
@@ -13,7 +10,7 @@ use std::{
         net::{UnixDatagram, UnixListener, UnixStream},
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 fn run(folder: &Folder, socket: &Path) -> Command {
@@ -114,8 +111,8 @@ fn a_socket_that_a_killed_agent_left_is_replaced_and_is_for_the_group_alone() {
     let found = fs::symlink_metadata(agent.socket()).expect("the socket");
     assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o660, 0, 1));
     let pid = agent.pid().to_string();
-    let output = once(["run", "--listen", "127.0.0.1:0", "--socket", text(&agent.socket())]);
-    keepwatch_tests::agent::assert_refused(&output, 3, &["another keepwatch agent", &pid]);
+    let other = Folder::new();
+    refused(&mut run(&other, &agent.socket()), 3, &["another keepwatch agent", &pid, "--socket"]);
     let socket = agent.socket();
     assert!(agent.stop().0.success() && !socket.exists());
 }
@@ -133,10 +130,20 @@ fn at_the_end_only_its_own_socket_is_removed() {
 }
 
 #[test]
-fn missing_folders_are_made() {
+fn missing_folders_are_made_and_a_link_of_root_on_the_way_is_followed() {
     let folder = Folder::new();
-    let agent = Agent::start_in(folder, &[]);
-    // Its state directory was missing too.
-    let mode = fs::metadata(agent.state()).expect("the state directory").mode();
-    assert_eq!(mode & 0o7777, 0o750);
+    let real = folder.file("real");
+    fs::create_dir(&real).expect("a folder");
+    link(Path::new("real"), &folder.file("run"), 0);
+    let socket = folder.file("run/new/newer/keepwatch.sock");
+    let mut agent = run(&folder, &socket).stderr(Stdio::null()).spawn().expect("start keepwatch");
+    let ask = ["sockets", "--source", "agent", "--socket", text(&socket)];
+    let answered = wait::within(SOON, || end(&mut command(&ask)).status.success().then_some(()));
+    let pid = Pid::from_raw(agent.id().cast_signed()).expect("a process id");
+    kill_process(pid, Signal::TERM).expect("signal our own child");
+    let status = agent.wait().expect("wait for the agent");
+    assert!(answered.is_some() && status.success(), "{status}");
+    assert!(real.join("new/newer/keepwatch.sock.lock").exists() && !socket.exists());
+    let mode = |path: &Path| fs::metadata(path).expect("a folder").mode() & 0o7777;
+    assert_eq!((mode(&real.join("new")), mode(&folder.file("state"))), (0o755, 0o750));
 }

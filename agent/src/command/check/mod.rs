@@ -25,13 +25,14 @@ agent if one answers, else from the kernel (as root). With one: hooks of
 its own are attached (as root), the command runs and is followed with its
 children, and each connection that they opened is judged by its settings
 at its end, however short it was. The command's stdin, stdout, stderr and
-signals are its own. Under sudo it runs as who typed sudo, and with that
-user's rights the policy is read and results are written. The findings
-go to stderr after its output; what it leaves running is judged as it is.
+signals are its own. Under sudo the command runs as the user who typed
+sudo; the policy is read and results are written with that user's rights.
+The findings go to stderr after the command's output; processes that it
+leaves running are judged as they are.
 
-A result may go to a file, to a pipe that is read, to /dev/stdout or to
-/dev/null. A file is emptied at once. Not written to are files with hard
-links, and what a link of another user leads to.
+A result goes to a file, to a pipe that is read, to /dev/stdout or to
+/dev/null. A file is emptied before the command starts. Hard links, and
+links that another user made, are refused.
 
 By default each outbound connection to another host must be protected:
 its first probe goes out before the idle limit of its path (--idle-limit,
