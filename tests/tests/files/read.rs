@@ -118,7 +118,10 @@ fn under_sudo_a_policy_is_read_as_who_typed_it() {
 fn a_user_without_rights_follows_its_own_links_and_roots_and_no_third_ones() {
     let folder = Folder::new();
     let (bin, precious) = (folder.file("keepwatch"), Precious::in_folder(&folder));
-    fs::copy(keepwatch_tests::tool::keepwatch(), &bin).expect("copy keepwatch");
+    // By another process: a descriptor of ours, open for writing, would be inherited by what other tests start
+    // at this moment, and the kernel would not run the file (ETXTBSY).
+    let copy = Command::new("cp").arg(keepwatch_tests::tool::keepwatch()).arg(&bin).status();
+    assert!(copy.expect("start cp").success());
     let completions = |config: &Path| {
         let mut command = Command::new(&bin);
         command.env_clear().uid(NOBODY).gid(NOBODY).args(["completions", "bash", "--config"]);
