@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 #[cfg(test)]
 mod docs;
+pub mod files;
 pub mod kernel;
 pub mod log;
 pub mod model;

@@ -1,10 +1,15 @@
 //! The two places where the agent is reached: an address for metrics, a unix socket for commands.
 
+use crate::files::{self, Folder, Kind, Lock, Seat};
 use rustix::{
-    fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, chmod, chownat, flock, open},
+    fs::{Gid, Mode, fchmod},
     io::Errno,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    },
 };
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     net::{SocketAddr, TcpListener},
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -32,22 +37,57 @@ pub enum Error {
     },
     /// Another agent runs.
     #[error(
-        "another keepwatch agent runs already: it holds {}; stop it, or give this one its own \
+        "another keepwatch agent{} runs already: it holds {}; stop it, or give this one its own \
          --socket and --listen",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
         lock.display()
     )]
     SecondInstance {
         /// The lock that it holds.
         lock: PathBuf,
+        /// Its process id, if it can be seen.
+        pid: Option<u32>,
+    },
+    /// The path of the API socket is taken.
+    #[error(
+        "cannot make the API socket {}: {found} is there already, and nothing but a socket is ever \
+         replaced; choose another path with --socket",
+        path.display()
+    )]
+    Occupied {
+        /// The socket.
+        path: PathBuf,
+        /// What is there.
+        found: Kind,
+    },
+    /// Another program has the path.
+    #[error(
+        "cannot make the API socket {}: another program listens there; stop it, or choose another \
+         path with --socket",
+        path.display()
+    )]
+    Answered {
+        /// The socket.
+        path: PathBuf,
     },
     /// The API socket cannot be made.
-    #[error("cannot make the API socket {}; choose another with --socket", path.display())]
+    #[error("cannot make the API socket {}: {cause}; choose another path with --socket", path.display())]
     Socket {
         /// The socket.
         path: PathBuf,
-        #[source]
         /// Why.
-        cause: io::Error,
+        cause: files::Error,
+    },
+    /// The lock beside the API socket is not to be had.
+    #[error(
+        "cannot use the lock {} of the API socket: {cause}; choose another path with --socket",
+        lock.display()
+    )]
+    Lock {
+        /// The lock.
+        lock: PathBuf,
+        /// Why.
+        cause: files::Error,
     },
     /// The group of the API socket does not exist.
     #[error("cannot give the API socket to the group {0}: there is no such group in /etc/group")]
@@ -65,47 +105,34 @@ pub(super) fn metrics(address: SocketAddr) -> Result<TcpListener, Error> {
 /// The listening end of the API: removed with this value.
 #[derive(Debug)]
 pub(super) struct Api {
-    path: PathBuf,
+    folder: Folder,
+    seat: Seat,
     listener: UnixListener,
     #[expect(dead_code, reason = "the lock is held for as long as the file is open")]
-    lock: OwnedFd,
+    lock: Lock,
 }
 
 impl Api {
-    /// Makes the socket, for root and `group` only. A lock beside it tells whether another agent
-    /// lives: a socket that a killed one left is in nobody's way.
+    /// Makes the socket, for root and `group` only. A lock beside it says whether another agent lives: a
+    /// socket that a killed one left is in nobody's way.
     pub(super) fn bind(path: &Path, group: Option<&str>) -> Result<Self, Error> {
-        let failed = |cause: io::Error| Error::Socket { path: path.to_owned(), cause };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = open(Path::new(&lock_path), flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|errno| failed(errno.into()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(Error::SecondInstance { lock: lock_path.into() });
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+        const FOLDER: Mode = Mode::from_raw_mode(0o755);
+        const USABLE: Mode = Mode::from_raw_mode(0o660);
+        let failed = |cause| Error::Socket { path: path.to_owned(), cause };
         let gid = group
             .map(|name| gid_of(name).ok_or_else(|| Error::Group(name.to_owned())))
             .transpose()?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let api = Self { path: path.to_owned(), listener, lock };
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
-        chmod(path, mode).map_err(|errno| failed(errno.into()))?;
-        if let Some(gid) = gid {
-            chownat(CWD, path, None, Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|errno| failed(errno.into()))?;
-        }
+        let name = path.file_name().ok_or_else(|| failed(Errno::ISDIR.into()))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = Folder::make(folder.unwrap_or(Path::new(".")), FOLDER).map_err(failed)?;
+        let lock = locked(&folder, path)?;
+        make_room(&folder, name, path)?;
+        let listener = closed_listener(path).map_err(|errno| failed(errno.into()))?;
+        let seat = folder.seat(name).map_err(failed)?;
+        let seat = seat.filter(|seat| seat.kind().is_socket() && seat.is_own());
+        let seat = seat.ok_or_else(|| failed(Errno::STALE.into()))?;
+        let api = Self { folder, seat, listener: listener.into(), lock };
+        api.folder.grant(&api.seat, gid, USABLE).map_err(failed)?;
         Ok(api)
     }
 
@@ -116,8 +143,64 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.path));
+        self.folder.remove(&self.seat).ok();
     }
+}
+
+fn locked(folder: &Folder, path: &Path) -> Result<Lock, Error> {
+    let beside = |name: &OsStr| [name, ".lock".as_ref()].into_iter().collect::<OsString>();
+    let lock = PathBuf::from(beside(path.as_os_str()));
+    let name = beside(path.file_name().unwrap_or_default());
+    let locked = folder.own(&name, Mode::RUSR | Mode::WUSR).and_then(Lock::on);
+    locked.map_err(|cause| match cause {
+        files::Error::Held(pid) => Error::SecondInstance { lock, pid },
+        cause => Error::Lock { lock, cause },
+    })
+}
+
+/// Removes a socket that an agent left when it was killed, and nothing else.
+fn make_room(folder: &Folder, name: &OsStr, path: &Path) -> Result<(), Error> {
+    let failed = |cause| Error::Socket { path: path.to_owned(), cause };
+    let Some(seat) = folder.seat(name).map_err(failed)? else {
+        return Ok(());
+    };
+    if !seat.kind().is_socket() {
+        return Err(Error::Occupied { path: path.to_owned(), found: seat.kind() });
+    }
+    if !seat.is_own() && !folder.is_own() {
+        return Err(failed(files::Error::Foreign(seat.uid())));
+    }
+    match is_answered(path) {
+        Ok(false) => folder.remove(&seat).map_err(failed),
+        Ok(true) => Err(Error::Answered { path: path.to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// Whether a program has this socket open to be connected to.
+fn is_answered(path: &Path) -> rustix::io::Result<bool> {
+    match connect(&stream()?, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => Ok(false),
+        // EAGAIN: more wait already than it takes. EPROTOTYPE: it takes datagrams.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn stream() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// A listener to which nobody else may connect yet: the file gets the mode of the socket before it is bound
+/// (`unix_bind_bsd` in net/unix/af_unix.c).
+fn closed_listener(path: &Path) -> rustix::io::Result<OwnedFd> {
+    const BACKLOG: i32 = 128;
+    let socket = stream()?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// From /etc/group: a static binary has no NSS.
@@ -144,6 +227,17 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         Api::bind(&path, None).unwrap();
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_for_its_maker_alone_until_it_is_granted() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let name = format!("keepwatch-closed-{}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _listener = closed_listener(&path).unwrap();
+        let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(mode & 0o7777 & !0o600, 0, "{mode:o}");
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub enum Error {
     /// An address or a path is not to be had.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// The history is another agent's.
+    #[error(transparent)]
+    History(#[from] store::Error),
     /// The hooks do not load.
     #[error(transparent)]
     Hooks(#[from] hooks::Error),
@@ -134,8 +137,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(policy, bounds);
     let folder = history.folder.clone();
-    let (writer, writing, health, lessons) =
-        store::Writer::start(history).map_err(system("start a thread"))?;
+    let (writer, writing, health, lessons) = store::Writer::start(history)?;
     table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));

@@ -19,7 +19,7 @@ mod top;
 mod trace;
 mod why;
 
-use crate::{agent, config, kernel, log, serve, store};
+use crate::{agent, config, files, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -123,12 +123,8 @@ enum Failure {
     Check(#[from] check::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
-    #[error("cannot write {}", file.display())]
-    Write {
-        file: PathBuf,
-        #[source]
-        cause: io::Error,
-    },
+    #[error("cannot write {}: {cause}; name another folder", file.display())]
+    Place { file: PathBuf, cause: files::Error },
     #[error("{0}")]
     NoTerminal(&'static str),
     #[error("a part of keepwatch broke down: please report what is said above")]
@@ -138,12 +134,11 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_) | Self::NoTerminal(_) | Self::Place { .. } => 2,
             Self::Check(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
-            | Self::Write { .. }
             | Self::Broken
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,

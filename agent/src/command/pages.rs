@@ -2,9 +2,10 @@
 //! one definition of each option.
 
 use super::{Cli, Failure, Outcome, output};
+use crate::files;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -44,7 +45,11 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<Outcome, Failure> {
 pub(super) fn man(args: &ManArgs) -> Result<Outcome, Failure> {
     for (name, page) in pages()? {
         let file = args.folder.join(&name);
-        fs::write(&file, page).map_err(|cause| Failure::Write { file, cause })?;
+        let mut out = match files::output(&file) {
+            Ok(out) => out,
+            Err(cause) => return Err(Failure::Place { file, cause }),
+        };
+        out.write_all(&page)?;
     }
     Ok(Outcome::Fine)
 }

@@ -1,13 +1,17 @@
 //! The config file: its keys are the options of the command line, checked by the same definitions.
 
 use super::DEFAULT_FILE;
+use crate::files;
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 use toml_edit::{Document, Item, Table};
+
+/// A config or a policy has some kilobytes.
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// Why a config file is no good. Each names the file, and where in it.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +22,21 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Why.
-        cause: io::Error,
+        cause: files::Error,
     },
     /// The policy cannot be read.
-    #[error("cannot read the policy {}: {cause}; name another with --policy", file.display())]
+    #[error(
+        "cannot read the policy {}{}: {cause}; name another with --policy",
+        file.display(),
+        user.as_ref().map(|user| format!(" as {user}, who typed sudo")).unwrap_or_default()
+    )]
     Policy {
         /// The file.
         file: PathBuf,
+        /// With whose rights, if not our own.
+        user: Option<String>,
         /// Why.
-        cause: io::Error,
+        cause: files::Error,
     },
     /// The host's root is not there.
     #[error("cannot open the host's root {}: {cause}; name another with --host-root", folder.display())]
@@ -84,9 +94,9 @@ struct Entry {
 /// `file`: as the user gave it; the default file need not exist.
 pub fn configured(command: Command, file: Option<&Path>) -> Result<(Command, Vec<String>), Error> {
     let path = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
-    let text = match fs::read_to_string(path) {
+    let text = match files::text(path, MAX_BYTES) {
         Ok(text) => text,
-        Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if file.is_none() && error.is_not_found() => {
             return Ok((command, Vec::new()));
         }
         Err(cause) => {

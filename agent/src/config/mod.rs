@@ -6,7 +6,7 @@
 
 mod file;
 
-pub use file::{Error, configured, is_key, keys, scalar};
+pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
 
 use crate::kernel::hooks::Mechanism;
 use crate::log;

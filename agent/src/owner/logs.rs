@@ -2,10 +2,8 @@
 //! `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log`, `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/`
 //! (pkg/kubelet/kuberuntime/legacy.go and helpers.go). No name in Kubernetes has a `_`.
 
-use super::{
-    cgroup::{ID_DIGITS, is_hex},
-    files::Root,
-};
+use super::cgroup::{ID_DIGITS, is_hex};
+use crate::files::Root;
 use std::collections::HashMap;
 
 /// A node has at most a few hundred pods; of each container some generations stay.

@@ -14,7 +14,6 @@
 
 mod census;
 mod cgroup;
-mod files;
 mod logs;
 mod process;
 #[cfg(test)]

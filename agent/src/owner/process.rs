@@ -1,6 +1,7 @@
 //! What /proc says of one process.
 
-use super::{cgroup, files::Root};
+use super::cgroup;
+use crate::files::Root;
 use std::path::Path;
 
 /// A path of a cgroup has up to 4096 bytes (PATH_MAX), and v1 a line for each of 13 controllers.

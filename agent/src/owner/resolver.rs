@@ -2,16 +2,18 @@
 
 use super::{
     cgroup::{Container, Place, is_hex},
-    files::Root,
     logs::Logs,
     process::{Process, Processes},
     state::{self, State},
     tree::Tree,
     workload,
 };
-use crate::model::{
-    identity::{Identity, Known, Runtime},
-    name::bounded,
+use crate::{
+    files::Root,
+    model::{
+        identity::{Identity, Known, Runtime},
+        name::bounded,
+    },
 };
 use std::{borrow::Cow, collections::HashMap, io, path::Path, sync::Arc};
 

@@ -10,11 +10,8 @@
 //! containerd and CRI-O write the container's OCI config; none keeps the pod's labels with the
 //! container. CRI-O and cri-dockerd keep them with the pod's sandbox, which is a container too.
 
-use super::{
-    cgroup::{ID_DIGITS, is_hex},
-    files::Root,
-};
-use crate::model::identity::Runtime;
+use super::cgroup::{ID_DIGITS, is_hex};
+use crate::{files::Root, model::identity::Runtime};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;

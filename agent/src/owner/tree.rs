@@ -1,7 +1,7 @@
 //! Cgroups by number: what is left of a process that has ended is the number of the cgroup that it
 //! was in, which is the inode number of the cgroup's folder (`cgroup_id` in include/linux/cgroup.h).
 
-use super::files::Root;
+use crate::files::Root;
 use std::collections::HashMap;
 
 /// Where cgroup v2 is mounted: alone, or beside v1.

@@ -208,13 +208,13 @@ pub(super) fn set_aside(folder: &Path, error: &Error) -> Result<(), Error> {
     let number = (1..MAX_CORRUPT).find(|&n| !place(n).exists()).unwrap_or(MAX_CORRUPT);
     let aside = place(number);
     fs::rename(&file, &aside)
-        .map_err(|cause| Error::Folder { folder: folder.to_owned(), cause })?;
+        .map_err(|cause| Error::Folder { folder: folder.to_owned(), cause: cause.into() })?;
     for suffix in ["-wal", "-shm"] {
         let beside = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
         // It may not be there. One that stayed would be taken for the new file's.
         match fs::rename(beside(&file), beside(&aside)) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::Folder { folder: folder.to_owned(), cause });
+                return Err(Error::Folder { folder: folder.to_owned(), cause: cause.into() });
             }
             _ => {}
         }

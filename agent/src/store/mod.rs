@@ -19,9 +19,10 @@ pub use reader::Reader;
 pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
 pub use writer::Writer;
 
+use crate::files;
+use rustix::fs::Mode;
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -75,8 +76,31 @@ pub enum Error {
         /// The directory.
         folder: PathBuf,
         /// Why.
-        cause: io::Error,
+        cause: files::Error,
     },
+    /// The file is not what it must be.
+    #[error("cannot open the history {}: {cause}; name another folder with --state-dir", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: files::Error,
+    },
+    /// Another agent writes there.
+    #[error(
+        "another keepwatch agent{} writes its history in {}: stop it, or give this one its own --state-dir",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+        folder.display()
+    )]
+    Taken {
+        /// The directory.
+        folder: PathBuf,
+        /// Its process id, if it can be seen.
+        pid: Option<u32>,
+    },
+    /// There is no thread to write it.
+    #[error("cannot start the thread of the history: {0}")]
+    Thread(io::Error),
     /// SQLite refused.
     #[error("cannot {attempt} the history {}: {cause}", file.display())]
     Database {
@@ -91,9 +115,16 @@ pub enum Error {
 
 /// Makes the state directory, while that may still be allowed. What cannot be made is told by who needs it.
 pub fn make_folder(folder: &Path) {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o750);
-    drop(builder.create(folder));
+    drop(files::Folder::make(folder, Mode::from_raw_mode(0o750)));
+}
+
+/// Makes the state directory this agent's own, until the lock is dropped.
+fn claim(folder: &Path) -> Result<files::Lock, Error> {
+    let lock = files::Folder::open(folder).and_then(|folder| folder.lock());
+    lock.map_err(|cause| match cause {
+        files::Error::Held(pid) => Error::Taken { folder: folder.to_owned(), pid },
+        cause => Error::Folder { folder: folder.to_owned(), cause },
+    })
 }
 
 impl Error {

@@ -1,7 +1,9 @@
 //! The tables, and how a file is opened so that both the agent and its readers get what they expect.
 
 use super::{Error, FILE};
+use crate::files::{self, Folder};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::Mode;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -25,14 +27,39 @@ pub(super) fn failed(attempt: &'static str, file: &Path) -> impl FnOnce(rusqlite
     move |cause| Error::Database { attempt, file, cause }
 }
 
+/// What SQLite keeps beside a file (sqlite.org/tempfiles.html).
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Makes sure that the files are plain ones and the agent's own, for no more than it and its group. SQLite
+/// gives the mode of the first to those beside it. The path is that of the folder without links.
+fn prepare(folder: &Path) -> Result<PathBuf, Error> {
+    const MODE: Mode = Mode::from_raw_mode(0o640);
+    let of_folder = |cause| Error::Folder { folder: folder.to_owned(), cause };
+    let place = Folder::open(folder).map_err(of_folder)?;
+    let of_file = |name: &str| {
+        let file = folder.join(name);
+        move |cause| Error::File { file, cause }
+    };
+    if !place.has_own(FILE.as_ref(), MODE).map_err(of_file(FILE))? {
+        place.own(FILE.as_ref(), MODE).map_err(of_file(FILE))?;
+    }
+    for suffix in BESIDE {
+        let name = format!("{FILE}{suffix}");
+        place.has_own(name.as_ref(), MODE).map_err(of_file(&name))?;
+    }
+    let real = folder.canonicalize().map_err(|cause| of_folder(cause.into()))?;
+    Ok(real.join(FILE))
+}
+
 /// The history of a state directory, to write; it is made if there is none.
 pub(super) fn to_write(folder: &Path) -> Result<Connection, Error> {
     let file = folder.join(FILE);
+    let real = prepare(folder)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || -> rusqlite::Result<Connection> {
-        let database = Connection::open_with_flags(&file, flags)?;
+    let connect = || -> rusqlite::Result<Connection> {
+        let database = Connection::open_with_flags(&real, flags)?;
         database.busy_timeout(PATIENCE)?;
         database.pragma_update(None, "cache_size", -CACHE_KIB)?;
         // Only counts in a file that is made now.
@@ -43,7 +70,7 @@ pub(super) fn to_write(folder: &Path) -> Result<Connection, Error> {
         database.pragma_update(None, "journal_size_limit", 4 << 20)?;
         Ok(database)
     };
-    let mut database = open().map_err(failed("open", &file))?;
+    let mut database = connect().map_err(failed("open", &file))?;
     match found(&database).map_err(failed("read", &file))? {
         (0, 0) if is_empty(&database).map_err(failed("read", &file))? => {
             make(&mut database).map_err(failed("make the tables of", &file))?;
@@ -56,10 +83,14 @@ pub(super) fn to_write(folder: &Path) -> Result<Connection, Error> {
 /// The history of a state directory, to read.
 pub(super) fn to_read(folder: &Path) -> Result<Connection, Error> {
     let file = folder.join(FILE);
-    if !file.exists() {
-        return Err(Error::None { folder: folder.to_owned() });
+    // SQLite would wait for a fifo.
+    match files::check_plain(&file) {
+        Err(cause) if cause.is_not_found() => {
+            return Err(Error::None { folder: folder.to_owned() });
+        }
+        checked => checked.map_err(|cause| Error::File { file: file.clone(), cause })?,
     }
-    let open = |target: &str| -> rusqlite::Result<(Connection, (i64, i64))> {
+    let connect = |target: &str| -> rusqlite::Result<(Connection, (i64, i64))> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -69,11 +100,11 @@ pub(super) fn to_read(folder: &Path) -> Result<Connection, Error> {
         let found = found(&database)?;
         Ok((database, found))
     };
-    let opened = match open(&uri(&file, "mode=ro")) {
+    let opened = match connect(&uri(&file, "mode=ro")) {
         // Beside a file in WAL mode two more are needed; on a file system that is read-only they cannot be made, and
         // nobody writes either.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-            open(&uri(&file, "mode=ro&immutable=1"))
+            connect(&uri(&file, "mode=ro&immutable=1"))
         }
         opened => opened,
     };

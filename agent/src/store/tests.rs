@@ -15,6 +15,7 @@ use crate::model::{
 };
 use std::{
     collections::BTreeSet,
+    fs,
     sync::{Arc, atomic},
 };
 

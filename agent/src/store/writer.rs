@@ -2,11 +2,12 @@
 //! what finds no room there, or no room on the disk, is counted, and the agent goes on.
 
 use super::{
-    Error, Health, Loss, Options, Writing,
+    Error, Health, Loss, Options, Writing, claim,
     database::{self, Batch, Database, Learning},
     wanted::{Budget, Wanted},
 };
 use crate::{
+    files,
     kernel::clock,
     log::pace::{Spell, Turn},
     model::{
@@ -17,7 +18,6 @@ use crate::{
     },
 };
 use std::{
-    io,
     sync::{
         Arc,
         atomic::Ordering,
@@ -55,12 +55,14 @@ pub struct Writer {
 
 impl Writer {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
-    /// history that cannot be written does not keep an agent from running: it says so, and tries again.
-    pub fn start(options: Options) -> io::Result<(Self, Writing, Arc<Health>, Vec<Lesson>)> {
+    /// history that cannot be written does not keep an agent from running: it says so, and tries again. One
+    /// that another agent writes does.
+    pub fn start(options: Options) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
         let health = Arc::new(Health::of(options.folder.clone()));
         let mut thread = Thread {
             options,
             health: Arc::clone(&health),
+            claim: None,
             database: None,
             tried: clock::now(),
             tidied: clock::now(),
@@ -68,7 +70,10 @@ impl Writer {
             batches: Vec::new(),
             learning: Learning::default(),
         };
-        thread.open();
+        match thread.open() {
+            Err(error @ Error::Taken { .. }) => return Err(error),
+            opened => thread.note(opened),
+        }
         let lessons = thread.database.as_ref().map_or_else(Vec::new, |database| {
             database.lessons().unwrap_or_else(|error| {
                 warn!(cause = %error, "what was learned before is lost");
@@ -78,7 +83,8 @@ impl Writer {
         let (queue, waiting) = mpsc::sync_channel(MAX_BATCHES);
         let handle = std::thread::Builder::new()
             .name("history".to_owned())
-            .spawn(move || thread.run(&waiting))?;
+            .spawn(move || thread.run(&waiting))
+            .map_err(Error::Thread)?;
         let writer = Self { queue, health: Arc::clone(&health), budget: Budget::new(clock::now()) };
         let writing = Writing::new(handle, Arc::clone(&health));
         Ok((writer, writing, health, lessons))
@@ -132,6 +138,8 @@ impl Writer {
 struct Thread {
     options: Options,
     health: Arc<Health>,
+    /// On the folder, once it could be had.
+    claim: Option<files::Lock>,
     database: Option<Database>,
     tried: Time,
     tidied: Time,
@@ -191,22 +199,28 @@ impl Thread {
         self.learning.limits = limits.or(self.learning.limits.take());
     }
 
-    fn open(&mut self) {
-        match Database::open(&self.options) {
-            Ok(database) => {
-                self.database = Some(database);
-                // It has written that this run began.
-                self.all_is_well(clock::now());
-                self.tidy(clock::now());
-            }
-            Err(error) => self.trouble(&error, clock::now()),
+    fn open(&mut self) -> Result<(), Error> {
+        if self.claim.is_none() {
+            self.claim = Some(claim(&self.options.folder)?);
+        }
+        self.database = Some(Database::open(&self.options)?);
+        // It has written that this run began.
+        self.all_is_well(clock::now());
+        self.tidy(clock::now());
+        Ok(())
+    }
+
+    fn note(&mut self, opened: Result<(), Error>) {
+        if let Err(error) = opened {
+            self.trouble(&error, clock::now());
         }
     }
 
     fn commit(&mut self, now: Time) {
         if self.database.is_none() && now.ms_since(self.tried) >= RETRY_MS {
             self.tried = now;
-            self.open();
+            let opened = self.open();
+            self.note(opened);
         }
         let batches = std::mem::take(&mut self.batches);
         let n: usize = batches.iter().map(|batch| batch.moments.len()).sum();
@@ -254,7 +268,8 @@ impl Thread {
         if is_gone {
             warn!("the history was deleted or moved away, and is begun anew");
             self.database = None;
-            self.open();
+            let opened = self.open();
+            self.note(opened);
         }
     }
 
@@ -264,7 +279,8 @@ impl Thread {
             self.trouble(&error, clock::now());
             return false;
         }
-        self.open();
+        let opened = self.open();
+        self.note(opened);
         self.database.is_some()
     }
 

@@ -2,6 +2,7 @@
 
 mod law;
 mod link;
+mod opening;
 
 use crate::place;
 use anyhow::{Context as _, Result, bail};
@@ -55,6 +56,7 @@ fn of_file(file: &File) -> Vec<String> {
     let mut findings = law::of_path(path);
     if let Some(text) = text {
         findings.extend(law::of_text(path, text));
+        findings.extend(opening::of_text(path, text));
         findings.extend(link::of_text(path, text, |target| place::root().join(target).exists()));
     }
     findings.into_iter().map(|finding| format!("{}{finding}", path.display())).collect()

@@ -32,6 +32,7 @@ pub(crate) const SUITES: [Suite; 7] = [
 const ELSEWHERE: [(&str, &str); 13] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
+    ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("log", "of what the agent says: its losses are those of `conservation`"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),

@@ -5,7 +5,6 @@ use rustix::{
     fs::{Mode, OFlags, open},
     process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait},
     termios::tcgetpgrp,
-    thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid},
 };
 use std::{
     ffi::OsString,
@@ -37,12 +36,10 @@ impl Running {
             command.envs(user.environment());
         }
         let signals = Signals::catch()?;
-        // Credentials belong to threads: this one becomes the user and starts the command.
-        let child = thread::scope(|scope| {
-            let spawn = || become_user(user).and_then(|()| command.spawn());
-            let spawned = scope.spawn(spawn).join();
-            spawned.unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
-        })?;
+        let child = match user {
+            Some(user) => user.act(|| command.spawn()),
+            None => command.spawn(),
+        }?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::NotFound)?;
         let pidfd = Arc::new(pidfd_open(pid, PidfdFlags::empty())?);
@@ -60,17 +57,6 @@ impl Running {
         }
         Ok(None)
     }
-}
-
-fn become_user(user: Option<&User>) -> io::Result<()> {
-    let Some(user) = user else {
-        return Ok(());
-    };
-    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    set_thread_groups(&groups)?;
-    set_thread_gid(Gid::from_raw(user.gid))?;
-    set_thread_uid(Uid::from_raw(user.uid))?;
-    Ok(())
 }
 
 /// The exit code as a shell tells it: of a signal, 128 and its number.

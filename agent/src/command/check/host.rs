@@ -31,7 +31,7 @@ pub(super) fn check(
 ) -> Result<Outcome, Failure> {
     let demands = args.policy.demands()?;
     let wants_calls = demands.want_failed_calls();
-    let output = Output::open(args, colour, None)?;
+    let output = Output::open(args, colour)?;
     let mut report = Report::new(demands, limits.policy());
     let began = clock::now();
     if let Some(status) = args.source.agent(path)? {

@@ -12,7 +12,7 @@ mod session;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};
-use crate::config;
+use crate::{config, files};
 use clap::Args;
 use policy::PolicyArgs;
 use std::{ffi::OsString, io, path::PathBuf};
@@ -24,8 +24,14 @@ agent if one answers, else from the kernel (as root). With one: hooks of
 its own are attached (as root), the command runs and is followed with its
 children, and each connection that they opened is judged by its settings
 at its end, however short it was. The command's stdin, stdout, stderr and
-signals are its own. Under sudo it runs as who typed sudo. The findings
-go to stderr after its output; what it leaves running is judged as it is.
+signals are its own. Under sudo the command runs as the user who typed
+sudo; the policy is read and results are written with that user's rights.
+The findings go to stderr after the command's output; processes that it
+leaves running are judged as they are.
+
+A result goes to a file, to a pipe that is read, to /dev/stdout or to
+/dev/null. A file is emptied before the command starts. Hard links, and
+links that another user made, are refused.
 
 By default each outbound connection to another host must be protected:
 its first probe goes out before the idle limit of its path (--idle-limit,
@@ -87,8 +93,14 @@ pub(super) struct CheckArgs {
 pub(super) enum Error {
     #[error("no user {0} in /etc/passwd; name one that is there, by name or number, with --user")]
     User(String),
-    #[error("cannot write {}: {cause}", file.display())]
-    File { file: PathBuf, cause: io::Error },
+    #[error("cannot write {}: {cause}; name another file", file.display())]
+    File { file: PathBuf, cause: files::Error },
+    #[error(
+        "cannot write {} as {user}, who typed sudo: {cause}; name another file, or unset SUDO_UID to \
+         write it as root",
+        file.display()
+    )]
+    FileOfUser { file: PathBuf, user: String, cause: files::Error },
     #[error("cannot adopt the command's orphans (prctl PR_SET_CHILD_SUBREAPER): {0}")]
     Adopt(#[source] io::Error),
     #[error("cannot start {command}: {cause}")]
@@ -100,7 +112,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::User(_) | Self::File { .. } => 2,
+            Self::User(_) | Self::File { .. } | Self::FileOfUser { .. } => 2,
             Self::Adopt(_) => 3,
             // As shells, env and timeout tell it.
             Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,

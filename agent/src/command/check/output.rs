@@ -1,11 +1,13 @@
 //! Where the report goes.
 
 use super::{CheckArgs, Error, junit, report::Report, user::User};
-use crate::command::{
-    output,
-    text::{Size, Style},
+use crate::{
+    command::{
+        output,
+        text::{Size, Style},
+    },
+    files,
 };
-use rustix::fs::{Gid, Uid, fchown};
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
@@ -38,13 +40,10 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the files, for `owner`.
-    pub(super) fn open(
-        args: &CheckArgs,
-        colour: bool,
-        owner: Option<&User>,
-    ) -> Result<Self, Error> {
-        let create = |path: &Path| create(path, owner);
+    /// Opens the files, as who typed sudo.
+    pub(super) fn open(args: &CheckArgs, colour: bool) -> Result<Self, Error> {
+        let asker = User::of_sudo();
+        let create = |path: &Path| create(path, asker.as_ref());
         let json = args.json.as_deref();
         let is_plain = json == Some(Path::new("-"));
         Ok(Self {
@@ -99,12 +98,11 @@ impl Output {
     }
 }
 
-fn create(path: &Path, owner: Option<&User>) -> Result<File, Error> {
-    let failed = |cause| Error::File { file: path.to_owned(), cause };
-    let file = File::create(path).map_err(failed)?;
-    if let Some(User { uid, gid, .. }) = owner {
-        let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-        fchown(&file, Some(uid), Some(gid)).map_err(|errno| failed(errno.into()))?;
-    }
-    Ok(file)
+fn create(path: &Path, asker: Option<&User>) -> Result<File, Error> {
+    let Some(asker) = asker else {
+        return files::output(path).map_err(|cause| Error::File { file: path.to_owned(), cause });
+    };
+    let failed =
+        |cause| Error::FileOfUser { file: path.to_owned(), user: asker.to_string(), cause };
+    asker.act(|| files::output(path)).map_err(failed)
 }

@@ -1,7 +1,9 @@
 //! The policy: flags, and a file whose keys are the flags' names.
 
+use super::user::User;
 use crate::{
     config::{self, Error},
+    files,
     model::{
         demand::{Allowed, Demands, Rule, Scope},
         filter::{Filter, network},
@@ -11,7 +13,6 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -49,8 +50,7 @@ impl PolicyArgs {
     pub(super) fn demands(&self) -> Result<Demands, Error> {
         let mut demands = match &self.policy {
             Some(file) => {
-                let text = fs::read_to_string(file)
-                    .map_err(|cause| Error::Policy { file: file.clone(), cause })?;
+                let text = read(file)?;
                 File { path: file, text: &text }.demands()?
             }
             None => Demands::default(),
@@ -70,6 +70,15 @@ impl PolicyArgs {
         demands.allowed.extend(self.allow.iter().cloned());
         Ok(demands)
     }
+}
+
+/// The text of a policy, read as who typed sudo: an error quotes it.
+fn read(file: &Path) -> Result<String, Error> {
+    let read = || files::text(file, config::MAX_BYTES);
+    let asker = User::of_sudo();
+    let text = asker.as_ref().map_or_else(read, |asker| asker.act(read));
+    let user = asker.as_ref().map(ToString::to_string);
+    text.map_err(|cause| Error::Policy { file: file.to_owned(), user, cause })
 }
 
 /// `process=apt,port=443`: all of these conditions.

@@ -30,9 +30,9 @@ pub(super) fn check(
     let demands = args.policy.demands()?;
     let user = match &args.user {
         Some(name) => Some(User::named(name).ok_or_else(|| Error::User(name.clone()))?),
-        None => User::of_sudo().filter(|_| rustix::process::geteuid().is_root()),
+        None => User::of_sudo(),
     };
-    let output = Output::open(args, colour, user.as_ref())?;
+    let output = Output::open(args, colour)?;
     let wants_calls = demands.want_failed_calls();
     let mut report = Report::new(demands, limits.policy());
     // The command shall not inherit what loading needs.

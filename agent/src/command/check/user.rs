@@ -1,6 +1,8 @@
-//! Whom a command runs as: root is for the hooks, not for the command.
+//! Whom a command runs as: root is for the hooks, not for the command, nor for its files.
 
-use std::{env, ffi::OsString, fs};
+use crate::model::name::escaped;
+use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
+use std::{env, ffi::OsString, fmt, fs, io, thread};
 
 /// A user of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +24,12 @@ impl User {
         Self::find(text, &passwd, &groups)
     }
 
-    /// Who typed sudo, if somebody did. A user whom the files do not know (LDAP) has the group that
+    /// Who typed sudo, if we are root by it. A user whom the files do not know (LDAP) has the group that
     /// sudo names, and no other.
     pub(super) fn of_sudo() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
         let number = |name| env::var(name).ok()?.parse::<u32>().ok();
         let (uid, gid) = (number("SUDO_UID")?, number("SUDO_GID")?);
         if uid == 0 {
@@ -34,6 +39,30 @@ impl User {
         let (home, shell) = (None, None);
         let unknown = Self { uid, gid, groups: vec![gid], name, home, shell };
         Some(Self::named(&uid.to_string()).unwrap_or(unknown))
+    }
+
+    /// Does something with this user's rights alone. Credentials belong to threads: one of its own becomes
+    /// the user.
+    pub(super) fn act<T: Send, E: From<io::Error> + Send>(
+        &self,
+        act: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        thread::scope(|scope| {
+            let acting = scope.spawn(|| {
+                self.become_this()?;
+                act()
+            });
+            let broken = || Err(io::Error::other("the thread of the user panicked").into());
+            acting.join().unwrap_or_else(|_| broken())
+        })
+    }
+
+    fn become_this(&self) -> io::Result<()> {
+        let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        set_thread_groups(&groups)?;
+        set_thread_gid(Gid::from_raw(self.gid))?;
+        set_thread_uid(Uid::from_raw(self.uid))?;
+        Ok(())
     }
 
     /// What a login would set.
@@ -71,6 +100,15 @@ impl User {
             home: known(home),
             shell: known(shell),
         })
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(&escaped(name.as_bytes())),
+            None => write!(f, "uid {}", self.uid),
+        }
     }
 }
 
