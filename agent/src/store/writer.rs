@@ -346,6 +346,7 @@ mod tests {
         let options = folder.options();
         let health = Arc::new(Health::of(options.folder.clone()));
         let mut thread = Thread {
+            claim: None,
             options,
             health,
             database: None,
