@@ -11,6 +11,7 @@ mod suite;
 mod table;
 
 use crate::{
+    libtest::Outcome,
     outcome::talk,
     setup::{self, Purpose},
     summary::Summary,
@@ -20,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use document::Freshness;
 use initramfs::Archive;
 use kernel::{KERNELS, Kernel};
-use report::{Outcome, Report, Run};
+use report::{Report, Run};
 use std::{process::ExitCode, sync::Mutex, thread};
 use suite::{SUITES, Suite};
 use table::{Column, Table};
@@ -47,7 +48,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    conclude(all(options)?)
+    conclude(&all(options)?)
 }
 
 /// Everything; the table is shown, the sum is returned.
