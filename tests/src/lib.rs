@@ -31,6 +31,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod rounds;
 pub mod row;
+pub mod skip;
 pub mod socket;
 mod sys;
 pub mod terminal;
