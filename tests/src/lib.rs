@@ -27,6 +27,7 @@ pub mod netns;
 pub mod path;
 pub mod picture;
 pub mod population;
+pub mod probe_counter;
 pub mod prometheus;
 pub mod promql;
 pub mod rounds;
