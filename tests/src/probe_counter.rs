@@ -3,7 +3,7 @@
 //! the kernel counts and this does not was hidden from everybody.
 
 use crate::{sys, tool};
-use keepwatch::kernel::hooks;
+use keepwatch::kernel::{hooks, host};
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
@@ -23,6 +23,7 @@ impl ProbeCounter {
         let callback = tool::kernel_symbol("tcp_keepalive_timer").filter(|address| *address != 0);
         let callback = callback
             .ok_or_else(|| io::Error::other("/proc/kallsyms does not show tcp_keepalive_timer"))?;
+        host::lift_memory_lock();
         let layout = hooks::types().map_err(io::Error::other)?.layout;
         let map = sys::bpf_value_by_cpu(VALUE_SIZE)?;
         let facts = Facts {
@@ -120,9 +121,10 @@ impl Program {
 
     /// A value of 64 bits, or the address of a map, which takes two instructions.
     fn load(&mut self, to: u8, kind: u8, value: u64) {
-        let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-        self.add(0x18, to, kind, 0, i32::from_le_bytes([a, b, c, d]));
-        self.add(0, 0, 0, 0, i32::from_le_bytes([e, f, g, h]));
+        let [low, high] = [value & u64::from(u32::MAX), value >> 32]
+            .map(|half| u32::try_from(half).expect("half of it").cast_signed());
+        self.add(0x18, to, kind, 0, low);
+        self.add(0, 0, 0, 0, high);
     }
 
     /// The tracepoint's argument into 6, this CPU's value into 9.

@@ -105,7 +105,18 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     if kernel.is_empty() && test.is_none() && hooks.is_none() {
         document(&document::text(&columns, &table), *bless)?;
     }
-    Ok(table.sum())
+    let mut sum = table.sum();
+    match filter {
+        None => {
+            let empty = table.without_tests().map(|suite| format!("{suite} has no tests"));
+            sum.broken.extend(empty);
+        }
+        Some(filter) if sum == Summary::default() => {
+            sum.broken.push(format!("no test of a guest has `{filter}` in its name"));
+        }
+        Some(_) => {}
+    }
+    Ok(sum)
 }
 
 /// Says when docs/KERNELS.md is not what was shown, or makes it so. It is a record of one run: that a
@@ -175,7 +186,7 @@ fn show(series: &str, run: &Run) {
     let passed = n(|outcome| *outcome == Outcome::Passed);
     let failed = n(|outcome| *outcome == Outcome::Failed);
     let partly = n(|outcome| matches!(outcome, Outcome::Skipped(_)));
-    let Run { suite, mechanism, seconds, output, .. } = run;
+    let Run { suite, mechanism, seconds, output, broken, .. } = run;
     if !run.success {
         talk(format_args!("vm {series} {mechanism} {suite} said:\n{}", output.join("\n")));
     }
@@ -183,4 +194,7 @@ fn show(series: &str, run: &Run) {
         "vm {series:4} {mechanism:10} {suite}: {passed} passed, {failed} failed, {partly} partly, \
          in {seconds:.1} s"
     ));
+    if let Some(how) = broken {
+        talk(format_args!("vm {series:4} {mechanism:10} {suite}: broke off: {how}"));
+    }
 }

@@ -30,6 +30,7 @@ enum Cell {
 /// What was found.
 pub(crate) struct Table<'a> {
     columns: &'a [Column],
+    suites: Vec<&'a Suite>,
     rows: Vec<Row<'a>>,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Table<'a> {
                 Row { suite, cells: columns.iter().map(of_kernel).collect(), test }
             })
         });
-        Self { rows: rows.collect(), columns }
+        Self { rows: rows.collect(), suites: suites.to_vec(), columns }
     }
 
     /// How many passed, and so on.
@@ -87,6 +88,12 @@ impl<'a> Table<'a> {
             _ => None,
         });
         failed.collect()
+    }
+
+    /// Suites of which no test ran anywhere.
+    pub(crate) fn without_tests(&self) -> impl Iterator<Item = &'static str> {
+        let is_shown = |suite: &Suite| self.rows.iter().any(|row| row.suite.name == suite.name);
+        self.suites.iter().filter(move |suite| !is_shown(suite)).map(|suite| suite.name)
     }
 
     fn cells(&self) -> impl Iterator<Item = (&Row<'a>, &Column, &'static str, &Cell)> {
@@ -343,6 +350,16 @@ mod tests {
                     6.1/kprobe/deaths::dies";
         assert_eq!(sum.lines().last(), Some(last));
         assert!(table.failures()[0].contains("it was killed"));
+    }
+
+    #[test]
+    fn a_suite_without_tests_is_named() {
+        let empty = |lines: &str| {
+            let columns = [column(lines)];
+            Table::of(&columns, &[&SUITE], Some("kprobe")).without_tests().collect::<Vec<_>>()
+        };
+        assert_eq!(empty(""), ["deaths"]);
+        assert_eq!(empty("test dies ... ok"), [""; 0]);
     }
 
     #[test]
