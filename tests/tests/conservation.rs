@@ -9,7 +9,7 @@ use keepwatch_tests::{
     netns::Netns,
     path::{Ends, Path},
     probe_counter::ProbeCounter,
-    rounds::{Round, one_is_exact},
+    rounds::{Counted, Round, one_is_exact},
     socket::{self, Family, Plan, Road, SocketOption},
     tool::Folder,
     wait::{until, within},
@@ -265,7 +265,15 @@ fn compare_totals(agent: &Agent, kernel: &mut ProbesCounted) -> Round {
     let totals = format!("the kernel counts {counted} probes, keepwatch {said}");
     if equal.is_none() {
         assert!(said < counted, "{totals}");
-        return short(agent, kernel, said, counted);
+        let metrics = Metrics::of(agent);
+        let shown = kernel.shown.as_ref();
+        let judged = Counted {
+            by_kernel: counted,
+            by_keepwatch: said,
+            not_run: lost(&metrics, "skipped") + lost(&metrics, "unseen"),
+            by_another: shown.map(ProbeCounter::n_sent).map_err(ToString::to_string),
+        };
+        return judged.judged().unwrap_or_else(|why| panic!("probes were lost: {why}"));
     }
     if let Ok(counter) = &kernel.shown {
         // What counts too little excuses too much. It may miss runs of its own.
@@ -276,27 +284,6 @@ fn compare_totals(agent: &Agent, kernel: &mut ProbesCounted) -> Round {
         eprintln!("others send probes on this host: the total is only compared from below");
     }
     Round::Exact
-}
-
-/// Whose fault it is that keepwatch says less than the kernel counts. Runs of hooks that the kernel skipped, and
-/// says so, are counted as lost. What the kernel says nothing of is excused only if it was hidden from another
-/// counter too.
-#[track_caller]
-fn short(agent: &Agent, kernel: &ProbesCounted, said: u64, counted: u64) -> Round {
-    let metrics = Metrics::of(agent);
-    let told = lost(&metrics, "skipped") + lost(&metrics, "unseen");
-    let totals =
-        format!("the kernel counts {counted} probes, keepwatch {said} and {told} runs not run");
-    if said + told >= counted {
-        eprintln!("all is accounted for: {totals}");
-        return Round::Exact;
-    }
-    let shown = match &kernel.shown {
-        Ok(counter) => counter.n_sent(),
-        Err(error) => panic!("{totals}; nothing else counts them here: {error}"),
-    };
-    assert!(said + told >= shown, "{totals}; another counter was shown {shown}");
-    Round::Excused(format!("{totals}, another counter {shown}"))
 }
 
 /// Waits until the agent lists what the kernel does: neither more nor less.
