@@ -230,7 +230,8 @@ mod tests {
         let names = names();
         assert!(names.len() >= 18 && names.contains("timer_kretprobe"), "{names:?}");
         let object = object();
-        let symbols: Vec<_> = object.symbols().filter(|symbol| symbol.is_definition()).collect();
+        let symbols: Vec<_> =
+            object.symbols().filter(object::ObjectSymbol::is_definition).collect();
         let named: BTreeSet<_> = symbols.iter().filter_map(|symbol| symbol.name().ok()).collect();
         assert_eq!(names.difference(&named).collect::<Vec<_>>(), [""; 0].each_ref(), "not built");
         // Each in a section of its own; what they share is in `.text`.
