@@ -233,7 +233,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_fields_is_the_struct() {
-        assert_eq!(FIELDS.len() * size_of::<u32>(), size_of::<Layout>());
+    fn no_two_fields_are_read_from_one_place() {
+        let places = || {
+            FIELDS
+                .iter()
+                .flat_map(|(name, sources)| sources.iter().map(move |source| (name, source)))
+        };
+        for (at, (name, place)) in places().enumerate() {
+            let twin = places().take(at).find(|(_, other)| *other == place);
+            assert!(twin.is_none() || matches!(place, Else(_)), "{name} and {twin:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_for_after_what_is_always_there() {
+        for (name, sources) in FIELDS {
+            let always = sources.iter().position(|source| matches!(source, Else(_)));
+            assert!(always.is_none_or(|at| at + 1 == sources.len()), "{name}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Cgroups that a test makes, below its own, and processes in them.
 
+use crate::skip::skip;
 use std::{
     ffi::OsStr,
     fs,
@@ -38,7 +39,7 @@ impl Hierarchy {
                 is_it.then(|| before.split(' ').nth(4))?
             });
             let (Some(own), Some(mount)) = (own, mount) else {
-                eprintln!("skipped: cgroup {name} is not mounted here");
+                skip(&format!("cgroup {name}"), "which is not mounted here");
                 continue;
             };
             let own = Path::new(mount).join(own.trim_start_matches('/'));
@@ -49,7 +50,8 @@ impl Hierarchy {
                     usable.push(Self { name, own });
                 }
                 Err(error) => {
-                    eprintln!("skipped: no cgroup can be made in {}: {error}", own.display());
+                    let why = format!("of which none can be made in {}: {error}", own.display());
+                    skip(&format!("cgroup {name}"), why);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! How connections end, and what the kernel tells the program that holds one.
 
-use crate::{socket, sys, tool, wait};
+use crate::{skip::skip, socket, sys, tool, wait};
 use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags, sockopt},
@@ -121,7 +121,7 @@ impl LockedSocket {
             Ok(page) => Arc::new(page),
             Err(error) => {
                 assert!(!tool::kernel_has(&["USERFAULTFD"]), "userfaultfd: {error}");
-                eprintln!("skipped: a locked socket, without userfaultfd: {error}");
+                skip("a locked socket", format!("without userfaultfd: {error}"));
                 return None;
             }
         };

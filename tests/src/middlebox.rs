@@ -1,7 +1,7 @@
 //! A middlebox: Linux's own connection tracking with an idle limit, as in NAT gateways and
 //! firewalls that are built on it.
 
-use crate::{netns::Netns, tool};
+use crate::{netns::Netns, skip::skip, tool};
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -47,7 +47,7 @@ pub(crate) fn install(router: &Netns, idle_limit: u32, answer: Answer) -> bool {
     let refused = router.run(|| nft(&rules)).err();
     if let Some(why) = refused {
         assert!(!tool::kernel_has(&NEEDED), "this kernel has nf_tables and conntrack, yet: {why}");
-        eprintln!("skipped: a middlebox, which this kernel cannot be: {why}");
+        skip("a middlebox", format!("which this kernel cannot be: {why}"));
         return false;
     }
     // What is in the middle of a connection is not taken for the begin of one.

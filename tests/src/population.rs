@@ -3,6 +3,7 @@
 use crate::{
     netns::Netns,
     row::Owner,
+    skip::skip,
     socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption, wait_for_state},
     truth::{Held, Role, process_name},
     wait,
@@ -112,13 +113,13 @@ impl Population {
         match socket::takes_io_uring_commands() {
             Ok(()) => roads.push(Road::IoUring),
             Err(error) => {
-                eprintln!("skipped: io_uring commands, which this kernel refuses: {error}");
+                skip("io_uring commands", format!("which this kernel refuses: {error}"));
             }
         }
         if socket::takes_32_bit_calls() {
             roads.push(Road::Call32);
         } else {
-            eprintln!("skipped: 32-bit system calls, which this kernel is built or booted without");
+            skip("32-bit system calls", "which this kernel is built or booted without");
         }
         for road in roads {
             for keepalive in Keepalive::ALL {

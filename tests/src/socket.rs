@@ -1,6 +1,6 @@
 //! TCP sockets, made and set in every way that users do it.
 
-use crate::{sys, tool, wait};
+use crate::{skip::skip, sys, tool, wait};
 use libc::{
     IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
     TCP_USER_TIMEOUT,
@@ -381,7 +381,7 @@ pub fn is_id(told: Option<&str>, id: &str) -> bool {
     if tool::kernel_has_cookies_for_hooks() {
         return told == Some(id);
     }
-    eprintln!("skipped: socket cookies, which this kernel does not make for hooks");
+    skip("socket cookies", "which this kernel does not make for hooks");
     told.is_some_and(|told| told.starts_with("sk:"))
 }
 

@@ -4,6 +4,7 @@
 use io_uring::{IoUring, opcode, types};
 use libc::{c_int, c_void};
 use std::{
+    ffi::CStr,
     io,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr,
@@ -264,4 +265,102 @@ pub(crate) fn wait_for_usage(child: &std::process::Child) -> io::Result<Usage> {
         peak_mib: usage.ru_maxrss as f64 / 1024.0,
         success: libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
     })
+}
+
+/// The commands of `bpf(2)` that are used here (`enum bpf_cmd` in include/uapi/linux/bpf.h).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bpf {
+    CreateMap = 0,
+    LookUp = 1,
+    LoadProgram = 5,
+    OpenRawTracepoint = 17,
+}
+
+/// `bpf(2)`: what it returns, a descriptor or 0. Fields that `attributes` is too short for are 0 to the kernel.
+///
+/// # Safety
+/// `attributes` is the command's part of `union bpf_attr`, its padding included, and every address in it is of
+/// memory that is as long as the command expects.
+pub(crate) unsafe fn bpf<T>(command: Bpf, attributes: &mut T) -> io::Result<i32> {
+    let size = size_of::<T>();
+    // SAFETY: as promised by the caller.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as c_int, ptr::from_mut(attributes), size) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        i32::try_from(result).map_err(io::Error::other)
+    }
+}
+
+/// The same for commands that return a new descriptor.
+///
+/// # Safety
+/// As for [`bpf`].
+unsafe fn bpf_descriptor<T>(command: Bpf, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: as promised by the caller.
+    let fd = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the kernel made it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A map with one value of this size for each CPU.
+pub(crate) fn bpf_value_by_cpu(value_size: u32) -> io::Result<OwnedFd> {
+    const PERCPU_ARRAY: u32 = 6;
+    let [key_size, n_entries] = [4, 1];
+    // SAFETY: map_type, key_size, value_size, max_entries; no addresses.
+    unsafe { bpf_descriptor(Bpf::CreateMap, &mut [PERCPU_ARRAY, key_size, value_size, n_entries]) }
+}
+
+/// The values of [`bpf_value_by_cpu`], of all CPUs. The size is a multiple of 8.
+pub(crate) fn bpf_values(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Vec<u64>> {
+    #[repr(C)]
+    struct Attributes {
+        map: u64,
+        key: *const u32,
+        value: *mut u64,
+        flags: u64,
+    }
+    let n_cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    let mut values = vec![0_u64; n_cpus * value_size / size_of::<u64>()];
+    let map = u64::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
+    let mut attributes =
+        Attributes { map, key: &raw const FIRST, value: values.as_mut_ptr(), flags: 0 };
+    // SAFETY: map_fd and its padding, a key of 4 bytes, room for every possible CPU's value.
+    unsafe { bpf(Bpf::LookUp, &mut attributes) }?;
+    Ok(values)
+}
+
+/// The only key of such a map.
+static FIRST: u32 = 0;
+
+/// Loads a program for raw tracepoints and attaches it, until the descriptors are closed.
+pub(crate) fn bpf_on_raw_tracepoint(name: &CStr, program: &[u64]) -> io::Result<[OwnedFd; 2]> {
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        n_instructions: u32,
+        instructions: *const u64,
+        license: *const libc::c_char,
+    }
+    #[repr(C)]
+    struct Attach {
+        name: *const libc::c_char,
+        program: u64,
+    }
+    const RAW_TRACEPOINT: u32 = 17;
+    let mut load = Load {
+        kind: RAW_TRACEPOINT,
+        n_instructions: u32::try_from(program.len()).map_err(io::Error::other)?,
+        instructions: program.as_ptr(),
+        license: c"GPL".as_ptr(),
+    };
+    // SAFETY: so many instructions of 8 bytes, and a text that ends in 0.
+    let program = unsafe { bpf_descriptor(Bpf::LoadProgram, &mut load) }?;
+    let fd = u64::try_from(program.as_raw_fd()).map_err(io::Error::other)?;
+    // SAFETY: a text that ends in 0, and prog_fd with its padding.
+    let link = unsafe {
+        bpf_descriptor(Bpf::OpenRawTracepoint, &mut Attach { name: name.as_ptr(), program: fd })
+    }?;
+    Ok([program, link])
 }

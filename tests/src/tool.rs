@@ -53,6 +53,13 @@ pub fn kernel_has(options: &[&str]) -> bool {
     options.iter().all(|option| config.contains(&format!("\nCONFIG_{option}=y\n")))
 }
 
+/// The address of a kernel symbol; 0 where this process may not know it.
+pub fn kernel_symbol(name: &str) -> Option<u64> {
+    let symbols = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
+    let line = symbols.lines().find(|line| line.split_whitespace().nth(2) == Some(name))?;
+    u64::from_str_radix(line.split(' ').next()?, 16).ok()
+}
+
 /// Whether this kernel lets hooks make socket cookies (since 5.12), by the names of its functions.
 pub fn kernel_has_cookies_for_hooks() -> bool {
     static ASKED: LazyLock<bool> = LazyLock::new(|| {

@@ -3,6 +3,7 @@
 use crate::{
     netns::Netns,
     row::{Owner, Row},
+    skip::skip,
     socket::{Own, standard},
     sys, tool,
 };
@@ -220,7 +221,7 @@ pub fn compare(
     }
     let host = Host::ask();
     if !host.gives_cookies {
-        eprintln!("skipped: socket cookies, which this kernel does not make for hooks");
+        skip("socket cookies", "which this kernel does not make for hooks");
         let ids: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
         assert_eq!(ids.len(), rows.len(), "an id is of one socket");
     }

@@ -7,6 +7,7 @@ use keepwatch_tests::{
     event::{Death, Event, What},
     middlebox::Answer,
     path::{Ends, Path},
+    skip::skip,
     socket::{self, Family, Keepalive, Own, Plan, Road},
     trace::{Trace, list},
     truth::process_name,
@@ -313,20 +314,15 @@ fn local_reset_by_disconnecting() {
 #[test]
 fn local_reset_by_an_administrator() {
     let path = Path::cable();
-    let ss = |words: &[&str]| {
-        let output = path.near.run(|| Command::new("ss").args(words).output());
-        output.inspect_err(|error| eprintln!("skipped: ss -K: {error}")).ok()
-    };
-    if ss(&["-V"]).is_none() {
-        return;
-    }
+    // Set-up brings ss.
+    let ss = |words: &[&str]| path.near.run(|| Command::new("ss").args(words).output());
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
-    let killed = ss(&["-K", "-Htn", "dport", "=", ":2717"]).expect("it ran before");
+    let killed = ss(&["-K", "-Htn", "dport", "=", ":2717"]).expect("start ss");
     if killed.stdout.is_empty() {
         assert!(!keepwatch_tests::tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
-        eprintln!("skipped: ss -K, which this kernel does not do");
+        skip("ss -K", "which this kernel does not do");
         return;
     }
     Expected { cause: "local_reset", errno: Some(Errno::CONNABORTED) }

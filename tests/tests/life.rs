@@ -7,6 +7,7 @@ use keepwatch_tests::{
     kernel_ids::KernelIds,
     netns::Netns,
     row::{Owner, Row},
+    skip::skip,
     socket::{self, Family, Plan},
     truth::process_name,
     wait::until,
@@ -169,7 +170,7 @@ fn sigterm_ends_it_with_success_and_the_kernel_keeps_nothing() {
 fn after_start_up_no_thread_of_it_has_a_capability_that_it_does_not_need_or_can_get_one() {
     let agent = Agent::start(&[]);
     let needed = if bpf_needs_capabilities() {
-        eprintln!("skipped: an agent without capabilities, to which this kernel refuses bpf(2)");
+        skip("an agent without capabilities", "to which this kernel refuses bpf(2)");
         "000000c000000000" // CAP_BPF and CAP_PERFMON
     } else {
         "0000000000000000"

@@ -1,10 +1,11 @@
 //! Who sets what, when, with which result; and what changes without anybody's call.
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
     event::{Event, Settings, What},
     netns::Netns,
     row::{Probes, Seconds},
+    skip::skip,
     socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption},
     trace::{Trace, list},
     truth::process_name,
@@ -188,11 +189,11 @@ fn roads_without_a_call() -> Vec<Road> {
     if socket::takes_32_bit_calls() {
         roads.push(Road::Call32);
     } else {
-        eprintln!("skipped: 32-bit system calls, which this kernel is built or booted without");
+        skip("32-bit system calls", "which this kernel is built or booted without");
     }
     match socket::takes_io_uring_commands() {
         Ok(()) => roads.push(Road::IoUring),
-        Err(error) => eprintln!("skipped: io_uring commands, which this kernel refuses: {error}"),
+        Err(error) => skip("io_uring commands", format!("which this kernel refuses: {error}")),
     }
     roads
 }

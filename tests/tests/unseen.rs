@@ -23,6 +23,7 @@ use keepwatch::{
 use keepwatch_tests::{
     ending,
     path::{Ends, Path},
+    skip::skip,
     socket::Plan,
     trace::mechanism,
     wait::until,
@@ -43,7 +44,7 @@ const SOON: Duration = Duration::from_mins(1);
 fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let mut types = hooks::types().expect("this kernel's types");
     if types.layout.has_sock_from_file == 0 {
-        eprintln!("skipped: walks of this kernel look at the protocol, too");
+        skip("walks that do not look at the protocol", "as those of this kernel do");
         return;
     }
     types.layout.sk_protocol -= 2;

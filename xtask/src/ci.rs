@@ -40,7 +40,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     let mut sum = test::all(test::Options::default())?;
     announce("vm: the kernel's tests on five kernels");
     sum += vm::all(&vm::Options::default())?;
-    test::conclude(sum)
+    test::conclude(&sum)
 }
 
 /// Licences, sources and who may depend on what. Advisories need a database that CI cannot reach.

@@ -2,9 +2,14 @@
 //! write them.
 
 use crate::{
-    command::cargo,
+    command::{cargo, line},
+    libtest::Outcome,
+    outcome::talk,
     setup::{self, Purpose},
-    test::stream,
+    test::{
+        runner::{self, SILENT_FOR},
+        say,
+    },
 };
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -22,19 +27,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     setup::prepare(Purpose::Tests)?;
     // Each in its package, by a test of this name.
     for (package, target, name) in [
-        ("keepwatch", ["--lib", "--quiet"], "generated_docs_are_fresh"),
-        ("keepwatch-tests", ["--test", "boards"], "generated_dashboards_are_fresh"),
+        ("keepwatch", &["--lib"][..], "generated_docs_are_fresh"),
+        ("keepwatch-tests", &["--test", "boards"], "generated_dashboards_are_fresh"),
     ] {
         let mut test = cargo(["test", "--package", package]);
         test.args(target).arg(name);
         if !check {
             test.env("KEEPWATCH_BLESS", "1");
         }
-        let summary = stream(&mut test, &mut Vec::new())?;
-        if summary.failed > 0 {
+        talk(format_args!("$ {}", line(&test)));
+        let ran = runner::run(&mut test, SILENT_FOR, say)?;
+        if let Some(how) = ran.broken {
+            bail!("{name} did not run to its end: {how}");
+        }
+        if ran.said.failed().next().is_some() {
             bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
         }
-        if summary.passed == 0 {
+        if !ran.said.tests.values().any(|outcome| *outcome == Outcome::Passed) {
             bail!("no test `{name}` in {package}: nothing was generated");
         }
     }

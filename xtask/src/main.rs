@@ -5,6 +5,7 @@ mod ci;
 mod codegen;
 mod command;
 mod dist;
+mod libtest;
 mod outcome;
 mod pictures;
 mod place;

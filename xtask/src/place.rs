@@ -73,11 +73,3 @@ pub(crate) fn as_root(program: &Path) -> Command {
     command.arg("-E").arg(program);
     command
 }
-
-/// The triple of this machine, as cargo's variables spell it: `X86_64_UNKNOWN_LINUX_GNU`.
-pub(crate) fn host_in_capitals() -> Result<String> {
-    let version =
-        command::stdout(command::new("rustc").arg("-vV")).context("rustc does not run")?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.replace('-', "_").to_uppercase())
-}

@@ -1,53 +1,46 @@
-//! What a test run came to: the `test result:` lines of all its binaries, summed.
+//! What a test run came to, and its last lines.
 
 use std::fmt;
 
-/// The tests of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The tests of one run. Nothing that is added here is ever taken away again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) passed: u64,
+    /// Tests that failed, also when they were repeated.
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// Binaries that crashed, hung or ended early, and how.
+    pub(crate) crashed: Vec<Crash>,
+    /// Tests that failed, and passed when they were repeated. They are among those that passed.
+    pub(crate) flaky: Vec<String>,
+    /// What else makes a run red, in words.
+    pub(crate) broken: Vec<String>,
+}
+
+/// A binary that did not come to its end: what its other tests would have shown, nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Crash {
+    pub(crate) binary: String,
+    pub(crate) how: String,
 }
 
 impl Summary {
-    /// Adds what a line of the runner's output says, if it is one that counts.
-    pub(crate) fn read(&mut self, line: &str) {
-        let Some((_, counts)) =
-            line.trim().strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
-        else {
-            return;
-        };
-        for count in counts.split("; ") {
-            let Some((number, what)) = count.split_once(' ') else {
-                continue;
-            };
-            let number = number.parse().unwrap_or(0);
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.skipped += number,
-                _ => {}
-            }
-        }
+    /// All that makes the run red. A crash counts as one.
+    pub(crate) const fn n_failed(&self) -> u64 {
+        self.failed + self.crashed.len() as u64 + self.broken.len() as u64
     }
 
-    /// The name in a line that says that a test failed.
-    pub(crate) fn failed_test(line: &str) -> Option<&str> {
-        line.trim_end().strip_prefix("test ")?.strip_suffix(" ... FAILED")
+    pub(crate) const fn is_green(&self) -> bool {
+        self.n_failed() == 0
     }
 
-    /// Takes in how tests that had failed ended when they ran again.
-    pub(crate) fn corrected(&mut self, again: Self) {
-        self.passed += again.passed;
-        self.skipped += again.skipped;
-        self.failed = (self.failed.saturating_sub(again.passed + again.skipped)).max(again.failed);
-    }
-
-    /// A run that failed although no test did: a crash, a build error. It counts as one failure.
-    pub(crate) const fn ended(&mut self, success: bool) {
-        if !success && self.failed == 0 {
-            self.failed = 1;
+    /// Red if more tests passed only when they were repeated than `most`. `where_from` names the budget.
+    pub(crate) fn hold_to_budget(&mut self, most: usize, where_from: &str) {
+        let n = self.flaky.len();
+        if n > most {
+            self.broken.push(format!(
+                "{n} tests passed only when they were repeated, the budget is {most} ({where_from})"
+            ));
         }
     }
 }
@@ -57,62 +50,84 @@ impl std::ops::AddAssign for Summary {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.crashed.extend(other.crashed);
+        self.flaky.extend(other.flaky);
+        self.broken.extend(other.broken);
     }
 }
 
+/// The last lines: the plain sum, which programs read. If something crashed or passed only when it was
+/// repeated, the sum stands there again, with the names.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
-        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+        for Crash { binary, how } in &self.crashed {
+            writeln!(f, "crashed: {binary}: {how}")?;
+        }
+        for rule in &self.broken {
+            writeln!(f, "broken: {rule}")?;
+        }
+        let plain =
+            format!("{} passed, {} failed, {} skipped", self.passed, self.n_failed(), self.skipped);
+        f.write_str(&plain)?;
+        let crashed: Vec<&str> = self.crashed.iter().map(|crash| crash.binary.as_str()).collect();
+        let named =
+            [("crashed", crashed), ("flaky", self.flaky.iter().map(|name| &**name).collect())];
+        let named = named.iter().filter(|(_, names)| !names.is_empty());
+        let named: Vec<String> = named
+            .map(|(what, names)| format!("{} {what}: {}", names.len(), names.join(", ")))
+            .collect();
+        if named.is_empty() { Ok(()) } else { write!(f, "\n{plain}, {}", named.join("; ")) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Summary;
+    use super::{Crash, Summary};
 
-    fn read(lines: &[&str]) -> Summary {
-        let mut summary = Summary::default();
-        for line in lines {
-            summary.read(line);
-        }
-        summary
+    fn crash() -> Crash {
+        Crash { binary: "deaths".into(), how: "it was killed by signal: 6 (SIGABRT)".into() }
     }
 
     #[test]
-    fn the_results_of_all_binaries_add_up() {
-        let summary = read(&[
-            "running 3 tests",
-            "test one ... ok",
-            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.00s",
-            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
-        ]);
-        assert_eq!(summary, Summary { passed: 7, failed: 2, skipped: 1 });
-        assert_eq!(summary.to_string(), "7 passed, 2 failed, 1 skipped");
+    fn the_plain_sum_is_the_last_line() {
+        let mut sum = Summary { passed: 3, failed: 1, skipped: 1, ..Summary::default() };
+        sum += Summary { passed: 4, failed: 1, ..Summary::default() };
+        assert_eq!(sum.to_string(), "7 passed, 2 failed, 1 skipped");
+        assert!(!sum.is_green());
     }
 
     #[test]
-    fn other_lines_count_for_nothing() {
-        let lines = ["5 passed; 1 failed", "test result: strange", "test passed ... ok", ""];
-        assert_eq!(read(&lines), Summary::default());
+    fn what_passed_only_when_repeated_is_named_in_the_last_line() {
+        let flaky = ["deaths::one".to_owned(), "life::two".to_owned()];
+        let sum = Summary { passed: 501, flaky: flaky.into(), ..Summary::default() };
+        let lines = "501 passed, 0 failed, 0 skipped\n\
+                     501 passed, 0 failed, 0 skipped, 2 flaky: deaths::one, life::two";
+        assert_eq!(sum.to_string(), lines);
+        assert!(sum.is_green());
     }
 
     #[test]
-    fn a_test_that_fails_alone_as_well_has_failed() {
-        assert_eq!(Summary::failed_test("test one::two ... FAILED\n"), Some("one::two"));
-        assert_eq!(Summary::failed_test("test one::two ... ok\n"), None);
-        let mut sum = Summary { passed: 7, failed: 2, skipped: 0 };
-        sum.corrected(Summary { passed: 1, failed: 1, skipped: 0 });
-        assert_eq!(sum, Summary { passed: 8, failed: 1, skipped: 0 });
+    fn a_crash_is_a_failure_of_its_own_whatever_is_added() {
+        let mut sum = Summary { passed: 9, crashed: vec![crash()], ..Summary::default() };
+        sum += Summary { passed: 1, flaky: vec!["life::two".into()], ..Summary::default() };
+        let lines = "crashed: deaths: it was killed by signal: 6 (SIGABRT)\n\
+                     10 passed, 1 failed, 0 skipped\n\
+                     10 passed, 1 failed, 0 skipped, 1 crashed: deaths; 1 flaky: life::two";
+        assert_eq!(sum.to_string(), lines);
+        assert!(!sum.is_green());
     }
 
     #[test]
-    fn a_crash_without_a_failed_test_is_a_failure() {
-        let mut crashed = read(&["test result: ok. 3 passed; 0 failed; 0 ignored"]);
-        crashed.ended(false);
-        assert_eq!(crashed.failed, 1);
-        let mut failed = Summary { failed: 2, ..Summary::default() };
-        failed.ended(false);
-        assert_eq!(failed.failed, 2);
+    fn above_its_budget_repetition_is_red() {
+        let flaky = vec!["a".to_owned(), "b".to_owned()];
+        let mut sum = Summary { passed: 5, flaky, ..Summary::default() };
+        sum.hold_to_budget(2, "here");
+        assert!(sum.is_green());
+        sum.hold_to_budget(1, "MOST in here");
+        assert!(!sum.is_green());
+        let lines = "broken: 2 tests passed only when they were repeated, the budget is 1 (MOST in here)\n\
+                     5 passed, 1 failed, 0 skipped\n\
+                     5 passed, 1 failed, 0 skipped, 2 flaky: a, b";
+        assert_eq!(sum.to_string(), lines);
     }
 }

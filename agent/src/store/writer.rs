@@ -356,7 +356,7 @@ mod tests {
             batches: Vec::new(),
             learning: Learning::default(),
         };
-        thread.open();
+        thread.open().unwrap();
         thread
     }
 

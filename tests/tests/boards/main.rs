@@ -2,7 +2,6 @@
 //! expect of them, and that a real Prometheus answers every panel.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-mod coming;
 mod coverage;
 mod lint;
 mod live;

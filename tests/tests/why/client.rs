@@ -1,6 +1,6 @@
 //! Real programs as clients: they say a word, wait until they are told to go on, and say another.
 
-use keepwatch_tests::{ending::receive, path::Path, socket};
+use keepwatch_tests::{ending::receive, path::Path, skip::skip, socket};
 use std::{
     io::Write as _,
     os::fd::OwnedFd,
@@ -61,11 +61,12 @@ impl Program {
         &self.name
     }
 
-    /// Whether it is installed; what is not is said.
+    /// Whether it is installed; if not, the test leaves it out.
     pub(crate) fn is_here(&self) -> bool {
         let is_here = std::path::Path::new(&self.words[0]).exists();
         if !is_here {
-            eprintln!("skipped: no {}", self.words[0]);
+            let program = self.words[0].rsplit('/').next().unwrap_or_default();
+            skip(program, format!("which is not at {}", self.words[0]));
         }
         is_here
     }

@@ -58,10 +58,13 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     };
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
     let agent = Agent::start(&OPTIONS);
+    let late = Program::node("late", "s.setKeepAlive(true, 7200000)");
+    if !late.is_here() {
+        return;
+    }
     // Nobody sets anything; too late; in time. Each says a word, is quiet, and says another.
     let (off, off_end) = Client::start(&path, &Program::python("off", "pass"));
-    let late = "s.setKeepAlive(true, 7200000)";
-    let (late, late_end) = Client::start(&path, &Program::node("late", late));
+    let (late, late_end) = Client::start(&path, &late);
     let protected = "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)\n\
                      s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)\n\
                      s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)";
@@ -168,8 +171,11 @@ fn a_refused_call_and_who_made_it_are_told() {
     let path = Path::cable();
     let agent = Agent::start(&OPTIONS);
     // As mysql2 does by default: 0 is refused with EINVAL, and 7200 s stay.
-    let zero = "s.setKeepAlive(true); s._handle.setKeepAlive(true, 0)";
-    let (client, _end) = Client::start_waiting(&path, &Program::node("zero", zero));
+    let zero = Program::node("zero", "s.setKeepAlive(true); s._handle.setKeepAlive(true, 0)");
+    if !zero.is_here() {
+        return;
+    }
+    let (client, _end) = Client::start_waiting(&path, &zero);
     let pid = client.pid().to_string();
     let case = wait::until("the refused call", SOON, || {
         let cases = cases(&why(&agent, &[&pid, "--json"]));

@@ -50,8 +50,7 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
         findings.extend(short(path, text.lines().count()));
     }
     for (number, line) in text.lines().enumerate() {
-        let broken =
-            [of_hosts(line), of_spaces(line), of_reminders(path, line), of_model(path, line)];
+        let broken = [of_hosts(line), of_spaces(line), of_reminders(path, line)];
         let here = broken.into_iter().flatten();
         findings.extend(here.map(|finding| format!(":{}: {finding}", number + 1)));
     }
@@ -106,14 +105,6 @@ fn bare(line: &str, word: &str) -> bool {
     })
 }
 
-/// The model is pure: it imports nothing from the rest of the agent.
-fn of_model(path: &Path, line: &str) -> Option<String> {
-    let code = line.split("//").next().unwrap_or(line);
-    let imports = code.split("crate::").skip(1).any(|rest| !rest.starts_with("model"));
-    (path.starts_with("agent/src/model") && imports)
-        .then(|| "the model imports from the rest of the agent: pass it in as an argument".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::{FILE_LINES, MAIN_LINES, REMINDERS, of_path, of_text};
@@ -163,13 +154,5 @@ mod tests {
         assert_eq!(findings("a.yml", "a: 1 \n"), 1);
         assert_eq!(findings("a.yml", concat!("a: deb.", "debian.org\n")), 1);
         assert_eq!(findings("a.yml", "a: example.org\n"), 0);
-    }
-
-    #[test]
-    fn the_model_imports_only_itself() {
-        let file = "agent/src/model/row.rs";
-        assert_eq!(findings(file, "//! Why.\nuse crate::model::setting;\n"), 0);
-        assert_eq!(findings(file, "//! Why.\nuse crate::kernel::clock;\n"), 1);
-        assert_eq!(findings("agent/src/serve/a.rs", "//! Why.\nuse crate::kernel::clock;\n"), 0);
     }
 }

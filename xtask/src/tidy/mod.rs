@@ -1,8 +1,11 @@
 //! `cargo xtask tidy`: reads every file of the workspace and tells which laws it breaks.
 
+mod dependency;
+mod import;
 mod law;
 mod link;
 mod opening;
+mod room;
 
 use crate::place;
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +21,7 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes, names, links.
+/// Checks the cheap laws: module docs, sizes, names, links, who imports whom, dependencies that nothing uses.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -37,6 +40,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
 pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
+    findings.extend(dependency::unused(&files));
     for folder in FOLDERS {
         if !files.iter().any(|file| file.path.starts_with(folder)) {
             findings.push(format!("{folder}: the design names this folder, and nothing is in it"));
@@ -57,6 +61,7 @@ fn of_file(file: &File) -> Vec<String> {
     if let Some(text) = text {
         findings.extend(law::of_text(path, text));
         findings.extend(opening::of_text(path, text));
+        findings.extend(room::of_text(path, text));
         findings.extend(link::of_text(path, text, |target| place::root().join(target).exists()));
     }
     findings.into_iter().map(|finding| format!("{}{finding}", path.display())).collect()

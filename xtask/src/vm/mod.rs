@@ -11,6 +11,7 @@ mod suite;
 mod table;
 
 use crate::{
+    libtest::Outcome,
     outcome::talk,
     setup::{self, Purpose},
     summary::Summary,
@@ -20,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use document::Freshness;
 use initramfs::Archive;
 use kernel::{KERNELS, Kernel};
-use report::{Outcome, Report, Run};
+use report::{Report, Run};
 use std::{process::ExitCode, sync::Mutex, thread};
 use suite::{SUITES, Suite};
 use table::{Column, Table};
@@ -47,7 +48,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    conclude(all(options)?)
+    conclude(&all(options)?)
 }
 
 /// Everything; the table is shown, the sum is returned.
@@ -104,7 +105,18 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     if kernel.is_empty() && test.is_none() && hooks.is_none() {
         document(&document::text(&columns, &table), *bless)?;
     }
-    Ok(table.sum())
+    let mut sum = table.sum();
+    match filter {
+        None => {
+            let empty = table.without_tests().map(|suite| format!("{suite} has no tests"));
+            sum.broken.extend(empty);
+        }
+        Some(filter) if sum == Summary::default() => {
+            sum.broken.push(format!("no test of a guest has `{filter}` in its name"));
+        }
+        Some(_) => {}
+    }
+    Ok(sum)
 }
 
 /// Says when docs/KERNELS.md is not what was shown, or makes it so. It is a record of one run: that a
@@ -174,7 +186,7 @@ fn show(series: &str, run: &Run) {
     let passed = n(|outcome| *outcome == Outcome::Passed);
     let failed = n(|outcome| *outcome == Outcome::Failed);
     let partly = n(|outcome| matches!(outcome, Outcome::Skipped(_)));
-    let Run { suite, mechanism, seconds, output, .. } = run;
+    let Run { suite, mechanism, seconds, output, broken, .. } = run;
     if !run.success {
         talk(format_args!("vm {series} {mechanism} {suite} said:\n{}", output.join("\n")));
     }
@@ -182,4 +194,7 @@ fn show(series: &str, run: &Run) {
         "vm {series:4} {mechanism:10} {suite}: {passed} passed, {failed} failed, {partly} partly, \
          in {seconds:.1} s"
     ));
+    if let Some(how) = broken {
+        talk(format_args!("vm {series:4} {mechanism:10} {suite}: broke off: {how}"));
+    }
 }

@@ -1,7 +1,8 @@
 //! What a guest reports: lines in, results of tests out. `tests/src/bin/guest.rs` writes it.
 
 use super::suite::ANY;
-use std::collections::BTreeMap;
+use crate::libtest::{Outcome, Said};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of a report.
 pub(crate) enum Line {
@@ -21,28 +22,23 @@ impl Line {
     }
 }
 
-/// How a test ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Passed,
-    Failed,
-    /// What it left out, in its own words: `WHAT, why`.
-    Skipped(String),
-}
-
-/// A suite's run with one mechanism. Tests that fail in it are run again, alone: that run takes its place,
-/// with what passed before.
+/// A suite's run with one mechanism. Tests that fail in it are run again, alone: what they came to then
+/// takes the place of the failure, and nothing else is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) suite: String,
     pub(crate) mechanism: String,
     pub(crate) tests: BTreeMap<String, Outcome>,
+    /// Tests that failed, and did not when they were repeated.
+    pub(crate) flaky: BTreeSet<String>,
+    /// Why it did not come to its end, if it did not: the first time, or when tests were repeated.
+    pub(crate) broken: Option<String>,
     pub(crate) seconds: f64,
-    /// What libtest said as a whole: false as well if it did not get that far.
+    /// The exit code of the last of both.
     pub(crate) success: bool,
     pub(crate) output: Vec<String>,
-    /// The test whose output is being read.
-    section: Option<String>,
+    /// What is being read.
+    said: Said,
 }
 
 /// All that a guest said.
@@ -86,13 +82,13 @@ impl Report {
                 let before =
                     self.runs.pop_if(|run| run.suite == suite && run.mechanism == mechanism);
                 let (suite, mechanism) = (suite.into(), mechanism.into());
-                let tests = before.map(|run| run.tests).unwrap_or_default();
-                self.runs.push(Run { suite, mechanism, tests, ..Run::default() });
+                let run = before.unwrap_or_else(|| Run { suite, mechanism, ..Run::default() });
+                self.runs.push(Run { success: false, output: Vec::new(), ..run });
             }
             "end" => {
                 let mut words = rest.split(' ').skip(2);
                 if let Some(run) = self.runs.last_mut() {
-                    run.success = words.next() == Some("0");
+                    run.end(words.next().and_then(|code| code.parse().ok()));
                     run.seconds = words.next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
                 }
             }
@@ -115,37 +111,23 @@ impl Report {
 }
 
 impl Run {
-    /// It failed, and no test of it did.
-    pub(crate) fn broke_off(&self) -> bool {
-        !self.success && !self.tests.values().any(|outcome| *outcome == Outcome::Failed)
+    /// Takes in what was read since it began.
+    fn end(&mut self, code: Option<i32>) {
+        self.success = code == Some(0);
+        let said = std::mem::take(&mut self.said);
+        self.broken = self.broken.take().or_else(|| said.broken(code));
+        for (name, outcome) in said.tests {
+            let before = self.tests.insert(name.clone(), outcome.clone());
+            if before == Some(Outcome::Failed) && outcome != Outcome::Failed {
+                self.flaky.insert(name);
+            }
+        }
     }
 
     fn read(&mut self, line: String) {
-        if let Some((name, outcome)) = result(&line) {
-            self.tests.insert(name.into(), outcome);
-        } else if let Some(rest) = line.strip_prefix("---- ") {
-            self.section = rest.split(' ').next().map(Into::into);
-        } else if let (Some(what), Some(name)) = (line.strip_prefix("skipped: "), &self.section) {
-            let outcome = self.tests.entry(name.clone()).or_insert(Outcome::Failed);
-            if *outcome == Outcome::Passed {
-                *outcome = Outcome::Skipped(what.into());
-            }
-        }
+        self.said.read(&line);
         self.output.push(line);
     }
-}
-
-/// `test NAME ... ok` of libtest.
-fn result(line: &str) -> Option<(&str, Outcome)> {
-    let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    let outcome = match result {
-        "ok" => Outcome::Passed,
-        "FAILED" => Outcome::Failed,
-        ignored => {
-            Outcome::Skipped(ignored.strip_prefix("ignored")?.trim_start_matches(", ").into())
-        }
-    };
-    Some((name, outcome))
 }
 
 /// The version of Debian's package in /proc/version, else the release.
@@ -157,13 +139,14 @@ fn version(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Line, Outcome, Report};
+    use std::collections::BTreeSet;
 
     const REPORT: &str = "\
 @kernel Linux version 6.12.117+deb13-cloud-amd64 (debian-kernel@lists.debian.org) (gcc) #1 SMP Debian 6.12.117-1 (2026-10-01)\r
 @feature yes fentry\r
 @feature no io_uring commands\r
 @begin law_1_truth kprobe\r
-running 3 tests\r
+running 4 tests\r
 test good ... ok\r
 test poor ... ok\r
 test bad ... FAILED\r
@@ -178,6 +161,8 @@ failures:\r
 \r
 ---- bad stdout ----\r
 skipped: io_uring commands, before it failed\r
+\r
+test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\r
 \r
 @end law_1_truth kprobe 101 12.5\r
 @done\r";
@@ -203,17 +188,31 @@ skipped: io_uring commands, before it failed\r
         assert_eq!(run.tests["bad"], Outcome::Failed, "a skip does not excuse a failure");
         let why = "io_uring commands, which this kernel does not take";
         assert_eq!(run.tests["poor"], Outcome::Skipped(why.into()));
+        assert!(run.broken.is_none() && run.flaky.is_empty());
         assert_eq!(run.tests["later"], Outcome::Skipped("needs a moon".into()));
     }
 
+    /// `bad` is repeated, and passes.
+    const AGAIN: &str = "@begin law_1_truth kprobe\nrunning 1 test\ntest bad ... ok\n\
+        test result: ok. 1 passed; 0 failed; 0 ignored\n@end law_1_truth kprobe 0 2.5\n@done";
+
     #[test]
-    fn a_test_that_passes_alone_has_passed() {
-        let again =
-            "@begin law_1_truth kprobe\ntest bad ... ok\n@end law_1_truth kprobe 0 2.5\n@done";
-        let report = read(&REPORT.replace("@done", again));
+    fn a_test_that_passes_alone_has_passed_and_is_flaky() {
+        let report = read(&REPORT.replace("@done", AGAIN));
         let [run] = &report.runs[..] else { panic!("one run") };
         assert!(run.success && run.tests["bad"] == Outcome::Passed);
         assert_eq!(run.tests["good"], Outcome::Passed);
+        assert_eq!(run.flaky, BTreeSet::from(["bad".to_owned()]));
+        assert_eq!(run.broken, None);
+    }
+
+    #[test]
+    fn a_crash_is_remembered_although_all_that_failed_passes_alone() {
+        let crashed = REPORT.replace("test result: FAILED", "Segmentation fault");
+        let report = read(&crashed.replace("@done", AGAIN));
+        let [run] = &report.runs[..] else { panic!("one run") };
+        assert_eq!(run.tests["bad"], Outcome::Passed);
+        assert!(run.broken.as_ref().is_some_and(|how| how.contains("without a result")), "{run:?}");
     }
 
     #[test]

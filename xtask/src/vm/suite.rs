@@ -29,7 +29,7 @@ pub(crate) const SUITES: [Suite; 7] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
@@ -45,6 +45,19 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("history", "of disks and databases, not of kernels"),
     ("why", "of what is told of events, not of how they are seen"),
 ];
+
+/// Tests that may fail in a guest and pass when they are repeated there. Under emulation seconds are lost, and
+/// tests measure times: a few of some two hundred runs.
+const MOST_FLAKY: usize = 4;
+/// Kernels with a budget of their own, each with its reason.
+const MORE_FLAKY: [(&str, usize, &str); 1] =
+    [("7.2", 16, "it preempts hooks and skips them meanwhile (docs/KERNELS.md): 13 were seen")];
+
+/// The budget of a kernel.
+pub(crate) fn most_flaky(series: &str) -> usize {
+    let own = MORE_FLAKY.iter().find(|(kernel, ..)| *kernel == series);
+    own.map_or(MOST_FLAKY, |(_, most, _)| *most)
+}
 
 impl Suite {
     /// The mechanisms to force, of those that a kernel has.

@@ -1,10 +1,13 @@
 //! The table of test by kernel by mechanism, and what it comes to.
 
 use super::{
-    report::{Outcome, Report, Run},
-    suite::{ANY, MECHANISMS, Suite},
+    report::{Report, Run},
+    suite::{self, ANY, MECHANISMS, Suite},
 };
-use crate::summary::Summary;
+use crate::{
+    libtest::Outcome,
+    summary::{Crash, Summary},
+};
 use std::collections::BTreeSet;
 
 /// A kernel and what its guest said.
@@ -27,6 +30,7 @@ enum Cell {
 /// What was found.
 pub(crate) struct Table<'a> {
     columns: &'a [Column],
+    suites: Vec<&'a Suite>,
     rows: Vec<Row<'a>>,
 }
 
@@ -50,36 +54,55 @@ impl<'a> Table<'a> {
                 Row { suite, cells: columns.iter().map(of_kernel).collect(), test }
             })
         });
-        Self { rows: rows.collect(), columns }
+        Self { rows: rows.collect(), suites: suites.to_vec(), columns }
     }
 
     /// How many passed, and so on.
     pub(crate) fn sum(&self) -> Summary {
         let mut sum = Summary::default();
-        for (_, cell) in self.rows.iter().flat_map(|row| &row.cells).flatten() {
+        for (row, column, mechanism, cell) in self.cells() {
+            let binary = format!("{}/{mechanism}/{}", column.series, row.suite.name);
             match cell {
+                Cell::Passed if row.is_whole() => {}
+                Cell::Failed(how) if row.is_whole() => {
+                    sum.crashed.push(Crash { binary, how: how.clone() });
+                }
                 Cell::Passed => sum.passed += 1,
                 Cell::Failed(_) => sum.failed += 1,
                 Cell::Skipped(_) | Cell::Absent => sum.skipped += 1,
             }
+        }
+        for column in self.columns {
+            sum += flaky(column);
         }
         sum
     }
 
     /// One line for each that failed.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for row in &self.rows {
-            for (column, cells) in self.columns.iter().zip(&row.cells) {
-                for (mechanism, cell) in cells {
-                    if let Cell::Failed(why) = cell {
-                        let (suite, test, series) = (row.suite.name, &row.test, column.series);
-                        lines.push(format!("{series} {mechanism} {suite} {test}: {why}"));
-                    }
-                }
+        let failed = self.cells().filter_map(|(row, column, mechanism, cell)| match cell {
+            Cell::Failed(why) => {
+                let (suite, test, series) = (row.suite.name, &row.test, column.series);
+                Some(format!("{series} {mechanism} {suite} {test}: {why}"))
             }
-        }
-        lines
+            _ => None,
+        });
+        failed.collect()
+    }
+
+    /// Suites of which no test ran anywhere.
+    pub(crate) fn without_tests(&self) -> impl Iterator<Item = &'static str> {
+        let is_shown = |suite: &Suite| self.rows.iter().any(|row| row.suite.name == suite.name);
+        self.suites.iter().filter(move |suite| !is_shown(suite)).map(|suite| suite.name)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = (&Row<'a>, &Column, &'static str, &Cell)> {
+        self.rows.iter().flat_map(|row| {
+            let columns = self.columns.iter().zip(&row.cells);
+            columns.flat_map(move |(column, cells)| {
+                cells.iter().map(move |(mechanism, cell)| (row, column, *mechanism, cell))
+            })
+        })
     }
 
     /// Rows of Markdown, aligned: one of tests, a column for each kernel.
@@ -101,12 +124,31 @@ impl<'a> Table<'a> {
     }
 }
 
+impl Row<'_> {
+    /// It answers for its suite as a whole.
+    fn is_whole(&self) -> bool {
+        self.test == WHOLE
+    }
+}
+
 impl Suite {
     /// Its mechanisms, or of these the one that is wanted.
     pub(crate) fn mechanisms_of(&self, wanted: Option<&str>) -> impl Iterator<Item = &'static str> {
         let all = self.mechanisms().iter().copied();
         all.filter(move |name| *name == ANY || wanted.is_none_or(|wanted| wanted == *name))
     }
+}
+
+/// What passed only when it was repeated, held to the kernel's budget.
+fn flaky(Column { series, report }: &Column) -> Summary {
+    let mut sum = Summary::default();
+    for Run { suite, mechanism, flaky, .. } in &report.runs {
+        let name = |test| format!("{series}/{mechanism}/{suite}::{test}");
+        sum.flaky.extend(flaky.iter().map(name));
+    }
+    let budget = format!("of kernel {series}, in xtask/src/vm/suite.rs");
+    sum.hold_to_budget(suite::most_flaky(series), &budget);
+    sum
 }
 
 /// The tests that any kernel ran; a suite that ran none is a row of its own.
@@ -116,7 +158,7 @@ fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
     let broke_off = |column: &Column| {
         let mut runs = runs_of(&column.report, suite).peekable();
-        runs.peek().is_none() || runs.any(Run::broke_off)
+        runs.peek().is_none() || runs.any(|run| run.broken.is_some())
     };
     if columns.iter().any(broke_off) {
         names.insert(WHOLE.into());
@@ -144,7 +186,7 @@ fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
         return Cell::Failed("did not run".into());
     };
     if test == WHOLE {
-        return if run.broke_off() { Cell::Failed("broke off".into()) } else { Cell::Passed };
+        return run.broken.clone().map_or(Cell::Passed, Cell::Failed);
     }
     match run.tests.get(test) {
         None => Cell::Failed("did not run".into()),
@@ -224,7 +266,10 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Column, Suite, Table, aligned};
-    use crate::vm::report::{Line, Report};
+    use crate::vm::{
+        report::{Line, Report},
+        suite::most_flaky,
+    };
 
     const SUITE: Suite = Suite { name: "deaths", by_mechanism: true, n_threads: 1, without: None };
 
@@ -233,7 +278,14 @@ mod tests {
         let mut report = Report::default();
         let before = "@feature no fentry\n@feature yes kprobe\n@feature no io_uring commands\n\
                       @feature yes a middlebox\n@begin deaths kprobe\n";
-        for line in before.lines().chain(lines.lines()).chain(["@end deaths kprobe 0 1.0"]) {
+        let n = lines.matches(" ... ok").count();
+        let (begin, end) = (
+            format!("running {n} tests"),
+            format!("test result: ok. {n} passed; 0 failed; 0 ignored"),
+        );
+        let tests = [&begin].into_iter().map(String::as_str).chain(lines.lines());
+        let after = [&end, "@end deaths kprobe 0 1.0"];
+        for line in before.lines().chain(tests).chain(after) {
             let _run = report.read(Line::of(line));
         }
         Column { series: "6.1", report }
@@ -245,7 +297,7 @@ mod tests {
         (table.sum().to_string(), table.failures())
     }
 
-    const LEFT_OUT: &str = "---- dies stdout ----\nskipped: ";
+    const LEFT_OUT: &str = "successes:\n---- dies stdout ----\nskipped: ";
 
     #[test]
     fn what_passed_is_counted_by_kernel_and_mechanism() {
@@ -284,14 +336,44 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_did_not_run_or_broke_off_is_a_failure() {
-        assert_eq!(judged("test dies ... ok", "tracepoint").1.len(), 1);
+    fn a_suite_that_did_not_run_or_broke_off_is_a_crash_of_its_own() {
+        let (sum, failures) = judged("test dies ... ok", "tracepoint");
+        assert_eq!(sum, "0 passed, 1 failed, 0 skipped");
+        assert!(failures[0].contains("did not run"), "{failures:?}");
         let mut column = column("test dies ... ok");
-        column.report.runs[0].success = false;
+        column.report.runs[0].broken = Some("it was killed".into());
+        column.report.runs[0].flaky.insert("dies".into());
         let columns = [column];
         let table = Table::of(&columns, &[&SUITE], Some("kprobe"));
-        assert_eq!(table.sum().to_string(), "1 passed, 1 failed, 0 skipped");
-        assert!(table.failures()[0].contains("broke off"));
+        let sum = table.sum().to_string();
+        let last = "1 passed, 1 failed, 0 skipped, 1 crashed: 6.1/kprobe/deaths; 1 flaky: \
+                    6.1/kprobe/deaths::dies";
+        assert_eq!(sum.lines().last(), Some(last));
+        assert!(table.failures()[0].contains("it was killed"));
+    }
+
+    #[test]
+    fn a_suite_without_tests_is_named() {
+        let empty = |lines: &str| {
+            let columns = [column(lines)];
+            Table::of(&columns, &[&SUITE], Some("kprobe")).without_tests().collect::<Vec<_>>()
+        };
+        assert_eq!(empty(""), ["deaths"]);
+        assert_eq!(empty("test dies ... ok"), [""; 0]);
+    }
+
+    #[test]
+    fn above_its_budget_a_kernel_is_red() {
+        let flaky = |n: usize| {
+            let mut column = column("test dies ... ok");
+            column.report.runs[0].flaky.extend((0..n).map(|number| number.to_string()));
+            let columns = [column];
+            Table::of(&columns, &[&SUITE], Some("kprobe")).sum()
+        };
+        let most = most_flaky("6.1");
+        assert!(flaky(most).is_green());
+        let above = flaky(most + 1);
+        assert!(!above.is_green() && above.to_string().contains("of kernel 6.1"), "{above}");
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! What tests may leave out on this machine. What stands here not, or is here after all, may not be left
+//! out: then the test has failed.
+
+use crate::place;
+use std::fs;
+
+/// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
+const MAY_LACK: [(&str, Sign); 14] = [
+    ("32-bit system calls", Sign::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
+    // Since 6.7.
+    ("io_uring commands", Sign::Symbols(&["io_uring_cmd_sock"])),
+    // Since 5.12.
+    ("socket cookies", Sign::Symbols(&["bpf_get_socket_ptr_cookie"])),
+    // Programs of users. Those that set-up brings along, and Python, do not stand here.
+    ("curl", Sign::Program("curl")),
+    ("node", Sign::Program("node")),
+    ("psql", Sign::Program("psql")),
+    // Which of both a machine mounts, and whether a container may make one, is its owner's choice.
+    ("cgroup v1", Sign::Test),
+    ("cgroup v2", Sign::Test),
+    // Depends on the kernel and on a sysctl.
+    ("an agent without capabilities", Sign::Test),
+    // These compare with the kernel's own list of what is built in.
+    ("a locked socket", Sign::Test),
+    ("a middlebox", Sign::Test),
+    ("ss -K", Sign::Test),
+    // Some virtual machines run no tracing in some tasks (docs/ARCHITECTURE.md): another counter has proved it.
+    ("hooks that run in every task", Sign::Test),
+    // Kernels in which a hook cannot ask a file for its socket.
+    ("walks that do not look at the protocol", Sign::Test),
+];
+
+/// What shows that a machine has something.
+enum Sign {
+    /// One of these kernel symbols.
+    Symbols(&'static [&'static str]),
+    Program(&'static str),
+    /// The test itself has asserted that it is not here.
+    Test,
+}
+
+/// What this machine has, asked without the tests.
+pub(super) struct Machine {
+    pub(super) symbols: String,
+    pub(super) has_program: fn(&str) -> bool,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    pub(super) fn examine() -> Self {
+        // Everybody may read the names. Where nobody may, symbols excuse everything.
+        let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+        Self { symbols, has_program: place::has_program }
+    }
+
+    /// Why a test may not leave out what it left out, if it may not.
+    pub(super) fn objection(&self, skipped: &str) -> Option<String> {
+        let what = skipped.split(',').next().unwrap_or_default();
+        let Some((_, sign)) = MAY_LACK.iter().find(|(name, _)| *name == what) else {
+            return Some(format!(
+                "left out, and no machine may lack that (xtask/src/test/skip.rs): {skipped}"
+            ));
+        };
+        let is_here = match sign {
+            Sign::Symbols(names) => names.iter().any(|name| self.has_symbol(name)),
+            Sign::Program(name) => (self.has_program)(name),
+            Sign::Test => false,
+        };
+        is_here.then(|| format!("left out although this machine has it: {skipped}"))
+    }
+
+    fn has_symbol(&self, name: &str) -> bool {
+        self.symbols.lines().any(|line| line.split_whitespace().nth(2) == Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Machine;
+
+    fn machine() -> Machine {
+        let symbols = "0 T io_uring_cmd_sock\n0 t do_int80_emulation_not\n".into();
+        Machine { symbols, has_program: |name| name == "node" }
+    }
+
+    #[test]
+    fn what_the_machine_lacks_may_be_left_out() {
+        for skipped in ["32-bit system calls, off", "psql, absent", "cgroup v1, not mounted"] {
+            assert_eq!(machine().objection(skipped), None);
+        }
+    }
+
+    #[test]
+    fn what_it_has_may_not() {
+        for skipped in ["io_uring commands, refused", "node, not looked for well"] {
+            let objection = machine().objection(skipped).expect("an objection");
+            assert!(objection.contains("has it") && objection.contains(skipped), "{objection}");
+        }
+    }
+
+    #[test]
+    fn what_every_machine_has_may_not_either() {
+        for skipped in ["python3, absent", "", "io_uring commands of old"] {
+            assert!(machine().objection(skipped).is_some_and(|why| why.contains("no machine")));
+        }
+    }
+}
