@@ -15,3 +15,4 @@ pub mod count;
 pub mod layout;
 pub mod name;
 pub mod record;
+pub mod trouble;

@@ -7,6 +7,7 @@ use super::timer;
 use crate::{
     emit::{Run, bump, counted, counts, reserve, submit},
     read::{Read as _, Typed, at},
+    report,
     sample::{fill, own_by_current},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
@@ -36,6 +37,7 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {
+        report::not_tcp(report::word("state"), new_state);
         return Run::Filtered;
     };
     let ends = new_state == TCP_CLOSE;

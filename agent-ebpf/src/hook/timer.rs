@@ -7,6 +7,7 @@
 use crate::{
     emit::{Run, bump, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
+    report,
     sample::{Sock, fill},
 };
 use aya_ebpf::{
@@ -28,7 +29,7 @@ static mut CALLBACK: u64 = 0;
 
 /// Notes the callback in any TCP socket's timer.
 #[inline(always)]
-pub(super) fn learn_callback(tcp: impl crate::read::Read) {
+pub(super) fn learn_callback(tcp: impl Read) {
     let callback = &raw mut CALLBACK;
     // SAFETY: our own global; every writer writes the same.
     unsafe {
@@ -63,7 +64,11 @@ static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
 #[inline(always)]
 fn running() -> Option<&'static mut Running> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
-    RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() })
+    let slot = RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() });
+    if slot.is_none() {
+        report::no_slot(report::word("RUNNING"));
+    }
+    slot
 }
 
 /// Whether the change of this socket to CLOSE was told on this CPU just now.
@@ -95,7 +100,7 @@ fn timer_fentry(context: FEntryContext) -> i32 {
 
 #[fexit(function = "tcp_keepalive_timer")]
 fn timer_fexit(_: FExitContext) -> i32 {
-    leave();
+    leave(Callback::Keepalive);
     0
 }
 
@@ -109,7 +114,7 @@ fn timer_kprobe(context: ProbeContext) -> u32 {
 
 #[kretprobe]
 fn timer_kretprobe(_: RetProbeContext) -> u32 {
-    leave();
+    leave(Callback::Keepalive);
     0
 }
 
@@ -127,7 +132,7 @@ fn timer_expire_entry(context: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "timer_expire_exit")]
 fn timer_expire_exit(_: BtfTracePointContext) -> i32 {
-    leave();
+    leave(Callback::Any);
     0
 }
 
@@ -154,6 +159,15 @@ fn enter(timer: Raw) {
 fn note(slot: &mut Running, address: Raw, sk: impl Read) {
     let flags: u64 = sk.load(at!(skc_flags));
     let state: u8 = sk.load(at!(skc_state));
+    if report::is_on() {
+        if slot.sk != 0 {
+            report::fire_unended();
+        }
+        if !sk.is_tcp() {
+            let (family, protocol) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
+            report::timer_without_socket(family, protocol, state.into());
+        }
+    }
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;
     let orphan = flags & (1 << at!(sock_dead)) != 0;
     let idle: u32 = sk.load(at!(keepalive_time));
@@ -179,22 +193,39 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
     };
 }
 
+/// Whose end a hook sees.
+enum Callback {
+    /// That of `tcp_keepalive_timer`.
+    Keepalive,
+    /// That of every timer.
+    Any,
+}
+
 /// It has run. What it came to is decided in the order of `tcp_keepalive_timer`.
 #[inline(always)]
-fn leave() {
+fn leave(of: Callback) {
     let Some(slot) = running() else {
         return;
     };
     if slot.sk == 0 {
+        if let Callback::Keepalive = of {
+            report::fire_unbegun();
+        }
         return; // another timer
     }
     let before = *slot;
     slot.sk = 0;
     let sk = Raw(before.sk as *const u8);
     if Cast::is_possible() {
-        counted(|| fired(before, Cast::tcp_sock(sk)));
+        counted(
+            #[inline(always)]
+            || fired(before, Cast::tcp_sock(sk)),
+        );
     } else {
-        counted(|| fired(before, sk));
+        counted(
+            #[inline(always)]
+            || fired(before, sk),
+        );
     }
 }
 

@@ -8,7 +8,7 @@ pub mod watch;
 use crate::{
     kernel::{
         clock,
-        hooks::{self, Hooks, Mechanism, Scope, Signal},
+        hooks::{self, Hooks, LogLevel, Mechanism, Scope, Signal},
         host, memory,
     },
     model::{
@@ -53,6 +53,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// How hooks are attached.
     pub mechanism: Mechanism,
+    /// What of the hooks' own troubles is logged.
+    pub log_hooks: LogLevel,
     /// Bounds of the table.
     pub bounds: Bounds,
     /// What finds owners.
@@ -98,6 +100,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         interval,
         ring_bytes,
         mechanism,
+        log_hooks,
         bounds,
         resolver,
         history,
@@ -107,7 +110,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     store::make_folder(&history.folder);
-    let scope = Scope::Events { ring_bytes, mechanism };
+    let scope = Scope::Events { ring_bytes, mechanism, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     for status in hooks.status() {
         if let Some(failure) = &status.failure {
@@ -145,7 +148,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     };
     let started_at_seconds = clock::unix_seconds();
     let history = serve::History { folder, health };
-    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds });
+    let log_hooks = log_hooks.as_str();
+    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
     let served = serve(metrics, &api, &shared, &watching);
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join().map_err(|_| {

@@ -119,7 +119,8 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     if args.wanted.past {
         say("warning: only an agent remembers the past: start one with `keepwatch run`");
     }
-    let scope = Scope::Events { ring_bytes: RING_BYTES, mechanism: args.hooks.hooks };
+    let config::HookArgs { hooks: mechanism, log_hooks: log } = args.hooks;
+    let scope = Scope::Events { ring_bytes: RING_BYTES, mechanism, log };
     let hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     let (mut timer, mut setsockopt) = ("nothing", "nothing");
     for status in hooks.status() {

@@ -14,7 +14,7 @@ use crate::{
     config,
     kernel::{
         clock,
-        hooks::{Hooks, Scope, Signal},
+        hooks::{HookLog, Hooks, Scope, Signal},
         host,
         ring::Ring,
     },
@@ -48,6 +48,7 @@ pub(super) fn check(
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
     let mut session = Session {
         ring: hooks.ring()?,
+        log: hooks.log()?,
         tree,
         followed: Followed::default(),
         n_lost_before: lost(&hooks)?,
@@ -81,7 +82,8 @@ pub(super) fn check(
 }
 
 fn load(args: &CheckArgs, wants_calls: bool) -> Result<Hooks, Failure> {
-    let scope = Scope::Events { ring_bytes: args.ring_bytes, mechanism: args.hooks.hooks };
+    let config::HookArgs { hooks: mechanism, log_hooks: log } = args.hooks;
+    let scope = Scope::Events { ring_bytes: args.ring_bytes, mechanism, log };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?.require(Signal::StateChange)?;
     if wants_calls {
         hooks = hooks.require(Signal::Setsockopt)?;
@@ -97,6 +99,7 @@ const SHORT_TICK: Duration = Duration::from_millis(2);
 /// A command under watch.
 struct Session {
     ring: Ring,
+    log: Option<HookLog>,
     tree: Tree,
     followed: Followed,
     /// Before the command was started.
@@ -117,6 +120,7 @@ impl Session {
         loop {
             self.ring.wait_or(&*running.pidfd, tick).map_err(Error::Wait)?;
             self.drain();
+            self.log.as_mut().map_or(Ok(()), |log| log.flush(clock::now()))?;
             if let Some(status) = running.ended().map_err(Error::Wait)? {
                 // A process closes its sockets before it is seen to end.
                 self.drain();

@@ -3,9 +3,11 @@
 mod attach;
 mod error;
 mod link;
+mod log;
 mod signal;
 
 pub use error::Error;
+pub use log::{HookLog, LogLevel};
 pub use signal::{Mechanism, Signal, Status};
 
 use super::{
@@ -45,6 +47,8 @@ pub enum Scope {
         ring_bytes: u32,
         /// How hooks that have a choice are to be attached.
         mechanism: Mechanism,
+        /// What of the hooks' own troubles is logged.
+        log: LogLevel,
     },
 }
 
@@ -55,6 +59,7 @@ pub struct Hooks {
     status: Vec<Status>,
     hz: u32,
     witness: Arc<Witness>,
+    log: LogLevel,
 }
 
 impl Hooks {
@@ -91,6 +96,10 @@ impl Hooks {
             Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
             Scope::Events { ring_bytes, .. } => ring_bytes,
         };
+        let log = match scope {
+            Scope::Snapshot => LogLevel::Off,
+            Scope::Events { log, .. } => log,
+        };
         host::lift_memory_lock();
         let hz = super::clock::hz();
         let mut layout = *layout;
@@ -103,14 +112,16 @@ impl Hooks {
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
+            .override_global(aya_log::LEVEL, &log.number(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
+            .map_max_entries(name::LOGS, log.ring_bytes())
             .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
             Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],
             Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
         };
-        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness) };
+        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness), log };
         match scope {
             // Who asks for a mechanism wants that one or none. Where it cannot carry setsockopt, which
             // is not in every kernel's BTF, that is told as any blindness is.
@@ -152,6 +163,11 @@ impl Hooks {
             .ok_or_else(|| failed("take the ring buffer", "it was taken before"))?;
         let ring = RingBuf::try_from(map).map_err(|error| failed("map the ring buffer", error))?;
         Ok(Ring::new(ring, decode::Decoder::new(self.hz)))
+    }
+
+    /// The reading end of the hooks' own log, if it is on.
+    pub fn log(&mut self) -> Result<Option<HookLog>, Error> {
+        (self.log != LogLevel::Off).then(|| HookLog::new(&mut self.ebpf)).transpose()
     }
 
     /// Runs that the kernel skipped because the same hook was running on that CPU already. Where
@@ -226,6 +242,9 @@ mod tests {
             name::HZ,
             name::ID_KEY,
             name::SETSOCKOPT_ENTRY,
+            name::METERS,
+            name::LOGS,
+            aya_log::LEVEL,
         ] {
             let name = format!("\0{name}\0");
             assert!(OBJECT.windows(name.len()).any(|at| at == name.as_bytes()), "{name}");
