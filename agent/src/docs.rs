@@ -106,3 +106,55 @@ fn labels() -> String {
     }
     text
 }
+
+#[test]
+fn every_line_of_the_log_is_in_its_docs_and_no_others() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(source.join("../docs/LOGS.md")).unwrap();
+    let folders = ["agent", "store", "log"].map(|part| source.join("src").join(part));
+    let mut said: Vec<String> = folders.iter().flat_map(|folder| messages(folder)).collect();
+    assert!(said.len() > 12, "{said:?}");
+    let table = page.split_once("## What to do").unwrap().1;
+    let rows = table.lines().filter_map(|line| line.split(" | ").nth(1));
+    let mut written: Vec<String> =
+        rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    said.sort_unstable();
+    written.sort_unstable();
+    assert_eq!(said, written, "docs/LOGS.md");
+}
+
+/// The messages of all lines at `info` and above that are written in this folder.
+fn messages(folder: &Path) -> Vec<String> {
+    let mut messages = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for name in ["error!(", "warn!(", "info!("] {
+            messages.extend(code.split(name).skip(1).map(|call| last_text(call).to_owned()));
+        }
+    }
+    messages
+}
+
+/// The last text in the outermost brackets of a call that has begun.
+fn last_text(call: &str) -> &str {
+    let (mut depth, mut begins, mut last) = (1, None, "");
+    for (at, byte) in call.bytes().enumerate() {
+        match (byte, begins) {
+            (b'"', None) => begins = Some(at + 1),
+            (b'"', Some(begin)) => {
+                begins = None;
+                if depth == 1 {
+                    last = call.get(begin..at).unwrap();
+                }
+            }
+            (b'(', None) => depth += 1,
+            (b')', None) => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    last
+}

@@ -11,8 +11,8 @@ pub mod config;
 #[cfg(test)]
 mod docs;
 pub mod kernel;
+pub mod log;
 pub mod model;
 pub mod owner;
 pub mod serve;
 pub mod store;
-pub mod talk;

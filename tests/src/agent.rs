@@ -9,8 +9,7 @@ use std::{
     env,
     ffi::OsStr,
     fmt::Debug,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -71,31 +70,43 @@ impl Agent {
     #[track_caller]
     pub fn start_in(folder: tool::Folder, args: &[&str]) -> Self {
         let mut agent = Self::spawn_in(folder, args);
-        wait::until("/-/ready answers 200", READY_WITHIN, || agent.is_ready().then_some(()));
+        agent.wait();
         agent
     }
 
     /// The same, and does not wait.
     #[track_caller]
     pub fn spawn_in(folder: tool::Folder, args: &[&str]) -> Self {
+        Self::spawn_changed(folder, args, |_| {})
+    }
+
+    /// The same, of a command that was changed: other variables, another stderr.
+    #[track_caller]
+    pub fn spawn_changed(
+        folder: tool::Folder,
+        args: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         require_root();
         let address = http::free_address();
-        let child = keepwatch(["run", "--listen", &address.to_string(), "--socket"])
-            .arg(socket_in(&folder))
-            .arg("--state-dir")
-            .arg(state_in(&folder))
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start keepwatch");
+        let log = fs::File::create(log_in(&folder)).expect("a file for its log");
+        let mut command = keepwatch(["run", "--listen", &address.to_string(), "--socket"]);
+        command.arg(socket_in(&folder)).arg("--state-dir").arg(state_in(&folder)).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        change(&mut command);
+        let child = command.spawn().expect("start keepwatch");
         Self { child, folder, address }
+    }
+
+    /// Waits until it is ready.
+    #[track_caller]
+    pub fn wait(&mut self) {
+        wait::until("/-/ready answers 200", READY_WITHIN, || self.is_ready().then_some(()));
     }
 
     fn is_ready(&mut self) -> bool {
         if let Some(status) = self.child.try_wait().expect("wait for the agent") {
-            panic!("the agent ended with {status}: {}", self.stderr());
+            panic!("the agent ended with {status}: {}", self.said());
         }
         http::get(self.address, "/-/ready", "*/*").is_ok_and(|answer| answer.status == 200)
     }
@@ -144,7 +155,7 @@ impl Agent {
         wait::until("the agent ends after SIGTERM", ENDED_WITHIN, || {
             self.child.try_wait().expect("wait for the agent")
         });
-        let said = self.stderr();
+        let said = self.said();
         (std::mem::take(&mut self.folder), said)
     }
 
@@ -163,7 +174,7 @@ impl Agent {
         let status = wait::until("the agent ends after SIGTERM", ENDED_WITHIN, || {
             self.child.try_wait().expect("wait for the agent")
         });
-        (status, self.stderr())
+        (status, self.said())
     }
 
     /// `kill -9`. What it leaves behind is in the folder.
@@ -198,12 +209,10 @@ impl Agent {
         kill_process(pid, signal).expect("signal our own child");
     }
 
-    fn stderr(&mut self) -> String {
-        let mut text = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            drop(stderr.read_to_string(&mut text));
-        }
-        text
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        let bytes = fs::read(log_in(&self.folder)).expect("its log");
+        String::from_utf8(bytes).expect("a log is UTF-8")
     }
 }
 
@@ -223,6 +232,10 @@ impl Drop for Agent {
 
 fn socket_in(folder: &tool::Folder) -> PathBuf {
     folder.file("keepwatch.sock")
+}
+
+fn log_in(folder: &tool::Folder) -> PathBuf {
+    folder.file("agent.log")
 }
 
 fn state_in(folder: &tool::Folder) -> PathBuf {

@@ -2,7 +2,9 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod account;
 mod listen;
+mod supervise;
 pub mod watch;
 
 use crate::{
@@ -20,25 +22,24 @@ use crate::{
     owner::Resolver,
     serve::{self, Shared},
     store,
-    talk::say,
 };
 use rustix::thread::CapabilitySet;
 use std::{
-    io,
+    error, io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{broadcast, watch as channel},
-};
+use tokio::sync::{broadcast, watch as channel};
+use tracing::{error, info};
 use watch::{Audience, News, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
 pub struct Config {
+    /// The config file that was read, if one was.
+    pub file: Option<PathBuf>,
     /// Address of the metrics endpoint.
     pub listen: SocketAddr,
     /// Path of the API socket.
@@ -84,6 +85,23 @@ pub enum Error {
         /// What was answered.
         cause: io::Error,
     },
+    /// A part that the agent consists of did not live as long as the agent.
+    #[error(
+        "the {part} has ended by itself, please report it with the lines of the log before this one"
+    )]
+    Ended {
+        /// The part.
+        part: &'static str,
+        #[source]
+        /// Why.
+        cause: Box<dyn error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    fn ended(part: &'static str, cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self::Ended { part, cause: cause.into() }
+    }
 }
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -93,6 +111,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
     let Config {
+        file,
         listen,
         socket,
         socket_group,
@@ -112,11 +131,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     store::make_folder(&history.folder);
     let scope = Scope::Events { ring_bytes, mechanism, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
-    for status in hooks.status() {
-        if let Some(failure) = &status.failure {
-            say(&format!("warning: blind to {}: {failure}", status.signal.blind_without()));
-        }
-    }
+    hooks.status().iter().for_each(account::hook);
+    account::processes(host::in_initial_pid_namespace());
     memory::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(policy, bounds);
@@ -130,14 +146,18 @@ pub fn run(config: Config) -> Result<(), Error> {
     let servers = Servers { publish, news: news.clone(), writer };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
     watch.walk()?;
-    let n_sockets = snapshot.borrow().n_tracked;
-    say(&format!(
-        "watching {n_sockets} {}, metrics on http://{listen}/metrics, API on {}, \
-         capabilities kept: {}",
-        if n_sockets == 1 { "socket" } else { "sockets" },
-        socket.display(),
-        if kept.is_empty() { "none" } else { "CAP_BPF, CAP_PERFMON" }
-    ));
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.as_deref().unwrap_or_else(|| Path::new("none")).display(),
+        sockets = snapshot.borrow().n_tracked,
+        interval_seconds = interval.as_secs_f64(),
+        // Not the one that was asked for: port 0 is any.
+        metrics = %format_args!("http://{}/metrics", metrics.local_addr().unwrap_or(listen)),
+        api = %socket.display(),
+        history = %folder.display(),
+        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        "watching"
+    );
     let stop = Arc::new(AtomicBool::new(false));
     let watching = {
         let stop = Arc::clone(&stop);
@@ -147,20 +167,35 @@ pub fn run(config: Config) -> Result<(), Error> {
             .map_err(system("start a thread"))?
     };
     let started_at_seconds = clock::unix_seconds();
-    let history = serve::History { folder, health };
+    let history = serve::History { folder, health: Arc::clone(&health) };
+    let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
     let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
-    let served = serve(metrics, &api, &shared, &watching);
+    let mut account = account::Account::new(interval);
+    let mut is_written = true;
+    let served = supervise::serve(metrics, &api, &shared, || {
+        account.look(&sums.borrow().health, &health, clock::now());
+        if is_written && writing.is_dead() {
+            is_written = false;
+            error!("the history thread has ended by itself: nothing is written any more");
+        }
+        watching.is_finished()
+    });
     stop.store(true, Ordering::Relaxed);
-    let watched = watching.join().map_err(|_| {
-        let cause = io::Error::other("the watching thread panicked");
-        Error::System { attempt: "watch", cause }
-    })?;
+    let watched = watching.join();
     // The watching thread has let go of the queue: what is in it is written.
-    writing.finish();
+    let written = writing.finish();
+    account.finish(&sums.borrow().health, &health, clock::now());
     served?;
-    Ok(watched?)
+    match watched {
+        Ok(watched) => watched.map_err(|cause| Error::ended("watching thread", cause))?,
+        Err(_) => return Err(Error::ended("watching thread", PANICKED)),
+    }
+    written.map_err(|_| Error::ended("history thread", PANICKED))
 }
+
+/// What is known of a thread that panicked; the log has the rest.
+const PANICKED: &str = "it panicked";
 
 /// Rounds of news that a slow reader of the stream may be behind: some seconds.
 const NEWS_KEPT: usize = 64;
@@ -187,48 +222,6 @@ impl Audience for Servers {
     fn learned(&mut self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
         self.writer.learn(lessons, limits);
     }
-}
-
-/// Serves until a signal, or until there is nothing to serve because watching has failed.
-fn serve(
-    metrics: std::net::TcpListener,
-    api: &listen::Api,
-    shared: &Arc<Shared>,
-    watching: &std::thread::JoinHandle<Result<(), watch::Error>>,
-) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("start the server"))?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
-        let mut check = tokio::time::interval(Duration::from_secs(1));
-        let (end, ended) = channel::channel(false);
-        let until_end = || {
-            let mut ended = ended.clone();
-            async move { drop(ended.wait_for(|&ended| ended).await) }
-        };
-        let api = api.listener().map_err(system("use the API socket"))?;
-        let http = tokio::spawn(serve::serve_http(metrics, Arc::clone(shared), until_end()));
-        let unix = tokio::spawn(serve::serve_api(api, Arc::clone(shared), until_end()));
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = check.tick() => if watching.is_finished() || http.is_finished() || unix.is_finished() {
-                    break;
-                },
-            }
-        }
-        end.send_replace(true);
-        // A scrape that hangs does not keep the agent from ending.
-        let both = async { (http.await, unix.await) };
-        match tokio::time::timeout(Duration::from_secs(2), both).await {
-            Ok((Ok(Err(cause)), _) | (_, Ok(Err(cause)))) => Err(system("serve")(cause)),
-            _ => Ok(()),
-        }
-    })
 }
 
 /// Gives up every capability that the kernel does not want to see again. Since 5.17 or so none is

@@ -9,6 +9,7 @@ use crate::{
         ring::Ring,
         snapshot,
     },
+    log::{in_full, pace::Paced},
     model::{
         event::Event,
         learned::{Lesson, LimitRow},
@@ -19,7 +20,6 @@ use crate::{
         verdict::Policy,
     },
     owner::Resolver,
-    talk::say,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,6 +30,7 @@ use std::{
     },
     time::Duration,
 };
+use tracing::{debug, warn};
 
 /// Why watching ended.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ const NEWS_KEPT: usize = 1024;
 /// Sockets, or events since the last walk, after which a walk gives freed memory back.
 const MANY: u64 = 50_000;
 /// Walks take at most one in this many parts of a CPU.
-const WALK_SHARE: u64 = 20;
+pub(super) const WALK_SHARE: u64 = 20;
 
 /// The watcher.
 pub struct Watch<A> {
@@ -94,7 +95,7 @@ pub struct Watch<A> {
     interval: Duration,
     health: Health,
     walked: Time,
-    walk_cpu_ms: u64,
+    failures: Paced,
     published: Time,
     /// Events that were lost before the last walk began, and those told of.
     n_lost: u64,
@@ -139,7 +140,7 @@ impl<A: Audience> Watch<A> {
             interval,
             health,
             walked: Time(0),
-            walk_cpu_ms: 0,
+            failures: Paced::default(),
             published: Time(0),
             n_lost: 0,
             n_lost_told: 0,
@@ -173,7 +174,13 @@ impl<A: Audience> Watch<A> {
                 self.publish(now);
             }
         }
-        self.teach(clock::now(), true);
+        // What came in the last moment is told too.
+        self.drain();
+        self.count()?;
+        self.tell(Vec::new());
+        let now = clock::now();
+        self.publish(now);
+        self.teach(now, true);
         Ok(())
     }
 
@@ -188,7 +195,7 @@ impl<A: Audience> Watch<A> {
             table.n_unowned() > 0 || table.has_doubts() || table.n_unseen() > self.n_unseen
         };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
-        since_ms >= due_ms.max(self.walk_cpu_ms.saturating_mul(WALK_SHARE))
+        since_ms >= due_ms.max(self.health.walk_cpu_ms.saturating_mul(WALK_SHARE))
     }
 
     /// A walk that fails once is counted and told; what is wrong for good ends the agent.
@@ -197,7 +204,10 @@ impl<A: Audience> Watch<A> {
             Err(Error::Snapshot(error @ snapshot::Error::Read(_))) => {
                 self.health.n_failed_walks += 1;
                 self.walked = clock::now();
-                say(&format!("warning: a snapshot failed, the next may not: {error}"));
+                if let Some(failed) = self.failures.count(self.walked) {
+                    let (total, cause) = (self.failures.total(), in_full(&error));
+                    warn!(failed, total, cause, "a snapshot failed, the next may not");
+                }
                 Ok(())
             }
             ended => ended,
@@ -236,7 +246,7 @@ impl<A: Audience> Watch<A> {
         self.n_lost = n_lost;
         self.walked = ended;
         let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
-        self.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
+        self.health.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
         self.health.n_walks += 1;
         self.health.walk_seconds = Duration::from_millis(ended.ms_since(began)).as_secs_f64();
         self.health.walked_at_seconds = clock::unix_seconds();
@@ -249,6 +259,8 @@ impl<A: Audience> Watch<A> {
         // glibc keeps what a burst, or a walk over many, took for a moment.
         let n_received = self.health.flow.received;
         let n_sockets = table(&self.table).n_sockets();
+        let Health { walk_seconds, walk_cpu_ms, .. } = self.health;
+        debug!(sockets = n_sockets, seconds = walk_seconds, cpu_ms = walk_cpu_ms, "snapshot taken");
         if (n_received - std::mem::replace(&mut self.n_received, n_received)).max(n_sockets) > MANY
         {
             memory::give_back();

@@ -19,9 +19,9 @@ mod top;
 mod trace;
 mod why;
 
-use crate::{agent, config, kernel, serve, store, talk};
+use crate::{agent, config, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use std::{error::Error as _, ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Will this TCP connection survive being quiet, and if it died, why?
 ///
@@ -139,25 +139,15 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NoTerminal(_) => 2,
-            Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
             Self::Check(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
             | Self::Write { .. }
-            | Self::Broken => 4,
+            | Self::Broken
+            | Self::Agent(agent::Error::Ended { .. }) => 4,
+            Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
         }
-    }
-
-    /// With its causes.
-    fn in_full(&self) -> String {
-        let mut message = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        message
     }
 
     fn is_broken_pipe(&self) -> bool {
@@ -175,7 +165,9 @@ pub fn main() -> ExitCode {
         Ok(Outcome::CannotRun) => ExitCode::from(3),
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            talk::say(&format!("error: {}", failure.in_full()));
+            // For what failed before it was known how the command speaks.
+            log::for_a_person(true);
+            tracing::error!("{}", log::in_full(&failure));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -190,8 +182,17 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let Cli { no_color, socket, mut limits, command, .. } = cli;
     limits.learn_sources(&matches, &keys);
+    if let Command::Run(args) = &command {
+        log::for_the_agent(args.log.log_level, args.log.log_format, !no_color);
+    } else {
+        log::for_a_person(!no_color);
+    }
     match command {
-        Command::Run(args) => run::run(args, &socket, &limits),
+        Command::Run(args) => {
+            let config =
+                file.cloned().or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()));
+            run::run(args, &socket, &limits, config)
+        }
         Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
         Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
@@ -210,6 +211,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_agent_that_cannot_start_is_3_and_one_of_which_a_part_has_ended_is_4() {
+        let cause = io::Error::other("it panicked");
+        let code = |error: agent::Error| Failure::from(error).exit_code();
+        assert_eq!(code(agent::Error::Ended { part: "API server", cause: cause.into() }), 4);
+        let cause = io::Error::other("no threads");
+        assert_eq!(code(agent::Error::System { attempt: "start a thread", cause }), 3);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     store,
 };
 use clap::Args;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -66,6 +66,8 @@ pub(super) struct RunArgs {
     state: config::StateArgs,
     #[command(flatten)]
     history: config::HistoryArgs,
+    #[command(flatten)]
+    pub(super) log: config::LogArgs,
 }
 
 /// Room for about 10,000 events.
@@ -82,6 +84,7 @@ pub(super) fn run(
     args: RunArgs,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
+    config: Option<PathBuf>,
 ) -> Result<Outcome, Failure> {
     let RunArgs {
         listen,
@@ -96,6 +99,7 @@ pub(super) fn run(
         owners,
         state,
         history,
+        log: _,
     } = args;
     let bounds = Bounds {
         sockets: max_sockets,
@@ -104,6 +108,7 @@ pub(super) fn run(
         owners: Budget::of(max_owners),
     };
     agent::run(agent::Config {
+        file: config,
         listen,
         socket: socket.socket.clone(),
         socket_group,

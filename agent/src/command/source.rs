@@ -17,13 +17,13 @@ use crate::{
     },
     owner::Census,
     serve::{Status, client},
-    talk::say,
 };
 use clap::ValueEnum;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
+use tracing::{info, warn};
 
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,7 +63,7 @@ impl Source {
         match self {
             Self::Auto if limits.are_for_this_call() => Ok(None),
             Self::Agent if limits.are_for_this_call() => {
-                say(NOT_USED);
+                warn!("{NOT_USED}");
                 self.agent(path)
             }
             _ => self.agent(path),
@@ -72,7 +72,7 @@ impl Source {
 }
 
 /// What is said when idle limits were given to a command that leaves the verdict to the agent.
-pub(super) const NOT_USED: &str = "warning: --idle-limit and --path are not used: the agent has its own; \
+pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the agent has its own; \
                         --source kernel measures against yours";
 
 /// Who is asked.
@@ -107,7 +107,7 @@ impl Reader {
         if let Self::Agent { pid: Some(pid), .. } = self
             && output::is_terminal()
         {
-            say(&format!("as the agent sees it (process {pid})"));
+            info!("as the agent sees it (process {pid})");
         }
     }
 

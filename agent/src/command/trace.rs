@@ -24,7 +24,6 @@ use crate::{
         verdict::Policy,
     },
     serve::client,
-    talk::say,
 };
 use clap::Args;
 use std::{
@@ -36,6 +35,7 @@ use std::{
     },
     time::Duration,
 };
+use tracing::{info, warn};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -112,12 +112,12 @@ fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcom
 }
 
 fn say_ready(timer: &str, setsockopt: &str) {
-    say(&format!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}"));
+    info!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}");
 }
 
 fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcome, Failure> {
     if args.wanted.past {
-        say("warning: only an agent remembers the past: start one with `keepwatch run`");
+        warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
     let config::HookArgs { hooks: mechanism, log_hooks: log } = args.hooks;
     let scope = Scope::Events { ring_bytes: RING_BYTES, mechanism, log };
@@ -126,7 +126,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     for status in hooks.status() {
         match (&status.failure, status.signal) {
             (Some(failure), signal) => {
-                say(&format!("warning: blind to {}: {failure}", signal.blind_without()));
+                warn!("blind to {}: {failure}", signal.blind_without());
             }
             (None, Signal::KeepaliveTimer) => timer = status.mechanism,
             (None, Signal::Setsockopt) => setsockopt = status.mechanism,

@@ -9,6 +9,7 @@ mod file;
 pub use file::{Error, configured, is_key, keys, scalar};
 
 use crate::kernel::hooks::{LogLevel, Mechanism};
+use crate::log;
 use crate::model::{
     limit::{IdleLimit, Limits, Path as NetworkPath},
     verdict::Policy,
@@ -142,6 +143,29 @@ impl LimitArgs {
             hz: crate::kernel::clock::hz(),
         }
     }
+}
+
+/// What the agent's log has, and how it looks.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LogArgs {
+    /// Write lines of this level and above to the log
+    #[arg(
+        long,
+        env = "KEEPWATCH_LOG_LEVEL",
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: log::Level,
+    /// Write the log as text or as JSON, one object a line
+    #[arg(
+        long,
+        env = "KEEPWATCH_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: log::Format,
 }
 
 /// How owners are found.

@@ -272,6 +272,8 @@ pub struct Health {
     pub n_walks: u64,
     /// Walks that failed.
     pub n_failed_walks: u64,
+    /// CPU time of the last walk.
+    pub walk_cpu_ms: u64,
     /// Wall time of the last walk.
     pub walk_seconds: f64,
     /// Seconds since 1970 at the end of the last walk; 0 before the first.
@@ -310,6 +312,19 @@ pub struct Flow {
     pub decoded: u64,
     /// Of these, skipped.
     pub undecodable: u64,
+}
+
+impl Flow {
+    /// What was lost, by stage.
+    pub const fn lost(&self) -> [(&'static str, u64); 4] {
+        let Self { unseen, skipped, dropped, undecodable, .. } = *self;
+        [
+            ("unseen", unseen),
+            ("skipped", skipped),
+            ("ring_full", dropped),
+            ("undecodable", undecodable),
+        ]
+    }
 }
 
 #[cfg(test)]

@@ -204,12 +204,7 @@ impl Scrape {
             (["decoded"], flow.decoded),
         ];
         family(out, &catalogue::EVENTS, events)?;
-        let lost = [
-            (["unseen"], flow.unseen),
-            (["skipped"], flow.skipped),
-            (["ring_full"], flow.dropped),
-            (["undecodable"], flow.undecodable),
-        ];
+        let lost = flow.lost().map(|(stage, n)| ([stage], n));
         family(out, &catalogue::EVENTS_LOST, lost)
     }
 

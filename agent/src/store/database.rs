@@ -14,14 +14,15 @@ use crate::{
         socket::Time,
         verdict::Policy,
     },
-    talk::say,
 };
 use rusqlite::Connection;
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tracing::warn;
 
 /// Broken files that are kept.
 const MAX_CORRUPT: u32 = 3;
@@ -58,6 +59,8 @@ pub(super) struct Learning {
 pub(super) struct Database {
     connection: Connection,
     file: PathBuf,
+    /// Device and inode of it when it was opened.
+    place: Option<(u64, u64)>,
     run: i64,
     calendar: Calendar,
     keep_ns: i64,
@@ -98,7 +101,13 @@ impl Database {
         };
         let (run, seen_ns) = begin().map_err(failed("write", &file))?;
         let calendar = Calendar::new(seen_ns, keep_ns, offset_ns, now);
-        Ok(Self { connection, file, run, calendar, keep_ns, max_bytes: options.bytes })
+        let place = place(&file);
+        Ok(Self { connection, file, place, run, calendar, keep_ns, max_bytes: options.bytes })
+    }
+
+    /// Whether the file that it writes is still the one of this name.
+    pub(super) fn is_in_place(&self) -> bool {
+        place(&self.file) == self.place
     }
 
     /// What agents before this one learned.
@@ -188,6 +197,10 @@ impl Database {
     }
 }
 
+fn place(file: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(file).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 /// Moves a broken file out of the way, and says so.
 pub(super) fn set_aside(folder: &Path, error: &Error) -> Result<(), Error> {
     let file = folder.join(FILE);
@@ -206,6 +219,6 @@ pub(super) fn set_aside(folder: &Path, error: &Error) -> Result<(), Error> {
             _ => {}
         }
     }
-    say(&format!("warning: {error}: it is set aside as {}, and begun anew", aside.display()));
+    warn!(cause = %error, aside = %aside.display(), "the history is broken, set aside and begun anew");
     Ok(())
 }

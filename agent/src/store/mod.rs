@@ -4,6 +4,7 @@
 
 mod calendar;
 mod database;
+mod health;
 mod insert;
 mod query;
 mod reader;
@@ -12,10 +13,11 @@ mod schema;
 mod wanted;
 mod writer;
 
+pub use health::{Health, Loss, Status, Writing};
 pub use query::Query;
 pub use reader::Reader;
 pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
-pub use writer::{Health, Loss, Status, Writer, Writing};
+pub use writer::Writer;
 
 use std::{
     fs, io,
@@ -95,6 +97,15 @@ pub fn make_folder(folder: &Path) {
 }
 
 impl Error {
+    /// Whether somebody else has locked it.
+    fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        let Self::Database { cause, .. } = self else {
+            return false;
+        };
+        matches!(cause.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+    }
+
     /// Whether the file is broken: nothing can be read from it, and nothing written.
     pub fn is_corrupt(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};

@@ -19,10 +19,10 @@ use std::{
 };
 
 /// A state directory that goes away with the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: atomic::AtomicU32 = atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, atomic::Ordering::Relaxed);
         let name = format!("keepwatch-store-{}-{number}", std::process::id());
@@ -31,7 +31,7 @@ impl Folder {
         Self(folder)
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options { folder: self.0.clone(), days: 30, bytes: 256 << 20 }
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Folder {
     }
 }
 
-fn policy() -> Arc<Policy> {
+pub(super) fn policy() -> Arc<Policy> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
     Arc::new(Policy { limits, host: BTreeSet::new(), hz: 250 })
 }
@@ -51,7 +51,7 @@ fn owner() -> Owner {
     Owner { pid: 812, fd: Some(31), comm: Comm::new(*b"mongod\x1b\0\0\0\0\0\0\0\0\0") }
 }
 
-fn idle_drop(id: u64, at_seconds: u64) -> Moment {
+pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Moment {
     let at = Time(at_seconds * 1_000_000_000);
     let closed = Socket {
         id: SocketId(id),

@@ -2,33 +2,30 @@
 //! what finds no room there, or no room on the disk, is counted, and the agent goes on.
 
 use super::{
-    Error, Options,
+    Error, Health, Loss, Options, Writing,
     database::{self, Batch, Database, Learning},
     wanted::{Budget, Wanted},
 };
 use crate::{
     kernel::clock,
+    log::pace::{Spell, Turn},
     model::{
         learned::{Lesson, LimitRow},
         moment::Moment,
         socket::Time,
         verdict::Policy,
     },
-    talk::say,
 };
-use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     io,
-    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::Ordering,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
-    thread::JoinHandle,
     time::Duration,
 };
+use tracing::{info, warn};
 
 /// Moments that may wait, some 400 bytes each.
 const MAX_WAITING: usize = 8192;
@@ -40,90 +37,6 @@ const COMMIT_MS: u64 = 1000;
 const TIDY_MS: u64 = 10_000;
 /// Time between two attempts to open a file that could not be opened.
 const RETRY_MS: u64 = 5000;
-
-/// Why something is not in the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
-    Ordinary,
-    /// The writing thread was behind.
-    Queue,
-    /// It could not be written.
-    Disk,
-}
-
-impl Loss {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Ordinary, Self::Queue, Self::Disk];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Queue => "queue",
-            Self::Disk => "disk",
-        }
-    }
-}
-
-/// How the history is, as the agent shows it. Fields are only ever added.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The state directory.
-    pub folder: PathBuf,
-    /// Bytes in use.
-    pub bytes: u64,
-    /// What was written since the agent's start.
-    pub written: u64,
-    /// What was not, by reason.
-    pub lost: BTreeMap<String, u64>,
-    /// Why nothing is written at the moment; null if all is well.
-    pub trouble: Option<String>,
-}
-
-/// What the writing thread and everybody else share.
-#[derive(Debug, Default)]
-pub struct Health {
-    folder: PathBuf,
-    n_waiting: AtomicUsize,
-    n_bytes: AtomicU64,
-    n_written: AtomicU64,
-    n_lost: [AtomicU64; Loss::ALL.len()],
-    trouble: Mutex<Option<String>>,
-}
-
-impl Health {
-    /// What is not in the history for this reason.
-    pub fn lost(&self, loss: Loss) -> u64 {
-        self.n_lost.get(loss as usize).map_or(0, |n| n.load(Ordering::Relaxed))
-    }
-
-    fn lose(&self, loss: Loss, n: usize) {
-        if let Some(lost) = self.n_lost.get(loss as usize) {
-            lost.fetch_add(u64::try_from(n).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
-    }
-
-    /// Bytes in use.
-    pub fn bytes(&self) -> u64 {
-        self.n_bytes.load(Ordering::Relaxed)
-    }
-
-    /// All of it.
-    pub fn status(&self) -> Status {
-        Status {
-            folder: self.folder.clone(),
-            bytes: self.bytes(),
-            written: self.n_written.load(Ordering::Relaxed),
-            lost: Loss::ALL.map(|loss| (loss.as_str().to_owned(), self.lost(loss))).into(),
-            trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
-    }
-
-    fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-}
 
 /// What goes through the queue.
 #[derive(Debug)]
@@ -140,36 +53,25 @@ pub struct Writer {
     budget: Budget,
 }
 
-/// The writing thread, to wait for.
-#[derive(Debug)]
-pub struct Writing(JoinHandle<()>);
-
-impl Writing {
-    /// Waits until everything is written; the writer must be gone.
-    pub fn finish(self) {
-        drop(self.0.join());
-    }
-}
-
 impl Writer {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
     /// history that cannot be written does not keep an agent from running: it says so, and tries again.
     pub fn start(options: Options) -> io::Result<(Self, Writing, Arc<Health>, Vec<Lesson>)> {
-        let health = Arc::new(Health { folder: options.folder.clone(), ..Health::default() });
+        let health = Arc::new(Health::of(options.folder.clone()));
         let mut thread = Thread {
             options,
             health: Arc::clone(&health),
             database: None,
             tried: clock::now(),
             tidied: clock::now(),
-            told: None,
+            spell: Spell::default(),
             batches: Vec::new(),
             learning: Learning::default(),
         };
         thread.open();
         let lessons = thread.database.as_ref().map_or_else(Vec::new, |database| {
             database.lessons().unwrap_or_else(|error| {
-                say(&format!("warning: what was learned before is lost: {error}"));
+                warn!(cause = %error, "what was learned before is lost");
                 Vec::new()
             })
         });
@@ -178,7 +80,8 @@ impl Writer {
             .name("history".to_owned())
             .spawn(move || thread.run(&waiting))?;
         let writer = Self { queue, health: Arc::clone(&health), budget: Budget::new(clock::now()) };
-        Ok((writer, Writing(handle), health, lessons))
+        let writing = Writing::new(handle, Arc::clone(&health));
+        Ok((writer, writing, health, lessons))
     }
 
     /// Takes what belongs into the history. Never waits.
@@ -232,10 +135,18 @@ struct Thread {
     database: Option<Database>,
     tried: Time,
     tidied: Time,
-    /// The trouble that was told of.
-    told: Option<String>,
+    /// The time in which nothing is written.
+    spell: Spell,
     batches: Vec<Batch>,
     learning: Learning,
+}
+
+/// What became of batches.
+enum Written {
+    Yes,
+    No,
+    /// Somebody else has locked the file: they wait, as long as there is room.
+    Later,
 }
 
 impl Thread {
@@ -252,14 +163,20 @@ impl Thread {
             let now = clock::now();
             let n_waiting = self.health.n_waiting.load(Ordering::Relaxed);
             if now.ms_since(committed) >= COMMIT_MS || n_waiting > MAX_WAITING / 4 || is_over {
-                committed = now;
                 self.commit(now);
+                // Not before: a commit that waited for a lock is not repeated for each batch that came meanwhile.
+                committed = clock::now();
             }
-            if now.ms_since(self.tidied) >= TIDY_MS {
+            if now.ms_since(self.tidied) >= TIDY_MS && !is_over {
                 self.tidied = now;
+                self.look_for_the_file();
                 self.tidy(now);
             }
             if is_over {
+                let left = self.batches.iter().map(|batch| batch.moments.len()).sum();
+                self.health.lose(Loss::Disk, left);
+                let ended = self.spell.finish();
+                self.tell_turn(ended, "");
                 return;
             }
         }
@@ -278,9 +195,11 @@ impl Thread {
         match Database::open(&self.options) {
             Ok(database) => {
                 self.database = Some(database);
+                // It has written that this run began.
+                self.all_is_well(clock::now());
                 self.tidy(clock::now());
             }
-            Err(error) => self.trouble(&error),
+            Err(error) => self.trouble(&error, clock::now()),
         }
     }
 
@@ -296,38 +215,53 @@ impl Thread {
         if n == 0 && !has_learned {
             return;
         }
-        if self.write(&batches) {
-            self.learning = Learning::default();
-            self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
-        } else {
-            self.health.lose(Loss::Disk, n);
+        match self.write(&batches, now) {
+            Written::Yes => {
+                self.learning = Learning::default();
+                self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
+            }
+            Written::No => self.health.lose(Loss::Disk, n),
+            Written::Later => {
+                self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
+                self.batches = batches;
+            }
         }
     }
 
-    /// Whether it is written.
-    fn write(&mut self, batches: &[Batch]) -> bool {
+    fn write(&mut self, batches: &[Batch], now: Time) -> Written {
         let Some(database) = &mut self.database else {
-            return false;
+            return Written::No;
         };
         let Err(error) = database.write(batches, &self.learning) else {
-            self.all_is_well();
-            return true;
+            self.all_is_well(now);
+            return Written::Yes;
         };
         if error.is_corrupt() {
-            return self.begin_anew(&error)
+            let is_anew = self.begin_anew(&error)
                 && self
                     .database
                     .as_mut()
                     .is_some_and(|database| database.write(batches, &self.learning).is_ok());
+            return if is_anew { Written::Yes } else { Written::No };
         }
-        self.trouble(&error);
-        false
+        self.trouble(&error, now);
+        if error.is_busy() { Written::Later } else { Written::No }
+    }
+
+    /// A file that somebody deleted or moved takes what is written, and nobody finds it there.
+    fn look_for_the_file(&mut self) {
+        let is_gone = self.database.as_ref().is_some_and(|database| !database.is_in_place());
+        if is_gone {
+            warn!("the history was deleted or moved away, and is begun anew");
+            self.database = None;
+            self.open();
+        }
     }
 
     fn begin_anew(&mut self, error: &Error) -> bool {
         self.database = None;
         if let Err(error) = database::set_aside(&self.options.folder, error) {
-            self.trouble(&error);
+            self.trouble(&error, clock::now());
             return false;
         }
         self.open();
@@ -340,30 +274,201 @@ impl Thread {
         };
         let tidied = database.keep_bounds(now).and_then(|()| database.bytes());
         match tidied {
+            // That is no proof: on a full disk it succeeds, for it frees what it takes.
             Ok(bytes) => {
                 self.health.n_bytes.store(bytes, Ordering::Relaxed);
-                self.all_is_well();
+                if !self.health.is_in_trouble() {
+                    self.all_is_well(now);
+                }
             }
             Err(error) if error.is_corrupt() => drop(self.begin_anew(&error)),
-            Err(error) => self.trouble(&error),
+            Err(error) => self.trouble(&error, now),
         }
     }
 
-    /// Says what is wrong, once.
-    fn trouble(&mut self, error: &Error) {
+    /// What is wrong: said when it begins, whatever else comes of it.
+    fn trouble(&mut self, error: &Error, now: Time) {
         let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
-            say(&format!("warning: nothing is written down at the moment: {text}"));
-            self.health.set_trouble(Some(text.clone()));
-            self.told = Some(text);
-        }
+        let turn = self.spell.see(true, now);
+        self.tell_turn(turn, &text);
+        self.health.set_trouble(Some(text));
     }
 
-    fn all_is_well(&mut self) {
-        if self.told.take().is_some() {
-            let n_lost = self.health.lost(Loss::Disk);
-            say(&format!("the history is written again; {n_lost} records were lost so far"));
-            self.health.set_trouble(None);
+    /// Something was written. Said when it has been so for a while.
+    fn all_is_well(&mut self, now: Time) {
+        self.health.set_trouble(None);
+        let turn = self.spell.see(false, now);
+        self.tell_turn(turn, "");
+    }
+
+    fn tell_turn(&self, turn: Option<Turn>, cause: &str) {
+        match turn {
+            Some(Turn::Begins) => {
+                warn!(cause, "the history is not written at the moment");
+            }
+            Some(Turn::Ends) => {
+                info!(lost = self.health.lost(Loss::Disk), "the history is written again");
+            }
+            None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        log::tests_support::logged,
+        store::tests::{Folder, idle_drop, policy},
+    };
+
+    const fn at(second: u64) -> Time {
+        Time((1_000_000 + second) * 1_000_000_000)
+    }
+
+    fn thread(folder: &Folder) -> Thread {
+        let options = folder.options();
+        let health = Arc::new(Health::of(options.folder.clone()));
+        let mut thread = Thread {
+            options,
+            health,
+            database: None,
+            tried: at(0),
+            tidied: at(0),
+            spell: Spell::default(),
+            batches: Vec::new(),
+            learning: Learning::default(),
+        };
+        thread.open();
+        thread
+    }
+
+    fn commit_one(thread: &mut Thread, now: Time) {
+        let moments = vec![idle_drop(1, 1000)];
+        thread.health.n_waiting.fetch_add(1, Ordering::Relaxed);
+        thread.batches.push(Batch { offset_ns: 0, policy: policy(), moments });
+        thread.commit(now);
+    }
+
+    #[test]
+    fn while_writing_fails_and_tidying_does_not_there_is_one_line_and_one_when_it_is_over() {
+        let folder = Folder::new();
+        let mut thread = thread(&folder);
+        let other = rusqlite::Connection::open(folder.options().folder.join(super::super::FILE));
+        let other = other.unwrap();
+        other
+            .execute_batch(
+                "CREATE TRIGGER full BEFORE INSERT ON deaths
+                 BEGIN SELECT RAISE(ABORT, 'disk \x1b[31mis full'); END",
+            )
+            .unwrap();
+        let lines = logged(|| {
+            for second in 0..60 {
+                commit_one(&mut thread, at(second));
+                thread.tidy(at(second));
+                assert!(thread.health.status().trouble.unwrap().contains("full"));
+            }
+            other.execute_batch("DROP TRIGGER full").unwrap();
+            for second in 60..90 {
+                commit_one(&mut thread, at(second));
+                thread.tidy(at(second));
+                assert_eq!(thread.health.status().trouble, None);
+            }
+        });
+        let said: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+        assert_eq!(said.len(), 2, "{lines:?}");
+        assert!(said[0].contains("not written") && said[1].contains("written again"), "{said:?}");
+        assert!(lines[0]["cause"].as_str().unwrap().contains("is full"), "{lines:?}");
+        assert_eq!((&lines[0]["level"], &lines[1]["level"]), (&"warn".into(), &"info".into()));
+        assert_eq!(lines[1]["lost"], 60);
+    }
+
+    #[test]
+    fn while_somebody_else_locks_it_records_wait_and_what_is_left_at_the_end_is_counted() {
+        let folder = Folder::new();
+        let (mut writer, writing, health, _) = Writer::start(folder.options()).unwrap();
+        let file = folder.options().folder.join(super::super::FILE);
+        let other = rusqlite::Connection::open(&file).unwrap();
+        let until = |what: &str, is_so: &dyn Fn() -> bool| {
+            let began = clock::now();
+            while !is_so() {
+                assert!(clock::now().ms_since(began) < 60_000, "{what}");
+                std::thread::yield_now();
+            }
+        };
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.take(&[idle_drop(1, 1000)], &policy());
+        until("it is in trouble", &|| health.status().trouble.is_some());
+        other.execute_batch("ROLLBACK").unwrap();
+        until("it is written after all", &|| health.status().written == 1);
+        assert_eq!((health.lost(Loss::Disk), health.status().trouble), (0, None));
+
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        writer.take(&[idle_drop(2, 2000)], &policy());
+        let began = clock::now();
+        drop(writer);
+        writing.finish().unwrap();
+        let took_ms = clock::now().ms_since(began);
+        assert!(took_ms < 20_000, "{took_ms} ms: it waits for the lock, not for ever");
+        assert_eq!(health.lost(Loss::Disk), 1);
+    }
+
+    #[test]
+    fn a_history_that_was_deleted_or_moved_away_is_begun_anew_where_it_belongs() {
+        let folder = Folder::new();
+        let mut thread = thread(&folder);
+        let file = folder.options().folder.join(super::super::FILE);
+        let n_deaths = || -> u32 {
+            let database = rusqlite::Connection::open(&file).unwrap();
+            database.query_row("SELECT count(*) FROM deaths", [], |row| row.get(0)).unwrap()
+        };
+        let lines = logged(|| {
+            commit_one(&mut thread, at(0));
+            thread.look_for_the_file();
+            assert_eq!(n_deaths(), 1, "it is there, and left alone");
+            for suffix in ["", "-wal", "-shm"] {
+                drop(std::fs::remove_file(format!("{}{suffix}", file.display())));
+            }
+            thread.look_for_the_file();
+            commit_one(&mut thread, at(1));
+            assert_eq!(n_deaths(), 1, "the new one");
+            std::fs::rename(&file, file.with_extension("old")).unwrap();
+            thread.look_for_the_file();
+            commit_one(&mut thread, at(2));
+            commit_one(&mut thread, at(3));
+            assert_eq!(n_deaths(), 2);
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines.iter().all(|line| line["message"].as_str().unwrap().contains("moved away")));
+    }
+
+    #[test]
+    fn where_nothing_fails_nothing_is_said() {
+        let folder = Folder::new();
+        let mut thread = thread(&folder);
+        let lines = logged(|| {
+            for second in 0..60 {
+                commit_one(&mut thread, at(second));
+                thread.tidy(at(second));
+            }
+        });
+        assert!(lines.is_empty(), "{lines:?}");
+    }
+
+    #[test]
+    fn a_thread_that_has_panicked_is_noticed_and_a_live_one_is_not_dead() {
+        let folder = Folder::new();
+        let (writer, writing, health, _) = Writer::start(folder.options()).unwrap();
+        assert!(!writing.is_dead());
+        drop(writer);
+        writing.finish().unwrap();
+        assert_eq!(health.status().trouble, None);
+        let hushed = || std::panic::resume_unwind(Box::new("a test"));
+        let writing = Writing::new(std::thread::spawn(hushed), Arc::clone(&health));
+        while !writing.is_dead() {
+            std::thread::yield_now();
+        }
+        assert!(health.status().trouble.unwrap().contains("has ended"));
+        writing.finish().unwrap_err();
     }
 }

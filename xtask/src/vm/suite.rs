@@ -30,10 +30,11 @@ pub(crate) const SUITES: [Suite; 8] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
+    ("log", "of what the agent says: its losses are those of `conservation`"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),
     ("pages", "of shells and man"),
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),

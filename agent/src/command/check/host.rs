@@ -19,9 +19,9 @@ use crate::{
         socket::{Comm, Direction, DirectionFrom, Owner, Socket, SocketId, Time},
     },
     serve::client,
-    talk::say,
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use tracing::warn;
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -40,14 +40,14 @@ pub(super) fn check(
             status.hooks.iter().any(|hook| hook.signal == signal.as_str() && hook.attached)
         };
         if wants_calls && !is_carried(Signal::Setsockopt) {
-            say("warning: the agent is blind to setsockopt: refused settings are not judged");
+            warn!("the agent is blind to setsockopt: refused settings are not judged");
         }
         let failed = if wants_calls { failed_calls(path)? } else { BTreeMap::new() };
         from_agent(path, failed, &mut report)?;
     } else {
         report.sum.source = String::from("the kernel");
         if wants_calls {
-            say("warning: refused settings are not judged: only an agent remembers them");
+            warn!("refused settings are not judged: only an agent remembers them");
         }
         let mut kernel = Kernel::open(&args.owners, limits)?;
         kernel.walk(&outbound(), |socket, owners, identity, _| {

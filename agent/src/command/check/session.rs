@@ -19,9 +19,9 @@ use crate::{
         ring::Ring,
     },
     model::name::escaped,
-    talk::say,
 };
 use std::{os::unix::ffi::OsStrExt as _, time::Duration};
+use tracing::{error, warn};
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -42,7 +42,7 @@ pub(super) fn check(
     host::restore_memory_lock(memory_lock);
     let (tree, no_cgroup) = Tree::new(args.follow).map_err(Error::Follow)?;
     if let Some(error) = no_cgroup {
-        say(&format!("warning: children are followed by descent, not by a cgroup: {error}"));
+        warn!("children are followed by descent, not by a cgroup: {error}");
     }
     report.sum.source = format!("hooks of its own, children followed by {}", tree.name());
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
@@ -75,7 +75,7 @@ pub(super) fn check(
         (Err(failure), 0) => Err(failure),
         // The command's own failure is what counts.
         (Err(failure), code) => {
-            say(&format!("error: {failure}"));
+            error!("{}", crate::log::in_full(&failure));
             Ok(Outcome::Command(code))
         }
     }

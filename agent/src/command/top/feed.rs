@@ -66,7 +66,7 @@ impl Feed {
                 let answer = look(&mut reader, &wish).unwrap_or_else(|failure| Answer {
                     origin: origin(&reader),
                     wish,
-                    page: Err(failure.in_full()),
+                    page: Err(crate::log::in_full(&failure)),
                     timeline: None,
                     cost: Duration::ZERO,
                 });

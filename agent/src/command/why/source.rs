@@ -96,7 +96,7 @@ impl<'a> Sources<'a> {
             (_, answer) => (answer?, None),
         };
         if status.is_some() && limits.are_for_this_call() {
-            notes.push(NOT_USED.to_owned());
+            notes.push(format!("warning: {NOT_USED}"));
         }
         let history = match &status {
             Some(status) if status.history.is_some() => History::Agent(socket),

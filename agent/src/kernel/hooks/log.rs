@@ -63,8 +63,8 @@ impl LogLevel {
     }
 }
 
-/// Where the lines of the log come from, to who filters them.
-const TARGET: &str = "keepwatch::hooks";
+/// The target of every line: what is shown of them is decided by [`LogLevel`] alone.
+pub const TARGET: &str = "keepwatch::hooks";
 /// Lines of one kind that are shown in a period.
 const LINES: u32 = 8;
 /// After so long, what was not shown is summed up.

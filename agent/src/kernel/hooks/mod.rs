@@ -7,7 +7,7 @@ mod log;
 mod signal;
 
 pub use error::Error;
-pub use log::{HookLog, LogLevel};
+pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use signal::{Mechanism, Signal, Status};
 
 use super::{

@@ -1,0 +1,252 @@
+//! What an operator must know of the agent: said in its log, each kind at once and then as a sum
+//! (docs/LOGS.md says what to do about each).
+
+use super::watch::WALK_SHARE;
+use crate::{
+    kernel::hooks::{self, Error},
+    log::{
+        in_full,
+        pace::{Paced, Spell, Turn},
+    },
+    model::{snapshot::Health, socket::Time},
+    store::{self, Loss},
+};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Says of a hook whether it is where it should be.
+pub(super) fn hook(status: &hooks::Status) {
+    let hooks::Status { signal, mechanism, failure, passed_over } = status;
+    let (signal, blind_to) = (signal.as_str(), signal.blind_without());
+    match (failure, passed_over.first()) {
+        (Some(failure), _) => {
+            let cause = in_full(failure);
+            warn!(signal, blind_to, cause, "a hook is missing");
+        }
+        (None, Some(better)) => {
+            let cause = match better {
+                // The hint of the error is for hooks that are missing.
+                Error::Refused { attempt } => format!("the kernel refuses (EPERM) to {attempt}"),
+                better => in_full(better),
+            };
+            info!(
+                signal,
+                mechanism,
+                cause,
+                "a hook has its second-best place: nothing is missed, but it costs more"
+            );
+        }
+        (None, None) => debug!(signal, mechanism, "a hook is attached"),
+    }
+}
+
+/// Says whether the processes of the whole host are seen: sockets are found by who has them open.
+pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
+    if in_initial_pid_namespace != Some(true) {
+        warn!(
+            blind_to = "sockets of processes outside of this container",
+            advice =
+                "start it with the host's pid namespace (Kubernetes: hostPID: true) and with /proc",
+            "only processes of this pid namespace are seen"
+        );
+    }
+}
+
+/// What was said so far.
+#[derive(Debug)]
+pub(super) struct Account {
+    interval_ms: u64,
+    /// Of events, by stage.
+    events: [Paced; 4],
+    /// Of the history, by reason.
+    records: [Paced; REASONS.len()],
+    walks: Spell,
+}
+
+/// Not what is ordinary: that is meant to be left out on a busy host.
+const REASONS: [Loss; 2] = [Loss::Queue, Loss::Disk];
+
+impl Account {
+    /// Of an agent that wants to walk this often.
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            events: Default::default(),
+            records: Default::default(),
+            walks: Spell::default(),
+        }
+    }
+
+    /// Says what is new.
+    pub(super) fn look(&mut self, health: &Health, history: &store::Health, now: Time) {
+        self.losses(health, history, |paced, total| paced.see(total, now));
+        let due_ms = health.walk_cpu_ms.saturating_mul(WALK_SHARE);
+        match self.walks.see(due_ms > self.interval_ms, now) {
+            Some(Turn::Begins) => warn!(
+                cpu_seconds = seconds(health.walk_cpu_ms),
+                every_seconds = seconds(due_ms),
+                interval_seconds = seconds(self.interval_ms),
+                "snapshots come less often than --interval says: one takes too long"
+            ),
+            Some(Turn::Ends) => info!(
+                cpu_seconds = seconds(health.walk_cpu_ms),
+                interval_seconds = seconds(self.interval_ms),
+                "snapshots come as often as --interval says again"
+            ),
+            None => {}
+        }
+    }
+
+    /// Says what was not said yet, and that it is over.
+    pub(super) fn finish(&mut self, health: &Health, history: &store::Health, now: Time) {
+        self.losses(health, history, |paced, total| {
+            paced.see(total, now).or_else(|| paced.rest(now))
+        });
+        let sum = |paced: &[Paced]| paced.iter().map(Paced::total).sum::<u64>();
+        info!(events_lost = sum(&self.events), records_lost = sum(&self.records), "stopped");
+    }
+
+    fn losses(
+        &mut self,
+        health: &Health,
+        history: &store::Health,
+        mut see: impl FnMut(&mut Paced, u64) -> Option<u64>,
+    ) {
+        for (paced, (stage, total)) in self.events.iter_mut().zip(health.flow.lost()) {
+            if let Some(lost) = see(paced, total) {
+                warn!(stage, lost, total, "events were lost: the next snapshot corrects the table");
+            }
+        }
+        for (paced, reason) in self.records.iter_mut().zip(REASONS) {
+            if let Some(lost) = see(paced, history.lost(reason)) {
+                let (reason, total) = (reason.as_str(), paced.total());
+                warn!(reason, lost, total, "records of the history were lost");
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for a person: milliseconds of years are exact")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernel::hooks::Signal, log::tests_support::logged, model::snapshot::Flow};
+    use serde_json::Value;
+
+    const fn at(second: u64) -> Time {
+        Time((1_000_000 + second) * 1_000_000_000)
+    }
+
+    fn flow(flow: Flow) -> Health {
+        Health { flow, ..Health::default() }
+    }
+
+    fn account() -> Account {
+        Account::new(Duration::from_secs(15))
+    }
+
+    fn messages(lines: &[Value]) -> Vec<&str> {
+        lines.iter().map(|line| line["message"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_loss_is_said_at_once_then_in_sums_that_add_up() {
+        let (mut account, history) = (account(), store::Health::default());
+        let lines = logged(|| {
+            for second in 0..95 {
+                let dropped = second * second;
+                account.look(&flow(Flow { dropped, ..Flow::default() }), &history, at(second));
+            }
+            let last = Flow { dropped: 26_794, undecodable: 1, ..Flow::default() };
+            account.finish(&flow(last), &history, at(95));
+        });
+        let of = |stage: &'static str| lines.iter().filter(move |line| line["stage"] == stage);
+        let lost: Vec<_> = of("ring_full").map(|line| line["lost"].as_u64().unwrap()).collect();
+        assert_eq!(lost.len(), 11, "one each 10 s, and the rest: {lost:?}");
+        assert_eq!(lost.iter().sum::<u64>(), 26_794);
+        assert_eq!(of("ring_full").next_back().unwrap()["total"], 26_794);
+        assert_eq!(of("undecodable").count(), 1, "of its own kind, at once");
+        let last = lines.last().unwrap();
+        assert_eq!((&last["message"], &last["events_lost"]), (&"stopped".into(), &26_795.into()));
+        assert!(lines.iter().all(|line| line["level"] == "warn" || line == last));
+    }
+
+    #[test]
+    fn an_agent_that_loses_nothing_says_nothing() {
+        let (mut account, history) = (account(), store::Health::default());
+        let lines = logged(|| {
+            for second in 0..100 {
+                let busy = Flow { seen: second * 1000, filtered: second, ..Flow::default() };
+                let health = Health { walk_cpu_ms: 750, ..flow(busy) };
+                account.look(&health, &history, at(second));
+            }
+        });
+        assert!(lines.is_empty(), "{lines:?}");
+    }
+
+    #[test]
+    fn lost_records_are_said_with_the_reason_and_ordinary_ones_are_not() {
+        let (mut account, history) = (account(), store::Health::default());
+        let lines = logged(|| {
+            history.lose(Loss::Ordinary, 1000);
+            account.look(&Health::default(), &history, at(0));
+            history.lose(Loss::Queue, 30);
+            history.lose(Loss::Disk, 2);
+            account.look(&Health::default(), &history, at(1));
+        });
+        let said: Vec<_> = lines.iter().map(|line| (&line["reason"], &line["lost"])).collect();
+        assert_eq!(said, [(&"queue".into(), &30.into()), (&"disk".into(), &2.into())]);
+    }
+
+    #[test]
+    fn stretched_walks_are_said_once_and_so_is_their_end() {
+        let (mut account, history) = (account(), store::Health::default());
+        let lines = logged(|| {
+            for second in 0..200 {
+                // Now and then one is short: that is no end.
+                let is_slow = second < 100 && second % 7 > 0;
+                let walk_cpu_ms = if is_slow { 2000 } else { 700 };
+                let health = Health { walk_cpu_ms, ..Health::default() };
+                account.look(&health, &history, at(second));
+            }
+        });
+        let said = messages(&lines);
+        assert_eq!(said.len(), 2, "{lines:?}");
+        assert!(said[0].contains("less often") && said[1].contains("again"), "{said:?}");
+        assert_eq!(
+            (&lines[0]["every_seconds"], &lines[0]["cpu_seconds"]),
+            (&40.0.into(), &2.0.into())
+        );
+    }
+
+    #[test]
+    fn an_agent_that_does_not_see_the_hosts_processes_says_so() {
+        let said = |is_hosts| logged(|| processes(is_hosts)).len();
+        assert_eq!((said(Some(true)), said(Some(false)), said(None)), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_missing_hook_is_a_warning_with_what_is_blind_and_a_second_best_one_is_not() {
+        let status = |failure, passed_over| hooks::Status {
+            signal: Signal::KeepaliveTimer,
+            mechanism: "kprobe/tcp_keepalive_timer",
+            failure,
+            passed_over,
+        };
+        let refused = || Error::Refused { attempt: "load fentry".to_owned() };
+        let lines = logged(|| {
+            hook(&status(Some(refused()), Vec::new()));
+            hook(&status(None, vec![refused()]));
+            hook(&status(None, Vec::new()));
+        });
+        let level: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
+        assert_eq!(level, ["warn", "info", "debug"]);
+        assert!(lines[0]["blind_to"].as_str().unwrap().contains("probes"));
+        assert_eq!(lines[1]["mechanism"], "kprobe/tcp_keepalive_timer");
+        assert!(lines[1]["cause"].as_str().unwrap().contains("load fentry"));
+    }
+}
