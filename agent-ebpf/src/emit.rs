@@ -98,13 +98,19 @@ fn low_half(address: *const u8) -> u32 {
 pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     let entry = EVENTS.reserve::<T>(0);
     if entry.is_none() {
-        if let Some(counts) = counts() {
-            bump(&mut counts.dropped);
-        }
-        // SAFETY: our own global; every writer writes the same.
-        unsafe { write_volatile(&raw mut HAS_LOST, 1) };
+        lose();
     }
     entry
+}
+
+/// Counts an event that user space will not hear of, for want of room.
+#[inline(always)]
+pub(crate) fn lose() {
+    if let Some(counts) = counts() {
+        bump(&mut counts.dropped);
+    }
+    // SAFETY: our own global; every writer writes the same.
+    unsafe { write_volatile(&raw mut HAS_LOST, 1) };
 }
 
 /// Submits one record.

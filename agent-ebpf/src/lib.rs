@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod count;
+pub mod interest;
 pub mod layout;
 pub mod name;
 pub mod record;

@@ -17,6 +17,8 @@ mod read;
 mod report;
 #[cfg(target_arch = "bpf")]
 mod sample;
+#[cfg(target_arch = "bpf")]
+mod wanted;
 
 /// Tracing programs may call every GPL helper only under a compatible licence.
 #[cfg(target_arch = "bpf")]

@@ -41,6 +41,10 @@ pub const COUNTS: &str = "COUNTS";
 pub const LAYOUT: &str = "LAYOUT";
 /// The read-only global that holds the kernel's ticks a second.
 pub const HZ: &str = "HZ";
+/// The read-only global that holds the [`Interest`](crate::interest::Interest).
+pub const INTEREST: &str = "INTEREST";
+/// The hash map of the connections that descendants opened.
+pub const NOTED: &str = "NOTED";
 /// The read-only global that makes an id of an address where the kernel gives no cookies.
 pub const ID_KEY: &str = "ID_KEY";
 /// The per-CPU array that holds a [`Meter`](crate::trouble::Meter) for each kind of trouble.

@@ -1,4 +1,4 @@
-//! Two ways to read kernel memory at offsets that BTF gave us.
+//! Four ways to read kernel memory at offsets that BTF gave us: [`Typed`], [`Raw`], [`Cast`], [`Copied`].
 
 use aya_ebpf::helpers::generated;
 use core::{arch::asm, mem::MaybeUninit, ptr::read_volatile};

@@ -15,6 +15,8 @@ pub enum Line {
     Lost {
         /// How many events are not shown.
         events: u64,
+        /// Runs of hooks that the kernel skipped, on the whole host.
+        skipped: u64,
     },
     /// A walk after a loss.
     Resynchronised {
@@ -122,7 +124,9 @@ impl Line {
             number.ok_or_else(|| serde_json::Error::custom(format!("no number `{name}`")))
         };
         match value.get("event").and_then(Value::as_str) {
-            Some("lost") => Ok(Self::Lost { events: number("events")? }),
+            Some("lost") => {
+                Ok(Self::Lost { events: number("events")?, skipped: number("skipped")? })
+            }
             Some("resynchronised") => {
                 Ok(Self::Resynchronised { sockets: number("sockets")?, pruned: number("pruned")? })
             }

@@ -17,6 +17,7 @@ pub mod crowd;
 pub mod ending;
 pub mod event;
 pub mod fleet;
+pub mod flood;
 pub mod http;
 pub mod kernel_ids;
 pub mod measure;

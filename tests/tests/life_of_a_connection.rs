@@ -304,7 +304,7 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
 
 #[test]
 fn sigterm_ends_it_with_success() {
-    let trace = Trace::alone(&Netns::new());
+    let trace = Trace::of(&Netns::new(), &[]);
     assert_eq!(trace.stop().code(), Some(0));
 }
 

@@ -7,6 +7,7 @@ use crate::{
     read::{Read as _, Typed, at},
     report,
     sample::fill,
+    wanted::{forget, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use keepwatch_ebpf::record::{Sample, Tag};
@@ -19,6 +20,11 @@ fn destroy(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn destroyed(sk: Typed) -> Run {
+    let is_wanted = wants(sk, sk.0);
+    forget(sk.0);
+    if !is_wanted {
+        return Run::Filtered;
+    }
     // Without a cookie no hook has seen it, and no user space can know it.
     if at!(has_cookies) == 1 && sk.load::<u64>(at!(skc_cookie)) == 0 {
         return Run::Filtered;

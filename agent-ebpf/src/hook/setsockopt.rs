@@ -10,6 +10,7 @@ use crate::{
     read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
     report,
     sample::{Sock, fill, own_by_current},
+    wanted::wants_call,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -115,7 +116,7 @@ fn returned(regs: impl Read, result: i32) -> Run {
         let file = Cast::of(file.0, at!(file_id));
         let inode = file.follow(at!(file_inode));
         return match sock_of_file(file, inode) {
-            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk)),
+            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk), sk),
             None => no_socket(call),
         };
     }
@@ -125,7 +126,7 @@ fn returned(regs: impl Read, result: i32) -> Run {
     };
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
     match ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) {
-        Some(room) => told(regs, call, inode, Copied::of(sk, room)),
+        Some(room) => told(regs, call, inode, Copied::of(sk, room), sk),
         None => {
             report::no_slot(report::word("ROOM"));
             Run::Filtered
@@ -179,11 +180,14 @@ fn doubt(call: Asked, sk: impl Sock) {
 }
 
 #[inline(always)]
-fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock) -> Run {
+fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address: Raw) -> Run {
     if !sk.is_tcp() {
         if report::is_on() {
             doubt(asked, sk);
         }
+        return Run::Filtered;
+    }
+    if !wants_call(sk, address.0) {
         return Run::Filtered;
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;

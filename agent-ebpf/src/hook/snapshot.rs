@@ -6,7 +6,8 @@
 use super::timer::learn_callback;
 use crate::{
     read::{Raw, Read as _, Typed, at, sock_of_file},
-    sample::fill,
+    sample::{Sock, fill},
+    wanted::{learn_walker, walks, wants},
 };
 use aya_ebpf::helpers::generated;
 use core::{ffi::c_void, ptr::read_volatile};
@@ -43,8 +44,9 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
+    learn_walker();
     let mut sample = core::mem::MaybeUninit::<Sample>::uninit();
-    if !fill_from_file(sample.as_mut_ptr(), file) {
+    if !fill_from_file(sample.as_mut_ptr(), file, Typed(task)) {
         return 0;
     }
     let leader = Typed(task).follow(at!(task_group_leader));
@@ -70,20 +72,13 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
     0
 }
 
-/// Samples the TCP socket behind a file, if there is one.
+/// Samples the TCP socket behind a file, if there is one that is wanted.
 #[inline(always)]
-fn fill_from_file(sample: *mut Sample, file: *const u8) -> bool {
+fn fill_from_file(sample: *mut Sample, file: *const u8, task: Typed) -> bool {
     if at!(has_sock_from_file) == 0 {
         let file = Raw(file);
-        let Some(sk) = sock_of_file(file, file.follow(at!(file_inode))) else {
-            return false;
-        };
-        let is_tcp = sk.is_tcp();
-        if is_tcp {
-            learn_callback(sk);
-            fill(sample, Tag::Snapshot, sk, sk);
-        }
-        return is_tcp;
+        let sk = sock_of_file(file, file.follow(at!(file_inode)));
+        return sk.is_some_and(|sk| sk.is_tcp() && fill_if_wanted(sample, sk, sk.0, task));
     }
     // SAFETY: a helper call on a typed pointer.
     let socket = unsafe { generated::bpf_sock_from_file(file.cast_mut().cast()) };
@@ -91,10 +86,15 @@ fn fill_from_file(sample: *mut Sample, file: *const u8) -> bool {
         return false;
     }
     let sk = Typed(socket.cast_const().cast()).follow(at!(socket_sk));
-    let Some(tcp) = sk.tcp_sock() else {
-        return false;
-    };
+    sk.tcp_sock().is_some_and(|tcp| fill_if_wanted(sample, tcp, tcp.0, task))
+}
+
+#[inline(always)]
+fn fill_if_wanted(sample: *mut Sample, tcp: impl Sock, address: *const u8, task: Typed) -> bool {
     learn_callback(tcp);
+    if !wants(tcp, address) && !walks(task) {
+        return false;
+    }
     fill(sample, Tag::Snapshot, tcp, tcp);
     true
 }

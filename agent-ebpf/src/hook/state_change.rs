@@ -5,10 +5,11 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, bump, counted, counts, reserve, submit},
+    emit::{Run, bump, counted, counts, lose, reserve, submit},
     read::{Read as _, Typed, at},
     report,
     sample::{fill, own_by_current},
+    wanted::{note, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use keepwatch_ebpf::record::{Sample, Tag, flag};
@@ -40,6 +41,13 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         report::not_tcp(report::word("state"), new_state);
         return Run::Filtered;
     };
+    if new_state == TCP_SYN_SENT && !note(sk.0) {
+        lose();
+        return Run::Emitted;
+    }
+    if !wants(tcp, sk.0) {
+        return Run::Filtered;
+    }
     let ends = new_state == TCP_CLOSE;
     if ends
         && old_state != TCP_LISTEN

@@ -9,6 +9,7 @@ use crate::{
     read::{Cast, Raw, Read, Typed, at, global},
     report,
     sample::{Sock, fill},
+    wanted::wants,
 };
 use aya_ebpf::{
     helpers::generated,
@@ -57,6 +58,9 @@ struct Running {
     died: u8,
     _pad: u8,
 }
+
+/// In place of the address of a socket that user space does not want to hear of.
+const UNWANTED: u64 = 1;
 
 #[map]
 static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
@@ -157,12 +161,16 @@ fn enter(timer: Raw) {
 
 #[inline(always)]
 fn note(slot: &mut Running, address: Raw, sk: impl Read) {
+    if slot.sk != 0 {
+        report::fire_unended();
+    }
+    if !wants(sk, address.0) {
+        slot.sk = UNWANTED;
+        return;
+    }
     let flags: u64 = sk.load(at!(skc_flags));
     let state: u8 = sk.load(at!(skc_state));
     if report::is_on() {
-        if slot.sk != 0 {
-            report::fire_unended();
-        }
         if !sk.is_tcp() {
             let (family, protocol) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
             report::timer_without_socket(family, protocol, state.into());
@@ -215,6 +223,9 @@ fn leave(of: Callback) {
     }
     let before = *slot;
     slot.sk = 0;
+    if before.sk == UNWANTED {
+        return;
+    }
     let sk = Raw(before.sk as *const u8);
     if Cast::is_possible() {
         counted(

@@ -10,7 +10,7 @@ pub mod watch;
 use crate::{
     kernel::{
         clock,
-        hooks::{self, Hooks, LogLevel, Mechanism, Scope, Signal},
+        hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host, memory,
     },
     model::{
@@ -129,7 +129,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     store::make_folder(&history.folder);
-    let scope = Scope::Events { ring_bytes, mechanism, log: log_hooks };
+    let interest = Interest::default();
+    let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     hooks.status().iter().for_each(account::hook);
     account::processes(host::in_initial_pid_namespace());

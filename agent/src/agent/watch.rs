@@ -100,6 +100,8 @@ pub struct Watch<A> {
     /// Events that were lost before the last walk began, and those told of.
     n_lost: u64,
     n_lost_told: u64,
+    /// Runs of hooks that the kernel skipped, those told of.
+    n_skipped_told: u64,
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
     n_moments: u64,
@@ -144,6 +146,7 @@ impl<A: Audience> Watch<A> {
             published: Time(0),
             n_lost: 0,
             n_lost_told: 0,
+            n_skipped_told: 0,
             n_unseen: 0,
             n_moments: 0,
             n_received: 0,
@@ -344,10 +347,12 @@ impl<A: Audience> Watch<A> {
 
     /// Passes on what happened, and what was lost.
     fn tell(&mut self, mut notices: Vec<Notice>) {
-        let n_lost = self.lost();
-        if n_lost > self.n_lost_told {
-            notices.insert(0, Notice::Lost(n_lost - self.n_lost_told));
-            self.n_lost_told = n_lost;
+        let Flow { dropped, undecodable, skipped: n_skipped, .. } = self.health.flow;
+        let n_lost = dropped + undecodable;
+        let events = n_lost - std::mem::replace(&mut self.n_lost_told, n_lost);
+        let skipped = n_skipped - std::mem::replace(&mut self.n_skipped_told, n_skipped);
+        if events + skipped > 0 {
+            notices.insert(0, Notice::Lost { events, skipped });
         }
         let (moments, policy) = {
             let mut table = table(&self.table);

@@ -8,7 +8,7 @@ use crate::{
     config,
     kernel::{
         btf, clock,
-        hooks::{self, Error, Hooks, LogLevel, Scope, Signal},
+        hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
         host, layout,
     },
     model::snapshot::Flow,
@@ -156,7 +156,9 @@ fn host_checks() -> Vec<Check> {
 
 fn hook_checks(args: config::HookArgs) -> Vec<Check> {
     let config::HookArgs { hooks: mechanism, log_hooks: log } = args;
-    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism, log }) {
+    let interest = Interest::default();
+    let scope = Scope::Events { ring_bytes: 4096, mechanism, interest, log };
+    let mut hooks = match Hooks::load(scope) {
         Ok(hooks) => hooks,
         Err(error) => {
             let found = told(&error);

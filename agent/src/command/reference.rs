@@ -28,6 +28,7 @@ pub(crate) fn commands() -> String {
 
 fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     page.push_str("| option | meaning | default | variable |\n|---|---|---|---|\n");
+    let in_cell = |text: String| text.replace('|', "\\|").replace('\n', " ");
     for arg in args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
         let flag = arg.get_long().unwrap_or_default();
         let values = arg.get_value_names().filter(|_| arg.get_action().takes_values());
@@ -36,7 +37,7 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
             let name = values.and_then(|names| names.first()).map(ToString::to_string);
             let name = name.unwrap_or_default();
             let choices = choices_of(arg);
-            writeln!(page, "| `{name}` | {meaning}{choices} |  |  |").unwrap();
+            writeln!(page, "| `{name}` | {}{choices} |  |  |", in_cell(meaning)).unwrap();
             continue;
         }
         let value = values.and_then(|names| names.first()).map(ToString::to_string);
@@ -48,8 +49,8 @@ fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
         writeln!(
             page,
             "| `--{flag}{}` | {}{choices} | {default} | {variable} |",
-            value.map(|value| format!(" {value}")).unwrap_or_default(),
-            meaning.replace('|', "\\|").replace('\n', " ").trim_end_matches('.')
+            in_cell(value.map(|value| format!(" {value}")).unwrap_or_default()),
+            in_cell(meaning).trim_end_matches('.')
         )
         .unwrap();
     }

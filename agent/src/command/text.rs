@@ -207,7 +207,8 @@ fn widths(lines: &[Cells]) -> [usize; 9] {
     widths
 }
 
-fn aligned(cells: &Cells, widths: &[usize; 9]) -> String {
+/// Cells in columns of these widths, with two spaces between.
+pub(super) fn aligned(cells: &[String], widths: &[usize]) -> String {
     cells.iter().zip(widths).map(|(cell, width)| fitted(cell, *width) + "  ").collect()
 }
 

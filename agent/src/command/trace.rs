@@ -12,11 +12,12 @@ use crate::{
     config,
     kernel::{
         clock,
-        hooks::{Hooks, Mechanism, Scope, Signal},
+        hooks::{Hooks, Interest, Mechanism, Scope, Signal},
     },
     model::{
         call::When,
         event::Fire,
+        filter::Filter,
         line::{Line, MomentRow, NoticeRow},
         moment::{Name, Wanted, arrow},
         snapshot::Snapshot,
@@ -119,8 +120,12 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
     if args.wanted.past {
         warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
-    let config::HookArgs { hooks: mechanism, log_hooks: log } = args.hooks;
-    let scope = Scope::Events { ring_bytes: RING_BYTES, mechanism, log };
+    let scope = Scope::Events {
+        ring_bytes: RING_BYTES,
+        mechanism: args.hooks.hooks,
+        interest: interest(&args.wanted.filter),
+        log: args.hooks.log_hooks,
+    };
     let hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     let (mut timer, mut setsockopt) = ("nothing", "nothing");
     for status in hooks.status() {
@@ -161,6 +166,18 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         Ok(()),
     )?;
     Ok(Outcome::Fine)
+}
+
+/// What the hooks can decide of a filter. The rest is decided here.
+fn interest(filter: &Filter) -> Interest {
+    let mut interest = Interest::default();
+    if let (Some(netns), [first, ..]) = (filter.netns, &mut interest.netns) {
+        *first = netns;
+    }
+    if let (Some(port), [first, ..]) = (filter.port, &mut interest.ports_be) {
+        *first = port.to_be();
+    }
+    interest
 }
 
 /// The watcher's audience when there is no agent: stdout.

@@ -92,9 +92,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // The hooks' own log has a level of its own, by which the kernel writes it.
-    let levels = Targets::new()
-        .with_default(level)
-        .with_target(hooks::LOG_TARGET, LevelFilter::TRACE);
+    let levels =
+        Targets::new().with_default(level).with_target(hooks::LOG_TARGET, LevelFilter::TRACE);
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         // It would complain with eprintln!, which panics where nobody reads stderr any more.

@@ -257,9 +257,12 @@ pub struct NoticeRow {
     pub event: Name,
     /// What it means, in words.
     pub meaning: String,
-    /// `lost`: how many.
+    /// `lost`: events that found no room, or could not be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
+    /// `lost`: runs of hooks on this host that the kernel skipped; each may have been an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
     /// `resynchronised`: how many sockets there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<u64>,
@@ -273,12 +276,13 @@ impl NoticeRow {
     pub fn new(notice: Notice, now: Time, at: String) -> Self {
         let monotonic_seconds = now.seconds();
         match notice {
-            Notice::Lost(events) => Self {
+            Notice::Lost { events, skipped } => Self {
                 at,
                 monotonic_seconds,
                 event: Name::Lost,
-                meaning: format!("{events} events were lost: the totals stay exact"),
+                meaning: lost(events, skipped),
                 events: Some(events),
+                skipped: Some(skipped),
                 sockets: None,
                 pruned: None,
             },
@@ -290,11 +294,20 @@ impl NoticeRow {
                     "after the loss every socket was read anew: {sockets} there, {pruned} gone unseen"
                 ),
                 events: None,
+                skipped: None,
                 sockets: Some(sockets),
                 pruned: Some(pruned),
             },
         }
     }
+}
+
+fn lost(events: u64, skipped: u64) -> String {
+    let lost = (events > 0).then(|| format!("{events} events were lost: the totals stay exact"));
+    let may_be_lost = (skipped > 0).then(|| {
+        format!("the kernel skipped {skipped} runs of hooks on this host: events may be missing")
+    });
+    lost.into_iter().chain(may_be_lost).collect::<Vec<_>>().join("; ")
 }
 
 /// One line of the stream.

@@ -249,8 +249,13 @@ const fn fired(outcome: Fire) -> &'static str {
 /// What concerns the stream itself, not one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// So many events were lost.
-    Lost(u64),
+    /// Events were lost.
+    Lost {
+        /// Events that were there, and found no room or could not be decoded.
+        events: u64,
+        /// Runs of hooks that the kernel skipped, of the whole host: each may have been an event.
+        skipped: u64,
+    },
     /// After a loss all sockets were read anew.
     Resynchronised {
         /// So many there are.

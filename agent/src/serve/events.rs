@@ -98,7 +98,8 @@ async fn pass_on(
                 // Those that went by while this client was slow.
                 let n_missed = news.n_before - n_expected.unwrap_or(news.n_before);
                 n_expected = Some(news.n_before + u64::try_from(news.moments.len()).unwrap_or(0));
-                let missed = (n_missed > 0).then_some(Notice::Lost(n_missed));
+                let missed =
+                    (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
                 lines_of(&news.policy, &wanted, &news.moments, &notices)

@@ -17,9 +17,10 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 8] = [
+pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
+    Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
     Suite { name: "deaths", by_mechanism: true, n_threads: 8, without: None },
@@ -41,7 +42,7 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("start", "of messages and of time, not of kernels"),
     ("top", "of terminals, and asks nothing of the kernel that `life` does not"),
     ("unseen", "of hooks that are made blind, on whichever kernel"),
-    ("check", "of processes and policies; its hooks are those of `settings`"),
+    ("check", "of processes and policies; its hooks are shown by `busy`"),
     ("history", "of disks and databases, not of kernels"),
     ("why", "of what is told of events, not of how they are seen"),
 ];

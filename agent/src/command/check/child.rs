@@ -1,9 +1,9 @@
 //! The command: started as its user, given the signals that were meant for it, waited for.
 
-use super::{tree::Tree, user::User};
+use super::user::User;
 use rustix::{
     fs::{Mode, OFlags, open},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait},
     termios::tcgetpgrp,
     thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid},
 };
@@ -11,7 +11,7 @@ use std::{
     ffi::OsString,
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
-    process::{Child, Command, ExitStatus},
+    process::{Command, ExitStatus},
     sync::Arc,
     thread,
 };
@@ -20,14 +20,14 @@ use tokio::signal::unix::{SignalKind, signal};
 /// A command that runs.
 #[derive(Debug)]
 pub(super) struct Running {
-    child: Child,
+    pid: Pid,
     /// Readable when it has ended.
     pub(super) pidfd: Arc<OwnedFd>,
 }
 
 impl Running {
-    /// Starts it in the tree. The terminal, stdin, stdout and stderr are ours.
-    pub(super) fn start(words: &[OsString], user: Option<&User>, tree: &Tree) -> io::Result<Self> {
+    /// Starts it. The terminal, stdin, stdout and stderr are ours.
+    pub(super) fn start(words: &[OsString], user: Option<&User>) -> io::Result<Self> {
         let Some((program, args)) = words.split_first() else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -38,24 +38,27 @@ impl Running {
         }
         let signals = Signals::catch()?;
         // Credentials belong to threads: this one becomes the user and starts the command.
-        let start = || {
-            thread::scope(|scope| {
-                let spawn = || become_user(user).and_then(|()| command.spawn());
-                let spawned = scope.spawn(spawn).join();
-                spawned.unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
-            })
-        };
-        let child = tree.plant(start)?;
+        let child = thread::scope(|scope| {
+            let spawn = || become_user(user).and_then(|()| command.spawn());
+            let spawned = scope.spawn(spawn).join();
+            spawned.unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
+        })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::NotFound)?;
         let pidfd = Arc::new(pidfd_open(pid, PidfdFlags::empty())?);
         signals.pass_on(Arc::clone(&pidfd))?;
-        Ok(Self { child, pidfd })
+        Ok(Self { pid, pidfd })
     }
 
-    /// How it has ended, if it has.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    /// How it has ended, if it has. Adopted processes that have ended are waited for on the way: nobody
+    /// else does.
+    pub(super) fn ended(&self) -> io::Result<Option<ExitStatus>> {
+        while let Some((pid, status)) = wait(WaitOptions::NOHANG)? {
+            if pid == self.pid {
+                return Ok(Some(ExitStatus::from_raw(status.as_raw())));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,6 +1,6 @@
-//! The connections of a command, as events tell them: which are its own, and how each was at its end.
+//! The connections of a command, and how each was at its end. The hooks report those of the command's
+//! processes alone.
 
-use super::tree::Belongs;
 use crate::model::{
     call::Call,
     demand::Subject,
@@ -28,22 +28,16 @@ pub(super) struct Followed {
     unconnected: HashMap<u32, Subject>,
     /// Attempts that failed.
     pub(super) n_never_connected: u64,
-    /// Connections of processes that were gone too soon.
-    pub(super) n_unattributed: u64,
 }
 
 impl Followed {
-    /// Takes an event in. `belongs` tells whose it is, where that matters. What has ended by it.
-    pub(super) fn apply(
-        &mut self,
-        event: &Event,
-        belongs: impl FnOnce() -> Belongs,
-    ) -> Option<Subject> {
+    /// Takes an event. Returns the connection that ends with it.
+    pub(super) fn apply(&mut self, event: &Event) -> Option<Subject> {
         match *event {
             Event::StateChange { socket, old: State::Close, .. }
                 if socket.state == State::SynSent =>
             {
-                self.connects(socket, belongs());
+                self.connects(socket);
                 None
             }
             Event::StateChange { socket, .. } if socket.state == State::Close => {
@@ -58,22 +52,14 @@ impl Followed {
                 None
             }
             Event::Called { socket, call } => {
-                self.called(socket, call, belongs);
+                self.called(socket, call);
                 None
             }
         }
     }
 
-    fn connects(&mut self, socket: Socket, belongs: Belongs) {
+    fn connects(&mut self, socket: Socket) {
         let unconnected = self.unconnected.remove(&socket.inode);
-        match belongs {
-            Belongs::No => return,
-            Belongs::Unknown => {
-                self.n_unattributed += 1;
-                return;
-            }
-            Belongs::Yes => {}
-        }
         let failed = unconnected.map(|subject| subject.failed).unwrap_or_default();
         let (direction, direction_from) = (Direction::Outbound, DirectionFrom::Seen);
         let socket = Socket { direction, direction_from, ..socket };
@@ -100,7 +86,7 @@ impl Followed {
         }
     }
 
-    fn called(&mut self, socket: Socket, call: Call, belongs: impl FnOnce() -> Belongs) {
+    fn called(&mut self, socket: Socket, call: Call) {
         self.update(socket);
         if call.errno == 0 {
             return;
@@ -109,7 +95,7 @@ impl Followed {
             connection.subject.failed.push(call);
         } else if let Some(subject) = self.unconnected.get_mut(&socket.inode) {
             subject.failed.push(call);
-        } else if self.unconnected.len() < MAX_UNCONNECTED && belongs() == Belongs::Yes {
+        } else if self.unconnected.len() < MAX_UNCONNECTED {
             let subject = Subject { failed: vec![call], only_calls: true, ..subject(socket) };
             self.unconnected.insert(socket.inode, subject);
         }
@@ -172,16 +158,14 @@ mod tests {
         Event::Called { socket, call }
     }
 
-    const OURS: fn() -> Belongs = || Belongs::Yes;
-
     #[test]
     fn a_connection_is_judged_as_it_was_at_its_end() {
         let mut followed = Followed::default();
-        assert!(followed.apply(&change(at(1, State::SynSent), State::Close), OURS).is_none());
-        assert!(followed.apply(&change(at(2, State::Established), State::SynSent), OURS).is_none());
+        assert!(followed.apply(&change(at(1, State::SynSent), State::Close)).is_none());
+        assert!(followed.apply(&change(at(2, State::Established), State::SynSent)).is_none());
         let mut closed = Socket { keepalive: true, ..at(3, State::Close) };
         closed.remote.port = 0;
-        let subject = followed.apply(&change(closed, State::LastAck), OURS).unwrap();
+        let subject = followed.apply(&change(closed, State::LastAck)).unwrap();
         assert!(subject.socket.keepalive);
         assert_eq!(subject.socket.remote, socket().remote, "the kernel has cleared the port");
         assert_eq!(subject.socket.direction_from, DirectionFrom::Seen);
@@ -189,17 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connection_of_ours_is_left_out() {
+    fn what_never_connected_is_left_out() {
         let mut followed = Followed::default();
         let begun = change(at(1, State::SynSent), State::Close);
-        followed.apply(&begun, || Belongs::No);
-        followed.apply(&begun, || Belongs::Unknown);
-        assert_eq!((followed.has_live(), followed.n_unattributed), (false, 1));
-        followed.apply(&begun, OURS);
-        assert!(followed.apply(&change(at(2, State::Close), State::SynSent), OURS).is_none());
+        followed.apply(&begun);
+        assert!(followed.apply(&change(at(2, State::Close), State::SynSent)).is_none());
         assert_eq!(followed.n_never_connected, 1);
         // A server's: it did not connect.
-        followed.apply(&change(at(3, State::Established), State::SynRecv), OURS);
+        followed.apply(&change(at(3, State::Established), State::SynRecv));
         assert!(followed.rest().is_empty());
     }
 
@@ -207,13 +188,12 @@ mod tests {
     fn refused_settings_join_the_connection_from_before_and_after_it_connects() {
         let mut followed = Followed::default();
         let unconnected = Socket { id: SocketId(0), ..at(1, State::Close) };
-        followed.apply(&refused(unconnected), OURS);
-        followed.apply(&change(at(2, State::SynSent), State::Close), OURS);
-        followed.apply(&change(at(3, State::Established), State::SynSent), OURS);
-        followed.apply(&refused(at(4, State::Established)), OURS);
-        followed.apply(&refused(Socket { inode: 78, ..unconnected }), || Belongs::No);
+        followed.apply(&refused(unconnected));
+        followed.apply(&change(at(2, State::SynSent), State::Close));
+        followed.apply(&change(at(3, State::Established), State::SynSent));
+        followed.apply(&refused(at(4, State::Established)));
         let listener = Socket { id: SocketId(9), inode: 79, ..at(5, State::Listen) };
-        followed.apply(&refused(listener), OURS);
+        followed.apply(&refused(listener));
         let rest = followed.rest();
         assert_eq!(rest.iter().map(|one| one.failed.len()).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(rest[1].socket.state, State::Listen);
@@ -222,10 +202,10 @@ mod tests {
     #[test]
     fn an_older_sample_changes_nothing() {
         let mut followed = Followed::default();
-        followed.apply(&change(at(1, State::SynSent), State::Close), OURS);
-        followed.apply(&change(at(5, State::Established), State::SynSent), OURS);
+        followed.apply(&change(at(1, State::SynSent), State::Close));
+        followed.apply(&change(at(5, State::Established), State::SynSent));
         let older = Socket { keepalive: true, ..at(4, State::Established) };
-        followed.apply(&Event::Seen(older), OURS);
+        followed.apply(&Event::Seen(older));
         assert!(!followed.rest()[0].socket.keepalive);
     }
 }

@@ -18,11 +18,11 @@ pub(super) fn write(
     name: &str,
     took: Duration,
 ) -> io::Result<()> {
-    let n_cases = report.groups().count() + usize::from(report.sum.events_lost > 0);
+    let n_cases = report.groups().count() + usize::from(report.sum.may_have_missed());
     let n_failures = report.groups().filter(|group| group.has_findings()).count();
     let n_skipped =
         report.groups().filter(|group| !matches!(group.judgement, Judgement::Judged(_))).count();
-    let n_errors = u8::from(report.sum.events_lost > 0).to_string();
+    let n_errors = u8::from(report.sum.may_have_missed()).to_string();
     let (n_cases, n_failures) = (n_cases.to_string(), n_failures.to_string());
     let (n_skipped, seconds) = (n_skipped.to_string(), format!("{:.3}", took.as_secs_f64()));
     let mut xml = Writer::new_with_indent(out, b' ', 2);
@@ -38,7 +38,7 @@ pub(super) fn write(
         ]);
         suite.write_inner_content(|xml| {
             report.groups().try_for_each(|group| case(xml, group))?;
-            if report.sum.events_lost > 0 {
+            if report.sum.may_have_missed() {
                 lost(xml, &report.sum.words())?;
             }
             let sum = xml.create_element("system-out");

@@ -9,12 +9,11 @@ mod output;
 mod policy;
 mod report;
 mod session;
-mod tree;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};
 use crate::config;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use policy::PolicyArgs;
 use std::{ffi::OsString, io, path::PathBuf};
 
@@ -69,9 +68,6 @@ pub(super) struct CheckArgs {
     /// Run the command as this user, by name or number [default: who typed sudo, else as we are]
     #[arg(long, value_name = "USER", requires = "command")]
     user: Option<String>,
-    /// How to know which processes are the command's
-    #[arg(long, value_enum, default_value = "auto", requires = "command")]
-    follow: Follow,
     /// Bytes of the ring buffer that carries events: a power of two
     #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = run::RING_BYTES, value_parser = run::ring_bytes)]
     ring_bytes: u32,
@@ -86,17 +82,6 @@ pub(super) struct CheckArgs {
     command: Vec<OsString>,
 }
 
-/// How to know which processes are the command's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Follow {
-    /// By a cgroup if one can be made, else by descent
-    Auto,
-    /// By a cgroup (v2) of its own: exact
-    Cgroup,
-    /// By parents in /proc: may miss a process that is gone at once, and says so
-    Descent,
-}
-
 /// Why it cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -104,8 +89,8 @@ pub(super) enum Error {
     User(String),
     #[error("cannot write {}: {cause}", file.display())]
     File { file: PathBuf, cause: io::Error },
-    #[error("cannot follow the command: {0}; try --follow descent")]
-    Follow(#[source] io::Error),
+    #[error("cannot adopt the command's orphans (prctl PR_SET_CHILD_SUBREAPER): {0}")]
+    Adopt(#[source] io::Error),
     #[error("cannot start {command}: {cause}")]
     Start { command: String, cause: io::Error },
     #[error("cannot wait for the command")]
@@ -116,7 +101,7 @@ impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::User(_) | Self::File { .. } => 2,
-            Self::Follow(_) => 3,
+            Self::Adopt(_) => 3,
             // As shells, env and timeout tell it.
             Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
             Self::Start { .. } => 126,

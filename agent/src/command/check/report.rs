@@ -66,10 +66,10 @@ pub(super) struct Sum {
     pub(super) never_connected: u64,
     /// Settings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
-    /// Connections of processes of which nothing is known any more.
-    pub(super) unattributed: u64,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
+    /// Runs of the hook that the kernel skipped, on the whole host: connections may be missing.
+    pub(super) hooks_skipped: u64,
     /// What all this was seen by.
     pub(super) source: String,
     /// How the command ended, as a shell tells it.
@@ -140,7 +140,7 @@ impl Report {
 
     /// Whether there is anything to complain of. What was not seen is not fine.
     pub(super) const fn has_findings(&self) -> bool {
-        self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.events_lost > 0
+        self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.may_have_missed()
     }
 
     /// One finding a line, and where that is too long for the terminal the reason below; then the sum.
@@ -155,7 +155,7 @@ impl Report {
             let mut widths = HEADINGS.map(str::len);
             for (_, line) in &lines {
                 for (width, cell) in widths.iter_mut().zip(line) {
-                    *width = (*width).max(cell.chars().count());
+                    *width = (*width).max(text::width(cell));
                 }
             }
             let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
@@ -166,14 +166,14 @@ impl Report {
                     cells => (cells.to_vec(), None),
                 }
             };
-            let heading = aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
-            writeln!(out, "{}", style.paint(&heading, "1"))?;
+            let heading = text::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
+            writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
             for (is_finding, line) in &lines {
                 let (cells, below) = split(line);
-                let text = aligned(&cells, &widths);
+                let text = text::aligned(&cells, &widths);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
                 let colour = if *is_finding { "1;31" } else { "32" };
-                writeln!(out, "{}{rest}", style.paint(what, colour))?;
+                writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
                 for part in below.iter().flat_map(|why| text::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
@@ -370,16 +370,24 @@ struct First<'a> {
 }
 
 impl Sum {
+    /// Whether a connection may have gone unseen.
+    pub(super) const fn may_have_missed(&self) -> bool {
+        self.events_lost > 0 || self.hooks_skipped > 0
+    }
+
     /// The last line.
     pub(super) fn words(&self) -> String {
-        let Self { judged, violating, failed_calls, events_lost, .. } = self;
+        let Self { judged, violating, failed_calls, events_lost, hooks_skipped, .. } = self;
+        // A setting may be refused on a listener, or on a connection that is gone: on none of these.
+        let the_policy = if *failed_calls > 0 { "the rest of the policy" } else { "the policy" };
         let mut words = match (violating, judged) {
+            (0, 0) if self.may_have_missed() => "no outbound connection was seen".to_owned(),
             (0, 0) if self.local + self.allowed + self.uncovered > 0 => {
                 "no outbound connection to judge".to_owned()
             }
             (0, 0) => "no outbound connection was made".to_owned(),
-            (0, 1) => "the one outbound connection obeys the policy".to_owned(),
-            (0, n) => format!("all {n} outbound connections obey the policy"),
+            (0, 1) => format!("the one outbound connection obeys {the_policy}"),
+            (0, n) => format!("all {n} outbound connections obey {the_policy}"),
             (1, 1) => "the one outbound connection violates the policy".to_owned(),
             (1, n) => format!("1 of {n} outbound connections violates the policy"),
             (n_bad, n) if n_bad == n => format!("all {n} outbound connections violate the policy"),
@@ -393,6 +401,12 @@ impl Sum {
         if *events_lost > 0 {
             words.push_str(&format!(
                 ", {events_lost} events were lost: connections may be missing (raise --ring-bytes)"
+            ));
+        }
+        if *hooks_skipped > 0 {
+            words.push_str(&format!(
+                ", the kernel skipped {hooks_skipped} runs of hooks on this host: connections may be \
+                 missing (try again when the host is less busy)"
             ));
         }
         words
@@ -416,23 +430,8 @@ impl Sum {
         note(self.allowed, "is allowed", "are allowed");
         note(self.uncovered, "is under no rule", "are under no rule");
         note(self.never_connected, "never connected", "never connected");
-        note(
-            self.unattributed,
-            "was opened by a process that was gone before it was known whose it was",
-            "were opened by processes that were gone before it was known whose they were",
-        );
         format!("{words} [{}]", self.source)
     }
-}
-
-fn aligned(cells: &[String], widths: &[usize; 6]) -> String {
-    let mut text = String::new();
-    for (cell, width) in cells.iter().zip(widths) {
-        text.push_str(cell);
-        text.extend(std::iter::repeat_n(' ', width - cell.chars().count().min(*width) + 2));
-    }
-    text.truncate(text.trim_end().len());
-    text
 }
 
 #[cfg(test)]
@@ -461,6 +460,17 @@ mod tests {
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_sum_claims_no_more_than_was_seen_and_no_more_than_its_exit_code() {
+        let words = |events_lost| Sum { events_lost, ..Sum::default() }.words();
+        assert_eq!(words(0), "no outbound connection was made");
+        let refused = Sum { judged: 2, failed_calls: 1, ..Sum::default() }.words();
+        let expected =
+            "all 2 outbound connections obey the rest of the policy, 1 setting was refused";
+        assert_eq!(refused, expected);
+        assert!(words(7).starts_with("no outbound connection was seen, 7 events were lost"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::{
     followed::Followed,
     output::Output,
     report::Report,
-    tree::{Belongs, Tree},
     user::User,
 };
 use crate::{
@@ -14,14 +13,14 @@ use crate::{
     config,
     kernel::{
         clock,
-        hooks::{HookLog, Hooks, Scope, Signal},
+        hooks::{HookLog, Hooks, Interest, Scope, Signal},
         host,
         ring::Ring,
     },
     model::name::escaped,
 };
-use std::{os::unix::ffi::OsStrExt as _, time::Duration};
-use tracing::{error, warn};
+use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
+use tracing::error;
 
 pub(super) fn check(
     args: &CheckArgs,
@@ -40,28 +39,28 @@ pub(super) fn check(
     let memory_lock = host::memory_lock();
     let mut hooks = load(args, wants_calls)?;
     host::restore_memory_lock(memory_lock);
-    let (tree, no_cgroup) = Tree::new(args.follow).map_err(Error::Follow)?;
-    if let Some(error) = no_cgroup {
-        warn!("children are followed by descent, not by a cgroup: {error}");
-    }
-    report.sum.source = format!("hooks of its own, children followed by {}", tree.name());
+    adopt_orphans().map_err(Error::Adopt)?;
+    // By it the hooks learn whose descendants they are to report.
+    let mut walk = hooks.snapshot()?;
+    while walk.read(drop)? {}
+    report.sum.source = String::from("hooks of its own");
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
     let mut session = Session {
         ring: hooks.ring()?,
         log: hooks.log()?,
-        tree,
         followed: Followed::default(),
-        n_lost_before: lost(&hooks)?,
+        n_lost_before: hooks.counts()?.dropped,
+        n_skipped_before: hooks.n_changes_skipped(),
         n_undecodable: 0,
         report,
     };
     let began = clock::now();
-    let started = Running::start(&args.command, user.as_ref(), &session.tree);
-    let mut running = started.map_err(|cause| {
+    let started = Running::start(&args.command, user.as_ref());
+    let running = started.map_err(|cause| {
         let command = args.command.first().map(|word| escaped(word.as_bytes()));
         Error::Start { command: command.unwrap_or_default(), cause }
     })?;
-    let watched = session.watch(&mut running);
+    let watched = session.watch(&running);
     let took = Duration::from_millis(clock::now().ms_since(began));
     let code = *watched.as_ref().unwrap_or(&0);
     let told = watched.and_then(|code| session.finish(&mut hooks, code)).and_then(|report| {
@@ -82,8 +81,12 @@ pub(super) fn check(
 }
 
 fn load(args: &CheckArgs, wants_calls: bool) -> Result<Hooks, Failure> {
-    let config::HookArgs { hooks: mechanism, log_hooks: log } = args.hooks;
-    let scope = Scope::Events { ring_bytes: args.ring_bytes, mechanism, log };
+    let scope = Scope::Events {
+        ring_bytes: args.ring_bytes,
+        mechanism: args.hooks.hooks,
+        interest: Interest { descendants: 1, ..Interest::default() },
+        log: args.hooks.log_hooks,
+    };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?.require(Signal::StateChange)?;
     if wants_calls {
         hooks = hooks.require(Signal::Setsockopt)?;
@@ -91,34 +94,32 @@ fn load(args: &CheckArgs, wants_calls: bool) -> Result<Hooks, Failure> {
     Ok(hooks)
 }
 
+/// A process that loses its parent becomes this one's child, not that of process 1: so each descendant's
+/// line of parents leads here.
+fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
 /// The hooks wake the reader when much has come; else it comes by this often.
 const TICK: Duration = Duration::from_millis(100);
-/// Where processes must be met alive.
-const SHORT_TICK: Duration = Duration::from_millis(2);
 
 /// A command under watch.
 struct Session {
     ring: Ring,
     log: Option<HookLog>,
-    tree: Tree,
     followed: Followed,
     /// Before the command was started.
     n_lost_before: u64,
+    n_skipped_before: u64,
     n_undecodable: u64,
     report: Report,
 }
 
-/// Events that did not reach the reader. A skipped fire of a timer is no loss here.
-fn lost(hooks: &Hooks) -> Result<u64, Failure> {
-    Ok(hooks.counts()?.dropped + hooks.n_changes_skipped())
-}
-
 impl Session {
     /// Takes events until the command ends: its exit code.
-    fn watch(&mut self, running: &mut Running) -> Result<u8, Failure> {
-        let tick = if matches!(self.tree, Tree::Cgroup(_)) { TICK } else { SHORT_TICK };
+    fn watch(&mut self, running: &Running) -> Result<u8, Failure> {
         loop {
-            self.ring.wait_or(&*running.pidfd, tick).map_err(Error::Wait)?;
+            self.ring.wait_or(&*running.pidfd, TICK).map_err(Error::Wait)?;
             self.drain();
             self.log.as_mut().map_or(Ok(()), |log| log.flush(clock::now()))?;
             if let Some(status) = running.ended().map_err(Error::Wait)? {
@@ -130,11 +131,10 @@ impl Session {
     }
 
     fn drain(&mut self) {
-        let Self { ring, tree, followed, n_undecodable, report, .. } = self;
-        ring.drain(|record, cgroup| match record {
+        let Self { ring, followed, n_undecodable, report, .. } = self;
+        ring.drain(|record, _| match record {
             Ok(event) => {
-                let belongs = || tree.has(cgroup.unwrap_or_default(), event.socket().owner);
-                if let Some(subject) = followed.apply(&event, belongs) {
+                if let Some(subject) = followed.apply(&event) {
                     report.add(&subject);
                 }
             }
@@ -148,14 +148,14 @@ impl Session {
             // No event tells a change without a call.
             let mut walk = hooks.snapshot()?;
             let followed = &mut self.followed;
-            while walk.read(|event| drop(followed.apply(&event, || Belongs::No)))? {}
+            while walk.read(|event| drop(followed.apply(&event)))? {}
             self.drain();
         }
-        let Self { mut followed, mut report, n_lost_before, n_undecodable, .. } = self;
+        let Self { mut followed, mut report, n_undecodable, .. } = self;
         followed.rest().iter().for_each(|subject| report.add(subject));
-        report.sum.events_lost = lost(hooks)?.saturating_sub(n_lost_before) + n_undecodable;
+        report.sum.events_lost = hooks.counts()?.dropped - self.n_lost_before + n_undecodable;
+        report.sum.hooks_skipped = hooks.n_changes_skipped() - self.n_skipped_before;
         report.sum.never_connected = followed.n_never_connected;
-        report.sum.unattributed = followed.n_unattributed;
         report.sum.command_exit_code = Some(code);
         Ok(report)
     }

@@ -7,6 +7,7 @@ mod log;
 mod signal;
 
 pub use error::Error;
+pub use keepwatch_ebpf::interest::Interest;
 pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use signal::{Mechanism, Signal, Status};
 
@@ -36,6 +37,10 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 /// The hooks, compiled into this binary: nothing is ever loaded from disk.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepwatch-hooks"));
 
+/// Connections of a command that are open at the same time: some 5 MB in the kernel while it runs. One
+/// more is counted as lost.
+const MAX_NOTED: u32 = 65_536;
+
 /// Which hooks to load.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope {
@@ -49,6 +54,8 @@ pub enum Scope {
         mechanism: Mechanism,
         /// What of the hooks' own troubles is logged.
         log: LogLevel,
+        /// Which sockets to report: the hooks pass over the others.
+        interest: Interest,
     },
 }
 
@@ -92,14 +99,14 @@ impl Hooks {
                            in this network namespace?)";
             failed(attempt, error)
         })?;
-        let ring_bytes = match scope {
-            Scope::Snapshot => u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-            Scope::Events { ring_bytes, .. } => ring_bytes,
+        let (ring_bytes, interest, log) = match scope {
+            Scope::Snapshot => {
+                let a_page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+                (a_page, Interest::default(), LogLevel::Off)
+            }
+            Scope::Events { ring_bytes, interest, log, .. } => (ring_bytes, interest, log),
         };
-        let log = match scope {
-            Scope::Snapshot => LogLevel::Off,
-            Scope::Events { log, .. } => log,
-        };
+        let max_noted = if interest.descendants == 0 { 1 } else { MAX_NOTED };
         host::lift_memory_lock();
         let hz = super::clock::hz();
         let mut layout = *layout;
@@ -113,8 +120,10 @@ impl Hooks {
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
             .override_global(aya_log::LEVEL, &log.number(), true)
-            .map_max_entries(name::EVENTS, ring_bytes)
             .map_max_entries(name::LOGS, log.ring_bytes())
+            .override_global(name::INTEREST, interest.as_bytes(), true)
+            .map_max_entries(name::EVENTS, ring_bytes)
+            .map_max_entries(name::NOTED, max_noted)
             .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
