@@ -133,7 +133,9 @@ fn a_map_without_room_is_said_with_whose_call_is_not_shown() {
         .collect();
     assert!(threads.len() > 10_000, "full after {}", threads.len());
     Road::Call.set(&tcp, SocketOption::KeepIdle, 61);
-    threads.iter().for_each(|thread| calls.remove(thread).expect("it was there"));
+    for thread in &threads {
+        calls.remove(thread).expect("it was there");
+    }
     Road::Call.set(&tcp, SocketOption::KeepIdle, 62);
     let said = watcher.stop();
     let ours: Vec<&str> = said.lines().filter(|line| line.contains(&by_us())).collect();

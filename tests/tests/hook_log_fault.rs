@@ -1,4 +1,5 @@
 //! A layout that is not this kernel's is in the hooks' log: they read what cannot be.
+#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch::kernel::{
     clock,
@@ -83,17 +84,17 @@ fn connection() -> [std::os::fd::OwnedFd; 3] {
 }
 
 /// Hooks with this layout, and what they say.
-struct Log {
+struct Heard {
     _hooks: Hooks,
     log: HookLog,
     said: Said,
 }
 
-fn log_of(types: &Types) -> Log {
+fn log_of(types: &Types) -> Heard {
     hooks_with_log(types).expect("the hooks load")
 }
 
-fn hooks_with_log(types: &Types) -> Result<Log, hooks::Error> {
+fn hooks_with_log(types: &Types) -> Result<Heard, hooks::Error> {
     let mechanism = match mechanism().as_str() {
         "fentry" => Mechanism::Fentry,
         "kprobe" => Mechanism::Kprobe,
@@ -104,10 +105,10 @@ fn hooks_with_log(types: &Types) -> Result<Log, hooks::Error> {
     let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log };
     let mut hooks = Hooks::load_with(scope, types)?;
     let log = hooks.log().expect("the log's maps").expect("it is on");
-    Ok(Log { _hooks: hooks, log, said: Said::default() })
+    Ok(Heard { _hooks: hooks, log, said: Said::default() })
 }
 
-impl Log {
+impl Heard {
     /// All that was said until now.
     fn now(&mut self) -> String {
         let said = self.said.clone();
