@@ -1,5 +1,6 @@
 //! The only writer of the ring buffer, and the hooks' own totals.
 
+use crate::report;
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
@@ -47,7 +48,11 @@ pub(crate) enum Run {
 #[inline(always)]
 pub(crate) fn counts() -> Option<&'static mut Counts> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
-    COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() })
+    let counts = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() });
+    if counts.is_none() {
+        report::no_slot(report::word("COUNTS"));
+    }
+    counts
 }
 
 /// Counts one more. A hook in a system call may be interrupted by one in a softirq on its CPU, so

@@ -16,3 +16,4 @@ pub mod interest;
 pub mod layout;
 pub mod name;
 pub mod record;
+pub mod trouble;

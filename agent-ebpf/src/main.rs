@@ -1,6 +1,11 @@
 //! The hooks: the kernel half of keepwatch. They copy fields and count; what these mean is decided
 //! in user space.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(
+    target_arch = "bpf",
+    no_std,
+    no_main,
+    feature(asm_experimental_arch, stmt_expr_attributes)
+)]
 
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -8,6 +13,8 @@ mod emit;
 mod hook;
 #[cfg(target_arch = "bpf")]
 mod read;
+#[cfg(target_arch = "bpf")]
+mod report;
 #[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]

@@ -47,3 +47,7 @@ pub const INTEREST: &str = "INTEREST";
 pub const NOTED: &str = "NOTED";
 /// The read-only global that makes an id of an address where the kernel gives no cookies.
 pub const ID_KEY: &str = "ID_KEY";
+/// The per-CPU array that holds a [`Meter`](crate::trouble::Meter) for each kind of trouble.
+pub const METERS: &str = "METERS";
+/// The ring buffer of aya-log (`aya_log_ebpf::macro_support`), which names it nowhere in public.
+pub const LOGS: &str = "AYA_LOGS";

@@ -1,6 +1,9 @@
 //! One socket as it is at this moment.
 
-use crate::read::{Cast, Copied, Raw, Read, Typed, at, global, with_current_task};
+use crate::{
+    read::{Cast, Copied, Raw, Read, Typed, at, global, with_current_task},
+    report,
+};
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated},
     macros::map,
@@ -33,6 +36,7 @@ impl Sock for Typed {
         }
         // SAFETY: element 0 exists; the pointer is this CPU's own.
         let Some(address) = ADDRESS.get_ptr_mut(0).and_then(|at| unsafe { at.as_mut() }) else {
+            report::no_slot(report::word("ADDRESS"));
             return 0;
         };
         // SAFETY: a valid reference; volatile, so that the number goes through memory.
@@ -174,6 +178,41 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
         netns: at!(net_inum),
         netns_idle_jiffies: at!(net_idle),
         netns_interval_jiffies: at!(net_interval),
+    }
+    if report::is_on() {
+        // SAFETY: as above; all of these are written.
+        unsafe { doubt(&*sample, tag) };
+    }
+}
+
+/// Reports a sample that no TCP socket can give: then the layout is not this kernel's.
+#[inline(always)]
+fn doubt(sample: &Sample, tag: Tag) {
+    const AF_INET: u16 = 2;
+    /// `TCP_MAX_STATES` (include/net/tcp_states.h).
+    const STATES: u8 = 14;
+    /// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` (include/net/tcp.h), at 1000 ticks a second.
+    const MAX_JIFFIES: u32 = 32_767 * 1000;
+    /// `MAX_TCP_KEEPCNT`.
+    const MAX_COUNT: u8 = 127;
+    let Sample { family, state, own_count, own_idle_jiffies, own_interval_jiffies, cookie, .. } =
+        *sample;
+    // One branch: each may double what a verifier has to look at.
+    let is_odd = (state.wrapping_sub(1) >= STATES - 1)
+        | ((family != AF_INET) & (family != AF_INET6))
+        | (own_count > MAX_COUNT)
+        | (own_idle_jiffies > MAX_JIFFIES)
+        | (own_interval_jiffies > MAX_JIFFIES);
+    if is_odd {
+        let record = match tag {
+            Tag::Snapshot => report::word("snapshot"),
+            Tag::StateChange => report::word("state"),
+            Tag::Destroy => report::word("destroy"),
+            Tag::Fire => report::word("fire"),
+            Tag::Call => report::word("call"),
+        };
+        let small = u64::from(state) | u64::from(own_count) << 8 | u64::from(family) << 32;
+        report::odd_fields(record, small, own_idle_jiffies, own_interval_jiffies, cookie);
     }
 }
 

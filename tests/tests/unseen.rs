@@ -5,7 +5,7 @@ use keepwatch::{
     agent::watch::{Audience, News, Watch},
     kernel::{
         clock,
-        hooks::{self, Hooks, Interest, Mechanism, Scope},
+        hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope},
         host,
     },
     model::{
@@ -55,7 +55,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
         _ => Mechanism::Auto,
     };
     let interest = Interest::default();
-    let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest };
+    let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log: LogLevel::Off };
     let hooks = Hooks::load_with(scope, &types).expect("the hooks load");
     let told = Told::default();
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);

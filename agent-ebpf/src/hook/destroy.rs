@@ -5,6 +5,7 @@ use super::timer;
 use crate::{
     emit::{Run, counted, has_lost, reserve, submit},
     read::{Read as _, Typed, at},
+    report,
     sample::fill,
     wanted::{forget, wants},
 };
@@ -34,6 +35,7 @@ fn destroyed(sk: Typed) -> Run {
         return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {
+        report::not_tcp(report::word("destroy"), sk.load::<u8>(at!(skc_state)).into());
         return Run::Filtered;
     };
     let Some(mut sample) = reserve::<Sample>() else {

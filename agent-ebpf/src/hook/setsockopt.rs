@@ -8,6 +8,7 @@
 use crate::{
     emit::{Run, counted, reserve, submit},
     read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
+    report,
     sample::{Sock, fill, own_by_current},
     wanted::wants_call,
 };
@@ -44,7 +45,9 @@ fn setsockopt_fexit(context: FExitContext) -> i32 {
 fn setsockopt_kprobe(context: ProbeContext) -> u32 {
     if let Some(regs) = context.arg::<*const u8>(0) {
         // Full is full: then the return is not told either.
-        let _ = CALLS.insert(&bpf_get_current_pid_tgid(), &(regs as u64), 0);
+        if let Err(error) = CALLS.insert(&bpf_get_current_pid_tgid(), &(regs as u64), 0) {
+            report::calls_full(error.into());
+        }
     }
     0
 }
@@ -54,9 +57,12 @@ fn setsockopt_kretprobe(context: RetProbeContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the value is copied at once, and only this thread changes it.
     let Some(regs) = (unsafe { CALLS.get(&thread) }).copied() else {
+        report::call_unseen();
         return 0;
     };
-    let _ = CALLS.remove(&thread);
+    if let Err(error) = CALLS.remove(&thread) {
+        report::call_stuck(error);
+    }
     counted(|| returned(Raw(regs as *const u8), context.ret()));
     0
 }
@@ -102,26 +108,29 @@ fn returned(regs: impl Read, result: i32) -> Run {
         return Run::Filtered;
     }
     let fd = regs.load::<u64>(at!(regs_arg0)) as u32;
-    let Some(file) = with_current_task!(|task| file_of(task, fd)) else {
-        return Run::Filtered;
-    };
     let call = Asked { level, option, result, fd };
+    let Some(file) = with_current_task!(|task| file_of(task, fd)) else {
+        return no_socket(call);
+    };
     if Cast::is_possible() {
         let file = Cast::of(file.0, at!(file_id));
         let inode = file.follow(at!(file_inode));
         return match sock_of_file(file, inode) {
             Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk), sk),
-            None => Run::Filtered,
+            None => no_socket(call),
         };
     }
     let inode = file.follow(at!(file_inode));
     let Some(sk) = sock_of_file(file, inode) else {
-        return Run::Filtered;
+        return no_socket(call);
     };
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
     match ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) {
         Some(room) => told(regs, call, inode, Copied::of(sk, room), sk),
-        None => Run::Filtered,
+        None => {
+            report::no_slot(report::word("ROOM"));
+            Run::Filtered
+        }
     }
 }
 
@@ -134,9 +143,51 @@ struct Asked {
     fd: u32,
 }
 
+const EBADF: i32 = -9;
+/// Then the kernel could not read the value either.
+const EFAULT: i32 = -14;
+const ENOTSOCK: i32 = -88;
+
+/// No socket is behind the descriptor: as the kernel says, or not.
+#[inline(always)]
+fn no_socket(call: Asked) -> Run {
+    let Asked { level, option, result, fd } = call;
+    if !report::is_on() {
+        return Run::Filtered;
+    }
+    if result == EBADF || result == ENOTSOCK {
+        report::no_socket(fd.cast_signed(), level, option, result);
+    } else {
+        report::lost_socket(fd.cast_signed(), level, option, result);
+    }
+    Run::Filtered
+}
+
+/// Reports a socket that is not TCP's and cannot be another's.
+#[inline(always)]
+fn doubt(call: Asked, sk: impl Sock) {
+    /// More than any kernel has (`AF_MAX` in include/linux/socket.h is 46).
+    const AF_MAX: u16 = 64;
+    const AF_SMC: u16 = 43;
+    const IPPROTO_MPTCP: u16 = 262;
+    let (family, protocol): (u16, u16) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
+    // But for TCP's, only MPTCP's and SMC's sockets take TCP's options.
+    let takes_options = (family == AF_SMC) | (protocol == IPPROTO_MPTCP);
+    let took = (call.level == SOL_TCP) & (call.result == 0) & !takes_options;
+    if (family == 0) | (family >= AF_MAX) | took {
+        report::odd_socket(call.fd.cast_signed(), family, protocol, call.result);
+    }
+}
+
 #[inline(always)]
 fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address: Raw) -> Run {
-    if !sk.is_tcp() || !wants_call(sk, address.0) {
+    if !sk.is_tcp() {
+        if report::is_on() {
+            doubt(asked, sk);
+        }
+        return Run::Filtered;
+    }
+    if !wants_call(sk, address.0) {
         return Run::Filtered;
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
@@ -161,12 +212,13 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     // What the kernel took is in the socket. What it refused it has just read there, and a read of user
     // memory costs as much as all the socket's fields.
     // SAFETY: a checked read of the caller's memory.
-    if result != 0
-        && value_len >= 4
-        && let Ok(value) = unsafe { bpf_probe_read_user(value_at) }
-    {
-        call.value = value;
-        call.sample.flags |= flag::VALUE_KNOWN;
+    if result != 0 && value_len >= 4 {
+        if let Ok(value) = unsafe { bpf_probe_read_user(value_at) } {
+            call.value = value;
+            call.sample.flags |= flag::VALUE_KNOWN;
+        } else if report::is_on() && result != EFAULT {
+            report::no_value(fd.cast_signed(), option, result);
+        }
     }
     submit(record)
 }

@@ -7,6 +7,7 @@ use super::timer;
 use crate::{
     emit::{Run, bump, counted, counts, lose, reserve, submit},
     read::{Read as _, Typed, at},
+    report,
     sample::{fill, own_by_current},
     wanted::{note, wants},
 };
@@ -37,6 +38,7 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         return Run::Filtered;
     }
     let Some(tcp) = sk.tcp_sock() else {
+        report::not_tcp(report::word("state"), new_state);
         return Run::Filtered;
     };
     if new_state == TCP_SYN_SENT && !note(sk.0) {

@@ -7,6 +7,7 @@
 use crate::{
     emit::{Run, bump, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
+    report,
     sample::{Sock, fill},
     wanted::wants,
 };
@@ -58,13 +59,20 @@ struct Running {
     _pad: u8,
 }
 
+/// In place of the address of a socket that user space does not want to hear of.
+const UNWANTED: u64 = 1;
+
 #[map]
 static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
 
 #[inline(always)]
 fn running() -> Option<&'static mut Running> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
-    RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() })
+    let slot = RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() });
+    if slot.is_none() {
+        report::no_slot(report::word("RUNNING"));
+    }
+    slot
 }
 
 /// Whether the change of this socket to CLOSE was told on this CPU just now.
@@ -96,7 +104,7 @@ fn timer_fentry(context: FEntryContext) -> i32 {
 
 #[fexit(function = "tcp_keepalive_timer")]
 fn timer_fexit(_: FExitContext) -> i32 {
-    leave();
+    leave(Callback::Keepalive);
     0
 }
 
@@ -110,7 +118,7 @@ fn timer_kprobe(context: ProbeContext) -> u32 {
 
 #[kretprobe]
 fn timer_kretprobe(_: RetProbeContext) -> u32 {
-    leave();
+    leave(Callback::Keepalive);
     0
 }
 
@@ -128,7 +136,7 @@ fn timer_expire_entry(context: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "timer_expire_exit")]
 fn timer_expire_exit(_: BtfTracePointContext) -> i32 {
-    leave();
+    leave(Callback::Any);
     0
 }
 
@@ -153,12 +161,21 @@ fn enter(timer: Raw) {
 
 #[inline(always)]
 fn note(slot: &mut Running, address: Raw, sk: impl Read) {
+    if slot.sk != 0 {
+        report::fire_unended();
+    }
     if !wants(sk, address.0) {
-        slot.sk = 0;
+        slot.sk = UNWANTED;
         return;
     }
     let flags: u64 = sk.load(at!(skc_flags));
     let state: u8 = sk.load(at!(skc_state));
+    if report::is_on() {
+        if !sk.is_tcp() {
+            let (family, protocol) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
+            report::timer_without_socket(family, protocol, state.into());
+        }
+    }
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;
     let orphan = flags & (1 << at!(sock_dead)) != 0;
     let idle: u32 = sk.load(at!(keepalive_time));
@@ -184,22 +201,42 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
     };
 }
 
+/// Whose end a hook sees.
+enum Callback {
+    /// That of `tcp_keepalive_timer`.
+    Keepalive,
+    /// That of every timer.
+    Any,
+}
+
 /// It has run. What it came to is decided in the order of `tcp_keepalive_timer`.
 #[inline(always)]
-fn leave() {
+fn leave(of: Callback) {
     let Some(slot) = running() else {
         return;
     };
     if slot.sk == 0 {
+        if let Callback::Keepalive = of {
+            report::fire_unbegun();
+        }
         return; // another timer
     }
     let before = *slot;
     slot.sk = 0;
+    if before.sk == UNWANTED {
+        return;
+    }
     let sk = Raw(before.sk as *const u8);
     if Cast::is_possible() {
-        counted(|| fired(before, Cast::tcp_sock(sk)));
+        counted(
+            #[inline(always)]
+            || fired(before, Cast::tcp_sock(sk)),
+        );
     } else {
-        counted(|| fired(before, sk));
+        counted(
+            #[inline(always)]
+            || fired(before, sk),
+        );
     }
 }
 

@@ -10,7 +10,7 @@ pub mod watch;
 use crate::{
     kernel::{
         clock,
-        hooks::{self, Hooks, Interest, Mechanism, Scope, Signal},
+        hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host, memory,
     },
     model::{
@@ -54,6 +54,8 @@ pub struct Config {
     pub ring_bytes: u32,
     /// How hooks are attached.
     pub mechanism: Mechanism,
+    /// What of the hooks' own troubles is logged.
+    pub log_hooks: LogLevel,
     /// Bounds of the table.
     pub bounds: Bounds,
     /// What finds owners.
@@ -120,6 +122,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         interval,
         ring_bytes,
         mechanism,
+        log_hooks,
         bounds,
         resolver,
         history,
@@ -129,7 +132,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     store::make_folder(&history.folder);
-    let scope = Scope::Events { ring_bytes, mechanism, interest: Interest::default() };
+    let interest = Interest::default();
+    let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     hooks.status().iter().for_each(account::hook);
     account::processes(host::in_initial_pid_namespace());
@@ -168,7 +172,8 @@ pub fn run(config: Config) -> Result<(), Error> {
     let started_at_seconds = clock::unix_seconds();
     let history = serve::History { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
-    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds });
+    let log_hooks = log_hooks.as_str();
+    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
     let mut account = account::Account::new(interval);
     let mut is_written = true;
     let served = supervise::serve(metrics, &api, &shared, || {

@@ -4,7 +4,7 @@
 use crate::{
     kernel::{
         clock, decode,
-        hooks::{self, Hooks, Signal},
+        hooks::{self, HookLog, Hooks, Signal},
         memory,
         ring::Ring,
         snapshot,
@@ -86,6 +86,8 @@ pub(super) const WALK_SHARE: u64 = 20;
 pub struct Watch<A> {
     hooks: Hooks,
     ring: Ring,
+    /// What the hooks say of themselves, if somebody wants to know.
+    log: Option<HookLog>,
     table: Arc<Mutex<Table>>,
     audience: A,
     resolver: Resolver,
@@ -132,6 +134,7 @@ impl<A: Audience> Watch<A> {
         self::table(&table).set_heard(Heard { states, timers });
         Ok(Self {
             ring: hooks.ring()?,
+            log: hooks.log()?,
             hooks,
             table,
             audience,
@@ -165,6 +168,7 @@ impl<A: Audience> Watch<A> {
             self.look_up();
             let now = clock::now();
             self.count()?;
+            self.log.as_mut().map_or(Ok(()), |log| log.flush(now))?;
             table(&self.table).settle(now);
             self.tell(Vec::new());
             if self.walk_is_due(now) {

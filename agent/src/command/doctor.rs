@@ -8,11 +8,11 @@ use crate::{
     config,
     kernel::{
         btf, clock,
-        hooks::{Error, Hooks, Interest, Mechanism, Scope, Signal, Status},
+        hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
         host, layout,
     },
     model::snapshot::Flow,
-    serve::client,
+    serve::{Status, client},
     store,
 };
 use clap::Args;
@@ -83,7 +83,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let mut checks = host_checks();
-    checks.extend(hook_checks(args.hooks.hooks));
+    checks.extend(hook_checks(args.hooks));
     checks.extend(agent_checks(socket));
     checks.extend(unseen());
     let mut out = output::stdout();
@@ -154,9 +154,11 @@ fn host_checks() -> Vec<Check> {
     checks
 }
 
-fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
+fn hook_checks(args: config::HookArgs) -> Vec<Check> {
+    let config::HookArgs { hooks: mechanism, log_hooks: log } = args;
     let interest = Interest::default();
-    let mut hooks = match Hooks::load(Scope::Events { ring_bytes: 4096, mechanism, interest }) {
+    let scope = Scope::Events { ring_bytes: 4096, mechanism, interest, log };
+    let mut hooks = match Hooks::load(scope) {
         Ok(hooks) => hooks,
         Err(error) => {
             let found = told(&error);
@@ -179,12 +181,23 @@ fn hook_checks(mechanism: Mechanism) -> Vec<Check> {
             }
         })
         .collect();
+    checks.push(Check::ok(
+        "hook log",
+        match log {
+            LogLevel::Off => {
+                "compiled in and off; `--log-hooks LEVEL` of run, trace and check logs what goes \
+                          wrong inside hooks"
+                    .to_owned()
+            }
+            level => format!("the kernel takes the hooks with a log at level {}", level.as_str()),
+        },
+    ));
     checks.push(walk_check(&mut hooks));
     checks
 }
 
 /// The mechanism, and why it is not a better one.
-fn carried_by(status: &Status) -> String {
+fn carried_by(status: &hooks::Status) -> String {
     let mut text = format!("{} attached", status.mechanism);
     match status.passed_over.first() {
         // Other hooks are there: nothing is wrong with this process, and nothing is to be done.
@@ -239,7 +252,7 @@ fn walk_check(hooks: &mut Hooks) -> Check {
 fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
     match client::status(&socket.socket) {
         Ok(status) => vec![
-            Check::ok("agent", format!("runs as process {}", status.pid)),
+            Check::ok("agent", format!("runs as process {}{}", status.pid, log_of(&status))),
             conservation(&status.flow),
             history(status.history.as_ref()),
         ],
@@ -249,6 +262,12 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
             vec![Check { name: "agent", grade: Grade::Note, found, advice: None }]
         }
     }
+}
+
+/// What the agent logs of its hooks' own troubles.
+fn log_of(status: &Status) -> String {
+    let level = status.log_hooks.as_ref();
+    level.map_or_else(String::new, |level| format!("; the log of its hooks is at level {level}"))
 }
 
 /// Whether what happens is written down.

@@ -116,6 +116,7 @@ pub(super) fn run(
         interval,
         ring_bytes,
         mechanism: hooks.hooks,
+        log_hooks: hooks.log_hooks,
         bounds,
         resolver: owners.resolver()?,
         history: store::Options {

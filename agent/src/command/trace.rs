@@ -124,6 +124,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         ring_bytes: RING_BYTES,
         mechanism: args.hooks.hooks,
         interest: interest(&args.wanted.filter),
+        log: args.hooks.log_hooks,
     };
     let hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     let (mut timer, mut setsockopt) = ("nothing", "nothing");

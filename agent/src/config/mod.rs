@@ -8,7 +8,7 @@ mod file;
 
 pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
 
-use crate::kernel::hooks::Mechanism;
+use crate::kernel::hooks::{LogLevel, Mechanism};
 use crate::log;
 use crate::model::{
     limit::{IdleLimit, Limits, Path as NetworkPath},
@@ -96,7 +96,7 @@ impl Given {
     }
 }
 
-/// How hooks are attached.
+/// How hooks are attached, and what they say of themselves.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct HookArgs {
     /// Attach the hooks of the keepalive timer and of setsockopt by this mechanism only
@@ -108,6 +108,16 @@ pub struct HookArgs {
         default_value = "auto"
     )]
     pub hooks: Mechanism,
+    /// Log what goes wrong inside the hooks, down to this level: what they could not follow or read,
+    /// which call and whose it was. Off, it costs nothing
+    #[arg(
+        long,
+        env = "KEEPWATCH_LOG_HOOKS",
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "off"
+    )]
+    pub log_hooks: LogLevel,
 }
 
 impl LimitArgs {

@@ -5,6 +5,7 @@ mod journal;
 mod line;
 pub mod pace;
 
+use crate::kernel::hooks;
 use clap::ValueEnum;
 use line::{Line, Shape};
 use std::{
@@ -15,7 +16,7 @@ use std::{
     sync::Mutex,
 };
 use tracing::{Subscriber, field::display, level_filters::LevelFilter};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _};
 
 /// How important a line must be to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -90,13 +91,17 @@ fn subscriber<W>(level: LevelFilter, line: Line, writer: W) -> impl Subscriber +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    // The hooks' own log has a level of its own, by which the kernel writes it.
+    let levels =
+        Targets::new().with_default(level).with_target(hooks::LOG_TARGET, LevelFilter::TRACE);
     tracing_subscriber::fmt()
-        .with_max_level(level)
+        .with_max_level(LevelFilter::TRACE)
         // It would complain with eprintln!, which panics where nobody reads stderr any more.
         .log_internal_errors(false)
         .event_format(line)
         .with_writer(writer)
         .finish()
+        .with(levels)
 }
 
 /// An error with its causes, in one line.

@@ -54,6 +54,8 @@ pub struct Shared {
     pub history: History,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
+    /// Down to which level its hooks' own troubles are logged.
+    pub log_hooks: &'static str,
 }
 
 /// The history on disk.
@@ -155,7 +157,14 @@ mod tests_support {
         let snapshot = watch::channel(Arc::new(picture)).1;
         let news = broadcast::Sender::new(4);
         let history = History::default();
-        Arc::new(Shared { snapshot, table, news, history, started_at_seconds: 1.7e9 })
+        Arc::new(Shared {
+            snapshot,
+            table,
+            news,
+            history,
+            started_at_seconds: 1.7e9,
+            log_hooks: "off",
+        })
     }
 
     /// Runs what `server` makes of a signal to stop, until `client` is done.

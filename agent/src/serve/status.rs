@@ -15,6 +15,9 @@ pub struct Status {
     pub started_at_seconds: f64,
     /// What carries each signal.
     pub hooks: Vec<Hook>,
+    /// Down to which level what goes wrong inside them is logged; null of an agent that cannot.
+    #[serde(default)]
+    pub log_hooks: Option<String>,
     /// Records at each stage since its start.
     pub flow: Flow,
     /// Sockets in its table.
@@ -56,6 +59,7 @@ impl Status {
             pid: std::process::id(),
             started_at_seconds: shared.started_at_seconds,
             hooks: hooks.collect(),
+            log_hooks: Some(shared.log_hooks.to_owned()),
             flow: health.flow,
             sockets: snapshot.n_tracked,
             sockets_untracked: snapshot.n_untracked,

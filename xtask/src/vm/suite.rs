@@ -17,7 +17,7 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 7] = [
+pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
@@ -25,6 +25,8 @@ pub(crate) const SUITES: [Suite; 7] = [
     Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
     Suite { name: "deaths", by_mechanism: true, n_threads: 8, without: None },
     Suite { name: "settings", by_mechanism: true, n_threads: 4, without: None },
+    Suite { name: "hook_log", by_mechanism: true, n_threads: 2, without: None },
+    Suite { name: "hook_log_fault", by_mechanism: true, n_threads: 2, without: None },
 ];
 
 /// What does not, each with its reason.

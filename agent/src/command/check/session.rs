@@ -13,7 +13,7 @@ use crate::{
     config,
     kernel::{
         clock,
-        hooks::{Hooks, Interest, Scope, Signal},
+        hooks::{HookLog, Hooks, Interest, Scope, Signal},
         host,
         ring::Ring,
     },
@@ -47,6 +47,7 @@ pub(super) fn check(
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
     let mut session = Session {
         ring: hooks.ring()?,
+        log: hooks.log()?,
         followed: Followed::default(),
         n_lost_before: hooks.counts()?.dropped,
         n_skipped_before: hooks.n_changes_skipped(),
@@ -84,6 +85,7 @@ fn load(args: &CheckArgs, wants_calls: bool) -> Result<Hooks, Failure> {
         ring_bytes: args.ring_bytes,
         mechanism: args.hooks.hooks,
         interest: Interest { descendants: 1, ..Interest::default() },
+        log: args.hooks.log_hooks,
     };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?.require(Signal::StateChange)?;
     if wants_calls {
@@ -104,6 +106,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// A command under watch.
 struct Session {
     ring: Ring,
+    log: Option<HookLog>,
     followed: Followed,
     /// Before the command was started.
     n_lost_before: u64,
@@ -118,6 +121,7 @@ impl Session {
         loop {
             self.ring.wait_or(&*running.pidfd, TICK).map_err(Error::Wait)?;
             self.drain();
+            self.log.as_mut().map_or(Ok(()), |log| log.flush(clock::now()))?;
             if let Some(status) = running.ended().map_err(Error::Wait)? {
                 // A process closes its sockets before it is seen to end.
                 self.drain();

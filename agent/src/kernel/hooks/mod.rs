@@ -3,10 +3,12 @@
 mod attach;
 mod error;
 mod link;
+mod log;
 mod signal;
 
 pub use error::Error;
 pub use keepwatch_ebpf::interest::Interest;
+pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use signal::{Mechanism, Signal, Status};
 
 use super::{
@@ -50,6 +52,8 @@ pub enum Scope {
         ring_bytes: u32,
         /// How hooks that have a choice are to be attached.
         mechanism: Mechanism,
+        /// What of the hooks' own troubles is logged.
+        log: LogLevel,
         /// Which sockets to report: the hooks pass over the others.
         interest: Interest,
     },
@@ -62,6 +66,7 @@ pub struct Hooks {
     status: Vec<Status>,
     hz: u32,
     witness: Arc<Witness>,
+    log: LogLevel,
 }
 
 impl Hooks {
@@ -94,12 +99,12 @@ impl Hooks {
                            in this network namespace?)";
             failed(attempt, error)
         })?;
-        let (ring_bytes, interest) = match scope {
+        let (ring_bytes, interest, log) = match scope {
             Scope::Snapshot => {
                 let a_page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-                (a_page, Interest::default())
+                (a_page, Interest::default(), LogLevel::Off)
             }
-            Scope::Events { ring_bytes, interest, .. } => (ring_bytes, interest),
+            Scope::Events { ring_bytes, interest, log, .. } => (ring_bytes, interest, log),
         };
         let max_noted = if interest.descendants == 0 { 1 } else { MAX_NOTED };
         host::lift_memory_lock();
@@ -114,6 +119,8 @@ impl Hooks {
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
+            .override_global(aya_log::LEVEL, &log.number(), true)
+            .map_max_entries(name::LOGS, log.ring_bytes())
             .override_global(name::INTEREST, interest.as_bytes(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
             .map_max_entries(name::NOTED, max_noted)
@@ -123,7 +130,7 @@ impl Hooks {
             Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],
             Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
         };
-        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness) };
+        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness), log };
         match scope {
             // Who asks for a mechanism wants that one or none. Where it cannot carry setsockopt, which
             // is not in every kernel's BTF, that is told as any blindness is.
@@ -165,6 +172,11 @@ impl Hooks {
             .ok_or_else(|| failed("take the ring buffer", "it was taken before"))?;
         let ring = RingBuf::try_from(map).map_err(|error| failed("map the ring buffer", error))?;
         Ok(Ring::new(ring, decode::Decoder::new(self.hz)))
+    }
+
+    /// The reading end of the hooks' own log, if it is on.
+    pub fn log(&mut self) -> Result<Option<HookLog>, Error> {
+        (self.log != LogLevel::Off).then(|| HookLog::new(&mut self.ebpf)).transpose()
     }
 
     /// Runs that the kernel skipped because the same hook was running on that CPU already. Where
