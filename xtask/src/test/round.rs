@@ -101,7 +101,8 @@ impl Round<'_> {
         let objection = self.machine.objection(what);
         match &objection {
             None => {
-                talk(format_args!("skipped: {test}: {what}"));
+                // In other words than the tests': those of this crate print it too.
+                talk(format_args!("left out: {test}: {what}"));
                 sum.skipped += 1;
             }
             Some(why) => {
