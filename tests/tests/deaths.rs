@@ -8,6 +8,7 @@ use keepwatch_tests::{
     middlebox::Answer,
     path::{Ends, Path},
     socket::{self, Family, Keepalive, Own, Plan, Road},
+    tool,
     trace::{Trace, list},
     truth::process_name,
 };
@@ -314,7 +315,7 @@ fn local_reset_by_disconnecting() {
 fn local_reset_by_an_administrator() {
     let path = Path::cable();
     let ss = |words: &[&str]| {
-        let output = path.near.run(|| Command::new("ss").args(words).output());
+        let output = path.near.run(|| Command::new(tool::program("ss")).args(words).output());
         output.inspect_err(|error| eprintln!("skipped: ss -K: {error}")).ok()
     };
     if ss(&["-V"]).is_none() {
@@ -325,7 +326,7 @@ fn local_reset_by_an_administrator() {
     exchange(&ends.client, &ends.accepted);
     let killed = ss(&["-K", "-Htn", "dport", "=", ":2717"]).expect("it ran before");
     if killed.stdout.is_empty() {
-        assert!(!keepwatch_tests::tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
+        assert!(!tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
         eprintln!("skipped: ss -K, which this kernel does not do");
         return;
     }

@@ -1,10 +1,12 @@
 //! `cargo xtask VERB`: set-up, tests, checks.
 
+mod apt;
 mod bench;
 mod ci;
 mod codegen;
 mod command;
 mod dist;
+mod fresh;
 mod outcome;
 mod pictures;
 mod place;
@@ -13,6 +15,7 @@ mod setup;
 mod summary;
 mod test;
 mod tidy;
+mod tool;
 mod verb;
 mod vm;
 

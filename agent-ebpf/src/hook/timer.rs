@@ -28,7 +28,7 @@ static mut CALLBACK: u64 = 0;
 
 /// Notes the callback in any TCP socket's timer.
 #[inline(always)]
-pub(super) fn learn_callback(tcp: impl crate::read::Read) {
+pub(super) fn learn_callback(tcp: impl Read) {
     let callback = &raw mut CALLBACK;
     // SAFETY: our own global; every writer writes the same.
     unsafe {
