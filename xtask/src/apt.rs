@@ -10,7 +10,8 @@ use std::{
     process::Command,
 };
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Debian's keys.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const REACH: &str = "apt-get must reach the mirror that this machine uses";
 /// What needs no unpacking although packages depend on it: the C library is the machine's own, and must
 /// be (it fits no other loader than its own); the others are for installing and for compiling.
@@ -38,13 +39,9 @@ pub(crate) struct Suites {
 impl Suites {
     /// Those of the machine's own release: what is unpacked runs with the machine's C library.
     pub(crate) fn own() -> Result<Self> {
-        let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
-        let name = codename(&release)
-            .context("/etc/os-release names no release: there is no VERSION_CODENAME in it")?;
-        Ok(Self {
-            main: vec![name.to_owned(), format!("{name}-updates")],
-            security: vec![format!("{name}-security")],
-        })
+        let name = codename_of_this_machine()?;
+        let (updates, security) = (format!("{name}-updates"), format!("{name}-security"));
+        Ok(Self { main: vec![name, updates], security: vec![security] })
     }
 
     /// Those of these names.
@@ -56,6 +53,13 @@ impl Suites {
     fn names(&self) -> String {
         self.main.iter().chain(&self.security).map(String::as_str).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The name of the machine's release: `bookworm`.
+pub(crate) fn codename_of_this_machine() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+    let name = codename(&release).map(Into::into);
+    name.context("/etc/os-release names no release: there is no VERSION_CODENAME in it")
 }
 
 fn codename(os_release: &str) -> Option<&str> {
@@ -210,7 +214,6 @@ fn absence(package: &str, suites: &Suites, sources: &str) -> String {
 /// architectures, nor what runs after an update.
 fn config(folder: &Path, architecture: &str) -> String {
     let place = folder.display();
-    let reach = command::stdout(command::new("apt-config").args(["dump", "Acquire"]));
     format!(
         "{}Dir::Etc::Main \"/dev/null\";\nDir::Etc::Parts \"/dev/null\";\n\
          Dir::Etc::Preferences \"/dev/null\";\nDir::Etc::PreferencesParts \"/dev/null\";\n\
@@ -221,7 +224,7 @@ fn config(folder: &Path, architecture: &str) -> String {
          Acquire::GzipIndexes \"true\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
          APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
          APT::Architectures {{ \"{architecture}\"; }};\n",
-        reach.as_deref().map(acquire).unwrap_or_default(),
+        way_to_mirrors(),
     )
 }
 
@@ -305,9 +308,20 @@ impl Mirrors {
     }
 }
 
-/// The main mirror, for those who make a root of their own.
+/// For a root of the machine's own release: its main mirror.
 pub(crate) fn mirror() -> Result<String> {
     Mirrors::of_this_machine().map(|mirrors| mirrors.main)
+}
+
+/// For the same, lines for sources.list with all suites.
+pub(crate) fn sources_of_own_release() -> Result<String> {
+    Ok(Mirrors::of_this_machine()?.sources(&Suites::own()?))
+}
+
+/// For the same, apt's settings of how mirrors are reached.
+pub(crate) fn way_to_mirrors() -> String {
+    let dump = command::stdout(command::new("apt-config").args(["dump", "Acquire"]));
+    dump.as_deref().map(acquire).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Doing one step of the plan: the commands, and where what they give is put.
 
-use super::plan::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, Step, TOOLCHAIN, harm};
+use super::plan::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, Step, TOOLCHAIN};
 use crate::{
     command::{self, announced, cargo, line},
-    outcome::{CannotRunHere, talk},
+    outcome::talk,
     place, tool,
     vm::kernel,
 };
@@ -16,7 +16,6 @@ use std::{
 /// rustup may refuse, for there is another way; whatever else fails is an error.
 pub(crate) fn perform(step: &Step) -> Result<()> {
     match step {
-        Step::Install { packages } => install_harmlessly(packages),
         Step::AskRustup => {
             ask_rustup();
             Ok(())
@@ -33,7 +32,6 @@ pub(crate) fn perform(step: &Step) -> Result<()> {
 /// The commands of a step, as one would type them.
 pub(crate) fn lines(step: &Step) -> Result<Vec<String>> {
     Ok(match step {
-        Step::Install { packages } => vec![line(&update()), line(&install(packages))],
         Step::AskRustup => vec![line(&rustup_install())],
         Step::UnpackCompiler => unpacking(&COMPILER_PACKAGES.join(" ")),
         Step::Link { toolchain } => vec![line(&link(toolchain))],
@@ -50,44 +48,6 @@ fn unpacking(packages: &str) -> Vec<String> {
         format!("apt-get install --download-only {packages} # as if nothing were installed"),
         "dpkg-deb --extract PACKAGE.deb target/tools/debian".into(),
     ]
-}
-
-fn update() -> Command {
-    let mut command = place::as_root(Path::new("apt-get"));
-    command.args(["update", "--quiet"]);
-    command
-}
-
-fn install(packages: &[&str]) -> Command {
-    let mut command = place::as_root(Path::new("apt-get"));
-    command
-        .args(["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null());
-    command
-}
-
-/// Installs packages unless this would change one that is installed.
-fn install_harmlessly(packages: &[&str]) -> Result<()> {
-    // A new machine has old lists or none. Should it fail, apt-get may still find everything.
-    if let Err(error) = announced(&mut update(), "trying with the lists that are here") {
-        talk(format_args!("warning: {error:#}"));
-    }
-    let mut simulate = command::new("apt-get");
-    simulate.args(["install", "--simulate", "--quiet", "--no-install-recommends"]).args(packages);
-    let said = command::said(&mut simulate, "read what apt-get says above")?;
-    let harm = harm(&said);
-    if !harm.is_empty() {
-        let why = format!(
-            "setup cannot go on: to install {} would {}; setup changes nobody's packages: install it \
-             yourself as you see fit, then run this again",
-            packages.join(", "),
-            harm.join(", ")
-        );
-        return Err(CannotRunHere(why).into());
-    }
-    announced(&mut install(packages), "read what apt-get says above")
 }
 
 /// In limits of time, and without touching rustup itself.

@@ -17,8 +17,6 @@ const DEBIAN_SYSROOT: &str = "/usr";
 pub(crate) struct Machine {
     /// There is an apt-get.
     pub(crate) apt: bool,
-    /// We are root, or can become it.
-    pub(crate) root: bool,
     /// There is a rustup: only it can name a toolchain.
     pub(crate) rustup: bool,
     /// rustup was asked for a compiler in this run: it gave one or it did not, once is enough.
@@ -31,8 +29,6 @@ pub(crate) struct Machine {
     pub(crate) linker: Option<String>,
     /// LLVM is here to link bpf-linker to.
     pub(crate) llvm: bool,
-    /// Debian packages of a C compiler that are not installed: only they cannot be unpacked.
-    pub(crate) c_packages: Vec<&'static str>,
     /// Programs that tests and guests run, and that are neither installed nor unpacked.
     pub(crate) missing_tools: Vec<&'static Tool>,
     /// The kernels that guests boot are unpacked.
@@ -56,7 +52,6 @@ impl Machine {
     pub(crate) fn examine() -> Self {
         Self {
             apt: place::has_program("apt-get"),
-            root: place::can_be_root(),
             rustup: place::has_program("rustup"),
             rustup_asked: false,
             linked: of_rustup(TOOLCHAIN),
@@ -66,7 +61,6 @@ impl Machine {
                 .collect(),
             linker: linker(),
             llvm: tool::llvm(LLVM).is_some(),
-            c_packages: c_packages(),
             missing_tools: TOOLS.iter().filter(|tool| tool::find(tool.program).is_none()).collect(),
             kernels: KERNELS.iter().all(Kernel::is_here),
         }
@@ -81,9 +75,6 @@ impl Machine {
             has_core: true,
         };
         match step {
-            Step::Install { packages } => {
-                self.c_packages.retain(|package| !packages.contains(package));
-            }
             Step::AskRustup => self.candidates.push(suitable(Path::new("FOLDER-OF-NIGHTLY"))),
             Step::UnpackCompiler => self.candidates.push(suitable(&tool::toolchain())),
             Step::Link { toolchain } => self.linked = Some(suitable(toolchain)),
@@ -150,15 +141,6 @@ fn linker() -> Option<String> {
     let path = tool::find("bpf-linker")?;
     let version = command::stdout(command::new(path).arg("--version"))?;
     version.trim().strip_prefix("bpf-linker ").map(Into::into)
-}
-
-/// By programs and files, not by packages: other systems have them too.
-fn c_packages() -> Vec<&'static str> {
-    let here = [
-        ("gcc", place::has_program("cc")),
-        ("libc6-dev", Path::new("/usr/include/stdio.h").exists()),
-    ];
-    here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
 }
 
 #[cfg(test)]

@@ -17,12 +17,17 @@ pub(crate) struct Options {
     /// Say what would be done, and why, and do nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Only get the programs that tests and guests run: neither the compiler for the hooks nor kernels.
+    #[arg(long, conflicts_with = "dry_run")]
+    tools: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { dry_run } = options;
+    let Options { dry_run, tools } = options;
     if *dry_run {
         rehearse()?;
+    } else if *tools {
+        prepare_tools(Purpose::Guests)?;
     } else {
         prepare(Purpose::Guests)?;
         for fact in plan::facts(&Machine::examine(), Purpose::Guests) {
@@ -37,7 +42,16 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     prepare_for(purpose, 0).map(drop)
 }
 
-/// The same for a verb with steps of its own, which are counted too.
+/// Gets the programs that a purpose needs, and nothing else.
+pub(crate) fn prepare_tools(purpose: Purpose) -> Result<()> {
+    if let Some(step) = plan::next_of_tools(&Machine::examine(), purpose)? {
+        talk(format_args!("setup: {}", step.why()));
+        act::perform(&step)?;
+    }
+    Ok(())
+}
+
+/// [`prepare`] for a verb with steps of its own, which are counted too.
 pub(crate) fn prepare_for(purpose: Purpose, n_after: usize) -> Result<Progress> {
     let mut machine = Machine::examine();
     let mut done = Vec::new();

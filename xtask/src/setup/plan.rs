@@ -34,10 +34,6 @@ pub(crate) enum Purpose {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Into the system, as root.
-    Install {
-        packages: Vec<&'static str>,
-    },
     /// May be refused: then Debian has a compiler.
     AskRustup,
     UnpackCompiler,
@@ -56,9 +52,6 @@ impl Step {
     /// What is missing, and what follows.
     pub(crate) fn why(&self) -> String {
         match self {
-            Self::Install { packages } => {
-                format!("Rust links with a C compiler: installing {}", packages.join(", "))
-            }
             Self::AskRustup => format!(
                 "the hooks need a compiler with the sources of core and LLVM {LLVM} or older: asking \
                  rustup for {NIGHTLY} (about 200 MB; where rustup has none, Debian does)"
@@ -100,9 +93,6 @@ impl Compiler {
 
 /// The next step, or none if everything is there.
 pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, CannotRunHere> {
-    if !machine.c_packages.is_empty() {
-        return install(machine).map(Some);
-    }
     if !machine.linked.as_ref().is_some_and(Compiler::suits) {
         return compiler(machine).map(Some);
     }
@@ -117,6 +107,15 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
         return kernels(machine).map(Some);
     }
     Ok(None)
+}
+
+/// The step that gets programs for the tests and guests, if one is missing; nothing for the build.
+pub(crate) fn next_of_tools(
+    machine: &Machine,
+    purpose: Purpose,
+) -> Result<Option<Step>, CannotRunHere> {
+    let packages = packages(machine, purpose);
+    if packages.is_empty() { Ok(None) } else { tools(machine, packages).map(Some) }
 }
 
 /// All steps that are left if each works.
@@ -189,55 +188,13 @@ fn kernels(machine: &Machine) -> Result<Step, CannotRunHere> {
     cannot("there is no apt-get to get Debian's kernels with: `cargo xtask vm` needs a Debian")
 }
 
-/// apt-get as root, or what its administrator has to type.
-fn install(machine: &Machine) -> Result<Step, CannotRunHere> {
-    const WHY: &str = "Rust links with a C compiler and libraries that are not here";
-    let packages = machine.c_packages.clone();
-    let names = packages.join(" ");
-    if !machine.apt {
-        return cannot(&format!(
-            "{WHY}, and there is no apt-get: install what Debian calls {names}"
-        ));
-    }
-    if !machine.root {
-        return cannot(&format!(
-            "{WHY}, but we are not root and there is no sudo: as root, `apt-get install {names}`"
-        ));
-    }
-    Ok(Step::Install { packages })
-}
-
 fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
     Err(CannotRunHere(format!("setup cannot go on: {why}")))
-}
-
-/// What an installation would do to packages that are there: upgrade, downgrade or remove. From what
-/// `apt-get install --simulate` says: `Inst NAME [OLD] (NEW ...)`, without `[OLD]` if it is new, and
-/// `Remv NAME [OLD]`.
-pub(crate) fn harm(simulated: &str) -> Vec<String> {
-    let mut harm = Vec::new();
-    for line in simulated.lines() {
-        let mut words = line.split_whitespace();
-        let (verb, name, third) = (words.next(), words.next(), words.next());
-        let name = name.unwrap_or_default();
-        match (verb, third) {
-            (Some("Remv"), _) => harm.push(format!("remove {name}")),
-            (Some("Inst"), Some(old)) if old.starts_with('[') => {
-                let new = words.next().unwrap_or_default().trim_start_matches('(');
-                harm.push(format!("change {name} from {} to {new}", old.trim_matches(['[', ']'])));
-            }
-            _ => {}
-        }
-    }
-    harm
 }
 
 /// What is there already, in words.
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
-    if machine.c_packages.is_empty() {
-        facts.push("a C compiler is here".into());
-    }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
         let Compiler { toolchain, release: (major, minor), llvm, .. } = compiler;
         let place = toolchain.display();
@@ -257,16 +214,15 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Compiler, Machine, Purpose, Step, facts, harm, next, rest};
+    use super::{Compiler, Machine, Purpose, Step, facts, next, next_of_tools, rest};
     use crate::tool::{self, TOOLS, Tool};
     use std::path::PathBuf;
 
-    /// Debian with rustup's stable Rust and a C compiler, nothing else. Whatever else is installed, of
-    /// whichever version, makes no difference: nothing asks dpkg.
+    /// Debian with rustup's stable Rust and a C compiler, nothing else. Packages of whichever version,
+    /// held ones, and a user without sudo make no difference: nothing asks dpkg, no step needs root.
     fn fresh() -> Machine {
         Machine {
             apt: true,
-            root: true,
             rustup: true,
             missing_tools: TOOLS.iter().collect(),
             ..Machine::default()
@@ -305,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_machine_is_brought_all_the_way_and_nothing_is_installed() {
+    fn a_fresh_machine_is_brought_all_the_way() {
         let steps = all(&fresh(), Purpose::Guests);
         assert_eq!(steps[0], Step::AskRustup);
         assert!(matches!(steps[1], Step::Link { .. }));
@@ -321,12 +277,6 @@ mod tests {
         ];
         assert_eq!(steps[4], Step::UnpackTools { packages: packages.to_vec() });
         assert_eq!(steps[5..], [Step::FetchKernels]);
-    }
-
-    #[test]
-    fn without_sudo_everything_is_done_too() {
-        let user = Machine { root: false, ..fresh() };
-        assert_eq!(all(&user, Purpose::Guests), all(&fresh(), Purpose::Guests));
     }
 
     #[test]
@@ -348,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn programs_for_tests_can_be_had_without_a_compiler_for_the_hooks() {
+        let Ok(Some(Step::UnpackTools { packages })) = next_of_tools(&fresh(), Purpose::Guests)
+        else {
+            panic!("the first step unpacks tools");
+        };
+        assert!(packages.contains(&"qemu-system-x86") && !packages.contains(&"debootstrap"));
+        assert_eq!(next_of_tools(&ready(), Purpose::Roots), Ok(None));
+    }
+
+    #[test]
     fn only_set_ups_own_test_needs_a_root_of_its_own() {
         let machine = Machine { missing_tools: missing("debootstrap"), ..ready() };
         assert_eq!(all(&machine, Purpose::Guests), []);
@@ -358,7 +318,7 @@ mod tests {
     #[test]
     fn a_machine_that_has_everything_is_left_alone() {
         assert_eq!(all(&ready(), Purpose::Roots), []);
-        assert_eq!(facts(&ready(), Purpose::Guests).len(), 5);
+        assert_eq!(facts(&ready(), Purpose::Guests).len(), 4);
     }
 
     #[test]
@@ -395,24 +355,6 @@ mod tests {
     fn another_version_of_the_linker_is_replaced() {
         let machine = Machine { linker: Some("0.9.13".into()), ..ready() };
         assert_eq!(all(&machine, Purpose::Build), [Step::BuildLinker]);
-    }
-
-    #[test]
-    fn only_a_c_compiler_is_installed_and_that_by_root() {
-        let machine = Machine { c_packages: vec!["gcc"], ..ready() };
-        assert_eq!(all(&machine, Purpose::Guests), [Step::Install { packages: vec!["gcc"] }]);
-        let error = next(&Machine { root: false, ..machine }, Purpose::Build).expect_err("a stop");
-        assert!(error.0.contains("as root, `apt-get install gcc`"), "{error}");
-    }
-
-    #[test]
-    fn an_installation_that_changes_what_is_installed_is_seen() {
-        let harmless =
-            "Reading package lists...\nInst gcc (4:12.2.0-3 Debian:12 [amd64])\nConf gcc (4:12)\n";
-        assert_eq!(harm(harmless), Vec::<String>::new());
-        let upgrade = "Inst libc6 [2.36-9] (2.36-10 Debian:12 [amd64]) []\nInst gcc (4:12 Debian:12 [amd64])\n";
-        assert_eq!(harm(upgrade), ["change libc6 from 2.36-9 to 2.36-10"]);
-        assert_eq!(harm("Remv qemu-utils [1:99]\n"), ["remove qemu-utils"]);
     }
 
     #[test]
