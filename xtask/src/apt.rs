@@ -15,10 +15,11 @@ pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg
 const REACH: &str = "apt-get must reach the mirror that this machine uses";
 /// What needs no unpacking although packages depend on it: the C library is the machine's own, and must
 /// be (it fits no other loader than its own); the others are for installing and for compiling.
-const PRESENT: [&str; 8] = [
+const PRESENT: [&str; 9] = [
     "adduser",
     "binutils",
     "debconf",
+    "dpkg",
     "gcc",
     "init-system-helpers",
     "libc-dev",

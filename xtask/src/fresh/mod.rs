@@ -177,7 +177,7 @@ fn tried(bed: &Bed, scenario: &Scenario) -> Result<String> {
         );
     }
     writeln!(report, "  installed: {}", or_nothing(&changes.added))?;
-    writeln!(report, "  unpacked into target/tools: {}", root.unpacked())?;
+    writeln!(report, "  unpacked into target/tools: {} packages", root.n_unpacked())?;
     writeln!(report, "  lost, upgraded or downgraded: nothing")?;
     root.remove()?;
     Ok(report)
