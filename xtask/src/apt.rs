@@ -235,7 +235,7 @@ fn acquire(dump: &str) -> String {
         let kept = ["Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::ForceIP"];
         kept.iter().any(|prefix| line.starts_with(prefix)) && !line.contains("::: ")
     };
-    dump.lines().filter(wanted).map(|line| format!("{line}\n")).collect()
+    dump.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect()
 }
 
 const INSTALLED: &str = "Status: install ok installed";
