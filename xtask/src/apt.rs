@@ -4,6 +4,7 @@
 use crate::command::{self, announced};
 use anyhow::{Context as _, Result, bail};
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -143,7 +144,7 @@ impl Apt {
         let mut download = self.command("apt-get");
         download.args(["install", "--download-only", "--yes", "--quiet"]).args(packages);
         announced(&mut download, REACH)?;
-        let after = before + &self.extract(into)?;
+        let after = merged(&before, &self.extract(into)?);
         for folder in UNUSED.map(|folder| into.join(folder)).iter().filter(|path| path.exists()) {
             fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
         }
@@ -233,9 +234,21 @@ fn config(folder: &Path, architecture: &str) -> String {
 fn acquire(dump: &str) -> String {
     let wanted = |line: &&str| {
         let kept = ["Acquire::http::", "Acquire::https::", "Acquire::Retries", "Acquire::ForceIP"];
-        kept.iter().any(|prefix| line.starts_with(prefix)) && !line.contains("::: ")
+        kept.iter().any(|prefix| line.starts_with(prefix))
     };
     dump.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// What is remembered once newer paragraphs came: one for each package.
+fn merged(before: &str, new: &str) -> String {
+    let name = |paragraph: &&str| {
+        let line = paragraph.lines().find_map(|line| line.strip_prefix("Package: "));
+        line.map(str::to_owned)
+    };
+    let paragraphs = |text| str::split(text, "\n\n").filter(|one| !one.trim().is_empty());
+    let replaced: BTreeSet<_> = paragraphs(new).map(|one| name(&one)).collect();
+    let kept = paragraphs(before).filter(|one| !replaced.contains(&name(one)));
+    kept.chain(paragraphs(new)).flat_map(|one| [one, "\n\n"]).collect()
 }
 
 const INSTALLED: &str = "Status: install ok installed";
@@ -327,7 +340,7 @@ pub(crate) fn way_to_mirrors() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mirrors, Suites, absence, acquire, codename, present};
+    use super::{Mirrors, Suites, absence, acquire, codename, merged, present};
 
     fn mirrors(targets: &str) -> Mirrors {
         Mirrors::from_targets(targets).expect("a mirror")
@@ -395,6 +408,18 @@ mod tests {
     fn of_the_machines_settings_only_the_way_to_mirrors_is_kept() {
         let dump = "Acquire \"\";\nAcquire::http::Proxy \"http://proxy:1\";\nAcquire::Languages:: \"de\";\n";
         assert_eq!(acquire(dump), "Acquire::http::Proxy \"http://proxy:1\";\n");
+    }
+
+    #[test]
+    fn a_newer_version_takes_the_place_of_an_older_one() {
+        let before = "Package: a\nVersion: 1\n\nPackage: b\nVersion: 1\n\n";
+        let after = merged(before, "Package: a\nVersion: 2\nDescription: x\n .\n y\n\n");
+        assert_eq!(
+            after,
+            "Package: b\nVersion: 1\n\nPackage: a\nVersion: 2\nDescription: x\n .\n y\n\n"
+        );
+        assert_eq!(merged("", "Package: a\n\n"), "Package: a\n\n");
+        assert_eq!(merged(before, ""), before);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     test, tidy, vm,
 };
 use anyhow::{Context as _, Result};
-use std::{env, process::ExitCode, time::Instant};
+use std::{env, path::Path, process::ExitCode, time::Instant};
 
 /// The last release that the workspace's Rust builds and that reads our `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
@@ -48,8 +48,13 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
 
 /// The part that takes two minutes: the others compile a linker, and the agent, in each root.
 fn fresh() -> Result<()> {
+    // As whoever we are, so that target/tools has one owner.
+    setup::prepare_tools(Purpose::Roots)?;
     let this = env::current_exe().context("where is xtask itself?")?;
-    announced(place::as_root(&this).args(["fresh", "--quick"]), "read what it says above")
+    // sudo has a path of its own, without rustup.
+    let mut as_root = place::as_root(Path::new("env"));
+    as_root.arg(format!("PATH={}", env::var("PATH").context("PATH")?)).arg(this);
+    announced(as_root.args(["fresh", "--quick"]), "read what it says above")
 }
 
 /// Licences, sources and who may depend on what. Advisories need a database that CI cannot reach.

@@ -8,7 +8,9 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
@@ -62,10 +64,10 @@ pub(crate) fn tree() -> PathBuf {
     place::tools().join("debian")
 }
 
-/// `PATH` with what is unpacked first.
-pub(crate) fn search_path() -> Result<std::ffi::OsString> {
+/// `PATH` with this folder first.
+pub(crate) fn search_path(first: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(std::iter::once(bin()).chain(env::split_paths(&path)))
+    env::join_paths(std::iter::once(first.into()).chain(env::split_paths(&path)))
         .context("the path of the workspace has a colon in it")
 }
 
@@ -138,7 +140,7 @@ fn libraries() -> Vec<PathBuf> {
 }
 
 /// The same as `LD_LIBRARY_PATH` has it.
-pub(crate) fn library_path() -> Result<std::ffi::OsString> {
+pub(crate) fn library_path() -> Result<OsString> {
     env::join_paths(libraries()).context("the path of the workspace has a colon in it")
 }
 

@@ -53,7 +53,7 @@ impl Bed {
             .arg(apt::codename_of_this_machine()?)
             .arg(bed.base())
             .arg(apt::mirror()?)
-            .env("PATH", tool::search_path()?)
+            .env("PATH", tool::search_path(&tool::bin())?)
             .stdout(File::create(bed.folder.join("debootstrap.log")).context("a log")?);
         announced(&mut debootstrap, "read what it says in target/fresh/base/debootstrap")?;
         let archives = bed.base().join("var/cache/apt/archives");

@@ -82,6 +82,8 @@ fn build_linker() -> Result<Command> {
     let mut command = cargo(["install", &name, "--locked", "--no-default-features"]);
     command.args(["--features", &feature, "--force", "--root"]).arg(linker_home());
     let llvm = tool::llvm(LLVM).unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM}").into());
+    // cargo would ask for this folder on PATH, which nobody needs there.
+    command.env("PATH", tool::search_path(&linker_home().join("bin"))?);
     // The library path is for the C linker, which looks for what LLVM itself is linked to.
     command.env("LLVM_PREFIX", llvm).env("LD_LIBRARY_PATH", tool::library_path()?);
     Ok(command)
