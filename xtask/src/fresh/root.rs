@@ -26,6 +26,7 @@ set -e
 root=$1 toolchain=$2 place=$3 ids=$4
 shift 4
 for folder in dev proc sys; do mount --rbind "/$folder" "$root/$folder"; done
+mkdir --parents "$root$place"
 mount --bind "$toolchain" "$root$place"
 mount -o remount,bind,ro "$root$place"
 exec chroot --userspec="$ids" "$root" /usr/bin/env -i "$@"
@@ -111,7 +112,9 @@ impl Root {
         root.add_rust()?;
         root.clone_workspace()?;
         if as_user {
-            root.as_root(&format!("chown -R {USER}:{USER} /home/{USER}"))?;
+            // The toolchain there is this machine's.
+            let own = "-path '*/toolchains/*' -prune -o -exec chown --no-dereference";
+            root.as_root(&format!("find /home/{USER} {own} {USER}:{USER} {{}} +"))?;
         }
         Ok(root)
     }
