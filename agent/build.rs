@@ -1,20 +1,82 @@
 //! Builds the hooks with the BPF toolchain that `cargo xtask setup` made, into `OUT_DIR`.
+//!
+//! By cargo itself, not by aya-build: that passes all that the inner cargo says on as warnings.
+#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 
-use aya_build::{Package, Toolchain, build_ebpf};
-use std::{env, error::Error, fs, path::Path};
+use std::{
+    env,
+    error::Error,
+    ffi::OsString,
+    fs, iter,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let out = env::var("OUT_DIR")?;
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent-ebpf");
-    // SAFETY: a build script has one thread here. Cargo must offer `-Z build-std` on any channel.
-    unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
-    if env::var_os("AYA_BUILD_SKIP").is_some_and(|skip| skip == "1" || skip == "true") {
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The name under which `cargo xtask setup` links the compiler for the hooks.
+const TOOLCHAIN: &str = "keepwatch-bpf";
+const PROGRAM: &str = "keepwatch-hooks";
+const SKIP: &str = "AYA_BUILD_SKIP";
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn main() -> Result<()> {
+    println!("cargo:rerun-if-env-changed={SKIP}");
+    println!("cargo:rerun-if-changed={WORKSPACE}/agent-ebpf");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    if env::var_os(SKIP).is_some_and(|skip| skip == "1" || skip == "true") {
         // Enough for clippy and for tests that need no kernel.
-        fs::write(Path::new(&out).join("keepwatch-hooks"), [])?;
+        println!("cargo:warning={SKIP} is set: this keepwatch has no hooks");
+        fs::write(out.join(PROGRAM), [])?;
+        return Ok(());
     }
-    let package = Package { name: "keepwatch-ebpf", root_dir: root, ..Package::default() };
-    build_ebpf([package], Toolchain::Custom("keepwatch-bpf")).map_err(|error| {
-        format!("building the hooks: {error:#}\nhelp: `cargo xtask setup` installs what it needs")
-            .into()
+    build(&out).map_err(|error| {
+        format!("building the hooks: {error}\nhelp: `cargo xtask setup` gets what it needs").into()
     })
+}
+
+fn build(out: &Path) -> Result<()> {
+    let endian = env::var("CARGO_CFG_TARGET_ENDIAN")?;
+    let target = if endian == "big" { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
+    let target_dir = out.join("hooks");
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", TOOLCHAIN, "cargo", "build", "--quiet", "--package", "keepwatch-ebpf"])
+        .args(["--bins", "--release", "--target", target, "-Zbuild-std=core", "--target-dir"])
+        .arg(&target_dir)
+        .current_dir(WORKSPACE)
+        .env("PATH", search_path()?)
+        // Cargo must offer `-Z build-std` on any channel.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&env::var("CARGO_CFG_TARGET_ARCH")?))
+        // They are of the compiler that builds this, as clippy and rust-analyzer set them.
+        .env_remove("RUSTC")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    let Output { status, stdout, stderr } =
+        command.output().map_err(|error| format!("`rustup` does not start: {error}"))?;
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    if !status.success() {
+        return Err(format!("{command:?} ended with {status}:\n{said}").into());
+    }
+    // What is said in spite of `--quiet` is a warning.
+    for line in said.lines() {
+        println!("cargo:warning={line}");
+    }
+    let built = target_dir.join(target).join("release").join(PROGRAM);
+    fs::copy(&built, out.join(PROGRAM))
+        .map_err(|error| format!("copy {}: {error}", built.display()))?;
+    Ok(())
+}
+
+/// What aya-ebpf and the kernel ask for: the host's architecture by name, and BTF.
+fn flags(host: &str) -> String {
+    [&format!("--cfg=bpf_target_arch=\"{host}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+}
+
+/// The linker that `cargo xtask setup` built comes first.
+fn search_path() -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let tools = Path::new(WORKSPACE).join("target/tools/bin");
+    Ok(env::join_paths(iter::once(tools).chain(env::split_paths(&path)))?)
 }

@@ -58,7 +58,7 @@ pub(crate) fn install(router: &Netns, idle_limit: u32, answer: Answer) -> bool {
 
 /// `nft -f -`.
 fn nft(rules: &str) -> Result<(), String> {
-    let mut nft = Command::new("nft")
+    let mut nft = Command::new(tool::program("nft"))
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

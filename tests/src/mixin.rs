@@ -4,6 +4,7 @@
     reason = "part of the tests: JSON answers null to what it has not"
 )]
 
+use crate::tool;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -165,7 +166,7 @@ fn render(config: &Value) -> Value {
            text: {{ 'rules.yml': yaml($.rules), 'alerts.yml': yaml($.alerts) }},
          }}"
     );
-    let output = Command::new("jsonnet")
+    let output = Command::new(tool::program("jsonnet"))
         .args(["--exec", &snippet])
         .current_dir(folder())
         .output()

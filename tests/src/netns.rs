@@ -1,6 +1,6 @@
 //! Network namespaces. One ends when the value and all its sockets are gone.
 
-use crate::sys;
+use crate::{sys, tool};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     collections::BTreeMap,
@@ -109,7 +109,8 @@ impl Netns {
     /// `ip WORDS` inside.
     #[track_caller]
     pub fn ip(&self, words: &str) {
-        let output = self.run(|| Command::new("ip").args(words.split_whitespace()).output());
+        let output =
+            self.run(|| Command::new(tool::program("ip")).args(words.split_whitespace()).output());
         let output = output.expect("the command `ip` of iproute2");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ip {words}: {said}");

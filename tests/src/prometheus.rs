@@ -51,7 +51,7 @@ impl Prometheus {
     pub fn in_folder(folder: tool::Folder) -> Self {
         let address = http::free_address();
         let log = fs::File::create(folder.file("log")).expect("a log");
-        let child = Command::new(tool::of_prometheus("prometheus"))
+        let child = Command::new(tool::program("prometheus"))
             .arg(format!("--config.file={}", folder.file("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.file("data").display()))
             .arg(format!("--web.listen-address={address}"))
@@ -59,7 +59,7 @@ impl Prometheus {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("start prometheus");
+            .expect("prometheus: run `cargo xtask setup`");
         let prometheus = Self { child, address, _folder: folder };
         until("Prometheus is ready", READY_WITHIN, || {
             let answer = http::get(address, "/-/ready", "*/*").ok()?;
@@ -132,12 +132,12 @@ pub fn encoded(text: &str) -> String {
 /// `promtool ARGS`, and that it has nothing to say against what it was given.
 #[track_caller]
 pub fn promtool(folder: &std::path::Path, args: &[&str]) -> Output {
-    let output = Command::new(tool::of_prometheus("promtool"))
+    let output = Command::new(tool::program("promtool"))
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()
-        .expect("start promtool");
+        .expect("promtool: run `cargo xtask setup`");
     let (data, talk) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(

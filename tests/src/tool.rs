@@ -31,18 +31,13 @@ pub fn beside(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// `prometheus` or `promtool` of Debian's package, as `cargo xtask setup` unpacks it.
-pub fn of_prometheus(name: &str) -> PathBuf {
+/// A program of others: as `cargo xtask setup` unpacked it, or else the system's own.
+pub fn program(name: &str) -> PathBuf {
     let given = env::var_os("KEEPWATCH_TOOLS").map(PathBuf::from);
     let tools =
         given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"));
-    let path = tools.join("prometheus/usr/bin").join(name);
-    assert!(
-        path.is_file(),
-        "no {name} at {}: run `cargo xtask setup`, or set KEEPWATCH_TOOLS",
-        path.display()
-    );
-    path
+    let unpacked = tools.join("bin").join(name);
+    if unpacked.is_file() { unpacked } else { name.into() }
 }
 
 /// Whether the kernel says itself (/proc/config.gz) that all these options are built in.

@@ -252,7 +252,9 @@ impl Host {
     /// From `ip -o address`, in the namespace that keepwatch runs in.
     fn ask() -> Self {
         let output = Netns::host()
-            .run(|| std::process::Command::new("ip").args(["-o", "address"]).output())
+            .run(|| {
+                std::process::Command::new(tool::program("ip")).args(["-o", "address"]).output()
+            })
             .expect("the command `ip` of iproute2");
         let addresses = String::from_utf8_lossy(&output.stdout)
             .lines()

@@ -7,6 +7,7 @@ use keepwatch_tests::{
     netns::Netns,
     row::Row,
     socket::{self, Family, Keepalive, Own, Plan, Road},
+    tool,
     wait::until,
 };
 use std::{os::fd::OwnedFd, process::Command, time::Duration};
@@ -34,8 +35,9 @@ impl Outbound {
 
     /// The line of `ss -tno`.
     fn ss(&self) -> String {
-        let output =
-            self.near.run(|| Command::new("ss").args(["-Htno", "dport", "=", ":2717"]).output());
+        let output = self.near.run(|| {
+            Command::new(tool::program("ss")).args(["-Htno", "dport", "=", ":2717"]).output()
+        });
         let text = String::from_utf8(output.expect("the command `ss` of iproute2").stdout);
         let text = text.expect("UTF-8");
         assert_eq!(text.lines().count(), 1, "{text}");

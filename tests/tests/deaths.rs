@@ -9,6 +9,7 @@ use keepwatch_tests::{
     path::{Ends, Path},
     skip::skip,
     socket::{self, Family, Keepalive, Own, Plan, Road},
+    tool,
     trace::{Trace, list},
     truth::process_name,
 };
@@ -315,13 +316,14 @@ fn local_reset_by_disconnecting() {
 fn local_reset_by_an_administrator() {
     let path = Path::cable();
     // Set-up brings ss.
-    let ss = |words: &[&str]| path.near.run(|| Command::new("ss").args(words).output());
+    let ss =
+        |words: &[&str]| path.near.run(|| Command::new(tool::program("ss")).args(words).output());
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
     let killed = ss(&["-K", "-Htn", "dport", "=", ":2717"]).expect("start ss");
     if killed.stdout.is_empty() {
-        assert!(!keepwatch_tests::tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
+        assert!(!tool::kernel_has(&["INET_DIAG_DESTROY"]), "{killed:?}");
         skip("ss -K", "which this kernel does not do");
         return;
     }

@@ -265,13 +265,13 @@ fn no_name_of_a_process_breaks_a_scrape_and_every_connection_is_counted() {
         (n_rows == n_counted && n_rows >= 2 * holders.len() && is_named).then_some(text)
     });
     assert!(text.len() < 200_000 && !text.chars().any(|c| c != '\n' && c.is_control()));
-    let mut promtool = Command::new(tool::of_prometheus("promtool"))
+    let mut promtool = Command::new(tool::program("promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("start promtool");
+        .expect("promtool: run `cargo xtask setup`");
     promtool.stdin.take().expect("its stdin").write_all(text.as_bytes()).expect("write");
     let said = promtool.wait_with_output().expect("its output");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));

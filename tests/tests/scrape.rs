@@ -59,13 +59,13 @@ fn a_real_prometheus_finds_the_target_up_and_the_series_there() {
 fn promtool_has_nothing_to_say_against_the_text() {
     let agent = Agent::start(&[]);
     let metrics = get(&agent, "/metrics", TEXT);
-    let mut promtool = Command::new(tool::of_prometheus("promtool"))
+    let mut promtool = Command::new(tool::program("promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("start promtool");
+        .expect("promtool: run `cargo xtask setup`");
     let mut stdin = promtool.stdin.take().expect("its stdin");
     stdin.write_all(metrics.body.as_bytes()).expect("write to promtool");
     drop(stdin);

@@ -3,11 +3,12 @@
 use crate::{
     command::{announced, cargo, stdout},
     outcome::talk,
+    place,
     setup::{self, Purpose},
     test, tidy, vm,
 };
-use anyhow::Result;
-use std::{process::ExitCode, time::Instant};
+use anyhow::{Context as _, Result};
+use std::{env, path::Path, process::ExitCode, time::Instant};
 
 /// The last release that the workspace's Rust builds and that reads our `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
@@ -36,11 +37,24 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announced(&mut clippy, "fix what clippy says")?;
     announce("deny");
     deny()?;
+    announce("fresh: set-up of the tests' programs, where packages conflict with them");
+    fresh()?;
     announce("test: all of them, generated docs included");
     let mut sum = test::all(test::Options::default())?;
     announce("vm: the kernel's tests on five kernels");
     sum += vm::all(&vm::Options::default())?;
     test::conclude(&sum)
+}
+
+/// The part that takes two minutes: the others compile a linker, and the agent, in each root.
+fn fresh() -> Result<()> {
+    // As whoever we are, so that target/tools has one owner.
+    setup::prepare_tools(Purpose::Roots)?;
+    let this = env::current_exe().context("where is xtask itself?")?;
+    // sudo has a path of its own, without rustup.
+    let mut as_root = place::as_root(Path::new("env"));
+    as_root.arg(format!("PATH={}", env::var("PATH").context("PATH")?)).arg(this);
+    announced(as_root.args(["fresh", "--quick"]), "read what it says above")
 }
 
 /// Licences, sources and who may depend on what. Advisories need a database that CI cannot reach.

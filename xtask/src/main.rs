@@ -1,10 +1,12 @@
 //! `cargo xtask VERB`: set-up, tests, checks.
 
+mod apt;
 mod bench;
 mod ci;
 mod codegen;
 mod command;
 mod dist;
+mod fresh;
 mod libtest;
 mod outcome;
 mod pictures;
@@ -14,6 +16,7 @@ mod setup;
 mod summary;
 mod test;
 mod tidy;
+mod tool;
 mod verb;
 mod vm;
 

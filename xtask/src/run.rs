@@ -18,8 +18,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let Options { args } = options;
-    setup::prepare(Purpose::Build)?;
+    let mut progress = setup::prepare_for(Purpose::Build, 2)?;
+    progress.begin("building keepwatch, optimised (the first time about 5 min on two cores)");
     announced(&mut cargo(["build", "--release", "-p", "keepwatch"]), "fix what the compiler says")?;
+    progress.begin("starting the agent, until Ctrl-C");
     let mut agent = place::as_root(&place::binary("release", "keepwatch"));
     become_it(
         agent.arg("run").args(args),

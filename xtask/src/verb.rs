@@ -1,6 +1,6 @@
 //! The verbs: each is a module with `Options` and `run`.
 
-use crate::{bench, ci, codegen, dist, pictures, run, setup, test, tidy, vm};
+use crate::{bench, ci, codegen, dist, fresh, pictures, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ pub(crate) enum Verb {
     Codegen(codegen::Options),
     Pictures(pictures::Options),
     Dist(dist::Options),
+    Fresh(fresh::Options),
     Tidy(tidy::Options),
     Ci(ci::Options),
 }
@@ -31,6 +32,7 @@ impl Verb {
             Self::Codegen(options) => codegen::run(&options),
             Self::Pictures(options) => pictures::run(&options),
             Self::Dist(options) => dist::run(&options),
+            Self::Fresh(options) => fresh::run(&options),
             Self::Tidy(options) => tidy::run(&options),
             Self::Ci(options) => ci::run(&options),
         }

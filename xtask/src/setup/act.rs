@@ -1,82 +1,53 @@
 //! Doing one step of the plan: the commands, and where what they give is put.
 
-use super::plan::{LINKER, LLVM, NIGHTLY, Step, TOOLCHAIN};
+use super::plan::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, Step, TOOLCHAIN};
 use crate::{
     command::{self, announced, cargo, line},
     outcome::talk,
-    place,
+    place, tool,
     vm::kernel,
 };
 use anyhow::{Context as _, Result};
 use std::{
-    ffi::OsStr,
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// rustup may refuse, for there is another way; whatever else fails is an error.
 pub(crate) fn perform(step: &Step) -> Result<()> {
     match step {
-        Step::AskRustup => ask_rustup(),
-        Step::Install { packages, .. } => {
-            refresh();
-            announced(&mut install(packages), "read what apt-get says above")?;
+        Step::AskRustup => {
+            ask_rustup();
+            Ok(())
         }
-        Step::Link { sysroot } => announced(&mut link(sysroot), "read what rustup says above")?,
-        Step::BuildLinker => announced(&mut build_linker(), "read what cargo says above")?,
-        Step::UnpackPrometheus => unpack_prometheus()?,
-        Step::FetchKernels => {
-            refresh();
-            kernel::fetch()?;
-        }
+        Step::UnpackCompiler => tool::unpack_rust(&COMPILER_PACKAGES),
+        Step::Link { toolchain } => announced(&mut link(toolchain), "read what rustup says above"),
+        Step::UnpackLlvm => tool::unpack_llvm(LLVM),
+        Step::BuildLinker => build_and_wrap_linker(),
+        Step::UnpackTools { packages } => tool::unpack(packages),
+        Step::FetchKernels => kernel::fetch(),
     }
-    Ok(())
 }
 
 /// The commands of a step, as one would type them.
-pub(crate) fn lines(step: &Step) -> Vec<String> {
-    match step {
-        Step::Install { packages, .. } => vec![line(&update()), line(&install(packages))],
+pub(crate) fn lines(step: &Step) -> Result<Vec<String>> {
+    Ok(match step {
         Step::AskRustup => vec![line(&rustup_install())],
-        Step::Link { sysroot } => vec![line(&link(sysroot))],
-        Step::BuildLinker => vec![line(&build_linker())],
-        Step::UnpackPrometheus => {
-            let [download, unpack] = prometheus(Path::new("prometheus_VERSION.deb"));
-            vec![line(&update()), line(&download), line(&unpack)]
-        }
+        Step::UnpackCompiler => unpacking(&COMPILER_PACKAGES.join(" ")),
+        Step::Link { toolchain } => vec![line(&link(toolchain))],
+        Step::UnpackLlvm => unpacking(&tool::llvm_package(LLVM)),
+        Step::BuildLinker => vec![line(&build_linker()?)],
+        Step::UnpackTools { packages } => unpacking(&packages.join(" ")),
         Step::FetchKernels => kernel::lines(),
-    }
+    })
 }
 
-fn update() -> Command {
-    let mut command = place::as_root(Path::new("apt-get"));
-    command.args(["update", "--quiet"]);
-    command
-}
-
-/// Once, before the first use of apt: a new machine has old lists or none. Should it fail, apt-get
-/// may still find everything.
-fn refresh() {
-    static REFRESHED: AtomicBool = AtomicBool::new(false);
-    if REFRESHED.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    if let Err(error) = announced(&mut update(), "trying with the lists that are here") {
-        talk(format_args!("warning: {error:#}"));
-    }
-}
-
-fn install(packages: &[&str]) -> Command {
-    let mut command = place::as_root(Path::new("apt-get"));
-    // Never at the cost of what is installed: Debian's rustup and its rustc exclude each other.
-    command
-        .args(["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null());
-    command
+fn unpacking(packages: &str) -> Vec<String> {
+    vec![
+        "apt-get update # with lists and a state of its own".into(),
+        format!("apt-get install --download-only {packages} # as if nothing were installed"),
+        "dpkg-deb --extract PACKAGE.deb target/tools/debian".into(),
+    ]
 }
 
 /// In limits of time, and without touching rustup itself.
@@ -95,57 +66,31 @@ fn ask_rustup() {
     }
 }
 
-fn link(sysroot: &Path) -> Command {
+fn link(toolchain: &Path) -> Command {
     let mut command = command::new("rustup");
-    command.args(["toolchain", "link", TOOLCHAIN]).arg(sysroot);
+    command.args(["toolchain", "link", TOOLCHAIN]).arg(toolchain);
     command
 }
 
-fn build_linker() -> Command {
+/// Where cargo puts the linker.
+fn linker_home() -> PathBuf {
+    place::tools().join("bpf-linker")
+}
+
+fn build_linker() -> Result<Command> {
     let (name, feature) = (format!("bpf-linker@{LINKER}"), format!("llvm-{LLVM}"));
     let mut command = cargo(["install", &name, "--locked", "--no-default-features"]);
-    command.args(["--features", &feature]).env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
-    command
+    command.args(["--features", &feature, "--force", "--root"]).arg(linker_home());
+    let llvm = tool::llvm(LLVM).unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM}").into());
+    // cargo would ask for this folder on PATH, which nobody needs there.
+    command.env("PATH", tool::search_path(&linker_home().join("bin"))?);
+    // The library path is for the C linker, which looks for what LLVM itself is linked to.
+    command.env("LLVM_PREFIX", llvm).env("LD_LIBRARY_PATH", tool::library_path()?);
+    Ok(command)
 }
 
-fn downloads() -> PathBuf {
-    place::tools().join("download")
-}
-
-fn unpacked() -> PathBuf {
-    downloads().join("unpacked")
-}
-
-fn prometheus(package: &Path) -> [Command; 2] {
-    let (mut download, mut unpack) = (command::new("apt-get"), command::new("dpkg-deb"));
-    download.args(["download", "--quiet", "prometheus"]).current_dir(downloads());
-    unpack.arg("--extract").arg(package).arg(unpacked());
-    [download, unpack]
-}
-
-/// Renamed into place as the last thing: half a download never looks like the whole.
-fn unpack_prometheus() -> Result<()> {
-    let home = place::tools().join("prometheus");
-    for leftover in [&downloads(), &home] {
-        if leftover.exists() {
-            fs::remove_dir_all(leftover)
-                .with_context(|| format!("remove {}", leftover.display()))?;
-        }
-    }
-    fs::create_dir_all(downloads()).with_context(|| format!("create {}", downloads().display()))?;
-    refresh();
-    let [mut download, _] = prometheus(Path::new(""));
-    announced(&mut download, "apt-get must reach a mirror")?;
-    let [_, mut unpack] = prometheus(&package()?);
-    announced(&mut unpack, "is the disk full?")?;
-    fs::rename(unpacked(), &home).with_context(|| format!("rename to {}", home.display()))?;
-    fs::remove_dir_all(downloads()).context("remove the downloaded package")
-}
-
-fn package() -> Result<PathBuf> {
-    let files = fs::read_dir(downloads()).context("list what was downloaded")?;
-    let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
-    paths
-        .find(|path| path.extension() == Some(OsStr::new("deb")))
-        .context("apt-get downloaded no package")
+fn build_and_wrap_linker() -> Result<()> {
+    announced(&mut build_linker()?, "read what cargo says above")?;
+    tool::write_script(&tool::bin().join("bpf-linker"), &linker_home().join("bin/bpf-linker"))
+        .context("put bpf-linker where the build looks")
 }

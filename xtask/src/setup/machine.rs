@@ -1,8 +1,9 @@
 //! What a machine has of what we need: looked up here, reasoned about in `plan`.
 
-use super::plan::{NIGHTLY, Step, TOOLCHAIN};
+use super::plan::{LLVM, NIGHTLY, Step, TOOLCHAIN};
 use crate::{
     command, place,
+    tool::{self, TOOLS, Tool},
     vm::kernel::{KERNELS, Kernel},
 };
 use std::path::{Path, PathBuf};
@@ -16,8 +17,6 @@ const DEBIAN_SYSROOT: &str = "/usr";
 pub(crate) struct Machine {
     /// There is an apt-get.
     pub(crate) apt: bool,
-    /// We are root, or can become it.
-    pub(crate) root: bool,
     /// There is a rustup: only it can name a toolchain.
     pub(crate) rustup: bool,
     /// rustup was asked for a compiler in this run: it gave one or it did not, once is enough.
@@ -28,12 +27,10 @@ pub(crate) struct Machine {
     pub(crate) candidates: Vec<Compiler>,
     /// The version of bpf-linker.
     pub(crate) linker: Option<String>,
-    /// Debian packages for building bpf-linker that are not installed.
-    pub(crate) linker_packages: Vec<&'static str>,
-    /// Debian packages with programs that are not here: a compiler for C, ss and ip, jsonnet, qemu.
-    pub(crate) base_packages: Vec<&'static str>,
-    /// Prometheus and promtool are unpacked for the tests.
-    pub(crate) prometheus: bool,
+    /// LLVM is here to link bpf-linker to.
+    pub(crate) llvm: bool,
+    /// Programs that tests and guests run, and that are neither installed nor unpacked.
+    pub(crate) missing_tools: Vec<&'static Tool>,
     /// The kernels that guests boot are unpacked.
     pub(crate) kernels: bool,
 }
@@ -41,7 +38,8 @@ pub(crate) struct Machine {
 /// A Rust compiler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compiler {
-    pub(crate) sysroot: PathBuf,
+    /// The folder that rustup would link to.
+    pub(crate) toolchain: PathBuf,
     /// Of 1.96.0 the 1 and the 96.
     pub(crate) release: (u32, u32),
     pub(crate) llvm: u32,
@@ -52,52 +50,39 @@ pub(crate) struct Compiler {
 impl Machine {
     /// Looks at this machine. Changes nothing.
     pub(crate) fn examine() -> Self {
-        let dpkg_knows = place::has_program("dpkg-query");
-        let missing = |packages: &[&'static str]| {
-            let absent = packages.iter().filter(|package| dpkg_knows && !is_installed(package));
-            absent.copied().collect()
-        };
         Self {
             apt: place::has_program("apt-get"),
-            root: place::can_be_root(),
             rustup: place::has_program("rustup"),
             rustup_asked: false,
             linked: of_rustup(TOOLCHAIN),
-            candidates: [of_rustup(NIGHTLY), of_rustup("nightly"), of_debian()]
+            candidates: [of_rustup(NIGHTLY), of_rustup("nightly"), of_debian(), unpacked()]
                 .into_iter()
                 .flatten()
                 .collect(),
             linker: linker(),
-            linker_packages: missing(&super::plan::LINKER_PACKAGES),
-            base_packages: base_packages(),
-            prometheus: ["prometheus", "promtool"]
-                .iter()
-                .all(|name| place::tools().join("prometheus/usr/bin").join(name).is_file()),
+            llvm: tool::llvm(LLVM).is_some(),
+            missing_tools: TOOLS.iter().filter(|tool| tool::find(tool.program).is_none()).collect(),
             kernels: KERNELS.iter().all(Kernel::is_here),
         }
     }
 
-    /// The machine as it would be if the step worked: for rehearsals.
+    /// The machine as it would be if the step worked.
     pub(crate) fn after(mut self, step: &Step) -> Self {
-        let suitable = |sysroot: &Path| Compiler {
-            sysroot: sysroot.to_path_buf(),
+        let suitable = |toolchain: &Path| Compiler {
+            toolchain: toolchain.to_path_buf(),
             release: super::plan::OLDEST_RUST,
-            llvm: super::plan::LLVM,
+            llvm: LLVM,
             has_core: true,
         };
         match step {
-            Step::Install { packages, .. } => {
-                let installed = |package: &&str| packages.contains(package);
-                self.base_packages.retain(|package| !installed(package));
-                self.linker_packages.retain(|package| !installed(package));
-                if *packages == super::plan::COMPILER_PACKAGES {
-                    self.candidates.push(suitable(Path::new(DEBIAN_SYSROOT)));
-                }
-            }
-            Step::AskRustup => self.candidates.push(suitable(Path::new("SYSROOT-OF-NIGHTLY"))),
-            Step::Link { sysroot } => self.linked = Some(suitable(sysroot)),
+            Step::AskRustup => self.candidates.push(suitable(Path::new("FOLDER-OF-NIGHTLY"))),
+            Step::UnpackCompiler => self.candidates.push(suitable(&tool::toolchain())),
+            Step::Link { toolchain } => self.linked = Some(suitable(toolchain)),
+            Step::UnpackLlvm => self.llvm = true,
             Step::BuildLinker => self.linker = Some(super::plan::LINKER.into()),
-            Step::UnpackPrometheus => self.prometheus = true,
+            Step::UnpackTools { packages } => {
+                self.missing_tools.retain(|tool| !packages.contains(&tool.package));
+            }
             Step::FetchKernels => self.kernels = true,
         }
         self
@@ -112,18 +97,31 @@ fn of_rustup(toolchain: &str) -> Option<Compiler> {
         command::stdout(&mut rustup)
     };
     let sysroot = rustc(&["--print", "sysroot"])?;
-    Some(compiler(sysroot.trim().into(), &rustc(&["-vV"])?))
+    let sysroot = Path::new(sysroot.trim());
+    Some(compiler(sysroot, sysroot, &rustc(&["-vV"])?))
 }
 
+/// What Debian's packages installed.
 fn of_debian() -> Option<Compiler> {
-    let rustc = |argument: &[&str]| command::stdout(command::new("/usr/bin/rustc").args(argument));
-    let sysroot = rustc(&["--print", "sysroot"])?;
+    let folder = Path::new(DEBIAN_SYSROOT);
+    let (sysroot, version) = of_program(&folder.join("bin/rustc"))?;
     // Debian's rustup has a /usr/bin/rustc too: not a compiler, but the way to one of rustup's.
-    (sysroot.trim() == DEBIAN_SYSROOT).then_some(())?;
-    Some(compiler(DEBIAN_SYSROOT.into(), &rustc(&["-vV"])?))
+    (sysroot == folder).then(|| compiler(folder, folder, &version))
 }
 
-fn compiler(sysroot: PathBuf, version: &str) -> Compiler {
+/// Debian's compiler, unpacked into `target/tools`.
+fn unpacked() -> Option<Compiler> {
+    let (sysroot, version) = of_program(&tool::toolchain().join("bin/rustc"))?;
+    Some(compiler(&tool::toolchain(), &sysroot, &version))
+}
+
+fn of_program(rustc: &Path) -> Option<(PathBuf, String)> {
+    let ask = |arguments: &[&str]| command::stdout(command::new(rustc).args(arguments));
+    let sysroot = ask(&["--print", "sysroot"])?;
+    Some((sysroot.trim().into(), ask(&["-vV"])?))
+}
+
+fn compiler(toolchain: &Path, sysroot: &Path, version: &str) -> Compiler {
     let number_after = |key| {
         let value = version.lines().find_map(|line: &str| line.strip_prefix(key));
         let mut numbers =
@@ -134,46 +132,29 @@ fn compiler(sysroot: PathBuf, version: &str) -> Compiler {
         has_core: sysroot.join("lib/rustlib/src/rust/library/core").is_dir(),
         release: number_after("release: "),
         llvm: number_after("LLVM version: ").0,
-        sysroot,
+        toolchain: toolchain.into(),
     }
 }
 
+/// The version of the bpf-linker that the build takes: `agent/build.rs` looks in the same order.
 fn linker() -> Option<String> {
-    let version = command::stdout(command::new("bpf-linker").arg("--version"))?;
+    let path = tool::find("bpf-linker")?;
+    let version = command::stdout(command::new(path).arg("--version"))?;
     version.trim().strip_prefix("bpf-linker ").map(Into::into)
-}
-
-fn is_installed(package: &str) -> bool {
-    let mut query = command::new("dpkg-query");
-    command::stdout(query.args(["--show", "--showformat=${db:Status-Status}", package]))
-        .is_some_and(|status| status == "installed")
-}
-
-/// By the programs and files, not by packages: other systems have them too.
-fn base_packages() -> Vec<&'static str> {
-    let headers = Path::new("/usr/include/stdio.h").exists();
-    let here = [
-        ("gcc", place::has_program("gcc") || place::has_program("cc")),
-        ("libc6-dev", headers),
-        ("iproute2", place::has_program("ss") && place::has_program("ip")),
-        ("jsonnet", place::has_program("jsonnet")),
-        ("nftables", place::has_program("nft")),
-        ("qemu-system-x86", place::has_program("qemu-system-x86_64")),
-        ("xz-utils", place::has_program("xz")),
-    ];
-    here.into_iter().filter(|(_, is_here)| !is_here).map(|(package, _)| package).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::compiler;
+    use std::path::Path;
 
     #[test]
     fn a_compiler_is_read_from_what_it_says_of_itself() {
         let said = "rustc 1.97.0-nightly (abc 2026-05-19)\nrelease: 1.97.0-nightly\nLLVM version: 22.1.4\n";
-        let nightly = compiler("/nowhere".into(), said);
+        let nowhere = Path::new("/nowhere");
+        let nightly = compiler(nowhere, nowhere, said);
         assert_eq!((nightly.release, nightly.llvm), ((1, 97), 22));
         assert!(!nightly.has_core);
-        assert_eq!(compiler("/nowhere".into(), "what?").llvm, 0);
+        assert_eq!(compiler(nowhere, nowhere, "what?").llvm, 0);
     }
 }

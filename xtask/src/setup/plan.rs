@@ -2,7 +2,7 @@
 
 use super::machine::{Compiler, Machine};
 use crate::outcome::CannotRunHere;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// The name under which `agent/build.rs` asks rustup for the hooks' compiler.
 pub(crate) const TOOLCHAIN: &str = "keepwatch-bpf";
@@ -15,9 +15,6 @@ pub(crate) const LLVM: u32 = 22;
 pub(crate) const OLDEST_RUST: (u32, u32) = (1, 95);
 /// The version of bpf-linker.
 pub(crate) const LINKER: &str = "0.13.0";
-/// What bpf-linker is built from.
-pub(crate) const LINKER_PACKAGES: [&str; 4] =
-    ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 /// Debian's compiler, kept recent for browsers, and the sources of core.
 pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
@@ -30,22 +27,24 @@ pub(crate) enum Purpose {
     Tests,
     /// Also the guests that run them on other kernels.
     Guests,
+    /// Also the roots in which set-up itself is tried.
+    Roots,
 }
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Install {
-        packages: Vec<&'static str>,
-        why: &'static str,
-    },
     /// May be refused: then Debian has a compiler.
     AskRustup,
+    UnpackCompiler,
     Link {
-        sysroot: PathBuf,
+        toolchain: PathBuf,
     },
+    UnpackLlvm,
     BuildLinker,
-    UnpackPrometheus,
+    UnpackTools {
+        packages: Vec<&'static str>,
+    },
     FetchKernels,
 }
 
@@ -53,23 +52,31 @@ impl Step {
     /// What is missing, and what follows.
     pub(crate) fn why(&self) -> String {
         match self {
-            Self::Install { packages, why } => format!("{why}: installing {}", packages.join(", ")),
             Self::AskRustup => format!(
                 "the hooks need a compiler with the sources of core and LLVM {LLVM} or older: asking \
                  rustup for {NIGHTLY} (about 200 MB; where rustup has none, Debian does)"
             ),
-            Self::Link { sysroot } => format!(
+            Self::UnpackCompiler => format!(
+                "rustup has no compiler for the hooks, Debian has: unpacking {} into target/tools (160 MB \
+                 are downloaded; nothing is installed)",
+                COMPILER_PACKAGES.join(", ")
+            ),
+            Self::Link { toolchain } => format!(
                 "the build knows the hooks' compiler as `{TOOLCHAIN}`: linking that to {}",
-                sysroot.display()
+                toolchain.display()
+            ),
+            Self::UnpackLlvm => format!(
+                "bpf-linker is linked to LLVM {LLVM}: unpacking it into target/tools (50 MB are \
+                 downloaded; nothing is installed)"
             ),
             Self::BuildLinker => {
                 format!("the hooks need bpf-linker {LINKER}: building it (about 90 s)")
             }
-            Self::UnpackPrometheus => {
-                "the tests scrape with a real Prometheus: unpacking Debian's \
-                into target/tools (20 MB; nothing is installed, no service is started)"
-                    .into()
-            }
+            Self::UnpackTools { packages } => format!(
+                "tests and guests run programs that are not here: unpacking {} into target/tools (70 MB \
+                 if all are missing; nothing is installed, no service is started)",
+                packages.join(", ")
+            ),
             Self::FetchKernels => "the tests run on Debian's kernels too: fetching them into \
                 target/vm (220 MB are downloaded, 90 MB kept; nothing is installed)"
                 .into(),
@@ -86,17 +93,15 @@ impl Compiler {
 
 /// The next step, or none if everything is there.
 pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, CannotRunHere> {
-    if let Some(packages) = first(base(machine, purpose)) {
-        return install(machine, packages, "the build and the tests use their programs").map(Some);
-    }
     if !machine.linked.as_ref().is_some_and(Compiler::suits) {
         return compiler(machine).map(Some);
     }
     if machine.linker.as_deref() != Some(LINKER) {
         return linker(machine).map(Some);
     }
-    if purpose >= Purpose::Tests && !machine.prometheus {
-        return prometheus(machine).map(Some);
+    let packages = packages(machine, purpose);
+    if !packages.is_empty() {
+        return tools(machine, packages).map(Some);
     }
     if purpose >= Purpose::Guests && !machine.kernels {
         return kernels(machine).map(Some);
@@ -104,19 +109,30 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
     Ok(None)
 }
 
-fn base(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
-    let mut packages = machine.base_packages.clone();
-    let purpose_of = |package: &str| match package {
-        "iproute2" | "jsonnet" | "nftables" => Purpose::Tests,
-        "qemu-system-x86" | "xz-utils" => Purpose::Guests,
-        _ => Purpose::Build,
-    };
-    packages.retain(|package| purpose >= purpose_of(package));
-    packages
+/// The step that gets programs for the tests and guests, if one is missing; nothing for the build.
+pub(crate) fn next_of_tools(
+    machine: &Machine,
+    purpose: Purpose,
+) -> Result<Option<Step>, CannotRunHere> {
+    let packages = packages(machine, purpose);
+    if packages.is_empty() { Ok(None) } else { tools(machine, packages).map(Some) }
 }
 
-fn first(packages: Vec<&'static str>) -> Option<Vec<&'static str>> {
-    (!packages.is_empty()).then_some(packages)
+/// All steps that are left if each works.
+pub(crate) fn rest(machine: &Machine, purpose: Purpose) -> Result<Vec<Step>, CannotRunHere> {
+    let (mut machine, mut steps) = (machine.clone(), Vec::new());
+    while let Some(step) = next(&machine, purpose)? {
+        machine = machine.after(&step);
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+/// The packages of the tools that are missing for a purpose, each once.
+fn packages(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
+    let wanted = machine.missing_tools.iter().filter(|tool| purpose >= tool.purpose);
+    let packages: BTreeSet<_> = wanted.map(|tool| tool.package).collect();
+    packages.into_iter().collect()
 }
 
 fn compiler(machine: &Machine) -> Result<Step, CannotRunHere> {
@@ -126,37 +142,43 @@ fn compiler(machine: &Machine) -> Result<Step, CannotRunHere> {
         );
     }
     if let Some(suitable) = machine.candidates.iter().find(|compiler| compiler.suits()) {
-        return Ok(Step::Link { sysroot: suitable.sysroot.clone() });
+        return Ok(Step::Link { toolchain: suitable.toolchain.clone() });
     }
     if !machine.rustup_asked {
         return Ok(Step::AskRustup);
     }
-    let why = "rustup has no compiler for the hooks, Debian has";
-    install(machine, COMPILER_PACKAGES.to_vec(), why)
+    if machine.apt {
+        return Ok(Step::UnpackCompiler);
+    }
+    cannot(&format!(
+        "rustup has no compiler for the hooks, and there is no apt-get to get Debian's with: \
+         `rustup toolchain install {NIGHTLY} --component rust-src` must work, read what it says above"
+    ))
 }
 
 fn linker(machine: &Machine) -> Result<Step, CannotRunHere> {
-    if let Some(packages) = first(machine.linker_packages.clone()) {
-        return install(machine, packages, "bpf-linker is built with LLVM's libraries");
+    if machine.llvm {
+        return Ok(Step::BuildLinker);
     }
-    if !machine.apt {
-        return cannot(&format!(
-            "there is no bpf-linker {LINKER} and no apt-get to get LLVM with: install LLVM {LLVM} with \
-             its headers and Polly, then `LLVM_PREFIX=WHERE-IT-IS cargo install bpf-linker@{LINKER} \
-             --locked --no-default-features --features llvm-{LLVM}`"
-        ));
+    if machine.apt {
+        return Ok(Step::UnpackLlvm);
     }
-    Ok(Step::BuildLinker)
+    cannot(&format!(
+        "there is no bpf-linker {LINKER} and no apt-get to get LLVM with: install LLVM {LLVM}, then \
+         `LLVM_PREFIX=WHERE-IT-IS cargo install bpf-linker@{LINKER} --locked --no-default-features \
+         --features llvm-{LLVM}`"
+    ))
 }
 
-fn prometheus(machine: &Machine) -> Result<Step, CannotRunHere> {
+fn tools(machine: &Machine, packages: Vec<&'static str>) -> Result<Step, CannotRunHere> {
     if machine.apt {
-        return Ok(Step::UnpackPrometheus);
+        return Ok(Step::UnpackTools { packages });
     }
-    cannot(
-        "there is no apt-get to get Prometheus with: put `prometheus` and `promtool` into \
-         target/tools/prometheus/usr/bin",
-    )
+    let names = packages.join(" ");
+    cannot(&format!(
+        "tests and guests run programs that are not here, and there is no apt-get to get them with: \
+         install what Debian calls {names}"
+    ))
 }
 
 fn kernels(machine: &Machine) -> Result<Step, CannotRunHere> {
@@ -166,26 +188,6 @@ fn kernels(machine: &Machine) -> Result<Step, CannotRunHere> {
     cannot("there is no apt-get to get Debian's kernels with: `cargo xtask vm` needs a Debian")
 }
 
-/// apt-get as root, or what its administrator has to type.
-fn install(
-    machine: &Machine,
-    packages: Vec<&'static str>,
-    why: &'static str,
-) -> Result<Step, CannotRunHere> {
-    let names = packages.join(" ");
-    if !machine.apt {
-        return cannot(&format!(
-            "{why}, but there is no apt-get: install what Debian calls {names}"
-        ));
-    }
-    if !machine.root {
-        return cannot(&format!(
-            "{why}, but we are not root and there is no sudo: as root, `apt-get install {names}`"
-        ));
-    }
-    Ok(Step::Install { packages, why })
-}
-
 fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
     Err(CannotRunHere(format!("setup cannot go on: {why}")))
 }
@@ -193,19 +195,16 @@ fn cannot<T>(why: &str) -> Result<T, CannotRunHere> {
 /// What is there already, in words.
 pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     let mut facts = Vec::new();
-    if base(machine, purpose).is_empty() {
-        facts.push("a C compiler, ss, ip and jsonnet are here".into());
-    }
     if let Some(compiler) = machine.linked.as_ref().filter(|compiler| compiler.suits()) {
-        let Compiler { sysroot, release: (major, minor), llvm, .. } = compiler;
-        let place = sysroot.display();
+        let Compiler { toolchain, release: (major, minor), llvm, .. } = compiler;
+        let place = toolchain.display();
         facts.push(format!("{TOOLCHAIN} is Rust {major}.{minor} with LLVM {llvm} in {place}"));
     }
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
     }
-    if purpose >= Purpose::Tests && machine.prometheus {
-        facts.push("Prometheus is in target/tools".into());
+    if purpose >= Purpose::Tests && packages(machine, purpose).is_empty() {
+        facts.push("the programs that tests and guests run are here or in target/tools".into());
     }
     if purpose >= Purpose::Guests && machine.kernels {
         facts.push("kernels for guests are in target/vm".into());
@@ -215,19 +214,17 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        COMPILER_PACKAGES, Compiler, LINKER_PACKAGES, Machine, Purpose, Step, facts, next,
-    };
+    use super::{Compiler, Machine, Purpose, Step, facts, next, next_of_tools, rest};
+    use crate::tool::{self, TOOLS, Tool};
     use std::path::PathBuf;
 
-    /// Debian with rustup's stable Rust and a C compiler, nothing else.
+    /// Debian with rustup's stable Rust and a C compiler, nothing else. Packages of whichever version,
+    /// held ones, and a user without sudo make no difference: nothing asks dpkg, no step needs root.
     fn fresh() -> Machine {
         Machine {
             apt: true,
-            root: true,
             rustup: true,
-            linker_packages: LINKER_PACKAGES.to_vec(),
-            base_packages: vec!["iproute2"],
+            missing_tools: TOOLS.iter().collect(),
             ..Machine::default()
         }
     }
@@ -236,90 +233,113 @@ mod tests {
         Machine {
             linked: Some(compiler("/usr", 22)),
             linker: Some("0.13.0".into()),
-            prometheus: true,
+            llvm: true,
             kernels: true,
-            base_packages: vec![],
+            missing_tools: vec![],
             ..fresh()
         }
     }
 
-    fn compiler(sysroot: &str, llvm: u32) -> Compiler {
-        Compiler { sysroot: sysroot.into(), release: (1, 96), llvm, has_core: true }
+    fn compiler(toolchain: &str, llvm: u32) -> Compiler {
+        Compiler { toolchain: toolchain.into(), release: (1, 96), llvm, has_core: true }
     }
 
-    fn all(mut machine: Machine, purpose: Purpose) -> Vec<Step> {
-        let mut steps = Vec::new();
-        while let Some(step) = next(&machine, purpose).expect("nothing stops us") {
-            assert!(!steps.contains(&step), "{step:?} twice");
-            machine = machine.after(&step);
-            steps.push(step);
+    fn all(machine: &Machine, purpose: Purpose) -> Vec<Step> {
+        let steps = rest(machine, purpose).expect("nothing stops us");
+        for (number, step) in steps.iter().enumerate() {
+            assert!(!steps[..number].contains(step), "{step:?} twice");
         }
         steps
     }
 
-    fn link(sysroot: &str) -> Step {
-        Step::Link { sysroot: PathBuf::from(sysroot) }
+    fn link(toolchain: &str) -> Step {
+        Step::Link { toolchain: PathBuf::from(toolchain) }
     }
 
-    fn installs(step: &Step) -> &[&'static str] {
-        match step {
-            Step::Install { packages, .. } => packages,
-            other => panic!("{other:?} installs nothing"),
-        }
+    fn missing(program: &str) -> Vec<&'static Tool> {
+        TOOLS.iter().filter(|tool| tool.program == program).collect()
     }
 
     #[test]
     fn a_fresh_machine_is_brought_all_the_way() {
-        let steps = all(fresh(), Purpose::Tests);
-        assert_eq!(installs(&steps[0]), ["iproute2"]);
-        assert_eq!(steps[1], Step::AskRustup);
-        assert!(matches!(steps[2], Step::Link { .. }));
-        assert_eq!(installs(&steps[3]), LINKER_PACKAGES);
-        assert_eq!(steps[4..], [Step::BuildLinker, Step::UnpackPrometheus]);
-    }
-
-    #[test]
-    fn only_guests_need_an_emulator_and_kernels() {
-        let base_packages = vec!["qemu-system-x86"];
-        let machine = Machine { kernels: false, base_packages, ..ready() };
-        assert_eq!(all(machine.clone(), Purpose::Tests), []);
-        let steps = all(machine, Purpose::Guests);
-        assert_eq!(installs(&steps[0]), ["qemu-system-x86"]);
-        assert_eq!(steps[1..], [Step::FetchKernels]);
+        let steps = all(&fresh(), Purpose::Guests);
+        assert_eq!(steps[0], Step::AskRustup);
+        assert!(matches!(steps[1], Step::Link { .. }));
+        assert_eq!(steps[2..4], [Step::UnpackLlvm, Step::BuildLinker]);
+        let packages = [
+            "iproute2",
+            "jsonnet",
+            "nftables",
+            "prometheus",
+            "qemu-system-x86",
+            "xz-utils",
+            "zstd",
+        ];
+        assert_eq!(steps[4], Step::UnpackTools { packages: packages.to_vec() });
+        assert_eq!(steps[5..], [Step::FetchKernels]);
     }
 
     #[test]
     fn a_build_needs_nothing_of_the_tests() {
-        let steps = all(fresh(), Purpose::Build);
-        assert_eq!(steps[0], Step::AskRustup);
-        assert!(!steps.contains(&Step::UnpackPrometheus));
+        let steps = all(&fresh(), Purpose::Build);
+        assert!(matches!(
+            &steps[..],
+            [Step::AskRustup, Step::Link { .. }, Step::UnpackLlvm, Step::BuildLinker]
+        ));
+    }
+
+    #[test]
+    fn only_guests_need_an_emulator_and_kernels() {
+        let missing_tools = missing("qemu-system-x86_64");
+        let machine = Machine { kernels: false, missing_tools, ..ready() };
+        assert_eq!(all(&machine, Purpose::Tests), []);
+        let unpack = Step::UnpackTools { packages: vec!["qemu-system-x86"] };
+        assert_eq!(all(&machine, Purpose::Guests), [unpack, Step::FetchKernels]);
+    }
+
+    #[test]
+    fn programs_for_tests_can_be_had_without_a_compiler_for_the_hooks() {
+        let Ok(Some(Step::UnpackTools { packages })) = next_of_tools(&fresh(), Purpose::Guests)
+        else {
+            panic!("the first step unpacks tools");
+        };
+        assert!(packages.contains(&"qemu-system-x86") && !packages.contains(&"debootstrap"));
+        assert_eq!(next_of_tools(&ready(), Purpose::Roots), Ok(None));
+    }
+
+    #[test]
+    fn only_set_ups_own_test_needs_a_root_of_its_own() {
+        let machine = Machine { missing_tools: missing("debootstrap"), ..ready() };
+        assert_eq!(all(&machine, Purpose::Guests), []);
+        let unpack = Step::UnpackTools { packages: vec!["debootstrap"] };
+        assert_eq!(all(&machine, Purpose::Roots), [unpack]);
     }
 
     #[test]
     fn a_machine_that_has_everything_is_left_alone() {
-        assert_eq!(all(ready(), Purpose::Guests), []);
-        assert_eq!(facts(&ready(), Purpose::Guests).len(), 5);
+        assert_eq!(all(&ready(), Purpose::Roots), []);
+        assert_eq!(facts(&ready(), Purpose::Guests).len(), 4);
     }
 
     #[test]
-    fn without_rustups_servers_debians_compiler_is_taken() {
-        let steps = all(Machine { rustup_asked: true, ..fresh() }, Purpose::Build);
-        assert_eq!(installs(&steps[0]), COMPILER_PACKAGES);
-        assert_eq!(steps[1], link("/usr"));
+    fn without_rustups_servers_debians_compiler_is_unpacked() {
+        let steps = all(&Machine { rustup_asked: true, ..fresh() }, Purpose::Build);
+        assert_eq!(steps[0], Step::UnpackCompiler);
+        assert_eq!(steps[1], Step::Link { toolchain: tool::toolchain() });
     }
 
     #[test]
     fn a_compiler_that_is_here_is_linked_and_none_fetched() {
         let candidates = vec![compiler("/nightly", 22), compiler("/usr", 22)];
         let machine = Machine { linked: None, candidates, ..ready() };
-        assert_eq!(all(machine, Purpose::Tests), [link("/nightly")]);
+        assert_eq!(all(&machine, Purpose::Tests), [link("/nightly")]);
     }
 
     #[test]
     fn a_compiler_with_a_newer_llvm_than_the_linker_is_passed_over() {
         let candidates = vec![compiler("/nightly", 23), compiler("/usr", 22)];
         let machine = Machine { linked: Some(compiler("/nightly", 23)), candidates, ..ready() };
-        assert_eq!(all(machine, Purpose::Tests), [link("/usr")]);
+        assert_eq!(all(&machine, Purpose::Tests), [link("/usr")]);
     }
 
     #[test]
@@ -333,23 +353,25 @@ mod tests {
 
     #[test]
     fn another_version_of_the_linker_is_replaced() {
-        let machine = Machine { linker: Some("0.9.13".into()), linker_packages: vec![], ..ready() };
-        assert_eq!(all(machine, Purpose::Build), [Step::BuildLinker]);
-    }
-
-    #[test]
-    fn who_cannot_become_root_is_told_the_command() {
-        let error = next(&Machine { root: false, ..fresh() }, Purpose::Tests).expect_err("a stop");
-        assert!(error.0.contains("apt-get install iproute2"), "{error}");
+        let machine = Machine { linker: Some("0.9.13".into()), ..ready() };
+        assert_eq!(all(&machine, Purpose::Build), [Step::BuildLinker]);
     }
 
     #[test]
     fn a_system_without_apt_is_told_what_to_install() {
-        let bare = Machine { apt: false, linker: None, linker_packages: vec![], ..ready() };
-        let error = next(&bare, Purpose::Build).expect_err("a stop");
-        assert!(error.0.contains("cargo install bpf-linker@0.13.0"), "{error}");
-        let no_rustup = Machine { rustup: false, ..fresh() };
-        let error = next(&no_rustup, Purpose::Build).expect_err("a stop");
-        assert!(error.0.contains("install rustup"), "{error}");
+        let bare = Machine { apt: false, ..fresh() };
+        let stopped_by = |machine: Machine| {
+            next(&machine, Purpose::Guests).expect_err("nothing to get it with").0
+        };
+        let no_llvm = Machine { llvm: false, linker: None, apt: false, ..ready() };
+        assert!(stopped_by(no_llvm).contains("cargo install bpf-linker@0.13.0"));
+        let no_tools = Machine { missing_tools: missing("nft"), apt: false, ..ready() };
+        assert!(stopped_by(no_tools).contains("install what Debian calls nftables"));
+        let no_kernels = Machine { kernels: false, apt: false, ..ready() };
+        assert!(stopped_by(no_kernels).contains("needs a Debian"));
+        let no_compiler = Machine { rustup_asked: true, ..bare.clone() };
+        assert!(stopped_by(no_compiler).contains("rustup toolchain install"));
+        let no_rustup = Machine { rustup: false, ..bare };
+        assert!(stopped_by(no_rustup).contains("install rustup"));
     }
 }

@@ -24,8 +24,8 @@ use std::{
 };
 
 /// Tests that may fail and pass when they are repeated, in a run of all. The totals of `conservation` and the
-/// times of `life_of_a_connection` are of a virtual machine that stands still for moments: two were seen in a
-/// run, never three. Lower this when that is mended; a higher number needs a reason of its own.
+/// times of `life_of_a_connection` are of a virtual machine that stands still for moments. Lower this when that
+/// is mended; a higher number needs a reason of its own.
 const MOST_FLAKY: usize = 2;
 
 /// Sets up and runs all tests; the last line is the sum of them.

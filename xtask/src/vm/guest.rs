@@ -4,7 +4,7 @@ use super::{
     kernel::Kernel,
     report::{Line, Report, Run},
 };
-use crate::command;
+use crate::{command, tool};
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
@@ -27,7 +27,9 @@ pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> R
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
     let mut qemu = command::new("timeout");
     // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
-    qemu.args([SECONDS, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "qemu64"])
+    qemu.arg(SECONDS)
+        .arg(tool::path("qemu-system-x86_64")?)
+        .args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
         .args(["-smp", CPUS, "-m", MEMORY_MIB, "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
         .arg(folder.join("vmlinuz"))

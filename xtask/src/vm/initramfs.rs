@@ -1,7 +1,7 @@
 //! The guests' file system: an archive in the kernel's format (`cpio -H newc`, described in the
 //! kernel's Documentation/driver-api/early-userspace/buffer-format.rst).
 
-use crate::{command, place};
+use crate::tool;
 use anyhow::{Context as _, Result};
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -36,14 +36,12 @@ impl Archive {
         Ok(())
     }
 
-    /// Adds a program of this machine with its shared libraries, where they are here.
+    /// Adds a tool with its shared libraries, where a system has them.
     pub(crate) fn add_program(&mut self, name: &str) -> Result<()> {
-        let program = place::program(name).with_context(|| format!("no program {name}"))?;
-        let listed = command::stdout(command::new("ldd").arg(&program)).unwrap_or_default();
-        for path in libraries(&listed) {
-            self.copy(path, Path::new(path))?;
+        for (file, place) in tool::with_libraries(name)? {
+            self.copy(&place, &file)?;
         }
-        self.copy(&format!("/usr/bin/{name}"), &program)
+        Ok(())
     }
 
     /// The whole archive.
@@ -75,16 +73,9 @@ impl Archive {
     }
 }
 
-/// The paths in what `ldd` prints.
-fn libraries(listed: &str) -> Vec<&str> {
-    let lines = listed.lines().map(|line| line.split_once("=> ").map_or(line, |(_, path)| path));
-    let paths = lines.filter_map(|line| line.split_whitespace().next());
-    paths.filter(|path| path.starts_with('/')).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Archive, libraries};
+    use super::Archive;
 
     #[test]
     fn an_archive_has_folders_before_their_files_and_ends_with_the_trailer() {
@@ -100,12 +91,5 @@ mod tests {
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(text.matches("070701").count(), 5);
         assert_eq!(bytes.len() % 4, 0);
-    }
-
-    #[test]
-    fn ldd_names_libraries_and_the_loader() {
-        let listed = "\tlinux-vdso.so.1 (0x1)\n\tlibmnl.so.0 => /lib/x/libmnl.so.0 (0x2)\n\t/lib64/ld.so (0x3)\n";
-        assert_eq!(libraries(listed), ["/lib/x/libmnl.so.0", "/lib64/ld.so"]);
-        assert!(libraries("\tstatically linked\n").is_empty());
     }
 }

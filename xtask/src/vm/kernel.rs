@@ -2,15 +2,14 @@
 
 use super::module;
 use crate::{
-    command::{self, announced},
+    apt::{Apt, Suites},
     place,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// A series of kernels, and the one of it that is here.
@@ -31,7 +30,6 @@ pub(crate) const KERNELS: [Kernel; 5] = [
 /// The suites that have them; those of security too, where the machine has a mirror of it.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
 const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The packages of one release, as Debian cuts it: the second and third since 7.1.
 const PACKAGES: [&str; 3] = ["linux-image", "linux-binary", "linux-modules"];
 const FLAVOUR: &str = "-cloud-amd64";
@@ -73,8 +71,13 @@ pub(crate) fn fetch() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let apt = Apt::new(place::root().join("target/vm/apt"))?;
-    let known = apt.packages()?;
+    let suites = Suites::named(&SUITES, &SECURITY_SUITES);
+    let apt = Apt::new(place::root().join("target/vm/apt"), suites)?;
+    let known = apt.names("linux-")?;
+    let unpacked = place::root().join("target/vm/unpacked");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked).context("remove what an earlier run left")?;
+    }
     for kernel in missing {
         let release = newest(&known, kernel.series).with_context(|| {
             format!(
@@ -83,13 +86,14 @@ pub(crate) fn fetch() -> Result<()> {
             )
         })?;
         let packages = PACKAGES.map(|package| format!("{package}-{release}{FLAVOUR}"));
-        let packages: Vec<&String> = packages.iter().filter(|name| known.contains(name)).collect();
-        let unpacked = apt.unpacked(&packages)?;
+        let packages: Vec<&str> =
+            packages.iter().filter(|name| known.contains(name)).map(String::as_str).collect();
+        apt.unpack(&packages, &unpacked)?;
         keep(&unpacked, &kernel.folder())
             .with_context(|| format!("keep what guests need of {release}"))?;
         fs::remove_dir_all(&unpacked).context("remove the rest of the packages")?;
     }
-    fs::remove_dir_all(&apt.folder).context("remove apt's lists")
+    apt.remove()
 }
 
 /// What [`fetch`] does, as one would type it.
@@ -144,101 +148,9 @@ fn keep(unpacked: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// apt with a state of its own: nothing of the machine's is touched.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    /// With the lists of all suites that have our kernels.
-    fn new(folder: PathBuf) -> Result<Self> {
-        for part in ["lists/partial", "archives/partial"] {
-            let part = folder.join(part);
-            fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
-        }
-        let targets = command::stdout(command::new("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(LABEL) $(REPO_URI)",
-            "Created-By: Packages",
-            "Origin: Debian",
-        ]));
-        let sources = sources(&targets.unwrap_or_default());
-        if sources.is_empty() {
-            bail!(
-                "apt knows no mirror of Debian; help: run `apt-get update`, and read what it says"
-            );
-        }
-        let place = folder.display();
-        let config = format!(
-            "Dir::State \"{place}\";\nDir::State::status \"{place}/status\";\nDir::Cache \"{place}\";\n\
-             Dir::Etc::SourceList \"{place}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
-             Acquire::Languages \"none\";\nAcquire::Check-Valid-Until \"false\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\nAPT::Sandbox::User \"root\";\n"
-        );
-        for (file, text) in
-            [("apt.conf", &config), ("sources.list", &sources), ("status", &String::new())]
-        {
-            fs::write(folder.join(file), text).with_context(|| format!("write {file}"))?;
-        }
-        let apt = Self { folder };
-        announced(
-            apt.command("apt-get").args(["update", "--quiet"]),
-            "apt-get must reach the mirror that this machine uses",
-        )?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = command::new(program);
-        command.env("APT_CONFIG", self.folder.join("apt.conf")).current_dir(&self.folder);
-        command
-    }
-
-    /// The names of all packages of kernels.
-    fn packages(&self) -> Result<Vec<String>> {
-        let names = command::stdout(self.command("apt-cache").args(["pkgnames", "linux-"]));
-        let names = names.context("apt-cache does not list packages")?;
-        Ok(names.lines().filter(|name| name.ends_with(FLAVOUR)).map(Into::into).collect())
-    }
-
-    /// Downloads packages and unpacks them into a folder.
-    fn unpacked(&self, packages: &[&String]) -> Result<PathBuf> {
-        announced(
-            self.command("apt-get").args(["download", "--quiet"]).args(packages),
-            "apt-get must reach the mirror that this machine uses",
-        )?;
-        let unpacked = self.folder.join("unpacked");
-        for file in fs::read_dir(&self.folder).context("list what was downloaded")? {
-            let path = file.context("list what was downloaded")?.path();
-            if path.extension() == Some(OsStr::new("deb")) {
-                let mut unpack = self.command("dpkg-deb");
-                unpack.arg("--extract").arg(&path).arg(&unpacked);
-                announced(&mut unpack, "is the disk full?")?;
-                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-            }
-        }
-        Ok(unpacked)
-    }
-}
-
-/// Lines for sources.list, from the label and address of each list that the machine's apt has.
-fn sources(targets: &str) -> String {
-    let mirror =
-        |label: &str| targets.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(' '));
-    let lines = |mirror: Option<&str>, suites: &[&str]| {
-        let line = |mirror: &str, suite: &str| {
-            format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")
-        };
-        mirror.map(|mirror| suites.iter().map(|suite| line(mirror, suite)).collect::<String>())
-    };
-    let own = lines(mirror("Debian"), &SUITES).unwrap_or_default();
-    own + &lines(mirror("Debian-Security"), &SECURITY_SUITES).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{newest, sources};
+    use super::newest;
 
     #[test]
     fn the_newest_release_of_a_series_is_taken_by_number() {
@@ -260,14 +172,5 @@ mod tests {
         assert_eq!(newest(&names, "6.12"), Some("6.12.115+deb13.1"));
         assert_eq!(newest(&names, "7.2"), Some("7.2.13+deb14"));
         assert_eq!(newest(&names, "5.10"), None);
-    }
-
-    #[test]
-    fn mirrors_are_those_that_the_machine_uses() {
-        let targets = "Debian-Security http://near/security/\nDebian http://near/debian/\nDebian http://far/debian/\n";
-        let sources = sources(targets);
-        assert!(sources.contains("] http://near/debian/ bullseye main\n"), "{sources}");
-        assert!(sources.contains("] http://near/security/ trixie-security main\n"), "{sources}");
-        assert_eq!(super::sources("Other http://other/\n"), "");
     }
 }

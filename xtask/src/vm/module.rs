@@ -1,6 +1,6 @@
 //! The kernel modules that guests load: those that the tests use, and what these need, first.
 
-use crate::command;
+use crate::{command, tool};
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +60,7 @@ fn uncompressed(path: &Path) -> Result<Vec<u8>> {
         Some("zst") => "zstd",
         _ => return fs::read(path).with_context(|| format!("read {}", path.display())),
     };
-    let output = command::new(program)
+    let output = command::new(tool::path(program)?)
         .args(["--decompress", "--stdout"])
         .arg(path)
         .output()
