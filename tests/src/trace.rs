@@ -145,6 +145,11 @@ impl Trace {
             self.said().stderr.iter().find(|line| is_ready(line)).cloned()
         });
         let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
+        // Without a mechanism for setsockopt a kernel is blind to who set what, and to nothing else.
+        let said = self.said();
+        let mut blind = said.stderr.iter().filter(|line| line.contains("blind to"));
+        assert!(blind.all(|line| line.contains("who set what")), "{:?}", said.stderr);
+        drop(said);
         let forced = mechanism();
         let place = if forced == "tracepoint" { "tp_btf" } else { &forced };
         let uses = line.contains(&format!("keepalive_timer by {place}/"));

@@ -20,11 +20,13 @@ fn destroy(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn destroyed(sk: Typed) -> Run {
-    let is_wanted = wants(sk, sk.0);
+    let run = ended(sk);
     forget(sk.0);
-    if !is_wanted {
-        return Run::Filtered;
-    }
+    run
+}
+
+#[inline(always)]
+fn ended(sk: Typed) -> Run {
     // Without a cookie no hook has seen it, and no user space can know it.
     if at!(has_cookies) == 1 && sk.load::<u64>(at!(skc_cookie)) == 0 {
         return Run::Filtered;
@@ -38,6 +40,9 @@ fn destroyed(sk: Typed) -> Run {
         report::not_tcp(report::word("destroy"), sk.load::<u8>(at!(skc_state)).into());
         return Run::Filtered;
     };
+    if !wants(tcp, sk.0) {
+        return Run::Filtered;
+    }
     let Some(mut sample) = reserve::<Sample>() else {
         return Run::Emitted;
     };
