@@ -1,7 +1,6 @@
 //! Builds the hooks with the BPF toolchain that `cargo xtask setup` made, into `OUT_DIR`.
 //!
 //! By cargo itself, not by aya-build: that passes all that the inner cargo says on as warnings.
-#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 
 use std::{
     env,
