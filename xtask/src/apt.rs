@@ -281,9 +281,15 @@ struct Mirrors {
 
 impl Mirrors {
     fn of_this_machine() -> Result<Self> {
-        let mut ask = command::new("apt-get");
-        ask.args(["indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Created-By: Packages"]);
-        Self::from_targets(&command::stdout(&mut ask).unwrap_or_default()).context(
+        let targets = |options: &[&str]| {
+            let mut ask = command::new("apt-get");
+            ask.args(["indextargets", "Created-By: Packages", "Component: main"]).args(options);
+            command::stdout(&mut ask).unwrap_or_default()
+        };
+        // Lists that were never fetched have no label, and apt leaves them out unless asked like this.
+        let known = targets(&["--format", "$(LABEL)|$(REPO_URI)"]);
+        let all = targets(&["--no-release-info", "--format", "|$(REPO_URI)"]);
+        Self::from_targets(&(known + &all)).context(
             "apt knows no mirror of Debian; help: name one in /etc/apt/sources.list, with a line \
              `deb MIRROR SUITE main`",
         )
