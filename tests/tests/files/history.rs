@@ -113,10 +113,11 @@ fn two_agents_do_not_share_a_history() {
     let state = agent.state();
     let other = Folder::new();
     let (address, socket) = (http::free_address().to_string(), other.file("other.sock"));
-    let words = ["run", "--listen", &address, "--socket", text(&socket), "--state-dir"];
+    let quiet = ["run", "--log-level", "error"];
+    let words = ["--listen", &address, "--socket", text(&socket), "--state-dir"];
     let pid = agent.pid().to_string();
     let named = ["another keepwatch agent", pid.as_str(), text(&state), "--state-dir"];
-    refused(&mut command(&[&words[..], &[text(&state)]].concat()), 3, &named);
+    refused(&mut command(&[&quiet[..], &words, &[text(&state)]].concat()), 3, &named);
     assert!(!socket.exists(), "nothing is left behind");
     assert!(agent.ask("/v1/status")[0]["history"]["trouble"].is_null(), "the first does not mind");
     // A killed one holds nothing.

@@ -157,7 +157,7 @@ mod tests {
     fn rooms_import_downwards() {
         let text = "use crate::{kernel::hooks::Hooks, model::row::Row};";
         assert_eq!(findings("agent/src/agent/mod.rs", text), [""; 0]);
-        assert_eq!(findings("agent/src/owner/mod.rs", text).len(), 1, "the kernel is beside it");
+        assert_eq!(findings("agent/src/model/mod.rs", text).len(), 1, "the kernel is above it");
         assert_eq!(findings("agent/src/store/mod.rs", "use crate::config::Config;").len(), 1);
         assert_eq!(findings("agent/src/kernel/mod.rs", "use crate::command::run;").len(), 1);
         assert_eq!(findings("agent/src/main.rs", "fn f() { keepwatch::command::main() }"), [""; 0]);

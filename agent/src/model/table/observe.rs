@@ -99,7 +99,8 @@ impl Table {
             let what = What::ProbeAnswered { unanswered: before.probes_unanswered };
             self.happened(Moment::new(at, *socket, what));
         }
-        let has_received = u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
+        // The answer may come in the tick in which the probe was seen to go out: its stamp looks older then.
+        let has_received = answered || u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
         if before.state != State::Established || !has_received {
             return survived_ms;
         }
@@ -278,7 +279,16 @@ mod tests {
         let probing = Socket { probes_unanswered: 1, silent_ms: 7_200_000, ..at(1, on) };
         table.apply(Event::Fired { socket: probing, outcome: Fire::Sent, probes_before: 0 });
         table.apply(Event::Seen(Socket { silent_ms: 900, ..at(2, on) }));
-        assert_eq!(names(&mut table), [Name::ProbeSent, Name::ProbeAnswered, Name::QuietSurvived]);
+        let told = [Name::ProbeSent, Name::ProbeAnswered, Name::QuietSurvived];
+        assert_eq!(names(&mut table), told);
+        // By its stamp, in ticks, the next answer is as old as the probe's own sample.
+        table.apply(Event::Fired { socket: at(3, probing), outcome: Fire::Sent, probes_before: 0 });
+        table.apply(Event::Seen(Socket { silent_ms: 2000, ..at(5, on) }));
+        assert_eq!(names(&mut table), told);
+        // Without an answer nothing was survived.
+        table.apply(Event::Fired { socket: at(6, probing), outcome: Fire::Sent, probes_before: 0 });
+        table.apply(Event::Seen(Socket { silent_ms: 7_202_000, ..at(8, probing) }));
+        assert_eq!(names(&mut table), [Name::ProbeSent]);
     }
 
     #[test]
