@@ -125,6 +125,8 @@ impl Api {
         let name = path.file_name().ok_or_else(|| failed(Errno::ISDIR.into()))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = Folder::make(folder.unwrap_or(Path::new(".")), FOLDER).map_err(failed)?;
+        // Before the lock is made: a slip of the pen makes no file.
+        standing(&folder, name, path)?;
         let lock = locked(&folder, path)?;
         make_room(&folder, name, path)?;
         let listener = closed_listener(path).map_err(|errno| failed(errno.into()))?;
@@ -161,12 +163,9 @@ fn locked(folder: &Folder, path: &Path) -> Result<Lock, Error> {
 /// Removes a socket that an agent left when it was killed, and nothing else.
 fn make_room(folder: &Folder, name: &OsStr, path: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Socket { path: path.to_owned(), cause };
-    let Some(seat) = folder.seat(name).map_err(failed)? else {
+    let Some(seat) = standing(folder, name, path)? else {
         return Ok(());
     };
-    if !seat.kind().is_socket() {
-        return Err(Error::Occupied { path: path.to_owned(), found: seat.kind() });
-    }
     if !seat.is_own() && !folder.is_own() {
         return Err(failed(files::Error::Foreign(seat.uid())));
     }
@@ -174,6 +173,17 @@ fn make_room(folder: &Folder, name: &OsStr, path: &Path) -> Result<(), Error> {
         Ok(false) => folder.remove(&seat).map_err(failed),
         Ok(true) => Err(Error::Answered { path: path.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// The socket that stands at the path, if one does. Anything else there is an error.
+fn standing(folder: &Folder, name: &OsStr, path: &Path) -> Result<Option<Seat>, Error> {
+    let seat = folder.seat(name).map_err(|cause| Error::Socket { path: path.to_owned(), cause })?;
+    match seat {
+        Some(seat) if !seat.kind().is_socket() => {
+            Err(Error::Occupied { path: path.to_owned(), found: seat.kind() })
+        }
+        seat => Ok(seat),
     }
 }
 

@@ -33,6 +33,8 @@ fn a_file_is_not_lost_to_a_typo_however_it_is_given() {
     let by_file = ["run", "--listen", "127.0.0.1:0", "--config", text(&config)];
     refused(&mut command(&by_file), 3, &words);
     precious.assert_untouched();
+    let lock = precious.path().with_added_extension("lock");
+    assert!(!lock.exists(), "nor is a file made beside it");
 }
 
 #[test]
