@@ -320,9 +320,9 @@ impl<A: Audience> Watch<A> {
         self.news.shrink_to(NEWS_KEPT);
     }
 
+    /// Events lost that no snapshot has found out yet: what the next one is for.
     const fn lost(&self) -> u64 {
-        let Flow { dropped, undecodable, skipped, .. } = self.health.flow;
-        dropped + undecodable + skipped
+        self.health.flow.n_lost() - self.health.flow.unseen
     }
 
     /// Reads the hooks' own totals.

@@ -328,7 +328,7 @@ fn conservation(flow: &Flow) -> Check {
                       snapshots found out; such deaths are told late and as unknown, and probes are \
                       counted too low";
         Check::graded("events", Grade::Note, found, advice)
-    } else if dropped + undecodable + skipped > 0 {
+    } else if flow.n_lost() > 0 {
         let advice = "snapshots have corrected the table; a larger --ring-bytes loses fewer";
         Check::graded("events", Grade::Note, found, advice)
     } else {

@@ -325,6 +325,12 @@ impl Flow {
             ("undecodable", undecodable),
         ]
     }
+
+    /// All that was lost: the one number for "events lost", wherever it stands.
+    pub const fn n_lost(&self) -> u64 {
+        let Self { unseen, skipped, dropped, undecodable, .. } = *self;
+        unseen + skipped + dropped + undecodable
+    }
 }
 
 #[cfg(test)]
@@ -356,6 +362,16 @@ mod tests {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(format!("{name:08}").as_bytes());
         Whose { process: Comm::new(bytes), identity: None }
+    }
+
+    #[test]
+    fn events_lost_is_the_sum_of_all_stages() {
+        let flow =
+            Flow { unseen: 1, skipped: 10, dropped: 100, undecodable: 1000, ..Flow::default() };
+        assert_eq!(flow.n_lost(), 1111);
+        assert_eq!(flow.lost().iter().map(|(_, n)| n).sum::<u64>(), flow.n_lost());
+        let healthy = Flow { seen: 9, submitted: 7, filtered: 2, received: 7, decoded: 7, ..flow };
+        assert_eq!(healthy.n_lost(), flow.n_lost(), "what arrived is not lost");
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn glance(snapshot: &Snapshot, unix_seconds: f64) -> Vec<Glance> {
     let graded =
         |what, is_good, text| Glance { what, grade: if is_good { "good" } else { "bad" }, text };
     let plain = |what, text| Glance { what, grade: "", text };
-    let n_lost = health.flow.dropped + health.flow.undecodable;
+    let n_lost = health.flow.n_lost();
     let (n_hooks, n_attached) =
         (health.hooks.len(), health.hooks.iter().filter(|(.., attached)| *attached).count());
     let mut lines = vec![
@@ -275,8 +275,12 @@ mod tests {
         assert_eq!(bad(&snapshot), ["Ready"]);
         snapshot.health.n_walks = 1;
         assert!(bad(&snapshot).is_empty());
+        let flow = &mut snapshot.health.flow;
+        for stage in [&mut flow.skipped, &mut flow.unseen, &mut flow.undecodable] {
+            *stage = 1;
+        }
+        assert_eq!(bad(&snapshot), ["Events lost"], "whatever the stage, as the metric has it");
         snapshot.health.hooks = vec![("destroy", "tp_btf/tcp_destroy_sock", false)];
-        snapshot.health.flow.dropped = 1;
         snapshot.n_untracked = 1;
         assert_eq!(bad(&snapshot), ["Ready", "Hooks", "Events lost", "Sockets"]);
     }
