@@ -23,10 +23,10 @@ use std::{
     process::ExitCode,
 };
 
-/// Tests that may fail and pass when they are repeated, in a run of all. The totals of `conservation` and the
-/// times of `life_of_a_connection` are of a virtual machine that stands still for moments. Lower this when that
-/// is mended; a higher number needs a reason of its own.
-const MOST_FLAKY: usize = 2;
+/// Tests that may fail and pass when they are repeated, in a run of all. They count every event, or compare
+/// times, on a virtual machine that does not run hooks for moments and stands still for others: one in a run
+/// is usual there. Lower this when that is mended; a higher number needs a reason of its own.
+const MOST_FLAKY: usize = 4;
 
 /// Sets up and runs all tests; the last line is the sum of them.
 #[derive(Default, clap::Args)]
