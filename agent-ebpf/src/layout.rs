@@ -23,7 +23,7 @@ pub enum Source {
     IfFunction(u32, &'static str),
     /// A given number, whatever the kernel has.
     Else(u32),
-    /// The byte offset of a member, and so many bytes on: an element of an array.
+    /// The byte offset of a member plus this number of bytes: an element of an array.
     Inside(&'static str, u32),
     /// The BTF id of the struct that has the member, or of the function.
     Id(&'static str),
