@@ -50,7 +50,7 @@ impl Hierarchy {
                     usable.push(Self { name, own });
                 }
                 Err(error) => {
-                    let why = format!("of which none can be made in {}: {error}", own.display());
+                    let why = format!("none can be made in {}: {error}", own.display());
                     skip(&format!("cgroup {name}"), why);
                 }
             }

@@ -328,7 +328,7 @@ fn a_bad_policy_is_a_usage_error_that_names_the_place_and_the_command_is_not_run
 }
 
 #[test]
-fn under_sudo_the_command_runs_as_who_typed_it_and_files_are_theirs() {
+fn under_sudo_the_command_runs_as_the_user_who_typed_it_and_files_are_theirs() {
     let folder = Folder::new();
     let file = folder.file("junit.xml");
     let script = "id -u; id -G; echo $HOME; ulimit -l";

@@ -40,7 +40,8 @@ pub(super) fn hook(status: &hooks::Status) {
     }
 }
 
-/// Says whether the processes of the whole host are seen: sockets are found by who has them open.
+/// Logs whether the processes of the whole host are visible: a walk finds sockets by the processes that have
+/// them open.
 pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
     if in_initial_pid_namespace != Some(true) {
         warn!(

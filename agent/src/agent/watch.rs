@@ -59,7 +59,7 @@ pub struct News {
     pub policy: Arc<Policy>,
 }
 
-/// Who takes what the watching thread has to tell.
+/// Receives what the watching thread observes.
 pub trait Audience {
     /// What happened.
     fn news(&mut self, news: News);
@@ -75,7 +75,7 @@ const TICK: Duration = Duration::from_millis(100);
 const PUBLISH_MS: u64 = 1000;
 /// Processes that are looked up at once: some milliseconds.
 const LOOK_UPS: usize = 256;
-/// Room for so many events is kept between bursts.
+/// Events for which memory is kept between bursts.
 const NEWS_KEPT: usize = 1024;
 /// Sockets, or events since the last walk, after which a walk gives freed memory back.
 const MANY: u64 = 50_000;
@@ -155,7 +155,7 @@ impl<A: Audience> Watch<A> {
         })
     }
 
-    /// Who listens.
+    /// The receiver of what is observed.
     pub const fn audience(&mut self) -> &mut A {
         &mut self.audience
     }

@@ -44,7 +44,7 @@ impl Source {
             Self::Agent => Ok(Some(client::status(path)?)),
             Self::Auto => match client::status(path) {
                 Err(client::Error::NoAgent { .. }) => Ok(None),
-                // Who may not read the kernel either is told the way to the agent that runs.
+                // A user without the right to read the kernel either gets the error that says how to reach the agent.
                 Err(client::Error::Denied { .. }) if host::missing_capabilities().is_empty() => {
                     Ok(None)
                 }
@@ -75,7 +75,7 @@ impl Source {
 pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the agent has its own; \
                         --source kernel measures against yours";
 
-/// Who is asked.
+/// The source of answers: an agent or the kernel.
 pub(super) enum Reader {
     /// The agent behind this socket.
     Agent {
@@ -89,7 +89,7 @@ pub(super) enum Reader {
 }
 
 impl Reader {
-    /// Who answers.
+    /// Chooses the agent or the kernel.
     pub(super) fn new(
         source: Source,
         path: &Path,

@@ -17,7 +17,7 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text in exactly so many columns: filled with spaces, or cut and marked with an ellipsis.
+/// The text in exactly this number of columns: filled with spaces, or cut and marked with an ellipsis.
 pub(super) fn fitted(text: &str, columns: usize) -> String {
     let mut fitted = cut(text, columns);
     let rest = columns.saturating_sub(width(&fitted));
@@ -25,7 +25,7 @@ pub(super) fn fitted(text: &str, columns: usize) -> String {
     fitted
 }
 
-/// The text in at most so many columns.
+/// The text in at most this number of columns.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -373,7 +373,7 @@ mod tests {
         }
         assert_eq!(fitted("数据库", 7), "数据库 ");
         assert_eq!(fitted("数据库", 5), "数据\u{2026}");
-        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is none");
+        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is not shown");
         assert_eq!(cut("postgres", 0), "");
     }
 

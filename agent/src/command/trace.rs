@@ -46,7 +46,7 @@ attaches the hooks itself, for as long as it runs (as root).
 Examples:
   keepwatch trace --process mongod          all that its connections do
   keepwatch trace --event setting,changed   who sets what
-  keepwatch trace --past --port 5432        first what is remembered
+  keepwatch trace --past --port 5432        past events first
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// One JSON object a line
@@ -156,7 +156,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         .map_err(crate::agent::Error::from)?;
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
-    // Who reads that it is ready may end it at once.
+    // A reader of the line "ready" may send a signal at once.
     let stopped = Arc::clone(&stop);
     signals::on_end(move || stopped.store(true, Ordering::Relaxed))?;
     say_ready(timer, setsockopt);
@@ -288,7 +288,7 @@ fn moment(row: &MomentRow, style: Style) -> String {
     )
 }
 
-/// How an event looks to who has to act on it.
+/// How bad an event is for the person who has to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Bad,

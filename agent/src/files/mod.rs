@@ -26,7 +26,7 @@ use rustix::{
 };
 use std::{ffi::OsString, fmt, io};
 
-/// Why a path was not opened. It does not name the path: who asked for it does.
+/// Why a path was not opened. The path is not in it: the caller adds that.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is something else.

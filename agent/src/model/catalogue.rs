@@ -336,7 +336,7 @@ const FLOW_STAGE: Label = Label {
 const LOSS_STAGE: Label = Label {
     name: "stage",
     meaning: "where records were lost: the kernel did not run a hook that was due, as a later sample \
-              shows (`unseen`: at least so many; nothing else tells), it skipped one that ran on the \
+              shows (`unseen`: a lower bound; the kernel reports nothing), it skipped one that ran on the \
               CPU already (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
               understood (`undecodable`)",
     values: Values::Closed(&["unseen", "skipped", "ring_full", "undecodable"]),

@@ -125,7 +125,7 @@ pub enum Found {
 pub struct Ending {
     /// Whether it was told at all; if not, nothing below is known.
     pub found: Found,
-    /// `sk_err`; 0 is none.
+    /// `sk_err`; 0 means no error.
     pub errno: u16,
     /// `sk_err_soft`: what ICMP said.
     pub soft_errno: u16,

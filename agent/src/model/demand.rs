@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Which connections are meant. Every condition must hold; a list that is empty is none.
+/// Which connections are meant. Every condition must hold; an empty list means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Peers in any of these networks.
@@ -48,7 +48,7 @@ pub struct Rule {
     pub scope: Scope,
     /// The first probe goes out before the idle limit of the path.
     pub protected: bool,
-    /// A dead peer is noticed within so many seconds.
+    /// The kernel notices a dead peer within this number of seconds.
     pub detection_seconds: Option<u64>,
     /// The kernel refused no setting.
     pub no_failed_calls: bool,
@@ -67,7 +67,7 @@ impl Default for Rule {
     }
 }
 
-/// Connections of which nothing is demanded.
+/// Connections exempt from every demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Which.
@@ -89,12 +89,12 @@ pub struct Demands {
     pub include_local: bool,
 }
 
-/// What is judged: a connection, or a socket that is none.
+/// What is judged: a connection, or a socket without one.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The last sample.
     pub socket: Socket,
-    /// Who has it open; first the one that it is counted for.
+    /// The processes that have it open; first the one that it is counted for.
     pub owners: Vec<Owner>,
     /// What that one is part of.
     pub identity: Option<Arc<Identity>>,
@@ -152,7 +152,7 @@ pub enum Judgement {
 }
 
 impl Demands {
-    /// Judges a connection, or the refused settings of a socket that is none.
+    /// Judges a connection, or the refused settings of a socket without one.
     pub fn judge(&self, subject: &Subject, policy: &Policy) -> Judgement {
         let socket = &subject.socket;
         if let Some(allowed) = self.allowed.iter().find(|allowed| allowed.scope.covers(subject)) {

@@ -126,7 +126,7 @@ mod tests {
         Identity { container: Some(name.into()), ..Identity::default() }
     }
 
-    /// Processes by id, start and what they are part of: who is foremost, in whichever order.
+    /// The id of the foremost of processes given by id, start and identity, whatever their order.
     fn pid_of(processes: &[(u32, u64, Option<Identity>)]) -> u32 {
         let owner = |pid| Owner { pid, fd: Some(3), comm: Comm::default() };
         let candidate = |(pid, started, identity): &'_ (u32, u64, Option<Identity>)| {

@@ -251,7 +251,7 @@ pub(crate) mod tests_support {
         Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 }
     }
 
-    /// A connection of `app`, quiet for so long; keepalive on if `idle_seconds` is some.
+    /// A connection of `app`, quiet for `quiet_ms`; keepalive on if `idle_seconds` is some.
     pub(crate) fn app(id: u64, idle_seconds: Option<u32>, quiet_ms: u32) -> Socket {
         let mut name = [0; 16];
         name[..3].copy_from_slice(b"app");

@@ -190,8 +190,8 @@ pub struct Applied {
     pub number: PathNumber,
 }
 
-/// A path as metrics name it: 0 is none, the first [`MAX_PATHS`] names have numbers of their own, and
-/// one number is of all others.
+/// A path as metrics name it: 0 means no path, the first [`MAX_PATHS`] names have numbers of their own, and
+/// all others share one.
 pub type PathNumber = u8;
 
 /// Names of paths in metrics; more are summed up.

@@ -34,7 +34,7 @@ pub struct MomentRow {
     pub connection: Connection,
 }
 
-/// A connection, or a socket that is none yet, in a line of the stream: as in `sockets --json`.
+/// A connection, or a socket without one yet, in a line of the stream: as in `sockets --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.

@@ -49,14 +49,14 @@ pub enum What {
     ProbeSent,
     /// Probes were answered.
     ProbeAnswered {
-        /// So many had gone unanswered before.
+        /// Probes that had gone unanswered before.
         unanswered: u8,
     },
     /// The keepalive timer ran, and no probe went out.
     TimerFired(Fire),
     /// The connection went on after it had been quiet.
     QuietSurvived {
-        /// For so long, at least.
+        /// A quiet time that it survived: the real one may be a little longer.
         quiet_ms: u32,
     },
     /// A setting changed, and with it the verdict.
@@ -136,8 +136,7 @@ impl What {
         }
     }
 
-    /// Whether it tells something to who did not ask for it by name: a timer that found nothing to do
-    /// does not.
+    /// Whether it is shown without `--event` naming it: a timer that found nothing to do is not.
     pub const fn is_news(&self) -> bool {
         !matches!(self, Self::TimerFired(Fire::NotIdle | Fire::NotOurs | Fire::Sent | Fire::Death))
     }
@@ -258,9 +257,9 @@ pub enum Notice {
     },
     /// After a loss all sockets were read anew.
     Resynchronised {
-        /// So many there are.
+        /// Sockets found.
         sockets: u64,
-        /// So many were gone, unseen.
+        /// Sockets gone without a reported end.
         pruned: u64,
     },
 }
@@ -272,7 +271,7 @@ pub struct Wanted {
     /// Only these events [default: all but fires of a timer that finds nothing to do]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub event: Vec<Name>,
-    /// First what is remembered of these connections (asks the agent)
+    /// Print past events of these connections first (needs an agent)
     #[arg(long)]
     pub past: bool,
     /// Only what is remembered: the stream ends with it.

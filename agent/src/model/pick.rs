@@ -12,7 +12,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::collections::BinaryHeap;
 
-/// Nobody scrolls further than this: who looks for something in more types a word of it.
+/// Rows within reach. Nobody scrolls further: in longer lists people search.
 pub const MAX_REACH: u32 = 10_000;
 
 /// What somebody wants to see.
@@ -29,7 +29,7 @@ pub struct Pick {
     pub reverse: bool,
     /// From this one on.
     pub skip: u32,
-    /// So many.
+    /// Rows at most.
     pub limit: u32,
     /// And this one, wherever it is.
     pub id: Option<String>,

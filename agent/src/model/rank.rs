@@ -7,7 +7,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// From so many unanswered probes on a connection is half-dead: one may get lost.
+/// Unanswered probes from which a connection counts as half-dead; a single one may be lost.
 pub const HALF_DEAD_PROBES: u8 = 2;
 
 /// What comes first.
@@ -164,7 +164,7 @@ pub fn until_dropped_ms(row: &Row) -> Option<i64> {
     sooner(row.verdict, row.until_limit_seconds.map(ms), until_given_up_ms)
 }
 
-/// Whether so many unanswered probes make a connection half-dead.
+/// Whether this number of unanswered probes makes a connection half-dead.
 pub const fn is_half_dead(probes_unanswered: u8) -> bool {
     probes_unanswered >= HALF_DEAD_PROBES
 }

@@ -301,7 +301,7 @@ pub struct Flow {
     /// Runs that the kernel skipped, because the hook ran on that CPU already.
     #[serde(default)]
     pub skipped: u64,
-    /// Runs that never happened, as snapshots found out: at least so many.
+    /// Runs that never happened, as snapshots found out: a lower bound.
     #[serde(default)]
     pub unseen: u64,
     /// Runs that needed no record.

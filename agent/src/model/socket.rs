@@ -279,7 +279,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether the process has this name. The kernel cuts names; who types the whole one means that.
+    /// Whether the process has this name. The kernel cuts names to 15 bytes; the whole name matches the cut one.
     pub fn is_named(&self, name: &str) -> bool {
         let name = name.as_bytes();
         self.comm.as_bytes() == name.get(..15).unwrap_or(name)

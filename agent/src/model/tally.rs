@@ -24,7 +24,7 @@ pub const MAX_CALLS: usize = 100;
 /// Room for each: where names are longer, there are fewer rows.
 const ROW_BYTES: usize = 200;
 
-/// A row that was not counted for so long makes room for another.
+/// A row without a count for this time makes room for another.
 const SILENT_MS: u64 = 3_600_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ struct Count {
     id: SocketId,
 }
 
-/// Counts by key and owner, of which at most so many have a row of their own.
+/// Counts by key and owner; at most `max` pairs of them have a row of their own.
 #[derive(Clone, Debug)]
 pub struct Counts<K> {
     max: usize,

@@ -233,7 +233,7 @@ fn unescaped(name: &str) -> String {
     text
 }
 
-/// Exactly so many lower-case hexadecimal digits.
+/// Whether the text is exactly `n_digits` lower-case hexadecimal digits.
 pub(super) fn is_hex(text: &str, n_digits: usize) -> bool {
     text.len() == n_digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -139,7 +139,7 @@ mod tests_support {
     use std::{collections::BTreeSet, thread};
     use tokio::sync::{oneshot, watch};
 
-    /// A table of so many connections, and sums that say that a walk is done.
+    /// A table of `n_sockets` connections, and sums that say that a walk is done.
     pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let mut table = Table::new(

@@ -113,7 +113,8 @@ pub enum Error {
     },
 }
 
-/// Makes the state directory, while that may still be allowed. What cannot be made is told by who needs it.
+/// Makes the state directory, while that may still be allowed. A failure is reported later, by the code that needs
+/// the directory.
 pub fn make_folder(folder: &Path) {
     drop(files::Folder::make(folder, Mode::from_raw_mode(0o750)));
 }

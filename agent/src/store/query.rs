@@ -39,7 +39,7 @@ pub struct Query {
     pub pod: Option<String>,
     /// Deaths of this cause.
     pub cause: Option<Cause>,
-    /// No more than so many, the latest.
+    /// At most this number of deaths, the latest.
     pub limit: Option<u32>,
 }
 
@@ -109,7 +109,7 @@ impl Query {
             add("pid = ?", vec![i64::from(pid).into()]);
         }
         if let Some(name) = &self.process {
-            // The kernel cuts names; who types the whole one means that.
+            // The kernel cuts names to 15 bytes; the whole name matches the cut one.
             let cut = name.get(..15).unwrap_or(name).to_owned();
             add("process IN (?, ?)", vec![name.clone().into(), cut.into()]);
         }

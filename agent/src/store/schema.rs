@@ -18,7 +18,7 @@ pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// KiB of pages that a connection holds.
 const CACHE_KIB: i64 = 512;
-/// A reader waits for a writer at most so long, and the writer for a checkpoint of somebody else.
+/// How long a reader waits for a writer at most, and the writer for a checkpoint of another program.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What SQLite says of an attempt, as an error of the history.

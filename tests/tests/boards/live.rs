@@ -50,7 +50,7 @@ const ELSEWHERE: &str = "elsewhere=192.0.2.0/24=aws";
 const PATH: &str = "behind-middlebox=10.77.0.0/16=4s";
 /// Longer than both.
 const QUIET: Duration = Duration::from_secs(5);
-/// So many are never used.
+/// Connections that are never used.
 const STAY_QUIET: usize = 12;
 /// More seconds than setsockopt takes.
 const REFUSED_IDLE: u32 = 40_000;

@@ -32,8 +32,8 @@ pub(crate) struct Ran {
     pub(crate) broken: Option<String>,
 }
 
-/// Runs tests and passes each line on to `show`. They have a process group of their own, of which nothing
-/// is left when this returns.
+/// Runs tests and passes each line on to `show`. They have a process group of their own, and
+/// it is empty when this returns.
 pub(crate) fn run(
     command: &mut Command,
     silent_for: Duration,

@@ -33,7 +33,7 @@ const LACKS: [(&str, &str); 10] = [
     ),
     (
         "an agent without capabilities",
-        "bpf(2) is closed to who has no capability: the agent keeps CAP_BPF and CAP_PERFMON",
+        "bpf(2) is closed to processes without capabilities: the agent keeps CAP_BPF and CAP_PERFMON",
     ),
     ("a middlebox", "no conntrack and nf_tables: idle drops are not shown by a test"),
 ];

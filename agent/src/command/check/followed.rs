@@ -101,7 +101,7 @@ impl Followed {
         }
     }
 
-    /// A connection that was never established is none: nothing could be quiet there.
+    /// Skips a connection that was never established: nothing could be quiet there.
     fn end(&mut self, id: SocketId) -> Option<Subject> {
         let Connection { subject, is_established } = self.live.remove(&id)?;
         if !is_established {

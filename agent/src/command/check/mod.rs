@@ -71,7 +71,7 @@ pub(super) struct CheckArgs {
     /// Of the host: ask the agent or the kernel
     #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
     source: Source,
-    /// Run the command as this user, by name or number [default: who typed sudo, else as we are]
+    /// Run the command as this user, by name or number [default: the user who typed sudo, else the current one]
     #[arg(long, value_name = "USER", requires = "command")]
     user: Option<String>,
     /// Bytes of the ring buffer that carries events: a power of two

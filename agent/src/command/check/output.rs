@@ -40,7 +40,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the files, as who typed sudo.
+    /// Opens the files with the rights of the user who typed sudo.
     pub(super) fn open(args: &CheckArgs, colour: bool) -> Result<Self, Error> {
         let asker = User::of_sudo();
         let create = |path: &Path| create(path, asker.as_ref());

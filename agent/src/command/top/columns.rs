@@ -64,7 +64,7 @@ const WIDER: [(Column, usize); 5] = [
     (Column::Owner, usize::MAX),
 ];
 
-/// The columns of a line of so many columns of letters, with their widths.
+/// The columns that fit into a line `width` letters wide, with their widths.
 pub(super) fn layout(width: usize) -> Vec<(Column, usize)> {
     let least =
         |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
@@ -110,7 +110,7 @@ impl Column {
         }
     }
 
-    /// What stands in it, in exactly so many columns of letters.
+    /// The text of this column for a row, exactly `width` letters wide.
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),

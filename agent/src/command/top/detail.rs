@@ -239,7 +239,7 @@ fn wrapped(text: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
     broken(text, columns).into_iter().map(|part| Line::styled(part, style)).collect()
 }
 
-/// The text in parts of at most so many columns, broken between words, and in a word that is too long.
+/// The text in lines of at most `columns` columns, broken between words, and inside a word that is too long.
 fn broken(text: &str, columns: usize) -> Vec<String> {
     let (mut parts, mut part) = (Vec::new(), String::new());
     for word in text.split(' ') {

@@ -42,7 +42,7 @@ pub(super) struct Answer {
     pub(super) cost: Duration,
 }
 
-/// Who is asked.
+/// The source of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The agent with this process id, if it is known.

@@ -46,7 +46,7 @@ Examples:
   keepwatch top --sort unanswered           which peers do not answer?
   keepwatch top --interval 10s --no-color   over a slow line")]
 pub(super) struct TopArgs {
-    /// Time between two looks; longer while one takes more than a twentieth of it
+    /// Time between two looks; stretched so that a look takes at most 5 % of it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::duration)]
     interval: Duration,
     /// The order to begin with
@@ -117,7 +117,7 @@ fn listen(messages: Sender<Message>) -> io::Result<()> {
     let on_end = messages.clone();
     signals::on_end(move || {
         drop(on_end.send(Message::End));
-        // Who waits for a terminal that takes nothing does not read messages.
+        // The main thread reads no messages while it waits for a terminal that takes nothing.
         clock::wait(PATIENCE);
         screen::restore_mode();
         #[expect(clippy::exit, reason = "there is nobody who could end it in order")]

@@ -133,7 +133,7 @@ const fn reversed(style: Style) -> Style {
     style.add_modifier(Modifier::REVERSED)
 }
 
-/// Who says it, and how often.
+/// The source of the rows, and how often they are read.
 pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     let source = match view.origin {
         Some(Origin::Agent(Some(pid))) => format!("as the agent sees it (process {pid})"),

@@ -78,7 +78,7 @@ impl Drop for Screen {
     }
 }
 
-/// A screen of which nothing is drawn yet.
+/// An empty screen: nothing is drawn yet.
 fn blank() -> io::Result<ManuallyDrop<Drawing>> {
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
     Terminal::new(CrosstermBackend::new(out)).map(ManuallyDrop::new)

@@ -37,7 +37,7 @@ pub(super) enum Mode {
     List,
     /// The list, while words are typed.
     Typing,
-    /// One connection, scrolled down by so many lines.
+    /// One connection, scrolled down by this number of lines.
     Detail(usize),
     /// The keys.
     Help,

@@ -37,7 +37,7 @@ pub(super) struct Judged {
     pub(super) part_of: Option<String>,
     pub(super) n_live: usize,
     pub(super) n_dead: usize,
-    /// So many of each cause, so many of these inferred.
+    /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning.
     pub(super) nobody_ever_set: Option<bool>,

@@ -67,7 +67,7 @@ impl LogLevel {
 pub const TARGET: &str = "keepwatch::hooks";
 /// Lines of one kind that are shown in a period.
 const LINES: u32 = 8;
-/// After so long, what was not shown is summed up.
+/// After this time, the lines that were not shown are summed up in one.
 const PERIOD_MS: u64 = 10_000;
 
 /// The reading end of the hooks' log. There is one. Dropped, it shows what it still has.
@@ -274,7 +274,7 @@ mod tests {
         Meter { met, said, ..Meter::default() }
     }
 
-    /// How many of so many lines are shown.
+    /// How many of `n` lines are shown.
     fn shown(account: &mut Account, n: u32) -> usize {
         (0..n).filter(|number| account.admit(Level::Info, &format!("line {number}"))).count()
     }

@@ -28,7 +28,7 @@ pub enum Outcome {
     Killed,
     /// Probes met silence: what a peer that went dark looks like, too. Counts only beside others.
     Silenced,
-    /// It went on; so did so many others that day, after shorter times.
+    /// The connection went on; so did this number of others that day, after shorter times.
     Survived {
         /// With this one.
         times: u64,

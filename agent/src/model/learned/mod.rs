@@ -235,7 +235,7 @@ impl Learned {
         self.is_urgent = true;
     }
 
-    /// Those go first of which no death is known, then those that were silent for longest.
+    /// Forgets first the destinations without a known death, then those that were silent for longest.
     fn make_room(&mut self) {
         if self.by_destination.len() < MAX_DESTINATIONS {
             return;

@@ -63,7 +63,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Of so many sockets and histories; owners as by default.
+    /// Bounds of sockets and histories; the default ones of owners.
     pub fn new(sockets: usize, histories: usize) -> Self {
         let (labels, owners) = (OwnerLabels::default(), Budget::default());
         Self { sockets, histories, labels, owners }
@@ -350,8 +350,8 @@ impl Table {
         }
     }
 
-    /// A socket with an owner that the current walk has not met yet must not seem unmet at its end;
-    /// and one that was opened meanwhile is met by no walk.
+    /// Stores a socket, marked with the current walk: else [`Self::end_walk`] would prune sockets that events
+    /// reported during the walk.
     fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
         let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.policy));
         let whose = self.owners.number(socket.owner);

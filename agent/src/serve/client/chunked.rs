@@ -18,7 +18,7 @@ pub(super) struct Chunked<R> {
 enum Place {
     /// Before a chunk's size.
     Size,
-    /// In a chunk of which so many bytes, not zero, are left.
+    /// In a chunk with this number of bytes left, never zero.
     Data(u64),
     /// After a chunk's data, before the line end that closes it.
     AfterData,

@@ -112,7 +112,7 @@ impl Error {
     }
 }
 
-/// An agent that says nothing for so long hangs.
+/// An agent that sends nothing for this time hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bounds of what an answer may have in one piece.
 const MAX_HEAD_LINE: u64 = 8 << 10;
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn another_servers_answer_is_none() {
+    fn an_answer_of_another_server_is_refused() {
         let answers = [
             "SSH-2.0-OpenSSH\r\n",
             "HTTP/1.1 200 OK\r\n\r\n{}",

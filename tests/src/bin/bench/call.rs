@@ -100,8 +100,8 @@ impl Caller {
         drop(server);
     }
 
-    /// The least of so many windows of each call, after one to warm up. Between them is a rest, in
-    /// which who reads events may catch up.
+    /// The fastest of `n_windows` windows of each call, after one to warm up. Between them is a rest, in
+    /// which readers of events may catch up.
     pub(crate) fn measure(&self, netns: &Netns, n_windows: u32) -> Nanoseconds {
         const REST: Duration = Duration::from_millis(5);
         netns.run(|| {

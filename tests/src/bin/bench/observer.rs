@@ -1,4 +1,4 @@
-//! Who watches while calls are made: nobody, keepwatch, or others that see the same.
+//! The observer while calls are made: nobody, keepwatch, or others that see the same.
 
 use crate::call::Caller;
 use keepwatch_tests::{agent::Agent, netns::Netns, tool::Folder, wait};
@@ -38,7 +38,7 @@ tracepoint:timer:timer_expire_exit /@timer[cpu]/ {
 }
 "#;
 
-/// Who watches.
+/// The observer of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observer<'a> {
     Nobody,

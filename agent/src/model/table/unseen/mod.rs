@@ -20,7 +20,7 @@ use std::collections::HashMap;
 /// `tcp_fin_timeout` and `tcp_orphan_retries` are over, also where they are set high.
 const LINGERS_MS: u64 = 30 * 60 * 1000;
 
-/// Doubts about so many sockets at once, some 5 MB: beyond, nothing is suspected.
+/// Sockets in doubt at once, some 5 MB: beyond, nothing is suspected.
 const MAX_DOUBTS: usize = 8192;
 
 /// What is seen of one socket and has not been told (yet).
@@ -101,7 +101,7 @@ impl Unseen {
         doubt.end = None;
     }
 
-    /// A fire of its timer was told, with so many probes unanswered before.
+    /// A hook reported a fire of its timer, with this number of probes unanswered before.
     pub(super) fn fire_told(&mut self, id: SocketId, probes_before: u8) {
         if let Some(doubt) = self.doubts.get_mut(&id)
             && doubt.probes.is_some_and(|(_, seen)| probes_before < seen)
@@ -144,9 +144,9 @@ impl Unseen {
     }
 }
 
-/// Whether a hook tells something of each way from one state to another: SYN_SENT, LISTEN,
-/// ESTABLISHED, FIN_WAIT1, CLOSE_WAIT and CLOSE are told. Ways back are none: there a sample was taken
-/// between the telling of a change and the change.
+/// Whether a hook reports something on each way from one state to another: it does for SYN_SENT, LISTEN,
+/// ESTABLISHED, FIN_WAIT1, CLOSE_WAIT and CLOSE. No way leads back: there a sample was taken between the
+/// report of a change and the change.
 const fn is_told(from: State, to: State) -> bool {
     use State::{
         Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv,
@@ -278,7 +278,7 @@ impl Table {
             // Without a descriptor only events tell the end, and they do, unless they do not.
             state if state.is_closing() => now.ms_since(socket.at) > LINGERS_MS,
             _ if !was_open => false,
-            // The peer had closed it, now we did: LAST_ACK, of which nothing is told until its end.
+            // The peer had closed it, now we did: LAST_ACK, about which no hook reports anything until its end.
             State::CloseWait => {
                 let closing = Socket { state: State::LastAck, at: now, ..*socket };
                 if let Some(before) = self.before(socket.id) {
