@@ -42,11 +42,11 @@ pub(super) struct DoctorArgs {
 enum Grade {
     /// As it should be.
     Ok,
-    /// Worth knowing.
+    /// Everything works; there is something to know.
     Note,
     /// keepwatch sees less than it could.
     Blind,
-    /// keepwatch cannot work.
+    /// keepwatch cannot work here.
     Fatal,
 }
 

@@ -96,7 +96,7 @@ enum Command {
 enum Outcome {
     /// Nothing to complain of.
     Fine,
-    /// It found something.
+    /// It found what it looks for: exit code 1.
     Finding,
     /// A command was run, and ended with this exit code.
     Command(u8),

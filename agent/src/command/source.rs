@@ -25,7 +25,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// Whom to ask.
+/// The side that answers about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Source {
     /// The agent if one answers, else the kernel
@@ -79,12 +79,10 @@ pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the age
 pub(super) enum Reader {
     /// The agent behind this socket.
     Agent {
-        /// The socket.
         path: PathBuf,
         /// The agent's process id, if it is known.
         pid: Option<u32>,
     },
-    /// The kernel.
     Kernel(Box<Kernel>),
 }
 

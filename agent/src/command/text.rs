@@ -89,9 +89,7 @@ pub(super) fn ms_as_typed(ms: u32) -> String {
 /// The room on a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
-    /// Columns.
     pub(super) columns: usize,
-    /// Lines.
     pub(super) lines: usize,
 }
 
@@ -245,7 +243,7 @@ pub(super) fn keepalive(row: &Row) -> String {
     text
 }
 
-/// The settings alone.
+/// The keepalive settings of a row, short: `2h +9x75s ut 30s`.
 pub(super) fn settings(row: &Row) -> String {
     let mut text = if row.keepalive {
         let Row { idle, interval, count, .. } = row;

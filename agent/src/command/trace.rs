@@ -220,7 +220,7 @@ impl Audience for Screen {
     fn picture(&mut self, _: Snapshot) {}
 }
 
-/// Lines on stdout.
+/// Writes events to stdout, as text or JSON.
 struct Writer {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,

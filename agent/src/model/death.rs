@@ -56,7 +56,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Every cause.
+    /// Every cause, in the order of lists and label values.
     pub const ALL: [Self; 12] = [
         Self::KeepaliveTimeout,
         Self::KeepaliveReset,
@@ -150,7 +150,7 @@ pub struct Death {
     pub cause: Cause,
     /// How that is known.
     pub certainty: Certainty,
-    /// The state before.
+    /// The TCP state before CLOSE.
     pub old: State,
     /// What the kernel told.
     pub ending: Ending,

@@ -44,7 +44,7 @@ impl Scope {
 pub struct Rule {
     /// What to call it; the general rule has no name.
     pub name: Option<String>,
-    /// Of which connections.
+    /// The connections that it judges.
     pub scope: Scope,
     /// The first probe goes out before the idle limit of the path.
     pub protected: bool,
@@ -70,9 +70,9 @@ impl Default for Rule {
 /// Connections exempt from every demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Which.
+    /// The connections that are exempt.
     pub scope: Scope,
-    /// Why.
+    /// The reason that reports show.
     pub reason: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub struct Demands {
     pub allowed: Vec<Allowed>,
     /// The first that covers a connection judges it.
     pub rules: Vec<Rule>,
-    /// The rest.
+    /// The rule for connections that no other rule covers.
     pub general: Rule,
     /// Judge connections to this host as if a path were in between.
     pub include_local: bool,
@@ -92,7 +92,7 @@ pub struct Demands {
 /// What is judged: a connection, or a socket without one.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The last sample.
+    /// The last sample of the socket.
     pub socket: Socket,
     /// The processes that have it open; first the one that it is counted for.
     pub owners: Vec<Owner>,
@@ -130,7 +130,7 @@ impl Fault {
 /// One way in which a connection falls short.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Which.
+    /// The demand that is not met.
     pub fault: Fault,
     /// The rule that demands otherwise, if it has a name.
     pub rule: Option<String>,

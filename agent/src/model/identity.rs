@@ -33,7 +33,7 @@ pub struct Identity {
     pub container_id: Option<Box<str>>,
     /// Who made the container, where that shows.
     pub runtime: Option<Runtime>,
-    /// Kubernetes namespace.
+    /// The Kubernetes namespace of the pod.
     pub namespace: Option<Box<str>>,
     /// Kubernetes workload; of other containers the service that they are replicas of.
     pub workload: Option<Box<str>>,
@@ -68,7 +68,7 @@ pub struct Known {
 /// A process that has a socket open, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The process.
+    /// The process id, the descriptor and the name.
     pub owner: Owner,
     /// When it started, in ticks since boot.
     pub started: Option<u64>,

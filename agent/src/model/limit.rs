@@ -123,11 +123,11 @@ impl FromStr for IdleLimit {
 pub struct Path {
     /// What to call it.
     pub name: String,
-    /// Peers behind it.
+    /// The network of the peers behind it.
     pub peers: IpNet,
     /// Only this port of theirs.
     pub port: Option<u16>,
-    /// Its limit.
+    /// How long it keeps a quiet connection.
     pub limit: IdleLimit,
 }
 
@@ -180,7 +180,7 @@ impl fmt::Display for Path {
 /// A limit that applies, and whence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Seconds.
+    /// The limit in seconds.
     pub seconds: u32,
     /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
     pub from: String,

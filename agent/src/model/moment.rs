@@ -17,11 +17,11 @@ use std::sync::Arc;
 /// One thing that happened to one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// When.
+    /// The time of the event, by the clock of the kernel.
     pub at: Time,
     /// The socket at that moment, with the owner if one is known.
     pub socket: Socket,
-    /// What.
+    /// The kind of event and its details.
     pub what: What,
     /// What the owner is part of, as far as it is known.
     pub identity: Option<Arc<Identity>>,
@@ -29,7 +29,7 @@ pub struct Moment {
     pub calls: Vec<(Time, Call)>,
 }
 
-/// What happened.
+/// The kind of event, with what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A connection is established.
@@ -38,7 +38,7 @@ pub enum What {
     Setting(Call),
     /// A setting is not what it was, and nobody called setsockopt.
     Changed {
-        /// Which.
+        /// The option whose value changed.
         option: SockOpt,
         /// The own value before; 0 was unset.
         from: u32,
@@ -61,12 +61,12 @@ pub enum What {
     },
     /// A setting changed, and with it the verdict.
     VerdictChanged {
-        /// Before.
+        /// The verdict before.
         from: Verdict,
-        /// Now.
+        /// The verdict now.
         to: Verdict,
     },
-    /// The end.
+    /// The connection ended.
     Died(Death),
 }
 
@@ -121,7 +121,7 @@ impl Name {
 }
 
 impl What {
-    /// Its name.
+    /// The name in JSON, filters and help.
     pub const fn name(&self) -> Name {
         match self {
             Self::Opened => Name::Opened,
@@ -257,7 +257,7 @@ pub enum Notice {
     },
     /// After a loss all sockets were read anew.
     Resynchronised {
-        /// Sockets found.
+        /// Sockets that the walk found.
         sockets: u64,
         /// Sockets gone without a reported end.
         pruned: u64,
@@ -277,7 +277,7 @@ pub struct Wanted {
     /// Only what is remembered: the stream ends with it.
     #[arg(skip)]
     pub past_only: bool,
-    /// Of which connections.
+    /// Only events of these connections.
     #[command(flatten)]
     pub filter: Filter,
 }

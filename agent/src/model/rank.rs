@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Unanswered probes from which a connection counts as half-dead; a single one may be lost.
 pub const HALF_DEAD_PROBES: u8 = 2;
 
-/// What comes first.
+/// The order of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
@@ -30,7 +30,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// Every order.
+    /// Every order, in the order of the key that steps through them.
     pub const ALL: [Self; 6] =
         [Self::Limit, Self::Quiet, Self::Detection, Self::Unanswered, Self::Peer, Self::Process];
 
@@ -102,7 +102,7 @@ impl Standing {
         }
     }
 
-    /// Of a row.
+    /// The place of a row that was already made.
     pub fn of_row(row: &Row) -> Self {
         let until_limit_ms = row.until_limit_seconds.map(ms);
         let owner = row.owners.first();

@@ -22,7 +22,7 @@ pub struct Whose {
 pub struct Number(u16);
 
 impl Number {
-    /// Of nobody.
+    /// The number of a socket without an owner.
     pub const NOBODY: Self = Self(0);
 }
 
@@ -47,7 +47,6 @@ pub(super) struct Roll {
 }
 
 impl Roll {
-    /// Of nobody yet.
     pub(super) fn new(labels: OwnerLabels) -> Self {
         let mut roll =
             Self { labels, entries: Vec::new(), numbers: HashMap::new(), free: Vec::new() };

@@ -100,7 +100,7 @@ impl<K: Ord + Copy> Counts<K> {
 /// Everything that has been counted.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// Ends of connections.
+    /// Ended connections, by cause and by what keepalive did for them.
     pub deaths: Counts<(Direction, Cause, Verdict, PathNumber)>,
     /// Quiet times before them.
     pub quiet_before_death: BTreeMap<Cause, Distribution>,
@@ -119,7 +119,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Of nothing yet.
+    /// All counts at 0.
     pub fn new(labels: OwnerLabels) -> Self {
         Self {
             deaths: Counts::new(MAX_DEATHS, labels.other()),

@@ -26,7 +26,7 @@ pub(super) struct Followed {
     live: HashMap<SocketId, Connection>,
     /// By inode number: an unconnected socket has no id.
     unconnected: HashMap<u32, Subject>,
-    /// Attempts that failed.
+    /// Attempts that ended before a connection was established.
     pub(super) n_never_connected: u64,
 }
 

@@ -135,7 +135,7 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// A policy file.
+/// The path of a policy file for error messages, and its text.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,

@@ -7,7 +7,6 @@ use crate::model::{
     row::Row,
 };
 
-/// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Dropped,
@@ -23,7 +22,7 @@ pub(super) enum Column {
     Owner,
 }
 
-/// Between two columns.
+/// Columns of spaces between two columns.
 const GAP: usize = 2;
 
 /// In the order in which they stand; with the width that each has at least.

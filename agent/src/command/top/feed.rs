@@ -30,9 +30,9 @@ pub(super) enum Message {
 
 /// An answer, or why there is none.
 pub(super) struct Answer {
-    /// Who was asked.
+    /// The agent or the kernel.
     pub(super) origin: Origin,
-    /// What was asked.
+    /// The question that this answers.
     pub(super) wish: Pick,
     /// The page; else what went wrong, in words.
     pub(super) page: Result<Page, String>,
@@ -47,7 +47,6 @@ pub(super) struct Answer {
 pub(super) enum Origin {
     /// The agent with this process id, if it is known.
     Agent(Option<u32>),
-    /// The kernel.
     Kernel,
 }
 
@@ -102,7 +101,7 @@ fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
     Some(wish)
 }
 
-/// One look.
+/// Reads one page, and the timeline of the chosen connection.
 pub(super) fn look(reader: &mut Reader, wish: &Pick) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);

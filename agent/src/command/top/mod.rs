@@ -142,7 +142,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A look takes at most one in this many parts of the time.
 const LOOK_SHARE: u32 = 20;
 
-/// When to ask.
+/// Decides when the next question goes out.
 struct Pace {
     interval: Duration,
     /// When to ask again.

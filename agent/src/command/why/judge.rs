@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// A case, judged.
+/// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
 pub(super) struct Judged {
     /// The worst that is to be said.
@@ -71,7 +71,7 @@ pub(super) struct CallCount {
     pub(super) value: Option<i32>,
     pub(super) result: String,
     pub(super) n: usize,
-    /// The last one.
+    /// The time of the last of these calls.
     pub(super) last_at: String,
     pub(super) by: Option<crate::model::row::RowOwner>,
 }

@@ -29,7 +29,7 @@ use std::{
     path::Path,
 };
 
-/// What was found.
+/// The connections, live and dead, that the word names.
 pub(super) struct Found {
     pub(super) lives: Vec<Life>,
     pub(super) limits: Vec<LimitRow>,

@@ -55,7 +55,7 @@ impl Destination {
         Self { addr: socket.remote.addr, port }
     }
 
-    /// As an endpoint.
+    /// The address and port as a socket has them.
     pub const fn endpoint(self) -> Endpoint {
         Endpoint { addr: self.addr, port: self.port }
     }
@@ -95,7 +95,7 @@ impl FromStr for Destination {
 /// Everything known of one destination, to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lesson {
-    /// Which.
+    /// The peer that the evidence is about.
     pub destination: Destination,
     /// What is known of it.
     pub evidence: Vec<Sample>,
@@ -211,7 +211,7 @@ impl Learned {
         }
     }
 
-    /// A connection died.
+    /// Learns from a death after a quiet time.
     pub fn died(&mut self, socket: &Socket, at: Time, death: &Death) {
         let probe_ms = socket.idle().value.saturating_mul(1000);
         let (quiet_ms, outcome) = match death.cause {

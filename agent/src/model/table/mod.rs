@@ -52,7 +52,7 @@ struct Walk {
 /// How much the table may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Sockets.
+    /// Sockets in any state, listeners included.
     pub sockets: usize,
     /// Connections, live and dead, of which it is known what happened.
     pub histories: usize,
@@ -104,7 +104,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
+    /// A table without sockets.
     pub fn new(policy: impl Into<Arc<Policy>>, bounds: Bounds) -> Self {
         Self {
             policy: policy.into(),
@@ -413,7 +413,7 @@ impl Table {
         u64::try_from(self.slots.len()).unwrap_or(u64::MAX)
     }
 
-    /// The sums.
+    /// The sums that scrapes read, as they are now.
     pub fn picture(&self) -> Snapshot {
         let mut picture = self.sums.picture(&self.owners.roll, self.budget);
         picture.netns.clone_from(&self.netns);

@@ -84,7 +84,7 @@ impl Judged {
         words.join(", ")
     }
 
-    /// What is set.
+    /// The keepalive settings of the example, in words.
     pub(super) fn set(&self) -> String {
         let Some(life) = &self.example else {
             return String::new();

@@ -44,9 +44,9 @@ struct Doubt {
 /// Which changes are told at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
-    /// Changes of state.
+    /// Whether hooks report changes of state.
     pub states: bool,
-    /// Fires of keepalive timers.
+    /// Whether hooks report fires of keepalive timers.
     pub timers: bool,
 }
 
