@@ -32,7 +32,7 @@ use std::{
 };
 use tracing::{debug, warn};
 
-/// Why watching ended.
+/// The failure that ended the watching thread.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The hooks do not answer.
@@ -51,7 +51,7 @@ pub enum Error {
 pub struct News {
     /// How many moments there were before these.
     pub n_before: u64,
-    /// To connections.
+    /// Events of connections.
     pub moments: Vec<Moment>,
     /// To the stream itself.
     pub notices: Vec<Notice>,
@@ -61,9 +61,9 @@ pub struct News {
 
 /// Receives what the watching thread observes.
 pub trait Audience {
-    /// What happened.
+    /// Takes the events since the last call, in order.
     fn news(&mut self, news: News);
-    /// The sums, anew.
+    /// Takes the new sums for scrapes.
     fn picture(&mut self, picture: Snapshot);
     /// What was learned of idle limits: the evidence that is new, and every limit.
     fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
@@ -82,7 +82,7 @@ const MANY: u64 = 50_000;
 /// Walks take at most one in this many parts of a CPU.
 pub(super) const WALK_SHARE: u64 = 20;
 
-/// The watcher.
+/// The watching thread: it reads hooks and snapshots, and keeps the table.
 pub struct Watch<A> {
     hooks: Hooks,
     ring: Ring,
@@ -91,7 +91,7 @@ pub struct Watch<A> {
     table: Arc<Mutex<Table>>,
     audience: A,
     resolver: Resolver,
-    /// Time between walks.
+    /// Time between two walks.
     interval: Duration,
     health: Health,
     walked: Time,
@@ -160,7 +160,7 @@ impl<A: Audience> Watch<A> {
         &mut self.audience
     }
 
-    /// Watches until `stop`.
+    /// Watches until `stop` is set.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
         while !stop.load(Ordering::Relaxed) {
             self.ring.wait(TICK).map_err(Error::Wait)?;

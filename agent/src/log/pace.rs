@@ -22,7 +22,7 @@ impl Paced {
         if rests { None } else { self.rest(now) }
     }
 
-    /// Counts one more.
+    /// Counts an occurrence; returns the number to report if a report is due.
     pub fn count(&mut self, now: Time) -> Option<u64> {
         self.see(self.total.saturating_add(1), now)
     }
@@ -45,9 +45,9 @@ impl Paced {
 /// What is to be said of a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It has begun.
+    /// The state has begun.
     Begins,
-    /// It is over.
+    /// The state is over.
     Ends,
 }
 

@@ -66,7 +66,7 @@ impl Place {
         place
     }
 
-    /// One level deeper.
+    /// Takes the next part of the path.
     fn enter(&mut self, above: &[&str], part: &str) {
         if let Some(uid) = pod_uid(part) {
             // The unit above is the kubelet's or the runtime's, not the pod's.

@@ -1,11 +1,8 @@
 //! The two text formats of a scrape: OpenMetrics 1.0, and Prometheus text 0.0.4 for clients that ask for it.
 
-/// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// OpenMetrics 1.0.
     OpenMetrics,
-    /// Prometheus text 0.0.4.
     Text,
 }
 

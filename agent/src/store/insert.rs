@@ -228,7 +228,7 @@ pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Resul
     Ok(())
 }
 
-/// Replaces the limits.
+/// Replaces the learned limits with these.
 pub(super) fn limits(into: &Transaction<'_>, limits: &[LimitRow]) -> rusqlite::Result<()> {
     into.execute("DELETE FROM limits", [])?;
     for limit in limits {

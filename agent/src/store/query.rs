@@ -19,7 +19,7 @@ pub struct Query {
     pub peer: Option<IpNet>,
     /// This port on either end.
     pub port: Option<u16>,
-    /// This socket: `sk:1f`.
+    /// The socket with this id, like `sk:1f`.
     pub id: Option<String>,
     /// Of the process with this id.
     pub pid: Option<u32>,
@@ -33,9 +33,9 @@ pub struct Query {
     pub container: Option<String>,
     /// Of this Kubernetes namespace.
     pub namespace: Option<String>,
-    /// Of this workload.
+    /// Of this Kubernetes workload or service.
     pub workload: Option<String>,
-    /// Of this pod.
+    /// Of this Kubernetes pod.
     pub pod: Option<String>,
     /// Deaths of this cause.
     pub cause: Option<Cause>,
@@ -75,7 +75,7 @@ fn nanos(seconds: f64) -> i64 {
 }
 
 impl Query {
-    /// Of this socket.
+    /// A query for one socket.
     pub fn of_socket(id: SocketId) -> Self {
         Self { id: Some(id.to_string()), ..Self::default() }
     }

@@ -93,7 +93,7 @@ impl Reader {
         self.read(|database| select(database, "survivals", query, of, each))
     }
 
-    /// Every learned limit.
+    /// Every learned idle limit.
     pub fn limits(&self) -> Result<Vec<LimitRow>, Error> {
         self.read(|database| {
             let mut all = database.prepare("SELECT * FROM limits ORDER BY destination")?;

@@ -133,7 +133,6 @@ impl Writer {
     }
 }
 
-/// The writing thread.
 #[derive(Debug)]
 struct Thread {
     options: Options,

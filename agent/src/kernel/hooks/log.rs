@@ -133,7 +133,7 @@ impl HookLog {
         self.accounts.get_mut(usize::try_from(kind.number()).ok()?)
     }
 
-    /// Of all CPUs.
+    /// Sums the counters of all CPUs.
     fn meter(&self, kind: Trouble) -> Result<Meter, Error> {
         let read = |error: MapError| failed("read the counters of the hooks' log", error);
         let mut total = Meter::default();
@@ -186,7 +186,7 @@ fn clean(text: &str) -> String {
 /// What became of one kind of trouble, in numbers.
 #[derive(Clone, Debug, Default)]
 struct Account {
-    /// Lines that came.
+    /// Lines taken out of the ring buffer.
     received: u64,
     /// Lines that were shown, of all and in this period.
     shown: u64,
