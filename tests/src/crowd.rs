@@ -43,7 +43,7 @@ impl Crowd {
         assert_eq!(line.trim_end(), word, "what crowd says");
     }
 
-    /// Its process id.
+    /// The id of the process that holds the sockets.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

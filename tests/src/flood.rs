@@ -48,7 +48,7 @@ impl Flood {
         wait::until(format!("{n_more} connections of others"), Duration::from_mins(1), made);
     }
 
-    /// Connections so far.
+    /// Connections that were made and closed so far.
     pub fn n_made(&self) -> u64 {
         self.n_made.load(Ordering::Relaxed)
     }

@@ -24,7 +24,7 @@ const DEFAULT_IDLE: u32 = 7200;
 /// Sockets, and what they need to stay as they are.
 #[derive(Debug, Default)]
 pub struct Population {
-    /// The sockets.
+    /// The sockets, held open.
     pub sockets: Vec<Held>,
     namespaces: Vec<Netns>,
     children: Vec<Child>,

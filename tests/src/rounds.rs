@@ -21,7 +21,7 @@ pub enum Round {
 pub struct Counted {
     /// By the kernel's own counter, which needs no hook.
     pub by_kernel: u64,
-    /// By keepwatch.
+    /// The count of keepwatch.
     pub by_keepwatch: u64,
     /// Runs of hooks that did not happen, as keepwatch says.
     pub not_run: u64,

@@ -47,7 +47,7 @@ impl Place {
         sockets_from_kernel(&[&["--all", "--netns", &netns], args].concat())
     }
 
-    /// The one row.
+    /// The only row that these options select.
     fn row(&self, args: &[&str]) -> Row {
         let rows = self.rows(args);
         let [row] = rows.as_slice() else { panic!("not one socket: {rows:?}") };

@@ -203,7 +203,7 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
 
 /// Whose end a hook sees.
 enum Callback {
-    /// That of `tcp_keepalive_timer`.
+    /// The callback is `tcp_keepalive_timer`.
     Keepalive,
     /// That of every timer.
     Any,

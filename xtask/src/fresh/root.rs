@@ -38,7 +38,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Runs debootstrap.
+    /// Makes a bare Debian in the folder, by debootstrap.
     pub(crate) fn new(folder: PathBuf) -> Result<Self> {
         let bed = Self { folder };
         bed.clear()?;

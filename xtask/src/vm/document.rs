@@ -54,7 +54,7 @@ fn path() -> PathBuf {
     place::root().join("docs/KERNELS.md")
 }
 
-/// Writes the document.
+/// Writes docs/KERNELS.md.
 pub(crate) fn write(text: &str) -> Result<()> {
     fs::write(path(), text).with_context(|| format!("write {}", path().display()))
 }
@@ -77,7 +77,7 @@ fn compare(found: &str, fresh: &str) -> Freshness {
     }
 }
 
-/// The document.
+/// The text of docs/KERNELS.md.
 pub(crate) fn text(columns: &[Column], table: &Table<'_>) -> String {
     let versions: Vec<_> = columns
         .iter()

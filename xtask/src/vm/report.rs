@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Line {
     /// The guest's own: words after the `@`.
     Mark(String),
-    /// A test's.
+    /// A line that a test printed.
     Output(String),
 }
 

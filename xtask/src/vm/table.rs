@@ -27,7 +27,7 @@ enum Cell {
     Absent,
 }
 
-/// What was found.
+/// The results of all suites on all kernels.
 pub(crate) struct Table<'a> {
     columns: &'a [Column],
     suites: Vec<&'a Suite>,

@@ -42,7 +42,7 @@ tracepoint:timer:timer_expire_exit /@timer[cpu]/ {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observer<'a> {
     Nobody,
-    /// With this mechanism.
+    /// An agent whose hooks use this mechanism.
     Keepwatch(&'a str),
     Bpftrace,
     Tcpstates,
