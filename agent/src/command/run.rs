@@ -18,7 +18,7 @@ Examples:
   keepwatch run                             for this host's Prometheus
   keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
   keepwatch run --path db=10.0.0.0/8:5432=aws
-  keepwatch run --socket-group adm          this group may ask it without root
+  keepwatch run --socket-group adm          adm may ask it without root
   keepwatch run --host-root /host           in a container")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
