@@ -26,7 +26,7 @@ const WAKE_BYTES: u32 = 64 << 10;
 /// Of the ring's own (`BPF_RINGBUF_HDR_SZ`).
 const HEADER_LEN: usize = 8;
 
-/// Not 0 once a record was dropped, on any CPU: from then on ends are told twice.
+/// Not 0 once a record was dropped, on any CPU: from then on ends are reported twice.
 static mut HAS_LOST: u32 = 0;
 
 /// Whether user space may have missed something.

@@ -101,7 +101,7 @@ layout! {
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
     /// Not 0 while a system call works on the socket.
     sk_owned: [Offset("sock.sk_lock.owned")];
-    /// What the application will be told.
+    /// The error that the next system call of the application returns.
     sk_err: [Offset("sock.sk_err")];
     /// What was heard and not believed.
     sk_err_soft: [Offset("sock.sk_err_soft")];

@@ -179,7 +179,7 @@ pub struct Sample {
     /// `i_ino` of the socket's file, where it was at hand: it joins what happens before a socket has
     /// a cookie with what follows.
     pub inode: u32,
-    /// `sk_err`: what the application will be told.
+    /// `sk_err`: the error that the next system call of the application returns.
     pub error: u16,
     /// `sk_err_soft`: what was heard and not believed, ICMP mostly.
     pub soft_error: u16,

@@ -211,7 +211,7 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
 fn of_a_process_that_was_gone_before_anybody_could_look_the_cgroup_is_known() {
     let place = Place::new();
     let Some(hierarchy) = Hierarchy::usable().into_iter().find(|it| it.name == "v2") else {
-        skip("cgroup v2", "the only cgroups of which hooks tell");
+        skip("cgroup v2", "the only cgroups that hooks report");
         return;
     };
     let cgroup = hierarchy.cgroup("system.slice/backup.service");

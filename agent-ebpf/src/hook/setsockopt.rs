@@ -44,7 +44,7 @@ fn setsockopt_fexit(context: FExitContext) -> i32 {
 #[kprobe]
 fn setsockopt_kprobe(context: ProbeContext) -> u32 {
     if let Some(regs) = context.arg::<*const u8>(0) {
-        // Full is full: then the return is not told either.
+        // The map is full: then the return is not reported either.
         if let Err(error) = CALLS.insert(&bpf_get_current_pid_tgid(), &(regs as u64), 0) {
             report::calls_full(error.into());
         }

@@ -97,10 +97,10 @@ pub struct Watch<A> {
     walked: Time,
     failures: Paced,
     published: Time,
-    /// Events that were lost before the last walk began, and those told of.
+    /// Events that were lost before the last walk began, and how many of them were reported.
     n_lost: u64,
     n_lost_told: u64,
-    /// Runs of hooks that the kernel skipped, those told of.
+    /// Runs of hooks that the kernel skipped and the log has reported.
     n_skipped_told: u64,
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
@@ -177,7 +177,7 @@ impl<A: Audience> Watch<A> {
                 self.publish(now);
             }
         }
-        // What came in the last moment is told too.
+        // Events of the last moment are reported too.
         self.drain();
         self.count()?;
         self.tell(Vec::new());
@@ -201,7 +201,7 @@ impl<A: Audience> Watch<A> {
         since_ms >= due_ms.max(self.health.walk_cpu_ms.saturating_mul(WALK_SHARE))
     }
 
-    /// A walk that fails once is counted and told; what is wrong for good ends the agent.
+    /// A walk that fails once is counted and logged; a lasting failure ends the agent.
     fn walk_or_say(&mut self) -> Result<(), Error> {
         match self.walk() {
             Err(Error::Snapshot(error @ snapshot::Error::Read(_))) => {

@@ -127,7 +127,7 @@ enum Failure {
     Place { file: PathBuf, cause: files::Error },
     #[error("{0}")]
     NoTerminal(&'static str),
-    #[error("a part of keepwatch broke down: please report what is said above")]
+    #[error("a part of keepwatch broke down: please report the lines above")]
     Broken,
 }
 

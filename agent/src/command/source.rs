@@ -71,7 +71,7 @@ impl Source {
     }
 }
 
-/// What is said when idle limits were given to a command that leaves the verdict to the agent.
+/// The warning when idle limits were given to a command that leaves the verdict to the agent.
 pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the agent has its own; \
                         --source kernel measures against yours";
 

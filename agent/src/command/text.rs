@@ -118,7 +118,7 @@ impl Style {
 const HEADINGS: [&str; 9] =
     ["VERDICT", "DIRECTION", "STATE", "LOCAL", "PEER", "KEEPALIVE", "QUIET", "DROPPED IN", "OWNER"];
 
-/// Writes `rows` as a table, and how many of which verdict there are.
+/// Writes `rows` as a table, and a line with the count of each verdict.
 pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
     let mut counts = Counts::default();
     for row in rows {

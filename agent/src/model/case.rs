@@ -1,4 +1,4 @@
-//! A case: the connections of one process with one peer under one setting. What is like is told once.
+//! A case: the connections of one process with one peer under one setting. Connections that are alike are reported once.
 
 use super::{
     death::{Cause, Certainty},
@@ -117,12 +117,12 @@ fn part_of(life: &Life) -> Option<String> {
 }
 
 impl Case {
-    /// The worst that is to be said of one of them.
+    /// The worst finding of its connections.
     pub fn finding(&self) -> Finding {
         self.lives.iter().map(Life::finding).min().unwrap_or(Finding::Fine)
     }
 
-    /// Those of which this is to be said.
+    /// The connections with this finding.
     pub fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }

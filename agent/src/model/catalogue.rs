@@ -478,7 +478,7 @@ pub static PROBES_ANSWERED: Metric = Metric {
     kind: Kind::Counter,
     unit: None,
     help: "Times since the agent's start that a peer answered after one or more unanswered probes, \
-           as far as events told.",
+           as far as events reported them.",
     labels: &[],
     max_rows: None,
     question: "Do peers answer probes, or do probes go into the void?",
@@ -575,7 +575,7 @@ pub static SOCKETS_UNTRACKED: Metric = Metric {
     help: "TCP sockets that the last snapshot met and the full table could not take.",
     labels: &[],
     max_rows: None,
-    question: "Are there connections of which keepwatch says nothing?",
+    question: "Are there connections that keepwatch leaves out?",
 };
 
 /// Sockets removed by a walk.
@@ -584,7 +584,7 @@ pub static SOCKETS_PRUNED: Metric = Metric {
     kind: Kind::Counter,
     unit: None,
     help: "Sockets removed since the agent's start because a snapshot did not meet them any more, \
-           without an event that had told their end.",
+           without an event that reported their end.",
     labels: &[],
     max_rows: None,
     question: "Do the events tell everything, or do snapshots have to correct them?",

@@ -138,7 +138,7 @@ pub struct Finding {
     pub reason: String,
 }
 
-/// What is said of a connection.
+/// The judgement of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judgement {
     /// It was judged; without findings it is fine.

@@ -77,7 +77,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// An owner of which this is known.
+    /// An owner with this start and identity.
     pub fn new(owner: Owner, known: Option<&'a Known>) -> Self {
         Self {
             owner,

@@ -37,7 +37,7 @@ pub struct End {
     pub cause: Cause,
     /// How that is known.
     pub certainty: Certainty,
-    /// What the program was told.
+    /// The error that the program got, by name.
     pub errno: Option<String>,
     /// The facts behind the cause, in words.
     pub evidence: String,
@@ -68,7 +68,7 @@ pub struct Life {
     pub end: Option<End>,
 }
 
-/// What is to be said of one connection, worst first.
+/// The finding about one connection, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
@@ -151,7 +151,7 @@ impl Life {
         })
     }
 
-    /// What is to be said of it.
+    /// The finding about it.
     pub fn finding(&self) -> Finding {
         let verdict = self.connection.verdict;
         let Some(end) = &self.end else {

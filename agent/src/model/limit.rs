@@ -177,7 +177,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// A limit that applies, and whence.
+/// A limit that applies, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The limit in seconds.

@@ -67,7 +67,7 @@ pub struct Connection {
     pub verdict: Option<Verdict>,
     /// How long the path keeps a quiet connection.
     pub idle_limit_seconds: u32,
-    /// Whence that is known.
+    /// The source of that limit.
     pub idle_limit_from: String,
     /// The name of the configured path.
     pub path: Option<String>,
@@ -173,7 +173,7 @@ pub struct Details {
     /// `died`: how that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certainty: Option<Certainty>,
-    /// `died`: what the application was told, if it was an error.
+    /// `died`: the error that the application got, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
     /// `died`: what says so.

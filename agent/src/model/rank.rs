@@ -118,7 +118,7 @@ impl Standing {
         }
     }
 
-    /// Milliseconds until it is dropped, by its path or by the kernel, if nothing is said on it; less
+    /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less
     /// than 0 if its path probably has. None of one that is protected and answers.
     pub const fn until_dropped_ms(&self) -> Option<i64> {
         self.until_dropped_ms

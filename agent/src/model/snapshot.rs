@@ -276,7 +276,7 @@ pub struct Health {
     pub walk_seconds: f64,
     /// Seconds since 1970 at the end of the last walk; 0 before the first.
     pub walked_at_seconds: f64,
-    /// Sockets removed without an event that said so.
+    /// Sockets removed without an event that reported their end.
     pub n_pruned: u64,
     /// Moments that found no room in a history.
     pub n_unrecorded: u64,

@@ -71,7 +71,7 @@ impl<K: Ord + Copy> Counts<K> {
     }
 
     /// A counter only goes up, so a row stays. But when there is no room, those go that fell silent
-    /// long ago: what they counted has been told.
+    /// long ago: scrapes have read what they counted.
     fn forget_silent(&mut self, now: Time) {
         let Self { rows, n_bytes, silent_since, .. } = self;
         if silent_since.is_some_and(|since| now.ms_since(since) < SILENT_MS) {

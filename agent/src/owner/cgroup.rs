@@ -33,7 +33,7 @@ impl Container {
 }
 
 /// The path that says most in `/proc/PID/cgroup`: one line in cgroup v2; with v1 one a controller,
-/// and in a hybrid both, of which systemd and the runtimes each use some.
+/// and in a hybrid both: systemd and the runtimes each use some of them.
 pub(super) fn path_of(file: &[u8]) -> Option<&[u8]> {
     let mut paths: Vec<&[u8]> = Vec::new();
     for line in file.split(|&byte| byte == b'\n') {

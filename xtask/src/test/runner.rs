@@ -56,7 +56,7 @@ pub(crate) fn run(
     };
     let (status, hung) = follow(&mut child, &lines, silent_for, &group, &mut take)?;
     let broken = if hung {
-        Some(format!("it hung: nothing was said for {} s, and it was killed", silent_for.as_secs()))
+        Some(format!("it hung: it printed nothing for {} s, and was killed", silent_for.as_secs()))
     } else {
         end(&said, status)
     };

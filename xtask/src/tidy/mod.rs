@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: reads every file of the workspace and tells which laws it breaks.
+//! `cargo xtask tidy`: reads every file of the workspace and prints which laws it breaks.
 
 mod dependency;
 mod import;
@@ -36,7 +36,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     check().map(|()| ExitCode::SUCCESS)
 }
 
-/// Fails if a law is broken, after it said which, where.
+/// Fails if a law is broken, after it printed which and where.
 #[expect(clippy::print_stdout, reason = "findings are this verb's data")]
 pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;

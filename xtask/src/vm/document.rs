@@ -119,7 +119,7 @@ Left to itself, keepwatch takes the first.
     )
 }
 
-/// What a doctor said, as JSON.
+/// The output of `doctor --json`.
 struct Check {
     mechanism: String,
     name: String,

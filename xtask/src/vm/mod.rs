@@ -180,7 +180,7 @@ fn boot(
         .with_context(|| format!("kernel {}", kernel.series))
 }
 
-/// A line for a suite that ended; all that it said, if it failed.
+/// A line for a suite that ended; all of its output if it failed.
 fn show(series: &str, run: &Run) {
     let n = |wanted: fn(&Outcome) -> bool| run.tests.values().filter(|one| wanted(one)).count();
     let passed = n(|outcome| *outcome == Outcome::Passed);

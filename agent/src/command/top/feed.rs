@@ -77,7 +77,7 @@ impl Feed {
         Ok(Self { wishes })
     }
 
-    /// Asks. A thread that is gone has said so.
+    /// Asks for rows. A thread that is gone has sent `Broken` before.
     pub(super) fn ask(&self, wish: Pick) {
         drop(self.wishes.send(wish));
     }

@@ -72,7 +72,7 @@ pub(super) fn run(
     let theme = Theme { colour: output::in_colour(colour) };
     let mut reader = Reader::new(source, &socket.socket, limits, &owners)?;
     let view = View::new(Pick { filter, sort, ..Pick::default() }, output::size());
-    // What goes wrong at once is said where it can be read.
+    // An error at the start is printed before the screen is taken, where it can be read.
     let first = feed::look(&mut reader, &view.wish())?;
     let (messages, inbox) = mpsc::channel();
     let feed = Feed::start(reader, messages.clone())?;

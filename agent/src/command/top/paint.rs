@@ -150,7 +150,7 @@ pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// How many there are of which kind; or why nobody knows.
+/// The count of each kind of connection, or why there is no answer.
 fn counts(view: &View, theme: Theme) -> Line<'static> {
     if let Some(trouble) = &view.trouble {
         return Line::styled(format!("not of now: {trouble}"), theme.alarm());

@@ -85,10 +85,10 @@ fn blank() -> io::Result<ManuallyDrop<Drawing>> {
 }
 
 /// Whether the terminal is ours. It is given back once: twice would put the cursor back over what was
-/// said meanwhile.
+/// printed meanwhile.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Gives the terminal back. If that fails, nobody is there to be told.
+/// Gives the terminal back. A failure is ignored: no screen is left to show it on.
 fn restore() {
     if !IS_TAKEN.swap(false, Ordering::SeqCst) {
         return;

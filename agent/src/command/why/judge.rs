@@ -1,4 +1,4 @@
-//! From connections to what is said of them: cases with their finding, the learned limit of their path,
+//! From connections to the answer: cases with their finding, the learned limit of their path,
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use crate::{

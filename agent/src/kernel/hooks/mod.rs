@@ -76,7 +76,7 @@ impl Hooks {
         Self::load_with(scope, &types()?)
     }
 
-    /// What can be said without trying: whether this process may, and whether the kernel lets anybody.
+    /// What is known without trying: whether this process may load hooks, and whether the kernel lets any process.
     pub fn check() -> Result<(), Error> {
         let missing = host::missing_capabilities();
         if !missing.is_empty() {

@@ -29,11 +29,11 @@ use std::{
 const DAY_MS: i64 = 86_400_000;
 /// Evidence that is older is forgotten.
 pub const WINDOW_MS: i64 = 7 * DAY_MS;
-/// Destinations of which anything is known.
+/// Destinations with evidence, at most.
 const MAX_DESTINATIONS: usize = 1024;
 /// Deaths remembered of each.
 const MAX_KILLS: usize = 32;
-/// Evidence that only confirms is told this often.
+/// Evidence that only confirms is written this often.
 const TELL_MS: u64 = 60_000;
 
 /// Where connections go: the address of a peer, with the port of the service that we connected to.
@@ -104,7 +104,7 @@ pub struct Lesson {
 #[derive(Debug, Default)]
 struct Known {
     evidence: Vec<Sample>,
-    /// Something came that was not told.
+    /// There is evidence that was not written yet.
     is_news: bool,
 }
 
@@ -250,7 +250,7 @@ impl Learned {
         }
     }
 
-    /// What is to be kept that was not told before: at once after a death, else once a minute. What is
+    /// Evidence that was not handed out for writing before: at once after a death, else once a minute. What is
     /// old is forgotten meanwhile: such a lesson is empty.
     /// `all`: also what can wait.
     pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {

@@ -54,7 +54,7 @@ struct Walk {
 pub struct Bounds {
     /// Sockets in any state, listeners included.
     pub sockets: usize,
-    /// Connections, live and dead, of which it is known what happened.
+    /// Connections, live and dead, whose events are remembered.
     pub histories: usize,
     /// Which labels name owners in metrics.
     pub labels: OwnerLabels,
@@ -99,7 +99,7 @@ pub struct Table {
     learned: Learned,
     /// The shortest learned limit of each path.
     learned_seconds: BTreeMap<PathNumber, u32>,
-    /// Events were lost and no walk has been finished since: what differs may have been told.
+    /// Events were lost and no walk has been finished since: a difference may have been reported by a lost event.
     is_blind: bool,
 }
 

@@ -48,7 +48,7 @@ pub enum Error {
         /// Path of the API socket.
         path: PathBuf,
     },
-    /// The agent does not say anything more, or what it said was cut short.
+    /// The agent sends nothing more, or its answer was cut short.
     #[error("the agent on {} gave no answer, or broke it off: does it still run?", path.display())]
     BrokenOff {
         /// Path of the API socket.
@@ -280,7 +280,7 @@ impl Answer {
     }
 }
 
-/// How the end of a body is told.
+/// How a body shows its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
     Chunked,

@@ -1,4 +1,4 @@
-//! What is told beside each label of a case.
+//! The text beside each label of a case.
 
 use super::phrase::{cause_in_words, time, up_to};
 use crate::{

@@ -174,7 +174,7 @@ fn states_that_are_never_told_and_samples_that_are_older_are_no_doubt() {
         (State::FinWait1, State::FinWait2),
         (State::FinWait1, State::Closing),
         (State::CloseWait, State::LastAck),
-        // The sample was taken before the change that had been told.
+        // The sample was taken before the change that had been reported.
         (State::CloseWait, OPEN),
     ] {
         let mut table = table();
