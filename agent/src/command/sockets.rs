@@ -43,7 +43,7 @@ pub(super) struct SocketsArgs {
     /// Refresh this often [2s if no time is given]
     #[arg(long, value_name = "TIME", value_parser = config::duration, num_args = 0..=1, default_missing_value = "2s")]
     watch: Option<Duration>,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]

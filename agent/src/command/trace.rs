@@ -52,10 +52,10 @@ pub(super) struct TraceArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
-    /// Without an agent: the time between snapshots, which find what no event tells
+    /// Without an agent: time between snapshots; they find changes that no event reports
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     interval: Duration,
     #[command(flatten)]

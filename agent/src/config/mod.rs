@@ -108,8 +108,8 @@ pub struct HookArgs {
         default_value = "auto"
     )]
     pub hooks: Mechanism,
-    /// Log what goes wrong inside the hooks, down to this level: what they could not follow or read,
-    /// which call and whose it was. Off, it costs nothing
+    /// Log errors inside the hooks, down to this level: the call that they could not read, and its
+    /// process. Off, it costs nothing
     #[arg(
         long,
         env = "KEEPWATCH_LOG_HOOKS",

@@ -34,7 +34,7 @@ pub(super) struct PolicyArgs {
     /// The kernel must notice a dead peer within this time, even if the program only reads
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     detect_within: Option<Duration>,
-    /// No setting may have been refused by the kernel
+    /// The kernel must not have refused any setting
     #[arg(long)]
     no_failed_calls: bool,
     /// Judge connections to this host too, as if a path with the idle limit were in between

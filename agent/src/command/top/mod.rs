@@ -52,7 +52,7 @@ pub(super) struct TopArgs {
     /// The order to begin with
     #[arg(long, value_enum, default_value = "limit")]
     sort: Sort,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]

@@ -39,10 +39,10 @@ pub(super) struct WhyArgs {
     /// What if the first probe came after this time [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     idle: Option<Duration>,
-    /// One JSON object a line: one for each kind of connections
+    /// Print JSON, one object a line: one for each kind of connection
     #[arg(long)]
     json: bool,
-    /// Ask the agent or the kernel for what lives
+    /// Read live connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]
