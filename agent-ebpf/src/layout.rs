@@ -191,7 +191,7 @@ layout! {
     has_typed_task: [IfFunction(1, "bpf_get_current_task_btf"), Else(0)];
     /// Process id.
     task_tgid: [Offset("task_struct.tgid")];
-    /// The parent process: who started it, or who adopted it since.
+    /// The parent process: the one that started it, or has adopted it since.
     task_real_parent: [Offset("task_struct.real_parent")];
     /// The main thread of the process.
     task_group_leader: [Offset("task_struct.group_leader")];

@@ -155,8 +155,8 @@ pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A page that is not there yet (userfaultfd): who copies to it in the kernel waits, with all locks
-/// that it holds.
+/// A page that is not there yet (userfaultfd): a thread that copies to it in the kernel waits, with all
+/// locks that it holds.
 #[derive(Debug)]
 pub(crate) struct MissingPage {
     faults: OwnedFd,

@@ -22,8 +22,8 @@ const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// For events that are due: generous, for slow guests. Times are compared by the events' own clock.
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 
-/// How the evidence of a death begins that no hook told.
-const UNTOLD: &str = "the kernel did not tell";
+/// How the evidence of a death begins that no hook reported.
+const UNREPORTED: &str = "the kernel did not report it";
 
 /// What `keepwatch trace --json --source kernel` says of one network namespace, until it is dropped. Its
 /// hooks pass over the rest of the host, whatever happens there.
@@ -110,7 +110,7 @@ impl Trace {
             panic!("one dies once\n{}", list(&self.events_of(local)));
         };
         let (_, Death { evidence, .. }) = &death;
-        assert!(!evidence.starts_with(UNTOLD), "this kernel did not run a hook: {evidence}");
+        assert!(!evidence.starts_with(UNREPORTED), "this kernel did not run a hook: {evidence}");
         death
     }
 

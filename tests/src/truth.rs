@@ -57,7 +57,7 @@ pub struct Held {
     pub made: Instant,
     /// Where a connection attempt goes to: getpeername does not tell before it is established.
     pub connecting_to: Option<SocketAddr>,
-    /// Who else holds it.
+    /// Other processes that hold it.
     pub other_owners: Vec<Owner>,
 }
 

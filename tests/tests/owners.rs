@@ -28,7 +28,7 @@ const ID: &str = "b43d92bf1e5c6f78bb9b7bc6f40721280299855ba692092716e3a1b6c0b86f
 const SHORT_ID: &str = "b43d92bf1e5c";
 const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
 
-/// A listener in a namespace of its own: one socket, of nobody but who is given it.
+/// A listener in a namespace of its own: one socket, held only by the process that gets it.
 struct Place {
     netns: Netns,
 }

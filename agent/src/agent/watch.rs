@@ -310,7 +310,7 @@ impl<A: Audience> Watch<A> {
         if self.news.is_empty() {
             return;
         }
-        // Before anything else: who connected a moment ago may be gone the next.
+        // Before anything else: a process that connected a moment ago may be gone the next.
         let mut strangers = table(&self.table).strangers(&self.news);
         strangers = strangers.into_iter().take(LOOK_UPS).collect();
         self.look_up_these(strangers, &cgroups);

@@ -53,7 +53,7 @@ impl Source {
         }
     }
 
-    /// The same where who answers gives the verdicts too. The agent's are measured against its own idle
+    /// Like [`Self::agent`], for commands that show verdicts. The agent's are measured against its own idle
     /// limits: with others on the command line the kernel is read.
     pub(super) fn judging_agent(
         self,

@@ -272,7 +272,8 @@ const CAUSE: Label = Label {
               `keepalive_reset` a probe was answered by a reset; `idle_drop` the first data after a \
               quiet time met silence or a reset, a middlebox's signature; `user_timeout`; \
               `retransmit_timeout`; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
-              `local_closed` in order; `local_reset`; `unknown` the kernel did not tell its end, or not why",
+              `local_closed` in order; `local_reset`; `unknown` the kernel did not \
+              report its end, or not its reason",
     values: Values::Closed(&[
         Cause::KeepaliveTimeout.as_str(),
         Cause::KeepaliveReset.as_str(),

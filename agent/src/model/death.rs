@@ -51,7 +51,7 @@ pub enum Cause {
     LocalClosed,
     /// This host reset it.
     LocalReset,
-    /// The kernel did not tell its end, or nothing tells why.
+    /// The kernel did not report its end, or not its reason.
     Unknown,
 }
 
@@ -208,7 +208,7 @@ impl Death {
         })
     }
 
-    /// A connection that is gone, and the kernel did not tell how.
+    /// A connection that is gone without a report of its end.
     pub const fn unseen(socket: &Socket, found: Found) -> Self {
         Self {
             cause: Cause::Unknown,
@@ -355,10 +355,13 @@ impl Death {
             Cause::Unknown => match ending.found {
                 Found::Told => "the kernel gave no reason".to_owned(),
                 Found::Freed => {
-                    "the kernel did not tell; known only because the socket was freed".to_owned()
+                    "the kernel did not report it; known only because the socket was freed"
+                        .to_owned()
                 }
-                Found::Closed => "the kernel did not tell; found closed by a snapshot".to_owned(),
-                Found::Gone => "the kernel did not tell; found gone by a snapshot".to_owned(),
+                Found::Closed => {
+                    "the kernel did not report it; found closed by a snapshot".to_owned()
+                }
+                Found::Gone => "the kernel did not report it; found gone by a snapshot".to_owned(),
             },
         }
     }

@@ -22,7 +22,7 @@ pub struct MomentRow {
     pub monotonic_seconds: f64,
     /// The kind of event.
     pub event: Name,
-    /// Who did it, or whose connection it is.
+    /// The process that caused the event, else the owner of the connection.
     pub owner: Option<RowOwner>,
     /// What it means, in words.
     pub meaning: String,

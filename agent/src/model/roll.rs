@@ -26,7 +26,7 @@ impl Number {
     pub const NOBODY: Self = Self(0);
 }
 
-/// Those who came when every number was taken: metrics call them `~other`.
+/// Owners that came when every number was taken: metrics call them `~other`.
 const CROWD: Number = Number(1);
 
 #[derive(Debug)]

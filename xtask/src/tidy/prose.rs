@@ -5,15 +5,15 @@
 
 use std::path::Path;
 
-/// Before "who" they leave out the noun: "for who asks". "For clients that ask" has it.
-const PREPOSITIONS: [&str; 7] = ["as", "by", "for", "from", "of", "to", "with"];
+/// Before "who" these words leave out the noun: "for who asks". "For clients that ask" has it.
+const PREPOSITIONS: [&str; 9] = ["as", "by", "for", "from", "of", "only", "to", "where", "with"];
 /// After "who", at the beginning of a clause, they leave out the noun too: "one: who asks gets it".
-const VERBS: [&str; 43] = [
-    "answers", "asked", "asks", "builds", "calls", "comes", "connects", "gets", "gives", "has",
-    "holds", "is", "knows", "links", "listens", "looks", "makes", "may", "must", "needs", "opens",
-    "owns", "reads", "runs", "says", "scrolls", "sees", "sends", "starts", "takes", "tells",
-    "trusts", "types", "typed", "uses", "waits", "wants", "was", "watched", "watches", "will",
-    "would", "writes",
+const VERBS: [&str; 46] = [
+    "answers", "asked", "asks", "builds", "calls", "can", "cannot", "comes", "connects", "copies",
+    "gets", "gives", "has", "holds", "is", "knows", "links", "listens", "looks", "makes", "may",
+    "must", "needs", "opens", "owns", "reads", "runs", "says", "scrolls", "sees", "sends",
+    "starts", "takes", "tells", "trusts", "types", "typed", "uses", "waits", "wants", "was",
+    "watched", "watches", "will", "would", "writes",
 ];
 /// What a clause begins after. After a comma there is a noun: "the user, who asks".
 const OPENERS: [&str; 9] = [".", ":", ";", "(", "[", "|", "*", "\"", "!"];
@@ -49,7 +49,7 @@ fn advice(words: &[Word], at: usize) -> Option<&'static str> {
     let is_capital = |at: usize| words.get(at).is_some_and(|word| word.is_capital);
     match (text(at), text(at + 1), text(at + 2)) {
         ("who", ..) if PREPOSITIONS.contains(&before) => {
-            Some("a preposition before \"who\": name them (\"for clients that ask\")")
+            Some("\"who\" without a noun: name them (\"for clients that ask\")")
         }
         ("who", verb, _) if VERBS.contains(&verb) && is_headless(words, at, before) => {
             Some("\"who\" without a noun: name them (\"a client that asks\")")
@@ -132,6 +132,8 @@ mod tests {
     fn phrases_that_stop_a_reader_are_found() {
         for text in [
             "Opens the files, as who typed sudo",
+            "only who gives it back may take it",
+            "A link: who cannot read it gets an error",
             "The two formats, one for who asks so",
             "0.0.1 was a draft: who reads it reads what we write",
             "Who waits for a terminal reads no messages.",

@@ -30,7 +30,7 @@ impl Look {
     }
 }
 
-/// Files that are open before anything begins: who cannot get the result need not wait for it.
+/// Files that are opened before the command starts: a result that cannot be written is known at once.
 pub(super) struct Output {
     json: Option<File>,
     junit: Option<File>,

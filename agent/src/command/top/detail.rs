@@ -65,7 +65,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     match (timeline, origin) {
         (_, Some(Origin::Kernel)) => lines.extend(wrapped(
             "Nobody watched: without an agent there is only what the kernel says now, above. Start \
-             one with `keepwatch run`, and from then on the past is told here.",
+             one with `keepwatch run`, and from then on the past is shown here.",
             columns,
             FAINT,
         )),

@@ -51,7 +51,10 @@ impl Screen {
 
     /// Not by ratatui's `clear`: that asks the terminal where its cursor is and waits for an answer,
     /// which a slow line gives too late.
-    #[expect(clippy::unused_self, reason = "only who gives it back may take it")]
+    #[expect(
+        clippy::unused_self,
+        reason = "only a screen that gives the terminal back may take it"
+    )]
     fn take(&self) -> io::Result<()> {
         IS_TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;

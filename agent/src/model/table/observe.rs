@@ -1,5 +1,5 @@
 //! What follows from two samples of one socket: probes that were answered, quiet times that were
-//! survived, settings that changed. And who set them, from calls.
+//! survived, settings that changed. And the processes that set them, from calls.
 
 use super::{
     super::{
@@ -254,7 +254,7 @@ mod tests {
         table.events_lost();
         table.apply(Event::Seen(at(4, socket())));
         table.settle(at(9, socket()).at);
-        // Who did it may have been lost; the verdict is another one all the same.
+        // The call may have been lost; the verdict is another one all the same.
         assert_eq!(names(&mut table), [Name::VerdictChanged]);
     }
 

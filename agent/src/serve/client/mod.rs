@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// What came is not the API.
     #[error(
-        "what answers on {} does not speak this API: is it an agent, of version {}?",
+        "the program that answers on {} does not speak this API: is it an agent, of version {}?",
         path.display(),
         env!("CARGO_PKG_VERSION")
     )]
