@@ -167,7 +167,7 @@ impl Population {
                 };
                 rustix::net::connect_unspec(&client.fd).expect("connect(AF_UNSPEC)");
                 client.role = Role::Unconnected;
-                // Its peer is reset; it says nothing more of a connection.
+                // Its peer is reset, so that nothing in it shows a connection any more.
                 drop(self.sockets.pop());
             }
         }

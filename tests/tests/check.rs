@@ -209,7 +209,7 @@ fn input_output_and_exit_code_are_the_commands_own() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.stdout, b"hello!\n");
     assert_eq!(output.status.code(), Some(7), "its own failure counts: {}", stderr(&output));
-    assert!(stderr(&output).contains("violates the policy"), "and the finding is told");
+    assert!(stderr(&output).contains("violates the policy"), "and the finding is printed");
 
     let killed = run(&[], &["sh", "-c", "kill -9 $$"]);
     assert_eq!(killed.status.code(), Some(128 + 9));

@@ -170,7 +170,7 @@ fn a_hard_link_is_refused_and_so_is_what_another_user_left_for_root_to_fill() {
     give(&pipe, NOBODY);
     is_refused(&pipe, false, &["belongs to uid 65534"]);
     assert_eq!(fs::read(&left).expect("the file"), b"old");
-    // In that user's own folder root does as it is told.
+    // In that user's own folder root writes the file, as asked.
     let own = home(&folder).join("left.xml");
     fs::write(&own, "old").expect("a file");
     give(&own, NOBODY);

@@ -1,4 +1,4 @@
-//! Real programs as clients: they say a word, wait until they are told to go on, and say another.
+//! Real programs as clients: they send a word, wait until the test lets them go on, and send another.
 
 use keepwatch_tests::{ending::receive, path::Path, skip::skip, socket};
 use std::{

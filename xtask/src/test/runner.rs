@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// A binary that says nothing for longer hangs. The slowest test takes a minute and a half, beside others.
+/// A binary that prints nothing for longer hangs. The slowest test takes a minute and a half, beside others.
 pub(crate) const SILENT_FOR: Duration = Duration::from_mins(6);
 /// Once a binary has ended, and what it started has been killed, its output ends at once.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);

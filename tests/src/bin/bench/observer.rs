@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Room for the events of a whole turn: calls are cheaper while the ring is full.
 const RING_BYTES: &str = "4194304";
 
-/// What keepwatch tells, told by bpftrace: one line an event.
+/// The events of keepwatch, printed by bpftrace: one line an event.
 const BPFTRACE: &str = r#"
 tracepoint:syscalls:sys_enter_setsockopt {
     @fd[tid] = args->fd; @level[tid] = args->level; @option[tid] = args->optname;
