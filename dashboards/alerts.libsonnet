@@ -193,7 +193,7 @@
               keepwatch_sockets_untracked{%(selector)s} > 0
             |||,
             'A keepwatch agent has no room for all sockets of its host.',
-            'Sockets of which the agent at {{ $labels.instance }} says nothing because its table is full: ' + n + '.',
+            'Sockets that the agent at {{ $labels.instance }} leaves out because its table is full: ' + n + '.',
           ),
         ],
       },

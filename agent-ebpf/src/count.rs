@@ -30,7 +30,7 @@ pub struct Counts {
 pub const COUNTS_LEN: usize = size_of::<Counts>();
 
 impl Counts {
-    /// Adds another CPU's.
+    /// Adds the counts of another CPU.
     pub fn add(&mut self, other: &Self) {
         self.seen += other.seen;
         self.submitted += other.submitted;

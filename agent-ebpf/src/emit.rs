@@ -26,7 +26,7 @@ const WAKE_BYTES: u32 = 64 << 10;
 /// Of the ring's own (`BPF_RINGBUF_HDR_SZ`).
 const HEADER_LEN: usize = 8;
 
-/// Not 0 once a record was dropped, on any CPU: from then on ends are told twice.
+/// Not 0 once a record was dropped, on any CPU: from then on ends are reported twice.
 static mut HAS_LOST: u32 = 0;
 
 /// Whether user space may have missed something.
@@ -44,7 +44,7 @@ pub(crate) enum Run {
     Emitted,
 }
 
-/// This CPU's totals.
+/// The counts of the CPU that this hook runs on.
 #[inline(always)]
 pub(crate) fn counts() -> Option<&'static mut Counts> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
@@ -113,7 +113,7 @@ pub(crate) fn lose() {
     unsafe { write_volatile(&raw mut HAS_LOST, 1) };
 }
 
-/// Submits one record.
+/// Passes a filled record to the ring buffer.
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(mut entry: RingBufEntry<T>) -> Run {
     // The first record behind a line wakes, and maybe the second. Places in the ring are addresses:

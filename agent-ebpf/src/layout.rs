@@ -23,7 +23,7 @@ pub enum Source {
     IfFunction(u32, &'static str),
     /// A given number, whatever the kernel has.
     Else(u32),
-    /// The byte offset of a member, and so many bytes on: an element of an array.
+    /// The byte offset of a member plus this number of bytes: an element of an array.
     Inside(&'static str, u32),
     /// The BTF id of the struct that has the member, or of the function.
     Id(&'static str),
@@ -101,7 +101,7 @@ layout! {
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
     /// Not 0 while a system call works on the socket.
     sk_owned: [Offset("sock.sk_lock.owned")];
-    /// What the application will be told.
+    /// The error that the next system call of the application returns.
     sk_err: [Offset("sock.sk_err")];
     /// What was heard and not believed.
     sk_err_soft: [Offset("sock.sk_err_soft")];
@@ -116,23 +116,23 @@ layout! {
     ];
     /// TCP_USER_TIMEOUT in milliseconds.
     icsk_user_timeout: [Offset("inet_connection_sock.icsk_user_timeout")];
-    /// Unanswered probes.
+    /// Keepalive probes sent in a row without an answer.
     icsk_probes_out: [Offset("inet_connection_sock.icsk_probes_out")];
-    /// Retransmissions.
+    /// Retransmissions in a row without an answer.
     icsk_retransmits: [Offset("inet_connection_sock.icsk_retransmits")];
-    /// Last data received.
+    /// When data was last received, in jiffies.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
     /// Bytes of a TCP socket.
     tcp_sock_len: [Size("tcp_sock")];
-    /// Own idle time.
+    /// The socket's own idle time; 0 if unset.
     keepalive_time: [Offset("tcp_sock.keepalive_time")];
-    /// Own interval.
+    /// The socket's own interval; 0 if unset.
     keepalive_intvl: [Offset("tcp_sock.keepalive_intvl")];
-    /// Own count.
+    /// The socket's own count; 0 if unset.
     keepalive_probes: [Offset("tcp_sock.keepalive_probes")];
-    /// Last ACK received.
+    /// When an ACK was last received, in jiffies.
     rcv_tstamp: [Offset("tcp_sock.rcv_tstamp")];
-    /// Last data sent.
+    /// When data was last sent, in jiffies.
     lsndtime: [Offset("tcp_sock.lsndtime")];
     /// The first sequence number that is not acknowledged.
     snd_una: [Offset("tcp_sock.snd_una")];
@@ -174,11 +174,11 @@ layout! {
     socket_sk: [Offset("socket.sk")];
     /// The file in front of a `struct socket`.
     socket_file: [Offset("socket.file")];
-    /// A file's inode.
+    /// The inode of an open file.
     file_inode: [Offset("file.f_inode")];
     /// What a file stands for: of a socket, its `struct socket`.
     file_private: [Offset("file.private_data")];
-    /// Kind of inode.
+    /// The kind of inode: socket, file or folder.
     inode_mode: [Offset("inode.i_mode")];
     /// Number of an inode.
     inode_number: [Offset("inode.i_ino")];
@@ -191,17 +191,17 @@ layout! {
     has_typed_task: [IfFunction(1, "bpf_get_current_task_btf"), Else(0)];
     /// Process id.
     task_tgid: [Offset("task_struct.tgid")];
-    /// The parent process: who started it, or who adopted it since.
+    /// The parent process: the one that started it, or has adopted it since.
     task_real_parent: [Offset("task_struct.real_parent")];
-    /// The main thread.
+    /// The main thread of the process.
     task_group_leader: [Offset("task_struct.group_leader")];
     /// The name of a thread.
     task_comm: [Offset("task_struct.comm")];
     /// A task's open files.
     task_files: [Offset("task_struct.files")];
-    /// Their table.
+    /// The table of open files.
     files_table: [Offset("files_struct.fdt")];
-    /// Its length.
+    /// The number of slots of that table.
     table_len: [Offset("fdtable.max_fds")];
     /// Its array of files.
     table_files: [Offset("fdtable.fd")];
@@ -218,13 +218,13 @@ layout! {
     nr_setsockopt: [Given(54, "pt_regs.orig_ax"), Else(208)];
     /// First argument of a system call, and the others.
     regs_arg0: [Offset("pt_regs.di"), Offset("pt_regs.orig_x0")];
-    /// Second.
+    /// The second argument of a system call.
     regs_arg1: [Offset("pt_regs.si"), Inside("pt_regs.regs", 8)];
-    /// Third.
+    /// The third argument of a system call.
     regs_arg2: [Offset("pt_regs.dx"), Inside("pt_regs.regs", 16)];
-    /// Fourth.
+    /// The fourth argument of a system call.
     regs_arg3: [Offset("pt_regs.r10"), Inside("pt_regs.regs", 24)];
-    /// Fifth.
+    /// The fifth argument of a system call.
     regs_arg4: [Offset("pt_regs.r8"), Inside("pt_regs.regs", 32)];
 }
 

@@ -29,7 +29,7 @@ pub struct Adapters {
     pub function: &'static str,
     /// For kprobe or kretprobe.
     pub probe: &'static str,
-    /// For tracepoints.
+    /// The name of the adapter for tracepoints.
     pub tracepoint: &'static str,
 }
 

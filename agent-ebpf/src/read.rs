@@ -114,7 +114,7 @@ impl Raw {
     }
 }
 
-/// An address that the kernel was told the type of: loads instead of calls, as with a [`Typed`] one, and
+/// An address whose type the kernel knows by a cast: loads instead of calls, as with a [`Typed`] one, and
 /// like there a fault reads 0. No helper takes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Cast(Typed);

@@ -174,12 +174,12 @@ pub struct Sample {
     /// `write_seq - snd_nxt`: bytes written and not yet sent.
     pub unsent_bytes: u32,
     /// `tcp_sock.retrans_stamp`: the first retransmission of what is not acknowledged, milliseconds
-    /// of `CLOCK_MONOTONIC`, low 32 bits; 0 is none.
+    /// of `CLOCK_MONOTONIC`, low 32 bits; 0 if there was no retransmission.
     pub retransmitted_ms: u32,
     /// `i_ino` of the socket's file, where it was at hand: it joins what happens before a socket has
     /// a cookie with what follows.
     pub inode: u32,
-    /// `sk_err`: what the application will be told.
+    /// `sk_err`: the error that the next system call of the application returns.
     pub error: u16,
     /// `sk_err_soft`: what was heard and not believed, ICMP mostly.
     pub soft_error: u16,

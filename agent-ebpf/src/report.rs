@@ -128,7 +128,7 @@ reports! {
         "process {} ({}) called setsockopt({}, {}, {}) with result {}, and the hook finds no socket there: \
          this call is not shown",
         pid(), text(&by), fd, level, option, result;
-    /// What the descriptor leads to is none of the kernel's sockets.
+    /// The descriptor leads to something that cannot be a socket of the kernel.
     odd_socket(fd: i32, family: u16, protocol: u16, result: i32) is OddSocket, Error by error, by = comm();
         "process {} ({}) set an option on descriptor {} with result {}; the hook reads family {} and \
          protocol {} there, which cannot be: this call is not shown",
@@ -141,7 +141,7 @@ reports! {
     call_stuck(error: i32) is CallStuck, Warn by warn, by = comm();
         "the map CALLS does not let go of a call of process {} ({}) that has ended: error {}",
         pid(), text(&by), error;
-    /// The return of a call of which nothing was noted.
+    /// The return of a call whose beginning was not recorded.
     call_unseen() is CallUnseen, Debug by debug, by = comm();
         "a setsockopt call of process {} ({}) returns whose beginning the hooks did not see: it is not shown",
         pid(), text(&by);

@@ -48,8 +48,8 @@ snapshot of all sockets, or of the last event of a socket if that is younger.
 
 No family has more than {MAX_SERIES} series (with the default bounds), and no label tells one \
 connection from another: for single connections there is `keepwatch sockets`. In OpenMetrics each row of \
-`keepwatch_deaths_total` has the connection that died last as its exemplar (`id=\"sk:1f\"`), for who asks \
-`keepwatch why`; Prometheus keeps exemplars with `--enable-feature=exemplar-storage`.
+`keepwatch_deaths_total` carries the id of the last dead connection as exemplar (`id=\"sk:1f\"`): pass it to \
+`keepwatch why`. Prometheus keeps exemplars with `--enable-feature=exemplar-storage`.
 
 The two histograms describe the connections that exist now. They go up and down, so ask \
 `histogram_quantile(0.5, sum by (le) (keepwatch_idle_setting_seconds_bucket))`, without `rate`.

@@ -47,7 +47,7 @@ function(config)
         )],
         [4, panel.stat(
           'How many sockets have no room?',
-          'Sockets of which an agent says nothing because its table is full.',
+          'Sockets that an agent leaves out because its table is full.',
           q.sum(q.m('keepwatch_sockets_untracked')),
           steps=panel.none,
         )],

@@ -89,7 +89,7 @@ function(config)
         )],
         [12, panel.table(
           'Which settings does the kernel refuse?',
-          'setsockopt calls in the time range that failed, by who made them.',
+          'Failed setsockopt calls in the time range, by the process that made them.',
           ['workload', 'process', 'option', 'result'],
           [panel.column('Calls', q.happened(
             'keepwatch_setsockopt_total', 'result!="ok"', ['workload', 'process', 'option', 'result']

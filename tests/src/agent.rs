@@ -111,7 +111,7 @@ impl Agent {
         http::get(self.address, "/-/ready", "*/*").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Its process id.
+    /// The process id of the agent.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -121,12 +121,12 @@ impl Agent {
         self.address
     }
 
-    /// Its API socket.
+    /// Path of its API socket.
     pub fn socket(&self) -> PathBuf {
         socket_in(&self.folder)
     }
 
-    /// Its state directory.
+    /// Path of its state directory.
     pub fn state(&self) -> PathBuf {
         state_in(&self.folder)
     }
@@ -198,7 +198,7 @@ impl Agent {
         });
     }
 
-    /// SIGCONT.
+    /// Continues the agent after [`Self::freeze`].
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }

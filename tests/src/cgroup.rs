@@ -13,7 +13,7 @@ use std::{
 /// A mounted tree of cgroups: v2, or v1's for systemd.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
-    /// Which.
+    /// `v1` or `v2`.
     pub name: &'static str,
     /// The folder of this process's own cgroup in it.
     own: PathBuf,
@@ -50,7 +50,7 @@ impl Hierarchy {
                     usable.push(Self { name, own });
                 }
                 Err(error) => {
-                    let why = format!("of which none can be made in {}: {error}", own.display());
+                    let why = format!("none can be made in {}: {error}", own.display());
                     skip(&format!("cgroup {name}"), why);
                 }
             }
@@ -101,7 +101,7 @@ impl Drop for Cgroup {
 pub struct Holder(Child);
 
 impl Holder {
-    /// Starts one.
+    /// Starts a process that holds this socket.
     pub fn of(socket: OwnedFd) -> Self {
         let mut command = Command::new("sh");
         command
@@ -126,7 +126,7 @@ impl Holder {
         holder
     }
 
-    /// Its process id.
+    /// The process id of the holder.
     pub fn pid(&self) -> u32 {
         self.0.id()
     }

@@ -43,7 +43,7 @@ impl Crowd {
         assert_eq!(line.trim_end(), word, "what crowd says");
     }
 
-    /// Its process id.
+    /// The id of the process that holds the sockets.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -55,7 +55,7 @@ impl Crowd {
 pub struct Crowds(Vec<Crowd>);
 
 impl Crowds {
-    /// Each process holds both ends of so many, below the usual hard limit of 20,000 descriptors.
+    /// Each process holds both ends of this number of connections, below the usual hard limit of 20,000 descriptors.
     const CONNECTIONS_EACH: u32 = 9_000;
 
     /// Makes that many more sockets.

@@ -23,8 +23,8 @@ pub fn reset(fd: OwnedFd) {
     drop(fd);
 }
 
-/// Ends a connection without a packet, as a power failure does (TCP_REPAIR): who asks afterwards
-/// is answered by RST.
+/// Ends a connection without a packet, as a power failure does (TCP_REPAIR): a packet that
+/// the peer sends afterwards is answered by RST.
 #[track_caller]
 pub fn forget(fd: OwnedFd) {
     sys::setsockopt(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("TCP_REPAIR");

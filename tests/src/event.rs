@@ -6,7 +6,7 @@ use serde::{Deserialize, de::Error as _};
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// One line.
+/// A line of `trace --json`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
     /// It happened to a socket.
@@ -51,7 +51,7 @@ pub struct Event {
     pub what: What,
 }
 
-/// A process.
+/// A process that holds or called.
 #[expect(missing_docs, reason = "as the type says")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Owner {
@@ -116,7 +116,7 @@ where
 }
 
 impl Line {
-    /// From JSON.
+    /// Reads one line of JSON.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let value: Value = serde_json::from_str(text)?;
         let number = |name: &str| {
@@ -141,7 +141,7 @@ impl Event {
         if let What::Died(death) = &self.what { Some(death) } else { None }
     }
 
-    /// Its name.
+    /// The name as `--event` takes it.
     pub const fn name(&self) -> &'static str {
         match self.what {
             What::Opened(_) => "opened",

@@ -35,7 +35,7 @@ struct Workload {
     /// Shares that are off and late, by how much of the time is over.
     off: Share,
     late: Share,
-    /// Who of them is quiet past the limit.
+    /// Those of them that are quiet past the limit.
     past: f64,
 }
 

@@ -26,7 +26,7 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Starts so many threads. Each connection is six events or more: one setsockopt call, its changes of
+    /// Starts `n_threads` threads. Each connection is six events or more: one setsockopt call, its changes of
     /// state at both ends, and their ends.
     pub fn start(n_threads: usize) -> Self {
         let (stop, n_made) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
@@ -40,7 +40,7 @@ impl Flood {
         flood
     }
 
-    /// Waits until so many more connections were made.
+    /// Waits until `n_more` more connections were made.
     #[track_caller]
     pub fn wait_for(&self, n_more: u64) {
         let enough = self.n_made() + n_more;
@@ -48,7 +48,7 @@ impl Flood {
         wait::until(format!("{n_more} connections of others"), Duration::from_mins(1), made);
     }
 
-    /// Connections so far.
+    /// Connections that were made and closed so far.
     pub fn n_made(&self) -> u64 {
         self.n_made.load(Ordering::Relaxed)
     }

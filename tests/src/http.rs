@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-/// An answer.
+/// An HTTP answer, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Status code.
+    /// The status code, like 200.
     pub status: u16,
     /// Value of the Content-Type header.
     pub content_type: String,
-    /// The body.
+    /// The body as text.
     pub body: String,
 }
 

@@ -14,7 +14,7 @@ pub struct Cost {
     pub cpu_seconds: f64,
     /// From start to end.
     pub wall_seconds: f64,
-    /// Largest resident set.
+    /// The largest resident set, MiB.
     pub peak_mib: f64,
 }
 

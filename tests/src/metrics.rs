@@ -7,7 +7,7 @@ use crate::{agent::Agent, http};
 pub struct Metrics(Vec<(String, f64)>);
 
 impl Metrics {
-    /// Scrapes an agent.
+    /// Scrapes the metrics of an agent.
     #[track_caller]
     pub fn of(agent: &Agent) -> Self {
         let answer = http::get(agent.address(), "/metrics", "text/plain").expect("an answer");

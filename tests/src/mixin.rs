@@ -21,9 +21,9 @@ pub struct Mixin {
     pub files: BTreeMap<String, String>,
     /// Dashboards by the name of their file.
     pub dashboards: BTreeMap<String, Board>,
-    /// Recording rules.
+    /// Its recording rules, in order.
     pub rules: Vec<Rule>,
-    /// Alerts.
+    /// Its alerting rules, in order.
     pub alerts: Vec<Alert>,
 }
 
@@ -89,7 +89,7 @@ pub struct Target {
     pub instant: bool,
 }
 
-/// A recording rule.
+/// A recording rule: a name for an expression.
 #[expect(missing_docs, reason = "named as in Prometheus's files")]
 #[derive(Debug, Deserialize)]
 pub struct Rule {
@@ -97,7 +97,7 @@ pub struct Rule {
     pub expr: String,
 }
 
-/// An alerting rule.
+/// An alerting rule with its labels and texts.
 #[expect(missing_docs, reason = "named as in Prometheus's files")]
 #[derive(Debug, Deserialize)]
 pub struct Alert {

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-/// A network namespace.
+/// A network namespace that ends with this value.
 #[derive(Debug)]
 pub struct Netns {
     file: File,
@@ -106,7 +106,7 @@ impl Netns {
         u32::try_from(inode).expect("an inode of nsfs")
     }
 
-    /// `ip WORDS` inside.
+    /// Runs `ip WORDS` inside.
     #[track_caller]
     pub fn ip(&self, words: &str) {
         let output =
@@ -160,7 +160,7 @@ impl Netns {
         self.ip(&format!("route add blackhole {address}"));
     }
 
-    /// Ends [`Self::silence`].
+    /// Lets packets of the address pass again, after [`Self::silence`].
     pub fn end_silence(&self, address: &str) {
         self.ip(&format!("route del blackhole {address}"));
     }

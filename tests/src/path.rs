@@ -32,7 +32,7 @@ pub struct Ends {
     pub client: OwnedFd,
     /// At the far host.
     pub accepted: OwnedFd,
-    /// The client's address.
+    /// Address and port of the client.
     pub local: SocketAddr,
 }
 
@@ -92,7 +92,7 @@ impl Path {
         self.far.silence(self.client);
     }
 
-    /// Ends [`Self::darken`].
+    /// Lets packets pass again, after [`Self::darken`].
     pub fn lighten(&self) {
         self.far.end_silence(self.client);
     }

@@ -24,7 +24,7 @@ const DEFAULT_IDLE: u32 = 7200;
 /// Sockets, and what they need to stay as they are.
 #[derive(Debug, Default)]
 pub struct Population {
-    /// The sockets.
+    /// The sockets, held open.
     pub sockets: Vec<Held>,
     namespaces: Vec<Netns>,
     children: Vec<Child>,
@@ -167,7 +167,7 @@ impl Population {
                 };
                 rustix::net::connect_unspec(&client.fd).expect("connect(AF_UNSPEC)");
                 client.role = Role::Unconnected;
-                // Its peer is reset; it says nothing more of a connection.
+                // Its peer is reset, so that nothing in it shows a connection any more.
                 drop(self.sockets.pop());
             }
         }

@@ -27,7 +27,7 @@ pub struct Prometheus {
 /// One series of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Its labels.
+    /// The labels by name.
     pub labels: BTreeMap<String, String>,
     /// Unix time and value, oldest first.
     pub points: Vec<(f64, f64)>,
@@ -68,7 +68,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// Where it answers.
+    /// The address and port of its HTTP API.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }

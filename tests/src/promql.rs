@@ -17,12 +17,12 @@ pub struct Reading {
     pub labels: BTreeSet<String>,
 }
 
-/// `name{matchers}[range]`.
+/// A selector like `name{matchers}[range]`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// The metric.
+    /// The name of the metric.
     pub name: String,
-    /// Label, operator, value.
+    /// The matchers: label, operator, value.
     pub matchers: Vec<(String, String, String)>,
     /// What stands in brackets.
     pub range: Option<String>,

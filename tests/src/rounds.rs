@@ -10,7 +10,7 @@ const N_ROUNDS: u32 = 3;
 /// How a round ended that held in everything else.
 #[derive(Debug)]
 pub enum Round {
-    /// Everything that the kernel counted was told, or counted as lost.
+    /// keepwatch reported everything that the kernel counted, or counted it as lost.
     Exact,
     /// The kernel did not run hooks, as something else than keepwatch proves, in words.
     Excused(String),
@@ -21,7 +21,7 @@ pub enum Round {
 pub struct Counted {
     /// By the kernel's own counter, which needs no hook.
     pub by_kernel: u64,
-    /// By keepwatch.
+    /// The count of keepwatch.
     pub by_keepwatch: u64,
     /// Runs of hooks that did not happen, as keepwatch says.
     pub not_run: u64,

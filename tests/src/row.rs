@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use std::net::SocketAddr;
 
-/// One socket.
+/// A line of `sockets --json`.
 #[expect(missing_docs, reason = "DESIGN section 4 and `keepwatch::model::row` describe each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Row {

@@ -32,7 +32,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Each of them.
+    /// All three families.
     pub const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Mapped];
 
     const fn domain(self) -> AddressFamily {
@@ -42,7 +42,7 @@ impl Family {
         }
     }
 
-    /// Loopback, any port.
+    /// The loopback address with port 0: the kernel chooses one.
     pub const fn loopback(self) -> SocketAddr {
         match self {
             Self::V4 => SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
@@ -92,14 +92,14 @@ pub enum Road {
     Call,
     /// The same on a duplicate of it, closed afterwards.
     Duplicate,
-    /// An io_uring command.
+    /// By a command of io_uring.
     IoUring,
     /// The system call of 32-bit programs.
     Call32,
 }
 
 impl Road {
-    /// Sets an option.
+    /// Sets an option by this road; fails the test if the kernel refuses.
     #[track_caller]
     pub fn set(self, fd: impl AsFd, option: SocketOption, value: u32) {
         self.try_set(fd, option, value)
@@ -199,14 +199,14 @@ pub enum Keepalive {
     Off,
     /// Before connecting or listening.
     Before,
-    /// After it.
+    /// After connecting or listening.
     After,
     /// Set before, cleared after.
     OnThenOff,
 }
 
 impl Keepalive {
-    /// Each of them.
+    /// All four.
     pub const ALL: [Self; 4] = [Self::Off, Self::Before, Self::After, Self::OnThenOff];
 
     /// Whether it is on in the end.
@@ -222,7 +222,7 @@ pub struct Plan {
     pub keepalive: Keepalive,
     /// What else is set.
     pub own: Own,
-    /// How.
+    /// The road by which options are set.
     pub road: Road,
 }
 
@@ -322,7 +322,7 @@ pub fn connecting(family: Family, address: SocketAddr, plan: &Plan) -> OwnedFd {
     fd
 }
 
-/// Sends data.
+/// Sends all of the data.
 #[track_caller]
 pub fn send(fd: &OwnedFd, data: &[u8]) {
     let n_sent = rustix::net::send(fd, data, SendFlags::NOSIGNAL).expect("send");

@@ -155,8 +155,8 @@ pub(crate) fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A page that is not there yet (userfaultfd): who copies to it in the kernel waits, with all locks
-/// that it holds.
+/// A page that is not there yet (userfaultfd): a thread that copies to it in the kernel waits, with all
+/// locks that it holds.
 #[derive(Debug)]
 pub(crate) struct MissingPage {
     faults: OwnedFd,
@@ -355,7 +355,7 @@ pub(crate) fn bpf_on_raw_tracepoint(name: &CStr, program: &[u64]) -> io::Result<
         instructions: program.as_ptr(),
         license: c"GPL".as_ptr(),
     };
-    // SAFETY: so many instructions of 8 bytes, and a text that ends in 0.
+    // SAFETY: `n_instructions` instructions of 8 bytes, and a text that ends in 0.
     let program = unsafe { bpf_descriptor(Bpf::LoadProgram, &mut load) }?;
     let fd = u64::try_from(program.as_raw_fd()).map_err(io::Error::other)?;
     // SAFETY: a text that ends in 0, and prog_fd with its padding.

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A program on a terminal of its own.
 pub struct Terminal {
     child: Child,
-    /// The person's end.
+    /// The person's side of the pty.
     master: OwnedFd,
     /// The program's end, kept open: what it leaves behind is looked at.
     slave: OwnedFd,
@@ -56,12 +56,12 @@ impl Terminal {
         Self { child, master, slave, screen, before, written: Vec::new() }
     }
 
-    /// Its process id.
+    /// The id of the process in the terminal.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Types.
+    /// Types the keys, as a person would.
     pub fn types(&self, keys: &str) {
         let mut written = keys.as_bytes();
         while !written.is_empty() {

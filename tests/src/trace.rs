@@ -22,8 +22,8 @@ const ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// For events that are due: generous, for slow guests. Times are compared by the events' own clock.
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 
-/// How the evidence of a death begins that no hook told.
-const UNTOLD: &str = "the kernel did not tell";
+/// How the evidence of a death begins that no hook reported.
+const UNREPORTED: &str = "the kernel did not report it";
 
 /// What `keepwatch trace --json --source kernel` says of one network namespace, until it is dropped. Its
 /// hooks pass over the rest of the host, whatever happens there.
@@ -110,7 +110,7 @@ impl Trace {
             panic!("one dies once\n{}", list(&self.events_of(local)));
         };
         let (_, Death { evidence, .. }) = &death;
-        assert!(!evidence.starts_with(UNTOLD), "this kernel did not run a hook: {evidence}");
+        assert!(!evidence.starts_with(UNREPORTED), "this kernel did not run a hook: {evidence}");
         death
     }
 
@@ -145,7 +145,7 @@ impl Trace {
             self.said().stderr.iter().find(|line| is_ready(line)).cloned()
         });
         let line = line.unwrap_or_else(|| panic!("not attached: {:?}", self.said().stderr));
-        // Without a mechanism for setsockopt a kernel is blind to who set what, and to nothing else.
+        // Without a mechanism for setsockopt, who set what is the only thing that a kernel does not show.
         let said = self.said();
         let mut blind = said.stderr.iter().filter(|line| line.contains("blind to"));
         assert!(blind.all(|line| line.contains("who set what")), "{:?}", said.stderr);
@@ -160,7 +160,7 @@ impl Trace {
         locked(&self.said.0)
     }
 
-    /// Waits until it says more than so many lines. Asking all the time takes a slow guest's
+    /// Waits until it has printed more than `n_lines` lines. Asking all the time takes a slow guest's
     /// processor from what is watched.
     fn wait_for_line_after(&self, n_lines: usize, longest: Duration) {
         let said = self.said();

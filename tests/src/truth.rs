@@ -26,13 +26,13 @@ const TICKS_MS: f64 = 25.0;
 /// What a socket is to the program that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Not connected.
+    /// A socket without a peer.
     Unconnected,
-    /// It listens.
+    /// A socket that listens.
     Listener,
     /// It connected, or tries to.
     Outbound,
-    /// It was accepted.
+    /// A connection that a listener accepted.
     Inbound,
 }
 
@@ -41,7 +41,7 @@ pub enum Role {
 pub struct Held {
     /// What it is, for the failure message.
     pub what: String,
-    /// The descriptor.
+    /// The open descriptor.
     pub fd: OwnedFd,
     /// What it is for.
     pub role: Role,
@@ -57,7 +57,7 @@ pub struct Held {
     pub made: Instant,
     /// Where a connection attempt goes to: getpeername does not tell before it is established.
     pub connecting_to: Option<SocketAddr>,
-    /// Who else holds it.
+    /// Other processes that hold it.
     pub other_owners: Vec<Owner>,
 }
 
@@ -164,9 +164,9 @@ const fn canonical(address: SocketAddr) -> SocketAddr {
 /// What was compared, and what differed.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// Sockets.
+    /// Sockets that were compared.
     pub n_sockets: usize,
-    /// Fields of them.
+    /// Fields that were compared.
     pub n_fields: usize,
     /// A line for each field that differs.
     pub differences: Vec<String>,

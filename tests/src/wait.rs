@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The clock.
+/// The monotonic clock: tests compare times by it alone.
 #[expect(clippy::disallowed_methods, reason = "the tests' one reader of the clock")]
 pub fn now() -> Instant {
     Instant::now()

@@ -94,7 +94,7 @@ fn what_check_loses_of_its_command_is_counted_and_is_a_finding() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// `check` on a command that makes so many connections, with keepalive in every
+/// `check` on a command that makes `n_connections` connections, with keepalive in every
 /// second one.
 fn check(netns: &Netns, ring_bytes: &str, n_connections: usize) -> (Value, Output) {
     let mut check = keepwatch(["check", "--include-local", "--idle-limit", "3h", "--json"]);

@@ -209,7 +209,7 @@ fn input_output_and_exit_code_are_the_commands_own() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.stdout, b"hello!\n");
     assert_eq!(output.status.code(), Some(7), "its own failure counts: {}", stderr(&output));
-    assert!(stderr(&output).contains("violates the policy"), "and the finding is told");
+    assert!(stderr(&output).contains("violates the policy"), "and the finding is printed");
 
     let killed = run(&[], &["sh", "-c", "kill -9 $$"]);
     assert_eq!(killed.status.code(), Some(128 + 9));
@@ -328,7 +328,7 @@ fn a_bad_policy_is_a_usage_error_that_names_the_place_and_the_command_is_not_run
 }
 
 #[test]
-fn under_sudo_the_command_runs_as_who_typed_it_and_files_are_theirs() {
+fn under_sudo_the_command_runs_as_the_user_who_typed_it_and_files_are_theirs() {
     let folder = Folder::new();
     let file = folder.file("junit.xml");
     let script = "id -u; id -G; echo $HOME; ulimit -l";

@@ -18,7 +18,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd, process::Command, time::Duration};
 
 /// The middlebox of these tests forgets what is quiet for longer.
 const FORGETS_AFTER: u32 = 2;
-/// What keepwatch is told of the path.
+/// The option that describes the path to keepwatch.
 const IDLE_LIMIT: [&str; 2] = ["--idle-limit", "4s"];
 /// Longer than both.
 const QUIET: Duration = Duration::from_secs(5);

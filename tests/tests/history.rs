@@ -68,7 +68,7 @@ fn forgotten(path: &Path) -> SocketAddr {
 }
 
 #[test]
-fn deaths_survive_a_restart_and_kill_9_and_are_told_with_who_set_what() {
+fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settings() {
     let path = Path::cable();
     let agent = Agent::start(&OPTIONS);
     let first = killed(&path);

@@ -35,7 +35,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 #[test]
-fn a_call_on_what_is_no_socket_is_in_the_agents_log_with_who_made_it_and_on_what() {
+fn a_call_on_what_is_no_socket_is_in_the_agents_log_with_its_process_and_descriptor() {
     let _alone = alone();
     let agent = Agent::start(&["--log-hooks", "info"]);
     let (pipe, _end) = pipe().expect("a pipe");

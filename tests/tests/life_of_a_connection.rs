@@ -1,4 +1,4 @@
-//! What the keepalive timer does to a connection from its begin to its end, told by `keepwatch
+//! What the keepalive timer does to a connection from its beginning to its end, shown by `keepwatch
 //! trace` event by event, on the kernel's own clock.
 
 use keepwatch_tests::{
@@ -227,7 +227,7 @@ fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive()
     assert!(busy_death.in_flight);
     assert_eq!(busy_death.settings, idle_death.settings, "both are set alike");
     let later = busy_end.monotonic_seconds - idle_end.monotonic_seconds;
-    assert!(later > 2.0, "keepalive would have told {later} s earlier");
+    assert!(later > 2.0, "keepalive would have noticed {later} s earlier");
     assert_eq!(n_probes(&trace, &busy), 0, "{}", list(&trace.events_of(busy.local)));
 }
 
@@ -266,7 +266,7 @@ fn an_orphan_in_fin_wait_2_uses_the_same_timer_and_is_no_death_of_keepalive() {
     let (end, death) = trace.death_of(local);
     assert_eq!(death.cause, "local_closed", "{end:?}");
     assert_eq!((death.probes_sent, death.probes_unanswered), (0, 0));
-    // The fire is told when the timer has run, the death while it does.
+    // The fire is reported when the timer has run, the death while it runs.
     wait_for_fires(&trace, local, "not_ours", 1);
     let events = trace.events_of(local);
     let outcomes: Vec<_> = events.iter().filter_map(outcome).collect();

@@ -28,7 +28,7 @@ const ID: &str = "b43d92bf1e5c6f78bb9b7bc6f40721280299855ba692092716e3a1b6c0b86f
 const SHORT_ID: &str = "b43d92bf1e5c";
 const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
 
-/// A listener in a namespace of its own: one socket, of nobody but who is given it.
+/// A listener in a namespace of its own: one socket, held only by the process that gets it.
 struct Place {
     netns: Netns,
 }
@@ -47,7 +47,7 @@ impl Place {
         sockets_from_kernel(&[&["--all", "--netns", &netns], args].concat())
     }
 
-    /// The one row.
+    /// The only row that these options select.
     fn row(&self, args: &[&str]) -> Row {
         let rows = self.rows(args);
         let [row] = rows.as_slice() else { panic!("not one socket: {rows:?}") };
@@ -211,7 +211,7 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
 fn of_a_process_that_was_gone_before_anybody_could_look_the_cgroup_is_known() {
     let place = Place::new();
     let Some(hierarchy) = Hierarchy::usable().into_iter().find(|it| it.name == "v2") else {
-        skip("cgroup v2", "the only cgroups of which hooks tell");
+        skip("cgroup v2", "the only cgroups that hooks report");
         return;
     };
     let cgroup = hierarchy.cgroup("system.slice/backup.service");

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-/// Debian's keys.
+/// The keys with which Debian signs its archive.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const REACH: &str = "apt-get must reach the mirror that this machine uses";
 /// What needs no unpacking although packages depend on it: the C library is the machine's own, and must

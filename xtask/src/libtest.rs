@@ -35,7 +35,7 @@ struct Counts {
 }
 
 impl Said {
-    /// Takes a line.
+    /// Takes one line of output.
     pub(crate) fn read(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some(n) = announced(line).filter(|_| self.is_between_blocks()) {

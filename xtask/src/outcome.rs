@@ -1,4 +1,4 @@
-//! How a verb ends: what is said about an error, and which exit code it gets.
+//! How a verb ends: what is printed about an error, and which exit code it gets.
 
 use anyhow::Result;
 use std::{error, fmt, process::ExitCode};

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// The workspace's folder.
+/// The folder that has the workspace's Cargo.toml.
 pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_path_buf()

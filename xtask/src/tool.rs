@@ -28,7 +28,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: Purpose) ->
     Tool { program, package, purpose }
 }
 
-/// All of them.
+/// Every tool that tests or checks start.
 pub(crate) const TOOLS: [Tool; 11] = [
     tool("ip", "iproute2", Purpose::Tests),
     tool("ss", "iproute2", Purpose::Tests),

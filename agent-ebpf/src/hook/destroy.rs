@@ -31,8 +31,8 @@ fn ended(sk: Typed) -> Run {
     if at!(has_cookies) == 1 && sk.load::<u64>(at!(skc_cookie)) == 0 {
         return Run::Filtered;
     }
-    // Who was connected has told of CLOSE before (`inet_csk_destroy_sock` warns of any other state),
-    // mostly just before, unless that was lost, or the kernel did not run that hook.
+    // A connected socket reports CLOSE first, usually just before this (`inet_csk_destroy_sock` warns of any
+    // other state). Repeat it only if that record was lost, or if the kernel did not run that hook.
     if timer::has_closed(sk) && !has_lost() {
         return Run::Filtered;
     }

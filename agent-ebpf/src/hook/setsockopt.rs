@@ -1,4 +1,4 @@
-//! setsockopt(2): who asked for what, with which result. It attributes; what holds is sampled.
+//! setsockopt(2): which process asked for which value, with which result. The values that hold come from samples.
 //!
 //! At the return of the system call its arguments still stand in the caller's registers, so one hook
 //! sees both. Function hooks and probes sit on that system call alone; the tracepoint `sys_exit`
@@ -44,7 +44,7 @@ fn setsockopt_fexit(context: FExitContext) -> i32 {
 #[kprobe]
 fn setsockopt_kprobe(context: ProbeContext) -> u32 {
     if let Some(regs) = context.arg::<*const u8>(0) {
-        // Full is full: then the return is not told either.
+        // The map is full: then the return is not reported either.
         if let Err(error) = CALLS.insert(&bpf_get_current_pid_tgid(), &(regs as u64), 0) {
             report::calls_full(error.into());
         }
@@ -209,7 +209,8 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     call.option = option;
     call.result = result;
     call.value = 0;
-    // What the kernel took is in the socket. What it refused it has just read there, and a read of user
+    // Accepted values are in the socket already. A refused one must be read from user memory, which the kernel
+    // has just faulted in: a read of user
     // memory costs as much as all the socket's fields.
     // SAFETY: a checked read of the caller's memory.
     if result != 0 && value_len >= 4 {

@@ -45,7 +45,7 @@ pub(super) fn learn_callback(tcp: impl Read) {
 #[derive(Clone, Copy)]
 struct Running {
     sk: u64,
-    /// The socket whose change to CLOSE was told last on this CPU.
+    /// The socket whose change to CLOSE was reported last on this CPU.
     closed: u64,
     inflight: u32,
     elapsed_jiffies: u32,
@@ -75,7 +75,7 @@ fn running() -> Option<&'static mut Running> {
     slot
 }
 
-/// Whether the change of this socket to CLOSE was told on this CPU just now.
+/// Whether the change of this socket to CLOSE was reported on this CPU just now.
 #[inline(always)]
 pub(super) fn has_closed(sk: Typed) -> bool {
     running().is_some_and(|slot| slot.closed == sk.0 as u64)
@@ -203,7 +203,7 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
 
 /// Whose end a hook sees.
 enum Callback {
-    /// That of `tcp_keepalive_timer`.
+    /// The callback is `tcp_keepalive_timer`.
     Keepalive,
     /// That of every timer.
     Any,

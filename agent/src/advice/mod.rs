@@ -15,7 +15,7 @@ pub mod traces;
 pub struct Proposal {
     /// Silence before the first probe, seconds.
     pub idle: u32,
-    /// Seconds between probes.
+    /// Silence between two probes, seconds.
     pub interval: u32,
     /// Unanswered probes that end the connection.
     pub count: u32,

@@ -13,9 +13,9 @@ pub struct Look {
     pub traces: Traces,
     /// The peer's port; our own if the peer connected.
     pub port: u16,
-    /// Who connected.
+    /// The end that opened the connection.
     pub direction: Direction,
-    /// What is set.
+    /// The settings of the socket itself.
     pub own: OwnValues,
     /// Calls that were refused.
     pub refused: Vec<(SockOpt, Option<i32>)>,
@@ -24,7 +24,7 @@ pub struct Look {
 /// A client that it looks like.
 #[derive(Clone, Debug)]
 pub struct Recognised {
-    /// The row.
+    /// The client in the table of advice.
     pub client: &'static Client,
     /// What gave it away, in words.
     pub because: Vec<String>,

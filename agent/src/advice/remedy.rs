@@ -22,11 +22,11 @@ pub struct Advice {
 /// What surrounds a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// systemd unit.
+    /// The systemd unit of the process.
     pub unit: Option<String>,
-    /// Kubernetes pod.
+    /// The Kubernetes pod of the process.
     pub pod: Option<String>,
-    /// Container.
+    /// The container of the process.
     pub container: Option<String>,
     /// Its network namespace is not the host's: a process in it, if one lives.
     pub foreign_netns: Option<Option<u32>>,

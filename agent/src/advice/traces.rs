@@ -15,7 +15,7 @@ pub struct Traces {
     pub comm: Option<String>,
     /// The file name of its executable.
     pub executable: Option<String>,
-    /// Mapped files.
+    /// Paths of the files that it has mapped.
     pub mapped: BTreeSet<String>,
     /// The Go toolchain built it.
     pub is_go: bool,

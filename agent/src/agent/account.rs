@@ -1,4 +1,4 @@
-//! What an operator must know of the agent: said in its log, each kind at once and then as a sum
+//! What an operator must know of the agent: lines in its log, each kind at once and then as a sum
 //! (docs/LOGS.md says what to do about each).
 
 use super::watch::WALK_SHARE;
@@ -40,7 +40,8 @@ pub(super) fn hook(status: &hooks::Status) {
     }
 }
 
-/// Says whether the processes of the whole host are seen: sockets are found by who has them open.
+/// Logs whether the processes of the whole host are visible: a walk finds sockets by the processes that have
+/// them open.
 pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
     if in_initial_pid_namespace != Some(true) {
         warn!(
@@ -52,7 +53,7 @@ pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
     }
 }
 
-/// What was said so far.
+/// What the log reported so far.
 #[derive(Debug)]
 pub(super) struct Account {
     interval_ms: u64,
@@ -97,7 +98,7 @@ impl Account {
         }
     }
 
-    /// Says what was not said yet, and that it is over.
+    /// Logs what was not reported yet, and the end of what still lasts.
     pub(super) fn finish(&mut self, health: &Health, history: &store::Health, now: Time) {
         self.losses(health, history, |paced, total| {
             paced.see(total, now).or_else(|| paced.rest(now))

@@ -29,13 +29,13 @@ pub enum Error {
     /// The address cannot be had for another reason.
     #[error("cannot listen on {address}; choose another with --listen")]
     Address {
-        /// The address.
+        /// The address and port from `--listen`.
         address: SocketAddr,
         #[source]
-        /// Why.
+        /// The error of bind(2) or listen(2).
         cause: io::Error,
     },
-    /// Another agent runs.
+    /// Another agent holds the lock of the socket.
     #[error(
         "another keepwatch agent{} runs already: it holds {}; stop it, or give this one its own \
          --socket and --listen",
@@ -55,9 +55,9 @@ pub enum Error {
         path.display()
     )]
     Occupied {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
-        /// What is there.
+        /// The kind of file that is there.
         found: Kind,
     },
     /// Another program has the path.
@@ -67,15 +67,15 @@ pub enum Error {
         path.display()
     )]
     Answered {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
     },
     /// The API socket cannot be made.
     #[error("cannot make the API socket {}: {cause}; choose another path with --socket", path.display())]
     Socket {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// The lock beside the API socket is not to be had.
@@ -84,9 +84,9 @@ pub enum Error {
         lock.display()
     )]
     Lock {
-        /// The lock.
+        /// Path of the lock.
         lock: PathBuf,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// The group of the API socket does not exist.

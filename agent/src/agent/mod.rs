@@ -48,7 +48,7 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// What verdicts depend on.
     pub policy: Policy,
-    /// Time between snapshots.
+    /// Time between two snapshots; stretched if snapshots are expensive.
     pub interval: Duration,
     /// Size of the ring buffer.
     pub ring_bytes: u32,
@@ -58,7 +58,7 @@ pub struct Config {
     pub log_hooks: LogLevel,
     /// Bounds of the table.
     pub bounds: Bounds,
-    /// What finds owners.
+    /// Finds the unit, container and pod of a process.
     pub resolver: Resolver,
     /// The history on disk.
     pub history: store::Options,
@@ -82,10 +82,10 @@ pub enum Error {
     /// The system refused something ordinary.
     #[error("cannot {attempt}")]
     System {
-        /// What was tried.
+        /// The step that failed, as a verb and its object.
         attempt: &'static str,
         #[source]
-        /// What was answered.
+        /// The error of the system call.
         cause: io::Error,
     },
     /// A part that the agent consists of did not live as long as the agent.
@@ -93,10 +93,10 @@ pub enum Error {
         "the {part} has ended by itself, please report it with the lines of the log before this one"
     )]
     Ended {
-        /// The part.
+        /// The name of the part, as in the log.
         part: &'static str,
         #[source]
-        /// Why.
+        /// The error or panic that ended it.
         cause: Box<dyn error::Error + Send + Sync>,
     },
 }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_asked_for_is_none_even_if_a_scrape_hangs() {
+    fn an_end_that_was_asked_for_is_no_failure_even_if_a_scrape_hangs() {
         ending(pending(), async { "SIGTERM" }, || false).unwrap();
     }
 

@@ -32,7 +32,7 @@ use std::{
 };
 use tracing::{debug, warn};
 
-/// Why watching ended.
+/// The failure that ended the watching thread.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The hooks do not answer.
@@ -51,7 +51,7 @@ pub enum Error {
 pub struct News {
     /// How many moments there were before these.
     pub n_before: u64,
-    /// To connections.
+    /// Events of connections.
     pub moments: Vec<Moment>,
     /// To the stream itself.
     pub notices: Vec<Notice>,
@@ -59,11 +59,11 @@ pub struct News {
     pub policy: Arc<Policy>,
 }
 
-/// Who takes what the watching thread has to tell.
+/// Receives what the watching thread observes.
 pub trait Audience {
-    /// What happened.
+    /// Takes the events since the last call, in order.
     fn news(&mut self, news: News);
-    /// The sums, anew.
+    /// Takes the new sums for scrapes.
     fn picture(&mut self, picture: Snapshot);
     /// What was learned of idle limits: the evidence that is new, and every limit.
     fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
@@ -75,14 +75,14 @@ const TICK: Duration = Duration::from_millis(100);
 const PUBLISH_MS: u64 = 1000;
 /// Processes that are looked up at once: some milliseconds.
 const LOOK_UPS: usize = 256;
-/// Room for so many events is kept between bursts.
+/// Events for which memory is kept between bursts.
 const NEWS_KEPT: usize = 1024;
 /// Sockets, or events since the last walk, after which a walk gives freed memory back.
 const MANY: u64 = 50_000;
 /// Walks take at most one in this many parts of a CPU.
 pub(super) const WALK_SHARE: u64 = 20;
 
-/// The watcher.
+/// The watching thread: it reads hooks and snapshots, and keeps the table.
 pub struct Watch<A> {
     hooks: Hooks,
     ring: Ring,
@@ -91,16 +91,16 @@ pub struct Watch<A> {
     table: Arc<Mutex<Table>>,
     audience: A,
     resolver: Resolver,
-    /// Time between walks.
+    /// Time between two walks.
     interval: Duration,
     health: Health,
     walked: Time,
     failures: Paced,
     published: Time,
-    /// Events that were lost before the last walk began, and those told of.
+    /// Events that were lost before the last walk began, and how many of them were reported.
     n_lost: u64,
     n_lost_told: u64,
-    /// Runs of hooks that the kernel skipped, those told of.
+    /// Runs of hooks that the kernel skipped and the log has reported.
     n_skipped_told: u64,
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
@@ -155,12 +155,12 @@ impl<A: Audience> Watch<A> {
         })
     }
 
-    /// Who listens.
+    /// The receiver of what is observed.
     pub const fn audience(&mut self) -> &mut A {
         &mut self.audience
     }
 
-    /// Watches until `stop`.
+    /// Watches until `stop` is set.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
         while !stop.load(Ordering::Relaxed) {
             self.ring.wait(TICK).map_err(Error::Wait)?;
@@ -177,7 +177,7 @@ impl<A: Audience> Watch<A> {
                 self.publish(now);
             }
         }
-        // What came in the last moment is told too.
+        // Events of the last moment are reported too.
         self.drain();
         self.count()?;
         self.tell(Vec::new());
@@ -201,7 +201,7 @@ impl<A: Audience> Watch<A> {
         since_ms >= due_ms.max(self.health.walk_cpu_ms.saturating_mul(WALK_SHARE))
     }
 
-    /// A walk that fails once is counted and told; what is wrong for good ends the agent.
+    /// A walk that fails once is counted and logged; a lasting failure ends the agent.
     fn walk_or_say(&mut self) -> Result<(), Error> {
         match self.walk() {
             Err(Error::Snapshot(error @ snapshot::Error::Read(_))) => {
@@ -310,7 +310,7 @@ impl<A: Audience> Watch<A> {
         if self.news.is_empty() {
             return;
         }
-        // Before anything else: who connected a moment ago may be gone the next.
+        // Before anything else: a process that connected a moment ago may be gone the next.
         let mut strangers = table(&self.table).strangers(&self.news);
         strangers = strangers.into_iter().take(LOOK_UPS).collect();
         self.look_up_these(strangers, &cgroups);

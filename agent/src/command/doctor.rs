@@ -42,11 +42,11 @@ pub(super) struct DoctorArgs {
 enum Grade {
     /// As it should be.
     Ok,
-    /// Worth knowing.
+    /// Everything works; there is something to know.
     Note,
     /// keepwatch sees less than it could.
     Blind,
-    /// keepwatch cannot work.
+    /// keepwatch cannot work here.
     Fatal,
 }
 
@@ -224,7 +224,7 @@ fn told(error: &Error) -> String {
     }
 }
 
-/// A walk ends well only if it has read a socket of our own right.
+/// A walk succeeds only if it also read our own test socket correctly.
 fn walk_check(hooks: &mut Hooks) -> Check {
     let began = clock::cpu_seconds();
     let mut n_descriptors = 0_u64;
@@ -236,7 +236,7 @@ fn walk_check(hooks: &mut Hooks) -> Check {
         Ok(()) => Check::ok(
             "self-test",
             format!(
-                "read {n_descriptors} TCP descriptors in {:.1} ms of CPU, and a socket of our own right",
+                "read {n_descriptors} TCP descriptors in {:.1} ms of CPU, and our own test socket correctly",
                 (clock::cpu_seconds() - began) * 1000.0
             ),
         ),
@@ -299,7 +299,7 @@ fn history(status: Option<&store::Status>) -> Check {
     }
 }
 
-/// Where each event of the agent's life went: none is without a place.
+/// Where each event since the agent's start went: the counts must add up.
 fn conservation(flow: &Flow) -> Check {
     /// A hook that ran while its counters were read has been seen, and no more: one a CPU.
     const RUNNING: u64 = 1024;
@@ -324,9 +324,9 @@ fn conservation(flow: &Flow) -> Check {
         let advice = "this should not be: please report it, with the kernel's version";
         Check::graded("events", Grade::Blind, found, advice)
     } else if *unseen > 0 {
-        let advice = "at times this kernel does not run hooks, nobody's, and says nothing of it: \
-                      snapshots found out; such deaths are told late and as unknown, and probes are \
-                      counted too low";
+        let advice = "this kernel sometimes skips tracing hooks (every tool's) without reporting it; \
+                      snapshots noticed: affected deaths are reported late, with cause `unknown`, and \
+                      probe counts are too low";
         Check::graded("events", Grade::Note, found, advice)
     } else if flow.n_lost() > 0 {
         let advice = "snapshots have corrected the table; a larger --ring-bytes loses fewer";

@@ -20,7 +20,7 @@ pub(super) struct JsonWriter {
 }
 
 impl JsonWriter {
-    /// Appends one line.
+    /// Appends one row with its line end.
     pub(super) fn write<'a>(
         &mut self,
         out: &mut Vec<u8>,

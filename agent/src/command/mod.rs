@@ -96,7 +96,7 @@ enum Command {
 enum Outcome {
     /// Nothing to complain of.
     Fine,
-    /// It found something.
+    /// It found what it looks for: exit code 1.
     Finding,
     /// A command was run, and ended with this exit code.
     Command(u8),
@@ -127,7 +127,7 @@ enum Failure {
     Place { file: PathBuf, cause: files::Error },
     #[error("{0}")]
     NoTerminal(&'static str),
-    #[error("a part of keepwatch broke down: please report what is said above")]
+    #[error("a part of keepwatch broke down: please report the lines above")]
     Broken,
 }
 

@@ -18,7 +18,7 @@ Examples:
   keepwatch run                             for this host's Prometheus
   keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
   keepwatch run --path db=10.0.0.0/8:5432=aws
-  keepwatch run --socket-group adm          who may ask it without root
+  keepwatch run --socket-group adm          adm may ask it without root
   keepwatch run --host-root /host           in a container")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
     /// The group that may use the API socket, besides root
     #[arg(long, env = "KEEPWATCH_SOCKET_GROUP", value_name = "GROUP")]
     socket_group: Option<String>,
-    /// Time between snapshots; longer while one takes more than a twentieth of it
+    /// Time between snapshots; stretched so that snapshots use at most 5 % of a CPU
     #[arg(long, env = "KEEPWATCH_INTERVAL", value_name = "TIME", default_value = "15s", value_parser = config::duration)]
     interval: Duration,
     /// Bytes of the ring buffer that carries events: a power of two

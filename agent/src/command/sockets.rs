@@ -40,10 +40,10 @@ pub(super) struct SocketsArgs {
     /// The order of rows; JSON has none unless asked, and then needs memory for all rows
     #[arg(long, value_enum)]
     sort: Option<Sort>,
-    /// Again and again, with this time between
+    /// Refresh this often [2s if no time is given]
     #[arg(long, value_name = "TIME", value_parser = config::duration, num_args = 0..=1, default_missing_value = "2s")]
     watch: Option<Duration>,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]

@@ -25,7 +25,7 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// Whom to ask.
+/// The side that answers about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Source {
     /// The agent if one answers, else the kernel
@@ -44,7 +44,7 @@ impl Source {
             Self::Agent => Ok(Some(client::status(path)?)),
             Self::Auto => match client::status(path) {
                 Err(client::Error::NoAgent { .. }) => Ok(None),
-                // Who may not read the kernel either is told the way to the agent that runs.
+                // A user without the right to read the kernel either gets the error that says how to reach the agent.
                 Err(client::Error::Denied { .. }) if host::missing_capabilities().is_empty() => {
                     Ok(None)
                 }
@@ -53,7 +53,7 @@ impl Source {
         }
     }
 
-    /// The same where who answers gives the verdicts too. The agent's are measured against its own idle
+    /// Like [`Self::agent`], for commands that show verdicts. The agent's are measured against its own idle
     /// limits: with others on the command line the kernel is read.
     pub(super) fn judging_agent(
         self,
@@ -71,25 +71,23 @@ impl Source {
     }
 }
 
-/// What is said when idle limits were given to a command that leaves the verdict to the agent.
+/// The warning when idle limits were given to a command that leaves the verdict to the agent.
 pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the agent has its own; \
                         --source kernel measures against yours";
 
-/// Who is asked.
+/// The source of answers: an agent or the kernel.
 pub(super) enum Reader {
     /// The agent behind this socket.
     Agent {
-        /// The socket.
         path: PathBuf,
         /// The agent's process id, if it is known.
         pid: Option<u32>,
     },
-    /// The kernel.
     Kernel(Box<Kernel>),
 }
 
 impl Reader {
-    /// Who answers.
+    /// Chooses the agent or the kernel.
     pub(super) fn new(
         source: Source,
         path: &Path,

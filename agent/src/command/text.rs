@@ -17,7 +17,7 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text in exactly so many columns: filled with spaces, or cut and marked with an ellipsis.
+/// The text in exactly this number of columns: filled with spaces, or cut and marked with an ellipsis.
 pub(super) fn fitted(text: &str, columns: usize) -> String {
     let mut fitted = cut(text, columns);
     let rest = columns.saturating_sub(width(&fitted));
@@ -25,7 +25,7 @@ pub(super) fn fitted(text: &str, columns: usize) -> String {
     fitted
 }
 
-/// The text in at most so many columns.
+/// The text in at most this number of columns.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -89,9 +89,7 @@ pub(super) fn ms_as_typed(ms: u32) -> String {
 /// The room on a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
-    /// Columns.
     pub(super) columns: usize,
-    /// Lines.
     pub(super) lines: usize,
 }
 
@@ -120,7 +118,7 @@ impl Style {
 const HEADINGS: [&str; 9] =
     ["VERDICT", "DIRECTION", "STATE", "LOCAL", "PEER", "KEEPALIVE", "QUIET", "DROPPED IN", "OWNER"];
 
-/// Writes `rows` as a table, and how many of which verdict there are.
+/// Writes `rows` as a table, and a line with the count of each verdict.
 pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
     let mut counts = Counts::default();
     for row in rows {
@@ -245,7 +243,7 @@ pub(super) fn keepalive(row: &Row) -> String {
     text
 }
 
-/// The settings alone.
+/// The keepalive settings of a row, short: `2h +9x75s ut 30s`.
 pub(super) fn settings(row: &Row) -> String {
     let mut text = if row.keepalive {
         let Row { idle, interval, count, .. } = row;
@@ -373,7 +371,7 @@ mod tests {
         }
         assert_eq!(fitted("数据库", 7), "数据库 ");
         assert_eq!(fitted("数据库", 5), "数据\u{2026}");
-        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is none");
+        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is not shown");
         assert_eq!(cut("postgres", 0), "");
     }
 

@@ -46,16 +46,16 @@ attaches the hooks itself, for as long as it runs (as root).
 Examples:
   keepwatch trace --process mongod          all that its connections do
   keepwatch trace --event setting,changed   who sets what
-  keepwatch trace --past --port 5432        first what is remembered
+  keepwatch trace --past --port 5432        past events first
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
-    /// Without an agent: the time between snapshots, which find what no event tells
+    /// Without an agent: time between snapshots; they find changes that no event reports
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     interval: Duration,
     #[command(flatten)]
@@ -156,7 +156,7 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
         .map_err(crate::agent::Error::from)?;
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
-    // Who reads that it is ready may end it at once.
+    // A reader of the line "ready" may send a signal at once.
     let stopped = Arc::clone(&stop);
     signals::on_end(move || stopped.store(true, Ordering::Relaxed))?;
     say_ready(timer, setsockopt);
@@ -220,7 +220,7 @@ impl Audience for Screen {
     fn picture(&mut self, _: Snapshot) {}
 }
 
-/// Lines on stdout.
+/// Writes events to stdout, as text or JSON.
 struct Writer {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
@@ -288,7 +288,7 @@ fn moment(row: &MomentRow, style: Style) -> String {
     )
 }
 
-/// How an event looks to who has to act on it.
+/// How bad an event is for the person who has to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Bad,

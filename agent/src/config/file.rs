@@ -19,9 +19,9 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read the config {}: {cause}; name another with --config", file.display())]
     Read {
-        /// The file.
+        /// Path of the config file.
         file: PathBuf,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// The policy cannot be read.
@@ -31,27 +31,27 @@ pub enum Error {
         user.as_ref().map(|user| format!(" as {user}, who typed sudo")).unwrap_or_default()
     )]
     Policy {
-        /// The file.
+        /// Path of the policy file.
         file: PathBuf,
         /// With whose rights, if not our own.
         user: Option<String>,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// The host's root is not there.
     #[error("cannot open the host's root {}: {cause}; name another with --host-root", folder.display())]
     HostRoot {
-        /// The folder.
+        /// Path where the host's root should be mounted.
         folder: PathBuf,
-        /// Why.
+        /// The error of the system call.
         cause: io::Error,
     },
     /// It is not TOML.
     #[error("{}:{line}: not TOML: {message}", file.display())]
     Syntax {
-        /// The file.
+        /// Path of the file with the error.
         file: PathBuf,
-        /// Its line.
+        /// Line of the error, from 1.
         line: usize,
         /// What the parser expected.
         message: String,
@@ -59,11 +59,11 @@ pub enum Error {
     /// A key that no option has.
     #[error("{}:{line}: unknown key `{key}`; expected one of: {known}", file.display())]
     Key {
-        /// The file.
+        /// Path of the file with the key.
         file: PathBuf,
-        /// Its line.
+        /// Line of the key, from 1.
         line: usize,
-        /// The key.
+        /// The unknown key.
         key: String,
         /// All that there are.
         known: String,
@@ -71,13 +71,13 @@ pub enum Error {
     /// A value that its option does not take.
     #[error("{}:{line}: `{key}`: {expected}", file.display())]
     Value {
-        /// The file.
+        /// Path of the file with the value.
         file: PathBuf,
-        /// Its line.
+        /// Line of the value, from 1.
         line: usize,
-        /// The key.
+        /// The key of the value.
         key: String,
-        /// What was expected.
+        /// The type or words that the key takes.
         expected: String,
     },
 }

@@ -67,14 +67,14 @@ pub enum Given {
     Default,
     /// By its key in the config file.
     ConfigFile,
-    /// By its variable.
+    /// By its environment variable.
     Variable,
-    /// By its flag.
+    /// By its command-line flag.
     Flag,
 }
 
 impl Given {
-    /// In words.
+    /// The source in words, for the end of a sentence.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -108,8 +108,8 @@ pub struct HookArgs {
         default_value = "auto"
     )]
     pub hooks: Mechanism,
-    /// Log what goes wrong inside the hooks, down to this level: what they could not follow or read,
-    /// which call and whose it was. Off, it costs nothing
+    /// Log errors inside the hooks, down to this level: the call that they could not read, and its
+    /// process. Off, it costs nothing
     #[arg(
         long,
         env = "KEEPWATCH_LOG_HOOKS",
@@ -178,7 +178,7 @@ pub struct OwnerArgs {
 }
 
 impl OwnerArgs {
-    /// What finds them.
+    /// Makes the reader of units, containers and pods.
     pub fn resolver(&self) -> Result<Resolver, Error> {
         // More cgroups than a host has; some 500 bytes each.
         const MAX_CGROUPS: usize = 8192;

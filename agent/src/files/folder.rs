@@ -37,7 +37,7 @@ pub struct Seat {
 }
 
 impl Folder {
-    /// Opens it.
+    /// Opens a folder that exists; links of other users on the way are refused.
     pub fn open(path: &Path) -> Result<Self, Error> {
         way::folder(path, Missing::Refuse).map(Self)
     }
@@ -122,7 +122,7 @@ impl Folder {
 }
 
 impl Seat {
-    /// What it is.
+    /// The kind of file that is there.
     pub const fn kind(&self) -> Kind {
         Kind::of(&self.stat)
     }
@@ -132,7 +132,7 @@ impl Seat {
         self.stat.st_uid == geteuid().as_raw()
     }
 
-    /// Whose it is.
+    /// The user id of the owner.
     pub const fn uid(&self) -> u32 {
         self.stat.st_uid
     }

@@ -26,13 +26,13 @@ use rustix::{
 };
 use std::{ffi::OsString, fmt, io};
 
-/// Why a path was not opened. It does not name the path: who asked for it does.
+/// Why a path was not opened. The path is not in it: the caller adds that.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is something else.
     #[error("it is {found}, and must be {wanted}")]
     Kind {
-        /// What it is.
+        /// The kind of file that is there.
         found: Kind,
         /// What it must be.
         wanted: &'static str,
@@ -51,7 +51,7 @@ pub enum Error {
     Planted {
         /// The link's own name.
         name: OsString,
-        /// Who made it.
+        /// The user id of its owner.
         uid: u32,
     },
     /// It has more than one name.
@@ -71,7 +71,7 @@ pub enum Error {
     /// Another process has the lock.
     #[error("{}", by_whom(*.0))]
     Held(Option<u32>),
-    /// The kernel refused.
+    /// The error of a system call.
     #[error(transparent)]
     System(#[from] io::Error),
 }

@@ -11,7 +11,7 @@ use rustix::{
 };
 use std::{fs::File, io::Read as _, os::fd::OwnedFd, path::Path};
 
-/// The text of a plain file, at most so many bytes.
+/// The text of a plain file; an error if it has more than `limit` bytes.
 pub fn text(path: &Path, limit: usize) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let above = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

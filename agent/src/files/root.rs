@@ -18,7 +18,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens it.
+    /// Opens the folder as the root of all later paths.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { folder: open(folder, flags, Mode::empty())? })

@@ -55,7 +55,7 @@ struct Type {
 pub struct Member {
     /// Bytes from the beginning of the struct.
     pub offset: u32,
-    /// Bytes.
+    /// Length in bytes.
     pub size: u32,
 }
 

@@ -48,7 +48,7 @@ impl Decoder {
         Self { hz: u64::from(hz.max(1)) }
     }
 
-    /// Decodes one record. What is longer than it should be is of the ring buffer's alignment.
+    /// Decodes one record. Trailing bytes are ring-buffer padding.
     pub fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
         let short = Error::Length(bytes.len());
         let sample = match Sample::ref_from_prefix(bytes) {
@@ -200,7 +200,7 @@ impl Decoder {
         u32::try_from(jiffies.saturating_mul(1000) / self.hz).unwrap_or(u32::MAX)
     }
 
-    /// Age of a stamp that holds the low half of jiffies; 0 is none.
+    /// Age of a stamp that holds the low half of jiffies; 0 means that there is no stamp.
     fn age_ms(self, now: u64, stamp: u32) -> Option<u32> {
         let low = u32::try_from(now & u64::from(u32::MAX)).unwrap_or_default();
         // A stamp a tick ahead of `now` was written while we read.

@@ -30,9 +30,9 @@ pub enum Error {
          kernel's layout is not what its BTF says: please report the kernel's version"
     )]
     Misread {
-        /// What was set.
+        /// The values that were set on our own socket.
         expected: String,
-        /// What was read.
+        /// The values that the walk read from it.
         found: String,
     },
     /// It was not met.

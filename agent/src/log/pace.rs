@@ -6,7 +6,7 @@ use crate::model::socket::Time;
 /// Between two lines of one kind.
 pub const PACE_MS: u64 = 10_000;
 
-/// Something that is counted: the first is said at once, then at most one line each 10 s has the sum since the last.
+/// Something that is counted: the first is reported at once, then at most one line each 10 s has the sum since the last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Paced {
     total: u64,
@@ -15,19 +15,19 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Takes the counter as it is now. How many more there are than were told, if that is to be said now.
+    /// Takes the counter as it is now. Returns how many were not reported yet, if a report is due.
     pub fn see(&mut self, total: u64, now: Time) -> Option<u64> {
         self.total = self.total.max(total);
         let rests = self.told.is_some_and(|told| now.ms_since(told) < PACE_MS);
         if rests { None } else { self.rest(now) }
     }
 
-    /// Counts one more.
+    /// Counts an occurrence; returns the number to report if a report is due.
     pub fn count(&mut self, now: Time) -> Option<u64> {
         self.see(self.total.saturating_add(1), now)
     }
 
-    /// What was not told, whatever the time: at the end.
+    /// Returns how many were not reported yet, whatever the time: for the end.
     pub fn rest(&mut self, now: Time) -> Option<u64> {
         let n_more = self.total - std::mem::replace(&mut self.n_told, self.total);
         if n_more > 0 {
@@ -42,12 +42,12 @@ impl Paced {
     }
 }
 
-/// What is to be said of a trouble.
+/// What to report about a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It has begun.
+    /// The state has begun.
     Begins,
-    /// It is over.
+    /// The state is over.
     Ends,
 }
 
@@ -60,7 +60,7 @@ pub struct Spell {
 }
 
 impl Spell {
-    /// Takes how it is now. What is to be said, if anything.
+    /// Takes the state as it is now. Returns the change to report, if any.
     pub fn see(&mut self, is_here: bool, now: Time) -> Option<Turn> {
         if is_here {
             self.away_since = None;
@@ -70,7 +70,7 @@ impl Spell {
         if now.ms_since(since) < PACE_MS { None } else { self.finish() }
     }
 
-    /// Whether its end is to be said, whatever the time: at the end.
+    /// Returns the end if it is not reported yet, whatever the time: for the end of the process.
     pub const fn finish(&mut self) -> Option<Turn> {
         if self.is_on && self.away_since.is_some() {
             self.is_on = false;

@@ -35,7 +35,7 @@ pub enum SockOpt {
 }
 
 impl SockOpt {
-    /// Every option.
+    /// Every option, in the order of lists and label values.
     pub const ALL: [Self; 5] =
         [Self::Keepalive, Self::Idle, Self::Interval, Self::Count, Self::UserTimeout];
 
@@ -84,16 +84,16 @@ impl SockOpt {
     }
 }
 
-/// One call.
+/// A setsockopt call on a TCP socket, as the hook saw it return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The option.
+    /// The option that it set, or tried to set.
     pub option: SockOpt,
     /// What the kernel took of it, or refused; none if that could not be read.
     pub value: Option<i32>,
     /// The error number; 0 is success.
     pub errno: u16,
-    /// Who called.
+    /// The calling process, if it is known.
     pub by: Option<Owner>,
     /// When in the life of the socket.
     pub when: When,

@@ -1,4 +1,4 @@
-//! A case: the connections of one process with one peer under one setting. What is like is told once.
+//! A case: the connections of one process with one peer under one setting. Connections that are alike are reported once.
 
 use super::{
     death::{Cause, Certainty},
@@ -17,15 +17,15 @@ use std::{
 /// Own values of a socket: what makes two settings the same; 0 is left to the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct OwnValues {
-    /// SO_KEEPALIVE.
+    /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
-    /// TCP_KEEPIDLE.
+    /// TCP_KEEPIDLE in seconds.
     pub idle: u32,
-    /// TCP_KEEPINTVL.
+    /// TCP_KEEPINTVL in seconds.
     pub interval: u32,
-    /// TCP_KEEPCNT.
+    /// TCP_KEEPCNT in probes.
     pub count: u32,
-    /// TCP_USER_TIMEOUT.
+    /// TCP_USER_TIMEOUT in milliseconds.
     pub user_timeout_ms: u32,
 }
 
@@ -46,7 +46,7 @@ impl OwnValues {
 /// The other side of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
-    /// We connected there.
+    /// The address and port that we connected to.
     Server(SocketAddr),
     /// They connected to this port of ours.
     ClientsOf(u16),
@@ -55,13 +55,13 @@ pub enum Peer {
 /// What the connections of a case have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The other side.
+    /// The server, or the clients of a port.
     pub peer: Peer,
-    /// The process's name.
+    /// The name of the process, if it is known.
     pub process: Option<String>,
     /// What it is part of, as it is shown.
     pub part_of: Option<String>,
-    /// What is set.
+    /// The settings of each socket itself.
     pub own: OwnValues,
 }
 
@@ -117,22 +117,22 @@ fn part_of(life: &Life) -> Option<String> {
 }
 
 impl Case {
-    /// The worst that is to be said of one of them.
+    /// The worst finding of its connections.
     pub fn finding(&self) -> Finding {
         self.lives.iter().map(Life::finding).min().unwrap_or(Finding::Fine)
     }
 
-    /// Those of which this is to be said.
+    /// The connections with this finding.
     pub fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }
 
-    /// The dead.
+    /// The connections that ended.
     pub fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())
     }
 
-    /// The living.
+    /// The connections that still exist.
     pub fn live(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_none())
     }

@@ -51,9 +51,9 @@ impl Kind {
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Seconds.
+    /// The value is in seconds.
     Seconds,
-    /// Bytes.
+    /// The value is in bytes.
     Bytes,
 }
 
@@ -70,11 +70,11 @@ impl Unit {
 /// Which values a label can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
-    /// These.
+    /// Exactly these values.
     Closed(&'static [&'static str]),
     /// Not known before, but never more at a time than this.
     AtMost {
-        /// How many.
+        /// The bound, without the rest.
         n: usize,
         /// What becomes of the rest.
         rest: &'static str,
@@ -91,14 +91,14 @@ impl Values {
     }
 }
 
-/// A label.
+/// A label of a family, and which values it can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Its name.
+    /// The name in the exposition format.
     pub name: &'static str,
     /// What its values say.
     pub meaning: &'static str,
-    /// Its values.
+    /// The values, or how many there can be.
     pub values: Values,
 }
 
@@ -272,7 +272,8 @@ const CAUSE: Label = Label {
               `keepalive_reset` a probe was answered by a reset; `idle_drop` the first data after a \
               quiet time met silence or a reset, a middlebox's signature; `user_timeout`; \
               `retransmit_timeout`; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
-              `local_closed` in order; `local_reset`; `unknown` the kernel did not tell its end, or not why",
+              `local_closed` in order; `local_reset`; `unknown` the kernel did not \
+              report its end, or not its reason",
     values: Values::Closed(&[
         Cause::KeepaliveTimeout.as_str(),
         Cause::KeepaliveReset.as_str(),
@@ -336,7 +337,7 @@ const FLOW_STAGE: Label = Label {
 const LOSS_STAGE: Label = Label {
     name: "stage",
     meaning: "where records were lost: the kernel did not run a hook that was due, as a later sample \
-              shows (`unseen`: at least so many; nothing else tells), it skipped one that ran on the \
+              shows (`unseen`: a lower bound; the kernel reports nothing), it skipped one that ran on the \
               CPU already (`skipped`), the ring buffer had no room (`ring_full`), or what came out of it was not \
               understood (`undecodable`)",
     values: Values::Closed(&["unseen", "skipped", "ring_full", "undecodable"]),
@@ -363,7 +364,7 @@ const VERSION: Label = Label {
     values: Values::AtMost { n: 1, rest: "there is no rest" },
 };
 
-/// Established connections.
+/// Gauge of established connections by verdict.
 pub static SOCKETS: Metric = Metric {
     name: "keepwatch_sockets",
     kind: Kind::Gauge,
@@ -398,7 +399,7 @@ pub static PROBING: Metric = Metric {
     question: "Is a peer, or the path to it, gone right now?",
 };
 
-/// Idle times.
+/// Histogram of effective idle times.
 pub static IDLE_SETTING: Metric = Metric {
     name: "keepwatch_idle_setting_seconds",
     kind: Kind::Histogram(IDLE_BOUNDS),
@@ -411,7 +412,7 @@ pub static IDLE_SETTING: Metric = Metric {
     question: "Do our connections probe before the firewall's 350 s, or after the kernel's 2 h?",
 };
 
-/// Detection times.
+/// Histogram of detection times.
 pub static DETECTION: Metric = Metric {
     name: "keepwatch_detection_seconds",
     kind: Kind::Histogram(DETECTION_BOUNDS),
@@ -448,7 +449,7 @@ pub static NETNS_PROBES: Metric = Metric {
     question: "Did the sysctl that I set on the node reach the pods?",
 };
 
-/// Limits of paths.
+/// Gauge of the idle limit of each path.
 pub static PATH_IDLE_LIMIT: Metric = Metric {
     name: "keepwatch_path_idle_limit_seconds",
     kind: Kind::Gauge,
@@ -460,7 +461,7 @@ pub static PATH_IDLE_LIMIT: Metric = Metric {
     question: "Against which limits are my connections judged?",
 };
 
-/// Probes.
+/// Counter of keepalive probes sent.
 pub static PROBES_SENT: Metric = Metric {
     name: "keepwatch_probes_sent",
     kind: Kind::Counter,
@@ -472,19 +473,19 @@ pub static PROBES_SENT: Metric = Metric {
     question: "Is keepalive at work at all, and how much traffic does it make?",
 };
 
-/// Answers.
+/// Counter of answers after unanswered probes.
 pub static PROBES_ANSWERED: Metric = Metric {
     name: "keepwatch_probes_answered",
     kind: Kind::Counter,
     unit: None,
     help: "Times since the agent's start that a peer answered after one or more unanswered probes, \
-           as far as events told.",
+           as far as events reported them.",
     labels: &[],
     max_rows: None,
     question: "Do peers answer probes, or do probes go into the void?",
 };
 
-/// The timer.
+/// Counter of timer runs by outcome.
 pub static TIMER_FIRES: Metric = Metric {
     name: "keepwatch_timer_fires",
     kind: Kind::Counter,
@@ -496,7 +497,7 @@ pub static TIMER_FIRES: Metric = Metric {
     question: "Why do connections with keepalive on not send probes?",
 };
 
-/// Deaths.
+/// Counter of ended connections by cause.
 pub static DEATHS: Metric = Metric {
     name: "keepwatch_deaths",
     kind: Kind::Counter,
@@ -520,7 +521,7 @@ pub static QUIET_BEFORE_DEATH: Metric = Metric {
     question: "After how much silence do connections turn out to be dead: where is the idle limit?",
 };
 
-/// Calls.
+/// Counter of setsockopt calls by result.
 pub static SETSOCKOPT: Metric = Metric {
     name: "keepwatch_setsockopt",
     kind: Kind::Counter,
@@ -532,7 +533,7 @@ pub static SETSOCKOPT: Metric = Metric {
     question: "Which program sets keepalive, and whose attempts fail unseen?",
 };
 
-/// Changes.
+/// Counter of settings that changed without a call.
 pub static SETTINGS_CHANGED: Metric = Metric {
     name: "keepwatch_settings_changed_unseen",
     kind: Kind::Counter,
@@ -544,7 +545,7 @@ pub static SETTINGS_CHANGED: Metric = Metric {
     question: "Does something set keepalive that strace would not show?",
 };
 
-/// Ends.
+/// Counter of changes to CLOSE, exact even when events are lost.
 pub static ENDED: Metric = Metric {
     name: "keepwatch_connections_ended",
     kind: Kind::Counter,
@@ -575,7 +576,7 @@ pub static SOCKETS_UNTRACKED: Metric = Metric {
     help: "TCP sockets that the last snapshot met and the full table could not take.",
     labels: &[],
     max_rows: None,
-    question: "Are there connections of which keepwatch says nothing?",
+    question: "Are there connections that keepwatch leaves out?",
 };
 
 /// Sockets removed by a walk.
@@ -584,7 +585,7 @@ pub static SOCKETS_PRUNED: Metric = Metric {
     kind: Kind::Counter,
     unit: None,
     help: "Sockets removed since the agent's start because a snapshot did not meet them any more, \
-           without an event that had told their end.",
+           without an event that reported their end.",
     labels: &[],
     max_rows: None,
     question: "Do the events tell everything, or do snapshots have to correct them?",
@@ -602,7 +603,7 @@ pub static LABEL_VALUES_FOLDED: Metric = Metric {
     question: "Is the owner that I look for hidden in ~other?",
 };
 
-/// Hooks.
+/// Gauge by signal: 1 if its hook is attached.
 pub static HOOK_ATTACHED: Metric = Metric {
     name: "keepwatch_hook_attached",
     kind: Kind::Gauge,
@@ -626,7 +627,7 @@ pub static EVENTS: Metric = Metric {
     question: "How many connections open and close here, and does the agent keep up?",
 };
 
-/// Records lost.
+/// Counter of lost records by stage.
 pub static EVENTS_LOST: Metric = Metric {
     name: "keepwatch_events_lost",
     kind: Kind::Counter,
@@ -638,7 +639,7 @@ pub static EVENTS_LOST: Metric = Metric {
     question: "May the agent have missed something? (`--ring-bytes` makes the ring buffer larger.)",
 };
 
-/// The history's size.
+/// Gauge of the bytes that the history uses on disk.
 pub static HISTORY_BYTES: Metric = Metric {
     name: "keepwatch_history_bytes",
     kind: Kind::Gauge,
@@ -672,7 +673,7 @@ pub static SNAPSHOT: Metric = Metric {
     question: "What does a snapshot cost on this host?",
 };
 
-/// Walks.
+/// Counter of finished snapshots.
 pub static SNAPSHOTS: Metric = Metric {
     name: "keepwatch_snapshots",
     kind: Kind::Counter,
@@ -683,7 +684,7 @@ pub static SNAPSHOTS: Metric = Metric {
     question: "How often does the agent look?",
 };
 
-/// Failed walks.
+/// Counter of failed snapshots.
 pub static SNAPSHOT_FAILURES: Metric = Metric {
     name: "keepwatch_snapshot_failures",
     kind: Kind::Counter,
@@ -705,7 +706,7 @@ pub static SNAPSHOT_TIMESTAMP: Metric = Metric {
     question: "How old are the settings, owners and quiet times that I see?",
 };
 
-/// Version.
+/// Info with the version as its label.
 pub static BUILD: Metric = Metric {
     name: "keepwatch_build",
     kind: Kind::Info,
@@ -716,7 +717,7 @@ pub static BUILD: Metric = Metric {
     question: "Which version runs where?",
 };
 
-/// CPU time.
+/// Counter of CPU seconds of the agent.
 pub static PROCESS_CPU: Metric = Metric {
     name: "process_cpu_seconds",
     kind: Kind::Counter,
@@ -727,7 +728,7 @@ pub static PROCESS_CPU: Metric = Metric {
     question: "What does keepwatch cost?",
 };
 
-/// Memory.
+/// Gauge of resident bytes of the agent.
 pub static PROCESS_RESIDENT_MEMORY: Metric = Metric {
     name: "process_resident_memory_bytes",
     kind: Kind::Gauge,
@@ -738,7 +739,7 @@ pub static PROCESS_RESIDENT_MEMORY: Metric = Metric {
     question: "What does keepwatch cost?",
 };
 
-/// Start.
+/// Gauge of the agent's start in Unix seconds.
 pub static PROCESS_START_TIME: Metric = Metric {
     name: "process_start_time_seconds",
     kind: Kind::Gauge,
@@ -749,7 +750,7 @@ pub static PROCESS_START_TIME: Metric = Metric {
     question: "Did the agent restart, so that its counters began anew?",
 };
 
-/// Descriptors.
+/// Gauge of open descriptors of the agent.
 pub static PROCESS_OPEN_FDS: Metric = Metric {
     name: "process_open_fds",
     kind: Kind::Gauge,

@@ -1,7 +1,7 @@
 //! Why a connection ended: the cause, how sure that is, and the evidence.
 //!
 //! All of it is read from the socket while the kernel moves it to CLOSE (`tcp_set_state`). By then
-//! `sk_err` says what the application will be told, `snd_una` and `snd_nxt` still say whether
+//! `sk_err` holds the error that the application will get, `snd_una` and `snd_nxt` still say whether
 //! something was in flight (`tcp_write_queue_purge` does not touch them), and the keepalive timer has
 //! left word if it was the one (`tcp_keepalive_timer`, `tcp_reset`, `tcp_write_err` and `tcp_close` in
 //! net/ipv4).
@@ -41,7 +41,7 @@ pub enum Cause {
     RetransmitTimeout,
     /// The peer reset it.
     PeerReset,
-    /// The network said that the peer cannot be reached.
+    /// The network reported that the peer cannot be reached.
     Unreachable,
     /// It never came to be.
     ConnectFailed,
@@ -51,12 +51,12 @@ pub enum Cause {
     LocalClosed,
     /// This host reset it.
     LocalReset,
-    /// The kernel did not tell its end, or nothing tells why.
+    /// The kernel did not report its end, or not its reason.
     Unknown,
 }
 
 impl Cause {
-    /// Every cause.
+    /// Every cause, in the order of lists and label values.
     pub const ALL: [Self; 12] = [
         Self::KeepaliveTimeout,
         Self::KeepaliveReset,
@@ -100,16 +100,16 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
-    /// The kernel said it.
+    /// The kernel reported it.
     Exact,
-    /// It follows from what the kernel said, most probably.
+    /// It follows from what the kernel reported, most probably.
     Inferred,
 }
 
 /// How an end came to be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Found {
-    /// The kernel told the change to CLOSE.
+    /// A hook reported the change to CLOSE.
     #[default]
     Told,
     /// Only that the socket was freed.
@@ -120,12 +120,12 @@ pub enum Found {
     Gone,
 }
 
-/// What the kernel told of a change to CLOSE, beyond the socket itself.
+/// What a hook reported of a change to CLOSE, beyond the socket itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
-    /// Whether it was told at all; if not, nothing below is known.
+    /// Whether a hook reported it at all; if not, nothing below is known.
     pub found: Found,
-    /// `sk_err`; 0 is none.
+    /// `sk_err`; 0 means no error.
     pub errno: u16,
     /// `sk_err_soft`: what ICMP said.
     pub soft_errno: u16,
@@ -150,9 +150,9 @@ pub struct Death {
     pub cause: Cause,
     /// How that is known.
     pub certainty: Certainty,
-    /// The state before.
+    /// The TCP state before CLOSE.
     pub old: State,
-    /// What the kernel told.
+    /// What the hook read at the change to CLOSE.
     pub ending: Ending,
     /// How long it had been quiet before the last data went out; if nothing was in flight, when it
     /// died. Milliseconds.
@@ -208,7 +208,7 @@ impl Death {
         })
     }
 
-    /// A connection that is gone, and the kernel did not tell how.
+    /// A connection that is gone without a report of its end.
     pub const fn unseen(socket: &Socket, found: Found) -> Self {
         Self {
             cause: Cause::Unknown,
@@ -355,10 +355,13 @@ impl Death {
             Cause::Unknown => match ending.found {
                 Found::Told => "the kernel gave no reason".to_owned(),
                 Found::Freed => {
-                    "the kernel did not tell; known only because the socket was freed".to_owned()
+                    "the kernel did not report it; known only because the socket was freed"
+                        .to_owned()
                 }
-                Found::Closed => "the kernel did not tell; found closed by a snapshot".to_owned(),
-                Found::Gone => "the kernel did not tell; found gone by a snapshot".to_owned(),
+                Found::Closed => {
+                    "the kernel did not report it; found closed by a snapshot".to_owned()
+                }
+                Found::Gone => "the kernel did not report it; found gone by a snapshot".to_owned(),
             },
         }
     }

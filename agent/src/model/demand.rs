@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Which connections are meant. Every condition must hold; a list that is empty is none.
+/// Which connections are meant. Every condition must hold; an empty list means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Peers in any of these networks.
@@ -44,11 +44,11 @@ impl Scope {
 pub struct Rule {
     /// What to call it; the general rule has no name.
     pub name: Option<String>,
-    /// Of which connections.
+    /// The connections that it judges.
     pub scope: Scope,
     /// The first probe goes out before the idle limit of the path.
     pub protected: bool,
-    /// A dead peer is noticed within so many seconds.
+    /// The kernel notices a dead peer within this number of seconds.
     pub detection_seconds: Option<u64>,
     /// The kernel refused no setting.
     pub no_failed_calls: bool,
@@ -67,12 +67,12 @@ impl Default for Rule {
     }
 }
 
-/// Connections of which nothing is demanded.
+/// Connections exempt from every demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Which.
+    /// The connections that are exempt.
     pub scope: Scope,
-    /// Why.
+    /// The reason that reports show.
     pub reason: Option<String>,
 }
 
@@ -83,18 +83,18 @@ pub struct Demands {
     pub allowed: Vec<Allowed>,
     /// The first that covers a connection judges it.
     pub rules: Vec<Rule>,
-    /// The rest.
+    /// The rule for connections that no other rule covers.
     pub general: Rule,
     /// Judge connections to this host as if a path were in between.
     pub include_local: bool,
 }
 
-/// What is judged: a connection, or a socket that is none.
+/// What is judged: a connection, or a socket without one.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The last sample.
+    /// The last sample of the socket.
     pub socket: Socket,
-    /// Who has it open; first the one that it is counted for.
+    /// The processes that have it open; first the one that it is counted for.
     pub owners: Vec<Owner>,
     /// What that one is part of.
     pub identity: Option<Arc<Identity>>,
@@ -130,7 +130,7 @@ impl Fault {
 /// One way in which a connection falls short.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Which.
+    /// The demand that is not met.
     pub fault: Fault,
     /// The rule that demands otherwise, if it has a name.
     pub rule: Option<String>,
@@ -138,7 +138,7 @@ pub struct Finding {
     pub reason: String,
 }
 
-/// What is said of a connection.
+/// The judgement of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judgement {
     /// It was judged; without findings it is fine.
@@ -152,7 +152,7 @@ pub enum Judgement {
 }
 
 impl Demands {
-    /// Judges a connection, or the refused settings of a socket that is none.
+    /// Judges a connection, or the refused settings of a socket without one.
     pub fn judge(&self, subject: &Subject, policy: &Policy) -> Judgement {
         let socket = &subject.socket;
         if let Some(allowed) = self.allowed.iter().find(|allowed| allowed.scope.covers(subject)) {

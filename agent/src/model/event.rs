@@ -16,7 +16,7 @@ pub enum Event {
     StateChange {
         /// The socket at that moment.
         socket: Socket,
-        /// The state before.
+        /// The TCP state that it leaves.
         old: State,
         /// What tells why, if the new state is CLOSE.
         ending: Ending,
@@ -36,7 +36,7 @@ pub enum Event {
     Called {
         /// The socket after it; its owner is the caller.
         socket: Socket,
-        /// What was asked.
+        /// The option, the value and the result.
         call: Call,
     },
 }
@@ -75,7 +75,7 @@ pub enum Fire {
 }
 
 impl Fire {
-    /// Every outcome.
+    /// Every outcome, in the order of [`Health::fires`](super::snapshot::Health::fires).
     pub const ALL: [Self; 7] = [
         Self::Sent,
         Self::Deferred,

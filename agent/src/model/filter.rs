@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[command(next_help_heading = "Filters")]
 #[serde(default)]
 pub struct Filter {
-    /// Only connections that this host opened, or that its peers did
+    /// Only connections that this host opened (outbound) or the peer opened (inbound)
     #[arg(long, value_enum)]
     pub direction: Option<Direction>,
     /// Only these verdicts

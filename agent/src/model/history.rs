@@ -105,7 +105,7 @@ impl History {
     }
 }
 
-/// Who did it, if that is not whose connection it is.
+/// The process that caused an event, if it is not the owner of the connection.
 const fn doer(what: What) -> Option<Owner> {
     match what {
         What::Setting(call) => call.by,

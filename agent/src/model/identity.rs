@@ -5,7 +5,7 @@ use super::socket::Owner;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Who made a container.
+/// The program that made a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "they are names of products")]
@@ -31,9 +31,9 @@ pub struct Identity {
     pub container: Option<Box<str>>,
     /// The container's whole id, or what serves as one.
     pub container_id: Option<Box<str>>,
-    /// Who made the container, where that shows.
+    /// The program that made the container, if a cgroup or file shows it.
     pub runtime: Option<Runtime>,
-    /// Kubernetes namespace.
+    /// The Kubernetes namespace of the pod.
     pub namespace: Option<Box<str>>,
     /// Kubernetes workload; of other containers the service that they are replicas of.
     pub workload: Option<Box<str>>,
@@ -68,7 +68,7 @@ pub struct Known {
 /// A process that has a socket open, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The process.
+    /// The process id, the descriptor and the name.
     pub owner: Owner,
     /// When it started, in ticks since boot.
     pub started: Option<u64>,
@@ -77,7 +77,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// An owner of which this is known.
+    /// An owner with this start and identity.
     pub fn new(owner: Owner, known: Option<&'a Known>) -> Self {
         Self {
             owner,
@@ -93,8 +93,8 @@ impl<'a> Candidate<'a> {
 ///    it watches, a proxy that passed it in.
 /// 2. One in a systemd service before one that is in none; those before init and service managers,
 ///    which hold sockets for the services that they start (socket activation).
-/// 3. The one that started first: who opened the connection is older than whoever inherited it, be
-///    it the worker of a server that forks, or a command that a leaked descriptor went to.
+/// 3. The one that started first: the process that opened the connection is older than the one that
+///    inherited it, be it the worker of a server that forks, or a command that a leaked descriptor went to.
 /// 4. The lowest process id, then descriptor: so that the answer is always the same.
 pub fn foremost<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Option<Owner> {
     let key = |candidate: &Candidate<'_>| {
@@ -126,7 +126,7 @@ mod tests {
         Identity { container: Some(name.into()), ..Identity::default() }
     }
 
-    /// Processes by id, start and what they are part of: who is foremost, in whichever order.
+    /// The id of the foremost of processes given by id, start and identity, whatever their order.
     fn pid_of(processes: &[(u32, u64, Option<Identity>)]) -> u32 {
         let owner = |pid| Owner { pid, fd: Some(3), comm: Comm::default() };
         let candidate = |(pid, started, identity): &'_ (u32, u64, Option<Identity>)| {

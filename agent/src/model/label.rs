@@ -70,7 +70,7 @@ impl OwnerName {
 pub struct OwnerLabels([bool; 4]);
 
 impl OwnerLabels {
-    /// These.
+    /// Turns on these labels and no others.
     pub fn new(on: &[OwnerLabel]) -> Self {
         Self(OwnerLabel::ALL.map(|label| on.contains(&label)))
     }
@@ -154,9 +154,9 @@ impl Default for Budget {
 /// What an owner would take.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claim {
-    /// Its connections.
+    /// Established connections that it has now.
     pub n_sockets: u64,
-    /// Its rows.
+    /// Series that it would take.
     pub n_rows: usize,
 }
 

@@ -16,30 +16,30 @@ use std::collections::BTreeMap;
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CallSeen {
-    /// RFC 3339, UTC.
+    /// The time of the call: RFC 3339, UTC.
     pub at: String,
-    /// The option.
+    /// The option that it set, or tried to set.
     pub option: SockOpt,
     /// The value asked for.
     pub value: Option<i32>,
     /// `ok` or the error's name.
     pub result: String,
-    /// Who called.
+    /// The calling process.
     pub by: Option<RowOwner>,
 }
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct End {
-    /// RFC 3339, UTC.
+    /// The time of the end: RFC 3339, UTC.
     pub at: String,
     /// What it died of.
     pub cause: Cause,
     /// How that is known.
     pub certainty: Certainty,
-    /// What the program was told.
+    /// The error that the program got, by name.
     pub errno: Option<String>,
-    /// What says so.
+    /// The facts behind the cause, in words.
     pub evidence: String,
     /// Since it was opened.
     pub age_seconds: Option<f64>,
@@ -49,13 +49,13 @@ pub struct End {
     pub probes_sent: u32,
 }
 
-/// One connection.
+/// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
     pub connection: Connection,
-    /// Whose it is.
+    /// The process that it is counted for.
     pub owner: Option<RowOwner>,
     /// The calls that were seen, oldest first.
     pub calls: Vec<CallSeen>,
@@ -68,7 +68,7 @@ pub struct Life {
     pub end: Option<End>,
 }
 
-/// What is to be said of one connection, worst first.
+/// The finding about one connection, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
@@ -84,7 +84,7 @@ pub enum Finding {
     Failed,
     /// Nobody saw it end.
     Unseen,
-    /// Nothing.
+    /// There is nothing to report.
     Fine,
 }
 
@@ -112,7 +112,7 @@ impl Finding {
 const QUIET_BEFORE_RESET_SECONDS: f64 = 30.0;
 
 impl Life {
-    /// A live connection.
+    /// A connection that exists now, without calls: only the history knows those.
     pub fn live(row: Row) -> Self {
         let owner = row.owners.first().cloned();
         Self {
@@ -151,7 +151,7 @@ impl Life {
         })
     }
 
-    /// What is to be said of it.
+    /// The finding about it.
     pub fn finding(&self) -> Finding {
         let verdict = self.connection.verdict;
         let Some(end) = &self.end else {
@@ -251,7 +251,7 @@ pub(crate) mod tests_support {
         Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 }
     }
 
-    /// A connection of `app`, quiet for so long; keepalive on if `idle_seconds` is some.
+    /// A connection of `app`, quiet for `quiet_ms`; keepalive on if `idle_seconds` is some.
     pub(crate) fn app(id: u64, idle_seconds: Option<u32>, quiet_ms: u32) -> Socket {
         let mut name = [0; 16];
         name[..3].copy_from_slice(b"app");
@@ -267,7 +267,6 @@ pub(crate) mod tests_support {
         }
     }
 
-    /// It, live.
     pub(crate) fn live(socket: &Socket) -> Life {
         Life::live(Row::new(socket, socket.owner.iter(), &policy(), socket.at))
     }

@@ -123,11 +123,11 @@ impl FromStr for IdleLimit {
 pub struct Path {
     /// What to call it.
     pub name: String,
-    /// Peers behind it.
+    /// The network of the peers behind it.
     pub peers: IpNet,
     /// Only this port of theirs.
     pub port: Option<u16>,
-    /// Its limit.
+    /// How long it keeps a quiet connection.
     pub limit: IdleLimit,
 }
 
@@ -177,10 +177,10 @@ impl fmt::Display for Path {
     }
 }
 
-/// A limit that applies, and whence.
+/// A limit that applies, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Seconds.
+    /// The limit in seconds.
     pub seconds: u32,
     /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
     pub from: String,
@@ -190,8 +190,8 @@ pub struct Applied {
     pub number: PathNumber,
 }
 
-/// A path as metrics name it: 0 is none, the first [`MAX_PATHS`] names have numbers of their own, and
-/// one number is of all others.
+/// A path as metrics name it: 0 means no path, the first [`MAX_PATHS`] names have numbers of their own, and
+/// all others share one.
 pub type PathNumber = u8;
 
 /// Names of paths in metrics; more are summed up.

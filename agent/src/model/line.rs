@@ -16,13 +16,13 @@ use std::{borrow::Cow, net::SocketAddr};
 /// A moment as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MomentRow {
-    /// RFC 3339, UTC.
+    /// The time in RFC 3339, UTC.
     pub at: String,
-    /// `CLOCK_MONOTONIC`.
+    /// The time in seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
-    /// What happened.
+    /// The kind of event.
     pub event: Name,
-    /// Who did it, or whose connection it is.
+    /// The process that caused the event, else the owner of the connection.
     pub owner: Option<RowOwner>,
     /// What it means, in words.
     pub meaning: String,
@@ -34,7 +34,7 @@ pub struct MomentRow {
     pub connection: Connection,
 }
 
-/// A connection, or a socket that is none yet, in a line of the stream: as in `sockets --json`.
+/// A connection, or a socket without one yet, in a line of the stream: as in `sockets --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
@@ -43,19 +43,19 @@ pub struct Connection {
     pub netns: u32,
     /// `ipv4` or `ipv6`.
     pub family: Cow<'static, str>,
-    /// Our end.
+    /// Address and port of our end.
     pub local: SocketAddr,
-    /// The peer.
+    /// Address and port of the peer.
     pub remote: SocketAddr,
     /// TCP state; of one that died, the state before.
     pub state: State,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
-    /// SO_KEEPALIVE.
+    /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
-    /// Effective idle time.
+    /// Quiet time before the first probe, and whose setting it is.
     pub idle: Seconds,
-    /// Effective interval.
+    /// Time between two probes, and whose setting it is.
     pub interval: Seconds,
     /// Effective number of probes.
     pub count: Probes,
@@ -67,14 +67,14 @@ pub struct Connection {
     pub verdict: Option<Verdict>,
     /// How long the path keeps a quiet connection.
     pub idle_limit_seconds: u32,
-    /// Whence that is known.
+    /// The source of that limit.
     pub idle_limit_from: String,
     /// The name of the configured path.
     pub path: Option<String>,
     /// The quiet time that the event is about: before the last data or the end of one that died, or
     /// the one that was survived; else how long it has been quiet.
     pub quiet_seconds: f64,
-    /// Probes not answered.
+    /// Probes sent in a row without an answer.
     pub probes_unanswered: u8,
     /// Data waits to be sent or acknowledged.
     pub in_flight: bool,
@@ -167,13 +167,13 @@ pub struct Details {
     /// `verdict_changed`: what it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict_before: Option<Verdict>,
-    /// `died`: of what.
+    /// `died`: the cause of death.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// `died`: how that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certainty: Option<Certainty>,
-    /// `died`: what the application was told, if it was an error.
+    /// `died`: the error that the application got, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
     /// `died`: what says so.
@@ -249,11 +249,11 @@ impl MomentRow {
 /// A notice as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoticeRow {
-    /// RFC 3339, UTC.
+    /// The time in RFC 3339, UTC.
     pub at: String,
-    /// `CLOCK_MONOTONIC`.
+    /// The time in seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
-    /// What happened.
+    /// The kind of event.
     pub event: Name,
     /// What it means, in words.
     pub meaning: String,
@@ -314,8 +314,8 @@ fn lost(events: u64, skipped: u64) -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// About one connection.
+    /// An event of one connection.
     Moment(Box<MomentRow>),
-    /// About the stream.
+    /// A message about the stream itself, like a loss.
     Notice(NoticeRow),
 }

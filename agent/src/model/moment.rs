@@ -17,11 +17,11 @@ use std::sync::Arc;
 /// One thing that happened to one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// When.
+    /// The time of the event, by the clock of the kernel.
     pub at: Time,
     /// The socket at that moment, with the owner if one is known.
     pub socket: Socket,
-    /// What.
+    /// The kind of event and its details.
     pub what: What,
     /// What the owner is part of, as far as it is known.
     pub identity: Option<Arc<Identity>>,
@@ -29,7 +29,7 @@ pub struct Moment {
     pub calls: Vec<(Time, Call)>,
 }
 
-/// What happened.
+/// The kind of event, with what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A connection is established.
@@ -38,7 +38,7 @@ pub enum What {
     Setting(Call),
     /// A setting is not what it was, and nobody called setsockopt.
     Changed {
-        /// Which.
+        /// The option whose value changed.
         option: SockOpt,
         /// The own value before; 0 was unset.
         from: u32,
@@ -49,24 +49,24 @@ pub enum What {
     ProbeSent,
     /// Probes were answered.
     ProbeAnswered {
-        /// So many had gone unanswered before.
+        /// Probes that had gone unanswered before.
         unanswered: u8,
     },
     /// The keepalive timer ran, and no probe went out.
     TimerFired(Fire),
     /// The connection went on after it had been quiet.
     QuietSurvived {
-        /// For so long, at least.
+        /// A quiet time that it survived: the real one may be a little longer.
         quiet_ms: u32,
     },
     /// A setting changed, and with it the verdict.
     VerdictChanged {
-        /// Before.
+        /// The verdict before.
         from: Verdict,
-        /// Now.
+        /// The verdict now.
         to: Verdict,
     },
-    /// The end.
+    /// The connection ended.
     Died(Death),
 }
 
@@ -121,7 +121,7 @@ impl Name {
 }
 
 impl What {
-    /// Its name.
+    /// The name in JSON, filters and help.
     pub const fn name(&self) -> Name {
         match self {
             Self::Opened => Name::Opened,
@@ -136,8 +136,7 @@ impl What {
         }
     }
 
-    /// Whether it tells something to who did not ask for it by name: a timer that found nothing to do
-    /// does not.
+    /// Whether it is shown without `--event` naming it: a timer that found nothing to do is not.
     pub const fn is_news(&self) -> bool {
         !matches!(self, Self::TimerFired(Fire::NotIdle | Fire::NotOurs | Fire::Sent | Fire::Death))
     }
@@ -258,9 +257,9 @@ pub enum Notice {
     },
     /// After a loss all sockets were read anew.
     Resynchronised {
-        /// So many there are.
+        /// Sockets that the walk found.
         sockets: u64,
-        /// So many were gone, unseen.
+        /// Sockets gone without a reported end.
         pruned: u64,
     },
 }
@@ -272,13 +271,13 @@ pub struct Wanted {
     /// Only these events [default: all but fires of a timer that finds nothing to do]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub event: Vec<Name>,
-    /// First what is remembered of these connections (asks the agent)
+    /// Print past events of these connections first (needs an agent)
     #[arg(long)]
     pub past: bool,
     /// Only what is remembered: the stream ends with it.
     #[arg(skip)]
     pub past_only: bool,
-    /// Of which connections.
+    /// Only events of these connections.
     #[command(flatten)]
     pub filter: Filter,
 }

@@ -12,24 +12,24 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::collections::BinaryHeap;
 
-/// Nobody scrolls further than this: who looks for something in more types a word of it.
+/// Rows within reach. Nobody scrolls further: in longer lists people search.
 pub const MAX_REACH: u32 = 10_000;
 
 /// What somebody wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pick {
-    /// Of these connections.
+    /// Only connections that this admits.
     pub filter: Filter,
     /// Those that have all these words in what is shown of them, whatever the case.
     pub find: String,
-    /// In this order.
+    /// The order of the rows.
     pub sort: Sort,
     /// Or in the opposite one.
     pub reverse: bool,
     /// From this one on.
     pub skip: u32,
-    /// So many.
+    /// The number of rows of a page.
     pub limit: u32,
     /// And this one, wherever it is.
     pub id: Option<String>,
@@ -55,23 +55,23 @@ pub struct Counts {
     pub off: u64,
     /// The first probe goes out after the idle limit.
     pub late: u64,
-    /// Before.
+    /// The first probe goes out before it.
     pub protected: u64,
     /// The peer is on this host.
     pub local: u64,
     /// Unprotected, and quiet for longer than the idle limit.
     pub overdue: u64,
-    /// Probes go unanswered.
+    /// Two or more probes in a row went unanswered.
     pub half_dead: u64,
 }
 
 impl Counts {
-    /// All of them.
+    /// Connections in all: each has one verdict.
     pub const fn total(&self) -> u64 {
         self.off + self.late + self.protected + self.local
     }
 
-    /// With this verdict.
+    /// Connections with this verdict.
     pub const fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
             Verdict::Off => self.off,

@@ -7,10 +7,10 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// From so many unanswered probes on a connection is half-dead: one may get lost.
+/// Unanswered probes from which a connection counts as half-dead; a single one may be lost.
 pub const HALF_DEAD_PROBES: u8 = 2;
 
-/// What comes first.
+/// The order of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
@@ -30,7 +30,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// Every order.
+    /// Every order, in the order of the key that steps through them.
     pub const ALL: [Self; 6] =
         [Self::Limit, Self::Quiet, Self::Detection, Self::Unanswered, Self::Peer, Self::Process];
 
@@ -102,7 +102,7 @@ impl Standing {
         }
     }
 
-    /// Of a row.
+    /// The place of a row that was already made.
     pub fn of_row(row: &Row) -> Self {
         let until_limit_ms = row.until_limit_seconds.map(ms);
         let owner = row.owners.first();
@@ -118,7 +118,7 @@ impl Standing {
         }
     }
 
-    /// Milliseconds until it is dropped, by its path or by the kernel, if nothing is said on it; less
+    /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less
     /// than 0 if its path probably has. None of one that is protected and answers.
     pub const fn until_dropped_ms(&self) -> Option<i64> {
         self.until_dropped_ms
@@ -164,7 +164,7 @@ pub fn until_dropped_ms(row: &Row) -> Option<i64> {
     sooner(row.verdict, row.until_limit_seconds.map(ms), until_given_up_ms)
 }
 
-/// Whether so many unanswered probes make a connection half-dead.
+/// Whether this number of unanswered probes makes a connection half-dead.
 pub const fn is_half_dead(probes_unanswered: u8) -> bool {
     probes_unanswered >= HALF_DEAD_PROBES
 }

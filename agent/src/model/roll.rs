@@ -1,4 +1,4 @@
-//! Who is who: every owner in use, once, by number. So a socket holds two bytes of its owner's names,
+//! Every owner in use, once, by number. So a socket holds two bytes of its owner's names,
 //! and two sockets of one owner are counted together without comparing names.
 
 use super::{
@@ -22,11 +22,11 @@ pub struct Whose {
 pub struct Number(u16);
 
 impl Number {
-    /// Of nobody.
+    /// The number of a socket without an owner.
     pub const NOBODY: Self = Self(0);
 }
 
-/// Those who came when every number was taken: metrics call them `~other`.
+/// Owners that came when every number was taken: metrics call them `~other`.
 const CROWD: Number = Number(1);
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Entry {
     n_uses: u32,
 }
 
-/// Owners in use by number. Who has a number gives it back.
+/// Owners in use by number. The holder of a number gives it back.
 #[derive(Debug)]
 pub(super) struct Roll {
     labels: OwnerLabels,
@@ -47,7 +47,6 @@ pub(super) struct Roll {
 }
 
 impl Roll {
-    /// Of nobody yet.
     pub(super) fn new(labels: OwnerLabels) -> Self {
         let mut roll =
             Self { labels, entries: Vec::new(), numbers: HashMap::new(), free: Vec::new() };
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_when_all_numbers_are_taken_is_one_of_the_others_until_some_are_free() {
+    fn an_owner_without_a_free_number_is_one_of_the_others_until_some_are_free() {
         let mut roll = Roll::new(OwnerLabels::default());
         let numbers: Vec<Number> =
             (0..70_000).map(|n| roll.take(named(n.to_string().as_bytes()))).collect();

@@ -18,21 +18,21 @@ pub struct Row {
     pub netns: u32,
     /// `ipv4` or `ipv6`; an IPv4-mapped address counts, and is shown, as IPv4.
     pub family: Cow<'static, str>,
-    /// Our end.
+    /// Address and port of our end.
     pub local: SocketAddr,
-    /// The peer.
+    /// Address and port of the peer.
     pub remote: SocketAddr,
-    /// TCP state.
+    /// The TCP state when it was sampled.
     pub state: State,
     /// Who sent the SYN.
     pub direction: Direction,
     /// Whether the agent saw that, or inferred it.
     pub direction_from: DirectionFrom,
-    /// SO_KEEPALIVE.
+    /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
-    /// Effective idle time.
+    /// Quiet time before the first probe, and whose setting it is.
     pub idle: Seconds,
-    /// Effective interval.
+    /// Time between two probes, and whose setting it is.
     pub interval: Seconds,
     /// Effective number of probes.
     pub count: Probes,
@@ -42,7 +42,7 @@ pub struct Row {
     pub detection_seconds: Option<u64>,
     /// Does keepalive protect it on its path?
     pub verdict: Verdict,
-    /// Why, in words.
+    /// The verdict in words, with the numbers behind it.
     pub reason: String,
     /// How long the path keeps a quiet connection.
     pub idle_limit_seconds: u32,
@@ -56,7 +56,7 @@ pub struct Row {
     pub next_probe_seconds: Option<f64>,
     /// Time until the path forgets it; negative when it probably has. Null for local peers.
     pub until_limit_seconds: Option<f64>,
-    /// Probes not answered.
+    /// Probes sent in a row without an answer.
     pub probes_unanswered: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
@@ -77,7 +77,7 @@ pub struct Row {
 /// An effective time and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// The time.
+    /// The effective value in seconds.
     pub seconds: u32,
     /// The socket itself, or its network namespace.
     pub from: From,
@@ -86,7 +86,7 @@ pub struct Seconds {
 /// An effective count and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probes {
-    /// The count.
+    /// The effective number of probes.
     pub probes: u32,
     /// The socket itself, or its network namespace.
     pub from: From,
@@ -95,7 +95,7 @@ pub struct Probes {
 /// A process that has the socket open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowOwner {
-    /// Process id.
+    /// The process id in the initial pid namespace.
     pub pid: u32,
     /// Name, harmless to print.
     pub process: String,

@@ -16,18 +16,18 @@ pub struct Own {
     pub interval_seconds: u32,
     /// TCP_USER_TIMEOUT, milliseconds.
     pub user_timeout_ms: u32,
-    /// TCP_KEEPCNT.
+    /// TCP_KEEPCNT, probes.
     pub count: u8,
 }
 
 /// The sysctls `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes` of one network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Netns {
-    /// Idle time, seconds.
+    /// `tcp_keepalive_time`, seconds.
     pub idle_seconds: u32,
-    /// Interval, seconds.
+    /// `tcp_keepalive_intvl`, seconds.
     pub interval_seconds: u32,
-    /// Number of probes.
+    /// `tcp_keepalive_probes`, probes.
     pub count: u8,
 }
 
@@ -48,10 +48,10 @@ pub enum From {
     Netns,
 }
 
-/// One effective value.
+/// The value that the kernel uses, and whether the socket or its namespace gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effective {
-    /// Seconds, or probes.
+    /// The value in seconds, or in probes.
     pub value: u32,
     /// Where it comes from.
     pub from: From,

@@ -32,12 +32,10 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Of nothing yet.
     pub(super) fn new(bounds: &'static [u32]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0 }
     }
 
-    /// One more.
     pub(super) fn add(&mut self, value: u64) {
         self.change(value, Sign::Plus);
     }
@@ -54,13 +52,13 @@ impl Distribution {
 /// A series of the socket gauges, before names are folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class {
-    /// Who opened it.
+    /// The end that opened the connection.
     pub direction: Direction,
-    /// Its verdict.
+    /// What keepalive does for it.
     pub verdict: Verdict,
     /// The path to its peer.
     pub path: PathNumber,
-    /// Whose it is.
+    /// The number of its owner.
     pub whose: Number,
 }
 
@@ -97,7 +95,7 @@ impl Share {
 /// Counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCounts {
-    /// Established.
+    /// Established connections.
     pub sockets: u64,
     /// Quiet for longer than the idle limit.
     pub past_limit: u64,
@@ -224,26 +222,26 @@ impl Sums {
 /// A series of the socket gauges, as exported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
-    /// Who opened it.
+    /// The end that opened the connections.
     pub direction: Direction,
-    /// Its verdict.
+    /// What keepalive does for them.
     pub verdict: Verdict,
     /// The path to the peers.
     pub path: PathNumber,
-    /// Whose they are.
+    /// The owner as its labels name it.
     pub owner: OwnerName,
 }
 
 /// What scrapes read until the next one is published.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The socket gauges.
+    /// Counts of established connections by series.
     pub series: BTreeMap<Series, ClassCounts>,
     /// Owners that are in [`OTHER`](super::label::OTHER) now.
     pub n_folded: usize,
     /// Effective idle times of established connections with keepalive.
     pub idle: BTreeMap<Direction, Distribution>,
-    /// Their detection times.
+    /// Detection times of the same connections.
     pub detection: BTreeMap<Direction, Distribution>,
     /// The sysctls of each network namespace that has sockets.
     pub netns: BTreeMap<u32, Netns>,
@@ -270,7 +268,7 @@ pub struct Health {
     pub flow: Flow,
     /// Walks that were finished.
     pub n_walks: u64,
-    /// Walks that failed.
+    /// Walks that ended with an error.
     pub n_failed_walks: u64,
     /// CPU time of the last walk.
     pub walk_cpu_ms: u64,
@@ -278,7 +276,7 @@ pub struct Health {
     pub walk_seconds: f64,
     /// Seconds since 1970 at the end of the last walk; 0 before the first.
     pub walked_at_seconds: f64,
-    /// Sockets removed without an event that said so.
+    /// Sockets removed without an event that reported their end.
     pub n_pruned: u64,
     /// Moments that found no room in a history.
     pub n_unrecorded: u64,
@@ -301,16 +299,16 @@ pub struct Flow {
     /// Runs that the kernel skipped, because the hook ran on that CPU already.
     #[serde(default)]
     pub skipped: u64,
-    /// Runs that never happened, as snapshots found out: at least so many.
+    /// Runs that never happened, as snapshots found out: a lower bound.
     #[serde(default)]
     pub unseen: u64,
     /// Runs that needed no record.
     pub filtered: u64,
     /// Records taken out of the ring buffer.
     pub received: u64,
-    /// Of these, events.
+    /// Records that became events.
     pub decoded: u64,
-    /// Of these, skipped.
+    /// Records that could not be understood, and were skipped.
     pub undecodable: u64,
 }
 

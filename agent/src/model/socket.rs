@@ -167,14 +167,14 @@ impl State {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// This host did.
+    /// This host sent the SYN.
     Outbound,
-    /// The peer did.
+    /// The peer sent the SYN.
     Inbound,
 }
 
 impl Direction {
-    /// Every direction.
+    /// Both directions, in the order of lists and label values.
     pub const ALL: [Self; 2] = [Self::Outbound, Self::Inbound];
 
     /// The name in JSON and labels.
@@ -210,7 +210,7 @@ impl DirectionFrom {
 /// An address and a port. IPv4 is held as IPv4-mapped IPv6: so a v4-mapped socket is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    /// The address.
+    /// The IPv6 or IPv4-mapped address.
     pub addr: Ipv6Addr,
     /// The port; 0 if there is none.
     pub port: u16,
@@ -274,12 +274,12 @@ pub struct Owner {
     pub pid: u32,
     /// Descriptor; unknown when only the call to `connect` was seen.
     pub fd: Option<u32>,
-    /// The process's name.
+    /// The name of the process, up to 15 bytes.
     pub comm: Comm,
 }
 
 impl Owner {
-    /// Whether the process has this name. The kernel cuts names; who types the whole one means that.
+    /// Whether the process has this name. The kernel cuts names to 15 bytes; the whole name matches the cut one.
     pub fn is_named(&self, name: &str) -> bool {
         let name = name.as_bytes();
         self.comm.as_bytes() == name.get(..15).unwrap_or(name)
@@ -290,13 +290,13 @@ impl Owner {
 /// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// Identity.
+    /// The socket cookie: unique while the kernel runs.
     pub id: SocketId,
     /// When it was sampled.
     pub at: Time,
-    /// Our end.
+    /// Address and port of our end.
     pub local: Endpoint,
-    /// The peer.
+    /// Address and port of the peer; the port is 0 without one.
     pub remote: Endpoint,
     /// Inode number of its network namespace.
     pub netns: u32,
@@ -306,9 +306,9 @@ pub struct Socket {
     pub own: Own,
     /// What its network namespace says.
     pub ambient: Netns,
-    /// SO_KEEPALIVE.
+    /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
-    /// TCP state.
+    /// The TCP state when it was sampled.
     pub state: State,
     /// Whether sent data is not acknowledged, or written data not sent: keepalive waits meanwhile.
     pub in_flight: bool,

@@ -24,7 +24,7 @@ pub const MAX_CALLS: usize = 100;
 /// Room for each: where names are longer, there are fewer rows.
 const ROW_BYTES: usize = 200;
 
-/// A row that was not counted for so long makes room for another.
+/// A row without a count for this time makes room for another.
 const SILENT_MS: u64 = 3_600_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ struct Count {
     id: SocketId,
 }
 
-/// Counts by key and owner, of which at most so many have a row of their own.
+/// Counts by key and owner; at most `max` pairs of them have a row of their own.
 #[derive(Clone, Debug)]
 pub struct Counts<K> {
     max: usize,
@@ -71,7 +71,7 @@ impl<K: Ord + Copy> Counts<K> {
     }
 
     /// A counter only goes up, so a row stays. But when there is no room, those go that fell silent
-    /// long ago: what they counted has been told.
+    /// long ago: scrapes have read what they counted.
     fn forget_silent(&mut self, now: Time) {
         let Self { rows, n_bytes, silent_since, .. } = self;
         if silent_since.is_some_and(|since| now.ms_since(since) < SILENT_MS) {
@@ -100,7 +100,7 @@ impl<K: Ord + Copy> Counts<K> {
 /// Everything that has been counted.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// Ends of connections.
+    /// Ended connections, by cause and by what keepalive did for them.
     pub deaths: Counts<(Direction, Cause, Verdict, PathNumber)>,
     /// Quiet times before them.
     pub quiet_before_death: BTreeMap<Cause, Distribution>,
@@ -119,7 +119,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Of nothing yet.
+    /// All counts at 0.
     pub fn new(labels: OwnerLabels) -> Self {
         Self {
             deaths: Counts::new(MAX_DEATHS, labels.other()),

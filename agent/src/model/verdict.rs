@@ -52,7 +52,7 @@ impl Verdict {
 /// Everything outside a socket that its verdict depends on.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The idle limits.
+    /// How long each path keeps a quiet connection.
     pub limits: Limits,
     /// Addresses of this host, IPv4 as IPv4-mapped.
     pub host: BTreeSet<Ipv6Addr>,

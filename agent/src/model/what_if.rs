@@ -24,15 +24,15 @@ pub struct WhatIf {
 /// What would have become of one death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instead {
-    /// It would live.
+    /// Probes would have kept the connection alive.
     Prevented,
     /// It would have been noticed sooner.
     NoticedSooner,
     /// Keepalive has no say while data is in flight.
     NeedsUserTimeout,
-    /// The same.
+    /// It would have died as it did.
     Unchanged,
-    /// Nobody knows.
+    /// It is not known what killed it.
     Unknown,
 }
 
@@ -41,7 +41,7 @@ pub enum Instead {
 pub struct Setting {
     /// The first probe, seconds.
     pub idle: u32,
-    /// The end, seconds.
+    /// Silence until the kernel gives up, seconds.
     pub detection: u32,
     /// A quiet time that this path is known to let pass, seconds.
     pub limit: Option<f64>,

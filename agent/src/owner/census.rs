@@ -18,7 +18,7 @@ pub struct Census {
 }
 
 impl Census {
-    /// Of nobody yet.
+    /// A census without processes.
     pub fn new(resolver: Resolver) -> Self {
         Self { resolver, known: HashMap::new() }
     }

@@ -33,7 +33,7 @@ impl Container {
 }
 
 /// The path that says most in `/proc/PID/cgroup`: one line in cgroup v2; with v1 one a controller,
-/// and in a hybrid both, of which systemd and the runtimes each use some.
+/// and in a hybrid both: systemd and the runtimes each use some of them.
 pub(super) fn path_of(file: &[u8]) -> Option<&[u8]> {
     let mut paths: Vec<&[u8]> = Vec::new();
     for line in file.split(|&byte| byte == b'\n') {
@@ -66,7 +66,7 @@ impl Place {
         place
     }
 
-    /// One level deeper.
+    /// Takes the next part of the path.
     fn enter(&mut self, above: &[&str], part: &str) {
         if let Some(uid) = pod_uid(part) {
             // The unit above is the kubelet's or the runtime's, not the pod's.
@@ -233,7 +233,7 @@ fn unescaped(name: &str) -> String {
     text
 }
 
-/// Exactly so many lower-case hexadecimal digits.
+/// Whether the text is exactly `n_digits` lower-case hexadecimal digits.
 pub(super) fn is_hex(text: &str, n_digits: usize) -> bool {
     text.len() == n_digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

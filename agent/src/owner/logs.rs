@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// A node has at most a few hundred pods; of each container some generations stay.
 const MAX_ENTRIES: usize = 20_000;
 
-/// Names in Kubernetes.
+/// The names that Kubernetes gave a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) namespace: String,

@@ -9,8 +9,8 @@
 //! 5. [`workload`]: the pod's name and labels tell which workload made it.
 //!
 //! [`Resolver`] does all that and remembers it by cgroup. Nothing here trusts what it
-//! reads: files are read to a limit, below one root, and names are escaped and cut. Names come from
-//! who made the container or the cgroup: they are shown, nothing is decided by them.
+//! reads: files are read to a limit, below one root, and names are escaped and cut. The maker of
+//! a container or cgroup chooses its name: names are shown, nothing is decided by them.
 
 mod census;
 mod cgroup;

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found_and_one_that_is_none_is_not() {
+    fn this_process_is_found_and_an_unused_id_is_not() {
         let processes = Processes::open(Path::new("/proc")).unwrap();
         let here = processes.read(std::process::id()).unwrap();
         assert!(here.cgroup.starts_with(b"/"));

@@ -53,8 +53,8 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Reads processes in `proc`, and the host's files below `host`: `/` for who runs on the host, else
-    /// where it is mounted. Remembers at least the `n_cgroups` last used, at most twice as many.
+    /// Reads processes in `proc`, and the host's files below `host`: `/` for an agent on the host, else
+    /// where the host is mounted. Remembers at least the `n_cgroups` last used, at most twice as many.
     pub fn new(proc: &Path, host: &Path, n_cgroups: usize) -> io::Result<Self> {
         let host = Root::open(host)?;
         Ok(Self {

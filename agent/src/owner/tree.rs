@@ -29,7 +29,7 @@ impl Tree {
         self.paths.get(&number).cloned()
     }
 
-    /// Time has passed.
+    /// Counts a pause: after some of them the tree may be read again.
     pub(super) const fn pause(&mut self) {
         self.pauses_left = self.pauses_left.saturating_sub(1);
     }

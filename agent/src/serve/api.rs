@@ -230,7 +230,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn who_has_enough_stops() {
+    fn a_client_that_has_enough_stops() {
         with_agent("stop", 10_000, |path| {
             let mut n_rows = 0;
             client::sockets(path, &Filter::default(), |_| {

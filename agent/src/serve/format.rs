@@ -1,11 +1,8 @@
-//! The two text formats of a scrape: OpenMetrics 1.0, and Prometheus text 0.0.4 for who asks so.
+//! The two text formats of a scrape: OpenMetrics 1.0, and Prometheus text 0.0.4 for clients that ask for it.
 
-/// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// OpenMetrics 1.0.
     OpenMetrics,
-    /// Prometheus text 0.0.4.
     Text,
 }
 
@@ -60,13 +57,13 @@ impl MediaRange {
         range
     }
 
-    /// 0.0.1 was a draft of 1.0.0: who reads it reads what we write.
+    /// 0.0.1 was a draft of 1.0.0; its parsers accept our output.
     fn is_openmetrics_1(&self) -> bool {
         matches!(self.version.as_deref(), None | Some("0.0.1" | "1.0.0"))
     }
 }
 
-/// A q-value; one that is none excludes.
+/// A q-value in thousandths; an invalid one means "not acceptable".
 fn per_mille(value: &str) -> u32 {
     let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
     let digits = decimals.bytes().chain([b'0'; 3]).take(3);

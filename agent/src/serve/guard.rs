@@ -1,5 +1,5 @@
-//! What stands between a listener and the server: so many connections at a time, so many bytes a
-//! request, so much patience. What clients do costs the agent neither memory nor descriptors.
+//! Limits between a listener and the server: connections at a time, bytes of a request, and time that a
+//! client may take. What clients do costs the agent neither memory nor descriptors.
 
 use axum::serve::Listener;
 use std::{

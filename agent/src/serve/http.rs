@@ -229,7 +229,7 @@ mod tests {
         });
     }
 
-    /// Whether the server ends a connection on which it has said nothing.
+    /// Whether the server ends a connection on which it has sent nothing.
     fn is_cut(stream: &mut TcpStream) -> bool {
         let mut answer = Vec::new();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -46,9 +46,9 @@ use tokio::sync::{broadcast, watch::Receiver};
 pub struct Shared {
     /// The sums, as last published.
     pub snapshot: Receiver<Arc<Snapshot>>,
-    /// The sockets.
+    /// Every known socket.
     pub table: Arc<Mutex<Table>>,
-    /// What happens.
+    /// Events, for clients that stream them.
     pub news: broadcast::Sender<Arc<News>>,
     /// What is on disk.
     pub history: History,
@@ -61,9 +61,9 @@ pub struct Shared {
 /// The history on disk.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Where it is.
+    /// Path of the state directory.
     pub folder: PathBuf,
-    /// How it is.
+    /// The counters of the writing thread.
     pub health: Arc<store::Health>,
 }
 
@@ -139,7 +139,7 @@ mod tests_support {
     use std::{collections::BTreeSet, thread};
     use tokio::sync::{oneshot, watch};
 
-    /// A table of so many connections, and sums that say that a walk is done.
+    /// A table of `n_sockets` connections, and sums that say that a walk is done.
     pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let mut table = Table::new(

@@ -8,16 +8,16 @@ use std::fs;
 pub(super) struct Process {
     /// CPU time since the start.
     pub(super) cpu_seconds: f64,
-    /// Resident memory.
+    /// Resident memory; none if /proc could not be read.
     pub(super) resident_bytes: Option<u64>,
     /// Unix time of the start.
     pub(super) started_at_seconds: f64,
-    /// Open file descriptors.
+    /// Open file descriptors; none if /proc could not be read.
     pub(super) n_open_fds: Option<u64>,
 }
 
 impl Process {
-    /// Reads it.
+    /// Reads the agent's own figures from /proc.
     pub(super) fn read(started_at_seconds: f64) -> Self {
         Self {
             cpu_seconds: clock::cpu_seconds(),

@@ -4,10 +4,10 @@ use super::Shared;
 use crate::{model::snapshot::Flow, store};
 use serde::{Deserialize, Serialize};
 
-/// The agent.
+/// The answer of `/v1/status`: the agent that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its version.
+    /// Its version, like `0.1.0`.
     pub version: String,
     /// Its process id, as it sees it itself.
     pub pid: u32,
@@ -36,9 +36,9 @@ pub struct Status {
 /// One way to carry a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
-    /// The signal.
+    /// The name of the signal.
     pub signal: String,
-    /// The kernel mechanism.
+    /// The name of the kernel mechanism.
     pub mechanism: String,
     /// Whether it is attached.
     pub attached: bool,

@@ -4,7 +4,7 @@ use crate::model::socket::Time;
 
 /// A clock that is off by less was set, or the host slept for a moment.
 const SLACK_NS: i64 = HOUR_NS;
-/// One that is off by more is believed after so long.
+/// A clock that is off by more is believed after this time.
 const BELIEVED_AFTER_MS: u64 = 24 * 3_600_000;
 const HOUR_NS: i64 = 3_600_000_000_000;
 

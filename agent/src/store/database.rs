@@ -41,20 +41,20 @@ pub(super) struct Batch {
     pub(super) offset_ns: i64,
     /// What verdicts depended on.
     pub(super) policy: Arc<Policy>,
-    /// What happened.
+    /// Events in their order.
     pub(super) moments: Vec<Moment>,
 }
 
 /// What was learned, each the latest.
 #[derive(Debug, Default)]
 pub(super) struct Learning {
-    /// Evidence, by destination.
+    /// New evidence about idle limits.
     pub(super) lessons: Vec<Lesson>,
-    /// All limits.
+    /// Every learned limit, if they changed.
     pub(super) limits: Option<Vec<LimitRow>>,
 }
 
-/// The open file.
+/// The history file, opened to write.
 #[derive(Debug)]
 pub(super) struct Database {
     connection: Connection,
@@ -137,7 +137,7 @@ impl Database {
         write().map_err(failed("write", &self.file))
     }
 
-    /// Bytes in use.
+    /// Bytes that the database uses.
     pub(super) fn bytes(&self) -> Result<u64, Error> {
         self.used_bytes().map_err(failed("read", &self.file))
     }

@@ -23,7 +23,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Every reason.
+    /// Every reason, in the order of label values.
     pub const ALL: [Self; 3] = [Self::Ordinary, Self::Queue, Self::Disk];
 
     /// The name in labels.
@@ -39,9 +39,9 @@ impl Loss {
 /// How the history is, as the agent shows it. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The state directory.
+    /// The state directory of the history.
     pub folder: PathBuf,
-    /// Bytes in use.
+    /// Bytes that the history uses on disk.
     pub bytes: u64,
     /// What was written since the agent's start.
     pub written: u64,
@@ -79,12 +79,12 @@ impl Health {
         }
     }
 
-    /// Bytes in use.
+    /// Bytes that the history uses on disk.
     pub fn bytes(&self) -> u64 {
         self.n_bytes.load(Ordering::Relaxed)
     }
 
-    /// All of it.
+    /// The counters as `/v1/status` shows them.
     pub fn status(&self) -> Status {
         Status {
             folder: self.folder.clone(),

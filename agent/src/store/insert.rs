@@ -117,7 +117,7 @@ pub(super) fn moment(
         What::Died(end) => {
             death(into, stamp, moment, end, policy)?;
             for &(at, made) in &moment.calls {
-                // Who called is another process now and then; then it is not known what that was part of.
+                // The caller is another process now and then; its unit or container is not known then.
                 let is_owner = made.by.map(|by| by.pid) == moment.socket.owner.map(|by| by.pid);
                 let identity = moment.identity.as_deref().filter(|_| is_owner);
                 call(into, stamp.columns(at, &moment.socket, made.by, identity), made)?;
@@ -228,7 +228,7 @@ pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Resul
     Ok(())
 }
 
-/// Replaces the limits.
+/// Replaces the learned limits with these.
 pub(super) fn limits(into: &Transaction<'_>, limits: &[LimitRow]) -> rusqlite::Result<()> {
     into.execute("DELETE FROM limits", [])?;
     for limit in limits {

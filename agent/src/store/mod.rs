@@ -32,7 +32,7 @@ pub const FILE: &str = "history.db";
 /// Where the history is, and how much of it is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The state directory.
+    /// The state directory of the history.
     pub folder: PathBuf,
     /// What is older is deleted.
     pub days: u32,
@@ -43,13 +43,13 @@ pub struct Options {
 /// Why the history cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is none.
+    /// The directory has no history.
     #[error(
         "no history in {}: an agent keeps one with `keepwatch run`; name another folder with --state-dir",
         folder.display()
     )]
     None {
-        /// The state directory.
+        /// Path of the state directory.
         folder: PathBuf,
     },
     /// It was written by another version.
@@ -59,7 +59,7 @@ pub enum Error {
         known = schema::VERSION
     )]
     Schema {
-        /// The file.
+        /// Path of the history.
         file: PathBuf,
         /// The version that it says it has.
         found: i64,
@@ -67,23 +67,23 @@ pub enum Error {
     /// It is a database, and not ours.
     #[error("{} is a database of something else: name another folder with --state-dir", file.display())]
     Foreign {
-        /// The file.
+        /// Path of the database.
         file: PathBuf,
     },
     /// The directory is not to be had.
     #[error("cannot use the state directory {}: {cause}; name another with --state-dir", folder.display())]
     Folder {
-        /// The directory.
+        /// Path of the state directory.
         folder: PathBuf,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// The file is not what it must be.
     #[error("cannot open the history {}: {cause}; name another folder with --state-dir", file.display())]
     File {
-        /// The file.
+        /// Path of the history.
         file: PathBuf,
-        /// Why.
+        /// The error of the file layer.
         cause: files::Error,
     },
     /// Another agent writes there.
@@ -93,7 +93,7 @@ pub enum Error {
         folder.display()
     )]
     Taken {
-        /// The directory.
+        /// Path of the state directory.
         folder: PathBuf,
         /// Its process id, if it can be seen.
         pid: Option<u32>,
@@ -101,19 +101,20 @@ pub enum Error {
     /// There is no thread to write it.
     #[error("cannot start the thread of the history: {0}")]
     Thread(io::Error),
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error("cannot {attempt} the history {}: {cause}", file.display())]
     Database {
-        /// What was tried.
+        /// The step that failed, as a verb.
         attempt: &'static str,
-        /// The file.
+        /// Path of the history.
         file: PathBuf,
-        /// Why.
+        /// The error of SQLite.
         cause: rusqlite::Error,
     },
 }
 
-/// Makes the state directory, while that may still be allowed. What cannot be made is told by who needs it.
+/// Makes the state directory, while that may still be allowed. A failure is reported later, by the code that needs
+/// the directory.
 pub fn make_folder(folder: &Path) {
     drop(files::Folder::make(folder, Mode::from_raw_mode(0o750)));
 }

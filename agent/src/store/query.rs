@@ -19,7 +19,7 @@ pub struct Query {
     pub peer: Option<IpNet>,
     /// This port on either end.
     pub port: Option<u16>,
-    /// This socket: `sk:1f`.
+    /// The socket with this id, like `sk:1f`.
     pub id: Option<String>,
     /// Of the process with this id.
     pub pid: Option<u32>,
@@ -33,13 +33,13 @@ pub struct Query {
     pub container: Option<String>,
     /// Of this Kubernetes namespace.
     pub namespace: Option<String>,
-    /// Of this workload.
+    /// Of this Kubernetes workload or service.
     pub workload: Option<String>,
-    /// Of this pod.
+    /// Of this Kubernetes pod.
     pub pod: Option<String>,
     /// Deaths of this cause.
     pub cause: Option<Cause>,
-    /// No more than so many, the latest.
+    /// At most this number of deaths, the latest.
     pub limit: Option<u32>,
 }
 
@@ -75,7 +75,7 @@ fn nanos(seconds: f64) -> i64 {
 }
 
 impl Query {
-    /// Of this socket.
+    /// A query for one socket.
     pub fn of_socket(id: SocketId) -> Self {
         Self { id: Some(id.to_string()), ..Self::default() }
     }
@@ -109,7 +109,7 @@ impl Query {
             add("pid = ?", vec![i64::from(pid).into()]);
         }
         if let Some(name) = &self.process {
-            // The kernel cuts names; who types the whole one means that.
+            // The kernel cuts names to 15 bytes; the whole name matches the cut one.
             let cut = name.get(..15).unwrap_or(name).to_owned();
             add("process IN (?, ?)", vec![name.clone().into(), cut.into()]);
         }

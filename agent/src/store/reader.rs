@@ -93,7 +93,7 @@ impl Reader {
         self.read(|database| select(database, "survivals", query, of, each))
     }
 
-    /// Every learned limit.
+    /// Every learned idle limit.
     pub fn limits(&self) -> Result<Vec<LimitRow>, Error> {
         self.read(|database| {
             let mut all = database.prepare("SELECT * FROM limits ORDER BY destination")?;
@@ -268,7 +268,7 @@ fn monotonic_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
     Ok(std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64())
 }
 
-/// Seconds of milliseconds.
+/// Milliseconds as seconds.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 /// The end of a connection: the event `died` as `trace` shows it, and what else is known by then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeathRow {
-    /// Unix time, seconds.
+    /// Time of the end, Unix seconds.
     pub unix_seconds: f64,
     /// RFC 3339, UTC; null if the connection was older than the agent.
     pub opened_at: Option<String>,
@@ -32,34 +32,34 @@ pub struct Whose {
     pub id: Option<String>,
     /// Inode number of its network namespace.
     pub netns: u32,
-    /// Our end.
+    /// Address and port of our end.
     pub local: SocketAddr,
     /// The peer; port 0 if there was none yet.
     pub remote: SocketAddr,
     /// The process: of a call, who called.
     pub owner: Option<RowOwner>,
-    /// systemd unit.
+    /// The systemd unit of the process.
     pub unit: Option<String>,
-    /// Container.
+    /// The container of the process.
     pub container: Option<String>,
-    /// Kubernetes namespace.
+    /// The Kubernetes namespace of the process.
     pub namespace: Option<String>,
-    /// Workload.
+    /// The Kubernetes workload or service of the process.
     pub workload: Option<String>,
-    /// Kubernetes pod.
+    /// The Kubernetes pod of the process.
     pub pod: Option<String>,
 }
 
-/// A setsockopt call.
+/// A setsockopt call as the hook saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRow {
-    /// RFC 3339, UTC.
+    /// Time of the call: RFC 3339, UTC.
     pub at: String,
-    /// Unix time, seconds.
+    /// Time of the call, Unix seconds.
     pub unix_seconds: f64,
-    /// `CLOCK_MONOTONIC`.
+    /// Time of the call, seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
-    /// The option.
+    /// The option that it set, or tried to set.
     pub option: SockOpt,
     /// The value asked for; null if it could not be read.
     pub value: Option<i32>,
@@ -75,19 +75,19 @@ pub struct CallRow {
 /// A verdict that changed because a setting did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRow {
-    /// RFC 3339, UTC.
+    /// Time of the change: RFC 3339, UTC.
     pub at: String,
-    /// Unix time, seconds.
+    /// Time of the change, Unix seconds.
     pub unix_seconds: f64,
-    /// `CLOCK_MONOTONIC`.
+    /// Time of the change, seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
-    /// Before.
+    /// The verdict until then.
     pub verdict_before: Verdict,
-    /// Since then.
+    /// The verdict since then.
     pub verdict: Verdict,
-    /// Why, in words.
+    /// The change in words.
     pub meaning: String,
-    /// On which connection.
+    /// The connection whose verdict changed.
     #[serde(flatten)]
     pub whose: Whose,
 }
@@ -97,17 +97,17 @@ pub struct VerdictRow {
 pub struct SurvivalRow {
     /// RFC 3339, UTC, of the last one.
     pub at: String,
-    /// Unix time, seconds.
+    /// Time of the last one, Unix seconds.
     pub unix_seconds: f64,
-    /// `CLOCK_MONOTONIC`.
+    /// Time of the last one, seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
-    /// How many.
+    /// The number of quiet times.
     pub times: u64,
-    /// The longest.
+    /// The longest of them, seconds.
     pub longest_seconds: f64,
-    /// The last.
+    /// The last of them, seconds.
     pub last_seconds: f64,
-    /// Which connection.
+    /// The connection that was quiet.
     #[serde(flatten)]
     pub whose: Whose,
 }

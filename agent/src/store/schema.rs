@@ -13,12 +13,11 @@ use std::{
 pub(super) const VERSION: i64 = 1;
 /// `PRAGMA application_id`: "keep".
 const APPLICATION: i64 = 0x6b65_6570;
-/// The tables.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// KiB of pages that a connection holds.
 const CACHE_KIB: i64 = 512;
-/// A reader waits for a writer at most so long, and the writer for a checkpoint of somebody else.
+/// How long a reader waits for a writer at most, and the writer for a checkpoint of another program.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What SQLite says of an attempt, as an error of the history.

@@ -40,7 +40,7 @@ CREATE TABLE deaths (
   cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
-  errno TEXT,                        -- what the application was told
+  errno TEXT,                        -- the error that the application got
   verdict TEXT NOT NULL,             -- at the end: off, late, protected, local
   idle_limit_seconds INTEGER NOT NULL,
   idle_limit_from TEXT NOT NULL,     -- default, configured, preset NAME, learned

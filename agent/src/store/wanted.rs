@@ -10,11 +10,11 @@ use crate::model::{
 /// Whether a moment belongs into the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// No.
+    /// It is left out.
     No,
     /// Yes, but a busy host has more of that than anybody reads: within a budget.
     Ordinary,
-    /// Yes.
+    /// It is written whatever else happens.
     Always,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Wanted {
 const SHORT_MS: u64 = 60_000;
 
 impl Wanted {
-    /// Of a moment.
+    /// Decides by the kind of event.
     pub(super) fn of(moment: &Moment, policy: &Policy) -> Self {
         match &moment.what {
             What::Died(death) if is_short(death) => Self::No,
@@ -58,7 +58,7 @@ impl Budget {
     const MOST: u32 = 1000;
     const A_SECOND: u64 = 100;
 
-    /// A full one.
+    /// A full budget.
     pub(super) const fn new(now: Time) -> Self {
         Self { left: Self::MOST, filled: now }
     }

@@ -133,7 +133,6 @@ impl Writer {
     }
 }
 
-/// The writing thread.
 #[derive(Debug)]
 struct Thread {
     options: Options,
@@ -302,7 +301,7 @@ impl Thread {
         }
     }
 
-    /// What is wrong: said when it begins, whatever else comes of it.
+    /// Notes an error; the log reports it when it begins.
     fn trouble(&mut self, error: &Error, now: Time) {
         let text = error.to_string();
         let turn = self.spell.see(true, now);
@@ -310,7 +309,7 @@ impl Thread {
         self.health.set_trouble(Some(text));
     }
 
-    /// Something was written. Said when it has been so for a while.
+    /// Notes a success; the log reports it when it has lasted for a while.
     fn all_is_well(&mut self, now: Time) {
         self.health.set_trouble(None);
         let turn = self.spell.see(false, now);

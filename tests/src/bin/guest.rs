@@ -32,7 +32,7 @@ const TRACING: &str = "/sys/kernel/tracing";
 /// What the mechanisms hook.
 const TIMER: &str = "tcp_keepalive_timer";
 const N_FILES: u64 = 524_288;
-/// So many failures or less are tried once more, alone: emulation on a busy machine takes away seconds,
+/// At most this number of failures is tried once more, alone: emulation on a busy machine takes away seconds,
 /// and the newest kernels skip a hook while a task that was preempted is in it. More than any suite has:
 /// the time that a suite may take is the limit.
 const MOST_AGAIN: usize = 24;

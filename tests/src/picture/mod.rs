@@ -30,11 +30,11 @@ const PALETTE: [&str; 8] =
 /// What to draw from: where a Prometheus answers, until when, and for how long before that.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
-    /// A Prometheus.
+    /// Address and port of a Prometheus with the data.
     pub prometheus: SocketAddr,
-    /// Unix time.
+    /// The right edge of the picture, Unix seconds.
     pub end: u32,
-    /// Seconds.
+    /// The time range of the picture, seconds.
     pub seconds: u32,
     /// What the dashboard's variables are set to; the others to all.
     pub chosen: &'a [(&'a str, &'a str)],

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Of Grafana's units (packages/grafana-data/src/valueFormats/categories.ts) those that we use.
 const UNITS: [&str; 8] =
     ["short", "percentunit", "s", "bytes", "cps", "cpm", "dtdurations", "dateTimeFromNow"];
-/// Grafana's grid.
+/// Columns of Grafana's grid.
 const COLUMNS: u32 = 24;
 
 fn boards() -> &'static BTreeMap<String, Board> {

@@ -46,11 +46,11 @@ const IN_THE_DARK: [&str; 2] = ["KeepwatchHalfDead", "KeepwatchKeepaliveTimeouts
 const FORGETS_AFTER: u32 = 2;
 /// A path by a preset.
 const ELSEWHERE: &str = "elsewhere=192.0.2.0/24=aws";
-/// The same path as the agent is told of it: idle drops are told from 3 s on.
+/// The same path in the options of the agent: idle drops are reported from 3 s on.
 const PATH: &str = "behind-middlebox=10.77.0.0/16=4s";
 /// Longer than both.
 const QUIET: Duration = Duration::from_secs(5);
-/// So many are never used.
+/// Connections that are never used.
 const STAY_QUIET: usize = 12;
 /// More seconds than setsockopt takes.
 const REFUSED_IDLE: u32 = 40_000;

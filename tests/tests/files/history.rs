@@ -58,7 +58,7 @@ fn a_history_that_is_a_link_a_hard_link_or_anothers_is_left_alone() {
 }
 
 #[test]
-fn a_history_that_is_no_plain_file_is_named_by_who_writes_and_by_who_reads() {
+fn a_history_that_is_no_plain_file_is_named_by_its_writer_and_its_reader() {
     let zoo_folder = Folder::new();
     for (path, word) in Zoo::in_folder(&zoo_folder).animals {
         let folder = planted(|_, state| {

@@ -93,7 +93,7 @@ fn is_read(path: &Path) {
 }
 
 #[test]
-fn under_sudo_a_policy_is_read_as_who_typed_it() {
+fn under_sudo_a_policy_is_read_as_the_user_who_typed_it() {
     let folder = Folder::new();
     let precious = Precious::in_folder(&folder);
     let policy = folder.file("policy.toml");

@@ -70,7 +70,7 @@ fn under_sudo_a_link_to_a_file_of_root_is_not_written_through() {
     let at = home.join("keepalive.xml");
     link(precious.path(), &at, NOBODY);
     is_refused(&at, true, &["as nobody, who typed sudo", "Permission denied", "SUDO_UID"]);
-    // Nor one that root made for others to use: who asks has no rights to the file either.
+    // Nor one that root made for others to use: the user who typed sudo has no rights to the file either.
     let of_root = home.join("of-root.xml");
     link(precious.path(), &of_root, 0);
     is_refused(&of_root, true, &["Permission denied"]);
@@ -93,7 +93,7 @@ fn under_sudo_nothing_is_made_through_a_linked_folder_and_no_hard_link_is_writte
 }
 
 #[test]
-fn under_sudo_results_belong_to_who_typed_it_also_through_their_own_link() {
+fn under_sudo_results_belong_to_the_user_who_typed_it_also_through_their_own_link() {
     let folder = Folder::new();
     let home = home(&folder);
     let new = home.join("new.xml");
@@ -170,7 +170,7 @@ fn a_hard_link_is_refused_and_so_is_what_another_user_left_for_root_to_fill() {
     give(&pipe, NOBODY);
     is_refused(&pipe, false, &["belongs to uid 65534"]);
     assert_eq!(fs::read(&left).expect("the file"), b"old");
-    // In that user's own folder root does as it is told.
+    // In that user's own folder root writes the file, as asked.
     let own = home(&folder).join("left.xml");
     fs::write(&own, "old").expect("a file");
     give(&own, NOBODY);

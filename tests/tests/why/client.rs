@@ -1,4 +1,4 @@
-//! Real programs as clients: they say a word, wait until they are told to go on, and say another.
+//! Real programs as clients: they send a word, wait until the test lets them go on, and send another.
 
 use keepwatch_tests::{ending::receive, path::Path, skip::skip, socket};
 use std::{
@@ -56,7 +56,7 @@ impl Program {
         Self { name: name.to_owned(), words, says_a_word }
     }
 
-    /// For messages.
+    /// The name in messages of the test.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -110,7 +110,6 @@ impl Client {
         (Self(child), end)
     }
 
-    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }

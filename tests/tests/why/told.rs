@@ -1,4 +1,4 @@
-//! What is told of whom.
+//! The answers of `keepwatch why` about connections in known states.
 
 use crate::client::{Client, Program};
 use keepwatch_tests::{
@@ -130,7 +130,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     let socket = folder.file("none.sock");
     let output = alone.arg(folder.file("state")).arg("--socket").arg(socket).output();
     let told = cases(&output.expect("start keepwatch"));
-    assert_eq!(told[0]["finding"], "dropped", "without an agent the file tells: {told:?}");
+    assert_eq!(told[0]["finding"], "dropped", "without an agent the file answers: {told:?}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Runs debootstrap.
+    /// Makes a bare Debian in the folder, by debootstrap.
     pub(crate) fn new(folder: PathBuf) -> Result<Self> {
         let bed = Self { folder };
         bed.clear()?;
@@ -263,7 +263,7 @@ impl Root {
         list.lines().filter(|line| line.starts_with("Package: ")).count()
     }
 
-    /// Where all that was said in it is.
+    /// Path of the log of everything printed in it.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }

@@ -35,7 +35,6 @@ pub(crate) struct Machine {
     pub(crate) kernels: bool,
 }
 
-/// A Rust compiler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compiler {
     /// The folder that rustup would link to.

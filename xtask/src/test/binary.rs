@@ -14,7 +14,6 @@ use std::{
 /// The folder of the crate whose tests drive a real kernel.
 const KERNEL_TESTS: &str = "tests";
 
-/// A test binary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Binary {
     kind: Kind,

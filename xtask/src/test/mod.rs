@@ -108,7 +108,7 @@ fn in_documents(filter: Option<&OsString>) -> Result<Summary> {
     })
 }
 
-/// To stdout, at once: who reads along sees each test as it ends.
+/// Writes to stdout at once: a person who reads along sees each test as it ends.
 pub(crate) fn say(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")

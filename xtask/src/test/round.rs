@@ -26,7 +26,7 @@ pub(super) struct Round<'a> {
     pub(super) args: Vec<OsString>,
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) machine: Machine,
-    /// A binary that says nothing for longer hangs.
+    /// A binary that prints nothing for longer hangs.
     pub(super) silent_for: Duration,
 }
 

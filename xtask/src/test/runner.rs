@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// A binary that says nothing for longer hangs. The slowest test takes a minute and a half, beside others.
+/// A binary that prints nothing for longer hangs. The slowest test takes a minute and a half, beside others.
 pub(crate) const SILENT_FOR: Duration = Duration::from_mins(6);
 /// Once a binary has ended, and what it started has been killed, its output ends at once.
 const DRAINED_WITHIN: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub(crate) struct Ran {
     pub(crate) broken: Option<String>,
 }
 
-/// Runs tests and passes each line on to `show`. They have a process group of their own, of which nothing
-/// is left when this returns.
+/// Runs tests and passes each line on to `show`. They have a process group of their own, and
+/// it is empty when this returns.
 pub(crate) fn run(
     command: &mut Command,
     silent_for: Duration,
@@ -56,7 +56,7 @@ pub(crate) fn run(
     };
     let (status, hung) = follow(&mut child, &lines, silent_for, &group, &mut take)?;
     let broken = if hung {
-        Some(format!("it hung: nothing was said for {} s, and it was killed", silent_for.as_secs()))
+        Some(format!("it hung: it printed nothing for {} s, and was killed", silent_for.as_secs()))
     } else {
         end(&said, status)
     };

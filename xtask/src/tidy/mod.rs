@@ -1,10 +1,11 @@
-//! `cargo xtask tidy`: reads every file of the workspace and tells which laws it breaks.
+//! `cargo xtask tidy`: reads every file of the workspace and prints which laws it breaks.
 
 mod dependency;
 mod import;
 mod law;
 mod link;
 mod opening;
+mod prose;
 mod room;
 
 use crate::place;
@@ -21,7 +22,7 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes, names, links, who imports whom, dependencies that nothing uses.
+/// Checks the cheap laws: module docs, sizes, names, links, plain English, imports, dependencies that nothing uses.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -35,7 +36,7 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     check().map(|()| ExitCode::SUCCESS)
 }
 
-/// Fails if a law is broken, after it said which, where.
+/// Fails if a law is broken, after it printed which and where.
 #[expect(clippy::print_stdout, reason = "findings are this verb's data")]
 pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;
@@ -61,6 +62,7 @@ fn of_file(file: &File) -> Vec<String> {
     if let Some(text) = text {
         findings.extend(law::of_text(path, text));
         findings.extend(opening::of_text(path, text));
+        findings.extend(prose::of_text(path, text));
         findings.extend(room::of_text(path, text));
         findings.extend(link::of_text(path, text, |target| place::root().join(target).exists()));
     }

@@ -1,4 +1,4 @@
-//! Who may import whom in the agent: its top-level modules are rooms, and data goes one way through them.
+//! Which module of the agent may import which: its top-level modules are rooms, and data goes one way through them.
 
 use super::import::{self, Import};
 use std::path::Path;

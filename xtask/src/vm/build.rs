@@ -28,7 +28,7 @@ pub(crate) fn base(suites: &[&Suite], ours: &[&str]) -> Result<Archive> {
     Ok(archive)
 }
 
-/// A program, as cargo tells of it.
+/// A program in the JSON messages of cargo.
 #[derive(Debug, PartialEq, Eq)]
 struct Built {
     name: String,

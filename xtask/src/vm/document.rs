@@ -33,7 +33,7 @@ const LACKS: [(&str, &str); 10] = [
     ),
     (
         "an agent without capabilities",
-        "bpf(2) is closed to who has no capability: the agent keeps CAP_BPF and CAP_PERFMON",
+        "bpf(2) is closed to processes without capabilities: the agent keeps CAP_BPF and CAP_PERFMON",
     ),
     ("a middlebox", "no conntrack and nf_tables: idle drops are not shown by a test"),
 ];
@@ -54,7 +54,7 @@ fn path() -> PathBuf {
     place::root().join("docs/KERNELS.md")
 }
 
-/// Writes the document.
+/// Writes docs/KERNELS.md.
 pub(crate) fn write(text: &str) -> Result<()> {
     fs::write(path(), text).with_context(|| format!("write {}", path().display()))
 }
@@ -77,7 +77,7 @@ fn compare(found: &str, fresh: &str) -> Freshness {
     }
 }
 
-/// The document.
+/// The text of docs/KERNELS.md.
 pub(crate) fn text(columns: &[Column], table: &Table<'_>) -> String {
     let versions: Vec<_> = columns
         .iter()
@@ -119,7 +119,7 @@ Left to itself, keepwatch takes the first.
     )
 }
 
-/// What a doctor said, as JSON.
+/// The output of `doctor --json`.
 struct Check {
     mechanism: String,
     name: String,

@@ -17,7 +17,7 @@ use std::{
 const SECONDS: &str = "1200";
 const MEMORY_MIB: &str = "1024";
 const CPUS: &str = "2";
-/// On a busy host an emulated timer is late, and 5.10 takes it for broken unless it is told not to look.
+/// On a busy host an emulated timer is late, and 5.10 takes it for broken unless an option turns that check off.
 const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check rdinit=/init";
 
 /// Boots a kernel with an initramfs and calls `ended` with each run of a suite.

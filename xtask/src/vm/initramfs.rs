@@ -44,7 +44,7 @@ impl Archive {
         Ok(())
     }
 
-    /// The whole archive.
+    /// The archive with its trailer.
     pub(crate) fn finished(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes

@@ -119,8 +119,8 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     Ok(sum)
 }
 
-/// Says when docs/KERNELS.md is not what was shown, or makes it so. It is a record of one run: that a
-/// later one showed something else is told, and only a failed test fails.
+/// Says when docs/KERNELS.md is not what was shown, or makes it so. It is a record of one run: a
+/// different later result is reported, and only a failed test fails.
 fn document(text: &str, bless: bool) -> Result<()> {
     let freshness = document::freshness(text);
     match freshness {
@@ -180,7 +180,7 @@ fn boot(
         .with_context(|| format!("kernel {}", kernel.series))
 }
 
-/// A line for a suite that ended; all that it said, if it failed.
+/// A line for a suite that ended; all of its output if it failed.
 fn show(series: &str, run: &Run) {
     let n = |wanted: fn(&Outcome) -> bool| run.tests.values().filter(|one| wanted(one)).count();
     let passed = n(|outcome| *outcome == Outcome::Passed);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Line {
     /// The guest's own: words after the `@`.
     Mark(String),
-    /// A test's.
+    /// A line that a test printed.
     Output(String),
 }
 
@@ -104,7 +104,7 @@ impl Report {
         self.doctor.iter().any(|line| line.starts_with(mechanism) && line.contains(carried))
     }
 
-    /// The guest reached the end of its plan, or said why not.
+    /// The guest reached the end of its plan, or printed why not.
     pub(crate) const fn is_done(&self) -> bool {
         self.done
     }

@@ -45,7 +45,7 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("unseen", "of hooks that are made blind, on whichever kernel"),
     ("check", "of processes and policies; its hooks are shown by `busy`"),
     ("history", "of disks and databases, not of kernels"),
-    ("why", "of what is told of events, not of how they are seen"),
+    ("why", "about answers from events, not about how hooks see them"),
 ];
 
 /// Tests that may fail in a guest and pass when they are repeated there. Under emulation seconds are lost, and

@@ -27,7 +27,7 @@ enum Cell {
     Absent,
 }
 
-/// What was found.
+/// The results of all suites on all kernels.
 pub(crate) struct Table<'a> {
     columns: &'a [Column],
     suites: Vec<&'a Suite>,
@@ -90,7 +90,7 @@ impl<'a> Table<'a> {
         failed.collect()
     }
 
-    /// Suites of which no test ran anywhere.
+    /// Suites without a test that ran anywhere.
     pub(crate) fn without_tests(&self) -> impl Iterator<Item = &'static str> {
         let is_shown = |suite: &Suite| self.rows.iter().any(|row| row.suite.name == suite.name);
         self.suites.iter().filter(move |suite| !is_shown(suite)).map(|suite| suite.name)

@@ -43,15 +43,15 @@ pub enum How {
 /// What is set on a socket; 0 is left to the system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Values {
-    /// SO_KEEPALIVE.
+    /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
-    /// TCP_KEEPIDLE.
+    /// TCP_KEEPIDLE in seconds.
     pub idle: u32,
-    /// TCP_KEEPINTVL.
+    /// TCP_KEEPINTVL in seconds.
     pub interval: u32,
-    /// TCP_KEEPCNT.
+    /// TCP_KEEPCNT in probes.
     pub count: u32,
-    /// TCP_USER_TIMEOUT.
+    /// TCP_USER_TIMEOUT in milliseconds.
     pub user_timeout_ms: u32,
 }
 
@@ -64,7 +64,7 @@ pub enum Clue {
     Library(&'static str),
     /// The executable was built by the Go toolchain.
     Go,
-    /// The peer's port.
+    /// The server listens on this port.
     Port(u16),
     /// The values on the socket are exactly these.
     Values(Values),
@@ -92,7 +92,7 @@ impl Clue {
     }
 }
 
-/// Keepalive is off.
+/// Values of a client that leaves keepalive off.
 const OFF: Values = Values { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
 /// Keepalive is on, with the system's times.
 const ON: Values = Values { keepalive: true, ..OFF };
@@ -102,7 +102,7 @@ const fn on(idle: u32, interval: u32, count: u32) -> Values {
     Values { keepalive: true, idle, interval, count, user_timeout_ms: 0 }
 }
 
-/// Every row.
+/// Every client that advice knows, languages first.
 pub fn all() -> impl Iterator<Item = &'static Client> {
     languages::CLIENTS.iter().chain(stores::CLIENTS).chain(infrastructure::CLIENTS)
 }

@@ -70,7 +70,7 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
 const PASSED_ON: [Signal; 6] =
     [Signal::INT, Signal::QUIT, Signal::HUP, Signal::TERM, Signal::USR1, Signal::USR2];
 
-/// From now on no signal ends us before the findings are told. Handlers, unlike ignoring, are not
+/// From now on no signal ends us before the findings are printed. Handlers, unlike ignoring, are not
 /// inherited by the command.
 struct Signals {
     runtime: tokio::runtime::Runtime,

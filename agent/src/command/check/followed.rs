@@ -26,7 +26,7 @@ pub(super) struct Followed {
     live: HashMap<SocketId, Connection>,
     /// By inode number: an unconnected socket has no id.
     unconnected: HashMap<u32, Subject>,
-    /// Attempts that failed.
+    /// Attempts that ended before a connection was established.
     pub(super) n_never_connected: u64,
 }
 
@@ -101,7 +101,7 @@ impl Followed {
         }
     }
 
-    /// A connection that was never established is none: nothing could be quiet there.
+    /// Skips a connection that was never established: nothing could be quiet there.
     fn end(&mut self, id: SocketId) -> Option<Subject> {
         let Connection { subject, is_established } = self.live.remove(&id)?;
         if !is_established {

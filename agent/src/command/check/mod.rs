@@ -59,19 +59,19 @@ Examples:
   sudo keepwatch check --idle-limit azure -- npm test
   sudo keepwatch check --include-local --junit keepalive.xml -- pytest")]
 pub(super) struct CheckArgs {
-    /// Findings as JSON, one object a line, then the sum: instead of the text, or into FILE
+    /// Print findings as JSON, one object a line, then the summary; with FILE, write them there
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     json: Option<PathBuf>,
     /// Write JUnit XML into this file too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Show the connections too that are fine or not judged
+    /// Also show connections that are fine or not judged
     #[arg(long)]
     all: bool,
-    /// Of the host: ask the agent or the kernel
+    /// Without a command: read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
     source: Source,
-    /// Run the command as this user, by name or number [default: who typed sudo, else as we are]
+    /// Run the command as this user, by name or number [default: the user who typed sudo, else the current one]
     #[arg(long, value_name = "USER", requires = "command")]
     user: Option<String>,
     /// Bytes of the ring buffer that carries events: a power of two

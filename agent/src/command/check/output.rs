@@ -30,7 +30,7 @@ impl Look {
     }
 }
 
-/// Files that are open before anything begins: who cannot get the result need not wait for it.
+/// Files that are opened before the command starts: a result that cannot be written is known at once.
 pub(super) struct Output {
     json: Option<File>,
     junit: Option<File>,
@@ -40,7 +40,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the files, as who typed sudo.
+    /// Opens the files with the rights of the user who typed sudo.
     pub(super) fn open(args: &CheckArgs, colour: bool) -> Result<Self, Error> {
         let asker = User::of_sudo();
         let create = |path: &Path| create(path, asker.as_ref());

@@ -31,16 +31,16 @@ pub(super) struct PolicyArgs {
     /// Whether the first probe must go out before the path's idle limit [default: true]
     #[arg(long, value_name = "BOOL")]
     protected: Option<bool>,
-    /// A dead peer must be noticed within this time, also by who only listens
+    /// The kernel must notice a dead peer within this time, even if the program only reads
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     detect_within: Option<Duration>,
-    /// No setting may have been refused by the kernel
+    /// The kernel must not have refused any setting
     #[arg(long)]
     no_failed_calls: bool,
     /// Judge connections to this host too, as if a path with the idle limit were in between
     #[arg(long)]
     include_local: bool,
-    /// Connections that may be as they are, like process=apt or peer=10.0.0.0/8,port=53; may be repeated
+    /// Connections exempt from the policy, like process=apt or peer=10.0.0.0/8,port=53; may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = allowed)]
     allow: Vec<Allowed>,
 }
@@ -72,7 +72,7 @@ impl PolicyArgs {
     }
 }
 
-/// The text of a policy, read as who typed sudo: an error quotes it.
+/// The text of a policy, read with the rights of the user who typed sudo: an error quotes the text.
 fn read(file: &Path) -> Result<String, Error> {
     let read = || files::text(file, config::MAX_BYTES);
     let asker = User::of_sudo();
@@ -135,7 +135,7 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// A policy file.
+/// The path of a policy file for error messages, and its text.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,

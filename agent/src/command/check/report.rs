@@ -35,7 +35,7 @@ struct Key {
     keepalive: String,
 }
 
-/// Connections alike.
+/// Connections with one judgement: reported in one finding.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) judgement: Judgement,
@@ -43,14 +43,14 @@ pub(super) struct Group {
     /// The first of them.
     pub(super) row: Row,
     verdict: Verdict,
-    /// Why that.
+    /// The verdict in words, with the numbers behind it.
     reason: String,
 }
 
 /// How many of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Sum {
-    /// Always `summary`.
+    /// Always `summary`: tells this line from findings.
     result: &'static str,
     /// Outbound connections that were judged.
     pub(super) judged: u64,
@@ -62,7 +62,7 @@ pub(super) struct Sum {
     pub(super) allowed: u64,
     /// No rule is about them.
     pub(super) uncovered: u64,
-    /// Never established.
+    /// Attempts that ended before a connection was established.
     pub(super) never_connected: u64,
     /// Settings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
@@ -83,7 +83,7 @@ impl Report {
         Self { demands, policy, groups: BTreeMap::new(), sum }
     }
 
-    /// Judges one.
+    /// Judges a connection and adds it to its group.
     pub(super) fn add(&mut self, subject: &Subject) {
         let Self { demands, policy, groups, sum } = self;
         let judgement = demands.judge(subject, policy);
@@ -375,7 +375,7 @@ impl Sum {
         self.events_lost > 0 || self.hooks_skipped > 0
     }
 
-    /// The last line.
+    /// The last line of the report.
     pub(super) fn words(&self) -> String {
         let Self { judged, violating, failed_calls, events_lost, hooks_skipped, .. } = self;
         // A setting may be refused on a listener, or on a connection that is gone: on none of these.

@@ -24,7 +24,7 @@ impl User {
         Self::find(text, &passwd, &groups)
     }
 
-    /// Who typed sudo, if we are root by it. A user whom the files do not know (LDAP) has the group that
+    /// The user who typed sudo, if we are root by it. A user whom the files do not know (LDAP) has the group that
     /// sudo names, and no other.
     pub(super) fn of_sudo() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_is_none() {
+    fn an_unknown_user_is_not_found() {
         for text in ["", "ann2", "1002", "broken", "x"] {
             assert_eq!(User::find(text, PASSWD, GROUPS), None, "{text}");
         }

@@ -7,7 +7,6 @@ use crate::model::{
     row::Row,
 };
 
-/// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Dropped,
@@ -23,7 +22,7 @@ pub(super) enum Column {
     Owner,
 }
 
-/// Between two columns.
+/// Columns of spaces between two columns.
 const GAP: usize = 2;
 
 /// In the order in which they stand; with the width that each has at least.
@@ -64,7 +63,7 @@ const WIDER: [(Column, usize); 5] = [
     (Column::Owner, usize::MAX),
 ];
 
-/// The columns of a line of so many columns of letters, with their widths.
+/// The columns that fit into a line `width` letters wide, with their widths.
 pub(super) fn layout(width: usize) -> Vec<(Column, usize)> {
     let least =
         |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
@@ -110,7 +109,7 @@ impl Column {
         }
     }
 
-    /// What stands in it, in exactly so many columns of letters.
+    /// The text of this column for a row, exactly `width` letters wide.
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),

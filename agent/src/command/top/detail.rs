@@ -65,7 +65,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     match (timeline, origin) {
         (_, Some(Origin::Kernel)) => lines.extend(wrapped(
             "Nobody watched: without an agent there is only what the kernel says now, above. Start \
-             one with `keepwatch run`, and from then on the past is told here.",
+             one with `keepwatch run`, and from then on the past is shown here.",
             columns,
             FAINT,
         )),
@@ -239,7 +239,7 @@ fn wrapped(text: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
     broken(text, columns).into_iter().map(|part| Line::styled(part, style)).collect()
 }
 
-/// The text in parts of at most so many columns, broken between words, and in a word that is too long.
+/// The text in lines of at most `columns` columns, broken between words, and inside a word that is too long.
 fn broken(text: &str, columns: usize) -> Vec<String> {
     let (mut parts, mut part) = (Vec::new(), String::new());
     for word in text.split(' ') {

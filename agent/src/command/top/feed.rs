@@ -30,9 +30,9 @@ pub(super) enum Message {
 
 /// An answer, or why there is none.
 pub(super) struct Answer {
-    /// Who was asked.
+    /// The agent or the kernel.
     pub(super) origin: Origin,
-    /// What was asked.
+    /// The question that this answers.
     pub(super) wish: Pick,
     /// The page; else what went wrong, in words.
     pub(super) page: Result<Page, String>,
@@ -42,12 +42,11 @@ pub(super) struct Answer {
     pub(super) cost: Duration,
 }
 
-/// Who is asked.
+/// The source of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The agent with this process id, if it is known.
     Agent(Option<u32>),
-    /// The kernel.
     Kernel,
 }
 
@@ -78,7 +77,7 @@ impl Feed {
         Ok(Self { wishes })
     }
 
-    /// Asks. A thread that is gone has said so.
+    /// Asks for rows. A thread that is gone has sent `Broken` before.
     pub(super) fn ask(&self, wish: Pick) {
         drop(self.wishes.send(wish));
     }
@@ -102,7 +101,7 @@ fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
     Some(wish)
 }
 
-/// One look.
+/// Reads one page, and the timeline of the chosen connection.
 pub(super) fn look(reader: &mut Reader, wish: &Pick) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);

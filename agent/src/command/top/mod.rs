@@ -46,13 +46,13 @@ Examples:
   keepwatch top --sort unanswered           which peers do not answer?
   keepwatch top --interval 10s --no-color   over a slow line")]
 pub(super) struct TopArgs {
-    /// Time between two looks; longer while one takes more than a twentieth of it
+    /// Time between two looks; stretched so that a look takes at most 5 % of it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::duration)]
     interval: Duration,
     /// The order to begin with
     #[arg(long, value_enum, default_value = "limit")]
     sort: Sort,
-    /// Ask the agent or the kernel
+    /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(super) fn run(
     let theme = Theme { colour: output::in_colour(colour) };
     let mut reader = Reader::new(source, &socket.socket, limits, &owners)?;
     let view = View::new(Pick { filter, sort, ..Pick::default() }, output::size());
-    // What goes wrong at once is said where it can be read.
+    // An error at the start is printed before the screen is taken, where it can be read.
     let first = feed::look(&mut reader, &view.wish())?;
     let (messages, inbox) = mpsc::channel();
     let feed = Feed::start(reader, messages.clone())?;
@@ -117,7 +117,7 @@ fn listen(messages: Sender<Message>) -> io::Result<()> {
     let on_end = messages.clone();
     signals::on_end(move || {
         drop(on_end.send(Message::End));
-        // Who waits for a terminal that takes nothing does not read messages.
+        // The main thread reads no messages while it waits for a terminal that takes nothing.
         clock::wait(PATIENCE);
         screen::restore_mode();
         #[expect(clippy::exit, reason = "there is nobody who could end it in order")]
@@ -142,7 +142,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A look takes at most one in this many parts of the time.
 const LOOK_SHARE: u32 = 20;
 
-/// When to ask.
+/// Decides when the next question goes out.
 struct Pace {
     interval: Duration,
     /// When to ask again.

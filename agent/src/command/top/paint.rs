@@ -21,7 +21,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-/// How things look.
+/// The styles for this terminal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     /// Whether colours are shown.
@@ -34,7 +34,7 @@ impl Theme {
         if self.colour { Style::new().fg(colour) } else { Style::new().add_modifier(instead) }
     }
 
-    /// What is wrong.
+    /// For numbers that are wrong.
     pub(super) const fn alarm(self) -> Style {
         self.of(Color::Red, Modifier::BOLD).add_modifier(Modifier::BOLD)
     }
@@ -76,13 +76,11 @@ impl Theme {
 
 /// What one may overlook.
 pub(super) const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
-/// A heading.
 pub(super) const HEADING: Style = Style::new().add_modifier(Modifier::BOLD);
 
 const LEAST_COLUMNS: usize = 30;
 const LEAST_LINES: usize = HEAD_LINES + FOOT_LINES + 2;
 
-/// Draws the view.
 pub(super) fn draw(view: &View, frame: &mut Frame<'_>, theme: Theme) {
     let size = view.size;
     if size.columns < LEAST_COLUMNS || size.lines < LEAST_LINES {
@@ -133,7 +131,7 @@ const fn reversed(style: Style) -> Style {
     style.add_modifier(Modifier::REVERSED)
 }
 
-/// Who says it, and how often.
+/// The source of the rows, and how often they are read.
 pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     let source = match view.origin {
         Some(Origin::Agent(Some(pid))) => format!("as the agent sees it (process {pid})"),
@@ -152,7 +150,7 @@ pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// How many there are of which kind; or why nobody knows.
+/// The count of each kind of connection, or why there is no answer.
 fn counts(view: &View, theme: Theme) -> Line<'static> {
     if let Some(trouble) = &view.trouble {
         return Line::styled(format!("not of now: {trouble}"), theme.alarm());

@@ -51,7 +51,10 @@ impl Screen {
 
     /// Not by ratatui's `clear`: that asks the terminal where its cursor is and waits for an answer,
     /// which a slow line gives too late.
-    #[expect(clippy::unused_self, reason = "only who gives it back may take it")]
+    #[expect(
+        clippy::unused_self,
+        reason = "only a screen that gives the terminal back may take it"
+    )]
     fn take(&self) -> io::Result<()> {
         IS_TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
@@ -78,17 +81,17 @@ impl Drop for Screen {
     }
 }
 
-/// A screen of which nothing is drawn yet.
+/// An empty screen: nothing is drawn yet.
 fn blank() -> io::Result<ManuallyDrop<Drawing>> {
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
     Terminal::new(CrosstermBackend::new(out)).map(ManuallyDrop::new)
 }
 
 /// Whether the terminal is ours. It is given back once: twice would put the cursor back over what was
-/// said meanwhile.
+/// printed meanwhile.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Gives the terminal back. If that fails, nobody is there to be told.
+/// Gives the terminal back. A failure is ignored: no screen is left to show it on.
 fn restore() {
     if !IS_TAKEN.swap(false, Ordering::SeqCst) {
         return;

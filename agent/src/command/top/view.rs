@@ -17,33 +17,32 @@ use std::time::Duration;
 /// What a key asks of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// To draw.
+    /// Draw again.
     Nothing,
-    /// To ask for what is not here yet.
+    /// Ask for rows that are not here yet.
     Ask,
-    /// To end.
+    /// End the session.
     End,
 }
 
 /// Lines above the rows: title, counts, order and words, headings.
 pub(super) const HEAD_LINES: usize = 4;
-/// Below: the keys.
+/// Lines below the rows: the keys.
 pub(super) const FOOT_LINES: usize = 1;
 
 /// What is shown instead of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mode {
-    /// The list itself.
     List,
     /// The list, while words are typed.
     Typing,
-    /// One connection, scrolled down by so many lines.
+    /// One connection, scrolled down by this number of lines.
     Detail(usize),
-    /// The keys.
+    /// The keys and what they do.
     Help,
 }
 
-/// One connection.
+/// The connection that is shown in full.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chosen {
     /// As it was seen last.
@@ -78,7 +77,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Of nothing yet.
+    /// A view without rows yet.
     pub(super) fn new(pick: Pick, size: Option<Size>) -> Self {
         Self {
             mode: Mode::List,
@@ -175,7 +174,7 @@ impl View {
         if self.wish() == wish { Effect::Nothing } else { effect }
     }
 
-    /// Another size.
+    /// Takes the new size of the terminal.
     pub(super) fn resize(&mut self, columns: u16, lines: u16) -> Effect {
         self.size = Size { columns: columns.into(), lines: lines.into() };
         self.settle()

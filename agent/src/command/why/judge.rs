@@ -1,4 +1,4 @@
-//! From connections to what is said of them: cases with their finding, the learned limit of their path,
+//! From connections to the answer: cases with their finding, the learned limit of their path,
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use crate::{
@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// A case, judged.
+/// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
 pub(super) struct Judged {
     /// The worst that is to be said.
@@ -37,7 +37,7 @@ pub(super) struct Judged {
     pub(super) part_of: Option<String>,
     pub(super) n_live: usize,
     pub(super) n_dead: usize,
-    /// So many of each cause, so many of these inferred.
+    /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning.
     pub(super) nobody_ever_set: Option<bool>,
@@ -71,7 +71,7 @@ pub(super) struct CallCount {
     pub(super) value: Option<i32>,
     pub(super) result: String,
     pub(super) n: usize,
-    /// The last one.
+    /// The time of the last of these calls.
     pub(super) last_at: String,
     pub(super) by: Option<crate::model::row::RowOwner>,
 }

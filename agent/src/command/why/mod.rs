@@ -33,16 +33,16 @@ pub(super) struct WhyArgs {
     /// process, a systemd unit, a pod, workload or container, a path of the config, a socket id (sk:1f)
     #[arg(value_name = "PEER")]
     peer: String,
-    /// Deaths of the last so long: 90m, 24h, 7d
+    /// How far back to look for deaths: 90m, 24h, 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = since)]
     since: Duration,
     /// What if the first probe came after this time [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     idle: Option<Duration>,
-    /// One JSON object a line: one for each kind of connections
+    /// Print JSON, one object a line: one for each kind of connection
     #[arg(long)]
     json: bool,
-    /// Ask the agent or the kernel for what lives
+    /// Read live connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]

@@ -29,7 +29,7 @@ use std::{
     path::Path,
 };
 
-/// What was found.
+/// The connections, live and dead, that the word names.
 pub(super) struct Found {
     pub(super) lives: Vec<Life>,
     pub(super) limits: Vec<LimitRow>,
@@ -113,7 +113,7 @@ impl<'a> Sources<'a> {
         let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
         let kernel = match (&status, kernel) {
             (_, Ok(kernel)) => kernel,
-            // What died is told all the same.
+            // Dead connections are reported all the same.
             (None, Err(failure)) if matches!(history, History::File(_)) => {
                 notes.push(format!("what lives is not known: {failure}"));
                 None
@@ -264,7 +264,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// A connection that the history tells of.
+/// A connection from the history.
 fn of_history(row: DeathRow) -> Option<Life> {
     let DeathRow { opened_at, calls, moment, .. } = row;
     let mut life = Life::dead(moment)?;

@@ -15,11 +15,11 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 /// What was asked for, as far as the word itself tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// One connection.
+    /// The connection with this id.
     Socket(SocketId),
-    /// Peers.
+    /// Peers in this network, with this port if one was typed.
     Peer(IpNet, Option<u16>),
-    /// A process.
+    /// Connections of the process with this id.
     Pid(u32),
     /// A name, and a port if there was one: then it is a host's.
     Name(String, Option<u16>),

@@ -32,7 +32,6 @@ const SETSOCKOPT: &str = "__x64_sys_setsockopt";
 #[cfg(target_arch = "aarch64")]
 const SETSOCKOPT: &str = "__arm64_sys_setsockopt";
 
-/// Loads the snapshot.
 pub(super) fn snapshot(ebpf: &mut Ebpf, btf: &Btf) -> Status {
     let load = |ebpf: &mut Ebpf| {
         let iter: &mut Iter = program(ebpf, name::SNAPSHOT)?;

@@ -10,7 +10,7 @@ pub enum Error {
     /// The kernel's layout is not known.
     #[error(transparent)]
     Layout(#[from] layout::Error),
-    /// Not allowed.
+    /// The agent lacks capabilities.
     #[error(
         "cannot load the hooks: needs {}: run as root, or see `keepwatch doctor`",
         missing.join(" and ")
@@ -31,16 +31,16 @@ pub enum Error {
          user namespace, or does seccomp or an LSM forbid bpf(2)? See `keepwatch doctor`"
     )]
     Refused {
-        /// What was tried.
+        /// The step that failed, as a verb and its object.
         attempt: String,
     },
     /// Anything else the kernel or aya said.
     #[error("cannot {attempt}")]
     Kernel {
-        /// What was tried.
+        /// The step that failed, as a verb and its object.
         attempt: String,
         #[source]
-        /// What was answered.
+        /// The error of the kernel or of aya.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 }

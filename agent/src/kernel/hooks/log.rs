@@ -67,7 +67,7 @@ impl LogLevel {
 pub const TARGET: &str = "keepwatch::hooks";
 /// Lines of one kind that are shown in a period.
 const LINES: u32 = 8;
-/// After so long, what was not shown is summed up.
+/// After this time, the lines that were not shown are summed up in one.
 const PERIOD_MS: u64 = 10_000;
 
 /// The reading end of the hooks' log. There is one. Dropped, it shows what it still has.
@@ -133,7 +133,7 @@ impl HookLog {
         self.accounts.get_mut(usize::try_from(kind.number()).ok()?)
     }
 
-    /// Of all CPUs.
+    /// Sums the counters of all CPUs.
     fn meter(&self, kind: Trouble) -> Result<Meter, Error> {
         let read = |error: MapError| failed("read the counters of the hooks' log", error);
         let mut total = Meter::default();
@@ -186,7 +186,7 @@ fn clean(text: &str) -> String {
 /// What became of one kind of trouble, in numbers.
 #[derive(Clone, Debug, Default)]
 struct Account {
-    /// Lines that came.
+    /// Lines taken out of the ring buffer.
     received: u64,
     /// Lines that were shown, of all and in this period.
     shown: u64,
@@ -274,7 +274,7 @@ mod tests {
         Meter { met, said, ..Meter::default() }
     }
 
-    /// How many of so many lines are shown.
+    /// How many of `n` lines are shown.
     fn shown(account: &mut Account, n: u32) -> usize {
         (0..n).filter(|number| account.admit(Level::Info, &format!("line {number}"))).count()
     }

@@ -76,7 +76,7 @@ impl Hooks {
         Self::load_with(scope, &types()?)
     }
 
-    /// What can be said without trying: whether this process may, and whether the kernel lets anybody.
+    /// What is known without trying: whether this process may load hooks, and whether the kernel lets any process.
     pub fn check() -> Result<(), Error> {
         let missing = host::missing_capabilities();
         if !missing.is_empty() {
@@ -132,8 +132,8 @@ impl Hooks {
         };
         let hooks = Self { ebpf, status, hz, witness: Arc::new(witness), log };
         match scope {
-            // Who asks for a mechanism wants that one or none. Where it cannot carry setsockopt, which
-            // is not in every kernel's BTF, that is told as any blindness is.
+            // A user who names a mechanism wants that one or an error. Where it cannot carry setsockopt, which
+            // is not in every kernel's BTF, that is reported as any blindness is.
             Scope::Events { mechanism, .. } if mechanism != Mechanism::Auto => {
                 hooks.require(Signal::KeepaliveTimer)
             }
@@ -187,7 +187,7 @@ impl Hooks {
         self.n_skipped_of(|hook| hook != name::SETSOCKOPT_EXIT.tracepoint)
     }
 
-    /// The same, of changes of state alone: for who only wants to know which connections there were.
+    /// Like [`Self::n_skipped`], for the state-change hook only.
     pub fn n_changes_skipped(&self) -> u64 {
         self.n_skipped_of(|hook| hook == name::STATE_CHANGE)
     }

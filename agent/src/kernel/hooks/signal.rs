@@ -12,7 +12,7 @@ pub enum Signal {
     Snapshot,
     /// A connection opens, closes or changes its state.
     StateChange,
-    /// A socket ends.
+    /// The kernel destroys a socket.
     Destroy,
     /// The keepalive timer has run: a probe went out, or why not.
     KeepaliveTimer,
@@ -21,7 +21,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Every signal.
+    /// Every signal, in the order of lists and label values.
     pub const ALL: [Self; 5] =
         [Self::Snapshot, Self::StateChange, Self::Destroy, Self::KeepaliveTimer, Self::Setsockopt];
 
@@ -98,7 +98,7 @@ impl Mechanism {
 /// Whether a signal is carried.
 #[derive(Debug)]
 pub struct Status {
-    /// The signal.
+    /// The signal that the hook carries.
     pub signal: Signal,
     /// The mechanism that carries it; the one that was tried last if none does.
     pub mechanism: &'static str,

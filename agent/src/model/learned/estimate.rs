@@ -24,13 +24,13 @@ impl Span {
 /// What became of a connection after a quiet time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was gone.
+    /// The connection was dead after it.
     Killed,
     /// Probes met silence: what a peer that went dark looks like, too. Counts only beside others.
     Silenced,
-    /// It went on; so did so many others that day, after shorter times.
+    /// The connection went on; so did this number of others that day, after shorter times.
     Survived {
-        /// With this one.
+        /// The number of survivals, this one included.
         times: u64,
     },
 }
@@ -49,9 +49,9 @@ impl Outcome {
 /// One piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The quiet time.
+    /// The beginning and end of the quiet time.
     pub span: Span,
-    /// What followed.
+    /// What the first packet after it met.
     pub outcome: Outcome,
 }
 
@@ -91,7 +91,7 @@ pub struct Estimate {
     pub longest_survived_ms: Option<i64>,
     /// The shortest that killed.
     pub shortest_killed_ms: i64,
-    /// Quiet times survived.
+    /// The number of quiet times that were survived.
     pub n_survivals: u64,
     /// Deaths that say so.
     pub n_deaths: u64,
@@ -99,7 +99,7 @@ pub struct Estimate {
     pub n_contradicted: u64,
     /// Outages that would explain the deaths without a limit.
     pub n_occasions: u64,
-    /// How sure.
+    /// How far the evidence carries.
     pub confidence: Confidence,
     /// When the last of it came, Unix milliseconds.
     pub at_ms: i64,
@@ -277,7 +277,7 @@ pub struct LimitRow {
     pub longest_survived_seconds: Option<f64>,
     /// The shortest that killed.
     pub shortest_killed_seconds: f64,
-    /// Quiet times survived.
+    /// The number of quiet times that were survived.
     pub survivals: u64,
     /// Deaths that say so.
     pub deaths: u64,

@@ -29,11 +29,11 @@ use std::{
 const DAY_MS: i64 = 86_400_000;
 /// Evidence that is older is forgotten.
 pub const WINDOW_MS: i64 = 7 * DAY_MS;
-/// Destinations of which anything is known.
+/// Destinations with evidence, at most.
 const MAX_DESTINATIONS: usize = 1024;
 /// Deaths remembered of each.
 const MAX_KILLS: usize = 32;
-/// Evidence that only confirms is told this often.
+/// Evidence that only confirms is written this often.
 const TELL_MS: u64 = 60_000;
 
 /// Where connections go: the address of a peer, with the port of the service that we connected to.
@@ -55,7 +55,7 @@ impl Destination {
         Self { addr: socket.remote.addr, port }
     }
 
-    /// As an endpoint.
+    /// The address and port as a socket has them.
     pub const fn endpoint(self) -> Endpoint {
         Endpoint { addr: self.addr, port: self.port }
     }
@@ -95,7 +95,7 @@ impl FromStr for Destination {
 /// Everything known of one destination, to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lesson {
-    /// Which.
+    /// The peer that the evidence is about.
     pub destination: Destination,
     /// What is known of it.
     pub evidence: Vec<Sample>,
@@ -104,7 +104,7 @@ pub struct Lesson {
 #[derive(Debug, Default)]
 struct Known {
     evidence: Vec<Sample>,
-    /// Something came that was not told.
+    /// There is evidence that was not written yet.
     is_news: bool,
 }
 
@@ -211,7 +211,7 @@ impl Learned {
         }
     }
 
-    /// A connection died.
+    /// Learns from a death after a quiet time.
     pub fn died(&mut self, socket: &Socket, at: Time, death: &Death) {
         let probe_ms = socket.idle().value.saturating_mul(1000);
         let (quiet_ms, outcome) = match death.cause {
@@ -235,7 +235,7 @@ impl Learned {
         self.is_urgent = true;
     }
 
-    /// Those go first of which no death is known, then those that were silent for longest.
+    /// Forgets first the destinations without a known death, then those that were silent for longest.
     fn make_room(&mut self) {
         if self.by_destination.len() < MAX_DESTINATIONS {
             return;
@@ -250,7 +250,7 @@ impl Learned {
         }
     }
 
-    /// What is to be kept that was not told before: at once after a death, else once a minute. What is
+    /// Evidence that was not handed out for writing before: at once after a death, else once a minute. What is
     /// old is forgotten meanwhile: such a lesson is empty.
     /// `all`: also what can wait.
     pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {

@@ -23,7 +23,7 @@ fn learned() -> Learned {
     Learned::new(1_700_000_000_000)
 }
 
-/// The first data after so many seconds of quiet met a reset.
+/// The first data after `quiet` seconds of quiet met a reset.
 fn idle_drop(quiet: u32) -> Death {
     Death {
         cause: Cause::IdleDrop,

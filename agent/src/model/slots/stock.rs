@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-/// Values in use by number. Who has a number gives it back.
+/// Values in use by number. The holder of a number gives it back.
 #[derive(Debug)]
 pub(super) struct Stock<T> {
     values: Vec<(T, u32)>,

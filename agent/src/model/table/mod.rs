@@ -52,9 +52,9 @@ struct Walk {
 /// How much the table may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Sockets.
+    /// Sockets in any state, listeners included.
     pub sockets: usize,
-    /// Connections, live and dead, of which it is known what happened.
+    /// Connections, live and dead, whose events are remembered.
     pub histories: usize,
     /// Which labels name owners in metrics.
     pub labels: OwnerLabels,
@@ -63,7 +63,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Of so many sockets and histories; owners as by default.
+    /// Bounds of sockets and histories; the default ones of owners.
     pub fn new(sockets: usize, histories: usize) -> Self {
         let (labels, owners) = (OwnerLabels::default(), Budget::default());
         Self { sockets, histories, labels, owners }
@@ -99,12 +99,12 @@ pub struct Table {
     learned: Learned,
     /// The shortest learned limit of each path.
     learned_seconds: BTreeMap<PathNumber, u32>,
-    /// Events were lost and no walk has been finished since: what differs may have been told.
+    /// Events were lost and no walk has been finished since: a difference may have been reported by a lost event.
     is_blind: bool,
 }
 
 impl Table {
-    /// An empty table.
+    /// A table without sockets.
     pub fn new(policy: impl Into<Arc<Policy>>, bounds: Bounds) -> Self {
         Self {
             policy: policy.into(),
@@ -350,8 +350,8 @@ impl Table {
         }
     }
 
-    /// A socket with an owner that the current walk has not met yet must not seem unmet at its end;
-    /// and one that was opened meanwhile is met by no walk.
+    /// Stores a socket, marked with the current walk: else [`Self::end_walk`] would prune sockets that events
+    /// reported during the walk.
     fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
         let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.policy));
         let whose = self.owners.number(socket.owner);
@@ -413,7 +413,7 @@ impl Table {
         u64::try_from(self.slots.len()).unwrap_or(u64::MAX)
     }
 
-    /// The sums.
+    /// The sums that scrapes read, as they are now.
     pub fn picture(&self) -> Snapshot {
         let mut picture = self.sums.picture(&self.owners.roll, self.budget);
         picture.netns.clone_from(&self.netns);

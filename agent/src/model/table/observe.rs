@@ -1,5 +1,5 @@
 //! What follows from two samples of one socket: probes that were answered, quiet times that were
-//! survived, settings that changed. And who set them, from calls.
+//! survived, settings that changed. And the processes that set them, from calls.
 
 use super::{
     super::{
@@ -13,10 +13,10 @@ use super::{
 };
 use std::collections::{HashMap, VecDeque};
 
-/// A call that explains a change is told this soon after the change can be seen.
+/// A call that explains a change is reported this soon after the change can be seen.
 pub(super) const SETTLES_MS: u64 = 1000;
 
-/// Unconnected sockets of which calls are remembered.
+/// Unconnected sockets whose calls are remembered.
 const MAX_PENDING: usize = 4096;
 
 /// Calls on sockets that have no id yet: they get one when they connect or listen. Until then the
@@ -169,7 +169,7 @@ impl Table {
         (from != to).then(|| Moment::new(socket.at, *socket, what))
     }
 
-    /// The same, found by a walk: told when the call had its time to come first.
+    /// The same, found by a walk: reported when the call had its time to come first.
     pub(super) fn judge_anew(&mut self, before: Option<Slot>, socket: &Socket) {
         let changed = self.judged_anew(before, socket);
         self.suspects.0.extend(changed);
@@ -191,7 +191,7 @@ impl Table {
         }
     }
 
-    /// Events were lost: until a walk has been finished, a change may have been told by one of them.
+    /// Events were lost: until a walk has been finished, a change may have been reported by one of them.
     pub fn events_lost(&mut self) {
         self.is_blind = true;
         self.suspects.0.clear();
@@ -254,7 +254,7 @@ mod tests {
         table.events_lost();
         table.apply(Event::Seen(at(4, socket())));
         table.settle(at(9, socket()).at);
-        // Who did it may have been lost; the verdict is another one all the same.
+        // The call may have been lost; the verdict is another one all the same.
         assert_eq!(names(&mut table), [Name::VerdictChanged]);
     }
 

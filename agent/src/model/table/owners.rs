@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(workloads(&table), [("a.service".to_owned(), 1)]);
         table.identify([(7, known(99, "b.service"))]);
         assert_eq!(workloads(&table), [("b.service".to_owned(), 1)]);
-        // Gone with its sockets: who has its id next is asked about, not taken for it.
+        // The process is gone with its sockets: the next one with its id is looked up, not taken for it.
         walk(&mut table, &[]);
         table.apply(held_by(2, owner(7, b"sh")));
         assert_eq!(workloads(&table), [(String::new(), 1)]);

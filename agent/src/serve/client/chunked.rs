@@ -1,9 +1,9 @@
-//! The chunked transfer coding (RFC 9112, 7.1): a stream whose end is said, so that an agent which
+//! The chunked transfer coding (RFC 9112, 7.1): a stream with a marked end, so that an agent which
 //! dies in the middle of its answer is not taken for one with fewer sockets.
 
 use std::io::{self, BufRead, Read};
 
-/// A chunk's size, its extensions, or a trailer: all that is said beside the data.
+/// A chunk's size, its extensions, or a trailer: everything beside the data.
 const MAX_LINE: u64 = 1024;
 
 /// What is in the chunks.
@@ -18,7 +18,7 @@ pub(super) struct Chunked<R> {
 enum Place {
     /// Before a chunk's size.
     Size,
-    /// In a chunk of which so many bytes, not zero, are left.
+    /// In a chunk with this number of bytes left, never zero.
     Data(u64),
     /// After a chunk's data, before the line end that closes it.
     AfterData,

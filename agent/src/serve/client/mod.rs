@@ -28,14 +28,14 @@ use std::{
 /// Why the agent's answer is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens.
+    /// No process listens on the socket.
     #[error(
         "no agent answers on {}: start one with `keepwatch run`, or name the socket of one that \
          runs with --socket",
         path.display()
     )]
     NoAgent {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
     },
     /// The socket is not for us.
@@ -45,13 +45,13 @@ pub enum Error {
         path.display()
     )]
     Denied {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
     },
-    /// The agent does not say anything more, or what it said was cut short.
+    /// The agent sends nothing more, or its answer was cut short.
     #[error("the agent on {} gave no answer, or broke it off: does it still run?", path.display())]
     BrokenOff {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
         #[source]
         /// What was seen of it.
@@ -60,21 +60,21 @@ pub enum Error {
     /// The agent does not do what it was asked.
     #[error("the agent on {} refuses with status {status}: {message}", path.display())]
     Refused {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
-        /// The HTTP status.
+        /// The HTTP status code.
         status: u16,
-        /// Its words.
+        /// The text of the answer.
         message: String,
     },
     /// What came is not the API.
     #[error(
-        "what answers on {} does not speak this API: is it an agent, of version {}?",
+        "the program that answers on {} does not speak this API: is it an agent, of version {}?",
         path.display(),
         env!("CARGO_PKG_VERSION")
     )]
     Protocol {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
         #[source]
         /// What is wrong with it.
@@ -83,10 +83,10 @@ pub enum Error {
     /// The system refused something else.
     #[error("cannot use the agent's socket {}", path.display())]
     Socket {
-        /// The socket.
+        /// Path of the API socket.
         path: PathBuf,
         #[source]
-        /// Why.
+        /// The error of the system call.
         cause: io::Error,
     },
 }
@@ -112,7 +112,7 @@ impl Error {
     }
 }
 
-/// An agent that says nothing for so long hangs.
+/// An agent that sends nothing for this time hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bounds of what an answer may have in one piece.
 const MAX_HEAD_LINE: u64 = 8 << 10;
@@ -280,7 +280,7 @@ impl Answer {
     }
 }
 
-/// How the end of a body is told.
+/// How a body shows its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
     Chunked,
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn another_servers_answer_is_none() {
+    fn an_answer_of_another_server_is_refused() {
         let answers = [
             "SSH-2.0-OpenSSH\r\n",
             "HTTP/1.1 200 OK\r\n\r\n{}",

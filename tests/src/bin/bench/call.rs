@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::{hint::black_box, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
-/// What is called.
+/// The system call that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Stands for every system call that no hook is about.
@@ -48,7 +48,7 @@ impl Call {
 /// Nanoseconds a call, in the order of [`Call::ALL`].
 pub(crate) type Nanoseconds = [f64; Call::ALL.len()];
 
-/// No measurement yet.
+/// Slower than any measurement.
 pub(crate) const NOTHING: Nanoseconds = [f64::INFINITY; Call::ALL.len()];
 
 /// The less of each.
@@ -84,7 +84,7 @@ impl Caller {
         })
     }
 
-    /// Where connections go.
+    /// The address and port of the listener.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -100,8 +100,8 @@ impl Caller {
         drop(server);
     }
 
-    /// The least of so many windows of each call, after one to warm up. Between them is a rest, in
-    /// which who reads events may catch up.
+    /// The fastest of `n_windows` windows of each call, after one to warm up. Between them is a rest, in
+    /// which readers of events may catch up.
     pub(crate) fn measure(&self, netns: &Netns, n_windows: u32) -> Nanoseconds {
         const REST: Duration = Duration::from_millis(5);
         netns.run(|| {

@@ -19,7 +19,7 @@ const EVENTS: f64 = 200_000.0;
 /// What is tried, and at last as fast as one core can.
 const RATES: [f64; 5] = [100_000.0, EVENTS, 300_000.0, 400_000.0, f64::INFINITY];
 const FLOOD_SECONDS: f64 = 2.0;
-/// The host is not ours alone: the best of so many tries.
+/// Tries, of which the best counts: the host is not ours alone.
 const N_TRIES: u32 = 5;
 
 const N_CONNECTIONS: u32 = 20_000;

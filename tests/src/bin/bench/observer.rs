@@ -1,4 +1,4 @@
-//! Who watches while calls are made: nobody, keepwatch, or others that see the same.
+//! The observer while calls are made: nobody, keepwatch, or others that see the same.
 
 use crate::call::Caller;
 use keepwatch_tests::{agent::Agent, netns::Netns, tool::Folder, wait};
@@ -16,7 +16,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Room for the events of a whole turn: calls are cheaper while the ring is full.
 const RING_BYTES: &str = "4194304";
 
-/// What keepwatch tells, told by bpftrace: one line an event.
+/// The events of keepwatch, printed by bpftrace: one line an event.
 const BPFTRACE: &str = r#"
 tracepoint:syscalls:sys_enter_setsockopt {
     @fd[tid] = args->fd; @level[tid] = args->level; @option[tid] = args->optname;
@@ -38,11 +38,11 @@ tracepoint:timer:timer_expire_exit /@timer[cpu]/ {
 }
 "#;
 
-/// Who watches.
+/// The observer of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observer<'a> {
     Nobody,
-    /// With this mechanism.
+    /// An agent whose hooks use this mechanism.
     Keepwatch(&'a str),
     Bpftrace,
     Tcpstates,

@@ -1,4 +1,4 @@
-//! What is told beside each label of a case.
+//! The text beside each label of a case.
 
 use super::phrase::{cause_in_words, time, up_to};
 use crate::{
@@ -84,7 +84,7 @@ impl Judged {
         words.join(", ")
     }
 
-    /// What is set.
+    /// The keepalive settings of the example, in words.
     pub(super) fn set(&self) -> String {
         let Some(life) = &self.example else {
             return String::new();

@@ -16,7 +16,7 @@ use std::{fmt, time::Duration};
 const WIDTH: usize = 80;
 /// Columns of the labels at the left.
 const GUTTER: usize = 9;
-/// Cases that are told in full; more are counted.
+/// Cases that are printed in full; more are only counted.
 const N_TOLD: usize = 8;
 
 /// All that is shown.

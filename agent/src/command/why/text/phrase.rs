@@ -30,13 +30,14 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
         }
         (_, Certainty::Inferred) => "inferred".to_owned(),
         (Cause::KeepaliveReset, _) => {
-            "the kernel said so; a restarted peer and a path that forgot look the same".to_owned()
-        }
-        (Cause::KeepaliveTimeout, _) => {
-            "the kernel said so; a dead peer and a path that forgot in silence look the same"
+            "the kernel reported it; a restarted peer and a path that forgot look the same"
                 .to_owned()
         }
-        _ => "the kernel said so".to_owned(),
+        (Cause::KeepaliveTimeout, _) => {
+            "the kernel reported it; a dead peer and a path that forgot in silence look the same"
+                .to_owned()
+        }
+        _ => "the kernel reported it".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The answer: what happened to so many, to whom, and why, in one sentence.
+//! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
 use super::phrase::{connections, time};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Judged {
-    /// What happened to so many, to whom, and why, in one sentence.
+    /// One sentence: how many connections, whose they were, what happened to them and why.
     pub(super) fn sentence(&self) -> String {
         let n = self.case.of(self.finding).count();
         let what = connections(n);

@@ -1,5 +1,5 @@
-//! What the kernel did not tell. A sample shows a change, and no hook has told of it: if none does for
-//! a second, and nothing was lost on the way, then a hook was not run. Such a death is told all the
+//! Changes that no hook reported. A sample shows a change without a report: if none comes for
+//! a second, and nothing was lost on the way, then a hook was not run. Such a death is reported all the
 //! same, late and with an unknown cause; and each such run is counted.
 //!
 //! A hook tells a change before anybody can see it, so its record stands in the ring before any sample
@@ -20,10 +20,10 @@ use std::collections::HashMap;
 /// `tcp_fin_timeout` and `tcp_orphan_retries` are over, also where they are set high.
 const LINGERS_MS: u64 = 30 * 60 * 1000;
 
-/// Doubts about so many sockets at once, some 5 MB: beyond, nothing is suspected.
+/// Sockets in doubt at once, some 5 MB: beyond, nothing is suspected.
 const MAX_DOUBTS: usize = 8192;
 
-/// What is seen of one socket and has not been told (yet).
+/// What samples show of one socket and no hook has reported (yet).
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
     /// When it was seen first, and last.
@@ -33,7 +33,7 @@ struct Doubt {
     n_walks: u64,
     /// Changes of its state.
     n_changes: u64,
-    /// Probes: unanswered as told, and as seen.
+    /// Unanswered probes: as hooks reported them, and as samples show them.
     probes: Option<(u8, u8)>,
     /// It ended: how that was found, and how the connection was before.
     end: Option<(Found, Socket)>,
@@ -41,16 +41,16 @@ struct Doubt {
     is_excused: bool,
 }
 
-/// Which changes are told at all.
+/// Which changes hooks report at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
-    /// Changes of state.
+    /// Whether hooks report changes of state.
     pub states: bool,
-    /// Fires of keepalive timers.
+    /// Whether hooks report fires of keepalive timers.
     pub timers: bool,
 }
 
-/// Everything that was not told.
+/// All sockets in doubt.
 #[derive(Debug)]
 pub(super) struct Unseen {
     doubts: HashMap<SocketId, Doubt>,
@@ -90,7 +90,7 @@ impl Unseen {
         Some(doubt)
     }
 
-    /// A change of state was told late. What nobody had open any more is alive, or dies now.
+    /// A change of state was reported late. A socket that no process had open any more is alive, or dies now.
     pub(super) fn state_told(&mut self, socket: &Socket) {
         let Some(doubt) = self.doubts.get_mut(&socket.id) else {
             return;
@@ -101,7 +101,7 @@ impl Unseen {
         doubt.end = None;
     }
 
-    /// A fire of its timer was told, with so many probes unanswered before.
+    /// A hook reported a fire of its timer, with this number of probes unanswered before.
     pub(super) fn fire_told(&mut self, id: SocketId, probes_before: u8) {
         if let Some(doubt) = self.doubts.get_mut(&id)
             && doubt.probes.is_some_and(|(_, seen)| probes_before < seen)
@@ -110,7 +110,7 @@ impl Unseen {
         }
     }
 
-    /// It is freed: how it was before its end was found out, if that was not told.
+    /// It is freed: how it was before its end was found out, if no hook reported that.
     fn freed(&mut self, id: SocketId) -> Option<Socket> {
         self.doubts.get_mut(&id)?.end.take().map(|(_, socket)| socket)
     }
@@ -144,9 +144,9 @@ impl Unseen {
     }
 }
 
-/// Whether a hook tells something of each way from one state to another: SYN_SENT, LISTEN,
-/// ESTABLISHED, FIN_WAIT1, CLOSE_WAIT and CLOSE are told. Ways back are none: there a sample was taken
-/// between the telling of a change and the change.
+/// Whether a hook reports something on each way from one state to another: it does for SYN_SENT, LISTEN,
+/// ESTABLISHED, FIN_WAIT1, CLOSE_WAIT and CLOSE. No way leads back: there a sample was taken between the
+/// report of a change and the change.
 const fn is_told(from: State, to: State) -> bool {
     use State::{
         Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv,
@@ -182,8 +182,8 @@ impl Table {
         self.is_blind || self.walk.as_ref().is_some_and(|walk| walk.after_loss)
     }
 
-    /// Compares a sample with what was told before. `state`: the state that it was found in; `probes`:
-    /// unanswered ones that it was found with, before what is told now.
+    /// Compares a sample with what hooks reported before. `state`: the state that it was found in; `probes`:
+    /// unanswered ones that it was found with, before what is reported now.
     pub(super) fn doubt(
         &mut self,
         before: Option<Slot>,
@@ -278,7 +278,7 @@ impl Table {
             // Without a descriptor only events tell the end, and they do, unless they do not.
             state if state.is_closing() => now.ms_since(socket.at) > LINGERS_MS,
             _ if !was_open => false,
-            // The peer had closed it, now we did: LAST_ACK, of which nothing is told until its end.
+            // The peer had closed it, now we did: LAST_ACK, about which no hook reports anything until its end.
             State::CloseWait => {
                 let closing = Socket { state: State::LastAck, at: now, ..*socket };
                 if let Some(before) = self.before(socket.id) {
@@ -291,7 +291,7 @@ impl Table {
         }
     }
 
-    /// The kernel frees a socket. A connection until now: its end was not told.
+    /// The kernel frees a socket. A connection until now: no hook reported its end.
     pub(super) fn doubt_freed(&mut self, socket: &Socket) {
         let before = self.before(socket.id).map(|slot| slot.socket);
         let connected = before.filter(Socket::is_connection);

@@ -1,4 +1,4 @@
-//! What the kernel did not tell, as a specification.
+//! Changes that no hook reported, as a specification.
 
 use super::super::{
     super::{
@@ -90,7 +90,7 @@ fn the_evidence_says_that_the_kernel_did_not_tell() {
     table.settle(at(9, OPEN).at);
     let moment = table.take_moments().pop().unwrap();
     let meaning = moment.meaning(&table.policy());
-    assert_eq!(meaning, "unknown: the kernel did not tell; found closed by a snapshot");
+    assert_eq!(meaning, "unknown: the kernel did not report it; found closed by a snapshot");
     assert_eq!(moment.socket.state, OPEN);
 }
 
@@ -174,7 +174,7 @@ fn states_that_are_never_told_and_samples_that_are_older_are_no_doubt() {
         (State::FinWait1, State::FinWait2),
         (State::FinWait1, State::Closing),
         (State::CloseWait, State::LastAck),
-        // The sample was taken before the change that had been told.
+        // The sample was taken before the change that had been reported.
         (State::CloseWait, OPEN),
     ] {
         let mut table = table();
