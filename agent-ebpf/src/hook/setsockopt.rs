@@ -209,9 +209,8 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     call.option = option;
     call.result = result;
     call.value = 0;
-    // Accepted values are in the socket already. A refused one must be read from user memory, which the kernel
-    // has just faulted in: a read of user
-    // memory costs as much as all the socket's fields.
+    // Accepted values are in the socket already. Only a refused one is read from user memory, which the kernel
+    // has just faulted in: that read costs as much as all the socket's fields.
     // SAFETY: a checked read of the caller's memory.
     if result != 0 && value_len >= 4 {
         if let Ok(value) = unsafe { bpf_probe_read_user(value_at) } {

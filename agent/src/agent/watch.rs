@@ -97,10 +97,10 @@ pub struct Watch<A> {
     walked: Time,
     failures: Paced,
     published: Time,
-    /// Events that were lost before the last walk began, and how many of them were reported.
+    /// Events that were lost before the last walk began.
     n_lost: u64,
+    /// Of lost events and of skipped runs of hooks, how many the stream has reported.
     n_lost_told: u64,
-    /// Runs of hooks that the kernel skipped and the log has reported.
     n_skipped_told: u64,
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
