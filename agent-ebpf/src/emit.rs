@@ -1,6 +1,6 @@
 //! The only writer of the ring buffer, and the hooks' own totals.
 
-use crate::report;
+use crate::{atomic::bump, report};
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
@@ -53,22 +53,6 @@ pub(crate) fn counts() -> Option<&'static mut Counts> {
         report::no_slot(report::word("COUNTS"));
     }
     counts
-}
-
-/// Counts one more. A hook in a system call may be interrupted by one in a softirq on its CPU, so
-/// reading, adding and writing must be one step.
-#[inline(always)]
-pub(crate) fn bump(count: &mut u64) {
-    // SAFETY: adds to a valid reference, which nobody else uses meanwhile but in the same way. There is
-    // no `AtomicU64::fetch_add` on this target, which cannot compare and exchange everywhere.
-    unsafe {
-        asm!(
-            "lock *(u64 *)({count} + 0) += {one}",
-            count = in(reg) core::ptr::from_mut(count),
-            one = in(reg) 1_u64,
-            options(nostack),
-        );
-    }
 }
 
 /// Runs one hook's body and counts the run.

@@ -4,7 +4,7 @@
 //! report is a function of its own, never inlined: its frame is not the hook's, whose stack is small.
 
 use crate::{
-    emit::bump,
+    atomic::bump,
     read::{Read as _, at, with_current_task},
 };
 use aya_ebpf::{

@@ -1,10 +1,11 @@
 //! `cargo xtask bench NAME`: measures with an optimised build, as root.
 
 use crate::{
-    command::{announced, become_it, cargo, checked},
+    command::{self, announced, become_it, cargo, checked},
     outcome::talk,
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::say,
     vm,
 };
@@ -35,7 +36,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         &mut cargo(["build", "--release", "-p", "keepwatch", "-p", "keepwatch-tests", "--bins"]),
         "fix what the compiler says",
     )?;
-    let mut bench = place::as_root(&place::binary("release", "bench"));
+    let mut bench = command::as_root(&place::binary("release", "bench"));
     bench
         .arg(&name)
         .args(args)

@@ -1,11 +1,10 @@
 //! `cargo xtask ci`: everything that must hold before a change is taken, tests last.
 
 use crate::{
-    command::{announced, cargo, stdout},
+    command::{self, announced, cargo, stdout},
     outcome::talk,
-    place,
-    setup::{self, Purpose},
-    test, tidy, vm,
+    purpose::Purpose,
+    setup, test, tidy, vm,
 };
 use anyhow::{Context as _, Result};
 use std::{env, path::Path, process::ExitCode, time::Instant};
@@ -52,7 +51,7 @@ fn fresh() -> Result<()> {
     setup::prepare_tools(Purpose::Roots)?;
     let this = env::current_exe().context("where is xtask itself?")?;
     // sudo has a path of its own, without rustup.
-    let mut as_root = place::as_root(Path::new("env"));
+    let mut as_root = command::as_root(Path::new("env"));
     as_root.arg(format!("PATH={}", env::var("PATH").context("PATH")?)).arg(this);
     announced(as_root.args(["fresh", "--quick"]), "read what it says above")
 }

@@ -5,7 +5,8 @@ use crate::{
     command::{cargo, line},
     libtest::Outcome,
     outcome::talk,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::{
         runner::{self, SILENT_FOR},
         say,

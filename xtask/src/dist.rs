@@ -4,7 +4,8 @@ use crate::{
     command::{announced, cargo, new, said},
     outcome::talk,
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{

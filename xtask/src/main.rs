@@ -11,6 +11,7 @@ mod libtest;
 mod outcome;
 mod pictures;
 mod place;
+mod purpose;
 mod run;
 mod setup;
 mod summary;

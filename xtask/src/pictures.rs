@@ -3,7 +3,8 @@
 use crate::{
     command::{announced, become_it, cargo},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::Result;
 use std::{net::SocketAddr, process::ExitCode};

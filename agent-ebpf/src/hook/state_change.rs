@@ -5,7 +5,8 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, bump, counted, counts, lose, reserve, submit},
+    atomic::bump,
+    emit::{Run, counted, counts, lose, reserve, submit},
     read::{Read as _, Typed, at},
     report,
     sample::{fill, own_by_current},

@@ -5,7 +5,8 @@
 //! slot; a connection that is closed there is ended by its own keepalive timer, and by nothing else.
 
 use crate::{
-    emit::{Run, bump, counted, counts, reserve, submit},
+    atomic::bump,
+    emit::{Run, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
     report,
     sample::{Sock, fill},

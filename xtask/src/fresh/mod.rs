@@ -4,9 +4,11 @@ mod installed;
 mod root;
 
 use crate::{
+    command,
     outcome::{CannotRunHere, talk},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::say,
 };
 use anyhow::{Context as _, Result, bail};
@@ -133,7 +135,7 @@ const USER: Scenario = Scenario {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let Options { root, quick } = options;
-    if !place::is_root() {
+    if !command::is_root() {
         let why = "debootstrap and mounts need root: run `cargo xtask fresh` as root";
         return Err(CannotRunHere(why.into()).into());
     }
@@ -201,7 +203,7 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::{PROGRAMS, chosen};
-    use crate::{setup::Purpose, tool::TOOLS};
+    use crate::{purpose::Purpose, tool::TOOLS};
 
     #[test]
     fn roots_are_chosen_by_name() {

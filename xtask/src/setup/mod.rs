@@ -2,12 +2,12 @@
 
 mod act;
 mod machine;
+mod pinned;
 mod plan;
 
-use crate::outcome::talk;
+use crate::{outcome::talk, purpose::Purpose};
 use anyhow::{Result, bail};
 use machine::Machine;
-pub(crate) use plan::Purpose;
 use plan::Step;
 use std::process::ExitCode;
 

@@ -1,9 +1,6 @@
 //! Which binaries hold the tests: asked of cargo, which builds them.
 
-use crate::{
-    command::{cargo, said},
-    place,
-};
+use crate::command::{self, cargo, said};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::{
@@ -73,8 +70,8 @@ impl Binary {
     /// The command that runs it; the kernel's tests as root.
     pub(super) fn command(&self) -> Command {
         let mut command = match self.kind {
-            Kind::Kernel => place::as_root(&self.executable),
-            Kind::Plain => crate::command::new(&self.executable),
+            Kind::Kernel => command::as_root(&self.executable),
+            Kind::Plain => command::new(&self.executable),
         };
         // Of what cargo sets, this is what is needed when a test runs and not when it is built.
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);

@@ -8,11 +8,12 @@ pub(crate) mod runner;
 mod skip;
 
 use crate::{
-    command::{announced, cargo, checked, line, new},
+    command::{self, announced, cargo, checked, line, new},
     libtest::Outcome,
     outcome::{CannotRunHere, FINDING, talk},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     summary::{Crash, Summary},
 };
 use anyhow::{Context as _, Result};
@@ -52,7 +53,7 @@ pub(crate) fn conclude(sum: &Summary) -> Result<ExitCode> {
 /// All tests, on a machine that is set up.
 pub(crate) fn all(options: Options) -> Result<Summary> {
     let Options { filter, args } = options;
-    if !place::can_be_root() {
+    if !command::can_be_root() {
         let why = "the kernel's tests need root, and there is no sudo: as root, `cargo xtask test`";
         return Err(CannotRunHere(why.into()).into());
     }
@@ -62,7 +63,7 @@ pub(crate) fn all(options: Options) -> Result<Summary> {
         "fix what the compiler says; without the hooks' compiler, `cargo xtask setup`",
     )?;
     let binaries = binary::build()?;
-    if !place::is_root() {
+    if !command::is_root() {
         // Binaries run in the background, where sudo cannot ask.
         checked(new("sudo").arg("-v"), "the kernel's tests run as root")?;
     }

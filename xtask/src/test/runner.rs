@@ -1,6 +1,6 @@
 //! Runs one test binary: reads along, and knows for sure how it ended.
 
-use crate::{command, libtest::Said, place};
+use crate::{command, libtest::Said};
 use anyhow::{Context as _, Result};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -173,7 +173,7 @@ pub(super) fn end_when_interrupted() -> Result<()> {
 }
 
 fn kill_group(group: u32) {
-    let mut kill = place::as_root("kill".as_ref());
+    let mut kill = command::as_root("kill".as_ref());
     kill.args(["-KILL", "--", &format!("-{group}")]);
     drop(kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
 }

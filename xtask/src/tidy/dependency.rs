@@ -1,6 +1,6 @@
 //! Dependencies that nothing uses: each is a download, a licence and an update for nothing.
 
-use super::File;
+use super::{File, import::Imports};
 use std::path::Path;
 use toml_edit::{Document, Item, TableLike};
 
@@ -63,8 +63,8 @@ fn is_named(dependency: &str, folder: &Path, files: &[File]) -> bool {
     });
     sources.filter_map(|file| file.text.as_deref()).any(|text| {
         text.contains(&name)
-            && super::import::of_text(text, &[]).is_some_and(|imports| {
-                imports.iter().any(|import| import.path.first() == Some(&name))
+            && Imports::of_text(text, &[]).is_some_and(|imports| {
+                imports.all.iter().any(|import| import.path.first() == Some(&name))
             })
     })
 }

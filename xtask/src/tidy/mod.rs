@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: reads every file of the workspace and prints which laws it breaks.
 
+mod circle;
 mod dependency;
 mod import;
 mod law;
@@ -22,7 +23,8 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes, names, links, plain English, imports, dependencies that nothing uses.
+/// Checks the cheap laws: module docs, sizes, names, links, plain English, imports and their circles, dependencies
+/// that nothing uses.
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -42,6 +44,7 @@ pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
     findings.extend(dependency::unused(&files));
+    findings.extend(circle::of_files(&files));
     for folder in FOLDERS {
         if !files.iter().any(|file| file.path.starts_with(folder)) {
             findings.push(format!("{folder}: the design names this folder, and nothing is in it"));

@@ -13,7 +13,8 @@ mod table;
 use crate::{
     libtest::Outcome,
     outcome::talk,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     summary::Summary,
     test::{conclude, say},
 };
