@@ -10,15 +10,15 @@ use core::{
     arch::asm,
     ptr::{read_volatile, write_volatile},
 };
-use keepwatch_ebpf::{count::Counts, record::CALL_LEN};
+use keepwatch_ebpf::{count::HookCounts, record::SETSOCKOPT_LEN};
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// One [`Counts`] a CPU: exact while the ring is full.
+/// One [`HookCounts`] a CPU: exact while the ring is full.
 #[map]
-static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
+static COUNTS: PerCpuArray<HookCounts> = PerCpuArray::with_max_entries(1, 0);
 
 /// The reader is woken once for so much; for less, it comes by itself a few times a second. Not for
 /// every record while it lags: that is an interrupt each (`irq_work_queue`), when it hurts most.
@@ -46,7 +46,7 @@ pub(crate) enum Run {
 
 /// The counts of the CPU that this hook runs on.
 #[inline(always)]
-pub(crate) fn counts() -> Option<&'static mut Counts> {
+pub(crate) fn counts() -> Option<&'static mut HookCounts> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
     let counts = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() });
     if counts.is_none() {
@@ -103,7 +103,7 @@ pub(crate) fn submit<T: 'static>(mut entry: RingBufEntry<T>) -> Run {
     // The first record behind a line wakes, and maybe the second. Places in the ring are addresses:
     // asking for the position of its end is a call, a sixth of all that this costs.
     let place = low_half(entry.as_mut_ptr().cast());
-    let flags = if place % WAKE_BYTES < (CALL_LEN + HEADER_LEN) as u32 {
+    let flags = if place % WAKE_BYTES < (SETSOCKOPT_LEN + HEADER_LEN) as u32 {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

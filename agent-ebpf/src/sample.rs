@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use core::ptr::{read_volatile, write_volatile};
-use keepwatch_ebpf::record::{Sample, Tag, flag};
+use keepwatch_ebpf::record::{SocketSample, Tag, flag};
 
 /// Makes an id of an address where the kernel gives no cookies: odd, so that no two sockets get the
 /// same; random, so that no address can be told from it.
@@ -78,7 +78,7 @@ const AF_INET6: u16 = 10;
 ///
 /// `sk` is the same socket as the hook got it: the cookie helper wants that pointer.
 #[inline(always)]
-pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
+pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) {
     let net = tcp.follow(at!(skc_net));
     let timer = at!(keepalive_timer);
     let pprev: u64 = tcp.load(timer + at!(timer_pprev));
@@ -187,7 +187,7 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
 
 /// Reports a sample that no TCP socket can give: then the layout is not this kernel's.
 #[inline(always)]
-fn doubt(sample: &Sample, tag: Tag) {
+fn doubt(sample: &SocketSample, tag: Tag) {
     const AF_INET: u16 = 2;
     /// `TCP_MAX_STATES` (include/net/tcp_states.h).
     const STATES: u8 = 14;
@@ -195,8 +195,15 @@ fn doubt(sample: &Sample, tag: Tag) {
     const MAX_JIFFIES: u32 = 32_767 * 1000;
     /// `MAX_TCP_KEEPCNT`.
     const MAX_COUNT: u8 = 127;
-    let Sample { family, state, own_count, own_idle_jiffies, own_interval_jiffies, cookie, .. } =
-        *sample;
+    let SocketSample {
+        family,
+        state,
+        own_count,
+        own_idle_jiffies,
+        own_interval_jiffies,
+        cookie,
+        ..
+    } = *sample;
     // One branch: each may double what a verifier has to look at.
     let is_odd = (state.wrapping_sub(1) >= STATES - 1)
         | ((family != AF_INET) & (family != AF_INET6))
@@ -218,7 +225,7 @@ fn doubt(sample: &Sample, tag: Tag) {
 
 /// Names the current process as the owner.
 #[inline(always)]
-pub(crate) fn own_by_current(sample: &mut Sample) {
+pub(crate) fn own_by_current(sample: &mut SocketSample) {
     sample.flags |= flag::OWNER_KNOWN;
     sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a helper call.

@@ -2,7 +2,7 @@
 //! can make them.
 
 use crate::{
-    netns::Netns,
+    netns::NetworkNamespace,
     socket::{self, Family, Plan, Road, SocketOption},
     wait,
 };
@@ -32,7 +32,7 @@ impl Flood {
         let (stop, n_made) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
         let thread = |_| {
             let (stop, n_made) = (Arc::clone(&stop), Arc::clone(&n_made));
-            thread::spawn(move || Netns::new().run(|| connect_until(&stop, &n_made)))
+            thread::spawn(move || NetworkNamespace::new().run(|| connect_until(&stop, &n_made)))
         };
         let threads = (0..n_threads).map(thread).collect();
         let flood = Self { stop, n_made, began: wait::now(), threads };

@@ -17,7 +17,7 @@ const GUEST: &str = "6.12";
 
 /// Sets up, builds with optimisation and runs one benchmark.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside
     /// bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
     name: String,
@@ -26,8 +26,8 @@ pub(crate) struct Options {
     args: Vec<OsString>,
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode> {
-    let Options { name, args } = options;
+pub(crate) fn run(options: BenchOptions) -> Result<ExitCode> {
+    let BenchOptions { name, args } = options;
     if name == "calls" {
         return in_guest().map(|()| ExitCode::SUCCESS);
     }

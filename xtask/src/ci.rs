@@ -14,10 +14,10 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Sets up, checks everything and tests, in the order of what fails fastest.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct CiOptions {}
 
 #[expect(clippy::disallowed_methods, reason = "this is a stopwatch for the reader")]
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+pub(crate) fn run(_: &CiOptions) -> Result<ExitCode> {
     let start = Instant::now();
     let announce = |step: &str| {
         let seconds = start.elapsed().as_secs();
@@ -39,9 +39,9 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announce("fresh: set-up of the tests' programs, where packages conflict with them");
     fresh()?;
     announce("test: all of them, generated docs included");
-    let mut sum = test::all(test::Options::default())?;
+    let mut sum = test::all(test::TestOptions::default())?;
     announce("vm: the kernel's tests on five kernels");
-    sum += vm::all(&vm::Options::default())?;
+    sum += vm::all(&vm::VmOptions::default())?;
     test::conclude(&sum)
 }
 

@@ -11,14 +11,14 @@ use std::{ffi::OsString, process::ExitCode};
 
 /// Sets up, builds with optimisation and becomes `keepwatch run`, as root.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct RunOptions {
     /// Arguments for `keepwatch run`.
     #[arg(last = true)]
     args: Vec<OsString>,
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode> {
-    let Options { args } = options;
+pub(crate) fn run(options: RunOptions) -> Result<ExitCode> {
+    let RunOptions { args } = options;
     let mut progress = setup::prepare_for(Purpose::Build, 2)?;
     progress.begin("building keepwatch, optimised (the first time about 5 min on two cores)");
     announced(&mut cargo(["build", "--release", "-p", "keepwatch"]), "fix what the compiler says")?;

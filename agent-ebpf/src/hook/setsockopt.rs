@@ -19,7 +19,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use keepwatch_ebpf::record::{Call, Tag, flag};
+use keepwatch_ebpf::record::{SetsockoptRecord, Tag, flag};
 
 /// Registers of calls that a probe saw begin, by thread.
 #[map]
@@ -192,7 +192,7 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
     let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
-    let Some(mut record) = reserve::<Call>() else {
+    let Some(mut record) = reserve::<SetsockoptRecord>() else {
         return Run::Emitted;
     };
     let call = record.as_mut_ptr();

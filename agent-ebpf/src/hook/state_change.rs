@@ -13,7 +13,7 @@ use crate::{
     wanted::{note, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use keepwatch_ebpf::record::{Sample, Tag, flag};
+use keepwatch_ebpf::record::{SocketSample, Tag, flag};
 
 const IPPROTO_TCP: u16 = 6;
 const TCP_ESTABLISHED: u32 = 1;
@@ -57,7 +57,7 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         bump(&mut counts.ended);
     }
     let in_timer = ends && timer::ends(sk);
-    let Some(mut record) = reserve::<Sample>() else {
+    let Some(mut record) = reserve::<SocketSample>() else {
         return Run::Emitted;
     };
     fill(record.as_mut_ptr(), Tag::StateChange, tcp, sk);

@@ -4,7 +4,7 @@ use super::pinned::{LLVM, NIGHTLY, TOOLCHAIN};
 use crate::{
     command, place,
     tool::{self, TOOLS, Tool},
-    vm::kernel::{KERNELS, Kernel},
+    vm::kernel::{GuestKernel, KERNELS},
 };
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ impl Machine {
             linker: linker(),
             llvm: tool::llvm(LLVM).is_some(),
             missing_tools: TOOLS.iter().filter(|tool| tool::find(tool.program).is_none()).collect(),
-            kernels: KERNELS.iter().all(Kernel::is_here),
+            kernels: KERNELS.iter().all(GuestKernel::is_here),
         }
     }
 }

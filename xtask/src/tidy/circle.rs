@@ -4,7 +4,7 @@
 //! folder without its `mod.rs`, and circles that leave a folder, are findings. Tests do not count.
 
 use super::{
-    File,
+    WorkspaceFile,
     import::{self, Import, Imports},
 };
 use std::{
@@ -35,11 +35,11 @@ const KNOWN: [&[&str]; 6] = [
 const MOST_STEPS: usize = 8;
 
 /// The circles of all crates, and rows of [`KNOWN`] that are out of date.
-pub(super) fn of_files(files: &[File]) -> Vec<String> {
+pub(super) fn of_files(files: &[WorkspaceFile]) -> Vec<String> {
     findings(files, &KNOWN)
 }
 
-fn findings(files: &[File], known: &[&[&str]]) -> Vec<String> {
+fn findings(files: &[WorkspaceFile], known: &[&[&str]]) -> Vec<String> {
     let circles: Vec<Circle> = crates(files).iter().flat_map(Crate::circles).collect();
     let is_of = |circle: &Circle, row: &[&str]| {
         circle.files.iter().map(PathBuf::as_path).eq(row.iter().map(Path::new))
@@ -71,7 +71,7 @@ struct Module<'f> {
 
 /// A program and a library beside each other have their modules in one folder: they count as one crate. What
 /// stands for itself, like `build.rs`, imports no other file.
-fn crates(files: &[File]) -> Vec<Crate<'_>> {
+fn crates(files: &[WorkspaceFile]) -> Vec<Crate<'_>> {
     let mut crates: BTreeMap<&Path, Crate<'_>> = BTreeMap::new();
     let sources =
         files.iter().filter(|file| file.path.extension().is_some_and(|kind| kind == "rs"));
@@ -94,7 +94,7 @@ fn crates(files: &[File]) -> Vec<Crate<'_>> {
 }
 
 /// The nearest folder above a file that holds the root of a crate.
-fn root_of<'f>(path: &'f Path, files: &[File]) -> Option<&'f Path> {
+fn root_of<'f>(path: &'f Path, files: &[WorkspaceFile]) -> Option<&'f Path> {
     path.ancestors().skip(1).find(|folder| {
         ["lib.rs", "main.rs"].iter().any(|root| {
             let root = folder.join(root);
@@ -173,7 +173,7 @@ impl Crate<'_> {
         let mut files: Vec<PathBuf> = ring.iter().map(|name| path(name).to_path_buf()).collect();
         files.sort();
         let way = shortest(folder, ring, arrows);
-        let step = |(name, line): &Step<'_>| format!("{}:{line} imports ", path(name).display());
+        let step = |(name, line): &Hop<'_>| format!("{}:{line} imports ", path(name).display());
         let steps: String = way.iter().map(step).collect();
         let start = way.first().map_or(Path::new(""), |(name, _)| path(name)).display();
         let others = ring.iter().filter(|name| !way.iter().any(|(step, _)| step == *name));
@@ -227,10 +227,10 @@ fn reached<'c>(
 }
 
 /// A step on the way round: a module, and the line in which it imports the next.
-type Step<'c> = (&'c [String], usize);
+type Hop<'c> = (&'c [String], usize);
 
 /// The shortest circle that is not within one of the folders below `folder`.
-fn shortest<'c>(folder: &[String], ring: &[&'c [String]], arrows: &Arrows<'c>) -> Vec<Step<'c>> {
+fn shortest<'c>(folder: &[String], ring: &[&'c [String]], arrows: &Arrows<'c>) -> Vec<Hop<'c>> {
     let circles = ring.iter().flat_map(|from| {
         let to = arrows.get(from).into_iter().flatten();
         let across = to.filter(|(to, _)| ring.contains(to) && common(&[*from, **to]) == folder);
@@ -245,7 +245,7 @@ fn way<'c>(
     to: &[String],
     ring: &[&'c [String]],
     arrows: &Arrows<'c>,
-) -> Vec<Step<'c>> {
+) -> Vec<Hop<'c>> {
     let mut waiting = VecDeque::from([(from, Vec::new())]);
     let mut seen = BTreeSet::from([from]);
     while let Some((name, way)) = waiting.pop_front() {
@@ -275,7 +275,7 @@ fn common<'c>(names: &[&'c [String]]) -> &'c [String] {
 
 #[cfg(test)]
 mod tests {
-    use super::{File, findings};
+    use super::{WorkspaceFile, findings};
 
     /// What a crate with these modules is found to have: paths below `a/src`, and texts.
     fn found(modules: &[(&str, &str)]) -> Vec<String> {
@@ -283,11 +283,12 @@ mod tests {
     }
 
     fn found_but(modules: &[(&str, &str)], known: &[&[&str]]) -> Vec<String> {
-        let file = |path: &str, text: &str| File {
+        let file = |path: &str, text: &str| WorkspaceFile {
             path: format!("a/src/{path}").into(),
             text: Some(text.into()),
         };
-        let mut files: Vec<File> = modules.iter().map(|(path, text)| file(path, text)).collect();
+        let mut files: Vec<WorkspaceFile> =
+            modules.iter().map(|(path, text)| file(path, text)).collect();
         files.push(file("lib.rs", ""));
         files.sort_by(|one, other| one.path.cmp(&other.path));
         findings(&files, known)

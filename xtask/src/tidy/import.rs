@@ -27,7 +27,7 @@ impl Imports {
     /// None if the text is not Rust.
     pub(super) fn of_text(text: &str, module: &[String]) -> Option<Self> {
         let tokens: Vec<TokenTree> = text.parse::<TokenStream>().ok()?.into_iter().collect();
-        let mut reading = Reading::default();
+        let mut reading = PathReader::default();
         reading.read(&tokens, module);
         Some(reading.resolved(module))
     }
@@ -54,7 +54,7 @@ struct WrittenPath {
 }
 
 #[derive(Default)]
-struct Reading {
+struct PathReader {
     paths: Vec<WrittenPath>,
     /// What `use` gives a name: the name, and what it stands for.
     names: Vec<(String, WrittenPath)>,
@@ -62,7 +62,7 @@ struct Reading {
     in_test: bool,
 }
 
-impl Reading {
+impl PathReader {
     fn read(&mut self, tokens: &[TokenTree], module: &[String]) {
         let mut rest = tokens;
         let mut after_path = false;
