@@ -1,8 +1,10 @@
 //! What a program costs.
 
 use crate::{
-    netns::NetworkNamespace,
-    sys::{self, Usage},
+    kernel::{
+        netns::NetworkNamespace,
+        sys::{self, Usage},
+    },
     wait,
 };
 use std::process::{Command, Stdio};

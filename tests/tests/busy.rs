@@ -3,13 +3,14 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::keepwatch,
-    flood::Flood,
-    netns::NetworkNamespace,
-    path::NetworkPath,
-    socket::{self, Family, Plan, Road, SocketOption},
+    answer::{agent::keepwatch, trace::Trace},
+    kernel::{
+        flood::Flood,
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
+    network::path::NetworkPath,
     tool,
-    trace::Trace,
 };
 use serde_json::Value;
 use std::process::{Output, Stdio};
@@ -62,7 +63,7 @@ fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing
         (ended == 2).then(|| events.to_vec())
     });
     let has_port = |event: &&_| {
-        let keepwatch_tests::event::TracedEvent { local, remote, .. } = event;
+        let keepwatch_tests::answer::event::TracedEvent { local, remote, .. } = event;
         local.port() == wanted.port() || remote.port() == wanted.port()
     };
     let n = |name: &str| events.iter().filter(has_port).filter(|one| one.name() == name).count();

@@ -3,8 +3,8 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, keepwatch},
-    netns::require_root,
+    answer::agent::{Agent, keepwatch},
+    kernel::netns::require_root,
     tool::TemporaryFolder,
     wait,
 };

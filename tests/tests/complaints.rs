@@ -3,10 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::sockets_from_kernel,
-    netns::NetworkNamespace,
-    row::SocketLine,
-    socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
+    answer::{agent::sockets_from_kernel, row::SocketLine},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
+    },
     tool,
     wait::until,
 };

@@ -3,14 +3,18 @@
 #![expect(clippy::panic, clippy::print_stderr, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, sockets_from_kernel},
-    kernel_ids::KernelIds,
-    metrics::Metrics,
-    netns::NetworkNamespace,
-    path::{Ends, NetworkPath},
-    probe_counter::ProbeCounter,
+    answer::{
+        agent::{Agent, sockets_from_kernel},
+        metrics::Metrics,
+    },
+    kernel::{
+        kernel_ids::KernelIds,
+        netns::NetworkNamespace,
+        probe_counter::ProbeCounter,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
+    network::path::{Ends, NetworkPath},
     rounds::{Counted, RoundEnd, one_is_exact},
-    socket::{self, Family, Plan, Road, SocketOption},
     tool::TemporaryFolder,
     wait::{StopAtEnd, until, within},
 };
@@ -283,7 +287,7 @@ fn assert_table_is_true(agent: &Agent, netns: &NetworkNamespace, n: usize) {
     let inode = netns.inode().to_string();
     let args = ["--netns", &inode, "--state", "established"];
     // Not by their ids: without cookies (before 5.12) each process makes its own.
-    let ends = |rows: Vec<keepwatch_tests::row::SocketLine>| -> BTreeSet<(SocketAddr, SocketAddr)> {
+    let ends = |rows: Vec<keepwatch_tests::answer::row::SocketLine>| -> BTreeSet<(SocketAddr, SocketAddr)> {
         rows.into_iter().map(|row| (row.local, row.remote)).collect()
     };
     let truth = ends(sockets_from_kernel(&args));

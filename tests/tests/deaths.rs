@@ -3,15 +3,19 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    ending::{self, exchange, forget, wait_for_quiet},
-    event::{TracedDeath, TracedEvent, TracedKind},
-    middlebox::MiddleboxAnswer,
-    path::{Ends, NetworkPath},
+    answer::{
+        event::{TracedDeath, TracedEvent, TracedKind},
+        trace::{Trace, list},
+        truth::process_name,
+    },
+    kernel::socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
+    network::{
+        ending::{self, exchange, forget, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
     tool,
-    trace::{Trace, list},
-    truth::process_name,
 };
 use rustix::io::Errno;
 use std::{net::SocketAddr, os::fd::OwnedFd, process::Command, time::Duration};

@@ -7,11 +7,13 @@ use keepwatch::{
     store::{DeathRow, Query, Reader},
 };
 use keepwatch_tests::{
-    agent::{self, Agent},
-    ending::{self, exchange, wait_for_quiet},
-    middlebox::MiddleboxAnswer,
-    path::{Ends, NetworkPath},
-    socket::{self, Plan},
+    answer::agent::{self, Agent},
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{self, exchange, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
     tool, wait,
 };
 use serde_json::Value;
@@ -153,7 +155,8 @@ fn an_idle_limit_is_learned_across_a_restart_and_reaches_api_and_metrics() {
 }
 
 fn has_metric(agent: &Agent) -> bool {
-    let answer = keepwatch_tests::http::get(agent.address(), "/metrics", "*/*").expect("a scrape");
+    let answer =
+        keepwatch_tests::answer::http::get(agent.address(), "/metrics", "*/*").expect("a scrape");
     let sample = |line: &str| {
         line.starts_with("keepwatch_path_idle_limit_seconds{") && line.contains("learned")
     };

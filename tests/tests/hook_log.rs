@@ -7,11 +7,15 @@ use aya::{
     programs::loaded_programs,
 };
 use keepwatch_tests::{
-    agent::{Agent, keepwatch, once},
-    netns::{NetworkNamespace, require_root},
-    socket::{self, Family, Plan, Road, SocketOption},
-    trace::{is_ready, mechanism},
-    truth::process_name,
+    answer::{
+        agent::{Agent, keepwatch, once},
+        trace::{is_ready, mechanism},
+        truth::process_name,
+    },
+    kernel::{
+        netns::{NetworkNamespace, require_root},
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
 };
 use rustix::{
     net::{AddressFamily, SocketType},

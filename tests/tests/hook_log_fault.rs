@@ -7,9 +7,11 @@ use keepwatch::kernel::{
     layout::Types,
 };
 use keepwatch_tests::{
-    netns::NetworkNamespace,
-    socket::{self, Family, Plan, Road, SocketOption},
-    trace::mechanism,
+    answer::trace::mechanism,
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
     wait::until,
 };
 use std::{

@@ -16,9 +16,11 @@ use keepwatch::{
     },
 };
 use keepwatch_tests::{
-    population::Population,
-    row::SocketLine,
-    truth::{Comparison, compare},
+    answer::{
+        row::SocketLine,
+        truth::{Comparison, compare},
+    },
+    kernel::population::Population,
 };
 use std::{collections::BTreeMap, error::Error, time::Duration};
 

@@ -2,14 +2,18 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, bpf_needs_capabilities, keepwatch},
-    crowd::Crowd,
-    kernel_ids::KernelIds,
-    netns::NetworkNamespace,
-    row::{SocketHolder, SocketLine},
+    answer::{
+        agent::{Agent, bpf_needs_capabilities, keepwatch},
+        row::{SocketHolder, SocketLine},
+        truth::process_name,
+    },
+    kernel::{
+        crowd::Crowd,
+        kernel_ids::KernelIds,
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     skip::skip,
-    socket::{self, Family, Plan},
-    truth::process_name,
     wait::until,
 };
 use std::{

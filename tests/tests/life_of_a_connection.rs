@@ -2,15 +2,21 @@
 //! trace` event by event, on the kernel's own clock.
 
 use keepwatch_tests::{
-    agent::{assert_refused, once},
-    ending::{self, LockedSocket},
-    event::{Settings, TracedEvent, TracedKind},
-    netns::NetworkNamespace,
-    path::{Ends, NetworkPath},
-    row::{EffectiveProbes, EffectiveSeconds},
-    socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
-    trace::{Trace, is_ready, list, mechanism},
-    truth::process_name,
+    answer::{
+        agent::{assert_refused, once},
+        event::{Settings, TracedEvent, TracedKind},
+        row::{EffectiveProbes, EffectiveSeconds},
+        trace::{Trace, is_ready, list, mechanism},
+        truth::process_name,
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
+    },
+    network::{
+        ending::{self, LockedSocket},
+        path::{Ends, NetworkPath},
+    },
     wait::until,
 };
 use std::{
@@ -279,7 +285,7 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
     let forced = mechanism();
     for mechanism in ["fentry", "kprobe"] {
         let args = ["trace", "--json", "--source", "kernel", "--hooks", mechanism];
-        let mut command = keepwatch_tests::agent::keepwatch(args);
+        let mut command = keepwatch_tests::answer::agent::keepwatch(args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = child.spawn().expect("start keepwatch");
         let mut said = BufReader::new(child.stderr.take().expect("its stderr")).lines();

@@ -3,11 +3,13 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    metrics::Metrics,
-    path::{Ends, NetworkPath},
-    socket::Plan,
-    terminal::Terminal,
+    answer::{
+        agent::{Agent, assert_refused, keepwatch, once},
+        metrics::Metrics,
+        terminal::Terminal,
+    },
+    kernel::socket::Plan,
+    network::path::{Ends, NetworkPath},
     tool::TemporaryFolder,
     wait::until,
 };

@@ -3,13 +3,17 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, keepwatch, sockets_from_kernel},
-    cgroup::{Hierarchy, Holder},
-    http,
-    netns::NetworkNamespace,
-    row::SocketLine,
+    answer::{
+        agent::{Agent, keepwatch, sockets_from_kernel},
+        http,
+        row::SocketLine,
+    },
+    kernel::{
+        cgroup::{Hierarchy, Holder},
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     skip::skip,
-    socket::{self, Family, Plan},
     tool::{self, TemporaryFolder},
     wait::until,
 };

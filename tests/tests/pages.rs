@@ -5,7 +5,7 @@
     reason = "a test, and it says what it left out"
 )]
 
-use keepwatch_tests::{agent::once, tool::TemporaryFolder};
+use keepwatch_tests::{answer::agent::once, tool::TemporaryFolder};
 use std::{fs, path::Path, process::Command};
 
 /// Runs a program that is there on most systems; none, and says so, where it is not.

@@ -2,11 +2,15 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::Agent,
-    http::{self, HttpAnswer},
-    netns::NetworkNamespace,
-    prometheus::Prometheus,
-    socket::{self, Family, Keepalive, Plan},
+    answer::{
+        agent::Agent,
+        http::{self, HttpAnswer},
+    },
+    dashboards::prometheus::Prometheus,
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, Plan},
+    },
     tool,
     wait::until,
 };

@@ -2,13 +2,17 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    event::{Settings, TracedEvent, TracedKind},
-    netns::NetworkNamespace,
-    row::{EffectiveProbes, EffectiveSeconds},
+    answer::{
+        event::{Settings, TracedEvent, TracedKind},
+        row::{EffectiveProbes, EffectiveSeconds},
+        trace::{Trace, list},
+        truth::process_name,
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
-    trace::{Trace, list},
-    truth::process_name,
 };
 use rustix::net::{AddressFamily, SocketType, listen, socket as new_socket};
 use std::{net::SocketAddr, os::fd::OwnedFd, thread};

@@ -2,8 +2,8 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    netns::require_root,
+    answer::agent::{Agent, assert_refused, keepwatch, once},
+    kernel::netns::require_root,
     tool::{self, TemporaryFolder},
     wait::{now, until},
 };

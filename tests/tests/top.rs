@@ -2,12 +2,16 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    crowd::Crowd,
-    netns::{NetworkNamespace, require_root},
-    path::NetworkPath,
-    socket::Plan,
-    terminal::Terminal,
+    answer::{
+        agent::{Agent, assert_refused, keepwatch, once},
+        terminal::Terminal,
+    },
+    kernel::{
+        crowd::Crowd,
+        netns::{NetworkNamespace, require_root},
+        socket::Plan,
+    },
+    network::path::NetworkPath,
     tool::TemporaryFolder,
     wait,
 };

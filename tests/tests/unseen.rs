@@ -21,11 +21,13 @@ use keepwatch::{
     owner::Resolver,
 };
 use keepwatch_tests::{
-    ending,
-    path::{Ends, NetworkPath},
+    answer::trace::mechanism,
+    kernel::socket::Plan,
+    network::{
+        ending,
+        path::{Ends, NetworkPath},
+    },
     skip::skip,
-    socket::Plan,
-    trace::mechanism,
     wait::{StopAtEnd, until},
 };
 use std::{

@@ -7,7 +7,7 @@
 #![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
 
 use keepwatch_tests::{
-    agent::bpf_needs_capabilities,
+    answer::agent::bpf_needs_capabilities,
     tool,
     wait::{self, now},
 };

@@ -8,10 +8,12 @@
 )]
 
 use keepwatch_tests::{
-    fleet,
-    mixin::{self, Mixin},
-    picture::{self, Scene},
-    prometheus::Prometheus,
+    dashboards::{
+        fleet,
+        mixin::{self, Mixin},
+        picture::{self, Scene},
+        prometheus::Prometheus,
+    },
     tool::TemporaryFolder,
 };
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::SystemTime};

@@ -2,7 +2,7 @@
 //! values, and every metric of the catalogue is in one of them.
 
 use keepwatch::model::catalogue::{CATALOGUE, Kind, Values};
-use keepwatch_tests::{
+use keepwatch_tests::dashboards::{
     mixin::{self, Mixin},
     promql::{self, Selector},
 };

@@ -2,7 +2,7 @@
 //! of our own. <https://github.com/grafana/dashboard-linter>
 
 use keepwatch::model::{socket::Direction, verdict::Verdict};
-use keepwatch_tests::{
+use keepwatch_tests::dashboards::{
     mixin::{Board, GridPosition, Mixin, Panel, PanelTarget},
     promql,
 };

@@ -3,18 +3,21 @@
 
 use keepwatch::model::catalogue::CATALOGUE;
 use keepwatch_tests::{
-    agent::Agent,
-    ending::wait_for_quiet,
-    fleet,
-    middlebox::MiddleboxAnswer,
-    mixin::{self, Mixin},
-    path::{Ends, NetworkPath},
-    picture::Scene,
-    prometheus::Prometheus,
-    promql,
-    socket::{self, Plan, Road, SocketOption},
+    answer::{agent::Agent, truth::process_name},
+    dashboards::{
+        fleet,
+        mixin::{self, Mixin},
+        picture::Scene,
+        prometheus::Prometheus,
+        promql,
+    },
+    kernel::socket::{self, Plan, Road, SocketOption},
+    network::{
+        ending::wait_for_quiet,
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
     tool::TemporaryFolder,
-    truth::process_name,
     wait::{now, until, within},
 };
 use serde_json::json;

@@ -1,8 +1,10 @@
 //! Rules and alerts, as promtool and somebody on call meet them.
 
 use keepwatch_tests::{
-    mixin::{self, Mixin},
-    prometheus::promtool,
+    dashboards::{
+        mixin::{self, Mixin},
+        prometheus::promtool,
+    },
     tool::TemporaryFolder,
 };
 use std::{collections::BTreeSet, fmt::Write as _, fs};

@@ -1,7 +1,10 @@
 //! The history: `run --state-dir FOLDER`, and who reads it.
 
 use crate::planted::{NOBODY, Precious, Zoo, command, end, give, link, refused, text};
-use keepwatch_tests::{agent::Agent, http, tool::TemporaryFolder};
+use keepwatch_tests::{
+    answer::{agent::Agent, http},
+    tool::TemporaryFolder,
+};
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},

@@ -1,6 +1,8 @@
 //! What a person or a program may have put at a path, and how a run of keepwatch that meets it ends.
 
-use keepwatch_tests::{agent::keepwatch, netns::require_root, tool::TemporaryFolder, wait};
+use keepwatch_tests::{
+    answer::agent::keepwatch, kernel::netns::require_root, tool::TemporaryFolder, wait,
+};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, makedev, mknodat};
 use std::{
     fs,
@@ -148,7 +150,7 @@ pub(crate) fn said(output: &Output) -> String {
 #[track_caller]
 pub(crate) fn refused(command: &mut Command, code: i32, words: &[&str]) {
     let output = end(command);
-    keepwatch_tests::agent::assert_refused(&output, code, words);
+    keepwatch_tests::answer::agent::assert_refused(&output, code, words);
 }
 
 pub(crate) fn user_of(path: &Path) -> u32 {

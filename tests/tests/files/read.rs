@@ -70,7 +70,7 @@ fn a_link_of_another_user_is_not_read_and_one_of_root_is() {
     link(precious.path(), &at, NOBODY);
     for mut reader in readers(&at) {
         let output = end(&mut reader);
-        keepwatch_tests::agent::assert_refused(&output, 2, &["a link that uid 65534 made"]);
+        keepwatch_tests::answer::agent::assert_refused(&output, 2, &["a link that uid 65534 made"]);
         assert!(!said(&output).contains("precious"), "{}", said(&output));
     }
     fs::remove_file(&at).expect("the link");
@@ -102,7 +102,7 @@ fn under_sudo_a_policy_is_read_as_the_user_who_typed_it() {
         link(precious.path(), &policy, owner);
         let output = end(&mut check());
         let words = ["as nobody, who typed sudo", "Permission denied", "--policy"];
-        keepwatch_tests::agent::assert_refused(&output, 2, &words);
+        keepwatch_tests::answer::agent::assert_refused(&output, 2, &words);
         assert!(!said(&output).contains("secret"), "{}", said(&output));
         fs::remove_file(&policy).expect("the link");
     }

@@ -1,7 +1,7 @@
 //! The API socket: `run --socket FILE`, and the lock beside it.
 
 use crate::planted::{NOBODY, Precious, SOON, Zoo, command, end, fifo, give, link, refused, text};
-use keepwatch_tests::{agent::Agent, tool::TemporaryFolder, wait};
+use keepwatch_tests::{answer::agent::Agent, tool::TemporaryFolder, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,

@@ -4,7 +4,7 @@ use crate::planted::{
     NOBODY, Precious, SOON, Zoo, by_sudo, command, end, fifo, give, link, refused, said, text,
     user_of,
 };
-use keepwatch_tests::{agent::once, tool::TemporaryFolder, wait};
+use keepwatch_tests::{answer::agent::once, tool::TemporaryFolder, wait};
 use std::{
     fs,
     io::Read as _,

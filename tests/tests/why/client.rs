@@ -1,6 +1,10 @@
 //! Real programs as clients: they send a word, wait until the test lets them go on, and send another.
 
-use keepwatch_tests::{ending::receive, path::NetworkPath, skip::skip, socket};
+use keepwatch_tests::{
+    kernel::socket,
+    network::{ending::receive, path::NetworkPath},
+    skip::skip,
+};
 use std::{
     io::Write as _,
     os::fd::OwnedFd,

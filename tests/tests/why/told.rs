@@ -2,11 +2,13 @@
 
 use crate::client::{ClientProgram, RunningClient};
 use keepwatch_tests::{
-    agent::{self, Agent, keepwatch},
-    ending::{exchange, receive, wait_for_quiet},
-    middlebox::MiddleboxAnswer,
-    path::NetworkPath,
-    socket::{self, Plan},
+    answer::agent::{self, Agent, keepwatch},
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{exchange, receive, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::NetworkPath,
+    },
     wait,
 };
 use serde_json::Value;

@@ -2,11 +2,8 @@
 
 use crate::budget;
 use keepwatch_tests::{
-    agent::Agent,
-    crowd::Crowds,
-    http,
-    metrics::Metrics,
-    netns::NetworkNamespace,
+    answer::{agent::Agent, http, metrics::Metrics},
+    kernel::{crowd::Crowds, netns::NetworkNamespace},
     wait::{now, until},
 };
 use std::{fs, time::Duration};

@@ -2,8 +2,10 @@
 //! does not matter.
 
 use keepwatch_tests::{
-    netns::NetworkNamespace,
-    socket::{self, Family, Plan},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     wait,
 };
 use rustix::{

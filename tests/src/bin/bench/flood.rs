@@ -7,9 +7,8 @@ use crate::{
     observer::{Observer, Watching},
 };
 use keepwatch_tests::{
-    agent::Agent,
-    metrics::Metrics,
-    netns::NetworkNamespace,
+    answer::{agent::Agent, metrics::Metrics},
+    kernel::netns::NetworkNamespace,
     wait::{now, until},
 };
 use std::{thread, time::Duration};

@@ -6,7 +6,10 @@ use crate::{
     flood,
     observer::Observer,
 };
-use keepwatch_tests::{kernel_ids::watching_programs, netns::NetworkNamespace, wait::until};
+use keepwatch_tests::{
+    kernel::{kernel_ids::watching_programs, netns::NetworkNamespace},
+    wait::until,
+};
 use std::time::Duration;
 
 const N_ROUNDS: u32 = 12;

@@ -1,7 +1,9 @@
 //! The observer while calls are made: nobody, keepwatch, or others that see the same.
 
 use crate::call::Caller;
-use keepwatch_tests::{agent::Agent, netns::NetworkNamespace, tool::TemporaryFolder, wait};
+use keepwatch_tests::{
+    answer::agent::Agent, kernel::netns::NetworkNamespace, tool::TemporaryFolder, wait,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env,

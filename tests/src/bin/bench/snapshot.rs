@@ -5,10 +5,9 @@
 
 use crate::budget;
 use keepwatch_tests::{
-    agent,
-    crowd::Crowds,
+    answer::agent,
+    kernel::{crowd::Crowds, netns::NetworkNamespace},
     measure::{Cost, measure},
-    netns::NetworkNamespace,
 };
 use std::process::Command;
 

@@ -4,7 +4,7 @@
     reason = "part of the tests: JSON answers null to what it has not"
 )]
 
-use crate::{http, tool, wait::until};
+use crate::{answer::http, tool, wait::until};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! Many connections, in processes of their own: one process may hold no more descriptors than its
 //! hard limit. The processes run `src/bin/crowd.rs`.
 
-use crate::{netns::NetworkNamespace, tool};
+use crate::{kernel::netns::NetworkNamespace, tool};
 use std::{
     io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr},

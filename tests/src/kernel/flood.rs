@@ -2,8 +2,10 @@
 //! can make them.
 
 use crate::{
-    netns::NetworkNamespace,
-    socket::{self, Family, Plan, Road, SocketOption},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
     wait,
 };
 use rustix::net::sockopt::set_socket_linger;

@@ -1,7 +1,7 @@
 //! A middlebox: Linux's own connection tracking with an idle limit, as in NAT gateways and
 //! firewalls that are built on it.
 
-use crate::{netns::NetworkNamespace, skip::skip, tool};
+use crate::{kernel::netns::NetworkNamespace, skip::skip, tool};
 use std::{
     io::Write as _,
     process::{Command, Stdio},

@@ -1,11 +1,15 @@
 //! The sockets of law 1: every combination that users meet, all held by this process.
 
 use crate::{
-    netns::NetworkNamespace,
-    row::SocketHolder,
+    answer::{
+        row::SocketHolder,
+        truth::{Held, Role, process_name},
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption, wait_for_state},
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption, wait_for_state},
-    truth::{Held, Role, process_name},
     wait,
 };
 use rustix::io::fcntl_dupfd_cloexec;

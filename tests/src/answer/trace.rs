@@ -1,9 +1,11 @@
 //! A running `keepwatch trace --json`, and what it has said.
 
 use crate::{
-    agent::keepwatch,
-    event::{TraceLine, TracedDeath, TracedEvent},
-    netns::{NetworkNamespace, require_root},
+    answer::{
+        agent::keepwatch,
+        event::{TraceLine, TracedDeath, TracedEvent},
+    },
+    kernel::netns::{NetworkNamespace, require_root},
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};

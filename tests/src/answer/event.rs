@@ -1,7 +1,7 @@
 //! A line of `keepwatch trace --json`, as a user's program reads it: by name, with what it needs.
 //! A field that is missing or of another type fails the test.
 
-use crate::row::{EffectiveProbes, EffectiveSeconds};
+use crate::answer::row::{EffectiveProbes, EffectiveSeconds};
 use serde::{Deserialize, de::Error as _};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ pub enum TracedKind {
     Died(TracedDeath),
 }
 
-/// Effective settings, as in [`crate::row::Row`].
+/// Effective settings, as in [`SocketLine`](crate::answer::row::SocketLine).
 #[expect(missing_docs, reason = "as there")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Settings {

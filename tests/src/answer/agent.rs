@@ -1,6 +1,10 @@
 //! The real binary: once, or as an agent that runs until it is dropped.
 
-use crate::{http, netns::require_root, row::SocketLine, sys, tool, wait};
+use crate::{
+    answer::{http, row::SocketLine},
+    kernel::{netns::require_root, sys},
+    tool, wait,
+};
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{CapabilitySet, CapabilitySets, set_capabilities},

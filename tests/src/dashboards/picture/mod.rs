@@ -9,7 +9,7 @@ mod chart;
 mod table;
 mod value;
 
-use crate::{
+use crate::dashboards::{
     mixin::{self, Board, GridPosition, Panel},
     prometheus::{self, QueriedSeries},
 };

@@ -1,6 +1,6 @@
 //! Network namespaces. One ends when the value and all its sockets are gone.
 
-use crate::{sys, tool};
+use crate::{kernel::sys, tool};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     collections::BTreeMap,

@@ -2,7 +2,7 @@
 //! instructions, on the timer's tracepoints. What it counts, the kernel's tracing did show; so a probe that
 //! the kernel counts and this does not was hidden from everybody.
 
-use crate::{sys, tool};
+use crate::{kernel::sys, tool};
 use keepwatch::kernel::{hooks, host};
 use std::{
     io,

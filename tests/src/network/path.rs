@@ -3,9 +3,11 @@
 //! The near host has the clients, the far one a server on port 2717.
 
 use crate::{
-    middlebox::{self, MiddleboxAnswer},
-    netns::NetworkNamespace,
-    socket::{self, Family, Plan},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
+    network::middlebox::{self, MiddleboxAnswer},
 };
 use std::{net::SocketAddr, os::fd::OwnedFd};
 

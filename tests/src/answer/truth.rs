@@ -1,11 +1,14 @@
 //! Law 1: what keepwatch says of a socket is what the kernel says when asked on its descriptor.
 
 use crate::{
-    netns::NetworkNamespace,
-    row::{SocketHolder, SocketLine},
+    answer::row::{SocketHolder, SocketLine},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{OwnSettings, standard},
+        sys,
+    },
     skip::skip,
-    socket::{OwnSettings, standard},
-    sys, tool,
+    tool,
 };
 use rustix::net::{AddressFamily, getpeername, getsockname, sockopt};
 use std::{

@@ -2,7 +2,7 @@
 //! metrics cannot be had from one host in a minute. In it a deploy of `payments/checkout` loses its
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
-use crate::{prometheus::promtool, tool::TemporaryFolder};
+use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
 use keepwatch::model::catalogue::{CATALOGUE, Kind};
 use std::{fmt::Write as _, fs};
 

@@ -1,6 +1,6 @@
 //! TCP sockets, made and set in every way that users do it.
 
-use crate::{skip::skip, sys, tool, wait};
+use crate::{kernel::sys, skip::skip, tool, wait};
 use libc::{
     IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
     TCP_USER_TIMEOUT,

@@ -1,7 +1,7 @@
 //! Lines and areas over time, and the small line in a stat.
 
 use super::{escaped, value::formatted};
-use crate::prometheus::QueriedSeries;
+use crate::dashboards::prometheus::QueriedSeries;
 use std::fmt::Write as _;
 
 /// What a chart shows.
@@ -151,7 +151,7 @@ pub(super) fn spark(series: &QueriedSeries, color: &str, width: f64, height: f64
 #[cfg(test)]
 mod tests {
     use super::{nice, nice_bytes};
-    use crate::picture::value::formatted;
+    use crate::dashboards::picture::value::formatted;
 
     #[test]
     fn ticks_are_round_in_their_unit() {

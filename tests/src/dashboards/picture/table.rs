@@ -5,7 +5,7 @@ use super::{
     escaped, text,
     value::{color, formatted},
 };
-use crate::{mixin::Panel, prometheus::QueriedSeries};
+use crate::dashboards::{mixin::Panel, prometheus::QueriedSeries};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
