@@ -3,11 +3,11 @@
 
 use crate::{
     command::{cargo, line},
-    libtest::TestOutcome,
     outcome::talk,
     purpose::Purpose,
     setup,
     test::{
+        libtest::TestOutcome,
         runner::{self, SILENT_FOR},
         say,
     },

@@ -1,7 +1,7 @@
 //! The runner, tried on real binaries: each has one test, which ends in one of the ways in which tests end.
 
 use super::{binary::Binary, round::TestRound, skip::HostEquipment};
-use crate::summary::Summary;
+use crate::test::summary::Summary;
 use std::{
     env, fs,
     path::{Path, PathBuf},

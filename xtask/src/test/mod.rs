@@ -3,26 +3,28 @@
 mod binary;
 #[cfg(test)]
 mod fixture;
+pub(crate) mod libtest;
 mod round;
 pub(crate) mod runner;
 mod skip;
+pub(crate) mod summary;
 
 use crate::{
     command::{self, announced, cargo, checked, line, new},
-    libtest::TestOutcome,
     outcome::{CannotRunHere, FINDING, talk},
     place,
     purpose::Purpose,
     setup,
-    summary::{Crash, Summary},
 };
 use anyhow::{Context as _, Result};
+use libtest::TestOutcome;
 use round::TestRound;
 use std::{
     ffi::OsString,
     io::{self, Write as _},
     process::ExitCode,
 };
+use summary::{Crash, Summary};
 
 /// Tests that may fail and pass when they are repeated, in a run of all. They count every event, or compare
 /// times, on a virtual machine that does not run hooks for moments and stands still for others: one in a run

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     command::line,
-    libtest::TestOutcome,
     outcome::talk,
-    summary::{Crash, Summary},
+    test::{
+        libtest::TestOutcome,
+        summary::{Crash, Summary},
+    },
 };
 use anyhow::Result;
 use std::{ffi::OsString, process::Command, time::Duration};

@@ -1,6 +1,6 @@
 //! Runs one test binary: reads along, and knows for sure how it ended.
 
-use crate::{command, libtest::TestOutput};
+use crate::{command, test::libtest::TestOutput};
 use anyhow::{Context as _, Result};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},

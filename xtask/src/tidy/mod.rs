@@ -2,6 +2,7 @@
 
 mod circle;
 mod dependency;
+mod folder;
 mod import;
 mod law;
 mod link;
@@ -24,8 +25,8 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes, names, links, plain English, imports and their circles, names of types,
-/// dependencies that nothing uses.
+/// Checks the cheap laws: module docs, sizes of files and folders, names, links, plain English, imports and their
+/// circles, names of types, dependencies that nothing uses.
 #[derive(clap::Args)]
 pub(crate) struct TidyOptions {}
 
@@ -46,6 +47,7 @@ pub(crate) fn check() -> Result<()> {
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
     findings.extend(dependency::unused(&files));
     findings.extend(circle::of_files(&files));
+    findings.extend(folder::of_files(&files));
     findings.extend(type_name::of_files(&files));
     for folder in FOLDERS {
         if !files.iter().any(|file| file.path.starts_with(folder)) {

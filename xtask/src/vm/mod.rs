@@ -11,12 +11,10 @@ mod suite;
 mod table;
 
 use crate::{
-    libtest::TestOutcome,
     outcome::talk,
     purpose::Purpose,
     setup,
-    summary::Summary,
-    test::{conclude, say},
+    test::{conclude, libtest::TestOutcome, say, summary::Summary},
 };
 use anyhow::{Context as _, Result, bail};
 use document::Freshness;

@@ -1,7 +1,7 @@
 //! What a guest reports: lines in, results of tests out. `tests/src/bin/guest.rs` writes it.
 
 use super::suite::ANY;
-use crate::libtest::{TestOutcome, TestOutput};
+use crate::test::libtest::{TestOutcome, TestOutput};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of a report.

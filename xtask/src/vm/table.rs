@@ -4,7 +4,7 @@ use super::{
     report::{GuestReport, SuiteRun},
     suite::{self, ANY, MECHANISMS, Suite},
 };
-use crate::{
+use crate::test::{
     libtest::TestOutcome,
     summary::{Crash, Summary},
 };
