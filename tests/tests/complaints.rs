@@ -6,7 +6,7 @@ use keepwatch_tests::{
     answer::{agent::sockets_from_kernel, row::SocketLine},
     kernel::{
         netns::NetworkNamespace,
-        socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
+        socket::{self, Family, Keepalive, Plan, Road, SocketSettings},
     },
     tool,
     wait::until,
@@ -24,7 +24,7 @@ struct Outbound {
 }
 
 impl Outbound {
-    fn new(keepalive: Keepalive, own: OwnSettings) -> Self {
+    fn new(keepalive: Keepalive, own: SocketSettings) -> Self {
         let (near, far) = NetworkNamespace::pair();
         let address = "10.77.0.2:2717".parse().expect("an address");
         let listener = far.run(|| socket::listener(Family::V4, address, 1, &Plan::NOTHING));
@@ -58,7 +58,7 @@ impl Outbound {
 
 #[test]
 fn without_keepalive_ss_shows_nothing_and_keepwatch_says_off() {
-    let connection = Outbound::new(Keepalive::Off, OwnSettings::default());
+    let connection = Outbound::new(Keepalive::Off, SocketSettings::default());
     let shown = connection.ss();
     assert!(!shown.contains("timer:"), "{shown}");
 
@@ -71,7 +71,7 @@ fn without_keepalive_ss_shows_nothing_and_keepwatch_says_off() {
 
 #[test]
 fn with_data_in_flight_ss_shows_retransmission_and_keepwatch_still_says_what_keepalive_is_set_to() {
-    let own = OwnSettings { idle: 60, interval: 10, count: 3, user_timeout_ms: 0 };
+    let own = SocketSettings { idle: 60, interval: 10, count: 3, user_timeout_ms: 0 };
     let connection = Outbound::new(Keepalive::After, own);
     let quiet = connection.ss();
     assert!(quiet.contains("timer:(keepalive,"), "{quiet}");
@@ -96,7 +96,7 @@ fn with_data_in_flight_ss_shows_retransmission_and_keepwatch_still_says_what_kee
 
 #[test]
 fn with_system_defaults_on_a_350_s_path_it_is_late_and_the_first_probe_is_2_h_away() {
-    let connection = Outbound::new(Keepalive::Before, OwnSettings::default());
+    let connection = Outbound::new(Keepalive::Before, SocketSettings::default());
     let shown = connection.ss();
     assert!(shown.contains("timer:(keepalive,"), "to ss all is well: {shown}");
 

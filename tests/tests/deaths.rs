@@ -8,7 +8,7 @@ use keepwatch_tests::{
         trace::{Trace, list},
         truth::process_name,
     },
-    kernel::socket::{self, Family, Keepalive, OwnSettings, Plan, Road},
+    kernel::socket::{self, Family, Keepalive, Plan, Road, SocketSettings},
     network::{
         ending::{self, exchange, forget, wait_for_quiet},
         middlebox::MiddleboxAnswer,
@@ -143,7 +143,7 @@ fn a_connection_that_is_probed_in_time_survives_the_same_middlebox() {
 fn user_timeout_data_is_in_flight_for_longer_than_the_program_allows() {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let own = OwnSettings { user_timeout_ms: 1500, ..OwnSettings::default() };
+    let own = SocketSettings { user_timeout_ms: 1500, ..SocketSettings::default() };
     let plan = Plan { keepalive: Keepalive::Off, own, road: Road::Call };
     let ends = path.connect(&plan);
     exchange(&ends.client, &ends.accepted);

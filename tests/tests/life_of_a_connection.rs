@@ -11,7 +11,7 @@ use keepwatch_tests::{
     },
     kernel::{
         netns::NetworkNamespace,
-        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
+        socket::{self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings},
     },
     network::{
         ending::{self, LockedSocket},
@@ -100,7 +100,7 @@ fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let connections = cases.map(|(count, user_timeout_ms, ..)| {
-        let own = OwnSettings { idle: 2, interval: 1, count, user_timeout_ms };
+        let own = SocketSettings { idle: 2, interval: 1, count, user_timeout_ms };
         path.connect(&Plan { own, ..QUICK })
     });
     path.darken();

@@ -10,7 +10,7 @@ use keepwatch_tests::{
     },
     kernel::{
         netns::NetworkNamespace,
-        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption},
+        socket::{self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings},
     },
     skip::skip,
 };
@@ -153,7 +153,7 @@ fn what_no_call_has_set_is_found_and_told_as_a_change() {
 fn what_is_inherited_or_follows_the_namespace_is_no_change_of_the_socket() {
     let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
-    let own = OwnSettings { idle: 61, interval: 62, count: 63, user_timeout_ms: 64_000 };
+    let own = SocketSettings { idle: 61, interval: 62, count: 63, user_timeout_ms: 64_000 };
     let plan = Plan { keepalive: Keepalive::Before, own, road: Road::Call };
     let (_listener, client, accepted) = netns.run(|| connection(Family::V4, &plan));
     let inherited = socket::local_address(&accepted);

@@ -1,6 +1,6 @@
 //! What somebody wants to know of the past.
 
-use crate::model::{death::Cause, socket::SocketId};
+use crate::model::{judgement::death::Cause, observed::socket::SocketId};
 use ipnet::IpNet;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};

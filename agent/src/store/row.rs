@@ -1,10 +1,11 @@
 //! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
 
-use crate::model::{
-    call::{SockOpt, When},
-    line::MomentRow,
-    row::RowOwner,
-    verdict::Verdict,
+use crate::{
+    model::{
+        judgement::verdict::Verdict,
+        observed::setsockopt::{SockOpt, When},
+    },
+    view::{event_row::EventRow, row::RowOwner},
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ pub struct DeathRow {
     pub calls: Vec<CallRow>,
     /// The end, and the connection at that moment.
     #[serde(flatten)]
-    pub moment: MomentRow,
+    pub event: EventRow,
 }
 
 /// Which connection, and whose: what a history says of something smaller than a death.

@@ -4,7 +4,7 @@ use crate::{
     answer::row::{SocketHolder, SocketLine},
     kernel::{
         netns::NetworkNamespace,
-        socket::{OwnSettings, standard},
+        socket::{SocketSettings, standard},
         sys,
     },
     skip::skip,
@@ -51,7 +51,7 @@ pub struct Held {
     /// Inode of its namespace.
     pub netns: u32,
     /// What was set on it, or on its listener before it was born.
-    pub own: OwnSettings,
+    pub own: SocketSettings,
     /// Whether keepalive was left on.
     pub keepalive: bool,
     /// The namespace's idle time when the keepalive timer was armed: it stays until it fires.

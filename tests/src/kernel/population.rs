@@ -7,7 +7,9 @@ use crate::{
     },
     kernel::{
         netns::NetworkNamespace,
-        socket::{self, Family, Keepalive, OwnSettings, Plan, Road, SocketOption, wait_for_state},
+        socket::{
+            self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings, wait_for_state,
+        },
     },
     skip::skip,
     wait,
@@ -98,7 +100,8 @@ impl Population {
     /// accepted socket.
     #[track_caller]
     fn every_combination(&mut self, place: &PopulatedNamespace<'_>, family: Family) {
-        for (round, values) in [ordinary as fn(u32) -> OwnSettings, extreme].into_iter().enumerate()
+        for (round, values) in
+            [ordinary as fn(u32) -> SocketSettings, extreme].into_iter().enumerate()
         {
             for keepalive in Keepalive::ALL {
                 for mask in 0..16 {
@@ -207,8 +210,10 @@ impl Population {
     /// Nothing but probes and their answers since it was opened.
     #[track_caller]
     fn probed(&mut self, place: &PopulatedNamespace<'_>) {
-        let plan =
-            plan(Keepalive::Before, OwnSettings { idle: 1, interval: 1, ..OwnSettings::default() });
+        let plan = plan(
+            Keepalive::Before,
+            SocketSettings { idle: 1, interval: 1, ..SocketSettings::default() },
+        );
         self.connection(place, Family::V4, "probed", &Plan::NOTHING, &plan);
         let [.., client, _] = self.sockets.as_slice() else {
             panic!("two ends");
@@ -266,9 +271,9 @@ impl Population {
             }
             for keepalive in Keepalive::ALL {
                 for own in [
-                    OwnSettings::default(),
+                    SocketSettings::default(),
                     ordinary(11),
-                    OwnSettings { idle: 3600, ..OwnSettings::default() },
+                    SocketSettings { idle: 3600, ..SocketSettings::default() },
                 ] {
                     let plan = plan(keepalive, own);
                     let client = near.run(|| socket::connected(family, address, &plan));
@@ -298,10 +303,10 @@ impl Population {
     /// Connections for when the peer falls silent. Nobody accepts them there.
     #[track_caller]
     fn falls_silent(&mut self, here: &PopulatedNamespace<'_>, family: Family, address: SocketAddr) {
-        let short = OwnSettings { idle: 1, interval: 1, count: 127, user_timeout_ms: 0 };
+        let short = SocketSettings { idle: 1, interval: 1, count: 127, user_timeout_ms: 0 };
         let cases = [
             ("probing", Keepalive::Before, short),
-            ("data in flight, off", Keepalive::Off, OwnSettings::default()),
+            ("data in flight, off", Keepalive::Off, SocketSettings::default()),
             // Without the user timeout, which would end it.
             ("data in flight, on", Keepalive::After, ordinary(13).masked(7)),
         ];
@@ -383,13 +388,13 @@ impl Drop for Population {
     }
 }
 
-const fn plan(keepalive: Keepalive, own: OwnSettings) -> Plan {
+const fn plan(keepalive: Keepalive, own: SocketSettings) -> Plan {
     Plan { keepalive, own, road: Road::Call }
 }
 
 /// Values as people set them, different for each seed.
-const fn ordinary(seed: u32) -> OwnSettings {
-    OwnSettings {
+const fn ordinary(seed: u32) -> SocketSettings {
+    SocketSettings {
         idle: 10 + seed * 7 % 300,
         interval: 1 + seed * 3 % 100,
         count: 1 + seed % 126,
@@ -398,10 +403,10 @@ const fn ordinary(seed: u32) -> OwnSettings {
 }
 
 /// The least and the most that the kernel takes.
-const fn extreme(seed: u32) -> OwnSettings {
+const fn extreme(seed: u32) -> SocketSettings {
     const LONGEST: u32 = 32_767;
     let (low, high) = (seed.is_multiple_of(2), !seed.is_multiple_of(3));
-    OwnSettings {
+    SocketSettings {
         idle: if low { 1 } else { LONGEST },
         interval: if high { LONGEST } else { 1 },
         count: if low { 127 } else { 1 },
