@@ -13,15 +13,13 @@ use crate::{
     wanted::{note, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use keepwatch_ebpf::record::{SocketSample, Tag, flag};
-
-const IPPROTO_TCP: u16 = 6;
-const TCP_ESTABLISHED: u32 = 1;
-const TCP_SYN_SENT: u32 = 2;
-const TCP_FIN_WAIT1: u32 = 4;
-const TCP_CLOSE: u32 = 7;
-const TCP_CLOSE_WAIT: u32 = 8;
-const TCP_LISTEN: u32 = 10;
+use keepwatch_ebpf::{
+    abi::{
+        IPPROTO_TCP, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LISTEN,
+        TCP_SYN_SENT,
+    },
+    record::{SocketSample, Tag, flag},
+};
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_change(context: BtfTracePointContext) -> i32 {

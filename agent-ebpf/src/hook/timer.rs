@@ -19,11 +19,17 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ptr::{read_volatile, write_volatile};
-use keepwatch_ebpf::record::{Tag, TimerOutcome, TimerRecord};
+use keepwatch_ebpf::{
+    abi::{TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT},
+    record::{Tag, TimerOutcome, TimerRecord},
+};
 
 /// Ticks a second: tells a retry in HZ/20 from one in HZ/2. Written by user space.
 #[unsafe(no_mangle)]
 static HZ: u32 = u32::MAX;
+
+/// A socket that its owner has locked is looked at again in HZ/20.
+const DEFERRED_A_SECOND: u64 = 20;
 
 /// The address of `tcp_keepalive_timer`, read from the timer of the first socket that a walk met:
 /// no symbol table is needed, whose access is restricted and whose names compilers decorate.
@@ -141,11 +147,6 @@ fn timer_expire_exit(_: BtfTracePointContext) -> i32 {
     0
 }
 
-const TCP_SYN_SENT: u8 = 2;
-const TCP_FIN_WAIT2: u8 = 5;
-const TCP_CLOSE: u8 = 7;
-const TCP_LISTEN: u8 = 10;
-
 /// The keepalive timer begins to run: notes what it will decide by.
 #[inline(always)]
 fn enter(timer: Raw) {
@@ -170,11 +171,11 @@ fn note(slot: &mut RunningTimer, address: Raw, sk: impl Read) {
         return;
     }
     let flags: u64 = sk.load(at!(skc_flags));
-    let state: u8 = sk.load(at!(skc_state));
+    let state = u32::from(sk.load::<u8>(at!(skc_state)));
     if report::is_on() {
         if !sk.is_tcp() {
             let (family, protocol) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
-            report::timer_without_socket(family, protocol, state.into());
+            report::timer_without_socket(family, protocol, state);
         }
     }
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;
@@ -291,7 +292,7 @@ fn outcome(before: RunningTimer, sk: impl Read) -> TimerOutcome {
     // SAFETY: a helper call.
     let now = unsafe { generated::bpf_jiffies64() };
     let wait = sk.load::<u64>(at!(keepalive_timer) + at!(timer_expires)).wrapping_sub(now);
-    if wait * 20 <= u64::from(global(&HZ)) {
+    if wait * DEFERRED_A_SECOND <= u64::from(global(&HZ)) {
         TimerOutcome::Deferred
     } else {
         TimerOutcome::Congested

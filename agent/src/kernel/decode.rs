@@ -7,8 +7,9 @@ use crate::model::observed::{
     setting::{NetnsSettings, OwnSettings},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
 };
-use keepwatch_ebpf::record::{
-    SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag, TimerOutcome, TimerRecord, flag,
+use keepwatch_ebpf::{
+    abi::AF_INET6,
+    record::{SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag, TimerOutcome, TimerRecord, flag},
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes as _;
@@ -35,8 +36,6 @@ pub enum Error {
 
 /// Bytes of one record of the snapshot.
 pub const SNAPSHOT_LEN: usize = SAMPLE_LEN;
-
-const AF_INET6: u16 = 10;
 
 /// Decodes records of a kernel whose clock ticks `hz` times a second.
 #[derive(Clone, Copy, Debug)]
