@@ -5,7 +5,7 @@
     reason = "a test, and it says what it left out"
 )]
 
-use keepwatch_tests::{agent::once, tool::Folder};
+use keepwatch_tests::{answer::agent::once, tool::TemporaryFolder};
 use std::{fs, path::Path, process::Command};
 
 /// Runs a program that is there on most systems; none, and says so, where it is not.
@@ -20,7 +20,7 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).expect("text"))
 }
 
-fn completions(shell: &str, folder: &Folder) -> String {
+fn completions(shell: &str, folder: &TemporaryFolder) -> String {
     let script = once(["completions", shell]).stdout;
     let file = folder.file(shell);
     fs::write(&file, script).expect("write the script");
@@ -29,7 +29,7 @@ fn completions(shell: &str, folder: &Folder) -> String {
 
 #[test]
 fn bash_completes_commands_and_options() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let script = completions("bash", &folder);
     let completed = |line: &str| {
         let program = format!(
@@ -48,7 +48,7 @@ fn bash_completes_commands_and_options() {
 
 #[test]
 fn zsh_and_fish_take_their_scripts() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     for (shell, flag) in [("zsh", "-n"), ("fish", "--no-execute")] {
         let script = completions(shell, &folder);
         assert!(fs::metadata(&script).is_ok_and(|file| file.len() > 1000), "{shell}");
@@ -58,7 +58,7 @@ fn zsh_and_fish_take_their_scripts() {
 
 #[test]
 fn every_man_page_is_rendered_without_a_warning() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let place = folder.file("");
     let written = once(["man".as_ref(), place.as_os_str()]);
     assert!(written.status.success());

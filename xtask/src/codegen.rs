@@ -3,10 +3,11 @@
 
 use crate::{
     command::{cargo, line},
-    libtest::Outcome,
     outcome::talk,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::{
+        libtest::TestOutcome,
         runner::{self, SILENT_FOR},
         say,
     },
@@ -16,14 +17,14 @@ use std::process::ExitCode;
 
 /// Writes the docs that are generated from code, and what the mixin of dashboards renders to.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct CodegenOptions {
     /// Write nothing; fail if one of them is not fresh.
     #[arg(long)]
     check: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { check } = options;
+pub(crate) fn run(options: &CodegenOptions) -> Result<ExitCode> {
+    let CodegenOptions { check } = options;
     setup::prepare(Purpose::Tests)?;
     // Each in its package, by a test of this name.
     for (package, target, name) in [
@@ -43,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if ran.said.failed().next().is_some() {
             bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
         }
-        if !ran.said.tests.values().any(|outcome| *outcome == Outcome::Passed) {
+        if !ran.said.tests.values().any(|outcome| *outcome == TestOutcome::Passed) {
             bail!("no test `{name}` in {package}: nothing was generated");
         }
     }

@@ -4,7 +4,8 @@ use crate::{
     command::{announced, cargo, new, said},
     outcome::talk,
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -26,9 +27,9 @@ const ALONG: [&str; 5] =
 
 /// Builds the static release binary, man pages and completions into target/dist, and an archive.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct DistOptions {}
 
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+pub(crate) fn run(_: &DistOptions) -> Result<ExitCode> {
     setup::prepare(Purpose::Build)?;
     let binary = build()?;
     let bytes = fs::read(&binary).with_context(|| format!("read {}", binary.display()))?;

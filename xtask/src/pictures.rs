@@ -3,21 +3,22 @@
 use crate::{
     command::{announced, become_it, cargo},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::Result;
 use std::{net::SocketAddr, process::ExitCode};
 
 /// Draws every dashboard into docs/pictures. Needs chromium and the font Inter.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct PicturesOptions {
     /// From the last six hours of the Prometheus at this address, not from a made-up fleet.
     #[arg(value_name = "ADDRESS:PORT")]
     prometheus: Option<SocketAddr>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { prometheus } = options;
+pub(crate) fn run(options: &PicturesOptions) -> Result<ExitCode> {
+    let PicturesOptions { prometheus } = options;
     setup::prepare(Purpose::Tests)?;
     announced(
         &mut cargo(["build", "-p", "keepwatch-tests", "--bin", "pictures"]),

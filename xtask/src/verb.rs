@@ -1,4 +1,4 @@
-//! The verbs: each is a module with `Options` and `run`.
+//! The verbs: each is a module with its options and `run`.
 
 use crate::{bench, ci, codegen, dist, fresh, pictures, run, setup, test, tidy, vm};
 use anyhow::Result;
@@ -8,17 +8,17 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What a developer or CI runs")]
 pub(crate) enum Verb {
-    Setup(setup::Options),
-    Run(run::Options),
-    Test(test::Options),
-    Vm(vm::Options),
-    Bench(bench::Options),
-    Codegen(codegen::Options),
-    Pictures(pictures::Options),
-    Dist(dist::Options),
-    Fresh(fresh::Options),
-    Tidy(tidy::Options),
-    Ci(ci::Options),
+    Setup(setup::SetupOptions),
+    Run(run::RunOptions),
+    Test(test::TestOptions),
+    Vm(vm::VmOptions),
+    Bench(bench::BenchOptions),
+    Codegen(codegen::CodegenOptions),
+    Pictures(pictures::PicturesOptions),
+    Dist(dist::DistOptions),
+    Fresh(fresh::FreshOptions),
+    Tidy(tidy::TidyOptions),
+    Ci(ci::CiOptions),
 }
 
 impl Verb {

@@ -8,11 +8,13 @@
 )]
 
 use keepwatch_tests::{
-    fleet,
-    mixin::{self, Mixin},
-    picture::{self, Scene},
-    prometheus::Prometheus,
-    tool::Folder,
+    dashboards::{
+        fleet,
+        mixin::{self, Mixin},
+        picture::{self, Scene},
+        prometheus::Prometheus,
+    },
+    tool::TemporaryFolder,
 };
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::SystemTime};
 
@@ -24,7 +26,7 @@ fn main() {
     let given =
         std::env::args().nth(1).map(|address| address.parse::<SocketAddr>().expect("ADDRESS:PORT"));
     let made_up = given.is_none().then(|| {
-        let folder = Folder::new();
+        let folder = TemporaryFolder::new();
         fleet::write_into(&folder);
         Prometheus::in_folder(folder)
     });
@@ -50,7 +52,7 @@ fn main() {
 
 /// What a browser shows of a page.
 fn photograph(html: &str, height: f64, picture: &Path) {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let page = folder.file("page.html");
     fs::write(&page, html).expect("write a page");
     let status = Command::new("chromium")

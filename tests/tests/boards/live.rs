@@ -3,18 +3,21 @@
 
 use keepwatch::metrics::catalogue::CATALOGUE;
 use keepwatch_tests::{
-    agent::Agent,
-    ending::wait_for_quiet,
-    fleet,
-    middlebox::Answer,
-    mixin::{self, Mixin},
-    path::{Ends, Path},
-    picture::Scene,
-    prometheus::Prometheus,
-    promql,
-    socket::{self, Plan, Road, SocketOption},
-    tool::Folder,
-    truth::process_name,
+    answer::{agent::Agent, truth::process_name},
+    dashboards::{
+        fleet,
+        mixin::{self, Mixin},
+        picture::Scene,
+        prometheus::Prometheus,
+        promql,
+    },
+    kernel::socket::{self, Plan, Road, SocketOption},
+    network::{
+        ending::wait_for_quiet,
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
+    tool::TemporaryFolder,
     wait::{now, until, within},
 };
 use serde_json::json;
@@ -57,7 +60,7 @@ const REFUSED_IDLE: u32 = 40_000;
 
 /// Connections from this process through a middlebox.
 struct Traffic {
-    path: Path,
+    path: NetworkPath,
     held: Vec<OwnedFd>,
     /// Unprotected, and not used yet.
     quiet: Vec<OwnedFd>,
@@ -110,7 +113,7 @@ fn prometheus(agent: SocketAddr) -> Prometheus {
         // A walk a second, and this machine may be busy.
         "snapshotAge": 30,
     });
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let shipped = fs::read_to_string(mixin::folder().join("prometheus.yml")).unwrap();
     let config = shipped.replace("127.0.0.1:10077", &agent.to_string()).replace("15s", "1s");
     assert!(config.contains(&agent.to_string()) && config.contains("1s"), "{config}");
@@ -142,7 +145,7 @@ fn has_arrived(expr: &str) -> bool {
 
 #[test]
 fn every_panel_has_an_answer_and_the_right_alerts_fire() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;
     };
     let mut traffic =
@@ -192,7 +195,7 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
 /// What one host cannot have in a minute, and what the agent does not have yet.
 #[test]
 fn every_panel_has_an_answer_from_a_whole_fleet() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     fleet::write_into(&folder);
     let prometheus = Prometheus::in_folder(folder);
     let scene = Scene {

@@ -1,9 +1,11 @@
 //! Rules and alerts, as promtool and somebody on call meet them.
 
 use keepwatch_tests::{
-    mixin::{self, Mixin},
-    prometheus::promtool,
-    tool::Folder,
+    dashboards::{
+        mixin::{self, Mixin},
+        prometheus::promtool,
+    },
+    tool::TemporaryFolder,
 };
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
@@ -52,7 +54,7 @@ fn every_expression_of_every_panel_is_promql() {
         let expr = mixin::with_variables(&target.expr, "5m", "5m", &[]);
         writeln!(rules, "  - {{record: 'panel:{number}', expr: '{expr}'}}").unwrap();
     }
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     fs::write(folder.file("panels.yml"), rules).unwrap();
     promtool(&folder.file(""), &["check", "rules", "panels.yml"]);
 }

@@ -25,7 +25,7 @@ use aya::{
 };
 use error::failed;
 use keepwatch_ebpf::{
-    count::{COUNTS_LEN, Counts},
+    count::{COUNTS_LEN, HookCounts},
     name,
 };
 use std::{
@@ -201,16 +201,16 @@ impl Hooks {
     }
 
     /// The hooks' totals, of all CPUs.
-    pub fn counts(&self) -> Result<Counts, Error> {
+    pub fn counts(&self) -> Result<HookCounts, Error> {
         let read = |error: MapError| failed("read the hooks' counters", error);
         let map = self
             .ebpf
             .map(name::COUNTS)
             .ok_or_else(|| failed("read the hooks' counters", "no such map"))?;
         let counts: PerCpuArray<_, [u8; COUNTS_LEN]> = PerCpuArray::try_from(map).map_err(read)?;
-        let mut total = Counts::default();
+        let mut total = HookCounts::default();
         for bytes in counts.get(&0, 0).map_err(read)?.iter() {
-            total.add(&Counts::read_from_bytes(bytes).unwrap_or_default());
+            total.add(&HookCounts::read_from_bytes(bytes).unwrap_or_default());
         }
         Ok(total)
     }

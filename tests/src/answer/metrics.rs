@@ -1,6 +1,6 @@
 //! What a scrape says, by name and labels.
 
-use crate::{agent::Agent, http};
+use crate::answer::{agent::Agent, http};
 
 /// The values of one scrape.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,10 @@
 //! How connections end, and what the kernel tells the program that holds one.
 
-use crate::{skip::skip, socket, sys, tool, wait};
+use crate::{
+    kernel::{socket, sys},
+    skip::skip,
+    tool, wait,
+};
 use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags, sockopt},

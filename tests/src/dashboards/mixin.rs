@@ -22,7 +22,7 @@ pub struct Mixin {
     /// Dashboards by the name of their file.
     pub dashboards: BTreeMap<String, Board>,
     /// Its recording rules, in order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RecordingRule>,
     /// Its alerting rules, in order.
     pub alerts: Vec<Alert>,
 }
@@ -59,8 +59,8 @@ pub struct Panel {
     pub title: String,
     pub description: String,
     pub datasource: Value,
-    pub grid_pos: Place,
-    pub targets: Vec<Target>,
+    pub grid_pos: GridPosition,
+    pub targets: Vec<PanelTarget>,
     #[serde(default)]
     pub transformations: Vec<Value>,
     pub field_config: Value,
@@ -69,7 +69,7 @@ pub struct Panel {
 
 #[expect(missing_docs, reason = "named as in Grafana's JSON")]
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Place {
+pub struct GridPosition {
     pub x: u32,
     pub y: u32,
     pub w: u32,
@@ -79,7 +79,7 @@ pub struct Place {
 #[expect(missing_docs, reason = "named as in Grafana's JSON")]
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Target {
+pub struct PanelTarget {
     pub expr: String,
     pub ref_id: String,
     pub datasource: Value,
@@ -92,7 +92,7 @@ pub struct Target {
 /// A recording rule: a name for an expression.
 #[expect(missing_docs, reason = "named as in Prometheus's files")]
 #[derive(Debug, Deserialize)]
-pub struct Rule {
+pub struct RecordingRule {
     pub record: String,
     pub expr: String,
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 /// A line of `sockets --json`.
 #[expect(missing_docs, reason = "DESIGN section 4 and `keepwatch::view::row` describe each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Row {
+pub struct SocketLine {
     pub id: String,
     pub netns: u32,
     pub family: String,
@@ -17,9 +17,9 @@ pub struct Row {
     pub direction: String,
     pub direction_from: String,
     pub keepalive: bool,
-    pub idle: Seconds,
-    pub interval: Seconds,
-    pub count: Probes,
+    pub idle: EffectiveSeconds,
+    pub interval: EffectiveSeconds,
+    pub count: EffectiveProbes,
     pub user_timeout_ms: u32,
     pub detection_seconds: Option<u64>,
     pub verdict: String,
@@ -32,7 +32,7 @@ pub struct Row {
     pub until_limit_seconds: Option<f64>,
     pub probes_unanswered: u8,
     pub in_flight: bool,
-    pub owners: Vec<Owner>,
+    pub owners: Vec<SocketHolder>,
     pub unit: Option<String>,
     pub container: Option<String>,
     pub container_id: Option<String>,
@@ -44,7 +44,7 @@ pub struct Row {
 /// An effective time, and whether it is the socket's own or the namespace's.
 #[expect(missing_docs, reason = "as the type says")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Seconds {
+pub struct EffectiveSeconds {
     pub seconds: u32,
     pub from: String,
 }
@@ -52,7 +52,7 @@ pub struct Seconds {
 /// An effective count, and whether it is the socket's own or the namespace's.
 #[expect(missing_docs, reason = "as the type says")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Probes {
+pub struct EffectiveProbes {
     pub probes: u32,
     pub from: String,
 }
@@ -60,13 +60,13 @@ pub struct Probes {
 /// A process that has the socket open.
 #[expect(missing_docs, reason = "as the type says")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct Owner {
+pub struct SocketHolder {
     pub pid: u32,
     pub fd: Option<u32>,
     pub process: String,
 }
 
-impl Row {
+impl SocketLine {
     /// Whether process `pid` has it as descriptor `fd`.
     pub fn is_held(&self, pid: u32, fd: u32) -> bool {
         self.owners.iter().any(|owner| owner.pid == pid && owner.fd == Some(fd))

@@ -4,7 +4,7 @@
     reason = "part of the tests: JSON answers null to what it has not"
 )]
 
-use crate::{http, tool, wait::until};
+use crate::{answer::http, tool, wait::until};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -21,12 +21,12 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub struct Prometheus {
     child: Child,
     address: SocketAddr,
-    _folder: tool::Folder,
+    _folder: tool::TemporaryFolder,
 }
 
 /// One series of an answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub struct QueriedSeries {
     /// The labels by name.
     pub labels: BTreeMap<String, String>,
     /// Unix time and value, oldest first.
@@ -37,7 +37,7 @@ impl Prometheus {
     /// Scrapes one address every second.
     #[track_caller]
     pub fn scraping(target: SocketAddr) -> Self {
-        let folder = tool::Folder::new();
+        let folder = tool::TemporaryFolder::new();
         let config = format!(
             "global: {{scrape_interval: 1s}}\n\
              scrape_configs:\n- job_name: keepwatch\n  static_configs: [{{targets: ['{target}']}}]\n"
@@ -48,7 +48,7 @@ impl Prometheus {
 
     /// Starts with the `prometheus.yml` of this folder, and the blocks in its `data` if there are.
     #[track_caller]
-    pub fn in_folder(folder: tool::Folder) -> Self {
+    pub fn in_folder(folder: tool::TemporaryFolder) -> Self {
         let address = http::free_address();
         let log = fs::File::create(folder.file("log")).expect("a log");
         let child = Command::new(tool::program("prometheus"))
@@ -79,7 +79,7 @@ impl Prometheus {
     }
 
     /// The series of an expression now.
-    pub fn query(&self, expr: &str) -> Vec<Series> {
+    pub fn query(&self, expr: &str) -> Vec<QueriedSeries> {
         let answer = self.ask(&format!("/api/v1/query?query={}", encoded(expr)));
         answer.as_ref().map(series).unwrap_or_default()
     }
@@ -100,14 +100,14 @@ pub fn ask(address: SocketAddr, path: &str) -> Option<Value> {
 }
 
 /// The series of an answer, of one moment or of a range. What is not a number is left out.
-pub fn series(answer: &Value) -> Vec<Series> {
+pub fn series(answer: &Value) -> Vec<QueriedSeries> {
     let result = answer["data"]["result"].as_array().into_iter().flatten();
     let point = |pair: &Value| {
         let value: f64 = pair[1].as_str()?.parse().ok()?;
         value.is_finite().then_some((pair[0].as_f64()?, value))
     };
     result
-        .map(|one| Series {
+        .map(|one| QueriedSeries {
             labels: serde_json::from_value(one["metric"].clone()).unwrap_or_default(),
             points: match one["values"].as_array() {
                 Some(values) => values.iter().filter_map(point).collect(),

@@ -1,7 +1,7 @@
 //! Many connections, in processes of their own: one process may hold no more descriptors than its
 //! hard limit. The processes run `src/bin/crowd.rs`.
 
-use crate::{netns::Netns, tool};
+use crate::{kernel::netns::NetworkNamespace, tool};
 use std::{
     io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr},
@@ -20,7 +20,12 @@ pub struct Crowd {
 impl Crowd {
     /// Starts `crowd WORDS` in a namespace: `serve`, `connect` or `both`, an address, and how many
     /// connections.
-    pub fn start(netns: &Netns, what: &str, address: SocketAddr, n_connections: u32) -> Self {
+    pub fn start(
+        netns: &NetworkNamespace,
+        what: &str,
+        address: SocketAddr,
+        n_connections: u32,
+    ) -> Self {
         let mut child = netns
             .run(|| {
                 Command::new(tool::beside("crowd"))
@@ -59,7 +64,7 @@ impl Crowds {
     const CONNECTIONS_EACH: u32 = 9_000;
 
     /// Makes that many more sockets.
-    pub fn grow(&mut self, netns: &Netns, n_sockets: u32) {
+    pub fn grow(&mut self, netns: &NetworkNamespace, n_sockets: u32) {
         let mut n_connections = n_sockets / 2;
         let begin = self.0.len();
         while n_connections > 0 {

@@ -2,8 +2,10 @@
 //! can make them.
 
 use crate::{
-    netns::Netns,
-    socket::{self, Family, Plan, Road, SocketOption},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
     wait,
 };
 use rustix::net::sockopt::set_socket_linger;
@@ -32,7 +34,7 @@ impl Flood {
         let (stop, n_made) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
         let thread = |_| {
             let (stop, n_made) = (Arc::clone(&stop), Arc::clone(&n_made));
-            thread::spawn(move || Netns::new().run(|| connect_until(&stop, &n_made)))
+            thread::spawn(move || NetworkNamespace::new().run(|| connect_until(&stop, &n_made)))
         };
         let threads = (0..n_threads).map(thread).collect();
         let flood = Self { stop, n_made, began: wait::now(), threads };

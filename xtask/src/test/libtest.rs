@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum TestOutcome {
     Passed,
     Failed,
     /// What it left out, in its own words: `WHAT, why`.
@@ -13,14 +13,14 @@ pub(crate) enum Outcome {
 
 /// The output of one binary that was run with `--show-output`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) tests: BTreeMap<String, Outcome>,
+pub(crate) struct TestOutput {
+    pub(crate) tests: BTreeMap<String, TestOutcome>,
     /// `running N tests`, of all blocks: doc tests have several.
     n_announced: Option<u64>,
     /// The counts of the blocks before this one.
-    before: Counts,
+    before: TestCounts,
     /// The last `test result:` line of this block.
-    result: Option<Counts>,
+    result: Option<TestCounts>,
     /// The lines of tests are over: what follows repeats what tests printed.
     listing: bool,
     /// The test whose output is being repeated.
@@ -28,13 +28,13 @@ pub(crate) struct Said {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
+struct TestCounts {
     passed: u64,
     failed: u64,
     ignored: u64,
 }
 
-impl Said {
+impl TestOutput {
     /// Takes one line of output.
     pub(crate) fn read(&mut self, line: &str) {
         let line = line.trim_end();
@@ -42,7 +42,7 @@ impl Said {
             self.before += self.result.take().unwrap_or_default();
             self.n_announced = Some(self.n_announced.unwrap_or(0) + n);
             (self.listing, self.section) = (false, None);
-        } else if let Some(counts) = Counts::of(line) {
+        } else if let Some(counts) = TestCounts::of(line) {
             self.result = Some(counts);
         } else if self.listing {
             self.repeat(line);
@@ -62,15 +62,15 @@ impl Said {
         if let Some(name) = section(line) {
             self.section = Some(name.into());
         } else if let (Some(what), Some(name)) = (line.strip_prefix("skipped: "), &self.section)
-            && let Some(outcome @ Outcome::Passed) = self.tests.get_mut(name)
+            && let Some(outcome @ TestOutcome::Passed) = self.tests.get_mut(name)
         {
-            *outcome = Outcome::Skipped(what.into());
+            *outcome = TestOutcome::Skipped(what.into());
         }
     }
 
     /// The tests that failed.
     pub(crate) fn failed(&self) -> impl Iterator<Item = &str> {
-        let failed = self.tests.iter().filter(|(_, outcome)| **outcome == Outcome::Failed);
+        let failed = self.tests.iter().filter(|(_, outcome)| **outcome == TestOutcome::Failed);
         failed.map(|(name, _)| name.as_str())
     }
 
@@ -111,7 +111,7 @@ impl Said {
 /// The exit code of libtest after a failed test.
 const FAILED: i32 = 101;
 
-impl Counts {
+impl TestCounts {
     /// The counts in a `test result:` line.
     fn of(line: &str) -> Option<Self> {
         let (_, text) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -127,7 +127,7 @@ impl Counts {
     }
 }
 
-impl std::ops::AddAssign for Counts {
+impl std::ops::AddAssign for TestCounts {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -147,14 +147,14 @@ fn section(line: &str) -> Option<&str> {
 }
 
 /// `test NAME ... ok`.
-fn ended(line: &str) -> Option<(&str, Outcome)> {
+fn ended(line: &str) -> Option<(&str, TestOutcome)> {
     let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let name = name.strip_suffix(" - should panic").unwrap_or(name);
     let outcome = match result {
-        "ok" => Outcome::Passed,
-        "FAILED" => Outcome::Failed,
+        "ok" => TestOutcome::Passed,
+        "FAILED" => TestOutcome::Failed,
         ignored => {
-            Outcome::Skipped(ignored.strip_prefix("ignored")?.trim_start_matches(", ").into())
+            TestOutcome::Skipped(ignored.strip_prefix("ignored")?.trim_start_matches(", ").into())
         }
     };
     Some((name, outcome))
@@ -162,10 +162,10 @@ fn ended(line: &str) -> Option<(&str, Outcome)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Said};
+    use super::{TestOutcome, TestOutput};
 
-    fn said(text: &str) -> Said {
-        let mut said = Said::default();
+    fn said(text: &str) -> TestOutput {
+        let mut said = TestOutput::default();
         text.lines().for_each(|line| said.read(line));
         said
     }
@@ -203,11 +203,11 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn every_test_has_its_outcome() {
         let said = said(WHOLE);
-        assert_eq!(said.tests["good"], Outcome::Passed);
-        assert_eq!(said.tests["bad"], Outcome::Failed, "a skip does not excuse a failure");
+        assert_eq!(said.tests["good"], TestOutcome::Passed);
+        assert_eq!(said.tests["bad"], TestOutcome::Failed, "a skip does not excuse a failure");
         let why = "io_uring commands, which this kernel does not take";
-        assert_eq!(said.tests["poor"], Outcome::Skipped(why.into()));
-        assert_eq!(said.tests["later"], Outcome::Skipped("needs a moon".into()));
+        assert_eq!(said.tests["poor"], TestOutcome::Skipped(why.into()));
+        assert_eq!(said.tests["later"], TestOutcome::Skipped("needs a moon".into()));
         assert_eq!(said.tests.len(), 4, "what tests print is no test");
         assert_eq!(said.broken(Some(101)), None);
     }

@@ -2,7 +2,7 @@
 //! metrics cannot be had from one host in a minute. In it a deploy of `payments/checkout` loses its
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
-use crate::{prometheus::promtool, tool::Folder};
+use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
 use keepwatch::metrics::catalogue::{CATALOGUE, Kind};
 use std::{fmt::Write as _, fs};
 
@@ -18,10 +18,10 @@ const NODES: [&str; 6] = ["node-1", "node-2", "node-3", "node-4", "node-5", "nod
 /// By how much of the time is over, from 0 to 1.
 type Course<'a> = Box<dyn Fn(f64) -> f64 + 'a>;
 /// The same, of a constant.
-type Share = fn(f64) -> f64;
+type ShareOverTime = fn(f64) -> f64;
 
 /// Labels and their values.
-type Labels = Vec<(&'static str, String)>;
+type SeriesLabels = Vec<(&'static str, String)>;
 
 /// A workload on some of the nodes.
 struct Workload {
@@ -33,8 +33,8 @@ struct Workload {
     /// Outbound connections on each node.
     size: f64,
     /// Shares that are off and late, by how much of the time is over.
-    off: Share,
-    late: Share,
+    off: ShareOverTime,
+    late: ShareOverTime,
     /// Those of them that are quiet past the limit.
     past: f64,
 }
@@ -46,7 +46,7 @@ const fn workload(
     of: (&'static str, &'static str, &'static str, &'static str),
     nodes: &'static [usize],
     size: f64,
-    (off, late, past): (Share, Share, f64),
+    (off, late, past): (ShareOverTime, ShareOverTime, f64),
 ) -> Workload {
     let (namespace, name, process, path) = of;
     Workload { namespace, name, process, path, nodes, size, off, late, past }
@@ -84,7 +84,7 @@ fn wobble(x: f64, seed: f64) -> f64 {
 
 /// A Prometheus's data folder in `folder` that holds the fleet.
 #[track_caller]
-pub fn write_into(folder: &Folder) {
+pub fn write_into(folder: &TemporaryFolder) {
     fs::write(folder.file("fleet.txt"), text()).expect("write the fleet");
     promtool(&folder.file(""), &["tsdb", "create-blocks-from", "openmetrics", "fleet.txt", "data"]);
     fs::write(folder.file("prometheus.yml"), "").expect("write an empty config");
@@ -92,7 +92,7 @@ pub fn write_into(folder: &Folder) {
 
 /// All series, each with all its samples, as OpenMetrics.
 pub fn text() -> String {
-    let mut series = Writer::default();
+    let mut series = SeriesWriter::default();
     for (number, node) in NODES.into_iter().enumerate() {
         agent(&mut series, number, node);
         for workload in WORKLOADS.iter().filter(|workload| workload.nodes.contains(&number)) {
@@ -103,7 +103,7 @@ pub fn text() -> String {
     series.text + "# EOF\n"
 }
 
-fn connections(series: &mut Writer, node: &str, of: &Workload) {
+fn connections(series: &mut SeriesWriter, node: &str, of: &Workload) {
     let busy = 1.0 + 0.3 * wobble(f64::from(node.bytes().fold(0u8, u8::wrapping_add)), of.size);
     let size = |x: f64| busy * of.size * (1.0 + 0.12 * (x * 6.3).sin() + 0.04 * wobble(x, of.size));
     let (off, late) = (of.off, of.late);
@@ -135,7 +135,7 @@ fn connections(series: &mut Writer, node: &str, of: &Workload) {
 }
 
 /// How often connections end, and what of. Per minute.
-fn ends(series: &mut Writer, node: &str, of: &Workload) {
+fn ends(series: &mut SeriesWriter, node: &str, of: &Workload) {
     let unprotected = |x: f64| of.size * ((of.off)(x) + (of.late)(x));
     let dark = of.path == "orders-db" && node == "node-3";
     let causes: [(&str, &str, Course<'_>); 6] = [
@@ -174,7 +174,7 @@ fn ends(series: &mut Writer, node: &str, of: &Workload) {
     }
 }
 
-fn agent(series: &mut Writer, number: usize, node: &str) {
+fn agent(series: &mut SeriesWriter, number: usize, node: &str) {
     let n = f64::from(u32::try_from(number).unwrap_or_default());
     let own = |more: &[(&'static str, &str)]| labels(node, None, more);
     let start = f64::from(END - SECONDS);
@@ -263,7 +263,7 @@ fn agent(series: &mut Writer, number: usize, node: &str) {
 }
 
 /// Each signal by the first mechanism that the catalogue names for it, but for a blind node.
-fn hooks(series: &mut Writer, node: &str) {
+fn hooks(series: &mut SeriesWriter, node: &str) {
     for (signal, mechanism) in [
         ("snapshot", "iter/task_file"),
         ("state_change", "tp_btf/inet_sock_set_state"),
@@ -293,7 +293,7 @@ fn hooks(series: &mut Writer, node: &str) {
     }
 }
 
-fn settings(series: &mut Writer, node: &str, n: f64) {
+fn settings(series: &mut SeriesWriter, node: &str, n: f64) {
     let own = |more: &[(&'static str, &str)]| labels(node, None, more);
     for (netns, idle) in [("4026531840", 600.0), ("4026532177", 7200.0), ("4026532298", 7200.0)] {
         for (setting, seconds) in [("idle", idle), ("interval", 75.0)] {
@@ -323,8 +323,8 @@ fn settings(series: &mut Writer, node: &str, n: f64) {
     );
 }
 
-fn labels(node: &str, of: Option<&Workload>, more: &[(&'static str, &str)]) -> Labels {
-    let mut all: Labels = vec![
+fn labels(node: &str, of: Option<&Workload>, more: &[(&'static str, &str)]) -> SeriesLabels {
+    let mut all: SeriesLabels = vec![
         ("cluster", "eu".into()),
         ("job", "keepwatch".into()),
         ("instance", format!("{node}:10077")),
@@ -342,12 +342,12 @@ fn labels(node: &str, of: Option<&Workload>, more: &[(&'static str, &str)]) -> L
 }
 
 #[derive(Default)]
-struct Writer {
+struct SeriesWriter {
     text: String,
 }
 
-impl Writer {
-    fn gauge(&mut self, name: &str, labels: &Labels, value: impl Fn(f64) -> f64) {
+impl SeriesWriter {
+    fn gauge(&mut self, name: &str, labels: &SeriesLabels, value: impl Fn(f64) -> f64) {
         let series: Vec<_> =
             labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let series = series.join(",");
@@ -360,7 +360,7 @@ impl Writer {
     }
 
     /// A counter of whole things.
-    fn counter(&mut self, name: &str, labels: &Labels, per_minute: impl Fn(f64) -> f64) {
+    fn counter(&mut self, name: &str, labels: &SeriesLabels, per_minute: impl Fn(f64) -> f64) {
         // Not all counters step in the same minute.
         let begin = f64::from(
             labels.iter().flat_map(|(_, value)| value.bytes()).fold(7u8, u8::wrapping_add),
@@ -368,14 +368,14 @@ impl Writer {
         self.sum(name, labels, begin, per_minute, f64::floor);
     }
 
-    fn cumulated(&mut self, name: &str, labels: &Labels, per_minute: impl Fn(f64) -> f64) {
+    fn cumulated(&mut self, name: &str, labels: &SeriesLabels, per_minute: impl Fn(f64) -> f64) {
         self.sum(name, labels, 0.0, per_minute, |sum| sum);
     }
 
     fn sum(
         &mut self,
         name: &str,
-        labels: &Labels,
+        labels: &SeriesLabels,
         begin: f64,
         per_minute: impl Fn(f64) -> f64,
         shown: fn(f64) -> f64,
@@ -388,7 +388,7 @@ impl Writer {
     }
 
     /// A histogram that grows from empty to these counts up to these bounds.
-    fn buckets(&mut self, name: &str, labels: &Labels, counts: &[(u32, f64)]) {
+    fn buckets(&mut self, name: &str, labels: &SeriesLabels, counts: &[(u32, f64)]) {
         let bounds = CATALOGUE.iter().find(|metric| metric.name == name).map(|metric| metric.kind);
         let Some(Kind::Histogram(bounds)) = bounds else { panic!("{name} is no histogram") };
         let grows = name.contains("death");

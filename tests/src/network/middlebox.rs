@@ -1,7 +1,7 @@
 //! A middlebox: Linux's own connection tracking with an idle limit, as in NAT gateways and
 //! firewalls that are built on it.
 
-use crate::{netns::Netns, skip::skip, tool};
+use crate::{kernel::netns::NetworkNamespace, skip::skip, tool};
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -13,14 +13,14 @@ const NEEDED: [&str; 5] =
 
 /// What a middlebox answers to a packet of a connection that it has forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum MiddleboxAnswer {
     /// Nothing, as a firewall.
     Silence,
     /// RST, as a load balancer.
     Reset,
 }
 
-impl Answer {
+impl MiddleboxAnswer {
     const fn rule(self) -> &'static str {
         match self {
             Self::Silence => "drop",
@@ -32,7 +32,7 @@ impl Answer {
 /// Makes a router a middlebox. False where this kernel has no connection tracking by nf_tables,
 /// which is said; a kernel that says it has and refuses fails the test.
 #[track_caller]
-pub(crate) fn install(router: &Netns, idle_limit: u32, answer: Answer) -> bool {
+pub(crate) fn install(router: &NetworkNamespace, idle_limit: u32, answer: MiddleboxAnswer) -> bool {
     let rules = format!(
         "table inet middlebox {{
             chain forward {{

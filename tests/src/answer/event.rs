@@ -1,16 +1,16 @@
 //! A line of `keepwatch trace --json`, as a user's program reads it: by name, with what it needs.
 //! A field that is missing or of another type fails the test.
 
-use crate::row::{Probes, Seconds};
+use crate::answer::row::{EffectiveProbes, EffectiveSeconds};
 use serde::{Deserialize, de::Error as _};
 use serde_json::Value;
 use std::net::SocketAddr;
 
 /// A line of `trace --json`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
+pub enum TraceLine {
     /// It happened to a socket.
-    Event(Box<Event>),
+    Event(Box<TracedEvent>),
     /// The ring was full, or the reader lagged.
     Lost {
         /// How many events are not shown.
@@ -30,7 +30,7 @@ pub enum Line {
 /// What happened to a socket.
 #[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Event {
+pub struct TracedEvent {
     pub at: String,
     pub monotonic_seconds: f64,
     #[serde(deserialize_with = "present")]
@@ -43,18 +43,18 @@ pub struct Event {
     #[serde(deserialize_with = "present")]
     pub direction: Option<String>,
     #[serde(deserialize_with = "present")]
-    pub owner: Option<Owner>,
+    pub owner: Option<TracedProcess>,
     #[serde(deserialize_with = "present")]
     pub verdict: Option<String>,
     pub meaning: String,
     #[serde(flatten)]
-    pub what: What,
+    pub what: TracedKind,
 }
 
 /// A process that holds or called.
 #[expect(missing_docs, reason = "as the type says")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Owner {
+pub struct TracedProcess {
     pub pid: u32,
     pub process: String,
 }
@@ -63,26 +63,26 @@ pub struct Owner {
 #[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum What {
+pub enum TracedKind {
     Opened(Settings),
     Setting { option: String, value: Option<i64>, result: String, when: String },
     Changed { option: String, from: u32, to: u32 },
-    ProbeSent { unanswered: u32, count: Probes, next_seconds: f64 },
+    ProbeSent { unanswered: u32, count: EffectiveProbes, next_seconds: f64 },
     ProbeAnswered { unanswered: u32 },
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },
     VerdictChanged { verdict_before: String },
-    Died(Death),
+    Died(TracedDeath),
 }
 
-/// Effective settings, as in [`crate::row::Row`].
+/// Effective settings, as in [`SocketLine`](crate::answer::row::SocketLine).
 #[expect(missing_docs, reason = "as there")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Settings {
     pub keepalive: bool,
-    pub idle: Seconds,
-    pub interval: Seconds,
-    pub count: Probes,
+    pub idle: EffectiveSeconds,
+    pub interval: EffectiveSeconds,
+    pub count: EffectiveProbes,
     pub user_timeout_ms: u32,
     #[serde(deserialize_with = "present")]
     pub detection_seconds: Option<u64>,
@@ -91,7 +91,7 @@ pub struct Settings {
 /// The end of a connection.
 #[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Death {
+pub struct TracedDeath {
     pub cause: String,
     pub errno: Option<String>,
     pub certainty: String,
@@ -115,7 +115,7 @@ where
     Option::deserialize(deserializer)
 }
 
-impl Line {
+impl TraceLine {
     /// Reads one line of JSON.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let value: Value = serde_json::from_str(text)?;
@@ -135,24 +135,24 @@ impl Line {
     }
 }
 
-impl Event {
+impl TracedEvent {
     /// The death, if it is one.
-    pub const fn death(&self) -> Option<&Death> {
-        if let What::Died(death) = &self.what { Some(death) } else { None }
+    pub const fn death(&self) -> Option<&TracedDeath> {
+        if let TracedKind::Died(death) = &self.what { Some(death) } else { None }
     }
 
     /// The name as `--event` takes it.
     pub const fn name(&self) -> &'static str {
         match self.what {
-            What::Opened(_) => "opened",
-            What::Setting { .. } => "setting",
-            What::Changed { .. } => "changed",
-            What::ProbeSent { .. } => "probe_sent",
-            What::ProbeAnswered { .. } => "probe_answered",
-            What::TimerFired { .. } => "timer_fired",
-            What::QuietSurvived { .. } => "quiet_survived",
-            What::VerdictChanged { .. } => "verdict_changed",
-            What::Died(_) => "died",
+            TracedKind::Opened(_) => "opened",
+            TracedKind::Setting { .. } => "setting",
+            TracedKind::Changed { .. } => "changed",
+            TracedKind::ProbeSent { .. } => "probe_sent",
+            TracedKind::ProbeAnswered { .. } => "probe_answered",
+            TracedKind::TimerFired { .. } => "timer_fired",
+            TracedKind::QuietSurvived { .. } => "quiet_survived",
+            TracedKind::VerdictChanged { .. } => "verdict_changed",
+            TracedKind::Died(_) => "died",
         }
     }
 }

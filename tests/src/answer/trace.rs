@@ -1,9 +1,11 @@
 //! A running `keepwatch trace --json`, and what it has said.
 
 use crate::{
-    agent::keepwatch,
-    event::{Death, Event, Line},
-    netns::{Netns, require_root},
+    answer::{
+        agent::keepwatch,
+        event::{TraceLine, TracedDeath, TracedEvent},
+    },
+    kernel::netns::{NetworkNamespace, require_root},
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,13 +32,13 @@ const UNREPORTED: &str = "the kernel did not report it";
 #[derive(Debug)]
 pub struct Trace {
     child: Mutex<Child>,
-    said: Arc<(Mutex<Said>, Condvar)>,
+    said: Arc<(Mutex<TraceOutput>, Condvar)>,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct TraceOutput {
     n_lines: usize,
-    events: Vec<Event>,
+    events: Vec<TracedEvent>,
     n_lost: u64,
     /// Of stdout, what is no event.
     nonsense: Option<String>,
@@ -52,7 +54,7 @@ pub fn mechanism() -> String {
 impl Trace {
     /// Watches a new namespace. When this returns, all hooks are attached.
     #[track_caller]
-    pub fn of(netns: &Netns, args: &[&str]) -> Self {
+    pub fn of(netns: &NetworkNamespace, args: &[&str]) -> Self {
         Self::start(&[&["--netns", &netns.inode().to_string()], args].concat())
     }
 
@@ -64,7 +66,7 @@ impl Trace {
 
     /// All events until now.
     #[track_caller]
-    pub fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<TracedEvent> {
         let said = self.said();
         assert_eq!(said.nonsense, None, "each line is an event as agreed");
         assert_eq!(said.n_lost, 0, "nothing is lost");
@@ -74,13 +76,17 @@ impl Trace {
 
     /// All events of the connections with this local address until now.
     #[track_caller]
-    pub fn events_of(&self, local: SocketAddr) -> Vec<Event> {
+    pub fn events_of(&self, local: SocketAddr) -> Vec<TracedEvent> {
         self.events().into_iter().filter(|event| event.local == local).collect()
     }
 
     /// Waits until the events until now are enough.
     #[track_caller]
-    pub fn wait_for<T>(&self, what: &str, mut enough: impl FnMut(&[Event]) -> Option<T>) -> T {
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        mut enough: impl FnMut(&[TracedEvent]) -> Option<T>,
+    ) -> T {
         let began = wait::now();
         loop {
             let n_lines = self.said().n_lines;
@@ -97,7 +103,7 @@ impl Trace {
 
     /// Waits for the event that tells the death of the connection with this local address.
     #[track_caller]
-    pub fn death_of(&self, local: SocketAddr) -> (Event, Death) {
+    pub fn death_of(&self, local: SocketAddr) -> (TracedEvent, TracedDeath) {
         let deaths = self.wait_for(&format!("the death of {local}"), |events| {
             let deaths: Vec<_> = events
                 .iter()
@@ -109,7 +115,7 @@ impl Trace {
         let Ok([death]) = <[_; 1]>::try_from(deaths) else {
             panic!("one dies once\n{}", list(&self.events_of(local)));
         };
-        let (_, Death { evidence, .. }) = &death;
+        let (_, TracedDeath { evidence, .. }) = &death;
         assert!(!evidence.starts_with(UNREPORTED), "this kernel did not run a hook: {evidence}");
         death
     }
@@ -126,7 +132,7 @@ impl Trace {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start keepwatch");
-        let said: Arc<(Mutex<Said>, Condvar)> = Arc::default();
+        let said: Arc<(Mutex<TraceOutput>, Condvar)> = Arc::default();
         let stdout = child.stdout.take().expect("its stdout");
         let stderr = child.stderr.take().expect("its stderr");
         read_lines(stdout, &said, |said, line| said.take(&line));
@@ -156,7 +162,7 @@ impl Trace {
         assert!(forced == "auto" || uses, "{forced} is forced, yet: {line}");
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn said(&self) -> MutexGuard<'_, TraceOutput> {
         locked(&self.said.0)
     }
 
@@ -164,7 +170,7 @@ impl Trace {
     /// processor from what is watched.
     fn wait_for_line_after(&self, n_lines: usize, longest: Duration) {
         let said = self.said();
-        let nothing_new = |said: &mut Said| said.n_lines == n_lines;
+        let nothing_new = |said: &mut TraceOutput| said.n_lines == n_lines;
         drop(self.said.1.wait_timeout_while(said, longest, nothing_new));
     }
 
@@ -187,13 +193,13 @@ impl Drop for Trace {
     }
 }
 
-impl Said {
+impl TraceOutput {
     fn take(&mut self, text: &str) {
-        match Line::parse(text) {
-            Ok(Line::Event(event)) => self.events.push(*event),
+        match TraceLine::parse(text) {
+            Ok(TraceLine::Event(event)) => self.events.push(*event),
             // What the kernel skipped may have been another's: what is missing here fails the test.
-            Ok(Line::Lost { events, .. }) => self.n_lost += events,
-            Ok(Line::Resynchronised { .. }) => {}
+            Ok(TraceLine::Lost { events, .. }) => self.n_lost += events,
+            Ok(TraceLine::Resynchronised { .. }) => {}
             Err(error) => self.nonsense = Some(format!("{error} in {text}")),
         }
     }
@@ -205,14 +211,14 @@ pub fn is_ready(line: &str) -> bool {
 }
 
 /// One line an event, for the message of a test that failed.
-pub fn list(events: &[Event]) -> String {
+pub fn list(events: &[TracedEvent]) -> String {
     events.iter().fold(String::new(), |all, event| format!("{all}{event:?}\n"))
 }
 
 fn read_lines(
     from: impl Read + Send + 'static,
-    said: &Arc<(Mutex<Said>, Condvar)>,
-    take: impl Fn(&mut Said, String) + Send + 'static,
+    said: &Arc<(Mutex<TraceOutput>, Condvar)>,
+    take: impl Fn(&mut TraceOutput, String) + Send + 'static,
 ) {
     let said = Arc::clone(said);
     thread::spawn(move || {

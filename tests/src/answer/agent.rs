@@ -1,6 +1,10 @@
 //! The real binary: once, or as an agent that runs until it is dropped.
 
-use crate::{http, netns::require_root, row::Row, sys, tool, wait};
+use crate::{
+    answer::{http, row::SocketLine},
+    kernel::{netns::require_root, sys},
+    tool, wait,
+};
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{CapabilitySet, CapabilitySets, set_capabilities},
@@ -36,13 +40,13 @@ pub fn once<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
 
 /// `keepwatch sockets --json --source kernel ARGS`.
 #[track_caller]
-pub fn sockets_from_kernel(args: &[&str]) -> Vec<Row> {
+pub fn sockets_from_kernel(args: &[&str]) -> Vec<SocketLine> {
     require_root();
     rows(&once(["sockets", "--json", "--source", "kernel"].iter().chain(args)))
 }
 
 #[track_caller]
-fn rows(output: &Output) -> Vec<Row> {
+fn rows(output: &Output) -> Vec<SocketLine> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "keepwatch ended with {}: {said}", output.status);
     let text = std::str::from_utf8(&output.stdout).expect("JSON is UTF-8");
@@ -55,7 +59,7 @@ fn rows(output: &Output) -> Vec<Row> {
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
-    folder: tool::Folder,
+    folder: tool::TemporaryFolder,
     address: SocketAddr,
 }
 
@@ -63,12 +67,12 @@ impl Agent {
     /// Starts it and waits until it says that it is ready.
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
-        Self::start_in(tool::Folder::new(), args)
+        Self::start_in(tool::TemporaryFolder::new(), args)
     }
 
     /// The same with the API socket in a folder where there may be one already.
     #[track_caller]
-    pub fn start_in(folder: tool::Folder, args: &[&str]) -> Self {
+    pub fn start_in(folder: tool::TemporaryFolder, args: &[&str]) -> Self {
         let mut agent = Self::spawn_in(folder, args);
         agent.wait();
         agent
@@ -76,14 +80,14 @@ impl Agent {
 
     /// The same, and does not wait.
     #[track_caller]
-    pub fn spawn_in(folder: tool::Folder, args: &[&str]) -> Self {
+    pub fn spawn_in(folder: tool::TemporaryFolder, args: &[&str]) -> Self {
         Self::spawn_changed(folder, args, |_| {})
     }
 
     /// The same, of a command that was changed: other variables, another stderr.
     #[track_caller]
     pub fn spawn_changed(
-        folder: tool::Folder,
+        folder: tool::TemporaryFolder,
         args: &[&str],
         change: impl FnOnce(&mut Command),
     ) -> Self {
@@ -150,7 +154,7 @@ impl Agent {
 
     /// The same, and what it leaves behind is in the folder.
     #[track_caller]
-    pub fn stop_and_leave(mut self) -> (tool::Folder, String) {
+    pub fn stop_and_leave(mut self) -> (tool::TemporaryFolder, String) {
         self.signal(Signal::TERM);
         wait::until("the agent ends after SIGTERM", ENDED_WITHIN, || {
             self.child.try_wait().expect("wait for the agent")
@@ -161,7 +165,7 @@ impl Agent {
 
     /// `keepwatch sockets --json --source agent ARGS`.
     #[track_caller]
-    pub fn sockets(&self, args: &[&str]) -> Vec<Row> {
+    pub fn sockets(&self, args: &[&str]) -> Vec<SocketLine> {
         let mut command = keepwatch(["sockets", "--json", "--source", "agent", "--socket"]);
         command.arg(self.socket()).args(args).stdin(Stdio::null());
         rows(&command.output().expect("start keepwatch"))
@@ -178,7 +182,7 @@ impl Agent {
     }
 
     /// `kill -9`. What it leaves behind is in the folder.
-    pub fn kill(mut self) -> tool::Folder {
+    pub fn kill(mut self) -> tool::TemporaryFolder {
         self.signal(Signal::KILL);
         self.child.wait().expect("wait for the agent");
         std::mem::take(&mut self.folder)
@@ -230,15 +234,15 @@ impl Drop for Agent {
     }
 }
 
-fn socket_in(folder: &tool::Folder) -> PathBuf {
+fn socket_in(folder: &tool::TemporaryFolder) -> PathBuf {
     folder.file("keepwatch.sock")
 }
 
-fn log_in(folder: &tool::Folder) -> PathBuf {
+fn log_in(folder: &tool::TemporaryFolder) -> PathBuf {
     folder.file("agent.log")
 }
 
-fn state_in(folder: &tool::Folder) -> PathBuf {
+fn state_in(folder: &tool::TemporaryFolder) -> PathBuf {
     folder.file("state")
 }
 

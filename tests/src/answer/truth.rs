@@ -1,11 +1,14 @@
 //! Law 1: what keepwatch says of a socket is what the kernel says when asked on its descriptor.
 
 use crate::{
-    netns::Netns,
-    row::{Owner, Row},
+    answer::row::{SocketHolder, SocketLine},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{SocketSettings, standard},
+        sys,
+    },
     skip::skip,
-    socket::{Own, standard},
-    sys, tool,
+    tool,
 };
 use rustix::net::{AddressFamily, getpeername, getsockname, sockopt};
 use std::{
@@ -48,7 +51,7 @@ pub struct Held {
     /// Inode of its namespace.
     pub netns: u32,
     /// What was set on it, or on its listener before it was born.
-    pub own: Own,
+    pub own: SocketSettings,
     /// Whether keepalive was left on.
     pub keepalive: bool,
     /// The namespace's idle time when the keepalive timer was armed: it stays until it fires.
@@ -58,12 +61,12 @@ pub struct Held {
     /// Where a connection attempt goes to: getpeername does not tell before it is established.
     pub connecting_to: Option<SocketAddr>,
     /// Other processes that hold it.
-    pub other_owners: Vec<Owner>,
+    pub other_owners: Vec<SocketHolder>,
 }
 
 /// What the kernel says when it is asked on the descriptor.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct KernelAnswer {
     at: Instant,
     id: String,
     local: SocketAddr,
@@ -99,7 +102,7 @@ const STATES: [&str; 12] = [
 
 impl Held {
     /// Asks the kernel on the descriptor.
-    pub fn ask(&self) -> Asked {
+    pub fn ask(&self) -> KernelAnswer {
         let fd = &self.fd;
         let info = sys::tcp_info(fd.as_fd()).expect("TCP_INFO");
         let state = STATES.get(usize::from(info.tcpi_state)).copied().unwrap_or("?");
@@ -113,7 +116,7 @@ impl Held {
         let remote = peer.unwrap_or_else(|| nowhere.parse().expect("an address"));
         let seconds = |time: Duration| u32::try_from(time.as_secs()).expect("seconds of a setting");
         let silent_ms = info.tcpi_last_data_recv.min(info.tcpi_last_ack_recv);
-        Asked {
+        KernelAnswer {
             at: crate::wait::now(),
             id: format!("sk:{:x}", sockopt::socket_cookie(fd).expect("SO_COOKIE")),
             local: canonical(local),
@@ -133,8 +136,8 @@ impl Held {
     }
 
     /// This process as an owner.
-    fn own_owner(&self) -> Owner {
-        Owner {
+    fn own_owner(&self) -> SocketHolder {
+        SocketHolder {
             pid: std::process::id(),
             fd: Some(self.descriptor()),
             process: process_name("self"),
@@ -206,20 +209,20 @@ impl Comparison {
 pub fn compare(
     sockets: &[Held],
     staleness: Duration,
-    keepwatch: impl FnOnce() -> Vec<Row>,
+    keepwatch: impl FnOnce() -> Vec<SocketLine>,
 ) -> Comparison {
-    let before: Vec<Asked> = sockets.iter().map(Held::ask).collect();
+    let before: Vec<KernelAnswer> = sockets.iter().map(Held::ask).collect();
     let rows = keepwatch();
-    let after: Vec<Asked> = sockets.iter().map(Held::ask).collect();
+    let after: Vec<KernelAnswer> = sockets.iter().map(Held::ask).collect();
     let pid = std::process::id();
-    let mut by_descriptor: HashMap<u32, Vec<&Row>> = HashMap::new();
+    let mut by_descriptor: HashMap<u32, Vec<&SocketLine>> = HashMap::new();
     for row in &rows {
         let ours = row.owners.iter().filter(|owner| owner.pid == pid).filter_map(|owner| owner.fd);
         for fd in ours {
             by_descriptor.entry(fd).or_default().push(row);
         }
     }
-    let host = Host::ask();
+    let host = HostFacts::ask();
     if !host.gives_cookies {
         skip("socket cookies", "which this kernel does not make for hooks");
         let ids: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
@@ -243,15 +246,15 @@ pub fn compare(
 }
 
 /// What verdicts depend on besides the socket.
-struct Host {
+struct HostFacts {
     addresses: BTreeSet<IpAddr>,
     gives_cookies: bool,
 }
 
-impl Host {
+impl HostFacts {
     /// From `ip -o address`, in the namespace that keepwatch runs in.
     fn ask() -> Self {
-        let output = Netns::host()
+        let output = NetworkNamespace::host()
             .run(|| {
                 std::process::Command::new(tool::program("ip")).args(["-o", "address"]).output()
             })
@@ -263,7 +266,7 @@ impl Host {
         Self { addresses, gives_cookies: tool::kernel_has_cookies_for_hooks() }
     }
 
-    fn verdict(&self, asked: &Asked) -> &'static str {
+    fn verdict(&self, asked: &KernelAnswer) -> &'static str {
         let peer = asked.remote.ip();
         if peer.is_loopback() || peer == asked.local.ip() || self.addresses.contains(&peer) {
             "local"
@@ -279,12 +282,18 @@ impl Host {
 
 /// The two times between which keepwatch looked.
 struct Window {
-    before: Asked,
-    after: Asked,
+    before: KernelAnswer,
+    after: KernelAnswer,
     staleness_ms: f64,
 }
 
-fn compare_one(to: &mut Comparison, held: &Held, row: &Row, window: &Window, host: &Host) {
+fn compare_one(
+    to: &mut Comparison,
+    held: &Held,
+    row: &SocketLine,
+    window: &Window,
+    host: &HostFacts,
+) {
     let asked = &window.before;
     let from = |own: u32| if own == 0 { "netns" } else { "socket" }.to_owned();
     let family = if asked.local.is_ipv4() { "ipv4" } else { "ipv6" }.to_owned();
@@ -328,7 +337,7 @@ fn compare_one(to: &mut Comparison, held: &Held, row: &Row, window: &Window, hos
 }
 
 /// kernel.md 1.3: with a user timeout, the first probe that is due after it has passed decides.
-fn detection(asked: &Asked) -> Option<u64> {
+fn detection(asked: &KernelAnswer) -> Option<u64> {
     let [idle, interval, count] = [asked.idle, asked.interval, asked.count].map(u64::from);
     let idle_ms = idle * 1000;
     let rounds = match u64::from(asked.user_timeout_ms) {
@@ -340,7 +349,7 @@ fn detection(asked: &Asked) -> Option<u64> {
 }
 
 /// What moves while keepwatch looks: it must lie between what was before and what was after.
-fn compare_times(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
+fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Window) {
     let Window { before, after, staleness_ms } = window;
     let passed_ms = ms(after.at - before.at);
     let moved_ms = passed_ms + staleness_ms;
@@ -387,7 +396,7 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
     compare_next_probe(to, held, row, window);
 }
 
-fn compare_next_probe(to: &mut Comparison, held: &Held, row: &Row, window: &Window) {
+fn compare_next_probe(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Window) {
     let Window { before, after, staleness_ms } = window;
     let due = before.keepalive && !before.in_flight && before.state != "syn_sent";
     to.holds(held, "next_probe_seconds", row.next_probe_seconds.is_some() == due, || {

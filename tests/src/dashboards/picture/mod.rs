@@ -9,9 +9,9 @@ mod chart;
 mod table;
 mod value;
 
-use crate::{
-    mixin::{self, Board, Panel, Place},
-    prometheus::{self, Series},
+use crate::dashboards::{
+    mixin::{self, Board, GridPosition, Panel},
+    prometheus::{self, QueriedSeries},
 };
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ pub struct Scene<'a> {
 
 impl Scene<'_> {
     /// What each target of a panel answers.
-    pub fn ask(&self, panel: &Panel) -> Vec<Vec<Series>> {
+    pub fn ask(&self, panel: &Panel) -> Vec<Vec<QueriedSeries>> {
         let (end, seconds) = (self.end, self.seconds);
         let asked = panel.targets.iter().map(|target| {
             let expr =
@@ -88,7 +88,7 @@ pub fn page(board: &Board, scene: &Scene<'_>, note: &str) -> (String, f64) {
 }
 
 fn drawn(panel: &Panel, scene: &Scene<'_>) -> String {
-    let Place { x, y, w, h } = panel.grid_pos;
+    let GridPosition { x, y, w, h } = panel.grid_pos;
     let column = (WIDTH - 2.0 * MARGIN + GAP) / 24.0;
     let (left, top) = (f64::from(x) * column, f64::from(y) * (ROW + GAP));
     let (width, height) = (f64::from(w) * column - GAP, f64::from(h) * (ROW + GAP) - GAP);
@@ -128,7 +128,11 @@ fn body(panel: &Panel, scene: &Scene<'_>, width: f64, height: f64) -> String {
     }
 }
 
-fn lines<'a>(panel: &'a Panel, answers: &'a [Vec<Series>], scene: &Scene<'_>) -> chart::Chart<'a> {
+fn lines<'a>(
+    panel: &'a Panel,
+    answers: &'a [Vec<QueriedSeries>],
+    scene: &Scene<'_>,
+) -> chart::Chart<'a> {
     let fixed = |name: &str| {
         let overrides = panel.field_config["overrides"].as_array().into_iter().flatten();
         let mut ours = overrides.filter(|one| one["matcher"]["options"] == name);
@@ -153,7 +157,7 @@ fn lines<'a>(panel: &'a Panel, answers: &'a [Vec<Series>], scene: &Scene<'_>) ->
 }
 
 /// `{{label}}` filled in.
-fn legend(format: &str, series: &Series) -> String {
+fn legend(format: &str, series: &QueriedSeries) -> String {
     let filled = series.labels.iter().fold(format.to_owned(), |sum, (label, value)| {
         sum.replace(&format!("{{{{{label}}}}}"), value)
     });

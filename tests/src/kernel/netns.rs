@@ -1,6 +1,6 @@
 //! Network namespaces. One ends when the value and all its sockets are gone.
 
-use crate::{sys, tool};
+use crate::{kernel::sys, tool};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     collections::BTreeMap,
@@ -17,11 +17,11 @@ use std::{
 
 /// A network namespace that ends with this value.
 #[derive(Debug)]
-pub struct Netns {
+pub struct NetworkNamespace {
     file: File,
 }
 
-impl Netns {
+impl NetworkNamespace {
     /// The namespace that the tests were started in.
     pub fn host() -> Self {
         Self::of_this_thread()
@@ -174,7 +174,7 @@ impl Netns {
     }
 }
 
-impl Default for Netns {
+impl Default for NetworkNamespace {
     fn default() -> Self {
         Self::new()
     }

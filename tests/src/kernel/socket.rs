@@ -1,6 +1,6 @@
 //! TCP sockets, made and set in every way that users do it.
 
-use crate::{skip::skip, sys, tool, wait};
+use crate::{kernel::sys, skip::skip, tool, wait};
 use libc::{
     IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
     TCP_USER_TIMEOUT,
@@ -157,14 +157,14 @@ pub fn takes_32_bit_calls() -> bool {
 /// What is set on a socket itself; 0 is unset, which no program can set.
 #[expect(missing_docs, reason = "named as in tcp(7)")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct SocketSettings {
     pub idle: u32,
     pub interval: u32,
     pub count: u32,
     pub user_timeout_ms: u32,
 }
 
-impl Own {
+impl SocketSettings {
     /// These values where `mask` has a bit: 1 idle, 2 interval, 4 count, 8 user timeout.
     #[must_use]
     pub fn masked(self, mask: u8) -> Self {
@@ -221,7 +221,7 @@ pub struct Plan {
     /// When keepalive is set.
     pub keepalive: Keepalive,
     /// What else is set.
-    pub own: Own,
+    pub own: SocketSettings,
     /// The road by which options are set.
     pub road: Road,
 }
@@ -230,13 +230,13 @@ impl Plan {
     /// A program that sets nothing.
     pub const NOTHING: Self = Self {
         keepalive: Keepalive::Off,
-        own: Own { idle: 0, interval: 0, count: 0, user_timeout_ms: 0 },
+        own: SocketSettings { idle: 0, interval: 0, count: 0, user_timeout_ms: 0 },
         road: Road::Call,
     };
 
     /// A program that turns keepalive on before it connects, with these settings of its own.
     pub const fn keepalive(idle: u32, interval: u32, count: u32) -> Self {
-        let own = Own { idle, interval, count, user_timeout_ms: 0 };
+        let own = SocketSettings { idle, interval, count, user_timeout_ms: 0 };
         Self { keepalive: Keepalive::Before, own, road: Road::Call }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 /// An HTTP answer, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The status code, like 200.
     pub status: u16,
     /// Value of the Content-Type header.
@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 /// `GET path`, with this Accept header.
-pub fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<Answer> {
+pub fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<HttpAnswer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
@@ -30,7 +30,7 @@ pub fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<Answer> 
     parse(&text).ok_or_else(|| io::Error::other(format!("no HTTP: {text:?}")))
 }
 
-fn parse(text: &str) -> Option<Answer> {
+fn parse(text: &str) -> Option<HttpAnswer> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
@@ -45,7 +45,7 @@ fn parse(text: &str) -> Option<Answer> {
         Some(coding) if coding == "chunked" => without_chunks(body)?,
         _ => body.to_owned(),
     };
-    Some(Answer { status, content_type, body })
+    Some(HttpAnswer { status, content_type, body })
 }
 
 fn without_chunks(mut rest: &str) -> Option<String> {

@@ -1,11 +1,17 @@
 //! The sockets of law 1: every combination that users meet, all held by this process.
 
 use crate::{
-    netns::Netns,
-    row::Owner,
+    answer::{
+        row::SocketHolder,
+        truth::{Held, Role, process_name},
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{
+            self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings, wait_for_state,
+        },
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption, wait_for_state},
-    truth::{Held, Role, process_name},
     wait,
 };
 use rustix::io::fcntl_dupfd_cloexec;
@@ -26,15 +32,15 @@ const DEFAULT_IDLE: u32 = 7200;
 pub struct Population {
     /// The sockets, held open.
     pub sockets: Vec<Held>,
-    namespaces: Vec<Netns>,
+    namespaces: Vec<NetworkNamespace>,
     children: Vec<Child>,
     duplicates: Vec<OwnedFd>,
 }
 
 /// A namespace, and its idle time while sockets are made in it.
-struct Place<'a> {
+struct PopulatedNamespace<'a> {
     name: &'static str,
-    netns: &'a Netns,
+    netns: &'a NetworkNamespace,
     netns_idle: u32,
 }
 
@@ -44,9 +50,10 @@ impl Population {
     pub fn everything() -> Self {
         socket::allow_many();
         let mut all = Self::default();
-        let (host, before, after) = (Netns::host(), Netns::new(), Netns::new());
+        let (host, before, after) =
+            (NetworkNamespace::host(), NetworkNamespace::new(), NetworkNamespace::new());
         before.set_keepalive(600, 11, 3);
-        let place = |name, netns, netns_idle| Place { name, netns, netns_idle };
+        let place = |name, netns, netns_idle| PopulatedNamespace { name, netns, netns_idle };
         let places = [
             place("host", &host, host_idle()),
             place("sysctl before", &before, 600),
@@ -75,9 +82,9 @@ impl Population {
     #[track_caller]
     pub fn one_of_each() -> Self {
         let mut few = Self::default();
-        let netns = Netns::new();
+        let netns = NetworkNamespace::new();
         netns.set_keepalive(600, 11, 3);
-        let place = Place { name: "few", netns: &netns, netns_idle: 600 };
+        let place = PopulatedNamespace { name: "few", netns: &netns, netns_idle: 600 };
         few.every_road(&place);
         few.half_closed(&place);
         few.unconnected(&place);
@@ -92,8 +99,10 @@ impl Population {
     /// values and once with the ends of their ranges; on a listener, a client and, inherited, on the
     /// accepted socket.
     #[track_caller]
-    fn every_combination(&mut self, place: &Place<'_>, family: Family) {
-        for (round, values) in [ordinary as fn(u32) -> Own, extreme].into_iter().enumerate() {
+    fn every_combination(&mut self, place: &PopulatedNamespace<'_>, family: Family) {
+        for (round, values) in
+            [ordinary as fn(u32) -> SocketSettings, extreme].into_iter().enumerate()
+        {
             for keepalive in Keepalive::ALL {
                 for mask in 0..16 {
                     let number = u32::try_from(self.sockets.len()).expect("few sockets") * 3;
@@ -108,7 +117,7 @@ impl Population {
 
     /// Every way to reach the kernel.
     #[track_caller]
-    fn every_road(&mut self, place: &Place<'_>) {
+    fn every_road(&mut self, place: &PopulatedNamespace<'_>) {
         let mut roads = vec![Road::Duplicate];
         match socket::takes_io_uring_commands() {
             Ok(()) => roads.push(Road::IoUring),
@@ -134,7 +143,7 @@ impl Population {
 
     /// FIN_WAIT2 on one side and CLOSE_WAIT on the other.
     #[track_caller]
-    fn half_closed(&mut self, place: &Place<'_>) {
+    fn half_closed(&mut self, place: &PopulatedNamespace<'_>) {
         for keepalive in Keepalive::ALL {
             for mask in [0, 15] {
                 let plan = plan(keepalive, ordinary(7).masked(mask));
@@ -152,7 +161,7 @@ impl Population {
 
     /// Not connected: new, bound, and connected once.
     #[track_caller]
-    fn unconnected(&mut self, place: &Place<'_>) {
+    fn unconnected(&mut self, place: &PopulatedNamespace<'_>) {
         for keepalive in [Keepalive::Off, Keepalive::Before] {
             let plan = plan(keepalive, ordinary(3));
             for family in Family::ALL {
@@ -175,7 +184,7 @@ impl Population {
 
     /// Each end has two descriptors: one a second one in this process, the other one in a child.
     #[track_caller]
-    fn shared(&mut self, place: &Place<'_>) {
+    fn shared(&mut self, place: &PopulatedNamespace<'_>) {
         for keepalive in Keepalive::ALL {
             let plan = plan(keepalive, ordinary(5));
             self.connection(place, Family::V4, &format!("shared, {keepalive:?}"), &plan, &plan);
@@ -183,7 +192,7 @@ impl Population {
                 panic!("two ends");
             };
             let duplicate = fcntl_dupfd_cloexec(&client.fd, 0).expect("dup");
-            client.other_owners.push(Owner {
+            client.other_owners.push(SocketHolder {
                 pid: std::process::id(),
                 fd: Some(duplicate.as_raw_fd().cast_unsigned()),
                 process: process_name("self"),
@@ -193,15 +202,18 @@ impl Population {
             let child = Command::new("cat").stdin(inherited).stdout(Stdio::null()).spawn();
             let child = child.expect("start cat");
             let process = "cat".to_owned();
-            accepted.other_owners.push(Owner { pid: child.id(), fd: Some(0), process });
+            accepted.other_owners.push(SocketHolder { pid: child.id(), fd: Some(0), process });
             self.children.push(child);
         }
     }
 
     /// Nothing but probes and their answers since it was opened.
     #[track_caller]
-    fn probed(&mut self, place: &Place<'_>) {
-        let plan = plan(Keepalive::Before, Own { idle: 1, interval: 1, ..Own::default() });
+    fn probed(&mut self, place: &PopulatedNamespace<'_>) {
+        let plan = plan(
+            Keepalive::Before,
+            SocketSettings { idle: 1, interval: 1, ..SocketSettings::default() },
+        );
         self.connection(place, Family::V4, "probed", &Plan::NOTHING, &plan);
         let [.., client, _] = self.sockets.as_slice() else {
             panic!("two ends");
@@ -213,7 +225,7 @@ impl Population {
 
     /// What is changed on a listener does not reach the connections that it has.
     #[track_caller]
-    fn changed_listener(&mut self, place: &Place<'_>) {
+    fn changed_listener(&mut self, place: &PopulatedNamespace<'_>) {
         let plan = plan(Keepalive::Before, ordinary(9).masked(1));
         self.connection(place, Family::V4, "listener changed later", &plan, &Plan::NOTHING);
         let [.., listener, _, _] = self.sockets.as_mut_slice() else {
@@ -226,7 +238,7 @@ impl Population {
 
     /// `listen(fd, 0)`: nothing in the accepted socket itself tells that it was accepted.
     #[track_caller]
-    fn without_backlog(&mut self, place: &Place<'_>) {
+    fn without_backlog(&mut self, place: &PopulatedNamespace<'_>) {
         let nothing = Plan::NOTHING;
         let (listener, client, accepted) = place.netns.run(|| {
             let listener = socket::listener(Family::V4, Family::V4.loopback(), 0, &nothing);
@@ -244,9 +256,9 @@ impl Population {
     /// nobody answers; then the peer falls silent: probes and data that nobody answers.
     #[track_caller]
     fn across_a_cable(&mut self) {
-        let (near, far) = Netns::pair();
-        let here = Place { name: "cable", netns: &near, netns_idle: DEFAULT_IDLE };
-        let there = Place { name: "far end", netns: &far, netns_idle: DEFAULT_IDLE };
+        let (near, far) = NetworkNamespace::pair();
+        let here = PopulatedNamespace { name: "cable", netns: &near, netns_idle: DEFAULT_IDLE };
+        let there = PopulatedNamespace { name: "far end", netns: &far, netns_idle: DEFAULT_IDLE };
         let ends =
             [(Family::V4, "10.77.0.2:0"), (Family::V6, "[fd77::2]:0"), (Family::Mapped, "[::]:0")];
         for (family, address) in ends {
@@ -258,7 +270,11 @@ impl Population {
                 address.set_ip("::ffff:10.77.0.2".parse().expect("an address"));
             }
             for keepalive in Keepalive::ALL {
-                for own in [Own::default(), ordinary(11), Own { idle: 3600, ..Own::default() }] {
+                for own in [
+                    SocketSettings::default(),
+                    ordinary(11),
+                    SocketSettings { idle: 3600, ..SocketSettings::default() },
+                ] {
                     let plan = plan(keepalive, own);
                     let client = near.run(|| socket::connected(family, address, &plan));
                     let what = format!("{family:?}, {keepalive:?}, idle {}", own.idle);
@@ -286,11 +302,11 @@ impl Population {
 
     /// Connections for when the peer falls silent. Nobody accepts them there.
     #[track_caller]
-    fn falls_silent(&mut self, here: &Place<'_>, family: Family, address: SocketAddr) {
-        let short = Own { idle: 1, interval: 1, count: 127, user_timeout_ms: 0 };
+    fn falls_silent(&mut self, here: &PopulatedNamespace<'_>, family: Family, address: SocketAddr) {
+        let short = SocketSettings { idle: 1, interval: 1, count: 127, user_timeout_ms: 0 };
         let cases = [
             ("probing", Keepalive::Before, short),
-            ("data in flight, off", Keepalive::Off, Own::default()),
+            ("data in flight, off", Keepalive::Off, SocketSettings::default()),
             // Without the user timeout, which would end it.
             ("data in flight, on", Keepalive::After, ordinary(13).masked(7)),
         ];
@@ -302,7 +318,7 @@ impl Population {
     }
 
     #[track_caller]
-    fn unanswered_attempts(&mut self, here: &Place<'_>) {
+    fn unanswered_attempts(&mut self, here: &PopulatedNamespace<'_>) {
         here.netns
             .ip("neighbour replace 10.77.0.9 lladdr 02:00:00:00:00:09 dev veth0 nud permanent");
         let address: SocketAddr = "10.77.0.9:80".parse().expect("an address");
@@ -320,7 +336,7 @@ impl Population {
     #[track_caller]
     fn connection(
         &mut self,
-        place: &Place<'_>,
+        place: &PopulatedNamespace<'_>,
         family: Family,
         what: &str,
         on_listener: &Plan,
@@ -340,7 +356,14 @@ impl Population {
         self.hold(place, &name("accepted"), accepted, Role::Inbound, on_listener);
     }
 
-    fn hold(&mut self, place: &Place<'_>, what: &str, fd: OwnedFd, role: Role, plan: &Plan) {
+    fn hold(
+        &mut self,
+        place: &PopulatedNamespace<'_>,
+        what: &str,
+        fd: OwnedFd,
+        role: Role,
+        plan: &Plan,
+    ) {
         self.sockets.push(Held {
             what: format!("{}: {what}", place.name),
             fd,
@@ -365,13 +388,13 @@ impl Drop for Population {
     }
 }
 
-const fn plan(keepalive: Keepalive, own: Own) -> Plan {
+const fn plan(keepalive: Keepalive, own: SocketSettings) -> Plan {
     Plan { keepalive, own, road: Road::Call }
 }
 
 /// Values as people set them, different for each seed.
-const fn ordinary(seed: u32) -> Own {
-    Own {
+const fn ordinary(seed: u32) -> SocketSettings {
+    SocketSettings {
         idle: 10 + seed * 7 % 300,
         interval: 1 + seed * 3 % 100,
         count: 1 + seed % 126,
@@ -380,10 +403,10 @@ const fn ordinary(seed: u32) -> Own {
 }
 
 /// The least and the most that the kernel takes.
-const fn extreme(seed: u32) -> Own {
+const fn extreme(seed: u32) -> SocketSettings {
     const LONGEST: u32 = 32_767;
     let (low, high) = (seed.is_multiple_of(2), !seed.is_multiple_of(3));
-    Own {
+    SocketSettings {
         idle: if low { 1 } else { LONGEST },
         interval: if high { LONGEST } else { 1 },
         count: if low { 127 } else { 1 },

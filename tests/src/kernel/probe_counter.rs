@@ -2,7 +2,7 @@
 //! instructions, on the timer's tracepoints. What it counts, the kernel's tracing did show; so a probe that
 //! the kernel counts and this does not was hidden from everybody.
 
-use crate::{sys, tool};
+use crate::{kernel::sys, tool};
 use keepwatch::kernel::{hooks, host};
 use std::{
     io,
@@ -72,7 +72,7 @@ const SENT: i16 = 24;
 
 /// A keepalive timer of the namespace begins: notes it.
 fn at_entry(facts: &Facts) -> Vec<u64> {
-    let mut program = Program::default();
+    let mut program = BpfProgram::default();
     program.begin(facts.map);
     program.read(ROOM, 8, facts.function);
     program.go_on_if(ROOM, facts.callback);
@@ -86,7 +86,7 @@ fn at_entry(facts: &Facts) -> Vec<u64> {
 
 /// It ends: counts it if one probe more is unanswered.
 fn at_exit(facts: &Facts) -> Vec<u64> {
-    let mut program = Program::default();
+    let mut program = BpfProgram::default();
     program.begin(facts.map);
     program.add(0x79, 1, 9, TIMER, 0);
     program.leave_if_not(1, 6);
@@ -105,13 +105,13 @@ fn at_exit(facts: &Facts) -> Vec<u64> {
 /// Instructions (Documentation/bpf/standardization/instruction-set.rst). Register 6 is the timer, 9 this CPU's
 /// value.
 #[derive(Default)]
-struct Program {
+struct BpfProgram {
     instructions: Vec<u64>,
     /// Jumps to the end, wherever that will be.
     jumps: Vec<usize>,
 }
 
-impl Program {
+impl BpfProgram {
     fn add(&mut self, operation: u8, to: u8, from: u8, offset: i16, value: i32) {
         let [low, high] = offset.to_le_bytes();
         let [a, b, c, d] = value.to_le_bytes();

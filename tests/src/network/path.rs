@@ -3,9 +3,11 @@
 //! The near host has the clients, the far one a server on port 2717.
 
 use crate::{
-    middlebox::{self, Answer},
-    netns::Netns,
-    socket::{self, Family, Plan},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
+    network::middlebox::{self, MiddleboxAnswer},
 };
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
@@ -13,14 +15,14 @@ const BACKLOG: i32 = 512;
 
 /// A path from clients to a server.
 #[derive(Debug)]
-pub struct Path {
+pub struct NetworkPath {
     /// Where the clients are.
-    pub near: Netns,
+    pub near: NetworkNamespace,
     /// Where the server is.
-    pub far: Netns,
+    pub far: NetworkNamespace,
     /// Where the server listens.
     pub server: SocketAddr,
-    middle: Option<Netns>,
+    middle: Option<NetworkNamespace>,
     client: &'static str,
     listener: OwnedFd,
 }
@@ -36,16 +38,17 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-impl Path {
+impl NetworkPath {
     /// Nothing but a cable.
     pub fn cable() -> Self {
-        let (near, far) = Netns::pair();
+        let (near, far) = NetworkNamespace::pair();
         Self::between(near, None, far, "10.77.0.1", "10.77.0.2:2717")
     }
 
     /// Through a router that keeps no state.
     pub fn router() -> Self {
-        let (near, middle, far) = (Netns::new(), Netns::new(), Netns::new());
+        let (near, middle, far) =
+            (NetworkNamespace::new(), NetworkNamespace::new(), NetworkNamespace::new());
         near.join("veth0", &middle, "near", &[("10.77.1", 24)]);
         far.join("veth0", &middle, "far", &[("10.77.2", 24)]);
         near.ip("route add default via 10.77.1.2");
@@ -56,15 +59,15 @@ impl Path {
 
     /// Through a middlebox that forgets a connection which is quiet for longer than `idle_limit`
     /// seconds. None where the kernel cannot be one, which is said.
-    pub fn middlebox(idle_limit: u32, answer: Answer) -> Option<Self> {
+    pub fn middlebox(idle_limit: u32, answer: MiddleboxAnswer) -> Option<Self> {
         let path = Self::router();
         middlebox::install(path.middle(), idle_limit, answer).then_some(path)
     }
 
     fn between(
-        near: Netns,
-        middle: Option<Netns>,
-        far: Netns,
+        near: NetworkNamespace,
+        middle: Option<NetworkNamespace>,
+        far: NetworkNamespace,
         client: &'static str,
         server: &str,
     ) -> Self {
@@ -102,7 +105,7 @@ impl Path {
         self.middle().ip(&format!("route replace unreachable {network}"));
     }
 
-    const fn middle(&self) -> &Netns {
+    const fn middle(&self) -> &NetworkNamespace {
         self.middle.as_ref().expect("there is something between the hosts")
     }
 }

@@ -1,13 +1,13 @@
 //! Lines and areas over time, and the small line in a stat.
 
 use super::{escaped, value::formatted};
-use crate::prometheus::Series;
+use crate::dashboards::prometheus::QueriedSeries;
 use std::fmt::Write as _;
 
 /// What a chart shows.
 pub(super) struct Chart<'a> {
     /// Names, colours and points.
-    pub(super) lines: Vec<(String, String, &'a Series)>,
+    pub(super) lines: Vec<(String, String, &'a QueriedSeries)>,
     pub(super) unit: &'a str,
     pub(super) stacked: bool,
     /// From when until when, Unix time.
@@ -126,7 +126,7 @@ fn nice(step: f64) -> f64 {
 }
 
 /// The line behind a number.
-pub(super) fn spark(series: &Series, color: &str, width: f64, height: f64) -> String {
+pub(super) fn spark(series: &QueriedSeries, color: &str, width: f64, height: f64) -> String {
     let values: Vec<_> = series.points.iter().map(|(_, value)| *value).collect();
     let (least, most) =
         values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
@@ -151,7 +151,7 @@ pub(super) fn spark(series: &Series, color: &str, width: f64, height: f64) -> St
 #[cfg(test)]
 mod tests {
     use super::{nice, nice_bytes};
-    use crate::picture::value::formatted;
+    use crate::dashboards::picture::value::formatted;
 
     #[test]
     fn ticks_are_round_in_their_unit() {

@@ -5,29 +5,34 @@ use super::{
     escaped, text,
     value::{color, formatted},
 };
-use crate::{mixin::Panel, prometheus::Series};
+use crate::dashboards::{mixin::Panel, prometheus::QueriedSeries};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One cell for each column.
-type Row = BTreeMap<String, Cell>;
+type TableRow = BTreeMap<String, TableCell>;
 
 #[derive(Clone, Debug, PartialEq)]
-enum Cell {
+enum TableCell {
     Label(String),
     Number(f64),
 }
 
 /// A table of what each target answered.
-pub(super) fn drawn(panel: &Panel, answers: &[Vec<Series>], now: f64, n_lines: usize) -> String {
+pub(super) fn drawn(
+    panel: &Panel,
+    answers: &[Vec<QueriedSeries>],
+    now: f64,
+    n_lines: usize,
+) -> String {
     let (columns, mut rows) = joined(panel, answers);
     let options = |id: &str| {
         panel.transformations.iter().find(|one| one["id"] == id).map(|one| &one["options"])
     };
     let sort =
         options("sortBy").map(|options| text(&options["sort"][0]["field"])).unwrap_or_default();
-    let key = |row: &Row| match row.get(sort) {
-        Some(Cell::Number(number)) => *number,
+    let key = |row: &TableRow| match row.get(sort) {
+        Some(TableCell::Number(number)) => *number,
         _ => f64::MIN,
     };
     rows.sort_by(|one, other| key(other).total_cmp(&key(one)));
@@ -47,7 +52,7 @@ pub(super) fn drawn(panel: &Panel, answers: &[Vec<Series>], now: f64, n_lines: u
     html + "</tr></table>"
 }
 
-fn cell(panel: &Panel, column: &str, cell: Option<&Cell>, now: f64) -> String {
+fn cell(panel: &Panel, column: &str, cell: Option<&TableCell>, now: f64) -> String {
     let property = |id: &str| {
         let overrides = panel.field_config["overrides"].as_array().into_iter().flatten();
         let ours = overrides.filter(|one| one["matcher"]["options"] == column);
@@ -57,11 +62,11 @@ fn cell(panel: &Panel, column: &str, cell: Option<&Cell>, now: f64) -> String {
     };
     match cell {
         None => "<td></td>".to_owned(),
-        Some(Cell::Label(label)) => {
+        Some(TableCell::Label(label)) => {
             let class = if property("links").is_some() { "link" } else { "" };
             format!("<td class='{class}'>{}</td>", escaped(label))
         }
-        Some(Cell::Number(number)) => {
+        Some(TableCell::Number(number)) => {
             let unit = property("unit").map_or("short", |unit| text(unit));
             let style =
                 property("thresholds").map(|steps| format!("color:{}", color(*number, steps)));
@@ -73,7 +78,7 @@ fn cell(panel: &Panel, column: &str, cell: Option<&Cell>, now: f64) -> String {
 }
 
 /// Rows whose labels do not disagree become one.
-fn joined(panel: &Panel, answers: &[Vec<Series>]) -> (Vec<String>, Vec<Row>) {
+fn joined(panel: &Panel, answers: &[Vec<QueriedSeries>]) -> (Vec<String>, Vec<TableRow>) {
     let organize = panel.transformations.iter().find(|one| one["id"] == "organize");
     let options = organize.map_or(&Value::Null, |one| &one["options"]);
     let (renamed, order) = (&options["renameByName"], &options["indexByName"]);
@@ -84,7 +89,7 @@ fn joined(panel: &Panel, answers: &[Vec<Series>]) -> (Vec<String>, Vec<Row>) {
         .filter_map(|(name, at)| Some((at.as_u64()?, text(&renamed[name]).to_owned())))
         .collect();
     columns.sort_unstable();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<TableRow> = Vec::new();
     for (target, answer) in panel.targets.iter().zip(answers) {
         let value = if answers.len() == 1 { "Value" } else { &format!("Value #{}", target.ref_id) };
         let value = text(&renamed[value]);
@@ -93,16 +98,16 @@ fn joined(panel: &Panel, answers: &[Vec<Series>]) -> (Vec<String>, Vec<Row>) {
         for series in answer {
             let cells = labels.iter().filter_map(|label| {
                 let value = series.labels.get(*label).cloned().unwrap_or_default();
-                Some((renamed[*label].as_str()?.to_owned(), Cell::Label(value)))
+                Some((renamed[*label].as_str()?.to_owned(), TableCell::Label(value)))
             });
-            let mut row: Row = cells.collect();
+            let mut row: TableRow = cells.collect();
             let known = rows.iter().position(|known| {
                 let agrees = |(name, cell)| known.get(name).is_none_or(|other| other == cell);
                 !known.contains_key(value) && row.iter().all(agrees)
             });
             row.insert(
                 value.to_owned(),
-                Cell::Number(series.points.last().map_or(0.0, |(_, n)| *n)),
+                TableCell::Number(series.points.last().map_or(0.0, |(_, n)| *n)),
             );
             match known {
                 Some(at) => rows[at].extend(row),
@@ -114,7 +119,7 @@ fn joined(panel: &Panel, answers: &[Vec<Series>]) -> (Vec<String>, Vec<Row>) {
 }
 
 /// Bars of cumulative buckets: each as what it has more than the one before.
-pub(super) fn bars(answer: &[Series], thresholds: &Value) -> String {
+pub(super) fn bars(answer: &[QueriedSeries], thresholds: &Value) -> String {
     let mut buckets: Vec<(f64, &str, f64)> = answer
         .iter()
         .filter_map(|series| {
