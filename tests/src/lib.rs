@@ -26,7 +26,6 @@ pub mod middlebox;
 pub mod mixin;
 pub mod netns;
 pub mod path;
-pub mod picture;
 pub mod population;
 pub mod probe_counter;
 pub mod prometheus;

@@ -9,7 +9,6 @@ mod dist;
 mod fresh;
 mod libtest;
 mod outcome;
-mod pictures;
 mod place;
 mod run;
 mod setup;
