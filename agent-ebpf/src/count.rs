@@ -41,10 +41,4 @@ impl Counts {
         }
         self.ended += other.ended;
     }
-
-    /// Fires with one outcome.
-    pub fn fires_of(&self, outcome: Outcome) -> u64 {
-        let index = Outcome::ALL.iter().position(|&one| one == outcome);
-        index.and_then(|index| self.fires.get(index)).copied().unwrap_or_default()
-    }
 }

@@ -28,8 +28,6 @@ pub struct Recognised {
     pub client: &'static Client,
     /// What gave it away, in words.
     pub because: Vec<String>,
-    /// Whether what is set is what this client sets by itself.
-    pub is_default: bool,
 }
 
 /// The client that weighs most; of equals the first of the table.
@@ -49,7 +47,6 @@ pub fn recognise(look: &Look) -> Option<Recognised> {
     best.map(|(_, client, clues)| Recognised {
         client,
         because: clues.iter().filter_map(|clue| look.words(*clue)).collect(),
-        is_default: look.own == client.default,
     })
 }
 

@@ -16,7 +16,7 @@ mod writer;
 pub use health::{Health, Loss, Status, Writing};
 pub use query::Query;
 pub use reader::Reader;
-pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
+pub use row::{CallRow, DeathRow, Whose};
 pub use writer::Writer;
 
 use crate::files;

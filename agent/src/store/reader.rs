@@ -1,6 +1,6 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
-use super::{CallRow, DeathRow, Error, FILE, Query, SurvivalRow, VerdictRow, Whose, schema};
+use super::{CallRow, DeathRow, Error, FILE, Query, Whose, schema};
 use crate::{
     kernel::clock,
     model::{
@@ -32,65 +32,31 @@ impl Reader {
     }
 
     /// Deaths, the latest first, until `each` returns false.
-    pub fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<(), Error> {
+    pub fn deaths(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(DeathRow) -> bool,
+    ) -> Result<(), Error> {
         self.read(|database| {
             let calls = "SELECT * FROM calls WHERE socket = ? AND run IN \
                          (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?)) \
                          ORDER BY monotonic_ns";
             let mut calls = database.prepare(calls)?;
-            let of = |row: &Row<'_>| {
+            let mut of = |row: &Row<'_>| {
                 let key = (row.get::<_, String>("socket")?, row.get::<_, i64>("run")?);
                 let calls = calls.query_map(key, call)?.collect::<Result<_, _>>()?;
                 death(row, calls)
             };
-            select(database, "deaths", query, of, each)
+            let (clause, values) = query.clause();
+            let mut deaths = database.prepare(&format!("SELECT * FROM deaths{clause}"))?;
+            let mut rows = deaths.query(rusqlite::params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                if !each(of(row)?) {
+                    break;
+                }
+            }
+            Ok(())
         })
-    }
-
-    /// setsockopt calls, the latest first: those that were refused, and those of connections that
-    /// died.
-    pub fn calls(&self, query: &Query, each: impl FnMut(CallRow) -> bool) -> Result<(), Error> {
-        self.read(|database| select(database, "calls", query, call, each))
-    }
-
-    /// Verdicts that changed, the latest first.
-    pub fn verdict_changes(
-        &self,
-        query: &Query,
-        each: impl FnMut(VerdictRow) -> bool,
-    ) -> Result<(), Error> {
-        let of = |row: &Row<'_>| {
-            Ok(VerdictRow {
-                at: at(row)?,
-                unix_seconds: unix_seconds(row)?,
-                monotonic_seconds: monotonic_seconds(row)?,
-                verdict_before: word(row, "verdict_before")?,
-                verdict: word(row, "verdict")?,
-                meaning: row.get("meaning")?,
-                whose: whose(row)?,
-            })
-        };
-        self.read(|database| select(database, "verdict_changes", query, of, each))
-    }
-
-    /// Connections that went on after long quiet times, the latest first.
-    pub fn survivals(
-        &self,
-        query: &Query,
-        each: impl FnMut(SurvivalRow) -> bool,
-    ) -> Result<(), Error> {
-        let of = |row: &Row<'_>| {
-            Ok(SurvivalRow {
-                at: at(row)?,
-                unix_seconds: unix_seconds(row)?,
-                monotonic_seconds: monotonic_seconds(row)?,
-                times: row.get("times")?,
-                longest_seconds: seconds(row.get("longest_ms")?),
-                last_seconds: seconds(row.get("last_ms")?),
-                whose: whose(row)?,
-            })
-        };
-        self.read(|database| select(database, "survivals", query, of, each))
     }
 
     /// Every learned idle limit.
@@ -107,24 +73,6 @@ impl Reader {
     ) -> Result<T, Error> {
         query(&self.database).map_err(schema::failed("read", &self.file))
     }
-}
-
-fn select<T>(
-    database: &rusqlite::Connection,
-    table: &str,
-    query: &Query,
-    mut of: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    mut each: impl FnMut(T) -> bool,
-) -> rusqlite::Result<()> {
-    let (clause, values) = query.clause(table == "deaths");
-    let mut statement = database.prepare(&format!("SELECT * FROM {table}{clause}"))?;
-    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-    while let Some(row) = rows.next()? {
-        if !each(of(row)?) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
