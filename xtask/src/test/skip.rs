@@ -5,16 +5,20 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Sign); 14] = [
+const MAY_LACK: [(&str, Sign); 18] = [
     ("32-bit system calls", Sign::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Sign::Symbols(&["io_uring_cmd_sock"])),
     // Since 5.12.
     ("socket cookies", Sign::Symbols(&["bpf_get_socket_ptr_cookie"])),
     // Programs of users. Those that set-up brings along, and Python, do not stand here.
+    ("bash", Sign::Program("bash")),
     ("curl", Sign::Program("curl")),
+    ("fish", Sign::Program("fish")),
+    ("groff", Sign::Program("groff")),
     ("node", Sign::Program("node")),
     ("psql", Sign::Program("psql")),
+    ("zsh", Sign::Program("zsh")),
     // Which of both a machine mounts, and whether a container may make one, is its owner's choice.
     ("cgroup v1", Sign::Test),
     ("cgroup v2", Sign::Test),
