@@ -269,12 +269,8 @@ fn path_of(table: &Table) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{LimitArgs, duration},
-        *,
-    };
+    use super::{super::LimitArgs, *};
     use clap::FromArgMatches as _;
-    use std::time::Duration;
 
     #[derive(clap::Parser)]
     struct Example {
@@ -344,15 +340,5 @@ mod tests {
         assert!(error("[[path]]\nname = \"x\"").contains("needs `name`"));
         assert!(error("[[path]]\nnom = \"x\"").contains("unknown key `nom`"));
         assert!(error("[path]\na = 1").contains("`path`"));
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("15"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
-        for wrong in ["", "0s", "s", "1d", "-1s", "1.5s"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -12,10 +12,7 @@ use crate::{
 };
 use clap::Args;
 use ipnet::IpNet;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item, TableLike, Value};
 
 /// What is demanded.
@@ -32,8 +29,8 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "BOOL")]
     protected: Option<bool>,
     /// The kernel must notice a dead peer within this time, even if the program only reads
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    detect_within: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    detect_within: Option<u32>,
     /// The kernel must not have refused any setting
     #[arg(long)]
     no_failed_calls: bool,
@@ -62,8 +59,8 @@ impl PolicyArgs {
         if let Some(protected) = self.protected {
             general.protected = protected;
         }
-        if let Some(within) = self.detect_within {
-            general.detection_seconds = Some(within.as_secs());
+        if let Some(seconds) = self.detect_within {
+            general.detection_seconds = Some(seconds.into());
         }
         general.no_failed_calls |= self.no_failed_calls;
         demands.include_local |= self.include_local;
@@ -204,9 +201,9 @@ impl File<'_> {
                 "no_failed_calls" => rule.no_failed_calls = self.truth(&name, item)?,
                 "detect_within" => {
                     let text = item.as_value().and_then(config::scalar).unwrap_or_default();
-                    let within = config::duration(&text)
+                    let seconds = config::whole_seconds(&text)
                         .map_err(|expected| self.wrong(&name, item, expected))?;
-                    rule.detection_seconds = Some(within.as_secs());
+                    rule.detection_seconds = Some(seconds.into());
                 }
                 _ if SCOPE_KEYS.contains(&key) => {
                     self.condition(&mut rule.scope, key, &name, item)?;
@@ -314,7 +311,7 @@ mod tests {
         let flags = PolicyArgs {
             peer: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
             protected: Some(false),
-            detect_within: Some(Duration::from_secs(90)),
+            detect_within: Some(90),
             no_failed_calls: true,
             include_local: true,
             allow: vec![allowed("process=apt,port=443").unwrap()],
