@@ -1,8 +1,10 @@
 //! Documents that are generated from definitions, and the test that they are fresh.
 //! `cargo xtask codegen` runs it with `KEEPWATCH_BLESS=1`, which writes them.
 
-use crate::command::reference;
-use crate::model::catalogue::{CATALOGUE, Kind, Label, MAX_SERIES, Metric, Values};
+use crate::{
+    command::reference,
+    metrics::catalogue::{CATALOGUE, Kind, Label, MAX_SERIES, Metric, Values},
+};
 use std::{fs, path::Path};
 
 /// Every generated document: its path in the repository, and what belongs there.

@@ -1,7 +1,7 @@
 //! keepwatch: will this connection survive being quiet, and if it died, why?
 //!
-//! Data goes one way: the hooks' records are decoded in [`kernel`] into events of the [`model`];
-//! the [`agent`] applies them to a table; [`serve`] and the [`command`]s show what is in it.
+//! Data goes one way: the hooks' records are decoded in [`kernel`] into events of the [`model`]; the [`agent`] applies
+//! them to a table; [`view`] and [`metrics`] put its content into form; [`serve`] and the [`command`]s show it.
 #![deny(unsafe_code)]
 
 pub mod advice;
@@ -13,7 +13,9 @@ mod docs;
 pub mod files;
 pub mod kernel;
 pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod owner;
 pub mod serve;
 pub mod store;
+pub mod view;

@@ -28,7 +28,7 @@ pub enum Line {
 }
 
 /// What happened to a socket.
-#[expect(missing_docs, reason = "`keepwatch::model` describes each")]
+#[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Event {
     pub at: String,
@@ -60,7 +60,7 @@ pub struct Owner {
 }
 
 /// Each kind of event with its own fields.
-#[expect(missing_docs, reason = "`keepwatch::model` describes each")]
+#[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
@@ -89,7 +89,7 @@ pub struct Settings {
 }
 
 /// The end of a connection.
-#[expect(missing_docs, reason = "`keepwatch::model` describes each")]
+#[expect(missing_docs, reason = "`keepwatch::view::event_row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Death {
     pub cause: String,

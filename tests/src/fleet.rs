@@ -3,7 +3,7 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{prometheus::promtool, tool::Folder};
-use keepwatch::model::catalogue::{CATALOGUE, Kind};
+use keepwatch::metrics::catalogue::{CATALOGUE, Kind};
 use std::{fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.

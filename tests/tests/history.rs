@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch::{
-    model::death::Cause,
+    model::judgement::death::Cause,
     store::{DeathRow, Query, Reader},
 };
 use keepwatch_tests::{
@@ -73,7 +73,7 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
     let agent = Agent::start(&OPTIONS);
     let first = killed(&path);
     let death = written(&agent.state(), first);
-    assert_eq!(death.moment.details.cause.expect("a cause").as_str(), "peer_reset");
+    assert_eq!(death.event.details.cause.expect("a cause").as_str(), "peer_reset");
     let calls: Vec<_> = death.calls.iter().map(|call| (call.option.as_str(), call.value)).collect();
     let set = [("SO_KEEPALIVE", Some(1)), ("TCP_KEEPIDLE", Some(60)), ("TCP_KEEPINTVL", Some(10))];
     for call in set {

@@ -8,12 +8,16 @@ use keepwatch::{
         host,
     },
     model::{
-        event::Event,
-        limit::{IdleLimit, Limits},
-        row,
-        socket::{Owner, Socket, SocketId},
-        verdict::Policy,
+        judgement::{
+            idle_limit::{IdleLimit, Limits},
+            verdict::Surroundings,
+        },
+        observed::{
+            event::Event,
+            socket::{Owner, Socket, SocketId},
+        },
     },
+    view::row,
 };
 use keepwatch_tests::{
     population::Population,
@@ -88,7 +92,7 @@ fn a_fault_in_one_offset_does_not_stay_hidden() {
 /// What `keepwatch sockets --json --all` does, in this process.
 fn walk(hooks: &mut Hooks) -> Result<Vec<Row>, Box<dyn Error>> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let policy = Policy { limits, host: host::addresses(), hz: clock::hz() };
+    let policy = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
     let row = |socket: &Socket, owners: &[Owner]| -> Result<Row, serde_json::Error> {
         let row = row::Row::new(socket, owners, &policy, socket.at);
         serde_json::from_value(serde_json::to_value(row)?)

@@ -2,21 +2,24 @@
 //! state: they look for the protocol in the wrong place, and take every socket for none of TCP.
 
 use keepwatch::{
-    agent::watch::{Audience, News, Watch},
+    agent::watch::{Audience, Watch},
     kernel::{
         clock,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope},
         host,
     },
     model::{
-        death::{Cause, Found},
-        filter::Filter,
-        limit::{IdleLimit, Limits},
-        moment::What,
-        snapshot::Snapshot,
-        socket::Endpoint,
-        table::{Bounds, Table},
-        verdict::Policy,
+        judgement::{
+            death::Cause,
+            idle_limit::{IdleLimit, Limits},
+            verdict::Surroundings,
+        },
+        observed::{ending::Found, socket::Endpoint},
+        table::{
+            Bounds, Table,
+            happening::{Happened, News},
+            sums::Totals,
+        },
     },
     owner::Resolver,
 };
@@ -59,8 +62,8 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let hooks = Hooks::load_with(scope, &types).expect("the hooks load");
     let told = Told::default();
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    let policy = Policy { limits, host: host::addresses(), hz: clock::hz() };
-    let table = Arc::new(Mutex::new(Table::new(policy, Bounds::new(100_000, 1000))));
+    let surroundings = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
+    let table = Arc::new(Mutex::new(Table::new(surroundings, Bounds::new(100_000, 1000))));
     let resolver = Resolver::new("/proc".as_ref(), "/".as_ref(), 100).expect("/proc");
     let interval = Duration::from_secs(1);
     let mut watch =
@@ -75,8 +78,17 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
         let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
         let lives = path.connect(&Plan::NOTHING);
         let is_met = |local: SocketAddr| {
-            let rows = locked(&table).rows(&Filter::default(), clock::now(), 0, u32::MAX).0;
-            rows.iter().any(|row| row.local == local && row.netns == path.near.inode())
+            let mut is_met = false;
+            locked(&table).scan(
+                0,
+                u32::MAX,
+                |_| true,
+                |socket, _, _| {
+                    is_met |=
+                        socket.local.socket_addr() == local && socket.netns == path.near.inode();
+                },
+            );
+            is_met
         };
         until("a walk has met them", SOON, || {
             [dies.local, local, lives.local].into_iter().all(is_met).then_some(())
@@ -115,14 +127,14 @@ impl Told {
 impl Audience for Told {
     fn news(&mut self, news: News) {
         let mut told = locked(&self.0);
-        for moment in news.moments {
-            if let What::Died(death) = moment.what {
-                told.push((moment.socket.local, death.cause, death.ending.found));
+        for happening in news.happenings {
+            if let Happened::Died(death) = happening.what {
+                told.push((happening.socket.local, death.cause, death.ending.found));
             }
         }
     }
 
-    fn picture(&mut self, _: Snapshot) {}
+    fn totals(&mut self, _: Totals) {}
 }
 
 /// Also when the test fails on the way.

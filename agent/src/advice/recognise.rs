@@ -4,7 +4,7 @@ use super::{
     clients::{self, Client, Clue, Values},
     traces::Traces,
 };
-use crate::model::{call::SockOpt, case::OwnValues, socket::Direction};
+use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
 /// What is known of the connections that are to be recognised.
 #[derive(Clone, Debug)]

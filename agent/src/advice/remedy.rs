@@ -5,7 +5,7 @@ use super::{
     clients::How,
     recognise::{Recognised, values},
 };
-use crate::model::case::OwnValues;
+use crate::model::observed::setting::OwnValues;
 use serde::Serialize;
 
 /// One thing to do.
@@ -19,9 +19,9 @@ pub struct Advice {
     pub lines: Vec<String>,
 }
 
-/// What surrounds a process.
+/// Where a process runs: its unit, pod, container and network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct RunsIn {
     /// The systemd unit of the process.
     pub unit: Option<String>,
     /// The Kubernetes pod of the process.
@@ -48,7 +48,7 @@ pub fn advise(
     need: Need,
     own: &OwnValues,
     recognised: Option<&Recognised>,
-    around: &Surroundings,
+    around: &RunsIn,
     proposal: Proposal,
 ) -> Vec<Advice> {
     let mut advice = Vec::new();
@@ -160,7 +160,7 @@ fn unit_drop_in(unit: &str, proposal: Proposal) -> Advice {
 }
 
 /// The system's times, where this process takes them from.
-fn system(around: &Surroundings, proposal: Proposal, because: String) -> Advice {
+fn system(around: &RunsIn, proposal: Proposal, because: String) -> Advice {
     const SYSCTL: &str = "sysctl -w net.ipv4.tcp_keepalive_time={idle} \\\n  \
                           net.ipv4.tcp_keepalive_intvl={interval} \
                           net.ipv4.tcp_keepalive_probes={count}";
@@ -199,14 +199,14 @@ mod tests {
             recognise::{Look, recognise},
             traces::Traces,
         },
-        model::socket::Direction,
+        model::observed::socket::Direction,
     };
 
     const OFF: OwnValues =
         OwnValues { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
     const ON: OwnValues = OwnValues { keepalive: true, ..OFF };
 
-    fn told(need: Need, own: OwnValues, process: &str, port: u16, around: &Surroundings) -> String {
+    fn told(need: Need, own: OwnValues, process: &str, port: u16, around: &RunsIn) -> String {
         let look = Look {
             traces: Traces::of_name(process),
             port,
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_recognised_client_is_told_its_own_line() {
-        let around = Surroundings::default();
+        let around = RunsIn::default();
         let psql = told(Need::Keepalive, ON, "psql", 5432, &around);
         assert!(psql.contains("typical of libpq") && psql.contains("keepalives_idle=60"), "{psql}");
         let node = told(Need::Keepalive, OFF, "node", 9999, &around);
@@ -233,21 +233,21 @@ mod tests {
 
     #[test]
     fn what_leaves_the_times_to_the_system_is_told_where_the_system_is() {
-        let host = told(Need::Keepalive, ON, "myapp", 1, &Surroundings::default());
+        let host = told(Need::Keepalive, ON, "myapp", 1, &RunsIn::default());
         assert!(host.starts_with("[sysctl]") && host.contains("tcp_keepalive_time=60"), "{host}");
-        let foreign = Surroundings { foreign_netns: Some(Some(812)), ..Surroundings::default() };
+        let foreign = RunsIn { foreign_netns: Some(Some(812)), ..RunsIn::default() };
         assert!(
             told(Need::Keepalive, ON, "myapp", 1, &foreign).contains("nsenter -t 812 -n sysctl")
         );
-        let pod = Surroundings { pod: Some("web-0".to_owned()), ..foreign.clone() };
+        let pod = RunsIn { pod: Some("web-0".to_owned()), ..foreign.clone() };
         assert!(told(Need::Keepalive, ON, "myapp", 1, &pod).contains("securityContext"));
-        let container = Surroundings { container: Some("web".to_owned()), ..foreign };
+        let container = RunsIn { container: Some("web".to_owned()), ..foreign };
         assert!(told(Need::Keepalive, ON, "myapp", 1, &container).contains("docker run --sysctl"));
     }
 
     #[test]
     fn no_sysctl_is_advised_where_none_helps() {
-        let unit = Surroundings { unit: Some("app.service".to_owned()), ..Surroundings::default() };
+        let unit = RunsIn { unit: Some("app.service".to_owned()), ..RunsIn::default() };
         let off = told(Need::Keepalive, OFF, "myapp", 1, &unit);
         assert!(!off.contains("sysctl -w") && off.contains("SO_KEEPALIVE, &(int){1}"), "{off}");
         assert!(off.contains("TCP_KEEPIDLE, &(int){60}"), "{off}");
@@ -258,9 +258,9 @@ mod tests {
 
     #[test]
     fn behind_a_proxy_a_ping_of_the_protocol_is_advised() {
-        let ssh = told(Need::Ping, ON, "ssh", 22, &Surroundings::default());
+        let ssh = told(Need::Ping, ON, "ssh", 22, &RunsIn::default());
         assert!(ssh.contains("ServerAliveInterval 60") && !ssh.contains("sysctl"), "{ssh}");
-        let unknown = told(Need::Ping, ON, "myapp", 1, &Surroundings::default());
+        let unknown = told(Need::Ping, ON, "myapp", 1, &RunsIn::default());
         assert!(unknown.contains("at least every 60 s"), "{unknown}");
     }
 }

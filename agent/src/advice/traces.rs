@@ -1,6 +1,6 @@
 //! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
 
-use crate::model::name;
+use crate::model::text::name;
 use std::{
     collections::BTreeSet,
     fs::{self, File},

@@ -8,7 +8,7 @@ use crate::{
         in_full,
         pace::{Paced, Spell, Turn},
     },
-    model::{snapshot::Health, socket::Time},
+    model::{observed::socket::Time, table::health::AgentHealth},
     store::{self, Loss},
 };
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl Account {
     }
 
     /// Says what is new.
-    pub(super) fn look(&mut self, health: &Health, history: &store::Health, now: Time) {
+    pub(super) fn look(&mut self, health: &AgentHealth, history: &store::Health, now: Time) {
         self.losses(health, history, |paced, total| paced.see(total, now));
         let due_ms = health.walk_cpu_ms.saturating_mul(WALK_SHARE);
         match self.walks.see(due_ms > self.interval_ms, now) {
@@ -99,7 +99,7 @@ impl Account {
     }
 
     /// Logs what was not reported yet, and the end of what still lasts.
-    pub(super) fn finish(&mut self, health: &Health, history: &store::Health, now: Time) {
+    pub(super) fn finish(&mut self, health: &AgentHealth, history: &store::Health, now: Time) {
         self.losses(health, history, |paced, total| {
             paced.see(total, now).or_else(|| paced.rest(now))
         });
@@ -109,7 +109,7 @@ impl Account {
 
     fn losses(
         &mut self,
-        health: &Health,
+        health: &AgentHealth,
         history: &store::Health,
         mut see: impl FnMut(&mut Paced, u64) -> Option<u64>,
     ) {
@@ -135,15 +135,17 @@ fn seconds(ms: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::hooks::Signal, log::tests_support::logged, model::snapshot::Flow};
+    use crate::{
+        kernel::hooks::Signal, log::tests_support::logged, model::table::health::EventFlow,
+    };
     use serde_json::Value;
 
     const fn at(second: u64) -> Time {
         Time((1_000_000 + second) * 1_000_000_000)
     }
 
-    fn flow(flow: Flow) -> Health {
-        Health { flow, ..Health::default() }
+    fn flow(flow: EventFlow) -> AgentHealth {
+        AgentHealth { flow, ..AgentHealth::default() }
     }
 
     fn account() -> Account {
@@ -160,9 +162,13 @@ mod tests {
         let lines = logged(|| {
             for second in 0..95 {
                 let dropped = second * second;
-                account.look(&flow(Flow { dropped, ..Flow::default() }), &history, at(second));
+                account.look(
+                    &flow(EventFlow { dropped, ..EventFlow::default() }),
+                    &history,
+                    at(second),
+                );
             }
-            let last = Flow { dropped: 26_794, undecodable: 1, ..Flow::default() };
+            let last = EventFlow { dropped: 26_794, undecodable: 1, ..EventFlow::default() };
             account.finish(&flow(last), &history, at(95));
         });
         let of = |stage: &'static str| lines.iter().filter(move |line| line["stage"] == stage);
@@ -181,8 +187,9 @@ mod tests {
         let (mut account, history) = (account(), store::Health::default());
         let lines = logged(|| {
             for second in 0..100 {
-                let busy = Flow { seen: second * 1000, filtered: second, ..Flow::default() };
-                let health = Health { walk_cpu_ms: 750, ..flow(busy) };
+                let busy =
+                    EventFlow { seen: second * 1000, filtered: second, ..EventFlow::default() };
+                let health = AgentHealth { walk_cpu_ms: 750, ..flow(busy) };
                 account.look(&health, &history, at(second));
             }
         });
@@ -194,10 +201,10 @@ mod tests {
         let (mut account, history) = (account(), store::Health::default());
         let lines = logged(|| {
             history.lose(Loss::Ordinary, 1000);
-            account.look(&Health::default(), &history, at(0));
+            account.look(&AgentHealth::default(), &history, at(0));
             history.lose(Loss::Queue, 30);
             history.lose(Loss::Disk, 2);
-            account.look(&Health::default(), &history, at(1));
+            account.look(&AgentHealth::default(), &history, at(1));
         });
         let said: Vec<_> = lines.iter().map(|line| (&line["reason"], &line["lost"])).collect();
         assert_eq!(said, [(&"queue".into(), &30.into()), (&"disk".into(), &2.into())]);
@@ -211,7 +218,7 @@ mod tests {
                 // Now and then one is short: that is no end.
                 let is_slow = second < 100 && second % 7 > 0;
                 let walk_cpu_ms = if is_slow { 2000 } else { 700 };
-                let health = Health { walk_cpu_ms, ..Health::default() };
+                let health = AgentHealth { walk_cpu_ms, ..AgentHealth::default() };
                 account.look(&health, &history, at(second));
             }
         });

@@ -14,10 +14,11 @@ use crate::{
         host, memory,
     },
     model::{
-        learned::{Lesson, LimitRow},
-        snapshot::Snapshot,
-        table::{Bounds, Table},
-        verdict::Policy,
+        judgement::{
+            learned::{Lesson, LimitRow},
+            verdict::Surroundings,
+        },
+        table::{Bounds, Table, happening::News, sums::Totals},
     },
     owner::Resolver,
     serve::{self, Shared},
@@ -33,7 +34,7 @@ use std::{
 };
 use tokio::sync::{broadcast, watch as channel};
 use tracing::{error, info};
-use watch::{Audience, News, Watch};
+use watch::{Audience, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Config {
     /// Group that may use it.
     pub socket_group: Option<String>,
     /// What verdicts depend on.
-    pub policy: Policy,
+    pub around: Surroundings,
     /// Time between two snapshots; stretched if snapshots are expensive.
     pub interval: Duration,
     /// Size of the ring buffer.
@@ -118,7 +119,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         listen,
         socket,
         socket_group,
-        policy,
+        around,
         interval,
         ring_bytes,
         mechanism,
@@ -139,12 +140,12 @@ pub fn run(config: Config) -> Result<(), Error> {
     account::processes(host::in_initial_pid_namespace());
     memory::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    let mut table = Table::new(policy, bounds);
+    let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let (writer, writing, health, lessons) = store::Writer::start(history)?;
     table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
     let table = Arc::new(Mutex::new(table));
-    let (publish, snapshot) = channel::channel(Arc::new(Snapshot::default()));
+    let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone(), writer };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
@@ -205,21 +206,21 @@ const NEWS_KEPT: usize = 64;
 
 /// The servers, as the watching thread sees them.
 struct Servers {
-    publish: channel::Sender<Arc<Snapshot>>,
+    publish: channel::Sender<Arc<Totals>>,
     news: broadcast::Sender<Arc<News>>,
     writer: store::Writer,
 }
 
 impl Audience for Servers {
     fn news(&mut self, news: News) {
-        self.writer.take(&news.moments, &news.policy);
+        self.writer.take(&news.happenings, &news.around);
         if self.news.receiver_count() > 0 {
             self.news.send(Arc::new(news)).ok();
         }
     }
 
-    fn picture(&mut self, picture: Snapshot) {
-        self.publish.send_replace(Arc::new(picture));
+    fn totals(&mut self, totals: Totals) {
+        self.publish.send_replace(Arc::new(totals));
     }
 
     fn learned(&mut self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {

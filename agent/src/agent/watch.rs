@@ -11,13 +11,14 @@ use crate::{
     },
     log::{in_full, pace::Paced},
     model::{
-        event::Event,
-        learned::{Lesson, LimitRow},
-        moment::{Moment, Notice},
-        snapshot::{Flow, Health, Snapshot},
-        socket::Time,
-        table::{Heard, Table},
-        verdict::Policy,
+        judgement::learned::{Lesson, LimitRow},
+        observed::{event::Event, socket::Time},
+        table::{
+            Heard, Table,
+            happening::{News, Notice},
+            health::{AgentHealth, EventFlow},
+            sums::Totals,
+        },
     },
     owner::Resolver,
 };
@@ -40,23 +41,10 @@ pub enum Error {
     Hooks(#[from] hooks::Error),
     /// A walk failed, or is not to be believed.
     #[error(transparent)]
-    Snapshot(#[from] snapshot::Error),
+    Totals(#[from] snapshot::Error),
     /// The ring buffer cannot be waited for.
     #[error("cannot wait for events")]
     Wait(#[source] io::Error),
-}
-
-/// What happened since the last time, in order.
-#[derive(Debug)]
-pub struct News {
-    /// How many moments there were before these.
-    pub n_before: u64,
-    /// Events of connections.
-    pub moments: Vec<Moment>,
-    /// To the stream itself.
-    pub notices: Vec<Notice>,
-    /// What verdicts depended on.
-    pub policy: Arc<Policy>,
 }
 
 /// Receives what the watching thread observes.
@@ -64,7 +52,7 @@ pub trait Audience {
     /// Takes the events since the last call, in order.
     fn news(&mut self, news: News);
     /// Takes the new sums for scrapes.
-    fn picture(&mut self, picture: Snapshot);
+    fn totals(&mut self, totals: Totals);
     /// What was learned of idle limits: the evidence that is new, and every limit.
     fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
 }
@@ -93,7 +81,7 @@ pub struct Watch<A> {
     resolver: Resolver,
     /// Time between two walks.
     interval: Duration,
-    health: Health,
+    health: AgentHealth,
     walked: Time,
     failures: Paced,
     published: Time,
@@ -104,7 +92,7 @@ pub struct Watch<A> {
     n_skipped_told: u64,
     /// Hooks that had not been run, as far as known when the last walk began.
     n_unseen: u64,
-    n_moments: u64,
+    n_happenings: u64,
     /// Events received when the last walk ended.
     n_received: u64,
     /// What a walk reads at once.
@@ -125,8 +113,10 @@ impl<A: Audience> Watch<A> {
         let hook = |status: &hooks::Status| {
             (status.signal.as_str(), status.mechanism, status.failure.is_none())
         };
-        let health =
-            Health { hooks: hooks.status().iter().map(hook).collect(), ..Health::default() };
+        let health = AgentHealth {
+            hooks: hooks.status().iter().map(hook).collect(),
+            ..AgentHealth::default()
+        };
         let is_heard = |signal| {
             hooks.status().iter().any(|status| status.signal == signal && status.failure.is_none())
         };
@@ -148,7 +138,7 @@ impl<A: Audience> Watch<A> {
             n_lost_told: 0,
             n_skipped_told: 0,
             n_unseen: 0,
-            n_moments: 0,
+            n_happenings: 0,
             n_received: 0,
             batch: Vec::new(),
             news: Vec::new(),
@@ -204,7 +194,7 @@ impl<A: Audience> Watch<A> {
     /// A walk that fails once is counted and logged; a lasting failure ends the agent.
     fn walk_or_say(&mut self) -> Result<(), Error> {
         match self.walk() {
-            Err(Error::Snapshot(error @ snapshot::Error::Read(_))) => {
+            Err(Error::Totals(error @ snapshot::Error::Read(_))) => {
                 self.health.n_failed_walks += 1;
                 self.walked = clock::now();
                 if let Some(failed) = self.failures.count(self.walked) {
@@ -262,7 +252,7 @@ impl<A: Audience> Watch<A> {
         // glibc keeps what a burst, or a walk over many, took for a moment.
         let n_received = self.health.flow.received;
         let n_sockets = table(&self.table).n_sockets();
-        let Health { walk_seconds, walk_cpu_ms, .. } = self.health;
+        let AgentHealth { walk_seconds, walk_cpu_ms, .. } = self.health;
         debug!(sockets = n_sockets, seconds = walk_seconds, cpu_ms = walk_cpu_ms, "snapshot taken");
         if (n_received - std::mem::replace(&mut self.n_received, n_received)).max(n_sockets) > MANY
         {
@@ -330,7 +320,7 @@ impl<A: Audience> Watch<A> {
         let counts = self.hooks.counts()?;
         let lost_before = self.lost();
         let n_skipped = self.hooks.n_skipped();
-        let Health { flow, fires, n_ended, .. } = &mut self.health;
+        let AgentHealth { flow, fires, n_ended, .. } = &mut self.health;
         flow.seen = counts.seen;
         flow.submitted = counts.submitted;
         flow.dropped = counts.dropped;
@@ -347,30 +337,30 @@ impl<A: Audience> Watch<A> {
 
     /// Passes on what happened, and what was lost.
     fn tell(&mut self, mut notices: Vec<Notice>) {
-        let Flow { dropped, undecodable, skipped: n_skipped, .. } = self.health.flow;
+        let EventFlow { dropped, undecodable, skipped: n_skipped, .. } = self.health.flow;
         let n_lost = dropped + undecodable;
         let events = n_lost - std::mem::replace(&mut self.n_lost_told, n_lost);
         let skipped = n_skipped - std::mem::replace(&mut self.n_skipped_told, n_skipped);
         if events + skipped > 0 {
             notices.insert(0, Notice::Lost { events, skipped });
         }
-        let (moments, policy) = {
+        let (happenings, around) = {
             let mut table = table(&self.table);
-            (table.take_moments(), table.policy())
+            (table.take_happenings(), table.surroundings())
         };
-        if !moments.is_empty() || !notices.is_empty() {
-            let n_before = self.n_moments;
-            self.n_moments += u64::try_from(moments.len()).unwrap_or_default();
-            self.audience.news(News { n_before, moments, notices, policy });
+        if !happenings.is_empty() || !notices.is_empty() {
+            let n_before = self.n_happenings;
+            self.n_happenings += u64::try_from(happenings.len()).unwrap_or_default();
+            self.audience.news(News { n_before, happenings, notices, around });
         }
     }
 
     fn publish(&mut self, now: Time) {
         self.published = now;
-        let mut picture = table(&self.table).picture();
-        let Health { n_pruned, n_unrecorded, .. } = picture.health;
-        picture.health = Health { n_pruned, n_unrecorded, ..self.health.clone() };
-        self.audience.picture(picture);
+        let mut totals = table(&self.table).totals();
+        let AgentHealth { n_pruned, n_unrecorded, .. } = totals.health;
+        totals.health = AgentHealth { n_pruned, n_unrecorded, ..self.health.clone() };
+        self.audience.totals(totals);
         self.teach(now, false);
     }
 

@@ -11,7 +11,7 @@ use crate::{
         hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
         host, layout,
     },
-    model::snapshot::Flow,
+    model::table::health::EventFlow,
     serve::{Status, client},
     store,
 };
@@ -300,10 +300,10 @@ fn history(status: Option<&store::Status>) -> Check {
 }
 
 /// Where each event since the agent's start went: the counts must add up.
-fn conservation(flow: &Flow) -> Check {
+fn conservation(flow: &EventFlow) -> Check {
     /// A hook that ran while its counters were read has been seen, and no more: one a CPU.
     const RUNNING: u64 = 1024;
-    let Flow {
+    let EventFlow {
         seen,
         submitted,
         dropped,

@@ -1,14 +1,18 @@
 //! Rows as JSON, straight from sockets: for walks over a million of them.
 //!
-//! [`Row`](crate::model::row::Row) defines the form; that this writes the same bytes as serde does
+//! [`Row`](crate::view::row::Row) defines the form; that this writes the same bytes as serde does
 //! for a `Row`, some ten times faster, is held by a test.
 
-use crate::model::{
-    identity::Identity,
-    row::ms_to_show,
-    setting::{Effective, From},
-    socket::{Endpoint, Owner, Socket},
-    verdict::{Policy, Verdict},
+use crate::{
+    model::{
+        judgement::verdict::{Surroundings, Verdict},
+        observed::{
+            owner_identity::Identity,
+            setting::{Effective, SettingOrigin},
+            socket::{Endpoint, Owner, Socket},
+        },
+    },
+    view::row::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 
@@ -27,10 +31,10 @@ impl JsonWriter {
         socket: &Socket,
         owners: impl IntoIterator<Item = &'a Owner>,
         identity: Option<&Identity>,
-        policy: &Policy,
+        around: &Surroundings,
     ) {
         let quiet_ms = u64::from(socket.quiet_ms);
-        let limit = policy.limits.of(socket.remote);
+        let limit = around.limits.of(socket.remote);
         let (idle, interval, count) = (socket.idle(), socket.interval(), socket.count());
         out.extend_from_slice(b"{\"id\":\"sk:");
         hex(out, socket.id.0);
@@ -58,10 +62,10 @@ impl JsonWriter {
             Some(seconds) => self.number(out, seconds),
             None => out.extend_from_slice(b"null"),
         }
-        let verdict = policy.verdict(socket);
+        let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
         out.extend_from_slice(b"\",\"reason\":");
-        self.reason(out, socket, verdict, policy);
+        self.reason(out, socket, verdict, around);
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         self.number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
@@ -75,7 +79,7 @@ impl JsonWriter {
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"until_limit_seconds\":");
-        match policy.until_limit_ms(socket, quiet_ms) {
+        match around.until_limit_ms(socket, quiet_ms) {
             Some(ms) => {
                 if ms < 0 {
                     out.push(b'-');
@@ -120,8 +124,8 @@ impl JsonWriter {
         out.extend_from_slice(key);
         self.number(out, value);
         out.extend_from_slice(match from {
-            From::Socket => b",\"from\":\"socket\"}",
-            From::Netns => b",\"from\":\"netns\"}".as_slice(),
+            SettingOrigin::Socket => b",\"from\":\"socket\"}",
+            SettingOrigin::Netns => b",\"from\":\"netns\"}".as_slice(),
         });
     }
 
@@ -165,12 +169,18 @@ impl JsonWriter {
     }
 
     /// The reason depends on the socket only by these three.
-    fn reason(&mut self, out: &mut Vec<u8>, socket: &Socket, verdict: Verdict, policy: &Policy) {
-        let limit = std::ptr::from_ref(policy.limits.of(socket.remote)).addr();
+    fn reason(
+        &mut self,
+        out: &mut Vec<u8>,
+        socket: &Socket,
+        verdict: Verdict,
+        around: &Surroundings,
+    ) {
+        let limit = std::ptr::from_ref(around.limits.of(socket.remote)).addr();
         let key = (verdict, socket.idle().value, limit);
         if self.reason.as_ref().is_none_or(|(last, _)| *last != key) {
             let mut words = Vec::new();
-            text(&mut words, &policy.reason(socket));
+            text(&mut words, &around.reason(socket));
             self.reason = Some((key, String::from_utf8(words).unwrap_or_default()));
         }
         if let Some((_, words)) = &self.reason {
@@ -212,11 +222,15 @@ fn hex(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        limit::Limits,
-        row::Row,
-        setting::Own,
-        socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
+    use crate::{
+        model::{
+            judgement::idle_limit::Limits,
+            observed::{
+                setting::OwnSettings,
+                socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
+            },
+        },
+        view::row::Row,
     };
 
     /// Sockets that differ in everything that is shown.
@@ -233,7 +247,7 @@ mod tests {
             let mut socket = socket();
             socket.id = SocketId(u64::from(n) * 0x1234_5678_9abc);
             socket.keepalive = bit(0);
-            socket.own = Own {
+            socket.own = OwnSettings {
                 idle_seconds: if bit(1) { n } else { 0 },
                 interval_seconds: if bit(2) { 10 } else { 0 },
                 user_timeout_ms: if bit(3) { n } else { 0 },
@@ -281,14 +295,14 @@ mod tests {
         let paths = ["db=172.16.0.0/12:2717=aws", "six=2001:db8::/32=15m"];
         let paths = paths.map(|path| path.parse().unwrap()).to_vec();
         let limits = Limits::new(paths, "azure".parse().unwrap(), true);
-        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let identities = identities();
         let mut writer = JsonWriter::default();
         for (n, socket) in sockets().into_iter().enumerate() {
             let identity = identities.get(n % (identities.len() + 1));
             let mut fast = Vec::new();
-            writer.write(&mut fast, &socket, socket.owner.iter(), identity, &policy);
-            let row = Row::new(&socket, socket.owner.iter(), &policy, socket.at).of(identity);
+            writer.write(&mut fast, &socket, socket.owner.iter(), identity, &around);
+            let row = Row::new(&socket, socket.owner.iter(), &around, socket.at).of(identity);
             let expected = format!("{}\n", serde_json::to_string(&row).unwrap());
             assert_eq!(String::from_utf8(fast).unwrap(), expected);
         }

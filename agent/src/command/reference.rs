@@ -1,7 +1,7 @@
 //! `docs/COMMANDS.md` and `docs/CONFIG.md`, from the one definition of each option.
 
 use super::Cli;
-use crate::{config, model::limit::PRESETS};
+use crate::{config, model::judgement::preset::PRESETS};
 use clap::{Arg, Command, CommandFactory as _};
 use std::fmt::Write as _;
 

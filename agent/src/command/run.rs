@@ -3,9 +3,9 @@
 use super::{Failure, Outcome};
 use crate::{
     agent, config,
-    model::{
-        label::{Budget, MAX_OWNERS, OwnerLabel, OwnerLabels},
-        table::Bounds,
+    model::table::{
+        Bounds,
+        owner_label::{MAX_OWNERS, OwnerBudget, OwnerLabel, OwnerLabels},
     },
     store,
 };
@@ -105,14 +105,14 @@ pub(super) fn run(
         sockets: max_sockets,
         histories: max_histories,
         labels: OwnerLabels::new(&owner_labels),
-        owners: Budget::of(max_owners),
+        owners: OwnerBudget::of(max_owners),
     };
     agent::run(agent::Config {
         file: config,
         listen,
         socket: socket.socket.clone(),
         socket_group,
-        policy: limits.policy(),
+        around: limits.surroundings(),
         interval,
         ring_bytes,
         mechanism: hooks.hooks,

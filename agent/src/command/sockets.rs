@@ -10,13 +10,13 @@ use super::{
 use crate::{
     config,
     kernel::clock,
-    model::{
+    serve::client,
+    view::{
         filter::Filter,
-        pick::Pick,
-        rank::{Sort, Standing},
+        order::{Sort, Standing},
+        page::PageRequest,
         row::Row,
     },
-    serve::client,
 };
 use clap::Args;
 use std::{io::Write, time::Duration};
@@ -81,11 +81,11 @@ fn show_screen(
     style: Style,
     size: text::Size,
 ) -> Result<(), Failure> {
-    let pick = Pick {
+    let pick = PageRequest {
         filter: args.filter.clone(),
         sort: args.sort.unwrap_or_default(),
         limit: u32::try_from(text::n_rows(size)).unwrap_or(u32::MAX),
-        ..Pick::default()
+        ..PageRequest::default()
     };
     let page = reader.page(&pick)?;
     let mut out = output::stdout();
@@ -106,8 +106,8 @@ fn show(args: &SocketsArgs, reader: &mut Reader, style: Style) -> Result<(), Fai
             true
         })?,
         Reader::Kernel(kernel) => {
-            kernel.walk(&args.filter, |socket, owners, identity, policy| {
-                rows.push(Row::new(socket, owners, policy, socket.at).of(identity));
+            kernel.walk(&args.filter, |socket, owners, identity, around| {
+                rows.push(Row::new(socket, owners, around, socket.at).of(identity));
                 Ok(())
             })?;
         }
@@ -135,9 +135,9 @@ fn stream(args: &SocketsArgs, reader: &mut Reader, out: &mut impl Write) -> Resu
         }
         Reader::Kernel(kernel) => {
             let (mut json, mut line) = (JsonWriter::default(), Vec::new());
-            kernel.walk(&args.filter, |socket, owners, identity, policy| {
+            kernel.walk(&args.filter, |socket, owners, identity, around| {
                 line.clear();
-                json.write(&mut line, socket, owners, identity, policy);
+                json.write(&mut line, socket, owners, identity, around);
                 Ok(out.write_all(&line)?)
             })
         }

@@ -8,15 +8,19 @@ use crate::{
         host,
     },
     model::{
-        event::Event,
-        filter::Filter,
-        identity::Identity,
-        pick::{Page, Pick, Picker},
-        socket::{Direction, Owner, Socket, SocketId, State},
-        verdict::Policy,
+        judgement::verdict::Surroundings,
+        observed::{
+            event::Event,
+            owner_identity::Identity,
+            socket::{Direction, Owner, Socket, SocketId, State},
+        },
     },
     owner::Census,
     serve::{Status, client},
+    view::{
+        filter::Filter,
+        page::{Page, PageBuilder, PageRequest},
+    },
 };
 use clap::ValueEnum;
 use std::{
@@ -110,13 +114,13 @@ impl Reader {
     }
 
     /// One page of the connections.
-    pub(super) fn page(&mut self, pick: &Pick) -> Result<Page, Failure> {
+    pub(super) fn page(&mut self, pick: &PageRequest) -> Result<Page, Failure> {
         match self {
             Self::Agent { path, .. } => Ok(client::page(path, pick)?),
             Self::Kernel(kernel) => {
-                let mut picker = Picker::new(pick);
-                kernel.walk(&pick.filter, |socket, owners, identity, policy| {
-                    picker.offer(socket, owners, identity, policy, socket.at);
+                let mut picker = PageBuilder::new(pick);
+                kernel.walk(&pick.filter, |socket, owners, identity, around| {
+                    picker.offer(socket, owners, identity, around, socket.at);
                     Ok(())
                 })?;
                 Ok(picker.page())
@@ -128,7 +132,7 @@ impl Reader {
 /// What is needed to read the kernel itself.
 pub(super) struct Kernel {
     hooks: Hooks,
-    policy: Policy,
+    around: Surroundings,
     census: Census,
 }
 
@@ -139,7 +143,7 @@ impl Kernel {
         limits: &config::LimitArgs,
     ) -> Result<Self, Failure> {
         let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
-        Ok(Self { hooks, policy: limits.policy(), census: Census::new(owners.resolver()?) })
+        Ok(Self { hooks, around: limits.surroundings(), census: Census::new(owners.resolver()?) })
     }
 
     /// Passes on each socket with its owners, as the kernel shows it. Only one with further
@@ -147,9 +151,9 @@ impl Kernel {
     pub(super) fn walk(
         &mut self,
         filter: &Filter,
-        mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Policy) -> Result<(), Failure>,
+        mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Surroundings) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Self { hooks, policy, census } = self;
+        let Self { hooks, around, census } = self;
         census.begin();
         let mut each = |socket: &Socket, owners: &mut [Owner]| {
             if !filter.admits_owner(&*owners) {
@@ -158,7 +162,7 @@ impl Kernel {
             let identity = census.sort(owners);
             match identity.as_deref() {
                 identity if filter.admits_identity(identity) => {
-                    each(socket, owners, identity, policy)
+                    each(socket, owners, identity, around)
                 }
                 _ => Ok(()),
             }
@@ -179,7 +183,7 @@ impl Kernel {
             } else if socket.is_connection() && listeners.contains(&port) {
                 socket.direction = Direction::Inbound;
             }
-            if ended.is_err() || !filter.admits(&socket, policy) {
+            if ended.is_err() || !filter.admits(&socket, around) {
                 return;
             }
             if socket.shared {

@@ -1,13 +1,15 @@
 //! Tables for eyes: aligned, short, coloured only on a terminal. What counts is the width on the
 //! screen: a letter of Chinese takes two columns, an accent none.
 
-use crate::model::{
-    pick::{Counts, Page},
-    rank,
-    row::Row,
-    socket::DirectionFrom,
-    verdict::Verdict,
-    words::duration,
+use crate::{
+    model::{
+        judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
+    },
+    view::{
+        order,
+        page::{Page, PageCounts},
+        row::Row,
+    },
 };
 use std::io::{self, Write};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -120,7 +122,7 @@ const HEADINGS: [&str; 9] =
 
 /// Writes `rows` as a table, and a line with the count of each verdict.
 pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Result<()> {
-    let mut counts = Counts::default();
+    let mut counts = PageCounts::default();
     for row in rows {
         counts.count(row);
     }
@@ -169,7 +171,7 @@ fn painted(row: &Row, text: &str, style: Style) -> String {
     format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict)))
 }
 
-fn summary(counts: &Counts, n_shown: usize, style: Style, columns: usize) -> String {
+fn summary(counts: &PageCounts, n_shown: usize, style: Style, columns: usize) -> String {
     let total = counts.total();
     let is_part = u64::try_from(n_shown).unwrap_or(u64::MAX) < total;
     let part = if is_part { format!(", {n_shown} shown") } else { String::new() };
@@ -259,7 +261,7 @@ pub(super) fn settings(row: &Row) -> String {
 
 /// Until its path forgets it, or the kernel gives up on it.
 pub(super) fn dropped_in(row: &Row) -> String {
-    match rank::until_dropped_ms(row) {
+    match order::until_dropped_ms(row) {
         Some(rest) if rest < 0 => "overdue".to_owned(),
         Some(rest) => duration(rest.unsigned_abs() / 1000),
         None => "-".to_owned(),
@@ -301,17 +303,19 @@ fn part_of(row: &Row) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::{
-        limit::{IdleLimit, Limits},
-        socket::{Comm, Owner, Socket, tests_support::socket},
-        verdict::Policy,
+        judgement::{
+            idle_limit::{IdleLimit, Limits},
+            verdict::Surroundings,
+        },
+        observed::socket::{Comm, Owner, Socket, tests_support::socket},
     };
 
     fn shown(sockets: &[Socket]) -> String {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let rows: Vec<_> = sockets
             .iter()
-            .map(|socket| Row::new(socket, socket.owner.iter(), &policy, socket.at))
+            .map(|socket| Row::new(socket, socket.owner.iter(), &around, socket.at))
             .collect();
         let mut out = Vec::new();
         table(&mut out, &rows, Style { colour: false }).unwrap();
@@ -340,9 +344,9 @@ mod tests {
     fn an_owner_is_shown_with_what_it_is_part_of() {
         let mut row = {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-            let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 812, fd: Some(31), comm: Comm::default() };
-            Row::new(&socket(), [&owner], &policy, socket().at)
+            Row::new(&socket(), [&owner], &around, socket().at)
         };
         row.unit = Some("web.service".to_owned());
         assert_eq!(owners(&row), "web.service [812]");
@@ -359,9 +363,9 @@ mod tests {
             let mut bytes = [0; 16];
             bytes[..name.len()].copy_from_slice(name);
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-            let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+            let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 1, fd: None, comm: Comm::new(bytes) };
-            Row::new(&socket(), [&owner], &policy, socket().at)
+            Row::new(&socket(), [&owner], &around, socket().at)
         };
         for name in ["数据库".as_bytes(), b"\x1b[31m\n", "e\u{301}\u{301}".as_bytes(), b"plain"]
         {
@@ -378,9 +382,9 @@ mod tests {
     #[test]
     fn a_screen_is_never_left_however_small_it_is() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let rows = vec![Row::new(&socket(), [], &policy, socket().at); 100];
-        let counts = Counts { off: 5000, protected: 3, ..Counts::default() };
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let rows = vec![Row::new(&socket(), [], &around, socket().at); 100];
+        let counts = PageCounts { off: 5000, protected: 3, ..PageCounts::default() };
         for (columns, lines) in [(80, 24), (200, 50), (20, 5), (1, 1), (300, 3)] {
             let mut out = Vec::new();
             let page = Page { rows: rows.clone(), counts, found: 5003, chosen: None };

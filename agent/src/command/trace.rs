@@ -8,23 +8,27 @@ use super::{
     text::{self, Style},
 };
 use crate::{
-    agent::watch::{Audience, News, Watch},
+    agent::watch::{Audience, Watch},
     config,
     kernel::{
         clock,
         hooks::{Hooks, Interest, Mechanism, Scope, Signal},
     },
     model::{
-        call::When,
-        event::Fire,
-        filter::Filter,
-        line::{Line, MomentRow, NoticeRow},
-        moment::{Name, Wanted, arrow},
-        snapshot::Snapshot,
-        table::{Bounds, Table},
-        verdict::Policy,
+        judgement::verdict::Surroundings,
+        observed::{event::Fire, setsockopt::When},
+        table::{
+            Bounds, Table,
+            happening::{EventName, News},
+            sums::Totals,
+        },
     },
     serve::client,
+    view::{
+        event_row::{EventRow, NoticeRow, StreamLine},
+        filter::{Filter, Wanted},
+        row::arrow,
+    },
 };
 use clap::Args;
 use std::{
@@ -82,7 +86,7 @@ pub(super) fn run(
     if source.judging_agent(path, limits)?.is_some() {
         from_agent(path, &args.wanted, writer)
     } else {
-        from_kernel(args, limits.policy(), writer)
+        from_kernel(args, limits.surroundings(), writer)
     }
 }
 
@@ -116,7 +120,7 @@ fn say_ready(timer: &str, setsockopt: &str) {
     info!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}");
 }
 
-fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcome, Failure> {
+fn from_kernel(args: TraceArgs, around: Surroundings, writer: Writer) -> Result<Outcome, Failure> {
     if args.wanted.past {
         warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
@@ -138,15 +142,15 @@ fn from_kernel(args: TraceArgs, policy: Policy, writer: Writer) -> Result<Outcom
             (None, _) => {}
         }
     }
-    let policy = Arc::new(policy);
+    let around = Arc::new(around);
     let bounds = Bounds::new(2_000_000, 20_000);
-    let table = Arc::new(Mutex::new(Table::new(Arc::clone(&policy), bounds)));
+    let table = Arc::new(Mutex::new(Table::new(Arc::clone(&around), bounds)));
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(Mutex::new(Ok(())));
     let screen = Screen {
         writer,
         wanted: args.wanted,
-        policy,
+        around,
         stop: Arc::clone(&stop),
         ended: Arc::clone(&ended),
         is_live: false,
@@ -184,7 +188,7 @@ fn interest(filter: &Filter) -> Interest {
 struct Screen {
     writer: Writer,
     wanted: Wanted,
-    policy: Arc<Policy>,
+    around: Arc<Surroundings>,
     stop: Arc<AtomicBool>,
     ended: Arc<Mutex<Result<(), Failure>>>,
     /// What the first walk finds is how things are, not news.
@@ -196,11 +200,12 @@ impl Screen {
         for notice in &news.notices {
             let now = clock::now();
             let row = NoticeRow::new(*notice, now, clock::wall_time(now));
-            self.writer.write(&Line::Notice(row))?;
+            self.writer.write(&StreamLine::Notice(row))?;
         }
-        for moment in news.moments.iter().filter(|one| self.wanted.admits(one, &self.policy)) {
-            let row = MomentRow::new(moment, clock::wall_time(moment.at), &self.policy);
-            self.writer.write(&Line::Moment(Box::new(row)))?;
+        for happening in news.happenings.iter().filter(|one| self.wanted.admits(one, &self.around))
+        {
+            let row = EventRow::new(happening, clock::wall_time(happening.at), &self.around);
+            self.writer.write(&StreamLine::Event(Box::new(row)))?;
         }
         Ok(self.writer.out.flush()?)
     }
@@ -217,7 +222,7 @@ impl Audience for Screen {
         }
     }
 
-    fn picture(&mut self, _: Snapshot) {}
+    fn totals(&mut self, _: Totals) {}
 }
 
 /// Writes events to stdout, as text or JSON.
@@ -229,19 +234,19 @@ struct Writer {
 
 impl Writer {
     /// One line, seen at once.
-    fn line(&mut self, line: &Line) -> Result<(), Failure> {
+    fn line(&mut self, line: &StreamLine) -> Result<(), Failure> {
         self.write(line)?;
         Ok(self.out.flush()?)
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), Failure> {
+    fn write(&mut self, line: &StreamLine) -> Result<(), Failure> {
         if self.json {
             serde_json::to_writer(&mut self.out, line).map_err(io::Error::from)?;
             self.out.write_all(b"\n")?;
         } else {
             let text = match line {
-                Line::Moment(row) => moment(row, self.style),
-                Line::Notice(NoticeRow { at, event, meaning, .. }) => {
+                StreamLine::Event(row) => happening(row, self.style),
+                StreamLine::Notice(NoticeRow { at, event, meaning, .. }) => {
                     format!(
                         "{}  {}",
                         time_of_day(at),
@@ -256,7 +261,7 @@ impl Writer {
 }
 
 /// Time, who, which connection, what, and what it means.
-fn moment(row: &MomentRow, style: Style) -> String {
+fn happening(row: &EventRow, style: Style) -> String {
     let owner = row
         .owner
         .as_ref()
@@ -297,15 +302,20 @@ pub(super) enum Tone {
     Plain,
 }
 
-pub(super) fn tone(row: &MomentRow) -> Tone {
+pub(super) fn tone(row: &EventRow) -> Tone {
     match row.event {
-        Name::Died if !row.details.cause.is_some_and(crate::model::death::Cause::is_orderly) => {
+        EventName::Died
+            if !row
+                .details
+                .cause
+                .is_some_and(crate::model::judgement::death::Cause::is_orderly) =>
+        {
             Tone::Bad
         }
-        Name::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
-        Name::Changed | Name::ProbeSent => Tone::Notable,
-        Name::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
-        Name::ProbeAnswered | Name::Opened => Tone::Good,
+        EventName::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
+        EventName::Changed | EventName::ProbeSent => Tone::Notable,
+        EventName::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
+        EventName::ProbeAnswered | EventName::Opened => Tone::Good,
         _ => Tone::Plain,
     }
 }

@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_limit_says_by_what_it_was_given_even_if_it_is_the_defaults() {
         let said = |file: &str, flags: &[&str], peer: &str| {
-            let policy = parse(file, flags).unwrap().limits.policy();
+            let policy = parse(file, flags).unwrap().limits.surroundings();
             let peer: std::net::SocketAddr = peer.parse().unwrap();
             policy.limits.of(peer.into()).from.clone()
         };

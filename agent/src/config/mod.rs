@@ -10,13 +10,15 @@ mod file;
 pub use duration::{duration, whole_seconds};
 pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
 
-use crate::kernel::hooks::{LogLevel, Mechanism};
-use crate::log;
-use crate::model::{
-    limit::{IdleLimit, Limits, Path as NetworkPath},
-    verdict::Policy,
+use crate::{
+    kernel::hooks::{LogLevel, Mechanism},
+    log,
+    model::judgement::{
+        idle_limit::{IdleLimit, Limits, Path as NetworkPath},
+        verdict::Surroundings,
+    },
+    owner::Resolver,
 };
-use crate::owner::Resolver;
 use clap::{ArgMatches, Args, parser::ValueSource};
 use std::path::{Path, PathBuf};
 
@@ -132,11 +134,11 @@ impl LimitArgs {
         self.idle_limit_by == Given::Flag || self.path_by == Given::Flag
     }
 
-    /// The policy of this host.
-    pub fn policy(&self) -> Policy {
+    /// What verdicts on this host are measured against.
+    pub fn surroundings(&self) -> Surroundings {
         let is_given = self.idle_limit_by != Given::Default;
         let limits = Limits::new(self.path.clone(), self.idle_limit, is_given);
-        Policy {
+        Surroundings {
             limits: limits.given_by(self.idle_limit_by.as_str(), self.path_by.as_str()),
             host: crate::kernel::host::addresses(),
             hz: crate::kernel::clock::hz(),

@@ -1,6 +1,6 @@
 //! The one reader of clocks.
 
-use crate::model::socket::Time;
+use crate::model::observed::socket::Time;
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Bytes to events: the only module that knows what a record means.
 
-use crate::model::{
-    call::{Call, SockOpt, When},
-    death::{Ending, Found},
+use crate::model::observed::{
+    ending::{Ending, Found},
     event::{self, Event},
-    setting::{Netns, Own},
+    setsockopt::{Call, SockOpt, When},
+    setting::{NetnsSettings, OwnSettings},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
 };
 use keepwatch_ebpf::record::{self, Outcome, SAMPLE_LEN, Sample, Tag, flag};
@@ -126,13 +126,13 @@ impl Decoder {
         let now = sample.now_jiffies;
         let timer = sample.timer_expires_jiffies;
         let timer_ms = has(flag::TIMER_PENDING).then(|| self.ms(timer.saturating_sub(now)));
-        let own = Own {
+        let own = OwnSettings {
             idle_seconds: self.seconds(sample.own_idle_jiffies),
             interval_seconds: self.seconds(sample.own_interval_jiffies),
             user_timeout_ms: sample.user_timeout_ms,
             count: sample.own_count,
         };
-        let ambient = Netns {
+        let ambient = NetnsSettings {
             idle_seconds: self.seconds(sample.netns_idle_jiffies),
             interval_seconds: self.seconds(sample.netns_interval_jiffies),
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),

@@ -1,7 +1,7 @@
 //! Reading events.
 
 use super::decode::{Decoder, Error};
-use crate::model::event::Event;
+use crate::model::observed::event::Event;
 use aya::maps::{MapData, RingBuf};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},

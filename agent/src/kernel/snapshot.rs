@@ -4,7 +4,7 @@ use super::{
     decode::{self, Decoder, SNAPSHOT_LEN},
     witness::{self, Witness},
 };
-use crate::model::event::Event;
+use crate::model::observed::event::Event;
 use rustix::io::Errno;
 use std::{
     fs::File,

@@ -3,8 +3,8 @@
 //! Fields move inside stable branches, and the wrong offset reads plausible garbage. So nothing that
 //! a walk says counts until it has read this socket right.
 
-use crate::model::{
-    setting::Own,
+use crate::model::observed::{
+    setting::OwnSettings,
     socket::{Endpoint, Socket, SocketId},
 };
 use rustix::{
@@ -43,8 +43,12 @@ pub enum Error {
 }
 
 /// Unlike each other and any default, so that no two fields can be confused.
-const OWN: Own =
-    Own { idle_seconds: 11_213, interval_seconds: 3_347, user_timeout_ms: 45_678, count: 101 };
+const OWN: OwnSettings = OwnSettings {
+    idle_seconds: 11_213,
+    interval_seconds: 3_347,
+    user_timeout_ms: 45_678,
+    count: 101,
+};
 
 /// The socket. It is older than the hooks, which would tell of each option set on it.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Witness {
         if socket.inode != self.inode {
             return Ok(false);
         }
-        let describe = |id: SocketId, own: &Own, keepalive: bool, local: Endpoint| {
+        let describe = |id: SocketId, own: &OwnSettings, keepalive: bool, local: Endpoint| {
             format!("{id}, {own:?}, keepalive {keepalive}, bound to {}", local.socket_addr())
         };
         let expected = describe(self.id.unwrap_or(socket.id), &OWN, true, self.local);

@@ -1,7 +1,7 @@
 //! How often something is said. What happens often is said at once, then as a sum; what comes and goes is said when
 //! it begins and when it is over. Pure: times are arguments.
 
-use crate::model::socket::Time;
+use crate::model::observed::socket::Time;
 
 /// Between two lines of one kind.
 pub const PACE_MS: u64 = 10_000;

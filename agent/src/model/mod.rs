@@ -1,32 +1,10 @@
-//! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, nothing from the rest of
-//! the crate; its tests need no kernel.
+//! What keepwatch knows, and what follows from it. Pure: no I/O, no clock, no command line, nothing from the rest
+//! of the crate; its tests need no kernel.
+//!
+//! [`observed`] is what the kernel said, [`judgement`] is what follows from it, [`table`] is what is
+//! remembered. Each room imports only those before it.
 
-pub mod call;
-pub mod case;
-pub mod catalogue;
-pub mod death;
-pub mod demand;
-pub mod event;
-pub mod filter;
-pub mod history;
-pub mod identity;
-pub mod label;
-pub mod learned;
-pub mod life;
-pub mod limit;
-pub mod line;
-pub mod moment;
-pub mod name;
-pub mod pick;
-pub mod rank;
-pub mod roll;
-pub mod row;
-pub mod setting;
-mod slots;
-pub mod snapshot;
-pub mod socket;
+pub mod judgement;
+pub mod observed;
 pub mod table;
-pub mod tally;
-pub mod verdict;
-pub mod what_if;
-pub mod words;
+pub mod text;

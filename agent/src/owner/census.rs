@@ -1,8 +1,8 @@
 //! The processes of one walk, each looked up once.
 
 use super::Resolver;
-use crate::model::{
-    identity::{Candidate, Identity, Known, foremost},
+use crate::model::observed::{
+    owner_identity::{Identity, KnownProcess, OwnerCandidate, foremost},
     socket::Owner,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -14,7 +14,7 @@ const MAX_PROCESSES: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Census {
     resolver: Resolver,
-    known: HashMap<u32, Option<Known>>,
+    known: HashMap<u32, Option<KnownProcess>>,
 }
 
 impl Census {
@@ -52,7 +52,7 @@ impl Census {
         }
     }
 
-    fn candidate(&self, owner: Owner) -> Candidate<'_> {
-        Candidate::new(owner, self.known.get(&owner.pid).and_then(Option::as_ref))
+    fn candidate(&self, owner: Owner) -> OwnerCandidate<'_> {
+        OwnerCandidate::new(owner, self.known.get(&owner.pid).and_then(Option::as_ref))
     }
 }

@@ -2,7 +2,7 @@
 //! must be read from each.
 
 use super::cgroup::{Container, Place, path_of};
-use crate::model::identity::Runtime::{self, *};
+use crate::model::observed::owner_identity::Runtime::{self, *};
 
 /// The id of every container here: of a real one, from coroot's tests.
 const ID: &str = "b43d92bf1e5c6f78bb9b7bc6f40721280299855ba692092716e3a1b6c0b86f3f";

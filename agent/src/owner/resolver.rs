@@ -11,8 +11,8 @@ use super::{
 use crate::{
     files::Root,
     model::{
-        identity::{Identity, Known, Runtime},
-        name::bounded,
+        observed::owner_identity::{Identity, KnownProcess, Runtime},
+        text::name::bounded,
     },
 };
 use std::{borrow::Cow, collections::HashMap, io, path::Path, sync::Arc};
@@ -72,7 +72,7 @@ impl Resolver {
     /// What a process is part of now: reads two small files, and what its runtime keeps of a container
     /// that is met for the first time. Of one that has ended, what its cgroup tells, if the hooks saw its
     /// number and the cgroup is still there. Else none.
-    pub fn look_up(&mut self, pid: u32, cgroup: Option<u64>) -> Option<Known> {
+    pub fn look_up(&mut self, pid: u32, cgroup: Option<u64>) -> Option<KnownProcess> {
         let process = self.processes.read(pid).or_else(|| {
             let cgroup = self.tree.path(&self.host, cgroup?)?;
             Some(Process { started: ENDED, cgroup })
@@ -91,7 +91,7 @@ impl Resolver {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(process.cgroup, found);
-        Some(Known { started: process.started, identity })
+        Some(KnownProcess { started: process.started, identity })
     }
 
     /// Many look-ups are done: what was listed for all of them may have changed at the next.

@@ -11,7 +11,7 @@
 //! container. CRI-O and cri-dockerd keep them with the pod's sandbox, which is a container too.
 
 use super::cgroup::{ID_DIGITS, is_hex};
-use crate::{files::Root, model::identity::Runtime};
+use crate::{files::Root, model::observed::owner_identity::Runtime};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;

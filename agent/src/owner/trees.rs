@@ -1,7 +1,7 @@
 //! Trees of files as hosts have them, and what the resolver makes of each.
 
 use super::Resolver;
-use crate::model::identity::{Identity, Known, Runtime};
+use crate::model::observed::owner_identity::{Identity, KnownProcess, Runtime};
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -220,7 +220,7 @@ fn a_reused_pid_is_another_process_and_processes_of_a_cgroup_share_one_identity(
     };
     assert!(std::sync::Arc::ptr_eq(&seven.identity, &eight.identity));
     let host = host.process(7, 99, "0::/system.slice/b.service");
-    let Known { started, identity } = resolver.look_up(7, None).unwrap();
+    let KnownProcess { started, identity } = resolver.look_up(7, None).unwrap();
     assert_eq!((started, fields(&identity)), (99, ["b.service", "", "", "", ""]));
     fs::remove_dir_all(host.folder.join("proc/7")).unwrap();
     assert_eq!(resolver.look_up(7, None), None);

@@ -10,7 +10,10 @@ use super::{
     page, past, serve_routes,
     status::Status,
 };
-use crate::{kernel::clock, model::filter::Filter};
+use crate::{
+    kernel::clock,
+    view::{filter::Filter, table_rows},
+};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -122,7 +125,7 @@ impl Rows {
         let (rows, next) = {
             // The table is whole between two calls, even if the writer has panicked.
             let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.rows(&self.filter, now, from, PART)
+            table_rows::rows(&table, &self.filter, now, from, PART)
         };
         self.next = next;
         let mut lines = Vec::new();
@@ -165,7 +168,7 @@ pub(super) mod tests {
         },
         *,
     };
-    use crate::model::{socket::State as TcpState, verdict::Verdict};
+    use crate::model::{judgement::verdict::Verdict, observed::socket::State as TcpState};
     use std::{
         collections::BTreeSet,
         io::{Read as _, Write as _},

@@ -3,13 +3,17 @@
 
 use super::{Reader, Shared};
 use crate::{
-    agent::watch::News,
     kernel::clock,
     model::{
-        history::History,
-        line::{MomentRow, NoticeRow},
-        moment::{Moment, Notice, Wanted},
-        verdict::Policy,
+        judgement::verdict::Surroundings,
+        table::{
+            happening::{Happening, News, Notice},
+            histories::History,
+        },
+    },
+    view::{
+        event_row::{EventRow, NoticeRow},
+        filter::Wanted,
     },
 };
 use axum::{
@@ -81,8 +85,8 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        let (past, policy) = past(&shared, &wanted);
-        lines.extend(lines_of(&policy, &wanted, &past, &[]));
+        let (past, around) = past(&shared, &wanted);
+        lines.extend(lines_of(&around, &wanted, &past, &[]));
     }
     let mut n_expected = None;
     loop {
@@ -97,12 +101,13 @@ async fn pass_on(
             Ok(Ok(news)) => {
                 // Those that went by while this client was slow.
                 let n_missed = news.n_before - n_expected.unwrap_or(news.n_before);
-                n_expected = Some(news.n_before + u64::try_from(news.moments.len()).unwrap_or(0));
+                n_expected =
+                    Some(news.n_before + u64::try_from(news.happenings.len()).unwrap_or(0));
                 let missed =
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                lines_of(&news.policy, &wanted, &news.moments, &notices)
+                lines_of(&news.around, &wanted, &news.happenings, &notices)
             }
             Ok(Err(RecvError::Lagged(_))) => Vec::new(),
             Ok(Err(RecvError::Closed)) => return,
@@ -111,24 +116,30 @@ async fn pass_on(
 }
 
 /// What is remembered and wanted, oldest first, and what verdicts depend on.
-fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Moment>, Arc<Policy>) {
+fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Happening>, Arc<Surroundings>) {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let policy = table.policy();
-    let moments = table.histories().flat_map(History::replay);
-    let mut past: Vec<Moment> = moments.filter(|moment| wanted.admits(moment, &policy)).collect();
+    let around = table.surroundings();
+    let happenings = table.histories().flat_map(History::replay);
+    let mut past: Vec<Happening> =
+        happenings.filter(|happening| wanted.admits(happening, &around)).collect();
     drop(table);
-    past.sort_by_key(|moment| moment.at);
-    (past, policy)
+    past.sort_by_key(|happening| happening.at);
+    (past, around)
 }
 
-fn lines_of(policy: &Policy, wanted: &Wanted, moments: &[Moment], notices: &[Notice]) -> Vec<u8> {
+fn lines_of(
+    around: &Surroundings,
+    wanted: &Wanted,
+    happenings: &[Happening],
+    notices: &[Notice],
+) -> Vec<u8> {
     let mut lines = Vec::new();
     for notice in notices {
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
-    for moment in moments.iter().filter(|moment| wanted.admits(moment, policy)) {
-        push(&mut lines, &MomentRow::new(moment, clock::wall_time(moment.at), policy));
+    for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
+        push(&mut lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
     }
     lines
 }

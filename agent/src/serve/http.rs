@@ -2,15 +2,16 @@
 
 use super::{
     Reader, Shared,
-    format::Format,
     guard::{Guard, Limits},
-    metrics,
-    process::Process,
     serve_routes, unready,
 };
 use crate::{
     kernel::clock,
-    model::{snapshot::Snapshot, socket::Direction, verdict::Verdict, words::duration},
+    metrics::{self, Format, Process},
+    model::{
+        judgement::verdict::Verdict, observed::socket::Direction, table::sums::Totals,
+        text::duration::duration,
+    },
 };
 use axum::{
     Router,
@@ -64,7 +65,7 @@ async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(Some(&accept.join(",")));
     let process = Process::read(shared.started_at_seconds);
-    match metrics::encode(shared.picture(), process, shared.history.health.status(), format) {
+    match metrics::encode(shared.totals(), process, shared.history.health.status(), format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))
@@ -74,7 +75,7 @@ async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
 }
 
 async fn ready(State(shared): Reader) -> Response {
-    match unready(&shared.picture().health) {
+    match unready(&shared.totals().health) {
         None => "keepwatch is ready\n".into_response(),
         Some(reason) => {
             let reason = format!("keepwatch is not ready: {reason}\n");
@@ -84,7 +85,7 @@ async fn ready(State(shared): Reader) -> Response {
 }
 
 async fn landing(State(shared): Reader) -> Response {
-    let rows: Vec<String> = glance(&shared.picture(), clock::unix_seconds())
+    let rows: Vec<String> = glance(&shared.totals(), clock::unix_seconds())
         .into_iter()
         .map(|Glance { what, grade, text }| {
             format!("<tr><th>{what}</th><td class=\"{grade}\">{text}</td></tr>")
@@ -93,9 +94,9 @@ async fn landing(State(shared): Reader) -> Response {
     let page = include_str!("landing.html")
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{rows}", &rows.join("\n"));
-    let policy =
+    let around =
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+    ([(header::CONTENT_SECURITY_POLICY, around)], Html(page)).into_response()
 }
 
 /// A line of the landing page. No text in it is chosen by anybody but us.
@@ -107,7 +108,7 @@ struct Glance {
 }
 
 /// Health in a few lines.
-fn glance(snapshot: &Snapshot, unix_seconds: f64) -> Vec<Glance> {
+fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
     let health = &snapshot.health;
     let graded =
         |what, is_good, text| Glance { what, grade: if is_good { "good" } else { "bad" }, text };
@@ -267,8 +268,8 @@ mod tests {
 
     #[test]
     fn a_glance_says_what_is_wrong() {
-        let mut snapshot = Snapshot::default();
-        let bad = |snapshot: &Snapshot| -> Vec<&str> {
+        let mut snapshot = Totals::default();
+        let bad = |snapshot: &Totals| -> Vec<&str> {
             let lines = glance(snapshot, 2e9).into_iter();
             lines.filter(|line| line.grade == "bad").map(|line| line.what).collect()
         };

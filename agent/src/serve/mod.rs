@@ -4,13 +4,10 @@
 mod api;
 pub mod client;
 mod events;
-mod format;
 mod guard;
 mod http;
-mod metrics;
 mod page;
 mod past;
-mod process;
 mod status;
 
 pub use api::serve_api;
@@ -18,11 +15,7 @@ pub use http::serve_http;
 pub use status::{Hook, Status};
 
 use crate::{
-    agent::watch::News,
-    model::{
-        snapshot::{Health, Snapshot},
-        table::Table,
-    },
+    model::table::{Table, happening::News, health::AgentHealth, sums::Totals},
     store,
 };
 use axum::{
@@ -45,7 +38,7 @@ use tokio::sync::{broadcast, watch::Receiver};
 #[derive(Debug)]
 pub struct Shared {
     /// The sums, as last published.
-    pub snapshot: Receiver<Arc<Snapshot>>,
+    pub snapshot: Receiver<Arc<Totals>>,
     /// Every known socket.
     pub table: Arc<Mutex<Table>>,
     /// Events, for clients that stream them.
@@ -69,7 +62,7 @@ pub struct History {
 
 impl Shared {
     /// The sums that hold until the next are published.
-    fn picture(&self) -> Arc<Snapshot> {
+    fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.snapshot.borrow())
     }
 }
@@ -78,7 +71,7 @@ impl Shared {
 type Reader = State<Arc<Shared>>;
 
 /// Why what is shown is not the whole truth yet, or no longer; none if it is.
-fn unready(health: &Health) -> Option<String> {
+fn unready(health: &AgentHealth) -> Option<String> {
     if health.n_walks == 0 {
         return Some("the first snapshot is not finished".to_owned());
     }
@@ -130,11 +123,15 @@ where
 mod tests_support {
     use super::*;
     use crate::model::{
-        event::Event,
-        limit::{IdleLimit, Limits},
-        socket::{Socket, SocketId, Time, tests_support::socket},
+        judgement::{
+            idle_limit::{IdleLimit, Limits},
+            verdict::Surroundings,
+        },
+        observed::{
+            event::Event,
+            socket::{Socket, SocketId, Time, tests_support::socket},
+        },
         table::Bounds,
-        verdict::Policy,
     };
     use std::{collections::BTreeSet, thread};
     use tokio::sync::{oneshot, watch};
@@ -143,7 +140,7 @@ mod tests_support {
     pub(super) fn shared(n_sockets: u64) -> Arc<Shared> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let mut table = Table::new(
-            Policy { limits, host: BTreeSet::new(), hz: 250 },
+            Surroundings { limits, host: BTreeSet::new(), hz: 250 },
             Bounds::new(1_000_000, 1000),
         );
         table.begin_walk(false);
@@ -151,10 +148,10 @@ mod tests_support {
             table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));
         }
         table.end_walk(Time::default());
-        let mut picture = table.picture();
-        picture.health = Health { n_walks: 1, ..Health::default() };
+        let mut totals = table.totals();
+        totals.health = AgentHealth { n_walks: 1, ..AgentHealth::default() };
         let table = Arc::new(Mutex::new(table));
-        let snapshot = watch::channel(Arc::new(picture)).1;
+        let snapshot = watch::channel(Arc::new(totals)).1;
         let news = broadcast::Sender::new(4);
         let history = History::default();
         Arc::new(Shared {
@@ -194,7 +191,8 @@ mod tests {
 
     #[test]
     fn ready_means_that_a_walk_is_done_and_every_signal_has_a_hook() {
-        let mut health = Health { hooks: vec![("destroy", "a", false)], ..Health::default() };
+        let mut health =
+            AgentHealth { hooks: vec![("destroy", "a", false)], ..AgentHealth::default() };
         assert!(unready(&health).unwrap().contains("first snapshot"));
         health.n_walks = 1;
         assert!(unready(&health).unwrap().contains("destroy"));

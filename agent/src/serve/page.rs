@@ -6,11 +6,13 @@ use super::{Reader, Shared};
 use crate::{
     kernel::clock,
     model::{
-        history::History,
-        line::MomentRow,
-        moment::Moment,
-        pick::{Page, Pick, Picker},
-        socket::SocketId,
+        observed::socket::SocketId,
+        table::{happening::Happening, histories::History},
+    },
+    view::{
+        event_row::EventRow,
+        page::{Page, PageBuilder, PageRequest},
+        table_rows,
     },
 };
 use axum::{
@@ -35,9 +37,9 @@ pub(super) async fn page(
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
     let pick = match query {
-        Ok(Query(PageQuery { pick: None })) => Ok(Pick::default()),
+        Ok(Query(PageQuery { pick: None })) => Ok(PageRequest::default()),
         Ok(Query(PageQuery { pick: Some(pick) })) => {
-            serde_json::from_str::<Pick>(&pick).map_err(|error| format!("pick: {error}"))
+            serde_json::from_str::<PageRequest>(&pick).map_err(|error| format!("pick: {error}"))
         }
         Err(rejection) => Err(rejection.body_text()),
     };
@@ -55,17 +57,17 @@ pub(super) async fn page(
 }
 
 /// Part by part: a scrape waits for one part, not for a million sockets.
-async fn page_of(shared: &Shared, pick: &Pick) -> Page {
-    let mut picker = Picker::new(pick);
+async fn page_of(shared: &Shared, pick: &PageRequest) -> Page {
+    let mut picker = PageBuilder::new(pick);
     // One time for all: else those that are looked at last would seem quieter.
     let now = clock::now();
     let mut next = Some(0);
     while let Some(from) = next {
         next = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let policy = table.policy();
-            table.scan(&pick.filter, from, PART, |socket, owners, identity| {
-                picker.offer(socket, owners, identity, &policy, now);
+            let around = table.surroundings();
+            table_rows::scan(&table, &pick.filter, from, PART, |socket, owners, identity| {
+                picker.offer(socket, owners, identity, &around, now);
             })
         };
         tokio::task::yield_now().await;
@@ -88,15 +90,16 @@ pub(super) async fn timeline(
         Err(rejection) => Err(rejection.body_text()),
     };
     let lines = id.and_then(|id| {
-        let (moments, policy) = {
+        let (happenings, around) = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
             let history = table.history(id);
-            let moments: Vec<Moment> = history.into_iter().flat_map(History::replay).collect();
-            (moments, table.policy())
+            let happenings: Vec<Happening> =
+                history.into_iter().flat_map(History::replay).collect();
+            (happenings, table.surroundings())
         };
         let mut lines = Vec::new();
-        for moment in &moments {
-            let row = MomentRow::new(moment, clock::wall_time(moment.at), &policy);
+        for happening in &happenings {
+            let row = EventRow::new(happening, clock::wall_time(happening.at), &around);
             serde_json::to_writer(&mut lines, &row).map_err(|error| error.to_string())?;
             lines.push(b'\n');
         }
@@ -111,15 +114,21 @@ pub(super) async fn timeline(
 #[cfg(test)]
 mod tests {
     use super::super::{api::tests::with_agent, client};
-    use crate::model::{filter::Filter, pick::Pick, verdict::Verdict};
+    use crate::{
+        model::judgement::verdict::Verdict,
+        view::{filter::Filter, page::PageRequest},
+    };
 
     #[test]
     fn a_page_of_a_large_table_is_small_and_counts_all() {
         with_agent("page", 5_000, |path| {
-            let page = client::page(path, &Pick { limit: 20, ..Pick::default() }).unwrap();
+            let page =
+                client::page(path, &PageRequest { limit: 20, ..PageRequest::default() }).unwrap();
             assert_eq!((page.rows.len(), page.found, page.counts.off), (20, 5_000, 5_000));
             assert_eq!(page.rows[0].id, "sk:1");
-            let next = client::page(path, &Pick { skip: 19, limit: 2, ..Pick::default() }).unwrap();
+            let next =
+                client::page(path, &PageRequest { skip: 19, limit: 2, ..PageRequest::default() })
+                    .unwrap();
             assert_eq!(next.rows[0].id, page.rows[19].id);
         });
     }
@@ -128,7 +137,9 @@ mod tests {
     fn a_page_is_of_what_the_filter_admits() {
         with_agent("page-filter", 10, |path| {
             let filter = Filter { verdict: vec![Verdict::Protected], ..Filter::default() };
-            let page = client::page(path, &Pick { filter, limit: 9, ..Pick::default() }).unwrap();
+            let page =
+                client::page(path, &PageRequest { filter, limit: 9, ..PageRequest::default() })
+                    .unwrap();
             assert_eq!((page.rows.len(), page.counts.total()), (0, 0));
         });
     }

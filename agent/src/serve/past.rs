@@ -72,7 +72,7 @@ pub(super) async fn limits(State(shared): Reader) -> Response {
     lines(Body::from(text))
 }
 
-fn learned(shared: &Arc<Shared>) -> Vec<crate::model::learned::LimitRow> {
+fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LimitRow> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
     table.learned_limits(clock::now())
 }

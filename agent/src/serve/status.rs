@@ -1,7 +1,7 @@
 //! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
 
 use super::Shared;
-use crate::{model::snapshot::Flow, store};
+use crate::{model::table::health::EventFlow, store};
 use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.
@@ -19,7 +19,7 @@ pub struct Status {
     #[serde(default)]
     pub log_hooks: Option<String>,
     /// Records at each stage since its start.
-    pub flow: Flow,
+    pub flow: EventFlow,
     /// Sockets in its table.
     pub sockets: u64,
     /// Sockets that its last snapshot met and its full table could not take.
@@ -47,7 +47,7 @@ pub struct Hook {
 impl Status {
     /// What this process says of itself.
     pub(super) fn new(shared: &Shared) -> Self {
-        let snapshot = shared.picture();
+        let snapshot = shared.totals();
         let health = &snapshot.health;
         let hooks = health.hooks.iter().map(|&(signal, mechanism, attached)| Hook {
             signal: signal.to_owned(),

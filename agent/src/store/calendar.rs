@@ -1,6 +1,6 @@
 //! Which time it is, for what is deleted by age: a wall clock that jumps must not empty the history.
 
-use crate::model::socket::Time;
+use crate::model::observed::socket::Time;
 
 /// A clock that is off by less was set, or the host slept for a moment.
 const SLACK_NS: i64 = HOUR_NS;

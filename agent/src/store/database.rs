@@ -9,10 +9,12 @@ use super::{
 use crate::{
     kernel::{clock, host},
     model::{
-        learned::{Lesson, LimitRow},
-        moment::Moment,
-        socket::Time,
-        verdict::Policy,
+        judgement::{
+            learned::{Lesson, LimitRow},
+            verdict::Surroundings,
+        },
+        observed::socket::Time,
+        table::happening::Happening,
     },
 };
 use rusqlite::Connection;
@@ -40,9 +42,9 @@ pub(super) struct Batch {
     /// Unix time minus monotonic time by then.
     pub(super) offset_ns: i64,
     /// What verdicts depended on.
-    pub(super) policy: Arc<Policy>,
+    pub(super) around: Arc<Surroundings>,
     /// Events in their order.
-    pub(super) moments: Vec<Moment>,
+    pub(super) happenings: Vec<Happening>,
 }
 
 /// What was learned, each the latest.
@@ -120,10 +122,10 @@ impl Database {
         let run = self.run;
         let mut write = || -> rusqlite::Result<()> {
             let all = self.connection.transaction()?;
-            for Batch { offset_ns, policy, moments } in batches {
+            for Batch { offset_ns, around, happenings } in batches {
                 let stamp = Stamp { run, offset_ns: *offset_ns };
-                for moment in moments {
-                    insert::moment(&all, stamp, moment, policy)?;
+                for happening in happenings {
+                    insert::happening(&all, stamp, happening, around)?;
                 }
             }
             for lesson in &learning.lessons {

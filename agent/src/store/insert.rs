@@ -1,18 +1,22 @@
-//! What goes into the tables, column by column.
+//! Happened goes into the tables, column by column.
 
 use super::query::key;
 use crate::{
     kernel::clock,
     model::{
-        call::Call,
-        death::Death,
-        identity::Identity,
-        learned::{Lesson, LimitRow, Outcome, Sample, Span},
-        line::MomentRow,
-        moment::{Moment, What},
-        socket::{Owner, Socket, SocketId, Time},
-        verdict::Policy,
+        judgement::{
+            death::Death,
+            learned::{Evidence, Lesson, LimitRow, QuietOutcome, Span},
+            verdict::Surroundings,
+        },
+        observed::{
+            owner_identity::Identity,
+            setsockopt::Call,
+            socket::{Owner, Socket, SocketId, Time},
+        },
+        table::happening::{Happened, Happening},
     },
+    view::{event_row::EventRow, meaning::meaning},
 };
 use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
 use serde::Serialize;
@@ -56,7 +60,7 @@ fn unsigned(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// What dates a batch, and says which agent wrote it.
+/// Happened dates a batch, and says which agent wrote it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     /// The row of this run.
@@ -100,40 +104,40 @@ impl Stamp {
         row
     }
 
-    fn of(self, moment: &Moment) -> Columns {
-        let Moment { at, socket, identity, .. } = moment;
+    fn of(self, happening: &Happening) -> Columns {
+        let Happening { at, socket, identity, .. } = happening;
         self.columns(*at, socket, socket.owner, identity.as_deref())
     }
 }
 
 /// Puts one moment where it belongs. Whether it is of a kind that the history holds.
-pub(super) fn moment(
+pub(super) fn happening(
     into: &Transaction<'_>,
     stamp: Stamp,
-    moment: &Moment,
-    policy: &Policy,
+    happening: &Happening,
+    around: &Surroundings,
 ) -> rusqlite::Result<()> {
-    match &moment.what {
-        What::Died(end) => {
-            death(into, stamp, moment, end, policy)?;
-            for &(at, made) in &moment.calls {
+    match &happening.what {
+        Happened::Died(end) => {
+            death(into, stamp, happening, end, around)?;
+            for &(at, made) in &happening.calls {
                 // The caller is another process now and then; its unit or container is not known then.
-                let is_owner = made.by.map(|by| by.pid) == moment.socket.owner.map(|by| by.pid);
-                let identity = moment.identity.as_deref().filter(|_| is_owner);
-                call(into, stamp.columns(at, &moment.socket, made.by, identity), made)?;
+                let is_owner = made.by.map(|by| by.pid) == happening.socket.owner.map(|by| by.pid);
+                let identity = happening.identity.as_deref().filter(|_| is_owner);
+                call(into, stamp.columns(at, &happening.socket, made.by, identity), made)?;
             }
             Ok(())
         }
-        What::Setting(made) => call(into, stamp.of(moment), *made),
-        What::VerdictChanged { from, to } => {
-            let mut row = stamp.of(moment);
+        Happened::Setting(made) => call(into, stamp.of(happening), *made),
+        Happened::VerdictChanged { from, to } => {
+            let mut row = stamp.of(happening);
             row.set("verdict_before", from.as_str().to_owned());
             row.set("verdict", to.as_str().to_owned());
-            row.set("meaning", moment.meaning(policy));
+            row.set("meaning", meaning(happening, around));
             row.insert(into, "verdict_changes", "")
         }
-        What::QuietSurvived { quiet_ms } => {
-            let mut row = stamp.of(moment);
+        Happened::QuietSurvived { quiet_ms } => {
+            let mut row = stamp.of(happening);
             row.set("times", 1);
             row.set("longest_ms", *quiet_ms);
             row.set("last_ms", *quiet_ms);
@@ -152,13 +156,13 @@ pub(super) fn moment(
 fn death(
     into: &Transaction<'_>,
     stamp: Stamp,
-    moment: &Moment,
+    happening: &Happening,
     end: &Death,
-    policy: &Policy,
+    around: &Surroundings,
 ) -> rusqlite::Result<()> {
-    let shown = MomentRow::new(moment, String::new(), policy);
+    let shown = EventRow::new(happening, String::new(), around);
     let (connection, details) = (shown.connection, shown.details);
-    let mut row = stamp.of(moment);
+    let mut row = stamp.of(happening);
     row.set("direction", word(&connection.direction));
     row.set("state", word(&connection.state));
     row.set("cause", word(&details.cause));
@@ -178,7 +182,7 @@ fn death(
     row.set("count_from", word(&connection.count.from));
     row.set("user_timeout_ms", connection.user_timeout_ms);
     row.set("detection_seconds", connection.detection_seconds.map_or(Value::Null, unsigned));
-    let opened = end.age_ms.map(|age| Time(moment.at.0.saturating_sub(age * 1_000_000)));
+    let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));
     row.set("opened_at_ns", opened.map(|opened| clock::unix_ns(opened, stamp.offset_ns)));
     row.set("age_ms", end.age_ms.map_or(Value::Null, unsigned));
     row.set("quiet_ms", end.quiet_ms);
@@ -211,9 +215,9 @@ fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Resul
 pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Result<()> {
     let peer = lesson.destination.to_string();
     into.prepare_cached("DELETE FROM evidence WHERE peer = ?")?.execute([&peer])?;
-    for Sample { span, outcome } in &lesson.evidence {
+    for Evidence { span, outcome } in &lesson.evidence {
         let times = match outcome {
-            Outcome::Survived { times } => *times,
+            QuietOutcome::Survived { times } => *times,
             _ => 1,
         };
         let values: [&dyn ToSql; 5] = [
@@ -257,12 +261,12 @@ pub(super) fn lessons(from: &Connection) -> rusqlite::Result<Vec<Lesson>> {
         let (peer, kind): (String, String) = (row.get(0)?, row.get(1)?);
         let (began_ns, ended_ns): (i64, i64) = (row.get(2)?, row.get(3)?);
         let outcome = match kind.as_str() {
-            "killed" => Outcome::Killed,
-            "silenced" => Outcome::Silenced,
-            _ => Outcome::Survived { times: row.get(4)? },
+            "killed" => QuietOutcome::Killed,
+            "silenced" => QuietOutcome::Silenced,
+            _ => QuietOutcome::Survived { times: row.get(4)? },
         };
         let span = Span { began_ms: began_ns / 1_000_000, ended_ms: ended_ns / 1_000_000 };
-        Ok((peer, Sample { span, outcome }))
+        Ok((peer, Evidence { span, outcome }))
     };
     let mut lessons: Vec<Lesson> = Vec::new();
     let mut all = from.prepare("SELECT * FROM evidence ORDER BY peer, ended_ns")?;

@@ -1,6 +1,6 @@
 //! What somebody wants to know of the past.
 
-use crate::model::death::Cause;
+use crate::model::judgement::death::Cause;
 use ipnet::IpNet;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};

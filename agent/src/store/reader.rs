@@ -3,10 +3,9 @@
 use super::{CallRow, DeathRow, Error, FILE, Query, Whose, schema};
 use crate::{
     kernel::clock,
-    model::{
-        learned::LimitRow,
-        line::{Connection, Details, MomentRow},
-        moment::Name,
+    model::{judgement::learned::LimitRow, table::happening::EventName},
+    view::{
+        event_row::{Connection, EventDetails, EventRow},
         row::{Probes, RowOwner, Seconds},
     },
 };
@@ -110,7 +109,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         workload,
         pod,
     };
-    let details = Details {
+    let details = EventDetails {
         cause: Some(word(row, "cause")?),
         certainty: Some(word(row, "certainty")?),
         errno: row.get("errno")?,
@@ -118,17 +117,17 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(seconds),
         silent_seconds: Some(seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
-        ..Details::default()
+        ..EventDetails::default()
     };
     Ok(DeathRow {
         unix_seconds: unix_seconds(row)?,
         opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(clock::utc),
         survived_seconds: seconds(row.get("survived_ms")?),
         calls,
-        moment: MomentRow {
+        event: EventRow {
             at: at(row)?,
             monotonic_seconds: monotonic_seconds(row)?,
-            event: Name::Died,
+            event: EventName::Died,
             owner,
             meaning: format!("{cause}: {evidence}"),
             details,

@@ -1,9 +1,8 @@
 //! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
 
-use crate::model::{
-    call::{SockOpt, When},
-    line::MomentRow,
-    row::RowOwner,
+use crate::{
+    model::observed::setsockopt::{SockOpt, When},
+    view::{event_row::EventRow, row::RowOwner},
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -21,7 +20,7 @@ pub struct DeathRow {
     pub calls: Vec<CallRow>,
     /// The end, and the connection at that moment.
     #[serde(flatten)]
-    pub moment: MomentRow,
+    pub event: EventRow,
 }
 
 /// Which connection, and whose: what a history says of something smaller than a death.

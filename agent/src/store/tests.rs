@@ -5,13 +5,18 @@ use super::{
     *,
 };
 use crate::model::{
-    call::{Call, SockOpt, When},
-    death::{Cause, Death, Ending},
-    identity::Identity,
-    limit::{IdleLimit, Limits},
-    moment::{Moment, What},
-    socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
-    verdict::{Policy, Verdict},
+    judgement::{
+        death::{Cause, Death},
+        idle_limit::{IdleLimit, Limits},
+        verdict::{Surroundings, Verdict},
+    },
+    observed::{
+        ending::Ending,
+        owner_identity::Identity,
+        setsockopt::{Call, SockOpt, When},
+        socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
+    },
+    table::happening::{Happened, Happening},
 };
 use std::{
     collections::BTreeSet,
@@ -43,16 +48,16 @@ impl Drop for Folder {
     }
 }
 
-pub(super) fn policy() -> Arc<Policy> {
+pub(super) fn around() -> Arc<Surroundings> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Arc::new(Policy { limits, host: BTreeSet::new(), hz: 250 })
+    Arc::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 })
 }
 
 fn owner() -> Owner {
     Owner { pid: 812, fd: Some(31), comm: Comm::new(*b"mongod\x1b\0\0\0\0\0\0\0\0\0") }
 }
 
-pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Moment {
+pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
     let at = Time(at_seconds * 1_000_000_000);
     let closed = Socket {
         id: SocketId(id),
@@ -78,16 +83,16 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Moment {
     ];
     let identity = Identity { unit: Some("mongod.service".into()), ..Identity::default() };
     let identity = Some(Arc::new(identity));
-    Moment { identity, calls, ..Moment::new(at, closed, What::Died(death)) }
+    Happening { identity, calls, ..Happening::new(at, closed, Happened::Died(death)) }
 }
 
-fn write(folder: &Folder, moments: Vec<Moment>) {
+fn write(folder: &Folder, happenings: Vec<Happening>) {
     let mut database = Database::open(&folder.options()).unwrap();
-    database.write(&[batch(moments)], &Learning::default()).unwrap();
+    database.write(&[batch(happenings)], &Learning::default()).unwrap();
 }
 
-fn batch(moments: Vec<Moment>) -> Batch {
-    Batch { offset_ns: 1_700_000_000_000_000_000, policy: policy(), moments }
+fn batch(happenings: Vec<Happening>) -> Batch {
+    Batch { offset_ns: 1_700_000_000_000_000_000, around: around(), happenings }
 }
 
 fn deaths(folder: &Folder, query: &Query) -> Vec<DeathRow> {
@@ -107,16 +112,16 @@ fn a_death_is_read_back_with_all_that_was_known() {
     let folder = Folder::new();
     write(&folder, vec![idle_drop(31, 1000)]);
     let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
-    assert_eq!(death.moment.details.cause, Some(Cause::IdleDrop));
-    assert_eq!(death.moment.details.errno.as_deref(), Some("ECONNRESET"));
-    assert_eq!(death.moment.at, "2023-11-14T22:30:00.000000Z");
+    assert_eq!(death.event.details.cause, Some(Cause::IdleDrop));
+    assert_eq!(death.event.details.errno.as_deref(), Some("ECONNRESET"));
+    assert_eq!(death.event.at, "2023-11-14T22:30:00.000000Z");
     assert_eq!(death.opened_at.as_deref(), Some("2023-11-14T22:21:40.000000Z"));
-    let connection = &death.moment.connection;
+    let connection = &death.event.connection;
     assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
     assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
     assert_eq!(connection.unit.as_deref(), Some("mongod.service"));
     assert!((death.survived_seconds - 12.0).abs() < 1e-9);
-    let owner = death.moment.owner.as_ref().unwrap();
+    let owner = death.event.owner.as_ref().unwrap();
     assert_eq!((owner.pid, owner.process.as_str()), (812, "mongod\\u{1b}"), "harmless to print");
     let calls: Vec<_> = death.calls.iter().map(|it| (it.option, it.result.as_str())).collect();
     assert_eq!(calls, [(SockOpt::Idle, "EINVAL"), (SockOpt::Count, "ok")]);
@@ -130,7 +135,7 @@ fn a_refused_call_is_there_at_once_and_once() {
     let death = idle_drop(31, 1000);
     let (at, call) = death.calls[0];
     let unconnected = Socket { id: SocketId(0), ..death.socket };
-    let refused = Moment::new(at, unconnected, What::Setting(call));
+    let refused = Happening::new(at, unconnected, Happened::Setting(call));
     let mut database = Database::open(&folder.options()).unwrap();
     database.write(&[batch(vec![refused])], &Learning::default()).unwrap();
     let calls = || -> Vec<(String, Option<String>)> {
@@ -156,7 +161,7 @@ fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
     let ids = |query: &str| -> Vec<String> {
         let query = serde_json::from_str(query).unwrap();
         let found = deaths(&folder, &query).into_iter();
-        found.filter_map(|death| death.moment.connection.id).collect()
+        found.filter_map(|death| death.event.connection.id).collect()
     };
     for (query, expected) in [
         ("{}", ["sk:3", "sk:2", "sk:1"].as_slice()),
@@ -181,11 +186,11 @@ fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
 fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
     let folder = Folder::new();
     let far = |n: u64| {
-        let mut moment = idle_drop(n, n);
+        let mut happening = idle_drop(n, n);
         let addr = std::net::Ipv4Addr::from_bits(u32::try_from(n % 1000).unwrap());
-        moment.socket.remote.addr = addr.to_ipv6_mapped();
-        moment.calls.clear();
-        moment
+        happening.socket.remote.addr = addr.to_ipv6_mapped();
+        happening.calls.clear();
+        happening
     };
     let mut database = Database::open(&folder.options()).unwrap();
     database.write(&[batch((1000..21_000).map(far).collect())], &Learning::default()).unwrap();
@@ -213,7 +218,7 @@ fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
     assert!((1 << 20..2 << 20).contains(&used), "{used} bytes");
     let found = deaths(&folder, &Query::default());
     assert!(found.len() > 500, "{} deaths", found.len());
-    assert!(found.iter().all(|death| death.moment.connection.id.as_deref() != Some("sk:1")));
+    assert!(found.iter().all(|death| death.event.connection.id.as_deref() != Some("sk:1")));
     drop(database);
     let size = fs::metadata(folder.0.join(FILE)).unwrap().len();
     assert!(size < 3 << 20, "{size} bytes");

@@ -1,10 +1,12 @@
-//! What belongs into the history, and how much of what is ordinary.
+//! Happened belongs into the history, and how much of what is ordinary.
 
 use crate::model::{
-    death::{Cause, Death, QUIET_MS},
-    moment::{Moment, What},
-    socket::Time,
-    verdict::Policy,
+    judgement::{
+        death::{Cause, Death, QUIET_MS},
+        verdict::Surroundings,
+    },
+    observed::socket::Time,
+    table::happening::{Happened, Happening},
 };
 
 /// Whether a moment belongs into the history.
@@ -23,17 +25,17 @@ const SHORT_MS: u64 = 60_000;
 
 impl Wanted {
     /// Decides by the kind of event.
-    pub(super) fn of(moment: &Moment, policy: &Policy) -> Self {
-        match &moment.what {
-            What::Died(death) if is_short(death) => Self::No,
-            What::Died(death) if death.cause.is_orderly() => Self::Ordinary,
-            What::Died(Death { cause: Cause::ConnectFailed | Cause::LocalReset, .. }) => {
+    pub(super) fn of(happening: &Happening, around: &Surroundings) -> Self {
+        match &happening.what {
+            Happened::Died(death) if is_short(death) => Self::No,
+            Happened::Died(death) if death.cause.is_orderly() => Self::Ordinary,
+            Happened::Died(Death { cause: Cause::ConnectFailed | Cause::LocalReset, .. }) => {
                 Self::Ordinary
             }
-            What::Died(_) => Self::Always,
-            What::Setting(call) if call.errno != 0 => Self::Ordinary,
-            What::VerdictChanged { .. } => Self::Ordinary,
-            What::QuietSurvived { .. } if !policy.is_local(&moment.socket) => Self::Ordinary,
+            Happened::Died(_) => Self::Always,
+            Happened::Setting(call) if call.errno != 0 => Self::Ordinary,
+            Happened::VerdictChanged { .. } => Self::Ordinary,
+            Happened::QuietSurvived { .. } if !around.is_local(&happening.socket) => Self::Ordinary,
             _ => Self::No,
         }
     }

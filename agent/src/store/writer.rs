@@ -11,10 +11,12 @@ use crate::{
     kernel::clock,
     log::pace::{Spell, Turn},
     model::{
-        learned::{Lesson, LimitRow},
-        moment::Moment,
-        socket::Time,
-        verdict::Policy,
+        judgement::{
+            learned::{Lesson, LimitRow},
+            verdict::Surroundings,
+        },
+        observed::socket::Time,
+        table::happening::Happening,
     },
 };
 use std::{
@@ -91,12 +93,12 @@ impl Writer {
     }
 
     /// Takes what belongs into the history. Never waits.
-    pub fn take(&mut self, moments: &[Moment], policy: &Arc<Policy>) {
+    pub fn take(&mut self, happenings: &[Happening], around: &Arc<Surroundings>) {
         let now = clock::now();
-        let mut chosen: Vec<Moment> = Vec::new();
+        let mut chosen: Vec<Happening> = Vec::new();
         let room = MAX_WAITING.saturating_sub(self.health.n_waiting.load(Ordering::Relaxed));
-        for moment in moments {
-            match Wanted::of(moment, policy) {
+        for happening in happenings {
+            match Wanted::of(happening, around) {
                 Wanted::No => {}
                 Wanted::Ordinary if !self.budget.allows(now) => self.health.lose(Loss::Ordinary, 1),
                 // The latter half is for what is not ordinary.
@@ -104,7 +106,7 @@ impl Writer {
                     self.health.lose(Loss::Queue, 1);
                 }
                 _ if chosen.len() >= room => self.health.lose(Loss::Queue, 1),
-                _ => chosen.push(moment.clone()),
+                _ => chosen.push(happening.clone()),
             }
         }
         if chosen.is_empty() {
@@ -113,8 +115,8 @@ impl Writer {
         let n = chosen.len();
         let batch = Batch {
             offset_ns: clock::unix_offset_ns(),
-            policy: Arc::clone(policy),
-            moments: chosen,
+            around: Arc::clone(around),
+            happenings: chosen,
         };
         self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
         if self.queue.try_send(Message::Batch(batch)).is_err() {
@@ -180,7 +182,7 @@ impl Thread {
                 self.tidy(now);
             }
             if is_over {
-                let left = self.batches.iter().map(|batch| batch.moments.len()).sum();
+                let left = self.batches.iter().map(|batch| batch.happenings.len()).sum();
                 self.health.lose(Loss::Disk, left);
                 let ended = self.spell.finish();
                 self.tell_turn(ended, "");
@@ -222,7 +224,7 @@ impl Thread {
             self.note(opened);
         }
         let batches = std::mem::take(&mut self.batches);
-        let n: usize = batches.iter().map(|batch| batch.moments.len()).sum();
+        let n: usize = batches.iter().map(|batch| batch.happenings.len()).sum();
         self.health.n_waiting.fetch_sub(n, Ordering::Relaxed);
         let has_learned = !self.learning.lessons.is_empty() || self.learning.limits.is_some();
         if n == 0 && !has_learned {
@@ -334,7 +336,7 @@ mod tests {
     use super::*;
     use crate::{
         log::tests_support::logged,
-        store::tests::{Folder, idle_drop, policy},
+        store::tests::{Folder, around, idle_drop},
     };
 
     const fn at(second: u64) -> Time {
@@ -360,9 +362,9 @@ mod tests {
     }
 
     fn commit_one(thread: &mut Thread, now: Time) {
-        let moments = vec![idle_drop(1, 1000)];
+        let happenings = vec![idle_drop(1, 1000)];
         thread.health.n_waiting.fetch_add(1, Ordering::Relaxed);
-        thread.batches.push(Batch { offset_ns: 0, policy: policy(), moments });
+        thread.batches.push(Batch { offset_ns: 0, around: around(), happenings });
         thread.commit(now);
     }
 
@@ -413,14 +415,14 @@ mod tests {
             }
         };
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        writer.take(&[idle_drop(1, 1000)], &policy());
+        writer.take(&[idle_drop(1, 1000)], &around());
         until("it is in trouble", &|| health.status().trouble.is_some());
         other.execute_batch("ROLLBACK").unwrap();
         until("it is written after all", &|| health.status().written == 1);
         assert_eq!((health.lost(Loss::Disk), health.status().trouble), (0, None));
 
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        writer.take(&[idle_drop(2, 2000)], &policy());
+        writer.take(&[idle_drop(2, 2000)], &around());
         let began = clock::now();
         drop(writer);
         writing.finish().unwrap();

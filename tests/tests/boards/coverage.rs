@@ -1,7 +1,7 @@
 //! Every metric in a dashboard, rule, alert or runbook is in the catalogue, with these labels and
 //! values, and every metric of the catalogue is in one of them.
 
-use keepwatch::model::catalogue::{CATALOGUE, Kind, Values};
+use keepwatch::metrics::catalogue::{CATALOGUE, Kind, Values};
 use keepwatch_tests::{
     mixin::{self, Mixin},
     promql::{self, Selector},

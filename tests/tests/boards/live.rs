@@ -1,7 +1,7 @@
 //! The agent, a real Prometheus with the shipped scrape config and rules, and real connections with
 //! keepalive on, late and off through a middlebox: every panel has an answer, and those alerts fire that should.
 
-use keepwatch::model::catalogue::CATALOGUE;
+use keepwatch::metrics::catalogue::CATALOGUE;
 use keepwatch_tests::{
     agent::Agent,
     ending::wait_for_quiet,

@@ -7,7 +7,7 @@ mod infrastructure;
 mod languages;
 mod stores;
 
-use crate::model::call::SockOpt;
+use crate::model::observed::setsockopt::SockOpt;
 
 /// One client, library or server.
 #[derive(Debug)]

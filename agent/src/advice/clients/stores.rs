@@ -5,7 +5,7 @@ use super::{
     Clue::{Defaults, Go, Inbound, Library, Name, Port, Refused, Values as Set},
     How, OFF, ON, on,
 };
-use crate::model::call::SockOpt;
+use crate::model::observed::setsockopt::SockOpt;
 
 pub(super) const CLIENTS: &[Client] = &[
     Client {

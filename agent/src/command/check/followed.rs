@@ -2,10 +2,12 @@
 //! processes alone.
 
 use crate::model::{
-    call::Call,
-    demand::Subject,
-    event::Event,
-    socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
+    judgement::check_policy::Subject,
+    observed::{
+        event::Event,
+        setsockopt::Call,
+        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
+    },
 };
 use std::collections::HashMap;
 
@@ -133,9 +135,9 @@ fn subject(socket: Socket) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        call::{SockOpt, When},
-        death::Ending,
+    use crate::model::observed::{
+        ending::Ending,
+        setsockopt::{SockOpt, When},
         socket::{Time, tests_support::socket},
     };
 

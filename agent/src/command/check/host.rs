@@ -6,19 +6,23 @@ use crate::{
     config,
     kernel::{clock, hooks::Signal},
     model::{
-        call::{Call, When},
-        death::errno_name,
-        demand::Subject,
-        filter::Filter,
-        identity::Identity,
-        line::{Connection, Line, MomentRow},
-        moment::{Name, Wanted},
-        name::bounded,
-        row::{Probes, Row, RowOwner, Seconds},
-        setting::{From, Netns, Own},
-        socket::{Comm, Direction, DirectionFrom, Owner, Socket, SocketId, Time},
+        judgement::check_policy::Subject,
+        observed::{
+            errno::errno_name,
+            owner_identity::Identity,
+            setsockopt::{Call, When},
+            setting::{NetnsSettings, OwnSettings, SettingOrigin},
+            socket::{Comm, Direction, DirectionFrom, Owner, Socket, SocketId, Time},
+        },
+        table::happening::EventName,
+        text::name::bounded,
     },
     serve::client,
+    view::{
+        event_row::{Connection, EventRow, StreamLine},
+        filter::{Filter, Wanted},
+        row::{Probes, Row, RowOwner, Seconds},
+    },
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tracing::warn;
@@ -32,7 +36,7 @@ pub(super) fn check(
     let demands = args.policy.demands()?;
     let wants_calls = demands.want_failed_calls();
     let output = Output::open(args, colour)?;
-    let mut report = Report::new(demands, limits.policy());
+    let mut report = Report::new(demands, limits.surroundings());
     let began = clock::now();
     if let Some(status) = args.source.agent(path)? {
         report.sum.source = format!("the agent, process {}", status.pid);
@@ -85,10 +89,10 @@ fn from_agent(path: &Path, mut failed: Failed, report: &mut Report) -> Result<()
 
 /// The refused settings that the agent remembers.
 fn failed_calls(path: &Path) -> Result<Failed, Failure> {
-    let wanted = Wanted { event: vec![Name::Setting], past_only: true, ..Wanted::default() };
+    let wanted = Wanted { event: vec![EventName::Setting], past_only: true, ..Wanted::default() };
     let mut failed = Failed::new();
     client::events(path, &wanted, |line| {
-        if let Some(Line::Moment(row)) = line
+        if let Some(StreamLine::Event(row)) = line
             && let Some((call, id)) = refused(&row)
         {
             let subject = || Subject { only_calls: true, ..of_connection(&row) };
@@ -99,7 +103,7 @@ fn failed_calls(path: &Path) -> Result<Failed, Failure> {
     Ok(failed)
 }
 
-fn refused(row: &MomentRow) -> Option<(Call, String)> {
+fn refused(row: &EventRow) -> Option<(Call, String)> {
     let result = row.details.result.as_deref().filter(|result| *result != "ok")?;
     // The largest error number of Linux, EHWPOISON (include/uapi/asm-generic/errno.h).
     let errno = (1..=133).find(|errno| errno_name(*errno) == result).unwrap_or_default();
@@ -149,7 +153,7 @@ fn of_row(row: &Row) -> Subject {
 }
 
 /// The same of a line of the stream.
-fn of_connection(line: &MomentRow) -> Subject {
+fn of_connection(line: &EventRow) -> Subject {
     let Connection { local, remote, state, direction, netns, keepalive, .. } = line.connection;
     let Connection { idle, interval, count, user_timeout_ms, .. } = line.connection;
     let (own, ambient) = settings(idle, interval, count, user_timeout_ms);
@@ -180,17 +184,25 @@ fn of_connection(line: &MomentRow) -> Subject {
     Subject { socket, owners, identity: None, failed: Vec::new(), only_calls: false }
 }
 
-fn settings(idle: Seconds, interval: Seconds, count: Probes, user_timeout_ms: u32) -> (Own, Netns) {
-    let own = |value, from| if from == From::Socket { value } else { 0 };
+fn settings(
+    idle: Seconds,
+    interval: Seconds,
+    count: Probes,
+    user_timeout_ms: u32,
+) -> (OwnSettings, NetnsSettings) {
+    let own = |value, from| if from == SettingOrigin::Socket { value } else { 0 };
     let probes = u8::try_from(count.probes).unwrap_or(u8::MAX);
-    let own = Own {
+    let own = OwnSettings {
         idle_seconds: own(idle.seconds, idle.from),
         interval_seconds: own(interval.seconds, interval.from),
         user_timeout_ms,
-        count: if count.from == From::Socket { probes } else { 0 },
+        count: if count.from == SettingOrigin::Socket { probes } else { 0 },
     };
-    let ambient =
-        Netns { idle_seconds: idle.seconds, interval_seconds: interval.seconds, count: probes };
+    let ambient = NetnsSettings {
+        idle_seconds: idle.seconds,
+        interval_seconds: interval.seconds,
+        count: probes,
+    };
     (own, ambient)
 }
 

@@ -5,10 +5,11 @@ use crate::{
     config::{self, Error},
     files,
     model::{
-        demand::{Allowed, Demands, Rule, Scope},
-        filter::{Filter, network},
-        name::escaped,
+        judgement::check_policy::{Allowed, Policy, Rule, Scope},
+        observed::owner_identity::IdentityPart,
+        text::name::escaped,
     },
+    view::filter::network,
 };
 use clap::Args;
 use ipnet::IpNet;
@@ -44,13 +45,13 @@ pub(super) struct PolicyArgs {
 
 impl PolicyArgs {
     /// All that is demanded.
-    pub(super) fn demands(&self) -> Result<Demands, Error> {
+    pub(super) fn demands(&self) -> Result<Policy, Error> {
         let mut demands = match &self.policy {
             Some(file) => {
                 let text = read(file)?;
                 File { path: file, text: &text }.demands()?
             }
-            None => Demands::default(),
+            None => Policy::default(),
         };
         let general = &mut demands.general;
         if !self.peer.is_empty() {
@@ -106,8 +107,7 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
         return Err("expected a text without control characters".to_owned());
     }
     let Scope { peers, ports, processes, owner } = scope;
-    let Filter { unit, container, namespace, workload, pod, .. } = owner;
-    let place = match key {
+    let part = match key {
         "peer" => {
             peers.push(network(value)?);
             return Ok(());
@@ -120,16 +120,17 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
             processes.push(value.to_owned());
             return Ok(());
         }
-        "unit" => unit,
-        "container" => container,
-        "namespace" => namespace,
-        "workload" => workload,
-        _ => pod,
+        "unit" => IdentityPart::Unit,
+        "container" => IdentityPart::Container,
+        "namespace" => IdentityPart::Namespace,
+        "workload" => IdentityPart::Workload,
+        _ => IdentityPart::Pod,
     };
-    match place.replace(value.to_owned()) {
-        Some(_) => Err("expected one name, not a list".to_owned()),
-        None => Ok(()),
+    if owner.iter().any(|(other, _)| *other == part) {
+        return Err("expected one name, not a list".to_owned());
     }
+    owner.push((part, value.to_owned()));
+    Ok(())
 }
 
 /// The path of a policy file for error messages, and its text.
@@ -139,14 +140,14 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn demands(&self) -> Result<Demands, Error> {
+    fn demands(&self) -> Result<Policy, Error> {
         let document = self.text.parse::<Document<String>>().map_err(|error| Error::Syntax {
             file: self.path.to_owned(),
             line: self.line(error.span().map_or(0, |span| span.start)),
             message: error.message().lines().collect::<Vec<_>>().join("; "),
         })?;
         let top = document.as_table();
-        let mut demands = Demands { general: self.rule(top, "", &TOP_KEYS)?, ..Demands::default() };
+        let mut demands = Policy { general: self.rule(top, "", &TOP_KEYS)?, ..Policy::default() };
         for (key, item) in top {
             match key {
                 "include_local" => demands.include_local = self.truth(key, item)?,
@@ -291,14 +292,14 @@ impl File<'_> {
 mod tests {
     use super::*;
 
-    fn demands(text: &str) -> Result<Demands, String> {
+    fn demands(text: &str) -> Result<Policy, String> {
         File { path: Path::new("p.toml"), text }.demands().map_err(|error| error.to_string())
     }
 
     #[test]
     fn an_empty_policy_demands_that_every_connection_is_protected() {
-        assert_eq!(demands(""), Ok(Demands::default()));
-        assert!(Demands::default().general.protected);
+        assert_eq!(demands(""), Ok(Policy::default()));
+        assert!(Policy::default().general.protected);
     }
 
     #[test]
@@ -327,12 +328,12 @@ mod tests {
              [[rule]]\nworkload = \"shop\"\nprotected = false\n\
              [[allow]]\npeer = \"2001:db8::/32\"\nreason = \"a test\"\n",
         );
-        let Demands { rules, allowed, general, .. } = demands.unwrap();
+        let Policy { rules, allowed, general, .. } = demands.unwrap();
         assert_eq!(general, Rule::default());
         assert_eq!(rules[0].name.as_deref(), Some("db"));
         assert_eq!(rules[0].scope.ports, [5432, 6432]);
         assert_eq!((rules[0].protected, rules[0].detection_seconds), (true, Some(30)));
-        assert_eq!(rules[1].scope.owner.workload.as_deref(), Some("shop"));
+        assert_eq!(rules[1].scope.owner, [(IdentityPart::Workload, "shop".to_owned())]);
         assert!(!rules[1].protected);
         assert_eq!(allowed[0].reason.as_deref(), Some("a test"));
     }

@@ -3,11 +3,11 @@
 use super::output::Look;
 use crate::{
     command::text,
-    model::{
-        demand::{Demands, Fault, Finding, Judgement, Subject},
-        row::{Probes, Row, Seconds},
-        verdict::{Policy, Verdict},
+    model::judgement::{
+        check_policy::{Fault, Judgement, Policy, Subject, Violation},
+        verdict::{Surroundings, Verdict},
     },
+    view::row::{Probes, Row, Seconds},
 };
 use serde::Serialize;
 use std::{
@@ -19,8 +19,8 @@ use std::{
 /// Everything that was judged.
 #[derive(Debug)]
 pub(super) struct Report {
-    demands: Demands,
-    policy: Policy,
+    demands: Policy,
+    policy: Surroundings,
     groups: BTreeMap<Key, Group>,
     pub(super) sum: Sum,
 }
@@ -78,7 +78,7 @@ pub(super) struct Sum {
 }
 
 impl Report {
-    pub(super) fn new(demands: Demands, policy: Policy) -> Self {
+    pub(super) fn new(demands: Policy, policy: Surroundings) -> Self {
         let sum = Sum { result: "summary", ..Sum::default() };
         Self { demands, policy, groups: BTreeMap::new(), sum }
     }
@@ -92,7 +92,7 @@ impl Report {
             Judgement::Judged(findings) => {
                 sum.judged += u64::from(is_outbound);
                 sum.violating += u64::from(is_outbound && !findings.is_empty());
-                let is_call = |finding: &&Finding| finding.fault == Fault::FailedCall;
+                let is_call = |finding: &&Violation| finding.fault == Fault::FailedCall;
                 let n_calls = findings.iter().filter(is_call).count();
                 sum.failed_calls += u64::try_from(n_calls).unwrap_or_default();
                 findings.len()
@@ -253,7 +253,7 @@ impl Group {
         };
         match &self.judgement {
             Judgement::Judged(findings) if !findings.is_empty() => {
-                let finding = |one: &Finding| Told {
+                let finding = |one: &Violation| Told {
                     fault: Some(one.fault),
                     rule: one.rule.clone(),
                     ..told("finding", &one.reason)
@@ -326,7 +326,7 @@ fn with_rule(reason: &str, rule: Option<&str>) -> String {
     rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
 }
 
-impl Finding {
+impl Violation {
     /// The reason, and the rule that asks.
     pub(super) fn words(&self) -> String {
         with_rule(&self.reason, self.rule.as_deref())
@@ -440,15 +440,15 @@ mod tests {
     use crate::{
         command::text::Style,
         model::{
-            limit::{IdleLimit, Limits},
-            socket::tests_support::socket,
+            judgement::idle_limit::{IdleLimit, Limits},
+            observed::socket::tests_support::socket,
         },
     };
 
     fn shown(columns: usize) -> Vec<String> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Policy { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let mut report = Report::new(Demands::default(), policy);
+        let policy = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut report = Report::new(Policy::default(), policy);
         report.add(&Subject {
             socket: socket(),
             owners: Vec::new(),

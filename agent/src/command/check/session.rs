@@ -17,7 +17,7 @@ use crate::{
         host,
         ring::Ring,
     },
-    model::name::escaped,
+    model::text::name::escaped,
 };
 use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
 use tracing::error;
@@ -34,7 +34,7 @@ pub(super) fn check(
     };
     let output = Output::open(args, colour)?;
     let wants_calls = demands.want_failed_calls();
-    let mut report = Report::new(demands, limits.policy());
+    let mut report = Report::new(demands, limits.surroundings());
     // The command shall not inherit what loading needs.
     let memory_lock = host::memory_lock();
     let mut hooks = load(args, wants_calls)?;

@@ -1,10 +1,12 @@
 //! Which columns a width has room for, and what stands in them. The layout follows from the width of
 //! the terminal alone: what is in the rows does not make columns jump.
 
-use super::super::text;
-use crate::model::{
-    rank::{is_half_dead, until_dropped_ms},
-    row::Row,
+use crate::{
+    command::text,
+    view::{
+        order::{is_half_dead, until_dropped_ms},
+        row::Row,
+    },
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

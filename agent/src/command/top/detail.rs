@@ -1,22 +1,25 @@
 //! One connection: what is set, what follows from it, and what happened to it.
 
 use super::{
-    super::{
-        text::{self, fitted, width},
-        trace::{Tone, tone},
-    },
     columns::whole,
     feed::Origin,
     paint::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
 };
-use crate::model::{
-    line::MomentRow,
-    moment::arrow,
-    rank::is_half_dead,
-    row::Row,
-    setting::From,
-    words::{duration, tenths},
+use crate::{
+    command::{
+        text::{self, fitted, width},
+        trace::{Tone, tone},
+    },
+    model::{
+        observed::setting::SettingOrigin,
+        text::duration::{duration, tenths},
+    },
+    view::{
+        event_row::EventRow,
+        order::is_half_dead,
+        row::{Row, arrow},
+    },
 };
 use ratatui::{
     style::Style,
@@ -70,14 +73,14 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
             FAINT,
         )),
         (None, _) => lines.push(Line::styled("asking the agent", FAINT)),
-        (Some(moments), _) if moments.is_empty() => lines.extend(wrapped(
+        (Some(happenings), _) if happenings.is_empty() => lines.extend(wrapped(
             "Nothing that the agent remembers: it is older than the agent, or the agent had no room \
              for more histories (--max-histories).",
             columns,
             FAINT,
         )),
-        (Some(moments), _) => {
-            lines.extend(moments.iter().flat_map(|moment| of_moment(moment, columns, theme)));
+        (Some(happenings), _) => {
+            lines.extend(happenings.iter().flat_map(|happening| of_moment(happening, columns, theme)));
         }
     }
     lines
@@ -146,9 +149,9 @@ fn owners(row: &Row) -> String {
 }
 
 fn keepalive(row: &Row) -> String {
-    let whence = |from: From| match from {
-        From::Socket => "set on the socket",
-        From::Netns => "of the system",
+    let whence = |from: SettingOrigin| match from {
+        SettingOrigin::Socket => "set on the socket",
+        SettingOrigin::Netns => "of the system",
     };
     let Row { idle, interval, count, .. } = row;
     let settings = format!(
@@ -175,9 +178,9 @@ fn probes(row: &Row) -> String {
     }
 }
 
-fn of_moment(moment: &MomentRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
-    let time = local_time(&moment.at);
-    let style = match tone(moment) {
+fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
+    let time = local_time(&happening.at);
+    let style = match tone(happening) {
         Tone::Bad => theme.alarm(),
         Tone::Notable => theme.warning(),
         Tone::Good => theme.good(),
@@ -185,11 +188,11 @@ fn of_moment(moment: &MomentRow, columns: usize, theme: Theme) -> Vec<Line<'stat
     };
     let head = [
         Span::styled(format!("{time}  "), FAINT),
-        Span::styled(fitted(moment.event.as_str(), LABEL), style),
+        Span::styled(fitted(happening.event.as_str(), LABEL), style),
         Span::raw("  "),
     ];
     let indent = width(&time) + 2 + LABEL + 2;
-    hanging(Vec::from(head), indent, &moment.meaning, Style::new(), columns)
+    hanging(Vec::from(head), indent, &happening.meaning, Style::new(), columns)
 }
 
 /// The time here, to the millisecond; its day too, for a history may be long.

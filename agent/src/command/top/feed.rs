@@ -1,13 +1,13 @@
 //! Where pictures come from: a thread that asks the agent or the kernel, so that keys need not wait.
 
-use super::super::{Failure, source::Reader};
 use crate::{
+    command::{Failure, source::Reader},
     kernel::clock,
-    model::{
-        line::MomentRow,
-        pick::{Page, Pick},
-    },
     serve::client,
+    view::{
+        event_row::EventRow,
+        page::{Page, PageRequest},
+    },
 };
 use ratatui::crossterm::event::Event;
 use std::{
@@ -33,11 +33,11 @@ pub(super) struct Answer {
     /// The agent or the kernel.
     pub(super) origin: Origin,
     /// The question that this answers.
-    pub(super) wish: Pick,
+    pub(super) wish: PageRequest,
     /// The page; else what went wrong, in words.
     pub(super) page: Result<Page, String>,
     /// What happened to the chosen connection, if somebody remembers.
-    pub(super) timeline: Option<Vec<MomentRow>>,
+    pub(super) timeline: Option<Vec<EventRow>>,
     /// CPU time or, of an agent, time that it took.
     pub(super) cost: Duration,
 }
@@ -52,7 +52,7 @@ pub(super) enum Origin {
 
 /// The thread's other end.
 pub(super) struct Feed {
-    wishes: Sender<Pick>,
+    wishes: Sender<PageRequest>,
 }
 
 impl Feed {
@@ -78,7 +78,7 @@ impl Feed {
     }
 
     /// Asks for rows. A thread that is gone has sent `Broken` before.
-    pub(super) fn ask(&self, wish: Pick) {
+    pub(super) fn ask(&self, wish: PageRequest) {
         drop(self.wishes.send(wish));
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Guard {
 }
 
 /// What was wished last; none if nobody wishes any more.
-fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
+fn latest(asked: &Receiver<PageRequest>) -> Option<PageRequest> {
     let mut wish = asked.recv().ok()?;
     while let Ok(newer) = asked.try_recv() {
         wish = newer;
@@ -102,7 +102,7 @@ fn latest(asked: &Receiver<Pick>) -> Option<Pick> {
 }
 
 /// Reads one page, and the timeline of the chosen connection.
-pub(super) fn look(reader: &mut Reader, wish: &Pick) -> Result<Answer, Failure> {
+pub(super) fn look(reader: &mut Reader, wish: &PageRequest) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);
     if let Reader::Agent { path, pid } = reader {

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     config,
     kernel::clock,
-    model::{filter::Filter, pick::Pick, rank::Sort, socket::Time},
+    model::observed::socket::Time,
+    view::{filter::Filter, order::Sort, page::PageRequest},
 };
 use clap::Args;
 use feed::{Answer, Feed, Guard, Message};
@@ -71,7 +72,7 @@ pub(super) fn run(
     let TopArgs { interval, sort, source, owners, filter } = args;
     let theme = Theme { colour: output::in_colour(colour) };
     let mut reader = Reader::new(source, &socket.socket, limits, &owners)?;
-    let view = View::new(Pick { filter, sort, ..Pick::default() }, output::size());
+    let view = View::new(PageRequest { filter, sort, ..PageRequest::default() }, output::size());
     // An error at the start is printed before the screen is taken, where it can be read.
     let first = feed::look(&mut reader, &view.wish())?;
     let (messages, inbox) = mpsc::channel();

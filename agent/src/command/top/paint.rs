@@ -1,17 +1,18 @@
 //! The view as lines on a screen.
 
 use super::{
-    super::text::{cut, fitted, width},
     columns::{Column, layout},
     detail,
     feed::Origin,
     view::{FOOT_LINES, HEAD_LINES, Mode, View},
 };
-use crate::model::{
-    rank::{is_half_dead, until_dropped_ms},
-    row::Row,
-    verdict::Verdict,
-    words::tenths,
+use crate::{
+    command::text::{cut, fitted, width},
+    model::{judgement::verdict::Verdict, text::duration::tenths},
+    view::{
+        order::{is_half_dead, until_dropped_ms},
+        row::Row,
+    },
 };
 use ratatui::{
     Frame,

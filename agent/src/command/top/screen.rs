@@ -62,8 +62,8 @@ impl Screen {
     }
 
     /// Draws what differs from the last picture.
-    pub(super) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.terminal.draw(picture).map(drop)
+    pub(super) fn draw(&mut self, totals: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.terminal.draw(totals).map(drop)
     }
 
     /// Lets the shell have the terminal until it lets this go on.

@@ -1,18 +1,26 @@
 //! What somebody sees, and what keys do: on a screen that is not there.
 
 use super::{
-    super::text::{Size, width},
     feed::{Answer, Origin},
     paint::{self, Theme},
     view::{Effect, Mode, View},
 };
-use crate::model::{
-    limit::{IdleLimit, Limits},
-    pick::{Page, Pick, Picker},
-    rank::Sort,
-    setting::Own,
-    socket::{Comm, Owner, Socket, SocketId, tests_support::socket},
-    verdict::{Policy, Verdict},
+use crate::{
+    command::text::{Size, width},
+    model::{
+        judgement::{
+            idle_limit::{IdleLimit, Limits},
+            verdict::{Surroundings, Verdict},
+        },
+        observed::{
+            setting::OwnSettings,
+            socket::{Comm, Owner, Socket, SocketId, tests_support::socket},
+        },
+    },
+    view::{
+        order::Sort,
+        page::{Page, PageBuilder, PageRequest},
+    },
 };
 use ratatui::{
     Terminal,
@@ -25,9 +33,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 const PAUSE: Duration = Duration::from_secs(2);
 
-fn policy() -> Policy {
+fn around() -> Surroundings {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Policy { limits, host: BTreeSet::new(), hz: 250 }
+    Surroundings { limits, host: BTreeSet::new(), hz: 250 }
 }
 
 /// Number n has been quiet for n tenths of a second, n up to 5,000: those from 3,501 on are overdue.
@@ -38,13 +46,14 @@ fn crowd() -> Vec<Socket> {
     comm[..name.len()].copy_from_slice(name);
     let of = |n: u32| {
         let is_protected = n.is_multiple_of(10);
-        let own = Own { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
+        let own =
+            OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
         Socket {
             id: SocketId(n.into()),
             quiet_ms: n * 100,
             owner: Some(Owner { pid: 4_000_000, fd: Some(3), comm: Comm::new(comm) }),
             keepalive: is_protected,
-            own: if is_protected { own } else { Own::default() },
+            own: if is_protected { own } else { OwnSettings::default() },
             timer_ms: is_protected.then_some(5_000),
             probes_unanswered: if n.is_multiple_of(20) { 3 } else { 0 },
             ..socket()
@@ -54,11 +63,11 @@ fn crowd() -> Vec<Socket> {
 }
 
 fn answered(view: &View, sockets: &[Socket]) -> Answer {
-    let (wish, policy) = (view.wish(), policy());
+    let (wish, around) = (view.wish(), around());
     let page = {
-        let mut picker = Picker::new(&wish);
-        for socket in sockets.iter().filter(|socket| wish.filter.admits(socket, &policy)) {
-            picker.offer(socket, socket.owner.as_slice(), None, &policy, socket.at);
+        let mut picker = PageBuilder::new(&wish);
+        for socket in sockets.iter().filter(|socket| wish.filter.admits(socket, &around)) {
+            picker.offer(socket, socket.owner.as_slice(), None, &around, socket.at);
         }
         picker.page()
     };
@@ -74,7 +83,7 @@ struct Somebody {
 
 impl Somebody {
     fn at(columns: usize, lines: usize) -> Self {
-        let view = View::new(Pick::default(), Some(Size { columns, lines }));
+        let view = View::new(PageRequest::default(), Some(Size { columns, lines }));
         let mut somebody = Self { view, sockets: crowd() };
         somebody.look();
         somebody
@@ -322,7 +331,7 @@ fn every_size_can_be_drawn() {
 
 #[test]
 fn an_empty_page_is_no_reason_to_ask_again_at_once() {
-    let mut view = View::new(Pick::default(), None);
+    let mut view = View::new(PageRequest::default(), None);
     let wish = view.wish();
     let page = Ok(Page { found: 100, ..Page::default() });
     let answer = Answer { origin: Origin::Kernel, wish, page, timeline: None, cost: PAUSE };

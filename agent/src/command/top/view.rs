@@ -1,15 +1,15 @@
 //! What somebody is looking at, and what keys do to it. Pure: no terminal, no clock.
 
-use super::{
-    super::text::Size,
-    feed::{Answer, Origin},
-};
-use crate::model::{
-    line::MomentRow,
-    pick::{MAX_REACH, Page, Pick},
-    rank::Sort,
-    row::Row,
-    verdict::Verdict,
+use super::feed::{Answer, Origin};
+use crate::{
+    command::text::Size,
+    model::judgement::verdict::Verdict,
+    view::{
+        event_row::EventRow,
+        order::Sort,
+        page::{MAX_REACH, Page, PageRequest},
+        row::Row,
+    },
 };
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Duration;
@@ -50,14 +50,14 @@ pub(super) struct Chosen {
     /// It was not there any more.
     pub(super) is_gone: bool,
     /// What happened to it; none if nobody remembers.
-    pub(super) timeline: Option<Vec<MomentRow>>,
+    pub(super) timeline: Option<Vec<EventRow>>,
 }
 
 /// What somebody is looking at.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) mode: Mode,
-    pub(super) pick: Pick,
+    pub(super) pick: PageRequest,
     pub(super) size: Size,
     pub(super) page: Page,
     /// The place of the page's first row among all that were found.
@@ -78,7 +78,7 @@ pub(super) struct View {
 
 impl View {
     /// A view without rows yet.
-    pub(super) fn new(pick: Pick, size: Option<Size>) -> Self {
+    pub(super) fn new(pick: PageRequest, size: Option<Size>) -> Self {
         Self {
             mode: Mode::List,
             pick,
@@ -123,7 +123,7 @@ impl View {
     }
 
     /// What to ask for: what is shown, and a screen before and after it, for keys that scroll.
-    pub(super) fn wish(&self) -> Pick {
+    pub(super) fn wish(&self) -> PageRequest {
         let room = self.room().max(1);
         let skip = self.top.saturating_sub(room);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

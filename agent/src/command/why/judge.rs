@@ -5,18 +5,17 @@ use crate::{
     advice::{
         Proposal,
         recognise::{Look, recognise},
-        remedy::{Advice, Need, Surroundings, advise},
+        remedy::{Advice, Need, RunsIn, advise},
         traces::Traces,
     },
     kernel::host,
     model::{
-        call::SockOpt,
-        case::{Case, Peer, cases},
-        death::Cause,
-        learned::LimitRow,
+        judgement::{death::Cause, learned::LimitRow, verdict::Verdict},
+        observed::{setsockopt::SockOpt, socket::Direction},
+    },
+    view::{
+        group::{ConnectionGroup, Peer, cases},
         life::{Finding, Life},
-        socket::Direction,
-        verdict::Verdict,
         what_if::{Setting, WhatIf},
     },
 };
@@ -54,7 +53,7 @@ pub(super) struct Judged {
     /// The latest of the worst: with settings, verdict, limit and evidence.
     pub(super) example: Option<Life>,
     #[serde(skip)]
-    pub(super) case: Case,
+    pub(super) case: ConnectionGroup,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +72,7 @@ pub(super) struct CallCount {
     pub(super) n: usize,
     /// The time of the last of these calls.
     pub(super) last_at: String,
-    pub(super) by: Option<crate::model::row::RowOwner>,
+    pub(super) by: Option<crate::view::row::RowOwner>,
 }
 
 /// Judges all cases; worst first. `idle`: what if the first probe came then?
@@ -98,7 +97,7 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
 }
 
 /// For each name a process that lives and still has it.
-fn living_pids(cases: &[Case]) -> BTreeMap<(Option<String>, Option<String>), u32> {
+fn living_pids(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
     let mut alive = BTreeMap::new();
     for case in cases {
         let key = (case.key.process.clone(), case.key.part_of.clone());
@@ -109,7 +108,7 @@ fn living_pids(cases: &[Case]) -> BTreeMap<(Option<String>, Option<String>), u32
                 break;
             }
             let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
-            let comm = comm.map(|comm| crate::model::name::escaped(comm.trim_ascii_end()));
+            let comm = comm.map(|comm| crate::model::text::name::escaped(comm.trim_ascii_end()));
             if comm.is_some() && comm == case.key.process {
                 alive.insert(key.clone(), pid);
             }
@@ -119,7 +118,7 @@ fn living_pids(cases: &[Case]) -> BTreeMap<(Option<String>, Option<String>), u32
 }
 
 fn of_case(
-    case: Case,
+    case: ConnectionGroup,
     limits: &[LimitRow],
     idle: Option<u32>,
     traces: Traces,
@@ -142,7 +141,7 @@ fn of_case(
     };
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let advice = need(&case, finding).map(|need| {
-        let around = surroundings(&case, pid);
+        let around = runs_in(&case, pid);
         advise(need, &case.key.own, recognise(&look).as_ref(), &around, proposal)
     });
     let causes = case
@@ -194,7 +193,7 @@ fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
 }
 
 /// How soon the path forgets, at the least that anything says.
-fn limit_seconds(case: &Case, learned: Option<&LimitRow>) -> u32 {
+fn limit_seconds(case: &ConnectionGroup, learned: Option<&LimitRow>) -> u32 {
     let configured = case.lives.iter().map(|life| life.connection.idle_limit_seconds).min();
     let killed = case
         .dead()
@@ -208,7 +207,7 @@ fn limit_seconds(case: &Case, learned: Option<&LimitRow>) -> u32 {
 }
 
 /// What advice is wanted, if any.
-fn need(case: &Case, finding: Finding) -> Option<Need> {
+fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     let is_late = case.is_unprotected();
     let is_proxy =
         case.lives.iter().any(|life| life.connection.idle_limit_from.contains("nginx-stream"));
@@ -226,7 +225,7 @@ fn need(case: &Case, finding: Finding) -> Option<Need> {
     }
 }
 
-fn refused(case: &Case) -> Vec<(SockOpt, Option<i32>)> {
+fn refused(case: &ConnectionGroup) -> Vec<(SockOpt, Option<i32>)> {
     let calls = case.lives.iter().flat_map(|life| &life.calls);
     let mut refused: Vec<_> =
         calls.filter(|call| call.result != "ok").map(|call| (call.option, call.value)).collect();
@@ -236,7 +235,7 @@ fn refused(case: &Case) -> Vec<(SockOpt, Option<i32>)> {
 }
 
 /// Calls that are alike, counted; refused ones first.
-fn calls(case: &Case) -> Vec<CallCount> {
+fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
     let mut counts: Vec<CallCount> = Vec::new();
     for call in case.lives.iter().flat_map(|life| &life.calls) {
         let same = counts.iter_mut().find(|count| {
@@ -264,13 +263,13 @@ fn calls(case: &Case) -> Vec<CallCount> {
     counts
 }
 
-fn surroundings(case: &Case, pid: Option<u32>) -> Surroundings {
+fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
     let Some(life) = case.example() else {
-        return Surroundings::default();
+        return RunsIn::default();
     };
     let connection = &life.connection;
     let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
-    Surroundings {
+    RunsIn {
         unit: connection
             .unit
             .clone()

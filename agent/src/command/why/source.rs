@@ -13,16 +13,17 @@ use crate::{
     config,
     kernel::clock,
     model::{
-        death::Cause,
-        filter::Filter,
-        learned::LimitRow,
-        life::{CallSeen, Life, lives},
-        line::{Line, MomentRow},
-        moment::{Name, Wanted},
-        row::Row,
+        judgement::{death::Cause, learned::LimitRow},
+        table::happening::EventName,
     },
     serve::client,
     store::{self, CallRow, DeathRow, Reader},
+    view::{
+        event_row::{EventRow, StreamLine},
+        filter::{Filter, Wanted},
+        life::{CallSeen, Life, lives},
+        row::Row,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -181,9 +182,9 @@ impl<'a> Sources<'a> {
             }
         }
         if let Some(kernel) = &mut self.kernel {
-            kernel.walk(&Filter::default(), |socket, owners, identity, policy| {
-                if selections.iter().any(|one| one.admits(socket, owners, identity, policy)) {
-                    let row = Row::new(socket, owners, policy, socket.at).of(identity);
+            kernel.walk(&Filter::default(), |socket, owners, identity, around| {
+                if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
+                    let row = Row::new(socket, owners, around, socket.at).of(identity);
                     rows.insert(row.id.clone(), row);
                 }
                 Ok(())
@@ -193,31 +194,36 @@ impl<'a> Sources<'a> {
     }
 
     /// What the agent remembers, in the order of time.
-    fn remembered(&self, selections: &[Selection], since: f64) -> Result<Vec<MomentRow>, Failure> {
+    fn remembered(&self, selections: &[Selection], since: f64) -> Result<Vec<EventRow>, Failure> {
         let Some(path) = self.agent else {
             return Ok(Vec::new());
         };
-        let mut moments: Vec<MomentRow> = Vec::new();
+        let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
             let wanted = Wanted {
-                event: vec![Name::Opened, Name::Setting, Name::Changed, Name::Died],
+                event: vec![
+                    EventName::Opened,
+                    EventName::Setting,
+                    EventName::Changed,
+                    EventName::Died,
+                ],
                 past_only: true,
                 filter: selection.filter.clone(),
                 ..Wanted::default()
             };
             client::events(path, &wanted, |line| {
-                if let Some(Line::Moment(row)) = line
+                if let Some(StreamLine::Event(row)) = line
                     && selection.admits_remote(row.connection.remote)
-                    && (row.event != Name::Died || is_after(&row.at, since))
+                    && (row.event != EventName::Died || is_after(&row.at, since))
                 {
-                    moments.push(*row);
+                    happenings.push(*row);
                 }
                 true
             })?;
         }
-        moments.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
-        moments.dedup();
-        Ok(moments)
+        happenings.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
+        happenings.dedup();
+        Ok(happenings)
     }
 
     /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
@@ -238,7 +244,7 @@ impl<'a> Sources<'a> {
             let mut query = selection.query.clone();
             (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
             let mut add = |row: DeathRow| {
-                if selection.admits_remote(row.moment.connection.remote)
+                if selection.admits_remote(row.event.connection.remote)
                     && let Some(life) = of_history(row)
                     && known.insert(key(&life))
                 {
@@ -266,8 +272,8 @@ impl<'a> Sources<'a> {
 
 /// A connection from the history.
 fn of_history(row: DeathRow) -> Option<Life> {
-    let DeathRow { opened_at, calls, moment, .. } = row;
-    let mut life = Life::dead(moment)?;
+    let DeathRow { opened_at, calls, event, .. } = row;
+    let mut life = Life::dead(event)?;
     life.is_whole = opened_at.is_some();
     life.calls = calls.into_iter().map(call_of_history).collect();
     // Whose opening failed was seen all the same.

@@ -1,14 +1,17 @@
 //! Whom the word on the command line means.
 
-use crate::model::{
-    filter::Filter,
-    identity::Identity,
-    limit::Path,
-    name,
-    socket::{Owner, Socket, SocketId},
-    verdict::Policy,
+use crate::{
+    model::{
+        judgement::{idle_limit::Path, verdict::Surroundings},
+        observed::{
+            owner_identity::Identity,
+            socket::{Owner, Socket, SocketId},
+        },
+        text::name,
+    },
+    store::Query,
+    view::filter::Filter,
 };
-use crate::store::Query;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
@@ -93,9 +96,9 @@ impl Selection {
         socket: &Socket,
         owners: &[Owner],
         identity: Option<&Identity>,
-        policy: &Policy,
+        around: &Surroundings,
     ) -> bool {
-        self.filter.admits(socket, policy)
+        self.filter.admits(socket, around)
             && self.filter.admits_owner(owners)
             && self.filter.admits_identity(identity)
             && self.admits_remote(socket.remote.socket_addr())

@@ -1,14 +1,12 @@
 //! What the table learns of idle limits, and what follows for its verdicts.
 
-use super::{
-    super::{
+use super::{Table, storage::Slot, sums::Share};
+use crate::model::{
+    judgement::{
         learned::{Learned, Lesson, LimitRow},
-        slots::Slot,
-        snapshot::Share,
-        socket::Time,
-        verdict::Policy,
+        verdict::Surroundings,
     },
-    Table,
+    observed::socket::Time,
 };
 use std::sync::Arc;
 
@@ -33,26 +31,26 @@ impl Table {
 
     /// Where nothing is configured, verdicts follow what is sure.
     fn apply_learned(&mut self, now: Time) {
-        self.learned_seconds = self.learned.seconds_of_paths(&self.policy.limits, now);
-        let Some(limits) = self.policy.limits.with_learned(&self.learned.sure(now)) else {
+        self.learned_seconds = self.learned.seconds_of_paths(&self.around.limits, now);
+        let Some(limits) = self.around.limits.with_learned(&self.learned.sure(now)) else {
             return;
         };
-        let Policy { host, hz, .. } = &*self.policy;
-        let policy = Arc::new(Policy { limits, host: host.clone(), hz: *hz });
+        let Surroundings { host, hz, .. } = &*self.around;
+        let around = Arc::new(Surroundings { limits, host: host.clone(), hz: *hz });
         for number in 0..self.slots.end() {
             if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
-                let before = Share::of(&socket, whose, &self.policy);
-                let after = Share::of(&socket, whose, &policy);
+                let before = Share::of(&socket, whose, &self.around);
+                let after = Share::of(&socket, whose, &around);
                 if before != after {
                     self.sums.replace(before, after);
                 }
             }
         }
-        self.policy = policy;
+        self.around = around;
     }
 
     /// Every idle limit that was learned.
     pub fn learned_limits(&self, now: Time) -> Vec<LimitRow> {
-        self.learned.rows(|to| self.policy.limits.of(to.endpoint()).path.clone(), now)
+        self.learned.rows(|to| self.around.limits.of(to.endpoint()).path.clone(), now)
     }
 }

@@ -3,35 +3,42 @@
 //! `apply` cannot fail: what it cannot use, it counts. Between two walks events keep the table true;
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
+pub mod counters;
+pub mod distribution;
+pub mod happening;
+pub mod health;
+pub mod histories;
 mod learn;
 mod observe;
+pub mod owner_label;
+mod owner_numbers;
 mod owners;
+mod storage;
+pub mod sums;
 mod unseen;
 
 use super::{
-    death::{Death, Ending},
-    event::{Event, Fire},
-    filter::Filter,
-    history::{Histories, History},
-    identity::Identity,
-    label::{Budget, OwnerLabels},
-    learned::Learned,
-    limit::PathNumber,
-    moment::{Moment, What},
-    row::Row,
-    setting::Netns,
-    slots::{Slot, Slots},
-    snapshot::{Share, Snapshot, Sums},
-    socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
-    tally::Tally,
-    verdict::Policy,
+    judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
+    observed::{
+        ending::Ending,
+        event::{Event, Fire},
+        owner_identity::Identity,
+        setting::NetnsSettings,
+        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
+    },
 };
+use counters::Counters;
+use happening::{Happened, Happening};
+use histories::{Histories, History};
 use observe::{Pending, Suspects};
+use owner_label::{OwnerBudget, OwnerLabels};
 use owners::Owners;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use storage::{Slot, Slots};
+use sums::{Share, Sums, Totals};
 pub use unseen::Heard;
 use unseen::Unseen;
 
@@ -40,7 +47,7 @@ use unseen::Unseen;
 struct Walk {
     /// Sockets that ended since it began: it may still bring a sample from before.
     ended: BTreeSet<SocketId>,
-    netns: BTreeMap<u32, Netns>,
+    netns: BTreeMap<u32, NetnsSettings>,
     n_untracked: u64,
     /// Processes that have sockets, and the last one met: a walk goes by process.
     met: BTreeSet<u32>,
@@ -59,13 +66,13 @@ pub struct Bounds {
     /// Which labels name owners in metrics.
     pub labels: OwnerLabels,
     /// Owners with rows of their own in metrics.
-    pub owners: Budget,
+    pub owners: OwnerBudget,
 }
 
 impl Bounds {
     /// Bounds of sockets and histories; the default ones of owners.
     pub fn new(sockets: usize, histories: usize) -> Self {
-        let (labels, owners) = (OwnerLabels::default(), Budget::default());
+        let (labels, owners) = (OwnerLabels::default(), OwnerBudget::default());
         Self { sockets, histories, labels, owners }
     }
 }
@@ -73,9 +80,9 @@ impl Bounds {
 /// Every socket of the host.
 #[derive(Debug)]
 pub struct Table {
-    policy: Arc<Policy>,
+    around: Arc<Surroundings>,
     max_sockets: usize,
-    budget: Budget,
+    budget: OwnerBudget,
     slots: Slots,
     owners: Owners,
     /// Owners beyond the first: few sockets have them.
@@ -83,16 +90,16 @@ pub struct Table {
     /// Listening sockets by namespace and port.
     listeners: BTreeMap<(u32, u16), u32>,
     sums: Sums,
-    netns: BTreeMap<u32, Netns>,
+    netns: BTreeMap<u32, NetnsSettings>,
     n_untracked: u64,
     n_pruned: u64,
     walk: Option<Walk>,
     n_walk: u16,
     n_unowned: u64,
     histories: Histories,
-    tally: Tally,
-    /// What happened since somebody asked last.
-    moments: Vec<Moment>,
+    tally: Counters,
+    /// Happened happened since somebody asked last.
+    happenings: Vec<Happening>,
     pending: Pending,
     suspects: Suspects,
     unseen: Unseen,
@@ -105,9 +112,9 @@ pub struct Table {
 
 impl Table {
     /// A table without sockets.
-    pub fn new(policy: impl Into<Arc<Policy>>, bounds: Bounds) -> Self {
+    pub fn new(around: impl Into<Arc<Surroundings>>, bounds: Bounds) -> Self {
         Self {
-            policy: policy.into(),
+            around: around.into(),
             max_sockets: bounds.sockets,
             budget: bounds.owners,
             slots: Slots::default(),
@@ -122,8 +129,8 @@ impl Table {
             n_walk: 0,
             n_unowned: 0,
             histories: Histories::new(bounds.histories),
-            tally: Tally::new(bounds.labels),
-            moments: Vec::new(),
+            tally: Counters::new(bounds.labels),
+            happenings: Vec::new(),
             pending: Pending::default(),
             suspects: Suspects::default(),
             unseen: Unseen::default(),
@@ -133,12 +140,12 @@ impl Table {
         }
     }
 
-    /// What verdicts depend on.
-    pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy)
+    /// Happened verdicts depend on.
+    pub fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.around)
     }
 
-    /// A walk begins. What it does not meet until it ends is gone. `after_loss`: events were lost
+    /// A walk begins. Happened it does not meet until it ends is gone. `after_loss`: events were lost
     /// since the walk before.
     pub fn begin_walk(&mut self, after_loss: bool) {
         self.n_walk = self.n_walk.wrapping_add(1);
@@ -249,8 +256,8 @@ impl Table {
             return;
         }
         if old == State::Close {
-            for moment in self.pending.take(&socket) {
-                self.histories.record(&moment);
+            for happening in self.pending.take(&socket) {
+                self.histories.record(&happening);
             }
         }
         let opened = match (old, socket.state) {
@@ -266,7 +273,7 @@ impl Table {
             self.n_unowned += 1;
         }
         if socket.state == State::Established {
-            self.happened(Moment::new(socket.at, socket, What::Opened));
+            self.happened(Happening::new(socket.at, socket, Happened::Opened));
         }
         self.put(socket, before, survived_ms);
     }
@@ -283,10 +290,10 @@ impl Table {
         self.doubt(before, &socket, socket.state, probes_before);
         let survived_ms = self.compare(before, &socket, None, probes_before);
         let what = match outcome {
-            Fire::Sent => What::ProbeSent,
-            outcome => What::TimerFired(outcome),
+            Fire::Sent => Happened::ProbeSent,
+            outcome => Happened::TimerFired(outcome),
         };
-        self.happened(Moment::new(socket.at, socket, what));
+        self.happened(Happening::new(socket.at, socket, what));
         if before.is_some() {
             self.put(socket, before, survived_ms);
         }
@@ -302,32 +309,32 @@ impl Table {
             death.probes_sent = history.probes_sent;
             calls = history.calls().collect();
         }
-        if !self.policy.is_local(&socket) {
+        if !self.around.is_local(&socket) {
             self.learned.died(&socket, at, &death);
         }
-        self.happened(Moment { calls, ..Moment::new(at, socket, What::Died(death)) });
+        self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
     }
 
-    fn happened(&mut self, mut moment: Moment) {
-        let whose = self.whose(&moment.socket);
+    fn happened(&mut self, mut happening: Happening) {
+        let whose = self.whose(&happening.socket);
         let name = || self.owners.roll.labels().of(&whose);
-        self.tally.record(&moment, &self.policy, name);
-        moment.identity = whose.identity;
-        self.histories.record(&moment);
-        self.moments.push(moment);
+        self.tally.record(&happening, &self.around, name);
+        happening.identity = whose.identity;
+        self.histories.record(&happening);
+        self.happenings.push(happening);
     }
 
-    /// What happened since this was asked last.
-    pub fn take_moments(&mut self) -> Vec<Moment> {
-        std::mem::take(&mut self.moments)
+    /// Happened happened since this was asked last.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happenings)
     }
 
-    /// What is remembered of connections, live and dead.
+    /// Happened is remembered of connections, live and dead.
     pub fn histories(&self) -> impl Iterator<Item = &History> {
         self.histories.iter()
     }
 
-    /// What is known of one connection.
+    /// Happened is known of one connection.
     pub fn history(&self, id: SocketId) -> Option<&History> {
         self.histories.get(id)
     }
@@ -353,7 +360,7 @@ impl Table {
     /// Stores a socket, marked with the current walk: else [`Self::end_walk`] would prune sockets that events
     /// reported during the walk.
     fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
-        let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.policy));
+        let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.around));
         let whose = self.owners.number(socket.owner);
         let slot = Slot { socket, walk: self.n_walk, survived_ms, whose };
         match before {
@@ -373,7 +380,7 @@ impl Table {
             None => self.slots.insert(&slot),
         }
         self.count_listener(&socket, 1);
-        self.sums.replace(old, Share::of(&socket, whose, &self.policy));
+        self.sums.replace(old, Share::of(&socket, whose, &self.around));
     }
 
     fn end(&mut self, id: SocketId) {
@@ -387,7 +394,7 @@ impl Table {
         if let Some(Slot { socket, whose, .. }) = self.slots.remove(id) {
             self.more_owners.remove(&id);
             self.count_listener(&socket, -1);
-            self.sums.replace(Share::of(&socket, whose, &self.policy), None);
+            self.sums.replace(Share::of(&socket, whose, &self.around), None);
             self.owners.roll.give_back(whose);
         }
     }
@@ -414,48 +421,33 @@ impl Table {
     }
 
     /// The sums that scrapes read, as they are now.
-    pub fn picture(&self) -> Snapshot {
-        let mut picture = self.sums.picture(&self.owners.roll, self.budget);
-        picture.netns.clone_from(&self.netns);
-        picture.policy = Some(self.policy());
-        picture.n_tracked = self.n_sockets();
-        picture.n_untracked = self.n_untracked;
-        picture.health.n_pruned = self.n_pruned;
-        picture.health.n_unrecorded = self.histories.n_unrecorded();
-        picture.tally = self.tally.clone();
-        picture.learned.clone_from(&self.learned_seconds);
-        picture
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.sums.totals(&self.owners.roll, self.budget);
+        totals.netns.clone_from(&self.netns);
+        totals.around = Some(self.surroundings());
+        totals.n_tracked = self.n_sockets();
+        totals.n_untracked = self.n_untracked;
+        totals.health.n_pruned = self.n_pruned;
+        totals.health.n_unrecorded = self.histories.n_unrecorded();
+        totals.tally = self.tally.clone();
+        totals.learned.clone_from(&self.learned_seconds);
+        totals
     }
 
-    /// Rows of a part of the table: those from slot `from` on, until `n_slots` were looked at. Then
-    /// where to go on; none at the end. Between two parts sockets may come and go.
-    pub fn rows(
-        &self,
-        filter: &Filter,
-        now: Time,
-        from: u32,
-        n_slots: u32,
-    ) -> (Vec<Row>, Option<u32>) {
-        let mut rows = Vec::new();
-        let next = self.scan(filter, from, n_slots, |socket, owners, identity| {
-            rows.push(Row::new(socket, owners, &self.policy, now).of(identity));
-        });
-        (rows, next)
-    }
-
-    /// Passes on what the filter admits of a part of the table, as [`Self::rows`] does: each socket
-    /// with its owners, foremost first, and what that one is part of.
+    /// Passes on the wanted sockets of a part of the table, those from slot `from` on, until `n_slots` were looked at:
+    /// each with its owners, foremost first, and the identity of that one. Returns where to go on; none at the
+    /// end. Between two parts sockets may come and go.
     pub fn scan(
         &self,
-        filter: &Filter,
         from: u32,
         n_slots: u32,
+        is_wanted: impl Fn(&Socket) -> bool,
         mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
     ) -> Option<u32> {
         let end = from.saturating_add(n_slots).min(self.slots.end());
         let mut owners: Vec<Owner> = Vec::new();
         for Slot { socket, whose, .. } in (from..end).filter_map(|number| self.slots.get(number)) {
-            if !filter.admits(&socket, &self.policy) {
+            if !is_wanted(&socket) {
                 continue;
             }
             owners.clear();
@@ -463,9 +455,7 @@ impl Table {
             owners.sort_unstable();
             owners.splice(..0, socket.owner);
             let identity = self.owners.roll.get(whose).and_then(|it| it.identity.as_deref());
-            if filter.admits_owner(&owners) && filter.admits_identity(identity) {
-                each(&socket, &owners, identity);
-            }
+            each(&socket, &owners, identity);
         }
         (end < self.slots.end()).then_some(end)
     }

@@ -1,15 +1,17 @@
-//! What follows from two samples of one socket: probes that were answered, quiet times that were
+//! Happened follows from two samples of one socket: probes that were answered, quiet times that were
 //! survived, settings that changed. And the processes that set them, from calls.
 
 use super::{
-    super::{
-        call::{Call, SockOpt},
-        death::QUIET_MS,
-        moment::{Moment, What},
-        slots::Slot,
+    Table,
+    happening::{Happened, Happening},
+    storage::Slot,
+};
+use crate::model::{
+    judgement::death::QUIET_MS,
+    observed::{
+        setsockopt::{Call, SockOpt},
         socket::{Socket, SocketId, State, Time},
     },
-    Table,
 };
 use std::collections::{HashMap, VecDeque};
 
@@ -23,14 +25,14 @@ const MAX_PENDING: usize = 4096;
 /// inode number stands for the socket.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    by_inode: HashMap<u32, Vec<Moment>>,
+    by_inode: HashMap<u32, Vec<Happening>>,
     order: VecDeque<u32>,
 }
 
 impl Pending {
-    fn note(&mut self, moment: Moment) {
+    fn note(&mut self, happening: Happening) {
         const MAX_CALLS: usize = 16;
-        let inode = moment.socket.inode;
+        let inode = happening.socket.inode;
         if !self.by_inode.contains_key(&inode) {
             if self.by_inode.len() >= MAX_PENDING
                 && let Some(oldest) = self.order.pop_front()
@@ -41,31 +43,31 @@ impl Pending {
         }
         let calls = self.by_inode.entry(inode).or_default();
         if calls.len() < MAX_CALLS {
-            calls.push(moment);
+            calls.push(happening);
         }
     }
 
-    /// What was called on this socket before it had an id.
-    pub(super) fn take(&mut self, socket: &Socket) -> Vec<Moment> {
+    /// Happened was called on this socket before it had an id.
+    pub(super) fn take(&mut self, socket: &Socket) -> Vec<Happening> {
         let Some(calls) = self.by_inode.remove(&socket.inode) else {
             return Vec::new();
         };
         self.order.retain(|&inode| inode != socket.inode);
         let now_known =
-            |call: Moment| Moment { socket: Socket { id: socket.id, ..call.socket }, ..call };
+            |call: Happening| Happening { socket: Socket { id: socket.id, ..call.socket }, ..call };
         calls.into_iter().map(now_known).collect()
     }
 }
 
 /// Changes that no call explains so far, and what followed from them.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Vec<Moment>);
+pub(super) struct Suspects(Vec<Happening>);
 
 impl Suspects {
     fn clear_of(&mut self, id: SocketId, option: SockOpt) {
         self.0.retain(|suspect| {
             suspect.socket.id != id
-                || !matches!(suspect.what, What::Changed { option: other, .. } if other == option)
+                || !matches!(suspect.what, Happened::Changed { option: other, .. } if other == option)
         });
     }
 }
@@ -96,8 +98,8 @@ impl Table {
             && probes == 0
             && socket.state != State::Close;
         if answered {
-            let what = What::ProbeAnswered { unanswered: before.probes_unanswered };
-            self.happened(Moment::new(at, *socket, what));
+            let what = Happened::ProbeAnswered { unanswered: before.probes_unanswered };
+            self.happened(Happening::new(at, *socket, what));
         }
         // The answer may come in the tick in which the probe was seen to go out: its stamp looks older then.
         let has_received = answered || u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
@@ -107,12 +109,12 @@ impl Table {
         // The first probe went out after at least the idle time of silence, and came through.
         let quiet_ms =
             if answered { before.idle().value.saturating_mul(1000) } else { before.quiet_ms };
-        if !self.policy.is_local(socket) {
+        if !self.around.is_local(socket) {
             self.learned.survived(socket, at, quiet_ms);
         }
-        let limit_ms = self.policy.limits.of(socket.remote).seconds.saturating_mul(1000);
+        let limit_ms = self.around.limits.of(socket.remote).seconds.saturating_mul(1000);
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
-            self.happened(Moment::new(at, *socket, What::QuietSurvived { quiet_ms }));
+            self.happened(Happening::new(at, *socket, Happened::QuietSurvived { quiet_ms }));
         }
         survived_ms.max(quiet_ms)
     }
@@ -124,17 +126,17 @@ impl Table {
         for option in SockOpt::ALL {
             let (from, to) = (option.of(before), option.of(socket));
             if from != to && called != Some(option) {
-                let what = What::Changed { option, from, to };
-                self.suspects.0.push(Moment::new(socket.at, *socket, what));
+                let what = Happened::Changed { option, from, to };
+                self.suspects.0.push(Happening::new(socket.at, *socket, what));
             }
         }
     }
 
     /// A setsockopt call has returned.
     pub(super) fn called(&mut self, socket: Socket, call: Call) {
-        let moment = Moment::new(socket.at, socket, What::Setting(call));
+        let happening = Happening::new(socket.at, socket, Happened::Setting(call));
         if socket.id == SocketId::default() {
-            self.pending.note(moment.clone());
+            self.pending.note(happening.clone());
         }
         self.suspects.clear_of(socket.id, call.option);
         let before = self.before(socket.id);
@@ -144,7 +146,7 @@ impl Table {
             self.compare(before, &completed, Some(call.option), socket.probes_unanswered);
         // The caller, not who the connection is otherwise known to belong to.
         let socket = Socket { owner: socket.owner, ..completed };
-        self.happened(Moment { socket, ..moment });
+        self.happened(Happening { socket, ..happening });
         if let Some(changed) = self.judged_anew(before, &completed) {
             self.happened(changed);
         }
@@ -154,7 +156,7 @@ impl Table {
     }
 
     /// A verdict that a setting has changed, of the socket or of its namespace.
-    fn judged_anew(&self, before: Option<Slot>, socket: &Socket) -> Option<Moment> {
+    fn judged_anew(&self, before: Option<Slot>, socket: &Socket) -> Option<Happening> {
         let Slot { socket: before, .. } = before?;
         let settings = |it: &Socket| (it.keepalive, it.own, it.ambient);
         if settings(&before) == settings(socket)
@@ -164,9 +166,9 @@ impl Table {
         {
             return None;
         }
-        let (from, to) = (self.policy.verdict(&before), self.policy.verdict(socket));
-        let what = What::VerdictChanged { from, to };
-        (from != to).then(|| Moment::new(socket.at, *socket, what))
+        let (from, to) = (self.around.verdict(&before), self.around.verdict(socket));
+        let what = Happened::VerdictChanged { from, to };
+        (from != to).then(|| Happening::new(socket.at, *socket, what))
     }
 
     /// The same, found by a walk: reported when the call had its time to come first.
@@ -203,19 +205,20 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
-        call::When,
-        event::{Event, Fire},
-        moment::Name,
-        socket::tests_support::socket,
-        table::tests::table,
+        observed::{
+            event::{Event, Fire},
+            setsockopt::When,
+            socket::tests_support::socket,
+        },
+        table::{happening::EventName, tests::table},
     };
 
     fn at(seconds: u64, socket: Socket) -> Socket {
         Socket { at: Time(1_000_000_000_000 + seconds * 1_000_000_000), ..socket }
     }
 
-    fn names(table: &mut Table) -> Vec<Name> {
-        table.take_moments().iter().map(|moment| moment.what.name()).collect()
+    fn names(table: &mut Table) -> Vec<EventName> {
+        table.take_happenings().iter().map(|happening| happening.what.name()).collect()
     }
 
     fn call(option: SockOpt, value: i32) -> Call {
@@ -231,12 +234,12 @@ mod tests {
         table.apply(Event::Seen(at(2, on)));
         table.apply(Event::Called { socket: at(1, on), call: call(SockOpt::Keepalive, 1) });
         table.settle(at(9, on).at);
-        assert_eq!(names(&mut table), [Name::Setting, Name::VerdictChanged]);
+        assert_eq!(names(&mut table), [EventName::Setting, EventName::VerdictChanged]);
         let off = socket();
         table.apply(Event::Called { socket: at(10, off), call: call(SockOpt::Keepalive, 0) });
         table.apply(Event::Seen(at(11, off)));
         table.settle(at(19, off).at);
-        assert_eq!(names(&mut table), [Name::Setting, Name::VerdictChanged]);
+        assert_eq!(names(&mut table), [EventName::Setting, EventName::VerdictChanged]);
     }
 
     #[test]
@@ -249,13 +252,13 @@ mod tests {
         table.settle(at(1, changed).at);
         assert_eq!(names(&mut table), []);
         table.settle(at(3, changed).at);
-        let all = [Name::Changed, Name::Changed, Name::VerdictChanged];
+        let all = [EventName::Changed, EventName::Changed, EventName::VerdictChanged];
         assert_eq!(names(&mut table), all);
         table.events_lost();
         table.apply(Event::Seen(at(4, socket())));
         table.settle(at(9, socket()).at);
         // The call may have been lost; the verdict is another one all the same.
-        assert_eq!(names(&mut table), [Name::VerdictChanged]);
+        assert_eq!(names(&mut table), [EventName::VerdictChanged]);
     }
 
     #[test]
@@ -264,11 +267,11 @@ mod tests {
         let unconnected = Socket { id: SocketId(0), inode: 77, state: State::Close, ..socket() };
         table.apply(Event::Called { socket: unconnected, call: call(SockOpt::Idle, 60) });
         let connecting = Socket { inode: 77, state: State::SynSent, ..at(1, socket()) };
-        let ending = crate::model::death::Ending::default();
+        let ending = crate::model::observed::ending::Ending::default();
         table.apply(Event::StateChange { socket: connecting, old: State::Close, ending });
         let history: Vec<_> = table.histories().collect();
         assert_eq!(history.len(), 1);
-        assert_eq!(history[0].moments[0].1, What::Setting(call(SockOpt::Idle, 60)));
+        assert_eq!(history[0].happenings[0].1, Happened::Setting(call(SockOpt::Idle, 60)));
     }
 
     #[test]
@@ -279,7 +282,7 @@ mod tests {
         let probing = Socket { probes_unanswered: 1, silent_ms: 7_200_000, ..at(1, on) };
         table.apply(Event::Fired { socket: probing, outcome: Fire::Sent, probes_before: 0 });
         table.apply(Event::Seen(Socket { silent_ms: 900, ..at(2, on) }));
-        let told = [Name::ProbeSent, Name::ProbeAnswered, Name::QuietSurvived];
+        let told = [EventName::ProbeSent, EventName::ProbeAnswered, EventName::QuietSurvived];
         assert_eq!(names(&mut table), told);
         // By its stamp, in ticks, the next answer is as old as the probe's own sample.
         table.apply(Event::Fired { socket: at(3, probing), outcome: Fire::Sent, probes_before: 0 });
@@ -288,7 +291,7 @@ mod tests {
         // Without an answer nothing was survived.
         table.apply(Event::Fired { socket: at(6, probing), outcome: Fire::Sent, probes_before: 0 });
         table.apply(Event::Seen(Socket { silent_ms: 7_202_000, ..at(8, probing) }));
-        assert_eq!(names(&mut table), [Name::ProbeSent]);
+        assert_eq!(names(&mut table), [EventName::ProbeSent]);
     }
 
     #[test]
@@ -296,8 +299,8 @@ mod tests {
         let mut pending = Pending::default();
         for inode in 1..=10_000 {
             let socket = Socket { inode, ..socket() };
-            let what = What::Setting(call(SockOpt::Keepalive, 1));
-            pending.note(Moment::new(socket.at, socket, what));
+            let what = Happened::Setting(call(SockOpt::Keepalive, 1));
+            pending.note(Happening::new(socket.at, socket, what));
         }
         assert_eq!((pending.by_inode.len(), pending.order.len()), (MAX_PENDING, MAX_PENDING));
     }

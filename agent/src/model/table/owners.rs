@@ -1,15 +1,15 @@
-//! Whose the sockets are: what was looked up of processes, and which of several owners counts.
+//! NamedOwner the sockets are: what was looked up of processes, and which of several owners counts.
 
 use super::{
-    super::{
-        event::Event,
-        identity::{Candidate, Known, foremost},
-        label::OwnerLabels,
-        roll::{Number, Roll, Whose},
-        slots::Slot,
-        socket::{Comm, Owner, Socket},
-    },
     Table,
+    owner_label::OwnerLabels,
+    owner_numbers::{OwnerNumber, OwnerNumbers},
+    storage::Slot,
+};
+use crate::model::observed::{
+    event::Event,
+    owner_identity::{KnownProcess, NamedOwner, OwnerCandidate, foremost},
+    socket::{Comm, Owner, Socket},
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -22,16 +22,16 @@ const MAX_WAITING: usize = 4096;
 /// A process that has sockets.
 #[derive(Debug)]
 struct Process {
-    known: Known,
+    known: KnownProcess,
     /// Its name when it was asked for last, and the number that goes with that.
-    last: Option<(Comm, Number)>,
+    last: Option<(Comm, OwnerNumber)>,
 }
 
 /// The owners of the table's sockets.
 #[derive(Debug)]
 pub(super) struct Owners {
     processes: HashMap<u32, Process>,
-    pub(super) roll: Roll,
+    pub(super) roll: OwnerNumbers,
     /// Processes to look up.
     waiting: BTreeSet<u32>,
     /// Those of them that have sockets in the table.
@@ -42,29 +42,29 @@ impl Owners {
     pub(super) fn new(labels: OwnerLabels) -> Self {
         Self {
             processes: HashMap::new(),
-            roll: Roll::new(labels),
+            roll: OwnerNumbers::new(labels),
             waiting: BTreeSet::new(),
             unknown: HashSet::new(),
         }
     }
 
     /// The number of an owner, to be given back.
-    pub(super) fn number(&mut self, owner: Option<Owner>) -> Number {
+    pub(super) fn number(&mut self, owner: Option<Owner>) -> OwnerNumber {
         let Some(Owner { pid, comm, .. }) = owner else {
-            return self.roll.take(Whose::default());
+            return self.roll.take(NamedOwner::default());
         };
         let Some(process) = self.processes.get_mut(&pid) else {
             self.unknown.insert(pid);
             if self.waiting.len() < MAX_WAITING {
                 self.waiting.insert(pid);
             }
-            return self.roll.take(Whose { process: comm, identity: None });
+            return self.roll.take(NamedOwner { process: comm, identity: None });
         };
         match process.last {
             Some((last, number)) if last == comm => self.roll.take_again(number),
             before => {
                 let identity = Some(Arc::clone(&process.known.identity));
-                let number = self.roll.take(Whose { process: comm, identity });
+                let number = self.roll.take(NamedOwner { process: comm, identity });
                 process.last = Some((comm, self.roll.take_again(number)));
                 if let Some((_, before)) = before {
                     self.roll.give_back(before);
@@ -75,7 +75,7 @@ impl Owners {
     }
 
     /// What was looked up. Whether it is news of sockets in the table.
-    fn learn(&mut self, pid: u32, known: Known) -> bool {
+    fn learn(&mut self, pid: u32, known: KnownProcess) -> bool {
         let before = self.processes.get(&pid);
         if before.is_some_and(|process| process.known == known) {
             return false;
@@ -104,8 +104,8 @@ impl Owners {
         self.waiting.extend(met);
     }
 
-    fn candidate(&self, owner: Owner) -> Candidate<'_> {
-        Candidate::new(owner, self.processes.get(&owner.pid).map(|process| &process.known))
+    fn candidate(&self, owner: Owner) -> OwnerCandidate<'_> {
+        OwnerCandidate::new(owner, self.processes.get(&owner.pid).map(|process| &process.known))
     }
 }
 
@@ -127,7 +127,7 @@ impl Table {
     }
 
     /// What was looked up of processes. A process that is gone stays as it was known.
-    pub fn identify(&mut self, found: impl IntoIterator<Item = (u32, Known)>) {
+    pub fn identify(&mut self, found: impl IntoIterator<Item = (u32, KnownProcess)>) {
         let news: HashSet<u32> = found
             .into_iter()
             .filter_map(|(pid, known)| self.owners.learn(pid, known).then_some(pid))
@@ -165,10 +165,10 @@ impl Table {
         }
     }
 
-    /// Whose socket it is, as far as that is known.
-    pub(super) fn whose(&self, socket: &Socket) -> Whose {
+    /// NamedOwner socket it is, as far as that is known.
+    pub(super) fn whose(&self, socket: &Socket) -> NamedOwner {
         let Some(Owner { pid, comm, .. }) = socket.owner else {
-            return Whose::default();
+            return NamedOwner::default();
         };
         let slot = self.slots.find(socket.id).and_then(|number| self.slots.get(number));
         let kept = slot.filter(|slot| slot.socket.owner == socket.owner);
@@ -176,7 +176,7 @@ impl Table {
         kept.and_then(|slot| self.owners.roll.get(slot.whose)).cloned().unwrap_or_else(|| {
             let process = self.owners.processes.get(&pid);
             let identity = process.map(|process| Arc::clone(&process.known.identity));
-            Whose { process: comm, identity }
+            NamedOwner { process: comm, identity }
         })
     }
 }
@@ -185,11 +185,11 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
-        filter::Filter,
-        identity::Identity,
-        row::Row,
-        socket::{SocketId, Time, tests_support::socket},
-        table::tests::table,
+        observed::{
+            owner_identity::Identity,
+            socket::{SocketId, Time, tests_support::socket},
+        },
+        table::tests::{rows, table},
     };
 
     fn owner(pid: u32, name: &[u8]) -> Owner {
@@ -210,31 +210,29 @@ mod tests {
         table.end_walk(Time::default());
     }
 
-    fn known(started: u64, unit: &str) -> Known {
+    fn known(started: u64, unit: &str) -> KnownProcess {
         let identity = Identity { unit: Some(unit.into()), ..Identity::default() };
-        Known { started, identity: Arc::new(identity) }
-    }
-
-    fn rows(table: &Table, filter: &Filter) -> Vec<Row> {
-        table.rows(filter, Time(1_000_000_000_000), 0, u32::MAX).0
+        KnownProcess { started, identity: Arc::new(identity) }
     }
 
     fn workloads(table: &Table) -> Vec<(String, u64)> {
-        let series = table.picture().series;
+        let series = table.totals().series;
         series.iter().map(|(it, n)| (it.owner.values()[1].to_owned(), n.sockets)).collect()
     }
 
     #[test]
-    fn what_was_looked_up_is_shown_counted_and_can_be_asked_for() {
+    fn what_was_looked_up_is_shown_and_counted() {
         let mut table = table();
         walk(&mut table, &[held_by(1, owner(7, b"nginx")), held_by(2, owner(8, b"nginx"))]);
         assert_eq!(table.take_processes(), [7, 8].into());
         assert!(table.take_processes().is_empty(), "each once");
         table.identify([(7, known(1, "a.service")), (8, known(1, "b.service"))]);
         assert_eq!(workloads(&table), [("a.service".to_owned(), 1), ("b.service".to_owned(), 1)]);
-        let of_a = Filter { unit: Some("a.service".to_owned()), ..Filter::default() };
-        let [row] = rows(&table, &of_a).try_into().unwrap();
-        assert_eq!((row.owners[0].pid, row.unit.as_deref()), (7, Some("a.service")));
+        let shown: Vec<_> = rows(&table)
+            .into_iter()
+            .map(|(_, owners, unit)| (owners[0].pid, unit.unwrap_or_default()))
+            .collect();
+        assert_eq!(shown, [(7, "a.service".to_owned()), (8, "b.service".to_owned())]);
     }
 
     #[test]
@@ -285,8 +283,8 @@ mod tests {
                 walk(&mut table, &order.map(|owner| held_by(1, owner)));
                 table.identify([(1, known(0, "init.scope")), (70, known(9, "ssh.service"))]);
                 assert_eq!(workloads(&table), [("ssh.service".to_owned(), 1)]);
-                let row = rows(&table, &Filter::default()).pop().unwrap();
-                let pids: Vec<u32> = row.owners.iter().map(|owner| owner.pid).collect();
+                let (_, owners, _) = rows(&table).pop().unwrap();
+                let pids: Vec<u32> = owners.iter().map(|owner| owner.pid).collect();
                 assert_eq!(pids, [70, 1]);
             }
         }
@@ -301,7 +299,7 @@ mod tests {
             table.identify([(n + 2, known(1, &name))]);
         }
         walk(&mut table, &[]);
-        assert!(table.picture().series.is_empty());
+        assert!(table.totals().series.is_empty());
         assert!(table.owners.processes.is_empty());
         assert_eq!(table.owners.roll.len(), 1, "nobody");
     }

@@ -2,14 +2,16 @@
 
 use super::*;
 use crate::model::{
-    limit::{IdleLimit, Limits},
-    socket::{Comm, tests_support::socket},
-    verdict::Verdict,
+    judgement::{
+        idle_limit::{IdleLimit, Limits},
+        verdict::Verdict,
+    },
+    observed::socket::{Comm, tests_support::socket},
 };
 
 pub(in crate::model) fn table() -> Table {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-    Table::new(Policy { limits, host: BTreeSet::new(), hz: 250 }, Bounds::new(1000, 1000))
+    Table::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 }, Bounds::new(1000, 1000))
 }
 
 fn owned(id: u64, fd: u32) -> Socket {
@@ -17,9 +19,19 @@ fn owned(id: u64, fd: u32) -> Socket {
     Socket { id: SocketId(id), owner: Some(owner), ..socket() }
 }
 
-fn rows(table: &Table) -> Vec<Row> {
-    let all = Filter { all: true, ..Filter::default() };
-    table.rows(&all, Time(1_000_000_000_000), 0, u32::MAX).0
+/// The sockets of the table, each with its owners and the unit of the first.
+pub(in crate::model) fn rows(table: &Table) -> Vec<(Socket, Vec<Owner>, Option<String>)> {
+    let mut rows = Vec::new();
+    table.scan(
+        0,
+        u32::MAX,
+        |_| true,
+        |socket, owners, identity| {
+            let unit = identity.and_then(|identity| identity.unit.as_deref().map(str::to_owned));
+            rows.push((*socket, owners.to_vec(), unit));
+        },
+    );
+    rows
 }
 
 fn walk(table: &mut Table, sockets: &[Socket]) {
@@ -40,12 +52,12 @@ fn a_connection_that_opens_and_closes_between_walks_is_known_and_gone() {
     let mut table = table();
     change(&mut table, socket(), State::Close, State::SynSent);
     change(&mut table, socket(), State::SynSent, State::Established);
-    let row = rows(&table).pop().unwrap();
+    let (row, ..) = rows(&table).pop().unwrap();
     assert_eq!((row.direction, row.direction_from), (Direction::Outbound, DirectionFrom::Seen));
-    assert_eq!(table.picture().series.len(), 1);
+    assert_eq!(table.totals().series.len(), 1);
     change(&mut table, socket(), State::Established, State::Close);
     assert!(rows(&table).is_empty());
-    assert!(table.picture().series.is_empty());
+    assert!(table.totals().series.is_empty());
 }
 
 #[test]
@@ -54,7 +66,7 @@ fn what_a_walk_does_not_meet_any_more_is_gone() {
     walk(&mut table, &[owned(1, 3), owned(2, 4)]);
     walk(&mut table, &[owned(2, 4)]);
     assert_eq!(rows(&table).len(), 1);
-    assert_eq!(table.picture().health.n_pruned, 1);
+    assert_eq!(table.totals().health.n_pruned, 1);
 }
 
 #[test]
@@ -94,8 +106,7 @@ fn every_descriptor_of_every_process_is_an_owner_once() {
     for _ in 0..2 {
         walk(&mut table, &[owned(1, 3), owned(1, 9)]);
     }
-    let fds =
-        |table: &Table| -> Vec<_> { rows(table)[0].owners.iter().map(|owner| owner.fd).collect() };
+    let fds = |table: &Table| -> Vec<_> { rows(table)[0].1.iter().map(|owner| owner.fd).collect() };
     assert_eq!(fds(&table), [Some(3), Some(9)]);
     table.begin_walk(false);
     let unowned = Socket { owner: None, ..owned(1, 3) };
@@ -105,7 +116,7 @@ fn every_descriptor_of_every_process_is_an_owner_once() {
     table.end_walk(Time::default());
     assert_eq!(fds(&table), [Some(3), Some(9)]);
     walk(&mut table, &[owned(1, 9)]);
-    assert_eq!(rows(&table)[0].owners.len(), 1);
+    assert_eq!(rows(&table)[0].1.len(), 1);
 }
 
 #[test]
@@ -117,10 +128,10 @@ fn a_seen_direction_outlives_walks_and_a_listener_tells_that_of_older_ones() {
     let rows = rows(&table);
     assert!(
         rows.iter()
-            .filter(|row| row.state == State::Established)
-            .all(|row| row.direction == Direction::Inbound)
+            .filter(|(socket, ..)| socket.state == State::Established)
+            .all(|(socket, ..)| socket.direction == Direction::Inbound)
     );
-    let from: Vec<_> = rows.iter().map(|row| row.direction_from).collect();
+    let from: Vec<_> = rows.iter().map(|(socket, ..)| socket.direction_from).collect();
     assert_eq!(from.iter().filter(|from| **from == DirectionFrom::Seen).count(), 1);
 }
 
@@ -129,27 +140,32 @@ fn a_full_table_says_how_many_it_could_not_take() {
     let mut table = table();
     table.max_sockets = 1;
     walk(&mut table, &[owned(1, 3), owned(2, 4), owned(3, 5)]);
-    assert_eq!((rows(&table).len(), table.picture().n_untracked), (1, 2));
+    assert_eq!((rows(&table).len(), table.totals().n_untracked), (1, 2));
 }
 
 #[test]
-fn rows_come_in_parts() {
+fn a_table_is_scanned_in_parts() {
     let mut table = table();
     let sockets: Vec<_> = (1..=10).map(|id| owned(id, 3)).collect();
     walk(&mut table, &sockets);
-    let (first, next) = table.rows(&Filter::default(), Time(0), 0, 4);
-    let (rest, end) = table.rows(&Filter::default(), Time(0), next.unwrap(), u32::MAX);
-    assert_eq!((first.len(), rest.len(), end), (4, 6, None));
+    let count = |from, n_slots| {
+        let mut n = 0;
+        let next = table.scan(from, n_slots, |_| true, |_, _, _| n += 1);
+        (n, next)
+    };
+    let (first, next) = count(0, 4);
+    assert_eq!((first, count(next.unwrap(), u32::MAX)), (4, (6, None)));
 }
 
 #[test]
 fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
     let mut table = table();
-    let own = crate::model::setting::Own { idle_seconds: 120, ..Default::default() };
+    let own =
+        crate::model::observed::setting::OwnSettings { idle_seconds: 120, ..Default::default() };
     let probed = Socket { keepalive: true, own, ..socket() };
     table.apply(Event::Seen(probed));
     let verdicts = |table: &Table| {
-        let series = table.picture().series;
+        let series = table.totals().series;
         let all = series.iter().filter(|(_, counts)| counts.sockets > 0);
         all.map(|(series, _)| series.verdict).collect::<Vec<_>>()
     };
@@ -165,7 +181,6 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
         let learned = if n < 3 { Verdict::Protected } else { Verdict::Late };
         assert_eq!(verdicts(&table), [learned], "after {n} deaths");
     }
-    let row = rows(&table).remove(0);
-    assert_eq!((row.idle_limit_seconds, row.idle_limit_from.as_str()), (60, "learned"));
-    assert_eq!(row.verdict, Verdict::Late);
+    let applied = table.around.limits.of(probed.remote);
+    assert_eq!((applied.seconds, applied.from.as_str()), (60, "learned"));
 }

@@ -5,15 +5,14 @@ mod chunked;
 
 use super::Status;
 use crate::{
-    model::{
-        filter::Filter,
-        learned::LimitRow,
-        line::{Line, MomentRow},
-        moment::Wanted,
-        pick::{Page, Pick},
+    model::judgement::learned::LimitRow,
+    store::{DeathRow, Query},
+    view::{
+        event_row::{EventRow, StreamLine},
+        filter::{Filter, Wanted},
+        page::{Page, PageRequest},
         row::Row,
     },
-    store::{DeathRow, Query},
 };
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
@@ -133,7 +132,7 @@ pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> R
 pub fn events(
     path: &Path,
     wanted: &Wanted,
-    mut each: impl FnMut(Option<Line>) -> bool,
+    mut each: impl FnMut(Option<StreamLine>) -> bool,
 ) -> Result<(), Error> {
     let wanted = serde_json::to_string(wanted)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
@@ -175,7 +174,7 @@ pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
 }
 
 /// One page of the connections.
-pub fn page(path: &Path, pick: &Pick) -> Result<Page, Error> {
+pub fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
     let pick = serde_json::to_string(pick)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
@@ -183,15 +182,15 @@ pub fn page(path: &Path, pick: &Pick) -> Result<Page, Error> {
 }
 
 /// What is remembered of one connection, oldest first.
-pub fn timeline(path: &Path, id: &str) -> Result<Vec<MomentRow>, Error> {
-    let mut moments = Vec::new();
+pub fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
+    let mut happenings = Vec::new();
     let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
-    each_line(&mut body, |moment| {
-        moments.push(moment);
+    each_line(&mut body, |happening| {
+        happenings.push(happening);
         true
     })
     .map_err(|cause| Error::talking(path, cause))?;
-    Ok(moments)
+    Ok(happenings)
 }
 
 /// What the agent says of itself.

@@ -4,12 +4,13 @@ use super::phrase::{cause_in_words, time, up_to};
 use crate::{
     command::why::judge::Judged,
     model::{
-        case::Peer,
-        death::Cause,
+        judgement::{death::Cause, verdict::Verdict},
+        observed::setting::SettingOrigin,
+        text::duration::{duration, tenths},
+    },
+    view::{
+        group::Peer,
         life::{Finding, Life},
-        setting::From,
-        verdict::Verdict,
-        words::{duration, tenths},
     },
 };
 
@@ -98,7 +99,7 @@ impl Judged {
             ];
             let of_system: Vec<_> = from
                 .into_iter()
-                .filter_map(|(name, from)| (from == From::Netns).then_some(name))
+                .filter_map(|(name, from)| (from == SettingOrigin::Netns).then_some(name))
                 .collect();
             let of_system = match of_system.len() {
                 0 => String::new(),

@@ -8,7 +8,8 @@ use self::phrase::{connections, process, sure};
 use super::judge::{CallCount, Judged};
 use crate::{
     command::text::{Style, wrapped},
-    model::{life::Finding, verdict::Verdict, words::duration},
+    model::{judgement::verdict::Verdict, text::duration::duration},
+    view::life::Finding,
 };
 use std::{fmt, time::Duration};
 
@@ -207,10 +208,12 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::judge::judge, *};
-    use crate::model::{
-        call::SockOpt,
-        death::{Cause, Ending},
-        life::{
+    use crate::{
+        model::{
+            judgement::death::Cause,
+            observed::{ending::Ending, setsockopt::SockOpt},
+        },
+        view::life::{
             CallSeen, Life,
             tests_support::{GAVE_UP, RESET, app, dead, live},
         },

@@ -3,10 +3,10 @@
 use crate::{
     command::why::judge::Judged,
     model::{
-        death::{Cause, Certainty},
-        row::RowOwner,
-        words::tenths,
+        judgement::death::{Cause, Certainty},
+        text::duration::tenths,
     },
+    view::row::RowOwner,
 };
 
 /// How sure a cause is, and what looks alike.

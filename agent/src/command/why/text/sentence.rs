@@ -3,7 +3,8 @@
 use super::phrase::{connections, time};
 use crate::{
     command::why::judge::Judged,
-    model::{case::Peer, death::Cause, life::Finding, words::duration},
+    model::{judgement::death::Cause, text::duration::duration},
+    view::{group::Peer, life::Finding},
 };
 
 impl Judged {

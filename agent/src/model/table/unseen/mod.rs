@@ -5,14 +5,13 @@
 //! A hook tells a change before anybody can see it, so its record stands in the ring before any sample
 //! that shows the change. But it may wait there behind another that is still being written.
 
-use super::{
-    super::{
-        death::{Death, Found},
-        slots::Slot,
+use super::{Table, observe::SETTLES_MS, storage::Slot};
+use crate::model::{
+    judgement::death::Death,
+    observed::{
+        ending::Found,
         socket::{Socket, SocketId, State, Time},
     },
-    Table,
-    observe::SETTLES_MS,
 };
 use std::collections::HashMap;
 

@@ -1,15 +1,15 @@
 //! Changes that no hook reported, as a specification.
 
-use super::super::{
-    super::{
-        death::{Cause, Ending},
+use super::*;
+use crate::model::{
+    judgement::death::Cause,
+    observed::{
+        ending::Ending,
         event::{Event, Fire},
-        moment::What,
         socket::{Comm, Owner, tests_support::socket},
     },
-    tests::table as new_table,
+    table::{happening::Happened, tests::table as new_table},
 };
-use super::*;
 
 const OPEN: State = State::Established;
 
@@ -57,10 +57,10 @@ fn fire(table: &mut Table, socket: Socket) {
 fn deaths(table: &mut Table, seconds: u64) -> Vec<(Cause, Found)> {
     table.settle(at(seconds, OPEN).at);
     let cause_of = |what| match what {
-        What::Died(death) => Some((death.cause, death.ending.found)),
+        Happened::Died(death) => Some((death.cause, death.ending.found)),
         _ => None,
     };
-    table.take_moments().into_iter().filter_map(|moment| cause_of(moment.what)).collect()
+    table.take_happenings().into_iter().filter_map(|happening| cause_of(happening.what)).collect()
 }
 
 #[test]
@@ -88,10 +88,11 @@ fn the_evidence_says_that_the_kernel_did_not_tell() {
     walk(&mut table, 2, &[State::Close]);
     walk(&mut table, 4, &[State::Close]);
     table.settle(at(9, OPEN).at);
-    let moment = table.take_moments().pop().unwrap();
-    let meaning = moment.meaning(&table.policy());
-    assert_eq!(meaning, "unknown: the kernel did not report it; found closed by a snapshot");
-    assert_eq!(moment.socket.state, OPEN);
+    let happening = table.take_happenings().pop().unwrap();
+    let Happened::Died(death) = happening.what else { panic!("{:?}", happening.what) };
+    let evidence = death.evidence(&happening.socket);
+    assert_eq!(evidence, "the kernel did not report it; found closed by a snapshot");
+    assert_eq!(happening.socket.state, OPEN);
 }
 
 #[test]

@@ -1,0 +1,10 @@
+//! What follows from what the kernel said: how long a path keeps a quiet connection, whether keepalive protects it
+//! there, and why it ended. Nothing here remembers a socket.
+
+pub mod check_policy;
+pub mod death;
+pub mod destination;
+pub mod idle_limit;
+pub mod learned;
+pub mod preset;
+pub mod verdict;

@@ -1,0 +1,65 @@
+//! Idle limits of well-known devices and clouds, each with its source.
+
+/// A named idle limit of something that stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// What to write in `--path` or the config.
+    pub name: &'static str,
+    /// Seconds of quiet after which it forgets a connection.
+    pub seconds: u32,
+    /// What it is, for the documentation.
+    pub what: &'static str,
+}
+
+impl Preset {
+    /// What it is, without where that stands.
+    pub fn device(&self) -> &'static str {
+        self.what.split([';', '(']).next().unwrap_or_default().trim_end()
+    }
+}
+
+/// The presets, shortest limit first. Defaults of the vendors; verify yours.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "azure",
+        seconds: 240,
+        what: "Azure Load Balancer, NAT Gateway and Firewall (learn.microsoft.com, load-balancer-tcp-idle-timeout)",
+    },
+    Preset {
+        name: "f5",
+        seconds: 300,
+        what: "F5 BIG-IP, TCP profile (clouddocs.f5.com, AS3 L4_Profile)",
+    },
+    Preset {
+        name: "aws",
+        seconds: 350,
+        what: "AWS NAT Gateway, NLB, Gateway LB, Network Firewall (docs.aws.amazon.com, update-idle-timeout)",
+    },
+    Preset {
+        name: "gcp",
+        seconds: 600,
+        what: "Google Cloud VPC firewall connection tracking (cloud.google.com, compute troubleshooting)",
+    },
+    Preset {
+        name: "nginx-stream",
+        seconds: 600,
+        what: "nginx stream proxy_timeout (ngx_stream_proxy_module); a proxy: probes do not count",
+    },
+    Preset {
+        name: "ipvs",
+        seconds: 900,
+        what: "Linux IPVS: kube-proxy in IPVS mode, Docker Swarm (net/netfilter/ipvs/ip_vs_proto_tcp.c)",
+    },
+    Preset {
+        name: "gcp-nat",
+        seconds: 1200,
+        what: "Google Cloud NAT, established connections (cloud.google.com, tune-nat-configuration)",
+    },
+    Preset { name: "srx", seconds: 1800, what: "Juniper SRX (kb.juniper.net KB34994)" },
+    Preset {
+        name: "firewall-1h",
+        seconds: 3600,
+        what: "Cisco ASA, Palo Alto, FortiGate, Check Point (each vendor's session timeout)",
+    },
+    Preset { name: "rfc5382", seconds: 7440, what: "the least that RFC 5382 REQ-5 allows a NAT" },
+];

@@ -1,0 +1,101 @@
+//! What decoding makes of the kernel's records: the only input of the table.
+
+use super::{
+    ending::Ending,
+    setsockopt::Call,
+    socket::{Socket, State},
+};
+use serde::{Deserialize, Serialize};
+
+/// One observation of one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The snapshot met the socket, with one of its owners.
+    Seen(Socket),
+    /// The socket's state changes from `old` to `socket.state`.
+    StateChange {
+        /// The socket at that moment.
+        socket: Socket,
+        /// The TCP state that it leaves.
+        old: State,
+        /// What tells why, if the new state is CLOSE.
+        ending: Ending,
+    },
+    /// The socket is destroyed.
+    Destroyed(Socket),
+    /// Its keepalive timer has run, and did not end the connection.
+    Fired {
+        /// The socket after it.
+        socket: Socket,
+        /// What it came to.
+        outcome: Fire,
+        /// Unanswered probes before it.
+        probes_before: u8,
+    },
+    /// A setsockopt call has returned.
+    Called {
+        /// The socket after it; its owner is the caller.
+        socket: Socket,
+        /// The option, the value and the result.
+        call: Call,
+    },
+}
+
+impl Event {
+    /// The socket that it is about.
+    pub const fn socket(&self) -> &Socket {
+        match self {
+            Self::Seen(socket)
+            | Self::StateChange { socket, .. }
+            | Self::Destroyed(socket)
+            | Self::Fired { socket, .. }
+            | Self::Called { socket, .. } => socket,
+        }
+    }
+}
+
+/// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fire {
+    /// A probe was sent.
+    Sent,
+    /// The socket was locked: the timer tries again in 50 ms.
+    Deferred,
+    /// Data waits to be sent or acknowledged: retransmission decides, keepalive waits.
+    DataInFlight,
+    /// Something was received less than the idle time ago.
+    NotIdle,
+    /// Not keepalive's business: an orphan in FIN_WAIT2, or keepalive was switched off.
+    NotOurs,
+    /// A probe was due, but this host's own queue refused it: the timer tries again in 500 ms.
+    Congested,
+    /// Too many probes went unanswered: the connection was ended.
+    Death,
+}
+
+impl Fire {
+    /// Every outcome, in the order of [`Health::fires`](super::snapshot::Health::fires).
+    pub const ALL: [Self; 7] = [
+        Self::Sent,
+        Self::Deferred,
+        Self::DataInFlight,
+        Self::NotIdle,
+        Self::NotOurs,
+        Self::Congested,
+        Self::Death,
+    ];
+
+    /// The name in JSON and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Deferred => "deferred",
+            Self::DataInFlight => "data_in_flight",
+            Self::NotIdle => "not_idle",
+            Self::NotOurs => "not_ours",
+            Self::Congested => "congested",
+            Self::Death => "death",
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the kernel does with the settings of a socket: when it probes, and when it gives up.
+
+use super::{
+    setting::{Effective, effective},
+    socket::Socket,
+};
+
+impl Socket {
+    /// Silence before the first probe, seconds.
+    pub const fn idle(&self) -> Effective {
+        effective(self.own.idle_seconds, self.ambient.idle_seconds)
+    }
+
+    /// Time between probes, seconds.
+    pub const fn interval(&self) -> Effective {
+        effective(self.own.interval_seconds, self.ambient.interval_seconds)
+    }
+
+    /// Unanswered probes that end the connection, unless a user timeout does.
+    pub fn count(&self) -> Effective {
+        effective(self.own.count.into(), self.ambient.count.into())
+    }
+
+    /// Silence until the kernel gives up, seconds: `idle + count x interval`; with a user timeout
+    /// the count does not matter, and the connection ends at the first fire of the timer that is
+    /// both past the timeout and after one unanswered probe (`tcp_keepalive_timer` in
+    /// net/ipv4/tcp_timer.c). None while keepalive is off.
+    pub fn detection_seconds(&self) -> Option<u64> {
+        if !self.keepalive {
+            return None;
+        }
+        let (idle, interval) = (u64::from(self.idle().value), u64::from(self.interval().value));
+        let rounds = match u64::from(self.own.user_timeout_ms) {
+            0 => u64::from(self.count().value),
+            timeout_ms => match (timeout_ms.saturating_sub(idle * 1000), interval * 1000) {
+                (_, 0) => 1,
+                (rest_ms, interval_ms) => rest_ms.div_ceil(interval_ms).max(1),
+            },
+        };
+        Some(idle + interval * rounds)
+    }
+
+    /// Milliseconds from the sample until the next probe, if nothing is received meanwhile. None
+    /// when none will be sent: keepalive is off, or data is in flight, when retransmissions decide.
+    pub fn next_probe_ms(&self) -> Option<u64> {
+        if !self.keepalive || self.in_flight {
+            return None;
+        }
+        let timer_ms = u64::from(self.timer_ms?);
+        if self.probes_unanswered > 0 {
+            return Some(timer_ms);
+        }
+        // The timer is not pushed back by what arrives: it fires, sees that less than `idle` has
+        // passed, and is set for the rest.
+        let idle_ms = u64::from(self.idle().value) * 1000;
+        Some(timer_ms.max(idle_ms.saturating_sub(self.silent_ms.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::setting::{NetnsSettings, OwnSettings, SettingOrigin};
+    use crate::model::observed::socket::tests_support::socket;
+
+    fn detection(idle: u32, interval: u32, count: u8, user_timeout_ms: u32) -> Option<u64> {
+        let mut socket = socket();
+        socket.keepalive = true;
+        socket.own =
+            OwnSettings { idle_seconds: idle, interval_seconds: interval, user_timeout_ms, count };
+        socket.detection_seconds()
+    }
+
+    #[test]
+    fn an_unset_value_is_the_namespaces() {
+        let mut socket = socket();
+        socket.ambient = NetnsSettings { idle_seconds: 600, interval_seconds: 30, count: 4 };
+        socket.own.interval_seconds = 7;
+        assert_eq!(socket.idle(), Effective { value: 600, from: SettingOrigin::Netns });
+        assert_eq!(socket.interval(), Effective { value: 7, from: SettingOrigin::Socket });
+        assert_eq!(socket.count(), Effective { value: 4, from: SettingOrigin::Netns });
+    }
+
+    #[test]
+    fn detection_is_idle_and_all_probes() {
+        assert_eq!(detection(0, 0, 0, 0), Some(7200 + 9 * 75));
+        assert_eq!(detection(60, 10, 3, 0), Some(90));
+    }
+
+    #[test]
+    fn a_user_timeout_replaces_the_count_and_needs_one_probe() {
+        // Measured on 6.18: idle 2, interval 1, count 2, user timeout 6.5 s ended after 7.1 s.
+        assert_eq!(detection(2, 1, 2, 6_500), Some(7));
+        // A timeout below idle never fires at the timeout: 0.5 s ended after 3.05 s.
+        assert_eq!(detection(2, 1, 2, 500), Some(3));
+    }
+
+    #[test]
+    fn without_keepalive_nothing_is_ever_detected() {
+        assert_eq!(socket().detection_seconds(), None);
+        assert_eq!(socket().next_probe_ms(), None);
+    }
+
+    #[test]
+    fn the_next_probe_waits_for_idle_since_the_last_receive() {
+        let mut socket = socket();
+        socket.keepalive = true;
+        socket.own.idle_seconds = 60;
+        socket.timer_ms = Some(5_000);
+        socket.silent_ms = 10_000;
+        assert_eq!(socket.next_probe_ms(), Some(50_000));
+        socket.probes_unanswered = 1;
+        assert_eq!(socket.next_probe_ms(), Some(5_000));
+        socket.in_flight = true;
+        assert_eq!(socket.next_probe_ms(), None);
+    }
+}

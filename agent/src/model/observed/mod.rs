@@ -1,0 +1,11 @@
+//! What the kernel said: a socket as it was at one moment, the calls that set it, the events that
+//! hooks and walks make of it, and the owner. Nothing here is concluded.
+
+pub mod ending;
+pub mod errno;
+pub mod event;
+mod keepalive;
+pub mod owner_identity;
+pub mod setsockopt;
+pub mod setting;
+pub mod socket;

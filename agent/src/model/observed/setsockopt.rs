@@ -1,0 +1,118 @@
+//! Calls of setsockopt, and options that change without one.
+
+use super::{
+    errno::errno_name,
+    socket::{Owner, Socket, State},
+};
+use serde::{Deserialize, Serialize};
+
+/// The options that decide about keepalive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named as in socket(7) and tcp(7)")]
+pub enum SockOpt {
+    #[serde(rename = "SO_KEEPALIVE")]
+    Keepalive,
+    #[serde(rename = "TCP_KEEPIDLE")]
+    Idle,
+    #[serde(rename = "TCP_KEEPINTVL")]
+    Interval,
+    #[serde(rename = "TCP_KEEPCNT")]
+    Count,
+    #[serde(rename = "TCP_USER_TIMEOUT")]
+    UserTimeout,
+}
+
+impl SockOpt {
+    /// Every option, in the order of lists and label values.
+    pub const ALL: [Self; 5] =
+        [Self::Keepalive, Self::Idle, Self::Interval, Self::Count, Self::UserTimeout];
+
+    /// Its name in C.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keepalive => "SO_KEEPALIVE",
+            Self::Idle => "TCP_KEEPIDLE",
+            Self::Interval => "TCP_KEEPINTVL",
+            Self::Count => "TCP_KEEPCNT",
+            Self::UserTimeout => "TCP_USER_TIMEOUT",
+        }
+    }
+
+    /// The option with these numbers (include/uapi/asm-generic/socket.h, include/uapi/linux/tcp.h).
+    pub const fn from_kernel(level: u32, option: u32) -> Option<Self> {
+        match (level, option) {
+            (1, 9) => Some(Self::Keepalive),
+            (6, 4) => Some(Self::Idle),
+            (6, 5) => Some(Self::Interval),
+            (6, 6) => Some(Self::Count),
+            (6, 18) => Some(Self::UserTimeout),
+            _ => None,
+        }
+    }
+
+    /// The socket's own value; 0 is unset or off.
+    pub const fn of(self, socket: &Socket) -> u32 {
+        match self {
+            Self::Keepalive => socket.keepalive as u32,
+            Self::Idle => socket.own.idle_seconds,
+            Self::Interval => socket.own.interval_seconds,
+            Self::Count => socket.own.count as u32,
+            Self::UserTimeout => socket.own.user_timeout_ms,
+        }
+    }
+
+    /// What its values are counted in.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Keepalive => "",
+            Self::Idle | Self::Interval => " s",
+            Self::Count => " probes",
+            Self::UserTimeout => " ms",
+        }
+    }
+}
+
+/// A setsockopt call on a TCP socket, as the hook saw it return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The option that it set, or tried to set.
+    pub option: SockOpt,
+    /// What the kernel took of it, or refused; none if that could not be read.
+    pub value: Option<i32>,
+    /// The error number; 0 is success.
+    pub errno: u16,
+    /// The calling process, if it is known.
+    pub by: Option<Owner>,
+    /// When in the life of the socket.
+    pub when: When,
+}
+
+impl Call {
+    /// `ok`, or the error's name.
+    pub fn result(self) -> String {
+        if self.errno == 0 { "ok".to_owned() } else { errno_name(self.errno) }
+    }
+}
+
+/// When in the life of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Before it was connected.
+    BeforeConnect,
+    /// While it is a connection.
+    AfterConnect,
+    /// On a listening socket: what it accepts inherits the value.
+    Listener,
+}
+
+impl When {
+    /// By the state of the socket.
+    pub const fn of(state: State) -> Self {
+        match state {
+            State::Close => Self::BeforeConnect,
+            State::Listen => Self::Listener,
+            _ => Self::AfterConnect,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Keepalive settings: own, from the network namespace, and effective.
+//!
+//! The kernel uses `tp->keepalive_* ?: net->ipv4.sysctl_tcp_keepalive_*` at every fire of the timer
+//! (`include/net/tcp.h`, `keepalive_time_when` and its siblings), so an unset value follows the
+//! namespace live.
+
+use serde::{Deserialize, Serialize};
+
+/// What was set on a socket; 0 is unset, and cannot be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnSettings {
+    /// TCP_KEEPIDLE, seconds.
+    pub idle_seconds: u32,
+    /// TCP_KEEPINTVL, seconds.
+    pub interval_seconds: u32,
+    /// TCP_USER_TIMEOUT, milliseconds.
+    pub user_timeout_ms: u32,
+    /// TCP_KEEPCNT, probes.
+    pub count: u8,
+}
+
+/// Own values of a socket: what makes two settings the same; 0 is left to the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct OwnValues {
+    /// Whether SO_KEEPALIVE is on.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE in seconds.
+    pub idle: u32,
+    /// TCP_KEEPINTVL in seconds.
+    pub interval: u32,
+    /// TCP_KEEPCNT in probes.
+    pub count: u32,
+    /// TCP_USER_TIMEOUT in milliseconds.
+    pub user_timeout_ms: u32,
+}
+
+/// The sysctls `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes` of one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetnsSettings {
+    /// `tcp_keepalive_time`, seconds.
+    pub idle_seconds: u32,
+    /// `tcp_keepalive_intvl`, seconds.
+    pub interval_seconds: u32,
+    /// `tcp_keepalive_probes`, probes.
+    pub count: u8,
+}
+
+impl Default for NetnsSettings {
+    /// What a new namespace begins with (`tcp_sk_init` in net/ipv4/tcp_ipv4.c).
+    fn default() -> Self {
+        Self { idle_seconds: 7200, interval_seconds: 75, count: 9 }
+    }
+}
+
+/// Where an effective value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingOrigin {
+    /// It was set on the socket, or inherited from its listener.
+    Socket,
+    /// It is the namespace's sysctl.
+    Netns,
+}
+
+/// The value that the kernel uses, and whether the socket or its namespace gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The value in seconds, or in probes.
+    pub value: u32,
+    /// Where it comes from.
+    pub from: SettingOrigin,
+}
+
+/// The own value where there is one, else the namespace's.
+pub(super) const fn effective(own: u32, ambient: u32) -> Effective {
+    if own == 0 {
+        Effective { value: ambient, from: SettingOrigin::Netns }
+    } else {
+        Effective { value: own, from: SettingOrigin::Socket }
+    }
+}

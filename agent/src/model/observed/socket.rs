@@ -1,0 +1,367 @@
+//! A TCP socket as it was at one moment.
+
+use super::setting::{NetnsSettings, OwnSettings};
+use crate::model::text::name;
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: the one time line of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Milliseconds from `earlier` to this time; 0 if it is not earlier.
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+
+    /// The time `ms` before.
+    #[must_use]
+    pub const fn ms_before(self, ms: u32) -> Self {
+        Self(self.0.saturating_sub(ms as u64 * 1_000_000))
+    }
+
+    /// The time `ms` after.
+    #[must_use]
+    pub const fn ms_after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Seconds of `CLOCK_MONOTONIC`.
+    pub const fn seconds(self) -> f64 {
+        std::time::Duration::from_nanos(self.0).as_secs_f64()
+    }
+}
+
+/// A socket cookie: unique while the kernel runs. Written as `ss -e` writes it, `sk:1f`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
+pub struct SocketId(pub u64);
+
+impl From<SocketId> for String {
+    fn from(id: SocketId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for SocketId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sk:{:x}", self.0)
+    }
+}
+
+impl FromStr for SocketId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix("sk:")
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .map(Self)
+            .ok_or_else(|| format!("expected a socket id like sk:1f, got {text:?}"))
+    }
+}
+
+/// TCP states, numbered as in the kernel (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "RFC 9293 names them")]
+#[repr(u8)]
+pub enum State {
+    Established = 1,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+impl State {
+    /// Every state, in the order of the kernel's numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// The state with the kernel's number.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whether one of the ends has closed it, so that the kernel will end it without the program.
+    pub const fn is_closing(self) -> bool {
+        matches!(
+            self,
+            Self::FinWait1 | Self::FinWait2 | Self::TimeWait | Self::LastAck | Self::Closing
+        )
+    }
+
+    /// The name in JSON and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn_sent",
+            Self::SynRecv => "syn_recv",
+            Self::FinWait1 => "fin_wait1",
+            Self::FinWait2 => "fin_wait2",
+            Self::TimeWait => "time_wait",
+            Self::Close => "close",
+            Self::CloseWait => "close_wait",
+            Self::LastAck => "last_ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// Who sent the SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// This host sent the SYN.
+    Outbound,
+    /// The peer sent the SYN.
+    Inbound,
+}
+
+impl Direction {
+    /// Both directions, in the order of lists and label values.
+    pub const ALL: [Self; 2] = [Self::Outbound, Self::Inbound];
+
+    /// The name in JSON and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// How the direction is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionFrom {
+    /// The agent saw the connection open.
+    Seen,
+    /// It is older than the agent: a socket that came out of a listener keeps the listener's
+    /// backlog (`sk_max_ack_backlog` in `sk_clone`), one that connected has none.
+    Inferred,
+}
+
+impl DirectionFrom {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Inferred => "inferred",
+        }
+    }
+}
+
+/// An address and a port. IPv4 is held as IPv4-mapped IPv6: so a v4-mapped socket is IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The IPv6 or IPv4-mapped address.
+    pub addr: Ipv6Addr,
+    /// The port; 0 if there is none.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The address and port in their own family.
+    pub const fn socket_addr(self) -> SocketAddr {
+        SocketAddr::new(self.addr.to_canonical(), self.port)
+    }
+
+    /// Whether the address is an IPv4 one.
+    pub const fn is_ipv4(self) -> bool {
+        self.addr.to_ipv4_mapped().is_some()
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let addr = match address {
+            SocketAddr::V4(v4) => v4.ip().to_ipv6_mapped(),
+            SocketAddr::V6(v6) => *v6.ip(),
+        };
+        Self { addr, port: address.port() }
+    }
+}
+
+/// The name of a process: the kernel's 16 bytes, cut anywhere, made of any byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Comm([u8; 16]);
+
+impl Comm {
+    /// The name in these bytes: what stands before the first NUL.
+    pub fn new(mut bytes: [u8; 16]) -> Self {
+        let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        bytes.iter_mut().skip(len).for_each(|byte| *byte = 0);
+        Self(bytes)
+    }
+
+    /// The bytes before the first NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
+    /// The name as text in which nothing can break a terminal, a log or a label.
+    pub fn escaped(&self) -> String {
+        name::escaped(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.escaped())
+    }
+}
+
+/// A process that has a descriptor of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Descriptor; unknown when only the call to `connect` was seen.
+    pub fd: Option<u32>,
+    /// The name of the process, up to 15 bytes.
+    pub comm: Comm,
+}
+
+impl Owner {
+    /// Whether the process has this name. The kernel cuts names to 15 bytes; the whole name matches the cut one.
+    pub fn is_named(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.comm.as_bytes() == name.get(..15).unwrap_or(name)
+            || self.comm.escaped().as_bytes() == name
+    }
+}
+
+/// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// The socket cookie: unique while the kernel runs.
+    pub id: SocketId,
+    /// When it was sampled.
+    pub at: Time,
+    /// Address and port of our end.
+    pub local: Endpoint,
+    /// Address and port of the peer; the port is 0 without one.
+    pub remote: Endpoint,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Inode number of its file, where it was at hand; else 0. `ss -e` shows it as `ino:`.
+    pub inode: u32,
+    /// What was set on the socket itself.
+    pub own: OwnSettings,
+    /// What its network namespace says.
+    pub ambient: NetnsSettings,
+    /// Whether SO_KEEPALIVE is on.
+    pub keepalive: bool,
+    /// The TCP state when it was sampled.
+    pub state: State,
+    /// Whether sent data is not acknowledged, or written data not sent: keepalive waits meanwhile.
+    pub in_flight: bool,
+    /// Probes not answered yet.
+    pub probes_unanswered: u8,
+    /// Who sent the SYN, as far as the sample itself can tell.
+    pub direction: Direction,
+    /// How that is known.
+    pub direction_from: DirectionFrom,
+    /// A process that has a descriptor of it; none for one seen in a packet's context.
+    pub owner: Option<Owner>,
+    /// There may be further owners.
+    pub shared: bool,
+    /// Age of the last packet that the socket remembers, either way.
+    pub quiet_ms: u32,
+    /// Age of the last data or ACK received: the keepalive timer's clock.
+    pub silent_ms: u32,
+    /// How long until the keepalive timer fires, if it is armed.
+    pub timer_ms: Option<u32>,
+}
+
+impl Socket {
+    /// Whether it is a connection, live or half closed: not a listener, not an unconnected socket.
+    pub const fn is_connection(&self) -> bool {
+        self.remote.port != 0 && !matches!(self.state, State::Listen | State::Close)
+    }
+
+    /// Whether both ends are this host, as far as the addresses tell: loopback, or one address.
+    pub fn is_loopback(&self) -> bool {
+        self.remote.addr.to_canonical().is_loopback() || self.remote.addr == self.local.addr
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_ss_writes_it() {
+        assert_eq!(SocketId(31).to_string(), "sk:1f");
+        assert_eq!("sk:1f".parse(), Ok(SocketId(31)));
+        assert!("1f".parse::<SocketId>().is_err());
+    }
+
+    #[test]
+    fn a_v4_mapped_endpoint_is_ipv4() {
+        let endpoint = Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 80 };
+        assert_eq!(endpoint.socket_addr().to_string(), "10.0.0.5:80");
+        assert!(endpoint.is_ipv4());
+    }
+}
+
+/// A socket for tests to change.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// An outbound connection with nothing set, quiet for no time.
+    pub(crate) fn socket() -> Socket {
+        Socket {
+            id: SocketId(1),
+            at: Time(1_000_000_000_000),
+            local: Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 44307 },
+            remote: Endpoint { addr: "::ffff:172.16.0.15".parse().unwrap(), port: 2717 },
+            netns: 4_026_531_840,
+            inode: 0,
+            own: OwnSettings::default(),
+            ambient: NetnsSettings::default(),
+            keepalive: false,
+            state: State::Established,
+            in_flight: false,
+            probes_unanswered: 0,
+            direction: Direction::Outbound,
+            direction_from: DirectionFrom::Inferred,
+            owner: None,
+            shared: false,
+            quiet_ms: 0,
+            silent_ms: 0,
+            timer_ms: None,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Happened happens to connections, one thing at a time: what `trace` shows, histories keep and counters
+//! count. The table makes moments of events.
+
+use crate::model::{
+    judgement::{
+        death::Death,
+        verdict::{Surroundings, Verdict},
+    },
+    observed::{
+        event::Fire,
+        owner_identity::Identity,
+        setsockopt::{Call, SockOpt},
+        socket::{Socket, Time},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One thing that happened to one socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// The time of the event, by the clock of the kernel.
+    pub at: Time,
+    /// The socket at that moment, with the owner if one is known.
+    pub socket: Socket,
+    /// The kind of event and its details.
+    pub what: Happened,
+    /// Happened the owner is part of, as far as it is known.
+    pub identity: Option<Arc<Identity>>,
+    /// Of a death: the setsockopt calls of its life, oldest first.
+    pub calls: Vec<(Time, Call)>,
+}
+
+/// The kind of event, with what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// A connection is established.
+    Opened,
+    /// A program called setsockopt.
+    Setting(Call),
+    /// A setting is not what it was, and nobody called setsockopt.
+    Changed {
+        /// The option whose value changed.
+        option: SockOpt,
+        /// The own value before; 0 was unset.
+        from: u32,
+        /// The own value now.
+        to: u32,
+    },
+    /// A probe went out.
+    ProbeSent,
+    /// Probes were answered.
+    ProbeAnswered {
+        /// Probes that had gone unanswered before.
+        unanswered: u8,
+    },
+    /// The keepalive timer ran, and no probe went out.
+    TimerFired(Fire),
+    /// The connection went on after it had been quiet.
+    QuietSurvived {
+        /// A quiet time that it survived: the real one may be a little longer.
+        quiet_ms: u32,
+    },
+    /// A setting changed, and with it the verdict.
+    VerdictChanged {
+        /// The verdict before.
+        from: Verdict,
+        /// The verdict now.
+        to: Verdict,
+    },
+    /// The connection ended.
+    Died(Death),
+}
+
+/// The names of what can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventName {
+    /// A connection is established
+    Opened,
+    /// A setsockopt call of an option that decides about keepalive
+    Setting,
+    /// A setting that changed without a setsockopt call
+    Changed,
+    /// A keepalive probe went out
+    ProbeSent,
+    /// Probes were answered
+    ProbeAnswered,
+    /// The keepalive timer ran and no probe went out
+    TimerFired,
+    /// A connection went on after a long quiet time
+    QuietSurvived,
+    /// A setting changed, and with it the verdict
+    VerdictChanged,
+    /// A connection ended
+    Died,
+    /// Events were lost
+    Lost,
+    /// After a loss everything was read anew
+    Resynchronised,
+}
+
+impl EventName {
+    /// Every name, in the order of help texts.
+    pub const ALL: [Self; 11] = [
+        Self::Opened,
+        Self::Setting,
+        Self::Changed,
+        Self::ProbeSent,
+        Self::ProbeAnswered,
+        Self::TimerFired,
+        Self::QuietSurvived,
+        Self::VerdictChanged,
+        Self::Died,
+        Self::Lost,
+        Self::Resynchronised,
+    ];
+
+    /// As it stands in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Setting => "setting",
+            Self::Changed => "changed",
+            Self::ProbeSent => "probe_sent",
+            Self::ProbeAnswered => "probe_answered",
+            Self::TimerFired => "timer_fired",
+            Self::QuietSurvived => "quiet_survived",
+            Self::VerdictChanged => "verdict_changed",
+            Self::Died => "died",
+            Self::Lost => "lost",
+            Self::Resynchronised => "resynchronised",
+        }
+    }
+}
+
+impl Happened {
+    /// The name in JSON, filters and help.
+    pub const fn name(&self) -> EventName {
+        match self {
+            Self::Opened => EventName::Opened,
+            Self::Setting(_) => EventName::Setting,
+            Self::Changed { .. } => EventName::Changed,
+            Self::ProbeSent => EventName::ProbeSent,
+            Self::ProbeAnswered { .. } => EventName::ProbeAnswered,
+            Self::TimerFired(_) => EventName::TimerFired,
+            Self::QuietSurvived { .. } => EventName::QuietSurvived,
+            Self::VerdictChanged { .. } => EventName::VerdictChanged,
+            Self::Died(_) => EventName::Died,
+        }
+    }
+
+    /// Whether it is shown without `--event` naming it: a timer that found nothing to do is not.
+    pub const fn is_news(&self) -> bool {
+        !matches!(self, Self::TimerFired(Fire::NotIdle | Fire::NotOurs | Fire::Sent | Fire::Death))
+    }
+}
+
+impl Happening {
+    /// A moment of a socket whose owner nobody has looked up.
+    pub const fn new(at: Time, socket: Socket, what: Happened) -> Self {
+        Self { at, socket, what, identity: None, calls: Vec::new() }
+    }
+}
+
+/// Happened concerns the stream itself, not one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Events were lost.
+    Lost {
+        /// Events that were there, and found no room or could not be decoded.
+        events: u64,
+        /// Runs of hooks that the kernel skipped, of the whole host: each may have been an event.
+        skipped: u64,
+    },
+    /// After a loss all sockets were read anew.
+    Resynchronised {
+        /// Sockets that the walk found.
+        sockets: u64,
+        /// Sockets gone without a reported end.
+        pruned: u64,
+    },
+}
+
+/// Happened happened since the last time, in order.
+#[derive(Debug)]
+pub struct News {
+    /// How many moments there were before these.
+    pub n_before: u64,
+    /// Events of connections.
+    pub happenings: Vec<Happening>,
+    /// To the stream itself.
+    pub notices: Vec<Notice>,
+    /// Happened verdicts depended on.
+    pub around: Arc<Surroundings>,
+}

@@ -1,0 +1,76 @@
+//! The agent's own figures: its hooks, its walks, and the records at each stage.
+
+use crate::model::observed::event::Fire;
+use serde::{Deserialize, Serialize};
+
+/// The agent's own figures.
+#[derive(Clone, Debug, Default)]
+pub struct AgentHealth {
+    /// Signal, mechanism, whether it is attached.
+    pub hooks: Vec<(&'static str, &'static str, bool)>,
+    /// Records at each stage.
+    pub flow: EventFlow,
+    /// Walks that were finished.
+    pub n_walks: u64,
+    /// Walks that ended with an error.
+    pub n_failed_walks: u64,
+    /// CPU time of the last walk.
+    pub walk_cpu_ms: u64,
+    /// Wall time of the last walk.
+    pub walk_seconds: f64,
+    /// Seconds since 1970 at the end of the last walk; 0 before the first.
+    pub walked_at_seconds: f64,
+    /// Sockets removed without an event that reported their end.
+    pub n_pruned: u64,
+    /// Moments that found no room in a history.
+    pub n_unrecorded: u64,
+    /// Fires of keepalive timers by outcome, exact whether or not events were lost.
+    pub fires: [u64; Fire::ALL.len()],
+    /// Connections that ended, exact whether or not events were lost.
+    pub n_ended: u64,
+}
+
+/// Records at each stage since the start. Conservation: `seen = submitted + dropped + filtered`,
+/// `submitted = received` (once the ring is empty), `received = decoded + undecodable`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFlow {
+    /// Runs of event hooks.
+    pub seen: u64,
+    /// Records put into the ring buffer.
+    pub submitted: u64,
+    /// Records for which it had no room.
+    pub dropped: u64,
+    /// Runs that the kernel skipped, because the hook ran on that CPU already.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Runs that never happened, as snapshots found out: a lower bound.
+    #[serde(default)]
+    pub unseen: u64,
+    /// Runs that needed no record.
+    pub filtered: u64,
+    /// Records taken out of the ring buffer.
+    pub received: u64,
+    /// Records that became events.
+    pub decoded: u64,
+    /// Records that could not be understood, and were skipped.
+    pub undecodable: u64,
+}
+
+impl EventFlow {
+    /// What was lost, by stage.
+    pub const fn lost(&self) -> [(&'static str, u64); 4] {
+        let Self { unseen, skipped, dropped, undecodable, .. } = *self;
+        [
+            ("unseen", unseen),
+            ("skipped", skipped),
+            ("ring_full", dropped),
+            ("undecodable", undecodable),
+        ]
+    }
+
+    /// All that was lost: the one number for "events lost", wherever it stands.
+    pub const fn n_lost(&self) -> u64 {
+        let Self { unseen, skipped, dropped, undecodable, .. } = *self;
+        unseen + skipped + dropped + undecodable
+    }
+}

@@ -1,0 +1,329 @@
+//! Happened happens, as it is shown: one JSON object a line. Fields are only ever added.
+
+use super::{
+    meaning::meaning,
+    row::{Probes, Row, RowOwner, Seconds},
+};
+use crate::model::{
+    judgement::{
+        death::{Cause, Certainty},
+        verdict::{Surroundings, Verdict},
+    },
+    observed::{
+        errno::errno_name,
+        event::Fire,
+        owner_identity::Identity,
+        setsockopt::{SockOpt, When},
+        socket::{Direction, Socket, SocketId, State, Time},
+    },
+    table::happening::{EventName, Happened, Happening, Notice},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, net::SocketAddr};
+
+/// A moment as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The time in RFC 3339, UTC.
+    pub at: String,
+    /// The time in seconds of `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// The kind of event.
+    pub event: EventName,
+    /// The process that caused the event, else the owner of the connection.
+    pub owner: Option<RowOwner>,
+    /// Happened it means, in words.
+    pub meaning: String,
+    /// Happened only some events have.
+    #[serde(flatten)]
+    pub details: EventDetails,
+    /// The connection at that moment.
+    #[serde(flatten)]
+    pub connection: Connection,
+}
+
+/// A connection, or a socket without one yet, in a line of the stream: as in `sockets --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
+    pub id: Option<String>,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// `ipv4` or `ipv6`.
+    pub family: Cow<'static, str>,
+    /// Address and port of our end.
+    pub local: SocketAddr,
+    /// Address and port of the peer.
+    pub remote: SocketAddr,
+    /// TCP state; of one that died, the state before.
+    pub state: State,
+    /// Who sent the SYN; null before there was one.
+    pub direction: Option<Direction>,
+    /// Whether SO_KEEPALIVE is on.
+    pub keepalive: bool,
+    /// Quiet time before the first probe, and whose setting it is.
+    pub idle: Seconds,
+    /// Time between two probes, and whose setting it is.
+    pub interval: Seconds,
+    /// Effective number of probes.
+    pub count: Probes,
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is unset.
+    pub user_timeout_ms: u32,
+    /// Silence until the kernel gives up; null while keepalive is off.
+    pub detection_seconds: Option<u64>,
+    /// Does keepalive protect it on its path? Null without a peer.
+    pub verdict: Option<Verdict>,
+    /// How long the path keeps a quiet connection.
+    pub idle_limit_seconds: u32,
+    /// The source of that limit.
+    pub idle_limit_from: String,
+    /// The name of the configured path.
+    pub path: Option<String>,
+    /// The quiet time that the event is about: before the last data or the end of one that died, or
+    /// the one that was survived; else how long it has been quiet.
+    pub quiet_seconds: f64,
+    /// Probes sent in a row without an answer.
+    pub probes_unanswered: u8,
+    /// Data waits to be sent or acknowledged.
+    pub in_flight: bool,
+    /// systemd unit of the owner.
+    pub unit: Option<String>,
+    /// Container of the owner.
+    pub container: Option<String>,
+    /// Kubernetes namespace of the owner.
+    pub namespace: Option<String>,
+    /// Workload of the owner.
+    pub workload: Option<String>,
+    /// Kubernetes pod of the owner.
+    pub pod: Option<String>,
+}
+
+impl Connection {
+    fn new(socket: &Socket, identity: Option<&Identity>, around: &Surroundings) -> Self {
+        let row = Row::new(socket, [], around, socket.at).of(identity);
+        let has_peer = socket.remote.port != 0;
+        let mut connection = Self::of(row);
+        connection.id = connection.id.filter(|_| socket.id != SocketId::default());
+        connection.direction = connection.direction.filter(|_| has_peer);
+        connection.verdict = connection.verdict.filter(|_| has_peer);
+        connection
+    }
+
+    /// Happened a row says of the connection itself.
+    pub fn of(row: Row) -> Self {
+        Self {
+            id: Some(row.id),
+            netns: row.netns,
+            family: row.family,
+            local: row.local,
+            remote: row.remote,
+            state: row.state,
+            direction: Some(row.direction),
+            keepalive: row.keepalive,
+            idle: row.idle,
+            interval: row.interval,
+            count: row.count,
+            user_timeout_ms: row.user_timeout_ms,
+            detection_seconds: row.detection_seconds,
+            verdict: Some(row.verdict),
+            idle_limit_seconds: row.idle_limit_seconds,
+            idle_limit_from: row.idle_limit_from,
+            path: row.path,
+            quiet_seconds: row.quiet_seconds,
+            probes_unanswered: row.probes_unanswered,
+            in_flight: row.in_flight,
+            unit: row.unit,
+            container: row.container,
+            namespace: row.namespace,
+            workload: row.workload,
+            pod: row.pod,
+        }
+    }
+}
+
+/// Happened only some events have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventDetails {
+    /// `setting`, `changed`: the option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub option: Option<SockOpt>,
+    /// `setting`: the value asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<i32>,
+    /// `setting`: `ok` or the error's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// `setting`: when in the life of the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// `changed`: the own value before, 0 is unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// `changed`: the own value now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
+    /// `probe_sent`: which of the probes in a row; `probe_answered`: how many were unanswered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<u8>,
+    /// `probe_sent`: until the timer fires next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_seconds: Option<f64>,
+    /// `timer_fired`: what it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Fire>,
+    /// `verdict_changed`: what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict_before: Option<Verdict>,
+    /// `died`: the cause of death.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// `died`: how that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<Certainty>,
+    /// `died`: the error that the application got, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<String>,
+    /// `died`: what says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// `died`: since it was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<f64>,
+    /// `died`: since a packet was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_seconds: Option<f64>,
+    /// `died`: over its life, as far as seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes_sent: Option<u32>,
+}
+
+fn seconds(ms: impl Into<u64>) -> f64 {
+    std::time::Duration::from_millis(ms.into()).as_secs_f64()
+}
+
+impl EventRow {
+    /// Happened is shown of `moment`; `at` is its wall clock time.
+    pub fn new(happening: &Happening, at: String, around: &Surroundings) -> Self {
+        let Happening { socket, what, identity, .. } = happening;
+        let mut connection = Connection::new(socket, identity.as_deref(), around);
+        let mut details = EventDetails::default();
+        match what {
+            Happened::Opened => {}
+            Happened::Setting(call) => {
+                details.option = Some(call.option);
+                details.value = call.value;
+                details.result = Some(call.result());
+                details.when = Some(call.when);
+            }
+            Happened::Changed { option, from, to } => {
+                details.option = Some(*option);
+                (details.from, details.to) = (Some(*from), Some(*to));
+            }
+            Happened::ProbeSent => {
+                details.unanswered = Some(socket.probes_unanswered);
+                details.next_seconds = socket.timer_ms.map(seconds);
+            }
+            Happened::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
+            Happened::TimerFired(outcome) => details.outcome = Some(*outcome),
+            Happened::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
+            Happened::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
+            Happened::Died(death) => {
+                connection.quiet_seconds = seconds(death.quiet_ms);
+                connection.state = death.old;
+                connection.in_flight = death.ending.unacked || death.ending.unsent;
+                details.cause = Some(death.cause);
+                details.certainty = Some(death.certainty);
+                let errno = death.ending.errno;
+                details.errno = (errno != 0).then(|| errno_name(errno));
+                details.evidence = Some(death.evidence(socket));
+                details.age_seconds = death.age_ms.map(seconds);
+                details.silent_seconds = Some(seconds(death.silent_ms));
+                details.probes_sent = Some(death.probes_sent);
+            }
+        }
+        Self {
+            at,
+            monotonic_seconds: happening.at.seconds(),
+            event: what.name(),
+            owner: socket.owner.as_ref().map(RowOwner::from),
+            meaning: meaning(happening, around),
+            details,
+            connection,
+        }
+    }
+}
+
+/// A notice as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoticeRow {
+    /// The time in RFC 3339, UTC.
+    pub at: String,
+    /// The time in seconds of `CLOCK_MONOTONIC`.
+    pub monotonic_seconds: f64,
+    /// The kind of event.
+    pub event: EventName,
+    /// Happened it means, in words.
+    pub meaning: String,
+    /// `lost`: events that found no room, or could not be decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    /// `lost`: runs of hooks on this host that the kernel skipped; each may have been an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
+    /// `resynchronised`: how many sockets there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<u64>,
+    /// `resynchronised`: how many were gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<u64>,
+}
+
+impl NoticeRow {
+    /// Happened is shown of `notice`.
+    pub fn new(notice: Notice, now: Time, at: String) -> Self {
+        let monotonic_seconds = now.seconds();
+        match notice {
+            Notice::Lost { events, skipped } => Self {
+                at,
+                monotonic_seconds,
+                event: EventName::Lost,
+                meaning: lost(events, skipped),
+                events: Some(events),
+                skipped: Some(skipped),
+                sockets: None,
+                pruned: None,
+            },
+            Notice::Resynchronised { sockets, pruned } => Self {
+                at,
+                monotonic_seconds,
+                event: EventName::Resynchronised,
+                meaning: format!(
+                    "after the loss every socket was read anew: {sockets} there, {pruned} gone unseen"
+                ),
+                events: None,
+                skipped: None,
+                sockets: Some(sockets),
+                pruned: Some(pruned),
+            },
+        }
+    }
+}
+
+fn lost(events: u64, skipped: u64) -> String {
+    let lost = (events > 0).then(|| format!("{events} events were lost: the totals stay exact"));
+    let may_be_lost = (skipped > 0).then(|| {
+        format!("the kernel skipped {skipped} runs of hooks on this host: events may be missing")
+    });
+    lost.into_iter().chain(may_be_lost).collect::<Vec<_>>().join("; ")
+}
+
+/// One line of the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StreamLine {
+    /// An event of one connection.
+    Event(Box<EventRow>),
+    /// A message about the stream itself, like a loss.
+    Notice(NoticeRow),
+}

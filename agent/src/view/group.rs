@@ -1,0 +1,220 @@
+//! A case: the connections of one process with one peer under one setting. Connections that are alike are reported once.
+
+use super::{
+    life::{Finding, Life},
+    what_if::{Setting, WhatIf},
+};
+use crate::model::{
+    judgement::{
+        death::{Cause, Certainty},
+        verdict::Verdict,
+    },
+    observed::{
+        setting::{OwnValues, SettingOrigin},
+        socket::Direction,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+/// The other side of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// The address and port that we connected to.
+    Server(SocketAddr),
+    /// They connected to this port of ours.
+    ClientsOf(u16),
+}
+
+/// What the connections of a case have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupKey {
+    /// The server, or the clients of a port.
+    pub peer: Peer,
+    /// The name of the process, if it is known.
+    pub process: Option<String>,
+    /// What it is part of, as it is shown.
+    pub part_of: Option<String>,
+    /// The settings of each socket itself.
+    pub own: OwnValues,
+}
+
+/// Connections that are alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionGroup {
+    /// What they have in common.
+    pub key: GroupKey,
+    /// They: those of the worst finding first, then the latest.
+    pub lives: Vec<Life>,
+}
+
+/// Sorts connections into cases, worst first.
+pub fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
+    let mut by_key: BTreeMap<GroupKey, Vec<Life>> = BTreeMap::new();
+    for life in lives {
+        by_key.entry(GroupKey::of(&life)).or_default().push(life);
+    }
+    let mut cases: Vec<ConnectionGroup> = by_key
+        .into_iter()
+        .map(|(key, mut lives)| {
+            let at = |life: &Life| life.end.as_ref().map(|end| end.at.clone());
+            lives.sort_by(|a, b| a.finding().cmp(&b.finding()).then_with(|| at(b).cmp(&at(a))));
+            ConnectionGroup { key, lives }
+        })
+        .collect();
+    cases.sort_by_key(|case| (case.finding(), std::cmp::Reverse(case.of(case.finding()).count())));
+    cases
+}
+
+impl GroupKey {
+    fn of(life: &Life) -> Self {
+        let connection = &life.connection;
+        let peer = match life.direction() {
+            Direction::Outbound => Peer::Server(connection.remote),
+            Direction::Inbound => Peer::ClientsOf(connection.local.port()),
+        };
+        Self {
+            peer,
+            process: life.owner.as_ref().map(|owner| owner.process.clone()),
+            part_of: part_of(life),
+            own: own_values(life),
+        }
+    }
+}
+
+/// The own values as its row shows them.
+fn own_values(life: &Life) -> OwnValues {
+    let own = |value, from| if from == SettingOrigin::Socket { value } else { 0 };
+    let connection = &life.connection;
+    OwnValues {
+        keepalive: connection.keepalive,
+        idle: own(connection.idle.seconds, connection.idle.from),
+        interval: own(connection.interval.seconds, connection.interval.from),
+        count: own(connection.count.probes, connection.count.from),
+        user_timeout_ms: connection.user_timeout_ms,
+    }
+}
+
+/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
+fn part_of(life: &Life) -> Option<String> {
+    let connection = &life.connection;
+    let parts = [&connection.namespace, &connection.pod, &connection.container];
+    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
+    if text.is_empty() { connection.unit.clone() } else { Some(text) }
+}
+
+impl ConnectionGroup {
+    /// The worst finding of its connections.
+    pub fn finding(&self) -> Finding {
+        self.lives.iter().map(Life::finding).min().unwrap_or(Finding::Fine)
+    }
+
+    /// The connections with this finding.
+    pub fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(move |life| life.finding() == finding)
+    }
+
+    /// The connections that ended.
+    pub fn dead(&self) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(|life| life.end.is_some())
+    }
+
+    /// The connections that still exist.
+    pub fn live(&self) -> impl Iterator<Item = &Life> {
+        self.lives.iter().filter(|life| life.end.is_none())
+    }
+
+    /// How many died of what, how many of these inferred; the most first.
+    pub fn causes(&self) -> Vec<(Cause, usize, usize)> {
+        let mut counts: BTreeMap<Cause, (usize, usize)> = BTreeMap::new();
+        for end in self.dead().filter_map(|life| life.end.as_ref()) {
+            let (all, inferred) = counts.entry(end.cause).or_default();
+            *all += 1;
+            *inferred += usize::from(end.certainty == Certainty::Inferred);
+        }
+        let mut causes: Vec<_> =
+            counts.into_iter().map(|(cause, (all, inferred))| (cause, all, inferred)).collect();
+        causes.sort_by_key(|&(_, all, _)| std::cmp::Reverse(all));
+        causes
+    }
+
+    /// The one that speaks for them: the latest of the worst.
+    pub fn example(&self) -> Option<&Life> {
+        self.lives.first()
+    }
+
+    /// Processes, lowest id first.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        self.lives.iter().filter_map(|life| Some(life.owner.as_ref()?.pid)).collect()
+    }
+
+    /// Addresses of the other side.
+    pub fn peers(&self) -> BTreeSet<IpAddr> {
+        self.lives.iter().map(|life| life.connection.remote.ip()).collect()
+    }
+
+    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their
+    /// beginning.
+    pub fn nobody_ever_set(&self) -> Option<bool> {
+        if self.lives.iter().any(|life| !life.calls.is_empty() || !life.changed.is_empty()) {
+            return Some(false);
+        }
+        self.lives.iter().all(|life| life.is_whole).then_some(true)
+    }
+
+    /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
+    pub fn quiet_seconds(&self) -> Option<(f64, f64)> {
+        let finding = self.finding();
+        let times = self.of(finding).map(|life| match &life.end {
+            Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
+                end.silent_seconds
+            }
+            _ => life.connection.quiet_seconds,
+        });
+        times.fold(None, |range, time| match range {
+            None => Some((time, time)),
+            Some((least, most)) => Some((time.min(least), time.max(most))),
+        })
+    }
+
+    /// Whether the path is taken to forget them before the first probe.
+    pub fn is_unprotected(&self) -> bool {
+        self.lives
+            .iter()
+            .any(|life| matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late)))
+    }
+
+    /// What another setting would have changed.
+    pub fn what_if(&self, setting: &Setting) -> WhatIf {
+        WhatIf::of(&self.lives, setting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::life::tests_support::{GAVE_UP, RESET, app, dead, live};
+
+    #[test]
+    fn what_is_alike_is_one_case_and_the_worst_comes_first() {
+        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+        lives.push(live(&app(600, None, 0)));
+        lives.push(live(&app(601, Some(60), 0)));
+        lives.push(dead(&app(602, Some(61), 91_000), GAVE_UP));
+        let cases = cases(lives);
+        let told: Vec<_> = cases.iter().map(|case| (case.finding(), case.lives.len())).collect();
+        assert_eq!(told, [(Finding::Dropped, 501), (Finding::Dark, 1), (Finding::Fine, 1)]);
+        assert_eq!(cases[0].causes(), [(Cause::IdleDrop, 500, 500)]);
+        assert_eq!(cases[0].quiet_seconds(), Some((399.99, 399.99)));
+    }
+
+    #[test]
+    fn that_nobody_set_anything_is_only_said_of_what_was_watched_from_its_beginning() {
+        let seen = dead(&app(1, None, 400_000), RESET);
+        let case = |lives| cases(lives).remove(0);
+        assert_eq!(case(vec![seen.clone()]).nobody_ever_set(), Some(true));
+        assert_eq!(case(vec![seen, live(&app(2, None, 0))]).nobody_ever_set(), None);
+    }
+}

@@ -1,0 +1,376 @@
+//! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
+//! how it ended.
+
+use super::{
+    event_row::{Connection, EventRow},
+    row::{Row, RowOwner},
+};
+use crate::model::{
+    judgement::{
+        death::{Cause, Certainty},
+        verdict::Verdict,
+    },
+    observed::{setsockopt::SockOpt, socket::Direction},
+    table::happening::EventName,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A setsockopt call as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CallSeen {
+    /// The time of the call: RFC 3339, UTC.
+    pub at: String,
+    /// The option that it set, or tried to set.
+    pub option: SockOpt,
+    /// The value asked for.
+    pub value: Option<i32>,
+    /// `ok` or the error's name.
+    pub result: String,
+    /// The calling process.
+    pub by: Option<RowOwner>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LifeEnd {
+    /// The time of the end: RFC 3339, UTC.
+    pub at: String,
+    /// Happened it died of.
+    pub cause: Cause,
+    /// How that is known.
+    pub certainty: Certainty,
+    /// The error that the program got, by name.
+    pub errno: Option<String>,
+    /// The facts behind the cause, in words.
+    pub evidence: String,
+    /// Since it was opened.
+    pub age_seconds: Option<f64>,
+    /// Since a packet was received.
+    pub silent_seconds: f64,
+    /// Over its life, as far as seen.
+    pub probes_sent: u32,
+}
+
+/// A connection with its calls and, if it is dead, its end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Life {
+    /// It, now or as it was at its end.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// The process that it is counted for.
+    pub owner: Option<RowOwner>,
+    /// The calls that were seen, oldest first.
+    pub calls: Vec<CallSeen>,
+    /// Options that changed without a call.
+    pub changed: Vec<SockOpt>,
+    /// It was watched from its beginning, so that calls are missing from `calls` only if there were
+    /// none.
+    pub is_whole: bool,
+    /// Its end, if it has come.
+    pub end: Option<LifeEnd>,
+}
+
+/// The finding about one connection, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// The path, or the peer, forgot it while it was quiet.
+    Dropped,
+    /// The peer, or the path to it, did not answer any more.
+    Dark,
+    /// Live, and keepalive does not protect it.
+    Unprotected,
+    /// Probes were answered, and then the peer closed it.
+    ClosedAlthoughProbed,
+    /// It could not be opened, was reset, or the network refused.
+    Failed,
+    /// Nobody saw it end.
+    Unseen,
+    /// There is nothing to report.
+    Fine,
+}
+
+impl Finding {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Dark => "dark",
+            Self::Unprotected => "unprotected",
+            Self::ClosedAlthoughProbed => "closed_although_probed",
+            Self::Failed => "failed",
+            Self::Unseen => "unseen",
+            Self::Fine => "fine",
+        }
+    }
+
+    /// Whether it died of silence, or may.
+    pub const fn is_of_silence(self) -> bool {
+        matches!(self, Self::Dropped | Self::Dark | Self::Unprotected)
+    }
+}
+
+/// A reset that comes by itself after so much quiet is a middlebox that says when it forgets.
+const QUIET_BEFORE_RESET_SECONDS: f64 = 30.0;
+
+impl Life {
+    /// A connection that exists now, without calls: only the history knows those.
+    pub fn live(row: Row) -> Self {
+        let owner = row.owners.first().cloned();
+        Self {
+            connection: Connection::of(row),
+            owner,
+            calls: Vec::new(),
+            changed: Vec::new(),
+            is_whole: false,
+            end: None,
+        }
+    }
+
+    /// One that died, with the event that says so. None if the event is another.
+    pub fn dead(happening: EventRow) -> Option<Self> {
+        let EventRow { at, event: EventName::Died, owner, details, connection, .. } = happening
+        else {
+            return None;
+        };
+        let end = LifeEnd {
+            at,
+            cause: details.cause?,
+            certainty: details.certainty.unwrap_or(Certainty::Inferred),
+            errno: details.errno,
+            evidence: details.evidence.unwrap_or_default(),
+            age_seconds: details.age_seconds,
+            silent_seconds: details.silent_seconds.unwrap_or_default(),
+            probes_sent: details.probes_sent.unwrap_or_default(),
+        };
+        let is_whole = end.age_seconds.is_some();
+        Some(Self {
+            connection,
+            owner,
+            calls: Vec::new(),
+            changed: Vec::new(),
+            is_whole,
+            end: Some(end),
+        })
+    }
+
+    /// The finding about it.
+    pub fn finding(&self) -> Finding {
+        let verdict = self.connection.verdict;
+        let Some(end) = &self.end else {
+            return match verdict {
+                Some(Verdict::Off | Verdict::Late) => Finding::Unprotected,
+                _ => Finding::Fine,
+            };
+        };
+        let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
+        match end.cause {
+            Cause::IdleDrop | Cause::KeepaliveReset => Finding::Dropped,
+            Cause::PeerReset
+                if end.silent_seconds >= QUIET_BEFORE_RESET_SECONDS
+                    && !self.connection.in_flight =>
+            {
+                Finding::Dropped
+            }
+            Cause::KeepaliveTimeout | Cause::UserTimeout | Cause::RetransmitTimeout => {
+                Finding::Dark
+            }
+            Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
+            Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
+            Cause::Unknown => Finding::Unseen,
+            Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
+        }
+    }
+
+    /// Who sent the SYN; a socket that never had a peer is counted as ours.
+    pub fn direction(&self) -> Direction {
+        self.connection.direction.unwrap_or(Direction::Outbound)
+    }
+}
+
+/// Joins what is live with what happened: `past` is in the order of time.
+pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
+    let mut lives: BTreeMap<String, Life> =
+        rows.into_iter().map(|row| (row.id.clone(), Life::live(row))).collect();
+    let mut told: BTreeMap<String, Told> = BTreeMap::new();
+    for happening in past {
+        let Some(id) = happening.connection.id.clone() else {
+            continue;
+        };
+        let known = told.entry(id.clone()).or_default();
+        match happening.event {
+            EventName::Opened => known.is_whole = true,
+            EventName::Setting => known.calls.extend(CallSeen::of(happening)),
+            EventName::Changed => known.changed.extend(happening.details.option),
+            EventName::Died => drop(Life::dead(happening).map(|dead| lives.insert(id, dead))),
+            _ => {}
+        }
+    }
+    for (id, known) in told {
+        if let Some(life) = lives.get_mut(&id) {
+            life.is_whole |= known.is_whole;
+            life.calls = known.calls;
+            life.changed = known.changed;
+        }
+    }
+    lives.into_values().collect()
+}
+
+/// Happened is known of a connection beside its state.
+#[derive(Default)]
+struct Told {
+    is_whole: bool,
+    calls: Vec<CallSeen>,
+    changed: Vec<SockOpt>,
+}
+
+impl CallSeen {
+    fn of(happening: EventRow) -> Option<Self> {
+        let details = happening.details;
+        Some(Self {
+            at: happening.at,
+            option: details.option?,
+            value: details.value,
+            result: details.result?,
+            by: happening.owner,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use crate::model::{
+        judgement::{
+            death::Death,
+            idle_limit::{IdleLimit, Limits},
+            verdict::Surroundings,
+        },
+        observed::{
+            ending::Ending,
+            setting::OwnSettings,
+            socket::{Comm, Owner, Socket, State, tests_support::socket},
+        },
+        table::happening::{Happened, Happening},
+    };
+
+    pub(crate) fn around() -> Surroundings {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 }
+    }
+
+    /// A connection of `app`, quiet for `quiet_ms`; keepalive on if `idle_seconds` is some.
+    pub(crate) fn app(id: u64, idle_seconds: Option<u32>, quiet_ms: u32) -> Socket {
+        let mut name = [0; 16];
+        name[..3].copy_from_slice(b"app");
+        let own = OwnSettings {
+            idle_seconds: idle_seconds.unwrap_or_default(),
+            ..OwnSettings::default()
+        };
+        Socket {
+            id: crate::model::observed::socket::SocketId(id),
+            keepalive: idle_seconds.is_some(),
+            own,
+            quiet_ms,
+            silent_ms: quiet_ms,
+            owner: Some(Owner { pid: 812, fd: Some(5), comm: Comm::new(name) }),
+            ..socket()
+        }
+    }
+
+    pub(crate) fn live(socket: &Socket) -> Life {
+        Life::live(Row::new(socket, socket.owner.iter(), &around(), socket.at))
+    }
+
+    /// It, dead of this.
+    pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
+        let mut death = Death::of(socket, State::Established, ending, 0).unwrap();
+        death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
+        let happening = Happening::new(socket.at, *socket, Happened::Died(death));
+        Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
+    }
+
+    /// Happened a middlebox leaves that answers the first data after the quiet time by a reset.
+    pub(crate) const RESET: Ending = Ending {
+        found: crate::model::observed::ending::Found::Told,
+        errno: 104,
+        soft_errno: 0,
+        retransmits: 0,
+        retransmitting_ms: None,
+        sent_ms: Some(10),
+        unacked: true,
+        unsent: false,
+        in_keepalive_timer: false,
+    };
+
+    /// Happened a keepalive timer leaves that gave up.
+    pub(crate) const GAVE_UP: Ending =
+        Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        tests_support::{GAVE_UP, RESET, app, around, dead, live},
+        *,
+    };
+    use crate::{
+        model::{
+            observed::ending::Ending,
+            table::happening::{Happened, Happening},
+        },
+        view::event_row::EventDetails,
+    };
+
+    #[test]
+    fn what_died_of_silence_or_may_is_a_finding() {
+        let cases = [
+            (dead(&app(1, None, 400_000), RESET), Finding::Dropped, true),
+            (dead(&app(1, Some(60), 90_000), GAVE_UP), Finding::Dark, true),
+            (live(&app(1, None, 0)), Finding::Unprotected, true),
+            (live(&app(1, Some(7200), 0)), Finding::Unprotected, true),
+            (live(&app(1, Some(60), 0)), Finding::Fine, false),
+        ];
+        for (life, finding, of_silence) in cases {
+            assert_eq!((life.finding(), life.finding().is_of_silence()), (finding, of_silence));
+        }
+    }
+
+    #[test]
+    fn a_reset_out_of_the_blue_after_a_long_quiet_time_is_a_middlebox_that_says_so() {
+        let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
+        assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Dropped);
+        assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
+    }
+
+    #[test]
+    fn calls_and_ends_join_their_connection() {
+        let one = app(1, None, 0);
+        let row = |socket| Row::new(socket, socket.owner.iter(), &around(), socket.at);
+        let told = |event, details| EventRow {
+            event,
+            details,
+            ..EventRow::new(
+                &Happening::new(one.at, one, Happened::Opened),
+                String::new(),
+                &around(),
+            )
+        };
+        let refused = EventDetails {
+            option: Some(SockOpt::Idle),
+            value: Some(0),
+            result: Some("EINVAL".to_owned()),
+            ..EventDetails::default()
+        };
+        let past = vec![
+            told(EventName::Opened, EventDetails::default()),
+            told(EventName::Setting, refused),
+        ];
+        let lives = lives(vec![row(&one), row(&app(2, None, 0))], past);
+        assert_eq!(lives.len(), 2);
+        assert!(lives[0].is_whole && !lives[1].is_whole);
+        assert_eq!(lives[0].calls[0].result, "EINVAL");
+        assert_eq!(lives[1].calls, []);
+    }
+}

@@ -1,0 +1,109 @@
+//! Happened an event means, in one sentence.
+
+use crate::model::{
+    judgement::verdict::{Surroundings, Verdict},
+    observed::{
+        errno::errno_name,
+        event::Fire,
+        setsockopt::{Call, SockOpt},
+        socket::{Socket, State},
+    },
+    table::happening::{Happened, Happening},
+    text::duration::{duration, tenths},
+};
+
+/// Happened it means, in one sentence.
+pub fn meaning(happening: &Happening, around: &Surroundings) -> String {
+    let Happening { socket, what, .. } = happening;
+    match what {
+        Happened::Opened => match around.verdict(socket) {
+            Verdict::Local => "opened to this host".to_owned(),
+            Verdict::Off => "opened, keepalive is off".to_owned(),
+            verdict => format!(
+                "opened {}: first probe after {}, noticed dead after {}",
+                verdict.as_str(),
+                duration(socket.idle().value),
+                socket.detection_seconds().map(duration).unwrap_or_default(),
+            ),
+        },
+        Happened::Setting(call) => setting(call, socket),
+        Happened::Changed { option, from, to } => format!(
+            "{} went from {} to {} without a setsockopt call (io_uring, a 32-bit program, BPF or \
+             the kernel itself)",
+            option.as_str(),
+            own_value(*option, *from),
+            own_value(*option, *to)
+        ),
+        Happened::ProbeSent => {
+            let n_probes = socket.probes_unanswered;
+            let next = socket.timer_ms.map(tenths).unwrap_or_default();
+            let silent = tenths(socket.silent_ms);
+            if socket.own.user_timeout_ms > 0 {
+                let limit = socket.own.user_timeout_ms;
+                format!(
+                    "probe {n_probes} after {silent} of silence, next in {next}, until {limit} ms have passed"
+                )
+            } else {
+                let count = socket.count().value;
+                format!("probe {n_probes} of {count} after {silent} of silence, next in {next}")
+            }
+        }
+        Happened::ProbeAnswered { unanswered: 1 } => {
+            "the probe was answered: the peer lives".into()
+        }
+        Happened::ProbeAnswered { unanswered } => {
+            format!("answered after {unanswered} probes: the peer lives")
+        }
+        Happened::TimerFired(outcome) => fired(*outcome).to_owned(),
+        Happened::QuietSurvived { quiet_ms } => {
+            format!("went on after {} of quiet", duration(quiet_ms / 1000))
+        }
+        Happened::VerdictChanged { from, to } => {
+            format!("was {}, is {}: {}", from.as_str(), to.as_str(), around.reason(socket))
+        }
+        Happened::Died(death) => format!("{}: {}", death.cause.as_str(), death.evidence(socket)),
+    }
+}
+
+fn setting(call: &Call, socket: &Socket) -> String {
+    let option = call.option.as_str();
+    let value = call.value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+    let asked = format!("{option} = {value}{}", call.option.unit());
+    if call.errno != 0 {
+        return format!("{asked} was refused with {}: nothing changed", errno_name(call.errno));
+    }
+    let note = match (call.option, socket.keepalive, socket.state) {
+        (_, _, State::Listen) => ": what it accepts inherits it",
+        (SockOpt::Idle | SockOpt::Interval | SockOpt::Count, false, _) => {
+            ", without effect while SO_KEEPALIVE is off"
+        }
+        (SockOpt::Count, true, _) if socket.own.user_timeout_ms > 0 => {
+            ", without effect: the user timeout decides"
+        }
+        _ => "",
+    };
+    format!("{asked}{note}")
+}
+
+fn own_value(option: SockOpt, value: u32) -> String {
+    match (option, value) {
+        (SockOpt::Keepalive, 0) => "off".to_owned(),
+        (SockOpt::Keepalive, _) => "on".to_owned(),
+        (_, 0) => "unset".to_owned(),
+        _ => format!("{value}{}", option.unit()),
+    }
+}
+
+const fn fired(outcome: Fire) -> &'static str {
+    match outcome {
+        Fire::Sent => "a probe was sent",
+        Fire::Deferred => "the program was working on the socket: the timer tries again in 50 ms",
+        Fire::DataInFlight => {
+            "data is in flight: no probe, retransmission decides; the timer starts over"
+        }
+        Fire::NotIdle => "something was received meanwhile: no probe is due",
+        Fire::NotOurs => "not keepalive's: it is off, or the socket is closing",
+        Fire::Congested => "this host's own queue refused the probe: next try in 500 ms",
+        Fire::Death => "too many probes went unanswered",
+    }
+}
