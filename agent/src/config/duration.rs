@@ -4,7 +4,7 @@ use jiff::{Span, SpanRelativeTo};
 use std::time::Duration;
 
 /// The form of a time, for the end of a sentence.
-pub(super) const FORM: &str = "a time like 500ms, 90s, 5m30s, 1h or 2d";
+const FORM: &str = "a time like 500ms, 90s, 5m30s, 1h or 2d";
 
 /// A time above 0. A plain number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {

@@ -333,7 +333,7 @@ mod tests {
         assert!(unknown.contains("c.toml:2") && unknown.contains("`idle_limits`"), "{unknown}");
         assert!(unknown.contains("idle_limit, path"), "{unknown}");
         let value = error("\nidle_limit = \"never\"");
-        assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 350s"), "{value}");
+        assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 500ms"), "{value}");
         assert!(error("idle_limit = [1, 2]").contains("not a list"));
         assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));

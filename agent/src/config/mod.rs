@@ -6,9 +6,11 @@
 
 mod duration;
 mod file;
+mod idle_limit;
 
 pub use duration::{duration, whole_seconds};
 pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
+pub use idle_limit::{idle_limit, network_path};
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},
@@ -32,13 +34,14 @@ pub const LAST: usize = 500;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Idle limits")]
 pub struct LimitArgs {
-    /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
+    /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
     /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
     #[arg(
         long,
         env = "KEEPWATCH_IDLE_LIMIT",
         value_name = "LIMIT",
         default_value = "350s",
+        value_parser = idle_limit,
         global = true
     )]
     pub idle_limit: IdleLimit,
@@ -49,6 +52,7 @@ pub struct LimitArgs {
         env = "KEEPWATCH_PATH",
         value_name = "NAME=CIDR[:PORT]=LIMIT",
         value_delimiter = ',',
+        value_parser = network_path,
         global = true
     )]
     pub path: Vec<NetworkPath>,

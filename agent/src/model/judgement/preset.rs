@@ -63,3 +63,10 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset { name: "rfc5382", seconds: 7440, what: "the least that RFC 5382 REQ-5 allows a NAT" },
 ];
+
+#[test]
+fn presets_are_sorted_and_unique() {
+    for pair in PRESETS.windows(2) {
+        assert!(pair[0].seconds <= pair[1].seconds && pair[0].name != pair[1].name);
+    }
+}
