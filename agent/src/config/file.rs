@@ -1,6 +1,6 @@
 //! The config file: its keys are the options of the command line, checked by the same definitions.
 
-use super::DEFAULT_FILE;
+use super::{DEFAULT_FILE, TomlFile};
 use crate::files;
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
-use toml_edit::{Document, Item, Table};
+use toml_edit::{Item, Table};
 
 /// A config or a policy has some kilobytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -82,12 +82,11 @@ pub enum Error {
     },
 }
 
-/// One key of a file: option id, its values, where it stands.
+/// One key of a file: option id and its values.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     id: String,
     values: Vec<String>,
-    line: usize,
 }
 
 /// The command with the values of the config file as its defaults, and the keys that the file has.
@@ -111,20 +110,17 @@ fn with_defaults(
     file: &Path,
     text: &str,
 ) -> Result<(Command, Vec<String>), Error> {
-    let entries = entries(file, text)?;
-    let known = keys(&command);
-    for Entry { id, values, line } in &entries {
-        let key = id.clone();
-        if !known.contains(id) {
-            let known = known.join(", ");
-            return Err(Error::Key { file: file.to_owned(), line: *line, key, known });
+    let file = TomlFile { path: file, text };
+    let (document, known) = (file.document()?, keys(&command));
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, item) in document.as_table() {
+        if !known.iter().any(|one| one == key) {
+            return Err(file.unknown(key, item, &known));
         }
-        check(&command, id, values).map_err(|expected| Error::Value {
-            file: file.to_owned(),
-            line: *line,
-            key,
-            expected,
-        })?;
+        let wrong = |expected| file.wrong(key, item, expected);
+        let values = values(key, item).map_err(wrong)?;
+        check(&command, key, &values).map_err(wrong)?;
+        entries.push(Entry { id: key.to_owned(), values });
     }
     let keys = entries.iter().map(|entry| entry.id.clone()).collect();
     Ok((set_defaults(command, &entries), keys))
@@ -198,41 +194,20 @@ fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
     command
 }
 
-fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
-    let line_at = |begin: usize| text.get(..begin).unwrap_or_default().matches('\n').count() + 1;
-    let document = text.parse::<Document<String>>().map_err(|error| Error::Syntax {
-        file: file.to_owned(),
-        line: line_at(error.span().map_or(0, |span| span.start)),
-        message: error.message().lines().collect::<Vec<_>>().join("; "),
-    })?;
-    let line_of = |item: &Item| line_at(item.span().map_or(0, |span| span.start));
-    let mut entries: Vec<Entry> = Vec::new();
-    for (key, item) in document.as_table() {
-        let line = line_of(item);
-        let expected = |expected: String| Error::Value {
-            file: file.to_owned(),
-            line,
-            key: key.to_owned(),
-            expected,
-        };
-        let values = match item {
-            Item::ArrayOfTables(tables) if key == "path" => {
-                tables.iter().map(path_of).collect::<Result<_, _>>().map_err(expected)?
-            }
-            Item::Value(toml_edit::Value::Array(array)) => array
-                .iter()
-                .map(scalar)
-                .collect::<Option<_>>()
-                .ok_or_else(|| expected("expected a list of texts or numbers".to_owned()))?,
-            Item::Value(value) => vec![
-                scalar(value)
-                    .ok_or_else(|| expected("expected a text, a number or a list".to_owned()))?,
-            ],
-            _ => vec![String::new()],
-        };
-        entries.push(Entry { id: key.to_owned(), values, line });
+/// The values of a key, as its flag would write them.
+fn values(key: &str, item: &Item) -> Result<Vec<String>, String> {
+    match item {
+        Item::ArrayOfTables(tables) if key == "path" => tables.iter().map(path_of).collect(),
+        Item::Value(toml_edit::Value::Array(array)) => array
+            .iter()
+            .map(scalar)
+            .collect::<Option<_>>()
+            .ok_or_else(|| "expected a list of texts or numbers".to_owned()),
+        Item::Value(value) => scalar(value)
+            .map(|value| vec![value])
+            .ok_or_else(|| "expected a text, a number or a list".to_owned()),
+        _ => Ok(vec![String::new()]),
     }
-    Ok(entries)
 }
 
 /// A text, a number or a truth as the flag writes it.

@@ -7,10 +7,12 @@
 mod duration;
 mod file;
 mod idle_limit;
+mod toml_file;
 
 pub use duration::{duration, whole_seconds};
 pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
 pub use idle_limit::{idle_limit, network_path};
+pub use toml_file::TomlFile;
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},

@@ -2,7 +2,7 @@
 
 use super::user::User;
 use crate::{
-    config::{self, Error},
+    config::{self, Error, TomlFile},
     files,
     model::{
         judgement::check_policy::{Allowed, Policy, Rule, Scope},
@@ -14,7 +14,7 @@ use crate::{
 use clap::Args;
 use ipnet::IpNet;
 use std::path::{Path, PathBuf};
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::{Item, TableLike, Value};
 
 /// What is demanded.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,7 +49,7 @@ impl PolicyArgs {
         let mut demands = match &self.policy {
             Some(file) => {
                 let text = read(file)?;
-                File { path: file, text: &text }.demands()?
+                File(TomlFile { path: file, text: &text }).demands()?
             }
             None => Policy::default(),
         };
@@ -133,19 +133,12 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The path of a policy file for error messages, and its text.
-struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
+/// A policy file.
+struct File<'a>(TomlFile<'a>);
 
 impl File<'_> {
     fn demands(&self) -> Result<Policy, Error> {
-        let document = self.text.parse::<Document<String>>().map_err(|error| Error::Syntax {
-            file: self.path.to_owned(),
-            line: self.line(error.span().map_or(0, |span| span.start)),
-            message: error.message().lines().collect::<Vec<_>>().join("; "),
-        })?;
+        let document = self.0.document()?;
         let top = document.as_table();
         let mut demands = Policy { general: self.rule(top, "", &TOP_KEYS)?, ..Policy::default() };
         for (key, item) in top {
@@ -181,7 +174,7 @@ impl File<'_> {
                     self.condition(&mut allowed.scope, key, &name, item)?;
                 }
                 _ => {
-                    return Err(self.unknown(
+                    return Err(self.0.unknown(
                         &name,
                         item,
                         &[&SCOPE_KEYS[..], &["reason"]].concat(),
@@ -203,7 +196,7 @@ impl File<'_> {
                 "detect_within" => {
                     let text = item.as_value().and_then(config::scalar).unwrap_or_default();
                     let seconds = config::whole_seconds(&text)
-                        .map_err(|expected| self.wrong(&name, item, expected))?;
+                        .map_err(|expected| self.0.wrong(&name, item, expected))?;
                     rule.detection_seconds = Some(seconds.into());
                 }
                 _ if SCOPE_KEYS.contains(&key) => {
@@ -212,7 +205,7 @@ impl File<'_> {
                 _ if others.contains(&key) => {}
                 _ => {
                     let known = [&RULE_KEYS[..], &SCOPE_KEYS[..], others].concat();
-                    return Err(self.unknown(&name, item, &known));
+                    return Err(self.0.unknown(&name, item, &known));
                 }
             }
         }
@@ -226,7 +219,7 @@ impl File<'_> {
         name: &str,
         item: &Item,
     ) -> Result<(), Error> {
-        let wrong = |expected| self.wrong(name, item, expected);
+        let wrong = |expected| self.0.wrong(name, item, expected);
         let values = match item.as_value() {
             Some(Value::Array(array)) if !array.is_empty() => {
                 array.iter().map(config::scalar).collect::<Option<Vec<_>>>()
@@ -242,49 +235,19 @@ impl File<'_> {
     }
 
     fn truth(&self, key: &str, item: &Item) -> Result<bool, Error> {
-        item.as_bool().ok_or_else(|| self.wrong(key, item, "expected true or false".to_owned()))
+        item.as_bool().ok_or_else(|| self.0.wrong(key, item, "expected true or false".to_owned()))
     }
 
     fn words(&self, key: &str, item: &Item) -> Result<String, Error> {
         let text = item.as_str().map(|text| escaped(text.as_bytes()));
         let text = text.filter(|text| !text.is_empty());
-        text.ok_or_else(|| self.wrong(key, item, "expected a text".to_owned()))
+        text.ok_or_else(|| self.0.wrong(key, item, "expected a text".to_owned()))
     }
 
     fn tables<'i>(&self, key: &str, item: &'i Item) -> Result<Vec<&'i dyn TableLike>, Error> {
         let tables = item.as_array_of_tables();
         let tables = tables.map(|tables| tables.iter().map(|table| table as _).collect());
-        tables.ok_or_else(|| self.wrong(key, item, format!("expected tables: [[{key}]]")))
-    }
-
-    fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
-        Error::Value {
-            file: self.path.to_owned(),
-            line: self.line_of(item),
-            key: escaped(key.as_bytes()),
-            expected,
-        }
-    }
-
-    fn unknown(&self, key: &str, item: &Item, known: &[&str]) -> Error {
-        Error::Key {
-            file: self.path.to_owned(),
-            line: self.line_of(item),
-            key: escaped(key.as_bytes()),
-            known: known.join(", "),
-        }
-    }
-
-    fn line_of(&self, item: &Item) -> usize {
-        let span = match item {
-            Item::ArrayOfTables(tables) => tables.iter().next().and_then(toml_edit::Table::span),
-            _ => item.span(),
-        };
-        self.line(span.map_or(0, |span| span.start))
-    }
-
-    fn line(&self, begin: usize) -> usize {
-        self.text.get(..begin).unwrap_or_default().matches('\n').count() + 1
+        tables.ok_or_else(|| self.0.wrong(key, item, format!("expected tables: [[{key}]]")))
     }
 }
 
@@ -293,7 +256,9 @@ mod tests {
     use super::*;
 
     fn demands(text: &str) -> Result<Policy, String> {
-        File { path: Path::new("p.toml"), text }.demands().map_err(|error| error.to_string())
+        File(TomlFile { path: Path::new("p.toml"), text })
+            .demands()
+            .map_err(|error| error.to_string())
     }
 
     #[test]
