@@ -3,16 +3,14 @@
 //! [`Row`](crate::view::row::Row) defines the form; that this writes the same bytes as serde does
 //! for a `Row`, some ten times faster, is held by a test.
 
-use crate::{
-    model::{
-        judgement::verdict::{Surroundings, Verdict},
-        observed::{
-            owner_identity::Identity,
-            setting::{Effective, SettingOrigin},
-            socket::{Endpoint, Owner, Socket},
-        },
+use crate::model::{
+    judgement::verdict::{Surroundings, Verdict},
+    observed::{
+        owner_identity::Identity,
+        setting::{Effective, SettingOrigin},
+        socket::{Endpoint, Owner, Socket},
     },
-    view::row::ms_to_show,
+    text::duration::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 

@@ -8,7 +8,7 @@ use crate::{
     view::{
         order,
         page::{Page, PageCounts},
-        row::Row,
+        row::{Row, part_of},
     },
 };
 use std::io::{self, Write};
@@ -215,18 +215,12 @@ pub(super) fn owners(row: &Row) -> String {
     names.dedup();
     let n_more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
-    let mut words: Vec<String> = part_of(row).into_iter().chain(names).collect();
+    let part_of = part_of([&row.namespace, &row.pod, &row.container], row.unit.as_ref());
+    let mut words: Vec<String> = part_of.into_iter().chain(names).collect();
     if n_more > 0 {
         words.push(format!("+{n_more}"));
     }
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
-}
-
-/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the container, else the unit.
-fn part_of(row: &Row) -> Option<String> {
-    let parts = [&row.namespace, &row.pod, &row.container];
-    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
-    if text.is_empty() { row.unit.clone() } else { Some(text) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use super::{CallRow, DeathRow, Error, FILE, Query, Whose, schema};
 use crate::{
     kernel::clock,
-    model::{judgement::learned::LimitRow, table::happening::EventName},
+    model::{
+        judgement::learned::LimitRow, table::happening::EventName, text::duration::signed_seconds,
+    },
     view::{
         event_row::{Connection, EventDetails, EventRow},
         row::{Probes, RowOwner, Seconds},
@@ -100,7 +102,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         idle_limit_seconds: row.get("idle_limit_seconds")?,
         idle_limit_from: row.get("idle_limit_from")?,
         path: row.get("path")?,
-        quiet_seconds: seconds(row.get("quiet_ms")?),
+        quiet_seconds: signed_seconds(row.get("quiet_ms")?),
         probes_unanswered: row.get("probes_unanswered")?,
         in_flight: row.get("in_flight")?,
         unit,
@@ -114,15 +116,15 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         certainty: Some(word(row, "certainty")?),
         errno: row.get("errno")?,
         evidence: Some(evidence.clone()),
-        age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(seconds),
-        silent_seconds: Some(seconds(row.get("silent_ms")?)),
+        age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(signed_seconds),
+        silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
         ..EventDetails::default()
     };
     Ok(DeathRow {
         unix_seconds: unix_seconds(row)?,
         opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(clock::utc),
-        survived_seconds: seconds(row.get("survived_ms")?),
+        survived_seconds: signed_seconds(row.get("survived_ms")?),
         calls,
         event: EventRow {
             at: at(row)?,
@@ -153,8 +155,10 @@ fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
     Ok(LimitRow {
         destination: row.get("destination")?,
         unix_seconds: unix_seconds(row)?,
-        longest_survived_seconds: row.get::<_, Option<i64>>("longest_survived_ms")?.map(seconds),
-        shortest_killed_seconds: seconds(row.get("shortest_killed_ms")?),
+        longest_survived_seconds: row
+            .get::<_, Option<i64>>("longest_survived_ms")?
+            .map(signed_seconds),
+        shortest_killed_seconds: signed_seconds(row.get("shortest_killed_ms")?),
         survivals: row.get("survivals")?,
         deaths: row.get("deaths")?,
         deaths_contradicted: row.get("deaths_contradicted")?,
@@ -207,16 +211,10 @@ fn at(row: &Row<'_>) -> rusqlite::Result<String> {
 }
 
 fn unix_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
-    row.get::<_, i64>("at_ns").map(|ns| seconds(ns / 1_000_000))
+    row.get::<_, i64>("at_ns").map(|ns| signed_seconds(ns / 1_000_000))
 }
 
 fn monotonic_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
     let ns: i64 = row.get("monotonic_ns")?;
     Ok(std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64())
-}
-
-/// Milliseconds as seconds.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }

@@ -17,6 +17,7 @@ use crate::model::{
         socket::{Direction, Socket, SocketId, State, Time},
     },
     table::happening::{EventName, Happened, Happening, Notice},
+    text::duration::seconds,
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};
@@ -196,10 +197,6 @@ pub struct EventDetails {
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
-}
-
-fn seconds(ms: impl Into<u64>) -> f64 {
-    std::time::Duration::from_millis(ms.into()).as_secs_f64()
 }
 
 impl EventRow {

@@ -2,6 +2,7 @@
 
 use super::{
     life::{Finding, Life},
+    row::part_of,
     what_if::{Setting, WhatIf},
 };
 use crate::model::{
@@ -78,7 +79,10 @@ impl GroupKey {
         Self {
             peer,
             process: life.owner.as_ref().map(|owner| owner.process.clone()),
-            part_of: part_of(life),
+            part_of: part_of(
+                [&connection.namespace, &connection.pod, &connection.container],
+                connection.unit.as_ref(),
+            ),
             own: own_values(life),
         }
     }
@@ -95,14 +99,6 @@ fn own_values(life: &Life) -> OwnValues {
         count: own(connection.count.probes, connection.count.from),
         user_timeout_ms: connection.user_timeout_ms,
     }
-}
-
-/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
-fn part_of(life: &Life) -> Option<String> {
-    let connection = &life.connection;
-    let parts = [&connection.namespace, &connection.pod, &connection.container];
-    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
-    if text.is_empty() { connection.unit.clone() } else { Some(text) }
 }
 
 impl ConnectionGroup {

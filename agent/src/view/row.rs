@@ -7,6 +7,7 @@ use crate::model::{
         setting::{Effective, SettingOrigin},
         socket::{Direction, DirectionFrom, Owner, Socket, State, Time},
     },
+    text::duration::{seconds, signed_seconds},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};
@@ -178,25 +179,16 @@ impl Row {
     }
 }
 
+/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
+pub fn part_of(path: [&Option<String>; 3], unit: Option<&String>) -> Option<String> {
+    let path: Vec<&str> = path.into_iter().flatten().map(String::as_str).collect();
+    if path.is_empty() { unit.cloned() } else { Some(path.join("/")) }
+}
+
 /// The arrow between our end and the peer: who sent the SYN.
 pub const fn arrow(direction: Direction) -> &'static str {
     match direction {
         Direction::Outbound => "->",
         Direction::Inbound => "<-",
     }
-}
-
-/// Milliseconds that a float of seconds holds exactly, and prints without an exponent.
-pub fn ms_to_show(ms: u64) -> u64 {
-    ms.min(1 << 50)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^52")]
-fn seconds(ms: u64) -> f64 {
-    ms_to_show(ms) as f64 / 1000.0
-}
-
-fn signed_seconds(ms: i64) -> f64 {
-    let magnitude = seconds(ms.unsigned_abs());
-    if ms < 0 { -magnitude } else { magnitude }
 }
