@@ -1,4 +1,4 @@
-//! Happened goes into the tables, column by column.
+//! Writes into the tables, column by column.
 
 use super::query::key;
 use crate::{
@@ -60,7 +60,7 @@ fn unsigned(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// Happened dates a batch, and says which agent wrote it.
+/// The clock of a batch, and the agent that wrote it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     /// The row of this run.
@@ -110,7 +110,7 @@ impl Stamp {
     }
 }
 
-/// Puts one moment where it belongs. Whether it is of a kind that the history holds.
+/// Writes a happening to where it belongs. Whether it is of a kind that the history holds.
 pub(super) fn happening(
     into: &Transaction<'_>,
     stamp: Stamp,

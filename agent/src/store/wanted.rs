@@ -1,4 +1,4 @@
-//! Happened belongs into the history, and how much of what is ordinary.
+//! The choice of what the history keeps: all that is out of the ordinary, and some of the rest.
 
 use crate::model::{
     judgement::{

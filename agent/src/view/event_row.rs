@@ -1,4 +1,4 @@
-//! Happened happens, as it is shown: one JSON object a line. Fields are only ever added.
+//! Events as they are shown: one JSON object a line. Fields are only ever added.
 
 use super::{
     meaning::meaning,
@@ -22,7 +22,7 @@ use crate::model::{
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};
 
-/// A moment as it is shown.
+/// An event as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRow {
     /// The time in RFC 3339, UTC.
@@ -33,12 +33,12 @@ pub struct EventRow {
     pub event: EventName,
     /// The process that caused the event, else the owner of the connection.
     pub owner: Option<RowOwner>,
-    /// Happened it means, in words.
+    /// The meaning in words.
     pub meaning: String,
-    /// Happened only some events have.
+    /// Fields that only some events have.
     #[serde(flatten)]
     pub details: EventDetails,
-    /// The connection at that moment.
+    /// The connection at the time of the event.
     #[serde(flatten)]
     pub connection: Connection,
 }
@@ -110,7 +110,7 @@ impl Connection {
         connection
     }
 
-    /// Happened a row says of the connection itself.
+    /// The connection itself, out of a row.
     pub fn of(row: Row) -> Self {
         Self {
             id: Some(row.id),
@@ -142,7 +142,7 @@ impl Connection {
     }
 }
 
-/// Happened only some events have.
+/// Fields that only some events have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventDetails {
@@ -200,7 +200,7 @@ pub struct EventDetails {
 }
 
 impl EventRow {
-    /// Happened is shown of `moment`; `at` is its wall clock time.
+    /// The row of a happening; `at` is its wall clock time.
     pub fn new(happening: &Happening, at: String, around: &Surroundings) -> Self {
         let Happening { socket, what, identity, .. } = happening;
         let mut connection = Connection::new(socket, identity.as_deref(), around);
@@ -260,7 +260,7 @@ pub struct NoticeRow {
     pub monotonic_seconds: f64,
     /// The kind of event.
     pub event: EventName,
-    /// Happened it means, in words.
+    /// The meaning in words.
     pub meaning: String,
     /// `lost`: events that found no room, or could not be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,7 +277,7 @@ pub struct NoticeRow {
 }
 
 impl NoticeRow {
-    /// Happened is shown of `notice`.
+    /// The row of a notice.
     pub fn new(notice: Notice, now: Time, at: String) -> Self {
         let monotonic_seconds = now.seconds();
         match notice {

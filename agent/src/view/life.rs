@@ -36,7 +36,7 @@ pub struct CallSeen {
 pub struct LifeEnd {
     /// The time of the end: RFC 3339, UTC.
     pub at: String,
-    /// Happened it died of.
+    /// The cause of death.
     pub cause: Cause,
     /// How that is known.
     pub certainty: Certainty,
@@ -217,7 +217,7 @@ pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     lives.into_values().collect()
 }
 
-/// Happened is known of a connection beside its state.
+/// The past of a connection, as far as events report it.
 #[derive(Default)]
 struct Told {
     is_whole: bool,
@@ -291,7 +291,7 @@ pub(crate) mod tests_support {
         Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
     }
 
-    /// Happened a middlebox leaves that answers the first data after the quiet time by a reset.
+    /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
         found: crate::model::observed::ending::Found::Told,
         errno: 104,
@@ -304,7 +304,7 @@ pub(crate) mod tests_support {
         in_keepalive_timer: false,
     };
 
-    /// Happened a keepalive timer leaves that gave up.
+    /// The ending that a keepalive timer leaves when it gave up.
     pub(crate) const GAVE_UP: Ending =
         Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
 }

@@ -1,4 +1,4 @@
-//! Happened an event means, in one sentence.
+//! The meaning of an event, in one sentence.
 
 use crate::model::{
     judgement::verdict::{Surroundings, Verdict},
@@ -12,7 +12,7 @@ use crate::model::{
     text::duration::{duration, tenths},
 };
 
-/// Happened it means, in one sentence.
+/// The meaning of a happening, in one sentence.
 pub fn meaning(happening: &Happening, around: &Surroundings) -> String {
     let Happening { socket, what, .. } = happening;
     match what {

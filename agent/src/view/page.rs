@@ -85,7 +85,7 @@ impl PageCounts {
         }
     }
 
-    /// PageCounts a row in.
+    /// Counts a row in.
     pub fn count(&mut self, row: &Row) {
         let is_overdue = until_dropped_ms(row).is_some_and(|rest| rest < 0);
         let is_half_dead = is_half_dead(row.probes_unanswered);

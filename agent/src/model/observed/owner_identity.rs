@@ -1,4 +1,4 @@
-//! NamedOwner workload a process is: unit, container, pod. And which of several owners a connection is
+//! The identity of a process: its unit, container, pod. And which of several owners a connection is
 //! counted for.
 
 use super::socket::{Comm, Owner};

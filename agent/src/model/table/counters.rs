@@ -1,4 +1,4 @@
-//! Happened has happened since the agent's start, counted by label: counters only go up, so a name that
+//! Counts of what has happened since the agent's start, by label: counters only go up, so a name that
 //! was shown once stays, and what comes after the budget is spent is summed up.
 
 use super::{
@@ -37,11 +37,11 @@ const SILENT_MS: u64 = 3_600_000;
 struct Count {
     n: u64,
     last: Time,
-    /// NamedOwner it was the last time.
+    /// The connection that was counted last.
     id: SocketId,
 }
 
-/// OwnerCounts by key and owner; at most `max` pairs of them have a row of their own.
+/// Counts by key and owner; at most `max` pairs of them have a row of their own.
 #[derive(Clone, Debug)]
 pub struct OwnerCounts<K> {
     max: usize,

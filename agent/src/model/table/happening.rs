@@ -1,4 +1,4 @@
-//! Happened happens to connections, one thing at a time: what `trace` shows, histories keep and counters
+//! Happenings: one thing at a time that happens to a connection. What `trace` shows, histories keep and counters
 //! count. The table makes moments of events.
 
 use crate::model::{
@@ -25,7 +25,7 @@ pub struct Happening {
     pub socket: Socket,
     /// The kind of event and its details.
     pub what: Happened,
-    /// Happened the owner is part of, as far as it is known.
+    /// The identity of the owner, as far as it is known.
     pub identity: Option<Arc<Identity>>,
     /// Of a death: the setsockopt calls of its life, oldest first.
     pub calls: Vec<(Time, Call)>,
@@ -163,7 +163,7 @@ impl Happening {
     }
 }
 
-/// Happened concerns the stream itself, not one connection.
+/// A message about the stream itself, not one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Events were lost.
@@ -182,7 +182,7 @@ pub enum Notice {
     },
 }
 
-/// Happened happened since the last time, in order.
+/// The happenings since the last time, in order.
 #[derive(Debug)]
 pub struct News {
     /// How many moments there were before these.
@@ -191,6 +191,6 @@ pub struct News {
     pub happenings: Vec<Happening>,
     /// To the stream itself.
     pub notices: Vec<Notice>,
-    /// Happened verdicts depended on.
+    /// The surroundings of verdicts then.
     pub around: Arc<Surroundings>,
 }

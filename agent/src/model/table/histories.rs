@@ -1,4 +1,4 @@
-//! Happened happened to each connection, in bounded memory.
+//! The history of each connection, in bounded memory.
 //!
 //! The first moments and the last are kept of each: how it began, and how it ended. Of the
 //! connections the living stay; the dead make room, those first that died first.
@@ -20,12 +20,12 @@ const N_FIRST: usize = 8;
 /// Moments kept from its end.
 const N_LAST: usize = 8;
 
-/// Happened happened to one connection.
+/// The history of one connection.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The socket as it was at the last moment.
     pub socket: Socket,
-    /// Happened its owner is part of, as far as it is known.
+    /// The identity of its owner, as far as it is known.
     pub identity: Option<Arc<Identity>>,
     /// When it was opened, if that was seen.
     pub opened: Option<Time>,
@@ -37,7 +37,7 @@ pub struct History {
     pub survived_ms: u32,
     /// Moments that fell out between the first and the last.
     pub n_forgotten: u32,
-    /// Happened happened, oldest first.
+    /// The happenings that are kept, oldest first.
     pub happenings: Vec<(Time, Happened)>,
 }
 
@@ -157,7 +157,7 @@ impl Histories {
         }
     }
 
-    /// Happened is known of one.
+    /// The history of one connection.
     pub fn get(&self, id: SocketId) -> Option<&History> {
         self.by_id.get(&id).map(AsRef::as_ref)
     }

@@ -98,7 +98,7 @@ pub struct Table {
     n_unowned: u64,
     histories: Histories,
     tally: Counters,
-    /// Happened happened since somebody asked last.
+    /// The happenings since somebody asked last.
     happenings: Vec<Happening>,
     pending: Pending,
     suspects: Suspects,
@@ -140,12 +140,12 @@ impl Table {
         }
     }
 
-    /// Happened verdicts depend on.
+    /// The surroundings of verdicts.
     pub fn surroundings(&self) -> Arc<Surroundings> {
         Arc::clone(&self.around)
     }
 
-    /// A walk begins. Happened it does not meet until it ends is gone. `after_loss`: events were lost
+    /// A walk begins. A socket that it does not meet until it ends is gone. `after_loss`: events were lost
     /// since the walk before.
     pub fn begin_walk(&mut self, after_loss: bool) {
         self.n_walk = self.n_walk.wrapping_add(1);
@@ -324,17 +324,17 @@ impl Table {
         self.happenings.push(happening);
     }
 
-    /// Happened happened since this was asked last.
+    /// The happenings since this was asked last.
     pub fn take_happenings(&mut self) -> Vec<Happening> {
         std::mem::take(&mut self.happenings)
     }
 
-    /// Happened is remembered of connections, live and dead.
+    /// The histories of connections, live and dead.
     pub fn histories(&self) -> impl Iterator<Item = &History> {
         self.histories.iter()
     }
 
-    /// Happened is known of one connection.
+    /// The history of one connection.
     pub fn history(&self, id: SocketId) -> Option<&History> {
         self.histories.get(id)
     }

@@ -1,4 +1,4 @@
-//! Happened follows from two samples of one socket: probes that were answered, quiet times that were
+//! Conclusions from two samples of one socket: probes that were answered, quiet times that were
 //! survived, settings that changed. And the processes that set them, from calls.
 
 use super::{
@@ -47,7 +47,7 @@ impl Pending {
         }
     }
 
-    /// Happened was called on this socket before it had an id.
+    /// The calls on this socket before it had an id.
     pub(super) fn take(&mut self, socket: &Socket) -> Vec<Happening> {
         let Some(calls) = self.by_inode.remove(&socket.inode) else {
             return Vec::new();

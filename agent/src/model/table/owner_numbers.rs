@@ -95,7 +95,7 @@ impl OwnerNumbers {
         }
     }
 
-    /// NamedOwner number it is.
+    /// The owner with this number.
     pub(super) fn get(&self, number: OwnerNumber) -> Option<&NamedOwner> {
         self.entries.get(index(number))?.as_ref().map(|entry| &entry.whose)
     }

@@ -1,4 +1,4 @@
-//! NamedOwner the sockets are: what was looked up of processes, and which of several owners counts.
+//! The owners of sockets: what was looked up of processes, and which of several owners counts.
 
 use super::{
     Table,
@@ -165,7 +165,7 @@ impl Table {
         }
     }
 
-    /// NamedOwner socket it is, as far as that is known.
+    /// The owner of this socket, as far as that is known.
     pub(super) fn whose(&self, socket: &Socket) -> NamedOwner {
         let Some(Owner { pid, comm, .. }) = socket.owner else {
             return NamedOwner::default();
