@@ -3,19 +3,19 @@
 use jiff::{Span, SpanRelativeTo};
 use std::time::Duration;
 
-/// The form of a time, for the end of a sentence.
-const FORM: &str = "a time like 500ms, 90s, 5m30s, 1h or 2d";
+const EXPECTED: &str = "expected a time like 500ms, 90s, 5m30s, 1h or 2d";
+const EXPECTED_WHOLE: &str = "expected a time in whole seconds, like 90s, 5m30s, 1h or 2d";
 
 /// A time above 0. A plain number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    positive(text).ok_or_else(|| format!("expected {FORM}"))
+    positive(text).ok_or_else(|| EXPECTED.to_owned())
 }
 
 /// The same for what the kernel and idle limits count in whole seconds.
 pub fn whole_seconds(text: &str) -> Result<u32, String> {
     let time = positive(text).filter(|time| time.subsec_nanos() == 0);
     time.and_then(|time| u32::try_from(time.as_secs()).ok())
-        .ok_or_else(|| format!("expected {FORM}, in whole seconds"))
+        .ok_or_else(|| EXPECTED_WHOLE.to_owned())
 }
 
 fn positive(text: &str) -> Option<Duration> {
@@ -46,7 +46,7 @@ mod tests {
         }
         for wrong in ["", "0s", "0", "s", "-1s", "1s ago", "1mo", "15 s x", "soon", "99999999999d"]
         {
-            assert_eq!(duration(wrong), Err(format!("expected {FORM}")), "{wrong}");
+            assert_eq!(duration(wrong), Err(EXPECTED.to_owned()), "{wrong}");
         }
     }
 
@@ -60,9 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_form_are_times() {
-        let examples = FORM.trim_start_matches("a time like ").split([',', ' ']);
-        let examples: Vec<_> = examples.filter(|word| !["", "or"].contains(word)).collect();
-        assert!(examples.len() == 5 && examples.iter().all(|one| duration(one).is_ok()));
+    fn the_examples_of_an_error_are_taken() {
+        fn examples(expected: &str) -> Vec<&str> {
+            let examples = expected.split_once(" like ").unwrap().1.split([',', ' ']);
+            examples.filter(|word| !["", "or"].contains(word)).collect()
+        }
+        assert_eq!(examples(EXPECTED).len(), 5);
+        assert!(examples(EXPECTED).into_iter().all(|one| duration(one).is_ok()));
+        assert_eq!(examples(EXPECTED_WHOLE).len(), 4);
+        assert!(examples(EXPECTED_WHOLE).into_iter().all(|one| whole_seconds(one).is_ok()));
     }
 }

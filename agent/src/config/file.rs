@@ -57,7 +57,7 @@ pub enum Error {
         message: String,
     },
     /// A key that no option has.
-    #[error("{}:{line}: unknown key `{key}`; expected one of: {known}", file.display())]
+    #[error("{}:{line}: unknown key `{key}`; {hint}expected one of: {known}", file.display())]
     Key {
         /// Path of the file with the key.
         file: PathBuf,
@@ -65,6 +65,8 @@ pub enum Error {
         line: usize,
         /// The unknown key.
         key: String,
+        /// The known key that is like it, as a question; empty if none is.
+        hint: String,
         /// All that there are.
         known: String,
     },
@@ -306,9 +308,15 @@ mod tests {
     fn what_is_wrong_is_named_with_file_line_key_and_what_was_expected() {
         let unknown = error("# comment\nidle_limits = \"aws\"\n");
         assert!(unknown.contains("c.toml:2") && unknown.contains("`idle_limits`"), "{unknown}");
+        assert!(unknown.contains("did you mean `idle_limit`? expected one of: "), "{unknown}");
         assert!(unknown.contains("idle_limit, path"), "{unknown}");
+        let odd = error("colour = 1");
+        assert!(odd.contains("unknown key `colour`; expected one of: idle_limit"), "{odd}");
         let value = error("\nidle_limit = \"never\"");
-        assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 500ms"), "{value}");
+        assert!(
+            value.contains("c.toml:2: `idle_limit`: expected a time in whole seconds, like 90s"),
+            "{value}"
+        );
         assert!(error("idle_limit = [1, 2]").contains("not a list"));
         assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));

@@ -5,6 +5,9 @@ use crate::model::text::name::escaped;
 use std::path::Path;
 use toml_edit::{Document, Item};
 
+/// Above this a key is taken for another one mistyped.
+const ALIKE: f64 = 0.8;
+
 /// The path of a file, for errors, and its text.
 #[derive(Clone, Copy, Debug)]
 pub struct TomlFile<'a> {
@@ -33,8 +36,17 @@ impl TomlFile<'_> {
     /// A key that is not among those `known` there.
     pub fn unknown(&self, key: &str, item: &Item, known: &[impl AsRef<str>]) -> Error {
         let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
-        let (file, key) = (self.path.to_owned(), escaped(key.as_bytes()));
-        Error::Key { file, line: self.line_of(item), key, known: known.join(", ") }
+        let word = key.rsplit('.').next().unwrap_or(key);
+        let likeness = known.iter().map(|one| (strsim::jaro_winkler(one, word), one));
+        let nearest = likeness.filter(|&(likeness, _)| likeness > ALIKE);
+        let nearest = nearest.max_by(|(a, _), (b, _)| a.total_cmp(b));
+        Error::Key {
+            file: self.path.to_owned(),
+            line: self.line_of(item),
+            key: escaped(key.as_bytes()),
+            hint: nearest.map(|(_, one)| format!("did you mean `{one}`? ")).unwrap_or_default(),
+            known: known.join(", "),
+        }
     }
 
     fn line_of(&self, item: &Item) -> usize {
