@@ -12,7 +12,7 @@ use crate::model::{
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Direction, Endpoint, Owner, Socket, State, Time},
     },
-    text::name::escaped,
+    text::{duration::seconds, name::escaped},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};
@@ -276,15 +276,4 @@ pub const fn arrow(direction: Direction) -> &'static str {
         Direction::Outbound => "->",
         Direction::Inbound => "<-",
     }
-}
-
-/// Milliseconds that a float of seconds holds exactly, and prints without an exponent.
-pub fn ms_to_show(ms: u64) -> u64 {
-    ms.min(1 << 50)
-}
-
-/// Milliseconds as seconds.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^52")]
-pub(super) fn seconds(ms: impl Into<u64>) -> f64 {
-    ms_to_show(ms.into()) as f64 / 1000.0
 }

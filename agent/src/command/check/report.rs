@@ -2,7 +2,7 @@
 
 use super::{output::Look, subject::Judged};
 use crate::{
-    command::text,
+    command::{table, text},
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
@@ -148,14 +148,9 @@ impl Report {
         const INDENT: &str = "    ";
         let Look { style, columns } = look;
         let told = self.told(all);
-        let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
+        let lines: Vec<_> = told.iter().map(Told::line).collect();
         if !lines.is_empty() {
-            let mut widths = HEADINGS.map(str::len);
-            for (_, line) in &lines {
-                for (width, cell) in widths.iter_mut().zip(line) {
-                    *width = (*width).max(text::width(cell));
-                }
-            }
+            let widths = table::widths(HEADINGS, &lines);
             let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
             // Of each line, what stands in columns, and what below.
             let split = |line: &[String; 6]| -> (Vec<String>, Option<String>) {
@@ -164,16 +159,16 @@ impl Report {
                     cells => (cells.to_vec(), None),
                 }
             };
-            let heading = text::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
+            let heading = table::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
             writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
-            for (is_finding, line) in &lines {
+            for (one, line) in told.iter().zip(&lines) {
                 let (cells, below) = split(line);
-                let text = text::aligned(&cells, &widths);
+                let text = table::aligned(&cells, &widths);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
-                let colour = if *is_finding { "1;31" } else { "32" };
+                let colour = if one.fault.is_some() { "1;31" } else { "32" };
                 writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
-                for part in below.iter().flat_map(|why| text::wrapped(why, room)) {
+                for part in below.iter().flat_map(|why| table::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
                 }
             }
@@ -466,6 +461,6 @@ mod tests {
         assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
         assert!(narrow[2].starts_with("    keepalive is off"), "{narrow:?}");
         let found = &narrow[..narrow.len() - 1];
-        assert!(found.iter().all(|line| line.chars().count() <= 80), "{narrow:?}");
+        assert!(found.iter().all(|line| table::width(line) <= 80), "{narrow:?}");
     }
 }
