@@ -4,7 +4,7 @@
 
 use keepwatch::{
     model::judgement::death::Cause,
-    store::{DeathRow, Query, Reader},
+    store::{DeathRow, HistoryReader, Query},
 };
 use keepwatch_tests::{
     answer::agent::{self, Agent},
@@ -33,7 +33,7 @@ fn deaths_of(state: &path::Path, local: SocketAddr) -> Vec<DeathRow> {
     let mut found = Vec::new();
     let cause = Some(Cause::PeerReset);
     let query = Query { port: Some(local.port()), cause, ..Query::default() };
-    let read = Reader::open(state).and_then(|reader| {
+    let read = HistoryReader::open(state).and_then(|reader| {
         reader.deaths(&query, |death| {
             found.push(death);
             true

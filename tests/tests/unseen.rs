@@ -14,7 +14,7 @@ use keepwatch::{
             idle_limit::{IdleLimit, Limits},
             verdict::Surroundings,
         },
-        observed::{ending::Found, socket::Endpoint},
+        observed::{ending::Discovery, socket::Endpoint},
         table::{
             Bounds, Table,
             happening::{Happened, News},
@@ -94,10 +94,10 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
         });
 
         drop((client, accepted));
-        assert_eq!(told.wait_for_death_of(local), (Cause::Unknown, Found::Freed));
+        assert_eq!(told.wait_for_death_of(local), (Cause::Unknown, Discovery::Freed));
         path.darken();
         assert!(ending::error_at_end(&dies.client).is_some());
-        assert_eq!(told.wait_for_death_of(dies.local), (Cause::Unknown, Found::Closed));
+        assert_eq!(told.wait_for_death_of(dies.local), (Cause::Unknown, Discovery::Closed));
         let n_unseen = || locked(&table).n_unseen();
         assert!(n_unseen() >= 2, "{}", n_unseen());
         assert_eq!(told.deaths_of(lives.local), []);
@@ -107,18 +107,18 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
 
 /// All that the watcher passes on.
 #[derive(Clone, Default)]
-struct WatchedDeaths(Arc<Mutex<Vec<(Endpoint, Cause, Found)>>>);
+struct WatchedDeaths(Arc<Mutex<Vec<(Endpoint, Cause, Discovery)>>>);
 
 impl WatchedDeaths {
-    fn deaths_of(&self, local: SocketAddr) -> Vec<(Cause, Found)> {
-        let of = |(address, cause, found): &(Endpoint, Cause, Found)| {
+    fn deaths_of(&self, local: SocketAddr) -> Vec<(Cause, Discovery)> {
+        let of = |(address, cause, found): &(Endpoint, Cause, Discovery)| {
             (address.socket_addr() == local).then_some((*cause, *found))
         };
         locked(&self.0).iter().filter_map(of).collect()
     }
 
     #[track_caller]
-    fn wait_for_death_of(&self, local: SocketAddr) -> (Cause, Found) {
+    fn wait_for_death_of(&self, local: SocketAddr) -> (Cause, Discovery) {
         until(format!("the death of {local}"), SOON, || self.deaths_of(local).pop())
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     view::{
         connection::arrow,
         event_row::{EventRow, NoticeRow, StreamLine},
-        filter::{Filter, Wanted},
+        filter::{EventFilter, Filter},
     },
 };
 use clap::Args;
@@ -66,7 +66,7 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: EventFilter,
 }
 
 pub(super) fn run(
@@ -76,7 +76,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let style = Style { colour: output::in_colour(colour) };
-    let writer = Writer { out: output::stdout(), json: args.json, style };
+    let writer = TraceWriter { out: output::stdout(), json: args.json, style };
     let path = &socket.socket;
     let source = match args.source {
         Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
@@ -89,7 +89,11 @@ pub(super) fn run(
     }
 }
 
-fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcome, Failure> {
+fn from_agent(
+    path: &Path,
+    wanted: &EventFilter,
+    mut writer: TraceWriter,
+) -> Result<Outcome, Failure> {
     let hooks = client::status(path)?.hooks;
     let carried = |signal: &str| {
         let hook = hooks.iter().find(|hook| hook.signal == signal && hook.attached);
@@ -119,7 +123,11 @@ fn say_ready(timer: &str, setsockopt: &str) {
     info!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}");
 }
 
-fn from_kernel(args: TraceArgs, around: Surroundings, writer: Writer) -> Result<Outcome, Failure> {
+fn from_kernel(
+    args: TraceArgs,
+    around: Surroundings,
+    writer: TraceWriter,
+) -> Result<Outcome, Failure> {
     if args.wanted.past {
         warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
@@ -146,7 +154,7 @@ fn from_kernel(args: TraceArgs, around: Surroundings, writer: Writer) -> Result<
     let table = Arc::new(Mutex::new(Table::new(Arc::clone(&around), bounds)));
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(Mutex::new(Ok(())));
-    let screen = Screen {
+    let screen = TraceScreen {
         writer,
         wanted: args.wanted,
         around,
@@ -184,9 +192,9 @@ fn interest(filter: &Filter) -> Interest {
 }
 
 /// The watcher's audience when there is no agent: stdout.
-struct Screen {
-    writer: Writer,
-    wanted: Wanted,
+struct TraceScreen {
+    writer: TraceWriter,
+    wanted: EventFilter,
     around: Arc<Surroundings>,
     stop: Arc<AtomicBool>,
     ended: Arc<Mutex<Result<(), Failure>>>,
@@ -194,7 +202,7 @@ struct Screen {
     is_live: bool,
 }
 
-impl Screen {
+impl TraceScreen {
     fn show(&mut self, news: &News) -> Result<(), Failure> {
         for notice in &news.notices {
             let now = clock::now();
@@ -210,7 +218,7 @@ impl Screen {
     }
 }
 
-impl Audience for Screen {
+impl Audience for TraceScreen {
     fn news(&mut self, news: News) {
         if !self.is_live {
             return;
@@ -225,13 +233,13 @@ impl Audience for Screen {
 }
 
 /// Writes events to stdout, as text or JSON.
-struct Writer {
+struct TraceWriter {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
     style: Style,
 }
 
-impl Writer {
+impl TraceWriter {
     /// One line, seen at once.
     fn line(&mut self, line: &StreamLine) -> Result<(), Failure> {
         self.write(line)?;

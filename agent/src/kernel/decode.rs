@@ -1,7 +1,7 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::observed::{
-    ending::{Ending, Found},
+    ending::{Discovery, Ending},
     event::{self, Event},
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings},
@@ -107,7 +107,7 @@ impl Decoder {
         let now_ms = u32::try_from(now_ms).unwrap_or_default();
         let retransmitting_ms = now_ms.wrapping_sub(sample.retransmitted_ms);
         Ending {
-            found: Found::Told,
+            found: Discovery::Reported,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,

@@ -31,7 +31,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 pub fn encode(
     snapshot: Arc<Totals>,
     process: Process,
-    history: store::Status,
+    history: store::HistoryStatus,
     format: Format,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -48,7 +48,7 @@ pub fn encode(
 struct Scrape {
     snapshot: Arc<Totals>,
     process: Process,
-    history: store::Status,
+    history: store::HistoryStatus,
 }
 
 impl Collector for Scrape {

@@ -14,11 +14,11 @@ mod schema;
 mod wanted;
 mod writer;
 
-pub use health::{Health, Loss, Status, Writing};
+pub use health::{Health, HistoryStatus, Loss, Writing};
 pub use query::Query;
-pub use reader::Reader;
+pub use reader::HistoryReader;
 pub use row::{CallRow, ConnectionRef, DeathRow};
-pub use writer::Writer;
+pub use writer::HistoryWriter;
 
 use crate::files;
 use rustix::fs::Mode;

@@ -24,12 +24,12 @@ use std::{
 
 /// The history of a state directory, to read.
 #[derive(Debug)]
-pub struct Reader {
+pub struct HistoryReader {
     database: rusqlite::Connection,
     file: PathBuf,
 }
 
-impl Reader {
+impl HistoryReader {
     /// Opens it. An agent may be writing, or none may run.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         Ok(Self { database: schema::to_read(folder)?, file: folder.join(FILE) })

@@ -176,7 +176,7 @@ impl Life {
 pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     let mut lives: BTreeMap<String, Life> =
         rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
-    let mut told: BTreeMap<String, Told> = BTreeMap::new();
+    let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
     for happening in past {
         let Some(id) = happening.connection.id.clone() else {
             continue;
@@ -202,7 +202,7 @@ pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
 
 /// The past of a connection, as far as events report it.
 #[derive(Default)]
-struct Told {
+struct ReportedPast {
     is_whole: bool,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
@@ -276,7 +276,7 @@ pub(crate) mod tests_support {
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
-        found: crate::model::observed::ending::Found::Told,
+        found: crate::model::observed::ending::Discovery::Reported,
         errno: 104,
         soft_errno: 0,
         retransmits: 0,

@@ -9,46 +9,15 @@ use super::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-/// Where KNOWN is.
-const HERE: &str = "xtask/src/tidy/circle.rs";
-/// Circles that are to be opened: all files of each. This list only shrinks.
-const KNOWN: [&[&str]; 2] = [
-    &[
-        "agent/src/command/check/junit.rs",
-        "agent/src/command/check/output.rs",
-        "agent/src/command/check/report.rs",
-    ],
-    &["agent/src/command/top/detail.rs", "agent/src/command/top/paint.rs"],
-];
 /// A name that is imported through more files than this is not followed.
 const MOST_STEPS: usize = 8;
 
-/// The circles of all crates, and rows of [`KNOWN`] that are out of date.
+/// The circles of all crates.
 pub(super) fn of_files(files: &[WorkspaceFile]) -> Vec<String> {
-    findings(files, &KNOWN)
-}
-
-fn findings(files: &[WorkspaceFile], known: &[&[&str]]) -> Vec<String> {
-    let circles: Vec<Circle> = crates(files).iter().flat_map(Crate::circles).collect();
-    let is_of = |circle: &Circle, row: &[&str]| {
-        circle.files.iter().map(PathBuf::as_path).eq(row.iter().map(Path::new))
-    };
-    let new = circles.iter().filter(|circle| !known.iter().any(|row| is_of(circle, row)));
-    let new = new.map(|circle| circle.finding.clone());
-    let open = known.iter().filter(|row| !circles.iter().any(|circle| is_of(circle, row)));
-    let open = open.map(|row| {
-        format!("{HERE}: KNOWN names a circle that is not there (any more): {}", row.join(", "))
-    });
-    new.chain(open).collect()
-}
-
-/// Files that all reach each other.
-struct Circle {
-    files: Vec<PathBuf>,
-    finding: String,
+    crates(files).iter().flat_map(Crate::circles).collect()
 }
 
 /// The modules of one crate that have files of their own.
@@ -103,7 +72,7 @@ impl Crate<'_> {
     }
 
     /// For each folder the circles among its files, those of folders below it too, without its `mod.rs`.
-    fn circles(&self) -> Vec<Circle> {
+    fn circles(&self) -> Vec<String> {
         let arrows = self.arrows();
         let mut circles = Vec::new();
         for folder in self.modules.keys() {
@@ -159,11 +128,9 @@ impl Crate<'_> {
         }
     }
 
-    fn circle(&self, folder: &[String], ring: &[&[String]], arrows: &Arrows<'_>) -> Circle {
+    fn circle(&self, folder: &[String], ring: &[&[String]], arrows: &Arrows<'_>) -> String {
         let path =
             |name: &[String]| self.modules.get(name).map_or(Path::new(""), |module| module.path);
-        let mut files: Vec<PathBuf> = ring.iter().map(|name| path(name).to_path_buf()).collect();
-        files.sort();
         let way = shortest(folder, ring, arrows);
         let step = |(name, line): &Hop<'_>| format!("{}:{line} imports ", path(name).display());
         let steps: String = way.iter().map(step).collect();
@@ -175,10 +142,7 @@ impl Crate<'_> {
         } else {
             format!(" (others meet it in {})", others.join(", "))
         };
-        let finding = format!(
-            "{steps}{start}: a circle{met}: move what both ends need into a file below them"
-        );
-        Circle { files, finding }
+        format!("{steps}{start}: a circle{met}: move what both ends need into a file below them")
     }
 }
 
@@ -267,14 +231,10 @@ fn common<'c>(names: &[&'c [String]]) -> &'c [String] {
 
 #[cfg(test)]
 mod tests {
-    use super::{WorkspaceFile, findings};
+    use super::{WorkspaceFile, of_files};
 
     /// What a crate with these modules is found to have: paths below `a/src`, and texts.
     fn found(modules: &[(&str, &str)]) -> Vec<String> {
-        found_but(modules, &[])
-    }
-
-    fn found_but(modules: &[(&str, &str)], known: &[&[&str]]) -> Vec<String> {
         let file = |path: &str, text: &str| WorkspaceFile {
             path: format!("a/src/{path}").into(),
             text: Some(text.into()),
@@ -283,7 +243,7 @@ mod tests {
             modules.iter().map(|(path, text)| file(path, text)).collect();
         files.push(file("lib.rs", ""));
         files.sort_by(|one, other| one.path.cmp(&other.path));
-        findings(&files, known)
+        of_files(&files)
     }
 
     #[test]
@@ -415,17 +375,5 @@ mod tests {
             ("b.rs", "use crate::a::A;"),
         ];
         assert_eq!(found(&modules), [""; 0]);
-    }
-
-    #[test]
-    fn a_known_circle_passes_until_it_is_opened() {
-        let circle = [("a.rs", "use crate::b::B;"), ("b.rs", "use crate::a::A;")];
-        let row = &["a/src/a.rs", "a/src/b.rs"][..];
-        assert_eq!(found_but(&circle, &[row]), [""; 0]);
-        assert_eq!(found_but(&circle, &[&["a/src/a.rs", "a/src/c.rs"]]).len(), 2);
-        let found = found_but(&circle[..1], &[row]);
-        assert!(found.len() == 1 && found[0].contains("not there (any more)"), "{found:?}");
-        let wider = [circle[0], ("b.rs", "use crate::c::C;"), ("c.rs", "use crate::a::A;")];
-        assert_eq!(found_but(&wider, &[row]).len(), 2, "a third file makes it another circle");
     }
 }

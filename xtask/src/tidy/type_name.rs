@@ -7,49 +7,11 @@ use super::WorkspaceFile;
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where KNOWN is.
-const HERE: &str = "xtask/src/tidy/type_name.rs";
 /// The words before the name of a type.
 const KEYWORDS: [&str; 5] = ["enum", "struct", "trait", "type", "union"];
 /// Names that may be defined in several places, each with its reason.
 const REPEATED: [(&str, &str); 1] =
     [("Error", "each room has its own, and is named with it: `files::Error`")];
-/// Names that are defined more than once in the agent. This list only shrinks.
-const KNOWN: [&str; 30] = [
-    "Account",
-    "Answer",
-    "Connection",
-    "Entry",
-    "Folder",
-    "Format",
-    "Found",
-    "Guard",
-    "History",
-    "Kind",
-    "Labels",
-    "Limits",
-    "Line",
-    "Look",
-    "Message",
-    "Page",
-    "Place",
-    "Process",
-    "Reader",
-    "Row",
-    "Scope",
-    "Screen",
-    "Session",
-    "State",
-    "Status",
-    "Told",
-    "Values",
-    "Wanted",
-    "Writer",
-    "Written",
-];
-/// Only there.
-const AGENT: &str = "agent/";
-
 /// A type, and where it is defined.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Definition {
@@ -57,36 +19,25 @@ struct Definition {
     line: usize,
 }
 
-/// Names that are defined in several places, and rows of [`KNOWN`] that are out of date.
+/// Names that are defined in several places.
 pub(super) fn of_files(files: &[WorkspaceFile]) -> Vec<String> {
-    findings(files, &KNOWN)
-}
-
-fn findings(files: &[WorkspaceFile], known: &[&str]) -> Vec<String> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in files {
         for Definition { name, line } in of_file(file) {
             places.entry(name).or_default().push(format!("{}:{line}", file.path.display()));
         }
     }
-    places.retain(|name, places| {
-        places.len() > 1 && !REPEATED.iter().any(|(repeated, _)| repeated == name)
-    });
-    let is_known = |name: &str, places: &[String]| {
-        known.contains(&name) && places.iter().all(|place| place.starts_with(AGENT))
-    };
-    let doubles = places.iter().filter(|(name, places)| !is_known(name, places));
-    let doubles = doubles.filter_map(|(name, places)| {
-        let (last, others) = places.split_last()?;
-        Some(format!(
-            "{last}: another type is named `{name}`, in {}: rename one",
-            others.join(", ")
-        ))
-    });
-    let open = known.iter().filter(|name| !places.contains_key(**name));
-    let open =
-        open.map(|name| format!("{HERE}: `{name}` is defined once (or never): delete its row"));
-    doubles.chain(open).collect()
+    let may_repeat = |name: &str| REPEATED.iter().any(|(repeated, _)| *repeated == name);
+    let doubles = places.iter().filter(|(name, places)| places.len() > 1 && !may_repeat(name));
+    doubles
+        .filter_map(|(name, places)| {
+            let (last, others) = places.split_last()?;
+            Some(format!(
+                "{last}: another type is named `{name}`, in {}: rename one",
+                others.join(", ")
+            ))
+        })
+        .collect()
 }
 
 fn of_file(file: &WorkspaceFile) -> BTreeSet<Definition> {
@@ -140,18 +91,14 @@ fn defined<'t>(keyword: &Ident, after: &'t [TokenTree]) -> Option<&'t Ident> {
 
 #[cfg(test)]
 mod tests {
-    use super::{WorkspaceFile, findings};
+    use super::{WorkspaceFile, of_files};
 
     fn found(texts: &[(&str, &str)]) -> Vec<String> {
-        found_but(texts, &[])
-    }
-
-    fn found_but(texts: &[(&str, &str)], known: &[&str]) -> Vec<String> {
         let file = |(path, text): &(&str, &str)| WorkspaceFile {
             path: path.into(),
             text: Some((*text).into()),
         };
-        findings(&texts.iter().map(file).collect::<Vec<_>>(), known)
+        of_files(&texts.iter().map(file).collect::<Vec<_>>())
     }
 
     #[test]
@@ -198,14 +145,5 @@ mod tests {
     fn errors_are_named_with_their_room() {
         assert_eq!(found(&[("a.rs", "enum Error {}"), ("b.rs", "struct Error;")]), [""; 0]);
         assert_eq!(found(&[("a.rs", "enum Errors {}"), ("b.rs", "struct Errors;")]).len(), 1);
-    }
-
-    #[test]
-    fn a_known_name_passes_in_the_agent_until_it_is_changed() {
-        let twice = [("agent/src/a.rs", "struct Row;"), ("agent/src/b.rs", "struct Row;")];
-        assert_eq!(found_but(&twice, &["Row"]), [""; 0]);
-        assert_eq!(found_but(&twice[..1], &["Row"]).len(), 1, "the row is out of date");
-        let outside = [twice[0], ("tests/src/b.rs", "struct Row;")];
-        assert_eq!(found_but(&outside, &["Row"]).len(), 1);
     }
 }

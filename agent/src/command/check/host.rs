@@ -12,7 +12,7 @@ use crate::{
     serve::client,
     view::{
         event_row::{EventRow, StreamLine},
-        filter::{Filter, Wanted},
+        filter::{EventFilter, Filter},
     },
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -79,7 +79,8 @@ fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<
 
 /// The refused settings that the agent remembers.
 fn refused_settings(path: &Path) -> Result<Refused, Failure> {
-    let wanted = Wanted { event: vec![EventName::Setting], past_only: true, ..Wanted::default() };
+    let wanted =
+        EventFilter { event: vec![EventName::Setting], past_only: true, ..EventFilter::default() };
     let mut all = Refused::new();
     client::events(path, &wanted, |line| {
         if let Some(StreamLine::Event(row)) = line

@@ -5,7 +5,7 @@ use crate::{
     config::{self, Error, TomlFile},
     files,
     model::{
-        judgement::check_policy::{Allowed, Policy, Rule, Scope},
+        judgement::check_policy::{Allowed, Policy, PolicyScope, Rule},
         observed::owner_identity::IdentityPart,
         text::name::escaped,
     },
@@ -81,7 +81,7 @@ fn read(file: &Path) -> Result<String, Error> {
 
 /// `process=apt,port=443`: all of these conditions.
 fn allowed(text: &str) -> Result<Allowed, String> {
-    let mut scope = Scope::default();
+    let mut scope = PolicyScope::default();
     for part in text.split(',') {
         let expected =
             || format!("expected KEY=VALUE with one of these keys: {}", SCOPE_KEYS.join(", "));
@@ -102,11 +102,11 @@ const RULE_KEYS: [&str; 3] = ["protected", "detect_within", "no_failed_calls"];
 const TOP_KEYS: [&str; 3] = ["include_local", "rule", "allow"];
 
 /// One more value of a condition.
-fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
+fn add(scope: &mut PolicyScope, key: &str, value: &str) -> Result<(), String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("expected a text without control characters".to_owned());
     }
-    let Scope { peers, ports, processes, owner } = scope;
+    let PolicyScope { peers, ports, processes, owner } = scope;
     let part = match key {
         "peer" => {
             peers.push(network(value)?);
@@ -214,7 +214,7 @@ impl File<'_> {
 
     fn condition(
         &self,
-        scope: &mut Scope,
+        scope: &mut PolicyScope,
         key: &str,
         name: &str,
         item: &Item,

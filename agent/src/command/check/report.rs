@@ -1,8 +1,11 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::{output::Look, subject::CheckedConnection};
+use super::subject::CheckedConnection;
 use crate::{
-    command::{table, text},
+    command::{
+        table,
+        text::{self, Size, Style},
+    },
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
@@ -15,6 +18,21 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
 };
+
+/// How text may look where it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReportStyle {
+    pub(super) style: Style,
+    /// Columns of the terminal. In a file lines are as long as they are.
+    pub(super) columns: usize,
+}
+
+impl ReportStyle {
+    pub(super) fn new(colour: bool, terminal: Option<Size>) -> Self {
+        let columns = terminal.map_or(usize::MAX, |size| size.columns);
+        Self { style: Style { colour }, columns }
+    }
+}
 
 /// Everything that was judged.
 #[derive(Debug)]
@@ -143,12 +161,17 @@ impl Report {
 
     /// One finding a line, and where that is too long for the terminal the reason below; then the sum.
     /// `all` also shows what is fine.
-    pub(super) fn text(&self, out: &mut impl Write, look: Look, all: bool) -> io::Result<()> {
+    pub(super) fn text(
+        &self,
+        out: &mut impl Write,
+        look: ReportStyle,
+        all: bool,
+    ) -> io::Result<()> {
         const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
         const INDENT: &str = "    ";
-        let Look { style, columns } = look;
+        let ReportStyle { style, columns } = look;
         let told = self.told(all);
-        let lines: Vec<_> = told.iter().map(Told::line).collect();
+        let lines: Vec<_> = told.iter().map(ReportLine::line).collect();
         if !lines.is_empty() {
             let widths = table::widths(HEADINGS, &lines);
             let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
@@ -195,8 +218,8 @@ impl Report {
     }
 
     /// Each finding once, whatever else is wrong with the connections that it is about.
-    fn told(&self, all: bool) -> Vec<Told<'_>> {
-        let mut told: Vec<Told<'_>> = Vec::new();
+    fn told(&self, all: bool) -> Vec<ReportLine<'_>> {
+        let mut told: Vec<ReportLine<'_>> = Vec::new();
         let mut places = BTreeMap::new();
         for one in self.groups().flat_map(|group| group.about(all)) {
             let mut cells = one.line();
@@ -236,8 +259,8 @@ impl Group {
     }
 
     /// What there is to say.
-    fn about(&self, all: bool) -> Vec<Told<'_>> {
-        let told = |result, reason: &str| Told {
+    fn about(&self, all: bool) -> Vec<ReportLine<'_>> {
+        let told = |result, reason: &str| ReportLine {
             result,
             fault: None,
             rule: None,
@@ -247,7 +270,7 @@ impl Group {
         };
         match &self.judgement {
             Judgement::Judged(findings) if !findings.is_empty() => {
-                let finding = |one: &Violation| Told {
+                let finding = |one: &Violation| ReportLine {
                     fault: Some(one.fault),
                     rule: one.rule.clone(),
                     ..told("finding", &one.reason)
@@ -266,7 +289,7 @@ impl Group {
 }
 
 /// Something to say of connections alike.
-struct Told<'a> {
+struct ReportLine<'a> {
     result: &'static str,
     fault: Option<Fault>,
     rule: Option<String>,
@@ -275,7 +298,7 @@ struct Told<'a> {
     group: &'a Group,
 }
 
-impl Told<'_> {
+impl ReportLine<'_> {
     fn line(&self) -> [String; 6] {
         let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
         let n = self.n_connections.to_string();
@@ -435,7 +458,7 @@ mod tests {
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let mut report = Report::new(Policy::default(), around.clone());
         report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
-        let look = Look { style: Style { colour: false }, columns };
+        let look = ReportStyle { style: Style { colour: false }, columns };
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()

@@ -45,7 +45,7 @@ pub(super) fn check(
     while walk.read(drop)? {}
     report.sum.source = String::from("hooks of its own");
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
-    let mut session = Session {
+    let mut session = CommandSession {
         ring: hooks.ring()?,
         log: hooks.log()?,
         followed: Followed::default(),
@@ -104,7 +104,7 @@ fn adopt_orphans() -> io::Result<()> {
 const TICK: Duration = Duration::from_millis(100);
 
 /// A command under watch.
-struct Session {
+struct CommandSession {
     ring: Ring,
     log: Option<HookLog>,
     followed: Followed,
@@ -115,7 +115,7 @@ struct Session {
     report: Report,
 }
 
-impl Session {
+impl CommandSession {
     /// Takes events until the command ends: its exit code.
     fn watch(&mut self, running: &Running) -> Result<u8, Failure> {
         loop {

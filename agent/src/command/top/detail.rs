@@ -2,7 +2,7 @@
 
 use super::{
     feed::Origin,
-    paint::{FAINT, HEADING, Theme, title},
+    theme::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
 };
 use crate::{

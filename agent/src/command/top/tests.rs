@@ -2,7 +2,8 @@
 
 use super::{
     feed::{Answer, Origin},
-    paint::{self, Theme},
+    paint,
+    theme::Theme,
     view::{Effect, Mode, View},
 };
 use crate::{

@@ -66,7 +66,7 @@ pub(super) fn run(
             out.write_all(b"\n")?;
         }
     } else {
-        let page = text::Page {
+        let page = text::WhyText {
             cases: &judged,
             peer: &found.taken_for,
             since: args.since,

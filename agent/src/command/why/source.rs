@@ -18,10 +18,10 @@ use crate::{
         table::happening::EventName,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, Reader},
+    store::{self, CallRow, DeathRow, HistoryReader},
     view::{
         event_row::{EventRow, StreamLine},
-        filter::{Filter, Wanted},
+        filter::{EventFilter, Filter},
         life::{CallSeen, Life, lives},
         row::Row,
     },
@@ -32,7 +32,7 @@ use std::{
 };
 
 /// The connections, live and dead, that the word names.
-pub(super) struct Found {
+pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
     pub(super) limits: Vec<LimitRow>,
     /// What the word was taken for.
@@ -48,7 +48,7 @@ pub(super) fn find(
     args: &WhyArgs,
     socket: &Path,
     limits: &config::LimitArgs,
-) -> Result<Found, Failure> {
+) -> Result<FoundLives, Failure> {
     let mut sources = Sources::open(args, socket, limits)?;
     let since = clock::unix_seconds() - args.since.as_secs_f64();
     let mut meanings = Target::parse(&args.peer).meanings(&limits.path).into_iter();
@@ -60,7 +60,7 @@ pub(super) fn find(
         taken_for = words;
     }
     let limits = sources.learned()?;
-    Ok(Found { lives, limits, taken_for, notes: sources.notes })
+    Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -73,17 +73,17 @@ fn read_kernel(
 }
 
 /// The history on disk.
-enum History<'a> {
+enum HistorySource<'a> {
     /// As the agent that writes it reads it.
     Agent(&'a Path),
-    File(Reader),
+    File(HistoryReader),
     None,
 }
 
 struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
-    history: History<'a>,
+    history: HistorySource<'a>,
     notes: Vec<String>,
 }
 
@@ -101,13 +101,13 @@ impl<'a> Sources<'a> {
             notes.push(format!("warning: {NOT_USED}"));
         }
         let history = match &status {
-            Some(status) if status.history.is_some() => History::Agent(socket),
-            _ => match Reader::open(&args.state.state_dir) {
-                Ok(reader) => History::File(reader),
-                Err(store::Error::None { .. }) => History::None,
+            Some(status) if status.history.is_some() => HistorySource::Agent(socket),
+            _ => match HistoryReader::open(&args.state.state_dir) {
+                Ok(reader) => HistorySource::File(reader),
+                Err(store::Error::None { .. }) => HistorySource::None,
                 Err(error) => {
                     notes.push(format!("without the history on disk: {error}"));
-                    History::None
+                    HistorySource::None
                 }
             },
         };
@@ -116,7 +116,7 @@ impl<'a> Sources<'a> {
         let kernel = match (&status, kernel) {
             (_, Ok(kernel)) => kernel,
             // Dead connections are reported all the same.
-            (None, Err(failure)) if matches!(history, History::File(_)) => {
+            (None, Err(failure)) if matches!(history, HistorySource::File(_)) => {
                 notes.push(format!("what lives is not known: {failure}"));
                 None
             }
@@ -128,12 +128,12 @@ impl<'a> Sources<'a> {
             (None, None) => "nobody who sees what lives".to_owned(),
         };
         match (&status, &history) {
-            (_, History::Agent(_) | History::File(_)) => {
+            (_, HistorySource::Agent(_) | HistorySource::File(_)) => {
                 notes.insert(0, format!("from {living}, and the history on disk"));
             }
-            (Some(_), History::None) => notes
+            (Some(_), HistorySource::None) => notes
                 .insert(0, format!("from {living}: what happened before it started is not known")),
-            (None, History::None) => notes.insert(
+            (None, HistorySource::None) => notes.insert(
                 0,
                 format!(
                     "from {living}. No agent runs and there is no history: what died before, of \
@@ -201,7 +201,7 @@ impl<'a> Sources<'a> {
         };
         let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
-            let wanted = Wanted {
+            let wanted = EventFilter {
                 event: vec![
                     EventName::Opened,
                     EventName::Setting,
@@ -210,7 +210,7 @@ impl<'a> Sources<'a> {
                 ],
                 past_only: true,
                 filter: selection.filter.clone(),
-                ..Wanted::default()
+                ..EventFilter::default()
             };
             client::events(path, &wanted, |line| {
                 if let Some(StreamLine::Event(row)) = line
@@ -254,9 +254,9 @@ impl<'a> Sources<'a> {
                 true
             };
             match &self.history {
-                History::Agent(path) => client::deaths(path, &query, &mut add)?,
-                History::File(reader) => reader.deaths(&query, &mut add)?,
-                History::None => {}
+                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
+                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
+                HistorySource::None => {}
             }
         }
         Ok(())
@@ -264,9 +264,9 @@ impl<'a> Sources<'a> {
 
     fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
         Ok(match &self.history {
-            History::Agent(path) => client::limits(path)?,
-            History::File(reader) => reader.limits()?,
-            History::None => Vec::new(),
+            HistorySource::Agent(path) => client::limits(path)?,
+            HistorySource::File(reader) => reader.limits()?,
+            HistorySource::None => Vec::new(),
         })
     }
 }

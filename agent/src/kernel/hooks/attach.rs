@@ -1,7 +1,7 @@
 //! Attaching: each signal by the best mechanism that the kernel lets us have.
 
 use super::{
-    Mechanism, Signal, Status,
+    Mechanism, Signal, SignalStatus,
     error::{Error, failed},
     program,
 };
@@ -32,7 +32,7 @@ const SETSOCKOPT: &str = "__x64_sys_setsockopt";
 #[cfg(target_arch = "aarch64")]
 const SETSOCKOPT: &str = "__arm64_sys_setsockopt";
 
-pub(super) fn snapshot(ebpf: &mut Ebpf, btf: &Btf) -> Status {
+pub(super) fn snapshot(ebpf: &mut Ebpf, btf: &Btf) -> SignalStatus {
     let load = |ebpf: &mut Ebpf| {
         let iter: &mut Iter = program(ebpf, name::SNAPSHOT)?;
         iter.load("task_file", btf).map_err(|error| failed("load the hook iter/task_file", error))
@@ -41,7 +41,7 @@ pub(super) fn snapshot(ebpf: &mut Ebpf, btf: &Btf) -> Status {
 }
 
 /// Loads and attaches everything.
-pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Vec<Status> {
+pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Vec<SignalStatus> {
     vec![
         snapshot(ebpf, btf),
         only(Signal::StateChange, tracepoint(ebpf, btf, name::STATE_CHANGE, "inet_sock_set_state")),
@@ -51,27 +51,27 @@ pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Vec<Statu
     ]
 }
 
-fn only(signal: Signal, attached: Result<(), Error>) -> Status {
+fn only(signal: Signal, attached: Result<(), Error>) -> SignalStatus {
     let mechanism = signal.mechanisms().first().copied().unwrap_or_default();
-    Status { signal, mechanism, failure: attached.err(), passed_over: Vec::new() }
+    SignalStatus { signal, mechanism, failure: attached.err(), passed_over: Vec::new() }
 }
 
 fn best(
     signal: Signal,
     wanted: Mechanism,
     mut attach: impl FnMut(Mechanism) -> Result<(), Error>,
-) -> Status {
+) -> SignalStatus {
     let mut passed_over = Vec::new();
     let mut tried = "";
     for &mechanism in wanted.in_turn() {
         let place = Mechanism::Auto.in_turn().iter().position(|&one| one == mechanism);
         tried = place.and_then(|at| signal.mechanisms().get(at)).copied().unwrap_or_default();
         match attach(mechanism) {
-            Ok(()) => return Status { signal, mechanism: tried, failure: None, passed_over },
+            Ok(()) => return SignalStatus { signal, mechanism: tried, failure: None, passed_over },
             Err(error) => passed_over.push(error),
         }
     }
-    Status { signal, mechanism: tried, failure: passed_over.pop(), passed_over }
+    SignalStatus { signal, mechanism: tried, failure: passed_over.pop(), passed_over }
 }
 
 fn timer(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Result<(), Error> {

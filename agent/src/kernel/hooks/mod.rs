@@ -9,7 +9,7 @@ mod signal;
 pub use error::Error;
 pub use keepwatch_ebpf::interest::Interest;
 pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
-pub use signal::{Mechanism, Signal, Status};
+pub use signal::{Mechanism, Signal, SignalStatus};
 
 use super::{
     decode, host,
@@ -63,7 +63,7 @@ pub enum Scope {
 #[derive(Debug)]
 pub struct Hooks {
     ebpf: Ebpf,
-    status: Vec<Status>,
+    status: Vec<SignalStatus>,
     hz: u32,
     witness: Arc<Witness>,
     log: LogLevel,
@@ -142,7 +142,7 @@ impl Hooks {
     }
 
     /// Which signals are carried, and why others are not.
-    pub fn status(&self) -> &[Status] {
+    pub fn status(&self) -> &[SignalStatus] {
         &self.status
     }
 

@@ -97,7 +97,7 @@ impl Mechanism {
 
 /// Whether a signal is carried.
 #[derive(Debug)]
-pub struct Status {
+pub struct SignalStatus {
     /// The signal that the hook carries.
     pub signal: Signal,
     /// The mechanism that carries it; the one that was tried last if none does.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which connections are meant. Every condition must hold; an empty list means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
+pub struct PolicyScope {
     /// Peers in any of these networks.
     pub peers: Vec<IpNet>,
     /// Any of these ports of the peer.
@@ -28,7 +28,7 @@ pub struct Scope {
     pub owner: Vec<(IdentityPart, String)>,
 }
 
-impl Scope {
+impl PolicyScope {
     /// Whether it means this one.
     pub fn covers(&self, subject: &impl Subject) -> bool {
         let remote = subject.remote();
@@ -47,7 +47,7 @@ pub struct Rule {
     /// What to call it; the general rule has no name.
     pub name: Option<String>,
     /// The connections that it judges.
-    pub scope: Scope,
+    pub scope: PolicyScope,
     /// The first probe goes out before the idle limit of the path.
     pub protected: bool,
     /// The kernel notices a dead peer within this number of seconds.
@@ -61,7 +61,7 @@ impl Default for Rule {
     fn default() -> Self {
         Self {
             name: None,
-            scope: Scope::default(),
+            scope: PolicyScope::default(),
             protected: true,
             detection_seconds: None,
             no_failed_calls: false,
@@ -73,7 +73,7 @@ impl Default for Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// The connections that are exempt.
-    pub scope: Scope,
+    pub scope: PolicyScope,
     /// The reason that reports show.
     pub reason: Option<String>,
 }
@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_covers_a_connection_judges_it_and_what_is_allowed_comes_before_all() {
-        let peer = |net: &str| Scope { peers: vec![net.parse().unwrap()], ..Scope::default() };
+        let peer =
+            |net: &str| PolicyScope { peers: vec![net.parse().unwrap()], ..PolicyScope::default() };
         let named = |name: &str| Some(name.to_owned());
         let rule = |name: &str, net, seconds| Rule {
             name: named(name),
@@ -387,8 +388,11 @@ mod tests {
         assert_eq!(faults(&demands, &elsewhere), []);
         elsewhere.socket.remote.addr = "::ffff:192.0.2.1".parse().unwrap();
         assert_eq!(demands.judge(&elsewhere, &policy()), Judgement::Uncovered);
-        let scope =
-            Scope { processes: vec!["web".to_owned()], ports: vec![2717], ..Scope::default() };
+        let scope = PolicyScope {
+            processes: vec!["web".to_owned()],
+            ports: vec![2717],
+            ..PolicyScope::default()
+        };
         demands.allowed.push(Allowed { scope, reason: named("short") });
         assert_eq!(demands.judge(&subject(0), &policy()), Judgement::Allowed(named("short")));
         let mut other_port = subject(0);

@@ -21,7 +21,7 @@ const GUTTER: usize = 9;
 const N_TOLD: usize = 8;
 
 /// All that is shown.
-pub(super) struct Page<'a> {
+pub(super) struct WhyText<'a> {
     pub(super) cases: &'a [Judged],
     /// What the word was taken for.
     pub(super) peer: &'a str,
@@ -31,7 +31,7 @@ pub(super) struct Page<'a> {
     pub(super) style: Style,
 }
 
-impl fmt::Display for Page<'_> {
+impl fmt::Display for WhyText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_told = |case: &&Judged| case.finding != Finding::Fine;
         let answer = self.answer();
@@ -63,7 +63,7 @@ impl fmt::Display for Page<'_> {
     }
 }
 
-impl Page<'_> {
+impl WhyText<'_> {
     /// The first sentence, and how many findings more there are.
     fn answer(&self) -> String {
         let Some(worst) = self.cases.first() else {
@@ -217,7 +217,7 @@ mod tests {
 
     fn page(lives: Vec<Life>) -> String {
         let cases = judge(lives, &[], None);
-        let page = Page {
+        let page = WhyText {
             cases: &cases,
             peer: "172.16.0.15",
             since: Duration::from_hours(24),
