@@ -81,7 +81,7 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
     for call in set {
         assert!(calls.contains(&call), "{call:?} in {calls:?}");
     }
-    let by = death.calls[0].whose.owner.as_ref().expect("who called");
+    let by = death.calls[0].on.owner.as_ref().expect("who called");
     assert_eq!(by.pid, std::process::id());
     // Killed while it writes, and opened again as it is.
     let folder = agent.kill();

@@ -96,7 +96,7 @@ fn walk(hooks: &mut Hooks) -> Result<Vec<SocketLine>, Box<dyn Error>> {
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
     let policy = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
     let row = |socket: &Socket, owners: &[Owner]| -> Result<SocketLine, serde_json::Error> {
-        let row = row::Row::new(socket, owners, &policy, socket.at);
+        let row = row::Row::new(socket, owners, None, &policy, socket.at);
         serde_json::from_value(serde_json::to_value(row)?)
     };
     let mut rows = Vec::new();

@@ -4,7 +4,7 @@
 use keepwatch_tests::{
     answer::{
         agent::{assert_refused, once},
-        event::{Settings, TracedEvent, TracedKind},
+        event::{EffectiveSettings, TracedEvent, TracedKind},
         row::{EffectiveProbes, EffectiveSeconds},
         trace::{Trace, is_ready, list, mechanism},
         truth::process_name,
@@ -336,9 +336,9 @@ fn settings(
     count: u32,
     user_timeout_ms: u32,
     detection: u64,
-) -> Settings {
+) -> EffectiveSettings {
     let own = || "socket".to_owned();
-    Settings {
+    EffectiveSettings {
         keepalive: true,
         idle: EffectiveSeconds { seconds: idle, from: own() },
         interval: EffectiveSeconds { seconds: interval, from: own() },

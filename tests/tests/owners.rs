@@ -9,7 +9,7 @@ use keepwatch_tests::{
         row::SocketLine,
     },
     kernel::{
-        cgroup::{Hierarchy, Holder},
+        cgroup::{Cgroup, Hierarchy, Holder},
         netns::NetworkNamespace,
         socket::{self, Family, Plan},
     },
@@ -20,9 +20,10 @@ use keepwatch_tests::{
 use std::{
     fs,
     io::Write as _,
+    net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -118,6 +119,64 @@ fn names_of_kubernetes_come_from_where_the_hosts_root_is_and_can_be_asked_for() 
             assert_eq!(place.rows(&[&root[..], &[filter, value]].concat()).len(), 1, "{filter}");
             assert_eq!(place.rows(&[&root[..], &[filter, "other"]].concat()).len(), 0, "{filter}");
         }
+    }
+}
+
+/// A program of the container that connects, is refused a setting, and closes when it is told to.
+fn refused_in(cgroup: &Cgroup, server: SocketAddr) -> Child {
+    let script = format!(
+        "from socket import *\ns=create_connection(('{}',{}))\ntry: \
+         s.setsockopt(IPPROTO_TCP,TCP_KEEPIDLE,0)\nexcept OSError: pass\ninput()\ns.close()",
+        server.ip(),
+        server.port()
+    );
+    let mut client = Command::new("sh")
+        .args(["-c", "read go; exec python3 -c \"$0\"", &script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("start sh");
+    cgroup.take(client.id());
+    go_on(&mut client);
+    client
+}
+
+fn go_on(child: &mut Child) {
+    child.stdin.as_mut().expect("its input").write_all(b"\n").expect("it reads");
+}
+
+#[test]
+fn a_rule_about_a_container_holds_for_a_connection_that_is_gone_and_for_an_id_of_12_digits() {
+    let host = host_with_names();
+    let root = host.file("").display().to_string();
+    for hierarchy in Hierarchy::usable() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let server = listener.local_addr().expect("its address");
+        let agent = Agent::start(&["--host-root", &root]);
+        let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let cgroup = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
+        let mut client = refused_in(&cgroup, server);
+        let is_found = |allow: &str| {
+            let mut check = keepwatch(["check", "--source", "agent", "--json", "--allow", allow]);
+            check.args(["--no-failed-calls", "--protected", "false", "--include-local"]);
+            let output = check.arg("--socket").arg(agent.socket()).output().expect("keepwatch");
+            let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+            lines.lines().any(|line| {
+                line.contains(&format!("\"remote\":\"{server}\"")) && line.contains("failed_call")
+            })
+        };
+        until("the agent knows of it", SOON, || is_found("container=other").then_some(()));
+        let lives = || {
+            let port = server.port().to_string();
+            agent.sockets(&["--port", &port, "--container", "server"]).len()
+        };
+        until("the agent knows whose it is", SOON, || (lives() > 0).then_some(()));
+        go_on(&mut client);
+        assert!(client.wait().expect("it ended").success());
+        until("it is gone", SOON, || (lives() == 0).then_some(()));
+        for allow in ["container=server", &format!("container={SHORT_ID}"), "namespace=shop"] {
+            assert!(!is_found(allow), "{allow} in {}", hierarchy.name);
+        }
+        assert!(is_found("container=b43d92bf1e5d") && is_found("container=b43d"), "look-alikes");
     }
 }
 

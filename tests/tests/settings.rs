@@ -3,7 +3,7 @@
 
 use keepwatch_tests::{
     answer::{
-        event::{Settings, TracedEvent, TracedKind},
+        event::{EffectiveSettings, TracedEvent, TracedKind},
         row::{EffectiveProbes, EffectiveSeconds},
         trace::{Trace, list},
         truth::process_name,
@@ -164,7 +164,7 @@ fn what_is_inherited_or_follows_the_namespace_is_no_change_of_the_socket() {
     });
     let from = || "socket".to_owned();
     // UT 64 s: 61 s and one interval of 62 s.
-    let expected = Settings {
+    let expected = EffectiveSettings {
         keepalive: true,
         idle: EffectiveSeconds { seconds: 61, from: from() },
         interval: EffectiveSeconds { seconds: 62, from: from() },
@@ -249,7 +249,7 @@ fn change(event: &TracedEvent) -> Option<(String, u32, u32)> {
     Some((option.clone(), *from, *to))
 }
 
-fn opened(event: &TracedEvent) -> Option<Settings> {
+fn opened(event: &TracedEvent) -> Option<EffectiveSettings> {
     if let TracedKind::Opened(settings) = &event.what { Some(settings.clone()) } else { None }
 }
 

@@ -12,7 +12,7 @@ use crate::{
             socket::{Endpoint, Owner, Socket},
         },
     },
-    view::row::ms_to_show,
+    view::connection::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 
@@ -50,7 +50,6 @@ impl JsonWriter {
         self.endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"direction\":\"", socket.direction.as_str());
-        word(out, b"\",\"direction_from\":\"", socket.direction_from.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         self.effective(out, b",\"idle\":{\"seconds\":", idle);
         self.effective(out, b",\"interval\":{\"seconds\":", interval);
@@ -64,15 +63,28 @@ impl JsonWriter {
         }
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
-        out.extend_from_slice(b"\",\"reason\":");
-        self.reason(out, socket, verdict, around);
+        out.push(b'"');
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         self.number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
-        text(out, &limit.from);
+        text(out, &limit.from.to_string());
         optional(out, b",\"path\":", limit.path.as_deref());
         out.extend_from_slice(b",\"quiet_seconds\":");
         self.ms(out, quiet_ms);
+        out.extend_from_slice(b",\"probes_unanswered\":");
+        self.number(out, socket.probes_unanswered);
+        word(out, b",\"in_flight\":", truth(socket.in_flight));
+        let name =
+            |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
+        optional(out, b",\"unit\":", name(|it| &it.unit));
+        optional(out, b",\"container\":", name(|it| &it.container));
+        optional(out, b",\"container_id\":", name(|it| &it.container_id));
+        optional(out, b",\"namespace\":", name(|it| &it.namespace));
+        optional(out, b",\"workload\":", name(|it| &it.workload));
+        optional(out, b",\"pod\":", name(|it| &it.pod));
+        word(out, b",\"direction_from\":\"", socket.direction_from.as_str());
+        out.extend_from_slice(b"\",\"reason\":");
+        self.reason(out, socket, verdict, around);
         out.extend_from_slice(b",\"next_probe_seconds\":");
         match socket.next_probe_ms() {
             Some(ms) => self.ms(out, ms),
@@ -88,21 +100,11 @@ impl JsonWriter {
             }
             None => out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b",\"probes_unanswered\":");
-        self.number(out, socket.probes_unanswered);
-        word(out, b",\"in_flight\":", truth(socket.in_flight));
         out.extend_from_slice(b",\"owners\":[");
         for (n, owner) in owners.into_iter().enumerate() {
             self.owner(out, owner, n > 0);
         }
         out.push(b']');
-        let name =
-            |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
-        optional(out, b",\"unit\":", name(|it| &it.unit));
-        optional(out, b",\"container\":", name(|it| &it.container));
-        optional(out, b",\"namespace\":", name(|it| &it.namespace));
-        optional(out, b",\"workload\":", name(|it| &it.workload));
-        optional(out, b",\"pod\":", name(|it| &it.pod));
         out.extend_from_slice(b"}\n");
     }
 
@@ -302,7 +304,7 @@ mod tests {
             let identity = identities.get(n % (identities.len() + 1));
             let mut fast = Vec::new();
             writer.write(&mut fast, &socket, socket.owner.iter(), identity, &around);
-            let row = Row::new(&socket, socket.owner.iter(), &around, socket.at).of(identity);
+            let row = Row::new(&socket, socket.owner.iter(), identity, &around, socket.at);
             let expected = format!("{}\n", serde_json::to_string(&row).unwrap());
             assert_eq!(String::from_utf8(fast).unwrap(), expected);
         }

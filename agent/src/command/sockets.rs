@@ -107,7 +107,7 @@ fn show(args: &SocketsArgs, reader: &mut Reader, style: Style) -> Result<(), Fai
         })?,
         Reader::Kernel(kernel) => {
             kernel.walk(&args.filter, |socket, owners, identity, around| {
-                rows.push(Row::new(socket, owners, around, socket.at).of(identity));
+                rows.push(Row::new(socket, owners, identity, around, socket.at));
                 Ok(())
             })?;
         }

@@ -6,6 +6,7 @@ use crate::{
         judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
     },
     view::{
+        connection::{Connection, Settings},
         order,
         page::{Page, PageCounts},
         row::Row,
@@ -167,8 +168,8 @@ pub(super) fn screen(
 }
 
 fn painted(row: &Row, text: &str, style: Style) -> String {
-    let (verdict, rest) = text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", text));
-    format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict)))
+    let (verdict, rest) = text.split_at_checked(row.verdict().as_str().len()).unwrap_or(("", text));
+    format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict())))
 }
 
 fn summary(counts: &PageCounts, n_shown: usize, style: Style, columns: usize) -> String {
@@ -214,13 +215,13 @@ pub(super) fn aligned(cells: &[String], widths: &[usize]) -> String {
 
 fn line(row: &Row) -> Cells {
     [
-        row.verdict.as_str().to_owned(),
+        row.verdict().as_str().to_owned(),
         direction(row),
-        row.state.as_str().to_owned(),
-        row.local.to_string(),
-        row.remote.to_string(),
-        keepalive(row),
-        whole(row.quiet_seconds),
+        row.connection.state.as_str().to_owned(),
+        row.connection.local.to_string(),
+        row.connection.remote.to_string(),
+        keepalive(&row.connection),
+        whole(row.connection.quiet_seconds),
         dropped_in(row),
         owners(row),
     ]
@@ -229,32 +230,33 @@ fn line(row: &Row) -> Cells {
 /// With a question mark where it is inferred.
 pub(super) fn direction(row: &Row) -> String {
     match row.direction_from {
-        DirectionFrom::Seen => row.direction.as_str().to_owned(),
-        DirectionFrom::Inferred => format!("{}?", row.direction.as_str()),
+        DirectionFrom::Seen => row.connection.direction().as_str().to_owned(),
+        DirectionFrom::Inferred => format!("{}?", row.connection.direction().as_str()),
     }
 }
 
 /// `2h +9x75s`: the first probe after 2 hours, then 9 probes in all, 75 s apart.
-pub(super) fn keepalive(row: &Row) -> String {
-    let mut text = settings(row);
-    if row.in_flight {
+pub(super) fn keepalive(connection: &Connection) -> String {
+    let Connection { settings: of, in_flight, probes_unanswered, .. } = connection;
+    let mut text = settings(of);
+    if *in_flight {
         text.push_str(" (data in flight)");
-    } else if row.keepalive && row.probes_unanswered > 0 {
-        text.push_str(&format!(" ({} unanswered)", row.probes_unanswered));
+    } else if of.keepalive && *probes_unanswered > 0 {
+        text.push_str(&format!(" ({probes_unanswered} unanswered)"));
     }
     text
 }
 
-/// The keepalive settings of a row, short: `2h +9x75s ut 30s`.
-pub(super) fn settings(row: &Row) -> String {
-    let mut text = if row.keepalive {
-        let Row { idle, interval, count, .. } = row;
+/// The keepalive settings, short: `2h +9x75s ut 30s`.
+pub(super) fn settings(settings: &Settings) -> String {
+    let Settings { idle, interval, count, user_timeout_ms, .. } = *settings;
+    let mut text = if settings.keepalive {
         format!("{} +{}x{}", as_typed(idle.seconds), count.probes, as_typed(interval.seconds))
     } else {
         "off".to_owned()
     };
-    if row.user_timeout_ms > 0 {
-        text.push_str(&format!(" ut {}", ms_as_typed(row.user_timeout_ms)));
+    if user_timeout_ms > 0 {
+        text.push_str(&format!(" ut {}", ms_as_typed(user_timeout_ms)));
     }
     text
 }
@@ -285,18 +287,11 @@ pub(super) fn owners(row: &Row) -> String {
     names.dedup();
     let n_more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
-    let mut words: Vec<String> = part_of(row).into_iter().chain(names).collect();
+    let mut words: Vec<String> = row.connection.part_of.words().into_iter().chain(names).collect();
     if n_more > 0 {
         words.push(format!("+{n_more}"));
     }
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
-}
-
-/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the container, else the unit.
-fn part_of(row: &Row) -> Option<String> {
-    let parts = [&row.namespace, &row.pod, &row.container];
-    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
-    if text.is_empty() { row.unit.clone() } else { Some(text) }
 }
 
 #[cfg(test)]
@@ -315,7 +310,7 @@ mod tests {
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let rows: Vec<_> = sockets
             .iter()
-            .map(|socket| Row::new(socket, socket.owner.iter(), &around, socket.at))
+            .map(|socket| Row::new(socket, socket.owner.iter(), None, &around, socket.at))
             .collect();
         let mut out = Vec::new();
         table(&mut out, &rows, Style { colour: false }).unwrap();
@@ -346,14 +341,14 @@ mod tests {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
             let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 812, fd: Some(31), comm: Comm::default() };
-            Row::new(&socket(), [&owner], &around, socket().at)
+            Row::new(&socket(), [&owner], None, &around, socket().at)
         };
-        row.unit = Some("web.service".to_owned());
+        row.connection.part_of.unit = Some("web.service".to_owned());
         assert_eq!(owners(&row), "web.service [812]");
-        row.container = Some("server".to_owned());
+        row.connection.part_of.container = Some("server".to_owned());
         assert_eq!(owners(&row), "server [812]");
-        row.namespace = Some("shop".to_owned());
-        row.pod = Some("web-0".to_owned());
+        row.connection.part_of.namespace = Some("shop".to_owned());
+        row.connection.part_of.pod = Some("web-0".to_owned());
         assert_eq!(owners(&row), "shop/web-0/server [812]");
     }
 
@@ -365,7 +360,7 @@ mod tests {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
             let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 1, fd: None, comm: Comm::new(bytes) };
-            Row::new(&socket(), [&owner], &around, socket().at)
+            Row::new(&socket(), [&owner], None, &around, socket().at)
         };
         for name in ["数据库".as_bytes(), b"\x1b[31m\n", "e\u{301}\u{301}".as_bytes(), b"plain"]
         {
@@ -383,7 +378,7 @@ mod tests {
     fn a_screen_is_never_left_however_small_it_is() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let rows = vec![Row::new(&socket(), [], &around, socket().at); 100];
+        let rows = vec![Row::new(&socket(), [], None, &around, socket().at); 100];
         let counts = PageCounts { off: 5000, protected: 3, ..PageCounts::default() };
         for (columns, lines) in [(80, 24), (200, 50), (20, 5), (1, 1), (300, 3)] {
             let mut out = Vec::new();

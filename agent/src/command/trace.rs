@@ -25,9 +25,9 @@ use crate::{
     },
     serve::client,
     view::{
+        connection::arrow,
         event_row::{EventRow, NoticeRow, StreamLine},
         filter::{Filter, Wanted},
-        row::arrow,
     },
 };
 use clap::Args;

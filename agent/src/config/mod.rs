@@ -13,6 +13,7 @@ use crate::{
     log,
     model::judgement::{
         idle_limit::{IdleLimit, Limits, Path as NetworkPath},
+        limit_source::GivenBy,
         verdict::Surroundings,
     },
     owner::Resolver,
@@ -53,48 +54,21 @@ pub struct LimitArgs {
         global = true
     )]
     pub path: Vec<NetworkPath>,
-    /// By what the idle limit was given.
+    /// The way in which the idle limit was given.
     #[arg(skip)]
-    pub idle_limit_by: Given,
-    /// By what the paths were given.
+    pub idle_limit_by: Option<GivenBy>,
+    /// The way in which the paths were given.
     #[arg(skip)]
-    pub path_by: Given,
+    pub path_by: Option<GivenBy>,
 }
 
-/// By what an option was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Given {
-    /// By nothing: it is as it is.
-    #[default]
-    Default,
-    /// By its key in the config file.
-    ConfigFile,
-    /// By its environment variable.
-    Variable,
-    /// By its command-line flag.
-    Flag,
-}
-
-impl Given {
-    /// The source in words, for the end of a sentence.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::ConfigFile => "config file",
-            Self::Variable => "variable",
-            Self::Flag => "flag",
-        }
-    }
-
-    /// What clap and the keys of the config file say of an option.
-    fn of(id: &str, matches: &ArgMatches, keys: &[String]) -> Self {
-        match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => Self::Flag,
-            Some(ValueSource::EnvVariable) => Self::Variable,
-            // To clap, a value of the config file is a default.
-            _ if keys.iter().any(|key| key == id) => Self::ConfigFile,
-            _ => Self::Default,
-        }
+/// The way in which an option was given, as clap and the keys of the config file say; none for a default.
+fn given_by(id: &str, matches: &ArgMatches, keys: &[String]) -> Option<GivenBy> {
+    match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => Some(GivenBy::Flag),
+        Some(ValueSource::EnvVariable) => Some(GivenBy::Variable),
+        // To clap, a value of the config file is a default.
+        _ => keys.iter().any(|key| key == id).then_some(GivenBy::ConfigFile),
     }
 }
 
@@ -125,22 +99,21 @@ pub struct HookArgs {
 impl LimitArgs {
     /// Learns by what they were given: `matches` of the command line, `keys` of the config file.
     pub fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
-        self.idle_limit_by = Given::of("idle_limit", matches, keys);
-        self.path_by = Given::of("path", matches, keys);
+        self.idle_limit_by = given_by("idle_limit", matches, keys);
+        self.path_by = given_by("path", matches, keys);
     }
 
     /// Whether they were given for this call. A variable or the file may be there for the agent too: its
     /// answers then are measured against them already.
     pub fn are_for_this_call(&self) -> bool {
-        self.idle_limit_by == Given::Flag || self.path_by == Given::Flag
+        [self.idle_limit_by, self.path_by].contains(&Some(GivenBy::Flag))
     }
 
     /// What verdicts on this host are measured against.
     pub fn surroundings(&self) -> Surroundings {
-        let is_given = self.idle_limit_by != Given::Default;
-        let limits = Limits::new(self.path.clone(), self.idle_limit, is_given);
+        let limits = Limits::new(self.path.clone(), self.idle_limit, self.idle_limit_by.is_some());
         Surroundings {
-            limits: limits.given_by(self.idle_limit_by.as_str(), self.path_by.as_str()),
+            limits: limits.given_by(self.idle_limit_by, self.path_by),
             host: crate::kernel::host::addresses(),
             hz: crate::kernel::clock::hz(),
         }

@@ -100,8 +100,7 @@ impl Scrape {
         let limits = self.snapshot.around.iter().flat_map(|around| around.limits.all());
         let mut shortest: BTreeMap<[&str; 2], u32> = BTreeMap::new();
         for Applied { seconds, from, number, .. } in limits {
-            let source = from.split(' ').next().unwrap_or_default();
-            let limit = shortest.entry([self.path(*number), source]).or_insert(*seconds);
+            let limit = shortest.entry([self.path(*number), from.kind()]).or_insert(*seconds);
             *limit = (*limit).min(*seconds);
         }
         for (number, seconds) in &self.snapshot.learned {

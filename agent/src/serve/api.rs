@@ -203,7 +203,7 @@ pub(super) mod tests {
             client::sockets(path, &Filter::default(), |row| {
                 n_rows += 1;
                 assert!(row.reason.contains("keepalive is off"));
-                ids.insert(row.id)
+                ids.insert(row.id().to_owned())
             })
             .unwrap();
             assert_eq!((n_rows, ids.len()), (10_000, 10_000));

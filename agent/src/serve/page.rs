@@ -125,11 +125,11 @@ mod tests {
             let page =
                 client::page(path, &PageRequest { limit: 20, ..PageRequest::default() }).unwrap();
             assert_eq!((page.rows.len(), page.found, page.counts.off), (20, 5_000, 5_000));
-            assert_eq!(page.rows[0].id, "sk:1");
+            assert_eq!(page.rows[0].id(), "sk:1");
             let next =
                 client::page(path, &PageRequest { skip: 19, limit: 2, ..PageRequest::default() })
                     .unwrap();
-            assert_eq!(next.rows[0].id, page.rows[19].id);
+            assert_eq!(next.rows[0].id(), page.rows[19].id());
         });
     }
 

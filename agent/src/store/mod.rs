@@ -3,6 +3,7 @@
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
 mod calendar;
+mod columns;
 mod database;
 mod health;
 mod insert;
@@ -16,7 +17,7 @@ mod writer;
 pub use health::{Health, Loss, Status, Writing};
 pub use query::Query;
 pub use reader::Reader;
-pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
+pub use row::{CallRow, ConnectionRef, DeathRow, SurvivalRow, VerdictRow};
 pub use writer::Writer;
 
 use crate::files;

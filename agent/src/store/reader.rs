@@ -1,16 +1,19 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
-use super::{CallRow, DeathRow, Error, FILE, Query, SurvivalRow, VerdictRow, Whose, schema};
+use super::{
+    CallRow, ConnectionRef, DeathRow, Error, FILE, Query, SurvivalRow, VerdictRow,
+    columns::{self, not_expected, word},
+    schema,
+};
 use crate::{
     kernel::clock,
     model::{judgement::learned::LimitRow, table::happening::EventName},
     view::{
-        event_row::{Connection, EventDetails, EventRow},
-        row::{Probes, RowOwner, Seconds},
+        connection::{Connection, RowOwner},
+        event_row::{EventDetails, EventRow},
     },
 };
-use rusqlite::{Row, types::Type};
-use serde::de::{DeserializeOwned, value::StrDeserializer};
+use rusqlite::Row;
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
@@ -66,7 +69,7 @@ impl Reader {
                 verdict_before: word(row, "verdict_before")?,
                 verdict: word(row, "verdict")?,
                 meaning: row.get("meaning")?,
-                whose: whose(row)?,
+                on: on(row)?,
             })
         };
         self.read(|database| select(database, "verdict_changes", query, of, each))
@@ -86,7 +89,7 @@ impl Reader {
                 times: row.get("times")?,
                 longest_seconds: seconds(row.get("longest_ms")?),
                 last_seconds: seconds(row.get("last_ms")?),
-                whose: whose(row)?,
+                on: on(row)?,
             })
         };
         self.read(|database| select(database, "survivals", query, of, each))
@@ -129,8 +132,7 @@ fn select<T>(
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     let cause: String = row.get("cause")?;
     let evidence: String = row.get("evidence")?;
-    let Whose { id, netns, local, remote, owner, unit, container, namespace, workload, pod } =
-        whose(row)?;
+    let ConnectionRef { id, netns, local, remote, owner, part_of } = on(row)?;
     let connection = Connection {
         id,
         netns,
@@ -139,27 +141,13 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         remote,
         state: word(row, "state")?,
         direction: Some(word(row, "direction")?),
-        keepalive: row.get("keepalive")?,
-        idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
-        interval: Seconds {
-            seconds: row.get("interval_seconds")?,
-            from: word(row, "interval_from")?,
-        },
-        count: Probes { probes: row.get("count_probes")?, from: word(row, "count_from")? },
-        user_timeout_ms: row.get("user_timeout_ms")?,
-        detection_seconds: row.get("detection_seconds")?,
+        settings: columns::settings(row)?,
         verdict: Some(word(row, "verdict")?),
-        idle_limit_seconds: row.get("idle_limit_seconds")?,
-        idle_limit_from: row.get("idle_limit_from")?,
-        path: row.get("path")?,
+        limit: columns::path_limit(row)?,
         quiet_seconds: seconds(row.get("quiet_ms")?),
         probes_unanswered: row.get("probes_unanswered")?,
         in_flight: row.get("in_flight")?,
-        unit,
-        container,
-        namespace,
-        workload,
-        pod,
+        part_of,
     };
     let details = EventDetails {
         cause: Some(word(row, "cause")?),
@@ -197,7 +185,7 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         value: row.get("value")?,
         result: row.get("result")?,
         when: word(row, "when")?,
-        whose: whose(row)?,
+        on: on(row)?,
     })
 }
 
@@ -218,22 +206,18 @@ fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
     })
 }
 
-fn whose(row: &Row<'_>) -> rusqlite::Result<Whose> {
+fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
     let owner = match (row.get("pid")?, row.get("process")?) {
         (Some(pid), Some(process)) => Some(RowOwner { pid, process, fd: None }),
         _ => None,
     };
-    Ok(Whose {
+    Ok(ConnectionRef {
         id: row.get("socket")?,
         netns: row.get("netns")?,
         local: endpoint(row, "local_addr", "local_port")?,
         remote: endpoint(row, "remote_addr", "remote_port")?,
         owner,
-        unit: row.get("unit")?,
-        container: row.get("container")?,
-        namespace: row.get("namespace")?,
-        workload: row.get("workload")?,
-        pod: row.get("pod")?,
+        part_of: columns::part_of(row)?,
     })
 }
 
@@ -241,17 +225,6 @@ fn endpoint(row: &Row<'_>, addr: &str, port: &str) -> rusqlite::Result<SocketAdd
     let text: String = row.get(addr)?;
     let addr: IpAddr = text.parse().map_err(not_expected)?;
     Ok(SocketAddr::new(addr, row.get(port)?))
-}
-
-/// A word of a closed set, as it stands in JSON.
-fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(&text);
-    T::deserialize(text).map_err(not_expected)
-}
-
-fn not_expected(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
 }
 
 fn at(row: &Row<'_>) -> rusqlite::Result<String> {

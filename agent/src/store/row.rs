@@ -5,7 +5,10 @@ use crate::{
         judgement::verdict::Verdict,
         observed::setsockopt::{SockOpt, When},
     },
-    view::{event_row::EventRow, row::RowOwner},
+    view::{
+        connection::{PartOf, RowOwner},
+        event_row::EventRow,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,7 +31,7 @@ pub struct DeathRow {
 
 /// Which connection, and whose: what a history says of something smaller than a death.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whose {
+pub struct ConnectionRef {
     /// The socket cookie, as `ss -e` writes it; null while it had none.
     pub id: Option<String>,
     /// Inode number of its network namespace.
@@ -39,16 +42,9 @@ pub struct Whose {
     pub remote: SocketAddr,
     /// The process: of a call, who called.
     pub owner: Option<RowOwner>,
-    /// The systemd unit of the process.
-    pub unit: Option<String>,
-    /// The container of the process.
-    pub container: Option<String>,
-    /// The Kubernetes namespace of the process.
-    pub namespace: Option<String>,
-    /// The Kubernetes workload or service of the process.
-    pub workload: Option<String>,
-    /// The Kubernetes pod of the process.
-    pub pod: Option<String>,
+    /// What the process is part of.
+    #[serde(flatten)]
+    pub part_of: PartOf,
 }
 
 /// A setsockopt call as the hook saw it.
@@ -70,7 +66,7 @@ pub struct CallRow {
     pub when: When,
     /// On which socket, and who called.
     #[serde(flatten)]
-    pub whose: Whose,
+    pub on: ConnectionRef,
 }
 
 /// A verdict that changed because a setting did.
@@ -90,7 +86,7 @@ pub struct VerdictRow {
     pub meaning: String,
     /// The connection whose verdict changed.
     #[serde(flatten)]
-    pub whose: Whose,
+    pub on: ConnectionRef,
 }
 
 /// The quiet times after which a connection went on.
@@ -110,5 +106,5 @@ pub struct SurvivalRow {
     pub last_seconds: f64,
     /// The connection that was quiet.
     #[serde(flatten)]
-    pub whose: Whose,
+    pub on: ConnectionRef,
 }

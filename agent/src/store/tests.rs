@@ -119,7 +119,7 @@ fn a_death_is_read_back_with_all_that_was_known() {
     let connection = &death.event.connection;
     assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
     assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
-    assert_eq!(connection.unit.as_deref(), Some("mongod.service"));
+    assert_eq!(connection.part_of.unit.as_deref(), Some("mongod.service"));
     assert!((death.survived_seconds - 12.0).abs() < 1e-9);
     let owner = death.event.owner.as_ref().unwrap();
     assert_eq!((owner.pid, owner.process.as_str()), (812, "mongod\\u{1b}"), "harmless to print");
@@ -141,7 +141,7 @@ fn a_refused_call_is_there_at_once_and_once() {
     let calls = || {
         let mut calls = Vec::new();
         let each = |call: CallRow| {
-            calls.push((call.option, call.whose.id));
+            calls.push((call.option, call.on.id));
             true
         };
         Reader::open(&folder.0).unwrap().calls(&Query::default(), each).unwrap();

@@ -64,7 +64,7 @@ pub struct TracedProcess {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum TracedKind {
-    Opened(Settings),
+    Opened(EffectiveSettings),
     Setting { option: String, value: Option<i64>, result: String, when: String },
     Changed { option: String, from: u32, to: u32 },
     ProbeSent { unanswered: u32, count: EffectiveProbes, next_seconds: f64 },
@@ -78,7 +78,7 @@ pub enum TracedKind {
 /// Effective settings, as in [`SocketLine`](crate::answer::row::SocketLine).
 #[expect(missing_docs, reason = "as there")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Settings {
+pub struct EffectiveSettings {
     pub keepalive: bool,
     pub idle: EffectiveSeconds,
     pub interval: EffectiveSeconds,
@@ -103,7 +103,7 @@ pub struct TracedDeath {
     pub probes_unanswered: u32,
     pub in_flight: bool,
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: EffectiveSettings,
 }
 
 /// A value or null, and not a field that is missing.

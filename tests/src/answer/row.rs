@@ -35,6 +35,7 @@ pub struct SocketLine {
     pub owners: Vec<SocketHolder>,
     pub unit: Option<String>,
     pub container: Option<String>,
+    pub container_id: Option<String>,
     pub namespace: Option<String>,
     pub workload: Option<String>,
     pub pod: Option<String>,

@@ -26,7 +26,7 @@ impl ProbeCounter {
         host::lift_memory_lock();
         let layout = hooks::types().map_err(io::Error::other)?.layout;
         let map = sys::bpf_value_by_cpu(VALUE_SIZE)?;
-        let facts = Facts {
+        let facts = Operands {
             map: map.as_raw_fd(),
             callback,
             netns,
@@ -49,7 +49,7 @@ impl ProbeCounter {
 }
 
 /// What stands in the instructions.
-struct Facts {
+struct Operands {
     map: i32,
     callback: u64,
     netns: u32,
@@ -71,7 +71,7 @@ const ROOM: i16 = 16;
 const SENT: i16 = 24;
 
 /// A keepalive timer of the namespace begins: notes it.
-fn at_entry(facts: &Facts) -> Vec<u64> {
+fn at_entry(facts: &Operands) -> Vec<u64> {
     let mut program = BpfProgram::default();
     program.begin(facts.map);
     program.read(ROOM, 8, facts.function);
@@ -85,7 +85,7 @@ fn at_entry(facts: &Facts) -> Vec<u64> {
 }
 
 /// It ends: counts it if one probe more is unanswered.
-fn at_exit(facts: &Facts) -> Vec<u64> {
+fn at_exit(facts: &Operands) -> Vec<u64> {
     let mut program = BpfProgram::default();
     program.begin(facts.map);
     program.add(0x79, 1, 9, TIMER, 0);

@@ -1,13 +1,13 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::output::Look;
+use super::{output::Look, subject::Judged};
 use crate::{
     command::text,
     model::judgement::{
-        check_policy::{Fault, Judgement, Policy, Subject, Violation},
+        check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
     },
-    view::row::{Probes, Row, Seconds},
+    view::connection::{PartOf, PathLimit, Settings},
 };
 use serde::Serialize;
 use std::{
@@ -19,8 +19,8 @@ use std::{
 /// Everything that was judged.
 #[derive(Debug)]
 pub(super) struct Report {
-    demands: Policy,
-    policy: Surroundings,
+    policy: Policy,
+    pub(super) around: Surroundings,
     groups: BTreeMap<Key, Group>,
     pub(super) sum: Sum,
 }
@@ -41,7 +41,7 @@ pub(super) struct Group {
     pub(super) judgement: Judgement,
     pub(super) n_connections: u64,
     /// The first of them.
-    pub(super) row: Row,
+    pub(super) first: Judged,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -78,15 +78,15 @@ pub(super) struct Sum {
 }
 
 impl Report {
-    pub(super) fn new(demands: Policy, policy: Surroundings) -> Self {
+    pub(super) fn new(policy: Policy, around: Surroundings) -> Self {
         let sum = Sum { result: "summary", ..Sum::default() };
-        Self { demands, policy, groups: BTreeMap::new(), sum }
+        Self { policy, around, groups: BTreeMap::new(), sum }
     }
 
     /// Judges a connection and adds it to its group.
-    pub(super) fn add(&mut self, subject: &Subject) {
-        let Self { demands, policy, groups, sum } = self;
-        let judgement = demands.judge(subject, policy);
+    pub(super) fn add(&mut self, subject: Judged) {
+        let Self { policy, around, groups, sum } = self;
+        let judgement = policy.judge(&subject, around);
         let is_outbound = subject.is_outbound();
         let n_findings = match &judgement {
             Judgement::Judged(findings) => {
@@ -114,22 +114,20 @@ impl Report {
         if !is_outbound && n_findings == 0 {
             return;
         }
-        let row = Row::new(&subject.socket, &subject.owners, policy, subject.socket.at)
-            .of(subject.identity.as_deref());
-        let process = row.owners.first().map(|owner| owner.process.clone()).unwrap_or_default();
+        let process = subject.owners.first().map(|owner| owner.process.clone());
         let key = Key {
             is_fine: n_findings == 0,
             judgement: judgement.clone(),
-            process,
-            remote: row.remote,
-            keepalive: text::keepalive(&row),
+            process: process.unwrap_or_default(),
+            remote: subject.connection.remote,
+            keepalive: text::keepalive(&subject.connection),
         };
-        let (verdict, reason) = if demands.include_local {
-            (policy.verdict_on_path(&subject.socket), policy.reason_on_path(&subject.socket))
+        let (verdict, reason) = if policy.include_local {
+            (around.verdict_on_path(&subject), around.reason_on_path(&subject))
         } else {
-            (row.verdict, row.reason.clone())
+            (around.verdict(&subject), around.reason(&subject))
         };
-        let new = || Group { judgement, n_connections: 0, row, verdict, reason };
+        let new = || Group { judgement, n_connections: 0, first: subject, verdict, reason };
         groups.entry(key).or_insert_with(new).n_connections += 1;
     }
 
@@ -187,7 +185,7 @@ impl Report {
             out,
             "{}{}",
             style.paint(&sum.words(), colour),
-            sum.rest(self.demands.include_local)
+            sum.rest(self.policy.include_local)
         )
     }
 
@@ -230,14 +228,15 @@ impl Group {
     }
 
     fn process(&self) -> String {
-        let name = self.row.owners.first().map_or("-", |owner| owner.process.as_str());
-        let unit = self.row.unit.as_ref().filter(|_| self.row.container.is_none());
-        let part_of = self.row.workload.as_ref().or(self.row.container.as_ref()).or(unit);
+        let name = self.first.owners.first().map_or("-", |owner| owner.process.as_str());
+        let PartOf { unit, container, workload, .. } = &self.first.connection.part_of;
+        let unit = unit.as_ref().filter(|_| container.is_none());
+        let part_of = workload.as_ref().or(container.as_ref()).or(unit);
         part_of.map_or_else(|| name.to_owned(), |part_of| format!("{part_of} {name}"))
     }
 
     fn peer(&self) -> String {
-        let remote = self.row.remote;
+        let remote = self.first.connection.remote;
         if remote.port() == 0 { "(none)".to_owned() } else { remote.to_string() }
     }
 
@@ -286,14 +285,20 @@ impl Told<'_> {
         let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
         let n = self.n_connections.to_string();
         let why = with_rule(&self.reason, self.rule.as_deref());
-        [what, n, self.group.process(), self.group.peer(), text::keepalive(&self.group.row), why]
+        [
+            what,
+            n,
+            self.group.process(),
+            self.group.peer(),
+            text::keepalive(&self.group.first.connection),
+            why,
+        ]
     }
 
     fn object(&self) -> Object<'_> {
-        let Group { row, verdict, .. } = self.group;
-        let Row { owners, remote, unit, container, namespace, workload, pod, .. } = row;
+        let Group { first: Judged { connection, owners, .. }, verdict, .. } = self.group;
         let owner = owners.first();
-        let has_peer = remote.port() != 0;
+        let remote = Some(connection.remote).filter(|remote| remote.port() != 0);
         Object {
             result: self.result,
             fault: self.fault,
@@ -301,23 +306,16 @@ impl Told<'_> {
             reason: &self.reason,
             connections: self.n_connections,
             process: owner.map(|owner| owner.process.as_str()),
-            remote: has_peer.then_some(*remote),
-            verdict: has_peer.then_some(*verdict),
-            keepalive: row.keepalive,
-            idle: row.idle,
-            interval: row.interval,
-            count: row.count,
-            user_timeout_ms: row.user_timeout_ms,
-            detection_seconds: row.detection_seconds,
-            idle_limit_seconds: row.idle_limit_seconds,
-            idle_limit_from: &row.idle_limit_from,
-            path: row.path.as_deref(),
-            unit: unit.as_deref(),
-            container: container.as_deref(),
-            namespace: namespace.as_deref(),
-            workload: workload.as_deref(),
-            pod: pod.as_deref(),
-            first: First { id: &row.id, local: row.local, pid: owner.map(|owner| owner.pid) },
+            remote,
+            verdict: remote.map(|_| *verdict),
+            settings: connection.settings,
+            limit: &connection.limit,
+            part_of: &connection.part_of,
+            first: First {
+                id: connection.id.as_deref().unwrap_or_default(),
+                local: connection.local,
+                pid: owner.map(|owner| owner.pid),
+            },
         }
     }
 }
@@ -344,20 +342,12 @@ struct Object<'a> {
     process: Option<&'a str>,
     remote: Option<SocketAddr>,
     verdict: Option<Verdict>,
-    keepalive: bool,
-    idle: Seconds,
-    interval: Seconds,
-    count: Probes,
-    user_timeout_ms: u32,
-    detection_seconds: Option<u64>,
-    idle_limit_seconds: u32,
-    idle_limit_from: &'a str,
-    path: Option<&'a str>,
-    unit: Option<&'a str>,
-    container: Option<&'a str>,
-    namespace: Option<&'a str>,
-    workload: Option<&'a str>,
-    pod: Option<&'a str>,
+    #[serde(flatten)]
+    settings: Settings,
+    #[serde(flatten)]
+    limit: &'a PathLimit,
+    #[serde(flatten)]
+    part_of: &'a PartOf,
     first: First<'a>,
 }
 
@@ -447,15 +437,9 @@ mod tests {
 
     fn shown(columns: usize) -> Vec<String> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let mut report = Report::new(Policy::default(), policy);
-        report.add(&Subject {
-            socket: socket(),
-            owners: Vec::new(),
-            identity: None,
-            failed: Vec::new(),
-            only_calls: false,
-        });
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut report = Report::new(Policy::default(), around.clone());
+        report.add(Judged::of_socket(&socket(), &[], None, &around));
         let look = Look { style: Style { colour: false }, columns };
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();

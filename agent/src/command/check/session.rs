@@ -134,8 +134,8 @@ impl Session {
         let Self { ring, followed, n_undecodable, report, .. } = self;
         ring.drain(|record, _| match record {
             Ok(event) => {
-                if let Some(subject) = followed.apply(&event) {
-                    report.add(&subject);
+                if let Some(sampled) = followed.apply(&event) {
+                    report.add(sampled.judged(&report.around));
                 }
             }
             Err(_) => *n_undecodable += 1,
@@ -152,7 +152,9 @@ impl Session {
             self.drain();
         }
         let Self { mut followed, mut report, n_undecodable, .. } = self;
-        followed.rest().iter().for_each(|subject| report.add(subject));
+        for sampled in followed.rest() {
+            report.add(sampled.judged(&report.around));
+        }
         report.sum.events_lost = hooks.counts()?.dropped - self.n_lost_before + n_undecodable;
         report.sum.hooks_skipped = hooks.n_changes_skipped() - self.n_skipped_before;
         report.sum.never_connected = followed.n_never_connected;

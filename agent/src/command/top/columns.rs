@@ -115,15 +115,19 @@ impl Column {
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),
-            Self::Quiet => text::short(whole(row.quiet_seconds)),
+            Self::Quiet => text::short(whole(row.connection.quiet_seconds)),
             Self::Verdict => verdict(row).to_owned(),
             Self::Direction => text::direction(row),
-            Self::State => row.state.as_str().to_owned(),
-            Self::Local => address(row.local, width),
-            Self::Peer => address(row.remote, width),
-            Self::Keepalive => text::settings(row),
-            Self::Noticed => row.detection_seconds.map_or_else(|| "never".to_owned(), text::short),
-            Self::Limit => text::short(row.idle_limit_seconds.into()),
+            Self::State => row.connection.state.as_str().to_owned(),
+            Self::Local => address(row.connection.local, width),
+            Self::Peer => address(row.connection.remote, width),
+            Self::Keepalive => text::settings(&row.connection.settings),
+            Self::Noticed => row
+                .connection
+                .settings
+                .detection_seconds
+                .map_or_else(|| "never".to_owned(), text::short),
+            Self::Limit => text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => text::owners(row),
         };
         text::fitted(&cell, width)
@@ -132,7 +136,11 @@ impl Column {
 
 /// `half-dead` where probes go unanswered: that is worse than any verdict.
 pub(super) const fn verdict(row: &Row) -> &'static str {
-    if is_half_dead(row.probes_unanswered) { "half-dead" } else { row.verdict.as_str() }
+    if is_half_dead(row.connection.probes_unanswered) {
+        "half-dead"
+    } else {
+        row.verdict().as_str()
+    }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.

@@ -16,9 +16,10 @@ use crate::{
         text::duration::{duration, tenths},
     },
     view::{
+        connection::{PathLimit, Settings, arrow},
         event_row::EventRow,
         order::is_half_dead,
-        row::{Row, arrow},
+        row::Row,
     },
 };
 use ratatui::{
@@ -48,10 +49,20 @@ pub(super) fn lines(view: &View, theme: Theme, from: usize) -> Vec<Line<'static>
 fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let Chosen { row, is_gone, timeline } = chosen;
     let mut lines = vec![Line::default()];
-    let name = format!("{} {} {}", row.local, arrow(row.direction), row.remote);
+    let name = format!(
+        "{} {} {}",
+        row.connection.local,
+        arrow(row.connection.direction()),
+        row.connection.remote
+    );
     lines.push(Line::from(vec![
         Span::styled(name, HEADING),
-        Span::raw(format!("  {}  {}  {}", row.id, row.state.as_str(), text::direction(row))),
+        Span::raw(format!(
+            "  {}  {}  {}",
+            row.id(),
+            row.connection.state.as_str(),
+            text::direction(row)
+        )),
     ]));
     if *is_gone {
         lines.push(Line::styled(
@@ -90,13 +101,12 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     let plain = Style::new();
     let mut facts = vec![
         ("owner", owners(row), plain),
-        ("verdict", format!("{}: {}", row.verdict.as_str(), row.reason), theme.row(row)),
+        ("verdict", format!("{}: {}", row.verdict().as_str(), row.reason), theme.row(row)),
     ];
-    let from = row.path.as_ref().map_or_else(
-        || row.idle_limit_from.clone(),
-        |path| format!("path {path}, {}", row.idle_limit_from),
-    );
-    let limit = duration(row.idle_limit_seconds);
+    let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
+    let from =
+        path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
+    let limit = duration(*idle_limit_seconds);
     facts.push(match text::dropped_in(row).as_str() {
         "-" => ("dropped in", "-".to_owned(), plain),
         "overdue" => {
@@ -105,26 +115,30 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         }
         rest => ("dropped in", rest.to_owned(), theme.row(row)),
     });
-    facts.push(("quiet", duration(whole(row.quiet_seconds)), plain));
+    facts.push(("quiet", duration(whole(row.connection.quiet_seconds)), plain));
     facts.push(("idle limit", format!("{limit} ({from})"), plain));
     facts.push(("keepalive", keepalive(row), plain));
-    if row.user_timeout_ms > 0 {
-        facts.push(("user timeout", text::ms_as_typed(row.user_timeout_ms), plain));
+    if row.connection.settings.user_timeout_ms > 0 {
+        facts.push((
+            "user timeout",
+            text::ms_as_typed(row.connection.settings.user_timeout_ms),
+            plain,
+        ));
     }
-    if row.keepalive {
+    if row.connection.settings.keepalive {
         facts.push(("probes", probes(row), if is_bad(row) { theme.row(row) } else { plain }));
     }
-    let noticed = row.detection_seconds.map_or_else(
+    let noticed = row.connection.settings.detection_seconds.map_or_else(
         || "never, as long as nothing is sent".to_owned(),
         |seconds| format!("after {} of silence", duration(seconds)),
     );
     facts.push(("death noticed", noticed, plain));
-    facts.push(("netns", row.netns.to_string(), plain));
+    facts.push(("netns", row.connection.netns.to_string(), plain));
     facts
 }
 
 const fn is_bad(row: &Row) -> bool {
-    is_half_dead(row.probes_unanswered)
+    is_half_dead(row.connection.probes_unanswered)
 }
 
 fn owners(row: &Row) -> String {
@@ -137,11 +151,11 @@ fn owners(row: &Row) -> String {
         words.push("no process has it open".to_owned());
     }
     let parts = [
-        ("unit", &row.unit),
-        ("container", &row.container),
-        ("namespace", &row.namespace),
-        ("workload", &row.workload),
-        ("pod", &row.pod),
+        ("unit", &row.connection.part_of.unit),
+        ("container", &row.connection.part_of.container),
+        ("namespace", &row.connection.part_of.namespace),
+        ("workload", &row.connection.part_of.workload),
+        ("pod", &row.connection.part_of.pod),
     ];
     let known = parts.into_iter().filter_map(|(label, name)| Some((label, name.as_ref()?)));
     words.extend(known.map(|(label, name)| format!("{label} {name}")));
@@ -153,7 +167,7 @@ fn keepalive(row: &Row) -> String {
         SettingOrigin::Socket => "set on the socket",
         SettingOrigin::Netns => "of the system",
     };
-    let Row { idle, interval, count, .. } = row;
+    let Settings { idle, interval, count, .. } = row.connection.settings;
     let settings = format!(
         "first probe after {} ({}), then {} in all ({}), {} apart ({})",
         duration(idle.seconds),
@@ -163,18 +177,24 @@ fn keepalive(row: &Row) -> String {
         duration(interval.seconds),
         whence(interval.from),
     );
-    if row.keepalive { settings } else { format!("off; if it were on: {settings}") }
+    if row.connection.settings.keepalive {
+        settings
+    } else {
+        format!("off; if it were on: {settings}")
+    }
 }
 
 fn probes(row: &Row) -> String {
     let next = match row.next_probe_seconds {
-        _ if row.in_flight => "none while data is in flight: retransmissions decide".to_owned(),
+        _ if row.connection.in_flight => {
+            "none while data is in flight: retransmissions decide".to_owned()
+        }
         Some(seconds) => format!("next in {}", tenths(whole(seconds * 1000.0))),
         None => "none is due".to_owned(),
     };
-    match row.probes_unanswered {
+    match row.connection.probes_unanswered {
         0 => format!("{next}; none unanswered"),
-        n => format!("{next}; {n} of {} unanswered", row.count.probes),
+        n => format!("{next}; {n} of {} unanswered", row.connection.settings.count.probes),
     }
 }
 

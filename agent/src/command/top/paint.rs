@@ -67,10 +67,10 @@ impl Theme {
 
     /// As a connection looks.
     pub(super) const fn row(self, row: &Row) -> Style {
-        if is_half_dead(row.probes_unanswered) {
+        if is_half_dead(row.connection.probes_unanswered) {
             self.half_dead()
         } else {
-            self.verdict(row.verdict)
+            self.verdict(row.verdict())
         }
     }
 }
@@ -206,7 +206,7 @@ fn of_row(row: &Row, columns: &[(Column, usize)], theme: Theme) -> Line<'static>
         let style = match column {
             Column::Verdict => theme.row(row),
             Column::Dropped if until_dropped_ms(row).is_some() => theme.row(row),
-            _ if row.verdict == Verdict::Local => FAINT,
+            _ if row.verdict() == Verdict::Local => FAINT,
             _ => Style::new(),
         };
         spans.push(Span::styled(column.cell(row, width), style));

@@ -141,7 +141,7 @@ impl Somebody {
 
     /// The ids of the rows on the screen, first the one under the cursor.
     fn under_cursor(&self) -> &str {
-        self.view.row(self.view.cursor).map_or("", |row| row.id.as_str())
+        self.view.row(self.view.cursor).map_or("", |row| row.id())
     }
 }
 

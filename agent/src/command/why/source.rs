@@ -174,8 +174,8 @@ impl<'a> Sources<'a> {
         if let Some(path) = self.agent {
             for selection in selections {
                 client::sockets(path, &selection.filter, |row| {
-                    if selection.admits_remote(row.remote) {
-                        rows.insert(row.id.clone(), row);
+                    if selection.admits_remote(row.connection.remote) {
+                        rows.insert(row.id().to_owned(), row);
                     }
                     true
                 })?;
@@ -184,8 +184,8 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    let row = Row::new(socket, owners, around, socket.at).of(identity);
-                    rows.insert(row.id.clone(), row);
+                    let row = Row::new(socket, owners, identity, around, socket.at);
+                    rows.insert(row.id().to_owned(), row);
                 }
                 Ok(())
             })?;
@@ -276,7 +276,7 @@ fn of_history(row: DeathRow) -> Option<Life> {
     let mut life = Life::dead(event)?;
     life.is_whole = opened_at.is_some();
     life.calls = calls.into_iter().map(call_of_history).collect();
-    // Whose opening failed was seen all the same.
+    // ConnectionRef opening failed was seen all the same.
     life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
     Some(life)
 }
@@ -287,7 +287,7 @@ fn call_of_history(row: CallRow) -> CallSeen {
         option: row.option,
         value: row.value,
         result: row.result,
-        by: row.whose.owner,
+        by: row.on.owner,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Idle limits: how long the path to a peer keeps a quiet connection.
 
-use super::{destination::Destination, preset::PRESETS};
+use super::{
+    destination::Destination,
+    limit_source::{GivenBy, LimitSource},
+    preset::PRESETS,
+};
 use crate::model::{observed::socket::Endpoint, text::name::OTHER};
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -119,8 +123,8 @@ impl fmt::Display for Path {
 pub struct Applied {
     /// The limit in seconds.
     pub seconds: u32,
-    /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
-    pub from: String,
+    /// What gave it.
+    pub from: LimitSource,
     /// The path's name, if a path of the configuration matched.
     pub path: Option<String>,
     /// The path in metrics.
@@ -158,10 +162,6 @@ impl Limits {
             // never match each other.
             (std::cmp::Reverse(path.peers.prefix_len()), std::cmp::Reverse(path.port.is_some()))
         });
-        let from = |limit: IdleLimit| match limit.preset {
-            Some(name) => format!("preset {name}"),
-            None => "configured".to_owned(),
-        };
         let mut names: Vec<String> = Vec::new();
         let paths = paths
             .into_iter()
@@ -174,25 +174,23 @@ impl Limits {
                 let applied = Applied {
                     number: if place < MAX_PATHS { number } else { OTHER_PATHS },
                     seconds: path.limit.seconds,
-                    from: from(path.limit),
+                    from: LimitSource::given_as(path.limit),
                     path: Some(path.name.clone()),
                 };
                 (path, applied)
             })
             .collect();
-        let from = if configured { from(default) } else { "default".to_owned() };
+        let from = if configured { LimitSource::given_as(default) } else { LimitSource::Default };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
         Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
     }
 
-    /// The same, saying by what the default and the paths were given: `flag`, `variable`, `config
-    /// file`. A default that nobody gave stays one.
+    /// The same, saying by what the default and the paths were given. A default that nobody gave stays one.
     #[must_use]
-    pub fn given_by(mut self, default: &str, paths: &str) -> Self {
-        let say = |applied: &mut Applied, by: &str| {
-            if applied.from != "default" {
-                applied.from.push_str(" by ");
-                applied.from.push_str(by);
+    pub fn given_by(mut self, default: Option<GivenBy>, paths: Option<GivenBy>) -> Self {
+        let say = |applied: &mut Applied, giver: Option<GivenBy>| {
+            if let LimitSource::Given { by, .. } = &mut applied.from {
+                *by = giver;
             }
         };
         say(&mut self.default, default);
@@ -221,8 +219,7 @@ impl Limits {
             return None;
         }
         let applied = |(&destination, &seconds): (&Destination, &u32)| {
-            let from = "learned".to_owned();
-            (destination, Applied { seconds, from, path: None, number: 0 })
+            (destination, Applied { seconds, from: LimitSource::Learned, path: None, number: 0 })
         };
         let learned: HashMap<Destination, Applied> = learned.iter().map(applied).collect();
         (learned != self.learned).then(|| Self { learned, ..self.clone() })
@@ -266,7 +263,7 @@ mod tests {
 
     fn limit_of(limits: &Limits, remote: &str) -> (u32, String) {
         let applied = limits.of(remote.parse::<std::net::SocketAddr>().unwrap().into());
-        (applied.seconds, applied.from.clone())
+        (applied.seconds, applied.from.to_string())
     }
 
     #[test]
