@@ -41,10 +41,4 @@ impl HookCounts {
         }
         self.ended += other.ended;
     }
-
-    /// Fires with one outcome.
-    pub fn fires_of(&self, outcome: TimerOutcome) -> u64 {
-        let index = TimerOutcome::ALL.iter().position(|&one| one == outcome);
-        index.and_then(|index| self.fires.get(index)).copied().unwrap_or_default()
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use anyhow::{Result, bail};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Writes the docs that are generated from code, and what the mixin of dashboards renders to.
 #[derive(clap::Args)]
@@ -36,17 +36,24 @@ pub(crate) fn run(options: &CodegenOptions) -> Result<ExitCode> {
         if !check {
             test.env("KEEPWATCH_BLESS", "1");
         }
-        talk(format_args!("$ {}", line(&test)));
-        let ran = runner::run(&mut test, SILENT_FOR, say)?;
-        if let Some(how) = ran.broken {
-            bail!("{name} did not run to its end: {how}");
-        }
-        if ran.said.failed().next().is_some() {
-            bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
-        }
-        if !ran.said.tests.values().any(|outcome| *outcome == TestOutcome::Passed) {
-            bail!("no test `{name}` in {package}: nothing was generated");
-        }
+        write(&mut test, "run `cargo xtask codegen` and commit what it wrote")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a test that writes something.
+pub(crate) fn write(test: &mut Command, help: &str) -> Result<()> {
+    let shown = line(test);
+    talk(format_args!("$ {shown}"));
+    let ran = runner::run(test, SILENT_FOR, say)?;
+    if let Some(how) = ran.broken {
+        bail!("`{shown}` did not run to its end: {how}");
+    }
+    if ran.said.failed().next().is_some() {
+        bail!("`{shown}` fails; help: {help}");
+    }
+    if !ran.said.tests.values().any(|outcome| *outcome == TestOutcome::Passed) {
+        bail!("`{shown}` finds no test: nothing was written");
+    }
+    Ok(())
 }

@@ -8,7 +8,6 @@ mod command;
 mod dist;
 mod fresh;
 mod outcome;
-mod pictures;
 mod place;
 mod purpose;
 mod run;

@@ -1,6 +1,6 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, ci, codegen, dist, fresh, pictures, run, setup, test, tidy, vm};
+use crate::{bench, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -14,7 +14,6 @@ pub(crate) enum Verb {
     Vm(vm::VmOptions),
     Bench(bench::BenchOptions),
     Codegen(codegen::CodegenOptions),
-    Pictures(pictures::PicturesOptions),
     Dist(dist::DistOptions),
     Fresh(fresh::FreshOptions),
     Tidy(tidy::TidyOptions),
@@ -30,7 +29,6 @@ impl Verb {
             Self::Vm(options) => vm::run(&options),
             Self::Bench(options) => bench::run(options),
             Self::Codegen(options) => codegen::run(&options),
-            Self::Pictures(options) => pictures::run(&options),
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),
             Self::Tidy(options) => tidy::run(&options),

@@ -8,7 +8,7 @@ use crate::{
         in_full,
         pace::{Paced, Spell, Turn},
     },
-    model::{observed::socket::Time, table::health::AgentHealth},
+    model::{observed::socket::Time, table::health::AgentHealth, text::duration::seconds},
     store::{self, Loss},
 };
 use std::time::Duration;
@@ -125,11 +125,6 @@ impl Account {
             }
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for a person: milliseconds of years are exact")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 #[cfg(test)]

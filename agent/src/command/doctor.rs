@@ -1,9 +1,6 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{
-    Failure, Outcome, output,
-    text::{Style, wrapped},
-};
+use super::{Failure, Outcome, output, table::wrapped, text::Style};
 use crate::{
     config,
     kernel::{

@@ -3,16 +3,14 @@
 //! [`Row`](crate::view::row::Row) defines the form; that this writes the same bytes as serde does
 //! for a `Row`, some ten times faster, is held by a test.
 
-use crate::{
-    model::{
-        judgement::verdict::{Surroundings, Verdict},
-        observed::{
-            owner_identity::Identity,
-            setting::{Effective, SettingOrigin},
-            socket::{Endpoint, Owner, Socket},
-        },
+use crate::model::{
+    judgement::verdict::{Surroundings, Verdict},
+    observed::{
+        owner_identity::Identity,
+        setting::{Effective, SettingOrigin},
+        socket::{Endpoint, Owner, Socket},
     },
-    view::connection::ms_to_show,
+    text::duration::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 
@@ -295,8 +293,8 @@ mod tests {
     #[test]
     fn the_fast_writer_writes_what_serde_writes() {
         let paths = ["db=172.16.0.0/12:2717=aws", "six=2001:db8::/32=15m"];
-        let paths = paths.map(|path| path.parse().unwrap()).to_vec();
-        let limits = Limits::new(paths, "azure".parse().unwrap(), true);
+        let paths = paths.map(|path| crate::config::network_path(path).unwrap()).to_vec();
+        let limits = Limits::new(paths, crate::config::idle_limit("azure").unwrap(), true);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let identities = identities();
         let mut writer = JsonWriter::default();

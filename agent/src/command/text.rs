@@ -1,73 +1,18 @@
-//! Tables for eyes: aligned, short, coloured only on a terminal. What counts is the width on the
-//! screen: a letter of Chinese takes two columns, an accent none.
+//! Connections for eyes: short, coloured only on a terminal.
 
+use super::table::{aligned, cut, width, widths};
 use crate::{
     model::{
         judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
     },
     view::{
-        connection::{Connection, Settings},
+        connection::{Connection, KeepaliveSettings},
         order,
         page::{Page, PageCounts},
         row::Row,
     },
 };
 use std::io::{self, Write};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-/// Columns that a text takes on a screen.
-pub(super) fn width(text: &str) -> usize {
-    text.width()
-}
-
-/// The text in exactly this number of columns: filled with spaces, or cut and marked with an ellipsis.
-pub(super) fn fitted(text: &str, columns: usize) -> String {
-    let mut fitted = cut(text, columns);
-    let rest = columns.saturating_sub(width(&fitted));
-    fitted.extend(std::iter::repeat_n(' ', rest));
-    fitted
-}
-
-/// The text in at most this number of columns.
-pub(super) fn cut(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let Some(room) = columns.checked_sub(1) else {
-        return String::new();
-    };
-    let mut taken = 0;
-    let fits = |c: &char| {
-        taken += c.width().unwrap_or(0);
-        taken <= room
-    };
-    text.chars().take_while(fits).chain(['\u{2026}']).collect()
-}
-
-/// Lines of words, none wider than `columns` unless one word is. A number stays with its unit.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let is_unit = |word: &&str| {
-        matches!(word.trim_end_matches([',', '.', ':', ';', ')']), "s" | "ms" | "min" | "h" | "d")
-    };
-    let mut words = text.split(' ').peekable();
-    while let Some(word) = words.next() {
-        let mut word = word.to_owned();
-        while let Some(unit) = words.next_if(is_unit) {
-            word = format!("{word} {unit}");
-        }
-        if !line.is_empty() && width(&line) + 1 + width(&word) > columns {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(&word);
-    }
-    lines.push(line);
-    lines
-}
 
 /// A time as one would type it in a setting: `2h`, `10m`, `75s`.
 pub(super) fn as_typed(seconds: u32) -> String {
@@ -129,7 +74,7 @@ pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Res
     }
     if !rows.is_empty() {
         let lines: Vec<Cells> = rows.iter().map(line).collect();
-        let widths = widths(&lines);
+        let widths = widths(HEADINGS, &lines);
         let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
         writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
         for (row, line) in rows.iter().zip(&lines) {
@@ -153,7 +98,7 @@ pub(super) fn screen(
     size: Size,
 ) -> io::Result<()> {
     let lines: Vec<Cells> = page.rows.iter().map(line).collect();
-    let widths = widths(&lines);
+    let widths = widths(HEADINGS, &lines);
     let heading = cut(aligned(&HEADINGS.map(str::to_owned), &widths).trim_end(), size.columns);
     let mut shown = vec![style.paint(&heading, "1")];
     for (row, line) in page.rows.iter().zip(&lines).take(n_rows(size)) {
@@ -198,21 +143,6 @@ fn summary(counts: &PageCounts, n_shown: usize, style: Style, columns: usize) ->
 
 type Cells = [String; 9];
 
-fn widths(lines: &[Cells]) -> [usize; 9] {
-    let mut widths = HEADINGS.map(str::len);
-    for line in lines {
-        for (widest, cell) in widths.iter_mut().zip(line) {
-            *widest = (*widest).max(width(cell));
-        }
-    }
-    widths
-}
-
-/// Cells in columns of these widths, with two spaces between.
-pub(super) fn aligned(cells: &[String], widths: &[usize]) -> String {
-    cells.iter().zip(widths).map(|(cell, width)| fitted(cell, *width) + "  ").collect()
-}
-
 fn line(row: &Row) -> Cells {
     [
         row.verdict().as_str().to_owned(),
@@ -221,7 +151,7 @@ fn line(row: &Row) -> Cells {
         row.connection.local.to_string(),
         row.connection.remote.to_string(),
         keepalive(&row.connection),
-        whole(row.connection.quiet_seconds),
+        duration(whole(row.connection.quiet_seconds)),
         dropped_in(row),
         owners(row),
     ]
@@ -248,8 +178,8 @@ pub(super) fn keepalive(connection: &Connection) -> String {
 }
 
 /// The keepalive settings, short: `2h +9x75s ut 30s`.
-pub(super) fn settings(settings: &Settings) -> String {
-    let Settings { idle, interval, count, user_timeout_ms, .. } = *settings;
+pub(super) fn settings(settings: &KeepaliveSettings) -> String {
+    let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = *settings;
     let mut text = if settings.keepalive {
         format!("{} +{}x{}", as_typed(idle.seconds), count.probes, as_typed(interval.seconds))
     } else {
@@ -275,8 +205,8 @@ pub(super) fn dropped_in(row: &Row) -> String {
     clippy::cast_sign_loss,
     reason = "a rounded time of at least 0"
 )]
-pub(super) fn whole(seconds: f64) -> String {
-    duration(seconds.max(0.0).floor() as u64)
+pub(super) const fn whole(seconds: f64) -> u64 {
+    seconds.max(0.0).floor() as u64
 }
 
 /// What the owner is part of, and the processes.
@@ -296,7 +226,7 @@ pub(super) fn owners(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::table::fitted, *};
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
@@ -368,10 +298,6 @@ mod tests {
             assert_eq!(width(&text), 12, "{text:?}");
             assert!(!text.chars().any(char::is_control), "{text:?}");
         }
-        assert_eq!(fitted("数据库", 7), "数据库 ");
-        assert_eq!(fitted("数据库", 5), "数据\u{2026}");
-        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is not shown");
-        assert_eq!(cut("postgres", 0), "");
     }
 
     #[test]
@@ -390,14 +316,6 @@ mod tests {
             assert!(shown.len() <= lines, "{} lines of {lines}", shown.len());
             assert!(shown.iter().all(|line| width(line) <= columns), "{columns}: {text}");
         }
-    }
-
-    #[test]
-    fn lines_are_broken_between_words() {
-        assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
-        assert_eq!(wrapped("toolong x", 4), ["toolong", "x"]);
-        assert_eq!(wrapped("", 4), [""]);
-        assert_eq!(wrapped("once 5 min 50 s.", 12), ["once 5 min", "50 s."]);
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
 use super::{
-    Failure, Outcome, output,
-    run::RING_BYTES,
-    signals,
-    source::Source,
-    text::{self, Style},
+    Failure, Outcome, output, run::RING_BYTES, signals, source::Source, table, text::Style, time,
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -41,6 +37,9 @@ use std::{
     time::Duration,
 };
 use tracing::{info, warn};
+
+/// To the millisecond.
+const TIME_OF_DAY: &str = "%H:%M:%S.%3f";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -249,7 +248,7 @@ impl Writer {
                 StreamLine::Notice(NoticeRow { at, event, meaning, .. }) => {
                     format!(
                         "{}  {}",
-                        time_of_day(at),
+                        time::local(at, TIME_OF_DAY),
                         self.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33")
                     )
                 }
@@ -282,13 +281,13 @@ fn happening(row: &EventRow, style: Style) -> String {
         Tone::Plain => "0",
     };
     // At least so wide: what is longer is not cut.
-    let wide = |text: &str, columns: usize| text::fitted(text, columns.max(text::width(text)));
+    let wide = |text: &str, columns: usize| table::fitted(text, columns.max(table::width(text)));
     format!(
         "{}  {}  {}  {}  {}",
-        time_of_day(&row.at),
+        time::local(&row.at, TIME_OF_DAY),
         wide(&owner, 20),
         wide(&connection, 40),
-        style.paint(&text::fitted(row.event.as_str(), 14), colour),
+        style.paint(&table::fitted(row.event.as_str(), 14), colour),
         row.meaning
     )
 }
@@ -317,14 +316,5 @@ pub(super) fn tone(row: &EventRow) -> Tone {
         EventName::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
         EventName::ProbeAnswered | EventName::Opened => Tone::Good,
         _ => Tone::Plain,
-    }
-}
-
-/// The time of day here, to the millisecond.
-fn time_of_day(at: &str) -> String {
-    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
-    match at.parse().map(local) {
-        Ok(time) => time.strftime("%H:%M:%S.%3f").to_string(),
-        Err(_) => at.to_owned(),
     }
 }

@@ -4,9 +4,15 @@
 //! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
 //! file, default.
 
+mod duration;
 mod file;
+mod idle_limit;
+mod toml_file;
 
+pub use duration::{duration, whole_seconds};
 pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
+pub use idle_limit::{idle_limit, network_path};
+pub use toml_file::TomlFile;
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},
@@ -19,10 +25,7 @@ use crate::{
     owner::Resolver,
 };
 use clap::{ArgMatches, Args, parser::ValueSource};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 /// Where the config is looked for when nobody says where.
 pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
@@ -34,13 +37,14 @@ pub const LAST: usize = 500;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Idle limits")]
 pub struct LimitArgs {
-    /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
+    /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
     /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
     #[arg(
         long,
         env = "KEEPWATCH_IDLE_LIMIT",
         value_name = "LIMIT",
         default_value = "350s",
+        value_parser = idle_limit,
         global = true
     )]
     pub idle_limit: IdleLimit,
@@ -51,6 +55,7 @@ pub struct LimitArgs {
         env = "KEEPWATCH_PATH",
         value_name = "NAME=CIDR[:PORT]=LIMIT",
         value_delimiter = ',',
+        value_parser = network_path,
         global = true
     )]
     pub path: Vec<NetworkPath>,
@@ -216,20 +221,4 @@ fn history_bytes(text: &str) -> Result<u64, String> {
     bytes
         .filter(|&bytes| bytes >= 1 << 20)
         .ok_or_else(|| "expected a size of at least 1MiB, like 256MiB or 268435456".to_owned())
-}
-
-/// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit_ms = match text.strip_prefix(digits) {
-        Some("ms") => 1,
-        Some("s" | "") => 1000,
-        Some("m") => 60_000,
-        Some("h") => 3_600_000,
-        _ => return Err("expected a time like 15s, 500ms, 1m or 1h".to_owned()),
-    };
-    let ms = digits.parse::<u32>().ok().and_then(|number| u64::from(number).checked_mul(unit_ms));
-    ms.filter(|&ms| ms > 0)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "expected a time like 15s, 500ms, 1m or 1h".to_owned())
 }

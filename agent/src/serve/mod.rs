@@ -12,7 +12,7 @@ mod status;
 
 pub use api::serve_api;
 pub use http::serve_http;
-pub use status::{Hook, Status};
+pub use status::Status;
 
 use crate::{
     model::table::{Table, happening::News, health::AgentHealth, sums::Totals},

@@ -17,7 +17,7 @@ mod writer;
 pub use health::{Health, Loss, Status, Writing};
 pub use query::Query;
 pub use reader::Reader;
-pub use row::{CallRow, ConnectionRef, DeathRow, SurvivalRow, VerdictRow};
+pub use row::{CallRow, ConnectionRef, DeathRow};
 pub use writer::Writer;
 
 use crate::files;

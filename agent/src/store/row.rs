@@ -1,10 +1,7 @@
 //! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
 
 use crate::{
-    model::{
-        judgement::verdict::Verdict,
-        observed::setsockopt::{SockOpt, When},
-    },
+    model::observed::setsockopt::{SockOpt, When},
     view::{
         connection::{PartOf, RowOwner},
         event_row::EventRow,
@@ -65,46 +62,6 @@ pub struct CallRow {
     /// When in the life of the socket.
     pub when: When,
     /// On which socket, and who called.
-    #[serde(flatten)]
-    pub on: ConnectionRef,
-}
-
-/// A verdict that changed because a setting did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VerdictRow {
-    /// Time of the change: RFC 3339, UTC.
-    pub at: String,
-    /// Time of the change, Unix seconds.
-    pub unix_seconds: f64,
-    /// Time of the change, seconds of `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// The verdict until then.
-    pub verdict_before: Verdict,
-    /// The verdict since then.
-    pub verdict: Verdict,
-    /// The change in words.
-    pub meaning: String,
-    /// The connection whose verdict changed.
-    #[serde(flatten)]
-    pub on: ConnectionRef,
-}
-
-/// The quiet times after which a connection went on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SurvivalRow {
-    /// RFC 3339, UTC, of the last one.
-    pub at: String,
-    /// Time of the last one, Unix seconds.
-    pub unix_seconds: f64,
-    /// Time of the last one, seconds of `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// The number of quiet times.
-    pub times: u64,
-    /// The longest of them, seconds.
-    pub longest_seconds: f64,
-    /// The last of them, seconds.
-    pub last_seconds: f64,
-    /// The connection that was quiet.
     #[serde(flatten)]
     pub on: ConnectionRef,
 }

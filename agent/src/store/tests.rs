@@ -138,19 +138,17 @@ fn a_refused_call_is_there_at_once_and_once() {
     let refused = Happening::new(at, unconnected, Happened::Setting(call));
     let mut database = Database::open(&folder.options()).unwrap();
     database.write(&[batch(vec![refused])], &Learning::default()).unwrap();
-    let calls = || {
-        let mut calls = Vec::new();
-        let each = |call: CallRow| {
-            calls.push((call.option, call.on.id));
-            true
-        };
-        Reader::open(&folder.0).unwrap().calls(&Query::default(), each).unwrap();
-        calls
+    let calls = || -> Vec<(String, Option<String>)> {
+        let file = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
+        let mut calls = file.prepare("SELECT option, socket FROM calls ORDER BY at_ns").unwrap();
+        let calls = calls.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        calls.collect::<Result<_, _>>().unwrap()
     };
-    assert_eq!(calls(), [(SockOpt::Idle, None)]);
+    let (idle, count) = (SockOpt::Idle.as_str(), SockOpt::Count.as_str());
+    assert_eq!(calls(), [(idle.to_owned(), None)]);
     database.write(&[batch(vec![death])], &Learning::default()).unwrap();
     let id = || Some("sk:1f".to_owned());
-    assert_eq!(calls(), [(SockOpt::Count, id()), (SockOpt::Idle, id())]);
+    assert_eq!(calls(), [(idle.to_owned(), id()), (count.to_owned(), id())]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Events as they are shown: one JSON object a line. Fields are only ever added.
 
 use super::{
-    connection::{Connection, RowOwner, seconds},
+    connection::{Connection, RowOwner},
     meaning::meaning,
 };
 use crate::model::{
@@ -16,6 +16,7 @@ use crate::model::{
         socket::{SocketId, Time},
     },
     table::happening::{EventName, Happened, Happening, Notice},
+    text::duration::seconds,
 };
 use serde::{Deserialize, Serialize};
 

@@ -93,19 +93,6 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Dark => "dark",
-            Self::Unprotected => "unprotected",
-            Self::ClosedAlthoughProbed => "closed_although_probed",
-            Self::Failed => "failed",
-            Self::Unseen => "unseen",
-            Self::Fine => "fine",
-        }
-    }
-
     /// Whether it died of silence, or may.
     pub const fn is_of_silence(self) -> bool {
         matches!(self, Self::Dropped | Self::Dark | Self::Unprotected)

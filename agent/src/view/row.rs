@@ -1,12 +1,13 @@
 //! A row of `keepwatch sockets`: a connection with the reason of its verdict and its owners. Fields are only ever added.
 
-use super::connection::{Connection, RowOwner, seconds};
+use super::connection::{Connection, RowOwner};
 use crate::model::{
     judgement::verdict::{Surroundings, Verdict},
     observed::{
         owner_identity::Identity,
         socket::{DirectionFrom, Owner, Socket, Time},
     },
+    text::duration::{seconds, signed_seconds},
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,9 +62,4 @@ impl Row {
     pub fn id(&self) -> &str {
         self.connection.id.as_deref().unwrap_or_default()
     }
-}
-
-fn signed_seconds(ms: i64) -> f64 {
-    let magnitude = seconds(ms.unsigned_abs());
-    if ms < 0 { -magnitude } else { magnitude }
 }

@@ -1,5 +1,5 @@
-//! A fleet that is made up, as a Prometheus has it after six hours: for pictures, and for panels whose
-//! metrics cannot be had from one host in a minute. In it a deploy of `payments/checkout` loses its
+//! A fleet that is made up, as a Prometheus has it after six hours: for panels whose metrics cannot
+//! be had from one host in a minute. In it a deploy of `payments/checkout` loses its
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
@@ -66,15 +66,6 @@ const WORKLOADS: [Workload; 10] = [
     workload(("", "kubelet.service", "kubelet", ""), &[0, 1, 2, 3, 4, 5], 9.0, (|_| 0.0, |_| 0.0, 0.0)),
     workload(("monitoring", "agent", "vector", ""), &[0, 1, 2, 3, 4, 5], 6.0, (|_| 0.0, |_| 0.2, 0.1)),
 ];
-
-/// What the variables of a dashboard are set to in pictures of it.
-pub fn chosen(uid: &str) -> &'static [(&'static str, &'static str)] {
-    match uid {
-        "keepwatch-workload" => &[("namespace", "payments"), ("workload", "checkout")],
-        "keepwatch-node" => &[("instance", "node-3:10077")],
-        _ => &[],
-    }
-}
 
 /// Somewhat restless, around 0, within 1.
 fn wobble(x: f64, seed: f64) -> f64 {

@@ -176,21 +176,10 @@ fn render(config: &Value) -> Value {
     serde_json::from_slice(&output.stdout).expect("what jsonnet writes")
 }
 
-/// An expression with Grafana's variables replaced: by what was chosen, or all of everything, and by
-/// these times.
-pub fn with_variables(
-    expr: &str,
-    range: &str,
-    rate_interval: &str,
-    chosen: &[(&str, &str)],
-) -> String {
+/// An expression with Grafana's variables replaced: by all of everything, and by these times.
+pub fn with_variables(expr: &str, range: &str, rate_interval: &str) -> String {
     let times = expr.replace("$__range", range).replace("$__rate_interval", rate_interval);
-    ["cluster", "job", "instance", "namespace", "workload", "path"].iter().fold(
-        times,
-        |expr, name| {
-            let value =
-                chosen.iter().find(|(chosen, _)| chosen == name).map_or(".*", |(_, value)| value);
-            expr.replace(&format!("${name}"), value)
-        },
-    )
+    ["cluster", "job", "instance", "namespace", "workload", "path"]
+        .iter()
+        .fold(times, |expr, name| expr.replace(&format!("${name}"), ".*"))
 }

@@ -2,6 +2,5 @@
 
 pub mod fleet;
 pub mod mixin;
-pub mod picture;
 pub mod prometheus;
 pub mod promql;

@@ -68,20 +68,33 @@ impl Prometheus {
         prometheus
     }
 
-    /// The address and port of its HTTP API.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// What its HTTP API answers; none if that is no success.
     pub fn ask(&self, path: &str) -> Option<Value> {
-        ask(self.address, path)
+        let answer = http::get(self.address, path, "application/json").ok()?;
+        let value: Value = serde_json::from_str(&answer.body).ok()?;
+        (value["status"] == "success").then_some(value)
     }
 
     /// The series of an expression now.
     pub fn query(&self, expr: &str) -> Vec<QueriedSeries> {
-        let answer = self.ask(&format!("/api/v1/query?query={}", encoded(expr)));
-        answer.as_ref().map(series).unwrap_or_default()
+        self.series(&format!("/api/v1/query?query={}", encoded(expr)))
+    }
+
+    /// The series of an expression at this Unix time.
+    pub fn query_at(&self, expr: &str, end: u32) -> Vec<QueriedSeries> {
+        self.series(&format!("/api/v1/query?query={}&time={end}", encoded(expr)))
+    }
+
+    /// The series of an expression over this time up to this Unix time, in 360 steps.
+    pub fn query_range(&self, expr: &str, end: u32, seconds: u32) -> Vec<QueriedSeries> {
+        let (expr, start, step) = (encoded(expr), end - seconds, (seconds / 360).max(1));
+        self.series(&format!(
+            "/api/v1/query_range?query={expr}&start={start}&end={end}&step={step}"
+        ))
+    }
+
+    fn series(&self, path: &str) -> Vec<QueriedSeries> {
+        self.ask(path).as_ref().map(series).unwrap_or_default()
     }
 }
 
@@ -92,15 +105,8 @@ impl Drop for Prometheus {
     }
 }
 
-/// What the HTTP API of a Prometheus answers.
-pub fn ask(address: SocketAddr, path: &str) -> Option<Value> {
-    let answer = http::get(address, path, "application/json").ok()?;
-    let value: Value = serde_json::from_str(&answer.body).ok()?;
-    (value["status"] == "success").then_some(value)
-}
-
 /// The series of an answer, of one moment or of a range. What is not a number is left out.
-pub fn series(answer: &Value) -> Vec<QueriedSeries> {
+fn series(answer: &Value) -> Vec<QueriedSeries> {
     let result = answer["data"]["result"].as_array().into_iter().flatten();
     let point = |pair: &Value| {
         let value: f64 = pair[1].as_str()?.parse().ok()?;
@@ -119,7 +125,7 @@ pub fn series(answer: &Value) -> Vec<QueriedSeries> {
 }
 
 /// For a query string.
-pub fn encoded(text: &str) -> String {
+fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |sum, byte| {
         if byte.is_ascii_alphanumeric() {
             sum + &char::from(byte).to_string()

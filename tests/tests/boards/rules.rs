@@ -51,7 +51,7 @@ fn every_expression_of_every_panel_is_promql() {
     let mixin = Mixin::shipped();
     let panels = mixin.dashboards.values().flat_map(|board| &board.panels);
     for (number, target) in panels.flat_map(|panel| &panel.targets).enumerate() {
-        let expr = mixin::with_variables(&target.expr, "5m", "5m", &[]);
+        let expr = mixin::with_variables(&target.expr, "5m", "5m");
         writeln!(rules, "  - {{record: 'panel:{number}', expr: '{expr}'}}").unwrap();
     }
     let folder = TemporaryFolder::new();

@@ -4,7 +4,7 @@ use crate::planted::{
     NOBODY, Precious, SOON, Zoo, by_sudo, command, end, fifo, give, link, refused, said, text,
     user_of,
 };
-use keepwatch_tests::{answer::agent::once, tool::TemporaryFolder, wait};
+use keepwatch_tests::{tool::TemporaryFolder, wait};
 use std::{
     fs,
     io::Read as _,
@@ -226,24 +226,4 @@ fn is_null(path: &str, sudo: bool) {
     let check = command(&["check", "--junit", path, "--", "true"]);
     let output = end(&mut if sudo { by_sudo(check) } else { check });
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-}
-
-#[test]
-fn man_pages_are_written_over_pages_and_not_through_links() {
-    let folder = TemporaryFolder::new();
-    let (place, precious) = (home(&folder), Precious::in_folder(&folder));
-    let man = || command(&["man", text(&place)]);
-    let page = place.join("keepwatch-top.1");
-    link(precious.path(), &page, NOBODY);
-    refused(&mut man(), 2, &["keepwatch-top.1", "a link that uid 65534 made"]);
-    fs::remove_file(&page).expect("the link");
-    fs::hard_link(precious.path(), &page).expect("a hard link");
-    refused(&mut man(), 2, &["keepwatch-top.1", "2 names"]);
-    precious.assert_untouched();
-    fs::remove_file(&page).expect("the hard link");
-    for _ in 0..2 {
-        let output = once(["man", text(&place)]);
-        assert!(output.status.success(), "{}", said(&output));
-    }
-    assert!(fs::read_to_string(&page).expect("a page").contains(".TH keepwatch-top"));
 }

@@ -5,16 +5,20 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 14] = [
+const MAY_LACK: [(&str, Proof); 18] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
     // Since 5.12.
     ("socket cookies", Proof::Symbols(&["bpf_get_socket_ptr_cookie"])),
     // Programs of users. Those that set-up brings along, and Python, do not stand here.
+    ("bash", Proof::Program("bash")),
     ("curl", Proof::Program("curl")),
+    ("fish", Proof::Program("fish")),
+    ("groff", Proof::Program("groff")),
     ("node", Proof::Program("node")),
     ("psql", Proof::Program("psql")),
+    ("zsh", Proof::Program("zsh")),
     // Which of both a machine mounts, and whether a container may make one, is its owner's choice.
     ("cgroup v1", Proof::Test),
     ("cgroup v2", Proof::Test),

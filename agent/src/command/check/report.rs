@@ -1,13 +1,13 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::{output::Look, subject::Judged};
+use super::{output::Look, subject::CheckedConnection};
 use crate::{
-    command::text,
+    command::{table, text},
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
     },
-    view::connection::{PartOf, PathLimit, Settings},
+    view::connection::{KeepaliveSettings, PartOf, PathLimit},
 };
 use serde::Serialize;
 use std::{
@@ -41,7 +41,7 @@ pub(super) struct Group {
     pub(super) judgement: Judgement,
     pub(super) n_connections: u64,
     /// The first of them.
-    pub(super) first: Judged,
+    pub(super) first: CheckedConnection,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -64,7 +64,7 @@ pub(super) struct Sum {
     pub(super) uncovered: u64,
     /// Attempts that ended before a connection was established.
     pub(super) never_connected: u64,
-    /// Settings that the kernel refused, where the policy asks.
+    /// KeepaliveSettings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
@@ -84,7 +84,7 @@ impl Report {
     }
 
     /// Judges a connection and adds it to its group.
-    pub(super) fn add(&mut self, subject: Judged) {
+    pub(super) fn add(&mut self, subject: CheckedConnection) {
         let Self { policy, around, groups, sum } = self;
         let judgement = policy.judge(&subject, around);
         let is_outbound = subject.is_outbound();
@@ -148,14 +148,9 @@ impl Report {
         const INDENT: &str = "    ";
         let Look { style, columns } = look;
         let told = self.told(all);
-        let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
+        let lines: Vec<_> = told.iter().map(Told::line).collect();
         if !lines.is_empty() {
-            let mut widths = HEADINGS.map(str::len);
-            for (_, line) in &lines {
-                for (width, cell) in widths.iter_mut().zip(line) {
-                    *width = (*width).max(text::width(cell));
-                }
-            }
+            let widths = table::widths(HEADINGS, &lines);
             let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
             // Of each line, what stands in columns, and what below.
             let split = |line: &[String; 6]| -> (Vec<String>, Option<String>) {
@@ -164,16 +159,16 @@ impl Report {
                     cells => (cells.to_vec(), None),
                 }
             };
-            let heading = text::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
+            let heading = table::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
             writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
-            for (is_finding, line) in &lines {
+            for (one, line) in told.iter().zip(&lines) {
                 let (cells, below) = split(line);
-                let text = text::aligned(&cells, &widths);
+                let text = table::aligned(&cells, &widths);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
-                let colour = if *is_finding { "1;31" } else { "32" };
+                let colour = if one.fault.is_some() { "1;31" } else { "32" };
                 writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
-                for part in below.iter().flat_map(|why| text::wrapped(why, room)) {
+                for part in below.iter().flat_map(|why| table::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
                 }
             }
@@ -296,7 +291,7 @@ impl Told<'_> {
     }
 
     fn object(&self) -> Object<'_> {
-        let Group { first: Judged { connection, owners, .. }, verdict, .. } = self.group;
+        let Group { first: CheckedConnection { connection, owners, .. }, verdict, .. } = self.group;
         let owner = owners.first();
         let remote = Some(connection.remote).filter(|remote| remote.port() != 0);
         Object {
@@ -343,7 +338,7 @@ struct Object<'a> {
     remote: Option<SocketAddr>,
     verdict: Option<Verdict>,
     #[serde(flatten)]
-    settings: Settings,
+    settings: KeepaliveSettings,
     #[serde(flatten)]
     limit: &'a PathLimit,
     #[serde(flatten)]
@@ -439,7 +434,7 @@ mod tests {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let mut report = Report::new(Policy::default(), around.clone());
-        report.add(Judged::of_socket(&socket(), &[], None, &around));
+        report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
         let look = Look { style: Style { colour: false }, columns };
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();
@@ -466,6 +461,6 @@ mod tests {
         assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
         assert!(narrow[2].starts_with("    keepalive is off"), "{narrow:?}");
         let found = &narrow[..narrow.len() - 1];
-        assert!(found.iter().all(|line| line.chars().count() <= 80), "{narrow:?}");
+        assert!(found.iter().all(|line| table::width(line) <= 80), "{narrow:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! the terminal alone: what is in the rows does not make columns jump.
 
 use crate::{
-    command::text,
+    command::{table::fitted, text},
     view::{
         order::{is_half_dead, until_dropped_ms},
         row::Row,
@@ -115,7 +115,7 @@ impl Column {
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),
-            Self::Quiet => text::short(whole(row.connection.quiet_seconds)),
+            Self::Quiet => text::short(text::whole(row.connection.quiet_seconds)),
             Self::Verdict => verdict(row).to_owned(),
             Self::Direction => text::direction(row),
             Self::State => row.connection.state.as_str().to_owned(),
@@ -130,7 +130,7 @@ impl Column {
             Self::Limit => text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => text::owners(row),
         };
-        text::fitted(&cell, width)
+        fitted(&cell, width)
     }
 }
 
@@ -162,15 +162,6 @@ fn address(address: std::net::SocketAddr, width: usize) -> String {
     let (head, tail) = (room / 2, room - room / 2);
     let part = |range: std::ops::Range<usize>| whole.get(range).unwrap_or_default();
     format!("{}\u{2026}{}", part(0..head), part(len - tail..len))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rounded time of at least 0"
-)]
-pub(super) const fn whole(seconds: f64) -> u64 {
-    seconds.max(0.0).floor() as u64
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! One connection: what is set, what follows from it, and what happened to it.
 
 use super::{
-    columns::whole,
     feed::Origin,
     paint::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
 };
 use crate::{
     command::{
-        text::{self, fitted, width},
+        table::{broken, fitted, width},
+        text::{self, whole},
+        time,
         trace::{Tone, tone},
     },
     model::{
@@ -16,7 +17,7 @@ use crate::{
         text::duration::{duration, tenths},
     },
     view::{
-        connection::{PathLimit, Settings, arrow},
+        connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
         order::is_half_dead,
         row::Row,
@@ -26,7 +27,6 @@ use ratatui::{
     style::Style,
     text::{Line, Span},
 };
-use unicode_width::UnicodeWidthChar as _;
 
 /// Columns of a label.
 const LABEL: usize = 14;
@@ -167,7 +167,7 @@ fn keepalive(row: &Row) -> String {
         SettingOrigin::Socket => "set on the socket",
         SettingOrigin::Netns => "of the system",
     };
-    let Settings { idle, interval, count, .. } = row.connection.settings;
+    let KeepaliveSettings { idle, interval, count, .. } = row.connection.settings;
     let settings = format!(
         "first probe after {} ({}), then {} in all ({}), {} apart ({})",
         duration(idle.seconds),
@@ -199,7 +199,8 @@ fn probes(row: &Row) -> String {
 }
 
 fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
-    let time = local_time(&happening.at);
+    // With its day: a history may be long.
+    let time = time::local(&happening.at, "%m-%d %H:%M:%S.%3f");
     let style = match tone(happening) {
         Tone::Bad => theme.alarm(),
         Tone::Notable => theme.warning(),
@@ -213,15 +214,6 @@ fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'st
     ];
     let indent = width(&time) + 2 + LABEL + 2;
     hanging(Vec::from(head), indent, &happening.meaning, Style::new(), columns)
-}
-
-/// The time here, to the millisecond; its day too, for a history may be long.
-fn local_time(at: &str) -> String {
-    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
-    match at.parse().map(local) {
-        Ok(time) => time.strftime("%m-%d %H:%M:%S.%3f").to_string(),
-        Err(_) => at.to_owned(),
-    }
 }
 
 /// A label and a text beside it.
@@ -262,38 +254,9 @@ fn wrapped(text: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
     broken(text, columns).into_iter().map(|part| Line::styled(part, style)).collect()
 }
 
-/// The text in lines of at most `columns` columns, broken between words, and inside a word that is too long.
-fn broken(text: &str, columns: usize) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    for word in text.split(' ') {
-        if !part.is_empty() && width(&part) + 1 + width(word) > columns {
-            parts.push(std::mem::take(&mut part));
-        }
-        if !part.is_empty() {
-            part.push(' ');
-        }
-        for letter in word.chars() {
-            if !part.is_empty() && width(&part) + letter.width().unwrap_or(0) > columns {
-                parts.push(std::mem::take(&mut part));
-            }
-            part.push(letter);
-        }
-    }
-    parts.push(part);
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_broken_between_words_and_only_long_words_within() {
-        assert_eq!(broken("one two three", 7), ["one two", "three"]);
-        assert_eq!(broken("a 0123456789 b", 4), ["a", "0123", "4567", "89 b"]);
-        assert_eq!(broken("数据库", 4), ["数据", "库"]);
-        assert_eq!(broken("", 4), [""]);
-    }
 
     #[test]
     fn a_text_stands_beside_its_label_or_below_it() {

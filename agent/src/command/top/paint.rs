@@ -7,7 +7,7 @@ use super::{
     view::{FOOT_LINES, HEAD_LINES, Mode, View},
 };
 use crate::{
-    command::text::{cut, fitted, width},
+    command::table::{cut, fitted, width},
     model::{judgement::verdict::Verdict, text::duration::tenths},
     view::{
         order::{is_half_dead, until_dropped_ms},

@@ -6,7 +6,7 @@ use super::{
     view::{Effect, Mode, View},
 };
 use crate::{
-    command::text::{Size, width},
+    command::{table::width, text::Size},
     model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},

@@ -9,6 +9,7 @@ use crate::{
     command::{
         Failure,
         source::{Kernel, NOT_USED, Source},
+        time,
     },
     config,
     kernel::clock,
@@ -292,7 +293,5 @@ fn call_of_history(row: CallRow) -> CallSeen {
 }
 
 fn is_after(at: &str, unix_seconds: f64) -> bool {
-    at.parse::<jiff::Timestamp>().is_ok_and(|at| {
-        at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64() >= unix_seconds
-    })
+    time::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
 }

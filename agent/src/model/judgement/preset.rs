@@ -83,3 +83,10 @@ pub const PRESETS: &[Preset] = &[
         counts_bytes: false,
     },
 ];
+
+#[test]
+fn presets_are_sorted_and_unique() {
+    for pair in PRESETS.windows(2) {
+        assert!(pair[0].seconds <= pair[1].seconds && pair[0].name != pair[1].name);
+    }
+}

@@ -7,7 +7,7 @@ mod sentence;
 use self::phrase::{connections, process, sure};
 use super::judge::{CallCount, Judged};
 use crate::{
-    command::text::{Style, wrapped},
+    command::{table::wrapped, text::Style, time},
     model::{judgement::verdict::Verdict, text::duration::duration},
     view::life::Finding,
 };
@@ -176,12 +176,8 @@ impl Page<'_> {
 
     /// A time, as short as it is clear here and now.
     fn when(&self, at: &str) -> String {
-        let Ok(at) = at.parse::<jiff::Timestamp>() else {
-            return at.to_owned();
-        };
-        let age = self.now - at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();
-        let form = if age < 12.0 * 3600.0 { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" };
-        at.to_zoned(jiff::tz::TimeZone::system()).strftime(form).to_string()
+        let is_of_today = time::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
+        time::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
     }
 }
 

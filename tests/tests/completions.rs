@@ -1,17 +1,13 @@
-//! What shells and `man` are given is what shells and `man` take.
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test, and it says what it left out"
-)]
+//! Shells take the completions that are made for them.
+#![expect(clippy::expect_used, reason = "a test")]
 
-use keepwatch_tests::{answer::agent::once, tool::TemporaryFolder};
-use std::{fs, path::Path, process::Command};
+use keepwatch_tests::{answer::agent::once, skip::skip, tool::TemporaryFolder};
+use std::{fs, process::Command};
 
 /// Runs a program that is there on most systems; none, and says so, where it is not.
 fn output(program: &str, args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new(program).args(args).output() else {
-        println!("no {program} here: not tried");
+        skip(program, "which is not installed");
         return None;
     };
     let said = String::from_utf8_lossy(&output.stderr);
@@ -54,31 +50,4 @@ fn zsh_and_fish_take_their_scripts() {
         assert!(fs::metadata(&script).is_ok_and(|file| file.len() > 1000), "{shell}");
         output(shell, &[flag, &script]);
     }
-}
-
-#[test]
-fn every_man_page_is_rendered_without_a_warning() {
-    let folder = TemporaryFolder::new();
-    let place = folder.file("");
-    let written = once(["man".as_ref(), place.as_os_str()]);
-    assert!(written.status.success());
-    let mut n_pages = 0;
-    for page in fs::read_dir(&place).expect("the folder") {
-        let page = page.expect("a page").path();
-        let Some(text) = output("groff", &["-man", "-Tutf8", "-ww", &page.display().to_string()])
-        else {
-            return;
-        };
-        assert!(text.contains("NAME") && text.contains("Examples:"), "{}", page.display());
-        n_pages += 1;
-    }
-    assert!(n_pages > 5, "{n_pages} pages");
-}
-
-#[test]
-fn a_folder_that_is_not_there_is_named() {
-    let output = once(["man", "/nonexistent/man1"]);
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("/nonexistent/man1") && Path::new("/nonexistent").metadata().is_err());
 }
