@@ -22,7 +22,7 @@ const KNOWN: [&[&str]; 3] = [
         "agent/src/command/check/report.rs",
     ],
     &["agent/src/command/top/detail.rs", "agent/src/command/top/paint.rs"],
-    &["agent/src/model/judgement/idle_limit.rs", "agent/src/model/judgement/limit_source.rs"],
+    &["agent/src/config/file.rs", "agent/src/config/toml_file.rs"],
 ];
 /// A name that is imported through more files than this is not followed.
 const MOST_STEPS: usize = 8;
