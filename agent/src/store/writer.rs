@@ -101,7 +101,7 @@ impl HistoryWriter {
             match Retention::of(happening, around) {
                 Retention::No => {}
                 Retention::Ordinary if !self.budget.allows(now) => {
-                    self.health.lose(Loss::Ordinary, 1)
+                    self.health.lose(Loss::Ordinary, 1);
                 }
                 // The latter half is for what is not ordinary.
                 Retention::Ordinary if chosen.len() >= room.saturating_sub(MAX_WAITING / 2) => {
