@@ -5,12 +5,14 @@
 //! file, default.
 
 mod duration;
+mod error;
 mod file;
 mod idle_limit;
 mod toml_file;
 
 pub use duration::{duration, whole_seconds};
-pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
+pub use error::Error;
+pub use file::{MAX_BYTES, configured, is_key, keys, scalar};
 pub use idle_limit::{idle_limit, network_path};
 pub use toml_file::TomlFile;
 

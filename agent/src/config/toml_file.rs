@@ -1,6 +1,6 @@
 //! A file of TOML and what is wrong in it: every error names the file and the line.
 
-use super::Error;
+use super::error::Error;
 use crate::model::text::name::escaped;
 use std::path::Path;
 use toml_edit::{Document, Item};
