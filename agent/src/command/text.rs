@@ -6,7 +6,7 @@ use crate::{
         judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
     },
     view::{
-        connection::{Connection, Settings},
+        connection::{Connection, KeepaliveSettings},
         order,
         page::{Page, PageCounts},
         row::Row,
@@ -178,8 +178,8 @@ pub(super) fn keepalive(connection: &Connection) -> String {
 }
 
 /// The keepalive settings, short: `2h +9x75s ut 30s`.
-pub(super) fn settings(settings: &Settings) -> String {
-    let Settings { idle, interval, count, user_timeout_ms, .. } = *settings;
+pub(super) fn settings(settings: &KeepaliveSettings) -> String {
+    let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = *settings;
     let mut text = if settings.keepalive {
         format!("{} +{}x{}", as_typed(idle.seconds), count.probes, as_typed(interval.seconds))
     } else {

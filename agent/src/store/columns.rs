@@ -1,6 +1,6 @@
 //! The columns of a connection, written and read side by side.
 
-use crate::view::connection::{Connection, PartOf, PathLimit, Probes, Seconds, Settings};
+use crate::view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds};
 use rusqlite::{
     Row, Transaction,
     types::{Type, Value},
@@ -97,8 +97,8 @@ impl Columns {
 }
 
 /// The settings that [`Columns::set_connection`] wrote.
-pub(super) fn settings(row: &Row<'_>) -> rusqlite::Result<Settings> {
-    Ok(Settings {
+pub(super) fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
+    Ok(KeepaliveSettings {
         keepalive: row.get("keepalive")?,
         idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
         interval: Seconds {

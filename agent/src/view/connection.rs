@@ -3,7 +3,7 @@
 
 use crate::model::{
     judgement::{
-        facts::Facts,
+        facts::ConnectionFacts,
         limit_source::LimitSource,
         verdict::{Surroundings, Verdict},
     },
@@ -36,7 +36,7 @@ pub struct Connection {
     pub direction: Option<Direction>,
     /// The effective settings.
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: KeepaliveSettings,
     /// Does keepalive protect it on its path? Null without a peer.
     pub verdict: Option<Verdict>,
     /// The idle limit of its path.
@@ -56,7 +56,7 @@ pub struct Connection {
 
 /// The keepalive settings that the kernel uses for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct KeepaliveSettings {
     /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
     /// Quiet time before the first probe, and whose setting it is.
@@ -149,7 +149,7 @@ impl From<Effective> for Seconds {
     }
 }
 
-impl Settings {
+impl KeepaliveSettings {
     fn of(socket: &Socket) -> Self {
         let count = socket.count();
         Self {
@@ -232,7 +232,7 @@ impl Connection {
             remote: socket.remote.socket_addr(),
             state: socket.state,
             direction: Some(socket.direction),
-            settings: Settings::of(socket),
+            settings: KeepaliveSettings::of(socket),
             verdict: Some(around.verdict(socket)),
             limit: PathLimit {
                 idle_limit_seconds: limit.seconds,
@@ -252,7 +252,7 @@ impl Connection {
     }
 }
 
-impl Facts for Connection {
+impl ConnectionFacts for Connection {
     fn local(&self) -> Endpoint {
         self.local.into()
     }

@@ -1,7 +1,7 @@
 //! The connections of a command, and how each was at its end. The hooks report those of the command's
 //! processes alone.
 
-use super::subject::Judged;
+use super::subject::CheckedConnection;
 use crate::model::{
     judgement::{check_policy::RefusedSetting, verdict::Surroundings},
     observed::{
@@ -32,10 +32,10 @@ impl Sampled {
     }
 
     /// What there is to judge.
-    pub(super) fn judged(self, around: &Surroundings) -> Judged {
+    pub(super) fn judged(self, around: &Surroundings) -> CheckedConnection {
         let Self { socket, refused, is_unconnected, .. } = self;
-        let judged = Judged::of_socket(&socket, socket.owner.as_slice(), None, around);
-        Judged { refused, only_refused: is_unconnected, ..judged }
+        let judged = CheckedConnection::of_socket(&socket, socket.owner.as_slice(), None, around);
+        CheckedConnection { refused, only_refused: is_unconnected, ..judged }
     }
 }
 

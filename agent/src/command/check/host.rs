@@ -1,6 +1,6 @@
 //! Judging the host's connections as they are now.
 
-use super::{CheckArgs, output::Output, report::Report, subject::Judged};
+use super::{CheckArgs, output::Output, report::Report, subject::CheckedConnection};
 use crate::{
     command::{Failure, Outcome, source::Kernel},
     config,
@@ -46,7 +46,7 @@ pub(super) fn check(
         }
         let mut kernel = Kernel::open(&args.owners, limits)?;
         kernel.walk(&outbound(), |socket, owners, identity, around| {
-            report.add(Judged::of_socket(socket, owners, identity, around));
+            report.add(CheckedConnection::of_socket(socket, owners, identity, around));
             Ok(())
         })?;
     }
@@ -61,13 +61,13 @@ fn outbound() -> Filter {
 }
 
 /// Refused settings by connection, with the connection as it was then.
-type Refused = BTreeMap<String, Judged>;
+type Refused = BTreeMap<String, CheckedConnection>;
 
 fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<(), Failure> {
     client::sockets(path, &outbound(), |row| {
         let settings = refused.remove(row.id()).map(|judged| judged.refused);
         let refused = settings.unwrap_or_default();
-        report.add(Judged { refused, ..Judged::of_row(row) });
+        report.add(CheckedConnection { refused, ..CheckedConnection::of_row(row) });
         true
     })?;
     // Of connections that are gone, or that the peer opened.
@@ -86,7 +86,10 @@ fn refused_settings(path: &Path) -> Result<Refused, Failure> {
             && let Some(setting) = refused(&row)
             && let Some(id) = row.connection.id.clone()
         {
-            all.entry(id).or_insert_with(|| Judged::of_event(&row)).refused.push(setting);
+            all.entry(id)
+                .or_insert_with(|| CheckedConnection::of_event(&row))
+                .refused
+                .push(setting);
         }
         true
     })?;

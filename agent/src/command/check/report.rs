@@ -1,13 +1,13 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::{output::Look, subject::Judged};
+use super::{output::Look, subject::CheckedConnection};
 use crate::{
     command::{table, text},
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
     },
-    view::connection::{PartOf, PathLimit, Settings},
+    view::connection::{KeepaliveSettings, PartOf, PathLimit},
 };
 use serde::Serialize;
 use std::{
@@ -41,7 +41,7 @@ pub(super) struct Group {
     pub(super) judgement: Judgement,
     pub(super) n_connections: u64,
     /// The first of them.
-    pub(super) first: Judged,
+    pub(super) first: CheckedConnection,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -64,7 +64,7 @@ pub(super) struct Sum {
     pub(super) uncovered: u64,
     /// Attempts that ended before a connection was established.
     pub(super) never_connected: u64,
-    /// Settings that the kernel refused, where the policy asks.
+    /// KeepaliveSettings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
@@ -84,7 +84,7 @@ impl Report {
     }
 
     /// Judges a connection and adds it to its group.
-    pub(super) fn add(&mut self, subject: Judged) {
+    pub(super) fn add(&mut self, subject: CheckedConnection) {
         let Self { policy, around, groups, sum } = self;
         let judgement = policy.judge(&subject, around);
         let is_outbound = subject.is_outbound();
@@ -291,7 +291,7 @@ impl Told<'_> {
     }
 
     fn object(&self) -> Object<'_> {
-        let Group { first: Judged { connection, owners, .. }, verdict, .. } = self.group;
+        let Group { first: CheckedConnection { connection, owners, .. }, verdict, .. } = self.group;
         let owner = owners.first();
         let remote = Some(connection.remote).filter(|remote| remote.port() != 0);
         Object {
@@ -338,7 +338,7 @@ struct Object<'a> {
     remote: Option<SocketAddr>,
     verdict: Option<Verdict>,
     #[serde(flatten)]
-    settings: Settings,
+    settings: KeepaliveSettings,
     #[serde(flatten)]
     limit: &'a PathLimit,
     #[serde(flatten)]
@@ -434,7 +434,7 @@ mod tests {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let mut report = Report::new(Policy::default(), around.clone());
-        report.add(Judged::of_socket(&socket(), &[], None, &around));
+        report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
         let look = Look { style: Style { colour: false }, columns };
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();

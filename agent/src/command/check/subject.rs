@@ -4,7 +4,7 @@ use crate::{
     model::{
         judgement::{
             check_policy::{RefusedSetting, Subject},
-            facts::Facts,
+            facts::ConnectionFacts,
             verdict::Surroundings,
         },
         observed::{
@@ -21,7 +21,7 @@ use crate::{
 
 /// A connection, or a socket without one, as it is shown.
 #[derive(Clone, Debug)]
-pub(super) struct Judged {
+pub(super) struct CheckedConnection {
     pub(super) connection: Connection,
     /// The processes that have it open; first the one that it is counted for.
     pub(super) owners: Vec<RowOwner>,
@@ -31,7 +31,7 @@ pub(super) struct Judged {
     pub(super) only_refused: bool,
 }
 
-impl Judged {
+impl CheckedConnection {
     /// A socket as it was sampled.
     pub(super) fn of_socket(
         socket: &Socket,
@@ -58,7 +58,7 @@ impl Judged {
     }
 }
 
-impl Facts for Judged {
+impl ConnectionFacts for CheckedConnection {
     fn local(&self) -> Endpoint {
         self.connection.local()
     }
@@ -76,7 +76,7 @@ impl Facts for Judged {
     }
 }
 
-impl Subject for Judged {
+impl Subject for CheckedConnection {
     fn direction(&self) -> Direction {
         self.connection.direction()
     }

@@ -17,7 +17,7 @@ use crate::{
         text::duration::{duration, tenths},
     },
     view::{
-        connection::{PathLimit, Settings, arrow},
+        connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
         order::is_half_dead,
         row::Row,
@@ -167,7 +167,7 @@ fn keepalive(row: &Row) -> String {
         SettingOrigin::Socket => "set on the socket",
         SettingOrigin::Netns => "of the system",
     };
-    let Settings { idle, interval, count, .. } = row.connection.settings;
+    let KeepaliveSettings { idle, interval, count, .. } = row.connection.settings;
     let settings = format!(
         "first probe after {} ({}), then {} in all ({}), {} apart ({})",
         duration(idle.seconds),

@@ -1,7 +1,7 @@
 //! What is demanded of connections, and how one falls short of it: the policy of `keepwatch check`.
 
 use super::{
-    facts::Facts,
+    facts::ConnectionFacts,
     verdict::{Surroundings, Verdict},
 };
 use crate::model::{
@@ -111,7 +111,7 @@ impl RefusedSetting {
 }
 
 /// What is judged: a connection, or a socket without one.
-pub trait Subject: Facts {
+pub trait Subject: ConnectionFacts {
     /// Who sent the SYN.
     fn direction(&self) -> Direction;
     /// Whether a process with this name has it open.
@@ -266,7 +266,7 @@ mod tests {
         only_refused: bool,
     }
 
-    impl Facts for OfWeb {
+    impl ConnectionFacts for OfWeb {
         fn local(&self) -> Endpoint {
             self.socket.local
         }

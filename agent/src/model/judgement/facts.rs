@@ -4,7 +4,7 @@
 use crate::model::observed::socket::{Endpoint, Socket};
 
 /// A connection as far as verdicts look at it.
-pub trait Facts {
+pub trait ConnectionFacts {
     /// Our end.
     fn local(&self) -> Endpoint;
     /// The peer.
@@ -21,7 +21,7 @@ pub trait Facts {
     }
 }
 
-impl Facts for Socket {
+impl ConnectionFacts for Socket {
     fn local(&self) -> Endpoint {
         self.local
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::model::{observed::socket::Endpoint, text::name::OTHER};
 use hashbrown::HashMap;
 use ipnet::IpNet;
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// An idle limit: a preset, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,13 @@ pub struct IdleLimit {
     pub seconds: u32,
     /// The preset that it was given as.
     pub preset: Option<&'static str>,
+}
+
+impl IdleLimit {
+    /// The configuration as the source of this limit, given in a way that is not known yet.
+    fn source(self) -> LimitSource {
+        LimitSource::Given { preset: self.preset.map(Cow::Borrowed), by: None }
+    }
 }
 
 impl Default for IdleLimit {
@@ -116,13 +123,13 @@ impl Limits {
                 let applied = Applied {
                     number: if place < MAX_PATHS { number } else { OTHER_PATHS },
                     seconds: path.limit.seconds,
-                    from: LimitSource::given_as(path.limit),
+                    from: path.limit.source(),
                     path: Some(path.name.clone()),
                 };
                 (path, applied)
             })
             .collect();
-        let from = if configured { LimitSource::given_as(default) } else { LimitSource::Default };
+        let from = if configured { default.source() } else { LimitSource::Default };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
         Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
     }

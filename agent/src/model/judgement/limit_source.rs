@@ -1,6 +1,6 @@
 //! What gave an idle limit: a default, the configuration, or what was learned.
 
-use super::{idle_limit::IdleLimit, preset::PRESETS};
+use super::preset::PRESETS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -45,11 +45,6 @@ pub enum LimitSource {
 }
 
 impl LimitSource {
-    /// A limit of the configuration, given in a way that is not known yet.
-    pub(super) fn given_as(limit: IdleLimit) -> Self {
-        Self::Given { preset: limit.preset.map(Cow::Borrowed), by: None }
-    }
-
     /// The kinds, as metrics name them.
     pub const KINDS: [&str; 4] = ["configured", "preset", "learned", "default"];
 

@@ -1,7 +1,7 @@
 //! The verdict: does keepalive protect this connection on its path, and why is that said.
 
 use super::{
-    facts::Facts,
+    facts::ConnectionFacts,
     idle_limit::{Applied, Limits, PathNumber},
 };
 use crate::model::text::duration::duration;
@@ -50,12 +50,12 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// The verdict on a connection.
-    pub fn verdict(&self, of: &impl Facts) -> Verdict {
+    pub fn verdict(&self, of: &impl ConnectionFacts) -> Verdict {
         if self.is_local(of) { Verdict::Local } else { self.verdict_on_path(of) }
     }
 
     /// The same as if the peer were on another host.
-    pub fn verdict_on_path(&self, of: &impl Facts) -> Verdict {
+    pub fn verdict_on_path(&self, of: &impl ConnectionFacts) -> Verdict {
         let Some(idle_seconds) = of.probe_after_seconds() else {
             return Verdict::Off;
         };
@@ -68,7 +68,7 @@ impl Surroundings {
     }
 
     /// The same in words, with the numbers that decided it.
-    pub fn reason(&self, of: &impl Facts) -> String {
+    pub fn reason(&self, of: &impl ConnectionFacts) -> String {
         if self.is_local(of) {
             return "the peer is on this host: no middlebox in between".to_owned();
         }
@@ -76,7 +76,7 @@ impl Surroundings {
     }
 
     /// The same as if the peer were on another host.
-    pub fn reason_on_path(&self, of: &impl Facts) -> String {
+    pub fn reason_on_path(&self, of: &impl ConnectionFacts) -> String {
         let Applied { seconds, from, path, .. } = self.limits.of(of.remote());
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
@@ -103,7 +103,7 @@ impl Surroundings {
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
     /// longer. None on this host.
-    pub fn until_limit_ms(&self, of: &impl Facts, quiet_ms: u64) -> Option<i64> {
+    pub fn until_limit_ms(&self, of: &impl ConnectionFacts, quiet_ms: u64) -> Option<i64> {
         if self.is_local(of) {
             return None;
         }
@@ -112,12 +112,12 @@ impl Surroundings {
     }
 
     /// The path to the peer; 0 on this host.
-    pub fn path(&self, of: &impl Facts) -> PathNumber {
+    pub fn path(&self, of: &impl ConnectionFacts) -> PathNumber {
         if self.is_local(of) { 0 } else { self.limits.of(of.remote()).number }
     }
 
     /// Whether the peer is on this host.
-    pub fn is_local(&self, of: &impl Facts) -> bool {
+    pub fn is_local(&self, of: &impl ConnectionFacts) -> bool {
         of.is_loopback() || self.host.contains(&of.remote().addr)
     }
 
