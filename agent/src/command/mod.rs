@@ -5,7 +5,6 @@
 
 mod check;
 mod doctor;
-mod json;
 mod output;
 mod pages;
 #[cfg(test)]
@@ -140,6 +139,7 @@ impl Failure {
             | Self::Store(_)
             | Self::Output(_)
             | Self::Broken
+            | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
         }
