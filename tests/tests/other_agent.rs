@@ -3,8 +3,8 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::keepwatch,
-    tool::Folder,
+    answer::agent::keepwatch,
+    tool::TemporaryFolder,
     wait::{now, until},
 };
 use serde_json::json;
@@ -29,7 +29,7 @@ fn row(number: u32) -> String {
 
 /// Runs `keepwatch sockets --json` against an agent whose answer is what `answer` writes, before it hangs up.
 fn sockets(answer: impl Fn(&mut UnixStream) + Send + 'static) -> Output {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let path = folder.file("keepwatch.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
     let agent = thread::spawn(move || {
@@ -122,7 +122,7 @@ fn what_a_terminal_would_obey_is_an_error_and_not_printed() {
 
 #[test]
 fn a_reader_that_has_enough_ends_the_command_with_success() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let path = folder.file("keepwatch.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
     let agent = thread::spawn(move || {

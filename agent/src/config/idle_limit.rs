@@ -2,7 +2,7 @@
 
 use super::duration::whole_seconds;
 use crate::model::judgement::{
-    idle_limit::{IdleLimit, Path},
+    idle_limit::{ConfiguredPath, IdleLimit},
     preset::PRESETS,
 };
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ pub fn idle_limit(text: &str) -> Result<IdleLimit, String> {
 }
 
 /// `NAME=CIDR[:PORT]=LIMIT`, IPv6 in brackets when a port follows.
-pub fn network_path(text: &str) -> Result<Path, String> {
+pub fn network_path(text: &str) -> Result<ConfiguredPath, String> {
     const FORM: &str = "expected NAME=CIDR[:PORT]=LIMIT, like db=10.0.0.0/8:5432=aws";
     let (name, rest) = text.split_once('=').ok_or(FORM)?;
     let (peers, limit) = rest.rsplit_once('=').ok_or(FORM)?;
@@ -47,7 +47,7 @@ pub fn network_path(text: &str) -> Result<Path, String> {
     let port = port
         .map(|port| port.parse().map_err(|_| format!("{FORM}: {port:?} is no port")))
         .transpose()?;
-    Ok(Path { name: name.to_owned(), peers, port, limit: idle_limit(limit)? })
+    Ok(ConfiguredPath { name: name.to_owned(), peers, port, limit: idle_limit(limit)? })
 }
 
 #[cfg(test)]

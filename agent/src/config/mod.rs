@@ -20,7 +20,7 @@ use crate::{
     kernel::hooks::{LogLevel, Mechanism},
     log,
     model::judgement::{
-        idle_limit::{IdleLimit, Limits, Path as NetworkPath},
+        idle_limit::{ConfiguredPath, IdleLimit, Limits},
         limit_source::GivenBy,
         verdict::Surroundings,
     },
@@ -60,7 +60,7 @@ pub struct LimitArgs {
         value_parser = network_path,
         global = true
     )]
-    pub path: Vec<NetworkPath>,
+    pub path: Vec<ConfiguredPath>,
     /// The way in which the idle limit was given.
     #[arg(skip)]
     pub idle_limit_by: Option<GivenBy>,

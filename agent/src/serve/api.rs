@@ -237,7 +237,7 @@ pub(super) mod tests {
             .unwrap();
             let rows: Vec<Row> =
                 lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            let ids: BTreeSet<&str> = rows.iter().map(|row| row.id()).collect();
+            let ids: BTreeSet<&str> = rows.iter().map(Row::id).collect();
             assert_eq!((rows.len(), ids.len()), (3_000, 3_000));
             for (line, row) in lines.lines().zip(&rows) {
                 assert_eq!(line, serde_json::to_string(row).unwrap());

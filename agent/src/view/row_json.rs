@@ -225,7 +225,7 @@ fn hex(out: &mut Vec<u8>, number: u64) {
 mod tests {
     use super::{super::row::Row, *};
     use crate::model::{
-        judgement::idle_limit::Limits,
+        judgement::idle_limit::{ConfiguredPath, IdleLimit, Limits},
         observed::{
             setting::OwnSettings,
             socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
@@ -291,9 +291,18 @@ mod tests {
 
     #[test]
     fn the_fast_writer_writes_what_serde_writes() {
-        let paths = ["db=172.16.0.0/12:2717=aws", "six=2001:db8::/32=15m"];
-        let paths = paths.map(|path| crate::config::network_path(path).unwrap()).to_vec();
-        let limits = Limits::new(paths, crate::config::idle_limit("azure").unwrap(), true);
+        let path = |name: &str, peers: &str, port, seconds, preset| ConfiguredPath {
+            name: name.to_owned(),
+            peers: peers.parse().unwrap(),
+            port,
+            limit: IdleLimit { seconds, preset },
+        };
+        let paths = vec![
+            path("db", "172.16.0.0/12", Some(2717), 350, Some("aws")),
+            path("six", "2001:db8::/32", None, 900, None),
+        ];
+        let azure = IdleLimit { seconds: 240, preset: Some("azure") };
+        let limits = Limits::new(paths, azure, true);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let identities = identities();
         let mut writer = RowWriter::default();

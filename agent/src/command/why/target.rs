@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        judgement::{idle_limit::Path, verdict::Surroundings},
+        judgement::{idle_limit::ConfiguredPath, verdict::Surroundings},
         observed::{
             owner_identity::Identity,
             socket::{Owner, Socket, SocketId},
@@ -114,7 +114,7 @@ pub(super) struct Meaning {
 
 impl Target {
     /// What it may mean, the likeliest first. What finds nothing makes room for the next.
-    pub(super) fn meanings(&self, paths: &[Path]) -> Vec<Meaning> {
+    pub(super) fn meanings(&self, paths: &[ConfiguredPath]) -> Vec<Meaning> {
         let one = |filter: Filter, taken_for: String| {
             vec![Meaning { selections: vec![Selection::new(filter)], taken_for }]
         };
@@ -171,7 +171,7 @@ fn of_name(word: &str) -> Meaning {
 }
 
 /// The path of the configuration that has this name.
-fn of_path(word: &str, paths: &[Path]) -> Option<Meaning> {
+fn of_path(word: &str, paths: &[ConfiguredPath]) -> Option<Meaning> {
     let selections: Vec<_> = paths
         .iter()
         .filter(|path| path.name == word)

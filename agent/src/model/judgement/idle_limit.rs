@@ -43,7 +43,7 @@ impl fmt::Display for IdleLimit {
 
 /// The idle limit of one path, shown as `NAME=CIDR[:PORT]=LIMIT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
+pub struct ConfiguredPath {
     /// What to call it.
     pub name: String,
     /// The network of the peers behind it.
@@ -54,7 +54,7 @@ pub struct Path {
     pub limit: IdleLimit,
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for ConfiguredPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, peers, port, limit } = self;
         match port {
@@ -93,7 +93,7 @@ const OTHER_PATHS: PathNumber = 255;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most specific first.
-    paths: Vec<(Path, Applied)>,
+    paths: Vec<(ConfiguredPath, Applied)>,
     default: Applied,
     /// Nobody has given a default: what was learned is better.
     may_learn: bool,
@@ -105,7 +105,7 @@ pub struct Limits {
 impl Limits {
     /// The limits of these paths, and `default` elsewhere. `configured` says whether the default was
     /// given by the user.
-    pub fn new(mut paths: Vec<Path>, default: IdleLimit, configured: bool) -> Self {
+    pub fn new(mut paths: Vec<ConfiguredPath>, default: IdleLimit, configured: bool) -> Self {
         paths.sort_by_key(|path| {
             // Bits that an IPv4 prefix would have as an IPv4-mapped one do not matter: families
             // never match each other.
@@ -205,9 +205,14 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn path(name: &str, peers: &str, port: impl Into<Option<u16>>, seconds: u32) -> Path {
+    fn path(name: &str, peers: &str, port: impl Into<Option<u16>>, seconds: u32) -> ConfiguredPath {
         let (name, peers) = (name.to_owned(), peers.parse().unwrap());
-        Path { name, peers, port: port.into(), limit: IdleLimit { seconds, preset: None } }
+        ConfiguredPath {
+            name,
+            peers,
+            port: port.into(),
+            limit: IdleLimit { seconds, preset: None },
+        }
     }
 
     fn limit_of(limits: &Limits, remote: &str) -> (u32, String) {
