@@ -459,7 +459,7 @@ mod tests {
         totals.netns.insert(socket().netns, NetnsSettings::default());
         totals.health = AgentHealth {
             hooks: Signal::ALL
-                .map(|signal| (signal.as_str(), signal.mechanisms()[0], true))
+                .map(|signal| (signal.as_str(), signal.places()[0].name, true))
                 .to_vec(),
             ..AgentHealth::default()
         };
@@ -671,7 +671,7 @@ mod tests {
         let (mut totals, n_sockets) = worst_host(N_PROCESSES);
         totals.netns = (0..5_000).map(|n| (u32::MAX - n, NetnsSettings::default())).collect();
         totals.health.hooks =
-            Signal::ALL.map(|signal| (signal.as_str(), signal.mechanisms()[0], true)).to_vec();
+            Signal::ALL.map(|signal| (signal.as_str(), signal.places()[0].name, true)).to_vec();
         let n_processes = f64::from(N_PROCESSES);
         for format in [Format::OpenMetrics, Format::Text] {
             let text = scrape(totals.clone(), format);
