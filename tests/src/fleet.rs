@@ -3,7 +3,7 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{prometheus::promtool, tool::Folder};
-use keepwatch::metrics::catalogue::{CATALOGUE, Kind};
+use keepwatch::metrics::{MetricKind, families};
 use std::{fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.
@@ -389,8 +389,8 @@ impl Writer {
 
     /// A histogram that grows from empty to these counts up to these bounds.
     fn buckets(&mut self, name: &str, labels: &Labels, counts: &[(u32, f64)]) {
-        let bounds = CATALOGUE.iter().find(|metric| metric.name == name).map(|metric| metric.kind);
-        let Some(Kind::Histogram(bounds)) = bounds else { panic!("{name} is no histogram") };
+        let kind = families().find(|family| family.name == name).map(|family| family.kind);
+        let Some(MetricKind::Histogram(bounds)) = kind else { panic!("{name} is no histogram") };
         let grows = name.contains("death");
         let bounds = bounds.iter().map(|bound| (f64::from(*bound), bound.to_string()));
         for (bound, le) in bounds.chain([(f64::INFINITY, "+Inf".to_owned())]) {
