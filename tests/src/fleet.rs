@@ -3,7 +3,10 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{prometheus::promtool, tool::Folder};
-use keepwatch::metrics::{MetricKind, families};
+use keepwatch::{
+    kernel::hooks::Signal,
+    metrics::{MetricKind, families},
+};
 use std::{fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.
@@ -262,32 +265,26 @@ fn agent(series: &mut Writer, number: usize, node: &str) {
     }
 }
 
-/// Each signal by the first mechanism that the catalogue names for it, but for a blind node.
+/// Each signal by its best hook, but for calls of setsockopt; one node has fewer, and is blind to those.
 fn hooks(series: &mut Writer, node: &str) {
-    for (signal, mechanism) in [
-        ("snapshot", "iter/task_file"),
-        ("state_change", "tp_btf/inet_sock_set_state"),
-        ("destroy", "tp_btf/tcp_destroy_sock"),
-        (
-            "keepalive_timer",
-            if node == "node-6" {
-                "kprobe/tcp_keepalive_timer"
-            } else {
-                "fentry/tcp_keepalive_timer"
-            },
-        ),
-        ("setsockopt", "tp_btf/sys_exit"),
-    ] {
-        let attached = f64::from(u8::from(!(node == "node-6" && signal == "setsockopt")));
-        let labels = labels(node, None, &[("signal", signal), ("mechanism", mechanism)]);
-        series.gauge("keepwatch_hook_attached", &labels, |_| attached);
+    let is_old = node == "node-6";
+    for signal in Signal::ALL {
+        let places = signal.places();
+        let place = match signal {
+            Signal::Setsockopt => places.last(),
+            Signal::KeepaliveTimer if is_old => places.get(1),
+            _ => places.first(),
+        };
+        let attached = f64::from(u8::from(!(is_old && signal == Signal::Setsockopt)));
+        let names = [("signal", signal.as_str()), ("mechanism", place.expect("a place").name)];
+        series.gauge("keepwatch_hook_attached", &labels(node, None, &names), |_| attached);
     }
-    for label in ["process", "netns"] {
+    for label in ["owner", "netns"] {
         series.gauge(
             "keepwatch_label_values_folded",
             &labels(node, None, &[("label", label)]),
             |x| {
-                if label == "process" { (12.0 + 6.0 * (x * 5.0).sin()).round() } else { 0.0 }
+                if label == "owner" { (12.0 + 6.0 * (x * 5.0).sin()).round() } else { 0.0 }
             },
         );
     }
