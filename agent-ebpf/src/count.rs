@@ -1,7 +1,7 @@
 //! What the hooks count about themselves and about the kernel, exactly, whether or not the ring
 //! buffer has room.
 
-use crate::record::Outcome;
+use crate::record::TimerOutcome;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Totals of one CPU since the hooks were loaded.
@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
-pub struct Counts {
+pub struct HookCounts {
     /// Times an event hook met something that may concern a TCP connection.
     pub seen: u64,
     /// Records handed to the ring buffer.
@@ -20,16 +20,16 @@ pub struct Counts {
     pub dropped: u64,
     /// Runs that concerned no TCP connection, or a transition that nobody needs.
     pub filtered: u64,
-    /// Fires of keepalive timers, by [`Outcome`].
-    pub fires: [u64; Outcome::ALL.len()],
+    /// Fires of keepalive timers, by [`TimerOutcome`].
+    pub fires: [u64; TimerOutcome::ALL.len()],
     /// Connections that ended: every change of a connection to CLOSE.
     pub ended: u64,
 }
 
-/// Bytes of one [`Counts`].
-pub const COUNTS_LEN: usize = size_of::<Counts>();
+/// Bytes of one [`HookCounts`].
+pub const COUNTS_LEN: usize = size_of::<HookCounts>();
 
-impl Counts {
+impl HookCounts {
     /// Adds the counts of another CPU.
     pub fn add(&mut self, other: &Self) {
         self.seen += other.seen;
@@ -40,11 +40,5 @@ impl Counts {
             *total += one;
         }
         self.ended += other.ended;
-    }
-
-    /// Fires with one outcome.
-    pub fn fires_of(&self, outcome: Outcome) -> u64 {
-        let index = Outcome::ALL.iter().position(|&one| one == outcome);
-        index.and_then(|index| self.fires.get(index)).copied().unwrap_or_default()
     }
 }

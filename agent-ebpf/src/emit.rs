@@ -1,6 +1,6 @@
 //! The only writer of the ring buffer, and the hooks' own totals.
 
-use crate::report;
+use crate::{atomic::bump, report};
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
@@ -10,15 +10,15 @@ use core::{
     arch::asm,
     ptr::{read_volatile, write_volatile},
 };
-use keepwatch_ebpf::{count::Counts, record::CALL_LEN};
+use keepwatch_ebpf::{count::HookCounts, record::SETSOCKOPT_LEN};
 
 /// Every event. User space sets the size (`--ring-bytes`); this one is only a default.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// One [`Counts`] a CPU: exact while the ring is full.
+/// One [`HookCounts`] a CPU: exact while the ring is full.
 #[map]
-static COUNTS: PerCpuArray<Counts> = PerCpuArray::with_max_entries(1, 0);
+static COUNTS: PerCpuArray<HookCounts> = PerCpuArray::with_max_entries(1, 0);
 
 /// The reader is woken once for so much; for less, it comes by itself a few times a second. Not for
 /// every record while it lags: that is an interrupt each (`irq_work_queue`), when it hurts most.
@@ -46,29 +46,13 @@ pub(crate) enum Run {
 
 /// The counts of the CPU that this hook runs on.
 #[inline(always)]
-pub(crate) fn counts() -> Option<&'static mut Counts> {
+pub(crate) fn counts() -> Option<&'static mut HookCounts> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
     let counts = COUNTS.get_ptr_mut(0).and_then(|counts| unsafe { counts.as_mut() });
     if counts.is_none() {
         report::no_slot(report::word("COUNTS"));
     }
     counts
-}
-
-/// Counts one more. A hook in a system call may be interrupted by one in a softirq on its CPU, so
-/// reading, adding and writing must be one step.
-#[inline(always)]
-pub(crate) fn bump(count: &mut u64) {
-    // SAFETY: adds to a valid reference, which nobody else uses meanwhile but in the same way. There is
-    // no `AtomicU64::fetch_add` on this target, which cannot compare and exchange everywhere.
-    unsafe {
-        asm!(
-            "lock *(u64 *)({count} + 0) += {one}",
-            count = in(reg) core::ptr::from_mut(count),
-            one = in(reg) 1_u64,
-            options(nostack),
-        );
-    }
 }
 
 /// Runs one hook's body and counts the run.
@@ -119,7 +103,7 @@ pub(crate) fn submit<T: 'static>(mut entry: RingBufEntry<T>) -> Run {
     // The first record behind a line wakes, and maybe the second. Places in the ring are addresses:
     // asking for the position of its end is a call, a sixth of all that this costs.
     let place = low_half(entry.as_mut_ptr().cast());
-    let flags = if place % WAKE_BYTES < (CALL_LEN + HEADER_LEN) as u32 {
+    let flags = if place % WAKE_BYTES < (SETSOCKOPT_LEN + HEADER_LEN) as u32 {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

@@ -1,6 +1,6 @@
 //! Where the running kernel keeps what the hooks read.
 //!
-//! The user half resolves every [`Source`] in the kernel's BTF and hands the result to the hooks as
+//! The user half resolves every [`FieldSource`] in the kernel's BTF and hands the result to the hooks as
 //! one read-only global, whose values the verifier then knows as constants. Choices are made by what
 //! BTF *has*, never by version: fields move inside stable branches, and the wrong one reads
 //! plausible garbage.
@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// How one field of [`Layout`] is found in BTF. Paths are `struct.member.member`; members of
 /// anonymous structs and unions count as their parent's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum FieldSource {
     /// The byte offset of a member.
     Offset(&'static str),
     /// The size of a member, or of a whole struct, in bytes.
@@ -29,7 +29,7 @@ pub enum Source {
     Id(&'static str),
 }
 
-impl core::fmt::Display for Source {
+impl core::fmt::Display for FieldSource {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Offset(path)
@@ -64,11 +64,11 @@ macro_rules! layout {
         pub struct Layout { $($(#[$doc])* pub $field: u32,)* }
 
         /// The fields of [`Layout`] in order: name, and where to look, best first.
-        pub const FIELDS: &[(&str, &[Source])] = &[$((stringify!($field), &$sources),)*];
+        pub const FIELDS: &[(&str, &[FieldSource])] = &[$((stringify!($field), &$sources),)*];
     };
 }
 
-use Source::{Else, Given, Id, IfFunction, Inside, Offset, Size, Value};
+use FieldSource::{Else, Given, Id, IfFunction, Inside, Offset, Size, Value};
 
 layout! {
     /// Address family.

@@ -2,7 +2,7 @@
 //!
 //! The kernel half ([the hooks](../keepwatch_hooks/index.html)) writes [`record`]s into a BPF
 //! iterator's sequence file and into one ring buffer; the user half writes one [`layout::Layout`]
-//! into the hooks' read-only data before they load, and reads [`count::Counts`]. Everything is
+//! into the hooks' read-only data before they load, and reads [`count::HookCounts`]. Everything is
 //! integers with explicit padding, so a value is its bytes: `zerocopy` refuses anything else at
 //! compile time, and no half needs `unsafe` to decode what the other wrote.
 //!
@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod abi;
 pub mod count;
 pub mod interest;
 pub mod layout;

@@ -35,7 +35,7 @@ pub struct Adapters {
 
 /// The ring buffer that carries every event.
 pub const EVENTS: &str = "EVENTS";
-/// The per-CPU array that holds one [`Counts`](crate::count::Counts).
+/// The per-CPU array that holds one [`HookCounts`](crate::count::HookCounts).
 pub const COUNTS: &str = "COUNTS";
 /// The read-only global that holds the [`Layout`](crate::layout::Layout).
 pub const LAYOUT: &str = "LAYOUT";

@@ -1,8 +1,11 @@
 //! Four ways to read kernel memory at offsets that BTF gave us: [`Typed`], [`Raw`], [`Cast`], [`Copied`].
 
-use aya_ebpf::helpers::generated;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use core::{arch::asm, mem::MaybeUninit, ptr::read_volatile};
-use keepwatch_ebpf::layout::{CAST, Layout};
+use keepwatch_ebpf::{
+    abi::{AF_INET, AF_INET6, IPPROTO_TCP},
+    layout::{CAST, Layout},
+};
 
 /// Written by user space before the hooks load, constant to the verifier since. It must not be all
 /// zeros, or it would become `.bss`.
@@ -44,9 +47,6 @@ pub(crate) trait Read: Copy {
     /// Whether this `struct sock` is a TCP socket.
     #[inline(always)]
     fn is_tcp(self) -> bool {
-        const AF_INET: u16 = 2;
-        const AF_INET6: u16 = 10;
-        const IPPROTO_TCP: u16 = 6;
         let family: u16 = self.load(at!(skc_family));
         (family == AF_INET || family == AF_INET6)
             && self.load::<u16>(at!(sk_protocol)) == IPPROTO_TCP
@@ -221,6 +221,13 @@ macro_rules! with_current_task {
     }};
 }
 pub(crate) use with_current_task;
+
+/// The id of the current process, as the initial pid namespace numbers it.
+#[inline(always)]
+pub(crate) fn current_process() -> u32 {
+    // The low half is the thread's.
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
 
 /// The file of one of a task's descriptors.
 #[inline(always)]

@@ -8,15 +8,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// What a record is about: the first field of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {
-    /// A [`Sample`] from the snapshot, once for each file descriptor.
+    /// A [`SocketSample`] from the snapshot, once for each file descriptor.
     Snapshot = 1,
-    /// A [`Sample`] taken while the socket's state changes.
+    /// A [`SocketSample`] taken while the socket's state changes.
     StateChange = 2,
-    /// A [`Sample`] taken while the socket is destroyed.
+    /// A [`SocketSample`] taken while the socket is destroyed.
     Destroy = 3,
-    /// A [`Fire`]: the keepalive timer has run.
+    /// A [`TimerRecord`]: the keepalive timer has run.
     Fire = 4,
-    /// A [`Call`]: a setsockopt call returns.
+    /// A [`SetsockoptRecord`]: a setsockopt call returns.
     Call = 5,
 }
 
@@ -42,7 +42,7 @@ impl Tag {
 
 /// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TimerOutcome {
     /// A probe was sent.
     Sent,
     /// The socket was locked by its owner: the timer tries again in HZ/20.
@@ -60,7 +60,7 @@ pub enum Outcome {
     Death,
 }
 
-impl Outcome {
+impl TimerOutcome {
     /// Every outcome, in the order of their numbers.
     pub const ALL: [Self; 7] = [
         Self::Sent,
@@ -84,7 +84,7 @@ impl Outcome {
     }
 }
 
-/// Bits of [`Sample::flags`].
+/// Bits of [`SocketSample::flags`].
 pub mod flag {
     /// `SOCK_KEEPOPEN` is set: keepalive is on.
     pub const KEEPALIVE: u32 = 1;
@@ -100,7 +100,8 @@ pub mod flag {
     pub const ORPHAN: u32 = 1 << 5;
     /// The sample was taken inside the socket's own keepalive timer.
     pub const IN_KEEPALIVE_TIMER: u32 = 1 << 6;
-    /// [`Call::value`](super::Call::value) was read: of what the kernel refused, if it could be.
+    /// [`SetsockoptRecord::value`](super::SetsockoptRecord::value) was read: of what the kernel refused, if it
+    /// could be.
     pub const VALUE_KNOWN: u32 = 1 << 7;
 }
 
@@ -110,7 +111,7 @@ pub mod flag {
 /// (0: unset) and those of its network namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-pub struct Sample {
+pub struct SocketSample {
     /// [`Tag`].
     pub tag: u32,
     /// Bits of [`flag`].
@@ -191,17 +192,17 @@ pub struct Sample {
     pub comm: [u8; 16],
 }
 
-/// Bytes of one [`Sample`].
+/// Bytes of one [`SocketSample`].
 pub const SAMPLE_LEN: usize = 176;
-const _: () = assert!(size_of::<Sample>() == SAMPLE_LEN);
+const _: () = assert!(size_of::<SocketSample>() == SAMPLE_LEN);
 
 /// The keepalive timer has run: the socket after it, and what it came to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-pub struct Fire {
+pub struct TimerRecord {
     /// The socket after the timer has run.
-    pub sample: Sample,
-    /// [`Outcome`].
+    pub sample: SocketSample,
+    /// [`TimerOutcome`].
     pub outcome: u8,
     /// `icsk_probes_out` before it ran.
     pub probes_before: u8,
@@ -209,16 +210,16 @@ pub struct Fire {
     pub _pad: [u8; 6],
 }
 
-/// Bytes of one [`Fire`].
-pub const FIRE_LEN: usize = SAMPLE_LEN + 8;
-const _: () = assert!(size_of::<Fire>() == FIRE_LEN);
+/// Bytes of one [`TimerRecord`].
+pub const TIMER_LEN: usize = SAMPLE_LEN + 8;
+const _: () = assert!(size_of::<TimerRecord>() == TIMER_LEN);
 
 /// A setsockopt call returns: the socket after it, and what was asked.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-pub struct Call {
+pub struct SetsockoptRecord {
     /// The socket after the call; the caller is its owner.
-    pub sample: Sample,
+    pub sample: SocketSample,
     /// `level` of the call.
     pub level: u32,
     /// `optname` of the call.
@@ -229,6 +230,6 @@ pub struct Call {
     pub result: i32,
 }
 
-/// Bytes of one [`Call`].
-pub const CALL_LEN: usize = SAMPLE_LEN + 16;
-const _: () = assert!(size_of::<Call>() == CALL_LEN);
+/// Bytes of one [`SetsockoptRecord`].
+pub const SETSOCKOPT_LEN: usize = SAMPLE_LEN + 16;
+const _: () = assert!(size_of::<SetsockoptRecord>() == SETSOCKOPT_LEN);

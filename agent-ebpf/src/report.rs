@@ -4,14 +4,10 @@
 //! report is a function of its own, never inlined: its frame is not the hook's, whose stack is small.
 
 use crate::{
-    emit::bump,
-    read::{Read as _, at, with_current_task},
+    atomic::bump,
+    read::{Read as _, at, current_process, with_current_task},
 };
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated},
-    macros::map,
-    maps::PerCpuArray,
-};
+use aya_ebpf::{helpers::generated, macros::map, maps::PerCpuArray};
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use keepwatch_ebpf::trouble::{LINES_A_WINDOW, Meter, Trouble, WINDOW_BITS};
 
@@ -86,11 +82,6 @@ fn comm() -> [u64; 2] {
     words
 }
 
-#[inline(always)]
-fn pid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
-}
-
 macro_rules! reports {
     ($(
         $(#[$doc:meta])*
@@ -122,34 +113,34 @@ reports! {
     /// A call of setsockopt on what is no socket, as the kernel says too.
     no_socket(fd: i32, level: u32, option: u32, result: i32) is NoSocket, Info by info, by = comm();
         "process {} ({}) called setsockopt({}, {}, {}), which is no socket: error {}",
-        pid(), text(&by), fd, level, option, result;
+        current_process(), text(&by), fd, level, option, result;
     /// The same, but the kernel found a socket.
     lost_socket(fd: i32, level: u32, option: u32, result: i32) is LostSocket, Warn by warn, by = comm();
         "process {} ({}) called setsockopt({}, {}, {}) with result {}, and the hook finds no socket there: \
          this call is not shown",
-        pid(), text(&by), fd, level, option, result;
+        current_process(), text(&by), fd, level, option, result;
     /// The descriptor leads to something that cannot be a socket of the kernel.
     odd_socket(fd: i32, family: u16, protocol: u16, result: i32) is OddSocket, Error by error, by = comm();
         "process {} ({}) set an option on descriptor {} with result {}; the hook reads family {} and \
          protocol {} there, which cannot be: this call is not shown",
-        pid(), text(&by), fd, result, family, protocol;
+        current_process(), text(&by), fd, result, family, protocol;
     /// The beginning of a call cannot be noted.
     calls_full(error: i64) is CallsFull, Warn by warn, by = comm();
         "process {} ({}) calls setsockopt while the map CALLS has no room (error {}): this call is not shown",
-        pid(), text(&by), error;
+        current_process(), text(&by), error;
     /// A call that ended cannot be forgotten.
     call_stuck(error: i32) is CallStuck, Warn by warn, by = comm();
         "the map CALLS does not let go of a call of process {} ({}) that has ended: error {}",
-        pid(), text(&by), error;
+        current_process(), text(&by), error;
     /// The return of a call whose beginning was not recorded.
     call_unseen() is CallUnseen, Debug by debug, by = comm();
         "a setsockopt call of process {} ({}) returns whose beginning the hooks did not see: it is not shown",
-        pid(), text(&by);
+        current_process(), text(&by);
     /// The value that was refused cannot be read.
     no_value(fd: i32, option: u32, result: i32) is NoValue, Warn by warn, by = comm();
         "process {} ({}) set option {} on descriptor {} with result {}, and the hook cannot read the \
          value: the call is shown without it",
-        pid(), text(&by), option, fd, result;
+        current_process(), text(&by), option, fd, result;
     /// The kernel finds no TCP socket in a hook that is for those alone.
     not_tcp(hook: u64, state: u32) is NotTcp, Error by error, name = [hook];
         "the hook {} was called for a socket in state {} that is no TCP socket to the kernel: it is not shown",

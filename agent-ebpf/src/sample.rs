@@ -1,16 +1,15 @@
 //! One socket as it is at this moment.
 
 use crate::{
-    read::{Cast, Copied, Raw, Read, Typed, at, global, with_current_task},
+    read::{Cast, Copied, Raw, Read, Typed, at, current_process, global, with_current_task},
     report,
 };
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated},
-    macros::map,
-    maps::PerCpuArray,
-};
+use aya_ebpf::{helpers::generated, macros::map, maps::PerCpuArray};
 use core::ptr::{read_volatile, write_volatile};
-use keepwatch_ebpf::record::{Sample, Tag, flag};
+use keepwatch_ebpf::{
+    abi::{AF_INET, AF_INET6, TCP_MAX_STATES},
+    record::{SocketSample, Tag, flag},
+};
 
 /// Makes an id of an address where the kernel gives no cookies: odd, so that no two sockets get the
 /// same; random, so that no address can be told from it.
@@ -72,13 +71,11 @@ impl Sock for Copied {
     }
 }
 
-const AF_INET6: u16 = 10;
-
 /// Writes every field of `sample` but owner, inode and state change from the socket `tcp`.
 ///
 /// `sk` is the same socket as the hook got it: the cookie helper wants that pointer.
 #[inline(always)]
-pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
+pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) {
     let net = tcp.follow(at!(skc_net));
     let timer = at!(keepalive_timer);
     let pprev: u64 = tcp.load(timer + at!(timer_pprev));
@@ -187,18 +184,22 @@ pub(crate) fn fill<S: Sock>(sample: *mut Sample, tag: Tag, tcp: S, sk: S) {
 
 /// Reports a sample that no TCP socket can give: then the layout is not this kernel's.
 #[inline(always)]
-fn doubt(sample: &Sample, tag: Tag) {
-    const AF_INET: u16 = 2;
-    /// `TCP_MAX_STATES` (include/net/tcp_states.h).
-    const STATES: u8 = 14;
+fn doubt(sample: &SocketSample, tag: Tag) {
     /// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` (include/net/tcp.h), at 1000 ticks a second.
     const MAX_JIFFIES: u32 = 32_767 * 1000;
     /// `MAX_TCP_KEEPCNT`.
     const MAX_COUNT: u8 = 127;
-    let Sample { family, state, own_count, own_idle_jiffies, own_interval_jiffies, cookie, .. } =
-        *sample;
+    let SocketSample {
+        family,
+        state,
+        own_count,
+        own_idle_jiffies,
+        own_interval_jiffies,
+        cookie,
+        ..
+    } = *sample;
     // One branch: each may double what a verifier has to look at.
-    let is_odd = (state.wrapping_sub(1) >= STATES - 1)
+    let is_odd = (state.wrapping_sub(1) >= TCP_MAX_STATES as u8 - 1)
         | ((family != AF_INET) & (family != AF_INET6))
         | (own_count > MAX_COUNT)
         | (own_idle_jiffies > MAX_JIFFIES)
@@ -218,9 +219,9 @@ fn doubt(sample: &Sample, tag: Tag) {
 
 /// Names the current process as the owner.
 #[inline(always)]
-pub(crate) fn own_by_current(sample: &mut Sample) {
+pub(crate) fn own_by_current(sample: &mut SocketSample) {
     sample.flags |= flag::OWNER_KNOWN;
-    sample.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    sample.pid = current_process();
     // SAFETY: a helper call.
     sample.cgroup = unsafe { generated::bpf_get_current_cgroup_id() };
     // Of the process: its main thread, not the pool thread that calls.

@@ -4,8 +4,8 @@
 //! noted when it begins, by the address of its socket; later events come in anybody's context, and
 //! find it there.
 
-use crate::read::{Read, at, global, with_current_task};
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use crate::read::{Read, at, current_process, global, with_current_task};
+use aya_ebpf::{macros::map, maps::HashMap};
 use core::ptr::{read_volatile, write_volatile};
 use keepwatch_ebpf::interest::Interest;
 
@@ -74,11 +74,6 @@ pub(crate) fn learn_walker() {
 #[inline(always)]
 pub(crate) fn walks(task: impl Read) -> bool {
     task.load::<u32>(at!(task_tgid)) == current_process()
-}
-
-#[inline(always)]
-fn current_process() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 #[inline(always)]

@@ -11,33 +11,12 @@
     reason = "part of the tests: what fails here fails the test that asked for it"
 )]
 
-pub mod agent;
-pub mod cgroup;
-pub mod crowd;
-pub mod ending;
-pub mod event;
-pub mod fleet;
-pub mod flood;
-pub mod http;
-pub mod kernel_ids;
+pub mod answer;
+pub mod dashboards;
+pub mod kernel;
 pub mod measure;
-pub mod metrics;
-pub mod middlebox;
-pub mod mixin;
-pub mod netns;
-pub mod path;
-pub mod picture;
-pub mod population;
-pub mod probe_counter;
-pub mod prometheus;
-pub mod promql;
+pub mod network;
 pub mod rounds;
-pub mod row;
 pub mod skip;
-pub mod socket;
-mod sys;
-pub mod terminal;
 pub mod tool;
-pub mod trace;
-pub mod truth;
 pub mod wait;

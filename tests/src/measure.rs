@@ -1,8 +1,10 @@
 //! What a program costs.
 
 use crate::{
-    netns::Netns,
-    sys::{self, Usage},
+    kernel::{
+        netns::NetworkNamespace,
+        sys::{self, Usage},
+    },
     wait,
 };
 use std::process::{Command, Stdio};
@@ -33,7 +35,7 @@ impl Cost {
 /// Runs a program to its end in a namespace, with its output thrown away.
 #[track_caller]
 #[expect(clippy::zombie_processes, reason = "waited for by wait4, which tells the usage")]
-pub fn measure(netns: &Netns, command: &mut Command) -> Cost {
+pub fn measure(netns: &NetworkNamespace, command: &mut Command) -> Cost {
     let began = wait::now();
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let child = netns.run(|| command.spawn());

@@ -9,7 +9,7 @@ const N_ROUNDS: u32 = 3;
 
 /// How a round ended that held in everything else.
 #[derive(Debug)]
-pub enum Round {
+pub enum RoundEnd {
     /// keepwatch reported everything that the kernel counted, or counted it as lost.
     Exact,
     /// The kernel did not run hooks, as something else than keepwatch proves, in words.
@@ -33,18 +33,18 @@ impl Counted {
     /// Whose fault it is that keepwatch has fewer than the kernel, if it is not keepwatch's. What the kernel
     /// skipped and says so is counted as lost. What it says nothing of is excused only if it was hidden from
     /// the other counter too.
-    pub fn judged(&self) -> Result<Round, String> {
+    pub fn judged(&self) -> Result<RoundEnd, String> {
         let Self { by_kernel, by_keepwatch, not_run, by_another } = self;
         let accounted = by_keepwatch + not_run;
         let totals = format!(
             "the kernel counts {by_kernel}, keepwatch {by_keepwatch} and {not_run} runs that did not happen"
         );
         if accounted >= *by_kernel {
-            return Ok(Round::Exact);
+            return Ok(RoundEnd::Exact);
         }
         match by_another {
             Ok(shown) if accounted >= *shown => {
-                Ok(Round::Excused(format!("{totals}, another counter {shown}")))
+                Ok(RoundEnd::Excused(format!("{totals}, another counter {shown}")))
             }
             Ok(shown) => Err(format!("{totals}; another counter was shown {shown}")),
             Err(why) => Err(format!("{totals}; nothing else counts here: {why}")),
@@ -54,12 +54,12 @@ impl Counted {
 
 /// Runs rounds until one is exact. Where none is, the test says that it left that out.
 #[track_caller]
-pub fn one_is_exact(mut round: impl FnMut() -> Round) {
+pub fn one_is_exact(mut round: impl FnMut() -> RoundEnd) {
     let mut excused = Vec::new();
     for n in 1..=N_ROUNDS {
         match round() {
-            Round::Exact => return,
-            Round::Excused(how) => {
+            RoundEnd::Exact => return,
+            RoundEnd::Excused(how) => {
                 eprintln!("round {n} of {N_ROUNDS}: hooks were not run: {how}");
                 excused.push(how);
             }
@@ -70,23 +70,23 @@ pub fn one_is_exact(mut round: impl FnMut() -> Round) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, Round};
+    use super::{Counted, RoundEnd};
 
-    fn judged(by_keepwatch: u64, not_run: u64, by_another: u64) -> Result<Round, String> {
+    fn judged(by_keepwatch: u64, not_run: u64, by_another: u64) -> Result<RoundEnd, String> {
         let by_another = Ok(by_another);
         Counted { by_kernel: 1050, by_keepwatch, not_run, by_another }.judged()
     }
 
     #[test]
     fn all_that_happened_is_there_or_is_known_to_be_missing() {
-        assert!(matches!(judged(1050, 0, 1050), Ok(Round::Exact)));
-        assert!(matches!(judged(1047, 3, 1050), Ok(Round::Exact)));
+        assert!(matches!(judged(1050, 0, 1050), Ok(RoundEnd::Exact)));
+        assert!(matches!(judged(1047, 3, 1050), Ok(RoundEnd::Exact)));
     }
 
     #[test]
     fn what_was_hidden_from_both_is_excused() {
-        assert!(matches!(judged(1049, 0, 1049), Ok(Round::Excused(_))));
-        assert!(matches!(judged(981, 2, 983), Ok(Round::Excused(_))));
+        assert!(matches!(judged(1049, 0, 1049), Ok(RoundEnd::Excused(_))));
+        assert!(matches!(judged(981, 2, 983), Ok(RoundEnd::Excused(_))));
     }
 
     #[test]

@@ -66,9 +66,9 @@ pub fn kernel_has_cookies_for_hooks() -> bool {
 
 /// A folder of its own, open to every user, gone when dropped.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct TemporaryFolder(PathBuf);
 
-impl Folder {
+impl TemporaryFolder {
     /// A new, empty folder.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -86,13 +86,13 @@ impl Folder {
     }
 }
 
-impl Default for Folder {
+impl Default for TemporaryFolder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Folder {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }

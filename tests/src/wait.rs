@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +31,15 @@ pub fn within<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Opti
             return answer;
         }
         pause();
+    }
+}
+
+/// Sets a flag at its end, so that what another thread does until then stops also when a test fails on the way.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -3,13 +3,14 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::keepwatch,
-    flood::Flood,
-    netns::Netns,
-    path::Path,
-    socket::{self, Family, Plan, Road, SocketOption},
+    answer::{agent::keepwatch, trace::Trace},
+    kernel::{
+        flood::Flood,
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
+    network::path::NetworkPath,
     tool,
-    trace::Trace,
 };
 use serde_json::Value;
 use std::process::{Output, Stdio};
@@ -23,7 +24,7 @@ const TINY_RING: &str = "4096";
 #[test]
 fn beside_a_flood_trace_reports_every_event_of_its_namespace() {
     let flood = Flood::start(2);
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &["--event", "opened,died"]);
     for _ in 0..N {
         drop(path.connect(&Plan::keepalive(60, 5, 3)));
@@ -39,7 +40,7 @@ fn beside_a_flood_trace_reports_every_event_of_its_namespace() {
 
 #[test]
 fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing_of_other_ports() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let family = Family::V4;
     let listeners = netns.run(|| {
         let listen = || socket::listener(family, family.loopback(), 8, &Plan::NOTHING);
@@ -62,7 +63,7 @@ fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing
         (ended == 2).then(|| events.to_vec())
     });
     let has_port = |event: &&_| {
-        let keepwatch_tests::event::Event { local, remote, .. } = event;
+        let keepwatch_tests::answer::event::TracedEvent { local, remote, .. } = event;
         local.port() == wanted.port() || remote.port() == wanted.port()
     };
     let n = |name: &str| events.iter().filter(has_port).filter(|one| one.name() == name).count();
@@ -74,7 +75,7 @@ fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing
 #[test]
 fn beside_a_flood_check_judges_every_connection_of_its_command_and_no_other() {
     let flood = Flood::start(2);
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     for _ in 0..3 {
         let (sum, output) = check(&netns, SMALL_RING, N);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -87,7 +88,7 @@ fn beside_a_flood_check_judges_every_connection_of_its_command_and_no_other() {
 
 #[test]
 fn what_check_loses_of_its_command_is_counted_and_is_a_finding() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let (sum, output) = check(&netns, TINY_RING, 5_000);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(sum["events_lost"].as_u64().is_some_and(|n_lost| n_lost > 0), "{said}");
@@ -96,7 +97,7 @@ fn what_check_loses_of_its_command_is_counted_and_is_a_finding() {
 
 /// `check` on a command that makes `n_connections` connections, with keepalive in every
 /// second one.
-fn check(netns: &Netns, ring_bytes: &str, n_connections: usize) -> (Value, Output) {
+fn check(netns: &NetworkNamespace, ring_bytes: &str, n_connections: usize) -> (Value, Output) {
     let mut check = keepwatch(["check", "--include-local", "--idle-limit", "3h", "--json"]);
     check.args(["--ring-bytes", ring_bytes, "--"]).arg(tool::beside("crowd"));
     check.args(["both", "127.0.0.1:7000", &n_connections.to_string()]).stdin(Stdio::null());

@@ -3,9 +3,9 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, keepwatch},
-    netns::require_root,
-    tool::Folder,
+    answer::agent::{Agent, keepwatch},
+    kernel::netns::require_root,
+    tool::TemporaryFolder,
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,7 +67,7 @@ fn stderr(output: &Output) -> String {
 /// The objects of `--json=FILE`: those about connections, and the sum.
 #[track_caller]
 fn judged(options: &[&str], command: &[&str]) -> (Vec<Value>, Value, Output) {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let file = folder.file("check.json");
     let to_file = format!("--json={}", file.display());
     let output = run(&[&[to_file.as_str()], options].concat(), command);
@@ -124,7 +124,7 @@ fn what_is_set_after_connecting_counts_and_so_does_what_is_still_open_at_the_end
 #[test]
 fn children_that_lose_their_parent_are_followed() {
     let server = server();
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let done = folder.file("done");
     // The grandchild connects after its parent is gone; the command waits for its file.
     let code = format!("{}open('{}','w')\n", client(server, 3, OFF), done.display());
@@ -221,7 +221,7 @@ fn input_output_and_exit_code_are_the_commands_own() {
 fn a_signal_goes_to_the_command_and_the_findings_are_told_all_the_same() {
     let server = server();
     for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
-        let folder = Folder::new();
+        let folder = TemporaryFolder::new();
         let ready = folder.file("ready");
         // setsid: without a terminal, whose keys would reach the command by themselves.
         let body = format!("open('{}','w'); import signal; signal.pause()", ready.display());
@@ -288,7 +288,7 @@ fn a_refused_setting_is_found_whether_before_or_after_connecting_and_on_a_listen
 #[test]
 fn a_policy_file_judges_by_rules_and_allows_what_it_allows() {
     let (strict, other) = (server(), server());
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let file = folder.file("policy.toml");
     let text = format!(
         "include_local = true\n[[rule]]\nname = \"strict\"\nport = {}\ndetect_within = \"90s\"\n\
@@ -311,7 +311,7 @@ fn a_policy_file_judges_by_rules_and_allows_what_it_allows() {
 
 #[test]
 fn a_bad_policy_is_a_usage_error_that_names_the_place_and_the_command_is_not_run() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let (file, trace) = (folder.file("policy.toml"), folder.file("ran"));
     fs::write(&file, "# none\n[[rule]]\npeers = \"10.0.0.0/8\"\n").expect("write the policy");
     let policy = ["--policy", file.to_str().expect("UTF-8")];
@@ -329,7 +329,7 @@ fn a_bad_policy_is_a_usage_error_that_names_the_place_and_the_command_is_not_run
 
 #[test]
 fn under_sudo_the_command_runs_as_the_user_who_typed_it_and_files_are_theirs() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let file = folder.file("junit.xml");
     let script = "id -u; id -G; echo $HOME; ulimit -l";
     let limit = Command::new("sh").args(["-c", "ulimit -l"]).output().expect("sh").stdout;
@@ -348,7 +348,7 @@ fn under_sudo_the_command_runs_as_the_user_who_typed_it_and_files_are_theirs() {
 #[test]
 fn junit_is_well_formed_whatever_a_process_calls_itself() {
     let server = server();
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let file = folder.file("junit.xml");
     let hostile = "open('/proc/self/comm','w').write('<a&\\\"\\x01\\n]]>')\n";
     let script = format!("{hostile}{}", client(server, 3, OFF));
@@ -417,7 +417,7 @@ fn python_that_connects_for_ever(server: SocketAddr) -> Child {
 
 /// A client that is connected until it is killed.
 fn python_that_stays(server: SocketAddr) -> Child {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let ready = folder.file("ready");
     let body = format!("open('{}','w'); import signal; signal.pause()", ready.display());
     let script = client(server, 1, &body);

@@ -3,10 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::sockets_from_kernel,
-    netns::Netns,
-    row::Row,
-    socket::{self, Family, Keepalive, Own, Plan, Road},
+    answer::{agent::sockets_from_kernel, row::SocketLine},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, Plan, Road, SocketSettings},
+    },
     tool,
     wait::until,
 };
@@ -16,15 +17,15 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A connection over a cable to another namespace: to a peer that is not on this host.
 struct Outbound {
-    near: Netns,
-    far: Netns,
+    near: NetworkNamespace,
+    far: NetworkNamespace,
     client: OwnedFd,
     _accepted: OwnedFd,
 }
 
 impl Outbound {
-    fn new(keepalive: Keepalive, own: Own) -> Self {
-        let (near, far) = Netns::pair();
+    fn new(keepalive: Keepalive, own: SocketSettings) -> Self {
+        let (near, far) = NetworkNamespace::pair();
         let address = "10.77.0.2:2717".parse().expect("an address");
         let listener = far.run(|| socket::listener(Family::V4, address, 1, &Plan::NOTHING));
         let plan = Plan { keepalive, own, road: Road::Call };
@@ -45,10 +46,10 @@ impl Outbound {
     }
 
     /// The row of `keepwatch sockets`.
-    fn keepwatch(&self) -> Row {
+    fn keepwatch(&self) -> SocketLine {
         let netns = self.near.inode().to_string();
         let rows = sockets_from_kernel(&["--netns", &netns, "--direction", "outbound"]);
-        let Ok([row]) = <[Row; 1]>::try_from(rows) else {
+        let Ok([row]) = <[SocketLine; 1]>::try_from(rows) else {
             panic!("not one outbound connection");
         };
         row
@@ -57,7 +58,7 @@ impl Outbound {
 
 #[test]
 fn without_keepalive_ss_shows_nothing_and_keepwatch_says_off() {
-    let connection = Outbound::new(Keepalive::Off, Own::default());
+    let connection = Outbound::new(Keepalive::Off, SocketSettings::default());
     let shown = connection.ss();
     assert!(!shown.contains("timer:"), "{shown}");
 
@@ -70,7 +71,7 @@ fn without_keepalive_ss_shows_nothing_and_keepwatch_says_off() {
 
 #[test]
 fn with_data_in_flight_ss_shows_retransmission_and_keepwatch_still_says_what_keepalive_is_set_to() {
-    let own = Own { idle: 60, interval: 10, count: 3, user_timeout_ms: 0 };
+    let own = SocketSettings { idle: 60, interval: 10, count: 3, user_timeout_ms: 0 };
     let connection = Outbound::new(Keepalive::After, own);
     let quiet = connection.ss();
     assert!(quiet.contains("timer:(keepalive,"), "{quiet}");
@@ -95,7 +96,7 @@ fn with_data_in_flight_ss_shows_retransmission_and_keepwatch_still_says_what_kee
 
 #[test]
 fn with_system_defaults_on_a_350_s_path_it_is_late_and_the_first_probe_is_2_h_away() {
-    let connection = Outbound::new(Keepalive::Before, Own::default());
+    let connection = Outbound::new(Keepalive::Before, SocketSettings::default());
     let shown = connection.ss();
     assert!(shown.contains("timer:(keepalive,"), "to ss all is well: {shown}");
 

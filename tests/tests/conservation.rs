@@ -3,16 +3,20 @@
 #![expect(clippy::panic, clippy::print_stderr, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, sockets_from_kernel},
-    kernel_ids::KernelIds,
-    metrics::Metrics,
-    netns::Netns,
-    path::{Ends, Path},
-    probe_counter::ProbeCounter,
-    rounds::{Counted, Round, one_is_exact},
-    socket::{self, Family, Plan, Road, SocketOption},
-    tool::Folder,
-    wait::{until, within},
+    answer::{
+        agent::{Agent, sockets_from_kernel},
+        metrics::Metrics,
+    },
+    kernel::{
+        kernel_ids::KernelIds,
+        netns::NetworkNamespace,
+        probe_counter::ProbeCounter,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
+    network::path::{Ends, NetworkPath},
+    rounds::{Counted, RoundEnd, one_is_exact},
+    tool::TemporaryFolder,
+    wait::{StopAtEnd, until, within},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -53,8 +57,8 @@ fn in_a_normal_run_every_event_arrives_and_is_understood() {
     one_is_exact(normal_run);
 }
 
-fn normal_run() -> Round {
-    let path = Path::cable();
+fn normal_run() -> RoundEnd {
+    let path = NetworkPath::cable();
     let mut kernel = ProbesCounted::from_now(&path);
     let agent = Agent::start(&[&NO_SNAPSHOT_FOR_LONG[..], &ROOM_FOR_ALL].concat());
     let connections: Vec<Ends> = (0..50).map(|_| path.connect(&PROBING)).collect();
@@ -76,8 +80,8 @@ fn while_the_reader_is_stopped_events_are_lost_and_counted_and_totals_stay_exact
     one_is_exact(overflow);
 }
 
-fn overflow() -> Round {
-    let path = Path::cable();
+fn overflow() -> RoundEnd {
+    let path = NetworkPath::cable();
     let mut kernel = ProbesCounted::from_now(&path);
     let agent = Agent::start(&[&NO_SNAPSHOT_FOR_LONG[..], &["--ring-bytes", "4096"]].concat());
     let mut connections: Vec<Ends> = (0..N_CONNECTIONS).map(|_| path.connect(&PROBING)).collect();
@@ -109,12 +113,12 @@ fn overflow() -> Round {
 #[test]
 fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kernel_keeps_nothing() {
     let _alone = alone();
-    let netns = Netns::new();
-    let mut folder = Folder::new();
+    let netns = NetworkNamespace::new();
+    let mut folder = TemporaryFolder::new();
     for _ in 0..4 {
-        let traffic = Traffic::default();
+        let traffic = ChurningConnections::default();
         let agent = thread::scope(|scope| {
-            let stop = StopAtEnd(&traffic);
+            let stop = StopAtEnd(&traffic.stopped);
             scope.spawn(|| netns.run(|| traffic.run()));
             let victim = Agent::spawn_in(std::mem::take(&mut folder), &NO_SNAPSHOT_FOR_LONG);
             let moment = Duration::from_millis(random() % 1500);
@@ -147,12 +151,12 @@ fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kerne
 
 /// Connections that come and go, as fast as they can.
 #[derive(Debug, Default)]
-struct Traffic {
+struct ChurningConnections {
     stopped: AtomicBool,
     alive: Mutex<Vec<OwnedFd>>,
 }
 
-impl Traffic {
+impl ChurningConnections {
     fn run(&self) {
         const N_ALIVE: usize = 60;
         let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
@@ -171,15 +175,6 @@ impl Traffic {
     }
 }
 
-/// Also when the test fails on the way.
-struct StopAtEnd<'a>(&'a Traffic);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.stopped.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What the kernel itself counts, in each namespace of the host.
 struct ProbesCounted {
     before: BTreeMap<u32, u64>,
@@ -192,15 +187,15 @@ struct ProbesCounted {
 }
 
 impl ProbesCounted {
-    fn from_now(path: &Path) -> Self {
+    fn from_now(path: &NetworkPath) -> Self {
         let own = path.near.inode();
         let shown = ProbeCounter::new(own);
         Self { before: Self::read(), own, others_move: false, shown }
     }
 
     fn read() -> BTreeMap<u32, u64> {
-        let count = |(inode, netns): (u32, Netns)| (inode, probes_in(&netns));
-        Netns::all().into_iter().map(count).collect()
+        let count = |(inode, netns): (u32, NetworkNamespace)| (inode, probes_in(&netns));
+        NetworkNamespace::all().into_iter().map(count).collect()
     }
 
     /// In the namespace of the test.
@@ -225,7 +220,7 @@ impl ProbesCounted {
     }
 }
 
-fn probes_in(netns: &Netns) -> u64 {
+fn probes_in(netns: &NetworkNamespace) -> u64 {
     netns.counter("TcpExtTCPKeepAlive")
 }
 
@@ -255,7 +250,7 @@ fn wait_until_settled(agent: &Agent) -> Metrics {
 /// The totals are of the whole host: exactly ours, unless somebody else has probes sent meanwhile,
 /// as other tests on this host do. More than the kernel counts is never right.
 #[track_caller]
-fn compare_totals(agent: &Agent, kernel: &mut ProbesCounted) -> Round {
+fn compare_totals(agent: &Agent, kernel: &mut ProbesCounted) -> RoundEnd {
     let (mut counted, mut said) = (0, 0);
     let equal = within(TOLD_WITHIN, || {
         counted = kernel.until_now();
@@ -283,16 +278,16 @@ fn compare_totals(agent: &Agent, kernel: &mut ProbesCounted) -> Round {
     if said != counted {
         eprintln!("others send probes on this host: the total is only compared from below");
     }
-    Round::Exact
+    RoundEnd::Exact
 }
 
 /// Waits until the agent lists what the kernel does: neither more nor less.
 #[track_caller]
-fn assert_table_is_true(agent: &Agent, netns: &Netns, n: usize) {
+fn assert_table_is_true(agent: &Agent, netns: &NetworkNamespace, n: usize) {
     let inode = netns.inode().to_string();
     let args = ["--netns", &inode, "--state", "established"];
     // Not by their ids: without cookies (before 5.12) each process makes its own.
-    let ends = |rows: Vec<keepwatch_tests::row::Row>| -> BTreeSet<(SocketAddr, SocketAddr)> {
+    let ends = |rows: Vec<keepwatch_tests::answer::row::SocketLine>| -> BTreeSet<(SocketAddr, SocketAddr)> {
         rows.into_iter().map(|row| (row.local, row.remote)).collect()
     };
     let truth = ends(sockets_from_kernel(&args));

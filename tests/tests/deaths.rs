@@ -3,15 +3,19 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    ending::{self, exchange, forget, wait_for_quiet},
-    event::{Death, Event, What},
-    middlebox::Answer,
-    path::{Ends, Path},
+    answer::{
+        event::{TracedDeath, TracedEvent, TracedKind},
+        trace::{Trace, list},
+        truth::process_name,
+    },
+    kernel::socket::{self, Family, Keepalive, Plan, Road, SocketSettings},
+    network::{
+        ending::{self, exchange, forget, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, Own, Plan, Road},
     tool,
-    trace::{Trace, list},
-    truth::process_name,
 };
 use rustix::io::Errno;
 use std::{net::SocketAddr, os::fd::OwnedFd, process::Command, time::Duration};
@@ -27,12 +31,12 @@ const FEW_RETRIES: u32 = 2;
 
 #[test]
 fn keepalive_timeout_the_peer_is_dark_and_nothing_is_in_flight() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::keepalive(1, 1, 2));
     exchange(&ends.client, &ends.accepted);
     path.darken();
-    let death = Expected { cause: "keepalive_timeout", errno: Some(Errno::TIMEDOUT) }.of(
+    let death = ExpectedDeath { cause: "keepalive_timeout", errno: Some(Errno::TIMEDOUT) }.of(
         &trace,
         &path,
         &ends,
@@ -47,19 +51,14 @@ fn keepalive_timeout_the_peer_is_dark_and_nothing_is_in_flight() {
 
 #[test]
 fn keepalive_reset_the_peer_has_forgotten_the_connection_and_answers_the_probe_by_rst() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::keepalive(2, 1, 3));
     exchange(&ends.client, &ends.accepted);
     let Ends { client, accepted, local } = ends;
     forget(accepted);
-    let death = Expected { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
-        &trace,
-        &path,
-        &client,
-        local,
-        "protected",
-    );
+    let death = ExpectedDeath { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }
+        .at_end_of(&trace, &path, &client, local, "protected");
     assert_eq!((death.probes_sent, death.probes_unanswered), (1, 1));
     assert!(!death.in_flight);
     assert_about("silent", death.silent_seconds, 2.0);
@@ -67,30 +66,27 @@ fn keepalive_reset_the_peer_has_forgotten_the_connection_and_answers_the_probe_b
 
 #[test]
 fn keepalive_reset_also_after_unanswered_probes_when_the_peer_comes_back_without_its_memory() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
     path.darken();
     ending::reset(accepted);
     trace.wait_for("two probes unanswered", |events| {
-        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2.., .. });
+        let second = |event: &&TracedEvent| {
+            matches!(event.what, TracedKind::ProbeSent { unanswered: 2.., .. })
+        };
         events.iter().find(second).map(drop)
     });
     path.lighten();
-    let death = Expected { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
-        &trace,
-        &path,
-        &client,
-        local,
-        "protected",
-    );
+    let death = ExpectedDeath { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }
+        .at_end_of(&trace, &path, &client, local, "protected");
     assert_eq!(death.probes_sent, death.probes_unanswered);
     assert!(death.probes_sent >= 3, "{death:?}");
 }
 
 #[test]
 fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_swallows_the_first_data() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
         return;
     };
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
@@ -99,7 +95,7 @@ fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_swallows_the_first_data
     exchange(&ends.client, &ends.accepted);
     wait_for_quiet(&ends.client, QUIET);
     socket::send(&ends.client, b"are you there?");
-    let death = Expected { cause: "idle_drop", errno: Some(Errno::TIMEDOUT) }
+    let death = ExpectedDeath { cause: "idle_drop", errno: Some(Errno::TIMEDOUT) }
         .of(&trace, &path, &ends, "off");
     assert_eq!(death.certainty, "inferred");
     assert!(death.in_flight);
@@ -110,7 +106,7 @@ fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_swallows_the_first_data
 
 #[test]
 fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_answers_the_first_data_by_rst() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;
     };
     let trace = Trace::of(&path.near, &IDLE_LIMIT);
@@ -119,7 +115,7 @@ fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_answers_the_first_data_
     exchange(&ends.client, &ends.accepted);
     wait_for_quiet(&ends.client, QUIET);
     socket::send(&ends.client, b"are you there?");
-    let death = Expected { cause: "idle_drop", errno: Some(Errno::CONNRESET) }
+    let death = ExpectedDeath { cause: "idle_drop", errno: Some(Errno::CONNRESET) }
         .of(&trace, &path, &ends, "late");
     assert_eq!(death.certainty, "inferred");
     assert!(death.in_flight);
@@ -129,7 +125,7 @@ fn idle_drop_a_middlebox_forgot_the_quiet_connection_and_answers_the_first_data_
 
 #[test]
 fn a_connection_that_is_probed_in_time_survives_the_same_middlebox() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
         return;
     };
     let trace = Trace::of(&path.near, &IDLE_LIMIT);
@@ -145,15 +141,15 @@ fn a_connection_that_is_probed_in_time_survives_the_same_middlebox() {
 
 #[test]
 fn user_timeout_data_is_in_flight_for_longer_than_the_program_allows() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let own = Own { user_timeout_ms: 1500, ..Own::default() };
+    let own = SocketSettings { user_timeout_ms: 1500, ..SocketSettings::default() };
     let plan = Plan { keepalive: Keepalive::Off, own, road: Road::Call };
     let ends = path.connect(&plan);
     exchange(&ends.client, &ends.accepted);
     path.darken();
     socket::send(&ends.client, b"lost");
-    let death = Expected { cause: "user_timeout", errno: Some(Errno::TIMEDOUT) }
+    let death = ExpectedDeath { cause: "user_timeout", errno: Some(Errno::TIMEDOUT) }
         .of(&trace, &path, &ends, "off");
     assert!(death.in_flight);
     assert_eq!((death.probes_sent, death.settings.user_timeout_ms), (0, 1500));
@@ -162,14 +158,14 @@ fn user_timeout_data_is_in_flight_for_longer_than_the_program_allows() {
 
 #[test]
 fn retransmit_timeout_data_is_in_flight_and_the_peer_is_dark() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
     path.darken();
     socket::send(&ends.client, b"lost");
-    let death = Expected { cause: "retransmit_timeout", errno: Some(Errno::TIMEDOUT) }
+    let death = ExpectedDeath { cause: "retransmit_timeout", errno: Some(Errno::TIMEDOUT) }
         .of(&trace, &path, &ends, "off");
     assert!(death.in_flight);
     assert_eq!(death.probes_sent, 0);
@@ -178,12 +174,12 @@ fn retransmit_timeout_data_is_in_flight_and_the_peer_is_dark() {
 
 #[test]
 fn peer_reset_in_the_middle_of_a_conversation() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted, local } = path.connect(&Plan::keepalive(60, 1, 3));
     exchange(&client, &accepted);
     ending::reset(accepted);
-    let death = Expected { cause: "peer_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
+    let death = ExpectedDeath { cause: "peer_reset", errno: Some(Errno::CONNRESET) }.at_end_of(
         &trace,
         &path,
         &client,
@@ -196,13 +192,13 @@ fn peer_reset_in_the_middle_of_a_conversation() {
 
 #[test]
 fn peer_reset_out_of_the_quiet_without_being_asked_is_no_idle_drop() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &IDLE_LIMIT);
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     exchange(&client, &accepted);
     wait_for_quiet(&client, QUIET);
     ending::reset(accepted);
-    let death = Expected { cause: "peer_reset", errno: Some(Errno::CONNRESET) }
+    let death = ExpectedDeath { cause: "peer_reset", errno: Some(Errno::CONNRESET) }
         .at_end_of(&trace, &path, &client, local, "off");
     assert!(!death.in_flight);
     assert_about("quiet", death.quiet_seconds, QUIET.as_secs_f64());
@@ -210,7 +206,7 @@ fn peer_reset_out_of_the_quiet_without_being_asked_is_no_idle_drop() {
 
 #[test]
 fn connect_failed_refused() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let nobody = SocketAddr::new(path.server.ip(), 9);
     assert_connect_fails(&trace, &path, nobody, Errno::CONNREFUSED);
@@ -218,7 +214,7 @@ fn connect_failed_refused() {
 
 #[test]
 fn connect_failed_nobody_answers() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     path.near.set("ipv4/tcp_syn_retries", 1);
     let trace = Trace::of(&path.near, &[]);
     path.darken();
@@ -227,7 +223,7 @@ fn connect_failed_nobody_answers() {
 
 #[test]
 fn connect_failed_a_router_has_no_route() {
-    let path = Path::router();
+    let path = NetworkPath::router();
     path.lose_route_to("10.88.0.0/16");
     let trace = Trace::of(&path.near, &[]);
     let unknown = SocketAddr::new([10, 88, 0, 1].into(), 80);
@@ -236,14 +232,14 @@ fn connect_failed_a_router_has_no_route() {
 
 #[test]
 fn unreachable_a_router_loses_its_route_under_a_live_connection() {
-    let path = Path::router();
+    let path = NetworkPath::router();
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
     path.lose_route_to("10.77.2.1/32");
     socket::send(&ends.client, b"lost");
-    let death = Expected { cause: "unreachable", errno: Some(Errno::HOSTUNREACH) }
+    let death = ExpectedDeath { cause: "unreachable", errno: Some(Errno::HOSTUNREACH) }
         .of(&trace, &path, &ends, "off");
     assert!(death.in_flight);
     assert_eq!(death.probes_sent, 0);
@@ -251,7 +247,7 @@ fn unreachable_a_router_loses_its_route_under_a_live_connection() {
 
 #[test]
 fn peer_closed_first() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     exchange(&client, &accepted);
@@ -259,30 +255,32 @@ fn peer_closed_first() {
     let soon = Duration::from_mins(1);
     socket::wait_for_state(&client, socket::CLOSE_WAIT, soon);
     drop(client);
-    Expected { cause: "peer_closed", errno: None }.at(&trace, &path, local, "off");
+    ExpectedDeath { cause: "peer_closed", errno: None }.at(&trace, &path, local, "off");
 }
 
 #[test]
 fn local_closed_first() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     exchange(&client, &accepted);
     drop(client);
     socket::wait_for_state(&accepted, socket::CLOSE_WAIT, Duration::from_mins(1));
     drop(accepted);
-    Expected { cause: "local_closed", errno: None }.at(&trace, &path, local, "off");
+    ExpectedDeath { cause: "local_closed", errno: None }.at(&trace, &path, local, "off");
 }
 
 #[test]
 fn a_close_while_probes_are_unanswered_makes_it_no_death_of_keepalive() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     path.near.set("ipv4/tcp_orphan_retries", 1);
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted: _accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
     path.darken();
     trace.wait_for("two probes unanswered", |events| {
-        let second = |event: &&Event| matches!(event.what, What::ProbeSent { unanswered: 2.., .. });
+        let second = |event: &&TracedEvent| {
+            matches!(event.what, TracedKind::ProbeSent { unanswered: 2.., .. })
+        };
         events.iter().find(second).map(drop)
     });
     drop(client);
@@ -314,7 +312,7 @@ fn local_reset_by_disconnecting() {
 
 #[test]
 fn local_reset_by_an_administrator() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     // Set-up brings ss.
     let ss =
         |words: &[&str]| path.near.run(|| Command::new(tool::program("ss")).args(words).output());
@@ -327,13 +325,13 @@ fn local_reset_by_an_administrator() {
         skip("ss -K", "which this kernel does not do");
         return;
     }
-    Expected { cause: "local_reset", errno: Some(Errno::CONNABORTED) }
+    ExpectedDeath { cause: "local_reset", errno: Some(Errno::CONNABORTED) }
         .of(&trace, &path, &ends, "off");
 }
 
 #[track_caller]
 fn local_reset(end: impl FnOnce(OwnedFd, &OwnedFd)) {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     // The peer's end stays open: while another test starts a program, ours may close a moment late.
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
@@ -346,7 +344,7 @@ fn local_reset(end: impl FnOnce(OwnedFd, &OwnedFd)) {
 }
 
 #[track_caller]
-fn assert_connect_fails(trace: &Trace, path: &Path, to: SocketAddr, errno: Errno) {
+fn assert_connect_fails(trace: &Trace, path: &NetworkPath, to: SocketAddr, errno: Errno) {
     let fd = path.near.run(|| {
         let fd = socket::unconnected(Family::V4, &Plan::keepalive(60, 1, 3));
         assert_eq!(rustix::net::connect(&fd, &to), Err(errno));
@@ -366,16 +364,16 @@ fn assert_connect_fails(trace: &Trace, path: &Path, to: SocketAddr, errno: Errno
 }
 
 /// What must be said of a death.
-struct Expected {
+struct ExpectedDeath {
     cause: &'static str,
     /// What the kernel tells the program, too.
     errno: Option<Errno>,
 }
 
-impl Expected {
+impl ExpectedDeath {
     /// Of a connection whose ends are both still open.
     #[track_caller]
-    fn of(self, trace: &Trace, path: &Path, ends: &Ends, verdict: &str) -> Death {
+    fn of(self, trace: &Trace, path: &NetworkPath, ends: &Ends, verdict: &str) -> TracedDeath {
         self.at_end_of(trace, path, &ends.client, ends.local, verdict)
     }
 
@@ -384,17 +382,23 @@ impl Expected {
     fn at_end_of(
         self,
         trace: &Trace,
-        path: &Path,
+        path: &NetworkPath,
         client: &OwnedFd,
         local: SocketAddr,
         verdict: &str,
-    ) -> Death {
+    ) -> TracedDeath {
         assert_eq!(ending::error_at_end(client), self.errno);
         self.at(trace, path, local, verdict)
     }
 
     #[track_caller]
-    fn at(self, trace: &Trace, path: &Path, local: SocketAddr, verdict: &str) -> Death {
+    fn at(
+        self,
+        trace: &Trace,
+        path: &NetworkPath,
+        local: SocketAddr,
+        verdict: &str,
+    ) -> TracedDeath {
         let (event, death) = trace.death_of(local);
         assert_eq!(death.cause, self.cause, "{event:?}");
         assert_eq!(death.errno, self.errno.map(name), "{event:?}");
@@ -404,7 +408,7 @@ impl Expected {
 }
 
 #[track_caller]
-fn assert_common(event: &Event, path: &Path, verdict: &str) {
+fn assert_common(event: &TracedEvent, path: &NetworkPath, verdict: &str) {
     let death = event.death().expect("a death");
     assert_eq!((event.remote, event.netns), (path.server, path.near.inode()), "{event:?}");
     assert_eq!(event.direction.as_deref(), Some("outbound"), "{event:?}");

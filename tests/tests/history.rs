@@ -4,14 +4,16 @@
 
 use keepwatch::{
     model::judgement::death::Cause,
-    store::{DeathRow, Query, Reader},
+    store::{DeathRow, HistoryReader, Query},
 };
 use keepwatch_tests::{
-    agent::{self, Agent},
-    ending::{self, exchange, wait_for_quiet},
-    middlebox::Answer,
-    path::{Ends, Path},
-    socket::{self, Plan},
+    answer::agent::{self, Agent},
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{self, exchange, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
     tool, wait,
 };
 use serde_json::Value;
@@ -31,7 +33,7 @@ fn deaths_of(state: &path::Path, local: SocketAddr) -> Vec<DeathRow> {
     let mut found = Vec::new();
     let cause = Some(Cause::PeerReset);
     let query = Query { port: Some(local.port()), cause, ..Query::default() };
-    let read = Reader::open(state).and_then(|reader| {
+    let read = HistoryReader::open(state).and_then(|reader| {
         reader.deaths(&query, |death| {
             found.push(death);
             true
@@ -48,7 +50,7 @@ fn written(state: &path::Path, local: SocketAddr) -> DeathRow {
 
 /// A connection that the peer resets.
 #[track_caller]
-fn killed(path: &Path) -> SocketAddr {
+fn killed(path: &NetworkPath) -> SocketAddr {
     let Ends { client, accepted, local } = path.connect(&Plan::keepalive(60, 10, 3));
     exchange(&client, &accepted);
     ending::reset(accepted);
@@ -58,7 +60,7 @@ fn killed(path: &Path) -> SocketAddr {
 
 /// A connection that the middlebox has forgotten when it is used again.
 #[track_caller]
-fn forgotten(path: &Path) -> SocketAddr {
+fn forgotten(path: &NetworkPath) -> SocketAddr {
     let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     exchange(&client, &accepted);
     wait_for_quiet(&client, QUIET);
@@ -69,7 +71,7 @@ fn forgotten(path: &Path) -> SocketAddr {
 
 #[test]
 fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settings() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
     let first = killed(&path);
     let death = written(&agent.state(), first);
@@ -79,7 +81,7 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
     for call in set {
         assert!(calls.contains(&call), "{call:?} in {calls:?}");
     }
-    let by = death.calls[0].whose.owner.as_ref().expect("who called");
+    let by = death.calls[0].on.owner.as_ref().expect("who called");
     assert_eq!(by.pid, std::process::id());
     // Killed while it writes, and opened again as it is.
     let folder = agent.kill();
@@ -98,7 +100,7 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
 
 #[test]
 fn the_api_answers_what_the_file_holds() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
     let local = killed(&path);
     written(&agent.state(), local);
@@ -119,7 +121,7 @@ fn the_api_answers_what_the_file_holds() {
 
 #[test]
 fn an_idle_limit_is_learned_across_a_restart_and_reaches_api_and_metrics() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;
     };
     let agent = Agent::start(&OPTIONS);
@@ -153,7 +155,8 @@ fn an_idle_limit_is_learned_across_a_restart_and_reaches_api_and_metrics() {
 }
 
 fn has_metric(agent: &Agent) -> bool {
-    let answer = keepwatch_tests::http::get(agent.address(), "/metrics", "*/*").expect("a scrape");
+    let answer =
+        keepwatch_tests::answer::http::get(agent.address(), "/metrics", "*/*").expect("a scrape");
     let sample = |line: &str| {
         line.starts_with("keepwatch_path_idle_limit_seconds{") && line.contains("learned")
     };
@@ -162,8 +165,8 @@ fn has_metric(agent: &Agent) -> bool {
 
 #[test]
 fn a_full_disk_is_told_and_counted_and_the_agent_writes_again_when_there_is_room() {
-    let path = Path::cable();
-    let folder = tool::Folder::new();
+    let path = NetworkPath::cable();
+    let folder = tool::TemporaryFolder::new();
     let disk = Disk::mount(&folder.file("state"), "size=512k");
     let agent = Agent::start_in(folder, &OPTIONS);
     let before = killed(&path);
@@ -197,8 +200,8 @@ fn a_full_disk_is_told_and_counted_and_the_agent_writes_again_when_there_is_room
 
 #[test]
 fn with_a_read_only_state_directory_the_agent_runs_and_says_so() {
-    let path = Path::cable();
-    let folder = tool::Folder::new();
+    let path = NetworkPath::cable();
+    let folder = tool::TemporaryFolder::new();
     let disk = Disk::mount(&folder.file("state"), "size=4m");
     let agent = Agent::start_in(folder, &OPTIONS);
     let local = killed(&path);
@@ -223,8 +226,8 @@ fn with_a_read_only_state_directory_the_agent_runs_and_says_so() {
 
 #[test]
 fn a_broken_database_is_set_aside_and_a_new_one_begun() {
-    let path = Path::cable();
-    let folder = tool::Folder::new();
+    let path = NetworkPath::cable();
+    let folder = tool::TemporaryFolder::new();
     let state = folder.file("state");
     fs::create_dir(&state).expect("a folder");
     fs::write(state.join("history.db"), b"no database at all".repeat(1000)).expect("a file");
@@ -238,7 +241,7 @@ fn a_broken_database_is_set_aside_and_a_new_one_begun() {
 
 #[test]
 fn a_history_of_a_later_version_is_refused_and_left_alone() {
-    let folder = tool::Folder::new();
+    let folder = tool::TemporaryFolder::new();
     let (folder, _) = Agent::start_in(folder, &OPTIONS).stop_and_leave();
     let file = folder.file("state").join("history.db");
     set_user_version(&file, 2);

@@ -7,11 +7,15 @@ use aya::{
     programs::loaded_programs,
 };
 use keepwatch_tests::{
-    agent::{Agent, keepwatch, once},
-    netns::{Netns, require_root},
-    socket::{self, Family, Plan, Road, SocketOption},
-    trace::{is_ready, mechanism},
-    truth::process_name,
+    answer::{
+        agent::{Agent, keepwatch, once},
+        trace::{is_ready, mechanism},
+        truth::process_name,
+    },
+    kernel::{
+        netns::{NetworkNamespace, require_root},
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
 };
 use rustix::{
     net::{AddressFamily, SocketType},
@@ -51,7 +55,7 @@ fn a_call_on_what_is_no_socket_is_in_the_agents_log_with_its_process_and_descrip
 fn calls_on_sockets_of_any_kind_say_nothing() {
     let _alone = alone();
     let watcher = Watcher::start("debug");
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let sockets: Vec<OwnedFd> = netns.run(|| {
         let tcp =
             [Family::V4, Family::V6].map(|family| socket::unconnected(family, &Plan::NOTHING));
@@ -124,7 +128,7 @@ fn a_map_without_room_is_said_with_whose_call_is_not_shown() {
     }
     let _alone = alone();
     let watcher = Watcher::start("debug");
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let tcp = netns.run(|| socket::unconnected(Family::V4, &Plan::NOTHING));
     let mut calls = watcher.map("CALLS");
     let threads: Vec<u64> = (0..1 << 20)

@@ -7,9 +7,11 @@ use keepwatch::kernel::{
     layout::Types,
 };
 use keepwatch_tests::{
-    netns::Netns,
-    socket::{self, Family, Plan, Road, SocketOption},
-    trace::mechanism,
+    answer::trace::mechanism,
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan, Road, SocketOption},
+    },
     wait::until,
 };
 use std::{
@@ -26,7 +28,7 @@ fn a_state_that_no_socket_has_is_said_with_the_fields_that_were_read() {
     let mut types = hooks::types().expect("this kernel's types");
     types.layout.skc_state += 1;
     let mut log = log_of(&types);
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     netns.run(|| drop(connection()));
     let said = log.until("odd_fields");
     assert!(said.contains("family 2"), "what is right is right: {said}");
@@ -37,7 +39,7 @@ fn a_protocol_that_takes_no_tcp_option_and_took_one_is_said() {
     let mut types = hooks::types().expect("this kernel's types");
     types.layout.sk_protocol -= 2;
     let mut log = log_of(&types);
-    let tcp = Netns::new().run(|| socket::unconnected(Family::V4, &Plan::NOTHING));
+    let tcp = NetworkNamespace::new().run(|| socket::unconnected(Family::V4, &Plan::NOTHING));
     Road::Call.set(&tcp, SocketOption::KeepIdle, 61);
     let said = log.until("odd_socket");
     assert!(said.contains(&format!("process {} (", std::process::id())), "{said}");
@@ -55,14 +57,14 @@ fn a_timer_that_is_in_no_socket_is_said() {
     let Ok(mut log) = hooks_with_log(&types) else {
         return;
     };
-    let _connection = Netns::new().run(connection);
+    let _connection = NetworkNamespace::new().run(connection);
     log.until("timer_without_socket");
 }
 
 #[test]
 fn of_the_true_layout_nothing_is_said() {
     let mut log = log_of(&hooks::types().expect("this kernel's types"));
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let [_listener, client, _accepted] = netns.run(connection);
     Road::Call.set(&client, SocketOption::KeepIdle, 1);
     until("a probe was sent and answered", SOON, || {
@@ -84,17 +86,17 @@ fn connection() -> [std::os::fd::OwnedFd; 3] {
 }
 
 /// Hooks with this layout, and what they say.
-struct Heard {
+struct LoggedHooks {
     _hooks: Hooks,
     log: HookLog,
-    said: Said,
+    said: SharedLog,
 }
 
-fn log_of(types: &Types) -> Heard {
+fn log_of(types: &Types) -> LoggedHooks {
     hooks_with_log(types).expect("the hooks load")
 }
 
-fn hooks_with_log(types: &Types) -> Result<Heard, hooks::Error> {
+fn hooks_with_log(types: &Types) -> Result<LoggedHooks, hooks::Error> {
     let mechanism = match mechanism().as_str() {
         "fentry" => Mechanism::Fentry,
         "kprobe" => Mechanism::Kprobe,
@@ -105,10 +107,10 @@ fn hooks_with_log(types: &Types) -> Result<Heard, hooks::Error> {
     let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log };
     let mut hooks = Hooks::load_with(scope, types)?;
     let log = hooks.log().expect("the log's maps").expect("it is on");
-    Ok(Heard { _hooks: hooks, log, said: Said::default() })
+    Ok(LoggedHooks { _hooks: hooks, log, said: SharedLog::default() })
 }
 
-impl Heard {
+impl LoggedHooks {
     /// All that was said until now.
     fn now(&mut self) -> String {
         let said = self.said.clone();
@@ -132,9 +134,9 @@ impl Heard {
 }
 
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
+struct SharedLog(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Said {
+impl Write for SharedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }

@@ -5,9 +5,11 @@
 //! that very descriptor.
 
 use keepwatch_tests::{
-    agent::{Agent, sockets_from_kernel},
-    population::Population,
-    truth::compare,
+    answer::{
+        agent::{Agent, sockets_from_kernel},
+        truth::compare,
+    },
+    kernel::population::Population,
 };
 use std::{
     sync::{Mutex, PoisonError},

@@ -2,14 +2,18 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, bpf_needs_capabilities, keepwatch},
-    crowd::Crowd,
-    kernel_ids::KernelIds,
-    netns::Netns,
-    row::{Owner, Row},
+    answer::{
+        agent::{Agent, bpf_needs_capabilities, keepwatch},
+        row::{SocketHolder, SocketLine},
+        truth::process_name,
+    },
+    kernel::{
+        crowd::Crowd,
+        kernel_ids::KernelIds,
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     skip::skip,
-    socket::{self, Family, Plan},
-    truth::process_name,
     wait::until,
 };
 use std::{
@@ -29,7 +33,7 @@ const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
 
 #[test]
 fn a_connection_is_in_the_table_within_a_second_and_gone_a_second_after_its_end() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let in_netns = netns.inode().to_string();
     let connections = || agent.sockets(&["--netns", &in_netns]);
@@ -57,7 +61,7 @@ fn a_connection_is_in_the_table_within_a_second_and_gone_a_second_after_its_end(
 
 #[test]
 fn beside_an_agent_idle_limits_on_the_command_line_are_measured_against_all_the_same() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let _open = netns.run(|| loopback_connection(Family::V4));
     let in_netns = netns.inode().to_string();
@@ -65,7 +69,7 @@ fn beside_an_agent_idle_limits_on_the_command_line_are_measured_against_all_the_
         let mut command = keepwatch(["sockets", "--json", "--direction", "outbound"]);
         command.args(["--netns", &in_netns, "--socket"]).arg(agent.socket()).args(args);
         let output = command.output().expect("start keepwatch");
-        let row: Row = serde_json::from_slice(&output.stdout).expect("one row");
+        let row: SocketLine = serde_json::from_slice(&output.stdout).expect("one row");
         (row, String::from_utf8_lossy(&output.stderr).into_owned())
     };
     until("the agent knows it", A_SECOND, || {
@@ -83,13 +87,13 @@ fn beside_an_agent_idle_limits_on_the_command_line_are_measured_against_all_the_
 
 #[test]
 fn a_listener_and_ten_thousand_connections_in_another_namespace_are_all_there_with_their_owners() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let (server, client) = ten_thousand_connections(&netns);
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let rows = agent.sockets(&["--all", "--netns", &netns.inode().to_string()]);
     assert_eq!(rows.len(), 20_001);
     assert!(rows.iter().all(|row| row.owners.len() == 1), "each has one owner");
-    let said: BTreeSet<Owner> = rows.iter().flat_map(|row| row.owners.clone()).collect();
+    let said: BTreeSet<SocketHolder> = rows.iter().flat_map(|row| row.owners.clone()).collect();
     assert!(said == owners(&[&server, &client]), "the owners are those that /proc/PID/fd shows");
     let n_in_state = |state| rows.iter().filter(|row| row.state == state).count();
     assert_eq!((n_in_state("listen"), n_in_state("established")), (1, 20_000));
@@ -103,14 +107,14 @@ fn a_listener_and_ten_thousand_connections_in_another_namespace_are_all_there_wi
 
 #[test]
 fn ten_thousand_connections_in_a_burst_are_known_and_so_is_their_end() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let agent = Agent::start(&["--interval", "1s"]);
     let (server, client) = ten_thousand_connections(&netns);
     let in_netns = netns.inode().to_string();
     let truth = owners(&[&server, &client]);
     until("all are there with their owners", BY_THE_NEXT_WALK, || {
         let rows = agent.sockets(&["--all", "--netns", &in_netns]);
-        let said: BTreeSet<Owner> = rows.iter().flat_map(|row| row.owners.clone()).collect();
+        let said: BTreeSet<SocketHolder> = rows.iter().flat_map(|row| row.owners.clone()).collect();
         (rows.len() == 20_001 && said == truth).then_some(())
     });
     drop((client, server));
@@ -122,7 +126,7 @@ fn ten_thousand_connections_in_a_burst_are_known_and_so_is_their_end() {
 }
 
 /// One process that listens and accepts, and one that connects.
-fn ten_thousand_connections(netns: &Netns) -> (Crowd, Crowd) {
+fn ten_thousand_connections(netns: &NetworkNamespace) -> (Crowd, Crowd) {
     const N_CONNECTIONS: u32 = 10_000;
     let address: SocketAddr = "127.0.0.1:7000".parse().expect("an address");
     let mut server = Crowd::start(netns, "serve", address, N_CONNECTIONS);
@@ -134,7 +138,7 @@ fn ten_thousand_connections(netns: &Netns) -> (Crowd, Crowd) {
 }
 
 /// What /proc says: each socket descriptor of these processes.
-fn owners(crowds: &[&Crowd]) -> BTreeSet<Owner> {
+fn owners(crowds: &[&Crowd]) -> BTreeSet<SocketHolder> {
     let of = |crowd: &&Crowd| {
         let pid = crowd.pid();
         let process = process_name(pid);
@@ -144,7 +148,7 @@ fn owners(crowds: &[&Crowd]) -> BTreeSet<Owner> {
             let target = fs::read_link(&path).expect("a descriptor's link");
             let fd = path.file_name()?.to_str()?.parse().ok();
             let is_socket = target.to_string_lossy().starts_with("socket:");
-            is_socket.then(|| Owner { pid, fd, process: process.clone() })
+            is_socket.then(|| SocketHolder { pid, fd, process: process.clone() })
         })
     };
     crowds.iter().flat_map(of).collect()
@@ -195,7 +199,7 @@ fn after_start_up_no_thread_of_it_has_a_capability_that_it_does_not_need_or_can_
 
 #[test]
 fn after_kill_9_a_fresh_start_has_every_live_socket_at_once() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let before = netns.run(|| loopback_connection(Family::V4));
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
     let meanwhile = netns.run(|| loopback_connection(Family::V6));
@@ -223,7 +227,7 @@ fn loopback_connection(family: Family) -> (OwnedFd, OwnedFd, OwnedFd) {
     (listener, client, accepted)
 }
 
-fn of_direction<'a>(rows: &'a [Row], direction: &str) -> [&'a Row; 1] {
+fn of_direction<'a>(rows: &'a [SocketLine], direction: &str) -> [&'a SocketLine; 1] {
     let found: Vec<_> = rows.iter().filter(|row| row.direction == direction).collect();
     let Ok(one) = found.try_into() else {
         panic!("not one {direction} connection in {rows:?}");

@@ -2,15 +2,21 @@
 //! trace` event by event, on the kernel's own clock.
 
 use keepwatch_tests::{
-    agent::{assert_refused, once},
-    ending::{self, LockedSocket},
-    event::{Event, Settings, What},
-    netns::Netns,
-    path::{Ends, Path},
-    row::{Probes, Seconds},
-    socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption},
-    trace::{Trace, is_ready, list, mechanism},
-    truth::process_name,
+    answer::{
+        agent::{assert_refused, once},
+        event::{Settings, TracedEvent, TracedKind},
+        row::{EffectiveProbes, EffectiveSeconds},
+        trace::{Trace, is_ready, list, mechanism},
+        truth::process_name,
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings},
+    },
+    network::{
+        ending::{self, LockedSocket},
+        path::{Ends, NetworkPath},
+    },
     wait::until,
 };
 use std::{
@@ -28,7 +34,7 @@ const QUICK: Plan = Plan::keepalive(1, 1, 3);
 #[test]
 fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_third_is_unanswered()
 {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let Ends { client, accepted: _accepted, local } =
         path.connect(&Plan { keepalive: Keepalive::After, ..QUICK });
@@ -38,7 +44,7 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     let (end, death) = trace.death_of(local);
 
     let events = trace.events();
-    let names: Vec<_> = events.iter().map(Event::name).collect();
+    let names: Vec<_> = events.iter().map(TracedEvent::name).collect();
     // On, with a first probe that is late; then the idle time, with which it is in time.
     let judged_anew = ["setting", "verdict_changed", "setting", "verdict_changed"];
     let opened_and_set = [&["opened"], &judged_anew[..], &["setting", "setting"]].concat();
@@ -55,10 +61,10 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     }
 
     let opened = events.first().expect("the begin");
-    let at = |event: &Event| event.monotonic_seconds - opened.monotonic_seconds;
+    let at = |event: &TracedEvent| event.monotonic_seconds - opened.monotonic_seconds;
     let mut n_probes: u32 = 0;
     for event in &events {
-        let What::ProbeSent { unanswered, count, next_seconds } = &event.what else {
+        let TracedKind::ProbeSent { unanswered, count, next_seconds } = &event.what else {
             continue;
         };
         n_probes += 1;
@@ -80,7 +86,7 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     // Nobody heard the probes, but they were packets.
     let since_a_probe = due(1.0, 1.0, 0).start().to_owned()..=*since_opened.end();
     assert_in("quiet", death.quiet_seconds.expect("known"), &since_a_probe);
-    let What::Opened(at_begin) = &opened.what else {
+    let TracedKind::Opened(at_begin) = &opened.what else {
         panic!("{opened:?}");
     };
     assert!(!at_begin.keepalive);
@@ -91,10 +97,10 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
 fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as_predicted() {
     // kernel.md 1.3: idle + interval x max(1, ceil((user timeout - idle) / interval)).
     let cases = [(2, 6500, 5, 7), (2, 500, 1, 3), (3, 0, 3, 5)];
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let connections = cases.map(|(count, user_timeout_ms, ..)| {
-        let own = Own { idle: 2, interval: 1, count, user_timeout_ms };
+        let own = SocketSettings { idle: 2, interval: 1, count, user_timeout_ms };
         path.connect(&Plan { own, ..QUICK })
     });
     path.darken();
@@ -105,11 +111,11 @@ fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as
         let [opened, probes_sent @ .., _] = events.as_slice() else {
             panic!("{what}: {}", list(&events));
         };
-        assert!(matches!(opened.what, What::Opened(_)), "{what}: {opened:?}");
+        assert!(matches!(opened.what, TracedKind::Opened(_)), "{what}: {opened:?}");
         let unanswered: Vec<_> = probes_sent
             .iter()
             .map(|event| match event.what {
-                What::ProbeSent { unanswered, .. } => unanswered,
+                TracedKind::ProbeSent { unanswered, .. } => unanswered,
                 _ => panic!("{what}: {}", list(&events)),
             })
             .collect();
@@ -128,7 +134,7 @@ fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as
 
 #[test]
 fn a_peer_that_lives_answers_each_probe_and_the_kernel_counts_as_many() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
     let ends = path.connect(&QUICK);
     trace.wait_for("two answers", |events| {
@@ -136,15 +142,16 @@ fn a_peer_that_lives_answers_each_probe_and_the_kernel_counts_as_many() {
     });
     Road::Call.set(&ends.client, SocketOption::Keepalive, 0);
     trace.wait_for("keepalive is off", |events| {
-        let off = |event: &&Event| matches!(event.what, What::Setting { value: Some(0), .. });
+        let off =
+            |event: &&TracedEvent| matches!(event.what, TracedKind::Setting { value: Some(0), .. });
         events.iter().find(off).map(drop)
     });
     let probes: Vec<_> = trace
         .events_of(ends.local)
         .iter()
         .filter_map(|event| match event.what {
-            What::ProbeSent { unanswered, .. } => Some(("sent", unanswered)),
-            What::ProbeAnswered { unanswered } => Some(("answered", unanswered)),
+            TracedKind::ProbeSent { unanswered, .. } => Some(("sent", unanswered)),
+            TracedKind::ProbeAnswered { unanswered } => Some(("answered", unanswered)),
             _ => None,
         })
         .collect();
@@ -156,12 +163,12 @@ fn a_peer_that_lives_answers_each_probe_and_the_kernel_counts_as_many() {
 
 #[test]
 fn the_answer_after_a_long_silence_is_a_quiet_time_survived() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &["--idle-limit", "8s"]);
     let ends = path.connect(&Plan::keepalive(4, 1, 3));
     let survived = trace.wait_for("a quiet time survived", |events| {
         events.iter().filter(|event| event.local == ends.local).find_map(|event| match event.what {
-            What::QuietSurvived { quiet_seconds } => Some(quiet_seconds),
+            TracedKind::QuietSurvived { quiet_seconds } => Some(quiet_seconds),
             _ => None,
         })
     });
@@ -170,7 +177,7 @@ fn the_answer_after_a_long_silence_is_a_quiet_time_survived() {
 
 #[test]
 fn a_half_closed_connection_is_probed_from_both_sides() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     let (client, accepted) = netns.run(|| {
         let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &QUICK);
@@ -190,7 +197,7 @@ fn a_half_closed_connection_is_probed_from_both_sides() {
 
 #[test]
 fn probes_of_a_closed_window_are_not_keepalives() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired"]);
     let ends = path.connect(&QUICK);
     ending::fill_window(&ends.client);
@@ -206,7 +213,7 @@ fn probes_of_a_closed_window_are_not_keepalives() {
 
 #[test]
 fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     // Retransmission gives up after some 10 s, not after a quarter of an hour.
     path.near.set("ipv4/tcp_retries2", 4);
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
@@ -233,7 +240,7 @@ fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive()
 
 #[test]
 fn while_the_program_holds_the_socket_no_probe_goes_out_and_afterwards_it_does() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired"]);
     let ends = path.connect(&QUICK);
     socket::send(&ends.accepted, b"1");
@@ -256,7 +263,7 @@ fn while_the_program_holds_the_socket_no_probe_goes_out_and_afterwards_it_does()
 
 #[test]
 fn an_orphan_in_fin_wait_2_uses_the_same_timer_and_is_no_death_of_keepalive() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     // One second longer than TIME_WAIT: the timer waits for that second (tcp_rcv_state_process).
     path.near.set("ipv4/tcp_fin_timeout", 61);
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
@@ -278,7 +285,7 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
     let forced = mechanism();
     for mechanism in ["fentry", "kprobe"] {
         let args = ["trace", "--json", "--source", "kernel", "--hooks", mechanism];
-        let mut command = keepwatch_tests::agent::keepwatch(args);
+        let mut command = keepwatch_tests::answer::agent::keepwatch(args);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = child.spawn().expect("start keepwatch");
         let mut said = BufReader::new(child.stderr.take().expect("its stderr")).lines();
@@ -304,7 +311,7 @@ fn a_mechanism_that_this_kernel_does_not_have_is_refused_in_one_line() {
 
 #[test]
 fn sigterm_ends_it_with_success() {
-    let trace = Trace::of(&Netns::new(), &[]);
+    let trace = Trace::of(&NetworkNamespace::new(), &[]);
     assert_eq!(trace.stop().code(), Some(0));
 }
 
@@ -333,19 +340,19 @@ fn settings(
     let own = || "socket".to_owned();
     Settings {
         keepalive: true,
-        idle: Seconds { seconds: idle, from: own() },
-        interval: Seconds { seconds: interval, from: own() },
-        count: Probes { probes: count, from: own() },
+        idle: EffectiveSeconds { seconds: idle, from: own() },
+        interval: EffectiveSeconds { seconds: interval, from: own() },
+        count: EffectiveProbes { probes: count, from: own() },
         user_timeout_ms,
         detection_seconds: Some(detection),
     }
 }
 
-fn outcome(event: &Event) -> Option<&str> {
-    if let What::TimerFired { outcome } = &event.what { Some(outcome) } else { None }
+fn outcome(event: &TracedEvent) -> Option<&str> {
+    if let TracedKind::TimerFired { outcome } = &event.what { Some(outcome) } else { None }
 }
 
-fn is_deferred(event: &Event) -> bool {
+fn is_deferred(event: &TracedEvent) -> bool {
     outcome(event) == Some("deferred")
 }
 

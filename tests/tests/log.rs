@@ -3,12 +3,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    metrics::Metrics,
-    path::{Ends, Path},
-    socket::Plan,
-    terminal::Terminal,
-    tool::Folder,
+    answer::{
+        agent::{Agent, assert_refused, keepwatch, once},
+        metrics::Metrics,
+        terminal::Terminal,
+    },
+    kernel::socket::Plan,
+    network::path::{Ends, NetworkPath},
+    tool::TemporaryFolder,
     wait::until,
 };
 use serde_json::Value;
@@ -48,7 +50,7 @@ fn sum(count: impl Fn(&str) -> u64) -> u64 {
 }
 
 /// Far more events than a ring of 4096 bytes holds, while nobody takes them out.
-fn overflow(agent: &Agent, path: &Path) {
+fn overflow(agent: &Agent, path: &NetworkPath) {
     agent.freeze();
     let many: Vec<Ends> = (0..150).map(|_| path.connect(&Plan::keepalive(60, 10, 3))).collect();
     drop(many);
@@ -57,7 +59,7 @@ fn overflow(agent: &Agent, path: &Path) {
 
 #[test]
 fn what_is_lost_is_said_and_the_lines_add_up_to_the_metric() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&[&ONE_WALK[..], &["--ring-bytes", "4096"]].concat());
     overflow(&agent, &path);
     until("a first line, at once", SOON, || {
@@ -118,7 +120,7 @@ fn a_normal_run_says_nothing_of_losses() {
 
 /// What an agent says in whose run nothing was lost, by its metrics.
 fn normal_run() -> Option<String> {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&[&ONE_WALK[..], &["--ring-bytes", "16777216"]].concat());
     let connections: Vec<Ends> = (0..100).map(|_| path.connect(&Plan::NOTHING)).collect();
     drop(connections);
@@ -136,7 +138,7 @@ fn normal_run() -> Option<String> {
 #[test]
 fn a_line_has_the_time_in_a_file_and_a_priority_in_the_journal_that_it_really_is() {
     let first_line = |stream: Option<&str>| {
-        let folder = Folder::new();
+        let folder = TemporaryFolder::new();
         let log = folder.file("agent.log");
         let mut agent = Agent::spawn_changed(folder, &["--interval", "1h"], |command| {
             let metadata = fs::metadata(&log).expect("its log");
@@ -164,7 +166,7 @@ fn a_line_has_the_time_in_a_file_and_a_priority_in_the_journal_that_it_really_is
 fn no_name_breaks_a_line() {
     const HOSTILE: &str = "a \x1b[31m\n<0>keepwatch: watching \u{202e}\u{9b}z";
     for format in ["text", "json"] {
-        let folder = Folder::new();
+        let folder = TemporaryFolder::new();
         let hostile = folder.file(HOSTILE);
         fs::write(&hostile, "where a folder should be").expect("a file");
         let state = hostile.display().to_string();
@@ -191,7 +193,7 @@ fn no_name_breaks_a_line() {
 fn an_agent_whose_log_nobody_reads_goes_on() {
     let args = ["--interval", "50ms", "--log-level", "trace"];
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut agent = Agent::spawn_changed(Folder::new(), &args, |command| {
+    let mut agent = Agent::spawn_changed(TemporaryFolder::new(), &args, |command| {
         command.stderr(writer);
     });
     drop(reader);
@@ -206,13 +208,13 @@ fn an_agent_whose_log_nobody_reads_goes_on() {
 
 #[test]
 fn a_level_decides_what_is_written_and_is_one_option() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let config = folder.file("config.toml");
     let said = |level: &[&str], variable: Option<&str>, file: &str| {
         fs::write(&config, file).expect("a config");
         let config = config.display().to_string();
         let args = [&["--interval", "100ms", "--config", &config], level].concat();
-        let mut agent = Agent::spawn_changed(Folder::new(), &args, |command| {
+        let mut agent = Agent::spawn_changed(TemporaryFolder::new(), &args, |command| {
             command.envs(variable.map(|level| ("KEEPWATCH_LOG_LEVEL", level)));
         });
         agent.wait();
@@ -241,7 +243,7 @@ fn a_level_decides_what_is_written_and_is_one_option() {
 
 #[test]
 fn an_agent_that_cannot_start_says_so_in_the_form_that_was_asked_for() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
     let socket = folder.file("keepwatch.sock").display().to_string();
@@ -254,7 +256,7 @@ fn an_agent_that_cannot_start_says_so_in_the_form_that_was_asked_for() {
 
 #[test]
 fn an_error_is_red_on_a_terminal_unless_colours_are_forbidden() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let written = |change: fn(&mut std::process::Command)| {
         let mut command = keepwatch(["sockets", "--source", "agent", "--socket"]);
         command.arg(folder.file("nobody.sock"));

@@ -3,22 +3,27 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, keepwatch, sockets_from_kernel},
-    cgroup::{Hierarchy, Holder},
-    http,
-    netns::Netns,
-    row::Row,
+    answer::{
+        agent::{Agent, keepwatch, sockets_from_kernel},
+        http,
+        row::SocketLine,
+    },
+    kernel::{
+        cgroup::{Cgroup, Hierarchy, Holder},
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     skip::skip,
-    socket::{self, Family, Plan},
-    tool::{self, Folder},
+    tool::{self, TemporaryFolder},
     wait::until,
 };
 use std::{
     fs,
     io::Write as _,
+    net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -29,34 +34,34 @@ const SHORT_ID: &str = "b43d92bf1e5c";
 const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
 
 /// A listener in a namespace of its own: one socket, held only by the process that gets it.
-struct Place {
-    netns: Netns,
+struct NamedListener {
+    netns: NetworkNamespace,
 }
 
-impl Place {
+impl NamedListener {
     fn new() -> Self {
-        Self { netns: Netns::new() }
+        Self { netns: NetworkNamespace::new() }
     }
 
     fn socket(&self) -> OwnedFd {
         self.netns.run(|| socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING))
     }
 
-    fn rows(&self, args: &[&str]) -> Vec<Row> {
+    fn rows(&self, args: &[&str]) -> Vec<SocketLine> {
         let netns = self.netns.inode().to_string();
         sockets_from_kernel(&[&["--all", "--netns", &netns], args].concat())
     }
 
     /// The only row that these options select.
-    fn row(&self, args: &[&str]) -> Row {
+    fn row(&self, args: &[&str]) -> SocketLine {
         let rows = self.rows(args);
         let [row] = rows.as_slice() else { panic!("not one socket: {rows:?}") };
         row.clone()
     }
 }
 
-fn parts(row: &Row) -> [&str; 5] {
-    let Row { unit, container, namespace, workload, pod, .. } = row;
+fn parts(row: &SocketLine) -> [&str; 5] {
+    let SocketLine { unit, container, namespace, workload, pod, .. } = row;
     [unit, container, namespace, workload, pod].map(|part| part.as_deref().unwrap_or_default())
 }
 
@@ -70,7 +75,7 @@ fn a_process_is_of_the_container_or_unit_whose_cgroup_it_is_in() {
             (format!("kubepods/burstable/pod{UID}/{ID}"), ["", SHORT_ID, "", "", UID]),
         ];
         for (path, expected) in expected {
-            let place = Place::new();
+            let place = NamedListener::new();
             let cgroup = hierarchy.cgroup(&path);
             let holder = Holder::in_cgroup(&cgroup, place.socket());
             let row = place.row(&[]);
@@ -81,8 +86,8 @@ fn a_process_is_of_the_container_or_unit_whose_cgroup_it_is_in() {
 }
 
 /// What containerd would have written for the container.
-fn host_with_names() -> Folder {
-    let host = Folder::new();
+fn host_with_names() -> TemporaryFolder {
+    let host = TemporaryFolder::new();
     let folder = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}");
     fs::create_dir_all(host.file(&folder)).expect("a folder");
     let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"server",
@@ -98,7 +103,7 @@ fn names_of_kubernetes_come_from_where_the_hosts_root_is_and_can_be_asked_for() 
     let root = host.file("").display().to_string();
     let root = ["--host-root", &root];
     for hierarchy in Hierarchy::usable() {
-        let place = Place::new();
+        let place = NamedListener::new();
         let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
         let cgroup = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
         let _holder = Holder::in_cgroup(&cgroup, place.socket());
@@ -117,10 +122,68 @@ fn names_of_kubernetes_come_from_where_the_hosts_root_is_and_can_be_asked_for() 
     }
 }
 
+/// A program of the container that connects, is refused a setting, and closes when it is told to.
+fn refused_in(cgroup: &Cgroup, server: SocketAddr) -> Child {
+    let script = format!(
+        "from socket import *\ns=create_connection(('{}',{}))\ntry: \
+         s.setsockopt(IPPROTO_TCP,TCP_KEEPIDLE,0)\nexcept OSError: pass\ninput()\ns.close()",
+        server.ip(),
+        server.port()
+    );
+    let mut client = Command::new("sh")
+        .args(["-c", "read go; exec python3 -c \"$0\"", &script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("start sh");
+    cgroup.take(client.id());
+    go_on(&mut client);
+    client
+}
+
+fn go_on(child: &mut Child) {
+    child.stdin.as_mut().expect("its input").write_all(b"\n").expect("it reads");
+}
+
+#[test]
+fn a_rule_about_a_container_holds_for_a_connection_that_is_gone_and_for_an_id_of_12_digits() {
+    let host = host_with_names();
+    let root = host.file("").display().to_string();
+    for hierarchy in Hierarchy::usable() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let server = listener.local_addr().expect("its address");
+        let agent = Agent::start(&["--host-root", &root]);
+        let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let cgroup = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
+        let mut client = refused_in(&cgroup, server);
+        let is_found = |allow: &str| {
+            let mut check = keepwatch(["check", "--source", "agent", "--json", "--allow", allow]);
+            check.args(["--no-failed-calls", "--protected", "false", "--include-local"]);
+            let output = check.arg("--socket").arg(agent.socket()).output().expect("keepwatch");
+            let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+            lines.lines().any(|line| {
+                line.contains(&format!("\"remote\":\"{server}\"")) && line.contains("failed_call")
+            })
+        };
+        until("the agent knows of it", SOON, || is_found("container=other").then_some(()));
+        let lives = || {
+            let port = server.port().to_string();
+            agent.sockets(&["--port", &port, "--container", "server"]).len()
+        };
+        until("the agent knows whose it is", SOON, || (lives() > 0).then_some(()));
+        go_on(&mut client);
+        assert!(client.wait().expect("it ended").success());
+        until("it is gone", SOON, || (lives() == 0).then_some(()));
+        for allow in ["container=server", &format!("container={SHORT_ID}"), "namespace=shop"] {
+            assert!(!is_found(allow), "{allow} in {}", hierarchy.name);
+        }
+        assert!(is_found("container=b43d92bf1e5d") && is_found("container=b43d"), "look-alikes");
+    }
+}
+
 #[test]
 fn seen_from_inside_a_cgroup_namespace_it_is_the_same() {
     for hierarchy in Hierarchy::usable() {
-        let place = Place::new();
+        let place = NamedListener::new();
         let cgroup = hierarchy.cgroup(&format!("system.slice/docker-{ID}.scope"));
         let _holder = Holder::in_cgroup(&cgroup, place.socket());
         // From a sibling of system.slice: paths begin with `/../`.
@@ -138,7 +201,7 @@ fn seen_from_inside_a_cgroup_namespace_it_is_the_same() {
         own.take(viewer.id());
         drop(viewer.stdin.take());
         let output = viewer.wait_with_output().expect("its output");
-        let row: Row = serde_json::from_slice(&output.stdout).expect("one row");
+        let row: SocketLine = serde_json::from_slice(&output.stdout).expect("one row");
         assert_eq!(parts(&row), ["", SHORT_ID, "", "", ""], "{}", hierarchy.name);
     }
 }
@@ -146,7 +209,7 @@ fn seen_from_inside_a_cgroup_namespace_it_is_the_same() {
 #[test]
 fn of_several_owners_the_one_in_the_container_comes_first() {
     for hierarchy in Hierarchy::usable() {
-        let place = Place::new();
+        let place = NamedListener::new();
         let socket = place.socket();
         let shared = socket.try_clone().expect("a duplicate");
         let monitor = hierarchy.cgroup("system.slice/cache.service/runtime");
@@ -161,7 +224,7 @@ fn of_several_owners_the_one_in_the_container_comes_first() {
 }
 
 /// An established connection in the namespace, its other end, and the listener.
-fn connection(netns: &Netns) -> (OwnedFd, [OwnedFd; 2]) {
+fn connection(netns: &NetworkNamespace) -> (OwnedFd, [OwnedFd; 2]) {
     netns.run(|| {
         let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
         let address = socket::local_address(&listener);
@@ -181,7 +244,7 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
     let root = host.file("").display().to_string();
     let agent = Agent::start(&["--interval", "1s", "--host-root", &root]);
     for hierarchy in Hierarchy::usable() {
-        let netns = Netns::new();
+        let netns = NetworkNamespace::new();
         let inode = netns.inode().to_string();
         let slice = format!("kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
         let pod = hierarchy.cgroup(&format!("{slice}/cri-containerd-{ID}.scope"));
@@ -209,7 +272,7 @@ fn the_agent_knows_owners_counts_by_them_and_follows_a_process_that_moves() {
 
 #[test]
 fn of_a_process_that_was_gone_before_anybody_could_look_the_cgroup_is_known() {
-    let place = Place::new();
+    let place = NamedListener::new();
     let Some(hierarchy) = Hierarchy::usable().into_iter().find(|it| it.name == "v2") else {
         skip("cgroup v2", "the only cgroups that hooks report");
         return;
@@ -239,7 +302,7 @@ fn of_a_process_that_was_gone_before_anybody_could_look_the_cgroup_is_known() {
 #[test]
 fn no_name_of_a_process_breaks_a_scrape_and_every_connection_is_counted() {
     const N: u32 = 150;
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let holders: Vec<(Holder, [OwnedFd; 2])> = (0..N)
         .map(|n| {
             let (client, other_ends) = connection(&netns);

@@ -2,11 +2,15 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::Agent,
-    http::{self, Answer},
-    netns::Netns,
-    prometheus::Prometheus,
-    socket::{self, Family, Keepalive, Plan},
+    answer::{
+        agent::Agent,
+        http::{self, HttpAnswer},
+    },
+    dashboards::prometheus::Prometheus,
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, Plan},
+    },
     tool,
     wait::until,
 };
@@ -22,7 +26,7 @@ const TEXT: &str = "text/plain;version=0.0.4";
 
 #[test]
 fn a_real_prometheus_finds_the_target_up_and_the_series_there() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let plan = Plan { keepalive: Keepalive::Before, ..Plan::NOTHING };
     let connection = netns.run(|| {
         let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &plan);
@@ -112,6 +116,6 @@ fn a_person_finds_the_way_and_an_orchestrator_its_answers() {
 }
 
 #[track_caller]
-fn get(agent: &Agent, path: &str, accept: &str) -> Answer {
+fn get(agent: &Agent, path: &str, accept: &str) -> HttpAnswer {
     http::get(agent.address(), path, accept).expect("an answer")
 }

@@ -2,13 +2,17 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    event::{Event, Settings, What},
-    netns::Netns,
-    row::{Probes, Seconds},
+    answer::{
+        event::{Settings, TracedEvent, TracedKind},
+        row::{EffectiveProbes, EffectiveSeconds},
+        trace::{Trace, list},
+        truth::process_name,
+    },
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings},
+    },
     skip::skip,
-    socket::{self, Family, Keepalive, Own, Plan, Road, SocketOption},
-    trace::{Trace, list},
-    truth::process_name,
 };
 use rustix::net::{AddressFamily, SocketType, listen, socket as new_socket};
 use std::{net::SocketAddr, os::fd::OwnedFd, thread};
@@ -24,7 +28,7 @@ const EACH: [(SocketOption, &str, u32); 5] = [
 
 #[test]
 fn each_option_is_told_with_its_value_its_caller_and_whether_it_came_before_or_after_connecting() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     let listener = netns.run(|| bound(Family::V4));
     let client = netns.run(|| socket::unconnected(Family::V4, &Plan::NOTHING));
@@ -58,7 +62,7 @@ fn each_option_is_told_with_its_value_its_caller_and_whether_it_came_before_or_a
 
 #[test]
 fn what_the_kernel_refuses_is_told_with_what_was_asked_and_why() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     let (_listener, client, _accepted) = netns.run(|| connection(Family::V6, &Plan::NOTHING));
     let refused = [
@@ -92,7 +96,7 @@ fn what_the_kernel_refuses_is_told_with_what_was_asked_and_why() {
 
 #[test]
 fn what_is_set_on_other_kinds_of_sockets_is_not_told() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     netns.run(|| {
         for (family, kind) in [
@@ -114,7 +118,7 @@ fn what_is_set_on_other_kinds_of_sockets_is_not_told() {
 
 #[test]
 fn a_thread_of_a_pool_is_told_as_its_process() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     let (_listener, client, _accepted) = netns.run(|| connection(Family::V4, &Plan::NOTHING));
     let worker = thread::Builder::new().name("pool-worker-1".to_owned());
@@ -125,7 +129,7 @@ fn a_thread_of_a_pool_is_told_as_its_process() {
 
 #[test]
 fn what_no_call_has_set_is_found_and_told_as_a_change() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
     for road in roads_without_a_call() {
         let (_listener, client, _accepted) = netns.run(|| connection(Family::V4, &Plan::NOTHING));
@@ -147,9 +151,9 @@ fn what_no_call_has_set_is_found_and_told_as_a_change() {
 
 #[test]
 fn what_is_inherited_or_follows_the_namespace_is_no_change_of_the_socket() {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let trace = Trace::of(&netns, &[]);
-    let own = Own { idle: 61, interval: 62, count: 63, user_timeout_ms: 64_000 };
+    let own = SocketSettings { idle: 61, interval: 62, count: 63, user_timeout_ms: 64_000 };
     let plan = Plan { keepalive: Keepalive::Before, own, road: Road::Call };
     let (_listener, client, accepted) = netns.run(|| connection(Family::V4, &plan));
     let inherited = socket::local_address(&accepted);
@@ -162,9 +166,9 @@ fn what_is_inherited_or_follows_the_namespace_is_no_change_of_the_socket() {
     // UT 64 s: 61 s and one interval of 62 s.
     let expected = Settings {
         keepalive: true,
-        idle: Seconds { seconds: 61, from: from() },
-        interval: Seconds { seconds: 62, from: from() },
-        count: Probes { probes: 63, from: from() },
+        idle: EffectiveSeconds { seconds: 61, from: from() },
+        interval: EffectiveSeconds { seconds: 62, from: from() },
+        count: EffectiveProbes { probes: 63, from: from() },
         user_timeout_ms: 64_000,
         detection_seconds: Some(123),
     };
@@ -221,7 +225,7 @@ fn connection(family: Family, on_listener: &Plan) -> (OwnedFd, OwnedFd, OwnedFd)
 
 /// Waits for this many settings, and expects no more.
 #[track_caller]
-fn wait_for_settings(trace: &Trace, n: usize) -> Vec<Event> {
+fn wait_for_settings(trace: &Trace, n: usize) -> Vec<TracedEvent> {
     let settings = trace.wait_for(&format!("{n} settings"), |events| {
         let settings = events.iter().filter(|event| event.name() == "setting").cloned();
         let settings: Vec<_> = settings.collect();
@@ -231,26 +235,26 @@ fn wait_for_settings(trace: &Trace, n: usize) -> Vec<Event> {
     settings
 }
 
-fn told(event: &Event) -> (&str, Option<i64>, &str, &str) {
-    let What::Setting { option, value, result, when } = &event.what else {
+fn told(event: &TracedEvent) -> (&str, Option<i64>, &str, &str) {
+    let TracedKind::Setting { option, value, result, when } = &event.what else {
         panic!("no setting: {event:?}");
     };
     (option, *value, result, when)
 }
 
-fn change(event: &Event) -> Option<(String, u32, u32)> {
-    let What::Changed { option, from, to } = &event.what else {
+fn change(event: &TracedEvent) -> Option<(String, u32, u32)> {
+    let TracedKind::Changed { option, from, to } = &event.what else {
         return None;
     };
     Some((option.clone(), *from, *to))
 }
 
-fn opened(event: &Event) -> Option<Settings> {
-    if let What::Opened(settings) = &event.what { Some(settings.clone()) } else { None }
+fn opened(event: &TracedEvent) -> Option<Settings> {
+    if let TracedKind::Opened(settings) = &event.what { Some(settings.clone()) } else { None }
 }
 
 #[track_caller]
-fn assert_called_by_us(event: &Event) {
+fn assert_called_by_us(event: &TracedEvent) {
     let caller = event.owner.as_ref().expect("a caller");
     let us = (std::process::id(), &process_name("self"));
     assert_eq!((caller.pid, &caller.process), us, "{event:?}");

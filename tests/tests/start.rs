@@ -2,9 +2,9 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    netns::require_root,
-    tool::{self, Folder},
+    answer::agent::{Agent, assert_refused, keepwatch, once},
+    kernel::netns::require_root,
+    tool::{self, TemporaryFolder},
     wait::{now, until},
 };
 use std::{
@@ -34,7 +34,7 @@ fn a_port_that_is_taken_is_said_with_a_way_out() {
     require_root();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let output = run_in(&folder, &["--listen", &address]);
     assert_refused(&output, 3, &[&address, "in use", "--listen"]);
 }
@@ -51,7 +51,7 @@ fn a_second_instance_is_told_of_the_first() {
 #[test]
 fn without_root_it_says_what_it_needs() {
     require_root();
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let refused = |words: &[&str]| {
         let mut command = as_nobody(&folder);
         let output = command.args(words).output().expect("start keepwatch");
@@ -66,7 +66,7 @@ fn without_root_it_says_what_it_needs() {
 #[test]
 fn without_root_beside_an_agent_the_way_to_it_is_told() {
     let agent = Agent::start(&[]);
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     for words in [&["sockets"][..], &["trace"], &["check"], &["why", "10.0.0.9"]] {
         let mut command = as_nobody(&folder);
         let output = command.args(words).arg("--socket").arg(agent.socket()).output();
@@ -75,7 +75,7 @@ fn without_root_beside_an_agent_the_way_to_it_is_told() {
 }
 
 /// `keepwatch`, copied to where every user may run it, as the user nobody.
-fn as_nobody(folder: &Folder) -> Command {
+fn as_nobody(folder: &TemporaryFolder) -> Command {
     const NOBODY: u32 = 65_534;
     let copy = folder.file("keepwatch");
     fs::copy(tool::keepwatch(), &copy).expect("copy keepwatch");
@@ -86,7 +86,7 @@ fn as_nobody(folder: &Folder) -> Command {
 
 #[test]
 fn a_wrong_config_is_named_with_its_line_and_nothing_starts() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let file = folder.file("config.toml");
     let refused = |text: &str, words: &[&str]| {
         fs::write(&file, text).expect("write a config");
@@ -108,7 +108,7 @@ fn a_wrong_config_is_named_with_its_line_and_nothing_starts() {
 
 #[test]
 fn an_unreadable_config_is_named() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     for path in ["missing.toml", "."] {
         let path = folder.file(path).display().to_string();
         let output = run_in(&folder, &["--config", &path]);
@@ -128,7 +128,7 @@ fn a_wrong_word_is_a_usage_error_that_shows_the_way() {
     assert!(said.contains("sockets") && said.contains("doctor"), "{said}");
 }
 
-fn run_in(folder: &Folder, args: &[&str]) -> Output {
+fn run_in(folder: &TemporaryFolder, args: &[&str]) -> Output {
     let socket = folder.file("keepwatch.sock").display().to_string();
     let own = ["--listen", "127.0.0.1:0"];
     let own = if args.contains(&"--listen") { &[][..] } else { &own[..] };

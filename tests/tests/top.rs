@@ -2,13 +2,17 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    agent::{Agent, assert_refused, keepwatch, once},
-    crowd::Crowd,
-    netns::{Netns, require_root},
-    path::Path,
-    socket::Plan,
-    terminal::Terminal,
-    tool::Folder,
+    answer::{
+        agent::{Agent, assert_refused, keepwatch, once},
+        terminal::Terminal,
+    },
+    kernel::{
+        crowd::Crowd,
+        netns::{NetworkNamespace, require_root},
+        socket::Plan,
+    },
+    network::path::NetworkPath,
+    tool::TemporaryFolder,
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,14 +31,14 @@ fn signal(terminal: &Terminal, signal: Signal) {
 }
 
 /// Only what this test made.
-fn of(netns: &Netns) -> [String; 2] {
+fn of(netns: &NetworkNamespace) -> [String; 2] {
     ["--netns".to_owned(), netns.inode().to_string()]
 }
 
 #[test]
 fn a_connection_is_shown_with_what_happened_to_it_at_any_size() {
     let agent = Agent::start(&[]);
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let ends = path.connect(&Plan::NOTHING);
     let [flag, inode] = of(&path.near);
     let mut terminal = Terminal::start(&top(&agent.socket(), &[&flag, &inode]), 80, 24);
@@ -71,9 +75,9 @@ fn a_connection_is_shown_with_what_happened_to_it_at_any_size() {
 #[test]
 fn without_an_agent_it_reads_the_kernel_and_says_so() {
     require_root();
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let _ends = path.connect(&Plan::NOTHING);
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let [flag, inode] = of(&path.near);
     let command = top(&folder.file("none.sock"), &[&flag, &inode]);
     let mut terminal = Terminal::start(&command, 80, 24);
@@ -137,7 +141,7 @@ fn it_goes_on_when_the_agent_goes_and_says_that_it_is_not_of_now() {
 #[test]
 fn without_colours_none_are_written() {
     let agent = Agent::start(&[]);
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let _ends = path.connect(&Plan::NOTHING);
     let has_colour = |args: &[&str], variable: Option<&str>| {
         let mut command = top(&agent.socket(), args);
@@ -172,7 +176,7 @@ fn where_there_is_no_terminal_it_says_what_to_do_instead() {
 fn five_thousand_connections_cost_little_while_nothing_happens() {
     const WINDOW: Duration = Duration::from_secs(10);
     let agent = Agent::start(&[]);
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let address = "127.0.0.1:2717".parse().expect("an address");
     let mut crowd = Crowd::start(&netns, "both", address, 2_500);
     crowd.wait_for("ready");

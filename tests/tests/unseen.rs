@@ -14,7 +14,7 @@ use keepwatch::{
             idle_limit::{IdleLimit, Limits},
             verdict::Surroundings,
         },
-        observed::{ending::Found, socket::Endpoint},
+        observed::{ending::Discovery, socket::Endpoint},
         table::{
             Bounds, Table,
             happening::{Happened, News},
@@ -24,19 +24,18 @@ use keepwatch::{
     owner::Resolver,
 };
 use keepwatch_tests::{
-    ending,
-    path::{Ends, Path},
+    answer::trace::mechanism,
+    kernel::socket::Plan,
+    network::{
+        ending,
+        path::{Ends, NetworkPath},
+    },
     skip::skip,
-    socket::Plan,
-    trace::mechanism,
-    wait::until,
+    wait::{StopAtEnd, until},
 };
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     thread,
     time::Duration,
 };
@@ -60,7 +59,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log: LogLevel::Off };
     let hooks = Hooks::load_with(scope, &types).expect("the hooks load");
-    let told = Told::default();
+    let told = WatchedDeaths::default();
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
     let surroundings = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
     let table = Arc::new(Mutex::new(Table::new(surroundings, Bounds::new(100_000, 1000))));
@@ -73,7 +72,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     thread::scope(|scope| {
         let watching = scope.spawn(|| watch.run(&stop));
         let _stop = StopAtEnd(&stop);
-        let path = Path::cable();
+        let path = NetworkPath::cable();
         let dies = path.connect(&Plan::keepalive(1, 1, 2));
         let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
         let lives = path.connect(&Plan::NOTHING);
@@ -95,10 +94,10 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
         });
 
         drop((client, accepted));
-        assert_eq!(told.wait_for_death_of(local), (Cause::Unknown, Found::Freed));
+        assert_eq!(told.wait_for_death_of(local), (Cause::Unknown, Discovery::Freed));
         path.darken();
         assert!(ending::error_at_end(&dies.client).is_some());
-        assert_eq!(told.wait_for_death_of(dies.local), (Cause::Unknown, Found::Closed));
+        assert_eq!(told.wait_for_death_of(dies.local), (Cause::Unknown, Discovery::Closed));
         let n_unseen = || locked(&table).n_unseen();
         assert!(n_unseen() >= 2, "{}", n_unseen());
         assert_eq!(told.deaths_of(lives.local), []);
@@ -108,23 +107,23 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
 
 /// All that the watcher passes on.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(Endpoint, Cause, Found)>>>);
+struct WatchedDeaths(Arc<Mutex<Vec<(Endpoint, Cause, Discovery)>>>);
 
-impl Told {
-    fn deaths_of(&self, local: SocketAddr) -> Vec<(Cause, Found)> {
-        let of = |(address, cause, found): &(Endpoint, Cause, Found)| {
+impl WatchedDeaths {
+    fn deaths_of(&self, local: SocketAddr) -> Vec<(Cause, Discovery)> {
+        let of = |(address, cause, found): &(Endpoint, Cause, Discovery)| {
             (address.socket_addr() == local).then_some((*cause, *found))
         };
         locked(&self.0).iter().filter_map(of).collect()
     }
 
     #[track_caller]
-    fn wait_for_death_of(&self, local: SocketAddr) -> (Cause, Found) {
+    fn wait_for_death_of(&self, local: SocketAddr) -> (Cause, Discovery) {
         until(format!("the death of {local}"), SOON, || self.deaths_of(local).pop())
     }
 }
 
-impl Audience for Told {
+impl Audience for WatchedDeaths {
     fn news(&mut self, news: News) {
         let mut told = locked(&self.0);
         for happening in news.happenings {
@@ -135,15 +134,6 @@ impl Audience for Told {
     }
 
     fn totals(&mut self, _: Totals) {}
-}
-
-/// Also when the test fails on the way.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,10 +1,11 @@
 //! `cargo xtask bench NAME`: measures with an optimised build, as root.
 
 use crate::{
-    command::{announced, become_it, cargo, checked},
+    command::{self, announced, become_it, cargo, checked},
     outcome::talk,
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::say,
     vm,
 };
@@ -16,7 +17,7 @@ const GUEST: &str = "6.12";
 
 /// Sets up, builds with optimisation and runs one benchmark.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside
     /// bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
     name: String,
@@ -25,8 +26,8 @@ pub(crate) struct Options {
     args: Vec<OsString>,
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode> {
-    let Options { name, args } = options;
+pub(crate) fn run(options: BenchOptions) -> Result<ExitCode> {
+    let BenchOptions { name, args } = options;
     if name == "calls" {
         return in_guest().map(|()| ExitCode::SUCCESS);
     }
@@ -35,7 +36,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         &mut cargo(["build", "--release", "-p", "keepwatch", "-p", "keepwatch-tests", "--bins"]),
         "fix what the compiler says",
     )?;
-    let mut bench = place::as_root(&place::binary("release", "bench"));
+    let mut bench = command::as_root(&place::binary("release", "bench"));
     bench
         .arg(&name)
         .args(args)

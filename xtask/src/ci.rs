@@ -1,11 +1,10 @@
 //! `cargo xtask ci`: everything that must hold before a change is taken, tests last.
 
 use crate::{
-    command::{announced, cargo, stdout},
+    command::{self, announced, cargo, stdout},
     outcome::talk,
-    place,
-    setup::{self, Purpose},
-    test, tidy, vm,
+    purpose::Purpose,
+    setup, test, tidy, vm,
 };
 use anyhow::{Context as _, Result};
 use std::{env, path::Path, process::ExitCode, time::Instant};
@@ -15,10 +14,10 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Sets up, checks everything and tests, in the order of what fails fastest.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct CiOptions {}
 
 #[expect(clippy::disallowed_methods, reason = "this is a stopwatch for the reader")]
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+pub(crate) fn run(_: &CiOptions) -> Result<ExitCode> {
     let start = Instant::now();
     let announce = |step: &str| {
         let seconds = start.elapsed().as_secs();
@@ -40,9 +39,9 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     announce("fresh: set-up of the tests' programs, where packages conflict with them");
     fresh()?;
     announce("test: all of them, generated docs included");
-    let mut sum = test::all(test::Options::default())?;
+    let mut sum = test::all(test::TestOptions::default())?;
     announce("vm: the kernel's tests on five kernels");
-    sum += vm::all(&vm::Options::default())?;
+    sum += vm::all(&vm::VmOptions::default())?;
     test::conclude(&sum)
 }
 
@@ -52,7 +51,7 @@ fn fresh() -> Result<()> {
     setup::prepare_tools(Purpose::Roots)?;
     let this = env::current_exe().context("where is xtask itself?")?;
     // sudo has a path of its own, without rustup.
-    let mut as_root = place::as_root(Path::new("env"));
+    let mut as_root = command::as_root(Path::new("env"));
     as_root.arg(format!("PATH={}", env::var("PATH").context("PATH")?)).arg(this);
     announced(as_root.args(["fresh", "--quick"]), "read what it says above")
 }

@@ -3,27 +3,28 @@
 
 use crate::{
     command::{cargo, line},
-    libtest::Outcome,
     outcome::talk,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::{
+        libtest::TestOutcome,
         runner::{self, SILENT_FOR},
         say,
     },
 };
 use anyhow::{Result, bail};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Writes the docs that are generated from code, and what the mixin of dashboards renders to.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct CodegenOptions {
     /// Write nothing; fail if one of them is not fresh.
     #[arg(long)]
     check: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { check } = options;
+pub(crate) fn run(options: &CodegenOptions) -> Result<ExitCode> {
+    let CodegenOptions { check } = options;
     setup::prepare(Purpose::Tests)?;
     // Each in its package, by a test of this name.
     for (package, target, name) in [
@@ -35,17 +36,24 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if !check {
             test.env("KEEPWATCH_BLESS", "1");
         }
-        talk(format_args!("$ {}", line(&test)));
-        let ran = runner::run(&mut test, SILENT_FOR, say)?;
-        if let Some(how) = ran.broken {
-            bail!("{name} did not run to its end: {how}");
-        }
-        if ran.said.failed().next().is_some() {
-            bail!("{name} fails; help: run `cargo xtask codegen` and commit what it wrote");
-        }
-        if !ran.said.tests.values().any(|outcome| *outcome == Outcome::Passed) {
-            bail!("no test `{name}` in {package}: nothing was generated");
-        }
+        write(&mut test, "run `cargo xtask codegen` and commit what it wrote")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a test that writes something.
+pub(crate) fn write(test: &mut Command, help: &str) -> Result<()> {
+    let shown = line(test);
+    talk(format_args!("$ {shown}"));
+    let ran = runner::run(test, SILENT_FOR, say)?;
+    if let Some(how) = ran.broken {
+        bail!("`{shown}` did not run to its end: {how}");
+    }
+    if ran.said.failed().next().is_some() {
+        bail!("`{shown}` fails; help: {help}");
+    }
+    if !ran.said.tests.values().any(|outcome| *outcome == TestOutcome::Passed) {
+        bail!("`{shown}` finds no test: nothing was written");
+    }
+    Ok(())
 }

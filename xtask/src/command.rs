@@ -4,7 +4,9 @@ use crate::{outcome::talk, place};
 use anyhow::{Context as _, Result, bail};
 use std::{
     ffi::OsStr,
-    os::unix::process::CommandExt as _,
+    fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -19,6 +21,26 @@ pub(crate) fn new(program: impl AsRef<OsStr>) -> Command {
 pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
     let mut command = new("cargo");
     command.args(args);
+    command
+}
+
+/// Whether this process may do what only root may.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Whether a command can be run by [`as_root`].
+pub(crate) fn can_be_root() -> bool {
+    is_root() || place::has_program("sudo")
+}
+
+/// `program` as root: itself, or through sudo, which keeps the environment.
+pub(crate) fn as_root(program: &Path) -> Command {
+    if is_root() {
+        return new(program);
+    }
+    let mut command = new("sudo");
+    command.arg("-E").arg(program);
     command
 }
 

@@ -1,10 +1,12 @@
 //! `cargo xtask dist`: what is handed out: a static binary, man pages, completions, in one archive.
 
 use crate::{
+    codegen,
     command::{announced, cargo, new, said},
     outcome::talk,
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -26,9 +28,9 @@ const ALONG: [&str; 5] =
 
 /// Builds the static release binary, man pages and completions into target/dist, and an archive.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct DistOptions {}
 
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+pub(crate) fn run(_: &DistOptions) -> Result<ExitCode> {
     setup::prepare(Purpose::Build)?;
     let binary = build()?;
     let bytes = fs::read(&binary).with_context(|| format!("read {}", binary.display()))?;
@@ -44,7 +46,9 @@ pub(crate) fn run(_: &Options) -> Result<ExitCode> {
     let man = made(folder.join("man/man1"))?;
     let program = folder.join("keepwatch");
     copy(&binary, &program)?;
-    announced(new(&program).arg("man").arg(&man), "the binary writes its man pages itself")?;
+    let mut pages =
+        cargo(["test", "--locked", "--package", "keepwatch", "--lib", "man_pages_name"]);
+    codegen::write(pages.env("KEEPWATCH_MAN", &man), "read what the test says above")?;
     for (shell, file) in COMPLETIONS {
         let script = said(new(&program).args(["completions", shell]), "it prints completions")?;
         let path = made(folder.join("completions").join(shell))?.join(file);

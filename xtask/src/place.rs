@@ -1,12 +1,9 @@
 //! Where things are: the workspace, what is built, the tools that the tests use.
 
-use crate::command;
 use anyhow::{Context as _, Result};
 use std::{
     env, fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// The folder that has the workspace's Cargo.toml.
@@ -52,24 +49,4 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
-}
-
-/// Whether this process may do what only root may.
-pub(crate) fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
-/// Whether a command can be run by [`as_root`].
-pub(crate) fn can_be_root() -> bool {
-    is_root() || has_program("sudo")
-}
-
-/// `program` as root: itself, or through sudo, which keeps the environment.
-pub(crate) fn as_root(program: &Path) -> Command {
-    if is_root() {
-        return command::new(program);
-    }
-    let mut command = command::new("sudo");
-    command.arg("-E").arg(program);
-    command
 }

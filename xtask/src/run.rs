@@ -1,28 +1,29 @@
 //! `cargo xtask run`: from a fresh machine to the running agent.
 
 use crate::{
-    command::{announced, become_it, cargo},
+    command::{self, announced, become_it, cargo},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::Result;
 use std::{ffi::OsString, process::ExitCode};
 
 /// Sets up, builds with optimisation and becomes `keepwatch run`, as root.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct RunOptions {
     /// Arguments for `keepwatch run`.
     #[arg(last = true)]
     args: Vec<OsString>,
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode> {
-    let Options { args } = options;
+pub(crate) fn run(options: RunOptions) -> Result<ExitCode> {
+    let RunOptions { args } = options;
     let mut progress = setup::prepare_for(Purpose::Build, 2)?;
     progress.begin("building keepwatch, optimised (the first time about 5 min on two cores)");
     announced(&mut cargo(["build", "--release", "-p", "keepwatch"]), "fix what the compiler says")?;
     progress.begin("starting the agent, until Ctrl-C");
-    let mut agent = place::as_root(&place::binary("release", "keepwatch"));
+    let mut agent = command::as_root(&place::binary("release", "keepwatch"));
     become_it(
         agent.arg("run").args(args),
         "loading hooks needs root: run this as root, or get sudo",

@@ -4,7 +4,7 @@
 use crate::{
     apt::{Apt, Suites},
     command, place,
-    setup::Purpose,
+    purpose::Purpose,
 };
 use anyhow::{Context as _, Result};
 use std::{

@@ -1,6 +1,6 @@
-//! The verbs: each is a module with `Options` and `run`.
+//! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, ci, codegen, dist, fresh, pictures, run, setup, test, tidy, vm};
+use crate::{bench, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -8,17 +8,16 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What a developer or CI runs")]
 pub(crate) enum Verb {
-    Setup(setup::Options),
-    Run(run::Options),
-    Test(test::Options),
-    Vm(vm::Options),
-    Bench(bench::Options),
-    Codegen(codegen::Options),
-    Pictures(pictures::Options),
-    Dist(dist::Options),
-    Fresh(fresh::Options),
-    Tidy(tidy::Options),
-    Ci(ci::Options),
+    Setup(setup::SetupOptions),
+    Run(run::RunOptions),
+    Test(test::TestOptions),
+    Vm(vm::VmOptions),
+    Bench(bench::BenchOptions),
+    Codegen(codegen::CodegenOptions),
+    Dist(dist::DistOptions),
+    Fresh(fresh::FreshOptions),
+    Tidy(tidy::TidyOptions),
+    Ci(ci::CiOptions),
 }
 
 impl Verb {
@@ -30,7 +29,6 @@ impl Verb {
             Self::Vm(options) => vm::run(&options),
             Self::Bench(options) => bench::run(options),
             Self::Codegen(options) => codegen::run(&options),
-            Self::Pictures(options) => pictures::run(&options),
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),
             Self::Tidy(options) => tidy::run(&options),

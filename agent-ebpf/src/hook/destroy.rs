@@ -10,7 +10,7 @@ use crate::{
     wanted::{forget, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use keepwatch_ebpf::record::{Sample, Tag};
+use keepwatch_ebpf::record::{SocketSample, Tag};
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn destroy(context: BtfTracePointContext) -> i32 {
@@ -43,7 +43,7 @@ fn ended(sk: Typed) -> Run {
     if !wants(tcp, sk.0) {
         return Run::Filtered;
     }
-    let Some(mut sample) = reserve::<Sample>() else {
+    let Some(mut sample) = reserve::<SocketSample>() else {
         return Run::Emitted;
     };
     fill(sample.as_mut_ptr(), Tag::Destroy, tcp, sk);

@@ -19,7 +19,13 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use keepwatch_ebpf::record::{Call, Tag, flag};
+use keepwatch_ebpf::{
+    abi::{
+        IPPROTO_MPTCP, SO_KEEPALIVE, SOL_SOCKET, SOL_TCP, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+        TCP_USER_TIMEOUT,
+    },
+    record::{SetsockoptRecord, Tag, flag},
+};
 
 /// Registers of calls that a probe saw begin, by thread.
 #[map]
@@ -84,14 +90,6 @@ fn in_32_bit_call() -> bool {
     let flags = with_current_task!(|task| task.load::<u32>(at!(compat_flags)));
     flags & (1 << at!(compat_bit)) != 0
 }
-
-const SOL_SOCKET: u32 = 1;
-const SO_KEEPALIVE: u32 = 9;
-const SOL_TCP: u32 = 6;
-const TCP_KEEPIDLE: u32 = 4;
-const TCP_KEEPINTVL: u32 = 5;
-const TCP_KEEPCNT: u32 = 6;
-const TCP_USER_TIMEOUT: u32 = 18;
 
 #[inline(always)]
 fn returned(regs: impl Read, result: i32) -> Run {
@@ -169,7 +167,6 @@ fn doubt(call: Asked, sk: impl Sock) {
     /// More than any kernel has (`AF_MAX` in include/linux/socket.h is 46).
     const AF_MAX: u16 = 64;
     const AF_SMC: u16 = 43;
-    const IPPROTO_MPTCP: u16 = 262;
     let (family, protocol): (u16, u16) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
     // But for TCP's, only MPTCP's and SMC's sockets take TCP's options.
     let takes_options = (family == AF_SMC) | (protocol == IPPROTO_MPTCP);
@@ -192,7 +189,7 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     }
     let value_at = regs.load::<u64>(at!(regs_arg3)) as *const i32;
     let value_len = regs.load::<u64>(at!(regs_arg4)) as i32;
-    let Some(mut record) = reserve::<Call>() else {
+    let Some(mut record) = reserve::<SetsockoptRecord>() else {
         return Run::Emitted;
     };
     let call = record.as_mut_ptr();
@@ -212,7 +209,7 @@ fn told(regs: impl Read, asked: Asked, inode: impl Read, sk: impl Sock, address:
     // Accepted values are in the socket already. Only a refused one is read from user memory, which the kernel
     // has just faulted in: that read costs as much as all the socket's fields.
     // SAFETY: a checked read of the caller's memory.
-    if result != 0 && value_len >= 4 {
+    if result != 0 && value_len >= size_of::<i32>() as i32 {
         if let Ok(value) = unsafe { bpf_probe_read_user(value_at) } {
             call.value = value;
             call.sample.flags |= flag::VALUE_KNOWN;

@@ -11,7 +11,7 @@ use crate::{
 };
 use aya_ebpf::helpers::generated;
 use core::{ffi::c_void, ptr::read_volatile};
-use keepwatch_ebpf::record::{SAMPLE_LEN, Sample, Tag, flag};
+use keepwatch_ebpf::record::{SAMPLE_LEN, SocketSample, Tag, flag};
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
 #[repr(C)]
@@ -45,7 +45,7 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
         return 0;
     }
     learn_walker();
-    let mut sample = core::mem::MaybeUninit::<Sample>::uninit();
+    let mut sample = core::mem::MaybeUninit::<SocketSample>::uninit();
     if !fill_from_file(sample.as_mut_ptr(), file, Typed(task)) {
         return 0;
     }
@@ -74,7 +74,7 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
 
 /// Samples the TCP socket behind a file, if there is one that is wanted.
 #[inline(always)]
-fn fill_from_file(sample: *mut Sample, file: *const u8, task: Typed) -> bool {
+fn fill_from_file(sample: *mut SocketSample, file: *const u8, task: Typed) -> bool {
     if at!(has_sock_from_file) == 0 {
         let file = Raw(file);
         let sk = sock_of_file(file, file.follow(at!(file_inode)));
@@ -90,7 +90,12 @@ fn fill_from_file(sample: *mut Sample, file: *const u8, task: Typed) -> bool {
 }
 
 #[inline(always)]
-fn fill_if_wanted(sample: *mut Sample, tcp: impl Sock, address: *const u8, task: Typed) -> bool {
+fn fill_if_wanted(
+    sample: *mut SocketSample,
+    tcp: impl Sock,
+    address: *const u8,
+    task: Typed,
+) -> bool {
     learn_callback(tcp);
     if !wants(tcp, address) && !walks(task) {
         return false;

@@ -5,22 +5,21 @@
 
 use super::timer;
 use crate::{
-    emit::{Run, bump, counted, counts, lose, reserve, submit},
+    atomic::bump,
+    emit::{Run, counted, counts, lose, reserve, submit},
     read::{Read as _, Typed, at},
     report,
     sample::{fill, own_by_current},
     wanted::{note, wants},
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use keepwatch_ebpf::record::{Sample, Tag, flag};
-
-const IPPROTO_TCP: u16 = 6;
-const TCP_ESTABLISHED: u32 = 1;
-const TCP_SYN_SENT: u32 = 2;
-const TCP_FIN_WAIT1: u32 = 4;
-const TCP_CLOSE: u32 = 7;
-const TCP_CLOSE_WAIT: u32 = 8;
-const TCP_LISTEN: u32 = 10;
+use keepwatch_ebpf::{
+    abi::{
+        IPPROTO_TCP, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LISTEN,
+        TCP_SYN_SENT,
+    },
+    record::{SocketSample, Tag, flag},
+};
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_change(context: BtfTracePointContext) -> i32 {
@@ -56,7 +55,7 @@ fn changed(sk: Typed, old_state: u32, new_state: u32) -> Run {
         bump(&mut counts.ended);
     }
     let in_timer = ends && timer::ends(sk);
-    let Some(mut record) = reserve::<Sample>() else {
+    let Some(mut record) = reserve::<SocketSample>() else {
         return Run::Emitted;
     };
     fill(record.as_mut_ptr(), Tag::StateChange, tcp, sk);

@@ -5,7 +5,8 @@
 //! slot; a connection that is closed there is ended by its own keepalive timer, and by nothing else.
 
 use crate::{
-    emit::{Run, bump, counted, counts, reserve, submit},
+    atomic::bump,
+    emit::{Run, counted, counts, reserve, submit},
     read::{Cast, Raw, Read, Typed, at, global},
     report,
     sample::{Sock, fill},
@@ -18,11 +19,17 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ptr::{read_volatile, write_volatile};
-use keepwatch_ebpf::record::{Fire, Outcome, Tag};
+use keepwatch_ebpf::{
+    abi::{TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT},
+    record::{Tag, TimerOutcome, TimerRecord},
+};
 
 /// Ticks a second: tells a retry in HZ/20 from one in HZ/2. Written by user space.
 #[unsafe(no_mangle)]
 static HZ: u32 = u32::MAX;
+
+/// A socket that its owner has locked is looked at again in HZ/20.
+const DEFERRED_A_SECOND: u64 = 20;
 
 /// The address of `tcp_keepalive_timer`, read from the timer of the first socket that a walk met:
 /// no symbol table is needed, whose access is restricted and whose names compilers decorate.
@@ -43,7 +50,7 @@ pub(super) fn learn_callback(tcp: impl Read) {
 /// The socket whose keepalive timer runs on this CPU, as it was before.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Running {
+struct RunningTimer {
     sk: u64,
     /// The socket whose change to CLOSE was reported last on this CPU.
     closed: u64,
@@ -63,10 +70,10 @@ struct Running {
 const UNWANTED: u64 = 1;
 
 #[map]
-static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
+static RUNNING: PerCpuArray<RunningTimer> = PerCpuArray::with_max_entries(1, 0);
 
 #[inline(always)]
-fn running() -> Option<&'static mut Running> {
+fn running() -> Option<&'static mut RunningTimer> {
     // SAFETY: element 0 exists; the pointer is this CPU's own and programs do not migrate.
     let slot = RUNNING.get_ptr_mut(0).and_then(|slot| unsafe { slot.as_mut() });
     if slot.is_none() {
@@ -140,11 +147,6 @@ fn timer_expire_exit(_: BtfTracePointContext) -> i32 {
     0
 }
 
-const TCP_SYN_SENT: u8 = 2;
-const TCP_FIN_WAIT2: u8 = 5;
-const TCP_CLOSE: u8 = 7;
-const TCP_LISTEN: u8 = 10;
-
 /// The keepalive timer begins to run: notes what it will decide by.
 #[inline(always)]
 fn enter(timer: Raw) {
@@ -160,7 +162,7 @@ fn enter(timer: Raw) {
 }
 
 #[inline(always)]
-fn note(slot: &mut Running, address: Raw, sk: impl Read) {
+fn note(slot: &mut RunningTimer, address: Raw, sk: impl Read) {
     if slot.sk != 0 {
         report::fire_unended();
     }
@@ -169,11 +171,11 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
         return;
     }
     let flags: u64 = sk.load(at!(skc_flags));
-    let state: u8 = sk.load(at!(skc_state));
+    let state = u32::from(sk.load::<u8>(at!(skc_state)));
     if report::is_on() {
         if !sk.is_tcp() {
             let (family, protocol) = (sk.load(at!(skc_family)), sk.load(at!(sk_protocol)));
-            report::timer_without_socket(family, protocol, state.into());
+            report::timer_without_socket(family, protocol, state);
         }
     }
     let keepalive = flags & (1 << at!(sock_keepopen)) != 0;
@@ -183,7 +185,7 @@ fn note(slot: &mut Running, address: Raw, sk: impl Read) {
     let now = unsafe { generated::bpf_jiffies64() } as u32;
     let since_data = now.wrapping_sub(sk.load(at!(icsk_ack_lrcvtime)));
     let since_ack = now.wrapping_sub(sk.load(at!(rcv_tstamp)));
-    *slot = Running {
+    *slot = RunningTimer {
         sk: address.0 as u64,
         closed: slot.closed,
         inflight: sk.load::<u32>(at!(write_seq)).wrapping_sub(sk.load(at!(snd_una))),
@@ -241,18 +243,18 @@ fn leave(of: Callback) {
 }
 
 #[inline(always)]
-fn fired(before: Running, sk: impl Sock) -> Run {
+fn fired(before: RunningTimer, sk: impl Sock) -> Run {
     let outcome = outcome(before, sk);
     if let Some(counts) = counts()
         && let Some(fires) = counts.fires.get_mut(usize::from(outcome.wire()))
     {
         bump(fires);
     }
-    if let Outcome::Death = outcome {
+    if let TimerOutcome::Death = outcome {
         // Told by the change to CLOSE. The memory may be another socket's by now.
         return Run::Filtered;
     }
-    let Some(mut record) = reserve::<Fire>() else {
+    let Some(mut record) = reserve::<TimerRecord>() else {
         return Run::Emitted;
     };
     let fire = record.as_mut_ptr();
@@ -267,28 +269,32 @@ fn fired(before: Running, sk: impl Sock) -> Run {
 }
 
 #[inline(always)]
-fn outcome(before: Running, sk: impl Read) -> Outcome {
+fn outcome(before: RunningTimer, sk: impl Read) -> TimerOutcome {
     if before.died != 0 {
-        return Outcome::Death;
+        return TimerOutcome::Death;
     }
     if before.ours == 0 {
-        return Outcome::NotOurs;
+        return TimerOutcome::NotOurs;
     }
     if sk.load::<u8>(at!(icsk_probes_out)) == before.probes.wrapping_add(1) {
-        return Outcome::Sent;
+        return TimerOutcome::Sent;
     }
     if before.owned != 0 {
-        return Outcome::Deferred;
+        return TimerOutcome::Deferred;
     }
     if before.inflight != 0 {
-        return Outcome::InFlight;
+        return TimerOutcome::InFlight;
     }
     if before.elapsed_jiffies < before.idle_jiffies {
-        return Outcome::NotIdle;
+        return TimerOutcome::NotIdle;
     }
     // A probe was due and none went out; how soon the timer tries again tells why.
     // SAFETY: a helper call.
     let now = unsafe { generated::bpf_jiffies64() };
     let wait = sk.load::<u64>(at!(keepalive_timer) + at!(timer_expires)).wrapping_sub(now);
-    if wait * 20 <= u64::from(global(&HZ)) { Outcome::Deferred } else { Outcome::Congested }
+    if wait * DEFERRED_A_SECOND <= u64::from(global(&HZ)) {
+        TimerOutcome::Deferred
+    } else {
+        TimerOutcome::Congested
+    }
 }

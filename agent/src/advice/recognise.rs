@@ -1,7 +1,7 @@
 //! Which client or server a process is, most likely: the row whose clues weigh most.
 
 use super::{
-    clients::{self, Client, Clue, Values},
+    clients::{self, Client, Clue},
     traces::Traces,
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
@@ -28,8 +28,6 @@ pub struct Recognised {
     pub client: &'static Client,
     /// What gave it away, in words.
     pub because: Vec<String>,
-    /// Whether what is set is what this client sets by itself.
-    pub is_default: bool,
 }
 
 /// The client that weighs most; of equals the first of the table.
@@ -49,15 +47,7 @@ pub fn recognise(look: &Look) -> Option<Recognised> {
     best.map(|(_, client, clues)| Recognised {
         client,
         because: clues.iter().filter_map(|clue| look.words(*clue)).collect(),
-        is_default: look.own == client.default,
     })
-}
-
-impl PartialEq<Values> for OwnValues {
-    fn eq(&self, values: &Values) -> bool {
-        let Values { keepalive, idle, interval, count, user_timeout_ms } = *values;
-        *self == Self { keepalive, idle, interval, count, user_timeout_ms }
-    }
 }
 
 impl Look {
@@ -126,16 +116,11 @@ pub fn values(own: &OwnValues) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::clients::{OFF, on},
+        *,
+    };
 
-    const OFF: OwnValues =
-        OwnValues { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
-
-    fn on(idle: u32, interval: u32, count: u32) -> OwnValues {
-        OwnValues { keepalive: true, idle, interval, count, user_timeout_ms: 0 }
-    }
-
-    /// A process as /proc showed it, in short: its executable, then what it has mapped.
     fn look(executable: &str, mapped: &[&str], port: u16, own: OwnValues) -> Look {
         let traces = Traces {
             comm: Some(executable.get(..15).unwrap_or(executable).to_owned()),

@@ -196,15 +196,12 @@ mod tests {
     use super::*;
     use crate::{
         advice::{
+            clients::{OFF, ON},
             recognise::{Look, recognise},
             traces::Traces,
         },
         model::observed::socket::Direction,
     };
-
-    const OFF: OwnValues =
-        OwnValues { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
-    const ON: OwnValues = OwnValues { keepalive: true, ..OFF };
 
     fn told(need: Need, own: OwnValues, process: &str, port: u16, around: &RunsIn) -> String {
         let look = Look {

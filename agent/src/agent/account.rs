@@ -8,15 +8,15 @@ use crate::{
         in_full,
         pace::{Paced, Spell, Turn},
     },
-    model::{observed::socket::Time, table::health::AgentHealth},
+    model::{observed::socket::Time, table::health::AgentHealth, text::duration::seconds},
     store::{self, Loss},
 };
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Says of a hook whether it is where it should be.
-pub(super) fn hook(status: &hooks::Status) {
-    let hooks::Status { signal, mechanism, failure, passed_over } = status;
+pub(super) fn hook(status: &hooks::SignalStatus) {
+    let hooks::SignalStatus { signal, mechanism, failure, passed_over } = status;
     let (signal, blind_to) = (signal.as_str(), signal.blind_without());
     match (failure, passed_over.first()) {
         (Some(failure), _) => {
@@ -127,11 +127,6 @@ impl Account {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for a person: milliseconds of years are exact")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_missing_hook_is_a_warning_with_what_is_blind_and_a_second_best_one_is_not() {
-        let status = |failure, passed_over| hooks::Status {
+        let status = |failure, passed_over| hooks::SignalStatus {
             signal: Signal::KeepaliveTimer,
             mechanism: "kprobe/tcp_keepalive_timer",
             failure,

@@ -1,6 +1,6 @@
 //! The two places where the agent is reached: an address for metrics, a unix socket for commands.
 
-use crate::files::{self, Folder, Kind, Lock, Seat};
+use crate::files::{self, FileKind, Folder, Lock, Seat};
 use rustix::{
     fs::{Gid, Mode, fchmod},
     io::Errno,
@@ -58,7 +58,7 @@ pub enum Error {
         /// Path of the API socket.
         path: PathBuf,
         /// The kind of file that is there.
-        found: Kind,
+        found: FileKind,
     },
     /// Another program has the path.
     #[error(

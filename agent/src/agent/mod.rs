@@ -73,7 +73,7 @@ pub enum Error {
     Listen(#[from] listen::Error),
     /// The history is another agent's.
     #[error(transparent)]
-    History(#[from] store::Error),
+    HistoryAccess(#[from] store::Error),
     /// The hooks do not load.
     #[error(transparent)]
     Hooks(#[from] hooks::Error),
@@ -142,7 +142,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
-    let (writer, writing, health, lessons) = store::Writer::start(history)?;
+    let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
     table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
@@ -171,7 +171,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             .map_err(system("start a thread"))?
     };
     let started_at_seconds = clock::unix_seconds();
-    let history = serve::History { folder, health: Arc::clone(&health) };
+    let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
     let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
@@ -208,7 +208,7 @@ const NEWS_KEPT: usize = 64;
 struct Servers {
     publish: channel::Sender<Arc<Totals>>,
     news: broadcast::Sender<Arc<News>>,
-    writer: store::Writer,
+    writer: store::HistoryWriter,
 }
 
 impl Audience for Servers {

@@ -110,7 +110,7 @@ impl<A: Audience> Watch<A> {
         resolver: Resolver,
         interval: Duration,
     ) -> Result<Self, Error> {
-        let hook = |status: &hooks::Status| {
+        let hook = |status: &hooks::SignalStatus| {
             (status.signal.as_str(), status.mechanism, status.failure.is_none())
         };
         let health = AgentHealth {

@@ -1,9 +1,6 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{
-    Failure, Outcome, output,
-    text::{Style, wrapped},
-};
+use super::{Failure, Outcome, output, table::wrapped, text::Style};
 use crate::{
     config,
     kernel::{
@@ -12,7 +9,7 @@ use crate::{
         host, layout,
     },
     model::table::health::EventFlow,
-    serve::{Status, client},
+    serve::{AgentStatus, client},
     store,
 };
 use clap::Args;
@@ -197,7 +194,7 @@ fn hook_checks(args: config::HookArgs) -> Vec<Check> {
 }
 
 /// The mechanism, and why it is not a better one.
-fn carried_by(status: &hooks::Status) -> String {
+fn carried_by(status: &hooks::SignalStatus) -> String {
     let mut text = format!("{} attached", status.mechanism);
     match status.passed_over.first() {
         // Other hooks are there: nothing is wrong with this process, and nothing is to be done.
@@ -265,13 +262,13 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
 }
 
 /// What the agent logs of its hooks' own troubles.
-fn log_of(status: &Status) -> String {
+fn log_of(status: &AgentStatus) -> String {
     let level = status.log_hooks.as_ref();
     level.map_or_else(String::new, |level| format!("; the log of its hooks is at level {level}"))
 }
 
 /// Whether what happens is written down.
-fn history(status: Option<&store::Status>) -> Check {
+fn history(status: Option<&store::HistoryStatus>) -> Check {
     let Some(status) = status else {
         let advice = "an agent of this version keeps one: restart it";
         return Check::graded("history", Grade::Note, "this agent keeps none", advice);

@@ -3,16 +3,14 @@
 //! [`Row`](crate::view::row::Row) defines the form; that this writes the same bytes as serde does
 //! for a `Row`, some ten times faster, is held by a test.
 
-use crate::{
-    model::{
-        judgement::verdict::{Surroundings, Verdict},
-        observed::{
-            owner_identity::Identity,
-            setting::{Effective, SettingOrigin},
-            socket::{Endpoint, Owner, Socket},
-        },
+use crate::model::{
+    judgement::verdict::{Surroundings, Verdict},
+    observed::{
+        owner_identity::Identity,
+        setting::{Effective, SettingOrigin},
+        socket::{Endpoint, Owner, Socket},
     },
-    view::row::ms_to_show,
+    text::duration::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 
@@ -50,7 +48,6 @@ impl JsonWriter {
         self.endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"direction\":\"", socket.direction.as_str());
-        word(out, b"\",\"direction_from\":\"", socket.direction_from.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         self.effective(out, b",\"idle\":{\"seconds\":", idle);
         self.effective(out, b",\"interval\":{\"seconds\":", interval);
@@ -64,15 +61,28 @@ impl JsonWriter {
         }
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
-        out.extend_from_slice(b"\",\"reason\":");
-        self.reason(out, socket, verdict, around);
+        out.push(b'"');
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         self.number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
-        text(out, &limit.from);
+        text(out, &limit.from.to_string());
         optional(out, b",\"path\":", limit.path.as_deref());
         out.extend_from_slice(b",\"quiet_seconds\":");
         self.ms(out, quiet_ms);
+        out.extend_from_slice(b",\"probes_unanswered\":");
+        self.number(out, socket.probes_unanswered);
+        word(out, b",\"in_flight\":", truth(socket.in_flight));
+        let name =
+            |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
+        optional(out, b",\"unit\":", name(|it| &it.unit));
+        optional(out, b",\"container\":", name(|it| &it.container));
+        optional(out, b",\"container_id\":", name(|it| &it.container_id));
+        optional(out, b",\"namespace\":", name(|it| &it.namespace));
+        optional(out, b",\"workload\":", name(|it| &it.workload));
+        optional(out, b",\"pod\":", name(|it| &it.pod));
+        word(out, b",\"direction_from\":\"", socket.direction_from.as_str());
+        out.extend_from_slice(b"\",\"reason\":");
+        self.reason(out, socket, verdict, around);
         out.extend_from_slice(b",\"next_probe_seconds\":");
         match socket.next_probe_ms() {
             Some(ms) => self.ms(out, ms),
@@ -88,21 +98,11 @@ impl JsonWriter {
             }
             None => out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b",\"probes_unanswered\":");
-        self.number(out, socket.probes_unanswered);
-        word(out, b",\"in_flight\":", truth(socket.in_flight));
         out.extend_from_slice(b",\"owners\":[");
         for (n, owner) in owners.into_iter().enumerate() {
             self.owner(out, owner, n > 0);
         }
         out.push(b']');
-        let name =
-            |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
-        optional(out, b",\"unit\":", name(|it| &it.unit));
-        optional(out, b",\"container\":", name(|it| &it.container));
-        optional(out, b",\"namespace\":", name(|it| &it.namespace));
-        optional(out, b",\"workload\":", name(|it| &it.workload));
-        optional(out, b",\"pod\":", name(|it| &it.pod));
         out.extend_from_slice(b"}\n");
     }
 
@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn the_fast_writer_writes_what_serde_writes() {
         let paths = ["db=172.16.0.0/12:2717=aws", "six=2001:db8::/32=15m"];
-        let paths = paths.map(|path| path.parse().unwrap()).to_vec();
-        let limits = Limits::new(paths, "azure".parse().unwrap(), true);
+        let paths = paths.map(|path| crate::config::network_path(path).unwrap()).to_vec();
+        let limits = Limits::new(paths, crate::config::idle_limit("azure").unwrap(), true);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let identities = identities();
         let mut writer = JsonWriter::default();
@@ -302,7 +302,7 @@ mod tests {
             let identity = identities.get(n % (identities.len() + 1));
             let mut fast = Vec::new();
             writer.write(&mut fast, &socket, socket.owner.iter(), identity, &around);
-            let row = Row::new(&socket, socket.owner.iter(), &around, socket.at).of(identity);
+            let row = Row::new(&socket, socket.owner.iter(), identity, &around, socket.at);
             let expected = format!("{}\n", serde_json::to_string(&row).unwrap());
             assert_eq!(String::from_utf8(fast).unwrap(), expected);
         }

@@ -4,22 +4,26 @@
 //! 3 cannot run here, 4 internal.
 
 mod check;
+mod completions;
 mod doctor;
 mod json;
+#[cfg(test)]
+mod man;
 mod output;
-mod pages;
 #[cfg(test)]
 pub(crate) mod reference;
 mod run;
 mod signals;
 mod sockets;
 mod source;
+mod table;
 mod text;
+mod time;
 mod top;
 mod trace;
 mod why;
 
-use crate::{agent, config, files, kernel, log, serve, store};
+use crate::{agent, config, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -85,10 +89,7 @@ enum Command {
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
     /// What a shell needs to complete keepwatch's words
-    Completions(pages::CompletionsArgs),
-    /// Write the man pages into a folder: for packages
-    #[command(hide = true)]
-    Man(pages::ManArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// How a command that could do its work ended.
@@ -123,8 +124,6 @@ enum Failure {
     Check(#[from] check::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
-    #[error("cannot write {}: {cause}; name another folder", file.display())]
-    Place { file: PathBuf, cause: files::Error },
     #[error("{0}")]
     NoTerminal(&'static str),
     #[error("a part of keepwatch broke down: please report the lines above")]
@@ -134,7 +133,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoTerminal(_) | Self::Place { .. } => 2,
+            Self::Config(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
@@ -193,8 +192,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
-        Command::Completions(args) => pages::completions(&args),
-        Command::Man(args) => pages::man(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Failure, Outcome,
     json::JsonWriter,
     output,
-    source::{Reader, Source},
+    source::{ConnectionReader, Source},
     text::{self, Style},
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let style = Style { colour: output::in_colour(colour) };
-    let mut reader = Reader::new(args.source, &socket.socket, limits, &args.owners)?;
+    let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     let Some(pause) = args.watch else {
         reader.say_which();
         show(args, &mut reader, style)?;
@@ -77,7 +77,7 @@ pub(super) fn run(
 /// As much as the terminal has room for, over what was there before.
 fn show_screen(
     args: &SocketsArgs,
-    reader: &mut Reader,
+    reader: &mut ConnectionReader,
     style: Style,
     size: text::Size,
 ) -> Result<(), Failure> {
@@ -93,7 +93,7 @@ fn show_screen(
     Ok(out.flush()?)
 }
 
-fn show(args: &SocketsArgs, reader: &mut Reader, style: Style) -> Result<(), Failure> {
+fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Result<(), Failure> {
     let mut out = output::stdout();
     if args.json && args.sort.is_none() {
         stream(args, reader, &mut out)?;
@@ -101,13 +101,13 @@ fn show(args: &SocketsArgs, reader: &mut Reader, style: Style) -> Result<(), Fai
     }
     let mut rows = Vec::new();
     match reader {
-        Reader::Agent { path, .. } => client::sockets(path, &args.filter, |row| {
+        ConnectionReader::Agent { path, .. } => client::sockets(path, &args.filter, |row| {
             rows.push(row);
             true
         })?,
-        Reader::Kernel(kernel) => {
+        ConnectionReader::Kernel(kernel) => {
             kernel.walk(&args.filter, |socket, owners, identity, around| {
-                rows.push(Row::new(socket, owners, around, socket.at).of(identity));
+                rows.push(Row::new(socket, owners, identity, around, socket.at));
                 Ok(())
             })?;
         }
@@ -123,9 +123,13 @@ fn show(args: &SocketsArgs, reader: &mut Reader, style: Style) -> Result<(), Fai
 }
 
 /// JSON as it comes: memory does not grow with the sockets.
-fn stream(args: &SocketsArgs, reader: &mut Reader, out: &mut impl Write) -> Result<(), Failure> {
+fn stream(
+    args: &SocketsArgs,
+    reader: &mut ConnectionReader,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     match reader {
-        Reader::Agent { path, .. } => {
+        ConnectionReader::Agent { path, .. } => {
             let mut ended = Ok(());
             client::sockets(path, &args.filter, |row| {
                 ended = write_json(out, &row);
@@ -133,7 +137,7 @@ fn stream(args: &SocketsArgs, reader: &mut Reader, out: &mut impl Write) -> Resu
             })?;
             ended
         }
-        Reader::Kernel(kernel) => {
+        ConnectionReader::Kernel(kernel) => {
             let (mut json, mut line) = (JsonWriter::default(), Vec::new());
             kernel.walk(&args.filter, |socket, owners, identity, around| {
                 line.clear();

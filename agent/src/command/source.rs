@@ -16,7 +16,7 @@ use crate::{
         },
     },
     owner::Census,
-    serve::{Status, client},
+    serve::{AgentStatus, client},
     view::{
         filter::Filter,
         page::{Page, PageBuilder, PageRequest},
@@ -42,7 +42,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The agent, if it is the one to answer; else the kernel is.
-    pub(super) fn agent(self, path: &Path) -> Result<Option<Status>, Failure> {
+    pub(super) fn agent(self, path: &Path) -> Result<Option<AgentStatus>, Failure> {
         match self {
             Self::Kernel => Ok(None),
             Self::Agent => Ok(Some(client::status(path)?)),
@@ -63,7 +63,7 @@ impl Source {
         self,
         path: &Path,
         limits: &config::LimitArgs,
-    ) -> Result<Option<Status>, Failure> {
+    ) -> Result<Option<AgentStatus>, Failure> {
         match self {
             Self::Auto if limits.are_for_this_call() => Ok(None),
             Self::Agent if limits.are_for_this_call() => {
@@ -80,7 +80,7 @@ pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the age
                         --source kernel measures against yours";
 
 /// The source of answers: an agent or the kernel.
-pub(super) enum Reader {
+pub(super) enum ConnectionReader {
     /// The agent behind this socket.
     Agent {
         path: PathBuf,
@@ -90,7 +90,7 @@ pub(super) enum Reader {
     Kernel(Box<Kernel>),
 }
 
-impl Reader {
+impl ConnectionReader {
     /// Chooses the agent or the kernel.
     pub(super) fn new(
         source: Source,

@@ -1,72 +1,18 @@
-//! Tables for eyes: aligned, short, coloured only on a terminal. What counts is the width on the
-//! screen: a letter of Chinese takes two columns, an accent none.
+//! Connections for eyes: short, coloured only on a terminal.
 
+use super::table::{aligned, cut, width, widths};
 use crate::{
     model::{
         judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
     },
     view::{
+        connection::{Connection, KeepaliveSettings},
         order,
         page::{Page, PageCounts},
         row::Row,
     },
 };
 use std::io::{self, Write};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-/// Columns that a text takes on a screen.
-pub(super) fn width(text: &str) -> usize {
-    text.width()
-}
-
-/// The text in exactly this number of columns: filled with spaces, or cut and marked with an ellipsis.
-pub(super) fn fitted(text: &str, columns: usize) -> String {
-    let mut fitted = cut(text, columns);
-    let rest = columns.saturating_sub(width(&fitted));
-    fitted.extend(std::iter::repeat_n(' ', rest));
-    fitted
-}
-
-/// The text in at most this number of columns.
-pub(super) fn cut(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let Some(room) = columns.checked_sub(1) else {
-        return String::new();
-    };
-    let mut taken = 0;
-    let fits = |c: &char| {
-        taken += c.width().unwrap_or(0);
-        taken <= room
-    };
-    text.chars().take_while(fits).chain(['\u{2026}']).collect()
-}
-
-/// Lines of words, none wider than `columns` unless one word is. A number stays with its unit.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let is_unit = |word: &&str| {
-        matches!(word.trim_end_matches([',', '.', ':', ';', ')']), "s" | "ms" | "min" | "h" | "d")
-    };
-    let mut words = text.split(' ').peekable();
-    while let Some(word) = words.next() {
-        let mut word = word.to_owned();
-        while let Some(unit) = words.next_if(is_unit) {
-            word = format!("{word} {unit}");
-        }
-        if !line.is_empty() && width(&line) + 1 + width(&word) > columns {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(&word);
-    }
-    lines.push(line);
-    lines
-}
 
 /// A time as one would type it in a setting: `2h`, `10m`, `75s`.
 pub(super) fn as_typed(seconds: u32) -> String {
@@ -128,7 +74,7 @@ pub(super) fn table(out: &mut impl Write, rows: &[Row], style: Style) -> io::Res
     }
     if !rows.is_empty() {
         let lines: Vec<Cells> = rows.iter().map(line).collect();
-        let widths = widths(&lines);
+        let widths = widths(HEADINGS, &lines);
         let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
         writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
         for (row, line) in rows.iter().zip(&lines) {
@@ -152,7 +98,7 @@ pub(super) fn screen(
     size: Size,
 ) -> io::Result<()> {
     let lines: Vec<Cells> = page.rows.iter().map(line).collect();
-    let widths = widths(&lines);
+    let widths = widths(HEADINGS, &lines);
     let heading = cut(aligned(&HEADINGS.map(str::to_owned), &widths).trim_end(), size.columns);
     let mut shown = vec![style.paint(&heading, "1")];
     for (row, line) in page.rows.iter().zip(&lines).take(n_rows(size)) {
@@ -167,8 +113,8 @@ pub(super) fn screen(
 }
 
 fn painted(row: &Row, text: &str, style: Style) -> String {
-    let (verdict, rest) = text.split_at_checked(row.verdict.as_str().len()).unwrap_or(("", text));
-    format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict)))
+    let (verdict, rest) = text.split_at_checked(row.verdict().as_str().len()).unwrap_or(("", text));
+    format!("{}{rest}", style.paint(verdict, Style::of_verdict(row.verdict())))
 }
 
 fn summary(counts: &PageCounts, n_shown: usize, style: Style, columns: usize) -> String {
@@ -197,30 +143,15 @@ fn summary(counts: &PageCounts, n_shown: usize, style: Style, columns: usize) ->
 
 type Cells = [String; 9];
 
-fn widths(lines: &[Cells]) -> [usize; 9] {
-    let mut widths = HEADINGS.map(str::len);
-    for line in lines {
-        for (widest, cell) in widths.iter_mut().zip(line) {
-            *widest = (*widest).max(width(cell));
-        }
-    }
-    widths
-}
-
-/// Cells in columns of these widths, with two spaces between.
-pub(super) fn aligned(cells: &[String], widths: &[usize]) -> String {
-    cells.iter().zip(widths).map(|(cell, width)| fitted(cell, *width) + "  ").collect()
-}
-
 fn line(row: &Row) -> Cells {
     [
-        row.verdict.as_str().to_owned(),
+        row.verdict().as_str().to_owned(),
         direction(row),
-        row.state.as_str().to_owned(),
-        row.local.to_string(),
-        row.remote.to_string(),
-        keepalive(row),
-        whole(row.quiet_seconds),
+        row.connection.state.as_str().to_owned(),
+        row.connection.local.to_string(),
+        row.connection.remote.to_string(),
+        keepalive(&row.connection),
+        duration(whole(row.connection.quiet_seconds)),
         dropped_in(row),
         owners(row),
     ]
@@ -229,32 +160,33 @@ fn line(row: &Row) -> Cells {
 /// With a question mark where it is inferred.
 pub(super) fn direction(row: &Row) -> String {
     match row.direction_from {
-        DirectionFrom::Seen => row.direction.as_str().to_owned(),
-        DirectionFrom::Inferred => format!("{}?", row.direction.as_str()),
+        DirectionFrom::Seen => row.connection.direction().as_str().to_owned(),
+        DirectionFrom::Inferred => format!("{}?", row.connection.direction().as_str()),
     }
 }
 
 /// `2h +9x75s`: the first probe after 2 hours, then 9 probes in all, 75 s apart.
-pub(super) fn keepalive(row: &Row) -> String {
-    let mut text = settings(row);
-    if row.in_flight {
+pub(super) fn keepalive(connection: &Connection) -> String {
+    let Connection { settings: of, in_flight, probes_unanswered, .. } = connection;
+    let mut text = settings(of);
+    if *in_flight {
         text.push_str(" (data in flight)");
-    } else if row.keepalive && row.probes_unanswered > 0 {
-        text.push_str(&format!(" ({} unanswered)", row.probes_unanswered));
+    } else if of.keepalive && *probes_unanswered > 0 {
+        text.push_str(&format!(" ({probes_unanswered} unanswered)"));
     }
     text
 }
 
-/// The keepalive settings of a row, short: `2h +9x75s ut 30s`.
-pub(super) fn settings(row: &Row) -> String {
-    let mut text = if row.keepalive {
-        let Row { idle, interval, count, .. } = row;
+/// The keepalive settings, short: `2h +9x75s ut 30s`.
+pub(super) fn settings(settings: &KeepaliveSettings) -> String {
+    let KeepaliveSettings { idle, interval, count, user_timeout_ms, .. } = *settings;
+    let mut text = if settings.keepalive {
         format!("{} +{}x{}", as_typed(idle.seconds), count.probes, as_typed(interval.seconds))
     } else {
         "off".to_owned()
     };
-    if row.user_timeout_ms > 0 {
-        text.push_str(&format!(" ut {}", ms_as_typed(row.user_timeout_ms)));
+    if user_timeout_ms > 0 {
+        text.push_str(&format!(" ut {}", ms_as_typed(user_timeout_ms)));
     }
     text
 }
@@ -273,8 +205,8 @@ pub(super) fn dropped_in(row: &Row) -> String {
     clippy::cast_sign_loss,
     reason = "a rounded time of at least 0"
 )]
-pub(super) fn whole(seconds: f64) -> String {
-    duration(seconds.max(0.0).floor() as u64)
+pub(super) const fn whole(seconds: f64) -> u64 {
+    seconds.max(0.0).floor() as u64
 }
 
 /// What the owner is part of, and the processes.
@@ -285,23 +217,16 @@ pub(super) fn owners(row: &Row) -> String {
     names.dedup();
     let n_more = names.len().saturating_sub(SHOWN);
     names.truncate(SHOWN);
-    let mut words: Vec<String> = part_of(row).into_iter().chain(names).collect();
+    let mut words: Vec<String> = row.connection.part_of.words().into_iter().chain(names).collect();
     if n_more > 0 {
         words.push(format!("+{n_more}"));
     }
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
 }
 
-/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the container, else the unit.
-fn part_of(row: &Row) -> Option<String> {
-    let parts = [&row.namespace, &row.pod, &row.container];
-    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
-    if text.is_empty() { row.unit.clone() } else { Some(text) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::table::fitted, *};
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
@@ -315,7 +240,7 @@ mod tests {
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let rows: Vec<_> = sockets
             .iter()
-            .map(|socket| Row::new(socket, socket.owner.iter(), &around, socket.at))
+            .map(|socket| Row::new(socket, socket.owner.iter(), None, &around, socket.at))
             .collect();
         let mut out = Vec::new();
         table(&mut out, &rows, Style { colour: false }).unwrap();
@@ -346,14 +271,14 @@ mod tests {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
             let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 812, fd: Some(31), comm: Comm::default() };
-            Row::new(&socket(), [&owner], &around, socket().at)
+            Row::new(&socket(), [&owner], None, &around, socket().at)
         };
-        row.unit = Some("web.service".to_owned());
+        row.connection.part_of.unit = Some("web.service".to_owned());
         assert_eq!(owners(&row), "web.service [812]");
-        row.container = Some("server".to_owned());
+        row.connection.part_of.container = Some("server".to_owned());
         assert_eq!(owners(&row), "server [812]");
-        row.namespace = Some("shop".to_owned());
-        row.pod = Some("web-0".to_owned());
+        row.connection.part_of.namespace = Some("shop".to_owned());
+        row.connection.part_of.pod = Some("web-0".to_owned());
         assert_eq!(owners(&row), "shop/web-0/server [812]");
     }
 
@@ -365,7 +290,7 @@ mod tests {
             let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
             let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
             let owner = Owner { pid: 1, fd: None, comm: Comm::new(bytes) };
-            Row::new(&socket(), [&owner], &around, socket().at)
+            Row::new(&socket(), [&owner], None, &around, socket().at)
         };
         for name in ["数据库".as_bytes(), b"\x1b[31m\n", "e\u{301}\u{301}".as_bytes(), b"plain"]
         {
@@ -373,17 +298,13 @@ mod tests {
             assert_eq!(width(&text), 12, "{text:?}");
             assert!(!text.chars().any(char::is_control), "{text:?}");
         }
-        assert_eq!(fitted("数据库", 7), "数据库 ");
-        assert_eq!(fitted("数据库", 5), "数据\u{2026}");
-        assert_eq!(fitted("数据库", 4), "数\u{2026} ", "half a letter is not shown");
-        assert_eq!(cut("postgres", 0), "");
     }
 
     #[test]
     fn a_screen_is_never_left_however_small_it_is() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let rows = vec![Row::new(&socket(), [], &around, socket().at); 100];
+        let rows = vec![Row::new(&socket(), [], None, &around, socket().at); 100];
         let counts = PageCounts { off: 5000, protected: 3, ..PageCounts::default() };
         for (columns, lines) in [(80, 24), (200, 50), (20, 5), (1, 1), (300, 3)] {
             let mut out = Vec::new();
@@ -395,14 +316,6 @@ mod tests {
             assert!(shown.len() <= lines, "{} lines of {lines}", shown.len());
             assert!(shown.iter().all(|line| width(line) <= columns), "{columns}: {text}");
         }
-    }
-
-    #[test]
-    fn lines_are_broken_between_words() {
-        assert_eq!(wrapped("a bb ccc", 4), ["a bb", "ccc"]);
-        assert_eq!(wrapped("toolong x", 4), ["toolong", "x"]);
-        assert_eq!(wrapped("", 4), [""]);
-        assert_eq!(wrapped("once 5 min 50 s.", 12), ["once 5 min", "50 s."]);
     }
 
     #[test]

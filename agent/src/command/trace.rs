@@ -1,11 +1,7 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
 use super::{
-    Failure, Outcome, output,
-    run::RING_BYTES,
-    signals,
-    source::Source,
-    text::{self, Style},
+    Failure, Outcome, output, run::RING_BYTES, signals, source::Source, table, text::Style, time,
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -25,9 +21,9 @@ use crate::{
     },
     serve::client,
     view::{
+        connection::arrow,
         event_row::{EventRow, NoticeRow, StreamLine},
-        filter::{Filter, Wanted},
-        row::arrow,
+        filter::{EventFilter, Filter},
     },
 };
 use clap::Args;
@@ -41,6 +37,9 @@ use std::{
     time::Duration,
 };
 use tracing::{info, warn};
+
+/// To the millisecond.
+const TIME_OF_DAY: &str = "%H:%M:%S.%3f";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -67,7 +66,7 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: EventFilter,
 }
 
 pub(super) fn run(
@@ -77,7 +76,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let style = Style { colour: output::in_colour(colour) };
-    let writer = Writer { out: output::stdout(), json: args.json, style };
+    let writer = TraceWriter { out: output::stdout(), json: args.json, style };
     let path = &socket.socket;
     let source = match args.source {
         Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
@@ -90,7 +89,11 @@ pub(super) fn run(
     }
 }
 
-fn from_agent(path: &Path, wanted: &Wanted, mut writer: Writer) -> Result<Outcome, Failure> {
+fn from_agent(
+    path: &Path,
+    wanted: &EventFilter,
+    mut writer: TraceWriter,
+) -> Result<Outcome, Failure> {
     let hooks = client::status(path)?.hooks;
     let carried = |signal: &str| {
         let hook = hooks.iter().find(|hook| hook.signal == signal && hook.attached);
@@ -120,7 +123,11 @@ fn say_ready(timer: &str, setsockopt: &str) {
     info!("tracing: keepalive_timer by {timer}, setsockopt by {setsockopt}");
 }
 
-fn from_kernel(args: TraceArgs, around: Surroundings, writer: Writer) -> Result<Outcome, Failure> {
+fn from_kernel(
+    args: TraceArgs,
+    around: Surroundings,
+    writer: TraceWriter,
+) -> Result<Outcome, Failure> {
     if args.wanted.past {
         warn!("only an agent remembers the past: start one with `keepwatch run`");
     }
@@ -147,7 +154,7 @@ fn from_kernel(args: TraceArgs, around: Surroundings, writer: Writer) -> Result<
     let table = Arc::new(Mutex::new(Table::new(Arc::clone(&around), bounds)));
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::new(Mutex::new(Ok(())));
-    let screen = Screen {
+    let screen = TraceScreen {
         writer,
         wanted: args.wanted,
         around,
@@ -185,9 +192,9 @@ fn interest(filter: &Filter) -> Interest {
 }
 
 /// The watcher's audience when there is no agent: stdout.
-struct Screen {
-    writer: Writer,
-    wanted: Wanted,
+struct TraceScreen {
+    writer: TraceWriter,
+    wanted: EventFilter,
     around: Arc<Surroundings>,
     stop: Arc<AtomicBool>,
     ended: Arc<Mutex<Result<(), Failure>>>,
@@ -195,7 +202,7 @@ struct Screen {
     is_live: bool,
 }
 
-impl Screen {
+impl TraceScreen {
     fn show(&mut self, news: &News) -> Result<(), Failure> {
         for notice in &news.notices {
             let now = clock::now();
@@ -211,7 +218,7 @@ impl Screen {
     }
 }
 
-impl Audience for Screen {
+impl Audience for TraceScreen {
     fn news(&mut self, news: News) {
         if !self.is_live {
             return;
@@ -226,13 +233,13 @@ impl Audience for Screen {
 }
 
 /// Writes events to stdout, as text or JSON.
-struct Writer {
+struct TraceWriter {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
     style: Style,
 }
 
-impl Writer {
+impl TraceWriter {
     /// One line, seen at once.
     fn line(&mut self, line: &StreamLine) -> Result<(), Failure> {
         self.write(line)?;
@@ -249,7 +256,7 @@ impl Writer {
                 StreamLine::Notice(NoticeRow { at, event, meaning, .. }) => {
                     format!(
                         "{}  {}",
-                        time_of_day(at),
+                        time::local(at, TIME_OF_DAY),
                         self.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33")
                     )
                 }
@@ -282,13 +289,13 @@ fn happening(row: &EventRow, style: Style) -> String {
         Tone::Plain => "0",
     };
     // At least so wide: what is longer is not cut.
-    let wide = |text: &str, columns: usize| text::fitted(text, columns.max(text::width(text)));
+    let wide = |text: &str, columns: usize| table::fitted(text, columns.max(table::width(text)));
     format!(
         "{}  {}  {}  {}  {}",
-        time_of_day(&row.at),
+        time::local(&row.at, TIME_OF_DAY),
         wide(&owner, 20),
         wide(&connection, 40),
-        style.paint(&text::fitted(row.event.as_str(), 14), colour),
+        style.paint(&table::fitted(row.event.as_str(), 14), colour),
         row.meaning
     )
 }
@@ -317,14 +324,5 @@ pub(super) fn tone(row: &EventRow) -> Tone {
         EventName::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
         EventName::ProbeAnswered | EventName::Opened => Tone::Good,
         _ => Tone::Plain,
-    }
-}
-
-/// The time of day here, to the millisecond.
-fn time_of_day(at: &str) -> String {
-    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
-    match at.parse().map(local) {
-        Ok(time) => time.strftime("%H:%M:%S.%3f").to_string(),
-        Err(_) => at.to_owned(),
     }
 }

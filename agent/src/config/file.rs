@@ -1,93 +1,19 @@
 //! The config file: its keys are the options of the command line, checked by the same definitions.
 
-use super::DEFAULT_FILE;
+use super::{DEFAULT_FILE, error::Error, toml_file::TomlFile};
 use crate::files;
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
-use std::{
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-};
-use toml_edit::{Document, Item, Table};
+use std::{ffi::OsString, path::Path};
+use toml_edit::{Item, Table};
 
 /// A config or a policy has some kilobytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Why a config file is no good. Each names the file, and where in it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error("cannot read the config {}: {cause}; name another with --config", file.display())]
-    Read {
-        /// Path of the config file.
-        file: PathBuf,
-        /// The error of the file layer.
-        cause: files::Error,
-    },
-    /// The policy cannot be read.
-    #[error(
-        "cannot read the policy {}{}: {cause}; name another with --policy",
-        file.display(),
-        user.as_ref().map(|user| format!(" as {user}, who typed sudo")).unwrap_or_default()
-    )]
-    Policy {
-        /// Path of the policy file.
-        file: PathBuf,
-        /// With whose rights, if not our own.
-        user: Option<String>,
-        /// The error of the file layer.
-        cause: files::Error,
-    },
-    /// The host's root is not there.
-    #[error("cannot open the host's root {}: {cause}; name another with --host-root", folder.display())]
-    HostRoot {
-        /// Path where the host's root should be mounted.
-        folder: PathBuf,
-        /// The error of the system call.
-        cause: io::Error,
-    },
-    /// It is not TOML.
-    #[error("{}:{line}: not TOML: {message}", file.display())]
-    Syntax {
-        /// Path of the file with the error.
-        file: PathBuf,
-        /// Line of the error, from 1.
-        line: usize,
-        /// What the parser expected.
-        message: String,
-    },
-    /// A key that no option has.
-    #[error("{}:{line}: unknown key `{key}`; expected one of: {known}", file.display())]
-    Key {
-        /// Path of the file with the key.
-        file: PathBuf,
-        /// Line of the key, from 1.
-        line: usize,
-        /// The unknown key.
-        key: String,
-        /// All that there are.
-        known: String,
-    },
-    /// A value that its option does not take.
-    #[error("{}:{line}: `{key}`: {expected}", file.display())]
-    Value {
-        /// Path of the file with the value.
-        file: PathBuf,
-        /// Line of the value, from 1.
-        line: usize,
-        /// The key of the value.
-        key: String,
-        /// The type or words that the key takes.
-        expected: String,
-    },
-}
-
-/// One key of a file: option id, its values, where it stands.
+/// One key of a file: option id and its values.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     id: String,
     values: Vec<String>,
-    line: usize,
 }
 
 /// The command with the values of the config file as its defaults, and the keys that the file has.
@@ -111,20 +37,17 @@ fn with_defaults(
     file: &Path,
     text: &str,
 ) -> Result<(Command, Vec<String>), Error> {
-    let entries = entries(file, text)?;
-    let known = keys(&command);
-    for Entry { id, values, line } in &entries {
-        let key = id.clone();
-        if !known.contains(id) {
-            let known = known.join(", ");
-            return Err(Error::Key { file: file.to_owned(), line: *line, key, known });
+    let file = TomlFile { path: file, text };
+    let (document, known) = (file.document()?, keys(&command));
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, item) in document.as_table() {
+        if !known.iter().any(|one| one == key) {
+            return Err(file.unknown(key, item, &known));
         }
-        check(&command, id, values).map_err(|expected| Error::Value {
-            file: file.to_owned(),
-            line: *line,
-            key,
-            expected,
-        })?;
+        let wrong = |expected| file.wrong(key, item, expected);
+        let values = values(key, item).map_err(wrong)?;
+        check(&command, key, &values).map_err(wrong)?;
+        entries.push(Entry { id: key.to_owned(), values });
     }
     let keys = entries.iter().map(|entry| entry.id.clone()).collect();
     Ok((set_defaults(command, &entries), keys))
@@ -198,41 +121,20 @@ fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
     command
 }
 
-fn entries(file: &Path, text: &str) -> Result<Vec<Entry>, Error> {
-    let line_at = |begin: usize| text.get(..begin).unwrap_or_default().matches('\n').count() + 1;
-    let document = text.parse::<Document<String>>().map_err(|error| Error::Syntax {
-        file: file.to_owned(),
-        line: line_at(error.span().map_or(0, |span| span.start)),
-        message: error.message().lines().collect::<Vec<_>>().join("; "),
-    })?;
-    let line_of = |item: &Item| line_at(item.span().map_or(0, |span| span.start));
-    let mut entries: Vec<Entry> = Vec::new();
-    for (key, item) in document.as_table() {
-        let line = line_of(item);
-        let expected = |expected: String| Error::Value {
-            file: file.to_owned(),
-            line,
-            key: key.to_owned(),
-            expected,
-        };
-        let values = match item {
-            Item::ArrayOfTables(tables) if key == "path" => {
-                tables.iter().map(path_of).collect::<Result<_, _>>().map_err(expected)?
-            }
-            Item::Value(toml_edit::Value::Array(array)) => array
-                .iter()
-                .map(scalar)
-                .collect::<Option<_>>()
-                .ok_or_else(|| expected("expected a list of texts or numbers".to_owned()))?,
-            Item::Value(value) => vec![
-                scalar(value)
-                    .ok_or_else(|| expected("expected a text, a number or a list".to_owned()))?,
-            ],
-            _ => vec![String::new()],
-        };
-        entries.push(Entry { id: key.to_owned(), values, line });
+/// The values of a key, as its flag would write them.
+fn values(key: &str, item: &Item) -> Result<Vec<String>, String> {
+    match item {
+        Item::ArrayOfTables(tables) if key == "path" => tables.iter().map(path_of).collect(),
+        Item::Value(toml_edit::Value::Array(array)) => array
+            .iter()
+            .map(scalar)
+            .collect::<Option<_>>()
+            .ok_or_else(|| "expected a list of texts or numbers".to_owned()),
+        Item::Value(value) => scalar(value)
+            .map(|value| vec![value])
+            .ok_or_else(|| "expected a text, a number or a list".to_owned()),
+        _ => Ok(vec![String::new()]),
     }
-    Ok(entries)
 }
 
 /// A text, a number or a truth as the flag writes it.
@@ -269,12 +171,8 @@ fn path_of(table: &Table) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{LimitArgs, duration},
-        *,
-    };
+    use super::{super::LimitArgs, *};
     use clap::FromArgMatches as _;
-    use std::time::Duration;
 
     #[derive(clap::Parser)]
     struct Example {
@@ -310,7 +208,7 @@ mod tests {
         let said = |file: &str, flags: &[&str], peer: &str| {
             let policy = parse(file, flags).unwrap().limits.surroundings();
             let peer: std::net::SocketAddr = peer.parse().unwrap();
-            policy.limits.of(peer.into()).from.clone()
+            policy.limits.of(peer.into()).from.to_string()
         };
         let elsewhere = "8.8.8.8:53";
         assert_eq!(said("", &[], elsewhere), "default");
@@ -335,24 +233,20 @@ mod tests {
     fn what_is_wrong_is_named_with_file_line_key_and_what_was_expected() {
         let unknown = error("# comment\nidle_limits = \"aws\"\n");
         assert!(unknown.contains("c.toml:2") && unknown.contains("`idle_limits`"), "{unknown}");
+        assert!(unknown.contains("did you mean `idle_limit`? expected one of: "), "{unknown}");
         assert!(unknown.contains("idle_limit, path"), "{unknown}");
+        let odd = error("colour = 1");
+        assert!(odd.contains("unknown key `colour`; expected one of: idle_limit"), "{odd}");
         let value = error("\nidle_limit = \"never\"");
-        assert!(value.contains("c.toml:2: `idle_limit`: expected a time like 350s"), "{value}");
+        assert!(
+            value.contains("c.toml:2: `idle_limit`: expected a time in whole seconds, like 90s"),
+            "{value}"
+        );
         assert!(error("idle_limit = [1, 2]").contains("not a list"));
         assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));
         assert!(error("[[path]]\nname = \"x\"").contains("needs `name`"));
         assert!(error("[[path]]\nnom = \"x\"").contains("unknown key `nom`"));
         assert!(error("[path]\na = 1").contains("`path`"));
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("15"), Ok(Duration::from_secs(15)));
-        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
-        for wrong in ["", "0s", "s", "1d", "-1s", "1.5s"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

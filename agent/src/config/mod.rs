@@ -4,24 +4,30 @@
 //! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
 //! file, default.
 
+mod duration;
+mod error;
 mod file;
+mod idle_limit;
+mod toml_file;
 
-pub use file::{Error, MAX_BYTES, configured, is_key, keys, scalar};
+pub use duration::{duration, whole_seconds};
+pub use error::Error;
+pub use file::{MAX_BYTES, configured, is_key, keys, scalar};
+pub use idle_limit::{idle_limit, network_path};
+pub use toml_file::TomlFile;
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},
     log,
     model::judgement::{
         idle_limit::{IdleLimit, Limits, Path as NetworkPath},
+        limit_source::GivenBy,
         verdict::Surroundings,
     },
     owner::Resolver,
 };
 use clap::{ArgMatches, Args, parser::ValueSource};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 /// Where the config is looked for when nobody says where.
 pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
@@ -33,13 +39,14 @@ pub const LAST: usize = 500;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Idle limits")]
 pub struct LimitArgs {
-    /// How long paths keep a quiet connection: a time (350s, 15m, 1h) or a preset
+    /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
     /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
     #[arg(
         long,
         env = "KEEPWATCH_IDLE_LIMIT",
         value_name = "LIMIT",
         default_value = "350s",
+        value_parser = idle_limit,
         global = true
     )]
     pub idle_limit: IdleLimit,
@@ -50,51 +57,25 @@ pub struct LimitArgs {
         env = "KEEPWATCH_PATH",
         value_name = "NAME=CIDR[:PORT]=LIMIT",
         value_delimiter = ',',
+        value_parser = network_path,
         global = true
     )]
     pub path: Vec<NetworkPath>,
-    /// By what the idle limit was given.
+    /// The way in which the idle limit was given.
     #[arg(skip)]
-    pub idle_limit_by: Given,
-    /// By what the paths were given.
+    pub idle_limit_by: Option<GivenBy>,
+    /// The way in which the paths were given.
     #[arg(skip)]
-    pub path_by: Given,
+    pub path_by: Option<GivenBy>,
 }
 
-/// By what an option was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Given {
-    /// By nothing: it is as it is.
-    #[default]
-    Default,
-    /// By its key in the config file.
-    ConfigFile,
-    /// By its environment variable.
-    Variable,
-    /// By its command-line flag.
-    Flag,
-}
-
-impl Given {
-    /// The source in words, for the end of a sentence.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::ConfigFile => "config file",
-            Self::Variable => "variable",
-            Self::Flag => "flag",
-        }
-    }
-
-    /// What clap and the keys of the config file say of an option.
-    fn of(id: &str, matches: &ArgMatches, keys: &[String]) -> Self {
-        match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => Self::Flag,
-            Some(ValueSource::EnvVariable) => Self::Variable,
-            // To clap, a value of the config file is a default.
-            _ if keys.iter().any(|key| key == id) => Self::ConfigFile,
-            _ => Self::Default,
-        }
+/// The way in which an option was given, as clap and the keys of the config file say; none for a default.
+fn given_by(id: &str, matches: &ArgMatches, keys: &[String]) -> Option<GivenBy> {
+    match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => Some(GivenBy::Flag),
+        Some(ValueSource::EnvVariable) => Some(GivenBy::Variable),
+        // To clap, a value of the config file is a default.
+        _ => keys.iter().any(|key| key == id).then_some(GivenBy::ConfigFile),
     }
 }
 
@@ -125,22 +106,21 @@ pub struct HookArgs {
 impl LimitArgs {
     /// Learns by what they were given: `matches` of the command line, `keys` of the config file.
     pub fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
-        self.idle_limit_by = Given::of("idle_limit", matches, keys);
-        self.path_by = Given::of("path", matches, keys);
+        self.idle_limit_by = given_by("idle_limit", matches, keys);
+        self.path_by = given_by("path", matches, keys);
     }
 
     /// Whether they were given for this call. A variable or the file may be there for the agent too: its
     /// answers then are measured against them already.
     pub fn are_for_this_call(&self) -> bool {
-        self.idle_limit_by == Given::Flag || self.path_by == Given::Flag
+        [self.idle_limit_by, self.path_by].contains(&Some(GivenBy::Flag))
     }
 
     /// What verdicts on this host are measured against.
     pub fn surroundings(&self) -> Surroundings {
-        let is_given = self.idle_limit_by != Given::Default;
-        let limits = Limits::new(self.path.clone(), self.idle_limit, is_given);
+        let limits = Limits::new(self.path.clone(), self.idle_limit, self.idle_limit_by.is_some());
         Surroundings {
-            limits: limits.given_by(self.idle_limit_by.as_str(), self.path_by.as_str()),
+            limits: limits.given_by(self.idle_limit_by, self.path_by),
             host: crate::kernel::host::addresses(),
             hz: crate::kernel::clock::hz(),
         }
@@ -167,7 +147,7 @@ pub struct LogArgs {
         value_name = "FORMAT",
         default_value = "text"
     )]
-    pub log_format: log::Format,
+    pub log_format: log::LogFormat,
 }
 
 /// How owners are found.
@@ -243,20 +223,4 @@ fn history_bytes(text: &str) -> Result<u64, String> {
     bytes
         .filter(|&bytes| bytes >= 1 << 20)
         .ok_or_else(|| "expected a size of at least 1MiB, like 256MiB or 268435456".to_owned())
-}
-
-/// A time on the command line: `15s`, `500ms`, `1m`, `1h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit_ms = match text.strip_prefix(digits) {
-        Some("ms") => 1,
-        Some("s" | "") => 1000,
-        Some("m") => 60_000,
-        Some("h") => 3_600_000,
-        _ => return Err("expected a time like 15s, 500ms, 1m or 1h".to_owned()),
-    };
-    let ms = digits.parse::<u32>().ok().and_then(|number| u64::from(number).checked_mul(unit_ms));
-    ms.filter(|&ms| ms > 0)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "expected a time like 15s, 500ms, 1m or 1h".to_owned())
 }

@@ -1,7 +1,7 @@
 //! Files that are this program's own, in a folder that may be open to others.
 
 use super::{
-    Error, Kind, must_be_plain, must_have_one_name,
+    Error, FileKind, must_be_plain, must_have_one_name,
     way::{self, Missing},
 };
 use rustix::{
@@ -123,8 +123,8 @@ impl Folder {
 
 impl Seat {
     /// The kind of file that is there.
-    pub const fn kind(&self) -> Kind {
-        Kind::of(&self.stat)
+    pub const fn kind(&self) -> FileKind {
+        FileKind::of(&self.stat)
     }
 
     /// Whether it belongs to this user.

@@ -33,7 +33,7 @@ pub enum Error {
     #[error("it is {found}, and must be {wanted}")]
     Kind {
         /// The kind of file that is there.
-        found: Kind,
+        found: FileKind,
         /// What it must be.
         wanted: &'static str,
     },
@@ -96,9 +96,9 @@ fn by_whom(pid: Option<u32>) -> String {
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind(FileType);
+pub struct FileKind(FileType);
 
-impl Kind {
+impl FileKind {
     const fn of(stat: &Stat) -> Self {
         Self(FileType::from_raw_mode(stat.st_mode))
     }
@@ -109,7 +109,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             FileType::RegularFile => "a plain file",
@@ -127,8 +127,8 @@ const PLAIN: &str = "a plain file";
 
 /// Whether it is a plain file.
 const fn must_be_plain(stat: &Stat) -> Result<(), Error> {
-    match Kind::of(stat) {
-        Kind(FileType::RegularFile) => Ok(()),
+    match FileKind::of(stat) {
+        FileKind(FileType::RegularFile) => Ok(()),
         found => Err(Error::Kind { found, wanted: PLAIN }),
     }
 }

@@ -1,7 +1,7 @@
 //! Opening a result for writing.
 
 use super::{
-    Error, Kind, must_have_one_name,
+    Error, FileKind, must_have_one_name,
     read::inherited,
     way::{self, End, Missing},
 };
@@ -54,8 +54,8 @@ fn given(number: i32) -> Result<File, Error> {
     if fcntl_getfl(&file)? & OFlags::ACCMODE == OFlags::RDONLY {
         return Err(Error::ReadOnly);
     }
-    match Kind::of(&fstat(&file)?) {
-        found @ Kind(FileType::Directory | FileType::BlockDevice) => {
+    match FileKind::of(&fstat(&file)?) {
+        found @ FileKind(FileType::Directory | FileType::BlockDevice) => {
             Err(Error::Kind { found, wanted: WANTED })
         }
         _ => Ok(file.into()),
@@ -64,20 +64,20 @@ fn given(number: i32) -> Result<File, Error> {
 
 /// At once: a result that is never finished shall not look like one, nor leave an old one.
 fn emptied(file: OwnedFd, stat: &Stat) -> Result<File, Error> {
-    if Kind::of(stat) == Kind(FileType::RegularFile) {
+    if FileKind::of(stat) == FileKind(FileType::RegularFile) {
         ftruncate(&file, 0)?;
     }
     Ok(file.into())
 }
 
 fn may_be_written(end: &End, stat: &Stat) -> Result<(), Error> {
-    match Kind::of(stat) {
-        Kind(FileType::RegularFile) => {
+    match FileKind::of(stat) {
+        FileKind(FileType::RegularFile) => {
             must_have_one_name(stat)?;
             must_not_be_planted(end, stat)
         }
-        Kind(FileType::Fifo) => must_not_be_planted(end, stat),
-        Kind(FileType::CharacterDevice) if is_harmless(stat) => Ok(()),
+        FileKind(FileType::Fifo) => must_not_be_planted(end, stat),
+        FileKind(FileType::CharacterDevice) if is_harmless(stat) => Ok(()),
         found => Err(Error::Kind { found, wanted: WANTED }),
     }
 }

@@ -1,6 +1,6 @@
 //! The way to a path, part by part.
 
-use super::{Error, Kind};
+use super::{Error, FileKind};
 use rustix::{
     fs::{FileType, Mode, OFlags, Stat, fstat, mkdirat, open, openat, readlinkat},
     io::Errno,
@@ -79,8 +79,8 @@ pub(super) fn along(path: &Path, missing: Missing) -> Result<End, Error> {
             Err(errno) => return Err(errno.into()),
         };
         let stat = fstat(&there)?;
-        match Kind::of(&stat) {
-            Kind(FileType::Symlink) => {
+        match FileKind::of(&stat) {
+            FileKind(FileType::Symlink) => {
                 n_links += 1;
                 if n_links > MAX_LINKS {
                     return Err(Errno::LOOP.into());
@@ -97,7 +97,7 @@ pub(super) fn along(path: &Path, missing: Missing) -> Result<End, Error> {
                 }
             }
             _ if is_last => return Ok(End { folder, name, found: Some(stat) }),
-            Kind(FileType::Directory) => folder = there,
+            FileKind(FileType::Directory) => folder = there,
             _ => return Err(Errno::NOTDIR.into()),
         }
     }
@@ -129,8 +129,8 @@ pub(super) fn folder(path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
     loop {
         let end = along(path, missing)?;
         match (end.found, missing) {
-            (Some(stat), _) if Kind::of(&stat) != Kind(FileType::Directory) => {
-                return Err(Error::Kind { found: Kind::of(&stat), wanted: "a folder" });
+            (Some(stat), _) if FileKind::of(&stat) != FileKind(FileType::Directory) => {
+                return Err(Error::Kind { found: FileKind::of(&stat), wanted: "a folder" });
             }
             (Some(_), _) => return Ok(end.open(flags, Mode::empty())?.0),
             (None, Missing::Refuse) => return Err(Errno::NOENT.into()),

@@ -1,13 +1,16 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::observed::{
-    ending::{Ending, Found},
+    ending::{Discovery, Ending},
     event::{self, Event},
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
 };
-use keepwatch_ebpf::record::{self, Outcome, SAMPLE_LEN, Sample, Tag, flag};
+use keepwatch_ebpf::{
+    abi::AF_INET6,
+    record::{SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag, TimerOutcome, TimerRecord, flag},
+};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes as _;
 
@@ -34,8 +37,6 @@ pub enum Error {
 /// Bytes of one record of the snapshot.
 pub const SNAPSHOT_LEN: usize = SAMPLE_LEN;
 
-const AF_INET6: u16 = 10;
-
 /// Decodes records of a kernel whose clock ticks `hz` times a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
@@ -51,10 +52,10 @@ impl Decoder {
     /// Decodes one record. Trailing bytes are ring-buffer padding.
     pub fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
         let short = Error::Length(bytes.len());
-        let sample = match Sample::ref_from_prefix(bytes) {
+        let sample = match SocketSample::ref_from_prefix(bytes) {
             Ok((sample, _)) => *sample,
             // Not aligned, or short.
-            Err(_) => Sample::read_from_prefix(bytes).map_err(|_| short)?.0,
+            Err(_) => SocketSample::read_from_prefix(bytes).map_err(|_| short)?.0,
         };
         let tag = Tag::from_wire(sample.tag).ok_or(Error::Tag(sample.tag))?;
         let socket = self.socket(&sample, tag)?;
@@ -67,15 +68,15 @@ impl Decoder {
             },
             Tag::Destroy => Event::Destroyed(socket),
             Tag::Fire => {
-                let (fire, _) = record::Fire::read_from_prefix(bytes).map_err(|_| short)?;
+                let (fire, _) = TimerRecord::read_from_prefix(bytes).map_err(|_| short)?;
                 let outcome =
-                    Outcome::from_wire(fire.outcome).ok_or(Error::Outcome(fire.outcome))?;
+                    TimerOutcome::from_wire(fire.outcome).ok_or(Error::Outcome(fire.outcome))?;
                 let probes_before = fire.probes_before;
                 Event::Fired { socket, outcome: fire_of(outcome), probes_before }
             }
             Tag::Call => {
-                let (call, _) = record::Call::read_from_prefix(bytes).map_err(|_| short)?;
-                let record::Call { level, option, value, result, .. } = call;
+                let (call, _) = SetsockoptRecord::read_from_prefix(bytes).map_err(|_| short)?;
+                let SetsockoptRecord { level, option, value, result, .. } = call;
                 let option =
                     SockOpt::from_kernel(level, option).ok_or(Error::Option(level, option))?;
                 let refused = sample.flags & flag::VALUE_KNOWN != 0;
@@ -96,17 +97,17 @@ impl Decoder {
 
     /// The number of the cgroup of the process in a record, if that was running in a hook.
     pub fn cgroup(bytes: &[u8]) -> Option<u64> {
-        let (sample, _) = Sample::read_from_prefix(bytes).ok()?;
+        let (sample, _) = SocketSample::read_from_prefix(bytes).ok()?;
         (sample.cgroup != 0).then_some(sample.cgroup)
     }
 
-    fn ending(self, sample: &Sample) -> Ending {
+    fn ending(self, sample: &SocketSample) -> Ending {
         // `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in 32 bits (`tcp_time_stamp_ms`).
         let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);
         let now_ms = u32::try_from(now_ms).unwrap_or_default();
         let retransmitting_ms = now_ms.wrapping_sub(sample.retransmitted_ms);
         Ending {
-            found: Found::Told,
+            found: Discovery::Reported,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
@@ -120,7 +121,7 @@ impl Decoder {
         }
     }
 
-    fn socket(self, sample: &Sample, tag: Tag) -> Result<Socket, Error> {
+    fn socket(self, sample: &SocketSample, tag: Tag) -> Result<Socket, Error> {
         let state = State::from_kernel(sample.state).ok_or(Error::State(sample.state))?;
         let has = |bit| sample.flags & bit != 0;
         let now = sample.now_jiffies;
@@ -215,15 +216,15 @@ const fn has_sent_fin(state: u8) -> bool {
     matches!(state, 4 | 9 | 11)
 }
 
-const fn fire_of(outcome: Outcome) -> event::Fire {
+const fn fire_of(outcome: TimerOutcome) -> event::Fire {
     match outcome {
-        Outcome::Sent => event::Fire::Sent,
-        Outcome::Deferred => event::Fire::Deferred,
-        Outcome::InFlight => event::Fire::DataInFlight,
-        Outcome::NotIdle => event::Fire::NotIdle,
-        Outcome::NotOurs => event::Fire::NotOurs,
-        Outcome::Congested => event::Fire::Congested,
-        Outcome::Death => event::Fire::Death,
+        TimerOutcome::Sent => event::Fire::Sent,
+        TimerOutcome::Deferred => event::Fire::Deferred,
+        TimerOutcome::InFlight => event::Fire::DataInFlight,
+        TimerOutcome::NotIdle => event::Fire::NotIdle,
+        TimerOutcome::NotOurs => event::Fire::NotOurs,
+        TimerOutcome::Congested => event::Fire::Congested,
+        TimerOutcome::Death => event::Fire::Death,
     }
 }
 
@@ -247,8 +248,8 @@ mod tests {
     use super::*;
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
-    fn sample() -> Sample {
-        let mut sample = Sample::new_zeroed();
+    fn sample() -> SocketSample {
+        let mut sample = SocketSample::new_zeroed();
         sample.tag = Tag::Snapshot.wire();
         sample.state = 1;
         sample.family = 2;
@@ -258,7 +259,7 @@ mod tests {
         sample
     }
 
-    fn decode(sample: &Sample) -> Result<Socket, Error> {
+    fn decode(sample: &SocketSample) -> Result<Socket, Error> {
         Decoder::new(250).decode(sample.as_bytes()).map(|event| match event {
             Event::Seen(socket)
             | Event::Destroyed(socket)
@@ -321,8 +322,8 @@ mod tests {
             assert_eq!(Decoder::new(250).decode(&bytes[..end]), Err(Error::Length(end)));
         }
         for tag in [0, 6, u32::MAX] {
-            assert_eq!(decode(&Sample { tag, ..sample() }), Err(Error::Tag(tag)));
+            assert_eq!(decode(&SocketSample { tag, ..sample() }), Err(Error::Tag(tag)));
         }
-        assert_eq!(decode(&Sample { state: 13, ..sample() }), Err(Error::State(13)));
+        assert_eq!(decode(&SocketSample { state: 13, ..sample() }), Err(Error::State(13)));
     }
 }

@@ -1,7 +1,7 @@
 //! The layout of the running kernel, from its BTF.
 
 use super::btf::{self, Btf};
-use keepwatch_ebpf::layout::{ABSENT, FIELDS, Layout, Source};
+use keepwatch_ebpf::layout::{ABSENT, FIELDS, FieldSource, Layout};
 use std::io;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -64,33 +64,33 @@ fn resolve(btf: &Btf<'_>) -> Result<Layout, Error> {
         .map_err(|_| Error::Missing { wanted: "layout of the expected length".to_owned() })
 }
 
-const fn path(source: &Source) -> &'static str {
+const fn path(source: &FieldSource) -> &'static str {
     match source {
-        Source::Offset(path)
-        | Source::Size(path)
-        | Source::Given(_, path)
-        | Source::IfFunction(_, path)
-        | Source::Inside(path, _)
-        | Source::Id(path)
-        | Source::Value(path, _) => path,
-        Source::Else(_) => "",
+        FieldSource::Offset(path)
+        | FieldSource::Size(path)
+        | FieldSource::Given(_, path)
+        | FieldSource::IfFunction(_, path)
+        | FieldSource::Inside(path, _)
+        | FieldSource::Id(path)
+        | FieldSource::Value(path, _) => path,
+        FieldSource::Else(_) => "",
     }
 }
 
-fn root(source: &Source) -> &'static str {
+fn root(source: &FieldSource) -> &'static str {
     path(source).split('.').next().unwrap_or_default()
 }
 
-fn look_up(btf: &Btf<'_>, source: &Source) -> Option<u32> {
+fn look_up(btf: &Btf<'_>, source: &FieldSource) -> Option<u32> {
     match source {
-        Source::Offset(path) => btf.member(path).map(|member| member.offset),
-        Source::Size(path) => btf.member(path).map(|member| member.size),
-        Source::Given(value, path) => btf.member(path).map(|_| *value),
-        Source::Inside(path, bytes) => btf.member(path).map(|member| member.offset + bytes),
-        Source::IfFunction(value, name) => btf.function(name).map(|_| *value),
-        Source::Id(path) => btf.type_with(path).or_else(|| btf.function(path)),
-        Source::Else(value) => Some(*value),
-        Source::Value(of_enum, name) => btf.value(of_enum, name),
+        FieldSource::Offset(path) => btf.member(path).map(|member| member.offset),
+        FieldSource::Size(path) => btf.member(path).map(|member| member.size),
+        FieldSource::Given(value, path) => btf.member(path).map(|_| *value),
+        FieldSource::Inside(path, bytes) => btf.member(path).map(|member| member.offset + bytes),
+        FieldSource::IfFunction(value, name) => btf.function(name).map(|_| *value),
+        FieldSource::Id(path) => btf.type_with(path).or_else(|| btf.function(path)),
+        FieldSource::Else(value) => Some(*value),
+        FieldSource::Value(of_enum, name) => btf.value(of_enum, name),
     }
 }
 

@@ -27,14 +27,14 @@ pub(super) enum Shape {
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     pub(super) shape: Shape,
     /// journald reads them: it has the time and the program's name, and wants the priority.
     pub(super) in_journal: bool,
     pub(super) colour: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LogLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -59,7 +59,7 @@ where
     }
 }
 
-impl Line {
+impl LogLine {
     fn text(self, out: &mut Writer<'_>, level: Level, said: &Said) -> fmt::Result {
         if !self.in_journal {
             if self.shape == Shape::Log {
@@ -185,11 +185,11 @@ mod tests {
     use super::{super::tests_support::text_of, *};
     use tracing::{debug, error, info, level_filters::LevelFilter, warn};
 
-    const PERSON: Line = Line { shape: Shape::Person, in_journal: false, colour: false };
-    const LOG: Line = Line { shape: Shape::Log, ..PERSON };
-    const JSON: Line = Line { shape: Shape::Json, ..PERSON };
+    const PERSON: LogLine = LogLine { shape: Shape::Person, in_journal: false, colour: false };
+    const LOG: LogLine = LogLine { shape: Shape::Log, ..PERSON };
+    const JSON: LogLine = LogLine { shape: Shape::Json, ..PERSON };
 
-    fn text(line: Line, run: impl FnOnce()) -> String {
+    fn text(line: LogLine, run: impl FnOnce()) -> String {
         text_of(LevelFilter::INFO, line, run)
     }
 
@@ -214,9 +214,9 @@ mod tests {
         let (at, rest) = log.split_once(' ').unwrap();
         assert!(at.parse::<jiff::Timestamp>().is_ok() && at.ends_with('Z'), "{at}");
         assert_eq!(rest, "keepwatch: warning: it is late\n");
-        assert_eq!(text(Line { in_journal: true, ..LOG }, said), "<4>warning: it is late\n");
-        assert_eq!(text(Line { in_journal: true, ..LOG }, || info!("well")), "<6>well\n");
-        let colour = text(Line { colour: true, ..PERSON }, said);
+        assert_eq!(text(LogLine { in_journal: true, ..LOG }, said), "<4>warning: it is late\n");
+        assert_eq!(text(LogLine { in_journal: true, ..LOG }, || info!("well")), "<6>well\n");
+        let colour = text(LogLine { colour: true, ..PERSON }, said);
         assert_eq!(colour, "keepwatch: \x1b[1;33mwarning:\x1b[0m it is late\n");
     }
 
@@ -244,7 +244,7 @@ mod tests {
     fn no_name_reaches_a_log_raw() {
         let hostile: String = (0..0x100).filter_map(char::from_u32).collect();
         let hostile = format!("{hostile}\u{202e}\u{2028}\r\n\x1b[31m\" }} <0>");
-        for line in [PERSON, LOG, JSON, Line { in_journal: true, ..LOG }] {
+        for line in [PERSON, LOG, JSON, LogLine { in_journal: true, ..LOG }] {
             let text = text(line, || {
                 warn!(name = hostile, shown = %hostile, debug = ?hostile, "of {hostile}");
             });

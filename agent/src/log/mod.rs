@@ -7,7 +7,7 @@ pub mod pace;
 
 use crate::kernel::hooks;
 use clap::ValueEnum;
-use line::{Line, Shape};
+use line::{LogLine, Shape};
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     error::Error,
@@ -48,7 +48,7 @@ impl From<Level> for LevelFilter {
 
 /// What a line of the agent's log looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum LogFormat {
     /// A sentence, then key=value
     #[default]
     Text,
@@ -62,20 +62,20 @@ pub fn for_a_person(colours: bool) {
 }
 
 /// Lines of the agent go to a log, and so does what a panic says.
-pub fn for_the_agent(level: Level, format: Format, colours: bool) {
+pub fn for_the_agent(level: Level, format: LogFormat, colours: bool) {
     let shape = match format {
-        Format::Text => Shape::Log,
-        Format::Json => Shape::Json,
+        LogFormat::Text => Shape::Log,
+        LogFormat::Json => Shape::Json,
     };
     start(level.into(), stderr(shape, colours));
     let paced = Mutex::new(pace::Paced::default());
     std::panic::set_hook(Box::new(move |panic| report(panic, &paced)));
 }
 
-fn stderr(shape: Shape, colours: bool) -> Line {
+fn stderr(shape: Shape, colours: bool) -> LogLine {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = io::stderr().is_terminal();
-    Line {
+    LogLine {
         shape,
         in_journal: !is_terminal && journal::has(io::stderr()),
         colour: colours && is_terminal && !forbidden,
@@ -83,11 +83,11 @@ fn stderr(shape: Shape, colours: bool) -> Line {
 }
 
 /// The first start of a process counts.
-fn start(level: LevelFilter, line: Line) {
+fn start(level: LevelFilter, line: LogLine) {
     drop(tracing::subscriber::set_global_default(subscriber(level, line, io::stderr)));
 }
 
-fn subscriber<W>(level: LevelFilter, line: Line, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(level: LevelFilter, line: LogLine, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -144,9 +144,9 @@ pub(crate) mod tests_support {
     use std::sync::{Arc, PoisonError};
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok(bytes.len())
@@ -158,8 +158,8 @@ pub(crate) mod tests_support {
     }
 
     /// The raw text that `line` makes of what `run` says at this level.
-    pub(in crate::log) fn text_of(level: LevelFilter, line: Line, run: impl FnOnce()) -> String {
-        let written = Written::default();
+    pub(in crate::log) fn text_of(level: LevelFilter, line: LogLine, run: impl FnOnce()) -> String {
+        let written = CapturedLog::default();
         let writer = written.clone();
         let subscriber = subscriber(level, line, move || writer.clone());
         tracing::subscriber::with_default(subscriber, run);
@@ -169,7 +169,7 @@ pub(crate) mod tests_support {
 
     /// The lines of a run as the agent's JSON log has them.
     pub(crate) fn logged(run: impl FnOnce()) -> Vec<serde_json::Value> {
-        let json = Line { shape: Shape::Json, in_journal: false, colour: false };
+        let json = LogLine { shape: Shape::Json, in_journal: false, colour: false };
         let text = text_of(LevelFilter::DEBUG, json, run);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 pub fn encode(
     totals: Arc<Totals>,
     process: AgentProcess,
-    history: store::Status,
+    history: store::HistoryStatus,
     format: ScrapeFormat,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) struct Scrape {
     pub(super) totals: Arc<Totals>,
     pub(super) process: AgentProcess,
-    pub(super) history: store::Status,
+    pub(super) history: store::HistoryStatus,
 }
 
 impl Scrape {

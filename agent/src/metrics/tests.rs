@@ -5,7 +5,7 @@ use crate::{
     kernel::hooks::Signal,
     model::{
         judgement::{
-            idle_limit::{IdleLimit, Limits},
+            idle_limit::{IdleLimit, Limits, Path},
             verdict::Surroundings,
         },
         observed::{
@@ -310,9 +310,10 @@ fn worst_host(n_processes: u32) -> (Totals, f64) {
 /// A host on which every family has rows.
 fn everything() -> Totals {
     let (mut totals, _) = worst_host(100);
-    let paths = ["db=10.0.0.0/8:5432=aws", "db=10.1.0.0/16=900s"];
-    let paths = paths.iter().map(|path| path.parse().unwrap()).collect();
-    let limits = Limits::new(paths, IdleLimit::default(), false);
+    let limit = IdleLimit { seconds: 900, preset: None };
+    let peers = "10.0.0.0/8".parse().unwrap();
+    let path = Path { name: "db".to_owned(), peers, port: None, limit };
+    let limits = Limits::new(vec![path], IdleLimit::default(), false);
     totals.around = Some(Arc::new(Surroundings { limits, ..around() }));
     totals.learned = [(1, 240)].into();
     totals.netns = [(1, NetnsSettings::default())].into();
@@ -320,7 +321,7 @@ fn everything() -> Totals {
     totals
 }
 
-/// DESIGN's budget: at most 200 KB and 10 ms, whatever the number of sockets and their owners.
+/// A scrape is bounded: at most 200 KB, whatever the number of sockets and their owners.
 #[test]
 fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
     const N_PROCESSES: u32 = 100_000;

@@ -5,7 +5,7 @@ use crate::model::{observed::owner_identity::Runtime, text::name::escaped};
 /// Where a process is in the tree of cgroups. The innermost of each kind counts: a container in a
 /// container, a service of the systemd that runs in one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct CgroupPlace {
     /// systemd unit; none outside the containers of a pod.
     pub(super) unit: Option<String>,
     pub(super) container: Option<Container>,
@@ -46,12 +46,12 @@ pub(super) fn path_of(file: &[u8]) -> Option<&[u8]> {
     }
     // The last of equals, for v2 is the last line; a hybrid's `name=systemd` the one before.
     paths.into_iter().max_by_key(|path| {
-        let place = Place::of(path);
+        let place = CgroupPlace::of(path);
         (place.container.is_some(), place.pod_uid.is_some(), place.unit.is_some())
     })
 }
 
-impl Place {
+impl CgroupPlace {
     /// What a path says, as it stands in `/proc/PID/cgroup`: seen from inside a cgroup namespace it
     /// begins with `/..`; of a cgroup that is removed it ends with ` (deleted)`.
     pub(super) fn of(path: &[u8]) -> Self {

@@ -16,7 +16,7 @@ pub(super) struct Processes {
 
 /// One process at one moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Process {
+pub(super) struct ProcessSample {
     /// When it started, in ticks since boot: with its id what is not reused.
     pub(super) started: u64,
     /// The path of its cgroup.
@@ -29,10 +29,10 @@ impl Processes {
     }
 
     /// None if there is no such process, or it is not shown to us.
-    pub(super) fn read(&self, pid: u32) -> Option<Process> {
+    pub(super) fn read(&self, pid: u32) -> Option<ProcessSample> {
         let cgroup = self.proc.read(&format!("{pid}/cgroup"), CGROUP_BYTES)?;
         let stat = self.proc.read(&format!("{pid}/stat"), STAT_BYTES)?;
-        Some(Process { started: started(&stat)?, cgroup: cgroup::path_of(&cgroup)?.into() })
+        Some(ProcessSample { started: started(&stat)?, cgroup: cgroup::path_of(&cgroup)?.into() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Paths of cgroups as runtimes make them, recorded in other projects' tests and reports, and what
 //! must be read from each.
 
-use super::cgroup::{Container, Place, path_of};
+use super::cgroup::{CgroupPlace, Container, path_of};
 use crate::model::observed::owner_identity::Runtime::{self, *};
 
 /// The id of every container here: of a real one, from coroot's tests.
@@ -11,7 +11,7 @@ const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
 
 /// A path, with ID, OUTER and UID in it (`U_D`: the uid as systemd's driver writes it), and what it
 /// says: unit (empty: none), container, whether the pod's uid.
-type Row = (&'static str, &'static str, Expected, bool);
+type RecordedRow = (&'static str, &'static str, Expected, bool);
 
 /// A container: by its id, its runtime known or not; or by its name.
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ enum Expected {
 use Expected::{Id, Named, No, OfSomebody};
 
 /// Each group with the project whose tests or reports have paths of that form.
-const ROWS: &[Row] = &[
+const ROWS: &[RecordedRow] = &[
     // Docker: coroot-node-agent cgroup/cgroup_test.go; SPIRE workloadattestor/docker (Docker Desktop).
     ("/docker/ID", "", Id(Docker), false),
     ("/system.slice/docker-ID.scope", "", Id(Docker), false),
@@ -254,7 +254,7 @@ fn written(path: &str) -> String {
 fn the_paths_of_every_runtime_and_driver_are_understood() {
     for (path, unit, expected, in_pod) in ROWS {
         let path = written(path);
-        let Place { unit: found_unit, container, pod_uid } = Place::of(path.as_bytes());
+        let CgroupPlace { unit: found_unit, container, pod_uid } = CgroupPlace::of(path.as_bytes());
         assert_eq!(found_unit.unwrap_or_default(), *unit, "unit of {path}");
         assert_eq!(pod_uid.as_deref(), in_pod.then_some(UID), "pod of {path}");
         let innermost = if path.contains(ID) { ID } else { OUTER };
@@ -278,7 +278,7 @@ fn a_static_pods_uid_is_the_hash_of_its_manifest() {
         ["/kubepods/burstable/podHASH/ID", "/kubepods.slice/kubepods-podHASH.slice/crio-ID.scope"]
     {
         let path = form.replace("HASH", HASH).replace("ID", ID);
-        assert_eq!(Place::of(path.as_bytes()).pod_uid.as_deref(), Some(HASH), "{path}");
+        assert_eq!(CgroupPlace::of(path.as_bytes()).pod_uid.as_deref(), Some(HASH), "{path}");
     }
 }
 
@@ -321,16 +321,16 @@ fn of_many_controllers_the_path_that_says_most_counts() {
 #[test]
 fn hostile_names_of_cgroups_stay_harmless() {
     let mut path = b"/system.slice/\x1b[2J\xff\xfe\nweb.service".to_vec();
-    let unit = Place::of(&path).unit.unwrap();
+    let unit = CgroupPlace::of(&path).unit.unwrap();
     assert_eq!(unit, "\\u{1b}[2J\\xff\\xfe\\nweb.service");
     path = b"/machine.slice/machine-\\x1b\\x0a\\xff\\x2d\\x2.scope".to_vec();
-    let name = Place::of(&path).container.unwrap().name.unwrap();
+    let name = CgroupPlace::of(&path).container.unwrap().name.unwrap();
     assert_eq!(name, "\\x1b\\x0a\\xff-\\x2", "systemd's escapes are undone only for what is plain");
     for part in ["pod", "-pod", "kubepods-pod", ".service", "-", ":", "lxc.payload.", "é-pod\u{e9}"]
     {
         for path in [format!("/{part}"), format!("/{part}/{part}"), format!("/kubepods/{part}")] {
-            Place::of(path.as_bytes());
+            CgroupPlace::of(path.as_bytes());
         }
     }
-    Place::of(&b"/a".repeat(100_000));
+    CgroupPlace::of(&b"/a".repeat(100_000));
 }

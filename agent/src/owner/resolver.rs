@@ -1,10 +1,10 @@
 //! Identities of processes: looked up, remembered, and bounded.
 
 use super::{
-    cgroup::{Container, Place, is_hex},
+    cgroup::{CgroupPlace, Container, is_hex},
     logs::Logs,
-    process::{Process, Processes},
-    state::{self, State},
+    process::{ProcessSample, Processes},
+    state::{self, ContainerState},
     tree::Tree,
     workload,
 };
@@ -19,12 +19,12 @@ use std::{borrow::Cow, collections::HashMap, io, path::Path, sync::Arc};
 
 /// An identity, and how often to look again for what was missing.
 #[derive(Debug)]
-struct Found {
+struct ResolvedProcess {
     identity: Arc<Identity>,
     looks_left: u8,
 }
 
-impl Default for Found {
+impl Default for ResolvedProcess {
     fn default() -> Self {
         Self { identity: Arc::default(), looks_left: LOOKS }
     }
@@ -45,8 +45,8 @@ pub struct Resolver {
     /// Names that this node may have.
     nodes: Vec<String>,
     /// By the path of the cgroup. Two generations: when the young one is full, the old one goes.
-    young: HashMap<Box<[u8]>, Found>,
-    old: HashMap<Box<[u8]>, Found>,
+    young: HashMap<Box<[u8]>, ResolvedProcess>,
+    old: HashMap<Box<[u8]>, ResolvedProcess>,
     n_young: usize,
     logs: Option<Logs>,
     tree: Tree,
@@ -75,12 +75,12 @@ impl Resolver {
     pub fn look_up(&mut self, pid: u32, cgroup: Option<u64>) -> Option<KnownProcess> {
         let process = self.processes.read(pid).or_else(|| {
             let cgroup = self.tree.path(&self.host, cgroup?)?;
-            Some(Process { started: ENDED, cgroup })
+            Some(ProcessSample { started: ENDED, cgroup })
         })?;
         let found = self.young.remove(&process.cgroup).or_else(|| self.old.remove(&process.cgroup));
         let mut found = found.unwrap_or_default();
         if found.looks_left > 0 {
-            let (identity, is_complete) = self.find(&Place::of(&process.cgroup));
+            let (identity, is_complete) = self.find(&CgroupPlace::of(&process.cgroup));
             found.looks_left = if is_complete { 0 } else { found.looks_left - 1 };
             if identity != *found.identity {
                 found.identity = Arc::new(identity);
@@ -106,8 +106,8 @@ impl Resolver {
     }
 
     /// The identity, and whether nothing is missing that may still come.
-    fn find(&mut self, place: &Place) -> (Identity, bool) {
-        let Place { unit, container, pod_uid } = place;
+    fn find(&mut self, place: &CgroupPlace) -> (Identity, bool) {
+        let CgroupPlace { unit, container, pod_uid } = place;
         let state = container.as_ref().and_then(|it| state::of(&self.host, &it.id, it.runtime));
         let mut state = state.unwrap_or_default();
         if pod_uid.is_some() && (state.pod.is_none() || state.name.is_none()) {
@@ -137,7 +137,11 @@ impl Resolver {
         (identity, is_complete)
     }
 
-    fn workload<'a>(&self, state: &'a State, pod_uid: Option<&str>) -> Option<Cow<'a, str>> {
+    fn workload<'a>(
+        &self,
+        state: &'a ContainerState,
+        pod_uid: Option<&str>,
+    ) -> Option<Cow<'a, str>> {
         let label = |keys: &[&str]| state.labels.first(keys);
         if let Some(pod) = &state.pod {
             // Other pods have random uids; those from files the hash of the file.
@@ -158,12 +162,12 @@ impl Resolver {
     }
 }
 
-fn runtime(container: Option<&Container>, state: &State) -> Option<Runtime> {
+fn runtime(container: Option<&Container>, state: &ContainerState) -> Option<Runtime> {
     container.and_then(|container| container.runtime).or(state.runtime)
 }
 
 /// The name, else as much of the id as people use.
-fn shown_name<'a>(container: &'a Container, state: &'a State) -> &'a str {
+fn shown_name<'a>(container: &'a Container, state: &'a ContainerState) -> &'a str {
     let Container { id, name, .. } = container;
     let known = name.as_deref().or(state.name.as_deref());
     known.unwrap_or_else(|| if is_hex(id, 64) { id.get(..12).unwrap_or(id) } else { id })

@@ -23,21 +23,21 @@ const LIST_BYTES: usize = 4 << 20;
 
 /// What is known of a container.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct ContainerState {
     pub(super) runtime: Option<Runtime>,
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) pod: Option<String>,
     /// Of the container, then of its pod.
-    pub(super) labels: Labels,
+    pub(super) labels: ContainerLabels,
 }
 
-/// Labels and annotations: whatever stands there.
+/// Labels and annotations of a container, as they stand there.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Labels(HashMap<String, Value>);
+pub(super) struct ContainerLabels(HashMap<String, Value>);
 
-impl Labels {
+impl ContainerLabels {
     /// The first of these that is there, as a text that is not empty.
     pub(super) fn first(&self, keys: &[&str]) -> Option<&str> {
         keys.iter().filter_map(|key| self.0.get(*key)?.as_str()).find(|value| !value.is_empty())
@@ -56,7 +56,7 @@ impl Labels {
 }
 
 /// Looks where the runtime keeps its state; where the path does not tell which it is, everywhere.
-pub(super) fn of(root: &Root, id: &str, runtime: Option<Runtime>) -> Option<State> {
+pub(super) fn of(root: &Root, id: &str, runtime: Option<Runtime>) -> Option<ContainerState> {
     if !is_hex(id, ID_DIGITS) {
         return None;
     }
@@ -74,15 +74,15 @@ pub(super) fn of(root: &Root, id: &str, runtime: Option<Runtime>) -> Option<Stat
 #[derive(Deserialize)]
 struct OciConfig {
     #[serde(default)]
-    annotations: Labels,
+    annotations: ContainerLabels,
 }
 
-fn oci_annotations(root: &Root, path: &str) -> Option<Labels> {
+fn oci_annotations(root: &Root, path: &str) -> Option<ContainerLabels> {
     let config: OciConfig = serde_json::from_slice(&root.read(path, CONFIG_BYTES)?).ok()?;
     Some(config.annotations)
 }
 
-fn containerd(root: &Root, id: &str) -> Option<State> {
+fn containerd(root: &Root, id: &str) -> Option<ContainerState> {
     // Of itself, and of those that bring it along.
     const RUN: [&str; 4] = [
         "run/containerd",
@@ -96,7 +96,7 @@ fn containerd(root: &Root, id: &str) -> Option<State> {
             oci_annotations(root, &format!("{run}/{task}/{namespace}/{id}/config.json"))
         })
     })?;
-    Some(State {
+    Some(ContainerState {
         runtime: Some(Runtime::Containerd),
         name: labels.own(&["io.kubernetes.cri.container-name", "nerdctl/name"]),
         namespace: labels.own(&["io.kubernetes.cri.sandbox-namespace"]),
@@ -105,12 +105,12 @@ fn containerd(root: &Root, id: &str) -> Option<State> {
     })
 }
 
-fn crio(root: &Root, id: &str) -> Option<State> {
+fn crio(root: &Root, id: &str) -> Option<ContainerState> {
     let annotations = |id: &str| {
         ["run/containers/storage", "var/lib/containers/storage"].iter().find_map(|storage| {
             let path = format!("{storage}/overlay-containers/{id}/userdata/config.json");
             let mut labels = oci_annotations(root, &path)?;
-            let inner = labels.first(&["io.kubernetes.cri-o.Labels"]);
+            let inner = labels.first(&["io.kubernetes.cri-o.ContainerLabels"]);
             if let Some(inner) = inner.and_then(|text| serde_json::from_str(text).ok()) {
                 labels.extend(inner);
             }
@@ -121,7 +121,7 @@ fn crio(root: &Root, id: &str) -> Option<State> {
     if let Some(sandbox) = sandbox_of(&labels, id, "io.kubernetes.cri-o.SandboxID") {
         labels.extend(annotations(&sandbox).unwrap_or_default());
     }
-    Some(State {
+    Some(ContainerState {
         runtime: Some(Runtime::CriO),
         name: labels.own(&["io.kubernetes.container.name", "io.kubernetes.cri-o.ContainerName"]),
         namespace: labels.own(&["io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace"]),
@@ -131,7 +131,7 @@ fn crio(root: &Root, id: &str) -> Option<State> {
 }
 
 /// The id of the sandbox of a container; none for a sandbox itself.
-fn sandbox_of(labels: &Labels, id: &str, key: &str) -> Option<String> {
+fn sandbox_of(labels: &ContainerLabels, id: &str, key: &str) -> Option<String> {
     labels.own(&[key]).filter(|sandbox| sandbox != id && is_hex(sandbox, ID_DIGITS))
 }
 
@@ -149,10 +149,10 @@ struct DockerConfig {
 #[serde(rename_all = "PascalCase")]
 struct DockerOptions {
     #[serde(default)]
-    labels: Option<Labels>,
+    labels: Option<ContainerLabels>,
 }
 
-fn docker(root: &Root, id: &str) -> Option<State> {
+fn docker(root: &Root, id: &str) -> Option<ContainerState> {
     let config = |id: &str| {
         ["var/lib/docker", "var/snap/docker/common/var-lib-docker"].iter().find_map(|data| {
             let path = format!("{data}/containers/{id}/config.v2.json");
@@ -168,7 +168,7 @@ fn docker(root: &Root, id: &str) -> Option<State> {
     let name_of_task =
         ["io.kubernetes.container.name", "com.amazonaws.ecs.container-name", NOMAD_TASK];
     let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
-    Some(State {
+    Some(ContainerState {
         runtime: Some(Runtime::Docker),
         name: labels.own(&name_of_task).or_else(|| (!name.is_empty()).then_some(name)),
         namespace: labels.own(&["io.kubernetes.pod.namespace"]),
@@ -187,14 +187,14 @@ struct PodmanContainer {
     names: Vec<String>,
 }
 
-fn podman(root: &Root, id: &str) -> Option<State> {
+fn podman(root: &Root, id: &str) -> Option<ContainerState> {
     let path = "var/lib/containers/storage/overlay-containers/containers.json";
     let containers: Vec<PodmanContainer> =
         serde_json::from_slice(&root.read(path, LIST_BYTES)?).ok()?;
     let found = containers.into_iter().find(|container| container.id == id)?;
-    Some(State {
+    Some(ContainerState {
         runtime: Some(Runtime::Podman),
         name: found.names.into_iter().next(),
-        ..State::default()
+        ..ContainerState::default()
     })
 }

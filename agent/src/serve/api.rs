@@ -5,10 +5,10 @@
 //! `/v1/timeline` (see `page`).
 
 use super::{
-    Reader, Shared, events,
-    guard::{Guard, Limits},
+    Shared, SharedState, events,
+    guard::{Guard, ServerLimits},
     page, past, serve_routes,
-    status::Status,
+    status::AgentStatus,
 };
 use crate::{
     kernel::clock,
@@ -34,7 +34,7 @@ use std::{
 };
 
 /// A command that pauses in a pager pauses for a person.
-const LIMITS: Limits = Limits {
+const LIMITS: ServerLimits = ServerLimits {
     n_connections: 16,
     request_bytes: 64 << 10,
     request: Duration::from_secs(10),
@@ -71,8 +71,8 @@ fn routes() -> Router<Arc<Shared>> {
         })
 }
 
-async fn status(State(shared): Reader) -> Response {
-    match serde_json::to_string(&Status::new(&shared)) {
+async fn status(State(shared): SharedState) -> Response {
+    match serde_json::to_string(&AgentStatus::new(&shared)) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => {
             let message = format!("cannot write the status: {error}\n");
@@ -88,7 +88,7 @@ struct SocketsQuery {
 }
 
 async fn sockets(
-    State(shared): Reader,
+    State(shared): SharedState,
     query: Result<Query<SocketsQuery>, QueryRejection>,
 ) -> Response {
     let filter = match query {
@@ -203,7 +203,7 @@ pub(super) mod tests {
             client::sockets(path, &Filter::default(), |row| {
                 n_rows += 1;
                 assert!(row.reason.contains("keepalive is off"));
-                ids.insert(row.id)
+                ids.insert(row.id().to_owned())
             })
             .unwrap();
             assert_eq!((n_rows, ids.len()), (10_000, 10_000));

@@ -1,19 +1,19 @@
 //! `GET /v1/events?wanted=JSON`: what happens, one JSON object a line, until the client goes. An empty
 //! line every few seconds says that the agent lives.
 
-use super::{Reader, Shared};
+use super::{Shared, SharedState};
 use crate::{
     kernel::clock,
     model::{
         judgement::verdict::Surroundings,
         table::{
             happening::{Happening, News, Notice},
-            histories::History,
+            histories::ConnectionHistory,
         },
     },
     view::{
         event_row::{EventRow, NoticeRow},
-        filter::Wanted,
+        filter::EventFilter,
     },
 };
 use axum::{
@@ -52,11 +52,11 @@ pub(super) struct EventsQuery {
 }
 
 pub(super) async fn events(
-    State(shared): Reader,
+    State(shared): SharedState,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Response {
     let wanted = match query {
-        Ok(Query(EventsQuery { wanted: None })) => Ok(Wanted::default()),
+        Ok(Query(EventsQuery { wanted: None })) => Ok(EventFilter::default()),
         Ok(Query(EventsQuery { wanted: Some(json) })) => {
             serde_json::from_str(&json).map_err(|error| format!("wanted: {error}"))
         }
@@ -78,7 +78,7 @@ pub(super) async fn events(
 /// Passes on what is wanted until the client goes, or the agent ends.
 async fn pass_on(
     shared: Arc<Shared>,
-    wanted: Wanted,
+    wanted: EventFilter,
     mut news: Receiver<Arc<News>>,
     pieces: mpsc::Sender<Bytes>,
 ) {
@@ -116,10 +116,10 @@ async fn pass_on(
 }
 
 /// What is remembered and wanted, oldest first, and what verdicts depend on.
-fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Happening>, Arc<Surroundings>) {
+fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundings>) {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
     let around = table.surroundings();
-    let happenings = table.histories().flat_map(History::replay);
+    let happenings = table.histories().flat_map(ConnectionHistory::replay);
     let mut past: Vec<Happening> =
         happenings.filter(|happening| wanted.admits(happening, &around)).collect();
     drop(table);
@@ -129,7 +129,7 @@ fn past(shared: &Shared, wanted: &Wanted) -> (Vec<Happening>, Arc<Surroundings>)
 
 fn lines_of(
     around: &Surroundings,
-    wanted: &Wanted,
+    wanted: &EventFilter,
     happenings: &[Happening],
     notices: &[Notice],
 ) -> Vec<u8> {

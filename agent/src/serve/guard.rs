@@ -17,7 +17,7 @@ use tokio::{
 
 /// How much a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ServerLimits {
     /// Connections at a time; further ones wait in the kernel's queue.
     pub(super) n_connections: usize,
     /// Bytes that a request may have, headers included, give or take one read.
@@ -33,11 +33,11 @@ pub(super) struct Limits {
 pub(super) struct Guard<L> {
     listener: L,
     places: Arc<Semaphore>,
-    limits: Limits,
+    limits: ServerLimits,
 }
 
 impl<L> Guard<L> {
-    pub(super) fn new(listener: L, limits: Limits) -> Self {
+    pub(super) fn new(listener: L, limits: ServerLimits) -> Self {
         Self { listener, places: Arc::new(Semaphore::new(limits.n_connections)), limits }
     }
 }
@@ -50,7 +50,7 @@ impl<L: Listener> Listener for Guard<L> {
         // It is never closed, so there always is one in the end.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (io, addr) = self.listener.accept().await;
-        let Limits { request_bytes, request, answer, .. } = self.limits;
+        let ServerLimits { request_bytes, request, answer, .. } = self.limits;
         let deadline = Box::pin(sleep(request));
         (Guarded { io, deadline, answer, rest_bytes: request_bytes, place }, addr)
     }

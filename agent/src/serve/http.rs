@@ -1,8 +1,8 @@
 //! The metrics endpoint: what Prometheus, an orchestrator and a person with a browser ask for.
 
 use super::{
-    Reader, Shared,
-    guard::{Guard, Limits},
+    Shared, SharedState,
+    guard::{Guard, ServerLimits},
     serve_routes, unready,
 };
 use crate::{
@@ -23,7 +23,7 @@ use axum::{
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 /// Ten seconds are what Prometheus waits for a scrape by default.
-const LIMITS: Limits = Limits {
+const LIMITS: ServerLimits = ServerLimits {
     n_connections: 32,
     request_bytes: 16 << 10,
     request: Duration::from_secs(10),
@@ -40,7 +40,7 @@ pub async fn serve_http(
 }
 
 async fn serve_within(
-    limits: Limits,
+    limits: ServerLimits,
     listener: TcpListener,
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -59,7 +59,7 @@ fn routes() -> Router<Arc<Shared>> {
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; try /metrics\n") })
 }
 
-async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
+async fn scrape(State(shared): SharedState, headers: HeaderMap) -> Response {
     // Several fields of one name mean the same as one with commas (RFC 9110, 5.3).
     let accept: Vec<_> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -74,7 +74,7 @@ async fn scrape(State(shared): Reader, headers: HeaderMap) -> Response {
     }
 }
 
-async fn ready(State(shared): Reader) -> Response {
+async fn ready(State(shared): SharedState) -> Response {
     match unready(&shared.totals().health) {
         None => "keepwatch is ready\n".into_response(),
         Some(reason) => {
@@ -84,7 +84,7 @@ async fn ready(State(shared): Reader) -> Response {
     }
 }
 
-async fn landing(State(shared): Reader) -> Response {
+async fn landing(State(shared): SharedState) -> Response {
     let rows: Vec<String> = glance(&shared.totals(), clock::unix_seconds())
         .into_iter()
         .map(|Glance { what, grade, text }| {
@@ -168,7 +168,7 @@ mod tests {
         net::{SocketAddr, TcpStream},
     };
 
-    fn with_agent<T>(limits: Limits, client: impl FnOnce(SocketAddr) -> T) -> T {
+    fn with_agent<T>(limits: ServerLimits, client: impl FnOnce(SocketAddr) -> T) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = move |stopped| {
@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_finish_its_request_loses_its_place_to_one_that_does() {
-        let limits = Limits { n_connections: 2, request: Duration::from_millis(300), ..LIMITS };
+        let limits =
+            ServerLimits { n_connections: 2, request: Duration::from_millis(300), ..LIMITS };
         with_agent(limits, |address| {
             let mut slow: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
             for stream in &mut slow {
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_request_without_end_is_cut() {
-        let limits = Limits { request_bytes: 4096, ..LIMITS };
+        let limits = ServerLimits { request_bytes: 4096, ..LIMITS };
         with_agent(limits, |address| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();

@@ -12,7 +12,7 @@ mod status;
 
 pub use api::serve_api;
 pub use http::serve_http;
-pub use status::{Hook, Status};
+pub use status::AgentStatus;
 
 use crate::{
     model::table::{Table, happening::News, health::AgentHealth, sums::Totals},
@@ -44,7 +44,7 @@ pub struct Shared {
     /// Events, for clients that stream them.
     pub news: broadcast::Sender<Arc<News>>,
     /// What is on disk.
-    pub history: History,
+    pub history: HistoryAccess,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
     /// Down to which level its hooks' own troubles are logged.
@@ -53,7 +53,7 @@ pub struct Shared {
 
 /// The history on disk.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct HistoryAccess {
     /// Path of the state directory.
     pub folder: PathBuf,
     /// The counters of the writing thread.
@@ -68,7 +68,7 @@ impl Shared {
 }
 
 /// The part of a request that handlers take.
-type Reader = State<Arc<Shared>>;
+type SharedState = State<Arc<Shared>>;
 
 /// Why what is shown is not the whole truth yet, or no longer; none if it is.
 fn unready(health: &AgentHealth) -> Option<String> {
@@ -153,7 +153,7 @@ mod tests_support {
         let table = Arc::new(Mutex::new(table));
         let snapshot = watch::channel(Arc::new(totals)).1;
         let news = broadcast::Sender::new(4);
-        let history = History::default();
+        let history = HistoryAccess::default();
         Arc::new(Shared {
             snapshot,
             table,

@@ -2,12 +2,12 @@
 //! connections in order, with counts; `GET /v1/timeline?id=sk:1f` is what is remembered of one.
 //! Neither costs more than a look at each socket, and the answers do not grow with their number.
 
-use super::{Reader, Shared};
+use super::{Shared, SharedState};
 use crate::{
     kernel::clock,
     model::{
         observed::socket::SocketId,
-        table::{happening::Happening, histories::History},
+        table::{happening::Happening, histories::ConnectionHistory},
     },
     view::{
         event_row::EventRow,
@@ -33,7 +33,7 @@ pub(super) struct PageQuery {
 }
 
 pub(super) async fn page(
-    State(shared): Reader,
+    State(shared): SharedState,
     query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
     let pick = match query {
@@ -82,7 +82,7 @@ pub(super) struct TimelineQuery {
 }
 
 pub(super) async fn timeline(
-    State(shared): Reader,
+    State(shared): SharedState,
     query: Result<Query<TimelineQuery>, QueryRejection>,
 ) -> Response {
     let id = match query {
@@ -94,7 +94,7 @@ pub(super) async fn timeline(
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
             let history = table.history(id);
             let happenings: Vec<Happening> =
-                history.into_iter().flat_map(History::replay).collect();
+                history.into_iter().flat_map(ConnectionHistory::replay).collect();
             (happenings, table.surroundings())
         };
         let mut lines = Vec::new();
@@ -125,11 +125,11 @@ mod tests {
             let page =
                 client::page(path, &PageRequest { limit: 20, ..PageRequest::default() }).unwrap();
             assert_eq!((page.rows.len(), page.found, page.counts.off), (20, 5_000, 5_000));
-            assert_eq!(page.rows[0].id, "sk:1");
+            assert_eq!(page.rows[0].id(), "sk:1");
             let next =
                 client::page(path, &PageRequest { skip: 19, limit: 2, ..PageRequest::default() })
                     .unwrap();
-            assert_eq!(next.rows[0].id, page.rows[19].id);
+            assert_eq!(next.rows[0].id(), page.rows[19].id());
         });
     }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/deaths?since=SECONDS&peer=CIDR...` and `GET /v1/limits`: what is known of the past, one JSON
 //! object a line. Deaths come out of the history on disk, as any reader of the file would read them.
 
-use super::{Reader, Shared, events::Pieces};
+use super::{Shared, SharedState, events::Pieces};
 use crate::{
     kernel::clock,
     store::{self, Query},
@@ -22,7 +22,7 @@ const PIECES: usize = 4;
 const PIECE_BYTES: usize = 64 << 10;
 
 pub(super) async fn deaths(
-    State(shared): Reader,
+    State(shared): SharedState,
     query: Result<extract::Query<Query>, QueryRejection>,
 ) -> Response {
     let query = match query {
@@ -35,7 +35,7 @@ pub(super) async fn deaths(
     let (pieces, body) = mpsc::channel(PIECES);
     let (opened, is_open) = tokio::sync::oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        let reader = match store::Reader::open(&shared.history.folder) {
+        let reader = match store::HistoryReader::open(&shared.history.folder) {
             Ok(reader) => reader,
             Err(error) => return drop(opened.send(Err(error))),
         };
@@ -52,7 +52,7 @@ pub(super) async fn deaths(
 
 /// Until the client goes. What cannot be read ends the answer in the middle of a line, so that nobody takes
 /// it for whole.
-fn send_deaths(reader: &store::Reader, query: &Query, pieces: &mpsc::Sender<Bytes>) {
+fn send_deaths(reader: &store::HistoryReader, query: &Query, pieces: &mpsc::Sender<Bytes>) {
     let mut lines = Vec::new();
     let read = reader.deaths(query, |death| {
         push(&mut lines, &death);
@@ -64,7 +64,7 @@ fn send_deaths(reader: &store::Reader, query: &Query, pieces: &mpsc::Sender<Byte
     drop(pieces.blocking_send(lines.into()));
 }
 
-pub(super) async fn limits(State(shared): Reader) -> Response {
+pub(super) async fn limits(State(shared): SharedState) -> Response {
     let mut text = Vec::new();
     for limit in learned(&shared) {
         push(&mut text, &limit);

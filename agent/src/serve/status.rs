@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct AgentStatus {
     /// Its version, like `0.1.0`.
     pub version: String,
     /// Its process id, as it sees it itself.
@@ -30,7 +30,7 @@ pub struct Status {
     pub unready: Option<String>,
     /// How the history on disk is; null of an agent that keeps none.
     #[serde(default)]
-    pub history: Option<store::Status>,
+    pub history: Option<store::HistoryStatus>,
 }
 
 /// One way to carry a signal.
@@ -44,7 +44,7 @@ pub struct Hook {
     pub attached: bool,
 }
 
-impl Status {
+impl AgentStatus {
     /// What this process says of itself.
     pub(super) fn new(shared: &Shared) -> Self {
         let snapshot = shared.totals();

@@ -38,7 +38,7 @@ impl Loss {
 
 /// How the history is, as the agent shows it. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub struct HistoryStatus {
     /// The state directory of the history.
     pub folder: PathBuf,
     /// Bytes that the history uses on disk.
@@ -85,8 +85,8 @@ impl Health {
     }
 
     /// The counters as `/v1/status` shows them.
-    pub fn status(&self) -> Status {
-        Status {
+    pub fn status(&self) -> HistoryStatus {
+        HistoryStatus {
             folder: self.folder.clone(),
             bytes: self.bytes(),
             written: self.n_written.load(Ordering::Relaxed),

@@ -1,6 +1,9 @@
 //! Writes into the tables, column by column.
 
-use super::query::key;
+use super::{
+    columns::{Columns, unsigned, word_of},
+    query::key,
+};
 use crate::{
     kernel::clock,
     model::{
@@ -16,48 +19,14 @@ use crate::{
         },
         table::happening::{Happened, Happening},
     },
-    view::{event_row::EventRow, meaning::meaning},
+    view::{connection::PartOf, event_row::EventRow, meaning::meaning},
 };
 use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
-use serde::Serialize;
-
-/// One row to be: columns and their values.
-#[derive(Debug, Default)]
-struct Columns {
-    names: Vec<&'static str>,
-    values: Vec<Value>,
-}
-
-impl Columns {
-    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.names.push(name);
-        self.values.push(value.into());
-    }
-
-    fn insert(&self, into: &Transaction<'_>, table: &str, conflict: &str) -> rusqlite::Result<()> {
-        let names: Vec<String> = self.names.iter().map(|name| format!("\"{name}\"")).collect();
-        let marks = vec!["?"; names.len()].join(", ");
-        let sql = format!("INSERT INTO {table} ({}) VALUES ({marks}) {conflict}", names.join(", "));
-        into.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&self.values)).map(drop)
-    }
-}
-
-/// The word of a closed set, as it stands in JSON.
-fn word(of: &impl Serialize) -> Value {
-    match serde_json::to_value(of) {
-        Ok(serde_json::Value::String(text)) => Value::Text(text),
-        _ => Value::Null,
-    }
-}
 
 fn ms(seconds: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
     let ms = (seconds * 1000.0).round() as i64;
     Value::Integer(ms)
-}
-
-fn unsigned(number: u64) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 /// The clock of a batch, and the agent that wrote it.
@@ -93,14 +62,7 @@ impl Stamp {
         row.set("remote_key", key(socket.remote.addr).to_vec());
         row.set("pid", by.map(|by| by.pid));
         row.set("process", by.map(|by| by.comm.escaped()));
-        let mut name =
-            |column, name: Option<&Box<str>>| row.set(column, name.map(ToString::to_string));
-        name("unit", identity.and_then(|it| it.unit.as_ref()));
-        name("container", identity.and_then(|it| it.container.as_ref()));
-        name("container_id", identity.and_then(|it| it.container_id.as_ref()));
-        name("namespace", identity.and_then(|it| it.namespace.as_ref()));
-        name("workload", identity.and_then(|it| it.workload.as_ref()));
-        name("pod", identity.and_then(|it| it.pod.as_ref()));
+        row.set_part_of(PartOf::of(identity));
         row
     }
 
@@ -163,25 +125,11 @@ fn death(
     let shown = EventRow::new(happening, String::new(), around);
     let (connection, details) = (shown.connection, shown.details);
     let mut row = stamp.of(happening);
-    row.set("direction", word(&connection.direction));
-    row.set("state", word(&connection.state));
-    row.set("cause", word(&details.cause));
-    row.set("certainty", word(&details.certainty));
+    row.set_connection(&connection);
+    row.set("cause", word_of(&details.cause));
+    row.set("certainty", word_of(&details.certainty));
     row.set("evidence", details.evidence);
     row.set("errno", details.errno);
-    row.set("verdict", word(&connection.verdict));
-    row.set("idle_limit_seconds", connection.idle_limit_seconds);
-    row.set("idle_limit_from", connection.idle_limit_from);
-    row.set("path", connection.path);
-    row.set("keepalive", connection.keepalive);
-    row.set("idle_seconds", connection.idle.seconds);
-    row.set("idle_from", word(&connection.idle.from));
-    row.set("interval_seconds", connection.interval.seconds);
-    row.set("interval_from", word(&connection.interval.from));
-    row.set("count_probes", connection.count.probes);
-    row.set("count_from", word(&connection.count.from));
-    row.set("user_timeout_ms", connection.user_timeout_ms);
-    row.set("detection_seconds", connection.detection_seconds.map_or(Value::Null, unsigned));
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));
     row.set("opened_at_ns", opened.map(|opened| clock::unix_ns(opened, stamp.offset_ns)));
     row.set("age_ms", end.age_ms.map_or(Value::Null, unsigned));
@@ -189,8 +137,6 @@ fn death(
     row.set("silent_ms", end.silent_ms);
     row.set("survived_ms", end.survived_ms);
     row.set("probes_sent", end.probes_sent);
-    row.set("probes_unanswered", end.probes_unanswered);
-    row.set("in_flight", connection.in_flight);
     row.insert(into, "deaths", "")
 }
 
@@ -198,7 +144,7 @@ fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Resul
     row.set("option", made.option.as_str().to_owned());
     row.set("value", made.value);
     row.set("result", made.result());
-    row.set("when", word(&made.when));
+    row.set("when", word_of(&made.when));
     // One that was refused is written at once, and again when its connection has died: by then more is
     // known of that.
     row.insert(

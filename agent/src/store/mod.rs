@@ -3,6 +3,7 @@
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
 mod calendar;
+mod columns;
 mod database;
 mod health;
 mod insert;
@@ -13,11 +14,11 @@ mod schema;
 mod wanted;
 mod writer;
 
-pub use health::{Health, Loss, Status, Writing};
+pub use health::{Health, HistoryStatus, Loss, Writing};
 pub use query::Query;
-pub use reader::Reader;
-pub use row::{CallRow, DeathRow, SurvivalRow, VerdictRow, Whose};
-pub use writer::Writer;
+pub use reader::HistoryReader;
+pub use row::{CallRow, ConnectionRef, DeathRow};
+pub use writer::HistoryWriter;
 
 use crate::files;
 use rustix::fs::Mode;

@@ -1,6 +1,6 @@
 //! What somebody wants to know of the past.
 
-use crate::model::{judgement::death::Cause, observed::socket::SocketId};
+use crate::model::judgement::death::Cause;
 use ipnet::IpNet;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
@@ -75,13 +75,8 @@ fn nanos(seconds: f64) -> i64 {
 }
 
 impl Query {
-    /// A query for one socket.
-    pub fn of_socket(id: SocketId) -> Self {
-        Self { id: Some(id.to_string()), ..Self::default() }
-    }
-
-    /// `WHERE ... ORDER BY ... LIMIT ...` with its values, for a table of connections.
-    pub(super) fn clause(&self, has_cause: bool) -> (String, Vec<Value>) {
+    /// `WHERE ... ORDER BY ... LIMIT ...` with its values, for the table of deaths.
+    pub(super) fn clause(&self) -> (String, Vec<Value>) {
         let mut conditions: Vec<&str> = Vec::new();
         let mut values: Vec<Value> = Vec::new();
         let mut add = |condition: &'static str, given: Vec<Value>| {
@@ -132,7 +127,7 @@ impl Query {
                 add(condition, vec![name.clone().into()]);
             }
         }
-        if let (Some(cause), true) = (self.cause, has_cause) {
+        if let Some(cause) = self.cause {
             add("cause = ?", vec![cause.as_str().to_owned().into()]);
         }
         let mut clause = String::new();

@@ -1,16 +1,21 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
-use super::{CallRow, DeathRow, Error, FILE, Query, SurvivalRow, VerdictRow, Whose, schema};
+use super::{
+    CallRow, ConnectionRef, DeathRow, Error, FILE, Query,
+    columns::{self, not_expected, word},
+    schema,
+};
 use crate::{
     kernel::clock,
-    model::{judgement::learned::LimitRow, table::happening::EventName},
+    model::{
+        judgement::learned::LimitRow, table::happening::EventName, text::duration::signed_seconds,
+    },
     view::{
-        event_row::{Connection, EventDetails, EventRow},
-        row::{Probes, RowOwner, Seconds},
+        connection::{Connection, RowOwner},
+        event_row::{EventDetails, EventRow},
     },
 };
-use rusqlite::{Row, types::Type};
-use serde::de::{DeserializeOwned, value::StrDeserializer};
+use rusqlite::Row;
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
@@ -19,77 +24,43 @@ use std::{
 
 /// The history of a state directory, to read.
 #[derive(Debug)]
-pub struct Reader {
+pub struct HistoryReader {
     database: rusqlite::Connection,
     file: PathBuf,
 }
 
-impl Reader {
+impl HistoryReader {
     /// Opens it. An agent may be writing, or none may run.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         Ok(Self { database: schema::to_read(folder)?, file: folder.join(FILE) })
     }
 
     /// Deaths, the latest first, until `each` returns false.
-    pub fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<(), Error> {
+    pub fn deaths(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(DeathRow) -> bool,
+    ) -> Result<(), Error> {
         self.read(|database| {
             let calls = "SELECT * FROM calls WHERE socket = ? AND run IN \
                          (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?)) \
                          ORDER BY monotonic_ns";
             let mut calls = database.prepare(calls)?;
-            let of = |row: &Row<'_>| {
+            let mut of = |row: &Row<'_>| {
                 let key = (row.get::<_, String>("socket")?, row.get::<_, i64>("run")?);
                 let calls = calls.query_map(key, call)?.collect::<Result<_, _>>()?;
                 death(row, calls)
             };
-            select(database, "deaths", query, of, each)
+            let (clause, values) = query.clause();
+            let mut deaths = database.prepare(&format!("SELECT * FROM deaths{clause}"))?;
+            let mut rows = deaths.query(rusqlite::params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                if !each(of(row)?) {
+                    break;
+                }
+            }
+            Ok(())
         })
-    }
-
-    /// setsockopt calls, the latest first: those that were refused, and those of connections that
-    /// died.
-    pub fn calls(&self, query: &Query, each: impl FnMut(CallRow) -> bool) -> Result<(), Error> {
-        self.read(|database| select(database, "calls", query, call, each))
-    }
-
-    /// Verdicts that changed, the latest first.
-    pub fn verdict_changes(
-        &self,
-        query: &Query,
-        each: impl FnMut(VerdictRow) -> bool,
-    ) -> Result<(), Error> {
-        let of = |row: &Row<'_>| {
-            Ok(VerdictRow {
-                at: at(row)?,
-                unix_seconds: unix_seconds(row)?,
-                monotonic_seconds: monotonic_seconds(row)?,
-                verdict_before: word(row, "verdict_before")?,
-                verdict: word(row, "verdict")?,
-                meaning: row.get("meaning")?,
-                whose: whose(row)?,
-            })
-        };
-        self.read(|database| select(database, "verdict_changes", query, of, each))
-    }
-
-    /// Connections that went on after long quiet times, the latest first.
-    pub fn survivals(
-        &self,
-        query: &Query,
-        each: impl FnMut(SurvivalRow) -> bool,
-    ) -> Result<(), Error> {
-        let of = |row: &Row<'_>| {
-            Ok(SurvivalRow {
-                at: at(row)?,
-                unix_seconds: unix_seconds(row)?,
-                monotonic_seconds: monotonic_seconds(row)?,
-                times: row.get("times")?,
-                longest_seconds: seconds(row.get("longest_ms")?),
-                last_seconds: seconds(row.get("last_ms")?),
-                whose: whose(row)?,
-            })
-        };
-        self.read(|database| select(database, "survivals", query, of, each))
     }
 
     /// Every learned idle limit.
@@ -108,29 +79,10 @@ impl Reader {
     }
 }
 
-fn select<T>(
-    database: &rusqlite::Connection,
-    table: &str,
-    query: &Query,
-    mut of: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    mut each: impl FnMut(T) -> bool,
-) -> rusqlite::Result<()> {
-    let (clause, values) = query.clause(table == "deaths");
-    let mut statement = database.prepare(&format!("SELECT * FROM {table}{clause}"))?;
-    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-    while let Some(row) = rows.next()? {
-        if !each(of(row)?) {
-            break;
-        }
-    }
-    Ok(())
-}
-
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     let cause: String = row.get("cause")?;
     let evidence: String = row.get("evidence")?;
-    let Whose { id, netns, local, remote, owner, unit, container, namespace, workload, pod } =
-        whose(row)?;
+    let ConnectionRef { id, netns, local, remote, owner, part_of } = on(row)?;
     let connection = Connection {
         id,
         netns,
@@ -139,42 +91,28 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         remote,
         state: word(row, "state")?,
         direction: Some(word(row, "direction")?),
-        keepalive: row.get("keepalive")?,
-        idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
-        interval: Seconds {
-            seconds: row.get("interval_seconds")?,
-            from: word(row, "interval_from")?,
-        },
-        count: Probes { probes: row.get("count_probes")?, from: word(row, "count_from")? },
-        user_timeout_ms: row.get("user_timeout_ms")?,
-        detection_seconds: row.get("detection_seconds")?,
+        settings: columns::settings(row)?,
         verdict: Some(word(row, "verdict")?),
-        idle_limit_seconds: row.get("idle_limit_seconds")?,
-        idle_limit_from: row.get("idle_limit_from")?,
-        path: row.get("path")?,
-        quiet_seconds: seconds(row.get("quiet_ms")?),
+        limit: columns::path_limit(row)?,
+        quiet_seconds: signed_seconds(row.get("quiet_ms")?),
         probes_unanswered: row.get("probes_unanswered")?,
         in_flight: row.get("in_flight")?,
-        unit,
-        container,
-        namespace,
-        workload,
-        pod,
+        part_of,
     };
     let details = EventDetails {
         cause: Some(word(row, "cause")?),
         certainty: Some(word(row, "certainty")?),
         errno: row.get("errno")?,
         evidence: Some(evidence.clone()),
-        age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(seconds),
-        silent_seconds: Some(seconds(row.get("silent_ms")?)),
+        age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(signed_seconds),
+        silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
         ..EventDetails::default()
     };
     Ok(DeathRow {
         unix_seconds: unix_seconds(row)?,
         opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(clock::utc),
-        survived_seconds: seconds(row.get("survived_ms")?),
+        survived_seconds: signed_seconds(row.get("survived_ms")?),
         calls,
         event: EventRow {
             at: at(row)?,
@@ -197,7 +135,7 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         value: row.get("value")?,
         result: row.get("result")?,
         when: word(row, "when")?,
-        whose: whose(row)?,
+        on: on(row)?,
     })
 }
 
@@ -205,8 +143,10 @@ fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
     Ok(LimitRow {
         destination: row.get("destination")?,
         unix_seconds: unix_seconds(row)?,
-        longest_survived_seconds: row.get::<_, Option<i64>>("longest_survived_ms")?.map(seconds),
-        shortest_killed_seconds: seconds(row.get("shortest_killed_ms")?),
+        longest_survived_seconds: row
+            .get::<_, Option<i64>>("longest_survived_ms")?
+            .map(signed_seconds),
+        shortest_killed_seconds: signed_seconds(row.get("shortest_killed_ms")?),
         survivals: row.get("survivals")?,
         deaths: row.get("deaths")?,
         deaths_contradicted: row.get("deaths_contradicted")?,
@@ -218,22 +158,18 @@ fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
     })
 }
 
-fn whose(row: &Row<'_>) -> rusqlite::Result<Whose> {
+fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
     let owner = match (row.get("pid")?, row.get("process")?) {
         (Some(pid), Some(process)) => Some(RowOwner { pid, process, fd: None }),
         _ => None,
     };
-    Ok(Whose {
+    Ok(ConnectionRef {
         id: row.get("socket")?,
         netns: row.get("netns")?,
         local: endpoint(row, "local_addr", "local_port")?,
         remote: endpoint(row, "remote_addr", "remote_port")?,
         owner,
-        unit: row.get("unit")?,
-        container: row.get("container")?,
-        namespace: row.get("namespace")?,
-        workload: row.get("workload")?,
-        pod: row.get("pod")?,
+        part_of: columns::part_of(row)?,
     })
 }
 
@@ -243,32 +179,15 @@ fn endpoint(row: &Row<'_>, addr: &str, port: &str) -> rusqlite::Result<SocketAdd
     Ok(SocketAddr::new(addr, row.get(port)?))
 }
 
-/// A word of a closed set, as it stands in JSON.
-fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(&text);
-    T::deserialize(text).map_err(not_expected)
-}
-
-fn not_expected(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
-}
-
 fn at(row: &Row<'_>) -> rusqlite::Result<String> {
     row.get("at_ns").map(clock::utc)
 }
 
 fn unix_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
-    row.get::<_, i64>("at_ns").map(|ns| seconds(ns / 1_000_000))
+    row.get::<_, i64>("at_ns").map(|ns| signed_seconds(ns / 1_000_000))
 }
 
 fn monotonic_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
     let ns: i64 = row.get("monotonic_ns")?;
     Ok(std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64())
-}
-
-/// Milliseconds as seconds.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }

@@ -1,11 +1,11 @@
 //! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
 
 use crate::{
-    model::{
-        judgement::verdict::Verdict,
-        observed::setsockopt::{SockOpt, When},
+    model::observed::setsockopt::{SockOpt, When},
+    view::{
+        connection::{PartOf, RowOwner},
+        event_row::EventRow,
     },
-    view::{event_row::EventRow, row::RowOwner},
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub struct DeathRow {
 
 /// Which connection, and whose: what a history says of something smaller than a death.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whose {
+pub struct ConnectionRef {
     /// The socket cookie, as `ss -e` writes it; null while it had none.
     pub id: Option<String>,
     /// Inode number of its network namespace.
@@ -39,16 +39,9 @@ pub struct Whose {
     pub remote: SocketAddr,
     /// The process: of a call, who called.
     pub owner: Option<RowOwner>,
-    /// The systemd unit of the process.
-    pub unit: Option<String>,
-    /// The container of the process.
-    pub container: Option<String>,
-    /// The Kubernetes namespace of the process.
-    pub namespace: Option<String>,
-    /// The Kubernetes workload or service of the process.
-    pub workload: Option<String>,
-    /// The Kubernetes pod of the process.
-    pub pod: Option<String>,
+    /// What the process is part of.
+    #[serde(flatten)]
+    pub part_of: PartOf,
 }
 
 /// A setsockopt call as the hook saw it.
@@ -70,45 +63,5 @@ pub struct CallRow {
     pub when: When,
     /// On which socket, and who called.
     #[serde(flatten)]
-    pub whose: Whose,
-}
-
-/// A verdict that changed because a setting did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VerdictRow {
-    /// Time of the change: RFC 3339, UTC.
-    pub at: String,
-    /// Time of the change, Unix seconds.
-    pub unix_seconds: f64,
-    /// Time of the change, seconds of `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// The verdict until then.
-    pub verdict_before: Verdict,
-    /// The verdict since then.
-    pub verdict: Verdict,
-    /// The change in words.
-    pub meaning: String,
-    /// The connection whose verdict changed.
-    #[serde(flatten)]
-    pub whose: Whose,
-}
-
-/// The quiet times after which a connection went on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SurvivalRow {
-    /// RFC 3339, UTC, of the last one.
-    pub at: String,
-    /// Time of the last one, Unix seconds.
-    pub unix_seconds: f64,
-    /// Time of the last one, seconds of `CLOCK_MONOTONIC`.
-    pub monotonic_seconds: f64,
-    /// The number of quiet times.
-    pub times: u64,
-    /// The longest of them, seconds.
-    pub longest_seconds: f64,
-    /// The last of them, seconds.
-    pub last_seconds: f64,
-    /// The connection that was quiet.
-    #[serde(flatten)]
-    pub whose: Whose,
+    pub on: ConnectionRef,
 }

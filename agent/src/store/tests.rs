@@ -25,9 +25,9 @@ use std::{
 };
 
 /// A state directory that goes away with the test.
-pub(super) struct Folder(PathBuf);
+pub(super) struct StateFolder(PathBuf);
 
-impl Folder {
+impl StateFolder {
     pub(super) fn new() -> Self {
         static COUNT: atomic::AtomicU32 = atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, atomic::Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for StateFolder {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
@@ -86,7 +86,7 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
     Happening { identity, calls, ..Happening::new(at, closed, Happened::Died(death)) }
 }
 
-fn write(folder: &Folder, happenings: Vec<Happening>) {
+fn write(folder: &StateFolder, happenings: Vec<Happening>) {
     let mut database = Database::open(&folder.options()).unwrap();
     database.write(&[batch(happenings)], &Learning::default()).unwrap();
 }
@@ -95,9 +95,9 @@ fn batch(happenings: Vec<Happening>) -> Batch {
     Batch { offset_ns: 1_700_000_000_000_000_000, around: around(), happenings }
 }
 
-fn deaths(folder: &Folder, query: &Query) -> Vec<DeathRow> {
+fn deaths(folder: &StateFolder, query: &Query) -> Vec<DeathRow> {
     let mut found = Vec::new();
-    Reader::open(&folder.0)
+    HistoryReader::open(&folder.0)
         .unwrap()
         .deaths(query, |death| {
             found.push(death);
@@ -109,7 +109,7 @@ fn deaths(folder: &Folder, query: &Query) -> Vec<DeathRow> {
 
 #[test]
 fn a_death_is_read_back_with_all_that_was_known() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     write(&folder, vec![idle_drop(31, 1000)]);
     let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
     assert_eq!(death.event.details.cause, Some(Cause::IdleDrop));
@@ -119,7 +119,7 @@ fn a_death_is_read_back_with_all_that_was_known() {
     let connection = &death.event.connection;
     assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
     assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
-    assert_eq!(connection.unit.as_deref(), Some("mongod.service"));
+    assert_eq!(connection.part_of.unit.as_deref(), Some("mongod.service"));
     assert!((death.survived_seconds - 12.0).abs() < 1e-9);
     let owner = death.event.owner.as_ref().unwrap();
     assert_eq!((owner.pid, owner.process.as_str()), (812, "mongod\\u{1b}"), "harmless to print");
@@ -131,31 +131,29 @@ fn a_death_is_read_back_with_all_that_was_known() {
 
 #[test]
 fn a_refused_call_is_there_at_once_and_once() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     let death = idle_drop(31, 1000);
     let (at, call) = death.calls[0];
     let unconnected = Socket { id: SocketId(0), ..death.socket };
     let refused = Happening::new(at, unconnected, Happened::Setting(call));
     let mut database = Database::open(&folder.options()).unwrap();
     database.write(&[batch(vec![refused])], &Learning::default()).unwrap();
-    let calls = || {
-        let mut calls = Vec::new();
-        let each = |call: CallRow| {
-            calls.push((call.option, call.whose.id));
-            true
-        };
-        Reader::open(&folder.0).unwrap().calls(&Query::default(), each).unwrap();
-        calls
+    let calls = || -> Vec<(String, Option<String>)> {
+        let file = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
+        let mut calls = file.prepare("SELECT option, socket FROM calls ORDER BY at_ns").unwrap();
+        let calls = calls.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        calls.collect::<Result<_, _>>().unwrap()
     };
-    assert_eq!(calls(), [(SockOpt::Idle, None)]);
+    let (idle, count) = (SockOpt::Idle.as_str(), SockOpt::Count.as_str());
+    assert_eq!(calls(), [(idle.to_owned(), None)]);
     database.write(&[batch(vec![death])], &Learning::default()).unwrap();
     let id = || Some("sk:1f".to_owned());
-    assert_eq!(calls(), [(SockOpt::Count, id()), (SockOpt::Idle, id())]);
+    assert_eq!(calls(), [(idle.to_owned(), id()), (count.to_owned(), id())]);
 }
 
 #[test]
 fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     let mut other = idle_drop(3, 3000);
     other.socket.remote.addr = "2001:db8::7".parse().unwrap();
     other.socket.owner = None;
@@ -186,7 +184,7 @@ fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
 
 #[test]
 fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     let far = |n: u64| {
         let mut happening = idle_drop(n, n);
         let addr = std::net::Ipv4Addr::from_bits(u32::try_from(n % 1000).unwrap());
@@ -205,7 +203,7 @@ fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
 
 #[test]
 fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     let now = crate::kernel::clock::now();
     let mut old = batch(vec![idle_drop(1, 1000)]);
     old.offset_ns = 0;
@@ -228,7 +226,7 @@ fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
 
 #[test]
 fn a_broken_file_is_set_aside_and_a_new_one_begun() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     write(&folder, vec![idle_drop(1, 1000)]);
     for n in 1..=4 {
         fs::write(folder.0.join(FILE), b"this is no database, and never was one".repeat(500))
@@ -242,14 +240,14 @@ fn a_broken_file_is_set_aside_and_a_new_one_begun() {
 
 #[test]
 fn a_file_of_another_version_or_program_is_left_alone() {
-    let folder = Folder::new();
+    let folder = StateFolder::new();
     write(&folder, vec![idle_drop(1, 1000)]);
     let set = |pragma: &str, value: i64| {
         let database = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
         database.pragma_update(None, pragma, value).unwrap();
     };
     set("user_version", 99);
-    for error in [Database::open(&folder.options()).err(), Reader::open(&folder.0).err()] {
+    for error in [Database::open(&folder.options()).err(), HistoryReader::open(&folder.0).err()] {
         let error = error.unwrap().to_string();
         assert!(error.contains("schema 99") && error.contains("knows 1"), "{error}");
     }
@@ -260,8 +258,8 @@ fn a_file_of_another_version_or_program_is_left_alone() {
 
 #[test]
 fn without_a_history_the_reader_says_where_it_looked() {
-    let folder = Folder::new();
-    let error = Reader::open(&folder.0).unwrap_err().to_string();
+    let folder = StateFolder::new();
+    let error = HistoryReader::open(&folder.0).unwrap_err().to_string();
     assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
 }
 

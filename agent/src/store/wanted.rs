@@ -11,7 +11,7 @@ use crate::model::{
 
 /// Whether a moment belongs into the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Retention {
     /// It is left out.
     No,
     /// Yes, but a busy host has more of that than anybody reads: within a budget.
@@ -23,7 +23,7 @@ pub(super) enum Wanted {
 /// An orderly end of a connection that lived for less says nothing about quiet times.
 const SHORT_MS: u64 = 60_000;
 
-impl Wanted {
+impl Retention {
     /// Decides by the kind of event.
     pub(super) fn of(happening: &Happening, around: &Surroundings) -> Self {
         match &happening.what {

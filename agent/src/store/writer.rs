@@ -4,7 +4,7 @@
 use super::{
     Error, Health, Loss, Options, Writing, claim,
     database::{self, Batch, Database, Learning},
-    wanted::{Budget, Wanted},
+    wanted::{Budget, Retention},
 };
 use crate::{
     files,
@@ -42,20 +42,20 @@ const RETRY_MS: u64 = 5000;
 
 /// What goes through the queue.
 #[derive(Debug)]
-enum Message {
+enum WriterMessage {
     Batch(Batch),
     Learning(Learning),
 }
 
 /// The end of the queue where things are put in.
 #[derive(Debug)]
-pub struct Writer {
-    queue: SyncSender<Message>,
+pub struct HistoryWriter {
+    queue: SyncSender<WriterMessage>,
     health: Arc<Health>,
     budget: Budget,
 }
 
-impl Writer {
+impl HistoryWriter {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
     /// history that cannot be written does not keep an agent from running: it says so, and tries again. One
     /// that another agent writes does.
@@ -98,11 +98,13 @@ impl Writer {
         let mut chosen: Vec<Happening> = Vec::new();
         let room = MAX_WAITING.saturating_sub(self.health.n_waiting.load(Ordering::Relaxed));
         for happening in happenings {
-            match Wanted::of(happening, around) {
-                Wanted::No => {}
-                Wanted::Ordinary if !self.budget.allows(now) => self.health.lose(Loss::Ordinary, 1),
+            match Retention::of(happening, around) {
+                Retention::No => {}
+                Retention::Ordinary if !self.budget.allows(now) => {
+                    self.health.lose(Loss::Ordinary, 1);
+                }
                 // The latter half is for what is not ordinary.
-                Wanted::Ordinary if chosen.len() >= room.saturating_sub(MAX_WAITING / 2) => {
+                Retention::Ordinary if chosen.len() >= room.saturating_sub(MAX_WAITING / 2) => {
                     self.health.lose(Loss::Queue, 1);
                 }
                 _ if chosen.len() >= room => self.health.lose(Loss::Queue, 1),
@@ -119,7 +121,7 @@ impl Writer {
             happenings: chosen,
         };
         self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
-        if self.queue.try_send(Message::Batch(batch)).is_err() {
+        if self.queue.try_send(WriterMessage::Batch(batch)).is_err() {
             self.health.n_waiting.fetch_sub(n, Ordering::Relaxed);
             self.health.lose(Loss::Queue, n);
         }
@@ -129,7 +131,7 @@ impl Writer {
     pub fn learn(&self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
         let n = lessons.len();
         let learning = Learning { lessons, limits: Some(limits) };
-        if self.queue.try_send(Message::Learning(learning)).is_err() {
+        if self.queue.try_send(WriterMessage::Learning(learning)).is_err() {
             self.health.lose(Loss::Queue, n);
         }
     }
@@ -151,7 +153,7 @@ struct Thread {
 }
 
 /// What became of batches.
-enum Written {
+enum WriteOutcome {
     Yes,
     No,
     /// Somebody else has locked the file: they wait, as long as there is room.
@@ -159,14 +161,14 @@ enum Written {
 }
 
 impl Thread {
-    fn run(mut self, queue: &Receiver<Message>) {
+    fn run(mut self, queue: &Receiver<WriterMessage>) {
         let mut committed = clock::now();
         loop {
             let message = queue.recv_timeout(Duration::from_millis(COMMIT_MS));
             let is_over = matches!(message, Err(RecvTimeoutError::Disconnected));
             match message {
-                Ok(Message::Batch(batch)) => self.batches.push(batch),
-                Ok(Message::Learning(learning)) => self.take_learning(learning),
+                Ok(WriterMessage::Batch(batch)) => self.batches.push(batch),
+                Ok(WriterMessage::Learning(learning)) => self.take_learning(learning),
                 Err(_) => {}
             }
             let now = clock::now();
@@ -231,25 +233,25 @@ impl Thread {
             return;
         }
         match self.write(&batches, now) {
-            Written::Yes => {
+            WriteOutcome::Yes => {
                 self.learning = Learning::default();
                 self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
             }
-            Written::No => self.health.lose(Loss::Disk, n),
-            Written::Later => {
+            WriteOutcome::No => self.health.lose(Loss::Disk, n),
+            WriteOutcome::Later => {
                 self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
                 self.batches = batches;
             }
         }
     }
 
-    fn write(&mut self, batches: &[Batch], now: Time) -> Written {
+    fn write(&mut self, batches: &[Batch], now: Time) -> WriteOutcome {
         let Some(database) = &mut self.database else {
-            return Written::No;
+            return WriteOutcome::No;
         };
         let Err(error) = database.write(batches, &self.learning) else {
             self.all_is_well(now);
-            return Written::Yes;
+            return WriteOutcome::Yes;
         };
         if error.is_corrupt() {
             let is_anew = self.begin_anew(&error)
@@ -257,10 +259,10 @@ impl Thread {
                     .database
                     .as_mut()
                     .is_some_and(|database| database.write(batches, &self.learning).is_ok());
-            return if is_anew { Written::Yes } else { Written::No };
+            return if is_anew { WriteOutcome::Yes } else { WriteOutcome::No };
         }
         self.trouble(&error, now);
-        if error.is_busy() { Written::Later } else { Written::No }
+        if error.is_busy() { WriteOutcome::Later } else { WriteOutcome::No }
     }
 
     /// A file that somebody deleted or moved takes what is written, and nobody finds it there.
@@ -336,14 +338,14 @@ mod tests {
     use super::*;
     use crate::{
         log::tests_support::logged,
-        store::tests::{Folder, around, idle_drop},
+        store::tests::{StateFolder, around, idle_drop},
     };
 
     const fn at(second: u64) -> Time {
         Time((1_000_000 + second) * 1_000_000_000)
     }
 
-    fn thread(folder: &Folder) -> Thread {
+    fn thread(folder: &StateFolder) -> Thread {
         let options = folder.options();
         let health = Arc::new(Health::of(options.folder.clone()));
         let mut thread = Thread {
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn while_writing_fails_and_tidying_does_not_there_is_one_line_and_one_when_it_is_over() {
-        let folder = Folder::new();
+        let folder = StateFolder::new();
         let mut thread = thread(&folder);
         let other = rusqlite::Connection::open(folder.options().folder.join(super::super::FILE));
         let other = other.unwrap();
@@ -403,8 +405,8 @@ mod tests {
 
     #[test]
     fn while_somebody_else_locks_it_records_wait_and_what_is_left_at_the_end_is_counted() {
-        let folder = Folder::new();
-        let (mut writer, writing, health, _) = Writer::start(folder.options()).unwrap();
+        let folder = StateFolder::new();
+        let (mut writer, writing, health, _) = HistoryWriter::start(folder.options()).unwrap();
         let file = folder.options().folder.join(super::super::FILE);
         let other = rusqlite::Connection::open(&file).unwrap();
         let until = |what: &str, is_so: &dyn Fn() -> bool| {
@@ -433,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_history_that_was_deleted_or_moved_away_is_begun_anew_where_it_belongs() {
-        let folder = Folder::new();
+        let folder = StateFolder::new();
         let mut thread = thread(&folder);
         let file = folder.options().folder.join(super::super::FILE);
         let n_deaths = || -> u32 {
@@ -462,7 +464,7 @@ mod tests {
 
     #[test]
     fn where_nothing_fails_nothing_is_said() {
-        let folder = Folder::new();
+        let folder = StateFolder::new();
         let mut thread = thread(&folder);
         let lines = logged(|| {
             for second in 0..60 {
@@ -475,8 +477,8 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_panicked_is_noticed_and_a_live_one_is_not_dead() {
-        let folder = Folder::new();
-        let (writer, writing, health, _) = Writer::start(folder.options()).unwrap();
+        let folder = StateFolder::new();
+        let (writer, writing, health, _) = HistoryWriter::start(folder.options()).unwrap();
         assert!(!writing.is_dead());
         drop(writer);
         writing.finish().unwrap();

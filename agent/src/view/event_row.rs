@@ -1,8 +1,8 @@
 //! Events as they are shown: one JSON object a line. Fields are only ever added.
 
 use super::{
+    connection::{Connection, RowOwner},
     meaning::meaning,
-    row::{Probes, Row, RowOwner, Seconds},
 };
 use crate::model::{
     judgement::{
@@ -12,14 +12,13 @@ use crate::model::{
     observed::{
         errno::errno_name,
         event::Fire,
-        owner_identity::Identity,
         setsockopt::{SockOpt, When},
-        socket::{Direction, Socket, SocketId, State, Time},
+        socket::{SocketId, Time},
     },
     table::happening::{EventName, Happened, Happening, Notice},
+    text::duration::seconds,
 };
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, net::SocketAddr};
 
 /// An event as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,105 +39,6 @@ pub struct EventRow {
     /// The connection at the time of the event.
     #[serde(flatten)]
     pub connection: Connection,
-}
-
-/// A connection, or a socket without one yet, in a line of the stream: as in `sockets --json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Connection {
-    /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
-    pub id: Option<String>,
-    /// Inode number of its network namespace.
-    pub netns: u32,
-    /// `ipv4` or `ipv6`.
-    pub family: Cow<'static, str>,
-    /// Address and port of our end.
-    pub local: SocketAddr,
-    /// Address and port of the peer.
-    pub remote: SocketAddr,
-    /// TCP state; of one that died, the state before.
-    pub state: State,
-    /// Who sent the SYN; null before there was one.
-    pub direction: Option<Direction>,
-    /// Whether SO_KEEPALIVE is on.
-    pub keepalive: bool,
-    /// Quiet time before the first probe, and whose setting it is.
-    pub idle: Seconds,
-    /// Time between two probes, and whose setting it is.
-    pub interval: Seconds,
-    /// Effective number of probes.
-    pub count: Probes,
-    /// TCP_USER_TIMEOUT in milliseconds; 0 is unset.
-    pub user_timeout_ms: u32,
-    /// Silence until the kernel gives up; null while keepalive is off.
-    pub detection_seconds: Option<u64>,
-    /// Does keepalive protect it on its path? Null without a peer.
-    pub verdict: Option<Verdict>,
-    /// How long the path keeps a quiet connection.
-    pub idle_limit_seconds: u32,
-    /// The source of that limit.
-    pub idle_limit_from: String,
-    /// The name of the configured path.
-    pub path: Option<String>,
-    /// The quiet time that the event is about: before the last data or the end of one that died, or
-    /// the one that was survived; else how long it has been quiet.
-    pub quiet_seconds: f64,
-    /// Probes sent in a row without an answer.
-    pub probes_unanswered: u8,
-    /// Data waits to be sent or acknowledged.
-    pub in_flight: bool,
-    /// systemd unit of the owner.
-    pub unit: Option<String>,
-    /// Container of the owner.
-    pub container: Option<String>,
-    /// Kubernetes namespace of the owner.
-    pub namespace: Option<String>,
-    /// Workload of the owner.
-    pub workload: Option<String>,
-    /// Kubernetes pod of the owner.
-    pub pod: Option<String>,
-}
-
-impl Connection {
-    fn new(socket: &Socket, identity: Option<&Identity>, around: &Surroundings) -> Self {
-        let row = Row::new(socket, [], around, socket.at).of(identity);
-        let has_peer = socket.remote.port != 0;
-        let mut connection = Self::of(row);
-        connection.id = connection.id.filter(|_| socket.id != SocketId::default());
-        connection.direction = connection.direction.filter(|_| has_peer);
-        connection.verdict = connection.verdict.filter(|_| has_peer);
-        connection
-    }
-
-    /// The connection itself, out of a row.
-    pub fn of(row: Row) -> Self {
-        Self {
-            id: Some(row.id),
-            netns: row.netns,
-            family: row.family,
-            local: row.local,
-            remote: row.remote,
-            state: row.state,
-            direction: Some(row.direction),
-            keepalive: row.keepalive,
-            idle: row.idle,
-            interval: row.interval,
-            count: row.count,
-            user_timeout_ms: row.user_timeout_ms,
-            detection_seconds: row.detection_seconds,
-            verdict: Some(row.verdict),
-            idle_limit_seconds: row.idle_limit_seconds,
-            idle_limit_from: row.idle_limit_from,
-            path: row.path,
-            quiet_seconds: row.quiet_seconds,
-            probes_unanswered: row.probes_unanswered,
-            in_flight: row.in_flight,
-            unit: row.unit,
-            container: row.container,
-            namespace: row.namespace,
-            workload: row.workload,
-            pod: row.pod,
-        }
-    }
 }
 
 /// Fields that only some events have.
@@ -198,15 +98,17 @@ pub struct EventDetails {
     pub probes_sent: Option<u32>,
 }
 
-fn seconds(ms: impl Into<u64>) -> f64 {
-    std::time::Duration::from_millis(ms.into()).as_secs_f64()
-}
-
 impl EventRow {
     /// The row of a happening; `at` is its wall clock time.
     pub fn new(happening: &Happening, at: String, around: &Surroundings) -> Self {
         let Happening { socket, what, identity, .. } = happening;
-        let mut connection = Connection::new(socket, identity.as_deref(), around);
+        let mut connection = Connection::new(socket, identity.as_deref(), around, socket.at);
+        if socket.id == SocketId::default() {
+            connection.id = None;
+        }
+        if socket.remote.port == 0 {
+            (connection.direction, connection.verdict) = (None, None);
+        }
         let mut details = EventDetails::default();
         match what {
             Happened::Opened => {}

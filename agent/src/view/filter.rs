@@ -119,7 +119,7 @@ impl Filter {
 /// Which moments somebody wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default)]
-pub struct Wanted {
+pub struct EventFilter {
     /// Only these events [default: all but fires of a timer that finds nothing to do]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub event: Vec<EventName>,
@@ -134,7 +134,7 @@ pub struct Wanted {
     pub filter: Filter,
 }
 
-impl Wanted {
+impl EventFilter {
     /// Whether `moment` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
     /// calls before a connection belong to it, and so does its end.
     pub fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {

@@ -9,10 +9,7 @@ use crate::model::{
         death::{Cause, Certainty},
         verdict::Verdict,
     },
-    observed::{
-        setting::{OwnValues, SettingOrigin},
-        socket::Direction,
-    },
+    observed::{setting::OwnValues, socket::Direction},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,38 +68,17 @@ pub fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
 impl GroupKey {
     fn of(life: &Life) -> Self {
         let connection = &life.connection;
-        let peer = match life.direction() {
+        let peer = match connection.direction() {
             Direction::Outbound => Peer::Server(connection.remote),
             Direction::Inbound => Peer::ClientsOf(connection.local.port()),
         };
         Self {
             peer,
             process: life.owner.as_ref().map(|owner| owner.process.clone()),
-            part_of: part_of(life),
-            own: own_values(life),
+            part_of: connection.part_of.words(),
+            own: connection.settings.own(),
         }
     }
-}
-
-/// The own values as its row shows them.
-fn own_values(life: &Life) -> OwnValues {
-    let own = |value, from| if from == SettingOrigin::Socket { value } else { 0 };
-    let connection = &life.connection;
-    OwnValues {
-        keepalive: connection.keepalive,
-        idle: own(connection.idle.seconds, connection.idle.from),
-        interval: own(connection.interval.seconds, connection.interval.from),
-        count: own(connection.count.probes, connection.count.from),
-        user_timeout_ms: connection.user_timeout_ms,
-    }
-}
-
-/// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
-fn part_of(life: &Life) -> Option<String> {
-    let connection = &life.connection;
-    let parts = [&connection.namespace, &connection.pod, &connection.container];
-    let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
-    if text.is_empty() { connection.unit.clone() } else { Some(text) }
 }
 
 impl ConnectionGroup {

@@ -2,15 +2,16 @@
 //! how it ended.
 
 use super::{
-    event_row::{Connection, EventRow},
-    row::{Row, RowOwner},
+    connection::{Connection, RowOwner},
+    event_row::EventRow,
+    row::Row,
 };
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
         verdict::Verdict,
     },
-    observed::{setsockopt::SockOpt, socket::Direction},
+    observed::setsockopt::SockOpt,
     table::happening::EventName,
 };
 use serde::Serialize;
@@ -92,19 +93,6 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Dark => "dark",
-            Self::Unprotected => "unprotected",
-            Self::ClosedAlthoughProbed => "closed_although_probed",
-            Self::Failed => "failed",
-            Self::Unseen => "unseen",
-            Self::Fine => "fine",
-        }
-    }
-
     /// Whether it died of silence, or may.
     pub const fn is_of_silence(self) -> bool {
         matches!(self, Self::Dropped | Self::Dark | Self::Unprotected)
@@ -119,7 +107,7 @@ impl Life {
     pub fn live(row: Row) -> Self {
         let owner = row.owners.first().cloned();
         Self {
-            connection: Connection::of(row),
+            connection: row.connection,
             owner,
             calls: Vec::new(),
             changed: Vec::new(),
@@ -182,18 +170,13 @@ impl Life {
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }
     }
-
-    /// Who sent the SYN; a socket that never had a peer is counted as ours.
-    pub fn direction(&self) -> Direction {
-        self.connection.direction.unwrap_or(Direction::Outbound)
-    }
 }
 
 /// Joins what is live with what happened: `past` is in the order of time.
 pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     let mut lives: BTreeMap<String, Life> =
-        rows.into_iter().map(|row| (row.id.clone(), Life::live(row))).collect();
-    let mut told: BTreeMap<String, Told> = BTreeMap::new();
+        rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
+    let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
     for happening in past {
         let Some(id) = happening.connection.id.clone() else {
             continue;
@@ -219,7 +202,7 @@ pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
 
 /// The past of a connection, as far as events report it.
 #[derive(Default)]
-struct Told {
+struct ReportedPast {
     is_whole: bool,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
@@ -280,7 +263,7 @@ pub(crate) mod tests_support {
     }
 
     pub(crate) fn live(socket: &Socket) -> Life {
-        Life::live(Row::new(socket, socket.owner.iter(), &around(), socket.at))
+        Life::live(Row::new(socket, socket.owner.iter(), None, &around(), socket.at))
     }
 
     /// It, dead of this.
@@ -293,7 +276,7 @@ pub(crate) mod tests_support {
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
-        found: crate::model::observed::ending::Found::Told,
+        found: crate::model::observed::ending::Discovery::Reported,
         errno: 104,
         soft_errno: 0,
         retransmits: 0,
@@ -347,7 +330,7 @@ mod tests {
     #[test]
     fn calls_and_ends_join_their_connection() {
         let one = app(1, None, 0);
-        let row = |socket| Row::new(socket, socket.owner.iter(), &around(), socket.at);
+        let row = |socket| Row::new(socket, socket.owner.iter(), None, &around(), socket.at);
         let told = |event, details| EventRow {
             event,
             details,

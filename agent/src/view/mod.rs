@@ -2,6 +2,7 @@
 //! what the model knows; nothing here is judged anew, and nothing is read.
 
 mod choice;
+pub mod connection;
 pub mod event_row;
 pub mod filter;
 pub mod group;

@@ -107,13 +107,13 @@ impl Standing {
         let until_limit_ms = row.until_limit_seconds.map(ms);
         let owner = row.owners.first();
         Self {
-            id: row.id.parse().unwrap_or_default(),
+            id: row.id().parse().unwrap_or_default(),
             until_dropped_ms: until_dropped_ms(row),
             until_limit_ms,
-            quiet_ms: ms(row.quiet_seconds).unsigned_abs(),
-            detection_seconds: row.detection_seconds,
-            probes_unanswered: row.probes_unanswered,
-            remote: row.remote.into(),
+            quiet_ms: ms(row.connection.quiet_seconds).unsigned_abs(),
+            detection_seconds: row.connection.settings.detection_seconds,
+            probes_unanswered: row.connection.probes_unanswered,
+            remote: row.connection.remote.into(),
             process: owner.map(|owner| (name_number(owner.process.as_bytes()), owner.pid)),
         }
     }
@@ -156,12 +156,12 @@ impl Standing {
 pub fn until_dropped_ms(row: &Row) -> Option<i64> {
     let until_given_up_ms = until_given_up_ms(&Probing {
         next_probe_ms: row.next_probe_seconds.map(|seconds| ms(seconds).unsigned_abs()),
-        unanswered: row.probes_unanswered,
-        detection_seconds: row.detection_seconds,
-        idle_seconds: row.idle.seconds,
-        interval_seconds: row.interval.seconds,
+        unanswered: row.connection.probes_unanswered,
+        detection_seconds: row.connection.settings.detection_seconds,
+        idle_seconds: row.connection.settings.idle.seconds,
+        interval_seconds: row.connection.settings.interval.seconds,
     });
-    sooner(row.verdict, row.until_limit_seconds.map(ms), until_given_up_ms)
+    sooner(row.verdict(), row.until_limit_seconds.map(ms), until_given_up_ms)
 }
 
 /// Whether this number of unanswered probes makes a connection half-dead.
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_row_stands_where_its_socket_stands() {
         for socket in [probed(1, 0), probed(2, 3), named(3, b"postgres")] {
-            let row = Row::new(&socket, socket.owner.iter(), &around(), socket.at);
+            let row = Row::new(&socket, socket.owner.iter(), None, &around(), socket.at);
             let standing = Standing::of(&socket, socket.owner.as_ref(), &around(), 0);
             assert_eq!(Standing::of_row(&row), standing);
         }

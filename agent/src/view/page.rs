@@ -88,8 +88,8 @@ impl PageCounts {
     /// Counts a row in.
     pub fn count(&mut self, row: &Row) {
         let is_overdue = until_dropped_ms(row).is_some_and(|rest| rest < 0);
-        let is_half_dead = is_half_dead(row.probes_unanswered);
-        self.add(Traits { verdict: row.verdict, is_overdue, is_half_dead });
+        let is_half_dead = is_half_dead(row.connection.probes_unanswered);
+        self.add(Traits { verdict: row.verdict(), is_overdue, is_half_dead });
     }
 
     const fn add(&mut self, traits: Traits) {
@@ -148,7 +148,7 @@ impl<'a> PageBuilder<'a> {
             is_half_dead: is_half_dead(socket.probes_unanswered),
         };
         self.page.counts.add(traits);
-        let row = || Row::new(socket, owners, around, now).of(identity);
+        let row = || Row::new(socket, owners, identity, around, now);
         if self.id == Some(socket.id) {
             self.page.chosen = Some(row());
         }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn ids(page: &Page) -> Vec<u64> {
-        page.rows.iter().map(|row| row.id.parse::<SocketId>().unwrap().0).collect()
+        page.rows.iter().map(|row| row.id().parse::<SocketId>().unwrap().0).collect()
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
             PageRequest { id: Some(id.to_owned()), find, limit: 1, ..PageRequest::default() }
         };
         let shown = page(&sockets, &pick("sk:3"));
-        assert_eq!(shown.chosen.map(|row| row.id).as_deref(), Some("sk:3"));
+        assert_eq!(shown.chosen.as_ref().map(Row::id), Some("sk:3"));
         assert_eq!(page(&sockets, &pick("sk:ff")).chosen, None);
     }
 }

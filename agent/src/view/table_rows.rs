@@ -21,7 +21,7 @@ pub fn rows(
     let around = table.surroundings();
     let mut rows = Vec::new();
     let next = scan(table, filter, from, n_slots, |socket, owners, identity| {
-        rows.push(Row::new(socket, owners, &around, now).of(identity));
+        rows.push(Row::new(socket, owners, identity, &around, now));
     });
     (rows, next)
 }

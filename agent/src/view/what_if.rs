@@ -53,7 +53,8 @@ impl Setting {
     pub fn instead(&self, life: &Life) -> Option<Instead> {
         let end = life.end.as_ref()?;
         let connection = &life.connection;
-        let before = connection.keepalive.then_some(f64::from(connection.idle.seconds));
+        let before =
+            connection.settings.keepalive.then_some(f64::from(connection.settings.idle.seconds));
         let is_earlier = before.is_none_or(|before| f64::from(self.idle) < before);
         Some(match end.cause {
             cause if cause.is_orderly() => return None,
@@ -63,14 +64,16 @@ impl Setting {
                 Cause::RetransmitTimeout => Instead::NeedsUserTimeout,
                 _ => Instead::Unchanged,
             },
-            Cause::IdleDrop => self.kept(connection.quiet_seconds, connection.idle_limit_seconds),
+            Cause::IdleDrop => {
+                self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
+            }
             Cause::KeepaliveReset | Cause::PeerReset
                 if life.finding() == super::life::Finding::Dropped =>
             {
                 match connection.verdict {
                     // The path was not the one that forgot.
                     Some(Verdict::Protected) => Instead::NoticedSooner,
-                    _ => self.kept(end.silent_seconds, connection.idle_limit_seconds),
+                    _ => self.kept(end.silent_seconds, connection.limit.idle_limit_seconds),
                 }
             }
             Cause::KeepaliveTimeout if f64::from(self.detection) < end.silent_seconds => {

@@ -7,7 +7,7 @@
     reason = "part of the tests: what fails here fails the test that asked for it"
 )]
 
-use keepwatch_tests::socket::{self, Family, Keepalive, Plan, Road, SocketOption};
+use keepwatch_tests::kernel::socket::{self, Family, Keepalive, Plan, Road, SocketOption};
 use std::{io::Read as _, net::SocketAddr, os::fd::OwnedFd};
 
 const BACKLOG: i32 = 4096;

@@ -7,7 +7,7 @@
 #![expect(clippy::expect_used, reason = "part of the tests: a guest that fails here has no report")]
 
 use keepwatch_tests::{
-    agent::bpf_needs_capabilities,
+    answer::agent::bpf_needs_capabilities,
     tool,
     wait::{self, now},
 };
@@ -52,7 +52,8 @@ fn main() {
         fs::create_dir_all(place).expect("a folder to mount on");
         mount(kind, place, kind, MountFlags::empty(), None).expect(place);
     }
-    let mut report = Report(File::options().write(true).open("/dev/ttyS1").expect("a second port"));
+    let mut report =
+        ReportPort(File::options().write(true).open("/dev/ttyS1").expect("a second port"));
     // As systemd gives to services.
     let limit = Rlimit { current: Some(N_FILES), maximum: Some(N_FILES) };
     setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE");
@@ -64,7 +65,7 @@ fn main() {
 }
 
 /// Does what the plan says, in its order.
-fn follow(report: &mut Report) -> Result<(), Box<dyn Error>> {
+fn follow(report: &mut ReportPort) -> Result<(), Box<dyn Error>> {
     let plan = fs::read_to_string("/plan").map_err(|error| format!("/plan: {error}"))?;
     report.say(format_args!("kernel {}", fs::read_to_string("/proc/version")?.trim()));
     let mut missing = Vec::new();
@@ -100,7 +101,7 @@ fn follow(report: &mut Report) -> Result<(), Box<dyn Error>> {
 
 /// What this kernel has, asked without keepwatch: so that it cannot hide behind its own mistake.
 /// Says all, and returns what is missing.
-fn missing_features(report: &mut Report) -> Vec<&'static str> {
+fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
     let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
     let typed = |name: &str| {
         let name = format!("\0{name}\0");
@@ -143,7 +144,7 @@ fn missing_features(report: &mut Report) -> Vec<&'static str> {
 }
 
 /// What keepwatch says of this kernel, left to itself and with each mechanism forced.
-fn doctor(report: &mut Report) -> Result<(), Box<dyn Error>> {
+fn doctor(report: &mut ReportPort) -> Result<(), Box<dyn Error>> {
     for mechanism in ["auto", "fentry", "kprobe", "tracepoint"] {
         let mut doctor = command(format!("{FOLDER}/keepwatch"));
         doctor.args(["doctor", "--json", "--hooks", mechanism]).stderr(Stdio::inherit());
@@ -166,7 +167,7 @@ fn tests(suite: &str, mechanism: &str, args: &[&str]) -> Command {
 
 /// Runs a suite and names the tests of it that failed.
 fn run(
-    report: &mut Report,
+    report: &mut ReportPort,
     suite: &str,
     mechanism: &str,
     program: &mut Command,
@@ -219,9 +220,9 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// The second serial port. The first is the kernel's.
-struct Report(File);
+struct ReportPort(File);
 
-impl Report {
+impl ReportPort {
     fn say(&mut self, line: std::fmt::Arguments<'_>) {
         // Nobody is left to tell if this fails; the host notices that the end is missing.
         drop(writeln!(self.0, "@{line}"));

@@ -2,7 +2,7 @@
 //! values, and every metric of the catalogue is in one of them.
 
 use keepwatch::metrics::{LabelValues, MetricFamily, MetricKind, families};
-use keepwatch_tests::{
+use keepwatch_tests::dashboards::{
     mixin::{self, Mixin},
     promql::{self, Selector},
 };
@@ -15,10 +15,10 @@ use std::{
 const OF_THE_TARGET: [&str; 3] = ["cluster", "job", "instance"];
 
 /// Every series that can be asked for by name: its labels, and the values of those whose set is closed.
-type Known = BTreeMap<String, BTreeMap<&'static str, Option<&'static [&'static str]>>>;
+type KnownSeries = BTreeMap<String, BTreeMap<&'static str, Option<&'static [&'static str]>>>;
 
-fn known() -> Known {
-    let mut known = Known::from([("up".to_owned(), BTreeMap::new())]);
+fn known() -> KnownSeries {
+    let mut known = KnownSeries::from([("up".to_owned(), BTreeMap::new())]);
     for metric in families() {
         let mut labels: BTreeMap<_, _> =
             metric.labels.iter().map(|label| (label.name, None)).collect();
@@ -62,7 +62,7 @@ fn expressions(mixin: &Mixin) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn judge(known: &Known, what: &str, selector: &Selector) {
+fn judge(known: &KnownSeries, what: &str, selector: &Selector) {
     let labels =
         known.get(&selector.name).unwrap_or_else(|| panic!("{what}: no metric {}", selector.name));
     for (label, operator, value) in &selector.matchers {

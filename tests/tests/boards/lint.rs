@@ -2,8 +2,8 @@
 //! of our own. <https://github.com/grafana/dashboard-linter>
 
 use keepwatch::model::{judgement::verdict::Verdict, observed::socket::Direction};
-use keepwatch_tests::{
-    mixin::{Board, Mixin, Panel, Place, Target},
+use keepwatch_tests::dashboards::{
+    mixin::{Board, GridPosition, Mixin, Panel, PanelTarget},
     promql,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn each_panel(mut judge: impl FnMut(&Board, &Panel)) {
 }
 
 #[track_caller]
-fn each_target(mut judge: impl FnMut(&str, &Target)) {
+fn each_target(mut judge: impl FnMut(&str, &PanelTarget)) {
     each_panel(|board, panel| {
         for target in &panel.targets {
             judge(&format!("{} / {} / {}", board.title, panel.title, target.expr), target);
@@ -259,7 +259,7 @@ fn panels_fill_the_grid_and_do_not_overlap() {
         assert_eq!(ids.len(), board.panels.len(), "{}: ids", board.title);
         let mut taken = BTreeSet::new();
         for panel in &board.panels {
-            let Place { x, y, w, h } = panel.grid_pos;
+            let GridPosition { x, y, w, h } = panel.grid_pos;
             assert!(w > 0 && h > 0 && x + w <= COLUMNS, "{} / {}", board.title, panel.title);
             for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
                 assert!(taken.insert(cell), "{} / {}: {cell:?}", board.title, panel.title);

@@ -3,18 +3,20 @@
 
 use keepwatch::metrics::{MetricFamily, families};
 use keepwatch_tests::{
-    agent::Agent,
-    ending::wait_for_quiet,
-    fleet,
-    middlebox::Answer,
-    mixin::{self, Mixin},
-    path::{Ends, Path},
-    picture::Scene,
-    prometheus::Prometheus,
-    promql,
-    socket::{self, Plan, Road, SocketOption},
-    tool::Folder,
-    truth::process_name,
+    answer::{agent::Agent, truth::process_name},
+    dashboards::{
+        fleet,
+        mixin::{self, Mixin},
+        prometheus::Prometheus,
+        promql,
+    },
+    kernel::socket::{self, Plan, Road, SocketOption},
+    network::{
+        ending::wait_for_quiet,
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
+    tool::TemporaryFolder,
     wait::{now, until, within},
 };
 use serde_json::json;
@@ -57,7 +59,7 @@ const REFUSED_IDLE: u32 = 40_000;
 
 /// Connections from this process through a middlebox.
 struct Traffic {
-    path: Path,
+    path: NetworkPath,
     held: Vec<OwnedFd>,
     /// Unprotected, and not used yet.
     quiet: Vec<OwnedFd>,
@@ -110,7 +112,7 @@ fn prometheus(agent: SocketAddr) -> Prometheus {
         // A walk a second, and this machine may be busy.
         "snapshotAge": 30,
     });
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let shipped = fs::read_to_string(mixin::folder().join("prometheus.yml")).unwrap();
     let config = shipped.replace("127.0.0.1:10077", &agent.to_string()).replace("15s", "1s");
     assert!(config.contains(&agent.to_string()) && config.contains("1s"), "{config}");
@@ -142,7 +144,7 @@ fn has_arrived(expr: &str) -> bool {
 
 #[test]
 fn every_panel_has_an_answer_and_the_right_alerts_fire() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Reset) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;
     };
     let mut traffic =
@@ -164,7 +166,7 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     let mut open: Vec<_> = panels
         .flat_map(|panel| panel.targets.iter().map(|target| (&panel.title, &target.expr)))
         .filter(|(_, expr)| has_arrived(expr))
-        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE, &[])))
+        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE)))
         .collect();
     let n_exprs = open.len();
     let expected = |dark: bool| -> BTreeSet<String> {
@@ -192,19 +194,20 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
 /// What one host cannot have in a minute, and what the agent does not have yet.
 #[test]
 fn every_panel_has_an_answer_from_a_whole_fleet() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     fleet::write_into(&folder);
     let prometheus = Prometheus::in_folder(folder);
-    let scene = Scene {
-        prometheus: prometheus.address(),
-        end: fleet::END,
-        seconds: fleet::SECONDS,
-        chosen: &[],
-    };
+    let range = format!("{}s", fleet::SECONDS);
     for board in Mixin::shipped().dashboards.values() {
         for panel in &board.panels {
-            for (target, answer) in panel.targets.iter().zip(scene.ask(panel)) {
-                assert!(!answer.is_empty(), "{} / {}: {}", board.title, panel.title, target.expr);
+            for target in &panel.targets {
+                let expr = mixin::with_variables(&target.expr, &range, "5m");
+                let answer = if target.instant {
+                    prometheus.query_at(&expr, fleet::END)
+                } else {
+                    prometheus.query_range(&expr, fleet::END, fleet::SECONDS)
+                };
+                assert!(!answer.is_empty(), "{} / {}: {expr}", board.title, panel.title);
             }
         }
     }
@@ -215,7 +218,7 @@ fn every_variable_has_values(prometheus: &Prometheus, mixin: &Mixin) {
     let queries = variables.filter_map(|one| one["query"].as_str()?.strip_prefix("label_values("));
     for query in queries {
         let (series, _) = query.rsplit_once(", ").unwrap();
-        let series = mixin::with_variables(series, RANGE, RANGE, &[]);
+        let series = mixin::with_variables(series, RANGE, RANGE);
         assert!(!prometheus.query(&series).is_empty(), "{series}");
     }
 }

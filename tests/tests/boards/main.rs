@@ -7,7 +7,7 @@ mod lint;
 mod live;
 mod rules;
 
-use keepwatch_tests::mixin::{self, Mixin};
+use keepwatch_tests::dashboards::mixin::{self, Mixin};
 use std::{env, fs};
 
 #[test]

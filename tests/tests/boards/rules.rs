@@ -1,9 +1,11 @@
 //! Rules and alerts, as promtool and somebody on call meet them.
 
 use keepwatch_tests::{
-    mixin::{self, Mixin},
-    prometheus::promtool,
-    tool::Folder,
+    dashboards::{
+        mixin::{self, Mixin},
+        prometheus::promtool,
+    },
+    tool::TemporaryFolder,
 };
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
@@ -49,10 +51,10 @@ fn every_expression_of_every_panel_is_promql() {
     let mixin = Mixin::shipped();
     let panels = mixin.dashboards.values().flat_map(|board| &board.panels);
     for (number, target) in panels.flat_map(|panel| &panel.targets).enumerate() {
-        let expr = mixin::with_variables(&target.expr, "5m", "5m", &[]);
+        let expr = mixin::with_variables(&target.expr, "5m", "5m");
         writeln!(rules, "  - {{record: 'panel:{number}', expr: '{expr}'}}").unwrap();
     }
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     fs::write(folder.file("panels.yml"), rules).unwrap();
     promtool(&folder.file(""), &["check", "rules", "panels.yml"]);
 }

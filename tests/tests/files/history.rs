@@ -1,7 +1,10 @@
 //! The history: `run --state-dir FOLDER`, and who reads it.
 
 use crate::planted::{NOBODY, Precious, Zoo, command, end, give, link, refused, text};
-use keepwatch_tests::{agent::Agent, http, tool::Folder};
+use keepwatch_tests::{
+    answer::{agent::Agent, http},
+    tool::TemporaryFolder,
+};
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -9,8 +12,8 @@ use std::{
 };
 
 /// A folder with a state directory in it that holds what `plant` put there.
-fn planted(plant: impl FnOnce(&Folder, &Path)) -> Folder {
-    let folder = Folder::new();
+fn planted(plant: impl FnOnce(&TemporaryFolder, &Path)) -> TemporaryFolder {
+    let folder = TemporaryFolder::new();
     let state = folder.file("state");
     fs::create_dir(&state).expect("a folder");
     plant(&folder, &state);
@@ -19,7 +22,7 @@ fn planted(plant: impl FnOnce(&Folder, &Path)) -> Folder {
 
 /// The agent runs, writes nothing down, and says why.
 #[track_caller]
-fn nothing_is_written(folder: Folder, words: &[&str]) -> Folder {
+fn nothing_is_written(folder: TemporaryFolder, words: &[&str]) -> TemporaryFolder {
     let agent = Agent::start_in(folder, &[]);
     let trouble = agent.ask("/v1/status")[0]["history"]["trouble"].to_string();
     let (folder, said) = agent.stop_and_leave();
@@ -59,7 +62,7 @@ fn a_history_that_is_a_link_a_hard_link_or_anothers_is_left_alone() {
 
 #[test]
 fn a_history_that_is_no_plain_file_is_named_by_its_writer_and_its_reader() {
-    let zoo_folder = Folder::new();
+    let zoo_folder = TemporaryFolder::new();
     for (path, word) in Zoo::in_folder(&zoo_folder).animals {
         let folder = planted(|_, state| {
             fs::rename(&path, state.join("history.db")).expect("moved");
@@ -111,7 +114,7 @@ fn a_linked_state_directory_of_root_is_used() {
 fn two_agents_do_not_share_a_history() {
     let agent = Agent::start(&[]);
     let state = agent.state();
-    let other = Folder::new();
+    let other = TemporaryFolder::new();
     let (address, socket) = (http::free_address().to_string(), other.file("other.sock"));
     let quiet = ["run", "--log-level", "error"];
     let words = ["--listen", &address, "--socket", text(&socket), "--state-dir"];

@@ -1,6 +1,8 @@
 //! What a person or a program may have put at a path, and how a run of keepwatch that meets it ends.
 
-use keepwatch_tests::{agent::keepwatch, netns::require_root, tool::Folder, wait};
+use keepwatch_tests::{
+    answer::agent::keepwatch, kernel::netns::require_root, tool::TemporaryFolder, wait,
+};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, makedev, mknodat};
 use std::{
     fs,
@@ -19,11 +21,11 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A file of root, for root alone, that nobody may touch.
 pub(crate) struct Precious {
     path: PathBuf,
-    before: State,
+    before: FileState,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct State {
+struct FileState {
     bytes: Vec<u8>,
     owner: (u32, u32),
     mode: u32,
@@ -31,12 +33,12 @@ struct State {
 }
 
 impl Precious {
-    pub(crate) fn in_folder(folder: &Folder) -> Self {
+    pub(crate) fn in_folder(folder: &TemporaryFolder) -> Self {
         require_root();
         let path = folder.file("precious");
         fs::write(&path, "precious = \"secret-7391\"\n").expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
-        let before = State::of(&path);
+        let before = FileState::of(&path);
         Self { path, before }
     }
 
@@ -46,11 +48,11 @@ impl Precious {
 
     #[track_caller]
     pub(crate) fn assert_untouched(&self) {
-        assert_eq!(State::of(&self.path), self.before);
+        assert_eq!(FileState::of(&self.path), self.before);
     }
 }
 
-impl State {
+impl FileState {
     fn of(path: &Path) -> Self {
         let found = fs::symlink_metadata(path).expect("it is there");
         let bytes = fs::read(path).expect("its bytes");
@@ -91,7 +93,7 @@ pub(crate) struct Zoo {
 }
 
 impl Zoo {
-    pub(crate) fn in_folder(folder: &Folder) -> Self {
+    pub(crate) fn in_folder(folder: &TemporaryFolder) -> Self {
         require_root();
         let at = |name| folder.file(name);
         fs::create_dir(at("folder")).expect("a folder");
@@ -148,7 +150,7 @@ pub(crate) fn said(output: &Output) -> String {
 #[track_caller]
 pub(crate) fn refused(command: &mut Command, code: i32, words: &[&str]) {
     let output = end(command);
-    keepwatch_tests::agent::assert_refused(&output, code, words);
+    keepwatch_tests::answer::agent::assert_refused(&output, code, words);
 }
 
 pub(crate) fn user_of(path: &Path) -> u32 {

@@ -3,7 +3,7 @@
 use crate::planted::{
     NOBODY, Precious, Zoo, by_sudo, command, end, give, link, refused, said, text,
 };
-use keepwatch_tests::tool::Folder;
+use keepwatch_tests::tool::TemporaryFolder;
 use std::{
     fs,
     os::unix::process::CommandExt as _,
@@ -31,7 +31,7 @@ fn is_refused(path: &Path, words: &[&str]) {
 
 #[test]
 fn what_is_no_plain_file_is_named_and_nothing_waits_or_grows() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     for (path, word) in Zoo::in_folder(&folder).animals {
         is_refused(&path, &[word, "must be a plain file"]);
     }
@@ -51,7 +51,7 @@ fn what_is_no_plain_file_is_named_and_nothing_waits_or_grows() {
 
 #[test]
 fn a_pipe_on_stdin_is_named_and_a_file_there_is_read() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let config = folder.file("config.toml");
     fs::write(&config, "idle_limits = 1\n").expect("a file");
     for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
@@ -64,13 +64,13 @@ fn a_pipe_on_stdin_is_named_and_a_file_there_is_read() {
 
 #[test]
 fn a_link_of_another_user_is_not_read_and_one_of_root_is() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let at = folder.file("config.toml");
     link(precious.path(), &at, NOBODY);
     for mut reader in readers(&at) {
         let output = end(&mut reader);
-        keepwatch_tests::agent::assert_refused(&output, 2, &["a link that uid 65534 made"]);
+        keepwatch_tests::answer::agent::assert_refused(&output, 2, &["a link that uid 65534 made"]);
         assert!(!said(&output).contains("precious"), "{}", said(&output));
     }
     fs::remove_file(&at).expect("the link");
@@ -94,7 +94,7 @@ fn is_read(path: &Path) {
 
 #[test]
 fn under_sudo_a_policy_is_read_as_the_user_who_typed_it() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let policy = folder.file("policy.toml");
     let check = || by_sudo(command(&["check", "--policy", text(&policy), "--", "true"]));
@@ -102,7 +102,7 @@ fn under_sudo_a_policy_is_read_as_the_user_who_typed_it() {
         link(precious.path(), &policy, owner);
         let output = end(&mut check());
         let words = ["as nobody, who typed sudo", "Permission denied", "--policy"];
-        keepwatch_tests::agent::assert_refused(&output, 2, &words);
+        keepwatch_tests::answer::agent::assert_refused(&output, 2, &words);
         assert!(!said(&output).contains("secret"), "{}", said(&output));
         fs::remove_file(&policy).expect("the link");
     }
@@ -116,7 +116,7 @@ fn under_sudo_a_policy_is_read_as_the_user_who_typed_it() {
 
 #[test]
 fn a_user_without_rights_follows_its_own_links_and_roots_and_no_third_ones() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let (bin, precious) = (folder.file("keepwatch"), Precious::in_folder(&folder));
     // By another process: a descriptor of ours, open for writing, would be inherited by what other tests start
     // at this moment, and the kernel would not run the file (ETXTBSY).

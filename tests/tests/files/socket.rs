@@ -1,7 +1,7 @@
 //! The API socket: `run --socket FILE`, and the lock beside it.
 
 use crate::planted::{NOBODY, Precious, SOON, Zoo, command, end, fifo, give, link, refused, text};
-use keepwatch_tests::{agent::Agent, tool::Folder, wait};
+use keepwatch_tests::{answer::agent::Agent, tool::TemporaryFolder, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-fn run(folder: &Folder, socket: &Path) -> Command {
+fn run(folder: &TemporaryFolder, socket: &Path) -> Command {
     let state = folder.file("state");
     let words = ["run", "--listen", "127.0.0.1:0", "--state-dir", text(&state), "--socket"];
     command(&[&words[..], &[text(socket)]].concat())
@@ -21,7 +21,7 @@ fn run(folder: &Folder, socket: &Path) -> Command {
 
 #[test]
 fn a_file_is_not_lost_to_a_typo_however_it_is_given() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let words = [text(precious.path()), "a plain file is there already", "--socket"];
     refused(&mut run(&folder, precious.path()), 3, &words);
@@ -39,7 +39,7 @@ fn a_file_is_not_lost_to_a_typo_however_it_is_given() {
 
 #[test]
 fn nothing_but_a_socket_that_nobody_has_open_is_replaced() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let zoo = Zoo::in_folder(&folder);
     for (path, word) in &zoo.animals {
         let before = fs::symlink_metadata(path).expect("it is there").ino();
@@ -64,7 +64,7 @@ fn nothing_but_a_socket_that_nobody_has_open_is_replaced() {
 
 #[test]
 fn links_are_not_replaced_nor_gone_through() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let socket = folder.file("to-precious");
     link(precious.path(), &socket, 0);
@@ -86,7 +86,7 @@ fn links_are_not_replaced_nor_gone_through() {
 
 #[test]
 fn a_lock_that_is_not_ours_is_named_and_left_alone() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let at = |name: &str| folder.file(&format!("{name}.lock"));
     link(precious.path(), &at("link"), 0);
@@ -113,7 +113,7 @@ fn a_socket_that_a_killed_agent_left_is_replaced_and_is_for_the_group_alone() {
     let found = fs::symlink_metadata(agent.socket()).expect("the socket");
     assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o660, 0, 1));
     let pid = agent.pid().to_string();
-    let other = Folder::new();
+    let other = TemporaryFolder::new();
     refused(&mut run(&other, &agent.socket()), 3, &["another keepwatch agent", &pid, "--socket"]);
     let socket = agent.socket();
     assert!(agent.stop().0.success() && !socket.exists());
@@ -133,7 +133,7 @@ fn at_the_end_only_its_own_socket_is_removed() {
 
 #[test]
 fn missing_folders_are_made_and_a_link_of_root_on_the_way_is_followed() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let real = folder.file("real");
     fs::create_dir(&real).expect("a folder");
     link(Path::new("real"), &folder.file("run"), 0);

@@ -4,7 +4,7 @@ use crate::planted::{
     NOBODY, Precious, SOON, Zoo, by_sudo, command, end, fifo, give, link, refused, said, text,
     user_of,
 };
-use keepwatch_tests::{agent::once, tool::Folder, wait};
+use keepwatch_tests::{tool::TemporaryFolder, wait};
 use std::{
     fs,
     io::Read as _,
@@ -29,7 +29,7 @@ fn check(option: &[String], trace: &Path) -> Command {
 /// With a result at `path` the check ends with 2, and its command was not run.
 #[track_caller]
 fn is_refused(path: &Path, sudo: bool, words: &[&str]) {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let trace = folder.file("trace");
     for option in options(path) {
         let check = check(&option, &trace);
@@ -56,7 +56,7 @@ fn is_written(path: &Path, sudo: bool) {
 }
 
 /// A folder of nobody's in a folder of root's.
-fn home(folder: &Folder) -> PathBuf {
+fn home(folder: &TemporaryFolder) -> PathBuf {
     let home = folder.file("home");
     fs::create_dir(&home).expect("a folder");
     give(&home, NOBODY);
@@ -65,7 +65,7 @@ fn home(folder: &Folder) -> PathBuf {
 
 #[test]
 fn under_sudo_a_link_to_a_file_of_root_is_not_written_through() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let (home, precious) = (home(&folder), Precious::in_folder(&folder));
     let at = home.join("keepalive.xml");
     link(precious.path(), &at, NOBODY);
@@ -79,7 +79,7 @@ fn under_sudo_a_link_to_a_file_of_root_is_not_written_through() {
 
 #[test]
 fn under_sudo_nothing_is_made_through_a_linked_folder_and_no_hard_link_is_written_to() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let (home, precious) = (home(&folder), Precious::in_folder(&folder));
     let closed = folder.file("of-root");
     fs::create_dir(&closed).expect("a folder");
@@ -94,7 +94,7 @@ fn under_sudo_nothing_is_made_through_a_linked_folder_and_no_hard_link_is_writte
 
 #[test]
 fn under_sudo_results_belong_to_the_user_who_typed_it_also_through_their_own_link() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let home = home(&folder);
     let new = home.join("new.xml");
     is_written(&new, true);
@@ -111,7 +111,7 @@ fn under_sudo_results_belong_to_the_user_who_typed_it_also_through_their_own_lin
 
 #[test]
 fn root_follows_its_own_links_and_nobody_elses() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let (home, precious) = (home(&folder), Precious::in_folder(&folder));
     let at = home.join("keepalive.xml");
     link(precious.path(), &at, NOBODY);
@@ -142,7 +142,7 @@ fn root_follows_its_own_links_and_nobody_elses() {
 
 #[test]
 fn what_is_no_plain_file_is_named_and_nothing_waits() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     for (path, word) in Zoo::in_folder(&folder).animals {
         is_refused(&path, false, &[word]);
     }
@@ -154,7 +154,7 @@ fn what_is_no_plain_file_is_named_and_nothing_waits() {
 
 #[test]
 fn a_hard_link_is_refused_and_so_is_what_another_user_left_for_root_to_fill() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let precious = Precious::in_folder(&folder);
     let hard = folder.file("hard.xml");
     fs::hard_link(precious.path(), &hard).expect("a hard link");
@@ -180,7 +180,7 @@ fn a_hard_link_is_refused_and_so_is_what_another_user_left_for_root_to_fill() {
 
 #[test]
 fn a_fifo_that_is_read_and_what_a_shell_hands_over_is_written_to() {
-    let folder = Folder::new();
+    let folder = TemporaryFolder::new();
     let pipe = folder.file("pipe");
     fifo(&pipe);
     is_refused(&pipe, false, &["no program reads it"]);
@@ -226,24 +226,4 @@ fn is_null(path: &str, sudo: bool) {
     let check = command(&["check", "--junit", path, "--", "true"]);
     let output = end(&mut if sudo { by_sudo(check) } else { check });
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-}
-
-#[test]
-fn man_pages_are_written_over_pages_and_not_through_links() {
-    let folder = Folder::new();
-    let (place, precious) = (home(&folder), Precious::in_folder(&folder));
-    let man = || command(&["man", text(&place)]);
-    let page = place.join("keepwatch-top.1");
-    link(precious.path(), &page, NOBODY);
-    refused(&mut man(), 2, &["keepwatch-top.1", "a link that uid 65534 made"]);
-    fs::remove_file(&page).expect("the link");
-    fs::hard_link(precious.path(), &page).expect("a hard link");
-    refused(&mut man(), 2, &["keepwatch-top.1", "2 names"]);
-    precious.assert_untouched();
-    fs::remove_file(&page).expect("the hard link");
-    for _ in 0..2 {
-        let output = once(["man", text(&place)]);
-        assert!(output.status.success(), "{}", said(&output));
-    }
-    assert!(fs::read_to_string(&page).expect("a page").contains(".TH keepwatch-top"));
 }

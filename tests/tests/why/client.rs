@@ -1,6 +1,10 @@
 //! Real programs as clients: they send a word, wait until the test lets them go on, and send another.
 
-use keepwatch_tests::{ending::receive, path::Path, skip::skip, socket};
+use keepwatch_tests::{
+    kernel::socket,
+    network::{ending::receive, path::NetworkPath},
+    skip::skip,
+};
 use std::{
     io::Write as _,
     os::fd::OwnedFd,
@@ -8,13 +12,13 @@ use std::{
 };
 
 /// A program to run.
-pub(crate) struct Program {
+pub(crate) struct ClientProgram {
     name: String,
     words: Vec<String>,
     says_a_word: bool,
 }
 
-impl Program {
+impl ClientProgram {
     /// CPython, with `setting` done to its socket `s`.
     pub(crate) fn python(name: &str, setting: &str) -> Self {
         let code = "import socket, sys\n\
@@ -40,13 +44,13 @@ impl Program {
     }
 
     /// psql, which waits for an answer to its first packet.
-    pub(crate) fn psql(path: &Path) -> Self {
+    pub(crate) fn psql(path: &NetworkPath) -> Self {
         let uri = format!("postgresql://x@{}/x", path.server);
         Self::new("psql", &["/usr/bin/psql", &uri], false)
     }
 
     /// curl, which waits for an answer to its request.
-    pub(crate) fn curl(path: &Path) -> Self {
+    pub(crate) fn curl(path: &NetworkPath) -> Self {
         let url = format!("http://{}/", path.server);
         Self::new("curl", &["/usr/bin/curl", "--silent", &url], false)
     }
@@ -73,12 +77,12 @@ impl Program {
 }
 
 /// A program that runs, until it is dropped.
-pub(crate) struct Client(Child);
+pub(crate) struct RunningClient(Child);
 
-impl Client {
+impl RunningClient {
     /// Starts it at the near host; when it has said its word, with the far end of its connection.
     #[track_caller]
-    pub(crate) fn start(path: &Path, program: &Program) -> (Self, OwnedFd) {
+    pub(crate) fn start(path: &NetworkPath, program: &ClientProgram) -> (Self, OwnedFd) {
         let (client, end) = Self::start_waiting(path, program);
         socket::send(&end, b"heard");
         (client, end)
@@ -86,7 +90,7 @@ impl Client {
 
     /// The same, and it is not answered.
     #[track_caller]
-    pub(crate) fn start_waiting(path: &Path, program: &Program) -> (Self, OwnedFd) {
+    pub(crate) fn start_waiting(path: &NetworkPath, program: &ClientProgram) -> (Self, OwnedFd) {
         let server = path.server;
         let words = program.words.iter().map(|word| match word.as_str() {
             "ADDRESS" => server.ip().to_string(),
@@ -122,7 +126,7 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for RunningClient {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());

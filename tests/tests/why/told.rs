@@ -1,12 +1,14 @@
 //! The answers of `keepwatch why` about connections in known states.
 
-use crate::client::{Client, Program};
+use crate::client::{ClientProgram, RunningClient};
 use keepwatch_tests::{
-    agent::{self, Agent, keepwatch},
-    ending::{exchange, receive, wait_for_quiet},
-    middlebox::Answer,
-    path::Path,
-    socket::{self, Plan},
+    answer::agent::{self, Agent, keepwatch},
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{exchange, receive, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::NetworkPath,
+    },
     wait,
 };
 use serde_json::Value;
@@ -37,7 +39,7 @@ fn cases(output: &Output) -> Vec<Value> {
 
 /// The case of the process with this id, once that many of its connections are dead.
 #[track_caller]
-fn case_of(agent: &Agent, client: &Client, n_dead: usize) -> Value {
+fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
     let pid = client.pid().to_string();
     wait::until(format!("{n_dead} dead of process {pid}"), SOON, || {
         let cases = cases(&why(agent, &[&pid, "--json"]));
@@ -53,22 +55,22 @@ fn lines(case: &Value) -> String {
 
 #[test]
 fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
-    let Some(path) = Path::middlebox(FORGETS_AFTER, Answer::Silence) else {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
         return;
     };
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
     let agent = Agent::start(&OPTIONS);
-    let late = Program::node("late", "s.setKeepAlive(true, 7200000)");
+    let late = ClientProgram::node("late", "s.setKeepAlive(true, 7200000)");
     if !late.is_here() {
         return;
     }
     // Nobody sets anything; too late; in time. Each says a word, is quiet, and says another.
-    let (off, off_end) = Client::start(&path, &Program::python("off", "pass"));
-    let (late, late_end) = Client::start(&path, &late);
+    let (off, off_end) = RunningClient::start(&path, &ClientProgram::python("off", "pass"));
+    let (late, late_end) = RunningClient::start(&path, &late);
     let protected = "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)\n\
                      s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)\n\
                      s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)";
-    let (fine, fine_end) = Client::start(&path, &Program::python("fine", protected));
+    let (fine, fine_end) = RunningClient::start(&path, &ClientProgram::python("fine", protected));
     for end in [&off_end, &late_end] {
         wait_for_quiet(end, QUIET);
     }
@@ -135,23 +137,23 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
 
 #[test]
 fn clients_that_live_are_recognised_by_what_they_show_and_told_their_own_line() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
     let clients = [
-        (Program::psql(&path), Some("keepalives_idle=60"), "unprotected"),
+        (ClientProgram::psql(&path), Some("keepalives_idle=60"), "unprotected"),
         (
-            Program::node("keeps", "s.setKeepAlive(true, 400000)"),
+            ClientProgram::node("keeps", "s.setKeepAlive(true, 400000)"),
             Some("setKeepAlive(true, 60000)"),
             "unprotected",
         ),
-        (Program::python("plain", "pass"), Some("socket.TCP_KEEPIDLE, 60"), "unprotected"),
-        (Program::curl(&path), None, "fine"),
+        (ClientProgram::python("plain", "pass"), Some("socket.TCP_KEEPIDLE, 60"), "unprotected"),
+        (ClientProgram::curl(&path), None, "fine"),
     ];
     for (program, line, finding) in clients {
         if !program.is_here() {
             continue;
         }
-        let (client, _end) = Client::start_waiting(&path, &program);
+        let (client, _end) = RunningClient::start_waiting(&path, &program);
         let pid = client.pid().to_string();
         let case = wait::until(format!("{} with its settings", program.name()), SOON, || {
             cases(&why(&agent, &[&pid, "--json"]))
@@ -168,14 +170,14 @@ fn clients_that_live_are_recognised_by_what_they_show_and_told_their_own_line() 
 
 #[test]
 fn a_refused_call_and_who_made_it_are_told() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
     // As mysql2 does by default: 0 is refused with EINVAL, and 7200 s stay.
-    let zero = Program::node("zero", "s.setKeepAlive(true); s._handle.setKeepAlive(true, 0)");
+    let zero = ClientProgram::node("zero", "s.setKeepAlive(true); s._handle.setKeepAlive(true, 0)");
     if !zero.is_here() {
         return;
     }
-    let (client, _end) = Client::start_waiting(&path, &zero);
+    let (client, _end) = RunningClient::start_waiting(&path, &zero);
     let pid = client.pid().to_string();
     let case = wait::until("the refused call", SOON, || {
         let cases = cases(&why(&agent, &[&pid, "--json"]));
@@ -192,7 +194,7 @@ fn a_refused_call_and_who_made_it_are_told() {
 
 #[test]
 fn a_peer_that_went_dark_is_told_from_a_path_that_forgot() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
     let ends = path.connect(&Plan::keepalive(1, 1, 2));
     exchange(&ends.client, &ends.accepted);
@@ -215,7 +217,7 @@ fn a_peer_that_went_dark_is_told_from_a_path_that_forgot() {
 
 #[test]
 fn without_an_agent_the_living_are_told_and_what_cannot_be_known_is_said() {
-    let path = Path::cable();
+    let path = NetworkPath::cable();
     let _ends = path.connect(&Plan::NOTHING);
     let no_agent = ["--source", "kernel", "--state-dir", "/nonexistent"];
     let output = agent::once(["why", &path.server.to_string()].iter().chain(&no_agent));

@@ -4,13 +4,15 @@ mod installed;
 mod root;
 
 use crate::{
+    command,
     outcome::{CannotRunHere, talk},
     place,
-    setup::{self, Purpose},
+    purpose::Purpose,
+    setup,
     test::say,
 };
 use anyhow::{Context as _, Result, bail};
-use root::{Bed, Root};
+use root::{Bed, DebianRoot};
 use std::{
     fmt::Write as _,
     process::ExitCode,
@@ -19,7 +21,7 @@ use std::{
 
 /// Tries set-up on clean clones of the last commit, in roots of a bare Debian, and shows what it did.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct FreshOptions {
     /// Only these roots: `bare`, `conflicts`, `user`.
     #[arg(long)]
     root: Vec<String>,
@@ -37,23 +39,23 @@ struct Scenario {
     as_user: bool,
     /// apt knows updates and security too.
     all_suites: bool,
-    steps: &'static [Step],
+    steps: &'static [RootStep],
 }
 
-struct Step {
+struct RootStep {
     name: &'static str,
     /// For `sh`, in the clone.
     command: &'static str,
     exit_code: i32,
 }
 
-const fn step(name: &'static str, command: &'static str) -> Step {
-    Step { name, command, exit_code: 0 }
+const fn step(name: &'static str, command: &'static str) -> RootStep {
+    RootStep { name, command, exit_code: 0 }
 }
 
-const SETUP: Step = step("cargo xtask setup", "cargo xtask setup");
+const SETUP: RootStep = step("cargo xtask setup", "cargo xtask setup");
 /// Each starts, with the libraries that it finds.
-const PROGRAMS: Step = step(
+const PROGRAMS: RootStep = step(
     "every program of the tests starts",
     "PATH=$PWD/target/tools/bin:$PATH; set -ex; ip -V; ss -V; jsonnet --version; nft --version; \
      prometheus --version; promtool --version; qemu-system-x86_64 --version; xz --version; zstd --version",
@@ -127,13 +129,17 @@ const USER: Scenario = Scenario {
         ),
         PROGRAMS,
         step("cargo build --bin keepwatch, hooks included", "cargo build --bin keepwatch"),
-        Step { name: "cargo xtask test says why not", command: "cargo xtask test", exit_code: 3 },
+        RootStep {
+            name: "cargo xtask test says why not",
+            command: "cargo xtask test",
+            exit_code: 3,
+        },
     ],
 };
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { root, quick } = options;
-    if !place::is_root() {
+pub(crate) fn run(options: &FreshOptions) -> Result<ExitCode> {
+    let FreshOptions { root, quick } = options;
+    if !command::is_root() {
         let why = "debootstrap and mounts need root: run `cargo xtask fresh` as root";
         return Err(CannotRunHere(why.into()).into());
     }
@@ -163,11 +169,11 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
 fn tried(bed: &Bed, scenario: &Scenario) -> Result<String> {
     let Scenario { name, what, prepare, as_user, all_suites, steps } = scenario;
     talk(format_args!("fresh {name}: {what}"));
-    let root = Root::new(bed, name, *as_user)?;
+    let root = DebianRoot::new(bed, name, *as_user)?;
     root.prepare(prepare, *all_suites)?;
     let before = root.packages()?;
     let mut report = format!("\n{name}: {what}\n");
-    for Step { name, command, exit_code } in *steps {
+    for RootStep { name, command, exit_code } in *steps {
         let seconds = timed(|| root.run(command, *exit_code))?.as_secs();
         talk(format_args!("  {seconds:4} s  {name}"));
         writeln!(report, "  {seconds:4} s  {name}")?;
@@ -201,7 +207,7 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::{PROGRAMS, chosen};
-    use crate::{setup::Purpose, tool::TOOLS};
+    use crate::{purpose::Purpose, tool::TOOLS};
 
     #[test]
     fn roots_are_chosen_by_name() {

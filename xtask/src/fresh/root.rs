@@ -84,7 +84,7 @@ impl Drop for Bed {
 }
 
 /// A copy of the base with Rust and a clean clone of the last commit.
-pub(crate) struct Root {
+pub(crate) struct DebianRoot {
     folder: PathBuf,
     log: PathBuf,
     as_user: bool,
@@ -92,7 +92,7 @@ pub(crate) struct Root {
     toolchain: PathBuf,
 }
 
-impl Root {
+impl DebianRoot {
     pub(crate) fn new(bed: &Bed, name: &str, as_user: bool) -> Result<Self> {
         let sysroot = command::stdout(command::new("rustc").args(["--print", "sysroot"]));
         let root = Self {

@@ -1,6 +1,9 @@
 //! Doing one step of the plan: the commands, and where what they give is put.
 
-use super::plan::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, Step, TOOLCHAIN};
+use super::{
+    pinned::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, TOOLCHAIN},
+    plan::Step,
+};
 use crate::{
     command::{self, announced, cargo, line},
     outcome::talk,

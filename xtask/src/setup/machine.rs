@@ -1,10 +1,10 @@
 //! What a machine has of what we need: looked up here, reasoned about in `plan`.
 
-use super::plan::{LLVM, NIGHTLY, Step, TOOLCHAIN};
+use super::pinned::{LLVM, NIGHTLY, TOOLCHAIN};
 use crate::{
     command, place,
     tool::{self, TOOLS, Tool},
-    vm::kernel::{KERNELS, Kernel},
+    vm::kernel::{GuestKernel, KERNELS},
 };
 use std::path::{Path, PathBuf};
 
@@ -61,30 +61,8 @@ impl Machine {
             linker: linker(),
             llvm: tool::llvm(LLVM).is_some(),
             missing_tools: TOOLS.iter().filter(|tool| tool::find(tool.program).is_none()).collect(),
-            kernels: KERNELS.iter().all(Kernel::is_here),
+            kernels: KERNELS.iter().all(GuestKernel::is_here),
         }
-    }
-
-    /// The machine as it would be if the step worked.
-    pub(crate) fn after(mut self, step: &Step) -> Self {
-        let suitable = |toolchain: &Path| Compiler {
-            toolchain: toolchain.to_path_buf(),
-            release: super::plan::OLDEST_RUST,
-            llvm: LLVM,
-            has_core: true,
-        };
-        match step {
-            Step::AskRustup => self.candidates.push(suitable(Path::new("FOLDER-OF-NIGHTLY"))),
-            Step::UnpackCompiler => self.candidates.push(suitable(&tool::toolchain())),
-            Step::Link { toolchain } => self.linked = Some(suitable(toolchain)),
-            Step::UnpackLlvm => self.llvm = true,
-            Step::BuildLinker => self.linker = Some(super::plan::LINKER.into()),
-            Step::UnpackTools { packages } => {
-                self.missing_tools.retain(|tool| !packages.contains(&tool.package));
-            }
-            Step::FetchKernels => self.kernels = true,
-        }
-        self
     }
 }
 

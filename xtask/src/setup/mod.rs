@@ -2,18 +2,18 @@
 
 mod act;
 mod machine;
+mod pinned;
 mod plan;
 
-use crate::outcome::talk;
+use crate::{outcome::talk, purpose::Purpose};
 use anyhow::{Result, bail};
 use machine::Machine;
-pub(crate) use plan::Purpose;
 use plan::Step;
 use std::process::ExitCode;
 
 /// Brings a machine with only Rust to where the hooks compile and the tests run.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct SetupOptions {
     /// Say what would be done, and why, and do nothing.
     #[arg(long)]
     dry_run: bool,
@@ -22,8 +22,8 @@ pub(crate) struct Options {
     tools: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { dry_run, tools } = options;
+pub(crate) fn run(options: &SetupOptions) -> Result<ExitCode> {
+    let SetupOptions { dry_run, tools } = options;
     if *dry_run {
         rehearse()?;
     } else if *tools {

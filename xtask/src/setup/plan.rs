@@ -1,35 +1,14 @@
 //! What to do next on a machine, and why. Pure: facts in, one step out.
 
-use super::machine::{Compiler, Machine};
-use crate::outcome::CannotRunHere;
-use std::{collections::BTreeSet, path::PathBuf};
-
-/// The name under which `agent/build.rs` asks rustup for the hooks' compiler.
-pub(crate) const TOOLCHAIN: &str = "keepwatch-bpf";
-/// A nightly of the days of LLVM 22: later ones write bitcode that our linker may not read. Its date
-/// also keeps us from updating a nightly that is somebody else's.
-pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
-/// The major version of LLVM in the linker.
-pub(crate) const LLVM: u32 = 22;
-/// The workspace's `rust-version`.
-pub(crate) const OLDEST_RUST: (u32, u32) = (1, 95);
-/// The version of bpf-linker.
-pub(crate) const LINKER: &str = "0.13.0";
-/// Debian's compiler, kept recent for browsers, and the sources of core.
-pub(crate) const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
-
-/// What the machine is prepared for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purpose {
-    /// The hooks and the agent.
-    Build,
-    /// Also what the tests compare with.
-    Tests,
-    /// Also the guests that run them on other kernels.
-    Guests,
-    /// Also the roots in which set-up itself is tried.
-    Roots,
-}
+use super::{
+    machine::{Compiler, Machine},
+    pinned::{COMPILER_PACKAGES, LINKER, LLVM, NIGHTLY, OLDEST_RUST, TOOLCHAIN},
+};
+use crate::{outcome::CannotRunHere, purpose::Purpose, tool};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +67,30 @@ impl Compiler {
     /// Can build the hooks, and the linker can read what it writes.
     fn suits(&self) -> bool {
         self.has_core && self.llvm <= LLVM && self.release >= OLDEST_RUST
+    }
+}
+
+impl Machine {
+    /// The machine as it would be if the step worked.
+    fn after(mut self, step: &Step) -> Self {
+        let suitable = |toolchain: &Path| Compiler {
+            toolchain: toolchain.to_path_buf(),
+            release: OLDEST_RUST,
+            llvm: LLVM,
+            has_core: true,
+        };
+        match step {
+            Step::AskRustup => self.candidates.push(suitable(Path::new("FOLDER-OF-NIGHTLY"))),
+            Step::UnpackCompiler => self.candidates.push(suitable(&tool::toolchain())),
+            Step::Link { toolchain } => self.linked = Some(suitable(toolchain)),
+            Step::UnpackLlvm => self.llvm = true,
+            Step::BuildLinker => self.linker = Some(LINKER.into()),
+            Step::UnpackTools { packages } => {
+                self.missing_tools.retain(|tool| !packages.contains(&tool.package));
+            }
+            Step::FetchKernels => self.kernels = true,
+        }
+        self
     }
 }
 

@@ -1,9 +1,6 @@
 //! Which binaries hold the tests: asked of cargo, which builds them.
 
-use crate::{
-    command::{cargo, said},
-    place,
-};
+use crate::command::{self, cargo, said};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::{
@@ -16,7 +13,7 @@ const KERNEL_TESTS: &str = "tests";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Binary {
-    kind: Kind,
+    kind: BinaryKind,
     /// The folder of its crate: tests find files from here, as when cargo runs them.
     folder: PathBuf,
     /// `deaths`, or `keepwatch` for the unit tests of that crate.
@@ -28,7 +25,7 @@ pub(super) struct Binary {
 
 /// Which tests run first: those that need no kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum BinaryKind {
     Plain,
     /// Tests of the crate that drives a real kernel: they need root.
     Kernel,
@@ -60,7 +57,7 @@ fn of_message(line: &str) -> Result<Option<Binary>> {
     let name = text("/target/name").context("cargo names a test without its target")?;
     let target = text("/target/kind/0");
     Ok(Some(Binary {
-        kind: if folder.ends_with(KERNEL_TESTS) { Kind::Kernel } else { Kind::Plain },
+        kind: if folder.ends_with(KERNEL_TESTS) { BinaryKind::Kernel } else { BinaryKind::Plain },
         folder,
         // A crate's library and its program may have one name.
         name: if target == Some("bin") { format!("{name}-bin") } else { name.into() },
@@ -73,8 +70,8 @@ impl Binary {
     /// The command that runs it; the kernel's tests as root.
     pub(super) fn command(&self) -> Command {
         let mut command = match self.kind {
-            Kind::Kernel => place::as_root(&self.executable),
-            Kind::Plain => crate::command::new(&self.executable),
+            BinaryKind::Kernel => command::as_root(&self.executable),
+            BinaryKind::Plain => command::new(&self.executable),
         };
         // Of what cargo sets, this is what is needed when a test runs and not when it is built.
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
@@ -85,13 +82,13 @@ impl Binary {
     #[cfg(test)]
     pub(super) fn of_fixture(folder: &Path, name: &str, executable: PathBuf) -> Self {
         let (folder, name) = (folder.to_path_buf(), name.to_owned());
-        Self { kind: Kind::Plain, folder, name, executable, is_suite: true }
+        Self { kind: BinaryKind::Plain, folder, name, executable, is_suite: true }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Binary, Kind, of_message};
+    use super::{Binary, BinaryKind, of_message};
 
     fn message(target: &str, test: bool, folder: &str) -> String {
         format!(
@@ -104,7 +101,7 @@ mod tests {
     fn cargo_names_the_binaries_and_where_they_run() {
         let life = message(r#"{"name":"life","kind":["test"]}"#, true, "/w/tests");
         let expected = Binary {
-            kind: Kind::Kernel,
+            kind: BinaryKind::Kernel,
             folder: "/w/tests".into(),
             name: "life".into(),
             executable: "/t/x-1f".into(),
@@ -117,7 +114,7 @@ mod tests {
             binary.expect("a test binary")
         };
         let (library, program) = (of("lib"), of("bin"));
-        assert!(library.kind == Kind::Plain && !library.is_suite && !program.is_suite);
+        assert!(library.kind == BinaryKind::Plain && !library.is_suite && !program.is_suite);
         assert_ne!(library.name, program.name);
     }
 
@@ -139,11 +136,14 @@ mod tests {
             executable: "/t/x".into(),
             is_suite: false,
         };
-        let mut binaries =
-            [binary(Kind::Kernel, "a"), binary(Kind::Plain, "z"), binary(Kind::Kernel, "b")];
+        let mut binaries = [
+            binary(BinaryKind::Kernel, "a"),
+            binary(BinaryKind::Plain, "z"),
+            binary(BinaryKind::Kernel, "b"),
+        ];
         binaries.sort();
         assert_eq!(binaries.map(|binary| binary.name), ["z", "a", "b"]);
-        let command = binary(Kind::Plain, "z").command();
+        let command = binary(BinaryKind::Plain, "z").command();
         assert_eq!(command.get_current_dir(), Some("/w/x".as_ref()));
     }
 }

@@ -1,7 +1,7 @@
 //! The runner, tried on real binaries: each has one test, which ends in one of the ways in which tests end.
 
-use super::{binary::Binary, round::Round, skip::Machine};
-use crate::summary::Summary;
+use super::{binary::Binary, round::TestRound, skip::HostEquipment};
+use crate::test::summary::Summary;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -75,12 +75,12 @@ impl Fixture {
         let marks = self.0.join("marks");
         drop(fs::remove_dir_all(&marks));
         fs::create_dir(&marks).expect("a folder");
-        let round = Round {
+        let round = TestRound {
             binaries: &binaries,
             filter: filter.map(Into::into),
             args: Vec::new(),
             environment: vec![("MARKS", marks.into())],
-            machine: Machine { symbols: String::new(), has_program: |name| name == "curl" },
+            machine: HostEquipment { symbols: String::new(), has_program: |name| name == "curl" },
             silent_for: Duration::from_secs(if names.contains(&"hangs") { 1 } else { 60 }),
         };
         round.perform(|_| Ok(())).expect("all of it runs")

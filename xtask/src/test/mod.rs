@@ -3,25 +3,28 @@
 mod binary;
 #[cfg(test)]
 mod fixture;
+pub(crate) mod libtest;
 mod round;
 pub(crate) mod runner;
 mod skip;
+pub(crate) mod summary;
 
 use crate::{
-    command::{announced, cargo, checked, line, new},
-    libtest::Outcome,
+    command::{self, announced, cargo, checked, line, new},
     outcome::{CannotRunHere, FINDING, talk},
     place,
-    setup::{self, Purpose},
-    summary::{Crash, Summary},
+    purpose::Purpose,
+    setup,
 };
 use anyhow::{Context as _, Result};
-use round::Round;
+use libtest::TestOutcome;
+use round::TestRound;
 use std::{
     ffi::OsString,
     io::{self, Write as _},
     process::ExitCode,
 };
+use summary::{Crash, Summary};
 
 /// Tests that may fail and pass when they are repeated, in a run of all. They count every event, or compare
 /// times, on a virtual machine that does not run hooks for moments and stands still for others: one in a run
@@ -30,7 +33,7 @@ const MOST_FLAKY: usize = 4;
 
 /// Sets up and runs all tests; the last line is the sum of them.
 #[derive(Default, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Only tests with this in their name.
     filter: Option<OsString>,
     /// Arguments for the test binaries.
@@ -38,7 +41,7 @@ pub(crate) struct Options {
     args: Vec<OsString>,
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode> {
+pub(crate) fn run(options: TestOptions) -> Result<ExitCode> {
     setup::prepare(Purpose::Tests)?;
     conclude(&all(options)?)
 }
@@ -50,9 +53,9 @@ pub(crate) fn conclude(sum: &Summary) -> Result<ExitCode> {
 }
 
 /// All tests, on a machine that is set up.
-pub(crate) fn all(options: Options) -> Result<Summary> {
-    let Options { filter, args } = options;
-    if !place::can_be_root() {
+pub(crate) fn all(options: TestOptions) -> Result<Summary> {
+    let TestOptions { filter, args } = options;
+    if !command::can_be_root() {
         let why = "the kernel's tests need root, and there is no sudo: as root, `cargo xtask test`";
         return Err(CannotRunHere(why.into()).into());
     }
@@ -62,12 +65,12 @@ pub(crate) fn all(options: Options) -> Result<Summary> {
         "fix what the compiler says; without the hooks' compiler, `cargo xtask setup`",
     )?;
     let binaries = binary::build()?;
-    if !place::is_root() {
+    if !command::is_root() {
         // Binaries run in the background, where sudo cannot ask.
         checked(new("sudo").arg("-v"), "the kernel's tests run as root")?;
     }
     runner::end_when_interrupted()?;
-    let round = Round {
+    let round = TestRound {
         binaries: &binaries,
         filter,
         args,
@@ -75,7 +78,7 @@ pub(crate) fn all(options: Options) -> Result<Summary> {
             ("KEEPWATCH_BIN", place::binary("debug", "keepwatch").into()),
             ("KEEPWATCH_TOOLS", place::tools().into()),
         ],
-        machine: skip::Machine::examine(),
+        machine: skip::HostEquipment::examine(),
         silent_for: runner::SILENT_FOR,
     };
     let mut sum = round.perform(say)?;
@@ -95,14 +98,14 @@ fn in_documents(filter: Option<&OsString>) -> Result<Summary> {
     command.args(filter);
     talk(format_args!("$ {}", line(&command)));
     let ran = runner::run(&mut command, runner::SILENT_FOR, say)?;
-    let n = |wanted: fn(&Outcome) -> bool| {
+    let n = |wanted: fn(&TestOutcome) -> bool| {
         ran.said.tests.values().filter(|outcome| wanted(outcome)).count() as u64
     };
     let crash = |how| Crash { binary: "doc tests".into(), how };
     Ok(Summary {
-        passed: n(|outcome| *outcome == Outcome::Passed),
-        failed: n(|outcome| *outcome == Outcome::Failed),
-        skipped: n(|outcome| matches!(outcome, Outcome::Skipped(_))),
+        passed: n(|outcome| *outcome == TestOutcome::Passed),
+        failed: n(|outcome| *outcome == TestOutcome::Failed),
+        skipped: n(|outcome| matches!(outcome, TestOutcome::Skipped(_))),
         crashed: ran.broken.map(crash).into_iter().collect(),
         ..Summary::default()
     })

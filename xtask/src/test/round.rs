@@ -3,13 +3,15 @@
 use super::{
     binary::Binary,
     runner::{self, Ran},
-    skip::Machine,
+    skip::HostEquipment,
 };
 use crate::{
     command::line,
-    libtest::Outcome,
     outcome::talk,
-    summary::{Crash, Summary},
+    test::{
+        libtest::TestOutcome,
+        summary::{Crash, Summary},
+    },
 };
 use anyhow::Result;
 use std::{ffi::OsString, process::Command, time::Duration};
@@ -18,19 +20,19 @@ use std::{ffi::OsString, process::Command, time::Duration};
 const MOST_AGAIN: usize = 8;
 
 /// What runs, and how.
-pub(super) struct Round<'a> {
+pub(super) struct TestRound<'a> {
     pub(super) binaries: &'a [Binary],
     /// Only tests with this in their name.
     pub(super) filter: Option<OsString>,
     /// For the binaries, from the command line.
     pub(super) args: Vec<OsString>,
     pub(super) environment: Vec<(&'static str, OsString)>,
-    pub(super) machine: Machine,
+    pub(super) machine: HostEquipment,
     /// A binary that prints nothing for longer hangs.
     pub(super) silent_for: Duration,
 }
 
-impl Round<'_> {
+impl TestRound<'_> {
     /// Runs all of it and sums it up. `say` gets the output.
     pub(super) fn perform(&self, mut say: impl FnMut(&str) -> Result<()>) -> Result<Summary> {
         let (mut sum, mut failed) = (Summary::default(), Vec::new());
@@ -80,11 +82,11 @@ impl Round<'_> {
         let mut failed = Vec::new();
         for (name, outcome) in ran.said.tests {
             match outcome {
-                Outcome::Passed => sum.passed += 1,
-                Outcome::Skipped(what) => {
+                TestOutcome::Passed => sum.passed += 1,
+                TestOutcome::Skipped(what) => {
                     self.skipped(&format!("{binary}::{name}"), &what, sum);
                 }
-                Outcome::Failed => failed.push(name),
+                TestOutcome::Failed => failed.push(name),
             }
         }
         let Some(how) = ran.broken else {
@@ -134,12 +136,12 @@ impl Round<'_> {
             return Ok(());
         }
         let passed = match ran.said.tests.get(name) {
-            Some(Outcome::Passed) => {
+            Some(TestOutcome::Passed) => {
                 sum.passed += 1;
                 true
             }
-            Some(Outcome::Skipped(what)) => self.skipped(&full_name, what, sum),
-            Some(Outcome::Failed) | None => {
+            Some(TestOutcome::Skipped(what)) => self.skipped(&full_name, what, sum),
+            Some(TestOutcome::Failed) | None => {
                 sum.failed += 1;
                 talk(format_args!("failed: {full_name}: twice"));
                 false

@@ -1,6 +1,6 @@
 //! Runs one test binary: reads along, and knows for sure how it ended.
 
-use crate::{command, libtest::Said, place};
+use crate::{command, test::libtest::TestOutput};
 use anyhow::{Context as _, Result};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -27,7 +27,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(5);
 /// How a binary ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    pub(crate) said: Said,
+    pub(crate) said: TestOutput,
     /// Why this is no whole run, if it is not.
     pub(crate) broken: Option<String>,
 }
@@ -47,9 +47,9 @@ pub(crate) fn run(
         .spawn()
         .with_context(|| format!("`{name}` does not start"))?;
     let output = child.stdout.take().context("the output was asked for")?;
-    let group = Group::of(&child);
+    let group = ProcessGroup::of(&child);
     let lines = lines_of(output);
-    let mut said = Said::default();
+    let mut said = TestOutput::default();
     let mut take = |line: &str| {
         said.read(line);
         show(line)
@@ -69,7 +69,7 @@ fn follow(
     child: &mut Child,
     lines: &Receiver<Vec<u8>>,
     silent_for: Duration,
-    group: &Group,
+    group: &ProcessGroup,
     take: &mut impl FnMut(&str) -> Result<()>,
 ) -> Result<(ExitStatus, bool)> {
     const GLANCE: Duration = Duration::from_millis(200);
@@ -107,7 +107,7 @@ impl Ran {
 }
 
 /// Why this is no whole run, if it is not.
-fn end(said: &Said, status: ExitStatus) -> Option<String> {
+fn end(said: &TestOutput, status: ExitStatus) -> Option<String> {
     if status.signal().is_some() {
         return Some(format!("it was killed by {status}, after {} tests", said.tests.len()));
     }
@@ -132,9 +132,9 @@ fn lines_of(output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 static RUNNING: Mutex<Option<u32>> = Mutex::new(None);
 
 /// A binary and what it started.
-struct Group(u32);
+struct ProcessGroup(u32);
 
-impl Group {
+impl ProcessGroup {
     fn of(child: &Child) -> Self {
         if let Ok(mut running) = RUNNING.lock() {
             *running = Some(child.id());
@@ -148,7 +148,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
         if let Ok(mut running) = RUNNING.lock() {
@@ -173,7 +173,7 @@ pub(super) fn end_when_interrupted() -> Result<()> {
 }
 
 fn kill_group(group: u32) {
-    let mut kill = place::as_root("kill".as_ref());
+    let mut kill = command::as_root("kill".as_ref());
     kill.args(["-KILL", "--", &format!("-{group}")]);
     drop(kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status());
 }

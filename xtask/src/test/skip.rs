@@ -5,33 +5,37 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Sign); 14] = [
-    ("32-bit system calls", Sign::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
+const MAY_LACK: [(&str, Proof); 18] = [
+    ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
-    ("io_uring commands", Sign::Symbols(&["io_uring_cmd_sock"])),
+    ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
     // Since 5.12.
-    ("socket cookies", Sign::Symbols(&["bpf_get_socket_ptr_cookie"])),
+    ("socket cookies", Proof::Symbols(&["bpf_get_socket_ptr_cookie"])),
     // Programs of users. Those that set-up brings along, and Python, do not stand here.
-    ("curl", Sign::Program("curl")),
-    ("node", Sign::Program("node")),
-    ("psql", Sign::Program("psql")),
+    ("bash", Proof::Program("bash")),
+    ("curl", Proof::Program("curl")),
+    ("fish", Proof::Program("fish")),
+    ("groff", Proof::Program("groff")),
+    ("node", Proof::Program("node")),
+    ("psql", Proof::Program("psql")),
+    ("zsh", Proof::Program("zsh")),
     // Which of both a machine mounts, and whether a container may make one, is its owner's choice.
-    ("cgroup v1", Sign::Test),
-    ("cgroup v2", Sign::Test),
+    ("cgroup v1", Proof::Test),
+    ("cgroup v2", Proof::Test),
     // Depends on the kernel and on a sysctl.
-    ("an agent without capabilities", Sign::Test),
+    ("an agent without capabilities", Proof::Test),
     // These compare with the kernel's own list of what is built in.
-    ("a locked socket", Sign::Test),
-    ("a middlebox", Sign::Test),
-    ("ss -K", Sign::Test),
+    ("a locked socket", Proof::Test),
+    ("a middlebox", Proof::Test),
+    ("ss -K", Proof::Test),
     // Some virtual machines run no tracing in some tasks (docs/ARCHITECTURE.md): another counter has proved it.
-    ("hooks that run in every task", Sign::Test),
+    ("hooks that run in every task", Proof::Test),
     // Kernels in which a hook cannot ask a file for its socket.
-    ("walks that do not look at the protocol", Sign::Test),
+    ("walks that do not look at the protocol", Proof::Test),
 ];
 
 /// What shows that a machine has something.
-enum Sign {
+enum Proof {
     /// One of these kernel symbols.
     Symbols(&'static [&'static str]),
     Program(&'static str),
@@ -40,12 +44,12 @@ enum Sign {
 }
 
 /// What this machine has, asked without the tests.
-pub(super) struct Machine {
+pub(super) struct HostEquipment {
     pub(super) symbols: String,
     pub(super) has_program: fn(&str) -> bool,
 }
 
-impl Machine {
+impl HostEquipment {
     /// Looks at this machine.
     pub(super) fn examine() -> Self {
         // Everybody may read the names. Where nobody may, symbols excuse everything.
@@ -62,9 +66,9 @@ impl Machine {
             ));
         };
         let is_here = match sign {
-            Sign::Symbols(names) => names.iter().any(|name| self.has_symbol(name)),
-            Sign::Program(name) => (self.has_program)(name),
-            Sign::Test => false,
+            Proof::Symbols(names) => names.iter().any(|name| self.has_symbol(name)),
+            Proof::Program(name) => (self.has_program)(name),
+            Proof::Test => false,
         };
         is_here.then(|| format!("left out although this machine has it: {skipped}"))
     }
@@ -76,11 +80,11 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::Machine;
+    use super::HostEquipment;
 
-    fn machine() -> Machine {
+    fn machine() -> HostEquipment {
         let symbols = "0 T io_uring_cmd_sock\n0 t do_int80_emulation_not\n".into();
-        Machine { symbols, has_program: |name| name == "node" }
+        HostEquipment { symbols, has_program: |name| name == "node" }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Dependencies that nothing uses: each is a download, a licence and an update for nothing.
 
-use super::File;
+use super::{WorkspaceFile, import::Imports};
 use std::path::Path;
 use toml_edit::{Document, Item, TableLike};
 
@@ -9,7 +9,7 @@ const MANIFEST: &str = "Cargo.toml";
 const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
 /// Dependencies of the workspace that no member has, and of members that their sources do not name.
-pub(super) fn unused(files: &[File]) -> Vec<String> {
+pub(super) fn unused(files: &[WorkspaceFile]) -> Vec<String> {
     let (mut findings, mut used) = (Vec::new(), Vec::new());
     let manifests = files.iter().filter(|file| file.path.ends_with(MANIFEST));
     let manifests: Vec<(&Path, Document<String>)> = manifests
@@ -56,25 +56,25 @@ fn names(table: Option<&Item>) -> impl Iterator<Item = String> {
 }
 
 /// Whether a source below the folder names the crate: in code, not in comments or text.
-fn is_named(dependency: &str, folder: &Path, files: &[File]) -> bool {
+fn is_named(dependency: &str, folder: &Path, files: &[WorkspaceFile]) -> bool {
     let name = dependency.replace('-', "_");
     let sources = files.iter().filter(|file| {
         file.path.starts_with(folder) && file.path.extension().is_some_and(|kind| kind == "rs")
     });
     sources.filter_map(|file| file.text.as_deref()).any(|text| {
         text.contains(&name)
-            && super::import::of_text(text, &[]).is_some_and(|imports| {
-                imports.iter().any(|import| import.path.first() == Some(&name))
+            && Imports::of_text(text, &[]).is_some_and(|imports| {
+                imports.all.iter().any(|import| import.path.first() == Some(&name))
             })
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{File, unused};
+    use super::{WorkspaceFile, unused};
 
-    fn file((path, text): (&str, &str)) -> File {
-        File { path: path.into(), text: Some(text.into()) }
+    fn file((path, text): (&str, &str)) -> WorkspaceFile {
+        WorkspaceFile { path: path.into(), text: Some(text.into()) }
     }
 
     fn findings(member: &str, source: &str) -> Vec<String> {

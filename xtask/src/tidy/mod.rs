@@ -1,12 +1,15 @@
 //! `cargo xtask tidy`: reads every file of the workspace and prints which laws it breaks.
 
+mod circle;
 mod dependency;
+mod folder;
 mod import;
 mod law;
 mod link;
 mod opening;
 mod prose;
 mod room;
+mod type_name;
 
 use crate::place;
 use anyhow::{Context as _, Result, bail};
@@ -22,17 +25,18 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes, names, links, plain English, imports, dependencies that nothing uses.
+/// Checks the cheap laws: module docs, sizes of files and folders, names, links, plain English, imports and their
+/// circles, names of types, dependencies that nothing uses.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct TidyOptions {}
 
 /// A file of the workspace: its path from the root, and its text if it is text.
-struct File {
+struct WorkspaceFile {
     path: PathBuf,
     text: Option<String>,
 }
 
-pub(crate) fn run(_: &Options) -> Result<ExitCode> {
+pub(crate) fn run(_: &TidyOptions) -> Result<ExitCode> {
     check().map(|()| ExitCode::SUCCESS)
 }
 
@@ -42,6 +46,9 @@ pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
     findings.extend(dependency::unused(&files));
+    findings.extend(circle::of_files(&files));
+    findings.extend(folder::of_files(&files));
+    findings.extend(type_name::of_files(&files));
     for folder in FOLDERS {
         if !files.iter().any(|file| file.path.starts_with(folder)) {
             findings.push(format!("{folder}: the design names this folder, and nothing is in it"));
@@ -56,8 +63,8 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-fn of_file(file: &File) -> Vec<String> {
-    let File { path, text } = file;
+fn of_file(file: &WorkspaceFile) -> Vec<String> {
+    let WorkspaceFile { path, text } = file;
     let mut findings = law::of_path(path);
     if let Some(text) = text {
         findings.extend(law::of_text(path, text));
@@ -70,7 +77,7 @@ fn of_file(file: &File) -> Vec<String> {
 }
 
 /// Every file, in a stable order, without what git ignores.
-fn files(root: &Path) -> Result<Vec<File>> {
+fn files(root: &Path) -> Result<Vec<WorkspaceFile>> {
     let (mut folders, mut files) = (vec![root.to_path_buf()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
@@ -88,8 +95,8 @@ fn files(root: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-fn read(root: &Path, path: &Path) -> Result<File> {
+fn read(root: &Path, path: &Path) -> Result<WorkspaceFile> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let inside = path.strip_prefix(root).unwrap_or(path).to_path_buf();
-    Ok(File { path: inside, text: String::from_utf8(bytes).ok() })
+    Ok(WorkspaceFile { path: inside, text: String::from_utf8(bytes).ok() })
 }

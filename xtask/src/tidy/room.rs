@@ -1,6 +1,6 @@
 //! Which module of the agent may import which: its top-level modules are rooms, and data goes one way through them.
 
-use super::import::{self, Import};
+use super::import::{self, Import, Imports};
 use std::path::Path;
 
 /// The agent's sources.
@@ -62,13 +62,13 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
     }
     let module = import::module_of(inside);
     let room = room_of(inside, &module);
-    let Some(imports) = import::of_text(text, &module) else {
+    let Some(imports) = Imports::of_text(text, &module) else {
         return vec![": is no Rust that can be read".into()];
     };
     if room != "lib" && level(&room).is_none() {
         return vec![format!(": `{room}` has no place in LEVELS of xtask/src/tidy/room.rs")];
     }
-    let findings = imports.iter().filter_map(|import| {
+    let findings = imports.all.iter().filter_map(|import| {
         let finding = objection(&room, import)?;
         Some(format!(":{}: {finding}", import.line))
     });

@@ -1,6 +1,6 @@
 //! docs/KERNELS.md: what the guests showed, and what each kernel cannot show.
 
-use super::table::{Column, Table, aligned, legend};
+use super::table::{KernelColumn, ResultTable, aligned, legend};
 use crate::place;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -78,10 +78,10 @@ fn compare(found: &str, fresh: &str) -> Freshness {
 }
 
 /// The text of docs/KERNELS.md.
-pub(crate) fn text(columns: &[Column], table: &Table<'_>) -> String {
+pub(crate) fn text(columns: &[KernelColumn], table: &ResultTable<'_>) -> String {
     let versions: Vec<_> = columns
         .iter()
-        .map(|Column { series, report }| format!("{series} is {}", report.version))
+        .map(|KernelColumn { series, report }| format!("{series} is {}", report.version))
         .collect();
     let cannot: String = columns.iter().map(cannot_show).collect();
     format!(
@@ -120,27 +120,27 @@ Left to itself, keepwatch takes the first.
 }
 
 /// The output of `doctor --json`.
-struct Check {
+struct DoctorCheck {
     mechanism: String,
     name: String,
     grade: String,
     found: String,
 }
 
-fn checks(column: &Column) -> Vec<Check> {
+fn checks(column: &KernelColumn) -> Vec<DoctorCheck> {
     let of_line = |line: &String| {
         let (mechanism, json) = line.split_once(' ')?;
         let json: Value = serde_json::from_str(json).ok()?;
         let field = |name| Some(json.get(name)?.as_str()?.to_owned());
         let (name, grade, found) = (field("check")?, field("grade")?, field("found")?);
-        Some(Check { mechanism: mechanism.into(), name, grade, found })
+        Some(DoctorCheck { mechanism: mechanism.into(), name, grade, found })
     };
     column.report.doctor.iter().filter_map(of_line).collect()
 }
 
 /// A row for each signal: by kernel, the places where its hook was attached, best first.
-fn signals(columns: &[Column]) -> String {
-    let checks: Vec<Vec<Check>> = columns.iter().map(checks).collect();
+fn signals(columns: &[KernelColumn]) -> String {
+    let checks: Vec<Vec<DoctorCheck>> = columns.iter().map(checks).collect();
     let mut names: Vec<&str> = Vec::new();
     for check in checks.iter().flatten().filter(|check| attached(check).is_some()) {
         if !names.contains(&check.name.as_str()) {
@@ -168,14 +168,14 @@ fn signals(columns: &[Column]) -> String {
 }
 
 /// Where a hook sits: `kprobe/tcp_keepalive_timer`.
-fn attached(check: &Check) -> Option<&str> {
+fn attached(check: &DoctorCheck) -> Option<&str> {
     check
         .found
         .strip_suffix(" attached")
         .or_else(|| check.found.split_once(" attached").map(|(place, _)| place))
 }
 
-fn cannot_show(column: &Column) -> String {
+fn cannot_show(column: &KernelColumn) -> String {
     let mut lines = BTreeSet::new();
     for (feature, _) in column.report.features.iter().filter(|(_, has)| !**has) {
         let meaning = LACKS.iter().find(|(name, _)| name == feature);

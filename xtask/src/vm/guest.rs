@@ -1,8 +1,8 @@
 //! One guest: boots, is read along, ends.
 
 use super::{
-    kernel::Kernel,
-    report::{Line, Report, Run},
+    kernel::GuestKernel,
+    report::{GuestLine, GuestReport, SuiteRun},
 };
 use crate::{command, tool};
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +21,11 @@ const CPUS: &str = "2";
 const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check rdinit=/init";
 
 /// Boots a kernel with an initramfs and calls `ended` with each run of a suite.
-pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> Result<Report> {
+pub(crate) fn boot(
+    kernel: &GuestKernel,
+    initramfs: &[u8],
+    ended: impl Fn(&SuiteRun),
+) -> Result<GuestReport> {
     let folder = kernel.folder();
     let (archive, console) = (folder.join("initramfs"), folder.join("console.log"));
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
@@ -43,12 +47,12 @@ pub(crate) fn boot(kernel: &Kernel, initramfs: &[u8], ended: impl Fn(&Run)) -> R
         .stdout(Stdio::piped());
     let mut child = qemu.spawn().context("qemu does not start; help: run `cargo xtask setup`")?;
     let output = BufReader::new(child.stdout.take().context("the output was asked for")?);
-    let (mut report, mut log) = (Report::default(), Vec::new());
+    let (mut report, mut log) = (GuestReport::default(), Vec::new());
     for text in output.split(b'\n') {
         let text = text.context("read what the guest reports")?;
         log.extend_from_slice(&text);
         log.push(b'\n');
-        if let Some(run) = report.read(Line::of(&String::from_utf8_lossy(&text))) {
+        if let Some(run) = report.read(GuestLine::of(&String::from_utf8_lossy(&text))) {
             ended(run);
         }
     }

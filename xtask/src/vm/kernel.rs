@@ -13,18 +13,18 @@ use std::{
 };
 
 /// A series of kernels, and the one of it that is here.
-pub(crate) struct Kernel {
+pub(crate) struct GuestKernel {
     /// As users name it: `6.12`.
     pub(crate) series: &'static str,
 }
 
 /// The series that are tested, each Debian release's own and the newest.
-pub(crate) const KERNELS: [Kernel; 5] = [
-    Kernel { series: "5.10" },
-    Kernel { series: "6.1" },
-    Kernel { series: "6.12" },
-    Kernel { series: "6.18" },
-    Kernel { series: "7.2" },
+pub(crate) const KERNELS: [GuestKernel; 5] = [
+    GuestKernel { series: "5.10" },
+    GuestKernel { series: "6.1" },
+    GuestKernel { series: "6.12" },
+    GuestKernel { series: "6.18" },
+    GuestKernel { series: "7.2" },
 ];
 
 /// The suites that have them; those of security too, where the machine has a mirror of it.
@@ -34,7 +34,7 @@ const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "t
 const PACKAGES: [&str; 3] = ["linux-image", "linux-binary", "linux-modules"];
 const FLAVOUR: &str = "-cloud-amd64";
 
-impl Kernel {
+impl GuestKernel {
     /// `vmlinuz` and the modules, in the order in which they load.
     pub(crate) fn folder(&self) -> PathBuf {
         folder().join(self.series)
@@ -67,7 +67,7 @@ fn stamp() -> String {
 
 /// Fetches those that are not here.
 pub(crate) fn fetch() -> Result<()> {
-    let missing: Vec<&Kernel> = KERNELS.iter().filter(|kernel| !kernel.is_here()).collect();
+    let missing: Vec<&GuestKernel> = KERNELS.iter().filter(|kernel| !kernel.is_here()).collect();
     if missing.is_empty() {
         return Ok(());
     }

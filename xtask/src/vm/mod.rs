@@ -11,20 +11,19 @@ mod suite;
 mod table;
 
 use crate::{
-    libtest::Outcome,
     outcome::talk,
-    setup::{self, Purpose},
-    summary::Summary,
-    test::{conclude, say},
+    purpose::Purpose,
+    setup,
+    test::{conclude, libtest::TestOutcome, say, summary::Summary},
 };
 use anyhow::{Context as _, Result, bail};
 use document::Freshness;
 use initramfs::Archive;
-use kernel::{KERNELS, Kernel};
-use report::{Report, Run};
+use kernel::{GuestKernel, KERNELS};
+use report::{GuestReport, SuiteRun};
 use std::{process::ExitCode, sync::Mutex, thread};
 use suite::{SUITES, Suite};
-use table::{Column, Table};
+use table::{KernelColumn, ResultTable};
 
 /// Guests at the same time. Each takes one processor when it works, and waits for timers half of the
 /// time; with more than this, two processors are too slow for what tests say of times.
@@ -32,7 +31,7 @@ const N_GUESTS: usize = 3;
 
 /// Boots kernels, runs the tests on each with every mechanism that it has, and shows a table.
 #[derive(Default, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct VmOptions {
     /// Only these kernels, for example `6.12`.
     #[arg(long)]
     kernel: Vec<String>,
@@ -47,15 +46,15 @@ pub(crate) struct Options {
     bless: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &VmOptions) -> Result<ExitCode> {
     conclude(&all(options)?)
 }
 
 /// Everything; the table is shown, the sum is returned.
-pub(crate) fn all(options: &Options) -> Result<Summary> {
-    let Options { kernel, test, hooks, bless } = options;
+pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
+    let VmOptions { kernel, test, hooks, bless } = options;
     setup::prepare(Purpose::Guests)?;
-    let kernels: Vec<&'static Kernel> = KERNELS
+    let kernels: Vec<&'static GuestKernel> = KERNELS
         .iter()
         .filter(|one| kernel.is_empty() || kernel.iter().any(|name| *name == one.series))
         .collect();
@@ -80,7 +79,7 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
             };
             let report = boot(kernel, base.clone(), &plan, |run| show(kernel.series, run))?;
             if let Ok(mut columns) = columns.lock() {
-                columns.push(Column { series: kernel.series, report });
+                columns.push(KernelColumn { series: kernel.series, report });
             }
         }
     };
@@ -92,9 +91,9 @@ pub(crate) fn all(options: &Options) -> Result<Summary> {
     })?;
     let mut columns = columns.into_inner().unwrap_or_default();
     columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
-    let table = Table::of(&columns, &suites, hooks.as_deref());
+    let table = ResultTable::of(&columns, &suites, hooks.as_deref());
     say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
-    for Column { series, report } in &columns {
+    for KernelColumn { series, report } in &columns {
         for error in &report.errors {
             talk(format_args!("vm {series}: {error}"));
         }
@@ -164,11 +163,11 @@ pub(crate) fn bench(series: &str, args: &str) -> Result<(Vec<String>, bool)> {
 }
 
 fn boot(
-    kernel: &'static Kernel,
+    kernel: &'static GuestKernel,
     mut archive: Archive,
     plan: &str,
-    ended: impl Fn(&Run),
-) -> Result<Report> {
+    ended: impl Fn(&SuiteRun),
+) -> Result<GuestReport> {
     let mut loads = String::new();
     for module in kernel.modules()? {
         let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -181,12 +180,12 @@ fn boot(
 }
 
 /// A line for a suite that ended; all of its output if it failed.
-fn show(series: &str, run: &Run) {
-    let n = |wanted: fn(&Outcome) -> bool| run.tests.values().filter(|one| wanted(one)).count();
-    let passed = n(|outcome| *outcome == Outcome::Passed);
-    let failed = n(|outcome| *outcome == Outcome::Failed);
-    let partly = n(|outcome| matches!(outcome, Outcome::Skipped(_)));
-    let Run { suite, mechanism, seconds, output, broken, .. } = run;
+fn show(series: &str, run: &SuiteRun) {
+    let n = |wanted: fn(&TestOutcome) -> bool| run.tests.values().filter(|one| wanted(one)).count();
+    let passed = n(|outcome| *outcome == TestOutcome::Passed);
+    let failed = n(|outcome| *outcome == TestOutcome::Failed);
+    let partly = n(|outcome| matches!(outcome, TestOutcome::Skipped(_)));
+    let SuiteRun { suite, mechanism, seconds, output, broken, .. } = run;
     if !run.success {
         talk(format_args!("vm {series} {mechanism} {suite} said:\n{}", output.join("\n")));
     }

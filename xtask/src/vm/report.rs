@@ -1,18 +1,18 @@
 //! What a guest reports: lines in, results of tests out. `tests/src/bin/guest.rs` writes it.
 
 use super::suite::ANY;
-use crate::libtest::{Outcome, Said};
+use crate::test::libtest::{TestOutcome, TestOutput};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of a report.
-pub(crate) enum Line {
+pub(crate) enum GuestLine {
     /// The guest's own: words after the `@`.
     Mark(String),
     /// A line that a test printed.
     Output(String),
 }
 
-impl Line {
+impl GuestLine {
     pub(crate) fn of(text: &str) -> Self {
         let text = text.trim_end();
         match text.strip_prefix('@') {
@@ -25,10 +25,10 @@ impl Line {
 /// A suite's run with one mechanism. Tests that fail in it are run again, alone: what they came to then
 /// takes the place of the failure, and nothing else is forgotten.
 #[derive(Debug, Default)]
-pub(crate) struct Run {
+pub(crate) struct SuiteRun {
     pub(crate) suite: String,
     pub(crate) mechanism: String,
-    pub(crate) tests: BTreeMap<String, Outcome>,
+    pub(crate) tests: BTreeMap<String, TestOutcome>,
     /// Tests that failed, and did not when they were repeated.
     pub(crate) flaky: BTreeSet<String>,
     /// Why it did not come to its end, if it did not: the first time, or when tests were repeated.
@@ -38,30 +38,30 @@ pub(crate) struct Run {
     pub(crate) success: bool,
     pub(crate) output: Vec<String>,
     /// What is being read.
-    said: Said,
+    said: TestOutput,
 }
 
 /// All that a guest said.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct GuestReport {
     /// `6.12.117+deb13-cloud-amd64`, or what stands in Debian's package: `6.12.117-1`.
     pub(crate) version: String,
     pub(crate) features: BTreeMap<String, bool>,
     pub(crate) doctor: Vec<String>,
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<SuiteRun>,
     pub(crate) errors: Vec<String>,
     done: bool,
 }
 
-impl Report {
+impl GuestReport {
     /// Takes a line. Returns a run that ends with it.
-    pub(crate) fn read(&mut self, line: Line) -> Option<&Run> {
+    pub(crate) fn read(&mut self, line: GuestLine) -> Option<&SuiteRun> {
         match line {
-            Line::Mark(mark) => {
+            GuestLine::Mark(mark) => {
                 self.mark(&mark);
                 mark.starts_with("end ").then(|| self.runs.last())?
             }
-            Line::Output(text) => {
+            GuestLine::Output(text) => {
                 self.runs.last_mut()?.read(text);
                 None
             }
@@ -82,8 +82,9 @@ impl Report {
                 let before =
                     self.runs.pop_if(|run| run.suite == suite && run.mechanism == mechanism);
                 let (suite, mechanism) = (suite.into(), mechanism.into());
-                let run = before.unwrap_or_else(|| Run { suite, mechanism, ..Run::default() });
-                self.runs.push(Run { success: false, output: Vec::new(), ..run });
+                let run =
+                    before.unwrap_or_else(|| SuiteRun { suite, mechanism, ..SuiteRun::default() });
+                self.runs.push(SuiteRun { success: false, output: Vec::new(), ..run });
             }
             "end" => {
                 let mut words = rest.split(' ').skip(2);
@@ -110,7 +111,7 @@ impl Report {
     }
 }
 
-impl Run {
+impl SuiteRun {
     /// Takes in what was read since it began.
     fn end(&mut self, code: Option<i32>) {
         self.success = code == Some(0);
@@ -118,7 +119,7 @@ impl Run {
         self.broken = self.broken.take().or_else(|| said.broken(code));
         for (name, outcome) in said.tests {
             let before = self.tests.insert(name.clone(), outcome.clone());
-            if before == Some(Outcome::Failed) && outcome != Outcome::Failed {
+            if before == Some(TestOutcome::Failed) && outcome != TestOutcome::Failed {
                 self.flaky.insert(name);
             }
         }
@@ -138,7 +139,7 @@ fn version(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Outcome, Report};
+    use super::{GuestLine, GuestReport, TestOutcome};
     use std::collections::BTreeSet;
 
     const REPORT: &str = "\
@@ -167,10 +168,10 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\r
 @end law_1_truth kprobe 101 12.5\r
 @done\r";
 
-    fn read(text: &str) -> Report {
-        let mut report = Report::default();
+    fn read(text: &str) -> GuestReport {
+        let mut report = GuestReport::default();
         for line in text.lines() {
-            let _ended = report.read(Line::of(line));
+            let _ended = report.read(GuestLine::of(line));
         }
         report
     }
@@ -184,12 +185,12 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\r
         let [run] = &report.runs[..] else { panic!("one run") };
         assert_eq!((run.suite.as_str(), run.mechanism.as_str()), ("law_1_truth", "kprobe"));
         assert!(!run.success && run.seconds > 12.0);
-        assert_eq!(run.tests["good"], Outcome::Passed);
-        assert_eq!(run.tests["bad"], Outcome::Failed, "a skip does not excuse a failure");
+        assert_eq!(run.tests["good"], TestOutcome::Passed);
+        assert_eq!(run.tests["bad"], TestOutcome::Failed, "a skip does not excuse a failure");
         let why = "io_uring commands, which this kernel does not take";
-        assert_eq!(run.tests["poor"], Outcome::Skipped(why.into()));
+        assert_eq!(run.tests["poor"], TestOutcome::Skipped(why.into()));
         assert!(run.broken.is_none() && run.flaky.is_empty());
-        assert_eq!(run.tests["later"], Outcome::Skipped("needs a moon".into()));
+        assert_eq!(run.tests["later"], TestOutcome::Skipped("needs a moon".into()));
     }
 
     /// `bad` is repeated, and passes.
@@ -200,8 +201,8 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\r
     fn a_test_that_passes_alone_has_passed_and_is_flaky() {
         let report = read(&REPORT.replace("@done", AGAIN));
         let [run] = &report.runs[..] else { panic!("one run") };
-        assert!(run.success && run.tests["bad"] == Outcome::Passed);
-        assert_eq!(run.tests["good"], Outcome::Passed);
+        assert!(run.success && run.tests["bad"] == TestOutcome::Passed);
+        assert_eq!(run.tests["good"], TestOutcome::Passed);
         assert_eq!(run.flaky, BTreeSet::from(["bad".to_owned()]));
         assert_eq!(run.broken, None);
     }
@@ -211,7 +212,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\r
         let crashed = REPORT.replace("test result: FAILED", "Segmentation fault");
         let report = read(&crashed.replace("@done", AGAIN));
         let [run] = &report.runs[..] else { panic!("one run") };
-        assert_eq!(run.tests["bad"], Outcome::Passed);
+        assert_eq!(run.tests["bad"], TestOutcome::Passed);
         assert!(run.broken.as_ref().is_some_and(|how| how.contains("without a result")), "{run:?}");
     }
 

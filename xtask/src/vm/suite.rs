@@ -38,7 +38,7 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("log", "of what the agent says: its losses are those of `conservation`"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),
-    ("pages", "of shells and man"),
+    ("completions", "of shells"),
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),
     ("start", "of messages and of time, not of kernels"),
     ("top", "of terminals, and asks nothing of the kernel that `life` does not"),

@@ -1,24 +1,24 @@
 //! The table of test by kernel by mechanism, and what it comes to.
 
 use super::{
-    report::{Report, Run},
+    report::{GuestReport, SuiteRun},
     suite::{self, ANY, MECHANISMS, Suite},
 };
-use crate::{
-    libtest::Outcome,
+use crate::test::{
+    libtest::TestOutcome,
     summary::{Crash, Summary},
 };
 use std::collections::BTreeSet;
 
 /// A kernel and what its guest said.
-pub(crate) struct Column {
+pub(crate) struct KernelColumn {
     pub(crate) series: &'static str,
-    pub(crate) report: Report,
+    pub(crate) report: GuestReport,
 }
 
 /// One test with one mechanism on one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Cell {
+enum TestCell {
     Passed,
     Failed(String),
     /// The kernel lacks what the test shows.
@@ -28,30 +28,34 @@ enum Cell {
 }
 
 /// The results of all suites on all kernels.
-pub(crate) struct Table<'a> {
-    columns: &'a [Column],
+pub(crate) struct ResultTable<'a> {
+    columns: &'a [KernelColumn],
     suites: Vec<&'a Suite>,
-    rows: Vec<Row<'a>>,
+    rows: Vec<TestRow<'a>>,
 }
 
-struct Row<'a> {
+struct TestRow<'a> {
     suite: &'a Suite,
     test: String,
     /// By kernel, then by mechanism.
-    cells: Vec<Vec<(&'static str, Cell)>>,
+    cells: Vec<Vec<(&'static str, TestCell)>>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> ResultTable<'a> {
     /// Judges the reports: `mechanisms` are those that were asked for.
-    pub(crate) fn of(columns: &'a [Column], suites: &[&'a Suite], wanted: Option<&str>) -> Self {
+    pub(crate) fn of(
+        columns: &'a [KernelColumn],
+        suites: &[&'a Suite],
+        wanted: Option<&str>,
+    ) -> Self {
         let rows = suites.iter().flat_map(|suite| {
             let mechanisms: Vec<_> = suite.mechanisms_of(wanted).collect();
             names(columns, suite).into_iter().map(move |test| {
-                let of_kernel = |column: &Column| {
+                let of_kernel = |column: &KernelColumn| {
                     let cell = |name| (name, judge(&column.report, suite, name, &test));
                     mechanisms.iter().copied().map(cell).collect()
                 };
-                Row { suite, cells: columns.iter().map(of_kernel).collect(), test }
+                TestRow { suite, cells: columns.iter().map(of_kernel).collect(), test }
             })
         });
         Self { rows: rows.collect(), suites: suites.to_vec(), columns }
@@ -63,13 +67,13 @@ impl<'a> Table<'a> {
         for (row, column, mechanism, cell) in self.cells() {
             let binary = format!("{}/{mechanism}/{}", column.series, row.suite.name);
             match cell {
-                Cell::Passed if row.is_whole() => {}
-                Cell::Failed(how) if row.is_whole() => {
+                TestCell::Passed if row.is_whole() => {}
+                TestCell::Failed(how) if row.is_whole() => {
                     sum.crashed.push(Crash { binary, how: how.clone() });
                 }
-                Cell::Passed => sum.passed += 1,
-                Cell::Failed(_) => sum.failed += 1,
-                Cell::Skipped(_) | Cell::Absent => sum.skipped += 1,
+                TestCell::Passed => sum.passed += 1,
+                TestCell::Failed(_) => sum.failed += 1,
+                TestCell::Skipped(_) | TestCell::Absent => sum.skipped += 1,
             }
         }
         for column in self.columns {
@@ -81,7 +85,7 @@ impl<'a> Table<'a> {
     /// One line for each that failed.
     pub(crate) fn failures(&self) -> Vec<String> {
         let failed = self.cells().filter_map(|(row, column, mechanism, cell)| match cell {
-            Cell::Failed(why) => {
+            TestCell::Failed(why) => {
                 let (suite, test, series) = (row.suite.name, &row.test, column.series);
                 Some(format!("{series} {mechanism} {suite} {test}: {why}"))
             }
@@ -96,7 +100,9 @@ impl<'a> Table<'a> {
         self.suites.iter().filter(move |suite| !is_shown(suite)).map(|suite| suite.name)
     }
 
-    fn cells(&self) -> impl Iterator<Item = (&Row<'a>, &Column, &'static str, &Cell)> {
+    fn cells(
+        &self,
+    ) -> impl Iterator<Item = (&TestRow<'a>, &KernelColumn, &'static str, &TestCell)> {
         self.rows.iter().flat_map(|row| {
             let columns = self.columns.iter().zip(&row.cells);
             columns.flat_map(move |(column, cells)| {
@@ -124,7 +130,7 @@ impl<'a> Table<'a> {
     }
 }
 
-impl Row<'_> {
+impl TestRow<'_> {
     /// It answers for its suite as a whole.
     fn is_whole(&self) -> bool {
         self.test == WHOLE
@@ -140,9 +146,9 @@ impl Suite {
 }
 
 /// What passed only when it was repeated, held to the kernel's budget.
-fn flaky(Column { series, report }: &Column) -> Summary {
+fn flaky(KernelColumn { series, report }: &KernelColumn) -> Summary {
     let mut sum = Summary::default();
-    for Run { suite, mechanism, flaky, .. } in &report.runs {
+    for SuiteRun { suite, mechanism, flaky, .. } in &report.runs {
         let name = |test| format!("{series}/{mechanism}/{suite}::{test}");
         sum.flaky.extend(flaky.iter().map(name));
     }
@@ -152,11 +158,11 @@ fn flaky(Column { series, report }: &Column) -> Summary {
 }
 
 /// The tests that any kernel ran; a suite that ran none is a row of its own.
-fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
+fn names(columns: &[KernelColumn], suite: &Suite) -> BTreeSet<String> {
     let runs = columns.iter().flat_map(|column| &column.report.runs);
     let of_suite = runs.filter(|run| run.suite == suite.name);
     let mut names: BTreeSet<String> = of_suite.flat_map(|run| run.tests.keys().cloned()).collect();
-    let broke_off = |column: &Column| {
+    let broke_off = |column: &KernelColumn| {
         let mut runs = runs_of(&column.report, suite).peekable();
         runs.peek().is_none() || runs.any(|run| run.broken.is_some())
     };
@@ -169,50 +175,52 @@ fn names(columns: &[Column], suite: &Suite) -> BTreeSet<String> {
 /// The row for what no single test answers for.
 const WHOLE: &str = "runs to its end";
 
-fn runs_of<'a>(report: &'a Report, suite: &Suite) -> impl Iterator<Item = &'a Run> {
+fn runs_of<'a>(report: &'a GuestReport, suite: &Suite) -> impl Iterator<Item = &'a SuiteRun> {
     let name = suite.name;
     report.runs.iter().filter(move |run| run.suite == name)
 }
 
-fn judge(report: &Report, suite: &Suite, mechanism: &str, test: &str) -> Cell {
+fn judge(report: &GuestReport, suite: &Suite, mechanism: &str, test: &str) -> TestCell {
     if mechanism != ANY && report.features.get(mechanism) == Some(&false) {
         return if report.doctor_has(mechanism) {
-            Cell::Failed("did not run, although the doctor has the mechanism".into())
+            TestCell::Failed("did not run, although the doctor has the mechanism".into())
         } else {
-            Cell::Absent
+            TestCell::Absent
         };
     }
     let Some(run) = runs_of(report, suite).find(|run| run.mechanism == mechanism) else {
-        return Cell::Failed("did not run".into());
+        return TestCell::Failed("did not run".into());
     };
     if test == WHOLE {
-        return run.broken.clone().map_or(Cell::Passed, Cell::Failed);
+        return run.broken.clone().map_or(TestCell::Passed, TestCell::Failed);
     }
     match run.tests.get(test) {
-        None => Cell::Failed("did not run".into()),
-        Some(Outcome::Passed) => Cell::Passed,
-        Some(Outcome::Failed) => Cell::Failed("failed".into()),
-        Some(Outcome::Skipped(what)) => {
+        None => TestCell::Failed("did not run".into()),
+        Some(TestOutcome::Passed) => TestCell::Passed,
+        Some(TestOutcome::Failed) => TestCell::Failed("failed".into()),
+        Some(TestOutcome::Skipped(what)) => {
             let feature = what.split(',').next().unwrap_or_default();
             match report.features.get(feature) {
-                Some(false) => Cell::Skipped(what.clone()),
-                Some(true) => Cell::Failed(format!("left out although the kernel has it: {what}")),
-                None => Cell::Failed(format!("left out, and no guest asks for it: {what}")),
+                Some(false) => TestCell::Skipped(what.clone()),
+                Some(true) => {
+                    TestCell::Failed(format!("left out although the kernel has it: {what}"))
+                }
+                None => TestCell::Failed(format!("left out, and no guest asks for it: {what}")),
             }
         }
     }
 }
 
 /// A letter for each mechanism, or a word.
-fn shown(cells: &[(&str, Cell)]) -> String {
+fn shown(cells: &[(&str, TestCell)]) -> String {
     if let [(mechanism, cell)] = cells
         && *mechanism == ANY
     {
         return match cell {
-            Cell::Passed => "ok",
-            Cell::Failed(_) => "FAILED",
-            Cell::Skipped(_) => "partly",
-            Cell::Absent => "-",
+            TestCell::Passed => "ok",
+            TestCell::Failed(_) => "FAILED",
+            TestCell::Skipped(_) => "partly",
+            TestCell::Absent => "-",
         }
         .into();
     }
@@ -220,10 +228,10 @@ fn shown(cells: &[(&str, Cell)]) -> String {
     for (mechanism, cell) in cells {
         let name = mechanism.chars().next().unwrap_or('?');
         let letter = match cell {
-            Cell::Passed => name.to_ascii_uppercase(),
-            Cell::Failed(_) => '!',
-            Cell::Skipped(_) => name,
-            Cell::Absent => '-',
+            TestCell::Passed => name.to_ascii_uppercase(),
+            TestCell::Failed(_) => '!',
+            TestCell::Skipped(_) => name,
+            TestCell::Absent => '-',
         };
         text.push(letter);
     }
@@ -265,17 +273,17 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, Suite, Table, aligned};
+    use super::{KernelColumn, ResultTable, Suite, aligned};
     use crate::vm::{
-        report::{Line, Report},
+        report::{GuestLine, GuestReport},
         suite::most_flaky,
     };
 
     const SUITE: Suite = Suite { name: "deaths", by_mechanism: true, n_threads: 1, without: None };
 
     /// A guest with kprobe and without fentry, whose `deaths` says this with kprobe.
-    fn column(lines: &str) -> Column {
-        let mut report = Report::default();
+    fn column(lines: &str) -> KernelColumn {
+        let mut report = GuestReport::default();
         let before = "@feature no fentry\n@feature yes kprobe\n@feature no io_uring commands\n\
                       @feature yes a middlebox\n@begin deaths kprobe\n";
         let n = lines.matches(" ... ok").count();
@@ -286,14 +294,14 @@ mod tests {
         let tests = [&begin].into_iter().map(String::as_str).chain(lines.lines());
         let after = [&end, "@end deaths kprobe 0 1.0"];
         for line in before.lines().chain(tests).chain(after) {
-            let _run = report.read(Line::of(line));
+            let _run = report.read(GuestLine::of(line));
         }
-        Column { series: "6.1", report }
+        KernelColumn { series: "6.1", report }
     }
 
     fn judged(lines: &str, mechanism: &str) -> (String, Vec<String>) {
         let columns = [column(lines)];
-        let table = Table::of(&columns, &[&SUITE], Some(mechanism));
+        let table = ResultTable::of(&columns, &[&SUITE], Some(mechanism));
         (table.sum().to_string(), table.failures())
     }
 
@@ -330,9 +338,9 @@ mod tests {
     fn a_mechanism_that_only_the_guest_misses_is() {
         let mut column = column("test dies ... ok");
         let said = r#"@doctor fentry {"check":"keepalive_timer","grade":"ok","found":"attached"}"#;
-        let _run = column.report.read(Line::of(said));
+        let _run = column.report.read(GuestLine::of(said));
         let columns = [column];
-        assert_eq!(Table::of(&columns, &[&SUITE], Some("fentry")).sum().failed, 1);
+        assert_eq!(ResultTable::of(&columns, &[&SUITE], Some("fentry")).sum().failed, 1);
     }
 
     #[test]
@@ -344,7 +352,7 @@ mod tests {
         column.report.runs[0].broken = Some("it was killed".into());
         column.report.runs[0].flaky.insert("dies".into());
         let columns = [column];
-        let table = Table::of(&columns, &[&SUITE], Some("kprobe"));
+        let table = ResultTable::of(&columns, &[&SUITE], Some("kprobe"));
         let sum = table.sum().to_string();
         let last = "1 passed, 1 failed, 0 skipped, 1 crashed: 6.1/kprobe/deaths; 1 flaky: \
                     6.1/kprobe/deaths::dies";
@@ -356,7 +364,7 @@ mod tests {
     fn a_suite_without_tests_is_named() {
         let empty = |lines: &str| {
             let columns = [column(lines)];
-            Table::of(&columns, &[&SUITE], Some("kprobe")).without_tests().collect::<Vec<_>>()
+            ResultTable::of(&columns, &[&SUITE], Some("kprobe")).without_tests().collect::<Vec<_>>()
         };
         assert_eq!(empty(""), ["deaths"]);
         assert_eq!(empty("test dies ... ok"), [""; 0]);
@@ -368,7 +376,7 @@ mod tests {
             let mut column = column("test dies ... ok");
             column.report.runs[0].flaky.extend((0..n).map(|number| number.to_string()));
             let columns = [column];
-            Table::of(&columns, &[&SUITE], Some("kprobe")).sum()
+            ResultTable::of(&columns, &[&SUITE], Some("kprobe")).sum()
         };
         let most = most_flaky("6.1");
         assert!(flaky(most).is_green());

@@ -3,15 +3,16 @@
 use super::{
     Client,
     Clue::{Defaults, Go, Library, Name, Outbound, Port, Values as Set},
-    How, OFF, Values, on,
+    How, OFF, on,
 };
+use crate::model::observed::setting::OwnValues;
 
 /// libuv sets interval and count with every idle time (traced, Node 20.20).
-const fn libuv(idle: u32) -> Values {
+const fn libuv(idle: u32) -> OwnValues {
     on(idle, 1, 10)
 }
 
-const REQWEST: Values = Values { user_timeout_ms: 30_000, ..on(15, 15, 3) };
+const REQWEST: OwnValues = OwnValues { user_timeout_ms: 30_000, ..on(15, 15, 3) };
 
 pub(super) const CLIENTS: &[Client] = &[
     Client {

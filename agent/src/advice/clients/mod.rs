@@ -7,7 +7,7 @@ mod infrastructure;
 mod languages;
 mod stores;
 
-use crate::model::observed::setsockopt::SockOpt;
+use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues};
 
 /// One client, library or server.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Client {
     /// The versions that the row is about.
     pub versions: &'static str,
     /// What it sets when nobody asks it to.
-    pub default: Values,
+    pub default: OwnValues,
     /// How to set the values.
     pub how: How,
     /// A ping of its own protocol: what helps where TCP keepalive does not reach.
@@ -40,21 +40,6 @@ pub enum How {
     None,
 }
 
-/// What is set on a socket; 0 is left to the system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Values {
-    /// Whether SO_KEEPALIVE is on.
-    pub keepalive: bool,
-    /// TCP_KEEPIDLE in seconds.
-    pub idle: u32,
-    /// TCP_KEEPINTVL in seconds.
-    pub interval: u32,
-    /// TCP_KEEPCNT in probes.
-    pub count: u32,
-    /// TCP_USER_TIMEOUT in milliseconds.
-    pub user_timeout_ms: u32,
-}
-
 /// Something that gives a client away.
 #[derive(Clone, Copy, Debug)]
 pub enum Clue {
@@ -67,7 +52,7 @@ pub enum Clue {
     /// The server listens on this port.
     Port(u16),
     /// The values on the socket are exactly these.
-    Values(Values),
+    Values(OwnValues),
     /// The values on the socket are its defaults.
     Defaults,
     /// A call with this value was refused.
@@ -93,13 +78,14 @@ impl Clue {
 }
 
 /// Values of a client that leaves keepalive off.
-const OFF: Values = Values { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
+pub(super) const OFF: OwnValues =
+    OwnValues { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
 /// Keepalive is on, with the system's times.
-const ON: Values = Values { keepalive: true, ..OFF };
+pub(super) const ON: OwnValues = OwnValues { keepalive: true, ..OFF };
 
 /// Keepalive is on with these values.
-const fn on(idle: u32, interval: u32, count: u32) -> Values {
-    Values { keepalive: true, idle, interval, count, user_timeout_ms: 0 }
+pub(super) const fn on(idle: u32, interval: u32, count: u32) -> OwnValues {
+    OwnValues { keepalive: true, idle, interval, count, user_timeout_ms: 0 }
 }
 
 /// Every client that advice knows, languages first.

@@ -1,12 +1,13 @@
 //! The connections of a command, and how each was at its end. The hooks report those of the command's
 //! processes alone.
 
+use super::subject::CheckedConnection;
 use crate::model::{
-    judgement::check_policy::Subject,
+    judgement::{check_policy::RefusedSetting, verdict::Surroundings},
     observed::{
         event::Event,
         setsockopt::Call,
-        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
+        socket::{Direction, DirectionFrom, Socket, SocketId, State},
     },
 };
 use std::collections::HashMap;
@@ -14,27 +15,43 @@ use std::collections::HashMap;
 /// Sockets that were refused a setting before they connected, or that never do.
 const MAX_UNCONNECTED: usize = 4096;
 
-/// A connection that lives.
-#[derive(Debug)]
-struct Connection {
-    subject: Subject,
+/// A socket as it was sampled last, with the settings that were refused.
+#[derive(Clone, Debug)]
+pub(super) struct Sampled {
+    pub(super) socket: Socket,
+    pub(super) refused: Vec<RefusedSetting>,
     /// It was established at some time.
     is_established: bool,
+    /// It was not seen to connect.
+    is_unconnected: bool,
+}
+
+impl Sampled {
+    const fn new(socket: Socket, refused: Vec<RefusedSetting>) -> Self {
+        Self { socket, refused, is_established: false, is_unconnected: false }
+    }
+
+    /// What there is to judge.
+    pub(super) fn judged(self, around: &Surroundings) -> CheckedConnection {
+        let Self { socket, refused, is_unconnected, .. } = self;
+        let judged = CheckedConnection::of_socket(&socket, socket.owner.as_slice(), None, around);
+        CheckedConnection { refused, only_refused: is_unconnected, ..judged }
+    }
 }
 
 /// What is known of the command's connections.
 #[derive(Debug, Default)]
 pub(super) struct Followed {
-    live: HashMap<SocketId, Connection>,
+    live: HashMap<SocketId, Sampled>,
     /// By inode number: an unconnected socket has no id.
-    unconnected: HashMap<u32, Subject>,
+    unconnected: HashMap<u32, Sampled>,
     /// Attempts that ended before a connection was established.
     pub(super) n_never_connected: u64,
 }
 
 impl Followed {
     /// Takes an event. Returns the connection that ends with it.
-    pub(super) fn apply(&mut self, event: &Event) -> Option<Subject> {
+    pub(super) fn apply(&mut self, event: &Event) -> Option<Sampled> {
         match *event {
             Event::StateChange { socket, old: State::Close, .. }
                 if socket.state == State::SynSent =>
@@ -62,22 +79,21 @@ impl Followed {
 
     fn connects(&mut self, socket: Socket) {
         let unconnected = self.unconnected.remove(&socket.inode);
-        let failed = unconnected.map(|subject| subject.failed).unwrap_or_default();
+        let refused = unconnected.map(|sampled| sampled.refused).unwrap_or_default();
         let (direction, direction_from) = (Direction::Outbound, DirectionFrom::Seen);
         let socket = Socket { direction, direction_from, ..socket };
-        let subject = Subject { failed, ..subject(socket) };
-        self.live.insert(socket.id, Connection { subject, is_established: false });
+        self.live.insert(socket.id, Sampled::new(socket, refused));
     }
 
     /// The last sample counts; who connected, and to whom, stays.
     fn update(&mut self, socket: Socket) {
-        if let Some(Connection { subject, is_established }) = self.live.get_mut(&socket.id) {
-            let before = &subject.socket;
+        if let Some(sampled) = self.live.get_mut(&socket.id) {
+            let before = &sampled.socket;
             if socket.at < before.at {
                 return;
             }
-            *is_established |= socket.state == State::Established;
-            subject.socket = Socket {
+            sampled.is_established |= socket.state == State::Established;
+            sampled.socket = Socket {
                 local: if socket.local.port == 0 { before.local } else { socket.local },
                 remote: before.remote,
                 direction: before.direction,
@@ -90,27 +106,27 @@ impl Followed {
 
     fn called(&mut self, socket: Socket, call: Call) {
         self.update(socket);
-        if call.errno == 0 {
+        let Some(setting) = RefusedSetting::of(&call) else {
             return;
-        }
-        if let Some(connection) = self.live.get_mut(&socket.id) {
-            connection.subject.failed.push(call);
-        } else if let Some(subject) = self.unconnected.get_mut(&socket.inode) {
-            subject.failed.push(call);
+        };
+        if let Some(sampled) = self.live.get_mut(&socket.id) {
+            sampled.refused.push(setting);
+        } else if let Some(sampled) = self.unconnected.get_mut(&socket.inode) {
+            sampled.refused.push(setting);
         } else if self.unconnected.len() < MAX_UNCONNECTED {
-            let subject = Subject { failed: vec![call], only_calls: true, ..subject(socket) };
-            self.unconnected.insert(socket.inode, subject);
+            let sampled = Sampled { is_unconnected: true, ..Sampled::new(socket, vec![setting]) };
+            self.unconnected.insert(socket.inode, sampled);
         }
     }
 
     /// Skips a connection that was never established: nothing could be quiet there.
-    fn end(&mut self, id: SocketId) -> Option<Subject> {
-        let Connection { subject, is_established } = self.live.remove(&id)?;
-        if !is_established {
+    fn end(&mut self, id: SocketId) -> Option<Sampled> {
+        let sampled = self.live.remove(&id)?;
+        if !sampled.is_established {
             self.n_never_connected += 1;
             return None;
         }
-        Some(subject)
+        Some(sampled)
     }
 
     /// Whether some still live.
@@ -119,17 +135,12 @@ impl Followed {
     }
 
     /// Those that live to the end, and sockets that were refused a setting and never connected.
-    pub(super) fn rest(&mut self) -> Vec<Subject> {
+    pub(super) fn rest(&mut self) -> Vec<Sampled> {
         let ids: Vec<SocketId> = self.live.keys().copied().collect();
         let live = ids.into_iter().filter_map(|id| self.end(id)).collect::<Vec<_>>();
         let unconnected = std::mem::take(&mut self.unconnected).into_values();
         live.into_iter().chain(unconnected).collect()
     }
-}
-
-fn subject(socket: Socket) -> Subject {
-    let owners: Vec<Owner> = socket.owner.into_iter().collect();
-    Subject { socket, owners, identity: None, failed: Vec::new(), only_calls: false }
 }
 
 #[cfg(test)]
@@ -197,7 +208,7 @@ mod tests {
         let listener = Socket { id: SocketId(9), inode: 79, ..at(5, State::Listen) };
         followed.apply(&refused(listener));
         let rest = followed.rest();
-        assert_eq!(rest.iter().map(|one| one.failed.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(rest.iter().map(|one| one.refused.len()).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(rest[1].socket.state, State::Listen);
     }
 

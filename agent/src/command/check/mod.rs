@@ -9,6 +9,7 @@ mod output;
 mod policy;
 mod report;
 mod session;
+mod subject;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};

@@ -1,34 +1,17 @@
 //! Where the report goes.
 
-use super::{CheckArgs, Error, junit, report::Report, user::User};
-use crate::{
-    command::{
-        output,
-        text::{Size, Style},
-    },
-    files,
+use super::{
+    CheckArgs, Error, junit,
+    report::{Report, ReportStyle},
+    user::User,
 };
+use crate::{command::output, files};
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     path::Path,
     time::Duration,
 };
-
-/// How text may look where it is read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) style: Style,
-    /// Columns of the terminal. In a file lines are as long as they are.
-    pub(super) columns: usize,
-}
-
-impl Look {
-    fn new(colour: bool, terminal: Option<Size>) -> Self {
-        let columns = terminal.map_or(usize::MAX, |size| size.columns);
-        Self { style: Style { colour }, columns }
-    }
-}
 
 /// Files that are opened before the command starts: a result that cannot be written is known at once.
 pub(super) struct Output {
@@ -58,7 +41,7 @@ impl Output {
     /// The host's connections are data.
     pub(super) fn host(self, report: &Report, took: Duration) -> io::Result<()> {
         let colour = output::in_colour(self.colour);
-        let look = Look::new(colour, output::size());
+        let look = ReportStyle::new(colour, output::size());
         self.write(&mut output::stdout(), look, report, "host", took)
     }
 
@@ -66,14 +49,14 @@ impl Output {
     pub(super) fn command(self, report: &Report, name: &str, took: Duration) -> io::Result<()> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = self.colour && !no_color && io::stderr().is_terminal();
-        let look = Look::new(colour, output::size_of(io::stderr()));
+        let look = ReportStyle::new(colour, output::size_of(io::stderr()));
         self.write(&mut BufWriter::new(io::stderr()), look, report, name, took)
     }
 
     fn write(
         self,
         out: &mut impl Write,
-        look: Look,
+        look: ReportStyle,
         report: &Report,
         name: &str,
         took: Duration,

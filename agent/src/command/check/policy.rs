@@ -2,10 +2,10 @@
 
 use super::user::User;
 use crate::{
-    config::{self, Error},
+    config::{self, Error, TomlFile},
     files,
     model::{
-        judgement::check_policy::{Allowed, Policy, Rule, Scope},
+        judgement::check_policy::{Allowed, Policy, PolicyScope, Rule},
         observed::owner_identity::IdentityPart,
         text::name::escaped,
     },
@@ -13,11 +13,8 @@ use crate::{
 };
 use clap::Args;
 use ipnet::IpNet;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
-use toml_edit::{Document, Item, TableLike, Value};
+use std::path::{Path, PathBuf};
+use toml_edit::{Item, TableLike, Value};
 
 /// What is demanded.
 #[derive(Args, Clone, Debug, Default)]
@@ -33,8 +30,8 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "BOOL")]
     protected: Option<bool>,
     /// The kernel must notice a dead peer within this time, even if the program only reads
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    detect_within: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    detect_within: Option<u32>,
     /// The kernel must not have refused any setting
     #[arg(long)]
     no_failed_calls: bool,
@@ -52,7 +49,7 @@ impl PolicyArgs {
         let mut demands = match &self.policy {
             Some(file) => {
                 let text = read(file)?;
-                File { path: file, text: &text }.demands()?
+                File(TomlFile { path: file, text: &text }).demands()?
             }
             None => Policy::default(),
         };
@@ -63,8 +60,8 @@ impl PolicyArgs {
         if let Some(protected) = self.protected {
             general.protected = protected;
         }
-        if let Some(within) = self.detect_within {
-            general.detection_seconds = Some(within.as_secs());
+        if let Some(seconds) = self.detect_within {
+            general.detection_seconds = Some(seconds.into());
         }
         general.no_failed_calls |= self.no_failed_calls;
         demands.include_local |= self.include_local;
@@ -84,7 +81,7 @@ fn read(file: &Path) -> Result<String, Error> {
 
 /// `process=apt,port=443`: all of these conditions.
 fn allowed(text: &str) -> Result<Allowed, String> {
-    let mut scope = Scope::default();
+    let mut scope = PolicyScope::default();
     for part in text.split(',') {
         let expected =
             || format!("expected KEY=VALUE with one of these keys: {}", SCOPE_KEYS.join(", "));
@@ -105,11 +102,11 @@ const RULE_KEYS: [&str; 3] = ["protected", "detect_within", "no_failed_calls"];
 const TOP_KEYS: [&str; 3] = ["include_local", "rule", "allow"];
 
 /// One more value of a condition.
-fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
+fn add(scope: &mut PolicyScope, key: &str, value: &str) -> Result<(), String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("expected a text without control characters".to_owned());
     }
-    let Scope { peers, ports, processes, owner } = scope;
+    let PolicyScope { peers, ports, processes, owner } = scope;
     let part = match key {
         "peer" => {
             peers.push(network(value)?);
@@ -136,19 +133,12 @@ fn add(scope: &mut Scope, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The path of a policy file for error messages, and its text.
-struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
+/// A policy file.
+struct File<'a>(TomlFile<'a>);
 
 impl File<'_> {
     fn demands(&self) -> Result<Policy, Error> {
-        let document = self.text.parse::<Document<String>>().map_err(|error| Error::Syntax {
-            file: self.path.to_owned(),
-            line: self.line(error.span().map_or(0, |span| span.start)),
-            message: error.message().lines().collect::<Vec<_>>().join("; "),
-        })?;
+        let document = self.0.document()?;
         let top = document.as_table();
         let mut demands = Policy { general: self.rule(top, "", &TOP_KEYS)?, ..Policy::default() };
         for (key, item) in top {
@@ -184,7 +174,7 @@ impl File<'_> {
                     self.condition(&mut allowed.scope, key, &name, item)?;
                 }
                 _ => {
-                    return Err(self.unknown(
+                    return Err(self.0.unknown(
                         &name,
                         item,
                         &[&SCOPE_KEYS[..], &["reason"]].concat(),
@@ -205,9 +195,9 @@ impl File<'_> {
                 "no_failed_calls" => rule.no_failed_calls = self.truth(&name, item)?,
                 "detect_within" => {
                     let text = item.as_value().and_then(config::scalar).unwrap_or_default();
-                    let within = config::duration(&text)
-                        .map_err(|expected| self.wrong(&name, item, expected))?;
-                    rule.detection_seconds = Some(within.as_secs());
+                    let seconds = config::whole_seconds(&text)
+                        .map_err(|expected| self.0.wrong(&name, item, expected))?;
+                    rule.detection_seconds = Some(seconds.into());
                 }
                 _ if SCOPE_KEYS.contains(&key) => {
                     self.condition(&mut rule.scope, key, &name, item)?;
@@ -215,7 +205,7 @@ impl File<'_> {
                 _ if others.contains(&key) => {}
                 _ => {
                     let known = [&RULE_KEYS[..], &SCOPE_KEYS[..], others].concat();
-                    return Err(self.unknown(&name, item, &known));
+                    return Err(self.0.unknown(&name, item, &known));
                 }
             }
         }
@@ -224,12 +214,12 @@ impl File<'_> {
 
     fn condition(
         &self,
-        scope: &mut Scope,
+        scope: &mut PolicyScope,
         key: &str,
         name: &str,
         item: &Item,
     ) -> Result<(), Error> {
-        let wrong = |expected| self.wrong(name, item, expected);
+        let wrong = |expected| self.0.wrong(name, item, expected);
         let values = match item.as_value() {
             Some(Value::Array(array)) if !array.is_empty() => {
                 array.iter().map(config::scalar).collect::<Option<Vec<_>>>()
@@ -245,49 +235,19 @@ impl File<'_> {
     }
 
     fn truth(&self, key: &str, item: &Item) -> Result<bool, Error> {
-        item.as_bool().ok_or_else(|| self.wrong(key, item, "expected true or false".to_owned()))
+        item.as_bool().ok_or_else(|| self.0.wrong(key, item, "expected true or false".to_owned()))
     }
 
     fn words(&self, key: &str, item: &Item) -> Result<String, Error> {
         let text = item.as_str().map(|text| escaped(text.as_bytes()));
         let text = text.filter(|text| !text.is_empty());
-        text.ok_or_else(|| self.wrong(key, item, "expected a text".to_owned()))
+        text.ok_or_else(|| self.0.wrong(key, item, "expected a text".to_owned()))
     }
 
     fn tables<'i>(&self, key: &str, item: &'i Item) -> Result<Vec<&'i dyn TableLike>, Error> {
         let tables = item.as_array_of_tables();
         let tables = tables.map(|tables| tables.iter().map(|table| table as _).collect());
-        tables.ok_or_else(|| self.wrong(key, item, format!("expected tables: [[{key}]]")))
-    }
-
-    fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
-        Error::Value {
-            file: self.path.to_owned(),
-            line: self.line_of(item),
-            key: escaped(key.as_bytes()),
-            expected,
-        }
-    }
-
-    fn unknown(&self, key: &str, item: &Item, known: &[&str]) -> Error {
-        Error::Key {
-            file: self.path.to_owned(),
-            line: self.line_of(item),
-            key: escaped(key.as_bytes()),
-            known: known.join(", "),
-        }
-    }
-
-    fn line_of(&self, item: &Item) -> usize {
-        let span = match item {
-            Item::ArrayOfTables(tables) => tables.iter().next().and_then(toml_edit::Table::span),
-            _ => item.span(),
-        };
-        self.line(span.map_or(0, |span| span.start))
-    }
-
-    fn line(&self, begin: usize) -> usize {
-        self.text.get(..begin).unwrap_or_default().matches('\n').count() + 1
+        tables.ok_or_else(|| self.0.wrong(key, item, format!("expected tables: [[{key}]]")))
     }
 }
 
@@ -296,7 +256,9 @@ mod tests {
     use super::*;
 
     fn demands(text: &str) -> Result<Policy, String> {
-        File { path: Path::new("p.toml"), text }.demands().map_err(|error| error.to_string())
+        File(TomlFile { path: Path::new("p.toml"), text })
+            .demands()
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -315,7 +277,7 @@ mod tests {
         let flags = PolicyArgs {
             peer: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
             protected: Some(false),
-            detect_within: Some(Duration::from_secs(90)),
+            detect_within: Some(90),
             no_failed_calls: true,
             include_local: true,
             allow: vec![allowed("process=apt,port=443").unwrap()],
@@ -348,14 +310,20 @@ mod tests {
                 "\ndetect_withn = 1",
                 &["p.toml:2", "unknown key `detect_withn`", "detect_within"][..],
             ),
-            ("detect_within = \"soon\"", &["p.toml:1: `detect_within`: expected a time like"]),
-            ("detect_within = [1]", &["`detect_within`: expected a time like"]),
+            (
+                "detect_within = \"soon\"",
+                &["p.toml:1: `detect_within`: expected a time in whole seconds"],
+            ),
+            ("detect_within = [1]", &["`detect_within`: expected a time in whole seconds"]),
             ("protected = 1", &["p.toml:1: `protected`: expected true or false"]),
             ("peer = \"10.0.0.0/33\"", &["`peer`: expected an address or a network"]),
             ("peer = []", &["`peer`: expected"]),
             ("port = 65536", &["`port`: expected a port"]),
             ("rule = 1", &["p.toml:1: `rule`: expected tables: [[rule]]"]),
-            ("[[rule]]\n\npeers = \"::/0\"", &["p.toml:3: unknown key `rule.peers`", "peer, port"]),
+            (
+                "[[rule]]\n\npeers = \"::/0\"",
+                &["p.toml:3: unknown key `rule.peers`; did you mean `peer`?", "peer, port"],
+            ),
             ("[[rule]]\nname = 1", &["p.toml:2: `rule.name`: expected a text"]),
             ("[[rule]]\nprocess = {}", &["p.toml:2: `rule.process`: expected a text or a number"]),
             ("[[allow]]\nunit = [\"a\", \"b\"]", &["`allow.unit`: expected one name, not a list"]),

@@ -1,13 +1,16 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::output::Look;
+use super::subject::CheckedConnection;
 use crate::{
-    command::text,
+    command::{
+        table,
+        text::{self, Size, Style},
+    },
     model::judgement::{
-        check_policy::{Fault, Judgement, Policy, Subject, Violation},
+        check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
     },
-    view::row::{Probes, Row, Seconds},
+    view::connection::{KeepaliveSettings, PartOf, PathLimit},
 };
 use serde::Serialize;
 use std::{
@@ -16,11 +19,26 @@ use std::{
     net::SocketAddr,
 };
 
+/// How text may look where it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReportStyle {
+    pub(super) style: Style,
+    /// Columns of the terminal. In a file lines are as long as they are.
+    pub(super) columns: usize,
+}
+
+impl ReportStyle {
+    pub(super) fn new(colour: bool, terminal: Option<Size>) -> Self {
+        let columns = terminal.map_or(usize::MAX, |size| size.columns);
+        Self { style: Style { colour }, columns }
+    }
+}
+
 /// Everything that was judged.
 #[derive(Debug)]
 pub(super) struct Report {
-    demands: Policy,
-    policy: Surroundings,
+    policy: Policy,
+    pub(super) around: Surroundings,
     groups: BTreeMap<Key, Group>,
     pub(super) sum: Sum,
 }
@@ -41,7 +59,7 @@ pub(super) struct Group {
     pub(super) judgement: Judgement,
     pub(super) n_connections: u64,
     /// The first of them.
-    pub(super) row: Row,
+    pub(super) first: CheckedConnection,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -64,7 +82,7 @@ pub(super) struct Sum {
     pub(super) uncovered: u64,
     /// Attempts that ended before a connection was established.
     pub(super) never_connected: u64,
-    /// Settings that the kernel refused, where the policy asks.
+    /// KeepaliveSettings that the kernel refused, where the policy asks.
     pub(super) failed_calls: u64,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
@@ -78,15 +96,15 @@ pub(super) struct Sum {
 }
 
 impl Report {
-    pub(super) fn new(demands: Policy, policy: Surroundings) -> Self {
+    pub(super) fn new(policy: Policy, around: Surroundings) -> Self {
         let sum = Sum { result: "summary", ..Sum::default() };
-        Self { demands, policy, groups: BTreeMap::new(), sum }
+        Self { policy, around, groups: BTreeMap::new(), sum }
     }
 
     /// Judges a connection and adds it to its group.
-    pub(super) fn add(&mut self, subject: &Subject) {
-        let Self { demands, policy, groups, sum } = self;
-        let judgement = demands.judge(subject, policy);
+    pub(super) fn add(&mut self, subject: CheckedConnection) {
+        let Self { policy, around, groups, sum } = self;
+        let judgement = policy.judge(&subject, around);
         let is_outbound = subject.is_outbound();
         let n_findings = match &judgement {
             Judgement::Judged(findings) => {
@@ -114,22 +132,20 @@ impl Report {
         if !is_outbound && n_findings == 0 {
             return;
         }
-        let row = Row::new(&subject.socket, &subject.owners, policy, subject.socket.at)
-            .of(subject.identity.as_deref());
-        let process = row.owners.first().map(|owner| owner.process.clone()).unwrap_or_default();
+        let process = subject.owners.first().map(|owner| owner.process.clone());
         let key = Key {
             is_fine: n_findings == 0,
             judgement: judgement.clone(),
-            process,
-            remote: row.remote,
-            keepalive: text::keepalive(&row),
+            process: process.unwrap_or_default(),
+            remote: subject.connection.remote,
+            keepalive: text::keepalive(&subject.connection),
         };
-        let (verdict, reason) = if demands.include_local {
-            (policy.verdict_on_path(&subject.socket), policy.reason_on_path(&subject.socket))
+        let (verdict, reason) = if policy.include_local {
+            (around.verdict_on_path(&subject), around.reason_on_path(&subject))
         } else {
-            (row.verdict, row.reason.clone())
+            (around.verdict(&subject), around.reason(&subject))
         };
-        let new = || Group { judgement, n_connections: 0, row, verdict, reason };
+        let new = || Group { judgement, n_connections: 0, first: subject, verdict, reason };
         groups.entry(key).or_insert_with(new).n_connections += 1;
     }
 
@@ -145,19 +161,19 @@ impl Report {
 
     /// One finding a line, and where that is too long for the terminal the reason below; then the sum.
     /// `all` also shows what is fine.
-    pub(super) fn text(&self, out: &mut impl Write, look: Look, all: bool) -> io::Result<()> {
+    pub(super) fn text(
+        &self,
+        out: &mut impl Write,
+        look: ReportStyle,
+        all: bool,
+    ) -> io::Result<()> {
         const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
         const INDENT: &str = "    ";
-        let Look { style, columns } = look;
+        let ReportStyle { style, columns } = look;
         let told = self.told(all);
-        let lines: Vec<_> = told.iter().map(|one| (one.fault.is_some(), one.line())).collect();
+        let lines: Vec<_> = told.iter().map(ReportLine::line).collect();
         if !lines.is_empty() {
-            let mut widths = HEADINGS.map(str::len);
-            for (_, line) in &lines {
-                for (width, cell) in widths.iter_mut().zip(line) {
-                    *width = (*width).max(text::width(cell));
-                }
-            }
+            let widths = table::widths(HEADINGS, &lines);
             let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
             // Of each line, what stands in columns, and what below.
             let split = |line: &[String; 6]| -> (Vec<String>, Option<String>) {
@@ -166,16 +182,16 @@ impl Report {
                     cells => (cells.to_vec(), None),
                 }
             };
-            let heading = text::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
+            let heading = table::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
             writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
-            for (is_finding, line) in &lines {
+            for (one, line) in told.iter().zip(&lines) {
                 let (cells, below) = split(line);
-                let text = text::aligned(&cells, &widths);
+                let text = table::aligned(&cells, &widths);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
-                let colour = if *is_finding { "1;31" } else { "32" };
+                let colour = if one.fault.is_some() { "1;31" } else { "32" };
                 writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
-                for part in below.iter().flat_map(|why| text::wrapped(why, room)) {
+                for part in below.iter().flat_map(|why| table::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
                 }
             }
@@ -187,7 +203,7 @@ impl Report {
             out,
             "{}{}",
             style.paint(&sum.words(), colour),
-            sum.rest(self.demands.include_local)
+            sum.rest(self.policy.include_local)
         )
     }
 
@@ -202,8 +218,8 @@ impl Report {
     }
 
     /// Each finding once, whatever else is wrong with the connections that it is about.
-    fn told(&self, all: bool) -> Vec<Told<'_>> {
-        let mut told: Vec<Told<'_>> = Vec::new();
+    fn told(&self, all: bool) -> Vec<ReportLine<'_>> {
+        let mut told: Vec<ReportLine<'_>> = Vec::new();
         let mut places = BTreeMap::new();
         for one in self.groups().flat_map(|group| group.about(all)) {
             let mut cells = one.line();
@@ -230,20 +246,21 @@ impl Group {
     }
 
     fn process(&self) -> String {
-        let name = self.row.owners.first().map_or("-", |owner| owner.process.as_str());
-        let unit = self.row.unit.as_ref().filter(|_| self.row.container.is_none());
-        let part_of = self.row.workload.as_ref().or(self.row.container.as_ref()).or(unit);
+        let name = self.first.owners.first().map_or("-", |owner| owner.process.as_str());
+        let PartOf { unit, container, workload, .. } = &self.first.connection.part_of;
+        let unit = unit.as_ref().filter(|_| container.is_none());
+        let part_of = workload.as_ref().or(container.as_ref()).or(unit);
         part_of.map_or_else(|| name.to_owned(), |part_of| format!("{part_of} {name}"))
     }
 
     fn peer(&self) -> String {
-        let remote = self.row.remote;
+        let remote = self.first.connection.remote;
         if remote.port() == 0 { "(none)".to_owned() } else { remote.to_string() }
     }
 
     /// What there is to say.
-    fn about(&self, all: bool) -> Vec<Told<'_>> {
-        let told = |result, reason: &str| Told {
+    fn about(&self, all: bool) -> Vec<ReportLine<'_>> {
+        let told = |result, reason: &str| ReportLine {
             result,
             fault: None,
             rule: None,
@@ -253,7 +270,7 @@ impl Group {
         };
         match &self.judgement {
             Judgement::Judged(findings) if !findings.is_empty() => {
-                let finding = |one: &Violation| Told {
+                let finding = |one: &Violation| ReportLine {
                     fault: Some(one.fault),
                     rule: one.rule.clone(),
                     ..told("finding", &one.reason)
@@ -272,7 +289,7 @@ impl Group {
 }
 
 /// Something to say of connections alike.
-struct Told<'a> {
+struct ReportLine<'a> {
     result: &'static str,
     fault: Option<Fault>,
     rule: Option<String>,
@@ -281,19 +298,25 @@ struct Told<'a> {
     group: &'a Group,
 }
 
-impl Told<'_> {
+impl ReportLine<'_> {
     fn line(&self) -> [String; 6] {
         let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
         let n = self.n_connections.to_string();
         let why = with_rule(&self.reason, self.rule.as_deref());
-        [what, n, self.group.process(), self.group.peer(), text::keepalive(&self.group.row), why]
+        [
+            what,
+            n,
+            self.group.process(),
+            self.group.peer(),
+            text::keepalive(&self.group.first.connection),
+            why,
+        ]
     }
 
     fn object(&self) -> Object<'_> {
-        let Group { row, verdict, .. } = self.group;
-        let Row { owners, remote, unit, container, namespace, workload, pod, .. } = row;
+        let Group { first: CheckedConnection { connection, owners, .. }, verdict, .. } = self.group;
         let owner = owners.first();
-        let has_peer = remote.port() != 0;
+        let remote = Some(connection.remote).filter(|remote| remote.port() != 0);
         Object {
             result: self.result,
             fault: self.fault,
@@ -301,23 +324,16 @@ impl Told<'_> {
             reason: &self.reason,
             connections: self.n_connections,
             process: owner.map(|owner| owner.process.as_str()),
-            remote: has_peer.then_some(*remote),
-            verdict: has_peer.then_some(*verdict),
-            keepalive: row.keepalive,
-            idle: row.idle,
-            interval: row.interval,
-            count: row.count,
-            user_timeout_ms: row.user_timeout_ms,
-            detection_seconds: row.detection_seconds,
-            idle_limit_seconds: row.idle_limit_seconds,
-            idle_limit_from: &row.idle_limit_from,
-            path: row.path.as_deref(),
-            unit: unit.as_deref(),
-            container: container.as_deref(),
-            namespace: namespace.as_deref(),
-            workload: workload.as_deref(),
-            pod: pod.as_deref(),
-            first: First { id: &row.id, local: row.local, pid: owner.map(|owner| owner.pid) },
+            remote,
+            verdict: remote.map(|_| *verdict),
+            settings: connection.settings,
+            limit: &connection.limit,
+            part_of: &connection.part_of,
+            first: First {
+                id: connection.id.as_deref().unwrap_or_default(),
+                local: connection.local,
+                pid: owner.map(|owner| owner.pid),
+            },
         }
     }
 }
@@ -344,20 +360,12 @@ struct Object<'a> {
     process: Option<&'a str>,
     remote: Option<SocketAddr>,
     verdict: Option<Verdict>,
-    keepalive: bool,
-    idle: Seconds,
-    interval: Seconds,
-    count: Probes,
-    user_timeout_ms: u32,
-    detection_seconds: Option<u64>,
-    idle_limit_seconds: u32,
-    idle_limit_from: &'a str,
-    path: Option<&'a str>,
-    unit: Option<&'a str>,
-    container: Option<&'a str>,
-    namespace: Option<&'a str>,
-    workload: Option<&'a str>,
-    pod: Option<&'a str>,
+    #[serde(flatten)]
+    settings: KeepaliveSettings,
+    #[serde(flatten)]
+    limit: &'a PathLimit,
+    #[serde(flatten)]
+    part_of: &'a PartOf,
     first: First<'a>,
 }
 
@@ -447,16 +455,10 @@ mod tests {
 
     fn shown(columns: usize) -> Vec<String> {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let policy = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let mut report = Report::new(Policy::default(), policy);
-        report.add(&Subject {
-            socket: socket(),
-            owners: Vec::new(),
-            identity: None,
-            failed: Vec::new(),
-            only_calls: false,
-        });
-        let look = Look { style: Style { colour: false }, columns };
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut report = Report::new(Policy::default(), around.clone());
+        report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
+        let look = ReportStyle { style: Style { colour: false }, columns };
         let mut out = Vec::new();
         report.text(&mut out, look, false).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
@@ -482,6 +484,6 @@ mod tests {
         assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
         assert!(narrow[2].starts_with("    keepalive is off"), "{narrow:?}");
         let found = &narrow[..narrow.len() - 1];
-        assert!(found.iter().all(|line| line.chars().count() <= 80), "{narrow:?}");
+        assert!(found.iter().all(|line| table::width(line) <= 80), "{narrow:?}");
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn check(
     while walk.read(drop)? {}
     report.sum.source = String::from("hooks of its own");
     let name = escaped(args.command.join(" ".as_ref()).as_bytes());
-    let mut session = Session {
+    let mut session = CommandSession {
         ring: hooks.ring()?,
         log: hooks.log()?,
         followed: Followed::default(),
@@ -104,7 +104,7 @@ fn adopt_orphans() -> io::Result<()> {
 const TICK: Duration = Duration::from_millis(100);
 
 /// A command under watch.
-struct Session {
+struct CommandSession {
     ring: Ring,
     log: Option<HookLog>,
     followed: Followed,
@@ -115,7 +115,7 @@ struct Session {
     report: Report,
 }
 
-impl Session {
+impl CommandSession {
     /// Takes events until the command ends: its exit code.
     fn watch(&mut self, running: &Running) -> Result<u8, Failure> {
         loop {
@@ -134,8 +134,8 @@ impl Session {
         let Self { ring, followed, n_undecodable, report, .. } = self;
         ring.drain(|record, _| match record {
             Ok(event) => {
-                if let Some(subject) = followed.apply(&event) {
-                    report.add(&subject);
+                if let Some(sampled) = followed.apply(&event) {
+                    report.add(sampled.judged(&report.around));
                 }
             }
             Err(_) => *n_undecodable += 1,
@@ -152,7 +152,9 @@ impl Session {
             self.drain();
         }
         let Self { mut followed, mut report, n_undecodable, .. } = self;
-        followed.rest().iter().for_each(|subject| report.add(subject));
+        for sampled in followed.rest() {
+            report.add(sampled.judged(&report.around));
+        }
         report.sum.events_lost = hooks.counts()?.dropped - self.n_lost_before + n_undecodable;
         report.sum.hooks_skipped = hooks.n_changes_skipped() - self.n_skipped_before;
         report.sum.never_connected = followed.n_never_connected;

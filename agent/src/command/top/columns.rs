@@ -2,7 +2,7 @@
 //! the terminal alone: what is in the rows does not make columns jump.
 
 use crate::{
-    command::text,
+    command::{table::fitted, text},
     view::{
         order::{is_half_dead, until_dropped_ms},
         row::Row,
@@ -115,24 +115,32 @@ impl Column {
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),
-            Self::Quiet => text::short(whole(row.quiet_seconds)),
+            Self::Quiet => text::short(text::whole(row.connection.quiet_seconds)),
             Self::Verdict => verdict(row).to_owned(),
             Self::Direction => text::direction(row),
-            Self::State => row.state.as_str().to_owned(),
-            Self::Local => address(row.local, width),
-            Self::Peer => address(row.remote, width),
-            Self::Keepalive => text::settings(row),
-            Self::Noticed => row.detection_seconds.map_or_else(|| "never".to_owned(), text::short),
-            Self::Limit => text::short(row.idle_limit_seconds.into()),
+            Self::State => row.connection.state.as_str().to_owned(),
+            Self::Local => address(row.connection.local, width),
+            Self::Peer => address(row.connection.remote, width),
+            Self::Keepalive => text::settings(&row.connection.settings),
+            Self::Noticed => row
+                .connection
+                .settings
+                .detection_seconds
+                .map_or_else(|| "never".to_owned(), text::short),
+            Self::Limit => text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => text::owners(row),
         };
-        text::fitted(&cell, width)
+        fitted(&cell, width)
     }
 }
 
 /// `half-dead` where probes go unanswered: that is worse than any verdict.
 pub(super) const fn verdict(row: &Row) -> &'static str {
-    if is_half_dead(row.probes_unanswered) { "half-dead" } else { row.verdict.as_str() }
+    if is_half_dead(row.connection.probes_unanswered) {
+        "half-dead"
+    } else {
+        row.verdict().as_str()
+    }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.
@@ -154,15 +162,6 @@ fn address(address: std::net::SocketAddr, width: usize) -> String {
     let (head, tail) = (room / 2, room - room / 2);
     let part = |range: std::ops::Range<usize>| whole.get(range).unwrap_or_default();
     format!("{}\u{2026}{}", part(0..head), part(len - tail..len))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rounded time of at least 0"
-)]
-pub(super) const fn whole(seconds: f64) -> u64 {
-    seconds.max(0.0).floor() as u64
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! One connection: what is set, what follows from it, and what happened to it.
 
 use super::{
-    columns::whole,
     feed::Origin,
-    paint::{FAINT, HEADING, Theme, title},
+    theme::{FAINT, HEADING, Theme, title},
     view::{Chosen, FOOT_LINES, View},
 };
 use crate::{
     command::{
-        text::{self, fitted, width},
+        table::{broken, fitted, width},
+        text::{self, whole},
+        time,
         trace::{Tone, tone},
     },
     model::{
@@ -16,16 +17,16 @@ use crate::{
         text::duration::{duration, tenths},
     },
     view::{
+        connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
         order::is_half_dead,
-        row::{Row, arrow},
+        row::Row,
     },
 };
 use ratatui::{
     style::Style,
     text::{Line, Span},
 };
-use unicode_width::UnicodeWidthChar as _;
 
 /// Columns of a label.
 const LABEL: usize = 14;
@@ -48,10 +49,20 @@ pub(super) fn lines(view: &View, theme: Theme, from: usize) -> Vec<Line<'static>
 fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     let Chosen { row, is_gone, timeline } = chosen;
     let mut lines = vec![Line::default()];
-    let name = format!("{} {} {}", row.local, arrow(row.direction), row.remote);
+    let name = format!(
+        "{} {} {}",
+        row.connection.local,
+        arrow(row.connection.direction()),
+        row.connection.remote
+    );
     lines.push(Line::from(vec![
         Span::styled(name, HEADING),
-        Span::raw(format!("  {}  {}  {}", row.id, row.state.as_str(), text::direction(row))),
+        Span::raw(format!(
+            "  {}  {}  {}",
+            row.id(),
+            row.connection.state.as_str(),
+            text::direction(row)
+        )),
     ]));
     if *is_gone {
         lines.push(Line::styled(
@@ -90,13 +101,12 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     let plain = Style::new();
     let mut facts = vec![
         ("owner", owners(row), plain),
-        ("verdict", format!("{}: {}", row.verdict.as_str(), row.reason), theme.row(row)),
+        ("verdict", format!("{}: {}", row.verdict().as_str(), row.reason), theme.row(row)),
     ];
-    let from = row.path.as_ref().map_or_else(
-        || row.idle_limit_from.clone(),
-        |path| format!("path {path}, {}", row.idle_limit_from),
-    );
-    let limit = duration(row.idle_limit_seconds);
+    let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
+    let from =
+        path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
+    let limit = duration(*idle_limit_seconds);
     facts.push(match text::dropped_in(row).as_str() {
         "-" => ("dropped in", "-".to_owned(), plain),
         "overdue" => {
@@ -105,26 +115,30 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         }
         rest => ("dropped in", rest.to_owned(), theme.row(row)),
     });
-    facts.push(("quiet", duration(whole(row.quiet_seconds)), plain));
+    facts.push(("quiet", duration(whole(row.connection.quiet_seconds)), plain));
     facts.push(("idle limit", format!("{limit} ({from})"), plain));
     facts.push(("keepalive", keepalive(row), plain));
-    if row.user_timeout_ms > 0 {
-        facts.push(("user timeout", text::ms_as_typed(row.user_timeout_ms), plain));
+    if row.connection.settings.user_timeout_ms > 0 {
+        facts.push((
+            "user timeout",
+            text::ms_as_typed(row.connection.settings.user_timeout_ms),
+            plain,
+        ));
     }
-    if row.keepalive {
+    if row.connection.settings.keepalive {
         facts.push(("probes", probes(row), if is_bad(row) { theme.row(row) } else { plain }));
     }
-    let noticed = row.detection_seconds.map_or_else(
+    let noticed = row.connection.settings.detection_seconds.map_or_else(
         || "never, as long as nothing is sent".to_owned(),
         |seconds| format!("after {} of silence", duration(seconds)),
     );
     facts.push(("death noticed", noticed, plain));
-    facts.push(("netns", row.netns.to_string(), plain));
+    facts.push(("netns", row.connection.netns.to_string(), plain));
     facts
 }
 
 const fn is_bad(row: &Row) -> bool {
-    is_half_dead(row.probes_unanswered)
+    is_half_dead(row.connection.probes_unanswered)
 }
 
 fn owners(row: &Row) -> String {
@@ -137,11 +151,11 @@ fn owners(row: &Row) -> String {
         words.push("no process has it open".to_owned());
     }
     let parts = [
-        ("unit", &row.unit),
-        ("container", &row.container),
-        ("namespace", &row.namespace),
-        ("workload", &row.workload),
-        ("pod", &row.pod),
+        ("unit", &row.connection.part_of.unit),
+        ("container", &row.connection.part_of.container),
+        ("namespace", &row.connection.part_of.namespace),
+        ("workload", &row.connection.part_of.workload),
+        ("pod", &row.connection.part_of.pod),
     ];
     let known = parts.into_iter().filter_map(|(label, name)| Some((label, name.as_ref()?)));
     words.extend(known.map(|(label, name)| format!("{label} {name}")));
@@ -153,7 +167,7 @@ fn keepalive(row: &Row) -> String {
         SettingOrigin::Socket => "set on the socket",
         SettingOrigin::Netns => "of the system",
     };
-    let Row { idle, interval, count, .. } = row;
+    let KeepaliveSettings { idle, interval, count, .. } = row.connection.settings;
     let settings = format!(
         "first probe after {} ({}), then {} in all ({}), {} apart ({})",
         duration(idle.seconds),
@@ -163,23 +177,30 @@ fn keepalive(row: &Row) -> String {
         duration(interval.seconds),
         whence(interval.from),
     );
-    if row.keepalive { settings } else { format!("off; if it were on: {settings}") }
+    if row.connection.settings.keepalive {
+        settings
+    } else {
+        format!("off; if it were on: {settings}")
+    }
 }
 
 fn probes(row: &Row) -> String {
     let next = match row.next_probe_seconds {
-        _ if row.in_flight => "none while data is in flight: retransmissions decide".to_owned(),
+        _ if row.connection.in_flight => {
+            "none while data is in flight: retransmissions decide".to_owned()
+        }
         Some(seconds) => format!("next in {}", tenths(whole(seconds * 1000.0))),
         None => "none is due".to_owned(),
     };
-    match row.probes_unanswered {
+    match row.connection.probes_unanswered {
         0 => format!("{next}; none unanswered"),
-        n => format!("{next}; {n} of {} unanswered", row.count.probes),
+        n => format!("{next}; {n} of {} unanswered", row.connection.settings.count.probes),
     }
 }
 
 fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
-    let time = local_time(&happening.at);
+    // With its day: a history may be long.
+    let time = time::local(&happening.at, "%m-%d %H:%M:%S.%3f");
     let style = match tone(happening) {
         Tone::Bad => theme.alarm(),
         Tone::Notable => theme.warning(),
@@ -193,15 +214,6 @@ fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'st
     ];
     let indent = width(&time) + 2 + LABEL + 2;
     hanging(Vec::from(head), indent, &happening.meaning, Style::new(), columns)
-}
-
-/// The time here, to the millisecond; its day too, for a history may be long.
-fn local_time(at: &str) -> String {
-    let local = |time: jiff::Timestamp| time.to_zoned(jiff::tz::TimeZone::system());
-    match at.parse().map(local) {
-        Ok(time) => time.strftime("%m-%d %H:%M:%S.%3f").to_string(),
-        Err(_) => at.to_owned(),
-    }
 }
 
 /// A label and a text beside it.
@@ -242,38 +254,9 @@ fn wrapped(text: &str, columns: usize, style: Style) -> Vec<Line<'static>> {
     broken(text, columns).into_iter().map(|part| Line::styled(part, style)).collect()
 }
 
-/// The text in lines of at most `columns` columns, broken between words, and inside a word that is too long.
-fn broken(text: &str, columns: usize) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    for word in text.split(' ') {
-        if !part.is_empty() && width(&part) + 1 + width(word) > columns {
-            parts.push(std::mem::take(&mut part));
-        }
-        if !part.is_empty() {
-            part.push(' ');
-        }
-        for letter in word.chars() {
-            if !part.is_empty() && width(&part) + letter.width().unwrap_or(0) > columns {
-                parts.push(std::mem::take(&mut part));
-            }
-            part.push(letter);
-        }
-    }
-    parts.push(part);
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_are_broken_between_words_and_only_long_words_within() {
-        assert_eq!(broken("one two three", 7), ["one two", "three"]);
-        assert_eq!(broken("a 0123456789 b", 4), ["a", "0123", "4567", "89 b"]);
-        assert_eq!(broken("数据库", 4), ["数据", "库"]);
-        assert_eq!(broken("", 4), [""]);
-    }
 
     #[test]
     fn a_text_stands_beside_its_label_or_below_it() {

@@ -1,7 +1,7 @@
 //! Where pictures come from: a thread that asks the agent or the kernel, so that keys need not wait.
 
 use crate::{
-    command::{Failure, source::Reader},
+    command::{Failure, source::ConnectionReader},
     kernel::clock,
     serve::client,
     view::{
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What reaches the session.
-pub(super) enum Message {
+pub(super) enum FeedMessage {
     /// What was asked for.
     Answer(Box<Answer>),
     /// A key, or a new size; or that there will be none.
@@ -57,10 +57,13 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Starts the thread; its answers become messages.
-    pub(super) fn start(mut reader: Reader, messages: Sender<Message>) -> io::Result<Self> {
+    pub(super) fn start(
+        mut reader: ConnectionReader,
+        messages: Sender<FeedMessage>,
+    ) -> io::Result<Self> {
         let (wishes, asked) = mpsc::channel();
         std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
-            let guard = Guard(messages);
+            let guard = EndOfFeed(messages);
             while let Some(wish) = latest(&asked) {
                 let answer = look(&mut reader, &wish).unwrap_or_else(|failure| Answer {
                     origin: origin(&reader),
@@ -69,7 +72,7 @@ impl Feed {
                     timeline: None,
                     cost: Duration::ZERO,
                 });
-                if guard.0.send(Message::Answer(Box::new(answer))).is_err() {
+                if guard.0.send(FeedMessage::Answer(Box::new(answer))).is_err() {
                     return;
                 }
             }
@@ -84,11 +87,11 @@ impl Feed {
 }
 
 /// Says that a thread is gone, even if it panics.
-pub(super) struct Guard(pub(super) Sender<Message>);
+pub(super) struct EndOfFeed(pub(super) Sender<FeedMessage>);
 
-impl Drop for Guard {
+impl Drop for EndOfFeed {
     fn drop(&mut self) {
-        drop(self.0.send(Message::Broken));
+        drop(self.0.send(FeedMessage::Broken));
     }
 }
 
@@ -102,10 +105,10 @@ fn latest(asked: &Receiver<PageRequest>) -> Option<PageRequest> {
 }
 
 /// Reads one page, and the timeline of the chosen connection.
-pub(super) fn look(reader: &mut Reader, wish: &PageRequest) -> Result<Answer, Failure> {
+pub(super) fn look(reader: &mut ConnectionReader, wish: &PageRequest) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);
-    if let Reader::Agent { path, pid } = reader {
+    if let ConnectionReader::Agent { path, pid } = reader {
         match &page {
             // Another may take its place.
             Err(_) => *pid = None,
@@ -115,18 +118,18 @@ pub(super) fn look(reader: &mut Reader, wish: &PageRequest) -> Result<Answer, Fa
     }
     let page = page?;
     let (timeline, cost) = match (&*reader, &wish.id) {
-        (Reader::Agent { path, .. }, id) => {
+        (ConnectionReader::Agent { path, .. }, id) => {
             let timeline = id.as_ref().map(|id| client::timeline(path, id)).transpose()?;
             (timeline, Duration::from_millis(clock::now().ms_since(began)))
         }
-        (Reader::Kernel(_), _) => (None, clock::thread_cpu().saturating_sub(began_cpu)),
+        (ConnectionReader::Kernel(_), _) => (None, clock::thread_cpu().saturating_sub(began_cpu)),
     };
     Ok(Answer { origin: origin(reader), wish: wish.clone(), page: Ok(page), timeline, cost })
 }
 
-const fn origin(reader: &Reader) -> Origin {
+const fn origin(reader: &ConnectionReader) -> Origin {
     match reader {
-        Reader::Agent { pid, .. } => Origin::Agent(*pid),
-        Reader::Kernel(_) => Origin::Kernel,
+        ConnectionReader::Agent { pid, .. } => Origin::Agent(*pid),
+        ConnectionReader::Kernel(_) => Origin::Kernel,
     }
 }

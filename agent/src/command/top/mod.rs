@@ -7,11 +7,12 @@ mod paint;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod theme;
 mod view;
 
 use super::{
     Failure, Outcome, output, signals,
-    source::{Reader, Source},
+    source::{ConnectionReader, Source},
 };
 use crate::{
     config,
@@ -20,8 +21,7 @@ use crate::{
     view::{filter::Filter, order::Sort, page::PageRequest},
 };
 use clap::Args;
-use feed::{Answer, Feed, Guard, Message};
-use paint::Theme;
+use feed::{Answer, EndOfFeed, Feed, FeedMessage};
 use ratatui::crossterm::event::Event;
 use screen::Screen;
 use std::{
@@ -29,6 +29,7 @@ use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     time::Duration,
 };
+use theme::Theme;
 use view::{Effect, View};
 
 #[derive(Args, Debug)]
@@ -71,7 +72,7 @@ pub(super) fn run(
     check_terminal()?;
     let TopArgs { interval, sort, source, owners, filter } = args;
     let theme = Theme { colour: output::in_colour(colour) };
-    let mut reader = Reader::new(source, &socket.socket, limits, &owners)?;
+    let mut reader = ConnectionReader::new(source, &socket.socket, limits, &owners)?;
     let view = View::new(PageRequest { filter, sort, ..PageRequest::default() }, output::size());
     // An error at the start is printed before the screen is taken, where it can be read.
     let first = feed::look(&mut reader, &view.wish())?;
@@ -80,7 +81,7 @@ pub(super) fn run(
     let screen = Screen::enter()?;
     listen(messages)?;
     let pace = Pace { interval, due: clock::now(), is_asked: true, is_stale: false };
-    let mut session = Session { view, feed, screen, theme, pace };
+    let mut session = TopSession { view, feed, screen, theme, pace };
     session.take(first);
     let ended = session.run(&inbox);
     // The terminal is given back before anything is said.
@@ -114,10 +115,10 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Keys, sizes and signals become messages.
-fn listen(messages: Sender<Message>) -> io::Result<()> {
+fn listen(messages: Sender<FeedMessage>) -> io::Result<()> {
     let on_end = messages.clone();
     signals::on_end(move || {
-        drop(on_end.send(Message::End));
+        drop(on_end.send(FeedMessage::End));
         // The main thread reads no messages while it waits for a terminal that takes nothing.
         clock::wait(PATIENCE);
         screen::restore_mode();
@@ -125,11 +126,11 @@ fn listen(messages: Sender<Message>) -> io::Result<()> {
         std::process::exit(0);
     })?;
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
-        let guard = Guard(messages);
+        let guard = EndOfFeed(messages);
         loop {
             let event = ratatui::crossterm::event::read();
             let is_end = event.is_err();
-            if guard.0.send(Message::Input(event)).is_err() || is_end {
+            if guard.0.send(FeedMessage::Input(event)).is_err() || is_end {
                 return;
             }
         }
@@ -155,7 +156,7 @@ struct Pace {
 }
 
 /// What runs between the first picture and the end.
-struct Session {
+struct TopSession {
     view: View,
     feed: Feed,
     screen: Screen,
@@ -163,8 +164,8 @@ struct Session {
     pace: Pace,
 }
 
-impl Session {
-    fn run(&mut self, inbox: &Receiver<Message>) -> Result<(), Failure> {
+impl TopSession {
+    fn run(&mut self, inbox: &Receiver<FeedMessage>) -> Result<(), Failure> {
         loop {
             self.screen.draw(|frame| paint::draw(&self.view, frame, self.theme))?;
             let message = loop {
@@ -175,14 +176,14 @@ impl Session {
                 }
             };
             match message {
-                Message::Answer(answer) => self.take(*answer),
-                Message::Input(event) => match self.input(&event?)? {
+                FeedMessage::Answer(answer) => self.take(*answer),
+                FeedMessage::Input(event) => match self.input(&event?)? {
                     Effect::Nothing => {}
                     Effect::Ask => self.pace.is_stale = true,
                     Effect::End => return Ok(()),
                 },
-                Message::End => return Ok(()),
-                Message::Broken => return Err(Failure::Broken),
+                FeedMessage::End => return Ok(()),
+                FeedMessage::Broken => return Err(Failure::Broken),
             }
         }
     }

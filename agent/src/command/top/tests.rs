@@ -2,11 +2,12 @@
 
 use super::{
     feed::{Answer, Origin},
-    paint::{self, Theme},
+    paint,
+    theme::Theme,
     view::{Effect, Mode, View},
 };
 use crate::{
-    command::text::{Size, width},
+    command::{table::width, text::Size},
     model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
@@ -141,7 +142,7 @@ impl Somebody {
 
     /// The ids of the rows on the screen, first the one under the cursor.
     fn under_cursor(&self) -> &str {
-        self.view.row(self.view.cursor).map_or("", |row| row.id.as_str())
+        self.view.row(self.view.cursor).map_or("", |row| row.id())
     }
 }
 

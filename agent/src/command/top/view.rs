@@ -134,7 +134,7 @@ impl View {
         pick.skip = number(skip);
         pick.limit = number(self.top - skip + 2 * room);
         pick.id = match &self.mode {
-            Mode::Detail(_) => self.chosen.as_ref().map(|chosen| chosen.row.id.clone()),
+            Mode::Detail(_) => self.chosen.as_ref().map(|chosen| chosen.row.id().to_owned()),
             _ => None,
         };
         pick
@@ -154,7 +154,7 @@ impl View {
         };
         self.trouble = None;
         if let (Some(chosen), Some(id)) = (&mut self.chosen, &wish.id)
-            && chosen.row.id == *id
+            && chosen.row.id() == *id
         {
             chosen.is_gone = page.chosen.is_none();
             chosen.timeline = timeline;
@@ -165,7 +165,7 @@ impl View {
         self.page_at = usize::try_from(wish.skip).unwrap_or_default();
         self.page = page;
         // The cursor stays with the connection that somebody moved it to.
-        let place = |id: &String| self.page.rows.iter().position(|row| row.id == *id);
+        let place = |id: &String| self.page.rows.iter().position(|row| row.id() == *id);
         if let Some(place) = self.follows.as_ref().and_then(place) {
             self.cursor = self.page_at + place;
         }
@@ -311,7 +311,7 @@ impl View {
         let effect = self.settle();
         // The first place is followed, not who stands there.
         let row = (self.cursor > 0).then(|| self.row(self.cursor)).flatten();
-        self.follows = row.map(|row| row.id.clone());
+        self.follows = row.map(|row| row.id().to_owned());
         effect
     }
 
@@ -319,7 +319,7 @@ impl View {
         let Some(row) = self.row(self.cursor).cloned() else {
             return Effect::Nothing;
         };
-        self.follows = Some(row.id.clone());
+        self.follows = Some(row.id().to_owned());
         self.chosen = Some(Chosen { row, is_gone: false, timeline: None });
         self.mode = Mode::Detail(0);
         Effect::Ask

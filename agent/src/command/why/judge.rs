@@ -72,7 +72,7 @@ pub(super) struct CallCount {
     pub(super) n: usize,
     /// The time of the last of these calls.
     pub(super) last_at: String,
-    pub(super) by: Option<crate::view::row::RowOwner>,
+    pub(super) by: Option<crate::view::connection::RowOwner>,
 }
 
 /// Judges all cases; worst first. `idle`: what if the first probe came then?
@@ -180,13 +180,13 @@ fn of_case(
 fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
     let connection = &life.connection;
     let addr = connection.remote.ip().to_canonical();
-    let own = match life.direction() {
+    let own = match life.connection.direction() {
         Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
         Direction::Inbound => addr.to_string(),
     };
     let find = |is: &dyn Fn(&LimitRow) -> bool| limits.iter().find(|limit| is(limit));
     find(&|limit| limit.destination == own)
-        .or_else(|| find(&|limit| connection.path.as_deref() == Some(&limit.destination)))
+        .or_else(|| find(&|limit| connection.limit.path.as_deref() == Some(&limit.destination)))
         .or_else(|| {
             find(&|limit| limit.destination.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
         })
@@ -194,7 +194,7 @@ fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
 
 /// How soon the path forgets, at the least that anything says.
 fn limit_seconds(case: &ConnectionGroup, learned: Option<&LimitRow>) -> u32 {
-    let configured = case.lives.iter().map(|life| life.connection.idle_limit_seconds).min();
+    let configured = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
     let killed = case
         .dead()
         .filter(|life| life.end.as_ref().is_some_and(|end| end.cause == Cause::IdleDrop))
@@ -210,7 +210,7 @@ fn limit_seconds(case: &ConnectionGroup, learned: Option<&LimitRow>) -> u32 {
 fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     let is_late = case.is_unprotected();
     let is_proxy =
-        case.lives.iter().any(|life| life.connection.idle_limit_from.contains("nginx-stream"));
+        case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
         _ if is_proxy && finding.is_of_silence() => Some(Need::Ping),
         Finding::ClosedAlthoughProbed => Some(Need::Ping),
@@ -271,11 +271,12 @@ fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
     let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
     RunsIn {
         unit: connection
+            .part_of
             .unit
             .clone()
             .filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
-        pod: connection.pod.clone(),
-        container: connection.container.clone(),
+        pod: connection.part_of.pod.clone(),
+        container: connection.part_of.container.clone(),
         foreign_netns: is_foreign.then_some(pid),
     }
 }

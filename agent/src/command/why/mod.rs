@@ -34,11 +34,11 @@ pub(super) struct WhyArgs {
     #[arg(value_name = "PEER")]
     peer: String,
     /// How far back to look for deaths: 90m, 24h, 7d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = since)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
     since: Duration,
     /// What if the first probe came after this time [default: 60s, or half of a shorter idle limit]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    idle: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    idle: Option<u32>,
     /// Print JSON, one object a line: one for each kind of connection
     #[arg(long)]
     json: bool,
@@ -51,14 +51,6 @@ pub(super) struct WhyArgs {
     owners: config::OwnerArgs,
 }
 
-/// A time as `--since` takes it: also in days.
-fn since(text: &str) -> Result<Duration, String> {
-    match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
-        Some(days) if days > 0 => Ok(Duration::from_hours(24 * u64::from(days))),
-        _ => config::duration(text).map_err(|_| "expected a time like 90m, 24h or 7d".to_owned()),
-    }
-}
-
 pub(super) fn run(
     args: &WhyArgs,
     socket: &config::SocketArgs,
@@ -66,8 +58,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let found = source::find(args, &socket.socket, limits)?;
-    let idle = args.idle.map(|idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX).max(1));
-    let judged = judge::judge(found.lives, &found.limits, idle);
+    let judged = judge::judge(found.lives, &found.limits, args.idle);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {
@@ -75,7 +66,7 @@ pub(super) fn run(
             out.write_all(b"\n")?;
         }
     } else {
-        let page = text::Page {
+        let page = text::WhyText {
             cases: &judged,
             peer: &found.taken_for,
             since: args.since,
@@ -88,18 +79,4 @@ pub(super) fn run(
     out.flush()?;
     let is_finding = judged.iter().any(|case| case.finding.is_of_silence());
     Ok(if is_finding { Outcome::Finding } else { Outcome::Fine })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_may_be_in_days() {
-        assert_eq!(since("7d"), Ok(Duration::from_hours(168)));
-        assert_eq!(since("90m"), Ok(Duration::from_mins(90)));
-        for wrong in ["", "0d", "-1d", "d", "1w"] {
-            assert!(since(wrong).unwrap_err().contains("7d"), "{wrong}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ use crate::{
     command::{
         Failure,
         source::{Kernel, NOT_USED, Source},
+        time,
     },
     config,
     kernel::clock,
@@ -17,10 +18,10 @@ use crate::{
         table::happening::EventName,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, Reader},
+    store::{self, CallRow, DeathRow, HistoryReader},
     view::{
         event_row::{EventRow, StreamLine},
-        filter::{Filter, Wanted},
+        filter::{EventFilter, Filter},
         life::{CallSeen, Life, lives},
         row::Row,
     },
@@ -31,7 +32,7 @@ use std::{
 };
 
 /// The connections, live and dead, that the word names.
-pub(super) struct Found {
+pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
     pub(super) limits: Vec<LimitRow>,
     /// What the word was taken for.
@@ -47,7 +48,7 @@ pub(super) fn find(
     args: &WhyArgs,
     socket: &Path,
     limits: &config::LimitArgs,
-) -> Result<Found, Failure> {
+) -> Result<FoundLives, Failure> {
     let mut sources = Sources::open(args, socket, limits)?;
     let since = clock::unix_seconds() - args.since.as_secs_f64();
     let mut meanings = Target::parse(&args.peer).meanings(&limits.path).into_iter();
@@ -59,7 +60,7 @@ pub(super) fn find(
         taken_for = words;
     }
     let limits = sources.learned()?;
-    Ok(Found { lives, limits, taken_for, notes: sources.notes })
+    Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -72,17 +73,17 @@ fn read_kernel(
 }
 
 /// The history on disk.
-enum History<'a> {
+enum HistorySource<'a> {
     /// As the agent that writes it reads it.
     Agent(&'a Path),
-    File(Reader),
+    File(HistoryReader),
     None,
 }
 
 struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
-    history: History<'a>,
+    history: HistorySource<'a>,
     notes: Vec<String>,
 }
 
@@ -100,13 +101,13 @@ impl<'a> Sources<'a> {
             notes.push(format!("warning: {NOT_USED}"));
         }
         let history = match &status {
-            Some(status) if status.history.is_some() => History::Agent(socket),
-            _ => match Reader::open(&args.state.state_dir) {
-                Ok(reader) => History::File(reader),
-                Err(store::Error::None { .. }) => History::None,
+            Some(status) if status.history.is_some() => HistorySource::Agent(socket),
+            _ => match HistoryReader::open(&args.state.state_dir) {
+                Ok(reader) => HistorySource::File(reader),
+                Err(store::Error::None { .. }) => HistorySource::None,
                 Err(error) => {
                     notes.push(format!("without the history on disk: {error}"));
-                    History::None
+                    HistorySource::None
                 }
             },
         };
@@ -115,7 +116,7 @@ impl<'a> Sources<'a> {
         let kernel = match (&status, kernel) {
             (_, Ok(kernel)) => kernel,
             // Dead connections are reported all the same.
-            (None, Err(failure)) if matches!(history, History::File(_)) => {
+            (None, Err(failure)) if matches!(history, HistorySource::File(_)) => {
                 notes.push(format!("what lives is not known: {failure}"));
                 None
             }
@@ -127,12 +128,12 @@ impl<'a> Sources<'a> {
             (None, None) => "nobody who sees what lives".to_owned(),
         };
         match (&status, &history) {
-            (_, History::Agent(_) | History::File(_)) => {
+            (_, HistorySource::Agent(_) | HistorySource::File(_)) => {
                 notes.insert(0, format!("from {living}, and the history on disk"));
             }
-            (Some(_), History::None) => notes
+            (Some(_), HistorySource::None) => notes
                 .insert(0, format!("from {living}: what happened before it started is not known")),
-            (None, History::None) => notes.insert(
+            (None, HistorySource::None) => notes.insert(
                 0,
                 format!(
                     "from {living}. No agent runs and there is no history: what died before, of \
@@ -174,8 +175,8 @@ impl<'a> Sources<'a> {
         if let Some(path) = self.agent {
             for selection in selections {
                 client::sockets(path, &selection.filter, |row| {
-                    if selection.admits_remote(row.remote) {
-                        rows.insert(row.id.clone(), row);
+                    if selection.admits_remote(row.connection.remote) {
+                        rows.insert(row.id().to_owned(), row);
                     }
                     true
                 })?;
@@ -184,8 +185,8 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    let row = Row::new(socket, owners, around, socket.at).of(identity);
-                    rows.insert(row.id.clone(), row);
+                    let row = Row::new(socket, owners, identity, around, socket.at);
+                    rows.insert(row.id().to_owned(), row);
                 }
                 Ok(())
             })?;
@@ -200,7 +201,7 @@ impl<'a> Sources<'a> {
         };
         let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
-            let wanted = Wanted {
+            let wanted = EventFilter {
                 event: vec![
                     EventName::Opened,
                     EventName::Setting,
@@ -209,7 +210,7 @@ impl<'a> Sources<'a> {
                 ],
                 past_only: true,
                 filter: selection.filter.clone(),
-                ..Wanted::default()
+                ..EventFilter::default()
             };
             client::events(path, &wanted, |line| {
                 if let Some(StreamLine::Event(row)) = line
@@ -253,9 +254,9 @@ impl<'a> Sources<'a> {
                 true
             };
             match &self.history {
-                History::Agent(path) => client::deaths(path, &query, &mut add)?,
-                History::File(reader) => reader.deaths(&query, &mut add)?,
-                History::None => {}
+                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
+                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
+                HistorySource::None => {}
             }
         }
         Ok(())
@@ -263,9 +264,9 @@ impl<'a> Sources<'a> {
 
     fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
         Ok(match &self.history {
-            History::Agent(path) => client::limits(path)?,
-            History::File(reader) => reader.limits()?,
-            History::None => Vec::new(),
+            HistorySource::Agent(path) => client::limits(path)?,
+            HistorySource::File(reader) => reader.limits()?,
+            HistorySource::None => Vec::new(),
         })
     }
 }
@@ -276,7 +277,7 @@ fn of_history(row: DeathRow) -> Option<Life> {
     let mut life = Life::dead(event)?;
     life.is_whole = opened_at.is_some();
     life.calls = calls.into_iter().map(call_of_history).collect();
-    // Whose opening failed was seen all the same.
+    // ConnectionRef opening failed was seen all the same.
     life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
     Some(life)
 }
@@ -287,12 +288,10 @@ fn call_of_history(row: CallRow) -> CallSeen {
         option: row.option,
         value: row.value,
         result: row.result,
-        by: row.whose.owner,
+        by: row.on.owner,
     }
 }
 
 fn is_after(at: &str, unix_seconds: f64) -> bool {
-    at.parse::<jiff::Timestamp>().is_ok_and(|at| {
-        at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64() >= unix_seconds
-    })
+    time::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
 }

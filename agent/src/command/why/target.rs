@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_name_may_be_many_things_and_a_path_of_the_config() {
-        let paths = ["db=10.0.0.0/8:5432=aws".parse().unwrap()];
+        let paths = [crate::config::network_path("db=10.0.0.0/8:5432=aws").unwrap()];
         let meanings = Target::parse("db").meanings(&paths);
         assert_eq!(meanings[0].selections.len(), 7);
         assert!(

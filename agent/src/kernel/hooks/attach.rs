@@ -1,7 +1,7 @@
 //! Attaching: each signal by the best mechanism that the kernel lets us have.
 
 use super::{
-    Mechanism, Signal, Status,
+    Mechanism, Signal, SignalStatus,
     error::{Error, failed},
     place::{HookProgram, Way},
     program,
@@ -18,22 +18,22 @@ pub(super) fn targets() -> Vec<String> {
 }
 
 /// Loads and attaches everything.
-pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, wanted: Mechanism) -> Vec<Status> {
+pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, wanted: Mechanism) -> Vec<SignalStatus> {
     Signal::ALL.map(|signal| carry(ebpf, btf, signal, wanted)).into()
 }
 
 /// Loads and attaches what carries this signal: of its places the first that the kernel allows.
-pub(super) fn carry(ebpf: &mut Ebpf, btf: &Btf, signal: Signal, wanted: Mechanism) -> Status {
+pub(super) fn carry(ebpf: &mut Ebpf, btf: &Btf, signal: Signal, wanted: Mechanism) -> SignalStatus {
     let mut passed_over = Vec::new();
     let mut tried = "";
     for place in signal.places().iter().filter(|place| place.is_of(wanted)) {
         tried = place.name;
         match place.programs.iter().try_for_each(|program| attach(ebpf, btf, program)) {
-            Ok(()) => return Status { signal, mechanism: tried, failure: None, passed_over },
+            Ok(()) => return SignalStatus { signal, mechanism: tried, failure: None, passed_over },
             Err(error) => passed_over.push(error),
         }
     }
-    Status { signal, mechanism: tried, failure: passed_over.pop(), passed_over }
+    SignalStatus { signal, mechanism: tried, failure: passed_over.pop(), passed_over }
 }
 
 fn attach(ebpf: &mut Ebpf, btf: &Btf, what: &HookProgram) -> Result<(), Error> {

@@ -73,9 +73,9 @@ const PERIOD_MS: u64 = 10_000;
 /// The reading end of the hooks' log. There is one. Dropped, it shows what it still has.
 pub struct HookLog {
     logger: EbpfLogger<Sink>,
-    lines: Arc<Mutex<Vec<Line>>>,
+    lines: Arc<Mutex<Vec<HookLine>>>,
     meters: PerCpuArray<MapData, [u8; METER_LEN]>,
-    accounts: [Account; Trouble::ALL.len()],
+    accounts: [LineAccount; Trouble::ALL.len()],
     settled: Option<Time>,
 }
 
@@ -105,7 +105,7 @@ impl HookLog {
     fn read(&mut self) {
         self.logger.flush();
         let lines = std::mem::take(&mut *locked(&self.lines));
-        for Line { kind, level, text } in lines {
+        for HookLine { kind, level, text } in lines {
             if self.account(kind).is_some_and(|account| account.admit(level, &text)) {
                 show(level, kind.name(), None, &text);
             }
@@ -129,7 +129,7 @@ impl HookLog {
         Ok(())
     }
 
-    fn account(&mut self, kind: Trouble) -> Option<&mut Account> {
+    fn account(&mut self, kind: Trouble) -> Option<&mut LineAccount> {
         self.accounts.get_mut(usize::try_from(kind.number()).ok()?)
     }
 
@@ -154,14 +154,14 @@ impl Drop for HookLog {
 }
 
 /// One line of a hook.
-struct Line {
+struct HookLine {
     kind: Trouble,
     level: Level,
     text: String,
 }
 
 /// Takes what aya-log has read.
-struct Sink(Arc<Mutex<Vec<Line>>>);
+struct Sink(Arc<Mutex<Vec<HookLine>>>);
 
 impl Log for Sink {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -171,7 +171,7 @@ impl Log for Sink {
     fn log(&self, record: &Record<'_>) {
         if let Some(kind) = Trouble::named(record.target()) {
             let text = clean(&record.args().to_string());
-            locked(&self.0).push(Line { kind, level: record.level(), text });
+            locked(&self.0).push(HookLine { kind, level: record.level(), text });
         }
     }
 
@@ -185,7 +185,7 @@ fn clean(text: &str) -> String {
 
 /// What became of one kind of trouble, in numbers.
 #[derive(Clone, Debug, Default)]
-struct Account {
+struct LineAccount {
     /// Lines taken out of the ring buffer.
     received: u64,
     /// Lines that were shown, of all and in this period.
@@ -200,7 +200,7 @@ struct Account {
     last: String,
 }
 
-impl Account {
+impl LineAccount {
     /// Whether one more line is shown: not if it says the same as the last one.
     fn admit(&mut self, level: Level, text: &str) -> bool {
         self.level = Some(level);
@@ -275,20 +275,20 @@ mod tests {
     }
 
     /// How many of `n` lines are shown.
-    fn shown(account: &mut Account, n: u32) -> usize {
+    fn shown(account: &mut LineAccount, n: u32) -> usize {
         (0..n).filter(|number| account.admit(Level::Info, &format!("line {number}"))).count()
     }
 
     #[test]
     fn a_few_lines_are_shown_and_there_is_nothing_to_sum_up() {
-        let mut account = Account::default();
+        let mut account = LineAccount::default();
         assert_eq!(shown(&mut account, 8), 8);
         assert_eq!(account.settle(meter(8, 8)), None);
     }
 
     #[test]
     fn of_many_a_handful_is_shown_and_the_rest_is_a_number_in_each_period() {
-        let mut account = Account::default();
+        let mut account = LineAccount::default();
         assert_eq!(shown(&mut account, 16), 8);
         assert_eq!(account.settle(meter(100_000, 16)), Some(More { n: 99_992, n_lost: 0 }));
         assert_eq!(account.settle(meter(100_000, 16)), None, "each is counted once");
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_same_line_again_is_a_number() {
-        let mut account = Account::default();
+        let mut account = LineAccount::default();
         let said = ["a", "a", "b", "b", "a"].map(|text| account.admit(Level::Info, text));
         assert_eq!(said, [true, false, true, false, true]);
         assert_eq!(account.settle(meter(5, 5)), Some(More { n: 2, n_lost: 0 }));
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_ring_did_not_take_are_told_apart() {
-        let mut account = Account::default();
+        let mut account = LineAccount::default();
         assert_eq!(shown(&mut account, 5), 5);
         assert_eq!(account.settle(meter(9, 7)), Some(More { n: 4, n_lost: 2 }));
         assert_eq!(account.settle(meter(9, 7)), None);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_line_that_came_while_the_numbers_were_read_is_no_loss() {
-        let mut account = Account::default();
+        let mut account = LineAccount::default();
         assert_eq!(shown(&mut account, 6), 6);
         assert_eq!(account.settle(meter(5, 5)), None);
         assert_eq!(account.settle(meter(7, 6)), Some(More { n: 1, n_lost: 0 }));

@@ -11,7 +11,7 @@ pub use error::Error;
 pub use keepwatch_ebpf::interest::Interest;
 pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use place::{HookPlace, Mechanism};
-pub use signal::{Signal, Status};
+pub use signal::{Signal, SignalStatus};
 
 use super::{
     decode, host,
@@ -27,7 +27,7 @@ use aya::{
 };
 use error::failed;
 use keepwatch_ebpf::{
-    count::{COUNTS_LEN, Counts},
+    count::{COUNTS_LEN, HookCounts},
     name,
 };
 use std::{
@@ -65,7 +65,7 @@ pub enum Scope {
 #[derive(Debug)]
 pub struct Hooks {
     ebpf: Ebpf,
-    status: Vec<Status>,
+    status: Vec<SignalStatus>,
     hz: u32,
     witness: Arc<Witness>,
     log: LogLevel,
@@ -146,7 +146,7 @@ impl Hooks {
     }
 
     /// Which signals are carried, and why others are not.
-    pub fn status(&self) -> &[Status] {
+    pub fn status(&self) -> &[SignalStatus] {
         &self.status
     }
 
@@ -205,16 +205,16 @@ impl Hooks {
     }
 
     /// The hooks' totals, of all CPUs.
-    pub fn counts(&self) -> Result<Counts, Error> {
+    pub fn counts(&self) -> Result<HookCounts, Error> {
         let read = |error: MapError| failed("read the hooks' counters", error);
         let map = self
             .ebpf
             .map(name::COUNTS)
             .ok_or_else(|| failed("read the hooks' counters", "no such map"))?;
         let counts: PerCpuArray<_, [u8; COUNTS_LEN]> = PerCpuArray::try_from(map).map_err(read)?;
-        let mut total = Counts::default();
+        let mut total = HookCounts::default();
         for bytes in counts.get(&0, 0).map_err(read)?.iter() {
-            total.add(&Counts::read_from_bytes(bytes).unwrap_or_default());
+            total.add(&HookCounts::read_from_bytes(bytes).unwrap_or_default());
         }
         Ok(total)
     }

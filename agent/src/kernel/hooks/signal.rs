@@ -67,7 +67,7 @@ impl Signal {
 
 /// Whether a signal is carried.
 #[derive(Debug)]
-pub struct Status {
+pub struct SignalStatus {
     /// The signal that the hook carries.
     pub signal: Signal,
     /// The name of the place of the hook that carries it; of the one that was tried last if none does.

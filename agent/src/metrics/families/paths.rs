@@ -6,11 +6,9 @@ use crate::{
         label::{LabelValues, MetricLabel, PATH},
         rows::MetricKind,
     },
-    model::judgement::idle_limit::Applied,
+    model::judgement::{idle_limit::Applied, limit_source::LimitSource},
 };
 use std::collections::BTreeMap;
-
-const LEARNED: &str = "learned";
 
 const SOURCE: MetricLabel = MetricLabel {
     name: "source",
@@ -18,7 +16,7 @@ const SOURCE: MetricLabel = MetricLabel {
               or cloud (`preset`), not at all, so that the usual one is taken (`default`), or what was seen to survive and to \
               die there says otherwise or the same (`learned`; without a path's name: the shortest \
               of any destination)",
-    values: LabelValues::Closed(&["configured", "preset", "default", LEARNED]),
+    values: LabelValues::Closed(&LimitSource::KINDS),
 };
 
 pub(super) const FAMILIES: &[MetricFamily] = &[MetricFamily {
@@ -34,12 +32,11 @@ pub(super) const FAMILIES: &[MetricFamily] = &[MetricFamily {
         // Of each path the shortest: one name may stand for several networks.
         let mut shortest: BTreeMap<[&str; 2], u32> = BTreeMap::new();
         for Applied { seconds, from, number, .. } in limits {
-            let source = from.split(' ').next().unwrap_or_default();
-            let limit = shortest.entry([scrape.path(*number), source]).or_insert(*seconds);
+            let limit = shortest.entry([scrape.path(*number), from.kind()]).or_insert(*seconds);
             *limit = (*limit).min(*seconds);
         }
         for (number, seconds) in &scrape.totals.learned {
-            shortest.insert([scrape.path(*number), LEARNED], *seconds);
+            shortest.insert([scrape.path(*number), LimitSource::Learned.kind()], *seconds);
         }
         shortest
             .iter()

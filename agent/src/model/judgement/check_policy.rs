@@ -1,22 +1,23 @@
 //! What is demanded of connections, and how one falls short of it: the policy of `keepwatch check`.
 
-use super::verdict::{Surroundings, Verdict};
+use super::{
+    facts::ConnectionFacts,
+    verdict::{Surroundings, Verdict},
+};
 use crate::model::{
     observed::{
-        errno::errno_name,
-        owner_identity::{Identity, IdentityPart},
-        setsockopt::Call,
-        socket::{Direction, Owner, Socket},
+        owner_identity::IdentityPart,
+        setsockopt::{Call, SockOpt},
+        socket::Direction,
     },
     text::duration::duration,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Which connections are meant. Every condition must hold; an empty list means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
+pub struct PolicyScope {
     /// Peers in any of these networks.
     pub peers: Vec<IpNet>,
     /// Any of these ports of the peer.
@@ -27,18 +28,16 @@ pub struct Scope {
     pub owner: Vec<(IdentityPart, String)>,
 }
 
-impl Scope {
+impl PolicyScope {
     /// Whether it means this one.
-    pub fn covers(&self, subject: &Subject) -> bool {
-        let Subject { socket, owners, identity, .. } = subject;
-        let addr = socket.remote.addr.to_canonical();
-        let is_named = |name: &String| owners.iter().any(|owner| owner.is_named(name));
+    pub fn covers(&self, subject: &impl Subject) -> bool {
+        let remote = subject.remote();
+        let addr = remote.addr.to_canonical();
         (self.peers.is_empty() || self.peers.iter().any(|net| net.contains(&addr)))
-            && (self.ports.is_empty() || self.ports.contains(&socket.remote.port))
-            && (self.processes.is_empty() || self.processes.iter().any(is_named))
-            && self.owner.iter().all(|(part, name)| {
-                identity.as_ref().is_some_and(|identity| identity.is(*part, name))
-            })
+            && (self.ports.is_empty() || self.ports.contains(&remote.port))
+            && (self.processes.is_empty()
+                || self.processes.iter().any(|name| subject.is_of_process(name)))
+            && self.owner.iter().all(|(part, name)| subject.is_part_of(*part, name))
     }
 }
 
@@ -48,7 +47,7 @@ pub struct Rule {
     /// What to call it; the general rule has no name.
     pub name: Option<String>,
     /// The connections that it judges.
-    pub scope: Scope,
+    pub scope: PolicyScope,
     /// The first probe goes out before the idle limit of the path.
     pub protected: bool,
     /// The kernel notices a dead peer within this number of seconds.
@@ -62,7 +61,7 @@ impl Default for Rule {
     fn default() -> Self {
         Self {
             name: None,
-            scope: Scope::default(),
+            scope: PolicyScope::default(),
             protected: true,
             detection_seconds: None,
             no_failed_calls: false,
@@ -74,7 +73,7 @@ impl Default for Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// The connections that are exempt.
-    pub scope: Scope,
+    pub scope: PolicyScope,
     /// The reason that reports show.
     pub reason: Option<String>,
 }
@@ -92,19 +91,42 @@ pub struct Policy {
     pub include_local: bool,
 }
 
+/// A setting that the kernel refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedSetting {
+    /// The option that was to be set.
+    pub option: SockOpt,
+    /// The value asked for, if it could be read.
+    pub value: Option<i32>,
+    /// The name of the error.
+    pub error: String,
+}
+
+impl RefusedSetting {
+    /// The setting of a call, if it was refused.
+    pub fn of(call: &Call) -> Option<Self> {
+        let Call { option, value, .. } = *call;
+        (call.errno != 0).then(|| Self { option, value, error: call.result() })
+    }
+}
+
 /// What is judged: a connection, or a socket without one.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// The last sample of the socket.
-    pub socket: Socket,
-    /// The processes that have it open; first the one that it is counted for.
-    pub owners: Vec<Owner>,
-    /// What that one is part of.
-    pub identity: Option<Arc<Identity>>,
+pub trait Subject: ConnectionFacts {
+    /// Who sent the SYN.
+    fn direction(&self) -> Direction;
+    /// Whether a process with this name has it open.
+    fn is_of_process(&self, name: &str) -> bool;
+    /// Whether this part of its owner's identity has this name.
+    fn is_part_of(&self, part: IdentityPart, name: &str) -> bool;
     /// Settings that were refused.
-    pub failed: Vec<Call>,
+    fn refused(&self) -> &[RefusedSetting];
     /// Only those are judged: it is no connection, or none any more.
-    pub only_calls: bool,
+    fn only_refused(&self) -> bool;
+
+    /// Whether it is judged as a connection that this host opened.
+    fn is_outbound(&self) -> bool {
+        !self.only_refused() && self.remote().port != 0 && self.direction() == Direction::Outbound
+    }
 }
 
 /// How a connection falls short.
@@ -156,8 +178,7 @@ pub enum Judgement {
 
 impl Policy {
     /// Judges a connection, or the refused settings of a socket without one.
-    pub fn judge(&self, subject: &Subject, policy: &Surroundings) -> Judgement {
-        let socket = &subject.socket;
+    pub fn judge(&self, subject: &impl Subject, around: &Surroundings) -> Judgement {
         if let Some(allowed) = self.allowed.iter().find(|allowed| allowed.scope.covers(subject)) {
             return Judgement::Allowed(allowed.reason.clone());
         }
@@ -167,22 +188,22 @@ impl Policy {
         };
         let finding = |fault, reason| Violation { fault, rule: rule.name.clone(), reason };
         let mut findings = Vec::new();
-        let is_judged = subject.is_outbound() && (self.include_local || !policy.is_local(socket));
+        let is_judged = subject.is_outbound() && (self.include_local || !around.is_local(subject));
         if is_judged
             && rule.protected
-            && let Verdict::Off | Verdict::Late = policy.verdict_on_path(socket)
+            && let Verdict::Off | Verdict::Late = around.verdict_on_path(subject)
         {
-            findings.push(finding(Fault::Unprotected, policy.reason_on_path(socket)));
+            findings.push(finding(Fault::Unprotected, around.reason_on_path(subject)));
         }
         if is_judged
             && let Some(allowed) = rule.detection_seconds
-            && let Some(reason) = too_slow(socket, allowed)
+            && let Some(reason) = too_slow(subject, allowed)
         {
             findings.push(finding(Fault::SlowDetection, reason));
         }
         if rule.no_failed_calls {
-            let refused = |call: &Call| finding(Fault::FailedCall, refused(call));
-            findings.extend(subject.failed.iter().map(refused));
+            let refused = |setting| finding(Fault::FailedCall, refused(setting));
+            findings.extend(subject.refused().iter().map(refused));
         }
         findings.sort();
         findings.dedup();
@@ -198,16 +219,8 @@ impl Policy {
     }
 }
 
-impl Subject {
-    /// Whether it is judged as a connection that this host opened.
-    pub fn is_outbound(&self) -> bool {
-        let Socket { remote, direction, .. } = &self.socket;
-        !self.only_calls && remote.port != 0 && *direction == Direction::Outbound
-    }
-}
-
-fn too_slow(socket: &Socket, allowed: u64) -> Option<String> {
-    match socket.detection_seconds() {
+fn too_slow(subject: &impl Subject, allowed: u64) -> Option<String> {
+    match subject.detected_after_seconds() {
         None => Some(format!(
             "keepalive is off: a dead peer is not noticed while nothing is sent, the policy allows {}",
             duration(allowed)
@@ -222,15 +235,9 @@ fn too_slow(socket: &Socket, allowed: u64) -> Option<String> {
 }
 
 /// A refused setting in words.
-fn refused(call: &Call) -> String {
-    let value = call.value.map_or_else(|| "?".to_owned(), |value| value.to_string());
-    let Call { option, errno, .. } = call;
-    format!(
-        "{} = {value}{} was refused with {}",
-        option.as_str(),
-        option.unit(),
-        errno_name(*errno)
-    )
+fn refused(RefusedSetting { option, value, error }: &RefusedSetting) -> String {
+    let value = value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+    format!("{} = {value}{} was refused with {error}", option.as_str(), option.unit())
 }
 
 #[cfg(test)]
@@ -239,9 +246,9 @@ mod tests {
     use crate::model::{
         judgement::idle_limit::{IdleLimit, Limits},
         observed::{
-            setsockopt::{SockOpt, When},
+            setsockopt::SockOpt,
             setting::OwnSettings,
-            socket::{Comm, tests_support::socket},
+            socket::{Endpoint, Socket, tests_support::socket},
         },
     };
     use std::collections::BTreeSet;
@@ -251,22 +258,61 @@ mod tests {
         Surroundings { limits, host: BTreeSet::new(), hz: 250 }
     }
 
-    fn subject(idle_seconds: u32) -> Subject {
-        let mut name = [0; 16];
-        name[..3].copy_from_slice(b"web");
-        let owner = Owner { pid: 7, fd: None, comm: Comm::new(name) };
-        let own = OwnSettings { idle_seconds, ..OwnSettings::default() };
-        let socket = Socket { keepalive: idle_seconds > 0, own, ..socket() };
-        Subject {
-            socket,
-            owners: vec![owner],
-            identity: None,
-            failed: Vec::new(),
-            only_calls: false,
+    /// A socket of `web`.
+    #[derive(Clone)]
+    struct OfWeb {
+        socket: Socket,
+        refused: Vec<RefusedSetting>,
+        only_refused: bool,
+    }
+
+    impl ConnectionFacts for OfWeb {
+        fn local(&self) -> Endpoint {
+            self.socket.local
+        }
+
+        fn remote(&self) -> Endpoint {
+            self.socket.remote
+        }
+
+        fn probe_after_seconds(&self) -> Option<u32> {
+            self.socket.probe_after_seconds()
+        }
+
+        fn detected_after_seconds(&self) -> Option<u64> {
+            self.socket.detected_after_seconds()
         }
     }
 
-    fn faults(demands: &Policy, subject: &Subject) -> Vec<Fault> {
+    impl Subject for OfWeb {
+        fn direction(&self) -> Direction {
+            self.socket.direction
+        }
+
+        fn is_of_process(&self, name: &str) -> bool {
+            name == "web"
+        }
+
+        fn is_part_of(&self, _: IdentityPart, _: &str) -> bool {
+            false
+        }
+
+        fn refused(&self) -> &[RefusedSetting] {
+            &self.refused
+        }
+
+        fn only_refused(&self) -> bool {
+            self.only_refused
+        }
+    }
+
+    fn subject(idle_seconds: u32) -> OfWeb {
+        let own = OwnSettings { idle_seconds, ..OwnSettings::default() };
+        let socket = Socket { keepalive: idle_seconds > 0, own, ..socket() };
+        OfWeb { socket, refused: Vec::new(), only_refused: false }
+    }
+
+    fn faults(demands: &Policy, subject: &OfWeb) -> Vec<Fault> {
         match demands.judge(subject, &policy()) {
             Judgement::Judged(findings) => findings.iter().map(|finding| finding.fault).collect(),
             other => panic!("{other:?}"),
@@ -306,19 +352,14 @@ mod tests {
 
     #[test]
     fn refused_settings_count_if_asked_also_of_a_socket_that_is_no_connection() {
-        let call = Call {
-            option: SockOpt::Idle,
-            value: Some(0),
-            errno: 22,
-            by: None,
-            when: When::BeforeConnect,
-        };
-        let failed = Subject { failed: vec![call, call], ..subject(60) };
+        let setting =
+            RefusedSetting { option: SockOpt::Idle, value: Some(0), error: "EINVAL".to_owned() };
+        let failed = OfWeb { refused: vec![setting.clone(), setting], ..subject(60) };
         assert_eq!(faults(&Policy::default(), &failed), []);
         let general = Rule { no_failed_calls: true, ..Rule::default() };
         let demands = Policy { general, ..Policy::default() };
         assert_eq!(faults(&demands, &failed), [Fault::FailedCall], "alike ones once");
-        let mut alone = Subject { only_calls: true, ..failed };
+        let mut alone = OfWeb { only_refused: true, ..failed };
         alone.socket.keepalive = false;
         let Judgement::Judged(findings) = demands.judge(&alone, &policy()) else { panic!() };
         assert_eq!(findings[0].reason, "TCP_KEEPIDLE = 0 s was refused with EINVAL");
@@ -326,7 +367,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_covers_a_connection_judges_it_and_what_is_allowed_comes_before_all() {
-        let peer = |net: &str| Scope { peers: vec![net.parse().unwrap()], ..Scope::default() };
+        let peer =
+            |net: &str| PolicyScope { peers: vec![net.parse().unwrap()], ..PolicyScope::default() };
         let named = |name: &str| Some(name.to_owned());
         let rule = |name: &str, net, seconds| Rule {
             name: named(name),
@@ -346,8 +388,11 @@ mod tests {
         assert_eq!(faults(&demands, &elsewhere), []);
         elsewhere.socket.remote.addr = "::ffff:192.0.2.1".parse().unwrap();
         assert_eq!(demands.judge(&elsewhere, &policy()), Judgement::Uncovered);
-        let scope =
-            Scope { processes: vec!["web".to_owned()], ports: vec![2717], ..Scope::default() };
+        let scope = PolicyScope {
+            processes: vec!["web".to_owned()],
+            ports: vec![2717],
+            ..PolicyScope::default()
+        };
         demands.allowed.push(Allowed { scope, reason: named("short") });
         assert_eq!(demands.judge(&subject(0), &policy()), Judgement::Allowed(named("short")));
         let mut other_port = subject(0);

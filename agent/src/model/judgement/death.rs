@@ -8,7 +8,7 @@
 
 use crate::model::{
     observed::{
-        ending::{Ending, Found},
+        ending::{Discovery, Ending},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT, errno_name,
@@ -156,7 +156,7 @@ impl Death {
     }
 
     /// A connection that is gone without a report of its end.
-    pub const fn unseen(socket: &Socket, found: Found) -> Self {
+    pub const fn unseen(socket: &Socket, found: Discovery) -> Self {
         Self {
             cause: Cause::Unknown,
             certainty: Certainty::Inferred,
@@ -300,15 +300,17 @@ impl Death {
                 format!("it ended with {}", errno_name(ending.errno))
             }
             Cause::Unknown => match ending.found {
-                Found::Told => "the kernel gave no reason".to_owned(),
-                Found::Freed => {
+                Discovery::Reported => "the kernel gave no reason".to_owned(),
+                Discovery::Freed => {
                     "the kernel did not report it; known only because the socket was freed"
                         .to_owned()
                 }
-                Found::Closed => {
+                Discovery::Closed => {
                     "the kernel did not report it; found closed by a snapshot".to_owned()
                 }
-                Found::Gone => "the kernel did not report it; found gone by a snapshot".to_owned(),
+                Discovery::Gone => {
+                    "the kernel did not report it; found gone by a snapshot".to_owned()
+                }
             },
         }
     }

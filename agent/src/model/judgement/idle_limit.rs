@@ -1,18 +1,28 @@
 //! Idle limits: how long the path to a peer keeps a quiet connection.
 
-use super::{destination::Destination, preset::PRESETS};
+use super::{
+    destination::Destination,
+    limit_source::{GivenBy, LimitSource},
+};
 use crate::model::{observed::socket::Endpoint, text::name::OTHER};
 use hashbrown::HashMap;
 use ipnet::IpNet;
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-/// An idle limit: a preset's name, or a time like `350s`, `15m`, `1h`.
+/// An idle limit: a preset, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdleLimit {
     /// Seconds, at least 1.
     pub seconds: u32,
     /// The preset that it was given as.
     pub preset: Option<&'static str>,
+}
+
+impl IdleLimit {
+    /// The configuration as the source of this limit, given in a way that is not known yet.
+    fn source(self) -> LimitSource {
+        LimitSource::Given { preset: self.preset.map(Cow::Borrowed), by: None }
+    }
 }
 
 impl Default for IdleLimit {
@@ -31,31 +41,7 @@ impl fmt::Display for IdleLimit {
     }
 }
 
-impl FromStr for IdleLimit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(preset) = PRESETS.iter().find(|preset| preset.name == text) {
-            return Ok(Self { seconds: preset.seconds, preset: Some(preset.name) });
-        }
-        let expected = || {
-            let presets: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
-            format!("expected a time like 350s, 15m or 1h, or one of: {}", presets.join(", "))
-        };
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let factor = match text.strip_prefix(digits) {
-            Some("s" | "") => 1,
-            Some("m") => 60,
-            Some("h") => 3600,
-            _ => return Err(expected()),
-        };
-        let number: u32 = digits.parse().map_err(|_| expected())?;
-        let seconds = number.checked_mul(factor).filter(|&seconds| seconds > 0);
-        Ok(Self { seconds: seconds.ok_or_else(expected)?, preset: None })
-    }
-}
-
-/// The idle limit of one path: `NAME=CIDR[:PORT]=LIMIT`, IPv6 in brackets when a port follows.
+/// The idle limit of one path, shown as `NAME=CIDR[:PORT]=LIMIT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// What to call it.
@@ -66,39 +52,6 @@ pub struct Path {
     pub port: Option<u16>,
     /// How long it keeps a quiet connection.
     pub limit: IdleLimit,
-}
-
-impl FromStr for Path {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "expected NAME=CIDR[:PORT]=LIMIT, like db=10.0.0.0/8:5432=aws";
-        let (name, rest) = text.split_once('=').ok_or(FORM)?;
-        let (peers, limit) = rest.rsplit_once('=').ok_or(FORM)?;
-        if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(format!("{FORM}: a name without spaces"));
-        }
-        let (net, port) = match peers.strip_prefix('[') {
-            Some(v6) => {
-                let (net, port) = v6.split_once(']').ok_or(FORM)?;
-                (net, port.strip_prefix(':'))
-            }
-            // Only IPv4 has no colon of its own.
-            None => match peers.split_once(':') {
-                Some((net, port)) if net.contains('.') => (net, Some(port)),
-                _ => (peers, None),
-            },
-        };
-        let peers = net
-            .parse::<IpNet>()
-            .or_else(|_| net.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| format!("{FORM}: {net:?} is no network"))?
-            .trunc();
-        let port = port
-            .map(|port| port.parse().map_err(|_| format!("{FORM}: {port:?} is no port")))
-            .transpose()?;
-        Ok(Self { name: name.to_owned(), peers, port, limit: limit.parse()? })
-    }
 }
 
 impl fmt::Display for Path {
@@ -119,8 +72,8 @@ impl fmt::Display for Path {
 pub struct Applied {
     /// The limit in seconds.
     pub seconds: u32,
-    /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
-    pub from: String,
+    /// What gave it.
+    pub from: LimitSource,
     /// The path's name, if a path of the configuration matched.
     pub path: Option<String>,
     /// The path in metrics.
@@ -158,10 +111,6 @@ impl Limits {
             // never match each other.
             (std::cmp::Reverse(path.peers.prefix_len()), std::cmp::Reverse(path.port.is_some()))
         });
-        let from = |limit: IdleLimit| match limit.preset {
-            Some(name) => format!("preset {name}"),
-            None => "configured".to_owned(),
-        };
         let mut names: Vec<String> = Vec::new();
         let paths = paths
             .into_iter()
@@ -174,25 +123,23 @@ impl Limits {
                 let applied = Applied {
                     number: if place < MAX_PATHS { number } else { OTHER_PATHS },
                     seconds: path.limit.seconds,
-                    from: from(path.limit),
+                    from: path.limit.source(),
                     path: Some(path.name.clone()),
                 };
                 (path, applied)
             })
             .collect();
-        let from = if configured { from(default) } else { "default".to_owned() };
+        let from = if configured { default.source() } else { LimitSource::Default };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
         Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
     }
 
-    /// The same, saying by what the default and the paths were given: `flag`, `variable`, `config
-    /// file`. A default that nobody gave stays one.
+    /// The same, saying by what the default and the paths were given. A default that nobody gave stays one.
     #[must_use]
-    pub fn given_by(mut self, default: &str, paths: &str) -> Self {
-        let say = |applied: &mut Applied, by: &str| {
-            if applied.from != "default" {
-                applied.from.push_str(" by ");
-                applied.from.push_str(by);
+    pub fn given_by(mut self, default: Option<GivenBy>, paths: Option<GivenBy>) -> Self {
+        let say = |applied: &mut Applied, giver: Option<GivenBy>| {
+            if let LimitSource::Given { by, .. } = &mut applied.from {
+                *by = giver;
             }
         };
         say(&mut self.default, default);
@@ -221,8 +168,7 @@ impl Limits {
             return None;
         }
         let applied = |(&destination, &seconds): (&Destination, &u32)| {
-            let from = "learned".to_owned();
-            (destination, Applied { seconds, from, path: None, number: 0 })
+            (destination, Applied { seconds, from: LimitSource::Learned, path: None, number: 0 })
         };
         let learned: HashMap<Destination, Applied> = learned.iter().map(applied).collect();
         (learned != self.learned).then(|| Self { learned, ..self.clone() })
@@ -259,63 +205,40 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn limits(paths: &[&str]) -> Limits {
-        let paths = paths.iter().map(|path| path.parse().unwrap()).collect();
-        Limits::new(paths, IdleLimit::default(), false)
+    fn path(name: &str, peers: &str, port: impl Into<Option<u16>>, seconds: u32) -> Path {
+        let (name, peers) = (name.to_owned(), peers.parse().unwrap());
+        Path { name, peers, port: port.into(), limit: IdleLimit { seconds, preset: None } }
     }
 
     fn limit_of(limits: &Limits, remote: &str) -> (u32, String) {
         let applied = limits.of(remote.parse::<std::net::SocketAddr>().unwrap().into());
-        (applied.seconds, applied.from.clone())
+        (applied.seconds, applied.from.to_string())
     }
 
     #[test]
     fn without_configuration_the_limit_is_350_seconds() {
-        assert_eq!(limit_of(&limits(&[]), "10.1.2.3:80"), (350, "default".to_owned()));
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        assert_eq!(limit_of(&limits, "10.1.2.3:80"), (350, "default".to_owned()));
     }
 
     #[test]
     fn the_longest_prefix_wins_then_the_port() {
-        let limits = limits(&[
-            "all=0.0.0.0/0=azure",
-            "ten=10.0.0.0/8=900s",
-            "db=10.0.0.0/8:5432=aws",
-            "rack=10.1.0.0/16=1h",
-            "six=[2001:db8::/32]:443=15m",
-        ]);
-        assert_eq!(limit_of(&limits, "8.8.8.8:53"), (240, "preset azure".to_owned()));
-        assert_eq!(limit_of(&limits, "10.9.9.9:80"), (900, "configured".to_owned()));
+        let mut aws = path("db", "10.0.0.0/8", 5432, 350);
+        aws.limit.preset = Some("aws");
+        let paths = vec![
+            path("all", "0.0.0.0/0", None, 240),
+            path("ten", "10.0.0.0/8", None, 900),
+            aws,
+            path("rack", "10.1.0.0/16", None, 3600),
+            path("six", "2001:db8::/32", 443, 901),
+        ];
+        let limits = Limits::new(paths, IdleLimit::default(), false);
+        let configured = |seconds| (seconds, "configured".to_owned());
+        assert_eq!(limit_of(&limits, "8.8.8.8:53"), configured(240));
+        assert_eq!(limit_of(&limits, "10.9.9.9:80"), configured(900));
         assert_eq!(limit_of(&limits, "10.9.9.9:5432"), (350, "preset aws".to_owned()));
-        assert_eq!(limit_of(&limits, "10.1.9.9:5432"), (3600, "configured".to_owned()));
-        assert_eq!(limit_of(&limits, "[2001:db8::1]:443"), (900, "configured".to_owned()));
+        assert_eq!(limit_of(&limits, "10.1.9.9:5432"), configured(3600));
+        assert_eq!(limit_of(&limits, "[2001:db8::1]:443"), configured(901));
         assert_eq!(limit_of(&limits, "[2001:db8::1]:80"), (350, "default".to_owned()));
-    }
-
-    #[test]
-    fn a_path_reads_back_as_it_is_written() {
-        for text in ["db=10.0.0.0/8:5432=aws", "six=[2001:db8::/32]:443=900s", "v6=fe80::/10=60s"] {
-            assert_eq!(text.parse::<Path>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_wrong_path_or_limit_says_what_was_expected() {
-        for text in
-            ["", "db", "db=10.0.0.0/8", "db=10.0.0.0/33=aws", "db=10.0.0.0/8:x=aws", "=::/0=1s"]
-        {
-            let error = text.parse::<Path>().unwrap_err();
-            assert!(error.contains("NAME=CIDR"), "{text}: {error}");
-        }
-        for text in ["", "0s", "-1s", "5 s", "5d", "99999999h", "awz"] {
-            let error = text.parse::<IdleLimit>().unwrap_err();
-            assert!(error.contains("350s") && error.contains("azure"), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn presets_are_sorted_and_unique() {
-        for pair in PRESETS.windows(2) {
-            assert!(pair[0].seconds <= pair[1].seconds && pair[0].name != pair[1].name);
-        }
     }
 }

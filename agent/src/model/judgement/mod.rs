@@ -4,7 +4,9 @@
 pub mod check_policy;
 pub mod death;
 pub mod destination;
+pub mod facts;
 pub mod idle_limit;
 pub mod learned;
+pub mod limit_source;
 pub mod preset;
 pub mod verdict;

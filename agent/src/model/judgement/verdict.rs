@@ -1,7 +1,10 @@
 //! The verdict: does keepalive protect this connection on its path, and why is that said.
 
-use super::idle_limit::{Applied, Limits, PathNumber};
-use crate::model::{observed::socket::Socket, text::duration::duration};
+use super::{
+    facts::ConnectionFacts,
+    idle_limit::{Applied, Limits, PathNumber},
+};
+use crate::model::text::duration::duration;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
@@ -47,17 +50,17 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// The verdict on a connection.
-    pub fn verdict(&self, socket: &Socket) -> Verdict {
-        if self.is_local(socket) { Verdict::Local } else { self.verdict_on_path(socket) }
+    pub fn verdict(&self, of: &impl ConnectionFacts) -> Verdict {
+        if self.is_local(of) { Verdict::Local } else { self.verdict_on_path(of) }
     }
 
     /// The same as if the peer were on another host.
-    pub fn verdict_on_path(&self, socket: &Socket) -> Verdict {
-        if !socket.keepalive {
+    pub fn verdict_on_path(&self, of: &impl ConnectionFacts) -> Verdict {
+        let Some(idle_seconds) = of.probe_after_seconds() else {
             return Verdict::Off;
-        }
-        let limit_ms = u64::from(self.limits.of(socket.remote).seconds) * 1000;
-        if self.latest_first_probe_ms(socket) < limit_ms {
+        };
+        let limit_ms = u64::from(self.limits.of(of.remote()).seconds) * 1000;
+        if self.latest_first_probe_ms(idle_seconds) < limit_ms {
             Verdict::Protected
         } else {
             Verdict::Late
@@ -65,28 +68,29 @@ impl Surroundings {
     }
 
     /// The same in words, with the numbers that decided it.
-    pub fn reason(&self, socket: &Socket) -> String {
-        if self.is_local(socket) {
+    pub fn reason(&self, of: &impl ConnectionFacts) -> String {
+        if self.is_local(of) {
             return "the peer is on this host: no middlebox in between".to_owned();
         }
-        self.reason_on_path(socket)
+        self.reason_on_path(of)
     }
 
     /// The same as if the peer were on another host.
-    pub fn reason_on_path(&self, socket: &Socket) -> String {
-        let Applied { seconds, from, path, .. } = self.limits.of(socket.remote);
+    pub fn reason_on_path(&self, of: &impl ConnectionFacts) -> String {
+        let Applied { seconds, from, path, .. } = self.limits.of(of.remote());
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
         };
-        let idle = u64::from(socket.idle().value);
-        match self.verdict_on_path(socket) {
+        let idle_seconds = of.probe_after_seconds().unwrap_or_default();
+        let idle = u64::from(idle_seconds);
+        match self.verdict_on_path(of) {
             Verdict::Off => format!("keepalive is off: no probe is ever sent; {limit}"),
             Verdict::Late if idle < u64::from(*seconds) => format!(
                 "the first probe goes out after {} of silence, but the kernel's timer may be {} \
                  late; {limit}",
                 duration(idle),
-                duration(self.latest_first_probe_ms(socket).div_ceil(1000) - idle),
+                duration(self.latest_first_probe_ms(idle_seconds).div_ceil(1000) - idle),
             ),
             Verdict::Late => {
                 format!("keepalive is on, but the first probe is {} away; {limit}", duration(idle))
@@ -99,28 +103,28 @@ impl Surroundings {
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
     /// longer. None on this host.
-    pub fn until_limit_ms(&self, socket: &Socket, quiet_ms: u64) -> Option<i64> {
-        if self.is_local(socket) {
+    pub fn until_limit_ms(&self, of: &impl ConnectionFacts, quiet_ms: u64) -> Option<i64> {
+        if self.is_local(of) {
             return None;
         }
-        let limit_ms = i64::from(self.limits.of(socket.remote).seconds) * 1000;
+        let limit_ms = i64::from(self.limits.of(of.remote()).seconds) * 1000;
         Some(limit_ms - i64::try_from(quiet_ms).unwrap_or(i64::MAX))
     }
 
     /// The path to the peer; 0 on this host.
-    pub fn path(&self, socket: &Socket) -> PathNumber {
-        if self.is_local(socket) { 0 } else { self.limits.of(socket.remote).number }
+    pub fn path(&self, of: &impl ConnectionFacts) -> PathNumber {
+        if self.is_local(of) { 0 } else { self.limits.of(of.remote()).number }
     }
 
     /// Whether the peer is on this host.
-    pub fn is_local(&self, socket: &Socket) -> bool {
-        socket.is_loopback() || self.host.contains(&socket.remote.addr)
+    pub fn is_local(&self, of: &impl ConnectionFacts) -> bool {
+        of.is_loopback() || self.host.contains(&of.remote().addr)
     }
 
     /// The first probe at the latest: timers of the wheel fire up to one step of their level late.
-    fn latest_first_probe_ms(&self, socket: &Socket) -> u64 {
+    fn latest_first_probe_ms(&self, idle_seconds: u32) -> u64 {
         let hz = u64::from(self.hz.max(1));
-        let ticks = u64::from(socket.idle().value) * hz;
+        let ticks = u64::from(idle_seconds) * hz;
         (ticks + wheel_step(ticks)) * 1000 / hz
     }
 }
@@ -140,7 +144,10 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::idle_limit::IdleLimit,
-        observed::{setting::OwnSettings, socket::tests_support::socket},
+        observed::{
+            setting::OwnSettings,
+            socket::{Socket, tests_support::socket},
+        },
     };
 
     fn around() -> Surroundings {

@@ -2,10 +2,10 @@
 
 /// How an end came to be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Found {
+pub enum Discovery {
     /// A hook reported the change to CLOSE.
     #[default]
-    Told,
+    Reported,
     /// Only that the socket was freed.
     Freed,
     /// A walk found it closed.
@@ -18,7 +18,7 @@ pub enum Found {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
     /// Whether a hook reported it at all; if not, nothing below is known.
-    pub found: Found,
+    pub found: Discovery,
     /// `sk_err`; 0 means no error.
     pub errno: u16,
     /// `sk_err_soft`: what ICMP said.

@@ -61,7 +61,10 @@ impl Identity {
     pub fn is(&self, part: IdentityPart, name: &str) -> bool {
         let of = match part {
             IdentityPart::Unit => &self.unit,
-            IdentityPart::Container => return self.is_in_container(name),
+            IdentityPart::Container => {
+                let (container, id) = (self.container.as_deref(), self.container_id.as_deref());
+                return is_container(container, id, name);
+            }
             IdentityPart::Namespace => &self.namespace,
             IdentityPart::Workload => &self.workload,
             IdentityPart::Pod => &self.pod,
@@ -69,16 +72,16 @@ impl Identity {
         of.as_deref() == Some(name)
     }
 
-    fn is_in_container(&self, name: &str) -> bool {
-        self.container.as_deref() == Some(name)
-            || (name.len() >= 12
-                && self.container_id.as_deref().is_some_and(|id| id.starts_with(name)))
-    }
-
     /// Whether it is an init or a service manager: such a process holds sockets for others.
     fn is_init(&self) -> bool {
         self.unit.as_deref().is_some_and(|unit| unit == "init.scope" || unit.starts_with("user@"))
     }
+}
+
+/// Whether a container of this name and id is meant by `word`: by its name, or by 12 digits or more of its id, as tools
+/// print them.
+pub fn is_container(name: Option<&str>, id: Option<&str>, word: &str) -> bool {
+    name == Some(word) || (word.len() >= 12 && id.is_some_and(|id| id.starts_with(word)))
 }
 
 /// What was looked up of a process.

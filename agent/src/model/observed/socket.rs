@@ -305,14 +305,14 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// How long the path has been quiet at `now`, milliseconds, if nothing happened since the sample.
+    pub fn quiet_at_ms(&self, now: Time) -> u64 {
+        u64::from(self.quiet_ms) + now.ms_since(self.at)
+    }
+
     /// Whether it is a connection, live or half closed: not a listener, not an unconnected socket.
     pub const fn is_connection(&self) -> bool {
         self.remote.port != 0 && !matches!(self.state, State::Listen | State::Close)
-    }
-
-    /// Whether both ends are this host, as far as the addresses tell: loopback, or one address.
-    pub fn is_loopback(&self) -> bool {
-        self.remote.addr.to_canonical().is_loopback() || self.remote.addr == self.local.addr
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::happening::{Happened, Happening};
 use crate::model::observed::{
-    ending::Found,
+    ending::Discovery,
     owner_identity::Identity,
     setsockopt::Call,
     socket::{Owner, Socket, SocketId, Time},
@@ -22,7 +22,7 @@ const N_LAST: usize = 8;
 
 /// The history of one connection.
 #[derive(Clone, Debug)]
-pub struct History {
+pub struct ConnectionHistory {
     /// The socket as it was at the last moment.
     pub socket: Socket,
     /// The identity of its owner, as far as it is known.
@@ -41,7 +41,7 @@ pub struct History {
     pub happenings: Vec<(Time, Happened)>,
 }
 
-impl History {
+impl ConnectionHistory {
     const fn new(socket: Socket) -> Self {
         Self {
             socket,
@@ -83,8 +83,7 @@ impl History {
 
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
-        let is_it =
-            |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Found::Gone);
+        let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
         self.happenings.last().is_some_and(|(_, what)| is_it(what))
     }
 
@@ -121,7 +120,7 @@ const fn doer(what: Happened) -> Option<Owner> {
 pub struct Histories {
     max: usize,
     /// Boxed: a map has room for nearly twice what is in it.
-    by_id: HashMap<SocketId, Box<History>>,
+    by_id: HashMap<SocketId, Box<ConnectionHistory>>,
     dead: VecDeque<SocketId>,
     n_unrecorded: u64,
 }
@@ -151,19 +150,21 @@ impl Histories {
             }
         }
         let history = self.by_id.entry(id);
-        history.or_insert_with(|| Box::new(History::new(happening.socket))).record(happening);
+        history
+            .or_insert_with(|| Box::new(ConnectionHistory::new(happening.socket)))
+            .record(happening);
         if let Happened::Died(_) = happening.what {
             self.dead.push_back(id);
         }
     }
 
     /// The history of one connection.
-    pub fn get(&self, id: SocketId) -> Option<&History> {
+    pub fn get(&self, id: SocketId) -> Option<&ConnectionHistory> {
         self.by_id.get(&id).map(AsRef::as_ref)
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &History> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConnectionHistory> {
         self.by_id.values().map(AsRef::as_ref)
     }
 

@@ -29,7 +29,7 @@ use super::{
 };
 use counters::Counters;
 use happening::{Happened, Happening};
-use histories::{Histories, History};
+use histories::{ConnectionHistory, Histories};
 use observe::{Pending, Suspects};
 use owner_label::{OwnerBudget, OwnerLabels};
 use owners::Owners;
@@ -330,12 +330,12 @@ impl Table {
     }
 
     /// The histories of connections, live and dead.
-    pub fn histories(&self) -> impl Iterator<Item = &History> {
+    pub fn histories(&self) -> impl Iterator<Item = &ConnectionHistory> {
         self.histories.iter()
     }
 
     /// The history of one connection.
-    pub fn history(&self, id: SocketId) -> Option<&History> {
+    pub fn history(&self, id: SocketId) -> Option<&ConnectionHistory> {
         self.histories.get(id)
     }
 

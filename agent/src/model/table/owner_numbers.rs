@@ -18,7 +18,7 @@ impl OwnerNumber {
 const CROWD: OwnerNumber = OwnerNumber(1);
 
 #[derive(Debug)]
-struct Entry {
+struct NumberedOwner {
     whose: NamedOwner,
     /// As metrics name it.
     name: OwnerName,
@@ -29,7 +29,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct OwnerNumbers {
     labels: OwnerLabels,
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<NumberedOwner>>,
     numbers: HashMap<NamedOwner, OwnerNumber>,
     free: Vec<OwnerNumber>,
 }
@@ -40,7 +40,7 @@ impl OwnerNumbers {
             Self { labels, entries: Vec::new(), numbers: HashMap::new(), free: Vec::new() };
         // These two stay: 0 is nobody, then the crowd.
         roll.enter(NamedOwner::default(), labels.of(&NamedOwner::default()));
-        roll.entries.push(Some(Entry {
+        roll.entries.push(Some(NumberedOwner {
             whose: NamedOwner::default(),
             name: labels.other(),
             n_uses: 1,
@@ -67,7 +67,7 @@ impl OwnerNumbers {
         }
         self.numbers.insert(whose.clone(), number);
         if let Some(entry) = self.entry_mut(number) {
-            *entry = Some(Entry { whose, name, n_uses: 1 });
+            *entry = Some(NumberedOwner { whose, name, n_uses: 1 });
         }
         number
     }
@@ -89,7 +89,7 @@ impl OwnerNumbers {
             entry.n_uses -= 1;
             entry.n_uses == 0
         });
-        if is_last && let Some(Entry { whose, .. }) = place.take() {
+        if is_last && let Some(NumberedOwner { whose, .. }) = place.take() {
             self.numbers.remove(&whose);
             self.free.push(number);
         }
@@ -110,7 +110,7 @@ impl OwnerNumbers {
         self.labels
     }
 
-    fn entry_mut(&mut self, number: OwnerNumber) -> Option<&mut Option<Entry>> {
+    fn entry_mut(&mut self, number: OwnerNumber) -> Option<&mut Option<NumberedOwner>> {
         self.entries.get_mut(index(number))
     }
 

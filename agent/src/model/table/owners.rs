@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 4096;
 
 /// A process that has sockets.
 #[derive(Debug)]
-struct Process {
+struct OwningProcess {
     known: KnownProcess,
     /// Its name when it was asked for last, and the number that goes with that.
     last: Option<(Comm, OwnerNumber)>,
@@ -30,7 +30,7 @@ struct Process {
 /// The owners of the table's sockets.
 #[derive(Debug)]
 pub(super) struct Owners {
-    processes: HashMap<u32, Process>,
+    processes: HashMap<u32, OwningProcess>,
     pub(super) roll: OwnerNumbers,
     /// Processes to look up.
     waiting: BTreeSet<u32>,
@@ -82,12 +82,12 @@ impl Owners {
         }
         let is_another = before.is_some();
         self.forget(pid);
-        self.processes.insert(pid, Process { known, last: None });
+        self.processes.insert(pid, OwningProcess { known, last: None });
         self.unknown.remove(&pid) || is_another
     }
 
     fn forget(&mut self, pid: u32) {
-        if let Some(Process { last: Some((_, number)), .. }) = self.processes.remove(&pid) {
+        if let Some(OwningProcess { last: Some((_, number)), .. }) = self.processes.remove(&pid) {
             self.roll.give_back(number);
         }
     }

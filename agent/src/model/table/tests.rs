@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{
     judgement::{
         idle_limit::{IdleLimit, Limits},
+        limit_source::LimitSource,
         verdict::Verdict,
     },
     observed::socket::{Comm, tests_support::socket},
@@ -182,5 +183,5 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
         assert_eq!(verdicts(&table), [learned], "after {n} deaths");
     }
     let applied = table.around.limits.of(probed.remote);
-    assert_eq!((applied.seconds, applied.from.as_str()), (60, "learned"));
+    assert_eq!((applied.seconds, &applied.from), (60, &LimitSource::Learned));
 }

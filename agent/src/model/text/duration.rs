@@ -22,6 +22,23 @@ pub fn tenths(ms: impl Into<u64>) -> String {
     if ms < 10_000 { format!("{}.{} s", ms / 1000, ms % 1000 / 100) } else { duration(ms / 1000) }
 }
 
+/// Milliseconds that a float of seconds holds exactly, and prints without an exponent.
+pub fn ms_to_show(ms: u64) -> u64 {
+    ms.min(1 << 50)
+}
+
+/// Milliseconds as seconds for JSON: a decimal of three digits stays one.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^52")]
+pub fn seconds(ms: impl Into<u64>) -> f64 {
+    ms_to_show(ms.into()) as f64 / 1000.0
+}
+
+/// The same before or after a moment.
+pub fn signed_seconds(ms: i64) -> f64 {
+    let magnitude = seconds(ms.unsigned_abs());
+    if ms < 0 { -magnitude } else { magnitude }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{duration, tenths};

@@ -10,12 +10,12 @@ const MAX_LINE: u64 = 1024;
 #[derive(Debug)]
 pub(super) struct Chunked<R> {
     inner: R,
-    place: Place,
+    place: ChunkPlace,
 }
 
 /// Where the reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ChunkPlace {
     /// Before a chunk's size.
     Size,
     /// In a chunk with this number of bytes left, never zero.
@@ -28,7 +28,7 @@ enum Place {
 
 impl<R: BufRead> Chunked<R> {
     pub(super) const fn new(inner: R) -> Self {
-        Self { inner, place: Place::Size }
+        Self { inner, place: ChunkPlace::Size }
     }
 
     /// Goes on to data, or to the end.
@@ -41,7 +41,7 @@ impl<R: BufRead> Chunked<R> {
             .ok()
             .filter(|_| is_hex)
             .ok_or_else(|| malformed("a chunk without a size"))?;
-        self.place = if size == 0 { Place::End } else { Place::Data(size) };
+        self.place = if size == 0 { ChunkPlace::End } else { ChunkPlace::Data(size) };
         if size == 0 {
             while !read_line(&mut self.inner, MAX_LINE)?.is_empty() {}
         }
@@ -51,16 +51,16 @@ impl<R: BufRead> Chunked<R> {
 
 impl<R: BufRead> BufRead for Chunked<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.place == Place::AfterData {
+        if self.place == ChunkPlace::AfterData {
             if !read_line(&mut self.inner, MAX_LINE)?.is_empty() {
                 return Err(malformed("a chunk longer than its size"));
             }
-            self.place = Place::Size;
+            self.place = ChunkPlace::Size;
         }
-        if self.place == Place::Size {
+        if self.place == ChunkPlace::Size {
             self.begin_chunk()?;
         }
-        let Place::Data(rest) = self.place else {
+        let ChunkPlace::Data(rest) = self.place else {
             return Ok(&[]);
         };
         let bytes = self.inner.fill_buf()?;
@@ -73,9 +73,9 @@ impl<R: BufRead> BufRead for Chunked<R> {
 
     fn consume(&mut self, n: usize) {
         self.inner.consume(n);
-        if let Place::Data(rest) = self.place {
+        if let ChunkPlace::Data(rest) = self.place {
             let rest = rest.saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
-            self.place = if rest == 0 { Place::AfterData } else { Place::Data(rest) };
+            self.place = if rest == 0 { ChunkPlace::AfterData } else { ChunkPlace::Data(rest) };
         }
     }
 }

@@ -3,13 +3,13 @@
 
 mod chunked;
 
-use super::Status;
+use super::AgentStatus;
 use crate::{
     model::judgement::learned::LimitRow,
     store::{DeathRow, Query},
     view::{
         event_row::{EventRow, StreamLine},
-        filter::{Filter, Wanted},
+        filter::{EventFilter, Filter},
         page::{Page, PageRequest},
         row::Row,
     },
@@ -131,7 +131,7 @@ pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> R
 /// none, says that from now on nothing is missed.
 pub fn events(
     path: &Path,
-    wanted: &Wanted,
+    wanted: &EventFilter,
     mut each: impl FnMut(Option<StreamLine>) -> bool,
 ) -> Result<(), Error> {
     let wanted = serde_json::to_string(wanted)
@@ -194,7 +194,7 @@ pub fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
 }
 
 /// What the agent says of itself.
-pub fn status(path: &Path) -> Result<Status, Error> {
+pub fn status(path: &Path) -> Result<AgentStatus, Error> {
     let mut body = get(path, "/v1/status")?;
     only(&mut body).map_err(|cause| Error::talking(path, cause))
 }
@@ -230,8 +230,8 @@ fn each_line<T: DeserializeOwned>(
 /// Asks for `target`; the body of a good answer.
 fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
     let stream = UnixStream::connect(path).map_err(|cause| Error::connecting(path, cause))?;
-    let answer = ask(&stream, target).and_then(|()| Answer::read(BufReader::new(stream)));
-    let Answer { status, body } = answer.map_err(|cause| Error::talking(path, cause))?;
+    let answer = ask(&stream, target).and_then(|()| AgentAnswer::read(BufReader::new(stream)));
+    let AgentAnswer { status, body } = answer.map_err(|cause| Error::talking(path, cause))?;
     if status == 200 {
         return Ok(body);
     }
@@ -251,12 +251,12 @@ fn ask(mut stream: &UnixStream, target: &str) -> io::Result<()> {
 }
 
 /// An answer whose head has been read.
-struct Answer {
+struct AgentAnswer {
     status: u16,
     body: Box<dyn BufRead>,
 }
 
-impl Answer {
+impl AgentAnswer {
     fn read(mut reader: impl BufRead + 'static) -> io::Result<Self> {
         let status = read_line(&mut reader, MAX_HEAD_LINE)?
             .strip_prefix("HTTP/1.1 ")
@@ -330,7 +330,7 @@ mod tests {
     use std::{os::unix::net::UnixListener, thread};
 
     /// What the client makes of `answer`, word for word.
-    fn status_from(name: &str, answer: &'static str) -> Result<Status, Error> {
+    fn status_from(name: &str, answer: &'static str) -> Result<AgentStatus, Error> {
         let path =
             std::env::temp_dir().join(format!("keepwatch-client-{name}-{}", std::process::id()));
         drop(std::fs::remove_file(&path));

@@ -2,11 +2,8 @@
 
 use crate::budget;
 use keepwatch_tests::{
-    agent::Agent,
-    crowd::Crowds,
-    http,
-    metrics::Metrics,
-    netns::Netns,
+    answer::{agent::Agent, http, metrics::Metrics},
+    kernel::{crowd::Crowds, netns::NetworkNamespace},
     wait::{now, until},
 };
 use std::{fs, time::Duration};
@@ -19,7 +16,7 @@ const SCRAPE_KIB: f64 = 200.0;
 
 /// Whether every budget is met.
 pub(crate) fn run(n_sockets: u32) -> bool {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let agent = Agent::start(&[]);
     let idle = resident_mib(&agent);
     let mut crowds = Crowds::default();

@@ -2,8 +2,10 @@
 //! does not matter.
 
 use keepwatch_tests::{
-    netns::Netns,
-    socket::{self, Family, Plan},
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
     wait,
 };
 use rustix::{
@@ -15,7 +17,7 @@ use std::{hint::black_box, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 /// The system call that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum MeasuredCall {
     /// Stands for every system call that no hook is about.
     Getppid,
     /// On an established connection.
@@ -24,7 +26,7 @@ pub(crate) enum Call {
     Connection,
 }
 
-impl Call {
+impl MeasuredCall {
     pub(crate) const ALL: [Self; 3] = [Self::Getppid, Self::Setsockopt, Self::Connection];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -45,11 +47,11 @@ impl Call {
     }
 }
 
-/// Nanoseconds a call, in the order of [`Call::ALL`].
-pub(crate) type Nanoseconds = [f64; Call::ALL.len()];
+/// Nanoseconds a call, in the order of [`MeasuredCall::ALL`].
+pub(crate) type Nanoseconds = [f64; MeasuredCall::ALL.len()];
 
 /// Slower than any measurement.
-pub(crate) const NOTHING: Nanoseconds = [f64::INFINITY; Call::ALL.len()];
+pub(crate) const NOTHING: Nanoseconds = [f64::INFINITY; MeasuredCall::ALL.len()];
 
 /// The less of each.
 pub(crate) fn least(mut so_far: Nanoseconds, calls: Nanoseconds) -> Nanoseconds {
@@ -73,7 +75,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn new(netns: &Netns) -> Self {
+    pub(crate) fn new(netns: &NetworkNamespace) -> Self {
         netns.run(|| {
             let family = Family::V4;
             let listener = socket::listener(family, family.loopback(), 128, &Plan::NOTHING);
@@ -102,7 +104,7 @@ impl Caller {
 
     /// The fastest of `n_windows` windows of each call, after one to warm up. Between them is a rest, in
     /// which readers of events may catch up.
-    pub(crate) fn measure(&self, netns: &Netns, n_windows: u32) -> Nanoseconds {
+    pub(crate) fn measure(&self, netns: &NetworkNamespace, n_windows: u32) -> Nanoseconds {
         const REST: Duration = Duration::from_millis(5);
         netns.run(|| {
             stay_on_one_cpu();
@@ -115,16 +117,16 @@ impl Caller {
     }
 
     fn windows(&self) -> Nanoseconds {
-        Call::ALL.map(|call| {
+        MeasuredCall::ALL.map(|call| {
             let n_calls = call.n_calls();
             let began = wait::now();
             for _ in 0..n_calls {
                 match call {
-                    Call::Getppid => {
+                    MeasuredCall::Getppid => {
                         black_box(getppid());
                     }
-                    Call::Setsockopt => self.set_keepalive(),
-                    Call::Connection => self.connect_and_close(),
+                    MeasuredCall::Setsockopt => self.set_keepalive(),
+                    MeasuredCall::Connection => self.connect_and_close(),
                 }
             }
             began.elapsed().as_secs_f64() * 1e9 / f64::from(n_calls)

@@ -7,9 +7,8 @@ use crate::{
     observer::{Observer, Watching},
 };
 use keepwatch_tests::{
-    agent::Agent,
-    metrics::Metrics,
-    netns::Netns,
+    answer::{agent::Agent, metrics::Metrics},
+    kernel::netns::NetworkNamespace,
     wait::{now, until},
 };
 use std::{thread, time::Duration};
@@ -27,7 +26,7 @@ const N_BURSTS: u32 = 3;
 
 /// Whether the budget is met.
 pub(crate) fn run() -> bool {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let caller = Caller::new(&netns);
     let fast_enough = floods(&netns, &caller);
     bursts(&netns, &caller);
@@ -35,7 +34,7 @@ pub(crate) fn run() -> bool {
 }
 
 /// setsockopt calls from one core, each of them an event.
-fn floods(netns: &Netns, caller: &Caller) -> bool {
+fn floods(netns: &NetworkNamespace, caller: &Caller) -> bool {
     println!("\nsetsockopt calls of one thread, each an event; the agent as it starts by itself");
     println!("{:>10} {:>10} {:>9} {:>9}", "called/s", "decoded/s", "lost", "agent CPU");
     let agent = Agent::start(&[]);
@@ -63,10 +62,10 @@ struct Flooded {
     cpu: f64,
 }
 
-fn flood(agent: &Agent, netns: &Netns, caller: &Caller, rate: f64) -> Flooded {
+fn flood(agent: &Agent, netns: &NetworkNamespace, caller: &Caller, rate: f64) -> Flooded {
     /// Made at once, between two looks at the clock.
     const N_AT_ONCE: u32 = 50;
-    let before = Flow::settled(agent, |_| true);
+    let before = FlowCounts::settled(agent, |_| true);
     let (n_called, seconds) = netns.run(|| {
         stay_on_one_cpu();
         let (began, mut n_called) = (now(), 0.0);
@@ -81,7 +80,7 @@ fn flood(agent: &Agent, netns: &Netns, caller: &Caller, rate: f64) -> Flooded {
             }
         }
     });
-    let after = Flow::settled(agent, |flow| flow.seen >= before.seen + n_called);
+    let after = FlowCounts::settled(agent, |flow| flow.seen >= before.seen + n_called);
     Flooded {
         called: n_called / seconds,
         decoded: (after.decoded - before.decoded) / seconds,
@@ -91,7 +90,7 @@ fn flood(agent: &Agent, netns: &Netns, caller: &Caller, rate: f64) -> Flooded {
 }
 
 /// Connections that come and go from two threads as fast as they can.
-fn bursts(netns: &Netns, caller: &Caller) {
+fn bursts(netns: &NetworkNamespace, caller: &Caller) {
     println!(
         "\n{N_BURSTS} bursts of {N_CONNECTIONS} connections from two threads; of each what was lost"
     );
@@ -114,7 +113,7 @@ fn bursts(netns: &Netns, caller: &Caller) {
         let n_ends = f64::from(2 * N_BURSTS * N_CONNECTIONS);
         let (seen, lost) = match (watching, before) {
             (Watching::Keepwatch(agent), Some(before)) => {
-                let after = Flow::settled(&agent, |flow| flow.ended >= before.ended + n_ends);
+                let after = FlowCounts::settled(&agent, |flow| flow.ended >= before.ended + n_ends);
                 let lost = after.lost - before.lost;
                 (
                     format!("{:.0} events", after.submitted - before.submitted),
@@ -134,15 +133,15 @@ fn bursts(netns: &Netns, caller: &Caller) {
     }
 }
 
-fn flow_of(watching: &Watching) -> Option<Flow> {
+fn flow_of(watching: &Watching) -> Option<FlowCounts> {
     match watching {
-        Watching::Keepwatch(agent) => Some(Flow::settled(agent, |_| true)),
+        Watching::Keepwatch(agent) => Some(FlowCounts::settled(agent, |_| true)),
         _ => None,
     }
 }
 
 /// How long it took, and the ports that were connected to.
-fn burst(netns: &Netns) -> (f64, [u16; 2]) {
+fn burst(netns: &NetworkNamespace) -> (f64, [u16; 2]) {
     let callers = [Caller::new(netns), Caller::new(netns)];
     let began = now();
     thread::scope(|scope| {
@@ -163,7 +162,7 @@ fn names(line: &str, port: u16) -> bool {
 }
 
 /// What the agent has counted so far.
-struct Flow {
+struct FlowCounts {
     seen: f64,
     submitted: f64,
     decoded: f64,
@@ -173,7 +172,7 @@ struct Flow {
     cpu_seconds: f64,
 }
 
-impl Flow {
+impl FlowCounts {
     /// Waits until all is seen that is waited for, and all that was seen has gone its way.
     fn settled(agent: &Agent, is_all: impl Fn(&Self) -> bool) -> Self {
         /// What others on this host make meanwhile.

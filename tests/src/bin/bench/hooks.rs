@@ -2,11 +2,14 @@
 
 use crate::{
     budget,
-    call::{Call, Caller, NOTHING, Nanoseconds, least},
+    call::{Caller, MeasuredCall, NOTHING, Nanoseconds, least},
     flood,
     observer::Observer,
 };
-use keepwatch_tests::{kernel_ids::watching_programs, netns::Netns, wait::until};
+use keepwatch_tests::{
+    kernel::{kernel_ids::watching_programs, netns::NetworkNamespace},
+    wait::until,
+};
 use std::time::Duration;
 
 const N_ROUNDS: u32 = 12;
@@ -45,7 +48,7 @@ type Costs<'a> = Vec<(Observer<'a>, Nanoseconds)>;
 
 /// The observers take turns, so that all meet the same disturbances.
 fn measure<'a>(observers: &[Observer<'a>], n_rounds: u32) -> Costs<'a> {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let caller = Caller::new(&netns);
     let mut costs: Costs<'_> = observers.iter().map(|observer| (*observer, NOTHING)).collect();
     for _ in 0..n_rounds {
@@ -76,7 +79,8 @@ fn show(costs: &Costs<'_>) {
     println!(
         "nanoseconds a call, and how many more than with nobody watching; the least of many windows"
     );
-    let heading = Call::ALL.map(|call| format!("{:>10} {:>8} {:>6}", call.name(), "more", "times"));
+    let heading =
+        MeasuredCall::ALL.map(|call| format!("{:>10} {:>8} {:>6}", call.name(), "more", "times"));
     println!("{:22} {}", "", heading.join(" "));
     let nobody = costs.first().map_or(NOTHING, |(_, alone)| *alone);
     for (observer, calls) in costs {

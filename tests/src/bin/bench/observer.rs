@@ -1,7 +1,9 @@
 //! The observer while calls are made: nobody, keepwatch, or others that see the same.
 
 use crate::call::Caller;
-use keepwatch_tests::{agent::Agent, netns::Netns, tool::Folder, wait};
+use keepwatch_tests::{
+    answer::agent::Agent, kernel::netns::NetworkNamespace, tool::TemporaryFolder, wait,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env,
@@ -80,7 +82,7 @@ impl Observer<'_> {
     }
 
     /// Starts it; returns when it sees what happens.
-    pub(crate) fn start(self, netns: &Netns, caller: &Caller) -> Watching {
+    pub(crate) fn start(self, netns: &NetworkNamespace, caller: &Caller) -> Watching {
         match self {
             Self::Nobody => Watching::Nobody,
             Self::Keepwatch(mechanism) => Watching::Keepwatch(Agent::start(&[
@@ -122,12 +124,12 @@ pub(crate) enum Watching {
 /// A program whose output goes to a file, as a user would keep it.
 pub(crate) struct Other {
     child: Child,
-    folder: Folder,
+    folder: TemporaryFolder,
 }
 
 impl Other {
     fn start(words: &[&str], is_ready: impl Fn(&Self) -> bool) -> Self {
-        let folder = Folder::new();
+        let folder = TemporaryFolder::new();
         let output = File::create(folder.file("output")).expect("a file for its output");
         // The tracepoints of perf are found in tracefs, which is mounted for this program alone.
         let script = "mountpoint --quiet /sys/kernel/tracing \

@@ -5,10 +5,9 @@
 
 use crate::budget;
 use keepwatch_tests::{
-    agent,
-    crowd::Crowds,
+    answer::agent,
+    kernel::{crowd::Crowds, netns::NetworkNamespace},
     measure::{Cost, measure},
-    netns::Netns,
 };
 use std::process::Command;
 
@@ -26,7 +25,7 @@ const GROWTH_MIB: f64 = 1.0;
 
 /// Whether every budget is met.
 pub(crate) fn run(n_sockets: u32) -> bool {
-    let netns = Netns::new();
+    let netns = NetworkNamespace::new();
     let mut crowds = Crowds::default();
     let n_few = n_sockets / 10;
     crowds.grow(&netns, n_few);
@@ -70,7 +69,7 @@ pub(crate) fn run(n_sockets: u32) -> bool {
 }
 
 /// The least cost of each program. They take turns, so that all meet the same disturbances.
-fn measure_all<'a>(netns: &Netns, programs: &[&'a str]) -> Vec<(&'a str, Cost)> {
+fn measure_all<'a>(netns: &NetworkNamespace, programs: &[&'a str]) -> Vec<(&'a str, Cost)> {
     let round = || programs.iter().map(|words| (*words, measure(netns, &mut command(words))));
     let mut least: Vec<_> = round().collect();
     for _ in 1..ROUNDS {

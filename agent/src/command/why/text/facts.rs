@@ -91,11 +91,11 @@ impl Judged {
             return String::new();
         };
         let connection = &life.connection;
-        let mut text = if connection.keepalive {
+        let mut text = if connection.settings.keepalive {
             let from = [
-                ("idle", connection.idle.from),
-                ("interval", connection.interval.from),
-                ("count", connection.count.from),
+                ("idle", connection.settings.idle.from),
+                ("interval", connection.settings.interval.from),
+                ("count", connection.settings.count.from),
             ];
             let of_system: Vec<_> = from
                 .into_iter()
@@ -108,15 +108,15 @@ impl Judged {
             };
             format!(
                 "keepalive on: first probe after {}, then {} x {}{of_system}",
-                duration(connection.idle.seconds),
-                connection.count.probes,
-                duration(connection.interval.seconds),
+                duration(connection.settings.idle.seconds),
+                connection.settings.count.probes,
+                duration(connection.settings.interval.seconds),
             )
         } else {
             "keepalive off".to_owned()
         };
-        if connection.user_timeout_ms > 0 {
-            text += &format!(", user timeout {}", tenths(connection.user_timeout_ms));
+        if connection.settings.user_timeout_ms > 0 {
+            text += &format!(", user timeout {}", tenths(connection.settings.user_timeout_ms));
         }
         if !self.changed.is_empty() {
             let options: Vec<_> = self.changed.iter().map(|option| option.as_str()).collect();
@@ -147,11 +147,14 @@ impl Judged {
         if let Some(learned) = &self.learned_limit {
             return Some(learned.meaning.clone());
         }
-        let configured =
-            format!("{} ({})", duration(connection.idle_limit_seconds), connection.idle_limit_from);
+        let configured = format!(
+            "{} ({})",
+            duration(connection.limit.idle_limit_seconds),
+            connection.limit.idle_limit_from
+        );
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
-            Some((least, _)) if least < f64::from(connection.idle_limit_seconds) => format!(
+            Some((least, _)) if least < f64::from(connection.limit.idle_limit_seconds) => format!(
                 "at most {} by these deaths, though taken for {configured}: set --path",
                 time(least)
             ),
@@ -175,7 +178,7 @@ impl Judged {
             None => self
                 .example
                 .as_ref()
-                .map_or(f64::INFINITY, |life| f64::from(life.connection.idle_limit_seconds)),
+                .map_or(f64::INFINITY, |life| f64::from(life.connection.limit.idle_limit_seconds)),
         }
     }
 

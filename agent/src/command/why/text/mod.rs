@@ -7,7 +7,7 @@ mod sentence;
 use self::phrase::{connections, process, sure};
 use super::judge::{CallCount, Judged};
 use crate::{
-    command::text::{Style, wrapped},
+    command::{table::wrapped, text::Style, time},
     model::{judgement::verdict::Verdict, text::duration::duration},
     view::life::Finding,
 };
@@ -21,7 +21,7 @@ const GUTTER: usize = 9;
 const N_TOLD: usize = 8;
 
 /// All that is shown.
-pub(super) struct Page<'a> {
+pub(super) struct WhyText<'a> {
     pub(super) cases: &'a [Judged],
     /// What the word was taken for.
     pub(super) peer: &'a str,
@@ -31,7 +31,7 @@ pub(super) struct Page<'a> {
     pub(super) style: Style,
 }
 
-impl fmt::Display for Page<'_> {
+impl fmt::Display for WhyText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_told = |case: &&Judged| case.finding != Finding::Fine;
         let answer = self.answer();
@@ -63,7 +63,7 @@ impl fmt::Display for Page<'_> {
     }
 }
 
-impl Page<'_> {
+impl WhyText<'_> {
     /// The first sentence, and how many findings more there are.
     fn answer(&self) -> String {
         let Some(worst) = self.cases.first() else {
@@ -176,12 +176,8 @@ impl Page<'_> {
 
     /// A time, as short as it is clear here and now.
     fn when(&self, at: &str) -> String {
-        let Ok(at) = at.parse::<jiff::Timestamp>() else {
-            return at.to_owned();
-        };
-        let age = self.now - at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();
-        let form = if age < 12.0 * 3600.0 { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" };
-        at.to_zoned(jiff::tz::TimeZone::system()).strftime(form).to_string()
+        let is_of_today = time::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
+        time::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
     }
 }
 
@@ -221,7 +217,7 @@ mod tests {
 
     fn page(lives: Vec<Life>) -> String {
         let cases = judge(lives, &[], None);
-        let page = Page {
+        let page = WhyText {
             cases: &cases,
             peer: "172.16.0.15",
             since: Duration::from_hours(24),

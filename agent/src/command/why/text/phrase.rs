@@ -6,7 +6,7 @@ use crate::{
         judgement::death::{Cause, Certainty},
         text::duration::tenths,
     },
-    view::row::RowOwner,
+    view::connection::RowOwner,
 };
 
 /// How sure a cause is, and what looks alike.

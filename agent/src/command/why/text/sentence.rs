@@ -83,7 +83,8 @@ impl Judged {
     pub(super) fn why_silent(&self, it: &str) -> String {
         let keepalive = self.case.key.own.keepalive;
         let refused = self.calls.iter().find(|call| call.result != "ok");
-        let idle = self.example.as_ref().map(|life| u64::from(life.connection.idle.seconds));
+        let idle =
+            self.example.as_ref().map(|life| u64::from(life.connection.settings.idle.seconds));
         let idle = idle.map(duration).unwrap_or_default();
         match (keepalive, refused, self.nobody_ever_set) {
             (false, Some(call), _) => format!(

@@ -1,7 +1,10 @@
 //! What evidence says of an idle limit, and how sure that is.
 
 use super::WINDOW_MS;
-use crate::model::{judgement::preset::PRESETS, text::duration::tenths};
+use crate::model::{
+    judgement::preset::PRESETS,
+    text::duration::{signed_seconds, tenths},
+};
 use serde::{Deserialize, Serialize};
 
 /// A quiet time, in Unix milliseconds.
@@ -225,9 +228,9 @@ impl Estimate {
     pub(super) fn row(&self, destination: String) -> LimitRow {
         LimitRow {
             destination,
-            unix_seconds: seconds(self.at_ms),
-            longest_survived_seconds: self.longest_survived_ms.map(seconds),
-            shortest_killed_seconds: seconds(self.shortest_killed_ms),
+            unix_seconds: signed_seconds(self.at_ms),
+            longest_survived_seconds: self.longest_survived_ms.map(signed_seconds),
+            shortest_killed_seconds: signed_seconds(self.shortest_killed_ms),
             survivals: self.n_survivals,
             deaths: self.n_deaths,
             deaths_contradicted: self.n_contradicted,
@@ -257,11 +260,6 @@ pub(super) fn occasions(spans: &[Span]) -> u64 {
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 /// An idle limit as learned, as it is shown. Fields are only ever added.

@@ -212,26 +212,6 @@ impl Learned {
         lessons
     }
 
-    fn merged(&self, is_in: impl Fn(Destination) -> bool) -> Vec<Evidence> {
-        let inside = self.by_destination.iter().filter(|(destination, _)| is_in(**destination));
-        inside.flat_map(|(_, known)| known.evidence.iter().copied()).collect()
-    }
-
-    /// What is known of one destination: by itself, else by its neighbours if they agree.
-    pub fn of(&self, destination: Destination, now: Time) -> Option<Estimate> {
-        let now_ms = self.ms(now);
-        let own = self
-            .by_destination
-            .get(&destination)
-            .and_then(|known| Estimate::of(&known.evidence, now_ms));
-        if own.is_some_and(|own| own.confidence > Confidence::Guess) {
-            return own;
-        }
-        let network = destination.network();
-        let near = self.merged(|other| other.network() == network);
-        Estimate::of(&near, now_ms).filter(|it| it.confidence > Confidence::Guess).or(own)
-    }
-
     /// What is known of several destinations: the shortest limit of any by itself, else what all of them say
     /// together. One of them may be reached another way, and contradict the others.
     fn of_several(members: &[&Known], now_ms: i64) -> Option<Estimate> {

@@ -9,7 +9,7 @@ use super::{Table, observe::SETTLES_MS, storage::Slot};
 use crate::model::{
     judgement::death::Death,
     observed::{
-        ending::Found,
+        ending::Discovery,
         socket::{Socket, SocketId, State, Time},
     },
 };
@@ -35,7 +35,7 @@ struct Doubt {
     /// Unanswered probes: as hooks reported them, and as samples show them.
     probes: Option<(u8, u8)>,
     /// It ended: how that was found, and how the connection was before.
-    end: Option<(Found, Socket)>,
+    end: Option<(Discovery, Socket)>,
     /// Something was lost meanwhile: it may have been this.
     is_excused: bool,
 }
@@ -235,7 +235,7 @@ impl Table {
                 quiet_ms: socket.silent_ms,
                 ..*socket
             };
-            doubt.end = Some((Found::Closed, closed));
+            doubt.end = Some((Discovery::Closed, closed));
         } else if changed {
             doubt.n_changes += 1;
         }
@@ -258,12 +258,12 @@ impl Table {
         let is_excused = self.is_excused();
         for socket in gone {
             if after_loss && socket.is_connection() {
-                self.died(now, socket, Death::unseen(&socket, Found::Gone));
+                self.died(now, socket, Death::unseen(&socket, Discovery::Gone));
             } else if self.unseen.heard.states
                 && socket.is_connection()
                 && let Some(doubt) = self.unseen.doubt(socket.id, now, is_excused)
             {
-                doubt.end = Some((Found::Gone, socket));
+                doubt.end = Some((Discovery::Gone, socket));
             }
             self.remove(socket.id);
         }
@@ -303,7 +303,7 @@ impl Table {
         {
             doubt.n_changes += 1;
         }
-        self.died(socket.at, before, Death::unseen(&before, Found::Freed));
+        self.died(socket.at, before, Death::unseen(&before, Discovery::Freed));
     }
 
     /// Believes what nothing has explained in time.

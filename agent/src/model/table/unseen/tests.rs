@@ -54,7 +54,7 @@ fn fire(table: &mut Table, socket: Socket) {
     table.apply(Event::Fired { socket, outcome: Fire::Sent, probes_before });
 }
 
-fn deaths(table: &mut Table, seconds: u64) -> Vec<(Cause, Found)> {
+fn deaths(table: &mut Table, seconds: u64) -> Vec<(Cause, Discovery)> {
     table.settle(at(seconds, OPEN).at);
     let cause_of = |what| match what {
         Happened::Died(death) => Some((death.cause, death.ending.found)),
@@ -69,7 +69,7 @@ fn a_connection_that_a_walk_finds_closed_has_died_unless_that_is_told_late() {
     walk(&mut table, 2, &[State::Close]);
     assert_eq!(deaths(&mut table, 9), [], "the record may be on its way");
     walk(&mut table, 10, &[State::Close]);
-    assert_eq!(deaths(&mut table, 11), [(Cause::Unknown, Found::Closed)]);
+    assert_eq!(deaths(&mut table, 11), [(Cause::Unknown, Discovery::Closed)]);
     assert_eq!(table.n_unseen(), 1);
     walk(&mut table, 12, &[State::Close]);
     assert_eq!(deaths(&mut table, 20), [], "one dies once");
@@ -77,7 +77,7 @@ fn a_connection_that_a_walk_finds_closed_has_died_unless_that_is_told_late() {
     let mut table = self::table();
     walk(&mut table, 2, &[State::Close]);
     tell(&mut table, 1, OPEN, State::Close);
-    assert_eq!(deaths(&mut table, 3), [(Cause::LocalReset, Found::Told)]);
+    assert_eq!(deaths(&mut table, 3), [(Cause::LocalReset, Discovery::Reported)]);
     walk(&mut table, 4, &[State::Close]);
     assert_eq!((deaths(&mut table, 9), table.n_unseen()), (vec![], 0));
 }
@@ -101,7 +101,7 @@ fn a_connection_that_two_walks_do_not_find_has_died_unless_it_comes_back() {
     walk(&mut table, 2, &[]);
     assert_eq!(deaths(&mut table, 200), [], "it may be on its way between two processes");
     walk(&mut table, 2, &[]);
-    assert_eq!(deaths(&mut table, 200), [(Cause::Unknown, Found::Gone)]);
+    assert_eq!(deaths(&mut table, 200), [(Cause::Unknown, Discovery::Gone)]);
     assert_eq!(table.n_unseen(), 1);
     tell(&mut table, 300, State::FinWait2, State::Close);
     assert_eq!(deaths(&mut table, 400), [], "one dies once");
@@ -120,7 +120,7 @@ fn what_is_told_before_or_after_a_walk_that_does_not_find_it_is_no_doubt() {
     tell(&mut table, 3, OPEN, State::FinWait1);
     tell(&mut table, 3, State::FinWait2, State::Close);
     walk(&mut table, 4, &[]);
-    assert_eq!(deaths(&mut table, 200), [(Cause::LocalClosed, Found::Told)]);
+    assert_eq!(deaths(&mut table, 200), [(Cause::LocalClosed, Discovery::Reported)]);
     assert_eq!(table.n_unseen(), 0);
 }
 
@@ -133,7 +133,7 @@ fn orphans_are_not_missed_while_the_kernel_may_keep_them() {
     assert_eq!((deaths(&mut table, 200), table.n_unseen()), (vec![], 0));
     assert_eq!(table.n_sockets(), 1);
     tell(&mut table, 201, State::LastAck, State::Close);
-    assert_eq!(deaths(&mut table, 202), [(Cause::PeerClosed, Found::Told)]);
+    assert_eq!(deaths(&mut table, 202), [(Cause::PeerClosed, Discovery::Reported)]);
 
     let mut table = self::table();
     tell(&mut table, 1, OPEN, State::FinWait1);
@@ -143,19 +143,19 @@ fn orphans_are_not_missed_while_the_kernel_may_keep_them() {
     }
     assert_eq!(table.n_sockets(), 0);
     let died = deaths(&mut table, 99 + LINGERS_MS / 1000);
-    assert_eq!(died, [(Cause::Unknown, Found::Gone)]);
+    assert_eq!(died, [(Cause::Unknown, Discovery::Gone)]);
 }
 
 #[test]
 fn a_socket_that_is_freed_as_a_connection_died_untold() {
     let mut table = table();
     table.apply(Event::Destroyed(at(1, State::Close)));
-    assert_eq!(deaths(&mut table, 3), [(Cause::Unknown, Found::Freed)]);
+    assert_eq!(deaths(&mut table, 3), [(Cause::Unknown, Discovery::Freed)]);
     assert_eq!(table.n_unseen(), 1);
     let mut table = self::table();
     walk(&mut table, 2, &[State::Close]);
     table.apply(Event::Destroyed(at(3, State::Close)));
-    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Found::Freed)]);
+    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Discovery::Freed)]);
     assert_eq!(table.n_unseen(), 1);
 }
 
@@ -165,7 +165,7 @@ fn while_records_are_lost_no_hook_is_blamed_and_deaths_are_told_all_the_same() {
     walk(&mut table, 2, &[State::Close]);
     table.events_lost();
     walk(&mut table, 3, &[State::Close]);
-    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Found::Closed)]);
+    assert_eq!(deaths(&mut table, 9), [(Cause::Unknown, Discovery::Closed)]);
     assert_eq!(table.n_unseen(), 0);
 }
 
@@ -188,7 +188,7 @@ fn states_that_are_never_told_and_samples_that_are_older_are_no_doubt() {
     walk(&mut table, 2, &[State::CloseWait]);
     assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 1));
     tell(&mut table, 100, State::FinWait2, State::Close);
-    assert_eq!(deaths(&mut table, 102), [(Cause::LocalClosed, Found::Told)]);
+    assert_eq!(deaths(&mut table, 102), [(Cause::LocalClosed, Discovery::Reported)]);
 }
 
 #[test]

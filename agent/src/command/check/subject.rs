@@ -1,0 +1,99 @@
+//! A connection that is judged: as the kernel shows it, or as the agent has shown it.
+
+use crate::{
+    model::{
+        judgement::{
+            check_policy::{RefusedSetting, Subject},
+            facts::ConnectionFacts,
+            verdict::Surroundings,
+        },
+        observed::{
+            owner_identity::{Identity, IdentityPart},
+            socket::{Direction, Endpoint, Owner, Socket},
+        },
+    },
+    view::{
+        connection::{Connection, RowOwner},
+        event_row::EventRow,
+        row::Row,
+    },
+};
+
+/// A connection, or a socket without one, as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct CheckedConnection {
+    pub(super) connection: Connection,
+    /// The processes that have it open; first the one that it is counted for.
+    pub(super) owners: Vec<RowOwner>,
+    /// Settings that were refused.
+    pub(super) refused: Vec<RefusedSetting>,
+    /// Only those are judged: it is no connection, or none any more.
+    pub(super) only_refused: bool,
+}
+
+impl CheckedConnection {
+    /// A socket as it was sampled.
+    pub(super) fn of_socket(
+        socket: &Socket,
+        owners: &[Owner],
+        identity: Option<&Identity>,
+        around: &Surroundings,
+    ) -> Self {
+        let connection = Connection::new(socket, identity, around, socket.at);
+        let owners = owners.iter().map(RowOwner::from).collect();
+        Self { connection, owners, refused: Vec::new(), only_refused: false }
+    }
+
+    /// A connection of the agent.
+    pub(super) fn of_row(row: Row) -> Self {
+        let Row { connection, owners, .. } = row;
+        Self { connection, owners, refused: Vec::new(), only_refused: false }
+    }
+
+    /// The connection of an event: it may be gone since.
+    pub(super) fn of_event(row: &EventRow) -> Self {
+        let (connection, owners) = (row.connection.clone(), row.owner.clone());
+        let owners = owners.into_iter().collect();
+        Self { connection, owners, refused: Vec::new(), only_refused: true }
+    }
+}
+
+impl ConnectionFacts for CheckedConnection {
+    fn local(&self) -> Endpoint {
+        self.connection.local()
+    }
+
+    fn remote(&self) -> Endpoint {
+        self.connection.remote()
+    }
+
+    fn probe_after_seconds(&self) -> Option<u32> {
+        self.connection.probe_after_seconds()
+    }
+
+    fn detected_after_seconds(&self) -> Option<u64> {
+        self.connection.detected_after_seconds()
+    }
+}
+
+impl Subject for CheckedConnection {
+    fn direction(&self) -> Direction {
+        self.connection.direction()
+    }
+
+    fn is_of_process(&self, name: &str) -> bool {
+        self.owners.iter().any(|owner| owner.is_named(name))
+    }
+
+    fn is_part_of(&self, part: IdentityPart, name: &str) -> bool {
+        self.connection.part_of.is(part, name)
+    }
+
+    fn refused(&self) -> &[RefusedSetting] {
+        &self.refused
+    }
+
+    fn only_refused(&self) -> bool {
+        self.only_refused
+    }
+}

@@ -1,0 +1,91 @@
+//! The man pages, from the one definition of each option. A test looks at them; `cargo xtask dist` runs it
+//! with `KEEPWATCH_MAN=FOLDER`, and it writes them into that folder.
+
+use super::Cli;
+use clap::CommandFactory as _;
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// The name and the text of each page.
+fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    let mut pages = Vec::new();
+    for command in root.get_subcommands().chain([&root]) {
+        let name = command.get_display_name().unwrap_or("keepwatch").to_owned();
+        let mut page = Vec::new();
+        // As one block: roff would make one paragraph of all the examples.
+        let about = command.get_after_help().map(ToString::to_string);
+        let bare = command.clone().name(name.clone()).after_help("");
+        let man = clap_mangen::Man::new(bare).manual("keepwatch").date("");
+        man.render_title(&mut page)?;
+        man.render_name_section(&mut page)?;
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        if command.has_subcommands() {
+            man.render_subcommands_section(&mut page)?;
+        }
+        if let Some(about) = about {
+            page.extend(verbatim("NOTES", &about).as_bytes());
+        }
+        pages.push((format!("{name}.1"), page));
+    }
+    Ok(pages)
+}
+
+/// A section of lines as they are.
+fn verbatim(heading: &str, text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        // A dot or a quote in the first column would be a request.
+        if line.starts_with(['.', '\'']) { format!("\\&{line}\n") } else { format!("{line}\n") }
+    });
+    format!(".SH {heading}\n.nf\n{}.fi\n", lines.collect::<String>())
+}
+
+#[test]
+fn man_pages_name_every_option_of_every_command() {
+    let pages = pages().unwrap();
+    for command in Cli::command().get_subcommands() {
+        let name = format!("keepwatch-{}.1", command.get_name());
+        let (_, page) = pages.iter().find(|(one, _)| *one == name).unwrap();
+        let page = String::from_utf8(page.clone()).unwrap().replace("\\-", "-");
+        assert!(page.contains("Examples:"), "{name}");
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(page.contains(&format!("--{flag}")), "--{flag} in {name}");
+        }
+    }
+    assert!(pages.iter().any(|(name, _)| name == "keepwatch.1"));
+    if let Some(folder) = std::env::var_os("KEEPWATCH_MAN").map(PathBuf::from) {
+        for (name, page) in pages {
+            fs::write(folder.join(name), page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn man_pages_are_rendered_without_a_warning() {
+    for (name, page) in pages().unwrap() {
+        let mut groff = Command::new("groff");
+        groff.args(["-man", "-Tutf8", "-ww"]).stdin(Stdio::piped());
+        let Ok(mut groff) = groff.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
+            eprintln!("skipped: groff, which is not installed");
+            return;
+        };
+        groff.stdin.take().unwrap().write_all(&page).unwrap();
+        let output = groff.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}");
+        assert!(output.status.success(), "{name}: {}", output.status);
+        assert!(String::from_utf8(output.stdout).unwrap().contains("NAME"), "{name}");
+    }
+}
+
+#[test]
+fn nothing_in_a_text_is_a_request_to_roff() {
+    assert_eq!(verbatim("X", ".a\n\\b --c"), ".SH X\n.nf\n\\&.a\n\\eb \\-\\-c\n.fi\n");
+}

@@ -1,0 +1,63 @@
+//! A file of TOML and what is wrong in it: every error names the file and the line.
+
+use super::error::Error;
+use crate::model::text::name::escaped;
+use std::path::Path;
+use toml_edit::{Document, Item};
+
+/// Above this a key is taken for another one mistyped.
+const ALIKE: f64 = 0.8;
+
+/// The path of a file, for errors, and its text.
+#[derive(Clone, Copy, Debug)]
+pub struct TomlFile<'a> {
+    /// Path as the user gave it.
+    pub path: &'a Path,
+    /// All of its text.
+    pub text: &'a str,
+}
+
+impl TomlFile<'_> {
+    /// Parses the text. Items know where they stand.
+    pub fn document(&self) -> Result<Document<String>, Error> {
+        self.text.parse().map_err(|error: toml_edit::TomlError| Error::Syntax {
+            file: self.path.to_owned(),
+            line: self.line(error.span().map_or(0, |span| span.start)),
+            message: error.message().lines().collect::<Vec<_>>().join("; "),
+        })
+    }
+
+    /// A value that its key does not take.
+    pub fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
+        let (file, key) = (self.path.to_owned(), escaped(key.as_bytes()));
+        Error::Value { file, line: self.line_of(item), key, expected }
+    }
+
+    /// A key that is not among those `known` there.
+    pub fn unknown(&self, key: &str, item: &Item, known: &[impl AsRef<str>]) -> Error {
+        let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+        let word = key.rsplit('.').next().unwrap_or(key);
+        let likeness = known.iter().map(|one| (strsim::jaro_winkler(one, word), one));
+        let nearest = likeness.filter(|&(likeness, _)| likeness > ALIKE);
+        let nearest = nearest.max_by(|(a, _), (b, _)| a.total_cmp(b));
+        Error::Key {
+            file: self.path.to_owned(),
+            line: self.line_of(item),
+            key: escaped(key.as_bytes()),
+            hint: nearest.map(|(_, one)| format!("did you mean `{one}`? ")).unwrap_or_default(),
+            known: known.join(", "),
+        }
+    }
+
+    fn line_of(&self, item: &Item) -> usize {
+        let span = match item {
+            Item::ArrayOfTables(tables) => tables.iter().next().and_then(toml_edit::Table::span),
+            _ => item.span(),
+        };
+        self.line(span.map_or(0, |span| span.start))
+    }
+
+    fn line(&self, begin: usize) -> usize {
+        self.text.get(..begin).unwrap_or_default().matches('\n').count() + 1
+    }
+}

@@ -1,0 +1,133 @@
+//! The columns of a connection, written and read side by side.
+
+use crate::view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds};
+use rusqlite::{
+    Row, Transaction,
+    types::{Type, Value},
+};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, value::StrDeserializer},
+};
+
+/// One row to be: columns and their values.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    names: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Columns {
+    pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.names.push(name);
+        self.values.push(value.into());
+    }
+
+    pub(super) fn insert(
+        &self,
+        into: &Transaction<'_>,
+        table: &str,
+        conflict: &str,
+    ) -> rusqlite::Result<()> {
+        let names: Vec<String> = self.names.iter().map(|name| format!("\"{name}\"")).collect();
+        let marks = vec!["?"; names.len()].join(", ");
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({marks}) {conflict}", names.join(", "));
+        into.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&self.values)).map(drop)
+    }
+}
+
+/// The word of a closed set, as it stands in JSON.
+pub(super) fn word_of(of: &impl Serialize) -> Value {
+    match serde_json::to_value(of) {
+        Ok(serde_json::Value::String(text)) => Value::Text(text),
+        _ => Value::Null,
+    }
+}
+
+pub(super) fn unsigned(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// A word of a closed set, as it stands in JSON.
+pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(&text);
+    T::deserialize(text).map_err(not_expected)
+}
+
+pub(super) fn not_expected(
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+}
+
+impl Columns {
+    /// The columns of the connection beside its ends, its owner and the time.
+    pub(super) fn set_connection(&mut self, connection: &Connection) {
+        let Connection { settings, limit, .. } = connection;
+        self.set("direction", word_of(&connection.direction));
+        self.set("state", word_of(&connection.state));
+        self.set("verdict", word_of(&connection.verdict));
+        self.set("idle_limit_seconds", limit.idle_limit_seconds);
+        self.set("idle_limit_from", limit.idle_limit_from.to_string());
+        self.set("path", limit.path.clone());
+        self.set("keepalive", settings.keepalive);
+        self.set("idle_seconds", settings.idle.seconds);
+        self.set("idle_from", word_of(&settings.idle.from));
+        self.set("interval_seconds", settings.interval.seconds);
+        self.set("interval_from", word_of(&settings.interval.from));
+        self.set("count_probes", settings.count.probes);
+        self.set("count_from", word_of(&settings.count.from));
+        self.set("user_timeout_ms", settings.user_timeout_ms);
+        self.set("detection_seconds", settings.detection_seconds.map_or(Value::Null, unsigned));
+        self.set("probes_unanswered", connection.probes_unanswered);
+        self.set("in_flight", connection.in_flight);
+    }
+
+    /// The columns of what an owner is part of.
+    pub(super) fn set_part_of(&mut self, part_of: PartOf) {
+        let PartOf { unit, container, container_id, namespace, workload, pod } = part_of;
+        self.set("unit", unit);
+        self.set("container", container);
+        self.set("container_id", container_id);
+        self.set("namespace", namespace);
+        self.set("workload", workload);
+        self.set("pod", pod);
+    }
+}
+
+/// The settings that [`Columns::set_connection`] wrote.
+pub(super) fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
+    Ok(KeepaliveSettings {
+        keepalive: row.get("keepalive")?,
+        idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
+        interval: Seconds {
+            seconds: row.get("interval_seconds")?,
+            from: word(row, "interval_from")?,
+        },
+        count: Probes { probes: row.get("count_probes")?, from: word(row, "count_from")? },
+        user_timeout_ms: row.get("user_timeout_ms")?,
+        detection_seconds: row.get("detection_seconds")?,
+    })
+}
+
+/// The limit that [`Columns::set_connection`] wrote.
+pub(super) fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
+    Ok(PathLimit {
+        idle_limit_seconds: row.get("idle_limit_seconds")?,
+        idle_limit_from: word(row, "idle_limit_from")?,
+        path: row.get("path")?,
+    })
+}
+
+/// The parts that [`Columns::set_part_of`] wrote.
+pub(super) fn part_of(row: &Row<'_>) -> rusqlite::Result<PartOf> {
+    Ok(PartOf {
+        unit: row.get("unit")?,
+        container: row.get("container")?,
+        container_id: row.get("container_id")?,
+        namespace: row.get("namespace")?,
+        workload: row.get("workload")?,
+        pod: row.get("pod")?,
+    })
+}

@@ -1,0 +1,279 @@
+//! A connection as people and programs see it, spelled out once: rows, events, lives and deaths flatten it.
+//! Fields are only ever added.
+
+use crate::model::{
+    judgement::{
+        facts::ConnectionFacts,
+        limit_source::LimitSource,
+        verdict::{Surroundings, Verdict},
+    },
+    observed::{
+        owner_identity::{Identity, IdentityPart, is_container},
+        setting::{Effective, OwnValues, SettingOrigin},
+        socket::{Direction, Endpoint, Owner, Socket, State, Time},
+    },
+    text::{duration::seconds, name::escaped},
+};
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, net::SocketAddr};
+
+/// A connection, or a socket without one yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
+    pub id: Option<String>,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// `ipv4` or `ipv6`; an IPv4-mapped address counts, and is shown, as IPv4.
+    pub family: Cow<'static, str>,
+    /// Address and port of our end.
+    pub local: SocketAddr,
+    /// Address and port of the peer.
+    pub remote: SocketAddr,
+    /// The TCP state when it was sampled; of one that died, the state before.
+    pub state: State,
+    /// Who sent the SYN; null before there was one.
+    pub direction: Option<Direction>,
+    /// The effective settings.
+    #[serde(flatten)]
+    pub settings: KeepaliveSettings,
+    /// Does keepalive protect it on its path? Null without a peer.
+    pub verdict: Option<Verdict>,
+    /// The idle limit of its path.
+    #[serde(flatten)]
+    pub limit: PathLimit,
+    /// How long no packet went either way, as far as the socket remembers. Of an event, the quiet time that it
+    /// is about: before the last data or the end of one that died, or the one that was survived.
+    pub quiet_seconds: f64,
+    /// Probes sent in a row without an answer.
+    pub probes_unanswered: u8,
+    /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
+    pub in_flight: bool,
+    /// What its owner is part of.
+    #[serde(flatten)]
+    pub part_of: PartOf,
+}
+
+/// The keepalive settings that the kernel uses for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepaliveSettings {
+    /// Whether SO_KEEPALIVE is on.
+    pub keepalive: bool,
+    /// Quiet time before the first probe, and whose setting it is.
+    pub idle: Seconds,
+    /// Time between two probes, and whose setting it is.
+    pub interval: Seconds,
+    /// Effective number of probes.
+    pub count: Probes,
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is unset.
+    pub user_timeout_ms: u32,
+    /// Silence until the kernel gives up; null while keepalive is off.
+    pub detection_seconds: Option<u64>,
+}
+
+/// The idle limit of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathLimit {
+    /// How long the path keeps a quiet connection.
+    pub idle_limit_seconds: u32,
+    /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
+    pub idle_limit_from: LimitSource,
+    /// The name of the configured path.
+    pub path: Option<String>,
+}
+
+/// What a process is part of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartOf {
+    /// systemd unit of the owner.
+    pub unit: Option<String>,
+    /// Container of the owner: its name, else the first digits of its id.
+    pub container: Option<String>,
+    /// The whole id of that container.
+    #[serde(default)]
+    pub container_id: Option<String>,
+    /// Kubernetes namespace of the owner.
+    pub namespace: Option<String>,
+    /// Kubernetes workload of the owner, or the service of Compose, Swarm, ECS or Nomad.
+    pub workload: Option<String>,
+    /// Kubernetes pod of the owner.
+    pub pod: Option<String>,
+}
+
+/// An effective time and its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// The effective value in seconds.
+    pub seconds: u32,
+    /// The socket itself, or its network namespace.
+    pub from: SettingOrigin,
+}
+
+/// An effective count and its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probes {
+    /// The effective number of probes.
+    pub probes: u32,
+    /// The socket itself, or its network namespace.
+    pub from: SettingOrigin,
+}
+
+/// A process that has the socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowOwner {
+    /// The process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name, harmless to print.
+    pub process: String,
+    /// Descriptor, if it was seen.
+    pub fd: Option<u32>,
+}
+
+impl From<&Owner> for RowOwner {
+    fn from(owner: &Owner) -> Self {
+        Self { pid: owner.pid, process: owner.comm.escaped(), fd: owner.fd }
+    }
+}
+
+impl RowOwner {
+    /// Whether it is a process with this name, of which the kernel keeps 15 bytes.
+    pub fn is_named(&self, name: &str) -> bool {
+        let kept = name.get(..name.floor_char_boundary(15)).unwrap_or(name);
+        self.process == escaped(kept.as_bytes()) || self.process == name
+    }
+}
+
+impl From<Effective> for Seconds {
+    fn from(Effective { value, from }: Effective) -> Self {
+        Self { seconds: value, from }
+    }
+}
+
+impl KeepaliveSettings {
+    fn of(socket: &Socket) -> Self {
+        let count = socket.count();
+        Self {
+            keepalive: socket.keepalive,
+            idle: socket.idle().into(),
+            interval: socket.interval().into(),
+            count: Probes { probes: count.value, from: count.from },
+            user_timeout_ms: socket.own.user_timeout_ms,
+            detection_seconds: socket.detection_seconds(),
+        }
+    }
+
+    /// The values of the socket itself; 0 is left to the namespace.
+    pub fn own(&self) -> OwnValues {
+        let own = |value, from| if from == SettingOrigin::Socket { value } else { 0 };
+        OwnValues {
+            keepalive: self.keepalive,
+            idle: own(self.idle.seconds, self.idle.from),
+            interval: own(self.interval.seconds, self.interval.from),
+            count: own(self.count.probes, self.count.from),
+            user_timeout_ms: self.user_timeout_ms,
+        }
+    }
+}
+
+impl PartOf {
+    /// The parts of an identity.
+    pub fn of(identity: Option<&Identity>) -> Self {
+        let Some(identity) = identity else {
+            return Self::default();
+        };
+        let shown = |name: &Option<Box<str>>| name.as_deref().map(str::to_owned);
+        Self {
+            unit: shown(&identity.unit),
+            container: shown(&identity.container),
+            container_id: shown(&identity.container_id),
+            namespace: shown(&identity.namespace),
+            workload: shown(&identity.workload),
+            pod: shown(&identity.pod),
+        }
+    }
+
+    /// Whether this part has this name; of a container 12 digits or more of its id will do.
+    pub fn is(&self, part: IdentityPart, name: &str) -> bool {
+        let of = match part {
+            IdentityPart::Container => {
+                let (container, id) = (self.container.as_deref(), self.container_id.as_deref());
+                return is_container(container, id, name);
+            }
+            IdentityPart::Unit => &self.unit,
+            IdentityPart::Namespace => &self.namespace,
+            IdentityPart::Workload => &self.workload,
+            IdentityPart::Pod => &self.pod,
+        };
+        of.as_deref() == Some(name)
+    }
+
+    /// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.
+    pub fn words(&self) -> Option<String> {
+        let parts = [&self.namespace, &self.pod, &self.container];
+        let text = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/");
+        if text.is_empty() { self.unit.clone() } else { Some(text) }
+    }
+}
+
+impl Connection {
+    /// The connection of `socket` at `now`.
+    pub fn new(
+        socket: &Socket,
+        identity: Option<&Identity>,
+        around: &Surroundings,
+        now: Time,
+    ) -> Self {
+        let limit = around.limits.of(socket.remote);
+        Self {
+            id: Some(socket.id.to_string()),
+            netns: socket.netns,
+            family: Cow::Borrowed(if socket.local.is_ipv4() { "ipv4" } else { "ipv6" }),
+            local: socket.local.socket_addr(),
+            remote: socket.remote.socket_addr(),
+            state: socket.state,
+            direction: Some(socket.direction),
+            settings: KeepaliveSettings::of(socket),
+            verdict: Some(around.verdict(socket)),
+            limit: PathLimit {
+                idle_limit_seconds: limit.seconds,
+                idle_limit_from: limit.from.clone(),
+                path: limit.path.clone(),
+            },
+            quiet_seconds: seconds(socket.quiet_at_ms(now)),
+            probes_unanswered: socket.probes_unanswered,
+            in_flight: socket.in_flight,
+            part_of: PartOf::of(identity),
+        }
+    }
+
+    /// Who sent the SYN; a socket that never had a peer is counted as ours.
+    pub fn direction(&self) -> Direction {
+        self.direction.unwrap_or(Direction::Outbound)
+    }
+}
+
+impl ConnectionFacts for Connection {
+    fn local(&self) -> Endpoint {
+        self.local.into()
+    }
+
+    fn remote(&self) -> Endpoint {
+        self.remote.into()
+    }
+
+    fn probe_after_seconds(&self) -> Option<u32> {
+        self.settings.keepalive.then_some(self.settings.idle.seconds)
+    }
+
+    fn detected_after_seconds(&self) -> Option<u64> {
+        self.settings.detection_seconds
+    }
+}
+
+/// The arrow between our end and the peer: who sent the SYN.
+pub const fn arrow(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "->",
+        Direction::Inbound => "<-",
+    }
+}

@@ -1,0 +1,68 @@
+//! One HTTP/1.1 request by hand: what a scraper sends.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+/// An HTTP answer, read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status code, like 200.
+    pub status: u16,
+    /// Value of the Content-Type header.
+    pub content_type: String,
+    /// The body as text.
+    pub body: String,
+}
+
+/// `GET path`, with this Accept header.
+pub fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<HttpAnswer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    parse(&text).ok_or_else(|| io::Error::other(format!("no HTTP: {text:?}")))
+}
+
+fn parse(text: &str) -> Option<HttpAnswer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let header = |wanted: &str| {
+        lines.clone().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
+        })
+    };
+    let content_type = header("content-type").unwrap_or_default();
+    let body = match header("transfer-encoding") {
+        Some(coding) if coding == "chunked" => without_chunks(body)?,
+        _ => body.to_owned(),
+    };
+    Some(HttpAnswer { status, content_type, body })
+}
+
+fn without_chunks(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(after.get(..size)?);
+        rest = after.get(size + 2..)?;
+    }
+}
+
+/// A port on loopback that nobody has at the moment.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    listener.local_addr().expect("its address")
+}

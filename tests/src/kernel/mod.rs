@@ -1,0 +1,11 @@
+//! What drives the kernel: sockets, namespaces and cgroups of every kind, and what it says of them itself.
+
+pub mod cgroup;
+pub mod crowd;
+pub mod flood;
+pub mod kernel_ids;
+pub mod netns;
+pub mod population;
+pub mod probe_counter;
+pub mod socket;
+pub(crate) mod sys;

@@ -1,0 +1,5 @@
+//! What plays the network: two hosts, what is between them, and how their connections end.
+
+pub mod ending;
+pub mod middlebox;
+pub mod path;

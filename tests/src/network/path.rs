@@ -1,0 +1,111 @@
+//! Two hosts, and what is between them: a cable, a router, or a middlebox that forgets.
+//!
+//! The near host has the clients, the far one a server on port 2717.
+
+use crate::{
+    kernel::{
+        netns::NetworkNamespace,
+        socket::{self, Family, Plan},
+    },
+    network::middlebox::{self, MiddleboxAnswer},
+};
+use std::{net::SocketAddr, os::fd::OwnedFd};
+
+const BACKLOG: i32 = 512;
+
+/// A path from clients to a server.
+#[derive(Debug)]
+pub struct NetworkPath {
+    /// Where the clients are.
+    pub near: NetworkNamespace,
+    /// Where the server is.
+    pub far: NetworkNamespace,
+    /// Where the server listens.
+    pub server: SocketAddr,
+    middle: Option<NetworkNamespace>,
+    client: &'static str,
+    listener: OwnedFd,
+}
+
+/// Both ends of a connection.
+#[derive(Debug)]
+pub struct Ends {
+    /// At the near host.
+    pub client: OwnedFd,
+    /// At the far host.
+    pub accepted: OwnedFd,
+    /// Address and port of the client.
+    pub local: SocketAddr,
+}
+
+impl NetworkPath {
+    /// Nothing but a cable.
+    pub fn cable() -> Self {
+        let (near, far) = NetworkNamespace::pair();
+        Self::between(near, None, far, "10.77.0.1", "10.77.0.2:2717")
+    }
+
+    /// Through a router that keeps no state.
+    pub fn router() -> Self {
+        let (near, middle, far) =
+            (NetworkNamespace::new(), NetworkNamespace::new(), NetworkNamespace::new());
+        near.join("veth0", &middle, "near", &[("10.77.1", 24)]);
+        far.join("veth0", &middle, "far", &[("10.77.2", 24)]);
+        near.ip("route add default via 10.77.1.2");
+        far.ip("route add default via 10.77.2.2");
+        middle.set("ipv4/ip_forward", 1);
+        Self::between(near, Some(middle), far, "10.77.1.1", "10.77.2.1:2717")
+    }
+
+    /// Through a middlebox that forgets a connection which is quiet for longer than `idle_limit`
+    /// seconds. None where the kernel cannot be one, which is said.
+    pub fn middlebox(idle_limit: u32, answer: MiddleboxAnswer) -> Option<Self> {
+        let path = Self::router();
+        middlebox::install(path.middle(), idle_limit, answer).then_some(path)
+    }
+
+    fn between(
+        near: NetworkNamespace,
+        middle: Option<NetworkNamespace>,
+        far: NetworkNamespace,
+        client: &'static str,
+        server: &str,
+    ) -> Self {
+        let server = server.parse().expect("an address");
+        let listener = far.run(|| socket::listener(Family::V4, server, BACKLOG, &Plan::NOTHING));
+        Self { near, far, server, middle, client, listener }
+    }
+
+    /// A connection from the near host to the far one.
+    #[track_caller]
+    pub fn connect(&self, plan: &Plan) -> Ends {
+        let client = self.near.run(|| socket::connected(Family::V4, self.server, plan));
+        let local = socket::local_address(&client);
+        Ends { client, accepted: socket::accepted(&self.listener), local }
+    }
+
+    /// The far end of a connection that somebody else makes from the near host.
+    #[track_caller]
+    pub fn accept(&self) -> OwnedFd {
+        socket::accepted(&self.listener)
+    }
+
+    /// The far host falls silent: nothing of it arrives any more.
+    pub fn darken(&self) {
+        self.far.silence(self.client);
+    }
+
+    /// Lets packets pass again, after [`Self::darken`].
+    pub fn lighten(&self) {
+        self.far.end_silence(self.client);
+    }
+
+    /// From now on the router answers what is for `network` by ICMP "host unreachable".
+    pub fn lose_route_to(&self, network: &str) {
+        self.middle().ip(&format!("route replace unreachable {network}"));
+    }
+
+    const fn middle(&self) -> &NetworkNamespace {
+        self.middle.as_ref().expect("there is something between the hosts")
+    }
+}
