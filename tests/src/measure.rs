@@ -7,7 +7,10 @@ use crate::{
     },
     wait,
 };
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 /// The cost of one run, or the least of several.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +33,18 @@ impl Cost {
             peak_mib: self.peak_mib.min(other.peak_mib),
         }
     }
+}
+
+/// User and system time that a running process has taken so far, in all its threads.
+#[track_caller]
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    let nanoseconds = tasks.flatten().filter_map(|task| {
+        // A thread may end meanwhile. The first number is its time (Documentation/scheduler/sched-stats.rst).
+        let numbers = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        numbers.split(' ').next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }
 
 /// Runs a program to its end in a namespace, with its output thrown away.

@@ -318,7 +318,8 @@ fn a_bad_policy_is_a_usage_error_that_names_the_place_and_the_command_is_not_run
     let output = run(&policy, &["touch", trace.to_str().expect("UTF-8")]);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("policy.toml:3: unknown key `rule.peers`; expected one of:"), "{text}");
+    let expected = "policy.toml:3: unknown key `rule.peers`; did you mean `peer`? expected one of:";
+    assert!(text.contains(expected), "{text}");
     let unwritable =
         run(&["--junit", "/no/such/folder/x.xml"], &["touch", trace.to_str().expect("UTF-8")]);
     assert_eq!(unwritable.status.code(), Some(2), "{}", stderr(&unwritable));

@@ -6,7 +6,6 @@
 mod check;
 mod completions;
 mod doctor;
-mod json;
 #[cfg(test)]
 mod man;
 mod output;
@@ -139,6 +138,7 @@ impl Failure {
             | Self::Store(_)
             | Self::Output(_)
             | Self::Broken
+            | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
         }

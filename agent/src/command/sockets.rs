@@ -1,9 +1,7 @@
 //! `keepwatch sockets`: every connection, from the agent if one runs, else from the kernel.
 
 use super::{
-    Failure, Outcome,
-    json::JsonWriter,
-    output,
+    Failure, Outcome, output,
     source::{ConnectionReader, Source},
     text::{self, Style},
 };
@@ -16,6 +14,7 @@ use crate::{
         order::{Sort, Standing},
         page::PageRequest,
         row::Row,
+        row_json::RowWriter,
     },
 };
 use clap::Args;
@@ -122,7 +121,8 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     Ok(out.flush()?)
 }
 
-/// JSON as it comes: memory does not grow with the sockets.
+/// JSON as it comes: memory does not grow with the sockets. The agent's lines are copied: a field that only a newer
+/// agent knows is not lost.
 fn stream(
     args: &SocketsArgs,
     reader: &mut ConnectionReader,
@@ -131,17 +131,17 @@ fn stream(
     match reader {
         ConnectionReader::Agent { path, .. } => {
             let mut ended = Ok(());
-            client::sockets(path, &args.filter, |row| {
-                ended = write_json(out, &row);
+            client::socket_lines(path, &args.filter, |lines| {
+                ended = out.write_all(lines);
                 ended.is_ok()
             })?;
-            ended
+            Ok(ended?)
         }
         ConnectionReader::Kernel(kernel) => {
-            let (mut json, mut line) = (JsonWriter::default(), Vec::new());
+            let (mut json, mut line) = (RowWriter::default(), Vec::new());
             kernel.walk(&args.filter, |socket, owners, identity, around| {
                 line.clear();
-                json.write(&mut line, socket, owners, identity, around);
+                json.write(&mut line, socket, owners, identity, around, socket.at);
                 Ok(out.write_all(&line)?)
             })
         }

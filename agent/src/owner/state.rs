@@ -110,7 +110,7 @@ fn crio(root: &Root, id: &str) -> Option<ContainerState> {
         ["run/containers/storage", "var/lib/containers/storage"].iter().find_map(|storage| {
             let path = format!("{storage}/overlay-containers/{id}/userdata/config.json");
             let mut labels = oci_annotations(root, &path)?;
-            let inner = labels.first(&["io.kubernetes.cri-o.ContainerLabels"]);
+            let inner = labels.first(&["io.kubernetes.cri-o.Labels"]);
             if let Some(inner) = inner.and_then(|text| serde_json::from_str(text).ok()) {
                 labels.extend(inner);
             }

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     kernel::clock,
-    view::{filter::Filter, table_rows},
+    model::observed::socket::Time,
+    view::{filter::Filter, row_json::RowWriter, table_rows},
 };
 use axum::{
     Router,
@@ -25,6 +26,7 @@ use axum::{
 use http_body::Frame;
 use serde::Deserialize;
 use std::{
+    convert::Infallible,
     io,
     os::unix::net::UnixListener,
     pin::Pin,
@@ -41,8 +43,14 @@ const LIMITS: ServerLimits = ServerLimits {
     answer: Duration::from_mins(10),
 };
 
-/// Slots that are looked at while the table is locked: about a millisecond.
-const PART: u32 = 1024;
+/// What is done while the table is locked: until a part has this number of bytes, or these slots were looked at. Some
+/// 50 us either way; and below what the allocator returns to the system each time (`kernel::memory`).
+const PART_BYTES: usize = 64 << 10;
+const PART_SLOTS: u32 = 1024;
+/// Slots between two looks at the bytes.
+const STEP: u32 = 16;
+/// More than the rows of one step take.
+const STEP_BYTES: usize = 32 << 10;
 
 /// Serves the API until `shutdown`.
 pub async fn serve_api(
@@ -100,7 +108,8 @@ async fn sockets(
     };
     match filter {
         Ok(filter) => {
-            let rows = Rows { shared, filter, next: Some(0), has_rested: true };
+            let now = clock::now();
+            let rows = Rows { shared, filter, now, next: Some(0), has_rested: true };
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(rows)).into_response()
         }
         Err(message) => (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
@@ -112,6 +121,8 @@ async fn sockets(
 struct Rows {
     shared: Arc<Shared>,
     filter: Filter,
+    /// The moment of all rows.
+    now: Time,
     /// The slot to go on with.
     next: Option<u32>,
     /// Whether others have had their turn since the last part.
@@ -120,31 +131,33 @@ struct Rows {
 
 impl Rows {
     /// The lines of the part that begins at slot `from`.
-    fn part(&mut self, from: u32) -> Result<Vec<u8>, serde_json::Error> {
-        let now = clock::now();
-        let (rows, next) = {
-            // The table is whole between two calls, even if the writer has panicked.
-            let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table_rows::rows(&table, &self.filter, now, from, PART)
-        };
-        self.next = next;
-        let mut lines = Vec::new();
-        for row in rows {
-            serde_json::to_writer(&mut lines, &row)?;
-            lines.push(b'\n');
+    fn part(&mut self, from: u32) -> Vec<u8> {
+        let mut lines = Vec::with_capacity(PART_BYTES + STEP_BYTES);
+        // The table is whole between two calls, even if the writer has panicked.
+        let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let around = table.surroundings();
+        let mut writer = RowWriter::default();
+        let end = from.saturating_add(PART_SLOTS);
+        let mut next = Some(from);
+        while let Some(from) = next.filter(|&from| from < end && lines.len() < PART_BYTES) {
+            next =
+                table_rows::scan(&table, &self.filter, from, STEP, |socket, owners, identity| {
+                    writer.write(&mut lines, socket, owners, identity, &around, self.now);
+                });
         }
-        Ok(lines)
+        self.next = next;
+        lines
     }
 }
 
 impl http_body::Body for Rows {
     type Data = Bytes;
-    type Error = serde_json::Error;
+    type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, serde_json::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(from) = self.next else {
             return Poll::Ready(None);
         };
@@ -154,7 +167,7 @@ impl http_body::Body for Rows {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let lines = self.part(from)?;
+        let lines = self.part(from);
         Poll::Ready(Some(Ok(Frame::data(lines.into()))))
     }
 }
@@ -168,7 +181,10 @@ pub(super) mod tests {
         },
         *,
     };
-    use crate::model::{judgement::verdict::Verdict, observed::socket::State as TcpState};
+    use crate::{
+        model::{judgement::verdict::Verdict, observed::socket::State as TcpState},
+        view::row::Row,
+    };
     use std::{
         collections::BTreeSet,
         io::{Read as _, Write as _},
@@ -208,6 +224,48 @@ pub(super) mod tests {
             .unwrap();
             assert_eq!((n_rows, ids.len()), (10_000, 10_000));
         });
+    }
+
+    #[test]
+    fn lines_are_the_rows_as_serde_writes_them_and_of_one_moment() {
+        with_agent("lines", 3_000, |path| {
+            let mut lines = String::new();
+            client::socket_lines(path, &Filter::default(), |some| {
+                lines.push_str(std::str::from_utf8(some).unwrap());
+                true
+            })
+            .unwrap();
+            let rows: Vec<Row> =
+                lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let ids: BTreeSet<&str> = rows.iter().map(|row| row.id()).collect();
+            assert_eq!((rows.len(), ids.len()), (3_000, 3_000));
+            for (line, row) in lines.lines().zip(&rows) {
+                assert_eq!(line, serde_json::to_string(row).unwrap());
+            }
+            // They were all seen at the same moment, long ago, so they have been quiet for as long.
+            let quiet = rows[0].connection.quiet_seconds;
+            let is_as_quiet = |row: &Row| row.connection.quiet_seconds.total_cmp(&quiet).is_eq();
+            assert!(quiet > 10.0 && rows.iter().all(is_as_quiet), "{quiet}");
+        });
+    }
+
+    #[test]
+    fn no_part_is_longer_than_the_allocator_keeps_however_long_the_rows_are() {
+        let mut rows = Rows {
+            shared: shared(5_000),
+            filter: Filter::default(),
+            now: clock::now(),
+            next: Some(0),
+            has_rested: true,
+        };
+        let mut lens = Vec::new();
+        while let Some(from) = rows.next {
+            let part = rows.part(from);
+            assert!(part.capacity() < 128 << 10, "{}", part.capacity());
+            lens.push(part.len());
+        }
+        let n_full = lens.iter().filter(|&&len| len >= PART_BYTES).count();
+        assert!(n_full > 20 && lens.len() < 3 * n_full, "{lens:?}");
     }
 
     #[test]

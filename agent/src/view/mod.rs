@@ -11,5 +11,6 @@ pub mod meaning;
 pub mod order;
 pub mod page;
 pub mod row;
+pub mod row_json;
 pub mod table_rows;
 pub mod what_if;

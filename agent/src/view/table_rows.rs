@@ -1,32 +1,16 @@
 //! Rows of the table, part by part, so that no reader holds it for long.
 
-use super::{filter::Filter, row::Row};
+use super::filter::Filter;
 use crate::model::{
     observed::{
         owner_identity::Identity,
-        socket::{Owner, Socket, Time},
+        socket::{Owner, Socket},
     },
     table::Table,
 };
 
-/// Rows of a part of the table: those from slot `from` on, until `n_slots` were looked at. Then where to go on; none
-/// at the end.
-pub fn rows(
-    table: &Table,
-    filter: &Filter,
-    now: Time,
-    from: u32,
-    n_slots: u32,
-) -> (Vec<Row>, Option<u32>) {
-    let around = table.surroundings();
-    let mut rows = Vec::new();
-    let next = scan(table, filter, from, n_slots, |socket, owners, identity| {
-        rows.push(Row::new(socket, owners, identity, &around, now));
-    });
-    (rows, next)
-}
-
-/// Passes on what the filter admits of a part of the table, as [`rows`] does.
+/// Passes on what the filter admits of a part of the table: of the slots from `from` on, until `n_slots` were looked
+/// at. Returns where to go on; none at the end.
 pub fn scan(
     table: &Table,
     filter: &Filter,

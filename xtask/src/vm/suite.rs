@@ -31,12 +31,13 @@ pub(crate) const SUITES: [Suite; 9] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("log", "of what the agent says: its losses are those of `conservation`"),
+    ("other_agent", "of what a command makes of answers, without hooks"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),
     ("completions", "of shells"),
     ("scrape", "needs Prometheus, and asks nothing of the kernel that `life` does not"),

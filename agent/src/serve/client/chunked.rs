@@ -1,12 +1,12 @@
-//! The chunked transfer coding (RFC 9112, 7.1): a stream with a marked end, so that an agent which
-//! dies in the middle of its answer is not taken for one with fewer sockets.
+//! Bodies with a marked end, so that an agent which dies in the middle of its answer is not taken for one with fewer
+//! sockets: the chunked transfer coding (RFC 9112, 7.1), and bodies whose length was given.
 
 use std::io::{self, BufRead, Read};
 
 /// A chunk's size, its extensions, or a trailer: everything beside the data.
 const MAX_LINE: u64 = 1024;
 
-/// What is in the chunks.
+/// What is in the chunks, or in the number of bytes that was given.
 #[derive(Debug)]
 pub(super) struct Chunked<R> {
     inner: R,
@@ -20,6 +20,8 @@ enum ChunkPlace {
     Size,
     /// In a chunk with this number of bytes left, never zero.
     Data(u64),
+    /// In a body without chunks, with this number of bytes left.
+    Rest(u64),
     /// After a chunk's data, before the line end that closes it.
     AfterData,
     /// After the last chunk and its trailers.
@@ -29,6 +31,11 @@ enum ChunkPlace {
 impl<R: BufRead> Chunked<R> {
     pub(super) const fn new(inner: R) -> Self {
         Self { inner, place: ChunkPlace::Size }
+    }
+
+    /// A body of `n` bytes, not chunked.
+    pub(super) const fn exactly(inner: R, n: u64) -> Self {
+        Self { inner, place: ChunkPlace::Rest(n) }
     }
 
     /// Goes on to data, or to the end.
@@ -60,7 +67,7 @@ impl<R: BufRead> BufRead for Chunked<R> {
         if self.place == ChunkPlace::Size {
             self.begin_chunk()?;
         }
-        let ChunkPlace::Data(rest) = self.place else {
+        let (ChunkPlace::Data(rest) | ChunkPlace::Rest(rest @ 1..)) = self.place else {
             return Ok(&[]);
         };
         let bytes = self.inner.fill_buf()?;
@@ -73,10 +80,13 @@ impl<R: BufRead> BufRead for Chunked<R> {
 
     fn consume(&mut self, n: usize) {
         self.inner.consume(n);
-        if let ChunkPlace::Data(rest) = self.place {
-            let rest = rest.saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
-            self.place = if rest == 0 { ChunkPlace::AfterData } else { ChunkPlace::Data(rest) };
-        }
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        self.place = match self.place {
+            ChunkPlace::Data(rest) if rest <= n => ChunkPlace::AfterData,
+            ChunkPlace::Data(rest) => ChunkPlace::Data(rest - n),
+            ChunkPlace::Rest(rest) => ChunkPlace::Rest(rest.saturating_sub(n)),
+            place => place,
+        };
     }
 }
 
@@ -142,6 +152,19 @@ mod tests {
             let error = decode(bytes.get(..len).unwrap(), 5).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{len}");
         }
+    }
+
+    #[test]
+    fn a_body_of_a_given_length_ends_there_and_not_before() {
+        let body = |n| {
+            let mut text = String::new();
+            let reader = BufReader::with_capacity(3, "0\r\n\r\n".as_bytes());
+            Chunked::exactly(reader, n).read_to_string(&mut text).map(|_| text)
+        };
+        assert_eq!(body(0).unwrap(), "");
+        assert_eq!(body(3).unwrap(), "0\r\n");
+        assert_eq!(body(5).unwrap(), "0\r\n\r\n");
+        assert_eq!(body(6).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

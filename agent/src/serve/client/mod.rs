@@ -2,6 +2,7 @@
 //! library. Rows are passed on as they come.
 
 mod chunked;
+mod unparsed;
 
 use super::AgentStatus;
 use crate::{
@@ -47,8 +48,21 @@ pub enum Error {
         /// Path of the API socket.
         path: PathBuf,
     },
-    /// The agent sends nothing more, or its answer was cut short.
-    #[error("the agent on {} gave no answer, or broke it off: does it still run?", path.display())]
+    /// The agent sends nothing.
+    #[error("the agent on {} gave no answer: does it still run?", path.display())]
+    NoAnswer {
+        /// Path of the API socket.
+        path: PathBuf,
+        #[source]
+        /// What was seen of it.
+        cause: io::Error,
+    },
+    /// The agent's answer has no end, so that what came may be a part of it.
+    #[error(
+        "the agent on {} broke off its answer, which is not complete: ask again, and see the agent's \
+         log if it does not run any more",
+        path.display()
+    )]
     BrokenOff {
         /// Path of the API socket.
         path: PathBuf,
@@ -101,8 +115,17 @@ impl Error {
         }
     }
 
-    /// What an error says once it is made.
-    fn talking(path: &Path, cause: io::Error) -> Self {
+    /// What an error says once it is made, until an answer begins.
+    fn asking(path: &Path, cause: io::Error) -> Self {
+        let path = path.to_owned();
+        match cause.kind() {
+            io::ErrorKind::InvalidData => Self::Protocol { path, cause },
+            _ => Self::NoAnswer { path, cause },
+        }
+    }
+
+    /// What an error says in the middle of an answer.
+    fn reading(path: &Path, cause: io::Error) -> Self {
         let path = path.to_owned();
         match cause.kind() {
             io::ErrorKind::InvalidData => Self::Protocol { path, cause },
@@ -117,14 +140,32 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_HEAD_LINE: u64 = 8 << 10;
 const MAX_HEAD_LINES: usize = 64;
 const MAX_MESSAGE: u64 = 4 << 10;
-const MAX_ROW: u64 = 16 << 20;
+const MAX_ROW: usize = 16 << 20;
+/// Bytes of an answer that are read at once.
+const BLOCK: usize = 128 << 10;
 
 /// Passes each row that the filter admits to `each`, until that returns false.
 pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> Result<(), Error> {
+    let mut body = filtered(path, filter)?;
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
+}
+
+/// Passes the rows that the filter admits to `each` as the agent wrote them, whole lines of JSON and as many at once as
+/// have come, until that returns false.
+pub fn socket_lines(
+    path: &Path,
+    filter: &Filter,
+    each: impl FnMut(&[u8]) -> bool,
+) -> Result<(), Error> {
+    let mut body = filtered(path, filter)?;
+    unparsed::each_block(&mut body, MAX_ROW, each).map_err(|cause| Error::reading(path, cause))
+}
+
+/// The body of the answer about these connections.
+fn filtered(path: &Path, filter: &Filter) -> Result<Box<dyn BufRead>, Error> {
     let filter = serde_json::to_string(filter)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    let mut body = get(path, &format!("/v1/sockets?filter={}", percent_encoded(&filter)))?;
-    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
+    get(path, &format!("/v1/sockets?filter={}", percent_encoded(&filter)))
 }
 
 /// What happens, line by line, until `each` returns false or the agent ends. The first call, with
@@ -140,7 +181,7 @@ pub fn events(
     if !each(None) {
         return Ok(());
     }
-    each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::talking(path, cause))
+    each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
 }
 
 /// Deaths out of the agent's history, the latest first, until `each` returns false.
@@ -158,7 +199,7 @@ pub fn deaths(path: &Path, query: &Query, each: impl FnMut(DeathRow) -> bool) ->
         })
         .collect();
     let mut body = get(path, &format!("/v1/deaths?{}", given.join("&")))?;
-    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
 }
 
 /// Every idle limit that the agent has learned.
@@ -169,7 +210,7 @@ pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
         limits.push(limit);
         true
     };
-    each_line(&mut body, each).map_err(|cause| Error::talking(path, cause))?;
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
     Ok(limits)
 }
 
@@ -178,7 +219,7 @@ pub fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
     let pick = serde_json::to_string(pick)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
-    only(&mut body).map_err(|cause| Error::talking(path, cause))
+    only(&mut body).map_err(|cause| Error::reading(path, cause))
 }
 
 /// What is remembered of one connection, oldest first.
@@ -189,14 +230,14 @@ pub fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
         happenings.push(happening);
         true
     })
-    .map_err(|cause| Error::talking(path, cause))?;
+    .map_err(|cause| Error::reading(path, cause))?;
     Ok(happenings)
 }
 
 /// What the agent says of itself.
 pub fn status(path: &Path) -> Result<AgentStatus, Error> {
     let mut body = get(path, "/v1/status")?;
-    only(&mut body).map_err(|cause| Error::talking(path, cause))
+    only(&mut body).map_err(|cause| Error::reading(path, cause))
 }
 
 /// The one object of a body.
@@ -213,7 +254,7 @@ fn each_line<T: DeserializeOwned>(
     let mut line = Vec::new();
     loop {
         line.clear();
-        if body.by_ref().take(MAX_ROW).read_until(b'\n', &mut line)? == 0 {
+        if body.by_ref().take(MAX_ROW as u64).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         if line.trim_ascii().is_empty() {
@@ -230,15 +271,16 @@ fn each_line<T: DeserializeOwned>(
 /// Asks for `target`; the body of a good answer.
 fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
     let stream = UnixStream::connect(path).map_err(|cause| Error::connecting(path, cause))?;
-    let answer = ask(&stream, target).and_then(|()| AgentAnswer::read(BufReader::new(stream)));
-    let AgentAnswer { status, body } = answer.map_err(|cause| Error::talking(path, cause))?;
+    let answer = ask(&stream, target)
+        .and_then(|()| AgentAnswer::read(BufReader::with_capacity(BLOCK, stream)));
+    let AgentAnswer { status, body } = answer.map_err(|cause| Error::asking(path, cause))?;
     if status == 200 {
         return Ok(body);
     }
     let mut message = Vec::new();
     body.take(MAX_MESSAGE)
         .read_to_end(&mut message)
-        .map_err(|cause| Error::talking(path, cause))?;
+        .map_err(|cause| Error::reading(path, cause))?;
     let message = String::from_utf8_lossy(message.trim_ascii()).into_owned();
     Err(Error::Refused { path: path.to_owned(), status, message })
 }
@@ -306,7 +348,7 @@ impl Length {
     fn of(self, reader: impl BufRead + 'static) -> Box<dyn BufRead> {
         match self {
             Self::Chunked => Box::new(Chunked::new(reader)),
-            Self::Bytes(n) => Box::new(reader.take(n)),
+            Self::Bytes(n) => Box::new(Chunked::exactly(reader, n)),
         }
     }
 }
@@ -378,11 +420,18 @@ mod tests {
 
     #[test]
     fn an_answer_that_breaks_off_is_not_a_short_one() {
-        let answers =
-            ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"];
+        for head in ["", "HTTP/1.1 200 OK\r\n"] {
+            let error = status_from("none", head).unwrap_err();
+            assert!(matches!(error, Error::NoAnswer { .. }), "{head:?}: {error:?}");
+        }
+        let answers = [
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"pid\":1",
+        ];
         for answer in answers {
             let error = status_from("cut", answer).unwrap_err();
             assert!(matches!(error, Error::BrokenOff { .. }), "{answer:?}: {error:?}");
+            assert!(error.to_string().contains("not complete"), "{error}");
         }
     }
 

@@ -1,76 +1,78 @@
-//! Rows as JSON, straight from sockets: for walks over a million of them.
+//! Rows as JSON, straight from sockets: for walks over a million of them, and for the API.
 //!
-//! [`Row`](crate::view::row::Row) defines the form; that this writes the same bytes as serde does
-//! for a `Row`, some ten times faster, is held by a test.
+//! [`Row`](super::row::Row) defines the form; that this writes the same bytes as serde does for a `Row`, some ten times
+//! faster, is held by a test.
 
 use crate::model::{
     judgement::verdict::{Surroundings, Verdict},
     observed::{
         owner_identity::Identity,
         setting::{Effective, SettingOrigin},
-        socket::{Endpoint, Owner, Socket},
+        socket::{Endpoint, Owner, Socket, Time},
     },
     text::duration::ms_to_show,
 };
 use std::{io::Write as _, net::IpAddr};
 
-/// Writes rows. Remembers the words of the last reason: most neighbours share it.
-#[derive(Default)]
-pub(super) struct JsonWriter {
-    number: itoa::Buffer,
+/// Writes rows, all measured against the same surroundings. Remembers the words of the last reason: most neighbours
+/// share it.
+#[derive(Debug, Default)]
+pub struct RowWriter {
     reason: Option<((Verdict, u32, usize), String)>,
 }
 
-impl JsonWriter {
-    /// Appends one row with its line end.
-    pub(super) fn write<'a>(
+impl RowWriter {
+    /// Appends what is shown of `socket` at `now`, with the line end.
+    pub fn write<'a>(
         &mut self,
         out: &mut Vec<u8>,
         socket: &Socket,
         owners: impl IntoIterator<Item = &'a Owner>,
         identity: Option<&Identity>,
         around: &Surroundings,
+        now: Time,
     ) {
-        let quiet_ms = u64::from(socket.quiet_ms);
+        let age_ms = now.ms_since(socket.at);
+        let quiet_ms = u64::from(socket.quiet_ms) + age_ms;
         let limit = around.limits.of(socket.remote);
         let (idle, interval, count) = (socket.idle(), socket.interval(), socket.count());
         out.extend_from_slice(b"{\"id\":\"sk:");
         hex(out, socket.id.0);
         out.extend_from_slice(b"\",\"netns\":");
-        self.number(out, socket.netns);
+        number(out, socket.netns);
         out.extend_from_slice(if socket.local.is_ipv4() {
             b",\"family\":\"ipv4\",\"local\":\""
         } else {
             b",\"family\":\"ipv6\",\"local\":\""
         });
-        self.endpoint(out, socket.local);
+        endpoint(out, socket.local);
         out.extend_from_slice(b"\",\"remote\":\"");
-        self.endpoint(out, socket.remote);
+        endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
-        self.effective(out, b",\"idle\":{\"seconds\":", idle);
-        self.effective(out, b",\"interval\":{\"seconds\":", interval);
-        self.effective(out, b",\"count\":{\"probes\":", count);
+        effective(out, b",\"idle\":{\"seconds\":", idle);
+        effective(out, b",\"interval\":{\"seconds\":", interval);
+        effective(out, b",\"count\":{\"probes\":", count);
         out.extend_from_slice(b",\"user_timeout_ms\":");
-        self.number(out, socket.own.user_timeout_ms);
+        number(out, socket.own.user_timeout_ms);
         out.extend_from_slice(b",\"detection_seconds\":");
         match socket.detection_seconds() {
-            Some(seconds) => self.number(out, seconds),
+            Some(seconds) => number(out, seconds),
             None => out.extend_from_slice(b"null"),
         }
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
         out.push(b'"');
         out.extend_from_slice(b",\"idle_limit_seconds\":");
-        self.number(out, limit.seconds);
+        number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
         text(out, &limit.from.to_string());
         optional(out, b",\"path\":", limit.path.as_deref());
         out.extend_from_slice(b",\"quiet_seconds\":");
-        self.ms(out, quiet_ms);
+        seconds(out, quiet_ms);
         out.extend_from_slice(b",\"probes_unanswered\":");
-        self.number(out, socket.probes_unanswered);
+        number(out, socket.probes_unanswered);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
         let name =
             |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
@@ -85,7 +87,7 @@ impl JsonWriter {
         self.reason(out, socket, verdict, around);
         out.extend_from_slice(b",\"next_probe_seconds\":");
         match socket.next_probe_ms() {
-            Some(ms) => self.ms(out, ms),
+            Some(ms) => seconds(out, ms.saturating_sub(age_ms)),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"until_limit_seconds\":");
@@ -94,78 +96,16 @@ impl JsonWriter {
                 if ms < 0 {
                     out.push(b'-');
                 }
-                self.ms(out, ms.unsigned_abs());
+                seconds(out, ms.unsigned_abs());
             }
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"owners\":[");
-        for (n, owner) in owners.into_iter().enumerate() {
-            self.owner(out, owner, n > 0);
+        for (n, it) in owners.into_iter().enumerate() {
+            owner(out, it, n > 0);
         }
         out.push(b']');
         out.extend_from_slice(b"}\n");
-    }
-
-    fn number(&mut self, out: &mut Vec<u8>, number: impl itoa::Integer) {
-        out.extend_from_slice(self.number.format(number).as_bytes());
-    }
-
-    /// Milliseconds as seconds, as short as a float is printed.
-    fn ms(&mut self, out: &mut Vec<u8>, ms: u64) {
-        let ms = ms_to_show(ms);
-        self.number(out, ms / 1000);
-        let digits = |n: u64| b'0' + u8::try_from(n % 10).unwrap_or_default();
-        let fraction = [b'.', digits(ms / 100), digits(ms / 10), digits(ms)];
-        let n_zeros = fraction.iter().skip(2).rev().take_while(|&&digit| digit == b'0').count();
-        out.extend(fraction.iter().take(fraction.len() - n_zeros));
-    }
-
-    fn effective(&mut self, out: &mut Vec<u8>, key: &[u8], Effective { value, from }: Effective) {
-        out.extend_from_slice(key);
-        self.number(out, value);
-        out.extend_from_slice(match from {
-            SettingOrigin::Socket => b",\"from\":\"socket\"}",
-            SettingOrigin::Netns => b",\"from\":\"netns\"}".as_slice(),
-        });
-    }
-
-    fn endpoint(&mut self, out: &mut Vec<u8>, endpoint: Endpoint) {
-        match endpoint.addr.to_canonical() {
-            IpAddr::V4(v4) => {
-                for (n, octet) in v4.octets().into_iter().enumerate() {
-                    if n > 0 {
-                        out.push(b'.');
-                    }
-                    self.number(out, octet);
-                }
-            }
-            IpAddr::V6(v6) => drop(write!(out, "[{v6}]")),
-        }
-        out.push(b':');
-        self.number(out, endpoint.port);
-    }
-
-    fn owner(&mut self, out: &mut Vec<u8>, owner: &Owner, another: bool) {
-        if another {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"pid\":");
-        self.number(out, owner.pid);
-        out.extend_from_slice(b",\"process\":");
-        let name = owner.comm.as_bytes();
-        if name.iter().all(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\'))) {
-            out.push(b'"');
-            out.extend_from_slice(name);
-            out.push(b'"');
-        } else {
-            text(out, &owner.comm.escaped());
-        }
-        out.extend_from_slice(b",\"fd\":");
-        match owner.fd {
-            Some(fd) => self.number(out, fd),
-            None => out.extend_from_slice(b"null"),
-        }
-        out.push(b'}');
     }
 
     /// The reason depends on the socket only by these three.
@@ -187,6 +127,68 @@ impl JsonWriter {
             out.extend_from_slice(words.as_bytes());
         }
     }
+}
+
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Milliseconds as seconds, as short as a float is printed.
+fn seconds(out: &mut Vec<u8>, ms: u64) {
+    let ms = ms_to_show(ms);
+    number(out, ms / 1000);
+    let digits = |n: u64| b'0' + u8::try_from(n % 10).unwrap_or_default();
+    let fraction = [b'.', digits(ms / 100), digits(ms / 10), digits(ms)];
+    let n_zeros = fraction.iter().skip(2).rev().take_while(|&&digit| digit == b'0').count();
+    out.extend(fraction.iter().take(fraction.len() - n_zeros));
+}
+
+fn effective(out: &mut Vec<u8>, key: &[u8], Effective { value, from }: Effective) {
+    out.extend_from_slice(key);
+    number(out, value);
+    out.extend_from_slice(match from {
+        SettingOrigin::Socket => b",\"from\":\"socket\"}",
+        SettingOrigin::Netns => b",\"from\":\"netns\"}".as_slice(),
+    });
+}
+
+fn endpoint(out: &mut Vec<u8>, endpoint: Endpoint) {
+    match endpoint.addr.to_canonical() {
+        IpAddr::V4(v4) => {
+            for (n, octet) in v4.octets().into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b'.');
+                }
+                number(out, octet);
+            }
+        }
+        IpAddr::V6(v6) => drop(write!(out, "[{v6}]")),
+    }
+    out.push(b':');
+    number(out, endpoint.port);
+}
+
+fn owner(out: &mut Vec<u8>, owner: &Owner, another: bool) {
+    if another {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"{\"pid\":");
+    number(out, owner.pid);
+    out.extend_from_slice(b",\"process\":");
+    let name = owner.comm.as_bytes();
+    if name.iter().all(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\'))) {
+        out.push(b'"');
+        out.extend_from_slice(name);
+        out.push(b'"');
+    } else {
+        text(out, &owner.comm.escaped());
+    }
+    out.extend_from_slice(b",\"fd\":");
+    match owner.fd {
+        Some(fd) => number(out, fd),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
 }
 
 fn word(out: &mut Vec<u8>, key: &[u8], value: &str) {
@@ -221,16 +223,13 @@ fn hex(out: &mut Vec<u8>, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{
-        model::{
-            judgement::idle_limit::Limits,
-            observed::{
-                setting::OwnSettings,
-                socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
-            },
+    use super::{super::row::Row, *};
+    use crate::model::{
+        judgement::idle_limit::Limits,
+        observed::{
+            setting::OwnSettings,
+            socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
         },
-        view::row::Row,
     };
 
     /// Sockets that differ in everything that is shown.
@@ -297,12 +296,15 @@ mod tests {
         let limits = Limits::new(paths, crate::config::idle_limit("azure").unwrap(), true);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
         let identities = identities();
-        let mut writer = JsonWriter::default();
+        let mut writer = RowWriter::default();
         for (n, socket) in sockets().into_iter().enumerate() {
             let identity = identities.get(n % (identities.len() + 1));
+            // Seen just now, a while ago, and by an event after the clock was read.
+            let (at, now) = [(5, 5), (5, 9_000_777_005), (7, 5)][n % 3];
+            let (socket, now) = (Socket { at: Time(at), ..socket }, Time(now));
             let mut fast = Vec::new();
-            writer.write(&mut fast, &socket, socket.owner.iter(), identity, &around);
-            let row = Row::new(&socket, socket.owner.iter(), identity, &around, socket.at);
+            writer.write(&mut fast, &socket, socket.owner.iter(), identity, &around, now);
+            let row = Row::new(&socket, socket.owner.iter(), identity, &around, now);
             let expected = format!("{}\n", serde_json::to_string(&row).unwrap());
             assert_eq!(String::from_utf8(fast).unwrap(), expected);
         }
