@@ -4,7 +4,7 @@
 use crate::{
     command::reference,
     kernel::hooks::Signal,
-    metrics::catalogue::{CATALOGUE, Kind, Label, MAX_SERIES, Metric, Values},
+    metrics::{LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families},
     model::{
         judgement::{death::Cause, verdict::Verdict},
         observed::{
@@ -46,13 +46,13 @@ fn generated_docs_are_fresh() {
     assert!(stale.is_empty(), "{} stale: run `cargo xtask codegen`", stale.join(", "));
 }
 
-/// docs/METRICS.md, from the catalogue.
+/// docs/METRICS.md, from the definitions.
 fn metrics() -> String {
-    let families: String = CATALOGUE.iter().copied().map(family).collect();
+    let families: String = families().map(family).collect();
     format!(
         "# Metrics
 
-<!-- Generated from agent/src/model/catalogue.rs by `cargo xtask codegen`: edit that. -->
+<!-- Generated from agent/src/metrics/families by `cargo xtask codegen`: edit that. -->
 
 `GET /metrics` answers with OpenMetrics 1.0, or with Prometheus text 0.0.4 where `Accept` does not \
 ask for OpenMetrics. A scrape reads sums that are kept while the agent watches and published once a \
@@ -77,19 +77,19 @@ The two histograms describe the connections that exist now. They go up and down,
 }
 
 /// One family.
-fn family(metric: &Metric) -> String {
-    let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{}`", label.name)).collect();
-    let unit = metric.unit.map(|unit| format!(" in {}", unit.as_str())).unwrap_or_default();
+fn family(family: &MetricFamily) -> String {
+    let labels: Vec<_> = family.labels.iter().map(|label| format!("`{}`", label.name)).collect();
+    let unit = family.unit().map(|unit| format!(" in {unit}")).unwrap_or_default();
     let mut text = format!(
         "### {}\n\n{} *{}*\n\n* {}{unit}, labels: {}; at most {} series\n",
-        metric.exported_name(),
-        metric.help,
-        metric.question,
-        metric.kind.as_str(),
+        family.exported_name(),
+        family.help,
+        family.question,
+        family.kind.as_str(),
         if labels.is_empty() { "none".to_owned() } else { labels.join(", ") },
-        metric.max_series(),
+        family.max_series(),
     );
-    if let Kind::Histogram(bounds) = metric.kind {
+    if let MetricKind::Histogram(bounds) = family.kind {
         let bounds: Vec<_> = bounds.iter().map(u32::to_string).collect();
         text += &format!("* bounds: {}\n", bounds.join(", "));
     }
@@ -98,24 +98,24 @@ fn family(metric: &Metric) -> String {
 
 /// Each label, and where it means what. The same name may mean different things in two families.
 fn labels() -> String {
-    let mut families: Vec<(&Label, Vec<String>)> = Vec::new();
-    for metric in CATALOGUE {
+    let mut labels: Vec<(&MetricLabel, Vec<String>)> = Vec::new();
+    for metric in families() {
         for label in metric.labels {
-            match families.iter_mut().find(|(known, _)| *known == label) {
+            match labels.iter_mut().find(|(known, _)| *known == label) {
                 Some((_, names)) => names.push(metric.exported_name()),
-                None => families.push((label, vec![metric.exported_name()])),
+                None => labels.push((label, vec![metric.exported_name()])),
             }
         }
     }
     let mut text = "| label | meaning | values | in |\n|---|---|---|---|\n".to_owned();
-    for (Label { name, meaning, values }, families) in families {
+    for (MetricLabel { name, meaning, values }, names) in labels {
         let values = match values {
-            Values::Closed(values) => {
+            LabelValues::Closed(values) => {
                 values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
             }
-            Values::AtMost { n, rest } => format!("at most {n}; {rest}"),
+            LabelValues::AtMost { n, rest } => format!("at most {n}; {rest}"),
         };
-        text += &format!("| `{name}` | {meaning} | {values} | {} |\n", families.join(", "));
+        text += &format!("| `{name}` | {meaning} | {values} | {} |\n", names.join(", "));
     }
     text
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     kernel::clock,
-    metrics::{self, Format, Process},
+    metrics::{self, AgentProcess, ScrapeFormat},
     model::{
         judgement::verdict::Verdict, observed::socket::Direction, table::sums::Totals,
         text::duration::duration,
@@ -63,8 +63,8 @@ async fn scrape(State(shared): SharedState, headers: HeaderMap) -> Response {
     // Several fields of one name mean the same as one with commas (RFC 9110, 5.3).
     let accept: Vec<_> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let format = Format::negotiate(Some(&accept.join(",")));
-    let process = Process::read(shared.started_at_seconds);
+    let format = ScrapeFormat::negotiate(Some(&accept.join(",")));
+    let process = AgentProcess::read(shared.started_at_seconds);
     match metrics::encode(shared.totals(), process, shared.history.health.status(), format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {

@@ -3,7 +3,10 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
-use keepwatch::metrics::catalogue::{CATALOGUE, Kind};
+use keepwatch::{
+    kernel::hooks::Signal,
+    metrics::{MetricKind, families},
+};
 use std::{fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.
@@ -253,32 +256,26 @@ fn agent(series: &mut SeriesWriter, number: usize, node: &str) {
     }
 }
 
-/// Each signal by the first mechanism that the catalogue names for it, but for a blind node.
+/// Each signal by its best hook, but for calls of setsockopt; one node has fewer, and is blind to those.
 fn hooks(series: &mut SeriesWriter, node: &str) {
-    for (signal, mechanism) in [
-        ("snapshot", "iter/task_file"),
-        ("state_change", "tp_btf/inet_sock_set_state"),
-        ("destroy", "tp_btf/tcp_destroy_sock"),
-        (
-            "keepalive_timer",
-            if node == "node-6" {
-                "kprobe/tcp_keepalive_timer"
-            } else {
-                "fentry/tcp_keepalive_timer"
-            },
-        ),
-        ("setsockopt", "tp_btf/sys_exit"),
-    ] {
-        let attached = f64::from(u8::from(!(node == "node-6" && signal == "setsockopt")));
-        let labels = labels(node, None, &[("signal", signal), ("mechanism", mechanism)]);
-        series.gauge("keepwatch_hook_attached", &labels, |_| attached);
+    let is_old = node == "node-6";
+    for signal in Signal::ALL {
+        let places = signal.places();
+        let place = match signal {
+            Signal::Setsockopt => places.last(),
+            Signal::KeepaliveTimer if is_old => places.get(1),
+            _ => places.first(),
+        };
+        let attached = f64::from(u8::from(!(is_old && signal == Signal::Setsockopt)));
+        let names = [("signal", signal.as_str()), ("mechanism", place.expect("a place").name)];
+        series.gauge("keepwatch_hook_attached", &labels(node, None, &names), |_| attached);
     }
-    for label in ["process", "netns"] {
+    for label in ["owner", "netns"] {
         series.gauge(
             "keepwatch_label_values_folded",
             &labels(node, None, &[("label", label)]),
             |x| {
-                if label == "process" { (12.0 + 6.0 * (x * 5.0).sin()).round() } else { 0.0 }
+                if label == "owner" { (12.0 + 6.0 * (x * 5.0).sin()).round() } else { 0.0 }
             },
         );
     }
@@ -380,8 +377,8 @@ impl SeriesWriter {
 
     /// A histogram that grows from empty to these counts up to these bounds.
     fn buckets(&mut self, name: &str, labels: &SeriesLabels, counts: &[(u32, f64)]) {
-        let bounds = CATALOGUE.iter().find(|metric| metric.name == name).map(|metric| metric.kind);
-        let Some(Kind::Histogram(bounds)) = bounds else { panic!("{name} is no histogram") };
+        let kind = families().find(|family| family.name == name).map(|family| family.kind);
+        let Some(MetricKind::Histogram(bounds)) = kind else { panic!("{name} is no histogram") };
         let grows = name.contains("death");
         let bounds = bounds.iter().map(|bound| (f64::from(*bound), bound.to_string()));
         for (bound, le) in bounds.chain([(f64::INFINITY, "+Inf".to_owned())]) {

@@ -1,7 +1,7 @@
 //! Every metric in a dashboard, rule, alert or runbook is in the catalogue, with these labels and
 //! values, and every metric of the catalogue is in one of them.
 
-use keepwatch::metrics::catalogue::{CATALOGUE, Kind, Values};
+use keepwatch::metrics::{LabelValues, MetricFamily, MetricKind, families};
 use keepwatch_tests::dashboards::{
     mixin::{self, Mixin},
     promql::{self, Selector},
@@ -19,16 +19,16 @@ type KnownSeries = BTreeMap<String, BTreeMap<&'static str, Option<&'static [&'st
 
 fn known() -> KnownSeries {
     let mut known = KnownSeries::from([("up".to_owned(), BTreeMap::new())]);
-    for metric in CATALOGUE {
+    for metric in families() {
         let mut labels: BTreeMap<_, _> =
             metric.labels.iter().map(|label| (label.name, None)).collect();
         for label in metric.labels {
-            if let Values::Closed(values) = label.values {
+            if let LabelValues::Closed(values) = label.values {
                 labels.insert(label.name, Some(values));
             }
         }
         let name = metric.exported_name();
-        if matches!(metric.kind, Kind::Histogram(_)) {
+        if matches!(metric.kind, MetricKind::Histogram(_)) {
             let with_le =
                 labels.iter().map(|(label, values)| (*label, *values)).chain([("le", None)]);
             known.insert(format!("{name}_bucket"), with_le.collect());
@@ -134,7 +134,7 @@ fn every_metric_of_the_catalogue_is_used() {
         .flat_map(|(_, expr)| promql::read(expr).selectors)
         .map(|selector| selector.name.trim_end_matches("_bucket").to_owned())
         .collect();
-    let arrived = CATALOGUE.iter().map(|metric| metric.exported_name());
+    let arrived = families().map(MetricFamily::exported_name);
     let unused: Vec<_> = arrived.filter(|name| !used.contains(name)).collect();
     assert!(unused.is_empty(), "in no dashboard, rule or alert: {unused:?}");
 }

@@ -1,7 +1,7 @@
 //! The agent, a real Prometheus with the shipped scrape config and rules, and real connections with
 //! keepalive on, late and off through a middlebox: every panel has an answer, and those alerts fire that should.
 
-use keepwatch::metrics::catalogue::CATALOGUE;
+use keepwatch::metrics::{MetricFamily, families};
 use keepwatch_tests::{
     answer::{agent::Agent, truth::process_name},
     dashboards::{
@@ -136,7 +136,7 @@ fn fired(prometheus: &Prometheus) -> BTreeSet<String> {
 
 /// Whether the agent has all that an expression reads.
 fn has_arrived(expr: &str) -> bool {
-    let arrived: BTreeSet<_> = CATALOGUE.iter().map(|metric| metric.exported_name()).collect();
+    let arrived: BTreeSet<_> = families().map(MetricFamily::exported_name).collect();
     let selectors = promql::read(expr).selectors;
     let mut names = selectors.iter().map(|selector| selector.name.trim_end_matches("_bucket"));
     names.all(|name| name == "up" || arrived.contains(name))

@@ -1,15 +1,9 @@
 //! The laws for one file. Each finding says what is wrong and what to do, after the file's path.
 
-use super::WorkspaceFile;
 use std::path::Path;
 
 const MAIN_LINES: usize = 40;
 const FILE_LINES: usize = 500;
-/// Longer than the law allows, each with its reason. This list only shrinks.
-const LONG_FILES: [(&str, &str); 2] = [
-    ("agent/src/metrics/catalogue.rs", "a table: one row a metric"),
-    ("agent/src/metrics/scrape.rs", "half of it is tests of one table"),
-];
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] =
     ["common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"];
@@ -58,21 +52,6 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
     findings
 }
 
-/// Rows of [`LONG_FILES`] for files that are short by now, or gone.
-pub(super) fn excused_for_nothing(files: &[WorkspaceFile]) -> Vec<String> {
-    let is_long = |path: &str| {
-        let file = files.iter().find(|file| file.path == Path::new(path));
-        let text = file.and_then(|file| file.text.as_deref());
-        text.is_some_and(|text| text.lines().count() > FILE_LINES)
-    };
-    let short = LONG_FILES.iter().filter(|(path, _)| !is_long(path));
-    short
-        .map(|(path, _)| {
-            format!("xtask/src/tidy/law.rs: LONG_FILES excuses {path}, which is not long: delete its row")
-        })
-        .collect()
-}
-
 fn is_rust(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
 }
@@ -84,10 +63,9 @@ fn documented(text: &str) -> Option<String> {
 }
 
 fn short(path: &Path, lines: usize) -> Option<String> {
-    let excused = LONG_FILES.iter().any(|(file, _)| path == Path::new(file));
     let is_main = path.file_name().is_some_and(|name| name == "main.rs");
     let most = if is_main { MAIN_LINES } else { FILE_LINES };
-    (lines > most && !excused).then(|| format!(": {lines} lines, {most} are allowed: split it"))
+    (lines > most).then(|| format!(": {lines} lines, {most} are allowed: split it"))
 }
 
 fn of_hosts(line: &str) -> Option<String> {
@@ -123,10 +101,7 @@ fn bare(line: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        FILE_LINES, LONG_FILES, MAIN_LINES, REMINDERS, WorkspaceFile, excused_for_nothing, of_path,
-        of_text,
-    };
+    use super::{FILE_LINES, MAIN_LINES, REMINDERS, of_path, of_text};
     use std::path::Path;
 
     fn findings(path: &str, text: &str) -> usize {
@@ -148,22 +123,6 @@ mod tests {
         assert_eq!(findings("src/main.rs", &lines(MAIN_LINES)), 0);
         assert_eq!(findings("src/main.rs", &lines(MAIN_LINES + 1)), 1);
         assert_eq!(findings("docs/a.md", &"word\n".repeat(FILE_LINES + 1)), 0);
-    }
-
-    #[test]
-    fn long_files_are_excused_while_they_are_long() {
-        let files = |n_lines: usize| {
-            LONG_FILES.map(|(path, _)| WorkspaceFile {
-                path: path.into(),
-                text: Some("//! Why.\n".repeat(n_lines)),
-            })
-        };
-        assert_eq!(excused_for_nothing(&files(FILE_LINES + 1)), [""; 0]);
-        assert_eq!(excused_for_nothing(&files(FILE_LINES)).len(), LONG_FILES.len());
-        assert_eq!(excused_for_nothing(&[]).len(), LONG_FILES.len());
-        for (path, _) in LONG_FILES {
-            assert_eq!(findings(path, &"//! Why.\n".repeat(FILE_LINES + 1)), 0);
-        }
     }
 
     #[test]

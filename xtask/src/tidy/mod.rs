@@ -45,7 +45,6 @@ pub(crate) fn run(_: &TidyOptions) -> Result<ExitCode> {
 pub(crate) fn check() -> Result<()> {
     let files = files(&place::root())?;
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
-    findings.extend(law::excused_for_nothing(&files));
     findings.extend(dependency::unused(&files));
     findings.extend(circle::of_files(&files));
     findings.extend(folder::of_files(&files));

@@ -3,70 +3,32 @@
 use super::{
     Mechanism, Signal, SignalStatus,
     error::{Error, failed},
+    place::{HookProgram, Way},
     program,
 };
 use aya::{
     Btf, Ebpf,
     programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe},
 };
-use keepwatch_ebpf::name;
 
 /// Everything that a hook may sit on, as BTF names it.
-pub(super) const TARGETS: &[&str] = &[
-    "bpf_iter_task_file",
-    "btf_trace_inet_sock_set_state",
-    "btf_trace_tcp_destroy_sock",
-    "btf_trace_timer_expire_entry",
-    "btf_trace_timer_expire_exit",
-    "btf_trace_sys_exit",
-    TIMER,
-    SETSOCKOPT,
-];
-
-/// Called only through a pointer, so no compiler inlines or renames it (net/ipv4/tcp_timer.c).
-const TIMER: &str = "tcp_keepalive_timer";
-
-/// The system call itself: what it calls may be inlined into it.
-#[cfg(target_arch = "x86_64")]
-const SETSOCKOPT: &str = "__x64_sys_setsockopt";
-#[cfg(target_arch = "aarch64")]
-const SETSOCKOPT: &str = "__arm64_sys_setsockopt";
-
-pub(super) fn snapshot(ebpf: &mut Ebpf, btf: &Btf) -> SignalStatus {
-    let load = |ebpf: &mut Ebpf| {
-        let iter: &mut Iter = program(ebpf, name::SNAPSHOT)?;
-        iter.load("task_file", btf).map_err(|error| failed("load the hook iter/task_file", error))
-    };
-    only(Signal::Snapshot, load(ebpf))
+pub(super) fn targets() -> Vec<String> {
+    let places = Signal::ALL.into_iter().flat_map(Signal::places);
+    places.flat_map(|place| place.programs).filter_map(HookProgram::btf_name).collect()
 }
 
 /// Loads and attaches everything.
-pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Vec<SignalStatus> {
-    vec![
-        snapshot(ebpf, btf),
-        only(Signal::StateChange, tracepoint(ebpf, btf, name::STATE_CHANGE, "inet_sock_set_state")),
-        only(Signal::Destroy, tracepoint(ebpf, btf, name::DESTROY, "tcp_destroy_sock")),
-        best(Signal::KeepaliveTimer, mechanism, |mechanism| timer(ebpf, btf, mechanism)),
-        best(Signal::Setsockopt, mechanism, |mechanism| setsockopt(ebpf, btf, mechanism)),
-    ]
+pub(super) fn all(ebpf: &mut Ebpf, btf: &Btf, wanted: Mechanism) -> Vec<SignalStatus> {
+    Signal::ALL.map(|signal| carry(ebpf, btf, signal, wanted)).into()
 }
 
-fn only(signal: Signal, attached: Result<(), Error>) -> SignalStatus {
-    let mechanism = signal.mechanisms().first().copied().unwrap_or_default();
-    SignalStatus { signal, mechanism, failure: attached.err(), passed_over: Vec::new() }
-}
-
-fn best(
-    signal: Signal,
-    wanted: Mechanism,
-    mut attach: impl FnMut(Mechanism) -> Result<(), Error>,
-) -> SignalStatus {
+/// Loads and attaches what carries this signal: of its places the first that the kernel allows.
+pub(super) fn carry(ebpf: &mut Ebpf, btf: &Btf, signal: Signal, wanted: Mechanism) -> SignalStatus {
     let mut passed_over = Vec::new();
     let mut tried = "";
-    for &mechanism in wanted.in_turn() {
-        let place = Mechanism::Auto.in_turn().iter().position(|&one| one == mechanism);
-        tried = place.and_then(|at| signal.mechanisms().get(at)).copied().unwrap_or_default();
-        match attach(mechanism) {
+    for place in signal.places().iter().filter(|place| place.is_of(wanted)) {
+        tried = place.name;
+        match place.programs.iter().try_for_each(|program| attach(ebpf, btf, program)) {
             Ok(()) => return SignalStatus { signal, mechanism: tried, failure: None, passed_over },
             Err(error) => passed_over.push(error),
         }
@@ -74,35 +36,21 @@ fn best(
     SignalStatus { signal, mechanism: tried, failure: passed_over.pop(), passed_over }
 }
 
-fn timer(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Result<(), Error> {
-    // The exit first: it does nothing without an entry.
-    let (entry, exit) = (name::TIMER_ENTRY, name::TIMER_EXIT);
-    match mechanism {
-        Mechanism::Auto | Mechanism::Fentry => {
-            fexit(ebpf, btf, exit.function, TIMER)?;
-            fentry(ebpf, btf, entry.function, TIMER)
-        }
-        Mechanism::Kprobe => {
-            kprobe(ebpf, exit.probe, TIMER)?;
-            kprobe(ebpf, entry.probe, TIMER)
-        }
-        Mechanism::Tracepoint => {
-            tracepoint(ebpf, btf, exit.tracepoint, "timer_expire_exit")?;
-            tracepoint(ebpf, btf, entry.tracepoint, "timer_expire_entry")
-        }
+fn attach(ebpf: &mut Ebpf, btf: &Btf, what: &HookProgram) -> Result<(), Error> {
+    let HookProgram { name, way, target } = *what;
+    match way {
+        Way::Iterator => iterator(ebpf, btf, name, target),
+        Way::Tracepoint => tracepoint(ebpf, btf, name, target),
+        Way::FunctionEntry => fentry(ebpf, btf, name, target),
+        Way::FunctionExit => fexit(ebpf, btf, name, target),
+        Way::Probe => kprobe(ebpf, name, target),
     }
 }
 
-fn setsockopt(ebpf: &mut Ebpf, btf: &Btf, mechanism: Mechanism) -> Result<(), Error> {
-    let exit = name::SETSOCKOPT_EXIT;
-    match mechanism {
-        Mechanism::Auto | Mechanism::Fentry => fexit(ebpf, btf, exit.function, SETSOCKOPT),
-        Mechanism::Kprobe => {
-            kprobe(ebpf, exit.probe, SETSOCKOPT)?;
-            kprobe(ebpf, name::SETSOCKOPT_ENTRY, SETSOCKOPT)
-        }
-        Mechanism::Tracepoint => tracepoint(ebpf, btf, exit.tracepoint, "sys_exit"),
-    }
+/// Loaded only: each walk attaches a new one.
+fn iterator(ebpf: &mut Ebpf, btf: &Btf, name: &str, over: &str) -> Result<(), Error> {
+    let iter: &mut Iter = program(ebpf, name)?;
+    iter.load(over, btf).map_err(|error| failed(format!("load the hook iter/{over}"), error))
 }
 
 fn tracepoint(ebpf: &mut Ebpf, btf: &Btf, name: &str, tracepoint: &str) -> Result<(), Error> {

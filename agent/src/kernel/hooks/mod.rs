@@ -4,12 +4,14 @@ mod attach;
 mod error;
 mod link;
 mod log;
+mod place;
 mod signal;
 
 pub use error::Error;
 pub use keepwatch_ebpf::interest::Interest;
 pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
-pub use signal::{Mechanism, Signal, SignalStatus};
+pub use place::{HookPlace, Mechanism};
+pub use signal::{Signal, SignalStatus};
 
 use super::{
     decode, host,
@@ -127,7 +129,9 @@ impl Hooks {
             .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
-            Scope::Snapshot => vec![attach::snapshot(&mut ebpf, &btf)],
+            Scope::Snapshot => {
+                vec![attach::carry(&mut ebpf, &btf, Signal::Snapshot, Mechanism::Auto)]
+            }
             Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
         };
         let hooks = Self { ebpf, status, hz, witness: Arc::new(witness), log };
@@ -218,7 +222,9 @@ impl Hooks {
 
 /// What the hooks need to know of the running kernel's types.
 pub fn types() -> Result<Types, Error> {
-    Ok(layout::of_running_kernel(attach::TARGETS)?)
+    let targets = attach::targets();
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    Ok(layout::of_running_kernel(&targets)?)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>

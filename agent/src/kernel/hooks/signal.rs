@@ -1,7 +1,9 @@
-//! What the hooks can tell, and by which mechanism.
+//! What the hooks can tell, and whether the kernel lets them.
 
-use super::error::Error;
-use clap::ValueEnum;
+use super::{
+    error::Error,
+    place::{self, HookPlace},
+};
 use serde::Serialize;
 
 /// What the hooks can tell.
@@ -37,19 +39,13 @@ impl Signal {
     }
 
     /// The places in the kernel where its hook can sit, best first.
-    pub const fn mechanisms(self) -> &'static [&'static str] {
+    pub const fn places(self) -> &'static [HookPlace] {
         match self {
-            Self::Snapshot => &["iter/task_file"],
-            Self::StateChange => &["tp_btf/inet_sock_set_state"],
-            Self::Destroy => &["tp_btf/tcp_destroy_sock"],
-            Self::KeepaliveTimer => &[
-                "fentry/tcp_keepalive_timer",
-                "kprobe/tcp_keepalive_timer",
-                "tp_btf/timer_expire_entry",
-            ],
-            Self::Setsockopt => {
-                &["fexit/__x64_sys_setsockopt", "kprobe/__x64_sys_setsockopt", "tp_btf/sys_exit"]
-            }
+            Self::Snapshot => &[place::SNAPSHOT],
+            Self::StateChange => &[place::STATE_CHANGE],
+            Self::Destroy => &[place::DESTROY],
+            Self::KeepaliveTimer => &place::KEEPALIVE_TIMER,
+            Self::Setsockopt => &place::SETSOCKOPT,
         }
     }
 
@@ -69,38 +65,12 @@ impl Signal {
     }
 }
 
-/// How hooks sit on the kernel's functions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Mechanism {
-    /// The best that the kernel has, for each signal
-    #[default]
-    Auto,
-    /// Function hooks: fentry and fexit
-    Fentry,
-    /// kprobe and kretprobe
-    Kprobe,
-    /// Tracepoints only: every kernel has them
-    Tracepoint,
-}
-
-impl Mechanism {
-    /// Those to try in turn.
-    pub(super) const fn in_turn(self) -> &'static [Self] {
-        match self {
-            Self::Auto => &[Self::Fentry, Self::Kprobe, Self::Tracepoint],
-            Self::Fentry => &[Self::Fentry],
-            Self::Kprobe => &[Self::Kprobe],
-            Self::Tracepoint => &[Self::Tracepoint],
-        }
-    }
-}
-
 /// Whether a signal is carried.
 #[derive(Debug)]
 pub struct SignalStatus {
     /// The signal that the hook carries.
     pub signal: Signal,
-    /// The mechanism that carries it; the one that was tried last if none does.
+    /// The name of the place of the hook that carries it; of the one that was tried last if none does.
     pub mechanism: &'static str,
     /// Why it is not carried, if it is not.
     pub failure: Option<Error>,

@@ -46,7 +46,7 @@ pub enum LimitSource {
 
 impl LimitSource {
     /// The kinds, as metrics name them.
-    pub const KINDS: [&str; 4] = ["configured", "preset", "learned", "default"];
+    pub const KINDS: [&str; 4] = ["configured", "preset", "default", "learned"];
 
     /// The kind, as metrics name it.
     pub const fn kind(&self) -> &'static str {

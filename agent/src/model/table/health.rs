@@ -57,6 +57,31 @@ pub struct EventFlow {
 }
 
 impl EventFlow {
+    /// Of an agent that has just started.
+    pub const NONE: Self = Self {
+        seen: 0,
+        submitted: 0,
+        dropped: 0,
+        skipped: 0,
+        unseen: 0,
+        filtered: 0,
+        received: 0,
+        decoded: 0,
+        undecodable: 0,
+    };
+
+    /// What came this far, by stage.
+    pub const fn reached(&self) -> [(&'static str, u64); 5] {
+        let Self { seen, filtered, submitted, received, decoded, .. } = *self;
+        [
+            ("seen", seen),
+            ("filtered", filtered),
+            ("submitted", submitted),
+            ("received", received),
+            ("decoded", decoded),
+        ]
+    }
+
     /// What was lost, by stage.
     pub const fn lost(&self) -> [(&'static str, u64); 4] {
         let Self { unseen, skipped, dropped, undecodable, .. } = *self;

@@ -5,7 +5,7 @@ use std::fs;
 
 /// The agent's process now. What cannot be read is not shown.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Process {
+pub struct AgentProcess {
     /// CPU time since the start.
     pub cpu_seconds: f64,
     /// Resident memory; none if /proc could not be read.
@@ -16,7 +16,7 @@ pub struct Process {
     pub n_open_fds: Option<u64>,
 }
 
-impl Process {
+impl AgentProcess {
     /// Reads the agent's own figures from /proc.
     pub fn read(started_at_seconds: f64) -> Self {
         Self {
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_process_has_memory_descriptors_and_used_time() {
-        let process = Process::read(1.0);
+        let process = AgentProcess::read(1.0);
         assert!(process.resident_bytes.unwrap() > 1 << 20);
         assert!(process.n_open_fds.unwrap() >= 1);
         assert!(process.cpu_seconds > 0.0);

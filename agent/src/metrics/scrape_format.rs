@@ -1,15 +1,15 @@
 //! The two text formats of a scrape: OpenMetrics 1.0, and Prometheus text 0.0.4 for clients that ask for it.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// The exposition format of a scrape.
-pub enum Format {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScrapeFormat {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
     /// Prometheus text 0.0.4.
     Text,
 }
 
-impl Format {
+impl ScrapeFormat {
     /// What the reply says that it is.
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -131,7 +131,11 @@ mod tests {
             "application/openmetrics-text",
             "Application/OpenMetrics-Text ; Version=\"1.0.0\" ; Q=0.5 , text/plain ; q=0.5",
         ] {
-            assert_eq!(Format::negotiate(Some(accept)), Format::OpenMetrics, "{accept}");
+            assert_eq!(
+                ScrapeFormat::negotiate(Some(accept)),
+                ScrapeFormat::OpenMetrics,
+                "{accept}"
+            );
         }
     }
 
@@ -149,9 +153,9 @@ mod tests {
             "application/json",
             ";;;,,=;q",
         ] {
-            assert_eq!(Format::negotiate(Some(accept)), Format::Text, "{accept}");
+            assert_eq!(ScrapeFormat::negotiate(Some(accept)), ScrapeFormat::Text, "{accept}");
         }
-        assert_eq!(Format::negotiate(None), Format::Text);
+        assert_eq!(ScrapeFormat::negotiate(None), ScrapeFormat::Text);
     }
 
     #[test]

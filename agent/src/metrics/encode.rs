@@ -1,0 +1,38 @@
+//! Writes a scrape: every family, in the wanted format.
+
+use super::{
+    agent_process::AgentProcess,
+    families::families,
+    scrape::Scrape,
+    scrape_format::{ScrapeFormat, text_of},
+};
+use crate::{model::table::sums::Totals, store};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, text},
+    registry::Registry,
+};
+use std::{fmt, sync::Arc};
+
+/// The scrape in the wanted format.
+pub fn encode(
+    totals: Arc<Totals>,
+    process: AgentProcess,
+    history: store::HistoryStatus,
+    format: ScrapeFormat,
+) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape { totals, process, history }));
+    let mut openmetrics = String::new();
+    text::encode(&mut openmetrics, &registry)?;
+    Ok(match format {
+        ScrapeFormat::OpenMetrics => openmetrics,
+        ScrapeFormat::Text => text_of(&openmetrics),
+    })
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        families().try_for_each(|family| family.encode(self, &mut out))
+    }
+}

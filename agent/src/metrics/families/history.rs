@@ -1,0 +1,43 @@
+//! The history on disk: its size, and what is not in it.
+
+use crate::{
+    metrics::{
+        family::MetricFamily,
+        label::{MetricLabel, closed},
+        rows::MetricKind,
+    },
+    store::Loss,
+};
+
+const REASON: MetricLabel = MetricLabel {
+    name: "reason",
+    meaning: "why it is not in the history: it was ordinary (an orderly end, a verdict that changed), \
+              and there were more than a hundred a second of that (`ordinary`); the writing thread was \
+              behind (`queue`); or it could not be written (`disk`)",
+    values: closed!(Loss::ALL, it => it.as_str()),
+};
+
+pub(super) const FAMILIES: &[MetricFamily] = &[
+    MetricFamily {
+        name: "keepwatch_history_bytes",
+        kind: MetricKind::Gauge,
+        help: "Bytes that the history on disk uses now, within a few seconds.",
+        question: "Does the history fit its place? (`--history-bytes` and `--history-days` bound it.)",
+        labels: &[],
+        max_rows: None,
+        fill: |scrape, rows| rows.row(&[], scrape.history.bytes),
+    },
+    MetricFamily {
+        name: "keepwatch_history_lost",
+        kind: MetricKind::Counter,
+        help: "Deaths, calls and the like that belong into the history on disk and are not there, since \
+               the agent's start.",
+        question: "Does `keepwatch why` know everything? Is the disk full?",
+        labels: &[REASON],
+        max_rows: None,
+        fill: |scrape, rows| {
+            let mut lost = scrape.history.lost.iter();
+            lost.try_for_each(|(reason, n)| rows.row(&[reason], *n))
+        },
+    },
+];
