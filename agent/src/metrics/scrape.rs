@@ -663,7 +663,8 @@ mod tests {
         (table.totals(), n_sockets)
     }
 
-    /// DESIGN's budget: at most 200 KB and 10 ms, whatever the number of sockets and their owners.
+    /// A scrape is bounded (law 5 in docs/ARCHITECTURE.md#laws): at most 200 KB, whatever the number of sockets
+    /// and their owners.
     #[test]
     fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
         const N_PROCESSES: u32 = 100_000;
