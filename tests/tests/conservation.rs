@@ -1,4 +1,4 @@
-//! Laws 2 and 3: every event is accounted for, whatever happens to the reader; and whatever happens
+//! Laws 2 and 3 (docs/ARCHITECTURE.md#laws): every event is accounted for, whatever happens to the reader; and whatever happens
 //! to the agent, the next one knows every live socket and the kernel keeps nothing.
 #![expect(clippy::panic, clippy::print_stderr, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! Law 1 can fail: a deliberate fault in one offset is found, either by the comparison with
+//! Law 1 (docs/ARCHITECTURE.md#laws) can fail: a deliberate fault in one offset is found, either by the comparison with
 //! getsockopt, or before it by the verifier or the witness that every walk reads first.
 
 use keepwatch::{

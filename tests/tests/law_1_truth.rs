@@ -1,4 +1,4 @@
-//! Law 1: what keepwatch says of a live socket equals getsockopt on that socket, for every setting.
+//! Law 1 (docs/ARCHITECTURE.md#laws): what keepwatch says of a live socket equals getsockopt on that socket, for every setting.
 //!
 //! A few thousand sockets are made in every way that users do it and held by this process. keepwatch
 //! lists them from outside; each field that it prints is compared with what the kernel answers on

@@ -18,15 +18,15 @@ use std::{fs, io::Write};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 1 says that something is not seen, 3 that keepwatch cannot
-work here.
+Exit code 0: nothing is missing; 1: keepwatch sees less than it could;
+3: it cannot work here.
 
 Examples:
   keepwatch doctor                          what is blind, and why
   keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
   keepwatch doctor --hooks tracepoint       would that mechanism do?")]
 pub(super) struct DoctorArgs {
-    /// One JSON object a line
+    /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -83,11 +83,11 @@ enum Command {
     Why(why::WhyArgs),
     /// What happens to connections, one event a line: settings, probes, deaths
     Trace(trace::TraceArgs),
-    /// Exit 1 if an outbound connection violates the policy: of the host, or of a command
+    /// Exit 1 if an outbound connection of the host, or of a command, violates the policy
     Check(check::CheckArgs),
     /// What this kernel allows, which hooks are used, what is blind, what to do about it
     Doctor(doctor::DoctorArgs),
-    /// What a shell needs to complete keepwatch's words
+    /// Print the script by which a shell completes commands and options
     Completions(completions::CompletionsArgs),
 }
 

@@ -22,10 +22,11 @@ use std::{io::Write, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without an agent, and with --idle-limit or --path, which an agent has of
-its own, keepwatch reads the kernel itself (as root): the settings are
-the same, but the direction of a connection is inferred, not seen, and a
-socket without a descriptor is not shown.
+The agent answers if one runs. Without one keepwatch reads the kernel
+itself (as root); so it does with --idle-limit or --path, because the
+agent was given its own. Settings are the same either way. Without an
+agent the direction of a connection is inferred, and sockets without a
+descriptor are missing.
 
 Examples:
   keepwatch sockets --verdict off,late --direction outbound
@@ -33,13 +34,13 @@ Examples:
   keepwatch sockets --peer 10.0.0.0/8 --port 5432 --json | jq .reason
   keepwatch sockets --watch 1s --pid 812")]
 pub(super) struct SocketsArgs {
-    /// One JSON object a line, as they come
+    /// Print JSON, one object a line, as connections are read
     #[arg(long)]
     json: bool,
-    /// The order of rows; JSON has none unless asked, and then needs memory for all rows
+    /// The order of rows [default: limit; JSON is in no order, and sorting it takes memory for all rows]
     #[arg(long, value_enum)]
     sort: Option<Sort>,
-    /// Refresh this often [2s if no time is given]
+    /// Refresh the table this often [2s if no time is given]
     #[arg(long, value_name = "TIME", value_parser = config::duration, num_args = 0..=1, default_missing_value = "2s")]
     watch: Option<Duration>,
     /// Read connections from the agent or from the kernel

@@ -52,13 +52,13 @@ Examples:
   keepwatch trace --past --port 5432        past events first
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
-    /// One JSON object a line
+    /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
     /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
-    /// Without an agent: time between snapshots; they find changes that no event reports
+    /// Without an agent: the time between snapshots, which find changes that no event reports
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     interval: Duration,
     #[command(flatten)]

@@ -50,8 +50,8 @@ pub struct LimitArgs {
         global = true
     )]
     pub idle_limit: IdleLimit,
-    /// The idle limit of one path, longest prefix first: NAME=CIDR[:PORT]=LIMIT, like
-    /// db=10.0.0.0/8:5432=aws; may be repeated. In the config file: [[path]] tables
+    /// The idle limit of one path, like db=10.0.0.0/8:5432=aws; may be repeated. The longest prefix
+    /// wins. In the config file: [[path]] tables
     #[arg(
         long,
         env = "KEEPWATCH_PATH",
@@ -91,8 +91,8 @@ pub struct HookArgs {
         default_value = "auto"
     )]
     pub hooks: Mechanism,
-    /// Log errors inside the hooks, down to this level: the call that they could not read, and its
-    /// process. Off, it costs nothing
+    /// Log what goes wrong inside the hooks, at this level and above, with the call and its process.
+    /// `off` costs nothing
     #[arg(
         long,
         env = "KEEPWATCH_LOG_HOOKS",
@@ -153,8 +153,8 @@ pub struct LogArgs {
 /// How owners are found.
 #[derive(Args, Clone, Debug)]
 pub struct OwnerArgs {
-    /// Where the host's root is: in a container, the folder where it is mounted. Names of containers
-    /// and pods come from there (/var/log/pods, /run/containerd, /var/lib/docker and the like)
+    /// The folder where the host's root is mounted, in a container. Names of containers and pods are
+    /// read below it (/var/log/pods, /run/containerd, /var/lib/docker and the like)
     #[arg(long, env = "KEEPWATCH_HOST_ROOT", value_name = "FOLDER", default_value = "/")]
     pub host_root: PathBuf,
 }

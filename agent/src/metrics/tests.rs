@@ -5,7 +5,7 @@ use crate::{
     kernel::hooks::Signal,
     model::{
         judgement::{
-            idle_limit::{IdleLimit, Limits, Path},
+            idle_limit::{ConfiguredPath, IdleLimit, Limits},
             verdict::Surroundings,
         },
         observed::{
@@ -312,7 +312,7 @@ fn everything() -> Totals {
     let (mut totals, _) = worst_host(100);
     let limit = IdleLimit { seconds: 900, preset: None };
     let peers = "10.0.0.0/8".parse().unwrap();
-    let path = Path { name: "db".to_owned(), peers, port: None, limit };
+    let path = ConfiguredPath { name: "db".to_owned(), peers, port: None, limit };
     let limits = Limits::new(vec![path], IdleLimit::default(), false);
     totals.around = Some(Arc::new(Surroundings { limits, ..around() }));
     totals.learned = [(1, 240)].into();

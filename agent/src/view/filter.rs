@@ -19,47 +19,47 @@ pub struct Filter {
     /// Only connections that this host opened (outbound) or the peer opened (inbound)
     #[arg(long, value_enum)]
     pub direction: Option<Direction>,
-    /// Only these verdicts
+    /// Only connections with one of these verdicts
     #[arg(long, value_enum, value_delimiter = ',')]
     pub verdict: Vec<Verdict>,
-    /// Only these TCP states [default: all but listen and close]
+    /// Only sockets in one of these TCP states [default: all but listen and close]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub state: Vec<State>,
-    /// Also sockets that are no connection: listeners, and those not connected yet
+    /// Also show sockets that are no connection: listeners, and those not connected yet
     #[arg(long)]
     pub all: bool,
     /// Only the connection with this id, as `ss -e` shows it: sk:1f
     #[arg(long, value_name = "ID")]
     pub id: Option<SocketId>,
-    /// Only of processes with this name (the kernel's 15 bytes)
+    /// Only connections of processes with this name (the kernel keeps 15 bytes of it)
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
-    /// Only of the process with this id
+    /// Only connections of the process with this id
     #[arg(long)]
     pub pid: Option<u32>,
-    /// Only with peers in this network
+    /// Only connections with peers in this network
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub peer: Option<IpNet>,
-    /// Only with this port on either end
+    /// Only connections with this port on either end
     #[arg(long)]
     pub port: Option<u16>,
-    /// Only in the network namespace with this inode number (`readlink /proc/PID/ns/net`)
+    /// Only connections in the network namespace with this inode number (`readlink /proc/PID/ns/net`)
     #[arg(long, value_name = "INODE")]
     pub netns: Option<u32>,
-    /// Only of this systemd unit
+    /// Only connections of this systemd unit
     #[arg(long, value_name = "NAME")]
     pub unit: Option<String>,
-    /// Only of the container with this name or id (12 digits of it are enough)
+    /// Only connections of the container with this name or id (the first 12 digits are enough)
     #[arg(long, value_name = "NAME|ID")]
     pub container: Option<String>,
-    /// Only of this Kubernetes namespace
+    /// Only connections of this Kubernetes namespace
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// Only of this workload: a Deployment, StatefulSet, DaemonSet, Job or CronJob, or what Compose,
-    /// Swarm, ECS or Nomad call a service
+    /// Only connections of this workload: a Deployment, StatefulSet, DaemonSet, Job or CronJob, or a
+    /// service of Compose, Swarm, ECS or Nomad
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
-    /// Only of this Kubernetes pod
+    /// Only connections of this Kubernetes pod
     #[arg(long, value_name = "NAME")]
     pub pod: Option<String>,
 }

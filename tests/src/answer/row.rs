@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 
 /// A line of `sockets --json`.
-#[expect(missing_docs, reason = "DESIGN section 4 and `keepwatch::view::row` describe each")]
+#[expect(missing_docs, reason = "`keepwatch::view::row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SocketLine {
     pub id: String,

@@ -1,4 +1,4 @@
-//! Law 1: what keepwatch says of a socket is what the kernel says when asked on its descriptor.
+//! Law 1 (docs/ARCHITECTURE.md#laws): what keepwatch says of a socket is what the kernel says when asked on its descriptor.
 
 use crate::{
     answer::row::{SocketHolder, SocketLine},

@@ -1,4 +1,4 @@
-//! The sockets of law 1: every combination that users meet, all held by this process.
+//! The sockets of law 1 (docs/ARCHITECTURE.md#laws): every combination that users meet, all held by this process.
 
 use crate::{
     answer::{

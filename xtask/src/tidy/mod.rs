@@ -19,7 +19,7 @@ use std::{
     process::ExitCode,
 };
 
-/// The folders that the design names. Git keeps no empty ones, so each must hold a file.
+/// The folders that docs/ARCHITECTURE.md describes. Git keeps no empty ones, so each must hold a file.
 const FOLDERS: [&str; 7] =
     ["agent", "agent-ebpf", "dashboards", "deploy", "docs", "tests", "xtask"];
 /// Not ours to judge.
@@ -51,7 +51,9 @@ pub(crate) fn check() -> Result<()> {
     findings.extend(type_name::of_files(&files));
     for folder in FOLDERS {
         if !files.iter().any(|file| file.path.starts_with(folder)) {
-            findings.push(format!("{folder}: the design names this folder, and nothing is in it"));
+            findings.push(format!(
+                "{folder}: docs/ARCHITECTURE.md describes this folder, and nothing is in it"
+            ));
         }
     }
     for finding in &findings {
@@ -71,9 +73,15 @@ fn of_file(file: &WorkspaceFile) -> Vec<String> {
         findings.extend(opening::of_text(path, text));
         findings.extend(prose::of_text(path, text));
         findings.extend(room::of_text(path, text));
-        findings.extend(link::of_text(path, text, |target| place::root().join(target).exists()));
+        findings.extend(link::of_text(path, text, text_of));
     }
     findings.into_iter().map(|finding| format!("{}{finding}", path.display())).collect()
+}
+
+/// The text of a path from the root if it is there; the empty one if it is no text.
+fn text_of(path: &Path) -> Option<String> {
+    let path = place::root().join(path);
+    path.exists().then(|| fs::read_to_string(path).unwrap_or_default())
 }
 
 /// Every file, in a stable order, without what git ignores.

@@ -1,4 +1,4 @@
-//! Law 9: the agent opens no path but by `agent/src/files`, which knows what may have been planted there.
+//! Law 9 (docs/ARCHITECTURE.md#laws): the agent opens no path but by `agent/src/files`, which knows what may have been planted there.
 
 use std::path::Path;
 
@@ -53,7 +53,10 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
     let lines = product.lines().enumerate();
     let found = lines.filter_map(|(number, line)| Some((number, opens(line)?)));
     let told = |(number, call): (usize, &str)| {
-        format!(":{}: `{call}` opens a path: let `files` do it (law 9)", number + 1)
+        format!(
+            ":{}: `{call}` opens a path: let `files` do it (law 9 in docs/ARCHITECTURE.md)",
+            number + 1
+        )
     };
     found.map(told).collect()
 }

@@ -20,25 +20,27 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without a command: the host's connections as they are now, from the
-agent if one answers, else from the kernel (as root). With one: hooks of
-its own are attached (as root), the command runs and is followed with its
-children, and each connection that they opened is judged by its settings
-at its end, however short it was. The command's stdin, stdout, stderr and
-signals are its own. Under sudo the command runs as the user who typed
-sudo; the policy is read and results are written with that user's rights.
-The findings go to stderr after the command's output; processes that it
-leaves running are judged as they are.
+Without COMMAND, the connections of this host are judged as they are now.
+The agent is asked if one runs, else the kernel is read (as root).
 
-A result goes to a file, to a pipe that is read, to /dev/stdout or to
-/dev/null. A file is emptied before the command starts. Hard links, and
-links that another user made, are refused.
+With COMMAND, keepwatch attaches hooks of its own (as root), runs the
+command and follows it and its children. Each connection that they opened
+is judged by its settings at its end, however short it was. Connections
+that are still open after the command are judged as they are then. The
+command has its own stdin, stdout, stderr and signals; findings go to
+stderr after its output. Under sudo the command runs as the user who
+typed sudo, and the policy is read and results are written with that
+user's rights.
+
+Results (--json=FILE, --junit) go to a file, to a pipe that is read, to
+/dev/stdout or to /dev/null. A file is emptied before the command starts.
+Hard links, and links that another user made, are refused.
 
 By default each outbound connection to another host must be protected:
-its first probe goes out before the idle limit of its path (--idle-limit,
---path). A policy file has the flags' names as keys, and tables for
-exceptions; the first [[rule]] that covers a connection judges it, the
-keys at the top the rest:
+its first probe must go out before the idle limit of its path
+(--idle-limit, --path). A policy file has the flags' names as keys. The
+first [[rule]] that covers a connection judges it; the keys at the top
+judge the others. An [[allow]] exempts connections:
 
   detect_within = \"2m\"
   [[rule]]
@@ -50,9 +52,9 @@ keys at the top the rest:
   reason = \"short downloads\"
 
 Exit codes: 0 nothing found, 1 findings, 2 usage, 3 cannot run here (the
-command was not started). A command that fails passes its own code on,
-128 + N if signal N ended it; 127 it was not found, 126 it could not be
-started.
+command was not started). If the command fails, its own exit code is
+passed on: 128 + N if signal N ended it, 127 if it was not found, 126 if
+it could not be started.
 
 Examples:
   keepwatch check --peer 10.0.0.0/8 --detect-within 2m
@@ -63,10 +65,10 @@ pub(super) struct CheckArgs {
     /// Print findings as JSON, one object a line, then the summary; with FILE, write them there
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     json: Option<PathBuf>,
-    /// Write JUnit XML into this file too
+    /// Also write JUnit XML into this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Also show connections that are fine or not judged
+    /// Also show connections without a finding, and those that are not judged
     #[arg(long)]
     all: bool,
     /// Without a command: read connections from the agent or from the kernel

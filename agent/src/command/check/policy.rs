@@ -20,7 +20,7 @@ use toml_edit::{Item, TableLike, Value};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(super) struct PolicyArgs {
-    /// Read the policy from this TOML file; flags win over its keys
+    /// Read the policy from this TOML file; a flag wins over its key
     #[arg(long, env = "KEEPWATCH_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Judge only connections with peers in these networks
@@ -32,13 +32,13 @@ pub(super) struct PolicyArgs {
     /// The kernel must notice a dead peer within this time, even if the program only reads
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     detect_within: Option<u32>,
-    /// The kernel must not have refused any setting
+    /// No setting of a connection may have been refused by the kernel
     #[arg(long)]
     no_failed_calls: bool,
-    /// Judge connections to this host too, as if a path with the idle limit were in between
+    /// Also judge connections to this host, as if a path with the idle limit were in between
     #[arg(long)]
     include_local: bool,
-    /// Connections exempt from the policy, like process=apt or peer=10.0.0.0/8,port=53; may be repeated
+    /// Exempt these connections, like process=apt or peer=10.0.0.0/8,port=53; may be repeated
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = allowed)]
     allow: Vec<Allowed>,
 }

@@ -38,9 +38,8 @@ Keys: q ends, / finds as you type, Enter shows one connection with what
 happened to it, s changes the order, u shows only the unprotected, p
 pauses, ? shows all keys.
 
-With an agent, keepwatch shows what the agent sees and remembers.
-Without one it reads the kernel itself (as root), and of the past it
-knows nothing.
+The agent answers if one runs. Without one keepwatch reads the kernel
+itself (as root), and the past of a connection is not shown.
 
 Examples:
   keepwatch top                             what is dropped next?
@@ -48,10 +47,10 @@ Examples:
   keepwatch top --sort unanswered           which peers do not answer?
   keepwatch top --interval 10s --no-color   over a slow line")]
 pub(super) struct TopArgs {
-    /// Time between two looks; stretched so that a look takes at most 5 % of it
+    /// The time between two looks at all connections; stretched so that a look takes at most 5 % of it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::duration)]
     interval: Duration,
-    /// The order to begin with
+    /// The order at the start; the key s changes it
     #[arg(long, value_enum, default_value = "limit")]
     sort: Sort,
     /// Read connections from the agent or from the kernel

@@ -16,9 +16,9 @@ use std::{
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The living are read from the agent, or without one from the kernel (as
-root). What died is known from the agent's memory and from the history
-that it keeps on disk: that is read even if no agent runs.
+Live connections are read from the agent, or without one from the kernel
+(as root). Deaths are read from the agent's memory and from its history
+on disk; the history is read without an agent too.
 Exit code 1: something died of silence, or is unprotected.
 
 Examples:

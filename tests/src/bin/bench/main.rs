@@ -1,5 +1,5 @@
 //! `bench snapshot|agent [SOCKETS]`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
-//! beside others in one run. Exit code 1 when a budget of DESIGN section 7 is not met.
+//! beside others in one run. Exit code 1 when a budget (docs/ARCHITECTURE.md#budgets) is not met.
 #![expect(
     clippy::expect_used,
     clippy::panic,
