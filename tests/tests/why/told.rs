@@ -199,8 +199,9 @@ fn a_peer_that_went_dark_is_told_from_a_path_that_forgot() {
     let ends = path.connect(&Plan::keepalive(1, 1, 2));
     exchange(&ends.client, &ends.accepted);
     let id = wait::until("the agent knows it", SOON, || {
-        let row = agent.sockets(&["--port", &ends.local.port().to_string()]).into_iter().next();
-        row.map(|row| row.id)
+        // The other end has the same two ports.
+        let rows = agent.sockets(&["--port", &ends.local.port().to_string()]);
+        rows.into_iter().find(|row| row.local == ends.local).map(|row| row.id)
     });
     let live = why(&agent, &[&id]);
     assert_eq!(live.status.code(), Some(0), "{}", String::from_utf8_lossy(&live.stdout));
