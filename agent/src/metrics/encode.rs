@@ -14,6 +14,9 @@ use prometheus_client::{
 };
 use std::{fmt, sync::Arc};
 
+/// Room for the scrape of a host with a few owners: larger ones grow.
+const USUAL_BYTES: usize = 16 << 10;
+
 /// The scrape in the wanted format.
 pub fn encode(
     totals: Arc<Totals>,
@@ -23,7 +26,7 @@ pub fn encode(
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape { totals, process, history }));
-    let mut openmetrics = String::new();
+    let mut openmetrics = String::with_capacity(USUAL_BYTES);
     text::encode(&mut openmetrics, &registry)?;
     Ok(match format {
         ScrapeFormat::OpenMetrics => openmetrics,
