@@ -2,16 +2,16 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
-mod account;
+mod health_log;
 mod listen;
 mod supervise;
 pub mod watch;
 
 use crate::{
     kernel::{
-        clock,
+        clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
-        host, memory,
+        host,
     },
     model::{
         judgement::{
@@ -128,7 +128,7 @@ pub fn run(config: Config) -> Result<(), Error> {
         resolver,
         history,
     } = config;
-    memory::keep_little();
+    heap_trim::keep_little();
     Hooks::check()?;
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
@@ -136,9 +136,9 @@ pub fn run(config: Config) -> Result<(), Error> {
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
-    hooks.status().iter().for_each(account::hook);
-    account::processes(host::in_initial_pid_namespace());
-    memory::give_back();
+    hooks.status().iter().for_each(health_log::hook);
+    health_log::processes(host::in_initial_pid_namespace());
+    heap_trim::give_back();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
@@ -175,7 +175,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
     let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
-    let mut account = account::Account::new(interval);
+    let mut account = health_log::Account::new(interval);
     let mut is_written = true;
     let served = supervise::serve(metrics, &api, &shared, || {
         account.look(&sums.borrow().health, &health, clock::now());

@@ -3,9 +3,8 @@
 
 use crate::{
     kernel::{
-        clock, decode,
+        clock, decode, heap_trim,
         hooks::{self, HookLog, Hooks, Signal},
-        memory,
         ring::Ring,
         snapshot,
     },
@@ -15,8 +14,8 @@ use crate::{
         observed::{event::Event, socket::Time},
         table::{
             Heard, Table,
+            agent_health::{AgentHealth, EventFlow},
             happening::{News, Notice},
-            health::{AgentHealth, EventFlow},
             sums::Totals,
         },
     },
@@ -256,7 +255,7 @@ impl<A: Audience> Watch<A> {
         debug!(sockets = n_sockets, seconds = walk_seconds, cpu_ms = walk_cpu_ms, "snapshot taken");
         if (n_received - std::mem::replace(&mut self.n_received, n_received)).max(n_sockets) > MANY
         {
-            memory::give_back();
+            heap_trim::give_back();
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{Failure, Outcome, output, table::wrapped, text::Style};
+use super::{Failure, Outcome, output, socket_text::Style, table::wrapped};
 use crate::{
     config,
     kernel::{
@@ -8,7 +8,7 @@ use crate::{
         hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
         host, layout,
     },
-    model::table::health::EventFlow,
+    model::table::agent_health::EventFlow,
     serve::{AgentStatus, client},
     store,
 };

@@ -1,6 +1,6 @@
 //! stdout: data.
 
-use super::text::Size;
+use super::socket_text::Size;
 use std::{
     io::{self, BufWriter, IsTerminal as _, StdoutLock},
     os::fd::AsFd,

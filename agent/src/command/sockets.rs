@@ -2,8 +2,8 @@
 
 use super::{
     Failure, Outcome, output,
+    socket_text::{self, Style},
     source::{ConnectionReader, Source},
-    text::{self, Style},
 };
 use crate::{
     config,
@@ -79,17 +79,17 @@ fn show_screen(
     args: &SocketsArgs,
     reader: &mut ConnectionReader,
     style: Style,
-    size: text::Size,
+    size: socket_text::Size,
 ) -> Result<(), Failure> {
     let pick = PageRequest {
         filter: args.filter.clone(),
         sort: args.sort.unwrap_or_default(),
-        limit: u32::try_from(text::n_rows(size)).unwrap_or(u32::MAX),
+        limit: u32::try_from(socket_text::n_rows(size)).unwrap_or(u32::MAX),
         ..PageRequest::default()
     };
     let page = reader.page(&pick)?;
     let mut out = output::stdout();
-    text::screen(&mut out, &page, style, size)?;
+    socket_text::screen(&mut out, &page, style, size)?;
     Ok(out.flush()?)
 }
 
@@ -117,7 +117,7 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     if args.json {
         rows.iter().try_for_each(|row| write_json(&mut out, row))?;
     } else {
-        text::table(&mut out, &rows, style)?;
+        socket_text::table(&mut out, &rows, style)?;
     }
     Ok(out.flush()?)
 }

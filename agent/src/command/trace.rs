@@ -1,7 +1,8 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
 use super::{
-    Failure, Outcome, output, run::RING_BYTES, signals, source::Source, table, text::Style, time,
+    Failure, Outcome, output, run::RING_BYTES, signals, socket_text::Style, source::Source, table,
+    timestamp,
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -256,7 +257,7 @@ impl TraceWriter {
                 StreamLine::Notice(NoticeRow { at, event, meaning, .. }) => {
                     format!(
                         "{}  {}",
-                        time::local(at, TIME_OF_DAY),
+                        timestamp::local(at, TIME_OF_DAY),
                         self.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33")
                     )
                 }
@@ -292,7 +293,7 @@ fn happening(row: &EventRow, style: Style) -> String {
     let wide = |text: &str, columns: usize| table::fitted(text, columns.max(table::width(text)));
     format!(
         "{}  {}  {}  {}  {}",
-        time::local(&row.at, TIME_OF_DAY),
+        timestamp::local(&row.at, TIME_OF_DAY),
         wide(&owner, 20),
         wide(&connection, 40),
         style.paint(&table::fitted(row.event.as_str(), 14), colour),

@@ -1,6 +1,6 @@
 //! The config file: its keys are the options of the command line, checked by the same definitions.
 
-use super::{DEFAULT_FILE, error::Error, toml_file::TomlFile};
+use super::{DEFAULT_FILE, error::Error, toml_error::TomlFile};
 use crate::files;
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use std::{ffi::OsString, path::Path};

@@ -8,13 +8,13 @@ mod duration;
 mod error;
 mod file;
 mod idle_limit;
-mod toml_file;
+mod toml_error;
 
 pub use duration::{duration, whole_seconds};
 pub use error::Error;
 pub use file::{MAX_BYTES, configured, is_key, keys, scalar};
 pub use idle_limit::{idle_limit, network_path};
-pub use toml_file::TomlFile;
+pub use toml_error::TomlFile;
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},

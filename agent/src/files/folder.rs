@@ -2,7 +2,7 @@
 
 use super::{
     Error, FileKind, must_be_plain, must_have_one_name,
-    way::{self, Missing},
+    resolve_path::{self, Missing},
 };
 use rustix::{
     fs::{
@@ -39,12 +39,12 @@ pub struct Seat {
 impl Folder {
     /// Opens a folder that exists; links of other users on the way are refused.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        way::folder(path, Missing::Refuse).map(Self)
+        resolve_path::folder(path, Missing::Refuse).map(Self)
     }
 
     /// Opens it; what is missing of it is made.
     pub fn make(path: &Path, mode: Mode) -> Result<Self, Error> {
-        way::folder(path, Missing::Make(mode)).map(Self)
+        resolve_path::folder(path, Missing::Make(mode)).map(Self)
     }
 
     /// A file of this user, made if there is none, to read and write; nobody gets more rights to it than
@@ -53,7 +53,8 @@ impl Folder {
         if let Some(seat) = self.seat(name)? {
             must_be_own(&seat.stat)?;
         }
-        let (file, stat) = way::open_in(&self.0, name, OFlags::CREATE | OFlags::RDWR, mode)?;
+        let (file, stat) =
+            resolve_path::open_in(&self.0, name, OFlags::CREATE | OFlags::RDWR, mode)?;
         must_be_own(&stat)?;
         let found = Mode::from_raw_mode(stat.st_mode);
         if !mode.contains(found) {

@@ -10,13 +10,13 @@
 //! `cargo xtask tidy` finds paths that are opened in another way.
 
 mod folder;
-mod output;
+mod open_output;
 mod read;
+mod resolve_path;
 mod root;
-mod way;
 
 pub use folder::{Folder, Lock, Seat};
-pub use output::output;
+pub use open_output::output;
 pub use read::{check_plain, text};
 pub use root::Root;
 

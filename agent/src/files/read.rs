@@ -2,7 +2,7 @@
 
 use super::{
     Error, must_be_plain,
-    way::{self, End, Missing},
+    resolve_path::{self, End, Missing},
 };
 use rustix::{
     fs::{Mode, OFlags, fstat},
@@ -28,7 +28,7 @@ pub fn check_plain(path: &Path) -> Result<(), Error> {
 }
 
 fn plain(path: &Path) -> Result<File, Error> {
-    let (file, stat) = if let Some(number) = way::descriptor(path) {
+    let (file, stat) = if let Some(number) = resolve_path::descriptor(path) {
         let file = inherited(number)?;
         let stat = fstat(&file)?;
         (file, stat)
@@ -41,7 +41,7 @@ fn plain(path: &Path) -> Result<File, Error> {
 
 /// Not opened yet: a device may notice that.
 fn found(path: &Path) -> Result<End, Error> {
-    let end = way::along(path, Missing::Refuse)?;
+    let end = resolve_path::along(path, Missing::Refuse)?;
     must_be_plain(end.found.as_ref().ok_or(Errno::NOENT)?)?;
     Ok(end)
 }

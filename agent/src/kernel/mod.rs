@@ -2,12 +2,12 @@
 //! them, and the decoding of bytes into events. Nothing else imports aya or the wire format.
 
 pub mod btf;
+pub mod canary_socket;
 pub mod clock;
 pub mod decode;
+pub mod heap_trim;
 pub mod hooks;
 pub mod host;
 pub mod layout;
-pub mod memory;
 pub mod ring;
 pub mod snapshot;
-pub mod witness;

@@ -1,6 +1,6 @@
 //! One event as one line of text or JSON, in which no byte can break a terminal or a log.
 
-use super::journal;
+use super::journald;
 use crate::{kernel::clock, model::text::name::escaped};
 use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::Value;
@@ -49,7 +49,7 @@ where
         event.record(&mut said);
         let level = *event.metadata().level();
         if self.in_journal {
-            out.write_str(journal::prefix(level))?;
+            out.write_str(journald::prefix(level))?;
         }
         match self.shape {
             Shape::Json => out.write_str(&said.json(level, event.metadata().target())?)?,

@@ -1,7 +1,7 @@
 //! stderr: what keepwatch says, as opposed to data. Every line is a `tracing` event; a subscriber writes it for a
 //! person, for a log file, for journald or as JSON.
 
-mod journal;
+mod journald;
 mod line;
 pub mod pace;
 
@@ -77,7 +77,7 @@ fn stderr(shape: Shape, colours: bool) -> LogLine {
     let is_terminal = io::stderr().is_terminal();
     LogLine {
         shape,
-        in_journal: !is_terminal && journal::has(io::stderr()),
+        in_journal: !is_terminal && journald::has(io::stderr()),
         colour: colours && is_terminal && !forbidden,
     }
 }

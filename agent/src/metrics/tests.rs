@@ -16,7 +16,7 @@ use crate::{
             setting::{NetnsSettings, OwnSettings},
             socket::{Comm, Direction, Owner, Socket, SocketId, State, tests_support::socket},
         },
-        table::{Bounds, Table, health::AgentHealth, owner_label::MAX_OWNERS, sums::Totals},
+        table::{Bounds, Table, agent_health::AgentHealth, owner_label::MAX_OWNERS, sums::Totals},
         text::name::{OTHER, bounded},
     },
     store,

@@ -12,18 +12,18 @@
 //! reads: files are read to a limit, below one root, and names are escaped and cut. The maker of
 //! a container or cgroup chooses its name: names are shown, nothing is decided by them.
 
-mod census;
 mod cgroup;
+mod cgroup_ids;
+#[cfg(test)]
+mod cgroup_tests;
+mod k8s_workload;
 mod logs;
 mod process;
-#[cfg(test)]
-mod recorded;
 mod resolver;
-mod state;
-mod tree;
 #[cfg(test)]
-mod trees;
-mod workload;
+mod resolver_tests;
+mod state;
+mod walk_owners;
 
-pub use census::Census;
 pub use resolver::Resolver;
+pub use walk_owners::Census;

@@ -2,11 +2,11 @@
 
 use super::{
     cgroup::{CgroupPlace, Container, is_hex},
+    cgroup_ids::Tree,
+    k8s_workload,
     logs::Logs,
     process::{ProcessSample, Processes},
     state::{self, ContainerState},
-    tree::Tree,
-    workload,
 };
 use crate::{
     files::Root,
@@ -147,7 +147,7 @@ impl Resolver {
             // Other pods have random uids; those from files the hash of the file.
             let is_static = pod_uid.is_some_and(|uid| is_hex(uid, 32))
                 || label(&["kubernetes.io/config.source"]) == Some("file");
-            return Some(workload::of_pod(pod, label, is_static, &self.nodes).into());
+            return Some(k8s_workload::of_pod(pod, label, is_static, &self.nodes).into());
         }
         let project = label(&["com.docker.compose.project"]);
         match (project, label(&["com.docker.compose.service"])) {

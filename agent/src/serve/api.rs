@@ -5,10 +5,11 @@
 //! `/v1/timeline` (see `page`).
 
 use super::{
-    Shared, SharedState, events,
-    guard::{Guard, ServerLimits},
-    page, past, serve_routes,
+    Shared, SharedState,
+    client_limits::{Guard, ServerLimits},
+    events, past, serve_routes,
     status::AgentStatus,
+    top_api,
 };
 use crate::{
     kernel::clock,
@@ -44,7 +45,7 @@ const LIMITS: ServerLimits = ServerLimits {
 };
 
 /// What is done while the table is locked: until a part has this number of bytes, or these slots were looked at. Some
-/// 50 us either way; and below what the allocator returns to the system each time (`kernel::memory`).
+/// 50 us either way; and below what the allocator returns to the system each time (`kernel::heap_trim`).
 const PART_BYTES: usize = 64 << 10;
 const PART_SLOTS: u32 = 1024;
 /// Slots between two looks at the bytes.
@@ -69,8 +70,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/v1/events", get(events::events))
         .route("/v1/deaths", get(past::deaths))
         .route("/v1/limits", get(past::limits))
-        .route("/v1/page", get(page::page))
-        .route("/v1/timeline", get(page::timeline))
+        .route("/v1/page", get(top_api::page))
+        .route("/v1/timeline", get(top_api::timeline))
         .route("/v1/status", get(status))
         .fallback(|| async {
             let message = "no such path; the API is /v1/sockets, /v1/events, /v1/page, /v1/timeline, \

@@ -3,19 +3,19 @@
 
 mod api;
 pub mod client;
+mod client_limits;
 mod events;
-mod guard;
-mod http;
-mod page;
+mod metrics_endpoint;
 mod past;
 mod status;
+mod top_api;
 
 pub use api::serve_api;
-pub use http::serve_http;
+pub use metrics_endpoint::serve_http;
 pub use status::AgentStatus;
 
 use crate::{
-    model::table::{Table, happening::News, health::AgentHealth, sums::Totals},
+    model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
     store,
 };
 use axum::{

@@ -1,7 +1,7 @@
 //! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
 
 use super::Shared;
-use crate::{model::table::health::EventFlow, store};
+use crate::{model::table::agent_health::EventFlow, store};
 use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.

@@ -2,9 +2,9 @@
 
 use super::{
     Error, FILE, Options,
-    calendar::Calendar,
     insert::{self, Stamp},
     schema::{self, failed},
+    trusted_clock::Calendar,
 };
 use crate::{
     kernel::{clock, host},

@@ -19,7 +19,7 @@ use crate::{
         },
         table::happening::{Happened, Happening},
     },
-    view::{connection::PartOf, event_row::EventRow, meaning::meaning},
+    view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
 use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
 

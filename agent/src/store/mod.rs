@@ -2,7 +2,6 @@
 //! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
-mod calendar;
 mod columns;
 mod database;
 mod health;
@@ -11,6 +10,7 @@ mod query;
 mod reader;
 mod row;
 mod schema;
+mod trusted_clock;
 mod wanted;
 mod writer;
 

@@ -2,7 +2,7 @@
 
 use super::{
     connection::{Connection, RowOwner},
-    meaning::meaning,
+    event_text::meaning,
 };
 use crate::model::{
     judgement::{

@@ -48,7 +48,7 @@ pub(super) fn of_text(path: &Path, text: &str) -> Vec<String> {
         return Vec::new();
     }
     // Tests come last in a file, or have one of their own.
-    let is_test = path.file_stem().is_some_and(|name| name == "tests" || name == "trees");
+    let is_test = path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests"));
     let product = if is_test { "" } else { text.split("mod tests {").next().unwrap_or(text) };
     let lines = product.lines().enumerate();
     let found = lines.filter_map(|(number, line)| Some((number, opens(line)?)));

@@ -1,7 +1,7 @@
 //! The connections of a command, and how each was at its end. The hooks report those of the command's
 //! processes alone.
 
-use super::subject::CheckedConnection;
+use super::checked_connection::CheckedConnection;
 use crate::model::{
     judgement::{check_policy::RefusedSetting, verdict::Surroundings},
     observed::{

@@ -1,6 +1,6 @@
 //! Judging the host's connections as they are now.
 
-use super::{CheckArgs, output::Output, report::Report, subject::CheckedConnection};
+use super::{CheckArgs, checked_connection::CheckedConnection, output::Output, report::Report};
 use crate::{
     command::{Failure, Outcome, source::Kernel},
     config,

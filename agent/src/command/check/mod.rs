@@ -1,21 +1,21 @@
 //! `keepwatch check`: does every outbound connection obey the policy? Of the host now, or of a command
 //! while it runs.
 
+mod checked_connection;
 mod child;
 mod followed;
 mod host;
 mod junit;
 mod output;
-mod policy;
+mod policy_file;
 mod report;
 mod session;
-mod subject;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};
 use crate::{config, files};
 use clap::Args;
-use policy::PolicyArgs;
+use policy_file::PolicyArgs;
 use std::{ffi::OsString, io, path::PathBuf};
 
 #[derive(Args, Debug)]

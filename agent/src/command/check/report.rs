@@ -1,10 +1,10 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::subject::CheckedConnection;
+use super::checked_connection::CheckedConnection;
 use crate::{
     command::{
+        socket_text::{self, Size, Style},
         table,
-        text::{self, Size, Style},
     },
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
@@ -138,7 +138,7 @@ impl Report {
             judgement: judgement.clone(),
             process: process.unwrap_or_default(),
             remote: subject.connection.remote,
-            keepalive: text::keepalive(&subject.connection),
+            keepalive: socket_text::keepalive(&subject.connection),
         };
         let (verdict, reason) = if policy.include_local {
             (around.verdict_on_path(&subject), around.reason_on_path(&subject))
@@ -308,7 +308,7 @@ impl ReportLine<'_> {
             n,
             self.group.process(),
             self.group.peer(),
-            text::keepalive(&self.group.first.connection),
+            socket_text::keepalive(&self.group.first.connection),
             why,
         ]
     }
@@ -446,7 +446,7 @@ impl Sum {
 mod tests {
     use super::*;
     use crate::{
-        command::text::Style,
+        command::socket_text::Style,
         model::{
             judgement::idle_limit::{IdleLimit, Limits},
             observed::socket::tests_support::socket,

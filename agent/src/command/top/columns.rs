@@ -2,7 +2,7 @@
 //! the terminal alone: what is in the rows does not make columns jump.
 
 use crate::{
-    command::{table::fitted, text},
+    command::{socket_text, table::fitted},
     view::{
         order::{is_half_dead, until_dropped_ms},
         row::Row,
@@ -115,20 +115,20 @@ impl Column {
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
         let cell = match self {
             Self::Dropped => dropped_in(row),
-            Self::Quiet => text::short(text::whole(row.connection.quiet_seconds)),
+            Self::Quiet => socket_text::short(socket_text::whole(row.connection.quiet_seconds)),
             Self::Verdict => verdict(row).to_owned(),
-            Self::Direction => text::direction(row),
+            Self::Direction => socket_text::direction(row),
             Self::State => row.connection.state.as_str().to_owned(),
             Self::Local => address(row.connection.local, width),
             Self::Peer => address(row.connection.remote, width),
-            Self::Keepalive => text::settings(&row.connection.settings),
+            Self::Keepalive => socket_text::settings(&row.connection.settings),
             Self::Noticed => row
                 .connection
                 .settings
                 .detection_seconds
-                .map_or_else(|| "never".to_owned(), text::short),
-            Self::Limit => text::short(row.connection.limit.idle_limit_seconds.into()),
-            Self::Owner => text::owners(row),
+                .map_or_else(|| "never".to_owned(), socket_text::short),
+            Self::Limit => socket_text::short(row.connection.limit.idle_limit_seconds.into()),
+            Self::Owner => socket_text::owners(row),
         };
         fitted(&cell, width)
     }
@@ -147,7 +147,7 @@ pub(super) const fn verdict(row: &Row) -> &'static str {
 fn dropped_in(row: &Row) -> String {
     match until_dropped_ms(row) {
         Some(rest) if rest < 0 => "overdue".to_owned(),
-        Some(rest) => text::short(rest.unsigned_abs() / 1000),
+        Some(rest) => socket_text::short(rest.unsigned_abs() / 1000),
         None => "-".to_owned(),
     }
 }

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     command::{
+        socket_text::{self, whole},
         table::{broken, fitted, width},
-        text::{self, whole},
-        time,
+        timestamp,
         trace::{Tone, tone},
     },
     model::{
@@ -61,7 +61,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
             "  {}  {}  {}",
             row.id(),
             row.connection.state.as_str(),
-            text::direction(row)
+            socket_text::direction(row)
         )),
     ]));
     if *is_gone {
@@ -107,7 +107,7 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     let from =
         path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
     let limit = duration(*idle_limit_seconds);
-    facts.push(match text::dropped_in(row).as_str() {
+    facts.push(match socket_text::dropped_in(row).as_str() {
         "-" => ("dropped in", "-".to_owned(), plain),
         "overdue" => {
             let text = "overdue: its path has probably forgotten it".to_owned();
@@ -121,7 +121,7 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     if row.connection.settings.user_timeout_ms > 0 {
         facts.push((
             "user timeout",
-            text::ms_as_typed(row.connection.settings.user_timeout_ms),
+            socket_text::ms_as_typed(row.connection.settings.user_timeout_ms),
             plain,
         ));
     }
@@ -200,7 +200,7 @@ fn probes(row: &Row) -> String {
 
 fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     // With its day: a history may be long.
-    let time = time::local(&happening.at, "%m-%d %H:%M:%S.%3f");
+    let time = timestamp::local(&happening.at, "%m-%d %H:%M:%S.%3f");
     let style = match tone(happening) {
         Tone::Bad => theme.alarm(),
         Tone::Notable => theme.warning(),

@@ -7,7 +7,7 @@ use super::{
     view::{Effect, Mode, View},
 };
 use crate::{
-    command::{table::width, text::Size},
+    command::{socket_text::Size, table::width},
     model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},

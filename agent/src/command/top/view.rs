@@ -2,7 +2,7 @@
 
 use super::feed::{Answer, Origin};
 use crate::{
-    command::text::Size,
+    command::socket_text::Size,
     model::judgement::verdict::Verdict,
     view::{
         event_row::EventRow,

@@ -1,12 +1,12 @@
 //! `keepwatch why PEER`: what happened to connections with it, live and dead, in plain words, with the
 //! evidence and the line that would have prevented it.
 
-mod judge;
+mod answer;
 mod source;
 mod target;
 mod text;
 
-use super::{Failure, Outcome, output, source::Source, text::Style};
+use super::{Failure, Outcome, output, socket_text::Style, source::Source};
 use crate::{config, kernel::clock};
 use clap::Args;
 use std::{
@@ -58,7 +58,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let found = source::find(args, &socket.socket, limits)?;
-    let judged = judge::judge(found.lives, &found.limits, args.idle);
+    let judged = answer::judge(found.lives, &found.limits, args.idle);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {

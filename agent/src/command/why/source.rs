@@ -9,7 +9,7 @@ use crate::{
     command::{
         Failure,
         source::{Kernel, NOT_USED, Source},
-        time,
+        timestamp,
     },
     config,
     kernel::clock,
@@ -293,5 +293,5 @@ fn call_of_history(row: CallRow) -> CallSeen {
 }
 
 fn is_after(at: &str, unix_seconds: f64) -> bool {
-    time::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
+    timestamp::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
 }

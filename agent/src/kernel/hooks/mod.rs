@@ -1,24 +1,24 @@
 //! Loading and attaching the hooks, and which of them carries which signal.
 
 mod attach;
+mod aya_log;
 mod error;
-mod link;
-mod log;
+mod kfunc;
+mod mechanism;
 mod place;
-mod signal;
 
+pub use aya_log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use error::Error;
 pub use keepwatch_ebpf::interest::Interest;
-pub use log::{HookLog, LogLevel, TARGET as LOG_TARGET};
+pub use mechanism::{Signal, SignalStatus};
 pub use place::{HookPlace, Mechanism};
-pub use signal::{Signal, SignalStatus};
 
 use super::{
+    canary_socket::Witness,
     decode, host,
     layout::{self, Types},
     ring::Ring,
     snapshot::Snapshot,
-    witness::Witness,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
@@ -121,12 +121,12 @@ impl Hooks {
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .override_global(name::HZ, &hz, true)
             .override_global(name::ID_KEY, &(host::random() | 1), true)
-            .override_global(aya_log::LEVEL, &log.number(), true)
+            .override_global(::aya_log::LEVEL, &log.number(), true)
             .map_max_entries(name::LOGS, log.ring_bytes())
             .override_global(name::INTEREST, interest.as_bytes(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
             .map_max_entries(name::NOTED, max_noted)
-            .load(link::with_cast(OBJECT, layout.cast_id).as_bytes())
+            .load(kfunc::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
         let status = match scope {
             Scope::Snapshot => {

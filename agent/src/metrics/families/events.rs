@@ -6,7 +6,7 @@ use crate::{
         label::{MetricLabel, closed},
         rows::MetricKind,
     },
-    model::table::health::EventFlow,
+    model::table::agent_health::EventFlow,
 };
 
 const REACHED: MetricLabel = MetricLabel {

@@ -4,8 +4,8 @@
 pub mod ending;
 pub mod errno;
 pub mod event;
-mod keepalive;
 pub mod owner_identity;
+mod probe_timing;
 pub mod setsockopt;
 pub mod setting;
 pub mod socket;

@@ -3,19 +3,19 @@
 //! `apply` cannot fail: what it cannot use, it counts. Between two walks events keep the table true;
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
+pub mod agent_health;
+mod compare_samples;
 pub mod counters;
 pub mod distribution;
 pub mod happening;
-pub mod health;
 pub mod histories;
-mod learn;
-mod observe;
+mod learned_limits;
+mod missed_events;
+mod owner_ids;
 pub mod owner_label;
-mod owner_numbers;
-mod owners;
+mod owner_lookup;
 mod storage;
 pub mod sums;
-mod unseen;
 
 use super::{
     judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
@@ -27,20 +27,20 @@ use super::{
         socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
     },
 };
+use compare_samples::{Pending, Suspects};
 use counters::Counters;
 use happening::{Happened, Happening};
 use histories::{ConnectionHistory, Histories};
-use observe::{Pending, Suspects};
+pub use missed_events::Heard;
+use missed_events::Unseen;
 use owner_label::{OwnerBudget, OwnerLabels};
-use owners::Owners;
+use owner_lookup::Owners;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 use storage::{Slot, Slots};
 use sums::{Share, Sums, Totals};
-pub use unseen::Heard;
-use unseen::Unseen;
 
 /// A walk in progress.
 #[derive(Debug, Default)]

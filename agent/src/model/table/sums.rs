@@ -1,11 +1,11 @@
 //! Sums over the table: what a scrape shows. It costs by series, not by sockets.
 
 use super::{
+    agent_health::AgentHealth,
     counters::Counters,
     distribution::{DETECTION_BOUNDS, Distribution, IDLE_BOUNDS, Sign},
-    health::AgentHealth,
+    owner_ids::{OwnerNumber, OwnerNumbers},
     owner_label::{Claim, OwnerBudget, OwnerName},
-    owner_numbers::{OwnerNumber, OwnerNumbers},
 };
 use crate::model::{
     judgement::{
@@ -219,7 +219,7 @@ pub struct Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::table::health::EventFlow;
+    use crate::model::table::agent_health::EventFlow;
     use crate::model::{
         judgement::idle_limit::{IdleLimit, Limits},
         observed::{

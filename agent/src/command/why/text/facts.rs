@@ -2,14 +2,14 @@
 
 use super::phrase::{cause_in_words, time, up_to};
 use crate::{
-    command::why::judge::Judged,
+    command::why::answer::Judged,
     model::{
         judgement::{death::Cause, verdict::Verdict},
         observed::setting::SettingOrigin,
         text::duration::{duration, tenths},
     },
     view::{
-        group::Peer,
+        connection_group::Peer,
         life::{Finding, Life},
     },
 };

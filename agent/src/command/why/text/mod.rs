@@ -5,9 +5,9 @@ mod phrase;
 mod sentence;
 
 use self::phrase::{connections, process, sure};
-use super::judge::{CallCount, Judged};
+use super::answer::{CallCount, Judged};
 use crate::{
-    command::{table::wrapped, text::Style, time},
+    command::{socket_text::Style, table::wrapped, timestamp},
     model::{judgement::verdict::Verdict, text::duration::duration},
     view::life::Finding,
 };
@@ -176,8 +176,9 @@ impl WhyText<'_> {
 
     /// A time, as short as it is clear here and now.
     fn when(&self, at: &str) -> String {
-        let is_of_today = time::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
-        time::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
+        let is_of_today =
+            timestamp::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
+        timestamp::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
     }
 }
 
@@ -203,7 +204,8 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::judge::judge, *};
+    use super::*;
+    use crate::command::why::answer::judge;
     use crate::{
         model::{
             judgement::death::Cause,

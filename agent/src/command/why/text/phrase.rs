@@ -1,7 +1,7 @@
 //! Parts of sentences, and lines of words.
 
 use crate::{
-    command::why::judge::Judged,
+    command::why::answer::Judged,
     model::{
         judgement::death::{Cause, Certainty},
         text::duration::tenths,

@@ -2,9 +2,9 @@
 
 use super::phrase::{connections, time};
 use crate::{
-    command::why::judge::Judged,
+    command::why::answer::Judged,
     model::{judgement::death::Cause, text::duration::duration},
-    view::{group::Peer, life::Finding},
+    view::{connection_group::Peer, life::Finding},
 };
 
 impl Judged {

@@ -6,7 +6,7 @@
 mod packed;
 mod shared_values;
 
-use super::owner_numbers::OwnerNumber;
+use super::owner_ids::OwnerNumber;
 use crate::model::observed::socket::{Socket, SocketId};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use packed::{Packed, Stocks};

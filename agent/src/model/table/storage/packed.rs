@@ -6,7 +6,7 @@ use crate::model::{
         setting::{NetnsSettings, OwnSettings},
         socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
     },
-    table::owner_numbers::OwnerNumber,
+    table::owner_ids::OwnerNumber,
 };
 use std::net::Ipv6Addr;
 

@@ -2,7 +2,7 @@
 
 use super::{
     Shared, SharedState,
-    guard::{Guard, ServerLimits},
+    client_limits::{Guard, ServerLimits},
     serve_routes, unready,
 };
 use crate::{
@@ -159,10 +159,8 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::tests_support::{shared, while_serving},
-        *,
-    };
+    use super::*;
+    use crate::serve::tests_support::{shared, while_serving};
     use std::{
         io::{ErrorKind, Read as _, Write as _},
         net::{SocketAddr, TcpStream},

@@ -5,7 +5,7 @@
 //! A hook tells a change before anybody can see it, so its record stands in the ring before any sample
 //! that shows the change. But it may wait there behind another that is still being written.
 
-use super::{Table, observe::SETTLES_MS, storage::Slot};
+use super::{Table, compare_samples::SETTLES_MS, storage::Slot};
 use crate::model::{
     judgement::death::Death,
     observed::{

@@ -226,7 +226,8 @@ pub(super) fn owners(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::table::fitted, *};
+    use super::*;
+    use crate::command::table::fitted;
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},

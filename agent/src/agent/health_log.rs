@@ -8,7 +8,7 @@ use crate::{
         in_full,
         pace::{Paced, Spell, Turn},
     },
-    model::{observed::socket::Time, table::health::AgentHealth, text::duration::seconds},
+    model::{observed::socket::Time, table::agent_health::AgentHealth, text::duration::seconds},
     store::{self, Loss},
 };
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl Account {
 mod tests {
     use super::*;
     use crate::{
-        kernel::hooks::Signal, log::tests_support::logged, model::table::health::EventFlow,
+        kernel::hooks::Signal, log::tests_support::logged, model::table::agent_health::EventFlow,
     };
     use serde_json::Value;
 

@@ -14,7 +14,7 @@ use crate::{
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
-        group::{ConnectionGroup, Peer, cases},
+        connection_group::{ConnectionGroup, Peer, cases},
         life::{Finding, Life},
         what_if::{Setting, WhatIf},
     },

@@ -33,7 +33,8 @@ const fn instruction(operation: u8, registers: u8, immediate: i32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::OBJECT, *};
+    use super::*;
+    use crate::kernel::hooks::OBJECT;
     use object::{Object as _, ObjectSection as _, SectionKind};
 
     const HELPER: u64 = 0x0000_0005_0000_0085;

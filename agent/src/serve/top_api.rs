@@ -113,7 +113,7 @@ pub(super) async fn timeline(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{api::tests::with_agent, client};
+    use crate::serve::{api::tests::with_agent, client};
     use crate::{
         model::judgement::verdict::Verdict,
         view::{filter::Filter, page::PageRequest},

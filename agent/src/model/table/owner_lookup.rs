@@ -2,8 +2,8 @@
 
 use super::{
     Table,
+    owner_ids::{OwnerNumber, OwnerNumbers},
     owner_label::OwnerLabels,
-    owner_numbers::{OwnerNumber, OwnerNumbers},
     storage::Slot,
 };
 use crate::model::observed::{

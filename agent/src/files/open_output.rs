@@ -3,7 +3,7 @@
 use super::{
     Error, FileKind, must_have_one_name,
     read::inherited,
-    way::{self, End, Missing},
+    resolve_path::{self, End, Missing},
 };
 use rustix::{
     fs::{
@@ -23,10 +23,10 @@ const WANTED: &str = "a plain file, a pipe, a terminal or /dev/null";
 /// A file for a result: made, or emptied. A pipe that is read, a terminal and /dev/null do as well, and
 /// descriptors that this process was given: `/dev/stdout`, `/dev/fd/N`.
 pub fn output(path: &Path) -> Result<File, Error> {
-    if let Some(number) = way::descriptor(path) {
+    if let Some(number) = resolve_path::descriptor(path) {
         return given(number);
     }
-    let end = way::along(path, Missing::Refuse)?;
+    let end = resolve_path::along(path, Missing::Refuse)?;
     let may_be = |stat: &Stat| may_be_written(&end, stat);
     // Before it is opened: a device may notice that.
     end.found.as_ref().map_or(Ok(()), may_be)?;
