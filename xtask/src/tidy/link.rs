@@ -25,7 +25,8 @@ pub(super) fn of_text(
             continue;
         }
         let links = links(line).filter_map(|link| broken(path, folder, link, &read));
-        let spans = spans(line).filter_map(|span| missing(path, span, &read));
+        let spans = spans(line).flat_map(unfolded);
+        let spans = spans.filter_map(|span| missing(path, &span, &read));
         findings.extend(links.chain(spans).map(|finding| format!(":{}: {finding}", number + 1)));
     }
     findings
@@ -49,6 +50,15 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
 /// What stands between backticks.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
+}
+
+/// `a/{b,c}.rs` as the two paths that it stands for.
+fn unfolded(span: &str) -> Vec<String> {
+    let folded = span.split_once('{').and_then(|(before, rest)| {
+        let (names, after) = rest.split_once('}')?;
+        Some(names.split(',').map(|name| format!("{before}{name}{after}")).collect())
+    });
+    folded.unwrap_or_else(|| vec![span.to_owned()])
 }
 
 fn broken(
@@ -174,7 +184,8 @@ mod tests {
             1
         );
         assert_eq!(broken("dashboards/README.md", "`tests/alerts.yml`, `tests/rules.yml`"), 1);
-        assert_eq!(broken("README.md", "`tests/tests/files/{a,b}.rs`, `target/tools/bin`"), 0);
+        assert_eq!(broken("README.md", "`tests/tests/{life,death}.rs`"), 1);
+        assert_eq!(broken("README.md", "`tests/tests/files/`, `target/tools/bin`"), 0);
     }
 
     #[test]
