@@ -267,10 +267,3 @@ fn without_a_history_the_reader_says_where_it_looked() {
     let error = HistoryReader::open(&folder.0).unwrap_err().to_string();
     assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
 }
-
-#[test]
-fn the_document_holds_the_tables_as_they_are() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/HISTORY.md");
-    let document = fs::read_to_string(document).unwrap();
-    assert!(document.contains(schema::SCHEMA.trim()), "docs/HISTORY.md is not as schema.sql is");
-}
