@@ -3,15 +3,15 @@
 mod attach;
 mod aya_log;
 mod error;
+mod hook_place;
+mod hook_signal;
 mod kfunc;
-mod mechanism;
-mod place;
 
 pub use aya_log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use error::Error;
+pub use hook_place::{HookPlace, Mechanism};
+pub use hook_signal::{Signal, SignalStatus};
 pub use keepwatch_ebpf::interest::Interest;
-pub use mechanism::{Signal, SignalStatus};
-pub use place::{HookPlace, Mechanism};
 
 use super::{
     canary_socket::Witness,

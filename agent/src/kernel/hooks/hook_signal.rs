@@ -2,7 +2,7 @@
 
 use super::{
     error::Error,
-    place::{self, HookPlace},
+    hook_place::{self, HookPlace},
 };
 use serde::Serialize;
 
@@ -41,11 +41,11 @@ impl Signal {
     /// The places in the kernel where its hook can sit, best first.
     pub const fn places(self) -> &'static [HookPlace] {
         match self {
-            Self::Snapshot => &[place::SNAPSHOT],
-            Self::StateChange => &[place::STATE_CHANGE],
-            Self::Destroy => &[place::DESTROY],
-            Self::KeepaliveTimer => &place::KEEPALIVE_TIMER,
-            Self::Setsockopt => &place::SETSOCKOPT,
+            Self::Snapshot => &[hook_place::SNAPSHOT],
+            Self::StateChange => &[hook_place::STATE_CHANGE],
+            Self::Destroy => &[hook_place::DESTROY],
+            Self::KeepaliveTimer => &hook_place::KEEPALIVE_TIMER,
+            Self::Setsockopt => &hook_place::SETSOCKOPT,
         }
     }
 
