@@ -1,7 +1,7 @@
 //! A layout that is not this kernel's is in the hooks' log: they read what cannot be.
 #![expect(clippy::expect_used, reason = "a test")]
 
-use keepwatch::kernel::{
+use keepwatch::tested::{
     clock,
     hooks::{self, HookLog, Hooks, Interest, LogLevel, Mechanism, Scope},
     layout::Types,

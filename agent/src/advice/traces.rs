@@ -10,7 +10,7 @@ use std::{
 
 /// What was read of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
+pub(crate) struct Traces {
     /// The kernel's name of it.
     pub comm: Option<String>,
     /// The file name of its executable.
@@ -29,12 +29,12 @@ const HEAD: u64 = 64 << 10;
 
 impl Traces {
     /// What /proc shows of a process that lives; as much as we may see.
-    pub fn of_process(pid: u32) -> Self {
+    pub(crate) fn of_process(pid: u32) -> Self {
         Self::of_folder(Path::new(&format!("/proc/{pid}")))
     }
 
     /// Only its name is known: it may be gone.
-    pub fn of_name(process: &str) -> Self {
+    pub(crate) fn of_name(process: &str) -> Self {
         Self { comm: Some(process.to_owned()), ..Self::default() }
     }
 

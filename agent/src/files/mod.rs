@@ -15,10 +15,10 @@ mod read;
 mod resolve_path;
 mod root;
 
-pub use folder::{Folder, Lock, Seat};
-pub use open_output::output;
-pub use read::{check_plain, text};
-pub use root::Root;
+pub(crate) use folder::{Folder, Lock, Seat};
+pub(crate) use open_output::output;
+pub(crate) use read::{check_plain, text};
+pub(crate) use root::Root;
 
 use rustix::{
     fs::{FileType, Stat},

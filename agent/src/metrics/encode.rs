@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 const USUAL_BYTES: usize = 16 << 10;
 
 /// The scrape in the wanted format.
-pub fn encode(
+pub(crate) fn encode(
     totals: Arc<Totals>,
     process: AgentProcess,
     history: store::HistoryStatus,

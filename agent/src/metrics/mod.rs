@@ -12,13 +12,17 @@ mod rows;
 mod scrape;
 mod scrape_format;
 
-pub use agent_process::AgentProcess;
-pub use encode::encode;
+pub(crate) use agent_process::AgentProcess;
+pub(crate) use encode::encode;
 pub use families::families;
-pub use family::{MAX_SERIES, MetricFamily};
-pub use label::{LabelValues, MetricLabel};
+#[cfg(test)]
+pub(crate) use family::MAX_SERIES;
+pub use family::MetricFamily;
+pub use label::LabelValues;
+#[cfg(test)]
+pub(crate) use label::MetricLabel;
 pub use rows::MetricKind;
-pub use scrape_format::ScrapeFormat;
+pub(crate) use scrape_format::ScrapeFormat;
 
 #[cfg(test)]
 mod tests;

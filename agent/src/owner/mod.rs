@@ -26,4 +26,4 @@ mod state;
 mod walk_owners;
 
 pub use resolver::Resolver;
-pub use walk_owners::Census;
+pub(crate) use walk_owners::Census;

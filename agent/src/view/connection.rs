@@ -271,7 +271,7 @@ impl ConnectionFacts for Connection {
 }
 
 /// The arrow between our end and the peer: who sent the SYN.
-pub const fn arrow(direction: Direction) -> &'static str {
+pub(crate) const fn arrow(direction: Direction) -> &'static str {
     match direction {
         Direction::Outbound => "->",
         Direction::Inbound => "<-",

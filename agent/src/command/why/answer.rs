@@ -5,7 +5,7 @@ use crate::{
     advice::{
         Proposal,
         recognise::{Look, recognise},
-        remedy::{Advice, Need, RunsIn, advise},
+        remedy::{Advice, ForeignNetns, Need, RunsIn, advise},
         traces::Traces,
     },
     kernel::host,
@@ -277,7 +277,7 @@ fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
             .filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
         pod: connection.part_of.pod.clone(),
         container: connection.part_of.container.clone(),
-        foreign_netns: is_foreign.then_some(pid),
+        foreign_netns: is_foreign.then_some(ForeignNetns { pid }),
     }
 }
 

@@ -1,4 +1,4 @@
 //! The two forms of text that every room needs: durations as people read them, and names made harmless.
 
-pub mod duration;
-pub mod name;
+pub(crate) mod duration;
+pub(crate) mod name;
