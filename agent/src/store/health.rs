@@ -1,5 +1,6 @@
 //! How the history is: what the writing thread and everybody else share.
 
+use crate::model::text::closed_set::closed_set;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -11,28 +12,15 @@ use std::{
     thread::JoinHandle,
 };
 
-/// Why something is not in the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
-    Ordinary,
-    /// The writing thread was behind.
-    Queue,
-    /// It could not be written.
-    Disk,
-}
-
-impl Loss {
-    /// Every reason, in the order of label values.
-    pub(crate) const ALL: [Self; 3] = [Self::Ordinary, Self::Queue, Self::Disk];
-
-    /// The name in labels.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Queue => "queue",
-            Self::Disk => "disk",
-        }
+closed_set! {
+    /// Why something is not in the history.
+    pub(crate) enum Loss {
+        /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
+        Ordinary = "ordinary",
+        /// The writing thread was behind.
+        Queue = "queue",
+        /// It could not be written.
+        Disk = "disk",
     }
 }
 

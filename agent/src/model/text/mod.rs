@@ -1,4 +1,6 @@
-//! The two forms of text that every room needs: durations as people read them, and names made harmless.
+//! The forms of text that every room needs: the names of closed sets, durations as people read them, and names made
+//! harmless.
 
+pub(crate) mod closed_set;
 pub(crate) mod duration;
 pub(crate) mod name;
