@@ -25,7 +25,7 @@ mod view;
 pub mod tested {
     pub use crate::{
         agent::watch,
-        kernel::{clock, hooks, host, layout},
+        kernel::{clock, field_offsets, hooks, host},
         metrics::{LabelValues, MetricFamily, MetricKind, families},
         model::{judgement, observed, table},
         owner::Resolver,

@@ -3,8 +3,8 @@
 
 use keepwatch::tested::{
     clock,
+    field_offsets::Types,
     hooks::{self, HookLog, Hooks, Interest, LogLevel, Mechanism, Scope},
-    layout::Types,
 };
 use keepwatch_tests::{
     answer::trace::mechanism,

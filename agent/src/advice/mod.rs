@@ -6,9 +6,9 @@
 //! [`remedy`](mod@remedy) puts the line together, or falls back on the pod, the unit and the sysctl.
 
 pub(crate) mod clients;
+pub(crate) mod process_clues;
 pub(crate) mod recognise;
 pub(crate) mod remedy;
-pub(crate) mod traces;
 
 /// The values to set: what a line is filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

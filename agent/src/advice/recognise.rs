@@ -2,7 +2,7 @@
 
 use super::{
     clients::{self, Client, Clue},
-    traces::Traces,
+    process_clues::Traces,
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 

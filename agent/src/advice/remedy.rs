@@ -204,8 +204,8 @@ mod tests {
     use crate::{
         advice::{
             clients::{OFF, ON},
+            process_clues::Traces,
             recognise::{Look, recognise},
-            traces::Traces,
         },
         model::observed::socket::Direction,
     };

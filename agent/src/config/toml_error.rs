@@ -1,7 +1,7 @@
 //! A file of TOML and what is wrong in it: every error names the file and the line.
 
 use super::error::Error;
-use crate::model::text::name::escaped;
+use crate::model::text::sanitize::escaped;
 use std::path::Path;
 use toml_edit::{Document, Item};
 

@@ -3,8 +3,8 @@
 use super::{
     agent_process::AgentProcess,
     families::families,
-    scrape::Scrape,
     scrape_format::{ScrapeFormat, text_of},
+    scrape_input::Scrape,
 };
 use crate::{model::table::sums::Totals, store};
 use prometheus_client::{

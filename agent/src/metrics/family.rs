@@ -2,8 +2,8 @@
 
 use super::{
     label::MetricLabel,
-    rows::{FamilyRows, MetricKind},
-    scrape::Scrape,
+    sample_writer::{FamilyRows, MetricKind},
+    scrape_input::Scrape,
 };
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 use std::fmt;

@@ -8,9 +8,9 @@ mod encode;
 mod families;
 mod family;
 mod label;
-mod rows;
-mod scrape;
+mod sample_writer;
 mod scrape_format;
+mod scrape_input;
 
 pub(crate) use agent_process::AgentProcess;
 pub(crate) use encode::encode;
@@ -21,7 +21,7 @@ pub use family::MetricFamily;
 pub use label::LabelValues;
 #[cfg(test)]
 pub(crate) use label::MetricLabel;
-pub use rows::MetricKind;
+pub use sample_writer::MetricKind;
 pub(crate) use scrape_format::ScrapeFormat;
 
 #[cfg(test)]

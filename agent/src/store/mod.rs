@@ -9,9 +9,9 @@ mod insert;
 mod query;
 mod reader;
 mod row;
+mod sampling;
 mod schema;
 mod trusted_clock;
-mod wanted;
 mod writer;
 
 pub(crate) use health::{Health, HistoryStatus, Loss, Writing};

@@ -4,7 +4,7 @@
 use super::{
     Error, Health, Loss, Options, Writing, claim,
     database::{self, Batch, Database, Learning},
-    wanted::{Budget, Retention},
+    sampling::{Budget, Retention},
 };
 use crate::{
     files,

@@ -12,7 +12,7 @@ use crate::model::{
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Direction, Endpoint, Owner, Socket, State, Time},
     },
-    text::{duration::seconds, name::escaped},
+    text::{duration::seconds, sanitize::escaped},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};

@@ -1,7 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::setting::{NetnsSettings, OwnSettings};
-use crate::model::text::{closed_set::closed_set, name};
+use crate::model::text::{closed_set::closed_set, sanitize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
 
@@ -72,7 +72,7 @@ impl FromStr for SocketId {
 }
 
 closed_set! {
-    /// TCP states, numbered as in the kernel (`include/net/tcp_states.h`).
+    /// TCP states, in the order of the kernel's numbers (`include/net/tcp_states.h`).
     #[expect(missing_docs, reason = "RFC 9293 names them")]
     pub enum State {
         Established = "established",
@@ -90,6 +90,11 @@ closed_set! {
 }
 
 impl State {
+    /// The kernel's number of it.
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
@@ -175,7 +180,7 @@ impl Comm {
 
     /// The name as text in which nothing can break a terminal, a log or a label.
     pub fn escaped(&self) -> String {
-        name::escaped(self.as_bytes())
+        sanitize::escaped(self.as_bytes())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::{
     observed::{owner_identity::NamedOwner, socket::Comm},
     text::{
         closed_set::closed_set,
-        name::{OTHER, UNKNOWN},
+        sanitize::{OTHER, UNKNOWN},
     },
 };
 use std::{

@@ -3,4 +3,4 @@
 
 pub(crate) mod closed_set;
 pub(crate) mod duration;
-pub(crate) mod name;
+pub(crate) mod sanitize;
