@@ -5,7 +5,10 @@ use crate::{
     command::reference,
     metrics::{LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families},
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Every generated document: its path in the repository, and what belongs there.
 fn documents() -> Vec<(&'static str, String)> {
@@ -13,12 +16,17 @@ fn documents() -> Vec<(&'static str, String)> {
         ("docs/METRICS.md", metrics()),
         ("docs/COMMANDS.md", reference::commands()),
         ("docs/CONFIG.md", reference::config_file()),
+        ("docs/HISTORY.md", history()),
     ]
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 #[test]
 fn generated_docs_are_fresh() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let bless = std::env::var_os("KEEPWATCH_BLESS").is_some();
     let mut stale = Vec::new();
     for (path, fresh) in documents() {
@@ -33,6 +41,14 @@ fn generated_docs_are_fresh() {
         }
     }
     assert!(stale.is_empty(), "{} stale: run `cargo xtask codegen`", stale.join(", "));
+}
+
+/// docs/HISTORY.md, with the tables of schema.sql at its end. What stands before them is written by hand.
+fn history() -> String {
+    const BEGIN: &str = "\n```sql\n-- The history of";
+    let found = fs::read_to_string(root().join("docs/HISTORY.md")).unwrap();
+    let (by_hand, _) = found.split_once(BEGIN).unwrap();
+    format!("{by_hand}\n```sql\n{}```\n", include_str!("store/schema.sql"))
 }
 
 /// docs/METRICS.md, from the definitions.

@@ -1,6 +1,10 @@
 //! The columns of a connection, written and read side by side.
 
-use crate::view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds};
+use super::ConnectionRef;
+use crate::{
+    model::text::duration::signed_seconds,
+    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds},
+};
 use rusqlite::{
     Row, Transaction,
     types::{Type, Value},
@@ -9,6 +13,7 @@ use serde::{
     Serialize,
     de::{DeserializeOwned, value::StrDeserializer},
 };
+use std::borrow::Cow;
 
 /// One row to be: columns and their values.
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ pub(super) fn not_expected(
 }
 
 impl Columns {
-    /// The columns of the connection beside its ends, its owner and the time.
+    /// The columns of the connection beside its ends, its owner and the times.
     pub(super) fn set_connection(&mut self, connection: &Connection) {
         let Connection { settings, limit, .. } = connection;
         self.set("direction", word_of(&connection.direction));
@@ -96,8 +101,28 @@ impl Columns {
     }
 }
 
-/// The settings that [`Columns::set_connection`] wrote.
-pub(super) fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
+/// The connection that [`Columns::set_connection`] wrote, and that `on` names.
+pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<Connection> {
+    let ConnectionRef { id, netns, local, remote, owner: _, part_of } = on;
+    Ok(Connection {
+        id,
+        netns,
+        family: Cow::Borrowed(if remote.is_ipv4() { "ipv4" } else { "ipv6" }),
+        local,
+        remote,
+        state: word(row, "state")?,
+        direction: Some(word(row, "direction")?),
+        settings: settings(row)?,
+        verdict: Some(word(row, "verdict")?),
+        limit: path_limit(row)?,
+        quiet_seconds: signed_seconds(row.get("quiet_ms")?),
+        probes_unanswered: row.get("probes_unanswered")?,
+        in_flight: row.get("in_flight")?,
+        part_of,
+    })
+}
+
+fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
     Ok(KeepaliveSettings {
         keepalive: row.get("keepalive")?,
         idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
@@ -111,8 +136,7 @@ pub(super) fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
     })
 }
 
-/// The limit that [`Columns::set_connection`] wrote.
-pub(super) fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
+fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
     Ok(PathLimit {
         idle_limit_seconds: row.get("idle_limit_seconds")?,
         idle_limit_from: word(row, "idle_limit_from")?,

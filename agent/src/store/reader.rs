@@ -11,13 +11,12 @@ use crate::{
         judgement::learned::LimitRow, table::happening::EventName, text::duration::signed_seconds,
     },
     view::{
-        connection::{Connection, RowOwner},
+        connection::RowOwner,
         event_row::{EventDetails, EventRow},
     },
 };
 use rusqlite::Row;
 use std::{
-    borrow::Cow,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -82,23 +81,9 @@ impl HistoryReader {
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     let cause: String = row.get("cause")?;
     let evidence: String = row.get("evidence")?;
-    let ConnectionRef { id, netns, local, remote, owner, part_of } = on(row)?;
-    let connection = Connection {
-        id,
-        netns,
-        family: Cow::Borrowed(if remote.is_ipv4() { "ipv4" } else { "ipv6" }),
-        local,
-        remote,
-        state: word(row, "state")?,
-        direction: Some(word(row, "direction")?),
-        settings: columns::settings(row)?,
-        verdict: Some(word(row, "verdict")?),
-        limit: columns::path_limit(row)?,
-        quiet_seconds: signed_seconds(row.get("quiet_ms")?),
-        probes_unanswered: row.get("probes_unanswered")?,
-        in_flight: row.get("in_flight")?,
-        part_of,
-    };
+    let mut on = on(row)?;
+    let owner = on.owner.take();
+    let connection = columns::connection(row, on)?;
     let details = EventDetails {
         cause: Some(word(row, "cause")?),
         certainty: Some(word(row, "certainty")?),

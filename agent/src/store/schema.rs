@@ -13,7 +13,7 @@ use std::{
 pub(super) const VERSION: i64 = 1;
 /// `PRAGMA application_id`: "keep".
 const APPLICATION: i64 = 0x6b65_6570;
-pub(super) const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA: &str = include_str!("schema.sql");
 
 /// KiB of pages that a connection holds.
 const CACHE_KIB: i64 = 512;

@@ -4,19 +4,22 @@ use super::{
     database::{Batch, Database, Learning},
     *,
 };
-use crate::model::{
-    judgement::{
-        death::{Cause, Death},
-        idle_limit::{IdleLimit, Limits},
-        verdict::{Surroundings, Verdict},
+use crate::{
+    model::{
+        judgement::{
+            death::{Cause, Death},
+            idle_limit::{IdleLimit, Limits},
+            verdict::{Surroundings, Verdict},
+        },
+        observed::{
+            ending::Ending,
+            owner_identity::Identity,
+            setsockopt::{Call, SockOpt, When},
+            socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
+        },
+        table::happening::{Happened, Happening},
     },
-    observed::{
-        ending::Ending,
-        owner_identity::Identity,
-        setsockopt::{Call, SockOpt, When},
-        socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
-    },
-    table::happening::{Happened, Happening},
+    view::event_row::EventRow,
 };
 use std::{
     collections::BTreeSet,
@@ -117,6 +120,8 @@ fn a_death_is_read_back_with_all_that_was_known() {
     assert_eq!(death.event.at, "2023-11-14T22:30:00.000000Z");
     assert_eq!(death.opened_at.as_deref(), Some("2023-11-14T22:21:40.000000Z"));
     let connection = &death.event.connection;
+    let written = EventRow::new(&idle_drop(31, 1000), String::new(), &around());
+    assert_eq!(*connection, written.connection);
     assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
     assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
     assert_eq!(connection.part_of.unit.as_deref(), Some("mongod.service"));
@@ -261,11 +266,4 @@ fn without_a_history_the_reader_says_where_it_looked() {
     let folder = StateFolder::new();
     let error = HistoryReader::open(&folder.0).unwrap_err().to_string();
     assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
-}
-
-#[test]
-fn the_document_holds_the_tables_as_they_are() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/HISTORY.md");
-    let document = fs::read_to_string(document).unwrap();
-    assert!(document.contains(schema::SCHEMA.trim()), "docs/HISTORY.md is not as schema.sql is");
 }

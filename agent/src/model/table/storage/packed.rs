@@ -199,8 +199,14 @@ mod tests {
         let owner = Owner { pid: 812, fd: Some(0), comm: Comm::new(*b"a name of 16 by\xff") };
         let netns = NetnsSettings { idle_seconds: 600, interval_seconds: 1, count: 255 };
         let bare = socket();
+        // All fields stand here, so that the compiler asks for a new one.
         let full = Socket {
+            id: SocketId(u64::MAX),
+            at: Time(u64::MAX),
             local: Endpoint { addr: "fe80::1".parse().unwrap(), port: 65_535 },
+            remote: Endpoint { addr: "2001:db8::1".parse().unwrap(), port: 1 },
+            netns: 3,
+            inode: 4,
             own: OwnSettings {
                 idle_seconds: 32_767,
                 interval_seconds: 32_767,
@@ -219,7 +225,6 @@ mod tests {
             quiet_ms: 1,
             silent_ms: 2,
             timer_ms: Some(0),
-            ..socket()
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
