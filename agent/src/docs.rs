@@ -3,19 +3,8 @@
 
 use crate::{
     command::reference,
-    kernel::hooks::Signal,
     metrics::{LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families},
-    model::{
-        judgement::{death::Cause, verdict::Verdict},
-        observed::{
-            event::Fire,
-            setsockopt::SockOpt,
-            socket::{Direction, State},
-        },
-        table::happening::EventName,
-    },
 };
-use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -134,23 +123,6 @@ fn labels() -> String {
         text += &format!("| `{name}` | {meaning} | {values} | {} |\n", names.join(", "));
     }
     text
-}
-
-#[test]
-fn a_word_is_the_same_in_json_in_labels_and_in_text() {
-    fn same<T: Serialize + Copy>(all: &[T], name: fn(T) -> &'static str) {
-        for &one in all {
-            assert_eq!(serde_json::to_value(one).unwrap(), name(one));
-        }
-    }
-    same(&Cause::ALL, Cause::as_str);
-    same(&Direction::ALL, Direction::as_str);
-    same(&EventName::ALL, EventName::as_str);
-    same(&Fire::ALL, Fire::as_str);
-    same(&Signal::ALL, Signal::as_str);
-    same(&SockOpt::ALL, SockOpt::as_str);
-    same(&State::ALL, State::as_str);
-    same(&Verdict::ALL, Verdict::as_str);
 }
 
 #[test]

@@ -4,18 +4,32 @@
 //! them to a table; [`view`] and [`metrics`] put its content into form; [`serve`] and the [`command`]s show it.
 #![deny(unsafe_code)]
 
-pub mod advice;
-pub mod agent;
+mod advice;
+mod agent;
 pub mod command;
-pub mod config;
+mod config;
 #[cfg(test)]
 mod docs;
-pub mod files;
-pub mod kernel;
-pub mod log;
-pub mod metrics;
-pub mod model;
-pub mod owner;
-pub mod serve;
-pub mod store;
-pub mod view;
+mod files;
+mod kernel;
+mod log;
+mod metrics;
+mod model;
+mod owner;
+mod serve;
+mod store;
+mod view;
+
+/// Parts that the kernel tests drive in a process of their own. Nobody else may rely on them.
+#[doc(hidden)]
+pub mod tested {
+    pub use crate::{
+        agent::watch,
+        kernel::{clock, field_offsets, hooks, host},
+        metrics::{LabelValues, MetricFamily, MetricKind, families},
+        model::{judgement, observed, table},
+        owner::Resolver,
+        store::{DeathRow, HistoryReader, Query},
+        view::row,
+    };
+}

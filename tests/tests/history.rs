@@ -2,10 +2,7 @@
 //! read-only, broken. Read back as users do: through the API.
 #![expect(clippy::expect_used, reason = "a test")]
 
-use keepwatch::{
-    model::judgement::death::Cause,
-    store::{DeathRow, HistoryReader, Query},
-};
+use keepwatch::tested::{DeathRow, HistoryReader, Query, judgement::death::Cause};
 use keepwatch_tests::{
     answer::agent::{self, Agent},
     kernel::socket::{self, Plan},

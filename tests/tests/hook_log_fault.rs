@@ -1,10 +1,10 @@
 //! A layout that is not this kernel's is in the hooks' log: they read what cannot be.
 #![expect(clippy::expect_used, reason = "a test")]
 
-use keepwatch::kernel::{
+use keepwatch::tested::{
     clock,
+    field_offsets::Types,
     hooks::{self, HookLog, Hooks, Interest, LogLevel, Mechanism, Scope},
-    layout::Types,
 };
 use keepwatch_tests::{
     answer::trace::mechanism,

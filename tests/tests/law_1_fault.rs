@@ -1,23 +1,19 @@
 //! Law 1 (docs/ARCHITECTURE.md#laws) can fail: a deliberate fault in one offset is found, either by the comparison with
 //! getsockopt, or before it by the verifier or the witness that every walk reads first.
 
-use keepwatch::{
-    kernel::{
-        clock,
-        hooks::{self, Hooks, Scope},
-        host,
+use keepwatch::tested::{
+    clock,
+    hooks::{self, Hooks, Scope},
+    host,
+    judgement::{
+        idle_limit::{IdleLimit, Limits},
+        verdict::Surroundings,
     },
-    model::{
-        judgement::{
-            idle_limit::{IdleLimit, Limits},
-            verdict::Surroundings,
-        },
-        observed::{
-            event::Event,
-            socket::{Owner, Socket, SocketId},
-        },
+    observed::{
+        event::Event,
+        socket::{Owner, Socket, SocketId},
     },
-    view::row,
+    row,
 };
 use keepwatch_tests::{
     answer::{

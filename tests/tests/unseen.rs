@@ -1,27 +1,22 @@
 //! What the kernel does not tell is found out. Here hooks run on a true kernel and tell no change of
 //! state: they look for the protocol in the wrong place, and take every socket for none of TCP.
 
-use keepwatch::{
-    agent::watch::{Audience, Watch},
-    kernel::{
-        clock,
-        hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope},
-        host,
+use keepwatch::tested::{
+    Resolver, clock,
+    hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope},
+    host,
+    judgement::{
+        death::Cause,
+        idle_limit::{IdleLimit, Limits},
+        verdict::Surroundings,
     },
-    model::{
-        judgement::{
-            death::Cause,
-            idle_limit::{IdleLimit, Limits},
-            verdict::Surroundings,
-        },
-        observed::{ending::Discovery, socket::Endpoint},
-        table::{
-            Bounds, Table,
-            happening::{Happened, News},
-            sums::Totals,
-        },
+    observed::{ending::Discovery, socket::Endpoint},
+    table::{
+        Bounds, Table,
+        happening::{Happened, News},
+        sums::Totals,
     },
-    owner::Resolver,
+    watch::{Audience, Watch},
 };
 use keepwatch_tests::{
     answer::trace::mechanism,

@@ -5,14 +5,14 @@
 //! [`recognise`](mod@recognise) weighs that, and never asserts: what it says is typical of a client, not proof of it.
 //! [`remedy`](mod@remedy) puts the line together, or falls back on the pod, the unit and the sysctl.
 
-pub mod clients;
-pub mod recognise;
-pub mod remedy;
-pub mod traces;
+pub(crate) mod clients;
+pub(crate) mod process_clues;
+pub(crate) mod recognise;
+pub(crate) mod remedy;
 
 /// The values to set: what a line is filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     /// Silence before the first probe, seconds.
     pub idle: u32,
     /// Silence between two probes, seconds.
@@ -23,10 +23,10 @@ pub struct Proposal {
 
 impl Proposal {
     /// Below every limit that is known of the large clouds, and a dead peer is noticed in 90 s.
-    pub const USUAL: Self = Self { idle: 60, interval: 10, count: 3 };
+    pub(crate) const USUAL: Self = Self { idle: 60, interval: 10, count: 3 };
 
     /// Values for a path that forgets after `limit_seconds`.
-    pub fn below(limit_seconds: u32) -> Self {
+    pub(crate) fn below(limit_seconds: u32) -> Self {
         if limit_seconds >= 2 * Self::USUAL.idle {
             return Self::USUAL;
         }
@@ -34,17 +34,17 @@ impl Proposal {
     }
 
     /// Values with this idle time.
-    pub fn with_idle(idle: u32) -> Self {
+    pub(crate) fn with_idle(idle: u32) -> Self {
         Self { idle, interval: Self::USUAL.interval.min(idle), count: Self::USUAL.count }
     }
 
     /// Silence until a dead peer is noticed, seconds.
-    pub const fn detection_seconds(self) -> u32 {
+    pub(crate) const fn detection_seconds(self) -> u32 {
         self.idle.saturating_add(self.interval.saturating_mul(self.count))
     }
 
     /// A line of the data with these values in its places.
-    pub fn fill(self, line: &str) -> String {
+    pub(crate) fn fill(self, line: &str) -> String {
         line.replace("{idle}", &self.idle.to_string())
             .replace("{interval}", &self.interval.to_string())
             .replace("{count}", &self.count.to_string())

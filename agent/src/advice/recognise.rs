@@ -2,13 +2,13 @@
 
 use super::{
     clients::{self, Client, Clue},
-    traces::Traces,
+    process_clues::Traces,
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
 /// What is known of the connections that are to be recognised.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub(crate) struct Look {
     /// What their process shows.
     pub traces: Traces,
     /// The peer's port; our own if the peer connected.
@@ -23,7 +23,7 @@ pub struct Look {
 
 /// A client that it looks like.
 #[derive(Clone, Debug)]
-pub struct Recognised {
+pub(crate) struct Recognised {
     /// The client in the table of advice.
     pub client: &'static Client,
     /// What gave it away, in words.
@@ -31,7 +31,7 @@ pub struct Recognised {
 }
 
 /// The client that weighs most; of equals the first of the table.
-pub fn recognise(look: &Look) -> Option<Recognised> {
+pub(crate) fn recognise(look: &Look) -> Option<Recognised> {
     let mut best: Option<(u32, &Client, &[Clue])> = None;
     for client in clients::all() {
         for &clues in client.clues {
@@ -101,7 +101,7 @@ impl Look {
 }
 
 /// `60/10/-`, as values are written in this field: idle, interval, count.
-pub fn values(own: &OwnValues) -> String {
+pub(crate) fn values(own: &OwnValues) -> String {
     let part = |value: u32| if value == 0 { "-".to_owned() } else { value.to_string() };
     let mut text = if own.keepalive {
         format!("{}/{}/{}", part(own.idle), part(own.interval), part(own.count))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// Where: `runtime`, `ping`, `sysctl`, `pod`, `container`, `unit`, `code`.
     pub place: &'static str,
     /// Why here, in words.
@@ -21,20 +21,27 @@ pub struct Advice {
 
 /// Where a process runs: its unit, pod, container and network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunsIn {
+pub(crate) struct RunsIn {
     /// The systemd unit of the process.
     pub unit: Option<String>,
     /// The Kubernetes pod of the process.
     pub pod: Option<String>,
     /// The container of the process.
     pub container: Option<String>,
-    /// Its network namespace is not the host's: a process in it, if one lives.
-    pub foreign_netns: Option<Option<u32>>,
+    /// Its network namespace, if that is not the host's.
+    pub foreign_netns: Option<ForeignNetns>,
+}
+
+/// A network namespace that is not the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForeignNetns {
+    /// A process in it, if one lives: what `nsenter` enters it by.
+    pub pid: Option<u32>,
 }
 
 /// What is wrong, as far as advice goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Keepalive is off, or late.
     Keepalive,
     /// Probes are answered, and the connection is closed all the same: a proxy counts bytes.
@@ -44,7 +51,7 @@ pub enum Need {
 }
 
 /// What to do about connections with these values.
-pub fn advise(
+pub(crate) fn advise(
     need: Need,
     own: &OwnValues,
     recognised: Option<&Recognised>,
@@ -182,7 +189,7 @@ fn system(around: &RunsIn, proposal: Proposal, because: String) -> Advice {
              # or in compose: sysctls: {net.ipv4.tcp_keepalive_time: {idle}, ...}"
                 .to_owned(),
         ),
-        (None, _, Some(Some(pid))) => (
+        (None, _, Some(ForeignNetns { pid: Some(pid) })) => (
             "sysctl",
             format!("nsenter -t {pid} -n {SYSCTL}\n# it has a network namespace of its own"),
         ),
@@ -197,8 +204,8 @@ mod tests {
     use crate::{
         advice::{
             clients::{OFF, ON},
+            process_clues::Traces,
             recognise::{Look, recognise},
-            traces::Traces,
         },
         model::observed::socket::Direction,
     };
@@ -232,7 +239,8 @@ mod tests {
     fn what_leaves_the_times_to_the_system_is_told_where_the_system_is() {
         let host = told(Need::Keepalive, ON, "myapp", 1, &RunsIn::default());
         assert!(host.starts_with("[sysctl]") && host.contains("tcp_keepalive_time=60"), "{host}");
-        let foreign = RunsIn { foreign_netns: Some(Some(812)), ..RunsIn::default() };
+        let foreign =
+            RunsIn { foreign_netns: Some(ForeignNetns { pid: Some(812) }), ..RunsIn::default() };
         assert!(
             told(Need::Keepalive, ON, "myapp", 1, &foreign).contains("nsenter -t 812 -n sysctl")
         );

@@ -18,7 +18,7 @@ use std::{
 
 /// Why one of them is not to be had.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Somebody else has the address.
     #[error(
         "cannot listen on {0}: the address is in use; choose another with --listen, or see who has \

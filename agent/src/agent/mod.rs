@@ -38,7 +38,7 @@ use watch::{Audience, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// The config file that was read, if one was.
     pub file: Option<PathBuf>,
     /// Address of the metrics endpoint.
@@ -67,7 +67,7 @@ pub struct Config {
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// An address or a path is not to be had.
     #[error(transparent)]
     Listen(#[from] listen::Error),
@@ -113,7 +113,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), Error> {
+pub(crate) fn run(config: Config) -> Result<(), Error> {
     let Config {
         file,
         listen,

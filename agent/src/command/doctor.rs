@@ -4,9 +4,9 @@ use super::{Failure, Outcome, output, socket_text::Style, table::wrapped};
 use crate::{
     config,
     kernel::{
-        btf, clock,
+        btf, clock, field_offsets,
         hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
-        host, layout,
+        host,
     },
     model::table::agent_health::EventFlow,
     serve::{AgentStatus, client},
@@ -135,10 +135,10 @@ fn host_checks() -> Vec<Check> {
             "start the container with the host's pid namespace (Kubernetes: hostPID: true)",
         ),
     });
-    match layout::of_running_kernel(&[]) {
+    match field_offsets::of_running_kernel(&[]) {
         Ok(_) => {
             let data = fs::read(btf::VMLINUX).unwrap_or_default();
-            let timer = layout::chosen("keepalive_timer", &data).unwrap_or("?");
+            let timer = field_offsets::chosen("keepalive_timer", &data).unwrap_or("?");
             checks.push(Check::ok("kernel types", format!("complete; keepalive timer is {timer}")));
         }
         Err(error) => checks.push(Check::graded(

@@ -7,12 +7,12 @@ const EXPECTED: &str = "expected a time like 500ms, 90s, 5m30s, 1h or 2d";
 const EXPECTED_WHOLE: &str = "expected a time in whole seconds, like 90s, 5m30s, 1h or 2d";
 
 /// A time above 0. A plain number is seconds.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     positive(text).ok_or_else(|| EXPECTED.to_owned())
 }
 
 /// The same for what the kernel and idle limits count in whole seconds.
-pub fn whole_seconds(text: &str) -> Result<u32, String> {
+pub(crate) fn whole_seconds(text: &str) -> Result<u32, String> {
     let time = positive(text).filter(|time| time.subsec_nanos() == 0);
     time.and_then(|time| u32::try_from(time.as_secs()).ok())
         .ok_or_else(|| EXPECTED_WHOLE.to_owned())

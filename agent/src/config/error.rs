@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 
 /// A config file or a policy that is no good.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be read.
     #[error("cannot read the config {}: {cause}; name another with --config", file.display())]
     Read {

@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::Path};
 use toml_edit::{Item, Table};
 
 /// A config or a policy has some kilobytes.
-pub const MAX_BYTES: usize = 1 << 20;
+pub(crate) const MAX_BYTES: usize = 1 << 20;
 
 /// One key of a file: option id and its values.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +18,10 @@ struct Entry {
 
 /// The command with the values of the config file as its defaults, and the keys that the file has.
 /// `file`: as the user gave it; the default file need not exist.
-pub fn configured(command: Command, file: Option<&Path>) -> Result<(Command, Vec<String>), Error> {
+pub(crate) fn configured(
+    command: Command,
+    file: Option<&Path>,
+) -> Result<(Command, Vec<String>), Error> {
     let path = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = match files::text(path, MAX_BYTES) {
         Ok(text) => text,
@@ -54,7 +57,7 @@ fn with_defaults(
 }
 
 /// The keys that a config file may have: the options that have a variable, but that of the file.
-pub fn keys(command: &Command) -> Vec<String> {
+pub(crate) fn keys(command: &Command) -> Vec<String> {
     let mut keys: Vec<String> = command
         .get_subcommands()
         .chain([command])
@@ -68,7 +71,7 @@ pub fn keys(command: &Command) -> Vec<String> {
 }
 
 /// Whether an option may stand in a config file.
-pub fn is_key(arg: &Arg) -> bool {
+pub(crate) fn is_key(arg: &Arg) -> bool {
     arg.get_env().is_some() && arg.get_id() != "config" && arg.get_action().takes_values()
 }
 
@@ -138,7 +141,7 @@ fn values(key: &str, item: &Item) -> Result<Vec<String>, String> {
 }
 
 /// A text, a number or a truth as the flag writes it.
-pub fn scalar(value: &toml_edit::Value) -> Option<String> {
+pub(crate) fn scalar(value: &toml_edit::Value) -> Option<String> {
     match value {
         toml_edit::Value::String(text) => Some(text.value().clone()),
         toml_edit::Value::Integer(number) => Some(number.value().to_string()),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// A preset's name or a time.
-pub fn idle_limit(text: &str) -> Result<IdleLimit, String> {
+pub(crate) fn idle_limit(text: &str) -> Result<IdleLimit, String> {
     if let Some(preset) = PRESETS.iter().find(|preset| preset.name == text) {
         return Ok(IdleLimit { seconds: preset.seconds, preset: Some(preset.name) });
     }
@@ -21,7 +21,7 @@ pub fn idle_limit(text: &str) -> Result<IdleLimit, String> {
 }
 
 /// `NAME=CIDR[:PORT]=LIMIT`, IPv6 in brackets when a port follows.
-pub fn network_path(text: &str) -> Result<ConfiguredPath, String> {
+pub(crate) fn network_path(text: &str) -> Result<ConfiguredPath, String> {
     const FORM: &str = "expected NAME=CIDR[:PORT]=LIMIT, like db=10.0.0.0/8:5432=aws";
     let (name, rest) = text.split_once('=').ok_or(FORM)?;
     let (peers, limit) = rest.rsplit_once('=').ok_or(FORM)?;

@@ -10,11 +10,13 @@ mod file;
 mod idle_limit;
 mod toml_error;
 
-pub use duration::{duration, whole_seconds};
-pub use error::Error;
-pub use file::{MAX_BYTES, configured, is_key, keys, scalar};
-pub use idle_limit::{idle_limit, network_path};
-pub use toml_error::TomlFile;
+pub(crate) use duration::{duration, whole_seconds};
+pub(crate) use error::Error;
+#[cfg(test)]
+pub(crate) use file::keys;
+pub(crate) use file::{MAX_BYTES, configured, scalar};
+pub(crate) use idle_limit::{idle_limit, network_path};
+pub(crate) use toml_error::TomlFile;
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},
@@ -30,15 +32,15 @@ use clap::{ArgMatches, Args, parser::ValueSource};
 use std::path::{Path, PathBuf};
 
 /// Where the config is looked for when nobody says where.
-pub const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/keepwatch/config.toml";
 
 /// Where help shows an option that every command has: after the command's own.
-pub const LAST: usize = 500;
+pub(crate) const LAST: usize = 500;
 
 /// Idle limits: what verdicts are measured against.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Idle limits")]
-pub struct LimitArgs {
+pub(crate) struct LimitArgs {
     /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
     /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
     #[arg(
@@ -81,7 +83,7 @@ fn given_by(id: &str, matches: &ArgMatches, keys: &[String]) -> Option<GivenBy> 
 
 /// How hooks are attached, and what they say of themselves.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct HookArgs {
+pub(crate) struct HookArgs {
     /// Attach the hooks of the keepalive timer and of setsockopt by this mechanism only
     #[arg(
         long,
@@ -105,19 +107,19 @@ pub struct HookArgs {
 
 impl LimitArgs {
     /// Learns by what they were given: `matches` of the command line, `keys` of the config file.
-    pub fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
+    pub(crate) fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
         self.idle_limit_by = given_by("idle_limit", matches, keys);
         self.path_by = given_by("path", matches, keys);
     }
 
     /// Whether they were given for this call. A variable or the file may be there for the agent too: its
     /// answers then are measured against them already.
-    pub fn are_for_this_call(&self) -> bool {
+    pub(crate) fn are_for_this_call(&self) -> bool {
         [self.idle_limit_by, self.path_by].contains(&Some(GivenBy::Flag))
     }
 
     /// What verdicts on this host are measured against.
-    pub fn surroundings(&self) -> Surroundings {
+    pub(crate) fn surroundings(&self) -> Surroundings {
         let limits = Limits::new(self.path.clone(), self.idle_limit, self.idle_limit_by.is_some());
         Surroundings {
             limits: limits.given_by(self.idle_limit_by, self.path_by),
@@ -129,7 +131,7 @@ impl LimitArgs {
 
 /// What the agent's log has, and how it looks.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct LogArgs {
+pub(crate) struct LogArgs {
     /// Write lines of this level and above to the log
     #[arg(
         long,
@@ -152,7 +154,7 @@ pub struct LogArgs {
 
 /// How owners are found.
 #[derive(Args, Clone, Debug)]
-pub struct OwnerArgs {
+pub(crate) struct OwnerArgs {
     /// The folder where the host's root is mounted, in a container. Names of containers and pods are
     /// read below it (/var/log/pods, /run/containerd, /var/lib/docker and the like)
     #[arg(long, env = "KEEPWATCH_HOST_ROOT", value_name = "FOLDER", default_value = "/")]
@@ -161,7 +163,7 @@ pub struct OwnerArgs {
 
 impl OwnerArgs {
     /// Makes the reader of units, containers and pods.
-    pub fn resolver(&self) -> Result<Resolver, Error> {
+    pub(crate) fn resolver(&self) -> Result<Resolver, Error> {
         // More cgroups than a host has; some 500 bytes each.
         const MAX_CGROUPS: usize = 8192;
         Resolver::new(Path::new("/proc"), &self.host_root, MAX_CGROUPS)
@@ -171,7 +173,7 @@ impl OwnerArgs {
 
 /// How commands and the agent meet.
 #[derive(Args, Clone, Debug)]
-pub struct SocketArgs {
+pub(crate) struct SocketArgs {
     /// The agent's API socket
     #[arg(
         long,
@@ -186,7 +188,7 @@ pub struct SocketArgs {
 
 /// Where the history is.
 #[derive(Args, Clone, Debug)]
-pub struct StateArgs {
+pub(crate) struct StateArgs {
     /// The folder of the history on disk (see docs/HISTORY.md)
     #[arg(
         long,
@@ -199,7 +201,7 @@ pub struct StateArgs {
 
 /// How much history is kept.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// Keep the history of this many days
     #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub history_days: u32,

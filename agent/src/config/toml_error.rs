@@ -1,7 +1,7 @@
 //! A file of TOML and what is wrong in it: every error names the file and the line.
 
 use super::error::Error;
-use crate::model::text::name::escaped;
+use crate::model::text::sanitize::escaped;
 use std::path::Path;
 use toml_edit::{Document, Item};
 
@@ -10,7 +10,7 @@ const ALIKE: f64 = 0.8;
 
 /// The path of a file, for errors, and its text.
 #[derive(Clone, Copy, Debug)]
-pub struct TomlFile<'a> {
+pub(crate) struct TomlFile<'a> {
     /// Path as the user gave it.
     pub path: &'a Path,
     /// All of its text.
@@ -19,7 +19,7 @@ pub struct TomlFile<'a> {
 
 impl TomlFile<'_> {
     /// Parses the text. Items know where they stand.
-    pub fn document(&self) -> Result<Document<String>, Error> {
+    pub(crate) fn document(&self) -> Result<Document<String>, Error> {
         self.text.parse().map_err(|error: toml_edit::TomlError| Error::Syntax {
             file: self.path.to_owned(),
             line: self.line(error.span().map_or(0, |span| span.start)),
@@ -28,13 +28,13 @@ impl TomlFile<'_> {
     }
 
     /// A value that its key does not take.
-    pub fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
+    pub(crate) fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
         let (file, key) = (self.path.to_owned(), escaped(key.as_bytes()));
         Error::Value { file, line: self.line_of(item), key, expected }
     }
 
     /// A key that is not among those `known` there.
-    pub fn unknown(&self, key: &str, item: &Item, known: &[impl AsRef<str>]) -> Error {
+    pub(crate) fn unknown(&self, key: &str, item: &Item, known: &[impl AsRef<str>]) -> Error {
         let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
         let word = key.rsplit('.').next().unwrap_or(key);
         let likeness = known.iter().map(|one| (strsim::jaro_winkler(one, word), one));

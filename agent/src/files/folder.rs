@@ -20,36 +20,36 @@ use std::{
 
 /// A folder: what is in it is opened by its name, and through no link.
 #[derive(Debug)]
-pub struct Folder(OwnedFd);
+pub(crate) struct Folder(OwnedFd);
 
 /// Holds a lock until it is dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     #[expect(dead_code, reason = "the lock is held for as long as the file is open")]
     file: OwnedFd,
 }
 
 /// A name in a folder with what has it at one moment.
 #[derive(Debug)]
-pub struct Seat {
+pub(crate) struct Seat {
     name: OsString,
     stat: Stat,
 }
 
 impl Folder {
     /// Opens a folder that exists; links of other users on the way are refused.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         resolve_path::folder(path, Missing::Refuse).map(Self)
     }
 
     /// Opens it; what is missing of it is made.
-    pub fn make(path: &Path, mode: Mode) -> Result<Self, Error> {
+    pub(crate) fn make(path: &Path, mode: Mode) -> Result<Self, Error> {
         resolve_path::folder(path, Missing::Make(mode)).map(Self)
     }
 
     /// A file of this user, made if there is none, to read and write; nobody gets more rights to it than
     /// `mode` gives.
-    pub fn own(&self, name: &OsStr, mode: Mode) -> Result<OwnedFd, Error> {
+    pub(crate) fn own(&self, name: &OsStr, mode: Mode) -> Result<OwnedFd, Error> {
         if let Some(seat) = self.seat(name)? {
             must_be_own(&seat.stat)?;
         }
@@ -65,7 +65,7 @@ impl Folder {
 
     /// Whether there is such a file of this user, with no more rights to it than `mode` gives. It is not
     /// opened: to close it again would end all locks that this process has on it (fcntl_locking(2)).
-    pub fn has_own(&self, name: &OsStr, mode: Mode) -> Result<bool, Error> {
+    pub(crate) fn has_own(&self, name: &OsStr, mode: Mode) -> Result<bool, Error> {
         let Some(seat) = self.seat(name)? else {
             return Ok(false);
         };
@@ -78,7 +78,7 @@ impl Folder {
     }
 
     /// What has a name, if anything has.
-    pub fn seat(&self, name: &OsStr) -> Result<Option<Seat>, Error> {
+    pub(crate) fn seat(&self, name: &OsStr) -> Result<Option<Seat>, Error> {
         match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Seat { name: name.to_owned(), stat })),
             Err(Errno::NOENT) => Ok(None),
@@ -87,7 +87,7 @@ impl Folder {
     }
 
     /// Removes the name if it still is what it was.
-    pub fn remove(&self, seat: &Seat) -> Result<(), Error> {
+    pub(crate) fn remove(&self, seat: &Seat) -> Result<(), Error> {
         let now = self.seat(&seat.name)?;
         if now.is_some_and(|now| now.is(seat)) {
             unlinkat(&self.0, &seat.name, AtFlags::empty())?;
@@ -96,12 +96,12 @@ impl Folder {
     }
 
     /// Whether this user may say what is in it.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         fstat(&self.0).is_ok_and(|stat| stat.st_uid == geteuid().as_raw())
     }
 
     /// Gives a socket to a group, and then lets it be used.
-    pub fn grant(&self, seat: &Seat, group: Option<Gid>, mode: Mode) -> Result<(), Error> {
+    pub(crate) fn grant(&self, seat: &Seat, group: Option<Gid>, mode: Mode) -> Result<(), Error> {
         let there = self.hold(seat)?;
         chownat(&there, "", None, group, AtFlags::EMPTY_PATH)?;
         change_mode(&there, mode)
@@ -116,7 +116,7 @@ impl Folder {
     }
 
     /// The lock on the folder itself.
-    pub fn lock(&self) -> Result<Lock, Error> {
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Lock::on(openat(&self.0, ".", flags, Mode::empty())?)
     }
@@ -124,17 +124,17 @@ impl Folder {
 
 impl Seat {
     /// The kind of file that is there.
-    pub const fn kind(&self) -> FileKind {
+    pub(crate) const fn kind(&self) -> FileKind {
         FileKind::of(&self.stat)
     }
 
     /// Whether it belongs to this user.
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         self.stat.st_uid == geteuid().as_raw()
     }
 
     /// The user id of the owner.
-    pub const fn uid(&self) -> u32 {
+    pub(crate) const fn uid(&self) -> u32 {
         self.stat.st_uid
     }
 
@@ -146,7 +146,7 @@ impl Seat {
 
 impl Lock {
     /// Locks an open file, if no other process has.
-    pub fn on(file: OwnedFd) -> Result<Self, Error> {
+    pub(crate) fn on(file: OwnedFd) -> Result<Self, Error> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { file }),
             Err(Errno::WOULDBLOCK) => Err(Error::Held(holder(&fstat(&file)?))),

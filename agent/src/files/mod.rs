@@ -13,12 +13,12 @@ mod folder;
 mod open_output;
 mod read;
 mod resolve_path;
-mod root;
+mod root_dir;
 
-pub use folder::{Folder, Lock, Seat};
-pub use open_output::output;
-pub use read::{check_plain, text};
-pub use root::Root;
+pub(crate) use folder::{Folder, Lock, Seat};
+pub(crate) use open_output::output;
+pub(crate) use read::{check_plain, text};
+pub(crate) use root_dir::Root;
 
 use rustix::{
     fs::{FileType, Stat},

@@ -22,7 +22,7 @@ const WANTED: &str = "a plain file, a pipe, a terminal or /dev/null";
 
 /// A file for a result: made, or emptied. A pipe that is read, a terminal and /dev/null do as well, and
 /// descriptors that this process was given: `/dev/stdout`, `/dev/fd/N`.
-pub fn output(path: &Path) -> Result<File, Error> {
+pub(crate) fn output(path: &Path) -> Result<File, Error> {
     if let Some(number) = resolve_path::descriptor(path) {
         return given(number);
     }

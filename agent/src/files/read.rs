@@ -12,7 +12,7 @@ use rustix::{
 use std::{fs::File, io::Read as _, os::fd::OwnedFd, path::Path};
 
 /// The text of a plain file; an error if it has more than `limit` bytes.
-pub fn text(path: &Path, limit: usize) -> Result<String, Error> {
+pub(crate) fn text(path: &Path, limit: usize) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let above = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     plain(path)?.take(above).read_to_end(&mut bytes)?;
@@ -23,7 +23,7 @@ pub fn text(path: &Path, limit: usize) -> Result<String, Error> {
 }
 
 /// Whether a path leads to a plain file, for what opens it itself.
-pub fn check_plain(path: &Path) -> Result<(), Error> {
+pub(crate) fn check_plain(path: &Path) -> Result<(), Error> {
     found(path).map(drop)
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Where the kernel publishes its own BTF.
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why BTF could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ const KIND_FUNC: u32 = 12;
 
 /// Type information with an index of the types that were asked for.
 #[derive(Debug)]
-pub struct Btf<'a> {
+pub(crate) struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     /// Where each type begins, by id; id 0 is void.
@@ -52,7 +52,7 @@ struct Type {
 
 /// A member's place in its struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Bytes from the beginning of the struct.
     pub offset: u32,
     /// Length in bytes.
@@ -61,7 +61,7 @@ pub struct Member {
 
 impl<'a> Btf<'a> {
     /// Indexes `data`; structs and enums can be looked up later if their name is in `wanted`.
-    pub fn parse(data: &'a [u8], wanted: &[&str]) -> Result<Self, Error> {
+    pub(crate) fn parse(data: &'a [u8], wanted: &[&str]) -> Result<Self, Error> {
         let half = |at: usize| Some(u16::from_ne_bytes(data.get(at..at + 2)?.try_into().ok()?));
         let word = |at: usize| u32_at(data, at).and_then(|word| usize::try_from(word).ok());
         if half(0) != Some(MAGIC) {
@@ -93,7 +93,7 @@ impl<'a> Btf<'a> {
 
     /// The place of `path`, as `struct.member.member`; a pointer on the way is not followed. A struct
     /// alone is all of it.
-    pub fn member(&self, path: &str) -> Option<Member> {
+    pub(crate) fn member(&self, path: &str) -> Option<Member> {
         let (name, members) = path.split_once('.').unwrap_or((path, ""));
         // A name may be defined more than once; take the definition that has the member.
         self.named.get(name)?.iter().find_map(|&id| match members {
@@ -116,20 +116,20 @@ impl<'a> Btf<'a> {
     }
 
     /// The id of the function of this name.
-    pub fn function(&self, name: &str) -> Option<u32> {
+    pub(crate) fn function(&self, name: &str) -> Option<u32> {
         let mut ids = self.named.get(name)?.iter().copied();
         ids.find(|&id| self.get(id).is_some_and(|found| found.kind == KIND_FUNC))
     }
 
     /// The id of the type that has the member `path`.
-    pub fn type_with(&self, path: &str) -> Option<u32> {
+    pub(crate) fn type_with(&self, path: &str) -> Option<u32> {
         let (name, member) = path.split_once('.')?;
         let mut ids = self.named.get(name)?.iter().copied();
         ids.find(|&id| self.member_of(id, member).is_some())
     }
 
     /// The value of an enumerator.
-    pub fn value(&self, of_enum: &str, name: &str) -> Option<u32> {
+    pub(crate) fn value(&self, of_enum: &str, name: &str) -> Option<u32> {
         self.named.get(of_enum)?.iter().find_map(|&id| {
             let found = self.get(id).filter(|found| found.kind == KIND_ENUM)?;
             (0..found.n_members).find_map(|n| {
@@ -143,7 +143,7 @@ impl<'a> Btf<'a> {
 
     /// BTF in which only the functions and typedefs `names` are left, under their own ids, and all
     /// else is blank: what attaching a hook by name needs, at a tenth of the cost of parsing all.
-    pub fn only(&self, names: &[&str]) -> Vec<u8> {
+    pub(crate) fn only(&self, names: &[&str]) -> Vec<u8> {
         const BLANK: [u32; 3] = [0, 2 << 24, 0]; // an anonymous PTR to void
         let mut types: Vec<[u32; 3]> = vec![BLANK; self.begins.len().saturating_sub(1)];
         let mut strings = vec![0_u8];

@@ -35,22 +35,22 @@ pub enum Error {
 }
 
 /// Bytes of one record of the snapshot.
-pub const SNAPSHOT_LEN: usize = SAMPLE_LEN;
+pub(crate) const SNAPSHOT_LEN: usize = SAMPLE_LEN;
 
 /// Decodes records of a kernel whose clock ticks `hz` times a second.
 #[derive(Clone, Copy, Debug)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     hz: u64,
 }
 
 impl Decoder {
     /// A decoder for this many ticks a second.
-    pub fn new(hz: u32) -> Self {
+    pub(crate) fn new(hz: u32) -> Self {
         Self { hz: u64::from(hz.max(1)) }
     }
 
     /// Decodes one record. Trailing bytes are ring-buffer padding.
-    pub fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
+    pub(crate) fn decode(self, bytes: &[u8]) -> Result<Event, Error> {
         let short = Error::Length(bytes.len());
         let sample = match SocketSample::ref_from_prefix(bytes) {
             Ok((sample, _)) => *sample,
@@ -96,7 +96,7 @@ impl Decoder {
     }
 
     /// The number of the cgroup of the process in a record, if that was running in a hook.
-    pub fn cgroup(bytes: &[u8]) -> Option<u64> {
+    pub(crate) fn cgroup(bytes: &[u8]) -> Option<u64> {
         let (sample, _) = SocketSample::read_from_prefix(bytes).ok()?;
         (sample.cgroup != 0).then_some(sample.cgroup)
     }

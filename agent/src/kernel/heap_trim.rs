@@ -4,7 +4,7 @@
 /// the first such block that is freed (mallopt(3)), and from then on keeps them.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "glibc has no safe way to say it")]
-pub fn keep_little() {
+pub(crate) fn keep_little() {
     // SAFETY: sets a number of the allocator's.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
 }
@@ -17,7 +17,7 @@ pub const fn keep_little() {}
 /// glibc would keep the pages for later.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "glibc has no safe way to say it")]
-pub fn give_back() {
+pub(crate) fn give_back() {
     // SAFETY: malloc_trim touches only memory that nobody holds (malloc_trim(3)).
     unsafe { libc::malloc_trim(0) };
 }

@@ -1,13 +1,13 @@
 //! Everything that talks to the kernel: its layout, the hooks, the two streams that come out of
 //! them, and the decoding of bytes into events. Nothing else imports aya or the wire format.
 
-pub mod btf;
-pub mod canary_socket;
+pub(crate) mod btf;
 pub mod clock;
-pub mod decode;
-pub mod heap_trim;
+pub(crate) mod decode;
+pub mod field_offsets;
+pub(crate) mod heap_trim;
 pub mod hooks;
 pub mod host;
-pub mod layout;
-pub mod ring;
-pub mod snapshot;
+pub(crate) mod ring;
+pub(crate) mod snapshot;
+pub(crate) mod snapshot_canary;

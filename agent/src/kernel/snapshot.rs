@@ -1,8 +1,8 @@
 //! Reading one walk over every socket.
 
 use super::{
-    canary_socket::{self, Witness},
     decode::{self, Decoder, SNAPSHOT_LEN},
+    snapshot_canary::{self, Witness},
 };
 use crate::model::observed::event::Event;
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ pub enum Error {
     Decode(#[from] decode::Error),
     /// What it says is wrong.
     #[error(transparent)]
-    Witness(#[from] canary_socket::Error),
+    Witness(#[from] snapshot_canary::Error),
 }
 
 /// A walk in progress: read until it ends, in memory that does not grow.
@@ -54,7 +54,7 @@ impl Snapshot {
         let free = self.buffer.get_mut(self.rest..).unwrap_or_default();
         let n_read = match self.file.read(free) {
             Ok(0) if self.met => return Ok(false),
-            Ok(0) => return Err(canary_socket::Error::Unmet.into()),
+            Ok(0) => return Err(snapshot_canary::Error::Unmet.into()),
             Ok(n_read) => n_read,
             // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
             Err(error) if again(&error) => return Ok(true),

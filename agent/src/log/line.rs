@@ -1,7 +1,7 @@
 //! One event as one line of text or JSON, in which no byte can break a terminal or a log.
 
 use super::journald;
-use crate::{kernel::clock, model::text::name::escaped};
+use crate::{kernel::clock, model::text::sanitize::escaped};
 use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::Value;
 use std::{error::Error, fmt, str};

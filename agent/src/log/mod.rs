@@ -3,7 +3,7 @@
 
 mod journald;
 mod line;
-pub mod pace;
+pub(crate) mod pace;
 
 use crate::kernel::hooks;
 use clap::ValueEnum;
@@ -48,7 +48,7 @@ impl From<Level> for LevelFilter {
 
 /// What a line of the agent's log looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// A sentence, then key=value
     #[default]
     Text,
@@ -57,12 +57,12 @@ pub enum LogFormat {
 }
 
 /// Lines of a command go to the person who typed it. Does nothing where a log was started before.
-pub fn for_a_person(colours: bool) {
+pub(crate) fn for_a_person(colours: bool) {
     start(LevelFilter::INFO, stderr(Shape::Person, colours));
 }
 
 /// Lines of the agent go to a log, and so does what a panic says.
-pub fn for_the_agent(level: Level, format: LogFormat, colours: bool) {
+pub(crate) fn for_the_agent(level: Level, format: LogFormat, colours: bool) {
     let shape = match format {
         LogFormat::Text => Shape::Log,
         LogFormat::Json => Shape::Json,
@@ -105,7 +105,7 @@ where
 }
 
 /// An error with its causes, in one line.
-pub fn in_full(error: &dyn Error) -> String {
+pub(crate) fn in_full(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

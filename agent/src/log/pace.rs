@@ -4,11 +4,11 @@
 use crate::model::observed::socket::Time;
 
 /// Between two lines of one kind.
-pub const PACE_MS: u64 = 10_000;
+pub(crate) const PACE_MS: u64 = 10_000;
 
 /// Something that is counted: the first is reported at once, then at most one line each 10 s has the sum since the last.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Paced {
+pub(crate) struct Paced {
     total: u64,
     n_told: u64,
     told: Option<Time>,
@@ -16,19 +16,19 @@ pub struct Paced {
 
 impl Paced {
     /// Takes the counter as it is now. Returns how many were not reported yet, if a report is due.
-    pub fn see(&mut self, total: u64, now: Time) -> Option<u64> {
+    pub(crate) fn see(&mut self, total: u64, now: Time) -> Option<u64> {
         self.total = self.total.max(total);
         let rests = self.told.is_some_and(|told| now.ms_since(told) < PACE_MS);
         if rests { None } else { self.rest(now) }
     }
 
     /// Counts an occurrence; returns the number to report if a report is due.
-    pub fn count(&mut self, now: Time) -> Option<u64> {
+    pub(crate) fn count(&mut self, now: Time) -> Option<u64> {
         self.see(self.total.saturating_add(1), now)
     }
 
     /// Returns how many were not reported yet, whatever the time: for the end.
-    pub fn rest(&mut self, now: Time) -> Option<u64> {
+    pub(crate) fn rest(&mut self, now: Time) -> Option<u64> {
         let n_more = self.total - std::mem::replace(&mut self.n_told, self.total);
         if n_more > 0 {
             self.told = Some(now);
@@ -37,14 +37,14 @@ impl Paced {
     }
 
     /// All that there were.
-    pub const fn total(&self) -> u64 {
+    pub(crate) const fn total(&self) -> u64 {
         self.total
     }
 }
 
 /// What to report about a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// The state has begun.
     Begins,
     /// The state is over.
@@ -54,14 +54,14 @@ pub enum Turn {
 /// A trouble that comes and goes. It begins at once, and is over when it has stayed away for 10 s: one that flickers
 /// is one trouble.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spell {
+pub(crate) struct Spell {
     is_on: bool,
     away_since: Option<Time>,
 }
 
 impl Spell {
     /// Takes the state as it is now. Returns the change to report, if any.
-    pub fn see(&mut self, is_here: bool, now: Time) -> Option<Turn> {
+    pub(crate) fn see(&mut self, is_here: bool, now: Time) -> Option<Turn> {
         if is_here {
             self.away_since = None;
             return (!std::mem::replace(&mut self.is_on, true)).then_some(Turn::Begins);
@@ -71,7 +71,7 @@ impl Spell {
     }
 
     /// Returns the end if it is not reported yet, whatever the time: for the end of the process.
-    pub const fn finish(&mut self) -> Option<Turn> {
+    pub(crate) const fn finish(&mut self) -> Option<Turn> {
         if self.is_on && self.away_since.is_some() {
             self.is_on = false;
             return Some(Turn::Ends);

@@ -5,7 +5,7 @@ use std::fs;
 
 /// The agent's process now. What cannot be read is not shown.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AgentProcess {
+pub(crate) struct AgentProcess {
     /// CPU time since the start.
     pub cpu_seconds: f64,
     /// Resident memory; none if /proc could not be read.
@@ -18,7 +18,7 @@ pub struct AgentProcess {
 
 impl AgentProcess {
     /// Reads the agent's own figures from /proc.
-    pub fn read(started_at_seconds: f64) -> Self {
+    pub(crate) fn read(started_at_seconds: f64) -> Self {
         Self {
             cpu_seconds: clock::cpu_seconds(),
             resident_bytes: fs::read_to_string("/proc/self/statm").ok().and_then(|statm| {

@@ -3,8 +3,8 @@
 use super::{
     agent_process::AgentProcess,
     families::families,
-    scrape::Scrape,
     scrape_format::{ScrapeFormat, text_of},
+    scrape_input::Scrape,
 };
 use crate::{model::table::sums::Totals, store};
 use prometheus_client::{
@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 const USUAL_BYTES: usize = 16 << 10;
 
 /// The scrape in the wanted format.
-pub fn encode(
+pub(crate) fn encode(
     totals: Arc<Totals>,
     process: AgentProcess,
     history: store::HistoryStatus,

@@ -2,14 +2,15 @@
 
 use super::{
     label::MetricLabel,
-    rows::{FamilyRows, MetricKind},
-    scrape::Scrape,
+    sample_writer::{FamilyRows, MetricKind},
+    scrape_input::Scrape,
 };
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 use std::fmt;
 
 /// No family has more series than this, histogram buckets included.
-pub const MAX_SERIES: usize = 512;
+#[cfg(test)]
+pub(crate) const MAX_SERIES: usize = 512;
 
 /// What a number can be counted in: the last word of the family's name.
 const UNITS: [(&str, Unit); 2] = [("seconds", Unit::Seconds), ("bytes", Unit::Bytes)];

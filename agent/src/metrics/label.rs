@@ -138,7 +138,7 @@ pub(super) const PROCESS: MetricLabel = MetricLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::text::name::OTHER;
+    use crate::model::text::sanitize::OTHER;
 
     #[test]
     fn a_closed_set_has_the_values_of_its_enum_in_their_order() {

@@ -8,17 +8,21 @@ mod encode;
 mod families;
 mod family;
 mod label;
-mod rows;
-mod scrape;
+mod sample_writer;
 mod scrape_format;
+mod scrape_input;
 
-pub use agent_process::AgentProcess;
-pub use encode::encode;
+pub(crate) use agent_process::AgentProcess;
+pub(crate) use encode::encode;
 pub use families::families;
-pub use family::{MAX_SERIES, MetricFamily};
-pub use label::{LabelValues, MetricLabel};
-pub use rows::MetricKind;
-pub use scrape_format::ScrapeFormat;
+#[cfg(test)]
+pub(crate) use family::MAX_SERIES;
+pub use family::MetricFamily;
+pub use label::LabelValues;
+#[cfg(test)]
+pub(crate) use label::MetricLabel;
+pub use sample_writer::MetricKind;
+pub(crate) use scrape_format::ScrapeFormat;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 /// The exposition format of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScrapeFormat {
+pub(crate) enum ScrapeFormat {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
     /// Prometheus text 0.0.4.
@@ -11,7 +11,7 @@ pub enum ScrapeFormat {
 
 impl ScrapeFormat {
     /// What the reply says that it is.
-    pub const fn content_type(self) -> &'static str {
+    pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -20,7 +20,7 @@ impl ScrapeFormat {
 
     /// The format that the header `Accept` prefers: OpenMetrics where it is named and no worse than
     /// text, text in all other cases, because anything can show it.
-    pub fn negotiate(accept: Option<&str>) -> Self {
+    pub(crate) fn negotiate(accept: Option<&str>) -> Self {
         let mut openmetrics = 0;
         let mut text = 0;
         for range in accept.unwrap_or_default().split(',').map(MediaRange::parse) {

@@ -17,7 +17,7 @@ use crate::{
             socket::{Comm, Direction, Owner, Socket, SocketId, State, tests_support::socket},
         },
         table::{Bounds, Table, agent_health::AgentHealth, owner_label::MAX_OWNERS, sums::Totals},
-        text::name::{OTHER, bounded},
+        text::sanitize::{OTHER, bounded},
     },
     store,
 };

@@ -7,4 +7,4 @@
 pub mod judgement;
 pub mod observed;
 pub mod table;
-pub mod text;
+pub(crate) mod text;

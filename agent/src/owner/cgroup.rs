@@ -1,6 +1,6 @@
 //! What the path of a cgroup says: pure, and the one place that knows how runtimes name cgroups.
 
-use crate::model::{observed::owner_identity::Runtime, text::name::escaped};
+use crate::model::{observed::owner_identity::Runtime, text::sanitize::escaped};
 
 /// Where a process is in the tree of cgroups. The innermost of each kind counts: a container in a
 /// container, a service of the systemd that runs in one.

@@ -17,13 +17,13 @@ mod cgroup_ids;
 #[cfg(test)]
 mod cgroup_tests;
 mod k8s_workload;
-mod logs;
+mod kubelet_logs;
 mod process;
 mod resolver;
 #[cfg(test)]
 mod resolver_tests;
-mod state;
-mod walk_owners;
+mod runtime_state;
+mod snapshot_cache;
 
 pub use resolver::Resolver;
-pub use walk_owners::Census;
+pub(crate) use snapshot_cache::Census;

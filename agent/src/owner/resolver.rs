@@ -4,15 +4,15 @@ use super::{
     cgroup::{CgroupPlace, Container, is_hex},
     cgroup_ids::Tree,
     k8s_workload,
-    logs::Logs,
+    kubelet_logs::Logs,
     process::{ProcessSample, Processes},
-    state::{self, ContainerState},
+    runtime_state::{self, ContainerState},
 };
 use crate::{
     files::Root,
     model::{
         observed::owner_identity::{Identity, KnownProcess, Runtime},
-        text::name::bounded,
+        text::sanitize::bounded,
     },
 };
 use std::{borrow::Cow, collections::HashMap, io, path::Path, sync::Arc};
@@ -108,7 +108,8 @@ impl Resolver {
     /// The identity, and whether nothing is missing that may still come.
     fn find(&mut self, place: &CgroupPlace) -> (Identity, bool) {
         let CgroupPlace { unit, container, pod_uid } = place;
-        let state = container.as_ref().and_then(|it| state::of(&self.host, &it.id, it.runtime));
+        let state =
+            container.as_ref().and_then(|it| runtime_state::of(&self.host, &it.id, it.runtime));
         let mut state = state.unwrap_or_default();
         if pod_uid.is_some() && (state.pod.is_none() || state.name.is_none()) {
             let id = container.as_ref().map(|it| it.id.as_str());

@@ -54,7 +54,7 @@ const STEP: u32 = 16;
 const STEP_BYTES: usize = 32 << 10;
 
 /// Serves the API until `shutdown`.
-pub async fn serve_api(
+pub(crate) async fn serve_api(
     listener: UnixListener,
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,

@@ -31,7 +31,7 @@ const LIMITS: ServerLimits = ServerLimits {
 };
 
 /// Serves metrics until `shutdown`.
-pub async fn serve_http(
+pub(crate) async fn serve_http(
     listener: TcpListener,
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,

@@ -2,7 +2,7 @@
 //! watching thread publishes; nothing here writes to it.
 
 mod api;
-pub mod client;
+pub(crate) mod client;
 mod client_limits;
 mod events;
 mod metrics_endpoint;
@@ -10,9 +10,9 @@ mod past;
 mod status;
 mod top_api;
 
-pub use api::serve_api;
-pub use metrics_endpoint::serve_http;
-pub use status::AgentStatus;
+pub(crate) use api::serve_api;
+pub(crate) use metrics_endpoint::serve_http;
+pub(crate) use status::AgentStatus;
 
 use crate::{
     model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
@@ -36,7 +36,7 @@ use tokio::sync::{broadcast, watch::Receiver};
 
 /// What both servers read.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The sums, as last published.
     pub snapshot: Receiver<Arc<Totals>>,
     /// Every known socket.
@@ -53,7 +53,7 @@ pub struct Shared {
 
 /// The history on disk.
 #[derive(Debug, Default)]
-pub struct HistoryAccess {
+pub(crate) struct HistoryAccess {
     /// Path of the state directory.
     pub folder: PathBuf,
     /// The counters of the writing thread.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AgentStatus {
+pub(crate) struct AgentStatus {
     /// Its version, like `0.1.0`.
     pub version: String,
     /// Its process id, as it sees it itself.
@@ -35,7 +35,7 @@ pub struct AgentStatus {
 
 /// One way to carry a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// The name of the signal.
     pub signal: String,
     /// The name of the kernel mechanism.

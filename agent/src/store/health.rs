@@ -1,5 +1,6 @@
 //! How the history is: what the writing thread and everybody else share.
 
+use crate::model::text::closed_set::closed_set;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -11,34 +12,21 @@ use std::{
     thread::JoinHandle,
 };
 
-/// Why something is not in the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
-    Ordinary,
-    /// The writing thread was behind.
-    Queue,
-    /// It could not be written.
-    Disk,
-}
-
-impl Loss {
-    /// Every reason, in the order of label values.
-    pub const ALL: [Self; 3] = [Self::Ordinary, Self::Queue, Self::Disk];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Queue => "queue",
-            Self::Disk => "disk",
-        }
+closed_set! {
+    /// Why something is not in the history.
+    pub(crate) enum Loss {
+        /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
+        Ordinary = "ordinary",
+        /// The writing thread was behind.
+        Queue = "queue",
+        /// It could not be written.
+        Disk = "disk",
     }
 }
 
 /// How the history is, as the agent shows it. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryStatus {
+pub(crate) struct HistoryStatus {
     /// The state directory of the history.
     pub folder: PathBuf,
     /// Bytes that the history uses on disk.
@@ -53,7 +41,7 @@ pub struct HistoryStatus {
 
 /// What the writing thread and everybody else share.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     folder: PathBuf,
     pub(super) n_waiting: AtomicUsize,
     pub(super) n_bytes: AtomicU64,
@@ -69,7 +57,7 @@ impl Health {
     }
 
     /// What is not in the history for this reason.
-    pub fn lost(&self, loss: Loss) -> u64 {
+    pub(crate) fn lost(&self, loss: Loss) -> u64 {
         self.n_lost.get(loss as usize).map_or(0, |n| n.load(Ordering::Relaxed))
     }
 
@@ -80,12 +68,12 @@ impl Health {
     }
 
     /// Bytes that the history uses on disk.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.n_bytes.load(Ordering::Relaxed)
     }
 
     /// The counters as `/v1/status` shows them.
-    pub fn status(&self) -> HistoryStatus {
+    pub(crate) fn status(&self) -> HistoryStatus {
         HistoryStatus {
             folder: self.folder.clone(),
             bytes: self.bytes(),
@@ -106,7 +94,7 @@ impl Health {
 
 /// The writing thread, to wait for.
 #[derive(Debug)]
-pub struct Writing {
+pub(crate) struct Writing {
     thread: JoinHandle<()>,
     health: Arc<Health>,
 }
@@ -118,7 +106,7 @@ impl Writing {
 
     /// Whether it has ended although the writer lives: it panicked, and nothing is written any more. The history's
     /// status says so from then on.
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         let is_dead = self.thread.is_finished();
         if is_dead {
             self.health.set_trouble(Some(DEAD.to_owned()));
@@ -127,7 +115,7 @@ impl Writing {
     }
 
     /// Waits until everything is written; the writer must be gone. An error is the thread's panic.
-    pub fn finish(self) -> std::thread::Result<()> {
+    pub(crate) fn finish(self) -> std::thread::Result<()> {
         self.thread.join()
     }
 }

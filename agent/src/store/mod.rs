@@ -9,16 +9,17 @@ mod insert;
 mod query;
 mod reader;
 mod row;
+mod sampling;
 mod schema;
 mod trusted_clock;
-mod wanted;
 mod writer;
 
-pub use health::{Health, HistoryStatus, Loss, Writing};
+pub(crate) use health::{Health, HistoryStatus, Loss, Writing};
 pub use query::Query;
 pub use reader::HistoryReader;
-pub use row::{CallRow, ConnectionRef, DeathRow};
-pub use writer::HistoryWriter;
+pub use row::DeathRow;
+pub(crate) use row::{CallRow, ConnectionRef};
+pub(crate) use writer::HistoryWriter;
 
 use crate::files;
 use rustix::fs::Mode;
@@ -28,11 +29,11 @@ use std::{
 };
 
 /// The file in the state directory.
-pub const FILE: &str = "history.db";
+pub(crate) const FILE: &str = "history.db";
 
 /// Where the history is, and how much of it is kept.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The state directory of the history.
     pub folder: PathBuf,
     /// What is older is deleted.
@@ -116,7 +117,7 @@ pub enum Error {
 
 /// Makes the state directory, while that may still be allowed. A failure is reported later, by the code that needs
 /// the directory.
-pub fn make_folder(folder: &Path) {
+pub(crate) fn make_folder(folder: &Path) {
     drop(files::Folder::make(folder, Mode::from_raw_mode(0o750)));
 }
 

@@ -4,7 +4,7 @@
 use super::{
     Error, Health, Loss, Options, Writing, claim,
     database::{self, Batch, Database, Learning},
-    wanted::{Budget, Retention},
+    sampling::{Budget, Retention},
 };
 use crate::{
     files,
@@ -49,7 +49,7 @@ enum WriterMessage {
 
 /// The end of the queue where things are put in.
 #[derive(Debug)]
-pub struct HistoryWriter {
+pub(crate) struct HistoryWriter {
     queue: SyncSender<WriterMessage>,
     health: Arc<Health>,
     budget: Budget,
@@ -59,7 +59,9 @@ impl HistoryWriter {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
     /// history that cannot be written does not keep an agent from running: it says so, and tries again. One
     /// that another agent writes does.
-    pub fn start(options: Options) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
+    pub(crate) fn start(
+        options: Options,
+    ) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
         let health = Arc::new(Health::of(options.folder.clone()));
         let mut thread = Thread {
             options,
@@ -93,7 +95,7 @@ impl HistoryWriter {
     }
 
     /// Takes what belongs into the history. Never waits.
-    pub fn take(&mut self, happenings: &[Happening], around: &Arc<Surroundings>) {
+    pub(crate) fn take(&mut self, happenings: &[Happening], around: &Arc<Surroundings>) {
         let now = clock::now();
         let mut chosen: Vec<Happening> = Vec::new();
         let room = MAX_WAITING.saturating_sub(self.health.n_waiting.load(Ordering::Relaxed));
@@ -128,7 +130,7 @@ impl HistoryWriter {
     }
 
     /// Takes what was learned. Never waits.
-    pub fn learn(&self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
+    pub(crate) fn learn(&self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
         let n = lessons.len();
         let learning = Learning { lessons, limits: Some(limits) };
         if self.queue.try_send(WriterMessage::Learning(learning)).is_err() {

@@ -12,7 +12,7 @@ use crate::model::{
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Direction, Endpoint, Owner, Socket, State, Time},
     },
-    text::{duration::seconds, name::escaped},
+    text::{duration::seconds, sanitize::escaped},
 };
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, net::SocketAddr};
@@ -271,7 +271,7 @@ impl ConnectionFacts for Connection {
 }
 
 /// The arrow between our end and the peer: who sent the SYN.
-pub const fn arrow(direction: Direction) -> &'static str {
+pub(crate) const fn arrow(direction: Direction) -> &'static str {
     match direction {
         Direction::Outbound => "->",
         Direction::Inbound => "<-",

@@ -18,7 +18,7 @@ use std::{
 
 /// The other side of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Peer {
+pub(crate) enum Peer {
     /// The address and port that we connected to.
     Server(SocketAddr),
     /// They connected to this port of ours.
@@ -27,7 +27,7 @@ pub enum Peer {
 
 /// What the connections of a case have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GroupKey {
+pub(crate) struct GroupKey {
     /// The server, or the clients of a port.
     pub peer: Peer,
     /// The name of the process, if it is known.
@@ -40,7 +40,7 @@ pub struct GroupKey {
 
 /// Connections that are alike.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ConnectionGroup {
+pub(crate) struct ConnectionGroup {
     /// What they have in common.
     pub key: GroupKey,
     /// They: those of the worst finding first, then the latest.
@@ -48,7 +48,7 @@ pub struct ConnectionGroup {
 }
 
 /// Sorts connections into cases, worst first.
-pub fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
+pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
     let mut by_key: BTreeMap<GroupKey, Vec<Life>> = BTreeMap::new();
     for life in lives {
         by_key.entry(GroupKey::of(&life)).or_default().push(life);
@@ -83,27 +83,27 @@ impl GroupKey {
 
 impl ConnectionGroup {
     /// The worst finding of its connections.
-    pub fn finding(&self) -> Finding {
+    pub(crate) fn finding(&self) -> Finding {
         self.lives.iter().map(Life::finding).min().unwrap_or(Finding::Fine)
     }
 
     /// The connections with this finding.
-    pub fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
+    pub(crate) fn of(&self, finding: Finding) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }
 
     /// The connections that ended.
-    pub fn dead(&self) -> impl Iterator<Item = &Life> {
+    pub(crate) fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())
     }
 
     /// The connections that still exist.
-    pub fn live(&self) -> impl Iterator<Item = &Life> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_none())
     }
 
     /// How many died of what, how many of these inferred; the most first.
-    pub fn causes(&self) -> Vec<(Cause, usize, usize)> {
+    pub(crate) fn causes(&self) -> Vec<(Cause, usize, usize)> {
         let mut counts: BTreeMap<Cause, (usize, usize)> = BTreeMap::new();
         for end in self.dead().filter_map(|life| life.end.as_ref()) {
             let (all, inferred) = counts.entry(end.cause).or_default();
@@ -117,23 +117,23 @@ impl ConnectionGroup {
     }
 
     /// The one that speaks for them: the latest of the worst.
-    pub fn example(&self) -> Option<&Life> {
+    pub(crate) fn example(&self) -> Option<&Life> {
         self.lives.first()
     }
 
     /// Processes, lowest id first.
-    pub fn pids(&self) -> BTreeSet<u32> {
+    pub(crate) fn pids(&self) -> BTreeSet<u32> {
         self.lives.iter().filter_map(|life| Some(life.owner.as_ref()?.pid)).collect()
     }
 
     /// Addresses of the other side.
-    pub fn peers(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn peers(&self) -> BTreeSet<IpAddr> {
         self.lives.iter().map(|life| life.connection.remote.ip()).collect()
     }
 
     /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their
     /// beginning.
-    pub fn nobody_ever_set(&self) -> Option<bool> {
+    pub(crate) fn nobody_ever_set(&self) -> Option<bool> {
         if self.lives.iter().any(|life| !life.calls.is_empty() || !life.changed.is_empty()) {
             return Some(false);
         }
@@ -141,7 +141,7 @@ impl ConnectionGroup {
     }
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
-    pub fn quiet_seconds(&self) -> Option<(f64, f64)> {
+    pub(crate) fn quiet_seconds(&self) -> Option<(f64, f64)> {
         let finding = self.finding();
         let times = self.of(finding).map(|life| match &life.end {
             Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
@@ -156,14 +156,14 @@ impl ConnectionGroup {
     }
 
     /// Whether the path is taken to forget them before the first probe.
-    pub fn is_unprotected(&self) -> bool {
+    pub(crate) fn is_unprotected(&self) -> bool {
         self.lives
             .iter()
             .any(|life| matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late)))
     }
 
     /// What another setting would have changed.
-    pub fn what_if(&self, setting: &Setting) -> WhatIf {
+    pub(crate) fn what_if(&self, setting: &Setting) -> WhatIf {
         WhatIf::of(&self.lives, setting)
     }
 }

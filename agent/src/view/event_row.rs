@@ -158,7 +158,7 @@ impl EventRow {
 
 /// A notice as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NoticeRow {
+pub(crate) struct NoticeRow {
     /// The time in RFC 3339, UTC.
     pub at: String,
     /// The time in seconds of `CLOCK_MONOTONIC`.
@@ -183,7 +183,7 @@ pub struct NoticeRow {
 
 impl NoticeRow {
     /// The row of a notice.
-    pub fn new(notice: Notice, now: Time, at: String) -> Self {
+    pub(crate) fn new(notice: Notice, now: Time, at: String) -> Self {
         let monotonic_seconds = now.seconds();
         match notice {
             Notice::Lost { events, skipped } => Self {
@@ -223,7 +223,7 @@ fn lost(events: u64, skipped: u64) -> String {
 /// One line of the stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum StreamLine {
+pub(crate) enum StreamLine {
     /// An event of one connection.
     Event(Box<EventRow>),
     /// A message about the stream itself, like a loss.

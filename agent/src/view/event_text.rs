@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// The meaning of a happening, in one sentence.
-pub fn meaning(happening: &Happening, around: &Surroundings) -> String {
+pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
     let Happening { socket, what, .. } = happening;
     match what {
         Happened::Opened => match around.verdict(socket) {

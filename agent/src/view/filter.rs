@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[command(next_help_heading = "Filters")]
 #[serde(default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Only connections that this host opened (outbound) or the peer opened (inbound)
     #[arg(long, value_enum)]
     pub direction: Option<Direction>,
@@ -65,7 +65,7 @@ pub struct Filter {
 }
 
 /// An address, or a network.
-pub fn network(text: &str) -> Result<IpNet, String> {
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
@@ -73,13 +73,13 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 
 impl Filter {
     /// Whether the conditions on the socket itself hold.
-    pub fn admits(&self, socket: &Socket, around: &Surroundings) -> bool {
+    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings) -> bool {
         (!self.state.is_empty() || self.all || socket.is_connection())
             && self.admits_in_any_state(socket, around)
     }
 
     /// The same where every state will do unless one is asked for.
-    pub fn admits_in_any_state(&self, socket: &Socket, around: &Surroundings) -> bool {
+    pub(crate) fn admits_in_any_state(&self, socket: &Socket, around: &Surroundings) -> bool {
         (self.state.is_empty() || self.state.contains(&socket.state))
             && self.id.is_none_or(|id| id == socket.id)
             && self.direction.is_none_or(|direction| direction == socket.direction)
@@ -90,7 +90,7 @@ impl Filter {
     }
 
     /// Whether the conditions on what the owner is part of hold.
-    pub fn admits_identity(&self, identity: Option<&Identity>) -> bool {
+    pub(crate) fn admits_identity(&self, identity: Option<&Identity>) -> bool {
         let wanted = [
             (IdentityPart::Unit, &self.unit),
             (IdentityPart::Container, &self.container),
@@ -105,7 +105,7 @@ impl Filter {
     }
 
     /// Whether the conditions on the owners hold for one of them.
-    pub fn admits_owner<'a>(&self, owners: impl IntoIterator<Item = &'a Owner>) -> bool {
+    pub(crate) fn admits_owner<'a>(&self, owners: impl IntoIterator<Item = &'a Owner>) -> bool {
         if self.pid.is_none() && self.process.is_none() {
             return true;
         }
@@ -119,7 +119,7 @@ impl Filter {
 /// Which moments somebody wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default)]
-pub struct EventFilter {
+pub(crate) struct EventFilter {
     /// Only these events [default: all but fires of a timer that finds nothing to do]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub event: Vec<EventName>,
@@ -137,7 +137,7 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether `moment` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
     /// calls before a connection belong to it, and so does its end.
-    pub fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
+    pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
         let name = happening.what.name();
         let event = if self.event.is_empty() {
             happening.what.is_news()

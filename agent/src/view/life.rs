@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CallSeen {
+pub(crate) struct CallSeen {
     /// The time of the call: RFC 3339, UTC.
     pub at: String,
     /// The option that it set, or tried to set.
@@ -34,7 +34,7 @@ pub struct CallSeen {
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LifeEnd {
+pub(crate) struct LifeEnd {
     /// The time of the end: RFC 3339, UTC.
     pub at: String,
     /// The cause of death.
@@ -55,7 +55,7 @@ pub struct LifeEnd {
 
 /// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Life {
+pub(crate) struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
     pub connection: Connection,
@@ -75,7 +75,7 @@ pub struct Life {
 /// The finding about one connection, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finding {
+pub(crate) enum Finding {
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
@@ -94,7 +94,7 @@ pub enum Finding {
 
 impl Finding {
     /// Whether it died of silence, or may.
-    pub const fn is_of_silence(self) -> bool {
+    pub(crate) const fn is_of_silence(self) -> bool {
         matches!(self, Self::Dropped | Self::Dark | Self::Unprotected)
     }
 }
@@ -104,7 +104,7 @@ const QUIET_BEFORE_RESET_SECONDS: f64 = 30.0;
 
 impl Life {
     /// A connection that exists now, without calls: only the history knows those.
-    pub fn live(row: Row) -> Self {
+    pub(crate) fn live(row: Row) -> Self {
         let owner = row.owners.first().cloned();
         Self {
             connection: row.connection,
@@ -117,7 +117,7 @@ impl Life {
     }
 
     /// One that died, with the event that says so. None if the event is another.
-    pub fn dead(happening: EventRow) -> Option<Self> {
+    pub(crate) fn dead(happening: EventRow) -> Option<Self> {
         let EventRow { at, event: EventName::Died, owner, details, connection, .. } = happening
         else {
             return None;
@@ -144,7 +144,7 @@ impl Life {
     }
 
     /// The finding about it.
-    pub fn finding(&self) -> Finding {
+    pub(crate) fn finding(&self) -> Finding {
         let verdict = self.connection.verdict;
         let Some(end) = &self.end else {
             return match verdict {
@@ -173,7 +173,7 @@ impl Life {
 }
 
 /// Joins what is live with what happened: `past` is in the order of time.
-pub fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
+pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     let mut lives: BTreeMap<String, Life> =
         rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
     let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();

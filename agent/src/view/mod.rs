@@ -1,16 +1,16 @@
 //! What people and programs see of connections: rows and events as JSON, filters, pages, orders, groups. Made from
 //! what the model knows; nothing here is judged anew, and nothing is read.
 
-pub mod connection;
-pub mod connection_group;
-pub mod event_row;
-pub mod event_text;
-pub mod filter;
-pub mod life;
-pub mod order;
-pub mod page;
+pub(crate) mod connection;
+pub(crate) mod connection_group;
+pub(crate) mod event_row;
+pub(crate) mod event_text;
+pub(crate) mod filter;
+pub(crate) mod life;
+pub(crate) mod order;
+pub(crate) mod page;
 pub mod row;
-pub mod row_json;
-pub mod table_rows;
+pub(crate) mod row_json;
+pub(crate) mod table_rows;
 mod value_enum;
-pub mod what_if;
+pub(crate) mod what_if;

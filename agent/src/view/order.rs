@@ -8,12 +8,12 @@ use crate::model::{
 use serde::{Deserialize, Serialize};
 
 /// Unanswered probes from which a connection counts as half-dead; a single one may be lost.
-pub const HALF_DEAD_PROBES: u8 = 2;
+pub(crate) const HALF_DEAD_PROBES: u8 = 2;
 
 /// The order of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Sort {
+pub(crate) enum Sort {
     /// Dropped next first
     #[default]
     Limit,
@@ -31,11 +31,11 @@ pub enum Sort {
 
 impl Sort {
     /// Every order, in the order of the key that steps through them.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Limit, Self::Quiet, Self::Detection, Self::Unanswered, Self::Peer, Self::Process];
 
     /// What it is by, in words.
-    pub const fn as_words(self) -> &'static str {
+    pub(crate) const fn as_words(self) -> &'static str {
         match self {
             Self::Limit => "time until dropped",
             Self::Quiet => "quiet time",
@@ -49,7 +49,7 @@ impl Sort {
 
 /// Where something stands in an order; what is less comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OrderKey {
+pub(crate) struct OrderKey {
     group: u8,
     first: u128,
     then: u64,
@@ -59,7 +59,7 @@ pub struct OrderKey {
 impl OrderKey {
     /// Its place in the opposite order.
     #[must_use]
-    pub const fn reversed(self) -> Self {
+    pub(crate) const fn reversed(self) -> Self {
         let Self { group, first, then, id } = self;
         Self { group: !group, first: !first, then: !then, id }
     }
@@ -67,7 +67,7 @@ impl OrderKey {
 
 /// What of a connection decides about its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub(crate) struct Standing {
     id: SocketId,
     until_dropped_ms: Option<i64>,
     until_limit_ms: Option<i64>,
@@ -80,7 +80,12 @@ pub struct Standing {
 
 impl Standing {
     /// Of a socket that was sampled `age_ms` ago.
-    pub fn of(socket: &Socket, owner: Option<&Owner>, around: &Surroundings, age_ms: u64) -> Self {
+    pub(crate) fn of(
+        socket: &Socket,
+        owner: Option<&Owner>,
+        around: &Surroundings,
+        age_ms: u64,
+    ) -> Self {
         let quiet_ms = u64::from(socket.quiet_ms) + age_ms;
         let until_limit_ms = around.until_limit_ms(socket, quiet_ms);
         let until_given_up_ms = until_given_up_ms(&Probing {
@@ -103,7 +108,7 @@ impl Standing {
     }
 
     /// The place of a row that was already made.
-    pub fn of_row(row: &Row) -> Self {
+    pub(crate) fn of_row(row: &Row) -> Self {
         let until_limit_ms = row.until_limit_seconds.map(ms);
         let owner = row.owners.first();
         Self {
@@ -120,12 +125,12 @@ impl Standing {
 
     /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less
     /// than 0 if its path probably has. None of one that is protected and answers.
-    pub const fn until_dropped_ms(&self) -> Option<i64> {
+    pub(crate) const fn until_dropped_ms(&self) -> Option<i64> {
         self.until_dropped_ms
     }
 
     /// Its place in this order.
-    pub fn key(&self, sort: Sort) -> OrderKey {
+    pub(crate) fn key(&self, sort: Sort) -> OrderKey {
         let Self { id, .. } = *self;
         let key = |group, first: u128, then| OrderKey { group, first, then, id };
         match sort {
@@ -153,7 +158,7 @@ impl Standing {
 }
 
 /// Milliseconds until a row's connection is dropped, as [`Standing::until_dropped_ms`].
-pub fn until_dropped_ms(row: &Row) -> Option<i64> {
+pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
     let until_given_up_ms = until_given_up_ms(&Probing {
         next_probe_ms: row.next_probe_seconds.map(|seconds| ms(seconds).unsigned_abs()),
         unanswered: row.connection.probes_unanswered,
@@ -165,7 +170,7 @@ pub fn until_dropped_ms(row: &Row) -> Option<i64> {
 }
 
 /// Whether this number of unanswered probes makes a connection half-dead.
-pub const fn is_half_dead(probes_unanswered: u8) -> bool {
+pub(crate) const fn is_half_dead(probes_unanswered: u8) -> bool {
     probes_unanswered >= HALF_DEAD_PROBES
 }
 

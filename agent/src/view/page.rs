@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BinaryHeap;
 
 /// Rows within reach. Nobody scrolls further: in longer lists people search.
-pub const MAX_REACH: u32 = 10_000;
+pub(crate) const MAX_REACH: u32 = 10_000;
 
 /// What somebody wants to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct PageRequest {
+pub(crate) struct PageRequest {
     /// Only connections that this admits.
     pub filter: Filter,
     /// Those that have all these words in what is shown of them, whatever the case.
@@ -41,7 +41,7 @@ pub struct PageRequest {
 
 /// A page, and what it is a page of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Page {
+pub(crate) struct Page {
     /// Connections that the filter admits.
     pub counts: PageCounts,
     /// Those of them that have the words.
@@ -54,7 +54,7 @@ pub struct Page {
 
 /// How many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageCounts {
+pub(crate) struct PageCounts {
     /// Keepalive is off.
     pub off: u64,
     /// The first probe goes out after the idle limit.
@@ -71,12 +71,12 @@ pub struct PageCounts {
 
 impl PageCounts {
     /// Connections in all: each has one verdict.
-    pub const fn total(&self) -> u64 {
+    pub(crate) const fn total(&self) -> u64 {
         self.off + self.late + self.protected + self.local
     }
 
     /// Connections with this verdict.
-    pub const fn of(&self, verdict: Verdict) -> u64 {
+    pub(crate) const fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
             Verdict::Off => self.off,
             Verdict::Late => self.late,
@@ -86,7 +86,7 @@ impl PageCounts {
     }
 
     /// Counts a row in.
-    pub fn count(&mut self, row: &Row) {
+    pub(crate) fn count(&mut self, row: &Row) {
         let is_overdue = until_dropped_ms(row).is_some_and(|rest| rest < 0);
         let is_half_dead = is_half_dead(row.connection.probes_unanswered);
         self.add(Traits { verdict: row.verdict(), is_overdue, is_half_dead });
@@ -107,7 +107,7 @@ impl PageCounts {
 
 /// Picks a page while it is shown all connections that the filter admits.
 #[derive(Debug)]
-pub struct PageBuilder<'a> {
+pub(crate) struct PageBuilder<'a> {
     pick: &'a PageRequest,
     words: Vec<String>,
     /// Skipped ones too: what stands before the page is known at the end only.
@@ -119,7 +119,7 @@ pub struct PageBuilder<'a> {
 
 impl<'a> PageBuilder<'a> {
     /// One that has seen none.
-    pub fn new(pick: &'a PageRequest) -> Self {
+    pub(crate) fn new(pick: &'a PageRequest) -> Self {
         Self {
             pick,
             words: pick.find.split_whitespace().map(str::to_ascii_lowercase).collect(),
@@ -131,7 +131,7 @@ impl<'a> PageBuilder<'a> {
     }
 
     /// Takes a connection in.
-    pub fn offer(
+    pub(crate) fn offer(
         &mut self,
         socket: &Socket,
         owners: &[Owner],
@@ -207,7 +207,7 @@ impl<'a> PageBuilder<'a> {
     }
 
     /// The page, of what was offered.
-    pub fn page(self) -> Page {
+    pub(crate) fn page(self) -> Page {
         let Self { pick, first, mut page, .. } = self;
         let skip = usize::try_from(pick.skip).unwrap_or(usize::MAX);
         let in_order = first.into_sorted_vec().into_iter();

@@ -17,13 +17,13 @@ use std::{io::Write as _, net::IpAddr};
 /// Writes rows, all measured against the same surroundings. Remembers the words of the last reason: most neighbours
 /// share it.
 #[derive(Debug, Default)]
-pub struct RowWriter {
+pub(crate) struct RowWriter {
     reason: Option<((Verdict, u32, usize), String)>,
 }
 
 impl RowWriter {
     /// Appends what is shown of `socket` at `now`, with the line end.
-    pub fn write<'a>(
+    pub(crate) fn write<'a>(
         &mut self,
         out: &mut Vec<u8>,
         socket: &Socket,

@@ -11,7 +11,7 @@ use crate::model::{
 
 /// Passes on what the filter admits of a part of the table: of the slots from `from` on, until `n_slots` were looked
 /// at. Returns where to go on; none at the end.
-pub fn scan(
+pub(crate) fn scan(
     table: &Table,
     filter: &Filter,
     from: u32,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The counts, over all deaths of a case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct WhatIf {
+pub(crate) struct WhatIf {
     /// Deaths that are judged: all but orderly ends.
     pub deaths: usize,
     /// Probes would have kept the path from forgetting them.
@@ -24,7 +24,7 @@ pub struct WhatIf {
 
 /// What would have become of one death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub(crate) enum Instead {
     /// Probes would have kept the connection alive.
     Prevented,
     /// It would have been noticed sooner.
@@ -39,7 +39,7 @@ pub enum Instead {
 
 /// Keepalive settings that are tried in thought.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The first probe, seconds.
     pub idle: u32,
     /// Silence until the kernel gives up, seconds.
@@ -50,7 +50,7 @@ pub struct Setting {
 
 impl Setting {
     /// What would have become of `life`; none if it lives, or ended as somebody wanted.
-    pub fn instead(&self, life: &Life) -> Option<Instead> {
+    pub(crate) fn instead(&self, life: &Life) -> Option<Instead> {
         let end = life.end.as_ref()?;
         let connection = &life.connection;
         let before =
@@ -100,7 +100,7 @@ impl Setting {
 
 impl WhatIf {
     /// The counts over `lives`.
-    pub fn of<'a>(lives: impl IntoIterator<Item = &'a Life>, setting: &Setting) -> Self {
+    pub(crate) fn of<'a>(lives: impl IntoIterator<Item = &'a Life>, setting: &Setting) -> Self {
         let mut counts = Self::default();
         for instead in lives.into_iter().filter_map(|life| setting.instead(life)) {
             counts.deaths += 1;

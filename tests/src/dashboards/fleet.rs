@@ -3,10 +3,7 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
-use keepwatch::{
-    kernel::hooks::Signal,
-    metrics::{MetricKind, families},
-};
+use keepwatch::tested::{MetricKind, families, hooks::Signal};
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.

@@ -3,7 +3,7 @@
 //! the kernel counts and this does not was hidden from everybody.
 
 use crate::{kernel::sys, tool};
-use keepwatch::kernel::{hooks, host};
+use keepwatch::tested::{hooks, host};
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},

@@ -1,7 +1,7 @@
 //! Every metric in a dashboard, rule, alert or runbook is in the catalogue, with these labels and
 //! values, and every metric of the catalogue is in one of them.
 
-use keepwatch::metrics::{LabelValues, MetricFamily, MetricKind, families};
+use keepwatch::tested::{LabelValues, MetricFamily, MetricKind, families};
 use keepwatch_tests::dashboards::{
     mixin::{self, Mixin},
     promql::{self, Selector},

@@ -1,7 +1,7 @@
 //! The rules of Grafana's dashboard-linter for Prometheus (target-logql and the like aside), and some
 //! of our own. <https://github.com/grafana/dashboard-linter>
 
-use keepwatch::model::{judgement::verdict::Verdict, observed::socket::Direction};
+use keepwatch::tested::{judgement::verdict::Verdict, observed::socket::Direction};
 use keepwatch_tests::dashboards::{
     mixin::{Board, GridPosition, Mixin, Panel, PanelTarget},
     promql,

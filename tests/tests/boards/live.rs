@@ -1,7 +1,7 @@
 //! The agent, a real Prometheus with the shipped scrape config and rules, and real connections with
 //! keepalive on, late and off through a middlebox: every panel has an answer, and those alerts fire that should.
 
-use keepwatch::metrics::{MetricFamily, families};
+use keepwatch::tested::{MetricFamily, families};
 use keepwatch_tests::{
     answer::{agent::Agent, truth::process_name},
     dashboards::{

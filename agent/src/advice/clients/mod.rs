@@ -11,7 +11,7 @@ use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues};
 
 /// One client, library or server.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// What to call it.
     pub name: &'static str,
     /// The versions that the row is about.
@@ -25,13 +25,14 @@ pub struct Client {
     /// What gives it away: each list alone is enough, all of a list must hold.
     pub clues: &'static [&'static [Clue]],
     /// Where this was learned.
+    #[cfg_attr(not(test), expect(dead_code, reason = "where a row comes from, held by a test"))]
     pub source: &'static str,
 }
 
 /// How values are set. `{idle}`, `{interval}`, `{count}` are seconds, seconds and a number,
 /// `{idle_ms}` and `{timeout_ms}` milliseconds, `{tenths}` idle in tenths of a second.
 #[derive(Clone, Copy, Debug)]
-pub enum How {
+pub(crate) enum How {
     /// A line of code or configuration.
     Line(&'static str),
     /// It turns keepalive on, or does so by this line, and leaves the times to the system.
@@ -42,7 +43,7 @@ pub enum How {
 
 /// Something that gives a client away.
 #[derive(Clone, Copy, Debug)]
-pub enum Clue {
+pub(crate) enum Clue {
     /// The name of the process or of its executable, but for a version at its end.
     Name(&'static str),
     /// It has a file mapped whose path contains this.
@@ -65,7 +66,7 @@ pub enum Clue {
 
 impl Clue {
     /// How much it says.
-    pub const fn weight(self) -> u32 {
+    pub(crate) const fn weight(self) -> u32 {
         match self {
             Self::Library(_) | Self::Refused(..) => 8,
             Self::Name(_) => 7,
@@ -89,7 +90,7 @@ pub(super) const fn on(idle: u32, interval: u32, count: u32) -> OwnValues {
 }
 
 /// Every client that advice knows, languages first.
-pub fn all() -> impl Iterator<Item = &'static Client> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Client> {
     languages::CLIENTS.iter().chain(stores::CLIENTS).chain(infrastructure::CLIENTS)
 }
 

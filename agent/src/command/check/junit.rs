@@ -1,7 +1,7 @@
 //! JUnit XML: each kind of connection is a test case, as CI systems show them.
 
 use super::report::{Group, Report};
-use crate::model::{judgement::check_policy::Judgement, text::name::escaped};
+use crate::model::{judgement::check_policy::Judgement, text::sanitize::escaped};
 use quick_xml::{
     Writer,
     events::{BytesDecl, BytesText, Event},

@@ -7,7 +7,7 @@ use crate::{
     model::{
         judgement::check_policy::{Allowed, Policy, PolicyScope, Rule},
         observed::owner_identity::IdentityPart,
-        text::name::escaped,
+        text::sanitize::escaped,
     },
     view::filter::network,
 };

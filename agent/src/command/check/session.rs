@@ -17,7 +17,7 @@ use crate::{
         host,
         ring::Ring,
     },
-    model::text::name::escaped,
+    model::text::sanitize::escaped,
 };
 use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
 use tracing::error;

@@ -1,6 +1,6 @@
 //! Whom a command runs as: root is for the hooks, not for the command, nor for its files.
 
-use crate::model::text::name::escaped;
+use crate::model::text::sanitize::escaped;
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::{env, ffi::OsString, fmt, fs, io, thread};
 

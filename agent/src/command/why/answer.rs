@@ -4,9 +4,9 @@
 use crate::{
     advice::{
         Proposal,
+        process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, Need, RunsIn, advise},
-        traces::Traces,
+        remedy::{Advice, ForeignNetns, Need, RunsIn, advise},
     },
     kernel::host,
     model::{
@@ -108,7 +108,8 @@ fn living_pids(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<St
                 break;
             }
             let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
-            let comm = comm.map(|comm| crate::model::text::name::escaped(comm.trim_ascii_end()));
+            let comm =
+                comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
             if comm.is_some() && comm == case.key.process {
                 alive.insert(key.clone(), pid);
             }
@@ -277,7 +278,7 @@ fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
             .filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
         pod: connection.part_of.pod.clone(),
         container: connection.part_of.container.clone(),
-        foreign_netns: is_foreign.then_some(pid),
+        foreign_netns: is_foreign.then_some(ForeignNetns { pid }),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
             owner_identity::Identity,
             socket::{Owner, Socket, SocketId},
         },
-        text::name,
+        text::sanitize,
     },
     store::Query,
     view::filter::Filter,
@@ -167,7 +167,7 @@ fn of_name(word: &str) -> Meaning {
     if !word.contains('.') {
         selections.push(named(|filter, name| filter.unit = Some(format!("{name}.service"))));
     }
-    Meaning { selections, taken_for: name::escaped(word.as_bytes()) }
+    Meaning { selections, taken_for: sanitize::escaped(word.as_bytes()) }
 }
 
 /// The path of the configuration that has this name.
@@ -177,7 +177,7 @@ fn of_path(word: &str, paths: &[ConfiguredPath]) -> Option<Meaning> {
         .filter(|path| path.name == word)
         .map(|path| Selection::peer(path.peers, path.port))
         .collect();
-    let taken_for = format!("path {}", name::escaped(word.as_bytes()));
+    let taken_for = format!("path {}", sanitize::escaped(word.as_bytes()));
     (!selections.is_empty()).then_some(Meaning { selections, taken_for })
 }
 
@@ -190,7 +190,7 @@ fn of_host(word: &str, port: Option<u16>) -> Option<Meaning> {
     let selections = addresses.iter().map(|&addr| Selection::peer(addr.into(), port)).collect();
     let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    let taken_for = format!("{}{port} ({})", name::escaped(word.as_bytes()), list.join(", "));
+    let taken_for = format!("{}{port} ({})", sanitize::escaped(word.as_bytes()), list.join(", "));
     (!addresses.is_empty()).then_some(Meaning { selections, taken_for })
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Mechanism, Signal, SignalStatus,
     error::{Error, failed},
-    place::{HookProgram, Way},
+    hook_place::{HookProgram, Way},
     program,
 };
 use aya::{

@@ -2,7 +2,7 @@
 //! agent's log. A kind of trouble that comes often is cut to a few lines and a number.
 
 use super::error::{Error, failed};
-use crate::model::{observed::socket::Time, text::name::escaped};
+use crate::model::{observed::socket::Time, text::sanitize::escaped};
 use aya::{
     Ebpf,
     maps::{MapData, MapError, PerCpuArray},

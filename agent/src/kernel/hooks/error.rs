@@ -1,6 +1,6 @@
 //! Why the hooks do not run.
 
-use crate::kernel::layout;
+use crate::kernel::field_offsets;
 use aya::programs::ProgramError;
 use std::io;
 
@@ -9,7 +9,7 @@ use std::io;
 pub enum Error {
     /// The kernel's layout is not known.
     #[error(transparent)]
-    Layout(#[from] layout::Error),
+    Layout(#[from] field_offsets::Error),
     /// The agent lacks capabilities.
     #[error(
         "cannot load the hooks: needs {}: run as root, or see `keepwatch doctor`",

@@ -3,22 +3,23 @@
 mod attach;
 mod aya_log;
 mod error;
+mod hook_place;
+mod hook_signal;
 mod kfunc;
-mod mechanism;
-mod place;
 
 pub use aya_log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use error::Error;
+pub use hook_place::{HookPlace, Mechanism};
+pub use hook_signal::{Signal, SignalStatus};
 pub use keepwatch_ebpf::interest::Interest;
-pub use mechanism::{Signal, SignalStatus};
-pub use place::{HookPlace, Mechanism};
 
 use super::{
-    canary_socket::Witness,
-    decode, host,
-    layout::{self, Types},
+    decode,
+    field_offsets::{self, Types},
+    host,
     ring::Ring,
     snapshot::Snapshot,
+    snapshot_canary::Witness,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
@@ -224,7 +225,7 @@ impl Hooks {
 pub fn types() -> Result<Types, Error> {
     let targets = attach::targets();
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-    Ok(layout::of_running_kernel(&targets)?)
+    Ok(field_offsets::of_running_kernel(&targets)?)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>

@@ -4,7 +4,7 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{CAUSE, CONTAINER, DIRECTION, NAMESPACE, PATH, PROCESS, VERDICT, WORKLOAD},
-        rows::{CountWithLast, MetricKind},
+        sample_writer::{CountWithLast, MetricKind},
     },
     model::table::counters::{MAX_DEATHS, QUIET_BOUNDS},
 };

@@ -4,7 +4,7 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{MetricLabel, closed},
-        rows::MetricKind,
+        sample_writer::MetricKind,
     },
     store::Loss,
 };

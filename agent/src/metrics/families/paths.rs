@@ -4,7 +4,7 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{LabelValues, MetricLabel, PATH},
-        rows::MetricKind,
+        sample_writer::MetricKind,
     },
     model::judgement::{idle_limit::Applied, limit_source::LimitSource},
 };

@@ -4,8 +4,8 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{MetricLabel, closed},
-        rows::MetricKind,
-        scrape::Scrape,
+        sample_writer::MetricKind,
+        scrape_input::Scrape,
     },
     model::observed::event::Fire,
 };

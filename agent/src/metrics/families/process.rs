@@ -3,7 +3,7 @@
 use crate::metrics::{
     family::MetricFamily,
     label::{LabelValues, MetricLabel},
-    rows::MetricKind,
+    sample_writer::MetricKind,
 };
 
 const VERSION: MetricLabel = MetricLabel {

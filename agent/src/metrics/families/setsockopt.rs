@@ -4,7 +4,7 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{CONTAINER, LabelValues, MetricLabel, NAMESPACE, OPTION, PROCESS, WORKLOAD},
-        rows::MetricKind,
+        sample_writer::MetricKind,
     },
     model::{
         observed::{errno::errno_name, setsockopt::SockOpt},

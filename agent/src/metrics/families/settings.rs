@@ -4,12 +4,12 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{DIRECTION, LabelValues, MetricLabel},
-        rows::{FamilyRows, MetricKind},
+        sample_writer::{FamilyRows, MetricKind},
     },
     model::{
         observed::{setting::NetnsSettings, socket::Direction},
         table::{
-            distribution::{DETECTION_BOUNDS, Distribution, IDLE_BOUNDS},
+            histogram::{DETECTION_BOUNDS, Distribution, IDLE_BOUNDS},
             sums::Totals,
         },
     },

@@ -1,6 +1,6 @@
 //! Snapshots of all sockets: how often they come, how long they take, and which failed.
 
-use crate::metrics::{family::MetricFamily, rows::MetricKind};
+use crate::metrics::{family::MetricFamily, sample_writer::MetricKind};
 
 pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {

@@ -4,8 +4,8 @@ use crate::{
     metrics::{
         family::MetricFamily,
         label::{CONTAINER, DIRECTION, MetricLabel, NAMESPACE, PATH, PROCESS, VERDICT, WORKLOAD},
-        rows::{FamilyRows, MetricKind},
-        scrape::Scrape,
+        sample_writer::{FamilyRows, MetricKind},
+        scrape_input::Scrape,
     },
     model::{
         judgement::{idle_limit::MAX_PATHS, verdict::Verdict},

@@ -4,7 +4,7 @@ use super::settings::{MAX_NAMESPACES, NETNS};
 use crate::metrics::{
     family::MetricFamily,
     label::{LabelValues, MetricLabel},
-    rows::MetricKind,
+    sample_writer::MetricKind,
 };
 
 const OWNERS: &str = "owner";

@@ -10,10 +10,9 @@ use crate::model::{
         setsockopt::{Call, SockOpt},
         socket::Direction,
     },
-    text::duration::duration,
+    text::{closed_set::closed_set, duration::duration},
 };
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 /// Which connections are meant. Every condition must hold; an empty list means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,26 +128,15 @@ pub trait Subject: ConnectionFacts {
     }
 }
 
-/// How a connection falls short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// Its path forgets it before the first probe.
-    Unprotected,
-    /// A dead peer is noticed too late.
-    SlowDetection,
-    /// The kernel refused a setting.
-    FailedCall,
-}
-
-impl Fault {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unprotected => "unprotected",
-            Self::SlowDetection => "slow_detection",
-            Self::FailedCall => "failed_call",
-        }
+closed_set! {
+    /// How a connection falls short.
+    pub enum Fault {
+        /// Its path forgets it before the first probe.
+        Unprotected = "unprotected",
+        /// A dead peer is noticed too late.
+        SlowDetection = "slow_detection",
+        /// The kernel refused a setting.
+        FailedCall = "failed_call",
     }
 }
 

@@ -15,75 +15,44 @@ use crate::model::{
         },
         socket::{Socket, State},
     },
-    text::duration::{duration, tenths},
+    text::{
+        closed_set::closed_set,
+        duration::{duration, tenths},
+    },
 };
 use serde::{Deserialize, Serialize};
 
-/// What a connection died of: a closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// Probes went unanswered.
-    KeepaliveTimeout,
-    /// A probe was answered by a reset.
-    KeepaliveReset,
-    /// The first data after a quiet time met silence or a reset: a middlebox's signature.
-    IdleDrop,
-    /// TCP_USER_TIMEOUT ran out while data was not acknowledged.
-    UserTimeout,
-    /// Data was retransmitted until the kernel gave up.
-    RetransmitTimeout,
-    /// The peer reset it.
-    PeerReset,
-    /// The network reported that the peer cannot be reached.
-    Unreachable,
-    /// It never came to be.
-    ConnectFailed,
-    /// The peer closed it first.
-    PeerClosed,
-    /// This host closed it first.
-    LocalClosed,
-    /// This host reset it.
-    LocalReset,
-    /// The kernel did not report its end, or not its reason.
-    Unknown,
+closed_set! {
+    /// What a connection died of: a closed set.
+    pub enum Cause {
+        /// Probes went unanswered.
+        KeepaliveTimeout = "keepalive_timeout",
+        /// A probe was answered by a reset.
+        KeepaliveReset = "keepalive_reset",
+        /// The first data after a quiet time met silence or a reset: a middlebox's signature.
+        IdleDrop = "idle_drop",
+        /// TCP_USER_TIMEOUT ran out while data was not acknowledged.
+        UserTimeout = "user_timeout",
+        /// Data was retransmitted until the kernel gave up.
+        RetransmitTimeout = "retransmit_timeout",
+        /// The peer reset it.
+        PeerReset = "peer_reset",
+        /// The network reported that the peer cannot be reached.
+        Unreachable = "unreachable",
+        /// It never came to be.
+        ConnectFailed = "connect_failed",
+        /// The peer closed it first.
+        PeerClosed = "peer_closed",
+        /// This host closed it first.
+        LocalClosed = "local_closed",
+        /// This host reset it.
+        LocalReset = "local_reset",
+        /// The kernel did not report its end, or not its reason.
+        Unknown = "unknown",
+    }
 }
 
 impl Cause {
-    /// Every cause, in the order of lists and label values.
-    pub const ALL: [Self; 12] = [
-        Self::KeepaliveTimeout,
-        Self::KeepaliveReset,
-        Self::IdleDrop,
-        Self::UserTimeout,
-        Self::RetransmitTimeout,
-        Self::PeerReset,
-        Self::Unreachable,
-        Self::ConnectFailed,
-        Self::PeerClosed,
-        Self::LocalClosed,
-        Self::LocalReset,
-        Self::Unknown,
-    ];
-
-    /// The name in JSON and labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::KeepaliveTimeout => "keepalive_timeout",
-            Self::KeepaliveReset => "keepalive_reset",
-            Self::IdleDrop => "idle_drop",
-            Self::UserTimeout => "user_timeout",
-            Self::RetransmitTimeout => "retransmit_timeout",
-            Self::PeerReset => "peer_reset",
-            Self::Unreachable => "unreachable",
-            Self::ConnectFailed => "connect_failed",
-            Self::PeerClosed => "peer_closed",
-            Self::LocalClosed => "local_closed",
-            Self::LocalReset => "local_reset",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Whether one of the two ends wanted it so.
     pub const fn is_orderly(self) -> bool {
         matches!(self, Self::PeerClosed | Self::LocalClosed)

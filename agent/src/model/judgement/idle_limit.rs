@@ -4,7 +4,7 @@ use super::{
     destination::Destination,
     limit_source::{GivenBy, LimitSource},
 };
-use crate::model::{observed::socket::Endpoint, text::name::OTHER};
+use crate::model::{observed::socket::Endpoint, text::sanitize::OTHER};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::{borrow::Cow, collections::BTreeMap, fmt};

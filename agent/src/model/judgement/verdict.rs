@@ -4,36 +4,20 @@ use super::{
     facts::ConnectionFacts,
     idle_limit::{Applied, Limits, PathNumber},
 };
-use crate::model::text::duration::duration;
-use serde::{Deserialize, Serialize};
+use crate::model::text::{closed_set::closed_set, duration::duration};
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
-/// What keepwatch says of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Keepalive is off.
-    Off,
-    /// Keepalive is on, but the first probe goes out after the idle limit.
-    Late,
-    /// The first probe goes out before the idle limit.
-    Protected,
-    /// The peer is on this host.
-    Local,
-}
-
-impl Verdict {
-    /// Every verdict, worst first.
-    pub const ALL: [Self; 4] = [Self::Off, Self::Late, Self::Protected, Self::Local];
-
-    /// The name in JSON and labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Late => "late",
-            Self::Protected => "protected",
-            Self::Local => "local",
-        }
+closed_set! {
+    /// What keepwatch says of a connection.
+    pub enum Verdict {
+        /// Keepalive is off.
+        Off = "off",
+        /// Keepalive is on, but the first probe goes out after the idle limit.
+        Late = "late",
+        /// The first probe goes out before the idle limit.
+        Protected = "protected",
+        /// The peer is on this host.
+        Local = "local",
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     setsockopt::Call,
     socket::{Socket, State},
 };
-use serde::{Deserialize, Serialize};
+use crate::model::text::closed_set::closed_set;
 
 /// One observation of one socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,48 +54,22 @@ impl Event {
     }
 }
 
-/// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fire {
-    /// A probe was sent.
-    Sent,
-    /// The socket was locked: the timer tries again in 50 ms.
-    Deferred,
-    /// Data waits to be sent or acknowledged: retransmission decides, keepalive waits.
-    DataInFlight,
-    /// Something was received less than the idle time ago.
-    NotIdle,
-    /// Not keepalive's business: an orphan in FIN_WAIT2, or keepalive was switched off.
-    NotOurs,
-    /// A probe was due, but this host's own queue refused it: the timer tries again in 500 ms.
-    Congested,
-    /// Too many probes went unanswered: the connection was ended.
-    Death,
-}
-
-impl Fire {
-    /// Every outcome, in the order of [`Health::fires`](super::snapshot::Health::fires).
-    pub const ALL: [Self; 7] = [
-        Self::Sent,
-        Self::Deferred,
-        Self::DataInFlight,
-        Self::NotIdle,
-        Self::NotOurs,
-        Self::Congested,
-        Self::Death,
-    ];
-
-    /// The name in JSON and labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Deferred => "deferred",
-            Self::DataInFlight => "data_in_flight",
-            Self::NotIdle => "not_idle",
-            Self::NotOurs => "not_ours",
-            Self::Congested => "congested",
-            Self::Death => "death",
-        }
+closed_set! {
+    /// What a fire of the keepalive timer came to (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
+    pub enum Fire {
+        /// A probe was sent.
+        Sent = "sent",
+        /// The socket was locked: the timer tries again in 50 ms.
+        Deferred = "deferred",
+        /// Data waits to be sent or acknowledged: retransmission decides, keepalive waits.
+        DataInFlight = "data_in_flight",
+        /// Something was received less than the idle time ago.
+        NotIdle = "not_idle",
+        /// Not keepalive's business: an orphan in FIN_WAIT2, or keepalive was switched off.
+        NotOurs = "not_ours",
+        /// A probe was due, but this host's own queue refused it: the timer tries again in 500 ms.
+        Congested = "congested",
+        /// Too many probes went unanswered: the connection was ended.
+        Death = "death",
     }
 }

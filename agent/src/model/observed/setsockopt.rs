@@ -4,40 +4,22 @@ use super::{
     errno::errno_name,
     socket::{Owner, Socket, State},
 };
+use crate::model::text::closed_set::closed_set;
 use serde::{Deserialize, Serialize};
 
-/// The options that decide about keepalive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named as in socket(7) and tcp(7)")]
-pub enum SockOpt {
-    #[serde(rename = "SO_KEEPALIVE")]
-    Keepalive,
-    #[serde(rename = "TCP_KEEPIDLE")]
-    Idle,
-    #[serde(rename = "TCP_KEEPINTVL")]
-    Interval,
-    #[serde(rename = "TCP_KEEPCNT")]
-    Count,
-    #[serde(rename = "TCP_USER_TIMEOUT")]
-    UserTimeout,
+closed_set! {
+    /// The options that decide about keepalive.
+    #[expect(missing_docs, reason = "named as in socket(7) and tcp(7)")]
+    pub enum SockOpt {
+        Keepalive = "SO_KEEPALIVE",
+        Idle = "TCP_KEEPIDLE",
+        Interval = "TCP_KEEPINTVL",
+        Count = "TCP_KEEPCNT",
+        UserTimeout = "TCP_USER_TIMEOUT",
+    }
 }
 
 impl SockOpt {
-    /// Every option, in the order of lists and label values.
-    pub const ALL: [Self; 5] =
-        [Self::Keepalive, Self::Idle, Self::Interval, Self::Count, Self::UserTimeout];
-
-    /// Its name in C.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Keepalive => "SO_KEEPALIVE",
-            Self::Idle => "TCP_KEEPIDLE",
-            Self::Interval => "TCP_KEEPINTVL",
-            Self::Count => "TCP_KEEPCNT",
-            Self::UserTimeout => "TCP_USER_TIMEOUT",
-        }
-    }
-
     /// The option with these numbers (include/uapi/asm-generic/socket.h, include/uapi/linux/tcp.h).
     pub const fn from_kernel(level: u32, option: u32) -> Option<Self> {
         match (level, option) {

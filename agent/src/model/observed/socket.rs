@@ -1,7 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::setting::{NetnsSettings, OwnSettings};
-use crate::model::text::name;
+use crate::model::text::{closed_set::closed_set, sanitize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
 
@@ -71,40 +71,29 @@ impl FromStr for SocketId {
     }
 }
 
-/// TCP states, numbered as in the kernel (`include/net/tcp_states.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "RFC 9293 names them")]
-#[repr(u8)]
-pub enum State {
-    Established = 1,
-    SynSent,
-    SynRecv,
-    FinWait1,
-    FinWait2,
-    TimeWait,
-    Close,
-    CloseWait,
-    LastAck,
-    Listen,
-    Closing,
+closed_set! {
+    /// TCP states, in the order of the kernel's numbers (`include/net/tcp_states.h`).
+    #[expect(missing_docs, reason = "RFC 9293 names them")]
+    pub enum State {
+        Established = "established",
+        SynSent = "syn_sent",
+        SynRecv = "syn_recv",
+        FinWait1 = "fin_wait1",
+        FinWait2 = "fin_wait2",
+        TimeWait = "time_wait",
+        Close = "close",
+        CloseWait = "close_wait",
+        LastAck = "last_ack",
+        Listen = "listen",
+        Closing = "closing",
+    }
 }
 
 impl State {
-    /// Every state, in the order of the kernel's numbers.
-    pub const ALL: [Self; 11] = [
-        Self::Established,
-        Self::SynSent,
-        Self::SynRecv,
-        Self::FinWait1,
-        Self::FinWait2,
-        Self::TimeWait,
-        Self::Close,
-        Self::CloseWait,
-        Self::LastAck,
-        Self::Listen,
-        Self::Closing,
-    ];
+    /// The kernel's number of it.
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
 
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
@@ -118,66 +107,26 @@ impl State {
             Self::FinWait1 | Self::FinWait2 | Self::TimeWait | Self::LastAck | Self::Closing
         )
     }
+}
 
-    /// The name in JSON and labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Established => "established",
-            Self::SynSent => "syn_sent",
-            Self::SynRecv => "syn_recv",
-            Self::FinWait1 => "fin_wait1",
-            Self::FinWait2 => "fin_wait2",
-            Self::TimeWait => "time_wait",
-            Self::Close => "close",
-            Self::CloseWait => "close_wait",
-            Self::LastAck => "last_ack",
-            Self::Listen => "listen",
-            Self::Closing => "closing",
-        }
+closed_set! {
+    /// Who sent the SYN.
+    pub enum Direction {
+        /// This host sent the SYN.
+        Outbound = "outbound",
+        /// The peer sent the SYN.
+        Inbound = "inbound",
     }
 }
 
-/// Who sent the SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// This host sent the SYN.
-    Outbound,
-    /// The peer sent the SYN.
-    Inbound,
-}
-
-impl Direction {
-    /// Both directions, in the order of lists and label values.
-    pub const ALL: [Self; 2] = [Self::Outbound, Self::Inbound];
-
-    /// The name in JSON and labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Outbound => "outbound",
-            Self::Inbound => "inbound",
-        }
-    }
-}
-
-/// How the direction is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DirectionFrom {
-    /// The agent saw the connection open.
-    Seen,
-    /// It is older than the agent: a socket that came out of a listener keeps the listener's
-    /// backlog (`sk_max_ack_backlog` in `sk_clone`), one that connected has none.
-    Inferred,
-}
-
-impl DirectionFrom {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Inferred => "inferred",
-        }
+closed_set! {
+    /// How the direction is known.
+    pub enum DirectionFrom {
+        /// The agent saw the connection open.
+        Seen = "seen",
+        /// It is older than the agent: a socket that came out of a listener keeps the listener's
+        /// backlog (`sk_max_ack_backlog` in `sk_clone`), one that connected has none.
+        Inferred = "inferred",
     }
 }
 
@@ -231,7 +180,7 @@ impl Comm {
 
     /// The name as text in which nothing can break a terminal, a log or a label.
     pub fn escaped(&self) -> String {
-        name::escaped(self.as_bytes())
+        sanitize::escaped(self.as_bytes())
     }
 }
 

@@ -2,8 +2,8 @@
 //! was shown once stays, and what comes after the budget is spent is summed up.
 
 use super::{
-    distribution::Distribution,
     happening::{Happened, Happening},
+    histogram::Distribution,
     owner_label::{OwnerLabels, OwnerName},
 };
 use crate::model::{

@@ -12,8 +12,8 @@ use crate::model::{
         setsockopt::{Call, SockOpt},
         socket::{Socket, Time},
     },
+    text::closed_set::closed_set,
 };
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One thing that happened to one socket.
@@ -72,65 +72,31 @@ pub enum Happened {
     Died(Death),
 }
 
-/// The names of what can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventName {
-    /// A connection is established
-    Opened,
-    /// A setsockopt call of an option that decides about keepalive
-    Setting,
-    /// A setting that changed without a setsockopt call
-    Changed,
-    /// A keepalive probe went out
-    ProbeSent,
-    /// Probes were answered
-    ProbeAnswered,
-    /// The keepalive timer ran and no probe went out
-    TimerFired,
-    /// A connection went on after a long quiet time
-    QuietSurvived,
-    /// A setting changed, and with it the verdict
-    VerdictChanged,
-    /// A connection ended
-    Died,
-    /// Events were lost
-    Lost,
-    /// After a loss everything was read anew
-    Resynchronised,
-}
-
-impl EventName {
-    /// Every name, in the order of help texts.
-    pub const ALL: [Self; 11] = [
-        Self::Opened,
-        Self::Setting,
-        Self::Changed,
-        Self::ProbeSent,
-        Self::ProbeAnswered,
-        Self::TimerFired,
-        Self::QuietSurvived,
-        Self::VerdictChanged,
-        Self::Died,
-        Self::Lost,
-        Self::Resynchronised,
-    ];
-
-    /// As it stands in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Setting => "setting",
-            Self::Changed => "changed",
-            Self::ProbeSent => "probe_sent",
-            Self::ProbeAnswered => "probe_answered",
-            Self::TimerFired => "timer_fired",
-            Self::QuietSurvived => "quiet_survived",
-            Self::VerdictChanged => "verdict_changed",
-            Self::Died => "died",
-            Self::Lost => "lost",
-            Self::Resynchronised => "resynchronised",
-        }
+closed_set! {
+    /// The names of what can happen.
+    pub enum EventName {
+        /// A connection is established
+        Opened = "opened",
+        /// A setsockopt call of an option that decides about keepalive
+        Setting = "setting",
+        /// A setting that changed without a setsockopt call
+        Changed = "changed",
+        /// A keepalive probe went out
+        ProbeSent = "probe_sent",
+        /// Probes were answered
+        ProbeAnswered = "probe_answered",
+        /// The keepalive timer ran and no probe went out
+        TimerFired = "timer_fired",
+        /// A connection went on after a long quiet time
+        QuietSurvived = "quiet_survived",
+        /// A setting changed, and with it the verdict
+        VerdictChanged = "verdict_changed",
+        /// A connection ended
+        Died = "died",
+        /// Events were lost
+        Lost = "lost",
+        /// After a loss everything was read anew
+        Resynchronised = "resynchronised",
     }
 }
 

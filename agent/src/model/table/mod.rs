@@ -6,14 +6,14 @@
 pub mod agent_health;
 mod compare_samples;
 pub mod counters;
-pub mod distribution;
 pub mod happening;
+pub mod histogram;
 pub mod histories;
 mod learned_limits;
 mod missed_events;
 mod owner_ids;
 pub mod owner_label;
-mod owner_lookup;
+mod socket_owners;
 mod storage;
 pub mod sums;
 
@@ -34,7 +34,7 @@ use histories::{ConnectionHistory, Histories};
 pub use missed_events::Heard;
 use missed_events::Unseen;
 use owner_label::{OwnerBudget, OwnerLabels};
-use owner_lookup::Owners;
+use socket_owners::Owners;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -3,7 +3,10 @@
 
 use crate::model::{
     observed::{owner_identity::NamedOwner, socket::Comm},
-    text::name::{OTHER, UNKNOWN},
+    text::{
+        closed_set::closed_set,
+        sanitize::{OTHER, UNKNOWN},
+    },
 };
 use std::{
     cmp::Reverse,
@@ -11,31 +14,17 @@ use std::{
     sync::Arc,
 };
 
-/// A label that names the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnerLabel {
-    /// Kubernetes namespace
-    Namespace,
-    /// Kubernetes workload, the service of Compose, Swarm, ECS or Nomad, else the systemd unit
-    Workload,
-    /// Container
-    Container,
-    /// The process's name
-    Process,
-}
-
-impl OwnerLabel {
-    /// Every one, in the order of [`OwnerName`]'s values.
-    pub const ALL: [Self; 4] = [Self::Namespace, Self::Workload, Self::Container, Self::Process];
-
-    /// The name in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespace => "namespace",
-            Self::Workload => "workload",
-            Self::Container => "container",
-            Self::Process => "process",
-        }
+closed_set! {
+    /// A label that names the owner.
+    pub enum OwnerLabel {
+        /// Kubernetes namespace
+        Namespace = "namespace",
+        /// Kubernetes workload, the service of Compose, Swarm, ECS or Nomad, else the systemd unit
+        Workload = "workload",
+        /// Container
+        Container = "container",
+        /// The process's name
+        Process = "process",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     agent_health::AgentHealth,
     counters::Counters,
-    distribution::{DETECTION_BOUNDS, Distribution, IDLE_BOUNDS, Sign},
+    histogram::{DETECTION_BOUNDS, Distribution, IDLE_BOUNDS, Sign},
     owner_ids::{OwnerNumber, OwnerNumbers},
     owner_label::{Claim, OwnerBudget, OwnerName},
 };

@@ -1,7 +1,7 @@
 //! Times as people read them.
 
 /// Seconds as at most two units: `45 s`, `5 min 50 s`, `2 h`, `3 d 4 h`.
-pub fn duration(seconds: impl Into<u64>) -> String {
+pub(crate) fn duration(seconds: impl Into<u64>) -> String {
     let seconds = seconds.into();
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
@@ -17,24 +17,24 @@ pub fn duration(seconds: impl Into<u64>) -> String {
 }
 
 /// Milliseconds as seconds to a tenth while that matters: `3.1 s`, `45 s`, `5 min 50 s`.
-pub fn tenths(ms: impl Into<u64>) -> String {
+pub(crate) fn tenths(ms: impl Into<u64>) -> String {
     let ms = ms.into();
     if ms < 10_000 { format!("{}.{} s", ms / 1000, ms % 1000 / 100) } else { duration(ms / 1000) }
 }
 
 /// Milliseconds that a float of seconds holds exactly, and prints without an exponent.
-pub fn ms_to_show(ms: u64) -> u64 {
+pub(crate) fn ms_to_show(ms: u64) -> u64 {
     ms.min(1 << 50)
 }
 
 /// Milliseconds as seconds for JSON: a decimal of three digits stays one.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^52")]
-pub fn seconds(ms: impl Into<u64>) -> f64 {
+pub(crate) fn seconds(ms: impl Into<u64>) -> f64 {
     ms_to_show(ms.into()) as f64 / 1000.0
 }
 
 /// The same before or after a moment.
-pub fn signed_seconds(ms: i64) -> f64 {
+pub(crate) fn signed_seconds(ms: i64) -> f64 {
     let magnitude = seconds(ms.unsigned_abs());
     if ms < 0 { -magnitude } else { magnitude }
 }

@@ -1,4 +1,6 @@
-//! The two forms of text that every room needs: durations as people read them, and names made harmless.
+//! The forms of text that every room needs: the names of closed sets, durations as people read them, and names made
+//! harmless.
 
-pub mod duration;
-pub mod name;
+pub(crate) mod closed_set;
+pub(crate) mod duration;
+pub(crate) mod sanitize;

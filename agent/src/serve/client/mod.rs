@@ -27,7 +27,7 @@ use std::{
 
 /// Why the agent's answer is not to be had.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No process listens on the socket.
     #[error(
         "no agent answers on {}: start one with `keepwatch run`, or name the socket of one that \
@@ -145,14 +145,18 @@ const MAX_ROW: usize = 16 << 20;
 const BLOCK: usize = 128 << 10;
 
 /// Passes each row that the filter admits to `each`, until that returns false.
-pub fn sockets(path: &Path, filter: &Filter, each: impl FnMut(Row) -> bool) -> Result<(), Error> {
+pub(crate) fn sockets(
+    path: &Path,
+    filter: &Filter,
+    each: impl FnMut(Row) -> bool,
+) -> Result<(), Error> {
     let mut body = filtered(path, filter)?;
     each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
 }
 
 /// Passes the rows that the filter admits to `each` as the agent wrote them, whole lines of JSON and as many at once as
 /// have come, until that returns false.
-pub fn socket_lines(
+pub(crate) fn socket_lines(
     path: &Path,
     filter: &Filter,
     each: impl FnMut(&[u8]) -> bool,
@@ -170,7 +174,7 @@ fn filtered(path: &Path, filter: &Filter) -> Result<Box<dyn BufRead>, Error> {
 
 /// What happens, line by line, until `each` returns false or the agent ends. The first call, with
 /// none, says that from now on nothing is missed.
-pub fn events(
+pub(crate) fn events(
     path: &Path,
     wanted: &EventFilter,
     mut each: impl FnMut(Option<StreamLine>) -> bool,
@@ -185,7 +189,11 @@ pub fn events(
 }
 
 /// Deaths out of the agent's history, the latest first, until `each` returns false.
-pub fn deaths(path: &Path, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<(), Error> {
+pub(crate) fn deaths(
+    path: &Path,
+    query: &Query,
+    each: impl FnMut(DeathRow) -> bool,
+) -> Result<(), Error> {
     let query = serde_json::to_value(query)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let given: Vec<String> = query
@@ -203,7 +211,7 @@ pub fn deaths(path: &Path, query: &Query, each: impl FnMut(DeathRow) -> bool) ->
 }
 
 /// Every idle limit that the agent has learned.
-pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
+pub(crate) fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
     let mut limits = Vec::new();
     let mut body = get(path, "/v1/limits")?;
     let each = |limit| {
@@ -215,7 +223,7 @@ pub fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
 }
 
 /// One page of the connections.
-pub fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
+pub(crate) fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
     let pick = serde_json::to_string(pick)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
@@ -223,7 +231,7 @@ pub fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
 }
 
 /// What is remembered of one connection, oldest first.
-pub fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
+pub(crate) fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
     let mut happenings = Vec::new();
     let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
     each_line(&mut body, |happening| {
@@ -235,7 +243,7 @@ pub fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
 }
 
 /// What the agent says of itself.
-pub fn status(path: &Path) -> Result<AgentStatus, Error> {
+pub(crate) fn status(path: &Path) -> Result<AgentStatus, Error> {
     let mut body = get(path, "/v1/status")?;
     only(&mut body).map_err(|cause| Error::reading(path, cause))
 }

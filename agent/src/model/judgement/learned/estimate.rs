@@ -3,7 +3,10 @@
 use super::WINDOW_MS;
 use crate::model::{
     judgement::preset::PRESETS,
-    text::duration::{signed_seconds, tenths},
+    text::{
+        closed_set::closed_set,
+        duration::{signed_seconds, tenths},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,26 +65,15 @@ impl Evidence {
     }
 }
 
-/// How sure a learned limit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confidence {
-    /// One outage of the peer would explain the deaths as well.
-    Guess,
-    /// It would take several outages.
-    Likely,
-    /// It would take three or more, and quiet times of at least half the limit were survived.
-    Sure,
-}
-
-impl Confidence {
-    /// The name in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Guess => "guess",
-            Self::Likely => "likely",
-            Self::Sure => "sure",
-        }
+closed_set! {
+    /// How sure a learned limit is.
+    pub enum Confidence {
+        /// One outage of the peer would explain the deaths as well.
+        Guess = "guess",
+        /// It would take several outages.
+        Likely = "likely",
+        /// It would take three or more, and quiet times of at least half the limit were survived.
+        Sure = "sure",
     }
 }
 

@@ -112,7 +112,7 @@ impl Packed {
             remote_port: socket.remote.port,
             idle_seconds: own.idle_seconds.try_into().unwrap_or(u16::MAX),
             interval_seconds: own.interval_seconds.try_into().unwrap_or(u16::MAX),
-            flags: socket.state as u16
+            flags: u16::from(socket.state.number())
                 | flag(socket.keepalive, KEEPALIVE)
                 | flag(socket.in_flight, IN_FLIGHT)
                 | flag(socket.direction == Direction::Inbound, INBOUND)

@@ -2,7 +2,7 @@
 
 /// The name as text in which nothing can break a terminal, a log or a label: bytes that are not
 /// UTF-8, control characters and bidirectional overrides are written as `\x..` or `\u{..}`.
-pub fn escaped(name: &[u8]) -> String {
+pub(crate) fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -26,20 +26,20 @@ fn is_harmless(c: char) -> bool {
 }
 
 /// A name in an identity is no longer: the longest that Kubernetes allows.
-pub const MAX_NAME_LEN: usize = 253;
+pub(crate) const MAX_NAME_LEN: usize = 253;
 
 /// The name escaped, and cut where it is longer than any honest one; none if it is empty.
-pub fn bounded(name: &str) -> Option<Box<str>> {
+pub(crate) fn bounded(name: &str) -> Option<Box<str>> {
     let mut text = escaped(name.get(..name.floor_char_boundary(MAX_NAME_LEN))?.as_bytes());
     text.truncate(text.floor_char_boundary(MAX_NAME_LEN));
     (!text.is_empty()).then(|| text.into_boxed_str())
 }
 
 /// The label value of everything past the budget.
-pub const OTHER: &str = "~other";
+pub(crate) const OTHER: &str = "~other";
 
 /// The label value of connections whose owner nobody has met (yet).
-pub const UNKNOWN: &str = "~unknown";
+pub(crate) const UNKNOWN: &str = "~unknown";
 
 #[cfg(test)]
 mod tests {

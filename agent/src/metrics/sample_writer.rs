@@ -1,7 +1,7 @@
 //! The rows of a family, as its function hands them to the encoder.
 
 use super::label::MetricLabel;
-use crate::model::{observed::socket::SocketId, table::distribution::Distribution};
+use crate::model::{observed::socket::SocketId, table::histogram::Distribution};
 use prometheus_client::{
     encoding::{
         EncodeCounterValue, EncodeGaugeValue, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder,

@@ -13,13 +13,13 @@ use std::{
 
 /// A folder below which paths are meant as absolute, links in it included.
 #[derive(Debug)]
-pub struct Root {
+pub(crate) struct Root {
     folder: OwnedFd,
 }
 
 impl Root {
     /// Opens the folder as the root of all later paths.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { folder: open(folder, flags, Mode::empty())? })
     }
@@ -31,7 +31,7 @@ impl Root {
     }
 
     /// The bytes of a plain file; none if it is larger than `limit`, or cannot be read.
-    pub fn read(&self, path: &str, limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, path: &str, limit: usize) -> Option<Vec<u8>> {
         let file = self.at(path, OFlags::empty()).ok()?;
         if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
             return None;
@@ -43,7 +43,7 @@ impl Root {
     }
 
     /// The folders in a folder, at most `limit`, by name and inode number; those whose names are UTF-8.
-    pub fn folders(&self, path: &str, limit: usize) -> Vec<(String, u64)> {
+    pub(crate) fn folders(&self, path: &str, limit: usize) -> Vec<(String, u64)> {
         let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);
         let entries = folder.into_iter().flatten().map_while(Result::ok);
         let folders = entries.filter(|entry| entry.file_type() == FileType::Directory);
@@ -53,7 +53,7 @@ impl Root {
     }
 
     /// The names in a folder, at most `limit`, that are UTF-8.
-    pub fn names(&self, path: &str, limit: usize) -> Vec<String> {
+    pub(crate) fn names(&self, path: &str, limit: usize) -> Vec<String> {
         let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);
         let entries = folder.into_iter().flatten().map_while(Result::ok);
         let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));

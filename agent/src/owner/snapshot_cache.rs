@@ -12,25 +12,25 @@ const MAX_PROCESSES: usize = 32 << 10;
 
 /// What is known of processes, for as long as a walk lasts.
 #[derive(Debug)]
-pub struct Census {
+pub(crate) struct Census {
     resolver: Resolver,
     known: HashMap<u32, Option<KnownProcess>>,
 }
 
 impl Census {
     /// A census without processes.
-    pub fn new(resolver: Resolver) -> Self {
+    pub(crate) fn new(resolver: Resolver) -> Self {
         Self { resolver, known: HashMap::new() }
     }
 
     /// Another walk begins: processes may have moved, ended, or be others with the same id.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.known.clear();
         self.resolver.pause();
     }
 
     /// Puts the owner that counts first, and tells what it is part of.
-    pub fn sort(&mut self, owners: &mut [Owner]) -> Option<Arc<Identity>> {
+    pub(crate) fn sort(&mut self, owners: &mut [Owner]) -> Option<Arc<Identity>> {
         for owner in &*owners {
             self.meet(owner.pid);
         }

@@ -2,50 +2,35 @@
 
 use super::{
     error::Error,
-    place::{self, HookPlace},
+    hook_place::{self, HookPlace},
 };
-use serde::Serialize;
+use crate::model::text::closed_set::closed_set;
 
-/// What the hooks can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// Every socket that a process has open.
-    Snapshot,
-    /// A connection opens, closes or changes its state.
-    StateChange,
-    /// The kernel destroys a socket.
-    Destroy,
-    /// The keepalive timer has run: a probe went out, or why not.
-    KeepaliveTimer,
-    /// A program has set an option.
-    Setsockopt,
+closed_set! {
+    /// What the hooks can tell.
+    pub enum Signal {
+        /// Every socket that a process has open.
+        Snapshot = "snapshot",
+        /// A connection opens, closes or changes its state.
+        StateChange = "state_change",
+        /// The kernel destroys a socket.
+        Destroy = "destroy",
+        /// The keepalive timer has run: a probe went out, or why not.
+        KeepaliveTimer = "keepalive_timer",
+        /// A program has set an option.
+        Setsockopt = "setsockopt",
+    }
 }
 
 impl Signal {
-    /// Every signal, in the order of lists and label values.
-    pub const ALL: [Self; 5] =
-        [Self::Snapshot, Self::StateChange, Self::Destroy, Self::KeepaliveTimer, Self::Setsockopt];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::StateChange => "state_change",
-            Self::Destroy => "destroy",
-            Self::KeepaliveTimer => "keepalive_timer",
-            Self::Setsockopt => "setsockopt",
-        }
-    }
-
     /// The places in the kernel where its hook can sit, best first.
     pub const fn places(self) -> &'static [HookPlace] {
         match self {
-            Self::Snapshot => &[place::SNAPSHOT],
-            Self::StateChange => &[place::STATE_CHANGE],
-            Self::Destroy => &[place::DESTROY],
-            Self::KeepaliveTimer => &place::KEEPALIVE_TIMER,
-            Self::Setsockopt => &place::SETSOCKOPT,
+            Self::Snapshot => &[hook_place::SNAPSHOT],
+            Self::StateChange => &[hook_place::STATE_CHANGE],
+            Self::Destroy => &[hook_place::DESTROY],
+            Self::KeepaliveTimer => &hook_place::KEEPALIVE_TIMER,
+            Self::Setsockopt => &hook_place::SETSOCKOPT,
         }
     }
 

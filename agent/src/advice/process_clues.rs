@@ -1,6 +1,6 @@
 //! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
 
-use crate::model::text::name;
+use crate::model::text::sanitize;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -10,7 +10,7 @@ use std::{
 
 /// What was read of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
+pub(crate) struct Traces {
     /// The kernel's name of it.
     pub comm: Option<String>,
     /// The file name of its executable.
@@ -29,12 +29,12 @@ const HEAD: u64 = 64 << 10;
 
 impl Traces {
     /// What /proc shows of a process that lives; as much as we may see.
-    pub fn of_process(pid: u32) -> Self {
+    pub(crate) fn of_process(pid: u32) -> Self {
         Self::of_folder(Path::new(&format!("/proc/{pid}")))
     }
 
     /// Only its name is known: it may be gone.
-    pub fn of_name(process: &str) -> Self {
+    pub(crate) fn of_name(process: &str) -> Self {
         Self { comm: Some(process.to_owned()), ..Self::default() }
     }
 
@@ -42,7 +42,7 @@ impl Traces {
         let comm = fs::read(folder.join("comm")).ok();
         let exe = folder.join("exe");
         Self {
-            comm: comm.map(|comm| name::escaped(comm.trim_ascii_end())),
+            comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
             executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)),
             mapped: File::open(folder.join("maps")).map(mapped).unwrap_or_default(),
             is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
@@ -52,7 +52,7 @@ impl Traces {
 
 /// The last part, without the mark of a file that an update has replaced.
 fn file_name(path: &Path) -> Option<String> {
-    let name = name::escaped(path.file_name()?.as_encoded_bytes());
+    let name = sanitize::escaped(path.file_name()?.as_encoded_bytes());
     Some(name.trim_end_matches(" (deleted)").to_owned())
 }
 
@@ -69,7 +69,7 @@ fn mapped(maps: impl io::Read) -> BTreeSet<String> {
         }
         if let Some(begin) = line.iter().position(|&byte| byte == b'/') {
             let path = line.get(begin..).unwrap_or_default().trim_ascii_end();
-            files.insert(name::escaped(path));
+            files.insert(sanitize::escaped(path));
         }
     }
     files
