@@ -376,13 +376,16 @@ fn the_host_is_judged_from_the_kernel_and_from_an_agent_alike() {
             check.arg("--socket").arg(agent.socket()).args(options).args(more);
             check.output().expect("start keepwatch")
         };
-        let output = judge(&["--peer", "127.0.0.0/8"]);
+        let output = judge(&["--peer", "127.0.0.0/8", "--idle-limit", "77s"]);
         assert_eq!(output.status.code(), Some(1), "{source}: {}", stderr(&output));
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
         let remote = format!("\"remote\":\"{server}\"");
         let about = lines.lines().filter(|line| line.contains(&remote)).collect::<Vec<_>>();
         assert_eq!(about.len(), 1, "{source}: {lines}");
         assert!(about[0].contains("\"fault\":\"unprotected\""), "{}", about[0]);
+        // The command's own limit, beside an agent that has another.
+        let limit = "\"idle_limit_seconds\":77,\"idle_limit_from\":\"configured by flag\"";
+        assert!(about[0].contains(limit), "{source}: {}", about[0]);
         let lines = String::from_utf8_lossy(&judge(&[&port]).stdout).into_owned();
         assert!(!lines.contains(&remote), "{source}: allowed: {lines}");
     }

@@ -4,6 +4,7 @@
 use crate::model::{
     judgement::{
         facts::ConnectionFacts,
+        idle_limit::Applied,
         limit_source::LimitSource,
         verdict::{Surroundings, Verdict},
     },
@@ -175,6 +176,16 @@ impl KeepaliveSettings {
     }
 }
 
+impl PathLimit {
+    fn of(applied: &Applied) -> Self {
+        Self {
+            idle_limit_seconds: applied.seconds,
+            idle_limit_from: applied.from.clone(),
+            path: applied.path.clone(),
+        }
+    }
+}
+
 impl PartOf {
     /// The parts of an identity.
     pub fn of(identity: Option<&Identity>) -> Self {
@@ -223,7 +234,6 @@ impl Connection {
         around: &Surroundings,
         now: Time,
     ) -> Self {
-        let limit = around.limits.of(socket.remote);
         Self {
             id: Some(socket.id.to_string()),
             netns: socket.netns,
@@ -234,16 +244,20 @@ impl Connection {
             direction: Some(socket.direction),
             settings: KeepaliveSettings::of(socket),
             verdict: Some(around.verdict(socket)),
-            limit: PathLimit {
-                idle_limit_seconds: limit.seconds,
-                idle_limit_from: limit.from.clone(),
-                path: limit.path.clone(),
-            },
+            limit: PathLimit::of(around.limits.of(socket.remote)),
             quiet_seconds: seconds(socket.quiet_at_ms(now)),
             probes_unanswered: socket.probes_unanswered,
             in_flight: socket.in_flight,
             part_of: PartOf::of(identity),
         }
+    }
+
+    /// The same, measured against other limits than those of the agent that made it.
+    #[must_use]
+    pub(crate) fn measured(mut self, around: &Surroundings) -> Self {
+        self.limit = PathLimit::of(around.limits.of(self.remote.into()));
+        self.verdict = self.verdict.map(|_| around.verdict(&self));
+        self
     }
 
     /// Who sent the SYN; a socket that never had a peer is counted as ours.

@@ -45,15 +45,20 @@ impl CheckedConnection {
     }
 
     /// A connection of the agent.
-    pub(super) fn of_row(row: Row) -> Self {
+    pub(super) fn of_row(row: Row, around: &Surroundings) -> Self {
         let Row { connection, owners, .. } = row;
-        Self { connection, owners, refused: Vec::new(), only_refused: false }
+        Self {
+            connection: connection.measured(around),
+            owners,
+            refused: Vec::new(),
+            only_refused: false,
+        }
     }
 
     /// The connection of an event: it may be gone since.
-    pub(super) fn of_event(row: &EventRow) -> Self {
-        let (connection, owners) = (row.connection.clone(), row.owner.clone());
-        let owners = owners.into_iter().collect();
+    pub(super) fn of_event(row: &EventRow, around: &Surroundings) -> Self {
+        let connection = row.connection.clone().measured(around);
+        let owners = row.owner.clone().into_iter().collect();
         Self { connection, owners, refused: Vec::new(), only_refused: true }
     }
 }

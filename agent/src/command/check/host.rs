@@ -6,7 +6,8 @@ use crate::{
     config,
     kernel::{clock, hooks::Signal},
     model::{
-        judgement::check_policy::RefusedSetting, observed::socket::Direction,
+        judgement::{check_policy::RefusedSetting, verdict::Surroundings},
+        observed::socket::Direction,
         table::happening::EventName,
     },
     serve::client,
@@ -37,7 +38,8 @@ pub(super) fn check(
         if wants_calls && !is_carried(Signal::Setsockopt) {
             warn!("the agent is blind to setsockopt: refused settings are not judged");
         }
-        let refused = if wants_calls { refused_settings(path)? } else { Refused::new() };
+        let refused =
+            if wants_calls { refused_settings(path, &report.around)? } else { Refused::new() };
         from_agent(path, refused, &mut report)?;
     } else {
         report.sum.source = String::from("the kernel");
@@ -67,7 +69,8 @@ fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<
     client::sockets(path, &outbound(), |row| {
         let settings = refused.remove(row.id()).map(|judged| judged.refused);
         let refused = settings.unwrap_or_default();
-        report.add(CheckedConnection { refused, ..CheckedConnection::of_row(row) });
+        let judged = CheckedConnection::of_row(row, &report.around);
+        report.add(CheckedConnection { refused, ..judged });
         true
     })?;
     // Of connections that are gone, or that the peer opened.
@@ -78,7 +81,7 @@ fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<
 }
 
 /// The refused settings that the agent remembers.
-fn refused_settings(path: &Path) -> Result<Refused, Failure> {
+fn refused_settings(path: &Path, around: &Surroundings) -> Result<Refused, Failure> {
     let wanted =
         EventFilter { event: vec![EventName::Setting], past_only: true, ..EventFilter::default() };
     let mut all = Refused::new();
@@ -88,7 +91,7 @@ fn refused_settings(path: &Path) -> Result<Refused, Failure> {
             && let Some(id) = row.connection.id.clone()
         {
             all.entry(id)
-                .or_insert_with(|| CheckedConnection::of_event(&row))
+                .or_insert_with(|| CheckedConnection::of_event(&row, around))
                 .refused
                 .push(setting);
         }
