@@ -1,8 +1,8 @@
 //! What gave an idle limit: a default, the configuration, or what was learned.
 
 use super::preset::PRESETS;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{borrow::Cow, fmt, str::FromStr};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 /// The way in which a limit was configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub enum LimitSource {
         /// The way in which it was given, where that is known.
         by: Option<GivenBy>,
     },
+    /// What only another version of keepwatch knows, in its words: an agent or a history of that version is read all
+    /// the same.
+    Other(Box<str>),
 }
 
 impl LimitSource {
@@ -54,7 +57,8 @@ impl LimitSource {
             Self::Default => "default",
             Self::Learned => "learned",
             Self::Given { preset: Some(_), .. } => "preset",
-            Self::Given { preset: None, .. } => "configured",
+            // This version never gives another one; of those that it reads it makes no metrics.
+            Self::Given { preset: None, .. } | Self::Other(_) => "configured",
         }
     }
 
@@ -69,6 +73,9 @@ impl LimitSource {
 
 impl fmt::Display for LimitSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Other(words) = self {
+            return f.write_str(words);
+        }
         f.write_str(self.kind())?;
         if let Self::Given { preset, by } = self {
             if let Some(name) = preset {
@@ -83,7 +90,7 @@ impl fmt::Display for LimitSource {
 }
 
 impl FromStr for LimitSource {
-    type Err = String;
+    type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let ways = GivenBy::ALL.map(|by| (by, format!(" by {}", by.as_str())));
@@ -102,9 +109,7 @@ impl FromStr for LimitSource {
                     );
                     Ok(Self::Given { preset: Some(name), by })
                 }
-                None => Err(format!(
-                    "expected default, learned, configured or preset NAME, got {text:?}"
-                )),
+                None => Ok(Self::Other(text.into())),
             },
         }
     }
@@ -118,7 +123,8 @@ impl Serialize for LimitSource {
 
 impl<'de> Deserialize<'de> for LimitSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        let Ok(source) = Cow::<'de, str>::deserialize(deserializer)?.parse();
+        Ok(source)
     }
 }
 
@@ -139,8 +145,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<LimitSource>().unwrap().to_string(), text);
         }
-        for text in ["", "guessed", "default by flag", "preset"] {
-            assert!(text.parse::<LimitSource>().is_err(), "{text:?}");
+    }
+
+    #[test]
+    fn a_source_of_another_version_is_kept_and_taken_for_none_of_ours() {
+        for text in ["", "guessed", "default by flag", "preset", "measured by hand"] {
+            let source: LimitSource = serde_json::from_value(text.into()).unwrap();
+            assert_eq!(source, LimitSource::Other(text.into()));
+            assert_eq!(source.to_string(), text);
+            assert!(!source.counts_bytes());
         }
     }
 
