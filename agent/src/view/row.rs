@@ -50,11 +50,11 @@ impl Row {
         }
     }
 
-    /// The verdict, which a row always has.
+    /// The verdict, which a row always has. One that an agent left out is taken for the worst.
     pub const fn verdict(&self) -> Verdict {
         match self.connection.verdict {
             Some(verdict) => verdict,
-            None => Verdict::Local,
+            None => Verdict::Off,
         }
     }
 
