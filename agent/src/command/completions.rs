@@ -13,7 +13,7 @@ Examples:
   keepwatch completions fish > ~/.config/fish/completions/keepwatch.fish
   source <(keepwatch completions bash)          for this shell only")]
 pub(super) struct CompletionsArgs {
-    /// The shell that is to complete commands and options
+    /// The shell that the script is for
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -22,9 +22,9 @@ Exit code 0: nothing is missing; 1: keepwatch sees less than it could;
 3: it cannot work here.
 
 Examples:
-  keepwatch doctor                          what is blind, and why
+  keepwatch doctor                          what is not seen, and why
   keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
-  keepwatch doctor --hooks tracepoint       would that mechanism do?")]
+  keepwatch doctor --hooks tracepoint       does this mechanism work?")]
 pub(super) struct DoctorArgs {
     /// Print JSON, one object a line
     #[arg(long)]

@@ -28,9 +28,9 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Will this TCP connection survive being quiet, and if it died, why?
 ///
-/// Quiet connections are dropped in silence by NAT gateways, firewalls and load balancers. keepwatch
-/// reads from the kernel, for every connection of the host, whether keepalive is really on, with
-/// which settings, and whether that protects it on its path.
+/// Quiet connections are dropped in silence by NAT gateways, firewalls and load balancers. For every
+/// connection of the host, keepwatch reads from the kernel whether keepalive is really on, and with
+/// which settings. It says whether these protect the connection on its path.
 #[derive(Debug, Parser)]
 #[command(
     name = "keepwatch",
@@ -49,7 +49,7 @@ struct Cli {
         display_order = config::LAST
     )]
     config: Option<PathBuf>,
-    /// Write no colours, whatever the output is (NO_COLOR does the same)
+    /// Write no colours, not even to a terminal (the variable NO_COLOR does the same)
     #[arg(long, global = true, display_order = config::LAST)]
     no_color: bool,
     #[command(flatten)]
@@ -64,12 +64,12 @@ const EXAMPLES: &str = "\
 Examples:
   keepwatch sockets                     every connection
   keepwatch sockets --verdict off,late  the unprotected ones
-  keepwatch top                         live, dropped next first
+  keepwatch top                         live, next to be dropped first
   keepwatch why 10.0.0.9:5432           what happened, the line to change
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
   keepwatch run                         the agent, with metrics
-  keepwatch doctor                      what is blind on this kernel";
+  keepwatch doctor                      what is not seen on this kernel";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -85,9 +85,9 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Exit 1 if an outbound connection of the host, or of a command, violates the policy
     Check(check::CheckArgs),
-    /// What this kernel allows, which hooks are used, what is blind, what to do about it
+    /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
-    /// Print the script by which a shell completes commands and options
+    /// Print a script that makes a shell complete commands and options
     Completions(completions::CompletionsArgs),
 }
 

@@ -18,7 +18,7 @@ Examples:
   keepwatch run                             for this host's Prometheus
   keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
   keepwatch run --path db=10.0.0.0/8:5432=aws
-  keepwatch run --socket-group adm          adm may ask it without root
+  keepwatch run --socket-group adm          group adm may use the API
   keepwatch run --host-root /host           in a container")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
     /// The group that may use the API socket, besides root
     #[arg(long, env = "KEEPWATCH_SOCKET_GROUP", value_name = "GROUP")]
     socket_group: Option<String>,
-    /// Time between snapshots; stretched so that snapshots use at most 5 % of a CPU
+    /// The time between two snapshots; the agent lengthens it if snapshots would use more than 5 % of a CPU
     #[arg(long, env = "KEEPWATCH_INTERVAL", value_name = "TIME", default_value = "15s", value_parser = config::duration)]
     interval: Duration,
     /// Bytes of the ring buffer that carries events: a power of two
@@ -46,7 +46,7 @@ pub(super) struct RunArgs {
     /// Hold at most this many sockets, about 120 bytes each; more are counted, not shown
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
-    /// Which labels name owners in metrics: fewer labels, fewer series
+    /// The labels that name owners in metrics; fewer labels make fewer series
     #[arg(
         long,
         env = "KEEPWATCH_OWNER_LABELS",

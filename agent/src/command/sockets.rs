@@ -22,11 +22,11 @@ use std::{io::Write, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The agent answers if one runs. Without one keepwatch reads the kernel
-itself (as root); so it does with --idle-limit or --path, because the
-agent was given its own. Settings are the same either way. Without an
-agent the direction of a connection is inferred, and sockets without a
-descriptor are missing.
+If an agent runs, it answers. Without one keepwatch reads the kernel
+itself (as root). It also does so with --idle-limit or --path, because
+the agent has limits of its own. Settings are the same either way. If
+the kernel is read, the direction of a connection is inferred, and
+sockets without a descriptor are missing.
 
 Examples:
   keepwatch sockets --verdict off,late --direction outbound
@@ -37,7 +37,7 @@ pub(super) struct SocketsArgs {
     /// Print JSON, one object a line, as connections are read
     #[arg(long)]
     json: bool,
-    /// The order of rows [default: limit; JSON is in no order, and sorting it takes memory for all rows]
+    /// The order of rows [default: limit; JSON has no order by default: to sort it, all rows are held in memory]
     #[arg(long, value_enum)]
     sort: Option<Sort>,
     /// Refresh the table this often [2s if no time is given]

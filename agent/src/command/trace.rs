@@ -59,7 +59,7 @@ pub(super) struct TraceArgs {
     /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
-    /// Without an agent: the time between snapshots, which find changes that no event reports
+    /// Without an agent: the time between two snapshots; they find changes that no event reports
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     interval: Duration,
     #[command(flatten)]

@@ -155,7 +155,7 @@ pub(crate) struct LogArgs {
 /// How owners are found.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OwnerArgs {
-    /// The folder where the host's root is mounted, in a container. Names of containers and pods are
+    /// In a container: the folder where the host's root is mounted. Names of containers and pods are
     /// read below it (/var/log/pods, /run/containerd, /var/lib/docker and the like)
     #[arg(long, env = "KEEPWATCH_HOST_ROOT", value_name = "FOLDER", default_value = "/")]
     pub host_root: PathBuf,
@@ -206,7 +206,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub history_days: u32,
     /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; the oldest
-    /// makes room
+    /// records are deleted to make room
     #[arg(long, env = "KEEPWATCH_HISTORY_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = history_bytes)]
     pub history_bytes: u64,
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[command(next_help_heading = "Filters")]
 #[serde(default)]
 pub(crate) struct Filter {
-    /// Only connections that this host opened (outbound) or the peer opened (inbound)
+    /// Only connections that this host opened (outbound) or that the peer opened (inbound)
     #[arg(long, value_enum)]
     pub direction: Option<Direction>,
     /// Only connections with one of these verdicts
@@ -25,7 +25,7 @@ pub(crate) struct Filter {
     /// Only sockets in one of these TCP states [default: all but listen and close]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub state: Vec<State>,
-    /// Also show sockets that are no connection: listeners, and those not connected yet
+    /// Also show sockets that are not connections: listeners, and sockets not connected yet
     #[arg(long)]
     pub all: bool,
     /// Only the connection with this id, as `ss -e` shows it: sk:1f
@@ -37,7 +37,7 @@ pub(crate) struct Filter {
     /// Only connections of the process with this id
     #[arg(long)]
     pub pid: Option<u32>,
-    /// Only connections with peers in this network
+    /// Only connections with this peer, or with peers in this network
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub peer: Option<IpNet>,
     /// Only connections with this port on either end
@@ -120,7 +120,7 @@ impl Filter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct EventFilter {
-    /// Only these events [default: all but fires of a timer that finds nothing to do]
+    /// Only these events [default: all, but not timer_fired where the timer found nothing to do]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub event: Vec<EventName>,
     /// Print past events of these connections first (needs an agent)

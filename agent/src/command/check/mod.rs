@@ -21,20 +21,21 @@ use std::{ffi::OsString, io, path::PathBuf};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without COMMAND, the connections of this host are judged as they are now.
-The agent is asked if one runs, else the kernel is read (as root).
+If an agent runs, it is asked; else the kernel is read (as root).
 
 With COMMAND, keepwatch attaches hooks of its own (as root), runs the
 command and follows it and its children. Each connection that they opened
 is judged by its settings at its end, however short it was. Connections
-that are still open after the command are judged as they are then. The
-command has its own stdin, stdout, stderr and signals; findings go to
+that are still open when the command ends are judged as they are then.
+Stdin, stdout, stderr and signals belong to the command; findings go to
 stderr after its output. Under sudo the command runs as the user who
 typed sudo, and the policy is read and results are written with that
 user's rights.
 
-Results (--json=FILE, --junit) go to a file, to a pipe that is read, to
-/dev/stdout or to /dev/null. A file is emptied before the command starts.
-Hard links, and links that another user made, are refused.
+Results (--json=FILE, --junit) go to a file, to a pipe that a program
+reads, to /dev/stdout or to /dev/null. A file is emptied before the
+command starts. Refused are hard links, and links that another user
+made.
 
 By default each outbound connection to another host must be protected:
 its first probe must go out before the idle limit of its path

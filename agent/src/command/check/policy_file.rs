@@ -29,13 +29,13 @@ pub(super) struct PolicyArgs {
     /// Whether the first probe must go out before the path's idle limit [default: true]
     #[arg(long, value_name = "BOOL")]
     protected: Option<bool>,
-    /// The kernel must notice a dead peer within this time, even if the program only reads
+    /// Demand that the kernel notices a dead peer within this time, even if the program sends nothing
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     detect_within: Option<u32>,
-    /// No setting of a connection may have been refused by the kernel
+    /// Demand that the kernel refused no setting of a connection
     #[arg(long)]
     no_failed_calls: bool,
-    /// Also judge connections to this host, as if a path with the idle limit were in between
+    /// Also judge connections to this host, as if the peer were on another host
     #[arg(long)]
     include_local: bool,
     /// Exempt these connections, like process=apt or peer=10.0.0.0/8,port=53; may be repeated

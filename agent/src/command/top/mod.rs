@@ -47,7 +47,7 @@ Examples:
   keepwatch top --sort unanswered           which peers do not answer?
   keepwatch top --interval 10s --no-color   over a slow line")]
 pub(super) struct TopArgs {
-    /// The time between two looks at all connections; stretched so that a look takes at most 5 % of it
+    /// The time between two looks at all connections; lengthened if one look takes more than 5 % of it
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::duration)]
     interval: Duration,
     /// The order at the start; the key s changes it

@@ -19,24 +19,24 @@ use std::{
 Live connections are read from the agent, or without one from the kernel
 (as root). Deaths are read from the agent's memory and from its history
 on disk; the history is read without an agent too.
-Exit code 1: something died of silence, or is unprotected.
+Exit code 1: connections died of silence, or are unprotected.
 
 Examples:
-  keepwatch why 10.0.0.9:5432              all with this server
+  keepwatch why 10.0.0.9:5432              all connections with it
   keepwatch why db.example.com --since 7d  by name, over a week
   keepwatch why checkout                   a process, unit, pod or path
   keepwatch why sk:1f                      one, by its id in `ss -e`
-  keepwatch why 812 --idle 120s            what if it were 120 s?
+  keepwatch why 812 --idle 120s            what if idle were 120 s?
   keepwatch why 10.0.0.9 --json | jq -r '.advice[].lines[]'")]
 pub(super) struct WhyArgs {
-    /// A peer (address, address:port, network, host name), or whose connections: the id or name of a
-    /// process, a systemd unit, a pod, workload or container, a path of the config, a socket id (sk:1f)
+    /// The peer (address, address:port, network, host name), or the owner (id or name of a process,
+    /// systemd unit, pod, workload, container), a path of the config, or one socket id (sk:1f)
     #[arg(value_name = "PEER")]
     peer: String,
     /// How far back to look for deaths: 90m, 24h, 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
     since: Duration,
-    /// What if the first probe came after this time [default: 60s, or half of a shorter idle limit]
+    /// Say what a first probe after this time would have changed [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     idle: Option<u32>,
     /// Print JSON, one object a line: one for each kind of connection

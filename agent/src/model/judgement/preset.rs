@@ -79,7 +79,7 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "rfc5382",
         seconds: 7440,
-        what: "the least that RFC 5382 REQ-5 allows a NAT",
+        what: "the shortest limit that RFC 5382 REQ-5 allows a NAT",
         counts_bytes: false,
     },
 ];
