@@ -61,8 +61,8 @@ fn metrics() -> String {
 
 `GET /metrics` answers with OpenMetrics 1.0, or with Prometheus text 0.0.4 where `Accept` does not \
 ask for OpenMetrics. A scrape reads sums that are kept while the agent watches and published once a \
-second: it costs by series, not by sockets. Settings, owners and quiet times are as of the last \
-snapshot of all sockets, or of the last event of a socket if that is younger.
+second. So its cost grows with the number of series, not of sockets. Settings, owners and quiet times are as \
+old as the last snapshot of all sockets, or as the last event of the socket if that is younger.
 
 No family has more than {MAX_SERIES} series (with the default bounds), and no label tells one \
 connection from another: for single connections there is `keepwatch sockets`. In OpenMetrics each row of \

@@ -51,7 +51,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         kind: MetricKind::Counter,
         help: "Sockets that changed to CLOSE since the agent's start, failed handshakes included: exact, \
                whether or not events were lost.",
-        question: "How much churn is there, and does keepwatch_deaths_total tell all of it?",
+        question: "How much churn is there, and does keepwatch_deaths_total count all of it?",
         labels: &[],
         max_rows: None,
         fill: |scrape, rows| rows.row(&[], scrape.totals.health.n_ended),

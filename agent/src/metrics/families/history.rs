@@ -30,8 +30,8 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_history_lost",
         kind: MetricKind::Counter,
-        help: "Deaths, calls and the like that belong into the history on disk and are not there, since \
-               the agent's start.",
+        help: "Records (deaths, calls and others) that were not written to the history on disk, since the \
+               agent's start.",
         question: "Does `keepwatch why` know everything? Is the disk full?",
         labels: &[REASON],
         max_rows: None,

@@ -11,7 +11,7 @@ use crate::{
 
 const SIGNAL: MetricLabel = MetricLabel {
     name: "signal",
-    meaning: "what a hook tells: every socket that a process has open (`snapshot`), connections \
+    meaning: "what a hook reports: every socket that a process has open (`snapshot`), connections \
               that open, close or change (`state_change`), sockets that end (`destroy`), each run \
               of a keepalive timer (`keepalive_timer`), calls of setsockopt (`setsockopt`)",
     values: closed!(Signal::ALL, it => it.as_str()),
@@ -28,7 +28,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[MetricFamily {
     kind: MetricKind::Gauge,
     help: "Whether the hook that carries a signal has been attached since the agent's start: 1 yes, \
            0 no.",
-    question: "To what is this agent blind? (`keepwatch doctor` says why, and the way out.)",
+    question: "What does this agent not see? (`keepwatch doctor` says why, and the way out.)",
     labels: &[SIGNAL, MECHANISM],
     max_rows: Some(Signal::ALL.len()),
     fill: |scrape, rows| {

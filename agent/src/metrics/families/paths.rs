@@ -12,18 +12,18 @@ use std::collections::BTreeMap;
 
 const SOURCE: MetricLabel = MetricLabel {
     name: "source",
-    meaning: "how the limit is known: set in the configuration (`configured`), by the name of a device \
-              or cloud (`preset`), not at all, so that the usual one is taken (`default`), or what was seen to survive and to \
-              die there says otherwise or the same (`learned`; without a path's name: the shortest \
-              of any destination)",
+    meaning: "how the limit is known: the configuration gives a time (`configured`) or the name of a \
+              device or cloud (`preset`); nothing gives it, so the default is taken (`default`); \
+              or it follows from quiet times that connections survived and died of (`learned`; in \
+              the row without a path: the shortest of any destination)",
     values: LabelValues::Closed(&LimitSource::KINDS),
 };
 
 pub(super) const FAMILIES: &[MetricFamily] = &[MetricFamily {
     name: "keepwatch_path_idle_limit_seconds",
     kind: MetricKind::Gauge,
-    help: "How long each path keeps a quiet connection, as far as is known now; the path without a \
-           name is every other.",
+    help: "How long each path keeps a quiet connection, as far as is known now. The row without \
+           a path is for all other paths.",
     question: "Against which limits are my connections judged?",
     labels: &[PATH, SOURCE],
     max_rows: None,

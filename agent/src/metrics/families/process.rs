@@ -9,14 +9,14 @@ use crate::metrics::{
 const VERSION: MetricLabel = MetricLabel {
     name: "version",
     meaning: "the version of keepwatch",
-    values: LabelValues::AtMost { n: 1, rest: "there is no rest" },
+    values: LabelValues::AtMost { n: 1, rest: "an agent has one version" },
 };
 
 pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_build",
         kind: MetricKind::Info,
-        help: "The agent that runs since its start; always 1.",
+        help: "The version of the agent that runs now; always 1.",
         question: "Which version runs where?",
         labels: &[VERSION],
         max_rows: None,

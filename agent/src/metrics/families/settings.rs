@@ -44,8 +44,8 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         name: "keepwatch_idle_setting_seconds",
         kind: MetricKind::Histogram(IDLE_BOUNDS),
         help: "Effective idle time before the first probe, of the connections that are established with \
-               keepalive on now: a state, not cumulative over time, so use histogram_quantile without \
-               rate.",
+               keepalive on now. The buckets hold the connections of this moment: use histogram_quantile \
+               without rate.",
         question: "Do our connections probe before the firewall's 350 s, or after the kernel's 2 h?",
         labels: &[DIRECTION],
         max_rows: None,
@@ -55,7 +55,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         name: "keepwatch_detection_seconds",
         kind: MetricKind::Histogram(DETECTION_BOUNDS),
         help: "Silence after which the kernel gives up a connection, of the connections that are \
-               established with keepalive on now: a state, not cumulative over time, so use \
+               established with keepalive on now. The buckets hold the connections of this moment: use \
                histogram_quantile without rate.",
         question: "When a peer vanishes, how long do its connections hang before anybody knows?",
         labels: &[DIRECTION],
@@ -81,7 +81,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         name: "keepwatch_netns_keepalive_probes",
         kind: MetricKind::Gauge,
         help: "The sysctl net.ipv4.tcp_keepalive_probes of each network namespace that had sockets at \
-               the last snapshot: unanswered probes that end a connection.",
+               the last snapshot: the number of unanswered probes after which the kernel gives up.",
         question: "Did the sysctl that I set on the node reach the pods?",
         labels: &[NETNS],
         max_rows: None,

@@ -37,7 +37,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         name: "keepwatch_sockets_quiet_past_limit",
         kind: MetricKind::Gauge,
         help: "Established connections that at the last snapshot had been quiet for longer than the \
-               idle limit of their path: dropped by a middlebox, or about to be found so.",
+               idle limit of their path: a middlebox has probably dropped them.",
         question: "Which connections in my pools are probably dead already?",
         labels: LABELS,
         max_rows: Some(MAX_SOCKET_ROWS),
@@ -51,8 +51,8 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_sockets_probing",
         kind: MetricKind::Gauge,
-        help: "Established connections that by the last snapshot had sent two or more keepalive probes in a \
-               row which nobody had answered.",
+        help: "Established connections with two or more unanswered keepalive probes in a row at the last \
+               snapshot.",
         question: "Is a peer, or the path to it, gone right now?",
         labels: &[NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
         max_rows: Some(MAX_OWNERS + 1),

@@ -11,7 +11,7 @@ const OWNERS: &str = "owner";
 
 const FOLDED: MetricLabel = MetricLabel {
     name: "label",
-    meaning: "what there is too much of: combinations of the labels that name owners (`owner`), or \
+    meaning: "what exceeds its bound: combinations of the labels that name owners (`owner`), or \
               network namespaces (`netns`)",
     values: LabelValues::Closed(&[OWNERS, NETNS.name]),
 };
@@ -40,7 +40,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
         kind: MetricKind::Counter,
         help: "Sockets removed since the agent's start because a snapshot did not meet them any more, \
                without an event that reported their end.",
-        question: "Do the events tell everything, or do snapshots have to correct them?",
+        question: "Do events report everything, or do snapshots have to correct them?",
         labels: &[],
         max_rows: None,
         fill: |scrape, rows| rows.row(&[], scrape.totals.health.n_pruned),
@@ -48,8 +48,8 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_label_values_folded",
         kind: MetricKind::Gauge,
-        help: "Owners, and network namespaces, that are too many to be shown now: owners are summed up in \
-               ~other, namespaces are left out.",
+        help: "Owners, and network namespaces, past the bound now: they have no rows of their own. Such owners \
+               are summed up in ~other, such namespaces are left out.",
         question: "Is the owner that I look for hidden in ~other?",
         labels: &[FOLDED],
         max_rows: None,
