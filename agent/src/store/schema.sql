@@ -14,7 +14,7 @@ CREATE TABLE runs (
   monotonic_ns INTEGER NOT NULL
 ) STRICT;
 
--- Every end of a connection, but ordinary ends of short ones (see docs/HISTORY.md).
+-- Every end of a connection, except ordinary ends of short connections (see docs/HISTORY.md).
 CREATE TABLE deaths (
   id INTEGER PRIMARY KEY,
   run INTEGER NOT NULL,
@@ -43,7 +43,7 @@ CREATE TABLE deaths (
   errno TEXT,                        -- the error that the application got
   verdict TEXT NOT NULL,             -- at the end: off, late, protected, local
   idle_limit_seconds INTEGER NOT NULL,
-  idle_limit_from TEXT NOT NULL,     -- default, configured, preset NAME, learned
+  idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like
   path TEXT,                         -- the name of the configured path
   keepalive INTEGER NOT NULL,        -- SO_KEEPALIVE
   idle_seconds INTEGER NOT NULL,     -- the effective settings, and where they were from: socket, netns
@@ -58,7 +58,7 @@ CREATE TABLE deaths (
   age_ms INTEGER,
   quiet_ms INTEGER NOT NULL,         -- before the last data was sent; before the end if none was in flight
   silent_ms INTEGER NOT NULL,        -- since a packet was received
-  survived_ms INTEGER NOT NULL,      -- the longest quiet time after which it went on before
+  survived_ms INTEGER NOT NULL,      -- the longest quiet time that it survived before
   probes_sent INTEGER NOT NULL,
   probes_unanswered INTEGER NOT NULL,
   in_flight INTEGER NOT NULL
@@ -73,7 +73,7 @@ CREATE TABLE calls (
   run INTEGER NOT NULL,
   at_ns INTEGER NOT NULL,
   monotonic_ns INTEGER NOT NULL,
-  socket TEXT,                       -- NULL: it had no cookie yet, and was not seen to connect
+  socket TEXT,                       -- NULL: it had no cookie yet, and no hook saw it connect
   netns INTEGER NOT NULL,
   local_addr TEXT NOT NULL,
   local_port INTEGER NOT NULL,
@@ -162,27 +162,27 @@ CREATE TABLE evidence (
   kind TEXT NOT NULL,                -- killed, silenced (probes met silence), survived
   began_ns INTEGER NOT NULL,         -- the quiet time, from
   ended_ns INTEGER NOT NULL,         -- to
-  times INTEGER NOT NULL             -- survived: how often something was on that day
+  times INTEGER NOT NULL             -- of survived: how many such quiet times on that day
 ) STRICT;
 CREATE INDEX evidence_by_peer ON evidence (peer);
 
 -- Idle limits as learned: more than longest_survived_ms, at most shortest_killed_ms.
 CREATE TABLE limits (
   destination TEXT PRIMARY KEY,      -- an address, a network, or the name of a configured path
-  at_ns INTEGER NOT NULL,            -- of the last evidence
+  at_ns INTEGER NOT NULL,            -- when the last evidence came
   longest_survived_ms INTEGER,
   shortest_killed_ms INTEGER NOT NULL,
   survivals INTEGER NOT NULL,
   deaths INTEGER NOT NULL,
-  deaths_contradicted INTEGER NOT NULL, -- left out: as long a quiet time was survived
+  deaths_contradicted INTEGER NOT NULL, -- left out: a connection survived a quiet time as long
   occasions INTEGER NOT NULL,        -- outages of the peer that would be needed to explain the deaths
   confidence TEXT NOT NULL,          -- guess, likely, sure
-  seconds INTEGER NOT NULL,          -- the limit that is reckoned with
+  seconds INTEGER NOT NULL,          -- the limit to expect
   looks_like TEXT,                   -- devices with such a limit
-  meaning TEXT NOT NULL              -- all of it, in one sentence
+  meaning TEXT NOT NULL              -- all these columns, in one sentence
 ) STRICT;
 
--- One row: how far the clock was trusted, so that one that jumps does not empty the history.
+-- One row: the latest time that was trusted, so that a clock that jumps does not empty the history.
 CREATE TABLE clock (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   seen_ns INTEGER NOT NULL
