@@ -159,7 +159,12 @@ fn hook_checks(args: config::HookArgs) -> Vec<Check> {
         Ok(hooks) => hooks,
         Err(error) => {
             let found = told(&error);
-            return vec![Check::graded("hooks", Grade::Fatal, found, "mend what is named above")];
+            return vec![Check::graded(
+                "hooks",
+                Grade::Fatal,
+                found,
+                "remove the cause that is named above",
+            )];
         }
     };
     let mut checks: Vec<Check> = hooks
@@ -199,9 +204,11 @@ fn carried_by(status: &hooks::SignalStatus) -> String {
     match status.passed_over.first() {
         // Other hooks are there: nothing is wrong with this process, and nothing is to be done.
         Some(Error::Refused { attempt }) => {
-            text.push_str(&format!("; not better: the kernel refuses (EPERM) to {attempt}"));
+            text.push_str(&format!(
+                "; not the first choice: the kernel refuses (EPERM) to {attempt}"
+            ));
         }
-        Some(error) => text.push_str(&format!("; not better: {}", told(error))),
+        Some(error) => text.push_str(&format!("; not the first choice: {}", told(error))),
         None => {}
     }
     text
@@ -270,8 +277,8 @@ fn log_of(status: &AgentStatus) -> String {
 /// Whether what happens is written down.
 fn history(status: Option<&store::HistoryStatus>) -> Check {
     let Some(status) = status else {
-        let advice = "an agent of this version keeps one: restart it";
-        return Check::graded("history", Grade::Note, "this agent keeps none", advice);
+        let advice = "restart it with this version, which keeps one";
+        return Check::graded("history", Grade::Note, "this agent keeps no history", advice);
     };
     let lost = |reason: &str| status.lost.get(reason).copied().unwrap_or_default();
     let n_lost = lost("queue") + lost("disk");
@@ -313,8 +320,8 @@ fn conservation(flow: &EventFlow) -> Check {
     } = flow;
     let found = format!(
         "{seen} seen = {submitted} passed on + {filtered} of no interest + {dropped} lost in a full \
-         ring; {received} received = {decoded} understood + {undecodable} not; {skipped} hook runs \
-         skipped by the kernel, {unseen} not made by it"
+         ring; {received} received = {decoded} understood + {undecodable} not understood; the kernel \
+         skipped {skipped} runs of hooks, and snapshots found {unseen} more that it left out"
     );
     if seen.abs_diff(submitted + dropped + filtered) > RUNNING || *received != decoded + undecodable
     {
@@ -341,7 +348,7 @@ fn unseen() -> [Check; 2] {
             Grade::Note,
             "sockets without a descriptor (orphans that still close, connections that wait to be \
              accepted, the kernel's own) that are older than the agent",
-            "they are known once they change their state",
+            "the agent learns of them once their state changes",
         ),
         Check::graded(
             "unseen",

@@ -73,7 +73,7 @@ fn case(xml: &mut Writer<impl Write>, group: &Group) -> io::Result<()> {
                 }
             }
             Judgement::Local => skipped(xml, "the peer is on this host")?,
-            Judgement::Uncovered => skipped(xml, "no rule is about it")?,
+            Judgement::Uncovered => skipped(xml, "no rule covers it")?,
             Judgement::Allowed(reason) => {
                 let reason = reason.as_deref().unwrap_or("allowed by the policy");
                 skipped(xml, &escaped(reason.as_bytes()))?;

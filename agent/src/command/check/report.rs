@@ -283,7 +283,7 @@ impl Group {
             Judgement::Allowed(reason) => {
                 vec![told("allowed", reason.as_deref().unwrap_or("by the policy"))]
             }
-            Judgement::Uncovered => vec![told("uncovered", "no rule is about it")],
+            Judgement::Uncovered => vec![told("uncovered", "no rule covers it")],
         }
     }
 }
@@ -436,7 +436,7 @@ impl Sum {
             );
         }
         note(self.allowed, "is allowed", "are allowed");
-        note(self.uncovered, "is under no rule", "are under no rule");
+        note(self.uncovered, "is covered by no rule", "are covered by no rule");
         note(self.never_connected, "never connected", "never connected");
         format!("{words} [{}]", self.source)
     }

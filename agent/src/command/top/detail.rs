@@ -66,7 +66,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     ]));
     if *is_gone {
         lines.push(Line::styled(
-            "It is not there any more; this is how it was seen last.",
+            "The connection is not there any more; below is its last known state.",
             theme.alarm(),
         ));
     }
@@ -190,7 +190,7 @@ fn probes(row: &Row) -> String {
             "none while data is in flight: retransmissions decide".to_owned()
         }
         Some(seconds) => format!("next in {}", tenths(whole(seconds * 1000.0))),
-        None => "none is due".to_owned(),
+        None => "no probe is due".to_owned(),
     };
     match row.connection.probes_unanswered {
         0 => format!("{next}; none unanswered"),

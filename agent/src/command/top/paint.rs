@@ -161,15 +161,15 @@ const KEYS: [(&str, &str); 13] = [
     ("", "until noticed, unanswered probes, peer, process"),
     ("r", "the opposite order"),
     ("u", "only the unprotected: off or late"),
-    ("p, space", "stand still, go on"),
+    ("p, space", "pause, go on"),
     ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G"),
     ("Ctrl-Z", "back to the shell; fg goes on"),
     ("", ""),
-    ("half-dead", "two probes or more unanswered: the peer is gone, unnoticed yet"),
+    ("half-dead", "two or more probes unanswered: the peer is gone, not noticed yet"),
 ];
 
 const LEGEND: [(Column, &str); 5] = [
-    (Column::Dropped, "until the path forgets it, or the kernel gives up on it"),
+    (Column::Dropped, "time until the path forgets it, or the kernel gives up on it"),
     (Column::Quiet, "how long no packet went either way"),
     (Column::Keepalive, "2h +9x75s: first probe after 2 hours, 9 in all, 75 s apart"),
     (Column::Noticed, "silence until the kernel notices that the peer is gone"),

@@ -30,8 +30,8 @@ use std::{
 pub(crate) enum Error {
     /// No process listens on the socket.
     #[error(
-        "no agent answers on {}: start one with `keepwatch run`, or name the socket of one that \
-         runs with --socket",
+        "no agent answers on {}: start one with `keepwatch run`, or name with --socket the socket \
+         of an agent that runs",
         path.display()
     )]
     NoAgent {

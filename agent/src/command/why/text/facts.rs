@@ -134,7 +134,7 @@ impl Judged {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
             (_, false) => "; the calls that were seen:",
             (_, true) if self.case.key.own.keepalive => "; who set it was not seen",
-            (_, true) => "; whether somebody tried was not seen",
+            (_, true) => "; it was not seen whether a program tried to set it",
         }
     }
 
@@ -155,10 +155,10 @@ impl Judged {
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
             Some((least, _)) if least < f64::from(connection.limit.idle_limit_seconds) => format!(
-                "at most {} by these deaths, though taken for {configured}: set --path",
+                "at most {} according to these deaths, but assumed to be {configured}: set --path",
                 time(least)
             ),
-            _ => format!("taken for {configured}"),
+            _ => format!("assumed to be {configured}"),
         })
     }
 
@@ -213,7 +213,7 @@ impl Judged {
         }
         if what_if.needs_user_timeout > 0 {
             words.push(format!(
-                "{} of {of} not helped, data was in flight: TCP_USER_TIMEOUT would be",
+                "{} of {of} not prevented, because data was in flight: TCP_USER_TIMEOUT would help",
                 what_if.needs_user_timeout
             ));
         }
@@ -221,7 +221,7 @@ impl Judged {
             words.push(format!("{} of {of} would have died the same way", what_if.unchanged));
         }
         if what_if.unknown > 0 {
-            words.push(format!("{} of {of} nobody can tell", what_if.unknown));
+            words.push(format!("{} of {of} not known", what_if.unknown));
         }
         Some(format!(
             "idle {} s, interval {} s, {} probes: {}",

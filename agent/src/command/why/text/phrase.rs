@@ -22,7 +22,7 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             });
             let n_inferred: usize = case.causes.iter().map(|count| count.n_inferred).sum();
             let repeated = if n_inferred > 1 {
-                format!("{n_inferred} times the same makes a middlebox likely")
+                format!("{n_inferred} such deaths make a middlebox likely")
             } else {
                 "a peer that vanished meanwhile looks the same".to_owned()
             };
