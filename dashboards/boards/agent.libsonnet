@@ -103,19 +103,19 @@ function(config)
           { ring_full: color.bad, undecodable: color.warning },
         )],
         [6, panel.series(
-          'Is the end of every connection told?',
-          'Ends a second: counted in the kernel, exactly, and told with their cause. Failed handshakes are ends '
+          'Is the end of every connection reported?',
+          'Ends a second: counted in the kernel, exactly, and reported with their cause. Failed handshakes are ends '
           + 'too.',
           [
             [q.rate('keepwatch_connections_ended_total'), 'counted'],
-            [q.rate('keepwatch_deaths_total'), 'told'],
+            [q.rate('keepwatch_deaths_total'), 'reported'],
           ],
           'cps',
-          { counted: color.plain, told: color.good },
+          { counted: color.plain, reported: color.good },
         )],
         [6, panel.series(
           'Do snapshots have to correct the events?',
-          'A second: sockets whose end no event told, and settings that changed without a setsockopt call.',
+          'A second: sockets whose end no event reported, and settings that changed without a setsockopt call.',
           [
             [q.rate('keepwatch_sockets_pruned_total'), 'sockets removed'],
             [q.rate('keepwatch_settings_changed_unseen_total', '', ['option']), '{{option}} changed'],
@@ -148,7 +148,7 @@ function(config)
         )],
         [6, panel.series(
           'Which names are folded into ~other?',
-          'Values of a label that are too many to be shown, the most on any node.',
+          'Values of a label that are past its bound and have no row of their own: the most on any node.',
           [['max by (label) (%s)' % q.m('keepwatch_label_values_folded'), '{{label}}']],
         )],
       ]],
