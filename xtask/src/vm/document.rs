@@ -91,10 +91,10 @@ pub(crate) fn text(columns: &[KernelColumn], table: &ResultTable<'_>) -> String 
 
 keepwatch is tested with real traffic on the kernels of Debian's releases and on the newest one, each \
 with every mechanism that it has (`--hooks`). Nothing in keepwatch asks for a kernel's version: it asks \
-for types, functions and tracepoints. A test that fails among others is run once more, alone, and that \
-counts: under emulation seconds are lost. And the newest kernels give the CPU to another task in the \
-middle of a hook, and do not run that hook for it meanwhile (`recursion_misses` of `bpftool prog`): \
-emulation makes frequent what is rare on a real processor. keepwatch counts such an event as \
+for types, functions and tracepoints. A test that fails among others is run once more, alone, and \
+the second result counts: emulation loses seconds. The newest kernels give the CPU to another task in the \
+middle of a hook, and do not run the same hook for that task meanwhile (`recursion_misses` of `bpftool prog`). \
+This is rare on a real processor and frequent under emulation. keepwatch counts such an event as \
 `events_lost_total{{stage=\"skipped\"}}`, says so and walks over every socket again.
 
 {VERSIONS}{}.
@@ -106,7 +106,7 @@ emulation makes frequent what is rare on a real processor. keepwatch counts such
 
 ## Which mechanism carries which signal
 
-Left to itself, keepwatch takes the first.
+Without `--hooks`, keepwatch takes the first.
 
 {}
 ## What each kernel cannot show

@@ -245,8 +245,8 @@ pub(crate) fn legend() -> String {
         format!("`{letter}` passed with {name}")
     });
     format!(
-        "{}, a small letter: passed but for what this kernel does not have, `-` this kernel has no such \
-         mechanism, `!` failed. `ok` and `partly` are of tests that force none.",
+        "{}, a small letter: passed, except for what this kernel does not have, `-` this kernel has no such \
+         mechanism, `!` failed. `ok` and `partly` stand for tests that force no mechanism.",
         letters.join(", ")
     )
 }
