@@ -9,7 +9,7 @@ use crate::{
 use anyhow::Result;
 use std::{ffi::OsString, process::ExitCode};
 
-/// Sets up, builds with optimisation and becomes `keepwatch run`, as root.
+/// Sets up, builds with optimisation and starts `keepwatch run` in its place, as root.
 #[derive(clap::Args)]
 pub(crate) struct RunOptions {
     /// Arguments for `keepwatch run`.

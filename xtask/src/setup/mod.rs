@@ -11,7 +11,7 @@ use machine::Machine;
 use plan::Step;
 use std::process::ExitCode;
 
-/// Brings a machine with only Rust to where the hooks compile and the tests run.
+/// Gets what a machine with only Rust lacks to compile the hooks and run the tests.
 #[derive(clap::Args)]
 pub(crate) struct SetupOptions {
     /// Say what would be done, and why, and do nothing.

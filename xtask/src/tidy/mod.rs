@@ -25,7 +25,7 @@ const FOLDERS: [&str; 7] =
 /// Not ours to judge.
 const IGNORED: [&str; 2] = [".git", "target"];
 
-/// Checks the cheap laws: module docs, sizes of files and folders, names, links, plain English, imports and their
+/// Checks the laws that are quick to check: module docs, sizes of files and folders, names, links, plain English, imports and their
 /// circles, names of types, dependencies that nothing uses.
 #[derive(clap::Args)]
 pub(crate) struct TidyOptions {}
