@@ -1,4 +1,4 @@
-//! The history on disk: its size, and what is not in it.
+//! What the agent remembers: the size of the history on disk, and what is missing there and in memory.
 
 use crate::{
     metrics::{
@@ -39,5 +39,16 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
             let mut lost = scrape.history.lost.iter();
             lost.try_for_each(|(reason, n)| rows.row(&[reason], *n))
         },
+    },
+    MetricFamily {
+        name: "keepwatch_events_unremembered",
+        kind: MetricKind::Counter,
+        help: "Events of connections that the agent has not remembered since its start, because as many living \
+               connections as `--max-histories` allows had a place. Totals count these events; `trace --past` \
+               and the calls in `why` lack them.",
+        question: "Is `--max-histories` too small for this host?",
+        labels: &[],
+        max_rows: None,
+        fill: |scrape, rows| rows.row(&[], scrape.totals.health.n_unrecorded),
     },
 ];
