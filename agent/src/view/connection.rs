@@ -11,7 +11,7 @@ use crate::model::{
     observed::{
         owner_identity::{Identity, IdentityPart, is_container},
         setting::{Effective, OwnValues, SettingOrigin},
-        socket::{Direction, Endpoint, Owner, Socket, State, Time},
+        socket::{Comm, Direction, Endpoint, Owner, Socket, State, Time},
     },
     text::{duration::seconds, sanitize::escaped},
 };
@@ -139,8 +139,7 @@ impl From<&Owner> for RowOwner {
 impl RowOwner {
     /// Whether it is a process with this name, of which the kernel keeps 15 bytes.
     pub fn is_named(&self, name: &str) -> bool {
-        let kept = name.get(..name.floor_char_boundary(15)).unwrap_or(name);
-        self.process == escaped(kept.as_bytes()) || self.process == name
+        self.process == escaped(Comm::kept(name)) || self.process == name
     }
 }
 
@@ -289,5 +288,26 @@ pub(crate) const fn arrow(direction: Direction) -> &'static str {
     match direction {
         Direction::Outbound => "->",
         Direction::Inbound => "<-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_that_of_its_owner_wherever_the_kernel_cuts_it() {
+        for name in
+            ["a-name-of-over-15-bytes", "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}", "short"]
+        {
+            let mut bytes = [0; 16];
+            bytes[..Comm::kept(name).len()].copy_from_slice(Comm::kept(name));
+            let owner = Owner { pid: 7, fd: None, comm: Comm::new(bytes) };
+            let row = RowOwner::from(&owner);
+            assert!(owner.is_named(name) && row.is_named(name), "{name}");
+            assert!(row.is_named(&row.process), "as it is shown");
+            let other = format!("x{name}");
+            assert!(!owner.is_named(&other) && !row.is_named(&other), "{other}");
+        }
     }
 }

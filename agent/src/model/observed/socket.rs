@@ -166,6 +166,12 @@ impl From<SocketAddr> for Endpoint {
 pub struct Comm([u8; 16]);
 
 impl Comm {
+    /// What the kernel keeps of a name: 15 bytes, even if they end within a character.
+    pub fn kept(name: &str) -> &[u8] {
+        let name = name.as_bytes();
+        name.get(..15).unwrap_or(name)
+    }
+
     /// The name in these bytes: what stands before the first NUL.
     pub fn new(mut bytes: [u8; 16]) -> Self {
         let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
@@ -204,9 +210,7 @@ pub struct Owner {
 impl Owner {
     /// Whether the process has this name. The kernel cuts names to 15 bytes; the whole name matches the cut one.
     pub fn is_named(&self, name: &str) -> bool {
-        let name = name.as_bytes();
-        self.comm.as_bytes() == name.get(..15).unwrap_or(name)
-            || self.comm.escaped().as_bytes() == name
+        self.comm.as_bytes() == Comm::kept(name) || self.comm.escaped() == name
     }
 }
 
