@@ -12,6 +12,7 @@ use crate::model::{
     },
     text::duration::ms_to_show,
 };
+use serde::Serialize;
 use std::{io::Write as _, net::IpAddr};
 
 /// Writes rows, all measured against the same surroundings. Remembers the words of the last reason: most neighbours
@@ -67,7 +68,7 @@ impl RowWriter {
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
-        text(out, &limit.from.to_string());
+        json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
         out.extend_from_slice(b",\"quiet_seconds\":");
         seconds(out, quiet_ms);
@@ -120,7 +121,7 @@ impl RowWriter {
         let key = (verdict, socket.idle().value, limit);
         if self.reason.as_ref().is_none_or(|(last, _)| *last != key) {
             let mut words = Vec::new();
-            text(&mut words, &around.reason(socket));
+            json(&mut words, &around.reason(socket));
             self.reason = Some((key, String::from_utf8(words).unwrap_or_default()));
         }
         if let Some((_, words)) = &self.reason {
@@ -181,7 +182,7 @@ fn owner(out: &mut Vec<u8>, owner: &Owner, another: bool) {
         out.extend_from_slice(name);
         out.push(b'"');
     } else {
-        text(out, &owner.comm.escaped());
+        json(out, &owner.comm.escaped());
     }
     out.extend_from_slice(b",\"fd\":");
     match owner.fd {
@@ -199,7 +200,7 @@ fn word(out: &mut Vec<u8>, key: &[u8], value: &str) {
 fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     out.extend_from_slice(key);
     match value {
-        Some(value) => text(out, value),
+        Some(value) => json(out, value),
         None => out.extend_from_slice(b"null"),
     }
 }
@@ -208,8 +209,8 @@ const fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-fn text(out: &mut Vec<u8>, value: &str) {
-    // Writing to memory cannot fail, nor can a string be no JSON.
+fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Writing to memory cannot fail, nor can a text be no JSON.
     drop(serde_json::to_writer(out, value));
 }
 
