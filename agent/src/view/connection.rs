@@ -9,7 +9,7 @@ use crate::model::{
         verdict::{Surroundings, Verdict},
     },
     observed::{
-        owner_identity::{Identity, IdentityPart, is_container},
+        owner_identity::{Identity, IdentityPart},
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Comm, Direction, Endpoint, Owner, Socket, State, Time},
     },
@@ -205,16 +205,13 @@ impl PartOf {
     /// Whether this part has this name; of a container 12 digits or more of its id will do.
     pub fn is(&self, part: IdentityPart, name: &str) -> bool {
         let of = match part {
-            IdentityPart::Container => {
-                let (container, id) = (self.container.as_deref(), self.container_id.as_deref());
-                return is_container(container, id, name);
-            }
+            IdentityPart::Container => &self.container,
             IdentityPart::Unit => &self.unit,
             IdentityPart::Namespace => &self.namespace,
             IdentityPart::Workload => &self.workload,
             IdentityPart::Pod => &self.pod,
         };
-        of.as_deref() == Some(name)
+        part.is_meant(name, of.as_deref(), self.container_id.as_deref())
     }
 
     /// `NAMESPACE/POD/CONTAINER`, as kubectl takes them; else the unit.

@@ -56,32 +56,32 @@ pub enum IdentityPart {
     Pod,
 }
 
+impl IdentityPart {
+    /// Whether `word` means this part, which is `of`. A container's id means it too: 12 digits or more, as tools print
+    /// them.
+    pub fn is_meant(self, word: &str, of: Option<&str>, container_id: Option<&str>) -> bool {
+        let is_id = |id: &str| self == Self::Container && word.len() >= 12 && id.starts_with(word);
+        of == Some(word) || container_id.is_some_and(is_id)
+    }
+}
+
 impl Identity {
     /// Whether this part of it has this name.
     pub fn is(&self, part: IdentityPart, name: &str) -> bool {
         let of = match part {
             IdentityPart::Unit => &self.unit,
-            IdentityPart::Container => {
-                let (container, id) = (self.container.as_deref(), self.container_id.as_deref());
-                return is_container(container, id, name);
-            }
+            IdentityPart::Container => &self.container,
             IdentityPart::Namespace => &self.namespace,
             IdentityPart::Workload => &self.workload,
             IdentityPart::Pod => &self.pod,
         };
-        of.as_deref() == Some(name)
+        part.is_meant(name, of.as_deref(), self.container_id.as_deref())
     }
 
     /// Whether it is an init or a service manager: such a process holds sockets for others.
     fn is_init(&self) -> bool {
         self.unit.as_deref().is_some_and(|unit| unit == "init.scope" || unit.starts_with("user@"))
     }
-}
-
-/// Whether a container of this name and id is meant by `word`: by its name, or by 12 digits or more of its id, as tools
-/// print them.
-pub fn is_container(name: Option<&str>, id: Option<&str>, word: &str) -> bool {
-    name == Some(word) || (word.len() >= 12 && id.is_some_and(|id| id.starts_with(word)))
 }
 
 /// What was looked up of a process.
