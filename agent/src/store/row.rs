@@ -21,7 +21,7 @@ pub struct DeathRow {
     pub survived_seconds: f64,
     /// Every setsockopt call on it that was seen, oldest first.
     pub calls: Vec<CallRow>,
-    /// The end, and the connection at that moment.
+    /// The end, and the connection as it was then.
     #[serde(flatten)]
     pub event: EventRow,
 }

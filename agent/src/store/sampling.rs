@@ -9,7 +9,7 @@ use crate::model::{
     table::happening::{Happened, Happening},
 };
 
-/// Whether a moment belongs into the history.
+/// Whether a happening belongs into the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retention {
     /// It is left out.

@@ -135,7 +135,7 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether `moment` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
+    /// Whether `happening` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
     /// calls before a connection belong to it, and so does its end.
     pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
         let name = happening.what.name();

@@ -1,5 +1,5 @@
 //! Happenings: one thing at a time that happens to a connection. What `trace` shows, histories keep and counters
-//! count. The table makes moments of events.
+//! count. The table makes happenings of events.
 
 use crate::model::{
     judgement::{
@@ -123,7 +123,7 @@ impl Happened {
 }
 
 impl Happening {
-    /// A moment of a socket whose owner nobody has looked up.
+    /// A happening of a socket whose owner nobody has looked up.
     pub const fn new(at: Time, socket: Socket, what: Happened) -> Self {
         Self { at, socket, what, identity: None, calls: Vec::new() }
     }
@@ -151,7 +151,7 @@ pub enum Notice {
 /// The happenings since the last time, in order.
 #[derive(Debug)]
 pub struct News {
-    /// How many moments there were before these.
+    /// How many happenings there were before these.
     pub n_before: u64,
     /// Events of connections.
     pub happenings: Vec<Happening>,

@@ -1,6 +1,6 @@
 //! The history of each connection, in bounded memory.
 //!
-//! The first moments and the last are kept of each: how it began, and how it ended. Of the
+//! The first happenings and the last are kept of each: how it began, and how it ended. Of the
 //! connections the living stay; the dead make room, those first that died first.
 
 use super::happening::{Happened, Happening};
@@ -23,7 +23,7 @@ const N_LAST: usize = 8;
 /// The history of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionHistory {
-    /// The socket as it was at the last moment.
+    /// The socket as it was at the last happening.
     pub socket: Socket,
     /// The identity of its owner, as far as it is known.
     pub identity: Option<Arc<Identity>>,
@@ -76,7 +76,7 @@ impl ConnectionHistory {
             self.happenings.remove(N_FIRST);
             self.n_forgotten += 1;
         }
-        // Most connections have one or two moments, and a vector begins with room for four.
+        // Most connections have one or two happenings, and a vector begins with room for four.
         self.happenings.reserve_exact(1);
         self.happenings.push((*at, *what));
     }
@@ -95,7 +95,7 @@ impl ConnectionHistory {
         })
     }
 
-    /// Every moment that is kept, as it would have been streamed, but with the socket as it was last.
+    /// Every happening that is kept, as it would have been streamed, but with the socket as it was last.
     pub fn replay(&self) -> impl Iterator<Item = Happening> {
         self.happenings.iter().map(|&(at, what)| Happening {
             at,
