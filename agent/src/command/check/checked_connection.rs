@@ -9,7 +9,7 @@ use crate::{
         },
         observed::{
             owner_identity::{Identity, IdentityPart},
-            socket::{Direction, Endpoint, Owner, Socket},
+            socket::{Direction, Owner, Socket},
         },
     },
     view::{
@@ -63,25 +63,11 @@ impl CheckedConnection {
     }
 }
 
-impl ConnectionFacts for CheckedConnection {
-    fn local(&self) -> Endpoint {
-        self.connection.local()
-    }
-
-    fn remote(&self) -> Endpoint {
-        self.connection.remote()
-    }
-
-    fn probe_after_seconds(&self) -> Option<u32> {
-        self.connection.probe_after_seconds()
-    }
-
-    fn detected_after_seconds(&self) -> Option<u64> {
-        self.connection.detected_after_seconds()
-    }
-}
-
 impl Subject for CheckedConnection {
+    fn facts(&self) -> &impl ConnectionFacts {
+        &self.connection
+    }
+
     fn direction(&self) -> Direction {
         self.connection.direction()
     }

@@ -25,7 +25,7 @@ pub(super) fn check(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
-    let policy = args.policy.demands()?;
+    let policy = args.policy.policy()?;
     let wants_calls = policy.want_failed_calls();
     let output = Output::open(args, colour)?;
     let mut report = Report::new(policy, limits.surroundings());

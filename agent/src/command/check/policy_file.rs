@@ -45,15 +45,15 @@ pub(super) struct PolicyArgs {
 
 impl PolicyArgs {
     /// All that is demanded.
-    pub(super) fn demands(&self) -> Result<Policy, Error> {
-        let mut demands = match &self.policy {
+    pub(super) fn policy(&self) -> Result<Policy, Error> {
+        let mut policy = match &self.policy {
             Some(file) => {
                 let text = read(file)?;
-                File(TomlFile { path: file, text: &text }).demands()?
+                File(TomlFile { path: file, text: &text }).policy()?
             }
             None => Policy::default(),
         };
-        let general = &mut demands.general;
+        let general = &mut policy.general;
         if !self.peer.is_empty() {
             general.scope.peers.clone_from(&self.peer);
         }
@@ -64,9 +64,9 @@ impl PolicyArgs {
             general.detection_seconds = Some(seconds.into());
         }
         general.no_failed_calls |= self.no_failed_calls;
-        demands.include_local |= self.include_local;
-        demands.allowed.extend(self.allow.iter().cloned());
-        Ok(demands)
+        policy.include_local |= self.include_local;
+        policy.allowed.extend(self.allow.iter().cloned());
+        Ok(policy)
     }
 }
 
@@ -137,31 +137,31 @@ fn add(scope: &mut PolicyScope, key: &str, value: &str) -> Result<(), String> {
 struct File<'a>(TomlFile<'a>);
 
 impl File<'_> {
-    fn demands(&self) -> Result<Policy, Error> {
+    fn policy(&self) -> Result<Policy, Error> {
         let document = self.0.document()?;
         let top = document.as_table();
-        let mut demands = Policy { general: self.rule(top, "", &TOP_KEYS)?, ..Policy::default() };
+        let mut policy = Policy { general: self.rule(top, "", &TOP_KEYS)?, ..Policy::default() };
         for (key, item) in top {
             match key {
-                "include_local" => demands.include_local = self.truth(key, item)?,
+                "include_local" => policy.include_local = self.truth(key, item)?,
                 "rule" => {
                     for table in self.tables(key, item)? {
                         let mut rule = self.rule(table, "rule.", &["name"])?;
                         if let Some(name) = table.get("name") {
                             rule.name = Some(self.words("rule.name", name)?);
                         }
-                        demands.rules.push(rule);
+                        policy.rules.push(rule);
                     }
                 }
                 "allow" => {
                     for table in self.tables(key, item)? {
-                        demands.allowed.push(self.allowed(table)?);
+                        policy.allowed.push(self.allowed(table)?);
                     }
                 }
                 _ => {}
             }
         }
-        Ok(demands)
+        Ok(policy)
     }
 
     fn allowed(&self, table: &dyn TableLike) -> Result<Allowed, Error> {
@@ -255,21 +255,21 @@ impl File<'_> {
 mod tests {
     use super::*;
 
-    fn demands(text: &str) -> Result<Policy, String> {
+    fn policy(text: &str) -> Result<Policy, String> {
         File(TomlFile { path: Path::new("p.toml"), text })
-            .demands()
+            .policy()
             .map_err(|error| error.to_string())
     }
 
     #[test]
     fn an_empty_policy_demands_that_every_connection_is_protected() {
-        assert_eq!(demands(""), Ok(Policy::default()));
+        assert_eq!(policy(""), Ok(Policy::default()));
         assert!(Policy::default().general.protected);
     }
 
     #[test]
     fn every_key_means_what_its_flag_means() {
-        let file = demands(
+        let file = policy(
             "peer = [\"10.0.0.0/8\", \"192.0.2.1\"]\nprotected = false\ndetect_within = \"90s\"\n\
              no_failed_calls = true\ninclude_local = true\n\
              [[allow]]\nprocess = \"apt\"\nport = 443\n",
@@ -283,17 +283,17 @@ mod tests {
             allow: vec![allowed("process=apt,port=443").unwrap()],
             ..PolicyArgs::default()
         };
-        assert_eq!(file.unwrap(), flags.demands().unwrap());
+        assert_eq!(file.unwrap(), flags.policy().unwrap());
     }
 
     #[test]
     fn rules_are_tables_in_order() {
-        let demands = demands(
+        let policy = policy(
             "[[rule]]\nname = \"db\"\npeer = \"10.1.0.0/16\"\nport = [5432, 6432]\ndetect_within = \"30s\"\n\
              [[rule]]\nworkload = \"shop\"\nprotected = false\n\
              [[allow]]\npeer = \"2001:db8::/32\"\nreason = \"a test\"\n",
         );
-        let Policy { rules, allowed, general, .. } = demands.unwrap();
+        let Policy { rules, allowed, general, .. } = policy.unwrap();
         assert_eq!(general, Rule::default());
         assert_eq!(rules[0].name.as_deref(), Some("db"));
         assert_eq!(rules[0].scope.ports, [5432, 6432]);
@@ -330,7 +330,7 @@ mod tests {
             ("[[allow]]\nprotected = true", &["unknown key `allow.protected`", "reason"]),
             ("protected = ", &["p.toml:1: not TOML"]),
         ] {
-            let error = demands(text).unwrap_err();
+            let error = policy(text).unwrap_err();
             for word in words {
                 assert!(error.contains(word), "{text:?}: {error}");
             }
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_an_error_with_a_way_out() {
         let missing = PolicyArgs { policy: Some("/no/such".into()), ..PolicyArgs::default() };
-        let error = missing.demands().unwrap_err().to_string();
+        let error = missing.policy().unwrap_err().to_string();
         assert!(error.contains("/no/such") && error.contains("--policy"), "{error}");
     }
 }

@@ -141,9 +141,12 @@ impl Report {
             keepalive: socket_text::keepalive(&subject.connection),
         };
         let (verdict, reason) = if policy.include_local {
-            (around.verdict_on_path(&subject), around.reason_on_path(&subject))
+            (
+                around.verdict_on_path(&subject.connection),
+                around.reason_on_path(&subject.connection),
+            )
         } else {
-            (around.verdict(&subject), around.reason(&subject))
+            (around.verdict(&subject.connection), around.reason(&subject.connection))
         };
         let new = || Group { judgement, n_connections: 0, first: subject, verdict, reason };
         groups.entry(key).or_insert_with(new).n_connections += 1;

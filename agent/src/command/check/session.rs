@@ -27,14 +27,14 @@ pub(super) fn check(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
-    let demands = args.policy.demands()?;
+    let policy = args.policy.policy()?;
     let user = match &args.user {
         Some(name) => Some(User::named(name).ok_or_else(|| Error::User(name.clone()))?),
         None => User::of_sudo(),
     };
     let output = Output::open(args, colour)?;
-    let wants_calls = demands.want_failed_calls();
-    let mut report = Report::new(demands, limits.surroundings());
+    let wants_calls = policy.want_failed_calls();
+    let mut report = Report::new(policy, limits.surroundings());
     // The command shall not inherit what loading needs.
     let memory_lock = host::memory_lock();
     let mut hooks = load(args, wants_calls)?;

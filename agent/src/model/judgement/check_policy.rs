@@ -30,7 +30,7 @@ pub struct PolicyScope {
 impl PolicyScope {
     /// Whether it means this one.
     pub fn covers(&self, subject: &impl Subject) -> bool {
-        let remote = subject.remote();
+        let remote = subject.facts().remote();
         let addr = remote.addr.to_canonical();
         (self.peers.is_empty() || self.peers.iter().any(|net| net.contains(&addr)))
             && (self.ports.is_empty() || self.ports.contains(&remote.port))
@@ -110,7 +110,9 @@ impl RefusedSetting {
 }
 
 /// What is judged: a connection, or a socket without one.
-pub trait Subject: ConnectionFacts {
+pub trait Subject {
+    /// What verdicts look at.
+    fn facts(&self) -> &impl ConnectionFacts;
     /// Who sent the SYN.
     fn direction(&self) -> Direction;
     /// Whether a process with this name has it open.
@@ -124,7 +126,9 @@ pub trait Subject: ConnectionFacts {
 
     /// Whether it is judged as a connection that this host opened.
     fn is_outbound(&self) -> bool {
-        !self.only_refused() && self.remote().port != 0 && self.direction() == Direction::Outbound
+        !self.only_refused()
+            && self.facts().remote().port != 0
+            && self.direction() == Direction::Outbound
     }
 }
 
@@ -176,12 +180,13 @@ impl Policy {
         };
         let finding = |fault, reason| Violation { fault, rule: rule.name.clone(), reason };
         let mut findings = Vec::new();
-        let is_judged = subject.is_outbound() && (self.include_local || !around.is_local(subject));
+        let is_judged =
+            subject.is_outbound() && (self.include_local || !around.is_local(subject.facts()));
         if is_judged
             && rule.protected
-            && let Verdict::Off | Verdict::Late = around.verdict_on_path(subject)
+            && let Verdict::Off | Verdict::Late = around.verdict_on_path(subject.facts())
         {
-            findings.push(finding(Fault::Unprotected, around.reason_on_path(subject)));
+            findings.push(finding(Fault::Unprotected, around.reason_on_path(subject.facts())));
         }
         if is_judged
             && let Some(allowed) = rule.detection_seconds
@@ -208,7 +213,7 @@ impl Policy {
 }
 
 fn too_slow(subject: &impl Subject, allowed: u64) -> Option<String> {
-    match subject.detected_after_seconds() {
+    match subject.facts().detected_after_seconds() {
         None => Some(format!(
             "keepalive is off: a dead peer is not noticed while nothing is sent, the policy allows {}",
             duration(allowed)
@@ -236,12 +241,12 @@ mod tests {
         observed::{
             setsockopt::SockOpt,
             setting::OwnSettings,
-            socket::{Endpoint, Socket, tests_support::socket},
+            socket::{Socket, tests_support::socket},
         },
     };
     use std::collections::BTreeSet;
 
-    fn policy() -> Surroundings {
+    fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         Surroundings { limits, host: BTreeSet::new(), hz: 250 }
     }
@@ -254,25 +259,11 @@ mod tests {
         only_refused: bool,
     }
 
-    impl ConnectionFacts for OfWeb {
-        fn local(&self) -> Endpoint {
-            self.socket.local
-        }
-
-        fn remote(&self) -> Endpoint {
-            self.socket.remote
-        }
-
-        fn probe_after_seconds(&self) -> Option<u32> {
-            self.socket.probe_after_seconds()
-        }
-
-        fn detected_after_seconds(&self) -> Option<u64> {
-            self.socket.detected_after_seconds()
-        }
-    }
-
     impl Subject for OfWeb {
+        fn facts(&self) -> &impl ConnectionFacts {
+            &self.socket
+        }
+
         fn direction(&self) -> Direction {
             self.socket.direction
         }
@@ -300,8 +291,8 @@ mod tests {
         OfWeb { socket, refused: Vec::new(), only_refused: false }
     }
 
-    fn faults(demands: &Policy, subject: &OfWeb) -> Vec<Fault> {
-        match demands.judge(subject, &policy()) {
+    fn faults(policy: &Policy, subject: &OfWeb) -> Vec<Fault> {
+        match policy.judge(subject, &around()) {
             Judgement::Judged(findings) => findings.iter().map(|finding| finding.fault).collect(),
             other => panic!("{other:?}"),
         }
@@ -309,33 +300,33 @@ mod tests {
 
     #[test]
     fn by_default_every_outbound_connection_must_be_protected() {
-        let demands = Policy::default();
-        assert_eq!(faults(&demands, &subject(0)), [Fault::Unprotected]);
-        assert_eq!(faults(&demands, &subject(7200)), [Fault::Unprotected]);
-        assert_eq!(faults(&demands, &subject(60)), []);
+        let policy = Policy::default();
+        assert_eq!(faults(&policy, &subject(0)), [Fault::Unprotected]);
+        assert_eq!(faults(&policy, &subject(7200)), [Fault::Unprotected]);
+        assert_eq!(faults(&policy, &subject(60)), []);
         let mut inbound = subject(0);
         inbound.socket.direction = Direction::Inbound;
-        assert_eq!(faults(&demands, &inbound), []);
+        assert_eq!(faults(&policy, &inbound), []);
     }
 
     #[test]
     fn a_local_peer_is_judged_only_when_asked_and_then_as_on_a_path() {
         let mut local = subject(0);
         local.socket.remote.addr = "::ffff:127.0.0.1".parse().unwrap();
-        let demands = Policy::default();
-        assert_eq!(demands.judge(&local, &policy()), Judgement::Local);
-        let demands = Policy { include_local: true, ..demands };
-        assert_eq!(faults(&demands, &local), [Fault::Unprotected]);
+        let policy = Policy::default();
+        assert_eq!(policy.judge(&local, &around()), Judgement::Local);
+        let policy = Policy { include_local: true, ..policy };
+        assert_eq!(faults(&policy, &local), [Fault::Unprotected]);
     }
 
     #[test]
     fn a_dead_peer_must_be_noticed_in_time() {
         let general = Rule { detection_seconds: Some(735), protected: false, ..Rule::default() };
-        let demands = Policy { general, ..Policy::default() };
+        let policy = Policy { general, ..Policy::default() };
         // 60 s and 9 probes 75 s apart.
-        assert_eq!(faults(&demands, &subject(60)), []);
-        assert_eq!(faults(&demands, &subject(61)), [Fault::SlowDetection]);
-        assert_eq!(faults(&demands, &subject(0)), [Fault::SlowDetection], "off: never");
+        assert_eq!(faults(&policy, &subject(60)), []);
+        assert_eq!(faults(&policy, &subject(61)), [Fault::SlowDetection]);
+        assert_eq!(faults(&policy, &subject(0)), [Fault::SlowDetection], "off: never");
     }
 
     #[test]
@@ -345,11 +336,11 @@ mod tests {
         let failed = OfWeb { refused: vec![setting.clone(), setting], ..subject(60) };
         assert_eq!(faults(&Policy::default(), &failed), []);
         let general = Rule { no_failed_calls: true, ..Rule::default() };
-        let demands = Policy { general, ..Policy::default() };
-        assert_eq!(faults(&demands, &failed), [Fault::FailedCall], "alike ones once");
+        let policy = Policy { general, ..Policy::default() };
+        assert_eq!(faults(&policy, &failed), [Fault::FailedCall], "alike ones once");
         let mut alone = OfWeb { only_refused: true, ..failed };
         alone.socket.keepalive = false;
-        let Judgement::Judged(findings) = demands.judge(&alone, &policy()) else { panic!() };
+        let Judgement::Judged(findings) = policy.judge(&alone, &around()) else { panic!() };
         assert_eq!(findings[0].reason, "TCP_KEEPIDLE = 0 s was refused with EINVAL");
     }
 
@@ -364,27 +355,27 @@ mod tests {
             detection_seconds: Some(seconds),
             ..Rule::default()
         };
-        let mut demands = Policy {
+        let mut policy = Policy {
             rules: vec![rule("strict", "172.16.0.0/16", 90), rule("lax", "172.0.0.0/8", 9999)],
             general: Rule { scope: peer("10.0.0.0/8"), ..Rule::default() },
             ..Policy::default()
         };
-        let Judgement::Judged(findings) = demands.judge(&subject(60), &policy()) else { panic!() };
+        let Judgement::Judged(findings) = policy.judge(&subject(60), &around()) else { panic!() };
         assert_eq!(findings[0].rule, named("strict"));
         let mut elsewhere = subject(60);
         elsewhere.socket.remote.addr = "::ffff:172.17.0.1".parse().unwrap();
-        assert_eq!(faults(&demands, &elsewhere), []);
+        assert_eq!(faults(&policy, &elsewhere), []);
         elsewhere.socket.remote.addr = "::ffff:192.0.2.1".parse().unwrap();
-        assert_eq!(demands.judge(&elsewhere, &policy()), Judgement::Uncovered);
+        assert_eq!(policy.judge(&elsewhere, &around()), Judgement::Uncovered);
         let scope = PolicyScope {
             processes: vec!["web".to_owned()],
             ports: vec![2717],
             ..PolicyScope::default()
         };
-        demands.allowed.push(Allowed { scope, reason: named("short") });
-        assert_eq!(demands.judge(&subject(0), &policy()), Judgement::Allowed(named("short")));
+        policy.allowed.push(Allowed { scope, reason: named("short") });
+        assert_eq!(policy.judge(&subject(0), &around()), Judgement::Allowed(named("short")));
         let mut other_port = subject(0);
         other_port.socket.remote.port = 80;
-        assert_eq!(faults(&demands, &other_port).len(), 2);
+        assert_eq!(faults(&policy, &other_port).len(), 2);
     }
 }
