@@ -63,3 +63,41 @@ impl Row {
         self.connection.id.as_deref().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        judgement::idle_limit::{IdleLimit, Limits},
+        observed::{setting::OwnSettings, socket::tests_support::socket},
+    };
+
+    fn around(seconds: u32) -> Surroundings {
+        let limits = Limits::new(Vec::new(), IdleLimit { seconds, preset: None }, true);
+        Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 }
+    }
+
+    fn row() -> Row {
+        let own = OwnSettings { idle_seconds: 60, ..OwnSettings::default() };
+        let socket = Socket { keepalive: true, own, ..socket() };
+        Row::new(&socket, [], None, &around(350), socket.at)
+    }
+
+    #[test]
+    fn a_verdict_that_an_agent_left_out_is_not_taken_for_a_good_one() {
+        let mut shown = serde_json::to_value(row()).unwrap();
+        assert_eq!(serde_json::from_value::<Row>(shown.clone()).unwrap(), row());
+        shown.as_object_mut().unwrap().remove("verdict");
+        assert_eq!(serde_json::from_value::<Row>(shown).unwrap().verdict(), Verdict::Off);
+    }
+
+    #[test]
+    fn measured_against_another_limit_a_connection_has_its_verdict_unless_it_has_none() {
+        let connection = row().connection.measured(&around(30));
+        assert_eq!(connection.verdict, Some(Verdict::Late));
+        assert_eq!(connection.limit.idle_limit_seconds, 30);
+        assert_eq!(connection.clone().measured(&around(350)), row().connection);
+        let without_peer = Connection { verdict: None, ..connection };
+        assert_eq!(without_peer.measured(&around(350)).verdict, None);
+    }
+}
