@@ -57,6 +57,7 @@ impl Style {
         match verdict {
             Verdict::Off => "1;31",
             Verdict::Late => "33",
+            Verdict::Kept => "36",
             Verdict::Protected => "32",
             Verdict::Local => "2",
         }

@@ -34,8 +34,9 @@ choices!(Direction, |direction| Some(match direction {
 
 choices!(Verdict, |verdict| Some(match verdict {
     Verdict::Off => "Keepalive is off",
-    Verdict::Late => "Keepalive is on, but the first probe goes out after the idle limit",
-    Verdict::Protected => "The first probe goes out before the idle limit",
+    Verdict::Late => "Keepalive is on, but its probes may come after the idle limit",
+    Verdict::Kept => "Not protected by its own probes; the peer's probes or traffic kept it so far",
+    Verdict::Protected => "Its probes always come before the idle limit",
     Verdict::Local => "The peer is on this host",
 }));
 

@@ -3,10 +3,7 @@
 
 use crate::{
     command::{socket_text, table::fitted},
-    view::{
-        order::{is_half_dead, until_dropped_ms},
-        row::Row,
-    },
+    view::{order::until_dropped_ms, row::Row},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +131,10 @@ impl Column {
     }
 }
 
-/// `half-dead` where probes go unanswered: that is worse than any verdict.
-pub(super) const fn verdict(row: &Row) -> &'static str {
-    if is_half_dead(row.connection.probes_unanswered) {
-        "half-dead"
-    } else {
-        row.verdict().as_str()
-    }
+/// Its condition where that is urgent: that is worse than any verdict.
+pub(super) fn verdict(row: &Row) -> &'static str {
+    let condition = row.connection.condition();
+    if condition.is_urgent() { condition.as_str() } else { row.verdict().as_str() }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.

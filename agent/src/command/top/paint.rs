@@ -83,7 +83,8 @@ fn counts(view: &View, theme: Theme) -> Line<'static> {
         vec![Span::raw(format!("{total} connection{}", if total == 1 { "" } else { "s" }))];
     let alarms = [
         (counts.overdue, "overdue", theme.alarm()),
-        (counts.half_dead, "half-dead", theme.half_dead()),
+        (counts.stuck, "stuck", theme.alarm()),
+        (counts.peer_silent, "peer silent", theme.unanswered()),
     ];
     for (n, word, style) in alarms {
         if n > 0 {

@@ -51,7 +51,8 @@ fn crowd() -> Vec<Socket> {
             OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
         Socket {
             id: SocketId(n.into()),
-            quiet_ms: n * 100,
+            quiet_ms: if is_protected { 30_000 } else { n * 100 },
+            received_ms: 30_000,
             owner: Some(Owner { pid: 4_000_000, fd: Some(3), comm: Comm::new(comm) }),
             keepalive: is_protected,
             own: if is_protected { own } else { OwnSettings::default() },
