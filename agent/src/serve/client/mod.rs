@@ -4,7 +4,7 @@
 mod chunked;
 mod unparsed;
 
-use super::AgentStatus;
+use super::{AgentStatus, events::SIGN_OF_LIFE};
 use crate::{
     model::judgement::learned::LimitRow,
     store::{DeathRow, Query},
@@ -56,6 +56,19 @@ pub(crate) enum Error {
         #[source]
         /// What was seen of it.
         cause: io::Error,
+    },
+    /// The agent has begun to answer, and says nothing more.
+    #[error(
+        "the agent on {} has sent nothing for {} s: does it hang? See its log, or ask the kernel with \
+         --source kernel",
+        path.display(),
+        patience.as_secs()
+    )]
+    Silent {
+        /// Path of the API socket.
+        path: PathBuf,
+        /// How long the command has waited.
+        patience: Duration,
     },
     /// The agent's answer has no end, so that what came may be a part of it.
     #[error(
@@ -129,13 +142,19 @@ impl Error {
         let path = path.to_owned();
         match cause.kind() {
             io::ErrorKind::InvalidData => Self::Protocol { path, cause },
+            // What a read says whose timeout has passed.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Self::Silent { path, patience: PATIENCE }
+            }
             _ => Self::BrokenOff { path, cause },
         }
     }
 }
 
-/// An agent that sends nothing for this time hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An agent that sends nothing for this time hangs. On a stream of events that is several signs of life: on a busy
+/// host one may come late.
+const PATIENCE: Duration = Duration::from_secs(15);
+const _: () = assert!(PATIENCE.as_secs() >= 4 * SIGN_OF_LIFE.as_secs());
 /// Bounds of what an answer may have in one piece.
 const MAX_HEAD_LINE: u64 = 8 << 10;
 const MAX_HEAD_LINES: usize = 64;
