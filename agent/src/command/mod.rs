@@ -20,6 +20,7 @@ mod table;
 mod timestamp;
 mod top;
 mod trace;
+mod trace_text;
 mod why;
 
 use crate::{agent, config, kernel, log, serve, store};

@@ -12,8 +12,8 @@ use crate::{
         },
     },
     view::{
+        event_filter::{EventFilter, EventPicker},
         event_row::{EventRow, NoticeRow},
-        filter::EventFilter,
     },
 };
 use axum::{
@@ -89,8 +89,10 @@ async fn pass_on(
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
         let (past, around) = past(&shared, &wanted);
-        lines.extend(lines_of(&around, &wanted, &past, &[]));
+        lines.extend(lines_of(&around, &past, &[]));
     }
+    let past_only = wanted.past_only;
+    let mut picker = EventPicker::new(wanted);
     let mut n_expected = None;
     let mut next_sign = Instant::now();
     loop {
@@ -99,7 +101,7 @@ async fn pass_on(
             lines.push(b'\n');
         }
         if !lines.is_empty() {
-            if pieces.send(std::mem::take(&mut lines).into()).await.is_err() || wanted.past_only {
+            if pieces.send(std::mem::take(&mut lines).into()).await.is_err() || past_only {
                 return;
             }
             next_sign = Instant::now() + sign_of_life;
@@ -115,7 +117,8 @@ async fn pass_on(
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                lines = lines_of(&news.around, &wanted, &news.happenings, &notices);
+                let picked = picker.pick(&news.happenings, &news.around);
+                lines = lines_of(&news.around, &picked, &notices);
             }
             Ok(Err(RecvError::Closed)) => return,
         }
@@ -134,18 +137,13 @@ fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundi
     (past, around)
 }
 
-fn lines_of(
-    around: &Surroundings,
-    wanted: &EventFilter,
-    happenings: &[Happening],
-    notices: &[Notice],
-) -> Vec<u8> {
+fn lines_of(around: &Surroundings, happenings: &[Happening], notices: &[Notice]) -> Vec<u8> {
     let mut lines = Vec::new();
     for notice in notices {
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
-    for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
+    for happening in happenings {
         push(&mut lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
     }
     lines
@@ -204,7 +202,10 @@ mod tests {
     }
 
     fn wanted() -> EventFilter {
-        serde_json::from_value(serde_json::json!({ "filter": { "port": 5432 } })).unwrap()
+        serde_json::from_value(
+            serde_json::json!({ "event": ["opened"], "filter": { "port": [5432] } }),
+        )
+        .unwrap()
     }
 
     /// The pieces of a stream beside one event of another connection every quarter of a sign of life, until

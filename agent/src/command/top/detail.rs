@@ -10,7 +10,7 @@ use crate::{
         socket_text::{self, whole},
         table::{broken, fitted, width},
         timestamp,
-        trace::{Tone, tone},
+        trace_text::{Tone, tone},
     },
     model::{
         observed::setting::SettingOrigin,

@@ -9,8 +9,9 @@ use crate::{
     model::judgement::learned::LimitRow,
     store::{DeathRow, Query},
     view::{
+        event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
         page::{Page, PageRequest},
         row::Row,
     },
