@@ -4,6 +4,7 @@
 //! 3 cannot run here, 4 internal.
 
 mod check;
+mod columns;
 mod completions;
 mod doctor;
 #[cfg(test)]
