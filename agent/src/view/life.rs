@@ -118,7 +118,14 @@ impl Life {
 
     /// One that died, with the event that says so. None if the event is another.
     pub(crate) fn dead(happening: EventRow) -> Option<Self> {
-        let EventRow { at, event: EventName::Died, owner, details, connection, .. } = happening
+        let EventRow {
+            at,
+            event: EventName::Died | EventName::Ended,
+            owner,
+            details,
+            connection,
+            ..
+        } = happening
         else {
             return None;
         };
@@ -187,7 +194,9 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
             EventName::Opened => known.is_whole = true,
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
             EventName::Changed => known.changed.extend(happening.details.option),
-            EventName::Died => drop(Life::dead(happening).map(|dead| lives.insert(id, dead))),
+            EventName::Died | EventName::Ended => {
+                drop(Life::dead(happening).map(|dead| lives.insert(id, dead)));
+            }
             _ => {}
         }
     }

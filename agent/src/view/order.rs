@@ -37,7 +37,7 @@ impl Sort {
     /// What it is by, in words.
     pub(crate) const fn as_words(self) -> &'static str {
         match self {
-            Self::Limit => "time until dropped",
+            Self::Limit => "trouble, then time until dropped",
             Self::Quiet => "quiet time",
             Self::Detection => "time until noticed",
             Self::Unanswered => "unanswered probes",

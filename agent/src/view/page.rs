@@ -319,7 +319,7 @@ mod tests {
             ("172.16.0.15:2717", 10),
             ("sk:a", 1),
             ("off outbound", 10),
-            ("half-dead", 0),
+            ("peer_silent", 0),
             ("mongod nginx", 0),
         ] {
             assert_eq!(found(words), n, "{words}");
