@@ -3,14 +3,18 @@
 
 use crate::{
     advice::{
-        Proposal,
+        Known, Proposal,
         process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, ForeignNetns, Need, RunsIn, advise},
+        remedy::{Advice, ForeignNetns, Need, RunsIn, Situation, advise},
     },
     kernel::host,
     model::{
-        judgement::{death::Cause, learned::LimitRow, verdict::Verdict},
+        judgement::{
+            death::Cause,
+            learned::{Confidence, LimitRow},
+            verdict::Verdict,
+        },
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
@@ -127,8 +131,8 @@ fn of_case(
 ) -> Judged {
     let finding = case.finding();
     let learned = case.example().and_then(|life| learned(life, limits)).cloned();
-    let limit = limit_seconds(&case, learned.as_ref());
-    let proposal = idle.map_or_else(|| Proposal::below(limit), Proposal::with_idle);
+    let known = known(&case, learned.as_ref());
+    let proposal = idle.map_or_else(|| Proposal::fitting(&known), Proposal::with_idle);
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
@@ -140,10 +144,22 @@ fn of_case(
         Peer::Server(addr) => (Direction::Outbound, addr.to_string(), addr.port()),
         Peer::ClientsOf(port) => (Direction::Inbound, format!("clients of port {port}"), port),
     };
+    let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let advice = need(&case, finding).map(|need| {
         let around = runs_in(&case, pid);
-        advise(need, &case.key.own, recognise(&look).as_ref(), &around, proposal)
+        let situation = Situation {
+            need,
+            direction,
+            own: &case.key.own,
+            now: now(&case).unwrap_or(proposal),
+            is_any_live: case.live().next().is_some(),
+            retries2: None,
+            is_kernel,
+            around: &around,
+            proposal,
+        };
+        advise(&situation, &recognise(&look))
     });
     let causes = case
         .causes()
@@ -193,18 +209,40 @@ fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
         })
 }
 
-/// How soon the path forgets, at the least that anything says.
-fn limit_seconds(case: &ConnectionGroup, learned: Option<&LimitRow>) -> u32 {
-    let configured = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
-    let killed = case
-        .dead()
-        .filter(|life| life.end.as_ref().is_some_and(|end| end.cause == Cause::IdleDrop))
-        .map(|life| life.connection.quiet_seconds)
-        .min_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1 s")]
-    let killed = killed.map(|seconds| seconds.clamp(1.0, 1e9) as u32);
-    let learned = learned.map(|learned| learned.seconds);
-    [learned.or(configured), killed].into_iter().flatten().min().unwrap_or(350)
+/// What a proposal must agree with.
+fn known(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Known {
+    let limit = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
+    // A path that forgot it answers no probe: the quiet time before the first one killed.
+    let killed = case.dead().filter_map(|life| {
+        let connection = &life.connection;
+        match life.end.as_ref()?.cause {
+            Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::KeepaliveTimeout | Cause::KeepaliveReset
+                if life.finding() == Finding::Dropped =>
+            {
+                Some(connection.quiet_seconds.min(f64::from(connection.settings.idle.seconds)))
+            }
+            _ => None,
+        }
+    });
+    let sure = learned.filter(|learned| learned.confidence == Confidence::Sure);
+    let killed = killed.chain(sure.map(|sure| sure.shortest_killed_seconds)).min_by(f64::total_cmp);
+    Known {
+        limit: limit.unwrap_or(350),
+        survived: learned.and_then(|learned| learned.longest_survived_seconds),
+        killed,
+        now: now(case).filter(|_| case.key.own.keepalive),
+    }
+}
+
+/// What the kernel uses for these connections.
+fn now(case: &ConnectionGroup) -> Option<Proposal> {
+    let settings = &case.example()?.connection.settings;
+    Some(Proposal {
+        idle: settings.idle.seconds,
+        interval: settings.interval.seconds,
+        count: settings.count.probes,
+    })
 }
 
 /// What advice is wanted, if any.
@@ -213,17 +251,31 @@ fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     let is_proxy =
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
-        _ if is_proxy && finding.is_of_silence() => Some(Need::Ping),
-        Finding::ClosedAlthoughProbed => Some(Need::Ping),
+        _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
+        Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
-            let in_flight = |life: &Life| {
-                life.end.as_ref().is_some_and(|end| end.cause == Cause::RetransmitTimeout)
+            let died_of = |cause| {
+                case.lives
+                    .iter()
+                    .filter(move |life| life.end.as_ref().is_some_and(|end| end.cause == cause))
             };
-            case.lives.iter().any(in_flight).then_some(Need::UserTimeout)
+            if died_of(Cause::UserTimeout).any(is_ended_by_one_probe) {
+                Some(Need::LongerUserTimeout)
+            } else {
+                died_of(Cause::RetransmitTimeout).next().map(|_| Need::UserTimeout)
+            }
         }
         Finding::Dropped | Finding::Unprotected | Finding::Dark => Some(Need::Keepalive),
         Finding::Failed | Finding::Unseen | Finding::Fine => None,
     }
+}
+
+/// Its user timeout is over before a second probe is sent.
+fn is_ended_by_one_probe(life: &Life) -> bool {
+    let settings = &life.connection.settings;
+    let second_probe = u64::from(settings.idle.seconds) + u64::from(settings.interval.seconds);
+    let user_timeout = u64::from(settings.user_timeout_ms);
+    settings.keepalive && user_timeout > 0 && user_timeout <= second_probe * 1000
 }
 
 fn refused(case: &ConnectionGroup) -> Vec<(SockOpt, Option<i32>)> {

@@ -167,6 +167,17 @@ impl Judged {
         self.finding == Finding::Dark && !self.case.is_unprotected()
     }
 
+    /// What noticed that nobody answers.
+    pub(super) fn noticed_by(&self) -> &'static str {
+        let is = |cause| self.causes.iter().any(|count| count.cause == cause);
+        match (is(Cause::KeepaliveTimeout) || is(Cause::KeepaliveReset), is(Cause::UserTimeout)) {
+            (true, false) => "keepalive noticed it",
+            (false, true) => "the user timeout noticed it",
+            (true, true) => "keepalive and the user timeout noticed it",
+            (false, false) => "the kernel gave up after its retransmissions",
+        }
+    }
+
     /// None of them came to be: nothing that was set mattered.
     pub(super) fn never_opened(&self) -> bool {
         self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
