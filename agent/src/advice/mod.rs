@@ -7,6 +7,7 @@
 //! the path and of the socket.
 
 pub(crate) mod clients;
+pub(crate) mod place;
 pub(crate) mod process_clues;
 pub(crate) mod recognise;
 pub(crate) mod remedy;
@@ -25,9 +26,9 @@ pub(crate) struct Proposal {
     pub count: u32,
 }
 
-/// What is known of a path and of the socket: what a proposal must agree with.
+/// What a proposal must agree with: all that is known of a path and of the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Known {
+pub(crate) struct Constraints {
     /// The limit in force, seconds.
     pub limit: u32,
     /// The longest quiet time that was survived, seconds.
@@ -38,7 +39,7 @@ pub(crate) struct Known {
     pub now: Option<Proposal>,
 }
 
-impl Known {
+impl Constraints {
     /// The quiet time that a probe must come well before, seconds; at least 1.
     fn must_stay_below(&self) -> u32 {
         let limit = f64::from(self.limit.max(1));
@@ -62,7 +63,7 @@ impl Proposal {
 
     /// Values for a path: the first probe, and each one after it, at half the time that the path keeps a connection at
     /// the latest. No value is larger than the one in force, and a dead peer is noticed no later than now.
-    pub(crate) fn fitting(known: &Known) -> Self {
+    pub(crate) fn fitting(known: &Constraints) -> Self {
         let mut fitting = Self::with_idle((known.must_stay_below() / 2).clamp(1, Self::USUAL.idle));
         if let Some(now) = known.now {
             fitting.idle = fitting.idle.min(now.idle).max(1);
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_proposed_lies_below_every_limit_that_a_timer_in_seconds_can_reach() {
         for limit in 2..=7440 {
-            let proposal = Proposal::fitting(&Known { limit, ..Known::default() });
+            let proposal = Proposal::fitting(&Constraints { limit, ..Constraints::default() });
             assert!(gap(proposal) < f64::from(limit), "{limit}: {proposal:?}");
             assert!(
                 proposal.interval <= proposal.idle && proposal.interval > 0,
@@ -122,7 +123,7 @@ mod tests {
             );
             assert!(proposal.idle <= 60 && proposal.count == 3, "{limit}: {proposal:?}");
         }
-        let usual = Proposal::fitting(&Known { limit: 350, ..Known::default() });
+        let usual = Proposal::fitting(&Constraints { limit: 350, ..Constraints::default() });
         assert_eq!(usual, Proposal::USUAL);
     }
 
@@ -140,7 +141,8 @@ mod tests {
                         (300, 100, 3),
                     ] {
                         let now = Proposal { idle: now.0, interval: now.1, count: now.2 };
-                        let known = Known { limit, survived, killed: Some(killed), now: Some(now) };
+                        let known =
+                            Constraints { limit, survived, killed: Some(killed), now: Some(now) };
                         let it = Proposal::fitting(&known);
                         let most = f64::from(limit).min(killed);
                         assert!(gap(it) < most, "{known:?}: {it:?}");
@@ -172,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_path_that_killed_at_a_minute_and_kept_half_a_minute_gets_a_probe_each_quarter() {
-        let known = Known { limit: 350, survived: Some(30.0), killed: Some(60.0), now: None };
+        let known = Constraints { limit: 350, survived: Some(30.0), killed: Some(60.0), now: None };
         assert_eq!(Proposal::fitting(&known), Proposal { idle: 15, interval: 10, count: 3 });
         // A connection that was never quiet says nothing about the path.
-        let busy = Known { survived: Some(0.5), killed: Some(300.0), ..known };
+        let busy = Constraints { survived: Some(0.5), killed: Some(300.0), ..known };
         assert_eq!(Proposal::fitting(&busy), Proposal::USUAL);
     }
 

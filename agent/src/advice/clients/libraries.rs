@@ -6,8 +6,11 @@ use super::{
     How, OFF, ON, ROW, on,
 };
 
-const LDAP_CONF: &str = "KEEPALIVE_IDLE {idle}\nKEEPALIVE_INTERVAL {interval}\nKEEPALIVE_PROBES {count}   (ldap.conf)\n\
-    # python-ldap: l.set_option(ldap.OPT_X_KEEPALIVE_IDLE, {idle}), _INTERVAL, _PROBES before the first bind";
+/// In ldap.conf the same names kill the program: libldap 2.5.13 ends with SIGSEGV as it reads them (tried).
+const LDAP_OPTIONS: &str = "ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_IDLE, &(int){{idle}});\n\
+    ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_INTERVAL, &(int){{interval}});\n\
+    ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_PROBES, &(int){{count}});   // before the bind\n\
+    // python-ldap: l.set_option(ldap.OPT_X_KEEPALIVE_IDLE, {idle}); PHP: ldap_set_option() as in C";
 
 pub(super) const CLIENTS: &[Client] = &[
     Client {
@@ -24,7 +27,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "nslcd",
         ],
         default: ON,
-        how: How::Line(LDAP_CONF),
+        how: How::Line(LDAP_OPTIONS),
         clues: &[
             // libcurl and libpq load it, too.
             &[Library("/libldap"), Port(389)],
@@ -35,7 +38,7 @@ pub(super) const CLIENTS: &[Client] = &[
             &[Library("/ldap.so")],
             &[Name("ldapsearch")],
         ],
-        source: "traced ldapsearch 2.5.13; source openldap libraries/libldap/os-ip.c, init.c; ldap.conf(5)",
+        source: "traced libldap 2.5.13; source openldap libraries/libldap/os-ip.c; ldap_get_option(3)",
         ..ROW
     },
     Client {

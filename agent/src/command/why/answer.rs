@@ -3,10 +3,11 @@
 
 use crate::{
     advice::{
-        Known, Proposal,
+        Constraints, Proposal,
+        place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, ForeignNetns, Need, RunsIn, Situation, advise},
+        remedy::{Advice, Need, Situation, advise},
     },
     kernel::host,
     model::{
@@ -42,7 +43,7 @@ pub(super) struct Judged {
     pub(super) n_dead: usize,
     /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
-    /// Nobody ever called setsockopt; null if not all were watched from their beginning.
+    /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
     /// Options that changed without a call.
@@ -131,8 +132,8 @@ fn of_case(
 ) -> Judged {
     let finding = case.finding();
     let learned = case.example().and_then(|life| learned(life, limits)).cloned();
-    let known = known(&case, learned.as_ref());
-    let proposal = idle.map_or_else(|| Proposal::fitting(&known), Proposal::with_idle);
+    let constraints = constraints(&case, learned.as_ref());
+    let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
@@ -210,7 +211,7 @@ fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
 }
 
 /// What a proposal must agree with.
-fn known(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Known {
+fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraints {
     let limit = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
     // A path that forgot it answers no probe: the quiet time before the first one killed.
     let killed = case.dead().filter_map(|life| {
@@ -227,7 +228,7 @@ fn known(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Known {
     });
     let sure = learned.filter(|learned| learned.confidence == Confidence::Sure);
     let killed = killed.chain(sure.map(|sure| sure.shortest_killed_seconds)).min_by(f64::total_cmp);
-    Known {
+    Constraints {
         limit: limit.unwrap_or(350),
         survived: learned.and_then(|learned| learned.longest_survived_seconds),
         killed,
