@@ -189,6 +189,34 @@ fn a_server_is_told_the_line_of_its_listener_and_its_client_is_not() {
 }
 
 #[test]
+fn what_one_process_has_loaded_is_not_said_of_another_with_the_same_name() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let file = std::env::temp_dir().join(format!("libzmq-{}.so", std::process::id()));
+    std::fs::write(&file, [0; 4096]).expect("a file to map");
+    let load = format!(
+        "import mmap; m = mmap.mmap(open({file:?}, 'rb').fileno(), 0, prot=mmap.PROT_READ)"
+    );
+    let (loads, plain) =
+        (ClientProgram::python("loads", &load), ClientProgram::python("plain", "pass"));
+    if !plain.is_here() {
+        return;
+    }
+    let (loads, _end) = RunningClient::start(&path, &loads);
+    let (plain, _other_end) = RunningClient::start(&path, &plain);
+    std::fs::remove_file(&file).expect("remove it");
+    let client = |running: &RunningClient| {
+        let pid = running.pid().to_string();
+        let case = wait::until("the connection", SOON, || {
+            cases(&why(&agent, &[&pid, "--json"])).into_iter().find(|case| case["n_live"] == 1)
+        });
+        case["advice"][0]["client"]["name"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(client(&loads), "ZeroMQ");
+    assert!(client(&plain).starts_with("Python sockets"), "{}", client(&plain));
+}
+
+#[test]
 fn python_on_the_port_of_redis_is_a_guess_and_what_else_it_may_be_is_said() {
     let path = NetworkPath::cable_to_port(REDIS);
     let agent = Agent::start(&OPTIONS);

@@ -186,7 +186,8 @@ pub(super) const CLIENTS: &[Client] = &[
              s.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, {count});  // jdk.net",
         ),
         ping: Some(
-            "OkHttp: OkHttpClient.Builder().pingInterval({idle}, SECONDS)  // HTTP/2, WebSocket",
+            "send something of your protocol at least every {idle} s while idle\n\
+             (OkHttp: OkHttpClient.Builder().pingInterval({idle}, SECONDS) for HTTP/2 and WebSockets)",
         ),
         clues: &[&[Runtime("java")], &[VirtualMachine("/libjvm.so")]],
         source: "traced 17",

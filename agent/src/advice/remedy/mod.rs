@@ -150,12 +150,12 @@ impl Situation<'_> {
 
     fn by_system(&self, it: &Recognised, holds: Holds, switch: Option<&str>) -> Vec<Advice> {
         let mut advice = Vec::new();
-        if let Some(ping) = it.client.ping {
-            advice.push(self.of(it, holds, "ping", "", ping));
-        }
         if let (Some(switch), false) = (switch, self.own.keepalive) {
             let note = "; it only turns keepalive on, the times are the system's";
             advice.push(self.of(it, holds, "runtime", note, switch));
+        }
+        if let Some(ping) = it.client.ping {
+            advice.push(self.of(it, holds, "ping", "", ping));
         }
         if self.own.keepalive || switch.is_some() {
             let because = format!("{}; it leaves the times to the system", named(it, holds));

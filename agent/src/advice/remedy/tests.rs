@@ -123,12 +123,14 @@ fn a_sysctl_comes_with_what_connections_that_live_need() {
 }
 
 #[test]
-fn ssh_is_told_its_own_ping_first() {
-    for own in [ON, OFF] {
-        let ssh = told(Need::Keepalive, own, "ssh", 22, &RunsIn::default());
-        assert!(ssh.starts_with("[ping] this is the OpenSSH client"), "{ssh}");
-        assert!(ssh.contains("ServerAliveInterval 60") && ssh.contains("sysctl"), "{ssh}");
-    }
+fn ssh_is_told_its_own_ping_before_a_sysctl() {
+    let around = RunsIn::default();
+    let ssh = told(Need::Keepalive, ON, "ssh", 22, &around);
+    assert!(ssh.starts_with("[ping] this is the OpenSSH client"), "{ssh}");
+    assert!(ssh.contains("ServerAliveInterval 60") && ssh.contains("sysctl"), "{ssh}");
+    let off = told(Need::Keepalive, OFF, "ssh", 22, &around);
+    assert!(off.starts_with("[runtime]") && off.contains("TCPKeepAlive yes"), "{off}");
+    assert!(off.contains("ServerAliveInterval 60"), "{off}");
 }
 
 #[test]

@@ -84,11 +84,12 @@ pub(super) struct CallCount {
 pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
-    let alive = living_pids(&cases);
+    let siblings = living_siblings(&cases);
     cases
         .into_iter()
         .map(|case| {
-            let pid = alive.get(&(case.key.process.clone(), case.key.part_of.clone())).copied();
+            let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
+            let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
             let traces = match (pid, &case.key.process) {
                 (Some(pid), _) => {
                     looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
@@ -101,26 +102,39 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
         .collect()
 }
 
-/// For each name a process that lives and still has it.
-fn living_pids(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
-    let mut alive = BTreeMap::new();
+/// The processes of a case, those of connections that live first.
+fn pids(case: &ConnectionGroup) -> impl Iterator<Item = u32> {
+    let first_the_living = case.live().chain(case.dead());
+    first_the_living.filter_map(|life| Some(life.owner.as_ref()?.pid)).take(64)
+}
+
+/// Whether the process lives and still has this name.
+fn is_called(pid: u32, name: Option<&str>) -> bool {
+    let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
+    let comm = comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
+    comm.is_some() && comm.as_deref() == name
+}
+
+/// A service, pod or container runs one program under one name: what its next process shows was true of the last.
+/// Elsewhere another process of the same name is another program.
+fn deployed(case: &ConnectionGroup) -> Option<(Option<String>, Option<String>)> {
+    let around = runs_in(case, None);
+    let is_deployed = around.unit.is_some() || around.pod.is_some() || around.container.is_some();
+    is_deployed.then(|| (case.key.process.clone(), case.key.part_of.clone()))
+}
+
+/// For each name in a service, pod or container a process that lives.
+fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
+    let mut siblings = BTreeMap::new();
     for case in cases {
-        let key = (case.key.process.clone(), case.key.part_of.clone());
-        let first_the_living = case.live().chain(case.dead());
-        let pids = first_the_living.filter_map(|life| Some(life.owner.as_ref()?.pid)).take(64);
-        for pid in pids {
-            if alive.contains_key(&key) {
-                break;
-            }
-            let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
-            let comm =
-                comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
-            if comm.is_some() && comm == case.key.process {
-                alive.insert(key.clone(), pid);
-            }
+        let Some(key) = deployed(case).filter(|key| !siblings.contains_key(key)) else {
+            continue;
+        };
+        if let Some(pid) = pids(case).find(|&pid| is_called(pid, case.key.process.as_deref())) {
+            siblings.insert(key, pid);
         }
     }
-    alive
+    siblings
 }
 
 fn of_case(
