@@ -11,7 +11,6 @@ pub(crate) mod place;
 pub(crate) mod process_clues;
 pub(crate) mod recognise;
 pub(crate) mod remedy;
-mod retransmission;
 
 use serde::Serialize;
 
@@ -106,10 +105,13 @@ impl Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::judgement::gap::with_slack;
 
-    /// The kernel's timer fires up to an eighth late.
+    /// The longest silence that probes with these values leave, seconds.
     fn gap(proposal: Proposal) -> f64 {
-        f64::from(proposal.idle.max(proposal.interval)) * 1.125 + 0.2
+        let ms = u64::from(proposal.idle.max(proposal.interval)) * 1000;
+        let latest = [100, 250, 1000].map(|hz| with_slack(ms, hz)).into_iter().max().unwrap();
+        f64::from(u32::try_from(latest).unwrap()) / 1000.0
     }
 
     #[test]

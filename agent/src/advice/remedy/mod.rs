@@ -5,10 +5,9 @@ use crate::advice::{
     clients::{Client, How},
     place::RunsIn,
     recognise::{Recognised, values},
-    retransmission,
 };
 use crate::model::{
-    observed::{setting::OwnValues, socket::Direction},
+    observed::{probe_timing::repeating_ms, setting::OwnValues, socket::Direction},
     text::duration::duration,
 };
 use serde::Serialize;
@@ -225,7 +224,7 @@ impl Situation<'_> {
 
     fn user_timeout(&self, of: Option<(&Recognised, &str)>, holds: Holds) -> Vec<Advice> {
         let wanted = self.proposal.detection_seconds();
-        let gives_up = self.retries2.map(retransmission::gives_up_after_seconds);
+        let gives_up = self.retries2.map(|retries| repeating_ms(retries).div_ceil(1000));
         let set = self.own.user_timeout_ms.div_ceil(1000);
         let kernels = match (self.retries2, gives_up) {
             (Some(retries), Some(after)) => {
@@ -240,7 +239,7 @@ impl Situation<'_> {
             );
             return vec![self.plain(holds, "code", because, "")];
         }
-        if gives_up.is_some_and(|after| after <= wanted) {
+        if gives_up.is_some_and(|after| after <= wanted.into()) {
             let because = format!(
                 "nothing to set: {kernels} gives up sooner than a user timeout of {} would",
                 duration(wanted)

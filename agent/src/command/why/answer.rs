@@ -1,6 +1,7 @@
 //! From connections to the answer: cases with their finding, the learned limit of their path,
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
+use super::earlier_probe::{answered_after, earlier_probe};
 use crate::{
     advice::{
         Constraints, Proposal,
@@ -85,6 +86,7 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
+    let answered = answered_after(&cases);
     cases
         .into_iter()
         .map(|case| {
@@ -97,7 +99,7 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
                 (None, Some(process)) => Traces::of_name(process),
                 (None, None) => Traces::default(),
             };
-            of_case(case, limits, idle, traces, pid)
+            of_case(case, limits, idle, traces, pid, &answered)
         })
         .collect()
 }
@@ -143,10 +145,17 @@ fn of_case(
     idle: Option<u32>,
     traces: Traces,
     pid: Option<u32>,
+    answered: &BTreeMap<SocketAddr, u32>,
 ) -> Judged {
     let finding = case.finding();
     let learned = case.example().and_then(|life| learned(life, limits)).cloned();
-    let constraints = constraints(&case, learned.as_ref());
+    let earlier = earlier_probe(&case, finding, answered);
+    let mut constraints = constraints(&case, learned.as_ref());
+    if let Some(earlier) = &earlier {
+        constraints.killed =
+            constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
+        constraints.survived = Some(earlier.survived);
+    }
     let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
     let setting = Setting {
         idle: proposal.idle,
@@ -161,7 +170,9 @@ fn of_case(
     };
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
-    let advice = need(&case, finding).map(|need| {
+    let need = if earlier.is_some() { Some(Need::Keepalive) } else { need(&case, finding) };
+    let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
+    advice.extend(need.into_iter().flat_map(|need| {
         let around = runs_in(&case, pid);
         let situation = Situation {
             need,
@@ -169,13 +180,13 @@ fn of_case(
             own: &case.key.own,
             now: now(&case).unwrap_or(proposal),
             is_any_live: case.live().next().is_some(),
-            retries2: None,
+            retries2: case.example().and_then(|life| host::retries2_of(life.connection.netns)),
             is_kernel,
             around: &around,
             proposal,
         };
         advise(&situation, &recognise(&look))
-    });
+    }));
     let causes = case
         .causes()
         .into_iter()
@@ -202,7 +213,7 @@ fn of_case(
         what_if: case.what_if(&setting),
         learned_limit: learned,
         proposal,
-        advice: advice.unwrap_or_default(),
+        advice,
         example: case.example().cloned(),
         case,
     }

@@ -186,6 +186,7 @@ impl Judged {
             (true, false) => "keepalive noticed it",
             (false, true) => "the user timeout noticed it",
             (true, true) => "keepalive and the user timeout noticed it",
+            (false, false) if is(Cause::Abandoned) => "this host gave up by itself",
             (false, false) => "the kernel gave up after its retransmissions",
         }
     }
