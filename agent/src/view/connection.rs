@@ -240,7 +240,7 @@ impl Connection {
             direction: Some(socket.direction),
             settings: KeepaliveSettings::of(socket),
             verdict: Some(around.verdict(socket)),
-            limit: PathLimit::of(around.limits.of(socket.remote)),
+            limit: PathLimit::of(around.limits.of(socket)),
             quiet_seconds: seconds(socket.quiet_at_ms(now)),
             probes_unanswered: socket.probes_unanswered,
             in_flight: socket.in_flight,
@@ -251,7 +251,7 @@ impl Connection {
     /// The same, measured against other limits than those of the agent that made it.
     #[must_use]
     pub(crate) fn measured(mut self, around: &Surroundings) -> Self {
-        self.limit = PathLimit::of(around.limits.of(self.remote.into()));
+        self.limit = PathLimit::of(around.limits.of(&self));
         self.verdict = self.verdict.map(|_| around.verdict(&self));
         self
     }
@@ -269,6 +269,14 @@ impl ConnectionFacts for Connection {
 
     fn remote(&self) -> Endpoint {
         self.remote.into()
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction()
+    }
+
+    fn netns(&self) -> u32 {
+        self.netns
     }
 
     fn probe_after_seconds(&self) -> Option<u32> {

@@ -195,7 +195,7 @@ impl<'a> PageBuilder<'a> {
         let known =
             identity.map(|it| [&it.unit, &it.container, &it.namespace, &it.workload, &it.pod]);
         let names = known.into_iter().flatten().flatten().map(AsRef::as_ref);
-        let path = around.limits.of(socket.remote).path.as_deref();
+        let path = around.limits.configured(socket.remote).path.as_deref();
         let overdue = traits.is_overdue.then_some("overdue");
         let half_dead = traits.is_half_dead.then_some("half-dead");
         for name in names.chain(path).chain(overdue).chain(half_dead) {

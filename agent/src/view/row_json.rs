@@ -35,7 +35,7 @@ impl RowWriter {
     ) {
         let age_ms = now.ms_since(socket.at);
         let quiet_ms = u64::from(socket.quiet_ms) + age_ms;
-        let limit = around.limits.of(socket.remote);
+        let limit = around.limits.of(socket);
         let (idle, interval, count) = (socket.idle(), socket.interval(), socket.count());
         out.extend_from_slice(b"{\"id\":\"sk:");
         hex(out, socket.id.0);
@@ -117,7 +117,7 @@ impl RowWriter {
         verdict: Verdict,
         around: &Surroundings,
     ) {
-        let limit = std::ptr::from_ref(around.limits.of(socket.remote)).addr();
+        let limit = std::ptr::from_ref(around.limits.of(socket)).addr();
         let key = (verdict, socket.idle().value, limit);
         if self.reason.as_ref().is_none_or(|(last, _)| *last != key) {
             let mut words = Vec::new();

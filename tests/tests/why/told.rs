@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(8);
 const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_secs(30);
 /// Walks often, so that what survives is seen to.
-const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+const OPTIONS: [&str; 4] = ["--interval", "500ms", "--idle-limit", "6s"];
 
 fn why(agent: &Agent, words: &[&str]) -> Output {
     let mut command = keepwatch(["why", "--source", "agent", "--socket"]);
@@ -125,7 +125,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     assert!(text.lines().next().expect("an answer").contains("died of silence"), "{text}");
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("nobody ever called setsockopt"), "{text}");
-    assert!(words.contains("limit quiet connections are dropped"), "{text}");
+    assert!(words.contains("seen: quiet connections are dropped"), "{text}");
     // Nobody watches any more.
     let (folder, _) = agent.stop_and_leave();
     let mut alone = keepwatch(["why", &late["pids"][0].to_string(), "--json", "--state-dir"]);

@@ -1,7 +1,7 @@
 //! The facts about a connection that a verdict is made of. A sample of its socket gives them, and so does the row that
 //! was made of one: nothing has to be turned back into a socket to be judged.
 
-use crate::model::observed::socket::{Endpoint, Socket};
+use crate::model::observed::socket::{Direction, Endpoint, Socket};
 
 /// A connection as far as verdicts look at it.
 pub trait ConnectionFacts {
@@ -9,6 +9,10 @@ pub trait ConnectionFacts {
     fn local(&self) -> Endpoint;
     /// The peer.
     fn remote(&self) -> Endpoint;
+    /// Who sent the SYN.
+    fn direction(&self) -> Direction;
+    /// Inode number of its network namespace.
+    fn netns(&self) -> u32;
     /// Silence before the first probe, seconds. None while keepalive is off.
     fn probe_after_seconds(&self) -> Option<u32>;
     /// Silence until the kernel gives up, seconds. None while keepalive is off.
@@ -28,6 +32,14 @@ impl ConnectionFacts for Socket {
 
     fn remote(&self) -> Endpoint {
         self.remote
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn netns(&self) -> u32 {
+        self.netns
     }
 
     fn probe_after_seconds(&self) -> Option<u32> {

@@ -7,6 +7,7 @@ pub mod destination;
 pub mod facts;
 pub mod idle_limit;
 pub mod learned;
+pub mod learned_limit;
 pub mod limit_source;
 pub mod preset;
 pub mod verdict;

@@ -43,7 +43,7 @@ impl Surroundings {
         let Some(idle_seconds) = of.probe_after_seconds() else {
             return Verdict::Off;
         };
-        let limit_ms = u64::from(self.limits.of(of.remote()).seconds) * 1000;
+        let limit_ms = u64::from(self.limits.of(of).seconds) * 1000;
         if self.latest_first_probe_ms(idle_seconds) < limit_ms {
             Verdict::Protected
         } else {
@@ -61,7 +61,7 @@ impl Surroundings {
 
     /// The same as if the peer were on another host.
     pub fn reason_on_path(&self, of: &impl ConnectionFacts) -> String {
-        let Applied { seconds, from, path, .. } = self.limits.of(of.remote());
+        let Applied { seconds, from, path, .. } = self.limits.of(of);
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
@@ -91,13 +91,13 @@ impl Surroundings {
         if self.is_local(of) {
             return None;
         }
-        let limit_ms = i64::from(self.limits.of(of.remote()).seconds) * 1000;
+        let limit_ms = i64::from(self.limits.of(of).seconds) * 1000;
         Some(limit_ms - i64::try_from(quiet_ms).unwrap_or(i64::MAX))
     }
 
     /// The path to the peer; 0 on this host.
     pub fn path(&self, of: &impl ConnectionFacts) -> PathNumber {
-        if self.is_local(of) { 0 } else { self.limits.of(of.remote()).number }
+        if self.is_local(of) { 0 } else { self.limits.of(of).number }
     }
 
     /// Whether the peer is on this host.

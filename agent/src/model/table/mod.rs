@@ -18,7 +18,12 @@ mod storage;
 pub mod sums;
 
 use super::{
-    judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
+    judgement::{
+        death::Death,
+        idle_limit::PathNumber,
+        learned::{Learned, Others},
+        verdict::Surroundings,
+    },
     observed::{
         ending::Ending,
         event::{Event, Fire},
@@ -134,7 +139,7 @@ impl Table {
             pending: Pending::default(),
             suspects: Suspects::default(),
             unseen: Unseen::default(),
-            learned: Learned::new(0),
+            learned: Learned::default(),
             learned_seconds: BTreeMap::new(),
             is_blind: false,
         }
@@ -260,6 +265,14 @@ impl Table {
                 self.histories.record(&happening);
             }
         }
+        if old == State::Established
+            && socket.state == State::CloseWait
+            && let Some(sent_ms) = ending.sent_ms
+            && !self.around.is_local(&socket)
+        {
+            // By the data that it was sent: a program's timer knows nothing of probes.
+            self.learned.peer_closed(&socket, socket.at, sent_ms);
+        }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
             (State::SynRecv, State::Established) => Some(Direction::Inbound),
@@ -310,7 +323,8 @@ impl Table {
             calls = history.calls().collect();
         }
         if !self.around.is_local(&socket) {
-            self.learned.died(&socket, at, &death);
+            let shortest_ms = self.around.limits.shortest_idle_drop_ms(&socket);
+            self.learned.died(&socket, at, &death, Others::Unknown, shortest_ms);
         }
         self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
     }
