@@ -30,7 +30,7 @@ pub(super) struct Estimate {
     pub(super) n_survivals: u64,
     /// Deaths that say so.
     pub(super) n_deaths: u64,
-    /// Those of them while others went on with the same peer.
+    /// Those of them while others with the same peer were answered.
     pub(super) n_singled_out: u64,
     /// Deaths after quiet times that others survived.
     pub(super) n_contradicted: u64,
@@ -187,8 +187,8 @@ impl Estimate {
         };
         let beside = match self.n_singled_out {
             0 => String::new(),
-            n if n == self.n_deaths => ", while others to the same peer went on".to_owned(),
-            n => format!(", {n} of them while others to the same peer went on"),
+            n if n == self.n_deaths => ", while others to the same peer were answered".to_owned(),
+            n => format!(", {n} of them while others to the same peer were answered"),
         };
         let looks = match self.devices() {
             Some((_, devices)) => format!(": as {devices}"),

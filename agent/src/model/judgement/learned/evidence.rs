@@ -2,7 +2,6 @@
 //! destination.
 
 use super::span::{Span, is_same, occasions};
-use crate::model::observed::socket::SocketId;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
@@ -10,17 +9,13 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) const MAX_KILLS: usize = 32;
 /// Outages remembered of each destination.
 const MAX_OUTAGES: usize = 16;
-/// Connections of each destination whose answers are noted.
-const MAX_HEARD: usize = 8;
-/// A connection without an answer for this time makes room for another.
-const HEARD_MS: i64 = 120_000;
 
 /// What became of a connection after a quiet time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuietOutcome {
     /// The connection was dead after it.
     Killed,
-    /// It was dead, while others that were as old went on with the same peer: no outage of the peer.
+    /// It was dead, while others with the same peer were answered: hardly an outage of the peer.
     SingledOut,
     /// Probes met silence: what a peer that went dark looks like, too. Counts only beside others.
     Silenced,
@@ -103,20 +98,12 @@ impl Evidence {
     }
 }
 
-/// A connection on which the peer was heard, from when on and when last.
-#[derive(Clone, Copy, Debug)]
-struct HeardConnection {
-    id: SocketId,
-    heard: Span,
-}
-
 /// What is known of one destination.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) evidence: Vec<Evidence>,
     /// There is evidence that was not written yet.
     pub(super) is_news: bool,
-    heard_on: Vec<HeardConnection>,
 }
 
 impl Known {
@@ -126,30 +113,6 @@ impl Known {
 
     pub(super) fn last_ms(&self) -> i64 {
         self.evidence.iter().map(|sample| sample.span.ended_ms).max().unwrap_or(i64::MIN)
-    }
-
-    /// The peer was heard on this connection, which was there before its quiet time.
-    pub(super) fn hear(&mut self, id: SocketId, quiet: Span) {
-        let now_ms = quiet.ended_ms;
-        if let Some(known) = self.heard_on.iter_mut().find(|known| known.id == id) {
-            known.heard.ended_ms = now_ms;
-            return;
-        }
-        let known = HeardConnection { id, heard: quiet };
-        if self.heard_on.len() < MAX_HEARD {
-            self.heard_on.push(known);
-        } else if let Some(stale) =
-            self.heard_on.iter_mut().find(|known| now_ms - known.heard.ended_ms > HEARD_MS)
-        {
-            *stale = known;
-        }
-    }
-
-    /// Whether another connection that was there at this moment was heard after it.
-    pub(super) fn answered_others(&self, moment_ms: i64) -> bool {
-        self.heard_on
-            .iter()
-            .any(|known| known.heard.began_ms <= moment_ms && known.heard.ended_ms > moment_ms)
     }
 
     pub(super) fn kill(&mut self, kill: Evidence) {

@@ -20,7 +20,7 @@ mod span;
 mod tests;
 
 use super::{
-    death::{Cause, Death, QUIET_MS},
+    death::{Cause, Death, Others, QUIET_MS},
     destination::Destination,
     idle_limit::{Limits, PathNumber},
     learned_limit::{Confidence, LearnedLimit},
@@ -63,18 +63,6 @@ impl Lesson {
             _ => false,
         }
     }
-}
-
-/// What became of other connections with the same peer at the time of a death, as far as others know it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Others {
-    /// Nobody looked.
-    #[default]
-    Unknown,
-    /// They died, were stuck or silent as well: an outage.
-    Dark,
-    /// They were answered.
-    Answered,
 }
 
 /// The host that learns.
@@ -133,19 +121,18 @@ impl Learned {
         }
     }
 
-    /// The peer was heard at `at`: a connection went on after it had been quiet for that long.
+    /// A connection went on after it had been quiet until `at`.
     pub fn survived(&mut self, socket: &Socket, at: Time, quiet_ms: u32) {
+        if quiet_ms < QUIET_MS {
+            return;
+        }
         let ended_ms = self.ms(at);
         let span = Span { began_ms: ended_ms - i64::from(quiet_ms), ended_ms };
         let destination = Destination::of(socket, self.home.netns);
         if let Some(known) = self.by_destination.get_mut(&destination) {
-            known.hear(socket.id, span);
-            if quiet_ms >= QUIET_MS {
-                known.is_news |= known.survive(span);
-            }
-        } else if quiet_ms >= QUIET_MS && self.has_room_for(destination) {
+            known.is_news |= known.survive(span);
+        } else if self.has_room_for(destination) {
             let known = self.by_destination.entry(destination).or_default();
-            known.hear(socket.id, span);
             known.survive(span);
         }
     }
@@ -164,14 +151,7 @@ impl Learned {
     }
 
     /// Learns from a death. `shortest_ms`: the shortest quiet time after which a path can have forgotten it.
-    pub fn died(
-        &mut self,
-        socket: &Socket,
-        at: Time,
-        death: &Death,
-        others: Others,
-        shortest_ms: u32,
-    ) {
+    pub fn died(&mut self, socket: &Socket, at: Time, death: &Death, shortest_ms: u32) {
         let Some(quiet) = self.quiet_before(socket, at, death) else { return };
         let destination = Destination::of(socket, self.home.netns);
         self.endings.note(LostConnection {
@@ -185,9 +165,8 @@ impl Learned {
             peer: destination.addr,
             process: socket.owner.map(|owner| owner.comm.escaped().into()),
         });
-        let known = self.by_destination.get(&destination);
-        let was_answered = others == Others::Answered
-            || known.is_some_and(|known| known.answered_others(quiet.ended_ms));
+        let was_answered = matches!(death.others, Others::Answered(_));
+        let is_outage = matches!(death.others, Others::Silent(_));
         // What it survived before did not kill it now.
         let survived_as_much = i64::from(death.survived_ms) * 5 / 4 >= quiet.ms();
         let outcome = match death.cause {
@@ -196,10 +175,10 @@ impl Learned {
                 QuietOutcome::SingledOut
             }
             // That it was a limit is not said by one who died beside others.
-            Cause::IdleDrop | Cause::KeepaliveReset if others == Others::Dark => return,
+            Cause::IdleDrop | Cause::KeepaliveReset if is_outage => return,
             Cause::IdleDrop | Cause::KeepaliveReset => QuietOutcome::Killed,
             Cause::KeepaliveTimeout if survived_as_much => QuietOutcome::Outage,
-            Cause::KeepaliveTimeout if others == Others::Dark => return,
+            Cause::KeepaliveTimeout if is_outage => return,
             // The first probe went out after the idle time of silence. It was answered by nobody.
             Cause::KeepaliveTimeout => QuietOutcome::Silenced,
             Cause::UserTimeout | Cause::RetransmitTimeout if !was_answered => QuietOutcome::Outage,

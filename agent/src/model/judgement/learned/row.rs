@@ -80,7 +80,7 @@ pub struct LimitRow {
     pub survivals: u64,
     /// Deaths that say so.
     pub deaths: u64,
-    /// Those of them that died while others went on with the same peer.
+    /// Those of them that died while others with the same peer were answered.
     pub deaths_singled_out: u64,
     /// Deaths that were left out, because as long a quiet time was survived.
     pub deaths_contradicted: u64,

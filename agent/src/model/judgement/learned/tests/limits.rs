@@ -39,7 +39,7 @@ fn below_20_s_and_within_one_minute_nothing_is_sure() {
     let short = |learned: &mut Learned, seconds| {
         // A limit of 12 s is configured, or such a time would not even count.
         learned.survived(&peer(15), at(seconds - 60), 9_000);
-        learned.died(&peer(15), at(seconds), &idle_drop(12), Others::Unknown, 9_600);
+        learned.died(&peer(15), at(seconds), &idle_drop(12), 9_600);
     };
     let mut one = learned();
     for n in 1..=6 {
@@ -61,7 +61,7 @@ fn an_idle_drop_after_less_than_a_device_could_have_is_no_evidence() {
         drop_after(&mut learned, 19, n * HOUR);
     }
     assert_eq!(estimate(&learned, DAY), None);
-    learned.died(&peer(15), at(6 * HOUR), &idle_drop(19), Others::Unknown, 16_000);
+    learned.died(&peer(15), at(6 * HOUR), &idle_drop(19), 16_000);
     assert_eq!(estimate(&learned, DAY).unwrap().n_deaths, 1, "most of a limit that is configured");
 }
 

@@ -52,6 +52,7 @@ fn idle_drop(quiet: u32) -> Death {
         probes_sent: 0,
         probes_unanswered: 0,
         survived_ms: 0,
+        others: Others::Unknown,
     }
 }
 
@@ -71,7 +72,7 @@ fn probing(id: u64, idle_seconds: u32) -> Socket {
 const USUAL_MS: u32 = 20_000;
 
 fn die(learned: &mut Learned, socket: &Socket, seconds: u64, death: &Death) {
-    learned.died(socket, at(seconds), death, Others::Unknown, USUAL_MS);
+    learned.died(socket, at(seconds), death, USUAL_MS);
 }
 
 fn drop_after(learned: &mut Learned, quiet: u32, seconds: u64) {

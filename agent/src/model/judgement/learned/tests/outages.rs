@@ -67,10 +67,13 @@ fn a_peer_that_had_answered_after_such_quiet_times_before_went_dark() {
 }
 
 #[test]
-fn the_mark_of_an_outage_is_believed() {
+fn who_dies_while_others_are_silent_too_is_no_evidence() {
     let mut learned = learned();
     for n in 1..=4 {
-        learned.died(&peer(15), at(n * HOUR), &idle_drop(350), Others::Dark, USUAL_MS);
+        let death = Death { others: Others::Silent(3), ..idle_drop(350) };
+        die(&mut learned, &peer(15), n * HOUR, &death);
+        let death = Death { others: Others::Silent(3), ..keepalive_timeout(350) };
+        die(&mut learned, &probing(1, 350), n * HOUR, &death);
     }
     assert_eq!(estimate(&learned, DAY), None);
 }
@@ -80,32 +83,31 @@ fn who_dies_at_the_first_probe_while_others_are_answered_was_forgotten_by_the_pa
     let mut learned = learned();
     // Idle 30 s: answered all the time. Idle 60 s: dead at their first probe.
     for n in 1..=3 {
-        let began = n * HOUR;
-        for second in (0..=300).step_by(30) {
-            learned.survived(&probing(1, 30), at(began + second), 30_000);
-        }
+        let now = n * HOUR;
+        learned.survived(&probing(1, 30), at(now), 30_000);
         for id in 10..20 {
-            die(&mut learned, &probing(id, 60), began + 290, &keepalive_timeout(60));
+            let death = Death { others: Others::Answered(463), ..keepalive_timeout(60) };
+            die(&mut learned, &probing(id, 60), now, &death);
         }
-        let found = estimate(&learned, began + 300).unwrap();
+        let found = estimate(&learned, now).unwrap();
         assert_eq!((found.longest_survived_ms, found.shortest_killed_ms), (Some(30_000), 60_000));
         let confidence = Confidence::ALL[usize::try_from(n - 1).unwrap()];
         assert_eq!((found.n_occasions, found.confidence), (n, confidence));
     }
     let meaning = limit_rows(&learned, DAY).remove(0).meaning;
     assert!(meaning.contains("between 30 s and 1 min, 30 deaths"), "{meaning}");
-    assert!(meaning.contains("while others to the same peer went on"), "{meaning}");
+    assert!(meaning.contains("while others to the same peer were answered"), "{meaning}");
 }
 
 #[test]
-fn answers_after_an_outage_say_nothing_of_connections_that_died_in_it() {
+fn a_connection_that_dies_alone_while_busy_is_no_outage() {
     let mut learned = learned();
-    learned.survived(&probing(1, 30), at(9_900), 30_000);
-    // The peer restarts at 10,000 s: all are dead. A new one connects and is answered before the old ones are found dead.
-    learned.survived(&with_id(77), at(10_080), 4_000);
-    die(&mut learned, &probing(2, 60), 10_085, &keepalive_timeout(60));
-    let known = &learned.by_destination[&Destination::of(&peer(15), learned.netns())];
-    assert!(known.evidence.iter().all(|it| it.outcome != QuietOutcome::SingledOut));
+    drop_after(&mut learned, 300, 10_020);
+    let cause = Cause::RetransmitTimeout;
+    let alone = Death { cause, others: Others::Answered(5), ..idle_drop(1) };
+    die(&mut learned, &with_id(9), 10_010, &alone);
+    assert!(estimate(&learned, DAY).is_some());
+    die(&mut learned, &with_id(9), 10_010, &Death { others: Others::Unknown, ..alone });
     assert_eq!(estimate(&learned, DAY), None);
 }
 
@@ -136,15 +138,12 @@ fn no_sequence_of_one_outage_is_ever_sure() {
             let socket = Socket { id: SocketId(id), ..probing(id, quiet) };
             deaths.push((heard + u64::from(death.silent_ms) / 1000, socket, death));
         }
-        // The peer is back after a while, and those who connect then live.
+        // The peer is back after a while, and those who connect then are answered.
         let back = outage + dice.roll(3000);
-        let n_new = dice.roll(5);
         deaths.sort_by_key(|(died, ..)| *died);
-        for (died, socket, death) in &deaths {
-            for id in 0..n_new {
-                if *died > back + 10 {
-                    learned.survived(&with_id(1000 + id), at(*died - 1), 5000);
-                }
+        for (died, socket, death) in &mut deaths {
+            if *died > back && dice.roll(2) == 0 {
+                death.others = Others::Answered(1);
             }
             die(&mut learned, socket, *died, death);
             let found = estimate(&learned, *died);
