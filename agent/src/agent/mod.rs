@@ -15,7 +15,7 @@ use crate::{
     },
     model::{
         judgement::{
-            learned::{Lesson, LimitRow},
+            learned::{Home, LearnedRow, Lesson},
             verdict::Surroundings,
         },
         table::{Bounds, Table, happening::News, sums::Totals},
@@ -143,7 +143,12 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
-    table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
+    let home = Home {
+        unix_offset_ms: clock::unix_offset_ns() / 1_000_000,
+        netns: host::own_netns(),
+        zone_ms: clock::zone_ms(),
+    };
+    table.remember(lessons, home, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
@@ -223,8 +228,8 @@ impl Audience for Servers {
         self.publish.send_replace(Arc::new(totals));
     }
 
-    fn learned(&mut self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
-        self.writer.learn(lessons, limits);
+    fn learned(&mut self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {
+        self.writer.learn(lessons, rows);
     }
 }
 

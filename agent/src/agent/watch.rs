@@ -10,7 +10,7 @@ use crate::{
     },
     log::{in_full, pace::Paced},
     model::{
-        judgement::learned::{Lesson, LimitRow},
+        judgement::learned::{LearnedRow, Lesson},
         observed::{event::Event, socket::Time},
         table::{
             Heard, Table,
@@ -52,8 +52,8 @@ pub trait Audience {
     fn news(&mut self, news: News);
     /// Takes the new sums for scrapes.
     fn totals(&mut self, totals: Totals);
-    /// What was learned of idle limits: the evidence that is new, and every limit.
-    fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
+    /// What was learned: the evidence that is new, and all that follows.
+    fn learned(&mut self, _lessons: Vec<Lesson>, _rows: Vec<LearnedRow>) {}
 }
 
 /// The reader comes by this often when the hooks do not wake it.
@@ -368,9 +368,9 @@ impl<A: Audience> Watch<A> {
         let mut table = table(&self.table);
         let lessons = table.take_lessons(now, all);
         if !lessons.is_empty() {
-            let limits = table.learned_limits(now);
+            let rows = table.learned(now);
             drop(table);
-            self.audience.learned(lessons, limits);
+            self.audience.learned(lessons, rows);
         }
     }
 }

@@ -211,7 +211,7 @@ mod tests {
         let said = |file: &str, flags: &[&str], peer: &str| {
             let policy = parse(file, flags).unwrap().limits.surroundings();
             let peer: std::net::SocketAddr = peer.parse().unwrap();
-            policy.limits.of(peer.into()).from.to_string()
+            policy.limits.configured(peer.into()).from.to_string()
         };
         let elsewhere = "8.8.8.8:53";
         assert_eq!(said("", &[], elsewhere), "default");

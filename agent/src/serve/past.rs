@@ -66,15 +66,15 @@ fn send_deaths(reader: &store::HistoryReader, query: &Query, pieces: &mpsc::Send
 
 pub(super) async fn limits(State(shared): SharedState) -> Response {
     let mut text = Vec::new();
-    for limit in learned(&shared) {
-        push(&mut text, &limit);
+    for row in learned(&shared) {
+        push(&mut text, &row);
     }
     lines(Body::from(text))
 }
 
-fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LimitRow> {
+fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LearnedRow> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    table.learned_limits(clock::now())
+    table.learned(clock::now())
 }
 
 fn lines(body: Body) -> Response {

@@ -3,6 +3,7 @@
 use super::{
     Error, FILE, Options,
     insert::{self, Stamp},
+    learned,
     schema::{self, failed},
     trusted_clock::Calendar,
 };
@@ -10,7 +11,7 @@ use crate::{
     kernel::{clock, host},
     model::{
         judgement::{
-            learned::{Lesson, LimitRow},
+            learned::{LearnedRow, Lesson},
             verdict::Surroundings,
         },
         observed::socket::Time,
@@ -50,10 +51,10 @@ pub(super) struct Batch {
 /// What was learned, each the latest.
 #[derive(Debug, Default)]
 pub(super) struct Learning {
-    /// New evidence about idle limits.
+    /// New evidence.
     pub(super) lessons: Vec<Lesson>,
-    /// Every learned limit, if they changed.
-    pub(super) limits: Option<Vec<LimitRow>>,
+    /// All that follows from it, if that changed.
+    pub(super) rows: Option<Vec<LearnedRow>>,
 }
 
 /// The history file, opened to write.
@@ -114,7 +115,7 @@ impl Database {
 
     /// What agents before this one learned.
     pub(super) fn lessons(&self) -> Result<Vec<Lesson>, Error> {
-        insert::lessons(&self.connection).map_err(failed("read", &self.file))
+        learned::read(&self.connection, &host::boot_id()).map_err(failed("read", &self.file))
     }
 
     /// Writes all of it, or nothing.
@@ -129,10 +130,10 @@ impl Database {
                 }
             }
             for lesson in &learning.lessons {
-                insert::lesson(&all, lesson)?;
+                learned::write(&all, lesson, run)?;
             }
-            if let Some(limits) = &learning.limits {
-                insert::limits(&all, limits)?;
+            if let Some(rows) = &learning.rows {
+                learned::write_rows(&all, rows)?;
             }
             all.commit()
         };

@@ -7,11 +7,7 @@ use super::{
 use crate::{
     kernel::clock,
     model::{
-        judgement::{
-            death::Death,
-            learned::{Evidence, Lesson, LimitRow, QuietOutcome, Span},
-            verdict::Surroundings,
-        },
+        judgement::{death::Death, verdict::Surroundings},
         observed::{
             owner_identity::Identity,
             setsockopt::Call,
@@ -21,13 +17,7 @@ use crate::{
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
-use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
-
-fn ms(seconds: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
-    let ms = (seconds * 1000.0).round() as i64;
-    Value::Integer(ms)
-}
+use rusqlite::{Transaction, types::Value};
 
 /// The clock of a batch, and the agent that wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -155,74 +145,4 @@ fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Resul
          remote_addr = excluded.remote_addr, remote_port = excluded.remote_port, \
          remote_key = excluded.remote_key",
     )
-}
-
-/// Replaces what is known of one destination.
-pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Result<()> {
-    let peer = lesson.destination.to_string();
-    into.prepare_cached("DELETE FROM evidence WHERE peer = ?")?.execute([&peer])?;
-    for Evidence { span, outcome } in &lesson.evidence {
-        let times = match outcome {
-            QuietOutcome::Survived { times } => *times,
-            _ => 1,
-        };
-        let values: [&dyn ToSql; 5] = [
-            &peer,
-            &outcome.as_str(),
-            &span.began_ms.saturating_mul(1_000_000),
-            &span.ended_ms.saturating_mul(1_000_000),
-            &unsigned(times),
-        ];
-        into.prepare_cached("INSERT INTO evidence VALUES (?, ?, ?, ?, ?)")?.execute(values)?;
-    }
-    Ok(())
-}
-
-/// Replaces the learned limits with these.
-pub(super) fn limits(into: &Transaction<'_>, limits: &[LimitRow]) -> rusqlite::Result<()> {
-    into.execute("DELETE FROM limits", [])?;
-    for limit in limits {
-        let mut row = Columns::default();
-        row.set("destination", limit.destination.clone());
-        let Value::Integer(at_ms) = ms(limit.unix_seconds) else { continue };
-        row.set("at_ns", at_ms.saturating_mul(1_000_000));
-        row.set("longest_survived_ms", limit.longest_survived_seconds.map_or(Value::Null, ms));
-        row.set("shortest_killed_ms", ms(limit.shortest_killed_seconds));
-        row.set("survivals", unsigned(limit.survivals));
-        row.set("deaths", unsigned(limit.deaths));
-        row.set("deaths_contradicted", unsigned(limit.deaths_contradicted));
-        row.set("occasions", unsigned(limit.occasions));
-        row.set("confidence", limit.confidence.as_str().to_owned());
-        row.set("seconds", limit.seconds);
-        row.set("looks_like", limit.looks_like.clone());
-        row.set("meaning", limit.meaning.clone());
-        row.insert(into, "limits", "")?;
-    }
-    Ok(())
-}
-
-/// Everything that was learned.
-pub(super) fn lessons(from: &Connection) -> rusqlite::Result<Vec<Lesson>> {
-    let sample = |row: &Row<'_>| {
-        let (peer, kind): (String, String) = (row.get(0)?, row.get(1)?);
-        let (began_ns, ended_ns): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let outcome = match kind.as_str() {
-            "killed" => QuietOutcome::Killed,
-            "silenced" => QuietOutcome::Silenced,
-            _ => QuietOutcome::Survived { times: row.get(4)? },
-        };
-        let span = Span { began_ms: began_ns / 1_000_000, ended_ms: ended_ns / 1_000_000 };
-        Ok((peer, Evidence { span, outcome }))
-    };
-    let mut lessons: Vec<Lesson> = Vec::new();
-    let mut all = from.prepare("SELECT * FROM evidence ORDER BY peer, ended_ns")?;
-    for found in all.query_map([], sample)? {
-        let (peer, sample) = found?;
-        let Ok(destination) = peer.parse() else { continue };
-        match lessons.last_mut() {
-            Some(last) if last.destination == destination => last.evidence.push(sample),
-            _ => lessons.push(Lesson { destination, evidence: vec![sample] }),
-        }
-    }
-    Ok(lessons)
 }

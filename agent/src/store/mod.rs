@@ -6,6 +6,7 @@ mod columns;
 mod database;
 mod health;
 mod insert;
+mod learned;
 mod query;
 mod reader;
 mod row;

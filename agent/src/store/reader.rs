@@ -3,12 +3,12 @@
 use super::{
     CallRow, ConnectionRef, DeathRow, Error, FILE, Query,
     columns::{self, not_expected, word},
-    schema,
+    learned, schema,
 };
 use crate::{
     kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{death::Cause, learned::LearnedRow},
         table::happening,
         text::duration::signed_seconds,
     },
@@ -64,12 +64,9 @@ impl HistoryReader {
         })
     }
 
-    /// Every learned idle limit.
-    pub fn limits(&self) -> Result<Vec<LimitRow>, Error> {
-        self.read(|database| {
-            let mut all = database.prepare("SELECT * FROM limits ORDER BY destination")?;
-            all.query_map([], limit)?.collect()
-        })
+    /// Everything that was learned.
+    pub fn learned(&self) -> Result<Vec<LearnedRow>, Error> {
+        self.read(learned::read_rows)
     }
 
     fn read<T>(
@@ -131,25 +128,6 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         result: row.get("result")?,
         when: word(row, "when")?,
         on: on(row)?,
-    })
-}
-
-fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
-    Ok(LimitRow {
-        destination: row.get("destination")?,
-        unix_seconds: unix_seconds(row)?,
-        longest_survived_seconds: row
-            .get::<_, Option<i64>>("longest_survived_ms")?
-            .map(signed_seconds),
-        shortest_killed_seconds: signed_seconds(row.get("shortest_killed_ms")?),
-        survivals: row.get("survivals")?,
-        deaths: row.get("deaths")?,
-        deaths_contradicted: row.get("deaths_contradicted")?,
-        occasions: row.get("occasions")?,
-        confidence: word(row, "confidence")?,
-        seconds: row.get("seconds")?,
-        looks_like: row.get("looks_like")?,
-        meaning: row.get("meaning")?,
     })
 }
 

@@ -160,31 +160,36 @@ CREATE TABLE survivals (
 CREATE INDEX survivals_by_time ON survivals (at_ns);
 CREATE INDEX survivals_by_peer ON survivals (remote_key, at_ns);
 
--- What the agent learns idle limits from: the latest quiet times that killed connections with a peer,
--- and of each day the longest that was survived.
+-- What the agent learns from: of each peer the latest quiet times that ended connections, and of each day the longest
+-- that was survived.
 CREATE TABLE evidence (
   peer TEXT NOT NULL,                -- an address, with the port of a service that we connected to
-  kind TEXT NOT NULL,                -- killed, silenced (probes met silence), survived
+  netns INTEGER,                     -- network namespace; NULL: the agent's own
+  run INTEGER NOT NULL,              -- the agent that wrote it
+  kind TEXT NOT NULL,                -- killed, singled_out (others were answered), silenced (probes met silence), outage,
+                                     -- peer_closed, survived
   began_ns INTEGER NOT NULL,         -- the quiet time, from
   ended_ns INTEGER NOT NULL,         -- to
-  times INTEGER NOT NULL             -- of survived: how many such quiet times on that day
+  times INTEGER NOT NULL             -- of survived: how many that day; of peer_closed: how many in that minute
 ) STRICT;
 CREATE INDEX evidence_by_peer ON evidence (peer);
 
--- Idle limits as learned: more than longest_survived_ms, at most shortest_killed_ms.
-CREATE TABLE limits (
-  destination TEXT PRIMARY KEY,      -- an address, a network, or the name of a configured path
-  at_ns INTEGER NOT NULL,            -- when the last evidence came
-  longest_survived_ms INTEGER,
-  shortest_killed_ms INTEGER NOT NULL,
-  survivals INTEGER NOT NULL,
-  deaths INTEGER NOT NULL,
-  deaths_contradicted INTEGER NOT NULL, -- left out: a connection survived a quiet time as long
-  occasions INTEGER NOT NULL,        -- outages of the peer that would be needed to explain the deaths
-  confidence TEXT NOT NULL,          -- guess, likely, sure
-  seconds INTEGER NOT NULL,          -- the limit to expect
-  looks_like TEXT,                   -- devices with such a limit
-  meaning TEXT NOT NULL              -- all these columns, in one sentence
+-- Moments at which connections with several peers were lost at once.
+CREATE TABLE mass_endings (
+  netns INTEGER,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,
+  connections INTEGER NOT NULL,
+  peers TEXT NOT NULL,               -- some of their addresses, with a space between
+  processes TEXT NOT NULL            -- some of their processes, one a line
+) STRICT;
+
+-- What was learned: idle limits of paths, timers of peers, clean-ups by the clock.
+CREATE TABLE learned (
+  kind TEXT NOT NULL,                -- path_limit, peer_closes, clean_up
+  destination TEXT,                  -- an address, or an address and a port; NULL of a clean-up
+  meaning TEXT NOT NULL,             -- all of it, in one sentence
+  facts TEXT NOT NULL                -- JSON, as /v1/limits gives it: confidence, seconds, occasions ...
 ) STRICT;
 
 -- One row: the latest time that was trusted, so that a clock that jumps does not empty the history.

@@ -12,7 +12,7 @@ use crate::{
     log::pace::{Spell, Turn},
     model::{
         judgement::{
-            learned::{Lesson, LimitRow},
+            learned::{LearnedRow, Lesson},
             verdict::Surroundings,
         },
         observed::socket::Time,
@@ -130,9 +130,9 @@ impl HistoryWriter {
     }
 
     /// Takes what was learned. Never waits.
-    pub(crate) fn learn(&self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
+    pub(crate) fn learn(&self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {
         let n = lessons.len();
-        let learning = Learning { lessons, limits: Some(limits) };
+        let learning = Learning { lessons, rows: Some(rows) };
         if self.queue.try_send(WriterMessage::Learning(learning)).is_err() {
             self.health.lose(Loss::Queue, n);
         }
@@ -196,12 +196,12 @@ impl Thread {
     }
 
     /// The latest of each destination.
-    fn take_learning(&mut self, Learning { lessons, limits }: Learning) {
+    fn take_learning(&mut self, Learning { lessons, rows }: Learning) {
         for lesson in lessons {
-            self.learning.lessons.retain(|known| known.destination != lesson.destination);
+            self.learning.lessons.retain(|known| !lesson.is_of_the_same(known));
             self.learning.lessons.push(lesson);
         }
-        self.learning.limits = limits.or(self.learning.limits.take());
+        self.learning.rows = rows.or(self.learning.rows.take());
     }
 
     fn open(&mut self) -> Result<(), Error> {
@@ -230,7 +230,7 @@ impl Thread {
         let batches = std::mem::take(&mut self.batches);
         let n: usize = batches.iter().map(|batch| batch.happenings.len()).sum();
         self.health.n_waiting.fetch_sub(n, Ordering::Relaxed);
-        let has_learned = !self.learning.lessons.is_empty() || self.learning.limits.is_some();
+        let has_learned = !self.learning.lessons.is_empty() || self.learning.rows.is_some();
         if n == 0 && !has_learned {
             return;
         }

@@ -106,7 +106,11 @@ fn a_middlebox_that_forgets_leaves_probed_neighbours_alone() {
     assert!(death.evidence.contains("answered meanwhile"), "{death:?}");
     // A first probe that meets silence beside neighbours that are answered: the path forgot it.
     let (event, death) = trace.death_of(too_late.local);
-    assert_eq!((death.cause.as_str(), death.forgotten), ("keepalive_timeout", Some(true)), "{event:?}");
+    assert_eq!(
+        (death.cause.as_str(), death.forgotten),
+        ("keepalive_timeout", Some(true)),
+        "{event:?}"
+    );
 }
 
 #[test]

@@ -15,11 +15,13 @@ fn data_that_nobody_answers_is_stuck_until_it_is_answered() {
     exchange(&ends.client, &ends.accepted);
     watched.path.darken();
     socket::send(&ends.client, b"are you there?");
-    let row = watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert!(row.in_flight && row.retransmits >= 2, "{row:?}");
     // A keepalive of 5 s notices nothing while data is in flight: tcp_retries2 decides.
     assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=925.0).contains(&rest)), "{row:?}");
-    let row = watched.until(ends.local, "repeats again", |again| again.retransmits > row.retransmits);
+    let row =
+        watched.until(ends.local, "repeats again", |again| again.retransmits > row.retransmits);
     assert!(row.quiet_seconds + 0.5 > row.condition_seconds.expect("since when"), "{row:?}");
     // The answer at night is the same, and a finding.
     let netns = watched.path.near.inode().to_string();
@@ -36,13 +38,15 @@ fn data_that_nobody_answers_is_stuck_until_it_is_answered() {
 #[test]
 fn a_user_timeout_says_when_the_kernel_gives_up_on_unanswered_data() {
     let watched = WatchedPath::cable();
-    let own = socket::SocketSettings { user_timeout_ms: 30_000, ..socket::SocketSettings::default() };
+    let own =
+        socket::SocketSettings { user_timeout_ms: 30_000, ..socket::SocketSettings::default() };
     let plan = Plan { own, ..Plan::NOTHING };
     let ends = watched.path.connect(&plan);
     exchange(&ends.client, &ends.accepted);
     watched.path.darken();
     socket::send(&ends.client, b"are you there?");
-    let row = watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 30.0), "{row:?}");
 }
 
@@ -53,7 +57,8 @@ fn a_fin_that_nobody_answers_is_stuck_too() {
     exchange(&ends.client, &ends.accepted);
     watched.path.darken();
     drop(ends.client);
-    let row = watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert_eq!(row.state, "fin_wait1");
     assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 103.0), "an orphan: {row:?}");
 }
@@ -62,7 +67,8 @@ fn a_fin_that_nobody_answers_is_stuck_too() {
 fn two_unanswered_probes_are_a_silent_peer_and_a_probed_healthy_one_never_is() {
     let watched = WatchedPath::cable();
     let ends = watched.path.connect(&Plan::keepalive(1, 1, 120));
-    watched.always(ends.local, Duration::from_secs(5), |row| row.condition.as_deref() == Some("fine"));
+    watched
+        .always(ends.local, Duration::from_secs(5), |row| row.condition.as_deref() == Some("fine"));
     watched.path.darken();
     let row = watched.until(ends.local, "has a silent peer", |row| {
         row.condition.as_deref() == Some("peer_silent")
@@ -97,7 +103,8 @@ fn quiet_past_the_limit_is_overdue_where_nothing_probes() {
     for ends in [&off, &probed] {
         exchange(&ends.client, &ends.accepted);
     }
-    let row = watched.until(off.local, "is overdue", |row| row.condition.as_deref() == Some("overdue"));
+    let row =
+        watched.until(off.local, "is overdue", |row| row.condition.as_deref() == Some("overdue"));
     assert!(row.quiet_seconds > LIMIT_SECONDS, "{row:?}");
     let row = watched.row(probed.local).expect("it lives");
     assert_eq!((row.verdict.as_str(), row.condition.as_deref()), ("protected", Some("fine")));

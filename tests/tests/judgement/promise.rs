@@ -20,7 +20,8 @@ fn a_first_probe_in_time_is_no_protection_when_the_next_one_comes_too_late() {
     assert!(row.gap_seconds.is_some_and(|gap| gap < LIMIT_SECONDS), "{row:?}");
     // The kernel does as was said: one probe, and then none for longer than the limit.
     watched.until(late.local, "is probed", |_| socket::was_probed_since_data(&late.client));
-    let segments = || keepwatch_tests::kernel::sys::tcp_info(&late.client).expect("TCP_INFO").tcpi_segs_out;
+    let segments =
+        || keepwatch_tests::kernel::sys::tcp_info(&late.client).expect("TCP_INFO").tcpi_segs_out;
     let after_first = segments();
     let began = now();
     while began.elapsed() < Duration::from_secs_f64(LIMIT_SECONDS) {
@@ -89,9 +90,8 @@ fn traffic_keeps_a_connection_until_it_stops_and_a_quiet_neighbour_is_not_kept()
     });
     assert!(row.reason.starts_with("traffic keeps it so far"), "{row:?}");
     assert!(!row.peer_probes && row.longest_quiet_seconds < LIMIT_SECONDS / 2.0, "{row:?}");
-    let row = watched.until(quiet.local, "is overdue", |row| {
-        row.condition.as_deref() == Some("overdue")
-    });
+    let row =
+        watched.until(quiet.local, "is overdue", |row| row.condition.as_deref() == Some("overdue"));
     assert_eq!(row.verdict, "off");
     watched.until(pinged.local, "is off and overdue", |row| {
         row.verdict == "off" && row.condition.as_deref() == Some("overdue")

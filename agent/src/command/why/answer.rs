@@ -14,7 +14,9 @@ use crate::{
     model::{
         judgement::{
             death::Cause,
-            learned::{Confidence, LimitRow},
+            learned::{LearnedRow, LimitRow, PeerClosesRow},
+            learned_limit::Confidence,
+            limit_source::LimitSource,
             verdict::Verdict,
         },
         observed::{setsockopt::SockOpt, socket::Direction},
@@ -25,7 +27,6 @@ use crate::{
         what_if::{Setting, WhatIf},
     },
 };
-use ipnet::IpNet;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -51,8 +52,10 @@ pub(super) struct Judged {
     pub(super) changed: Vec<SockOpt>,
     /// Shortest and longest quiet time, of the worst.
     pub(super) quiet_seconds: Option<(f64, f64)>,
-    /// What was learned of the path.
+    /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// The peer's own idle timer.
+    pub(super) peer_closes: Option<PeerClosesRow>,
     pub(super) proposal: Proposal,
     pub(super) what_if: WhatIf,
     pub(super) advice: Vec<Advice>,
@@ -82,7 +85,7 @@ pub(super) struct CallCount {
 }
 
 /// Judges all cases; worst first. `idle`: what if the first probe came then?
-pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) -> Vec<Judged> {
+pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
@@ -99,7 +102,7 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
                 (None, Some(process)) => Traces::of_name(process),
                 (None, None) => Traces::default(),
             };
-            of_case(case, limits, idle, traces, pid, &answered)
+            of_case(case, learned, idle, traces, pid, &answered)
         })
         .collect()
 }
@@ -141,16 +144,16 @@ fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Optio
 
 fn of_case(
     case: ConnectionGroup,
-    limits: &[LimitRow],
+    learned: &[LearnedRow],
     idle: Option<u32>,
     traces: Traces,
     pid: Option<u32>,
     answered: &BTreeMap<SocketAddr, u32>,
 ) -> Judged {
     let finding = case.finding();
-    let learned = case.example().and_then(|life| learned(life, limits)).cloned();
+    let learned = case.example().map(|life| OfPeer::find(life, learned)).unwrap_or_default();
     let earlier = earlier_probe(&case, finding, answered);
-    let mut constraints = constraints(&case, learned.as_ref());
+    let mut constraints = constraints(&case, learned.limit.as_ref());
     if let Some(earlier) = &earlier {
         constraints.killed =
             constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
@@ -160,9 +163,11 @@ fn of_case(
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
-        limit: learned.as_ref().map(|learned| {
-            learned.longest_survived_seconds.unwrap_or_else(|| f64::from(learned.seconds))
-        }),
+        limit: learned
+            .limit
+            .as_ref()
+            .filter(|it| it.confidence == Confidence::Sure)
+            .map(|it| it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.seconds))),
     };
     let (direction, peer, port) = match case.key.peer {
         Peer::Server(addr) => (Direction::Outbound, addr.to_string(), addr.port()),
@@ -211,7 +216,8 @@ fn of_case(
         changed,
         quiet_seconds: case.quiet_seconds(),
         what_if: case.what_if(&setting),
-        learned_limit: learned,
+        learned_limit: learned.limit,
+        peer_closes: learned.closes,
         proposal,
         advice,
         example: case.example().cloned(),
@@ -219,25 +225,52 @@ fn of_case(
     }
 }
 
-/// What was learned of the way to this peer: its own, its path's, its network's.
-fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
-    let connection = &life.connection;
-    let addr = connection.remote.ip().to_canonical();
-    let own = match life.connection.direction() {
-        Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
-        Direction::Inbound => addr.to_string(),
-    };
-    let find = |is: &dyn Fn(&LimitRow) -> bool| limits.iter().find(|limit| is(limit));
-    find(&|limit| limit.destination == own)
-        .or_else(|| find(&|limit| connection.limit.path.as_deref() == Some(&limit.destination)))
-        .or_else(|| {
-            find(&|limit| limit.destination.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
-        })
+/// What was learned of one peer: of its neighbours nothing is said here.
+#[derive(Debug, Default)]
+struct OfPeer {
+    limit: Option<LimitRow>,
+    closes: Option<PeerClosesRow>,
+}
+
+impl OfPeer {
+    fn find(life: &Life, learned: &[LearnedRow]) -> Self {
+        let connection = &life.connection;
+        let addr = connection.remote.ip().to_canonical();
+        let peer = match connection.direction() {
+            Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
+            Direction::Inbound => addr.to_string(),
+        };
+        let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
+        let netns = is_foreign.then_some(connection.netns);
+        let mut found = Self::default();
+        for row in learned {
+            match row {
+                LearnedRow::PathLimit(row) if row.destination == peer && row.netns == netns => {
+                    found.limit = Some(row.clone());
+                }
+                LearnedRow::PeerCloses(row) if row.destination == peer && row.netns == netns => {
+                    found.closes = Some(row.clone());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
+pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
+    let applied = &life.connection.limit;
+    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
+    match (&applied.idle_limit_from, sure) {
+        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.seconds,
+        _ => applied.idle_limit_seconds,
+    }
 }
 
 /// What a proposal must agree with.
 fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraints {
-    let limit = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
+    let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     // A path that forgot it answers no probe: the quiet time before the first one killed.
     let killed = case.dead().filter_map(|life| {
         let connection = &life.connection;

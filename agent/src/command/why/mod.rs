@@ -59,7 +59,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let found = source::find(args, &socket.socket, limits)?;
-    let judged = answer::judge(found.lives, &found.limits, args.idle);
+    let judged = answer::judge(found.lives, &found.learned, args.idle);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {

@@ -14,7 +14,7 @@ use crate::{
     config,
     kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{death::Cause, learned::LearnedRow},
         table::happening::EventName,
     },
     serve::client,
@@ -36,7 +36,7 @@ use std::{
 /// The connections, live and dead, that the word names.
 pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
-    pub(super) limits: Vec<LimitRow>,
+    pub(super) learned: Vec<LearnedRow>,
     /// What the word was taken for.
     pub(super) taken_for: String,
     /// Which sources were used, and what cannot be known without the others.
@@ -61,8 +61,8 @@ pub(super) fn find(
         lives = found;
         taken_for = words;
     }
-    let limits = sources.learned()?;
-    Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
+    let learned = sources.learned()?;
+    Ok(FoundLives { lives, learned, taken_for, notes: sources.notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -267,10 +267,10 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
+    fn learned(&self) -> Result<Vec<LearnedRow>, Failure> {
         Ok(match &self.history {
-            HistorySource::Agent(path) => client::limits(path)?,
-            HistorySource::File(reader) => reader.limits()?,
+            HistorySource::Agent(path) => client::learned(path)?,
+            HistorySource::File(reader) => reader.learned()?,
             HistorySource::None => Vec::new(),
         })
     }

@@ -146,9 +146,16 @@ impl Death {
         })
     }
 
-    /// Whether it matters for the cause how others to the same peer fared.
+    /// Whether it matters, for the cause or for what is learned of it, how others to the same peer fared.
     pub const fn asks_for_others(&self) -> bool {
-        matches!(self.cause, Cause::IdleDrop | Cause::KeepaliveTimeout | Cause::Abandoned)
+        matches!(
+            self.cause,
+            Cause::IdleDrop
+                | Cause::KeepaliveTimeout
+                | Cause::UserTimeout
+                | Cause::RetransmitTimeout
+                | Cause::Abandoned
+        )
     }
 
     /// The same, knowing how others to the same peer fared. If they fell silent too, though they had not been quiet, it was an

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod gap;
 pub mod idle_limit;
 pub mod learned;
+pub mod learned_limit;
 pub mod limit_source;
 pub mod preset;
 pub mod verdict;

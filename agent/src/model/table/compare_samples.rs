@@ -121,7 +121,7 @@ impl Table {
         if !self.around.is_local(socket) {
             self.learned.survived(socket, at, quiet_ms);
         }
-        let limit_ms = self.around.limits.of(socket.remote).seconds.saturating_mul(1000);
+        let limit_ms = self.around.limits.of(socket).seconds.saturating_mul(1000);
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
             self.happened(Happening::new(at, *socket, Happened::QuietSurvived { quiet_ms }));
         }

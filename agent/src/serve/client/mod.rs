@@ -6,7 +6,7 @@ mod unparsed;
 
 use super::{AgentStatus, events::SIGN_OF_LIFE};
 use crate::{
-    model::judgement::learned::LimitRow,
+    model::judgement::learned::LearnedRow,
     store::{DeathRow, Query},
     view::{
         event_filter::EventFilter,
@@ -237,16 +237,16 @@ pub(crate) fn deaths(
     each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
 }
 
-/// Every idle limit that the agent has learned.
-pub(crate) fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
-    let mut limits = Vec::new();
+/// Everything that the agent has learned, but for kinds of facts that only a newer one knows.
+pub(crate) fn learned(path: &Path) -> Result<Vec<LearnedRow>, Error> {
+    let mut rows = Vec::new();
     let mut body = get(path, "/v1/limits")?;
-    let each = |limit| {
-        limits.push(limit);
+    let each = |row: Value| {
+        rows.extend(serde_json::from_value::<LearnedRow>(row));
         true
     };
     each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
-    Ok(limits)
+    Ok(rows)
 }
 
 /// One page of the connections.

@@ -2,9 +2,11 @@
 
 use super::phrase::{cause_in_words, time, up_to};
 use crate::{
-    command::why::answer::Judged,
+    command::why::answer::{Judged, limit_of},
     model::{
-        judgement::{death::Cause, verdict::Verdict},
+        judgement::{
+            death::Cause, learned_limit::Confidence, limit_source::LimitSource, verdict::Verdict,
+        },
         observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
     },
@@ -156,14 +158,25 @@ impl Judged {
             return None;
         }
         let connection = &self.example.as_ref()?.connection;
-        if let Some(learned) = &self.learned_limit {
-            return Some(learned.meaning.clone());
+        if let Some(closes) = &self.peer_closes {
+            return Some(closes.meaning.clone());
         }
         let configured = format!(
             "{} ({})",
             duration(connection.limit.idle_limit_seconds),
             connection.limit.idle_limit_from
         );
+        // Evidence stands beside what is taken for the limit, and does not replace it.
+        if let Some(learned) = &self.learned_limit {
+            return Some(match connection.limit.idle_limit_from {
+                LimitSource::Default | LimitSource::Learned
+                    if learned.confidence == Confidence::Sure =>
+                {
+                    learned.meaning.clone()
+                }
+                _ => format!("assumed to be {configured}; seen: {}", learned.meaning),
+            });
+        }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
             Some((least, _)) if least < f64::from(connection.limit.idle_limit_seconds) => format!(
@@ -197,13 +210,8 @@ impl Judged {
     }
 
     pub(super) fn known_limit(&self) -> f64 {
-        match &self.learned_limit {
-            Some(learned) => f64::from(learned.seconds),
-            None => self
-                .example
-                .as_ref()
-                .map_or(f64::INFINITY, |life| f64::from(life.connection.limit.idle_limit_seconds)),
-        }
+        let learned = self.learned_limit.as_ref();
+        self.example.as_ref().map_or(f64::INFINITY, |life| f64::from(limit_of(life, learned)))
     }
 
     pub(super) fn limit_words(&self) -> String {
