@@ -45,12 +45,13 @@ impl WatchedPath {
 
     /// Waits until the agent says this of it.
     #[track_caller]
-    fn until(&self, local: SocketAddr, what: &str, is: impl Fn(&SocketLine) -> bool) -> SocketLine {
-        let mut last = None;
-        until(format!("{local} {what}"), SOON, || {
-            last = self.row(local);
-            last.clone().filter(|row| is(row))
-        })
+    fn until(
+        &self,
+        local: SocketAddr,
+        what: &str,
+        mut is: impl FnMut(&SocketLine) -> bool,
+    ) -> SocketLine {
+        until(format!("{local} {what}"), SOON, || self.row(local).filter(|row| is(row)))
     }
 
     /// Looks at it for this long: it must always be so.

@@ -3,7 +3,7 @@
 use super::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     kernel::socket::{self, Keepalive, Plan, Road, SocketOption},
-    network::ending::exchange,
+    network::ending::{exchange, wait_for_quiet},
     wait::now,
 };
 use std::time::Duration;
@@ -20,14 +20,7 @@ fn a_first_probe_in_time_is_no_protection_when_the_next_one_comes_too_late() {
     assert!(row.gap_seconds.is_some_and(|gap| gap < LIMIT_SECONDS), "{row:?}");
     // The kernel does as was said: one probe, and then none for longer than the limit.
     watched.until(late.local, "is probed", |_| socket::was_probed_since_data(&late.client));
-    let segments =
-        || keepwatch_tests::kernel::sys::tcp_info(&late.client).expect("TCP_INFO").tcpi_segs_out;
-    let after_first = segments();
-    let began = now();
-    while began.elapsed() < Duration::from_secs_f64(LIMIT_SECONDS) {
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    assert_eq!(segments(), after_first);
+    wait_for_quiet(&late.client, Duration::from_secs_f64(LIMIT_SECONDS));
 }
 
 #[test]
