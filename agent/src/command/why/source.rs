@@ -14,11 +14,11 @@ use crate::{
     config,
     kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{death::Cause, learned::LimitRow, worth::Worth},
         table::happening::EventName,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, HistoryReader},
+    store::{self, CallRow, DeathRow, HistoryReader, NotKept, Query},
     view::{
         event_row::{EventRow, StreamLine},
         filter::{EventFilter, Filter},
@@ -41,8 +41,13 @@ pub(super) struct FoundLives {
     pub(super) notes: Vec<String>,
 }
 
-/// Deaths that are read at most: more are of one kind anyway.
-const MAX_DEATHS: u32 = 100_000;
+/// Deaths of one worth that are read at most, the latest: more are of one kind anyway.
+const fn most_deaths(worth: Worth) -> u32 {
+    match worth {
+        Worth::Silence | Worth::Setting => 4000,
+        Worth::Ordinary => 1000,
+    }
+}
 
 pub(super) fn find(
     args: &WhyArgs,
@@ -60,6 +65,8 @@ pub(super) fn find(
         taken_for = words;
     }
     let limits = sources.learned()?;
+    let not_kept = sources.history.not_kept(since, None)?;
+    sources.notes.extend(not_kept.into_iter().map(|it| it.meaning));
     Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
 }
 
@@ -78,6 +85,35 @@ enum HistorySource<'a> {
     Agent(&'a Path),
     File(HistoryReader),
     None,
+}
+
+impl HistorySource<'_> {
+    /// Passes deaths on; how many could not be read.
+    fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::deaths(path, query, each)?,
+            Self::File(reader) => reader.deaths(query, each)?,
+            Self::None => 0,
+        })
+    }
+
+    /// How many deaths a query finds, whatever its limit.
+    fn count(&self, query: &Query) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::death_count(path, query)?,
+            Self::File(reader) => reader.count(query)?,
+            Self::None => 0,
+        })
+    }
+
+    /// What happened from `since` on and before `until` (Unix seconds), and is in no history.
+    fn not_kept(&self, since: f64, until: Option<f64>) -> Result<Vec<NotKept>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::not_kept(path, Some(since), until)?,
+            Self::File(reader) => reader.not_kept(Some(since), until)?,
+            Self::None => Vec::new(),
+        })
+    }
 }
 
 struct Sources<'a> {
@@ -230,7 +266,7 @@ impl<'a> Sources<'a> {
     /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
     /// calls that were refused.
     fn add_history(
-        &self,
+        &mut self,
         lives: &mut Vec<Life>,
         selections: &[Selection],
         since: f64,
@@ -241,10 +277,15 @@ impl<'a> Sources<'a> {
             (life.connection.id.clone(), end)
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
-        for selection in selections {
+        let mut n_unreadable = 0;
+        let asked = selections.iter().flat_map(|one| Worth::ALL.map(|worth| (one, worth)));
+        for (selection, worth) in asked {
+            let most = most_deaths(worth);
             let mut query = selection.query.clone();
-            (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
+            (query.since, query.worth, query.limit) = (Some(since), Some(worth), Some(most));
+            let mut n_read = 0;
             let mut add = |row: DeathRow| {
+                n_read += 1;
                 if selection.admits_remote(row.event.connection.remote)
                     && let Some(life) = of_history(row)
                     && known.insert(key(&life))
@@ -253,11 +294,17 @@ impl<'a> Sources<'a> {
                 }
                 true
             };
-            match &self.history {
-                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
-                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
-                HistorySource::None => {}
+            n_unreadable += self.history.deaths(&query, &mut add)?;
+            if n_read == most {
+                let n = self.history.count(&query)?;
+                let what = worth.words();
+                self.notes.push(format!("of {n} {what} the latest {most} are counted here"));
             }
+        }
+        if n_unreadable > 0 {
+            self.notes.push(format!(
+                "{n_unreadable} deaths are passed over: a later version of keepwatch wrote them"
+            ));
         }
         Ok(())
     }
