@@ -85,8 +85,9 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        let (past, around) = past(&shared, &wanted);
-        lines.extend(lines_of(&around, &wanted, &past, &[]));
+        past(&shared, &wanted)
+            .iter()
+            .for_each(|(happening, around)| push_event(&mut lines, happening, around));
     }
     let mut n_expected = None;
     loop {
@@ -115,16 +116,19 @@ async fn pass_on(
     }
 }
 
-/// What is remembered and wanted, oldest first, and what verdicts depend on.
-fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundings>) {
+/// What is remembered and wanted, oldest first, each with what its verdict depended on then.
+fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundings>)> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let around = table.surroundings();
-    let happenings = table.histories().flat_map(ConnectionHistory::replay);
-    let mut past: Vec<Happening> =
-        happenings.filter(|happening| wanted.admits(happening, &around)).collect();
+    let all = table.histories().flat_map(ConnectionHistory::replay);
+    let mut past: Vec<_> =
+        all.filter(|(happening, around)| wanted.admits(happening, around)).collect();
     drop(table);
-    past.sort_by_key(|happening| happening.at);
-    (past, around)
+    past.sort_by_key(|(happening, _)| happening.at);
+    past
+}
+
+fn push_event(lines: &mut Vec<u8>, happening: &Happening, around: &Surroundings) {
+    push(lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
 }
 
 fn lines_of(
@@ -139,7 +143,7 @@ fn lines_of(
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
     for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
-        push(&mut lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
+        push_event(&mut lines, happening, around);
     }
     lines
 }
