@@ -85,9 +85,9 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        past(&shared, &wanted)
-            .iter()
-            .for_each(|(happening, around)| push_event(&mut lines, happening, around));
+        for (happening, around) in past(&shared, &wanted) {
+            push_event(&mut lines, &happening, &around);
+        }
     }
     let mut n_expected = None;
     loop {

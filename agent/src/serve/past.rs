@@ -105,7 +105,9 @@ async fn read<T: Serialize + Send + 'static>(
     match asked.await {
         Ok(Ok(rows)) => {
             let mut text = Vec::new();
-            rows.iter().for_each(|row| push(&mut text, row));
+            for row in rows {
+                push(&mut text, &row);
+            }
             lines(Body::from(text))
         }
         Ok(Err(error)) => unavailable(&error),

@@ -52,7 +52,7 @@ impl Learning {
         self.limits = later.limits.or(self.limits.take());
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.lessons.is_empty() && self.limits.is_none()
     }
 }

@@ -172,7 +172,9 @@ impl Thread {
     /// Counts what could not be written as lost.
     fn give_up(&mut self) {
         let records = std::mem::take(&mut self.records);
-        records.iter().for_each(|record| self.health.lose_record(Loss::Disk, record));
+        for record in &records {
+            self.health.lose_record(Loss::Disk, record);
+        }
         self.queue.done(&records);
     }
 

@@ -106,13 +106,13 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
         let Happening { at, socket, what, .. } = happening;
         Self { at: *at, what: *what, then: Then::of(socket), around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.
-    pub(super) fn recall(&self, known: Socket) -> (Socket, &Arc<Surroundings>) {
+    pub(super) const fn recall(&self, known: Socket) -> (Socket, &Arc<Surroundings>) {
         (Socket { at: self.at, ..self.then.of_known(known) }, &self.around)
     }
 }
