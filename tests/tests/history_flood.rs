@@ -1,6 +1,5 @@
 //! The history while somebody floods it: thousands of connections a second that end by a reset, in a namespace of their
 //! own. Deaths of silence, and what happens to others, are found in it all the same, on disk and in memory.
-#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch::tested::{Query, judgement::death::Cause};
 use keepwatch_tests::{

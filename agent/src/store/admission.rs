@@ -89,9 +89,9 @@ impl Budget {
             self.filled = now;
         }
         let reserved = match self.recent.see(party, now) {
-            Flood::No => 0,
-            Flood::OfOthers => self.most / 4,
-            Flood::Own => self.most / 2,
+            FloodBy::Nobody => 0,
+            FloodBy::Either => self.most / 4,
+            FloodBy::Both => self.most / 2,
         };
         let allows = self.left > reserved;
         self.left -= u32::from(allows);
@@ -99,14 +99,14 @@ impl Budget {
     }
 }
 
-/// Whether a party has more records than others.
+/// What of a party has more records than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flood {
-    No,
+enum FloodBy {
+    Nobody,
     /// Its owner has, with other peers; or its peer, with other owners.
-    OfOthers,
+    Either,
     /// This owner with this peer.
-    Own,
+    Both,
 }
 
 /// The numbers of records of late, by owner, by peer, and by both.
@@ -128,7 +128,7 @@ impl Recent {
         Self { keys: RandomState::new(), numbers: HashMap::new(), halved: now }
     }
 
-    fn see(&mut self, party: &Party<'_>, now: Time) -> Flood {
+    fn see(&mut self, party: &Party<'_>, now: Time) -> FloodBy {
         let half_lives = now.ms_since(self.halved) / Self::HALF_LIFE_MS;
         if half_lives > 0 {
             self.halved = now;
@@ -147,9 +147,9 @@ impl Recent {
         ];
         let [both, of_owner, of_peer] = keys.map(|key| self.is_many(key));
         match (both, of_owner || of_peer) {
-            (true, _) => Flood::Own,
-            (false, true) => Flood::OfOthers,
-            (false, false) => Flood::No,
+            (true, _) => FloodBy::Both,
+            (false, true) => FloodBy::Either,
+            (false, false) => FloodBy::Nobody,
         }
     }
 
@@ -227,8 +227,8 @@ mod tests {
             recent.see(&party("a", n), at_ms(0));
         }
         assert!(recent.numbers.len() <= Recent::MOST);
-        assert_eq!(recent.see(&party("a", 1), at_ms(1)), Flood::OfOthers);
-        assert_eq!(recent.see(&party("a", 1), at_ms(30 * 60_000)), Flood::No);
+        assert_eq!(recent.see(&party("a", 1), at_ms(1)), FloodBy::Either);
+        assert_eq!(recent.see(&party("a", 1), at_ms(30 * 60_000)), FloodBy::Nobody);
         assert_eq!(recent.numbers.len(), 3);
     }
 }

@@ -3,12 +3,12 @@
 
 use super::{
     health::Health,
-    not_kept::{Loss, Sums},
+    not_kept::{Loss, LossSums},
 };
 use crate::model::judgement::worth::Worth;
 use rusqlite::{Connection, params_from_iter, types::Value};
 
-/// Rows that are deleted in one go.
+/// RowsOfWorth that are deleted in one go.
 const DELETE_ROWS: u64 = 4096;
 /// The tables with rows of their own, and what these are worth. Calls of a death go with it.
 const TABLES: [(&str, &[Worth], &str); 4] = [
@@ -66,14 +66,15 @@ pub(super) fn shrink(
             return Ok(has_deleted);
         }
         let all = database.transaction()?;
-        let numbers = Rows::count(&all)?;
+        let numbers = RowsOfWorth::count(&all)?;
         let n_rows = numbers.iter().map(|rows| rows.n).sum::<u64>();
         let too_much = used - (most - most / 16);
         // Of a row that is not average more are deleted in the next round.
         let mut due = (n_rows.saturating_mul(too_much) / used).max(1);
-        let mut sums = Sums::default();
+        let mut sums = LossSums::default();
         for worth in Worth::LEAST_FIRST {
-            let of_worth: Vec<&Rows> = numbers.iter().filter(|rows| rows.worth == worth).collect();
+            let of_worth: Vec<&RowsOfWorth> =
+                numbers.iter().filter(|rows| rows.worth == worth).collect();
             let n_of_worth = of_worth.iter().map(|rows| rows.n).sum::<u64>();
             let floor = if worth == Worth::Silence { 0 } else { n_rows / FLOOR };
             let n = due.min(n_of_worth.saturating_sub(floor));
@@ -93,9 +94,9 @@ pub(super) fn shrink(
     }
 }
 
-/// Rows of one table that are worth the same.
+/// RowsOfWorth of one table that are worth the same.
 #[derive(Debug)]
-struct Rows {
+struct RowsOfWorth {
     table: &'static str,
     worth: Worth,
     /// Which of the table's.
@@ -157,7 +158,7 @@ impl Part {
     }
 }
 
-impl Rows {
+impl RowsOfWorth {
     fn count(of: &Connection) -> rusqlite::Result<Vec<Self>> {
         let mut all = Vec::new();
         for (table, worths, own) in TABLES {
@@ -176,7 +177,7 @@ impl Rows {
 
     /// Deletes about `n` rows: of the party that has the most, of that with whom it has the most, the oldest. How many
     /// it were.
-    fn thin(&self, from: &Connection, n: u64, sums: &mut Sums) -> rusqlite::Result<u64> {
+    fn thin(&self, from: &Connection, n: u64, sums: &mut LossSums) -> rusqlite::Result<u64> {
         if n == 0 {
             return Ok(0);
         }
@@ -184,7 +185,7 @@ impl Rows {
         let by_owner = self.numbers(from, By::Owner, &all)?;
         let by_peer = self.numbers(from, By::Peer, &all)?;
         let most = |numbers: &[(Value, u64)]| numbers.first().map_or(0, |&(_, n)| n);
-        // Who has more of it: one owner with many peers, or one peer with many owners.
+        // What has more of it: one owner with many peers, or one peer with many owners.
         let (by, numbers) = if most(&by_owner) >= most(&by_peer) {
             (By::Owner, by_owner)
         } else {
@@ -231,7 +232,7 @@ impl Rows {
         from: &Connection,
         part: &Part,
         n: u64,
-        sums: &mut Sums,
+        sums: &mut LossSums,
     ) -> rusqlite::Result<u64> {
         let sql = format!(
             "DELETE FROM {0} WHERE id IN \
@@ -293,7 +294,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn those_give_who_have_the_most_until_they_have_what_the_next_has() {
+    fn the_largest_give_until_they_have_what_the_next_has() {
         assert_eq!(level(&[100, 10, 10], 50), Some(vec![50]));
         assert_eq!(level(&[100, 80, 10], 60), Some(vec![40, 20]));
         assert_eq!(level(&[100, 80, 10], 190), Some(vec![100, 80, 10]));

@@ -3,7 +3,7 @@
 use super::{
     Error, FILE, Health, Options, bounds,
     insert::{self, Stamp},
-    not_kept::Sums,
+    not_kept::LossSums,
     queue::{Learning, Record},
     schema::{self, failed},
     trusted_clock::Calendar,
@@ -97,7 +97,7 @@ impl Database {
         &mut self,
         records: &[Record],
         learning: &Learning,
-        unwritten: &Sums,
+        unwritten: &LossSums,
     ) -> Result<(), Error> {
         let run = self.run;
         let mut write = || -> rusqlite::Result<()> {

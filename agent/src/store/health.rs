@@ -1,7 +1,7 @@
 //! How the history is: what the writing thread and everybody else share.
 
 use super::{
-    not_kept::{Loss, Sums},
+    not_kept::{Loss, LossSums},
     queue::Record,
 };
 use crate::model::judgement::worth::Worth;
@@ -43,7 +43,7 @@ pub(crate) struct Health {
     /// By reason and worth.
     n_lost: [[AtomicU64; Worth::ALL.len()]; Loss::ALL.len()],
     /// Losses that the file does not know of yet.
-    unwritten: Mutex<Sums>,
+    unwritten: Mutex<LossSums>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -84,7 +84,7 @@ impl Health {
     }
 
     /// Losses that the file does not know of yet.
-    pub(super) fn unwritten(&self) -> MutexGuard<'_, Sums> {
+    pub(super) fn unwritten(&self) -> MutexGuard<'_, LossSums> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

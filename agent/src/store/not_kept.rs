@@ -21,14 +21,14 @@ closed_set! {
 }
 
 const MINUTE_NS: i64 = 60_000_000_000;
-/// Sums that wait to be written at most: a day of everything.
+/// LossSums that wait to be written at most: a day of everything.
 const MOST_WAITING: usize = 24 * 60 * Worth::ALL.len() * Loss::ALL.len();
 
 /// Numbers by the minute in which the records happened.
 #[derive(Debug, Default)]
-pub(super) struct Sums(BTreeMap<(i64, Worth, Loss), u64>);
+pub(super) struct LossSums(BTreeMap<(i64, Worth, Loss), u64>);
 
-impl Sums {
+impl LossSums {
     /// Counts records that happened then.
     pub(super) fn add(&mut self, at_ns: i64, worth: Worth, loss: Loss, n: u64) {
         let mut minute = at_ns.div_euclid(MINUTE_NS);

@@ -2,7 +2,7 @@
 
 use super::{
     database::Database,
-    not_kept::Sums,
+    not_kept::LossSums,
     queue::{Learning, Record},
     *,
 };
@@ -103,7 +103,7 @@ pub(super) fn record(happening: Happening) -> Record {
 
 pub(super) fn add(database: &mut Database, happenings: impl IntoIterator<Item = Happening>) {
     let records: Vec<Record> = happenings.into_iter().map(record).collect();
-    database.write(&records, &Learning::default(), &Sums::default()).unwrap();
+    database.write(&records, &Learning::default(), &LossSums::default()).unwrap();
 }
 
 fn write(folder: &StateFolder, happenings: Vec<Happening>) {
@@ -234,7 +234,7 @@ fn losses_are_found_by_the_minute() {
     let mut database = Database::open(&folder.options()).unwrap();
     let minute = |n: i64| n * 60_000_000_000;
     for _ in 0..2 {
-        let mut sums = Sums::default();
+        let mut sums = LossSums::default();
         sums.add(minute(10) + 1, Worth::Ordinary, Loss::Budget, 3);
         sums.add(minute(12), Worth::Ordinary, Loss::Budget, 4);
         sums.add(minute(12), Worth::Silence, Loss::Queue, 1);
@@ -284,7 +284,7 @@ fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
     let health = Health::default();
     let options = Options { bytes: 2 << 20, ..folder.options() };
     let mut database = Database::open(&options).unwrap();
-    database.write(&all, &Learning::default(), &Sums::default()).unwrap();
+    database.write(&all, &Learning::default(), &LossSums::default()).unwrap();
     assert!(database.bytes().unwrap() > 2 << 20);
     database.keep_bounds(now, &health).unwrap();
     let used = database.bytes().unwrap();

@@ -6,7 +6,7 @@ use super::{
     admission::{self, Admission},
     claim,
     database::{self, Database},
-    not_kept::{Loss, Sums},
+    not_kept::{Loss, LossSums},
     queue::{self, Learning, Queue, Record, Taken},
 };
 use crate::{
@@ -222,7 +222,7 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, unwritten: &Sums, now: Time) -> WriteOutcome {
+    fn write(&mut self, unwritten: &LossSums, now: Time) -> WriteOutcome {
         let Some(database) = &mut self.database else {
             return WriteOutcome::No;
         };

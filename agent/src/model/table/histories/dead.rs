@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_most_makes_room_until_he_has_what_others_have() {
+    fn the_owner_with_the_most_makes_room_until_others_have_as_many() {
         let mut dead = Dead::default();
         push(&mut dead, 1, Worth::Ordinary, "a", 1);
         for id in 2..=5 {
