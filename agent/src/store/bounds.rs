@@ -6,34 +6,66 @@ use super::{
     not_kept::{Loss, LossSums},
 };
 use crate::model::judgement::worth::Worth;
-use rusqlite::{Connection, params_from_iter, types::Value};
+use rusqlite::{Connection, Params, params_from_iter, types::Value};
 
 /// RowsOfWorth that are deleted in one go.
 const DELETE_ROWS: u64 = 4096;
 /// The tables with rows of their own, and what these are worth. Calls of a death go with it.
 const TABLES: [(&str, &[Worth], &str); 4] = [
-    ("deaths", &[Worth::Silence, Worth::Ordinary], "1"),
+    (DEATHS, &[Worth::Silence, Worth::Ordinary], "1"),
     ("calls", &[Worth::Setting], "death IS NULL"),
     ("verdict_changes", &[Worth::Setting], "1"),
     ("survivals", &[Worth::Setting], "1"),
 ];
+const DEATHS: &str = "deaths";
 /// What is worth more takes the place of the rest, but for this part of all rows.
 const FLOOR: u64 = 16;
+/// Rows that are counted to find the parties with the most.
+const SAMPLE: u64 = 20_000;
 /// Parties that are told apart; if more of them have about as much, the oldest rows of all go.
 const PARTIES: usize = 64;
 
 /// Deletes what is from before this time.
-pub(super) fn delete_old(from: &Connection, oldest_ns: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_old(from: &mut Connection, oldest_ns: i64) -> rusqlite::Result<()> {
     for (table, _, own) in TABLES {
         let sql = format!(
-            "DELETE FROM {table} WHERE id IN \
-             (SELECT id FROM {table} WHERE at_ns < ? AND {own} ORDER BY at_ns LIMIT {DELETE_ROWS})"
+            "SELECT id, at_ns FROM {table} WHERE at_ns < ? AND {own} ORDER BY at_ns LIMIT {DELETE_ROWS}"
         );
-        let mut delete = from.prepare_cached(&sql)?;
-        while delete.execute([oldest_ns])? > 0 {}
+        loop {
+            let all = from.transaction()?;
+            let n_deleted = delete(&all, table, &sql, [oldest_ns], |_| {})?;
+            all.commit()?;
+            if n_deleted == 0 {
+                break;
+            }
+        }
     }
     from.execute("DELETE FROM not_kept WHERE minute_ns < ?", [oldest_ns])?;
     Ok(())
+}
+
+/// Deletes the rows of a table whose id and time are selected, a death with its calls. Their number. One by one: for a
+/// statement that deletes many SQLite may have to remember all pages that it changes.
+fn delete(
+    from: &Connection,
+    table: &str,
+    selected: &str,
+    values: impl Params,
+    mut each: impl FnMut(i64),
+) -> rusqlite::Result<u64> {
+    let mut chosen = from.prepare_cached(selected)?;
+    let chosen = chosen.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let chosen: Vec<(i64, i64)> = chosen.collect::<Result<_, _>>()?;
+    let mut row = from.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?"))?;
+    let mut calls = from.prepare_cached("DELETE FROM calls WHERE death = ?")?;
+    for &(id, at_ns) in &chosen {
+        row.execute([id])?;
+        if table == DEATHS {
+            calls.execute([id])?;
+        }
+        each(at_ns);
+    }
+    Ok(u64::try_from(chosen.len()).unwrap_or(u64::MAX))
 }
 
 /// Deletes owners of whom nothing is left.
@@ -136,11 +168,13 @@ impl By {
 struct Part {
     condition: String,
     values: Vec<Value>,
+    /// How many rows it has, about.
+    n: u64,
 }
 
 impl Part {
     /// Of this part what counts for `party`, in words for which there is an index.
-    fn and(&self, by: By, party: &Value) -> Self {
+    fn and(&self, by: By, party: &Value, n: u64) -> Self {
         let (condition, new) = match (by, party) {
             (By::Owner, party) => (
                 "(owner IN (SELECT id FROM owners WHERE party = ?) OR (owner IS NULL AND ? = ''))",
@@ -154,7 +188,7 @@ impl Part {
             (By::Peer, party) => ("remote_key BETWEEN ? AND ?", [party.clone(), party.clone()]),
         };
         let values = self.values.iter().cloned().chain(new).collect();
-        Self { condition: format!("{} AND {condition}", self.condition), values }
+        Self { condition: format!("{} AND {condition}", self.condition), values, n }
     }
 }
 
@@ -181,7 +215,7 @@ impl RowsOfWorth {
         if n == 0 {
             return Ok(0);
         }
-        let all = Part::default();
+        let all = Part { n: self.n, ..Part::default() };
         let by_owner = self.numbers(from, By::Owner, &all)?;
         let by_peer = self.numbers(from, By::Peer, &all)?;
         let most = |numbers: &[(Value, u64)]| numbers.first().map_or(0, |&(_, n)| n);
@@ -201,19 +235,21 @@ impl RowsOfWorth {
         Ok(n_deleted)
     }
 
-    /// Those with the most rows of a part.
+    /// Those with the most rows of a part, about: of a large one a sample is counted, so that this takes little memory.
     fn numbers(&self, of: &Connection, by: By, part: &Part) -> rusqlite::Result<Vec<(Value, u64)>> {
+        let each = part.n / SAMPLE + 1;
         let sql = format!(
-            "SELECT {}, count(*) FROM {} WHERE {}{} GROUP BY 1 ORDER BY 2 DESC LIMIT {}",
+            "SELECT {}, count(*) FROM {} WHERE id % {each} = 0 AND {}{} GROUP BY 1 ORDER BY 2 DESC LIMIT {}",
             by.expression(),
             self.table,
             self.condition,
             part.condition,
             PARTIES + 1
         );
-        let mut numbers = of.prepare_cached(&sql)?;
-        let numbers = numbers
-            .query_map(params_from_iter(&part.values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut numbers = of.prepare(&sql)?;
+        let numbers = numbers.query_map(params_from_iter(&part.values), |row| {
+            Ok((row.get(0)?, row.get::<_, u64>(1)?.saturating_mul(each)))
+        })?;
         numbers.collect()
     }
 
@@ -223,7 +259,7 @@ impl RowsOfWorth {
         let Some(shares) = level(&counts, n) else {
             return vec![(of.clone(), n)];
         };
-        let parts = numbers.iter().map(|(party, _)| of.and(by, party));
+        let parts = numbers.iter().map(|&(ref party, n)| of.and(by, party, n));
         parts.zip(shares).collect()
     }
 
@@ -235,18 +271,11 @@ impl RowsOfWorth {
         sums: &mut LossSums,
     ) -> rusqlite::Result<u64> {
         let sql = format!(
-            "DELETE FROM {0} WHERE id IN \
-             (SELECT id FROM {0} WHERE {1}{2} ORDER BY at_ns LIMIT {n}) RETURNING at_ns",
+            "SELECT id, at_ns FROM {} WHERE {}{} ORDER BY at_ns LIMIT {n}",
             self.table, self.condition, part.condition
         );
-        let mut delete = from.prepare(&sql)?;
-        let mut deleted = delete.query(params_from_iter(&part.values))?;
-        let mut n_deleted = 0;
-        while let Some(row) = deleted.next()? {
-            sums.add(row.get(0)?, self.worth, Loss::Size, 1);
-            n_deleted += 1;
-        }
-        Ok(n_deleted)
+        let values = params_from_iter(&part.values);
+        delete(from, self.table, &sql, values, |at_ns| sums.add(at_ns, self.worth, Loss::Size, 1))
     }
 }
 

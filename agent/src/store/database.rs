@@ -128,7 +128,7 @@ impl Database {
         self.calendar.look(clock::unix_offset_ns(), now);
         let today_ns = self.calendar.unix_ns(now);
         let mut keep = || -> rusqlite::Result<()> {
-            bounds::delete_old(&self.connection, today_ns.saturating_sub(self.keep_ns))?;
+            bounds::delete_old(&mut self.connection, today_ns.saturating_sub(self.keep_ns))?;
             let has_shrunk = bounds::shrink(&mut self.connection, self.max_bytes, health)?;
             if has_shrunk || now.ms_since(self.swept) >= OWNERS_MS {
                 self.swept = now;

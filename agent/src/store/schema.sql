@@ -92,7 +92,7 @@ CREATE TABLE calls (
   remote_addr TEXT NOT NULL,
   remote_port INTEGER NOT NULL,      -- 0: not connected
   remote_key BLOB NOT NULL,
-  death INTEGER REFERENCES deaths ON DELETE CASCADE, -- of the connection; NULL while it lives
+  death INTEGER,                     -- the end of its connection, with which it goes; NULL while it lives
   pid INTEGER,                       -- who called
   owner INTEGER,
   option TEXT NOT NULL,              -- SO_KEEPALIVE, TCP_KEEPIDLE, ...
