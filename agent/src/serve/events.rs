@@ -5,7 +5,8 @@ use super::{Shared, SharedState};
 use crate::{
     kernel::clock,
     model::{
-        judgement::verdict::Surroundings,
+        judgement::{verdict::Surroundings, worth::Worth},
+        observed::socket::Time,
         table::{
             happening::{Happening, News, Notice},
             histories::ConnectionHistory,
@@ -25,6 +26,7 @@ use axum::{
 use http_body::Frame;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::{Arc, PoisonError},
@@ -119,12 +121,43 @@ async fn pass_on(
 /// What is remembered and wanted, oldest first, each with what its verdict depended on then.
 fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundings>)> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = table.histories().flat_map(ConnectionHistory::replay);
+    let all: Vec<&ConnectionHistory> = match wanted.dead {
+        Some(most) => latest(table.histories(), wanted, most),
+        None => table.histories().collect(),
+    };
+    let all = all.into_iter().flat_map(ConnectionHistory::replay);
     let mut past: Vec<_> =
         all.filter(|(happening, around)| wanted.admits(happening, around)).collect();
     drop(table);
     past.sort_by_key(|(happening, _)| happening.at);
     past
+}
+
+/// Those that live, and of those that died with a wanted death as many of each worth, the latest.
+fn latest<'a>(
+    all: impl Iterator<Item = &'a ConnectionHistory>,
+    wanted: &EventFilter,
+    most: usize,
+) -> Vec<&'a ConnectionHistory> {
+    let mut chosen = Vec::new();
+    let mut dead: BTreeMap<Worth, Vec<(Time, &ConnectionHistory)>> = BTreeMap::new();
+    for history in all {
+        match history.worth() {
+            None => chosen.push(history),
+            Some(worth) => {
+                if let Some((death, around)) = history.replay().last()
+                    && wanted.admits(&death, &around)
+                {
+                    dead.entry(worth).or_default().push((death.at, history));
+                }
+            }
+        }
+    }
+    for mut dead in dead.into_values() {
+        dead.sort_unstable_by_key(|&(at, _)| std::cmp::Reverse(at));
+        chosen.extend(dead.into_iter().take(most).map(|(_, history)| history));
+    }
+    chosen
 }
 
 fn push_event(lines: &mut Vec<u8>, happening: &Happening, around: &Surroundings) {
@@ -175,5 +208,53 @@ impl http_body::Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        judgement::{
+            death::{Cause, Death},
+            idle_limit::{IdleLimit, Limits},
+        },
+        observed::{
+            ending::Ending,
+            socket::{Socket, SocketId, State, tests_support::socket},
+        },
+        table::{happening::Happened, histories::Histories},
+    };
+
+    #[test]
+    fn of_the_dead_the_latest_of_each_worth_are_passed_on_and_all_that_live() {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut histories = Histories::new(100);
+        let mut record = |id, what| {
+            let at = Time(id * 1_000_000_000);
+            let socket = Socket { id: SocketId(id), at, ..socket() };
+            histories.record(&Happening::new(at, socket, what), &around);
+        };
+        let death = Death::of(&socket(), State::LastAck, Ending::default(), 0).unwrap();
+        for id in 1..=40 {
+            record(id, Happened::Opened);
+            let cause = if id % 2 == 0 { Cause::PeerReset } else { Cause::IdleDrop };
+            if id <= 30 {
+                record(id, Happened::Died(Death { cause, ..death }));
+            }
+        }
+        let ids = |wanted: &EventFilter, most| {
+            let found = latest(histories.iter(), wanted, most).into_iter();
+            let mut ids: Vec<u64> = found.map(|history| history.socket.id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut expected: Vec<u64> = vec![27, 28, 29, 30];
+        expected.extend(31..=40);
+        assert_eq!(ids(&EventFilter::default(), 2), expected);
+        let another = crate::view::filter::Filter { port: Some(1), ..Default::default() };
+        let wanted = EventFilter { filter: another, ..EventFilter::default() };
+        assert_eq!(ids(&wanted, 2), (31..=40).collect::<Vec<_>>(), "of the dead what is wanted");
     }
 }

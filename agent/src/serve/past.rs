@@ -55,20 +55,13 @@ fn unavailable(error: &store::Error) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
 }
 
-/// The answer of `/v1/deaths/count`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct DeathCount {
-    /// The deaths that the query finds.
-    pub(super) deaths: u64,
-}
-
 pub(super) async fn death_count(
     State(shared): SharedState,
     query: Result<extract::Query<Query>, QueryRejection>,
 ) -> Response {
     match query {
         Ok(extract::Query(query)) => {
-            read(shared, move |reader| Ok(vec![DeathCount { deaths: reader.count(&query)? }])).await
+            read(shared, move |reader| Ok(vec![reader.count(&query)?])).await
         }
         Err(rejection) => refused(&rejection),
     }

@@ -9,7 +9,7 @@ use super::{
     trusted_clock::Calendar,
 };
 use crate::{
-    kernel::{clock, host},
+    kernel::{clock, heap_trim, host},
     model::{judgement::learned::Lesson, observed::socket::Time},
 };
 use rusqlite::Connection;
@@ -130,6 +130,9 @@ impl Database {
         let mut keep = || -> rusqlite::Result<()> {
             bounds::delete_old(&mut self.connection, today_ns.saturating_sub(self.keep_ns))?;
             let has_shrunk = bounds::shrink(&mut self.connection, self.max_bytes, health)?;
+            if has_shrunk {
+                heap_trim::give_back();
+            }
             if has_shrunk || now.ms_since(self.swept) >= OWNERS_MS {
                 self.swept = now;
                 bounds::delete_owners(&self.connection)?;

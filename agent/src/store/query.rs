@@ -140,11 +140,14 @@ impl Query {
     }
 
     /// What admits the least, most probably: SQLite would take the order of time for the best of all.
-    const fn index(&self, is_owned: bool) -> &'static str {
+    fn index(&self, is_owned: bool) -> &'static str {
         match self {
             Self { id: Some(_), .. } => "deaths_by_socket",
             Self { pid: Some(_), .. } => "deaths_by_pid",
-            Self { peer: Some(_), .. } => "deaths_by_peer",
+            // Of a large network the latest are found soonest among the latest of all.
+            Self { peer: Some(net), .. } if net.prefix_len() * 2 > net.max_prefix_len() => {
+                "deaths_by_peer"
+            }
             _ if is_owned => "deaths_by_owner",
             _ => "deaths_by_time",
         }

@@ -10,7 +10,9 @@ use super::{
 use crate::{
     kernel::clock,
     model::{
-        judgement::learned::LimitRow, table::happening::EventName, text::duration::signed_seconds,
+        judgement::{learned::LimitRow, worth::Worth},
+        table::happening::EventName,
+        text::duration::signed_seconds,
     },
     view::{
         connection::RowOwner,
@@ -19,6 +21,7 @@ use crate::{
 };
 use rusqlite::Row;
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -81,12 +84,16 @@ impl HistoryReader {
         })
     }
 
-    /// The number of deaths that a query finds, without its limit.
-    pub fn count(&self, query: &Query) -> Result<u64, Error> {
+    /// The number of deaths that a query finds, without its limit, by what they are worth.
+    pub fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Error> {
         self.read(|database| {
             let (clause, values) = query.clause();
-            let count = format!("SELECT count(*) {clause}");
-            database.query_row(&count, rusqlite::params_from_iter(values), |row| row.get(0))
+            let sums = "sum(worth = 0), sum(worth <> 0)";
+            let count = format!("SELECT {sums} {clause}");
+            let numbers = |row: &Row<'_>| Ok([row.get::<_, Option<u64>>(0)?, row.get(1)?]);
+            let found = database.query_row(&count, rusqlite::params_from_iter(values), numbers)?;
+            let [silence, ordinary] = found.map(Option::unwrap_or_default);
+            Ok([(Worth::Silence, silence), (Worth::Ordinary, ordinary)].into())
         })
     }
 

@@ -41,13 +41,11 @@ pub(super) struct FoundLives {
     pub(super) notes: Vec<String>,
 }
 
-/// Deaths of one worth that are read at most, the latest: more are of one kind anyway.
-const fn most_deaths(worth: Worth) -> u32 {
-    match worth {
-        Worth::Silence | Worth::Setting => 4000,
-        Worth::Ordinary => 1000,
-    }
-}
+/// Deaths of each worth that are read at most, the latest: more are of one kind anyway.
+const MOST_DEATHS: [(Worth, u32); 2] = [(Worth::Silence, 4000), (Worth::Ordinary, 1000)];
+
+/// Of connections that the agent remembers, and that died, at most this number of each worth.
+const MOST_REMEMBERED: usize = 1000;
 
 pub(super) fn find(
     args: &WhyArgs,
@@ -97,12 +95,12 @@ impl HistorySource<'_> {
         })
     }
 
-    /// How many deaths a query finds, whatever its limit.
-    fn count(&self, query: &Query) -> Result<u64, Failure> {
+    /// How many deaths of each worth a query finds, whatever its limit.
+    fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Failure> {
         Ok(match self {
             Self::Agent(path) => client::death_count(path, query)?,
             Self::File(reader) => reader.count(query)?,
-            Self::None => 0,
+            Self::None => BTreeMap::new(),
         })
     }
 
@@ -245,6 +243,8 @@ impl<'a> Sources<'a> {
                     EventName::Died,
                 ],
                 past_only: true,
+                // Those before are in the history, if there is one.
+                dead: (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED),
                 filter: selection.filter.clone(),
                 ..EventFilter::default()
             };
@@ -278,28 +278,40 @@ impl<'a> Sources<'a> {
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
         let mut n_unreadable = 0;
-        let asked = selections.iter().flat_map(|one| Worth::ALL.map(|worth| (one, worth)));
-        for (selection, worth) in asked {
-            let most = most_deaths(worth);
-            let mut query = selection.query.clone();
-            (query.since, query.worth, query.limit) = (Some(since), Some(worth), Some(most));
-            let mut n_read = 0;
-            let mut add = |row: DeathRow| {
-                n_read += 1;
-                if selection.admits_remote(row.event.connection.remote)
-                    && let Some(life) = of_history(row)
-                    && known.insert(key(&life))
-                {
-                    lives.push(life);
-                }
-                true
-            };
-            n_unreadable += self.history.deaths(&query, &mut add)?;
-            if n_read == most {
-                let n = self.history.count(&query)?;
-                let what = worth.words();
-                self.notes.push(format!("of {n} {what} the latest {most} are counted here"));
+        let mut left_out: BTreeMap<Worth, u64> = BTreeMap::new();
+        for selection in selections {
+            let mut query = Query { since: Some(since), ..selection.query.clone() };
+            let mut is_cut = false;
+            for (worth, most) in MOST_DEATHS {
+                (query.worth, query.limit) = (Some(worth), Some(most));
+                let mut n_read = 0;
+                let mut add = |row: DeathRow| {
+                    n_read += 1;
+                    if selection.admits_remote(row.event.connection.remote)
+                        && let Some(life) = of_history(row)
+                        && known.insert(key(&life))
+                    {
+                        lives.push(life);
+                    }
+                    true
+                };
+                n_unreadable += self.history.deaths(&query, &mut add)?;
+                is_cut |= n_read == most;
             }
+            if is_cut {
+                (query.worth, query.limit) = (None, None);
+                let found = self.history.count(&query)?;
+                for (worth, most) in MOST_DEATHS {
+                    let n = found.get(&worth).copied().unwrap_or_default();
+                    *left_out.entry(worth).or_default() += n.saturating_sub(u64::from(most));
+                }
+            }
+        }
+        for (worth, n) in left_out.into_iter().filter(|&(_, n)| n > 0) {
+            let what = worth.words();
+            self.notes.push(format!(
+                "{n} more {what} before these are in the history, and not counted here"
+            ));
         }
         if n_unreadable > 0 {
             self.notes.push(format!(

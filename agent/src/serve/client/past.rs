@@ -1,13 +1,13 @@
 //! What the agent's history says: deaths, their number, and what is not in it.
 
-use super::{
-    super::past::{DeathCount, Unreadable},
-    Error, each_line, each_text, get, only, percent_encoded,
+use super::{super::past::Unreadable, Error, each_line, each_text, get, only, percent_encoded};
+use crate::{
+    model::judgement::worth::Worth,
+    store::{DeathRow, NotKept, Query},
 };
-use crate::store::{DeathRow, NotKept, Query};
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Deaths out of the agent's history, the latest first, until `each` returns false. How many there were that the agent
 /// or this client cannot read: a later version wrote them, in words of its own.
@@ -33,11 +33,10 @@ pub(crate) fn deaths(
     Ok(n_unreadable)
 }
 
-/// The number of deaths in the agent's history that a query finds, without its limit.
-pub(crate) fn death_count(path: &Path, query: &Query) -> Result<u64, Error> {
+/// The number of deaths in the agent's history that a query finds, without its limit, by what they are worth.
+pub(crate) fn death_count(path: &Path, query: &Query) -> Result<BTreeMap<Worth, u64>, Error> {
     let mut body = get(path, &format!("/v1/deaths/count?{}", parameters(path, query)?))?;
-    let DeathCount { deaths } = only(&mut body).map_err(|cause| Error::reading(path, cause))?;
-    Ok(deaths)
+    only(&mut body).map_err(|cause| Error::reading(path, cause))
 }
 
 /// What happened from `since` on and before `until` (Unix seconds), and is not in the agent's history.

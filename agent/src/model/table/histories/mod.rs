@@ -104,17 +104,14 @@ impl ConnectionHistory {
         })
     }
 
-    /// What it is worth, dead as it is.
-    fn worth(&self) -> Worth {
-        let worth = match self.moments.last() {
-            Some(Moment { what: Happened::Died(death), .. }) => death.cause.worth(),
-            _ => Worth::Ordinary,
+    /// What it is worth now that it is dead; none while it lives.
+    pub fn worth(&self) -> Option<Worth> {
+        let Some(Moment { what: Happened::Died(death), .. }) = self.moments.last() else {
+            return None;
         };
-        if self.calls().any(|(_, call)| call.errno != 0) {
-            worth.min(Worth::Setting)
-        } else {
-            worth
-        }
+        let worth = death.cause.worth();
+        let has_refused = self.calls().any(|(_, call)| call.errno != 0);
+        Some(if has_refused { worth.min(Worth::Setting) } else { worth })
     }
 
     /// Every happening that is kept, as it was streamed, with what its verdict depended on then.
@@ -183,9 +180,9 @@ impl Histories {
             .entry(id)
             .or_insert_with(|| Box::new(ConnectionHistory::new(happening.socket)));
         history.record(happening, around);
-        if let Happened::Died(_) = happening.what {
+        if let Some(worth) = history.worth() {
             let party = Party::of(&history.socket, history.identity.as_deref());
-            self.dead.push(id, history.worth(), &party);
+            self.dead.push(id, worth, &party);
         }
     }
 
