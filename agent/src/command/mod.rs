@@ -4,6 +4,7 @@
 //! 3 cannot run here, 4 internal.
 
 mod check;
+mod columns;
 mod completions;
 mod doctor;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod table;
 mod timestamp;
 mod top;
 mod trace;
+mod trace_text;
 mod why;
 
 use crate::{agent, config, kernel, log, serve, store};

@@ -183,7 +183,7 @@ impl Kernel {
             } else if socket.is_connection() && listeners.contains(&port) {
                 socket.direction = Direction::Inbound;
             }
-            if ended.is_err() || !filter.admits(&socket, around) {
+            if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
             }
             if socket.shared {

@@ -63,7 +63,7 @@ async fn page_of(shared: &Shared, pick: &PageRequest) -> Page {
         next = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
             let around = table.surroundings();
-            table_rows::scan(&table, &pick.filter, from, PART, |socket, owners, identity| {
+            table_rows::scan(&table, &pick.filter, from, PART, now, |socket, owners, identity| {
                 picker.offer(socket, owners, identity, &around, now);
             })
         };
@@ -110,7 +110,7 @@ mod tests {
     use crate::serve::{api::tests::with_agent, client};
     use crate::{
         model::judgement::verdict::Verdict,
-        view::{filter::Filter, page::PageRequest},
+        view::{filter::Filter, page::PageRequest, value_enum::VerdictChoice},
     };
 
     #[test]
@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn a_page_is_of_what_the_filter_admits() {
         with_agent("page-filter", 10, |path| {
-            let filter = Filter { verdict: vec![Verdict::Protected], ..Filter::default() };
+            let filter = Filter {
+                verdict: vec![VerdictChoice::One(Verdict::Protected)],
+                ..Filter::default()
+            };
             let page =
                 client::page(path, &PageRequest { filter, limit: 9, ..PageRequest::default() })
                     .unwrap();

@@ -4,7 +4,7 @@ use super::filter::Filter;
 use crate::model::{
     observed::{
         owner_identity::Identity,
-        socket::{Owner, Socket},
+        socket::{Owner, Socket, Time},
     },
     table::Table,
 };
@@ -16,10 +16,11 @@ pub(crate) fn scan(
     filter: &Filter,
     from: u32,
     n_slots: u32,
+    now: Time,
     mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
 ) -> Option<u32> {
     let around = table.surroundings();
-    let is_wanted = |socket: &Socket| filter.admits(socket, &around);
+    let is_wanted = |socket: &Socket| filter.admits(socket, &around, socket.quiet_at_ms(now));
     table.scan(from, n_slots, is_wanted, |socket, owners, identity| {
         if filter.admits_owner(owners) && filter.admits_identity(identity) {
             each(socket, owners, identity);

@@ -20,10 +20,12 @@ use crate::{
     serve::client,
     store::{self, CallRow, DeathRow, HistoryReader, NotKept, Query},
     view::{
+        event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
         life::{CallSeen, Life, lives},
         row::Row,
+        value_enum::EventChoice,
     },
 };
 use std::{
@@ -236,12 +238,15 @@ impl<'a> Sources<'a> {
         let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
             let wanted = EventFilter {
-                event: vec![
+                event: [
                     EventName::Opened,
                     EventName::Setting,
                     EventName::Changed,
                     EventName::Died,
-                ],
+                    EventName::Ended,
+                ]
+                .map(EventChoice::One)
+                .to_vec(),
                 past_only: true,
                 // Those before are in the history, if there is one.
                 dead: (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED),
@@ -251,7 +256,7 @@ impl<'a> Sources<'a> {
             client::events(path, &wanted, |line| {
                 if let Some(StreamLine::Event(row)) = line
                     && selection.admits_remote(row.connection.remote)
-                    && (row.event != EventName::Died || is_after(&row.at, since))
+                    && (row.details.cause.is_none() || is_after(&row.at, since))
                 {
                     happenings.push(*row);
                 }

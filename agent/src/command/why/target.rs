@@ -65,23 +65,27 @@ pub(super) struct Selection {
 impl Selection {
     fn new(filter: Filter) -> Self {
         let query = Query {
-            peer: filter.peer,
-            port: filter.port,
-            id: filter.id.map(|id| id.to_string()),
-            pid: filter.pid,
-            process: filter.process.clone(),
-            unit: filter.unit.clone(),
-            container: filter.container.clone(),
-            workload: filter.workload.clone(),
-            namespace: filter.namespace.clone(),
-            pod: filter.pod.clone(),
+            peer: filter.peer.first().map(|peer| peer.net),
+            port: filter.port.first().copied(),
+            id: filter.id.first().map(ToString::to_string),
+            pid: filter.pid.first().copied(),
+            process: filter.process.first().cloned(),
+            unit: filter.unit.first().cloned(),
+            container: filter.container.first().cloned(),
+            workload: filter.workload.first().cloned(),
+            namespace: filter.namespace.first().cloned(),
+            pod: filter.pod.first().cloned(),
             ..Query::default()
         };
         Self { filter, query, remote_port: None }
     }
 
     fn peer(net: IpNet, port: Option<u16>) -> Self {
-        let filter = Filter { peer: Some(net), port, ..Filter::default() };
+        let filter = Filter {
+            peer: vec![net.into()],
+            port: port.into_iter().collect(),
+            ..Filter::default()
+        };
         Self { remote_port: port, ..Self::new(filter) }
     }
 
@@ -98,7 +102,7 @@ impl Selection {
         identity: Option<&Identity>,
         around: &Surroundings,
     ) -> bool {
-        self.filter.admits(socket, around)
+        self.filter.admits(socket, around, socket.quiet_ms.into())
             && self.filter.admits_owner(owners)
             && self.filter.admits_identity(identity)
             && self.admits_remote(socket.remote.socket_addr())
@@ -119,9 +123,9 @@ impl Target {
             vec![Meaning { selections: vec![Selection::new(filter)], taken_for }]
         };
         match self {
-            Self::Socket(id) => one(Filter { id: Some(*id), ..Filter::default() }, id.to_string()),
+            Self::Socket(id) => one(Filter { id: vec![*id], ..Filter::default() }, id.to_string()),
             Self::Pid(pid) => {
-                one(Filter { pid: Some(*pid), ..Filter::default() }, format!("process {pid}"))
+                one(Filter { pid: vec![*pid], ..Filter::default() }, format!("process {pid}"))
             }
             Self::Peer(net, port) => vec![Meaning {
                 selections: vec![Selection::peer(*net, *port)],
@@ -157,15 +161,15 @@ fn of_name(word: &str) -> Meaning {
         Selection::new(filter)
     };
     let mut selections = vec![
-        named(|filter, name| filter.process = Some(name)),
-        named(|filter, name| filter.unit = Some(name)),
-        named(|filter, name| filter.pod = Some(name)),
-        named(|filter, name| filter.workload = Some(name)),
-        named(|filter, name| filter.container = Some(name)),
-        named(|filter, name| filter.namespace = Some(name)),
+        named(|filter, name| filter.process = vec![name]),
+        named(|filter, name| filter.unit = vec![name]),
+        named(|filter, name| filter.pod = vec![name]),
+        named(|filter, name| filter.workload = vec![name]),
+        named(|filter, name| filter.container = vec![name]),
+        named(|filter, name| filter.namespace = vec![name]),
     ];
     if !word.contains('.') {
-        selections.push(named(|filter, name| filter.unit = Some(format!("{name}.service"))));
+        selections.push(named(|filter, name| filter.unit = vec![format!("{name}.service")]));
     }
     Meaning { selections, taken_for: sanitize::escaped(word.as_bytes()) }
 }

@@ -45,7 +45,8 @@ impl Cause {
             | Self::KeepaliveTimeout
             | Self::KeepaliveReset
             | Self::UserTimeout
-            | Self::RetransmitTimeout => Worth::Silence,
+            | Self::RetransmitTimeout
+            | Self::Abandoned => Worth::Silence,
             // Anybody who can connect makes as many of these as there are ports.
             Self::PeerReset
             | Self::LocalReset
