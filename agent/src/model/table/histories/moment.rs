@@ -28,6 +28,7 @@ pub struct Moment {
 
 /// All of a socket that may change while it lives.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of the socket, as there")]
 struct Then {
     own: OwnSettings,
     ambient: NetnsSettings,
@@ -122,16 +123,16 @@ impl Then {
             keepalive,
             state,
             in_flight,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
             probes_unanswered,
             quiet_ms,
             silent_ms,
             received_ms,
-            timer_ms,
-            retransmitting_ms,
             watched,
-            retransmits,
-            is_orphan,
-            is_unaccepted,
+            timer_ms,
             ..known
         }
     }
