@@ -143,9 +143,7 @@ pub(super) fn read_rows(from: &Connection) -> rusqlite::Result<Vec<LearnedRow>> 
 mod tests {
     use super::*;
     use crate::store::{
-        HistoryReader,
-        database::{Database, Learning},
-        tests::StateFolder,
+        HistoryReader, database::Database, not_kept::LossSums, queue::Learning, tests::StateFolder,
     };
 
     fn lessons() -> Vec<Lesson> {
@@ -173,7 +171,7 @@ mod tests {
     }
 
     fn keep(database: &mut Database, lessons: Vec<Lesson>) {
-        database.write(&[], &Learning { lessons, rows: None }).unwrap();
+        database.write(&[], &Learning { lessons, rows: None }, &LossSums::default()).unwrap();
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) struct EventFilter {
     /// Only what is remembered: the stream ends with it.
     #[arg(skip)]
     pub past_only: bool,
+    /// Of connections that died at most this number of each worth, the latest.
+    #[arg(skip)]
+    pub dead: Option<usize>,
     /// Only events of these connections.
     #[command(flatten)]
     pub filter: Filter,

@@ -14,11 +14,11 @@ use crate::{
     config,
     kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LearnedRow},
+        judgement::{death::Cause, learned::LearnedRow, worth::Worth},
         table::happening::EventName,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, HistoryReader},
+    store::{self, CallRow, DeathRow, HistoryReader, NotKept, Query},
     view::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
@@ -43,8 +43,11 @@ pub(super) struct FoundLives {
     pub(super) notes: Vec<String>,
 }
 
-/// Deaths that are read at most: more are of one kind anyway.
-const MAX_DEATHS: u32 = 100_000;
+/// Deaths of each worth that are read at most, the latest: more are of one kind anyway.
+const MOST_DEATHS: [(Worth, u32); 2] = [(Worth::Silence, 4000), (Worth::Ordinary, 1000)];
+
+/// Of connections that the agent remembers, and that died, at most this number of each worth.
+const MOST_REMEMBERED: usize = 1000;
 
 pub(super) fn find(
     args: &WhyArgs,
@@ -62,6 +65,8 @@ pub(super) fn find(
         taken_for = words;
     }
     let learned = sources.learned()?;
+    let not_kept = sources.history.not_kept(since, None)?;
+    sources.notes.extend(not_kept.into_iter().map(|it| it.meaning));
     Ok(FoundLives { lives, learned, taken_for, notes: sources.notes })
 }
 
@@ -80,6 +85,35 @@ enum HistorySource<'a> {
     Agent(&'a Path),
     File(HistoryReader),
     None,
+}
+
+impl HistorySource<'_> {
+    /// Passes deaths on; how many could not be read.
+    fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::deaths(path, query, each)?,
+            Self::File(reader) => reader.deaths(query, each)?,
+            Self::None => 0,
+        })
+    }
+
+    /// How many deaths of each worth a query finds, whatever its limit.
+    fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::death_count(path, query)?,
+            Self::File(reader) => reader.count(query)?,
+            Self::None => BTreeMap::new(),
+        })
+    }
+
+    /// What happened from `since` on and before `until` (Unix seconds), and is in no history.
+    fn not_kept(&self, since: f64, until: Option<f64>) -> Result<Vec<NotKept>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::not_kept(path, Some(since), until)?,
+            Self::File(reader) => reader.not_kept(Some(since), until)?,
+            Self::None => Vec::new(),
+        })
+    }
 }
 
 struct Sources<'a> {
@@ -214,6 +248,8 @@ impl<'a> Sources<'a> {
                 .map(EventChoice::One)
                 .to_vec(),
                 past_only: true,
+                // Those before are in the history, if there is one.
+                dead: (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED),
                 filter: selection.filter.clone(),
                 ..EventFilter::default()
             };
@@ -235,7 +271,7 @@ impl<'a> Sources<'a> {
     /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
     /// calls that were refused.
     fn add_history(
-        &self,
+        &mut self,
         lives: &mut Vec<Life>,
         selections: &[Selection],
         since: f64,
@@ -246,23 +282,46 @@ impl<'a> Sources<'a> {
             (life.connection.id.clone(), end)
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
+        let mut n_unreadable = 0;
+        let mut left_out: BTreeMap<Worth, u64> = BTreeMap::new();
         for selection in selections {
-            let mut query = selection.query.clone();
-            (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
-            let mut add = |row: DeathRow| {
-                if selection.admits_remote(row.event.connection.remote)
-                    && let Some(life) = of_history(row)
-                    && known.insert(key(&life))
-                {
-                    lives.push(life);
-                }
-                true
-            };
-            match &self.history {
-                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
-                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
-                HistorySource::None => {}
+            let mut query = Query { since: Some(since), ..selection.query.clone() };
+            let mut is_cut = false;
+            for (worth, most) in MOST_DEATHS {
+                (query.worth, query.limit) = (Some(worth), Some(most));
+                let mut n_read = 0;
+                let mut add = |row: DeathRow| {
+                    n_read += 1;
+                    if selection.admits_remote(row.event.connection.remote)
+                        && let Some(life) = of_history(row)
+                        && known.insert(key(&life))
+                    {
+                        lives.push(life);
+                    }
+                    true
+                };
+                n_unreadable += self.history.deaths(&query, &mut add)?;
+                is_cut |= n_read == most;
             }
+            if is_cut {
+                (query.worth, query.limit) = (None, None);
+                let found = self.history.count(&query)?;
+                for (worth, most) in MOST_DEATHS {
+                    let n = found.get(&worth).copied().unwrap_or_default();
+                    *left_out.entry(worth).or_default() += n.saturating_sub(u64::from(most));
+                }
+            }
+        }
+        for (worth, n) in left_out.into_iter().filter(|&(_, n)| n > 0) {
+            let what = worth.words();
+            self.notes.push(format!(
+                "{n} more {what} before these are in the history, and not counted here"
+            ));
+        }
+        if n_unreadable > 0 {
+            self.notes.push(format!(
+                "{n_unreadable} deaths are passed over: a later version of keepwatch wrote them"
+            ));
         }
         Ok(())
     }

@@ -13,3 +13,4 @@ pub mod learned_limit;
 pub mod limit_source;
 pub mod preset;
 pub mod verdict;
+pub mod worth;

@@ -266,7 +266,7 @@ impl Table {
         }
         if old == State::Close {
             for happening in self.pending.take(&socket) {
-                self.histories.record(&happening);
+                self.histories.record(&happening, &self.around);
             }
         }
         if old == State::Established
@@ -349,7 +349,7 @@ impl Table {
         let name = || self.owners.roll.labels().of(&whose);
         self.tally.record(&happening, &self.around, name);
         happening.identity = whose.identity;
-        self.histories.record(&happening);
+        self.histories.record(&happening, &self.around);
         self.happenings.push(happening);
     }
 

@@ -2,12 +2,12 @@
 //! library. Rows are passed on as they come.
 
 mod chunked;
+mod past;
 mod unparsed;
 
 use super::{AgentStatus, events::SIGN_OF_LIFE};
 use crate::{
     model::judgement::learned::LearnedRow,
-    store::{DeathRow, Query},
     view::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
@@ -16,9 +16,10 @@ use crate::{
         row::Row,
     },
 };
+pub(crate) use past::{death_count, deaths, not_kept};
+
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -215,33 +216,11 @@ fn events_within(
     each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
 }
 
-/// Deaths out of the agent's history, the latest first, until `each` returns false.
-pub(crate) fn deaths(
-    path: &Path,
-    query: &Query,
-    each: impl FnMut(DeathRow) -> bool,
-) -> Result<(), Error> {
-    let query = serde_json::to_value(query)
-        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    let given: Vec<String> = query
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| match value {
-            Value::Null => None,
-            Value::String(text) => Some(format!("{key}={}", percent_encoded(text))),
-            value => Some(format!("{key}={value}")),
-        })
-        .collect();
-    let mut body = get(path, &format!("/v1/deaths?{}", given.join("&")))?;
-    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
-}
-
 /// Everything that the agent has learned, but for kinds of facts that only a newer one knows.
 pub(crate) fn learned(path: &Path) -> Result<Vec<LearnedRow>, Error> {
     let mut rows = Vec::new();
     let mut body = get(path, "/v1/limits")?;
-    let each = |row: Value| {
+    let each = |row: serde_json::Value| {
         rows.extend(serde_json::from_value::<LearnedRow>(row));
         true
     };
@@ -286,6 +265,14 @@ fn each_line<T: DeserializeOwned>(
     body: &mut impl BufRead,
     mut each: impl FnMut(T) -> bool,
 ) -> io::Result<()> {
+    each_text(body, |line| serde_json::from_slice(line).map(&mut each))
+}
+
+/// Passes on each line that has something in it.
+fn each_text(
+    body: &mut impl BufRead,
+    mut each: impl FnMut(&[u8]) -> serde_json::Result<bool>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -295,9 +282,9 @@ fn each_line<T: DeserializeOwned>(
         if line.trim_ascii().is_empty() {
             continue; // a sign of life
         }
-        let item = serde_json::from_slice(&line)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if !each(item) {
+        let goes_on =
+            each(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if !goes_on {
             return Ok(());
         }
     }
