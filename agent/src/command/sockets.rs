@@ -1,7 +1,7 @@
 //! `keepwatch sockets`: every connection, from the agent if one runs, else from the kernel.
 
 use super::{
-    Failure, Outcome, output,
+    Failure, Outcome, nothing_found, output,
     socket_text::{self, Style},
     source::{ConnectionReader, Source},
 };
@@ -22,9 +22,9 @@ use std::{io::Write, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-If an agent runs, it answers. Without one keepwatch reads the kernel
-itself (as root). It also does so with --idle-limit or --path, because
-the agent has limits of its own. Settings are the same either way. If
+If an agent runs, it answers, and measures by --idle-limit and --path if
+they are given, else by limits of its own. Without an agent keepwatch
+reads the kernel itself (as root). Settings are the same either way. If
 the kernel is read, the direction of a connection is inferred, and
 sockets without a descriptor are missing.
 
@@ -53,11 +53,13 @@ pub(super) struct SocketsArgs {
 }
 
 pub(super) fn run(
-    args: &SocketsArgs,
+    mut args: SocketsArgs,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    args.filter.measured_by = limits.of_this_call();
+    let args = &args;
     let style = Style { colour: output::in_colour(colour) };
     let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     let Some(pause) = args.watch else {
@@ -96,22 +98,15 @@ fn show_screen(
 fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Result<(), Failure> {
     let mut out = output::stdout();
     if args.json && args.sort.is_none() {
-        stream(args, reader, &mut out)?;
-        return Ok(out.flush()?);
+        let is_empty = stream(args, reader, &mut out)?;
+        out.flush()?;
+        if is_empty && args.watch.is_none() {
+            nothing_found::explain(reader, &args.filter)?;
+        }
+        return Ok(());
     }
     let mut rows = Vec::new();
-    match reader {
-        ConnectionReader::Agent { path, .. } => client::sockets(path, &args.filter, |row| {
-            rows.push(row);
-            true
-        })?,
-        ConnectionReader::Kernel(kernel) => {
-            kernel.walk(&args.filter, |socket, owners, identity, around| {
-                rows.push(Row::new(socket, owners, identity, around, socket.at));
-                Ok(())
-            })?;
-        }
-    }
+    reader.rows(&args.filter, |row| rows.push(row))?;
     let sort = args.sort.unwrap_or_default();
     rows.sort_by_cached_key(|row| Standing::of_row(row).key(sort));
     if args.json {
@@ -119,34 +114,42 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     } else {
         socket_text::table(&mut out, &rows, style)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if rows.is_empty() && args.watch.is_none() {
+        nothing_found::explain(reader, &args.filter)?;
+    }
+    Ok(())
 }
 
 /// JSON as it comes: memory does not grow with the sockets. The agent's lines are copied: a field that only a newer
-/// agent knows is not lost.
+/// agent knows is not lost. Returns whether there was nothing.
 fn stream(
     args: &SocketsArgs,
     reader: &mut ConnectionReader,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let mut is_empty = true;
     match reader {
         ConnectionReader::Agent { path, .. } => {
             let mut ended = Ok(());
             client::socket_lines(path, &args.filter, |lines| {
+                is_empty &= lines.is_empty();
                 ended = out.write_all(lines);
                 ended.is_ok()
             })?;
-            Ok(ended?)
+            ended?;
         }
         ConnectionReader::Kernel(kernel) => {
             let (mut json, mut line) = (RowWriter::default(), Vec::new());
             kernel.walk(&args.filter, |socket, owners, identity, around| {
+                is_empty = false;
                 line.clear();
                 json.write(&mut line, socket, owners, identity, around, socket.at);
                 Ok(out.write_all(&line)?)
-            })
+            })?;
         }
     }
+    Ok(is_empty)
 }
 
 fn write_json(out: &mut impl Write, row: &Row) -> Result<(), Failure> {

@@ -136,15 +136,21 @@ impl Rows {
         let mut lines = Vec::with_capacity(PART_BYTES + STEP_BYTES);
         // The table is whole between two calls, even if the writer has panicked.
         let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let around = table.surroundings();
+        let around = self.filter.surroundings(table.surroundings());
         let mut writer = RowWriter::default();
         let end = from.saturating_add(PART_SLOTS);
         let mut next = Some(from);
         while let Some(from) = next.filter(|&from| from < end && lines.len() < PART_BYTES) {
-            next =
-                table_rows::scan(&table, &self.filter, from, STEP, |socket, owners, identity| {
+            next = table_rows::scan(
+                &table,
+                &self.filter,
+                &around,
+                from,
+                STEP,
+                |socket, owners, identity| {
                     writer.write(&mut lines, socket, owners, identity, &around, self.now);
-                });
+                },
+            );
         }
         self.next = next;
         lines

@@ -107,7 +107,8 @@ async fn pass_on(
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                lines_of(&news.around, &wanted, &news.happenings, &notices)
+                let around = wanted.filter.surroundings(Arc::clone(&news.around));
+                lines_of(&around, &wanted, &news.happenings, &notices)
             }
             Ok(Err(RecvError::Lagged(_))) => Vec::new(),
             Ok(Err(RecvError::Closed)) => return,
@@ -118,7 +119,7 @@ async fn pass_on(
 /// What is remembered and wanted, oldest first, and what verdicts depend on.
 fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundings>) {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let around = table.surroundings();
+    let around = wanted.filter.surroundings(table.surroundings());
     let happenings = table.histories().flat_map(ConnectionHistory::replay);
     let mut past: Vec<Happening> =
         happenings.filter(|happening| wanted.admits(happening, &around)).collect();

@@ -1,15 +1,19 @@
 //! Which connections somebody wants to see.
 
 use crate::model::{
-    judgement::verdict::{Surroundings, Verdict},
+    judgement::{
+        given_limits::GivenLimits,
+        verdict::{Surroundings, Verdict},
+    },
     observed::{
         owner_identity::{Identity, IdentityPart},
         socket::{Direction, Owner, Socket, SocketId, State},
     },
-    table::happening::{EventName, Happening},
+    table::happening::{EventName, Happened, Happening},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -62,6 +66,9 @@ pub(crate) struct Filter {
     /// Only connections of this Kubernetes pod
     #[arg(long, value_name = "NAME")]
     pub pod: Option<String>,
+    /// What verdicts are measured against, in place of the limits of the agent that answers.
+    #[arg(skip)]
+    pub measured_by: Option<GivenLimits>,
 }
 
 /// An address, or a network.
@@ -72,6 +79,14 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
 }
 
 impl Filter {
+    /// What verdicts are measured against, where these are the surroundings otherwise.
+    pub(crate) fn surroundings(&self, otherwise: Arc<Surroundings>) -> Arc<Surroundings> {
+        match &self.measured_by {
+            Some(given) => Arc::new(given.in_place_of(&otherwise)),
+            None => otherwise,
+        }
+    }
+
     /// Whether the conditions on the socket itself hold.
     pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings) -> bool {
         (!self.state.is_empty() || self.all || socket.is_connection())
@@ -144,7 +159,11 @@ impl EventFilter {
         } else {
             self.event.contains(&name)
         };
+        // An agent reports what changes by its own limits.
+        let is_change = !matches!(happening.what, Happened::VerdictChanged { to, .. }
+            if self.filter.measured_by.is_some() && to != around.verdict(&happening.socket));
         event
+            && is_change
             && self.filter.admits_in_any_state(&happening.socket, around)
             && self.filter.admits_owner(happening.socket.owner.iter())
             && self.filter.admits_identity(happening.identity.as_deref())

@@ -2,6 +2,7 @@
 
 use super::filter::Filter;
 use crate::model::{
+    judgement::verdict::Surroundings,
     observed::{
         owner_identity::Identity,
         socket::{Owner, Socket},
@@ -14,12 +15,12 @@ use crate::model::{
 pub(crate) fn scan(
     table: &Table,
     filter: &Filter,
+    around: &Surroundings,
     from: u32,
     n_slots: u32,
     mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
 ) -> Option<u32> {
-    let around = table.surroundings();
-    let is_wanted = |socket: &Socket| filter.admits(socket, &around);
+    let is_wanted = |socket: &Socket| filter.admits(socket, around);
     table.scan(from, n_slots, is_wanted, |socket, owners, identity| {
         if filter.admits_owner(owners) && filter.admits_identity(identity) {
             each(socket, owners, identity);

@@ -14,7 +14,7 @@ use crate::{
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
-        connection_group::{ConnectionGroup, Peer, cases},
+        connection_group::{ConnectionGroup, ConnectionTimes, Peer, cases},
         life::{Finding, Life},
         what_if::{Setting, WhatIf},
     },
@@ -38,6 +38,8 @@ pub(super) struct Judged {
     pub(super) n_dead: usize,
     /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
+    /// When those of the worst finding ended, and when that began; null if they live.
+    pub(super) times: Option<ConnectionTimes>,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
@@ -164,6 +166,7 @@ fn of_case(
         n_live: case.live().count(),
         n_dead: case.dead().count(),
         causes,
+        times: case.times(),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed,

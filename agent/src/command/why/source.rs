@@ -3,33 +3,47 @@
 
 use super::{
     WhyArgs,
-    target::{Meaning, Selection, Target},
+    target::{self, Meaning, Selection, Target},
+    window::{self, TimeWindow},
 };
 use crate::{
     command::{
         Failure,
-        source::{Kernel, NOT_USED, Source},
-        timestamp,
+        source::{Kernel, Source},
     },
     config,
-    kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{
+            death::Cause, given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LimitRow,
+            verdict::Surroundings,
+        },
         table::happening::EventName,
+        text::sanitize,
     },
     serve::client,
     store::{self, CallRow, DeathRow, HistoryReader},
     view::{
         event_row::{EventRow, StreamLine},
         filter::{EventFilter, Filter},
+        known_names::{self, KnownNames, NameField},
         life::{CallSeen, Life, lives},
         row::Row,
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
 };
+
+/// What was asked cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Window(#[from] window::Error),
+    #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
+    Unresolved { name: String, cause: io::Error, near: String },
+}
 
 /// The connections, live and dead, that the word names.
 pub(super) struct FoundLives {
@@ -48,19 +62,21 @@ pub(super) fn find(
     args: &WhyArgs,
     socket: &Path,
     limits: &config::LimitArgs,
+    window: &TimeWindow,
 ) -> Result<FoundLives, Failure> {
-    let mut sources = Sources::open(args, socket, limits)?;
-    let since = clock::unix_seconds() - args.since.as_secs_f64();
-    let mut meanings = Target::parse(&args.peer).meanings(&limits.path).into_iter();
-    let mut taken_for = args.peer.escape_debug().to_string();
-    let mut lives = Vec::new();
-    if let Some(first) = meanings.next() {
-        let (found, words) = sources.first_that_finds(first, meanings, since)?;
-        lives = found;
-        taken_for = words;
+    let mut sources = Sources::open(args, socket, limits, window)?;
+    let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
+    let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
+    if let Some(around) = &sources.around {
+        // The agent has measured what lives; deaths were measured when they came.
+        for life in lives.iter_mut().filter(|life| life.end.is_some()) {
+            life.connection = life.connection.clone().measured(around);
+        }
     }
     let limits = sources.learned()?;
-    Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
+    let mut notes = vec![window.note()];
+    notes.append(&mut sources.notes);
+    Ok(FoundLives { lives, limits, taken_for, notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -84,11 +100,21 @@ struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
+    window: &'a TimeWindow,
+    /// The limits of this call, if there are any.
+    given: Option<GivenLimits>,
+    /// What they make of verdicts.
+    around: Option<Surroundings>,
     notes: Vec<String>,
 }
 
 impl<'a> Sources<'a> {
-    fn open(args: &WhyArgs, socket: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
+    fn open(
+        args: &WhyArgs,
+        socket: &'a Path,
+        limits: &config::LimitArgs,
+        window: &'a TimeWindow,
+    ) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let (status, denied) = match (args.source, args.source.agent(socket)) {
             // There may be a history that may be read.
@@ -97,8 +123,10 @@ impl<'a> Sources<'a> {
             }
             (_, answer) => (answer?, None),
         };
-        if status.is_some() && limits.are_for_this_call() {
-            notes.push(format!("warning: {NOT_USED}"));
+        let given = limits.of_this_call();
+        let around = given.as_ref().map(|_| limits.surroundings());
+        if around.is_some() {
+            notes.push("measured against the idle limits of this call".to_owned());
         }
         let history = match &status {
             Some(status) if status.history.is_some() => HistorySource::Agent(socket),
@@ -141,40 +169,125 @@ impl<'a> Sources<'a> {
                 ),
             ),
         }
-        Ok(Self { agent: status.map(|_| socket), kernel, history, notes })
+        Ok(Self { agent: status.map(|_| socket), kernel, history, window, given, around, notes })
     }
 
-    /// What the first meaning finds that finds something, and what that takes the word for.
-    fn first_that_finds(
+    /// What the word finds, and what it was taken for.
+    fn search(
         &mut self,
-        first: Meaning,
-        others: impl Iterator<Item = Meaning>,
-        since: f64,
+        target: &Target,
+        paths: &[ConfiguredPath],
     ) -> Result<(Vec<Life>, String), Failure> {
-        let mut taken_for = None;
-        for Meaning { selections, taken_for: words } in [first].into_iter().chain(others) {
-            let lives = self.lives(&selections, since)?;
+        let mut tried = Vec::new();
+        for Meaning { selections, taken_for } in target.meanings(paths) {
+            let lives = self.lives(&selections)?;
             if !lives.is_empty() {
-                return Ok((lives, words));
+                self.note_port(target, &taken_for)?;
+                return Ok((lives, taken_for));
             }
-            taken_for.get_or_insert(words);
+            tried.push(taken_for);
         }
-        Ok((Vec::new(), taken_for.unwrap_or_default()))
+        let unresolved = match target.as_host() {
+            Some(Ok(Meaning { selections, taken_for })) => {
+                return Ok((self.lives(&selections)?, taken_for));
+            }
+            Some(Err(cause)) => Some(cause),
+            None => None,
+        };
+        if let (Target::Name(name, _), Some(cause)) = (target, unresolved) {
+            let name = sanitize::escaped(name.as_bytes());
+            let near = self.near(&name, paths)?;
+            if target.looks_like_a_host() {
+                let near = near.map(|near| format!("; there is {near}")).unwrap_or_default();
+                return Err(Error::Unresolved { name, cause, near }.into());
+            }
+            self.notes.insert(0, match near {
+                Some(near) => format!("nothing is called {name}; there is {near}"),
+                None => format!(
+                    "nothing is called {name}: no process, unit, container, pod, workload, Kubernetes \
+                     namespace, path or host"
+                ),
+            });
+        }
+        Ok((Vec::new(), tried.join(" or ")))
     }
 
-    fn lives(&mut self, selections: &[Selection], since: f64) -> Result<Vec<Life>, Failure> {
+    /// Of a number that found a process: says so if it is a port, too.
+    fn note_port(&mut self, target: &Target, taken_for: &str) -> Result<(), Failure> {
+        let Target::Number(number) = target else {
+            return Ok(());
+        };
+        let Some(port) =
+            target::as_port(*number).filter(|port| *taken_for != format!("port {port}"))
+        else {
+            return Ok(());
+        };
+        let n = self.lives(&Meaning::of_port(port).selections)?.len();
+        if n > 0 {
+            let with = if n == 1 { "1 connection has" } else { &format!("{n} connections have") };
+            let note = format!("{port} is also a port, which {with}: keepwatch why :{port}");
+            self.notes.insert(0, note);
+        }
+        Ok(())
+    }
+
+    /// Names of this host that look like this one, in words.
+    fn near(&mut self, name: &str, paths: &[ConfiguredPath]) -> Result<Option<String>, Failure> {
+        let everything = Target::Everything.meanings(&[]);
+        let mut names = KnownNames::default();
+        for Meaning { selections, .. } in everything {
+            for life in self.lives(&selections)? {
+                let process = life.owner.as_ref().map(|owner| owner.process.as_str());
+                names.meet(process, &life.connection.part_of);
+            }
+        }
+        for path in paths {
+            names.add(NameField::Path, &path.name);
+        }
+        let near = names.near(name);
+        Ok((!near.is_empty()).then(|| known_names::in_words(&near)))
+    }
+
+    fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
         let rows = self.living(selections)?;
-        let past = self.remembered(selections, since)?;
+        let past = self.remembered(selections)?;
         let mut lives = lives(rows, past);
-        self.add_history(&mut lives, selections, since)?;
+        self.add_history(&mut lives, selections)?;
+        let window = self.window;
+        let was_there = |life: &Life| {
+            let opened_at = life.opened_at.as_deref();
+            !window.is_past() || opened_at.is_none_or(|at| window.is_before_its_end(at))
+        };
+        lives.retain(|life| {
+            let began = life.trouble_began();
+            let end = life.end.as_ref();
+            end.map_or_else(|| was_there(life), |end| window.overlaps(began, &end.at))
+        });
+        if window.is_past() && lives.iter().any(|life| life.end.is_none()) {
+            self.note_once(
+                "of what still lives, settings and quiet times are those of now, not of then",
+            );
+        }
         Ok(lives)
+    }
+
+    fn note_once(&mut self, note: &str) {
+        if !self.notes.iter().any(|known| known == note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// The same filter, measured by the limits of this call.
+    fn measured(&self, filter: &Filter) -> Filter {
+        Filter { measured_by: self.given.clone(), ..filter.clone() }
     }
 
     fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
         let mut rows: BTreeMap<String, Row> = BTreeMap::new();
         if let Some(path) = self.agent {
             for selection in selections {
-                client::sockets(path, &selection.filter, |row| {
+                let filter = self.measured(&selection.filter);
+                client::sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
                         rows.insert(row.id().to_owned(), row);
                     }
@@ -195,7 +308,7 @@ impl<'a> Sources<'a> {
     }
 
     /// What the agent remembers, in the order of time.
-    fn remembered(&self, selections: &[Selection], since: f64) -> Result<Vec<EventRow>, Failure> {
+    fn remembered(&self, selections: &[Selection]) -> Result<Vec<EventRow>, Failure> {
         let Some(path) = self.agent else {
             return Ok(Vec::new());
         };
@@ -209,13 +322,12 @@ impl<'a> Sources<'a> {
                     EventName::Died,
                 ],
                 past_only: true,
-                filter: selection.filter.clone(),
+                filter: self.measured(&selection.filter),
                 ..EventFilter::default()
             };
             client::events(path, &wanted, |line| {
                 if let Some(StreamLine::Event(row)) = line
                     && selection.admits_remote(row.connection.remote)
-                    && (row.event != EventName::Died || is_after(&row.at, since))
                 {
                     happenings.push(*row);
                 }
@@ -230,10 +342,9 @@ impl<'a> Sources<'a> {
     /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
     /// calls that were refused.
     fn add_history(
-        &self,
+        &mut self,
         lives: &mut Vec<Life>,
         selections: &[Selection],
-        since: f64,
     ) -> Result<(), Failure> {
         // An id and an end: ids are used again after a reboot.
         let key = |life: &Life| {
@@ -243,8 +354,12 @@ impl<'a> Sources<'a> {
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
         for selection in selections {
             let mut query = selection.query.clone();
-            (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
+            query.since = Some(self.window.since_seconds());
+            query.until = self.window.last_end_seconds();
+            query.limit = Some(MAX_DEATHS);
+            let mut n_read = 0;
             let mut add = |row: DeathRow| {
+                n_read += 1;
                 if selection.admits_remote(row.event.connection.remote)
                     && let Some(life) = of_history(row)
                     && known.insert(key(&life))
@@ -258,11 +373,21 @@ impl<'a> Sources<'a> {
                 HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
                 HistorySource::None => {}
             }
+            if n_read == MAX_DEATHS {
+                self.note_once(&format!(
+                    "more than {MAX_DEATHS} connections ended then: only the last of them are counted; ask for a \
+                     shorter time"
+                ));
+            }
         }
         Ok(())
     }
 
+    /// What was learned of limits; nothing where the question brings its own.
     fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
+        if self.given.is_some() {
+            return Ok(Vec::new());
+        }
         Ok(match &self.history {
             HistorySource::Agent(path) => client::limits(path)?,
             HistorySource::File(reader) => reader.limits()?,
@@ -276,6 +401,7 @@ fn of_history(row: DeathRow) -> Option<Life> {
     let DeathRow { opened_at, calls, event, .. } = row;
     let mut life = Life::dead(event)?;
     life.is_whole = opened_at.is_some();
+    life.opened_at = opened_at;
     life.calls = calls.into_iter().map(call_of_history).collect();
     // ConnectionRef opening failed was seen all the same.
     life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
@@ -290,8 +416,4 @@ fn call_of_history(row: CallRow) -> CallSeen {
         result: row.result,
         by: row.on.owner,
     }
-}
-
-fn is_after(at: &str, unix_seconds: f64) -> bool {
-    timestamp::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
 }

@@ -5,6 +5,7 @@ pub mod check_policy;
 pub mod death;
 pub mod destination;
 pub mod facts;
+pub mod given_limits;
 pub mod idle_limit;
 pub mod learned;
 pub mod limit_source;
