@@ -6,6 +6,7 @@
 //! [`remedy`](mod@remedy) puts the line together, or falls back on the pod, the unit and the sysctl.
 
 pub(crate) mod clients;
+pub(crate) mod kept_clues;
 pub(crate) mod process_clues;
 pub(crate) mod recognise;
 pub(crate) mod remedy;

@@ -3,11 +3,12 @@
 
 use super::{Shared, SharedState};
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::clock,
     model::{
         judgement::verdict::Surroundings,
         table::{
-            happening::{Happening, News, Notice},
+            happening::{Happened, Happening, News, Notice},
             histories::ConnectionHistory,
         },
     },
@@ -86,7 +87,7 @@ async fn pass_on(
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
         let (past, around) = past(&shared, &wanted);
-        lines.extend(lines_of(&around, &wanted, &past, &[]));
+        lines.extend(lines_of(&shared.clues, &around, &wanted, &past, &[]));
     }
     let mut n_expected = None;
     loop {
@@ -108,7 +109,7 @@ async fn pass_on(
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
                 let around = wanted.filter.surroundings(Arc::clone(&news.around));
-                lines_of(&around, &wanted, &news.happenings, &notices)
+                lines_of(&shared.clues, &around, &wanted, &news.happenings, &notices)
             }
             Ok(Err(RecvError::Lagged(_))) => Vec::new(),
             Ok(Err(RecvError::Closed)) => return,
@@ -129,6 +130,7 @@ fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundi
 }
 
 fn lines_of(
+    clues: &KeptClues,
     around: &Surroundings,
     wanted: &EventFilter,
     happenings: &[Happening],
@@ -140,7 +142,11 @@ fn lines_of(
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
     for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
-        push(&mut lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
+        let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
+        if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
+            row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
+        }
+        push(&mut lines, &row);
     }
     lines
 }

@@ -7,6 +7,7 @@ use super::{
     trusted_clock::Calendar,
 };
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::{clock, host},
     model::{
         judgement::{
@@ -67,6 +68,7 @@ pub(super) struct Database {
     calendar: Calendar,
     keep_ns: i64,
     max_bytes: u64,
+    clues: Arc<KeptClues>,
 }
 
 impl Database {
@@ -104,7 +106,16 @@ impl Database {
         let (run, seen_ns) = begin().map_err(failed("write", &file))?;
         let calendar = Calendar::new(seen_ns, keep_ns, offset_ns, now);
         let place = place(&file);
-        Ok(Self { connection, file, place, run, calendar, keep_ns, max_bytes: options.bytes })
+        Ok(Self {
+            connection,
+            file,
+            place,
+            run,
+            calendar,
+            keep_ns,
+            max_bytes: options.bytes,
+            clues: Arc::clone(&options.clues),
+        })
     }
 
     /// Whether the file that it writes is still the one of this name.
@@ -125,7 +136,7 @@ impl Database {
             for Batch { offset_ns, around, happenings } in batches {
                 let stamp = Stamp { run, offset_ns: *offset_ns };
                 for happening in happenings {
-                    insert::happening(&all, stamp, happening, around)?;
+                    insert::happening(&all, stamp, happening, around, &self.clues)?;
                 }
             }
             for lesson in &learning.lessons {

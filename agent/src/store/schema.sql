@@ -61,7 +61,8 @@ CREATE TABLE deaths (
   survived_ms INTEGER NOT NULL,      -- the longest quiet time that it survived before
   probes_sent INTEGER NOT NULL,
   probes_unanswered INTEGER NOT NULL,
-  in_flight INTEGER NOT NULL
+  in_flight INTEGER NOT NULL,
+  clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
 CREATE INDEX deaths_by_time ON deaths (at_ns);
 CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns);

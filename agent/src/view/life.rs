@@ -6,6 +6,7 @@ use super::{
     event_row::EventRow,
     row::Row,
 };
+use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
@@ -74,6 +75,8 @@ pub(crate) struct Life {
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
+    /// What its process showed of itself, if it is dead and the agent saw that.
+    pub clues: Option<Traces>,
     /// Its end, if it has come.
     pub end: Option<LifeEnd>,
 }
@@ -119,6 +122,7 @@ impl Life {
             changed: Vec::new(),
             is_whole: false,
             opened_at: None,
+            clues: None,
             end: None,
         }
     }
@@ -153,6 +157,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            clues: details.clues,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })

@@ -94,6 +94,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Client> {
     languages::CLIENTS.iter().chain(stores::CLIENTS).chain(infrastructure::CLIENTS)
 }
 
+/// Parts of paths by which a loaded library is recognised.
+pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
+    let clues = all().flat_map(|client| client.clues.iter().copied().flatten());
+    clues.filter_map(|clue| match clue {
+        Clue::Library(part) => Some(*part),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

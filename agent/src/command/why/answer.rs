@@ -90,7 +90,11 @@ pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) ->
                 (Some(pid), _) => {
                     looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
                 }
-                (None, Some(process)) => Traces::of_name(process),
+                // It is gone: what it showed while it lived.
+                (None, Some(process)) => {
+                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
+                    kept.unwrap_or_else(|| Traces::of_name(process))
+                }
                 (None, None) => Traces::default(),
             };
             of_case(case, limits, idle, traces, pid)
