@@ -106,6 +106,12 @@ impl KnownNames {
         self.n_connections
     }
 
+    /// Whether something is called so.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        let unit = format!("{word}.service");
+        self.names.iter().any(|known| known.name == word || known.name == unit)
+    }
+
     /// What is called like `word`, the likeliest first.
     pub(crate) fn near(&self, word: &str) -> Vec<KnownName> {
         let names = self.names.iter();
@@ -171,6 +177,7 @@ mod tests {
         assert_eq!(names().n_connections(), 3);
         assert_eq!(near("checkout"), "unit checkout.service, pod web-checkout-0");
         assert_eq!(near("Checkout.Service"), "unit checkout.service, pod web-checkout-0");
+        assert!(names().has("checkout") && names().has("postgres") && !names().has("postgers"));
         assert_eq!(near("postgers"), "process postgres", "two letters changed places");
         assert_eq!(near("post"), "process postgres");
         assert_eq!(near("postgresql"), "process postgres");

@@ -73,6 +73,12 @@ pub(super) fn find(
             life.connection = life.connection.clone().measured(around);
         }
     }
+    if window.is_past() && lives.iter().any(|life| life.end.is_none()) {
+        sources.notes.push(
+            "of what still lives, settings and quiet times are those of now, not of then"
+                .to_owned(),
+        );
+    }
     let limits = sources.learned()?;
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
@@ -195,21 +201,42 @@ impl<'a> Sources<'a> {
             None => None,
         };
         if let (Target::Name(name, _), Some(cause)) = (target, unresolved) {
-            let name = sanitize::escaped(name.as_bytes());
-            let near = self.near(&name, paths)?;
-            if target.looks_like_a_host() {
-                let near = near.map(|near| format!("; there is {near}")).unwrap_or_default();
-                return Err(Error::Unresolved { name, cause, near }.into());
-            }
-            self.notes.insert(0, match near {
-                Some(near) => format!("nothing is called {name}; there is {near}"),
-                None => format!(
-                    "nothing is called {name}: no process, unit, container, pod, workload, Kubernetes \
-                     namespace, path or host"
-                ),
-            });
+            self.explain_name(target, name, paths, cause)?;
         }
         Ok((Vec::new(), tried.join(" or ")))
+    }
+
+    /// Says what there is in place of a name that found nothing. An unknown host is an error.
+    fn explain_name(
+        &mut self,
+        target: &Target,
+        name: &str,
+        paths: &[ConfiguredPath],
+        cause: io::Error,
+    ) -> Result<(), Failure> {
+        let name = sanitize::escaped(name.as_bytes());
+        let names = self.names(paths)?;
+        let near = names.near(&name);
+        let there_is = match near.as_slice() {
+            [] => String::new(),
+            near => format!("; there is {}", known_names::in_words(near)),
+        };
+        if names.has(&name) {
+            self.notes.insert(0, format!("{name} has connections, but none of that time"));
+        } else if target.looks_like_a_host() {
+            return Err(Error::Unresolved { name, cause, near: there_is }.into());
+        } else if near.is_empty() {
+            self.notes.insert(
+                0,
+                format!(
+                    "nothing is called {name}: no process, unit, container, pod, workload, \
+                     Kubernetes namespace, path or host"
+                ),
+            );
+        } else {
+            self.notes.insert(0, format!("nothing is called {name}{there_is}"));
+        }
+        Ok(())
     }
 
     /// Of a number that found a process: says so if it is a port, too.
@@ -231,21 +258,21 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    /// Names of this host that look like this one, in words.
-    fn near(&mut self, name: &str, paths: &[ConfiguredPath]) -> Result<Option<String>, Failure> {
-        let everything = Target::Everything.meanings(&[]);
+    /// The names that owners of connections have, and had in the window.
+    fn names(&mut self, paths: &[ConfiguredPath]) -> Result<KnownNames, Failure> {
         let mut names = KnownNames::default();
-        for Meaning { selections, .. } in everything {
-            for life in self.lives(&selections)? {
-                let process = life.owner.as_ref().map(|owner| owner.process.as_str());
-                names.meet(process, &life.connection.part_of);
+        for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
+            for Row { connection, owners, .. } in self.living(&selections)? {
+                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            }
+            for Life { connection, owner, .. } in self.lives(&selections)? {
+                names.meet(owner.iter().map(|owner| owner.process.as_str()), &connection.part_of);
             }
         }
         for path in paths {
             names.add(NameField::Path, &path.name);
         }
-        let near = names.near(name);
-        Ok((!near.is_empty()).then(|| known_names::in_words(&near)))
+        Ok(names)
     }
 
     fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
@@ -263,11 +290,6 @@ impl<'a> Sources<'a> {
             let end = life.end.as_ref();
             end.map_or_else(|| was_there(life), |end| window.overlaps(began, &end.at))
         });
-        if window.is_past() && lives.iter().any(|life| life.end.is_none()) {
-            self.note_once(
-                "of what still lives, settings and quiet times are those of now, not of then",
-            );
-        }
         Ok(lives)
     }
 
