@@ -17,7 +17,7 @@ pub(crate) use error::Error;
 pub(crate) use file::keys;
 pub(crate) use file::{MAX_BYTES, configured, scalar};
 pub(crate) use idle_limit::{idle_limit, network_path};
-pub(crate) use moment::{Moment, moment};
+pub(crate) use moment::{TypedTime, moment};
 pub(crate) use toml_error::TomlFile;
 
 use crate::{
@@ -211,8 +211,8 @@ pub(crate) struct HistoryArgs {
     /// Keep the history of this many days
     #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub history_days: u32,
-    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; the oldest
-    /// records are deleted to make room
+    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; of
+    /// the records that are worth least the oldest are deleted to make room
     #[arg(long, env = "KEEPWATCH_HISTORY_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = history_bytes)]
     pub history_bytes: u64,
 }

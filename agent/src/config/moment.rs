@@ -12,7 +12,7 @@ const EXPECTED: &str = "expected a time ago like 90m, 24h or 7d, a time of day l
 
 /// A moment, or a day, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct TypedTime {
     text: String,
     kind: Kind,
 }
@@ -30,9 +30,9 @@ enum Kind {
 }
 
 /// A moment of the past, in one of the forms that people type.
-pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn moment(text: &str) -> Result<TypedTime, String> {
     let kind = kind(text.trim()).ok_or_else(|| EXPECTED.to_owned())?;
-    Ok(Moment { text: text.trim().to_owned(), kind })
+    Ok(TypedTime { text: text.trim().to_owned(), kind })
 }
 
 fn kind(text: &str) -> Option<Kind> {
@@ -67,7 +67,7 @@ fn time_of_day(text: &str) -> Option<Time> {
     text.contains(':').then(|| text.parse().ok()).flatten()
 }
 
-impl Moment {
+impl TypedTime {
     /// The time before now that it says, if it says it so.
     pub(crate) const fn as_time_ago(&self) -> Option<Duration> {
         match self.kind {
@@ -110,7 +110,7 @@ impl Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for TypedTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }

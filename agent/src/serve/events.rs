@@ -86,8 +86,9 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        let (past, around) = past(&shared, &wanted);
-        lines.extend(lines_of(&shared.clues, &around, &wanted, &past, &[]));
+        for (happening, around) in past(&shared, &wanted) {
+            push_event(&mut lines, &shared.clues, &happening, &around);
+        }
     }
     let mut n_expected = None;
     loop {
@@ -117,16 +118,29 @@ async fn pass_on(
     }
 }
 
-/// What is remembered and wanted, oldest first, and what verdicts depend on.
-fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundings>) {
+/// What is remembered and wanted, oldest first, each with what its verdict depended on then.
+fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundings>)> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let around = wanted.filter.surroundings(table.surroundings());
-    let happenings = table.histories().flat_map(ConnectionHistory::replay);
-    let mut past: Vec<Happening> =
-        happenings.filter(|happening| wanted.admits(happening, &around)).collect();
+    let all = table.histories().flat_map(ConnectionHistory::replay);
+    let measured = all.map(|(happening, around)| (happening, wanted.filter.surroundings(around)));
+    let mut past: Vec<_> =
+        measured.filter(|(happening, around)| wanted.admits(happening, around)).collect();
     drop(table);
-    past.sort_by_key(|happening| happening.at);
-    (past, around)
+    past.sort_by_key(|(happening, _)| happening.at);
+    past
+}
+
+fn push_event(
+    lines: &mut Vec<u8>,
+    clues: &KeptClues,
+    happening: &Happening,
+    around: &Surroundings,
+) {
+    let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
+    if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
+        row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
+    }
+    push(lines, &row);
 }
 
 fn lines_of(
@@ -142,11 +156,7 @@ fn lines_of(
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
     for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
-        let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
-        if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
-            row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
-        }
-        push(&mut lines, &row);
+        push_event(&mut lines, clues, happening, around);
     }
     lines
 }

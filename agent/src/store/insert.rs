@@ -12,6 +12,7 @@ use crate::{
             death::{Death, QUIET_MS},
             learned::{Evidence, Lesson, LimitRow, QuietOutcome, Span},
             verdict::Surroundings,
+            worth::{Worth, party_owner},
         },
         observed::{
             owner_identity::Identity,
@@ -22,7 +23,9 @@ use crate::{
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
-use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
+use rusqlite::{
+    Connection, OptionalExtension as _, Row, ToSql, Transaction, params_from_iter, types::Value,
+};
 
 fn ms(seconds: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
@@ -37,17 +40,20 @@ pub(super) struct Stamp {
     pub(super) run: i64,
     /// Unix time minus monotonic time.
     pub(super) offset_ns: i64,
+    /// What the record is worth.
+    pub(super) worth: Worth,
 }
 
 impl Stamp {
     /// The columns that all tables of connections have.
     fn columns(
         self,
+        into: &Transaction<'_>,
         at: Time,
         socket: &Socket,
         by: Option<Owner>,
         identity: Option<&Identity>,
-    ) -> Columns {
+    ) -> rusqlite::Result<Columns> {
         let mut row = Columns::default();
         row.set("run", self.run);
         row.set("at_ns", clock::unix_ns(at, self.offset_ns));
@@ -62,15 +68,41 @@ impl Stamp {
         row.set("remote_port", remote.port());
         row.set("remote_key", key(socket.remote.addr).to_vec());
         row.set("pid", by.map(|by| by.pid));
-        row.set("process", by.map(|by| by.comm.escaped()));
-        row.set_part_of(PartOf::of(identity));
-        row
+        row.set("owner", owner(into, by, identity)?);
+        Ok(row)
     }
 
-    fn of(self, happening: &Happening) -> Columns {
+    fn of(self, into: &Transaction<'_>, happening: &Happening) -> rusqlite::Result<Columns> {
         let Happening { at, socket, identity, .. } = happening;
-        self.columns(*at, socket, socket.owner, identity.as_deref())
+        self.columns(into, *at, socket, socket.owner, identity.as_deref())
     }
+}
+
+/// The row of an owner, made if there is none; none if nobody is known.
+fn owner(
+    into: &Transaction<'_>,
+    by: Option<Owner>,
+    identity: Option<&Identity>,
+) -> rusqlite::Result<Option<i64>> {
+    if by.is_none() && identity.is_none() {
+        return Ok(None);
+    }
+    let process = by.map(|by| by.comm.escaped());
+    let PartOf { unit, container, container_id, namespace, workload, pod } = PartOf::of(identity);
+    let names = [process, unit, container, container_id, namespace, workload, pod];
+    // No name has a control character.
+    let key = names.each_ref().map(|name| name.as_deref().unwrap_or_default()).join("\n");
+    let known = "SELECT id FROM owners WHERE key = ?";
+    let known = into.prepare_cached(known)?.query_row([&key], |row| row.get(0)).optional()?;
+    if known.is_some() {
+        return Ok(known);
+    }
+    let mut insert = into.prepare_cached(
+        "INSERT INTO owners (key, party, process, unit, container, container_id, namespace, workload, pod) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let first = [Some(key), Some(party_owner(by, identity).into_owned())];
+    insert.insert(params_from_iter(first.iter().chain(&names))).map(Some)
 }
 
 /// Writes a happening to where it belongs. Whether it is of a kind that the history holds.
@@ -83,25 +115,33 @@ pub(super) fn happening(
 ) -> rusqlite::Result<()> {
     match &happening.what {
         Happened::Died(end) => {
-            death(into, stamp, happening, end, around, clues)?;
+            let death = death(into, stamp, happening, end, around, clues)?;
             for &(at, made) in &happening.calls {
                 // The caller is another process now and then; its unit or container is not known then.
                 let is_owner = made.by.map(|by| by.pid) == happening.socket.owner.map(|by| by.pid);
                 let identity = happening.identity.as_deref().filter(|_| is_owner);
-                call(into, stamp.columns(at, &happening.socket, made.by, identity), made)?;
+                let mut row = stamp.columns(into, at, &happening.socket, made.by, identity)?;
+                row.set("death", death);
+                call(into, row, made)?;
             }
+            // Refused calls that an agent before this one saw.
+            into.prepare_cached(
+                "UPDATE calls SET death = ? WHERE socket = ? AND death IS NULL AND run IN \
+                 (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?))",
+            )?
+            .execute((death, happening.socket.id.to_string(), stamp.run))?;
             Ok(())
         }
-        Happened::Setting(made) => call(into, stamp.of(happening), *made),
+        Happened::Setting(made) => call(into, stamp.of(into, happening)?, *made),
         Happened::VerdictChanged { from, to } => {
-            let mut row = stamp.of(happening);
+            let mut row = stamp.of(into, happening)?;
             row.set("verdict_before", from.as_str().to_owned());
             row.set("verdict", to.as_str().to_owned());
             row.set("meaning", meaning(happening, around));
             row.insert(into, "verdict_changes", "")
         }
         Happened::QuietSurvived { quiet_ms } => {
-            let mut row = stamp.of(happening);
+            let mut row = stamp.of(into, happening)?;
             row.set("times", 1);
             row.set("longest_ms", *quiet_ms);
             row.set("last_ms", *quiet_ms);
@@ -124,11 +164,12 @@ fn death(
     end: &Death,
     around: &Surroundings,
     clues: &KeptClues,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let shown = EventRow::new(happening, String::new(), around);
     let (connection, details) = (shown.connection, shown.details);
-    let mut row = stamp.of(happening);
+    let mut row = stamp.of(into, happening)?;
     row.set_connection(&connection);
+    row.set("worth", stamp.worth as u8);
     row.set("cause", word_of(&details.cause));
     row.set("certainty", word_of(&details.certainty));
     row.set("evidence", details.evidence);
@@ -144,7 +185,8 @@ fn death(
     let owner = happening.socket.owner.filter(|_| end.silent_ms >= QUIET_MS);
     let clues = owner.and_then(|owner| clues.of(owner.pid, happening.at));
     row.set("clues", clues.and_then(|clues| serde_json::to_string(&*clues).ok()));
-    row.insert(into, "deaths", "")
+    row.insert(into, "deaths", "")?;
+    Ok(into.last_insert_rowid())
 }
 
 fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Result<()> {
@@ -158,6 +200,7 @@ fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Resul
         into,
         "calls",
         "ON CONFLICT (run, monotonic_ns, option) DO UPDATE SET socket = excluded.socket, \
+         death = excluded.death, \
          local_addr = excluded.local_addr, local_port = excluded.local_port, \
          remote_addr = excluded.remote_addr, remote_port = excluded.remote_port, \
          remote_key = excluded.remote_key",

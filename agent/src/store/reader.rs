@@ -1,8 +1,10 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
 use super::{
-    CallRow, ConnectionRef, DeathRow, Error, FILE, Query,
+    CallRow, ConnectionRef, DeathRow, Error, FILE, NotKept, Query,
     columns::{self, not_expected, word},
+    not_kept,
+    query::nanos,
     schema,
 };
 use crate::{
@@ -34,31 +36,57 @@ impl HistoryReader {
         Ok(Self { database: schema::to_read(folder)?, file: folder.join(FILE) })
     }
 
-    /// Deaths, the latest first, until `each` returns false.
+    /// Deaths, the latest first, until `each` returns false. How many were passed over: a later version wrote them,
+    /// in words that this one does not know.
     pub fn deaths(
         &self,
         query: &Query,
         mut each: impl FnMut(DeathRow) -> bool,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.read(|database| {
-            let calls = "SELECT * FROM calls WHERE socket = ? AND run IN \
-                         (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?)) \
-                         ORDER BY monotonic_ns";
-            let mut calls = database.prepare(calls)?;
-            let mut of = |row: &Row<'_>| {
-                let key = (row.get::<_, String>("socket")?, row.get::<_, i64>("run")?);
-                let calls = calls.query_map(key, call)?.collect::<Result<_, _>>()?;
-                death(row, calls)
-            };
-            let (clause, values) = query.clause();
-            let mut deaths = database.prepare(&format!("SELECT * FROM deaths{clause}"))?;
-            let mut rows = deaths.query(rusqlite::params_from_iter(values))?;
-            while let Some(row) = rows.next()? {
-                if !each(of(row)?) {
-                    break;
+            // First all ids, out of an index: rows are read one by one, and only those that are wanted.
+            let (clause, mut values) = query.clause();
+            values.push(query.limit.map_or(-1, i64::from).into());
+            let ids = format!("SELECT id {clause} ORDER BY at_ns DESC, id DESC LIMIT ?");
+            let mut ids = database.prepare(&ids)?;
+            let ids: Vec<i64> = ids
+                .query_map(rusqlite::params_from_iter(values), |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let of_owner = "process, unit, container, container_id, namespace, workload, pod";
+            let mut deaths = database.prepare(&format!(
+                "SELECT deaths.*, {of_owner} FROM deaths LEFT JOIN owners ON owners.id = owner WHERE deaths.id = ?"
+            ))?;
+            let mut calls = database.prepare(&format!(
+                "SELECT calls.*, {of_owner} FROM calls LEFT JOIN owners ON owners.id = owner WHERE death = ? \
+                 ORDER BY monotonic_ns"
+            ))?;
+            let mut n_unknown = 0;
+            for id in ids {
+                let calls = calls.query_map([id], call)?.filter_map(known).collect::<Result<_, _>>()?;
+                // An agent may have deleted it meanwhile.
+                let mut found = deaths.query([id])?;
+                let Some(row) = found.next()? else {
+                    continue;
+                };
+                match known(death(row, calls)) {
+                    None => n_unknown += 1,
+                    Some(death) => {
+                        if !each(death?) {
+                            break;
+                        }
+                    }
                 }
             }
-            Ok(())
+            Ok(n_unknown)
+        })
+    }
+
+    /// The number of deaths that a query finds, without its limit.
+    pub fn count(&self, query: &Query) -> Result<u64, Error> {
+        self.read(|database| {
+            let (clause, values) = query.clause();
+            let count = format!("SELECT count(*) {clause}");
+            database.query_row(&count, rusqlite::params_from_iter(values), |row| row.get(0))
         })
     }
 
@@ -66,8 +94,13 @@ impl HistoryReader {
     pub fn limits(&self) -> Result<Vec<LimitRow>, Error> {
         self.read(|database| {
             let mut all = database.prepare("SELECT * FROM limits ORDER BY destination")?;
-            all.query_map([], limit)?.collect()
+            all.query_map([], limit)?.filter_map(known).collect()
         })
+    }
+
+    /// What happened from `since` on and before `until` (Unix seconds), and is not in the history.
+    pub fn not_kept(&self, since: Option<f64>, until: Option<f64>) -> Result<Vec<NotKept>, Error> {
+        self.read(|database| not_kept::read(database, since.map(nanos), until.map(nanos)))
     }
 
     fn read<T>(
@@ -75,6 +108,14 @@ impl HistoryReader {
         query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         query(&self.database).map_err(schema::failed("read", &self.file))
+    }
+}
+
+/// Not what a later version wrote in words of its own.
+fn known<T>(read: rusqlite::Result<T>) -> Option<rusqlite::Result<T>> {
+    match read {
+        Err(rusqlite::Error::FromSqlConversionFailure(..)) => None,
+        read => Some(read),
     }
 }
 

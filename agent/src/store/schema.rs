@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The version of the tables, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// `PRAGMA application_id`: "keep".
 const APPLICATION: i64 = 0x6b65_6570;
 const SCHEMA: &str = include_str!("schema.sql");
@@ -66,6 +66,8 @@ pub(super) fn to_write(folder: &Path) -> Result<Connection, Error> {
         database.pragma_update(None, "journal_mode", "WAL")?;
         // A power failure may take the last second, never the file (sqlite.org/wal.html).
         database.pragma_update(None, "synchronous", "NORMAL")?;
+        // Calls go with the death that they belong to.
+        database.pragma_update(None, "foreign_keys", true)?;
         database.pragma_update(None, "journal_size_limit", 4 << 20)?;
         Ok(database)
     };

@@ -14,6 +14,20 @@ CREATE TABLE runs (
   monotonic_ns INTEGER NOT NULL
 ) STRICT;
 
+-- What processes are part of. The same row stands for all processes of one name there.
+CREATE TABLE owners (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,          -- all columns below
+  party TEXT NOT NULL,               -- whom its records count for: container, else pod, unit or process
+  process TEXT,
+  unit TEXT,                         -- systemd unit
+  container TEXT,                    -- its name, else the first digits of its id
+  container_id TEXT,
+  namespace TEXT,                    -- of Kubernetes
+  workload TEXT,
+  pod TEXT
+) STRICT;
+
 -- Every end of a connection, except ordinary ends of short connections (see docs/HISTORY.md).
 CREATE TABLE deaths (
   id INTEGER PRIMARY KEY,
@@ -30,13 +44,8 @@ CREATE TABLE deaths (
   direction TEXT NOT NULL,           -- outbound, inbound
   state TEXT NOT NULL,               -- the TCP state before the end
   pid INTEGER,
-  process TEXT,
-  unit TEXT,                         -- systemd unit
-  container TEXT,                    -- its name, else the first digits of its id
-  container_id TEXT,
-  namespace TEXT,                    -- of Kubernetes
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,                     -- whose it was: a row of owners
+  worth INTEGER NOT NULL,            -- 0: it died of silence; 2: ordinary. What is worth least goes first
   cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
@@ -64,8 +73,11 @@ CREATE TABLE deaths (
   in_flight INTEGER NOT NULL,
   clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
-CREATE INDEX deaths_by_time ON deaths (at_ns);
-CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns);
+-- A query reads these first, and of the table only the rows that it gives.
+CREATE INDEX deaths_by_time ON deaths (at_ns, worth);
+CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns, worth);
+CREATE INDEX deaths_by_owner ON deaths (owner, at_ns, worth);
+CREATE INDEX deaths_by_pid ON deaths (pid, at_ns) WHERE pid IS NOT NULL;
 CREATE INDEX deaths_by_socket ON deaths (socket);
 
 -- setsockopt calls: all that were refused, and all of connections that died.
@@ -81,14 +93,9 @@ CREATE TABLE calls (
   remote_addr TEXT NOT NULL,
   remote_port INTEGER NOT NULL,      -- 0: not connected
   remote_key BLOB NOT NULL,
+  death INTEGER REFERENCES deaths ON DELETE CASCADE, -- of the connection; NULL while it lives
   pid INTEGER,                       -- who called
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   option TEXT NOT NULL,              -- SO_KEEPALIVE, TCP_KEEPIDLE, ...
   value INTEGER,                     -- what was asked for
   result TEXT NOT NULL,              -- ok, or the error's name
@@ -96,8 +103,8 @@ CREATE TABLE calls (
   UNIQUE (run, monotonic_ns, option)
 ) STRICT;
 CREATE INDEX calls_by_time ON calls (at_ns);
-CREATE INDEX calls_by_peer ON calls (remote_key, at_ns);
-CREATE INDEX calls_by_socket ON calls (socket, run);
+CREATE INDEX calls_by_socket ON calls (socket);
+CREATE INDEX calls_by_death ON calls (death);
 
 -- A setting changed, and with it the verdict on a connection.
 CREATE TABLE verdict_changes (
@@ -113,19 +120,12 @@ CREATE TABLE verdict_changes (
   remote_port INTEGER NOT NULL,
   remote_key BLOB NOT NULL,
   pid INTEGER,
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   verdict_before TEXT NOT NULL,
   verdict TEXT NOT NULL,
   meaning TEXT NOT NULL              -- why, in words
 ) STRICT;
 CREATE INDEX verdict_changes_by_time ON verdict_changes (at_ns);
-CREATE INDEX verdict_changes_by_peer ON verdict_changes (remote_key, at_ns);
 
 -- Long quiet times after which a connection went on: one row a connection.
 CREATE TABLE survivals (
@@ -141,20 +141,13 @@ CREATE TABLE survivals (
   remote_port INTEGER NOT NULL,
   remote_key BLOB NOT NULL,
   pid INTEGER,
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   times INTEGER NOT NULL,            -- how often
   longest_ms INTEGER NOT NULL,
   last_ms INTEGER NOT NULL,
   UNIQUE (run, socket)
 ) STRICT;
 CREATE INDEX survivals_by_time ON survivals (at_ns);
-CREATE INDEX survivals_by_peer ON survivals (remote_key, at_ns);
 
 -- What the agent learns idle limits from: the latest quiet times that killed connections with a peer,
 -- and of each day the longest that was survived.
@@ -183,6 +176,15 @@ CREATE TABLE limits (
   meaning TEXT NOT NULL              -- all these columns, in one sentence
 ) STRICT;
 
+-- What is not in the history, by the minute in which it happened.
+CREATE TABLE not_kept (
+  minute_ns INTEGER NOT NULL,        -- its beginning
+  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times
+  reason TEXT NOT NULL,              -- budget, queue, disk, size: see docs/HISTORY.md
+  n INTEGER NOT NULL,
+  PRIMARY KEY (minute_ns, worth, reason)
+) STRICT, WITHOUT ROWID;
+
 -- One row: the latest time that was trusted, so that a clock that jumps does not empty the history.
 CREATE TABLE clock (
   id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -191,8 +193,8 @@ CREATE TABLE clock (
 
 -- The deaths with times to read.
 CREATE VIEW recent_deaths AS
-SELECT strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at_utc, socket, process, pid,
-  coalesce(workload, unit) AS workload, local_addr || ' ' || local_port AS local,
+SELECT strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at_utc, socket, owners.process, pid,
+  coalesce(owners.workload, owners.unit) AS workload, local_addr || ' ' || local_port AS local,
   remote_addr || ' ' || remote_port AS remote, cause, verdict, quiet_ms / 1000.0 AS quiet_seconds,
   evidence
-FROM deaths ORDER BY at_ns DESC;
+FROM deaths LEFT JOIN owners ON owners.id = deaths.owner ORDER BY at_ns DESC;

@@ -31,7 +31,7 @@ pub(crate) const SUITES: [Suite; 9] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
@@ -46,6 +46,7 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("unseen", "of hooks that are made blind, on whichever kernel"),
     ("check", "of processes and policies; its hooks are shown by `busy`"),
     ("history", "of disks and databases, not of kernels"),
+    ("history_flood", "of budgets and of size, not of kernels"),
     ("why", "about answers from events, not about how hooks see them"),
 ];
 

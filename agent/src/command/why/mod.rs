@@ -2,6 +2,7 @@
 //! evidence and the line that would have prevented it.
 
 mod answer;
+mod history;
 mod source;
 mod target;
 mod text;
@@ -47,13 +48,13 @@ pub(super) struct WhyArgs {
     /// Look at the 10 minutes before and after this moment, or at this day; --since and --until move either
     /// end
     #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    at: Option<config::Moment>,
+    at: Option<config::TypedTime>,
     /// Look at what ended after this moment, or hung then [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    since: Option<config::Moment>,
+    since: Option<config::TypedTime>,
     /// Look at what ended before this moment, or hung then; of a day, its end [default: now]
     #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    until: Option<config::Moment>,
+    until: Option<config::TypedTime>,
     /// Say what a first probe after this time would have changed [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     idle: Option<u32>,

@@ -3,6 +3,7 @@
 
 use super::{
     WhyArgs,
+    history::{self, HistorySource},
     target::{self, Meaning, Selection, Target},
     window::{self, TimeWindow},
 };
@@ -14,19 +15,19 @@ use crate::{
     config,
     model::{
         judgement::{
-            death::Cause, given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LimitRow,
+            given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LimitRow,
             verdict::Surroundings,
         },
         table::happening::EventName,
         text::sanitize,
     },
     serve::client,
-    store::{self, CallRow, DeathRow, HistoryReader},
+    store::{self, HistoryReader},
     view::{
         event_row::{EventRow, StreamLine},
         filter::{EventFilter, Filter},
         known_names::{self, KnownNames, NameField},
-        life::{CallSeen, Life, lives},
+        life::{Life, lives},
         row::Row,
     },
 };
@@ -55,9 +56,6 @@ pub(super) struct FoundLives {
     pub(super) notes: Vec<String>,
 }
 
-/// Deaths that are read at most: more are of one kind anyway.
-const MAX_DEATHS: u32 = 100_000;
-
 pub(super) fn find(
     args: &WhyArgs,
     socket: &Path,
@@ -80,6 +78,7 @@ pub(super) fn find(
         );
     }
     let limits = sources.learned()?;
+    sources.notes.extend(sources.history.not_kept(window)?);
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, limits, taken_for, notes })
@@ -92,14 +91,6 @@ fn read_kernel(
     limits: &config::LimitArgs,
 ) -> Result<Option<Kernel>, Failure> {
     is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
-}
-
-/// The history on disk.
-enum HistorySource<'a> {
-    /// As the agent that writes it reads it.
-    Agent(&'a Path),
-    File(HistoryReader),
-    None,
 }
 
 struct Sources<'a> {
@@ -374,68 +365,26 @@ impl<'a> Sources<'a> {
             (life.connection.id.clone(), end)
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
+        let mut notes: Vec<String> = Vec::new();
         for selection in selections {
-            let mut query = selection.query.clone();
-            query.since = Some(self.window.since_seconds());
-            query.until = self.window.last_end_seconds();
-            query.limit = Some(MAX_DEATHS);
-            let mut n_read = 0;
-            let mut add = |row: DeathRow| {
-                n_read += 1;
+            let found = self.history.dead(&selection.query, self.window, |row| {
                 if selection.admits_remote(row.event.connection.remote)
-                    && let Some(life) = of_history(row)
+                    && let Some(life) = history::life(row)
                     && known.insert(key(&life))
                 {
                     lives.push(life);
                 }
-                true
-            };
-            match &self.history {
-                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
-                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
-                HistorySource::None => {}
-            }
-            if n_read == MAX_DEATHS {
-                self.note_once(&format!(
-                    "more than {MAX_DEATHS} connections ended then: only the last of them are counted; ask for a \
-                     shorter time"
-                ));
-            }
+            })?;
+            notes.extend(found);
+        }
+        for note in &notes {
+            self.note_once(note);
         }
         Ok(())
     }
 
     /// What was learned of limits; nothing where the question brings its own.
     fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
-        if self.given.is_some() {
-            return Ok(Vec::new());
-        }
-        Ok(match &self.history {
-            HistorySource::Agent(path) => client::limits(path)?,
-            HistorySource::File(reader) => reader.limits()?,
-            HistorySource::None => Vec::new(),
-        })
-    }
-}
-
-/// A connection from the history.
-fn of_history(row: DeathRow) -> Option<Life> {
-    let DeathRow { opened_at, calls, event, .. } = row;
-    let mut life = Life::dead(event)?;
-    life.is_whole = opened_at.is_some();
-    life.opened_at = opened_at;
-    life.calls = calls.into_iter().map(call_of_history).collect();
-    // ConnectionRef opening failed was seen all the same.
-    life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
-    Some(life)
-}
-
-fn call_of_history(row: CallRow) -> CallSeen {
-    CallSeen {
-        at: row.at,
-        option: row.option,
-        value: row.value,
-        result: row.result,
-        by: row.on.owner,
+        if self.given.is_some() { Ok(Vec::new()) } else { self.history.learned() }
     }
 }

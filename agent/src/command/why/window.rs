@@ -1,6 +1,6 @@
 //! The time that a question is about: `--at`, `--since` and `--until`, and how it is written.
 
-use crate::{command::timestamp, config::Moment, model::text::duration::duration};
+use crate::{command::timestamp, config::TypedTime, model::text::duration::duration};
 use jiff::{Span, Timestamp, ToSpan as _, Zoned};
 use std::time::Duration;
 
@@ -27,26 +27,26 @@ pub(super) struct TimeWindow {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{flag} {text} is in the future: it was understood as {understood}, and it is {now}")]
-    Future { flag: &'static str, text: Moment, understood: String, now: String },
+    Future { flag: &'static str, text: TypedTime, understood: String, now: String },
     #[error(
         "--since is not before --until: they were understood as {since} and {until}; times without a zone are \
          in {zone}"
     )]
     Reversed { since: String, until: String, zone: String },
     #[error("{flag} {text} is out of the calendar: {cause}")]
-    Calendar { flag: &'static str, text: Moment, cause: jiff::Error },
+    Calendar { flag: &'static str, text: TypedTime, cause: jiff::Error },
 }
 
 /// A moment with its flag, for errors.
-type Flag<'a> = (&'static str, &'a Moment);
+type Flag<'a> = (&'static str, &'a TypedTime);
 
 impl TimeWindow {
     /// The window that these options mean. A time of day is the last one before now; in `--since` the last
     /// one before the end of the window.
     pub(super) fn of(
-        at: Option<&Moment>,
-        since: Option<&Moment>,
-        until: Option<&Moment>,
+        at: Option<&TypedTime>,
+        since: Option<&TypedTime>,
+        until: Option<&TypedTime>,
         now: &Zoned,
     ) -> Result<Self, Error> {
         let (at, since, until) = (
@@ -86,6 +86,11 @@ impl TimeWindow {
     /// Unix time of its beginning.
     pub(super) fn since_seconds(&self) -> f64 {
         unix_seconds(&self.since)
+    }
+
+    /// Unix time of its end; none if that is now.
+    pub(super) fn until_seconds(&self) -> Option<f64> {
+        self.is_past().then(|| unix_seconds(&self.until))
     }
 
     /// Unix time by which the ends of connections that hung in it have come.

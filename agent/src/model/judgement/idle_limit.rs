@@ -134,6 +134,12 @@ impl Limits {
         Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
     }
 
+    /// This limit, whoever the peer is: as it was of one connection at one moment.
+    pub fn only(applied: Applied) -> Self {
+        let (paths, names) = (Vec::new(), Vec::new());
+        Self { paths, default: applied, may_learn: false, learned: HashMap::new(), names }
+    }
+
     /// The same, saying by what the default and the paths were given. A default that nobody gave stays one.
     #[must_use]
     pub fn given_by(mut self, default: Option<GivenBy>, paths: Option<GivenBy>) -> Self {

@@ -11,3 +11,4 @@ pub mod learned;
 pub mod limit_source;
 pub mod preset;
 pub mod verdict;
+pub mod worth;

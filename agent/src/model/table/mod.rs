@@ -257,7 +257,7 @@ impl Table {
         }
         if old == State::Close {
             for happening in self.pending.take(&socket) {
-                self.histories.record(&happening);
+                self.histories.record(&happening, &self.around);
             }
         }
         let opened = match (old, socket.state) {
@@ -320,7 +320,7 @@ impl Table {
         let name = || self.owners.roll.labels().of(&whose);
         self.tally.record(&happening, &self.around, name);
         happening.identity = whose.identity;
-        self.histories.record(&happening);
+        self.histories.record(&happening, &self.around);
         self.happenings.push(happening);
     }
 

@@ -4,10 +4,13 @@
 mod chunked;
 mod unparsed;
 
-use super::AgentStatus;
+use super::{
+    AgentStatus,
+    past::{DeathCount, Unreadable},
+};
 use crate::{
     model::judgement::learned::LimitRow,
-    store::{DeathRow, Query},
+    store::{DeathRow, NotKept, Query},
     view::{
         event_row::{EventRow, StreamLine},
         filter::{EventFilter, Filter},
@@ -16,7 +19,7 @@ use crate::{
     },
 };
 use chunked::{Chunked, malformed, read_line};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
@@ -188,26 +191,64 @@ pub(crate) fn events(
     each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
 }
 
-/// Deaths out of the agent's history, the latest first, until `each` returns false.
+/// Deaths out of the agent's history, the latest first, until `each` returns false. How many there were that the agent
+/// or this client cannot read: a later version wrote them, in words of its own.
 pub(crate) fn deaths(
     path: &Path,
     query: &Query,
-    each: impl FnMut(DeathRow) -> bool,
-) -> Result<(), Error> {
+    mut each: impl FnMut(DeathRow) -> bool,
+) -> Result<u64, Error> {
+    let mut body = get(path, &format!("/v1/deaths?{}", parameters(path, query)?))?;
+    let mut n_unreadable = 0;
+    let read = each_text(&mut body, |line| {
+        if let Ok(death) = serde_json::from_slice(line) {
+            return Ok(each(death));
+        }
+        n_unreadable += match serde_json::from_slice(line) {
+            Ok(Unreadable { unreadable }) => unreadable,
+            // JSON it must be: else the answer is broken.
+            Err(_) => serde_json::from_slice::<IgnoredAny>(line).map(|_| 1)?,
+        };
+        Ok(true)
+    });
+    read.map_err(|cause| Error::reading(path, cause))?;
+    Ok(n_unreadable)
+}
+
+/// The number of deaths in the agent's history that a query finds, without its limit.
+pub(crate) fn death_count(path: &Path, query: &Query) -> Result<u64, Error> {
+    let mut body = get(path, &format!("/v1/deaths/count?{}", parameters(path, query)?))?;
+    let DeathCount { deaths } = only(&mut body).map_err(|cause| Error::reading(path, cause))?;
+    Ok(deaths)
+}
+
+/// What happened from `since` on and before `until` (Unix seconds), and is not in the agent's history.
+pub(crate) fn not_kept(
+    path: &Path,
+    since: Option<f64>,
+    until: Option<f64>,
+) -> Result<Vec<NotKept>, Error> {
+    let window = Query { since, until, ..Query::default() };
+    let mut body = get(path, &format!("/v1/not-kept?{}", parameters(path, &window)?))?;
+    let mut rows = Vec::new();
+    let each = |row| {
+        rows.push(row);
+        true
+    };
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
+    Ok(rows)
+}
+
+/// A query as parameters of a URL.
+fn parameters(path: &Path, query: &Query) -> Result<String, Error> {
     let query = serde_json::to_value(query)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    let given: Vec<String> = query
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| match value {
-            Value::Null => None,
-            Value::String(text) => Some(format!("{key}={}", percent_encoded(text))),
-            value => Some(format!("{key}={value}")),
-        })
-        .collect();
-    let mut body = get(path, &format!("/v1/deaths?{}", given.join("&")))?;
-    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
+    let given = query.as_object().into_iter().flatten().filter_map(|(key, value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some(format!("{key}={}", percent_encoded(text))),
+        value => Some(format!("{key}={value}")),
+    });
+    Ok(given.collect::<Vec<_>>().join("&"))
 }
 
 /// Every idle limit that the agent has learned.
@@ -259,6 +300,14 @@ fn each_line<T: DeserializeOwned>(
     body: &mut impl BufRead,
     mut each: impl FnMut(T) -> bool,
 ) -> io::Result<()> {
+    each_text(body, |line| serde_json::from_slice(line).map(&mut each))
+}
+
+/// Passes on each line that has something in it.
+fn each_text(
+    body: &mut impl BufRead,
+    mut each: impl FnMut(&[u8]) -> serde_json::Result<bool>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -268,9 +317,9 @@ fn each_line<T: DeserializeOwned>(
         if line.trim_ascii().is_empty() {
             continue; // a sign of life
         }
-        let item = serde_json::from_slice(&line)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if !each(item) {
+        let goes_on =
+            each(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if !goes_on {
             return Ok(());
         }
     }
