@@ -17,9 +17,14 @@ pub(super) fn unix_seconds(at: &str) -> Option<f64> {
 
 /// This moment of the wall clock, in the zone of this host: TZ, else /etc/localtime, else UTC.
 pub(super) fn local_now(unix_seconds: f64) -> Zoned {
+    of_unix(unix_seconds).to_zoned(TimeZone::system())
+}
+
+/// Seconds since 1970 as a time.
+pub(super) fn of_unix(unix_seconds: f64) -> Timestamp {
     #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
     let micros = (unix_seconds * 1e6) as i64;
-    Timestamp::from_microsecond(micros).unwrap_or_default().to_zoned(TimeZone::system())
+    Timestamp::from_microsecond(micros).unwrap_or_default()
 }
 
 /// A zone as people name it, with its distance from UTC at a moment: `UTC`, `Europe/Berlin (UTC+1)`.

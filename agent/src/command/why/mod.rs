@@ -3,6 +3,7 @@
 
 mod answer;
 mod history;
+mod living;
 mod source;
 mod target;
 mod text;

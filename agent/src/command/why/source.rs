@@ -4,6 +4,7 @@
 use super::{
     WhyArgs,
     history::{self, HistorySource},
+    living::LivingRows,
     target::{self, Meaning, Selection, Target},
     window::{self, TimeWindow},
 };
@@ -21,7 +22,7 @@ use crate::{
         table::happening::EventName,
         text::sanitize,
     },
-    serve::client,
+    serve::{AgentStatus, client},
     store::{self, HistoryReader},
     view::{
         event_row::{EventRow, StreamLine},
@@ -31,11 +32,7 @@ use crate::{
         row::Row,
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
-};
+use std::{collections::BTreeSet, io, path::Path};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +74,12 @@ pub(super) fn find(
                 .to_owned(),
         );
     }
+    if sources.n_left_out > 0 {
+        sources.notes.push(format!(
+            "{} more connections live that are like others here, and are not counted: ask for one peer or process",
+            sources.n_left_out
+        ));
+    }
     let limits = sources.learned()?;
     sources.notes.extend(sources.history.not_kept(window)?);
     let mut notes = vec![window.note()];
@@ -93,6 +96,24 @@ fn read_kernel(
     is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
 }
 
+/// What the agent that answers cannot know of the window.
+fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> {
+    let started = window.time(status.started_at_seconds);
+    let mut missing = Vec::new();
+    if status.started_at_seconds > window.since_seconds() {
+        missing.push(format!(
+            "the agent watches since {started}; of the time before, what earlier agents wrote down"
+        ));
+    }
+    let n_lost = status.flow.n_lost();
+    if n_lost > 0 {
+        missing.push(format!(
+            "{n_lost} events were lost since the agent's start at {started}: a connection may be missing here, or its cause"
+        ));
+    }
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
 struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
@@ -102,6 +123,8 @@ struct Sources<'a> {
     given: Option<GivenLimits>,
     /// What they make of verdicts.
     around: Option<Surroundings>,
+    /// Live connections that are not held, because many like them are.
+    n_left_out: usize,
     notes: Vec<String>,
 }
 
@@ -136,6 +159,9 @@ impl<'a> Sources<'a> {
                 }
             },
         };
+        if let Some(status) = &status {
+            notes.extend(what_is_missing(status, window));
+        }
         let kernel = read_kernel(status.is_none(), args, limits);
         let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
         let kernel = match (&status, kernel) {
@@ -166,7 +192,16 @@ impl<'a> Sources<'a> {
                 ),
             ),
         }
-        Ok(Self { agent: status.map(|_| socket), kernel, history, window, given, around, notes })
+        Ok(Self {
+            agent: status.map(|_| socket),
+            kernel,
+            history,
+            window,
+            given,
+            around,
+            n_left_out: 0,
+            notes,
+        })
     }
 
     /// What the word finds, and what it was taken for.
@@ -296,13 +331,13 @@ impl<'a> Sources<'a> {
     }
 
     fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
-        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+        let mut rows = LivingRows::default();
         if let Some(path) = self.agent {
             for selection in selections {
                 let filter = self.measured(&selection.filter);
                 client::sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
-                        rows.insert(row.id().to_owned(), row);
+                        rows.take(row);
                     }
                     true
                 })?;
@@ -311,13 +346,14 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    let row = Row::new(socket, owners, identity, around, socket.at);
-                    rows.insert(row.id().to_owned(), row);
+                    rows.take(Row::new(socket, owners, identity, around, socket.at));
                 }
                 Ok(())
             })?;
         }
-        Ok(rows.into_values().collect())
+        let (rows, n_left_out) = rows.finish();
+        self.n_left_out = self.n_left_out.max(n_left_out);
+        Ok(rows)
     }
 
     /// What the agent remembers, in the order of time.

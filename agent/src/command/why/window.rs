@@ -128,6 +128,13 @@ impl TimeWindow {
         format!("between {from} and {}", self.short(&self.until, &self.since))
     }
 
+    /// A time, with the date if it is not of today.
+    pub(super) fn time(&self, unix_seconds: f64) -> String {
+        let zone = self.now.time_zone().clone();
+        let time = timestamp::of_unix(unix_seconds).to_zoned(zone);
+        self.short(&time, &self.now)
+    }
+
     /// What the answer says of its times.
     pub(super) fn note(&self) -> String {
         let zone = zone_words(&self.until);

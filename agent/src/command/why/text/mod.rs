@@ -4,7 +4,7 @@ mod facts;
 mod phrase;
 mod sentence;
 
-use self::phrase::{connections, process, sure};
+use self::phrase::{connections, process, sure, time};
 use super::answer::{CallCount, Judged};
 use crate::{
     command::{socket_text::Style, table::wrapped, timestamp},
@@ -213,7 +213,12 @@ impl WhyText<'_> {
             n => format!("{n} died between {} and {}", self.clock(&first_at), self.clock(&last_at)),
         };
         let since = match (&waiting_since, &last_packet_at) {
-            (Some(since), _) => format!(", waiting since {}", self.clock(since)),
+            (Some(since), _) => {
+                let waited = timestamp::unix_seconds(&last_at)
+                    .zip(timestamp::unix_seconds(since))
+                    .map(|(died, since)| format!(" ({})", time(died - since)));
+                format!(", waiting since {}{}", self.clock(since), waited.unwrap_or_default())
+            }
             (None, Some(last)) => format!(", last packet {}", self.when(last)),
             (None, None) => String::new(),
         };
