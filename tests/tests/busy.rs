@@ -25,13 +25,13 @@ const TINY_RING: &str = "4096";
 fn beside_a_flood_trace_reports_every_event_of_its_namespace() {
     let flood = Flood::start(2);
     let path = NetworkPath::cable();
-    let trace = Trace::of(&path.near, &["--event", "opened,died"]);
+    let trace = Trace::of(&path.near, &["--event", "opened,ended"]);
     for _ in 0..N {
         drop(path.connect(&Plan::keepalive(60, 5, 3)));
     }
     trace.wait_for("the ends of all connections", |events| {
         let n = |name| events.iter().filter(|event| event.name() == name).count();
-        (n("died") == N && n("opened") == N).then_some(())
+        (n("ended") == N && n("opened") == N).then_some(())
     });
     let events = trace.events();
     assert!(events.iter().all(|event| event.netns == path.near.inode()));
@@ -48,7 +48,7 @@ fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing
     });
     let [wanted, other] = listeners.each_ref().map(socket::local_address);
     let port = wanted.port().to_string();
-    let trace = Trace::start(&["--port", &port, "--event", "opened,setting,died"]);
+    let trace = Trace::start(&["--port", &port, "--event", "opened,setting,ended"]);
     netns.run(|| {
         for (address, listener) in [(other, &listeners[1]), (wanted, &listeners[0])] {
             let client = socket::connected(family, address, &Plan::keepalive(60, 0, 0));
@@ -67,7 +67,7 @@ fn trace_of_a_port_reports_both_ends_and_the_calls_before_connecting_and_nothing
         local.port() == wanted.port() || remote.port() == wanted.port()
     };
     let n = |name: &str| events.iter().filter(has_port).filter(|one| one.name() == name).count();
-    assert_eq!((n("opened"), n("died"), n("setting")), (2, 2, 1), "{events:?}");
+    assert_eq!((n("opened"), n("ended"), n("setting")), (2, 2, 3), "{events:?}");
     let of_others = events.iter().filter(|event| !has_port(event) && event.remote.port() != 0);
     assert_eq!(of_others.count(), 0, "{events:?}");
 }

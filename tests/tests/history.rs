@@ -77,7 +77,7 @@ fn the_api_answers_what_the_file_holds() {
     let of_it = format!("/v1/deaths?peer=10.77.0.0/24&port={}", local.port());
     let target = |more: &str| format!("{of_it}&cause=peer_reset{more}");
     let [death] = agent.ask(&target("")).try_into().expect("one death");
-    assert_eq!((&death["event"], &death["cause"]), (&"died".into(), &"peer_reset".into()));
+    assert_eq!((&death["event"], &death["cause"]), (&"ended".into(), &"peer_reset".into()));
     assert_eq!(death["local"], local.to_string());
     assert!(death["calls"].as_array().is_some_and(|calls| calls.len() >= 4), "{death}");
     let at = death["unix_seconds"].as_f64().expect("a time");

@@ -216,7 +216,7 @@ fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive()
     let path = NetworkPath::cable();
     // Retransmission gives up after some 10 s, not after a quarter of an hour.
     path.near.set("ipv4/tcp_retries2", 4);
-    let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
+    let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died,ended"]);
     let plan = Plan::keepalive(2, 1, 2);
     let (idle, busy) = (path.connect(&plan), path.connect(&plan));
     path.darken();
@@ -266,7 +266,7 @@ fn an_orphan_in_fin_wait_2_uses_the_same_timer_and_is_no_death_of_keepalive() {
     let path = NetworkPath::cable();
     // One second longer than TIME_WAIT: the timer waits for that second (tcp_rcv_state_process).
     path.near.set("ipv4/tcp_fin_timeout", 61);
-    let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died"]);
+    let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died,ended"]);
     let ends = path.connect(&Plan::NOTHING);
     let local = ends.local;
     drop(ends.client);

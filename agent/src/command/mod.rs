@@ -4,11 +4,11 @@
 //! 3 cannot run here, 4 internal.
 
 mod check;
+mod columns;
 mod completions;
 mod doctor;
 #[cfg(test)]
 mod man;
-mod nothing_found;
 mod output;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -21,6 +21,7 @@ mod table;
 mod timestamp;
 mod top;
 mod trace;
+mod trace_text;
 mod why;
 
 use crate::{agent, config, kernel, log, serve, store};

@@ -20,7 +20,6 @@ use crate::{
     view::{
         filter::Filter,
         page::{Page, PageBuilder, PageRequest},
-        row::Row,
     },
 };
 use clap::ValueEnum;
@@ -90,24 +89,6 @@ impl ConnectionReader {
             && output::is_terminal()
         {
             info!("as the agent sees it (process {pid})");
-        }
-    }
-
-    /// Passes on each row that the filter admits.
-    pub(super) fn rows(
-        &mut self,
-        filter: &Filter,
-        mut each: impl FnMut(Row),
-    ) -> Result<(), Failure> {
-        match self {
-            Self::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
-                each(row);
-                true
-            })?),
-            Self::Kernel(kernel) => kernel.walk(filter, |socket, owners, identity, around| {
-                each(Row::new(socket, owners, identity, around, socket.at));
-                Ok(())
-            }),
         }
     }
 
@@ -181,7 +162,7 @@ impl Kernel {
             } else if socket.is_connection() && listeners.contains(&port) {
                 socket.direction = Direction::Inbound;
             }
-            if ended.is_err() || !filter.admits(&socket, around) {
+            if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
             }
             if socket.shared {

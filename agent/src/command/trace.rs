@@ -1,8 +1,12 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
 use super::{
-    Failure, Outcome, output, run::RING_BYTES, signals, socket_text::Style, source::Source, table,
-    timestamp,
+    Failure, Outcome, output,
+    run::RING_BYTES,
+    signals,
+    socket_text::Style,
+    source::Source,
+    trace_text::{TraceLayout, event_lines, notice_line},
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -13,23 +17,19 @@ use crate::{
     },
     model::{
         judgement::verdict::Surroundings,
-        observed::{event::Fire, setsockopt::When},
-        table::{
-            Bounds, Table,
-            happening::{EventName, News},
-            sums::Totals,
-        },
+        table::{Bounds, Table, happening::News, sums::Totals},
     },
     serve::client,
     view::{
-        connection::arrow,
+        event_filter::{EventFilter, EventPicker},
         event_row::{EventRow, NoticeRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
     },
 };
 use clap::Args;
 use std::{
     io::{self, BufWriter, StdoutLock, Write as _},
+    num::NonZeroU64,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -39,18 +39,26 @@ use std::{
 };
 use tracing::{info, warn};
 
-/// To the millisecond.
-const TIME_OF_DAY: &str = "%H:%M:%S.%3f";
-
 #[derive(Args, Debug)]
 #[command(after_help = "\
 With an agent, keepwatch shows what the agent sees. Without one it
 attaches the hooks itself, for as long as it runs (as root).
 
+By default only changes and losses are shown: settings, verdicts, two or
+more unanswered probes, and connections that died. A connection that was
+closed in order has ended. So has one that this host reset. One that the
+peer reset has died if data was in flight, if it had been quiet for 20 s,
+or if it was older than a minute: short, busy connections are reset every
+day (health checks, proxies), and nothing is lost. --event all shows all.
+
+With --peer or --port a setting that was made before the socket connected
+is shown once it has, with the time of the call.
+
 Examples:
-  keepwatch trace --process mongod          all that its connections do
-  keepwatch trace --event setting,changed   who sets what
-  keepwatch trace --past --port 5432        past events first
+  keepwatch trace                                 what changes or is lost
+  keepwatch trace --process mongod --event all    all that it does
+  keepwatch trace --event setting,changed         who sets what
+  keepwatch trace --cause idle_drop --past        past events first
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// Print JSON, one object a line
@@ -62,6 +70,12 @@ pub(super) struct TraceArgs {
     /// Without an agent: the time between two snapshots; they find changes that no event reports
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     interval: Duration,
+    /// End after this number of events
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroU64>,
+    /// Write each event in one line, however narrow the terminal is
+    #[arg(short, long)]
+    wide: bool,
     #[command(flatten)]
     hooks: config::HookArgs,
     #[command(flatten)]
@@ -77,7 +91,13 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let style = Style { colour: output::in_colour(colour) };
-    let writer = TraceWriter { out: output::stdout(), json: args.json, style };
+    let size = output::size().filter(|_| !args.wide);
+    let layout = TraceLayout::new(size, &args.wanted.filter, style);
+    let left = args.limit.map(NonZeroU64::get);
+    let writer = TraceWriter { out: output::stdout(), json: args.json, layout, left };
+    if output::is_terminal() && args.wanted.event.is_empty() && args.wanted.cause.is_empty() {
+        info!("showing changes and losses: --event all shows every event");
+    }
     let path = &socket.socket;
     let source = match args.source {
         Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
@@ -103,11 +123,7 @@ fn from_agent(
     wanted: &EventFilter,
     mut writer: TraceWriter,
 ) -> Result<Outcome, Failure> {
-    let hooks = client::status(path)?.hooks;
-    let carried = |signal: &str| {
-        let hook = hooks.iter().find(|hook| hook.signal == signal && hook.attached);
-        hook.map_or("nothing", |hook| hook.mechanism.as_str()).to_owned()
-    };
+    let pid = client::status(path)?.pid;
     #[expect(
         clippy::exit,
         reason = "each line is out when it is written: nothing is to be finished"
@@ -117,12 +133,12 @@ fn from_agent(
     client::events(path, wanted, |line| {
         ended = match line {
             None => {
-                say_ready(&carried("keepalive_timer"), &carried("setsockopt"));
+                info!("tracing as the agent sees it (process {pid})");
                 Ok(())
             }
             Some(line) => writer.line(&line),
         };
-        ended.is_ok()
+        ended.is_ok() && !writer.is_done()
     })?;
     ended?;
     Ok(Outcome::Fine)
@@ -165,7 +181,7 @@ fn from_kernel(
     let ended = Arc::new(Mutex::new(Ok(())));
     let screen = TraceScreen {
         writer,
-        wanted: args.wanted,
+        picker: EventPicker::new(args.wanted),
         around,
         stop: Arc::clone(&stop),
         ended: Arc::clone(&ended),
@@ -191,11 +207,18 @@ fn from_kernel(
 /// What the hooks can decide of a filter. The rest is decided here.
 fn interest(filter: &Filter) -> Interest {
     let mut interest = Interest::default();
-    if let (Some(netns), [first, ..]) = (filter.netns, &mut interest.netns) {
-        *first = netns;
+    let Interest { netns, ports_be, .. } = &mut interest;
+    // With more values than there are places the hooks pass everything on.
+    if filter.netns.len() <= netns.len() {
+        netns.iter_mut().zip(&filter.netns).for_each(|(place, value)| *place = *value);
     }
-    if let (Some(port), [first, ..]) = (filter.port, &mut interest.ports_be) {
-        *first = port.to_be();
+    // The hooks know ports of either end. Of several conditions each must hold, so one will do for them.
+    let peers = filter.peer.iter().map(|peer| peer.port).collect::<Option<Vec<u16>>>();
+    let peers = peers.unwrap_or_default();
+    let conditions = [&filter.port, &filter.remote_port, &filter.local_port, &peers];
+    let fits = |ports: &&&Vec<u16>| !ports.is_empty() && ports.len() <= ports_be.len();
+    if let Some(ports) = conditions.iter().find(fits) {
+        ports_be.iter_mut().zip(*ports).for_each(|(place, port)| *place = port.to_be());
     }
     interest
 }
@@ -203,7 +226,7 @@ fn interest(filter: &Filter) -> Interest {
 /// The watcher's audience when there is no agent: stdout.
 struct TraceScreen {
     writer: TraceWriter,
-    wanted: EventFilter,
+    picker: EventPicker,
     around: Arc<Surroundings>,
     stop: Arc<AtomicBool>,
     ended: Arc<Mutex<Result<(), Failure>>>,
@@ -218,10 +241,12 @@ impl TraceScreen {
             let row = NoticeRow::new(*notice, now, clock::wall_time(now));
             self.writer.write(&StreamLine::Notice(row))?;
         }
-        for happening in news.happenings.iter().filter(|one| self.wanted.admits(one, &self.around))
-        {
-            let row = EventRow::new(happening, clock::wall_time(happening.at), &self.around);
+        for happening in self.picker.pick(&news.happenings, &self.around) {
+            let row = EventRow::new(&happening, clock::wall_time(happening.at), &self.around);
             self.writer.write(&StreamLine::Event(Box::new(row)))?;
+        }
+        if self.writer.is_done() {
+            self.stop.store(true, Ordering::Relaxed);
         }
         Ok(self.writer.out.flush()?)
     }
@@ -245,7 +270,9 @@ impl Audience for TraceScreen {
 struct TraceWriter {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
-    style: Style,
+    layout: TraceLayout,
+    /// Events until it has written enough; none: it never has.
+    left: Option<u64>,
 }
 
 impl TraceWriter {
@@ -255,83 +282,28 @@ impl TraceWriter {
         Ok(self.out.flush()?)
     }
 
+    /// Whether it has written as many events as were asked for.
+    const fn is_done(&self) -> bool {
+        matches!(self.left, Some(0))
+    }
+
     fn write(&mut self, line: &StreamLine) -> Result<(), Failure> {
+        if let (Some(left), StreamLine::Event(_)) = (&mut self.left, line) {
+            if *left == 0 {
+                return Ok(());
+            }
+            *left -= 1;
+        }
         if self.json {
             serde_json::to_writer(&mut self.out, line).map_err(io::Error::from)?;
             self.out.write_all(b"\n")?;
         } else {
             let text = match line {
-                StreamLine::Event(row) => happening(row, self.style),
-                StreamLine::Notice(NoticeRow { at, event, meaning, .. }) => {
-                    format!(
-                        "{}  {}",
-                        timestamp::local(at, TIME_OF_DAY),
-                        self.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33")
-                    )
-                }
+                StreamLine::Event(row) => event_lines(row, self.layout),
+                StreamLine::Notice(row) => notice_line(row, self.layout),
             };
             writeln!(self.out, "{text}")?;
         }
         Ok(())
-    }
-}
-
-/// Time, who, which connection, what, and what it means.
-fn happening(row: &EventRow, style: Style) -> String {
-    let owner = row
-        .owner
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |owner| format!("{}[{}]", owner.process, owner.pid));
-    let socket = &row.connection;
-    let connection = match row.details.when {
-        Some(When::Listener) => format!("{} (listens)", socket.local),
-        Some(When::BeforeConnect) => "(not connected yet)".to_owned(),
-        _ => {
-            let arrow = socket.direction.map_or("-", arrow);
-            format!("{} {arrow} {}", socket.local, socket.remote)
-        }
-    };
-    let colour = match tone(row) {
-        Tone::Bad => "1;31",
-        Tone::Notable => "33",
-        Tone::Good => "32",
-        Tone::Plain => "0",
-    };
-    // At least so wide: what is longer is not cut.
-    let wide = |text: &str, columns: usize| table::fitted(text, columns.max(table::width(text)));
-    format!(
-        "{}  {}  {}  {}  {}",
-        timestamp::local(&row.at, TIME_OF_DAY),
-        wide(&owner, 20),
-        wide(&connection, 40),
-        style.paint(&table::fitted(row.event.as_str(), 14), colour),
-        row.meaning
-    )
-}
-
-/// How bad an event is for the person who has to act on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
-    Bad,
-    Notable,
-    Good,
-    Plain,
-}
-
-pub(super) fn tone(row: &EventRow) -> Tone {
-    match row.event {
-        EventName::Died
-            if !row
-                .details
-                .cause
-                .is_some_and(crate::model::judgement::death::Cause::is_orderly) =>
-        {
-            Tone::Bad
-        }
-        EventName::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
-        EventName::Changed | EventName::ProbeSent => Tone::Notable,
-        EventName::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
-        EventName::ProbeAnswered | EventName::Opened => Tone::Good,
-        _ => Tone::Plain,
     }
 }

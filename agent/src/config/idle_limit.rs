@@ -1,6 +1,6 @@
 //! Idle limits and paths as they are typed: `aws`, `5m30s`, `db=10.0.0.0/8:5432=aws`.
 
-use super::duration::whole_seconds;
+use super::whole_seconds;
 use crate::model::judgement::{
     idle_limit::{ConfiguredPath, IdleLimit},
     preset::PRESETS,

@@ -4,14 +4,12 @@
 //! A key of the file is the flag's name with `_` for `-`. What is given nearer wins: flag, variable,
 //! file, default.
 
-mod duration;
 mod error;
 mod file;
 mod idle_limit;
 mod moment;
 mod toml_error;
 
-pub(crate) use duration::{duration, whole_seconds};
 pub(crate) use error::Error;
 #[cfg(test)]
 pub(crate) use file::keys;
@@ -19,6 +17,8 @@ pub(crate) use file::{MAX_BYTES, configured, scalar};
 pub(crate) use idle_limit::{idle_limit, network_path};
 pub(crate) use moment::{TypedTime, moment};
 pub(crate) use toml_error::TomlFile;
+
+pub(crate) use crate::model::text::typed_duration::{duration, whole_seconds};
 
 use crate::{
     kernel::hooks::{LogLevel, Mechanism},

@@ -4,18 +4,21 @@
 //! * [`text`] reads a config or a policy, [`output`] opens a result for writing.
 //! * [`Folder`] holds files that belong to the agent alone: locks, the history, the API socket.
 //! * [`Root`] reads what container runtimes and the kernel write, below one folder.
+//! * [`named_netns`] finds the network namespace behind a name of `ip netns`.
 //!
 //! A path is gone along part by part. A link on the way is followed if it belongs to this user or to root:
 //! the kernel has that rule for sticky folders (fs.protected_symlinks), and may have it switched off.
 //! `cargo xtask tidy` finds paths that are opened in another way.
 
 mod folder;
+mod namespace;
 mod open_output;
 mod read;
 mod resolve_path;
 mod root_dir;
 
 pub(crate) use folder::{Folder, Lock, Seat};
+pub(crate) use namespace::named_netns;
 pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;

@@ -149,6 +149,7 @@ impl Rows {
                 &around,
                 from,
                 STEP,
+                self.now,
                 |socket, owners, identity| {
                     writer.write(&mut lines, socket, owners, identity, &around, self.now);
                 },
@@ -191,8 +192,8 @@ pub(super) mod tests {
         *,
     };
     use crate::{
-        model::{judgement::verdict::Verdict, observed::socket::State as TcpState},
-        view::row::Row,
+        model::observed::socket::State as TcpState,
+        view::{row::Row, value_enum::VerdictChoice},
     };
     use std::{
         collections::BTreeSet,
@@ -289,12 +290,12 @@ pub(super) mod tests {
                 .map(|()| n_rows)
                 .unwrap()
             };
-            let peer = Some("172.16.0.0/16".parse().unwrap());
-            let off = vec![Verdict::Off];
+            let peer = vec!["172.16.0.0/16".parse().unwrap()];
+            let off = vec![VerdictChoice::Unprotected];
             assert_eq!(count(Filter { peer, verdict: off, ..Filter::default() }), 3_000);
             let listeners = vec![TcpState::Listen];
             assert_eq!(count(Filter { state: listeners, ..Filter::default() }), 0);
-            let process = Some("no\"such & name=é".to_owned());
+            let process = vec!["no\"such & name=é".to_owned()];
             assert_eq!(count(Filter { process, ..Filter::default() }), 0);
         });
     }
@@ -335,7 +336,7 @@ pub(super) mod tests {
         };
         with_agent("bad", 1, |path| {
             for (head, status, words) in [
-                ("GET /v1/sockets?filter=%7B%22port%22:%22x%22%7D", "400", "expected u16"),
+                ("GET /v1/sockets?filter=%7B%22port%22:[%22x%22]%7D", "400", "expected u16"),
                 ("GET /v1/sockets?filter=nonsense", "400", "expected"),
                 ("GET /v1/sockets?port=80", "400", "unknown field `port`"),
                 ("GET /v2/sockets", "404", "/v1/sockets"),

@@ -13,8 +13,8 @@ use crate::{
         },
     },
     view::{
+        event_filter::{EventFilter, EventPicker},
         event_row::{EventRow, NoticeRow},
-        filter::EventFilter,
     },
 };
 use axum::{
@@ -37,11 +37,12 @@ use tokio::{
         broadcast::{Receiver, error::RecvError},
         mpsc,
     },
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
-/// A client that hears nothing for longer than this may think that the agent hangs.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+/// The longest pause between two pieces. A client that reads nothing for several of these takes the agent for dead
+/// (`client::PATIENCE`).
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
 /// Pieces that wait for a slow client; what happens meanwhile waits in the broadcast.
 const PIECES: usize = 4;
@@ -68,7 +69,7 @@ pub(super) async fn events(
             // First the ear, then the past: nothing falls in between.
             let news = shared.news.subscribe();
             let (pieces, body) = mpsc::channel(PIECES);
-            tokio::spawn(pass_on(shared, wanted, news, pieces));
+            tokio::spawn(pass_on(shared, wanted, news, pieces, SIGN_OF_LIFE));
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Pieces(body)))
                 .into_response()
         }
@@ -76,12 +77,14 @@ pub(super) async fn events(
     }
 }
 
-/// Passes on what is wanted until the client goes, or the agent ends.
+/// Passes on what is wanted until the client goes, or the agent ends. Whatever happens on the host, at most
+/// `sign_of_life` passes between two pieces, and no piece is empty: HTTP sends nothing for an empty one.
 async fn pass_on(
     shared: Arc<Shared>,
     wanted: EventFilter,
     mut news: Receiver<Arc<News>>,
     pieces: mpsc::Sender<Bytes>,
+    sign_of_life: Duration,
 ) {
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
@@ -90,16 +93,23 @@ async fn pass_on(
             push_event(&mut lines, &shared.clues, &happening, &around);
         }
     }
+    let past_only = wanted.past_only;
+    let mut picker = EventPicker::new(wanted);
     let mut n_expected = None;
+    let mut next_sign = Instant::now();
     loop {
-        if pieces.send(lines.into()).await.is_err() {
-            return;
+        // News of others do not count: the client hears of them as little as of a dead agent.
+        if lines.is_empty() && Instant::now() >= next_sign {
+            lines.push(b'\n');
         }
-        if wanted.past_only {
-            return;
+        if !lines.is_empty() {
+            if pieces.send(std::mem::take(&mut lines).into()).await.is_err() || past_only {
+                return;
+            }
+            next_sign = Instant::now() + sign_of_life;
         }
-        lines = match timeout(SIGN_OF_LIFE, news.recv()).await {
-            Err(_) => b"\n".to_vec(),
+        match timeout_at(next_sign, news.recv()).await {
+            Err(_) | Ok(Err(RecvError::Lagged(_))) => {}
             Ok(Ok(news)) => {
                 // Those that went by while this client was slow.
                 let n_missed = news.n_before - n_expected.unwrap_or(news.n_before);
@@ -109,12 +119,12 @@ async fn pass_on(
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                let around = wanted.filter.surroundings(Arc::clone(&news.around));
-                lines_of(&shared.clues, &around, &wanted, &news.happenings, &notices)
+                let around = picker.surroundings(Arc::clone(&news.around));
+                let picked = picker.pick(&news.happenings, &around);
+                lines = lines_of(&shared.clues, &around, &picked, &notices);
             }
-            Ok(Err(RecvError::Lagged(_))) => Vec::new(),
             Ok(Err(RecvError::Closed)) => return,
-        };
+        }
     }
 }
 
@@ -146,7 +156,6 @@ fn push_event(
 fn lines_of(
     clues: &KeptClues,
     around: &Surroundings,
-    wanted: &EventFilter,
     happenings: &[Happening],
     notices: &[Notice],
 ) -> Vec<u8> {
@@ -155,7 +164,7 @@ fn lines_of(
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
-    for happening in happenings.iter().filter(|happening| wanted.admits(happening, around)) {
+    for happening in happenings {
         push_event(&mut lines, clues, happening, around);
     }
     lines
@@ -188,5 +197,78 @@ impl http_body::Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests_support::shared, *};
+    use crate::model::{
+        judgement::idle_limit::{IdleLimit, Limits},
+        observed::socket::{Socket, tests_support::socket},
+        table::happening::Happened,
+    };
+    use std::collections::BTreeSet;
+
+    /// Long beside a tick of the scheduler, short beside the patience of a person who runs tests.
+    const SIGN: Duration = Duration::from_millis(200);
+
+    fn opened(port: u16, n_before: u64) -> Arc<News> {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Arc::new(Surroundings { limits, host: BTreeSet::new(), hz: 250 });
+        let mut socket = Socket { ..socket() };
+        socket.remote.port = port;
+        let happenings = vec![Happening::new(socket.at, socket, Happened::Opened)];
+        Arc::new(News { n_before, happenings, notices: Vec::new(), around })
+    }
+
+    fn wanted() -> EventFilter {
+        serde_json::from_value(
+            serde_json::json!({ "event": ["opened"], "filter": { "port": [5432] } }),
+        )
+        .unwrap()
+    }
+
+    /// The pieces of a stream beside one event of another connection every quarter of a sign of life, until
+    /// `enough` of them.
+    async fn pieces_beside(n_pieces: usize, port: u16) -> Vec<Bytes> {
+        let shared = shared(1);
+        let (pieces, mut body) = mpsc::channel(PIECES);
+        let news = shared.news.subscribe();
+        let stream = tokio::spawn(pass_on(Arc::clone(&shared), wanted(), news, pieces, SIGN));
+        let host = tokio::spawn(async move {
+            for n_before in 0.. {
+                drop(shared.news.send(opened(port, n_before)));
+                tokio::time::sleep(SIGN / 4).await;
+            }
+        });
+        let mut got = Vec::new();
+        while got.len() < n_pieces {
+            let piece = timeout_at(Instant::now() + SIGN * 50, body.recv()).await;
+            got.push(piece.expect("a sign of life on a busy host").unwrap());
+        }
+        host.abort();
+        stream.abort();
+        got
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn a_stream_whose_filter_matches_nothing_shows_life_however_much_others_do() {
+        let pieces = run(pieces_beside(5, 80));
+        assert!(pieces.iter().all(|piece| &piece[..] == b"\n"), "{pieces:?}");
+    }
+
+    #[test]
+    fn what_is_wanted_comes_at_once_and_needs_no_sign_of_life() {
+        let pieces = run(pieces_beside(5, 5432));
+        assert_eq!(&pieces[0][..], b"\n", "the client is heard");
+        for piece in &pieces[1..] {
+            assert!(piece.ends_with(b"}\n"), "{piece:?}");
+        }
     }
 }

@@ -69,6 +69,7 @@ async fn page_of(shared: &Shared, pick: &PageRequest) -> Page {
                 &around,
                 from,
                 PART,
+                now,
                 |socket, owners, identity| {
                     picker.offer(socket, owners, identity, &around, now);
                 },
@@ -117,7 +118,7 @@ mod tests {
     use crate::serve::{api::tests::with_agent, client};
     use crate::{
         model::judgement::verdict::Verdict,
-        view::{filter::Filter, page::PageRequest},
+        view::{filter::Filter, page::PageRequest, value_enum::VerdictChoice},
     };
 
     #[test]
@@ -137,7 +138,10 @@ mod tests {
     #[test]
     fn a_page_is_of_what_the_filter_admits() {
         with_agent("page-filter", 10, |path| {
-            let filter = Filter { verdict: vec![Verdict::Protected], ..Filter::default() };
+            let filter = Filter {
+                verdict: vec![VerdictChoice::One(Verdict::Protected)],
+                ..Filter::default()
+            };
             let page =
                 client::page(path, &PageRequest { filter, limit: 9, ..PageRequest::default() })
                     .unwrap();

@@ -320,7 +320,7 @@ mod tests {
         if is_reset {
             socket.silent_ms = 0;
             let ending = Ending { errno: 104, ..Ending::default() };
-            let reset = Death::of(socket, State::Established, ending, 0).unwrap();
+            let reset = Death::of(socket, State::Established, ending, None).unwrap();
             assert_eq!(reset.cause, Cause::PeerReset);
             happening.what = Happened::Died(reset);
         }

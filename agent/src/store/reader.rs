@@ -10,7 +10,9 @@ use super::{
 use crate::{
     kernel::clock,
     model::{
-        judgement::learned::LimitRow, table::happening::EventName, text::duration::signed_seconds,
+        judgement::{death::Cause, learned::LimitRow},
+        table::happening,
+        text::duration::signed_seconds,
     },
     view::{
         connection::RowOwner,
@@ -120,17 +122,25 @@ fn known<T>(read: rusqlite::Result<T>) -> Option<rusqlite::Result<T>> {
 }
 
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
-    let cause: String = row.get("cause")?;
     let evidence: String = row.get("evidence")?;
     let mut on = on(row)?;
     let owner = on.owner.take();
     let connection = columns::connection(row, on)?;
+    let cause: Cause = word(row, "cause")?;
+    let age_ms: Option<i64> = row.get("age_ms")?;
+    let quiet_ms: i64 = row.get("quiet_ms")?;
+    let event = happening::of_end(
+        cause,
+        connection.in_flight,
+        quiet_ms.unsigned_abs(),
+        age_ms.map(i64::unsigned_abs),
+    );
     let details = EventDetails {
-        cause: Some(word(row, "cause")?),
+        cause: Some(cause),
         certainty: Some(word(row, "certainty")?),
         errno: row.get("errno")?,
         evidence: Some(evidence.clone()),
-        age_seconds: row.get::<_, Option<i64>>("age_ms")?.map(signed_seconds),
+        age_seconds: age_ms.map(signed_seconds),
         silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
@@ -146,9 +156,9 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         event: EventRow {
             at: at(row)?,
             monotonic_seconds: monotonic_seconds(row)?,
-            event: EventName::Died,
+            event,
             owner,
-            meaning: format!("{cause}: {evidence}"),
+            meaning: format!("{}: {evidence}", cause.as_str()),
             details,
             connection,
         },

@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// The end of a connection: the event `died` as `trace` shows it, and what else is known by then.
+/// The end of a connection: the event `died` or `ended` as `trace` shows it, and what else is known by then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeathRow {
     /// Time of the end, Unix seconds.

@@ -1,23 +1,27 @@
-//! Which connections somebody wants to see.
+//! Which connections somebody wants to see: the filters of `sockets`, `top`, `trace` and `check`, and of the API.
 
-use crate::model::{
-    judgement::{
-        given_limits::GivenLimits,
-        verdict::{Surroundings, Verdict},
+use super::{
+    peer_pattern::{PeerPattern, network},
+    value_enum::VerdictChoice,
+};
+use crate::{
+    files,
+    model::{
+        judgement::{given_limits::GivenLimits, verdict::Surroundings},
+        observed::{
+            owner_identity::{Identity, IdentityPart},
+            socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
+        },
+        text::typed_duration,
     },
-    observed::{
-        owner_identity::{Identity, IdentityPart},
-        socket::{Direction, Owner, Socket, SocketId, State},
-    },
-    table::happening::{EventName, Happened, Happening},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
-#[command(next_help_heading = "Filters")]
+#[command(next_help_heading = "Filters (several values: A,B)")]
 #[serde(default)]
 pub(crate) struct Filter {
     /// Only connections that this host opened (outbound) or that the peer opened (inbound)
@@ -25,7 +29,11 @@ pub(crate) struct Filter {
     pub direction: Option<Direction>,
     /// Only connections with one of these verdicts
     #[arg(long, value_enum, value_delimiter = ',')]
-    pub verdict: Vec<Verdict>,
+    pub verdict: Vec<VerdictChoice>,
+    /// Only connections that have been quiet for this time or longer
+    #[arg(long, value_name = "TIME", value_parser = typed_duration::duration)]
+    #[serde(rename = "quiet_for_seconds", with = "in_seconds")]
+    pub quiet_for: Option<Duration>,
     /// Only sockets in one of these TCP states [default: all but listen and close]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub state: Vec<State>,
@@ -33,49 +41,87 @@ pub(crate) struct Filter {
     #[arg(long)]
     pub all: bool,
     /// Only the connection with this id, as `ss -e` shows it: sk:1f
-    #[arg(long, value_name = "ID")]
-    pub id: Option<SocketId>,
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub id: Vec<SocketId>,
     /// Only connections of processes with this name (the kernel keeps 15 bytes of it)
-    #[arg(long, value_name = "NAME")]
-    pub process: Option<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub process: Vec<String>,
     /// Only connections of the process with this id
-    #[arg(long)]
-    pub pid: Option<u32>,
-    /// Only connections with this peer, or with peers in this network
-    #[arg(long, value_name = "CIDR", value_parser = network)]
-    pub peer: Option<IpNet>,
+    #[arg(long, value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// Only connections with this peer, or with peers in this network; :PORT at the end counts, too
+    #[arg(long, value_name = "CIDR[:PORT]", value_delimiter = ',')]
+    pub peer: Vec<PeerPattern>,
+    /// Only connections with this address of this host, or with one in this network
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub local: Vec<IpNet>,
     /// Only connections with this port on either end
-    #[arg(long)]
-    pub port: Option<u16>,
-    /// Only connections in the network namespace with this inode number (`readlink /proc/PID/ns/net`)
-    #[arg(long, value_name = "INODE")]
-    pub netns: Option<u32>,
-    /// Only connections of this systemd unit
-    #[arg(long, value_name = "NAME")]
-    pub unit: Option<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub port: Vec<u16>,
+    /// Only connections with this port on this host
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub local_port: Vec<u16>,
+    /// Only connections with this port of the peer
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub remote_port: Vec<u16>,
+    /// Only connections in this network namespace: its inode number (`readlink /proc/PID/ns/net`), or its name (`ip netns`)
+    #[arg(long, value_name = "INODE|NAME", value_delimiter = ',', value_parser = netns)]
+    pub netns: Vec<u32>,
+    /// Only connections of this systemd unit; web means web.service, too
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub unit: Vec<String>,
     /// Only connections of the container with this name or id (the first 12 digits are enough)
-    #[arg(long, value_name = "NAME|ID")]
-    pub container: Option<String>,
+    #[arg(long, value_name = "NAME|ID", value_delimiter = ',')]
+    pub container: Vec<String>,
     /// Only connections of this Kubernetes namespace
-    #[arg(long, value_name = "NAME")]
-    pub namespace: Option<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub namespace: Vec<String>,
     /// Only connections of this workload: a Deployment, StatefulSet, DaemonSet, Job or CronJob, or a
     /// service of Compose, Swarm, ECS or Nomad
-    #[arg(long, value_name = "NAME")]
-    pub workload: Option<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub workload: Vec<String>,
     /// Only connections of this Kubernetes pod
-    #[arg(long, value_name = "NAME")]
-    pub pod: Option<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub pod: Vec<String>,
     /// What verdicts are measured against, in place of the limits of the agent that answers.
     #[arg(skip)]
     pub measured_by: Option<GivenLimits>,
 }
 
-/// An address, or a network.
-pub(crate) fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
+/// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.
+fn netns(text: &str) -> Result<u32, String> {
+    let inside = text.strip_prefix("net:[").and_then(|text| text.strip_suffix(']'));
+    if let Ok(inode) = inside.unwrap_or(text).parse() {
+        return Ok(inode);
+    }
+    let inode = files::named_netns(text).map_err(|error| error.to_string())?;
+    u32::try_from(inode).map_err(|_| format!("the inode number {inode} is too large"))
+}
+
+/// A time as JSON has times: a number of seconds, or null.
+mod in_seconds {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(D::Error::custom)
+    }
+}
+
+/// Whether one of the values is meant; without values everything is.
+fn any<T>(values: &[T], is_meant: impl FnMut(&T) -> bool) -> bool {
+    values.is_empty() || values.iter().any(is_meant)
 }
 
 impl Filter {
@@ -87,21 +133,40 @@ impl Filter {
         }
     }
 
-    /// Whether the conditions on the socket itself hold.
-    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings) -> bool {
+    /// Whether the conditions on the socket itself hold, `quiet_ms` after its last packet.
+    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, quiet_ms: u64) -> bool {
         (!self.state.is_empty() || self.all || socket.is_connection())
-            && self.admits_in_any_state(socket, around)
+            && self.admits_in_any_state(socket, around, quiet_ms)
     }
 
     /// The same where every state will do unless one is asked for.
-    pub(crate) fn admits_in_any_state(&self, socket: &Socket, around: &Surroundings) -> bool {
-        (self.state.is_empty() || self.state.contains(&socket.state))
-            && self.id.is_none_or(|id| id == socket.id)
+    pub(crate) fn admits_in_any_state(
+        &self,
+        socket: &Socket,
+        around: &Surroundings,
+        quiet_ms: u64,
+    ) -> bool {
+        let Endpoint { port: local, .. } = socket.local;
+        let Endpoint { port: remote, .. } = socket.remote;
+        any(&self.state, |state| *state == socket.state)
+            && any(&self.id, |id| *id == socket.id)
             && self.direction.is_none_or(|direction| direction == socket.direction)
-            && self.port.is_none_or(|port| port == socket.local.port || port == socket.remote.port)
-            && self.netns.is_none_or(|netns| netns == socket.netns)
-            && self.peer.is_none_or(|peer| peer.contains(&socket.remote.addr.to_canonical()))
-            && (self.verdict.is_empty() || self.verdict.contains(&around.verdict(socket)))
+            && any(&self.port, |port| *port == local || *port == remote)
+            && any(&self.local_port, |port| *port == local)
+            && any(&self.remote_port, |port| *port == remote)
+            && self.admits_netns(socket)
+            && any(&self.peer, |peer| peer.means(socket.remote))
+            && any(&self.local, |net| net.contains(&socket.local.addr.to_canonical()))
+            && self.quiet_for.is_none_or(|time| u128::from(quiet_ms) >= time.as_millis())
+            && (self.verdict.is_empty() || {
+                let verdict = around.verdict(socket);
+                any(&self.verdict, |choice| choice.means(verdict))
+            })
+    }
+
+    /// Whether the condition on the network namespace holds: the only one that a socket without a peer decides.
+    pub(crate) fn admits_netns(&self, socket: &Socket) -> bool {
+        any(&self.netns, |netns| *netns == socket.netns)
     }
 
     /// Whether the conditions on what the owner is part of hold.
@@ -113,60 +178,20 @@ impl Filter {
             (IdentityPart::Workload, &self.workload),
             (IdentityPart::Pod, &self.pod),
         ];
-        wanted.into_iter().all(|(part, name)| {
-            name.as_ref()
-                .is_none_or(|name| identity.is_some_and(|identity| identity.is(part, name)))
+        wanted.into_iter().all(|(part, names)| {
+            any(names, |name| identity.is_some_and(|identity| identity.is(part, name)))
         })
     }
 
     /// Whether the conditions on the owners hold for one of them.
     pub(crate) fn admits_owner<'a>(&self, owners: impl IntoIterator<Item = &'a Owner>) -> bool {
-        if self.pid.is_none() && self.process.is_none() {
+        if self.pid.is_empty() && self.process.is_empty() {
             return true;
         }
         owners.into_iter().any(|owner| {
-            self.pid.is_none_or(|pid| pid == owner.pid)
-                && self.process.as_ref().is_none_or(|name| owner.is_named(name))
+            any(&self.pid, |pid| *pid == owner.pid)
+                && any(&self.process, |name| owner.is_named(name))
         })
-    }
-}
-
-/// Which moments somebody wants to see.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
-#[serde(default)]
-pub(crate) struct EventFilter {
-    /// Only these events [default: all, but not timer_fired where the timer found nothing to do]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub event: Vec<EventName>,
-    /// Print past events of these connections first (needs an agent)
-    #[arg(long)]
-    pub past: bool,
-    /// Only what is remembered: the stream ends with it.
-    #[arg(skip)]
-    pub past_only: bool,
-    /// Only events of these connections.
-    #[command(flatten)]
-    pub filter: Filter,
-}
-
-impl EventFilter {
-    /// Whether `happening` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
-    /// calls before a connection belong to it, and so does its end.
-    pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
-        let name = happening.what.name();
-        let event = if self.event.is_empty() {
-            happening.what.is_news()
-        } else {
-            self.event.contains(&name)
-        };
-        // An agent reports what changes by its own limits.
-        let is_change = !matches!(happening.what, Happened::VerdictChanged { to, .. }
-            if self.filter.measured_by.is_some() && to != around.verdict(&happening.socket));
-        event
-            && is_change
-            && self.filter.admits_in_any_state(&happening.socket, around)
-            && self.filter.admits_owner(happening.socket.owner.iter())
-            && self.filter.admits_identity(happening.identity.as_deref())
     }
 }
 
@@ -174,14 +199,18 @@ impl EventFilter {
 mod tests {
     use super::*;
     use crate::model::{
-        judgement::idle_limit::{IdleLimit, Limits},
+        judgement::{
+            idle_limit::{IdleLimit, Limits},
+            verdict::Verdict,
+        },
         observed::socket::{Comm, tests_support::socket},
     };
     use std::collections::BTreeSet;
 
     fn admits(filter: &Filter, socket: &Socket) -> bool {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        filter.admits(socket, &Surroundings { limits, host: BTreeSet::new(), hz: 250 })
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        filter.admits(socket, &around, socket.quiet_ms.into())
     }
 
     #[test]
@@ -197,25 +226,67 @@ mod tests {
     fn each_condition_excludes() {
         let excluding = [
             Filter { direction: Some(Direction::Inbound), ..Filter::default() },
-            Filter { verdict: vec![Verdict::Late, Verdict::Local], ..Filter::default() },
+            Filter {
+                verdict: [Verdict::Late, Verdict::Local].map(VerdictChoice::One).to_vec(),
+                ..Filter::default()
+            },
             Filter { state: vec![State::CloseWait], ..Filter::default() },
-            Filter { port: Some(80), ..Filter::default() },
-            Filter { id: Some(SocketId(2)), ..Filter::default() },
-            Filter { netns: Some(1), ..Filter::default() },
-            Filter { peer: Some("10.0.0.0/8".parse().unwrap()), ..Filter::default() },
+            Filter { port: vec![80], ..Filter::default() },
+            Filter { local_port: vec![2717], ..Filter::default() },
+            Filter { remote_port: vec![44307], ..Filter::default() },
+            Filter { id: vec![SocketId(2)], ..Filter::default() },
+            Filter { netns: vec![1], ..Filter::default() },
+            Filter { peer: vec!["10.0.0.0/8".parse().unwrap()], ..Filter::default() },
+            Filter { peer: vec!["172.16.0.15:5432".parse().unwrap()], ..Filter::default() },
+            Filter { local: vec!["172.16.0.0/12".parse().unwrap()], ..Filter::default() },
+            Filter { quiet_for: Some(Duration::from_millis(1)), ..Filter::default() },
         ];
         for filter in excluding {
             assert!(!admits(&filter, &socket()), "{filter:?}");
         }
         let including = Filter {
             direction: Some(Direction::Outbound),
-            verdict: vec![Verdict::Off],
+            verdict: vec![VerdictChoice::Unprotected],
             state: vec![State::Established],
-            port: Some(2717),
-            peer: Some("172.16.0.0/12".parse().unwrap()),
+            port: vec![2717],
+            local_port: vec![44307],
+            remote_port: vec![2717],
+            peer: vec!["172.16.0.15:2717".parse().unwrap()],
+            local: vec!["10.0.0.0/8".parse().unwrap()],
+            quiet_for: Some(Duration::from_mins(5)),
             ..Filter::default()
         };
-        assert!(admits(&including, &socket()));
+        assert!(admits(&including, &Socket { quiet_ms: 300_000, ..socket() }));
+        assert!(!admits(&including, &Socket { quiet_ms: 299_999, ..socket() }));
+    }
+
+    #[test]
+    fn of_several_values_any_will_do() {
+        let filter = Filter { port: vec![80, 2717], netns: vec![7, 8], ..Filter::default() };
+        assert!(!admits(&filter, &socket()), "every condition counts");
+        assert!(admits(&filter, &Socket { netns: 8, ..socket() }));
+    }
+
+    #[test]
+    fn the_command_line_takes_what_the_api_takes() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            filter: Filter,
+        }
+        let words = "x --verdict unprotected,local --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
+                     --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --local 10.0.0.0/8 --unit u,v";
+        let line = <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter;
+        let json = serde_json::json!({
+            "verdict": ["unprotected", "local"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
+            "quiet_for_seconds": 300, "netns": [4_026_531_840_u32, 7], "id": ["sk:1f"],
+            "process": ["a", "b"], "pid": [1, 2], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
+        });
+        assert_eq!(serde_json::from_value::<Filter>(json).unwrap(), line);
+        let unknown = "x --netns no-such-name";
+        let error = <Line as clap::Parser>::try_parse_from(unknown.split_whitespace());
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("no network namespace has the name no-such-name"), "{error}");
     }
 
     #[test]
@@ -231,10 +302,11 @@ mod tests {
             ..Identity::default()
         };
         let filter = |field: &str, value: &str| -> Filter {
-            serde_json::from_value(serde_json::json!({ field: value })).unwrap()
+            serde_json::from_value(serde_json::json!({ field: ["x", value] })).unwrap()
         };
         for (field, value) in [
             ("unit", "web.service"),
+            ("unit", "web"),
             ("container", "server"),
             ("container", "b43d92bf1e5c"),
             ("container", "b43d92bf1e5c6f78bb9b7bc6f4072128"),
@@ -259,11 +331,11 @@ mod tests {
             Owner { pid, fd: None, comm: Comm::new(bytes) }
         };
         let owners = [owner(1, b"nginx"), owner(2, b"prometheus-node")];
-        let process = |name: &str| Filter { process: Some(name.to_owned()), ..Filter::default() };
+        let process = |name: &str| Filter { process: vec![name.to_owned()], ..Filter::default() };
         assert!(process("nginx").admits_owner(&owners));
         assert!(process("prometheus-node-exporter").admits_owner(&owners));
         assert!(!process("ngin").admits_owner(&owners));
-        assert!(Filter { pid: Some(2), ..Filter::default() }.admits_owner(&owners));
-        assert!(!Filter { pid: Some(2), ..process("nginx") }.admits_owner(&owners));
+        assert!(Filter { pid: vec![2], ..Filter::default() }.admits_owner(&owners));
+        assert!(!Filter { pid: vec![2], ..process("nginx") }.admits_owner(&owners));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) enum NameField {
 }
 
 impl NameField {
-    /// The word in texts, and the name of the option.
+    /// The word in texts.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -46,13 +46,6 @@ impl fmt::Display for KnownName {
     }
 }
 
-impl KnownName {
-    /// The option of a filter that asks for it; a path has none.
-    pub(crate) fn option(&self) -> Option<String> {
-        (self.field != NameField::Path).then(|| format!("--{} {}", self.field.as_str(), self.name))
-    }
-}
-
 /// Names that are remembered at most: a host has fewer.
 const MAX_NAMES: usize = 50_000;
 /// Names that are proposed at most.
@@ -60,11 +53,10 @@ const MAX_NEAR: usize = 5;
 /// A beginning of a name that is shorter says little.
 const MIN_PREFIX: usize = 3;
 
-/// Every name that was met, and how many connections were looked at.
+/// Every name that was met.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KnownNames {
     names: BTreeSet<KnownName>,
-    n_connections: u64,
 }
 
 impl KnownNames {
@@ -74,7 +66,6 @@ impl KnownNames {
         processes: impl IntoIterator<Item = &'a str>,
         part_of: &PartOf,
     ) {
-        self.n_connections += 1;
         let PartOf { unit, container, namespace, workload, pod, container_id: _ } = part_of;
         let parts = [
             (NameField::Unit, unit),
@@ -99,11 +90,6 @@ impl KnownNames {
         if self.names.len() < MAX_NAMES {
             self.names.insert(known);
         }
-    }
-
-    /// Connections that were looked at.
-    pub(crate) const fn n_connections(&self) -> u64 {
-        self.n_connections
     }
 
     /// Whether something is called so.
@@ -174,7 +160,6 @@ mod tests {
 
     #[test]
     fn what_a_name_is_elsewhere_comes_first_then_what_looks_like_it() {
-        assert_eq!(names().n_connections(), 3);
         assert_eq!(near("checkout"), "unit checkout.service, pod web-checkout-0");
         assert_eq!(near("Checkout.Service"), "unit checkout.service, pod web-checkout-0");
         assert!(names().has("checkout") && names().has("postgres") && !names().has("postgers"));
@@ -182,11 +167,6 @@ mod tests {
         assert_eq!(near("post"), "process postgres");
         assert_eq!(near("postgresql"), "process postgres");
         assert_eq!(near("databse"), "path database");
-        assert_eq!(
-            names().near("checkout")[0].option(),
-            Some("--unit checkout.service".to_owned())
-        );
-        assert_eq!(names().near("database")[0].option(), None);
     }
 
     #[test]

@@ -129,7 +129,14 @@ impl Life {
 
     /// One that died, with the event that says so. None if the event is another.
     pub(crate) fn dead(happening: EventRow) -> Option<Self> {
-        let EventRow { at, event: EventName::Died, owner, details, connection, .. } = happening
+        let EventRow {
+            at,
+            event: EventName::Died | EventName::Ended,
+            owner,
+            details,
+            connection,
+            ..
+        } = happening
         else {
             return None;
         };
@@ -187,9 +194,10 @@ impl Life {
             {
                 Finding::Dropped
             }
-            Cause::KeepaliveTimeout | Cause::UserTimeout | Cause::RetransmitTimeout => {
-                Finding::Dark
-            }
+            Cause::KeepaliveTimeout
+            | Cause::UserTimeout
+            | Cause::RetransmitTimeout
+            | Cause::Abandoned => Finding::Dark,
             Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
             Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
@@ -215,7 +223,9 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
             }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
             EventName::Changed => known.changed.extend(happening.details.option),
-            EventName::Died => drop(Life::dead(happening).map(|dead| lives.insert(id, dead))),
+            EventName::Died | EventName::Ended => {
+                drop(Life::dead(happening).map(|dead| lives.insert(id, dead)));
+            }
             _ => {}
         }
     }
@@ -306,7 +316,7 @@ pub(crate) mod tests_support {
 
     /// It, dead of this.
     pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
-        let mut death = Death::of(socket, State::Established, ending, 0).unwrap();
+        let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
         Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
@@ -320,6 +330,7 @@ pub(crate) mod tests_support {
         retransmits: 0,
         retransmitting_ms: None,
         sent_ms: Some(10),
+        round_trip_us: None,
         unacked: true,
         unsent: false,
         in_keepalive_timer: false,

@@ -3,6 +3,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod connection_group;
+pub(crate) mod event_filter;
 pub(crate) mod event_row;
 pub(crate) mod event_text;
 pub(crate) mod filter;
@@ -10,8 +11,9 @@ pub(crate) mod known_names;
 pub(crate) mod life;
 pub(crate) mod order;
 pub(crate) mod page;
+pub(crate) mod peer_pattern;
 pub mod row;
 pub(crate) mod row_json;
 pub(crate) mod table_rows;
-mod value_enum;
+pub(crate) mod value_enum;
 pub(crate) mod what_if;

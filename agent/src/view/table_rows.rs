@@ -5,7 +5,7 @@ use crate::model::{
     judgement::verdict::Surroundings,
     observed::{
         owner_identity::Identity,
-        socket::{Owner, Socket},
+        socket::{Owner, Socket, Time},
     },
     table::Table,
 };
@@ -18,9 +18,10 @@ pub(crate) fn scan(
     around: &Surroundings,
     from: u32,
     n_slots: u32,
+    now: Time,
     mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
 ) -> Option<u32> {
-    let is_wanted = |socket: &Socket| filter.admits(socket, around);
+    let is_wanted = |socket: &Socket| filter.admits(socket, around, socket.quiet_at_ms(now));
     table.scan(from, n_slots, is_wanted, |socket, owners, identity| {
         if filter.admits_owner(owners) && filter.admits_identity(identity) {
             each(socket, owners, identity);

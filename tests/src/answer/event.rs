@@ -73,6 +73,7 @@ pub enum TracedKind {
     QuietSurvived { quiet_seconds: f64 },
     VerdictChanged { verdict_before: String },
     Died(TracedDeath),
+    Ended(TracedDeath),
 }
 
 /// Effective settings, as in [`SocketLine`](crate::answer::row::SocketLine).
@@ -136,9 +137,12 @@ impl TraceLine {
 }
 
 impl TracedEvent {
-    /// The death, if it is one.
+    /// The end, if it is one, loss or not.
     pub const fn death(&self) -> Option<&TracedDeath> {
-        if let TracedKind::Died(death) = &self.what { Some(death) } else { None }
+        match &self.what {
+            TracedKind::Died(death) | TracedKind::Ended(death) => Some(death),
+            _ => None,
+        }
     }
 
     /// The name as `--event` takes it.
@@ -153,6 +157,7 @@ impl TracedEvent {
             TracedKind::QuietSurvived { .. } => "quiet_survived",
             TracedKind::VerdictChanged { .. } => "verdict_changed",
             TracedKind::Died(_) => "died",
+            TracedKind::Ended(_) => "ended",
         }
     }
 }

@@ -28,7 +28,7 @@ const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 const UNREPORTED: &str = "the kernel did not report it";
 
 /// What `keepwatch trace --json --source kernel` says of one network namespace, until it is dropped. Its
-/// hooks pass over the rest of the host, whatever happens there.
+/// hooks pass over the rest of the host, whatever happens there. Unless events are named, all are shown.
 #[derive(Debug)]
 pub struct Trace {
     child: Mutex<Child>,
@@ -124,9 +124,11 @@ impl Trace {
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
         require_root();
+        let all: &[&str] = if args.contains(&"--event") { &[] } else { &["--event", "all"] };
         let mut child = keepwatch(["trace", "--json", "--source", "kernel"])
             .args(["--hooks", &mechanism()])
             .args(args)
+            .args(all)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

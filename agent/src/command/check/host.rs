@@ -12,8 +12,10 @@ use crate::{
     },
     serve::client,
     view::{
+        event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
+        value_enum::EventChoice,
     },
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -82,8 +84,11 @@ fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<
 
 /// The refused settings that the agent remembers.
 fn refused_settings(path: &Path, around: &Surroundings) -> Result<Refused, Failure> {
-    let wanted =
-        EventFilter { event: vec![EventName::Setting], past_only: true, ..EventFilter::default() };
+    let wanted = EventFilter {
+        event: vec![EventChoice::One(EventName::Setting)],
+        past_only: true,
+        ..EventFilter::default()
+    };
     let mut all = Refused::new();
     client::events(path, &wanted, |line| {
         if let Some(StreamLine::Event(row)) = line

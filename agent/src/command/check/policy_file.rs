@@ -9,7 +9,7 @@ use crate::{
         observed::owner_identity::IdentityPart,
         text::sanitize::escaped,
     },
-    view::filter::network,
+    view::peer_pattern::network,
 };
 use clap::Args;
 use ipnet::IpNet;

@@ -10,7 +10,7 @@ use crate::{
         socket_text::{self, whole},
         table::{broken, fitted, width},
         timestamp,
-        trace::{Tone, tone},
+        trace_text::{Tone, tone},
     },
     model::{
         observed::setting::SettingOrigin,
@@ -19,7 +19,7 @@ use crate::{
     view::{
         connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
-        order::is_half_dead,
+        order::until_dropped_ms,
         row::Row,
     },
 };
@@ -107,13 +107,13 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     let from =
         path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
     let limit = duration(*idle_limit_seconds);
-    facts.push(match socket_text::dropped_in(row).as_str() {
-        "-" => ("dropped in", "-".to_owned(), plain),
-        "overdue" => {
+    facts.push(match until_dropped_ms(row) {
+        None => ("dropped in", "-".to_owned(), plain),
+        Some(..0) => {
             let text = "overdue: its path has probably forgotten it".to_owned();
             ("dropped in", text, theme.row(row))
         }
-        rest => ("dropped in", rest.to_owned(), theme.row(row)),
+        Some(rest) => ("dropped in", duration(rest.unsigned_abs() / 1000), theme.row(row)),
     });
     facts.push(("quiet", duration(whole(row.connection.quiet_seconds)), plain));
     facts.push(("idle limit", format!("{limit} ({from})"), plain));
@@ -137,8 +137,8 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     facts
 }
 
-const fn is_bad(row: &Row) -> bool {
-    is_half_dead(row.connection.probes_unanswered)
+fn is_bad(row: &Row) -> bool {
+    row.connection.condition().is_urgent()
 }
 
 fn owners(row: &Row) -> String {
@@ -185,7 +185,7 @@ fn keepalive(row: &Row) -> String {
 }
 
 fn probes(row: &Row) -> String {
-    let next = match row.next_probe_seconds {
+    let next = match row.connection.next_probe_seconds {
         _ if row.connection.in_flight => {
             "none while data is in flight: retransmissions decide".to_owned()
         }
@@ -194,6 +194,8 @@ fn probes(row: &Row) -> String {
     };
     match row.connection.probes_unanswered {
         0 => format!("{next}; none unanswered"),
+        // As long as the next is not due, that is no news: its answer shows at the next look.
+        1 => format!("{next}; the last one is not answered yet"),
         n => format!("{next}; {n} of {} unanswered", row.connection.settings.count.probes),
     }
 }

@@ -1,6 +1,5 @@
 //! `keepwatch top`: connections live, the one that will be dropped next first.
 
-mod columns;
 mod detail;
 mod feed;
 mod paint;

@@ -1,13 +1,15 @@
 //! The view as lines on a screen.
 
 use super::{
-    columns::{Column, layout},
     detail,
     theme::{FAINT, HEADING, Theme, title},
     view::{FOOT_LINES, HEAD_LINES, Mode, View},
 };
 use crate::{
-    command::table::{cut, fitted, width},
+    command::{
+        columns::{Column, layout},
+        table::{cut, fitted, width},
+    },
     model::judgement::verdict::Verdict,
     view::{order::until_dropped_ms, row::Row},
 };
@@ -46,7 +48,7 @@ pub(super) fn draw(view: &View, frame: &mut Frame<'_>, theme: Theme) {
 }
 
 fn list(view: &View, theme: Theme) -> Vec<Line<'static>> {
-    let columns = layout(view.size.columns);
+    let columns = layout(view.size.columns, view.pick.sort);
     let headings = columns.iter().map(|(column, width)| fitted(column.heading(), *width));
     let headings = headings.collect::<Vec<_>>().join("  ");
     let mut lines = vec![title(view, theme), counts(view, theme), words(view), {
@@ -79,24 +81,51 @@ fn counts(view: &View, theme: Theme) -> Line<'static> {
     }
     let counts = &view.page.counts;
     let total = counts.total();
-    let mut spans =
-        vec![Span::raw(format!("{total} connection{}", if total == 1 { "" } else { "s" }))];
+    let mut counted = HeadCounts::new(
+        format!("{total} connection{}", if total == 1 { "" } else { "s" }),
+        view.size.columns,
+    );
     let alarms = [
+        (counts.stuck, "stuck", theme.alarm()),
+        (counts.peer_silent, "peer_silent", theme.unanswered()),
         (counts.overdue, "overdue", theme.alarm()),
-        (counts.half_dead, "half-dead", theme.half_dead()),
     ];
     for (n, word, style) in alarms {
         if n > 0 {
-            spans.extend([Span::raw(", "), Span::styled(format!("{n} {word}"), style)]);
+            counted.add(", ", format!("{n} {word}"), style);
         }
     }
     let told = Verdict::ALL.into_iter().filter(|&verdict| counts.of(verdict) > 0);
     for (number, verdict) in told.enumerate() {
         let count = format!("{} {}", counts.of(verdict), verdict.as_str());
         let between = if number == 0 { ": " } else { ", " };
-        spans.extend([Span::raw(between), Span::styled(count, theme.verdict(verdict))]);
+        counted.add(between, count, theme.verdict(verdict));
     }
-    Line::from(spans)
+    counted.line
+}
+
+/// Numbers with their words, as many as fit: half a number is a wrong one.
+struct HeadCounts {
+    line: Line<'static>,
+    room: usize,
+}
+
+impl HeadCounts {
+    fn new(first: String, columns: usize) -> Self {
+        Self { room: columns.saturating_sub(width(&first)), line: Line::raw(first) }
+    }
+
+    fn add(&mut self, between: &'static str, count: String, style: Style) {
+        match self.room.checked_sub(width(between) + width(&count)) {
+            Some(room) => {
+                self.room = room;
+                self.line.push_span(Span::raw(between));
+                self.line.push_span(Span::styled(count, style));
+            }
+            // Nor does a shorter one that comes later take the place of what was left out.
+            None => self.room = 0,
+        }
+    }
 }
 
 const FIND: &str = "  find: ";
@@ -152,12 +181,12 @@ fn foot(view: &View) -> Line<'static> {
 }
 
 /// Each in one line of 80 columns.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 14] = [
     ("q, Ctrl-C", "end"),
     ("/", "find as you type: each word must stand somewhere in the row,"),
-    ("", "or be overdue, half-dead; Enter keeps the words, Esc forgets them"),
+    ("", "or be overdue, stuck; Enter keeps the words, Esc forgets them"),
     ("Enter", "one connection, with what happened to it"),
-    ("s, S", "next order, previous one: time until dropped, quiet time, time"),
+    ("s, S", "next order, previous one: trouble, quiet time, time"),
     ("", "until noticed, unanswered probes, peer, process"),
     ("r", "the opposite order"),
     ("u", "only the unprotected: off or late"),
@@ -165,12 +194,14 @@ const KEYS: [(&str, &str); 13] = [
     ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G"),
     ("Ctrl-Z", "back to the shell; fg goes on"),
     ("", ""),
-    ("half-dead", "two or more probes unanswered: the peer is gone, not noticed yet"),
+    ("stuck", "data is repeated, and nothing answers; the kernel gives up in DROPPED IN"),
+    ("peer_silent", "two or more probes unanswered: the peer is gone, not noticed yet"),
 ];
 
-const LEGEND: [(Column, &str); 5] = [
+const LEGEND: [(Column, &str); 6] = [
     (Column::Dropped, "time until the path forgets it, or the kernel gives up on it"),
     (Column::Quiet, "how long no packet went either way"),
+    (Column::Direction, "who opened it; with a ? inferred: nobody saw it open"),
     (Column::Keepalive, "2h +9x75s: first probe after 2 hours, 9 in all, 75 s apart"),
     (Column::Noticed, "silence until the kernel notices that the peer is gone"),
     (Column::Limit, "how long the path is taken to keep a quiet connection"),

@@ -3,12 +3,12 @@
 use super::feed::{Answer, Origin};
 use crate::{
     command::socket_text::Size,
-    model::judgement::verdict::Verdict,
     view::{
         event_row::EventRow,
         order::Sort,
         page::{MAX_REACH, Page, PageRequest},
         row::Row,
+        value_enum::VerdictChoice,
     },
 };
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -129,7 +129,7 @@ impl View {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let mut pick = self.pick.clone();
         if self.only_unprotected {
-            pick.filter.verdict = vec![Verdict::Off, Verdict::Late];
+            pick.filter.verdict = vec![VerdictChoice::Unprotected];
         }
         pick.skip = number(skip);
         pick.limit = number(self.top - skip + 2 * room);

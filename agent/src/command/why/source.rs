@@ -25,11 +25,13 @@ use crate::{
     serve::{AgentStatus, client},
     store::{self, HistoryReader},
     view::{
+        event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
         known_names::{self, KnownNames, NameField},
         life::{Life, lives},
         row::Row,
+        value_enum::EventChoice,
     },
 };
 use std::{collections::BTreeSet, io, path::Path};
@@ -364,12 +366,15 @@ impl<'a> Sources<'a> {
         let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
             let wanted = EventFilter {
-                event: vec![
+                event: [
                     EventName::Opened,
                     EventName::Setting,
                     EventName::Changed,
                     EventName::Died,
-                ],
+                    EventName::Ended,
+                ]
+                .map(EventChoice::One)
+                .to_vec(),
                 past_only: true,
                 filter: self.measured(&selection.filter),
                 ..EventFilter::default()

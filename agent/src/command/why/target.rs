@@ -95,23 +95,27 @@ pub(super) struct Selection {
 impl Selection {
     fn new(filter: Filter) -> Self {
         let query = Query {
-            peer: filter.peer,
-            port: filter.port,
-            id: filter.id.map(|id| id.to_string()),
-            pid: filter.pid,
-            process: filter.process.clone(),
-            unit: filter.unit.clone(),
-            container: filter.container.clone(),
-            workload: filter.workload.clone(),
-            namespace: filter.namespace.clone(),
-            pod: filter.pod.clone(),
+            peer: filter.peer.first().map(|peer| peer.net),
+            port: filter.port.first().copied(),
+            id: filter.id.first().map(ToString::to_string),
+            pid: filter.pid.first().copied(),
+            process: filter.process.first().cloned(),
+            unit: filter.unit.first().cloned(),
+            container: filter.container.first().cloned(),
+            workload: filter.workload.first().cloned(),
+            namespace: filter.namespace.first().cloned(),
+            pod: filter.pod.first().cloned(),
             ..Query::default()
         };
         Self { filter, query, remote_port: None }
     }
 
     fn peer(net: IpNet, port: Option<u16>) -> Self {
-        let filter = Filter { peer: Some(net), port, ..Filter::default() };
+        let filter = Filter {
+            peer: vec![net.into()],
+            port: port.into_iter().collect(),
+            ..Filter::default()
+        };
         Self { remote_port: port, ..Self::new(filter) }
     }
 
@@ -128,7 +132,7 @@ impl Selection {
         identity: Option<&Identity>,
         around: &Surroundings,
     ) -> bool {
-        self.filter.admits(socket, around)
+        self.filter.admits(socket, around, socket.quiet_ms.into())
             && self.filter.admits_owner(owners)
             && self.filter.admits_identity(identity)
             && self.admits_remote(socket.remote.socket_addr())
@@ -150,7 +154,7 @@ impl Target {
                 vec![Meaning::of(Filter::default(), "this host".to_owned())]
             }
             Self::Socket(id) => {
-                vec![Meaning::of(Filter { id: Some(*id), ..Filter::default() }, id.to_string())]
+                vec![Meaning::of(Filter { id: vec![*id], ..Filter::default() }, id.to_string())]
             }
             Self::Peer(net, port) => vec![Meaning {
                 selections: vec![Selection::peer(*net, *port)],
@@ -158,7 +162,7 @@ impl Target {
             }],
             Self::Port(port) => vec![Meaning::of_port(*port)],
             Self::Number(number) => {
-                let process = Filter { pid: Some(*number), ..Filter::default() };
+                let process = Filter { pid: vec![*number], ..Filter::default() };
                 let process = Meaning::of(process, format!("process {number}"));
                 let port = as_port(*number).map(Meaning::of_port);
                 [process].into_iter().chain(port).collect()
@@ -191,7 +195,7 @@ impl Meaning {
 
     /// A port, of either end.
     pub(super) fn of_port(port: u16) -> Self {
-        Self::of(Filter { port: Some(port), ..Filter::default() }, format!("port {port}"))
+        Self::of(Filter { port: vec![port], ..Filter::default() }, format!("port {port}"))
     }
 }
 
@@ -213,15 +217,15 @@ fn of_name(word: &str) -> Meaning {
         Selection::new(filter)
     };
     let mut selections = vec![
-        named(|filter, name| filter.process = Some(name)),
-        named(|filter, name| filter.unit = Some(name)),
-        named(|filter, name| filter.pod = Some(name)),
-        named(|filter, name| filter.workload = Some(name)),
-        named(|filter, name| filter.container = Some(name)),
-        named(|filter, name| filter.namespace = Some(name)),
+        named(|filter, name| filter.process = vec![name]),
+        named(|filter, name| filter.unit = vec![name]),
+        named(|filter, name| filter.pod = vec![name]),
+        named(|filter, name| filter.workload = vec![name]),
+        named(|filter, name| filter.container = vec![name]),
+        named(|filter, name| filter.namespace = vec![name]),
     ];
     if !word.contains('.') {
-        selections.push(named(|filter, name| filter.unit = Some(format!("{name}.service"))));
+        selections.push(named(|filter, name| filter.unit = vec![format!("{name}.service")]));
     }
     Meaning { selections, taken_for: sanitize::escaped(word.as_bytes()) }
 }

@@ -1,9 +1,6 @@
 //! What is demanded of connections, and how one falls short of it: the policy of `keepwatch check`.
 
-use super::{
-    facts::ConnectionFacts,
-    verdict::{Surroundings, Verdict},
-};
+use super::{facts::ConnectionFacts, verdict::Surroundings};
 use crate::model::{
     observed::{
         owner_identity::IdentityPart,
@@ -182,10 +179,7 @@ impl Policy {
         let mut findings = Vec::new();
         let is_judged =
             subject.is_outbound() && (self.include_local || !around.is_local(subject.facts()));
-        if is_judged
-            && rule.protected
-            && let Verdict::Off | Verdict::Late = around.verdict_on_path(subject.facts())
-        {
+        if is_judged && rule.protected && around.verdict_on_path(subject.facts()).is_unprotected() {
             findings.push(finding(Fault::Unprotected, around.reason_on_path(subject.facts())));
         }
         if is_judged

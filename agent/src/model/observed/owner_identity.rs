@@ -58,10 +58,12 @@ pub enum IdentityPart {
 
 impl IdentityPart {
     /// Whether `word` means this part, which is `of`. A container's id means it too: 12 digits or more, as tools print
-    /// them.
+    /// them. A unit without a suffix is a service, as systemctl takes it.
     pub fn is_meant(self, word: &str, of: Option<&str>, container_id: Option<&str>) -> bool {
         let is_id = |id: &str| self == Self::Container && word.len() >= 12 && id.starts_with(word);
-        of == Some(word) || container_id.is_some_and(is_id)
+        let is_service =
+            |unit: &str| self == Self::Unit && unit.strip_suffix(".service") == Some(word);
+        of.is_some_and(|of| of == word || is_service(of)) || container_id.is_some_and(is_id)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::model::{
     judgement::{
-        death::Death,
+        death::{Cause, Death},
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -91,13 +91,44 @@ closed_set! {
         QuietSurvived = "quiet_survived",
         /// A setting changed, and with it the verdict
         VerdictChanged = "verdict_changed",
-        /// A connection ended
+        /// A connection was lost
         Died = "died",
+        /// A connection ended, and nothing was lost by it
+        Ended = "ended",
         /// Events were lost
         Lost = "lost",
         /// After a loss everything was read anew
         Resynchronised = "resynchronised",
     }
+}
+
+/// Quiet for less than this is no pause that a device, or a pool's clean-up, ends a connection for.
+const QUIET_TO_NOTICE_MS: u64 = 20_000;
+/// A connection of this age is one that its program meant to keep.
+const AGE_TO_NOTICE_MS: u64 = 60_000;
+
+/// What an end is called: `died` if the program lost something by it, else `ended`. A close is orderly, and a program
+/// that resets its own connection wants that. Resets by the peer are everyday life of short, busy connections (health
+/// checks, proxies, SO_LINGER 0). They are a loss if data was in flight, if the connection had been quiet, or if it
+/// was old, or older than the agent.
+pub const fn of_end(
+    cause: Cause,
+    in_flight: bool,
+    quiet_ms: u64,
+    age_ms: Option<u64>,
+) -> EventName {
+    let is_loss = match cause {
+        Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => false,
+        Cause::PeerReset => {
+            let is_old = match age_ms {
+                Some(age_ms) => age_ms >= AGE_TO_NOTICE_MS,
+                None => true,
+            };
+            in_flight || quiet_ms >= QUIET_TO_NOTICE_MS || is_old
+        }
+        _ => true,
+    };
+    if is_loss { EventName::Died } else { EventName::Ended }
 }
 
 impl Happened {
@@ -112,7 +143,12 @@ impl Happened {
             Self::TimerFired(_) => EventName::TimerFired,
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
-            Self::Died(_) => EventName::Died,
+            Self::Died(death) => of_end(
+                death.cause,
+                death.ending.unacked || death.ending.unsent,
+                death.quiet_ms as u64,
+                death.age_ms,
+            ),
         }
     }
 
@@ -159,4 +195,61 @@ pub struct News {
     pub notices: Vec<Notice>,
     /// The surroundings of verdicts then.
     pub around: Arc<Surroundings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        judgement::death::{Certainty, Others},
+        observed::{ending::Ending, socket::State},
+    };
+
+    fn death(cause: Cause) -> Death {
+        Death {
+            cause,
+            certainty: Certainty::Exact,
+            old: State::Established,
+            ending: Ending::default(),
+            quiet_ms: 0,
+            silent_ms: 0,
+            age_ms: Some(100),
+            probes_sent: 0,
+            probes_unanswered: 0,
+            survived_ms: 0,
+            others: Others::Unknown,
+        }
+    }
+
+    #[test]
+    fn a_loss_has_died_and_an_orderly_end_has_ended() {
+        let name = |death: Death| Happened::Died(death).name();
+        for cause in Cause::ALL {
+            let is_orderly = matches!(
+                cause,
+                Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset | Cause::PeerReset
+            );
+            let expected = if is_orderly { EventName::Ended } else { EventName::Died };
+            assert_eq!(name(death(cause)), expected, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_by_the_peer_is_a_loss_if_it_mattered_and_not_after_a_short_busy_life() {
+        let reset = death(Cause::PeerReset);
+        let is_loss = |death| Happened::Died(death).name() == EventName::Died;
+        assert!(!is_loss(reset));
+        let unacked = Ending { unacked: true, ..Ending::default() };
+        for lost in [
+            Death { ending: unacked, ..reset },
+            Death { ending: Ending { unsent: true, ..Ending::default() }, ..reset },
+            Death { quiet_ms: 20_000, ..reset },
+            Death { age_ms: Some(AGE_TO_NOTICE_MS), ..reset },
+            Death { age_ms: None, ..reset },
+        ] {
+            assert!(is_loss(lost), "{lost:?}");
+        }
+        // The same is no loss where the program itself wanted the end.
+        assert!(!is_loss(Death { ending: unacked, ..death(Cause::LocalReset) }));
+    }
 }

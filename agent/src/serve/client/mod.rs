@@ -6,14 +6,16 @@ mod unparsed;
 
 use super::{
     AgentStatus,
+    events::SIGN_OF_LIFE,
     past::{DeathCount, Unreadable},
 };
 use crate::{
     model::judgement::learned::LimitRow,
     store::{DeathRow, NotKept, Query},
     view::{
+        event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
-        filter::{EventFilter, Filter},
+        filter::Filter,
         page::{Page, PageRequest},
         row::Row,
     },
@@ -59,6 +61,17 @@ pub(crate) enum Error {
         #[source]
         /// What was seen of it.
         cause: io::Error,
+    },
+    /// The agent has begun to answer, and says nothing more.
+    #[error(
+        "the agent on {} has sent nothing for {} s: does it hang? See its log, or ask the kernel with \
+         --source kernel",
+        path.display(),
+        PATIENCE.as_secs()
+    )]
+    Silent {
+        /// Path of the API socket.
+        path: PathBuf,
     },
     /// The agent's answer has no end, so that what came may be a part of it.
     #[error(
@@ -132,13 +145,17 @@ impl Error {
         let path = path.to_owned();
         match cause.kind() {
             io::ErrorKind::InvalidData => Self::Protocol { path, cause },
+            // What a read says whose timeout has passed.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent { path },
             _ => Self::BrokenOff { path, cause },
         }
     }
 }
 
-/// An agent that sends nothing for this time hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An agent that sends nothing for this time hangs. On a stream of events that is several signs of life: on a busy
+/// host one may come late.
+const PATIENCE: Duration = Duration::from_secs(15);
+const _: () = assert!(PATIENCE.as_secs() >= 4 * SIGN_OF_LIFE.as_secs());
 /// Bounds of what an answer may have in one piece.
 const MAX_HEAD_LINE: u64 = 8 << 10;
 const MAX_HEAD_LINES: usize = 64;
@@ -180,11 +197,22 @@ fn filtered(path: &Path, filter: &Filter) -> Result<Box<dyn BufRead>, Error> {
 pub(crate) fn events(
     path: &Path,
     wanted: &EventFilter,
+    each: impl FnMut(Option<StreamLine>) -> bool,
+) -> Result<(), Error> {
+    events_within(path, wanted, PATIENCE, each)
+}
+
+/// The same for a client that waits for less, or more.
+fn events_within(
+    path: &Path,
+    wanted: &EventFilter,
+    patience: Duration,
     mut each: impl FnMut(Option<StreamLine>) -> bool,
 ) -> Result<(), Error> {
     let wanted = serde_json::to_string(wanted)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    let mut body = get(path, &format!("/v1/events?wanted={}", percent_encoded(&wanted)))?;
+    let target = format!("/v1/events?wanted={}", percent_encoded(&wanted));
+    let mut body = get_within(path, &target, patience)?;
     if !each(None) {
         return Ok(());
     }
@@ -327,8 +355,13 @@ fn each_text(
 
 /// Asks for `target`; the body of a good answer.
 fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
+    get_within(path, target, PATIENCE)
+}
+
+/// The same of an agent that may be silent for this time at most.
+fn get_within(path: &Path, target: &str, patience: Duration) -> Result<Box<dyn BufRead>, Error> {
     let stream = UnixStream::connect(path).map_err(|cause| Error::connecting(path, cause))?;
-    let answer = ask(&stream, target)
+    let answer = ask(&stream, target, patience)
         .and_then(|()| AgentAnswer::read(BufReader::with_capacity(BLOCK, stream)));
     let AgentAnswer { status, body } = answer.map_err(|cause| Error::asking(path, cause))?;
     if status == 200 {
@@ -342,9 +375,9 @@ fn get(path: &Path, target: &str) -> Result<Box<dyn BufRead>, Error> {
     Err(Error::Refused { path: path.to_owned(), status, message })
 }
 
-fn ask(mut stream: &UnixStream, target: &str) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn ask(mut stream: &UnixStream, target: &str, patience: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let head = format!("GET {target} HTTP/1.1\r\nHost: keepwatch\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())
 }
@@ -490,6 +523,36 @@ mod tests {
             assert!(matches!(error, Error::BrokenOff { .. }), "{answer:?}: {error:?}");
             assert!(error.to_string().contains("not complete"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_hangs_in_the_middle_of_a_stream_is_noticed() {
+        let path = std::env::temp_dir().join(format!("keepwatch-hangs-{}", std::process::id()));
+        drop(std::fs::remove_file(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        let (gone, is_gone) = std::sync::mpsc::channel::<()>();
+        let agent = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while !read_line(&mut reader, MAX_HEAD_LINE).unwrap().is_empty() {}
+            let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+            // The connection stays open until the client has given up.
+            drop(is_gone.recv());
+        });
+        let patience = Duration::from_millis(100);
+        let mut n_calls = 0;
+        let ended = events_within(&path, &EventFilter::default(), patience, |line| {
+            n_calls += 1;
+            line.is_none()
+        });
+        drop(gone);
+        agent.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let error = ended.unwrap_err();
+        assert!(matches!(error, Error::Silent { .. }), "{error:?}");
+        assert!(error.to_string().contains("has sent nothing for 15 s"), "{error}");
+        assert_eq!(n_calls, 1, "it was heard, and no event came");
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn died() -> Happened {
-        Happened::Died(Death::of(&socket(), State::LastAck, Ending::default(), 0).unwrap())
+        Happened::Died(Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap())
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
     fn a_flood_of_resets_leaves_deaths_of_silence() {
         let mut histories = Histories::new(100);
         let with_cause = |cause| {
-            let death = Death::of(&socket(), State::LastAck, Ending::default(), 0).unwrap();
+            let death = Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap();
             Happened::Died(Death { cause, ..death })
         };
         for id in 1..=20 {

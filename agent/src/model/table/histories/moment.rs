@@ -9,6 +9,7 @@ use crate::model::{
     observed::{
         setting::{NetnsSettings, OwnSettings},
         socket::{Socket, State, Time},
+        watched::Watched,
     },
 };
 use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
@@ -27,6 +28,7 @@ pub struct Moment {
 
 /// All of a socket that may change while it lives.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "as in a socket")]
 struct Then {
     own: OwnSettings,
     ambient: NetnsSettings,
@@ -37,6 +39,12 @@ struct Then {
     state: State,
     in_flight: bool,
     probes_unanswered: u8,
+    retransmits: u8,
+    retransmitting_ms: Option<u32>,
+    is_orphan: bool,
+    is_unaccepted: bool,
+    received_ms: u32,
+    watched: Watched,
 }
 
 impl Then {
@@ -62,6 +70,14 @@ impl Then {
             quiet_ms,
             silent_ms,
             timer_ms,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
+            received_ms,
+            segs_in: _,
+            segs_out: _,
+            watched,
         } = *socket;
         Self {
             own,
@@ -73,6 +89,12 @@ impl Then {
             state,
             in_flight,
             probes_unanswered,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
+            received_ms,
+            watched,
         }
     }
 
@@ -88,6 +110,12 @@ impl Then {
             state,
             in_flight,
             probes_unanswered,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
+            received_ms,
+            watched,
         } = self;
         Socket {
             own,
@@ -95,9 +123,15 @@ impl Then {
             keepalive,
             state,
             in_flight,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
             probes_unanswered,
             quiet_ms,
             silent_ms,
+            received_ms,
+            watched,
             timer_ms,
             ..known
         }

@@ -1,12 +1,13 @@
-//! Which columns a width has room for, and what stands in them. The layout follows from the width of
-//! the terminal alone: what is in the rows does not make columns jump.
+//! Which columns `sockets` and `top` have room for, and what stands in them. On a terminal the layout follows from its
+//! width and from the order of the rows alone: what is in the rows does not make columns jump.
 
-use crate::{
-    command::{socket_text, table::fitted},
-    view::{
-        order::{is_half_dead, until_dropped_ms},
-        row::Row,
-    },
+use super::{
+    socket_text,
+    table::{fitted, width},
+};
+use crate::view::{
+    order::{Sort, until_dropped_ms},
+    row::Row,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +25,14 @@ pub(super) enum Column {
     Owner,
 }
 
-/// Columns of spaces between two columns.
-const GAP: usize = 2;
+/// Spaces between two columns.
+pub(super) const GAP: usize = 2;
 
 /// In the order in which they stand; with the width that each has at least.
 const ALL: [(Column, usize); 11] = [
     (Column::Dropped, 10),
     (Column::Quiet, 7),
-    (Column::Verdict, 9),
+    (Column::Verdict, 11),
     (Column::Direction, 9),
     (Column::State, 11),
     (Column::Local, 21),
@@ -39,7 +40,7 @@ const ALL: [(Column, usize); 11] = [
     (Column::Keepalive, 10),
     (Column::Noticed, 7),
     (Column::Limit, 7),
-    (Column::Owner, 13),
+    (Column::Owner, 11),
 ];
 
 /// These fill 80 columns.
@@ -65,13 +66,19 @@ const WIDER: [(Column, usize); 5] = [
     (Column::Owner, usize::MAX),
 ];
 
-/// The columns that fit into a line `width` letters wide, with their widths.
-pub(super) fn layout(width: usize) -> Vec<(Column, usize)> {
+/// The columns that fit into a line `width` letters wide, with their widths. What the rows are in order of is shown,
+/// where there is room for more than the first columns.
+pub(super) fn layout(width: usize, sort: Sort) -> Vec<(Column, usize)> {
     let least =
         |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
     let mut chosen: Vec<Column> = Vec::new();
     let mut taken = 0;
-    for column in BASE.into_iter().chain(MORE) {
+    let mut wanted: Vec<Column> = BASE.into_iter().chain(MORE).collect();
+    if sort == Sort::Detection {
+        wanted.retain(|column| *column != Column::Noticed);
+        wanted.insert(4, Column::Noticed);
+    }
+    for column in wanted {
         let with_gap = least(column) + if chosen.is_empty() { 0 } else { GAP };
         // The first is always there, and what is left out is not made up for by something narrower.
         if !chosen.is_empty() && taken + with_gap > width {
@@ -91,6 +98,15 @@ pub(super) fn layout(width: usize) -> Vec<(Column, usize)> {
         }
     }
     columns
+}
+
+/// All columns, each as wide as what stands in it.
+pub(super) fn whole(rows: &[Row]) -> Vec<(Column, usize)> {
+    let widest = |column: Column| {
+        let cells = rows.iter().map(|row| width(&column.text(row, usize::MAX)));
+        cells.fold(width(column.heading()), usize::max)
+    };
+    ALL.into_iter().map(|(column, _)| (column, widest(column))).collect()
 }
 
 impl Column {
@@ -113,15 +129,23 @@ impl Column {
 
     /// The text of this column for a row, exactly `width` letters wide.
     pub(super) fn cell(self, row: &Row, width: usize) -> String {
-        let cell = match self {
+        fitted(&self.text(row, width), width)
+    }
+
+    fn text(self, row: &Row, columns: usize) -> String {
+        match self {
             Self::Dropped => dropped_in(row),
             Self::Quiet => socket_text::short(socket_text::whole(row.connection.quiet_seconds)),
             Self::Verdict => verdict(row).to_owned(),
             Self::Direction => socket_text::direction(row),
             Self::State => row.connection.state.as_str().to_owned(),
-            Self::Local => address(row.connection.local, width),
-            Self::Peer => address(row.connection.remote, width),
-            Self::Keepalive => socket_text::settings(&row.connection.settings),
+            Self::Local => address(row.connection.local, columns),
+            Self::Peer => address(row.connection.remote, columns),
+            Self::Keepalive => {
+                let whole = socket_text::keepalive(&row.connection);
+                let fits = width(&whole) <= columns;
+                if fits { whole } else { socket_text::settings(&row.connection.settings) }
+            }
             Self::Noticed => row
                 .connection
                 .settings
@@ -129,18 +153,14 @@ impl Column {
                 .map_or_else(|| "never".to_owned(), socket_text::short),
             Self::Limit => socket_text::short(row.connection.limit.idle_limit_seconds.into()),
             Self::Owner => socket_text::owners(row),
-        };
-        fitted(&cell, width)
+        }
     }
 }
 
-/// `half-dead` where probes go unanswered: that is worse than any verdict.
-pub(super) const fn verdict(row: &Row) -> &'static str {
-    if is_half_dead(row.connection.probes_unanswered) {
-        "half-dead"
-    } else {
-        row.verdict().as_str()
-    }
+/// Its condition where that is urgent: that is worse than any verdict.
+pub(super) fn verdict(row: &Row) -> &'static str {
+    let condition = row.connection.condition();
+    if condition.is_urgent() { condition.as_str() } else { row.verdict().as_str() }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.
@@ -169,13 +189,19 @@ mod tests {
     use super::*;
 
     fn names(width: usize) -> Vec<Column> {
-        layout(width).into_iter().map(|(column, _)| column).collect()
+        layout(width, Sort::Limit).into_iter().map(|(column, _)| column).collect()
     }
 
     #[test]
     fn a_line_is_filled_and_never_longer() {
         for width in 10..300 {
-            let columns = layout(width);
+            for sort in Sort::ALL {
+                let columns = layout(width, sort);
+                let taken: usize =
+                    columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP;
+                assert!(taken <= width, "{taken} of {width}");
+            }
+            let columns = layout(width, Sort::Limit);
             let taken: usize = columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP;
             if width >= 59 {
                 assert_eq!(taken, width);
@@ -200,6 +226,14 @@ mod tests {
         );
         assert_eq!(names(200), ALL.map(|(column, _)| column));
         assert_eq!(names(40), [Column::Dropped, Column::Verdict]);
+    }
+
+    #[test]
+    fn what_the_rows_are_in_order_of_is_on_the_screen() {
+        let names: Vec<Column> =
+            layout(80, Sort::Detection).into_iter().map(|(column, _)| column).collect();
+        assert!(names.contains(&Column::Noticed) && names.contains(&Column::Owner), "{names:?}");
+        assert!(!self::names(80).contains(&Column::Noticed), "it takes another's place");
     }
 
     #[test]

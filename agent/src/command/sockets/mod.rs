@@ -1,8 +1,11 @@
 //! `keepwatch sockets`: every connection, from the agent if one runs, else from the kernel.
 
+mod near;
+mod table;
+
 use super::{
-    Failure, Outcome, nothing_found, output,
-    socket_text::{self, Style},
+    Failure, Outcome, output,
+    socket_text::{Size, Style},
     source::{ConnectionReader, Source},
 };
 use crate::{
@@ -18,7 +21,10 @@ use crate::{
     },
 };
 use clap::Args;
-use std::{io::Write, time::Duration};
+use near::NearNames;
+use std::{io::Write, num::NonZeroUsize, time::Duration};
+use table::TableLayout;
+use tracing::info;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -28,8 +34,12 @@ reads the kernel itself (as root). Settings are the same either way. If
 the kernel is read, the direction of a connection is inferred, and
 sockets without a descriptor are missing.
 
+On a terminal each connection is one line, with the columns that fit;
+--wide, and a pipe or file, have all.
+
 Examples:
-  keepwatch sockets --verdict off,late --direction outbound
+  keepwatch sockets --verdict unprotected --direction outbound
+  keepwatch sockets --quiet-for 5m --remote-port 5432,6379 --limit 20
   keepwatch sockets --process postgres --sort quiet
   keepwatch sockets --peer 10.0.0.0/8 --port 5432 --json | jq .reason
   keepwatch sockets --watch 1s --pid 812")]
@@ -46,10 +56,23 @@ pub(super) struct SocketsArgs {
     /// Read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
+    /// Show at most this number of rows
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+    /// Show every column, however narrow the terminal is
+    #[arg(short, long)]
+    wide: bool,
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
     filter: Filter,
+}
+
+impl SocketsArgs {
+    /// Rows that are shown at most.
+    fn most(&self) -> usize {
+        self.limit.map_or(usize::MAX, NonZeroUsize::get)
+    }
 }
 
 pub(super) fn run(
@@ -81,79 +104,127 @@ fn show_screen(
     args: &SocketsArgs,
     reader: &mut ConnectionReader,
     style: Style,
-    size: socket_text::Size,
+    size: Size,
 ) -> Result<(), Failure> {
     let pick = PageRequest {
         filter: args.filter.clone(),
         sort: args.sort.unwrap_or_default(),
-        limit: u32::try_from(socket_text::n_rows(size)).unwrap_or(u32::MAX),
+        limit: u32::try_from(table::n_rows(size).min(args.most())).unwrap_or(u32::MAX),
         ..PageRequest::default()
     };
     let page = reader.page(&pick)?;
     let mut out = output::stdout();
-    socket_text::screen(&mut out, &page, style, size)?;
+    let columns = Some(size.columns);
+    table::screen(&mut out, &page, TableLayout { style, sort: pick.sort, columns }, size)?;
     Ok(out.flush()?)
 }
 
 fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Result<(), Failure> {
     let mut out = output::stdout();
     if args.json && args.sort.is_none() {
-        let is_empty = stream(args, reader, &mut out)?;
-        out.flush()?;
-        if is_empty && args.watch.is_none() {
-            nothing_found::explain(reader, &args.filter)?;
-        }
-        return Ok(());
+        stream(args, reader, &mut out)?;
+        return Ok(out.flush()?);
     }
     let mut rows = Vec::new();
-    reader.rows(&args.filter, |row| rows.push(row))?;
+    each_row(reader, &args.filter, |row| rows.push(row))?;
     let sort = args.sort.unwrap_or_default();
     rows.sort_by_cached_key(|row| Standing::of_row(row).key(sort));
     if args.json {
-        rows.iter().try_for_each(|row| write_json(&mut out, row))?;
+        rows.iter().take(args.most()).try_for_each(|row| write_json(&mut out, row))?;
     } else {
-        socket_text::table(&mut out, &rows, style)?;
+        let columns = output::size().filter(|_| !args.wide).map(|size| size.columns);
+        table::table(&mut out, &rows, args.most(), TableLayout { style, sort, columns })?;
     }
     out.flush()?;
-    if rows.is_empty() && args.watch.is_none() {
-        nothing_found::explain(reader, &args.filter)?;
+    if rows.is_empty()
+        && let Some(mut near) = NearNames::of(&args.filter)
+    {
+        each_row(reader, &Filter::default(), |row| near.look(&row))?;
+        info!("{}", near.words());
     }
     Ok(())
 }
 
+/// Passes on every connection that the filter admits, in no order.
+fn each_row(
+    reader: &mut ConnectionReader,
+    filter: &Filter,
+    mut each: impl FnMut(Row),
+) -> Result<(), Failure> {
+    match reader {
+        ConnectionReader::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
+            each(row);
+            true
+        })?),
+        ConnectionReader::Kernel(kernel) => {
+            kernel.walk(filter, |socket, owners, identity, around| {
+                each(Row::new(socket, owners, identity, around, socket.at));
+                Ok(())
+            })
+        }
+    }
+}
+
 /// JSON as it comes: memory does not grow with the sockets. The agent's lines are copied: a field that only a newer
-/// agent knows is not lost. Returns whether there was nothing.
+/// agent knows is not lost.
 fn stream(
     args: &SocketsArgs,
     reader: &mut ConnectionReader,
     out: &mut impl Write,
-) -> Result<bool, Failure> {
-    let mut is_empty = true;
+) -> Result<(), Failure> {
+    let mut left = args.most();
     match reader {
         ConnectionReader::Agent { path, .. } => {
             let mut ended = Ok(());
             client::socket_lines(path, &args.filter, |lines| {
-                is_empty &= lines.is_empty();
-                ended = out.write_all(lines);
-                ended.is_ok()
+                ended = out.write_all(first_lines(lines, &mut left));
+                ended.is_ok() && left > 0
             })?;
-            ended?;
+            Ok(ended?)
         }
         ConnectionReader::Kernel(kernel) => {
             let (mut json, mut line) = (RowWriter::default(), Vec::new());
             kernel.walk(&args.filter, |socket, owners, identity, around| {
-                is_empty = false;
+                let Some(rest) = left.checked_sub(1) else {
+                    return Ok(());
+                };
+                left = rest;
                 line.clear();
                 json.write(&mut line, socket, owners, identity, around, socket.at);
                 Ok(out.write_all(&line)?)
-            })?;
+            })
         }
     }
-    Ok(is_empty)
+}
+
+/// Of whole lines the first `left`, which are taken from that number.
+fn first_lines<'a>(lines: &'a [u8], left: &mut usize) -> &'a [u8] {
+    if *left == usize::MAX {
+        return lines;
+    }
+    let ends = lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let ends: Vec<usize> = ends.take(*left).collect();
+    *left -= ends.len();
+    lines.get(..ends.last().copied().unwrap_or_default()).unwrap_or_default()
 }
 
 fn write_json(out: &mut impl Write, row: &Row) -> Result<(), Failure> {
     serde_json::to_writer(&mut *out, row).map_err(std::io::Error::from)?;
     out.write_all(b"\n")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_counts_lines_over_all_blocks() {
+        let mut left = 3;
+        assert_eq!(first_lines(b"a\nb\n", &mut left), b"a\nb\n");
+        assert_eq!(first_lines(b"c\nd\n", &mut left), b"c\n");
+        assert_eq!((first_lines(b"e\n", &mut left), left), (&b""[..], 0));
+        let mut all = usize::MAX;
+        assert_eq!(first_lines(b"a\nb\n", &mut all), b"a\nb\n");
+    }
 }
