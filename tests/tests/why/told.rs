@@ -23,6 +23,8 @@ const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_secs(30);
 /// Walks often, so that what survives is seen to.
 const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+/// The same, where it is known about when the path forgets: else so short a quiet time is none.
+const SHORT_PATH: [&str; 4] = ["--interval", "500ms", "--idle-limit", "6s"];
 
 pub(crate) fn why(agent: &Agent, words: &[&str]) -> Output {
     let mut command = keepwatch(["why", "--source", "agent", "--socket"]);
@@ -59,7 +61,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
         return;
     };
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
-    let agent = Agent::start(&OPTIONS);
+    let agent = Agent::start(&SHORT_PATH);
     let late = ClientProgram::node("late", "s.setKeepAlive(true, 7200000)");
     if !late.is_here() {
         return;
@@ -82,10 +84,10 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     case_of(&agent, &late, 1);
     let (folder, said) = agent.stop_and_leave();
     assert!(!said.contains("history is") && !said.contains("records of"), "{said}");
-    let agent = Agent::start_in(folder, &OPTIONS);
+    let agent = Agent::start_in(folder, &SHORT_PATH);
 
     let off = case_of(&agent, &off, 1);
-    assert_eq!(off["finding"], "dropped");
+    assert_eq!(off["finding"], "dropped", "{off}");
     assert_eq!(
         (&off["causes"][0]["cause"], &off["causes"][0]["n"]),
         (&"idle_drop".into(), &1.into())
