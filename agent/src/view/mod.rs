@@ -7,7 +7,6 @@ pub(crate) mod event_filter;
 pub(crate) mod event_row;
 pub(crate) mod event_text;
 pub(crate) mod filter;
-pub(crate) mod known_names;
 pub(crate) mod life;
 pub(crate) mod order;
 pub(crate) mod page;

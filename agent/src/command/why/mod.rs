@@ -3,6 +3,7 @@
 
 mod answer;
 mod history;
+mod known_names;
 mod living;
 mod source;
 mod target;

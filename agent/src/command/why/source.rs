@@ -4,6 +4,7 @@
 use super::{
     WhyArgs,
     history::{self, HistorySource},
+    known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
     window::{self, TimeWindow},
@@ -28,7 +29,6 @@ use crate::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
-        known_names::{self, KnownNames, NameField},
         life::{Life, lives},
         row::Row,
         value_enum::EventChoice,

@@ -1,12 +1,12 @@
 //! The names that owners of connections have here, to answer a name that nobody has: names that look like it, and what
 //! it is in another field.
 
-use super::connection::PartOf;
+use crate::view::connection::PartOf;
 use std::{cmp::Reverse, collections::BTreeSet, fmt};
 
 /// What a name can be the name of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum NameField {
+pub(super) enum NameField {
     Process,
     Unit,
     Container,
@@ -35,9 +35,9 @@ impl NameField {
 
 /// A name, and what it is the name of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KnownName {
-    pub(crate) name: String,
-    pub(crate) field: NameField,
+pub(super) struct KnownName {
+    pub(super) name: String,
+    pub(super) field: NameField,
 }
 
 impl fmt::Display for KnownName {
@@ -55,13 +55,13 @@ const MIN_PREFIX: usize = 3;
 
 /// Every name that was met.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KnownNames {
+pub(super) struct KnownNames {
     names: BTreeSet<KnownName>,
 }
 
 impl KnownNames {
     /// Takes the names of one connection.
-    pub(crate) fn meet<'a>(
+    pub(super) fn meet<'a>(
         &mut self,
         processes: impl IntoIterator<Item = &'a str>,
         part_of: &PartOf,
@@ -85,7 +85,7 @@ impl KnownNames {
     }
 
     /// Takes one name.
-    pub(crate) fn add(&mut self, field: NameField, name: &str) {
+    pub(super) fn add(&mut self, field: NameField, name: &str) {
         let known = KnownName { name: name.to_owned(), field };
         if self.names.len() < MAX_NAMES {
             self.names.insert(known);
@@ -93,13 +93,13 @@ impl KnownNames {
     }
 
     /// Whether something is called so.
-    pub(crate) fn has(&self, word: &str) -> bool {
+    pub(super) fn has(&self, word: &str) -> bool {
         let unit = format!("{word}.service");
         self.names.iter().any(|known| known.name == word || known.name == unit)
     }
 
     /// What is called like `word`, the likeliest first.
-    pub(crate) fn near(&self, word: &str) -> Vec<KnownName> {
+    pub(super) fn near(&self, word: &str) -> Vec<KnownName> {
         let names = self.names.iter();
         let near: BTreeSet<(Reverse<u8>, &KnownName)> = names
             .filter_map(|known| Some((Reverse(likeness(word, &known.name)?), known)))
@@ -132,7 +132,7 @@ fn likeness(word: &str, name: &str) -> Option<u8> {
 }
 
 /// Names in one sentence: `process checkou, unit checkout.service`.
-pub(crate) fn in_words(names: &[KnownName]) -> String {
+pub(super) fn in_words(names: &[KnownName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
