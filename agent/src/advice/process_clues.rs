@@ -1,19 +1,24 @@
 //! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
 
+use super::clients;
 use crate::model::text::sanitize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::ffi::OsStrExt as _,
     path::Path,
 };
 
 /// What was read of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Traces {
     /// The kernel's name of it.
     pub comm: Option<String>,
-    /// The file name of its executable.
+    /// The file name of its executable; where that may not be read, of the first word of its command line.
     pub executable: Option<String>,
     /// Paths of the files that it has mapped, and of the jars that it has open.
     pub mapped: BTreeSet<String>,
@@ -35,6 +40,10 @@ const MAX_ENVIRONMENT: u64 = 128 << 10;
 /// Names of kernel threads and of the programs that open connections for the kernel.
 const KERNEL_NAMES: [&str; 9] =
     ["kworker/", "kthreadd", "kernel (", "mount.", "nfsd", "nfsiod", "nfsv4", "cifsd", "drbd_"];
+/// More of a command line is arguments, which may be secret.
+const FIRST_WORD: u64 = 4096;
+/// Libraries that are kept of a process after its end.
+const MAX_KEPT: usize = 16;
 
 impl Traces {
     /// What /proc shows of a process that lives; as much as we may see.
@@ -53,6 +62,14 @@ impl Traces {
         self.comm.as_ref().is_some_and(is_kernel)
     }
 
+    /// Without the files that no client is recognised by.
+    #[must_use]
+    pub(crate) fn of_known_clients(mut self) -> Self {
+        let is_known = |path: &String| clients::libraries().any(|part| path.contains(part));
+        self.mapped = self.mapped.into_iter().filter(is_known).take(MAX_KEPT).collect();
+        self
+    }
+
     fn of_folder(folder: &Path) -> Self {
         let comm = fs::read(folder.join("comm")).ok();
         let exe = folder.join("exe");
@@ -61,7 +78,9 @@ impl Traces {
         let environment = File::open(folder.join("environ"));
         Self {
             comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
-            executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)),
+            executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)).or_else(|| {
+                File::open(folder.join("cmdline")).ok().and_then(|file| first_word(file).ok()?)
+            }),
             mapped: files,
             is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
             is_socket_activated: environment
@@ -74,6 +93,17 @@ impl Traces {
 fn file_name(path: &Path) -> Option<String> {
     let name = sanitize::escaped(path.file_name()?.as_encoded_bytes());
     Some(name.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// The program in a command line, which any user may read. Servers write a title over it: `nginx: master process`.
+fn first_word(cmdline: impl io::Read) -> io::Result<Option<String>> {
+    let mut head = Vec::new();
+    cmdline.take(FIRST_WORD).read_to_end(&mut head)?;
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | b':');
+    let word = head.split(is_end).next().unwrap_or_default();
+    // A login shell.
+    let word = word.strip_prefix(b"-").unwrap_or(word);
+    Ok(file_name(Path::new(OsStr::from_bytes(word))))
 }
 
 /// The sixth field of each line, where it is a path.
@@ -170,6 +200,21 @@ mod tests {
         }
         for name in ["kworkerx", "mountd", "kerneloops", "ganesha.nfsd"] {
             assert!(!Traces::of_name(name).is_kernel(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_of_a_command_line_names_the_program() {
+        for (cmdline, program) in [
+            (&b"/usr/bin/python3.11\0/app/web.py\0--password=x\0"[..], Some("python3.11")),
+            (b"java\0-jar\0app.jar\0", Some("java")),
+            (b"nginx: master process /usr/sbin/nginx", Some("nginx")),
+            (b"postgres: checkpointer \0", Some("postgres")),
+            (b"-bash\0", Some("bash")),
+            (b"/tmp/\x1b[2J\0", Some("\\u{1b}[2J")),
+            (b"", None),
+        ] {
+            assert_eq!(first_word(cmdline).unwrap().as_deref(), program, "{cmdline:?}");
         }
     }
 

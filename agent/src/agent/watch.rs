@@ -50,6 +50,8 @@ pub enum Error {
 pub trait Audience {
     /// Takes the events since the last call, in order.
     fn news(&mut self, news: News);
+    /// Takes processes that own connections: their ids, and when they started, in ticks since boot.
+    fn met(&mut self, _processes: &[(u32, u64)]) {}
     /// Takes the new sums for scrapes.
     fn totals(&mut self, totals: Totals);
     /// What was learned: the evidence that is new, and all that follows.
@@ -280,7 +282,9 @@ impl<A: Audience> Watch<A> {
             known.map(|known| (pid, known))
         };
         let found: Vec<_> = pids.into_iter().filter_map(look_up).collect();
+        let met: Vec<(u32, u64)> = found.iter().map(|(pid, known)| (*pid, known.started)).collect();
         table(&self.table).identify(found);
+        self.audience.met(&met);
     }
 
     fn drain(&mut self) {

@@ -10,7 +10,7 @@ use crate::{
     store,
 };
 use clap::Args;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -123,6 +123,7 @@ pub(super) fn run(
             folder: state.state_dir,
             days: history.history_days,
             bytes: history.history_bytes,
+            clues: Arc::default(),
         },
     })?;
     Ok(Outcome::Fine)

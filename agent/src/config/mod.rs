@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod idle_limit;
+mod moment;
 mod toml_error;
 
 pub(crate) use error::Error;
@@ -14,6 +15,7 @@ pub(crate) use error::Error;
 pub(crate) use file::keys;
 pub(crate) use file::{MAX_BYTES, configured, scalar};
 pub(crate) use idle_limit::{idle_limit, network_path};
+pub(crate) use moment::{TypedTime, moment};
 pub(crate) use toml_error::TomlFile;
 
 pub(crate) use crate::model::text::typed_duration::{duration, whole_seconds};
@@ -22,6 +24,7 @@ use crate::{
     kernel::hooks::{LogLevel, Mechanism},
     log,
     model::judgement::{
+        given_limits::GivenLimits,
         idle_limit::{ConfiguredPath, IdleLimit, Limits},
         limit_source::GivenBy,
         verdict::Surroundings,
@@ -112,10 +115,13 @@ impl LimitArgs {
         self.path_by = given_by("path", matches, keys);
     }
 
-    /// Whether they were given for this call. A variable or the file may be there for the agent too: its
-    /// answers then are measured against them already.
-    pub(crate) fn are_for_this_call(&self) -> bool {
-        [self.idle_limit_by, self.path_by].contains(&Some(GivenBy::Flag))
+    /// What was given for this call. A variable or the file may be there for the agent too: its answers then are
+    /// measured against them already.
+    pub(crate) fn of_this_call(&self) -> Option<GivenLimits> {
+        let is_given = |by: Option<GivenBy>| by == Some(GivenBy::Flag);
+        let idle_limit = is_given(self.idle_limit_by).then(|| self.idle_limit.into());
+        let paths = is_given(self.path_by).then(|| self.path.iter().map(Into::into).collect());
+        (idle_limit.is_some() || paths.is_some()).then_some(GivenLimits { idle_limit, paths })
     }
 
     /// What verdicts on this host are measured against.

@@ -138,7 +138,7 @@ impl Rows {
         let mut lines = Vec::with_capacity(PART_BYTES + STEP_BYTES);
         // The table is whole between two calls, even if the writer has panicked.
         let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let around = table.surroundings();
+        let around = self.filter.surroundings(table.surroundings());
         let mut writer = RowWriter::default();
         let end = from.saturating_add(PART_SLOTS);
         let mut next = Some(from);
@@ -146,6 +146,7 @@ impl Rows {
             next = table_rows::scan(
                 &table,
                 &self.filter,
+                &around,
                 from,
                 STEP,
                 self.now,

@@ -3,12 +3,13 @@
 
 use super::{Shared, SharedState};
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::clock,
     model::{
         judgement::{verdict::Surroundings, worth::Worth},
         observed::socket::Time,
         table::{
-            happening::{Happening, News, Notice},
+            happening::{Happened, Happening, News, Notice},
             histories::ConnectionHistory,
         },
     },
@@ -91,7 +92,7 @@ async fn pass_on(
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
         for (happening, around) in past(&shared, &wanted) {
-            push_event(&mut lines, &happening, &around);
+            push_event(&mut lines, &shared.clues, &happening, &around);
         }
     }
     let past_only = wanted.past_only;
@@ -120,8 +121,9 @@ async fn pass_on(
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                let picked = picker.pick(&news.happenings, &news.around);
-                lines = lines_of(&news.around, &picked, &notices);
+                let around = picker.surroundings(Arc::clone(&news.around));
+                let picked = picker.pick(&news.happenings, &around);
+                lines = lines_of(&shared.clues, &around, &picked, &notices);
             }
             Ok(Err(RecvError::Closed)) => return,
         }
@@ -136,8 +138,9 @@ fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundin
         None => table.histories().collect(),
     };
     let all = all.into_iter().flat_map(ConnectionHistory::replay);
+    let measured = all.map(|(happening, around)| (happening, wanted.filter.surroundings(around)));
     let mut past: Vec<_> =
-        all.filter(|(happening, around)| wanted.admits(happening, around)).collect();
+        measured.filter(|(happening, around)| wanted.admits(happening, around)).collect();
     drop(table);
     past.sort_by_key(|(happening, _)| happening.at);
     past
@@ -170,18 +173,32 @@ fn latest<'a>(
     chosen
 }
 
-fn push_event(lines: &mut Vec<u8>, happening: &Happening, around: &Surroundings) {
-    push(lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
+fn push_event(
+    lines: &mut Vec<u8>,
+    clues: &KeptClues,
+    happening: &Happening,
+    around: &Surroundings,
+) {
+    let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
+    if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
+        row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
+    }
+    push(lines, &row);
 }
 
-fn lines_of(around: &Surroundings, happenings: &[Happening], notices: &[Notice]) -> Vec<u8> {
+fn lines_of(
+    clues: &KeptClues,
+    around: &Surroundings,
+    happenings: &[Happening],
+    notices: &[Notice],
+) -> Vec<u8> {
     let mut lines = Vec::new();
     for notice in notices {
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
     for happening in happenings {
-        push_event(&mut lines, happening, around);
+        push_event(&mut lines, clues, happening, around);
     }
     lines
 }

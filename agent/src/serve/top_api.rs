@@ -62,10 +62,18 @@ async fn page_of(shared: &Shared, pick: &PageRequest) -> Page {
     while let Some(from) = next {
         next = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let around = table.surroundings();
-            table_rows::scan(&table, &pick.filter, from, PART, now, |socket, owners, identity| {
-                picker.offer(socket, owners, identity, &around, now);
-            })
+            let around = pick.filter.surroundings(table.surroundings());
+            table_rows::scan(
+                &table,
+                &pick.filter,
+                &around,
+                from,
+                PART,
+                now,
+                |socket, owners, identity| {
+                    picker.offer(socket, owners, identity, &around, now);
+                },
+            )
         };
         tokio::task::yield_now().await;
     }

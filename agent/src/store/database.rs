@@ -10,6 +10,7 @@ use super::{
     trusted_clock::Calendar,
 };
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::{clock, heap_trim, host},
     model::{judgement::learned::Lesson, observed::socket::Time},
 };
@@ -18,6 +19,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use tracing::warn;
 
@@ -40,6 +42,7 @@ pub(super) struct Database {
     calendar: Calendar,
     keep_ns: i64,
     max_bytes: u64,
+    clues: Arc<KeptClues>,
     /// When owners were looked through.
     swept: Time,
 }
@@ -79,8 +82,17 @@ impl Database {
         let (run, seen_ns) = begin().map_err(failed("write", &file))?;
         let calendar = Calendar::new(seen_ns, keep_ns, offset_ns, now);
         let place = place(&file);
-        let max_bytes = options.bytes;
-        Ok(Self { connection, file, place, run, calendar, keep_ns, max_bytes, swept: now })
+        Ok(Self {
+            connection,
+            file,
+            place,
+            run,
+            calendar,
+            keep_ns,
+            max_bytes: options.bytes,
+            clues: Arc::clone(&options.clues),
+            swept: now,
+        })
     }
 
     /// Whether the file that it writes is still the one of this name.
@@ -105,7 +117,7 @@ impl Database {
             let all = self.connection.transaction()?;
             for Record { offset_ns, around, worth, happening } in records {
                 let stamp = Stamp { run, offset_ns: *offset_ns, worth: *worth };
-                insert::happening(&all, stamp, happening, around)?;
+                insert::happening(&all, stamp, happening, around, &self.clues)?;
             }
             for lesson in &learning.lessons {
                 learned::write(&all, lesson, run)?;

@@ -5,10 +5,11 @@ use super::{
     query::key,
 };
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::clock,
     model::{
         judgement::{
-            death::Death,
+            death::{Death, QUIET_MS},
             verdict::Surroundings,
             worth::{Worth, party_owner},
         },
@@ -101,10 +102,11 @@ pub(super) fn happening(
     stamp: Stamp,
     happening: &Happening,
     around: &Surroundings,
+    clues: &KeptClues,
 ) -> rusqlite::Result<()> {
     match &happening.what {
         Happened::Died(end) => {
-            let death = death(into, stamp, happening, end, around)?;
+            let death = death(into, stamp, happening, end, around, clues)?;
             for &(at, made) in &happening.calls {
                 // The caller is another process now and then; its unit or container is not known then.
                 let is_owner = made.by.map(|by| by.pid) == happening.socket.owner.map(|by| by.pid);
@@ -152,6 +154,7 @@ fn death(
     happening: &Happening,
     end: &Death,
     around: &Surroundings,
+    clues: &KeptClues,
 ) -> rusqlite::Result<i64> {
     let shown = EventRow::new(happening, String::new(), around);
     let (connection, details) = (shown.connection, shown.details);
@@ -169,6 +172,10 @@ fn death(
     row.set("silent_ms", end.silent_ms);
     row.set("survived_ms", end.survived_ms);
     row.set("probes_sent", end.probes_sent);
+    // Nobody asks for advice about what was never quiet.
+    let owner = happening.socket.owner.filter(|_| end.silent_ms >= QUIET_MS);
+    let clues = owner.and_then(|owner| clues.of(owner.pid, happening.at));
+    row.set("clues", clues.and_then(|clues| serde_json::to_string(&*clues).ok()));
     row.insert(into, "deaths", "")?;
     Ok(into.last_insert_rowid())
 }

@@ -26,11 +26,12 @@ pub use row::DeathRow;
 pub(crate) use row::{CallRow, ConnectionRef};
 pub(crate) use writer::HistoryWriter;
 
-use crate::files;
+use crate::{advice::kept_clues::KeptClues, files};
 use rustix::fs::Mode;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The file in the state directory.
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     pub days: u32,
     /// Above this size what is worth least is deleted.
     pub bytes: u64,
+    /// What processes showed of themselves: it is kept with the deaths of their connections.
+    pub clues: Arc<KeptClues>,
 }
 
 /// Why the history cannot be used.

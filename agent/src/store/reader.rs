@@ -145,6 +145,9 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: age_ms.map(signed_seconds),
         silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
+        clues: row
+            .get::<_, Option<String>>("clues")?
+            .and_then(|clues| serde_json::from_str(&clues).ok()),
         ..EventDetails::default()
     };
     Ok(DeathRow {

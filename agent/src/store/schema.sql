@@ -75,7 +75,8 @@ CREATE TABLE deaths (
   probes_sent INTEGER NOT NULL,
   probes_unanswered INTEGER NOT NULL,
   retransmits INTEGER NOT NULL,      -- repetitions in a row that went unanswered
-  in_flight INTEGER NOT NULL
+  in_flight INTEGER NOT NULL,
+  clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
 -- A query reads these first, and of the table only the rows that it gives.
 CREATE INDEX deaths_by_time ON deaths (at_ns, worth, remote_key);

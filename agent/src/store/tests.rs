@@ -7,6 +7,7 @@ use super::{
     *,
 };
 use crate::{
+    advice::process_clues::Traces,
     model::{
         judgement::{
             death::{Cause, Death},
@@ -45,7 +46,7 @@ impl StateFolder {
     }
 
     pub(super) fn options(&self) -> Options {
-        Options { folder: self.0.clone(), days: 30, bytes: 256 << 20 }
+        Options { folder: self.0.clone(), days: 30, bytes: 256 << 20, clues: Arc::default() }
     }
 }
 
@@ -340,4 +341,27 @@ fn without_a_history_the_reader_says_where_it_looked() {
     let folder = StateFolder::new();
     let error = HistoryReader::open(&folder.0).unwrap_err().to_string();
     assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
+}
+
+#[test]
+fn what_a_process_showed_is_kept_with_a_death_that_was_quiet() {
+    let folder = StateFolder::new();
+    let options = folder.options();
+    let showed = Traces { executable: Some("python3.11".to_owned()), ..Traces::of_name("mongod") };
+    options.clues.show(812, showed.clone());
+    let mut busy = idle_drop(2, 901);
+    if let Happened::Died(death) = &mut busy.what {
+        death.silent_ms = 100;
+    }
+    let stranger = Owner { pid: 813, ..owner() };
+    let mut unknown = idle_drop(3, 902);
+    unknown.socket.owner = Some(stranger);
+    let mut database = Database::open(&options).unwrap();
+    add(&mut database, [idle_drop(1, 900), busy, unknown]);
+    let clues = |death: DeathRow| (death.event.connection.id.unwrap(), death.event.details.clues);
+    let found: Vec<_> = deaths(&folder, &Query::default()).into_iter().map(clues).collect();
+    assert_eq!(
+        found,
+        [("sk:3".to_owned(), None), ("sk:2".to_owned(), None), ("sk:1".to_owned(), Some(showed))]
+    );
 }

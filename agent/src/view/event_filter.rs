@@ -7,7 +7,10 @@ use crate::model::{
     table::happening::{EventName, Happened, Happening},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -68,7 +71,11 @@ impl EventFilter {
             Happened::QuietSurvived { quiet_ms } => (*quiet_ms).into(),
             _ => socket.quiet_at_ms(*at),
         };
-        self.filter.admits_in_any_state(socket, around, quiet_ms)
+        // An agent reports what changes by its own limits.
+        let is_change = !matches!(what, Happened::VerdictChanged { to, .. }
+            if self.filter.measured_by.is_some() && *to != around.verdict(socket));
+        is_change
+            && self.filter.admits_in_any_state(socket, around, quiet_ms)
             && self.filter.admits_owner(socket.owner.iter())
             && self.filter.admits_identity(identity.as_deref())
     }
@@ -107,6 +114,11 @@ impl EventPicker {
     /// One that has seen nothing.
     pub(crate) fn new(wanted: EventFilter) -> Self {
         Self { wanted, waiting: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// What verdicts are measured against, where these are the surroundings otherwise.
+    pub(crate) fn surroundings(&self, otherwise: Arc<Surroundings>) -> Arc<Surroundings> {
+        self.wanted.filter.surroundings(otherwise)
     }
 
     /// What is wanted of these, which come in the order of time.

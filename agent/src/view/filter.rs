@@ -7,7 +7,7 @@ use super::{
 use crate::{
     files,
     model::{
-        judgement::verdict::Surroundings,
+        judgement::{given_limits::GivenLimits, verdict::Surroundings},
         observed::{
             owner_identity::{Identity, IdentityPart},
             socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
@@ -17,7 +17,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -83,6 +83,9 @@ pub(crate) struct Filter {
     /// Only connections of this Kubernetes pod
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub pod: Vec<String>,
+    /// What verdicts are measured against, in place of the limits of the agent that answers.
+    #[arg(skip)]
+    pub measured_by: Option<GivenLimits>,
 }
 
 /// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.
@@ -122,6 +125,14 @@ fn any<T>(values: &[T], is_meant: impl FnMut(&T) -> bool) -> bool {
 }
 
 impl Filter {
+    /// What verdicts are measured against, where these are the surroundings otherwise.
+    pub(crate) fn surroundings(&self, otherwise: Arc<Surroundings>) -> Arc<Surroundings> {
+        match &self.measured_by {
+            Some(given) => Arc::new(given.in_place_of(&otherwise)),
+            None => otherwise,
+        }
+    }
+
     /// Whether the conditions on the socket itself hold, `quiet_ms` after its last packet.
     pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, quiet_ms: u64) -> bool {
         (!self.state.is_empty() || self.all || socket.is_connection())

@@ -27,13 +27,13 @@ const OPTIONS: [&str; 2] = ["--interval", "500ms"];
 /// The same, where it is known about when the path forgets: else so short a quiet time is none.
 const SHORT_PATH: [&str; 4] = ["--interval", "500ms", "--idle-limit", "6s"];
 
-fn why(agent: &Agent, words: &[&str]) -> Output {
+pub(crate) fn why(agent: &Agent, words: &[&str]) -> Output {
     let mut command = keepwatch(["why", "--source", "agent", "--socket"]);
     command.arg(agent.socket()).args(words).output().expect("start keepwatch")
 }
 
 #[track_caller]
-fn cases(output: &Output) -> Vec<Value> {
+pub(crate) fn cases(output: &Output) -> Vec<Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {said}", output.status);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -42,7 +42,7 @@ fn cases(output: &Output) -> Vec<Value> {
 
 /// The case of the process with this id, once that many of its connections are dead.
 #[track_caller]
-fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
+pub(crate) fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
     let pid = client.pid().to_string();
     wait::until(format!("{n_dead} dead of process {pid}"), SOON, || {
         let cases = cases(&why(agent, &[&pid, "--json"]));
@@ -50,7 +50,7 @@ fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
     })
 }
 
-fn lines(case: &Value) -> String {
+pub(crate) fn lines(case: &Value) -> String {
     let advice = case["advice"].as_array().into_iter().flatten();
     let lines = advice.flat_map(|advice| advice["lines"].as_array().into_iter().flatten());
     lines.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")

@@ -166,6 +166,16 @@ pub(crate) fn of(direction: Direction) -> impl Iterator<Item = &'static Client> 
     lists.iter().copied().flatten()
 }
 
+/// Parts of paths by which a loaded library is recognised.
+pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
+    let all = Direction::ALL.into_iter().flat_map(of);
+    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
+    clues.filter_map(|clue| match clue {
+        Clue::Library(part) => Some(*part),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ use crate::{
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
-        connection_group::{ConnectionGroup, Peer, cases},
+        connection_group::{ConnectionGroup, ConnectionTimes, Peer, cases},
         life::{Finding, Life},
         what_if::{Setting, WhatIf},
     },
@@ -45,6 +45,8 @@ pub(super) struct Judged {
     pub(super) n_dead: usize,
     /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
+    /// When those of the worst finding ended, and when that began; null if they live.
+    pub(super) times: Option<ConnectionTimes>,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
@@ -99,7 +101,11 @@ pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>)
                 (Some(pid), _) => {
                     looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
                 }
-                (None, Some(process)) => Traces::of_name(process),
+                // It is gone: what it showed while it lived.
+                (None, Some(process)) => {
+                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
+                    kept.unwrap_or_else(|| Traces::of_name(process))
+                }
                 (None, None) => Traces::default(),
             };
             of_case(case, learned, idle, traces, pid, &answered)
@@ -211,6 +217,7 @@ fn of_case(
         n_live: case.live().count(),
         n_dead: case.dead().count(),
         causes,
+        times: case.times(),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed,

@@ -240,6 +240,27 @@ impl Limits {
         self.home == other.home && sure(self) == sure(other)
     }
 
+    /// The same limits with a default or paths that the command line gives in place of these.
+    #[must_use]
+    pub fn with_given(
+        &self,
+        default: Option<IdleLimit>,
+        paths: Option<Vec<ConfiguredPath>>,
+    ) -> Self {
+        let by = Some(GivenBy::Flag);
+        let (has_paths, paths) = (paths.is_some(), paths.unwrap_or_default());
+        let given = Self::new(paths, default.unwrap_or_default(), true).given_by(by, by);
+        let mut limits = self.clone();
+        if has_paths {
+            (limits.paths, limits.names) = (given.paths, given.names);
+        }
+        if default.is_some() {
+            (limits.default, limits.may_learn) = (given.default, false);
+            limits.learned.clear();
+        }
+        limits
+    }
+
     fn path_of(&self, remote: Endpoint) -> Option<&Applied> {
         if self.paths.is_empty() {
             return None;

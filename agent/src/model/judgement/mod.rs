@@ -7,6 +7,7 @@ pub mod death;
 pub mod destination;
 pub mod facts;
 pub mod gap;
+pub mod given_limits;
 pub mod idle_limit;
 pub mod learned;
 pub mod learned_limit;

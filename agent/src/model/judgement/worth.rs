@@ -42,6 +42,7 @@ impl Cause {
     pub const fn worth(self) -> Worth {
         match self {
             Self::IdleDrop
+            | Self::Abandoned
             | Self::KeepaliveTimeout
             | Self::KeepaliveReset
             | Self::UserTimeout

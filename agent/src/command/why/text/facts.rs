@@ -42,6 +42,12 @@ impl Judged {
         format!("{name}{pids}{part_of} {arrow}  {}", counts.join(", "))
     }
 
+    /// The case in one line.
+    pub(super) fn in_short(&self) -> String {
+        let what = if self.n_dead > 0 { self.died() } else { self.live_in_words() };
+        format!("{}: {what}", self.heading())
+    }
+
     /// How many of what, the worst first, and when.
     pub(super) fn died(&self) -> String {
         let counts: Vec<String> = self
