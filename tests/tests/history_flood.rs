@@ -27,7 +27,7 @@ const OPTIONS: [&str; 8] = [
     "--interval",
     "500ms",
     "--idle-limit",
-    "8s",
+    "5s",
     "--history-bytes",
     "2MiB",
     "--max-histories",

@@ -6,17 +6,14 @@ mod past;
 mod unparsed;
 
 use super::{AgentStatus, events::SIGN_OF_LIFE};
-use crate::{
-    model::judgement::learned::LearnedRow,
-    view::{
-        event_filter::EventFilter,
-        event_row::{EventRow, StreamLine},
-        filter::Filter,
-        page::{Page, PageRequest},
-        row::Row,
-    },
+use crate::view::{
+    event_filter::EventFilter,
+    event_row::StreamLine,
+    filter::Filter,
+    page::{Page, PageRequest},
+    row::Row,
 };
-pub(crate) use past::{death_count, deaths, not_kept};
+pub(crate) use past::{death_count, deaths, learned, not_kept, timeline};
 
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
@@ -216,36 +213,12 @@ fn events_within(
     each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
 }
 
-/// Everything that the agent has learned, but for kinds of facts that only a newer one knows.
-pub(crate) fn learned(path: &Path) -> Result<Vec<LearnedRow>, Error> {
-    let mut rows = Vec::new();
-    let mut body = get(path, "/v1/limits")?;
-    let each = |row: serde_json::Value| {
-        rows.extend(serde_json::from_value::<LearnedRow>(row));
-        true
-    };
-    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
-    Ok(rows)
-}
-
 /// One page of the connections.
 pub(crate) fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
     let pick = serde_json::to_string(pick)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
     only(&mut body).map_err(|cause| Error::reading(path, cause))
-}
-
-/// What is remembered of one connection, oldest first.
-pub(crate) fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
-    let mut happenings = Vec::new();
-    let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
-    each_line(&mut body, |happening| {
-        happenings.push(happening);
-        true
-    })
-    .map_err(|cause| Error::reading(path, cause))?;
-    Ok(happenings)
 }
 
 /// What the agent says of itself.

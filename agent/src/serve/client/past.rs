@@ -1,9 +1,10 @@
-//! What the agent's history says: deaths, their number, and what is not in it.
+//! What the agent knows of the past: deaths, their number, what is not kept, what was learned and is remembered.
 
 use super::{super::past::Unreadable, Error, each_line, each_text, get, only, percent_encoded};
 use crate::{
-    model::judgement::worth::Worth,
+    model::judgement::{learned::LearnedRow, worth::Worth},
     store::{DeathRow, NotKept, Query},
+    view::event_row::EventRow,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -66,4 +67,28 @@ fn parameters(path: &Path, query: &Query) -> Result<String, Error> {
         value => Some(format!("{key}={value}")),
     });
     Ok(given.collect::<Vec<_>>().join("&"))
+}
+
+/// Everything that the agent has learned, but for kinds of facts that only a newer one knows.
+pub(crate) fn learned(path: &Path) -> Result<Vec<LearnedRow>, Error> {
+    let mut rows = Vec::new();
+    let mut body = get(path, "/v1/limits")?;
+    let each = |row: serde_json::Value| {
+        rows.extend(serde_json::from_value::<LearnedRow>(row));
+        true
+    };
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
+    Ok(rows)
+}
+
+/// What is remembered of one connection, oldest first.
+pub(crate) fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
+    let mut happenings = Vec::new();
+    let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
+    each_line(&mut body, |happening| {
+        happenings.push(happening);
+        true
+    })
+    .map_err(|cause| Error::reading(path, cause))?;
+    Ok(happenings)
 }
