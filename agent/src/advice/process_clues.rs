@@ -15,10 +15,12 @@ pub(crate) struct Traces {
     pub comm: Option<String>,
     /// The file name of its executable.
     pub executable: Option<String>,
-    /// Paths of the files that it has mapped.
+    /// Paths of the files that it has mapped, and of the jars that it has open.
     pub mapped: BTreeSet<String>,
     /// The Go toolchain built it.
     pub is_go: bool,
+    /// systemd started it with a listening socket.
+    pub is_socket_activated: bool,
 }
 
 /// A process has fewer mappings than this (vm.max_map_count), a hostile one may have as many.
@@ -26,6 +28,13 @@ const MAX_MAPPINGS: usize = 70_000;
 const MAX_LINE: u64 = 8 << 10;
 /// The linker puts Go's build id into the first pages.
 const HEAD: u64 = 64 << 10;
+/// Descriptors that are looked at for jars: a server opens them first.
+const MAX_DESCRIPTORS: usize = 4096;
+/// The environment of a process; systemd's variables stand among the first.
+const MAX_ENVIRONMENT: u64 = 128 << 10;
+/// Names of kernel threads and of the programs that open connections for the kernel.
+const KERNEL_NAMES: [&str; 9] =
+    ["kworker/", "kthreadd", "kernel (", "mount.", "nfsd", "nfsiod", "nfsv4", "cifsd", "drbd_"];
 
 impl Traces {
     /// What /proc shows of a process that lives; as much as we may see.
@@ -38,14 +47,25 @@ impl Traces {
         Self { comm: Some(process.to_owned()), ..Self::default() }
     }
 
+    /// The kernel itself opened the connection, or somebody for it.
+    pub(crate) fn is_kernel(&self) -> bool {
+        let is_kernel = |name: &String| KERNEL_NAMES.iter().any(|start| name.starts_with(start));
+        self.comm.as_ref().is_some_and(is_kernel)
+    }
+
     fn of_folder(folder: &Path) -> Self {
         let comm = fs::read(folder.join("comm")).ok();
         let exe = folder.join("exe");
+        let mut files = File::open(folder.join("maps")).map(mapped).unwrap_or_default();
+        files.extend(open_jars(&folder.join("fd")));
+        let environment = File::open(folder.join("environ"));
         Self {
             comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
             executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)),
-            mapped: File::open(folder.join("maps")).map(mapped).unwrap_or_default(),
+            mapped: files,
             is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
+            is_socket_activated: environment
+                .is_ok_and(|file| has_listen_fds(file).unwrap_or(false)),
         }
     }
 }
@@ -73,6 +93,21 @@ fn mapped(maps: impl io::Read) -> BTreeSet<String> {
         }
     }
     files
+}
+
+/// The jars among the open files: a virtual machine reads them, and maps none.
+fn open_jars(descriptors: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(descriptors).into_iter().flatten().flatten().take(MAX_DESCRIPTORS);
+    let files = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let jars = files.filter(|file| file.extension().is_some_and(|it| it == "jar"));
+    jars.map(|jar| sanitize::escaped(jar.as_os_str().as_encoded_bytes())).collect()
+}
+
+/// Whether the environment says that systemd passed sockets (sd_listen_fds(3)). Nothing else of it is kept.
+fn has_listen_fds(environment: impl io::Read) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    environment.take(MAX_ENVIRONMENT).read_to_end(&mut bytes)?;
+    Ok(bytes.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS=")))
 }
 
 /// Whether an ELF file has the note of Go's build id: a name of four bytes, "Go", type 4.
@@ -107,6 +142,35 @@ mod tests {
         assert!(is_go(&elf(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0abc")[..]).unwrap());
         assert!(!is_go(&elf(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0abc")[..]).unwrap());
         assert!(!is_go(&b"#!/bin/sh\n\x04\0\0\0Go\0\0"[..]).unwrap());
+    }
+
+    #[test]
+    fn sockets_of_systemd_are_known_by_the_variable_and_not_by_one_that_looks_like_it() {
+        assert!(has_listen_fds(&b"PATH=/bin\0LISTEN_PID=7\0LISTEN_FDS=1\0"[..]).unwrap());
+        assert!(!has_listen_fds(&b"PATH=/bin\0MY_LISTEN_FDS=1\0X=LISTEN_FDS=1\0"[..]).unwrap());
+    }
+
+    #[test]
+    fn open_jars_are_found_and_other_open_files_are_not() {
+        let folder = std::env::temp_dir().join(format!("keepwatch-jars-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let jar = folder.join("lettuce-core-6.3.jar");
+        let _jar = File::create(&jar).unwrap();
+        let _other = File::create(folder.join("jar")).unwrap();
+        let found = open_jars(Path::new("/proc/self/fd"));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(found.iter().any(|path| path.ends_with("lettuce-core-6.3.jar")), "{found:?}");
+        assert!(found.iter().all(|path| path.contains(".jar")), "{found:?}");
+    }
+
+    #[test]
+    fn kernel_threads_and_mount_helpers_are_the_kernel_and_others_are_not() {
+        for name in ["kworker/u8:1", "mount.cifs", "mount.nfs", "kernel (nfs)", "nfsv4.1-svc"] {
+            assert!(Traces::of_name(name).is_kernel(), "{name}");
+        }
+        for name in ["kworkerx", "mountd", "kerneloops", "ganesha.nfsd"] {
+            assert!(!Traces::of_name(name).is_kernel(), "{name}");
+        }
     }
 
     #[test]

@@ -131,13 +131,24 @@ impl ConnectionGroup {
         self.lives.iter().map(|life| life.connection.remote.ip()).collect()
     }
 
-    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their
-    /// beginning.
+    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their beginning. A
+    /// value of their own was set by somebody, seen or not.
     pub(crate) fn nobody_ever_set(&self) -> Option<bool> {
-        if self.lives.iter().any(|life| !life.calls.is_empty() || !life.changed.is_empty()) {
+        let is_set = |life: &Life| !life.calls.is_empty() || !life.changed.is_empty();
+        if self.has_own_values() || self.lives.iter().any(is_set) {
             return Some(false);
         }
         self.lives.iter().all(|life| life.is_whole).then_some(true)
+    }
+
+    /// Whether anything is set on the sockets themselves.
+    pub(crate) const fn has_own_values(&self) -> bool {
+        let own = &self.key.own;
+        own.keepalive
+            || own.idle > 0
+            || own.interval > 0
+            || own.count > 0
+            || own.user_timeout_ms > 0
     }
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.

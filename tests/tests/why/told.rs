@@ -18,6 +18,7 @@ use std::{process::Output, time::Duration};
 const FORGETS_AFTER: u32 = 5;
 /// Longer than that.
 const QUIET: Duration = Duration::from_secs(8);
+const REDIS: u16 = 6379;
 /// Attempts of retransmission: seconds instead of a quarter of an hour.
 const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_secs(30);
@@ -96,7 +97,9 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     assert_eq!(off["nobody_ever_set"], true);
     assert!(off["example"]["evidence"].is_null() && off["example"]["end"]["evidence"].is_string());
     assert!(lines(&off).contains("socket.TCP_KEEPIDLE, "), "{off}");
-    assert!(off["advice"][0]["because"].as_str().expect("why").starts_with("typical of Python"));
+    let because = off["advice"][0]["because"].as_str().expect("why");
+    assert!(because.starts_with("this is Python sockets"), "{because}");
+    assert_eq!(off["advice"][0]["client"]["is_sure"], true, "{off}");
     assert_eq!((&off["what_if"]["deaths"], &off["what_if"]["prevented"]), (&1.into(), &1.into()));
     let limit = &off["learned_limit"];
     let bound = |name: &str| limit[name].as_f64();
@@ -168,6 +171,79 @@ fn clients_that_live_are_recognised_by_what_they_show_and_told_their_own_line() 
             None => assert_eq!(lines(&case), "", "{case}"),
         }
     }
+}
+
+#[test]
+fn a_server_is_told_the_line_of_its_listener_and_its_client_is_not() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    // Other tests of this process have connections, too.
+    let of = |direction: &str| {
+        wait::until(format!("the {direction} end"), SOON, || {
+            let rows = agent.sockets(&["--port", &ends.local.port().to_string()]);
+            let is_it =
+                |local, remote| if direction == "inbound" { remote } else { local } == ends.local;
+            let id = rows.into_iter().find(|row| is_it(row.local, row.remote))?.id;
+            let cases = cases(&why(&agent, &[&id, "--json"]));
+            cases.into_iter().find(|case| case["direction"] == direction)
+        })
+    };
+    let (server, client) = (lines(&of("inbound")), lines(&of("outbound")));
+    assert!(server.contains("setsockopt(listener, "), "{server}");
+    assert!(client.contains("setsockopt(fd, ") && !client.contains("listener"), "{client}");
+}
+
+#[test]
+fn what_one_process_has_loaded_is_not_said_of_another_with_the_same_name() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let file = std::env::temp_dir().join(format!("libzmq-{}.so", std::process::id()));
+    std::fs::write(&file, [0; 4096]).expect("a file to map");
+    let load = format!(
+        "import mmap; f = open({file:?}, 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)"
+    );
+    let (loads, plain) =
+        (ClientProgram::python("loads", &load), ClientProgram::python("plain", "pass"));
+    if !plain.is_here() {
+        return;
+    }
+    let (loads, _end) = RunningClient::start(&path, &loads);
+    let (plain, _other_end) = RunningClient::start(&path, &plain);
+    std::fs::remove_file(&file).expect("remove it");
+    let client = |running: &RunningClient| {
+        let pid = running.pid().to_string();
+        let case = wait::until("the connection", SOON, || {
+            cases(&why(&agent, &[&pid, "--json"])).into_iter().find(|case| case["n_live"] == 1)
+        });
+        case["advice"][0]["client"]["name"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(client(&loads), "ZeroMQ");
+    assert!(client(&plain).starts_with("Python sockets"), "{}", client(&plain));
+}
+
+#[test]
+fn python_on_the_port_of_redis_is_a_guess_and_what_else_it_may_be_is_said() {
+    let path = NetworkPath::cable_to_port(REDIS);
+    let agent = Agent::start(&OPTIONS);
+    let program = ClientProgram::python("plain", "pass");
+    if !program.is_here() {
+        return;
+    }
+    let (client, _end) = RunningClient::start(&path, &program);
+    let pid = client.pid().to_string();
+    let case = wait::until("the connection", SOON, || {
+        cases(&why(&agent, &[&pid, "--json"])).into_iter().find(|case| case["n_live"] == 1)
+    });
+    let holds: Vec<_> =
+        case["advice"].as_array().expect("advice").iter().map(|it| &it["holds"]).collect();
+    assert_eq!(holds, ["if_it_is", "else"], "{case}");
+    assert_eq!(case["advice"][0]["client"]["is_sure"], false, "{case}");
+    let text = why(&agent, &[&pid]);
+    let text =
+        String::from_utf8_lossy(&text.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("fix if this is redis-py before 8, a guess"), "{text}");
+    assert!(text.contains("else Python sockets"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! evidence and the line that would have prevented it.
 
 mod answer;
+mod earlier_probe;
 mod source;
 mod target;
 mod text;

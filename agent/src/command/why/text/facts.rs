@@ -7,7 +7,7 @@ use crate::{
         judgement::{
             death::Cause, learned_limit::Confidence, limit_source::LimitSource, verdict::Verdict,
         },
-        observed::setting::SettingOrigin,
+        observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
     },
     view::{
@@ -132,12 +132,24 @@ impl Judged {
 
     /// By whom, as far as that was seen.
     pub(super) const fn set_by(&self) -> &'static str {
-        match (self.nobody_ever_set, self.calls.is_empty()) {
-            (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
-            (_, false) => "; the calls that were seen:",
-            (_, true) if self.case.key.own.keepalive => "; who set it was not seen",
-            (_, true) => "; it was not seen whether a program tried to set it",
+        match (self.nobody_ever_set, self.calls.is_empty(), self.direction) {
+            (Some(true), ..) => "; nobody ever called setsockopt for it, seen from the beginning",
+            (_, false, _) => "; the calls that were seen:",
+            (_, true, Direction::Inbound) if self.case.has_own_values() => {
+                "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
+                 seen (io_uring, the kernel, MPTCP)"
+            }
+            (_, true, _) if self.case.has_own_values() => {
+                "; no call was seen for it: it was set before the agent started, or in a way that is not seen \
+                 (io_uring, the kernel, MPTCP)"
+            }
+            (_, true, _) => "; it was not seen whether a program tried to set it",
         }
+    }
+
+    /// The path forgets what carries no bytes: probes do not count there.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes())
     }
 
     /// How long the path keeps a quiet connection, and how that is known.
@@ -178,6 +190,18 @@ impl Judged {
     /// Keepalive was early enough, and noticed what it could not prevent.
     pub(super) fn did_its_work(&self) -> bool {
         self.finding == Finding::Dark && !self.case.is_unprotected()
+    }
+
+    /// What noticed that nobody answers.
+    pub(super) fn noticed_by(&self) -> &'static str {
+        let is = |cause| self.causes.iter().any(|count| count.cause == cause);
+        match (is(Cause::KeepaliveTimeout) || is(Cause::KeepaliveReset), is(Cause::UserTimeout)) {
+            (true, false) => "keepalive noticed it",
+            (false, true) => "the user timeout noticed it",
+            (true, true) => "keepalive and the user timeout noticed it",
+            (false, false) if is(Cause::Abandoned) => "this host gave up by itself",
+            (false, false) => "the kernel gave up after its retransmissions",
+        }
     }
 
     /// None of them came to be: nothing that was set mattered.

@@ -7,6 +7,7 @@ mod sentence;
 use self::phrase::{connections, process, sure};
 use super::answer::{CallCount, Judged};
 use crate::{
+    advice::remedy::Holds,
     command::{socket_text::Style, table::wrapped, timestamp},
     model::{judgement::verdict::Verdict, text::duration::duration},
     view::life::Finding,
@@ -116,11 +117,18 @@ impl WhyText<'_> {
             self.part(f, "limit", &text)?;
         }
         if case.did_its_work() && case.advice.is_empty() {
-            let text = "nothing to set here: keepalive noticed it. Look at the peer and the path";
-            self.part(f, "fix", text)?;
+            let text = format!(
+                "nothing to set here: {}. Look at the peer and the path",
+                case.noticed_by()
+            );
+            self.part(f, "fix", &text)?;
         }
         for (number, advice) in case.advice.iter().enumerate() {
-            let label = if number == 0 { "fix" } else { "or" };
+            let label = match (number, advice.holds) {
+                (0, _) => "fix",
+                (_, Holds::Else) => "else",
+                _ => "or",
+            };
             self.part(f, label, &advice.because)?;
             for line in &advice.lines {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
