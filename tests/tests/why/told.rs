@@ -24,7 +24,7 @@ const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_secs(30);
 /// Walks often, so that what survives is seen to.
 const OPTIONS: [&str; 2] = ["--interval", "500ms"];
-/// The same, where it is known about when the path forgets: else so short a quiet time is none.
+/// The same for a path that is known to forget soon.
 const SHORT_PATH: [&str; 4] = ["--interval", "500ms", "--idle-limit", "6s"];
 
 pub(crate) fn why(agent: &Agent, words: &[&str]) -> Output {
