@@ -65,7 +65,7 @@ it could not be started.
 
 Examples:
   keepwatch check --peer 10.0.0.0/8 --detect-within 2m
-  keepwatch check --direction inbound --protected false --detect-within 5m
+  keepwatch check --direction inbound --detect-within 5m
   keepwatch check --policy policy.toml --json | jq -c .reason
   sudo keepwatch check --idle-limit azure -- npm test
   sudo keepwatch check --include-local --junit keepalive.xml -- pytest")]
