@@ -134,6 +134,14 @@ layout! {
     rcv_tstamp: [Offset("tcp_sock.rcv_tstamp")];
     /// When data was last sent, in jiffies.
     lsndtime: [Offset("tcp_sock.lsndtime")];
+    /// When a segment without data last came from outside the window, in jiffies.
+    last_oow_ack_time: [Offset("tcp_sock.last_oow_ack_time")];
+    /// Segments received.
+    segs_in: [Offset("tcp_sock.segs_in")];
+    /// Segments sent.
+    segs_out: [Offset("tcp_sock.segs_out")];
+    /// The smoothed round trip time.
+    srtt_us: [Offset("tcp_sock.srtt_us")];
     /// The first sequence number that is not acknowledged.
     snd_una: [Offset("tcp_sock.snd_una")];
     /// The first retransmission.
@@ -152,6 +160,10 @@ layout! {
     net_count: [Offset("net.ipv4.sysctl_tcp_keepalive_probes")];
     /// Its size: `int` in 5.10, `u8` since 6.1.
     net_count_size: [Size("net.ipv4.sysctl_tcp_keepalive_probes")];
+    /// `net.ipv4.tcp_retries2`: `int` in 5.10, `u8` since; its low byte is in the same place.
+    net_retries2: [Offset("net.ipv4.sysctl_tcp_retries2")];
+    /// `net.ipv4.tcp_orphan_retries`: the same.
+    net_orphan_retries: [Offset("net.ipv4.sysctl_tcp_orphan_retries")];
     /// When a timer expires.
     timer_expires: [Offset("timer_list.expires")];
     /// Not null while a timer is pending.

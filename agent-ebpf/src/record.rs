@@ -103,6 +103,8 @@ pub mod flag {
     /// [`SetsockoptRecord::value`](super::SetsockoptRecord::value) was read: of what the kernel refused, if it
     /// could be.
     pub const VALUE_KNOWN: u32 = 1 << 7;
+    /// No `struct socket` is in front of it: it waits in an accept queue, if it is no orphan.
+    pub const UNATTACHED: u32 = 1 << 8;
 }
 
 /// One TCP socket, as read from the kernel at one moment.
@@ -135,8 +137,10 @@ pub struct SocketSample {
     pub local_port_be: u16,
     /// `skc_dport`, network order.
     pub remote_port_be: u16,
-    /// `skc_family`.
-    pub family: u16,
+    /// `skc_family`, which is small.
+    pub family: u8,
+    /// The low byte of `netns_ipv4.sysctl_tcp_orphan_retries`.
+    pub netns_orphan_retries: u8,
     /// `skc_state`; in a state change, the new state.
     pub state: u8,
     /// In a state change, the state before; else 0.
@@ -159,16 +163,25 @@ pub struct SocketSample {
     pub probes_out: u8,
     /// `icsk_retransmits`: retransmissions of what is not acknowledged.
     pub retransmits: u8,
-    #[doc(hidden)]
-    pub _pad: u8,
+    /// The low byte of `netns_ipv4.sysctl_tcp_retries2`.
+    pub netns_retries2: u8,
     /// `icsk_user_timeout`, milliseconds.
     pub user_timeout_ms: u32,
     /// `tcp_sock.rcv_tstamp`: the last ACK received, low 32 bits of jiffies.
     pub acked_jiffies: u32,
     /// `icsk_ack.lrcvtime`: the last data received, low 32 bits of jiffies.
     pub received_jiffies: u32,
-    /// `tcp_sock.lsndtime`: the last data sent, low 32 bits of jiffies.
+    /// `tcp_sock.last_oow_ack_time`: the last segment without data that came from outside the window, as a keepalive
+    /// probe of the peer does (`tcp_oow_rate_limited` in net/ipv4/tcp_input.c); low 32 bits of jiffies, 0: none came.
+    pub out_of_window_jiffies: u32,
+    /// `tcp_sock.lsndtime`: the last data sent, repeated data included; low 32 bits of jiffies.
     pub sent_jiffies: u32,
+    /// `tcp_sock.segs_in`: segments received, probes and their answers included.
+    pub segs_in: u32,
+    /// `tcp_sock.segs_out`: segments sent.
+    pub segs_out: u32,
+    /// `tcp_sock.srtt_us`: the smoothed round trip time, eighths of a microsecond; 0 if none was measured.
+    pub srtt_eighth_us: u32,
     /// `snd_nxt - snd_una`: sequence numbers sent and not acknowledged. Unlike `packets_out` it
     /// outlives `tcp_write_queue_purge`, which runs before a connection's last change of state.
     pub unacked_bytes: u32,
@@ -193,7 +206,7 @@ pub struct SocketSample {
 }
 
 /// Bytes of one [`SocketSample`].
-pub const SAMPLE_LEN: usize = 176;
+pub const SAMPLE_LEN: usize = 192;
 const _: () = assert!(size_of::<SocketSample>() == SAMPLE_LEN);
 
 /// The keepalive timer has run: the socket after it, and what it came to.

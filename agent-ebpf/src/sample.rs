@@ -87,6 +87,9 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     if sk_flags & (1 << at!(sock_dead)) != 0 {
         flags |= flag::ORPHAN;
     }
+    if tcp.load::<u64>(at!(sk_socket)) == 0 {
+        flags |= flag::UNATTACHED;
+    }
     if pprev != 0 {
         flags |= flag::TIMER_PENDING;
     }
@@ -115,10 +118,9 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         now_jiffies: generated::bpf_jiffies64(),
         at_ns: generated::bpf_ktime_get_ns(),
         cgroup: 0,
-        family: family,
+        family: family as u8,
         old_state: 0,
         netns_count: 0,
-        _pad: 0,
         unacked_bytes: snd_nxt.wrapping_sub(tcp.load(at!(snd_una))),
         unsent_bytes: tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt),
         inode: 0,
@@ -165,7 +167,11 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         user_timeout_ms: at!(icsk_user_timeout),
         acked_jiffies: at!(rcv_tstamp),
         received_jiffies: at!(icsk_ack_lrcvtime),
+        out_of_window_jiffies: at!(last_oow_ack_time),
         sent_jiffies: at!(lsndtime),
+        segs_in: at!(segs_in),
+        segs_out: at!(segs_out),
+        srtt_eighth_us: at!(srtt_us),
         retransmitted_ms: at!(retrans_stamp),
         error: at!(sk_err),
         soft_error: at!(sk_err_soft),
@@ -175,6 +181,8 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         netns: at!(net_inum),
         netns_idle_jiffies: at!(net_idle),
         netns_interval_jiffies: at!(net_interval),
+        netns_retries2: at!(net_retries2),
+        netns_orphan_retries: at!(net_orphan_retries),
     }
     if report::is_on() {
         // SAFETY: as above; all of these are written.
@@ -200,7 +208,7 @@ fn doubt(sample: &SocketSample, tag: Tag) {
     } = *sample;
     // One branch: each may double what a verifier has to look at.
     let is_odd = (state.wrapping_sub(1) >= TCP_MAX_STATES as u8 - 1)
-        | ((family != AF_INET) & (family != AF_INET6))
+        | ((family != AF_INET as u8) & (family != AF_INET6 as u8))
         | (own_count > MAX_COUNT)
         | (own_idle_jiffies > MAX_JIFFIES)
         | (own_interval_jiffies > MAX_JIFFIES);

@@ -6,7 +6,7 @@ use super::{
     table::{fitted, width},
 };
 use crate::view::{
-    order::{Sort, is_half_dead, until_dropped_ms},
+    order::{Sort, until_dropped_ms},
     row::Row,
 };
 
@@ -32,7 +32,7 @@ pub(super) const GAP: usize = 2;
 const ALL: [(Column, usize); 11] = [
     (Column::Dropped, 10),
     (Column::Quiet, 7),
-    (Column::Verdict, 9),
+    (Column::Verdict, 11),
     (Column::Direction, 9),
     (Column::State, 11),
     (Column::Local, 21),
@@ -40,7 +40,7 @@ const ALL: [(Column, usize); 11] = [
     (Column::Keepalive, 10),
     (Column::Noticed, 7),
     (Column::Limit, 7),
-    (Column::Owner, 13),
+    (Column::Owner, 11),
 ];
 
 /// These fill 80 columns.
@@ -157,13 +157,10 @@ impl Column {
     }
 }
 
-/// `half-dead` where probes go unanswered: that is worse than any verdict.
-pub(super) const fn verdict(row: &Row) -> &'static str {
-    if is_half_dead(row.connection.probes_unanswered) {
-        "half-dead"
-    } else {
-        row.verdict().as_str()
-    }
+/// Its condition where that is urgent: that is worse than any verdict.
+pub(super) fn verdict(row: &Row) -> &'static str {
+    let condition = row.connection.condition();
+    if condition.is_urgent() { condition.as_str() } else { row.verdict().as_str() }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.

@@ -2,11 +2,12 @@
 
 use crate::{
     model::{
-        judgement::verdict::Verdict, observed::socket::DirectionFrom, text::duration::duration,
+        judgement::{condition::Condition, verdict::Verdict},
+        observed::socket::DirectionFrom,
+        text::duration::duration,
     },
     view::{
         connection::{Connection, KeepaliveSettings},
-        order,
         row::Row,
     },
 };
@@ -54,6 +55,7 @@ impl Style {
         match verdict {
             Verdict::Off => "1;31",
             Verdict::Late => "33",
+            Verdict::Kept => "36",
             Verdict::Protected => "32",
             Verdict::Local => "2",
         }
@@ -74,8 +76,7 @@ pub(super) fn keepalive(connection: &Connection) -> String {
     let mut text = settings(of);
     if *in_flight {
         text.push_str(" (data in flight)");
-    } else if of.keepalive && order::is_half_dead(*probes_unanswered) {
-        // A single one may still be on its way, or was answered and not looked at since.
+    } else if connection.condition() == Condition::PeerSilent {
         text.push_str(&format!(" ({probes_unanswered} unanswered)"));
     }
     text

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
-            death::{Cause, Certainty, Death},
+            death::{Cause, Certainty, Death, Others},
             idle_limit::{IdleLimit, Limits},
             verdict::Surroundings,
         },
@@ -212,6 +212,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            others: Others::Unknown,
         }))
     }
 

@@ -6,6 +6,7 @@ use crate::model::observed::{
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings},
     socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
+    watched::Watched,
 };
 use keepwatch_ebpf::{
     abi::AF_INET6,
@@ -102,17 +103,14 @@ impl Decoder {
     }
 
     fn ending(self, sample: &SocketSample) -> Ending {
-        // `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in 32 bits (`tcp_time_stamp_ms`).
-        let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);
-        let now_ms = u32::try_from(now_ms).unwrap_or_default();
-        let retransmitting_ms = now_ms.wrapping_sub(sample.retransmitted_ms);
+        let round_trip_us = sample.srtt_eighth_us / 8;
         Ending {
             found: Discovery::Reported,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
-            retransmitting_ms: (sample.retransmitted_ms != 0 && sample.retransmits != 0)
-                .then_some(retransmitting_ms),
+            retransmitting_ms: retransmitting_ms(sample),
+            round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             // A FIN takes one number, and is no data.
             unacked: sample.unacked_bytes > u32::from(has_sent_fin(sample.old_state)),
@@ -137,13 +135,18 @@ impl Decoder {
             idle_seconds: self.seconds(sample.netns_idle_jiffies),
             interval_seconds: self.seconds(sample.netns_interval_jiffies),
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
+            retries2: sample.netns_retries2,
+            orphan_retries: sample.netns_orphan_retries,
         };
         let age = |stamp| self.age_ms(now, stamp);
-        let last_in = [age(sample.acked_jiffies), age(sample.received_jiffies)];
-        let last = last_in.into_iter().chain([age(sample.sent_jiffies)]).flatten().min();
+        let received_ms =
+            [age(sample.acked_jiffies), age(sample.received_jiffies)].into_iter().flatten().min();
+        let silent_ms = received_ms.into_iter().chain(age(sample.out_of_window_jiffies)).min();
+        // `tcp_event_data_sent` (net/ipv4/tcp_output.c) stamps repeated data, too: then the data itself is older.
+        let retransmitting_ms = retransmitting_ms(sample);
+        let sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
         // A new socket has no stamps yet: it is not quiet, it has not begun.
-        let silent_ms = last_in.into_iter().flatten().min().unwrap_or_default();
-        let mut quiet_ms = last.unwrap_or_default();
+        let mut quiet_ms = silent_ms.into_iter().chain(sent_ms).min().unwrap_or_default();
         if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
             // A probe leaves no stamp; the timer that was set then does.
             let interval = if own.interval_seconds == 0 {
@@ -181,13 +184,22 @@ impl Decoder {
             keepalive: has(flag::KEEPALIVE),
             state,
             in_flight: sample.unacked_bytes > 0 || sample.unsent_bytes > 0,
+            retransmits: sample.retransmits,
+            retransmitting_ms,
+            is_orphan: has(flag::ORPHAN),
+            // Events of a new connection come before it is accepted, however soon that is: they show nothing.
+            is_unaccepted: tag == Tag::Snapshot && has(flag::UNATTACHED) && !has(flag::ORPHAN),
             probes_unanswered: sample.probes_out,
             direction: if has(flag::BACKLOG) { Direction::Inbound } else { Direction::Outbound },
             direction_from: DirectionFrom::Inferred,
             owner,
             shared: has(flag::SHARED),
             quiet_ms,
-            silent_ms,
+            silent_ms: silent_ms.unwrap_or_default(),
+            received_ms: received_ms.unwrap_or_default(),
+            segs_in: sample.segs_in,
+            segs_out: sample.segs_out,
+            watched: Watched::default(),
             timer_ms,
         })
     }
@@ -211,6 +223,15 @@ impl Decoder {
     }
 }
 
+/// Milliseconds since the first of the repetitions that go on. `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in
+/// 32 bits (`tcp_time_stamp_ms` in include/net/tcp.h).
+fn retransmitting_ms(sample: &SocketSample) -> Option<u32> {
+    let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);
+    let now_ms = u32::try_from(now_ms).unwrap_or_default();
+    (sample.retransmitted_ms != 0 && sample.retransmits != 0)
+        .then(|| now_ms.wrapping_sub(sample.retransmitted_ms))
+}
+
 /// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.
 const fn has_sent_fin(state: u8) -> bool {
     matches!(state, 4 | 9 | 11)
@@ -228,9 +249,9 @@ const fn fire_of(outcome: TimerOutcome) -> event::Fire {
     }
 }
 
-fn endpoint(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
+fn endpoint(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
     let [a, b, c, d, ..] = addr;
-    let addr = if family == AF_INET6 {
+    let addr = if u16::from(family) == AF_INET6 {
         Ipv6Addr::from(addr)
     } else {
         Ipv4Addr::new(a, b, c, d).to_ipv6_mapped()
@@ -239,7 +260,7 @@ fn endpoint(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
 }
 
 /// The peer. The kernel clears the port of a socket that is not connected any more, not the address.
-fn peer(family: u16, addr: [u8; 16], port_be: u16) -> Endpoint {
+fn peer(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
     endpoint(family, if port_be == 0 { [0; 16] } else { addr }, port_be)
 }
 

@@ -68,9 +68,9 @@ pub(super) const DIRECTION: MetricLabel = MetricLabel {
 
 pub(super) const VERDICT: MetricLabel = MetricLabel {
     name: "verdict",
-    meaning: "`protected`: the first probe goes out before the path's idle limit; `late`: keepalive \
-              is on, but the first probe goes out after it; `off`: no probe ever goes out; `local`: \
-              the peer is on this host",
+    meaning: "`protected`: its probes always come before the path's idle limit; `kept`: they do not, but the peer's \
+              probes or traffic kept it so far; `late`: keepalive is on, but a probe may come after the limit; `off`: no \
+              probe ever goes out; `local`: the peer is on this host",
     values: closed!(Verdict::ALL, it => it.as_str()),
 };
 

@@ -347,6 +347,6 @@ fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
             assert!(samples.iter().any(|sample| of_others(&sample)), "{family} has {OTHER}");
         }
     }
-    assert!(totals.series.len() <= 8 * (MAX_OWNERS + 1));
+    assert!(totals.sockets.len() <= 8 * (MAX_OWNERS + 1));
     assert!(totals.n_folded >= 60_000, "{}", totals.n_folded);
 }

@@ -145,10 +145,10 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
         };
         let verdicts = Verdict::ALL.map(|verdict| {
             let n: u64 = snapshot
-                .series
+                .sockets
                 .iter()
                 .filter(|(series, _)| series.direction == direction && series.verdict == verdict)
-                .map(|(_, counts)| counts.sockets)
+                .map(|(_, n)| *n)
                 .sum();
             format!("{n} {}", verdict.as_str())
         });

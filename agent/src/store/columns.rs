@@ -3,11 +3,11 @@
 use super::ConnectionRef;
 use crate::{
     model::text::duration::signed_seconds,
-    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds},
+    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds, ms},
 };
 use rusqlite::{
     Row, Transaction,
-    types::{Type, Value},
+    types::{Type, Value, ValueRef},
 };
 use serde::{
     Serialize,
@@ -60,6 +60,14 @@ pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite
     T::deserialize(text).map_err(not_expected)
 }
 
+/// The same, where there may be none.
+fn maybe_word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => word(row, column).map(Some),
+    }
+}
+
 pub(super) fn not_expected(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {
@@ -72,6 +80,8 @@ impl Columns {
         let Connection { settings, limit, .. } = connection;
         self.set("direction", word_of(&connection.direction));
         self.set("state", word_of(&connection.state));
+        self.set("gap_ms", connection.gap_seconds.map_or(Value::Null, |gap| unsigned(ms(gap))));
+        self.set("gap_from", word_of(&connection.gap_from));
         self.set("verdict", word_of(&connection.verdict));
         self.set("idle_limit_seconds", limit.idle_limit_seconds);
         self.set("idle_limit_from", limit.idle_limit_from.to_string());
@@ -85,7 +95,10 @@ impl Columns {
         self.set("count_from", word_of(&settings.count.from));
         self.set("user_timeout_ms", settings.user_timeout_ms);
         self.set("detection_seconds", settings.detection_seconds.map_or(Value::Null, unsigned));
+        self.set("watched_ms", unsigned(ms(connection.watched_seconds)));
+        self.set("peer_probes", connection.peer_probes);
         self.set("probes_unanswered", connection.probes_unanswered);
+        self.set("retransmits", connection.retransmits);
         self.set("in_flight", connection.in_flight);
     }
 
@@ -113,10 +126,20 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         state: word(row, "state")?,
         direction: Some(word(row, "direction")?),
         settings: settings(row)?,
+        gap_seconds: row.get::<_, Option<i64>>("gap_ms")?.map(signed_seconds),
+        gap_from: maybe_word(row, "gap_from")?,
         verdict: Some(word(row, "verdict")?),
         limit: path_limit(row)?,
+        condition: None,
+        condition_seconds: None,
+        gives_up_seconds: None,
         quiet_seconds: signed_seconds(row.get("quiet_ms")?),
+        longest_quiet_seconds: signed_seconds(row.get("survived_ms")?),
+        watched_seconds: signed_seconds(row.get("watched_ms")?),
+        peer_probes: row.get("peer_probes")?,
+        next_probe_seconds: None,
         probes_unanswered: row.get("probes_unanswered")?,
+        retransmits: row.get("retransmits")?,
         in_flight: row.get("in_flight")?,
         part_of,
     })

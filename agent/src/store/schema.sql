@@ -41,7 +41,9 @@ CREATE TABLE deaths (
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
   errno TEXT,                        -- the error that the application got
-  verdict TEXT NOT NULL,             -- at the end: off, late, protected, local
+  gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
+  gap_from TEXT,                     -- what made it so long: idle, interval, armed_timer
+  verdict TEXT NOT NULL,             -- at the end: off, late, kept, protected, local
   idle_limit_seconds INTEGER NOT NULL,
   idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like
   path TEXT,                         -- the name of the configured path
@@ -59,8 +61,11 @@ CREATE TABLE deaths (
   quiet_ms INTEGER NOT NULL,         -- before the last data was sent; before the end if none was in flight
   silent_ms INTEGER NOT NULL,        -- since a packet was received
   survived_ms INTEGER NOT NULL,      -- the longest quiet time that it survived before
+  watched_ms INTEGER NOT NULL,       -- for how long it was looked at
+  peer_probes INTEGER NOT NULL,      -- keepalive probes of the peer came in
   probes_sent INTEGER NOT NULL,
   probes_unanswered INTEGER NOT NULL,
+  retransmits INTEGER NOT NULL,      -- repetitions in a row that went unanswered
   in_flight INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX deaths_by_time ON deaths (at_ns);

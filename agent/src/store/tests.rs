@@ -16,6 +16,7 @@ use crate::{
             owner_identity::Identity,
             setsockopt::{Call, SockOpt, When},
             socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
+            watched::Watched,
         },
         table::happening::{Happened, Happening},
     },
@@ -66,12 +67,13 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
         id: SocketId(id),
         at,
         owner: Some(owner()),
-        silent_ms: 400_500,
+        silent_ms: 400_005,
+        watched: Watched { longest_quiet_ms: 12_000, ..Watched::default() },
         state: State::Close,
         ..socket()
     };
-    let ending = Ending { errno: 104, unacked: true, sent_ms: Some(500), ..Ending::default() };
-    let mut death = Death::of(&closed, State::Established, ending, 12_000).unwrap();
+    let ending = Ending { errno: 104, unacked: true, sent_ms: Some(5), ..Ending::default() };
+    let mut death = Death::of(&closed, State::Established, ending, None).unwrap();
     death.age_ms = Some(500_000);
     let call = |option, errno| Call {
         option,

@@ -3,7 +3,9 @@
 
 use crate::model::{
     judgement::{
+        condition::{Condition, Trouble},
         facts::ConnectionFacts,
+        gap::{Gap, GapFrom},
         idle_limit::Applied,
         limit_source::LimitSource,
         verdict::{Surroundings, Verdict},
@@ -12,6 +14,7 @@ use crate::model::{
         owner_identity::{Identity, IdentityPart},
         setting::{Effective, OwnValues, SettingOrigin},
         socket::{Comm, Direction, Endpoint, Owner, Socket, State, Time},
+        watched::Watched,
     },
     text::{duration::seconds, sanitize::escaped},
 };
@@ -38,16 +41,36 @@ pub struct Connection {
     /// The effective settings.
     #[serde(flatten)]
     pub settings: KeepaliveSettings,
-    /// Does keepalive protect it on its path? Null without a peer.
+    /// The longest time without a packet that its own probes allow; null while keepalive is off.
+    pub gap_seconds: Option<f64>,
+    /// What makes that as long as it is.
+    pub gap_from: Option<GapFrom>,
+    /// What is promised of it on its path. Null without a peer.
     pub verdict: Option<Verdict>,
     /// The idle limit of its path.
     #[serde(flatten)]
     pub limit: PathLimit,
-    /// How long no packet went either way, as far as the socket remembers. Of an event, the quiet time that it
+    /// How it is at that moment; null of one that died, and without a peer.
+    pub condition: Option<Condition>,
+    /// For how long that has been so; null while it is fine.
+    pub condition_seconds: Option<f64>,
+    /// About how long until the kernel gives up on it; null if nothing makes it.
+    pub gives_up_seconds: Option<f64>,
+    /// How long no packet went either way but repetitions of ours. Of an event, the quiet time that it
     /// is about: before the last data or the end of one that died, or the one that was survived.
     pub quiet_seconds: f64,
+    /// The longest quiet time after which it was seen to go on.
+    pub longest_quiet_seconds: f64,
+    /// For how long it was looked at; 0 without an agent.
+    pub watched_seconds: f64,
+    /// Keepalive probes of the peer come in.
+    pub peer_probes: bool,
+    /// Time until the next probe; null when none is due: off, or data in flight.
+    pub next_probe_seconds: Option<f64>,
     /// Probes sent in a row without an answer.
     pub probes_unanswered: u8,
+    /// Repetitions in a row of data that is not acknowledged.
+    pub retransmits: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
     /// What its owner is part of.
@@ -230,7 +253,10 @@ impl Connection {
         around: &Surroundings,
         now: Time,
     ) -> Self {
-        Self {
+        let socket = &socket.aged(now);
+        let gap = Gap::of(socket, around.hz);
+        let watched = socket.watched;
+        let mut connection = Self {
             id: Some(socket.id.to_string()),
             netns: socket.netns,
             family: Cow::Borrowed(if socket.local.is_ipv4() { "ipv4" } else { "ipv6" }),
@@ -239,13 +265,32 @@ impl Connection {
             state: socket.state,
             direction: Some(socket.direction),
             settings: KeepaliveSettings::of(socket),
+            gap_seconds: gap.map(|gap| seconds(gap.ms)),
+            gap_from: gap.map(|gap| gap.from),
             verdict: Some(around.verdict(socket)),
             limit: PathLimit::of(around.limits.of(socket.remote)),
-            quiet_seconds: seconds(socket.quiet_at_ms(now)),
+            condition: None,
+            condition_seconds: None,
+            gives_up_seconds: None,
+            quiet_seconds: seconds(socket.quiet_ms),
+            longest_quiet_seconds: seconds(watched.longest_quiet_ms),
+            watched_seconds: seconds(watched.ms),
+            peer_probes: watched.is_probed_by_peer(),
+            next_probe_seconds: socket.next_probe_ms().map(seconds),
             probes_unanswered: socket.probes_unanswered,
+            retransmits: socket.retransmits,
             in_flight: socket.in_flight,
             part_of: PartOf::of(identity),
-        }
+        };
+        connection.set_condition(around.condition(socket));
+        connection
+    }
+
+    fn set_condition(&mut self, trouble: Trouble) {
+        let Trouble { condition, since_ms, gives_up_ms } = trouble;
+        self.condition = Some(condition);
+        self.condition_seconds = (condition != Condition::Fine).then(|| seconds(since_ms));
+        self.gives_up_seconds = gives_up_ms.map(seconds);
     }
 
     /// The same, measured against other limits than those of the agent that made it.
@@ -253,7 +298,15 @@ impl Connection {
     pub(crate) fn measured(mut self, around: &Surroundings) -> Self {
         self.limit = PathLimit::of(around.limits.of(self.remote.into()));
         self.verdict = self.verdict.map(|_| around.verdict(&self));
+        if self.condition.is_some() {
+            self.set_condition(around.condition(&self));
+        }
         self
+    }
+
+    /// How it is now; what nothing is known of is fine.
+    pub fn condition(&self) -> Condition {
+        self.condition.unwrap_or(Condition::Fine)
     }
 
     /// Who sent the SYN; a socket that never had a peer is counted as ours.
@@ -271,13 +324,65 @@ impl ConnectionFacts for Connection {
         self.remote.into()
     }
 
-    fn probe_after_seconds(&self) -> Option<u32> {
-        self.settings.keepalive.then_some(self.settings.idle.seconds)
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn idle(&self) -> Effective {
+        let Seconds { seconds: value, from } = self.settings.idle;
+        Effective { value, from }
+    }
+
+    fn interval(&self) -> Effective {
+        let Seconds { seconds: value, from } = self.settings.interval;
+        Effective { value, from }
+    }
+
+    fn gap(&self, _: u32) -> Option<Gap> {
+        Some(Gap { ms: ms(self.gap_seconds?), from: self.gap_from? })
+    }
+
+    fn next_probe_ms(&self) -> Option<u64> {
+        self.next_probe_seconds.map(ms)
+    }
+
+    fn quiet_ms(&self) -> u64 {
+        ms(self.quiet_seconds)
+    }
+
+    fn watched(&self) -> Watched {
+        let short = |seconds| u32::try_from(ms(seconds)).unwrap_or(u32::MAX);
+        Watched {
+            ms: short(self.watched_seconds),
+            longest_quiet_ms: short(self.longest_quiet_seconds),
+            peer_probes: if self.peer_probes { u8::MAX } else { 0 },
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        // These two depend on the path.
+        let of_itself =
+            self.condition.filter(|it| !matches!(it, Condition::Fine | Condition::Overdue));
+        of_itself.map(|condition| Trouble {
+            condition,
+            since_ms: self.condition_seconds.map(ms).unwrap_or_default(),
+            gives_up_ms: self.gives_up_seconds.map(ms),
+        })
     }
 
     fn detected_after_seconds(&self) -> Option<u64> {
         self.settings.detection_seconds
     }
+}
+
+/// Milliseconds of what is shown in seconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time of at least 0, which is shown to the millisecond; a cast of a float saturates"
+)]
+pub(crate) fn ms(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1000.0).round() as u64
 }
 
 /// The arrow between our end and the peer: who sent the SYN.

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
-            death::{Certainty, Death},
+            death::{Certainty, Death, Others},
             idle_limit::{IdleLimit, Limits},
         },
         observed::{
@@ -219,6 +219,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            others: Others::Unknown,
         }))
     }
 

@@ -108,6 +108,7 @@ impl EventRow {
         }
         if socket.remote.port == 0 {
             (connection.direction, connection.verdict) = (None, None);
+            connection.condition = None;
         }
         let mut details = EventDetails::default();
         match what {
@@ -133,6 +134,7 @@ impl EventRow {
             Happened::Died(death) => {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;
+                connection.condition = None;
                 connection.in_flight = death.ending.unacked || death.ending.unsent;
                 details.cause = Some(death.cause);
                 details.certainty = Some(death.certainty);

@@ -168,9 +168,10 @@ impl Life {
             {
                 Finding::Dropped
             }
-            Cause::KeepaliveTimeout | Cause::UserTimeout | Cause::RetransmitTimeout => {
-                Finding::Dark
-            }
+            Cause::KeepaliveTimeout
+            | Cause::UserTimeout
+            | Cause::RetransmitTimeout
+            | Cause::Abandoned => Finding::Dark,
             Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
             Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
@@ -277,7 +278,7 @@ pub(crate) mod tests_support {
 
     /// It, dead of this.
     pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
-        let mut death = Death::of(socket, State::Established, ending, 0).unwrap();
+        let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
         Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
@@ -291,6 +292,7 @@ pub(crate) mod tests_support {
         retransmits: 0,
         retransmitting_ms: None,
         sent_ms: Some(10),
+        round_trip_us: None,
         unacked: true,
         unsent: false,
         in_keepalive_timer: false,

@@ -2,19 +2,19 @@
 
 use super::row::Row;
 use crate::model::{
-    judgement::verdict::{Surroundings, Verdict},
+    judgement::{
+        condition::{Condition, Trouble},
+        verdict::{Surroundings, Verdict},
+    },
     observed::socket::{Endpoint, Owner, Socket, SocketId},
 };
 use serde::{Deserialize, Serialize};
-
-/// Unanswered probes from which a connection counts as half-dead; a single one may be lost.
-pub(crate) const HALF_DEAD_PROBES: u8 = 2;
 
 /// The order of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Sort {
-    /// Dropped next first
+    /// What is in trouble first, then what is dropped next
     #[default]
     Limit,
     /// Longest quiet first
@@ -37,7 +37,7 @@ impl Sort {
     /// What it is by, in words.
     pub(crate) const fn as_words(self) -> &'static str {
         match self {
-            Self::Limit => "time until dropped",
+            Self::Limit => "trouble, then time until dropped",
             Self::Quiet => "quiet time",
             Self::Detection => "time until noticed",
             Self::Unanswered => "unanswered probes",
@@ -69,6 +69,7 @@ impl OrderKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     id: SocketId,
+    condition: Condition,
     until_dropped_ms: Option<i64>,
     until_limit_ms: Option<i64>,
     quiet_ms: u64,
@@ -79,27 +80,16 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// Of a socket that was sampled `age_ms` ago.
-    pub(crate) fn of(
-        socket: &Socket,
-        owner: Option<&Owner>,
-        around: &Surroundings,
-        age_ms: u64,
-    ) -> Self {
-        let quiet_ms = u64::from(socket.quiet_ms) + age_ms;
-        let until_limit_ms = around.until_limit_ms(socket, quiet_ms);
-        let until_given_up_ms = until_given_up_ms(&Probing {
-            next_probe_ms: socket.next_probe_ms().map(|ms| ms.saturating_sub(age_ms)),
-            unanswered: socket.probes_unanswered,
-            detection_seconds: socket.detection_seconds(),
-            idle_seconds: socket.idle().value,
-            interval_seconds: socket.interval().value,
-        });
+    /// Of a socket as it is now.
+    pub(crate) fn of(socket: &Socket, owner: Option<&Owner>, around: &Surroundings) -> Self {
+        let trouble = around.condition(socket);
+        let until_limit_ms = around.until_limit_ms(socket, socket.quiet_ms.into());
         Self {
             id: socket.id,
-            until_dropped_ms: sooner(around.verdict(socket), until_limit_ms, until_given_up_ms),
+            condition: trouble.condition,
+            until_dropped_ms: until_dropped(around.verdict(socket), trouble, until_limit_ms),
             until_limit_ms,
-            quiet_ms,
+            quiet_ms: socket.quiet_ms.into(),
             detection_seconds: socket.detection_seconds(),
             probes_unanswered: socket.probes_unanswered,
             remote: socket.remote,
@@ -109,18 +99,29 @@ impl Standing {
 
     /// The place of a row that was already made.
     pub(crate) fn of_row(row: &Row) -> Self {
-        let until_limit_ms = row.until_limit_seconds.map(ms);
         let owner = row.owners.first();
         Self {
             id: row.id().parse().unwrap_or_default(),
+            condition: row.connection.condition(),
             until_dropped_ms: until_dropped_ms(row),
-            until_limit_ms,
+            until_limit_ms: row.until_limit_seconds.map(ms),
             quiet_ms: ms(row.connection.quiet_seconds).unsigned_abs(),
             detection_seconds: row.connection.settings.detection_seconds,
             probes_unanswered: row.connection.probes_unanswered,
             remote: row.connection.remote.into(),
             process: owner.map(|owner| (name_number(owner.process.as_bytes()), owner.pid)),
         }
+    }
+
+    /// How it is now.
+    pub(crate) const fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// The place of its trouble among the urgent ones.
+    fn urgency(&self) -> Option<u8> {
+        let urgent = Condition::ALL.iter().filter(|condition| condition.is_urgent());
+        (0..FINE).zip(urgent).find_map(|(n, urgent)| (*urgent == self.condition).then_some(n))
     }
 
     /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less
@@ -134,10 +135,11 @@ impl Standing {
         let Self { id, .. } = *self;
         let key = |group, first: u128, then| OrderKey { group, first, then, id };
         match sort {
-            // The protected ones are not dropped, whatever the time.
-            Sort::Limit => match (self.until_dropped_ms, self.until_limit_ms) {
-                (Some(rest), _) => key(0, upwards(rest), 0),
-                (None, rest) => key(1, upwards(rest.unwrap_or(i64::MAX)), 0),
+            // First what is in trouble now. The protected ones are not dropped, whatever the time.
+            Sort::Limit => match (self.urgency(), self.until_dropped_ms, self.until_limit_ms) {
+                (Some(urgency), rest, _) => key(urgency, upwards(rest.unwrap_or(i64::MAX)), 0),
+                (None, Some(rest), _) => key(FINE, upwards(rest), 0),
+                (None, None, rest) => key(FINE + 1, upwards(rest.unwrap_or(i64::MAX)), 0),
             },
             Sort::Quiet => key(0, downwards(self.quiet_ms), 0),
             Sort::Detection => key(0, downwards(self.detection_seconds.unwrap_or(u64::MAX)), 0),
@@ -157,49 +159,26 @@ impl Standing {
     }
 }
 
+/// The group of connections without urgent trouble.
+const FINE: u8 = 3;
+
 /// Milliseconds until a row's connection is dropped, as [`Standing::until_dropped_ms`].
 pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
-    let until_given_up_ms = until_given_up_ms(&Probing {
-        next_probe_ms: row.next_probe_seconds.map(|seconds| ms(seconds).unsigned_abs()),
-        unanswered: row.connection.probes_unanswered,
-        detection_seconds: row.connection.settings.detection_seconds,
-        idle_seconds: row.connection.settings.idle.seconds,
-        interval_seconds: row.connection.settings.interval.seconds,
-    });
-    sooner(row.verdict(), row.until_limit_seconds.map(ms), until_given_up_ms)
+    let trouble = Trouble {
+        condition: row.connection.condition(),
+        since_ms: 0,
+        gives_up_ms: row.connection.gives_up_seconds.map(|seconds| ms(seconds).unsigned_abs()),
+    };
+    until_dropped(row.verdict(), trouble, row.until_limit_seconds.map(ms))
 }
 
-/// Whether this number of unanswered probes makes a connection half-dead.
-pub(crate) const fn is_half_dead(probes_unanswered: u8) -> bool {
-    probes_unanswered >= HALF_DEAD_PROBES
-}
-
-/// What decides when the kernel gives up.
-struct Probing {
-    next_probe_ms: Option<u64>,
-    unanswered: u8,
-    detection_seconds: Option<u64>,
-    idle_seconds: u32,
-    interval_seconds: u32,
-}
-
-/// Milliseconds until the kernel gives up on a half-dead connection: what is left of its detection
-/// time after the probes that went out, from the next one on.
-fn until_given_up_ms(probing: &Probing) -> Option<i64> {
-    let Probing { next_probe_ms, unanswered, detection_seconds, idle_seconds, interval_seconds } =
-        probing;
-    if !is_half_dead(*unanswered) {
-        return None;
+/// Until the kernel gives up on what is unanswered, or the path forgets what is not protected.
+fn until_dropped(verdict: Verdict, trouble: Trouble, until_limit_ms: Option<i64>) -> Option<i64> {
+    match trouble.condition {
+        Condition::Stuck | Condition::PeerSilent => i64::try_from(trouble.gives_up_ms?).ok(),
+        Condition::Overdue | Condition::Fine if verdict.is_unprotected() => until_limit_ms,
+        _ => None,
     }
-    let spent = u64::from(*idle_seconds) + u64::from(*interval_seconds) * u64::from(*unanswered);
-    let rest_ms = (*detection_seconds)?.saturating_sub(spent).saturating_mul(1000);
-    i64::try_from((*next_probe_ms)?.saturating_add(rest_ms)).ok()
-}
-
-/// What comes first: the path forgets an unprotected connection, or the kernel gives up.
-fn sooner(verdict: Verdict, limit_ms: Option<i64>, given_up_ms: Option<i64>) -> Option<i64> {
-    let limit_ms = limit_ms.filter(|_| matches!(verdict, Verdict::Off | Verdict::Late));
-    limit_ms.into_iter().chain(given_up_ms).min()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds that rows hold exactly")]
@@ -259,7 +238,7 @@ mod tests {
     fn order(sockets: &[Socket], sort: Sort) -> Vec<u64> {
         let mut keys: Vec<OrderKey> = sockets
             .iter()
-            .map(|socket| Standing::of(socket, socket.owner.as_ref(), &around(), 0).key(sort))
+            .map(|socket| Standing::of(socket, socket.owner.as_ref(), &around()).key(sort))
             .collect();
         keys.sort_unstable();
         keys.iter().map(|key| key.id.0).collect()
@@ -283,13 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn a_half_dead_connection_is_dropped_when_the_kernel_gives_up() {
-        let standing = |socket: &Socket| Standing::of(socket, None, &around(), 1_000);
+    fn what_is_in_trouble_comes_first_and_is_dropped_when_the_kernel_gives_up() {
+        let standing = |socket: &Socket| Standing::of(socket, None, &around());
         assert_eq!(standing(&probed(1, 1)).until_dropped_ms(), None, "one probe may get lost");
-        // The third probe in 3 s, then two more and a last wait, 10 s each.
-        assert_eq!(standing(&probed(1, 2)).until_dropped_ms(), Some(33_000));
-        assert_eq!(standing(&probed(1, 5)).until_dropped_ms(), Some(3_000));
-        assert_eq!(order(&[named(1, b""), probed(2, 3), probed(3, 0)], Sort::Limit), [2, 1, 3]);
+        // The third probe in 4 s, then two more and a last wait, 10 s each.
+        assert_eq!(standing(&probed(1, 2)).until_dropped_ms(), Some(34_000));
+        assert_eq!(standing(&probed(1, 5)).until_dropped_ms(), Some(4_000));
+        let stuck = Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            ..named(4, b"")
+        };
+        let overdue = Socket { quiet_ms: 351_000, ..named(5, b"") };
+        let soon = Socket { quiet_ms: 349_900, ..named(1, b"") };
+        let sockets = [soon, probed(2, 3), overdue, probed(3, 0), stuck];
+        assert_eq!(order(&sockets, Sort::Limit), [4, 2, 5, 1, 3]);
         assert_eq!(order(&[named(1, b""), probed(2, 2), probed(3, 4)], Sort::Unanswered)[0], 3);
     }
 
@@ -315,7 +303,7 @@ mod tests {
     fn the_opposite_order_is_the_order_from_its_end() {
         let mut keys: Vec<OrderKey> = [probed(1, 2), named(2, b"")]
             .iter()
-            .map(|socket| Standing::of(socket, None, &around(), 0).key(Sort::Limit).reversed())
+            .map(|socket| Standing::of(socket, None, &around()).key(Sort::Limit).reversed())
             .collect();
         keys.sort_unstable();
         assert_eq!(keys.iter().map(|key| key.id.0).collect::<Vec<_>>(), [2, 1]);
@@ -325,7 +313,7 @@ mod tests {
     fn a_row_stands_where_its_socket_stands() {
         for socket in [probed(1, 0), probed(2, 3), named(3, b"postgres")] {
             let row = Row::new(&socket, socket.owner.iter(), None, &around(), socket.at);
-            let standing = Standing::of(&socket, socket.owner.as_ref(), &around(), 0);
+            let standing = Standing::of(&socket, socket.owner.as_ref(), &around());
             assert_eq!(Standing::of_row(&row), standing);
         }
     }

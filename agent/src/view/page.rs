@@ -3,11 +3,14 @@
 
 use super::{
     filter::Filter,
-    order::{OrderKey, Sort, Standing, is_half_dead, until_dropped_ms},
+    order::{OrderKey, Sort, Standing},
     row::Row,
 };
 use crate::model::{
-    judgement::verdict::{Surroundings, Verdict},
+    judgement::{
+        condition::Condition,
+        verdict::{Surroundings, Verdict},
+    },
     observed::{
         owner_identity::Identity,
         socket::{Owner, Socket, SocketId, Time},
@@ -57,22 +60,26 @@ pub(crate) struct Page {
 pub(crate) struct PageCounts {
     /// Keepalive is off.
     pub off: u64,
-    /// The first probe goes out after the idle limit.
+    /// The gap may be longer than the idle limit.
     pub late: u64,
-    /// The first probe goes out before it.
+    /// Something else keeps it so far.
+    pub kept: u64,
+    /// The gap is shorter than the idle limit.
     pub protected: u64,
     /// The peer is on this host.
     pub local: u64,
-    /// Unprotected, and quiet for longer than the idle limit.
-    pub overdue: u64,
+    /// Data goes unanswered.
+    pub stuck: u64,
     /// Two or more probes in a row went unanswered.
-    pub half_dead: u64,
+    pub peer_silent: u64,
+    /// Nothing keeps it, and it was quiet for longer than the idle limit.
+    pub overdue: u64,
 }
 
 impl PageCounts {
     /// Connections in all: each has one verdict.
     pub(crate) const fn total(&self) -> u64 {
-        self.off + self.late + self.protected + self.local
+        self.off + self.late + self.kept + self.protected + self.local
     }
 
     /// Connections with this verdict.
@@ -80,6 +87,7 @@ impl PageCounts {
         match verdict {
             Verdict::Off => self.off,
             Verdict::Late => self.late,
+            Verdict::Kept => self.kept,
             Verdict::Protected => self.protected,
             Verdict::Local => self.local,
         }
@@ -87,21 +95,23 @@ impl PageCounts {
 
     /// Counts a row in.
     pub(crate) fn count(&mut self, row: &Row) {
-        let is_overdue = until_dropped_ms(row).is_some_and(|rest| rest < 0);
-        let is_half_dead = is_half_dead(row.connection.probes_unanswered);
-        self.add(Traits { verdict: row.verdict(), is_overdue, is_half_dead });
+        self.add(row.verdict(), row.connection.condition());
     }
 
-    const fn add(&mut self, traits: Traits) {
-        let Traits { verdict, is_overdue, is_half_dead } = traits;
+    const fn add(&mut self, verdict: Verdict, condition: Condition) {
         match verdict {
             Verdict::Off => self.off += 1,
             Verdict::Late => self.late += 1,
+            Verdict::Kept => self.kept += 1,
             Verdict::Protected => self.protected += 1,
             Verdict::Local => self.local += 1,
         }
-        self.overdue += is_overdue as u64;
-        self.half_dead += is_half_dead as u64;
+        match condition {
+            Condition::Stuck => self.stuck += 1,
+            Condition::PeerSilent => self.peer_silent += 1,
+            Condition::Overdue => self.overdue += 1,
+            Condition::Unaccepted | Condition::PeerClosed | Condition::Fine => {}
+        }
     }
 }
 
@@ -139,20 +149,17 @@ impl<'a> PageBuilder<'a> {
         around: &Surroundings,
         now: Time,
     ) {
-        let age_ms = now.ms_since(socket.at);
-        let standing = Standing::of(socket, owners.first(), around, age_ms);
-        let verdict = around.verdict(socket);
-        let traits = Traits {
-            verdict,
-            is_overdue: standing.until_dropped_ms().is_some_and(|rest| rest < 0),
-            is_half_dead: is_half_dead(socket.probes_unanswered),
-        };
-        self.page.counts.add(traits);
+        let socket = &socket.aged(now);
+        let standing = Standing::of(socket, owners.first(), around);
+        let (verdict, condition) = (around.verdict(socket), standing.condition());
+        self.page.counts.add(verdict, condition);
         let row = || Row::new(socket, owners, identity, around, now);
         if self.id == Some(socket.id) {
             self.page.chosen = Some(row());
         }
-        if !self.words.is_empty() && !self.has_words(socket, owners, identity, around, traits) {
+        if !self.words.is_empty()
+            && !self.has_words(socket, owners, identity, around, (verdict, condition))
+        {
             return;
         }
         self.page.found += 1;
@@ -176,14 +183,14 @@ impl<'a> PageBuilder<'a> {
         owners: &[Owner],
         identity: Option<&Identity>,
         around: &Surroundings,
-        traits: Traits,
+        (verdict, condition): (Verdict, Condition),
     ) -> bool {
         let Self { text, words, .. } = self;
         text.clear();
         text.push_str(&format!(
             "{} {} {} {} {} {}",
             socket.id,
-            traits.verdict.as_str(),
+            verdict.as_str(),
             socket.direction.as_str(),
             socket.state.as_str(),
             socket.local.socket_addr(),
@@ -196,9 +203,7 @@ impl<'a> PageBuilder<'a> {
             identity.map(|it| [&it.unit, &it.container, &it.namespace, &it.workload, &it.pod]);
         let names = known.into_iter().flatten().flatten().map(AsRef::as_ref);
         let path = around.limits.of(socket.remote).path.as_deref();
-        let overdue = traits.is_overdue.then_some("overdue");
-        let half_dead = traits.is_half_dead.then_some("half-dead");
-        for name in names.chain(path).chain(overdue).chain(half_dead) {
+        for name in names.chain(path).chain([condition.as_str()]) {
             text.push(' ');
             text.push_str(name);
         }
@@ -214,14 +219,6 @@ impl<'a> PageBuilder<'a> {
         page.rows = in_order.skip(skip).map(|candidate| candidate.row).collect();
         page
     }
-}
-
-/// What is found by a word that stands in no field.
-#[derive(Clone, Copy)]
-struct Traits {
-    verdict: Verdict,
-    is_overdue: bool,
-    is_half_dead: bool,
 }
 
 #[derive(Debug)]
@@ -322,7 +319,7 @@ mod tests {
             ("172.16.0.15:2717", 10),
             ("sk:a", 1),
             ("off outbound", 10),
-            ("half-dead", 0),
+            ("peer_silent", 0),
             ("mongod nginx", 0),
         ] {
             assert_eq!(found(words), n, "{words}");

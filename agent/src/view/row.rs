@@ -7,7 +7,7 @@ use crate::model::{
         owner_identity::Identity,
         socket::{DirectionFrom, Owner, Socket, Time},
     },
-    text::duration::{seconds, signed_seconds},
+    text::duration::signed_seconds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,6 @@ pub struct Row {
     pub direction_from: DirectionFrom,
     /// The verdict in words, with the numbers behind it.
     pub reason: String,
-    /// Time until the next probe; null when none is due: off, or data in flight.
-    pub next_probe_seconds: Option<f64>,
     /// Time until the path forgets it; negative when it probably has. Null for local peers.
     pub until_limit_seconds: Option<f64>,
     /// Processes that have it open; first the one that it is counted for.
@@ -38,13 +36,12 @@ impl Row {
         around: &Surroundings,
         now: Time,
     ) -> Self {
-        let age_ms = now.ms_since(socket.at);
-        let until_limit_ms = around.until_limit_ms(socket, socket.quiet_at_ms(now));
+        let aged = socket.aged(now);
+        let until_limit_ms = around.until_limit_ms(&aged, aged.quiet_ms.into());
         Self {
             connection: Connection::new(socket, identity, around, now),
             direction_from: socket.direction_from,
-            reason: around.reason(socket),
-            next_probe_seconds: socket.next_probe_ms().map(|ms| seconds(ms.saturating_sub(age_ms))),
+            reason: around.reason(&aged),
             until_limit_seconds: until_limit_ms.map(signed_seconds),
             owners: owners.into_iter().map(RowOwner::from).collect(),
         }

@@ -4,11 +4,16 @@
 //! faster, is held by a test.
 
 use crate::model::{
-    judgement::verdict::{Surroundings, Verdict},
+    judgement::{
+        condition::{Condition, Trouble},
+        gap::{Gap, GapFrom},
+        verdict::{Surroundings, Verdict},
+    },
     observed::{
         owner_identity::Identity,
         setting::{Effective, SettingOrigin},
         socket::{Endpoint, Owner, Socket, Time},
+        watched::Watched,
     },
     text::duration::ms_to_show,
 };
@@ -19,7 +24,18 @@ use std::{io::Write as _, net::IpAddr};
 /// share it.
 #[derive(Debug, Default)]
 pub(crate) struct RowWriter {
-    reason: Option<((Verdict, u32, usize), String)>,
+    reason: Option<(ReasonKey, String)>,
+}
+
+/// What a reason is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ReasonKey {
+    verdict: Verdict,
+    gap: Option<(u64, GapFrom)>,
+    /// Idle and interval, seconds.
+    settings: (u32, u32),
+    /// Which limit it is.
+    limit: usize,
 }
 
 impl RowWriter {
@@ -33,8 +49,7 @@ impl RowWriter {
         around: &Surroundings,
         now: Time,
     ) {
-        let age_ms = now.ms_since(socket.at);
-        let quiet_ms = u64::from(socket.quiet_ms) + age_ms;
+        let socket = &socket.aged(now);
         let limit = around.limits.of(socket.remote);
         let (idle, interval, count) = (socket.idle(), socket.interval(), socket.count());
         out.extend_from_slice(b"{\"id\":\"sk:");
@@ -62,6 +77,9 @@ impl RowWriter {
             Some(seconds) => number(out, seconds),
             None => out.extend_from_slice(b"null"),
         }
+        let gap = Gap::of(socket, around.hz);
+        maybe_seconds(out, b",\"gap_seconds\":", gap.map(|gap| gap.ms));
+        optional(out, b",\"gap_from\":", gap.map(|gap| gap.from.as_str()));
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
         out.push(b'"');
@@ -70,10 +88,26 @@ impl RowWriter {
         out.extend_from_slice(b",\"idle_limit_from\":");
         json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
-        out.extend_from_slice(b",\"quiet_seconds\":");
-        seconds(out, quiet_ms);
+        let Trouble { condition, since_ms, gives_up_ms } = around.condition(socket);
+        word(out, b",\"condition\":\"", condition.as_str());
+        let since_ms = (condition != Condition::Fine).then_some(since_ms);
+        maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
+        maybe_seconds(out, b",\"gives_up_seconds\":", gives_up_ms);
+        let Watched { ms: watched_ms, longest_quiet_ms, .. } = socket.watched;
+        for (key, ms) in [
+            (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
+            (b",\"longest_quiet_seconds\":", longest_quiet_ms),
+            (b",\"watched_seconds\":", watched_ms),
+        ] {
+            out.extend_from_slice(key);
+            seconds(out, ms.into());
+        }
+        word(out, b",\"peer_probes\":", truth(socket.watched.is_probed_by_peer()));
+        maybe_seconds(out, b",\"next_probe_seconds\":", socket.next_probe_ms());
         out.extend_from_slice(b",\"probes_unanswered\":");
         number(out, socket.probes_unanswered);
+        out.extend_from_slice(b",\"retransmits\":");
+        number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
         let name =
             |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
@@ -85,14 +119,9 @@ impl RowWriter {
         optional(out, b",\"pod\":", name(|it| &it.pod));
         word(out, b",\"direction_from\":\"", socket.direction_from.as_str());
         out.extend_from_slice(b"\",\"reason\":");
-        self.reason(out, socket, verdict, around);
-        out.extend_from_slice(b",\"next_probe_seconds\":");
-        match socket.next_probe_ms() {
-            Some(ms) => seconds(out, ms.saturating_sub(age_ms)),
-            None => out.extend_from_slice(b"null"),
-        }
+        self.reason(out, socket, gap, verdict, around);
         out.extend_from_slice(b",\"until_limit_seconds\":");
-        match around.until_limit_ms(socket, quiet_ms) {
+        match around.until_limit_ms(socket, socket.quiet_ms.into()) {
             Some(ms) => {
                 if ms < 0 {
                     out.push(b'-');
@@ -109,16 +138,27 @@ impl RowWriter {
         out.extend_from_slice(b"}\n");
     }
 
-    /// The reason depends on the socket only by these three.
+    /// The reason depends on the socket only by these, unless times of this very socket are in it.
     fn reason(
         &mut self,
         out: &mut Vec<u8>,
         socket: &Socket,
+        gap: Option<Gap>,
         verdict: Verdict,
         around: &Surroundings,
     ) {
         let limit = std::ptr::from_ref(around.limits.of(socket.remote)).addr();
-        let key = (verdict, socket.idle().value, limit);
+        let gap = gap.map(|gap| (gap.ms, gap.from));
+        if verdict == Verdict::Kept || gap.is_some_and(|(_, from)| from == GapFrom::ArmedTimer) {
+            json(out, &around.reason(socket));
+            return;
+        }
+        let key = ReasonKey {
+            verdict,
+            gap,
+            settings: (socket.idle().value, socket.interval().value),
+            limit,
+        };
         if self.reason.as_ref().is_none_or(|(last, _)| *last != key) {
             let mut words = Vec::new();
             json(&mut words, &around.reason(socket));
@@ -142,6 +182,14 @@ fn seconds(out: &mut Vec<u8>, ms: u64) {
     let fraction = [b'.', digits(ms / 100), digits(ms / 10), digits(ms)];
     let n_zeros = fraction.iter().skip(2).rev().take_while(|&&digit| digit == b'0').count();
     out.extend(fraction.iter().take(fraction.len() - n_zeros));
+}
+
+fn maybe_seconds(out: &mut Vec<u8>, key: &[u8], ms: Option<u64>) {
+    out.extend_from_slice(key);
+    match ms {
+        Some(ms) => seconds(out, ms),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn effective(out: &mut Vec<u8>, key: &[u8], Effective { value, from }: Effective) {
@@ -258,6 +306,14 @@ mod tests {
             socket.probes_unanswered = if bit(7) { byte } else { 0 };
             socket.quiet_ms = n * 113;
             socket.silent_ms = n * 211;
+            socket.received_ms = n * 211;
+            socket.watched = Watched {
+                ms: n * 12_345,
+                longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
+                peer_probes: byte,
+            };
+            socket.retransmits = if bit(11) { byte } else { 0 };
+            socket.retransmitting_ms = bit(11).then_some(n * 31);
             if bit(8) {
                 socket.remote.addr = "2001:db8::1".parse().unwrap();
                 socket.local.addr = "2001:db8::2".parse().unwrap();

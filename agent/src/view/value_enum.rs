@@ -35,8 +35,9 @@ choices!(Direction, |direction| Some(match direction {
 
 choices!(Verdict, |verdict| Some(match verdict {
     Verdict::Off => "Keepalive is off",
-    Verdict::Late => "Keepalive is on, but the first probe goes out after the idle limit",
-    Verdict::Protected => "The first probe goes out before the idle limit",
+    Verdict::Late => "Keepalive is on, but its probes may come after the idle limit",
+    Verdict::Kept => "Not protected by its own probes; the peer's probes or traffic kept it so far",
+    Verdict::Protected => "Its probes always come before the idle limit",
     Verdict::Local => "The peer is on this host",
 }));
 
@@ -73,6 +74,7 @@ choices!(Cause, |cause| Some(match cause {
     Cause::IdleDrop => "The first data after a quiet time met silence or a reset",
     Cause::UserTimeout => "TCP_USER_TIMEOUT ran out",
     Cause::RetransmitTimeout => "Data was repeated until the kernel gave up",
+    Cause::Abandoned => "This host gave it up, and its FIN or last data was never answered",
     Cause::PeerReset => "The peer reset it",
     Cause::Unreachable => "The network reported that the peer cannot be reached",
     Cause::ConnectFailed => "It was never established",
@@ -162,7 +164,7 @@ impl VerdictChoice {
     pub(crate) const fn means(self, verdict: Verdict) -> bool {
         match self {
             Self::One(one) => one as u8 == verdict as u8,
-            Self::Unprotected => matches!(verdict, Verdict::Off | Verdict::Late),
+            Self::Unprotected => verdict.is_unprotected(),
         }
     }
 }

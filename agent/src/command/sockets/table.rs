@@ -8,7 +8,7 @@ use crate::{
     },
     model::{judgement::verdict::Verdict, observed::socket::DirectionFrom},
     view::{
-        order::{Sort, is_half_dead},
+        order::Sort,
         page::{Page, PageCounts},
         row::Row,
     },
@@ -100,9 +100,7 @@ fn line(row: &Row, columns: &[(Column, usize)], style: Style) -> String {
             cell.truncate(cell.trim_end().len());
         }
         match column {
-            Column::Verdict if is_half_dead(row.connection.probes_unanswered) => {
-                style.paint(&cell, "1;35")
-            }
+            Column::Verdict if row.connection.condition().is_urgent() => style.paint(&cell, "1;35"),
             Column::Verdict => style.paint(&cell, Style::of_verdict(row.verdict())),
             _ => cell,
         }
@@ -162,19 +160,26 @@ mod tests {
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
 
-    fn two() -> [Socket; 2] {
+    fn three() -> [Socket; 3] {
         let mut name = [0; 16];
         name[..6].copy_from_slice(b"mongod");
         let owner = Some(Owner { pid: 812, fd: Some(31), comm: Comm::new(name) });
         [
             Socket { quiet_ms: 290_000, owner, ..socket() },
-            Socket { keepalive: true, probes_unanswered: 2, quiet_ms: 400_000, ..socket() },
+            Socket { quiet_ms: 400_000, ..socket() },
+            Socket {
+                keepalive: true,
+                probes_unanswered: 2,
+                quiet_ms: 400_000,
+                timer_ms: Some(10_000),
+                ..socket()
+            },
         ]
     }
 
     #[test]
     fn a_table_says_what_is_set_how_quiet_it_is_and_when_it_is_dropped() {
-        let lines = shown(&two(), None, usize::MAX);
+        let lines = shown(&three(), None, usize::MAX);
         assert_eq!(
             lines[0].split_whitespace().take(3).collect::<Vec<_>>(),
             ["DROPPED", "IN", "QUIET"]
@@ -184,19 +189,20 @@ mod tests {
             "{lines:#?}"
         );
         assert!(lines[1].ends_with("mongod[812]"), "{lines:#?}");
-        assert!(lines[2].contains("2h +9x75s (2 unanswered)"), "{lines:#?}");
-        assert!(lines[2].starts_with("overdue"), "{lines:#?}");
-        assert_eq!(lines[4], "2 connections: 1 off, 1 late");
-        assert!(lines[5].starts_with("?: inferred"), "{lines:#?}");
+        assert!(lines[2].starts_with("overdue     6m40s  overdue"), "{lines:#?}");
+        assert!(lines[3].contains("2h +9x75s (2 unanswered)"), "{lines:#?}");
+        assert!(lines[3].starts_with("8m55s       6m40s  peer_silent"), "{lines:#?}");
+        assert_eq!(lines[5], "3 connections: 2 off, 1 late");
+        assert!(lines[6].starts_with("?: inferred"), "{lines:#?}");
     }
 
     #[test]
     fn at_80_columns_no_line_wraps_and_what_matters_is_there() {
         for columns in [30, 40, 59, 80, 100, 120, 200] {
-            let lines = shown(&two(), Some(columns), usize::MAX);
+            let lines = shown(&three(), Some(columns), usize::MAX);
             assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:#?}");
         }
-        let lines = shown(&two(), Some(80), usize::MAX);
+        let lines = shown(&three(), Some(80), usize::MAX);
         for heading in ["DROPPED IN", "QUIET", "VERDICT", "PEER", "KEEPALIVE", "OWNER"] {
             assert!(lines[0].contains(heading), "{lines:#?}");
         }
@@ -212,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_limit_leaves_rows_out_and_counts_them() {
-        let lines = shown(&two(), None, 1);
+        let lines = shown(&three(), None, 1);
         assert_eq!(lines.len(), 5, "{lines:#?}");
-        assert_eq!(lines[3], "2 connections, 1 shown: 1 off, 1 late");
+        assert_eq!(lines[3], "3 connections, 1 shown: 2 off, 1 late");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     view::{
         connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
-        order::{is_half_dead, until_dropped_ms},
+        order::until_dropped_ms,
         row::Row,
     },
 };
@@ -137,8 +137,8 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     facts
 }
 
-const fn is_bad(row: &Row) -> bool {
-    is_half_dead(row.connection.probes_unanswered)
+fn is_bad(row: &Row) -> bool {
+    row.connection.condition().is_urgent()
 }
 
 fn owners(row: &Row) -> String {
@@ -185,7 +185,7 @@ fn keepalive(row: &Row) -> String {
 }
 
 fn probes(row: &Row) -> String {
-    let next = match row.next_probe_seconds {
+    let next = match row.connection.next_probe_seconds {
         _ if row.connection.in_flight => {
             "none while data is in flight: retransmissions decide".to_owned()
         }

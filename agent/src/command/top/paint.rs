@@ -86,8 +86,9 @@ fn counts(view: &View, theme: Theme) -> Line<'static> {
         view.size.columns,
     );
     let alarms = [
+        (counts.stuck, "stuck", theme.alarm()),
+        (counts.peer_silent, "peer_silent", theme.unanswered()),
         (counts.overdue, "overdue", theme.alarm()),
-        (counts.half_dead, "half-dead", theme.half_dead()),
     ];
     for (n, word, style) in alarms {
         if n > 0 {
@@ -180,12 +181,12 @@ fn foot(view: &View) -> Line<'static> {
 }
 
 /// Each in one line of 80 columns.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 14] = [
     ("q, Ctrl-C", "end"),
     ("/", "find as you type: each word must stand somewhere in the row,"),
-    ("", "or be overdue, half-dead; Enter keeps the words, Esc forgets them"),
+    ("", "or be overdue, stuck; Enter keeps the words, Esc forgets them"),
     ("Enter", "one connection, with what happened to it"),
-    ("s, S", "next order, previous one: time until dropped, quiet time, time"),
+    ("s, S", "next order, previous one: trouble, quiet time, time"),
     ("", "until noticed, unanswered probes, peer, process"),
     ("r", "the opposite order"),
     ("u", "only the unprotected: off or late"),
@@ -193,7 +194,8 @@ const KEYS: [(&str, &str); 13] = [
     ("arrows, j, k", "move; also PgUp, PgDn, Home, End, g, G"),
     ("Ctrl-Z", "back to the shell; fg goes on"),
     ("", ""),
-    ("half-dead", "two or more probes unanswered: the peer is gone, not noticed yet"),
+    ("stuck", "data is repeated, and nothing answers; the kernel gives up in DROPPED IN"),
+    ("peer_silent", "two or more probes unanswered: the peer is gone, not noticed yet"),
 ];
 
 const LEGEND: [(Column, &str); 6] = [

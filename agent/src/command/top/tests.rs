@@ -40,7 +40,7 @@ fn around() -> Surroundings {
 }
 
 /// Number n has been quiet for n tenths of a second, n up to 5,000: those from 3,501 on are overdue.
-/// Every tenth is protected, and of these every other has not answered three probes.
+/// Every tenth is protected, and the peers of five of these have not answered three probes.
 fn crowd() -> Vec<Socket> {
     let name = "数据库\x1b[2J".as_bytes();
     let mut comm = [0; 16];
@@ -51,12 +51,13 @@ fn crowd() -> Vec<Socket> {
             OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
         Socket {
             id: SocketId(n.into()),
-            quiet_ms: n * 100,
+            quiet_ms: if is_protected { 30_000 } else { n * 100 },
+            received_ms: 30_000,
             owner: Some(Owner { pid: 4_000_000, fd: Some(3), comm: Comm::new(comm) }),
             keepalive: is_protected,
             own: if is_protected { own } else { OwnSettings::default() },
             timer_ms: is_protected.then_some(5_000),
-            probes_unanswered: if n.is_multiple_of(20) { 3 } else { 0 },
+            probes_unanswered: if n.is_multiple_of(1_000) { 3 } else { 0 },
             ..socket()
         }
     };
@@ -158,14 +159,15 @@ fn what_is_dropped_next_comes_first_at_either_size() {
         assert!(seen[0].contains("as the agent sees it (process 812), every 2 s"), "{seen:#?}");
         assert!(
             seen[1].starts_with(
-                "5000 connections, 1350 overdue, 250 half-dead: 4500 off, 500 protected"
+                "5000 connections, 5 peer_silent, 1350 overdue: 4500 off, 500 protected"
             ),
             "{}",
             seen[1]
         );
-        assert!(seen[2].starts_with("by time until dropped"));
+        assert!(seen[2].starts_with("by trouble, then time until dropped"), "{}", seen[2]);
         assert!(seen[3].starts_with("DROPPED IN  QUIET    VERDICT"));
-        assert!(seen[4].starts_with("overdue     8m19s    off"), "{}", seen[4]);
+        assert!(seen[4].starts_with("25s         30s      peer_silent"), "{}", seen[4]);
+        assert!(seen[9].starts_with("overdue     8m19s    overdue"), "{}", seen[9]);
         assert!(seen[4].contains("172.16.0.15:2717"));
         assert!(seen[lines - 2].starts_with("overdue"), "every line is used");
         assert!(seen[lines - 1].ends_with("1/5000"));
@@ -183,16 +185,18 @@ fn no_name_breaks_the_table() {
 }
 
 #[test]
-fn unprotected_and_half_dead_stand_out_with_colours_and_without() {
+fn what_is_overdue_and_what_is_silent_stand_out_with_colours_and_without() {
     let mut somebody = Somebody::at(80, 24);
     let cell = |somebody: &Somebody, colour| somebody.buffer(colour)[(21, 5)].clone();
+    somebody.view.pick.sort = Sort::Quiet;
+    somebody.look();
     assert_eq!(cell(&somebody, true).fg, Color::Red);
     let plain = cell(&somebody, false);
     assert_eq!(plain.fg, Color::Reset);
     assert!(plain.modifier.contains(Modifier::BOLD));
     somebody.view.pick.sort = Sort::Unanswered;
     somebody.look();
-    assert!(somebody.sees()[5].contains("half-dead"), "{:#?}", somebody.sees());
+    assert!(somebody.sees()[5].contains("peer_silent"), "{:#?}", somebody.sees());
     assert_eq!(cell(&somebody, true).fg, Color::Magenta);
     assert!(cell(&somebody, false).modifier.contains(Modifier::UNDERLINED));
     for cell in somebody.buffer(false).content() {
@@ -203,14 +207,14 @@ fn unprotected_and_half_dead_stand_out_with_colours_and_without() {
 #[test]
 fn words_are_found_as_they_are_typed() {
     let mut somebody = Somebody::at(80, 24);
-    somebody.types("/half-dead");
-    assert_eq!(somebody.view.page.found, 250);
-    assert!(somebody.sees()[2].contains("find: half-dead  250 found"));
+    somebody.types("/overdue");
+    assert_eq!(somebody.view.page.found, 1_350);
+    assert!(somebody.sees()[2].contains("find: overdue  1350 found"));
     somebody.types(" q");
     assert!(somebody.sees().iter().any(|line| line.starts_with("nothing found")));
     somebody.press(KeyCode::Backspace);
     somebody.press(KeyCode::Enter);
-    assert_eq!((somebody.view.mode.clone(), somebody.view.page.found), (Mode::List, 250));
+    assert_eq!((somebody.view.mode.clone(), somebody.view.page.found), (Mode::List, 1_350));
     somebody.press(KeyCode::Esc);
     assert_eq!(somebody.view.page.found, 5_000);
 }
@@ -219,7 +223,7 @@ fn words_are_found_as_they_are_typed() {
 fn the_cursor_reaches_the_last_row_and_follows_its_connection() {
     let mut somebody = Somebody::at(80, 24);
     somebody.press(KeyCode::End);
-    assert_eq!((somebody.view.cursor, somebody.under_cursor()), (4_999, "sk:a"));
+    assert_eq!((somebody.view.cursor, somebody.under_cursor()), (4_999, "sk:137e"));
     assert!(somebody.sees()[22].starts_with('-'), "{:#?}", somebody.sees());
     somebody.press(KeyCode::Home);
     for _ in 0..30 {
@@ -230,11 +234,11 @@ fn the_cursor_reaches_the_last_row_and_follows_its_connection() {
     somebody.sockets.truncate(4_980);
     somebody.look();
     assert_eq!(somebody.under_cursor(), followed);
-    assert_eq!(somebody.view.cursor, 12);
+    assert_eq!(somebody.view.cursor, 11);
     // It ends too: the cursor stays where it is.
     somebody.sockets.retain(|socket| socket.id.to_string() != followed);
     somebody.look();
-    assert_eq!(somebody.view.cursor, 12);
+    assert_eq!(somebody.view.cursor, 11);
 }
 
 #[test]
@@ -255,7 +259,7 @@ fn a_list_that_becomes_short_is_still_shown() {
 #[test]
 fn one_connection_is_shown_with_what_it_is_and_that_it_is_gone() {
     let mut somebody = Somebody::at(80, 24);
-    somebody.press(KeyCode::Down);
+    (0..6).for_each(|_| drop(somebody.press(KeyCode::Down)));
     let id = somebody.under_cursor().to_owned();
     somebody.press(KeyCode::Enter);
     let seen = somebody.sees().join("\n");
@@ -312,7 +316,7 @@ fn what_was_seen_last_stays_when_nobody_answers_and_says_so() {
     somebody.view.take(Answer { page, ..answer }, PAUSE);
     let seen = somebody.sees();
     assert!(seen[1].starts_with("not of now: no agent answers on /run/x"), "{seen:#?}");
-    assert!(seen[4].starts_with("overdue"));
+    assert!(seen[9].starts_with("overdue"));
     somebody.look();
     assert!(somebody.sees()[1].starts_with("5000 connections"));
 }

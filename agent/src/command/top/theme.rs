@@ -2,8 +2,11 @@
 
 use super::{feed::Origin, view::View};
 use crate::{
-    model::{judgement::verdict::Verdict, text::duration::tenths},
-    view::{order::is_half_dead, row::Row},
+    model::{
+        judgement::{condition::Condition, verdict::Verdict},
+        text::duration::tenths,
+    },
+    view::row::Row,
 };
 use ratatui::{
     style::{Color, Modifier, Style},
@@ -38,8 +41,8 @@ impl Theme {
         self.of(Color::Green, Modifier::empty())
     }
 
-    /// A peer that does not answer.
-    pub(super) const fn half_dead(self) -> Style {
+    /// What goes unanswered.
+    pub(super) const fn unanswered(self) -> Style {
         self.of(Color::Magenta, Modifier::UNDERLINED).add_modifier(Modifier::BOLD)
     }
 
@@ -48,17 +51,18 @@ impl Theme {
         match verdict {
             Verdict::Off => self.alarm(),
             Verdict::Late => self.warning(),
+            Verdict::Kept => self.of(Color::Cyan, Modifier::empty()),
             Verdict::Protected => self.good(),
             Verdict::Local => FAINT,
         }
     }
 
     /// As a connection looks.
-    pub(super) const fn row(self, row: &Row) -> Style {
-        if is_half_dead(row.connection.probes_unanswered) {
-            self.half_dead()
-        } else {
-            self.verdict(row.verdict())
+    pub(super) fn row(self, row: &Row) -> Style {
+        match row.connection.condition() {
+            Condition::Stuck => self.alarm(),
+            Condition::PeerSilent => self.unanswered(),
+            _ => self.verdict(row.verdict()),
         }
     }
 }

@@ -1,84 +1,72 @@
-//! Connections that are established now, by what keepalive does for them.
+//! Connections of now: by what is promised of them, and by what is the matter with them.
 
 use crate::{
     metrics::{
         family::MetricFamily,
-        label::{CONTAINER, DIRECTION, MetricLabel, NAMESPACE, PATH, PROCESS, VERDICT, WORKLOAD},
-        sample_writer::{FamilyRows, MetricKind},
-        scrape_input::Scrape,
+        label::{
+            CONTAINER, DIRECTION, MetricLabel, NAMESPACE, PATH, PROCESS, VERDICT, WORKLOAD, closed,
+        },
+        sample_writer::MetricKind,
     },
     model::{
-        judgement::{idle_limit::MAX_PATHS, verdict::Verdict},
+        judgement::{condition::Condition, idle_limit::MAX_PATHS, verdict::Verdict},
         observed::socket::Direction,
-        table::{
-            owner_label::MAX_OWNERS,
-            sums::{ClassCounts, SocketSeries},
-        },
     },
 };
-use std::{collections::BTreeMap, fmt};
-
-const LABELS: &[MetricLabel] = &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS];
 
 /// Rows by verdict and owner: what the budget of bytes leaves room for, and those of `~other` on each path.
-const MAX_SOCKET_ROWS: usize = 384 + Direction::ALL.len() * Verdict::ALL.len() * (MAX_PATHS + 2);
+const MAX_SOCKET_ROWS: usize = 346 + Direction::ALL.len() * Verdict::ALL.len() * (MAX_PATHS + 2);
+const MAX_TROUBLE_ROWS: usize = 346 + Direction::ALL.len() * CONDITIONS * (MAX_PATHS + 2);
+/// All but `fine`.
+const CONDITIONS: usize = Condition::ALL.len() - 1;
+
+const CONDITION: MetricLabel = MetricLabel {
+    name: "condition",
+    meaning: "`stuck`: data or the FIN of this host is repeated and nothing answers; `peer_silent`: two or more probes in \
+              a row went unanswered; `overdue`: nothing protects it, and it was quiet for longer than its path keeps it; \
+              `unaccepted`: it waits in an accept queue; `peer_closed`: the peer has closed it, and the program has not",
+    values: closed!(TROUBLES, it => it.as_str()),
+};
+const TROUBLES: [Condition; CONDITIONS] = [
+    Condition::Stuck,
+    Condition::PeerSilent,
+    Condition::Overdue,
+    Condition::Unaccepted,
+    Condition::PeerClosed,
+];
 
 pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_sockets",
         kind: MetricKind::Gauge,
-        help: "Established connections now, by what keepalive does for them.",
+        help: "Established connections now, by what is promised of them.",
         question: "Which of my services hold connections that a quiet hour will kill?",
-        labels: LABELS,
-        max_rows: Some(MAX_SOCKET_ROWS),
-        fill: |scrape, rows| by_series(scrape, rows, |_, counts| Some(counts.sockets)),
-    },
-    MetricFamily {
-        name: "keepwatch_sockets_quiet_past_limit",
-        kind: MetricKind::Gauge,
-        help: "Established connections that at the last snapshot had been quiet for longer than the \
-               idle limit of their path: a middlebox has probably dropped them.",
-        question: "Which connections in my pools are probably dead already?",
-        labels: LABELS,
+        labels: &[DIRECTION, VERDICT, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
         max_rows: Some(MAX_SOCKET_ROWS),
         fill: |scrape, rows| {
-            by_series(scrape, rows, |series, counts| {
-                // There is no limit on the way to a peer on this host.
-                (series.verdict != Verdict::Local).then_some(counts.past_limit)
+            scrape.totals.sockets.iter().try_for_each(|(series, n)| {
+                let [namespace, workload, container, process] = series.owner.values();
+                let (direction, verdict) = (series.direction.as_str(), series.verdict.as_str());
+                let path = scrape.path(series.path);
+                rows.row(&[direction, verdict, path, namespace, workload, container, process], *n)
             })
         },
     },
     MetricFamily {
-        name: "keepwatch_sockets_probing",
+        name: "keepwatch_sockets_in_trouble",
         kind: MetricKind::Gauge,
-        help: "Established connections with two or more unanswered keepalive probes in a row at the last \
-               snapshot.",
-        question: "Is a peer, or the path to it, gone right now?",
-        labels: &[NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
-        max_rows: Some(MAX_OWNERS + 1),
+        help: "Connections that are not fine at the last snapshot, by what is the matter. There is no row where there is \
+               no such connection.",
+        question: "Which connections hang right now, and which are probably dead already?",
+        labels: &[CONDITION, DIRECTION, PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+        max_rows: Some(MAX_TROUBLE_ROWS),
         fill: |scrape, rows| {
-            let mut probing: BTreeMap<[&str; 4], u64> = BTreeMap::new();
-            for (series, counts) in &scrape.totals.series {
-                *probing.entry(series.owner.values()).or_default() += counts.probing;
-            }
-            probing.iter().try_for_each(|(owner, n)| rows.row(owner, *n))
+            scrape.totals.troubles.iter().try_for_each(|(series, n)| {
+                let [namespace, workload, container, process] = series.owner.values();
+                let (condition, direction) = (series.condition.as_str(), series.direction.as_str());
+                let path = scrape.path(series.path);
+                rows.row(&[condition, direction, path, namespace, workload, container, process], *n)
+            })
         },
     },
 ];
-
-/// Only the classes that exist; of these, zeros too.
-fn by_series(
-    scrape: &Scrape,
-    rows: &mut FamilyRows<'_>,
-    count: impl Fn(&SocketSeries, &ClassCounts) -> Option<u64>,
-) -> fmt::Result {
-    for (series, counts) in &scrape.totals.series {
-        if let Some(n) = count(series, counts) {
-            let (direction, verdict) = (series.direction.as_str(), series.verdict.as_str());
-            let path = scrape.path(series.path);
-            let [namespace, workload, container, process] = series.owner.values();
-            rows.row(&[direction, verdict, path, namespace, workload, container, process], n)?;
-        }
-    }
-    Ok(())
-}

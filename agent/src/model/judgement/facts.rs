@@ -1,18 +1,41 @@
-//! The facts about a connection that a verdict is made of. A sample of its socket gives them, and so does the row that
+//! The facts about a connection that a conclusion is made of. A sample of its socket gives them, and so does the row that
 //! was made of one: nothing has to be turned back into a socket to be judged.
 
-use crate::model::observed::socket::{Endpoint, Socket};
+use super::{
+    condition::{Trouble, trouble},
+    gap::Gap,
+};
+use crate::model::observed::{
+    setting::Effective,
+    socket::{Endpoint, Socket, State},
+    watched::Watched,
+};
 
-/// A connection as far as verdicts look at it.
+/// A connection as far as conclusions look at it.
 pub trait ConnectionFacts {
     /// Our end.
     fn local(&self) -> Endpoint;
     /// The peer.
     fn remote(&self) -> Endpoint;
-    /// Silence before the first probe, seconds. None while keepalive is off.
-    fn probe_after_seconds(&self) -> Option<u32>;
+    /// The TCP state.
+    fn state(&self) -> State;
+    /// Silence before the first probe, seconds, whether or not keepalive is on.
+    fn idle(&self) -> Effective;
+    /// Time between two probes, seconds.
+    fn interval(&self) -> Effective;
+    /// The longest time between two packets that probes of this end leave. None while keepalive is off. `hz`: ticks of the
+    /// kernel's clock a second.
+    fn gap(&self, hz: u32) -> Option<Gap>;
+    /// Milliseconds until the next probe, if one is due.
+    fn next_probe_ms(&self) -> Option<u64>;
     /// Silence until the kernel gives up, seconds. None while keepalive is off.
     fn detected_after_seconds(&self) -> Option<u64>;
+    /// How long no packet went either way, milliseconds.
+    fn quiet_ms(&self) -> u64;
+    /// What looks at it have shown.
+    fn watched(&self) -> Watched;
+    /// What is wrong with it now, whatever the path.
+    fn trouble(&self) -> Option<Trouble>;
 
     /// Whether both ends have one address, or the peer's is a loopback address.
     fn is_loopback(&self) -> bool {
@@ -30,11 +53,39 @@ impl ConnectionFacts for Socket {
         self.remote
     }
 
-    fn probe_after_seconds(&self) -> Option<u32> {
-        self.keepalive.then(|| self.idle().value)
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn idle(&self) -> Effective {
+        self.idle()
+    }
+
+    fn interval(&self) -> Effective {
+        self.interval()
+    }
+
+    fn gap(&self, hz: u32) -> Option<Gap> {
+        Gap::of(self, hz)
+    }
+
+    fn next_probe_ms(&self) -> Option<u64> {
+        self.next_probe_ms()
     }
 
     fn detected_after_seconds(&self) -> Option<u64> {
         self.detection_seconds()
+    }
+
+    fn quiet_ms(&self) -> u64 {
+        self.quiet_ms.into()
+    }
+
+    fn watched(&self) -> Watched {
+        self.watched
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        trouble(self)
     }
 }

@@ -80,6 +80,13 @@ pub struct Applied {
     pub number: PathNumber,
 }
 
+impl Applied {
+    /// The limit in milliseconds.
+    pub fn ms(&self) -> u64 {
+        u64::from(self.seconds) * 1000
+    }
+}
+
 /// A path as metrics name it: 0 means no path, the first [`MAX_PATHS`] names have numbers of their own, and
 /// all others share one.
 pub type PathNumber = u8;

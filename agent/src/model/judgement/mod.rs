@@ -2,9 +2,11 @@
 //! there, and why it ended. Nothing here remembers a socket.
 
 pub mod check_policy;
+pub mod condition;
 pub mod death;
 pub mod destination;
 pub mod facts;
+pub mod gap;
 pub mod idle_limit;
 pub mod learned;
 pub mod limit_source;

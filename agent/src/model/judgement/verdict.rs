@@ -1,23 +1,39 @@
-//! The verdict: does keepalive protect this connection on its path, and why is that said.
+//! The verdict: will the path see a packet of this connection in time, and why is that said.
 
 use super::{
     facts::ConnectionFacts,
+    gap::GapFrom,
     idle_limit::{Applied, Limits, PathNumber},
 };
-use crate::model::text::{closed_set::closed_set, duration::duration};
+use crate::model::{
+    observed::{setting::SettingOrigin, socket::State},
+    text::{
+        closed_set::closed_set,
+        duration::{duration, tenths},
+    },
+};
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
 closed_set! {
-    /// What keepwatch says of a connection.
+    /// What keepwatch promises of a connection.
     pub enum Verdict {
         /// Keepalive is off.
         Off = "off",
-        /// Keepalive is on, but the first probe goes out after the idle limit.
+        /// Keepalive is on, but the gap between two packets may be longer than the idle limit.
         Late = "late",
-        /// The first probe goes out before the idle limit.
+        /// Not protected by its own probes, but probes or traffic of others kept it so far.
+        Kept = "kept",
+        /// The gap is shorter than the idle limit.
         Protected = "protected",
         /// The peer is on this host.
         Local = "local",
+    }
+}
+
+impl Verdict {
+    /// Whether nothing keeps the path from forgetting it.
+    pub const fn is_unprotected(self) -> bool {
+        matches!(self, Self::Off | Self::Late)
     }
 }
 
@@ -32,6 +48,11 @@ pub struct Surroundings {
     pub hz: u32,
 }
 
+/// A connection is watched for this number of idle limits before that counts.
+const N_LIMITS_WATCHED: u64 = 3;
+/// And it was never quiet for more than this part of one.
+const QUIET_PART: u64 = 2;
+
 impl Surroundings {
     /// The verdict on a connection.
     pub fn verdict(&self, of: &impl ConnectionFacts) -> Verdict {
@@ -40,18 +61,35 @@ impl Surroundings {
 
     /// The same as if the peer were on another host.
     pub fn verdict_on_path(&self, of: &impl ConnectionFacts) -> Verdict {
-        let Some(idle_seconds) = of.probe_after_seconds() else {
-            return Verdict::Off;
-        };
-        let limit_ms = u64::from(self.limits.of(of.remote()).seconds) * 1000;
-        if self.latest_first_probe_ms(idle_seconds) < limit_ms {
-            Verdict::Protected
-        } else {
-            Verdict::Late
+        let promise = self.promise(of);
+        if promise.is_unprotected() && self.is_kept(of) { Verdict::Kept } else { promise }
+    }
+
+    /// What its own probes do for it.
+    fn promise(&self, of: &impl ConnectionFacts) -> Verdict {
+        let limit = self.limits.of(of.remote());
+        match of.gap(self.hz) {
+            None => Verdict::Off,
+            Some(gap) if gap.ms < limit.ms() && !limit.from.counts_bytes() => Verdict::Protected,
+            Some(_) => Verdict::Late,
         }
     }
 
-    /// The same in words, with the numbers that decided it.
+    /// Whether it was watched for long enough to see that something else keeps it: the peer's probes, or traffic.
+    fn is_kept(&self, of: &impl ConnectionFacts) -> bool {
+        let limit = self.limits.of(of.remote());
+        let watched = of.watched();
+        let longest_ms = longest_quiet_ms(of);
+        // A path that counts bytes does not count what probes bring.
+        let is_traffic = !watched.is_probed_by_peer()
+            && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
+        of.state() == State::Established
+            && u64::from(watched.ms) >= N_LIMITS_WATCHED * limit.ms()
+            && longest_ms <= limit.ms() / QUIET_PART
+            && (is_traffic || !limit.from.counts_bytes())
+    }
+
+    /// The verdict in words, with the numbers that decided it.
     pub fn reason(&self, of: &impl ConnectionFacts) -> String {
         if self.is_local(of) {
             return "the peer is on this host: no middlebox in between".to_owned();
@@ -61,27 +99,68 @@ impl Surroundings {
 
     /// The same as if the peer were on another host.
     pub fn reason_on_path(&self, of: &impl ConnectionFacts) -> String {
+        let promise = self.reason_of_promise(of);
+        if self.verdict_on_path(of) != Verdict::Kept {
+            return promise;
+        }
+        let watched = of.watched();
+        let by =
+            if watched.is_probed_by_peer() { "probes of the peer keep" } else { "traffic keeps" };
+        format!(
+            "{by} it so far: never quiet for more than {} in the {} that it was watched; if that stops: {promise}",
+            tenths(longest_quiet_ms(of)),
+            duration(u64::from(watched.ms) / 1000),
+        )
+    }
+
+    fn reason_of_promise(&self, of: &impl ConnectionFacts) -> String {
         let Applied { seconds, from, path, .. } = self.limits.of(of.remote());
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
         };
-        let idle_seconds = of.probe_after_seconds().unwrap_or_default();
-        let idle = u64::from(idle_seconds);
-        match self.verdict_on_path(of) {
-            Verdict::Off => format!("keepalive is off: no probe is ever sent; {limit}"),
-            Verdict::Late if idle < u64::from(*seconds) => format!(
-                "the first probe goes out after {} of silence, but the kernel's timer may be {} \
-                 late; {limit}",
-                duration(idle),
-                duration(self.latest_first_probe_ms(idle_seconds).div_ceil(1000) - idle),
+        let Some(gap) = of.gap(self.hz) else {
+            return format!("keepalive is off: no probe is ever sent; {limit}");
+        };
+        if from.counts_bytes() {
+            return format!(
+                "keepalive cannot protect it here: the proxy on its path counts bytes only, and probes carry none; {limit}"
+            );
+        }
+        let idle = of.idle();
+        let first = format!("the first probe goes out after {} of silence", duration(idle.value));
+        let limit_ms = u64::from(*seconds) * 1000;
+        let is_late = gap.ms >= limit_ms;
+        match gap.from {
+            GapFrom::ArmedTimer if is_late => {
+                let by = match idle.from {
+                    SettingOrigin::Netns => "the sysctl",
+                    SettingOrigin::Socket => "its own setting",
+                };
+                format!(
+                    "{first} by {by}, but the timer was set before that and fires only in {}: until then only new \
+                     connections follow; {limit}",
+                    duration(of.next_probe_ms().unwrap_or(gap.ms).div_ceil(1000)),
+                )
+            }
+            GapFrom::Interval if is_late => format!(
+                "{first}, but while the peer stays quiet the next ones come every {}; {limit}",
+                duration(of.interval().value),
             ),
-            Verdict::Late => {
-                format!("keepalive is on, but the first probe is {} away; {limit}", duration(idle))
+            _ if is_late && u64::from(idle.value) < u64::from(*seconds) => format!(
+                "{first}, but the kernel's timer may be {} late; {limit}",
+                duration(gap.ms.div_ceil(1000).saturating_sub(idle.value.into())),
+            ),
+            _ if is_late => {
+                format!(
+                    "keepalive is on, but the first probe is {} away; {limit}",
+                    duration(idle.value)
+                )
             }
-            Verdict::Protected | Verdict::Local => {
-                format!("the first probe goes out after {} of silence; {limit}", duration(idle))
+            GapFrom::Interval => {
+                format!("{first}, then every {}; {limit}", duration(of.interval().value))
             }
+            _ => format!("{first}; {limit}"),
         }
     }
 
@@ -104,76 +183,141 @@ impl Surroundings {
     pub fn is_local(&self, of: &impl ConnectionFacts) -> bool {
         of.is_loopback() || self.host.contains(&of.remote().addr)
     }
-
-    /// The first probe at the latest: timers of the wheel fire up to one step of their level late.
-    fn latest_first_probe_ms(&self, idle_seconds: u32) -> u64 {
-        let hz = u64::from(self.hz.max(1));
-        let ticks = u64::from(idle_seconds) * hz;
-        (ticks + wheel_step(ticks)) * 1000 / hz
-    }
 }
 
-/// How late a timer of `ticks` may fire, in ticks: level n of the wheel begins at 63 x 8^(n-1)
-/// ticks and has steps of 8^n (`LVL_START`, `LVL_GRAN` in kernel/time/timer.c).
-const fn wheel_step(ticks: u64) -> u64 {
-    let mut step = 1;
-    while ticks >= 63 * step {
-        step *= 8;
+/// The longest that it was quiet, milliseconds: up to now, too.
+fn longest_quiet_ms(of: &impl ConnectionFacts) -> u64 {
+    of.quiet_ms().max(of.watched().longest_quiet_ms.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use crate::model::judgement::idle_limit::IdleLimit;
+
+    /// Paths that forget after this number of seconds.
+    pub(crate) fn around(seconds: u32) -> Surroundings {
+        let limits = Limits::new(Vec::new(), IdleLimit { seconds, preset: None }, true);
+        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
     }
-    step
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{tests_support::around, *};
     use crate::model::{
         judgement::idle_limit::IdleLimit,
         observed::{
             setting::OwnSettings,
             socket::{Socket, tests_support::socket},
+            watched::Watched,
         },
     };
 
-    fn around() -> Surroundings {
-        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        Surroundings { limits, host: BTreeSet::new(), hz: 250 }
-    }
-
-    fn with_idle(idle_seconds: u32) -> Socket {
-        let own = OwnSettings { idle_seconds, ..OwnSettings::default() };
+    fn with(idle_seconds: u32, interval_seconds: u32) -> Socket {
+        let own = OwnSettings { idle_seconds, interval_seconds, ..OwnSettings::default() };
         Socket { keepalive: true, own, ..socket() }
     }
 
     #[test]
     fn without_keepalive_the_verdict_is_off() {
-        assert_eq!(around().verdict(&socket()), Verdict::Off);
-        assert!(around().reason(&socket()).contains("keepalive is off"));
+        assert_eq!(around(350).verdict(&socket()), Verdict::Off);
+        assert!(around(350).reason(&socket()).contains("keepalive is off"));
     }
 
     #[test]
     fn system_defaults_on_a_350_s_path_are_late_and_the_reason_says_2_h() {
-        let socket = with_idle(0);
-        assert_eq!(around().verdict(&socket), Verdict::Late);
-        let reason = around().reason(&socket);
+        let socket = with(0, 0);
+        assert_eq!(around(350).verdict(&socket), Verdict::Late);
+        let reason = around(350).reason(&socket);
         assert!(reason.contains("2 h away") && reason.contains("5 min 50 s"), "{reason}");
     }
 
     #[test]
-    fn a_probe_before_the_limit_protects() {
-        assert_eq!(around().verdict(&with_idle(60)), Verdict::Protected);
+    fn probes_that_always_come_before_the_limit_protect() {
+        assert_eq!(around(350).verdict(&with(60, 0)), Verdict::Protected);
+        assert_eq!(around(350).verdict(&with(10, 60)), Verdict::Protected);
+    }
+
+    #[test]
+    fn a_first_probe_in_time_does_not_protect_when_the_next_ones_come_too_late() {
+        assert_eq!(around(45).verdict(&with(10, 60)), Verdict::Late);
+        assert_eq!(around(45).verdict(&with(10, 40)), Verdict::Protected);
+        let reason = around(45).reason(&with(10, 60));
+        assert!(
+            reason.contains("after 10 s of silence, but while the peer stays quiet"),
+            "{reason}"
+        );
+        assert!(reason.contains("every 1 min"), "{reason}");
+    }
+
+    #[test]
+    fn a_shorter_sysctl_protects_once_the_timer_that_runs_has_fired() {
+        let mut socket = with(0, 0);
+        (socket.ambient.idle_seconds, socket.ambient.interval_seconds) = (60, 10);
+        (socket.quiet_ms, socket.received_ms) = (1_098_900, 1_098_900);
+        socket.timer_ms = Some(6_101_000);
+        assert_eq!(around(350).verdict(&socket), Verdict::Late);
+        let reason = around(350).reason(&socket);
+        assert!(reason.contains("1 min of silence by the sysctl"), "{reason}");
+        assert!(reason.contains("fires only in 1 h 41 min"), "{reason}");
+        // The look-alike: the timer was armed with the same sysctl.
+        (socket.quiet_ms, socket.received_ms, socket.timer_ms) = (20_000, 20_000, Some(40_000));
+        assert_eq!(around(350).verdict(&socket), Verdict::Protected);
     }
 
     #[test]
     fn a_probe_that_the_timer_wheel_may_delay_past_the_limit_does_not() {
         // At 250 ticks a second a timer of 2 to 17 minutes fires up to 16.4 s late.
-        assert_eq!(around().verdict(&with_idle(333)), Verdict::Protected);
-        assert_eq!(around().verdict(&with_idle(334)), Verdict::Late);
-        assert!(around().reason(&with_idle(349)).contains("17 s late"));
+        assert_eq!(around(350).verdict(&with(333, 75)), Verdict::Protected);
+        assert_eq!(around(350).verdict(&with(334, 75)), Verdict::Late);
+        assert!(around(350).reason(&with(349, 75)).contains("17 s late"));
+    }
+
+    #[test]
+    fn what_counts_bytes_is_not_fed_by_probes() {
+        let proxy = IdleLimit { seconds: 600, preset: Some("nginx-stream") };
+        let around = Surroundings { limits: Limits::new(Vec::new(), proxy, true), ..around(600) };
+        assert_eq!(around.verdict(&with(15, 15)), Verdict::Late);
+        assert!(around.reason(&with(15, 15)).contains("counts bytes only"));
+        // Traffic does; and nothing that may have been a probe of either end is taken for it.
+        let busy = Watched { ms: 1_800_000, longest_quiet_ms: 10_000, peer_probes: 0 };
+        let watched = |socket: Socket, watched| around.verdict(&Socket { watched, ..socket });
+        assert_eq!(watched(socket(), busy), Verdict::Kept);
+        assert_eq!(watched(with(15, 15), busy), Verdict::Kept);
+        assert_eq!(watched(with(9, 9), busy), Verdict::Late);
+        assert_eq!(watched(socket(), Watched { peer_probes: 9, ..busy }), Verdict::Off);
+    }
+
+    #[test]
+    fn what_something_else_kept_so_far_is_kept_until_that_stops() {
+        let pinged = Watched { ms: 24_000, longest_quiet_ms: 3_200, peer_probes: 0 };
+        let kept = Socket { watched: pinged, quiet_ms: 1_000, ..socket() };
+        assert_eq!(around(8).verdict(&kept), Verdict::Kept);
+        let reason = around(8).reason(&kept);
+        assert!(
+            reason.starts_with("traffic keeps it so far: never quiet for more than 3.2 s"),
+            "{reason}"
+        );
+        assert!(reason.contains("if that stops: keepalive is off"), "{reason}");
+        // It stops.
+        assert_eq!(around(8).verdict(&Socket { quiet_ms: 4_100, ..kept }), Verdict::Off);
+        // Not watched for long enough, or quiet for longer before.
+        let watched = |watched| around(8).verdict(&Socket { watched, ..kept });
+        assert_eq!(watched(Watched { ms: 23_000, ..pinged }), Verdict::Off);
+        assert_eq!(watched(Watched { longest_quiet_ms: 4_100, ..pinged }), Verdict::Off);
+        let probed = Socket { watched: Watched { peer_probes: 2, ..pinged }, ..kept };
+        assert!(around(8).reason(&probed).starts_with("probes of the peer keep it so far"));
+        // Its own probes are a promise, which is more.
+        assert_eq!(
+            around(8).verdict(&Socket { watched: pinged, ..with(3, 1) }),
+            Verdict::Protected
+        );
     }
 
     #[test]
     fn peers_on_this_host_are_local() {
-        let mut around = around();
+        let mut around = around(350);
         around.host.insert(socket().remote.addr);
         assert_eq!(around.verdict(&socket()), Verdict::Local);
         assert_eq!(around.until_limit_ms(&socket(), 0), None);
@@ -185,16 +329,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_the_rest_is_negative() {
-        assert_eq!(around().until_limit_ms(&socket(), 349_000), Some(1_000));
-        assert_eq!(around().until_limit_ms(&socket(), 351_000), Some(-1_000));
-    }
-
-    #[test]
-    fn the_wheel_has_the_steps_of_the_kernels_table() {
-        // HZ=250 (kernel/time/timer.c): 16 s .. 129 s in steps of 2048 ms, then of 16384 ms.
-        assert_eq!(wheel_step(62), 1);
-        assert_eq!(wheel_step(63), 8);
-        assert_eq!(wheel_step(16 * 250 + 32) * 4, 2048);
-        assert_eq!(wheel_step(130 * 250) * 4, 16384);
+        assert_eq!(around(350).until_limit_ms(&socket(), 349_000), Some(1_000));
+        assert_eq!(around(350).until_limit_ms(&socket(), 351_000), Some(-1_000));
     }
 }

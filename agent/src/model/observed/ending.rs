@@ -29,6 +29,8 @@ pub struct Ending {
     pub retransmitting_ms: Option<u32>,
     /// Milliseconds since data was sent last.
     pub sent_ms: Option<u32>,
+    /// The smoothed round trip time, microseconds, if one was measured.
+    pub round_trip_us: Option<u32>,
     /// Data that was sent was not acknowledged: more than our FIN.
     pub unacked: bool,
     /// Something written was not sent.

@@ -9,3 +9,4 @@ mod probe_timing;
 pub mod setsockopt;
 pub mod setting;
 pub mod socket;
+pub mod watched;

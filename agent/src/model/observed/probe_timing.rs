@@ -1,7 +1,7 @@
 //! What the kernel does with the settings of a socket: when it probes, and when it gives up.
 
 use super::{
-    setting::{Effective, effective},
+    setting::{Effective, NetnsSettings, effective},
     socket::Socket,
 };
 
@@ -40,6 +40,39 @@ impl Socket {
         Some(idle + interval * rounds)
     }
 
+    /// Milliseconds from the first repetition of unanswered data until the kernel gives up, about: it looks only when it
+    /// repeats once more (`retransmits_timed_out` in net/ipv4/tcp_timer.c).
+    pub fn gives_up_repeating_ms(&self) -> u64 {
+        match (self.own.user_timeout_ms, self.ambient) {
+            (1.., _) => self.own.user_timeout_ms.into(),
+            // `tcp_orphan_retries`: unset, it stands for 8.
+            (0, NetnsSettings { orphan_retries: 0, .. }) if self.is_orphan => repeating_ms(8),
+            (0, ambient) if self.is_orphan => repeating_ms(ambient.orphan_retries),
+            (0, ambient) => repeating_ms(ambient.retries2),
+        }
+    }
+
+    /// Milliseconds from the sample until the keepalive timer gives up, if probes go unanswered from here on: what is left
+    /// of the detection time after those that went out. None if no probe went out, or none will.
+    pub fn gives_up_probing_ms(&self) -> Option<u64> {
+        if self.probes_unanswered == 0 {
+            return None;
+        }
+        let sent = u64::from(self.interval().value) * u64::from(self.probes_unanswered);
+        let spent = u64::from(self.idle().value) + sent;
+        let rest_ms = self.detection_seconds()?.saturating_sub(spent).saturating_mul(1000);
+        Some(self.next_probe_ms()?.saturating_add(rest_ms))
+    }
+
+    /// Milliseconds since the first of the probes that are unanswered: by the interval, and the timer that runs since the
+    /// last of them.
+    pub fn probing_ms(&self) -> Option<u64> {
+        let n_before = u64::from(self.probes_unanswered.checked_sub(1)?);
+        let interval_ms = u64::from(self.interval().value) * 1000;
+        let since_last_ms = interval_ms.saturating_sub(self.timer_ms.unwrap_or(0).into());
+        Some(n_before * interval_ms + since_last_ms)
+    }
+
     /// Milliseconds from the sample until the next probe, if nothing is received meanwhile. None
     /// when none will be sent: keepalive is off, or data is in flight, when retransmissions decide.
     pub fn next_probe_ms(&self) -> Option<u64> {
@@ -53,14 +86,24 @@ impl Socket {
         // The timer is not pushed back by what arrives: it fires, sees that less than `idle` has
         // passed, and is set for the rest.
         let idle_ms = u64::from(self.idle().value) * 1000;
-        Some(timer_ms.max(idle_ms.saturating_sub(self.silent_ms.into())))
+        Some(timer_ms.max(idle_ms.saturating_sub(self.received_ms.into())))
     }
+}
+
+/// How long data is repeated before this number of repetitions counts as too many: each waits twice as long as the one
+/// before, from 200 ms to 2 min (`tcp_model_timeout` in net/ipv4/tcp_timer.c).
+fn repeating_ms(retries: u8) -> u64 {
+    const MIN_MS: u64 = 200;
+    const MAX_MS: u64 = 120_000;
+    let retries = u32::from(retries);
+    let n_doubled = retries.min((MAX_MS / MIN_MS).ilog2());
+    ((2 << n_doubled) - 1) * MIN_MS + u64::from(retries - n_doubled) * MAX_MS
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::setting::{NetnsSettings, OwnSettings, SettingOrigin};
+    use crate::model::observed::setting::{OwnSettings, SettingOrigin};
     use crate::model::observed::socket::tests_support::socket;
 
     fn detection(idle: u32, interval: u32, count: u8, user_timeout_ms: u32) -> Option<u64> {
@@ -74,7 +117,12 @@ mod tests {
     #[test]
     fn an_unset_value_is_the_namespaces() {
         let mut socket = socket();
-        socket.ambient = NetnsSettings { idle_seconds: 600, interval_seconds: 30, count: 4 };
+        socket.ambient = NetnsSettings {
+            idle_seconds: 600,
+            interval_seconds: 30,
+            count: 4,
+            ..NetnsSettings::default()
+        };
         socket.own.interval_seconds = 7;
         assert_eq!(socket.idle(), Effective { value: 600, from: SettingOrigin::Netns });
         assert_eq!(socket.interval(), Effective { value: 7, from: SettingOrigin::Socket });
@@ -107,11 +155,38 @@ mod tests {
         socket.keepalive = true;
         socket.own.idle_seconds = 60;
         socket.timer_ms = Some(5_000);
-        socket.silent_ms = 10_000;
+        socket.received_ms = 10_000;
         assert_eq!(socket.next_probe_ms(), Some(50_000));
         socket.probes_unanswered = 1;
         assert_eq!(socket.next_probe_ms(), Some(5_000));
         socket.in_flight = true;
         assert_eq!(socket.next_probe_ms(), None);
+    }
+
+    #[test]
+    fn data_is_repeated_for_as_long_as_the_namespace_says_or_a_user_timeout() {
+        let mut socket = socket();
+        // ip-sysctl.rst, tcp_retries2: 15 is 924.6 s.
+        assert_eq!(socket.gives_up_repeating_ms(), 924_600);
+        socket.ambient.retries2 = 5;
+        assert_eq!(socket.gives_up_repeating_ms(), 12_600);
+        socket.is_orphan = true;
+        assert_eq!(socket.gives_up_repeating_ms(), 102_200);
+        socket.own.user_timeout_ms = 30_000;
+        assert_eq!(socket.gives_up_repeating_ms(), 30_000);
+    }
+
+    #[test]
+    fn unanswered_probes_say_since_when_and_until_when() {
+        let own =
+            OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
+        let socket = Socket { keepalive: true, own, timer_ms: Some(4_000), ..socket() };
+        assert_eq!((socket.probing_ms(), socket.gives_up_probing_ms()), (None, None));
+        let third = Socket { probes_unanswered: 3, ..socket };
+        assert_eq!(third.probing_ms(), Some(26_000));
+        // The fourth in 4 s, then one more and a last wait, 10 s each.
+        assert_eq!(third.gives_up_probing_ms(), Some(24_000));
+        // Window probes are counted in the same place; they do not end it so.
+        assert_eq!(Socket { keepalive: false, ..third }.gives_up_probing_ms(), None);
     }
 }

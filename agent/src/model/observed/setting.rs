@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What was set on a socket; 0 is unset, and cannot be set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OwnSettings {
     /// TCP_KEEPIDLE, seconds.
     pub idle_seconds: u32,
@@ -34,7 +34,7 @@ pub struct OwnValues {
     pub user_timeout_ms: u32,
 }
 
-/// The sysctls `net.ipv4.tcp_keepalive_time`, `_intvl` and `_probes` of one network namespace.
+/// The sysctls of one network namespace that decide when a connection is probed and given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetnsSettings {
     /// `tcp_keepalive_time`, seconds.
@@ -43,12 +43,16 @@ pub struct NetnsSettings {
     pub interval_seconds: u32,
     /// `tcp_keepalive_probes`, probes.
     pub count: u8,
+    /// `tcp_retries2`, repetitions of data.
+    pub retries2: u8,
+    /// `tcp_orphan_retries`, repetitions of what a program left behind; 0 stands for 8.
+    pub orphan_retries: u8,
 }
 
 impl Default for NetnsSettings {
     /// What a new namespace begins with (`tcp_sk_init` in net/ipv4/tcp_ipv4.c).
     fn default() -> Self {
-        Self { idle_seconds: 7200, interval_seconds: 75, count: 9 }
+        Self { idle_seconds: 7200, interval_seconds: 75, count: 9, retries2: 15, orphan_retries: 0 }
     }
 }
 

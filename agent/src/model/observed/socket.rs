@@ -1,6 +1,9 @@
 //! A TCP socket as it was at one moment.
 
-use super::setting::{NetnsSettings, OwnSettings};
+use super::{
+    setting::{NetnsSettings, OwnSettings},
+    watched::Watched,
+};
 use crate::model::text::{closed_set::closed_set, sanitize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv6Addr, net::SocketAddr, str::FromStr};
@@ -239,6 +242,14 @@ pub struct Socket {
     pub state: State,
     /// Whether sent data is not acknowledged, or written data not sent: keepalive waits meanwhile.
     pub in_flight: bool,
+    /// Repetitions of what is not acknowledged, in a row.
+    pub retransmits: u8,
+    /// Time since the first of them, if there was one.
+    pub retransmitting_ms: Option<u32>,
+    /// No process has it open any more: the kernel closes it.
+    pub is_orphan: bool,
+    /// It waits in an accept queue: no process has it yet.
+    pub is_unaccepted: bool,
     /// Probes not answered yet.
     pub probes_unanswered: u8,
     /// Who sent the SYN, as far as the sample itself can tell.
@@ -249,10 +260,18 @@ pub struct Socket {
     pub owner: Option<Owner>,
     /// There may be further owners.
     pub shared: bool,
-    /// Age of the last packet that the socket remembers, either way.
+    /// Age of the last packet on the path, either way, that did not just repeat our data: a middlebox's clock.
     pub quiet_ms: u32,
-    /// Age of the last data or ACK received: the keepalive timer's clock.
+    /// Age of the last packet from the peer, its probes included.
     pub silent_ms: u32,
+    /// Age of the last data or ACK received: the keepalive timer's clock, which probes of the peer do not touch.
+    pub received_ms: u32,
+    /// Segments received over its life, modulo 2^32: every packet of the peer counts, also one that leaves no stamp.
+    pub segs_in: u32,
+    /// Segments sent over its life, modulo 2^32.
+    pub segs_out: u32,
+    /// What looks at it before this one have shown.
+    pub watched: Watched,
     /// How long until the keepalive timer fires, if it is armed.
     pub timer_ms: Option<u32>,
 }
@@ -261,6 +280,23 @@ impl Socket {
     /// How long the path has been quiet at `now`, milliseconds, if nothing happened since the sample.
     pub fn quiet_at_ms(&self, now: Time) -> u64 {
         u64::from(self.quiet_ms) + now.ms_since(self.at)
+    }
+
+    /// The socket as it is at `now`, if nothing happened to it since the sample.
+    #[must_use]
+    pub fn aged(&self, now: Time) -> Self {
+        let passed_ms = u32::try_from(now.ms_since(self.at)).unwrap_or(u32::MAX);
+        let older = |ms: u32| ms.saturating_add(passed_ms);
+        Self {
+            at: self.at.max(now),
+            quiet_ms: older(self.quiet_ms),
+            silent_ms: older(self.silent_ms),
+            received_ms: older(self.received_ms),
+            retransmitting_ms: self.retransmitting_ms.map(older),
+            timer_ms: self.timer_ms.map(|ms| ms.saturating_sub(passed_ms)),
+            watched: Watched { ms: older(self.watched.ms), ..self.watched },
+            ..*self
+        }
     }
 
     /// Whether it is a connection, live or half closed: not a listener, not an unconnected socket.
@@ -307,6 +343,10 @@ pub(crate) mod tests_support {
             keepalive: false,
             state: State::Established,
             in_flight: false,
+            retransmits: 0,
+            retransmitting_ms: None,
+            is_orphan: false,
+            is_unaccepted: false,
             probes_unanswered: 0,
             direction: Direction::Outbound,
             direction_from: DirectionFrom::Inferred,
@@ -314,6 +354,10 @@ pub(crate) mod tests_support {
             shared: false,
             quiet_ms: 0,
             silent_ms: 0,
+            received_ms: 0,
+            segs_in: 0,
+            segs_out: 0,
+            watched: Watched::default(),
             timer_ms: None,
         }
     }

@@ -73,21 +73,26 @@ impl Suspects {
 }
 
 impl Table {
-    /// Tells what happened between two samples. `called`: the option of the call that the second one
-    /// was taken at; `probes`: unanswered ones before it. The longest quiet time survived by now.
+    /// Tells what happened between two samples, and goes on with what was watched. `called`: the option of the call that
+    /// the second one was taken at; `probes`: unanswered ones before it.
     pub(super) fn compare(
         &mut self,
         before: Option<Slot>,
-        socket: &Socket,
+        socket: &mut Socket,
         called: Option<SockOpt>,
         probes: u8,
-    ) -> u32 {
-        let Some(Slot { socket: before, survived_ms, .. }) = before else {
-            return 0;
+    ) {
+        let Some(Slot { socket: before, .. }) = before else {
+            return;
         };
-        if socket.at <= before.at || before.remote != socket.remote {
-            return survived_ms;
+        if before.remote != socket.remote {
+            return;
         }
+        if socket.at <= before.at {
+            socket.watched = before.watched;
+            return;
+        }
+        let has_received = socket.follow(&before);
         if !self.is_blind && !self.walk.as_ref().is_some_and(|walk| walk.after_loss) {
             self.suspect(&before, socket, called);
         }
@@ -102,13 +107,17 @@ impl Table {
             self.happened(Happening::new(at, *socket, what));
         }
         // The answer may come in the tick in which the probe was seen to go out: its stamp looks older then.
-        let has_received = answered || u64::from(socket.silent_ms) < socket.at.ms_since(before.at);
-        if before.state != State::Established || !has_received {
-            return survived_ms;
+        if before.state != State::Established || !(answered || has_received) {
+            return;
         }
-        // The first probe went out after at least the idle time of silence, and came through.
-        let quiet_ms =
-            if answered { before.idle().value.saturating_mul(1000) } else { before.quiet_ms };
+        let quiet_ms = if answered {
+            // The first probe went out after at least the idle time of silence, and came through.
+            before.silent_ms.min(before.idle().value.saturating_mul(1000))
+        } else if before.retransmits > 0 {
+            return; // the path carried what was repeated
+        } else {
+            before.quiet_ms
+        };
         if !self.around.is_local(socket) {
             self.learned.survived(socket, at, quiet_ms);
         }
@@ -116,7 +125,8 @@ impl Table {
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
             self.happened(Happening::new(at, *socket, Happened::QuietSurvived { quiet_ms }));
         }
-        survived_ms.max(quiet_ms)
+        let watched = &mut socket.watched;
+        watched.longest_quiet_ms = watched.longest_quiet_ms.max(quiet_ms);
     }
 
     fn suspect(&mut self, before: &Socket, socket: &Socket, called: Option<SockOpt>) {
@@ -140,10 +150,9 @@ impl Table {
         }
         self.suspects.clear_of(socket.id, call.option);
         let before = self.before(socket.id);
-        let completed = Self::completed(socket, before);
+        let mut completed = Self::completed(socket, before);
         self.doubt(before, &completed, completed.state, completed.probes_unanswered);
-        let survived_ms =
-            self.compare(before, &completed, Some(call.option), socket.probes_unanswered);
+        self.compare(before, &mut completed, Some(call.option), socket.probes_unanswered);
         // The caller, not who the connection is otherwise known to belong to.
         let socket = Socket { owner: socket.owner, ..completed };
         self.happened(Happening { socket, ..happening });
@@ -151,7 +160,7 @@ impl Table {
             self.happened(changed);
         }
         if before.is_some() {
-            self.put(completed, before, survived_ms);
+            self.put(completed, before);
         }
     }
 
@@ -281,16 +290,26 @@ mod tests {
         table.apply(Event::Seen(Socket { silent_ms: 7_199_000, quiet_ms: 7_199_000, ..on }));
         let probing = Socket { probes_unanswered: 1, silent_ms: 7_200_000, ..at(1, on) };
         table.apply(Event::Fired { socket: probing, outcome: Fire::Sent, probes_before: 0 });
-        table.apply(Event::Seen(Socket { silent_ms: 900, ..at(2, on) }));
+        table.apply(Event::Seen(Socket { silent_ms: 900, segs_in: 1, ..at(2, on) }));
         let told = [EventName::ProbeSent, EventName::ProbeAnswered, EventName::QuietSurvived];
         assert_eq!(names(&mut table), told);
         // By its stamp, in ticks, the next answer is as old as the probe's own sample.
-        table.apply(Event::Fired { socket: at(3, probing), outcome: Fire::Sent, probes_before: 0 });
-        table.apply(Event::Seen(Socket { silent_ms: 2000, ..at(5, on) }));
+        let probing = Socket { segs_in: 1, ..probing };
+        table.apply(Event::Fired {
+            socket: at(7202, probing),
+            outcome: Fire::Sent,
+            probes_before: 0,
+        });
+        table.apply(Event::Seen(Socket { silent_ms: 2000, segs_in: 2, ..at(7204, on) }));
         assert_eq!(names(&mut table), told);
         // Without an answer nothing was survived.
-        table.apply(Event::Fired { socket: at(6, probing), outcome: Fire::Sent, probes_before: 0 });
-        table.apply(Event::Seen(Socket { silent_ms: 7_202_000, ..at(8, probing) }));
+        let probing = Socket { segs_in: 2, ..probing };
+        table.apply(Event::Fired {
+            socket: at(14_404, probing),
+            outcome: Fire::Sent,
+            probes_before: 0,
+        });
+        table.apply(Event::Seen(Socket { silent_ms: 7_202_000, ..at(14_406, probing) }));
         assert_eq!(names(&mut table), [EventName::ProbeSent]);
     }
 

@@ -201,7 +201,7 @@ pub struct News {
 mod tests {
     use super::*;
     use crate::model::{
-        judgement::death::Certainty,
+        judgement::death::{Certainty, Others},
         observed::{ending::Ending, socket::State},
     };
 
@@ -217,6 +217,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            others: Others::Unknown,
         }
     }
 

@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn died() -> Happened {
-        Happened::Died(Death::of(&socket(), State::LastAck, Ending::default(), 0).unwrap())
+        Happened::Died(Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap())
     }
 
     #[test]

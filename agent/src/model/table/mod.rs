@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod histories;
 mod learned_limits;
 mod missed_events;
+mod others;
 mod owner_ids;
 pub mod owner_label;
 mod socket_owners;
@@ -18,7 +19,10 @@ mod storage;
 pub mod sums;
 
 use super::{
-    judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
+    judgement::{
+        death::Death, idle_limit::PathNumber, learned::Learned, limit_source::LimitSource,
+        verdict::Surroundings,
+    },
     observed::{
         ending::Ending,
         event::{Event, Fire},
@@ -33,6 +37,7 @@ use happening::{Happened, Happening};
 use histories::{ConnectionHistory, Histories};
 pub use missed_events::Heard;
 use missed_events::Unseen;
+use others::OtherConnections;
 use owner_label::{OwnerBudget, OwnerLabels};
 use socket_owners::Owners;
 use std::{
@@ -103,6 +108,7 @@ pub struct Table {
     pending: Pending,
     suspects: Suspects,
     unseen: Unseen,
+    others: OtherConnections,
     learned: Learned,
     /// The shortest learned limit of each path.
     learned_seconds: BTreeMap<PathNumber, u32>,
@@ -134,6 +140,7 @@ impl Table {
             pending: Pending::default(),
             suspects: Suspects::default(),
             unseen: Unseen::default(),
+            others: OtherConnections::default(),
             learned: Learned::new(0),
             learned_seconds: BTreeMap::new(),
             is_blind: false,
@@ -224,9 +231,10 @@ impl Table {
         }
         self.infer_direction(&mut socket);
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
-        let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
+        let probes = socket.probes_unanswered;
+        self.compare(before, &mut socket, None, probes);
         self.judge_anew(before, &socket);
-        self.put(socket, before, survived_ms);
+        self.put(socket, before);
     }
 
     /// The sample of an event, with what only earlier ones could tell.
@@ -247,9 +255,10 @@ impl Table {
         let mut socket = Self::completed(socket, before);
         self.unseen.state_told(&socket);
         self.doubt(before, &socket, old, socket.probes_unanswered);
-        let survived_ms = self.compare(before, &socket, None, socket.probes_unanswered);
+        let probes = socket.probes_unanswered;
+        self.compare(before, &mut socket, None, probes);
         if socket.state == State::Close {
-            if let Some(death) = Death::of(&socket, old, ending, survived_ms) {
+            if let Some(death) = Death::of(&socket, old, ending, self.known_limit_ms(&socket)) {
                 self.died(socket.at, socket, death);
             }
             self.end(socket.id);
@@ -275,7 +284,7 @@ impl Table {
         if socket.state == State::Established {
             self.happened(Happening::new(socket.at, socket, Happened::Opened));
         }
-        self.put(socket, before, survived_ms);
+        self.put(socket, before);
     }
 
     fn destroyed(&mut self, socket: Socket) {
@@ -285,17 +294,17 @@ impl Table {
 
     fn fired(&mut self, socket: Socket, outcome: Fire, probes_before: u8) {
         let before = self.before(socket.id);
-        let socket = Self::completed(socket, before);
+        let mut socket = Self::completed(socket, before);
         self.unseen.fire_told(socket.id, probes_before);
         self.doubt(before, &socket, socket.state, probes_before);
-        let survived_ms = self.compare(before, &socket, None, probes_before);
+        self.compare(before, &mut socket, None, probes_before);
         let what = match outcome {
             Fire::Sent => Happened::ProbeSent,
             outcome => Happened::TimerFired(outcome),
         };
         self.happened(Happening::new(socket.at, socket, what));
         if before.is_some() {
-            self.put(socket, before, survived_ms);
+            self.put(socket, before);
         }
     }
 
@@ -309,10 +318,21 @@ impl Table {
             death.probes_sent = history.probes_sent;
             calls = history.calls().collect();
         }
+        if death.asks_for_others() {
+            death = death.beside(&socket, self.others(at, &socket, &death));
+        } else {
+            self.fell(at, &socket, &death);
+        }
         if !self.around.is_local(&socket) {
             self.learned.died(&socket, at, &death);
         }
         self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
+    }
+
+    /// How long the path of a connection keeps it, if somebody configured that, or it was learned for sure.
+    fn known_limit_ms(&self, socket: &Socket) -> Option<u64> {
+        let limit = self.around.limits.of(socket.remote);
+        (limit.from != LimitSource::Default && !self.around.is_local(socket)).then(|| limit.ms())
     }
 
     fn happened(&mut self, mut happening: Happening) {
@@ -359,10 +379,10 @@ impl Table {
 
     /// Stores a socket, marked with the current walk: else [`Self::end_walk`] would prune sockets that events
     /// reported during the walk.
-    fn put(&mut self, socket: Socket, before: Option<Slot>, survived_ms: u32) {
+    fn put(&mut self, socket: Socket, before: Option<Slot>) {
         let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.around));
         let whose = self.owners.number(socket.owner);
-        let slot = Slot { socket, walk: self.n_walk, survived_ms, whose };
+        let slot = Slot { socket, walk: self.n_walk, whose };
         match before {
             Some(before) => {
                 self.owners.roll.give_back(before.whose);

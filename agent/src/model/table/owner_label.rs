@@ -122,7 +122,7 @@ pub struct OwnerBudget {
 impl OwnerBudget {
     /// For this many owners; more of them may take more bytes.
     pub fn of(n_owners: usize) -> Self {
-        const DEFAULT: OwnerBudget = OwnerBudget { n_owners: MAX_OWNERS, n_bytes: 100_000 };
+        const DEFAULT: OwnerBudget = OwnerBudget { n_owners: MAX_OWNERS, n_bytes: 90_000 };
         let n_bytes = DEFAULT.n_bytes.max(n_owners.saturating_mul(DEFAULT.n_bytes / MAX_OWNERS));
         Self { n_owners, n_bytes }
     }

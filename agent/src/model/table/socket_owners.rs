@@ -149,7 +149,7 @@ impl Table {
 
     /// Lets the owner that counts be the socket's first.
     pub(super) fn choose_owner(&mut self, slot: Slot, even_if_same: bool) {
-        let Slot { socket, survived_ms, .. } = slot;
+        let Slot { socket, .. } = slot;
         let mut chosen = socket;
         if let Some(more) = self.more_owners.get_mut(&socket.id) {
             let owners = socket.owner.iter().chain(more.iter());
@@ -161,7 +161,7 @@ impl Table {
             }
         }
         if even_if_same || chosen.owner != socket.owner {
-            self.put(chosen, Some(slot), survived_ms);
+            self.put(chosen, Some(slot));
         }
     }
 
@@ -216,8 +216,8 @@ mod tests {
     }
 
     fn workloads(table: &Table) -> Vec<(String, u64)> {
-        let series = table.totals().series;
-        series.iter().map(|(it, n)| (it.owner.values()[1].to_owned(), n.sockets)).collect()
+        let sockets = table.totals().sockets;
+        sockets.iter().map(|(it, n)| (it.owner.values()[1].to_owned(), *n)).collect()
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
             table.identify([(n + 2, known(1, &name))]);
         }
         walk(&mut table, &[]);
-        assert!(table.totals().series.is_empty());
+        assert!(table.totals().sockets.is_empty());
         assert!(table.owners.processes.is_empty());
         assert_eq!(table.owners.roll.len(), 1, "nobody");
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::model::{
     judgement::{
+        condition::Condition,
         idle_limit::PathNumber,
         verdict::{Surroundings, Verdict},
     },
@@ -17,80 +18,82 @@ use crate::model::{
         socket::{Direction, Socket, State},
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// A series of the socket gauges, before names are folded.
+/// A series of the gauge of established connections; the owner is a number before names are folded, then a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Class {
+pub struct SocketSeries<Whose> {
     /// The end that opened the connection.
     pub direction: Direction,
-    /// What keepalive does for it.
+    /// What is promised of it.
     pub verdict: Verdict,
     /// The path to its peer.
     pub path: PathNumber,
-    /// The number of its owner.
-    pub whose: OwnerNumber,
+    /// Its owner.
+    pub owner: Whose,
 }
 
-/// What one established connection adds to the sums.
+/// A series of the gauge of connections in trouble, in any state but listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TroubleSeries<Whose> {
+    /// The end that opened the connection.
+    pub direction: Direction,
+    /// How it is.
+    pub condition: Condition,
+    /// The path to its peer.
+    pub path: PathNumber,
+    /// Its owner.
+    pub owner: Whose,
+}
+
+/// What one connection adds to the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    class: Class,
-    past_limit: bool,
-    probing: bool,
-    /// Idle and detection time, while keepalive is on.
+    established: Option<SocketSeries<OwnerNumber>>,
+    trouble: Option<TroubleSeries<OwnerNumber>>,
+    /// Idle and detection time, while it is established with keepalive on.
     times: Option<(u32, u64)>,
 }
 
 impl Share {
-    /// The share of a socket of this owner; none unless it is established.
-    pub fn of(socket: &Socket, whose: OwnerNumber, around: &Surroundings) -> Option<Self> {
-        (socket.state == State::Established).then(|| Self {
-            class: Class {
-                direction: socket.direction,
-                verdict: around.verdict(socket),
-                path: around.path(socket),
-                whose,
-            },
-            past_limit: around
-                .until_limit_ms(socket, socket.quiet_ms.into())
-                .is_some_and(|rest_ms| rest_ms < 0),
-            // One may be on its way: what answers it is seen at the next sample only.
-            probing: socket.keepalive && socket.probes_unanswered > 1 && !socket.in_flight,
-            times: socket.detection_seconds().map(|seconds| (socket.idle().value, seconds)),
+    /// The share of a socket of this owner; none unless it is a connection.
+    pub fn of(socket: &Socket, owner: OwnerNumber, around: &Surroundings) -> Option<Self> {
+        if !socket.is_connection() {
+            return None;
+        }
+        let (direction, path) = (socket.direction, around.path(socket));
+        let is_established = socket.state == State::Established;
+        let verdict = || around.verdict(socket);
+        let condition = around.condition(socket).condition;
+        Some(Self {
+            established: is_established.then(|| SocketSeries {
+                direction,
+                verdict: verdict(),
+                path,
+                owner,
+            }),
+            trouble: (condition != Condition::Fine).then_some(TroubleSeries {
+                direction,
+                condition,
+                path,
+                owner,
+            }),
+            times: socket
+                .detection_seconds()
+                .filter(|_| is_established)
+                .map(|seconds| (socket.idle().value, seconds)),
         })
-    }
-}
-
-/// Counts of one class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClassCounts {
-    /// Established connections.
-    pub sockets: u64,
-    /// Quiet for longer than the idle limit.
-    pub past_limit: u64,
-    /// With two or more unanswered probes.
-    pub probing: u64,
-}
-
-impl ClassCounts {
-    fn change(&mut self, share: &Share, sign: Sign) {
-        sign.apply(&mut self.sockets, 1);
-        sign.apply(&mut self.past_limit, share.past_limit.into());
-        sign.apply(&mut self.probing, share.probing.into());
-    }
-
-    const fn add(&mut self, other: Self) {
-        self.sockets += other.sockets;
-        self.past_limit += other.past_limit;
-        self.probing += other.probing;
     }
 }
 
 /// The running sums of a table.
 #[derive(Clone, Debug)]
 pub struct Sums {
-    classes: BTreeMap<Class, ClassCounts>,
+    sockets: BTreeMap<SocketSeries<OwnerNumber>, u64>,
+    troubles: BTreeMap<TroubleSeries<OwnerNumber>, u64>,
     idle: BTreeMap<Direction, Distribution>,
     detection: BTreeMap<Direction, Distribution>,
 }
@@ -101,7 +104,8 @@ impl Default for Sums {
             Direction::ALL.iter().map(|&direction| (direction, Distribution::new(bounds))).collect()
         };
         Self {
-            classes: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             idle: distributions(IDLE_BOUNDS),
             detection: distributions(DETECTION_BOUNDS),
         }
@@ -122,16 +126,18 @@ impl Sums {
     }
 
     fn change(&mut self, share: &Share, sign: Sign) {
-        let counts = self.classes.entry(share.class).or_default();
-        counts.change(share, sign);
-        if *counts == ClassCounts::default() {
-            self.classes.remove(&share.class);
+        let Share { established, trouble, times } = *share;
+        if let Some(series) = established {
+            count(&mut self.sockets, series, sign);
         }
-        if let Some((idle, detection)) = share.times {
+        if let Some(series) = trouble {
+            count(&mut self.troubles, series, sign);
+        }
+        if let (Some((idle, detection)), Some(series)) = (times, established) {
             for (distributions, value) in
                 [(&mut self.idle, u64::from(idle)), (&mut self.detection, detection)]
             {
-                if let Some(distribution) = distributions.get_mut(&share.class.direction) {
+                if let Some(distribution) = distributions.get_mut(&series.direction) {
                     distribution.change(value, sign);
                 }
             }
@@ -141,59 +147,74 @@ impl Sums {
     /// A picture for scrapes in which owners have rows of their own within the budget: those with most
     /// sockets. The rest is in `~other`, so that every sum stays exact.
     pub(super) fn totals(&self, roll: &OwnerNumbers, budget: OwnerBudget) -> Totals {
-        let mut series: BTreeMap<SocketSeries, ClassCounts> = BTreeMap::new();
-        for (class, counts) in &self.classes {
-            if let Some(owner) = roll.name(class.whose).cloned() {
-                let Class { direction, verdict, path, .. } = *class;
-                let key = SocketSeries { direction, verdict, path, owner };
-                series.entry(key).or_default().add(*counts);
-            }
-        }
-        let mut claims: BTreeMap<OwnerName, Claim> = BTreeMap::new();
         let other = roll.labels().other();
-        for (SocketSeries { owner, .. }, counts) in
-            series.iter().filter(|(it, _)| it.owner != other)
-        {
-            let claim = claims.entry(owner.clone()).or_default();
-            claim.n_sockets += counts.sockets;
-            // Of the sockets, of those past the limit.
-            claim.n_rows += 2;
+        // Two numbers may have one name: an owner's rows are those of its name.
+        let mut rows: BTreeMap<OwnerName, (Claim, BTreeSet<RowKey>)> = BTreeMap::new();
+        let mut claim = |number, n_sockets, key| {
+            if let Some(name) = roll.name(number).filter(|name| **name != other) {
+                let (claim, keys) = rows.entry(name.clone()).or_default();
+                claim.n_sockets += n_sockets;
+                keys.insert(key);
+            }
+        };
+        for (&SocketSeries { direction, verdict, path, owner }, &n) in &self.sockets {
+            claim(owner, n, RowKey::Socket(direction, verdict, path));
         }
-        let n_owners = claims.len();
-        let shown = budget.shown(claims);
-        let mut folded: BTreeMap<SocketSeries, ClassCounts> = BTreeMap::new();
-        for (SocketSeries { direction, verdict, path, owner }, counts) in series {
-            let owner = if shown.contains(&owner) { owner } else { other.clone() };
-            folded.entry(SocketSeries { direction, verdict, path, owner }).or_default().add(counts);
+        for &TroubleSeries { direction, condition, path, owner } in self.troubles.keys() {
+            claim(owner, 0, RowKey::Trouble(direction, condition, path));
         }
-        Totals {
-            series: folded,
+        let n_owners = rows.len();
+        let claims = rows
+            .into_iter()
+            .map(|(owner, (claim, keys))| (owner, Claim { n_rows: keys.len(), ..claim }));
+        let shown = budget.shown(claims.collect());
+        let folded = |number| {
+            roll.name(number).map(|name| if shown.contains(name) { name } else { &other }.clone())
+        };
+        let mut totals = Totals {
             n_folded: n_owners - shown.len(),
             idle: self.idle.clone(),
             detection: self.detection.clone(),
             ..Totals::default()
+        };
+        for (&SocketSeries { direction, verdict, path, owner }, n) in &self.sockets {
+            if let Some(owner) = folded(owner) {
+                let series = SocketSeries { direction, verdict, path, owner };
+                *totals.sockets.entry(series).or_default() += n;
+            }
         }
+        for (&TroubleSeries { direction, condition, path, owner }, n) in &self.troubles {
+            if let Some(owner) = folded(owner) {
+                let series = TroubleSeries { direction, condition, path, owner };
+                *totals.troubles.entry(series).or_default() += n;
+            }
+        }
+        totals
     }
 }
 
-/// A series of the socket gauges, as exported.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SocketSeries {
-    /// The end that opened the connections.
-    pub direction: Direction,
-    /// What keepalive does for them.
-    pub verdict: Verdict,
-    /// The path to the peers.
-    pub path: PathNumber,
-    /// The owner as its labels name it.
-    pub owner: OwnerName,
+/// A row of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RowKey {
+    Socket(Direction, Verdict, PathNumber),
+    Trouble(Direction, Condition, PathNumber),
+}
+
+fn count<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, key: K, sign: Sign) {
+    let n = counts.entry(key).or_default();
+    sign.apply(n, 1);
+    if *n == 0 {
+        counts.remove(&key);
+    }
 }
 
 /// What scrapes read until the next one is published.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// Counts of established connections by series.
-    pub series: BTreeMap<SocketSeries, ClassCounts>,
+    /// Established connections.
+    pub sockets: BTreeMap<SocketSeries<OwnerName>, u64>,
+    /// Connections in trouble.
+    pub troubles: BTreeMap<TroubleSeries<OwnerName>, u64>,
     /// Owners that are in [`OTHER`](super::label::OTHER) now.
     pub n_folded: usize,
     /// Effective idle times of established connections with keepalive.
@@ -229,7 +250,6 @@ mod tests {
         },
         table::owner_label::OwnerLabels,
     };
-    use std::collections::BTreeSet;
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
@@ -275,16 +295,23 @@ mod tests {
             quiet_ms: 400_000,
             ..socket()
         };
-        for share in [share(&socket()), share(&on)] {
-            sums.replace(None, share);
+        let overdue = Socket { keepalive: false, ..on };
+        let closed = Socket { state: State::CloseWait, ..on };
+        let all = [socket(), on, overdue, closed];
+        for socket in all {
+            sums.replace(None, share(&socket));
         }
         let totals = sums.totals(&roll(), OwnerBudget::default());
-        assert_eq!(totals.series.values().map(|counts| counts.sockets).sum::<u64>(), 2);
-        assert_eq!(totals.series.values().map(|counts| counts.past_limit).sum::<u64>(), 1);
+        assert_eq!(totals.sockets.values().sum::<u64>(), 3);
+        let troubles: Vec<_> =
+            totals.troubles.iter().map(|(series, n)| (series.condition, *n)).collect();
+        assert_eq!(troubles, [(Condition::Overdue, 1), (Condition::PeerClosed, 1)]);
         assert_eq!(totals.idle[&Direction::Outbound].sum, 60);
-        sums.replace(share(&socket()), None);
-        sums.replace(share(&on), None);
-        assert!(sums.totals(&roll(), OwnerBudget::default()).series.is_empty());
+        for socket in all {
+            sums.replace(share(&socket), None);
+        }
+        let totals = sums.totals(&roll(), OwnerBudget::default());
+        assert!(totals.sockets.is_empty() && totals.troubles.is_empty());
         assert_eq!(sums.idle, Sums::default().idle);
         assert_eq!(sums.detection, Sums::default().detection);
     }
@@ -297,16 +324,18 @@ mod tests {
             sums.replace(None, Share::of(&socket(), whose, &around()));
         }
         let totals = sums.totals(&roll, OwnerBudget { n_owners: 100, ..OwnerBudget::default() });
-        assert_eq!(totals.series.len(), 101);
+        assert_eq!(totals.sockets.len(), 101);
         assert!(totals.n_folded > 60_000, "{}", totals.n_folded);
-        assert_eq!(totals.series.values().map(|counts| counts.sockets).sum::<u64>(), 100_001);
+        assert_eq!(totals.sockets.values().sum::<u64>(), 100_001);
         let top = OwnerLabels::default().of(&named(77));
-        assert!(totals.series.keys().any(|series| series.owner == top));
+        assert!(totals.sockets.keys().any(|series| series.owner == top));
     }
 
     #[test]
-    fn only_established_connections_count() {
-        assert_eq!(share(&Socket { state: State::CloseWait, ..socket() }), None);
+    fn only_established_connections_count_as_such_and_listeners_not_at_all() {
+        let closing = share(&Socket { state: State::FinWait2, ..socket() }).unwrap();
+        assert_eq!((closing.established, closing.trouble, closing.times), (None, None, None));
+        assert_eq!(share(&Socket { state: State::Listen, ..socket() }), None);
     }
 
     #[test]

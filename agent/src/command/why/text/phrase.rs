@@ -48,6 +48,7 @@ pub(super) const fn cause_in_words(cause: Cause) -> &'static str {
         Cause::IdleDrop => "dropped while quiet",
         Cause::UserTimeout => "by user timeout",
         Cause::RetransmitTimeout => "whose data was never acknowledged",
+        Cause::Abandoned => "given up by this host, unanswered",
         Cause::PeerReset => "reset by the peer",
         Cause::Unreachable => "unreachable",
         Cause::ConnectFailed => "could not connect",

@@ -269,9 +269,9 @@ impl Rule {
 
     fn faults(&self, subject: &impl Subject, around: &Surroundings) -> Vec<(Fault, String)> {
         let settings = subject.settings();
-        let unprotected = || match subject.verdict_on_path(around) {
-            (Verdict::Off | Verdict::Late, reason) => Some(reason),
-            _ => None,
+        let unprotected = || {
+            let (verdict, reason) = subject.verdict_on_path(around);
+            verdict.is_unprotected().then_some(reason)
         };
         let within = |limit: Option<u64>| limit.map(|allowed| (allowed, settings));
         let found = [

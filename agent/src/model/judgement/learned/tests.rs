@@ -29,6 +29,7 @@ fn learned() -> Learned {
 /// The first data after `quiet` seconds of quiet met a reset.
 fn idle_drop(quiet: u32) -> Death {
     Death {
+        others: Default::default(),
         cause: Cause::IdleDrop,
         certainty: Certainty::Inferred,
         old: State::Established,

@@ -281,7 +281,7 @@ impl Table {
             State::CloseWait => {
                 let closing = Socket { state: State::LastAck, at: now, ..*socket };
                 if let Some(before) = self.before(socket.id) {
-                    self.put(closing, Some(before), before.survived_ms);
+                    self.put(closing, Some(before));
                 }
                 false
             }

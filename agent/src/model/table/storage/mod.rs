@@ -10,14 +10,13 @@ use super::owner_ids::OwnerNumber;
 use crate::model::observed::socket::{Socket, SocketId};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use packed::{Packed, Stocks};
-use std::hash::BuildHasher as _;
+use std::{hash::BuildHasher as _, net::Ipv6Addr};
 
-/// A socket, the walk that met it last, the longest quiet time that it has survived, and whose it is.
+/// A socket, the walk that met it last, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
     pub(super) walk: u16,
-    pub(super) survived_ms: u32,
     pub(super) whose: OwnerNumber,
 }
 
@@ -109,6 +108,12 @@ impl Slots {
         }
         self.free.push(number);
         slot
+    }
+
+    /// The sockets whose peer has this address.
+    pub(super) fn to_peer(&self, addr: Ipv6Addr) -> impl Iterator<Item = Socket> {
+        let places = self.chunks.iter().flatten().filter(move |place| place.is_to_peer(addr));
+        places.filter_map(|place| place.unpacked(&self.stocks)).map(|slot| slot.socket)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,6 +5,7 @@ use crate::model::{
     observed::{
         setting::{NetnsSettings, OwnSettings},
         socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
+        watched::Watched,
     },
     table::owner_ids::OwnerNumber,
 };
@@ -20,116 +21,151 @@ const INBOUND: u16 = 1 << 6;
 const INFERRED: u16 = 1 << 7;
 const OWNED: u16 = 1 << 8;
 const SHARED: u16 = 1 << 9;
+const ORPHAN: u16 = 1 << 10;
+const UNACCEPTED: u16 = 1 << 11;
 
 /// What many slots have in common.
 #[derive(Debug, Default)]
 pub(super) struct Stocks {
     names: Stock<Comm>,
-    netns: Stock<NetnsSettings>,
+    addrs: Stock<LocalAddr>,
+    own: Stock<OwnSettings>,
+    netns: Stock<Netns>,
 }
 
-/// A slot, or an empty one. What does not fit its field (a kernel refuses to set more than 32,767
-/// seconds, `MAX_TCP_KEEPIDLE`) is held as the most that does.
+/// An address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct LocalAddr(Ipv6Addr);
+
+impl Default for LocalAddr {
+    fn default() -> Self {
+        Self(Ipv6Addr::UNSPECIFIED)
+    }
+}
+
+/// A network namespace with its sysctls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Netns {
+    number: u32,
+    settings: NetnsSettings,
+}
+
+/// A slot, or an empty one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     id: SocketId,
     at: Time,
-    local_addr: Ipv6Addr,
     remote_addr: Ipv6Addr,
+    /// Numbers of what it has in common with others.
+    local_addr: u32,
     netns: u32,
+    own: u32,
+    name: u32,
     inode: u32,
-    user_timeout_ms: u32,
     pid: u32,
     fd: u32,
-    name: u32,
-    ambient: u32,
     quiet_ms: u32,
     silent_ms: u32,
+    received_ms: u32,
+    retransmitting_ms: u32,
     timer_ms: u32,
-    survived_ms: u32,
+    segs_in: u32,
+    segs_out: u32,
+    watched_ms: u32,
+    longest_quiet_ms: u32,
     local_port: u16,
     remote_port: u16,
-    idle_seconds: u16,
-    interval_seconds: u16,
     flags: u16,
     walk: u16,
     whose: OwnerNumber,
-    count: u8,
     probes_unanswered: u8,
+    retransmits: u8,
+    peer_probes: u8,
 }
 
 impl Packed {
     pub(super) const EMPTY: Self = Self {
         id: SocketId(0),
         at: Time(0),
-        local_addr: Ipv6Addr::UNSPECIFIED,
         remote_addr: Ipv6Addr::UNSPECIFIED,
-        netns: 0,
+        local_addr: NONE,
+        netns: NONE,
+        own: NONE,
+        name: NONE,
         inode: 0,
-        user_timeout_ms: 0,
         pid: 0,
         fd: NONE,
-        name: NONE,
-        ambient: NONE,
         quiet_ms: 0,
         silent_ms: 0,
+        received_ms: 0,
+        retransmitting_ms: NONE,
         timer_ms: NONE,
-        survived_ms: 0,
+        segs_in: 0,
+        segs_out: 0,
+        watched_ms: 0,
+        longest_quiet_ms: 0,
         local_port: 0,
         remote_port: 0,
-        idle_seconds: 0,
-        interval_seconds: 0,
         flags: 0,
         walk: 0,
         whose: OwnerNumber::NOBODY,
-        count: 0,
         probes_unanswered: 0,
+        retransmits: 0,
+        peer_probes: 0,
     };
 
     /// Packs `slot` in place of `self`.
     pub(super) fn replaced(&self, slot: &Slot, stocks: &mut Stocks) -> Self {
-        let Slot { socket, walk, survived_ms, whose } = *slot;
-        let Socket { owner, own, .. } = socket;
+        let Slot { socket, walk, whose } = *slot;
+        let Socket { owner, watched, .. } = socket;
         let comm = owner.map(|owner| owner.comm).unwrap_or_default();
+        let netns = Netns { number: socket.netns, settings: socket.ambient };
         let flag = |is: bool, bit: u16| if is { bit } else { 0 };
         Self {
             id: socket.id,
             at: socket.at,
-            local_addr: socket.local.addr,
             remote_addr: socket.remote.addr,
-            netns: socket.netns,
+            local_addr: stocks.addrs.exchange(self.local_addr, LocalAddr(socket.local.addr)),
+            netns: stocks.netns.exchange(self.netns, netns),
+            own: stocks.own.exchange(self.own, socket.own),
+            name: stocks.names.exchange(self.name, comm),
             inode: socket.inode,
-            user_timeout_ms: own.user_timeout_ms,
             pid: owner.map_or(0, |owner| owner.pid),
             fd: owner.and_then(|owner| owner.fd).unwrap_or(NONE),
-            name: stocks.names.exchange(self.name, comm),
-            ambient: stocks.netns.exchange(self.ambient, socket.ambient),
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
+            received_ms: socket.received_ms,
+            retransmitting_ms: socket.retransmitting_ms.unwrap_or(NONE),
             timer_ms: socket.timer_ms.unwrap_or(NONE),
-            survived_ms,
+            segs_in: socket.segs_in,
+            segs_out: socket.segs_out,
+            watched_ms: watched.ms,
+            longest_quiet_ms: watched.longest_quiet_ms,
             local_port: socket.local.port,
             remote_port: socket.remote.port,
-            idle_seconds: own.idle_seconds.try_into().unwrap_or(u16::MAX),
-            interval_seconds: own.interval_seconds.try_into().unwrap_or(u16::MAX),
             flags: u16::from(socket.state.number())
                 | flag(socket.keepalive, KEEPALIVE)
                 | flag(socket.in_flight, IN_FLIGHT)
                 | flag(socket.direction == Direction::Inbound, INBOUND)
                 | flag(socket.direction_from == DirectionFrom::Inferred, INFERRED)
                 | flag(owner.is_some(), OWNED)
-                | flag(socket.shared, SHARED),
+                | flag(socket.shared, SHARED)
+                | flag(socket.is_orphan, ORPHAN)
+                | flag(socket.is_unaccepted, UNACCEPTED),
             walk,
             whose,
-            count: own.count,
             probes_unanswered: socket.probes_unanswered,
+            retransmits: socket.retransmits,
+            peer_probes: watched.peer_probes,
         }
     }
 
     /// Gives back what it has in common with others.
     pub(super) fn emptied(&self, stocks: &mut Stocks) -> Self {
+        stocks.addrs.give_back(self.local_addr);
+        stocks.netns.give_back(self.netns);
+        stocks.own.give_back(self.own);
         stocks.names.give_back(self.name);
-        stocks.netns.give_back(self.ambient);
         Self::EMPTY
     }
 
@@ -139,23 +175,24 @@ impl Packed {
         let is = |bit: u16| self.flags & bit != 0;
         let some = |value: u32| (value != NONE).then_some(value);
         let owner = Owner { pid: self.pid, fd: some(self.fd), comm: stocks.names.get(self.name) };
+        let LocalAddr(local_addr) = stocks.addrs.get(self.local_addr);
+        let Netns { number: netns, settings: ambient } = stocks.netns.get(self.netns);
         let socket = Socket {
             id: self.id,
             at: self.at,
-            local: Endpoint { addr: self.local_addr, port: self.local_port },
+            local: Endpoint { addr: local_addr, port: self.local_port },
             remote: Endpoint { addr: self.remote_addr, port: self.remote_port },
-            netns: self.netns,
+            netns,
             inode: self.inode,
-            own: OwnSettings {
-                idle_seconds: self.idle_seconds.into(),
-                interval_seconds: self.interval_seconds.into(),
-                user_timeout_ms: self.user_timeout_ms,
-                count: self.count,
-            },
-            ambient: stocks.netns.get(self.ambient),
+            own: stocks.own.get(self.own),
+            ambient,
             keepalive: is(KEEPALIVE),
             state,
             in_flight: is(IN_FLIGHT),
+            retransmits: self.retransmits,
+            retransmitting_ms: some(self.retransmitting_ms),
+            is_orphan: is(ORPHAN),
+            is_unaccepted: is(UNACCEPTED),
             probes_unanswered: self.probes_unanswered,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
             direction_from: if is(INFERRED) {
@@ -167,14 +204,27 @@ impl Packed {
             shared: is(SHARED),
             quiet_ms: self.quiet_ms,
             silent_ms: self.silent_ms,
+            received_ms: self.received_ms,
+            segs_in: self.segs_in,
+            segs_out: self.segs_out,
+            watched: Watched {
+                ms: self.watched_ms,
+                longest_quiet_ms: self.longest_quiet_ms,
+                peer_probes: self.peer_probes,
+            },
             timer_ms: some(self.timer_ms),
         };
-        Some(Slot { socket, walk: self.walk, survived_ms: self.survived_ms, whose: self.whose })
+        Some(Slot { socket, walk: self.walk, whose: self.whose })
     }
 
     /// Of an occupied slot.
     pub(super) const fn id(&self) -> SocketId {
         self.id
+    }
+
+    /// Whether it is occupied, and its peer has this address.
+    pub(super) fn is_to_peer(&self, addr: Ipv6Addr) -> bool {
+        self.remote_addr == addr && self.flags & STATE != 0
     }
 
     /// Whether it is occupied, and the walk that met it last another one.
@@ -197,7 +247,13 @@ mod tests {
     fn what_is_packed_is_unpacked() {
         let mut stocks = Stocks::default();
         let owner = Owner { pid: 812, fd: Some(0), comm: Comm::new(*b"a name of 16 by\xff") };
-        let netns = NetnsSettings { idle_seconds: 600, interval_seconds: 1, count: 255 };
+        let netns = NetnsSettings {
+            idle_seconds: 600,
+            interval_seconds: 1,
+            count: 255,
+            retries2: 5,
+            orphan_retries: 255,
+        };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
         let full = Socket {
@@ -217,6 +273,10 @@ mod tests {
             keepalive: true,
             state: State::Closing,
             in_flight: true,
+            retransmits: 255,
+            retransmitting_ms: Some(0),
+            is_orphan: true,
+            is_unaccepted: true,
             probes_unanswered: 255,
             direction: Direction::Inbound,
             direction_from: DirectionFrom::Seen,
@@ -224,17 +284,22 @@ mod tests {
             shared: true,
             quiet_ms: 1,
             silent_ms: 2,
+            received_ms: 3,
+            segs_in: u32::MAX,
+            segs_out: 4,
+            watched: Watched { ms: 5, longest_quiet_ms: 6, peer_probes: 255 },
             timer_ms: Some(0),
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
         for socket in [bare, full, without_descriptor] {
-            let slot = Slot { socket, walk: 7, survived_ms: 9, whose: OwnerNumber::NOBODY };
+            let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));
         }
         place = place.emptied(&mut stocks);
         assert_eq!(place.unpacked(&stocks), None);
         assert_eq!((stocks.names.len().0, stocks.netns.len().0), (0, 0));
+        assert_eq!((stocks.addrs.len().0, stocks.own.len().0), (0, 0));
     }
 }
