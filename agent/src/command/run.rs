@@ -26,7 +26,8 @@ pub(super) struct RunArgs {
         long,
         env = "KEEPWATCH_LISTEN",
         value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:10077"
+        default_value = "127.0.0.1:10077",
+        value_parser = listen_address
     )]
     listen: SocketAddr,
     /// The group that may use the API socket, besides root
@@ -72,6 +73,10 @@ pub(super) struct RunArgs {
 
 /// Room for about 10,000 events.
 pub(super) const RING_BYTES: u32 = 2 << 20;
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDR:PORT, like 0.0.0.0:10077 or [::1]:10077".to_owned())
+}
 
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse::<u32>()

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     files,
     model::{
-        judgement::{given_limits::GivenLimits, verdict::Surroundings},
+        judgement::{condition::Condition, given_limits::GivenLimits, verdict::Surroundings},
         observed::{
             owner_identity::{Identity, IdentityPart},
             socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
@@ -30,6 +30,9 @@ pub(crate) struct Filter {
     /// Only connections with one of these verdicts
     #[arg(long, value_enum, value_delimiter = ',')]
     pub verdict: Vec<VerdictChoice>,
+    /// Only connections in one of these conditions now
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub condition: Vec<Condition>,
     /// Only connections that have been quiet for this time or longer
     #[arg(long, value_name = "TIME", value_parser = typed_duration::duration)]
     #[serde(rename = "quiet_for_seconds", with = "in_seconds")]
@@ -158,6 +161,12 @@ impl Filter {
             && any(&self.peer, |peer| peer.means(socket.remote))
             && any(&self.local, |net| net.contains(&socket.local.addr.to_canonical()))
             && self.quiet_for.is_none_or(|time| u128::from(quiet_ms) >= time.as_millis())
+            && (self.condition.is_empty() || {
+                // Of what changes with time only the quiet time makes a condition.
+                let quiet_ms = u32::try_from(quiet_ms).unwrap_or(u32::MAX);
+                let now = around.condition(&Socket { quiet_ms, ..*socket }).condition;
+                any(&self.condition, |condition| *condition == now)
+            })
             && (self.verdict.is_empty() || {
                 let verdict = around.verdict(socket);
                 any(&self.verdict, |choice| choice.means(verdict))
@@ -258,6 +267,17 @@ mod tests {
         };
         assert!(admits(&including, &Socket { quiet_ms: 300_000, ..socket() }));
         assert!(!admits(&including, &Socket { quiet_ms: 299_999, ..socket() }));
+    }
+
+    #[test]
+    fn a_condition_is_that_of_now_however_old_the_sample_is() {
+        let overdue = Filter { condition: vec![Condition::Overdue], ..Filter::default() };
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        assert!(!overdue.admits(&socket(), &around, 349_000));
+        assert!(overdue.admits(&socket(), &around, 351_000));
+        let fine = Filter { condition: vec![Condition::Fine], ..Filter::default() };
+        assert!(fine.admits(&socket(), &around, 349_000));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Values that options take: the names of the model's closed sets, each with its line of help.
 
 use crate::model::{
-    judgement::{death::Cause, verdict::Verdict},
+    judgement::{condition::Condition, death::Cause, verdict::Verdict},
     observed::socket::{Direction, State},
     table::{happening::EventName, owner_label::OwnerLabel},
 };
@@ -39,6 +39,15 @@ choices!(Verdict, |verdict| Some(match verdict {
     Verdict::Kept => "Not protected by its own probes; the peer's probes or traffic kept it so far",
     Verdict::Protected => "Its probes always come before the idle limit",
     Verdict::Local => "The peer is on this host",
+}));
+
+choices!(Condition, |condition| Some(match condition {
+    Condition::Stuck => "Data or the FIN of this host is repeated, and nothing answers",
+    Condition::PeerSilent => "Two or more probes in a row went unanswered",
+    Condition::Overdue => "Unprotected, and quiet for longer than its path keeps it",
+    Condition::Unaccepted => "The program has not accepted it yet",
+    Condition::PeerClosed => "The peer has closed it, and the program has not",
+    Condition::Fine => "None of the others",
 }));
 
 choices!(State, |_| None);
@@ -164,7 +173,7 @@ impl VerdictChoice {
     pub(crate) const fn means(self, verdict: Verdict) -> bool {
         match self {
             Self::One(one) => one as u8 == verdict as u8,
-            Self::Unprotected => matches!(verdict, Verdict::Off | Verdict::Late),
+            Self::Unprotected => verdict.is_unprotected(),
         }
     }
 }
