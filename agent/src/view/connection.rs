@@ -59,6 +59,8 @@ pub struct Connection {
     /// How long no packet went either way but repetitions of ours. Of an event, the quiet time that it
     /// is about: before the last data or the end of one that died, or the one that was survived.
     pub quiet_seconds: f64,
+    /// How long nothing came from the peer.
+    pub silent_seconds: f64,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,
     /// For how long it was looked at; 0 without an agent.
@@ -273,6 +275,7 @@ impl Connection {
             condition_seconds: None,
             gives_up_seconds: None,
             quiet_seconds: seconds(socket.quiet_ms),
+            silent_seconds: seconds(socket.silent_ms),
             longest_quiet_seconds: seconds(watched.longest_quiet_ms),
             watched_seconds: seconds(watched.ms),
             peer_probes: watched.is_probed_by_peer(),

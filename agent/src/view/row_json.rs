@@ -96,6 +96,7 @@ impl RowWriter {
         let Watched { ms: watched_ms, longest_quiet_ms, .. } = socket.watched;
         for (key, ms) in [
             (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
+            (b",\"silent_seconds\":", socket.silent_ms),
             (b",\"longest_quiet_seconds\":", longest_quiet_ms),
             (b",\"watched_seconds\":", watched_ms),
         ] {
