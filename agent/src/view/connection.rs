@@ -3,7 +3,7 @@
 
 use crate::model::{
     judgement::{
-        condition::{Condition, Trouble},
+        condition::{Condition, Diagnosis},
         facts::ConnectionFacts,
         gap::{Gap, GapFrom},
         idle_limit::Applied,
@@ -289,8 +289,8 @@ impl Connection {
         connection
     }
 
-    fn set_condition(&mut self, trouble: Trouble) {
-        let Trouble { condition, since_ms, gives_up_ms } = trouble;
+    fn set_condition(&mut self, trouble: Diagnosis) {
+        let Diagnosis { condition, since_ms, gives_up_ms } = trouble;
         self.condition = Some(condition);
         self.condition_seconds = (condition != Condition::Fine).then(|| seconds(since_ms));
         self.gives_up_seconds = gives_up_ms.map(seconds);
@@ -370,11 +370,11 @@ impl ConnectionFacts for Connection {
         }
     }
 
-    fn trouble(&self) -> Option<Trouble> {
+    fn diagnosis(&self) -> Option<Diagnosis> {
         // These two depend on the path.
         let of_itself =
             self.condition.filter(|it| !matches!(it, Condition::Fine | Condition::Overdue));
-        of_itself.map(|condition| Trouble {
+        of_itself.map(|condition| Diagnosis {
             condition,
             since_ms: self.condition_seconds.map(ms).unwrap_or_default(),
             gives_up_ms: self.gives_up_seconds.map(ms),

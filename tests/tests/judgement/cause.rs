@@ -1,6 +1,6 @@
 //! Causes that look alike.
 
-use super::LIMIT_SECONDS;
+use crate::watched_path::LIMIT_SECONDS;
 use keepwatch_tests::{
     answer::trace::Trace,
     kernel::socket::{self, Plan},

@@ -1,6 +1,6 @@
 //! How a connection is now.
 
-use super::{LIMIT_SECONDS, WatchedPath};
+use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     answer::agent::keepwatch,
     kernel::socket::{self, Plan},
