@@ -1,5 +1,5 @@
 //! What may be concluded, by real packets: each rule with the case, and with what looks like it and is not.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test")]
+#![expect(clippy::expect_used, reason = "a test")]
 
 mod cause;
 mod condition;

@@ -3,7 +3,7 @@
 use keepwatch_tests::{
     answer::{agent::Agent, row::SocketLine},
     network::path::NetworkPath,
-    wait::until,
+    wait::{until, within},
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -57,11 +57,10 @@ impl WatchedPath {
         time: Duration,
         is: impl Fn(&SocketLine) -> bool,
     ) {
-        let began = keepwatch_tests::wait::now();
-        while began.elapsed() < time {
+        within(time, || {
             let row = self.row(local).expect("it lives");
             assert!(is(&row), "{row:#?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+            None::<()>
+        });
     }
 }
