@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: reads every file of the workspace and prints which laws it breaks.
 
 mod circle;
+mod conclusion;
 mod dependency;
 mod folder;
 mod import;
@@ -47,6 +48,8 @@ pub(crate) fn check() -> Result<()> {
     let mut findings: Vec<String> = files.iter().flat_map(of_file).collect();
     findings.extend(dependency::unused(&files));
     findings.extend(circle::of_files(&files));
+    let texts = files.iter().filter_map(|file| Some((file.path.as_path(), file.text.as_deref()?)));
+    findings.extend(conclusion::of_tree(&texts.collect::<Vec<_>>()));
     findings.extend(folder::of_files(&files));
     findings.extend(type_name::of_files(&files));
     for folder in FOLDERS {
