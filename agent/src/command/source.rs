@@ -183,7 +183,7 @@ impl Kernel {
             } else if socket.is_connection() && listeners.contains(&port) {
                 socket.direction = Direction::Inbound;
             }
-            if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
+            if ended.is_err() || !filter.admits(&socket, around, socket.at) {
                 return;
             }
             if socket.shared {

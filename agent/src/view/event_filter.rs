@@ -65,7 +65,13 @@ impl EventFilter {
             Happened::QuietSurvived { quiet_ms } => (*quiet_ms).into(),
             _ => socket.quiet_at_ms(*at),
         };
-        self.filter.admits_in_any_state(socket, around, quiet_ms)
+        // What has just ended had a condition until then.
+        let judged = match what {
+            Happened::Died(death) => Socket { state: death.old, ..*socket },
+            _ => *socket,
+        };
+        self.filter.admits_in_any_state(socket, quiet_ms)
+            && self.filter.admits_judgement(&judged, around, *at)
             && self.filter.admits_owner(socket.owner.iter())
             && self.filter.admits_identity(identity.as_deref())
     }

@@ -2,7 +2,7 @@
 
 use super::{
     peer_pattern::{PeerPattern, network},
-    value_enum::VerdictChoice,
+    value_enum::{ConditionChoice, VerdictChoice},
 };
 use crate::{
     files,
@@ -10,7 +10,7 @@ use crate::{
         judgement::verdict::Surroundings,
         observed::{
             owner_identity::{Identity, IdentityPart},
-            socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
+            socket::{Direction, Endpoint, Owner, Socket, SocketId, State, Time},
         },
         text::typed_duration,
     },
@@ -30,6 +30,9 @@ pub(crate) struct Filter {
     /// Only connections with one of these verdicts
     #[arg(long, value_enum, value_delimiter = ',')]
     pub verdict: Vec<VerdictChoice>,
+    /// Only connections that are in one of these conditions now
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub condition: Vec<ConditionChoice>,
     /// Only connections that have been quiet for this time or longer
     #[arg(long, value_name = "TIME", value_parser = typed_duration::duration)]
     #[serde(rename = "quiet_for_seconds", with = "in_seconds")]
@@ -122,19 +125,16 @@ fn any<T>(values: &[T], is_meant: impl FnMut(&T) -> bool) -> bool {
 }
 
 impl Filter {
-    /// Whether the conditions on the socket itself hold, `quiet_ms` after its last packet.
-    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, quiet_ms: u64) -> bool {
+    /// Whether the conditions on the socket itself hold, as it is at `now`.
+    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, now: Time) -> bool {
         (!self.state.is_empty() || self.all || socket.is_connection())
-            && self.admits_in_any_state(socket, around, quiet_ms)
+            && self.admits_in_any_state(socket, socket.quiet_at_ms(now))
+            && self.admits_judgement(socket, around, now)
     }
 
-    /// The same where every state will do unless one is asked for.
-    pub(crate) fn admits_in_any_state(
-        &self,
-        socket: &Socket,
-        around: &Surroundings,
-        quiet_ms: u64,
-    ) -> bool {
+    /// Whether the conditions on what was read hold, with the quiet time that counts. Every state will do unless one is
+    /// asked for.
+    pub(crate) fn admits_in_any_state(&self, socket: &Socket, quiet_ms: u64) -> bool {
         let Endpoint { port: local, .. } = socket.local;
         let Endpoint { port: remote, .. } = socket.remote;
         any(&self.state, |state| *state == socket.state)
@@ -147,10 +147,29 @@ impl Filter {
             && any(&self.peer, |peer| peer.means(socket.remote))
             && any(&self.local, |net| net.contains(&socket.local.addr.to_canonical()))
             && self.quiet_for.is_none_or(|time| u128::from(quiet_ms) >= time.as_millis())
-            && (self.verdict.is_empty() || {
-                let verdict = around.verdict(socket);
-                any(&self.verdict, |choice| choice.means(verdict))
-            })
+    }
+
+    /// Whether the conditions on what is concluded of it hold. They are asked last: a conclusion costs more than a look
+    /// at a field.
+    pub(crate) fn admits_judgement(
+        &self,
+        socket: &Socket,
+        around: &Surroundings,
+        now: Time,
+    ) -> bool {
+        if self.verdict.is_empty() && self.condition.is_empty() {
+            return true;
+        }
+        let socket = &socket.aged(now);
+        let is_verdict = || {
+            let verdict = around.verdict(socket);
+            any(&self.verdict, |choice| choice.means(verdict))
+        };
+        let is_condition = || {
+            let condition = around.condition(socket).condition;
+            any(&self.condition, |choice| choice.means(condition))
+        };
+        (self.verdict.is_empty() || is_verdict()) && (self.condition.is_empty() || is_condition())
     }
 
     /// Whether the condition on the network namespace holds: the only one that a socket without a peer decides.
@@ -189,6 +208,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
+            condition::Condition,
             idle_limit::{IdleLimit, Limits},
             verdict::Verdict,
         },
@@ -199,7 +219,7 @@ mod tests {
     fn admits(filter: &Filter, socket: &Socket) -> bool {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
-        filter.admits(socket, &around, socket.quiet_ms.into())
+        filter.admits(socket, &around, socket.at)
     }
 
     #[test]
@@ -219,6 +239,13 @@ mod tests {
                 verdict: [Verdict::Late, Verdict::Local].map(VerdictChoice::One).to_vec(),
                 ..Filter::default()
             },
+            Filter {
+                condition: vec![
+                    ConditionChoice::Urgent,
+                    ConditionChoice::One(Condition::PeerClosed),
+                ],
+                ..Filter::default()
+            },
             Filter { state: vec![State::CloseWait], ..Filter::default() },
             Filter { port: vec![80], ..Filter::default() },
             Filter { local_port: vec![2717], ..Filter::default() },
@@ -236,6 +263,7 @@ mod tests {
         let including = Filter {
             direction: Some(Direction::Outbound),
             verdict: vec![VerdictChoice::Unprotected],
+            condition: vec![ConditionChoice::One(Condition::Fine)],
             state: vec![State::Established],
             port: vec![2717],
             local_port: vec![44307],
@@ -247,6 +275,32 @@ mod tests {
         };
         assert!(admits(&including, &Socket { quiet_ms: 300_000, ..socket() }));
         assert!(!admits(&including, &Socket { quiet_ms: 299_999, ..socket() }));
+    }
+
+    #[test]
+    fn a_condition_is_that_of_now_and_not_of_the_last_sample() {
+        let quiet = Socket { quiet_ms: 300_000, silent_ms: 300_000, ..socket() };
+        let later = |seconds: u64| Time(quiet.at.0 + seconds * 1_000_000_000);
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let filter = |word: &str| -> Filter {
+            serde_json::from_value(serde_json::json!({ "condition": [word] })).unwrap()
+        };
+        for (word, seconds, expected) in [
+            ("overdue", 49, false),
+            ("overdue", 51, true),
+            ("urgent", 51, true),
+            ("stuck", 51, false),
+            ("fine", 49, true),
+            ("fine", 51, false),
+        ] {
+            let found = filter(word).admits(&quiet, &around, later(seconds));
+            assert_eq!(found, expected, "{word} after {seconds} s more");
+        }
+        // Its look-alike: as quiet, and protected.
+        let on = Socket { keepalive: true, ..quiet };
+        let own = crate::model::observed::setting::OwnSettings { idle_seconds: 60, ..on.own };
+        assert!(!filter("urgent").admits(&Socket { own, ..on }, &around, later(51)));
     }
 
     #[test]
@@ -263,11 +317,11 @@ mod tests {
             #[command(flatten)]
             filter: Filter,
         }
-        let words = "x --verdict unprotected,local --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
+        let words = "x --verdict unprotected,local --condition urgent,unaccepted --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
                      --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --local 10.0.0.0/8 --unit u,v";
         let line = <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter;
         let json = serde_json::json!({
-            "verdict": ["unprotected", "local"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
+            "verdict": ["unprotected", "local"], "condition": ["urgent", "unaccepted"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
             "quiet_for_seconds": 300, "netns": [4_026_531_840_u32, 7], "id": ["sk:1f"],
             "process": ["a", "b"], "pid": [1, 2], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
         });

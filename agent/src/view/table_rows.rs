@@ -20,7 +20,7 @@ pub(crate) fn scan(
     mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
 ) -> Option<u32> {
     let around = table.surroundings();
-    let is_wanted = |socket: &Socket| filter.admits(socket, &around, socket.quiet_at_ms(now));
+    let is_wanted = |socket: &Socket| filter.admits(socket, &around, now);
     table.scan(from, n_slots, is_wanted, |socket, owners, identity| {
         if filter.admits_owner(owners) && filter.admits_identity(identity) {
             each(socket, owners, identity);

@@ -1,7 +1,7 @@
 //! Values that options take: the names of the model's closed sets, each with its line of help.
 
 use crate::model::{
-    judgement::{death::Cause, verdict::Verdict},
+    judgement::{condition::Condition, death::Cause, verdict::Verdict},
     observed::socket::{Direction, State},
     table::{happening::EventName, owner_label::OwnerLabel},
 };
@@ -39,6 +39,15 @@ choices!(Verdict, |verdict| Some(match verdict {
     Verdict::Kept => "Not protected by its own probes; the peer's probes or traffic kept it so far",
     Verdict::Protected => "Its probes always come before the idle limit",
     Verdict::Local => "The peer is on this host",
+}));
+
+choices!(Condition, |condition| Some(match condition {
+    Condition::Stuck => "Data or the FIN of this host is repeated, and nothing answers",
+    Condition::PeerSilent => "Two or more keepalive probes in a row went unanswered",
+    Condition::Overdue => "Nothing protects it, and it was quiet for longer than its path keeps it",
+    Condition::Unaccepted => "It waits in an accept queue",
+    Condition::PeerClosed => "The peer has closed it, and the program has not",
+    Condition::Fine => "None of the others",
 }));
 
 choices!(State, |_| None);
@@ -155,6 +164,11 @@ choices_and_word! {
 }
 
 choices_and_word! {
+    /// A condition to look for.
+    ConditionChoice: Condition or Urgent = "urgent", "stuck, peer_silent or overdue: an answer will probably not come"
+}
+
+choices_and_word! {
     /// A kind of event to look for.
     EventChoice: EventName or All = "all", "Every event; timer_fired only where it put a probe off"
 }
@@ -165,6 +179,16 @@ impl VerdictChoice {
         match self {
             Self::One(one) => one as u8 == verdict as u8,
             Self::Unprotected => matches!(verdict, Verdict::Off | Verdict::Late),
+        }
+    }
+}
+
+impl ConditionChoice {
+    /// Whether it means this condition.
+    pub(crate) const fn means(self, condition: Condition) -> bool {
+        match self {
+            Self::One(one) => one as u8 == condition as u8,
+            Self::Urgent => condition.is_urgent(),
         }
     }
 }
@@ -194,5 +218,16 @@ mod tests {
         assert_eq!(meant, [Verdict::Off, Verdict::Late]);
         assert!(VerdictChoice::One(Verdict::Local).means(Verdict::Local));
         assert!(!VerdictChoice::One(Verdict::Local).means(Verdict::Off));
+    }
+
+    #[test]
+    fn urgent_means_what_waits_for_an_answer_and_nothing_else() {
+        let meant: Vec<Condition> = Condition::ALL
+            .into_iter()
+            .filter(|&condition| ConditionChoice::Urgent.means(condition))
+            .collect();
+        assert_eq!(meant, [Condition::Stuck, Condition::PeerSilent, Condition::Overdue]);
+        assert!(ConditionChoice::One(Condition::PeerClosed).means(Condition::PeerClosed));
+        assert!(!ConditionChoice::One(Condition::PeerClosed).means(Condition::Stuck));
     }
 }

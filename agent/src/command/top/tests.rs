@@ -68,9 +68,7 @@ fn answered(view: &View, sockets: &[Socket]) -> Answer {
     let (wish, around) = (view.wish(), around());
     let page = {
         let mut picker = PageBuilder::new(&wish);
-        for socket in sockets
-            .iter()
-            .filter(|socket| wish.filter.admits(socket, &around, socket.quiet_ms.into()))
+        for socket in sockets.iter().filter(|socket| wish.filter.admits(socket, &around, socket.at))
         {
             picker.offer(socket, socket.owner.as_slice(), None, &around, socket.at);
         }

@@ -102,7 +102,7 @@ impl Selection {
         identity: Option<&Identity>,
         around: &Surroundings,
     ) -> bool {
-        self.filter.admits(socket, around, socket.quiet_ms.into())
+        self.filter.admits(socket, around, socket.at)
             && self.filter.admits_owner(owners)
             && self.filter.admits_identity(identity)
             && self.admits_remote(socket.remote.socket_addr())
