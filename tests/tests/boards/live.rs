@@ -33,16 +33,19 @@ const SOON: Duration = Duration::from_mins(2);
 const RANGE: &str = "5s";
 
 /// Alerts that this traffic must cause; no other may fire.
-const MUST_FIRE: [&str; 6] = [
-    "KeepwatchHalfDead",
+const MUST_FIRE: [&str; 8] = [
     "KeepwatchIdleDrops",
     "KeepwatchKeepaliveTimeouts",
+    "KeepwatchOverdue",
+    "KeepwatchPeerClosed",
+    "KeepwatchPeerSilent",
     "KeepwatchProtectionFell",
-    "KeepwatchQuietPastLimit",
     "KeepwatchSettingRefused",
+    "KeepwatchStuck",
 ];
 /// Of these, those that the peer's silence must cause.
-const IN_THE_DARK: [&str; 2] = ["KeepwatchHalfDead", "KeepwatchKeepaliveTimeouts"];
+const IN_THE_DARK: [&str; 3] =
+    ["KeepwatchKeepaliveTimeouts", "KeepwatchPeerSilent", "KeepwatchStuck"];
 
 /// The middlebox forgets what is quiet for longer.
 const FORGETS_AFTER: u32 = 2;
@@ -81,6 +84,28 @@ impl Traffic {
         }
     }
 
+    /// Without keepalive, but the peer probes: the path hears of them each second.
+    fn connect_kept(&mut self, n_connections: usize) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(&Plan::NOTHING);
+            for option in [SocketOption::KeepIdle, SocketOption::KeepIntvl, SocketOption::Keepalive]
+            {
+                Road::Call.set(&accepted, option, 1);
+            }
+            self.held.extend([client, accepted]);
+        }
+    }
+
+    /// The peer closes them, and this process does not.
+    fn leak(&mut self, n_connections: usize) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(&Plan::NOTHING);
+            drop(accepted);
+            socket::wait_for_state(&client, socket::CLOSE_WAIT, SOON);
+            self.held.push(client);
+        }
+    }
+
     /// What programs do every day: a setting that the kernel refuses, a request on a connection that
     /// was forgotten meanwhile.
     fn go_on(&mut self) {
@@ -111,6 +136,7 @@ fn prometheus(agent: SocketAddr) -> Prometheus {
         "patience": 0.01, "window": RANGE, "usually": "1m", "before": "5s",
         // A walk a second, and this machine may be busy.
         "snapshotAge": 30,
+        "peerClosedAtMost": 0,
     });
     let folder = TemporaryFolder::new();
     let shipped = fs::read_to_string(mixin::folder().join("prometheus.yml")).unwrap();
@@ -159,6 +185,8 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
         seen.iter().any(|series| series.points[0].1 >= 10.0).then_some(())
     });
 
+    traffic.connect_kept(2);
+    traffic.leak(2);
     traffic.connect(30, &Plan::NOTHING);
     traffic.connect(30, &Plan::keepalive(7200, 75, 9));
     let mixin = Mixin::shipped();
@@ -173,6 +201,10 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
         let alerts = MUST_FIRE.iter().filter(|alert| dark || !IN_THE_DARK.contains(alert));
         alerts.map(|alert| (*alert).to_owned()).collect()
     };
+    until("the loss of protection is seen: it shows for as long as the time range", SOON, || {
+        open.retain(|(_, expr)| prometheus.query(expr).is_empty());
+        open.iter().all(|(title, _)| !title.contains("lost protection")).then_some(())
+    });
     within(SOON, || {
         traffic.go_on();
         open.retain(|(_, expr)| prometheus.query(expr).is_empty());
@@ -184,6 +216,8 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     every_variable_has_values(&prometheus, mixin);
 
     traffic.path.darken();
+    // A client that was answered until now.
+    socket::send(&traffic.held[0], b"are you there?");
     within(SOON, || {
         traffic.go_on();
         fired(&prometheus).is_superset(&expected(true)).then_some(())
