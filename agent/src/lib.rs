@@ -29,7 +29,7 @@ pub mod tested {
         metrics::{LabelValues, MetricFamily, MetricKind, families},
         model::{judgement, observed, table},
         owner::Resolver,
-        store::{DeathRow, HistoryReader, Query},
+        store::{DeathRow, HistoryReader, Loss, NotKept, Query},
         view::row,
     };
 }

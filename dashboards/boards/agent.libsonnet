@@ -163,15 +163,16 @@ function(config)
         )],
         [8, panel.series(
           'Is what happens written down?',
-          'Records a second that are not in the history on disk: ordinary, past the budget; queue, the writer was '
-          + 'behind; disk, it could not be written. And events a second that the agent does not remember either, because '
+          'Records a second that are not in the history on disk: budget, there were too many; size, they made room; '
+          + 'queue, the writer was behind; disk, it could not be written. And events a second that the agent does not '
+          + 'remember either, because '
           + 'more connections live than --max-histories allows.',
           [
             [q.rate('keepwatch_history_lost_total', '', ['reason']), '{{reason}}'],
             [q.rate('keepwatch_events_unremembered_total'), 'not in memory'],
           ],
           panel.perSecond,
-          { disk: color.bad, queue: color.warning, ordinary: color.plain, 'not in memory': color.warning },
+          { disk: color.bad, queue: color.warning, budget: color.plain, size: color.plain, 'not in memory': color.warning },
         )],
         [8, panel.series(
           'How large is the history on disk?',

@@ -100,7 +100,7 @@ fn two_hundred_short_connections_of_a_shells_children_are_all_judged_and_alike_o
     let server = server();
     let (off, on) = (client(server, 120, OFF), client(server, 80, ON));
     let script = "python3 -c \"$0\" & python3 -c \"$1\" & wait";
-    let (lines, sum, output) = judged(&["--all"], &["sh", "-c", script, &off, &on]);
+    let (lines, sum, output) = judged(&["--show-all"], &["sh", "-c", script, &off, &on]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!((&sum["judged"], &sum["violating"]), (&200.into(), &120.into()), "{sum}");
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -297,7 +297,7 @@ fn a_policy_file_judges_by_rules_and_allows_what_it_allows() {
         other.port()
     );
     fs::write(&file, text).expect("write the policy");
-    let policy = ["--policy", file.to_str().expect("UTF-8"), "--all"];
+    let policy = ["--policy", file.to_str().expect("UTF-8"), "--show-all"];
     let script = client(strict, 1, ON) + &client(other, 4, OFF);
     let (lines, sum, output) = judged(&policy, &["python3", "-c", &script]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -347,6 +347,38 @@ fn under_sudo_the_command_runs_as_the_user_who_typed_it_and_files_are_theirs() {
 }
 
 #[test]
+fn json_may_go_to_stdout_after_the_commands_output_or_into_a_file_that_is_named_beside_it() {
+    let script = format!("print('of the command', flush=True)\n{}", client(server(), 2, OFF));
+    let output = run(&["--json", "-"], &["python3", "-c", &script]);
+    let said = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[0], "of the command");
+    let sum: Value = serde_json::from_str(lines[2]).expect("the sum");
+    assert_eq!((&sum["result"], &sum["violating"]), (&"summary".into(), &2.into()), "{sum}");
+    assert_eq!(stderr(&output), "");
+    let folder = TemporaryFolder::new();
+    let file = folder.file("check.json");
+    let output = run(&["--json", file.to_str().expect("UTF-8")], &["true"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(fs::read_to_string(&file).expect("written").contains("summary"));
+}
+
+#[test]
+fn a_filter_leaves_connections_out_that_are_neither_judged_nor_counted() {
+    let (wanted, other) = (server(), server());
+    let script = format!("{}{}", client(wanted, 1, ON), client(other, 1, OFF));
+    let port = wanted.port().to_string();
+    let (lines, sum, output) =
+        judged(&["--show-all", "--remote-port", &port], &["python3", "-c", &script]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((lines.len(), &sum["judged"]), (1, &1.into()), "{lines:?} {sum}");
+    let port = other.port().to_string();
+    let (_, sum, output) = judged(&["--remote-port", &port], &["python3", "-c", &script]);
+    assert_eq!((output.status.code(), &sum["violating"]), (Some(1), &1.into()), "{sum}");
+}
+
+#[test]
 fn junit_is_well_formed_whatever_a_process_calls_itself() {
     let server = server();
     let folder = TemporaryFolder::new();
@@ -360,7 +392,7 @@ fn junit_is_well_formed_whatever_a_process_calls_itself() {
                  print(t.get('tests'),t.get('failures'),t[0].get('name'),t[0][0].get('type'))";
     let parsed = Command::new("python3").arg("-c").arg(parse).arg(&file).output().expect("python3");
     let said = String::from_utf8_lossy(&parsed.stdout).into_owned();
-    let expected = format!("1 1 <a&\"\\u{{1}}\\n]]> -> {server} (3 connections) unprotected\n");
+    let expected = format!("1 1 <a&\"\\u{{1}}\\n]]> -> {server}, keepalive off unprotected\n");
     assert_eq!(said, expected, "{}", String::from_utf8_lossy(&parsed.stderr));
 }
 

@@ -77,12 +77,17 @@ fn beside_an_agent_idle_limits_on_the_command_line_are_measured_against_all_the_
     });
     let (row, _) = shown(&[]);
     assert_eq!((row.idle_limit_seconds, row.direction_from.as_str()), (350, "seen"));
-    let (row, _) = shown(&["--idle-limit", "azure"]);
+    for source in [&[][..], &["--source", "agent"]] {
+        let (row, said) = shown(&[&["--idle-limit", "azure"], source].concat());
+        assert_eq!(
+            (row.idle_limit_seconds, row.direction_from.as_str()),
+            (240, "seen"),
+            "{source:?}"
+        );
+        assert_eq!(said, "", "{source:?}");
+    }
+    let (row, _) = shown(&["--idle-limit", "azure", "--source", "kernel"]);
     assert_eq!((row.idle_limit_seconds, row.direction_from.as_str()), (240, "inferred"));
-
-    let (row, said) = shown(&["--idle-limit", "azure", "--source", "agent"]);
-    assert_eq!(row.idle_limit_seconds, 350);
-    assert!(said.contains("--idle-limit") && said.contains("not used"), "{said}");
 }
 
 #[test]

@@ -1,24 +1,31 @@
 //! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
 
+use super::clients;
 use crate::model::text::sanitize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::ffi::OsStrExt as _,
     path::Path,
 };
 
 /// What was read of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Traces {
     /// The kernel's name of it.
     pub comm: Option<String>,
-    /// The file name of its executable.
+    /// The file name of its executable; where that may not be read, of the first word of its command line.
     pub executable: Option<String>,
-    /// Paths of the files that it has mapped.
+    /// Paths of the files that it has mapped, and of the jars that it has open.
     pub mapped: BTreeSet<String>,
     /// The Go toolchain built it.
     pub is_go: bool,
+    /// systemd started it with a listening socket.
+    pub is_socket_activated: bool,
 }
 
 /// A process has fewer mappings than this (vm.max_map_count), a hostile one may have as many.
@@ -26,6 +33,17 @@ const MAX_MAPPINGS: usize = 70_000;
 const MAX_LINE: u64 = 8 << 10;
 /// The linker puts Go's build id into the first pages.
 const HEAD: u64 = 64 << 10;
+/// Descriptors that are looked at for jars: a server opens them first.
+const MAX_DESCRIPTORS: usize = 4096;
+/// The environment of a process; systemd's variables stand among the first.
+const MAX_ENVIRONMENT: u64 = 128 << 10;
+/// Names of kernel threads and of the programs that open connections for the kernel.
+const KERNEL_NAMES: [&str; 9] =
+    ["kworker/", "kthreadd", "kernel (", "mount.", "nfsd", "nfsiod", "nfsv4", "cifsd", "drbd_"];
+/// More of a command line is arguments, which may be secret.
+const FIRST_WORD: u64 = 4096;
+/// Libraries that are kept of a process after its end.
+const MAX_KEPT: usize = 16;
 
 impl Traces {
     /// What /proc shows of a process that lives; as much as we may see.
@@ -38,14 +56,35 @@ impl Traces {
         Self { comm: Some(process.to_owned()), ..Self::default() }
     }
 
+    /// The kernel itself opened the connection, or somebody for it.
+    pub(crate) fn is_kernel(&self) -> bool {
+        let is_kernel = |name: &String| KERNEL_NAMES.iter().any(|start| name.starts_with(start));
+        self.comm.as_ref().is_some_and(is_kernel)
+    }
+
+    /// Without the files that no client is recognised by.
+    #[must_use]
+    pub(crate) fn of_known_clients(mut self) -> Self {
+        let is_known = |path: &String| clients::libraries().any(|part| path.contains(part));
+        self.mapped = self.mapped.into_iter().filter(is_known).take(MAX_KEPT).collect();
+        self
+    }
+
     fn of_folder(folder: &Path) -> Self {
         let comm = fs::read(folder.join("comm")).ok();
         let exe = folder.join("exe");
+        let mut files = File::open(folder.join("maps")).map(mapped).unwrap_or_default();
+        files.extend(open_jars(&folder.join("fd")));
+        let environment = File::open(folder.join("environ"));
         Self {
             comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
-            executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)),
-            mapped: File::open(folder.join("maps")).map(mapped).unwrap_or_default(),
+            executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)).or_else(|| {
+                File::open(folder.join("cmdline")).ok().and_then(|file| first_word(file).ok()?)
+            }),
+            mapped: files,
             is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
+            is_socket_activated: environment
+                .is_ok_and(|file| has_listen_fds(file).unwrap_or(false)),
         }
     }
 }
@@ -54,6 +93,17 @@ impl Traces {
 fn file_name(path: &Path) -> Option<String> {
     let name = sanitize::escaped(path.file_name()?.as_encoded_bytes());
     Some(name.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// The program in a command line, which any user may read. Servers write a title over it: `nginx: master process`.
+fn first_word(cmdline: impl io::Read) -> io::Result<Option<String>> {
+    let mut head = Vec::new();
+    cmdline.take(FIRST_WORD).read_to_end(&mut head)?;
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | b':');
+    let word = head.split(is_end).next().unwrap_or_default();
+    // A login shell.
+    let word = word.strip_prefix(b"-").unwrap_or(word);
+    Ok(file_name(Path::new(OsStr::from_bytes(word))))
 }
 
 /// The sixth field of each line, where it is a path.
@@ -73,6 +123,21 @@ fn mapped(maps: impl io::Read) -> BTreeSet<String> {
         }
     }
     files
+}
+
+/// The jars among the open files: a virtual machine reads them, and maps none.
+fn open_jars(descriptors: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(descriptors).into_iter().flatten().flatten().take(MAX_DESCRIPTORS);
+    let files = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let jars = files.filter(|file| file.extension().is_some_and(|it| it == "jar"));
+    jars.map(|jar| sanitize::escaped(jar.as_os_str().as_encoded_bytes())).collect()
+}
+
+/// Whether the environment says that systemd passed sockets (sd_listen_fds(3)). Nothing else of it is kept.
+fn has_listen_fds(environment: impl io::Read) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    environment.take(MAX_ENVIRONMENT).read_to_end(&mut bytes)?;
+    Ok(bytes.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS=")))
 }
 
 /// Whether an ELF file has the note of Go's build id: a name of four bytes, "Go", type 4.
@@ -107,6 +172,50 @@ mod tests {
         assert!(is_go(&elf(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0abc")[..]).unwrap());
         assert!(!is_go(&elf(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0abc")[..]).unwrap());
         assert!(!is_go(&b"#!/bin/sh\n\x04\0\0\0Go\0\0"[..]).unwrap());
+    }
+
+    #[test]
+    fn sockets_of_systemd_are_known_by_the_variable_and_not_by_one_that_looks_like_it() {
+        assert!(has_listen_fds(&b"PATH=/bin\0LISTEN_PID=7\0LISTEN_FDS=1\0"[..]).unwrap());
+        assert!(!has_listen_fds(&b"PATH=/bin\0MY_LISTEN_FDS=1\0X=LISTEN_FDS=1\0"[..]).unwrap());
+    }
+
+    #[test]
+    fn open_jars_are_found_and_other_open_files_are_not() {
+        let folder = std::env::temp_dir().join(format!("keepwatch-jars-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let jar = folder.join("lettuce-core-6.3.jar");
+        let _jar = File::create(&jar).unwrap();
+        let _other = File::create(folder.join("jar")).unwrap();
+        let found = open_jars(Path::new("/proc/self/fd"));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(found.iter().any(|path| path.ends_with("lettuce-core-6.3.jar")), "{found:?}");
+        assert!(found.iter().all(|path| path.contains(".jar")), "{found:?}");
+    }
+
+    #[test]
+    fn kernel_threads_and_mount_helpers_are_the_kernel_and_others_are_not() {
+        for name in ["kworker/u8:1", "mount.cifs", "mount.nfs", "kernel (nfs)", "nfsv4.1-svc"] {
+            assert!(Traces::of_name(name).is_kernel(), "{name}");
+        }
+        for name in ["kworkerx", "mountd", "kerneloops", "ganesha.nfsd"] {
+            assert!(!Traces::of_name(name).is_kernel(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_of_a_command_line_names_the_program() {
+        for (cmdline, program) in [
+            (&b"/usr/bin/python3.11\0/app/web.py\0--password=x\0"[..], Some("python3.11")),
+            (b"java\0-jar\0app.jar\0", Some("java")),
+            (b"nginx: master process /usr/sbin/nginx", Some("nginx")),
+            (b"postgres: checkpointer \0", Some("postgres")),
+            (b"-bash\0", Some("bash")),
+            (b"/tmp/\x1b[2J\0", Some("\\u{1b}[2J")),
+            (b"", None),
+        ] {
+            assert_eq!(first_word(cmdline).unwrap().as_deref(), program, "{cmdline:?}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) struct Account {
     walks: Spell,
 }
 
-/// Not what is ordinary: that is meant to be left out on a busy host.
+/// Not what is over its budget or its size: that is meant to be left out on a busy host.
 const REASONS: [Loss; 2] = [Loss::Queue, Loss::Disk];
 
 impl Account {
@@ -131,7 +131,9 @@ impl Account {
 mod tests {
     use super::*;
     use crate::{
-        kernel::hooks::Signal, log::tests_support::logged, model::table::agent_health::EventFlow,
+        kernel::hooks::Signal,
+        log::tests_support::logged,
+        model::{judgement::worth::Worth, table::agent_health::EventFlow},
     };
     use serde_json::Value;
 
@@ -195,10 +197,11 @@ mod tests {
     fn lost_records_are_said_with_the_reason_and_ordinary_ones_are_not() {
         let (mut account, history) = (account(), store::Health::default());
         let lines = logged(|| {
-            history.lose(Loss::Ordinary, 1000);
+            history.lose(Loss::Budget, Worth::Ordinary, 0, 1000);
             account.look(&AgentHealth::default(), &history, at(0));
-            history.lose(Loss::Queue, 30);
-            history.lose(Loss::Disk, 2);
+            history.lose(Loss::Queue, Worth::Ordinary, 0, 10);
+            history.lose(Loss::Queue, Worth::Silence, 0, 20);
+            history.lose(Loss::Disk, Worth::Setting, 0, 2);
             account.look(&AgentHealth::default(), &history, at(1));
         });
         let said: Vec<_> = lines.iter().map(|line| (&line["reason"], &line["lost"])).collect();

@@ -8,6 +8,7 @@ mod supervise;
 pub mod watch;
 
 use crate::{
+    advice::kept_clues::ClueReader,
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -15,7 +16,7 @@ use crate::{
     },
     model::{
         judgement::{
-            learned::{Lesson, LimitRow},
+            learned::{Home, LearnedRow, Lesson},
             verdict::Surroundings,
         },
         table::{Bounds, Table, happening::News, sums::Totals},
@@ -142,12 +143,19 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
+    let clues = Arc::clone(&history.clues);
+    let (clue_reader, reading) = Arc::clone(&clues).start().map_err(system("start a thread"))?;
     let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
-    table.remember(lessons, clock::unix_offset_ns() / 1_000_000, clock::now());
+    let home = Home {
+        unix_offset_ms: clock::unix_offset_ns() / 1_000_000,
+        netns: host::own_netns(),
+        zone_ms: clock::zone_ms(),
+    };
+    table.remember(lessons, home, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
-    let servers = Servers { publish, news: news.clone(), writer };
+    let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
     watch.walk()?;
     info!(
@@ -174,7 +182,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
-    let shared = Arc::new(Shared { snapshot, table, news, history, started_at_seconds, log_hooks });
+    let shared =
+        Arc::new(Shared { snapshot, table, news, history, clues, started_at_seconds, log_hooks });
     let mut account = health_log::Account::new(interval);
     let mut is_written = true;
     let served = supervise::serve(metrics, &api, &shared, || {
@@ -183,7 +192,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
             is_written = false;
             error!("the history thread has ended by itself: nothing is written any more");
         }
-        watching.is_finished()
+        watching.is_finished() || reading.is_finished()
     });
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join();
@@ -195,7 +204,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         Ok(watched) => watched.map_err(|cause| Error::ended("watching thread", cause))?,
         Err(_) => return Err(Error::ended("watching thread", PANICKED)),
     }
-    written.map_err(|_| Error::ended("history thread", PANICKED))
+    written.map_err(|_| Error::ended("history thread", PANICKED))?;
+    reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
 }
 
 /// What is known of a thread that panicked; the log has the rest.
@@ -209,6 +219,7 @@ struct Servers {
     publish: channel::Sender<Arc<Totals>>,
     news: broadcast::Sender<Arc<News>>,
     writer: store::HistoryWriter,
+    clues: ClueReader,
 }
 
 impl Audience for Servers {
@@ -219,12 +230,16 @@ impl Audience for Servers {
         }
     }
 
+    fn met(&mut self, processes: &[(u32, u64)]) {
+        self.clues.meet(processes, clock::now());
+    }
+
     fn totals(&mut self, totals: Totals) {
         self.publish.send_replace(Arc::new(totals));
     }
 
-    fn learned(&mut self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
-        self.writer.learn(lessons, limits);
+    fn learned(&mut self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {
+        self.writer.learn(lessons, rows);
     }
 }
 

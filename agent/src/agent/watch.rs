@@ -10,7 +10,7 @@ use crate::{
     },
     log::{in_full, pace::Paced},
     model::{
-        judgement::learned::{Lesson, LimitRow},
+        judgement::learned::{LearnedRow, Lesson},
         observed::{event::Event, socket::Time},
         table::{
             Heard, Table,
@@ -50,10 +50,12 @@ pub enum Error {
 pub trait Audience {
     /// Takes the events since the last call, in order.
     fn news(&mut self, news: News);
+    /// Takes processes that own connections: their ids, and when they started, in ticks since boot.
+    fn met(&mut self, _processes: &[(u32, u64)]) {}
     /// Takes the new sums for scrapes.
     fn totals(&mut self, totals: Totals);
-    /// What was learned of idle limits: the evidence that is new, and every limit.
-    fn learned(&mut self, _lessons: Vec<Lesson>, _limits: Vec<LimitRow>) {}
+    /// What was learned: the evidence that is new, and all that follows.
+    fn learned(&mut self, _lessons: Vec<Lesson>, _rows: Vec<LearnedRow>) {}
 }
 
 /// The reader comes by this often when the hooks do not wake it.
@@ -280,7 +282,9 @@ impl<A: Audience> Watch<A> {
             known.map(|known| (pid, known))
         };
         let found: Vec<_> = pids.into_iter().filter_map(look_up).collect();
+        let met: Vec<(u32, u64)> = found.iter().map(|(pid, known)| (*pid, known.started)).collect();
         table(&self.table).identify(found);
+        self.audience.met(&met);
     }
 
     fn drain(&mut self) {
@@ -368,9 +372,9 @@ impl<A: Audience> Watch<A> {
         let mut table = table(&self.table);
         let lessons = table.take_lessons(now, all);
         if !lessons.is_empty() {
-            let limits = table.learned_limits(now);
+            let rows = table.learned(now);
             drop(table);
-            self.audience.learned(lessons, limits);
+            self.audience.learned(lessons, rows);
         }
     }
 }

@@ -67,7 +67,8 @@ Examples:
   keepwatch sockets                     every connection
   keepwatch sockets --verdict off,late  the unprotected ones
   keepwatch top                         live, next to be dropped first
-  keepwatch why 10.0.0.9:5432           what happened, the line to change
+  keepwatch why --at 10:41              what happened at 10:41?
+  keepwatch why 10.0.0.9:5432           with one peer; the line to change
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
   keepwatch run                         the agent, with metrics
@@ -123,6 +124,8 @@ enum Failure {
     Client(#[from] serve::client::Error),
     #[error(transparent)]
     Check(#[from] check::Error),
+    #[error(transparent)]
+    Why(#[from] why::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -134,7 +137,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_) | Self::Why(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
@@ -189,7 +192,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
                 file.cloned().or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()));
             run::run(args, &socket, &limits, config)
         }
-        Command::Sockets(args) => sockets::run(&args, &socket, &limits, !no_color),
+        Command::Sockets(args) => sockets::run(args, &socket, &limits, !no_color),
         Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),

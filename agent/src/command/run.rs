@@ -10,7 +10,7 @@ use crate::{
     store,
 };
 use clap::Args;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -26,7 +26,8 @@ pub(super) struct RunArgs {
         long,
         env = "KEEPWATCH_LISTEN",
         value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:10077"
+        default_value = "127.0.0.1:10077",
+        value_parser = listen_address
     )]
     listen: SocketAddr,
     /// The group that may use the API socket, besides root
@@ -72,6 +73,10 @@ pub(super) struct RunArgs {
 
 /// Room for about 10,000 events.
 pub(super) const RING_BYTES: u32 = 2 << 20;
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDR:PORT, like 0.0.0.0:10077 or [::1]:10077".to_owned())
+}
 
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     text.parse::<u32>()
@@ -123,6 +128,7 @@ pub(super) fn run(
             folder: state.state_dir,
             days: history.history_days,
             bytes: history.history_bytes,
+            clues: Arc::default(),
         },
     })?;
     Ok(Outcome::Fine)

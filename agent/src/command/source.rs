@@ -27,7 +27,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use tracing::{info, warn};
+use tracing::info;
 
 /// The side that answers about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,28 +56,7 @@ impl Source {
             },
         }
     }
-
-    /// Like [`Self::agent`], for commands that show verdicts. The agent's are measured against its own idle
-    /// limits: with others on the command line the kernel is read.
-    pub(super) fn judging_agent(
-        self,
-        path: &Path,
-        limits: &config::LimitArgs,
-    ) -> Result<Option<AgentStatus>, Failure> {
-        match self {
-            Self::Auto if limits.are_for_this_call() => Ok(None),
-            Self::Agent if limits.are_for_this_call() => {
-                warn!("{NOT_USED}");
-                self.agent(path)
-            }
-            _ => self.agent(path),
-        }
-    }
 }
-
-/// The warning when idle limits were given to a command that leaves the verdict to the agent.
-pub(super) const NOT_USED: &str = "--idle-limit and --path are not used: the agent has its own; \
-                        --source kernel measures against yours";
 
 /// The source of answers: an agent or the kernel.
 pub(super) enum ConnectionReader {
@@ -98,7 +77,7 @@ impl ConnectionReader {
         limits: &config::LimitArgs,
         owners: &config::OwnerArgs,
     ) -> Result<Self, Failure> {
-        Ok(match source.judging_agent(path, limits)? {
+        Ok(match source.agent(path)? {
             Some(status) => Self::Agent { path: path.to_owned(), pid: Some(status.pid) },
             None => Self::Kernel(Box::new(Kernel::open(owners, limits)?)),
         })
@@ -183,7 +162,7 @@ impl Kernel {
             } else if socket.is_connection() && listeners.contains(&port) {
                 socket.direction = Direction::Inbound;
             }
-            if ended.is_err() || !filter.admits(&socket, around, socket.at) {
+            if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
             }
             if socket.shared {

@@ -103,8 +103,16 @@ pub(super) fn run(
         Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
         source => source,
     };
-    if source.judging_agent(path, limits)?.is_some() {
-        from_agent(path, &args.wanted, writer)
+    if source.agent(path)?.is_some() {
+        let mut wanted = args.wanted;
+        wanted.filter.measured_by = limits.of_this_call();
+        if wanted.filter.measured_by.is_some() {
+            warn!(
+                "verdicts are measured against the idle limits of this call; changes are reported where they \
+                 change by the agent's own, too"
+            );
+        }
+        from_agent(path, &wanted, writer)
     } else {
         from_kernel(args, limits.surroundings(), writer)
     }

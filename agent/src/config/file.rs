@@ -1,7 +1,12 @@
 //! The config file: its keys are the options of the command line, checked by the same definitions.
 
-use super::{DEFAULT_FILE, error::Error, toml_error::TomlFile};
-use crate::files;
+use super::{
+    DEFAULT_FILE,
+    error::Error,
+    idle_limit::{idle_limit, network_path},
+    toml_error::TomlFile,
+};
+use crate::{files, view::peer_pattern::network};
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use std::{ffi::OsString, path::Path};
 use toml_edit::{Item, Table};
@@ -48,7 +53,12 @@ fn with_defaults(
             return Err(file.unknown(key, item, &known));
         }
         let wrong = |expected| file.wrong(key, item, expected);
-        let values = values(key, item).map_err(wrong)?;
+        let values = match item {
+            Item::ArrayOfTables(tables) if key == "path" => {
+                tables.iter().map(|table| path_of(file, table)).collect::<Result<_, _>>()?
+            }
+            _ => values(item).map_err(wrong)?,
+        };
         check(&command, key, &values).map_err(wrong)?;
         entries.push(Entry { id: key.to_owned(), values });
     }
@@ -125,9 +135,8 @@ fn set_own_defaults(mut command: Command, entries: &[Entry]) -> Command {
 }
 
 /// The values of a key, as its flag would write them.
-fn values(key: &str, item: &Item) -> Result<Vec<String>, String> {
+fn values(item: &Item) -> Result<Vec<String>, String> {
     match item {
-        Item::ArrayOfTables(tables) if key == "path" => tables.iter().map(path_of).collect(),
         Item::Value(toml_edit::Value::Array(array)) => array
             .iter()
             .map(scalar)
@@ -150,26 +159,41 @@ pub(crate) fn scalar(value: &toml_edit::Value) -> Option<String> {
     }
 }
 
-/// A `[[path]]` table as the flag writes it.
-fn path_of(table: &Table) -> Result<String, String> {
-    const FORM: &str =
-        "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
-    for (key, _) in table {
-        if !["name", "peers", "port", "idle_limit"].contains(&key) {
-            return Err(format!("unknown key `{key}`: {FORM}"));
+/// The keys of a `[[path]]` table.
+const PATH_KEYS: [&str; 4] = ["name", "peers", "port", "idle_limit"];
+
+/// A `[[path]]` table as the flag writes it. An error names the line of that table, or of the key in it.
+fn path_of(file: TomlFile<'_>, table: &Table) -> Result<String, Error> {
+    for (key, item) in table {
+        if !PATH_KEYS.contains(&key) {
+            return Err(file.unknown(&format!("path.{key}"), item, &PATH_KEYS));
         }
     }
     let field = |key: &str| table.get(key).and_then(Item::as_value).and_then(scalar);
     let (Some(name), Some(peers), Some(limit)) =
         (field("name"), field("peers"), field("idle_limit"))
     else {
-        return Err(FORM.to_owned());
+        let needs =
+            "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
+        return Err(file.wrong_table("path", table, needs.to_owned()));
     };
-    Ok(match field("port") {
+    let wrong = |key: &str, expected: String| match table.get(key) {
+        Some(item) => file.wrong(&format!("path.{key}"), item, expected),
+        None => file.wrong_table("path", table, expected),
+    };
+    idle_limit(&limit).map_err(|expected| wrong("idle_limit", expected))?;
+    network(&peers).map_err(|expected| wrong("peers", expected))?;
+    let path = match field("port") {
+        Some(port) if port.parse::<u16>().is_err() => {
+            return Err(wrong("port", "expected a port: 1 to 65535".to_owned()));
+        }
         Some(port) if peers.contains(':') => format!("{name}=[{peers}]:{port}={limit}"),
         Some(port) => format!("{name}={peers}:{port}={limit}"),
         None => format!("{name}={peers}={limit}"),
-    })
+    };
+    // What is left to be wrong.
+    network_path(&path).map_err(|_| wrong("name", "expected a name without spaces".to_owned()))?;
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -211,7 +235,7 @@ mod tests {
         let said = |file: &str, flags: &[&str], peer: &str| {
             let policy = parse(file, flags).unwrap().limits.surroundings();
             let peer: std::net::SocketAddr = peer.parse().unwrap();
-            policy.limits.of(peer.into()).from.to_string()
+            policy.limits.configured(peer.into()).from.to_string()
         };
         let elsewhere = "8.8.8.8:53";
         assert_eq!(said("", &[], elsewhere), "default");
@@ -249,7 +273,40 @@ mod tests {
         assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));
         assert!(error("[[path]]\nname = \"x\"").contains("needs `name`"));
-        assert!(error("[[path]]\nnom = \"x\"").contains("unknown key `nom`"));
+        let nom = error("[[path]]\nnom = \"x\"");
+        assert!(nom.contains("c.toml:2: unknown key `path.nom`"), "{nom}");
         assert!(error("[path]\na = 1").contains("`path`"));
+    }
+
+    #[test]
+    fn a_mistake_in_the_second_path_names_the_line_of_the_second_path() {
+        let first =
+            "[[path]]\nname = \"db\"\npeers = \"10.0.0.0/8\"\nidle_limit = \"aws\"\n\n[[path]]\n";
+        for (second, expected) in [
+            (
+                "name = \"x\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"",
+                "c.toml:8: `path.peers`: expected an address",
+            ),
+            (
+                "name = \"x\"\npeers = \"::/0\"\nidle_limit = \"awz\"",
+                "c.toml:9: `path.idle_limit`: expected a time",
+            ),
+            (
+                "name = \"x y\"\npeers = \"::/0\"\nidle_limit = \"aws\"",
+                "c.toml:7: `path.name`: expected a name",
+            ),
+            (
+                "name = \"x\"\npeers = \"::/0\"\nport = \"db\"\nidle_limit = 9",
+                "c.toml:9: `path.port`: expected a port",
+            ),
+            (
+                "name = \"x\"\npeers = \"::/0\"\nidle-limit = 9",
+                "c.toml:9: unknown key `path.idle-limit`; did you mean `idle_limit`?",
+            ),
+            ("name = \"x\"\n", "c.toml:6: `path`: a [[path]] needs"),
+        ] {
+            let said = error(&format!("{first}{second}"));
+            assert!(said.contains(expected), "{said}");
+        }
     }
 }

@@ -8,9 +8,20 @@ use crate::model::judgement::{
 use ipnet::IpNet;
 use std::net::IpAddr;
 
+/// Other names of presets: of what has the same limit.
+const ALIASES: [(&str, &str); 5] = [
+    ("nlb", "aws"),
+    ("aws-nlb", "aws"),
+    ("aws-nat", "aws"),
+    ("azure-lb", "azure"),
+    ("azure-nat", "azure"),
+];
+
 /// A preset's name or a time.
 pub(crate) fn idle_limit(text: &str) -> Result<IdleLimit, String> {
-    if let Some(preset) = PRESETS.iter().find(|preset| preset.name == text) {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == text);
+    let name = alias.map_or(text, |(_, name)| name);
+    if let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) {
         return Ok(IdleLimit { seconds: preset.seconds, preset: Some(preset.name) });
     }
     let seconds = whole_seconds(text).map_err(|expected| {
@@ -57,10 +68,26 @@ mod tests {
     #[test]
     fn a_limit_is_a_preset_or_a_time() {
         assert_eq!(idle_limit("aws"), Ok(IdleLimit { seconds: 350, preset: Some("aws") }));
+        for (alias, name) in ALIASES {
+            assert_eq!(idle_limit(alias).unwrap().preset, Some(name), "{alias}");
+            assert!(!PRESETS.iter().any(|preset| preset.name == alias), "{alias}");
+        }
         assert_eq!(idle_limit("5m50s"), Ok(IdleLimit { seconds: 350, preset: None }));
         for text in ["", "0s", "-1s", "1500ms", "99999999h", "awz"] {
             let error = idle_limit(text).unwrap_err();
             assert!(error.contains("5m30s") && error.contains("azure"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_help_says_what_each_preset_is() {
+        let command =
+            <super::super::LimitArgs as clap::Args>::augment_args(clap::Command::new("x"));
+        let arg = command.get_arguments().find(|arg| arg.get_id() == "idle_limit").unwrap();
+        let help = arg.get_help().unwrap().to_string();
+        for preset in PRESETS {
+            let time = format!(" {}s", preset.seconds);
+            assert!(help.contains(preset.name) && help.contains(&time), "{}: {help}", preset.name);
         }
     }
 

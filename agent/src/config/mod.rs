@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod idle_limit;
+mod moment;
 mod toml_error;
 
 pub(crate) use error::Error;
@@ -14,6 +15,7 @@ pub(crate) use error::Error;
 pub(crate) use file::keys;
 pub(crate) use file::{MAX_BYTES, configured, scalar};
 pub(crate) use idle_limit::{idle_limit, network_path};
+pub(crate) use moment::{TypedTime, moment};
 pub(crate) use toml_error::TomlFile;
 
 pub(crate) use crate::model::text::typed_duration::{duration, whole_seconds};
@@ -22,6 +24,7 @@ use crate::{
     kernel::hooks::{LogLevel, Mechanism},
     log,
     model::judgement::{
+        given_limits::GivenLimits,
         idle_limit::{ConfiguredPath, IdleLimit, Limits},
         limit_source::GivenBy,
         verdict::Surroundings,
@@ -42,7 +45,9 @@ pub(crate) const LAST: usize = 500;
 #[command(next_help_heading = "Idle limits")]
 pub(crate) struct LimitArgs {
     /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
-    /// (azure, f5, aws, gcp, nginx-stream, ipvs, gcp-nat, srx, firewall-1h, rfc5382)
+    /// (azure 240s: Load Balancer, NAT and Firewall; f5 300s: BIG-IP; aws or nlb 350s: NAT gateway and NLB; gcp 600s:
+    /// VPC firewall; nginx-stream 600s; ipvs 900s: kube-proxy and Swarm; gcp-nat 1200s; srx 1800s: Juniper;
+    /// firewall-1h 3600s: Cisco ASA, Palo Alto, FortiGate, Check Point; rfc5382 7440s: the least that a NAT may do)
     #[arg(
         long,
         env = "KEEPWATCH_IDLE_LIMIT",
@@ -112,10 +117,13 @@ impl LimitArgs {
         self.path_by = given_by("path", matches, keys);
     }
 
-    /// Whether they were given for this call. A variable or the file may be there for the agent too: its
-    /// answers then are measured against them already.
-    pub(crate) fn are_for_this_call(&self) -> bool {
-        [self.idle_limit_by, self.path_by].contains(&Some(GivenBy::Flag))
+    /// What was given for this call. A variable or the file may be there for the agent too: its answers then are
+    /// measured against them already.
+    pub(crate) fn of_this_call(&self) -> Option<GivenLimits> {
+        let is_given = |by: Option<GivenBy>| by == Some(GivenBy::Flag);
+        let idle_limit = is_given(self.idle_limit_by).then(|| self.idle_limit.into());
+        let paths = is_given(self.path_by).then(|| self.path.iter().map(Into::into).collect());
+        (idle_limit.is_some() || paths.is_some()).then_some(GivenLimits { idle_limit, paths })
     }
 
     /// What verdicts on this host are measured against.
@@ -205,8 +213,8 @@ pub(crate) struct HistoryArgs {
     /// Keep the history of this many days
     #[arg(long, env = "KEEPWATCH_HISTORY_DAYS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub history_days: u32,
-    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; the oldest
-    /// records are deleted to make room
+    /// Keep at most this much history on disk: a number of bytes, or one with KiB, MiB or GiB; of
+    /// the records that are worth least the oldest are deleted to make room
     #[arg(long, env = "KEEPWATCH_HISTORY_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = history_bytes)]
     pub history_bytes: u64,
 }

@@ -3,7 +3,7 @@
 use super::error::Error;
 use crate::model::text::sanitize::escaped;
 use std::path::Path;
-use toml_edit::{Document, Item};
+use toml_edit::{Document, Item, Table};
 
 /// Above this a key is taken for another one mistyped.
 const ALIKE: f64 = 0.8;
@@ -33,6 +33,12 @@ impl TomlFile<'_> {
         Error::Value { file, line: self.line_of(item), key, expected }
     }
 
+    /// A table that lacks something, or is wrong as a whole.
+    pub(crate) fn wrong_table(&self, key: &str, table: &Table, expected: String) -> Error {
+        let line = self.line(table.span().map_or(0, |span| span.start));
+        Error::Value { file: self.path.to_owned(), line, key: escaped(key.as_bytes()), expected }
+    }
+
     /// A key that is not among those `known` there.
     pub(crate) fn unknown(&self, key: &str, item: &Item, known: &[impl AsRef<str>]) -> Error {
         let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
@@ -51,7 +57,7 @@ impl TomlFile<'_> {
 
     fn line_of(&self, item: &Item) -> usize {
         let span = match item {
-            Item::ArrayOfTables(tables) => tables.iter().next().and_then(toml_edit::Table::span),
+            Item::ArrayOfTables(tables) => tables.iter().next().and_then(Table::span),
             _ => item.span(),
         };
         self.line(span.map_or(0, |span| span.start))

@@ -59,6 +59,11 @@ pub fn utc(unix_ns: i64) -> String {
         .unwrap_or_default()
 }
 
+/// The time of day of this host's zone minus UTC, milliseconds, as of now.
+pub fn zone_ms() -> i64 {
+    i64::from(jiff::Zoned::now().offset().seconds()) * 1000
+}
+
 /// Ticks of the kernel's clock per second: CONFIG_HZ, which is published nowhere. A coarse clock's
 /// resolution is one tick (`posix_get_coarse_res` in kernel/time/posix-timers.c).
 pub fn hz() -> u32 {

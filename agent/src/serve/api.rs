@@ -69,13 +69,15 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/v1/sockets", get(sockets))
         .route("/v1/events", get(events::events))
         .route("/v1/deaths", get(past::deaths))
+        .route("/v1/deaths/count", get(past::death_count))
+        .route("/v1/not-kept", get(past::not_kept))
         .route("/v1/limits", get(past::limits))
         .route("/v1/page", get(top_api::page))
         .route("/v1/timeline", get(top_api::timeline))
         .route("/v1/status", get(status))
         .fallback(|| async {
             let message = "no such path; the API is /v1/sockets, /v1/events, /v1/page, /v1/timeline, \
-                           /v1/deaths, /v1/limits, /v1/status (docs/API.md)\n";
+                           /v1/deaths, /v1/deaths/count, /v1/not-kept, /v1/limits, /v1/status (docs/API.md)\n";
             (StatusCode::NOT_FOUND, message)
         })
 }
@@ -136,7 +138,7 @@ impl Rows {
         let mut lines = Vec::with_capacity(PART_BYTES + STEP_BYTES);
         // The table is whole between two calls, even if the writer has panicked.
         let table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let around = table.surroundings();
+        let around = self.filter.surroundings(table.surroundings());
         let mut writer = RowWriter::default();
         let end = from.saturating_add(PART_SLOTS);
         let mut next = Some(from);
@@ -144,6 +146,7 @@ impl Rows {
             next = table_rows::scan(
                 &table,
                 &self.filter,
+                &around,
                 from,
                 STEP,
                 self.now,

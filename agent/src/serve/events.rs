@@ -3,11 +3,13 @@
 
 use super::{Shared, SharedState};
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::clock,
     model::{
-        judgement::verdict::Surroundings,
+        judgement::{verdict::Surroundings, worth::Worth},
+        observed::socket::Time,
         table::{
-            happening::{Happening, News, Notice},
+            happening::{Happened, Happening, News, Notice},
             histories::ConnectionHistory,
         },
     },
@@ -25,6 +27,7 @@ use axum::{
 use http_body::Frame;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::{Arc, PoisonError},
@@ -88,8 +91,9 @@ async fn pass_on(
     // At once, so that the client knows that it is heard.
     let mut lines = b"\n".to_vec();
     if wanted.past || wanted.past_only {
-        let (past, around) = past(&shared, &wanted);
-        lines.extend(lines_of(&around, &past, &[]));
+        for (happening, around) in past(&shared, &wanted) {
+            push_event(&mut lines, &shared.clues, &happening, &around);
+        }
     }
     let past_only = wanted.past_only;
     let mut picker = EventPicker::new(wanted);
@@ -117,34 +121,84 @@ async fn pass_on(
                     (n_missed > 0).then_some(Notice::Lost { events: n_missed, skipped: 0 });
                 let notices: Vec<Notice> =
                     missed.into_iter().chain(news.notices.iter().copied()).collect();
-                let picked = picker.pick(&news.happenings, &news.around);
-                lines = lines_of(&news.around, &picked, &notices);
+                let around = picker.surroundings(Arc::clone(&news.around));
+                let picked = picker.pick(&news.happenings, &around);
+                lines = lines_of(&shared.clues, &around, &picked, &notices);
             }
             Ok(Err(RecvError::Closed)) => return,
         }
     }
 }
 
-/// What is remembered and wanted, oldest first, and what verdicts depend on.
-fn past(shared: &Shared, wanted: &EventFilter) -> (Vec<Happening>, Arc<Surroundings>) {
+/// What is remembered and wanted, oldest first, each with what its verdict depended on then.
+fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundings>)> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let around = table.surroundings();
-    let happenings = table.histories().flat_map(ConnectionHistory::replay);
-    let mut past: Vec<Happening> =
-        happenings.filter(|happening| wanted.admits(happening, &around)).collect();
+    let all: Vec<&ConnectionHistory> = match wanted.dead {
+        Some(most) => latest(table.histories(), wanted, most),
+        None => table.histories().collect(),
+    };
+    let all = all.into_iter().flat_map(ConnectionHistory::replay);
+    let measured = all.map(|(happening, around)| (happening, wanted.filter.surroundings(around)));
+    let mut past: Vec<_> =
+        measured.filter(|(happening, around)| wanted.admits(happening, around)).collect();
     drop(table);
-    past.sort_by_key(|happening| happening.at);
-    (past, around)
+    past.sort_by_key(|(happening, _)| happening.at);
+    past
 }
 
-fn lines_of(around: &Surroundings, happenings: &[Happening], notices: &[Notice]) -> Vec<u8> {
+/// Those that live, and of those that died with a wanted death as many of each worth, the latest.
+fn latest<'a>(
+    all: impl Iterator<Item = &'a ConnectionHistory>,
+    wanted: &EventFilter,
+    most: usize,
+) -> Vec<&'a ConnectionHistory> {
+    let mut chosen = Vec::new();
+    let mut dead: BTreeMap<Worth, Vec<(Time, &ConnectionHistory)>> = BTreeMap::new();
+    for history in all {
+        match history.worth() {
+            None => chosen.push(history),
+            Some(worth) => {
+                if let Some((death, around)) = history.replay().last()
+                    && wanted.admits(&death, &around)
+                {
+                    dead.entry(worth).or_default().push((death.at, history));
+                }
+            }
+        }
+    }
+    for mut dead in dead.into_values() {
+        dead.sort_unstable_by_key(|&(at, _)| std::cmp::Reverse(at));
+        chosen.extend(dead.into_iter().take(most).map(|(_, history)| history));
+    }
+    chosen
+}
+
+fn push_event(
+    lines: &mut Vec<u8>,
+    clues: &KeptClues,
+    happening: &Happening,
+    around: &Surroundings,
+) {
+    let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
+    if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
+        row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
+    }
+    push(lines, &row);
+}
+
+fn lines_of(
+    clues: &KeptClues,
+    around: &Surroundings,
+    happenings: &[Happening],
+    notices: &[Notice],
+) -> Vec<u8> {
     let mut lines = Vec::new();
     for notice in notices {
         let now = clock::now();
         push(&mut lines, &NoticeRow::new(*notice, now, clock::wall_time(now)));
     }
     for happening in happenings {
-        push(&mut lines, &EventRow::new(happening, clock::wall_time(happening.at), around));
+        push_event(&mut lines, clues, happening, around);
     }
     lines
 }
@@ -183,10 +237,17 @@ impl http_body::Body for Pieces {
 mod tests {
     use super::{super::tests_support::shared, *};
     use crate::model::{
-        judgement::idle_limit::{IdleLimit, Limits},
-        observed::socket::{Socket, tests_support::socket},
-        table::happening::Happened,
+        judgement::{
+            death::{Cause, Death},
+            idle_limit::{IdleLimit, Limits},
+        },
+        observed::{
+            ending::Ending,
+            socket::{Socket, SocketId, State, tests_support::socket},
+        },
+        table::{happening::Happened, histories::Histories},
     };
+    use crate::view::value_enum::EventChoice;
     use std::collections::BTreeSet;
 
     /// Long beside a tick of the scheduler, short beside the patience of a person who runs tests.
@@ -249,5 +310,39 @@ mod tests {
         for piece in &pieces[1..] {
             assert!(piece.ends_with(b"}\n"), "{piece:?}");
         }
+    }
+
+    #[test]
+    fn of_the_dead_the_latest_of_each_worth_are_passed_on_and_all_that_live() {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let mut histories = Histories::new(100);
+        let mut record = |id, what| {
+            let at = Time(id * 1_000_000_000);
+            let socket = Socket { id: SocketId(id), at, ..socket() };
+            histories.record(&Happening::new(at, socket, what), &around);
+        };
+        let death = Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap();
+        for id in 1..=40 {
+            record(id, Happened::Opened);
+            let cause = if id % 2 == 0 { Cause::PeerReset } else { Cause::IdleDrop };
+            if id <= 30 {
+                record(id, Happened::Died(Death { cause, ..death }));
+            }
+        }
+        let ids = |wanted: &EventFilter, most| {
+            let found = latest(histories.iter(), wanted, most).into_iter();
+            let mut ids: Vec<u64> = found.map(|history| history.socket.id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let event = vec![EventChoice::All];
+        let all = EventFilter { event, ..EventFilter::default() };
+        let mut expected: Vec<u64> = vec![27, 28, 29, 30];
+        expected.extend(31..=40);
+        assert_eq!(ids(&all, 2), expected);
+        let another = crate::view::filter::Filter { port: vec![1], ..Default::default() };
+        let wanted = EventFilter { filter: another, ..all };
+        assert_eq!(ids(&wanted, 2), (31..=40).collect::<Vec<_>>(), "of the dead what is wanted");
     }
 }

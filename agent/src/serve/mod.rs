@@ -15,6 +15,7 @@ pub(crate) use metrics_endpoint::serve_http;
 pub(crate) use status::AgentStatus;
 
 use crate::{
+    advice::kept_clues::KeptClues,
     model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
     store,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub news: broadcast::Sender<Arc<News>>,
     /// What is on disk.
     pub history: HistoryAccess,
+    /// What processes showed of themselves.
+    pub clues: Arc<KeptClues>,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
     /// Down to which level its hooks' own troubles are logged.
@@ -159,6 +162,7 @@ mod tests_support {
             table,
             news,
             history,
+            clues: Arc::default(),
             started_at_seconds: 1.7e9,
             log_hooks: "off",
         })

@@ -1,5 +1,5 @@
-//! `GET /v1/deaths?since=SECONDS&peer=CIDR...` and `GET /v1/limits`: what is known of the past, one JSON
-//! object a line. Deaths come out of the history on disk, as any reader of the file would read them.
+//! `GET /v1/deaths?since=SECONDS&peer=CIDR...`, their number, `GET /v1/not-kept` and `GET /v1/limits`: what is known of
+//! the past, one JSON object a line. Deaths come out of the history on disk, as any reader of the file would read them.
 
 use super::{Shared, SharedState, events::Pieces};
 use crate::{
@@ -12,7 +12,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
 
@@ -27,10 +27,7 @@ pub(super) async fn deaths(
 ) -> Response {
     let query = match query {
         Ok(extract::Query(query)) => query,
-        Err(rejection) => {
-            return (StatusCode::BAD_REQUEST, format!("{}\n", rejection.body_text()))
-                .into_response();
-        }
+        Err(rejection) => return refused(&rejection),
     };
     let (pieces, body) = mpsc::channel(PIECES);
     let (opened, is_open) = tokio::sync::oneshot::channel();
@@ -45,9 +42,77 @@ pub(super) async fn deaths(
     });
     match is_open.await {
         Ok(Ok(())) => lines(Body::new(Pieces::new(body))),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Ok(Err(error)) => unavailable(&error),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the reader ended\n").into_response(),
     }
+}
+
+fn refused(rejection: &QueryRejection) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{}\n", rejection.body_text())).into_response()
+}
+
+fn unavailable(error: &store::Error) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+}
+
+pub(super) async fn death_count(
+    State(shared): SharedState,
+    query: Result<extract::Query<Query>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(extract::Query(query)) => {
+            read(shared, move |reader| Ok(vec![reader.count(&query)?])).await
+        }
+        Err(rejection) => refused(&rejection),
+    }
+}
+
+/// A time, in Unix seconds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeWindow {
+    since: Option<f64>,
+    until: Option<f64>,
+}
+
+pub(super) async fn not_kept(
+    State(shared): SharedState,
+    query: Result<extract::Query<TimeWindow>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(extract::Query(TimeWindow { since, until })) => {
+            read(shared, move |reader| reader.not_kept(since, until)).await
+        }
+        Err(rejection) => refused(&rejection),
+    }
+}
+
+/// A few lines out of the history.
+async fn read<T: Serialize + Send + 'static>(
+    shared: Arc<Shared>,
+    ask: impl FnOnce(&store::HistoryReader) -> Result<Vec<T>, store::Error> + Send + 'static,
+) -> Response {
+    let asked = tokio::task::spawn_blocking(move || {
+        store::HistoryReader::open(&shared.history.folder).and_then(|reader| ask(&reader))
+    });
+    match asked.await {
+        Ok(Ok(rows)) => {
+            let mut text = Vec::new();
+            for row in rows {
+                push(&mut text, &row);
+            }
+            lines(Body::from(text))
+        }
+        Ok(Err(error)) => unavailable(&error),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the reader ended\n").into_response(),
+    }
+}
+
+/// The last line of `/v1/deaths`, if rows of the history were passed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Unreadable {
+    /// Deaths that a later version wrote, in words that this one does not know.
+    pub(super) unreadable: u64,
 }
 
 /// Until the client goes. What cannot be read ends the answer in the middle of a line, so that nobody takes
@@ -58,23 +123,25 @@ fn send_deaths(reader: &store::HistoryReader, query: &Query, pieces: &mpsc::Send
         push(&mut lines, &death);
         lines.len() < PIECE_BYTES || pieces.blocking_send(std::mem::take(&mut lines).into()).is_ok()
     });
-    if let Err(error) = read {
-        lines.extend_from_slice(format!("{{\"error\":\"{error}").as_bytes());
+    match read {
+        Ok(0) => {}
+        Ok(unreadable) => push(&mut lines, &Unreadable { unreadable }),
+        Err(error) => lines.extend_from_slice(format!("{{\"error\":\"{error}").as_bytes()),
     }
     drop(pieces.blocking_send(lines.into()));
 }
 
 pub(super) async fn limits(State(shared): SharedState) -> Response {
     let mut text = Vec::new();
-    for limit in learned(&shared) {
-        push(&mut text, &limit);
+    for row in learned(&shared) {
+        push(&mut text, &row);
     }
     lines(Body::from(text))
 }
 
-fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LimitRow> {
+fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LearnedRow> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    table.learned_limits(clock::now())
+    table.learned(clock::now())
 }
 
 fn lines(body: Body) -> Response {

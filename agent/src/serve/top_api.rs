@@ -5,10 +5,7 @@
 use super::{Shared, SharedState};
 use crate::{
     kernel::clock,
-    model::{
-        observed::socket::SocketId,
-        table::{happening::Happening, histories::ConnectionHistory},
-    },
+    model::{observed::socket::SocketId, table::histories::ConnectionHistory},
     view::{
         event_row::EventRow,
         page::{Page, PageBuilder, PageRequest},
@@ -65,10 +62,18 @@ async fn page_of(shared: &Shared, pick: &PageRequest) -> Page {
     while let Some(from) = next {
         next = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let around = table.surroundings();
-            table_rows::scan(&table, &pick.filter, from, PART, now, |socket, owners, identity| {
-                picker.offer(socket, owners, identity, &around, now);
-            })
+            let around = pick.filter.surroundings(table.surroundings());
+            table_rows::scan(
+                &table,
+                &pick.filter,
+                &around,
+                from,
+                PART,
+                now,
+                |socket, owners, identity| {
+                    picker.offer(socket, owners, identity, &around, now);
+                },
+            )
         };
         tokio::task::yield_now().await;
     }
@@ -90,16 +95,13 @@ pub(super) async fn timeline(
         Err(rejection) => Err(rejection.body_text()),
     };
     let lines = id.and_then(|id| {
-        let (happenings, around) = {
+        let happenings: Vec<_> = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let history = table.history(id);
-            let happenings: Vec<Happening> =
-                history.into_iter().flat_map(ConnectionHistory::replay).collect();
-            (happenings, table.surroundings())
+            table.history(id).into_iter().flat_map(ConnectionHistory::replay).collect()
         };
         let mut lines = Vec::new();
-        for happening in &happenings {
-            let row = EventRow::new(happening, clock::wall_time(happening.at), &around);
+        for (happening, around) in &happenings {
+            let row = EventRow::new(happening, clock::wall_time(happening.at), around);
             serde_json::to_writer(&mut lines, &row).map_err(|error| error.to_string())?;
             lines.push(b'\n');
         }

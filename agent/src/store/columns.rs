@@ -101,17 +101,6 @@ impl Columns {
         self.set("retransmits", connection.retransmits);
         self.set("in_flight", connection.in_flight);
     }
-
-    /// The columns of what an owner is part of.
-    pub(super) fn set_part_of(&mut self, part_of: PartOf) {
-        let PartOf { unit, container, container_id, namespace, workload, pod } = part_of;
-        self.set("unit", unit);
-        self.set("container", container);
-        self.set("container_id", container_id);
-        self.set("namespace", namespace);
-        self.set("workload", workload);
-        self.set("pod", pod);
-    }
 }
 
 /// The connection that [`Columns::set_connection`] wrote, and that `on` names.
@@ -167,7 +156,7 @@ fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
     })
 }
 
-/// The parts that [`Columns::set_part_of`] wrote.
+/// The parts of an owner.
 pub(super) fn part_of(row: &Row<'_>) -> rusqlite::Result<PartOf> {
     Ok(PartOf {
         unit: row.get("unit")?,

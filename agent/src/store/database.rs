@@ -1,21 +1,18 @@
 //! The history as its agent holds it: opened, written, kept within its bounds, set aside when it is broken.
 
 use super::{
-    Error, FILE, Options,
+    Error, FILE, Health, Options, bounds,
     insert::{self, Stamp},
+    learned,
+    not_kept::LossSums,
+    queue::{Learning, Record},
     schema::{self, failed},
     trusted_clock::Calendar,
 };
 use crate::{
-    kernel::{clock, host},
-    model::{
-        judgement::{
-            learned::{Lesson, LimitRow},
-            verdict::Surroundings,
-        },
-        observed::socket::Time,
-        table::happening::Happening,
-    },
+    advice::kept_clues::KeptClues,
+    kernel::{clock, heap_trim, host},
+    model::{judgement::learned::Lesson, observed::socket::Time},
 };
 use rusqlite::Connection;
 use std::{
@@ -28,33 +25,11 @@ use tracing::warn;
 
 /// Broken files that are kept.
 const MAX_CORRUPT: u32 = 3;
-/// Rows that are deleted in one go.
-const DELETE_ROWS: u32 = 4096;
 /// Starts of agents that are remembered.
 const MAX_RUNS: u32 = 10_000;
 const DAY_NS: i64 = 86_400_000_000_000;
-/// The tables that grow.
-const TABLES: [&str; 4] = ["deaths", "calls", "verdict_changes", "survivals"];
-
-/// What happened at about the same time.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Unix time minus monotonic time by then.
-    pub(super) offset_ns: i64,
-    /// What verdicts depended on.
-    pub(super) around: Arc<Surroundings>,
-    /// Events in their order.
-    pub(super) happenings: Vec<Happening>,
-}
-
-/// What was learned, each the latest.
-#[derive(Debug, Default)]
-pub(super) struct Learning {
-    /// New evidence about idle limits.
-    pub(super) lessons: Vec<Lesson>,
-    /// Every learned limit, if they changed.
-    pub(super) limits: Option<Vec<LimitRow>>,
-}
+/// Time between two looks at owners of whom nothing is left.
+const OWNERS_MS: u64 = 3_600_000;
 
 /// The history file, opened to write.
 #[derive(Debug)]
@@ -67,6 +42,9 @@ pub(super) struct Database {
     calendar: Calendar,
     keep_ns: i64,
     max_bytes: u64,
+    clues: Arc<KeptClues>,
+    /// When owners were looked through.
+    swept: Time,
 }
 
 impl Database {
@@ -104,7 +82,17 @@ impl Database {
         let (run, seen_ns) = begin().map_err(failed("write", &file))?;
         let calendar = Calendar::new(seen_ns, keep_ns, offset_ns, now);
         let place = place(&file);
-        Ok(Self { connection, file, place, run, calendar, keep_ns, max_bytes: options.bytes })
+        Ok(Self {
+            connection,
+            file,
+            place,
+            run,
+            calendar,
+            keep_ns,
+            max_bytes: options.bytes,
+            clues: Arc::clone(&options.clues),
+            swept: now,
+        })
     }
 
     /// Whether the file that it writes is still the one of this name.
@@ -114,26 +102,30 @@ impl Database {
 
     /// What agents before this one learned.
     pub(super) fn lessons(&self) -> Result<Vec<Lesson>, Error> {
-        insert::lessons(&self.connection).map_err(failed("read", &self.file))
+        learned::read(&self.connection, &host::boot_id()).map_err(failed("read", &self.file))
     }
 
     /// Writes all of it, or nothing.
-    pub(super) fn write(&mut self, batches: &[Batch], learning: &Learning) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        records: &[Record],
+        learning: &Learning,
+        unwritten: &LossSums,
+    ) -> Result<(), Error> {
         let run = self.run;
         let mut write = || -> rusqlite::Result<()> {
             let all = self.connection.transaction()?;
-            for Batch { offset_ns, around, happenings } in batches {
-                let stamp = Stamp { run, offset_ns: *offset_ns };
-                for happening in happenings {
-                    insert::happening(&all, stamp, happening, around)?;
-                }
+            for Record { offset_ns, around, worth, happening } in records {
+                let stamp = Stamp { run, offset_ns: *offset_ns, worth: *worth };
+                insert::happening(&all, stamp, happening, around, &self.clues)?;
             }
             for lesson in &learning.lessons {
-                insert::lesson(&all, lesson)?;
+                learned::write(&all, lesson, run)?;
             }
-            if let Some(limits) = &learning.limits {
-                insert::limits(&all, limits)?;
+            if let Some(rows) = &learning.rows {
+                learned::write_rows(&all, rows)?;
             }
+            unwritten.write(&all)?;
             all.commit()
         };
         write().map_err(failed("write", &self.file))
@@ -141,39 +133,22 @@ impl Database {
 
     /// Bytes that the database uses.
     pub(super) fn bytes(&self) -> Result<u64, Error> {
-        self.used_bytes().map_err(failed("read", &self.file))
-    }
-
-    fn used_bytes(&self) -> rusqlite::Result<u64> {
-        let number = |name| -> rusqlite::Result<u64> {
-            self.connection.pragma_query_value(None, name, |row| row.get(0))
-        };
-        let n_pages = number("page_count")?.saturating_sub(number("freelist_count")?);
-        Ok(n_pages.saturating_mul(number("page_size")?))
+        bounds::used_bytes(&self.connection).map_err(failed("read", &self.file))
     }
 
     /// Deletes what is too old, and what is too much.
-    pub(super) fn keep_bounds(&mut self, now: Time) -> Result<(), Error> {
+    pub(super) fn keep_bounds(&mut self, now: Time, health: &Health) -> Result<(), Error> {
         self.calendar.look(clock::unix_offset_ns(), now);
         let today_ns = self.calendar.unix_ns(now);
-        let keep = || -> rusqlite::Result<()> {
-            let oldest_ns = today_ns.saturating_sub(self.keep_ns);
-            for table in TABLES {
-                while self.delete_oldest(table, oldest_ns, DELETE_ROWS)? == DELETE_ROWS {}
+        let mut keep = || -> rusqlite::Result<()> {
+            bounds::delete_old(&mut self.connection, today_ns.saturating_sub(self.keep_ns))?;
+            let has_shrunk = bounds::shrink(&mut self.connection, self.max_bytes, health)?;
+            if has_shrunk {
+                heap_trim::give_back();
             }
-            while self.used_bytes()? > self.max_bytes {
-                let mut n_deleted = 0;
-                for table in TABLES {
-                    let n: u32 = self.connection.query_row(
-                        &format!("SELECT count(*) / 16 + 1 FROM {table}"),
-                        [],
-                        |row| row.get(0),
-                    )?;
-                    n_deleted += self.delete_oldest(table, i64::MAX, n)?;
-                }
-                if n_deleted == 0 {
-                    break;
-                }
+            if has_shrunk || now.ms_since(self.swept) >= OWNERS_MS {
+                self.swept = now;
+                bounds::delete_owners(&self.connection)?;
             }
             self.connection.execute(
                 "DELETE FROM runs WHERE id <= (SELECT max(id) FROM runs) - ?",
@@ -187,15 +162,6 @@ impl Database {
             Ok(())
         };
         keep().map_err(failed("tidy up", &self.file))
-    }
-
-    fn delete_oldest(&self, table: &str, before_ns: i64, n: u32) -> rusqlite::Result<u32> {
-        let sql = format!(
-            "DELETE FROM {table} WHERE id IN \
-             (SELECT id FROM {table} WHERE at_ns < ? ORDER BY at_ns LIMIT ?)"
-        );
-        let n_deleted = self.connection.prepare_cached(&sql)?.execute((before_ns, n))?;
-        Ok(u32::try_from(n_deleted).unwrap_or(u32::MAX))
     }
 }
 

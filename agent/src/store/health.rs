@@ -1,28 +1,20 @@
 //! How the history is: what the writing thread and everybody else share.
 
-use crate::model::text::closed_set::closed_set;
+use super::{
+    not_kept::{Loss, LossSums},
+    queue::Record,
+};
+use crate::model::judgement::worth::Worth;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
-
-closed_set! {
-    /// Why something is not in the history.
-    pub(crate) enum Loss {
-        /// It was ordinary (an orderly end, a verdict that changed), and there was too much of that.
-        Ordinary = "ordinary",
-        /// The writing thread was behind.
-        Queue = "queue",
-        /// It could not be written.
-        Disk = "disk",
-    }
-}
 
 /// How the history is, as the agent shows it. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +25,11 @@ pub(crate) struct HistoryStatus {
     pub bytes: u64,
     /// What was written since the agent's start.
     pub written: u64,
-    /// What was not, by reason.
+    /// What was not, or was deleted to make room, by reason.
     pub lost: BTreeMap<String, u64>,
+    /// The same by what it was worth, then by reason.
+    #[serde(default)]
+    pub lost_by_worth: BTreeMap<String, BTreeMap<String, u64>>,
     /// Why nothing is written at the moment; null if all is well.
     pub trouble: Option<String>,
 }
@@ -43,10 +38,12 @@ pub(crate) struct HistoryStatus {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     folder: PathBuf,
-    pub(super) n_waiting: AtomicUsize,
     pub(super) n_bytes: AtomicU64,
     pub(super) n_written: AtomicU64,
-    n_lost: [AtomicU64; Loss::ALL.len()],
+    /// By reason and worth.
+    n_lost: [[AtomicU64; Worth::ALL.len()]; Loss::ALL.len()],
+    /// Losses that the file does not know of yet.
+    unwritten: Mutex<LossSums>,
     trouble: Mutex<Option<String>>,
 }
 
@@ -58,13 +55,37 @@ impl Health {
 
     /// What is not in the history for this reason.
     pub(crate) fn lost(&self, loss: Loss) -> u64 {
-        self.n_lost.get(loss as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+        Worth::ALL.iter().map(|&worth| self.lost_of(loss, worth)).sum()
     }
 
-    pub(crate) fn lose(&self, loss: Loss, n: usize) {
-        if let Some(lost) = self.n_lost.get(loss as usize) {
-            lost.fetch_add(u64::try_from(n).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// The same, of what is worth so much.
+    fn lost_of(&self, loss: Loss, worth: Worth) -> u64 {
+        let n_lost = self.n_lost.get(loss as usize).and_then(|lost| lost.get(worth as usize));
+        n_lost.map_or(0, |n| n.load(Ordering::Relaxed))
+    }
+
+    /// Counts records that happened then (Unix time) and will not be in the history.
+    pub(crate) fn lose(&self, loss: Loss, worth: Worth, at_ns: i64, n: u64) {
+        self.count(loss, worth, n);
+        self.unwritten().add(at_ns, worth, loss, n);
+    }
+
+    /// Counts a record that will not be in the history.
+    pub(super) fn lose_record(&self, loss: Loss, record: &Record) {
+        self.lose(loss, record.worth, record.at_ns(), 1);
+    }
+
+    /// Counts records of whose loss the file knows.
+    pub(super) fn count(&self, loss: Loss, worth: Worth, n: u64) {
+        let n_lost = self.n_lost.get(loss as usize).and_then(|lost| lost.get(worth as usize));
+        if let Some(n_lost) = n_lost {
+            n_lost.fetch_add(n, Ordering::Relaxed);
         }
+    }
+
+    /// Losses that the file does not know of yet.
+    pub(super) fn unwritten(&self) -> MutexGuard<'_, LossSums> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes that the history uses on disk.
@@ -79,6 +100,12 @@ impl Health {
             bytes: self.bytes(),
             written: self.n_written.load(Ordering::Relaxed),
             lost: Loss::ALL.map(|loss| (loss.as_str().to_owned(), self.lost(loss))).into(),
+            lost_by_worth: Worth::ALL
+                .map(|worth| {
+                    let lost = |loss: Loss| (loss.as_str().to_owned(), self.lost_of(loss, worth));
+                    (worth.as_str().to_owned(), Loss::ALL.map(lost).into())
+                })
+                .into(),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

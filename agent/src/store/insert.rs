@@ -5,12 +5,13 @@ use super::{
     query::key,
 };
 use crate::{
+    advice::kept_clues::KeptClues,
     kernel::clock,
     model::{
         judgement::{
-            death::Death,
-            learned::{Evidence, Lesson, LimitRow, QuietOutcome, Span},
+            death::{Death, QUIET_MS},
             verdict::Surroundings,
+            worth::{Worth, party_owner},
         },
         observed::{
             owner_identity::Identity,
@@ -21,13 +22,7 @@ use crate::{
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
-use rusqlite::{Connection, Row, ToSql, Transaction, types::Value};
-
-fn ms(seconds: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
-    let ms = (seconds * 1000.0).round() as i64;
-    Value::Integer(ms)
-}
+use rusqlite::{OptionalExtension as _, Transaction, params_from_iter, types::Value};
 
 /// The clock of a batch, and the agent that wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -36,17 +31,20 @@ pub(super) struct Stamp {
     pub(super) run: i64,
     /// Unix time minus monotonic time.
     pub(super) offset_ns: i64,
+    /// What the record is worth.
+    pub(super) worth: Worth,
 }
 
 impl Stamp {
     /// The columns that all tables of connections have.
     fn columns(
         self,
+        into: &Transaction<'_>,
         at: Time,
         socket: &Socket,
         by: Option<Owner>,
         identity: Option<&Identity>,
-    ) -> Columns {
+    ) -> rusqlite::Result<Columns> {
         let mut row = Columns::default();
         row.set("run", self.run);
         row.set("at_ns", clock::unix_ns(at, self.offset_ns));
@@ -61,15 +59,41 @@ impl Stamp {
         row.set("remote_port", remote.port());
         row.set("remote_key", key(socket.remote.addr).to_vec());
         row.set("pid", by.map(|by| by.pid));
-        row.set("process", by.map(|by| by.comm.escaped()));
-        row.set_part_of(PartOf::of(identity));
-        row
+        row.set("owner", owner(into, by, identity)?);
+        Ok(row)
     }
 
-    fn of(self, happening: &Happening) -> Columns {
+    fn of(self, into: &Transaction<'_>, happening: &Happening) -> rusqlite::Result<Columns> {
         let Happening { at, socket, identity, .. } = happening;
-        self.columns(*at, socket, socket.owner, identity.as_deref())
+        self.columns(into, *at, socket, socket.owner, identity.as_deref())
     }
+}
+
+/// The row of an owner, made if there is none; none if nobody is known.
+fn owner(
+    into: &Transaction<'_>,
+    by: Option<Owner>,
+    identity: Option<&Identity>,
+) -> rusqlite::Result<Option<i64>> {
+    if by.is_none() && identity.is_none() {
+        return Ok(None);
+    }
+    let process = by.map(|by| by.comm.escaped());
+    let PartOf { unit, container, container_id, namespace, workload, pod } = PartOf::of(identity);
+    let names = [process, unit, container, container_id, namespace, workload, pod];
+    // No name has a control character.
+    let key = names.each_ref().map(|name| name.as_deref().unwrap_or_default()).join("\n");
+    let known = "SELECT id FROM owners WHERE key = ?";
+    let known = into.prepare_cached(known)?.query_row([&key], |row| row.get(0)).optional()?;
+    if known.is_some() {
+        return Ok(known);
+    }
+    let mut insert = into.prepare_cached(
+        "INSERT INTO owners (key, party, process, unit, container, container_id, namespace, workload, pod) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let first = [Some(key), Some(party_owner(by, identity).into_owned())];
+    insert.insert(params_from_iter(first.iter().chain(&names))).map(Some)
 }
 
 /// Writes a happening to where it belongs. Whether it is of a kind that the history holds.
@@ -78,28 +102,37 @@ pub(super) fn happening(
     stamp: Stamp,
     happening: &Happening,
     around: &Surroundings,
+    clues: &KeptClues,
 ) -> rusqlite::Result<()> {
     match &happening.what {
         Happened::Died(end) => {
-            death(into, stamp, happening, end, around)?;
+            let death = death(into, stamp, happening, end, around, clues)?;
             for &(at, made) in &happening.calls {
                 // The caller is another process now and then; its unit or container is not known then.
                 let is_owner = made.by.map(|by| by.pid) == happening.socket.owner.map(|by| by.pid);
                 let identity = happening.identity.as_deref().filter(|_| is_owner);
-                call(into, stamp.columns(at, &happening.socket, made.by, identity), made)?;
+                let mut row = stamp.columns(into, at, &happening.socket, made.by, identity)?;
+                row.set("death", death);
+                call(into, row, made)?;
             }
+            // Refused calls that an agent before this one saw.
+            into.prepare_cached(
+                "UPDATE calls SET death = ? WHERE socket = ? AND death IS NULL AND run IN \
+                 (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?))",
+            )?
+            .execute((death, happening.socket.id.to_string(), stamp.run))?;
             Ok(())
         }
-        Happened::Setting(made) => call(into, stamp.of(happening), *made),
+        Happened::Setting(made) => call(into, stamp.of(into, happening)?, *made),
         Happened::VerdictChanged { from, to } => {
-            let mut row = stamp.of(happening);
+            let mut row = stamp.of(into, happening)?;
             row.set("verdict_before", from.as_str().to_owned());
             row.set("verdict", to.as_str().to_owned());
             row.set("meaning", meaning(happening, around));
             row.insert(into, "verdict_changes", "")
         }
         Happened::QuietSurvived { quiet_ms } => {
-            let mut row = stamp.of(happening);
+            let mut row = stamp.of(into, happening)?;
             row.set("times", 1);
             row.set("longest_ms", *quiet_ms);
             row.set("last_ms", *quiet_ms);
@@ -121,11 +154,13 @@ fn death(
     happening: &Happening,
     end: &Death,
     around: &Surroundings,
-) -> rusqlite::Result<()> {
+    clues: &KeptClues,
+) -> rusqlite::Result<i64> {
     let shown = EventRow::new(happening, String::new(), around);
     let (connection, details) = (shown.connection, shown.details);
-    let mut row = stamp.of(happening);
+    let mut row = stamp.of(into, happening)?;
     row.set_connection(&connection);
+    row.set("worth", stamp.worth as u8);
     row.set("cause", word_of(&details.cause));
     row.set("certainty", word_of(&details.certainty));
     row.set("evidence", details.evidence);
@@ -137,7 +172,12 @@ fn death(
     row.set("silent_ms", end.silent_ms);
     row.set("survived_ms", end.survived_ms);
     row.set("probes_sent", end.probes_sent);
-    row.insert(into, "deaths", "")
+    // Nobody asks for advice about what was never quiet.
+    let owner = happening.socket.owner.filter(|_| end.silent_ms >= QUIET_MS);
+    let clues = owner.and_then(|owner| clues.of(owner.pid, happening.at));
+    row.set("clues", clues.and_then(|clues| serde_json::to_string(&*clues).ok()));
+    row.insert(into, "deaths", "")?;
+    Ok(into.last_insert_rowid())
 }
 
 fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Result<()> {
@@ -151,78 +191,9 @@ fn call(into: &Transaction<'_>, mut row: Columns, made: Call) -> rusqlite::Resul
         into,
         "calls",
         "ON CONFLICT (run, monotonic_ns, option) DO UPDATE SET socket = excluded.socket, \
+         death = excluded.death, \
          local_addr = excluded.local_addr, local_port = excluded.local_port, \
          remote_addr = excluded.remote_addr, remote_port = excluded.remote_port, \
          remote_key = excluded.remote_key",
     )
-}
-
-/// Replaces what is known of one destination.
-pub(super) fn lesson(into: &Transaction<'_>, lesson: &Lesson) -> rusqlite::Result<()> {
-    let peer = lesson.destination.to_string();
-    into.prepare_cached("DELETE FROM evidence WHERE peer = ?")?.execute([&peer])?;
-    for Evidence { span, outcome } in &lesson.evidence {
-        let times = match outcome {
-            QuietOutcome::Survived { times } => *times,
-            _ => 1,
-        };
-        let values: [&dyn ToSql; 5] = [
-            &peer,
-            &outcome.as_str(),
-            &span.began_ms.saturating_mul(1_000_000),
-            &span.ended_ms.saturating_mul(1_000_000),
-            &unsigned(times),
-        ];
-        into.prepare_cached("INSERT INTO evidence VALUES (?, ?, ?, ?, ?)")?.execute(values)?;
-    }
-    Ok(())
-}
-
-/// Replaces the learned limits with these.
-pub(super) fn limits(into: &Transaction<'_>, limits: &[LimitRow]) -> rusqlite::Result<()> {
-    into.execute("DELETE FROM limits", [])?;
-    for limit in limits {
-        let mut row = Columns::default();
-        row.set("destination", limit.destination.clone());
-        let Value::Integer(at_ms) = ms(limit.unix_seconds) else { continue };
-        row.set("at_ns", at_ms.saturating_mul(1_000_000));
-        row.set("longest_survived_ms", limit.longest_survived_seconds.map_or(Value::Null, ms));
-        row.set("shortest_killed_ms", ms(limit.shortest_killed_seconds));
-        row.set("survivals", unsigned(limit.survivals));
-        row.set("deaths", unsigned(limit.deaths));
-        row.set("deaths_contradicted", unsigned(limit.deaths_contradicted));
-        row.set("occasions", unsigned(limit.occasions));
-        row.set("confidence", limit.confidence.as_str().to_owned());
-        row.set("seconds", limit.seconds);
-        row.set("looks_like", limit.looks_like.clone());
-        row.set("meaning", limit.meaning.clone());
-        row.insert(into, "limits", "")?;
-    }
-    Ok(())
-}
-
-/// Everything that was learned.
-pub(super) fn lessons(from: &Connection) -> rusqlite::Result<Vec<Lesson>> {
-    let sample = |row: &Row<'_>| {
-        let (peer, kind): (String, String) = (row.get(0)?, row.get(1)?);
-        let (began_ns, ended_ns): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let outcome = match kind.as_str() {
-            "killed" => QuietOutcome::Killed,
-            "silenced" => QuietOutcome::Silenced,
-            _ => QuietOutcome::Survived { times: row.get(4)? },
-        };
-        let span = Span { began_ms: began_ns / 1_000_000, ended_ms: ended_ns / 1_000_000 };
-        Ok((peer, Evidence { span, outcome }))
-    };
-    let mut lessons: Vec<Lesson> = Vec::new();
-    let mut all = from.prepare("SELECT * FROM evidence ORDER BY peer, ended_ns")?;
-    for found in all.query_map([], sample)? {
-        let (peer, sample) = found?;
-        let Ok(destination) = peer.parse() else { continue };
-        match lessons.last_mut() {
-            Some(last) if last.destination == destination => last.evidence.push(sample),
-            _ => lessons.push(Lesson { destination, evidence: vec![sample] }),
-        }
-    }
-    Ok(lessons)
 }

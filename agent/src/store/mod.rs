@@ -2,30 +2,36 @@
 //! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
+mod admission;
+mod bounds;
 mod columns;
 mod database;
 mod health;
 mod insert;
+mod learned;
+mod not_kept;
 mod query;
+mod queue;
 mod reader;
 mod row;
-mod sampling;
 mod schema;
 mod trusted_clock;
 mod writer;
 
-pub(crate) use health::{Health, HistoryStatus, Loss, Writing};
+pub(crate) use health::{Health, HistoryStatus, Writing};
+pub use not_kept::{Loss, NotKept};
 pub use query::Query;
 pub use reader::HistoryReader;
 pub use row::DeathRow;
 pub(crate) use row::{CallRow, ConnectionRef};
 pub(crate) use writer::HistoryWriter;
 
-use crate::files;
+use crate::{advice::kept_clues::KeptClues, files};
 use rustix::fs::Mode;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The file in the state directory.
@@ -38,8 +44,10 @@ pub(crate) struct Options {
     pub folder: PathBuf,
     /// What is older is deleted.
     pub days: u32,
-    /// Above this size what is oldest is deleted.
+    /// Above this size what is worth least is deleted.
     pub bytes: u64,
+    /// What processes showed of themselves: it is kept with the deaths of their connections.
+    pub clues: Arc<KeptClues>,
 }
 
 /// Why the history cannot be used.

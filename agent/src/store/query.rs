@@ -1,6 +1,6 @@
 //! What somebody wants to know of the past.
 
-use crate::model::judgement::death::Cause;
+use crate::model::judgement::{death::Cause, worth::Worth};
 use ipnet::IpNet;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,8 @@ pub struct Query {
     pub pod: Option<String>,
     /// Deaths of this cause.
     pub cause: Option<Cause>,
+    /// Deaths of this worth.
+    pub worth: Option<Worth>,
     /// At most this number of deaths, the latest.
     pub limit: Option<u32>,
 }
@@ -68,55 +70,105 @@ fn bounds(net: IpNet) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Nanoseconds of seconds, as far as they fit.
-fn nanos(seconds: f64) -> i64 {
+pub(super) fn nanos(seconds: f64) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
     let nanos = (seconds * 1e9) as i64;
     nanos
 }
 
+/// A question in SQL.
+#[derive(Debug, Default)]
+struct Clause {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Clause {
+    fn add(&mut self, condition: &str, given: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.to_owned());
+        self.values.extend(given);
+    }
+}
+
 impl Query {
-    /// `WHERE ... ORDER BY ... LIMIT ...` with its values, for the table of deaths.
+    /// The ids of the deaths, the latest first, without their number's limit: `FROM ... WHERE ...` with its values.
     pub(super) fn clause(&self) -> (String, Vec<Value>) {
-        let mut conditions: Vec<&str> = Vec::new();
-        let mut values: Vec<Value> = Vec::new();
-        let mut add = |condition: &'static str, given: Vec<Value>| {
-            conditions.push(condition);
-            values.extend(given);
-        };
+        let mut clause = Clause::default();
         if let Some(net) = self.peer {
             let (first, last) = bounds(net);
-            add("remote_key BETWEEN ? AND ?", vec![first.into(), last.into()]);
+            clause.add("remote_key BETWEEN ? AND ?", [first.into(), last.into()]);
         }
         if let Some(since) = self.since {
-            add("at_ns >= ?", vec![nanos(since).into()]);
+            clause.add("at_ns >= ?", [nanos(since).into()]);
         }
         if let Some(until) = self.until {
-            add("at_ns < ?", vec![nanos(until).into()]);
+            clause.add("at_ns < ?", [nanos(until).into()]);
         }
         if let Some(port) = self.port {
             let port = i64::from(port);
-            add("(local_port = ? OR remote_port = ?)", vec![port.into(), port.into()]);
+            clause.add("(local_port = ? OR remote_port = ?)", [port.into(), port.into()]);
         }
         if let Some(netns) = self.netns {
-            add("netns = ?", vec![i64::from(netns).into()]);
+            clause.add("netns = ?", [i64::from(netns).into()]);
         }
         if let Some(pid) = self.pid {
-            add("pid = ?", vec![i64::from(pid).into()]);
+            clause.add("pid = ?", [i64::from(pid).into()]);
         }
+        if let Some(id) = &self.id {
+            clause.add("socket = ?", [id.clone().into()]);
+        }
+        if let Some(cause) = self.cause {
+            clause.add("cause = ?", [cause.as_str().to_owned().into()]);
+        }
+        // A cause has one worth: saying it spares a look at all others.
+        if let Some(worth) = self.worth.or(self.cause.map(Cause::worth)) {
+            clause.add("worth = ?", [i64::from(worth as u8).into()]);
+        }
+        let owner = self.owner();
+        let is_owned = !owner.conditions.is_empty();
+        if is_owned {
+            let conditions = owner.conditions.join(" AND ");
+            clause
+                .add(&format!("owner IN (SELECT id FROM owners WHERE {conditions})"), owner.values);
+        }
+        let Clause { mut conditions, values } = clause;
+        if conditions.is_empty() {
+            conditions.push("1".to_owned());
+        }
+        let index = self.index(is_owned);
+        (format!("FROM deaths INDEXED BY {index} WHERE {}", conditions.join(" AND ")), values)
+    }
+
+    /// What admits the least, most probably: SQLite would take the order of time for the best of all.
+    fn index(&self, is_owned: bool) -> &'static str {
+        match self {
+            Self { id: Some(_), .. } => "deaths_by_socket",
+            Self { pid: Some(_), .. } => "deaths_by_pid",
+            // Of a large network the latest are found soonest among the latest of all.
+            Self { peer: Some(net), .. } if net.prefix_len() * 2 > net.max_prefix_len() => {
+                "deaths_by_peer"
+            }
+            _ if is_owned => "deaths_by_owner",
+            _ => "deaths_by_time",
+        }
+    }
+
+    /// What is asked of the owner.
+    fn owner(&self) -> Clause {
+        let mut clause = Clause::default();
         if let Some(name) = &self.process {
             // The kernel cuts names to 15 bytes; the whole name matches the cut one.
             let cut = name.get(..15).unwrap_or(name).to_owned();
-            add("process IN (?, ?)", vec![name.clone().into(), cut.into()]);
+            clause.add("process IN (?, ?)", [name.clone().into(), cut.into()]);
         }
         if let Some(name) = &self.container {
             let twelve = (name.len() >= 12).then(|| name.clone());
-            add(
+            clause.add(
                 "(container = ? OR substr(container_id, 1, length(?)) = ?)",
-                vec![name.clone().into(), twelve.clone().into(), twelve.into()],
+                [name.clone().into(), twelve.clone().into(), twelve.into()],
             );
         }
         let names = [
-            ("socket = ?", &self.id),
             ("unit = ?", &self.unit),
             ("namespace = ?", &self.namespace),
             ("workload = ?", &self.workload),
@@ -124,18 +176,9 @@ impl Query {
         ];
         for (condition, name) in names {
             if let Some(name) = name {
-                add(condition, vec![name.clone().into()]);
+                clause.add(condition, [name.clone().into()]);
             }
         }
-        if let Some(cause) = self.cause {
-            add("cause = ?", vec![cause.as_str().to_owned().into()]);
-        }
-        let mut clause = String::new();
-        if !conditions.is_empty() {
-            clause = format!(" WHERE {}", conditions.join(" AND "));
-        }
-        clause += " ORDER BY at_ns DESC, id DESC LIMIT ?";
-        values.push(self.limit.map_or(-1, i64::from).into());
-        (clause, values)
+        clause
     }
 }

@@ -1,14 +1,16 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
 use super::{
-    CallRow, ConnectionRef, DeathRow, Error, FILE, Query,
+    CallRow, ConnectionRef, DeathRow, Error, FILE, NotKept, Query,
     columns::{self, not_expected, word},
+    learned, not_kept,
+    query::nanos,
     schema,
 };
 use crate::{
     kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{death::Cause, learned::LearnedRow, worth::Worth},
         table::happening,
         text::duration::signed_seconds,
     },
@@ -19,6 +21,7 @@ use crate::{
 };
 use rusqlite::Row;
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -36,40 +39,72 @@ impl HistoryReader {
         Ok(Self { database: schema::to_read(folder)?, file: folder.join(FILE) })
     }
 
-    /// Deaths, the latest first, until `each` returns false.
+    /// Deaths, the latest first, until `each` returns false. How many were passed over: a later version wrote them,
+    /// in words that this one does not know.
     pub fn deaths(
         &self,
         query: &Query,
         mut each: impl FnMut(DeathRow) -> bool,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.read(|database| {
-            let calls = "SELECT * FROM calls WHERE socket = ? AND run IN \
-                         (SELECT id FROM runs WHERE boot = (SELECT boot FROM runs WHERE id = ?)) \
-                         ORDER BY monotonic_ns";
-            let mut calls = database.prepare(calls)?;
-            let mut of = |row: &Row<'_>| {
-                let key = (row.get::<_, String>("socket")?, row.get::<_, i64>("run")?);
-                let calls = calls.query_map(key, call)?.collect::<Result<_, _>>()?;
-                death(row, calls)
-            };
-            let (clause, values) = query.clause();
-            let mut deaths = database.prepare(&format!("SELECT * FROM deaths{clause}"))?;
-            let mut rows = deaths.query(rusqlite::params_from_iter(values))?;
-            while let Some(row) = rows.next()? {
-                if !each(of(row)?) {
-                    break;
+            // First all ids, out of an index: rows are read one by one, and only those that are wanted.
+            let (clause, mut values) = query.clause();
+            values.push(query.limit.map_or(-1, i64::from).into());
+            let ids = format!("SELECT id {clause} ORDER BY at_ns DESC, id DESC LIMIT ?");
+            let mut ids = database.prepare(&ids)?;
+            let ids: Vec<i64> = ids
+                .query_map(rusqlite::params_from_iter(values), |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let of_owner = "process, unit, container, container_id, namespace, workload, pod";
+            let mut deaths = database.prepare(&format!(
+                "SELECT deaths.*, {of_owner} FROM deaths LEFT JOIN owners ON owners.id = owner WHERE deaths.id = ?"
+            ))?;
+            let mut calls = database.prepare(&format!(
+                "SELECT calls.*, {of_owner} FROM calls LEFT JOIN owners ON owners.id = owner WHERE death = ? \
+                 ORDER BY monotonic_ns"
+            ))?;
+            let mut n_unknown = 0;
+            for id in ids {
+                let calls = calls.query_map([id], call)?.filter_map(known).collect::<Result<_, _>>()?;
+                // An agent may have deleted it meanwhile.
+                let mut found = deaths.query([id])?;
+                let Some(row) = found.next()? else {
+                    continue;
+                };
+                match known(death(row, calls)) {
+                    None => n_unknown += 1,
+                    Some(death) => {
+                        if !each(death?) {
+                            break;
+                        }
+                    }
                 }
             }
-            Ok(())
+            Ok(n_unknown)
         })
     }
 
-    /// Every learned idle limit.
-    pub fn limits(&self) -> Result<Vec<LimitRow>, Error> {
+    /// The number of deaths that a query finds, without its limit, by what they are worth.
+    pub fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Error> {
         self.read(|database| {
-            let mut all = database.prepare("SELECT * FROM limits ORDER BY destination")?;
-            all.query_map([], limit)?.collect()
+            let (clause, values) = query.clause();
+            let sums = "sum(worth = 0), sum(worth <> 0)";
+            let count = format!("SELECT {sums} {clause}");
+            let numbers = |row: &Row<'_>| Ok([row.get::<_, Option<u64>>(0)?, row.get(1)?]);
+            let found = database.query_row(&count, rusqlite::params_from_iter(values), numbers)?;
+            let [silence, ordinary] = found.map(Option::unwrap_or_default);
+            Ok([(Worth::Silence, silence), (Worth::Ordinary, ordinary)].into())
         })
+    }
+
+    /// Everything that was learned.
+    pub fn learned(&self) -> Result<Vec<LearnedRow>, Error> {
+        self.read(learned::read_rows)
+    }
+
+    /// What happened from `since` on and before `until` (Unix seconds), and is not in the history.
+    pub fn not_kept(&self, since: Option<f64>, until: Option<f64>) -> Result<Vec<NotKept>, Error> {
+        self.read(|database| not_kept::read(database, since.map(nanos), until.map(nanos)))
     }
 
     fn read<T>(
@@ -77,6 +112,14 @@ impl HistoryReader {
         query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         query(&self.database).map_err(schema::failed("read", &self.file))
+    }
+}
+
+/// Not what a later version wrote in words of its own.
+fn known<T>(read: rusqlite::Result<T>) -> Option<rusqlite::Result<T>> {
+    match read {
+        Err(rusqlite::Error::FromSqlConversionFailure(..)) => None,
+        read => Some(read),
     }
 }
 
@@ -102,6 +145,9 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: age_ms.map(signed_seconds),
         silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
         probes_sent: Some(row.get("probes_sent")?),
+        clues: row
+            .get::<_, Option<String>>("clues")?
+            .and_then(|clues| serde_json::from_str(&clues).ok()),
         ..EventDetails::default()
     };
     Ok(DeathRow {
@@ -131,25 +177,6 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
         result: row.get("result")?,
         when: word(row, "when")?,
         on: on(row)?,
-    })
-}
-
-fn limit(row: &Row<'_>) -> rusqlite::Result<LimitRow> {
-    Ok(LimitRow {
-        destination: row.get("destination")?,
-        unix_seconds: unix_seconds(row)?,
-        longest_survived_seconds: row
-            .get::<_, Option<i64>>("longest_survived_ms")?
-            .map(signed_seconds),
-        shortest_killed_seconds: signed_seconds(row.get("shortest_killed_ms")?),
-        survivals: row.get("survivals")?,
-        deaths: row.get("deaths")?,
-        deaths_contradicted: row.get("deaths_contradicted")?,
-        occasions: row.get("occasions")?,
-        confidence: word(row, "confidence")?,
-        seconds: row.get("seconds")?,
-        looks_like: row.get("looks_like")?,
-        meaning: row.get("meaning")?,
     })
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The version of the tables, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// `PRAGMA application_id`: "keep".
 const APPLICATION: i64 = 0x6b65_6570;
 const SCHEMA: &str = include_str!("schema.sql");
@@ -66,6 +66,8 @@ pub(super) fn to_write(folder: &Path) -> Result<Connection, Error> {
         database.pragma_update(None, "journal_mode", "WAL")?;
         // A power failure may take the last second, never the file (sqlite.org/wal.html).
         database.pragma_update(None, "synchronous", "NORMAL")?;
+        // What is sorted is small, and no file is made outside of the state directory.
+        database.pragma_update(None, "temp_store", "MEMORY")?;
         database.pragma_update(None, "journal_size_limit", 4 << 20)?;
         Ok(database)
     };
@@ -96,6 +98,7 @@ pub(super) fn to_read(folder: &Path) -> Result<Connection, Error> {
         let database = Connection::open_with_flags(target, flags)?;
         database.busy_timeout(PATIENCE)?;
         database.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        database.pragma_update(None, "temp_store", "MEMORY")?;
         let found = found(&database)?;
         Ok((database, found))
     };

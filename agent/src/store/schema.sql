@@ -14,6 +14,20 @@ CREATE TABLE runs (
   monotonic_ns INTEGER NOT NULL
 ) STRICT;
 
+-- What processes are part of. The same row stands for all processes of one name there.
+CREATE TABLE owners (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,          -- all columns below
+  party TEXT NOT NULL,               -- whom its records count for: container, else pod, unit or process
+  process TEXT,
+  unit TEXT,                         -- systemd unit
+  container TEXT,                    -- its name, else the first digits of its id
+  container_id TEXT,
+  namespace TEXT,                    -- of Kubernetes
+  workload TEXT,
+  pod TEXT
+) STRICT;
+
 -- Every end of a connection, except ordinary ends of short connections (see docs/HISTORY.md).
 CREATE TABLE deaths (
   id INTEGER PRIMARY KEY,
@@ -30,13 +44,8 @@ CREATE TABLE deaths (
   direction TEXT NOT NULL,           -- outbound, inbound
   state TEXT NOT NULL,               -- the TCP state before the end
   pid INTEGER,
-  process TEXT,
-  unit TEXT,                         -- systemd unit
-  container TEXT,                    -- its name, else the first digits of its id
-  container_id TEXT,
-  namespace TEXT,                    -- of Kubernetes
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,                     -- whose it was: a row of owners
+  worth INTEGER NOT NULL,            -- 0: it died of silence; 2: ordinary. What is worth least goes first
   cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
@@ -66,10 +75,14 @@ CREATE TABLE deaths (
   probes_sent INTEGER NOT NULL,
   probes_unanswered INTEGER NOT NULL,
   retransmits INTEGER NOT NULL,      -- repetitions in a row that went unanswered
-  in_flight INTEGER NOT NULL
+  in_flight INTEGER NOT NULL,
+  clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
-CREATE INDEX deaths_by_time ON deaths (at_ns);
-CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns);
+-- A query reads these first, and of the table only the rows that it gives.
+CREATE INDEX deaths_by_time ON deaths (at_ns, worth, remote_key);
+CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns, worth);
+CREATE INDEX deaths_by_owner ON deaths (owner, at_ns, worth);
+CREATE INDEX deaths_by_pid ON deaths (pid, at_ns) WHERE pid IS NOT NULL;
 CREATE INDEX deaths_by_socket ON deaths (socket);
 
 -- setsockopt calls: all that were refused, and all of connections that died.
@@ -85,14 +98,9 @@ CREATE TABLE calls (
   remote_addr TEXT NOT NULL,
   remote_port INTEGER NOT NULL,      -- 0: not connected
   remote_key BLOB NOT NULL,
+  death INTEGER,                     -- the end of its connection, with which it goes; NULL while it lives
   pid INTEGER,                       -- who called
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   option TEXT NOT NULL,              -- SO_KEEPALIVE, TCP_KEEPIDLE, ...
   value INTEGER,                     -- what was asked for
   result TEXT NOT NULL,              -- ok, or the error's name
@@ -100,8 +108,8 @@ CREATE TABLE calls (
   UNIQUE (run, monotonic_ns, option)
 ) STRICT;
 CREATE INDEX calls_by_time ON calls (at_ns);
-CREATE INDEX calls_by_peer ON calls (remote_key, at_ns);
-CREATE INDEX calls_by_socket ON calls (socket, run);
+CREATE INDEX calls_by_socket ON calls (socket);
+CREATE INDEX calls_by_death ON calls (death);
 
 -- A setting changed, and with it the verdict on a connection.
 CREATE TABLE verdict_changes (
@@ -117,19 +125,12 @@ CREATE TABLE verdict_changes (
   remote_port INTEGER NOT NULL,
   remote_key BLOB NOT NULL,
   pid INTEGER,
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   verdict_before TEXT NOT NULL,
   verdict TEXT NOT NULL,
   meaning TEXT NOT NULL              -- why, in words
 ) STRICT;
 CREATE INDEX verdict_changes_by_time ON verdict_changes (at_ns);
-CREATE INDEX verdict_changes_by_peer ON verdict_changes (remote_key, at_ns);
 
 -- Long quiet times after which a connection went on: one row a connection.
 CREATE TABLE survivals (
@@ -145,47 +146,54 @@ CREATE TABLE survivals (
   remote_port INTEGER NOT NULL,
   remote_key BLOB NOT NULL,
   pid INTEGER,
-  process TEXT,
-  unit TEXT,
-  container TEXT,
-  container_id TEXT,
-  namespace TEXT,
-  workload TEXT,
-  pod TEXT,
+  owner INTEGER,
   times INTEGER NOT NULL,            -- how often
   longest_ms INTEGER NOT NULL,
   last_ms INTEGER NOT NULL,
   UNIQUE (run, socket)
 ) STRICT;
 CREATE INDEX survivals_by_time ON survivals (at_ns);
-CREATE INDEX survivals_by_peer ON survivals (remote_key, at_ns);
 
--- What the agent learns idle limits from: the latest quiet times that killed connections with a peer,
--- and of each day the longest that was survived.
+-- What the agent learns from: of each peer the latest quiet times that ended connections, and of each day the longest
+-- that was survived.
 CREATE TABLE evidence (
   peer TEXT NOT NULL,                -- an address, with the port of a service that we connected to
-  kind TEXT NOT NULL,                -- killed, silenced (probes met silence), survived
+  netns INTEGER,                     -- network namespace; NULL: the agent's own
+  run INTEGER NOT NULL,              -- the agent that wrote it
+  kind TEXT NOT NULL,                -- killed, singled_out (others were answered), silenced (probes met silence), outage,
+                                     -- peer_closed, survived
   began_ns INTEGER NOT NULL,         -- the quiet time, from
   ended_ns INTEGER NOT NULL,         -- to
-  times INTEGER NOT NULL             -- of survived: how many such quiet times on that day
+  times INTEGER NOT NULL             -- of survived: how many that day; of peer_closed: how many in that minute
 ) STRICT;
 CREATE INDEX evidence_by_peer ON evidence (peer);
 
--- Idle limits as learned: more than longest_survived_ms, at most shortest_killed_ms.
-CREATE TABLE limits (
-  destination TEXT PRIMARY KEY,      -- an address, a network, or the name of a configured path
-  at_ns INTEGER NOT NULL,            -- when the last evidence came
-  longest_survived_ms INTEGER,
-  shortest_killed_ms INTEGER NOT NULL,
-  survivals INTEGER NOT NULL,
-  deaths INTEGER NOT NULL,
-  deaths_contradicted INTEGER NOT NULL, -- left out: a connection survived a quiet time as long
-  occasions INTEGER NOT NULL,        -- outages of the peer that would be needed to explain the deaths
-  confidence TEXT NOT NULL,          -- guess, likely, sure
-  seconds INTEGER NOT NULL,          -- the limit to expect
-  looks_like TEXT,                   -- devices with such a limit
-  meaning TEXT NOT NULL              -- all these columns, in one sentence
+-- Moments at which connections with several peers were lost at once.
+CREATE TABLE mass_endings (
+  netns INTEGER,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,
+  connections INTEGER NOT NULL,
+  peers TEXT NOT NULL,               -- some of their addresses, with a space between
+  processes TEXT NOT NULL            -- some of their processes, one a line
 ) STRICT;
+
+-- What was learned: idle limits of paths, timers of peers, clean-ups by the clock.
+CREATE TABLE learned (
+  kind TEXT NOT NULL,                -- path_limit, peer_closes, clean_up
+  destination TEXT,                  -- an address, or an address and a port; NULL of a clean-up
+  meaning TEXT NOT NULL,             -- all of it, in one sentence
+  facts TEXT NOT NULL                -- JSON, as /v1/limits gives it: confidence, seconds, occasions ...
+) STRICT;
+
+-- What is not in the history, by the minute in which it happened.
+CREATE TABLE not_kept (
+  minute_ns INTEGER NOT NULL,        -- its beginning
+  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times
+  reason TEXT NOT NULL,              -- budget, queue, disk, size: see docs/HISTORY.md
+  n INTEGER NOT NULL,
+  PRIMARY KEY (minute_ns, worth, reason)
+) STRICT, WITHOUT ROWID;
 
 -- One row: the latest time that was trusted, so that a clock that jumps does not empty the history.
 CREATE TABLE clock (
@@ -195,8 +203,8 @@ CREATE TABLE clock (
 
 -- The deaths with times to read.
 CREATE VIEW recent_deaths AS
-SELECT strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at_utc, socket, process, pid,
-  coalesce(workload, unit) AS workload, local_addr || ' ' || local_port AS local,
+SELECT strftime('%Y-%m-%d %H:%M:%S', at_ns / 1000000000, 'unixepoch') AS at_utc, socket, owners.process, pid,
+  coalesce(owners.workload, owners.unit) AS workload, local_addr || ' ' || local_port AS local,
   remote_addr || ' ' || remote_port AS remote, cause, verdict, quiet_ms / 1000.0 AS quiet_seconds,
   evidence
-FROM deaths ORDER BY at_ns DESC;
+FROM deaths LEFT JOIN owners ON owners.id = deaths.owner ORDER BY at_ns DESC;

@@ -1,15 +1,19 @@
 //! The history as a specification: what is written is read back, whatever happens to the file.
 
 use super::{
-    database::{Batch, Database, Learning},
+    database::Database,
+    not_kept::LossSums,
+    queue::{Learning, Record},
     *,
 };
 use crate::{
+    advice::process_clues::Traces,
     model::{
         judgement::{
             death::{Cause, Death},
             idle_limit::{IdleLimit, Limits},
             verdict::{Surroundings, Verdict},
+            worth::Worth,
         },
         observed::{
             ending::Ending,
@@ -42,7 +46,7 @@ impl StateFolder {
     }
 
     pub(super) fn options(&self) -> Options {
-        Options { folder: self.0.clone(), days: 30, bytes: 256 << 20 }
+        Options { folder: self.0.clone(), days: 30, bytes: 256 << 20, clues: Arc::default() }
     }
 }
 
@@ -91,13 +95,22 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
     Happening { identity, calls, ..Happening::new(at, closed, Happened::Died(death)) }
 }
 
-fn write(folder: &StateFolder, happenings: Vec<Happening>) {
-    let mut database = Database::open(&folder.options()).unwrap();
-    database.write(&[batch(happenings)], &Learning::default()).unwrap();
+/// Unix time minus monotonic time.
+const OFFSET_NS: i64 = 1_700_000_000_000_000_000;
+
+pub(super) fn record(happening: Happening) -> Record {
+    let around = around();
+    let worth = admission::worth(&happening, &around).unwrap();
+    Record { offset_ns: OFFSET_NS, around, worth, happening }
 }
 
-fn batch(happenings: Vec<Happening>) -> Batch {
-    Batch { offset_ns: 1_700_000_000_000_000_000, around: around(), happenings }
+pub(super) fn add(database: &mut Database, happenings: impl IntoIterator<Item = Happening>) {
+    let records: Vec<Record> = happenings.into_iter().map(record).collect();
+    database.write(&records, &Learning::default(), &LossSums::default()).unwrap();
+}
+
+fn write(folder: &StateFolder, happenings: Vec<Happening>) {
+    add(&mut Database::open(&folder.options()).unwrap(), happenings);
 }
 
 fn deaths(folder: &StateFolder, query: &Query) -> Vec<DeathRow> {
@@ -109,6 +122,12 @@ fn deaths(folder: &StateFolder, query: &Query) -> Vec<DeathRow> {
             true
         })
         .unwrap();
+    let count = HistoryReader::open(&folder.0).unwrap().count(query).unwrap();
+    let n_found = u64::try_from(found.len()).unwrap();
+    match query.limit {
+        Some(_) => assert!(count.values().sum::<u64>() >= n_found),
+        None => assert_eq!(count.values().sum::<u64>(), n_found),
+    }
     found
 }
 
@@ -144,7 +163,7 @@ fn a_refused_call_is_there_at_once_and_once() {
     let unconnected = Socket { id: SocketId(0), ..death.socket };
     let refused = Happening::new(at, unconnected, Happened::Setting(call));
     let mut database = Database::open(&folder.options()).unwrap();
-    database.write(&[batch(vec![refused])], &Learning::default()).unwrap();
+    add(&mut database, [refused]);
     let calls = || -> Vec<(String, Option<String>)> {
         let file = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
         let mut calls = file.prepare("SELECT option, socket FROM calls ORDER BY at_ns").unwrap();
@@ -153,7 +172,7 @@ fn a_refused_call_is_there_at_once_and_once() {
     };
     let (idle, count) = (SockOpt::Idle.as_str(), SockOpt::Count.as_str());
     assert_eq!(calls(), [(idle.to_owned(), None)]);
-    database.write(&[batch(vec![death])], &Learning::default()).unwrap();
+    add(&mut database, [death]);
     let id = || Some("sk:1f".to_owned());
     assert_eq!(calls(), [(idle.to_owned(), id()), (count.to_owned(), id())]);
 }
@@ -190,6 +209,59 @@ fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
 }
 
 #[test]
+fn what_a_later_version_wrote_in_words_of_its_own_is_passed_over_and_counted() {
+    let folder = StateFolder::new();
+    write(&folder, (1..=9).map(|id| idle_drop(id, 1000 * id)).collect());
+    let file = rusqlite::Connection::open(folder.0.join(FILE)).unwrap();
+    let set = |id: u32, change: &str| {
+        let n = file.execute(&format!("UPDATE {change} WHERE socket = 'sk:{id}'"), []).unwrap();
+        assert!(n > 0);
+    };
+    set(1, "deaths SET cause = 'bored'");
+    set(2, "deaths SET verdict = 'blessed'");
+    set(3, "deaths SET state = 'limbo'");
+    set(4, "deaths SET certainty = 'revealed'");
+    set(5, "deaths SET direction = 'sideways'");
+    set(6, "calls SET \"when\" = 'tomorrow'");
+    set(7, "deaths SET idle_limit_from = 'oracle'");
+    let mut found = Vec::new();
+    let each = |death: DeathRow| {
+        found.push((death.event.connection.id.unwrap(), death.calls.len()));
+        true
+    };
+    let reader = HistoryReader::open(&folder.0).unwrap();
+    assert_eq!(reader.deaths(&Query::default(), each).unwrap(), 5);
+    let expected = [("sk:9", 2), ("sk:8", 2), ("sk:7", 2), ("sk:6", 0)];
+    assert_eq!(found, expected.map(|(id, n)| (id.to_owned(), n)));
+}
+
+#[test]
+fn losses_are_found_by_the_minute() {
+    let folder = StateFolder::new();
+    let mut database = Database::open(&folder.options()).unwrap();
+    let minute = |n: i64| n * 60_000_000_000;
+    for _ in 0..2 {
+        let mut sums = LossSums::default();
+        sums.add(minute(10) + 1, Worth::Ordinary, Loss::Budget, 3);
+        sums.add(minute(12), Worth::Ordinary, Loss::Budget, 4);
+        sums.add(minute(12), Worth::Silence, Loss::Queue, 1);
+        database.write(&[], &Learning::default(), &sums).unwrap();
+    }
+    let reader = HistoryReader::open(&folder.0).unwrap();
+    let lost = |since: f64, until: f64| -> Vec<(Worth, Loss, u64)> {
+        let found = reader.not_kept(Some(since), Some(until)).unwrap();
+        found.into_iter().map(|it| (it.worth, it.reason, it.n)).collect()
+    };
+    let (ordinary, silence) = ((Worth::Ordinary, Loss::Budget), (Worth::Silence, Loss::Queue));
+    let number = |(worth, loss): (Worth, Loss), n| (worth, loss, n);
+    assert_eq!(lost(0.0, 1e9), [number(silence, 2), number(ordinary, 14)]);
+    assert_eq!(lost(630.0, 700.0), [number(ordinary, 6)], "a part of a minute counts");
+    assert_eq!(lost(660.0, 720.0), [], "and what is beside it does not");
+    let all = reader.not_kept(None, None).unwrap();
+    assert_eq!((all[1].first_unix_seconds, all[1].last_unix_seconds), (600.0, 780.0));
+}
+
+#[test]
 fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
     let folder = StateFolder::new();
     let far = |n: u64| {
@@ -200,7 +272,7 @@ fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
         happening
     };
     let mut database = Database::open(&folder.options()).unwrap();
-    database.write(&[batch((1000..21_000).map(far).collect())], &Learning::default()).unwrap();
+    add(&mut database, (1000..21_000).map(far));
     let query = Query { peer: Some("0.0.0.7/32".parse().unwrap()), ..Query::default() };
     let began = crate::kernel::clock::now();
     assert_eq!(deaths(&folder, &query).len(), 20);
@@ -212,15 +284,16 @@ fn a_query_over_twenty_thousand_deaths_takes_milliseconds() {
 fn what_is_too_old_or_too_much_goes_and_the_file_shrinks() {
     let folder = StateFolder::new();
     let now = crate::kernel::clock::now();
-    let mut old = batch(vec![idle_drop(1, 1000)]);
-    old.offset_ns = 0;
-    let many = (2..6000).map(|id| idle_drop(id, now.0 / 1_000_000_000 + 600)).collect();
-    let young = Batch { offset_ns: crate::kernel::clock::unix_offset_ns(), ..batch(many) };
+    let old = Record { offset_ns: 0, ..record(idle_drop(1, 1000)) };
+    let offset_ns = crate::kernel::clock::unix_offset_ns();
+    let young = |id| Record { offset_ns, ..record(idle_drop(id, now.0 / 1_000_000_000 + 600)) };
+    let all: Vec<Record> = [old].into_iter().chain((2..6000).map(young)).collect();
+    let health = Health::default();
     let options = Options { bytes: 2 << 20, ..folder.options() };
     let mut database = Database::open(&options).unwrap();
-    database.write(&[old, young], &Learning::default()).unwrap();
+    database.write(&all, &Learning::default(), &LossSums::default()).unwrap();
     assert!(database.bytes().unwrap() > 2 << 20);
-    database.keep_bounds(now).unwrap();
+    database.keep_bounds(now, &health).unwrap();
     let used = database.bytes().unwrap();
     assert!((1 << 20..2 << 20).contains(&used), "{used} bytes");
     let found = deaths(&folder, &Query::default());
@@ -256,7 +329,7 @@ fn a_file_of_another_version_or_program_is_left_alone() {
     set("user_version", 99);
     for error in [Database::open(&folder.options()).err(), HistoryReader::open(&folder.0).err()] {
         let error = error.unwrap().to_string();
-        assert!(error.contains("schema 99") && error.contains("knows 1"), "{error}");
+        assert!(error.contains("schema 99") && error.contains("knows 2"), "{error}");
     }
     set("application_id", 7);
     assert!(matches!(Database::open(&folder.options()), Err(Error::Foreign { .. })));
@@ -268,4 +341,27 @@ fn without_a_history_the_reader_says_where_it_looked() {
     let folder = StateFolder::new();
     let error = HistoryReader::open(&folder.0).unwrap_err().to_string();
     assert!(error.contains("--state-dir") && error.contains("keepwatch run"), "{error}");
+}
+
+#[test]
+fn what_a_process_showed_is_kept_with_a_death_that_was_quiet() {
+    let folder = StateFolder::new();
+    let options = folder.options();
+    let showed = Traces { executable: Some("python3.11".to_owned()), ..Traces::of_name("mongod") };
+    options.clues.show(812, showed.clone());
+    let mut busy = idle_drop(2, 901);
+    if let Happened::Died(death) = &mut busy.what {
+        death.silent_ms = 100;
+    }
+    let stranger = Owner { pid: 813, ..owner() };
+    let mut unknown = idle_drop(3, 902);
+    unknown.socket.owner = Some(stranger);
+    let mut database = Database::open(&options).unwrap();
+    add(&mut database, [idle_drop(1, 900), busy, unknown]);
+    let clues = |death: DeathRow| (death.event.connection.id.unwrap(), death.event.details.clues);
+    let found: Vec<_> = deaths(&folder, &Query::default()).into_iter().map(clues).collect();
+    assert_eq!(
+        found,
+        [("sk:3".to_owned(), None), ("sk:2".to_owned(), None), ("sk:1".to_owned(), Some(showed))]
+    );
 }

@@ -1,10 +1,13 @@
 //! The thread that writes the history. The watching thread only ever puts something into a bounded queue:
-//! what finds no room there, or no room on the disk, is counted, and the agent goes on.
+//! what is over its budget, or finds no room there or on the disk, is counted, and the agent goes on.
 
 use super::{
-    Error, Health, Loss, Options, Writing, claim,
-    database::{self, Batch, Database, Learning},
-    sampling::{Budget, Retention},
+    Error, Health, Options, Writing,
+    admission::{self, Admission},
+    claim,
+    database::{self, Database},
+    not_kept::{Loss, LossSums},
+    queue::{self, Learning, Queue, Record, Taken},
 };
 use crate::{
     files,
@@ -12,7 +15,7 @@ use crate::{
     log::pace::{Spell, Turn},
     model::{
         judgement::{
-            learned::{Lesson, LimitRow},
+            learned::{LearnedRow, Lesson},
             verdict::Surroundings,
         },
         observed::socket::Time,
@@ -20,19 +23,11 @@ use crate::{
     },
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tracing::{info, warn};
 
-/// Moments that may wait, some 400 bytes each.
-const MAX_WAITING: usize = 8192;
-/// Batches that may wait.
-const MAX_BATCHES: usize = 256;
 /// Time between two commits.
 const COMMIT_MS: u64 = 1000;
 /// Time between two looks at age and size.
@@ -40,19 +35,12 @@ const TIDY_MS: u64 = 10_000;
 /// Time between two attempts to open a file that could not be opened.
 const RETRY_MS: u64 = 5000;
 
-/// What goes through the queue.
-#[derive(Debug)]
-enum WriterMessage {
-    Batch(Batch),
-    Learning(Learning),
-}
-
 /// The end of the queue where things are put in.
 #[derive(Debug)]
 pub(crate) struct HistoryWriter {
-    queue: SyncSender<WriterMessage>,
+    queue: Arc<Queue>,
     health: Arc<Health>,
-    budget: Budget,
+    admission: Admission,
 }
 
 impl HistoryWriter {
@@ -63,17 +51,9 @@ impl HistoryWriter {
         options: Options,
     ) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
         let health = Arc::new(Health::of(options.folder.clone()));
-        let mut thread = Thread {
-            options,
-            health: Arc::clone(&health),
-            claim: None,
-            database: None,
-            tried: clock::now(),
-            tidied: clock::now(),
-            spell: Spell::default(),
-            batches: Vec::new(),
-            learning: Learning::default(),
-        };
+        let queue = Arc::<Queue>::default();
+        let now = clock::now();
+        let mut thread = Thread::new(options, Arc::clone(&health), Arc::clone(&queue), now);
         match thread.open() {
             Err(error @ Error::Taken { .. }) => return Err(error),
             opened => thread.note(opened),
@@ -84,58 +64,45 @@ impl HistoryWriter {
                 Vec::new()
             })
         });
-        let (queue, waiting) = mpsc::sync_channel(MAX_BATCHES);
         let handle = std::thread::Builder::new()
             .name("history".to_owned())
-            .spawn(move || thread.run(&waiting))
+            .spawn(move || thread.run())
             .map_err(Error::Thread)?;
-        let writer = Self { queue, health: Arc::clone(&health), budget: Budget::new(clock::now()) };
+        let writer = Self { queue, health: Arc::clone(&health), admission: Admission::new(now) };
         let writing = Writing::new(handle, Arc::clone(&health));
         Ok((writer, writing, health, lessons))
     }
 
     /// Takes what belongs into the history. Never waits.
     pub(crate) fn take(&mut self, happenings: &[Happening], around: &Arc<Surroundings>) {
-        let now = clock::now();
-        let mut chosen: Vec<Happening> = Vec::new();
-        let room = MAX_WAITING.saturating_sub(self.health.n_waiting.load(Ordering::Relaxed));
+        let (now, offset_ns) = (clock::now(), clock::unix_offset_ns());
+        let mut records: Vec<Record> = Vec::new();
         for happening in happenings {
-            match Retention::of(happening, around) {
-                Retention::No => {}
-                Retention::Ordinary if !self.budget.allows(now) => {
-                    self.health.lose(Loss::Ordinary, 1);
-                }
-                // The latter half is for what is not ordinary.
-                Retention::Ordinary if chosen.len() >= room.saturating_sub(MAX_WAITING / 2) => {
-                    self.health.lose(Loss::Queue, 1);
-                }
-                _ if chosen.len() >= room => self.health.lose(Loss::Queue, 1),
-                _ => chosen.push(happening.clone()),
+            let Some(worth) = admission::worth(happening, around) else {
+                continue;
+            };
+            if self.admission.allows(worth, happening, now) {
+                let (around, happening) = (Arc::clone(around), happening.clone());
+                records.push(Record { offset_ns, around, worth, happening });
+            } else {
+                let at_ns = clock::unix_ns(happening.at, offset_ns);
+                self.health.lose(Loss::Budget, worth, at_ns, 1);
             }
         }
-        if chosen.is_empty() {
-            return;
-        }
-        let n = chosen.len();
-        let batch = Batch {
-            offset_ns: clock::unix_offset_ns(),
-            around: Arc::clone(around),
-            happenings: chosen,
-        };
-        self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
-        if self.queue.try_send(WriterMessage::Batch(batch)).is_err() {
-            self.health.n_waiting.fetch_sub(n, Ordering::Relaxed);
-            self.health.lose(Loss::Queue, n);
+        if !records.is_empty() {
+            self.queue.put(records, |refused| self.health.lose_record(queue::REFUSED, refused));
         }
     }
 
     /// Takes what was learned. Never waits.
-    pub(crate) fn learn(&self, lessons: Vec<Lesson>, limits: Vec<LimitRow>) {
-        let n = lessons.len();
-        let learning = Learning { lessons, limits: Some(limits) };
-        if self.queue.try_send(WriterMessage::Learning(learning)).is_err() {
-            self.health.lose(Loss::Queue, n);
-        }
+    pub(crate) fn learn(&self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {
+        self.queue.learn(Learning { lessons, rows: Some(rows) });
+    }
+}
+
+impl Drop for HistoryWriter {
+    fn drop(&mut self) {
+        self.queue.finish();
     }
 }
 
@@ -143,6 +110,7 @@ impl HistoryWriter {
 struct Thread {
     options: Options,
     health: Arc<Health>,
+    queue: Arc<Queue>,
     /// On the folder, once it could be had.
     claim: Option<files::Lock>,
     database: Option<Database>,
@@ -150,11 +118,12 @@ struct Thread {
     tidied: Time,
     /// The time in which nothing is written.
     spell: Spell,
-    batches: Vec<Batch>,
+    /// What could not be written yet.
+    records: Vec<Record>,
     learning: Learning,
 }
 
-/// What became of batches.
+/// What became of records.
 enum WriteOutcome {
     Yes,
     No,
@@ -163,45 +132,50 @@ enum WriteOutcome {
 }
 
 impl Thread {
-    fn run(mut self, queue: &Receiver<WriterMessage>) {
-        let mut committed = clock::now();
+    fn new(options: Options, health: Arc<Health>, queue: Arc<Queue>, now: Time) -> Self {
+        Self {
+            options,
+            health,
+            queue,
+            claim: None,
+            database: None,
+            tried: now,
+            tidied: now,
+            spell: Spell::default(),
+            records: Vec::new(),
+            learning: Learning::default(),
+        }
+    }
+
+    fn run(mut self) {
         loop {
-            let message = queue.recv_timeout(Duration::from_millis(COMMIT_MS));
-            let is_over = matches!(message, Err(RecvTimeoutError::Disconnected));
-            match message {
-                Ok(WriterMessage::Batch(batch)) => self.batches.push(batch),
-                Ok(WriterMessage::Learning(learning)) => self.take_learning(learning),
-                Err(_) => {}
-            }
+            let Taken { records, learning, is_over } =
+                self.queue.take(Duration::from_millis(COMMIT_MS));
+            self.records.extend(records);
+            self.learning.merge(learning);
             let now = clock::now();
-            let n_waiting = self.health.n_waiting.load(Ordering::Relaxed);
-            if now.ms_since(committed) >= COMMIT_MS || n_waiting > MAX_WAITING / 4 || is_over {
-                self.commit(now);
-                // Not before: a commit that waited for a lock is not repeated for each batch that came meanwhile.
-                committed = clock::now();
-            }
-            if now.ms_since(self.tidied) >= TIDY_MS && !is_over {
-                self.tidied = now;
-                self.look_for_the_file();
-                self.tidy(now);
-            }
+            self.commit(now);
             if is_over {
-                let left = self.batches.iter().map(|batch| batch.happenings.len()).sum();
-                self.health.lose(Loss::Disk, left);
+                self.give_up();
                 let ended = self.spell.finish();
                 self.tell_turn(ended, "");
                 return;
             }
+            if now.ms_since(self.tidied) >= TIDY_MS {
+                self.tidied = now;
+                self.look_for_the_file();
+                self.tidy(now);
+            }
         }
     }
 
-    /// The latest of each destination.
-    fn take_learning(&mut self, Learning { lessons, limits }: Learning) {
-        for lesson in lessons {
-            self.learning.lessons.retain(|known| known.destination != lesson.destination);
-            self.learning.lessons.push(lesson);
+    /// Counts what could not be written as lost.
+    fn give_up(&mut self) {
+        let records = std::mem::take(&mut self.records);
+        for record in &records {
+            self.health.lose_record(Loss::Disk, record);
         }
-        self.learning.limits = limits.or(self.learning.limits.take());
+        self.queue.done(&records);
     }
 
     fn open(&mut self) -> Result<(), Error> {
@@ -227,40 +201,40 @@ impl Thread {
             let opened = self.open();
             self.note(opened);
         }
-        let batches = std::mem::take(&mut self.batches);
-        let n: usize = batches.iter().map(|batch| batch.happenings.len()).sum();
-        self.health.n_waiting.fetch_sub(n, Ordering::Relaxed);
-        let has_learned = !self.learning.lessons.is_empty() || self.learning.limits.is_some();
-        if n == 0 && !has_learned {
+        let unwritten = std::mem::take(&mut *self.health.unwritten());
+        if self.records.is_empty() && self.learning.is_empty() && unwritten.is_empty() {
             return;
         }
-        match self.write(&batches, now) {
+        let outcome = self.write(&unwritten, now);
+        if !matches!(outcome, WriteOutcome::Yes) {
+            self.health.unwritten().merge(unwritten);
+        }
+        match outcome {
             WriteOutcome::Yes => {
                 self.learning = Learning::default();
-                self.health.n_written.fetch_add(u64::try_from(n).unwrap_or(0), Ordering::Relaxed);
+                let records = std::mem::take(&mut self.records);
+                let n = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                self.health.n_written.fetch_add(n, Ordering::Relaxed);
+                self.queue.done(&records);
             }
-            WriteOutcome::No => self.health.lose(Loss::Disk, n),
-            WriteOutcome::Later => {
-                self.health.n_waiting.fetch_add(n, Ordering::Relaxed);
-                self.batches = batches;
-            }
+            WriteOutcome::No => self.give_up(),
+            WriteOutcome::Later => {}
         }
     }
 
-    fn write(&mut self, batches: &[Batch], now: Time) -> WriteOutcome {
+    fn write(&mut self, unwritten: &LossSums, now: Time) -> WriteOutcome {
         let Some(database) = &mut self.database else {
             return WriteOutcome::No;
         };
-        let Err(error) = database.write(batches, &self.learning) else {
+        let Err(error) = database.write(&self.records, &self.learning, unwritten) else {
             self.all_is_well(now);
             return WriteOutcome::Yes;
         };
         if error.is_corrupt() {
             let is_anew = self.begin_anew(&error)
-                && self
-                    .database
-                    .as_mut()
-                    .is_some_and(|database| database.write(batches, &self.learning).is_ok());
+                && self.database.as_mut().is_some_and(|database| {
+                    database.write(&self.records, &self.learning, unwritten).is_ok()
+                });
             return if is_anew { WriteOutcome::Yes } else { WriteOutcome::No };
         }
         self.trouble(&error, now);
@@ -293,7 +267,7 @@ impl Thread {
         let Some(database) = &mut self.database else {
             return;
         };
-        let tidied = database.keep_bounds(now).and_then(|()| database.bytes());
+        let tidied = database.keep_bounds(now, &self.health).and_then(|()| database.bytes());
         match tidied {
             // That is no proof: on a full disk it succeeds, for it frees what it takes.
             Ok(bytes) => {
@@ -340,6 +314,7 @@ mod tests {
     use super::*;
     use crate::{
         log::tests_support::logged,
+        model::judgement::worth::Worth,
         store::tests::{StateFolder, around, idle_drop},
     };
 
@@ -350,25 +325,15 @@ mod tests {
     fn thread(folder: &StateFolder) -> Thread {
         let options = folder.options();
         let health = Arc::new(Health::of(options.folder.clone()));
-        let mut thread = Thread {
-            claim: None,
-            options,
-            health,
-            database: None,
-            tried: at(0),
-            tidied: at(0),
-            spell: Spell::default(),
-            batches: Vec::new(),
-            learning: Learning::default(),
-        };
+        let mut thread = Thread::new(options, health, Arc::default(), at(0));
         thread.open().unwrap();
         thread
     }
 
     fn commit_one(thread: &mut Thread, now: Time) {
-        let happenings = vec![idle_drop(1, 1000)];
-        thread.health.n_waiting.fetch_add(1, Ordering::Relaxed);
-        thread.batches.push(Batch { offset_ns: 0, around: around(), happenings });
+        let happening = idle_drop(1, 1000);
+        let worth = Worth::Silence;
+        thread.records.push(Record { offset_ns: 0, around: around(), worth, happening });
         thread.commit(now);
     }
 

@@ -268,7 +268,7 @@ impl Connection {
             gap_seconds: gap.map(|gap| seconds(gap.ms)),
             gap_from: gap.map(|gap| gap.from),
             verdict: Some(around.verdict(socket)),
-            limit: PathLimit::of(around.limits.of(socket.remote)),
+            limit: PathLimit::of(around.limits.of(socket)),
             condition: None,
             condition_seconds: None,
             gives_up_seconds: None,
@@ -296,7 +296,7 @@ impl Connection {
     /// The same, measured against other limits than those of the agent that made it.
     #[must_use]
     pub(crate) fn measured(mut self, around: &Surroundings) -> Self {
-        self.limit = PathLimit::of(around.limits.of(self.remote.into()));
+        self.limit = PathLimit::of(around.limits.of(&self));
         self.verdict = self.verdict.map(|_| around.verdict(&self));
         if self.condition.is_some() {
             self.set_condition(around.condition(&self));
@@ -322,6 +322,14 @@ impl ConnectionFacts for Connection {
 
     fn remote(&self) -> Endpoint {
         self.remote.into()
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction()
+    }
+
+    fn netns(&self) -> u32 {
+        self.netns
     }
 
     fn state(&self) -> State {

@@ -11,6 +11,7 @@ use crate::model::{
     },
     observed::{setting::OwnValues, socket::Direction},
 };
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -45,6 +46,21 @@ pub(crate) struct ConnectionGroup {
     pub key: GroupKey,
     /// They: those of the worst finding first, then the latest.
     pub lives: Vec<Life>,
+}
+
+/// When connections that are alike ended, and when that began: RFC 3339, UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ConnectionTimes {
+    /// How many of them there are.
+    pub n: usize,
+    /// The first end.
+    pub first_at: String,
+    /// The last end.
+    pub last_at: String,
+    /// The first data that was never answered; null if none was in flight.
+    pub waiting_since: Option<String>,
+    /// The last packet of the one that was silent first.
+    pub last_packet_at: Option<String>,
 }
 
 /// Sorts connections into cases, worst first.
@@ -92,6 +108,19 @@ impl ConnectionGroup {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }
 
+    /// When those of the worst finding ended, and when that began; none if they live.
+    pub(crate) fn times(&self) -> Option<ConnectionTimes> {
+        let worst: Vec<&Life> = self.of(self.finding()).filter(|life| life.end.is_some()).collect();
+        let ends = || worst.iter().filter_map(|life| life.end.as_ref());
+        Some(ConnectionTimes {
+            n: worst.len(),
+            first_at: ends().map(|end| &end.at).min()?.clone(),
+            last_at: ends().map(|end| &end.at).max()?.clone(),
+            waiting_since: ends().filter_map(|end| end.unanswered_since.clone()).min(),
+            last_packet_at: ends().filter_map(|end| end.last_packet_at.clone()).min(),
+        })
+    }
+
     /// The connections that ended.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())
@@ -131,13 +160,24 @@ impl ConnectionGroup {
         self.lives.iter().map(|life| life.connection.remote.ip()).collect()
     }
 
-    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their
-    /// beginning.
+    /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their beginning. A
+    /// value of their own was set by somebody, seen or not.
     pub(crate) fn nobody_ever_set(&self) -> Option<bool> {
-        if self.lives.iter().any(|life| !life.calls.is_empty() || !life.changed.is_empty()) {
+        let is_set = |life: &Life| !life.calls.is_empty() || !life.changed.is_empty();
+        if self.has_own_values() || self.lives.iter().any(is_set) {
             return Some(false);
         }
         self.lives.iter().all(|life| life.is_whole).then_some(true)
+    }
+
+    /// Whether anything is set on the sockets themselves.
+    pub(crate) const fn has_own_values(&self) -> bool {
+        let own = &self.key.own;
+        own.keepalive
+            || own.idle > 0
+            || own.interval > 0
+            || own.count > 0
+            || own.user_timeout_ms > 0
     }
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
@@ -184,6 +224,27 @@ mod tests {
         assert_eq!(told, [(Finding::Dropped, 501), (Finding::Dark, 1), (Finding::Fine, 1)]);
         assert_eq!(cases[0].causes(), [(Cause::IdleDrop, 500, 500)]);
         assert_eq!(cases[0].quiet_seconds(), Some((399.99, 399.99)));
+    }
+
+    #[test]
+    fn a_case_says_from_when_to_when() {
+        let at = |id, quiet_ms, at: &str| {
+            let mut life = dead(&app(id, None, quiet_ms), RESET);
+            life.end.as_mut().unwrap().at = at.to_owned();
+            life
+        };
+        let case = cases(vec![
+            at(1, 400_000, "2026-01-02T10:01:15Z"),
+            at(2, 500_000, "2026-01-02T10:01:12Z"),
+            live(&app(3, None, 0)),
+        ])
+        .remove(0);
+        let times = case.times().unwrap();
+        assert_eq!((times.n, times.first_at.as_str()), (2, "2026-01-02T10:01:12Z"));
+        assert_eq!(times.last_at, "2026-01-02T10:01:15Z");
+        assert_eq!(times.waiting_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
+        assert_eq!(times.last_packet_at.as_deref(), Some("2026-01-02T02:55:45.000000Z"));
+        assert_eq!(cases(vec![live(&app(3, None, 0))])[0].times(), None);
     }
 
     #[test]

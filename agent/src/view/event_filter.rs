@@ -7,7 +7,10 @@ use crate::model::{
     table::happening::{EventName, Happened, Happening},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -25,6 +28,9 @@ pub(crate) struct EventFilter {
     /// Only what is remembered: the stream ends with it.
     #[arg(skip)]
     pub past_only: bool,
+    /// Of connections that died at most this number of each worth, the latest.
+    #[arg(skip)]
+    pub dead: Option<usize>,
     /// Only events of these connections.
     #[command(flatten)]
     pub filter: Filter,
@@ -67,11 +73,16 @@ impl EventFilter {
         };
         // What has just ended had a condition until then.
         let judged = match what {
-            Happened::Died(death) => Socket { state: death.old, ..*socket },
-            _ => *socket,
+            Happened::Died(death) if !self.filter.condition.is_empty() => {
+                &Socket { state: death.old, ..*socket }
+            }
+            _ => socket,
         };
-        self.filter.admits_in_any_state(socket, quiet_ms)
-            && self.filter.admits_judgement(&judged, around, *at)
+        // An agent reports what changes by its own limits.
+        let is_change = !matches!(what, Happened::VerdictChanged { to, .. }
+            if self.filter.measured_by.is_some() && *to != around.verdict(socket));
+        is_change
+            && self.filter.admits_in_any_state(judged, around, quiet_ms)
             && self.filter.admits_owner(socket.owner.iter())
             && self.filter.admits_identity(identity.as_deref())
     }
@@ -110,6 +121,11 @@ impl EventPicker {
     /// One that has seen nothing.
     pub(crate) fn new(wanted: EventFilter) -> Self {
         Self { wanted, waiting: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// What verdicts are measured against, where these are the surroundings otherwise.
+    pub(crate) fn surroundings(&self, otherwise: Arc<Surroundings>) -> Arc<Surroundings> {
+        self.wanted.filter.surroundings(otherwise)
     }
 
     /// What is wanted of these, which come in the order of time.

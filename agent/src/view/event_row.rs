@@ -4,6 +4,7 @@ use super::{
     connection::{Connection, RowOwner},
     event_text::meaning,
 };
+use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
@@ -96,6 +97,9 @@ pub struct EventDetails {
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
+    /// `died`: what its process showed of itself, as far as the agent may see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clues: Option<Traces>,
 }
 
 impl EventRow {

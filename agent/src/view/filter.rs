@@ -7,17 +7,17 @@ use super::{
 use crate::{
     files,
     model::{
-        judgement::verdict::Surroundings,
+        judgement::{given_limits::GivenLimits, verdict::Surroundings},
         observed::{
             owner_identity::{Identity, IdentityPart},
-            socket::{Direction, Endpoint, Owner, Socket, SocketId, State, Time},
+            socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
         },
         text::typed_duration,
     },
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Every given condition must hold; within one condition, any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -30,7 +30,7 @@ pub(crate) struct Filter {
     /// Only connections with one of these verdicts
     #[arg(long, value_enum, value_delimiter = ',')]
     pub verdict: Vec<VerdictChoice>,
-    /// Only connections that are in one of these conditions now
+    /// Only connections in one of these conditions now
     #[arg(long, value_enum, value_delimiter = ',')]
     pub condition: Vec<ConditionChoice>,
     /// Only connections that have been quiet for this time or longer
@@ -86,6 +86,9 @@ pub(crate) struct Filter {
     /// Only connections of this Kubernetes pod
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub pod: Vec<String>,
+    /// What verdicts are measured against, in place of the limits of the agent that answers.
+    #[arg(skip)]
+    pub measured_by: Option<GivenLimits>,
 }
 
 /// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.
@@ -125,16 +128,27 @@ fn any<T>(values: &[T], is_meant: impl FnMut(&T) -> bool) -> bool {
 }
 
 impl Filter {
-    /// Whether the conditions on the socket itself hold, as it is at `now`.
-    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, now: Time) -> bool {
-        (!self.state.is_empty() || self.all || socket.is_connection())
-            && self.admits_in_any_state(socket, socket.quiet_at_ms(now))
-            && self.admits_judgement(socket, around, now)
+    /// What verdicts are measured against, where these are the surroundings otherwise.
+    pub(crate) fn surroundings(&self, otherwise: Arc<Surroundings>) -> Arc<Surroundings> {
+        match &self.measured_by {
+            Some(given) => Arc::new(given.in_place_of(&otherwise)),
+            None => otherwise,
+        }
     }
 
-    /// Whether the conditions on what was read hold, with the quiet time that counts. Every state will do unless one is
-    /// asked for.
-    pub(crate) fn admits_in_any_state(&self, socket: &Socket, quiet_ms: u64) -> bool {
+    /// Whether the conditions on the socket itself hold, `quiet_ms` after its last packet.
+    pub(crate) fn admits(&self, socket: &Socket, around: &Surroundings, quiet_ms: u64) -> bool {
+        (!self.state.is_empty() || self.all || socket.is_connection())
+            && self.admits_in_any_state(socket, around, quiet_ms)
+    }
+
+    /// The same where every state will do unless one is asked for.
+    pub(crate) fn admits_in_any_state(
+        &self,
+        socket: &Socket,
+        around: &Surroundings,
+        quiet_ms: u64,
+    ) -> bool {
         let Endpoint { port: local, .. } = socket.local;
         let Endpoint { port: remote, .. } = socket.remote;
         any(&self.state, |state| *state == socket.state)
@@ -147,29 +161,16 @@ impl Filter {
             && any(&self.peer, |peer| peer.means(socket.remote))
             && any(&self.local, |net| net.contains(&socket.local.addr.to_canonical()))
             && self.quiet_for.is_none_or(|time| u128::from(quiet_ms) >= time.as_millis())
-    }
-
-    /// Whether the conditions on what is concluded of it hold. They are asked last: a conclusion costs more than a look
-    /// at a field.
-    pub(crate) fn admits_judgement(
-        &self,
-        socket: &Socket,
-        around: &Surroundings,
-        now: Time,
-    ) -> bool {
-        if self.verdict.is_empty() && self.condition.is_empty() {
-            return true;
-        }
-        let socket = &socket.aged(now);
-        let is_verdict = || {
-            let verdict = around.verdict(socket);
-            any(&self.verdict, |choice| choice.means(verdict))
-        };
-        let is_condition = || {
-            let condition = around.condition(socket).condition;
-            any(&self.condition, |choice| choice.means(condition))
-        };
-        (self.verdict.is_empty() || is_verdict()) && (self.condition.is_empty() || is_condition())
+            && (self.condition.is_empty() || {
+                // Of what changes with time only the quiet time makes a condition.
+                let quiet_ms = u32::try_from(quiet_ms).unwrap_or(u32::MAX);
+                let now = around.condition(&Socket { quiet_ms, ..*socket }).condition;
+                any(&self.condition, |choice| choice.means(now))
+            })
+            && (self.verdict.is_empty() || {
+                let verdict = around.verdict(socket);
+                any(&self.verdict, |choice| choice.means(verdict))
+            })
     }
 
     /// Whether the condition on the network namespace holds: the only one that a socket without a peer decides.
@@ -219,7 +220,7 @@ mod tests {
     fn admits(filter: &Filter, socket: &Socket) -> bool {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
-        filter.admits(socket, &around, socket.at)
+        filter.admits(socket, &around, socket.quiet_ms.into())
     }
 
     #[test]
@@ -239,13 +240,6 @@ mod tests {
                 verdict: [Verdict::Late, Verdict::Local].map(VerdictChoice::One).to_vec(),
                 ..Filter::default()
             },
-            Filter {
-                condition: vec![
-                    ConditionChoice::Urgent,
-                    ConditionChoice::One(Condition::PeerClosed),
-                ],
-                ..Filter::default()
-            },
             Filter { state: vec![State::CloseWait], ..Filter::default() },
             Filter { port: vec![80], ..Filter::default() },
             Filter { local_port: vec![2717], ..Filter::default() },
@@ -263,7 +257,6 @@ mod tests {
         let including = Filter {
             direction: Some(Direction::Outbound),
             verdict: vec![VerdictChoice::Unprotected],
-            condition: vec![ConditionChoice::One(Condition::Fine)],
             state: vec![State::Established],
             port: vec![2717],
             local_port: vec![44307],
@@ -278,29 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_that_of_now_and_not_of_the_last_sample() {
-        let quiet = Socket { quiet_ms: 300_000, silent_ms: 300_000, ..socket() };
-        let later = |seconds: u64| Time(quiet.at.0 + seconds * 1_000_000_000);
+    fn a_condition_is_that_of_now_however_old_the_sample_is() {
+        let overdue = Filter {
+            condition: vec![ConditionChoice::One(Condition::Overdue)],
+            ..Filter::default()
+        };
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
-        let filter = |word: &str| -> Filter {
-            serde_json::from_value(serde_json::json!({ "condition": [word] })).unwrap()
-        };
-        for (word, seconds, expected) in [
-            ("overdue", 49, false),
-            ("overdue", 51, true),
-            ("urgent", 51, true),
-            ("stuck", 51, false),
-            ("fine", 49, true),
-            ("fine", 51, false),
-        ] {
-            let found = filter(word).admits(&quiet, &around, later(seconds));
-            assert_eq!(found, expected, "{word} after {seconds} s more");
-        }
-        // Its look-alike: as quiet, and protected.
-        let on = Socket { keepalive: true, ..quiet };
-        let own = crate::model::observed::setting::OwnSettings { idle_seconds: 60, ..on.own };
-        assert!(!filter("urgent").admits(&Socket { own, ..on }, &around, later(51)));
+        assert!(!overdue.admits(&socket(), &around, 349_000));
+        assert!(overdue.admits(&socket(), &around, 351_000));
+        let fine =
+            Filter { condition: vec![ConditionChoice::One(Condition::Fine)], ..Filter::default() };
+        assert!(fine.admits(&socket(), &around, 349_000));
     }
 
     #[test]
@@ -317,11 +299,11 @@ mod tests {
             #[command(flatten)]
             filter: Filter,
         }
-        let words = "x --verdict unprotected,local --condition urgent,unaccepted --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
+        let words = "x --verdict unprotected,local --condition urgent,fine --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
                      --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --local 10.0.0.0/8 --unit u,v";
         let line = <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter;
         let json = serde_json::json!({
-            "verdict": ["unprotected", "local"], "condition": ["urgent", "unaccepted"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
+            "verdict": ["unprotected", "local"], "condition": ["urgent", "fine"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
             "quiet_for_seconds": 300, "netns": [4_026_531_840_u32, 7], "id": ["sk:1f"],
             "process": ["a", "b"], "pid": [1, 2], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
         });

@@ -6,6 +6,7 @@ use super::{
     event_row::EventRow,
     row::Row,
 };
+use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
@@ -49,6 +50,10 @@ pub(crate) struct LifeEnd {
     pub age_seconds: Option<f64>,
     /// Since a packet was received.
     pub silent_seconds: f64,
+    /// The time of the last packet from the peer: RFC 3339, UTC.
+    pub last_packet_at: Option<String>,
+    /// The time when the first data was sent that was never answered: RFC 3339, UTC.
+    pub unanswered_since: Option<String>,
     /// Over its life, as far as seen.
     pub probes_sent: u32,
 }
@@ -68,6 +73,10 @@ pub(crate) struct Life {
     /// It was watched from its beginning, so that calls are missing from `calls` only if there were
     /// none.
     pub is_whole: bool,
+    /// The time of its opening, if that was seen: RFC 3339, UTC.
+    pub opened_at: Option<String>,
+    /// What its process showed of itself, if it is dead and the agent saw that.
+    pub clues: Option<Traces>,
     /// Its end, if it has come.
     pub end: Option<LifeEnd>,
 }
@@ -112,6 +121,8 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole: false,
+            opened_at: None,
+            clues: None,
             end: None,
         }
     }
@@ -129,9 +140,16 @@ impl Life {
         else {
             return None;
         };
+        let cause = details.cause?;
+        let silent = details.silent_seconds.filter(|_| cause != Cause::ConnectFailed);
+        // In flight is what was sent after the quiet time.
+        let unanswered =
+            silent.filter(|_| connection.in_flight).map(|silent| silent - connection.quiet_seconds);
         let end = LifeEnd {
+            last_packet_at: silent.and_then(|silent| before(&at, silent)),
+            unanswered_since: unanswered.and_then(|unanswered| before(&at, unanswered)),
             at,
-            cause: details.cause?,
+            cause,
             certainty: details.certainty.unwrap_or(Certainty::Inferred),
             errno: details.errno,
             evidence: details.evidence.unwrap_or_default(),
@@ -146,8 +164,16 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            clues: details.clues,
+            opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
+    }
+
+    /// Of one that died of silence: when that began, as far as it is known.
+    pub(crate) fn trouble_began(&self) -> Option<&str> {
+        let end = self.end.as_ref().filter(|_| self.finding().is_of_silence())?;
+        end.unanswered_since.as_deref().or(end.last_packet_at.as_deref())
     }
 
     /// The finding about it.
@@ -191,7 +217,10 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
         };
         let known = told.entry(id.clone()).or_default();
         match happening.event {
-            EventName::Opened => known.is_whole = true,
+            EventName::Opened => {
+                known.is_whole = true;
+                known.opened_at = Some(happening.at);
+            }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
             EventName::Changed => known.changed.extend(happening.details.option),
             EventName::Died | EventName::Ended => {
@@ -203,6 +232,7 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     for (id, known) in told {
         if let Some(life) = lives.get_mut(&id) {
             life.is_whole |= known.is_whole;
+            life.opened_at = life.opened_at.take().or(known.opened_at);
             life.calls = known.calls;
             life.changed = known.changed;
         }
@@ -210,10 +240,18 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     lives.into_values().collect()
 }
 
+/// The time this much before another: both RFC 3339, UTC.
+fn before(at: &str, seconds: f64) -> Option<String> {
+    let length = jiff::SignedDuration::try_from_secs_f64(seconds.max(0.0)).ok()?;
+    let time = at.parse::<jiff::Timestamp>().ok()?.checked_sub(length).ok()?;
+    Some(format!("{time:.6}"))
+}
+
 /// The past of a connection, as far as events report it.
 #[derive(Default)]
 struct ReportedPast {
     is_whole: bool,
+    opened_at: Option<String>,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
 }
@@ -336,6 +374,21 @@ mod tests {
         let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
         assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Dropped);
         assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
+    }
+
+    #[test]
+    fn a_death_says_when_it_began() {
+        // Quiet for 6 min 40 s less 10 ms, then data, and 10 ms later a reset.
+        let end = dead(&app(1, None, 400_000), RESET).end.unwrap();
+        assert_eq!(end.last_packet_at.as_deref(), Some("2026-01-02T02:57:25.000000Z"));
+        assert_eq!(end.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
+        let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
+        assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
+        assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
+        let nobody_heard = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let reset = dead(&app(1, None, 2_000), nobody_heard);
+        assert_eq!(reset.trouble_began(), None, "it began when it ended");
+        assert!(live(&app(1, None, 0)).trouble_began().is_none());
     }
 
     #[test]

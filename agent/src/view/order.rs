@@ -70,6 +70,8 @@ impl OrderKey {
 pub(crate) struct Standing {
     id: SocketId,
     condition: Condition,
+    /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less than 0 if its path
+    /// probably has. None of one that is protected and answers.
     until_dropped_ms: Option<i64>,
     until_limit_ms: Option<i64>,
     quiet_ms: u64,
@@ -124,12 +126,6 @@ impl Standing {
         (0..FINE).zip(urgent).find_map(|(n, urgent)| (*urgent == self.condition).then_some(n))
     }
 
-    /// Milliseconds until it is dropped, by its path or by the kernel, if no packet is sent on it; less
-    /// than 0 if its path probably has. None of one that is protected and answers.
-    pub(crate) const fn until_dropped_ms(&self) -> Option<i64> {
-        self.until_dropped_ms
-    }
-
     /// Its place in this order.
     pub(crate) fn key(&self, sort: Sort) -> OrderKey {
         let Self { id, .. } = *self;
@@ -162,7 +158,7 @@ impl Standing {
 /// The group of connections without urgent trouble.
 const FINE: u8 = 3;
 
-/// Milliseconds until a row's connection is dropped, as [`Standing::until_dropped_ms`].
+/// Milliseconds until a row's connection is dropped, if it is dropped at all.
 pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
     let trouble = Trouble {
         condition: row.connection.condition(),
@@ -264,10 +260,10 @@ mod tests {
     #[test]
     fn what_is_in_trouble_comes_first_and_is_dropped_when_the_kernel_gives_up() {
         let standing = |socket: &Socket| Standing::of(socket, None, &around());
-        assert_eq!(standing(&probed(1, 1)).until_dropped_ms(), None, "one probe may get lost");
+        assert_eq!(standing(&probed(1, 1)).until_dropped_ms, None, "one probe may get lost");
         // The third probe in 4 s, then two more and a last wait, 10 s each.
-        assert_eq!(standing(&probed(1, 2)).until_dropped_ms(), Some(34_000));
-        assert_eq!(standing(&probed(1, 5)).until_dropped_ms(), Some(4_000));
+        assert_eq!(standing(&probed(1, 2)).until_dropped_ms, Some(34_000));
+        assert_eq!(standing(&probed(1, 5)).until_dropped_ms, Some(4_000));
         let stuck = Socket {
             in_flight: true,
             retransmits: 7,

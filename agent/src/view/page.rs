@@ -202,7 +202,7 @@ impl<'a> PageBuilder<'a> {
         let known =
             identity.map(|it| [&it.unit, &it.container, &it.namespace, &it.workload, &it.pod]);
         let names = known.into_iter().flatten().flatten().map(AsRef::as_ref);
-        let path = around.limits.of(socket.remote).path.as_deref();
+        let path = around.limits.configured(socket.remote).path.as_deref();
         for name in names.chain(path).chain([condition.as_str()]) {
             text.push(' ');
             text.push_str(name);

@@ -50,7 +50,7 @@ impl RowWriter {
         now: Time,
     ) {
         let socket = &socket.aged(now);
-        let limit = around.limits.of(socket.remote);
+        let limit = around.limits.of(socket);
         let (idle, interval, count) = (socket.idle(), socket.interval(), socket.count());
         out.extend_from_slice(b"{\"id\":\"sk:");
         hex(out, socket.id.0);
@@ -147,7 +147,7 @@ impl RowWriter {
         verdict: Verdict,
         around: &Surroundings,
     ) {
-        let limit = std::ptr::from_ref(around.limits.of(socket.remote)).addr();
+        let limit = std::ptr::from_ref(around.limits.of(socket)).addr();
         let gap = gap.map(|gap| (gap.ms, gap.from));
         if verdict == Verdict::Kept || gap.is_some_and(|(_, from)| from == GapFrom::ArmedTimer) {
             json(out, &around.reason(socket));

@@ -2,6 +2,7 @@
 
 use super::filter::Filter;
 use crate::model::{
+    judgement::verdict::Surroundings,
     observed::{
         owner_identity::Identity,
         socket::{Owner, Socket, Time},
@@ -14,13 +15,13 @@ use crate::model::{
 pub(crate) fn scan(
     table: &Table,
     filter: &Filter,
+    around: &Surroundings,
     from: u32,
     n_slots: u32,
     now: Time,
     mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>),
 ) -> Option<u32> {
-    let around = table.surroundings();
-    let is_wanted = |socket: &Socket| filter.admits(socket, &around, now);
+    let is_wanted = |socket: &Socket| filter.admits(socket, around, socket.quiet_at_ms(now));
     table.scan(from, n_slots, is_wanted, |socket, owners, identity| {
         if filter.admits_owner(owners) && filter.admits_identity(identity) {
             each(socket, owners, identity);

@@ -43,9 +43,9 @@ choices!(Verdict, |verdict| Some(match verdict {
 
 choices!(Condition, |condition| Some(match condition {
     Condition::Stuck => "Data or the FIN of this host is repeated, and nothing answers",
-    Condition::PeerSilent => "Two or more keepalive probes in a row went unanswered",
-    Condition::Overdue => "Nothing protects it, and it was quiet for longer than its path keeps it",
-    Condition::Unaccepted => "It waits in an accept queue",
+    Condition::PeerSilent => "Two or more probes in a row went unanswered",
+    Condition::Overdue => "Unprotected, and quiet for longer than its path keeps it",
+    Condition::Unaccepted => "The program has not accepted it yet",
     Condition::PeerClosed => "The peer has closed it, and the program has not",
     Condition::Fine => "None of the others",
 }));
@@ -178,7 +178,7 @@ impl VerdictChoice {
     pub(crate) const fn means(self, verdict: Verdict) -> bool {
         match self {
             Self::One(one) => one as u8 == verdict as u8,
-            Self::Unprotected => matches!(verdict, Verdict::Off | Verdict::Late),
+            Self::Unprotected => verdict.is_unprotected(),
         }
     }
 }

@@ -103,6 +103,7 @@ pub struct TracedDeath {
     pub probes_sent: u32,
     pub probes_unanswered: u32,
     pub in_flight: bool,
+    pub forgotten: Option<bool>,
     #[serde(flatten)]
     pub settings: Settings,
 }

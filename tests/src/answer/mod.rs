@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod event;
+pub mod history;
 pub mod http;
 pub mod metrics;
 pub mod row;

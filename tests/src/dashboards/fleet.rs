@@ -252,8 +252,8 @@ fn agent(series: &mut SeriesWriter, number: usize, node: &str) {
         if number == 2 && x > 0.41 && x < 0.43 { 18.0 } else { 0.0 }
     });
     series.counter("keepwatch_events_lost_total", &own(&[("stage", "undecodable")]), |_| 0.0);
-    for (reason, per_minute) in [("ordinary", 0.4), ("queue", 0.0), ("disk", 0.0)] {
-        let labels = own(&[("reason", reason)]);
+    for (reason, per_minute) in [("budget", 0.4), ("queue", 0.0), ("disk", 0.0), ("size", 0.2)] {
+        let labels = own(&[("reason", reason), ("worth", "ordinary")]);
         series.counter("keepwatch_history_lost_total", &labels, |_| per_minute);
     }
     series.gauge("keepwatch_history_bytes", &own(&[]), |x| (40.0 + 20.0 * x) * 1e6);

@@ -1,7 +1,11 @@
 //! How connections end, and what the kernel tells the program that holds one.
 
 use crate::{
-    kernel::{socket, sys},
+    kernel::{
+        socket::{self, Plan},
+        sys,
+    },
+    network::path::{Ends, NetworkPath},
     skip::skip,
     tool, wait,
 };
@@ -11,6 +15,7 @@ use rustix::{
 };
 use std::{
     io,
+    net::SocketAddr,
     os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
     thread,
@@ -33,6 +38,28 @@ pub fn reset(fd: OwnedFd) {
 pub fn forget(fd: OwnedFd) {
     sys::setsockopt(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("TCP_REPAIR");
     drop(fd);
+}
+
+/// A connection that the peer resets: its address and port on this side.
+#[track_caller]
+pub fn reset_by_peer(path: &NetworkPath) -> SocketAddr {
+    let Ends { client, accepted, local } = path.connect(&Plan::keepalive(60, 10, 3));
+    exchange(&client, &accepted);
+    reset(accepted);
+    error_at_end(&client);
+    local
+}
+
+/// A connection that the middlebox has forgotten when it is used again after this time: its address and port on this
+/// side.
+#[track_caller]
+pub fn forgotten(path: &NetworkPath, quiet: Duration) -> SocketAddr {
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, quiet);
+    socket::send(&client, b"are you there?");
+    error_at_end(&client);
+    local
 }
 
 /// Waits for the end and returns the error that the next call on the descriptor would meet.

@@ -1,6 +1,6 @@
 //! Two hosts, and what is between them: a cable, a router, or a middlebox that forgets.
 //!
-//! The near host has the clients, the far one a server on port 2717.
+//! The near host has the clients, the far one a server, on port 2717 unless a test asks for another.
 
 use crate::{
     kernel::{
@@ -41,8 +41,13 @@ pub struct Ends {
 impl NetworkPath {
     /// Nothing but a cable.
     pub fn cable() -> Self {
+        Self::cable_to_port(2717)
+    }
+
+    /// The same with the server on another port: what a client is taken for depends on it.
+    pub fn cable_to_port(port: u16) -> Self {
         let (near, far) = NetworkNamespace::pair();
-        Self::between(near, None, far, "10.77.0.1", "10.77.0.2:2717")
+        Self::between(near, None, far, "10.77.0.1", &format!("10.77.0.2:{port}"))
     }
 
     /// Through a router that keeps no state.

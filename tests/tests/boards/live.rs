@@ -55,6 +55,8 @@ const ELSEWHERE: &str = "elsewhere=192.0.2.0/24=aws";
 const PATH: &str = "behind-middlebox=10.77.0.0/16=4s";
 /// Longer than both.
 const QUIET: Duration = Duration::from_secs(5);
+/// Deaths this far apart are two occasions.
+const OCCASION: Duration = Duration::from_mins(1);
 /// Connections that are never used.
 const STAY_QUIET: usize = 12;
 /// More seconds than setsockopt takes.
@@ -68,9 +70,10 @@ struct Traffic {
     quiet: Vec<OwnedFd>,
     /// When one of them was used last.
     requested: Instant,
-    /// One became quiet only after another had been found dead: no single outage explains both, so the
-    /// idle limit is learned.
-    n_requests: usize,
+    /// When the first of them was found dead.
+    first_dead: Option<Instant>,
+    /// Another became quiet and died a minute later: no single outage explains both, so the idle limit is learned.
+    has_learned: bool,
 }
 
 impl Traffic {
@@ -118,14 +121,16 @@ impl Traffic {
             wait_for_quiet(&forgotten, QUIET);
             socket::send(&forgotten, b"are you there?");
             self.held.push(forgotten);
-            self.n_requests += 1;
-            if self.n_requests == 2 {
-                self.connect(1, &Plan::NOTHING);
-                let later = self.quiet.pop().unwrap();
-                wait_for_quiet(&later, QUIET);
-                socket::send(&later, b"are you there?");
-                self.held.push(later);
-            }
+            self.first_dead.get_or_insert(self.requested);
+        }
+        let is_another_minute = self.first_dead.is_some_and(|at| at.elapsed() > OCCASION);
+        if is_another_minute && !self.has_learned {
+            self.has_learned = true;
+            self.connect(1, &Plan::NOTHING);
+            let later = self.quiet.pop().unwrap();
+            wait_for_quiet(&later, QUIET);
+            socket::send(&later, b"are you there?");
+            self.held.push(later);
         }
     }
 }
@@ -173,8 +178,14 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;
     };
-    let mut traffic =
-        Traffic { path, held: Vec::new(), quiet: Vec::new(), requested: now(), n_requests: 0 };
+    let mut traffic = Traffic {
+        path,
+        held: Vec::new(),
+        quiet: Vec::new(),
+        requested: now(),
+        first_dead: None,
+        has_learned: false,
+    };
     traffic.connect(12, &Plan::keepalive(1, 1, 100));
     traffic.connect(6, &Plan::keepalive(1, 1, 2));
     let agent = Agent::start(&["--interval", "1s", "--path", PATH, "--path", ELSEWHERE]);

@@ -21,14 +21,25 @@ pub(crate) struct ClientProgram {
 impl ClientProgram {
     /// CPython, with `setting` done to its socket `s`.
     pub(crate) fn python(name: &str, setting: &str) -> Self {
+        Self::python_that(name, "pass", setting)
+    }
+
+    /// CPython that calls itself by this name, as setproctitle does.
+    pub(crate) fn renamed(name: &str) -> Self {
+        let rename = format!("open('/proc/self/comm', 'w').write('{name}')");
+        Self::python_that(name, &rename, "pass")
+    }
+
+    fn python_that(name: &str, before: &str, setting: &str) -> Self {
         let code = "import socket, sys\n\
+            exec(sys.argv[4])\n\
             s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
             exec(sys.argv[3])\n\
             s.sendall(b'word'); sys.stdin.readline()\n\
             try:\n    s.sendall(b'more'); s.recv(1)\n\
             except OSError as error: print(error)\n\
             sys.stdin.readline()";
-        Self::new(name, &["/usr/bin/python3", "-c", code, "ADDRESS", "PORT", setting], true)
+        Self::new(name, &["/usr/bin/python3", "-c", code, "ADDRESS", "PORT", setting, before], true)
     }
 
     /// Node, with `setting` done to its socket `s`.

@@ -3,4 +3,5 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 mod client;
+mod questions;
 mod told;

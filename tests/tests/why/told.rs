@@ -18,19 +18,22 @@ use std::{process::Output, time::Duration};
 const FORGETS_AFTER: u32 = 5;
 /// Longer than that.
 const QUIET: Duration = Duration::from_secs(8);
+const REDIS: u16 = 6379;
 /// Attempts of retransmission: seconds instead of a quarter of an hour.
 const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_secs(30);
 /// Walks often, so that what survives is seen to.
 const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+/// The same for a path that is known to forget soon.
+const SHORT_PATH: [&str; 4] = ["--interval", "500ms", "--idle-limit", "6s"];
 
-fn why(agent: &Agent, words: &[&str]) -> Output {
+pub(crate) fn why(agent: &Agent, words: &[&str]) -> Output {
     let mut command = keepwatch(["why", "--source", "agent", "--socket"]);
     command.arg(agent.socket()).args(words).output().expect("start keepwatch")
 }
 
 #[track_caller]
-fn cases(output: &Output) -> Vec<Value> {
+pub(crate) fn cases(output: &Output) -> Vec<Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {said}", output.status);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -39,7 +42,7 @@ fn cases(output: &Output) -> Vec<Value> {
 
 /// The case of the process with this id, once that many of its connections are dead.
 #[track_caller]
-fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
+pub(crate) fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
     let pid = client.pid().to_string();
     wait::until(format!("{n_dead} dead of process {pid}"), SOON, || {
         let cases = cases(&why(agent, &[&pid, "--json"]));
@@ -47,7 +50,7 @@ fn case_of(agent: &Agent, client: &RunningClient, n_dead: usize) -> Value {
     })
 }
 
-fn lines(case: &Value) -> String {
+pub(crate) fn lines(case: &Value) -> String {
     let advice = case["advice"].as_array().into_iter().flatten();
     let lines = advice.flat_map(|advice| advice["lines"].as_array().into_iter().flatten());
     lines.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
@@ -59,7 +62,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
         return;
     };
     path.near.set("ipv4/tcp_retries2", FEW_RETRIES);
-    let agent = Agent::start(&OPTIONS);
+    let agent = Agent::start(&SHORT_PATH);
     let late = ClientProgram::node("late", "s.setKeepAlive(true, 7200000)");
     if !late.is_here() {
         return;
@@ -82,10 +85,10 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     case_of(&agent, &late, 1);
     let (folder, said) = agent.stop_and_leave();
     assert!(!said.contains("history is") && !said.contains("records of"), "{said}");
-    let agent = Agent::start_in(folder, &OPTIONS);
+    let agent = Agent::start_in(folder, &SHORT_PATH);
 
     let off = case_of(&agent, &off, 1);
-    assert_eq!(off["finding"], "dropped");
+    assert_eq!(off["finding"], "dropped", "{off}");
     assert_eq!(
         (&off["causes"][0]["cause"], &off["causes"][0]["n"]),
         (&"idle_drop".into(), &1.into())
@@ -94,7 +97,9 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     assert_eq!(off["nobody_ever_set"], true);
     assert!(off["example"]["evidence"].is_null() && off["example"]["end"]["evidence"].is_string());
     assert!(lines(&off).contains("socket.TCP_KEEPIDLE, "), "{off}");
-    assert!(off["advice"][0]["because"].as_str().expect("why").starts_with("typical of Python"));
+    let because = off["advice"][0]["because"].as_str().expect("why");
+    assert!(because.starts_with("this is Python sockets"), "{because}");
+    assert_eq!(off["advice"][0]["client"]["is_sure"], true, "{off}");
     assert_eq!((&off["what_if"]["deaths"], &off["what_if"]["prevented"]), (&1.into(), &1.into()));
     let limit = &off["learned_limit"];
     let bound = |name: &str| limit[name].as_f64();
@@ -125,7 +130,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     assert!(text.lines().next().expect("an answer").contains("died of silence"), "{text}");
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("nobody ever called setsockopt"), "{text}");
-    assert!(words.contains("limit quiet connections are dropped"), "{text}");
+    assert!(words.contains("seen: quiet connections are dropped"), "{text}");
     // Nobody watches any more.
     let (folder, _) = agent.stop_and_leave();
     let mut alone = keepwatch(["why", &late["pids"][0].to_string(), "--json", "--state-dir"]);
@@ -166,6 +171,79 @@ fn clients_that_live_are_recognised_by_what_they_show_and_told_their_own_line() 
             None => assert_eq!(lines(&case), "", "{case}"),
         }
     }
+}
+
+#[test]
+fn a_server_is_told_the_line_of_its_listener_and_its_client_is_not() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    // Other tests of this process have connections, too.
+    let of = |direction: &str| {
+        wait::until(format!("the {direction} end"), SOON, || {
+            let rows = agent.sockets(&["--port", &ends.local.port().to_string()]);
+            let is_it =
+                |local, remote| if direction == "inbound" { remote } else { local } == ends.local;
+            let id = rows.into_iter().find(|row| is_it(row.local, row.remote))?.id;
+            let cases = cases(&why(&agent, &[&id, "--json"]));
+            cases.into_iter().find(|case| case["direction"] == direction)
+        })
+    };
+    let (server, client) = (lines(&of("inbound")), lines(&of("outbound")));
+    assert!(server.contains("setsockopt(listener, "), "{server}");
+    assert!(client.contains("setsockopt(fd, ") && !client.contains("listener"), "{client}");
+}
+
+#[test]
+fn what_one_process_has_loaded_is_not_said_of_another_with_the_same_name() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let file = std::env::temp_dir().join(format!("libzmq-{}.so", std::process::id()));
+    std::fs::write(&file, [0; 4096]).expect("a file to map");
+    let load = format!(
+        "import mmap; f = open({file:?}, 'rb'); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)"
+    );
+    let (loads, plain) =
+        (ClientProgram::python("loads", &load), ClientProgram::python("plain", "pass"));
+    if !plain.is_here() {
+        return;
+    }
+    let (loads, _end) = RunningClient::start(&path, &loads);
+    let (plain, _other_end) = RunningClient::start(&path, &plain);
+    std::fs::remove_file(&file).expect("remove it");
+    let client = |running: &RunningClient| {
+        let pid = running.pid().to_string();
+        let case = wait::until("the connection", SOON, || {
+            cases(&why(&agent, &[&pid, "--json"])).into_iter().find(|case| case["n_live"] == 1)
+        });
+        case["advice"][0]["client"]["name"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(client(&loads), "ZeroMQ");
+    assert!(client(&plain).starts_with("Python sockets"), "{}", client(&plain));
+}
+
+#[test]
+fn python_on_the_port_of_redis_is_a_guess_and_what_else_it_may_be_is_said() {
+    let path = NetworkPath::cable_to_port(REDIS);
+    let agent = Agent::start(&OPTIONS);
+    let program = ClientProgram::python("plain", "pass");
+    if !program.is_here() {
+        return;
+    }
+    let (client, _end) = RunningClient::start(&path, &program);
+    let pid = client.pid().to_string();
+    let case = wait::until("the connection", SOON, || {
+        cases(&why(&agent, &[&pid, "--json"])).into_iter().find(|case| case["n_live"] == 1)
+    });
+    let holds: Vec<_> =
+        case["advice"].as_array().expect("advice").iter().map(|it| &it["holds"]).collect();
+    assert_eq!(holds, ["if_it_is", "else"], "{case}");
+    assert_eq!(case["advice"][0]["client"]["is_sure"], false, "{case}");
+    let text = why(&agent, &[&pid]);
+    let text =
+        String::from_utf8_lossy(&text.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("fix if this is redis-py before 8, a guess"), "{text}");
+    assert!(text.contains("else Python sockets"), "{text}");
 }
 
 #[test]

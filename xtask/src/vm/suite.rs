@@ -17,12 +17,13 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 9] = [
+pub(crate) const SUITES: [Suite; 10] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
+    Suite { name: "judgement", by_mechanism: false, n_threads: 8, without: None },
     Suite { name: "deaths", by_mechanism: true, n_threads: 8, without: None },
     Suite { name: "settings", by_mechanism: true, n_threads: 4, without: None },
     Suite { name: "hook_log", by_mechanism: true, n_threads: 2, without: None },
@@ -31,7 +32,7 @@ pub(crate) const SUITES: [Suite; 9] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
@@ -46,6 +47,7 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("unseen", "of hooks that are made blind, on whichever kernel"),
     ("check", "of processes and policies; its hooks are shown by `busy`"),
     ("history", "of disks and databases, not of kernels"),
+    ("history_flood", "of budgets and of size, not of kernels"),
     ("why", "about answers from events, not about how hooks see them"),
 ];
 

@@ -2,8 +2,8 @@
 
 use super::{
     Client,
-    Clue::{Defaults, Go, Library, Name, Outbound, Port, Values as Set},
-    How, OFF, on,
+    Clue::{Defaults, Go, Library, Name, Port, Runtime, Values as Set, VirtualMachine},
+    How, OFF, ROW, on,
 };
 use crate::model::observed::setting::OwnValues;
 
@@ -19,22 +19,12 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "curl",
         versions: "7.88 and later; --keepalive-cnt from 8.9",
         default: on(60, 60, 0),
-        how: How::Line("curl --keepalive-time {idle} --keepalive-cnt {count} ..."),
-        ping: None,
-        clues: &[&[Name("curl")], &[Name("curl"), Library("/libcurl")]],
-        source: "traced 7.88.1; source curl docs/cmdline-opts/keepalive-*.md",
-    },
-    Client {
-        name: "Python with asyncpg",
-        versions: "0.32",
-        default: OFF,
         how: How::Line(
-            "await asyncpg.connect(..., server_settings={  # the server probes then\n    'tcp_keepalives_idle': '{idle}', \
-             'tcp_keepalives_interval': '{interval}',\n    'tcp_keepalives_count': '{count}'})",
+            "curl --keepalive-time {idle} ...   # sets the interval, too; from 8.9 also --keepalive-cnt {count}",
         ),
-        ping: Some("pool.execute('SELECT 1') every {idle} s on each idle connection"),
-        clues: &[&[Name("python"), Library("/asyncpg/"), Port(5432)]],
-        source: "traced 0.32; source asyncpg",
+        clues: &[&[Name("curl")], &[Name("curl"), Library("/libcurl")]],
+        source: "traced 7.88.1, which refuses --keepalive-cnt; source curl docs/cmdline-opts/keepalive-*.md",
+        ..ROW
     },
     Client {
         name: "Python with aiohttp",
@@ -49,8 +39,14 @@ pub(super) const CLIENTS: &[Client] = &[
              aiohttp.TCPConnector(socket_factory=keepalive_socket)",
         ),
         ping: Some("ClientSession.ws_connect(url, heartbeat={idle})  # WebSockets only"),
-        clues: &[&[Name("python"), Library("/aiohttp/"), Outbound]],
+        clues: &[
+            &[Library("/aiohttp/"), Port(443)],
+            &[Library("/aiohttp/"), Port(80)],
+            &[Library("/aiohttp/"), Port(8080)],
+            &[Library("/aiohttp/")],
+        ],
         source: "traced 3.14; source aiohttp docs/client_advanced.rst",
+        ..ROW
     },
     Client {
         name: "Python with requests or urllib3",
@@ -68,15 +64,18 @@ pub(super) const CLIENTS: &[Client] = &[
              session.mount('https://', Keepalive())\n\
              # httpx: httpx.Client(transport=httpx.HTTPTransport(socket_options=O))",
         ),
-        ping: None,
+        user_timeout: Some(
+            "(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, {timeout_ms})   # one more of the socket_options",
+        ),
         clues: &[
-            &[Name("python"), Port(443), Outbound],
-            &[Name("python"), Port(80), Outbound],
-            &[Name("python"), Port(8080), Outbound],
-            &[Name("python"), Port(8443), Outbound],
-            &[Name("python"), Port(9200), Outbound],
+            &[Runtime("python"), Port(443)],
+            &[Runtime("python"), Port(80)],
+            &[Runtime("python"), Port(8080)],
+            &[Runtime("python"), Port(8443)],
+            &[Runtime("python"), Port(9200)],
         ],
         source: "traced requests 2.34, urllib3 2.8, httpx 0.28; source urllib3 connection.py",
+        ..ROW
     },
     Client {
         name: "Python sockets, http.client and what is built on them",
@@ -88,18 +87,21 @@ pub(super) const CLIENTS: &[Client] = &[
              s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval})\n\
              s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, {count})",
         ),
-        ping: None,
-        clues: &[&[Name("python")]],
+        user_timeout: Some(
+            "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, {timeout_ms})",
+        ),
+        clues: &[&[Runtime("python")]],
         source: "traced 3.11",
+        ..ROW
     },
     Client {
         name: "Node's http.Agent",
         versions: "20.20",
         default: libuv(1),
         how: How::Line("new http.Agent({ keepAlive: true, keepAliveMsecs: {idle_ms} })"),
-        ping: None,
-        clues: &[&[Name("node"), Set(libuv(1))], &[Set(libuv(1))]],
+        clues: &[&[Runtime("node"), Set(libuv(1))], &[Set(libuv(1))]],
         source: "traced 20.20",
+        ..ROW
     },
     Client {
         name: "Node's fetch, undici or axios",
@@ -109,12 +111,12 @@ pub(super) const CLIENTS: &[Client] = &[
             "setGlobalDispatcher(new Agent({ connect: { keepAlive: true,\n    \
              keepAliveInitialDelay: {idle_ms} } }))  // undici",
         ),
-        ping: None,
         clues: &[
-            &[Name("node"), Set(libuv(60)), Port(443)],
-            &[Name("node"), Set(libuv(60)), Port(80)],
+            &[Runtime("node"), Set(libuv(60)), Port(443)],
+            &[Runtime("node"), Set(libuv(60)), Port(80)],
         ],
         source: "traced",
+        ..ROW
     },
     Client {
         name: "Node's net.connect and what is built on it",
@@ -123,18 +125,18 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "socket.setKeepAlive(true, {idle_ms})  // libuv adds: interval 1 s, 10 probes",
         ),
-        ping: None,
-        clues: &[&[Name("node")], &[Library("/libnode.so")]],
+        clues: &[&[Runtime("node")], &[VirtualMachine("/libnode.so")]],
         source: "traced 20.20",
+        ..ROW
     },
     Client {
         name: "Go's net.Dialer",
         versions: "1.23 and later",
         default: on(15, 15, 9),
         how: How::Line(GO_DIALER),
-        ping: None,
         clues: &[&[Go, Defaults], &[Go], &[Set(on(15, 15, 9))]],
         source: "traced go1.27.3; go.dev/doc/go1.23",
+        ..ROW
     },
     Client {
         name: "Go's http.DefaultTransport",
@@ -148,6 +150,7 @@ pub(super) const CLIENTS: &[Client] = &[
         ping: Some("http2.Transport{ReadIdleTimeout: {idle} * time.Second}  // HTTP/2 PING"),
         clues: &[&[Go, Defaults], &[Set(on(30, 15, 9))]],
         source: "traced go1.27.3",
+        ..ROW
     },
     Client {
         name: "Go's net.Dialer",
@@ -156,21 +159,22 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "net.Dialer{KeepAlive: {idle} * time.Second}  // the interval too; KeepAliveConfig from 1.23",
         ),
-        ping: None,
         clues: &[&[Go, Defaults], &[Go, Set(on(30, 30, 0))]],
         source: "traced go1.19",
+        ..ROW
     },
     Client {
         name: "Go with keepalive switched off (KeepAlive: -1, or grpc-go's)",
-        versions: "",
         default: OFF,
         how: How::Line(GO_DIALER),
         ping: Some(
-            "grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second,\n    \
-             Timeout: 10 * time.Second, PermitWithoutStream: true})",
+            "grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: {idle} * time.Second,\n    \
+             Timeout: {interval} * time.Second, PermitWithoutStream: true})\n\
+             // the server must allow it: EnforcementPolicy{MinTime, PermitWithoutStream: true}",
         ),
         clues: &[&[Go, Set(OFF)]],
         source: "traced go1.27.3; source grpc-go internal/tcp_keepalive_unix.go",
+        ..ROW
     },
     Client {
         name: "Java sockets and HttpClient",
@@ -182,10 +186,12 @@ pub(super) const CLIENTS: &[Client] = &[
              s.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, {count});  // jdk.net",
         ),
         ping: Some(
-            "OkHttp: OkHttpClient.Builder().pingInterval(30, SECONDS)  // HTTP/2, WebSocket",
+            "send something of your protocol at least every {idle} s while idle\n\
+             (OkHttp: OkHttpClient.Builder().pingInterval({idle}, SECONDS) for HTTP/2 and WebSockets)",
         ),
-        clues: &[&[Name("java")], &[Library("/libjvm.so")]],
+        clues: &[&[Runtime("java")], &[VirtualMachine("/libjvm.so")]],
         source: "traced 17",
+        ..ROW
     },
     Client {
         name: "Netty with its epoll transport",
@@ -197,20 +203,10 @@ pub(super) const CLIENTS: &[Client] = &[
              .option(EpollChannelOption.TCP_KEEPINTVL, {interval})\n    \
              .option(EpollChannelOption.TCP_KEEPCNT, {count})",
         ),
-        ping: None,
+        user_timeout: Some("bootstrap.option(EpollChannelOption.TCP_USER_TIMEOUT, {timeout_ms})"),
         clues: &[&[Library("netty_transport_native_epoll")], &[Library("libnetty_transport")]],
         source: "source netty EpollChannelOption.java",
-    },
-    Client {
-        name: ".NET with Npgsql",
-        versions: "",
-        default: OFF,
-        how: How::Line(
-            "Tcp Keepalive=true;Tcp Keepalive Time={idle};Tcp Keepalive Interval={interval}",
-        ),
-        ping: Some("Keepalive=30  # in the connection string: a query every 30 s"),
-        clues: &[&[Library("/Npgsql.dll"), Port(5432)]],
-        source: "source npgsql doc connection-string-parameters.md",
+        ..ROW
     },
     Client {
         name: ".NET HttpClient and sockets",
@@ -228,8 +224,9 @@ pub(super) const CLIENTS: &[Client] = &[
         ping: Some(
             "SocketsHttpHandler.KeepAlivePingDelay = TimeSpan.FromSeconds({idle})  // HTTP/2",
         ),
-        clues: &[&[Library("/libcoreclr.so")], &[Name("dotnet")]],
+        clues: &[&[VirtualMachine("/libcoreclr.so")], &[Runtime("dotnet")]],
         source: "issues dotnet/runtime#77755, #61261",
+        ..ROW
     },
     Client {
         name: "Ruby sockets and Net::HTTP",
@@ -241,9 +238,9 @@ pub(super) const CLIENTS: &[Client] = &[
              s.setsockopt(Socket::IPPROTO_TCP, Socket::TCP_KEEPINTVL, {interval})\n\
              s.setsockopt(Socket::IPPROTO_TCP, Socket::TCP_KEEPCNT, {count})",
         ),
-        ping: None,
-        clues: &[&[Name("ruby")], &[Library("/libruby")]],
+        clues: &[&[Runtime("ruby")], &[VirtualMachine("/libruby")]],
         source: "traced 3.1",
+        ..ROW
     },
     Client {
         name: "PHP streams",
@@ -255,9 +252,9 @@ pub(super) const CLIENTS: &[Client] = &[
              socket_set_option($s, SOL_TCP, TCP_KEEPINTVL, {interval});\n\
              socket_set_option($s, SOL_TCP, TCP_KEEPCNT, {count});  // ext-sockets",
         ),
-        ping: None,
-        clues: &[&[Name("php")], &[Name("php-fpm")], &[Library("/libphp")]],
+        clues: &[&[Runtime("php")], &[Runtime("php-fpm")], &[VirtualMachine("/libphp")]],
         source: "traced 8.2",
+        ..ROW
     },
     Client {
         name: "reqwest",
@@ -266,39 +263,36 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             ".tcp_keepalive(Some(Duration::from_secs({idle})))\n\
              .tcp_keepalive_interval(Some(Duration::from_secs({interval})))\n\
-             .tcp_keepalive_retries(Some({count}))\n\
-             .tcp_user_timeout(Some(Duration::from_millis({timeout_ms})))",
+             .tcp_keepalive_retries(Some({count}))",
         ),
         ping: Some(".http2_keep_alive_interval(Some(Duration::from_secs({idle})))"),
+        user_timeout: Some(".tcp_user_timeout(Some(Duration::from_millis({timeout_ms})))"),
         clues: &[&[Set(REQWEST)]],
         source: "source reqwest client.rs, CHANGELOG 0.12.23",
+        ..ROW
     },
     Client {
-        name: "gRPC core (Python, C++, Ruby, PHP)",
-        versions: "grpcio 1.85",
-        default: OFF,
-        how: How::System(None),
-        ping: Some("grpc.keepalive_time_ms={idle_ms}, grpc.keepalive_timeout_ms=10000"),
-        clues: &[&[Library("/cygrpc")], &[Library("/libgrpc.so")], &[Library("/grpc_c.so")]],
-        source: "traced grpcio 1.85",
-    },
-    Client {
-        name: "a program with libcurl",
-        versions: "TCP_KEEPCNT from 8.9",
-        default: OFF,
+        name: "an Erlang or Elixir program",
+        versions: "25",
         how: How::Line(
-            "curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);\n\
-             curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, {idle}L);\n\
-             curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, {interval}L);\n\
-             curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
+            "[{keepalive, true}, {raw, 6, 4, <<{idle}:32/native>>},   % TCP_KEEPIDLE, connect options\n \
+             {raw, 6, 5, <<{interval}:32/native>>}, {raw, 6, 6, <<{count}:32/native>>}]",
         ),
-        ping: None,
-        clues: &[
-            &[Library("/libcurl"), Port(443), Outbound],
-            &[Library("/libcurl"), Port(80), Outbound],
-            &[Library("/libcurl"), Set(on(60, 60, 9))],
-        ],
-        source: "source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
+        clues: &[&[Runtime("beam.smp")]],
+        source: "erlang.org, inet:setopts/2, raw",
+        ..ROW
+    },
+    Client {
+        name: "a Perl program",
+        versions: "5.36",
+        how: How::Line(
+            "setsockopt($s, SOL_SOCKET, SO_KEEPALIVE, 1);\n\
+             setsockopt($s, IPPROTO_TCP, TCP_KEEPIDLE, {idle});\n\
+             setsockopt($s, IPPROTO_TCP, TCP_KEEPINTVL, {interval});   # use Socket qw(:all)",
+        ),
+        clues: &[&[Runtime("perl")]],
+        source: "traced 5.36",
+        ..ROW
     },
 ];
 

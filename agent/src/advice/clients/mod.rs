@@ -3,11 +3,16 @@
 //! A row is a fact about the versions that it names, with where it was learned: `traced` was run here
 //! under strace, `source` was read in that project's source. The first matching row of equal weight wins.
 
+mod brokers;
+mod databases;
 mod infrastructure;
+mod kernel;
 mod languages;
-mod stores;
+mod libraries;
+mod runtimes_serving;
+mod servers;
 
-use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues};
+use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
 /// One client, library or server.
 #[derive(Debug)]
@@ -16,12 +21,18 @@ pub(crate) struct Client {
     pub name: &'static str,
     /// The versions that the row is about.
     pub versions: &'static str,
+    /// Programs and libraries that are built on it: part of a process's name or of the path of a loaded file.
+    pub used_by: &'static [&'static str],
     /// What it sets when nobody asks it to.
     pub default: OwnValues,
     /// How to set the values.
     pub how: How,
+    /// The least idle time that its own line can set, seconds.
+    pub least_idle: u32,
     /// A ping of its own protocol: what helps where TCP keepalive does not reach.
     pub ping: Option<&'static str>,
+    /// How to bound the time that data may be unanswered.
+    pub user_timeout: Option<&'static str>,
     /// What gives it away: each list alone is enough, all of a list must hold.
     pub clues: &'static [&'static [Clue]],
     /// Where this was learned.
@@ -29,8 +40,33 @@ pub(crate) struct Client {
     pub source: &'static str,
 }
 
-/// How values are set. `{idle}`, `{interval}`, `{count}` are seconds, seconds and a number,
-/// `{idle_ms}` and `{timeout_ms}` milliseconds, `{tenths}` idle in tenths of a second.
+impl Client {
+    /// What it says to do first: two rows with the same line are one advice.
+    pub(crate) const fn line(&self) -> Option<&'static str> {
+        match self.how {
+            How::Line(line) | How::System(Some(line)) => Some(line),
+            How::System(None) | How::None => self.ping,
+        }
+    }
+}
+
+/// What a row leaves out.
+const ROW: Client = Client {
+    name: "",
+    versions: "",
+    used_by: &[],
+    default: OFF,
+    how: How::None,
+    least_idle: 1,
+    ping: None,
+    user_timeout: None,
+    clues: &[],
+    source: "",
+};
+
+/// How values are set. In a line `{idle}`, `{interval}`, `{count}` are seconds, seconds and a number,
+/// `{idle_ms}` and `{timeout_ms}` milliseconds, `{tenths}` idle in tenths of a second, `{minutes}` idle in
+/// whole minutes, and `{retrans}` one probe less than `{count}`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum How {
     /// A line of code or configuration.
@@ -42,56 +78,102 @@ pub(crate) enum How {
 }
 
 /// Something that gives a client away.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clue {
     /// The name of the process or of its executable, but for a version at its end.
     Name(&'static str),
-    /// It has a file mapped whose path contains this.
+    /// The same of an interpreter or a virtual machine: it says the language, not the library.
+    Runtime(&'static str),
+    /// It has the virtual machine or interpreter of a language mapped.
+    VirtualMachine(&'static str),
+    /// It has a file mapped, or a jar open, whose path contains this.
     Library(&'static str),
     /// The executable was built by the Go toolchain.
     Go,
+    /// The kernel itself owns the connection.
+    Kernel,
+    /// systemd handed its listening socket over.
+    SocketActivated,
     /// The server listens on this port.
     Port(u16),
     /// The values on the socket are exactly these.
     Values(OwnValues),
     /// The values on the socket are its defaults.
     Defaults,
+    /// A user timeout is set, and keepalive is off.
+    UserTimeoutOnly,
     /// A call with this value was refused.
     Refused(SockOpt, i32),
-    /// The peer opened the connection.
-    Inbound,
-    /// This host opened it.
-    Outbound,
 }
 
 impl Clue {
     /// How much it says.
     pub(crate) const fn weight(self) -> u32 {
         match self {
+            Self::Kernel => 10,
+            Self::SocketActivated => 9,
             Self::Library(_) | Self::Refused(..) => 8,
-            Self::Name(_) => 7,
+            Self::Name(_) | Self::Runtime(_) | Self::VirtualMachine(_) => 7,
             Self::Values(_) | Self::Go => 5,
             Self::Defaults => 3,
-            Self::Port(_) => 2,
-            Self::Inbound | Self::Outbound => 1,
+            Self::Port(_) | Self::UserTimeoutOnly => 2,
         }
+    }
+
+    /// Whether it shows the program or library itself, and not only what others have, too.
+    pub(crate) const fn is_proof(self) -> bool {
+        matches!(
+            self,
+            Self::Name(_)
+                | Self::Library(_)
+                | Self::Kernel
+                | Self::SocketActivated
+                | Self::Refused(..)
+        )
     }
 }
 
+/// Whether these clues show no more than the language of the program.
+pub(crate) fn is_generic(clues: &[Clue]) -> bool {
+    clues.iter().all(|clue| matches!(clue, Clue::Runtime(_) | Clue::VirtualMachine(_) | Clue::Go))
+}
+
 /// Values of a client that leaves keepalive off.
-pub(super) const OFF: OwnValues =
+pub(crate) const OFF: OwnValues =
     OwnValues { keepalive: false, idle: 0, interval: 0, count: 0, user_timeout_ms: 0 };
 /// Keepalive is on, with the system's times.
-pub(super) const ON: OwnValues = OwnValues { keepalive: true, ..OFF };
+pub(crate) const ON: OwnValues = OwnValues { keepalive: true, ..OFF };
 
 /// Keepalive is on with these values.
-pub(super) const fn on(idle: u32, interval: u32, count: u32) -> OwnValues {
+pub(crate) const fn on(idle: u32, interval: u32, count: u32) -> OwnValues {
     OwnValues { keepalive: true, idle, interval, count, user_timeout_ms: 0 }
 }
 
-/// Every client that advice knows, languages first.
-pub(crate) fn all() -> impl Iterator<Item = &'static Client> {
-    languages::CLIENTS.iter().chain(stores::CLIENTS).chain(infrastructure::CLIENTS)
+/// What may own this end of a connection: clients where this host opened it, servers where the peer did. A
+/// client's line is of no use to a server, and the other way round.
+pub(crate) fn of(direction: Direction) -> impl Iterator<Item = &'static Client> {
+    let lists: &'static [&'static [Client]] = match direction {
+        Direction::Outbound => &[
+            languages::CLIENTS,
+            databases::CLIENTS,
+            brokers::CLIENTS,
+            libraries::CLIENTS,
+            infrastructure::CLIENTS,
+            kernel::CLIENTS,
+        ],
+        Direction::Inbound => &[servers::SERVERS, runtimes_serving::SERVERS],
+    };
+    lists.iter().copied().flatten()
+}
+
+/// Parts of paths by which a loaded library is recognised.
+pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
+    let all = Direction::ALL.into_iter().flat_map(of);
+    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
+    clues.filter_map(|clue| match clue {
+        Clue::Library(part) => Some(*part),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -99,6 +181,10 @@ mod tests {
     use super::*;
     use crate::advice::Proposal;
     use std::collections::BTreeSet;
+
+    fn all() -> impl Iterator<Item = &'static Client> {
+        of(Direction::Outbound).chain(of(Direction::Inbound))
+    }
 
     #[test]
     fn every_row_has_a_source_and_clues_and_names_are_unique() {
@@ -111,17 +197,17 @@ mod tests {
                 assert!(weight > 4, "{}: {clues:?} would match nearly anything", client.name);
             }
         }
-        assert!(names.len() > 50);
+        assert!(names.len() > 100, "{}", names.len());
     }
 
     #[test]
     fn every_place_in_a_line_is_filled_and_what_can_be_set_is_set_to_what_is_proposed() {
         for client in all() {
-            let lines = match client.how {
-                How::Line(line) | How::System(Some(line)) => [Some(line), client.ping],
-                How::System(None) | How::None => [None, client.ping],
+            let line = match client.how {
+                How::Line(line) | How::System(Some(line)) => Some(line),
+                How::System(None) | How::None => None,
             };
-            for line in lines.into_iter().flatten() {
+            for line in [line, client.ping, client.user_timeout].into_iter().flatten() {
                 let filled = Proposal::USUAL.fill(line);
                 let places = filled.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
                 let is_place = |name: &str| {
@@ -132,8 +218,24 @@ mod tests {
                 assert!(!filled.ends_with([' ', '\n']), "{}: {filled:?}", client.name);
             }
             if let How::Line(line) = client.how {
-                assert!(line.contains("{idle") || line.contains("{tenths"), "{}", client.name);
+                let places = ["{idle", "{tenths", "{minutes"];
+                assert!(places.iter().any(|place| line.contains(place)), "{}", client.name);
             }
+            if let Some(line) = client.user_timeout {
+                assert!(line.contains("{timeout_ms}"), "{}", client.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_ping_follows_the_path_and_is_no_fixed_number() {
+        for ping in all().filter_map(|client| client.ping) {
+            let is_fixed = |number: &&str| ping.contains(*number);
+            let fixed: Vec<_> = ["=30", "=60", " 30 s", "180000", "120000"]
+                .iter()
+                .filter(|n| is_fixed(n))
+                .collect();
+            assert!(fixed.is_empty(), "{ping}: {fixed:?} may be longer than the path keeps");
         }
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     model::{
         judgement::{
-            check_policy::{RefusedSetting, Subject},
+            check_policy::{ProbeSettings, RefusedSetting, Subject},
             facts::ConnectionFacts,
-            verdict::Surroundings,
+            verdict::{Surroundings, Verdict},
         },
         observed::{
             owner_identity::{Identity, IdentityPart},
@@ -29,6 +29,8 @@ pub(super) struct CheckedConnection {
     pub(super) refused: Vec<RefusedSetting>,
     /// Only those are judged: it is no connection, or none any more.
     pub(super) only_refused: bool,
+    /// The verdict of the agent, and why: its limits count unless others were given.
+    pub(super) by_agent: Option<(Verdict, String)>,
 }
 
 impl CheckedConnection {
@@ -41,25 +43,22 @@ impl CheckedConnection {
     ) -> Self {
         let connection = Connection::new(socket, identity, around, socket.at);
         let owners = owners.iter().map(RowOwner::from).collect();
-        Self { connection, owners, refused: Vec::new(), only_refused: false }
+        Self { connection, owners, refused: Vec::new(), only_refused: false, by_agent: None }
     }
 
-    /// A connection of the agent.
-    pub(super) fn of_row(row: Row, around: &Surroundings) -> Self {
-        let Row { connection, owners, .. } = row;
-        Self {
-            connection: connection.measured(around),
-            owners,
-            refused: Vec::new(),
-            only_refused: false,
-        }
+    /// A connection of the agent, as the agent measured it.
+    pub(super) fn of_row(row: Row) -> Self {
+        let Row { connection, owners, reason, .. } = row;
+        let verdict = connection.verdict.filter(|verdict| *verdict != Verdict::Local);
+        let by_agent = verdict.map(|verdict| (verdict, reason));
+        Self { connection, owners, refused: Vec::new(), only_refused: false, by_agent }
     }
 
     /// The connection of an event: it may be gone since.
     pub(super) fn of_event(row: &EventRow, around: &Surroundings) -> Self {
         let connection = row.connection.clone().measured(around);
         let owners = row.owner.clone().into_iter().collect();
-        Self { connection, owners, refused: Vec::new(), only_refused: true }
+        Self { connection, owners, refused: Vec::new(), only_refused: true, by_agent: None }
     }
 }
 
@@ -70,6 +69,24 @@ impl Subject for CheckedConnection {
 
     fn direction(&self) -> Direction {
         self.connection.direction()
+    }
+
+    fn settings(&self) -> ProbeSettings {
+        let settings = &self.connection.settings;
+        ProbeSettings {
+            keepalive: settings.keepalive,
+            idle_seconds: settings.idle.seconds,
+            interval_seconds: settings.interval.seconds,
+            count: settings.count.probes,
+            user_timeout_ms: settings.user_timeout_ms,
+        }
+    }
+
+    fn verdict_on_path(&self, around: &Surroundings) -> (Verdict, String) {
+        self.by_agent.clone().unwrap_or_else(|| {
+            let of = &self.connection;
+            (around.verdict_on_path(of), around.reason_on_path(of))
+        })
     }
 
     fn is_of_process(&self, name: &str) -> bool {

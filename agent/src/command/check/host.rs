@@ -27,8 +27,11 @@ pub(super) fn check(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
-    let policy = args.policy.policy()?;
+    let policy = args.policy.policy(&args.filter)?;
     let wants_calls = policy.want_failed_calls();
+    // Nobody needs the rows that no rule judges.
+    let outbound = (!policy.judges_inbound()).then_some(Direction::Outbound);
+    let wanted = Filter { direction: args.filter.direction.or(outbound), ..args.filter.clone() };
     let output = Output::open(args, colour)?;
     let mut report = Report::new(policy, limits.surroundings());
     let began = clock::now();
@@ -40,16 +43,17 @@ pub(super) fn check(
         if wants_calls && !is_carried(Signal::Setsockopt) {
             warn!("the agent is blind to setsockopt: refused settings are not judged");
         }
-        let refused =
-            if wants_calls { refused_settings(path, &report.around)? } else { Refused::new() };
-        from_agent(path, refused, &mut report)?;
+        let refused = refused_settings(path, &args.filter, &report.around)?;
+        // The agent measures with limits that were given to this call.
+        let wanted = Filter { measured_by: limits.of_this_call(), ..wanted };
+        from_agent(path, &wanted, refused, &mut report)?;
     } else {
         report.sum.source = String::from("the kernel");
         if wants_calls {
             warn!("refused settings are not judged: only an agent remembers them");
         }
         let mut kernel = Kernel::open(&args.owners, limits)?;
-        kernel.walk(&outbound(), |socket, owners, identity, around| {
+        kernel.walk(&wanted, |socket, owners, identity, around| {
             report.add(CheckedConnection::of_socket(socket, owners, identity, around));
             Ok(())
         })?;
@@ -60,18 +64,19 @@ pub(super) fn check(
     Ok(if found { Outcome::Finding } else { Outcome::Fine })
 }
 
-fn outbound() -> Filter {
-    Filter { direction: Some(Direction::Outbound), ..Filter::default() }
-}
-
 /// Refused settings by connection, with the connection as it was then.
 type Refused = BTreeMap<String, CheckedConnection>;
 
-fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<(), Failure> {
-    client::sockets(path, &outbound(), |row| {
+fn from_agent(
+    path: &Path,
+    filter: &Filter,
+    mut refused: Refused,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    client::sockets(path, filter, |row| {
         let settings = refused.remove(row.id()).map(|judged| judged.refused);
         let refused = settings.unwrap_or_default();
-        let judged = CheckedConnection::of_row(row, &report.around);
+        let judged = CheckedConnection::of_row(row);
         report.add(CheckedConnection { refused, ..judged });
         true
     })?;
@@ -83,10 +88,15 @@ fn from_agent(path: &Path, mut refused: Refused, report: &mut Report) -> Result<
 }
 
 /// The refused settings that the agent remembers.
-fn refused_settings(path: &Path, around: &Surroundings) -> Result<Refused, Failure> {
+fn refused_settings(
+    path: &Path,
+    filter: &Filter,
+    around: &Surroundings,
+) -> Result<Refused, Failure> {
     let wanted = EventFilter {
         event: vec![EventChoice::One(EventName::Setting)],
         past_only: true,
+        filter: filter.clone(),
         ..EventFilter::default()
     };
     let mut all = Refused::new();

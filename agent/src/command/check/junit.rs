@@ -7,6 +7,7 @@ use quick_xml::{
     events::{BytesDecl, BytesText, Event},
 };
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -37,7 +38,8 @@ pub(super) fn write(
             ("time", &seconds),
         ]);
         suite.write_inner_content(|xml| {
-            report.groups().try_for_each(|group| case(xml, group))?;
+            let mut names = BTreeMap::new();
+            report.groups().try_for_each(|group| case(xml, group, &unique(&mut names, group)))?;
             if report.sum.may_have_missed() {
                 lost(xml, &report.sum.words())?;
             }
@@ -50,13 +52,19 @@ pub(super) fn write(
     xml.into_inner().write_all(b"\n")
 }
 
-fn case(xml: &mut Writer<impl Write>, group: &Group) -> io::Result<()> {
-    let (name, n) = (group.name(), group.n_connections);
-    let alike = if n == 1 { String::new() } else { format!(" ({n} connections)") };
-    let name = format!("{name}{alike}");
+/// A name that no other case of the suite has: viewers take cases of one name for one. The number of connections is not
+/// in it, so that a case keeps its name from run to run.
+fn unique(names: &mut BTreeMap<String, u32>, group: &Group) -> String {
+    let name = group.name();
+    let n = names.entry(name.clone()).or_default();
+    *n += 1;
+    if *n == 1 { name } else { format!("{name} #{n}") }
+}
+
+fn case(xml: &mut Writer<impl Write>, group: &Group, name: &str) -> io::Result<()> {
     let case = xml
         .create_element("testcase")
-        .with_attributes([("classname", "keepwatch.check"), ("name", name.as_str())]);
+        .with_attributes([("classname", "keepwatch.check"), ("name", name)]);
     case.write_inner_content(|xml| {
         match &group.judgement {
             Judgement::Judged(findings) => {
@@ -64,16 +72,21 @@ fn case(xml: &mut Writer<impl Write>, group: &Group) -> io::Result<()> {
                 if let Some(first) = findings.first() {
                     let words: Vec<String> =
                         findings.iter().map(|one| escaped(one.words().as_bytes())).collect();
+                    let alike = match group.n_connections {
+                        1 => String::new(),
+                        n => format!(" ({n} connections)"),
+                    };
+                    let message = format!("{}{alike}", words.join("; "));
                     xml.create_element("failure")
                         .with_attributes([
                             ("type", first.fault.as_str()),
-                            ("message", words.join("; ").as_str()),
+                            ("message", message.as_str()),
                         ])
                         .write_text_content(BytesText::new(&words.join("\n")))?;
                 }
             }
             Judgement::Local => skipped(xml, "the peer is on this host")?,
-            Judgement::Uncovered => skipped(xml, "no rule covers it")?,
+            Judgement::Uncovered | Judgement::OtherDirection => skipped(xml, "no rule covers it")?,
             Judgement::Allowed(reason) => {
                 let reason = reason.as_deref().unwrap_or("allowed by the policy");
                 skipped(xml, &escaped(reason.as_bytes()))?;

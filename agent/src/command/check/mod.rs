@@ -10,11 +10,16 @@ mod output;
 mod policy_file;
 mod report;
 mod session;
+mod sum;
 mod user;
 
 use super::{Failure, Outcome, run, source::Source};
-use crate::{config, files};
-use clap::Args;
+use crate::{config, files, view::filter::Filter};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
+use output::JsonTo;
 use policy_file::PolicyArgs;
 use std::{ffi::OsString, io, path::PathBuf};
 
@@ -32,7 +37,7 @@ stderr after its output. Under sudo the command runs as the user who
 typed sudo, and the policy is read and results are written with that
 user's rights.
 
-Results (--json=FILE, --junit) go to a file, to a pipe that a program
+Results (--json FILE, --junit) go to a file, to a pipe that a program
 reads, to /dev/stdout or to /dev/null. A file is emptied before the
 command starts. Refused are hard links, and links that another user
 made.
@@ -46,8 +51,9 @@ judge the others. An [[allow]] exempts connections:
   detect_within = \"2m\"
   [[rule]]
   name = \"databases\"
-  peer = [\"10.1.0.0/16\"]     # or port, process, unit, container, ...
-  detect_within = \"30s\"      # also: protected, no_failed_calls
+  peer = [\"10.1.0.0/16\"]     # or direction, port, unit, ...
+  detect_within = \"30s\"      # also: protected, least_interval,
+                             # survive_lost_probe, no_failed_calls, ...
   [[allow]]
   process = \"apt\"
   reason = \"short downloads\"
@@ -59,19 +65,27 @@ it could not be started.
 
 Examples:
   keepwatch check --peer 10.0.0.0/8 --detect-within 2m
+  keepwatch check --direction inbound --detect-within 5m
   keepwatch check --policy policy.toml --json | jq -c .reason
   sudo keepwatch check --idle-limit azure -- npm test
   sudo keepwatch check --include-local --junit keepalive.xml -- pytest")]
 pub(super) struct CheckArgs {
-    /// Print findings as JSON, one object a line, then the summary; with FILE, write them there
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-    json: Option<PathBuf>,
+    /// Print findings as JSON, one object a line, then the summary; with FILE, write them there. With a command they go
+    /// to stderr, with - to stdout after the command's output
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        default_missing_value = "",
+        value_parser = OsStringValueParser::new().map(JsonTo::from)
+    )]
+    json: Option<JsonTo>,
     /// Also write JUnit XML into this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Also show connections without a finding, and those that are not judged
     #[arg(long)]
-    all: bool,
+    show_all: bool,
     /// Without a command: read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
     source: Source,
@@ -85,6 +99,8 @@ pub(super) struct CheckArgs {
     hooks: config::HookArgs,
     #[command(flatten)]
     owners: config::OwnerArgs,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Judge the connections of this command and its children
@@ -111,12 +127,14 @@ pub(super) enum Error {
     Start { command: String, cause: io::Error },
     #[error("cannot wait for the command")]
     Wait(#[source] io::Error),
+    #[error("check judges connections: {0}")]
+    Filter(&'static str),
 }
 
 impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::User(_) | Self::File { .. } | Self::FileOfUser { .. } => 2,
+            Self::User(_) | Self::Filter(_) | Self::File { .. } | Self::FileOfUser { .. } => 2,
             Self::Adopt(_) => 3,
             // As shells, env and timeout tell it.
             Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
@@ -132,9 +150,28 @@ pub(super) fn run(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    can_filter(args)?;
     if args.command.is_empty() {
         host::check(args, &socket.socket, limits, colour)
     } else {
         session::check(args, limits, colour)
     }
+}
+
+/// Whether the filter is one that check understands.
+fn can_filter(args: &CheckArgs) -> Result<(), Error> {
+    let Filter { all, state, unit, container, namespace, workload, pod, .. } = &args.filter;
+    if *all || !state.is_empty() {
+        return Err(Error::Filter(
+            "--all and --state are for `keepwatch sockets`; --show-all also shows connections without a finding",
+        ));
+    }
+    let is_named =
+        [unit, container, namespace, workload, pod].iter().any(|names| !names.is_empty());
+    if !args.command.is_empty() && is_named {
+        return Err(Error::Filter(
+            "of a command's own the unit, container and pod are not looked up: name --process, --peer or --port",
+        ));
+    }
+    Ok(())
 }

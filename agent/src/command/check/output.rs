@@ -7,17 +7,39 @@ use super::{
 };
 use crate::{command::output, files};
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Where JSON goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum JsonTo {
+    /// Where text would go: with a command stderr, else stdout.
+    Usual,
+    /// Stdout, after the command's output.
+    Stdout,
+    /// Into this file.
+    File(PathBuf),
+}
+
+impl From<OsString> for JsonTo {
+    fn from(word: OsString) -> Self {
+        match word.to_str() {
+            Some("") => Self::Usual,
+            Some("-") => Self::Stdout,
+            _ => Self::File(word.into()),
+        }
+    }
+}
 
 /// Files that are opened before the command starts: a result that cannot be written is known at once.
 pub(super) struct Output {
     json: Option<File>,
     junit: Option<File>,
-    as_json: bool,
+    to: Option<JsonTo>,
     all: bool,
     colour: bool,
 }
@@ -27,13 +49,16 @@ impl Output {
     pub(super) fn open(args: &CheckArgs, colour: bool) -> Result<Self, Error> {
         let asker = User::of_sudo();
         let create = |path: &Path| create(path, asker.as_ref());
-        let json = args.json.as_deref();
-        let is_plain = json == Some(Path::new("-"));
+        let to = args.json.clone();
+        let file = match &to {
+            Some(JsonTo::File(path)) => Some(create(path)?),
+            _ => None,
+        };
         Ok(Self {
-            json: json.filter(|_| !is_plain).map(create).transpose()?,
+            json: file,
             junit: args.junit.as_deref().map(create).transpose()?,
-            as_json: is_plain,
-            all: args.all,
+            to,
+            all: args.show_all,
             colour,
         })
     }
@@ -48,6 +73,10 @@ impl Output {
     /// stdout is the command's.
     pub(super) fn command(self, report: &Report, name: &str, took: Duration) -> io::Result<()> {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if self.to == Some(JsonTo::Stdout) {
+            let look = ReportStyle::new(false, None);
+            return self.write(&mut output::stdout(), look, report, name, took);
+        }
         let colour = self.colour && !no_color && io::stderr().is_terminal();
         let look = ReportStyle::new(colour, output::size_of(io::stderr()));
         self.write(&mut BufWriter::new(io::stderr()), look, report, name, took)
@@ -72,7 +101,7 @@ impl Output {
             report.json(&mut file, self.all)?;
             file.flush()?;
         }
-        if self.as_json {
+        if matches!(self.to, Some(JsonTo::Usual | JsonTo::Stdout)) {
             report.json(out, self.all)?;
         } else {
             report.text(out, look, self.all)?;

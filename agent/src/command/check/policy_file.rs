@@ -6,13 +6,12 @@ use crate::{
     files,
     model::{
         judgement::check_policy::{Allowed, Policy, PolicyScope, Rule},
-        observed::owner_identity::IdentityPart,
+        observed::{owner_identity::IdentityPart, socket::Direction},
         text::sanitize::escaped,
     },
-    view::peer_pattern::network,
+    view::{filter::Filter, peer_pattern::network},
 };
-use clap::Args;
-use ipnet::IpNet;
+use clap::{Args, ValueEnum as _};
 use std::path::{Path, PathBuf};
 use toml_edit::{Item, TableLike, Value};
 
@@ -23,15 +22,21 @@ pub(super) struct PolicyArgs {
     /// Read the policy from this TOML file; a flag wins over its key
     #[arg(long, env = "KEEPWATCH_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Judge only connections with peers in these networks
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    peer: Vec<IpNet>,
     /// Whether the first probe must go out before the path's idle limit [default: true]
     #[arg(long, value_name = "BOOL")]
     protected: Option<bool>,
     /// Demand that the kernel notices a dead peer within this time, even if the program sends nothing
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     detect_within: Option<u32>,
+    /// Demand that the kernel notices a dead peer within this time while data is in flight: TCP_USER_TIMEOUT
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    detect_in_flight_within: Option<u32>,
+    /// Demand that no single lost probe ends a connection: two or more probes before the kernel gives up
+    #[arg(long)]
+    survive_lost_probe: bool,
+    /// Demand that a connection does not probe more often than this
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    least_interval: Option<u32>,
     /// Demand that the kernel refused no setting of a connection
     #[arg(long)]
     no_failed_calls: bool,
@@ -45,7 +50,7 @@ pub(super) struct PolicyArgs {
 
 impl PolicyArgs {
     /// All that is demanded.
-    pub(super) fn policy(&self) -> Result<Policy, Error> {
+    pub(super) fn policy(&self, filter: &Filter) -> Result<Policy, Error> {
         let mut policy = match &self.policy {
             Some(file) => {
                 let text = read(file)?;
@@ -54,15 +59,19 @@ impl PolicyArgs {
             None => Policy::default(),
         };
         let general = &mut policy.general;
-        if !self.peer.is_empty() {
-            general.scope.peers.clone_from(&self.peer);
-        }
+        // A filter on inbound connections asks to judge them.
+        general.scope.direction = filter.direction.or(general.scope.direction);
         if let Some(protected) = self.protected {
             general.protected = protected;
         }
         if let Some(seconds) = self.detect_within {
             general.detection_seconds = Some(seconds.into());
         }
+        if let Some(seconds) = self.detect_in_flight_within {
+            general.in_flight_seconds = Some(seconds.into());
+        }
+        general.survive_lost_probe |= self.survive_lost_probe;
+        general.least_interval_seconds = self.least_interval.or(general.least_interval_seconds);
         general.no_failed_calls |= self.no_failed_calls;
         policy.include_local |= self.include_local;
         policy.allowed.extend(self.allow.iter().cloned());
@@ -95,10 +104,17 @@ fn allowed(text: &str) -> Result<Allowed, String> {
 }
 
 /// Which connections: the keys of every table.
-const SCOPE_KEYS: [&str; 8] =
-    ["peer", "port", "process", "unit", "container", "namespace", "workload", "pod"];
+const SCOPE_KEYS: [&str; 9] =
+    ["direction", "peer", "port", "process", "unit", "container", "namespace", "workload", "pod"];
 /// What is demanded of them: the keys of rules.
-const RULE_KEYS: [&str; 3] = ["protected", "detect_within", "no_failed_calls"];
+const RULE_KEYS: [&str; 6] = [
+    "protected",
+    "detect_within",
+    "detect_in_flight_within",
+    "survive_lost_probe",
+    "least_interval",
+    "no_failed_calls",
+];
 const TOP_KEYS: [&str; 3] = ["include_local", "rule", "allow"];
 
 /// One more value of a condition.
@@ -106,8 +122,13 @@ fn add(scope: &mut PolicyScope, key: &str, value: &str) -> Result<(), String> {
     if value.is_empty() || value.chars().any(char::is_control) {
         return Err("expected a text without control characters".to_owned());
     }
-    let PolicyScope { peers, ports, processes, owner } = scope;
+    let PolicyScope { direction, peers, ports, processes, owner } = scope;
     let part = match key {
+        "direction" => {
+            let expected = |_| "expected outbound or inbound".to_owned();
+            *direction = Some(Direction::from_str(value, false).map_err(expected)?);
+            return Ok(());
+        }
         "peer" => {
             peers.push(network(value)?);
             return Ok(());
@@ -193,12 +214,12 @@ impl File<'_> {
             match key {
                 "protected" => rule.protected = self.truth(&name, item)?,
                 "no_failed_calls" => rule.no_failed_calls = self.truth(&name, item)?,
-                "detect_within" => {
-                    let text = item.as_value().and_then(config::scalar).unwrap_or_default();
-                    let seconds = config::whole_seconds(&text)
-                        .map_err(|expected| self.0.wrong(&name, item, expected))?;
-                    rule.detection_seconds = Some(seconds.into());
+                "detect_within" => rule.detection_seconds = Some(self.seconds(&name, item)?.into()),
+                "detect_in_flight_within" => {
+                    rule.in_flight_seconds = Some(self.seconds(&name, item)?.into());
                 }
+                "survive_lost_probe" => rule.survive_lost_probe = self.truth(&name, item)?,
+                "least_interval" => rule.least_interval_seconds = Some(self.seconds(&name, item)?),
                 _ if SCOPE_KEYS.contains(&key) => {
                     self.condition(&mut rule.scope, key, &name, item)?;
                 }
@@ -232,6 +253,11 @@ impl File<'_> {
             add(scope, key, &value).map_err(wrong)?;
         }
         Ok(())
+    }
+
+    fn seconds(&self, key: &str, item: &Item) -> Result<u32, Error> {
+        let text = item.as_value().and_then(config::scalar).unwrap_or_default();
+        config::whole_seconds(&text).map_err(|expected| self.0.wrong(key, item, expected))
     }
 
     fn truth(&self, key: &str, item: &Item) -> Result<bool, Error> {
@@ -270,20 +296,22 @@ mod tests {
     #[test]
     fn every_key_means_what_its_flag_means() {
         let file = policy(
-            "peer = [\"10.0.0.0/8\", \"192.0.2.1\"]\nprotected = false\ndetect_within = \"90s\"\n\
-             no_failed_calls = true\ninclude_local = true\n\
+            "protected = false\ndetect_within = \"90s\"\ndetect_in_flight_within = \"30s\"\n\
+             survive_lost_probe = true\nleast_interval = 5\nno_failed_calls = true\ninclude_local = true\n\
              [[allow]]\nprocess = \"apt\"\nport = 443\n",
         );
         let flags = PolicyArgs {
-            peer: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()],
             protected: Some(false),
             detect_within: Some(90),
+            detect_in_flight_within: Some(30),
+            survive_lost_probe: true,
+            least_interval: Some(5),
             no_failed_calls: true,
             include_local: true,
             allow: vec![allowed("process=apt,port=443").unwrap()],
             ..PolicyArgs::default()
         };
-        assert_eq!(file.unwrap(), flags.policy().unwrap());
+        assert_eq!(file.unwrap(), flags.policy(&Filter::default()).unwrap());
     }
 
     #[test]
@@ -316,6 +344,8 @@ mod tests {
             ),
             ("detect_within = [1]", &["`detect_within`: expected a time in whole seconds"]),
             ("protected = 1", &["p.toml:1: `protected`: expected true or false"]),
+            ("direction = \"in\"", &["p.toml:1: `direction`: expected outbound or inbound"]),
+            ("least_interval = \"1ms\"", &["`least_interval`: expected a time in whole seconds"]),
             ("peer = \"10.0.0.0/33\"", &["`peer`: expected an address or a network"]),
             ("peer = []", &["`peer`: expected"]),
             ("port = 65536", &["`port`: expected a port"]),
@@ -348,7 +378,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_an_error_with_a_way_out() {
         let missing = PolicyArgs { policy: Some("/no/such".into()), ..PolicyArgs::default() };
-        let error = missing.policy().unwrap_err().to_string();
+        let error = missing.policy(&Filter::default()).unwrap_err().to_string();
         assert!(error.contains("/no/such") && error.contains("--policy"), "{error}");
     }
 }

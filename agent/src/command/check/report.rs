@@ -1,6 +1,6 @@
 //! What was found, alike connections together, as text and as JSON.
 
-use super::checked_connection::CheckedConnection;
+use super::{checked_connection::CheckedConnection, sum::Sum};
 use crate::{
     command::{
         socket_text::{self, Size, Style},
@@ -10,10 +10,11 @@ use crate::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
         verdict::{Surroundings, Verdict},
     },
-    view::connection::{KeepaliveSettings, PartOf, PathLimit},
+    view::connection::{KeepaliveSettings, PartOf, PathLimit, arrow},
 };
 use serde::Serialize;
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::{self, Write},
     net::SocketAddr,
@@ -40,6 +41,8 @@ pub(super) struct Report {
     policy: Policy,
     pub(super) around: Surroundings,
     groups: BTreeMap<Key, Group>,
+    /// Settings that were refused where no rule asks, and how often: worth a word.
+    notes: BTreeMap<String, u64>,
     pub(super) sum: Sum,
 }
 
@@ -65,51 +68,21 @@ pub(super) struct Group {
     reason: String,
 }
 
-/// How many of what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Sum {
-    /// Always `summary`: tells this line from findings.
-    result: &'static str,
-    /// Outbound connections that were judged.
-    pub(super) judged: u64,
-    /// Those of them that violate the policy.
-    pub(super) violating: u64,
-    /// Peers on this host, not judged.
-    pub(super) local: u64,
-    /// Allowed by the policy.
-    pub(super) allowed: u64,
-    /// No rule is about them.
-    pub(super) uncovered: u64,
-    /// Attempts that ended before a connection was established.
-    pub(super) never_connected: u64,
-    /// KeepaliveSettings that the kernel refused, where the policy asks.
-    pub(super) failed_calls: u64,
-    /// Events that were lost: connections may be missing.
-    pub(super) events_lost: u64,
-    /// Runs of the hook that the kernel skipped, on the whole host: connections may be missing.
-    pub(super) hooks_skipped: u64,
-    /// What all this was seen by.
-    pub(super) source: String,
-    /// How the command ended, as a shell tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) command_exit_code: Option<u8>,
-}
-
 impl Report {
     pub(super) fn new(policy: Policy, around: Surroundings) -> Self {
-        let sum = Sum { result: "summary", ..Sum::default() };
-        Self { policy, around, groups: BTreeMap::new(), sum }
+        let sum = Sum::new(policy.judges_inbound(), policy.is_partial());
+        Self { policy, around, groups: BTreeMap::new(), notes: BTreeMap::new(), sum }
     }
 
     /// Judges a connection and adds it to its group.
     pub(super) fn add(&mut self, subject: CheckedConnection) {
-        let Self { policy, around, groups, sum } = self;
+        let Self { policy, around, groups, notes, sum } = self;
         let judgement = policy.judge(&subject, around);
-        let is_outbound = subject.is_outbound();
+        let is_connection = subject.is_connection();
         let n_findings = match &judgement {
             Judgement::Judged(findings) => {
-                sum.judged += u64::from(is_outbound);
-                sum.violating += u64::from(is_outbound && !findings.is_empty());
+                sum.judged += u64::from(is_connection);
+                sum.violating += u64::from(is_connection && !findings.is_empty());
                 let is_call = |finding: &&Violation| finding.fault == Fault::FailedCall;
                 let n_calls = findings.iter().filter(is_call).count();
                 sum.failed_calls += u64::try_from(n_calls).unwrap_or_default();
@@ -119,7 +92,8 @@ impl Report {
                 sum.local += 1;
                 0
             }
-            Judgement::Allowed(_) | Judgement::Uncovered if !is_outbound => 0,
+            Judgement::Allowed(_) | Judgement::Uncovered if !is_connection => 0,
+            Judgement::OtherDirection => 0,
             Judgement::Allowed(_) => {
                 sum.allowed += 1;
                 0
@@ -129,7 +103,16 @@ impl Report {
                 0
             }
         };
-        if !is_outbound && n_findings == 0 {
+        let asked = matches!(&judgement, Judgement::Judged(findings)
+            if findings.iter().any(|finding| finding.fault == Fault::FailedCall));
+        if !asked && !matches!(judgement, Judgement::Allowed(_)) {
+            let name = subject.owners.first().map_or("-", |owner| owner.process.as_str());
+            for setting in &subject.refused {
+                sum.refused_settings += 1;
+                *notes.entry(format!("{name}: {}", setting.words())).or_default() += 1;
+            }
+        }
+        if n_findings == 0 && (!is_connection || judgement == Judgement::OtherDirection) {
             return;
         }
         let process = subject.owners.first().map(|owner| owner.process.clone());
@@ -140,13 +123,10 @@ impl Report {
             remote: subject.connection.remote,
             keepalive: socket_text::keepalive(&subject.connection),
         };
-        let (verdict, reason) = if policy.include_local {
-            (
-                around.verdict_on_path(&subject.connection),
-                around.reason_on_path(&subject.connection),
-            )
+        let (verdict, reason) = if !policy.include_local && around.is_local(&subject.connection) {
+            (Verdict::Local, around.reason(&subject.connection))
         } else {
-            (around.verdict(&subject.connection), around.reason(&subject.connection))
+            subject.verdict_on_path(around)
         };
         let new = || Group { judgement, n_connections: 0, first: subject, verdict, reason };
         groups.entry(key).or_insert_with(new).n_connections += 1;
@@ -200,6 +180,13 @@ impl Report {
             }
             writeln!(out)?;
         }
+        for (note, n) in &self.notes {
+            let times = if *n == 1 { String::new() } else { format!(", {n} times") };
+            let note = format!("note: {note}{times} (--no-failed-calls makes it a finding)");
+            for part in table::wrapped(&note, columns) {
+                writeln!(out, "{part}")?;
+            }
+        }
         let colour = if self.has_findings() { "1;31" } else { "1;32" };
         let Self { sum, .. } = self;
         writeln!(
@@ -233,6 +220,11 @@ impl Report {
                 None => told.push(one),
             }
         }
+        // What most connections have is what to mend first.
+        told.sort_by_key(|one| {
+            let weight = if one.fault.is_some() { one.n_connections } else { 0 };
+            (one.fault.is_none(), Reverse(weight))
+        });
         told
     }
 }
@@ -243,9 +235,12 @@ impl Group {
         matches!(&self.judgement, Judgement::Judged(findings) if !findings.is_empty())
     }
 
-    /// The process and the peer.
+    /// The process, the peer and the settings.
     pub(super) fn name(&self) -> String {
-        format!("{} -> {}", self.process(), self.peer())
+        let connection = &self.first.connection;
+        let arrow = arrow(connection.direction());
+        let settings = socket_text::settings(&connection.settings);
+        format!("{} {arrow} {}, keepalive {settings}", self.process(), self.peer())
     }
 
     fn process(&self) -> String {
@@ -287,6 +282,7 @@ impl Group {
                 vec![told("allowed", reason.as_deref().unwrap_or("by the policy"))]
             }
             Judgement::Uncovered => vec![told("uncovered", "no rule covers it")],
+            Judgement::OtherDirection => Vec::new(),
         }
     }
 }
@@ -380,79 +376,17 @@ struct First<'a> {
     pid: Option<u32>,
 }
 
-impl Sum {
-    /// Whether a connection may have gone unseen.
-    pub(super) const fn may_have_missed(&self) -> bool {
-        self.events_lost > 0 || self.hooks_skipped > 0
-    }
-
-    /// The last line of the report.
-    pub(super) fn words(&self) -> String {
-        let Self { judged, violating, failed_calls, events_lost, hooks_skipped, .. } = self;
-        // A setting may be refused on a listener, or on a connection that is gone: on none of these.
-        let the_policy = if *failed_calls > 0 { "the rest of the policy" } else { "the policy" };
-        let mut words = match (violating, judged) {
-            (0, 0) if self.may_have_missed() => "no outbound connection was seen".to_owned(),
-            (0, 0) if self.local + self.allowed + self.uncovered > 0 => {
-                "no outbound connection to judge".to_owned()
-            }
-            (0, 0) => "no outbound connection was made".to_owned(),
-            (0, 1) => format!("the one outbound connection obeys {the_policy}"),
-            (0, n) => format!("all {n} outbound connections obey {the_policy}"),
-            (1, 1) => "the one outbound connection violates the policy".to_owned(),
-            (1, n) => format!("1 of {n} outbound connections violates the policy"),
-            (n_bad, n) if n_bad == n => format!("all {n} outbound connections violate the policy"),
-            (n_bad, n) => format!("{n_bad} of {n} outbound connections violate the policy"),
-        };
-        match failed_calls {
-            0 => {}
-            1 => words.push_str(", 1 setting was refused"),
-            n => words.push_str(&format!(", {n} settings were refused")),
-        }
-        if *events_lost > 0 {
-            words.push_str(&format!(
-                ", {events_lost} events were lost: connections may be missing (raise --ring-bytes)"
-            ));
-        }
-        if *hooks_skipped > 0 {
-            words.push_str(&format!(
-                ", the kernel skipped {hooks_skipped} runs of hooks on this host: connections may be \
-                 missing (try again when the host is less busy)"
-            ));
-        }
-        words
-    }
-
-    /// What was not judged, and what it was seen by.
-    fn rest(&self, include_local: bool) -> String {
-        let mut words = String::new();
-        let mut note = |n: u64, one: &str, many: &str| match n {
-            0 => {}
-            1 => words.push_str(&format!("; 1 {one}")),
-            n => words.push_str(&format!("; {n} {many}")),
-        };
-        if !include_local {
-            note(
-                self.local,
-                "to this host not judged, see --include-local",
-                "to this host not judged, see --include-local",
-            );
-        }
-        note(self.allowed, "is allowed", "are allowed");
-        note(self.uncovered, "is covered by no rule", "are covered by no rule");
-        note(self.never_connected, "never connected", "never connected");
-        format!("{words} [{}]", self.source)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         command::socket_text::Style,
         model::{
-            judgement::idle_limit::{IdleLimit, Limits},
-            observed::socket::tests_support::socket,
+            judgement::{
+                check_policy::RefusedSetting,
+                idle_limit::{IdleLimit, Limits},
+            },
+            observed::socket::{Socket, tests_support::socket},
         },
     };
 
@@ -467,15 +401,55 @@ mod tests {
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
 
+    fn report(sockets: &[Socket], refused: &[RefusedSetting]) -> Report {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
+        let mut report = Report::new(Policy::default(), around.clone());
+        for socket in sockets {
+            let judged = CheckedConnection::of_socket(socket, &[], None, &around);
+            report.add(CheckedConnection { refused: refused.to_vec(), ..judged });
+        }
+        report
+    }
+
+    fn text(report: &Report) -> Vec<String> {
+        let look = ReportStyle { style: Style { colour: false }, columns: usize::MAX };
+        let mut out = Vec::new();
+        report.text(&mut out, look, false).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
     #[test]
-    fn the_sum_claims_no_more_than_was_seen_and_no_more_than_its_exit_code() {
-        let words = |events_lost| Sum { events_lost, ..Sum::default() }.words();
-        assert_eq!(words(0), "no outbound connection was made");
-        let refused = Sum { judged: 2, failed_calls: 1, ..Sum::default() }.words();
-        let expected =
-            "all 2 outbound connections obey the rest of the policy, 1 setting was refused";
-        assert_eq!(refused, expected);
-        assert!(words(7).starts_with("no outbound connection was seen, 7 events were lost"));
+    fn what_most_connections_have_comes_first() {
+        let to =
+            |addr: &str| Socket { remote: addr.parse::<SocketAddr>().unwrap().into(), ..socket() };
+        let [one, other] = [to("192.0.2.1:1"), to("192.0.2.2:2")];
+        let lines = text(&report(&[one, other, other], &[]));
+        assert!(lines[1].contains("192.0.2.2:2") && lines[2].contains("192.0.2.1:1"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_setting_that_was_refused_is_a_note_where_no_rule_asks() {
+        let refused = RefusedSetting {
+            option: crate::model::observed::setsockopt::SockOpt::Idle,
+            value: Some(60_000),
+            error: "EINVAL".to_owned(),
+        };
+        let report = report(&[socket(), socket()], &[refused]);
+        assert_eq!((report.sum.refused_settings, report.sum.failed_calls), (2, 0));
+        let lines = text(&report);
+        let note = "note: -: TCP_KEEPIDLE = 60000 s was refused with EINVAL, 2 times";
+        assert!(lines.iter().any(|line| line.starts_with(note)), "{lines:#?}");
+        assert!(!text(&self::report(&[socket()], &[])).iter().any(|line| line.starts_with("note")));
+    }
+
+    #[test]
+    fn connections_of_the_other_direction_are_neither_judged_nor_counted() {
+        let inbound =
+            Socket { direction: crate::model::observed::socket::Direction::Inbound, ..socket() };
+        let report = report(&[inbound], &[]);
+        assert_eq!((report.sum.judged, report.sum.uncovered, report.has_findings()), (0, 0, false));
+        assert_eq!(report.groups().count(), 0);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::{
         host,
         ring::Ring,
     },
-    model::text::sanitize::escaped,
+    model::{judgement::verdict::Surroundings, observed::socket::Socket, text::sanitize::escaped},
+    view::filter::Filter,
 };
 use std::{io, os::unix::ffi::OsStrExt as _, time::Duration};
 use tracing::error;
@@ -27,7 +28,7 @@ pub(super) fn check(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
-    let policy = args.policy.policy()?;
+    let policy = args.policy.policy(&args.filter)?;
     let user = match &args.user {
         Some(name) => Some(User::named(name).ok_or_else(|| Error::User(name.clone()))?),
         None => User::of_sudo(),
@@ -49,6 +50,7 @@ pub(super) fn check(
         ring: hooks.ring()?,
         log: hooks.log()?,
         followed: Followed::default(),
+        filter: args.filter.clone(),
         n_lost_before: hooks.counts()?.dropped,
         n_skipped_before: hooks.n_changes_skipped(),
         n_undecodable: 0,
@@ -108,6 +110,7 @@ struct CommandSession {
     ring: Ring,
     log: Option<HookLog>,
     followed: Followed,
+    filter: Filter,
     /// Before the command was started.
     n_lost_before: u64,
     n_skipped_before: u64,
@@ -131,10 +134,12 @@ impl CommandSession {
     }
 
     fn drain(&mut self) {
-        let Self { ring, followed, n_undecodable, report, .. } = self;
+        let Self { ring, followed, filter, n_undecodable, report, .. } = self;
         ring.drain(|record, _| match record {
             Ok(event) => {
-                if let Some(sampled) = followed.apply(&event) {
+                if let Some(sampled) = followed.apply(&event)
+                    && is_wanted(filter, &sampled.socket, &report.around)
+                {
                     report.add(sampled.judged(&report.around));
                 }
             }
@@ -151,8 +156,11 @@ impl CommandSession {
             while walk.read(|event| drop(followed.apply(&event)))? {}
             self.drain();
         }
-        let Self { mut followed, mut report, n_undecodable, .. } = self;
+        let Self { mut followed, filter, mut report, n_undecodable, .. } = self;
         for sampled in followed.rest() {
+            if !is_wanted(&filter, &sampled.socket, &report.around) {
+                continue;
+            }
             report.add(sampled.judged(&report.around));
         }
         report.sum.events_lost = hooks.counts()?.dropped - self.n_lost_before + n_undecodable;
@@ -161,4 +169,10 @@ impl CommandSession {
         report.sum.command_exit_code = Some(code);
         Ok(report)
     }
+}
+
+/// Whether the filter admits a connection of the command, open or closed.
+fn is_wanted(filter: &Filter, socket: &Socket, around: &Surroundings) -> bool {
+    filter.admits_in_any_state(socket, around, socket.quiet_ms.into())
+        && filter.admits_owner(socket.owner.as_slice())
 }

@@ -28,9 +28,9 @@ use tracing::info;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-If an agent runs, it answers. Without one keepwatch reads the kernel
-itself (as root). It also does so with --idle-limit or --path, because
-the agent has limits of its own. Settings are the same either way. If
+If an agent runs, it answers, and measures by --idle-limit and --path if
+they are given, else by limits of its own. Without an agent keepwatch
+reads the kernel itself (as root). Settings are the same either way. If
 the kernel is read, the direction of a connection is inferred, and
 sockets without a descriptor are missing.
 
@@ -76,11 +76,13 @@ impl SocketsArgs {
 }
 
 pub(super) fn run(
-    args: &SocketsArgs,
+    mut args: SocketsArgs,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    args.filter.measured_by = limits.of_this_call();
+    let args = &args;
     let style = Style { colour: output::in_colour(colour) };
     let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     let Some(pause) = args.watch else {

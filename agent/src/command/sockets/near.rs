@@ -29,7 +29,7 @@ struct NearName {
 impl NearNames {
     /// For a filter that found nothing; none if it has no condition.
     pub(super) fn of(filter: &Filter) -> Option<Self> {
-        if *filter == Filter::default() {
+        if (Filter { measured_by: None, ..filter.clone() }) == Filter::default() {
             return None;
         }
         let Filter { process, unit, container, namespace, workload, pod, .. } = filter;

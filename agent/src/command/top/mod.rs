@@ -68,7 +68,8 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     check_terminal()?;
-    let TopArgs { interval, sort, source, owners, filter } = args;
+    let TopArgs { interval, sort, source, owners, mut filter } = args;
+    filter.measured_by = limits.of_this_call();
     let theme = Theme { colour: output::in_colour(colour) };
     let mut reader = ConnectionReader::new(source, &socket.socket, limits, &owners)?;
     let view = View::new(PageRequest { filter, sort, ..PageRequest::default() }, output::size());

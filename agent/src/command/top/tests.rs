@@ -68,7 +68,9 @@ fn answered(view: &View, sockets: &[Socket]) -> Answer {
     let (wish, around) = (view.wish(), around());
     let page = {
         let mut picker = PageBuilder::new(&wish);
-        for socket in sockets.iter().filter(|socket| wish.filter.admits(socket, &around, socket.at))
+        for socket in sockets
+            .iter()
+            .filter(|socket| wish.filter.admits(socket, &around, socket.quiet_ms.into()))
         {
             picker.offer(socket, socket.owner.as_slice(), None, &around, socket.at);
         }
@@ -257,7 +259,9 @@ fn a_list_that_becomes_short_is_still_shown() {
 #[test]
 fn one_connection_is_shown_with_what_it_is_and_that_it_is_gone() {
     let mut somebody = Somebody::at(80, 24);
-    (0..6).for_each(|_| drop(somebody.press(KeyCode::Down)));
+    for _ in 0..6 {
+        somebody.press(KeyCode::Down);
+    }
     let id = somebody.under_cursor().to_owned();
     somebody.press(KeyCode::Enter);
     let seen = somebody.sees().join("\n");

@@ -1,25 +1,32 @@
 //! From connections to the answer: cases with their finding, the learned limit of their path,
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
+use super::earlier_probe::{answered_after, earlier_probe};
 use crate::{
     advice::{
-        Proposal,
+        Constraints, Proposal,
+        place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, ForeignNetns, Need, RunsIn, advise},
+        remedy::{Advice, Need, Situation, advise},
     },
     kernel::host,
     model::{
-        judgement::{death::Cause, learned::LimitRow, verdict::Verdict},
+        judgement::{
+            death::Cause,
+            learned::{LearnedRow, LimitRow, PeerClosesRow},
+            learned_limit::Confidence,
+            limit_source::LimitSource,
+            verdict::Verdict,
+        },
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
-        connection_group::{ConnectionGroup, Peer, cases},
+        connection_group::{ConnectionGroup, ConnectionTimes, Peer, cases},
         life::{Finding, Life},
         what_if::{Setting, WhatIf},
     },
 };
-use ipnet::IpNet;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -38,15 +45,19 @@ pub(super) struct Judged {
     pub(super) n_dead: usize,
     /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
-    /// Nobody ever called setsockopt; null if not all were watched from their beginning.
+    /// When those of the worst finding ended, and when that began; null if they live.
+    pub(super) times: Option<ConnectionTimes>,
+    /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
     /// Options that changed without a call.
     pub(super) changed: Vec<SockOpt>,
     /// Shortest and longest quiet time, of the worst.
     pub(super) quiet_seconds: Option<(f64, f64)>,
-    /// What was learned of the path.
+    /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// The peer's own idle timer.
+    pub(super) peer_closes: Option<PeerClosesRow>,
     pub(super) proposal: Proposal,
     pub(super) what_if: WhatIf,
     pub(super) advice: Vec<Advice>,
@@ -76,75 +87,117 @@ pub(super) struct CallCount {
 }
 
 /// Judges all cases; worst first. `idle`: what if the first probe came then?
-pub(super) fn judge(lives: Vec<Life>, limits: &[LimitRow], idle: Option<u32>) -> Vec<Judged> {
+pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
-    let alive = living_pids(&cases);
+    let siblings = living_siblings(&cases);
+    let answered = answered_after(&cases);
     cases
         .into_iter()
         .map(|case| {
-            let pid = alive.get(&(case.key.process.clone(), case.key.part_of.clone())).copied();
+            let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
+            let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
             let traces = match (pid, &case.key.process) {
                 (Some(pid), _) => {
                     looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
                 }
-                (None, Some(process)) => Traces::of_name(process),
+                // It is gone: what it showed while it lived.
+                (None, Some(process)) => {
+                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
+                    kept.unwrap_or_else(|| Traces::of_name(process))
+                }
                 (None, None) => Traces::default(),
             };
-            of_case(case, limits, idle, traces, pid)
+            of_case(case, learned, idle, traces, pid, &answered)
         })
         .collect()
 }
 
-/// For each name a process that lives and still has it.
-fn living_pids(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
-    let mut alive = BTreeMap::new();
+/// The processes of a case, those of connections that live first.
+fn pids(case: &ConnectionGroup) -> impl Iterator<Item = u32> {
+    let first_the_living = case.live().chain(case.dead());
+    first_the_living.filter_map(|life| Some(life.owner.as_ref()?.pid)).take(64)
+}
+
+/// Whether the process lives and still has this name.
+fn is_called(pid: u32, name: Option<&str>) -> bool {
+    let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
+    let comm = comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
+    comm.is_some() && comm.as_deref() == name
+}
+
+/// A service, pod or container runs one program under one name: what its next process shows was true of the last.
+/// Elsewhere another process of the same name is another program.
+fn deployed(case: &ConnectionGroup) -> Option<(Option<String>, Option<String>)> {
+    let around = runs_in(case, None);
+    let is_deployed = around.unit.is_some() || around.pod.is_some() || around.container.is_some();
+    is_deployed.then(|| (case.key.process.clone(), case.key.part_of.clone()))
+}
+
+/// For each name in a service, pod or container a process that lives.
+fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
+    let mut siblings = BTreeMap::new();
     for case in cases {
-        let key = (case.key.process.clone(), case.key.part_of.clone());
-        let first_the_living = case.live().chain(case.dead());
-        let pids = first_the_living.filter_map(|life| Some(life.owner.as_ref()?.pid)).take(64);
-        for pid in pids {
-            if alive.contains_key(&key) {
-                break;
-            }
-            let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
-            let comm =
-                comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
-            if comm.is_some() && comm == case.key.process {
-                alive.insert(key.clone(), pid);
-            }
+        let Some(key) = deployed(case).filter(|key| !siblings.contains_key(key)) else {
+            continue;
+        };
+        if let Some(pid) = pids(case).find(|&pid| is_called(pid, case.key.process.as_deref())) {
+            siblings.insert(key, pid);
         }
     }
-    alive
+    siblings
 }
 
 fn of_case(
     case: ConnectionGroup,
-    limits: &[LimitRow],
+    learned: &[LearnedRow],
     idle: Option<u32>,
     traces: Traces,
     pid: Option<u32>,
+    answered: &BTreeMap<SocketAddr, u32>,
 ) -> Judged {
     let finding = case.finding();
-    let learned = case.example().and_then(|life| learned(life, limits)).cloned();
-    let limit = limit_seconds(&case, learned.as_ref());
-    let proposal = idle.map_or_else(|| Proposal::below(limit), Proposal::with_idle);
+    let learned = case.example().map(|life| OfPeer::find(life, learned)).unwrap_or_default();
+    let earlier = earlier_probe(&case, finding, answered);
+    let mut constraints = constraints(&case, learned.limit.as_ref());
+    if let Some(earlier) = &earlier {
+        constraints.killed =
+            constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
+        constraints.survived = Some(earlier.survived);
+    }
+    let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
-        limit: learned.as_ref().map(|learned| {
-            learned.longest_survived_seconds.unwrap_or_else(|| f64::from(learned.seconds))
-        }),
+        limit: learned
+            .limit
+            .as_ref()
+            .filter(|it| it.confidence == Confidence::Sure)
+            .map(|it| it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.seconds))),
     };
     let (direction, peer, port) = match case.key.peer {
         Peer::Server(addr) => (Direction::Outbound, addr.to_string(), addr.port()),
         Peer::ClientsOf(port) => (Direction::Inbound, format!("clients of port {port}"), port),
     };
+    let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
-    let advice = need(&case, finding).map(|need| {
+    let need = if earlier.is_some() { Some(Need::Keepalive) } else { need(&case, finding) };
+    let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
+    advice.extend(need.into_iter().flat_map(|need| {
         let around = runs_in(&case, pid);
-        advise(need, &case.key.own, recognise(&look).as_ref(), &around, proposal)
-    });
+        let situation = Situation {
+            need,
+            direction,
+            own: &case.key.own,
+            now: now(&case).unwrap_or(proposal),
+            is_any_live: case.live().next().is_some(),
+            retries2: case.example().and_then(|life| host::retries2_of(life.connection.netns)),
+            is_kernel,
+            around: &around,
+            proposal,
+        };
+        advise(&situation, &recognise(&look))
+    }));
     let causes = case
         .causes()
         .into_iter()
@@ -164,47 +217,98 @@ fn of_case(
         n_live: case.live().count(),
         n_dead: case.dead().count(),
         causes,
+        times: case.times(),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed,
         quiet_seconds: case.quiet_seconds(),
         what_if: case.what_if(&setting),
-        learned_limit: learned,
+        learned_limit: learned.limit,
+        peer_closes: learned.closes,
         proposal,
-        advice: advice.unwrap_or_default(),
+        advice,
         example: case.example().cloned(),
         case,
     }
 }
 
-/// What was learned of the way to this peer: its own, its path's, its network's.
-fn learned<'a>(life: &Life, limits: &'a [LimitRow]) -> Option<&'a LimitRow> {
-    let connection = &life.connection;
-    let addr = connection.remote.ip().to_canonical();
-    let own = match life.connection.direction() {
-        Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
-        Direction::Inbound => addr.to_string(),
-    };
-    let find = |is: &dyn Fn(&LimitRow) -> bool| limits.iter().find(|limit| is(limit));
-    find(&|limit| limit.destination == own)
-        .or_else(|| find(&|limit| connection.limit.path.as_deref() == Some(&limit.destination)))
-        .or_else(|| {
-            find(&|limit| limit.destination.parse::<IpNet>().is_ok_and(|net| net.contains(&addr)))
-        })
+/// What was learned of one peer: of its neighbours nothing is said here.
+#[derive(Debug, Default)]
+struct OfPeer {
+    limit: Option<LimitRow>,
+    closes: Option<PeerClosesRow>,
 }
 
-/// How soon the path forgets, at the least that anything says.
-fn limit_seconds(case: &ConnectionGroup, learned: Option<&LimitRow>) -> u32 {
-    let configured = case.lives.iter().map(|life| life.connection.limit.idle_limit_seconds).min();
-    let killed = case
-        .dead()
-        .filter(|life| life.end.as_ref().is_some_and(|end| end.cause == Cause::IdleDrop))
-        .map(|life| life.connection.quiet_seconds)
-        .min_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1 s")]
-    let killed = killed.map(|seconds| seconds.clamp(1.0, 1e9) as u32);
-    let learned = learned.map(|learned| learned.seconds);
-    [learned.or(configured), killed].into_iter().flatten().min().unwrap_or(350)
+impl OfPeer {
+    fn find(life: &Life, learned: &[LearnedRow]) -> Self {
+        let connection = &life.connection;
+        let addr = connection.remote.ip().to_canonical();
+        let peer = match connection.direction() {
+            Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
+            Direction::Inbound => addr.to_string(),
+        };
+        let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
+        let netns = is_foreign.then_some(connection.netns);
+        let mut found = Self::default();
+        for row in learned {
+            match row {
+                LearnedRow::PathLimit(row) if row.destination == peer && row.netns == netns => {
+                    found.limit = Some(row.clone());
+                }
+                LearnedRow::PeerCloses(row) if row.destination == peer && row.netns == netns => {
+                    found.closes = Some(row.clone());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
+pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
+    let applied = &life.connection.limit;
+    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
+    match (&applied.idle_limit_from, sure) {
+        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.seconds,
+        _ => applied.idle_limit_seconds,
+    }
+}
+
+/// What a proposal must agree with.
+fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraints {
+    let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
+    // A path that forgot it answers no probe: the quiet time before the first one killed.
+    let killed = case.dead().filter_map(|life| {
+        let connection = &life.connection;
+        match life.end.as_ref()?.cause {
+            Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::KeepaliveTimeout | Cause::KeepaliveReset
+                if life.finding() == Finding::Dropped =>
+            {
+                Some(connection.quiet_seconds.min(f64::from(connection.settings.idle.seconds)))
+            }
+            _ => None,
+        }
+    });
+    let sure = learned.filter(|learned| learned.confidence == Confidence::Sure);
+    let killed = killed.chain(sure.map(|sure| sure.shortest_killed_seconds)).min_by(f64::total_cmp);
+    Constraints {
+        limit: limit.unwrap_or(350),
+        survived: learned.and_then(|learned| learned.longest_survived_seconds),
+        killed,
+        now: now(case).filter(|_| case.key.own.keepalive),
+    }
+}
+
+/// What the kernel uses for these connections.
+fn now(case: &ConnectionGroup) -> Option<Proposal> {
+    let settings = &case.example()?.connection.settings;
+    Some(Proposal {
+        idle: settings.idle.seconds,
+        interval: settings.interval.seconds,
+        count: settings.count.probes,
+    })
 }
 
 /// What advice is wanted, if any.
@@ -213,17 +317,31 @@ fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     let is_proxy =
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
-        _ if is_proxy && finding.is_of_silence() => Some(Need::Ping),
-        Finding::ClosedAlthoughProbed => Some(Need::Ping),
+        _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
+        Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
-            let in_flight = |life: &Life| {
-                life.end.as_ref().is_some_and(|end| end.cause == Cause::RetransmitTimeout)
+            let died_of = |cause| {
+                case.lives
+                    .iter()
+                    .filter(move |life| life.end.as_ref().is_some_and(|end| end.cause == cause))
             };
-            case.lives.iter().any(in_flight).then_some(Need::UserTimeout)
+            if died_of(Cause::UserTimeout).any(is_ended_by_one_probe) {
+                Some(Need::LongerUserTimeout)
+            } else {
+                died_of(Cause::RetransmitTimeout).next().map(|_| Need::UserTimeout)
+            }
         }
         Finding::Dropped | Finding::Unprotected | Finding::Dark => Some(Need::Keepalive),
         Finding::Failed | Finding::Unseen | Finding::Fine => None,
     }
+}
+
+/// Its user timeout is over before a second probe is sent.
+fn is_ended_by_one_probe(life: &Life) -> bool {
+    let settings = &life.connection.settings;
+    let second_probe = u64::from(settings.idle.seconds) + u64::from(settings.interval.seconds);
+    let user_timeout = u64::from(settings.user_timeout_ms);
+    settings.keepalive && user_timeout > 0 && user_timeout <= second_probe * 1000
 }
 
 fn refused(case: &ConnectionGroup) -> Vec<(SockOpt, Option<i32>)> {

@@ -1,44 +1,69 @@
-//! `keepwatch why PEER`: what happened to connections with it, live and dead, in plain words, with the
+//! `keepwatch why [PEER]`: what happened to connections with it, live and dead, in plain words, with the
 //! evidence and the line that would have prevented it.
 
 mod answer;
+mod earlier_probe;
+mod history;
+mod known_names;
+mod living;
 mod source;
 mod target;
 mod text;
+mod window;
 
-use super::{Failure, Outcome, output, socket_text::Style, source::Source};
+pub(super) use source::Error;
+
+use super::{Failure, Outcome, output, socket_text::Style, source::Source, timestamp};
 use crate::{config, kernel::clock};
 use clap::Args;
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::io::{self, Write as _};
+use window::TimeWindow;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Live connections are read from the agent, or without one from the kernel
 (as root). Deaths are read from the agent's memory and from its history
 on disk; the history is read without an agent too.
+
+TIME is a time ago (90m, 24h, 7d), a time of day (10:41), a day
+(yesterday, 2026-11-24), or both (2026-11-24T22:00); without a zone, in
+that of this host. A time of day is the last one: later than now, it is
+yesterday's. What hung in the window belongs to it, even if the kernel
+gave up later.
 Exit code 1: connections died of silence, or are unprotected.
 
 Examples:
+  keepwatch why                            everything of this host
+  keepwatch why --at 10:41                 what happened at 10:41?
   keepwatch why 10.0.0.9:5432              all connections with it
   keepwatch why db.example.com --since 7d  by name, over a week
-  keepwatch why checkout                   a process, unit, pod or path
+  keepwatch why checkout --since yesterday a process, unit, pod or path
+  keepwatch why :5432 --since 10:30 --until 10:50
   keepwatch why sk:1f                      one, by its id in `ss -e`
   keepwatch why 812 --idle 120s            what if idle were 120 s?
   keepwatch why 10.0.0.9 --json | jq -r '.advice[].lines[]'")]
 pub(super) struct WhyArgs {
-    /// The peer (address, address:port, network, host name), or the owner (id or name of a process,
-    /// systemd unit, pod, workload, container), a path of the config, or one socket id (sk:1f)
+    /// The peer (address, network or host name, each with :PORT or without; :PORT alone), the owner (id or
+    /// name of a process, systemd unit, pod, workload, container), a path of the config, or one socket id
+    /// (sk:1f) [default: everything of this host]
     #[arg(value_name = "PEER")]
-    peer: String,
-    /// How far back to look for deaths: 90m, 24h, 7d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = config::duration)]
-    since: Duration,
+    peer: Option<String>,
+    /// Look at the 10 minutes before and after this moment, or at this day; --since and --until move either
+    /// end
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    at: Option<config::TypedTime>,
+    /// Look at what ended after this moment, or hung then [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    since: Option<config::TypedTime>,
+    /// Look at what ended before this moment, or hung then; of a day, its end [default: now]
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    until: Option<config::TypedTime>,
     /// Say what a first probe after this time would have changed [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     idle: Option<u32>,
+    /// Print every kind of connection in full, not only the worst
+    #[arg(long)]
+    all: bool,
     /// Print JSON, one object a line: one for each kind of connection
     #[arg(long)]
     json: bool,
@@ -57,8 +82,12 @@ pub(super) fn run(
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
-    let found = source::find(args, &socket.socket, limits)?;
-    let judged = answer::judge(found.lives, &found.limits, args.idle);
+    let now = clock::unix_seconds();
+    let (at, since, until) = (args.at.as_ref(), args.since.as_ref(), args.until.as_ref());
+    let window =
+        TimeWindow::of(at, since, until, &timestamp::local_now(now)).map_err(Error::from)?;
+    let found = source::find(args, &socket.socket, limits, &window)?;
+    let judged = answer::judge(found.lives, &found.learned, args.idle);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {
@@ -68,10 +97,11 @@ pub(super) fn run(
     } else {
         let page = text::WhyText {
             cases: &judged,
-            peer: &found.taken_for,
-            since: args.since,
+            peer: args.peer.as_ref().map(|_| found.taken_for.as_str()),
+            window: &window.words(),
             notes: &found.notes,
-            now: clock::unix_seconds(),
+            in_full: args.all,
+            now,
             style: Style { colour: output::in_colour(colour) },
         };
         out.write_all(page.to_string().as_bytes())?;

@@ -3,66 +3,93 @@
 
 use super::{
     WhyArgs,
-    target::{Meaning, Selection, Target},
+    history::{self, HistorySource},
+    known_names::{self, KnownNames, NameField},
+    living::LivingRows,
+    target::{self, Meaning, Selection, Target},
+    window::{self, TimeWindow},
 };
 use crate::{
     command::{
         Failure,
-        source::{Kernel, NOT_USED, Source},
-        timestamp,
+        source::{Kernel, Source},
     },
     config,
-    kernel::clock,
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{
+            given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
+            verdict::Surroundings,
+        },
         table::happening::EventName,
+        text::sanitize,
     },
-    serve::client,
-    store::{self, CallRow, DeathRow, HistoryReader},
+    serve::{AgentStatus, client},
+    store::{self, HistoryReader},
     view::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
-        life::{CallSeen, Life, lives},
+        life::{Life, lives},
         row::Row,
         value_enum::EventChoice,
     },
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, io, path::Path};
+
+/// What was asked cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Window(#[from] window::Error),
+    #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
+    Unresolved { name: String, cause: io::Error, near: String },
+}
 
 /// The connections, live and dead, that the word names.
 pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
-    pub(super) limits: Vec<LimitRow>,
+    pub(super) learned: Vec<LearnedRow>,
     /// What the word was taken for.
     pub(super) taken_for: String,
     /// Which sources were used, and what cannot be known without the others.
     pub(super) notes: Vec<String>,
 }
 
-/// Deaths that are read at most: more are of one kind anyway.
-const MAX_DEATHS: u32 = 100_000;
+/// Of connections that the agent remembers, and that died, at most this number of each worth.
+const MOST_REMEMBERED: usize = 1000;
 
 pub(super) fn find(
     args: &WhyArgs,
     socket: &Path,
     limits: &config::LimitArgs,
+    window: &TimeWindow,
 ) -> Result<FoundLives, Failure> {
-    let mut sources = Sources::open(args, socket, limits)?;
-    let since = clock::unix_seconds() - args.since.as_secs_f64();
-    let mut meanings = Target::parse(&args.peer).meanings(&limits.path).into_iter();
-    let mut taken_for = args.peer.escape_debug().to_string();
-    let mut lives = Vec::new();
-    if let Some(first) = meanings.next() {
-        let (found, words) = sources.first_that_finds(first, meanings, since)?;
-        lives = found;
-        taken_for = words;
+    let mut sources = Sources::open(args, socket, limits, window)?;
+    let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
+    let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
+    if let Some(around) = &sources.around {
+        // The agent has measured what lives; deaths were measured when they came.
+        for life in lives.iter_mut().filter(|life| life.end.is_some()) {
+            life.connection = life.connection.clone().measured(around);
+        }
     }
-    let limits = sources.learned()?;
-    Ok(FoundLives { lives, limits, taken_for, notes: sources.notes })
+    if window.is_past() && lives.iter().any(|life| life.end.is_none()) {
+        sources.notes.push(
+            "of what still lives, settings and quiet times are those of now, not of then"
+                .to_owned(),
+        );
+    }
+    if sources.n_left_out > 0 {
+        sources.notes.push(format!(
+            "{} more connections live that are like others here, and are not counted: ask for one peer or process",
+            sources.n_left_out
+        ));
+    }
+    let learned = sources.learned()?;
+    sources.notes.extend(sources.history.not_kept(window)?);
+    let mut notes = vec![window.note()];
+    notes.append(&mut sources.notes);
+    Ok(FoundLives { lives, learned, taken_for, notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -74,23 +101,45 @@ fn read_kernel(
     is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
 }
 
-/// The history on disk.
-enum HistorySource<'a> {
-    /// As the agent that writes it reads it.
-    Agent(&'a Path),
-    File(HistoryReader),
-    None,
+/// What the agent that answers cannot know of the window.
+fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> {
+    let started = window.time(status.started_at_seconds);
+    let mut missing = Vec::new();
+    if status.started_at_seconds > window.since_seconds() {
+        missing.push(format!(
+            "the agent watches since {started}; of the time before, what earlier agents wrote down"
+        ));
+    }
+    let n_lost = status.flow.n_lost();
+    if n_lost > 0 {
+        missing.push(format!(
+            "{n_lost} events were lost since the agent's start at {started}: a connection may be missing here, or its cause"
+        ));
+    }
+    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 struct Sources<'a> {
     agent: Option<&'a Path>,
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
+    window: &'a TimeWindow,
+    /// The limits of this call, if there are any.
+    given: Option<GivenLimits>,
+    /// What they make of verdicts.
+    around: Option<Surroundings>,
+    /// Live connections that are not held, because many like them are.
+    n_left_out: usize,
     notes: Vec<String>,
 }
 
 impl<'a> Sources<'a> {
-    fn open(args: &WhyArgs, socket: &'a Path, limits: &config::LimitArgs) -> Result<Self, Failure> {
+    fn open(
+        args: &WhyArgs,
+        socket: &'a Path,
+        limits: &config::LimitArgs,
+        window: &'a TimeWindow,
+    ) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let (status, denied) = match (args.source, args.source.agent(socket)) {
             // There may be a history that may be read.
@@ -99,8 +148,10 @@ impl<'a> Sources<'a> {
             }
             (_, answer) => (answer?, None),
         };
-        if status.is_some() && limits.are_for_this_call() {
-            notes.push(format!("warning: {NOT_USED}"));
+        let given = limits.of_this_call();
+        let around = given.as_ref().map(|_| limits.surroundings());
+        if around.is_some() {
+            notes.push("measured against the idle limits of this call".to_owned());
         }
         let history = match &status {
             Some(status) if status.history.is_some() => HistorySource::Agent(socket),
@@ -113,6 +164,9 @@ impl<'a> Sources<'a> {
                 }
             },
         };
+        if let Some(status) = &status {
+            notes.extend(what_is_missing(status, window));
+        }
         let kernel = read_kernel(status.is_none(), args, limits);
         let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
         let kernel = match (&status, kernel) {
@@ -143,42 +197,152 @@ impl<'a> Sources<'a> {
                 ),
             ),
         }
-        Ok(Self { agent: status.map(|_| socket), kernel, history, notes })
+        Ok(Self {
+            agent: status.map(|_| socket),
+            kernel,
+            history,
+            window,
+            given,
+            around,
+            n_left_out: 0,
+            notes,
+        })
     }
 
-    /// What the first meaning finds that finds something, and what that takes the word for.
-    fn first_that_finds(
+    /// What the word finds, and what it was taken for.
+    fn search(
         &mut self,
-        first: Meaning,
-        others: impl Iterator<Item = Meaning>,
-        since: f64,
+        target: &Target,
+        paths: &[ConfiguredPath],
     ) -> Result<(Vec<Life>, String), Failure> {
-        let mut taken_for = None;
-        for Meaning { selections, taken_for: words } in [first].into_iter().chain(others) {
-            let lives = self.lives(&selections, since)?;
+        let mut tried = Vec::new();
+        for Meaning { selections, taken_for } in target.meanings(paths) {
+            let lives = self.lives(&selections)?;
             if !lives.is_empty() {
-                return Ok((lives, words));
+                self.note_port(target, &taken_for)?;
+                return Ok((lives, taken_for));
             }
-            taken_for.get_or_insert(words);
+            tried.push(taken_for);
         }
-        Ok((Vec::new(), taken_for.unwrap_or_default()))
+        let unresolved = match target.as_host() {
+            Some(Ok(Meaning { selections, taken_for })) => {
+                return Ok((self.lives(&selections)?, taken_for));
+            }
+            Some(Err(cause)) => Some(cause),
+            None => None,
+        };
+        if let (Target::Name(name, _), Some(cause)) = (target, unresolved) {
+            self.explain_name(target, name, paths, cause)?;
+        }
+        Ok((Vec::new(), tried.join(" or ")))
     }
 
-    fn lives(&mut self, selections: &[Selection], since: f64) -> Result<Vec<Life>, Failure> {
+    /// Says what there is in place of a name that found nothing. An unknown host is an error.
+    fn explain_name(
+        &mut self,
+        target: &Target,
+        name: &str,
+        paths: &[ConfiguredPath],
+        cause: io::Error,
+    ) -> Result<(), Failure> {
+        let name = sanitize::escaped(name.as_bytes());
+        let names = self.names(paths)?;
+        let near = names.near(&name);
+        let there_is = match near.as_slice() {
+            [] => String::new(),
+            near => format!("; there is {}", known_names::in_words(near)),
+        };
+        if names.has(&name) {
+            self.notes.insert(0, format!("{name} has connections, but none of that time"));
+        } else if target.looks_like_a_host() {
+            return Err(Error::Unresolved { name, cause, near: there_is }.into());
+        } else if near.is_empty() {
+            self.notes.insert(
+                0,
+                format!(
+                    "nothing is called {name}: no process, unit, container, pod, workload, \
+                     Kubernetes namespace, path or host"
+                ),
+            );
+        } else {
+            self.notes.insert(0, format!("nothing is called {name}{there_is}"));
+        }
+        Ok(())
+    }
+
+    /// Of a number that found a process: says so if it is a port, too.
+    fn note_port(&mut self, target: &Target, taken_for: &str) -> Result<(), Failure> {
+        let Target::Number(number) = target else {
+            return Ok(());
+        };
+        let Some(port) =
+            target::as_port(*number).filter(|port| *taken_for != format!("port {port}"))
+        else {
+            return Ok(());
+        };
+        let n = self.lives(&Meaning::of_port(port).selections)?.len();
+        if n > 0 {
+            let with = if n == 1 { "1 connection has" } else { &format!("{n} connections have") };
+            let note = format!("{port} is also a port, which {with}: keepwatch why :{port}");
+            self.notes.insert(0, note);
+        }
+        Ok(())
+    }
+
+    /// The names that owners of connections have, and had in the window.
+    fn names(&mut self, paths: &[ConfiguredPath]) -> Result<KnownNames, Failure> {
+        let mut names = KnownNames::default();
+        for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
+            for Row { connection, owners, .. } in self.living(&selections)? {
+                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            }
+            for Life { connection, owner, .. } in self.lives(&selections)? {
+                names.meet(owner.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            }
+        }
+        for path in paths {
+            names.add(NameField::Path, &path.name);
+        }
+        Ok(names)
+    }
+
+    fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
         let rows = self.living(selections)?;
-        let past = self.remembered(selections, since)?;
+        let past = self.remembered(selections)?;
         let mut lives = lives(rows, past);
-        self.add_history(&mut lives, selections, since)?;
+        self.add_history(&mut lives, selections)?;
+        let window = self.window;
+        let was_there = |life: &Life| {
+            let opened_at = life.opened_at.as_deref();
+            !window.is_past() || opened_at.is_none_or(|at| window.is_before_its_end(at))
+        };
+        lives.retain(|life| {
+            let began = life.trouble_began();
+            let end = life.end.as_ref();
+            end.map_or_else(|| was_there(life), |end| window.overlaps(began, &end.at))
+        });
         Ok(lives)
     }
 
+    fn note_once(&mut self, note: &str) {
+        if !self.notes.iter().any(|known| known == note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// The same filter, measured by the limits of this call.
+    fn measured(&self, filter: &Filter) -> Filter {
+        Filter { measured_by: self.given.clone(), ..filter.clone() }
+    }
+
     fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
-        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+        let mut rows = LivingRows::default();
         if let Some(path) = self.agent {
             for selection in selections {
-                client::sockets(path, &selection.filter, |row| {
+                let filter = self.measured(&selection.filter);
+                client::sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
-                        rows.insert(row.id().to_owned(), row);
+                        rows.take(row);
                     }
                     true
                 })?;
@@ -187,17 +351,18 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    let row = Row::new(socket, owners, identity, around, socket.at);
-                    rows.insert(row.id().to_owned(), row);
+                    rows.take(Row::new(socket, owners, identity, around, socket.at));
                 }
                 Ok(())
             })?;
         }
-        Ok(rows.into_values().collect())
+        let (rows, n_left_out) = rows.finish();
+        self.n_left_out = self.n_left_out.max(n_left_out);
+        Ok(rows)
     }
 
     /// What the agent remembers, in the order of time.
-    fn remembered(&self, selections: &[Selection], since: f64) -> Result<Vec<EventRow>, Failure> {
+    fn remembered(&self, selections: &[Selection]) -> Result<Vec<EventRow>, Failure> {
         let Some(path) = self.agent else {
             return Ok(Vec::new());
         };
@@ -214,13 +379,14 @@ impl<'a> Sources<'a> {
                 .map(EventChoice::One)
                 .to_vec(),
                 past_only: true,
-                filter: selection.filter.clone(),
+                // Those before are in the history, if there is one.
+                dead: (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED),
+                filter: self.measured(&selection.filter),
                 ..EventFilter::default()
             };
             client::events(path, &wanted, |line| {
                 if let Some(StreamLine::Event(row)) = line
                     && selection.admits_remote(row.connection.remote)
-                    && (row.details.cause.is_none() || is_after(&row.at, since))
                 {
                     happenings.push(*row);
                 }
@@ -235,10 +401,9 @@ impl<'a> Sources<'a> {
     /// Adds what only the disk knows: deaths before the agent started or that it has forgotten, and
     /// calls that were refused.
     fn add_history(
-        &self,
+        &mut self,
         lives: &mut Vec<Life>,
         selections: &[Selection],
-        since: f64,
     ) -> Result<(), Failure> {
         // An id and an end: ids are used again after a reboot.
         let key = |life: &Life| {
@@ -246,57 +411,26 @@ impl<'a> Sources<'a> {
             (life.connection.id.clone(), end)
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
+        let mut notes: Vec<String> = Vec::new();
         for selection in selections {
-            let mut query = selection.query.clone();
-            (query.since, query.limit) = (Some(since), Some(MAX_DEATHS));
-            let mut add = |row: DeathRow| {
+            let found = self.history.dead(&selection.query, self.window, |row| {
                 if selection.admits_remote(row.event.connection.remote)
-                    && let Some(life) = of_history(row)
+                    && let Some(life) = history::life(row)
                     && known.insert(key(&life))
                 {
                     lives.push(life);
                 }
-                true
-            };
-            match &self.history {
-                HistorySource::Agent(path) => client::deaths(path, &query, &mut add)?,
-                HistorySource::File(reader) => reader.deaths(&query, &mut add)?,
-                HistorySource::None => {}
-            }
+            })?;
+            notes.extend(found);
+        }
+        for note in &notes {
+            self.note_once(note);
         }
         Ok(())
     }
 
-    fn learned(&self) -> Result<Vec<LimitRow>, Failure> {
-        Ok(match &self.history {
-            HistorySource::Agent(path) => client::limits(path)?,
-            HistorySource::File(reader) => reader.limits()?,
-            HistorySource::None => Vec::new(),
-        })
+    /// What was learned; nothing where the question brings its own limits.
+    fn learned(&self) -> Result<Vec<LearnedRow>, Failure> {
+        if self.given.is_some() { Ok(Vec::new()) } else { self.history.learned() }
     }
-}
-
-/// A connection from the history.
-fn of_history(row: DeathRow) -> Option<Life> {
-    let DeathRow { opened_at, calls, event, .. } = row;
-    let mut life = Life::dead(event)?;
-    life.is_whole = opened_at.is_some();
-    life.calls = calls.into_iter().map(call_of_history).collect();
-    // ConnectionRef opening failed was seen all the same.
-    life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
-    Some(life)
-}
-
-fn call_of_history(row: CallRow) -> CallSeen {
-    CallSeen {
-        at: row.at,
-        option: row.option,
-        value: row.value,
-        result: row.result,
-        by: row.on.owner,
-    }
-}
-
-fn is_after(at: &str, unix_seconds: f64) -> bool {
-    timestamp::unix_seconds(at).is_some_and(|at| at >= unix_seconds)
 }

@@ -1,4 +1,4 @@
-//! Whom the word on the command line means.
+//! Which connections the word on the command line means.
 
 use crate::{
     model::{
@@ -13,17 +13,24 @@ use crate::{
     view::filter::Filter,
 };
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+};
 
 /// What was asked for, as far as the word itself tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
+    /// Every connection of this host.
+    Everything,
     /// The connection with this id.
     Socket(SocketId),
     /// Peers in this network, with this port if one was typed.
     Peer(IpNet, Option<u16>),
-    /// Connections of the process with this id.
-    Pid(u32),
+    /// This port, of either end.
+    Port(u16),
+    /// A number: of a process, or a port.
+    Number(u32),
     /// A name, and a port if there was one: then it is a host's.
     Name(String, Option<u16>),
 }
@@ -43,12 +50,35 @@ impl Target {
         if let Ok(addr) = word.parse::<SocketAddr>() {
             return Self::Peer(addr.ip().to_canonical().into(), Some(addr.port()));
         }
-        if let Ok(pid) = word.parse() {
-            return Self::Pid(pid);
+        if let Ok(number) = word.parse() {
+            return Self::Number(number);
         }
         match word.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
-            Some((host, Ok(port))) if !host.is_empty() => Self::Name(host.to_owned(), Some(port)),
+            Some(("" | "*", Ok(port))) => Self::Port(port),
+            Some((host, Ok(port))) => {
+                let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                match bare.unwrap_or(host).parse::<IpNet>() {
+                    Ok(net) => Self::Peer(net.trunc(), Some(port)),
+                    Err(_) => Self::Name(host.to_owned(), Some(port)),
+                }
+            }
             _ => Self::Name(word.to_owned(), None),
+        }
+    }
+
+    /// Whether a host may have this name: it has a port, or a last label of letters that is no type of unit.
+    pub(super) fn looks_like_a_host(&self) -> bool {
+        const UNITS: [&str; 6] = ["service", "scope", "slice", "socket", "mount", "timer"];
+        match self {
+            Self::Name(_, Some(_)) => true,
+            Self::Name(name, None) => {
+                name.trim_end_matches('.').rsplit_once('.').is_some_and(|(_, last)| {
+                    last.chars().all(|c| c.is_ascii_alphabetic())
+                        && !UNITS.contains(&last)
+                        && !last.is_empty()
+                })
+            }
+            _ => false,
         }
     }
 }
@@ -102,7 +132,7 @@ impl Selection {
         identity: Option<&Identity>,
         around: &Surroundings,
     ) -> bool {
-        self.filter.admits(socket, around, socket.at)
+        self.filter.admits(socket, around, socket.quiet_ms.into())
             && self.filter.admits_owner(owners)
             && self.filter.admits_identity(identity)
             && self.admits_remote(socket.remote.socket_addr())
@@ -117,30 +147,55 @@ pub(super) struct Meaning {
 }
 
 impl Target {
-    /// What it may mean, the likeliest first. What finds nothing makes room for the next.
+    /// What it may mean on this host, the likeliest first. What finds nothing makes room for the next.
     pub(super) fn meanings(&self, paths: &[ConfiguredPath]) -> Vec<Meaning> {
-        let one = |filter: Filter, taken_for: String| {
-            vec![Meaning { selections: vec![Selection::new(filter)], taken_for }]
-        };
         match self {
-            Self::Socket(id) => one(Filter { id: vec![*id], ..Filter::default() }, id.to_string()),
-            Self::Pid(pid) => {
-                one(Filter { pid: vec![*pid], ..Filter::default() }, format!("process {pid}"))
+            Self::Everything => {
+                vec![Meaning::of(Filter::default(), "this host".to_owned())]
+            }
+            Self::Socket(id) => {
+                vec![Meaning::of(Filter { id: vec![*id], ..Filter::default() }, id.to_string())]
             }
             Self::Peer(net, port) => vec![Meaning {
                 selections: vec![Selection::peer(*net, *port)],
                 taken_for: peer_in_words(*net, *port),
             }],
-            Self::Name(name, port) => {
-                let mut meanings = Vec::new();
-                if port.is_none() {
-                    meanings.push(of_name(name));
-                    meanings.extend(of_path(name, paths));
-                }
-                meanings.extend(of_host(name, *port));
-                meanings
+            Self::Port(port) => vec![Meaning::of_port(*port)],
+            Self::Number(number) => {
+                let process = Filter { pid: vec![*number], ..Filter::default() };
+                let process = Meaning::of(process, format!("process {number}"));
+                let port = as_port(*number).map(Meaning::of_port);
+                [process].into_iter().chain(port).collect()
             }
+            Self::Name(name, None) => {
+                [of_name(name)].into_iter().chain(of_path(name, paths)).collect()
+            }
+            Self::Name(_, Some(_)) => Vec::new(),
         }
+    }
+
+    /// The host of this name, as this host resolves it; none if it is no name.
+    pub(super) fn as_host(&self) -> Option<io::Result<Meaning>> {
+        match self {
+            Self::Name(name, port) => Some(of_host(name, *port)),
+            _ => None,
+        }
+    }
+}
+
+/// A number that may be a port.
+pub(super) fn as_port(number: u32) -> Option<u16> {
+    u16::try_from(number).ok().filter(|&port| port > 0)
+}
+
+impl Meaning {
+    fn of(filter: Filter, taken_for: String) -> Self {
+        Self { selections: vec![Selection::new(filter)], taken_for }
+    }
+
+    /// A port, of either end.
+    pub(super) fn of_port(port: u16) -> Self {
+        Self::of(Filter { port: vec![port], ..Filter::default() }, format!("port {port}"))
     }
 }
 
@@ -149,7 +204,8 @@ fn peer_in_words(net: IpNet, port: Option<u16>) -> String {
     match (is_one, port) {
         (true, Some(port)) => SocketAddr::new(net.addr(), port).to_string(),
         (true, None) => net.addr().to_string(),
-        (false, _) => net.to_string(),
+        (false, Some(port)) => format!("{net} port {port}"),
+        (false, None) => net.to_string(),
     }
 }
 
@@ -186,16 +242,19 @@ fn of_path(word: &str, paths: &[ConfiguredPath]) -> Option<Meaning> {
 }
 
 /// The host with this name, as this host resolves it.
-fn of_host(word: &str, port: Option<u16>) -> Option<Meaning> {
+fn of_host(word: &str, port: Option<u16>) -> io::Result<Meaning> {
     let mut addresses: Vec<IpAddr> =
-        (word, 0).to_socket_addrs().ok()?.map(|addr| addr.ip().to_canonical()).collect();
+        (word, 0).to_socket_addrs()?.map(|addr| addr.ip().to_canonical()).collect();
     addresses.sort_unstable();
     addresses.dedup();
+    if addresses.is_empty() {
+        return Err(io::Error::other("it has no address"));
+    }
     let selections = addresses.iter().map(|&addr| Selection::peer(addr.into(), port)).collect();
     let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let taken_for = format!("{}{port} ({})", sanitize::escaped(word.as_bytes()), list.join(", "));
-    (!addresses.is_empty()).then_some(Meaning { selections, taken_for })
+    Ok(Meaning { selections, taken_for })
 }
 
 #[cfg(test)]
@@ -214,10 +273,14 @@ mod tests {
             ("2001:db8::1", Target::Peer(net("2001:db8::1/128"), None)),
             ("[2001:db8::1]", Target::Peer(net("2001:db8::1/128"), None)),
             ("[2001:db8::1]:443", Target::Peer(net("2001:db8::1/128"), Some(443))),
-            ("812", Target::Pid(812)),
+            ("812", Target::Number(812)),
+            (":5432", Target::Port(5432)),
+            ("*:5432", Target::Port(5432)),
+            ("10.1.2.3/8:5432", Target::Peer(net("10.0.0.0/8"), Some(5432))),
+            ("[2001:db8::/32]:443", Target::Peer(net("2001:db8::/32"), Some(443))),
             ("db.example.com:5432", Target::Name("db.example.com".to_owned(), Some(5432))),
             ("web.service", Target::Name("web.service".to_owned(), None)),
-            (":5432", Target::Name(":5432".to_owned(), None)),
+            (":70000", Target::Name(":70000".to_owned(), None)),
         ];
         for (word, target) in cases {
             assert_eq!(Target::parse(word), target, "{word}");
@@ -236,5 +299,33 @@ mod tests {
         let selection = &meanings[1].selections[0];
         assert_eq!(selection.query.port, Some(5432));
         assert!(!selection.admits_remote("10.0.0.1:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_number_may_be_a_process_and_a_port() {
+        let said = |word: &str| -> Vec<String> {
+            let meanings = Target::parse(word).meanings(&[]);
+            meanings.into_iter().map(|meaning| meaning.taken_for).collect()
+        };
+        assert_eq!(said("5432"), ["process 5432", "port 5432"]);
+        assert_eq!(said("70000"), ["process 70000"]);
+        assert_eq!(said("0"), ["process 0"]);
+        assert_eq!(said(":5432"), ["port 5432"]);
+    }
+
+    #[test]
+    fn a_name_of_a_host_is_told_from_names_of_this_host() {
+        for host in ["db.example.com", "db:5432", "db.internal.", "python3.11:80"] {
+            assert!(Target::parse(host).looks_like_a_host(), "{host}");
+        }
+        for name in
+            ["checkout", "web.service", "python3.11", "user-0.slice", "a.", "10.0.0.9", "5432"]
+        {
+            assert!(!Target::parse(name).looks_like_a_host(), "{name}");
+        }
+        let host = Target::parse("localhost:80").as_host().unwrap().unwrap();
+        assert!(host.taken_for.starts_with("localhost:80 ("), "{}", host.taken_for);
+        assert!(Target::parse("no-such-host.invalid").as_host().unwrap().is_err());
+        assert!(Target::parse("10.0.0.9").as_host().is_none());
     }
 }

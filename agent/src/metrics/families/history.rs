@@ -6,15 +6,23 @@ use crate::{
         label::{MetricLabel, closed},
         sample_writer::MetricKind,
     },
+    model::judgement::worth::Worth,
     store::Loss,
 };
 
 const REASON: MetricLabel = MetricLabel {
     name: "reason",
-    meaning: "why it is not in the history: it was ordinary (an orderly end, a verdict that changed), \
-              and there were more than a hundred a second of that (`ordinary`); the writing thread was \
-              behind (`queue`); or it could not be written (`disk`)",
+    meaning: "why it is not in the history: there was more of that than its budget allows (`budget`); the writing \
+              thread was behind (`queue`); it could not be written (`disk`); or it made room for others, because the \
+              history was larger than `--history-bytes` (`size`)",
     values: closed!(Loss::ALL, it => it.as_str()),
+};
+
+const WORTH: MetricLabel = MetricLabel {
+    name: "worth",
+    meaning: "what the record was about: a death of silence (`silence`); a refused call, a verdict that changed or a \
+              quiet time survived (`setting`); a reset, a failure or an orderly end (`ordinary`)",
+    values: closed!(Worth::ALL, it => it.as_str()),
 };
 
 pub(super) const FAMILIES: &[MetricFamily] = &[
@@ -30,14 +38,18 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_history_lost",
         kind: MetricKind::Counter,
-        help: "Records (deaths, calls and others) that were not written to the history on disk, since the \
-               agent's start.",
+        help: "Records (deaths, calls and others) that were not written to the history on disk, or deleted from it to \
+               make room, since the agent's start.",
         question: "Does `keepwatch why` know everything? Is the disk full?",
-        labels: &[REASON],
+        labels: &[REASON, WORTH],
         max_rows: None,
         fill: |scrape, rows| {
-            let mut lost = scrape.history.lost.iter();
-            lost.try_for_each(|(reason, n)| rows.row(&[reason], *n))
+            for (worth, lost) in &scrape.history.lost_by_worth {
+                for (reason, n) in lost {
+                    rows.row(&[reason, worth], *n)?;
+                }
+            }
+            Ok(())
         },
     },
     MetricFamily {

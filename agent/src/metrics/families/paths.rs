@@ -14,8 +14,8 @@ const SOURCE: MetricLabel = MetricLabel {
     name: "source",
     meaning: "how the limit is known: the configuration gives a time (`configured`) or the name of a \
               device or cloud (`preset`); nothing gives it, so the default is taken (`default`); \
-              or it follows from quiet times that connections survived and died of (`learned`; in \
-              the row without a path: the shortest of any destination)",
+              or it follows from quiet times that connections survived and died of (`learned`: the \
+              shortest of any destination on a configured path, beside what is configured)",
     values: LabelValues::Closed(&LimitSource::KINDS),
 };
 

@@ -146,9 +146,17 @@ impl Death {
         })
     }
 
-    /// Whether it matters for the cause how others to the same peer fared.
+    /// Whether it matters, for the cause or for what is learned of it, how others to the same peer fared. Not if a reset answered
+    /// the first data: the peer or the path spoke, and others had no time to be answered meanwhile.
     pub const fn asks_for_others(&self) -> bool {
-        matches!(self.cause, Cause::IdleDrop | Cause::KeepaliveTimeout | Cause::Abandoned)
+        match self.cause {
+            Cause::IdleDrop => self.ending.errno == ETIMEDOUT,
+            Cause::KeepaliveTimeout
+            | Cause::UserTimeout
+            | Cause::RetransmitTimeout
+            | Cause::Abandoned => true,
+            _ => false,
+        }
     }
 
     /// The same, knowing how others to the same peer fared. If they fell silent too, though they had not been quiet, it was an

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::observed::{
     setting::Effective,
-    socket::{Endpoint, Socket, State},
+    socket::{Direction, Endpoint, Socket, State},
     watched::Watched,
 };
 
@@ -17,6 +17,10 @@ pub trait ConnectionFacts {
     fn local(&self) -> Endpoint;
     /// The peer.
     fn remote(&self) -> Endpoint;
+    /// Who sent the SYN.
+    fn direction(&self) -> Direction;
+    /// Inode number of its network namespace.
+    fn netns(&self) -> u32;
     /// The TCP state.
     fn state(&self) -> State;
     /// Silence before the first probe, seconds, whether or not keepalive is on.
@@ -51,6 +55,14 @@ impl ConnectionFacts for Socket {
 
     fn remote(&self) -> Endpoint {
         self.remote
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn netns(&self) -> u32 {
+        self.netns
     }
 
     fn state(&self) -> State {

@@ -2,6 +2,8 @@
 
 use super::{
     destination::Destination,
+    facts::ConnectionFacts,
+    learned_limit::{Confidence, LearnedLimit},
     limit_source::{GivenBy, LimitSource},
 };
 use crate::model::{observed::socket::Endpoint, text::sanitize::OTHER};
@@ -102,9 +104,11 @@ pub struct Limits {
     /// Most specific first.
     paths: Vec<(ConfiguredPath, Applied)>,
     default: Applied,
-    /// Nobody has given a default: what was learned is better.
+    /// Nobody has given a default: what was learned is better, if it is sure.
     may_learn: bool,
-    learned: HashMap<Destination, Applied>,
+    learned: HashMap<Destination, (LearnedLimit, Applied)>,
+    /// The network namespace that destinations without one are in.
+    home: Option<u32>,
     /// Names in the order of their numbers, from 1.
     names: Vec<String>,
 }
@@ -138,7 +142,15 @@ impl Limits {
             .collect();
         let from = if configured { default.source() } else { LimitSource::Default };
         let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
-        Self { paths, default, may_learn: !configured, learned: HashMap::new(), names }
+        let learned = HashMap::new();
+        Self { paths, default, may_learn: !configured, learned, home: None, names }
+    }
+
+    /// This limit, whoever the peer is: as it was of one connection at one moment.
+    pub fn only(applied: Applied) -> Self {
+        let (paths, names) = (Vec::new(), Vec::new());
+        let learned = HashMap::new();
+        Self { paths, default: applied, may_learn: false, learned, home: None, names }
     }
 
     /// The same, saying by what the default and the paths were given. A default that nobody gave stays one.
@@ -154,31 +166,99 @@ impl Limits {
         self
     }
 
-    /// The limit on the way to `remote`: of the longest prefix, one with the port before one without.
-    /// Where no path is configured and no default is given: the one that was learned.
-    pub fn of(&self, remote: Endpoint) -> &Applied {
-        self.path_of(remote).or_else(|| self.learned_of(remote)).unwrap_or(&self.default)
+    /// The limit that counts for a connection: the configured one; where neither a path nor a default is given, one
+    /// that was learned of its destination and is sure; else the default.
+    pub fn of(&self, connection: &impl ConnectionFacts) -> &Applied {
+        let learned = || {
+            let (limit, applied) = self.known_of(connection)?;
+            (self.may_learn && limit.confidence == Confidence::Sure).then_some(applied)
+        };
+        self.path_of(connection.remote()).or_else(learned).unwrap_or(&self.default)
     }
 
-    fn learned_of(&self, remote: Endpoint) -> Option<&Applied> {
+    /// The limit on the way to `remote` without what was learned: of the longest prefix, one with the port before one
+    /// without; else the default.
+    pub fn configured(&self, remote: Endpoint) -> &Applied {
+        self.path_of(remote).unwrap_or(&self.default)
+    }
+
+    /// What was learned of the destination of a connection, however sure it is: to show beside the limit that counts.
+    pub fn learned(&self, connection: &impl ConnectionFacts) -> Option<LearnedLimit> {
+        self.known_of(connection).map(|&(limit, _)| limit)
+    }
+
+    fn known_of(&self, connection: &impl ConnectionFacts) -> Option<&(LearnedLimit, Applied)> {
         if self.learned.is_empty() {
             return None;
         }
-        let Endpoint { addr, port } = remote;
-        let there = self.learned.get(&Destination { addr, port });
-        there.or_else(|| self.learned.get(&Destination { addr, port: 0 }))
+        self.learned.get(&Destination::of(connection, self.home))
     }
 
-    /// The same limits with what was learned, seconds by destination; none if that changes nothing.
-    pub fn with_learned(&self, learned: &BTreeMap<Destination, u32>) -> Option<Self> {
-        if !self.may_learn {
+    /// The shortest quiet time after which the path of a connection can have forgotten it, milliseconds: what a device
+    /// could have, or most of what is given or sure for the path.
+    pub fn shortest_idle_drop_ms(&self, connection: &impl ConnectionFacts) -> u32 {
+        /// No device forgets sooner.
+        const SHORTEST_MS: u32 = 20_000;
+        let limit = self.of(connection);
+        match limit.from {
+            LimitSource::Default => SHORTEST_MS,
+            _ => SHORTEST_MS.min(limit.seconds.saturating_mul(800)),
+        }
+    }
+
+    /// The same limits with what was learned, seen from the agent's network namespace; none if that changes nothing.
+    pub fn with_learned(
+        &self,
+        learned: BTreeMap<Destination, LearnedLimit>,
+        home: Option<u32>,
+    ) -> Option<Self> {
+        let is_same = self.home == home
+            && self.learned.len() == learned.len()
+            && learned
+                .iter()
+                .all(|(it, limit)| self.learned.get(it).is_some_and(|(known, _)| known == limit));
+        if is_same {
             return None;
         }
-        let applied = |(&destination, &seconds): (&Destination, &u32)| {
-            (destination, Applied { seconds, from: LimitSource::Learned, path: None, number: 0 })
+        let applied = |limit: LearnedLimit| Applied {
+            seconds: limit.seconds,
+            from: LimitSource::Learned,
+            path: None,
+            number: 0,
         };
-        let learned: HashMap<Destination, Applied> = learned.iter().map(applied).collect();
-        (learned != self.learned).then(|| Self { learned, ..self.clone() })
+        let learned = learned.into_iter().map(|(it, limit)| (it, (limit, applied(limit))));
+        Some(Self { learned: learned.collect(), home, ..self.clone() })
+    }
+
+    /// Whether verdicts are the same by these limits and by others that differ in what was learned.
+    pub fn applies_as(&self, other: &Self) -> bool {
+        let sure = |limits: &Self| -> BTreeMap<Destination, u32> {
+            let all = limits.learned.iter().filter(|_| limits.may_learn);
+            let sure = all.filter(|(_, (limit, _))| limit.confidence == Confidence::Sure);
+            sure.map(|(&it, (limit, _))| (it, limit.seconds)).collect()
+        };
+        self.home == other.home && sure(self) == sure(other)
+    }
+
+    /// The same limits with a default or paths that the command line gives in place of these.
+    #[must_use]
+    pub fn with_given(
+        &self,
+        default: Option<IdleLimit>,
+        paths: Option<Vec<ConfiguredPath>>,
+    ) -> Self {
+        let by = Some(GivenBy::Flag);
+        let (has_paths, paths) = (paths.is_some(), paths.unwrap_or_default());
+        let given = Self::new(paths, default.unwrap_or_default(), true).given_by(by, by);
+        let mut limits = self.clone();
+        if has_paths {
+            (limits.paths, limits.names) = (given.paths, given.names);
+        }
+        if default.is_some() {
+            (limits.default, limits.may_learn) = (given.default, false);
+            limits.learned.clear();
+        }
+        limits
     }
 
     fn path_of(&self, remote: Endpoint) -> Option<&Applied> {
@@ -211,6 +291,11 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::observed::socket::{Socket, tests_support::socket};
+
+    fn toward(remote: &str) -> Socket {
+        Socket { remote: remote.parse::<std::net::SocketAddr>().unwrap().into(), ..socket() }
+    }
 
     fn path(name: &str, peers: &str, port: impl Into<Option<u16>>, seconds: u32) -> ConfiguredPath {
         let (name, peers) = (name.to_owned(), peers.parse().unwrap());
@@ -223,7 +308,7 @@ mod tests {
     }
 
     fn limit_of(limits: &Limits, remote: &str) -> (u32, String) {
-        let applied = limits.of(remote.parse::<std::net::SocketAddr>().unwrap().into());
+        let applied = limits.of(&toward(remote));
         (applied.seconds, applied.from.to_string())
     }
 
@@ -252,5 +337,71 @@ mod tests {
         assert_eq!(limit_of(&limits, "10.1.9.9:5432"), configured(3600));
         assert_eq!(limit_of(&limits, "[2001:db8::1]:443"), configured(901));
         assert_eq!(limit_of(&limits, "[2001:db8::1]:80"), (350, "default".to_owned()));
+    }
+
+    fn knows(limits: &Limits, of: &str, seconds: u32, confidence: Confidence) -> Limits {
+        let learned = LearnedLimit { seconds, confidence };
+        let home = Some(socket().netns);
+        limits.with_learned([(of.parse().unwrap(), learned)].into(), home).unwrap()
+    }
+
+    #[test]
+    fn a_learned_limit_counts_where_it_is_sure_and_nothing_is_given_and_is_known_beside_elsewhere()
+    {
+        let bare = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let there = "10.0.0.9:5432";
+        for confidence in [Confidence::Guess, Confidence::Likely] {
+            let limits = knows(&bare, there, 21, confidence);
+            assert_eq!(limit_of(&limits, there), (350, "default".to_owned()));
+            let beside = limits.learned(&toward(there)).unwrap();
+            assert_eq!(beside.to_string(), format!("~21 s ({})", confidence.as_str()));
+            assert!(limits.applies_as(&bare.with_learned([].into(), limits.home).unwrap()));
+        }
+        let sure = knows(&bare, there, 21, Confidence::Sure);
+        assert_eq!(limit_of(&sure, there), (21, "learned".to_owned()));
+        assert!(!sure.applies_as(&bare));
+        // Given for the path, as a time or as a preset; or for all.
+        let mut preset = path("db", "10.0.0.0/8", None, 240);
+        preset.limit.preset = Some("azure");
+        for (paths, default, given) in [
+            (vec![path("db", "10.0.0.0/8", None, 8)], None, (8, "configured")),
+            (vec![preset], None, (240, "preset azure")),
+            (Vec::new(), Some(900), (900, "configured")),
+        ] {
+            let limit = IdleLimit { seconds: default.unwrap_or(350), preset: None };
+            let limits =
+                knows(&Limits::new(paths, limit, default.is_some()), there, 21, Confidence::Sure);
+            assert_eq!(limit_of(&limits, there), (given.0, given.1.to_owned()));
+            assert_eq!(limits.learned(&toward(there)).map(|it| it.seconds), Some(21), "beside");
+        }
+    }
+
+    #[test]
+    fn what_was_learned_stays_with_its_port_its_direction_and_its_network_namespace() {
+        use crate::model::observed::socket::Direction;
+        let bare = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let limits = knows(&bare, "10.0.0.9:5432", 21, Confidence::Sure);
+        for neighbour in ["10.0.0.9:5433", "10.0.0.8:5432"] {
+            assert_eq!(limits.learned(&toward(neighbour)), None, "{neighbour}");
+        }
+        let elsewhere = Socket { netns: 7, ..toward("10.0.0.9:5432") };
+        assert_eq!((limits.learned(&elsewhere), limits.of(&elsewhere).seconds), (None, 350));
+        let of_clients = knows(&bare, "10.0.0.9", 21, Confidence::Sure);
+        assert_eq!(of_clients.learned(&toward("10.0.0.9:5432")), None, "clients taught it");
+        let client = Socket { direction: Direction::Inbound, ..toward("10.0.0.9:40000") };
+        assert_eq!(of_clients.of(&client).seconds, 21);
+    }
+
+    #[test]
+    fn an_idle_drop_takes_what_a_device_could_have_or_most_of_what_is_given_or_sure() {
+        let shortest = |limits: &Limits| limits.shortest_idle_drop_ms(&toward("10.0.0.9:5432"));
+        let bare = Limits::new(Vec::new(), IdleLimit::default(), false);
+        assert_eq!(shortest(&bare), 20_000);
+        assert_eq!(shortest(&knows(&bare, "10.0.0.9:5432", 8, Confidence::Likely)), 20_000);
+        assert_eq!(shortest(&knows(&bare, "10.0.0.9:5432", 21, Confidence::Sure)), 16_800);
+        let short = IdleLimit { seconds: 8, preset: None };
+        assert_eq!(shortest(&Limits::new(Vec::new(), short, true)), 6_400);
+        let long = IdleLimit { seconds: 900, preset: None };
+        assert_eq!(shortest(&Limits::new(Vec::new(), long, true)), 20_000);
     }
 }

@@ -161,6 +161,9 @@ mod tests {
     fn a_proxy_is_known_by_its_preset_and_not_by_a_name_that_looks_like_it() {
         let source = |text: &str| text.parse::<LimitSource>().unwrap();
         assert!(source("preset nginx-stream by flag").counts_bytes());
+        for proxy in ["haproxy", "envoy", "aws-alb"] {
+            assert!(source(&format!("preset {proxy} by config file")).counts_bytes(), "{proxy}");
+        }
         assert!(!source("preset nginx-stream-2").counts_bytes());
         assert!(!source("preset aws").counts_bytes() && !source("configured").counts_bytes());
     }

@@ -23,6 +23,18 @@ impl Preset {
 /// The presets, shortest limit first. Defaults of the vendors; verify yours.
 pub const PRESETS: &[Preset] = &[
     Preset {
+        name: "haproxy",
+        seconds: 50,
+        what: "HAProxy timeout client and timeout server as in Debian's haproxy.cfg (docs.haproxy.org, timeout client); a proxy: probes do not count",
+        counts_bytes: true,
+    },
+    Preset {
+        name: "aws-alb",
+        seconds: 60,
+        what: "AWS Application Load Balancer (docs.aws.amazon.com, application-load-balancers, connection idle timeout); a proxy: probes do not count",
+        counts_bytes: true,
+    },
+    Preset {
         name: "azure",
         seconds: 240,
         what: "Azure Load Balancer, NAT Gateway and Firewall (learn.microsoft.com, load-balancer-tcp-idle-timeout)",
@@ -71,6 +83,12 @@ pub const PRESETS: &[Preset] = &[
         counts_bytes: false,
     },
     Preset {
+        name: "envoy",
+        seconds: 3600,
+        what: "Envoy tcp_proxy idle_timeout (envoyproxy.io, tcp_proxy.proto); a proxy: probes do not count",
+        counts_bytes: true,
+    },
+    Preset {
         name: "firewall-1h",
         seconds: 3600,
         what: "Cisco ASA, Palo Alto, FortiGate, Check Point (each vendor's session timeout)",
@@ -88,5 +106,17 @@ pub const PRESETS: &[Preset] = &[
 fn presets_are_sorted_and_unique() {
     for pair in PRESETS.windows(2) {
         assert!(pair[0].seconds <= pair[1].seconds && pair[0].name != pair[1].name);
+    }
+}
+
+#[test]
+fn whoever_counts_bytes_says_that_probes_do_not_count_and_nobody_else_does() {
+    for preset in PRESETS {
+        assert_eq!(
+            preset.what.contains("probes do not count"),
+            preset.counts_bytes,
+            "{}",
+            preset.name
+        );
     }
 }

@@ -67,7 +67,7 @@ impl Surroundings {
 
     /// What its own probes do for it.
     fn promise(&self, of: &impl ConnectionFacts) -> Verdict {
-        let limit = self.limits.of(of.remote());
+        let limit = self.limits.of(of);
         match of.gap(self.hz) {
             None => Verdict::Off,
             Some(gap) if gap.ms < limit.ms() && !limit.from.counts_bytes() => Verdict::Protected,
@@ -77,7 +77,7 @@ impl Surroundings {
 
     /// Whether it was watched for long enough to see that something else keeps it: the peer's probes, or traffic.
     fn is_kept(&self, of: &impl ConnectionFacts) -> bool {
-        let limit = self.limits.of(of.remote());
+        let limit = self.limits.of(of);
         let watched = of.watched();
         let longest_ms = longest_quiet_ms(of);
         // A path that counts bytes does not count what probes bring.
@@ -114,7 +114,7 @@ impl Surroundings {
     }
 
     fn reason_of_promise(&self, of: &impl ConnectionFacts) -> String {
-        let Applied { seconds, from, path, .. } = self.limits.of(of.remote());
+        let Applied { seconds, from, path, .. } = self.limits.of(of);
         let limit = match path {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
@@ -170,13 +170,13 @@ impl Surroundings {
         if self.is_local(of) {
             return None;
         }
-        let limit_ms = i64::from(self.limits.of(of.remote()).seconds) * 1000;
+        let limit_ms = i64::from(self.limits.of(of).seconds) * 1000;
         Some(limit_ms - i64::try_from(quiet_ms).unwrap_or(i64::MAX))
     }
 
     /// The path to the peer; 0 on this host.
     pub fn path(&self, of: &impl ConnectionFacts) -> PathNumber {
-        if self.is_local(of) { 0 } else { self.limits.of(of.remote()).number }
+        if self.is_local(of) { 0 } else { self.limits.of(of).number }
     }
 
     /// Whether the peer is on this host.

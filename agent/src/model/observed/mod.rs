@@ -5,7 +5,7 @@ pub mod ending;
 pub mod errno;
 pub mod event;
 pub mod owner_identity;
-mod probe_timing;
+pub mod probe_timing;
 pub mod setsockopt;
 pub mod setting;
 pub mod socket;

@@ -55,7 +55,9 @@ impl Socket {
         if is_probed {
             self.watched.peer_probes = self.watched.peer_probes.saturating_add(1);
         }
-        if self.quiet_ms < passed_ms {
+        let has_received = self.silent_ms < passed_ms;
+        // What this end sends by itself says nothing: it goes on only if the peer answers.
+        if self.quiet_ms < passed_ms && has_received {
             // The time between the last packet before that look and the last one before this, by the number of packets in
             // between: if they came regularly, none of these times was longer.
             let stretch = before.quiet_ms.saturating_add(passed_ms - self.quiet_ms);
@@ -63,7 +65,7 @@ impl Socket {
             let longest = self.watched.longest_quiet_ms.max(before.quiet_ms).max(mean);
             self.watched.longest_quiet_ms = longest;
         }
-        self.silent_ms < passed_ms
+        has_received
     }
 }
 
@@ -113,6 +115,20 @@ mod tests {
     fn the_reset_that_ends_it_is_no_probe() {
         let end = Socket { state: State::Close, ..look(40, 40_000, 6) };
         assert_eq!(follow(&[look(0, 0, 5), end]).quiet_ms, 40_000);
+    }
+
+    #[test]
+    fn data_of_ours_that_nobody_answers_does_not_make_the_quiet_time_before_it_a_survived_one() {
+        let quiet = look(0, 350_000, 5);
+        let sent = Socket { quiet_ms: 100, in_flight: true, ..look(1, 351_000, 5) };
+        let reset = Socket { state: State::Close, ..look(2, 352_000, 6) };
+        for end in [sent, Socket { quiet_ms: 100, ..reset }] {
+            assert_eq!(follow(&[quiet, end]).watched.longest_quiet_ms, 0);
+        }
+        assert_eq!(follow(&[quiet, sent, reset]).watched.longest_quiet_ms, 0);
+        let answered = Socket { quiet_ms: 100, ..look(1, 50, 6) };
+        // Up to the time at which it went on.
+        assert_eq!(follow(&[quiet, answered]).watched.longest_quiet_ms, 350_900);
     }
 
     #[test]

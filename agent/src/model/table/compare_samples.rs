@@ -121,7 +121,7 @@ impl Table {
         if !self.around.is_local(socket) {
             self.learned.survived(socket, at, quiet_ms);
         }
-        let limit_ms = self.around.limits.of(socket.remote).seconds.saturating_mul(1000);
+        let limit_ms = self.around.limits.of(socket).seconds.saturating_mul(1000);
         if quiet_ms >= QUIET_MS.max(limit_ms / 4) {
             self.happened(Happening::new(at, *socket, Happened::QuietSurvived { quiet_ms }));
         }
@@ -280,7 +280,7 @@ mod tests {
         table.apply(Event::StateChange { socket: connecting, old: State::Close, ending });
         let history: Vec<_> = table.histories().collect();
         assert_eq!(history.len(), 1);
-        assert_eq!(history[0].happenings[0].1, Happened::Setting(call(SockOpt::Idle, 60)));
+        assert_eq!(history[0].moments[0].what, Happened::Setting(call(SockOpt::Idle, 60)));
     }
 
     #[test]

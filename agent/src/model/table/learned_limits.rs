@@ -3,7 +3,7 @@
 use super::{Table, storage::Slot, sums::Share};
 use crate::model::{
     judgement::{
-        learned::{Learned, Lesson, LimitRow},
+        learned::{Home, Learned, LearnedRow, Lesson},
         verdict::Surroundings,
     },
     observed::socket::Time,
@@ -11,10 +11,9 @@ use crate::model::{
 use std::sync::Arc;
 
 impl Table {
-    /// What an earlier agent has learned of idle limits. `unix_offset_ms`: Unix time minus monotonic
-    /// time, which dates what will be learned.
-    pub fn remember(&mut self, lessons: Vec<Lesson>, unix_offset_ms: i64, now: Time) {
-        self.learned = Learned::new(unix_offset_ms);
+    /// What an earlier agent has learned. `home` dates what will be learned.
+    pub fn remember(&mut self, lessons: Vec<Lesson>, home: Home, now: Time) {
+        self.learned = Learned::new(home);
         self.learned.remember(lessons, now);
         self.apply_learned(now);
     }
@@ -29,28 +28,36 @@ impl Table {
         lessons
     }
 
-    /// Where nothing is configured, verdicts follow what is sure.
+    /// Rows show what was learned; where nothing is configured, verdicts follow what is sure.
     fn apply_learned(&mut self, now: Time) {
         self.learned_seconds = self.learned.seconds_of_paths(&self.around.limits, now);
-        let Some(limits) = self.around.limits.with_learned(&self.learned.sure(now)) else {
+        let learned = self.learned.limits(now);
+        let Some(limits) = self.around.limits.with_learned(learned, self.learned.netns()) else {
             return;
         };
-        let Surroundings { host, hz, .. } = &*self.around;
-        let around = Arc::new(Surroundings { limits, host: host.clone(), hz: *hz });
+        let is_applied = !limits.applies_as(&self.around.limits);
+        let around = Arc::new(Surroundings { limits, ..(*self.around).clone() });
+        if is_applied {
+            self.count_anew(&around);
+        }
+        self.around = around;
+    }
+
+    /// Sums count each connection by its verdict.
+    fn count_anew(&mut self, around: &Surroundings) {
         for number in 0..self.slots.end() {
             if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
                 let before = Share::of(&socket, whose, &self.around);
-                let after = Share::of(&socket, whose, &around);
+                let after = Share::of(&socket, whose, around);
                 if before != after {
                     self.sums.replace(before, after);
                 }
             }
         }
-        self.around = around;
     }
 
-    /// Every idle limit that was learned.
-    pub fn learned_limits(&self, now: Time) -> Vec<LimitRow> {
-        self.learned.rows(|to| self.around.limits.of(to.endpoint()).path.clone(), now)
+    /// Everything that was learned.
+    pub fn learned(&self, now: Time) -> Vec<LearnedRow> {
+        self.learned.rows(now)
     }
 }

@@ -141,7 +141,7 @@ impl Table {
             suspects: Suspects::default(),
             unseen: Unseen::default(),
             others: OtherConnections::default(),
-            learned: Learned::new(0),
+            learned: Learned::default(),
             learned_seconds: BTreeMap::new(),
             is_blind: false,
         }
@@ -266,8 +266,16 @@ impl Table {
         }
         if old == State::Close {
             for happening in self.pending.take(&socket) {
-                self.histories.record(&happening);
+                self.histories.record(&happening, &self.around);
             }
+        }
+        if old == State::Established
+            && socket.state == State::CloseWait
+            && let Some(sent_ms) = ending.sent_ms
+            && !self.around.is_local(&socket)
+        {
+            // By the data that it was sent: a program's timer knows nothing of probes.
+            self.learned.peer_closed(&socket, socket.at, sent_ms);
         }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
@@ -324,14 +332,15 @@ impl Table {
             self.fell(at, &socket, &death);
         }
         if !self.around.is_local(&socket) {
-            self.learned.died(&socket, at, &death);
+            let shortest_ms = self.around.limits.shortest_idle_drop_ms(&socket);
+            self.learned.died(&socket, at, &death, shortest_ms);
         }
         self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
     }
 
     /// How long the path of a connection keeps it, if somebody configured that, or it was learned for sure.
     fn known_limit_ms(&self, socket: &Socket) -> Option<u64> {
-        let limit = self.around.limits.of(socket.remote);
+        let limit = self.around.limits.of(socket);
         (limit.from != LimitSource::Default && !self.around.is_local(socket)).then(|| limit.ms())
     }
 
@@ -340,7 +349,7 @@ impl Table {
         let name = || self.owners.roll.labels().of(&whose);
         self.tally.record(&happening, &self.around, name);
         happening.identity = whose.identity;
-        self.histories.record(&happening);
+        self.histories.record(&happening, &self.around);
         self.happenings.push(happening);
     }
 

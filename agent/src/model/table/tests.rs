@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{
     judgement::{
         idle_limit::{IdleLimit, Limits},
+        learned::LearnedRow,
         limit_source::LimitSource,
         verdict::Verdict,
     },
@@ -180,6 +181,36 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
         let learned = if n < 3 { Verdict::Protected } else { Verdict::Late };
         assert_eq!(verdicts(&table), [learned], "after {n} deaths");
     }
-    let applied = table.around.limits.of(probed.remote);
+    let applied = table.around.limits.of(&probed);
     assert_eq!((applied.seconds, &applied.from), (60, &LimitSource::Learned));
+}
+
+/// What the API says of a server that ends connections after some time.
+fn closings(ends: impl Fn(&mut Table, Socket, Ending)) -> Vec<LearnedRow> {
+    let mut table = table();
+    for n in 1..=3_u64 {
+        let at = Time(socket().at.0 + n * 600_000_000_000);
+        let idle = Socket { id: SocketId(n), at, ..socket() };
+        table.apply(Event::Seen(idle));
+        ends(&mut table, idle, Ending { sent_ms: Some(75_020), ..Ending::default() });
+    }
+    table.learned(Time(socket().at.0 + 3_600_000_000_000))
+}
+
+#[test]
+fn a_peer_that_closes_after_always_the_same_time_is_known_for_it_and_one_that_we_close_is_not() {
+    let changes = |states: &'static [State]| {
+        move |table: &mut Table, socket: Socket, ending: Ending| {
+            let mut old = State::Established;
+            for &state in states {
+                table.apply(Event::StateChange { socket: Socket { state, ..socket }, old, ending });
+                old = state;
+            }
+        }
+    };
+    let peer_first = closings(changes(&[State::CloseWait, State::LastAck, State::Close]));
+    let [LearnedRow::PeerCloses(row)] = &peer_first[..] else { panic!("{peer_first:?}") };
+    assert_eq!((row.after_seconds, row.occasions), (75.02, 3));
+    let we_first = closings(changes(&[State::FinWait1, State::FinWait2, State::Close]));
+    assert_eq!(we_first, []);
 }

@@ -2,151 +2,30 @@
 //! library. Rows are passed on as they come.
 
 mod chunked;
+mod error;
+mod past;
 mod unparsed;
 
+pub(crate) use error::Error;
+
 use super::{AgentStatus, events::SIGN_OF_LIFE};
-use crate::{
-    model::judgement::learned::LimitRow,
-    store::{DeathRow, Query},
-    view::{
-        event_filter::EventFilter,
-        event_row::{EventRow, StreamLine},
-        filter::Filter,
-        page::{Page, PageRequest},
-        row::Row,
-    },
+use crate::view::{
+    event_filter::EventFilter,
+    event_row::StreamLine,
+    filter::Filter,
+    page::{Page, PageRequest},
+    row::Row,
 };
+pub(crate) use past::{death_count, deaths, learned, not_kept, timeline};
+
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
-
-/// Why the agent's answer is not to be had.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// No process listens on the socket.
-    #[error(
-        "no agent answers on {}: start one with `keepwatch run`, or name with --socket the socket \
-         of an agent that runs",
-        path.display()
-    )]
-    NoAgent {
-        /// Path of the API socket.
-        path: PathBuf,
-    },
-    /// The socket is not for us.
-    #[error(
-        "not allowed to use the agent's socket {}: run as root, or as a member of the group that \
-         the agent was given with --socket-group",
-        path.display()
-    )]
-    Denied {
-        /// Path of the API socket.
-        path: PathBuf,
-    },
-    /// The agent sends nothing.
-    #[error("the agent on {} gave no answer: does it still run?", path.display())]
-    NoAnswer {
-        /// Path of the API socket.
-        path: PathBuf,
-        #[source]
-        /// What was seen of it.
-        cause: io::Error,
-    },
-    /// The agent has begun to answer, and says nothing more.
-    #[error(
-        "the agent on {} has sent nothing for {} s: does it hang? See its log, or ask the kernel with \
-         --source kernel",
-        path.display(),
-        PATIENCE.as_secs()
-    )]
-    Silent {
-        /// Path of the API socket.
-        path: PathBuf,
-    },
-    /// The agent's answer has no end, so that what came may be a part of it.
-    #[error(
-        "the agent on {} broke off its answer, which is not complete: ask again, and see the agent's \
-         log if it does not run any more",
-        path.display()
-    )]
-    BrokenOff {
-        /// Path of the API socket.
-        path: PathBuf,
-        #[source]
-        /// What was seen of it.
-        cause: io::Error,
-    },
-    /// The agent does not do what it was asked.
-    #[error("the agent on {} refuses with status {status}: {message}", path.display())]
-    Refused {
-        /// Path of the API socket.
-        path: PathBuf,
-        /// The HTTP status code.
-        status: u16,
-        /// The text of the answer.
-        message: String,
-    },
-    /// What came is not the API.
-    #[error(
-        "the program that answers on {} does not speak this API: is it an agent, of version {}?",
-        path.display(),
-        env!("CARGO_PKG_VERSION")
-    )]
-    Protocol {
-        /// Path of the API socket.
-        path: PathBuf,
-        #[source]
-        /// What is wrong with it.
-        cause: io::Error,
-    },
-    /// The system refused something else.
-    #[error("cannot use the agent's socket {}", path.display())]
-    Socket {
-        /// Path of the API socket.
-        path: PathBuf,
-        #[source]
-        /// The error of the system call.
-        cause: io::Error,
-    },
-}
-
-impl Error {
-    /// What an error says while the connection is made.
-    fn connecting(path: &Path, cause: io::Error) -> Self {
-        let path = path.to_owned();
-        match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NoAgent { path },
-            io::ErrorKind::PermissionDenied => Self::Denied { path },
-            _ => Self::Socket { path, cause },
-        }
-    }
-
-    /// What an error says once it is made, until an answer begins.
-    fn asking(path: &Path, cause: io::Error) -> Self {
-        let path = path.to_owned();
-        match cause.kind() {
-            io::ErrorKind::InvalidData => Self::Protocol { path, cause },
-            _ => Self::NoAnswer { path, cause },
-        }
-    }
-
-    /// What an error says in the middle of an answer.
-    fn reading(path: &Path, cause: io::Error) -> Self {
-        let path = path.to_owned();
-        match cause.kind() {
-            io::ErrorKind::InvalidData => Self::Protocol { path, cause },
-            // What a read says whose timeout has passed.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent { path },
-            _ => Self::BrokenOff { path, cause },
-        }
-    }
-}
 
 /// An agent that sends nothing for this time hangs. On a stream of events that is several signs of life: on a busy
 /// host one may come late.
@@ -215,58 +94,12 @@ fn events_within(
     each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
 }
 
-/// Deaths out of the agent's history, the latest first, until `each` returns false.
-pub(crate) fn deaths(
-    path: &Path,
-    query: &Query,
-    each: impl FnMut(DeathRow) -> bool,
-) -> Result<(), Error> {
-    let query = serde_json::to_value(query)
-        .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    let given: Vec<String> = query
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| match value {
-            Value::Null => None,
-            Value::String(text) => Some(format!("{key}={}", percent_encoded(text))),
-            value => Some(format!("{key}={value}")),
-        })
-        .collect();
-    let mut body = get(path, &format!("/v1/deaths?{}", given.join("&")))?;
-    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
-}
-
-/// Every idle limit that the agent has learned.
-pub(crate) fn limits(path: &Path) -> Result<Vec<LimitRow>, Error> {
-    let mut limits = Vec::new();
-    let mut body = get(path, "/v1/limits")?;
-    let each = |limit| {
-        limits.push(limit);
-        true
-    };
-    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
-    Ok(limits)
-}
-
 /// One page of the connections.
 pub(crate) fn page(path: &Path, pick: &PageRequest) -> Result<Page, Error> {
     let pick = serde_json::to_string(pick)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let mut body = get(path, &format!("/v1/page?pick={}", percent_encoded(&pick)))?;
     only(&mut body).map_err(|cause| Error::reading(path, cause))
-}
-
-/// What is remembered of one connection, oldest first.
-pub(crate) fn timeline(path: &Path, id: &str) -> Result<Vec<EventRow>, Error> {
-    let mut happenings = Vec::new();
-    let mut body = get(path, &format!("/v1/timeline?id={}", percent_encoded(id)))?;
-    each_line(&mut body, |happening| {
-        happenings.push(happening);
-        true
-    })
-    .map_err(|cause| Error::reading(path, cause))?;
-    Ok(happenings)
 }
 
 /// What the agent says of itself.
@@ -286,6 +119,14 @@ fn each_line<T: DeserializeOwned>(
     body: &mut impl BufRead,
     mut each: impl FnMut(T) -> bool,
 ) -> io::Result<()> {
+    each_text(body, |line| serde_json::from_slice(line).map(&mut each))
+}
+
+/// Passes on each line that has something in it.
+fn each_text(
+    body: &mut impl BufRead,
+    mut each: impl FnMut(&[u8]) -> serde_json::Result<bool>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -295,9 +136,9 @@ fn each_line<T: DeserializeOwned>(
         if line.trim_ascii().is_empty() {
             continue; // a sign of life
         }
-        let item = serde_json::from_slice(&line)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if !each(item) {
+        let goes_on =
+            each(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if !goes_on {
             return Ok(());
         }
     }
@@ -488,7 +329,7 @@ mod tests {
             let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n\n\r\n";
             stream.write_all(answer.as_bytes()).unwrap();
             // The connection stays open until the client has given up.
-            drop(is_gone.recv());
+            is_gone.recv().ok();
         });
         let patience = Duration::from_millis(100);
         let mut n_calls = 0;

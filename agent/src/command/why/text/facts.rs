@@ -2,10 +2,12 @@
 
 use super::phrase::{cause_in_words, time, up_to};
 use crate::{
-    command::why::answer::Judged,
+    command::why::answer::{Judged, limit_of},
     model::{
-        judgement::{death::Cause, verdict::Verdict},
-        observed::setting::SettingOrigin,
+        judgement::{
+            death::Cause, learned_limit::Confidence, limit_source::LimitSource, verdict::Verdict,
+        },
+        observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
     },
     view::{
@@ -38,6 +40,12 @@ impl Judged {
             .map(|(n, word)| format!("{n} {word}"))
             .collect();
         format!("{name}{pids}{part_of} {arrow}  {}", counts.join(", "))
+    }
+
+    /// The case in one line.
+    pub(super) fn in_short(&self) -> String {
+        let what = if self.n_dead > 0 { self.died() } else { self.live_in_words() };
+        format!("{}: {what}", self.heading())
     }
 
     /// How many of what, the worst first, and when.
@@ -130,12 +138,24 @@ impl Judged {
 
     /// By whom, as far as that was seen.
     pub(super) const fn set_by(&self) -> &'static str {
-        match (self.nobody_ever_set, self.calls.is_empty()) {
-            (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
-            (_, false) => "; the calls that were seen:",
-            (_, true) if self.case.key.own.keepalive => "; who set it was not seen",
-            (_, true) => "; it was not seen whether a program tried to set it",
+        match (self.nobody_ever_set, self.calls.is_empty(), self.direction) {
+            (Some(true), ..) => "; nobody ever called setsockopt for it, seen from the beginning",
+            (_, false, _) => "; the calls that were seen:",
+            (_, true, Direction::Inbound) if self.case.has_own_values() => {
+                "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
+                 seen (io_uring, the kernel, MPTCP)"
+            }
+            (_, true, _) if self.case.has_own_values() => {
+                "; no call was seen for it: it was set before the agent started, or in a way that is not seen \
+                 (io_uring, the kernel, MPTCP)"
+            }
+            (_, true, _) => "; it was not seen whether a program tried to set it",
         }
+    }
+
+    /// The path forgets what carries no bytes: probes do not count there.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes())
     }
 
     /// How long the path keeps a quiet connection, and how that is known.
@@ -144,14 +164,25 @@ impl Judged {
             return None;
         }
         let connection = &self.example.as_ref()?.connection;
-        if let Some(learned) = &self.learned_limit {
-            return Some(learned.meaning.clone());
+        if let Some(closes) = &self.peer_closes {
+            return Some(closes.meaning.clone());
         }
         let configured = format!(
             "{} ({})",
             duration(connection.limit.idle_limit_seconds),
             connection.limit.idle_limit_from
         );
+        // Evidence stands beside what is taken for the limit, and does not replace it.
+        if let Some(learned) = &self.learned_limit {
+            return Some(match connection.limit.idle_limit_from {
+                LimitSource::Default | LimitSource::Learned
+                    if learned.confidence == Confidence::Sure =>
+                {
+                    learned.meaning.clone()
+                }
+                _ => format!("assumed to be {configured}; seen: {}", learned.meaning),
+            });
+        }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
             Some((least, _)) if least < f64::from(connection.limit.idle_limit_seconds) => format!(
@@ -167,19 +198,26 @@ impl Judged {
         self.finding == Finding::Dark && !self.case.is_unprotected()
     }
 
+    /// What noticed that nobody answers.
+    pub(super) fn noticed_by(&self) -> &'static str {
+        let is = |cause| self.causes.iter().any(|count| count.cause == cause);
+        match (is(Cause::KeepaliveTimeout) || is(Cause::KeepaliveReset), is(Cause::UserTimeout)) {
+            (true, false) => "keepalive noticed it",
+            (false, true) => "the user timeout noticed it",
+            (true, true) => "keepalive and the user timeout noticed it",
+            (false, false) if is(Cause::Abandoned) => "this host gave up by itself",
+            (false, false) => "the kernel gave up after its retransmissions",
+        }
+    }
+
     /// None of them came to be: nothing that was set mattered.
     pub(super) fn never_opened(&self) -> bool {
         self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
     }
 
     pub(super) fn known_limit(&self) -> f64 {
-        match &self.learned_limit {
-            Some(learned) => f64::from(learned.seconds),
-            None => self
-                .example
-                .as_ref()
-                .map_or(f64::INFINITY, |life| f64::from(life.connection.limit.idle_limit_seconds)),
-        }
+        let learned = self.learned_limit.as_ref();
+        self.example.as_ref().map_or(f64::INFINITY, |life| f64::from(limit_of(life, learned)))
     }
 
     pub(super) fn limit_words(&self) -> String {

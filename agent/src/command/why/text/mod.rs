@@ -4,14 +4,15 @@ mod facts;
 mod phrase;
 mod sentence;
 
-use self::phrase::{connections, process, sure};
+use self::phrase::{connections, process, sure, time};
 use super::answer::{CallCount, Judged};
 use crate::{
+    advice::remedy::Holds,
     command::{socket_text::Style, table::wrapped, timestamp},
-    model::{judgement::verdict::Verdict, text::duration::duration},
-    view::life::Finding,
+    model::judgement::verdict::Verdict,
+    view::{connection_group::ConnectionTimes, life::Finding},
 };
-use std::{fmt, time::Duration};
+use std::fmt;
 
 /// Columns of the narrowest terminal.
 const WIDTH: usize = 80;
@@ -23,10 +24,13 @@ const N_TOLD: usize = 8;
 /// All that is shown.
 pub(super) struct WhyText<'a> {
     pub(super) cases: &'a [Judged],
-    /// What the word was taken for.
-    pub(super) peer: &'a str,
-    pub(super) since: Duration,
+    /// What the word was taken for; none if there was no word.
+    pub(super) peer: Option<&'a str>,
+    /// The time that was asked for, in words.
+    pub(super) window: &'a str,
     pub(super) notes: &'a [String],
+    /// Every case is printed in full.
+    pub(super) in_full: bool,
     pub(super) now: f64,
     pub(super) style: Style,
 }
@@ -44,14 +48,12 @@ impl fmt::Display for WhyText<'_> {
         for line in wrapped(&answer, WIDTH) {
             writeln!(f, "{}", self.style.paint(&line, colour))?;
         }
-        for case in self.cases.iter().filter(is_told).take(N_TOLD) {
+        let n_in_full = if self.in_full { usize::MAX } else { N_TOLD };
+        for case in self.cases.iter().filter(is_told).take(n_in_full) {
             writeln!(f)?;
             self.case(f, case)?;
         }
-        let n_more = self.cases.iter().filter(is_told).count().saturating_sub(N_TOLD);
-        if n_more > 0 {
-            writeln!(f, "\n{n_more} more kinds of connections have findings: see --json")?;
-        }
+        self.in_short(f, self.cases.iter().filter(is_told).skip(n_in_full))?;
         self.fine(f)?;
         writeln!(f)?;
         for note in self.notes {
@@ -67,10 +69,11 @@ impl WhyText<'_> {
     /// The first sentence, and how many findings more there are.
     fn answer(&self) -> String {
         let Some(worst) = self.cases.first() else {
+            let with =
+                self.peer.map_or_else(|| "of this host".to_owned(), |peer| format!("with {peer}"));
             return format!(
-                "No connection with {}: none lives, and none is known to have died in the last {}.",
-                self.peer,
-                window(self.since)
+                "No connection {with}: none lives, and none is known to have died {}.",
+                self.window
             );
         };
         if worst.finding == Finding::Fine {
@@ -80,7 +83,7 @@ impl WhyText<'_> {
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             return format!(
                 "Nothing is wrong with {}: {}{ended}.",
-                self.peer,
+                self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live)
             );
         }
@@ -98,6 +101,9 @@ impl WhyText<'_> {
         if case.n_dead > 0 {
             self.part(f, "died", &case.died())?;
             if let Some(end) = case.example.as_ref().and_then(|life| life.end.as_ref()) {
+                if let Some(times) = self.times(case) {
+                    self.part(f, "", &times)?;
+                }
                 let text = format!("{}: {}", self.when(&end.at), end.evidence);
                 self.part(f, "", &text)?;
                 self.part(f, "sure", &sure(case, end.cause, end.certainty))?;
@@ -116,11 +122,18 @@ impl WhyText<'_> {
             self.part(f, "limit", &text)?;
         }
         if case.did_its_work() && case.advice.is_empty() {
-            let text = "nothing to set here: keepalive noticed it. Look at the peer and the path";
-            self.part(f, "fix", text)?;
+            let text = format!(
+                "nothing to set here: {}. Look at the peer and the path",
+                case.noticed_by()
+            );
+            self.part(f, "fix", &text)?;
         }
         for (number, advice) in case.advice.iter().enumerate() {
-            let label = if number == 0 { "fix" } else { "or" };
+            let label = match (number, advice.holds) {
+                (0, _) => "fix",
+                (_, Holds::Else) => "else",
+                _ => "or",
+            };
             self.part(f, label, &advice.because)?;
             for line in &advice.lines {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
@@ -130,6 +143,23 @@ impl WhyText<'_> {
             self.part(f, "what if", &text)?;
         }
         Ok(())
+    }
+
+    /// Cases in one line each.
+    fn in_short<'c>(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        cases: impl Iterator<Item = &'c Judged>,
+    ) -> fmt::Result {
+        let mut cases = cases.peekable();
+        if cases.peek().is_none() {
+            return Ok(());
+        }
+        writeln!(f)?;
+        for case in cases {
+            self.part(f, "also", &case.in_short())?;
+        }
+        self.part(f, "", "in full: --all")
     }
 
     /// One labelled part, wrapped beside its label.
@@ -164,14 +194,49 @@ impl WhyText<'_> {
         }
         let is_all = fine.len() == self.cases.len();
         writeln!(f)?;
-        for case in fine.iter().take(if is_all { N_TOLD } else { 2 }) {
+        let n_told = match (self.in_full, is_all) {
+            (true, _) => usize::MAX,
+            (false, true) => N_TOLD,
+            (false, false) => 2,
+        };
+        for case in fine.iter().take(n_told) {
             self.part(f, "fine", &format!("{}: {}", case.heading(), case.set()))?;
         }
-        let rest = fine.len().saturating_sub(if is_all { N_TOLD } else { 2 });
+        let rest = fine.len().saturating_sub(n_told);
         if rest > 0 {
-            self.part(f, "", &format!("and {rest} more kinds of connections"))?;
+            self.part(f, "", &format!("and {rest} more kinds of connections: --all"))?;
         }
         Ok(())
+    }
+
+    /// When the worst of a case died, and when that began.
+    fn times(&self, case: &Judged) -> Option<String> {
+        let ConnectionTimes { n, first_at, last_at, waiting_since, last_packet_at } =
+            case.case.times()?;
+        let died = match n {
+            1 => format!("died {}", self.when(&last_at)),
+            n if first_at.get(..19) == last_at.get(..19) => {
+                format!("{n} died {}", self.when(&last_at))
+            }
+            n => format!("{n} died between {} and {}", self.clock(&first_at), self.clock(&last_at)),
+        };
+        let since = match (&waiting_since, &last_packet_at) {
+            (Some(since), _) => {
+                let waited = timestamp::unix_seconds(&last_at)
+                    .zip(timestamp::unix_seconds(since))
+                    .map(|(died, since)| format!(" ({})", time(died - since)));
+                format!(", waiting since {}{}", self.clock(since), waited.unwrap_or_default())
+            }
+            (None, Some(last)) => format!(", last packet {}", self.when(last)),
+            (None, None) => String::new(),
+        };
+        Some(died + &since)
+    }
+
+    /// A time without its preposition.
+    fn clock(&self, at: &str) -> String {
+        let when = self.when(at);
+        when.strip_prefix("at ").or_else(|| when.strip_prefix("on ")).unwrap_or(&when).to_owned()
     }
 
     /// A time, as short as it is clear here and now.
@@ -179,14 +244,6 @@ impl WhyText<'_> {
         let is_of_today =
             timestamp::unix_seconds(at).is_some_and(|at| self.now - at < 12.0 * 3600.0);
         timestamp::local(at, if is_of_today { "at %H:%M:%S" } else { "on %b %-d at %H:%M:%S" })
-    }
-}
-
-/// The window of time: hours up to two days.
-fn window(time: Duration) -> String {
-    match time.as_secs() {
-        seconds if seconds % 3600 == 0 && seconds <= 48 * 3600 => format!("{} h", seconds / 3600),
-        seconds => duration(seconds),
     }
 }
 
@@ -221,9 +278,10 @@ mod tests {
         let cases = judge(lives, &[], None);
         let page = WhyText {
             cases: &cases,
-            peer: "172.16.0.15",
-            since: Duration::from_hours(24),
+            peer: Some("172.16.0.15"),
+            window: "in the last 24 h",
             notes: &["from the agent".to_owned()],
+            in_full: false,
             now: 0.0,
             style: Style { colour: false },
         };

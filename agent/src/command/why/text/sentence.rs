@@ -81,6 +81,9 @@ impl Judged {
 
     /// Why silence is deadly for these.
     pub(super) fn why_silent(&self, it: &str) -> String {
+        if self.counts_bytes() {
+            return "keepalive cannot protect here: a proxy counts bytes only".to_owned();
+        }
         let keepalive = self.case.key.own.keepalive;
         let refused = self.calls.iter().find(|call| call.result != "ok");
         let idle =

@@ -4,133 +4,120 @@
 //! A peer that goes dark kills connections too, of every quiet time. But one outage explains only deaths whose
 //! quiet times all contain the moment of that outage. So a limit is believed from the second occasion on:
 //! when no single moment lies within all the quiet times that killed. Deaths after quiet times that others
-//! survived say nothing of a limit and are left out. Orderly ends do not count at all.
+//! survived say nothing of a limit and are left out, and so are those that something else explains: an outage that
+//! was seen, the peer's own timer ([`peer_closes`]), a clean-up by the clock ([`clean_up`]).
+//!
+//! What was learned of one destination is never said of another: not of its neighbours, not of the same address in
+//! another network namespace.
 
+mod clean_up;
 mod estimate;
+mod evidence;
+mod peer_closes;
+mod row;
+mod span;
 #[cfg(test)]
 mod tests;
 
 use super::{
-    death::{Cause, Death, QUIET_MS},
+    death::{Cause, Death, Others, QUIET_MS},
     destination::Destination,
     idle_limit::{Limits, PathNumber},
+    learned_limit::{Confidence, LearnedLimit},
 };
 use crate::model::observed::socket::{Socket, Time};
-pub use estimate::{Confidence, Estimate, Evidence, LimitRow, QuietOutcome, Span};
+pub use clean_up::{CleanUpRow, MassEnding};
+use clean_up::{LostConnection, MassEndings};
+use estimate::Estimate;
+use evidence::Known;
+pub use evidence::{Evidence, QuietOutcome};
+pub use peer_closes::PeerClosesRow;
+pub use row::{LearnedRow, LimitRow};
+pub use span::Span;
 
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
-const DAY_MS: i64 = 86_400_000;
-/// Evidence that is older is forgotten.
-pub const WINDOW_MS: i64 = 7 * DAY_MS;
-/// Destinations with evidence, at most.
+/// Evidence that is older is forgotten: 7 days.
+pub const WINDOW_MS: i64 = 7 * 86_400_000;
+/// Destinations with evidence, at most; half of them may be of other network namespaces than the agent's.
 const MAX_DESTINATIONS: usize = 1024;
-/// Deaths remembered of each.
-const MAX_KILLS: usize = 32;
 /// Evidence that only confirms is written this often.
 const TELL_MS: u64 = 60_000;
 
-/// Everything known of one destination, to be kept.
+/// Something to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lesson {
-    /// The peer that the evidence is about.
-    pub destination: Destination,
-    /// What is known of it.
-    pub evidence: Vec<Evidence>,
+pub enum Lesson {
+    /// Everything known of one destination.
+    Peer(Destination, Vec<Evidence>),
+    /// Every moment at which many connections were lost.
+    MassEndings(Vec<MassEnding>),
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    evidence: Vec<Evidence>,
-    /// There is evidence that was not written yet.
-    is_news: bool,
+impl Lesson {
+    /// Whether this one replaces the other.
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Peer(one, _), Self::Peer(another, _)) => one == another,
+            (Self::MassEndings(_), Self::MassEndings(_)) => true,
+            _ => false,
+        }
+    }
 }
 
-impl Known {
-    fn has_kills(&self) -> bool {
-        self.evidence.iter().any(Evidence::is_kill)
-    }
-
-    fn last_ms(&self) -> i64 {
-        self.evidence.iter().map(|sample| sample.span.ended_ms).max().unwrap_or(i64::MIN)
-    }
-
-    fn kill(&mut self, kill: Evidence) {
-        self.is_news = true;
-        self.evidence.push(kill);
-        let kills = || self.evidence.iter().enumerate().filter(|(_, it)| it.is_kill());
-        if kills().count() <= MAX_KILLS {
-            return;
-        }
-        // Of those that the same outage would explain the longest says least.
-        let at_once = |it: &Evidence| estimate::occasions(&[it.span, kill.span]) == 1;
-        let same = kills().filter(|(_, it)| at_once(it));
-        let least = if same.clone().count() > 1 {
-            same.max_by_key(|(_, it)| it.span.ms())
-        } else {
-            kills().min_by_key(|(_, it)| it.span.ended_ms)
-        };
-        if let Some((place, _)) = least {
-            self.evidence.remove(place);
-        }
-    }
-
-    /// Of each day the longest is kept. Whether it is longer than what was known.
-    fn survive(&mut self, span: Span) -> bool {
-        let day = span.ended_ms / DAY_MS;
-        for sample in self.evidence.iter_mut().rev() {
-            if let QuietOutcome::Survived { times } = &mut sample.outcome
-                && sample.span.ended_ms / DAY_MS == day
-            {
-                *times += 1;
-                let is_longer = span.ms() > sample.span.ms();
-                if is_longer {
-                    sample.span = span;
-                }
-                return is_longer;
-            }
-        }
-        self.evidence.push(Evidence { span, outcome: QuietOutcome::Survived { times: 1 } });
-        true
-    }
-
-    fn forget(&mut self, now_ms: i64) {
-        self.evidence.retain(|sample| now_ms - sample.span.ended_ms < WINDOW_MS);
-    }
+/// The host that learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    /// Unix milliseconds at the begin of the monotonic clock: fixed, so that a wall clock that is set does
+    /// not tear the evidence apart.
+    pub unix_offset_ms: i64,
+    /// The agent's own network namespace.
+    pub netns: Option<u32>,
+    /// The host's time of day minus UTC, milliseconds.
+    pub zone_ms: i64,
 }
 
 /// What was learned on this host.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Learned {
-    /// Unix milliseconds at the begin of the monotonic clock: fixed, so that a wall clock that is set does
-    /// not tear the evidence apart.
-    offset_ms: i64,
+    home: Home,
     by_destination: HashMap<Destination, Known>,
+    endings: MassEndings,
     told: Time,
     /// A death came since.
     is_urgent: bool,
 }
 
 impl Learned {
-    /// Nothing yet. `offset_ms`: Unix time minus monotonic time.
-    pub fn new(offset_ms: i64) -> Self {
-        Self { offset_ms, by_destination: HashMap::new(), told: Time(0), is_urgent: false }
+    /// Nothing yet.
+    pub fn new(home: Home) -> Self {
+        Self { home, ..Self::default() }
+    }
+
+    /// The agent's own network namespace.
+    pub const fn netns(&self) -> Option<u32> {
+        self.home.netns
     }
 
     fn ms(&self, at: Time) -> i64 {
-        self.offset_ms.saturating_add(i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX))
+        let ms = i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX);
+        self.home.unix_offset_ms.saturating_add(ms)
     }
 
     /// What an agent before this one knew.
     pub fn remember(&mut self, lessons: Vec<Lesson>, now: Time) {
         let now_ms = self.ms(now);
-        for Lesson { destination, mut evidence } in lessons.into_iter().take(MAX_DESTINATIONS) {
-            // From when the clock was ahead.
-            evidence.retain(|sample| sample.span.ended_ms <= now_ms);
-            let known = self.by_destination.entry(destination).or_default();
-            known.evidence.splice(..0, evidence);
-            known.forget(now_ms);
+        for lesson in lessons.into_iter().take(MAX_DESTINATIONS + 1) {
+            match lesson {
+                Lesson::Peer(destination, mut evidence) => {
+                    // From when the clock was ahead.
+                    evidence.retain(|sample| sample.span.ended_ms <= now_ms);
+                    let known = self.by_destination.entry(destination).or_default();
+                    known.evidence.splice(..0, evidence);
+                    known.forget(now_ms);
+                }
+                Lesson::MassEndings(endings) => self.endings.remember(endings, now_ms),
+            }
         }
     }
 
@@ -141,48 +128,127 @@ impl Learned {
         }
         let ended_ms = self.ms(at);
         let span = Span { began_ms: ended_ms - i64::from(quiet_ms), ended_ms };
-        let destination = Destination::of(socket);
+        let destination = Destination::of(socket, self.home.netns);
         if let Some(known) = self.by_destination.get_mut(&destination) {
             known.is_news |= known.survive(span);
-        } else if self.by_destination.len() < MAX_DESTINATIONS {
+        } else if self.has_room_for(destination) {
             let known = self.by_destination.entry(destination).or_default();
             known.survive(span);
         }
     }
 
-    /// Learns from a death after a quiet time.
-    pub fn died(&mut self, socket: &Socket, at: Time, death: &Death) {
-        let probe_ms = socket.idle().value.saturating_mul(1000);
-        let (quiet_ms, outcome) = match death.cause {
-            Cause::IdleDrop => (death.quiet_ms, QuietOutcome::Killed),
-            // The first probe went out after the idle time of silence. It was answered by what did not know
-            // the connection any more, or by nobody.
-            Cause::KeepaliveReset => (probe_ms, QuietOutcome::Killed),
-            Cause::KeepaliveTimeout => (probe_ms, QuietOutcome::Silenced),
-            _ => return,
-        };
-        if quiet_ms < QUIET_MS || death.silent_ms < quiet_ms {
+    /// The peer has closed a connection that it had not been sent anything on for that long.
+    pub fn peer_closed(&mut self, socket: &Socket, at: Time, quiet_ms: u32) {
+        if quiet_ms < QUIET_MS {
             return;
         }
-        let began_ms = self.ms(at) - i64::from(death.silent_ms);
-        let span = Span { began_ms, ended_ms: began_ms + i64::from(quiet_ms) };
-        let destination = Destination::of(socket);
-        if !self.by_destination.contains_key(&destination) {
-            self.make_room();
+        let ended_ms = self.ms(at);
+        let span = Span { began_ms: ended_ms - i64::from(quiet_ms), ended_ms };
+        let destination = Destination::of(socket, self.home.netns);
+        if self.by_destination.contains_key(&destination) || self.has_room_for(destination) {
+            self.by_destination.entry(destination).or_default().closed(span);
         }
-        self.by_destination.entry(destination).or_default().kill(Evidence { span, outcome });
+    }
+
+    /// Learns from a death. `shortest_ms`: the shortest quiet time after which a path can have forgotten it.
+    pub fn died(&mut self, socket: &Socket, at: Time, death: &Death, shortest_ms: u32) {
+        let Some(quiet) = self.quiet_before(socket, at, death) else { return };
+        let destination = Destination::of(socket, self.home.netns);
+        self.endings.note(LostConnection {
+            netns: destination.netns,
+            within: if death.cause == Cause::PeerReset {
+                // Nobody doubts when it came.
+                Span { began_ms: quiet.ended_ms, ..quiet }
+            } else {
+                quiet
+            },
+            peer: destination.addr,
+            process: socket.owner.map(|owner| owner.comm.escaped().into()),
+        });
+        let was_answered = matches!(death.others, Others::Answered(_));
+        let is_outage = matches!(death.others, Others::Silent(_));
+        // What it survived before did not kill it now.
+        let survived_as_much = i64::from(death.survived_ms) * 5 / 4 >= quiet.ms();
+        let outcome = match death.cause {
+            Cause::PeerReset => QuietOutcome::PeerClosed { times: 1 },
+            Cause::IdleDrop | Cause::KeepaliveReset | Cause::KeepaliveTimeout if was_answered => {
+                QuietOutcome::SingledOut
+            }
+            // That it was a limit is not said by one who died beside others.
+            Cause::IdleDrop | Cause::KeepaliveReset if is_outage => return,
+            Cause::IdleDrop | Cause::KeepaliveReset => QuietOutcome::Killed,
+            Cause::KeepaliveTimeout if survived_as_much => QuietOutcome::Outage,
+            Cause::KeepaliveTimeout if is_outage => return,
+            // The first probe went out after the idle time of silence. It was answered by nobody.
+            Cause::KeepaliveTimeout => QuietOutcome::Silenced,
+            Cause::UserTimeout | Cause::RetransmitTimeout if !was_answered => QuietOutcome::Outage,
+            _ => return,
+        };
+        let is_kill = Evidence { span: quiet, outcome }.is_kill();
+        let least_ms = match outcome {
+            QuietOutcome::Outage => 0,
+            _ if is_kill => shortest_ms.max(QUIET_MS),
+            _ => QUIET_MS,
+        };
+        if quiet.ms() < i64::from(least_ms) {
+            return;
+        }
+        self.make_room_for(destination);
+        let known = self.by_destination.entry(destination).or_default();
+        match outcome {
+            QuietOutcome::Outage => known.went_dark(quiet),
+            QuietOutcome::PeerClosed { .. } => known.closed(quiet),
+            _ => known.kill(Evidence { span: quiet, outcome }),
+        }
         self.is_urgent = true;
     }
 
-    /// Forgets first the destinations without a known death, then those that were silent for longest.
-    fn make_room(&mut self) {
-        if self.by_destination.len() < MAX_DESTINATIONS {
+    /// The time in which a connection was lost: from the last packet of the peer to the first of ours that was not
+    /// answered. None if it was not lost, but ended.
+    fn quiet_before(&self, socket: &Socket, at: Time, death: &Death) -> Option<Span> {
+        let interval_ms = socket.interval().value.saturating_mul(1000);
+        let unanswered = u32::from(death.probes_unanswered);
+        let quiet_ms = match death.cause {
+            Cause::PeerClosed
+            | Cause::LocalClosed
+            | Cause::LocalReset
+            | Cause::ConnectFailed
+            | Cause::Unknown => return None,
+            // Each probe but the first came an interval after the one before, and so did the end.
+            Cause::KeepaliveTimeout => {
+                death.silent_ms.saturating_sub(interval_ms.saturating_mul(unanswered.max(1)))
+            }
+            Cause::KeepaliveReset => {
+                let after_first = unanswered.saturating_sub(1);
+                death.silent_ms.saturating_sub(interval_ms.saturating_mul(after_first))
+            }
+            _ => death.quiet_ms,
+        };
+        let silent_ms = death.silent_ms.max(quiet_ms);
+        let began_ms = self.ms(at) - i64::from(silent_ms);
+        Some(Span { began_ms, ended_ms: began_ms + i64::from(quiet_ms) })
+    }
+
+    fn has_room_for(&self, destination: Destination) -> bool {
+        let is_foreign = |destination: &Destination| destination.netns.is_some();
+        self.by_destination.len() < MAX_DESTINATIONS
+            && (!is_foreign(&destination)
+                || self.by_destination.keys().filter(|it| is_foreign(it)).count()
+                    < MAX_DESTINATIONS / 2)
+    }
+
+    /// Forgets first what other namespaces taught, then destinations without a known death, then those that were
+    /// silent for longest. Another namespace takes no place of ours.
+    fn make_room_for(&mut self, destination: Destination) {
+        if self.by_destination.contains_key(&destination) || self.has_room_for(destination) {
             return;
         }
+        let may_go = |it: &Destination| it.netns.is_some() || destination.netns.is_none();
         let least = self
             .by_destination
             .iter()
-            .min_by_key(|(_, known)| (known.has_kills(), known.last_ms()))
+            .filter(|(it, _)| may_go(it))
+            .min_by_key(|(it, known)| (it.netns.is_none(), known.has_kills(), known.last_ms()))
             .map(|(&destination, _)| destination);
         if let Some(least) = least {
             self.by_destination.remove(&least);
@@ -193,101 +259,68 @@ impl Learned {
     /// old is forgotten meanwhile: such a lesson is empty.
     /// `all`: also what can wait.
     pub fn take_lessons(&mut self, now: Time, all: bool) -> Vec<Lesson> {
-        if !all && !self.is_urgent && now.ms_since(self.told) < TELL_MS {
+        let is_time = all || now.ms_since(self.told) >= TELL_MS;
+        if !is_time && !self.is_urgent {
             return Vec::new();
         }
         self.is_urgent = false;
-        self.told = now;
         let now_ms = self.ms(now);
         let mut lessons = Vec::new();
+        if is_time {
+            self.told = now;
+            lessons.extend(self.endings.take_news(now_ms).map(Lesson::MassEndings));
+        }
         self.by_destination.retain(|&destination, known| {
             let n_before = known.evidence.len();
             known.forget(now_ms);
             if known.is_news || known.evidence.len() < n_before {
                 known.is_news = false;
-                lessons.push(Lesson { destination, evidence: known.evidence.clone() });
+                lessons.push(Lesson::Peer(destination, known.evidence.clone()));
             }
             !known.evidence.is_empty()
         });
         lessons
     }
 
-    /// What is known of several destinations: the shortest limit of any by itself, else what all of them say
-    /// together. One of them may be reached another way, and contradict the others.
-    fn of_several(members: &[&Known], now_ms: i64) -> Option<Estimate> {
-        members
-            .iter()
-            .filter_map(|known| Estimate::of(&known.evidence, now_ms))
-            .filter(|it| it.confidence > Confidence::Guess)
-            .min_by_key(Estimate::seconds)
-            .or_else(|| {
-                let all: Vec<Evidence> =
-                    members.iter().flat_map(|known| known.evidence.iter().copied()).collect();
-                Estimate::of(&all, now_ms)
-            })
+    fn estimates(&self, now: Time) -> impl Iterator<Item = (Destination, Estimate)> {
+        let now_ms = self.ms(now);
+        let known = self.by_destination.iter().filter(|(_, known)| known.has_kills());
+        known.filter_map(move |(&destination, known)| {
+            let moments = self.endings.moments(destination.netns);
+            Some((destination, Estimate::of(&known.evidence, moments, now_ms)?))
+        })
     }
 
-    /// Of each path the limit that was learned, as far as one outage does not explain it; elsewhere the
-    /// shortest of any destination.
+    /// Of each configured path the shortest limit that a single destination on it shows, as far as one outage does not
+    /// explain that.
     pub fn seconds_of_paths(&self, limits: &Limits, now: Time) -> BTreeMap<PathNumber, u32> {
-        let now_ms = self.ms(now);
-        let mut groups: BTreeMap<(PathNumber, Option<Destination>), Vec<&Known>> = BTreeMap::new();
-        for (&destination, known) in &self.by_destination {
-            let number = limits.of(destination.endpoint()).number;
-            let key = (number, (number == 0).then_some(destination));
-            groups.entry(key).or_default().push(known);
-        }
         let mut shortest = BTreeMap::new();
-        for ((number, _), members) in groups {
-            let learned = Self::of_several(&members, now_ms);
-            if let Some(it) = learned.filter(|it| it.confidence > Confidence::Guess) {
+        for (destination, estimate) in self.estimates(now) {
+            let number = limits.configured(destination.endpoint()).number;
+            if number != 0 && estimate.confidence > Confidence::Guess {
                 let seconds = shortest.entry(number).or_insert(u32::MAX);
-                *seconds = it.seconds().min(*seconds);
+                *seconds = estimate.seconds().min(*seconds);
             }
         }
         shortest
     }
 
-    /// The limits that are sure, seconds by destination.
-    pub fn sure(&self, now: Time) -> BTreeMap<Destination, u32> {
-        let now_ms = self.ms(now);
-        let known = self.by_destination.iter().filter(|(_, known)| known.has_kills());
-        known
-            .filter_map(|(&destination, known)| {
-                let estimate = Estimate::of(&known.evidence, now_ms)?;
-                (estimate.confidence == Confidence::Sure).then(|| (destination, estimate.seconds()))
-            })
-            .collect()
+    /// The limit of each destination, however sure it is.
+    pub fn limits(&self, now: Time) -> BTreeMap<Destination, LearnedLimit> {
+        self.estimates(now).map(|(destination, estimate)| (destination, estimate.limit())).collect()
     }
 
-    /// Every limit that was learned. `path`: the name of the configured path to a destination.
-    pub fn rows(&self, path: impl Fn(Destination) -> Option<String>, now: Time) -> Vec<LimitRow> {
-        /// What belongs together, and how many members with deaths make it worth a row.
-        #[derive(Default)]
-        struct EvidenceGroup<'a> {
-            n_needed: usize,
-            n_killed: usize,
-            members: Vec<&'a Known>,
-        }
-        let now_ms = self.ms(now);
-        let mut groups: BTreeMap<String, EvidenceGroup<'_>> = BTreeMap::new();
-        for (&destination, known) in &self.by_destination {
-            let wider = match path(destination) {
-                Some(path) => (path, 1),
-                // A network of one says nothing that its one does not.
-                None => (destination.network().to_string(), 2),
-            };
-            for (name, n_needed) in [(destination.to_string(), 1), wider] {
-                let group = groups.entry(name).or_default();
-                group.n_needed = n_needed;
-                group.n_killed += usize::from(known.has_kills());
-                group.members.push(known);
-            }
-        }
-        groups.retain(|_, group| group.n_killed >= group.n_needed);
-        let row = |(name, group): (String, EvidenceGroup<'_>)| {
-            Self::of_several(&group.members, now_ms).map(|estimate| estimate.row(name))
-        };
-        groups.into_iter().filter_map(row).collect()
+    /// Everything that was learned.
+    pub fn rows(&self, now: Time) -> Vec<LearnedRow> {
+        let limits: BTreeMap<_, _> = self.estimates(now).collect();
+        let closes: BTreeMap<_, _> = self
+            .by_destination
+            .iter()
+            .filter_map(|(&it, known)| Some((it, peer_closes::PeerCloses::of(&known.evidence)?)))
+            .collect();
+        let limits = limits.iter().map(|(&it, limit)| LearnedRow::PathLimit(limit.row(it)));
+        let closes = closes.iter().map(|(&it, closes)| LearnedRow::PeerCloses(closes.row(it)));
+        let clean_ups = self.endings.rows(self.home.zone_ms).into_iter().map(LearnedRow::CleanUp);
+        limits.chain(closes).chain(clean_ups).collect()
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! A path forgot a connection at some moment between its last packet and the first one that was never answered. What one
 //! moment explains is one occasion, however many connections died: six that died together may be one outage, two that
-//! lie apart may not.
+//! lie apart may not. The rule is that of learned limits.
 
 use super::owner_counts::OwnerCounts;
 use crate::model::{
     judgement::{
         death::{Cause, Death},
         idle_limit::PathNumber,
+        learned::Span,
     },
     observed::socket::{SocketId, Time},
     table::owner_label::{OwnerLabels, OwnerName},
@@ -19,16 +20,16 @@ use std::collections::BTreeMap;
 pub const MAX_OCCASIONS: usize = 50;
 /// Owners and paths whose last occasion is kept in mind.
 const MAX_OPEN: usize = 1000;
-/// Nothing that died now was quiet since before that.
-const FORGOTTEN_MS: u64 = 7 * 86_400_000;
+/// An occasion longer ago than this makes room for another.
+const FORGOTTEN_MS: i64 = 7 * 86_400_000;
 
 /// Idle drops, counted by the moments that explain them.
 #[derive(Clone, Debug)]
 pub struct Occasions {
     /// Their number, by path and owner.
     pub counts: OwnerCounts<PathNumber>,
-    /// When the last one of each may have been.
-    last: BTreeMap<(PathNumber, OwnerName), (Time, Time)>,
+    /// The last one of each, in milliseconds of the monotonic clock.
+    last: BTreeMap<(PathNumber, OwnerName), i64>,
     other: OwnerName,
 }
 
@@ -54,32 +55,33 @@ impl Occasions {
         if death.cause != Cause::IdleDrop {
             return;
         }
-        let until = at.ms_before(death.unanswered_ms().unwrap_or_default());
-        let since = until.ms_before(death.quiet_ms);
-        let place = (path, self.with_room(path, owner, at));
-        if let Some((from, to)) = self.last.get_mut(&place)
-            && since <= *to
-            && *from <= until
-        {
-            (*from, *to) = (since.max(*from), until.min(*to));
+        let unanswered_ms = death.unanswered_ms().unwrap_or_default();
+        let ended_ms = milliseconds(at) - i64::from(unanswered_ms);
+        let span = Span { began_ms: ended_ms - i64::from(death.quiet_ms), ended_ms };
+        let place = (path, self.with_room(path, owner, ended_ms));
+        if self.last.get(&place).is_some_and(|&last_ms| !span.is_another_occasion(last_ms)) {
             return;
         }
         let (_, owner) = &place;
         self.counts.add(path, owner.clone(), at, id);
-        self.last.insert(place, (since, until));
+        self.last.insert(place, ended_ms);
     }
 
     /// The owner, or what all owners past the bound are summed up in.
-    fn with_room(&mut self, path: PathNumber, owner: OwnerName, now: Time) -> OwnerName {
+    fn with_room(&mut self, path: PathNumber, owner: OwnerName, now_ms: i64) -> OwnerName {
         let place = (path, owner);
         if self.last.len() >= MAX_OPEN && !self.last.contains_key(&place) {
-            self.last.retain(|_, (_, to)| now.ms_since(*to) < FORGOTTEN_MS);
+            self.last.retain(|_, last_ms| now_ms - *last_ms < FORGOTTEN_MS);
             if self.last.len() >= MAX_OPEN {
                 return self.other.clone();
             }
         }
         place.1
     }
+}
+
+fn milliseconds(at: Time) -> i64 {
+    i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

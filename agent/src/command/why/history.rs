@@ -1,0 +1,135 @@
+//! The history on disk, as the agent that writes it reads it, or as a file.
+
+use super::window::TimeWindow;
+use crate::{
+    command::Failure,
+    model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
+    serve::client,
+    store::{CallRow, DeathRow, HistoryReader, Query},
+    view::life::{CallSeen, Life},
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// The history on disk.
+pub(super) enum HistorySource<'a> {
+    /// As the agent that writes it reads it.
+    Agent(&'a Path),
+    File(HistoryReader),
+    None,
+}
+
+impl HistorySource<'_> {
+    /// Passes deaths on; how many could not be read.
+    fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::deaths(path, query, each)?,
+            Self::File(reader) => reader.deaths(query, each)?,
+            Self::None => 0,
+        })
+    }
+
+    /// How many deaths of each worth a query finds, whatever its limit.
+    fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::death_count(path, query)?,
+            Self::File(reader) => reader.count(query)?,
+            Self::None => BTreeMap::new(),
+        })
+    }
+
+    /// What happened in a window and is in no history, in one line.
+    pub(super) fn not_kept(&self, window: &TimeWindow) -> Result<Option<String>, Failure> {
+        let (since, until) = (Some(window.since_seconds()), window.until_seconds());
+        let found = match self {
+            Self::Agent(path) => client::not_kept(path, since, until)?,
+            Self::File(reader) => reader.not_kept(since, until)?,
+            Self::None => Vec::new(),
+        };
+        let meanings: Vec<String> = found.into_iter().map(|it| it.meaning).collect();
+        Ok((!meanings.is_empty()).then(|| meanings.join("; ")))
+    }
+
+    /// Everything that was learned.
+    pub(super) fn learned(&self) -> Result<Vec<LearnedRow>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::learned(path)?,
+            Self::File(reader) => reader.learned()?,
+            Self::None => Vec::new(),
+        })
+    }
+
+    /// Passes on deaths of a window, and those that may have hung in it. What is to be said of the reading.
+    pub(super) fn dead(
+        &self,
+        query: &Query,
+        window: &TimeWindow,
+        mut each: impl FnMut(DeathRow),
+    ) -> Result<Vec<String>, Failure> {
+        let (mut notes, mut n_unreadable) = (Vec::new(), 0);
+        for (worth, since, until) in Worth::ALL.into_iter().flat_map(|worth| asked(window, worth)) {
+            let most = most_deaths(worth);
+            let query = Query {
+                since: Some(since),
+                until,
+                worth: Some(worth),
+                limit: Some(most),
+                ..query.clone()
+            };
+            let mut n_read = 0;
+            n_unreadable += self.deaths(&query, |row| {
+                n_read += 1;
+                each(row);
+                true
+            })?;
+            if n_read == most {
+                let found = self.count(&Query { worth: None, limit: None, ..query })?;
+                let (n, what) = (found.get(&worth).copied().unwrap_or_default(), worth.words());
+                notes.push(format!("of {n} {what} the latest {most} are counted here"));
+            }
+        }
+        if n_unreadable > 0 {
+            notes.push(format!(
+                "{n_unreadable} deaths are passed over: a later version of keepwatch wrote them"
+            ));
+        }
+        Ok(notes)
+    }
+}
+
+/// The times that are asked for: of what died of silence also the time after the window, in which what hung in it ended.
+fn asked(window: &TimeWindow, worth: Worth) -> Vec<(Worth, f64, Option<f64>)> {
+    let (since, until) = (window.since_seconds(), window.until_seconds());
+    let after = until.zip(window.last_end_seconds()).filter(|_| worth == Worth::Silence);
+    let after = after.map(|(until, last_end)| (worth, until, Some(last_end)));
+    [(worth, since, until)].into_iter().chain(after).collect()
+}
+
+/// Deaths of one worth that are read at most, the latest: more are of one kind anyway.
+const fn most_deaths(worth: Worth) -> u32 {
+    match worth {
+        Worth::Silence | Worth::Setting => 4000,
+        Worth::Ordinary => 1000,
+    }
+}
+
+/// A connection from the history.
+pub(super) fn life(row: DeathRow) -> Option<Life> {
+    let DeathRow { opened_at, calls, event, .. } = row;
+    let mut life = Life::dead(event)?;
+    life.is_whole = opened_at.is_some();
+    life.opened_at = opened_at;
+    life.calls = calls.into_iter().map(call).collect();
+    // ConnectionRef opening failed was seen all the same.
+    life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
+    Some(life)
+}
+
+fn call(row: CallRow) -> CallSeen {
+    CallSeen {
+        at: row.at,
+        option: row.option,
+        value: row.value,
+        result: row.result,
+        by: row.on.owner,
+    }
+}

@@ -1,0 +1,90 @@
+//! The peer's own timer: connections that it ends after always the same time.
+
+use super::*;
+
+#[test]
+fn a_server_that_closes_after_always_the_same_time_has_a_timer_and_no_middlebox() {
+    let mut learned = learned();
+    // Node's keepAliveTimeout; its timer is late now and then.
+    for (n, quiet_ms) in [5_003, 5_120, 5_004, 5_004, 5_390].into_iter().enumerate() {
+        let now = (n as u64 + 1) * 5 * MINUTE;
+        learned.peer_closed(&peer(15), at(now), quiet_ms);
+        learned.peer_closed(&peer(15), at(now + 1), quiet_ms + 2);
+        let n_rows = usize::from(n >= 2);
+        assert_eq!(closes_rows(&learned, now + 2).len(), n_rows, "after {} occasions", n + 1);
+    }
+    let row = closes_rows(&learned, HOUR).remove(0);
+    assert_eq!((row.after_seconds, row.times, row.occasions), (5.003, 10, 5));
+    assert_eq!(row.confidence, Confidence::Sure);
+    assert!(
+        row.meaning.contains("closes connections 5.0 s after the last data"),
+        "{}",
+        row.meaning
+    );
+    assert!(row.meaning.contains("Set the pool's idle time below 5.0 s"), "{}", row.meaning);
+    assert!(limit_rows(&learned, HOUR).is_empty());
+}
+
+#[test]
+fn a_timer_of_the_peer_wins_over_a_limit_that_it_explains_as_well() {
+    let mut learned = learned();
+    for n in 1..=3 {
+        learned.survived(&peer(15), at(n * HOUR), 60_000);
+        drop_after(&mut learned, 80, n * HOUR + 900);
+    }
+    assert_eq!(estimate(&learned, DAY).unwrap().confidence, Confidence::Sure);
+    for n in 4..=6 {
+        learned.peer_closed(&peer(15), at(n * HOUR), 75_000);
+    }
+    assert_eq!(estimate(&learned, DAY), None, "the pool used what nginx was closing");
+    // A path that forgets before the timer of the peer is due is a path.
+    for n in 7..=9 {
+        drop_after(&mut learned, 65, n * HOUR);
+    }
+    let found = estimate(&learned, DAY).unwrap();
+    assert_eq!((found.shortest_killed_ms, found.n_deaths, found.n_explained), (65_000, 3, 3));
+}
+
+#[test]
+fn late_resets_of_a_peer_are_closings_too() {
+    let mut learned = learned();
+    let reset = Death { cause: Cause::PeerReset, ..idle_drop(60) };
+    for n in 1..=3 {
+        die(&mut learned, &peer(15), n * HOUR, &reset);
+    }
+    let [row] = &closes_rows(&learned, DAY)[..] else { panic!("one row") };
+    assert_eq!((row.after_seconds, row.times), (60.0, 3));
+    assert_eq!(estimate(&learned, DAY), None);
+}
+
+#[test]
+fn restarts_of_a_peer_are_no_timer() {
+    // Ten connections of every quiet time at each of six restarts.
+    for seed in 0..200 {
+        let mut dice = Dice(seed);
+        let mut learned = learned();
+        for n in 1..=6 {
+            for _ in 0..10 {
+                let quiet_ms = 3_000 + u32::try_from(dice.roll(57_000)).unwrap();
+                learned.peer_closed(&peer(15), at(n * HOUR), quiet_ms);
+            }
+        }
+        assert!(closes_rows(&learned, DAY).is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn once_and_many_at_once_are_no_habit_and_a_longer_quiet_time_that_went_on_disproves_one() {
+    let mut learned = learned();
+    for n in 0..20 {
+        learned.peer_closed(&peer(15), at(HOUR + n), 60_000);
+    }
+    learned.peer_closed(&peer(15), at(2 * HOUR), 60_000);
+    assert!(closes_rows(&learned, DAY).is_empty());
+    learned.peer_closed(&peer(15), at(3 * HOUR), 60_000);
+    assert_eq!(closes_rows(&learned, DAY).len(), 1);
+    learned.survived(&peer(15), at(4 * HOUR), 61_000);
+    assert_eq!(closes_rows(&learned, DAY).len(), 1, "within what timers differ");
+    learned.survived(&peer(15), at(4 * HOUR), 120_000);
+    assert!(closes_rows(&learned, DAY).is_empty());
+}

@@ -1,0 +1,193 @@
+//! A moment of a connection as it was: what happened, the settings and times of then, and the limit that was in force.
+
+use super::super::happening::{Happened, Happening};
+use crate::model::{
+    judgement::{
+        idle_limit::{Applied, Limits},
+        verdict::Surroundings,
+    },
+    observed::{
+        setting::{NetnsSettings, OwnSettings},
+        socket::{Socket, State, Time},
+        watched::Watched,
+    },
+};
+use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+
+/// What happened, and how the connection was by then.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// When it happened.
+    pub at: Time,
+    /// What it was.
+    pub what: Happened,
+    then: Then,
+    /// What its verdict depended on.
+    around: Arc<Surroundings>,
+}
+
+/// All of a socket that may change while it lives.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of the socket, as there")]
+struct Then {
+    own: OwnSettings,
+    ambient: NetnsSettings,
+    quiet_ms: u32,
+    silent_ms: u32,
+    received_ms: u32,
+    timer_ms: Option<u32>,
+    retransmitting_ms: Option<u32>,
+    watched: Watched,
+    retransmits: u8,
+    is_orphan: bool,
+    is_unaccepted: bool,
+    keepalive: bool,
+    state: State,
+    in_flight: bool,
+    probes_unanswered: u8,
+}
+
+impl Then {
+    const fn of(socket: &Socket) -> Self {
+        // No `..`: whoever adds a field decides here whether the past depends on it.
+        let Socket {
+            id: _,
+            at: _,
+            local: _,
+            remote: _,
+            netns: _,
+            inode: _,
+            own,
+            ambient,
+            keepalive,
+            state,
+            in_flight,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
+            probes_unanswered,
+            direction: _,
+            direction_from: _,
+            owner: _,
+            shared: _,
+            quiet_ms,
+            silent_ms,
+            received_ms,
+            segs_in: _,
+            segs_out: _,
+            watched,
+            timer_ms,
+        } = *socket;
+        Self {
+            own,
+            ambient,
+            quiet_ms,
+            silent_ms,
+            received_ms,
+            timer_ms,
+            retransmitting_ms,
+            watched,
+            retransmits,
+            is_orphan,
+            is_unaccepted,
+            keepalive,
+            state,
+            in_flight,
+            probes_unanswered,
+        }
+    }
+
+    /// The socket as it was, of what is known of it now.
+    const fn of_known(self, known: Socket) -> Socket {
+        let Self {
+            own,
+            ambient,
+            quiet_ms,
+            silent_ms,
+            received_ms,
+            timer_ms,
+            retransmitting_ms,
+            watched,
+            retransmits,
+            is_orphan,
+            is_unaccepted,
+            keepalive,
+            state,
+            in_flight,
+            probes_unanswered,
+        } = self;
+        Socket {
+            own,
+            ambient,
+            keepalive,
+            state,
+            in_flight,
+            retransmits,
+            retransmitting_ms,
+            is_orphan,
+            is_unaccepted,
+            probes_unanswered,
+            quiet_ms,
+            silent_ms,
+            received_ms,
+            watched,
+            timer_ms,
+            ..known
+        }
+    }
+}
+
+impl Moment {
+    /// The moment of a happening, by the limits that are in force now.
+    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+        let Happening { at, socket, what, .. } = happening;
+        Self { at: *at, what: *what, then: Then::of(socket), around }
+    }
+
+    /// The socket by then, of what is known of it now; and what its verdict depended on.
+    pub(super) const fn recall(&self, known: Socket) -> (Socket, &Arc<Surroundings>) {
+        (Socket { at: self.at, ..self.then.of_known(known) }, &self.around)
+    }
+}
+
+/// Surroundings of one connection each: the limit in force, and whether its peer was on this host. Many have the same.
+#[derive(Debug, Default)]
+pub(super) struct PastSurroundings {
+    known: Vec<(Option<Ipv6Addr>, Arc<Surroundings>)>,
+}
+
+impl PastSurroundings {
+    /// Above this number those are given up that nobody remembers any more.
+    const MANY: usize = 64;
+
+    /// Those of `socket`, out of those of all.
+    pub(super) fn of(&mut self, socket: &Socket, around: &Surroundings) -> Arc<Surroundings> {
+        let applied = around.limits.of(socket);
+        let own = around.host.contains(&socket.remote.addr).then_some(socket.remote.addr);
+        let is_same = |known: &Surroundings| known.hz == around.hz && only(known) == Some(applied);
+        let known = self.known.iter().find(|(local, known)| *local == own && is_same(known));
+        if let Some((_, known)) = known {
+            return Arc::clone(known);
+        }
+        if self.known.len() >= Self::MANY {
+            self.known.retain(|(_, known)| Arc::strong_count(known) > 1);
+        }
+        let limits = Limits::only(applied.clone());
+        let host: BTreeSet<_> = own.into_iter().collect();
+        let new = Arc::new(Surroundings { limits, host, hz: around.hz });
+        self.known.push((own, Arc::clone(&new)));
+        new
+    }
+}
+
+#[cfg(test)]
+impl PastSurroundings {
+    pub(super) const fn len(&self) -> usize {
+        self.known.len()
+    }
+}
+
+fn only(around: &Surroundings) -> Option<&Applied> {
+    around.limits.all().next()
+}

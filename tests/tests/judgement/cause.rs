@@ -1,0 +1,129 @@
+//! Causes that look alike.
+
+use super::LIMIT_SECONDS;
+use keepwatch_tests::{
+    answer::trace::Trace,
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{self, exchange, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::{Ends, NetworkPath},
+    },
+};
+use std::time::Duration;
+
+/// What the middlebox keeps, seconds; and what keepwatch is told.
+const FORGETS_AFTER: u32 = 2;
+const LIMIT: [&str; 4] = ["--idle-limit", "4s", "--interval", "1s"];
+const QUIET: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_client_that_waits_and_gives_up_is_no_orderly_end() {
+    let path = NetworkPath::cable();
+    path.near.set("ipv4/tcp_orphan_retries", 1);
+    let trace = Trace::of(&path.near, &[]);
+    let given_up = path.connect(&Plan::NOTHING);
+    let orderly = path.connect(&Plan::NOTHING);
+    for ends in [&given_up, &orderly] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    drop((orderly.client, orderly.accepted));
+    assert_eq!(trace.death_of(orderly.local).1.cause, "local_closed");
+    path.darken();
+    drop(given_up.client);
+    let (event, death) = trace.death_of(given_up.local);
+    assert_eq!((death.cause.as_str(), event.name()), ("abandoned", "died"), "{event:?}");
+    assert!(death.evidence.contains("its FIN was never answered"), "{death:?}");
+}
+
+#[test]
+fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
+        return;
+    };
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted: _open, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &_open);
+    wait_for_quiet(&client, QUIET);
+    drop(client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "abandoned", "{event:?}");
+    assert!(death.evidence.contains("met a reset"), "{death:?}");
+}
+
+#[test]
+fn a_reset_later_than_a_round_trip_is_the_servers_own() {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, QUIET);
+    socket::send(&client, b"are you there?");
+    // The server's event loop comes round, and its idle timer is due; before the kernel acknowledges the data by itself.
+    std::thread::sleep(Duration::from_millis(25));
+    ending::reset(accepted);
+    ending::error_at_end(&client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "peer_reset", "{event:?}");
+}
+
+#[test]
+fn an_outage_that_takes_busy_neighbours_too_is_no_idle_limit() {
+    let path = NetworkPath::cable();
+    path.near.set("ipv4/tcp_retries2", 3);
+    let trace = Trace::of(&path.near, &LIMIT);
+    let quiet = path.connect(&Plan::NOTHING);
+    let probed = path.connect(&Plan::keepalive(1, 1, 60));
+    for ends in [&quiet, &probed] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    wait_for_quiet(&quiet.client, QUIET);
+    path.darken();
+    socket::send(&quiet.client, b"are you there?");
+    let (event, death) = trace.death_of(quiet.local);
+    assert_eq!(death.cause, "retransmit_timeout", "{event:?}");
+    assert!(death.evidence.contains("an outage"), "{death:?}");
+    drop(probed);
+}
+
+#[test]
+fn a_middlebox_that_forgets_leaves_probed_neighbours_alone() {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    path.near.set("ipv4/tcp_retries2", 3);
+    let trace = Trace::of(&path.near, &LIMIT);
+    let quiet = path.connect(&Plan::NOTHING);
+    let probed = path.connect(&Plan::keepalive(1, 1, 60));
+    let too_late = path.connect(&Plan::keepalive(4, 1, 2));
+    for ends in [&quiet, &probed, &too_late] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    wait_for_quiet(&quiet.client, QUIET);
+    socket::send(&quiet.client, b"are you there?");
+    let (event, death) = trace.death_of(quiet.local);
+    assert_eq!(death.cause, "idle_drop", "{event:?}");
+    assert!(death.evidence.contains("answered meanwhile"), "{death:?}");
+    // A first probe that meets silence beside neighbours that are answered: the path forgot it.
+    let (event, death) = trace.death_of(too_late.local);
+    assert_eq!(
+        (death.cause.as_str(), death.forgotten),
+        ("keepalive_timeout", Some(true)),
+        "{event:?}"
+    );
+}
+
+#[test]
+fn a_short_quiet_time_before_a_cut_is_no_idle_drop() {
+    let path = NetworkPath::cable();
+    path.near.set("ipv4/tcp_retries2", 3);
+    // The path keeps 350 s, by default.
+    let trace = Trace::of(&path.near, &[]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    wait_for_quiet(&ends.client, Duration::from_secs_f64(LIMIT_SECONDS));
+    path.darken();
+    socket::send(&ends.client, b"are you there?");
+    let (event, death) = trace.death_of(ends.local);
+    assert_eq!(death.cause, "retransmit_timeout", "{event:?}");
+}

@@ -1,0 +1,113 @@
+//! How a connection is now.
+
+use super::{LIMIT_SECONDS, WatchedPath};
+use keepwatch_tests::{
+    answer::agent::keepwatch,
+    kernel::socket::{self, Plan},
+    network::ending::{self, exchange},
+};
+use std::time::Duration;
+
+#[test]
+fn data_that_nobody_answers_is_stuck_until_it_is_answered() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::keepalive(2, 1, 3));
+    exchange(&ends.client, &ends.accepted);
+    watched.path.darken();
+    socket::send(&ends.client, b"are you there?");
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert!(row.in_flight && row.retransmits >= 2, "{row:?}");
+    // A keepalive of 5 s notices nothing while data is in flight: tcp_retries2 decides.
+    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=925.0).contains(&rest)), "{row:?}");
+    let row =
+        watched.until(ends.local, "repeats again", |again| again.retransmits > row.retransmits);
+    assert!(row.quiet_seconds + 0.5 > row.condition_seconds.expect("since when"), "{row:?}");
+    // The answer at night is the same, and a finding.
+    let netns = watched.path.near.inode().to_string();
+    let mut why = keepwatch(["why", &ends.local.to_string(), "--socket"]);
+    let output = why.arg(watched.agent.socket()).output().expect("start keepwatch");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    drop(netns);
+    assert!(said.contains("wait") || output.status.code() == Some(1), "{said}");
+    watched.path.lighten();
+    let row = watched.until(ends.local, "is fine", |row| row.condition.as_deref() == Some("fine"));
+    assert_eq!((row.retransmits, row.condition_seconds, row.gives_up_seconds), (0, None, None));
+}
+
+#[test]
+fn a_user_timeout_says_when_the_kernel_gives_up_on_unanswered_data() {
+    let watched = WatchedPath::cable();
+    let own =
+        socket::SocketSettings { user_timeout_ms: 30_000, ..socket::SocketSettings::default() };
+    let plan = Plan { own, ..Plan::NOTHING };
+    let ends = watched.path.connect(&plan);
+    exchange(&ends.client, &ends.accepted);
+    watched.path.darken();
+    socket::send(&ends.client, b"are you there?");
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 30.0), "{row:?}");
+}
+
+#[test]
+fn a_fin_that_nobody_answers_is_stuck_too() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    watched.path.darken();
+    drop(ends.client);
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert_eq!(row.state, "fin_wait1");
+    assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 103.0), "an orphan: {row:?}");
+}
+
+#[test]
+fn two_unanswered_probes_are_a_silent_peer_and_a_probed_healthy_one_never_is() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::keepalive(1, 1, 120));
+    watched
+        .always(ends.local, Duration::from_secs(5), |row| row.condition.as_deref() == Some("fine"));
+    watched.path.darken();
+    let row = watched.until(ends.local, "has a silent peer", |row| {
+        row.condition.as_deref() == Some("peer_silent")
+    });
+    assert!(row.probes_unanswered >= 2, "{row:?}");
+    assert!(row.gives_up_seconds.is_some_and(|rest| (60.0..=121.0).contains(&rest)), "{row:?}");
+    watched.path.lighten();
+    watched.until(ends.local, "is fine", |row| row.condition.as_deref() == Some("fine"));
+}
+
+#[test]
+fn what_the_peer_has_closed_is_called_so_and_not_overdue() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    drop(ends.accepted);
+    let row = watched.until(ends.local, "is closed by the peer", |row| {
+        row.condition.as_deref() == Some("peer_closed")
+    });
+    assert_eq!(row.state, "close_wait");
+    ending::wait_for_quiet(&ends.client, Duration::from_secs_f64(LIMIT_SECONDS + 1.0));
+    let row = watched.row(ends.local).expect("it lives");
+    assert_eq!(row.condition.as_deref(), Some("peer_closed"));
+    assert!(row.condition_seconds.is_some_and(|since| since > LIMIT_SECONDS), "{row:?}");
+}
+
+#[test]
+fn quiet_past_the_limit_is_overdue_where_nothing_probes() {
+    let watched = WatchedPath::cable();
+    let off = watched.path.connect(&Plan::NOTHING);
+    let probed = watched.path.connect(&Plan::keepalive(2, 2, 3));
+    for ends in [&off, &probed] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    let row =
+        watched.until(off.local, "is overdue", |row| row.condition.as_deref() == Some("overdue"));
+    assert!(row.quiet_seconds > LIMIT_SECONDS, "{row:?}");
+    let row = watched.row(probed.local).expect("it lives");
+    assert_eq!((row.verdict.as_str(), row.condition.as_deref()), ("protected", Some("fine")));
+    exchange(&off.client, &off.accepted);
+    watched.until(off.local, "is fine", |row| row.condition.as_deref() == Some("fine"));
+}

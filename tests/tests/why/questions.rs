@@ -1,0 +1,251 @@
+//! Questions as people ask them on call: everything, a time, a port, a name that is wrong, another limit, and a program
+//! that is gone.
+
+use crate::{
+    client::{ClientProgram, RunningClient},
+    told::{case_of, cases, lines, why},
+};
+use keepwatch_tests::{
+    answer::agent::{Agent, assert_refused, keepwatch},
+    kernel::socket::{self, Plan},
+    network::{
+        ending::{exchange, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::NetworkPath,
+    },
+    wait,
+};
+use std::{
+    os::fd::OwnedFd,
+    process::{Command, Output},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+fn text(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Starts a client of this name, and waits until the agent knows it.
+#[track_caller]
+fn start(agent: &Agent, path: &NetworkPath, name: &str) -> Option<(RunningClient, OwnedFd)> {
+    let program = ClientProgram::renamed(name);
+    program.is_here().then(|| {
+        let (client, end) = RunningClient::start(path, &program);
+        wait::until("the agent knows its name", SOON, || {
+            let found = cases(&why(agent, &[name, "--json"]));
+            found.into_iter().find(|case| case["pids"][0] == client.pid())
+        });
+        (client, end)
+    })
+}
+
+#[test]
+fn a_question_needs_no_word_and_a_port_is_one() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let Some((client, _end)) = start(&agent, &path, "basket") else {
+        return;
+    };
+    let port = path.server.port();
+    for words in [
+        &["--all"][..],
+        &[&format!(":{port}")],
+        &[&format!("{port}")],
+        &[&format!("10.77.0.0/24:{port}")],
+    ] {
+        let output = why(&agent, words);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.contains(&format!("basket[{}] -> {}", client.pid(), path.server)),
+            "{words:?}: {said}"
+        );
+        assert!(said.contains("what ended in the last 24 h; times in UTC"), "{said}");
+    }
+    let other = text(&why(&agent, &[":9"]));
+    assert!(other.starts_with("No connection with port 9"), "{other}");
+}
+
+#[test]
+fn a_name_that_nobody_has_is_answered_with_what_there_is() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let Some((_client, _end)) = start(&agent, &path, "checkout") else {
+        return;
+    };
+    let output = why(&agent, &["chekcout"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        text(&output).contains("nothing is called chekcout; there is process checkout"),
+        "{}",
+        text(&output)
+    );
+    let output = why(&agent, &["zzz"]);
+    assert!(
+        text(&output).contains("nothing is called zzz: no process, unit,"),
+        "{}",
+        text(&output)
+    );
+    for host in ["checkout.example.invalid", "checkout.invalid:5432"] {
+        assert_refused(&why(&agent, &[host]), 2, &["does not resolve"]);
+    }
+    let sockets = |words: &[&str]| {
+        let mut command = keepwatch(["sockets", "--source", "agent", "--socket"]);
+        command.arg(agent.socket()).args(words).output().expect("start keepwatch")
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let nothing = sockets(&["--container", "checkout", "--port", "2717"]);
+    assert!(
+        said(&nothing).contains("there is a process checkout: --process checkout"),
+        "{nothing:?}"
+    );
+    assert_eq!(said(&sockets(&["--process", "checkout"])), "", "it is there");
+}
+
+#[test]
+fn a_time_is_asked_for_and_its_zone_is_said() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let Some((_client, _end)) = start(&agent, &path, "ledger") else {
+        return;
+    };
+    let past = text(&why(&agent, &["ledger", "--until", "1h"]));
+    assert!(past.starts_with("No connection with ledger"), "it was opened later: {past}");
+    assert!(past.contains("ledger has connections, but none of that time"), "{past}");
+    let now = text(&why(&agent, &["ledger", "--at", "1s"]));
+    assert!(now.contains("1s and 10 min to both sides, since ") && now.contains("1 live"), "{now}");
+    let mut command = keepwatch(["why", "ledger", "--source", "agent", "--socket"]);
+    let output = command.arg(agent.socket()).env("TZ", "<X530>-5:30").output();
+    let zoned = text(&output.expect("start keepwatch"));
+    assert!(zoned.contains("times in UTC+5:30"), "{zoned}");
+    assert_refused(
+        &why(&agent, &["--since", "2100-01-01"]),
+        2,
+        &["in the future", "2100-01-01 00:00:00 (UTC)"],
+    );
+    assert_refused(
+        &why(&agent, &["--since", "1h", "--until", "2h"]),
+        2,
+        &["--since is not before --until"],
+    );
+}
+
+/// A time of GNU date, RFC 3339 in UTC.
+#[track_caller]
+fn moment(of: &str) -> String {
+    let mut command = Command::new("date");
+    let output =
+        command.args(["--utc", "+%Y-%m-%dT%H:%M:%S.%NZ", "--date", of]).output().expect("date");
+    assert!(output.status.success(), "{of}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_hang_belongs_to_the_time_in_which_it_hung() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::keepalive(1, 1, 2));
+    exchange(&ends.client, &ends.accepted);
+    let id = wait::until("the agent knows it", SOON, || {
+        let rows = agent.sockets(&["--port", &ends.local.port().to_string()]);
+        rows.into_iter().find(|row| row.local == ends.local).map(|row| row.id)
+    });
+    path.darken();
+    socket::wait_for_state(&ends.client, socket::CLOSE, SOON);
+    let case = wait::until("its death", SOON, || {
+        let cases = cases(&why(&agent, &[&id, "--json"]));
+        cases.into_iter().find(|case| case["finding"] == "dark")
+    });
+    let end = &case["example"]["end"];
+    let time = |of: &str| end[of].as_str().expect("a time").to_owned();
+    let (began, ended) = (time("last_packet_at"), time("at"));
+    assert!(began < ended && case["times"]["last_packet_at"] == began, "{case}");
+    assert!(end["unanswered_since"].is_null(), "probes are no data: {case}");
+    let n_dead = |until: &str| {
+        let asked =
+            ["--json", "--since", &moment(&format!("{began} 1 hour ago")), "--until", until];
+        cases(&why(&agent, &[&[id.as_str()], &asked[..]].concat()))
+            .iter()
+            .filter(|case| case["n_dead"] == 1)
+            .count()
+    };
+    assert_eq!(n_dead(&moment(&format!("{began} 1 second"))), 1, "it hung by then");
+    assert_eq!(n_dead(&moment(&format!("{began} 1 second ago"))), 0, "all was well by then");
+}
+
+#[test]
+fn an_agent_measures_by_the_limits_of_the_question_and_knows_directions_all_the_same() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::keepalive(400, 10, 3));
+    let port = ends.local.port().to_string();
+    let outbound = |words: &[&str]| {
+        let rows = agent.sockets(&[&["--port", port.as_str()], words].concat());
+        rows.into_iter().find(|row| row.local == ends.local)
+    };
+    let row = wait::until("the agent knows it", SOON, || outbound(&[]));
+    assert_eq!((row.verdict.as_str(), row.idle_limit_from.as_str()), ("late", "default"));
+    let row = outbound(&["--idle-limit", "gcp"]).expect("the same row");
+    assert_eq!(
+        (row.verdict.as_str(), row.direction_from.as_str()),
+        ("protected", "seen"),
+        "{row:?}"
+    );
+    assert_eq!(row.idle_limit_from, "preset gcp by flag");
+    assert!(row.until_limit_seconds > Some(500.0) && row.reason.contains("10 min"), "{row:?}");
+    let path_of = outbound(&["--path", "db=10.77.0.0/24=30s"]).expect("the same row");
+    assert_eq!((path_of.path.as_deref(), path_of.idle_limit_seconds), (Some("db"), 30));
+    // The filter means verdicts by these limits.
+    assert!(outbound(&["--verdict", "protected"]).is_none());
+    assert!(outbound(&["--verdict", "protected", "--idle-limit", "gcp"]).is_some());
+    assert!(outbound(&["--verdict", "late", "--idle-limit", "gcp"]).is_none());
+
+    assert_eq!(why(&agent, &[&row.id]).status.code(), Some(1));
+    let output = why(&agent, &[&row.id, "--idle-limit", "gcp"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(
+        text(&output).contains("measured against the idle limits of this call"),
+        "{}",
+        text(&output)
+    );
+    // Deaths, too.
+    drop(ends);
+    let dead = wait::until("its end", SOON, || {
+        let cases = cases(&why(&agent, &[&row.id, "--json", "--idle-limit", "gcp"]));
+        cases.into_iter().find(|case| case["n_dead"] == 1)
+    });
+    assert_eq!(dead["example"]["verdict"], "protected", "{dead}");
+    assert_eq!(dead["example"]["idle_limit_from"], "preset gcp by flag", "{dead}");
+}
+
+#[test]
+fn what_a_program_was_is_known_after_it_ended_and_the_agent_was_restarted() {
+    const FORGETS_AFTER: u32 = 5;
+    // A path that forgets so soon must be configured.
+    let limit = ["--interval", "500ms", "--idle-limit", "6s"];
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    path.near.set("ipv4/tcp_retries2", 2);
+    let agent = Agent::start(&limit);
+    let Some((client, end)) = start(&agent, &path, "billing") else {
+        return;
+    };
+    wait_for_quiet(&end, Duration::from_secs(8));
+    client.go_on();
+    case_of(&agent, &client, 1);
+    drop(client);
+    let of_billing = |agent: &Agent| {
+        let cases = cases(&why(agent, &["billing", "--json"]));
+        cases.into_iter().find(|case| case["n_dead"] == 1).expect("its death")
+    };
+    let remembered = of_billing(&agent);
+    assert!(lines(&remembered).contains("socket.TCP_KEEPIDLE, "), "by memory: {remembered}");
+    let agent = Agent::start_in(agent.stop_and_leave().0, &limit);
+    let kept = of_billing(&agent);
+    assert!(lines(&kept).contains("socket.TCP_KEEPIDLE, "), "by the history: {kept}");
+    assert!(kept["example"]["end"]["unanswered_since"].is_string(), "{kept}");
+}
