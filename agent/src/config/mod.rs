@@ -45,9 +45,9 @@ pub(crate) const LAST: usize = 500;
 #[command(next_help_heading = "Idle limits")]
 pub(crate) struct LimitArgs {
     /// How long paths keep a quiet connection: a time (350s, 5m30s, 1h) or a preset
-    /// (azure 240s: Load Balancer, NAT and Firewall; f5 300s: BIG-IP; aws or nlb 350s: NAT gateway and NLB; gcp 600s:
+    /// (haproxy 50s; aws-alb 60s; azure 240s: Load Balancer, NAT and Firewall; f5 300s: BIG-IP; aws or nlb 350s: NAT gateway and NLB; gcp 600s:
     /// VPC firewall; nginx-stream 600s; ipvs 900s: kube-proxy and Swarm; gcp-nat 1200s; srx 1800s: Juniper;
-    /// firewall-1h 3600s: Cisco ASA, Palo Alto, FortiGate, Check Point; rfc5382 7440s: the least that a NAT may do)
+    /// envoy 3600s; firewall-1h 3600s: Cisco ASA, Palo Alto, FortiGate, Check Point; rfc5382 7440s: the least that a NAT may do)
     #[arg(
         long,
         env = "KEEPWATCH_IDLE_LIMIT",

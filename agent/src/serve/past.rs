@@ -70,17 +70,17 @@ pub(super) async fn death_count(
 /// A time, in Unix seconds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TimeWindow {
+pub(super) struct AskedTimes {
     since: Option<f64>,
     until: Option<f64>,
 }
 
 pub(super) async fn not_kept(
     State(shared): SharedState,
-    query: Result<extract::Query<TimeWindow>, QueryRejection>,
+    query: Result<extract::Query<AskedTimes>, QueryRejection>,
 ) -> Response {
     match query {
-        Ok(extract::Query(TimeWindow { since, until })) => {
+        Ok(extract::Query(AskedTimes { since, until })) => {
             read(shared, move |reader| reader.not_kept(since, until)).await
         }
         Err(rejection) => refused(&rejection),

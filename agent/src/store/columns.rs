@@ -123,6 +123,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         condition_seconds: None,
         gives_up_seconds: None,
         quiet_seconds: signed_seconds(row.get("quiet_ms")?),
+        silent_seconds: signed_seconds(row.get("silent_ms")?),
         longest_quiet_seconds: signed_seconds(row.get("survived_ms")?),
         watched_seconds: signed_seconds(row.get("watched_ms")?),
         peer_probes: row.get("peer_probes")?,

@@ -1,7 +1,8 @@
 //! The history as its agent holds it: opened, written, kept within its bounds, set aside when it is broken.
 
 use super::{
-    Error, FILE, Health, Options, bounds,
+    Error, FILE, Health, Options,
+    budget::bounds,
     insert::{self, Stamp},
     learned,
     not_kept::LossSums,

@@ -2,8 +2,7 @@
 //! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
-mod admission;
-mod bounds;
+mod budget;
 mod columns;
 mod database;
 mod health;

@@ -143,7 +143,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         errno: row.get("errno")?,
         evidence: Some(evidence.clone()),
         age_seconds: age_ms.map(signed_seconds),
-        silent_seconds: Some(signed_seconds(row.get("silent_ms")?)),
+        forgotten: Some(row.get("forgotten")?),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
             .get::<_, Option<String>>("clues")?

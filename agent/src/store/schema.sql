@@ -49,9 +49,10 @@ CREATE TABLE deaths (
   cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
+  forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
-  gap_from TEXT,                     -- what made it so long: idle, interval, armed_timer
+  gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer
   verdict TEXT NOT NULL,             -- at the end: off, late, kept, protected, local
   idle_limit_seconds INTEGER NOT NULL,
   idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like

@@ -100,7 +100,7 @@ const OFFSET_NS: i64 = 1_700_000_000_000_000_000;
 
 pub(super) fn record(happening: Happening) -> Record {
     let around = around();
-    let worth = admission::worth(&happening, &around).unwrap();
+    let worth = budget::admission::worth(&happening, &around).unwrap();
     Record { offset_ns: OFFSET_NS, around, worth, happening }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     Error, Health, Options, Writing,
-    admission::{self, Admission},
+    budget::admission::{self, Admission},
     claim,
     database::{self, Database},
     not_kept::{Loss, LossSums},

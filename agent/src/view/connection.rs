@@ -3,7 +3,7 @@
 
 use crate::model::{
     judgement::{
-        condition::{Condition, Trouble},
+        condition::{Condition, Diagnosis},
         facts::ConnectionFacts,
         gap::{Gap, GapFrom},
         idle_limit::Applied,
@@ -59,6 +59,8 @@ pub struct Connection {
     /// How long no packet went either way but repetitions of ours. Of an event, the quiet time that it
     /// is about: before the last data or the end of one that died, or the one that was survived.
     pub quiet_seconds: f64,
+    /// How long nothing came from the peer.
+    pub silent_seconds: f64,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,
     /// For how long it was looked at; 0 without an agent.
@@ -273,6 +275,7 @@ impl Connection {
             condition_seconds: None,
             gives_up_seconds: None,
             quiet_seconds: seconds(socket.quiet_ms),
+            silent_seconds: seconds(socket.silent_ms),
             longest_quiet_seconds: seconds(watched.longest_quiet_ms),
             watched_seconds: seconds(watched.ms),
             peer_probes: watched.is_probed_by_peer(),
@@ -286,8 +289,8 @@ impl Connection {
         connection
     }
 
-    fn set_condition(&mut self, trouble: Trouble) {
-        let Trouble { condition, since_ms, gives_up_ms } = trouble;
+    fn set_condition(&mut self, trouble: Diagnosis) {
+        let Diagnosis { condition, since_ms, gives_up_ms } = trouble;
         self.condition = Some(condition);
         self.condition_seconds = (condition != Condition::Fine).then(|| seconds(since_ms));
         self.gives_up_seconds = gives_up_ms.map(seconds);
@@ -367,11 +370,11 @@ impl ConnectionFacts for Connection {
         }
     }
 
-    fn trouble(&self) -> Option<Trouble> {
+    fn diagnosis(&self) -> Option<Diagnosis> {
         // These two depend on the path.
         let of_itself =
             self.condition.filter(|it| !matches!(it, Condition::Fine | Condition::Overdue));
-        of_itself.map(|condition| Trouble {
+        of_itself.map(|condition| Diagnosis {
             condition,
             since_ms: self.condition_seconds.map(ms).unwrap_or_default(),
             gives_up_ms: self.gives_up_seconds.map(ms),

@@ -185,7 +185,7 @@ impl ConnectionGroup {
         let finding = self.finding();
         let times = self.of(finding).map(|life| match &life.end {
             Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
-                end.silent_seconds
+                life.connection.silent_seconds
             }
             _ => life.connection.quiet_seconds,
         });

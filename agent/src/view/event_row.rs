@@ -91,9 +91,9 @@ pub struct EventDetails {
     /// `died`: since it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<f64>,
-    /// `died`: since a packet was received.
+    /// `died`: that a path which forgot it explains that best.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub silent_seconds: Option<f64>,
+    pub forgotten: Option<bool>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -146,7 +146,8 @@ impl EventRow {
                 details.errno = (errno != 0).then(|| errno_name(errno));
                 details.evidence = Some(death.evidence(socket));
                 details.age_seconds = death.age_ms.map(seconds);
-                details.silent_seconds = Some(seconds(death.silent_ms));
+                details.forgotten = Some(death.is_forgotten(socket));
+                connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);
             }
         }

@@ -9,6 +9,7 @@ use super::{
 use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
+        condition::Condition,
         death::{Cause, Certainty},
         verdict::Verdict,
     },
@@ -48,8 +49,8 @@ pub(crate) struct LifeEnd {
     pub evidence: String,
     /// Since it was opened.
     pub age_seconds: Option<f64>,
-    /// Since a packet was received.
-    pub silent_seconds: f64,
+    /// A path that forgot it explains that best.
+    pub forgotten: bool,
     /// The time of the last packet from the peer: RFC 3339, UTC.
     pub last_packet_at: Option<String>,
     /// The time when the first data was sent that was never answered: RFC 3339, UTC.
@@ -81,16 +82,26 @@ pub(crate) struct Life {
     pub end: Option<LifeEnd>,
 }
 
-/// The finding about one connection, worst first.
+/// The finding about one connection: first what hangs now, then what died of silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Finding {
+    /// Live: data or the FIN goes unanswered.
+    Stuck,
+    /// Live: probes go unanswered.
+    PeerSilent,
+    /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
+    Overdue,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
     Dark,
     /// Live, and keepalive does not protect it.
     Unprotected,
+    /// Live: it waits in an accept queue.
+    Unaccepted,
+    /// Live: the peer has closed it, and the program has not.
+    PeerClosed,
     /// Probes were answered, and then the peer closed it.
     ClosedAlthoughProbed,
     /// It could not be opened, was reset, or the network refused.
@@ -104,12 +115,17 @@ pub(crate) enum Finding {
 impl Finding {
     /// Whether it died of silence, or may.
     pub(crate) const fn is_of_silence(self) -> bool {
-        matches!(self, Self::Dropped | Self::Dark | Self::Unprotected)
+        matches!(
+            self,
+            Self::Stuck
+                | Self::PeerSilent
+                | Self::Overdue
+                | Self::Dropped
+                | Self::Dark
+                | Self::Unprotected
+        )
     }
 }
-
-/// A reset that comes by itself after so much quiet is a middlebox that says when it forgets.
-const QUIET_BEFORE_RESET_SECONDS: f64 = 30.0;
 
 impl Life {
     /// A connection that exists now, without calls: only the history knows those.
@@ -141,7 +157,7 @@ impl Life {
             return None;
         };
         let cause = details.cause?;
-        let silent = details.silent_seconds.filter(|_| cause != Cause::ConnectFailed);
+        let silent = Some(connection.silent_seconds).filter(|_| cause != Cause::ConnectFailed);
         // In flight is what was sent after the quiet time.
         let unanswered =
             silent.filter(|_| connection.in_flight).map(|silent| silent - connection.quiet_seconds);
@@ -154,7 +170,7 @@ impl Life {
             errno: details.errno,
             evidence: details.evidence.unwrap_or_default(),
             age_seconds: details.age_seconds,
-            silent_seconds: details.silent_seconds.unwrap_or_default(),
+            forgotten: details.forgotten.unwrap_or_default(),
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
@@ -178,22 +194,25 @@ impl Life {
 
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
-        let verdict = self.connection.verdict;
         let Some(end) = &self.end else {
-            return match verdict {
-                Some(Verdict::Off | Verdict::Late) => Finding::Unprotected,
-                _ => Finding::Fine,
+            let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
+            return match self.connection.condition() {
+                Condition::Stuck => Finding::Stuck,
+                Condition::PeerSilent => Finding::PeerSilent,
+                Condition::Overdue => Finding::Overdue,
+                Condition::Unaccepted => Finding::Unaccepted,
+                Condition::PeerClosed => Finding::PeerClosed,
+                // The kernel ends by itself what is closing.
+                Condition::Fine if is_unprotected && !self.connection.state.is_closing() => {
+                    Finding::Unprotected
+                }
+                Condition::Fine => Finding::Fine,
             };
         };
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
+            _ if end.forgotten => Finding::Dropped,
             Cause::IdleDrop | Cause::KeepaliveReset => Finding::Dropped,
-            Cause::PeerReset
-                if end.silent_seconds >= QUIET_BEFORE_RESET_SECONDS
-                    && !self.connection.in_flight =>
-            {
-                Finding::Dropped
-            }
             Cause::KeepaliveTimeout
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
@@ -349,7 +368,10 @@ mod tests {
     };
     use crate::{
         model::{
-            observed::ending::Ending,
+            observed::{
+                ending::Ending,
+                socket::{Socket, State},
+            },
             table::happening::{Happened, Happening},
         },
         view::event_row::EventDetails,
@@ -370,9 +392,30 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_out_of_the_blue_after_a_long_quiet_time_is_a_middlebox_that_says_so() {
+    fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
+        let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
+        let overdue = live(&app(1, None, 400_000));
+        let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
+        let closing = Socket { state: State::FinWait2, ..app(1, None, 0) };
+        let all = [
+            live(&stuck),
+            overdue,
+            dead(&app(1, None, 400_000), RESET),
+            dead(&app(1, Some(60), 90_000), GAVE_UP),
+            live(&app(1, None, 0)),
+            live(&closed),
+            live(&closing),
+        ];
+        let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
+        assert!(findings.is_sorted(), "{findings:?}");
+        assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
+        assert_eq!((findings[5], findings[6]), (Finding::PeerClosed, Finding::Fine));
+    }
+
+    #[test]
+    fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
         let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
-        assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Dropped);
+        assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
         assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
     }
 

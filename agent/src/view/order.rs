@@ -3,7 +3,7 @@
 use super::row::Row;
 use crate::model::{
     judgement::{
-        condition::{Condition, Trouble},
+        condition::{Condition, Diagnosis},
         verdict::{Surroundings, Verdict},
     },
     observed::socket::{Endpoint, Owner, Socket, SocketId},
@@ -160,7 +160,7 @@ const FINE: u8 = 3;
 
 /// Milliseconds until a row's connection is dropped, if it is dropped at all.
 pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
-    let trouble = Trouble {
+    let trouble = Diagnosis {
         condition: row.connection.condition(),
         since_ms: 0,
         gives_up_ms: row.connection.gives_up_seconds.map(|seconds| ms(seconds).unsigned_abs()),
@@ -169,7 +169,7 @@ pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
 }
 
 /// Until the kernel gives up on what is unanswered, or the path forgets what is not protected.
-fn until_dropped(verdict: Verdict, trouble: Trouble, until_limit_ms: Option<i64>) -> Option<i64> {
+fn until_dropped(verdict: Verdict, trouble: Diagnosis, until_limit_ms: Option<i64>) -> Option<i64> {
     match trouble.condition {
         Condition::Stuck | Condition::PeerSilent => i64::try_from(trouble.gives_up_ms?).ok(),
         Condition::Overdue | Condition::Fine if verdict.is_unprotected() => until_limit_ms,

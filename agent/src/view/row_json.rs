@@ -5,7 +5,7 @@
 
 use crate::model::{
     judgement::{
-        condition::{Condition, Trouble},
+        condition::{Condition, Diagnosis},
         gap::{Gap, GapFrom},
         verdict::{Surroundings, Verdict},
     },
@@ -88,7 +88,7 @@ impl RowWriter {
         out.extend_from_slice(b",\"idle_limit_from\":");
         json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
-        let Trouble { condition, since_ms, gives_up_ms } = around.condition(socket);
+        let Diagnosis { condition, since_ms, gives_up_ms } = around.condition(socket);
         word(out, b",\"condition\":\"", condition.as_str());
         let since_ms = (condition != Condition::Fine).then_some(since_ms);
         maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
@@ -96,6 +96,7 @@ impl RowWriter {
         let Watched { ms: watched_ms, longest_quiet_ms, .. } = socket.watched;
         for (key, ms) in [
             (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
+            (b",\"silent_seconds\":", socket.silent_ms),
             (b",\"longest_quiet_seconds\":", longest_quiet_ms),
             (b",\"watched_seconds\":", watched_ms),
         ] {

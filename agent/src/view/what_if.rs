@@ -1,7 +1,7 @@
 //! What another idle time would have changed: which deaths it would have prevented, which it would have
 //! noticed sooner.
 
-use super::life::Life;
+use super::{connection::KeepaliveSettings, life::Life};
 use crate::model::judgement::{death::Cause, verdict::Verdict};
 use serde::Serialize;
 
@@ -53,8 +53,9 @@ impl Setting {
     pub(crate) fn instead(&self, life: &Life) -> Option<Instead> {
         let end = life.end.as_ref()?;
         let connection = &life.connection;
-        let before =
-            connection.settings.keepalive.then_some(f64::from(connection.settings.idle.seconds));
+        // Of both settings the longer of idle and interval counts; the proposal's interval is not the longer one.
+        let KeepaliveSettings { keepalive, idle, interval, .. } = connection.settings;
+        let before = keepalive.then_some(f64::from(idle.seconds.max(interval.seconds)));
         let is_earlier = before.is_none_or(|before| f64::from(self.idle) < before);
         Some(match end.cause {
             cause if cause.is_orderly() => return None,
@@ -67,16 +68,16 @@ impl Setting {
             Cause::IdleDrop => {
                 self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
             }
-            Cause::KeepaliveReset | Cause::PeerReset
-                if life.finding() == super::life::Finding::Dropped =>
-            {
-                match connection.verdict {
-                    // The path was not the one that forgot.
-                    Some(Verdict::Protected) => Instead::NoticedSooner,
-                    _ => self.kept(end.silent_seconds, connection.limit.idle_limit_seconds),
-                }
+            Cause::KeepaliveReset => match connection.verdict {
+                // The path was not the one that forgot.
+                Some(Verdict::Protected) => Instead::NoticedSooner,
+                _ => self.kept(connection.silent_seconds, connection.limit.idle_limit_seconds),
+            },
+            // Its first probe came too late.
+            Cause::KeepaliveTimeout if end.forgotten => {
+                self.kept(f64::from(idle.seconds), connection.limit.idle_limit_seconds)
             }
-            Cause::KeepaliveTimeout if f64::from(self.detection) < end.silent_seconds => {
+            Cause::KeepaliveTimeout if f64::from(self.detection) < connection.silent_seconds => {
                 Instead::NoticedSooner
             }
             Cause::RetransmitTimeout => Instead::NeedsUserTimeout,

@@ -1,6 +1,6 @@
 //! Causes that look alike.
 
-use super::LIMIT_SECONDS;
+use crate::watched_path::LIMIT_SECONDS;
 use keepwatch_tests::{
     answer::trace::Trace,
     kernel::socket::{self, Plan},
@@ -42,13 +42,14 @@ fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
         return;
     };
     let trace = Trace::of(&path.near, &LIMIT);
-    let Ends { client, accepted: _open, local } = path.connect(&Plan::NOTHING);
-    exchange(&client, &_open);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
     wait_for_quiet(&client, QUIET);
     drop(client);
     let (event, death) = trace.death_of(local);
     assert_eq!(death.cause, "abandoned", "{event:?}");
     assert!(death.evidence.contains("met a reset"), "{death:?}");
+    drop(accepted);
 }
 
 #[test]
@@ -60,6 +61,7 @@ fn a_reset_later_than_a_round_trip_is_the_servers_own() {
     wait_for_quiet(&client, QUIET);
     socket::send(&client, b"are you there?");
     // The server's event loop comes round, and its idle timer is due; before the kernel acknowledges the data by itself.
+    #[expect(clippy::disallowed_methods, reason = "the time is what is tested")]
     std::thread::sleep(Duration::from_millis(25));
     ending::reset(accepted);
     ending::error_at_end(&client);

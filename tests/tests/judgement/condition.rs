@@ -1,6 +1,6 @@
 //! How a connection is now.
 
-use super::{LIMIT_SECONDS, WatchedPath};
+use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     answer::agent::keepwatch,
     kernel::socket::{self, Plan},
@@ -67,6 +67,7 @@ fn a_fin_that_nobody_answers_is_stuck_too() {
 fn two_unanswered_probes_are_a_silent_peer_and_a_probed_healthy_one_never_is() {
     let watched = WatchedPath::cable();
     let ends = watched.path.connect(&Plan::keepalive(1, 1, 120));
+    watched.until(ends.local, "is known", |_| true);
     watched
         .always(ends.local, Duration::from_secs(5), |row| row.condition.as_deref() == Some("fine"));
     watched.path.darken();

@@ -1,6 +1,6 @@
 //! Gap, verdict and `kept`.
 
-use super::{LIMIT_SECONDS, WatchedPath};
+use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     kernel::socket::{self, Keepalive, Plan, Road, SocketOption},
     network::ending::{exchange, wait_for_quiet},

@@ -28,7 +28,10 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
@@ -47,6 +50,8 @@ pub(super) struct Judged {
     pub(super) causes: Vec<CauseCount>,
     /// When those of the worst finding ended, and when that began; null if they live.
     pub(super) times: Option<ConnectionTimes>,
+    /// Others to the same peer go unanswered now, which these cannot notice.
+    pub(super) is_peer_silent: bool,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
@@ -92,6 +97,7 @@ pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>)
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
     let answered = answered_after(&cases);
+    let silent = silent_peers(&cases);
     cases
         .into_iter()
         .map(|case| {
@@ -108,9 +114,23 @@ pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>)
                 }
                 (None, None) => Traces::default(),
             };
-            of_case(case, learned, idle, traces, pid, &answered)
+            let is_peer_silent = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
+                && peer_in_netns(&case).is_some_and(|peer| silent.contains(&peer));
+            Judged { is_peer_silent, ..of_case(case, learned, idle, traces, pid, &answered) }
         })
         .collect()
+}
+
+/// The peer of a case, in the network namespace of this host's end.
+fn peer_in_netns(case: &ConnectionGroup) -> Option<(u32, Peer)> {
+    Some((case.example()?.connection.netns, case.key.peer))
+}
+
+/// Peers that do not answer now.
+fn silent_peers(cases: &[ConnectionGroup]) -> BTreeSet<(u32, Peer)> {
+    let is_silent =
+        |case: &&ConnectionGroup| matches!(case.finding(), Finding::Stuck | Finding::PeerSilent);
+    cases.iter().filter(is_silent).filter_map(peer_in_netns).collect()
 }
 
 /// The processes of a case, those of connections that live first.
@@ -218,6 +238,7 @@ fn of_case(
         n_dead: case.dead().count(),
         causes,
         times: case.times(),
+        is_peer_silent: false,
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed,
@@ -331,8 +352,21 @@ fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
                 died_of(Cause::RetransmitTimeout).next().map(|_| Need::UserTimeout)
             }
         }
-        Finding::Dropped | Finding::Unprotected | Finding::Dark => Some(Need::Keepalive),
-        Finding::Failed | Finding::Unseen | Finding::Fine => None,
+        // Keepalive waits while data is in flight: what hangs is noticed by a user timeout. What did not begin to hang after
+        // a quiet time is no matter of keepalive.
+        Finding::Stuck if !is_late => Some(Need::UserTimeout),
+        Finding::PeerSilent if !is_late => None,
+        Finding::Stuck
+        | Finding::PeerSilent
+        | Finding::Overdue
+        | Finding::Dropped
+        | Finding::Unprotected
+        | Finding::Dark => Some(Need::Keepalive),
+        Finding::Unaccepted
+        | Finding::PeerClosed
+        | Finding::Failed
+        | Finding::Unseen
+        | Finding::Fine => None,
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn earlier_probe(
     finding: Finding,
     answered: &BTreeMap<SocketAddr, u32>,
 ) -> Option<EarlierProbe> {
-    let life = case.example().filter(|_| finding == Finding::Dark)?;
+    let life = case.example().filter(|_| matches!(finding, Finding::Dropped | Finding::Dark))?;
     let is_first_probe = case.of(finding).all(|life| {
         life.end.as_ref().is_some_and(|end| {
             let all_unanswered = end.probes_sent <= u32::from(life.connection.probes_unanswered);

@@ -3,10 +3,6 @@
 //! A verdict is a promise for the time in which nothing is said; a condition is what can be seen: data that is not
 //! answered, probes that are not, a peer that has closed.
 
-use super::{
-    facts::ConnectionFacts,
-    verdict::{Surroundings, Verdict},
-};
 use crate::model::{
     observed::socket::{Socket, State},
     text::closed_set::closed_set,
@@ -39,7 +35,7 @@ impl Condition {
 
 /// A condition, since when, and what the kernel will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Diagnosis {
     /// What it is.
     pub condition: Condition,
     /// For how long it has been so, milliseconds; as far as the socket remembers.
@@ -48,21 +44,21 @@ pub struct Trouble {
     pub gives_up_ms: Option<u64>,
 }
 
-impl Trouble {
+impl Diagnosis {
     /// Nothing is wrong.
-    pub const NONE: Self = Self { condition: Condition::Fine, since_ms: 0, gives_up_ms: None };
+    pub const FINE: Self = Self { condition: Condition::Fine, since_ms: 0, gives_up_ms: None };
 }
 
 /// A single packet may be lost, and a single probe may just have gone out: neither is a trouble yet.
 const N_UNANSWERED: u8 = 2;
 
 /// What is wrong with a connection now, whatever its path.
-pub(super) fn trouble(socket: &Socket) -> Option<Trouble> {
+pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     if !socket.is_connection() || matches!(socket.state, State::SynSent | State::SynRecv) {
         return None;
     }
     let found =
-        |condition, since_ms, gives_up_ms| Some(Trouble { condition, since_ms, gives_up_ms });
+        |condition, since_ms, gives_up_ms| Some(Diagnosis { condition, since_ms, gives_up_ms });
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
         let rest_ms = socket.gives_up_repeating_ms().saturating_sub(since_ms);
@@ -82,109 +78,5 @@ pub(super) fn trouble(socket: &Socket) -> Option<Trouble> {
         _ if socket.is_unaccepted => found(Condition::Unaccepted, socket.watched.ms.into(), None),
         State::CloseWait => found(Condition::PeerClosed, socket.silent_ms.into(), None),
         _ => None,
-    }
-}
-
-impl Surroundings {
-    /// How a connection is now.
-    pub fn condition(&self, of: &impl ConnectionFacts) -> Trouble {
-        let over_ms = || {
-            let over_ms = self.until_limit_ms(of, of.quiet_ms())?.checked_neg()?;
-            u64::try_from(over_ms).ok().filter(|&ms| ms > 0)
-        };
-        of.trouble().unwrap_or_else(|| match self.verdict(of) {
-            Verdict::Off | Verdict::Late if of.state() == State::Established => {
-                over_ms().map_or(Trouble::NONE, |since_ms| Trouble {
-                    condition: Condition::Overdue,
-                    since_ms,
-                    gives_up_ms: None,
-                })
-            }
-            _ => Trouble::NONE,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        judgement::verdict::tests_support::around,
-        observed::{setting::OwnSettings, socket::tests_support::socket},
-    };
-
-    fn condition(socket: &Socket) -> Condition {
-        around(350).condition(socket).condition
-    }
-
-    #[test]
-    fn unanswered_data_is_stuck_and_says_until_when() {
-        let stuck = Socket {
-            in_flight: true,
-            retransmits: 7,
-            retransmitting_ms: Some(38_800),
-            quiet_ms: 39_000,
-            silent_ms: 119_000,
-            ..socket()
-        };
-        let trouble = around(350).condition(&stuck);
-        assert_eq!(trouble.condition, Condition::Stuck);
-        assert_eq!((trouble.since_ms, trouble.gives_up_ms), (38_800, Some(924_600 - 38_800)));
-        // Also a FIN that nobody acknowledges.
-        let closing = Socket { state: State::FinWait1, is_orphan: true, ..stuck };
-        assert_eq!(condition(&closing), Condition::Stuck);
-        // One lost packet is everyday life, and a SYN that is not answered is no connection yet.
-        assert_eq!(condition(&Socket { retransmits: 1, ..stuck }), Condition::Fine);
-        assert_eq!(condition(&Socket { state: State::SynSent, ..stuck }), Condition::Fine);
-    }
-
-    #[test]
-    fn two_unanswered_probes_are_a_silent_peer_and_one_is_not() {
-        let own =
-            OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
-        let probed = |probes_unanswered| Socket {
-            keepalive: true,
-            own,
-            probes_unanswered,
-            timer_ms: Some(4_000),
-            ..socket()
-        };
-        assert_eq!(condition(&probed(1)), Condition::Fine);
-        let trouble = around(350).condition(&probed(2));
-        assert_eq!(trouble.condition, Condition::PeerSilent);
-        assert_eq!((trouble.since_ms, trouble.gives_up_ms), (16_000, Some(34_000)));
-        // A closed window that is probed without an answer is data that waits.
-        assert_eq!(condition(&Socket { in_flight: true, ..probed(2) }), Condition::Stuck);
-    }
-
-    #[test]
-    fn quiet_past_the_limit_is_overdue_unless_something_protects_it() {
-        let quiet = Socket { quiet_ms: 360_000, silent_ms: 360_000, ..socket() };
-        let trouble = around(350).condition(&quiet);
-        assert_eq!((trouble.condition, trouble.since_ms), (Condition::Overdue, 10_000));
-        assert_eq!(condition(&Socket { quiet_ms: 340_000, ..quiet }), Condition::Fine);
-        let own = OwnSettings { idle_seconds: 60, ..OwnSettings::default() };
-        assert_eq!(condition(&Socket { keepalive: true, own, ..quiet }), Condition::Fine);
-        let mut local = around(350);
-        local.host.insert(quiet.remote.addr);
-        assert_eq!(local.condition(&quiet).condition, Condition::Fine);
-    }
-
-    #[test]
-    fn what_the_peer_has_closed_is_not_overdue() {
-        let closed =
-            Socket { state: State::CloseWait, quiet_ms: 900_000, silent_ms: 900_000, ..socket() };
-        let trouble = around(350).condition(&closed);
-        assert_eq!((trouble.condition, trouble.since_ms), (Condition::PeerClosed, 900_000));
-        let waiting = Socket { is_unaccepted: true, ..closed };
-        assert_eq!(condition(&waiting), Condition::Unaccepted);
-    }
-
-    #[test]
-    fn the_urgent_ones_come_first() {
-        assert!(
-            Condition::Stuck < Condition::PeerSilent && Condition::PeerSilent < Condition::Overdue
-        );
-        assert!(Condition::ALL.iter().is_sorted_by_key(|condition| !condition.is_urgent()));
     }
 }

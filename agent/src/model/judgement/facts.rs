@@ -2,7 +2,7 @@
 //! was made of one: nothing has to be turned back into a socket to be judged.
 
 use super::{
-    condition::{Trouble, trouble},
+    condition::{Diagnosis, diagnose},
     gap::Gap,
 };
 use crate::model::observed::{
@@ -39,7 +39,7 @@ pub trait ConnectionFacts {
     /// What looks at it have shown.
     fn watched(&self) -> Watched;
     /// What is wrong with it now, whatever the path.
-    fn trouble(&self) -> Option<Trouble>;
+    fn diagnosis(&self) -> Option<Diagnosis>;
 
     /// Whether both ends have one address, or the peer's is a loopback address.
     fn is_loopback(&self) -> bool {
@@ -97,7 +97,7 @@ impl ConnectionFacts for Socket {
         self.watched
     }
 
-    fn trouble(&self) -> Option<Trouble> {
-        trouble(self)
+    fn diagnosis(&self) -> Option<Diagnosis> {
+        diagnose(self)
     }
 }

@@ -25,7 +25,7 @@ closed_set! {
 pub struct Gap {
     /// Milliseconds, with what the kernel's timer may be late.
     pub ms: u64,
-    /// What makes it so long.
+    /// What makes it as long as that.
     pub from: GapFrom,
 }
 

@@ -12,6 +12,7 @@ pub mod idle_limit;
 pub mod learned;
 pub mod learned_limit;
 pub mod limit_source;
+mod path_condition;
 pub mod preset;
 pub mod verdict;
 pub mod worth;

@@ -46,8 +46,7 @@ impl Cause {
             | Self::KeepaliveTimeout
             | Self::KeepaliveReset
             | Self::UserTimeout
-            | Self::RetransmitTimeout
-            | Self::Abandoned => Worth::Silence,
+            | Self::RetransmitTimeout => Worth::Silence,
             // Anybody who can connect makes as many of these as there are ports.
             Self::PeerReset
             | Self::LocalReset

@@ -4,8 +4,9 @@
 pub mod ending;
 pub mod errno;
 pub mod event;
+mod next_look;
 pub mod owner_identity;
-pub mod probe_timing;
+pub(crate) mod probe_timing;
 pub mod setsockopt;
 pub mod setting;
 pub mod socket;

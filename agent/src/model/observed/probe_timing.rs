@@ -92,7 +92,7 @@ impl Socket {
 
 /// How long data is repeated before this number of repetitions counts as too many: each waits twice as long as the one
 /// before, from 200 ms to 2 min (`tcp_model_timeout` in net/ipv4/tcp_timer.c).
-pub fn repeating_ms(retries: u8) -> u64 {
+pub(crate) fn repeating_ms(retries: u8) -> u64 {
     const MIN_MS: u64 = 200;
     const MAX_MS: u64 = 120_000;
     let retries = u32::from(retries);

@@ -219,6 +219,7 @@ impl Owner {
 
 /// A TCP socket, sampled. Times that the kernel keeps in ticks are ages at [`Socket::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Socket {
     /// The socket cookie: unique while the kernel runs.
     pub id: SocketId,

@@ -46,7 +46,7 @@ impl PeerService {
 
 /// One of the others.
 #[derive(Clone, Copy, Debug)]
-struct Other {
+struct OtherConnection {
     id: SocketId,
     /// When its peer was heard last.
     heard: Time,
@@ -58,8 +58,8 @@ struct Other {
 #[derive(Debug, Default)]
 pub(super) struct OtherConnections {
     looked: Time,
-    seen: HashMap<PeerService, Vec<Other>>,
-    fallen: VecDeque<(PeerService, Time, Other)>,
+    seen: HashMap<PeerService, Vec<OtherConnection>>,
+    fallen: VecDeque<(PeerService, Time, OtherConnection)>,
 }
 
 impl OtherConnections {
@@ -75,7 +75,7 @@ impl OtherConnections {
             _ => return,
         };
         let heard = at.ms_before(death.silent_ms);
-        let other = Other { id: socket.id, heard, unanswered_after_ms: Some(quiet_ms) };
+        let other = OtherConnection { id: socket.id, heard, unanswered_after_ms: Some(quiet_ms) };
         self.fallen.push_back((PeerService::of(socket), at, other));
         while self.fallen.len() > MAX_FALLEN
             || self.fallen.front().is_some_and(|(_, then, _)| at.ms_since(*then) > FALLEN_MS)
@@ -96,7 +96,7 @@ impl Table {
             _ => death.unanswered_ms().map_or(heard, |ms| at.ms_before(ms)),
         };
         let active_ms = ACTIVE_MS.min(death.quiet_ms / 2);
-        let fallen: Vec<Other> = self
+        let fallen: Vec<OtherConnection> = self
             .others
             .fallen
             .iter()
@@ -125,7 +125,7 @@ impl Table {
         self.others.fell(at, socket, death);
     }
 
-    fn look_at(&mut self, service: PeerService, now: Time) -> &[Other] {
+    fn look_at(&mut self, service: PeerService, now: Time) -> &[OtherConnection] {
         if now.ms_since(self.others.looked) >= FRESH_MS {
             self.others.looked = now;
             self.others.seen.clear();
@@ -134,15 +134,18 @@ impl Table {
             let sockets = self.slots.to_peer(service.addr);
             let is_it =
                 |socket: &Socket| socket.is_connection() && PeerService::of(socket) == service;
-            let seen: Vec<Other> =
-                sockets.filter(is_it).map(|socket| Other::of(&socket)).take(MAX_SEEN).collect();
+            let seen: Vec<OtherConnection> = sockets
+                .filter(is_it)
+                .map(|socket| OtherConnection::of(&socket))
+                .take(MAX_SEEN)
+                .collect();
             self.others.seen.insert(service, seen);
         }
         self.others.seen.get(&service).map_or(&[], Vec::as_slice)
     }
 }
 
-impl Other {
+impl OtherConnection {
     fn of(socket: &Socket) -> Self {
         let waiting_ms = match socket.retransmits {
             0 if socket.in_flight => None,

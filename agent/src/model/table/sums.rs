@@ -161,7 +161,7 @@ impl Sums {
             claim(owner, n, RowKey::Socket(direction, verdict, path));
         }
         for &TroubleSeries { direction, condition, path, owner } in self.troubles.keys() {
-            claim(owner, 0, RowKey::Trouble(direction, condition, path));
+            claim(owner, 0, RowKey::Condition(direction, condition, path));
         }
         let n_owners = rows.len();
         let claims = rows
@@ -197,7 +197,7 @@ impl Sums {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum RowKey {
     Socket(Direction, Verdict, PathNumber),
-    Trouble(Direction, Condition, PathNumber),
+    Condition(Direction, Condition, PathNumber),
 }
 
 fn count<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, key: K, sign: Sign) {

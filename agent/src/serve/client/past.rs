@@ -73,7 +73,7 @@ fn parameters(path: &Path, query: &Query) -> Result<String, Error> {
 pub(crate) fn learned(path: &Path) -> Result<Vec<LearnedRow>, Error> {
     let mut rows = Vec::new();
     let mut body = get(path, "/v1/limits")?;
-    let each = |row: serde_json::Value| {
+    let each = |row: Value| {
         rows.extend(serde_json::from_value::<LearnedRow>(row));
         true
     };

@@ -5,7 +5,8 @@ use crate::{
     command::why::answer::{Judged, limit_of},
     model::{
         judgement::{
-            death::Cause, learned_limit::Confidence, limit_source::LimitSource, verdict::Verdict,
+            condition::Condition, death::Cause, learned_limit::Confidence,
+            limit_source::LimitSource,
         },
         observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
@@ -60,35 +61,65 @@ impl Judged {
         counts.join(", ")
     }
 
-    /// Unprotected ones that were quiet for longer than the path is taken to keep them.
-    pub(super) fn n_over(&self) -> usize {
-        let is_over = |life: &&Life| {
-            life.connection.quiet_seconds > self.known_limit()
-                && matches!(life.connection.verdict, Some(Verdict::Off | Verdict::Late))
-        };
-        self.case.live().filter(is_over).count()
-    }
-
     pub(super) fn live_in_words(&self) -> String {
         let mut words = Vec::new();
         let live: Vec<&Life> = self.case.live().collect();
-        let quietest = live.iter().map(|life| life.connection.quiet_seconds).fold(0.0, f64::max);
+        let longest =
+            |of: &dyn Fn(&Life) -> f64| live.iter().map(|life| of(life)).fold(0.0, f64::max);
+        let count = |is: &dyn Fn(&Life) -> bool| live.iter().filter(|life| is(life)).count();
+        let quietest = longest(&|life| life.connection.quiet_seconds);
         words.push(format!("quiet for {}{}", up_to(live.len()), time(quietest)));
-        let n_probing = live.iter().filter(|life| life.connection.probes_unanswered > 0).count();
-        if n_probing > 0 {
-            words.push(format!("{n_probing} with unanswered probes"));
+        let of = |condition| count(&|life: &Life| life.connection.condition() == condition);
+        let n_stuck = of(Condition::Stuck);
+        if n_stuck > 0 {
+            let repeated = live.iter().map(|life| life.connection.retransmits).max();
+            let before = longest(&|life| match life.connection.condition_seconds {
+                Some(since) if life.connection.condition() == Condition::Stuck => {
+                    life.connection.silent_seconds - since
+                }
+                _ => 0.0,
+            });
+            words.push(format!(
+                "{n_stuck} with data unanswered, sent after {}{} of silence, {}{} retransmissions",
+                up_to(n_stuck),
+                time(before),
+                up_to(n_stuck),
+                repeated.unwrap_or_default(),
+            ));
+            if before > self.known_limit() {
+                words.push("as where a path has forgotten them".to_owned());
+            }
         }
-        let n_in_flight = live.iter().filter(|life| life.connection.in_flight).count();
+        let n_silent = of(Condition::PeerSilent);
+        if n_silent > 0 {
+            words.push(format!("{n_silent} with unanswered probes"));
+        }
+        let n_in_flight = count(&|life| life.connection.in_flight).saturating_sub(n_stuck);
         if n_in_flight > 0 {
             words.push(format!("{n_in_flight} with data in flight"));
         }
-        let n_over = self.n_over();
+        for (condition, what) in [
+            (Condition::PeerClosed, "closed by the peer"),
+            (Condition::Unaccepted, "in the accept queue"),
+        ] {
+            let n = of(condition);
+            if n > 0 {
+                words.push(format!("{n} {what}"));
+            }
+        }
+        let n_over = of(Condition::Overdue);
         if n_over > 0 {
             let those = if live.len() == 1 { String::new() } else { format!("{n_over} ") };
             words.push(format!("{those}longer than the limit: probably dropped already"));
-        } else if self.case.is_unprotected() && quietest > 0.0 {
+        } else if self.finding == Finding::Unprotected && quietest > 0.0 {
             let rest = time(self.known_limit() - quietest);
-            words.push(format!("dropped in {rest} if it stays so"));
+            words.push(format!("dropped in {rest} if it stays quiet"));
+        }
+        if self.is_peer_silent {
+            words.push(
+                "others to the same peer get no answer: these do not notice it by themselves"
+                    .to_owned(),
+            );
         }
         words.join(", ")
     }

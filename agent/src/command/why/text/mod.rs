@@ -40,8 +40,8 @@ impl fmt::Display for WhyText<'_> {
         let is_told = |case: &&Judged| case.finding != Finding::Fine;
         let answer = self.answer();
         let colour = match self.cases.first().map(|case| case.finding) {
-            Some(Finding::Dropped | Finding::Dark) => "1;31",
             Some(Finding::Unprotected) => "1;33",
+            Some(finding) if finding.is_of_silence() => "1;31",
             Some(Finding::Fine) => "1;32",
             _ => "1",
         };
@@ -247,15 +247,27 @@ impl WhyText<'_> {
     }
 }
 
+/// The living by what is promised of them.
 fn live_and_well(cases: &[Judged], n_live: usize) -> String {
-    let all_local = cases
-        .iter()
-        .flat_map(|case| case.case.live())
-        .all(|life| life.connection.verdict == Some(Verdict::Local));
-    match n_live {
-        0 => "no connection lives".to_owned(),
-        n if all_local => format!("{} to this host itself", connections(n)),
-        n => format!("{}, protected", connections(n)),
+    let live = || cases.iter().flat_map(|case| case.case.live());
+    let of = |verdict| live().filter(|life| life.connection.verdict == Some(verdict)).count();
+    let words = |verdict| match verdict {
+        Verdict::Local => "to this host itself",
+        Verdict::Kept => "kept so far by something else than its own probes",
+        verdict => verdict.as_str(),
+    };
+    let counts: Vec<(usize, &str)> = Verdict::ALL
+        .into_iter()
+        .map(|verdict| (of(verdict), words(verdict)))
+        .filter(|(n, _)| *n > 0)
+        .collect();
+    match counts.as_slice() {
+        [] => "no connection lives".to_owned(),
+        [(n, what)] if *n == n_live => format!("{}, {what}", connections(n_live)),
+        counts => {
+            let parts: Vec<String> = counts.iter().map(|(n, what)| format!("{n} {what}")).collect();
+            format!("{}: {}", connections(n_live), parts.join(", "))
+        }
     }
 }
 
@@ -266,7 +278,7 @@ mod tests {
     use crate::{
         model::{
             judgement::death::Cause,
-            observed::{ending::Ending, setsockopt::SockOpt},
+            observed::{ending::Ending, setsockopt::SockOpt, socket::Socket, watched::Watched},
         },
         view::life::{
             CallSeen, Life,
@@ -298,7 +310,32 @@ mod tests {
         let mut connecting = dead(&app(1, None, 0), refused);
         connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
         connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
-        let cases: [(Vec<Life>, &str); 6] = [
+        let stuck = Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            silent_ms: 119_000,
+            ..app(1, None, 39_000)
+        };
+        let kept = Socket {
+            watched: Watched { ms: 2_000_000, longest_quiet_ms: 20_000, peer_probes: 9 },
+            ..app(1, None, 1_000)
+        };
+        let cases: [(Vec<Life>, &str); 9] = [
+            (
+                vec![dead(&app(2, None, 400_000), RESET), live(&stuck)],
+                "1 connection of app to 172.16.0.15:2717 waits for an answer, for 39 s; the kernel gives up in about \
+                 14 min 45 s.",
+            ),
+            (
+                vec![live(&app(1, None, 400_000))],
+                "1 connection of app to 172.16.0.15:2717 is quiet for longer than 5 min 50 s, so probably dropped: \
+                 keepalive is off.",
+            ),
+            (
+                vec![live(&kept)],
+                "Nothing is wrong with 172.16.0.15: 1 connection, kept so far by something else than its own probes.",
+            ),
             (
                 dropped,
                 "7 connections of app to 172.16.0.15:2717 died of silence: keepalive is off, and nobody \
@@ -343,7 +380,7 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.contains("500 dropped while quiet (idle_drop)"), "{text}");
         assert!(text.contains("500 of 500 deaths prevented"), "{text}");
-        assert!(text.contains("dropped in 1.0 s if it stays so"), "{text}");
+        assert!(text.contains("quiet for 5 min 49 s"), "{text}");
         assert!(text.contains("SO_KEEPALIVE, &(int){1}"), "{text}");
     }
 

@@ -1,9 +1,9 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, time};
+use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::answer::Judged,
-    model::{judgement::death::Cause, text::duration::duration},
+    model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
     view::{connection_group::Peer, life::Finding},
 };
 
@@ -23,7 +23,7 @@ impl Judged {
                 let noticed = self
                     .case
                     .of(Finding::Dark)
-                    .filter_map(|life| Some(life.end.as_ref()?.silent_seconds))
+                    .map(|life| life.connection.silent_seconds)
                     .fold(0.0, f64::max);
                 format!(
                     "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
@@ -31,17 +31,47 @@ impl Judged {
                     time(noticed)
                 )
             }
-            Finding::Unprotected if self.n_over() > 0 => format!(
-                "{}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
-                connections(self.n_over()),
-                if self.n_over() == 1 { "is" } else { "are" },
+            Finding::Stuck => format!(
+                "{what}{whose} {peer} {} for an answer{}{}",
+                if n == 1 { "waits" } else { "wait" },
+                self.since(),
+                self.gives_up()
+            ),
+            Finding::PeerSilent => {
+                let probes =
+                    self.case.of(Finding::PeerSilent).map(|life| life.connection.probes_unanswered);
+                format!(
+                    "{what}{whose} {peer} {} sent {}{} probes that nobody answered{}{}",
+                    if n == 1 { "has" } else { "have" },
+                    up_to(n),
+                    probes.max().unwrap_or_default(),
+                    self.since(),
+                    self.gives_up()
+                )
+            }
+            Finding::Overdue => format!(
+                "{what}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
+                if n == 1 { "is" } else { "are" },
                 self.limit_words(),
-                self.why_silent(if self.n_over() == 1 { "it" } else { "them" })
+                self.why_silent(it)
+            ),
+            Finding::Unprotected if self.direction == Direction::Inbound => format!(
+                "{what}{whose} {peer} may be dead without being noticed, and will be dropped once quiet for {}: {}",
+                self.limit_words(),
+                self.why_silent(it)
             ),
             Finding::Unprotected => format!(
                 "{what}{whose} {peer} will be dropped once quiet for {}: {}",
                 self.limit_words(),
                 self.why_silent(it)
+            ),
+            Finding::Unaccepted => format!(
+                "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
+                if n == 1 { "waits" } else { "wait" },
+            ),
+            Finding::PeerClosed => format!(
+                "the peer has closed {what}{whose} {peer}, and the program has not{}: it does not read, or it leaks {it}",
+                self.since(),
             ),
             Finding::ClosedAlthoughProbed => format!(
                 "{what}{whose} {peer} {was} closed by the peer while probes were answered: an idle \
@@ -51,6 +81,22 @@ impl Judged {
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }
+    }
+
+    /// For how long the worst condition has lasted.
+    fn since(&self) -> String {
+        let times = self.case.of(self.finding).filter_map(|life| life.connection.condition_seconds);
+        let (n, longest) = times.fold((0, 0.0), |(n, most), time| (n + 1, f64::max(time, most)));
+        format!(", for {}{}", up_to(n), time(longest))
+    }
+
+    /// When the kernel ends the first of them.
+    fn gives_up(&self) -> String {
+        let times = self.case.of(self.finding).filter_map(|life| life.connection.gives_up_seconds);
+        let first = times.min_by(f64::total_cmp);
+        first
+            .map(|rest| format!("; the kernel gives up in about {}", time(rest)))
+            .unwrap_or_default()
     }
 
     pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {

@@ -1,11 +1,11 @@
 //! What the history lets go: what is too old, and when it is too large what is worth least, the oldest first, of those
 //! who have the most of it.
 
-use super::{
+use crate::model::judgement::worth::Worth;
+use crate::store::{
     health::Health,
     not_kept::{Loss, LossSums},
 };
-use crate::model::judgement::worth::Worth;
 use rusqlite::{Connection, Params, params_from_iter, types::Value};
 
 /// RowsOfWorth that are deleted in one go.
@@ -26,7 +26,7 @@ const SAMPLE: u64 = 20_000;
 const PARTIES: usize = 64;
 
 /// Deletes what is from before this time.
-pub(super) fn delete_old(from: &mut Connection, oldest_ns: i64) -> rusqlite::Result<()> {
+pub(in crate::store) fn delete_old(from: &mut Connection, oldest_ns: i64) -> rusqlite::Result<()> {
     for (table, _, own) in TABLES {
         let sql = format!(
             "SELECT id, at_ns FROM {table} WHERE at_ns < ? AND {own} ORDER BY at_ns LIMIT {DELETE_ROWS}"
@@ -69,7 +69,7 @@ fn delete(
 }
 
 /// Deletes owners of whom nothing is left.
-pub(super) fn delete_owners(from: &Connection) -> rusqlite::Result<()> {
+pub(in crate::store) fn delete_owners(from: &Connection) -> rusqlite::Result<()> {
     let is_absent =
         |table| format!("id NOT IN (SELECT owner FROM {table} WHERE owner IS NOT NULL)");
     let absent = TABLES.map(|(table, ..)| is_absent(table)).join(" AND ");
@@ -77,7 +77,7 @@ pub(super) fn delete_owners(from: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Bytes in use, without free pages.
-pub(super) fn used_bytes(of: &Connection) -> rusqlite::Result<u64> {
+pub(in crate::store) fn used_bytes(of: &Connection) -> rusqlite::Result<u64> {
     let number =
         |name| -> rusqlite::Result<u64> { of.pragma_query_value(None, name, |row| row.get(0)) };
     let n_pages = number("page_count")?.saturating_sub(number("freelist_count")?);
@@ -86,7 +86,7 @@ pub(super) fn used_bytes(of: &Connection) -> rusqlite::Result<u64> {
 
 /// Deletes what is worth least until the history is well below `most` bytes, if it is above. What it deleted is counted
 /// in `health` and in the file. Whether there was something to delete.
-pub(super) fn shrink(
+pub(in crate::store) fn shrink(
     database: &mut Connection,
     most: u64,
     health: &Health,

@@ -19,7 +19,7 @@ use std::{
 const SHORT_MS: u64 = 60_000;
 
 /// What a happening is worth in the history; none if it does not belong there.
-pub(super) fn worth(happening: &Happening, around: &Surroundings) -> Option<Worth> {
+pub(in crate::store) fn worth(happening: &Happening, around: &Surroundings) -> Option<Worth> {
     match &happening.what {
         Happened::Died(death) => (!is_short(death)).then(|| death.cause.worth()),
         Happened::Setting(call) if call.errno != 0 => Some(Worth::Setting),
@@ -41,14 +41,14 @@ fn is_short(death: &Death) -> bool {
 
 /// The budgets of all records.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(in crate::store) struct Admission {
     /// By worth.
     budgets: [Budget; Worth::ALL.len()],
 }
 
 impl Admission {
     /// Full budgets.
-    pub(super) fn new(now: Time) -> Self {
+    pub(in crate::store) fn new(now: Time) -> Self {
         let most = |worth| match worth {
             // A path that drops everything at once is news, too, and an outage of a large peer.
             Worth::Silence => 10_000,
@@ -58,7 +58,12 @@ impl Admission {
     }
 
     /// Whether one more record of this worth is within its budget.
-    pub(super) fn allows(&mut self, worth: Worth, happening: &Happening, now: Time) -> bool {
+    pub(in crate::store) fn allows(
+        &mut self,
+        worth: Worth,
+        happening: &Happening,
+        now: Time,
+    ) -> bool {
         let party = Party::of(&happening.socket, happening.identity.as_deref());
         // As many budgets as worths.
         self.budgets.get_mut(worth as usize).is_none_or(|budget| budget.allows(&party, now))

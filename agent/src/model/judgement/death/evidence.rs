@@ -1,0 +1,161 @@
+//! The evidence for a cause of death, in words.
+
+use super::{Cause, Death, MIDDLEBOX_MS, Others};
+use crate::model::{
+    observed::{
+        ending::Discovery,
+        errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
+        socket::Socket,
+    },
+    text::duration::tenths,
+};
+
+impl Death {
+    /// What says so, in words.
+    pub fn evidence(&self, socket: &Socket) -> String {
+        let evidence = self.own_evidence(socket);
+        let n_others = |n: u32| match n {
+            1 => "1 other connection".to_owned(),
+            n => format!("{n} other connections"),
+        };
+        match self.others {
+            Others::Unknown => evidence,
+            Others::Answered(n) => {
+                format!("{evidence}; {} to the same peer: answered meanwhile", n_others(n))
+            }
+            Others::Silent(n) => format!(
+                "{evidence}; {} to the same peer that had not been quiet: silent since then, too; an outage of the peer or \
+                 its path, not an idle limit",
+                n_others(n)
+            ),
+        }
+    }
+
+    fn own_evidence(&self, socket: &Socket) -> String {
+        let ending = &self.ending;
+        let silent = tenths(self.silent_ms);
+        let quiet = tenths(self.quiet_ms);
+        let probes = match self.probes_unanswered {
+            1 => "1 probe".to_owned(),
+            n => format!("{n} probes"),
+        };
+        let repeated = match ending.retransmits {
+            1 => "1 retransmission".to_owned(),
+            n => format!("{n} retransmissions"),
+        };
+        match self.cause {
+            Cause::KeepaliveTimeout if socket.own.user_timeout_ms > 0 => format!(
+                "the keepalive timer ended it: {probes} unanswered and nothing received for \
+                 {silent}, longer than the user timeout of {} ms",
+                socket.own.user_timeout_ms
+            ),
+            Cause::KeepaliveTimeout => format!(
+                "the keepalive timer ended it: {probes} unanswered, nothing received for {silent}"
+            ),
+            Cause::KeepaliveReset => format!(
+                "a reset answered the probe after {silent} of silence: the peer, or what stands in \
+                 between, did not know the connection any more"
+            ),
+            Cause::IdleDrop if ending.errno == ETIMEDOUT => {
+                format!("quiet for {quiet}, then data met silence: {repeated} unanswered")
+            }
+            Cause::IdleDrop => format!("quiet for {quiet}, then the first data met a reset"),
+            Cause::UserTimeout => {
+                let network = match ending.errno {
+                    ETIMEDOUT => String::new(),
+                    errno => format!("; the network said {}", errno_name(errno)),
+                };
+                format!(
+                    "data was not acknowledged for the user timeout of {} ms: {repeated}{network}",
+                    socket.own.user_timeout_ms
+                )
+            }
+            Cause::RetransmitTimeout if !ending.unacked => {
+                format!("the peer's window stayed closed, and {probes} of it went unanswered")
+            }
+            Cause::RetransmitTimeout => {
+                format!("{repeated} unanswered, nothing received for {silent}")
+            }
+            Cause::Abandoned => {
+                let what = if ending.unacked { "its last data" } else { "its FIN" };
+                let answer = match ending.errno {
+                    ECONNRESET | EPIPE | ECONNREFUSED => "met a reset",
+                    _ => "was never answered",
+                };
+                format!(
+                    "this host closed it, and {what} {answer}: {repeated}, nothing received for {silent}; the path or the \
+                     peer was gone"
+                )
+            }
+            Cause::PeerReset if ending.is_reset_by_program() => format!(
+                "a reset came {} after data was sent, later than a round trip: the peer closed it with that data unread, \
+                 as a program does by an idle timeout of its own; it had been quiet for {quiet}",
+                tenths(ending.sent_ms.unwrap_or_default())
+            ),
+            Cause::PeerReset if ending.unacked => format!(
+                "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
+                 acknowledged",
+                tenths(ending.sent_first_ms().unwrap_or_default())
+            ),
+            Cause::PeerReset if self.silent_ms >= MIDDLEBOX_MS => format!(
+                "a reset came {silent} after the last packet, with nothing in flight: a restart, a purge of a pool or a \
+                 device that says when it forgets look the same"
+            ),
+            Cause::PeerReset => format!("a reset came {silent} after the last packet"),
+            Cause::Unreachable
+            | Cause::ConnectFailed
+            | Cause::PeerClosed
+            | Cause::LocalClosed
+            | Cause::LocalReset
+            | Cause::Unknown => self.other_evidence(&repeated),
+        }
+    }
+
+    /// The evidence for what is not silence.
+    fn other_evidence(&self, repeated: &str) -> String {
+        let ending = &self.ending;
+        match self.cause {
+            Cause::Unreachable => format!(
+                "the network answered {}, and the kernel gave up after {repeated}",
+                errno_name(ending.errno),
+            ),
+            Cause::ConnectFailed if ending.errno == 0 => {
+                "the program gave up connecting".to_owned()
+            }
+            Cause::ConnectFailed => {
+                format!("connecting ended with {}", errno_name(ending.errno))
+            }
+            Cause::PeerClosed if ending.errno != 0 => {
+                format!("the peer closed it first; then {}", errno_name(ending.errno))
+            }
+            Cause::PeerClosed => "the peer closed it first".to_owned(),
+            Cause::LocalClosed if ending.errno != 0 => {
+                format!("this host closed it first; then {}", errno_name(ending.errno))
+            }
+            Cause::LocalClosed => "this host closed it first".to_owned(),
+            Cause::LocalReset if ending.errno == ECONNABORTED => {
+                "it was aborted from outside the program, as `ss -K` does".to_owned()
+            }
+            Cause::LocalReset => {
+                "the program closed it with unread data, or with SO_LINGER 0".to_owned()
+            }
+            Cause::Unknown if ending.errno != 0 => {
+                format!("it ended with {}", errno_name(ending.errno))
+            }
+            Cause::Unknown => match ending.found {
+                Discovery::Reported => "the kernel gave no reason".to_owned(),
+                Discovery::Freed => {
+                    "the kernel did not report it; known only because the socket was freed"
+                        .to_owned()
+                }
+                Discovery::Closed => {
+                    "the kernel did not report it; found closed by a snapshot".to_owned()
+                }
+                Discovery::Gone => {
+                    "the kernel did not report it; found gone by a snapshot".to_owned()
+                }
+            },
+            _ => String::new(),
+        }
+    }
+}

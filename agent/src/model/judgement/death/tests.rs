@@ -1,0 +1,150 @@
+//! Causes, each beside what looks like it.
+
+use super::*;
+use crate::model::observed::{
+    setting::OwnSettings, socket::tests_support::socket, watched::Watched,
+};
+
+const RESET: Ending = Ending {
+    found: Discovery::Reported,
+    errno: ECONNRESET,
+    soft_errno: 0,
+    retransmits: 0,
+    retransmitting_ms: None,
+    sent_ms: Some(0),
+    round_trip_us: Some(300),
+    unacked: true,
+    unsent: false,
+    in_keepalive_timer: false,
+};
+/// Data was repeated for 13 s.
+const SILENCE: Ending = Ending {
+    errno: ETIMEDOUT,
+    retransmits: 5,
+    retransmitting_ms: Some(13_000),
+    sent_ms: Some(400),
+    ..RESET
+};
+
+fn quiet(silent_ms: u32) -> Socket {
+    Socket { silent_ms, ..socket() }
+}
+
+fn cause(socket: &Socket, old: State, ending: Ending, limit_ms: Option<u64>) -> Cause {
+    Death::of(socket, old, ending, limit_ms).unwrap().cause
+}
+
+fn established(socket: &Socket, ending: Ending) -> Cause {
+    cause(socket, State::Established, ending, None)
+}
+
+#[test]
+fn data_after_silence_is_an_idle_drop_unless_the_connection_survived_as_much_before() {
+    let death = Death::of(&quiet(350_000), State::Established, RESET, None).unwrap();
+    assert_eq!((death.cause, death.quiet_ms), (Cause::IdleDrop, 350_000));
+    let watched = Watched { longest_quiet_ms: 349_000, ..Watched::default() };
+    let survived = Socket { watched, ..quiet(350_000) };
+    assert_eq!(established(&survived, RESET), Cause::PeerReset);
+    let death = Death::of(&quiet(350_500), State::Established, SILENCE, None).unwrap();
+    assert_eq!((death.cause, death.quiet_ms), (Cause::IdleDrop, 337_500));
+    assert_eq!(established(&quiet(13_100), SILENCE), Cause::RetransmitTimeout);
+}
+
+#[test]
+fn an_idle_drop_takes_as_much_quiet_as_a_device_needs_to_forget() {
+    // A ping each 3 s, and a cut wire.
+    assert_eq!(established(&quiet(16_200), SILENCE), Cause::RetransmitTimeout);
+    assert_eq!(established(&quiet(19_900), RESET), Cause::PeerReset);
+    assert_eq!(established(&quiet(20_000), RESET), Cause::IdleDrop);
+    // Unless the path is known for it.
+    let of = |silent_ms| cause(&quiet(silent_ms), State::Established, RESET, Some(8_000));
+    assert_eq!((of(6_500), of(6_300)), (Cause::IdleDrop, Cause::PeerReset));
+    let own = OwnSettings { user_timeout_ms: 10_000, ..OwnSettings::default() };
+    let timed = Socket { own, ..quiet(21_400) };
+    assert_eq!(established(&timed, SILENCE), Cause::UserTimeout);
+}
+
+#[test]
+fn a_reset_later_than_a_round_trip_is_the_peers_program() {
+    let after = |sent_ms| Ending { sent_ms: Some(sent_ms), ..RESET };
+    assert_eq!(established(&quiet(60_000), after(28)), Cause::PeerReset);
+    assert_eq!(established(&quiet(60_000), after(8)), Cause::IdleDrop);
+    // Over the ocean a round trip takes its time.
+    let far = Ending { round_trip_us: Some(150_000), ..after(160) };
+    assert_eq!(established(&quiet(60_000), far), Cause::IdleDrop);
+    let death = Death::of(&quiet(60_000), State::Established, after(28), None).unwrap();
+    let evidence = death.evidence(&quiet(60_000));
+    assert!(evidence.contains("with that data unread"), "{evidence}");
+}
+
+#[test]
+fn what_this_host_gave_up_is_no_orderly_end() {
+    let fin = |errno| Ending { errno, unacked: false, retransmits: 3, ..RESET };
+    let of = |silent_ms, old, errno| cause(&quiet(silent_ms), old, fin(errno), None);
+    assert_eq!(of(20_000, State::FinWait1, ETIMEDOUT), Cause::Abandoned);
+    assert_eq!(of(20_000, State::FinWait1, ECONNRESET), Cause::Abandoned);
+    // The look-alikes: a busy connection that both ends drop, a FIN that was acknowledged.
+    assert_eq!(of(500, State::FinWait1, ECONNRESET), Cause::LocalClosed);
+    assert_eq!(of(20_000, State::FinWait2, ECONNRESET), Cause::LocalClosed);
+    assert_eq!(of(20_000, State::FinWait2, 0), Cause::LocalClosed);
+    // By a reset of its own, with its data unanswered; and without.
+    let aborted = Ending { errno: 0, ..SILENCE };
+    assert_eq!(established(&quiet(20_000), aborted), Cause::Abandoned);
+    let orderly = Ending { errno: 0, unacked: false, ..RESET };
+    assert_eq!(established(&quiet(20_000), orderly), Cause::LocalReset);
+}
+
+#[test]
+fn what_ended_it_is_named_beside_what_the_network_said() {
+    let unreachable = Ending { errno: EHOSTUNREACH, ..SILENCE };
+    assert_eq!(established(&quiet(13_500), unreachable), Cause::Unreachable);
+    let own = OwnSettings { user_timeout_ms: 15_000, ..OwnSettings::default() };
+    let timed = Socket { own, ..quiet(13_500) };
+    let death = Death::of(&timed, State::Established, unreachable, None).unwrap();
+    assert_eq!(death.cause, Cause::UserTimeout);
+    let evidence = death.evidence(&timed);
+    assert!(evidence.contains("15000 ms") && evidence.contains("EHOSTUNREACH"), "{evidence}");
+}
+
+#[test]
+fn others_to_the_same_peer_tell_an_outage_from_a_path_that_forgot() {
+    let socket = quiet(73_000);
+    let drop = Death::of(&socket, State::Established, SILENCE, None).unwrap();
+    assert_eq!(drop.beside(&socket, Others::Answered(3)).cause, Cause::IdleDrop);
+    let outage = drop.beside(&socket, Others::Silent(2));
+    assert_eq!(outage.cause, Cause::RetransmitTimeout);
+    assert!(outage.evidence(&socket).contains("an outage"), "{}", outage.evidence(&socket));
+    let own = OwnSettings { idle_seconds: 60, ..OwnSettings::default() };
+    let probed = Socket { keepalive: true, own, probes_unanswered: 3, ..quiet(75_000) };
+    let ending = Ending { in_keepalive_timer: true, errno: ETIMEDOUT, unacked: false, ..RESET };
+    let death = Death::of(&probed, State::Established, ending, None).unwrap();
+    assert!(death.beside(&probed, Others::Answered(463)).is_forgotten(&probed));
+    assert!(!death.beside(&probed, Others::Unknown).is_forgotten(&probed));
+    // It survived that idle time before: so it is not what the path forgets after.
+    let watched = Watched { longest_quiet_ms: 60_000, ..Watched::default() };
+    let survivor = Socket { watched, ..probed };
+    let death = Death::of(&survivor, State::Established, ending, None).unwrap();
+    assert!(!death.beside(&survivor, Others::Answered(463)).is_forgotten(&survivor));
+}
+
+#[test]
+fn a_reset_is_told_by_what_it_answers() {
+    let reset = Ending { unacked: false, ..RESET };
+    let probing = Socket { keepalive: true, probes_unanswered: 1, ..socket() };
+    let of = |socket: &Socket, old| cause(socket, old, reset, None);
+    assert_eq!(of(&probing, State::Established), Cause::KeepaliveReset);
+    assert_eq!(of(&socket(), State::Established), Cause::PeerReset);
+    assert_eq!(of(&socket(), State::FinWait1), Cause::LocalClosed);
+    assert_eq!(of(&socket(), State::CloseWait), Cause::PeerClosed);
+    assert_eq!(of(&socket(), State::SynSent), Cause::ConnectFailed);
+}
+
+#[test]
+fn who_closed_first_is_told_by_the_state() {
+    let of = |old| cause(&socket(), old, Ending::default(), None);
+    assert_eq!(of(State::LastAck), Cause::PeerClosed);
+    assert_eq!(of(State::FinWait2), Cause::LocalClosed);
+    assert_eq!(of(State::Closing), Cause::LocalClosed);
+    assert_eq!(of(State::Established), Cause::LocalReset);
+    assert_eq!(Death::of(&socket(), State::Listen, Ending::default(), None), None);
+}

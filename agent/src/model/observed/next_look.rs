@@ -1,0 +1,135 @@
+//! What consecutive looks at one connection show of the time between them.
+//!
+//! Stamps of a socket do not know every packet: a probe of the peer that carries a byte (as Windows sends it) leaves none.
+//! `segs_in` counts each. So if segments came and no stamp moved, the connection was not quiet; and its quiet time never
+//! grows faster than time.
+
+use super::socket::{Socket, State};
+
+/// Stamps are in ticks of up to 10 ms: what happened in the tick of a look may look older than it.
+const TICK_MS: u32 = 10;
+
+impl Socket {
+    /// Joins this look with the one before: corrects its quiet and silent time, and goes on with what was watched. Whether
+    /// anything came from the peer meanwhile.
+    pub fn follow(&mut self, before: &Self) -> bool {
+        let passed_ms = u32::try_from(self.at.ms_since(before.at)).unwrap_or(u32::MAX);
+        let n_in = self.segs_in.wrapping_sub(before.segs_in);
+        let n_out = self.segs_out.wrapping_sub(before.segs_out);
+        // What ends it is mostly a reset, which leaves no stamp.
+        let n_unstamped = u32::from(self.state == State::Close);
+        let is_stamped = self.silent_ms <= passed_ms.saturating_add(TICK_MS);
+        let mut is_probed = false;
+        if n_in > n_unstamped && !is_stamped {
+            is_probed = true;
+            (self.silent_ms, self.quiet_ms) = (0, 0);
+        } else if n_in == 0 {
+            self.silent_ms = self.silent_ms.min(before.silent_ms.saturating_add(passed_ms));
+            self.quiet_ms = self.quiet_ms.min(before.quiet_ms.saturating_add(passed_ms));
+        } else {
+            is_probed = n_in > 0 && self.silent_ms.saturating_add(TICK_MS) < self.received_ms;
+        }
+        self.watched = before.watched;
+        self.watched.ms = before.watched.ms.saturating_add(passed_ms);
+        if is_probed {
+            self.watched.peer_probes = self.watched.peer_probes.saturating_add(1);
+        }
+        let has_received = self.silent_ms < passed_ms;
+        // What this end sends by itself says nothing: it goes on only if the peer answers.
+        if self.quiet_ms < passed_ms && has_received {
+            // The time between the last packet before that look and the last one before this, by the number of packets in
+            // between: if they came regularly, none of these times was longer.
+            let stretch = before.quiet_ms.saturating_add(passed_ms - self.quiet_ms);
+            let mean = stretch / n_in.max(n_out).max(1);
+            let longest = self.watched.longest_quiet_ms.max(before.quiet_ms).max(mean);
+            self.watched.longest_quiet_ms = longest;
+        }
+        has_received
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::socket::{Time, tests_support::socket};
+
+    /// The socket after this number of seconds, with stamps of this age and this number of segments received.
+    fn look(seconds: u64, silent_ms: u32, segs_in: u32) -> Socket {
+        let at = Time(1_000_000_000_000 + seconds * 1_000_000_000);
+        let (received_ms, quiet_ms) = (silent_ms, silent_ms);
+        Socket { at, quiet_ms, silent_ms, received_ms, segs_in, ..socket() }
+    }
+
+    fn follow(looks: &[Socket]) -> Socket {
+        let mut last = looks[0];
+        for next in &looks[1..] {
+            let mut next = *next;
+            next.follow(&last);
+            last = next;
+        }
+        last
+    }
+
+    #[test]
+    fn a_peer_whose_probes_leave_no_stamp_keeps_the_connection_from_being_quiet() {
+        let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 6), look(10, 11_000, 7)]);
+        assert_eq!((last.quiet_ms, last.silent_ms, last.watched.peer_probes), (0, 0, 2));
+        assert!(last.watched.longest_quiet_ms <= 6_000, "{}", last.watched.longest_quiet_ms);
+    }
+
+    #[test]
+    fn without_segments_the_quiet_time_is_that_of_the_stamps() {
+        let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 5), look(10, 11_000, 5)]);
+        assert_eq!((last.quiet_ms, last.watched.peer_probes), (11_000, 0));
+        assert_eq!((last.watched.ms, last.watched.longest_quiet_ms), (10_000, 0));
+    }
+
+    #[test]
+    fn after_an_unstamped_packet_the_quiet_time_grows_from_there() {
+        let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 6), look(30, 31_000, 6)]);
+        assert_eq!(last.quiet_ms, 25_000);
+    }
+
+    #[test]
+    fn the_reset_that_ends_it_is_no_probe() {
+        let end = Socket { state: State::Close, ..look(40, 40_000, 6) };
+        assert_eq!(follow(&[look(0, 0, 5), end]).quiet_ms, 40_000);
+    }
+
+    #[test]
+    fn data_of_ours_that_nobody_answers_does_not_make_the_quiet_time_before_it_a_survived_one() {
+        let quiet = look(0, 350_000, 5);
+        let sent = Socket { quiet_ms: 100, in_flight: true, ..look(1, 351_000, 5) };
+        let reset = Socket { state: State::Close, ..look(2, 352_000, 6) };
+        for end in [sent, Socket { quiet_ms: 100, ..reset }] {
+            assert_eq!(follow(&[quiet, end]).watched.longest_quiet_ms, 0);
+        }
+        assert_eq!(follow(&[quiet, sent, reset]).watched.longest_quiet_ms, 0);
+        let answered = Socket { quiet_ms: 100, ..look(1, 50, 6) };
+        // Up to the time at which it went on.
+        assert_eq!(follow(&[quiet, answered]).watched.longest_quiet_ms, 350_900);
+    }
+
+    #[test]
+    fn a_stamped_probe_of_the_peer_is_known_by_what_it_does_not_stamp() {
+        let probed = |seconds, segs_in| Socket {
+            received_ms: u32::try_from(seconds).unwrap() * 1000,
+            ..look(seconds, 500, segs_in)
+        };
+        let last = follow(&[look(0, 0, 5), probed(5, 6), probed(10, 8)]);
+        assert_eq!((last.watched.peer_probes, last.silent_ms), (2, 500));
+        // Data that was answered meanwhile stamps both.
+        let busy = follow(&[look(0, 0, 5), look(5, 500, 6), look(10, 500, 8)]);
+        assert_eq!(busy.watched.peer_probes, 0);
+    }
+
+    #[test]
+    fn the_longest_quiet_time_is_what_was_seen_or_what_the_number_of_packets_shows() {
+        // A ping each 3 s, a look each 5 s.
+        let pinged = follow(&[look(0, 0, 0), look(5, 2_000, 1), look(10, 1_000, 3)]);
+        assert_eq!(pinged.watched.longest_quiet_ms, 3_000);
+        // One packet after 60 s.
+        let quiet = follow(&[look(0, 0, 0), look(55, 55_000, 0), look(65, 5_000, 1)]);
+        assert_eq!(quiet.watched.longest_quiet_ms, 60_000);
+    }
+}
