@@ -11,6 +11,18 @@
   local workload = '{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.workload }}',
   local onPath = '{{ with $labels.path }} on path {{ . }}{{ end }}',
   local n = '{{ $value | humanize }}',
+  local inbound = '{{ if eq $labels.direction "inbound" }} that peers opened{{ end }}',
+
+  // Connections of a workload that get no answer. Of those that peers opened some are always so on a public server.
+  local unanswered(condition) = |||
+    sum by (%%(workload)s, direction) (
+      keepwatch_sockets_in_trouble{%%(selector)s, condition="%(condition)s", direction="outbound"}
+    ) > %%(unansweredAtMost)d
+    or
+    sum by (%%(workload)s, direction) (
+      keepwatch_sockets_in_trouble{%%(selector)s, condition="%(condition)s", direction="inbound"}
+    ) > %%(unansweredInboundAtMost)d
+  ||| % { condition: condition },
 
   // `minutes`: how long it must hold.
   local alert(name, severity, minutes, expr, summary, description) = {
@@ -31,15 +43,63 @@
         name: 'keepwatch.connections',
         rules: [
           alert(
-            'KeepwatchQuietPastLimit',
+            'KeepwatchStuck',
+            severity.warning,
+            1,
+            unanswered('stuck'),
+            'Connections wait for an answer that does not come.',
+            'Connections of ' + workload + inbound + ' whose data is repeated and not answered: ' + n
+            + '. Their program hangs until the kernel or its own timeout gives them up.',
+          ),
+          alert(
+            'KeepwatchPeerSilent',
+            severity.warning,
+            1,
+            unanswered('peer_silent'),
+            'Keepalive probes go unanswered: a peer or a path is dark.',
+            'Connections of ' + workload + inbound + ' whose peer left two or more probes in a row unanswered: ' + n
+            + '. The kernel ends them once the last probe is unanswered.',
+          ),
+          alert(
+            'KeepwatchOverdue',
             severity.warning,
             10,
             |||
-              %(quietPastLimit)s > %(quietPastLimitAtMost)d
+              %(overdue)s > %(overdueAtMost)d
             |||,
             'Unprotected connections have been quiet for longer than their path allows.',
-            'Outbound connections of ' + workload + onPath + ' that send no probe in time and are quiet past the'
+            'Outbound connections of ' + workload + onPath + ' that nothing protects or keeps, and that are quiet past the'
             + ' idle limit: ' + n + '. A middlebox has dropped them, or will before they are used again.',
+          ),
+          alert(
+            'KeepwatchPeerClosed',
+            severity.warning,
+            15,
+            |||
+              %(peerClosed)s > %(peerClosedAtMost)d
+              or
+              (
+                %(peerClosed)s
+                and
+                %(peerClosed)s - max_over_time(%(peerClosed)s[%(window)s] offset %(before)s) >= %(peerClosedGrewBy)d
+              )
+            |||,
+            'A program does not close connections that its peers have closed.',
+            'Connections of ' + workload + ' that the peer has closed and the program has not: ' + n
+            + '. It leaks them, or it does not read.',
+          ),
+          alert(
+            'KeepwatchUnaccepted',
+            severity.warning,
+            5,
+            |||
+              sum by (%(workload)s) (
+                keepwatch_sockets_in_trouble{%(selector)s, condition="unaccepted"}
+              ) > %(unacceptedAtMost)d
+            |||,
+            'A server does not accept the connections that clients made.',
+            'Connections to ' + workload + ' that wait in its accept queue: ' + n
+            + '. Their clients believe that they are connected.',
           ),
           alert(
             'KeepwatchIdleDrops',
@@ -47,10 +107,14 @@
             0,
             |||
               sum without (cause) (%(deaths)s{cause="idle_drop"}) > 0
-            |||,
-            'Connections died because something on the path forgot them while they were quiet.',
+              and
+              max by (%(workload)s, path) (
+                %(occasions)s - (%(occasions)s offset %(idleDropsOver)s <= %(occasions)s or 0 * %(occasions)s)
+              ) >= %(idleDropOccasions)d
+            ||| % (values + { occasions: 'keepwatch_idle_drop_occasions_total{%(selector)s}' % config }),
+            'Connections die because something on the path forgets them while they are quiet.',
             'Idle drops of ' + workload + onPath + ' in the last ' + config.window + ': ' + n
-            + '. The first data after a quiet time met silence or a reset.',
+            + '. They were not the first of the day, and one outage does not explain them all.',
           ),
           alert(
             'KeepwatchKeepaliveTimeouts',
@@ -67,23 +131,14 @@
             + config.window + ': ' + n + ', more than twice as many as ' + config.before + ' before.',
           ),
           alert(
-            'KeepwatchHalfDead',
-            severity.warning,
-            5,
-            |||
-              sum by (%(workload)s) (keepwatch_sockets_probing{%(selector)s}) > %(halfDeadAtMost)d
-            |||,
-            'Connections are half-dead: their keepalive probes go unanswered.',
-            'Established connections of ' + workload + ' whose peers answer no probe: ' + n
-            + '. The kernel ends them once the last probe is unanswered.',
-          ),
-          alert(
             'KeepwatchProtectionFell',
             severity.warning,
             10,
             |||
               avg_over_time(%(protectedShare)s[%(usually)s] offset %(before)s)
                 - %(protectedShare)s > %(protectedShareFell)g
+              and
+              %(unprotectedShare)s > %(protectedShareFell)g
               and
               %(connections)s >= %(protectedShareConnections)d
             |||,
@@ -105,9 +160,13 @@
             severity.warning,
             15,
             |||
-              min by (%(clusterLabel)s, path) (keepwatch_path_idle_limit_seconds{%(selector)s, source="learned"})
+              min by (%(clusterLabel)s, path) (
+                keepwatch_path_idle_limit_seconds{%(selector)s, path!="", source="learned"}
+              )
               < on (%(clusterLabel)s, path)
-              min by (%(clusterLabel)s, path) (keepwatch_path_idle_limit_seconds{%(selector)s, source!="learned"})
+              min by (%(clusterLabel)s, path) (
+                keepwatch_path_idle_limit_seconds{%(selector)s, path!="", source!="learned"}
+              )
             |||,
             'A path forgets connections sooner than its idle limit says.',
             'Path {{ $labels.path }} was seen to drop connections that had been quiet for '

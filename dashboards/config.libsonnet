@@ -18,10 +18,20 @@
     // Each alert's own `for` times this.
     patience: 1,
 
-    // More unprotected connections than this, quiet past their limit, are worth a message.
-    quietPastLimitAtMost: 0,
-    // More connections than this with unanswered probes are.
-    halfDeadAtMost: 0,
+    // More overdue connections than this are worth a message.
+    overdueAtMost: 0,
+    // More connections than this are, that this side opened and that get no answer to data or to probes...
+    unansweredAtMost: 0,
+    // ...and that peers opened: clients of a public server vanish every day.
+    unansweredInboundAtMost: 10,
+    // More connections than this are, that the peer has closed and the program has not, or if they became more by...
+    peerClosedAtMost: 20,
+    peerClosedGrewBy: 3,
+    // More connections than this are, that wait in an accept queue.
+    unacceptedAtMost: 3,
+    // Idle drops are, if at least this number of separate moments must explain them, over...
+    idleDropOccasions: 2,
+    idleDropsOver: '1d',
     // More keepalive timeouts in `window` than this are.
     timeoutsAtMost: 3,
     // A protected share that fell by this much is, in workloads with this many connections.

@@ -12,9 +12,11 @@
 
   // The names, for alerts.
   _recorded:: {
-    quietPastLimit: prefix + '_path:keepwatch_sockets_quiet_past_limit:unprotected',
+    overdue: prefix + '_path:keepwatch_sockets_in_trouble:overdue',
+    peerClosed: prefix + ':keepwatch_sockets_in_trouble:peer_closed',
     connections: prefix + ':keepwatch_sockets:judged',
     protectedShare: prefix + ':keepwatch_sockets:protected_ratio',
+    unprotectedShare: prefix + ':keepwatch_sockets:unprotected_ratio',
     deaths: prefix + '_path_cause:keepwatch_deaths:increase' + config.window,
   },
 
@@ -38,11 +40,20 @@
       rules: [
         // Outbound: the side that can do something about it. `local` connections need no protection.
         {
-          record: $._recorded.quietPastLimit,
+          record: $._recorded.overdue,
           expr: |||
             sum %(byPath)s (
-              keepwatch_sockets_quiet_past_limit{%(selector)s, direction="outbound", verdict=~"off|late"}
+              keepwatch_sockets_in_trouble{%(selector)s, condition="overdue", direction="outbound"}
             )
+          ||| % values,
+        },
+        // 0 where there is none: there are no rows then, and what comes back is no growth.
+        {
+          record: $._recorded.peerClosed,
+          expr: |||
+            sum %(byWorkload)s (keepwatch_sockets_in_trouble{%(selector)s, condition="peer_closed"})
+            or
+            0 * sum %(byWorkload)s (keepwatch_sockets{%(selector)s})
           ||| % values,
         },
         {
@@ -56,6 +67,19 @@
           expr: |||
             (
               sum %(byWorkload)s (keepwatch_sockets{%(selector)s, direction="outbound", verdict="protected"})
+              or
+              0 * %(connections)s
+            )
+            /
+            (%(connections)s > 0)
+          ||| % (values + $._recorded),
+        },
+        // Not the rest of it: what else keeps a connection so far leaves it neither protected nor unprotected.
+        {
+          record: $._recorded.unprotectedShare,
+          expr: |||
+            (
+              sum %(byWorkload)s (keepwatch_sockets{%(selector)s, direction="outbound", verdict=~"off|late"})
               or
               0 * %(connections)s
             )

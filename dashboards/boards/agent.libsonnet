@@ -93,13 +93,13 @@ function(config)
           'Records a second at each stage from the hooks to the table. What was submitted should be received and '
           + 'decoded.',
           [[q.rate('keepwatch_events_total', '', ['stage']), '{{stage}}']],
-          'cps',
+          panel.perSecond,
         )],
         [6, panel.series(
           'Where are events lost?',
           'Records a second: ring_full, the agent did not keep up; undecodable, hooks and agent disagree.',
           [[q.rate('keepwatch_events_lost_total', '', ['stage']), '{{stage}}']],
-          'cps',
+          panel.perSecond,
           { ring_full: color.bad, undecodable: color.warning },
         )],
         [6, panel.series(
@@ -110,7 +110,7 @@ function(config)
             [q.rate('keepwatch_connections_ended_total'), 'counted'],
             [q.rate('keepwatch_deaths_total'), 'reported'],
           ],
-          'cps',
+          panel.perSecond,
           { counted: color.plain, reported: color.good },
         )],
         [6, panel.series(
@@ -120,7 +120,7 @@ function(config)
             [q.rate('keepwatch_sockets_pruned_total'), 'sockets removed'],
             [q.rate('keepwatch_settings_changed_unseen_total', '', ['option']), '{{option}} changed'],
           ],
-          'cps',
+          panel.perSecond,
         )],
       ]],
       [8, [
@@ -137,7 +137,7 @@ function(config)
             [q.rate('keepwatch_snapshots_total'), 'finished'],
             [q.rate('keepwatch_snapshot_failures_total'), 'failed'],
           ],
-          'cps',
+          panel.perSecond,
           { finished: color.good, failed: color.bad },
         )],
         [6, panel.series(
@@ -153,19 +153,28 @@ function(config)
         )],
       ]],
       [8, [
-        [12, panel.series(
+        [8, panel.series(
+          'What does the keepalive timer do when it fires?',
+          'Fires a second by outcome. Only `sent` sends a probe; `data_in_flight` means that retransmission '
+          + 'has to notice a dead peer instead.',
+          [[q.rate('keepwatch_timer_fires_total', '', ['outcome']), '{{outcome}}']],
+          panel.perSecond,
+          stacked=true,
+        )],
+        [8, panel.series(
           'Is what happens written down?',
           'Records a second that are not in the history on disk: budget, there were too many; size, they made room; '
-          + 'queue, the writer was behind; disk, it could not be written. And events a second that the agent does not remember either, because '
+          + 'queue, the writer was behind; disk, it could not be written. And events a second that the agent does not '
+          + 'remember either, because '
           + 'more connections live than --max-histories allows.',
           [
             [q.rate('keepwatch_history_lost_total', '', ['reason']), '{{reason}}'],
             [q.rate('keepwatch_events_unremembered_total'), 'not in memory'],
           ],
-          'cps',
+          panel.perSecond,
           { disk: color.bad, queue: color.warning, budget: color.plain, size: color.plain, 'not in memory': color.warning },
         )],
-        [12, panel.series(
+        [8, panel.series(
           'How large is the history on disk?',
           'Bytes in use; --history-bytes and --history-days bound it.',
           [[one('keepwatch_history_bytes'), '{{instance}}']],

@@ -20,11 +20,11 @@ function(config)
     [],
     [
       [4, [
-        [4, panels.unprotected],
-        [4, panels.protectedShare],
-        [4, panels.quietPastLimit],
-        [4, panels.probing],
+        [4, panels.stuck],
+        [4, panels.peerSilent],
+        [4, panels.overdue],
         [4, panels.idleDrops],
+        [4, panels.safeShare],
         [4, panel.stat(
           'Are all agents watching?',
           'The share of agents that answer. What is not watched is missing in every other panel.',
@@ -33,8 +33,9 @@ function(config)
           [[null, color.bad], [1, color.good]],
         )],
       ]],
+      [8, [[12, panels.conditions], [12, panels.inTrouble(workload, toWorkload)]]],
       [9, [[12, panels.byVerdict], [12, panels.deaths]]],
-      [11, [
+      [9, [
         [24, panel.table(
           'Which workloads would a quiet hour hurt most?',
           'The workloads with the most unprotected outbound connections. A click on a workload opens its '
@@ -44,36 +45,46 @@ function(config)
           toWorkload,
         )],
       ]],
-      [9, [
+      [7, [
         [12, panel.table(
           'Which paths have unprotected connections?',
           'A path is an idle limit that was given a name; other connections have none. A click on a path opens '
           + 'its dashboard.',
-          ['path'],
+          ['path', 'path_name'],
           [
-            panel.column('Unprotected', q.sockets(query.unprotected, ['path']), steps=panel.none),
-            panel.column('Quiet past limit', q.quietPastLimit(['path']), steps=panel.none),
             panel.column(
-              'Shortest limit', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds'), 'dtdurations'
+              'Unprotected',
+              query.namedBeside('path', q.sockets(query.unprotected, ['path'])),
+              steps=panel.none,
+            ),
+            panel.column('Overdue', query.namedBeside('path', q.overdue(['path'])), steps=panel.none),
+            panel.column(
+              'Shortest limit',
+              query.namedBeside('path', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds')),
+              'dtdurations',
             ),
           ],
-          { path: board.to('path', 'Open this path', ['path']) },
+          { path_name: board.to('path', 'Open this path', ['path']) },
+          names={ path_name: 'Name' },
+          hidden=['path'],
         )],
         [12, panel.table(
           'Which workloads lost protection?',
-          'The protected share of outbound connections now and at the beginning of the time range.',
+          'The share of outbound connections that keepalive protects, now and at the beginning of the time range, '
+          + 'where it fell by more than 1 % and connections are unprotected now.',
           workload,
           local before = q.protectedShare(workload, ' offset $__range');
           local now = q.protectedShare(workload);
+          local lost = '(%s - %s > 0.01 and %s > 0)' % [before, now, q.sockets(query.unprotected, workload)];
           [
             panel.column(
               'Lost',
-              '%s - %s' % [before, now],
+              lost,
               'percentunit',
               [[null, color.good], [0.05, color.warning], [0.2, color.bad]],
             ),
-            panel.column('Before', before, 'percentunit'),
-            panel.column('Now', now, 'percentunit'),
+            panel.column('Before', '%s and %s' % [before, lost], 'percentunit'),
+            panel.column('Now', '%s and %s' % [now, lost], 'percentunit'),
           ],
           toWorkload,
           limit=10,

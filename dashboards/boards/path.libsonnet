@@ -10,7 +10,9 @@ function(config)
   local nodes = query.of(config);
   local panels = stock.of(q);
   local workload = ['namespace', 'workload'];
-  local limit(source) = 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds', 'source="%s"' % source);
+  local limit(source) = query.named(
+    'path', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds', 'source="%s"' % source)
+  );
 
   board.board(
     config,
@@ -20,8 +22,18 @@ function(config)
     + 'was given a name.',
     [board.label(config, 'path', 'Path')],
     [
-      [4, [[6, panels.unprotected], [6, panels.protectedShare], [6, panels.quietPastLimit], [6, panels.idleDrops]]],
-      [10, [
+      [4, [
+        [5, panels.stuck],
+        [5, panels.peerSilent],
+        [5, panels.overdue],
+        [5, panels.idleDrops],
+        [4, panels.safeShare],
+      ]],
+      [8, [
+        [12, panels.conditions],
+        [12, panels.inTrouble(workload, { workload: board.to('workload', 'Open this workload', workload) })],
+      ]],
+      [9, [
         [12, panel.table(
           'Which idle limits are known?',
           'Seconds of quiet that a path allows, by where that is known from. Learned: longer than what survived, '
@@ -35,8 +47,9 @@ function(config)
         )],
         [12, panel.buckets(
           'How long were connections quiet before an idle drop?',
-          'Idle drops in the time range by the quiet time before them, in seconds, on all paths: a limit shows '
-          + 'as the first bar that is not empty.',
+          'Idle drops in the time range by the quiet time before them, on all paths: a limit shows as the first '
+          + 'bar that is not empty.',
+          panel.quietBounds,
           nodes.happened('keepwatch_quiet_before_death_seconds_bucket', query.idleDrop, ['le']),
           [[null, color.bad]],
         )],
@@ -49,8 +62,9 @@ function(config)
         )],
         [12, panel.series(
           'Which paths hold connections that are probably dead?',
-          'Unprotected outbound connections that have been quiet for longer than the idle limit of their path.',
-          [[query.named('path', q.quietPastLimit(['path'])), '{{path}}']],
+          'Overdue outbound connections: quiet for longer than the idle limit of their path, and nothing protects or '
+          + 'keeps them.',
+          [[query.named('path', q.overdue(['path'])), '{{path}}']],
         )],
       ]],
       [9, [

@@ -20,14 +20,18 @@ function(config)
     ],
     [
       [4, [
-        [5, panels.unprotected],
-        [5, panels.protectedShare],
-        [5, panels.quietPastLimit],
-        [5, panels.probing],
-        [4, panels.idleDrops],
+        [5, panels.stuck],
+        [5, panels.peerSilent],
+        [5, panels.overdue],
+        [5, panels.idleDrops],
+        [4, panels.safeShare],
+      ]],
+      [8, [
+        [12, panels.conditions],
+        [12, panels.inTrouble(['instance', 'process'], { instance: board.to('node', 'Open this node', ['instance']) })],
       ]],
       [9, [[12, panels.byVerdict], [12, panels.deaths]]],
-      [7, [
+      [6, [
         [12, panel.table(
           'Which of its processes are unprotected?',
           'Containers and the processes in them, by unprotected outbound connections.',
@@ -48,9 +52,10 @@ function(config)
       ]],
       [9, [
         [12, panel.series(
-          'Since when are connections quiet past the limit?',
-          'Unprotected outbound connections that have been quiet for longer than the idle limit of their path.',
-          [[query.named('path', q.quietPastLimit(['path'])), '{{path}}']],
+          'Since when are connections overdue?',
+          'Overdue outbound connections: quiet for longer than the idle limit of their path, and nothing protects or '
+          + 'keeps them.',
+          [[query.named('path', q.overdue(['path'])), '{{path}}']],
         )],
         [12, panel.table(
           'Which settings does it make, and does the kernel take them?',

@@ -70,7 +70,18 @@ local context = '${datasource:queryparam}&${cluster:queryparam}&${job:queryparam
       timezone: 'browser',
       time: { from: config.dashboardRange, to: 'now' },
       refresh: config.dashboardRefresh,
-      annotations: { list: [] },
+      annotations: {
+        list: [{
+          name: 'Alerts',
+          datasource: datasource,
+          enable: true,
+          iconColor: 'red',
+          expr: 'ALERTS{alertname=~"Keepwatch.+", alertstate="firing", %s=~"$cluster"}' % config.clusterLabel,
+          titleFormat: '{{alertname}}',
+          textFormat: '{{namespace}} {{workload}} {{path}} {{instance}}',
+          step: '60s',
+        }],
+      },
       links: [{
         type: 'dashboards',
         title: 'keepwatch',

@@ -6,13 +6,21 @@
   quiet: '#7b8794',
   plain: '#4f86d9',
 
-  verdicts: { protected: $.good, late: $.warning, off: $.bad, 'local': $.quiet },
+  verdicts: { protected: $.good, kept: '#2a9d8f', late: $.warning, off: $.bad, 'local': $.quiet },
+  conditions: {
+    stuck: $.bad,
+    peer_silent: $.warning,
+    overdue: '#b877d9',
+    unaccepted: '#3aa6b9',
+    peer_closed: $.plain,
+  },
   causes: {
     idle_drop: $.bad,
     keepalive_timeout: $.warning,
     keepalive_reset: '#f4d35e',
     user_timeout: '#b877d9',
     retransmit_timeout: '#8e5bd0',
+    abandoned: '#ff7383',
     peer_reset: $.plain,
     unreachable: '#3aa6b9',
     connect_failed: '#8ab8ff',

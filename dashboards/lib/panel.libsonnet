@@ -26,11 +26,25 @@ local thresholds(steps) = {
   steps: [{ color: step[1], value: step[0] } for step in steps],
 };
 
+// Seconds as people say them: 2 h 4 min.
+local time(seconds) =
+  local parts = [[std.floor(seconds / 3600), 'h'], [std.floor(seconds / 60) % 60, 'min'], [seconds % 60, 's']];
+  std.join(' ', ['%d %s' % part for part in parts if part[0] > 0]);
+
 {
+  // Bounds of the histograms, in seconds, as docs/METRICS.md has them.
+  idleBounds:: [15, 30, 60, 120, 240, 300, 350, 600, 900, 1200, 1800, 3600, 7200, 7440],
+  detectionBounds:: [30, 60, 120, 240, 350, 600, 900, 1800, 3600, 7200, 7875, 14400, 86400],
+  quietBounds:: [1, 5, 15, 30, 60, 120, 240, 300, 350, 600, 900, 1800, 3600, 7200],
+
   // Good until `n`.
   below(n):: [[null, color.good], [n, color.bad]],
   none:: self.below(1),
   plain:: [[null, color.plain]],
+
+  // Units of rates: Grafana's own say c/m and c/s.
+  perMinute:: 'suffix: / min',
+  perSecond:: 'suffix: / s',
 
   // One number.
   stat(title, description, expr, unit='short', steps=self.plain, decimals=null)::
@@ -88,7 +102,7 @@ local thresholds(steps) = {
     },
 
   // How many values are in each bucket. `expr` gives buckets by `le`.
-  buckets(title, description, expr, steps=self.plain)::
+  buckets(title, description, bounds, expr, steps=self.plain)::
     panel('bargauge', title, description) {
       targets: [target(expr, 0, { legendFormat: '{{le}}', format: 'heatmap', instant: true, range: false })],
       fieldConfig: {
@@ -99,7 +113,16 @@ local thresholds(steps) = {
           color: { mode: 'thresholds' },
           thresholds: thresholds(steps),
         },
-        overrides: [],
+        overrides: [
+          {
+            matcher: { id: 'byName', options: '%d' % bound },
+            properties: [{ id: 'displayName', value: 'up to ' + time(bound) }],
+          }
+          for bound in bounds
+        ] + [{
+          matcher: { id: 'byName', options: '+Inf' },
+          properties: [{ id: 'displayName', value: 'longer' }],
+        }],
       },
       options: {
         displayMode: 'basic',
@@ -117,12 +140,14 @@ local thresholds(steps) = {
 
   // `by`: labels that name a row. `links`: what a click on a label opens. The `limit` rows with the most
   // in the column `sort`.
-  table(title, description, by, columns, links={}, sort=columns[0].name, limit=50)::
+  // `hidden` labels are there for links only.
+  table(title, description, by, columns, links={}, sort=columns[0].name, limit=50, names={}, hidden=[])::
     local values = [
       if std.length(columns) == 1 then 'Value' else 'Value #' + std.char(std.codepoint('A') + i)
       for i in std.range(0, std.length(columns) - 1)
     ];
-    local word(label) = if label == 'netns' then 'Network namespace' else std.asciiUpper(label[0]) + std.strReplace(label[1:], '_', ' ');
+    local word(label) =
+      if std.objectHas(names, label) then names[label] else std.asciiUpper(label[0]) + std.strReplace(label[1:], '_', ' ');
     panel('table', title, description) {
       targets: [
         target(columns[i].expr, i, { format: 'table', instant: true, range: false })
@@ -167,6 +192,9 @@ local thresholds(steps) = {
             properties: [{ id: 'links', value: [links[label]] }],
           }
           for label in std.objectFields(links)
+        ] + [
+          { matcher: { id: 'byName', options: word(label) }, properties: [{ id: 'custom.hidden', value: true }] }
+          for label in hidden
         ],
       },
       options: {

@@ -12,12 +12,23 @@
   // Deaths that nobody wanted: not closed by either side.
   unwanted:: 'cause!~"peer_closed|local_closed"',
 
+  // Settings give no protection, but the peer's probes or traffic kept it so far.
+  kept:: 'direction="outbound", verdict="kept"',
+  overdue:: 'condition="overdue", direction="outbound"',
+
   // For a legend: what has the label empty is called `no NAME`.
   named(label, expr):: 'label_replace(%s, "%s", "no %s", "%s", "")' % [expr, label, label, label],
+  // For a table: the same in a label of its own. The first one stays as it is, for links.
+  namedBeside(label, expr)::
+    'label_replace(label_replace(%(expr)s, "%(label)s_name", "$1", "%(label)s", "(.*)"), '
+    % { expr: expr, label: label }
+    + '"%(label)s_name", "no %(label)s", "%(label)s", "")' % { label: label },
 
   // `scope`: further matchers of a dashboard that looks at less than everything.
   of(config, scope=''):: {
     local q = self,
+    // Without the scope: the agents themselves have no owner and no path.
+    local query = if scope == '' then q else $.of(config),
     local also(matchers) = if matchers == '' then '' else ', ' + matchers,
 
     // `keepwatch_sockets{cluster=~"$cluster", job=~"$job", instance=~"$instance", more}`.
@@ -28,10 +39,20 @@
       'sum%s(%s)' % [if by == [] then '' else ' by (%s) ' % std.join(', ', by), expr],
 
     sockets(matchers, by=[], before=''): q.sum(q.m('keepwatch_sockets', matchers) + before, by),
-    quietPastLimit(by=[]): q.sum(q.m('keepwatch_sockets_quiet_past_limit', $.unprotected), by),
+    trouble(matchers='', by=[]): q.sum(q.m('keepwatch_sockets_in_trouble', matchers), by),
+    overdue(by=[]): q.trouble($.overdue, by),
+    // A sum that has no series where there is nothing to sum up: 0 then, if there are agents to say so.
+    orNone(expr): '%s or 0 * count(%s)' % [expr, query.m('keepwatch_build_info')],
     // How many in the time range; how many a second.
     happened(metric, matchers='', by=[]): q.sum('increase(%s[$__range])' % q.m(metric, matchers), by),
     rate(metric, matchers='', by=[]): q.sum('rate(%s[$__rate_interval])' % q.m(metric, matchers), by),
+    // Where nothing is unprotected there is no such series, yet the share of the others is 1.
+    safeShare(by=[]):
+      '1 - (%s or 0 * %s) / %s' % [
+        q.sockets($.unprotected, by),
+        q.sockets($.judged, by),
+        q.sockets($.judged, by),
+      ],
     // Where nothing is protected there is no such series, yet the share is 0.
     protectedShare(by=[], before=''):
       '(%s or 0 * %s) / %s' % [

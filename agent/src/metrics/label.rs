@@ -79,7 +79,7 @@ pub(super) const CAUSE: MetricLabel = MetricLabel {
     meaning: "what the connection died of: `keepalive_timeout` probes went unanswered; \
               `keepalive_reset` a probe was answered by a reset; `idle_drop` the first data after a \
               quiet time met silence or a reset, a middlebox's signature; `user_timeout`; \
-              `retransmit_timeout`; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
+              `retransmit_timeout`; `abandoned` this host closed it after waiting, and was never answered; `peer_reset`; `unreachable`; `connect_failed`; `peer_closed` and \
               `local_closed` in order; `local_reset`; `unknown` the kernel did not \
               report its end, or not its reason",
     values: closed!(Cause::ALL, it => it.as_str()),

@@ -5,18 +5,26 @@ use crate::{
     kernel::hooks::Signal,
     model::{
         judgement::{
+            death::Death,
             idle_limit::{ConfiguredPath, IdleLimit, Limits},
             verdict::Surroundings,
         },
         observed::{
             ending::Ending,
             event::Event,
-            owner_identity::{Identity, KnownProcess},
+            owner_identity::{Identity, KnownProcess, NamedOwner},
             setsockopt::{Call, SockOpt, When},
             setting::{NetnsSettings, OwnSettings},
-            socket::{Comm, Direction, Owner, Socket, SocketId, State, tests_support::socket},
+            socket::{
+                Comm, Direction, Owner, Socket, SocketId, State, Time, tests_support::socket,
+            },
         },
-        table::{Bounds, Table, agent_health::AgentHealth, owner_label::MAX_OWNERS, sums::Totals},
+        table::{
+            Bounds, Table,
+            agent_health::AgentHealth,
+            owner_label::{MAX_OWNERS, OwnerLabels, OwnerName},
+            sums::Totals,
+        },
         text::sanitize::{OTHER, bounded},
     },
     store,
@@ -317,8 +325,23 @@ fn everything() -> Totals {
     totals.around = Some(Arc::new(Surroundings { limits, ..around() }));
     totals.learned = [(1, 240)].into();
     totals.netns = [(1, NetnsSettings::default())].into();
+    totals.tally.occasions.record(&idle_drop(), 1, owner_name(0), Time(0), SocketId(1));
     totals.health.hooks = hooks();
     totals
+}
+
+fn owner_name(number: u32) -> OwnerName {
+    let name = Some(format!("{number:0>60}").into());
+    let identity = Identity { namespace: name.clone(), workload: name, ..Identity::default() };
+    let whose = NamedOwner { identity: Some(Arc::new(identity)), ..NamedOwner::default() };
+    OwnerLabels::default().of(&whose)
+}
+
+/// After 400 s of quiet the first data met a reset (ECONNRESET).
+fn idle_drop() -> Death {
+    let quiet = Socket { silent_ms: 400_000, ..socket() };
+    let reset = Ending { errno: 104, unacked: true, sent_ms: Some(0), ..Ending::default() };
+    Death::of(&quiet, State::Established, reset, None).unwrap()
 }
 
 /// A scrape is bounded: at most 200 KB, whatever the number of sockets and their owners.
@@ -327,6 +350,10 @@ fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
     const N_PROCESSES: u32 = 100_000;
     let (mut totals, n_sockets) = worst_host(N_PROCESSES);
     totals.netns = (0..5_000).map(|n| (u32::MAX - n, NetnsSettings::default())).collect();
+    for n in 0..2_000 {
+        let occasions = &mut totals.tally.occasions;
+        occasions.record(&idle_drop(), 1, owner_name(n), Time(0), SocketId(1));
+    }
     totals.health.hooks = hooks();
     let n_processes = f64::from(N_PROCESSES);
     for format in [ScrapeFormat::OpenMetrics, ScrapeFormat::Text] {
@@ -338,6 +365,8 @@ fn the_worst_that_a_host_can_do_is_a_scrape_of_200_kb_and_the_sums_are_exact() {
             ("keepwatch_sockets", n_sockets),
             ("keepwatch_deaths_total", n_processes),
             ("keepwatch_setsockopt_total", n_processes),
+            // Past the first 1,000 owners the moments of all others are taken for one.
+            ("keepwatch_idle_drop_occasions_total", 1_001.0),
         ] {
             let sum = total(&samples, family);
             assert!((sum - expected).abs() < 0.1, "{family}: {sum} of {expected}");

@@ -71,11 +71,18 @@ impl EventFilter {
             Happened::QuietSurvived { quiet_ms } => (*quiet_ms).into(),
             _ => socket.quiet_at_ms(*at),
         };
+        // What has just ended had a condition until then.
+        let judged = match what {
+            Happened::Died(death) if !self.filter.condition.is_empty() => {
+                &Socket { state: death.old, ..*socket }
+            }
+            _ => socket,
+        };
         // An agent reports what changes by its own limits.
         let is_change = !matches!(what, Happened::VerdictChanged { to, .. }
             if self.filter.measured_by.is_some() && *to != around.verdict(socket));
         is_change
-            && self.filter.admits_in_any_state(socket, around, quiet_ms)
+            && self.filter.admits_in_any_state(judged, around, quiet_ms)
             && self.filter.admits_owner(socket.owner.iter())
             && self.filter.admits_identity(identity.as_deref())
     }

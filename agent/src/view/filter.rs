@@ -2,12 +2,12 @@
 
 use super::{
     peer_pattern::{PeerPattern, network},
-    value_enum::VerdictChoice,
+    value_enum::{ConditionChoice, VerdictChoice},
 };
 use crate::{
     files,
     model::{
-        judgement::{condition::Condition, given_limits::GivenLimits, verdict::Surroundings},
+        judgement::{given_limits::GivenLimits, verdict::Surroundings},
         observed::{
             owner_identity::{Identity, IdentityPart},
             socket::{Direction, Endpoint, Owner, Socket, SocketId, State},
@@ -32,7 +32,7 @@ pub(crate) struct Filter {
     pub verdict: Vec<VerdictChoice>,
     /// Only connections in one of these conditions now
     #[arg(long, value_enum, value_delimiter = ',')]
-    pub condition: Vec<Condition>,
+    pub condition: Vec<ConditionChoice>,
     /// Only connections that have been quiet for this time or longer
     #[arg(long, value_name = "TIME", value_parser = typed_duration::duration)]
     #[serde(rename = "quiet_for_seconds", with = "in_seconds")]
@@ -165,7 +165,7 @@ impl Filter {
                 // Of what changes with time only the quiet time makes a condition.
                 let quiet_ms = u32::try_from(quiet_ms).unwrap_or(u32::MAX);
                 let now = around.condition(&Socket { quiet_ms, ..*socket }).condition;
-                any(&self.condition, |condition| *condition == now)
+                any(&self.condition, |choice| choice.means(now))
             })
             && (self.verdict.is_empty() || {
                 let verdict = around.verdict(socket);
@@ -209,6 +209,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
+            condition::Condition,
             idle_limit::{IdleLimit, Limits},
             verdict::Verdict,
         },
@@ -271,12 +272,16 @@ mod tests {
 
     #[test]
     fn a_condition_is_that_of_now_however_old_the_sample_is() {
-        let overdue = Filter { condition: vec![Condition::Overdue], ..Filter::default() };
+        let overdue = Filter {
+            condition: vec![ConditionChoice::One(Condition::Overdue)],
+            ..Filter::default()
+        };
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
         assert!(!overdue.admits(&socket(), &around, 349_000));
         assert!(overdue.admits(&socket(), &around, 351_000));
-        let fine = Filter { condition: vec![Condition::Fine], ..Filter::default() };
+        let fine =
+            Filter { condition: vec![ConditionChoice::One(Condition::Fine)], ..Filter::default() };
         assert!(fine.admits(&socket(), &around, 349_000));
     }
 
@@ -294,11 +299,11 @@ mod tests {
             #[command(flatten)]
             filter: Filter,
         }
-        let words = "x --verdict unprotected,local --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
+        let words = "x --verdict unprotected,local --condition urgent,fine --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
                      --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --local 10.0.0.0/8 --unit u,v";
         let line = <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter;
         let json = serde_json::json!({
-            "verdict": ["unprotected", "local"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
+            "verdict": ["unprotected", "local"], "condition": ["urgent", "fine"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
             "quiet_for_seconds": 300, "netns": [4_026_531_840_u32, 7], "id": ["sk:1f"],
             "process": ["a", "b"], "pid": [1, 2], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
         });

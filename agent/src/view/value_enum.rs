@@ -164,6 +164,11 @@ choices_and_word! {
 }
 
 choices_and_word! {
+    /// A condition to look for.
+    ConditionChoice: Condition or Urgent = "urgent", "stuck, peer_silent or overdue: an answer will probably not come"
+}
+
+choices_and_word! {
     /// A kind of event to look for.
     EventChoice: EventName or All = "all", "Every event; timer_fired only where it put a probe off"
 }
@@ -174,6 +179,16 @@ impl VerdictChoice {
         match self {
             Self::One(one) => one as u8 == verdict as u8,
             Self::Unprotected => verdict.is_unprotected(),
+        }
+    }
+}
+
+impl ConditionChoice {
+    /// Whether it means this condition.
+    pub(crate) const fn means(self, condition: Condition) -> bool {
+        match self {
+            Self::One(one) => one as u8 == condition as u8,
+            Self::Urgent => condition.is_urgent(),
         }
     }
 }
@@ -203,5 +218,16 @@ mod tests {
         assert_eq!(meant, [Verdict::Off, Verdict::Late]);
         assert!(VerdictChoice::One(Verdict::Local).means(Verdict::Local));
         assert!(!VerdictChoice::One(Verdict::Local).means(Verdict::Off));
+    }
+
+    #[test]
+    fn urgent_means_what_waits_for_an_answer_and_nothing_else() {
+        let meant: Vec<Condition> = Condition::ALL
+            .into_iter()
+            .filter(|&condition| ConditionChoice::Urgent.means(condition))
+            .collect();
+        assert_eq!(meant, [Condition::Stuck, Condition::PeerSilent, Condition::Overdue]);
+        assert!(ConditionChoice::One(Condition::PeerClosed).means(Condition::PeerClosed));
+        assert!(!ConditionChoice::One(Condition::PeerClosed).means(Condition::Stuck));
     }
 }

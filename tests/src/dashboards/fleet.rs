@@ -41,6 +41,8 @@ struct Workload {
 
 const DEPLOY: f64 = 0.62;
 const DARK: (f64, f64) = (0.40, 0.46);
+/// The part of the connections without keepalive that something else keeps.
+const KEPT: f64 = 0.3;
 
 const fn workload(
     of: (&'static str, &'static str, &'static str, &'static str),
@@ -100,8 +102,14 @@ fn connections(series: &mut SeriesWriter, node: &str, of: &Workload) {
     let size = |x: f64| busy * of.size * (1.0 + 0.12 * (x * 6.3).sin() + 0.04 * wobble(x, of.size));
     let (off, late) = (of.off, of.late);
     let protected = move |x: f64| 1.0 - off(x) - late(x);
-    let shares: [(&str, Course<'_>); 3] =
-        [("off", Box::new(off)), ("late", Box::new(late)), ("protected", Box::new(protected))];
+    // Some of what sends no probe pings by its own protocol.
+    let kept = move |x: f64| off(x) * KEPT;
+    let shares: [(&str, Course<'_>); 4] = [
+        ("off", Box::new(move |x| off(x) * (1.0 - KEPT))),
+        ("late", Box::new(late)),
+        ("kept", Box::new(kept)),
+        ("protected", Box::new(protected)),
+    ];
     for (verdict, share) in shares {
         if share(0.0) <= 0.0 && share(1.0) <= 0.0 {
             continue;
@@ -112,25 +120,44 @@ fn connections(series: &mut SeriesWriter, node: &str, of: &Workload) {
             &[("direction", "outbound"), ("verdict", verdict), ("path", of.path)],
         );
         series.gauge("keepwatch_sockets", &judged, |x| (size(x) * share(x)).round());
-        if verdict != "protected" {
-            let past =
-                |x: f64| (size(x) * share(x) * of.past * (0.8 + 0.4 * wobble(x, of.size))).round();
-            series.gauge("keepwatch_sockets_quiet_past_limit", &judged, past);
-        }
     }
+    let unprotected = |x: f64| size(x) * (off(x) * (1.0 - KEPT) + late(x));
+    let past = |x: f64| (unprotected(x) * of.past * (0.8 + 0.4 * wobble(x, of.size))).round();
+    let in_trouble = |condition, direction, path| {
+        let more = [("condition", condition), ("direction", direction), ("path", path)];
+        labels(node, Some(of), &more)
+    };
+    series.present(
+        "keepwatch_sockets_in_trouble",
+        &in_trouble("overdue", "outbound", of.path),
+        past,
+    );
     let inbound =
         labels(node, Some(of), &[("direction", "inbound"), ("verdict", "protected"), ("path", "")]);
     series.gauge("keepwatch_sockets", &inbound, |x| (size(x) * 0.4).round());
     let dark = of.path == "orders-db" && node == "node-3";
-    let probing = |x: f64| if dark && (DARK.0..DARK.1 + 0.02).contains(&x) { 7.0 } else { 0.0 };
-    series.gauge("keepwatch_sockets_probing", &labels(node, Some(of), &[]), probing);
+    let while_dark = |number: f64, x: f64| {
+        if dark && (DARK.0..DARK.1 + 0.02).contains(&x) { number } else { 0.0 }
+    };
+    for (condition, number) in [("stuck", 4.0), ("peer_silent", 7.0)] {
+        let labels = in_trouble(condition, "outbound", of.path);
+        series.present("keepwatch_sockets_in_trouble", &labels, |x| while_dark(number, x));
+    }
+    // A leak, and clients that a slow server lets wait.
+    if of.name == "search" {
+        let closed = in_trouble("peer_closed", "inbound", "");
+        series.present("keepwatch_sockets_in_trouble", &closed, |x| (30.0 * x).floor());
+        let waiting = in_trouble("unaccepted", "inbound", "");
+        let busy = |x: f64| if (0.7..0.72).contains(&x) { 12.0 } else { 0.0 };
+        series.present("keepwatch_sockets_in_trouble", &waiting, busy);
+    }
 }
 
 /// How often connections end, and what of. Per minute.
 fn ends(series: &mut SeriesWriter, node: &str, of: &Workload) {
     let unprotected = |x: f64| of.size * ((of.off)(x) + (of.late)(x));
     let dark = of.path == "orders-db" && node == "node-3";
-    let causes: [(&str, &str, Course<'_>); 6] = [
+    let causes: [(&str, &str, Course<'_>); 7] = [
         ("idle_drop", "late", Box::new(move |x| unprotected(x) * of.past * 0.012)),
         (
             "keepalive_timeout",
@@ -147,6 +174,11 @@ fn ends(series: &mut SeriesWriter, node: &str, of: &Workload) {
             "protected",
             Box::new(move |x| of.size * if x > 0.8 { 0.0012 } else { 0.0003 }),
         ),
+        (
+            "abandoned",
+            "protected",
+            Box::new(move |x| if dark && x > DARK.0 && x < DARK.1 { 0.9 } else { 0.0 }),
+        ),
         ("peer_closed", "protected", Box::new(move |_| of.size * 0.02)),
         ("local_closed", "protected", Box::new(move |_| of.size * 0.03)),
     ];
@@ -155,6 +187,9 @@ fn ends(series: &mut SeriesWriter, node: &str, of: &Workload) {
             [("direction", "outbound"), ("verdict", verdict), ("path", of.path), ("cause", cause)];
         series.counter("keepwatch_deaths_total", &labels(node, Some(of), &more), &per_minute);
     }
+    let owner_on_path = labels(node, Some(of), &[("path", of.path)]);
+    let forgets = |x: f64| unprotected(x) * of.past * 0.004;
+    series.counter("keepwatch_idle_drop_occasions_total", &owner_on_path, forgets);
     let keeps = of.size * 0.05;
     for (option, result, per_minute) in [
         ("SO_KEEPALIVE", "ok", keeps),
@@ -345,14 +380,23 @@ struct SeriesWriter {
 }
 
 impl SeriesWriter {
+    /// A gauge without rows where it is 0, as those have whose rows go with the last connection.
+    fn present(&mut self, name: &str, labels: &SeriesLabels, value: impl Fn(f64) -> f64) {
+        self.samples(name, labels, |x| Some(value(x)).filter(|&value| value > 0.0));
+    }
+
     fn gauge(&mut self, name: &str, labels: &SeriesLabels, value: impl Fn(f64) -> f64) {
+        self.samples(name, labels, |x| Some(value(x)));
+    }
+
+    fn samples(&mut self, name: &str, labels: &SeriesLabels, value: impl Fn(f64) -> Option<f64>) {
         self.names.insert(name.to_owned());
         let series: Vec<_> =
             labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let series = series.join(",");
         for second in (0..=SECONDS / STEP_SECONDS + BEFORE).map(|step| step * STEP_SECONDS) {
             let past = f64::from(second) - f64::from(BEFORE * STEP_SECONDS);
-            let value = value(past / f64::from(SECONDS));
+            let Some(value) = value(past / f64::from(SECONDS)) else { continue };
             let at = END - SECONDS - BEFORE * STEP_SECONDS + second;
             writeln!(self.text, "{name}{{{series}}} {value} {at}").expect("write to a string");
         }

@@ -39,8 +39,15 @@ pub struct Board {
     pub tags: Vec<String>,
     pub schema_version: u32,
     pub editable: bool,
+    pub annotations: Annotations,
     pub templating: Templating,
     pub panels: Vec<Panel>,
+}
+
+#[expect(missing_docs, reason = "named as in Grafana's JSON")]
+#[derive(Debug, Deserialize)]
+pub struct Annotations {
+    pub list: Vec<Value>,
 }
 
 #[expect(missing_docs, reason = "named as in Grafana's JSON")]

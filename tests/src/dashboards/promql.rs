@@ -15,6 +15,8 @@ pub struct Reading {
     pub selectors: Vec<Selector>,
     /// The labels that it groups, matches or joins by.
     pub labels: BTreeSet<String>,
+    /// The labels that it makes of values.
+    pub made: BTreeSet<String>,
 }
 
 /// A selector like `name{matchers}[range]`.
@@ -78,6 +80,14 @@ pub fn read(expr: &str) -> Reading {
                     at = end;
                 }
                 reading.selectors.push(selector);
+            }
+            // It makes a label of values.
+            Token::Word(word) if word == "count_values" => {
+                let made = tokens[at..].iter().find_map(|token| match token {
+                    Token::Text(label) => Some(label.clone()),
+                    _ => None,
+                });
+                reading.made.extend(made);
             }
             // A range of something that is no selector: `[5m]` after a closing parenthesis.
             Token::Sign('[') => at = find(&tokens, at, ']'),
@@ -179,6 +189,14 @@ mod tests {
         assert_eq!(x.function.as_deref(), Some("rate"));
         assert_eq!(reading.selectors[1].function.as_deref(), Some("max"));
         assert_eq!(reading.labels.into_iter().collect::<Vec<_>>(), ["a", "b", "e", "f"]);
+    }
+
+    #[test]
+    fn a_label_that_is_made_of_values_is_known() {
+        let reading = read(r#"count by (a, b) (count_values by (a) ("b", x{c="1"}))"#);
+        assert_eq!(reading.made.into_iter().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(reading.selectors.len(), 1);
+        assert_eq!(reading.selectors[0].name, "x");
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn what_is_used_is_in_the_catalogue_with_these_labels_and_values() {
             judge(&known, &what, selector);
             labels.extend(known[&selector.name].keys());
         }
+        labels.extend(reading.made.iter().map(String::as_str));
         for label in &reading.labels {
             assert!(
                 labels.contains(label.as_str()),

@@ -1,7 +1,11 @@
 //! The rules of Grafana's dashboard-linter for Prometheus (target-logql and the like aside), and some
 //! of our own. <https://github.com/grafana/dashboard-linter>
 
-use keepwatch::tested::{judgement::verdict::Verdict, observed::socket::Direction};
+use keepwatch::tested::{
+    MetricKind, families,
+    judgement::{condition::Condition, death::Cause, verdict::Verdict},
+    observed::socket::Direction,
+};
 use keepwatch_tests::dashboards::{
     mixin::{Board, GridPosition, Mixin, Panel, PanelTarget},
     promql,
@@ -10,8 +14,17 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of Grafana's units (packages/grafana-data/src/valueFormats/categories.ts) those that we use.
-const UNITS: [&str; 8] =
-    ["short", "percentunit", "s", "bytes", "cps", "cpm", "dtdurations", "dateTimeFromNow"];
+const UNITS: [&str; 8] = [
+    "short",
+    "percentunit",
+    "s",
+    "bytes",
+    // Its own for rates say c/s and c/m.
+    "suffix: / s",
+    "suffix: / min",
+    "dtdurations",
+    "dateTimeFromNow",
+];
 /// Columns of Grafana's grid.
 const COLUMNS: u32 = 24;
 
@@ -285,6 +298,7 @@ fn columns(panel: &Panel) -> BTreeSet<&str> {
 #[test]
 fn overrides_sorting_and_colours_name_what_is_there() {
     let verdicts = Verdict::ALL.map(Verdict::as_str);
+    let conditions = Condition::ALL.map(Condition::as_str);
     assert_eq!(Direction::ALL.map(Direction::as_str), ["outbound", "inbound"]);
     each_panel(|_, panel| {
         let names = columns(panel);
@@ -299,6 +313,10 @@ fn overrides_sorting_and_colours_name_what_is_there() {
         } else if panel.targets.iter().any(|target| target.legend_format == "{{verdict}}") {
             for name in named {
                 assert!(verdicts.contains(&name), "{}: {name}", panel.title);
+            }
+        } else if panel.targets.iter().any(|target| target.legend_format == "{{condition}}") {
+            for name in named {
+                assert!(conditions.contains(&name), "{}: {name}", panel.title);
             }
         }
     });
@@ -341,4 +359,111 @@ fn links_lead_to_a_dashboard_and_set_variables_that_it_has_from_columns_that_are
         }
     });
     assert!(n_links >= 8, "{n_links}");
+}
+
+/// What a panel renames, from the name in the answer to the one that people read.
+fn renamed(panel: &Panel) -> BTreeMap<&str, &str> {
+    let overrides = panel.field_config["overrides"].as_array().unwrap().iter();
+    let name = |one: &'static str| move |it: &'_ Value| it["id"] == one;
+    overrides
+        .filter_map(|one| {
+            let shown =
+                one["properties"].as_array().unwrap().iter().find(|it| name("displayName")(it))?;
+            Some((one["matcher"]["options"].as_str()?, shown["value"].as_str()?))
+        })
+        .collect()
+}
+
+#[test]
+fn each_bar_of_a_histogram_is_named_by_a_time_with_a_unit() {
+    let mut n_panels = 0;
+    each_panel(|_, panel| {
+        if panel.kind != "bargauge" {
+            return;
+        }
+        n_panels += 1;
+        let renamed = renamed(panel);
+        let selectors = promql::read(&panel.targets[0].expr).selectors;
+        let family =
+            families().find(|family| selectors[0].name == format!("{}_bucket", family.name));
+        let Some(MetricKind::Histogram(bounds)) = family.map(|family| family.kind) else {
+            panic!("{}: no histogram", panel.title)
+        };
+        let bounds: BTreeSet<String> =
+            bounds.iter().map(u32::to_string).chain(["+Inf".to_owned()]).collect();
+        assert_eq!(
+            bounds,
+            renamed.keys().map(|name| (*name).to_owned()).collect(),
+            "{}",
+            panel.title
+        );
+        for name in renamed.values() {
+            assert!(
+                *name == "longer" || name.ends_with(['s', 'n', 'h']),
+                "{}: {name}",
+                panel.title
+            );
+        }
+    });
+    assert_eq!(n_panels, 3);
+}
+
+#[test]
+fn every_verdict_and_cause_and_condition_that_is_drawn_has_its_own_colour() {
+    let by_colour = ["{{verdict}}", "{{cause}}", "{{condition}}"];
+    each_panel(|_, panel| {
+        if panel.targets.iter().all(|target| !by_colour.contains(&target.legend_format.as_str())) {
+            return;
+        }
+        let overrides = panel.field_config["overrides"].as_array().unwrap();
+        let colours: BTreeSet<_> = overrides
+            .iter()
+            .filter_map(|one| {
+                let properties = one["properties"].as_array()?;
+                properties.iter().find(|it| it["id"] == "color")?["value"]["fixedColor"].as_str()
+            })
+            .collect();
+        assert_eq!(colours.len(), overrides.len(), "{}: {colours:?}", panel.title);
+    });
+    let drawn = |legend: &str| -> BTreeSet<String> {
+        let panels = boards().values().flat_map(|board| &board.panels);
+        let drawn =
+            panels.filter(|panel| panel.targets.iter().any(|it| it.legend_format == legend));
+        drawn
+            .flat_map(|panel| panel.field_config["overrides"].as_array().unwrap())
+            .map(|one| one["matcher"]["options"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let named =
+        |names: &[&str]| -> BTreeSet<String> { names.iter().map(|&it| it.into()).collect() };
+    let conditions = Condition::ALL.map(Condition::as_str);
+    assert_eq!(drawn("{{condition}}"), named(&conditions[..conditions.len() - 1]));
+    assert_eq!(drawn("{{verdict}}"), named(&["protected", "kept", "late", "off"]));
+    assert_eq!(drawn("{{cause}}"), named(&Cause::ALL.map(Cause::as_str)));
+}
+
+#[test]
+fn a_dashboard_shows_when_its_alerts_fired() {
+    for board in boards().values() {
+        let [shown] = board.annotations.list.as_slice() else { panic!("{}", board.title) };
+        let expr = shown["expr"].as_str().unwrap();
+        assert!(
+            expr.starts_with("ALERTS{") && expr.contains("Keepwatch"),
+            "{}: {expr}",
+            board.title
+        );
+        assert_eq!(shown["datasource"], board.panels[0].datasource, "{}", board.title);
+        assert_eq!(shown["enable"], true, "{}", board.title);
+    }
+}
+
+#[test]
+fn what_is_wrong_now_comes_first() {
+    for board in boards().values().filter(|board| board.uid != "keepwatch-agent") {
+        let first = board.panels.iter().filter(|panel| panel.grid_pos.y == 0);
+        let titles: Vec<_> = first.map(|panel| panel.title.as_str()).collect();
+        assert!(titles[0].contains("stuck") && titles[1].contains("silent"), "{}", board.title);
+        let second = &board.panels[titles.len()];
+        assert!(second.targets[0].expr.contains("keepwatch_sockets_in_trouble"), "{}", board.title);
+    }
 }

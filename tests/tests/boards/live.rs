@@ -31,18 +31,24 @@ use std::{
 const SOON: Duration = Duration::from_mins(2);
 /// What five scrapes a second apart fill.
 const RANGE: &str = "5s";
+/// Panels that compare with the beginning of the time range show a change for as long as that is.
+const BEFORE: &str = "20s";
+const BEFORE_SECONDS: f64 = 20.0;
 
 /// Alerts that this traffic must cause; no other may fire.
-const MUST_FIRE: [&str; 6] = [
-    "KeepwatchHalfDead",
+const MUST_FIRE: [&str; 8] = [
     "KeepwatchIdleDrops",
     "KeepwatchKeepaliveTimeouts",
+    "KeepwatchOverdue",
+    "KeepwatchPeerClosed",
+    "KeepwatchPeerSilent",
     "KeepwatchProtectionFell",
-    "KeepwatchQuietPastLimit",
     "KeepwatchSettingRefused",
+    "KeepwatchStuck",
 ];
 /// Of these, those that the peer's silence must cause.
-const IN_THE_DARK: [&str; 2] = ["KeepwatchHalfDead", "KeepwatchKeepaliveTimeouts"];
+const IN_THE_DARK: [&str; 3] =
+    ["KeepwatchKeepaliveTimeouts", "KeepwatchPeerSilent", "KeepwatchStuck"];
 
 /// The middlebox forgets what is quiet for longer.
 const FORGETS_AFTER: u32 = 2;
@@ -84,6 +90,28 @@ impl Traffic {
         }
     }
 
+    /// Without keepalive, but the peer probes: the path hears of them each second.
+    fn connect_kept(&mut self, n_connections: usize) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(&Plan::NOTHING);
+            for option in [SocketOption::KeepIdle, SocketOption::KeepIntvl, SocketOption::Keepalive]
+            {
+                Road::Call.set(&accepted, option, 1);
+            }
+            self.held.extend([client, accepted]);
+        }
+    }
+
+    /// The peer closes them, and this process does not.
+    fn leak(&mut self, n_connections: usize) {
+        for _ in 0..n_connections {
+            let Ends { client, accepted, .. } = self.path.connect(&Plan::NOTHING);
+            drop(accepted);
+            socket::wait_for_state(&client, socket::CLOSE_WAIT, SOON);
+            self.held.push(client);
+        }
+    }
+
     /// What programs do every day: a setting that the kernel refuses, a request on a connection that
     /// was forgotten meanwhile.
     fn go_on(&mut self) {
@@ -116,6 +144,7 @@ fn prometheus(agent: SocketAddr) -> Prometheus {
         "patience": 0.01, "window": RANGE, "usually": "1m", "before": "5s",
         // A walk a second, and this machine may be busy.
         "snapshotAge": 30,
+        "peerClosedAtMost": 0,
     });
     let folder = TemporaryFolder::new();
     let shipped = fs::read_to_string(mixin::folder().join("prometheus.yml")).unwrap();
@@ -167,9 +196,11 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     until("Prometheus has seen for a while that all are protected", SOON, || {
         let share = "cluster_namespace_workload:keepwatch_sockets:protected_ratio";
         let seen = prometheus.query(&format!("count_over_time({share}[1m])"));
-        seen.iter().any(|series| series.points[0].1 >= 10.0).then_some(())
+        seen.iter().any(|series| series.points[0].1 > BEFORE_SECONDS).then_some(())
     });
 
+    traffic.connect_kept(2);
+    traffic.leak(2);
     traffic.connect(30, &Plan::NOTHING);
     traffic.connect(30, &Plan::keepalive(7200, 75, 9));
     let mixin = Mixin::shipped();
@@ -177,13 +208,20 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     let mut open: Vec<_> = panels
         .flat_map(|panel| panel.targets.iter().map(|target| (&panel.title, &target.expr)))
         .filter(|(_, expr)| has_arrived(expr))
-        .map(|(title, expr)| (title, mixin::with_variables(expr, RANGE, RANGE)))
+        .map(|(title, expr)| {
+            let range = if expr.contains("offset $__range") { BEFORE } else { RANGE };
+            (title, mixin::with_variables(expr, range, RANGE))
+        })
         .collect();
     let n_exprs = open.len();
     let expected = |dark: bool| -> BTreeSet<String> {
         let alerts = MUST_FIRE.iter().filter(|alert| dark || !IN_THE_DARK.contains(alert));
         alerts.map(|alert| (*alert).to_owned()).collect()
     };
+    until("the loss of protection is seen: it shows for as long as the time range", SOON, || {
+        open.retain(|(_, expr)| prometheus.query(expr).is_empty());
+        open.iter().all(|(title, _)| !title.contains("lost protection")).then_some(())
+    });
     within(SOON, || {
         traffic.go_on();
         open.retain(|(_, expr)| prometheus.query(expr).is_empty());
@@ -195,6 +233,8 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     every_variable_has_values(&prometheus, mixin);
 
     traffic.path.darken();
+    // A client that was answered until now.
+    socket::send(&traffic.held[0], b"are you there?");
     within(SOON, || {
         traffic.go_on();
         fired(&prometheus).is_superset(&expected(true)).then_some(())

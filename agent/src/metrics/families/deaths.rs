@@ -6,7 +6,10 @@ use crate::{
         label::{CAUSE, CONTAINER, DIRECTION, NAMESPACE, PATH, PROCESS, VERDICT, WORKLOAD},
         sample_writer::{CountWithLast, MetricKind},
     },
-    model::table::counters::{MAX_DEATHS, QUIET_BOUNDS},
+    model::{
+        judgement::idle_limit::MAX_PATHS,
+        table::counters::{MAX_DEATHS, QUIET_BOUNDS, occasions::MAX_OCCASIONS},
+    },
 };
 
 pub(super) const FAMILIES: &[MetricFamily] = &[
@@ -28,6 +31,23 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
                 let [namespace, workload, container, process] = owner.values();
                 let labels =
                     [direction, cause, verdict, path, namespace, workload, container, process];
+                rows.row(&labels, CountWithLast { n, last })?;
+            }
+            Ok(())
+        },
+    },
+    MetricFamily {
+        name: "keepwatch_idle_drop_occasions",
+        kind: MetricKind::Counter,
+        help: "Moments since the agent's start that it takes to explain all idle drops: what a single outage may have caused \
+               is one, however many connections died.",
+        question: "Does the path really forget quiet connections, or was there an outage?",
+        labels: &[PATH, NAMESPACE, WORKLOAD, CONTAINER, PROCESS],
+        max_rows: Some(MAX_OCCASIONS + MAX_PATHS + 2),
+        fill: |scrape, rows| {
+            for (path, owner, n, last) in scrape.totals.tally.occasions.counts.iter() {
+                let [namespace, workload, container, process] = owner.values();
+                let labels = [scrape.path(path), namespace, workload, container, process];
                 rows.row(&labels, CountWithLast { n, last })?;
             }
             Ok(())

@@ -26,6 +26,13 @@ impl Span {
     }
 }
 
+impl Span {
+    /// Whether this moment, or one within a minute, does not explain it: it takes another occasion.
+    pub const fn is_another_occasion(self, moment_ms: i64) -> bool {
+        self.began_ms > moment_ms && self.ended_ms - moment_ms >= APART_MS
+    }
+}
+
 /// Whether two times can be of one timer.
 pub(super) fn is_same(one_ms: i64, other_ms: i64) -> bool {
     let shorter = one_ms.min(other_ms);
@@ -39,8 +46,7 @@ pub(super) fn occasions(spans: &[Span]) -> u64 {
     let mut last: Option<i64> = None;
     let mut n = 0;
     for span in spans {
-        let is_another = |last: i64| span.began_ms > last && span.ended_ms - last >= APART_MS;
-        if last.is_none_or(is_another) {
+        if last.is_none_or(|last| span.is_another_occasion(last)) {
             last = Some(span.ended_ms);
             n += 1;
         }
