@@ -31,6 +31,8 @@ pub(crate) enum Peer {
 pub(crate) struct GroupKey {
     /// The server, or the clients of a port.
     pub peer: Peer,
+    /// The network namespace of this host's end: an address is another peer in another one.
+    pub netns: u32,
     /// The name of the process, if it is known.
     pub process: Option<String>,
     /// What it is part of, as it is shown.
@@ -90,6 +92,7 @@ impl GroupKey {
         };
         Self {
             peer,
+            netns: connection.netns,
             process: life.owner.as_ref().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
             own: connection.settings.own(),

@@ -10,7 +10,7 @@ use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
         condition::Condition,
-        death::{Cause, Certainty},
+        death::{Cause, Certainty, MIDDLEBOX_MS},
         verdict::Verdict,
     },
     observed::setsockopt::SockOpt,
@@ -190,6 +190,15 @@ impl Life {
     pub(crate) fn trouble_began(&self) -> Option<&str> {
         let end = self.end.as_ref().filter(|_| self.finding().is_of_silence())?;
         end.unanswered_since.as_deref().or(end.last_packet_at.as_deref())
+    }
+
+    /// Of one whose data goes unanswered now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
+    pub(crate) fn quiet_before_stuck_seconds(&self) -> Option<f64> {
+        let connection = &self.connection;
+        let is_stuck = self.end.is_none() && connection.condition() == Condition::Stuck;
+        let quiet =
+            connection.silent_seconds - connection.condition_seconds.filter(|_| is_stuck)?;
+        (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
     }
 
     /// The finding about it.

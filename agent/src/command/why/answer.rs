@@ -115,22 +115,17 @@ pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>)
                 (None, None) => Traces::default(),
             };
             let is_peer_silent = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
-                && peer_in_netns(&case).is_some_and(|peer| silent.contains(&peer));
+                && silent.contains(&(case.key.netns, case.key.peer));
             Judged { is_peer_silent, ..of_case(case, learned, idle, traces, pid, &answered) }
         })
         .collect()
-}
-
-/// The peer of a case, in the network namespace of this host's end.
-fn peer_in_netns(case: &ConnectionGroup) -> Option<(u32, Peer)> {
-    Some((case.example()?.connection.netns, case.key.peer))
 }
 
 /// Peers that do not answer now.
 fn silent_peers(cases: &[ConnectionGroup]) -> BTreeSet<(u32, Peer)> {
     let is_silent =
         |case: &&ConnectionGroup| matches!(case.finding(), Finding::Stuck | Finding::PeerSilent);
-    cases.iter().filter(is_silent).filter_map(peer_in_netns).collect()
+    cases.iter().filter(is_silent).map(|case| (case.key.netns, case.key.peer)).collect()
 }
 
 /// The processes of a case, those of connections that live first.
@@ -312,8 +307,13 @@ fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraint
             _ => None,
         }
     });
+    // What hangs now after a quiet time may be forgotten, too.
+    let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds);
     let sure = learned.filter(|learned| learned.confidence == Confidence::Sure);
-    let killed = killed.chain(sure.map(|sure| sure.shortest_killed_seconds)).min_by(f64::total_cmp);
+    let killed = killed
+        .chain(stuck)
+        .chain(sure.map(|sure| sure.shortest_killed_seconds))
+        .min_by(f64::total_cmp);
     Constraints {
         limit: limit.unwrap_or(350),
         survived: learned.and_then(|learned| learned.longest_survived_seconds),

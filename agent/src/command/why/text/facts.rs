@@ -6,12 +6,13 @@ use crate::{
     model::{
         judgement::{
             condition::Condition, death::Cause, learned_limit::Confidence,
-            limit_source::LimitSource,
+            limit_source::LimitSource, verdict::Verdict,
         },
         observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
     },
     view::{
+        connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
     },
@@ -167,6 +168,28 @@ impl Judged {
         text
     }
 
+    /// What keeps connections that their own probes do not protect.
+    pub(super) fn kept(&self) -> String {
+        let kept: Vec<_> = self
+            .case
+            .live()
+            .map(|life| &life.connection)
+            .filter(|connection| connection.verdict == Some(Verdict::Kept))
+            .collect();
+        let most = |of: fn(&Connection) -> f64| kept.iter().map(|it| of(it)).reduce(f64::max);
+        let longest = most(|it| it.longest_quiet_seconds.max(it.quiet_seconds));
+        let watched = kept.iter().map(|it| it.watched_seconds).reduce(f64::min);
+        let by =
+            if kept.iter().any(|it| it.peer_probes) { "probes of the peer" } else { "traffic" };
+        longest.zip(watched).map_or_else(String::new, |(longest, watched)| {
+            format!(
+                "; kept so far by {by}: never quiet for more than {} in the {} that it was watched",
+                time(longest),
+                time(watched)
+            )
+        })
+    }
+
     /// By whom, as far as that was seen.
     pub(super) const fn set_by(&self) -> &'static str {
         match (self.nobody_ever_set, self.calls.is_empty(), self.direction) {
@@ -213,6 +236,13 @@ impl Judged {
                 }
                 _ => format!("assumed to be {configured}; seen: {}", learned.meaning),
             });
+        }
+        let stuck = self.case.live().filter_map(Life::quiet_before_stuck_seconds);
+        if let Some(quiet) = stuck.min_by(f64::total_cmp) {
+            return Some(format!(
+                "at most {} if the path has forgotten them, as a peer that is gone looks, too; assumed to be {configured}",
+                time(quiet)
+            ));
         }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {

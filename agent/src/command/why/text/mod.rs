@@ -200,7 +200,7 @@ impl WhyText<'_> {
             (false, false) => 2,
         };
         for case in fine.iter().take(n_told) {
-            self.part(f, "fine", &format!("{}: {}", case.heading(), case.set()))?;
+            self.part(f, "fine", &format!("{}: {}{}", case.heading(), case.set(), case.kept()))?;
         }
         let rest = fine.len().saturating_sub(n_told);
         if rest > 0 {

@@ -116,7 +116,7 @@ pub enum Others {
 pub const QUIET_MS: u32 = 3000;
 
 /// No device forgets a connection sooner, unless it is known that the one on this path does.
-const MIDDLEBOX_MS: u32 = 20_000;
+pub const MIDDLEBOX_MS: u32 = 20_000;
 
 /// A reset by somebody without memory comes after one round trip. This much later it comes from a program.
 const RESET_SLACK_MS: u32 = 14;
