@@ -152,7 +152,8 @@ impl EveryCondition {
         let mut seconds = |from, to| u32::try_from(self.seed.between(from, to)).unwrap();
         let plan = match kind {
             Fate::Protected | Fate::PeerSilent => {
-                Plan::keepalive(seconds(1, 2), seconds(1, 2), seconds(90, 120))
+                // Each second: with two, and a walk that comes late, the other end would be `kept` at one moment and not at the next.
+                Plan::keepalive(1, 1, seconds(90, 120))
             }
             Fate::Late => Plan::keepalive(seconds(60, 7200), seconds(1, 75), seconds(1, 9)),
             Fate::Local if seconds(0, 1) == 1 => Plan::keepalive(seconds(1, 7200), 10, 3),
