@@ -77,7 +77,11 @@ fn compare(agent: &Agent) {
     let name = process_name("self");
     let differences: Vec<String> =
         said_of(&surfaces).chain(surfaces.metrics_that_differ(&name)).collect();
-    assert!(differences.is_empty(), "{} of {n_rounds} rounds: {differences:#?}", differences.len());
+    assert!(
+        differences.is_empty(),
+        "{} after {n_rounds} rounds: {differences:#?}",
+        differences.len()
+    );
     let first = &surfaces.first.of;
     assert!(first.len() >= 2 * Fate::ALL.len(), "{} connections", first.len());
     for kind in Fate::ALL {

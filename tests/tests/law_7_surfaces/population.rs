@@ -12,6 +12,7 @@ use std::{env, fs, os::fd::OwnedFd, time::Duration};
 
 /// Long enough that what is kept by a packet a second is never quiet for half of it.
 pub(crate) const LIMIT_SECONDS: u32 = 6;
+pub(crate) const PATH_NAME: &str = "law7";
 pub(crate) const PATH: &str = "law7=10.77.0.0/16=6s";
 /// Of each kind.
 const MOST: u64 = 4;
@@ -75,13 +76,13 @@ impl Seed {
         let given = env::var("KEEPWATCH_SEED").ok().and_then(|seed| seed.parse().ok());
         let random = || {
             let id = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
-            u64::from_str_radix(&id[..8], 16).unwrap()
+            u64::from_str_radix(id.split('-').next().unwrap(), 16).unwrap()
         };
         Self(given.unwrap_or_else(random).max(1))
     }
 
     /// From `from` up to `to`.
-    fn between(&mut self, from: u64, to: u64) -> u64 {
+    const fn between(&mut self, from: u64, to: u64) -> u64 {
         // Marsaglia's xorshift.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -151,7 +152,8 @@ impl EveryCondition {
         let mut seconds = |from, to| u32::try_from(self.seed.between(from, to)).unwrap();
         let plan = match kind {
             Fate::Protected | Fate::PeerSilent => {
-                Plan::keepalive(seconds(1, 2), seconds(1, 2), seconds(90, 120))
+                // Each second: with two, and a walk that comes late, the other end would be `kept` at one moment and not at the next.
+                Plan::keepalive(1, 1, seconds(90, 120))
             }
             Fate::Late => Plan::keepalive(seconds(60, 7200), seconds(1, 75), seconds(1, 9)),
             Fate::Local if seconds(0, 1) == 1 => Plan::keepalive(seconds(1, 7200), 10, 3),
@@ -173,11 +175,11 @@ impl EveryCondition {
         };
         match kind {
             Fate::KeptByProbes => {
-                let each_second =
-                    [SocketOption::KeepIdle, SocketOption::KeepIntvl, SocketOption::Keepalive];
-                each_second
-                    .into_iter()
-                    .for_each(|option| Road::Call.set(&ends.accepted, option, 1));
+                for option in
+                    [SocketOption::KeepIdle, SocketOption::KeepIntvl, SocketOption::Keepalive]
+                {
+                    Road::Call.set(&ends.accepted, option, 1);
+                }
             }
             Fate::PeerClosed => {
                 socket::end_sending(&ends.accepted);

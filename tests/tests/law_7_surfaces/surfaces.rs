@@ -191,7 +191,9 @@ impl Surfaces {
         let mut differ = Vec::new();
         for series in expected.keys().chain(counted.keys()) {
             let (said, counted) = (expected.get(series), counted.get(series));
-            if said != counted {
+            // This process asks the agent, on this host: there may be one more.
+            let is_local = series.contains("verdict=\"local\"") && said < counted;
+            if said != counted && !is_local {
                 differ.push(format!("{series}: sockets {said:?}, metrics {counted:?}"));
             }
         }
