@@ -229,16 +229,20 @@ pub fn compare(
         assert_eq!(ids.len(), rows.len(), "an id is of one socket");
     }
     // What the peer probes is less quiet than TCP_INFO says, which does not know probes of the peer.
-    let probing: BTreeSet<_> = before
+    let probing: HashMap<_, _> = before
         .iter()
         .filter(|answer| answer.keepalive)
-        .map(|answer| (answer.remote, answer.local))
+        .map(|answer| ((answer.remote, answer.local), answer.idle))
         .collect();
     let mut comparison = Comparison { n_sockets: sockets.len(), ..Comparison::default() };
     for ((held, before), after) in sockets.iter().zip(before).zip(after) {
         match by_descriptor.get(&held.descriptor()).map(Vec::as_slice) {
             Some([row]) => {
-                let is_probed = probing.contains(&(before.local, before.remote));
+                // No probe comes sooner.
+                let idle_ms = |idle: &u32| u64::from(*idle) * 1000;
+                let is_probed = probing
+                    .get(&(before.local, before.remote))
+                    .is_some_and(|idle| idle_ms(idle) <= u64::from(after.quiet_ms));
                 let window = Window { before, after, staleness_ms: ms(staleness), is_probed };
                 compare_one(&mut comparison, held, row, &window, &host);
             }

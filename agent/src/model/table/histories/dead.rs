@@ -24,6 +24,7 @@ type OwnerKey = u64;
 /// Dead connections that are worth the same.
 #[derive(Debug, Default)]
 struct Parties {
+    n: usize,
     ids: HashMap<(OwnerKey, Ipv6Addr), VecDeque<SocketId>>,
     numbers: HashMap<OwnerKey, usize>,
     /// Owners by their number.
@@ -41,16 +42,19 @@ impl Dead {
         }
     }
 
-    /// Takes out the one that makes room.
-    pub(super) fn pop(&mut self) -> Option<SocketId> {
-        Worth::LEAST_FIRST
-            .into_iter()
-            .find_map(|worth| self.of_worth.get_mut(worth as usize).and_then(Parties::pop))
+    /// Takes out the one that makes room. `n_kept`: that number of deaths of silence makes room for nothing else.
+    pub(super) fn pop(&mut self, n_kept: usize) -> Option<SocketId> {
+        Worth::LEAST_FIRST.into_iter().find_map(|worth| {
+            let n_kept = if worth == Worth::Silence { n_kept } else { 0 };
+            let parties = self.of_worth.get_mut(worth as usize)?;
+            if parties.n > n_kept { parties.pop() } else { None }
+        })
     }
 }
 
 impl Parties {
     fn push(&mut self, id: SocketId, owner: OwnerKey, peer: Ipv6Addr) {
+        self.n += 1;
         let ids = self.ids.entry((owner, peer)).or_default();
         ids.push_back(id);
         let n = ids.len();
@@ -64,6 +68,7 @@ impl Parties {
 
     fn pop(&mut self) -> Option<SocketId> {
         let (n_of_owner, owner) = self.owners.pop_last()?;
+        self.n = self.n.saturating_sub(1);
         let of_owner =
             (owner, 0, Ipv6Addr::UNSPECIFIED)..=(owner, usize::MAX, Ipv6Addr::from_bits(u128::MAX));
         let most = *self.peers.range(of_owner).next_back()?;
@@ -97,7 +102,7 @@ mod tests {
     }
 
     fn rest(mut dead: Dead) -> Vec<u64> {
-        std::iter::from_fn(|| dead.pop()).map(|id| id.0).collect()
+        std::iter::from_fn(|| dead.pop(0)).map(|id| id.0).collect()
     }
 
     #[test]
@@ -108,6 +113,13 @@ mod tests {
         push(&mut dead, 3, Worth::Setting, "a", 1);
         push(&mut dead, 4, Worth::Ordinary, "a", 1);
         assert_eq!(rest(dead), [2, 4, 3, 1]);
+        let mut dead = Dead::default();
+        push(&mut dead, 1, Worth::Silence, "a", 1);
+        push(&mut dead, 2, Worth::Ordinary, "a", 1);
+        assert_eq!(
+            [dead.pop(1), dead.pop(1), dead.pop(0)].map(|id| id.map(|id| id.0)),
+            [Some(2), None, Some(1)]
+        );
     }
 
     #[test]
@@ -129,7 +141,7 @@ mod tests {
         for id in 0..10_000 {
             push(&mut dead, u64::from(id), Worth::Ordinary, "a", id % 700);
             if id >= 100 {
-                dead.pop().unwrap();
+                dead.pop(0).unwrap();
             }
         }
         let parties = &dead.of_worth[Worth::Ordinary as usize];

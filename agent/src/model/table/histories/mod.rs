@@ -138,6 +138,9 @@ const fn doer(what: Happened) -> Option<Owner> {
     }
 }
 
+/// This part of the room is for deaths of silence, if there are as many.
+const SILENCE_PART: usize = 4;
+
 /// The histories of the host's connections.
 #[derive(Debug)]
 pub struct Histories {
@@ -163,8 +166,12 @@ impl Histories {
             return;
         }
         if !self.by_id.contains_key(&id) {
+            // Connections whose end was lost look alive until a walk misses them: they are no reason to forget deaths of
+            // silence.
+            let is_silence = matches!(&happening.what, Happened::Died(death) if death.cause.worth() == Worth::Silence);
+            let n_kept = if is_silence { 0 } else { self.max / SILENCE_PART };
             while self.by_id.len() >= self.max {
-                match self.dead.pop() {
+                match self.dead.pop(n_kept) {
                     Some(dead) => drop(self.by_id.remove(&dead)),
                     None => break,
                 }
