@@ -76,8 +76,9 @@ fn setsockopt_kretprobe(context: RetProbeContext) -> u32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(context: BtfTracePointContext) -> i32 {
     let regs = Typed(context.arg::<*const u8>(0));
-    // Every system call of the host comes by here: one load and one comparison.
-    if regs.load::<u64>(at!(regs_syscall)) as u32 == at!(nr_setsockopt) && !in_32_bit_call() {
+    // Every system call of the host comes by here: one load and one comparison. Of 32 bits: that is all of arm64's
+    // `syscallno`, and the low half of x86's `orig_ax`.
+    if regs.load::<u32>(at!(regs_syscall)) == at!(nr_setsockopt) && !in_32_bit_call() {
         let result: i64 = context.arg(1);
         counted(|| returned(regs, result as i32));
     }
