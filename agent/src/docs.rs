@@ -145,7 +145,12 @@ fn every_line_of_the_log_is_in_its_docs_and_no_others() {
 fn messages(folder: &Path) -> Vec<String> {
     let mut messages = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            messages.extend(self::messages(&path));
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
         for name in ["error!(", "warn!(", "info!("] {
             messages.extend(code.split(name).skip(1).map(|call| last_text(call).to_owned()));

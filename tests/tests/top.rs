@@ -62,7 +62,7 @@ fn a_connection_is_shown_with_what_happened_to_it_at_any_size() {
     drop(ends);
     terminal.wait_for("its end", |lines| {
         lines.iter().any(|line| line.contains("not there any more"))
-            && lines.iter().any(|line| line.contains("died"))
+            && lines.iter().any(|line| line.contains("ended"))
     });
     terminal.resize(40, 10);
     terminal

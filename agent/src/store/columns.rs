@@ -126,6 +126,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         silent_seconds: signed_seconds(row.get("silent_ms")?),
         longest_quiet_seconds: signed_seconds(row.get("survived_ms")?),
         watched_seconds: signed_seconds(row.get("watched_ms")?),
+        looked_at_seconds_ago: 0.0,
         peer_probes: row.get("peer_probes")?,
         next_probe_seconds: None,
         probes_unanswered: row.get("probes_unanswered")?,

@@ -65,6 +65,8 @@ pub struct Connection {
     pub longest_quiet_seconds: f64,
     /// For how long it was looked at; 0 without an agent.
     pub watched_seconds: f64,
+    /// Time since the last look: what came meanwhile is not known.
+    pub looked_at_seconds_ago: f64,
     /// Keepalive probes of the peer come in.
     pub peer_probes: bool,
     /// Time until the next probe; null when none is due: off, or data in flight.
@@ -278,6 +280,7 @@ impl Connection {
             silent_seconds: seconds(socket.silent_ms),
             longest_quiet_seconds: seconds(watched.longest_quiet_ms),
             watched_seconds: seconds(watched.ms),
+            looked_at_seconds_ago: seconds(watched.age_ms),
             peer_probes: watched.is_probed_by_peer(),
             next_probe_seconds: socket.next_probe_ms().map(seconds),
             probes_unanswered: socket.probes_unanswered,
@@ -365,6 +368,7 @@ impl ConnectionFacts for Connection {
         let short = |seconds| u32::try_from(ms(seconds)).unwrap_or(u32::MAX);
         Watched {
             ms: short(self.watched_seconds),
+            age_ms: short(self.looked_at_seconds_ago),
             longest_quiet_ms: short(self.longest_quiet_seconds),
             peer_probes: if self.peer_probes { u8::MAX } else { 0 },
         }

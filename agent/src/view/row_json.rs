@@ -93,12 +93,13 @@ impl RowWriter {
         let since_ms = (condition != Condition::Fine).then_some(since_ms);
         maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
         maybe_seconds(out, b",\"gives_up_seconds\":", gives_up_ms);
-        let Watched { ms: watched_ms, longest_quiet_ms, .. } = socket.watched;
+        let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
         for (key, ms) in [
             (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
             (b",\"silent_seconds\":", socket.silent_ms),
             (b",\"longest_quiet_seconds\":", longest_quiet_ms),
             (b",\"watched_seconds\":", watched_ms),
+            (b",\"looked_at_seconds_ago\":", age_ms),
         ] {
             out.extend_from_slice(key);
             seconds(out, ms.into());
@@ -310,6 +311,7 @@ mod tests {
             socket.received_ms = n * 211;
             socket.watched = Watched {
                 ms: n * 12_345,
+                age_ms: 0,
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
                 peer_probes: byte,
             };

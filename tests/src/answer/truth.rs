@@ -228,11 +228,18 @@ pub fn compare(
         let ids: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
         assert_eq!(ids.len(), rows.len(), "an id is of one socket");
     }
+    // What the peer probes is less quiet than TCP_INFO says, which does not know probes of the peer.
+    let probing: BTreeSet<_> = before
+        .iter()
+        .filter(|answer| answer.keepalive)
+        .map(|answer| (answer.remote, answer.local))
+        .collect();
     let mut comparison = Comparison { n_sockets: sockets.len(), ..Comparison::default() };
     for ((held, before), after) in sockets.iter().zip(before).zip(after) {
         match by_descriptor.get(&held.descriptor()).map(Vec::as_slice) {
             Some([row]) => {
-                let window = Window { before, after, staleness_ms: ms(staleness) };
+                let is_probed = probing.contains(&(before.local, before.remote));
+                let window = Window { before, after, staleness_ms: ms(staleness), is_probed };
                 compare_one(&mut comparison, held, row, &window, &host);
             }
             Some(rows) => {
@@ -285,6 +292,8 @@ struct Window {
     before: KernelAnswer,
     after: KernelAnswer,
     staleness_ms: f64,
+    /// The peer has keepalive on.
+    is_probed: bool,
 }
 
 fn compare_one(
@@ -350,7 +359,7 @@ fn detection(asked: &KernelAnswer) -> Option<u64> {
 
 /// What moves while keepwatch looks: it must lie between what was before and what was after.
 fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Window) {
-    let Window { before, after, staleness_ms } = window;
+    let Window { before, after, staleness_ms, is_probed } = window;
     let passed_ms = ms(after.at - before.at);
     let moved_ms = passed_ms + staleness_ms;
     let quiet_ms = row.quiet_seconds * 1000.0;
@@ -364,6 +373,11 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
     let range = if before.state == "syn_sent" {
         // Its stamps are not set yet: TCP_INFO says "since boot". It sends SYNs, so it is not quiet.
         0.0..=ms(after.at - held.made)
+    } else if row.retransmits > 0 {
+        // TCP_INFO counts from the last repetition, keepwatch from what is repeated.
+        quiet_before - TICKS_MS..=f64::from(after.silent_ms) + TICKS_MS
+    } else if undisturbed && *is_probed {
+        0.0..=quiet_after + TICKS_MS
     } else if undisturbed {
         quiet_before - TICKS_MS..=quiet_after + TICKS_MS
     } else {
@@ -397,7 +411,7 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
 }
 
 fn compare_next_probe(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Window) {
-    let Window { before, after, staleness_ms } = window;
+    let Window { before, after, staleness_ms, .. } = window;
     let due = before.keepalive && !before.in_flight && before.state != "syn_sent";
     to.holds(held, "next_probe_seconds", row.next_probe_seconds.is_some() == due, || {
         let truth = if due { "a time" } else { "null" };

@@ -38,6 +38,11 @@ pub trait ConnectionFacts {
     fn quiet_ms(&self) -> u64;
     /// What looks at it have shown.
     fn watched(&self) -> Watched;
+    /// How long it had been quiet at the last look: what came since is not known, and is no quiet time.
+    fn seen_quiet_ms(&self) -> u64 {
+        self.quiet_ms().saturating_sub(self.watched().age_ms.into())
+    }
+
     /// What is wrong with it now, whatever the path.
     fn diagnosis(&self) -> Option<Diagnosis>;
 

@@ -11,7 +11,7 @@ impl Surroundings {
     /// How a connection is now.
     pub fn condition(&self, of: &impl ConnectionFacts) -> Diagnosis {
         let over_ms = || {
-            let over_ms = self.until_limit_ms(of, of.quiet_ms())?.checked_neg()?;
+            let over_ms = self.until_limit_ms(of, of.seen_quiet_ms())?.checked_neg()?;
             u64::try_from(over_ms).ok().filter(|&ms| ms > 0)
         };
         of.diagnosis().unwrap_or_else(|| match self.verdict(of) {

@@ -318,7 +318,7 @@ impl Socket {
             received_ms: older(self.received_ms),
             retransmitting_ms: self.retransmitting_ms.map(older),
             timer_ms: self.timer_ms.map(|ms| ms.saturating_sub(passed_ms)),
-            watched: Watched { ms: older(self.watched.ms), ..self.watched },
+            watched: Watched { age_ms: older(self.watched.age_ms), ..self.watched },
             ..*self
         }
     }

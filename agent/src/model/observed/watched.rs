@@ -3,8 +3,10 @@
 /// What the looks at a connection have shown, up to the last of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// For how long it was looked at; 0 at the first look.
+    /// For how long it was looked at, up to the last look; 0 at the first.
     pub ms: u32,
+    /// Time since the last look: what came meanwhile is not known.
+    pub age_ms: u32,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_ms: u32,
     /// Looks at which the last packet was a keepalive probe of the peer.

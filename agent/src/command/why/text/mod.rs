@@ -318,7 +318,7 @@ mod tests {
             ..app(1, None, 39_000)
         };
         let kept = Socket {
-            watched: Watched { ms: 2_000_000, longest_quiet_ms: 20_000, peer_probes: 9 },
+            watched: Watched { ms: 2_000_000, age_ms: 0, longest_quiet_ms: 20_000, peer_probes: 9 },
             ..app(1, None, 1_000)
         };
         let cases: [(Vec<Life>, &str); 9] = [

@@ -225,6 +225,7 @@ impl Packed {
             segs_out: self.segs_out,
             watched: Watched {
                 ms: self.watched_ms,
+                age_ms: 0,
                 longest_quiet_ms: self.longest_quiet_ms,
                 peer_probes: self.peer_probes,
             },
@@ -305,7 +306,7 @@ mod tests {
             received_ms: 3,
             segs_in: u32::MAX,
             segs_out: 4,
-            watched: Watched { ms: 5, longest_quiet_ms: 6, peer_probes: 255 },
+            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 255 },
             timer_ms: Some(0),
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
