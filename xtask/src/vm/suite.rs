@@ -20,7 +20,7 @@ pub(crate) const ANY: &str = "any";
 pub(crate) const SUITES: [Suite; 11] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
-    Suite { name: "without_descriptor", by_mechanism: false, n_threads: 4, without: None },
+    Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
