@@ -12,6 +12,9 @@ pub const TCP_LISTEN: u32 = 10;
 /// One more than the last.
 pub const TCP_MAX_STATES: u32 = 14;
 
+/// Of `task_struct.flags` (include/linux/sched.h): a thread of the kernel's own.
+pub const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// Families of addresses (include/linux/socket.h).
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;

@@ -24,6 +24,8 @@ pub struct HookCounts {
     pub fires: [u64; TimerOutcome::ALL.len()],
     /// Connections that ended: every change of a connection to CLOSE.
     pub ended: u64,
+    /// Descriptors of MPTCP connections that walks met.
+    pub mptcp: u64,
 }
 
 /// Bytes of one [`HookCounts`].
@@ -40,5 +42,6 @@ impl HookCounts {
             *total += one;
         }
         self.ended += other.ended;
+        self.mptcp += other.mptcp;
     }
 }

@@ -27,6 +27,8 @@ pub enum FieldSource {
     Inside(&'static str, u32),
     /// The BTF id of the struct that has the member, or of the function.
     Id(&'static str),
+    /// The bit of a bitfield of one bit, counted from the first byte of its struct.
+    Bit(&'static str),
 }
 
 impl core::fmt::Display for FieldSource {
@@ -38,6 +40,7 @@ impl core::fmt::Display for FieldSource {
             | Self::Inside(path, _) => write!(f, "member {path}"),
             Self::IfFunction(_, name) => write!(f, "function {name}"),
             Self::Id(path) => write!(f, "type of {path}"),
+            Self::Bit(path) => write!(f, "bit {path}"),
             Self::Else(number) => write!(f, "number {number}"),
             Self::Value(of_enum, name) => write!(f, "value {name} in enum {of_enum}"),
         }
@@ -68,7 +71,7 @@ macro_rules! layout {
     };
 }
 
-use FieldSource::{Else, Given, Id, IfFunction, Inside, Offset, Size, Value};
+use FieldSource::{Bit, Else, Given, Id, IfFunction, Inside, Offset, Size, Value};
 
 layout! {
     /// Address family.
@@ -97,6 +100,8 @@ layout! {
     skc_cookie: [Offset("sock_common.skc_cookie.counter")];
     /// Protocol number.
     sk_protocol: [Offset("sock.sk_protocol")];
+    /// The bit that says that the kernel made the socket for itself.
+    sk_kern_sock: [Bit("sock.sk_kern_sock")];
     /// Length of the accept queue that `listen()` allowed.
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
     /// Not 0 while a system call works on the socket.
@@ -130,6 +135,8 @@ layout! {
     keepalive_intvl: [Offset("tcp_sock.keepalive_intvl")];
     /// The socket's own count; 0 if unset.
     keepalive_probes: [Offset("tcp_sock.keepalive_probes")];
+    /// Whether it carries a part of an MPTCP connection.
+    is_mptcp: [Offset("tcp_sock.is_mptcp"), Else(ABSENT)];
     /// When an ACK was last received, in jiffies.
     rcv_tstamp: [Offset("tcp_sock.rcv_tstamp")];
     /// When data was last sent, in jiffies.
@@ -182,6 +189,14 @@ layout! {
     has_cookies: [IfFunction(1, "bpf_get_socket_ptr_cookie"), Else(0)];
     /// Whether `bpf_sock_from_file` may be called (since 5.11).
     has_sock_from_file: [IfFunction(1, "bpf_sock_from_file"), Else(0)];
+    /// The first TCP socket of an MPTCP connection.
+    mptcp_first: [Offset("mptcp_sock.first"), Else(ABSENT)];
+    /// The list of all of them.
+    mptcp_list: [Offset("mptcp_sock.conn_list"), Else(ABSENT)];
+    /// What links that list, within what describes one of them.
+    subflow_node: [Offset("mptcp_subflow_context.node"), Else(ABSENT)];
+    /// The TCP socket that this describes.
+    subflow_sock: [Offset("mptcp_subflow_context.tcp_sock"), Else(ABSENT)];
     /// The socket behind a `struct socket`.
     socket_sk: [Offset("socket.sk")];
     /// The file in front of a `struct socket`.
@@ -207,6 +222,8 @@ layout! {
     task_real_parent: [Offset("task_struct.real_parent")];
     /// The main thread of the process.
     task_group_leader: [Offset("task_struct.group_leader")];
+    /// What kind of thread it is.
+    task_flags: [Offset("task_struct.flags")];
     /// The name of a thread.
     task_comm: [Offset("task_struct.comm")];
     /// A task's open files.

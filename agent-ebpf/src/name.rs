@@ -2,6 +2,12 @@
 
 /// `iter/task_file`: one walk over every open file of every process.
 pub const SNAPSHOT: &str = "snapshot";
+/// `iter/task_file`, too: the TCP sockets that MPTCP connections are made of.
+pub const SUBFLOWS: &str = "subflows";
+/// `iter/tcp`: every TCP socket of one network namespace.
+pub const LISTED: &str = "listed";
+/// `iter/bpf_map_elem`: the sockets of [`SOUGHT`], by their addresses.
+pub const LOOK_AGAIN: &str = "look_again";
 /// `tp_btf/inet_sock_set_state`: a socket changed its state.
 pub const STATE_CHANGE: &str = "state_change";
 /// `tp_btf/tcp_destroy_sock`: a socket's end.
@@ -45,8 +51,12 @@ pub const HZ: &str = "HZ";
 pub const INTEREST: &str = "INTEREST";
 /// The hash map of the connections that descendants opened.
 pub const NOTED: &str = "NOTED";
-/// The read-only global that makes an id of an address where the kernel gives no cookies.
-pub const ID_KEY: &str = "ID_KEY";
+/// The read-only global that makes a number of an address, from which nobody can tell the address.
+pub const ADDRESS_KEY: &str = "ADDRESS_KEY";
+/// Its inverse: what makes the address of that number again.
+pub const ADDRESS_KEY_INVERSE: &str = "ADDRESS_KEY_INVERSE";
+/// The hash map of sockets to look at again: id, and number of the address.
+pub const SOUGHT: &str = "SOUGHT";
 /// The per-CPU array that holds a [`Meter`](crate::trouble::Meter) for each kind of trouble.
 pub const METERS: &str = "METERS";
 /// The ring buffer of aya-log (`aya_log_ebpf::macro_support`), which names it nowhere in public.

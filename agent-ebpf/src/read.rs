@@ -107,6 +107,12 @@ impl Read for Typed {
 pub(crate) struct Raw(pub(crate) *const u8);
 
 impl Raw {
+    /// The address `bytes` behind: of a member.
+    #[inline(always)]
+    pub(crate) const fn after(self, bytes: u32) -> Self {
+        Self(self.0.wrapping_add(bytes as usize))
+    }
+
     /// The address `bytes` before: `container_of`.
     #[inline(always)]
     pub(crate) const fn before(self, bytes: u32) -> Self {

@@ -18,6 +18,10 @@ pub enum Tag {
     Fire = 4,
     /// A [`SetsockoptRecord`]: a setsockopt call returns.
     Call = 5,
+    /// A [`SocketSample`] of a socket that was looked at by its address.
+    Again = 6,
+    /// A [`SocketSample`] from the list of a network namespace.
+    Listed = 7,
 }
 
 impl Tag {
@@ -35,6 +39,8 @@ impl Tag {
             3 => Some(Self::Destroy),
             4 => Some(Self::Fire),
             5 => Some(Self::Call),
+            6 => Some(Self::Again),
+            7 => Some(Self::Listed),
             _ => None,
         }
     }
@@ -105,6 +111,12 @@ pub mod flag {
     pub const VALUE_KNOWN: u32 = 1 << 7;
     /// No `struct socket` is in front of it: it waits in an accept queue, if it is no orphan.
     pub const UNATTACHED: u32 = 1 << 8;
+    /// The kernel has made it for itself (`sk_kern_sock`), and not for MPTCP.
+    pub const KERNEL: u32 = 1 << 9;
+    /// It carries a part of an MPTCP connection (`tcp_sock.is_mptcp`).
+    pub const MPTCP: u32 = 1 << 10;
+    /// At the address where the socket was is another one, or none: of this record only the id counts.
+    pub const GONE: u32 = 1 << 11;
 }
 
 /// One TCP socket, as read from the kernel at one moment.
@@ -121,6 +133,8 @@ pub struct SocketSample {
     /// `bpf_get_socket_cookie`: the id that `ss -e` shows; 0 if it has none yet. On a kernel that gives
     /// no cookies to tracing programs (before 5.12), a number made of the socket's address.
     pub cookie: u64,
+    /// Its address, as a number that only the hooks can turn back: where to look at it again.
+    pub place: u64,
     /// `jiffies64` now.
     pub now_jiffies: u64,
     /// `bpf_ktime_get_ns` now (`CLOCK_MONOTONIC`).
@@ -206,7 +220,7 @@ pub struct SocketSample {
 }
 
 /// Bytes of one [`SocketSample`].
-pub const SAMPLE_LEN: usize = 192;
+pub const SAMPLE_LEN: usize = 200;
 const _: () = assert!(size_of::<SocketSample>() == SAMPLE_LEN);
 
 /// The keepalive timer has run: the socket after it, and what it came to.

@@ -4,60 +4,80 @@ use crate::{
     read::{Cast, Copied, Raw, Read, Typed, at, current_process, global, with_current_task},
     report,
 };
-use aya_ebpf::{helpers::generated, macros::map, maps::PerCpuArray};
-use core::ptr::{read_volatile, write_volatile};
+use aya_ebpf::helpers::generated;
+use core::{arch::asm, ptr::write_volatile};
 use keepwatch_ebpf::{
-    abi::{AF_INET, AF_INET6, TCP_MAX_STATES},
+    abi::{AF_INET, AF_INET6, PF_KTHREAD, TCP_MAX_STATES},
+    layout::ABSENT,
     record::{SocketSample, Tag, flag},
 };
 
-/// Makes an id of an address where the kernel gives no cookies: odd, so that no two sockets get the
-/// same; random, so that no address can be told from it.
+/// Makes a number of an address, which user space may know: odd, so that no two addresses get the same;
+/// random, so that no address can be told from it.
 #[unsafe(no_mangle)]
-static ID_KEY: u64 = 1;
+static ADDRESS_KEY: u64 = 1;
+/// Its inverse.
+#[unsafe(no_mangle)]
+static ADDRESS_KEY_INVERSE: u64 = 1;
 
-/// Where a pointer becomes a number: the verifier lets nobody calculate with a typed one.
-#[map]
-static ADDRESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// The number that stands for an address.
+#[inline(always)]
+fn place_of(address: *const u8) -> u64 {
+    let number: u64;
+    // SAFETY: swaps no byte on a little-endian machine. But the verifier lets nobody calculate with a typed
+    // pointer, and takes what comes out of this for a number (`check_alu_op` in kernel/bpf/verifier.c).
+    unsafe { asm!("{0} = le64 {0}", inout(reg) address => number, options(pure, nomem, nostack)) };
+    number.wrapping_mul(global(&ADDRESS_KEY))
+}
+
+/// The address that this number stands for.
+#[inline(always)]
+pub(crate) fn address_of(place: u64) -> Raw {
+    Raw(place.wrapping_mul(global(&ADDRESS_KEY_INVERSE)) as *const u8)
+}
 
 /// A socket that can be sampled.
 pub(crate) trait Sock: Read {
     /// Its id, asked for as `ss -e` does; 0 where it cannot be asked for and has none yet.
     fn id(self) -> u64;
+    /// The number that stands for its address.
+    fn place(self) -> u64;
 }
 
 impl Sock for Typed {
+    #[inline(always)]
+    fn place(self) -> u64 {
+        place_of(self.0)
+    }
+
     #[inline(always)]
     fn id(self) -> u64 {
         if at!(has_cookies) == 1 {
             // SAFETY: a helper call on a typed pointer.
             return unsafe { generated::bpf_get_socket_cookie(self.0.cast_mut().cast()) };
         }
-        // SAFETY: element 0 exists; the pointer is this CPU's own.
-        let Some(address) = ADDRESS.get_ptr_mut(0).and_then(|at| unsafe { at.as_mut() }) else {
-            report::no_slot(report::word("ADDRESS"));
-            return 0;
-        };
-        // SAFETY: a valid reference; volatile, so that the number goes through memory.
-        unsafe {
-            write_volatile(address, self.0 as u64);
-            read_volatile(address).wrapping_mul(global(&ID_KEY))
-        }
+        self.place()
     }
 }
 
 impl Sock for Raw {
     #[inline(always)]
+    fn place(self) -> u64 {
+        (self.0 as u64).wrapping_mul(global(&ADDRESS_KEY))
+    }
+
+    #[inline(always)]
     fn id(self) -> u64 {
-        if at!(has_cookies) == 1 {
-            self.load(at!(skc_cookie))
-        } else {
-            (self.0 as u64).wrapping_mul(global(&ID_KEY))
-        }
+        if at!(has_cookies) == 1 { self.load(at!(skc_cookie)) } else { self.place() }
     }
 }
 
 impl Sock for Cast {
+    #[inline(always)]
+    fn place(self) -> u64 {
+        place_of(self.raw().0)
+    }
+
     #[inline(always)]
     fn id(self) -> u64 {
         self.load(at!(skc_cookie)) // kernels that cast have cookies
@@ -65,6 +85,11 @@ impl Sock for Cast {
 }
 
 impl Sock for Copied {
+    #[inline(always)]
+    fn place(self) -> u64 {
+        self.sk.place()
+    }
+
     #[inline(always)]
     fn id(self) -> u64 {
         if at!(has_cookies) == 1 { self.load(at!(skc_cookie)) } else { self.sk.id() }
@@ -93,6 +118,13 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     if pprev != 0 {
         flags |= flag::TIMER_PENDING;
     }
+    let is_mptcp = at!(is_mptcp) != ABSENT && tcp.load::<u8>(at!(is_mptcp)) != 0;
+    let kern_sock: u8 = tcp.load(at!(sk_kern_sock) / 8);
+    if is_mptcp {
+        flags |= flag::MPTCP;
+    } else if kern_sock & (1 << (at!(sk_kern_sock) % 8)) != 0 {
+        flags |= flag::KERNEL;
+    }
     if tcp.load::<u32>(at!(sk_max_ack_backlog)) != 0 {
         flags |= flag::BACKLOG;
     }
@@ -115,6 +147,7 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         tag: tag.wire(),
         flags: flags,
         cookie: sk.id(),
+        place: sk.place(),
         now_jiffies: generated::bpf_jiffies64(),
         at_ns: generated::bpf_ktime_get_ns(),
         cgroup: 0,
@@ -219,15 +252,22 @@ fn doubt(sample: &SocketSample, tag: Tag) {
             Tag::Destroy => report::word("destroy"),
             Tag::Fire => report::word("fire"),
             Tag::Call => report::word("call"),
+            // What is there may be no socket any more.
+            Tag::Again => return,
+            Tag::Listed => report::word("listed"),
         };
         let small = u64::from(state) | u64::from(own_count) << 8 | u64::from(family) << 32;
         report::odd_fields(record, small, own_idle_jiffies, own_interval_jiffies, cookie);
     }
 }
 
-/// Names the current process as the owner.
+/// Names the current process as the owner, unless the kernel works for itself.
 #[inline(always)]
 pub(crate) fn own_by_current(sample: &mut SocketSample) {
+    let flags: u32 = with_current_task!(|task| task.load(at!(task_flags)));
+    if flags & PF_KTHREAD != 0 || sample.flags & flag::KERNEL != 0 {
+        return;
+    }
     sample.flags |= flag::OWNER_KNOWN;
     sample.pid = current_process();
     // SAFETY: a helper call.

@@ -5,6 +5,7 @@
 //! comes by for every system call of the host. None of them sees io_uring, 32-bit programs, or what
 //! the kernel and BPF programs set.
 
+use super::iterator::is_mptcp;
 use crate::{
     emit::{Run, counted, reserve, submit},
     read::{Cast, Copied, Raw, Read, Room, Typed, at, file_of, sock_of_file, with_current_task},
@@ -24,6 +25,7 @@ use keepwatch_ebpf::{
         IPPROTO_MPTCP, SO_KEEPALIVE, SOL_SOCKET, SOL_TCP, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
         TCP_USER_TIMEOUT,
     },
+    layout::ABSENT,
     record::{SetsockoptRecord, Tag, flag},
 };
 
@@ -76,8 +78,9 @@ fn setsockopt_kretprobe(context: RetProbeContext) -> u32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(context: BtfTracePointContext) -> i32 {
     let regs = Typed(context.arg::<*const u8>(0));
-    // Every system call of the host comes by here: one load and one comparison.
-    if regs.load::<u64>(at!(regs_syscall)) as u32 == at!(nr_setsockopt) && !in_32_bit_call() {
+    // Every system call of the host comes by here: one load and one comparison. Of 32 bits: that is all of arm64's
+    // `syscallno`, and the low half of x86's `orig_ax`.
+    if regs.load::<u32>(at!(regs_syscall)) == at!(nr_setsockopt) && !in_32_bit_call() {
         let result: i64 = context.arg(1);
         counted(|| returned(regs, result as i32));
     }
@@ -113,15 +116,23 @@ fn returned(regs: impl Read, result: i32) -> Run {
     if Cast::is_possible() {
         let file = Cast::of(file.0, at!(file_id));
         let inode = file.follow(at!(file_inode));
-        return match sock_of_file(file, inode) {
-            Some(sk) => told(regs, call, inode, Cast::tcp_sock(sk), sk),
-            None => no_socket(call),
+        let Some(mut sk) = sock_of_file(file, inode) else {
+            return no_socket(call);
         };
+        let mut tcp = Cast::tcp_sock(sk);
+        if !tcp.is_tcp() {
+            sk = first_subflow(sk);
+            tcp = Cast::tcp_sock(sk);
+        }
+        return told(regs, call, inode, tcp, sk);
     }
     let inode = file.follow(at!(file_inode));
-    let Some(sk) = sock_of_file(file, inode) else {
+    let Some(mut sk) = sock_of_file(file, inode) else {
         return no_socket(call);
     };
+    if !sk.is_tcp() {
+        sk = first_subflow(sk);
+    }
     // SAFETY: element 0 exists; nobody else uses it meanwhile.
     match ROOM.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) {
         Some(room) => told(regs, call, inode, Copied::of(sk, room), sk),
@@ -130,6 +141,19 @@ fn returned(regs: impl Read, result: i32) -> Run {
             Run::Filtered
         }
     }
+}
+
+/// The first subflow of an MPTCP connection, to which the kernel passes the options of the whole; any other
+/// socket is itself. Before it connects there is none: then nothing of it is known that could be reported.
+#[inline(always)]
+fn first_subflow(sk: Raw) -> Raw {
+    if at!(mptcp_first) != ABSENT && is_mptcp(sk) {
+        let first = sk.follow(at!(mptcp_first));
+        if !first.0.is_null() {
+            return first;
+        }
+    }
+    sk
 }
 
 /// One call, but for what stands in the caller's memory.

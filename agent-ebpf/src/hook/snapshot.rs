@@ -1,36 +1,26 @@
 //! `iter/task_file` (since 5.8): every open file of every process, in all network namespaces.
 //!
 //! It cannot see a socket that no descriptor refers to: orphans that are still closing, connections
-//! in an accept queue, kernel sockets. Those are known from events only.
+//! in an accept queue, kernel sockets. `look_again` and `listed` do, and `subflows` what is behind MPTCP.
 
-use super::timer::learn_callback;
+use super::{
+    iterator::{FileContext, is_mptcp, own_by_descriptor},
+    timer::learn_callback,
+};
 use crate::{
-    read::{Raw, Read as _, Typed, at, sock_of_file},
+    atomic::bump,
+    emit::counts,
+    read::{Raw, Read, Typed, at, sock_of_file},
     sample::{Sock, fill},
     wanted::{learn_walker, walks, wants},
 };
 use aya_ebpf::helpers::generated;
-use core::{ffi::c_void, ptr::read_volatile};
-use keepwatch_ebpf::record::{SAMPLE_LEN, SocketSample, Tag, flag};
-
-/// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
-#[repr(C)]
-struct Context {
-    meta: *const Meta,
-    task: *const u8,
-    fd: u32,
-    file: *const u8,
-}
-
-/// `struct bpf_iter_meta` (include/linux/bpf.h).
-#[repr(C)]
-struct Meta {
-    seq: *mut c_void,
-}
+use core::ptr::read_volatile;
+use keepwatch_ebpf::record::{SAMPLE_LEN, SocketSample, Tag};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
-extern "C" fn snapshot(context: *const Context) -> i32 {
+extern "C" fn snapshot(context: *const FileContext) -> i32 {
     // Field by field: the verifier allows no load of the padding behind `fd`.
     // SAFETY: the kernel calls an iterator program with its context.
     let (meta, task, fd, file) = unsafe {
@@ -49,17 +39,9 @@ extern "C" fn snapshot(context: *const Context) -> i32 {
     if !fill_from_file(sample.as_mut_ptr(), file, Typed(task)) {
         return 0;
     }
-    let leader = Typed(task).follow(at!(task_group_leader));
-    let refs: u64 = Typed(file).load(at!(file_refs));
     // SAFETY: `fill` has written every field.
     let sample = unsafe { sample.assume_init_mut() };
-    if refs > u64::from(at!(file_refs_alone)) {
-        sample.flags |= flag::SHARED;
-    }
-    sample.pid = Typed(task).load(at!(task_tgid));
-    sample.fd = fd;
-    sample.inode = Typed(file).follow(at!(file_inode)).load(at!(inode_number));
-    leader.bytes(at!(task_comm), &raw mut sample.comm);
+    own_by_descriptor(sample, Typed(task), fd, Typed(file));
     // SAFETY: `meta` and its sequence file are the iterator's. When the buffer is full the kernel
     // keeps nothing of this record and shows the same file again (kernel/bpf/bpf_iter.c).
     unsafe {
@@ -78,7 +60,13 @@ fn fill_from_file(sample: *mut SocketSample, file: *const u8, task: Typed) -> bo
     if at!(has_sock_from_file) == 0 {
         let file = Raw(file);
         let sk = sock_of_file(file, file.follow(at!(file_inode)));
-        return sk.is_some_and(|sk| sk.is_tcp() && fill_if_wanted(sample, sk, sk.0, task));
+        return sk.is_some_and(|sk| {
+            if !sk.is_tcp() {
+                count_mptcp(sk);
+                return false;
+            }
+            fill_if_wanted(sample, sk, sk.0, task)
+        });
     }
     // SAFETY: a helper call on a typed pointer.
     let socket = unsafe { generated::bpf_sock_from_file(file.cast_mut().cast()) };
@@ -86,7 +74,21 @@ fn fill_from_file(sample: *mut SocketSample, file: *const u8, task: Typed) -> bo
         return false;
     }
     let sk = Typed(socket.cast_const().cast()).follow(at!(socket_sk));
-    sk.tcp_sock().is_some_and(|tcp| fill_if_wanted(sample, tcp, tcp.0, task))
+    let Some(tcp) = sk.tcp_sock() else {
+        count_mptcp(sk);
+        return false;
+    };
+    fill_if_wanted(sample, tcp, tcp.0, task)
+}
+
+/// Counts a socket behind which others are: user space walks over those, too, if there are any.
+#[inline(always)]
+fn count_mptcp(sk: impl Read) {
+    if is_mptcp(sk)
+        && let Some(counts) = counts()
+    {
+        bump(&mut counts.mptcp);
+    }
 }
 
 #[inline(always)]

@@ -19,6 +19,7 @@ use crate::{
             learned::{Home, LearnedRow, Lesson},
             verdict::Surroundings,
         },
+        observed::socket::{SocketAddress, SocketId},
         table::{Bounds, Table, happening::News, sums::Totals},
     },
     owner::Resolver,
@@ -140,6 +141,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     hooks.status().iter().for_each(health_log::hook);
     health_log::processes(host::in_initial_pid_namespace());
     heap_trim::give_back();
+    let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
@@ -156,7 +158,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
-    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?;
+    let mut watch =
+        Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
     watch.walk()?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -251,7 +254,10 @@ fn give_up_capabilities(hooks: &mut Hooks) -> io::Result<CapabilitySet> {
     let works = std::thread::scope(|scope| {
         scope
             .spawn(|| {
-                host::keep_only(none).is_ok() && hooks.snapshot().is_ok() && hooks.counts().is_ok()
+                host::keep_only(none).is_ok()
+                    && hooks.snapshot().is_ok()
+                    && hooks.counts().is_ok()
+                    && hooks.look_again(&[(SocketId::default(), SocketAddress::default())]).is_ok()
             })
             .join()
             .unwrap_or(false)

@@ -6,7 +6,7 @@ use crate::{
         clock, decode, heap_trim,
         hooks::{self, HookLog, Hooks, Signal},
         ring::Ring,
-        snapshot,
+        snapshot::{self, Snapshot},
     },
     log::{in_full, pace::Paced},
     model::{
@@ -74,6 +74,8 @@ pub(super) const WALK_SHARE: u64 = 20;
 /// The watching thread: it reads hooks and snapshots, and keeps the table.
 pub struct Watch<A> {
     hooks: Hooks,
+    /// Sockets of each network namespace, for the first walk.
+    lists: Vec<Snapshot>,
     ring: Ring,
     /// What the hooks say of themselves, if somebody wants to know.
     log: Option<HookLog>,
@@ -127,6 +129,7 @@ impl<A: Audience> Watch<A> {
             ring: hooks.ring()?,
             log: hooks.log()?,
             hooks,
+            lists: Vec::new(),
             table,
             audience,
             resolver,
@@ -144,6 +147,12 @@ impl<A: Audience> Watch<A> {
             batch: Vec::new(),
             news: Vec::new(),
         })
+    }
+
+    /// The first walk also reads these lists of network namespaces.
+    #[must_use]
+    pub fn reading_first(self, lists: Vec<Snapshot>) -> Self {
+        Self { lists, ..self }
     }
 
     /// The receiver of what is observed.
@@ -186,7 +195,7 @@ impl<A: Audience> Watch<A> {
         let soon_ms = PUBLISH_MS.min(interval_ms);
         let is_wanted = self.lost() > self.n_lost || {
             let table = table(&self.table);
-            table.n_unowned() > 0 || table.has_doubts() || table.n_unseen() > self.n_unseen
+            table.n_unowned() > 0 || table.n_unseen() > self.n_unseen
         };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
         since_ms >= due_ms.max(self.health.walk_cpu_ms.saturating_mul(WALK_SHARE))
@@ -218,21 +227,10 @@ impl<A: Audience> Watch<A> {
         let after_loss = n_lost > self.n_lost;
         let mut walk = self.hooks.snapshot()?;
         table(&self.table).begin_walk(after_loss);
-        loop {
-            let batch = &mut self.batch;
-            let goes_on = walk.read(|event| batch.push(event))?;
-            // What led to these samples is in the ring by now: calls before what they changed.
-            self.drain();
-            let mut locked = table(&self.table);
-            self.batch.drain(..).for_each(|event| locked.apply(event));
-            drop(locked);
-            if !goes_on {
-                break;
-            }
-        }
-        self.drain();
+        self.read(&mut walk)?;
+        self.look_without_descriptors(after_loss)?;
         let ended = clock::now();
-        let n_pruned = table(&self.table).end_walk(ended);
+        let n_gone = table(&self.table).end_walk();
         self.look_up();
         // What is published together is of one moment: no more received than was submitted.
         self.drain();
@@ -247,7 +245,7 @@ impl<A: Audience> Watch<A> {
         self.publish(ended);
         let resynchronised = after_loss.then(|| Notice::Resynchronised {
             sockets: table(&self.table).n_sockets(),
-            pruned: n_pruned,
+            pruned: n_gone,
         });
         self.tell(resynchronised.into_iter().collect());
         // glibc keeps what a burst, or a walk over many, took for a moment.
@@ -258,6 +256,46 @@ impl<A: Audience> Watch<A> {
         if (n_received - std::mem::replace(&mut self.n_received, n_received)).max(n_sockets) > MANY
         {
             heap_trim::give_back();
+        }
+        Ok(())
+    }
+
+    /// Takes in what a walk shows.
+    fn read(&mut self, walk: &mut Snapshot) -> Result<(), Error> {
+        loop {
+            let batch = &mut self.batch;
+            let goes_on = walk.read(|event| batch.push(event))?;
+            // What led to these samples is in the ring by now: calls before what they changed.
+            self.drain();
+            let mut locked = table(&self.table);
+            self.batch.drain(..).for_each(|event| locked.apply(event));
+            drop(locked);
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at sockets that no process has open. What is younger than the hooks is known from events, and looked at by
+    /// its address. What is older, or was in an event that was lost, stands in the list of its network namespace: it is
+    /// asked for once, for it costs as much as all the rest of a walk.
+    fn look_without_descriptors(&mut self, after_loss: bool) -> Result<(), Error> {
+        for mut list in std::mem::take(&mut self.lists) {
+            self.read(&mut list)?;
+        }
+        if after_loss && let Ok(mut list) = self.hooks.listed() {
+            self.read(&mut list)?;
+        }
+        // Behind the lists, which give cookies to what is older than the hooks.
+        if let Some(mut walk) = self.hooks.subflows()? {
+            self.read(&mut walk)?;
+        }
+        let unmet = table(&self.table).unmet();
+        let n_at_once = usize::try_from(hooks::MAX_SOUGHT).unwrap_or(usize::MAX);
+        for sockets in unmet.chunks(n_at_once) {
+            if let Some(mut walk) = self.hooks.look_again(sockets)? {
+                self.read(&mut walk)?;
+            }
         }
         Ok(())
     }
@@ -294,7 +332,7 @@ impl<A: Audience> Watch<A> {
         flow.received += ring.drain(|record: Result<Event, decode::Error>, cgroup| match record {
             Ok(event) => {
                 flow.decoded += 1;
-                let pid = event.socket().owner.map(|owner| owner.pid);
+                let pid = event.owner().map(|owner| owner.pid);
                 cgroups.extend(pid.zip(cgroup));
                 news.push(event);
             }

@@ -341,22 +341,23 @@ fn conservation(flow: &EventFlow) -> Check {
 }
 
 /// What no mechanism in use can see, whatever the kernel.
-fn unseen() -> [Check; 2] {
-    [
-        Check::graded(
-            "unseen",
-            Grade::Note,
-            "sockets without a descriptor (orphans that still close, connections that wait to be \
-             accepted, the kernel's own) that are older than the agent",
-            "the agent learns of them once their state changes",
-        ),
-        Check::graded(
-            "unseen",
-            Grade::Note,
-            "the peer's probes: the kernel answers them without a trace in the socket",
-            "the quiet time of a connection that only the peer probes is shorter than shown",
-        ),
-    ]
+/// What is not seen, whatever the hooks.
+fn unseen() -> [Check; 1] {
+    let enters = host::enters_network_namespaces();
+    let found = if enters {
+        "sockets without a descriptor (the kernel's own, in an accept queue) that are older than the agent, in network \
+         namespaces without a process"
+    } else {
+        "sockets without a descriptor (the kernel's own, in an accept queue) that are older than the agent, in other \
+         network namespaces than its own"
+    };
+    let advice = if enters {
+        "the agent learns of them once their state changes"
+    } else {
+        "start the agent with CAP_SYS_ADMIN, which it gives up, to list them; else it learns of them once their state \
+         changes"
+    };
+    [Check::graded("unseen", Grade::Note, found, advice)]
 }
 
 fn show(

@@ -11,8 +11,10 @@ use crate::{
         judgement::verdict::Surroundings,
         observed::{
             event::Event,
+            kernel_owner,
+            listeners::Listeners,
             owner_identity::Identity,
-            socket::{Direction, Owner, Socket, SocketId, State},
+            socket::{Owner, Socket, SocketId, State},
         },
     },
     owner::Census,
@@ -24,7 +26,8 @@ use crate::{
 };
 use clap::ValueEnum;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::Cell,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 use tracing::info;
@@ -148,19 +151,28 @@ impl Kernel {
         };
         let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
         let mut ended = Ok(());
-        let mut snapshot = hooks.snapshot()?;
-        // `listen(fd, 0)` leaves no backlog to infer from. But the walk goes by process and
-        // descriptor, and a listener was opened before what it accepted.
-        let mut listeners: BTreeSet<(u32, u16)> = BTreeSet::new();
+        let own_netns = host::own_netns();
+        let n_met = Cell::new(0_u64);
+        let mut met = SocketSet::default();
+        // A listener was opened before what it accepted, and the walk goes by process and descriptor.
+        let mut listeners = Listeners::default();
         let mut take = |event: Event| {
-            let Event::Seen(mut socket) = event else {
-                return;
+            let mut socket = match event {
+                Event::Seen(socket) => socket,
+                Event::Found(socket) if !met.contains(socket.id) => socket,
+                _ => return,
             };
-            let port = (socket.netns, socket.local.port);
-            if socket.state == State::Listen {
-                listeners.insert(port);
-            } else if socket.is_connection() && listeners.contains(&port) {
-                socket.direction = Direction::Inbound;
+            let is_first = met.insert(socket.id);
+            let counts =
+                is_first && socket.state != State::Close && own_netns == Some(socket.netns);
+            n_met.set(n_met.get() + u64::from(counts));
+            listeners.add(&socket);
+            listeners.infer_direction(&mut socket);
+            if socket.is_unaccepted {
+                socket.owner = listeners.owner_of(&socket);
+                socket.is_unaccepted = socket.is_left_unaccepted();
+            } else if socket.owner.is_none() {
+                socket.owner = kernel_owner::taker(&socket);
             }
             if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
@@ -172,11 +184,64 @@ impl Kernel {
                 ended = each(&socket, socket.owner.clone().as_mut_slice());
             }
         };
+        let mut snapshot = hooks.snapshot()?;
         while snapshot.read(&mut take)? {}
+        if let Some(mut subflows) = hooks.subflows()? {
+            // That gives each of them a cookie.
+            let mut list = hooks.listed()?;
+            while list.read(drop)? {}
+            while subflows.read(&mut take)? {}
+        }
+        // Not if all were met: the list costs as much as the rest.
+        if host::n_tcp_sockets().is_none_or(|n_all| n_all > n_met.get()) {
+            let mut list = hooks.listed()?;
+            while list.read(&mut take)? {}
+        }
         ended?;
         for (socket, mut owners) in shared.into_values() {
             each(&socket, &mut owners)?;
         }
         Ok(())
+    }
+}
+
+/// Sockets that were met. Ids of sockets that were made one after the other lie side by side: a bit each.
+#[derive(Debug, Default)]
+struct SocketSet {
+    words: BTreeMap<u64, u64>,
+}
+
+impl SocketSet {
+    const fn place(SocketId(id): SocketId) -> (u64, u64) {
+        (id / 64, 1 << (id % 64))
+    }
+
+    /// Adds a socket. Whether it is new.
+    fn insert(&mut self, id: SocketId) -> bool {
+        let (word, bit) = Self::place(id);
+        let word = self.words.entry(word).or_default();
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    fn contains(&self, id: SocketId) -> bool {
+        let (word, bit) = Self::place(id);
+        self.words.get(&word).is_some_and(|word| word & bit != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_knows_what_it_was_given() {
+        let mut set = SocketSet::default();
+        let ids = [0, 1, 63, 64, u64::MAX].map(SocketId);
+        assert!(ids.iter().all(|id| set.insert(*id)));
+        assert!(!ids.iter().any(|id| set.insert(*id)));
+        assert!(ids.iter().all(|id| set.contains(*id)));
+        assert!(![2, 65, u64::MAX - 1].map(SocketId).iter().any(|id| set.contains(*id)));
     }
 }

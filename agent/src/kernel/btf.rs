@@ -105,7 +105,8 @@ impl<'a> Btf<'a> {
 
     fn member_of(&self, id: u32, path: &str) -> Option<Member> {
         let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
-        let (offset, id) = self.find(id, name)?;
+        let (bits, id) = self.find(id, name)?;
+        let offset = bits / 8;
         match rest {
             None => Some(Member { offset, size: self.size_of(id)? }),
             Some(rest) => {
@@ -113,6 +114,13 @@ impl<'a> Btf<'a> {
                 Some(Member { offset: offset + inner, size })
             }
         }
+    }
+
+    /// The bit at which the member `path` begins, counted from the beginning of its struct: of a bitfield.
+    pub(crate) fn bit(&self, path: &str) -> Option<u32> {
+        let (name, member) = path.split_once('.')?;
+        let mut ids = self.named.get(name)?.iter();
+        ids.find_map(|&id| self.find(id, member).map(|(bits, _)| bits))
     }
 
     /// The id of the function of this name.
@@ -171,7 +179,7 @@ impl<'a> Btf<'a> {
         data
     }
 
-    /// Byte offset and type of the member `name`, looking into anonymous members.
+    /// Offset in bits and type of the member `name`, looking into anonymous members.
     fn find(&self, id: u32, name: &str) -> Option<(u32, u32)> {
         let found = self.get(id).filter(|found| matches!(found.kind, KIND_STRUCT | KIND_UNION))?;
         (0..found.n_members).find_map(|n| {
@@ -179,7 +187,7 @@ impl<'a> Btf<'a> {
             let member_name = self.string(u32_at(self.types, at)?)?;
             let member_type = u32_at(self.types, at + 4)?;
             let bits = u32_at(self.types, at + 8)?;
-            let offset = if found.has_bitfields { bits & 0x00ff_ffff } else { bits } / 8;
+            let offset = if found.has_bitfields { bits & 0x00ff_ffff } else { bits };
             if member_name == name {
                 return Some((offset, member_type));
             }

@@ -3,9 +3,13 @@
 use crate::model::observed::{
     ending::{Discovery, Ending},
     event::{self, Event},
+    kernel_owner::kernel_owner,
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings},
-    socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
+    socket::{
+        Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
+        SocketKind, State, Time,
+    },
     watched::Watched,
 };
 use keepwatch_ebpf::{
@@ -59,6 +63,9 @@ impl Decoder {
             Err(_) => SocketSample::read_from_prefix(bytes).map_err(|_| short)?.0,
         };
         let tag = Tag::from_wire(sample.tag).ok_or(Error::Tag(sample.tag))?;
+        if tag == Tag::Again && sample.flags & flag::GONE != 0 {
+            return Ok(Event::Gone { id: SocketId(sample.cookie), at: Time(sample.at_ns) });
+        }
         let socket = self.socket(&sample, tag)?;
         Ok(match tag {
             Tag::Snapshot => Event::Seen(socket),
@@ -67,6 +74,7 @@ impl Decoder {
                 old: State::from_kernel(sample.old_state).ok_or(Error::State(sample.old_state))?,
                 ending: self.ending(&sample),
             },
+            Tag::Again | Tag::Listed => Event::Found(socket),
             Tag::Destroy => Event::Destroyed(socket),
             Tag::Fire => {
                 let (fire, _) = TimerRecord::read_from_prefix(bytes).map_err(|_| short)?;
@@ -163,10 +171,13 @@ impl Decoder {
             // Not connected: the stamps are of nothing, or of a connection before.
             quiet_ms = 0;
         }
+        let local = endpoint(sample.family, sample.local_addr, sample.local_port_be);
+        let remote = peer(sample.family, sample.remote_addr, sample.remote_port_be);
         let owner = match tag {
             Tag::Snapshot | Tag::Call => {
                 Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm::new(sample.comm) })
             }
+            _ if has(flag::KERNEL) => Some(kernel_owner(local, remote)),
             _ if has(flag::OWNER_KNOWN) => {
                 Some(Owner { pid: sample.pid, fd: None, comm: Comm::new(sample.comm) })
             }
@@ -175,8 +186,9 @@ impl Decoder {
         Ok(Socket {
             id: SocketId(sample.cookie),
             at: Time(sample.at_ns),
-            local: endpoint(sample.family, sample.local_addr, sample.local_port_be),
-            remote: peer(sample.family, sample.remote_addr, sample.remote_port_be),
+            address: SocketAddress(sample.place),
+            local,
+            remote,
             netns: sample.netns,
             inode: sample.inode,
             own,
@@ -188,7 +200,14 @@ impl Decoder {
             retransmitting_ms,
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
-            is_unaccepted: tag == Tag::Snapshot && has(flag::UNATTACHED) && !has(flag::ORPHAN),
+            is_unaccepted: matches!(tag, Tag::Again | Tag::Listed)
+                && has(flag::UNATTACHED)
+                && !has(flag::ORPHAN),
+            kind: match () {
+                () if has(flag::MPTCP) => SocketKind::Mptcp,
+                () if has(flag::KERNEL) => SocketKind::Kernel,
+                () => SocketKind::Program,
+            },
             probes_unanswered: sample.probes_out,
             direction: if has(flag::BACKLOG) { Direction::Inbound } else { Direction::Outbound },
             direction_from: DirectionFrom::Inferred,
@@ -283,10 +302,12 @@ mod tests {
     fn decode(sample: &SocketSample) -> Result<Socket, Error> {
         Decoder::new(250).decode(sample.as_bytes()).map(|event| match event {
             Event::Seen(socket)
+            | Event::Found(socket)
             | Event::Destroyed(socket)
             | Event::StateChange { socket, .. }
             | Event::Fired { socket, .. }
             | Event::Called { socket, .. } => socket,
+            Event::Gone { .. } => panic!("gone"),
         })
     }
 
@@ -342,7 +363,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(Decoder::new(250).decode(&bytes[..end]), Err(Error::Length(end)));
         }
-        for tag in [0, 6, u32::MAX] {
+        for tag in [0, 8, u32::MAX] {
             assert_eq!(decode(&SocketSample { tag, ..sample() }), Err(Error::Tag(tag)));
         }
         assert_eq!(decode(&SocketSample { state: 13, ..sample() }), Err(Error::State(13)));

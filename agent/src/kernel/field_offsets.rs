@@ -72,6 +72,7 @@ const fn path(source: &FieldSource) -> &'static str {
         | FieldSource::IfFunction(_, path)
         | FieldSource::Inside(path, _)
         | FieldSource::Id(path)
+        | FieldSource::Bit(path)
         | FieldSource::Value(path, _) => path,
         FieldSource::Else(_) => "",
     }
@@ -84,6 +85,7 @@ fn root(source: &FieldSource) -> &'static str {
 fn look_up(btf: &Btf<'_>, source: &FieldSource) -> Option<u32> {
     match source {
         FieldSource::Offset(path) => btf.member(path).map(|member| member.offset),
+        FieldSource::Bit(path) => btf.bit(path),
         FieldSource::Size(path) => btf.member(path).map(|member| member.size),
         FieldSource::Given(value, path) => btf.member(path).map(|_| *value),
         FieldSource::Inside(path, bytes) => btf.member(path).map(|member| member.offset + bytes),

@@ -30,6 +30,12 @@ pub fn missing_capabilities() -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether this process may enter other network namespaces (`netns_install` in net/core/net_namespace.c).
+pub fn enters_network_namespaces() -> bool {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
+    held.contains(CapabilitySet::SYS_ADMIN)
+}
+
 /// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it
 /// may not be needed, and else creating the maps fails and says so.
 pub fn lift_memory_lock() {
@@ -80,6 +86,20 @@ pub fn lockdown() -> Option<String> {
 /// snapshot shows the processes of the whole host.
 pub fn in_initial_pid_namespace() -> Option<bool> {
     fs::metadata("/proc/self/ns/pid").ok().map(|ns| ns.st_ino() == INITIAL_PID_NAMESPACE)
+}
+
+/// TCP sockets in this network namespace that listen or are connected, whoever has them.
+pub fn n_tcp_sockets() -> Option<u64> {
+    let v4 = fs::read_to_string("/proc/net/sockstat").ok()?;
+    // Not there without IPv6.
+    let v6 = fs::read_to_string("/proc/net/sockstat6").unwrap_or_default();
+    Some(in_use(&v4, "TCP: inuse ")? + in_use(&v6, "TCP6: inuse ").unwrap_or_default())
+}
+
+/// `TCP: inuse 3 orphan 0 tw 588 alloc 61 mem 220`.
+fn in_use(text: &str, before: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(before))?;
+    line.split(' ').next()?.parse().ok()
 }
 
 /// The inode number of this process's network namespace.
@@ -152,6 +172,14 @@ pub fn keep_only(kept: CapabilitySet) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_counted_by_family() {
+        let v4 = "sockets: used 45\nTCP: inuse 3 orphan 12 tw 588 alloc 61 mem 220\n";
+        assert_eq!(in_use(v4, "TCP: inuse "), Some(3));
+        assert_eq!(in_use("TCP6: inuse 7\nUDP6: inuse 0\n", "TCP6: inuse "), Some(7));
+        assert_eq!(in_use("", "TCP: inuse "), None);
+    }
 
     #[test]
     fn the_local_table_gives_our_ipv4_addresses() {

@@ -8,6 +8,8 @@ pub mod field_offsets;
 pub(crate) mod heap_trim;
 pub mod hooks;
 pub mod host;
+pub(crate) mod map_iterator;
+mod network_namespaces;
 pub(crate) mod ring;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_canary;

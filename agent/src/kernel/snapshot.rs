@@ -30,30 +30,30 @@ pub enum Error {
     Witness(#[from] snapshot_canary::Error),
 }
 
-/// A walk in progress: read until it ends, in memory that does not grow.
+/// A walk in progress, of whichever iterator: read until it ends, in memory that does not grow.
 #[derive(Debug)]
 pub struct Snapshot {
     file: File,
     decoder: Decoder,
-    witness: Arc<Witness>,
-    met: bool,
+    /// What must be met on the way; none in walks that cannot meet it.
+    witness: Option<Arc<Witness>>,
     buffer: Vec<u8>,
     /// Bytes of a record that the last read cut.
     rest: usize,
 }
 
 impl Snapshot {
-    pub(super) fn new(file: File, decoder: Decoder, witness: Arc<Witness>) -> Self {
-        let buffer = vec![0; READ_BYTES + SNAPSHOT_LEN];
-        Self { file, decoder, witness, met: false, buffer, rest: 0 }
+    pub(super) const fn new(file: File, decoder: Decoder, witness: Option<Arc<Witness>>) -> Self {
+        Self { file, decoder, witness, buffer: Vec::new(), rest: 0 }
     }
 
     /// Reads what the kernel gives at once and passes it on. False at the end of the walk, when it
     /// has proven to be right.
     pub fn read(&mut self, mut each: impl FnMut(Event)) -> Result<bool, Error> {
+        self.buffer.resize(READ_BYTES + SNAPSHOT_LEN, 0);
         let free = self.buffer.get_mut(self.rest..).unwrap_or_default();
         let n_read = match self.file.read(free) {
-            Ok(0) if self.met => return Ok(false),
+            Ok(0) if self.witness.is_none() => return Ok(false),
             Ok(0) => return Err(snapshot_canary::Error::Unmet.into()),
             Ok(n_read) => n_read,
             // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
@@ -66,10 +66,11 @@ impl Snapshot {
         let whole = filled.len() - self.rest;
         for record in records {
             let event = self.decoder.decode(record)?;
-            if matches!(&event, Event::Seen(socket) if self.witness.meets(socket)?) {
-                self.met = true;
-            } else {
-                each(event);
+            match (&event, &self.witness) {
+                (Event::Seen(socket), Some(witness)) if witness.meets(socket)? => {
+                    self.witness = None;
+                }
+                _ => each(event),
             }
         }
         self.buffer.copy_within(whole..whole + self.rest, 0);

@@ -132,7 +132,7 @@ mod tests_support {
         },
         observed::{
             event::Event,
-            socket::{Socket, SocketId, Time, tests_support::socket},
+            socket::{Socket, SocketId, tests_support::socket},
         },
         table::Bounds,
     };
@@ -150,7 +150,7 @@ mod tests_support {
         for id in 1..=n_sockets {
             table.apply(Event::Seen(Socket { id: SocketId(id), ..socket() }));
         }
-        table.end_walk(Time::default());
+        table.end_walk();
         let mut totals = table.totals();
         totals.health = AgentHealth { n_walks: 1, ..AgentHealth::default() };
         let table = Arc::new(Mutex::new(table));

@@ -5,12 +5,13 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 18] = [
+const MAY_LACK: [(&str, Proof); 19] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
     // Since 5.12.
     ("socket cookies", Proof::Symbols(&["bpf_get_socket_ptr_cookie"])),
+    ("MPTCP", Proof::Symbols(&["mptcp_sendmsg"])),
     // Programs of users. Those that set-up brings along, and Python, do not stand here.
     ("bash", Proof::Program("bash")),
     ("curl", Proof::Program("curl")),

@@ -66,10 +66,12 @@ impl Followed {
             Event::Destroyed(socket) => self.end(socket.id),
             Event::StateChange { socket, .. }
             | Event::Fired { socket, .. }
+            | Event::Found(socket)
             | Event::Seen(socket) => {
                 self.update(socket);
                 None
             }
+            Event::Gone { .. } => None,
             Event::Called { socket, call } => {
                 self.called(socket, call);
                 None

@@ -154,6 +154,9 @@ impl CommandSession {
             let mut walk = hooks.snapshot()?;
             let followed = &mut self.followed;
             while walk.read(|event| drop(followed.apply(&event)))? {}
+            if let Some(mut walk) = hooks.subflows()? {
+                while walk.read(|event| drop(followed.apply(&event)))? {}
+            }
             self.drain();
         }
         let Self { mut followed, filter, mut report, n_undecodable, .. } = self;

@@ -32,7 +32,8 @@ If an agent runs, it answers, and measures by --idle-limit and --path if
 they are given, else by limits of its own. Without an agent keepwatch
 reads the kernel itself (as root). Settings are the same either way. If
 the kernel is read, the direction of a connection is inferred, and
-sockets without a descriptor are missing.
+of sockets without a descriptor only those of this network namespace are
+shown.
 
 On a terminal each connection is one line, with the columns that fit;
 --wide, and a pipe or file, have all.

@@ -56,7 +56,22 @@ const fn program(name: &'static str, way: Way, target: &'static str) -> HookProg
 pub(super) const SNAPSHOT: HookPlace = HookPlace {
     name: "iter/task_file",
     mechanism: None,
-    programs: &[program(name::SNAPSHOT, Way::Iterator, "task_file")],
+    programs: &[
+        program(name::SNAPSHOT, Way::Iterator, "task_file"),
+        program(name::SUBFLOWS, Way::Iterator, "task_file"),
+    ],
+};
+
+pub(super) const LOOK_AGAIN: HookPlace = HookPlace {
+    name: "iter/bpf_map_elem",
+    mechanism: None,
+    programs: &[program(name::LOOK_AGAIN, Way::Iterator, "bpf_map_elem")],
+};
+
+pub(super) const LISTED: HookPlace = HookPlace {
+    name: "iter/tcp",
+    mechanism: None,
+    programs: &[program(name::LISTED, Way::Iterator, "tcp")],
 };
 
 pub(super) const STATE_CHANGE: HookPlace = HookPlace {
@@ -141,12 +156,14 @@ pub(super) const SETSOCKOPT: [HookPlace; 3] = {
 
 impl HookPlace {
     /// Every place that there is on any architecture: values of labels and documents are the same on all.
-    pub const OF_ALL_ARCHITECTURES: [Self; 11] = {
+    pub const OF_ALL_ARCHITECTURES: [Self; 13] = {
         let [timer_function, timer_probe, every_timer] = KEEPALIVE_TIMER;
         let ([x86_64_function, x86_64_probe], [arm64_function, arm64_probe]) =
             (ON_X86_64, ON_ARM64);
         [
             SNAPSHOT,
+            LOOK_AGAIN,
+            LISTED,
             STATE_CHANGE,
             DESTROY,
             timer_function,

@@ -11,6 +11,10 @@ closed_set! {
     pub enum Signal {
         /// Every socket that a process has open.
         Snapshot = "snapshot",
+        /// A socket that no process has open any more, or not yet.
+        LookAgain = "look_again",
+        /// Sockets that nobody has open and that are older than the hooks.
+        Listed = "listed",
         /// A connection opens, closes or changes its state.
         StateChange = "state_change",
         /// The kernel destroys a socket.
@@ -27,6 +31,8 @@ impl Signal {
     pub const fn places(self) -> &'static [HookPlace] {
         match self {
             Self::Snapshot => &[hook_place::SNAPSHOT],
+            Self::LookAgain => &[hook_place::LOOK_AGAIN],
+            Self::Listed => &[hook_place::LISTED],
             Self::StateChange => &[hook_place::STATE_CHANGE],
             Self::Destroy => &[hook_place::DESTROY],
             Self::KeepaliveTimer => &hook_place::KEEPALIVE_TIMER,
@@ -38,6 +44,14 @@ impl Signal {
     pub const fn blind_without(self) -> &'static str {
         match self {
             Self::Snapshot => "everything: no socket can be listed",
+            Self::LookAgain => {
+                "how sockets without a descriptor are now (the kernel's own, in an accept queue, in io_uring), and \
+                 their end if no hook reports it"
+            }
+            Self::Listed => {
+                "sockets without a descriptor that are older than keepwatch: the kernel's own (NFS), and \
+                 those in accept queues"
+            }
             Self::StateChange => {
                 "connections that open or close between two snapshots, who opened them, and what they died of"
             }

@@ -6,21 +6,24 @@ mod error;
 mod hook_place;
 mod hook_signal;
 mod kfunc;
+mod look_again;
 
 pub use aya_log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use error::Error;
 pub use hook_place::{HookPlace, Mechanism};
 pub use hook_signal::{Signal, SignalStatus};
 pub use keepwatch_ebpf::interest::Interest;
+pub use look_again::MAX_SOUGHT;
 
 use super::{
     decode,
     field_offsets::{self, Types},
-    host,
+    host, network_namespaces,
     ring::Ring,
     snapshot::Snapshot,
     snapshot_canary::Witness,
 };
+use crate::model::observed::socket::{SocketAddress, SocketId};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{MapError, PerCpuArray, RingBuf},
@@ -31,6 +34,7 @@ use keepwatch_ebpf::{
     count::{COUNTS_LEN, HookCounts},
     name,
 };
+use look_again::Sought;
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
     sync::Arc,
@@ -70,6 +74,12 @@ pub struct Hooks {
     hz: u32,
     witness: Arc<Witness>,
     log: LogLevel,
+    /// Descriptors of MPTCP connections that walks had met, before the last one.
+    n_mptcp: u64,
+    /// None where the kernel cannot.
+    sought: Option<Sought>,
+    /// What a hook is attached by that only some calls need; none where all are loaded.
+    btf: Option<Btf>,
 }
 
 impl Hooks {
@@ -109,9 +119,14 @@ impl Hooks {
             }
             Scope::Events { ring_bytes, interest, log, .. } => (ring_bytes, interest, log),
         };
+        let max_sought = match scope {
+            Scope::Snapshot => 1,
+            Scope::Events { .. } => MAX_SOUGHT,
+        };
         let max_noted = if interest.descendants == 0 { 1 } else { MAX_NOTED };
         host::lift_memory_lock();
         let hz = super::clock::hz();
+        let address_key = host::random() | 1;
         let mut layout = *layout;
         if !host::compiles_programs() {
             layout.cast_id = 0;
@@ -121,21 +136,29 @@ impl Hooks {
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .override_global(name::LAYOUT, layout.as_bytes(), true)
             .override_global(name::HZ, &hz, true)
-            .override_global(name::ID_KEY, &(host::random() | 1), true)
+            .override_global(name::ADDRESS_KEY, &address_key, true)
+            .override_global(name::ADDRESS_KEY_INVERSE, &inverse(address_key), true)
             .override_global(::aya_log::LEVEL, &log.number(), true)
             .map_max_entries(name::LOGS, log.ring_bytes())
             .override_global(name::INTEREST, interest.as_bytes(), true)
             .map_max_entries(name::EVENTS, ring_bytes)
             .map_max_entries(name::NOTED, max_noted)
+            .map_max_entries(name::SOUGHT, max_sought)
             .load(kfunc::with_cast(OBJECT, layout.cast_id).as_bytes())
             .map_err(|error| failed("create the hooks' maps", error))?;
-        let status = match scope {
+        let mut status = match scope {
             Scope::Snapshot => {
                 vec![attach::carry(&mut ebpf, &btf, Signal::Snapshot, Mechanism::Auto)]
             }
             Scope::Events { mechanism, .. } => attach::all(&mut ebpf, &btf, mechanism),
         };
-        let hooks = Self { ebpf, status, hz, witness: Arc::new(witness), log };
+        let sought = match scope {
+            Scope::Snapshot => None,
+            Scope::Events { .. } => look_again::begin(&mut ebpf, &mut status),
+        };
+        let btf = matches!(scope, Scope::Snapshot).then_some(btf);
+        let witness = Arc::new(witness);
+        let hooks = Self { ebpf, status, hz, witness, log, n_mptcp: 0, sought, btf };
         match scope {
             // A user who names a mechanism wants that one or an error. Where it cannot carry setsockopt, which
             // is not in every kernel's BTF, that is reported as any blindness is.
@@ -162,11 +185,66 @@ impl Hooks {
 
     /// Begins a walk over every socket. Each walk is a new one: an iterator reads once.
     pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
-        let program: &mut Iter = program(&mut self.ebpf, name::SNAPSHOT)?;
-        let link = program.attach().map_err(|error| failed("begin a snapshot", error))?;
-        let link = program.take_link(link).map_err(|error| failed("begin a snapshot", error))?;
-        let file = link.into_file().map_err(|error| failed("begin a snapshot", error))?;
-        Ok(Snapshot::new(file, decode::Decoder::new(self.hz), Arc::clone(&self.witness)))
+        let witness = Some(Arc::clone(&self.witness));
+        self.iterate(name::SNAPSHOT, "begin a snapshot", witness)
+    }
+
+    /// Begins a walk over what MPTCP connections are made of, if the walk before has met any.
+    pub fn subflows(&mut self) -> Result<Option<Snapshot>, Error> {
+        let n_mptcp = self.counts()?.mptcp;
+        let has_met = n_mptcp > std::mem::replace(&mut self.n_mptcp, n_mptcp);
+        let begin = || self.iterate(name::SUBFLOWS, "begin a snapshot of MPTCP", None);
+        has_met.then(begin).transpose()
+    }
+
+    fn iterate(
+        &mut self,
+        name: &str,
+        attempt: &str,
+        witness: Option<Arc<Witness>>,
+    ) -> Result<Snapshot, Error> {
+        let program: &mut Iter = program(&mut self.ebpf, name)?;
+        let link = program.attach().map_err(|error| failed(attempt, error))?;
+        let link = program.take_link(link).map_err(|error| failed(attempt, error))?;
+        let file = link.into_file().map_err(|error| failed(attempt, error))?;
+        Ok(Snapshot::new(file, decode::Decoder::new(self.hz), witness))
+    }
+
+    /// Lists of the sockets of every network namespace that this process may enter, its own first: begun, not read. Once
+    /// begun, no capability is needed to read one.
+    pub fn lists(&mut self) -> Vec<Snapshot> {
+        /// Each takes a descriptor until it is read.
+        const N_MOST: usize = 512;
+        let mut lists: Vec<Snapshot> = self.listed().into_iter().collect();
+        for namespace in network_namespaces::others(N_MOST) {
+            match network_namespaces::inside(&namespace, || self.listed()) {
+                Ok(Ok(list)) => lists.push(list),
+                // Not the next either: it takes CAP_SYS_ADMIN.
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        lists
+    }
+
+    /// Begins a walk over the TCP sockets of the network namespace of this thread.
+    pub fn listed(&mut self) -> Result<Snapshot, Error> {
+        if let Some(btf) = self.btf.take() {
+            self.status.push(attach::carry(&mut self.ebpf, &btf, Signal::Listed, Mechanism::Auto));
+        }
+        self.iterate(name::LISTED, "list the sockets of a network namespace", None)
+    }
+
+    /// Begins to look at these sockets by their addresses, at most [`MAX_SOUGHT`]. None where the
+    /// kernel cannot.
+    pub fn look_again(
+        &mut self,
+        sockets: &[(SocketId, SocketAddress)],
+    ) -> Result<Option<Snapshot>, Error> {
+        let Some(sought) = &mut self.sought else {
+            return Ok(None);
+        };
+        let file = sought.begin(sockets)?;
+        Ok(Some(Snapshot::new(file, decode::Decoder::new(self.hz), None)))
     }
 
     /// The reading end of the events. There is one.
@@ -221,6 +299,18 @@ impl Hooks {
     }
 }
 
+/// The number that undoes a multiplication by this odd one, modulo 2^64: each round doubles the bits that are right
+/// (Newton), and the number itself is right in three.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut round = 0;
+    while round < 5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        round += 1;
+    }
+    inverse
+}
+
 /// What the hooks need to know of the running kernel's types.
 pub fn types() -> Result<Types, Error> {
     let targets = attach::targets();
@@ -240,9 +330,16 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::OBJECT;
+    use super::{OBJECT, inverse};
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn an_address_comes_back_from_its_number() {
+        for odd in [1, 3, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
+            assert_eq!(odd.wrapping_mul(inverse(odd)), 1, "{odd}");
+        }
+    }
 
     /// The hooks as built. There are none where they were left out.
     pub(super) fn object() -> object::File<'static> {

@@ -75,7 +75,9 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
         }
     }
     match socket.state {
-        _ if socket.is_unaccepted => found(Condition::Unaccepted, socket.watched.ms.into(), None),
+        _ if socket.is_unaccepted => {
+            found(Condition::Unaccepted, socket.unaccepted_ms().into(), None)
+        }
         State::CloseWait => found(Condition::PeerClosed, socket.silent_ms.into(), None),
         _ => None,
     }

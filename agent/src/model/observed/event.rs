@@ -3,7 +3,7 @@
 use super::{
     ending::Ending,
     setsockopt::Call,
-    socket::{Socket, State},
+    socket::{Owner, Socket, SocketId, State, Time},
 };
 use crate::model::text::closed_set::closed_set;
 
@@ -12,6 +12,15 @@ use crate::model::text::closed_set::closed_set;
 pub enum Event {
     /// The snapshot met the socket, with one of its owners.
     Seen(Socket),
+    /// A socket without a descriptor was looked at by its address, or in the list of its network namespace.
+    Found(Socket),
+    /// A socket was looked at by its address, and is not there any more.
+    Gone {
+        /// The socket that was there.
+        id: SocketId,
+        /// When it was looked at.
+        at: Time,
+    },
     /// The socket's state changes from `old` to `socket.state`.
     StateChange {
         /// The socket at that moment.
@@ -42,15 +51,22 @@ pub enum Event {
 }
 
 impl Event {
-    /// The socket that it is about.
-    pub const fn socket(&self) -> &Socket {
+    /// The socket that it is about, unless that is gone.
+    pub const fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Seen(socket)
+            | Self::Found(socket)
             | Self::StateChange { socket, .. }
             | Self::Destroyed(socket)
             | Self::Fired { socket, .. }
-            | Self::Called { socket, .. } => socket,
+            | Self::Called { socket, .. } => Some(socket),
+            Self::Gone { .. } => None,
         }
+    }
+
+    /// The process that it names.
+    pub fn owner(&self) -> Option<Owner> {
+        self.socket().and_then(|socket| socket.owner)
     }
 }
 

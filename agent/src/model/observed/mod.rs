@@ -4,6 +4,8 @@
 pub mod ending;
 pub mod errno;
 pub mod event;
+pub mod kernel_owner;
+pub mod listeners;
 mod next_look;
 pub mod owner_identity;
 pub(crate) mod probe_timing;

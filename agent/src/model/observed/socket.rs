@@ -74,6 +74,22 @@ impl FromStr for SocketId {
     }
 }
 
+/// Where the kernel keeps a socket: a number that only the hooks can turn into an address. 0 is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketAddress(pub u64);
+
+/// What made a socket, and so which calls can have changed its settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A program, by socket(2) or by accepting a connection.
+    #[default]
+    Program,
+    /// MPTCP, for a part of a program's connection: the program sets options on the whole.
+    Mptcp,
+    /// The kernel, for a service of its own, as NFS: no program can set an option on it.
+    Kernel,
+}
+
 closed_set! {
     /// TCP states, in the order of the kernel's numbers (`include/net/tcp_states.h`).
     #[expect(missing_docs, reason = "RFC 9293 names them")]
@@ -211,6 +227,9 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Stands for the kernel: no process has this id.
+    pub const KERNEL: u32 = 0;
+
     /// Whether the process has this name. The kernel cuts names to 15 bytes; the whole name matches the cut one.
     pub fn is_named(&self, name: &str) -> bool {
         self.comm.as_bytes() == Comm::kept(name) || self.comm.escaped() == name
@@ -223,6 +242,8 @@ impl Owner {
 pub struct Socket {
     /// The socket cookie: unique while the kernel runs.
     pub id: SocketId,
+    /// Where the kernel keeps it.
+    pub address: SocketAddress,
     /// When it was sampled.
     pub at: Time,
     /// Address and port of our end.
@@ -251,6 +272,8 @@ pub struct Socket {
     pub is_orphan: bool,
     /// It waits in an accept queue: no process has it yet.
     pub is_unaccepted: bool,
+    /// What made it.
+    pub kind: SocketKind,
     /// Probes not answered yet.
     pub probes_unanswered: u8,
     /// Who sent the SYN, as far as the sample itself can tell.
@@ -300,6 +323,17 @@ impl Socket {
         }
     }
 
+    /// For how long a connection has waited to be accepted, at least: for as long as it is known, or the peer is silent.
+    pub fn unaccepted_ms(&self) -> u32 {
+        self.watched.ms.max(self.silent_ms)
+    }
+
+    /// Whether it has waited for a second: then the program does not accept it. For less, it is on its way to one that does.
+    pub fn is_left_unaccepted(&self) -> bool {
+        const WAITS_MS: u32 = 1000;
+        self.unaccepted_ms() >= WAITS_MS
+    }
+
     /// Whether it is a connection, live or half closed: not a listener, not an unconnected socket.
     pub const fn is_connection(&self) -> bool {
         self.remote.port != 0 && !matches!(self.state, State::Listen | State::Close)
@@ -334,6 +368,7 @@ pub(crate) mod tests_support {
     pub(crate) fn socket() -> Socket {
         Socket {
             id: SocketId(1),
+            address: SocketAddress(7),
             at: Time(1_000_000_000_000),
             local: Endpoint { addr: "::ffff:10.0.0.5".parse().unwrap(), port: 44307 },
             remote: Endpoint { addr: "::ffff:172.16.0.15".parse().unwrap(), port: 2717 },
@@ -348,6 +383,7 @@ pub(crate) mod tests_support {
             retransmitting_ms: None,
             is_orphan: false,
             is_unaccepted: false,
+            kind: SocketKind::Program,
             probes_unanswered: 0,
             direction: Direction::Outbound,
             direction_from: DirectionFrom::Inferred,

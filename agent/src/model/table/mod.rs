@@ -17,6 +17,7 @@ pub mod owner_label;
 mod socket_owners;
 mod storage;
 pub mod sums;
+mod without_descriptor;
 
 use super::{
     judgement::{
@@ -26,6 +27,7 @@ use super::{
     observed::{
         ending::Ending,
         event::{Event, Fire},
+        listeners::Listeners,
         owner_identity::Identity,
         setting::NetnsSettings,
         socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
@@ -38,6 +40,7 @@ use histories::{ConnectionHistory, Histories};
 pub use missed_events::Heard;
 use missed_events::Unseen;
 use others::OtherConnections;
+use owner_ids::OwnerNumber;
 use owner_label::{OwnerBudget, OwnerLabels};
 use socket_owners::Owners;
 use std::{
@@ -54,6 +57,8 @@ struct Walk {
     ended: BTreeSet<SocketId>,
     netns: BTreeMap<u32, NetnsSettings>,
     n_untracked: u64,
+    /// Sockets that were looked for and are gone.
+    n_gone: u64,
     /// Processes that have sockets, and the last one met: a walk goes by process.
     met: BTreeSet<u32>,
     last_met: Option<u32>,
@@ -92,8 +97,7 @@ pub struct Table {
     owners: Owners,
     /// Owners beyond the first: few sockets have them.
     more_owners: BTreeMap<SocketId, Vec<Owner>>,
-    /// Listening sockets by namespace and port.
-    listeners: BTreeMap<(u32, u16), u32>,
+    listeners: Listeners,
     sums: Sums,
     netns: BTreeMap<u32, NetnsSettings>,
     n_untracked: u64,
@@ -126,7 +130,7 @@ impl Table {
             slots: Slots::default(),
             owners: Owners::new(bounds.labels),
             more_owners: BTreeMap::new(),
-            listeners: BTreeMap::new(),
+            listeners: Listeners::default(),
             sums: Sums::default(),
             netns: BTreeMap::new(),
             n_untracked: 0,
@@ -152,17 +156,16 @@ impl Table {
         Arc::clone(&self.around)
     }
 
-    /// A walk begins. A socket that it does not meet until it ends is gone. `after_loss`: events were lost
-    /// since the walk before.
+    /// A walk begins. Sockets that it does not meet ([`Self::unmet`]) are to be looked at by their addresses before it
+    /// ends. `after_loss`: events were lost since the walk before.
     pub fn begin_walk(&mut self, after_loss: bool) {
         self.n_walk = self.n_walk.wrapping_add(1);
         self.n_unowned = 0;
-        self.unseen.walk_began();
         self.walk = Some(Walk { after_loss, ..Walk::default() });
     }
 
-    /// The walk met everything. How many sockets it did not meet any more.
-    pub fn end_walk(&mut self, now: Time) -> u64 {
+    /// The walk has shown everything. How many sockets were found to be gone.
+    pub fn end_walk(&mut self) -> u64 {
         let Some(walk) = self.walk.take() else {
             return 0;
         };
@@ -173,13 +176,15 @@ impl Table {
         self.n_untracked = walk.n_untracked;
         self.owners.keep(walk.met);
         self.unseen.walk_ended();
-        self.prune(walk.after_loss, now)
+        walk.n_gone
     }
 
     /// Takes an observation in.
     pub fn apply(&mut self, event: Event) {
         match event {
             Event::Seen(socket) => self.seen(socket),
+            Event::Found(socket) => self.found(socket),
+            Event::Gone { id, at } => self.gone(id, at),
             Event::StateChange { socket, old, ending } => self.state_changed(socket, old, ending),
             Event::Destroyed(socket) => self.destroyed(socket),
             Event::Fired { socket, outcome, probes_before } => {
@@ -229,7 +234,7 @@ impl Table {
             self.more_owners.remove(&socket.id);
             Self::keep_direction(&mut socket, &before.socket);
         }
-        self.infer_direction(&mut socket);
+        self.listeners.infer_direction(&mut socket);
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let probes = socket.probes_unanswered;
         self.compare(before, &mut socket, None, probes);
@@ -242,6 +247,8 @@ impl Table {
         if let Some(Slot { socket: before, .. }) = before {
             socket.owner = before.owner.or(socket.owner);
             socket.shared |= before.shared;
+            // Events say nothing of it: only a look without a descriptor does.
+            socket.is_unaccepted = before.is_unaccepted;
             if socket.inode == 0 {
                 socket.inode = before.inode;
             }
@@ -376,26 +383,31 @@ impl Table {
         }
     }
 
-    /// `listen(fd, 0)` leaves no backlog to infer from; the listener itself does.
-    fn infer_direction(&self, socket: &mut Socket) {
-        if socket.direction_from == DirectionFrom::Inferred
-            && socket.is_connection()
-            && self.listeners.contains_key(&(socket.netns, socket.local.port))
-        {
-            socket.direction = Direction::Inbound;
-        }
+    /// Stores a socket, marked with the current walk: what events reported during the walk need not be looked at.
+    fn put(&mut self, socket: Socket, before: Option<Slot>) {
+        let whose = self.owners.number(socket.owner);
+        self.store(socket, before, whose);
     }
 
-    /// Stores a socket, marked with the current walk: else [`Self::end_walk`] would prune sockets that events
-    /// reported during the walk.
-    fn put(&mut self, socket: Socket, before: Option<Slot>) {
+    /// The same for a socket that no process has open: its last owner may be gone, and its process id another's.
+    fn put_held(&mut self, socket: Socket, before: Option<Slot>) {
+        let process = |owner: Option<Owner>| owner.map(|owner| (owner.pid, owner.comm));
+        let whose = match before {
+            Some(before) if process(before.socket.owner) == process(socket.owner) => {
+                self.owners.roll.take_again(before.whose)
+            }
+            _ => self.owners.number(socket.owner),
+        };
+        self.store(socket, before, whose);
+    }
+
+    fn store(&mut self, socket: Socket, before: Option<Slot>, whose: OwnerNumber) {
         let old = before.and_then(|before| Share::of(&before.socket, before.whose, &self.around));
-        let whose = self.owners.number(socket.owner);
         let slot = Slot { socket, walk: self.n_walk, whose };
         match before {
             Some(before) => {
                 self.owners.roll.give_back(before.whose);
-                self.count_listener(&before.socket, -1);
+                self.listeners.remove(&before.socket);
                 self.slots.replace(&slot);
             }
             None if self.slots.len() >= self.max_sockets => {
@@ -408,7 +420,7 @@ impl Table {
             }
             None => self.slots.insert(&slot),
         }
-        self.count_listener(&socket, 1);
+        self.listeners.add(&socket);
         self.sums.replace(old, Share::of(&socket, whose, &self.around));
     }
 
@@ -422,20 +434,9 @@ impl Table {
     fn remove(&mut self, id: SocketId) {
         if let Some(Slot { socket, whose, .. }) = self.slots.remove(id) {
             self.more_owners.remove(&id);
-            self.count_listener(&socket, -1);
+            self.listeners.remove(&socket);
             self.sums.replace(Share::of(&socket, whose, &self.around), None);
             self.owners.roll.give_back(whose);
-        }
-    }
-
-    fn count_listener(&mut self, socket: &Socket, change: i32) {
-        if socket.state == State::Listen {
-            let key = (socket.netns, socket.local.port);
-            let n_listeners = self.listeners.entry(key).or_default();
-            *n_listeners = n_listeners.saturating_add_signed(change);
-            if *n_listeners == 0 {
-                self.listeners.remove(&key);
-            }
         }
     }
 

@@ -54,6 +54,9 @@ impl Owners {
             return self.roll.take(NamedOwner::default());
         };
         let Some(process) = self.processes.get_mut(&pid) else {
+            if pid == Owner::KERNEL {
+                return self.roll.take(NamedOwner { process: comm, identity: None });
+            }
             self.unknown.insert(pid);
             if self.waiting.len() < MAX_WAITING {
                 self.waiting.insert(pid);
@@ -120,9 +123,9 @@ impl Table {
     pub fn strangers(&self, events: &[Event]) -> BTreeSet<u32> {
         events
             .iter()
-            .filter_map(|event| event.socket().owner)
+            .filter_map(Event::owner)
             .map(|owner| owner.pid)
-            .filter(|pid| !self.owners.processes.contains_key(pid))
+            .filter(|pid| *pid != Owner::KERNEL && !self.owners.processes.contains_key(pid))
             .collect()
     }
 
@@ -187,7 +190,7 @@ mod tests {
     use crate::model::{
         observed::{
             owner_identity::Identity,
-            socket::{SocketId, Time, tests_support::socket},
+            socket::{SocketId, tests_support::socket},
         },
         table::tests::{rows, table},
     };
@@ -207,7 +210,10 @@ mod tests {
         for event in events {
             table.apply(*event);
         }
-        table.end_walk(Time::default());
+        for (id, _) in table.unmet() {
+            table.apply(Event::Gone { id, at: socket().at });
+        }
+        table.end_walk();
     }
 
     fn known(started: u64, unit: &str) -> KnownProcess {

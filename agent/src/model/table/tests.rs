@@ -41,7 +41,7 @@ fn walk(table: &mut Table, sockets: &[Socket]) {
     for socket in sockets {
         table.apply(Event::Seen(*socket));
     }
-    table.end_walk(Time::default());
+    table.end_walk();
 }
 
 fn change(table: &mut Table, socket: Socket, old: State, new: State) {
@@ -63,33 +63,12 @@ fn a_connection_that_opens_and_closes_between_walks_is_known_and_gone() {
 }
 
 #[test]
-fn what_a_walk_does_not_meet_any_more_is_gone() {
-    let mut table = table();
-    walk(&mut table, &[owned(1, 3), owned(2, 4)]);
-    walk(&mut table, &[owned(2, 4)]);
-    assert_eq!(rows(&table).len(), 1);
-    assert_eq!(table.totals().health.n_pruned, 1);
-}
-
-#[test]
-fn a_connection_without_descriptor_stays_until_its_end_or_until_events_are_lost() {
-    let mut table = table();
-    change(&mut table, socket(), State::SynRecv, State::Established);
-    walk(&mut table, &[]);
-    walk(&mut table, &[]);
-    assert_eq!(rows(&table).len(), 1);
-    table.begin_walk(true);
-    table.end_walk(Time::default());
-    assert!(rows(&table).is_empty());
-}
-
-#[test]
 fn a_socket_that_ends_during_a_walk_is_not_brought_back_by_it() {
     let mut table = table();
     table.begin_walk(false);
     change(&mut table, owned(1, 3), State::Established, State::Close);
     table.apply(Event::Seen(owned(1, 3)));
-    table.end_walk(Time::default());
+    table.end_walk();
     assert!(rows(&table).is_empty());
 }
 
@@ -98,7 +77,7 @@ fn a_connection_opened_during_a_walk_survives_its_end() {
     let mut table = table();
     table.begin_walk(false);
     change(&mut table, owned(1, 3), State::SynSent, State::Established);
-    table.end_walk(Time::default());
+    table.end_walk();
     assert_eq!(rows(&table).len(), 1);
 }
 
@@ -115,7 +94,7 @@ fn every_descriptor_of_every_process_is_an_owner_once() {
     change(&mut table, unowned, State::Established, State::CloseWait);
     table.apply(Event::Seen(owned(1, 3)));
     table.apply(Event::Seen(owned(1, 9)));
-    table.end_walk(Time::default());
+    table.end_walk();
     assert_eq!(fds(&table), [Some(3), Some(9)]);
     walk(&mut table, &[owned(1, 9)]);
     assert_eq!(rows(&table)[0].1.len(), 1);

@@ -52,6 +52,7 @@ impl Then {
         // No `..`: whoever adds a field decides here whether the past depends on it.
         let Socket {
             id: _,
+            address: _,
             at: _,
             local: _,
             remote: _,
@@ -66,6 +67,7 @@ impl Then {
             retransmitting_ms,
             is_orphan,
             is_unaccepted,
+            kind: _,
             probes_unanswered,
             direction: _,
             direction_from: _,

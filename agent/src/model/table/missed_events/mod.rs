@@ -15,10 +15,6 @@ use crate::model::{
 };
 use std::collections::HashMap;
 
-/// No kernel keeps what nobody has open any more, and what is closing, for longer: by then
-/// `tcp_fin_timeout` and `tcp_orphan_retries` are over, also where they are set high.
-const LINGERS_MS: u64 = 30 * 60 * 1000;
-
 /// Sockets in doubt at once, some 5 MB: beyond, nothing is suspected.
 const MAX_DOUBTS: usize = 8192;
 
@@ -28,8 +24,6 @@ struct Doubt {
     /// When it was seen first, and last.
     since: Time,
     last: Time,
-    /// Walks that had begun by then.
-    n_walks: u64,
     /// Changes of its state.
     n_changes: u64,
     /// Unanswered probes: as hooks reported them, and as samples show them.
@@ -54,7 +48,6 @@ pub struct Heard {
 pub(super) struct Unseen {
     doubts: HashMap<SocketId, Doubt>,
     heard: Heard,
-    n_walks_begun: u64,
     n_walks_ended: u64,
     n_runs: u64,
 }
@@ -62,7 +55,7 @@ pub(super) struct Unseen {
 impl Default for Unseen {
     fn default() -> Self {
         let heard = Heard { states: true, timers: true };
-        Self { doubts: HashMap::new(), heard, n_walks_begun: 0, n_walks_ended: 0, n_runs: 0 }
+        Self { doubts: HashMap::new(), heard, n_walks_ended: 0, n_runs: 0 }
     }
 }
 
@@ -74,22 +67,14 @@ impl Unseen {
         if self.n_walks_ended == 0 || is_full {
             return None;
         }
-        let new = Doubt {
-            since: at,
-            last: at,
-            n_walks: self.n_walks_begun,
-            n_changes: 0,
-            probes: None,
-            end: None,
-            is_excused,
-        };
+        let new = Doubt { since: at, last: at, n_changes: 0, probes: None, end: None, is_excused };
         let doubt = self.doubts.entry(id).or_insert(new);
         doubt.last = doubt.last.max(at);
         doubt.is_excused |= is_excused;
         Some(doubt)
     }
 
-    /// A change of state was reported late. A socket that no process had open any more is alive, or dies now.
+    /// A change of state was reported late.
     pub(super) fn state_told(&mut self, socket: &Socket) {
         let Some(doubt) = self.doubts.get_mut(&socket.id) else {
             return;
@@ -114,10 +99,6 @@ impl Unseen {
         self.doubts.get_mut(&id)?.end.take().map(|(_, socket)| socket)
     }
 
-    pub(super) const fn walk_began(&mut self) {
-        self.n_walks_begun += 1;
-    }
-
     pub(super) const fn walk_ended(&mut self) {
         self.n_walks_ended += 1;
     }
@@ -129,12 +110,7 @@ impl Unseen {
 
     /// What nothing has explained by now.
     fn settled(&mut self, now: Time) -> Vec<(SocketId, Doubt)> {
-        let n_walks = self.n_walks_ended;
-        let is_due = |_: &SocketId, doubt: &mut Doubt| {
-            // An end is believed when a walk that began after it has not found it undone.
-            now.ms_since(doubt.since) >= SETTLES_MS
-                && (doubt.end.is_none() || n_walks > doubt.n_walks)
-        };
+        let is_due = |_: &SocketId, doubt: &mut Doubt| now.ms_since(doubt.since) >= SETTLES_MS;
         let settled = self.doubts.extract_if(is_due).collect();
         if self.doubts.is_empty() {
             self.doubts.shrink_to_fit();
@@ -172,11 +148,6 @@ impl Table {
         self.unseen.n_runs
     }
 
-    /// Whether a walk would settle whether something ended.
-    pub fn has_doubts(&self) -> bool {
-        self.unseen.doubts.values().any(|doubt| doubt.end.is_some())
-    }
-
     fn is_excused(&self) -> bool {
         self.is_blind || self.walk.as_ref().is_some_and(|walk| walk.after_loss)
     }
@@ -191,10 +162,6 @@ impl Table {
         probes: u8,
     ) {
         let Some(Slot { socket: before, .. }) = before else {
-            // What nobody seemed to have open any more is there again.
-            if let Some(doubt) = self.unseen.doubts.get_mut(&socket.id) {
-                doubt.end = None;
-            }
             return;
         };
         if socket.at <= before.at {
@@ -241,52 +208,13 @@ impl Table {
         }
     }
 
-    /// What a walk does not meet any more goes. How many sockets.
-    pub(super) fn prune(&mut self, after_loss: bool, now: Time) -> u64 {
-        let mut gone = Vec::new();
-        for number in 0..self.slots.end() {
-            // Without a descriptor (a full accept queue, an orphan that still closes) only events tell
-            // the end, so such a socket goes when they were lost.
-            if let Some(Slot { socket, .. }) = self.slots.unmet(number, self.n_walk)
-                && (after_loss || self.is_gone(&socket, now))
-            {
-                gone.push(socket);
-            }
-        }
-        let n_gone = u64::try_from(gone.len()).unwrap_or(u64::MAX);
-        self.n_pruned += n_gone;
+    /// A connection is not there any more, and no hook has reported its end, so far.
+    pub(super) fn doubt_gone(&mut self, socket: Socket, at: Time) {
         let is_excused = self.is_excused();
-        for socket in gone {
-            if after_loss && socket.is_connection() {
-                self.died(now, socket, Death::unseen(&socket, Discovery::Gone));
-            } else if self.unseen.heard.states
-                && socket.is_connection()
-                && let Some(doubt) = self.unseen.doubt(socket.id, now, is_excused)
-            {
-                doubt.end = Some((Discovery::Gone, socket));
-            }
-            self.remove(socket.id);
-        }
-        n_gone
-    }
-
-    /// Whether a socket that a walk does not meet is gone.
-    fn is_gone(&mut self, socket: &Socket, now: Time) -> bool {
-        let was_open = socket.owner.is_some_and(|owner| owner.fd.is_some());
-        match socket.state {
-            // Without a descriptor only events tell the end, and they do, unless they do not.
-            state if state.is_closing() => now.ms_since(socket.at) > LINGERS_MS,
-            _ if !was_open => false,
-            // The peer had closed it, now we did: LAST_ACK, about which no hook reports anything until its end.
-            State::CloseWait => {
-                let closing = Socket { state: State::LastAck, at: now, ..*socket };
-                if let Some(before) = self.before(socket.id) {
-                    self.put(closing, Some(before));
-                }
-                false
-            }
-            // What is closed does not stay established.
-            _ => true,
+        if self.unseen.heard.states
+            && let Some(doubt) = self.unseen.doubt(socket.id, at, is_excused)
+        {
+            doubt.end = Some((Discovery::Gone, socket));
         }
     }
 

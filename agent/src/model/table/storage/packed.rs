@@ -4,7 +4,10 @@ use super::{Slot, shared_values::Stock};
 use crate::model::{
     observed::{
         setting::{NetnsSettings, OwnSettings},
-        socket::{Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketId, State, Time},
+        socket::{
+            Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
+            SocketKind, State, Time,
+        },
         watched::Watched,
     },
     table::owner_ids::OwnerNumber,
@@ -23,6 +26,8 @@ const OWNED: u16 = 1 << 8;
 const SHARED: u16 = 1 << 9;
 const ORPHAN: u16 = 1 << 10;
 const UNACCEPTED: u16 = 1 << 11;
+const MPTCP: u16 = 1 << 12;
+const KERNEL: u16 = 1 << 13;
 
 /// What many slots have in common.
 #[derive(Debug, Default)]
@@ -54,6 +59,7 @@ struct Netns {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed {
     id: SocketId,
+    address: SocketAddress,
     at: Time,
     remote_addr: Ipv6Addr,
     /// Numbers of what it has in common with others.
@@ -86,6 +92,7 @@ pub(super) struct Packed {
 impl Packed {
     pub(super) const EMPTY: Self = Self {
         id: SocketId(0),
+        address: SocketAddress(0),
         at: Time(0),
         remote_addr: Ipv6Addr::UNSPECIFIED,
         local_addr: NONE,
@@ -123,6 +130,7 @@ impl Packed {
         let flag = |is: bool, bit: u16| if is { bit } else { 0 };
         Self {
             id: socket.id,
+            address: socket.address,
             at: socket.at,
             remote_addr: socket.remote.addr,
             local_addr: stocks.addrs.exchange(self.local_addr, LocalAddr(socket.local.addr)),
@@ -151,7 +159,9 @@ impl Packed {
                 | flag(owner.is_some(), OWNED)
                 | flag(socket.shared, SHARED)
                 | flag(socket.is_orphan, ORPHAN)
-                | flag(socket.is_unaccepted, UNACCEPTED),
+                | flag(socket.is_unaccepted, UNACCEPTED)
+                | flag(socket.kind == SocketKind::Mptcp, MPTCP)
+                | flag(socket.kind == SocketKind::Kernel, KERNEL),
             walk,
             whose,
             probes_unanswered: socket.probes_unanswered,
@@ -179,6 +189,7 @@ impl Packed {
         let Netns { number: netns, settings: ambient } = stocks.netns.get(self.netns);
         let socket = Socket {
             id: self.id,
+            address: self.address,
             at: self.at,
             local: Endpoint { addr: local_addr, port: self.local_port },
             remote: Endpoint { addr: self.remote_addr, port: self.remote_port },
@@ -193,6 +204,11 @@ impl Packed {
             retransmitting_ms: some(self.retransmitting_ms),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
+            kind: match () {
+                () if is(MPTCP) => SocketKind::Mptcp,
+                () if is(KERNEL) => SocketKind::Kernel,
+                () => SocketKind::Program,
+            },
             probes_unanswered: self.probes_unanswered,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
             direction_from: if is(INFERRED) {
@@ -241,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_million_slots_fit_the_memory_budget() {
-        assert!(size_of::<Packed>() <= 112, "{} bytes a slot", size_of::<Packed>());
+        assert!(size_of::<Packed>() <= 120, "{} bytes a slot", size_of::<Packed>());
     }
 
     #[test]
@@ -259,6 +275,7 @@ mod tests {
         // All fields stand here, so that the compiler asks for a new one.
         let full = Socket {
             id: SocketId(u64::MAX),
+            address: SocketAddress(u64::MAX),
             at: Time(u64::MAX),
             local: Endpoint { addr: "fe80::1".parse().unwrap(), port: 65_535 },
             remote: Endpoint { addr: "2001:db8::1".parse().unwrap(), port: 1 },
@@ -278,6 +295,7 @@ mod tests {
             retransmitting_ms: Some(0),
             is_orphan: true,
             is_unaccepted: true,
+            kind: SocketKind::Kernel,
             probes_unanswered: 255,
             direction: Direction::Inbound,
             direction_from: DirectionFrom::Seen,
@@ -293,7 +311,8 @@ mod tests {
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
-        for socket in [bare, full, without_descriptor] {
+        let mptcp = Socket { kind: SocketKind::Mptcp, ..bare };
+        for socket in [bare, full, without_descriptor, mptcp] {
             let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));

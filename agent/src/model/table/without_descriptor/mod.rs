@@ -1,0 +1,100 @@
+//! Sockets that a walk did not meet, because no process has them open: looked at by their addresses, or in the list of
+//! their network namespace. Only what was seen to be gone is believed to be.
+
+use super::{Table, storage::Slot};
+use crate::model::{
+    judgement::death::Death,
+    observed::{
+        ending::Discovery,
+        kernel_owner,
+        socket::{Owner, Socket, SocketAddress, SocketId, SocketKind, State, Time},
+    },
+};
+
+/// While a connection waits to be accepted for less than this, it is looked at again soon: then it may be accepted any moment.
+const WATCHED_CLOSELY_MS: u32 = 60_000;
+
+impl Table {
+    /// The sockets that the walk in progress has not met so far, and where they are.
+    pub fn unmet(&self) -> Vec<(SocketId, SocketAddress)> {
+        let slots = (0..self.slots.end()).filter_map(|n| self.slots.unmet(n, self.n_walk));
+        slots.map(|slot| (slot.socket.id, slot.socket.address)).collect()
+    }
+
+    /// A socket was looked at without a descriptor.
+    pub(super) fn found(&mut self, mut socket: Socket) {
+        if self.walk.as_ref().is_some_and(|walk| walk.ended.contains(&socket.id)) {
+            return;
+        }
+        let before = self.before(socket.id);
+        if let Some(before) = before {
+            // The list of a namespace has those, too, that the walk has met.
+            if before.walk == self.n_walk || before.socket.at > socket.at {
+                return;
+            }
+            if socket.state == State::Close || is_another(&before.socket, &socket) {
+                self.gone(socket.id, socket.at);
+                return;
+            }
+            Self::keep_direction(&mut socket, &before.socket);
+            socket.inode = before.socket.inode;
+        } else if socket.state == State::Close {
+            return;
+        }
+        self.listeners.infer_direction(&mut socket);
+        socket.owner = self.holder(&socket, before);
+        self.doubt(before, &socket, socket.state, socket.probes_unanswered);
+        let probes = socket.probes_unanswered;
+        self.compare(before, &mut socket, None, probes);
+        self.judge_anew(before, &socket);
+        if socket.is_unaccepted {
+            socket.is_unaccepted = socket.is_left_unaccepted();
+            self.n_unowned += u64::from(socket.unaccepted_ms() < WATCHED_CLOSELY_MS);
+        }
+        self.put_held(socket, before);
+    }
+
+    /// The owner of a socket that no process has open.
+    fn holder(&self, socket: &Socket, before: Option<Slot>) -> Option<Owner> {
+        if socket.kind == SocketKind::Kernel {
+            return socket.owner;
+        }
+        if socket.is_unaccepted {
+            return self.listeners.owner_of(socket);
+        }
+        // Of the last one that had it, the descriptor is gone.
+        let last = before.and_then(|before| before.socket.owner);
+        kernel_owner::taker(socket).or(last.map(|owner| Owner { fd: None, ..owner }))
+    }
+
+    /// A socket was looked for, and is not there any more.
+    pub(super) fn gone(&mut self, id: SocketId, at: Time) {
+        let Some(Slot { socket, .. }) = self.before(id).filter(|slot| slot.socket.at <= at) else {
+            return;
+        };
+        self.n_pruned += 1;
+        let after_loss = self.walk.as_mut().is_some_and(|walk| {
+            walk.n_gone += 1;
+            walk.after_loss
+        });
+        if socket.is_connection() {
+            if after_loss {
+                // Its end was reported by an event that was lost.
+                self.died(at, socket, Death::unseen(&socket, Discovery::Gone));
+            } else {
+                self.doubt_gone(socket, at);
+            }
+        }
+        self.remove(id);
+    }
+}
+
+/// Whether another socket has the same id: where the kernel gives no cookies, an id is made of an address, which may be
+/// used again.
+fn is_another(before: &Socket, found: &Socket) -> bool {
+    (before.netns, before.remote) != (found.netns, found.remote)
+        || (before.local.port != 0 && before.local.port != found.local.port)
+}
+
+#[cfg(test)]
+mod tests;
