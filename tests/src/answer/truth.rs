@@ -378,8 +378,8 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
         // Its stamps are not set yet: TCP_INFO says "since boot". It sends SYNs, so it is not quiet.
         0.0..=ms(after.at - held.made)
     } else if row.retransmits > 0 {
-        // TCP_INFO counts from the last repetition, keepwatch from what is repeated.
-        quiet_before - TICKS_MS..=f64::from(after.silent_ms) + TICKS_MS
+        // TCP_INFO counts from the last repetition, keepwatch from what is repeated: that was sent after a second of quiet.
+        quiet_before - TICKS_MS..=f64::from(after.silent_ms) - 500.0
     } else if undisturbed && *is_probed {
         0.0..=quiet_after + TICKS_MS
     } else if undisturbed {

@@ -289,13 +289,14 @@ impl Population {
         self.unanswered_attempts(&here);
         far.silence("10.77.0.1");
         far.silence("fd77::1");
-        for held in self.sockets.iter().filter(|held| held.what.contains("data in flight")) {
-            socket::send(&held.fd, b"nobody reads this");
-        }
         for held in self.sockets.iter().filter(|held| held.what.contains("probing")) {
             wait::until("a probe is not answered", SOON, || {
                 (socket::probes_unanswered(&held.fd) > 0).then_some(())
             });
+        }
+        // By now these have been quiet for a second: so what was sent last tells from what was received last.
+        for held in self.sockets.iter().filter(|held| held.what.contains("data in flight")) {
+            socket::send(&held.fd, b"nobody reads this");
         }
         self.namespaces.extend([near, far]);
     }
