@@ -86,6 +86,7 @@ impl Columns {
         self.set("idle_limit_seconds", limit.idle_limit_seconds);
         self.set("idle_limit_from", limit.idle_limit_from.to_string());
         self.set("path", limit.path.clone());
+        self.set("made_by", word_of(&connection.made_by));
         self.set("keepalive", settings.keepalive);
         self.set("idle_seconds", settings.idle.seconds);
         self.set("idle_from", word_of(&settings.idle.from));
@@ -114,6 +115,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         remote,
         state: word(row, "state")?,
         direction: Some(word(row, "direction")?),
+        made_by: word(row, "made_by")?,
         settings: settings(row)?,
         gap_seconds: row.get::<_, Option<i64>>("gap_ms")?.map(signed_seconds),
         gap_from: maybe_word(row, "gap_from")?,

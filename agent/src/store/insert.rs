@@ -164,6 +164,7 @@ fn death(
     row.set("cause", word_of(&details.cause));
     row.set("certainty", word_of(&details.certainty));
     row.set("evidence", details.evidence);
+    row.set("others_answered", details.others_answered);
     row.set("forgotten", details.forgotten);
     row.set("errno", details.errno);
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));

@@ -143,6 +143,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         errno: row.get("errno")?,
         evidence: Some(evidence.clone()),
         age_seconds: age_ms.map(signed_seconds),
+        others_answered: row.get("others_answered")?,
         forgotten: Some(row.get("forgotten")?),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row

@@ -49,6 +49,7 @@ CREATE TABLE deaths (
   cause TEXT NOT NULL,               -- idle_drop, keepalive_timeout, ...: see docs/COMMANDS.md
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
+  others_answered INTEGER,           -- other connections to the same peer that were answered at that time
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
@@ -57,6 +58,7 @@ CREATE TABLE deaths (
   idle_limit_seconds INTEGER NOT NULL,
   idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like
   path TEXT,                         -- the name of the configured path
+  made_by TEXT NOT NULL,             -- what made the socket: program, mptcp, kernel
   keepalive INTEGER NOT NULL,        -- SO_KEEPALIVE
   idle_seconds INTEGER NOT NULL,     -- the effective settings, and where they were from: socket, netns
   idle_from TEXT NOT NULL,

@@ -13,7 +13,7 @@ use crate::model::{
     observed::{
         owner_identity::{Identity, IdentityPart},
         setting::{Effective, OwnValues, SettingOrigin},
-        socket::{Comm, Direction, Endpoint, Owner, Socket, State, Time},
+        socket::{Comm, Direction, Endpoint, Owner, Socket, SocketKind, State, Time},
         watched::Watched,
     },
     text::{duration::seconds, sanitize::escaped},
@@ -38,6 +38,9 @@ pub struct Connection {
     pub state: State,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
+    /// A program made it, or MPTCP for one, or the kernel itself.
+    #[serde(default)]
+    pub made_by: SocketKind,
     /// The effective settings.
     #[serde(flatten)]
     pub settings: KeepaliveSettings,
@@ -268,6 +271,7 @@ impl Connection {
             remote: socket.remote.socket_addr(),
             state: socket.state,
             direction: Some(socket.direction),
+            made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
             gap_seconds: gap.map(|gap| seconds(gap.ms)),
             gap_from: gap.map(|gap| gap.from),

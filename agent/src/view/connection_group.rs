@@ -9,7 +9,10 @@ use crate::model::{
         death::{Cause, Certainty},
         verdict::Verdict,
     },
-    observed::{setting::OwnValues, socket::Direction},
+    observed::{
+        setting::OwnValues,
+        socket::{Direction, SocketKind},
+    },
 };
 use serde::Serialize;
 use std::{
@@ -124,6 +127,21 @@ impl ConnectionGroup {
         })
     }
 
+    /// Moments at which those of the worst finding ended, a minute apart or more: one outage explains what ends at one.
+    pub(crate) fn occasions(&self) -> usize {
+        const APART_SECONDS: i64 = 60;
+        let ends = self.of(self.finding()).filter_map(|life| life.end.as_ref()?.at.parse().ok());
+        let mut ends: Vec<jiff::Timestamp> = ends.collect();
+        ends.sort_unstable();
+        let mut last = None;
+        let is_new = |end: &&jiff::Timestamp| {
+            let is_apart = last.is_none_or(|last| end.as_second() - last >= APART_SECONDS);
+            last = Some(end.as_second());
+            is_apart
+        };
+        ends.iter().filter(is_new).count()
+    }
+
     /// The connections that ended.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())
@@ -166,7 +184,12 @@ impl ConnectionGroup {
     /// Whether nobody ever called setsockopt on any of them: none if not all were watched from their beginning. A
     /// value of their own was set by somebody, seen or not.
     pub(crate) fn nobody_ever_set(&self) -> Option<bool> {
-        let is_set = |life: &Life| !life.calls.is_empty() || !life.changed.is_empty();
+        // On what MPTCP or the kernel made, others set options, and no hook sees it.
+        let is_set = |life: &Life| {
+            !life.calls.is_empty()
+                || !life.changed.is_empty()
+                || life.connection.made_by != SocketKind::Program
+        };
         if self.has_own_values() || self.lives.iter().any(is_set) {
             return Some(false);
         }

@@ -7,7 +7,7 @@ use super::{
 use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
-        death::{Cause, Certainty},
+        death::{Cause, Certainty, Others},
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -91,6 +91,9 @@ pub struct EventDetails {
     /// `died`: since it was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<f64>,
+    /// `died`: the number of other connections to the same peer that were answered at that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others_answered: Option<u32>,
     /// `died`: that a path which forgot it explains that best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<bool>,
@@ -146,6 +149,10 @@ impl EventRow {
                 details.errno = (errno != 0).then(|| errno_name(errno));
                 details.evidence = Some(death.evidence(socket));
                 details.age_seconds = death.age_ms.map(seconds);
+                details.others_answered = match death.others {
+                    Others::Answered(n) => Some(n),
+                    Others::Unknown | Others::Silent(_) => None,
+                };
                 details.forgotten = Some(death.is_forgotten(socket));
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);

@@ -49,6 +49,8 @@ pub(crate) struct LifeEnd {
     pub evidence: String,
     /// Since it was opened.
     pub age_seconds: Option<f64>,
+    /// Other connections to the same peer that were answered at that time.
+    pub others_answered: Option<u32>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
     /// The time of the last packet from the peer: RFC 3339, UTC.
@@ -170,6 +172,7 @@ impl Life {
             errno: details.errno,
             evidence: details.evidence.unwrap_or_default(),
             age_seconds: details.age_seconds,
+            others_answered: details.others_answered,
             forgotten: details.forgotten.unwrap_or_default(),
             probes_sent: details.probes_sent.unwrap_or_default(),
         };

@@ -66,6 +66,7 @@ impl RowWriter {
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"direction\":\"", socket.direction.as_str());
+        word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         effective(out, b",\"idle\":{\"seconds\":", idle);
         effective(out, b",\"interval\":{\"seconds\":", interval);
@@ -279,7 +280,9 @@ mod tests {
         judgement::idle_limit::{ConfiguredPath, IdleLimit, Limits},
         observed::{
             setting::OwnSettings,
-            socket::{Comm, Direction, DirectionFrom, SocketId, State, tests_support::socket},
+            socket::{
+                Comm, Direction, DirectionFrom, SocketId, SocketKind, State, tests_support::socket,
+            },
         },
     };
 
@@ -315,6 +318,7 @@ mod tests {
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
                 peer_probes: byte,
             };
+            socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);
             if bit(8) {

@@ -78,16 +78,18 @@ impl FromStr for SocketId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketAddress(pub u64);
 
-/// What made a socket, and so which calls can have changed its settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SocketKind {
-    /// A program, by socket(2) or by accepting a connection.
-    #[default]
-    Program,
-    /// MPTCP, for a part of a program's connection: the program sets options on the whole.
-    Mptcp,
-    /// The kernel, for a service of its own, as NFS: no program can set an option on it.
-    Kernel,
+closed_set! {
+    /// What made a socket, and so which calls can have changed its settings.
+    #[derive(Default)]
+    pub enum SocketKind {
+        /// A program, by socket(2) or by accepting a connection.
+        #[default]
+        Program = "program",
+        /// MPTCP, for a part of a program's connection: the program sets options on the whole.
+        Mptcp = "mptcp",
+        /// The kernel, for a service of its own, as NFS: no program can set an option on it.
+        Kernel = "kernel",
+    }
 }
 
 closed_set! {

@@ -220,15 +220,19 @@ impl WhyText<'_> {
             }
             n => format!("{n} died between {} and {}", self.clock(&first_at), self.clock(&last_at)),
         };
+        let waited = |since: &String| {
+            timestamp::unix_seconds(&last_at)
+                .zip(timestamp::unix_seconds(since))
+                .map(|(died, since)| died - since)
+        };
         let since = match (&waiting_since, &last_packet_at) {
-            (Some(since), _) => {
-                let waited = timestamp::unix_seconds(&last_at)
-                    .zip(timestamp::unix_seconds(since))
-                    .map(|(died, since)| format!(" ({})", time(died - since)));
+            // What was answered at once did not wait.
+            (Some(since), _) if waited(since).is_none_or(|waited| waited >= 1.0) => {
+                let waited = waited(since).map(|waited| format!(" ({})", time(waited)));
                 format!(", waiting since {}{}", self.clock(since), waited.unwrap_or_default())
             }
-            (None, Some(last)) => format!(", last packet {}", self.when(last)),
-            (None, None) => String::new(),
+            (_, Some(last)) => format!(", last packet {}", self.when(last)),
+            (_, None) => String::new(),
         };
         Some(died + &since)
     }

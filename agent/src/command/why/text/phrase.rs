@@ -20,11 +20,21 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
                     format!(" (quiet for {} to {})", time(least), time(most))
                 }
             });
-            let n_inferred: usize = case.causes.iter().map(|count| count.n_inferred).sum();
-            let repeated = if n_inferred > 1 {
-                format!("{n_inferred} such deaths make a middlebox likely")
-            } else {
-                "a peer that vanished meanwhile looks the same".to_owned()
+            let n_dead = case.case.of(case.finding).filter(|life| life.end.is_some()).count();
+            let others =
+                case.case.dead().filter_map(|life| life.end.as_ref()?.others_answered).max();
+            let repeated = match (others, n_dead, case.case.occasions()) {
+                (Some(_), ..) => {
+                    "others to the same peer were answered meanwhile: hardly an outage of the peer"
+                        .to_owned()
+                }
+                (None, 0 | 1, _) => "a peer that vanished meanwhile looks the same".to_owned(),
+                (None, n, 1) => {
+                    format!("{n} deaths, 1 occasion: an outage of the peer would explain it too")
+                }
+                (None, n, occasions) => {
+                    format!("{n} deaths on {occasions} occasions: a middlebox is likely")
+                }
             };
             format!("inferred: the first data after silence{quiet}; {repeated}")
         }
