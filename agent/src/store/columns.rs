@@ -96,6 +96,7 @@ impl Columns {
         self.set("count_from", word_of(&settings.count.from));
         self.set("user_timeout_ms", settings.user_timeout_ms);
         self.set("detection_seconds", settings.detection_seconds.map_or(Value::Null, unsigned));
+        self.set("in_flight_detection_seconds", unsigned(settings.in_flight_detection_seconds));
         self.set("watched_ms", unsigned(ms(connection.watched_seconds)));
         self.set("peer_probes", connection.peer_probes);
         self.set("probes_unanswered", connection.probes_unanswered);
@@ -149,6 +150,7 @@ fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
         count: Probes { probes: row.get("count_probes")?, from: word(row, "count_from")? },
         user_timeout_ms: row.get("user_timeout_ms")?,
         detection_seconds: row.get("detection_seconds")?,
+        in_flight_detection_seconds: row.get("in_flight_detection_seconds")?,
     })
 }
 

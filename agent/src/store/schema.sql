@@ -68,6 +68,7 @@ CREATE TABLE deaths (
   count_from TEXT NOT NULL,
   user_timeout_ms INTEGER NOT NULL,  -- 0: unset
   detection_seconds INTEGER,         -- silence until the kernel gives up; NULL while keepalive is off
+  in_flight_detection_seconds INTEGER NOT NULL, -- the same while data is in flight: the user timeout, else about tcp_retries2
   opened_at_ns INTEGER,              -- NULL: older than the agent
   age_ms INTEGER,
   quiet_ms INTEGER NOT NULL,         -- before the last data was sent; before the end if none was in flight

@@ -100,6 +100,10 @@ pub struct KeepaliveSettings {
     pub user_timeout_ms: u32,
     /// Silence until the kernel gives up; null while keepalive is off.
     pub detection_seconds: Option<u64>,
+    /// The same while data is in flight, when no probe goes out: the user timeout, else about what `tcp_retries2` of its
+    /// network namespace allows.
+    #[serde(default)]
+    pub in_flight_detection_seconds: u64,
 }
 
 /// The idle limit of a path.
@@ -189,6 +193,7 @@ impl KeepaliveSettings {
             count: Probes { probes: count.value, from: count.from },
             user_timeout_ms: socket.own.user_timeout_ms,
             detection_seconds: socket.detection_seconds(),
+            in_flight_detection_seconds: socket.gives_up_repeating_ms().div_ceil(1000),
         }
     }
 

@@ -78,6 +78,8 @@ impl RowWriter {
             Some(seconds) => number(out, seconds),
             None => out.extend_from_slice(b"null"),
         }
+        out.extend_from_slice(b",\"in_flight_detection_seconds\":");
+        number(out, socket.gives_up_repeating_ms().div_ceil(1000));
         let gap = Gap::of(socket, around.hz);
         maybe_seconds(out, b",\"gap_seconds\":", gap.map(|gap| gap.ms));
         optional(out, b",\"gap_from\":", gap.map(|gap| gap.from.as_str()));

@@ -79,6 +79,7 @@ impl Subject for CheckedConnection {
             interval_seconds: settings.interval.seconds,
             count: settings.count.probes,
             user_timeout_ms: settings.user_timeout_ms,
+            in_flight_detection_seconds: settings.in_flight_detection_seconds,
         }
     }
 

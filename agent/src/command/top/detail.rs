@@ -132,6 +132,8 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         || "never, as long as nothing is sent".to_owned(),
         |seconds| format!("after {} of silence", duration(seconds)),
     );
+    let in_flight = row.connection.settings.in_flight_detection_seconds;
+    let noticed = format!("{noticed}; with data in flight after about {}", duration(in_flight));
     facts.push(("death noticed", noticed, plain));
     facts.push(("netns", row.connection.netns.to_string(), plain));
     facts

@@ -142,6 +142,8 @@ pub struct ProbeSettings {
     pub count: u32,
     /// TCP_USER_TIMEOUT in milliseconds; 0 is unset.
     pub user_timeout_ms: u32,
+    /// Seconds until the kernel gives up while data is in flight, by that or by `tcp_retries2`.
+    pub in_flight_detection_seconds: u64,
 }
 
 /// What is judged: a connection, or a socket without one.
@@ -297,25 +299,23 @@ impl Rule {
 
 /// While data is in flight no probe goes out: the user timeout decides, else `tcp_retries2`.
 fn too_slow_in_flight(settings: ProbeSettings, allowed: u64) -> Option<String> {
-    let allowed_text = || duration(allowed);
-    match u64::from(settings.user_timeout_ms) {
-        0 => Some(format!(
-            "while data is in flight keepalive does not watch: without TCP_USER_TIMEOUT the kernel gives up \
-             after tcp_retries2 repetitions (15 by default, some 15 min), the policy allows {}",
-            allowed_text()
-        )),
-        ms if ms > allowed.saturating_mul(1000) => Some(format!(
-            "with data in flight a dead peer is noticed after {} (TCP_USER_TIMEOUT), the policy allows {}",
-            duration(ms.div_ceil(1000)),
-            allowed_text()
-        )),
-        _ => None,
-    }
+    let ProbeSettings { user_timeout_ms, in_flight_detection_seconds: seconds, .. } = settings;
+    let by = match user_timeout_ms {
+        0 => "tcp_retries2: keepalive does not watch then, and no TCP_USER_TIMEOUT is set",
+        _ => "TCP_USER_TIMEOUT",
+    };
+    (seconds > allowed).then(|| {
+        format!(
+            "with data in flight a dead peer is noticed after about {} ({by}), the policy allows {}",
+            duration(seconds),
+            duration(allowed)
+        )
+    })
 }
 
 /// Whether one probe that gets lost ends it: there is no second one before the kernel gives up.
 fn fragile(settings: ProbeSettings) -> Option<String> {
-    let ProbeSettings { keepalive, idle_seconds, interval_seconds, count, user_timeout_ms } =
+    let ProbeSettings { keepalive, idle_seconds, interval_seconds, count, user_timeout_ms, .. } =
         settings;
     let second_probe_ms = (u64::from(idle_seconds) + u64::from(interval_seconds)) * 1000;
     match u64::from(user_timeout_ms) {

@@ -41,6 +41,7 @@ impl Subject for OfWeb {
             interval_seconds: self.socket.interval().value,
             count: self.socket.count().value,
             user_timeout_ms: own.user_timeout_ms,
+            in_flight_detection_seconds: self.socket.gives_up_repeating_ms().div_ceil(1000),
         }
     }
 
@@ -178,11 +179,14 @@ fn a_server_that_never_notices_dead_clients_is_a_finding_if_the_policy_is_about_
 }
 
 #[test]
-fn with_data_in_flight_only_a_user_timeout_notices_in_time() {
+fn with_data_in_flight_a_user_timeout_or_the_namespace_notices_in_time() {
     let policy = demand(Rule { in_flight_seconds: Some(30), ..Rule::default() });
     assert_eq!(faults(&policy, &probed(3, 30_000)), []);
     assert_eq!(faults(&policy, &probed(3, 30_001)), [Fault::SlowInFlight]);
     assert_eq!(faults(&policy, &probed(3, 0)), [Fault::SlowInFlight], "however often it probes");
+    let mut tuned = probed(3, 0);
+    tuned.socket.ambient.retries2 = 5;
+    assert_eq!(faults(&policy, &tuned), [], "12.6 s");
 }
 
 #[test]
