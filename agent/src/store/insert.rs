@@ -19,6 +19,7 @@ use crate::{
             socket::{Owner, Socket, SocketId, Time},
         },
         table::happening::{Happened, Happening},
+        text::wall_time::WallTime,
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
@@ -156,7 +157,7 @@ fn death(
     around: &Surroundings,
     clues: &KeptClues,
 ) -> rusqlite::Result<i64> {
-    let shown = EventRow::new(happening, String::new(), around);
+    let shown = EventRow::new(happening, WallTime::default(), around);
     let (connection, details) = (shown.connection, shown.details);
     let mut row = stamp.of(into, happening)?;
     row.set_connection(&connection);

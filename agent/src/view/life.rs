@@ -15,6 +15,7 @@ use crate::model::{
     },
     observed::setsockopt::SockOpt,
     table::happening::EventName,
+    text::wall_time::WallTime,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,20 +68,22 @@ pub(crate) struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
     pub connection: Connection,
-    /// The process that it is counted for.
-    pub owner: Option<RowOwner>,
+    /// The processes that have it open, or had: first the one that it is counted for.
+    pub owners: Vec<RowOwner>,
     /// The calls that were seen, oldest first.
     pub calls: Vec<CallSeen>,
     /// Options that changed without a call.
     pub changed: Vec<SockOpt>,
     /// It was watched from its beginning, so that calls are missing from `calls` only if there were
     /// none.
+    #[serde(rename = "seen_from_opening")]
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
     /// Its end, if it has come.
+    #[serde(flatten)]
     pub end: Option<LifeEnd>,
 }
 
@@ -132,10 +135,9 @@ impl Finding {
 impl Life {
     /// A connection that exists now, without calls: only the history knows those.
     pub(crate) fn live(row: Row) -> Self {
-        let owner = row.owners.first().cloned();
         Self {
             connection: row.connection,
-            owner,
+            owners: row.owners,
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole: false,
@@ -148,9 +150,9 @@ impl Life {
     /// One that died, with the event that says so. None if the event is another.
     pub(crate) fn dead(happening: EventRow) -> Option<Self> {
         let EventRow {
-            at,
+            time: WallTime { at, .. },
             event: EventName::Died | EventName::Ended,
-            owner,
+            owners,
             details,
             connection,
             ..
@@ -179,7 +181,7 @@ impl Life {
         let is_whole = end.age_seconds.is_some();
         Some(Self {
             connection,
-            owner,
+            owners,
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
@@ -187,6 +189,11 @@ impl Life {
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
+    }
+
+    /// The process that it is counted for.
+    pub(crate) fn owner(&self) -> Option<&RowOwner> {
+        self.owners.first()
     }
 
     /// Of one that died of silence: when that began, as far as it is known.
@@ -250,7 +257,7 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
         match happening.event {
             EventName::Opened => {
                 known.is_whole = true;
-                known.opened_at = Some(happening.at);
+                known.opened_at = Some(happening.time.at);
             }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
             EventName::Changed => known.changed.extend(happening.details.option),
@@ -291,11 +298,11 @@ impl CallSeen {
     fn of(happening: EventRow) -> Option<Self> {
         let details = happening.details;
         Some(Self {
-            at: happening.at,
+            at: happening.time.at,
             option: details.option?,
             value: details.value,
             result: details.result?,
-            by: happening.owner,
+            by: happening.owners.into_iter().next(),
         })
     }
 }
@@ -350,7 +357,8 @@ pub(crate) mod tests_support {
         let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
-        Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
+        let time = WallTime { at: "2026-01-02T03:04:05Z".to_owned(), ..WallTime::default() };
+        Life::dead(EventRow::new(&happening, time, &around())).unwrap()
     }
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
@@ -455,7 +463,7 @@ mod tests {
             details,
             ..EventRow::new(
                 &Happening::new(one.at, one, Happened::Opened),
-                String::new(),
+                WallTime::default(),
                 &around(),
             )
         };

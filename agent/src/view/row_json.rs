@@ -123,7 +123,7 @@ impl RowWriter {
         optional(out, b",\"workload\":", name(|it| &it.workload));
         optional(out, b",\"pod\":", name(|it| &it.pod));
         word(out, b",\"direction_from\":\"", socket.direction_from.as_str());
-        out.extend_from_slice(b"\",\"reason\":");
+        out.extend_from_slice(b"\",\"meaning\":");
         self.reason(out, socket, gap, verdict, around);
         out.extend_from_slice(b",\"until_limit_seconds\":");
         match around.until_limit_ms(socket, socket.quiet_ms.into()) {

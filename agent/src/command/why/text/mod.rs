@@ -211,9 +211,9 @@ impl WhyText<'_> {
 
     /// When the worst of a case died, and when that began.
     fn times(&self, case: &Judged) -> Option<String> {
-        let ConnectionTimes { n, first_at, last_at, waiting_since, last_packet_at } =
+        let ConnectionTimes { deaths, first_at, last_at, unanswered_since, last_packet_at } =
             case.case.times()?;
-        let died = match n {
+        let died = match deaths {
             1 => format!("died {}", self.when(&last_at)),
             n if first_at.get(..19) == last_at.get(..19) => {
                 format!("{n} died {}", self.when(&last_at))
@@ -225,7 +225,7 @@ impl WhyText<'_> {
                 .zip(timestamp::unix_seconds(since))
                 .map(|(died, since)| died - since)
         };
-        let since = match (&waiting_since, &last_packet_at) {
+        let since = match (&unanswered_since, &last_packet_at) {
             // What was answered at once did not wait.
             (Some(since), _) if waited(since).is_none_or(|waited| waited >= 1.0) => {
                 let waited = waited(since).map(|waited| format!(" ({})", time(waited)));
@@ -399,7 +399,7 @@ mod tests {
                 option,
                 value: Some(value),
                 result: result.to_owned(),
-                by: life.owner.clone(),
+                by: life.owner().cloned(),
             });
         }
         let text = page(vec![life]);

@@ -104,12 +104,12 @@ impl Judged {
         let errno = example.and_then(|end| end.errno.clone());
         match (example.map(|end| end.cause), errno.as_deref()) {
             (Some(Cause::ConnectFailed), Some("ECONNREFUSED")) => {
-                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer)
+                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer())
             }
             (Some(Cause::ConnectFailed), Some("ETIMEDOUT")) => {
                 format!(
                     "{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)",
-                    self.peer
+                    self.peer()
                 )
             }
             (Some(Cause::ConnectFailed), errno) => format!(
@@ -118,10 +118,10 @@ impl Judged {
             ),
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}",
-                self.peer,
+                self.peer(),
                 errno.unwrap_or("an error")
             ),
-            _ => format!("{} reset {what}{whose}", self.peer),
+            _ => format!("{} reset {what}{whose}", self.peer()),
         }
     }
 
