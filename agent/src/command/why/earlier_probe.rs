@@ -31,7 +31,14 @@ impl EarlierProbe {
             time(self.killed),
             duration(proposal.idle)
         );
-        Advice { place: "path", holds: Holds::Surely, because, lines: Vec::new(), client: None }
+        Advice {
+            place: "path",
+            holds: Holds::Surely,
+            because,
+            lines: Vec::new(),
+            client: None,
+            needs_previous: false,
+        }
     }
 }
 
