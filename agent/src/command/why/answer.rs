@@ -321,6 +321,9 @@ fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraint
         let connection = &life.connection;
         match life.end.as_ref()?.cause {
             Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::Abandoned if life.finding() == Finding::Dropped => {
+                Some(connection.quiet_seconds)
+            }
             Cause::KeepaliveTimeout | Cause::KeepaliveReset
                 if life.finding() == Finding::Dropped =>
             {

@@ -6,7 +6,7 @@ use super::{
     idle_limit::{Applied, Limits, PathNumber},
 };
 use crate::model::{
-    observed::{setting::SettingOrigin, socket::State},
+    observed::setting::SettingOrigin,
     text::{
         closed_set::closed_set,
         duration::{duration, tenths},
@@ -83,7 +83,7 @@ impl Surroundings {
         // A path that counts bytes does not count what probes bring.
         let is_traffic = !watched.is_probed_by_peer()
             && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
-        of.state() == State::Established
+        of.is_open()
             && u64::from(watched.ms) >= N_LIMITS_WATCHED * limit.ms()
             && longest_ms <= limit.ms() / QUIET_PART
             && (is_traffic || !limit.from.counts_bytes())

@@ -4,7 +4,10 @@ use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::answer::Judged,
     model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
-    view::{connection_group::Peer, life::Finding},
+    view::{
+        connection_group::Peer,
+        life::{Finding, Life},
+    },
 };
 
 impl Judged {
@@ -23,7 +26,7 @@ impl Judged {
                 let noticed = self
                     .case
                     .of(Finding::Dark)
-                    .map(|life| life.connection.silent_seconds)
+                    .map(Life::noticed_after_seconds)
                     .fold(0.0, f64::max);
                 format!(
                     "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
