@@ -235,10 +235,7 @@ impl Life {
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
                 // The kernel ends by itself what is closing.
-                Condition::Fine
-                    if is_unprotected
-                        && (self.connection.is_open() || !self.connection.state.is_closing()) =>
-                {
+                Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
                 }
                 Condition::Fine => Finding::Fine,
