@@ -1,11 +1,11 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::observed::{
-    ending::{Discovery, Ending},
+    ending::{Discovery, Ending, Unacked, Unsent},
     event::{self, Event},
     kernel_owner::kernel_owner,
     setsockopt::{Call, SockOpt, When},
-    setting::{NetnsSettings, OwnSettings},
+    setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
     socket::{
         Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
         SocketKind, State, Time,
@@ -117,12 +117,21 @@ impl Decoder {
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
-            retransmitting_ms: retransmitting_ms(sample),
+            retransmitting_ms: retransmitting_ms(sample).or(self.trying_ms(sample)),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
+            received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
             // A FIN takes one number, and is no data.
-            unacked: sample.unacked_bytes > u32::from(has_sent_fin(sample.old_state)),
-            unsent: sample.unsent_bytes > 0,
+            unacked: match (sample.unacked_bytes, has_sent_fin(sample.old_state)) {
+                (0, _) => Unacked::Nothing,
+                (1, true) => Unacked::Fin,
+                _ => Unacked::Data,
+            },
+            unsent: match sample.unsent_bytes {
+                0 => Unsent::Nothing,
+                _ if sample.flags & flag::WINDOW_CLOSED != 0 => Unsent::WindowClosed,
+                _ => Unsent::Waits,
+            },
             in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
         }
     }
@@ -145,6 +154,10 @@ impl Decoder {
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
+            rto_max_ms: match sample.rto_max_jiffies {
+                0 => TCP_RTO_MAX_MS,
+                jiffies => self.ms(jiffies.into()),
+            },
         };
         let age = |stamp| self.age_ms(now, stamp);
         let received_ms =
@@ -152,11 +165,16 @@ impl Decoder {
         let silent_ms = received_ms.into_iter().chain(age(sample.out_of_window_jiffies)).min();
         // `tcp_event_data_sent` (net/ipv4/tcp_output.c) stamps repeated data, too: then the data itself is older.
         let retransmitting_ms = retransmitting_ms(sample);
-        let sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
+        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
+        if has_sent_fin(sample.state) && sample.unacked_bytes == 1 {
+            // A FIN leaves no stamp; its first repetition, soon after, does.
+            sent_ms = sent_ms.into_iter().chain(retransmitting_ms).min();
+        }
         // A new socket has no stamps yet: it is not quiet, it has not begun.
         let mut quiet_ms = silent_ms.into_iter().chain(sent_ms).min().unwrap_or_default();
-        if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
-            // A probe leaves no stamp; the timer that was set then does.
+        let in_flight = sample.unacked_bytes > 0 || sample.unsent_bytes > 0;
+        if let (1.., Some(timer_ms), false) = (sample.probes_out, timer_ms, in_flight) {
+            // A probe leaves no stamp; the timer that was set then does. With data in flight it sends none.
             let interval = if own.interval_seconds == 0 {
                 ambient.interval_seconds
             } else {
@@ -195,9 +213,10 @@ impl Decoder {
             ambient,
             keepalive: has(flag::KEEPALIVE),
             state,
-            in_flight: sample.unacked_bytes > 0 || sample.unsent_bytes > 0,
+            in_flight,
             retransmits: sample.retransmits,
-            retransmitting_ms,
+            retransmitting_ms: retransmitting_ms.or(self.trying_ms(sample)),
+            window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
             is_unaccepted: matches!(tag, Tag::Again | Tag::Listed)
@@ -221,6 +240,12 @@ impl Decoder {
             watched: Watched::default(),
             timer_ms,
         })
+    }
+
+    /// Milliseconds since the first try to send what waits while nothing is in flight.
+    fn trying_ms(self, sample: &SocketSample) -> Option<u32> {
+        let waits = sample.unacked_bytes == 0 && sample.unsent_bytes > 0;
+        self.age_ms(sample.now_jiffies, sample.tried_jiffies).filter(|_| waits)
     }
 
     /// Whole seconds: `setsockopt` and sysctl multiply by HZ.
@@ -343,6 +368,26 @@ mod tests {
         sample.acked_jiffies = sample.received_jiffies;
         sample.sent_jiffies = sample.received_jiffies;
         assert_eq!(decode(&sample).unwrap().quiet_ms, 6000);
+    }
+
+    #[test]
+    fn an_unanswered_fin_ends_the_quiet_time_and_a_timer_that_sends_no_probe_does_not() {
+        let mut sample = sample();
+        sample.state = 4;
+        sample.acked_jiffies = 0x100u32.wrapping_sub(170 * 250);
+        sample.sent_jiffies = sample.acked_jiffies;
+        sample.unacked_bytes = 1;
+        sample.at_ns = 1_000_000_000_000;
+        sample.retransmitted_ms = 1_000_000 - 84_000;
+        sample.retransmits = 7;
+        sample.probes_out = 2;
+        sample.flags = flag::TIMER_PENDING;
+        sample.own_interval_jiffies = 60 * 250;
+        sample.timer_expires_jiffies = sample.now_jiffies + 52 * 250;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 84_000);
+        sample.unacked_bytes = 0;
+        sample.retransmitted_ms = 0;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 8_000, "a probe was sent then");
     }
 
     #[test]

@@ -115,6 +115,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         local,
         remote,
         state: word(row, "state")?,
+        orphan: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,
         settings: settings(row)?,

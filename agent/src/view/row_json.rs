@@ -65,7 +65,8 @@ impl RowWriter {
         out.extend_from_slice(b"\",\"remote\":\"");
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
-        word(out, b"\",\"direction\":\"", socket.direction.as_str());
+        word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         effective(out, b",\"idle\":{\"seconds\":", idle);

@@ -3,7 +3,10 @@
 use super::{Advice, Holds, Need, Situation, named};
 use crate::{
     advice::recognise::Recognised,
-    model::{observed::probe_timing::repeating_ms, text::duration::duration},
+    model::{
+        observed::{probe_timing::repeating_ms, setting::TCP_RTO_MAX_MS},
+        text::duration::duration,
+    },
 };
 
 const CALL: &str = "setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, {timeout_ms})  /* ms */";
@@ -46,7 +49,7 @@ impl Situation<'_> {
                 let note = format!(
                     "; it has no option for a user timeout. {retries} retransmissions take about {}, for all \
                      connections of its network namespace, those that live, too",
-                    duration(repeating_ms(retries).div_ceil(1000))
+                    duration(repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
                 );
                 let line = self.around.sysctl("net.ipv4.tcp_retries2", &retries.to_string());
                 self.of(it, holds, "sysctl", &note, &line)
@@ -81,7 +84,7 @@ impl Situation<'_> {
 
     /// How long the kernel repeats data, seconds, if that is known.
     fn gives_up(&self) -> Option<u64> {
-        self.retries2.map(|retries| repeating_ms(retries).div_ceil(1000))
+        self.retries2.map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
     }
 
     /// The kernel's own patience, in words.
@@ -97,6 +100,8 @@ impl Situation<'_> {
     /// The fewest repetitions that take at least as long as a user timeout would.
     fn retries(&self) -> u8 {
         let wanted = u64::from(self.proposal.detection_seconds()) * 1000;
-        (1..USUAL_RETRIES).find(|retries| repeating_ms(*retries) >= wanted).unwrap_or(USUAL_RETRIES)
+        (1..USUAL_RETRIES)
+            .find(|retries| repeating_ms(*retries, TCP_RTO_MAX_MS) >= wanted)
+            .unwrap_or(USUAL_RETRIES)
     }
 }

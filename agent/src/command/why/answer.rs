@@ -321,6 +321,9 @@ fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraint
         let connection = &life.connection;
         match life.end.as_ref()?.cause {
             Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::Abandoned if life.finding() == Finding::Dropped => {
+                Some(connection.quiet_seconds)
+            }
             Cause::KeepaliveTimeout | Cause::KeepaliveReset
                 if life.finding() == Finding::Dropped =>
             {
@@ -384,7 +387,8 @@ fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         | Finding::Dropped
         | Finding::Unprotected
         | Finding::Dark => Some(Need::Keepalive),
-        Finding::Unaccepted
+        Finding::Blocked
+        | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed
         | Finding::Unseen

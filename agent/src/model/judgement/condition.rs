@@ -11,12 +11,14 @@ use crate::model::{
 closed_set! {
     /// How a connection is now, the most urgent first.
     pub enum Condition {
-        /// Data or the FIN of this host is repeated, and nothing answers.
+        /// Data, the SYN or the FIN of this host is repeated, and nothing answers.
         Stuck = "stuck",
         /// Two or more keepalive probes in a row went unanswered.
         PeerSilent = "peer_silent",
         /// Nothing protects it, and it has been quiet for longer than its path keeps it: probably forgotten already.
         Overdue = "overdue",
+        /// The peer has had no room for what was written for some time: its program does not read.
+        Blocked = "blocked",
         /// It waits in an accept queue: the program has not taken it.
         Unaccepted = "unaccepted",
         /// The peer has closed it, and the program has not.
@@ -51,28 +53,40 @@ impl Diagnosis {
 
 /// A single packet may be lost, and a single probe may just have gone out: neither is a trouble yet.
 const N_UNANSWERED: u8 = 2;
+/// A program that reads slowly closes its window for moments.
+const BLOCKED_MS: u64 = 5000;
 
 /// What is wrong with a connection now, whatever its path.
 pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
-    if !socket.is_connection() || matches!(socket.state, State::SynSent | State::SynRecv) {
+    if !socket.is_connection() || socket.state == State::SynRecv {
         return None;
     }
     let found =
         |condition, since_ms, gives_up_ms| Some(Diagnosis { condition, since_ms, gives_up_ms });
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
-        let rest_ms = socket.gives_up_repeating_ms().saturating_sub(since_ms);
-        return found(Condition::Stuck, since_ms, Some(rest_ms));
+        // How often a SYN is repeated is in no sample: `tcp_syn_retries`.
+        let gives_up_ms = match (socket.state, socket.own.user_timeout_ms) {
+            (State::SynSent, 0) => None,
+            _ => Some(socket.gives_up_repeating_ms().saturating_sub(since_ms)),
+        };
+        return found(Condition::Stuck, since_ms, gives_up_ms);
     }
-    if socket.probes_unanswered >= N_UNANSWERED {
-        // The peer's window is closed, and it does not answer probes of it: data waits.
-        if socket.in_flight {
-            return found(Condition::Stuck, socket.silent_ms.into(), None);
+    let is_unanswered = socket.probes_unanswered >= N_UNANSWERED;
+    if let (true, 0) = (socket.in_flight, socket.retransmits) {
+        // Nothing is in flight: the peer has no room, or this host cannot send. Probes of the window tell.
+        let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.silent_ms));
+        let gives_up_ms = socket.gives_up_sending_ms().map(|ms| ms.saturating_sub(since_ms));
+        if is_unanswered {
+            return found(Condition::Stuck, since_ms, gives_up_ms);
         }
-        if socket.keepalive {
-            let since_ms = socket.probing_ms().unwrap_or(socket.silent_ms.into());
-            return found(Condition::PeerSilent, since_ms, socket.gives_up_probing_ms());
+        if socket.window_closed && socket.retransmitting_ms.is_some() && since_ms >= BLOCKED_MS {
+            return found(Condition::Blocked, since_ms, gives_up_ms);
         }
+    }
+    if is_unanswered && socket.keepalive {
+        let since_ms = socket.probing_ms().unwrap_or(socket.silent_ms.into());
+        return found(Condition::PeerSilent, since_ms, socket.gives_up_probing_ms());
     }
     match socket.state {
         _ if socket.is_unaccepted => {

@@ -14,6 +14,30 @@ pub enum Discovery {
     Gone,
 }
 
+/// What was sent and not acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unacked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Our FIN alone.
+    Fin,
+    /// Data.
+    Data,
+}
+
+/// What was written and not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unsent {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Data: it waits for what is in flight, or this host could not send it.
+    Waits,
+    /// Data for which the peer's window had no room, while nothing was in flight.
+    WindowClosed,
+}
+
 /// What a hook reported of a change to CLOSE, beyond the socket itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
@@ -25,16 +49,35 @@ pub struct Ending {
     pub soft_errno: u16,
     /// Retransmissions of what is not acknowledged.
     pub retransmits: u8,
-    /// Milliseconds since the first of them.
+    /// Milliseconds since the first of them; where nothing is in flight, since the first try to send what waits.
     pub retransmitting_ms: Option<u32>,
     /// Milliseconds since data was sent last.
     pub sent_ms: Option<u32>,
     /// The smoothed round trip time, microseconds, if one was measured.
     pub round_trip_us: Option<u32>,
-    /// Data that was sent was not acknowledged: more than our FIN.
-    pub unacked: bool,
-    /// Something written was not sent.
-    pub unsent: bool,
+    /// Milliseconds since data was received last: probes and their answers carry none.
+    pub received_data_ms: Option<u32>,
+    /// What of ours was not acknowledged.
+    pub unacked: Unacked,
+    /// What was written and not sent.
+    pub unsent: Unsent,
     /// It happened inside the socket's own keepalive timer.
     pub in_keepalive_timer: bool,
+}
+
+impl Ending {
+    /// Whether data was in flight, and not only our FIN.
+    pub const fn has_unacked_data(&self) -> bool {
+        matches!(self.unacked, Unacked::Data)
+    }
+
+    /// Whether something written was not sent.
+    pub const fn has_unsent(&self) -> bool {
+        !matches!(self.unsent, Unsent::Nothing)
+    }
+
+    /// Milliseconds since the last data, either way: a program's idle timer knows nothing of probes.
+    pub fn without_data_ms(&self) -> Option<u32> {
+        self.sent_ms.into_iter().chain(self.received_data_ms).min()
+    }
 }

@@ -281,7 +281,12 @@ mod tests {
     use crate::{
         model::{
             judgement::death::Cause,
-            observed::{ending::Ending, setsockopt::SockOpt, socket::Socket, watched::Watched},
+            observed::{
+                ending::{Ending, Unacked},
+                setsockopt::SockOpt,
+                socket::Socket,
+                watched::Watched,
+            },
         },
         view::life::{
             CallSeen, Life,
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_answer() {
         let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
-        let refused = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let refused = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
         let mut connecting = dead(&app(1, None, 0), refused);
         connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
         connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());

@@ -4,7 +4,10 @@ use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::answer::Judged,
     model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
-    view::{connection_group::Peer, life::Finding},
+    view::{
+        connection_group::Peer,
+        life::{Finding, Life},
+    },
 };
 
 impl Judged {
@@ -23,7 +26,7 @@ impl Judged {
                 let noticed = self
                     .case
                     .of(Finding::Dark)
-                    .map(|life| life.connection.silent_seconds)
+                    .map(Life::noticed_after_seconds)
                     .fold(0.0, f64::max);
                 format!(
                     "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
@@ -64,6 +67,12 @@ impl Judged {
                 "{what}{whose} {peer} will be dropped once quiet for {}: {}",
                 self.limit_words(),
                 self.why_silent(it)
+            ),
+            Finding::Blocked => format!(
+                "{what}{whose} {peer} cannot send{}: the peer's program does not read, its host answers. That is no matter \
+                 of keepalive or of the path{}",
+                self.since(),
+                self.gives_up()
             ),
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",

@@ -1,6 +1,10 @@
 //! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
 //! how it ended.
 
+mod joined;
+
+pub(crate) use joined::lives;
+
 use super::{
     connection::{Connection, RowOwner},
     event_row::EventRow,
@@ -11,6 +15,7 @@ use crate::model::{
     judgement::{
         condition::Condition,
         death::{Cause, Certainty, MIDDLEBOX_MS},
+        facts::ConnectionFacts as _,
         verdict::Verdict,
     },
     observed::setsockopt::SockOpt,
@@ -18,7 +23,6 @@ use crate::model::{
     text::wall_time::WallTime,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +58,8 @@ pub(crate) struct LifeEnd {
     pub others_answered: Option<u32>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
+    /// Of an abandoned one: the silence after which this host closed it, if that is known.
+    pub closed_after_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
     pub last_packet_at: Option<String>,
     /// The time when the first data was sent that was never answered: RFC 3339, UTC.
@@ -97,6 +103,8 @@ pub(crate) enum Finding {
     PeerSilent,
     /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
     Overdue,
+    /// Live: the peer's program does not read.
+    Blocked,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
@@ -176,6 +184,7 @@ impl Life {
             age_seconds: details.age_seconds,
             others_answered: details.others_answered,
             forgotten: details.forgotten.unwrap_or_default(),
+            closed_after_seconds: details.closed_after_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
@@ -194,6 +203,12 @@ impl Life {
     /// The process that it is counted for.
     pub(crate) fn owner(&self) -> Option<&RowOwner> {
         self.owners.first()
+    }
+
+    /// Of one that died of silence: the silence after which that was noticed, by the kernel or by a program that gave up.
+    pub(crate) fn noticed_after_seconds(&self) -> f64 {
+        let closed_after = self.end.as_ref().and_then(|end| end.closed_after_seconds);
+        closed_after.unwrap_or(self.connection.silent_seconds)
     }
 
     /// Of one that died of silence: when that began, as far as it is known.
@@ -219,10 +234,11 @@ impl Life {
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,
                 Condition::Overdue => Finding::Overdue,
+                Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
                 // The kernel ends by itself what is closing.
-                Condition::Fine if is_unprotected && !self.connection.state.is_closing() => {
+                Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
                 }
                 Condition::Fine => Finding::Fine,
@@ -231,51 +247,20 @@ impl Life {
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
             _ if end.forgotten => Finding::Dropped,
-            Cause::IdleDrop | Cause::KeepaliveReset => Finding::Dropped,
+            Cause::IdleDrop => Finding::Dropped,
             Cause::KeepaliveTimeout
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Abandoned => Finding::Dark,
             Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
-            Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
+            Cause::KeepaliveReset
+            | Cause::PeerReset
+            | Cause::Unreachable
+            | Cause::ConnectFailed => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }
     }
-}
-
-/// Joins what is live with what happened: `past` is in the order of time.
-pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
-    let mut lives: BTreeMap<String, Life> =
-        rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
-    let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
-    for happening in past {
-        let Some(id) = happening.connection.id.clone() else {
-            continue;
-        };
-        let known = told.entry(id.clone()).or_default();
-        match happening.event {
-            EventName::Opened => {
-                known.is_whole = true;
-                known.opened_at = Some(happening.time.at);
-            }
-            EventName::Setting => known.calls.extend(CallSeen::of(happening)),
-            EventName::Changed => known.changed.extend(happening.details.option),
-            EventName::Died | EventName::Ended => {
-                drop(Life::dead(happening).map(|dead| lives.insert(id, dead)));
-            }
-            _ => {}
-        }
-    }
-    for (id, known) in told {
-        if let Some(life) = lives.get_mut(&id) {
-            life.is_whole |= known.is_whole;
-            life.opened_at = life.opened_at.take().or(known.opened_at);
-            life.calls = known.calls;
-            life.changed = known.changed;
-        }
-    }
-    lives.into_values().collect()
 }
 
 /// The time this much before another: both RFC 3339, UTC.
@@ -283,15 +268,6 @@ fn before(at: &str, seconds: f64) -> Option<String> {
     let length = jiff::SignedDuration::try_from_secs_f64(seconds.max(0.0)).ok()?;
     let time = at.parse::<jiff::Timestamp>().ok()?.checked_sub(length).ok()?;
     Some(format!("{time:.6}"))
-}
-
-/// The past of a connection, as far as events report it.
-#[derive(Default)]
-struct ReportedPast {
-    is_whole: bool,
-    opened_at: Option<String>,
-    calls: Vec<CallSeen>,
-    changed: Vec<SockOpt>,
 }
 
 impl CallSeen {
@@ -317,7 +293,7 @@ pub(crate) mod tests_support {
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked, Unsent},
             setting::OwnSettings,
             socket::{Comm, Owner, Socket, State, tests_support::socket},
         },
@@ -354,11 +330,16 @@ pub(crate) mod tests_support {
 
     /// It, dead of this.
     pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
+        Life::dead(died(socket, ending)).unwrap()
+    }
+
+    /// The event of that.
+    pub(crate) fn died(socket: &Socket, ending: Ending) -> EventRow {
         let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
         let time = WallTime { at: "2026-01-02T03:04:05Z".to_owned(), ..WallTime::default() };
-        Life::dead(EventRow::new(&happening, time, &around())).unwrap()
+        EventRow::new(&happening, time, &around())
     }
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
@@ -370,31 +351,31 @@ pub(crate) mod tests_support {
         retransmitting_ms: None,
         sent_ms: Some(10),
         round_trip_us: None,
-        unacked: true,
-        unsent: false,
+        received_data_ms: None,
+        unacked: Unacked::Data,
+        unsent: Unsent::Nothing,
         in_keepalive_timer: false,
     };
 
     /// The ending that a keepalive timer leaves when it gave up.
-    pub(crate) const GAVE_UP: Ending =
-        Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
+    pub(crate) const GAVE_UP: Ending = Ending {
+        errno: 110,
+        sent_ms: None,
+        unacked: Unacked::Nothing,
+        in_keepalive_timer: true,
+        ..RESET
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        tests_support::{GAVE_UP, RESET, app, around, dead, live},
+        tests_support::{GAVE_UP, RESET, app, dead, live},
         *,
     };
-    use crate::{
-        model::{
-            observed::{
-                ending::Ending,
-                socket::{Socket, State},
-            },
-            table::happening::{Happened, Happening},
-        },
-        view::event_row::EventDetails,
+    use crate::model::observed::{
+        ending::{Ending, Unacked},
+        socket::{Socket, State},
     };
 
     #[test]
@@ -416,25 +397,28 @@ mod tests {
         let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
         let overdue = live(&app(1, None, 400_000));
         let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
-        let closing = Socket { state: State::FinWait2, ..app(1, None, 0) };
+        let closing = Socket { state: State::FinWait2, is_orphan: true, ..app(1, None, 0) };
+        // It has closed its half only, and waits for the answer.
+        let half = Socket { is_orphan: false, ..closing };
         let all = [
             live(&stuck),
             overdue,
             dead(&app(1, None, 400_000), RESET),
             dead(&app(1, Some(60), 90_000), GAVE_UP),
             live(&app(1, None, 0)),
+            live(&half),
             live(&closed),
             live(&closing),
         ];
         let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
         assert!(findings.is_sorted(), "{findings:?}");
         assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
-        assert_eq!((findings[5], findings[6]), (Finding::PeerClosed, Finding::Fine));
+        assert_eq!(findings[5..], [Finding::Unprotected, Finding::PeerClosed, Finding::Fine]);
     }
 
     #[test]
     fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
-        let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
+        let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
         assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
         assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
     }
@@ -448,39 +432,9 @@ mod tests {
         let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
         assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
         assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
-        let nobody_heard = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let nobody_heard = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
         let reset = dead(&app(1, None, 2_000), nobody_heard);
         assert_eq!(reset.trouble_began(), None, "it began when it ended");
         assert!(live(&app(1, None, 0)).trouble_began().is_none());
-    }
-
-    #[test]
-    fn calls_and_ends_join_their_connection() {
-        let one = app(1, None, 0);
-        let row = |socket| Row::new(socket, socket.owner.iter(), None, &around(), socket.at);
-        let told = |event, details| EventRow {
-            event,
-            details,
-            ..EventRow::new(
-                &Happening::new(one.at, one, Happened::Opened),
-                WallTime::default(),
-                &around(),
-            )
-        };
-        let refused = EventDetails {
-            option: Some(SockOpt::Idle),
-            value: Some(0),
-            result: Some("EINVAL".to_owned()),
-            ..EventDetails::default()
-        };
-        let past = vec![
-            told(EventName::Opened, EventDetails::default()),
-            told(EventName::Setting, refused),
-        ];
-        let lives = lives(vec![row(&one), row(&app(2, None, 0))], past);
-        assert_eq!(lives.len(), 2);
-        assert!(lives[0].is_whole && !lives[1].is_whole);
-        assert_eq!(lives[0].calls[0].result, "EINVAL");
-        assert_eq!(lives[1].calls, []);
     }
 }
