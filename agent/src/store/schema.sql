@@ -80,6 +80,7 @@ CREATE TABLE deaths (
   probes_unanswered INTEGER NOT NULL,
   retransmits INTEGER NOT NULL,      -- repetitions in a row that went unanswered
   in_flight INTEGER NOT NULL,
+  orphan INTEGER NOT NULL,           -- this host had closed it, and no process had it open
   clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
 -- A query reads these first, and of the table only the rows that it gives.

@@ -8,6 +8,7 @@ use crate::model::{
         gap::{Gap, GapFrom},
         idle_limit::Applied,
         limit_source::LimitSource,
+        promise_text::probes_in_words,
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -80,6 +81,9 @@ pub struct Connection {
     pub retransmits: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
+    /// No process has it open any more: this host has closed it, and the kernel alone ends it.
+    #[serde(default)]
+    pub orphan: bool,
     /// What its owner is part of.
     #[serde(flatten)]
     pub part_of: PartOf,
@@ -295,6 +299,7 @@ impl Connection {
             probes_unanswered: socket.probes_unanswered,
             retransmits: socket.retransmits,
             in_flight: socket.in_flight,
+            orphan: socket.is_orphan,
             part_of: PartOf::of(identity),
         };
         connection.set_condition(around.condition(socket));
@@ -317,6 +322,44 @@ impl Connection {
             self.set_condition(around.condition(&self));
         }
         self
+    }
+
+    /// What its own probes do for it, in words; `it` is what the sentence calls it.
+    pub(crate) fn probes_in_words(&self, it: &str) -> String {
+        let limit = &self.limit;
+        // The gap of a row was reckoned when the row was made.
+        let hz = 0;
+        let known = (limit.idle_limit_seconds, limit.idle_limit_from.counts_bytes());
+        probes_in_words(self, known, hz, it)
+    }
+
+    /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
+    /// data is in flight.
+    pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {
+        /// Longer than any round trip.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let n_before = self.probes_unanswered.checked_sub(1)?;
+        let next = self.next_probe_seconds?;
+        let interval = f64::from(self.settings.interval.seconds);
+        let since = f64::from(n_before) * interval + (interval - next).max(0.0);
+        // The answer may have come since the last look.
+        (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
+    }
+
+    /// The longest quiet time that was seen, seconds: up to the last look.
+    pub(crate) fn longest_seen_quiet_seconds(&self) -> f64 {
+        self.longest_quiet_seconds.max(self.quiet_seconds - self.looked_at_seconds_ago)
+    }
+
+    /// Unprotected, and never quiet for more than half of the limit since it is watched: it is not `kept` yet, because it
+    /// was not watched for long enough.
+    pub(crate) fn is_busy_so_far(&self) -> bool {
+        let limit = f64::from(self.limit.idle_limit_seconds);
+        self.verdict.is_some_and(Verdict::is_unprotected)
+            && self.state == State::Established
+            && !self.limit.idle_limit_from.counts_bytes()
+            && self.watched_seconds >= limit
+            && self.longest_seen_quiet_seconds() <= limit / 2.0
     }
 
     /// How it is now; what nothing is known of is fine.

@@ -1,4 +1,4 @@
-//! A case: the connections of one process with one peer under one setting. Connections that are alike are reported once.
+//! A case: the connections of one process with one peer under one setting and one verdict. Connections that are alike are reported once.
 
 use super::{
     life::{Finding, Life},
@@ -7,6 +7,7 @@ use super::{
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
+        gap::GapFrom,
         verdict::Verdict,
     },
     observed::{
@@ -42,6 +43,12 @@ pub(crate) struct GroupKey {
     pub part_of: Option<String>,
     /// The settings of each socket itself.
     pub own: OwnValues,
+    /// What is promised of each: the namespace's settings and the timer that runs decide, too.
+    pub verdict: Option<Verdict>,
+    /// It lives, and only the timer that runs makes it late: those that are opened now are not.
+    pub is_late_by_timer: bool,
+    /// It lives, and something has kept it busy so far.
+    pub is_busy: bool,
 }
 
 /// Connections that are alike.
@@ -93,7 +100,10 @@ pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
             ConnectionGroup { key, lives }
         })
         .collect();
-    cases.sort_by_key(|case| (case.finding(), std::cmp::Reverse(case.of(case.finding()).count())));
+    cases.sort_by_key(|case| {
+        let n_worst = case.of(case.finding()).count();
+        (case.finding(), case.key.is_busy, std::cmp::Reverse(n_worst))
+    });
     cases
 }
 
@@ -104,12 +114,18 @@ impl GroupKey {
             Direction::Outbound => Peer::Server(connection.remote),
             Direction::Inbound => Peer::ClientsOf(connection.local.port()),
         };
+        let may_be_forgotten = matches!(life.finding(), Finding::Unprotected | Finding::Overdue);
         Self {
             peer,
             netns: connection.netns,
             process: life.owner().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
             own: connection.settings.own(),
+            verdict: connection.verdict,
+            is_late_by_timer: may_be_forgotten
+                && connection.verdict == Some(Verdict::Late)
+                && connection.gap_from == Some(GapFrom::ArmedTimer),
+            is_busy: may_be_forgotten && connection.is_busy_so_far(),
         }
     }
 }

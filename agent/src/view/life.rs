@@ -97,12 +97,16 @@ pub(crate) enum Finding {
     PeerSilent,
     /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
     Overdue,
+    /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
+    GivenUp,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
     Dark,
     /// Live, and keepalive does not protect it.
     Unprotected,
+    /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
+    ProbeUnanswered,
     /// Live: it waits in an accept queue.
     Unaccepted,
     /// Live: the peer has closed it, and the program has not.
@@ -125,6 +129,7 @@ impl Finding {
             Self::Stuck
                 | Self::PeerSilent
                 | Self::Overdue
+                | Self::GivenUp
                 | Self::Dropped
                 | Self::Dark
                 | Self::Unprotected
@@ -216,6 +221,7 @@ impl Life {
         let Some(end) = &self.end else {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {
+                Condition::Stuck if self.connection.orphan => Finding::GivenUp,
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,
                 Condition::Overdue => Finding::Overdue,
@@ -224,6 +230,9 @@ impl Life {
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && !self.connection.state.is_closing() => {
                     Finding::Unprotected
+                }
+                Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {
+                    Finding::ProbeUnanswered
                 }
                 Condition::Fine => Finding::Fine,
             };

@@ -114,6 +114,7 @@ impl RowWriter {
         out.extend_from_slice(b",\"retransmits\":");
         number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
+        word(out, b",\"orphan\":", truth(socket.is_orphan));
         let name =
             |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
         optional(out, b",\"unit\":", name(|it| &it.unit));
@@ -320,6 +321,7 @@ mod tests {
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
                 peer_probes: byte,
             };
+            socket.is_orphan = bit(10);
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);

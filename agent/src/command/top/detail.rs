@@ -13,10 +13,12 @@ use crate::{
         trace_text::{Tone, tone},
     },
     model::{
+        judgement::condition::Condition,
         observed::setting::SettingOrigin,
         text::duration::{duration, tenths},
     },
     view::{
+        condition_text::condition_in_words,
         connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
         order::until_dropped_ms,
@@ -103,6 +105,16 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         ("owner", owners(row), plain),
         ("verdict", format!("{}: {}", row.verdict().as_str(), row.meaning), theme.row(row)),
     ];
+    let condition = row.connection.condition();
+    if let Some(words) = condition_in_words(&row.connection) {
+        let style = if condition.is_urgent() { theme.alarm() } else { plain };
+        let name = if condition == Condition::Fine {
+            String::new()
+        } else {
+            format!("{}: ", condition.as_str())
+        };
+        facts.push(("condition", name + &words, style));
+    }
     let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
     let from =
         path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
@@ -113,7 +125,16 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
             let text = "overdue: its path has probably forgotten it".to_owned();
             ("dropped in", text, theme.row(row))
         }
-        Some(rest) => ("dropped in", duration(rest.unsigned_abs() / 1000), theme.row(row)),
+        Some(rest) => {
+            // What gets no answer is ended by the kernel, not by its path.
+            let by = if matches!(condition, Condition::Stuck | Condition::PeerSilent) {
+                ", by the kernel"
+            } else {
+                ""
+            };
+            let text = format!("{}{by}", duration(rest.unsigned_abs() / 1000));
+            ("dropped in", text, theme.row(row))
+        }
     });
     facts.push(("quiet", duration(whole(row.connection.quiet_seconds)), plain));
     facts.push(("idle limit", format!("{limit} ({from})"), plain));

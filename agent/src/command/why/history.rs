@@ -28,6 +28,17 @@ impl HistorySource<'_> {
         })
     }
 
+    /// Whether it has a death from before this Unix time.
+    pub(super) fn reaches_before(&self, time: f64) -> Result<bool, Failure> {
+        let mut is_any = false;
+        let query = Query { until: Some(time), limit: Some(1), ..Query::default() };
+        self.deaths(&query, |_| {
+            is_any = true;
+            false
+        })?;
+        Ok(is_any)
+    }
+
     /// How many deaths of each worth a query finds, whatever its limit.
     fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Failure> {
         Ok(match self {

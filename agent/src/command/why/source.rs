@@ -20,6 +20,7 @@ use crate::{
             given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
             verdict::Surroundings,
         },
+        observed::socket::Direction,
         table::happening::EventName,
         text::sanitize,
     },
@@ -34,7 +35,7 @@ use crate::{
         value_enum::EventChoice,
     },
 };
-use std::{collections::BTreeSet, io, path::Path};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub(crate) enum Error {
 /// The connections, live and dead, that the word names.
 pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
+    /// Others that live, to the servers that these are in trouble with.
+    pub(super) neighbours: Vec<Life>,
     pub(super) learned: Vec<LearnedRow>,
     /// What the word was taken for.
     pub(super) taken_for: String,
@@ -85,11 +88,15 @@ pub(super) fn find(
             sources.n_left_out
         ));
     }
+    let neighbours = match target {
+        Target::Everything => Vec::new(),
+        _ => sources.neighbours(&lives)?,
+    };
     let learned = sources.learned()?;
     sources.notes.extend(sources.history.not_kept(window)?);
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
-    Ok(FoundLives { lives, learned, taken_for, notes })
+    Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -102,13 +109,20 @@ fn read_kernel(
 }
 
 /// What the agent that answers cannot know of the window.
-fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> {
+fn what_is_missing(
+    status: &AgentStatus,
+    history: &HistorySource<'_>,
+    window: &TimeWindow,
+) -> Result<Option<String>, Failure> {
     let started = window.time(status.started_unix_seconds);
     let mut missing = Vec::new();
     if status.started_unix_seconds > window.since_seconds() {
-        missing.push(format!(
-            "the agent watches since {started}; of the time before, what earlier agents wrote down"
-        ));
+        let before = if history.reaches_before(status.started_unix_seconds)? {
+            "of the time before, what earlier agents wrote down"
+        } else {
+            "nothing is known of the time before"
+        };
+        missing.push(format!("the agent watches since {started}; {before}"));
     }
     let n_lost = status.flow.n_lost();
     if n_lost > 0 {
@@ -116,7 +130,7 @@ fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> 
             "{n_lost} events were lost since the agent's start at {started}: a connection may be missing here, or its cause"
         ));
     }
-    (!missing.is_empty()).then(|| missing.join("; "))
+    Ok((!missing.is_empty()).then(|| missing.join("; ")))
 }
 
 struct Sources<'a> {
@@ -165,7 +179,7 @@ impl<'a> Sources<'a> {
             },
         };
         if let Some(status) = &status {
-            notes.extend(what_is_missing(status, window));
+            notes.extend(what_is_missing(status, &history, window)?);
         }
         let kernel = read_kernel(status.is_none(), args, limits);
         let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
@@ -359,6 +373,26 @@ impl<'a> Sources<'a> {
         let (rows, n_left_out) = rows.finish();
         self.n_left_out = self.n_left_out.max(n_left_out);
         Ok(rows)
+    }
+
+    /// Connections that live to the servers that some of these are in trouble with.
+    fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
+        const MOST_SERVERS: usize = 32;
+        let servers = lives.iter().filter(|life| life.finding().is_of_silence());
+        let servers = servers
+            .filter(|life| life.connection.direction() == Direction::Outbound)
+            .map(|life| life.connection.remote);
+        let servers: BTreeSet<SocketAddr> = servers.collect();
+        if servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known: BTreeSet<&str> =
+            lives.iter().filter_map(|life| life.connection.id.as_deref()).collect();
+        let servers = servers.into_iter().take(MOST_SERVERS);
+        let n_left_out = self.n_left_out;
+        let rows = self.living(&[Selection::servers(servers)])?;
+        self.n_left_out = n_left_out;
+        Ok(rows.into_iter().filter(|row| !known.contains(row.id())).map(Life::live).collect())
     }
 
     /// What the agent remembers, in the order of time.

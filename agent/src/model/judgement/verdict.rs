@@ -2,11 +2,11 @@
 
 use super::{
     facts::ConnectionFacts,
-    gap::GapFrom,
     idle_limit::{Applied, Limits, PathNumber},
+    promise_text::probes_in_words,
 };
 use crate::model::{
-    observed::{setting::SettingOrigin, socket::State},
+    observed::socket::State,
     text::{
         closed_set::closed_set,
         duration::{duration, tenths},
@@ -49,7 +49,7 @@ pub struct Surroundings {
 }
 
 /// A connection is watched for this number of idle limits before that counts.
-const N_LIMITS_WATCHED: u64 = 3;
+pub(crate) const N_LIMITS_WATCHED: u32 = 3;
 /// And it was never quiet for more than this part of one.
 const QUIET_PART: u64 = 2;
 
@@ -84,7 +84,7 @@ impl Surroundings {
         let is_traffic = !watched.is_probed_by_peer()
             && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
         of.state() == State::Established
-            && u64::from(watched.ms) >= N_LIMITS_WATCHED * limit.ms()
+            && u64::from(watched.ms) >= u64::from(N_LIMITS_WATCHED) * limit.ms()
             && longest_ms <= limit.ms() / QUIET_PART
             && (is_traffic || !limit.from.counts_bytes())
     }
@@ -119,49 +119,8 @@ impl Surroundings {
             Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
             None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
         };
-        let Some(gap) = of.gap(self.hz) else {
-            return format!("keepalive is off: no probe is ever sent; {limit}");
-        };
-        if from.counts_bytes() {
-            return format!(
-                "keepalive cannot protect it here: the proxy on its path counts bytes only, and probes carry none; {limit}"
-            );
-        }
-        let idle = of.idle();
-        let first = format!("the first probe goes out after {} of silence", duration(idle.value));
-        let limit_ms = u64::from(*seconds) * 1000;
-        let is_late = gap.ms >= limit_ms;
-        match gap.from {
-            GapFrom::ArmedTimer if is_late => {
-                let by = match idle.from {
-                    SettingOrigin::Netns => "the sysctl",
-                    SettingOrigin::Socket => "its own setting",
-                };
-                format!(
-                    "{first} by {by}, but the timer was set before that and fires only in {}: until then only new \
-                     connections follow; {limit}",
-                    duration(of.next_probe_ms().unwrap_or(gap.ms).div_ceil(1000)),
-                )
-            }
-            GapFrom::Interval if is_late => format!(
-                "{first}, but while the peer stays quiet the next ones come every {}; {limit}",
-                duration(of.interval().value),
-            ),
-            _ if is_late && u64::from(idle.value) < u64::from(*seconds) => format!(
-                "{first}, but the kernel's timer may be {} late; {limit}",
-                duration(gap.ms.div_ceil(1000).saturating_sub(idle.value.into())),
-            ),
-            _ if is_late => {
-                format!(
-                    "keepalive is on, but the first probe is {} away; {limit}",
-                    duration(idle.value)
-                )
-            }
-            GapFrom::Interval => {
-                format!("{first}, then every {}; {limit}", duration(of.interval().value))
-            }
-            _ => format!("{first}; {limit}"),
-        }
+        let known = (*seconds, from.counts_bytes());
+        format!("{}; {limit}", probes_in_words(of, known, self.hz, "it"))
     }
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
@@ -230,7 +189,10 @@ mod tests {
         let socket = with(0, 0);
         assert_eq!(around(350).verdict(&socket), Verdict::Late);
         let reason = around(350).reason(&socket);
-        assert!(reason.contains("2 h away") && reason.contains("5 min 50 s"), "{reason}");
+        assert!(
+            reason.contains("comes only after 2 h") && reason.contains("5 min 50 s"),
+            "{reason}"
+        );
     }
 
     #[test]

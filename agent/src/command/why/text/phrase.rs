@@ -6,7 +6,10 @@ use crate::{
         judgement::death::{Cause, Certainty},
         text::duration::tenths,
     },
-    view::{connection::RowOwner, connection_group::QuietRange},
+    view::{
+        connection::{RowOwner, ms},
+        connection_group::QuietRange,
+    },
 };
 
 /// How sure a cause is, and what looks alike.
@@ -82,11 +85,6 @@ pub(super) const fn up_to(n: usize) -> &'static str {
     if n == 1 { "" } else { "up to " }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a time of at least 0, and a cast of a float saturates"
-)]
 pub(super) fn time(seconds: f64) -> String {
-    tenths((seconds.max(0.0) * 1000.0).round() as u64)
+    tenths(ms(seconds))
 }

@@ -3,13 +3,17 @@
 use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::answer::Judged,
-    model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
-    view::{connection_group::Peer, life::Finding},
+    model::{
+        judgement::{death::Cause, gap::GapFrom},
+        observed::socket::Direction,
+        text::duration::duration,
+    },
+    view::{condition_text::soon, connection::Connection, connection_group::Peer, life::Finding},
 };
 
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
-    pub(super) fn sentence(&self) -> String {
+    pub(in crate::command::why) fn sentence(&self) -> String {
         let n = self.case.of(self.finding).count();
         let what = connections(n);
         let whose = self.whose();
@@ -49,22 +53,40 @@ impl Judged {
                     self.gives_up()
                 )
             }
+            Finding::GivenUp => format!(
+                "{what}{whose} {peer} {was} closed by this host without an answer, and only the kernel still repeats what \
+                 it sent{}{}",
+                self.since(),
+                self.gives_up()
+            ),
+            Finding::ProbeUnanswered => {
+                let waiting = self.case.of(self.finding);
+                let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
+                format!(
+                    "{what}{whose} {peer} sent a probe {}{} ago that is not answered yet{}; a single one may be lost",
+                    up_to(n),
+                    time(since.fold(0.0, f64::max)),
+                    self.next_probe()
+                )
+            }
             Finding::Overdue => format!(
                 "{what}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
                 if n == 1 { "is" } else { "are" },
                 self.limit_words(),
                 self.why_silent(it)
             ),
-            Finding::Unprotected if self.direction == Direction::Inbound => format!(
-                "{what}{whose} {peer} may be dead without being noticed, and will be dropped once quiet for {}: {}",
-                self.limit_words(),
-                self.why_silent(it)
-            ),
-            Finding::Unprotected => format!(
-                "{what}{whose} {peer} will be dropped once quiet for {}: {}",
-                self.limit_words(),
-                self.why_silent(it)
-            ),
+            Finding::Unprotected => {
+                let unnoticed = match self.direction {
+                    Direction::Inbound => " may be dead without being noticed, and",
+                    Direction::Outbound => "",
+                };
+                let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
+                format!(
+                    "{what}{whose} {peer}{unnoticed} will be dropped once quiet for {}{busy}: {}",
+                    self.limit_words(),
+                    self.why_silent(it)
+                )
+            }
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
@@ -94,9 +116,29 @@ impl Judged {
     fn gives_up(&self) -> String {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.gives_up_seconds);
         let first = times.min_by(f64::total_cmp);
-        first
-            .map(|rest| format!("; the kernel gives up in about {}", time(rest)))
-            .unwrap_or_default()
+        first.map(|rest| format!("; the kernel gives up {}", soon(rest))).unwrap_or_default()
+    }
+
+    /// When the next probe of those of the worst finding goes out.
+    fn next_probe(&self) -> String {
+        let next = self.case.of(self.finding).filter_map(|life| life.connection.next_probe_seconds);
+        let next = next.min_by(f64::total_cmp);
+        next.map(|next| format!(", the next goes out {}", soon(next))).unwrap_or_default()
+    }
+
+    /// Of what something keeps busy, but was not watched for long enough to be called `kept`.
+    pub(super) fn busy_so_far(&self) -> Option<String> {
+        if !self.case.key.is_busy {
+            return None;
+        }
+        let live = || self.case.live().map(|life| &life.connection);
+        let longest = live().map(Connection::longest_seen_quiet_seconds).fold(0.0, f64::max);
+        let watched = live().map(|it| it.watched_seconds).fold(f64::INFINITY, f64::min);
+        Some(format!(
+            "but was never quiet for more than {} in the {} that it was watched",
+            time(longest),
+            time(watched)
+        ))
     }
 
     pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
@@ -130,12 +172,12 @@ impl Judged {
         if self.counts_bytes() {
             return "keepalive cannot protect here: a proxy counts bytes only".to_owned();
         }
-        let keepalive = self.case.key.own.keepalive;
+        let Some(example) = self.example.as_ref().map(|life| &life.connection) else {
+            return String::new();
+        };
         let refused = self.calls.iter().find(|call| call.result != "ok");
-        let idle =
-            self.example.as_ref().map(|life| u64::from(life.connection.settings.idle.seconds));
-        let idle = idle.map(duration).unwrap_or_default();
-        match (keepalive, refused, self.nobody_ever_set) {
+        let idle = duration(example.settings.idle.seconds);
+        match (self.case.key.own.keepalive, refused, self.nobody_ever_set) {
             (false, Some(call), _) => format!(
                 "keepalive is off, and {} was refused with {}",
                 call.option.as_str(),
@@ -150,13 +192,34 @@ impl Judged {
                 call.option.as_str(),
                 call.result
             ),
-            (true, ..) if self.is_late() => {
-                format!("keepalive is on, but the first probe comes only after {idle}")
-            }
+            (true, ..) if self.is_late() => match self.latest_probe() {
+                Some(latest) => latest.probes_in_words(it),
+                None if example.gap_from == Some(GapFrom::ArmedTimer) => format!(
+                    "the first probe goes out after {idle} of silence by the settings, but the timer that ran was set \
+                     before that: nothing was due for {}",
+                    time(example.gap_seconds.unwrap_or_default())
+                ),
+                None => example.probes_in_words(it),
+            },
             (true, ..) => format!(
                 "the path or the peer forgot {it} before the first probe, which comes after {idle}"
             ),
         }
+    }
+
+    /// The connection that lives and whose timer fires last.
+    fn latest_probe(&self) -> Option<&Connection> {
+        let next = |it: &&Connection| it.next_probe_seconds.unwrap_or_default();
+        let live = self.case.live().map(|life| &life.connection);
+        live.max_by(|a, b| next(a).total_cmp(&next(b)))
+    }
+
+    /// What the timer that runs does, where only that is late.
+    pub(super) fn timer_that_runs(&self) -> Option<String> {
+        let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
+        let fires = time(latest.next_probe_seconds?);
+        let up_to = up_to(self.n_live);
+        Some(format!("; the timer that runs was set before that, and fires in {up_to}{fires}"))
     }
 
     pub(super) fn whose(&self) -> String {
