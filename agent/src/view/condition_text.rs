@@ -17,9 +17,10 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         Condition::Stuck => {
             let what = if connection.state.is_closing() { "data or the FIN" } else { "data" };
             let before = connection.silent_seconds - since;
-            let sent = match before >= 1.0 {
-                true => format!(", sent after {} of silence,", time(before)),
-                false => String::new(),
+            let sent = if before >= 1.0 {
+                format!(", sent after {} of silence,", time(before))
+            } else {
+                String::new()
             };
             let n = connection.retransmits;
             let closed = if connection.orphan {

@@ -118,17 +118,19 @@ pub(super) struct CallCount {
     pub(super) by: Option<crate::view::connection::RowOwner>,
 }
 
-/// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came then?
+/// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
+/// then? `now`: Unix time.
 pub(super) fn judge(
     lives: Vec<Life>,
     others: &[Life],
     learned: &[LearnedRow],
     idle: Option<u32>,
+    now: f64,
 ) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
-    let neighbours = Neighbours::of(&cases, others);
+    let neighbours = Neighbours::of(&cases, others, now);
     cases
         .into_iter()
         .map(|case| {

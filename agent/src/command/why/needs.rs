@@ -55,6 +55,10 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     match finding {
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
+        Finding::Dark if is_noticed_by_user_timeout(case) => {
+            let is_hasty = case.of(finding).any(is_ended_by_one_probe);
+            is_hasty.then_some(Need::LongerUserTimeout)
+        }
         _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
         Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
@@ -71,7 +75,9 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         }
         // Keepalive waits while data is in flight: what hangs is noticed by a user timeout. What did not begin to hang after
         // a quiet time is no matter of keepalive.
-        Finding::Stuck | Finding::GivenUp if !is_late => Some(Need::UserTimeout),
+        Finding::Stuck | Finding::GivenUp if !is_late || !hangs_after_quiet(case) => {
+            Some(Need::UserTimeout)
+        }
         Finding::PeerSilent if !is_late => None,
         Finding::Stuck
         | Finding::GivenUp
@@ -81,6 +87,7 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         | Finding::Unprotected
         | Finding::Dark => Some(Need::Keepalive),
         Finding::ProbeUnanswered
+        | Finding::Opening
         | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed
@@ -111,6 +118,16 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         lines: Vec::new(),
         client: None,
     })
+}
+
+fn hangs_after_quiet(case: &ConnectionGroup) -> bool {
+    case.live().any(|life| life.quiet_before_stuck_seconds().is_some())
+}
+
+/// All of them are gone, and the user timeout noticed it: keepalive would have changed nothing.
+pub(super) fn is_noticed_by_user_timeout(case: &ConnectionGroup) -> bool {
+    let is_it = |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::UserTimeout);
+    case.live().next().is_none() && case.of(Finding::Dark).all(is_it)
 }
 
 /// Its user timeout is over before a second probe is sent.

@@ -6,6 +6,7 @@ use crate::{
         Proposal,
         remedy::{Advice, Holds},
     },
+    command::timestamp::unix_seconds,
     model::{
         judgement::death::{Cause, MIDDLEBOX_MS},
         text::duration::{duration, tenths},
@@ -41,6 +42,10 @@ struct AtServer {
     killed: Option<f64>,
     /// None of them gets an answer.
     is_silent: bool,
+    /// When the trouble of the last one began that was lost because nobody answered, and when one that lives heard the
+    /// server last: Unix time.
+    went_dark: Option<f64>,
+    heard: Option<f64>,
 }
 
 /// What is guessed of the limit of a path from those that hang.
@@ -58,10 +63,10 @@ pub(super) struct LimitGuess {
 
 impl Neighbours {
     /// From the connections that the answer is about, and others to the same servers.
-    pub(super) fn of(cases: &[ConnectionGroup], others: &[Life]) -> Self {
+    pub(super) fn of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Self {
         let mut all = Self::default();
         for life in cases.iter().flat_map(|case| &case.lives).chain(others) {
-            all.meet(life);
+            all.meet(life, now);
         }
         for case in cases {
             let is_silent =
@@ -75,12 +80,14 @@ impl Neighbours {
         all
     }
 
-    fn meet(&mut self, life: &Life) {
+    fn meet(&mut self, life: &Life, now: f64) {
         let connection = &life.connection;
         let at = self.0.entry((connection.netns, connection.remote)).or_default();
         if life.end.is_some() {
+            at.went_dark = longest(at.went_dark, went_dark(life));
             return;
         }
+        at.heard = longest(at.heard, Some(now - connection.silent_seconds));
         at.survived = longest(at.survived, Some(connection.longest_quiet_seconds));
         let idle = f64::from(connection.settings.idle.seconds);
         let has_probed = connection.watched_seconds > 2.0 * idle;
@@ -103,7 +110,10 @@ impl Neighbours {
 
     /// Whether others to the same server go unanswered now.
     pub(super) fn is_silent(&self, case: &ConnectionGroup) -> bool {
-        self.at(case).is_some_and(|at| at.is_silent || at.n_hanging > 0)
+        self.at(case).is_some_and(|at| {
+            let heard_nothing_since = |dark| at.heard.is_none_or(|heard| heard < dark);
+            at.is_silent || at.n_hanging > 0 || at.went_dark.is_some_and(heard_nothing_since)
+        })
     }
 
     /// The shortest quiet time that killed a connection to the same server, or after which one hangs, seconds.
@@ -149,7 +159,7 @@ impl Neighbours {
     }
 }
 
-fn server(case: &ConnectionGroup) -> Option<Server> {
+const fn server(case: &ConnectionGroup) -> Option<Server> {
     match case.key.peer {
         Peer::Server(addr) => Some((case.key.netns, addr)),
         Peer::ClientsOf(_) => None,
@@ -180,6 +190,20 @@ fn killed(case: &ConnectionGroup) -> Option<f64> {
         }
     });
     killed.min_by(f64::total_cmp)
+}
+
+/// Of one that was lost because nobody answered, whatever the path keeps: when that began, Unix time.
+fn went_dark(life: &Life) -> Option<f64> {
+    let end = life.end.as_ref().filter(|_| life.finding() == Finding::Dark)?;
+    let settings = &life.connection.settings;
+    let began = match end.cause {
+        Cause::KeepaliveTimeout => {
+            let probed = settings.interval.seconds.saturating_mul(settings.count.probes);
+            unix_seconds(&end.at)? - f64::from(probed)
+        }
+        _ => unix_seconds(end.unanswered_since.as_ref()?)?,
+    };
+    Some(began)
 }
 
 /// Of one that hangs now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
@@ -242,7 +266,7 @@ mod tests {
     fn found(lives: Vec<Life>, others: &[Life]) -> Option<(f64, f64)> {
         let cases = cases(lives);
         let case = cases.first().unwrap();
-        let earlier = Neighbours::of(&cases, others).earlier_probe(case, case.finding());
+        let earlier = Neighbours::of(&cases, others, 0.0).earlier_probe(case, case.finding());
         earlier.map(|earlier| (earlier.survived, earlier.killed))
     }
 
@@ -283,7 +307,7 @@ mod tests {
         let neighbour = [probing(2, 20, 600.0)];
         assert_eq!(found(vec![live(&silent(1))], &neighbour), Some((20.0, 60.0)));
         let cases = cases(vec![live(&silent(1))]);
-        let guess = Neighbours::of(&cases, &neighbour).limit(&cases[0]).unwrap();
+        let guess = Neighbours::of(&cases, &neighbour, 0.0).limit(&cases[0]).unwrap();
         assert_eq!((guess.answered_after, guess.n_hanging), (Some(20.0), 1));
         assert!((59.0..=61.0).contains(&guess.hangs_after), "{guess:?}");
         // It went on after as long a quiet time before: the peer is gone, whoever else is answered.
@@ -291,7 +315,7 @@ mod tests {
         answered_before.connection.longest_quiet_seconds = 60.0;
         assert_eq!(found(vec![answered_before.clone()], &neighbour), None);
         let cases = crate::view::connection_group::cases(vec![answered_before]);
-        assert_eq!(Neighbours::of(&cases, &neighbour).limit(&cases[0]), None);
+        assert_eq!(Neighbours::of(&cases, &neighbour, 0.0).limit(&cases[0]), None);
     }
 
     #[test]
@@ -305,7 +329,7 @@ mod tests {
         };
         let quiet = || cases(vec![live(&app(1, None, 195_000))]);
         let hanging = [live(&stuck(8)), live(&stuck(9))];
-        let neighbours = Neighbours::of(&quiet(), &hanging);
+        let neighbours = Neighbours::of(&quiet(), &hanging, 0.0);
         let guess = neighbours.limit(&quiet()[0]).unwrap();
         assert_eq!((guess.hangs_after, guess.n_hanging), (80.0, 2));
         assert_eq!((guess.process.as_deref(), guess.hanging_seconds), (Some("app"), 39.0));
@@ -315,8 +339,23 @@ mod tests {
         survived.connection.longest_quiet_seconds = 100.0;
         let mut others = hanging.to_vec();
         others.push(survived);
-        assert_eq!(Neighbours::of(&quiet(), &others).limit(&quiet()[0]), None);
+        assert_eq!(Neighbours::of(&quiet(), &others, 0.0).limit(&quiet()[0]), None);
         let elsewhere = [live(&Socket { netns: 7, ..stuck(8) })];
-        assert_eq!(Neighbours::of(&quiet(), &elsewhere).limit(&quiet()[0]), None);
+        assert_eq!(Neighbours::of(&quiet(), &elsewhere, 0.0).limit(&quiet()[0]), None);
+    }
+
+    #[test]
+    fn a_neighbour_that_was_lost_in_the_dark_tells_those_that_would_never_notice() {
+        // It died at 03:04:05, its 9 probes unanswered; 75 s lie between two of them.
+        let lost = [dead(&app(9, Some(60), 90_000), GAVE_UP)];
+        let now = unix_seconds("2026-01-02T03:05:00Z").unwrap();
+        let is_silent = |silent_ms, lost: &[Life]| {
+            let cases = cases(vec![live(&app(1, None, silent_ms))]);
+            Neighbours::of(&cases, lost, now).is_silent(&cases[0])
+        };
+        assert!(is_silent(800_000, &lost));
+        // It heard the server since.
+        assert!(!is_silent(5_000, &lost));
+        assert!(!is_silent(800_000, &[]));
     }
 }

@@ -284,6 +284,9 @@ impl Table {
             // By the data that it was sent: a program's timer knows nothing of probes.
             self.learned.peer_closed(&socket, socket.at, sent_ms);
         }
+        if socket.state.is_closed_from(old) && socket.owes_an_answer() {
+            self.happened(Happening::new(socket.at, socket, Happened::GivenUp));
+        }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
             (State::SynRecv, State::Established) => Some(Direction::Inbound),

@@ -4,6 +4,7 @@ use super::phrase::{cause_in_words, connections, time, up_to};
 use crate::{
     command::why::{
         answer::{Judged, limit_of},
+        needs::is_noticed_by_user_timeout,
         neighbours::LimitGuess,
     },
     model::{
@@ -88,10 +89,13 @@ impl Judged {
                 }
                 _ => 0.0,
             });
+            let sent = if before >= 1.0 {
+                format!(", sent after {}{} of silence", up_to(n_stuck), time(before))
+            } else {
+                String::new()
+            };
             words.push(format!(
-                "{n_stuck} with data unanswered, sent after {}{} of silence, {}{} retransmissions",
-                up_to(n_stuck),
-                time(before),
+                "{n_stuck} with data unanswered{sent}, {}{} retransmissions",
                 up_to(n_stuck),
                 repeated.unwrap_or_default(),
             ));
@@ -305,7 +309,8 @@ impl Judged {
 
     /// Keepalive was early enough, and noticed what it could not prevent.
     pub(super) fn did_its_work(&self) -> bool {
-        self.finding == Finding::Dark && !self.case.is_unprotected()
+        self.finding == Finding::Dark
+            && (!self.case.is_unprotected() || is_noticed_by_user_timeout(&self.case))
     }
 
     /// What noticed that nobody answers.

@@ -82,9 +82,10 @@ impl WhyText<'_> {
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             return format!(
-                "Nothing is wrong with {}: {}{ended}.",
+                "Nothing is wrong with {}: {}{ended}.{}",
                 self.peer.unwrap_or("this host"),
-                live_and_well(self.cases, n_live)
+                live_and_well(self.cases, n_live),
+                self.behind().unwrap_or_default()
             );
         }
         let n_more = self.cases.iter().filter(|case| case.finding < Finding::Fine).count() - 1;
@@ -94,6 +95,20 @@ impl WhyText<'_> {
             n => format!(" {n} more findings below."),
         };
         format!("{}.{more}", worst.sentence())
+    }
+
+    /// Where all connections go to programs of this host: what these wait for may be behind them.
+    fn behind(&self) -> Option<String> {
+        let is_local = |case: &&Judged| case.case.key.verdict == Some(Verdict::Local);
+        let mut live = self.cases.iter().filter(|case| case.n_live > 0).peekable();
+        let first = live.peek()?.remote?;
+        let all_local = self.peer.is_some() && live.all(|case| is_local(&case));
+        all_local.then(|| {
+            format!(
+                " What they wait for may be behind the program there: keepwatch sockets --local-port {}",
+                first.port()
+            )
+        })
     }
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {
@@ -211,30 +226,54 @@ impl WhyText<'_> {
 
     /// When the worst of a case died, and when that began.
     fn times(&self, case: &Judged) -> Option<String> {
-        let ConnectionTimes { deaths, first_at, last_at, unanswered_since, last_packet_at } =
-            case.case.times()?;
-        let died = match deaths {
+        let ConnectionTimes {
+            deaths,
+            occasions,
+            first_at,
+            last_at,
+            unanswered_since,
+            last_packet_at,
+            longest_wait_seconds: waited,
+            given_up_at,
+        } = case.case.times()?;
+        let mut words = match deaths {
             1 => format!("died {}", self.when(&last_at)),
             n if first_at.get(..19) == last_at.get(..19) => {
                 format!("{n} died {}", self.when(&last_at))
             }
-            n => format!("{n} died between {} and {}", self.clock(&first_at), self.clock(&last_at)),
-        };
-        let waited = |since: &String| {
-            timestamp::unix_seconds(&last_at)
-                .zip(timestamp::unix_seconds(since))
-                .map(|(died, since)| died - since)
-        };
-        let since = match (&unanswered_since, &last_packet_at) {
-            // What was answered at once did not wait.
-            (Some(since), _) if waited(since).is_none_or(|waited| waited >= 1.0) => {
-                let waited = waited(since).map(|waited| format!(" ({})", time(waited)));
-                format!(", waiting since {}{}", self.clock(since), waited.unwrap_or_default())
+            n => {
+                let on = if occasions > 1 {
+                    format!(" on {occasions} occasions")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{n} died{on} between {} and {}",
+                    self.clock(&first_at),
+                    self.clock(&last_at)
+                )
             }
-            (_, Some(last)) => format!(", last packet {}", self.when(last)),
-            (_, None) => String::new(),
         };
-        Some(died + &since)
+        // What was answered at once did not wait.
+        let waited = waited.filter(|waited| *waited >= 1.0);
+        let of_last = if occasions > 1 { "; the last time" } else { "," };
+        words += &match (&unanswered_since, waited, &last_packet_at) {
+            (Some(since), Some(waited), _) if occasions > 1 => format!(
+                ", after up to {} of waiting{of_last} waiting since {}",
+                time(waited),
+                self.clock(since)
+            ),
+            (Some(since), Some(waited), _) => {
+                format!(", waiting since {} ({})", self.clock(since), time(waited))
+            }
+            (_, _, Some(last)) => format!("{of_last} last packet {}", self.when(last)),
+            _ => String::new(),
+        };
+        if let Some(at) = given_up_at {
+            let last = if deaths > 1 { "last " } else { "" };
+            words += &format!(", {last}closed by this host {}", self.when(&at));
+        }
+        Some(words)
     }
 
     /// A time without its preposition.

@@ -2,13 +2,18 @@
 
 use super::phrase::{connections, time, up_to};
 use crate::{
-    command::why::answer::Judged,
+    command::{timestamp, why::answer::Judged},
     model::{
         judgement::{death::Cause, gap::GapFrom},
         observed::socket::Direction,
         text::duration::duration,
     },
-    view::{condition_text::soon, connection::Connection, connection_group::Peer, life::Finding},
+    view::{
+        condition_text::soon,
+        connection::Connection,
+        connection_group::Peer,
+        life::{Finding, Life},
+    },
 };
 
 impl Judged {
@@ -23,18 +28,7 @@ impl Judged {
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
-            Finding::Dark => {
-                let noticed = self
-                    .case
-                    .of(Finding::Dark)
-                    .map(|life| life.connection.silent_seconds)
-                    .fold(0.0, f64::max);
-                format!(
-                    "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
-                     the path went dark",
-                    time(noticed)
-                )
-            }
+            Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
             Finding::Stuck => format!(
                 "{what}{whose} {peer} {} for an answer{}{}",
                 if n == 1 { "waits" } else { "wait" },
@@ -53,12 +47,7 @@ impl Judged {
                     self.gives_up()
                 )
             }
-            Finding::GivenUp => format!(
-                "{what}{whose} {peer} {was} closed by this host without an answer, and only the kernel still repeats what \
-                 it sent{}{}",
-                self.since(),
-                self.gives_up()
-            ),
+            Finding::GivenUp => self.given_up(&format!("{what}{whose} {peer} {was}"), n),
             Finding::ProbeUnanswered => {
                 let waiting = self.case.of(self.finding);
                 let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
@@ -87,6 +76,16 @@ impl Judged {
                     self.why_silent(it)
                 )
             }
+            Finding::Opening => {
+                let opening = self.case.of(self.finding);
+                let repeated = opening.map(|life| life.connection.retransmits).max();
+                format!(
+                    "{what}{whose} {peer} {} being opened: the SYN was repeated {}{} times, and nobody answers",
+                    if n == 1 { "is" } else { "are" },
+                    up_to(n),
+                    repeated.unwrap_or_default()
+                )
+            }
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
@@ -103,6 +102,75 @@ impl Judged {
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }
+    }
+
+    /// Of those that this host has closed without an answer.
+    fn given_up(&self, what: &str, n: usize) -> String {
+        let closings = self.case.of(self.finding).filter_map(|life| life.given_up_at.as_ref());
+        let closed_at = closings.max().map(|at| {
+            let last = if n == 1 { "" } else { ", the last" };
+            format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
+        });
+        format!(
+            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}",
+            closed_at.unwrap_or_default(),
+            self.since(),
+            self.gives_up()
+        )
+    }
+
+    /// Of those that nobody answered: who noticed, or that the peer was heard all the same.
+    fn dark(&self, what: &str, was: &str) -> String {
+        match self.heard_until_the_end() {
+            Some(silent) => format!(
+                "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read, \
+                 or what was sent does not pass",
+                time(silent)
+            ),
+            None => format!(
+                "{what} got no answer any more, {}: the peer or the path went dark",
+                self.noticed()
+            ),
+        }
+    }
+
+    /// After how long of silence somebody noticed: the kernel, or the program that closed it.
+    fn noticed(&self) -> String {
+        let dark = || self.case.of(Finding::Dark);
+        let longest = dark().map(|life| life.connection.silent_seconds).fold(0.0, f64::max);
+        let is_abandoned =
+            |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
+        if !dark().all(is_abandoned) {
+            return format!("noticed after {}", time(longest));
+        }
+        // The kernel repeats the FIN for long after that.
+        let closed = dark().map(Life::silent_before_given_up_seconds).reduce(|a, b| {
+            let (a, b) = a.zip(b)?;
+            Some(a.max(b))
+        });
+        match closed.flatten() {
+            Some(silent) => {
+                format!("and was closed by this host after {} of silence", time(silent))
+            }
+            None => "and was closed by this host".to_owned(),
+        }
+    }
+
+    /// How long the peer was silent when the kernel gave up on data, if that is no more than a moment.
+    fn heard_until_the_end(&self) -> Option<f64> {
+        const MOMENT_SECONDS: f64 = 1.0;
+        let dark = self.case.of(Finding::Dark).map(|life| {
+            let user_timeout = f64::from(life.connection.settings.user_timeout_ms) / 1000.0;
+            let most = match life.end.as_ref()?.cause {
+                Cause::UserTimeout => {
+                    MOMENT_SECONDS.max(user_timeout / 4.0).min(user_timeout / 2.0)
+                }
+                Cause::RetransmitTimeout => MOMENT_SECONDS,
+                _ => return None,
+            };
+            Some(life.connection.silent_seconds).filter(|silent| *silent < most)
+        });
+        dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
     }
 
     /// For how long the worst condition has lasted.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 fn page(lives: Vec<Life>) -> String {
-    let cases = judge(lives, &[], &[], None);
+    let cases = judge(lives, &[], &[], None, 0.0);
     let page = WhyText {
         cases: &cases,
         peer: Some("172.16.0.15"),
@@ -178,7 +178,7 @@ fn a_program_that_has_given_up_does_not_wait_and_comes_after_one_that_does() {
     let orphan =
         Socket { retransmits: 6, retransmitting_ms: Some(9_000), in_flight: true, ..closed };
     let alone = words(&page(vec![live(&orphan)]));
-    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host without an answer, and only the kernel";
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host without an answer: only the kernel";
     assert!(alone.starts_with(head), "{alone}");
     assert!(!alone.contains("waits for an answer"), "{alone}");
     let both = words(&page(vec![live(&orphan), live(&waits)]));
@@ -223,7 +223,7 @@ fn connections_to_one_server_get_one_proposal() {
     let mut other = app(2, None, 80_000);
     other.own.user_timeout_ms = 1;
     let lives = vec![dead(&app(1, None, 64_000), RESET), dead(&other, RESET)];
-    let cases = judge(lives, &[], &[], None);
+    let cases = judge(lives, &[], &[], None, 0.0);
     assert_eq!(cases.len(), 2);
     assert_eq!(cases[0].proposal, cases[1].proposal);
     assert_eq!(cases[0].proposal.idle, 15);
@@ -239,7 +239,7 @@ fn what_hangs_is_a_guess_of_the_limit_beside_the_one_that_is_assumed() {
         ..app(1, None, 39_000)
     };
     let of = |lives: Vec<Life>, others: &[Life]| {
-        let case = judge(lives, others, &[], None).remove(0);
+        let case = judge(lives, others, &[], None, 0.0).remove(0);
         case.limit().unwrap()
     };
     let neighbour = of(vec![live(&app(2, None, 195_000))], &[live(&stuck)]);

@@ -13,12 +13,12 @@ use crate::model::{
         death::{Cause, Certainty, MIDDLEBOX_MS},
         verdict::Verdict,
     },
-    observed::setsockopt::SockOpt,
+    observed::{setsockopt::SockOpt, socket::State},
     table::happening::EventName,
     text::wall_time::WallTime,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +62,15 @@ pub(crate) struct LifeEnd {
     pub probes_sent: u32,
 }
 
+impl LifeEnd {
+    /// From the first data that was never answered until the end, seconds.
+    pub(crate) fn waited_seconds(&self) -> Option<f64> {
+        let since: jiff::Timestamp = self.unanswered_since.as_ref()?.parse().ok()?;
+        let at: jiff::Timestamp = self.at.parse().ok()?;
+        Some(at.duration_since(since).as_secs_f64())
+    }
+}
+
 /// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Life {
@@ -80,6 +89,8 @@ pub(crate) struct Life {
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
+    /// The time when this host closed it although nothing was answered: RFC 3339, UTC; null if that was not seen.
+    pub given_up_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
     /// Its end, if it has come.
@@ -107,6 +118,8 @@ pub(crate) enum Finding {
     Unprotected,
     /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
     ProbeUnanswered,
+    /// Live: it is being opened, and its SYN was repeated.
+    Opening,
     /// Live: it waits in an accept queue.
     Unaccepted,
     /// Live: the peer has closed it, and the program has not.
@@ -147,6 +160,7 @@ impl Life {
             changed: Vec::new(),
             is_whole: false,
             opened_at: None,
+            given_up_at: None,
             clues: None,
             end: None,
         }
@@ -190,10 +204,15 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            given_up_at: None,
             clues: details.clues,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
+    }
+
+    const fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.connection.local, self.connection.remote)
     }
 
     /// The process that it is counted for.
@@ -207,6 +226,15 @@ impl Life {
         end.unanswered_since.as_deref().or(end.last_packet_at.as_deref())
     }
 
+    /// Of one that died, and that this host had closed although nothing was answered: how long the peer was silent by then,
+    /// seconds.
+    pub(crate) fn silent_before_given_up_seconds(&self) -> Option<f64> {
+        let last = self.end.as_ref()?.last_packet_at.as_ref()?;
+        let [last, closed] = [last, self.given_up_at.as_ref()?].map(|at| at.parse().ok());
+        let (last, closed): (jiff::Timestamp, jiff::Timestamp) = last.zip(closed)?;
+        Some(closed.duration_since(last).as_secs_f64().max(0.0))
+    }
+
     /// Of one whose data goes unanswered now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
     pub(crate) fn quiet_before_stuck_seconds(&self) -> Option<f64> {
         let connection = &self.connection;
@@ -214,6 +242,13 @@ impl Life {
         let quiet =
             connection.silent_seconds - connection.condition_seconds.filter(|_| is_stuck)?;
         (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
+    }
+
+    /// Whether the kernel ends it by itself. A program that has closed one direction may wait for the other.
+    const fn is_being_ended(&self) -> bool {
+        let Connection { state, orphan, .. } = self.connection;
+        state.is_closing() && (orphan || !matches!(state, State::FinWait1 | State::FinWait2))
+            || matches!(state, State::SynRecv)
     }
 
     /// The finding about it.
@@ -227,10 +262,10 @@ impl Life {
                 Condition::Overdue => Finding::Overdue,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
-                // The kernel ends by itself what is closing.
-                Condition::Fine if is_unprotected && !self.connection.state.is_closing() => {
-                    Finding::Unprotected
+                Condition::Fine if self.connection.state == State::SynSent => {
+                    if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
                 }
+                Condition::Fine if is_unprotected && !self.is_being_ended() => Finding::Unprotected,
                 Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {
                     Finding::ProbeUnanswered
                 }
@@ -253,38 +288,52 @@ impl Life {
     }
 }
 
-/// Joins what is live with what happened: `past` is in the order of time.
+/// Joins what is live with what happened: `past` is in the order of time. A socket may have had other connections before.
 pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
-    let mut lives: BTreeMap<String, Life> =
+    let mut live: BTreeMap<String, Life> =
         rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
+    let mut dead: Vec<Life> = Vec::new();
     let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
+    // The last end of each socket, unless it was opened again.
+    let mut ended: BTreeMap<String, (SocketAddr, SocketAddr)> = BTreeMap::new();
     for happening in past {
         let Some(id) = happening.connection.id.clone() else {
             continue;
         };
-        let known = told.entry(id.clone()).or_default();
         match happening.event {
             EventName::Opened => {
+                ended.remove(&id);
+                let known = told.entry(id).or_default();
                 known.is_whole = true;
                 known.opened_at = Some(happening.time.at);
             }
-            EventName::Setting => known.calls.extend(CallSeen::of(happening)),
-            EventName::Changed => known.changed.extend(happening.details.option),
+            EventName::Setting => {
+                told.entry(id).or_default().calls.extend(CallSeen::of(happening));
+            }
+            EventName::Changed => {
+                told.entry(id).or_default().changed.extend(happening.details.option);
+            }
+            EventName::GivenUp => {
+                told.entry(id).or_default().given_up_at = Some(happening.time.at);
+            }
             EventName::Died | EventName::Ended => {
-                drop(Life::dead(happening).map(|dead| lives.insert(id, dead)));
+                if let Some(mut life) = Life::dead(happening) {
+                    ended.insert(id.clone(), life.ends());
+                    told.remove(&id).unwrap_or_default().complete(&mut life);
+                    dead.push(life);
+                }
             }
             _ => {}
         }
     }
+    // It died after the rows were read.
+    live.retain(|id, life| ended.get(id).is_none_or(|ends| *ends != life.ends()));
     for (id, known) in told {
-        if let Some(life) = lives.get_mut(&id) {
-            life.is_whole |= known.is_whole;
-            life.opened_at = life.opened_at.take().or(known.opened_at);
-            life.calls = known.calls;
-            life.changed = known.changed;
+        if let Some(life) = live.get_mut(&id) {
+            known.complete(life);
         }
     }
-    lives.into_values().collect()
+    live.into_values().chain(dead).collect()
 }
 
 /// The time this much before another: both RFC 3339, UTC.
@@ -299,8 +348,19 @@ fn before(at: &str, seconds: f64) -> Option<String> {
 struct ReportedPast {
     is_whole: bool,
     opened_at: Option<String>,
+    given_up_at: Option<String>,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
+}
+
+impl ReportedPast {
+    fn complete(self, life: &mut Life) {
+        life.is_whole |= self.is_whole;
+        life.opened_at = life.opened_at.take().or(self.opened_at);
+        life.given_up_at = self.given_up_at;
+        life.calls = self.calls;
+        life.changed = self.changed;
+    }
 }
 
 impl CallSeen {
@@ -390,106 +450,4 @@ pub(crate) mod tests_support {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        tests_support::{GAVE_UP, RESET, app, around, dead, live},
-        *,
-    };
-    use crate::{
-        model::{
-            observed::{
-                ending::Ending,
-                socket::{Socket, State},
-            },
-            table::happening::{Happened, Happening},
-        },
-        view::event_row::EventDetails,
-    };
-
-    #[test]
-    fn what_died_of_silence_or_may_is_a_finding() {
-        let cases = [
-            (dead(&app(1, None, 400_000), RESET), Finding::Dropped, true),
-            (dead(&app(1, Some(60), 90_000), GAVE_UP), Finding::Dark, true),
-            (live(&app(1, None, 0)), Finding::Unprotected, true),
-            (live(&app(1, Some(7200), 0)), Finding::Unprotected, true),
-            (live(&app(1, Some(60), 0)), Finding::Fine, false),
-        ];
-        for (life, finding, of_silence) in cases {
-            assert_eq!((life.finding(), life.finding().is_of_silence()), (finding, of_silence));
-        }
-    }
-
-    #[test]
-    fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
-        let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
-        let overdue = live(&app(1, None, 400_000));
-        let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
-        let closing = Socket { state: State::FinWait2, ..app(1, None, 0) };
-        let all = [
-            live(&stuck),
-            overdue,
-            dead(&app(1, None, 400_000), RESET),
-            dead(&app(1, Some(60), 90_000), GAVE_UP),
-            live(&app(1, None, 0)),
-            live(&closed),
-            live(&closing),
-        ];
-        let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
-        assert!(findings.is_sorted(), "{findings:?}");
-        assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
-        assert_eq!((findings[5], findings[6]), (Finding::PeerClosed, Finding::Fine));
-    }
-
-    #[test]
-    fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
-        let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
-        assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
-        assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
-    }
-
-    #[test]
-    fn a_death_says_when_it_began() {
-        // Quiet for 6 min 40 s less 10 ms, then data, and 10 ms later a reset.
-        let end = dead(&app(1, None, 400_000), RESET).end.unwrap();
-        assert_eq!(end.last_packet_at.as_deref(), Some("2026-01-02T02:57:25.000000Z"));
-        assert_eq!(end.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
-        let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
-        assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
-        assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
-        let nobody_heard = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
-        let reset = dead(&app(1, None, 2_000), nobody_heard);
-        assert_eq!(reset.trouble_began(), None, "it began when it ended");
-        assert!(live(&app(1, None, 0)).trouble_began().is_none());
-    }
-
-    #[test]
-    fn calls_and_ends_join_their_connection() {
-        let one = app(1, None, 0);
-        let row = |socket| Row::new(socket, socket.owner.iter(), None, &around(), socket.at);
-        let told = |event, details| EventRow {
-            event,
-            details,
-            ..EventRow::new(
-                &Happening::new(one.at, one, Happened::Opened),
-                WallTime::default(),
-                &around(),
-            )
-        };
-        let refused = EventDetails {
-            option: Some(SockOpt::Idle),
-            value: Some(0),
-            result: Some("EINVAL".to_owned()),
-            ..EventDetails::default()
-        };
-        let past = vec![
-            told(EventName::Opened, EventDetails::default()),
-            told(EventName::Setting, refused),
-        ];
-        let lives = lives(vec![row(&one), row(&app(2, None, 0))], past);
-        assert_eq!(lives.len(), 2);
-        assert!(lives[0].is_whole && !lives[1].is_whole);
-        assert_eq!(lives[0].calls[0].result, "EINVAL");
-        assert_eq!(lives[1].calls, []);
-    }
-}
+mod tests;
