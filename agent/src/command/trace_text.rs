@@ -182,7 +182,7 @@ mod tests {
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             owner_identity::Identity,
             socket::{Comm, Owner, Socket, SocketId, State, tests_support::socket},
         },
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn died() -> EventRow {
-        let ending = Ending { unacked: true, retransmits: 15, ..Ending::default() };
+        let ending = Ending { unacked: Unacked::Data, retransmits: 15, ..Ending::default() };
         row(Happened::Died(Death {
             cause: Cause::IdleDrop,
             certainty: Certainty::Inferred,
@@ -219,6 +219,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            could_be_forgotten: false,
             others: Others::Unknown,
         }))
     }

@@ -102,7 +102,6 @@ impl Columns {
         self.set("probes_unanswered", connection.probes_unanswered);
         self.set("retransmits", connection.retransmits);
         self.set("in_flight", connection.in_flight);
-        self.set("orphan", connection.orphan);
     }
 }
 
@@ -116,6 +115,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         local,
         remote,
         state: word(row, "state")?,
+        orphan: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,
         settings: settings(row)?,
@@ -136,7 +136,6 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         probes_unanswered: row.get("probes_unanswered")?,
         retransmits: row.get("retransmits")?,
         in_flight: row.get("in_flight")?,
-        orphan: row.get("orphan")?,
         part_of,
     })
 }

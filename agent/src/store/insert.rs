@@ -167,6 +167,7 @@ fn death(
     row.set("evidence", details.evidence);
     row.set("others_answered", details.others_answered);
     row.set("forgotten", details.forgotten);
+    row.set("closed_after_ms", end.closed_after_ms());
     row.set("errno", details.errno);
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));
     row.set("opened_at_ns", opened.map(|opened| clock::unix_ns(opened, stamp.offset_ns)));

@@ -142,6 +142,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: age_ms.map(signed_seconds),
         others_answered: row.get("others_answered")?,
         forgotten: Some(row.get("forgotten")?),
+        closed_after_seconds: row.get::<_, Option<i64>>("closed_after_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
             .get::<_, Option<String>>("clues")?

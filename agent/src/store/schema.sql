@@ -51,6 +51,7 @@ CREATE TABLE deaths (
   evidence TEXT NOT NULL,            -- what says so, in words
   others_answered INTEGER,           -- other connections to the same peer that were answered at that time
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
+  closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
   gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer
@@ -80,7 +81,6 @@ CREATE TABLE deaths (
   probes_unanswered INTEGER NOT NULL,
   retransmits INTEGER NOT NULL,      -- repetitions in a row that went unanswered
   in_flight INTEGER NOT NULL,
-  orphan INTEGER NOT NULL,           -- this host had closed it, and no process had it open
   clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
 -- A query reads these first, and of the table only the rows that it gives.

@@ -16,7 +16,7 @@ use crate::{
             worth::Worth,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             owner_identity::Identity,
             setsockopt::{Call, SockOpt, When},
             socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
@@ -77,7 +77,8 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
         state: State::Close,
         ..socket()
     };
-    let ending = Ending { errno: 104, unacked: true, sent_ms: Some(5), ..Ending::default() };
+    let ending =
+        Ending { errno: 104, unacked: Unacked::Data, sent_ms: Some(5), ..Ending::default() };
     let mut death = Death::of(&closed, State::Established, ending, None).unwrap();
     death.age_ms = Some(500_000);
     let call = |option, errno| Call {

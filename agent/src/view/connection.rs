@@ -37,6 +37,9 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The TCP state when it was sampled; of one that died, the state before.
     pub state: State,
+    /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
+    #[serde(default)]
+    pub orphan: bool,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
     /// A program made it, or MPTCP for one, or the kernel itself.
@@ -81,9 +84,6 @@ pub struct Connection {
     pub retransmits: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
-    /// No process has it open any more: this host has closed it, and the kernel alone ends it.
-    #[serde(default)]
-    pub orphan: bool,
     /// What its owner is part of.
     #[serde(flatten)]
     pub part_of: PartOf,
@@ -279,6 +279,7 @@ impl Connection {
             local: socket.local.socket_addr(),
             remote: socket.remote.socket_addr(),
             state: socket.state,
+            orphan: socket.is_orphan,
             direction: Some(socket.direction),
             made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
@@ -299,7 +300,6 @@ impl Connection {
             probes_unanswered: socket.probes_unanswered,
             retransmits: socket.retransmits,
             in_flight: socket.in_flight,
-            orphan: socket.is_orphan,
             part_of: PartOf::of(identity),
         };
         connection.set_condition(around.condition(socket));
@@ -356,7 +356,7 @@ impl Connection {
     pub(crate) fn is_busy_so_far(&self) -> bool {
         let limit = f64::from(self.limit.idle_limit_seconds);
         self.verdict.is_some_and(Verdict::is_unprotected)
-            && self.state == State::Established
+            && self.is_open()
             && !self.limit.idle_limit_from.counts_bytes()
             && self.watched_seconds >= limit
             && self.longest_seen_quiet_seconds() <= limit / 2.0
@@ -392,6 +392,10 @@ impl ConnectionFacts for Connection {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn is_orphan(&self) -> bool {
+        self.orphan
     }
 
     fn idle(&self) -> Effective {

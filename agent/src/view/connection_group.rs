@@ -257,7 +257,10 @@ impl ConnectionGroup {
     pub(crate) fn quiet_seconds(&self) -> Option<QuietRange> {
         let finding = self.finding();
         let times = self.of(finding).map(|life| match &life.end {
-            Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
+            Some(end)
+                if finding == Finding::Dropped
+                    && !matches!(end.cause, Cause::IdleDrop | Cause::Abandoned) =>
+            {
                 life.connection.silent_seconds
             }
             _ => life.connection.quiet_seconds,

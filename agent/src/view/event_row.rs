@@ -95,6 +95,9 @@ pub struct EventDetails {
     /// `died`: that a path which forgot it explains that best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<bool>,
+    /// `died`, cause `abandoned`: the silence after which this host closed it, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_after_seconds: Option<f64>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -136,7 +139,7 @@ impl EventRow {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;
                 connection.condition = None;
-                connection.in_flight = death.ending.unacked || death.ending.unsent;
+                connection.in_flight = death.ending.unsent || death.unanswered_ms().is_some();
                 details.cause = Some(death.cause);
                 details.certainty = Some(death.certainty);
                 let errno = death.ending.errno;
@@ -148,6 +151,7 @@ impl EventRow {
                     Others::Unknown | Others::Silent(_) => None,
                 };
                 details.forgotten = Some(death.is_forgotten(socket));
+                details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);
             }

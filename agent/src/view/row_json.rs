@@ -65,7 +65,8 @@ impl RowWriter {
         out.extend_from_slice(b"\",\"remote\":\"");
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
-        word(out, b"\",\"direction\":\"", socket.direction.as_str());
+        word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         effective(out, b",\"idle\":{\"seconds\":", idle);
@@ -114,7 +115,6 @@ impl RowWriter {
         out.extend_from_slice(b",\"retransmits\":");
         number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
-        word(out, b",\"orphan\":", truth(socket.is_orphan));
         let name =
             |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
         optional(out, b",\"unit\":", name(|it| &it.unit));

@@ -20,7 +20,6 @@ use crate::{
             gap::GapFrom,
             learned::{LearnedRow, LimitRow, PeerClosesRow},
             learned_limit::Confidence,
-            limit_source::LimitSource,
             verdict::Verdict,
         },
         observed::{setsockopt::SockOpt, socket::Direction},
@@ -316,16 +315,6 @@ impl OfPeer {
             }
         }
         found
-    }
-}
-
-/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
-pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
-    let applied = &life.connection.limit;
-    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
-    match (&applied.idle_limit_from, sure) {
-        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.idle_limit_seconds,
-        _ => applied.idle_limit_seconds,
     }
 }
 

@@ -1,13 +1,15 @@
 //! What a case needs: which kind of advice, and values that agree with all that is known.
 
-use super::{answer::limit_of, neighbours::Neighbours};
+use super::neighbours::Neighbours;
 use crate::{
     advice::{
         Constraints, Proposal,
         remedy::{Advice, Holds, Need},
     },
     model::{
-        judgement::{death::Cause, learned::LimitRow},
+        judgement::{
+            death::Cause, learned::LimitRow, learned_limit::Confidence, limit_source::LimitSource,
+        },
         text::duration::duration,
     },
     view::{
@@ -34,6 +36,16 @@ pub(super) fn constraints(
         survived: learned.and_then(|learned| learned.longest_survived_seconds),
         killed,
         now: now(case).filter(|_| case.key.own.keepalive),
+    }
+}
+
+/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
+pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
+    let applied = &life.connection.limit;
+    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
+    match (&applied.idle_limit_from, sure) {
+        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.idle_limit_seconds,
+        _ => applied.idle_limit_seconds,
     }
 }
 

@@ -20,11 +20,11 @@ use crate::{
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A server, as one network namespace knows it.
-type Server = (u32, SocketAddr);
+type ServerHere = (u32, SocketAddr);
 
 /// What is known of each server from all connections to it.
 #[derive(Debug, Default)]
-pub(super) struct Neighbours(BTreeMap<Server, AtServer>);
+pub(super) struct Neighbours(BTreeMap<ServerHere, AtServer>);
 
 /// What the connections to one server show.
 #[derive(Debug, Default)]
@@ -159,7 +159,7 @@ impl Neighbours {
     }
 }
 
-const fn server(case: &ConnectionGroup) -> Option<Server> {
+const fn server(case: &ConnectionGroup) -> Option<ServerHere> {
     match case.key.peer {
         Peer::Server(addr) => Some((case.key.netns, addr)),
         Peer::ClientsOf(_) => None,
@@ -180,6 +180,9 @@ fn killed(case: &ConnectionGroup) -> Option<f64> {
         let connection = &life.connection;
         match life.end.as_ref()?.cause {
             Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::Abandoned if life.finding() == Finding::Dropped => {
+                Some(connection.quiet_seconds)
+            }
             // A path that forgot it answers no probe: the quiet time before the first one killed.
             Cause::KeepaliveTimeout | Cause::KeepaliveReset
                 if life.finding() == Finding::Dropped =>

@@ -5,12 +5,9 @@ use super::{
     idle_limit::{Applied, Limits, PathNumber},
     promise_text::probes_in_words,
 };
-use crate::model::{
-    observed::socket::State,
-    text::{
-        closed_set::closed_set,
-        duration::{duration, tenths},
-    },
+use crate::model::text::{
+    closed_set::closed_set,
+    duration::{duration, tenths},
 };
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
@@ -83,7 +80,7 @@ impl Surroundings {
         // A path that counts bytes does not count what probes bring.
         let is_traffic = !watched.is_probed_by_peer()
             && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
-        of.state() == State::Established
+        of.is_open()
             && u64::from(watched.ms) >= u64::from(N_LIMITS_WATCHED) * limit.ms()
             && longest_ms <= limit.ms() / QUIET_PART
             && (is_traffic || !limit.from.counts_bytes())

@@ -1,6 +1,10 @@
 //! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
 //! how it ended.
 
+mod joined;
+
+pub(crate) use joined::lives;
+
 use super::{
     connection::{Connection, RowOwner},
     event_row::EventRow,
@@ -11,6 +15,7 @@ use crate::model::{
     judgement::{
         condition::Condition,
         death::{Cause, Certainty, MIDDLEBOX_MS},
+        facts::ConnectionFacts as _,
         verdict::Verdict,
     },
     observed::{setsockopt::SockOpt, socket::State},
@@ -18,7 +23,6 @@ use crate::model::{
     text::wall_time::WallTime,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +58,8 @@ pub(crate) struct LifeEnd {
     pub others_answered: Option<u32>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
+    /// Of an abandoned one: the silence after which this host closed it, if that is known.
+    pub closed_after_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
     pub last_packet_at: Option<String>,
     /// The time when the first data was sent that was never answered: RFC 3339, UTC.
@@ -195,6 +201,7 @@ impl Life {
             age_seconds: details.age_seconds,
             others_answered: details.others_answered,
             forgotten: details.forgotten.unwrap_or_default(),
+            closed_after_seconds: details.closed_after_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
@@ -211,28 +218,21 @@ impl Life {
         })
     }
 
-    const fn ends(&self) -> (SocketAddr, SocketAddr) {
-        (self.connection.local, self.connection.remote)
-    }
-
     /// The process that it is counted for.
     pub(crate) fn owner(&self) -> Option<&RowOwner> {
         self.owners.first()
+    }
+
+    /// Of one that died of silence: the silence after which that was noticed, by the kernel or by a program that gave up.
+    pub(crate) fn noticed_after_seconds(&self) -> f64 {
+        let closed_after = self.end.as_ref().and_then(|end| end.closed_after_seconds);
+        closed_after.unwrap_or(self.connection.silent_seconds)
     }
 
     /// Of one that died of silence: when that began, as far as it is known.
     pub(crate) fn trouble_began(&self) -> Option<&str> {
         let end = self.end.as_ref().filter(|_| self.finding().is_of_silence())?;
         end.unanswered_since.as_deref().or(end.last_packet_at.as_deref())
-    }
-
-    /// Of one that died, and that this host had closed although nothing was answered: how long the peer was silent by then,
-    /// seconds.
-    pub(crate) fn silent_before_given_up_seconds(&self) -> Option<f64> {
-        let last = self.end.as_ref()?.last_packet_at.as_ref()?;
-        let [last, closed] = [last, self.given_up_at.as_ref()?].map(|at| at.parse().ok());
-        let (last, closed): (jiff::Timestamp, jiff::Timestamp) = last.zip(closed)?;
-        Some(closed.duration_since(last).as_secs_f64().max(0.0))
     }
 
     /// Of one whose data goes unanswered now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
@@ -242,13 +242,6 @@ impl Life {
         let quiet =
             connection.silent_seconds - connection.condition_seconds.filter(|_| is_stuck)?;
         (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
-    }
-
-    /// Whether the kernel ends it by itself. A program that has closed one direction may wait for the other.
-    const fn is_being_ended(&self) -> bool {
-        let Connection { state, orphan, .. } = self.connection;
-        state.is_closing() && (orphan || !matches!(state, State::FinWait1 | State::FinWait2))
-            || matches!(state, State::SynRecv)
     }
 
     /// The finding about it.
@@ -265,7 +258,13 @@ impl Life {
                 Condition::Fine if self.connection.state == State::SynSent => {
                     if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
                 }
-                Condition::Fine if is_unprotected && !self.is_being_ended() => Finding::Unprotected,
+                // The kernel ends by itself what is closing.
+                Condition::Fine
+                    if is_unprotected
+                        && (self.connection.is_open() || !self.connection.state.is_closing()) =>
+                {
+                    Finding::Unprotected
+                }
                 Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {
                     Finding::ProbeUnanswered
                 }
@@ -275,65 +274,20 @@ impl Life {
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
             _ if end.forgotten => Finding::Dropped,
-            Cause::IdleDrop | Cause::KeepaliveReset => Finding::Dropped,
+            Cause::IdleDrop => Finding::Dropped,
             Cause::KeepaliveTimeout
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Abandoned => Finding::Dark,
             Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
-            Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
+            Cause::KeepaliveReset
+            | Cause::PeerReset
+            | Cause::Unreachable
+            | Cause::ConnectFailed => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }
     }
-}
-
-/// Joins what is live with what happened: `past` is in the order of time. A socket may have had other connections before.
-pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
-    let mut live: BTreeMap<String, Life> =
-        rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
-    let mut dead: Vec<Life> = Vec::new();
-    let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
-    // The last end of each socket, unless it was opened again.
-    let mut ended: BTreeMap<String, (SocketAddr, SocketAddr)> = BTreeMap::new();
-    for happening in past {
-        let Some(id) = happening.connection.id.clone() else {
-            continue;
-        };
-        match happening.event {
-            EventName::Opened => {
-                ended.remove(&id);
-                let known = told.entry(id).or_default();
-                known.is_whole = true;
-                known.opened_at = Some(happening.time.at);
-            }
-            EventName::Setting => {
-                told.entry(id).or_default().calls.extend(CallSeen::of(happening));
-            }
-            EventName::Changed => {
-                told.entry(id).or_default().changed.extend(happening.details.option);
-            }
-            EventName::GivenUp => {
-                told.entry(id).or_default().given_up_at = Some(happening.time.at);
-            }
-            EventName::Died | EventName::Ended => {
-                if let Some(mut life) = Life::dead(happening) {
-                    ended.insert(id.clone(), life.ends());
-                    told.remove(&id).unwrap_or_default().complete(&mut life);
-                    dead.push(life);
-                }
-            }
-            _ => {}
-        }
-    }
-    // It died after the rows were read.
-    live.retain(|id, life| ended.get(id).is_none_or(|ends| *ends != life.ends()));
-    for (id, known) in told {
-        if let Some(life) = live.get_mut(&id) {
-            known.complete(life);
-        }
-    }
-    live.into_values().chain(dead).collect()
 }
 
 /// The time this much before another: both RFC 3339, UTC.
@@ -341,26 +295,6 @@ fn before(at: &str, seconds: f64) -> Option<String> {
     let length = jiff::SignedDuration::try_from_secs_f64(seconds.max(0.0)).ok()?;
     let time = at.parse::<jiff::Timestamp>().ok()?.checked_sub(length).ok()?;
     Some(format!("{time:.6}"))
-}
-
-/// The past of a connection, as far as events report it.
-#[derive(Default)]
-struct ReportedPast {
-    is_whole: bool,
-    opened_at: Option<String>,
-    given_up_at: Option<String>,
-    calls: Vec<CallSeen>,
-    changed: Vec<SockOpt>,
-}
-
-impl ReportedPast {
-    fn complete(self, life: &mut Life) {
-        life.is_whole |= self.is_whole;
-        life.opened_at = life.opened_at.take().or(self.opened_at);
-        life.given_up_at = self.given_up_at;
-        life.calls = self.calls;
-        life.changed = self.changed;
-    }
 }
 
 impl CallSeen {
@@ -386,7 +320,7 @@ pub(crate) mod tests_support {
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             setting::OwnSettings,
             socket::{Comm, Owner, Socket, State, tests_support::socket},
         },
@@ -423,11 +357,16 @@ pub(crate) mod tests_support {
 
     /// It, dead of this.
     pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
+        Life::dead(died(socket, ending)).unwrap()
+    }
+
+    /// The event of that.
+    pub(crate) fn died(socket: &Socket, ending: Ending) -> EventRow {
         let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
         let time = WallTime { at: "2026-01-02T03:04:05Z".to_owned(), ..WallTime::default() };
-        Life::dead(EventRow::new(&happening, time, &around())).unwrap()
+        EventRow::new(&happening, time, &around())
     }
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
@@ -439,14 +378,20 @@ pub(crate) mod tests_support {
         retransmitting_ms: None,
         sent_ms: Some(10),
         round_trip_us: None,
-        unacked: true,
+        received_data_ms: None,
+        unacked: Unacked::Data,
         unsent: false,
         in_keepalive_timer: false,
     };
 
     /// The ending that a keepalive timer leaves when it gave up.
-    pub(crate) const GAVE_UP: Ending =
-        Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
+    pub(crate) const GAVE_UP: Ending = Ending {
+        errno: 110,
+        sent_ms: None,
+        unacked: Unacked::Nothing,
+        in_keepalive_timer: true,
+        ..RESET
+    };
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::phrase::{cause_in_words, connections, time, up_to};
 use crate::{
     command::why::{
-        answer::{Judged, limit_of},
-        needs::is_noticed_by_user_timeout,
+        answer::Judged,
+        needs::{is_noticed_by_user_timeout, limit_of},
         neighbours::LimitGuess,
     },
     model::{

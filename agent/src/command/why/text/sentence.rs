@@ -137,22 +137,14 @@ impl Judged {
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.
     fn noticed(&self) -> String {
         let dark = || self.case.of(Finding::Dark);
-        let longest = dark().map(|life| life.connection.silent_seconds).fold(0.0, f64::max);
+        let longest = time(dark().map(Life::noticed_after_seconds).fold(0.0, f64::max));
         let is_abandoned =
             |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
-        if !dark().all(is_abandoned) {
-            return format!("noticed after {}", time(longest));
-        }
-        // The kernel repeats the FIN for long after that.
-        let closed = dark().map(Life::silent_before_given_up_seconds).reduce(|a, b| {
-            let (a, b) = a.zip(b)?;
-            Some(a.max(b))
-        });
-        match closed.flatten() {
-            Some(silent) => {
-                format!("and was closed by this host after {} of silence", time(silent))
-            }
-            None => "and was closed by this host".to_owned(),
+        if dark().all(is_abandoned) {
+            // The kernel repeats the FIN for long after that.
+            format!("and was closed by this host after {longest} of silence")
+        } else {
+            format!("noticed after {longest}")
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     model::{
         judgement::death::Cause,
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             setsockopt::SockOpt,
             socket::{Socket, State},
             watched::Watched,
@@ -38,7 +38,7 @@ fn page(lives: Vec<Life>) -> String {
 #[test]
 fn the_first_line_is_the_answer() {
     let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
-    let refused = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+    let refused = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
     let mut connecting = dead(&app(1, None, 0), refused);
     connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
     connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
