@@ -51,7 +51,9 @@ impl CheckedConnection {
         let Row { connection, owners, meaning, .. } = row;
         let verdict = connection.verdict.filter(|verdict| *verdict != Verdict::Local);
         let by_agent = verdict.map(|verdict| (verdict, meaning));
-        Self { connection, owners, refused: Vec::new(), only_refused: false, by_agent }
+        // Keepalive is no matter of what is not open yet, or not any more.
+        let only_refused = !connection.is_open();
+        Self { connection, owners, refused: Vec::new(), only_refused, by_agent }
     }
 
     /// The connection of an event: it may be gone since.

@@ -57,9 +57,13 @@ mod tests {
         // Also a FIN that nobody acknowledges.
         let closing = Socket { state: State::FinWait1, is_orphan: true, ..stuck };
         assert_eq!(condition(&closing), Condition::Stuck);
-        // One lost packet is everyday life, and a SYN that is not answered is no connection yet.
+        // One lost packet is everyday life.
         assert_eq!(condition(&Socket { retransmits: 1, ..stuck }), Condition::Fine);
-        assert_eq!(condition(&Socket { state: State::SynSent, ..stuck }), Condition::Fine);
+        // A connect that hangs; how often its SYN is repeated is not known.
+        let connecting = around(350).condition(&Socket { state: State::SynSent, ..stuck });
+        assert_eq!((connecting.condition, connecting.gives_up_ms), (Condition::Stuck, None));
+        let begins = Socket { state: State::SynSent, quiet_ms: 400_000, ..socket() };
+        assert_eq!(condition(&begins), Condition::Fine, "it is no connection yet");
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl Surroundings {
     }
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
-    /// longer. None on this host.
+    /// longer. None on this host, and of what is not open yet or not any more.
     pub fn until_limit_ms(&self, of: &impl ConnectionFacts, quiet_ms: u64) -> Option<i64> {
-        if self.is_local(of) {
+        if self.is_local(of) || !of.is_open() {
             return None;
         }
         let limit_ms = i64::from(self.limits.of(of).seconds) * 1000;

@@ -161,7 +161,9 @@ impl Table {
             }
             let is_of_it = other.service == service;
             let was_there = other.opened.is_none_or(|opened| opened <= heard);
-            let is_answered = other.heard.is_some_and(|it| it > asked.ms_after(ON_ITS_WAY_MS));
+            // Clients at one address may be many machines: of theirs only silence shows something.
+            let is_answered = service.direction == Direction::Outbound
+                && other.heard.is_some_and(|it| it > asked.ms_after(ON_ITS_WAY_MS));
             if is_of_it && was_there && is_answered {
                 n_answered += 1;
             } else if other.unanswered.is_some_and(|it| {

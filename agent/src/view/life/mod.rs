@@ -259,10 +259,7 @@ impl Life {
                     if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
                 }
                 // The kernel ends by itself what is closing.
-                Condition::Fine
-                    if is_unprotected
-                        && (self.connection.is_open() || !self.connection.state.is_closing()) =>
-                {
+                Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
                 }
                 Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {

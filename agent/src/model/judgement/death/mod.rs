@@ -356,11 +356,12 @@ impl Ending {
         let peer_closed = matches!(old, State::CloseWait | State::LastAck);
         let we_closed = matches!(old, State::FinWait1 | State::FinWait2 | State::Closing);
         let is_waiting = self.unacked == Unacked::Data && self.retransmits >= 2;
+        let probes_missed = socket.keepalive && socket.probes_unanswered >= 2;
         match self.errno {
             0 if peer_closed => (Cause::PeerClosed, Exact),
             0 if we_closed || old == State::TimeWait => (Cause::LocalClosed, Exact),
-            // The program did not wait any longer for an answer to its data.
-            0 if is_waiting => (Cause::Abandoned, Exact),
+            // The program did not wait any longer for an answer to its data, or nobody answered its probes.
+            0 if is_waiting || probes_missed => (Cause::Abandoned, Exact),
             0 | ECONNABORTED => (Cause::LocalReset, Exact),
             // Its own FIN is all that is missing. A peer that closed only its half waits for data.
             _ if peer_closed && self.unacked != Unacked::Data => (Cause::PeerClosed, Exact),
