@@ -62,11 +62,11 @@ struct Key {
 
 /// Connections with one judgement: reported in one finding.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) judgement: Judgement,
-    pub(super) n_connections: u64,
+struct Group {
+    judgement: Judgement,
+    n_connections: u64,
     /// The first of them.
-    pub(super) first: CheckedConnection,
+    first: CheckedConnection,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -137,8 +137,22 @@ impl Report {
     }
 
     /// What is alike, findings first.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+    fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// What there is to say of connections with one name, whatever differs between them: findings first. The name says
+    /// nothing that is another at the next look.
+    pub(super) fn by_name(&self) -> Vec<(String, Vec<ReportLine<'_>>)> {
+        let mut all: Vec<(String, Vec<ReportLine<'_>>)> = Vec::new();
+        for one in self.told(true) {
+            let name = one.group.name();
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, lines)) => lines.push(one),
+                None => all.push((name, vec![one])),
+            }
+        }
+        all
     }
 
     /// Whether there is anything to complain of. What was not seen is not fine.
@@ -249,13 +263,8 @@ impl Report {
 }
 
 impl Group {
-    /// Whether they fall short.
-    pub(super) const fn has_findings(&self) -> bool {
-        matches!(&self.judgement, Judgement::Judged(findings) if !findings.is_empty())
-    }
-
     /// The process, the peer and the settings.
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         let connection = &self.first.connection;
         let arrow = arrow(connection.direction());
         let settings = socket_text::settings(&connection.settings);
@@ -307,9 +316,9 @@ impl Group {
 }
 
 /// Something to say of connections alike.
-struct ReportLine<'a> {
+pub(super) struct ReportLine<'a> {
     result: &'static str,
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
     rule: Option<String>,
     reason: String,
     n_connections: u64,
@@ -317,6 +326,20 @@ struct ReportLine<'a> {
 }
 
 impl ReportLine<'_> {
+    /// How they were judged.
+    pub(super) const fn judgement(&self) -> &Judgement {
+        &self.group.judgement
+    }
+
+    /// The reason, the rule that asks, and for how many connections if there are several.
+    pub(super) fn words(&self) -> String {
+        let words = with_rule(&self.reason, self.rule.as_deref());
+        match self.n_connections {
+            1 => words,
+            n => format!("{words} ({n} connections)"),
+        }
+    }
+
     fn line(&self) -> [String; 6] {
         let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
         let n = self.n_connections.to_string();
@@ -416,13 +439,6 @@ fn make_room(widths: &mut [usize; 6], columns: usize) {
 
 fn with_rule(reason: &str, rule: Option<&str>) -> String {
     rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
-}
-
-impl Violation {
-    /// The reason, and the rule that asks.
-    pub(super) fn words(&self) -> String {
-        with_rule(&self.reason, self.rule.as_deref())
-    }
 }
 
 /// Connections alike in JSON, with one finding.

@@ -113,3 +113,24 @@ fn timers_that_fire_at_different_times_are_one_finding() {
     assert_eq!(found.len(), 1, "{lines:#?}");
     assert!(found[0].contains("  2  ") && found[0].contains("re-open it"), "{lines:#?}");
 }
+
+#[test]
+fn a_case_of_junit_keeps_its_name_whatever_is_momentary() {
+    let armed = |rest_ms| {
+        let mut socket = Socket { keepalive: true, timer_ms: Some(rest_ms), ..socket() };
+        (socket.ambient.idle_seconds, socket.ambient.interval_seconds) = (30, 10);
+        socket
+    };
+    let in_flight = Socket { in_flight: true, ..armed(5_000_000) };
+    let elsewhere = Socket { keepalive: false, ..armed(0) };
+    let report = report(&[armed(7_100_000), armed(6_900_000), in_flight, elsewhere], &[]);
+    let mut xml = Vec::new();
+    let took = std::time::Duration::from_secs(1);
+    crate::command::check::junit::write(&mut xml, &report, "host", took).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    let names: BTreeSet<&str> = xml.lines().filter_map(|line| line.split("name=").nth(2)).collect();
+    assert_eq!(xml.matches("<testcase ").count(), 2, "{xml}");
+    assert_eq!(names.len(), 2, "{xml}");
+    assert!(!xml.contains('#') && xml.contains("failures=\"2\""), "{xml}");
+    assert!(xml.contains("connections)") && xml.matches("<failure ").count() == 2, "{xml}");
+}
