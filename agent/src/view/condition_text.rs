@@ -7,6 +7,13 @@ use crate::model::{
     text::duration::{duration, tenths},
 };
 
+impl Connection {
+    /// Whether what was written waits although nothing is in flight: it could not be sent.
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.in_flight && self.retransmits == 0
+    }
+}
+
 /// How a connection is now, in words; none if nothing is wrong.
 pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let since = connection.condition_seconds.unwrap_or_default();

@@ -345,11 +345,6 @@ impl Connection {
         probes_in_words(self, known, hz, it)
     }
 
-    /// Whether what was written waits although nothing is in flight: it could not be sent.
-    pub(crate) const fn is_held_back(&self) -> bool {
-        self.in_flight && self.retransmits == 0
-    }
-
     /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
     /// data is in flight.
     pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {

@@ -131,6 +131,7 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         because,
         lines: Vec::new(),
         client: None,
+        needs_previous: false,
     })
 }
 
