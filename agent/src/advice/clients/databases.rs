@@ -203,7 +203,9 @@ pub(super) const CLIENTS: &[Client] = &[
         default: OFF,
         how: How::Line(
             "Cluster(sockopts=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),\n    \
-             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle})])",
+             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle}),\n    \
+             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval}),\n    \
+             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, {count})])",
         ),
         ping: Some("Cluster(idle_heartbeat_interval={idle})"),
         clues: &[&[Runtime("python"), Port(9042)]],

@@ -260,6 +260,16 @@ fn pings_that_are_on_already_are_seen() {
 }
 
 #[test]
+fn http_in_a_python_that_has_aiohttp_loaded_may_be_of_another_library() {
+    // As the Elasticsearch client does, which imports it and uses urllib3.
+    for port in [80, 443, 8080] {
+        let found = names(&look("python3", &["/v/aiohttp/_http_parser.so"], port, OFF));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0] == ("Python with aiohttp", false) && found[2].1, "{found:?}");
+    }
+}
+
+#[test]
 fn the_file_that_names_the_library_is_said() {
     let files = ["/v/pycurl.libs/libbrotli-77.so.1", "/v/libcurl.so.4", "/v/pycurl.cpython-311.so"];
     let found = recognise(&look("python3", &files, 80, OFF)).remove(0);
