@@ -150,7 +150,9 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "PyMySQL 1.2",
         default: ON,
         how: How::System(None),
-        ping: Some("mysql_ping() every {idle} s on each idle connection"),
+        ping: Some(
+            "SELECT 1 every {idle} s on each idle connection   (C: mysql_ping(); PyMySQL, mysqlclient, mysql2 for Ruby: ping())",
+        ),
         clues: &[
             &[Name("mysql")],
             &[Name("mariadb")],

@@ -148,6 +148,28 @@ pub(super) const CLIENTS: &[Client] = &[
         ..ROW
     },
     Client {
+        name: "aio-pika (aiormq)",
+        versions: "10.2",
+        default: OFF,
+        how: How::None,
+        ping: Some("aio_pika.connect('amqp://HOST/?heartbeat={idle}')   (60 s if it is not given)"),
+        clues: &[&[Runtime("python"), Port(5672)], &[Runtime("python"), Port(5671)]],
+        source: "source aiormq 7.2 connection.py, heartbeat; it makes its streams by asyncio and sets nothing",
+        ..ROW
+    },
+    Client {
+        name: "pymemcache",
+        versions: "4.0",
+        default: OFF,
+        how: How::Line(
+            "Client(..., socket_keepalive=KeepaliveOpts(idle={idle}, intvl={interval}, cnt={count}))",
+        ),
+        ping: Some("client.version() every {idle} s on each idle connection"),
+        clues: &[&[Runtime("python"), Port(11211)]],
+        source: "tried 4.0; source pymemcache client/base.py, KeepaliveOpts",
+        ..ROW
+    },
+    Client {
         name: "kafka-python or aiokafka",
         versions: "kafka-python 3.0, aiokafka 0.14",
         default: OFF,

@@ -270,6 +270,15 @@ fn http_in_a_python_that_has_aiohttp_loaded_may_be_of_another_library() {
 }
 
 #[test]
+fn what_python_speaks_is_guessed_by_the_port_and_every_candidate_is_named() {
+    let of = |port, own| names(&look("python3", &[], port, own));
+    assert_eq!(of(11211, OFF)[0], ("pymemcache", false));
+    let amqp: Vec<_> = of(5672, OFF).into_iter().map(|(name, _)| name).collect();
+    assert!(amqp.contains(&"pika") && amqp.contains(&"aio-pika (aiormq)"), "{amqp:?}");
+    assert_eq!(of(9999, OFF).len(), 1);
+}
+
+#[test]
 fn the_file_that_names_the_library_is_said() {
     let files = ["/v/pycurl.libs/libbrotli-77.so.1", "/v/libcurl.so.4", "/v/pycurl.cpython-311.so"];
     let found = recognise(&look("python3", &files, 80, OFF)).remove(0);
