@@ -115,6 +115,8 @@ pub(super) struct CallCount {
     /// The time of the last of these calls.
     pub(super) last_at: String,
     pub(super) by: Option<crate::view::connection::RowOwner>,
+    /// They were made on the listening socket that the connections came out of.
+    pub(super) inherited: bool,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
@@ -332,7 +334,9 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
     let mut counts: Vec<CallCount> = Vec::new();
     for call in case.lives.iter().flat_map(|life| &life.calls) {
         let same = counts.iter_mut().find(|count| {
-            count.option == call.option && count.value == call.value && count.result == call.result
+            (count.option, count.value, count.inherited)
+                == (call.option, call.value, call.inherited)
+                && count.result == call.result
         });
         match same {
             Some(count) => {
@@ -349,6 +353,7 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
                 n: 1,
                 last_at: call.at.clone(),
                 by: call.by.clone(),
+                inherited: call.inherited,
             }),
         }
     }

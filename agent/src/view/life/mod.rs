@@ -37,6 +37,8 @@ pub(crate) struct CallSeen {
     pub result: String,
     /// The calling process.
     pub by: Option<RowOwner>,
+    /// It was made on the listening socket that the connection came out of.
+    pub inherited: bool,
 }
 
 /// How a connection ended.
@@ -299,7 +301,7 @@ fn before(at: &str, seconds: f64) -> Option<String> {
 }
 
 impl CallSeen {
-    fn of(happening: EventRow) -> Option<Self> {
+    pub(crate) fn of(happening: EventRow) -> Option<Self> {
         let details = happening.details;
         Some(Self {
             at: happening.time.at,
@@ -307,6 +309,7 @@ impl CallSeen {
             value: details.value,
             result: details.result?,
             by: happening.owners.into_iter().next(),
+            inherited: false,
         })
     }
 }
