@@ -14,6 +14,10 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
     Some(match connection.condition() {
+        Condition::Stuck if connection.state == State::SynSent => {
+            let n = u32::from(connection.retransmits) + 1;
+            format!("it is being opened: {n} SYNs got no answer, for {}{gives_up}", time(since))
+        }
         Condition::Stuck => {
             let what = if connection.state.is_closing() { "data or the FIN" } else { "data" };
             let before = connection.silent_seconds - since;
@@ -40,6 +44,10 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }
+        Condition::Blocked => format!(
+            "what was written waits for {}: the peer's program does not read, its host answers{gives_up}",
+            time(since)
+        ),
         Condition::Unaccepted => {
             format!("in the accept queue for {}: the program does not take it", time(since))
         }
@@ -108,6 +116,13 @@ mod tests {
         let expected = "data, sent after 1 min 20 s of silence, is unanswered for 39 s, 7 retransmissions; the \
                         kernel gives up in about 14 min 46 s";
         assert_eq!(said(&stuck).as_deref(), Some(expected));
+        let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
+        assert_eq!(opening, "it is being opened: 8 SYNs got no answer, for 39 s");
+        let unread =
+            Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
+        let expected =
+            "what was written waits for 9.0 s: the peer's program does not read, its host answers";
+        assert_eq!(said(&unread).as_deref(), Some(expected));
         let orphan = Socket { is_orphan: true, state: State::FinWait1, ..stuck };
         let said_of_orphan = said(&orphan).unwrap();
         assert!(said_of_orphan.contains("nobody waits for it any more"), "{said_of_orphan}");

@@ -65,6 +65,7 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
     let is_proxy =
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
+        Finding::Opening => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
@@ -98,8 +99,8 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         | Finding::Dropped
         | Finding::Unprotected
         | Finding::Dark => Some(Need::Keepalive),
-        Finding::ProbeUnanswered
-        | Finding::Opening
+        Finding::Blocked
+        | Finding::ProbeUnanswered
         | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed

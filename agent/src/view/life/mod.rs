@@ -114,8 +114,12 @@ pub(crate) enum Finding {
     PeerSilent,
     /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
     Overdue,
+    /// Live: it is being opened, and nobody answers its SYN.
+    Opening,
     /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
     GivenUp,
+    /// Live: the peer's program does not read.
+    Blocked,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
@@ -124,8 +128,6 @@ pub(crate) enum Finding {
     Unprotected,
     /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
     ProbeUnanswered,
-    /// Live: it is being opened, and its SYN was repeated.
-    Opening,
     /// Live: it waits in an accept queue.
     Unaccepted,
     /// Live: the peer has closed it, and the program has not.
@@ -148,6 +150,7 @@ impl Finding {
             Self::Stuck
                 | Self::PeerSilent
                 | Self::Overdue
+                | Self::Opening
                 | Self::GivenUp
                 | Self::Dropped
                 | Self::Dark
@@ -250,14 +253,13 @@ impl Life {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {
                 Condition::Stuck if self.connection.orphan => Finding::GivenUp,
+                Condition::Stuck if self.connection.state == State::SynSent => Finding::Opening,
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,
                 Condition::Overdue => Finding::Overdue,
+                Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
-                Condition::Fine if self.connection.state == State::SynSent => {
-                    if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
-                }
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
@@ -317,7 +319,7 @@ pub(crate) mod tests_support {
             verdict::Surroundings,
         },
         observed::{
-            ending::{Ending, Unacked},
+            ending::{Ending, Unacked, Unsent},
             setting::OwnSettings,
             socket::{Comm, Owner, Socket, State, tests_support::socket},
         },
@@ -377,7 +379,7 @@ pub(crate) mod tests_support {
         round_trip_us: None,
         received_data_ms: None,
         unacked: Unacked::Data,
-        unsent: false,
+        unsent: Unsent::Nothing,
         in_keepalive_timer: false,
     };
 

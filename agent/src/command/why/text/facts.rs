@@ -16,7 +16,10 @@ use crate::{
             limit_source::LimitSource,
             verdict::{N_LIMITS_WATCHED, Verdict},
         },
-        observed::{setting::SettingOrigin, socket::Direction},
+        observed::{
+            setting::SettingOrigin,
+            socket::{Direction, State},
+        },
         text::duration::{duration, tenths},
     },
     view::{
@@ -72,8 +75,11 @@ impl Judged {
     }
 
     pub(super) fn live_in_words(&self) -> String {
-        let mut words = Vec::new();
         let live: Vec<&Life> = self.case.live().collect();
+        if self.finding == Finding::Opening {
+            return format!("{} so far: nothing has come from the peer", connections(live.len()));
+        }
+        let mut words = Vec::new();
         let longest =
             |of: &dyn Fn(&Life) -> f64| live.iter().map(|life| of(life)).fold(0.0, f64::max);
         let count = |is: &dyn Fn(&Life) -> bool| live.iter().filter(|life| is(life)).count();
@@ -116,10 +122,12 @@ impl Judged {
             words.push(format!("{n_probing} with a probe that is not answered yet"));
         }
         let n_in_flight = count(&|life| life.connection.in_flight).saturating_sub(n_stuck);
+        let n_in_flight = n_in_flight.saturating_sub(of(Condition::Blocked));
         if n_in_flight > 0 {
             words.push(format!("{n_in_flight} with data in flight"));
         }
         for (condition, what) in [
+            (Condition::Blocked, "with a closed window of the peer"),
             (Condition::PeerClosed, "closed by the peer"),
             (Condition::Unaccepted, "in the accept queue"),
         ] {
@@ -238,7 +246,8 @@ impl Judged {
 
     /// How long the path keeps a quiet connection, and how that is known.
     pub(super) fn limit(&self) -> Option<String> {
-        if !self.finding.is_of_silence() || self.did_its_work() {
+        if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
+        {
             return None;
         }
         let connection = &self.example.as_ref()?.connection;
@@ -327,7 +336,8 @@ impl Judged {
 
     /// None of them came to be: nothing that was set mattered.
     pub(super) fn never_opened(&self) -> bool {
-        self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
+        self.case.live().all(|life| life.connection.state == State::SynSent)
+            && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
     }
 
     pub(super) fn known_limit(&self) -> f64 {

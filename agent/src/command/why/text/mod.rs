@@ -136,6 +136,10 @@ impl WhyText<'_> {
         if let Some(text) = case.limit() {
             self.part(f, "limit", &text)?;
         }
+        if case.finding == Finding::Opening {
+            let text = "nothing to set here: does the peer run, and do firewalls on the way let it through?";
+            self.part(f, "fix", text)?;
+        }
         if case.did_its_work() && case.advice.is_empty() {
             let text = format!(
                 "nothing to set here: {}. Look at the peer and the path",

@@ -80,12 +80,19 @@ impl Judged {
                 let opening = self.case.of(self.finding);
                 let repeated = opening.map(|life| life.connection.retransmits).max();
                 format!(
-                    "{what}{whose} {peer} {} being opened: the SYN was repeated {}{} times, and nobody answers",
-                    if n == 1 { "is" } else { "are" },
+                    "{what}{whose} {peer} cannot be opened so far: {}{} SYNs got no answer{}{}",
                     up_to(n),
-                    repeated.unwrap_or_default()
+                    u32::from(repeated.unwrap_or_default()) + 1,
+                    self.since(),
+                    self.gives_up()
                 )
             }
+            Finding::Blocked => format!(
+                "{what}{whose} {peer} cannot send{}: the peer's program does not read, its host answers. That is no matter \
+                 of keepalive or of the path{}",
+                self.since(),
+                self.gives_up()
+            ),
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
