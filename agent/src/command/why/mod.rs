@@ -4,6 +4,7 @@
 mod answer;
 mod history;
 mod known_names;
+mod lessons;
 mod living;
 mod needs;
 mod neighbours;

@@ -143,13 +143,23 @@ impl Judged {
         } else if let Some(busy) = self.busy_so_far() {
             let enough = time(f64::from(N_LIMITS_WATCHED) * self.known_limit());
             words.push(format!("{busy} (`kept` once that is {enough})"));
-        } else if self.finding == Finding::Unprotected && quietest > 0.0 {
+        } else if self.finding == Finding::Unprotected
+            && quietest > 0.0
+            && self.closes_first().is_none()
+        {
             let rest = time(self.known_limit() - quietest);
             words.push(format!("dropped in {rest} if it stays quiet"));
         }
         if self.is_peer_silent {
             words.push(
                 "others to the same peer get no answer: these do not notice it by themselves"
+                    .to_owned(),
+            );
+        }
+        if self.is_outage {
+            words.push(
+                "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
+                 all of them"
                     .to_owned(),
             );
         }
