@@ -331,7 +331,7 @@ fn a_file_of_another_version_or_program_is_left_alone() {
     set("user_version", 99);
     for error in [Database::open(&folder.options()).err(), HistoryReader::open(&folder.0).err()] {
         let error = error.unwrap().to_string();
-        assert!(error.contains("schema 99") && error.contains("knows 2"), "{error}");
+        assert!(error.contains("schema 99") && error.contains("knows 3"), "{error}");
     }
     set("application_id", 7);
     assert!(matches!(Database::open(&folder.options()), Err(Error::Foreign { .. })));

@@ -6,6 +6,7 @@ use crate::{
         Constraints, Proposal,
         remedy::{Advice, Holds, Need},
     },
+    command::timestamp::unix_seconds,
     model::{
         judgement::{
             death::Cause,
@@ -100,6 +101,7 @@ pub(super) fn need(
             is_hasty.then_some(Need::LongerUserTimeout)
         }
         _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
+        Finding::ClosedAlthoughProbed if closed_all_at_once(case) => None,
         Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
             let died_of = |cause| {
@@ -148,6 +150,18 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
     if gap >= f64::from(limit.idle_limit_seconds) || limit.idle_limit_from.counts_bytes() {
         return None;
     }
+    // It may have been armed with what is set now, when the path had been quiet already.
+    if next_probe_seconds.is_some_and(|rest| rest <= gap + 1.0) {
+        return Some(Advice {
+            place: "connection",
+            holds: Holds::Surely,
+            because:
+                "what is set is right from the next probe on: set it before a connection gets quiet"
+                    .to_owned(),
+            lines: Vec::new(),
+            client: None,
+        });
+    }
     let fires = next_probe_seconds.map(|rest| format!(", in {}", duration(ms(rest) / 1000)));
     let because = format!(
         "re-open these connections (restart the pool or the program): new ones follow what is set at once, these only when \
@@ -187,6 +201,21 @@ pub(super) fn pool_below(
 pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bool {
     let limit = case.example().map_or(0, |life| life.connection.limit.idle_limit_seconds);
     closes.confidence >= Confidence::Likely && closes.after_seconds < f64::from(limit)
+}
+
+/// The peer closed several in one moment, however long each had been without data: that is no idle timer.
+pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
+    const MOMENT_SECONDS: f64 = 2.0;
+    let ends = || case.of(Finding::ClosedAlthoughProbed).filter_map(|life| life.end.as_ref());
+    let without_data = ends().filter_map(|end| end.without_data_seconds);
+    let range = |times: &mut dyn Iterator<Item = f64>| {
+        times.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), it| {
+            (least.min(it), most.max(it))
+        })
+    };
+    let (shortest, longest) = range(&mut without_data.into_iter());
+    let (first, last) = range(&mut ends().filter_map(|end| unix_seconds(&end.at)));
+    last - first <= MOMENT_SECONDS && longest - shortest > MOMENT_SECONDS
 }
 
 /// One packet was lost, and that was enough.

@@ -127,9 +127,15 @@ impl Neighbours {
 
     /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died.
     pub(super) fn is_outage(&self, case: &ConnectionGroup) -> bool {
-        let is_hanging =
-            matches!(case.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
-        is_hanging && self.at(case).is_some_and(|at| at.is_outage)
+        match case.finding() {
+            Finding::Stuck | Finding::GivenUp | Finding::PeerSilent => {
+                self.at(case).is_some_and(|at| at.is_outage)
+            }
+            finding @ Finding::Dark => case.of(finding).any(|life| {
+                life.end.as_ref().is_some_and(|end| end.others_silent.is_some_and(|n| n > 0))
+            }),
+            _ => false,
+        }
     }
 
     /// What those that hang let guess of the limit; nothing if one went on after as long a quiet time: then the peer or

@@ -56,6 +56,10 @@ pub(crate) struct LifeEnd {
     pub age_seconds: Option<f64>,
     /// Other connections to the same peer that were answered at that time.
     pub others_answered: Option<u32>,
+    /// Others to the same peer that had not been quiet, and got no answer any more either.
+    pub others_silent: Option<u32>,
+    /// Since data was sent or received last: probes and their answers carry none.
+    pub without_data_seconds: Option<f64>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
     /// Of an abandoned one: the silence after which this host closed it, if that is known.
@@ -203,6 +207,8 @@ impl Life {
             evidence: details.evidence.unwrap_or_default(),
             age_seconds: details.age_seconds,
             others_answered: details.others_answered,
+            others_silent: details.others_silent,
+            without_data_seconds: details.without_data_seconds,
             forgotten: details.forgotten.unwrap_or_default(),
             closed_after_seconds: details.closed_after_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
@@ -247,6 +253,15 @@ impl Life {
         (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
     }
 
+    /// Of one that ended: no data went either way before, for so long that probes did.
+    fn was_probed_without_data(&self) -> bool {
+        const LEAST_SECONDS: f64 = 5.0;
+        let idle = f64::from(self.connection.settings.idle.seconds);
+        let without_data = self.end.as_ref().and_then(|end| end.without_data_seconds);
+        self.connection.settings.keepalive
+            && without_data.is_some_and(|seconds| seconds > idle.max(LEAST_SECONDS))
+    }
+
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
         let Some(end) = &self.end else {
@@ -270,6 +285,7 @@ impl Life {
                 Condition::Fine => Finding::Fine,
             };
         };
+        // At any time of its life.
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
             _ if end.forgotten => Finding::Dropped,
@@ -278,7 +294,9 @@ impl Life {
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Abandoned => Finding::Dark,
-            Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
+            Cause::PeerClosed if was_probed && self.was_probed_without_data() => {
+                Finding::ClosedAlthoughProbed
+            }
             Cause::KeepaliveReset
             | Cause::PeerReset
             | Cause::Unreachable

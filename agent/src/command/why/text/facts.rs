@@ -156,7 +156,7 @@ impl Judged {
                     .to_owned(),
             );
         }
-        if self.is_outage {
+        if self.is_outage && self.finding != Finding::Dark {
             words.push(
                 "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
                  all of them"
@@ -259,6 +259,10 @@ impl Judged {
         if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
         {
             return None;
+        }
+        if self.is_outage && self.finding == Finding::Dark {
+            let text = "none explains it: others to the same peer that had not been quiet got no answer either";
+            return Some(text.to_owned());
         }
         let connection = &self.example.as_ref()?.connection;
         if let Some(closes) = &self.peer_closes {

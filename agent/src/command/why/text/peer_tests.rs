@@ -6,10 +6,12 @@ use crate::{
     kernel::host,
     model::{
         judgement::{
+            death::Cause,
             learned::{LearnedRow, PeerClosesRow},
             learned_limit::Confidence,
         },
         observed::{
+            ending::{Ending, Unacked},
             socket::{Endpoint, Socket, State},
             watched::Watched,
         },
@@ -17,7 +19,7 @@ use crate::{
     },
     view::life::{
         Life,
-        tests_support::{GAVE_UP, app, dead, live},
+        tests_support::{GAVE_UP, RESET, app, dead, live},
     },
 };
 
@@ -171,4 +173,46 @@ fn what_pings_is_not_told_to_ping_less_often() {
     assert_eq!(idle(pings(600_000)), 15);
     // It was not watched for long enough to know.
     assert_eq!(idle(pings(20_000)), 20);
+}
+
+#[test]
+fn a_restart_of_the_peer_is_no_idle_timer_of_it() {
+    let closed = |id, without_data_ms, at: &str| {
+        let ending = Ending {
+            errno: 0,
+            unacked: Unacked::Nothing,
+            sent_ms: Some(without_data_ms),
+            received_data_ms: Some(without_data_ms),
+            ..RESET
+        };
+        let mut life = dead(&app(id, Some(2), 1_000), ending);
+        let end = life.end.as_mut().unwrap();
+        (end.cause, end.probes_sent, end.at) = (Cause::PeerClosed, 9, at.to_owned());
+        life
+    };
+    let at = "2026-01-02T03:04:05Z";
+    let restart = page(vec![closed(1, 6_000, at), closed(2, 19_000, at)], &[]);
+    assert!(restart.contains("closed by the peer all at once"), "{restart}");
+    assert!(!restart.contains("send something"), "{restart}");
+    let timer = page(vec![closed(1, 60_000, at), closed(2, 60_000, "2026-01-02T03:14:05Z")], &[]);
+    assert!(
+        timer.contains("after up to 1 min without data, while probes were answered"),
+        "{timer}"
+    );
+    assert!(timer.contains("send something of your protocol"), "{timer}");
+}
+
+#[test]
+fn a_death_in_an_outage_teaches_no_limit() {
+    let dark = |others_silent| {
+        let mut life = dead(&app(1, None, 25_000), Ending { errno: 110, ..RESET });
+        let end = life.end.as_mut().unwrap();
+        (end.cause, end.forgotten, end.others_silent) =
+            (Cause::RetransmitTimeout, false, others_silent);
+        vec![life]
+    };
+    let outage = page(dark(Some(9)), &[]);
+    assert!(outage.contains("limit none explains it: others to the same peer"), "{outage}");
+    let alone = page(dark(None), &[]);
+    assert!(alone.contains("limit assumed to be 5 min 50 s"), "{alone}");
 }

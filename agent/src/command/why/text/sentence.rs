@@ -6,7 +6,7 @@ use crate::{
         timestamp,
         why::{
             answer::Judged,
-            needs::{closes_first, is_ended_by_one_probe},
+            needs::{closed_all_at_once, closes_first, is_ended_by_one_probe},
         },
     },
     model::{
@@ -86,9 +86,15 @@ impl Judged {
                 if n == 1 { "waits" } else { "wait" },
             ),
             Finding::PeerClosed => self.peer_closed(&format!("{what}{whose} {peer}"), it),
+            Finding::ClosedAlthoughProbed if closed_all_at_once(&self.case) => format!(
+                "{what}{whose} {peer} {was} closed by the peer all at once, however long each had been without data: it was \
+                 restarted, or closes all of them"
+            ),
             Finding::ClosedAlthoughProbed => format!(
-                "{what}{whose} {peer} {was} closed by the peer while probes were answered: an idle \
-                 timeout of a proxy or server, which TCP keepalive does not reach"
+                "{what}{whose} {peer} {was} closed by the peer after {}{} without data, while probes were answered: an idle \
+                 timeout of a proxy or server, which TCP keepalive does not reach",
+                up_to(n),
+                time(self.without_data())
             ),
             Finding::Failed => self.failed(&what, &whose, &peer),
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
@@ -220,6 +226,12 @@ impl Judged {
         times.fold(0.0, f64::max)
     }
 
+    /// The longest time without data before those of the worst finding ended.
+    fn without_data(&self) -> f64 {
+        let ends = self.case.of(self.finding).filter_map(|life| life.end.as_ref());
+        ends.filter_map(|end| end.without_data_seconds).fold(0.0, f64::max)
+    }
+
     /// The timer of the peer, if it is over before the path forgets them.
     pub(super) fn closes_first(&self) -> Option<&PeerClosesRow> {
         self.peer_closes.as_ref().filter(|closes| closes_first(&self.case, closes))
@@ -332,7 +344,15 @@ impl Judged {
         let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
         let fires = time(latest.next_probe_seconds?);
         let up_to = up_to(self.n_live);
-        Some(format!("; the timer that runs was set before that, and fires in {up_to}{fires}"))
+        let settings = &latest.settings;
+        let longest = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
+        // What is armed for longer is older than what is set.
+        let older = if latest.next_probe_seconds? > longest + 1.0 {
+            "was set before that, and "
+        } else {
+            ""
+        };
+        Some(format!("; the timer that runs {older}fires in {up_to}{fires}"))
     }
 
     pub(super) fn whose(&self) -> String {
