@@ -7,6 +7,7 @@
 //! the path and of the socket.
 
 pub(crate) mod clients;
+mod go_build;
 pub(crate) mod kept_clues;
 pub(crate) mod place;
 pub(crate) mod process_clues;

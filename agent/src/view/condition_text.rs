@@ -7,6 +7,13 @@ use crate::model::{
     text::duration::{duration, tenths},
 };
 
+impl Connection {
+    /// Whether what was written waits although nothing is in flight: it could not be sent.
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.in_flight && self.retransmits == 0
+    }
+}
+
 /// How a connection is now, in words; none if nothing is wrong.
 pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let since = connection.condition_seconds.unwrap_or_default();
@@ -18,6 +25,18 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             let n = u32::from(connection.retransmits) + 1;
             format!("it is being opened: {n} SYNs got no answer, for {}{gives_up}", time(since))
         }
+        Condition::Stuck if connection.is_held_back() => {
+            let why = if connection.window_closed {
+                "the peer's window is closed, and it does not answer probes of it"
+            } else {
+                "there is no route, or the interface is down"
+            };
+            format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
+        }
+        Condition::Blocked => format!(
+            "the peer's program does not read, for {}: its window is closed, its host answers{gives_up}",
+            time(since)
+        ),
         Condition::Stuck => {
             let what = if connection.state.is_closing() { "data or the FIN" } else { "data" };
             let before = connection.silent_seconds - since;
@@ -44,10 +63,6 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }
-        Condition::Blocked => format!(
-            "what was written waits for {}: the peer's program does not read, its host answers{gives_up}",
-            time(since)
-        ),
         Condition::Unaccepted => {
             format!("in the accept queue for {}: the program does not take it", time(since))
         }
@@ -121,12 +136,30 @@ mod tests {
         let unread =
             Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
         let expected =
-            "what was written waits for 9.0 s: the peer's program does not read, its host answers";
+            "the peer's program does not read, for 9.0 s: its window is closed, its host answers";
         assert_eq!(said(&unread).as_deref(), Some(expected));
         let orphan = Socket { is_orphan: true, state: State::FinWait1, ..stuck };
         let said_of_orphan = said(&orphan).unwrap();
         assert!(said_of_orphan.contains("nobody waits for it any more"), "{said_of_orphan}");
         assert_eq!(said(&app(1, Some(60), 0)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_from_what_nobody_answers() {
+        let held = Socket {
+            in_flight: true,
+            retransmitting_ms: Some(39_000),
+            probes_unanswered: 3,
+            ..app(1, None, 39_000)
+        };
+        let here = said(&held).unwrap();
+        assert!(here.contains("39 s: there is no route") && here.contains("14 min 46 s"), "{here}");
+        let dark = said(&Socket { window_closed: true, ..held }).unwrap();
+        assert!(dark.contains("does not answer probes"), "{dark}");
+        let full = Socket { window_closed: true, probes_unanswered: 0, ..held };
+        let expected =
+            "the peer's program does not read, for 39 s: its window is closed, its host answers";
+        assert_eq!(said(&full).as_deref(), Some(expected));
     }
 
     #[test]

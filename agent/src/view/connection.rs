@@ -6,7 +6,7 @@ use crate::model::{
         condition::{Condition, Diagnosis},
         facts::ConnectionFacts,
         gap::{Gap, GapFrom},
-        idle_limit::Applied,
+        idle_limit::{Applied, limit_in_words},
         limit_source::LimitSource,
         promise_text::probes_in_words,
         verdict::{Surroundings, Verdict},
@@ -24,6 +24,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 /// A connection, or a socket without one yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Connection {
     /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
     pub id: Option<String>,
@@ -40,6 +41,9 @@ pub struct Connection {
     /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
     #[serde(default)]
     pub orphan: bool,
+    /// Nothing is in flight, and the peer has no room for what was written: its program does not read.
+    #[serde(default)]
+    pub window_closed: bool,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
     /// A program made it, or MPTCP for one, or the kernel itself.
@@ -113,8 +117,10 @@ pub struct KeepaliveSettings {
 /// The idle limit of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathLimit {
-    /// How long the path keeps a quiet connection.
+    /// The quiet time after which the path forgets a connection.
     pub idle_limit_seconds: u32,
+    /// The quiet time that it keeps for sure: shorter, if the limit was learned as between two times.
+    pub idle_kept_seconds: u32,
     /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
     pub idle_limit_from: LimitSource,
     /// The name of the configured path.
@@ -215,9 +221,15 @@ impl KeepaliveSettings {
 }
 
 impl PathLimit {
+    /// The limit in words.
+    pub(crate) fn in_words(&self) -> String {
+        limit_in_words(self.idle_kept_seconds, self.idle_limit_seconds)
+    }
+
     fn of(applied: &Applied) -> Self {
         Self {
             idle_limit_seconds: applied.seconds,
+            idle_kept_seconds: applied.kept_seconds,
             idle_limit_from: applied.from.clone(),
             path: applied.path.clone(),
         }
@@ -280,6 +292,7 @@ impl Connection {
             remote: socket.remote.socket_addr(),
             state: socket.state,
             orphan: socket.is_orphan,
+            window_closed: socket.window_closed,
             direction: Some(socket.direction),
             made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
@@ -329,7 +342,7 @@ impl Connection {
         let limit = &self.limit;
         // The gap of a row was reckoned when the row was made.
         let hz = 0;
-        let known = (limit.idle_limit_seconds, limit.idle_limit_from.counts_bytes());
+        let known = (limit.idle_kept_seconds, limit.idle_limit_from.counts_bytes());
         probes_in_words(self, known, hz, it)
     }
 

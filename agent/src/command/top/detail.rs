@@ -115,10 +115,10 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         };
         facts.push(("condition", name + &words, style));
     }
-    let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
+    let PathLimit { idle_limit_from: from, path, .. } = &row.connection.limit;
     let from =
         path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
-    let limit = duration(*idle_limit_seconds);
+    let limit = row.connection.limit.in_words();
     facts.push(match until_dropped_ms(row) {
         None => ("dropped in", "-".to_owned(), plain),
         Some(..0) => {

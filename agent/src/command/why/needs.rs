@@ -131,6 +131,7 @@ pub(super) fn need(
         | Finding::Dropped
         | Finding::Unprotected
         | Finding::Dark => Some(Need::Keepalive),
+        // Where nothing could be sent, no setting helps.
         Finding::Blocked
         | Finding::ProbeUnanswered
         | Finding::Unaccepted
@@ -147,7 +148,7 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         case.example().filter(|_| case.key.is_late_by_timer).map(|life| &life.connection)?;
     // The kernel's timer fires up to an eighth late.
     let gap = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
-    if gap >= f64::from(limit.idle_limit_seconds) || limit.idle_limit_from.counts_bytes() {
+    if gap >= f64::from(limit.idle_kept_seconds) || limit.idle_limit_from.counts_bytes() {
         return None;
     }
     // It may have been armed with what is set now, when the path had been quiet already.
@@ -160,6 +161,7 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
                     .to_owned(),
             lines: Vec::new(),
             client: None,
+            needs_previous: false,
         });
     }
     let fires = next_probe_seconds.map(|rest| format!(", in {}", duration(ms(rest) / 1000)));
@@ -174,6 +176,7 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         because,
         lines: Vec::new(),
         client: None,
+        needs_previous: false,
     })
 }
 
@@ -194,6 +197,7 @@ pub(super) fn pool_below(
         ),
         lines: Vec::new(),
         client: None,
+        needs_previous: false,
     })
 }
 
@@ -232,6 +236,7 @@ pub(super) fn spare_probes(case: &ConnectionGroup, finding: Finding) -> Option<A
             .to_owned(),
         lines: vec!["setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, 3)".to_owned()],
         client: None,
+        needs_previous: false,
     })
 }
 

@@ -279,7 +279,14 @@ impl EarlierProbe {
             tenths(ms(self.killed)),
             duration(proposal.idle)
         );
-        Advice { place: "path", holds: Holds::Surely, because, lines: Vec::new(), client: None }
+        Advice {
+            place: "path",
+            holds: Holds::Surely,
+            because,
+            lines: Vec::new(),
+            client: None,
+            needs_previous: false,
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! A promise in words: what the probes of a connection do for it. The one function for this: every surface says it with
 //! these words.
 
-use super::{facts::ConnectionFacts, gap::GapFrom};
+use super::{
+    facts::ConnectionFacts,
+    gap::{Gap, GapFrom},
+};
 use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
 
-/// What the probes of a connection do on a path that keeps it for `limit_seconds`, without the limit itself. `hz`: ticks of
+/// What the probes of a connection do on a path that keeps it for `kept_seconds`, without the limit itself. `hz`: ticks of
 /// the kernel's clock a second; `it`: the connection, as the sentence calls it.
 pub fn probes_in_words(
     of: &impl ConnectionFacts,
-    (limit_seconds, counts_bytes): (u32, bool),
+    (kept_seconds, counts_bytes): (u32, bool),
     hz: u32,
     it: &str,
 ) -> String {
@@ -22,10 +25,11 @@ pub fn probes_in_words(
     }
     let (idle, interval) = (of.idle(), of.interval());
     let first = format!("the first probe goes out after {} of silence", duration(idle.value));
-    if gap.ms < u64::from(limit_seconds) * 1000 {
+    if gap.ms < u64::from(kept_seconds) * 1000 {
         return match gap.from {
             GapFrom::Interval => format!("{first}, then every {}", duration(interval.value)),
             GapFrom::Idle | GapFrom::ArmedTimer => first,
+            GapFrom::WindowProbe => window_probes(gap),
         };
     }
     match gap.from {
@@ -45,11 +49,12 @@ pub fn probes_in_words(
                  once: re-open {it}"
             )
         }
+        GapFrom::WindowProbe => window_probes(gap),
         GapFrom::Interval => format!(
             "{first}, but while the peer stays quiet the next ones come every {}",
             duration(interval.value)
         ),
-        GapFrom::Idle if idle.value < limit_seconds => format!(
+        GapFrom::Idle if idle.value < kept_seconds => format!(
             "{first}, but the kernel's timer may be {} late",
             duration(gap.ms.div_ceil(1000).saturating_sub(idle.value.into())),
         ),
@@ -60,6 +65,13 @@ pub fn probes_in_words(
             )
         }
     }
+}
+
+fn window_probes(gap: Gap) -> String {
+    format!(
+        "the peer's window is closed: no keepalive probe goes out, and those of the window are up to {} apart",
+        duration(gap.ms / 1000)
+    )
 }
 
 /// Whether the timer that runs may have been armed with the settings of now.

@@ -2,7 +2,7 @@
 
 use super::{
     facts::ConnectionFacts,
-    idle_limit::{Applied, Limits, PathNumber},
+    idle_limit::{Applied, Limits, PathNumber, limit_in_words},
     promise_text::probes_in_words,
 };
 use crate::model::text::{
@@ -67,7 +67,9 @@ impl Surroundings {
         let limit = self.limits.of(of);
         match of.gap(self.hz) {
             None => Verdict::Off,
-            Some(gap) if gap.ms < limit.ms() && !limit.from.counts_bytes() => Verdict::Protected,
+            Some(gap) if gap.ms < limit.kept_ms() && !limit.from.counts_bytes() => {
+                Verdict::Protected
+            }
             Some(_) => Verdict::Late,
         }
     }
@@ -111,12 +113,13 @@ impl Surroundings {
     }
 
     fn reason_of_promise(&self, of: &impl ConnectionFacts) -> String {
-        let Applied { seconds, from, path, .. } = self.limits.of(of);
+        let &Applied { seconds, kept_seconds, ref from, ref path, .. } = self.limits.of(of);
+        let after = limit_in_words(kept_seconds, seconds);
         let limit = match path {
-            Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
-            None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
+            Some(path) => format!("the path {path} forgets it after {after}"),
+            None => format!("the path is taken to forget it after {after} ({from})"),
         };
-        let known = (*seconds, from.counts_bytes());
+        let known = (kept_seconds, from.counts_bytes());
         format!("{}; {limit}", probes_in_words(of, known, self.hz, "it"))
     }
 
@@ -162,7 +165,7 @@ pub(crate) mod tests_support {
 mod tests {
     use super::{tests_support::around, *};
     use crate::model::{
-        judgement::idle_limit::IdleLimit,
+        judgement::{idle_limit::IdleLimit, limit_source::LimitSource},
         observed::{
             setting::OwnSettings,
             socket::{Socket, tests_support::socket},
@@ -223,6 +226,41 @@ mod tests {
         // The look-alike: the timer was armed with the same sysctl.
         (socket.quiet_ms, socket.received_ms, socket.timer_ms) = (20_000, 20_000, Some(40_000));
         assert_eq!(around(350).verdict(&socket), Verdict::Protected);
+    }
+
+    #[test]
+    fn between_what_a_path_was_seen_to_keep_and_what_it_was_seen_to_forget_nothing_is_promised() {
+        let applied = Applied {
+            seconds: 55,
+            kept_seconds: 30,
+            from: LimitSource::Learned,
+            path: None,
+            number: 0,
+        };
+        let around = Surroundings { limits: Limits::only(applied), ..around(55) };
+        assert_eq!(around.verdict(&with(27, 10)), Verdict::Protected);
+        assert_eq!(around.verdict(&with(50, 10)), Verdict::Late);
+        let reason = around.reason(&with(50, 10));
+        assert!(reason.contains("only after 50 s") && reason.contains("30 s to 55 s"), "{reason}");
+        // It is probably forgotten only after what was seen to kill.
+        assert_eq!(around.until_limit_ms(&with(50, 10), 40_000), Some(15_000));
+    }
+
+    #[test]
+    fn a_closed_window_lets_no_probe_out_and_probes_of_it_come_two_minutes_apart() {
+        let held = Socket {
+            in_flight: true,
+            window_closed: true,
+            retransmitting_ms: Some(30_000),
+            ..with(5, 5)
+        };
+        assert_eq!(around(350).verdict(&held), Verdict::Protected);
+        assert_eq!(around(30).verdict(&held), Verdict::Late);
+        let reason = around(30).reason(&held);
+        assert!(reason.contains("the peer's window is closed"), "{reason}");
+        // For a moment it is closed often.
+        let short = Socket { retransmitting_ms: Some(800), ..held };
+        assert_eq!(around(30).verdict(&short), Verdict::Protected);
     }
 
     #[test]

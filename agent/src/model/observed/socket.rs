@@ -313,6 +313,13 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Whether the peer has had no room for what was written for some time: a program that reads slowly closes its window
+    /// for moments.
+    pub fn has_closed_window(&self) -> bool {
+        const SOME_TIME_MS: u32 = 5000;
+        self.window_closed && self.retransmitting_ms.is_some_and(|ms| ms >= SOME_TIME_MS)
+    }
+
     /// How long the path has been quiet at `now`, milliseconds, if nothing happened since the sample.
     pub fn quiet_at_ms(&self, now: Time) -> u64 {
         u64::from(self.quiet_ms) + now.ms_since(self.at)

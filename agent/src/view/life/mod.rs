@@ -253,7 +253,7 @@ impl Life {
         (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
     }
 
-    /// Of one that ended: no data went either way before, for so long that probes did.
+    /// Of one that ended: no data went either way before, for a time in which probes did.
     fn was_probed_without_data(&self) -> bool {
         const LEAST_SECONDS: f64 = 5.0;
         let idle = f64::from(self.connection.settings.idle.seconds);

@@ -6,13 +6,10 @@ use crate::{
         socket_text::{self, Size, Style},
         table,
     },
-    model::{
-        judgement::{
-            check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
-            gap::GapFrom,
-            verdict::{Surroundings, Verdict},
-        },
-        text::duration::duration,
+    model::judgement::{
+        check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
+        gap::GapFrom,
+        verdict::{Surroundings, Verdict},
     },
     view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, arrow},
 };
@@ -376,7 +373,7 @@ impl ReportLine<'_> {
         let is_plain = match gap_from {
             None => true,
             Some(from) => {
-                *from == GapFrom::Idle && settings.idle.seconds >= limit.idle_limit_seconds
+                *from == GapFrom::Idle && settings.idle.seconds >= limit.idle_kept_seconds
             }
         };
         self.is_of_path() && is_plain && self.rule.is_none()
@@ -415,8 +412,8 @@ fn limits(told: &[ReportLine<'_>]) -> Vec<String> {
 }
 
 fn limit_in_words(limit: &PathLimit) -> String {
-    let PathLimit { idle_limit_seconds, idle_limit_from, path } = limit;
-    let limit = duration(*idle_limit_seconds);
+    let PathLimit { idle_limit_from, path, .. } = limit;
+    let limit = limit.in_words();
     match path {
         Some(path) => format!("the path {path} forgets a quiet connection after {limit}"),
         None => format!(

@@ -268,11 +268,8 @@ impl Judged {
         if let Some(closes) = &self.peer_closes {
             return Some(closes.meaning.clone());
         }
-        let configured = format!(
-            "{} ({})",
-            duration(connection.limit.idle_limit_seconds),
-            connection.limit.idle_limit_from
-        );
+        let configured =
+            format!("{} ({})", connection.limit.in_words(), connection.limit.idle_limit_from);
         // Evidence stands beside what is taken for the limit, and does not replace it.
         if let Some(learned) = &self.learned_limit {
             return Some(match connection.limit.idle_limit_from {

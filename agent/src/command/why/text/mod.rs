@@ -1,14 +1,16 @@
 //! The answer for eyes, 80 columns wide. The first line is the answer; then a paragraph a case.
 
 mod facts;
+mod joined;
 mod outages;
 mod phrase;
 mod sentence;
 
+use self::joined::joined;
 use self::phrase::{connections, process, sure, time};
 use super::answer::{CallCount, Judged};
 use crate::{
-    advice::remedy::Holds,
+    advice::remedy::Advice,
     command::{socket_text::Style, table::wrapped, timestamp},
     model::judgement::verdict::Verdict,
     view::{connection_group::ConnectionTimes, life::Finding},
@@ -153,13 +155,10 @@ impl WhyText<'_> {
             );
             self.part(f, "fix", &text)?;
         }
-        for (number, advice) in case.advice.iter().enumerate() {
-            let label = match (number, advice.holds) {
-                (0, _) => "fix",
-                (_, Holds::Else) => "else",
-                _ => "or",
-            };
-            self.part(f, label, &advice.because)?;
+        let mut before: Option<&Advice> = None;
+        for advice in &case.advice {
+            self.part(f, joined(before, advice), &advice.because)?;
+            before = Some(advice);
             for line in &advice.lines {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
             }

@@ -17,7 +17,7 @@ const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
 
 /// A connection that gets no answer, or got none any more.
-struct Trouble {
+struct Darkened {
     began: f64,
     case: usize,
     port: u16,
@@ -25,12 +25,12 @@ struct Trouble {
 
 /// The host with most connections that went dark together, in words. `now`: Unix time.
 pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<String> {
-    let mut hosts: BTreeMap<IpAddr, Vec<Trouble>> = BTreeMap::new();
+    let mut hosts: BTreeMap<IpAddr, Vec<Darkened>> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
         for life in &case.case.lives {
             if let Some(began) = began(life, now) {
-                let trouble = Trouble { began, case: number, port: remote.port() };
+                let trouble = Darkened { began, case: number, port: remote.port() };
                 hosts.entry(remote.ip()).or_default().push(trouble);
             }
         }
@@ -57,7 +57,7 @@ struct Outage {
 }
 
 /// Where most of them began within the time, if these are many.
-fn together(all: &[Trouble]) -> Option<Outage> {
+fn together(all: &[Darkened]) -> Option<Outage> {
     let groups = all.iter().enumerate().map(|(place, first)| {
         let rest = all.get(place..).unwrap_or_default();
         let n = rest.iter().take_while(|it| it.began <= first.began + TOGETHER_SECONDS).count();

@@ -38,6 +38,12 @@ impl Judged {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
+            Finding::Stuck if self.held_back().is_some() => format!(
+                "{what}{whose} {peer} cannot send what was written{}: {}{}",
+                self.since(),
+                self.held_back().unwrap_or_default(),
+                self.gives_up()
+            ),
             Finding::Stuck => format!(
                 "{what}{whose} {peer} {} for an answer{}{}",
                 if n == 1 { "waits" } else { "wait" },
@@ -213,6 +219,17 @@ impl Judged {
             Some(life.connection.silent_seconds).filter(|silent| *silent < most)
         });
         dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+    }
+
+    /// What keeps all of these from sending.
+    fn held_back(&self) -> Option<&'static str> {
+        let held = || self.case.of(Finding::Stuck).map(|life| &life.connection);
+        let is_closed = held().all(|connection| connection.window_closed);
+        held().all(Connection::is_held_back).then_some(if is_closed {
+            "the peer's window is closed, and it does not answer probes of it"
+        } else {
+            "this host has no route, or the interface is down"
+        })
     }
 
     /// For how long the worst condition has lasted.
