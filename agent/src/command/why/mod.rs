@@ -5,6 +5,7 @@ mod answer;
 mod history;
 mod inherited;
 mod known_names;
+mod lessons;
 mod living;
 mod needs;
 mod neighbours;

@@ -97,7 +97,10 @@ pub(super) fn find(
         _ => sources.neighbours(&lives)?,
     };
     let learned = sources.learned()?;
-    sources.notes.extend(sources.history.not_kept(window)?);
+    // Who floods the history is not known: it need not be who was asked for.
+    let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
+    let not_kept = sources.history.not_kept(window)?;
+    sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
