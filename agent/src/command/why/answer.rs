@@ -143,21 +143,27 @@ pub(super) fn judge(
         .map(|case| {
             let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
             let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
+            let kept = kept(&case);
             let traces = match (pid, &case.key.process) {
                 (Some(pid), _) => {
-                    looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
+                    let now = looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone();
+                    // The agent may see what /proc does not show to this user.
+                    kept.filter(|it| it.are_files_read && !now.are_files_read).unwrap_or(now)
                 }
                 // It is gone: what it showed while it lived.
-                (None, Some(process)) => {
-                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
-                    kept.unwrap_or_else(|| Traces::of_name(process))
-                }
+                (None, Some(process)) => kept.unwrap_or_else(|| Traces::of_name(process)),
                 (None, None) => Traces::default(),
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
+}
+
+/// What a process of the case showed to the agent: of one whose files could be read, if there is one.
+fn kept(case: &ConnectionGroup) -> Option<Traces> {
+    let all = case.lives.iter().filter_map(|life| life.clues.as_ref());
+    all.min_by_key(|clues| !clues.are_files_read).cloned()
 }
 
 /// The processes of a case, those of connections that live first.
