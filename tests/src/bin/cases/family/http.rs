@@ -1,0 +1,185 @@
+//! Clients of HTTP: an answer that takes longer than the path keeps, and a client that gives up.
+
+use super::{HTTP_PORT, first_line, http_server};
+use crate::{
+    case::{
+        Needed::{Program, Python},
+        Play, Road, TriedCase,
+    },
+    report::CaseReport,
+    said::text_at,
+    stage::CaseStage,
+    trial::AdviceTrial,
+};
+use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
+use std::process::Command;
+
+pub(super) const CASES: &[TriedCase] = &[
+    TriedCase {
+        name: "curl, a long poll that takes longer than the path keeps",
+        kind: "abandoned",
+        complaints: &["encode/httpx#2975"],
+        needs: &[Program("curl")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial {
+            verdict: "late",
+            cause: "abandoned",
+            client: curl,
+            advised_as: "curl",
+            applied: "as the command",
+            ..TRIAL
+        }),
+    },
+    TriedCase {
+        name: "requests, a pooled connection used after the path forgot it",
+        kind: "idle_drop",
+        complaints: &["psf/requests#3808"],
+        needs: &[Python("requests")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial { client: requests, ..TRIAL }),
+    },
+    TriedCase {
+        name: "aiohttp, a pooled connection used after the path forgot it",
+        kind: "idle_drop",
+        complaints: &[],
+        needs: &[Python("aiohttp")],
+        road: Road::Forgets(Reset),
+        play: Play::Advice(&AdviceTrial {
+            client: aiohttp,
+            advised_as: "aiohttp",
+            applied: "as the connector",
+            ..TRIAL
+        }),
+    },
+    TriedCase {
+        name: "httpx with a read timeout of 12 s, path forgets silently",
+        kind: "abandoned",
+        complaints: &["openai/openai-python#3269", "googleapis/python-genai#2705"],
+        needs: &[Python("httpx")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(reads_for_12_s),
+    },
+    TriedCase {
+        name: "httpx with a read timeout of 12 s, path resets",
+        kind: "abandoned",
+        complaints: &["encode/httpx#2975"],
+        needs: &[Python("httpx")],
+        road: Road::Forgets(Reset),
+        play: Play::Steps(reads_for_12_s),
+    },
+    TriedCase {
+        name: "httpx that is answered after 12 s and closes",
+        kind: "local_closed",
+        complaints: &[],
+        needs: &[Python("httpx")],
+        road: Road::SaidToForget,
+        play: Play::Steps(is_answered_in_time),
+    },
+];
+
+const TRIAL: AdviceTrial = AdviceTrial {
+    port: HTTP_PORT,
+    verdict: "off",
+    cause: "idle_drop|abandoned",
+    server: http_server,
+    client: requests,
+    advised_as: "requests",
+    place: "runtime",
+    applied: "as the adapter of the session, also for http://",
+    then: "protected",
+};
+
+/// The line is a command, with dots where the address goes. Without it, curl gives up.
+fn curl(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let address = format!("--silent --show-error http://{}:{HTTP_PORT}/slow/28", stage.server());
+    let line = if lines.is_empty() {
+        format!("curl --max-time 20 {address}")
+    } else {
+        first_line(lines).replace("...", &address)
+    };
+    let mut shell = stage.command("/bin/sh");
+    let script = format!(
+        "echo ready; if answer=$({line} 2>&1); then echo \"outcome: answered $answer\"; \
+         else echo \"outcome: $answer\"; fi; read end"
+    );
+    shell.args(["-c", &script]);
+    shell
+}
+
+/// The lines define an adapter and mount it for https.
+fn requests(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let mount = if lines.is_empty() { "" } else { "session.mount('http://', Keepalive())" };
+    stage.python(&format!(
+        "import requests, urllib3\nsession = requests.Session()\n{}\n{mount}\n\
+         talk(lambda: session.get('http://%s:{HTTP_PORT}/' % HOST, timeout=5).text)",
+        lines.join("\n")
+    ))
+}
+
+/// The lines define a function; the last one is a connector.
+fn aiohttp(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let (connector, function) = lines.split_last().map_or_else(
+        || ("aiohttp.TCPConnector(keepalive_timeout=600)".to_owned(), String::new()),
+        |(last, before)| {
+            (
+                last.replace("TCPConnector(", "TCPConnector(keepalive_timeout=600, "),
+                before.join("\n"),
+            )
+        },
+    );
+    stage.python(&format!(
+        "import aiohttp, asyncio\n{function}\n\
+         loop = asyncio.new_event_loop()\n\
+         async def open_session():\n\x20   return aiohttp.ClientSession(connector={connector})\n\
+         session = loop.run_until_complete(open_session())\n\
+         async def get():\n\
+         \x20   async with session.post('http://%s:{HTTP_PORT}/' % HOST, \
+         timeout=aiohttp.ClientTimeout(5)) as answer:\n\
+         \x20       return await answer.text()\n\
+         talk(lambda: loop.run_until_complete(get()))"
+    ))
+}
+
+fn asks_for(seconds: u32) -> String {
+    format!(
+        "import httpx\nsay('ready')\n\
+         def get():\n\
+         \x20   with httpx.Client(timeout=httpx.Timeout(5, read=12)) as client:\n\
+         \x20       return client.get('http://%s:{HTTP_PORT}/slow/{seconds}' % HOST).text\n\
+         outcome(get)\nwait()"
+    )
+}
+
+fn reads_for_12_s(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = http_server(stage);
+    let client = stage.near(stage.python(&asks_for(40)));
+    let seen = stage.connected(HTTP_PORT);
+    let overdue = |row: &serde_json::Value| text_at(row, "/condition") == "overdue";
+    let row = stage.until_row(HTTP_PORT, "is overdue", overdue);
+    stage.report_live(
+        report,
+        "while it waits",
+        &row,
+        &[("verdict", "off"), ("condition", "overdue")],
+    );
+    let outcome = client.until("outcome");
+    report.given("it gave up", outcome.contains("ReadTimeout"), &outcome);
+    report.truth(outcome);
+    let (why, case) = stage.death(HTTP_PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "abandoned")]);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    report.said(why.headline());
+}
+
+fn is_answered_in_time(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = http_server(stage);
+    let client = stage.near(stage.python(&asks_for(11)));
+    let seen = stage.connected(HTTP_PORT);
+    let outcome = client.until("outcome");
+    report.given("it was answered", outcome.contains("answered"), &outcome);
+    report.truth(outcome);
+    let (why, case) = stage.death(HTTP_PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "local_closed")]);
+    report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
+    report.said(why.headline());
+}

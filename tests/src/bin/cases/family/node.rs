@@ -1,0 +1,126 @@
+//! Node: sockets, fetch, and a server whose own idle timeout races with a request.
+
+use super::{ECHO_PORT, echo_server, first_line, server_of};
+use crate::{
+    case::{
+        Needed::{Node, Program},
+        Play, Road, TriedCase,
+    },
+    program::RunningProgram,
+    report::CaseReport,
+    said::text_at,
+    stage::CaseStage,
+    trial::AdviceTrial,
+};
+use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
+use std::process::Command;
+
+/// A server's usual keep-alive of 5 s.
+const RACE_PORT: u16 = 8081;
+
+pub(super) const CASES: &[TriedCase] = &[
+    TriedCase {
+        name: "Node net.connect, used after the path forgot it",
+        kind: "idle_drop",
+        complaints: &["nodejs/node#31663"],
+        needs: &[Program("node")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial {
+            port: ECHO_PORT,
+            verdict: "off",
+            cause: "idle_drop",
+            server: echo_server,
+            client: net_connect,
+            advised_as: "Node's net.connect",
+            place: "runtime",
+            applied: "after net.connect",
+            then: "protected",
+        }),
+    },
+    TriedCase {
+        name: "Node fetch, an answer that takes longer than the path keeps",
+        kind: "abandoned",
+        complaints: &["openai/openai-python#3269"],
+        needs: &[Program("node"), Node("undici")],
+        road: Road::Forgets(Reset),
+        play: Play::Advice(&AdviceTrial {
+            port: 80,
+            verdict: "late",
+            cause: "abandoned",
+            server: web_server,
+            client: fetch,
+            advised_as: "Node's fetch",
+            place: "runtime",
+            applied: "before the request",
+            then: "protected",
+        }),
+    },
+    TriedCase {
+        name: "Node http server with keepAliveTimeout 5 s, whose close meets a request",
+        kind: "peer_reset",
+        complaints: &["nodejs/node#17749", "nodejs/node#27363", "envoyproxy/envoy#14981"],
+        needs: &[Program("node")],
+        road: Road::Keeps,
+        play: Play::Steps(close_meets_request),
+    },
+];
+
+fn web_server(stage: &CaseStage<'_>) -> RunningProgram {
+    server_of(stage, 80, stage.python("serve_http(80)"))
+}
+
+/// The line is a call on `socket`.
+fn net_connect(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    stage.node(&format!(
+        "const socket = require('net').connect({{ host: HOST, port: {ECHO_PORT} }});\n\
+         {}\n\
+         socket.on('error', () => {{}});\n\
+         const ask = () => new Promise((done, failed) => {{\n\
+           socket.once('data', data => done(data)); socket.once('close', () => failed(Error('closed')));\n\
+           socket.write('word'); }});\n\
+         socket.once('connect', () => talk(ask));",
+        first_line(lines)
+    ))
+}
+
+/// The lines are a call of `setGlobalDispatcher`. Without them, the program gives up.
+fn fetch(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let lines_of_it = lines.join("\n");
+    let patience = if lines.is_empty() { 20_000 } else { 60_000 };
+    stage.node(&format!(
+        "const {{ setGlobalDispatcher, Agent }} = require('undici');\n{lines_of_it}\n\
+         said('ready');\n\
+         outcome(() => fetch(`http://${{HOST}}/slow/28`, \
+         {{ signal: AbortSignal.timeout({patience}) }}).then(r => r.text())).then(told);"
+    ))
+}
+
+/// The event loop of the server is busy when the timer is due and when the request comes, so that it closes with the
+/// request unread.
+fn close_meets_request(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let code = format!(
+        "const server = require('http').createServer((_, answer) => {{\n\
+           answer.end('ok');\n\
+           setTimeout(() => {{ const end = Date.now() + 2200; while (Date.now() < end); }}, 4500);\n\
+         }});\n\
+         server.keepAliveTimeout = 5000; server.listen({RACE_PORT}, HOST);"
+    );
+    let _server = server_of(stage, RACE_PORT, stage.node(&code));
+    let client = stage.near(stage.python(&format!(
+        "import http.client\nc = http.client.HTTPConnection(HOST, {RACE_PORT})\n\
+         def get():\n\x20   c.request('GET', '/')\n\x20   return c.getresponse().read()\n\
+         get()\nsay('ready')\ntime.sleep(6.2)\noutcome(get)\nwait()"
+    )));
+    client.until("ready");
+    let seen = stage.connected(RACE_PORT);
+    let outcome = client.until("outcome");
+    report.given("the server closes with the request unread", outcome.contains("Error"), &outcome);
+    report.truth(format!("no middlebox; {outcome}"));
+    let (why, case) = stage.death(RACE_PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "peer_reset")]);
+    report.said(why.headline());
+    let limit = case.pointer("/learned_limit").cloned().unwrap_or_default();
+    report.must("no limit of the path is learned", limit.is_null(), limit);
+    let finding = text_at(&case, "/finding");
+    report.must("not dropped by the path", finding != "dropped", finding);
+}

@@ -1,0 +1,190 @@
+//! Redis: redis-py, redis-cli over MPTCP, ioredis, and the server's own idle timeout.
+
+use super::{first_line, server_of};
+use crate::{
+    case::{
+        Needed::{Node, Program, Python},
+        Play, Road, TriedCase,
+    },
+    program::RunningProgram,
+    report::CaseReport,
+    said::text_at,
+    stage::CaseStage,
+    trial::AdviceTrial,
+};
+use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
+use std::process::Command;
+
+const PORT: u16 = 6379;
+
+pub(super) const CASES: &[TriedCase] = &[
+    TriedCase {
+        name: "redis-py, a pooled connection used after the path forgot it",
+        kind: "idle_drop",
+        complaints: &["redis/redis-py#3509"],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial {
+            client: redis_py,
+            advised_as: "redis-py from 8",
+            applied: "as the constructor",
+            ..TRIAL
+        }),
+    },
+    TriedCase {
+        name: "ioredis, a connection used after the path forgot it",
+        kind: "idle_drop",
+        complaints: &["redis/ioredis#1932", "redis/ioredis#1339"],
+        needs: &[Program("redis-server"), Program("node"), Node("ioredis")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial {
+            client: ioredis,
+            advised_as: "ioredis",
+            applied: "its first line, as the constructor",
+            ..TRIAL
+        }),
+    },
+    TriedCase {
+        name: "redis-py with socket_timeout=3, gone before the kernel gives up",
+        kind: "stuck",
+        complaints: &["oracle/python-cx_Oracle#440", "oracle/node-oracledb#1626"],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(gives_up_first),
+    },
+    TriedCase {
+        name: "redis-server with timeout 6, and a client that probes",
+        kind: "peer_closed",
+        complaints: &["redis/redis-py#3509"],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::Keeps,
+        play: Play::Steps(server_closes),
+    },
+    TriedCase {
+        name: "redis-cli over MPTCP, which sets keepalive after it has connected",
+        kind: "late",
+        complaints: &["multipath-tcp/mptcp_net-next#383", "multipath-tcp/mptcp_net-next#616"],
+        needs: &[Program("redis-server"), Program("redis-cli"), Program("mptcpize")],
+        road: Road::SaidToForget,
+        play: Play::Steps(over_mptcp),
+    },
+];
+
+const TRIAL: AdviceTrial = AdviceTrial {
+    port: PORT,
+    verdict: "late",
+    cause: "idle_drop",
+    server,
+    client: redis_py,
+    advised_as: "",
+    place: "runtime",
+    applied: "",
+    then: "protected",
+};
+
+fn server(stage: &CaseStage<'_>) -> RunningProgram {
+    server_of(stage, PORT, redis_server(stage, &[]))
+}
+
+fn redis_server(stage: &CaseStage<'_>, words: &[&str]) -> Command {
+    let (host, port) = (stage.server(), PORT.to_string());
+    let own = ["--bind", &host, "--port", &port, "--save", "", "--protected-mode", "no"];
+    stage.program("redis-server", &[&own, words].concat())
+}
+
+/// The lines are a call of `Redis`, without the address.
+fn redis_py(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let call = if lines.is_empty() { "Redis()".to_owned() } else { lines.join("\n") };
+    stage.python(&format!(
+        "import functools, redis\n\
+         Redis = functools.partial(redis.Redis, host=HOST)\n\
+         r = (\n{call}\n)\ntalk(r.ping)"
+    ))
+}
+
+/// The first line is a call of `Redis`, without the address.
+fn ioredis(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    let call = if lines.is_empty() { "new Redis({})".to_owned() } else { first_line(lines) };
+    stage.node(&format!(
+        "const Plain = require('ioredis');\n\
+         class Redis extends Plain {{ constructor(options) {{ super({{ host: HOST, ...options }}); }} }}\n\
+         const redis = {call};\nredis.on('error', () => {{}});\ntalk(() => redis.ping());"
+    ))
+}
+
+fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    // The kernel repeats for minutes, as it does by default.
+    stage.path.near.set("ipv4/tcp_retries2", 15);
+    let mut client = stage.near(stage.python(
+        "import redis\nr = redis.Redis(host=HOST, socket_timeout=3, retry=None)\ntalk(r.ping)",
+    ));
+    client.until("ready");
+    let seen = stage.until_quiet(PORT);
+    client.tell("go");
+    report.truth(client.until("outcome"));
+    let local = seen.local.to_string();
+    let is_stuck = |row: &serde_json::Value| {
+        text_at(row, "/local") == local && text_at(row, "/condition") == "stuck"
+    };
+    let row = stage.until_row(PORT, "is stuck", is_stuck);
+    if let Some(seen) = stage.seen_from(seen.local) {
+        report.given("it is an orphan", seen.state.starts_with("FIN-WAIT-1"), &seen.state);
+        report.truth(seen.in_words());
+    }
+    let wanted = [("condition", "stuck"), ("in_flight", "true"), ("state", "fin_wait1")];
+    stage.report_live(report, "after it gave up", &row, &wanted);
+    let why = stage.why(PORT);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    let worst = why.cases.first().cloned().unwrap_or_default();
+    report.fields("why", &worst, &[("finding", "stuck"), ("process", "python3")]);
+    report.said(why.headline());
+}
+
+fn server_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server_of(stage, PORT, redis_server(stage, &["--timeout", "6"]));
+    let client = stage.near(stage.python(
+        "import redis\nR = redis.Redis(host=HOST, socket_keepalive=True, socket_keepalive_options={\n\
+         socket.TCP_KEEPIDLE: 2, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 5})\n\
+         c = R.connection_pool.get_connection()\nsay('ready')\n\
+         began = time.monotonic()\ns = c._sock\ns.settimeout(60)\n\
+         say('closed by the server after %.1f s: %r' % (time.monotonic() - began, s.recv(1)))\n\
+         s.close()\nwait()",
+    ));
+    client.until("ready");
+    let seen = stage.connected(PORT);
+    report.truth(client.until("closed by the server"));
+    let (why, case) = stage.death(PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "peer_closed")]);
+    report.said(why.headline());
+    let limit = case.pointer("/learned_limit").cloned().unwrap_or_default();
+    report.must("no limit of the path is learned", limit.is_null(), limit);
+}
+
+fn over_mptcp(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let server = redis_server(stage, &[]);
+    let _server = server_of(stage, PORT, over(stage, &server));
+    let host = stage.server();
+    let client = stage.program("redis-cli", &["-h", &host, "subscribe", "news"]);
+    let client = stage.near(over(stage, &client));
+    client.until("news");
+    let seen = stage.connected(PORT);
+    report.given("ss shows a timer of keepalive", seen.timer.contains("keepalive"), &seen.timer);
+    report.truth(seen.in_words());
+    let is_set = |row: &serde_json::Value| row.pointer("/keepalive") == Some(&true.into());
+    let row = stage.until_row(PORT, "has keepalive", is_set);
+    let wanted = [("verdict", "late"), ("keepalive", "true"), ("idle.seconds", "15")];
+    stage.report_live(report, "subscribed", &row, &wanted);
+    report.fields("subscribed", &row, &[("owners.0.process", "redis-cli")]);
+    let why = stage.why(PORT);
+    let worst = why.cases.first().cloned().unwrap_or_default();
+    report.fields("why", &worst, &[("nobody_ever_set", "false|null")]);
+    report.said(why.headline());
+}
+
+/// `mptcpize run` before a command.
+fn over(stage: &CaseStage<'_>, command: &Command) -> Command {
+    let mut over = stage.program("mptcpize", &["run"]);
+    over.arg(command.get_program()).args(command.get_args());
+    over
+}

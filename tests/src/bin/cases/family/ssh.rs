@@ -1,0 +1,132 @@
+//! OpenSSH's client, with pings of its own and without.
+
+use super::{first_line, server_of};
+use crate::{
+    case::{
+        Needed::{Program, Python},
+        Play, Road, TriedCase,
+    },
+    program::RunningProgram,
+    report::CaseReport,
+    said::text_at,
+    stage::CaseStage,
+    trial::AdviceTrial,
+};
+use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
+use rustix::process::Signal;
+use std::process::Command;
+
+const PORT: u16 = 22;
+
+pub(super) const CASES: &[TriedCase] = &[
+    TriedCase {
+        name: "ssh, a session left open; then with its own pings",
+        kind: "idle_drop",
+        complaints: &["pahaz/sshtunnel#29", "turnkeylinux/common#126"],
+        needs: &[Program("ssh"), Python("asyncssh")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial { ..TRIAL }),
+    },
+    TriedCase {
+        name: "ssh, a session left open; then with the system's times",
+        kind: "idle_drop",
+        complaints: &["moby/moby#31208", "caprover/caprover#2098"],
+        needs: &[Program("ssh"), Python("asyncssh")],
+        road: Road::Forgets(Silence),
+        play: Play::Advice(&AdviceTrial {
+            client: ssh_after_sysctl,
+            place: "sysctl",
+            applied: "in a shell, and ssh started again",
+            then: "protected",
+            ..TRIAL
+        }),
+    },
+    TriedCase {
+        name: "ssh -o ServerAliveInterval=3, until it is stopped",
+        kind: "kept",
+        complaints: &["pahaz/sshtunnel#29"],
+        needs: &[Program("ssh"), Python("asyncssh")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(pings_until_it_is_stopped),
+    },
+];
+
+const TRIAL: AdviceTrial = AdviceTrial {
+    port: PORT,
+    verdict: "late",
+    cause: "idle_drop",
+    server,
+    client: ssh,
+    advised_as: "OpenSSH client",
+    place: "ping",
+    applied: "in ssh_config",
+    then: "kept",
+};
+
+/// Takes anybody, and answers each line.
+fn server(stage: &CaseStage<'_>) -> RunningProgram {
+    let code = format!(
+        "import asyncio, asyncssh\n\
+         class Open(asyncssh.SSHServer):\n\
+         \x20   def begin_auth(self, name):\n\x20       return False\n\
+         async def answer(process):\n\
+         \x20   process.stdout.write('ready\\n')\n\
+         \x20   async for line in process.stdin:\n\
+         \x20       process.stdout.write('outcome: answered ' + line)\n\
+         async def main():\n\
+         \x20   key = asyncssh.generate_private_key('ssh-ed25519')\n\
+         \x20   await asyncssh.listen(HOST, {PORT}, server_factory=Open, server_host_keys=[key],\n\
+         \x20       process_factory=answer)\n\
+         \x20   await asyncio.Event().wait()\n\
+         asyncio.run(main())"
+    );
+    server_of(stage, PORT, stage.python(&code))
+}
+
+/// `ssh -F CONFIG`, in a shell that says how it ended.
+fn ssh_with(stage: &CaseStage<'_>, before: &str, config: &str) -> Command {
+    let config = format!(
+        "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n{config}\n"
+    );
+    let file = stage.file("ssh_config", &config);
+    let ssh = stage.program("ssh", &[]).get_program().to_owned();
+    let script = format!(
+        "{before}\n\"$0\" -F \"$1\" root@{} answer 2>&1; echo \"outcome: ssh ended with $?\"; read end",
+        stage.server()
+    );
+    let mut shell = stage.command("/bin/sh");
+    shell.args(["-c", &script]).arg(ssh).arg(file);
+    shell
+}
+
+fn ssh(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    ssh_with(stage, "", &first_line(lines))
+}
+
+/// The lines are commands of a shell.
+fn ssh_after_sysctl(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+    ssh_with(stage, &lines.join("\n"), "")
+}
+
+fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    let client = stage.near(ssh(stage, &["ServerAliveInterval 3".to_owned()]));
+    client.until("ready");
+    let kept = |row: &serde_json::Value| text_at(row, "/verdict") == "kept";
+    let row = stage.until_row(PORT, "is kept", kept);
+    let seen = stage.connected(PORT);
+    report.truth(format!("it lives after three times what the path keeps; {}", seen.in_words()));
+    stage.report_live(report, "pinging", &row, &[("verdict", "kept"), ("condition", "fine")]);
+    let why = stage.why(PORT);
+    report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
+    report.said(why.headline());
+    client.signal_group(Signal::STOP);
+    let seen = stage.until_quiet(PORT);
+    report.truth(format!("stopped: quiet for {} s", seen.quiet_ms / 1000));
+    let overdue = |row: &serde_json::Value| text_at(row, "/condition") == "overdue";
+    let row = stage.until_row(PORT, "is overdue", overdue);
+    stage.report_live(report, "stopped", &row, &[("verdict", "late"), ("condition", "overdue")]);
+    let why = stage.why(PORT);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    client.signal_group(Signal::CONT);
+}

@@ -1,0 +1,104 @@
+//! Playing cases side by side, each in network namespaces of its own, before one agent.
+
+use crate::{
+    case::{Needed, Play, TriedCase},
+    document, family,
+    kit::SoftwareKit,
+    report::CaseReport,
+    stage::CaseStage,
+    words::Asked,
+};
+use keepwatch_tests::{answer::agent::Agent, kernel::netns::require_root, wait::now};
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+const SIDE_BY_SIDE: usize = 6;
+
+/// Versions of the software that is here.
+pub(crate) type Versions = BTreeMap<Needed, Option<String>>;
+/// A case with what it found.
+pub(crate) type Played = (&'static TriedCase, CaseReport);
+
+/// Plays what is asked for, prints the table, writes the document. Whether all is right.
+pub(crate) fn all(asked: &Asked) -> bool {
+    require_root();
+    let cases: Vec<_> = family::all().filter(|case| asked.wants(case.name)).collect();
+    assert!(!cases.is_empty(), "no case has one of {:?} in its name", asked.names);
+    let kit = SoftwareKit::find();
+    let needs = cases.iter().flat_map(|case| case.needs);
+    let versions: Versions = needs.map(|&needed| (needed, kit.version(needed))).collect();
+    let agent = CaseStage::agent();
+    let began = now();
+    let played = side_by_side(&cases, &agent, &kit, &versions);
+    println!("{} cases in {} s", played.len(), began.elapsed().as_secs());
+    print!("{}", document::summary(&played));
+    if let Some(path) = &asked.document {
+        fs::write(path, document::text(&played, &versions)).expect("write the document");
+    }
+    let may_lack = |report: &CaseReport| report.missing.iter().all(|name| asked.may_lack(name));
+    played
+        .iter()
+        .all(|(_, report)| report.is_right() || (!report.missing.is_empty() && may_lack(report)))
+}
+
+fn side_by_side(
+    cases: &[&'static TriedCase],
+    agent: &Agent,
+    kit: &SoftwareKit,
+    versions: &Versions,
+) -> Vec<Played> {
+    let waiting = Mutex::new((1..).zip(cases.iter().copied()).collect::<Vec<(u8, _)>>());
+    let played = Mutex::new(Vec::new());
+    let work = || {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some((number, case)) = next() {
+            let report = play(case, number, agent, kit, versions);
+            println!("{}", document::line(case, &report));
+            played.lock().unwrap_or_else(PoisonError::into_inner).push((number, (case, report)));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(work);
+        }
+    });
+    let mut played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
+    played.sort_by_key(|(number, _)| *number);
+    played.into_iter().map(|(_, played)| played).collect()
+}
+
+fn play(
+    case: &'static TriedCase,
+    number: u8,
+    agent: &Agent,
+    kit: &SoftwareKit,
+    versions: &Versions,
+) -> CaseReport {
+    let is_missing = |needed: &&Needed| versions.get(needed).is_none_or(Option::is_none);
+    let mut report = CaseReport {
+        missing: case.needs.iter().filter(is_missing).map(|needed| needed.name()).collect(),
+        ..CaseReport::default()
+    };
+    if !report.missing.is_empty() {
+        return report;
+    }
+    let Some(stage) = CaseStage::new(case.road, number, agent, kit) else {
+        report.missing.push("nf_tables and conntrack of the kernel");
+        return report;
+    };
+    let steps = catch_unwind(AssertUnwindSafe(|| match case.play {
+        Play::Steps(steps) => steps(&stage, &mut report),
+        Play::Advice(trial) => trial.play(&stage, &mut report),
+    }));
+    if let Err(panic) = steps {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        report.wrong.push(format!("the case broke off: {}", text.unwrap_or("without a word")));
+    }
+    report
+}

@@ -1,0 +1,285 @@
+//! Where a case is played: two hosts, what is between them, the agent that watches, programs at both ends.
+
+use crate::{
+    case::{LIMIT_SECONDS, Road},
+    kit::{self, SoftwareKit},
+    program::RunningProgram,
+    report::CaseReport,
+    said::{self, WhySaid, text_at},
+    seen_by_ss::SeenBySs,
+};
+use keepwatch_tests::{
+    answer::agent::Agent, network::path::NetworkPath, tool::TemporaryFolder, wait,
+};
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two questions to the agent: each is a process.
+const PAUSE: Duration = Duration::from_millis(400);
+/// What Python programs of the cases begin with.
+const PYTHON: &str = include_str!("family/prelude.py");
+/// Networks from here on are taken to forget after [`LIMIT_SECONDS`], those below after the default.
+const FORGETFUL: u8 = 128;
+
+/// The stage of one case.
+#[derive(Debug)]
+pub(crate) struct CaseStage<'a> {
+    pub(crate) path: NetworkPath,
+    pub(crate) agent: &'a Agent,
+    pub(crate) kit: &'a SoftwareKit,
+    pub(crate) folder: TemporaryFolder,
+}
+
+impl<'a> CaseStage<'a> {
+    /// An agent for all cases, which knows what paths forget after by their networks.
+    #[track_caller]
+    pub(crate) fn agent() -> Agent {
+        let forgets = format!("short=10.{FORGETFUL}.0.0/9={LIMIT_SECONDS}s");
+        Agent::start(&["--interval", "1s", "--path", &forgets])
+    }
+
+    /// None if this kernel cannot be a middlebox. No two cases may have one number.
+    #[track_caller]
+    pub(crate) fn new(
+        road: Road,
+        number: u8,
+        agent: &'a Agent,
+        kit: &'a SoftwareKit,
+    ) -> Option<Self> {
+        assert!(number < FORGETFUL, "there are not that many networks");
+        let is_forgetful = road != Road::Keeps;
+        let path = NetworkPath::router_in(if is_forgetful { FORGETFUL + number } else { number });
+        let path = match road {
+            Road::Forgets(answer) => path.with_middlebox(LIMIT_SECONDS, answer)?,
+            Road::SaidToForget | Road::Keeps => path,
+        };
+        // The kernel gives up after some 6 s of repeating, not after 15 min.
+        for host in [&path.near, &path.far] {
+            host.set("ipv4/tcp_retries2", 4);
+        }
+        Some(Self { path, agent, kit, folder: TemporaryFolder::new() })
+    }
+
+    /// The address of the server's host.
+    pub(crate) fn server(&self) -> String {
+        self.path.server.ip().to_string()
+    }
+
+    /// A file in the folder of this case, with this text.
+    #[track_caller]
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.file(name);
+        fs::write(&path, text).expect("write a file of the case");
+        path
+    }
+
+    /// A command with nothing of our own environment: no proxies.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", self.folder.file("")).env("LANG", "C.UTF-8");
+        command.current_dir(self.folder.file(""));
+        command
+    }
+
+    /// A program of Debian's with these words.
+    #[track_caller]
+    pub(crate) fn program(&self, name: &str, words: &[&str]) -> Command {
+        let program = kit::find_program(name).unwrap_or_else(|| panic!("no program {name}"));
+        let mut command = self.command(program);
+        command.args(words);
+        command
+    }
+
+    /// Python with the prelude; `HOST` is the server's address.
+    pub(crate) fn python(&self, code: &str) -> Command {
+        let mut command = self.command(self.kit.python());
+        command.args(["-c", &format!("{PYTHON}\n{code}"), &self.server()]);
+        command
+    }
+
+    /// Node; `HOST` is the server's address, `outcome(promise)` tells how it went.
+    #[track_caller]
+    pub(crate) fn node(&self, code: &str) -> Command {
+        let prelude = include_str!("family/prelude.js");
+        let mut command =
+            self.program("node", &["-e", &format!("{prelude}\n{code}"), &self.server()]);
+        command.env("NODE_PATH", self.kit.node_modules());
+        command
+    }
+
+    #[track_caller]
+    pub(crate) fn near(&self, command: Command) -> RunningProgram {
+        RunningProgram::start(&self.path.near, command)
+    }
+
+    #[track_caller]
+    pub(crate) fn far(&self, command: Command) -> RunningProgram {
+        RunningProgram::start(&self.path.far, command)
+    }
+
+    /// Waits until something listens on this port of the server.
+    #[track_caller]
+    pub(crate) fn until_listens(&self, port: u16, server: &RunningProgram) {
+        let address = SocketAddr::new(self.path.server.ip(), port);
+        let connect = || self.path.far.run(|| std::net::TcpStream::connect(address)).ok();
+        if self.patiently(PATIENCE, connect).is_none() {
+            panic!("nothing listens at {address}: {:?}", server.printed());
+        }
+    }
+
+    /// The client's connection to this port, by `ss`, once it is established.
+    #[track_caller]
+    pub(crate) fn connected(&self, port: u16) -> SeenBySs {
+        wait::until(format!("a connection to port {port}"), PATIENCE, || {
+            SeenBySs::all(&self.path.near, port).into_iter().find(|seen| seen.state == "ESTAB")
+        })
+    }
+
+    /// The same as it is now.
+    pub(crate) fn seen(&self, port: u16) -> Option<SeenBySs> {
+        SeenBySs::all(&self.path.near, port).into_iter().next()
+    }
+
+    /// The connection from this address as it is now.
+    pub(crate) fn seen_from(&self, local: SocketAddr) -> Option<SeenBySs> {
+        SeenBySs::of(&self.path.near).into_iter().find(|seen| seen.local == local)
+    }
+
+    /// Waits until the client's connection carried neither data nor an ACK for longer than the limit, by `ss`.
+    #[track_caller]
+    pub(crate) fn until_quiet(&self, port: u16) -> SeenBySs {
+        let longest = u64::from(LIMIT_SECONDS) * 1000 + 1500;
+        wait::until(format!("a quiet connection to port {port}"), PATIENCE, || {
+            let all = SeenBySs::all(&self.path.near, port);
+            all.into_iter().find(|seen| seen.state == "ESTAB" && seen.quiet_ms >= longest)
+        })
+    }
+
+    /// The rows of a connection with this port at its other end.
+    #[track_caller]
+    pub(crate) fn rows(&self, port: u16) -> Vec<Value> {
+        let rows = said::rows(self.agent, self.path.near.inode());
+        let end = format!(":{port}");
+        rows.into_iter().filter(|row| text_at(row, "/remote").ends_with(&end)).collect()
+    }
+
+    /// Waits for the row of a connection of this host to this port that is so.
+    #[track_caller]
+    pub(crate) fn until_row(&self, port: u16, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Vec::new();
+        let found = self.patiently(PATIENCE, || {
+            last = self.rows(port);
+            last.iter().find(|row| is(row)).cloned()
+        });
+        found.unwrap_or_else(|| panic!("no row of port {port} {what}: {last:?}"))
+    }
+
+    /// The row of the one connection to this port.
+    #[track_caller]
+    pub(crate) fn row(&self, port: u16) -> Value {
+        self.until_row(port, "is there", |_| true)
+    }
+
+    /// What `why` answers of the server's port.
+    #[track_caller]
+    pub(crate) fn why(&self, port: u16) -> WhySaid {
+        said::why(self.agent, &format!("{}:{port}", self.server()))
+    }
+
+    /// Waits until `why` knows a death of a connection from this address, and returns its answer with that case.
+    #[track_caller]
+    pub(crate) fn death(&self, port: u16, local: SocketAddr) -> (WhySaid, Value) {
+        let local = local.to_string();
+        let mut last = None;
+        let found = self.patiently(PATIENCE, || {
+            let why = self.why(port);
+            let is_it = |case: &&Value| {
+                case.pointer("/example/end").is_some_and(Value::is_object)
+                    && text_at(case, "/example/local") == local
+            };
+            let case = why.cases.iter().find(is_it).cloned();
+            let found = case.map(|case| (why.clone(), case));
+            last = Some(why);
+            found
+        });
+        found.unwrap_or_else(|| panic!("no death of {local} to port {port}: {last:?}"))
+    }
+
+    /// Watches for a time: what is asked is always so, or the first answer that is not is returned.
+    pub(crate) fn throughout(
+        &self,
+        time: Duration,
+        mut odd: impl FnMut() -> Option<Value>,
+    ) -> Option<Value> {
+        self.patiently(time, &mut odd)
+    }
+
+    /// Asks now and then.
+    fn patiently<T>(&self, time: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut last = None;
+        wait::within(time, || {
+            if last.is_some_and(|at: std::time::Instant| at.elapsed() < PAUSE) {
+                return None;
+            }
+            let answer = ask();
+            last = Some(wait::now());
+            answer
+        })
+    }
+
+    /// The live connection, as keepwatch and `ss` see it, with what must be said of it.
+    #[track_caller]
+    pub(crate) fn report_live(
+        &self,
+        report: &mut CaseReport,
+        when: &str,
+        row: &Value,
+        wanted: &[(&str, &str)],
+    ) {
+        report.fields(when, row, wanted);
+        let (verdict, condition) = (text_at(row, "/verdict"), text_at(row, "/condition"));
+        report.said(format!("{when}: {verdict}, {condition}: {}", text_at(row, "/reason")));
+    }
+
+    /// How a connection died, with what must be said of that.
+    #[track_caller]
+    pub(crate) fn report_death(
+        &self,
+        report: &mut CaseReport,
+        case: &Value,
+        wanted: &[(&str, &str)],
+    ) {
+        let end = case.pointer("/example/end").cloned().unwrap_or_default();
+        report.fields("dead", &end, wanted);
+        report.said(format!("dead: {}: {}", text_at(&end, "/cause"), text_at(&end, "/evidence")));
+    }
+
+    /// The folder of this case.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.file("")
+    }
+
+    /// A folder below it that any user may write.
+    #[track_caller]
+    pub(crate) fn folder_for_all(&self, name: &str) -> PathBuf {
+        let path = self.folder.file(name);
+        fs::create_dir(&path).expect("a folder of the case");
+        open_to_all(&path);
+        path
+    }
+}
+
+fn open_to_all(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod of our folder");
+}
