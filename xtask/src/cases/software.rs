@@ -34,10 +34,11 @@ pub(crate) const PROGRAMS: [CaseProgram; 18] = [
     program("ssh", "openssh-client", "usr/bin/ssh"),
 ];
 
-pub(crate) const PYTHON: [&str; 8] = [
+pub(crate) const PYTHON: [&str; 9] = [
     "aiohttp==3.14.5",
     "asyncpg==0.32.0",
     "asyncssh==2.24.1",
+    "gunicorn==27.0.1",
     "httpx==0.28.1",
     "paho-mqtt==2.2.0",
     "psycopg2-binary==2.9.13",

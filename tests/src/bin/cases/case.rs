@@ -1,6 +1,6 @@
 //! A case: some software, a path, what is to be concluded. And a trial of advice, which is a case too.
 
-use crate::{report::CaseReport, stage::CaseStage, trial::AdviceTrial};
+use crate::{report::CaseReport, server_trial::ServerTrial, stage::CaseStage, trial::AdviceTrial};
 use keepwatch_tests::network::middlebox::MiddleboxAnswer;
 
 /// Software on a path, with what is true of it.
@@ -56,6 +56,8 @@ pub(crate) enum Play {
     Steps(fn(&CaseStage<'_>, &mut CaseReport)),
     /// It dies; then the line that `why` proposes is applied, and it must live.
     Advice(&'static AdviceTrial),
+    /// The same with a line for the server.
+    ServerAdvice(&'static ServerTrial),
 }
 
 impl Road {

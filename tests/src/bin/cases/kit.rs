@@ -30,6 +30,11 @@ impl SoftwareKit {
         if ours.exists() { ours } else { "python3".into() }
     }
 
+    /// A program that came with a package of the virtual environment.
+    pub(crate) fn python_program(&self, name: &str) -> PathBuf {
+        self.folder.join("venv/bin").join(name)
+    }
+
     /// A folder for what a compiler keeps.
     pub(crate) fn cache(&self, name: &str) -> PathBuf {
         self.folder.join("cache").join(name)

@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod said;
 mod seen_by_ss;
+mod server_trial;
 mod stage;
 mod trial;
 mod words;

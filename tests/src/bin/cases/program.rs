@@ -22,6 +22,8 @@ pub(crate) struct RunningProgram {
     shown: String,
     printed: Arc<Mutex<Vec<String>>>,
     ends_by: Signal,
+    /// What it needs.
+    beside: Option<Box<Self>>,
 }
 
 impl RunningProgram {
@@ -35,12 +37,18 @@ impl RunningProgram {
         let printed = Arc::default();
         collect(child.stdout.take().expect("its stdout"), &printed);
         collect(child.stderr.take().expect("its stderr"), &printed);
-        Self { child, shown, printed, ends_by: Signal::TERM }
+        Self { child, shown, printed, ends_by: Signal::TERM, beside: None }
     }
 
     /// The signal that ends it at once, if that is not SIGTERM.
     pub(crate) const fn ends_by(mut self, signal: Signal) -> Self {
         self.ends_by = signal;
+        self
+    }
+
+    /// Another program that runs as long as it does.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.beside = Some(Box::new(other));
         self
     }
 

@@ -12,12 +12,14 @@ use keepwatch_tests::{answer::agent::Agent, kernel::netns::require_root, wait::n
 use std::{
     collections::BTreeMap,
     fs,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
     thread,
 };
 
 const SIDE_BY_SIDE: usize = 6;
+/// Of what broke a case off.
+const MOST_LETTERS: usize = 700;
 
 /// Versions of the software that is here.
 pub(crate) type Versions = BTreeMap<Needed, Option<String>>;
@@ -33,6 +35,13 @@ pub(crate) fn all(asked: &Asked) -> bool {
     let needs = cases.iter().flat_map(|case| case.needs);
     let versions: Versions = needs.map(|&needed| (needed, kit.version(needed))).collect();
     let agent = CaseStage::agent();
+    // What breaks a case off is in its report.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |broken| {
+        if thread::current().name() == Some("main") {
+            hook(broken);
+        }
+    }));
     let began = now();
     let played = side_by_side(&cases, &agent, &kit, &versions);
     println!("{} cases in {} s", played.len(), began.elapsed().as_secs());
@@ -94,11 +103,13 @@ fn play(
     let steps = catch_unwind(AssertUnwindSafe(|| match case.play {
         Play::Steps(steps) => steps(&stage, &mut report),
         Play::Advice(trial) => trial.play(&stage, &mut report),
+        Play::ServerAdvice(trial) => trial.play(&stage, &mut report),
     }));
     if let Err(panic) = steps {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        report.wrong.push(format!("the case broke off: {}", text.unwrap_or("without a word")));
+        let text: String = text.unwrap_or("without a word").chars().take(MOST_LETTERS).collect();
+        report.wrong.push(format!("the case broke off: {text}"));
     }
     report
 }

@@ -15,10 +15,11 @@ pub(crate) struct WhySaid {
 }
 
 impl WhySaid {
-    /// Its first sentence.
+    /// Its first paragraph.
     pub(crate) fn headline(&self) -> String {
-        let line = self.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        format!("why: {}", line.trim())
+        let lines = self.text.lines().map(str::trim).skip_while(|line| line.is_empty());
+        let lines: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+        format!("why: {}", lines.join(" "))
     }
 }
 

@@ -26,6 +26,18 @@ impl SeenBySs {
         all
     }
 
+    /// Whether a program listens on this port.
+    #[track_caller]
+    pub(crate) fn listens(netns: &NetworkNamespace, port: u16) -> bool {
+        let ask = || Command::new(tool::program("ss")).args(["-tlnH"]).output();
+        let output = netns.run(ask).expect("the command `ss` of iproute2");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let end = format!(":{port}");
+        text.lines().any(|line| {
+            line.split_whitespace().nth(3).is_some_and(|address| address.ends_with(&end))
+        })
+    }
+
     /// All connections of a network namespace.
     #[track_caller]
     pub(crate) fn of(netns: &NetworkNamespace) -> Vec<Self> {
@@ -41,8 +53,8 @@ impl SeenBySs {
         let mut words = line.split_whitespace();
         let state = words.next()?.to_owned();
         let mut words = words.skip(2);
-        let local = words.next()?.parse().ok()?;
-        let remote = words.next()?.parse().ok()?;
+        let local = address(words.next()?)?;
+        let remote = address(words.next()?)?;
         let timer = words.find(|word| word.starts_with("timer:")).unwrap_or_default().to_owned();
         let number = |name: &str| {
             let mut words = details.split_whitespace();
@@ -72,4 +84,10 @@ impl SeenBySs {
         }
         format!("ss: {}", words.join(" "))
     }
+}
+
+/// An address; IPv4 in a socket of IPv6 is IPv4.
+fn address(text: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }

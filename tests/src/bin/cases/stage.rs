@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Longer than anything here takes.
@@ -62,9 +62,10 @@ impl<'a> CaseStage<'a> {
             Road::Forgets(answer) => path.with_middlebox(LIMIT_SECONDS, answer)?,
             Road::SaidToForget | Road::Keeps => path,
         };
-        // The kernel gives up after some 6 s of repeating, not after 15 min.
+        // The kernel gives up after some 6 s of repeating, not after 15 min; of what is closed, not after 100 s.
         for host in [&path.near, &path.far] {
             host.set("ipv4/tcp_retries2", 4);
+            host.set("ipv4/tcp_orphan_retries", 4);
         }
         Some(Self { path, agent, kit, folder: TemporaryFolder::new() })
     }
@@ -80,6 +81,13 @@ impl<'a> CaseStage<'a> {
         let path = self.folder.file(name);
         fs::write(&path, text).expect("write a file of the case");
         path
+    }
+
+    /// A path in the folder of this case where there is nothing yet.
+    pub(crate) fn new_name(&self, name: &str) -> PathBuf {
+        let names = (0..).map(|number: u32| self.folder.file(&format!("{name}-{number}")));
+        let mut free = names.filter(|path| !path.exists());
+        free.next().unwrap_or_default()
     }
 
     /// A command with nothing of our own environment: no proxies.
@@ -127,13 +135,12 @@ impl<'a> CaseStage<'a> {
         RunningProgram::start(&self.path.far, command)
     }
 
-    /// Waits until something listens on this port of the server.
+    /// Waits until something listens on this port of the server, by `ss`: a connection would be one more to tell of.
     #[track_caller]
     pub(crate) fn until_listens(&self, port: u16, server: &RunningProgram) {
-        let address = SocketAddr::new(self.path.server.ip(), port);
-        let connect = || self.path.far.run(|| std::net::TcpStream::connect(address)).ok();
-        if self.patiently(PATIENCE, connect).is_none() {
-            panic!("nothing listens at {address}: {:?}", server.printed());
+        let listens = || SeenBySs::listens(&self.path.far, port).then_some(());
+        if self.patiently(PATIENCE, listens).is_none() {
+            panic!("nothing listens on port {port}: {:?}", server.printed());
         }
     }
 
@@ -184,6 +191,41 @@ impl<'a> CaseStage<'a> {
         found.unwrap_or_else(|| panic!("no row of port {port} {what}: {last:?}"))
     }
 
+    /// Waits until the row of a connection to this port is so, and looks at it by `ss` all the while: the row, and the
+    /// longest quiet time that `ss` saw, in seconds.
+    #[track_caller]
+    pub(crate) fn until_kept(&self, port: u16) -> (Value, f64) {
+        let mut longest_ms = 0;
+        let mut last = None;
+        let is_due = |last: &Option<Instant>| last.is_none_or(|at| at.elapsed() > PAUSE);
+        let row = wait::within(PATIENCE, || {
+            let quiet = SeenBySs::all(&self.path.near, port).first().map_or(0, |it| it.quiet_ms);
+            longest_ms = longest_ms.max(quiet);
+            if !is_due(&last) {
+                return None;
+            }
+            last = Some(wait::now());
+            self.rows(port).into_iter().find(|row| text_at(row, "/verdict") == "kept")
+        });
+        let longest = Duration::from_millis(longest_ms).as_secs_f64();
+        (row.unwrap_or_else(|| panic!("no row of port {port} is kept")), longest)
+    }
+
+    /// What is said of a connection that something else than its own probes keeps.
+    #[track_caller]
+    pub(crate) fn report_kept(&self, report: &mut CaseReport, port: u16, own: &str) -> Value {
+        let (row, longest) = self.until_kept(port);
+        let wanted = [("verdict", "kept"), ("condition", "fine"), ("keepalive", own)];
+        self.report_live(report, "kept", &row, &wanted);
+        let said = row.pointer("/longest_quiet_seconds").and_then(Value::as_f64).unwrap_or(0.0);
+        report.truth(format!(
+            "it lives after three times what the path keeps; quiet for up to {longest:.1} s by ss"
+        ));
+        let what = format!("never quiet for more than a time that is {longest:.1} s or more");
+        report.must(&what, said + 0.15 >= longest, format!("{said}"));
+        row
+    }
+
     /// The row of the one connection to this port.
     #[track_caller]
     pub(crate) fn row(&self, port: u16) -> Value {
@@ -199,13 +241,12 @@ impl<'a> CaseStage<'a> {
     /// Waits until `why` knows a death of a connection from this address, and returns its answer with that case.
     #[track_caller]
     pub(crate) fn death(&self, port: u16, local: SocketAddr) -> (WhySaid, Value) {
-        let local = local.to_string();
         let mut last = None;
         let found = self.patiently(PATIENCE, || {
             let why = self.why(port);
             let is_it = |case: &&Value| {
                 case.pointer("/example/end").is_some_and(Value::is_object)
-                    && text_at(case, "/example/local") == local
+                    && text_at(case, "/example/local").parse() == Ok(local)
             };
             let case = why.cases.iter().find(is_it).cloned();
             let found = case.map(|case| (why.clone(), case));
@@ -225,10 +266,14 @@ impl<'a> CaseStage<'a> {
     }
 
     /// Asks now and then.
-    fn patiently<T>(&self, time: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) fn patiently<T>(
+        &self,
+        time: Duration,
+        mut ask: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         let mut last = None;
         wait::within(time, || {
-            if last.is_some_and(|at: std::time::Instant| at.elapsed() < PAUSE) {
+            if last.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
                 return None;
             }
             let answer = ask();
@@ -269,10 +314,10 @@ impl<'a> CaseStage<'a> {
         self.folder.file("")
     }
 
-    /// A folder below it that any user may write.
+    /// A new folder below it that any user may write.
     #[track_caller]
     pub(crate) fn folder_for_all(&self, name: &str) -> PathBuf {
-        let path = self.folder.file(name);
+        let path = self.new_name(name);
         fs::create_dir(&path).expect("a folder of the case");
         open_to_all(&path);
         path

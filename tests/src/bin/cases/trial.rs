@@ -37,8 +37,9 @@ pub(crate) struct AdviceTrial {
 impl AdviceTrial {
     pub(crate) fn play(&self, stage: &CaseStage<'_>, report: &mut CaseReport) {
         let _server = (self.server)(stage);
-        // A sysctl is set by the name of a process that lives in the network namespace.
-        let (_client, advice) = self.die(stage, report);
+        let (client, advice) = self.die(stage, report);
+        // A sysctl is set by the id of a process that lives in the network namespace.
+        let _client = (self.place == "sysctl").then_some(client);
         let Some(advice) = advice else {
             return;
         };
@@ -69,15 +70,7 @@ impl AdviceTrial {
         report.truth(client.until("outcome"));
         let (_, case) = stage.death(self.port, seen.local);
         stage.report_death(report, &case, &[("cause", self.cause)]);
-        let advice = case.pointer("/advice").and_then(Value::as_array).cloned().unwrap_or_default();
-        let is_it = |one: &&Value| {
-            text_at(one, "/client/name").contains(self.advised_as)
-                && text_at(one, "/place") == self.place
-        };
-        let found = advice.iter().find(is_it).cloned();
-        let all = advice.iter().map(|one| (text_at(one, "/client/name"), text_at(one, "/place")));
-        let what = format!("advice for {}: {}", self.advised_as, self.place);
-        report.must(&what, found.is_some(), format!("{:?}", all.collect::<Vec<_>>()));
+        let found = advice_for(self.advised_as, self.place, &case, report);
         (client, found)
     }
 
@@ -118,8 +111,26 @@ impl AdviceTrial {
     }
 }
 
+/// The first advice of a case of `why` for this software and of this kind; that there is one is demanded.
+pub(crate) fn advice_for(
+    name: &str,
+    place: &str,
+    case: &Value,
+    report: &mut CaseReport,
+) -> Option<Value> {
+    let advice = case.pointer("/advice").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_it = |one: &&Value| {
+        text_at(one, "/client/name").contains(name) && text_at(one, "/place") == place
+    };
+    let found = advice.iter().find(is_it).cloned();
+    let all = advice.iter().map(|one| (text_at(one, "/client/name"), text_at(one, "/place")));
+    let what = format!("advice for {name}: {place}");
+    report.must(&what, found.is_some(), format!("{:?}", all.collect::<Vec<_>>()));
+    found
+}
+
 /// `3/1/3`, or what is off.
-fn row_settings(row: &Value) -> String {
+pub(crate) fn row_settings(row: &Value) -> String {
     let number = |path: &str| row.pointer(path).map_or_else(String::new, Value::to_string);
     if row.pointer("/keepalive") == Some(&Value::Bool(false)) {
         return "keepalive off".to_owned();
@@ -128,7 +139,7 @@ fn row_settings(row: &Value) -> String {
     numbers.join("/")
 }
 
-fn texts(value: &Value, path: &str) -> Vec<String> {
+pub(crate) fn texts(value: &Value, path: &str) -> Vec<String> {
     let list = value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -2,10 +2,7 @@
 
 use super::{ECHO_PORT, bare, echo_server, without_remarks};
 use crate::{
-    case::{
-        Needed::{self, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Needed::Program, Play, Road, TriedCase},
     stage::CaseStage,
     trial::AdviceTrial,
 };
@@ -15,7 +12,7 @@ use std::process::Command;
 pub(super) const CASES: &[TriedCase] = &[
     TriedCase {
         name: "Python sockets, used after the path forgot it",
-        needs: &[Python("pip")],
+        needs: &[Program("python3")],
         play: Play::Advice(&AdviceTrial { client: python, advised_as: "Python sockets", ..TRIAL }),
         ..CASE
     },
@@ -57,13 +54,11 @@ pub(super) const CASES: &[TriedCase] = &[
     },
 ];
 
-const NOTHING: &[Needed] = &[];
-
 const CASE: TriedCase = TriedCase {
     name: "",
     kind: "idle_drop",
     complaints: &[],
-    needs: NOTHING,
+    needs: &[],
     road: Road::Forgets(Silence),
     play: Play::Advice(&TRIAL),
 };

@@ -7,6 +7,7 @@ mod postgres;
 mod proxies;
 mod queues;
 mod redis;
+mod servers;
 mod ssh;
 mod syslog;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static TriedCase> {
         proxies::CASES,
         syslog::CASES,
         queues::CASES,
+        servers::CASES,
     ];
     families.into_iter().flatten()
 }

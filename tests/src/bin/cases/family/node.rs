@@ -95,13 +95,14 @@ fn fetch(stage: &CaseStage<'_>, lines: &[String]) -> Command {
     ))
 }
 
-/// The event loop of the server is busy when the timer is due and when the request comes, so that it closes with the
-/// request unread.
+/// The event loop of the server is busy when the timer is due and when the request comes. Timers are first in its next
+/// round: it closes with the request unread.
 fn close_meets_request(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let code = format!(
         "const server = require('http').createServer((_, answer) => {{\n\
            answer.end('ok');\n\
-           setTimeout(() => {{ const end = Date.now() + 2200; while (Date.now() < end); }}, 4500);\n\
+           const wait = () => {{ const end = Date.now() + 2500; while (Date.now() < end); }};\n\
+           setTimeout(() => setImmediate(wait), 4500);\n\
          }});\n\
          server.keepAliveTimeout = 5000; server.listen({RACE_PORT}, HOST);"
     );

@@ -14,7 +14,7 @@ use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use rustix::process::Signal;
 use std::{os::unix::process::CommandExt as _, process::Command};
 
-const PORT: u16 = 5432;
+pub(super) const PORT: u16 = 5432;
 /// PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65534;
 
@@ -85,7 +85,7 @@ const TRIAL: AdviceTrial = AdviceTrial {
 /// A new cluster with one server.
 #[track_caller]
 pub(super) fn server(stage: &CaseStage<'_>) -> RunningProgram {
-    let data = stage.folder.file("postgres");
+    let data = stage.new_name("postgres");
     let data = data.to_str().expect("a path of our own");
     let as_nobody = |mut command: Command| {
         command.uid(NOBODY).gid(NOBODY);
@@ -103,7 +103,7 @@ pub(super) fn server(stage: &CaseStage<'_>) -> RunningProgram {
     server.ends_by(Signal::QUIT)
 }
 
-fn psycopg2(stage: &CaseStage<'_>, lines: &[String]) -> Command {
+pub(super) fn psycopg2(stage: &CaseStage<'_>, lines: &[String]) -> Command {
     let line = without_remarks(lines);
     stage.python(&format!(
         "import psycopg2\n\

@@ -56,10 +56,13 @@ def serve_http(port, keep_alive=True):
 
 
 def serve_echo(port):
+    serve_echo_on(socket.create_server((HOST, port)))
+
+
+def serve_echo_on(listener):
     def echo(peer):
         while data := peer.recv(4096):
             peer.sendall(data)
 
-    listener = socket.create_server((HOST, port))
     while True:
         threading.Thread(target=echo, args=[listener.accept()[0]], daemon=True).start()

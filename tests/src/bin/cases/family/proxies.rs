@@ -100,8 +100,7 @@ fn nginx_probes(stage: &CaseStage<'_>, report: &mut CaseReport) {
          def get():\n\x20   c.request('GET', '/')\n\x20   return c.getresponse().read()\ntalk(get)"
     )));
     client.until("ready");
-    let kept = |row: &serde_json::Value| text_at(row, "/verdict") == "kept";
-    let row = stage.until_row(NGINX, "is kept", kept);
+    let row = stage.until_row(NGINX, "is kept", |row| text_at(row, "/verdict") == "kept");
     let wanted = [("verdict", "kept"), ("condition", "fine"), ("peer_probes", "true")];
     stage.report_live(report, "the client", &row, &wanted);
     let seen = stage.connected(NGINX);
@@ -123,6 +122,8 @@ fn nginx_probes(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.fields("why", &case, &[("nobody_ever_set", "false"), ("finding", "fine")]);
     let calls = case.pointer("/calls").cloned().unwrap_or_default().to_string();
     report.must("the calls of nginx on its listener", calls.contains("nginx"), &calls);
+    report.said(why.headline());
+    report.said(format!("calls {calls}"));
     client.tell("go");
     let outcome = client.until("outcome");
     report.given("it lives", outcome.contains("answered"), &outcome);

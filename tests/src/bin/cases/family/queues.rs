@@ -3,9 +3,10 @@
 use super::server_of;
 use crate::{
     case::{
-        Needed::{Program, Python},
+        Needed::{self, Program, Python},
         Play, Road, TriedCase,
     },
+    program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::CaseStage,
@@ -15,23 +16,38 @@ use rustix::process::Signal;
 
 const PORT: u16 = 1883;
 
-pub(super) const CASES: &[TriedCase] = &[TriedCase {
-    name: "paho with keepalive=3 at Mosquitto, until it is stopped",
-    kind: "kept",
-    complaints: &["alanxz/rabbitmq-c#411", "php-amqplib/php-amqplib#461"],
-    needs: &[Program("mosquitto"), Python("paho-mqtt")],
-    road: Road::Forgets(Silence),
-    play: Play::Steps(pings_until_it_is_stopped),
-}];
+const NEEDS: &[Needed] = &[Program("mosquitto"), Python("paho-mqtt")];
 
-fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
+pub(super) const CASES: &[TriedCase] = &[
+    TriedCase {
+        name: "paho with keepalive=3 at Mosquitto",
+        kind: "kept",
+        complaints: &["alanxz/rabbitmq-c#411", "php-amqplib/php-amqplib#461"],
+        needs: NEEDS,
+        road: Road::Forgets(Silence),
+        play: Play::Steps(pings),
+    },
+    TriedCase {
+        name: "Mosquitto, which closes a client that does not ping any more",
+        kind: "peer_closed",
+        complaints: &[],
+        needs: NEEDS,
+        road: Road::SaidToForget,
+        play: Play::Steps(broker_closes),
+    },
+];
+
+fn broker(stage: &CaseStage<'_>) -> RunningProgram {
     let config = stage.file(
         "mosquitto.conf",
         &format!("listener {PORT} {}\nallow_anonymous true\nuser root\n", stage.server()),
     );
     let mut mosquitto = stage.program("mosquitto", &["-c"]);
     mosquitto.arg(config);
-    let _server = server_of(stage, PORT, mosquitto);
+    server_of(stage, PORT, mosquitto)
+}
+
+fn paho(stage: &CaseStage<'_>) -> RunningProgram {
     let client = stage.near(stage.python(&format!(
         "import paho.mqtt.client as mqtt\n\
          c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)\n\
@@ -39,14 +55,22 @@ fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
          c.connect(HOST, {PORT}, keepalive=3)\nc.loop_forever()"
     )));
     client.until("ready");
-    let kept = |row: &serde_json::Value| text_at(row, "/verdict") == "kept";
-    let row = stage.until_row(PORT, "is kept", kept);
-    let seen = stage.connected(PORT);
-    report.truth(format!("it lives after three times what the path keeps; {}", seen.in_words()));
-    stage.report_live(report, "pinging", &row, &[("verdict", "kept"), ("condition", "fine")]);
+    client
+}
+
+fn pings(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = broker(stage);
+    let _client = paho(stage);
+    stage.report_kept(report, PORT, "false");
     let why = stage.why(PORT);
     report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
     report.said(why.headline());
+}
+
+fn broker_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = broker(stage);
+    let client = paho(stage);
+    let seen = stage.connected(PORT);
     client.signal_group(Signal::STOP);
     let closed = |row: &serde_json::Value| text_at(row, "/condition") == "peer_closed";
     let row = stage.until_row(PORT, "is closed by the broker", closed);
@@ -54,5 +78,7 @@ fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("ss has it in CLOSE-WAIT", seen.contains("CLOSE-WAIT"), &seen);
     report.truth(format!("stopped, and the broker closes; {seen}"));
     stage.report_live(report, "stopped", &row, &[("condition", "peer_closed")]);
+    let why = stage.why(PORT);
+    report.said(why.headline());
     client.signal_group(Signal::CONT);
 }

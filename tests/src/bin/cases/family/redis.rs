@@ -116,6 +116,7 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let _server = server(stage);
     // The kernel repeats for minutes, as it does by default.
     stage.path.near.set("ipv4/tcp_retries2", 15);
+    stage.path.near.set("ipv4/tcp_orphan_retries", 0);
     let mut client = stage.near(stage.python(
         "import redis\nr = redis.Redis(host=HOST, socket_timeout=3, retry=None)\ntalk(r.ping)",
     ));
@@ -125,15 +126,21 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.truth(client.until("outcome"));
     let local = seen.local.to_string();
     let is_stuck = |row: &serde_json::Value| {
-        text_at(row, "/local") == local && text_at(row, "/condition") == "stuck"
+        text_at(row, "/local") == local
+            && text_at(row, "/condition") == "stuck"
+            && text_at(row, "/state") == "fin_wait1"
     };
-    let row = stage.until_row(PORT, "is stuck", is_stuck);
+    let row = stage.until_row(PORT, "is closed and stuck", is_stuck);
     if let Some(seen) = stage.seen_from(seen.local) {
         report.given("it is an orphan", seen.state.starts_with("FIN-WAIT-1"), &seen.state);
         report.truth(seen.in_words());
     }
     let wanted = [("condition", "stuck"), ("in_flight", "true"), ("state", "fin_wait1")];
     stage.report_live(report, "after it gave up", &row, &wanted);
+    // tcp_orphan_retries 0 means 8 times, the first after 0.2 s, each after twice the time of the last.
+    let gives_up = row.pointer("/gives_up_seconds").and_then(serde_json::Value::as_f64);
+    let is_soon = gives_up.is_some_and(|rest| rest <= 103.0);
+    report.must("the kernel gives up an orphan within 103 s", is_soon, format!("{gives_up:?}"));
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     let worst = why.cases.first().cloned().unwrap_or_default();

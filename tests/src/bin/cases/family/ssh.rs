@@ -112,11 +112,7 @@ fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let _server = server(stage);
     let client = stage.near(ssh(stage, &["ServerAliveInterval 3".to_owned()]));
     client.until("ready");
-    let kept = |row: &serde_json::Value| text_at(row, "/verdict") == "kept";
-    let row = stage.until_row(PORT, "is kept", kept);
-    let seen = stage.connected(PORT);
-    report.truth(format!("it lives after three times what the path keeps; {}", seen.in_words()));
-    stage.report_live(report, "pinging", &row, &[("verdict", "kept"), ("condition", "fine")]);
+    stage.report_kept(report, PORT, "true");
     let why = stage.why(PORT);
     report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
     report.said(why.headline());

@@ -72,7 +72,7 @@ fn rsyslog(stage: &CaseStage<'_>, lines: &[String]) -> Command {
         without_remarks(lines)
     };
     let to = format!("target=\"{}\" port=\"{PORT}\" protocol=\"tcp\"", stage.server());
-    let folder = stage.folder_for_all(if lines.is_empty() { "rsyslog" } else { "rsyslog-again" });
+    let folder = stage.folder_for_all("rsyslog");
     let config = format!(
         "module(load=\"imptcp\")\ninput(type=\"imptcp\" path=\"{0}/in\")\n\
          global(workDirectory=\"{0}\")\n{1}\n",
