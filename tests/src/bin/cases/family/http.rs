@@ -75,6 +75,14 @@ pub(super) const CASES: &[TriedCase] = &[
         road: Road::SaidToForget,
         play: Play::Steps(is_answered_in_time),
     },
+    TriedCase {
+        name: "curl --keepalive-time 2, a long poll when the wire is cut",
+        kind: "peer_silent",
+        complaints: &["benoitc/gunicorn#1458"],
+        needs: &[Program("curl")],
+        road: Road::SaidToForget,
+        play: Play::Steps(probes_go_unanswered),
+    },
 ];
 
 const TRIAL: AdviceTrial = AdviceTrial {
@@ -182,4 +190,27 @@ fn is_answered_in_time(stage: &CaseStage<'_>, report: &mut CaseReport) {
     stage.report_death(report, &case, &[("cause", "local_closed")]);
     report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
     report.said(why.headline());
+}
+
+fn probes_go_unanswered(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = http_server(stage);
+    let client = stage.near(curl(stage, &["curl --keepalive-time 2 ...".to_owned()]));
+    let seen = stage.connected(HTTP_PORT);
+    let row = stage.until_row(HTTP_PORT, "is judged", |row| text_at(row, "/verdict") != "");
+    let wanted = [("verdict", "protected"), ("condition", "fine")];
+    stage.report_live(report, "before", &row, &wanted);
+    stage.path.darken();
+    let silent = |row: &serde_json::Value| text_at(row, "/condition") == "peer_silent";
+    let row = stage.until_row(HTTP_PORT, "has a silent peer", silent);
+    let probes = stage.connected(HTTP_PORT);
+    report.truth(format!("the wire is cut; {}", probes.in_words()));
+    stage.report_live(report, "cut", &row, &[("condition", "peer_silent"), ("in_flight", "false")]);
+    let why = stage.why(HTTP_PORT);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    report.said(why.headline());
+    report.truth(client.until("outcome"));
+    let (_, case) = stage.death(HTTP_PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "keepalive_timeout")]);
+    let forgotten = case.pointer("/example/end/forgotten").cloned().unwrap_or_default();
+    report.must("not said to be the path's memory", forgotten == false, forgotten);
 }

@@ -13,7 +13,8 @@ use crate::{
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
-use std::process::Command;
+use serde_json::Value;
+use std::{process::Command, time::Duration};
 
 /// A server's usual keep-alive of 5 s.
 const RACE_PORT: u16 = 8081;
@@ -62,6 +63,14 @@ pub(super) const CASES: &[TriedCase] = &[
         needs: &[Program("node")],
         road: Road::Keeps,
         play: Play::Steps(close_meets_request),
+    },
+    TriedCase {
+        name: "Node with setKeepAlive of 1 s: every answered probe is one",
+        kind: "fine",
+        complaints: &["golang/go#48622"],
+        needs: &[Program("node")],
+        road: Road::SaidToForget,
+        play: Play::Steps(probes_are_answered),
     },
 ];
 
@@ -124,4 +133,27 @@ fn close_meets_request(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.must("no limit of the path is learned", limit.is_null(), limit);
     let finding = text_at(&case, "/finding");
     report.must("not dropped by the path", finding != "dropped", finding);
+}
+
+fn probes_are_answered(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = echo_server(stage);
+    let line = "socket.setKeepAlive(true, 1000)".to_owned();
+    let client = stage.near(net_connect(stage, &[line]));
+    client.until("ready");
+    let row = stage.until_row(ECHO_PORT, "has keepalive", |row| {
+        row.pointer("/keepalive") == Some(&true.into())
+    });
+    stage.report_live(report, "probed", &row, &[("verdict", "protected"), ("condition", "fine")]);
+    let mut n_looks = 0;
+    let odd = stage.throughout(Duration::from_secs(15), || {
+        n_looks += 1;
+        let unanswered = |row: &Value| {
+            let n = row.pointer("/probes_unanswered").and_then(Value::as_u64).unwrap_or(9);
+            n > 0 || text_at(row, "/condition") != "fine"
+        };
+        stage.rows(ECHO_PORT).into_iter().find(unanswered)
+    });
+    report.truth(format!("{n_looks} looks in 15 s; {}", stage.connected(ECHO_PORT).in_words()));
+    let found = odd.unwrap_or_default().to_string();
+    report.must("never a probe said to be unanswered", found == "null", found);
 }

@@ -7,11 +7,14 @@ use crate::{
         Play, Road, TriedCase,
     },
     program::RunningProgram,
+    report::CaseReport,
+    said::text_at,
     stage::CaseStage,
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 pub(super) const PORT: u16 = 5432;
@@ -67,6 +70,14 @@ pub(super) const CASES: &[TriedCase] = &[
             applied: "as the constructor",
             ..TRIAL
         }),
+    },
+    TriedCase {
+        name: "psycopg2 with keepalives_idle=3 alone: the next probe comes after 75 s",
+        kind: "late",
+        complaints: &[],
+        needs: &[Program("postgres"), Program("initdb"), Python("psycopg2-binary")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(second_probe_is_late),
     },
 ];
 
@@ -157,4 +168,26 @@ fn node_postgres(stage: &CaseStage<'_>, lines: &[String]) -> Command {
          const client = {call};\nclient.on('error', () => {{}});\n\
          client.connect().then(() => talk(() => client.query('select 1').then(r => r.rowCount)));"
     ))
+}
+
+fn second_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    let mut client = stage.near(psycopg2(stage, &["keepalives_idle=3".to_owned()]));
+    client.until("ready");
+    let seen = stage.connected(PORT);
+    let row = stage.until_row(PORT, "is judged", |row| text_at(row, "/verdict") != "");
+    let wanted = [("verdict", "late"), ("gap_from", "interval"), ("interval.seconds", "75")];
+    stage.report_live(report, "open", &row, &wanted);
+    let why = stage.why(PORT);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    report.said(why.headline());
+    // The first probe is answered, and renews what the path knows.
+    let overdue = |row: &Value| text_at(row, "/condition") == "overdue";
+    stage.until_row(PORT, "is overdue", overdue);
+    client.tell("go");
+    let outcome = client.until("outcome");
+    report.given("the path forgot it", !outcome.contains("answered"), &outcome);
+    report.truth(outcome);
+    let (_, case) = stage.death(PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "idle_drop")]);
 }

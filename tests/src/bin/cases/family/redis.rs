@@ -8,12 +8,14 @@ use crate::{
     },
     program::RunningProgram,
     report::CaseReport,
-    said::text_at,
+    said::{self, text_at},
+    seen_by_ss::SeenBySs,
     stage::CaseStage,
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
-use std::process::Command;
+use rustix::process::Signal;
+use std::{process::Command, time::Duration};
 
 const PORT: u16 = 6379;
 
@@ -67,6 +69,30 @@ pub(super) const CASES: &[TriedCase] = &[
         needs: &[Program("redis-server"), Program("redis-cli"), Program("mptcpize")],
         road: Road::SaidToForget,
         play: Play::Steps(over_mptcp),
+    },
+    TriedCase {
+        name: "redis-py that pings each 3 s, six connections when the wire is cut",
+        kind: "retransmit_timeout",
+        complaints: &["icebear0828/codex-proxy#442"],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::SaidToForget,
+        play: Play::Steps(one_outage),
+    },
+    TriedCase {
+        name: "redis-py with a first probe after 12 s, beside one that probes in time",
+        kind: "keepalive_timeout",
+        complaints: &[],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(first_probe_is_late),
+    },
+    TriedCase {
+        name: "redis-server that is stopped, and a client that waits to be accepted",
+        kind: "unaccepted",
+        complaints: &[],
+        needs: &[Program("redis-server"), Program("redis-cli")],
+        road: Road::SaidToForget,
+        play: Play::Steps(is_not_accepted),
     },
 ];
 
@@ -194,4 +220,93 @@ fn over(stage: &CaseStage<'_>, command: &Command) -> Command {
     let mut over = stage.program("mptcpize", &["run"]);
     over.arg(command.get_program()).args(command.get_args());
     over
+}
+
+fn one_outage(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    let client = stage.near(stage.python(
+        "import redis\n\
+         def ping():\n\
+         \x20   c = redis.Redis(host=HOST, retry=None, socket_keepalive=False)\n\
+         \x20   for n in range(100):\n\
+         \x20       try:\n\x20           c.ping()\n\
+         \x20       except redis.RedisError as error:\n\
+         \x20           say('%.60s' % error)\n\x20           return\n\
+         \x20       if n == 1: say('ready')\n\
+         \x20       time.sleep(3)\n\
+         for _ in range(6): threading.Thread(target=ping).start()",
+    ));
+    let n_ready =
+        || (client.printed().iter().filter(|line| *line == "ready").count() == 6).then_some(());
+    stage.patiently(Duration::from_secs(60), n_ready).expect("all of them ping");
+    let rows = stage.rows(PORT);
+    report.given("six connections", rows.len() == 6, rows.len());
+    stage.path.darken();
+    let n_ended = || {
+        let deaths = stage.why(PORT);
+        let n_dead = deaths.cases.iter().filter_map(|case| case.pointer("/n_dead")?.as_u64());
+        (n_dead.sum::<u64>() >= 6).then_some(deaths)
+    };
+    let why = stage.patiently(Duration::from_secs(60), n_ended).expect("all six died");
+    report.truth(format!(
+        "the wire is cut; {}",
+        client.printed().last().cloned().unwrap_or_default()
+    ));
+    let causes: Vec<String> = why
+        .cases
+        .iter()
+        .filter_map(|case| case.pointer("/causes")?.as_array().cloned())
+        .flatten()
+        .map(|cause| format!("{} {}", text_at(&cause, "/cause"), cause["n"]))
+        .collect();
+    let all = causes.join(", ");
+    report.must("six times retransmit_timeout, no idle_drop", all == "retransmit_timeout 6", &all);
+    report.said(format!("dead: {all}"));
+    report.said(why.headline());
+}
+
+fn first_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    let with_idle = |idle: u32| {
+        stage.near(stage.python(&format!(
+            "import redis\nr = redis.Redis(host=HOST, socket_keepalive_options={{\
+             socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 3}})\ntalk(r.ping)"
+        )))
+    };
+    let in_time = with_idle(3);
+    in_time.until("ready");
+    let first = stage.connected(PORT).local;
+    let too_late = with_idle(12);
+    too_late.until("ready");
+    let all = || SeenBySs::all(&stage.path.near, PORT);
+    let other = all().into_iter().find(|seen| seen.local != first && seen.state == "ESTAB");
+    let other = other.expect("a second connection").local;
+    let (_, case) = stage.death(PORT, other);
+    let lives = all().iter().any(|seen| seen.local == first && seen.state == "ESTAB");
+    report.given("the other one lives", lives, lives);
+    report.truth("killed at its first probe; the one that probes each 3 s lives");
+    let wanted = [("cause", "keepalive_timeout"), ("forgotten", "true")];
+    stage.report_death(report, &case, &wanted);
+    report.fields("why", &case, &[("finding", "dropped")]);
+    report.said(stage.why(PORT).headline());
+}
+
+fn is_not_accepted(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let server = server(stage);
+    server.signal(Signal::STOP);
+    let host = stage.server();
+    let client = stage.near(stage.program("redis-cli", &["-h", &host, "ping"]));
+    let seen = stage.connected(PORT);
+    report.truth(format!("the server is stopped; the client: {}", seen.in_words()));
+    let its = |row: &serde_json::Value| {
+        text_at(row, "/remote") == seen.local.to_string()
+            && text_at(row, "/condition") == "unaccepted"
+    };
+    let find = || said::rows(stage.agent, stage.path.far.inode()).into_iter().find(its);
+    let row = stage.patiently(Duration::from_secs(30), find).unwrap_or_default();
+    let wanted = [("condition", "unaccepted"), ("owners.0.process", "redis-server")];
+    stage.report_live(report, "the server", &row, &wanted);
+    report.said(said::why(stage.agent, &seen.local.ip().to_string()).headline());
+    server.signal(Signal::CONT);
+    report.truth(format!("let go on, it answers {}", client.until("PONG")));
 }

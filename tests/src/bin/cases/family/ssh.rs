@@ -49,6 +49,14 @@ pub(super) const CASES: &[TriedCase] = &[
         road: Road::Forgets(Silence),
         play: Play::Steps(pings_until_it_is_stopped),
     },
+    TriedCase {
+        name: "ssh, older than a sysctl of 3 s",
+        kind: "late",
+        complaints: &["moby/moby#31208", "caprover/caprover#2098", "cloudfoundry/guardian#165"],
+        needs: &[Program("ssh"), Python("asyncssh")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(sysctl_comes_too_late),
+    },
 ];
 
 const TRIAL: AdviceTrial = AdviceTrial {
@@ -125,4 +133,28 @@ fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     client.signal_group(Signal::CONT);
+}
+
+fn sysctl_comes_too_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = server(stage);
+    let mut client = stage.near(ssh(stage, &[]));
+    client.until("ready");
+    let seen = stage.connected(PORT);
+    stage.path.near.set_keepalive(3, 1, 3);
+    let is_set = |row: &serde_json::Value| row.pointer("/idle/seconds") == Some(&3.into());
+    let row = stage.until_row(PORT, "has the new setting", is_set);
+    let wanted = [("verdict", "late"), ("gap_from", "armed_timer"), ("idle.from", "netns")];
+    stage.report_live(report, "after the sysctl", &row, &wanted);
+    let why = stage.why(PORT);
+    report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
+    report.said(why.headline());
+    let quiet = stage.until_quiet(PORT);
+    report.given("its timer is the old one", quiet.timer.contains("119min"), &quiet.timer);
+    report.truth(format!("quiet for {} s; {}", quiet.quiet_ms / 1000, quiet.in_words()));
+    client.tell("go");
+    let outcome = client.until("outcome");
+    report.given("the path forgot it", !outcome.contains("answered"), &outcome);
+    report.truth(outcome);
+    let (_, case) = stage.death(PORT, seen.local);
+    stage.report_death(report, &case, &[("cause", "idle_drop")]);
 }

@@ -46,6 +46,14 @@ pub(super) const CASES: &[TriedCase] = &[
         road: Road::SaidToForget,
         play: Play::Steps(wire_is_cut),
     },
+    TriedCase {
+        name: "rsyslog omfwd, whose server has stopped",
+        kind: "peer_closed",
+        complaints: &["rsyslog/rsyslog#3929"],
+        needs: NEEDS,
+        road: Road::SaidToForget,
+        play: Play::Steps(server_stops),
+    },
 ];
 
 /// Writes down what it gets.
@@ -128,5 +136,28 @@ fn wire_is_cut(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     let worst = why.cases.first().cloned().unwrap_or_default();
     report.fields("why", &worst, &[("finding", "stuck")]);
+    report.said(why.headline());
+}
+
+fn server_stops(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let server = sink(stage);
+    let client = stage.near(rsyslog(stage, &[]));
+    client.until("ready");
+    let seen = stage.connected(PORT);
+    drop(server);
+    let closed = |row: &serde_json::Value| text_at(row, "/condition") == "peer_closed";
+    let row = stage.until_row(PORT, "is closed by its peer", closed);
+    let seen = stage.seen_from(seen.local).map(|seen| seen.in_words()).unwrap_or_default();
+    report.given("ss has it in CLOSE-WAIT", seen.contains("CLOSE-WAIT"), &seen);
+    report.truth(format!("the server has stopped; {seen}"));
+    stage.report_live(
+        report,
+        "then",
+        &row,
+        &[("condition", "peer_closed"), ("state", "close_wait")],
+    );
+    let why = stage.why(PORT);
+    let worst = why.cases.first().cloned().unwrap_or_default();
+    report.fields("why", &worst, &[("finding", "peer_closed")]);
     report.said(why.headline());
 }
