@@ -275,8 +275,8 @@ fn a_refused_setting_is_found_whether_before_or_after_connecting_and_on_a_listen
     assert_eq!(output.status.code(), Some(1));
     assert_eq!((&sum["failed_calls"], &sum["violating"]), (&2.into(), &1.into()), "{sum}");
     for line in &lines {
-        assert_eq!(line["fault"], "failed_call");
-        assert_eq!(line["reason"], "TCP_KEEPIDLE = 0 s was refused with EINVAL");
+        assert_eq!(line["finding"], "failed_call");
+        assert_eq!(line["meaning"], "TCP_KEEPIDLE = 0 s was refused with EINVAL");
     }
     let peers: Vec<_> = lines.iter().map(|line| line["remote"].clone()).collect();
     assert!(
@@ -303,10 +303,10 @@ fn a_policy_file_judges_by_rules_and_allows_what_it_allows() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!((&sum["judged"], &sum["allowed"]), (&1.into(), &4.into()), "{sum}");
     assert_eq!(
-        (&lines[0]["fault"], &lines[0]["rule"]),
+        (&lines[0]["finding"], &lines[0]["rule"]),
         (&"slow_detection".into(), &"strict".into())
     );
-    assert_eq!(lines[1]["reason"], "a test");
+    assert_eq!(lines[1]["meaning"], "a test");
 }
 
 #[test]

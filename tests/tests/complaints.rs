@@ -65,7 +65,7 @@ fn without_keepalive_ss_shows_nothing_and_keepwatch_says_off() {
     let row = connection.keepwatch();
     assert_eq!(row.verdict, "off");
     assert!(!row.keepalive);
-    assert!(row.reason.contains("keepalive is off"), "{}", row.reason);
+    assert!(row.meaning.contains("keepalive is off"), "{}", row.meaning);
     assert_eq!((row.detection_seconds, row.next_probe_seconds), (None, None));
 }
 
@@ -104,6 +104,6 @@ fn with_system_defaults_on_a_350_s_path_it_is_late_and_the_first_probe_is_2_h_aw
     assert_eq!(row.verdict, "late");
     assert_eq!((row.idle.seconds, row.idle.from.as_str()), (7200, "netns"));
     assert_eq!(row.idle_limit_seconds, 350);
-    assert!(row.reason.contains("2 h"), "{}", row.reason);
+    assert!(row.meaning.contains("2 h"), "{}", row.meaning);
     assert!(row.next_probe_seconds.is_some_and(|seconds| seconds > 7190.0));
 }

@@ -73,7 +73,7 @@ fn keepalive_reset_also_after_unanswered_probes_when_the_peer_comes_back_without
     ending::reset(accepted);
     trace.wait_for("two probes unanswered", |events| {
         let second = |event: &&TracedEvent| {
-            matches!(event.what, TracedKind::ProbeSent { unanswered: 2.., .. })
+            matches!(event.what, TracedKind::ProbeSent { probes_unanswered: 2.., .. })
         };
         events.iter().find(second).map(drop)
     });
@@ -279,7 +279,7 @@ fn a_close_while_probes_are_unanswered_makes_it_no_death_of_keepalive() {
     path.darken();
     trace.wait_for("two probes unanswered", |events| {
         let second = |event: &&TracedEvent| {
-            matches!(event.what, TracedKind::ProbeSent { unanswered: 2.., .. })
+            matches!(event.what, TracedKind::ProbeSent { probes_unanswered: 2.., .. })
         };
         events.iter().find(second).map(drop)
     });
@@ -356,7 +356,7 @@ fn assert_connect_fails(trace: &Trace, path: &NetworkPath, to: SocketAddr, errno
     assert_eq!((death.cause.as_str(), death.errno), ("connect_failed", Some(name(errno))));
     assert_eq!((event.remote, event.netns), (to, path.near.inode()));
     assert_eq!(event.direction.as_deref(), Some("outbound"));
-    assert_eq!(event.owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
+    assert_eq!(event.owners.first().map(|owner| owner.pid), Some(std::process::id()));
     assert_eq!((death.probes_sent, death.probes_unanswered), (0, 0));
     let events = trace.events();
     assert!(events.iter().all(|event| event.name() != "opened"), "{}", list(&events));
@@ -414,7 +414,7 @@ fn assert_common(event: &TracedEvent, path: &NetworkPath, verdict: &str) {
     assert_eq!(event.direction.as_deref(), Some("outbound"), "{event:?}");
     assert_eq!(event.verdict.as_deref(), Some(verdict), "{event:?}");
     assert_eq!(death.settings.keepalive, verdict != "off", "{event:?}");
-    let owner = event.owner.as_ref().expect("an owner");
+    let owner = event.owners.first().expect("an owner");
     assert_eq!((owner.pid, &owner.process), (std::process::id(), &process_name("self")));
     // The one is measured by the clock, the other one in ticks.
     let silent_seconds = death.silent_seconds.unwrap_or(0.0);

@@ -51,7 +51,7 @@ fn deaths_survive_a_restart_and_kill_9_and_are_reported_with_each_callers_settin
     for call in set {
         assert!(calls.contains(&call), "{call:?} in {calls:?}");
     }
-    let by = death.calls[0].on.owner.as_ref().expect("who called");
+    let by = death.calls[0].by.as_ref().expect("who called");
     assert_eq!(by.pid, std::process::id());
     // Killed while it writes, and opened again as it is.
     let folder = agent.kill();
@@ -101,7 +101,7 @@ fn an_idle_limit_is_learned_across_a_restart_and_stays_with_its_destination() {
     let destination = path.server.to_string();
     let learned = |agent: &Agent| {
         let limits = agent.ask("/v1/limits");
-        limits.into_iter().find(|limit| limit["destination"] == destination)
+        limits.into_iter().find(|limit| limit["remote"] == destination)
     };
     ending::forgotten(&path, QUIET);
     let guess = wait::until("a limit is guessed", SOON, || learned(&agent));

@@ -54,7 +54,7 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
         assert!(socket::is_id(event.id.as_deref(), &id), "{event:?}");
         assert_eq!((event.local, event.remote), (local, path.server), "{event:?}");
         assert_eq!(event.direction.as_deref(), Some("outbound"), "{event:?}");
-        let owner = event.owner.as_ref().expect("this process");
+        let owner = event.owners.first().expect("this process");
         assert_eq!((owner.pid, &owner.process), (std::process::id(), &process_name("self")));
         assert!(event.at.len() == 27 && event.at.ends_with('Z'), "RFC 3339: {event:?}");
         assert!(!event.meaning.is_empty(), "{event:?}");
@@ -64,13 +64,15 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     let at = |event: &TracedEvent| event.monotonic_seconds - opened.monotonic_seconds;
     let mut n_probes: u32 = 0;
     for event in &events {
-        let TracedKind::ProbeSent { unanswered, count, next_seconds } = &event.what else {
+        let TracedKind::ProbeSent { probes_unanswered: unanswered, count, next_probe_seconds } =
+            &event.what
+        else {
             continue;
         };
         n_probes += 1;
         assert_eq!((*unanswered, count.probes), (n_probes, 3), "{event:?}");
         assert_in("a probe's time", at(event), &due(1.0, 1.0, n_probes - 1));
-        assert_in("the next fire", *next_seconds, &(0.98..=1.2));
+        assert_in("the next fire", *next_probe_seconds, &(0.98..=1.2));
     }
 
     assert_in("detection time", at(&end), &due(1.0, 1.0, 3));
@@ -115,7 +117,7 @@ fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as
         let unanswered: Vec<_> = probes_sent
             .iter()
             .map(|event| match event.what {
-                TracedKind::ProbeSent { unanswered, .. } => unanswered,
+                TracedKind::ProbeSent { probes_unanswered, .. } => probes_unanswered,
                 _ => panic!("{what}: {}", list(&events)),
             })
             .collect();
@@ -150,8 +152,10 @@ fn a_peer_that_lives_answers_each_probe_and_the_kernel_counts_as_many() {
         .events_of(ends.local)
         .iter()
         .filter_map(|event| match event.what {
-            TracedKind::ProbeSent { unanswered, .. } => Some(("sent", unanswered)),
-            TracedKind::ProbeAnswered { unanswered } => Some(("answered", unanswered)),
+            TracedKind::ProbeSent { probes_unanswered, .. } => Some(("sent", probes_unanswered)),
+            TracedKind::ProbeAnswered { unanswered_before: unanswered } => {
+                Some(("answered", unanswered))
+            }
             _ => None,
         })
         .collect();

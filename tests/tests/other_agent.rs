@@ -53,8 +53,8 @@ fn accepted(listener: &UnixListener) -> UnixStream {
 fn serve_status(stream: &mut UnixStream) {
     let flow = json!({"seen": 0, "submitted": 0, "dropped": 0, "filtered": 0, "received": 0, "decoded": 0,
                       "undecodable": 0});
-    let status = json!({"version": "9.0.0", "pid": 1, "started_at_seconds": 0.0, "hooks": [], "flow": flow,
-                        "sockets": 2, "sockets_untracked": 0, "snapshot_at_seconds": 0.0, "unready": null});
+    let status = json!({"version": "9.0.0", "pid": 1, "started_unix_seconds": 0.0, "hooks": [], "flow": flow,
+                        "sockets": 2, "sockets_untracked": 0, "snapshot_unix_seconds": 0.0, "unready": null});
     let body = status.to_string();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
     write(stream, &(head + &body));

@@ -255,7 +255,7 @@ fn opened(event: &TracedEvent) -> Option<Settings> {
 
 #[track_caller]
 fn assert_called_by_us(event: &TracedEvent) {
-    let caller = event.owner.as_ref().expect("a caller");
+    let caller = event.owners.first().expect("a caller");
     let us = (std::process::id(), &process_name("self"));
     assert_eq!((caller.pid, &caller.process), us, "{event:?}");
 }

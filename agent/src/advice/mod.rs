@@ -19,8 +19,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Proposal {
     /// Silence before the first probe, seconds.
+    #[serde(rename = "idle_seconds")]
     pub idle: u32,
     /// Silence between two probes, seconds.
+    #[serde(rename = "interval_seconds")]
     pub interval: u32,
     /// Unanswered probes that end the connection.
     pub count: u32,

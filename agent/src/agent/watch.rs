@@ -193,12 +193,16 @@ impl<A: Audience> Watch<A> {
         let since_ms = now.ms_since(self.walked);
         let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         let soon_ms = PUBLISH_MS.min(interval_ms);
-        let is_wanted = self.lost() > self.n_lost || {
+        let is_after_loss = self.lost() > self.n_lost;
+        let is_wanted = is_after_loss || {
             let table = table(&self.table);
             table.n_unowned() > 0 || table.n_unseen() > self.n_unseen
         };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
-        since_ms >= due_ms.max(self.health.walk_cpu_ms.saturating_mul(WALK_SHARE))
+        let pause_ms = self.health.walk_cpu_ms.saturating_mul(WALK_SHARE);
+        // What a flood made dear is not what the walk after it costs, and until then the table is wrong.
+        let pause_ms = if is_after_loss { pause_ms.min(interval_ms) } else { pause_ms };
+        since_ms >= due_ms.max(pause_ms)
     }
 
     /// A walk that fails once is counted and logged; a lasting failure ends the agent.

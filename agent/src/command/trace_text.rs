@@ -9,6 +9,7 @@ use crate::{
     model::{
         observed::{event::Fire, setsockopt::When},
         table::happening::EventName,
+        text::wall_time::WallTime,
     },
     view::{
         connection::arrow,
@@ -45,7 +46,7 @@ impl TraceLayout {
 
 /// A message about the stream itself.
 pub(super) fn notice_line(row: &NoticeRow, layout: TraceLayout) -> String {
-    let NoticeRow { at, event, meaning, .. } = row;
+    let NoticeRow { time: WallTime { at, .. }, event, meaning, .. } = row;
     let text = layout.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33");
     format!("{}  {text}", timestamp::local(at, TIME_OF_DAY))
 }
@@ -91,7 +92,7 @@ fn narrow(row: &EventRow, columns: usize, layout: TraceLayout) -> String {
 }
 
 fn time(row: &EventRow) -> String {
-    timestamp::local(&row.at, TIME_OF_DAY)
+    timestamp::local(&row.time.at, TIME_OF_DAY)
 }
 
 fn event(row: &EventRow, style: Style) -> String {
@@ -106,7 +107,7 @@ fn event(row: &EventRow, style: Style) -> String {
 
 /// What the process is part of, and the process.
 fn whose(row: &EventRow) -> String {
-    let process = row.owner.as_ref().map(|owner| format!("{}[{}]", owner.process, owner.pid));
+    let process = row.owners.first().map(|owner| format!("{}[{}]", owner.process, owner.pid));
     let words: Vec<String> = row.connection.part_of.words().into_iter().chain(process).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
 }
@@ -178,7 +179,7 @@ mod tests {
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             owner_identity::Identity,
             socket::{Comm, Owner, Socket, SocketId, State, tests_support::socket},
         },
@@ -196,11 +197,14 @@ mod tests {
         let socket = Socket { owner, keepalive: true, ..socket() };
         let happening =
             Happening { identity: Some(Arc::new(unit)), ..Happening::new(socket.at, socket, what) };
-        EventRow::new(&happening, "2026-11-25T10:41:00.123Z".to_owned(), &around)
+        {
+            let at = "2026-11-25T10:41:00.123Z".to_owned();
+            EventRow::new(&happening, WallTime { at, ..WallTime::default() }, &around)
+        }
     }
 
     fn died() -> EventRow {
-        let ending = Ending { unacked: true, retransmits: 15, ..Ending::default() };
+        let ending = Ending { unacked: Unacked::Data, retransmits: 15, ..Ending::default() };
         row(Happened::Died(Death {
             cause: Cause::IdleDrop,
             certainty: Certainty::Inferred,
@@ -212,6 +216,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            could_be_forgotten: false,
             others: Others::Unknown,
         }))
     }

@@ -1,6 +1,6 @@
 //! The one reader of clocks.
 
-use crate::model::observed::socket::Time;
+use crate::model::{observed::socket::Time, text::wall_time::WallTime};
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 use std::time::Duration;
 
@@ -47,16 +47,9 @@ pub fn unix_ns(at: Time, offset_ns: i64) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX).saturating_add(offset_ns)
 }
 
-/// The wall clock time of a time on the monotonic clock, RFC 3339 in UTC to the microsecond.
-pub fn wall_time(at: Time) -> String {
-    utc(unix_ns(at, unix_offset_ns()))
-}
-
-/// Nanoseconds since 1970 as RFC 3339 in UTC to the microsecond.
-pub fn utc(unix_ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(unix_ns))
-        .map(|time| format!("{time:.6}"))
-        .unwrap_or_default()
+/// The wall clock time of a time on the monotonic clock.
+pub fn wall_time(at: Time) -> WallTime {
+    WallTime::of_unix_ns(unix_ns(at, unix_offset_ns()))
 }
 
 /// The time of day of this host's zone minus UTC, milliseconds, as of now.

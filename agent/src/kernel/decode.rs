@@ -1,7 +1,7 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::observed::{
-    ending::{Discovery, Ending},
+    ending::{Discovery, Ending, Unacked},
     event::{self, Event},
     kernel_owner::kernel_owner,
     setsockopt::{Call, SockOpt, When},
@@ -120,8 +120,13 @@ impl Decoder {
             retransmitting_ms: retransmitting_ms(sample),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
+            received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
             // A FIN takes one number, and is no data.
-            unacked: sample.unacked_bytes > u32::from(has_sent_fin(sample.old_state)),
+            unacked: match (sample.unacked_bytes, has_sent_fin(sample.old_state)) {
+                (0, _) => Unacked::Nothing,
+                (1, true) => Unacked::Fin,
+                _ => Unacked::Data,
+            },
             unsent: sample.unsent_bytes > 0,
             in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
         }
@@ -152,11 +157,16 @@ impl Decoder {
         let silent_ms = received_ms.into_iter().chain(age(sample.out_of_window_jiffies)).min();
         // `tcp_event_data_sent` (net/ipv4/tcp_output.c) stamps repeated data, too: then the data itself is older.
         let retransmitting_ms = retransmitting_ms(sample);
-        let sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
+        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
+        if has_sent_fin(sample.state) && sample.unacked_bytes == 1 {
+            // A FIN leaves no stamp; its first repetition, soon after, does.
+            sent_ms = sent_ms.into_iter().chain(retransmitting_ms).min();
+        }
         // A new socket has no stamps yet: it is not quiet, it has not begun.
         let mut quiet_ms = silent_ms.into_iter().chain(sent_ms).min().unwrap_or_default();
-        if let (1.., Some(timer_ms)) = (sample.probes_out, timer_ms) {
-            // A probe leaves no stamp; the timer that was set then does.
+        let in_flight = sample.unacked_bytes > 0 || sample.unsent_bytes > 0;
+        if let (1.., Some(timer_ms), false) = (sample.probes_out, timer_ms, in_flight) {
+            // A probe leaves no stamp; the timer that was set then does. With data in flight it sends none.
             let interval = if own.interval_seconds == 0 {
                 ambient.interval_seconds
             } else {
@@ -195,7 +205,7 @@ impl Decoder {
             ambient,
             keepalive: has(flag::KEEPALIVE),
             state,
-            in_flight: sample.unacked_bytes > 0 || sample.unsent_bytes > 0,
+            in_flight,
             retransmits: sample.retransmits,
             retransmitting_ms,
             is_orphan: has(flag::ORPHAN),
@@ -343,6 +353,26 @@ mod tests {
         sample.acked_jiffies = sample.received_jiffies;
         sample.sent_jiffies = sample.received_jiffies;
         assert_eq!(decode(&sample).unwrap().quiet_ms, 6000);
+    }
+
+    #[test]
+    fn an_unanswered_fin_ends_the_quiet_time_and_a_timer_that_sends_no_probe_does_not() {
+        let mut sample = sample();
+        sample.state = 4;
+        sample.acked_jiffies = 0x100u32.wrapping_sub(170 * 250);
+        sample.sent_jiffies = sample.acked_jiffies;
+        sample.unacked_bytes = 1;
+        sample.at_ns = 1_000_000_000_000;
+        sample.retransmitted_ms = 1_000_000 - 84_000;
+        sample.retransmits = 7;
+        sample.probes_out = 2;
+        sample.flags = flag::TIMER_PENDING;
+        sample.own_interval_jiffies = 60 * 250;
+        sample.timer_expires_jiffies = sample.now_jiffies + 52 * 250;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 84_000);
+        sample.unacked_bytes = 0;
+        sample.retransmitted_ms = 0;
+        assert_eq!(decode(&sample).unwrap().quiet_ms, 8_000, "a probe was sent then");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl LogLine {
     fn text(self, out: &mut Writer<'_>, level: Level, said: &Said) -> fmt::Result {
         if !self.in_journal {
             if self.shape == Shape::Log {
-                write!(out, "{} ", clock::wall_time(clock::now()))?;
+                write!(out, "{} ", clock::wall_time(clock::now()).at)?;
             }
             out.write_str("keepwatch: ")?;
         }
@@ -127,7 +127,7 @@ impl Said {
         let write = || -> Result<Vec<u8>, serde_json::Error> {
             let mut json = serde_json::Serializer::new(Vec::new());
             let mut map = json.serialize_map(None)?;
-            map.serialize_entry("at", &clock::wall_time(clock::now()))?;
+            map.serialize_entry("at", &clock::wall_time(clock::now()).at)?;
             map.serialize_entry("level", level)?;
             map.serialize_entry("target", target)?;
             map.serialize_entry("message", &self.message)?;

@@ -10,7 +10,7 @@ use crate::{
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             event::Event,
             owner_identity::{Identity, KnownProcess, NamedOwner},
             setsockopt::{Call, SockOpt, When},
@@ -340,7 +340,8 @@ fn owner_name(number: u32) -> OwnerName {
 /// After 400 s of quiet the first data met a reset (ECONNRESET).
 fn idle_drop() -> Death {
     let quiet = Socket { silent_ms: 400_000, ..socket() };
-    let reset = Ending { errno: 104, unacked: true, sent_ms: Some(0), ..Ending::default() };
+    let reset =
+        Ending { errno: 104, unacked: Unacked::Data, sent_ms: Some(0), ..Ending::default() };
     Death::of(&quiet, State::Established, reset, None).unwrap()
 }
 

@@ -228,7 +228,7 @@ pub(super) mod tests {
             let mut n_rows = 0;
             client::sockets(path, &Filter::default(), |row| {
                 n_rows += 1;
-                assert!(row.reason.contains("keepalive is off"));
+                assert!(row.meaning.contains("keepalive is off"));
                 ids.insert(row.id().to_owned())
             })
             .unwrap();
@@ -321,7 +321,7 @@ pub(super) mod tests {
             assert_eq!(status.pid, std::process::id());
             assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
             assert_eq!(status.unready, None);
-            assert!((status.started_at_seconds - 1.7e9).abs() < 0.1);
+            assert!((status.started_unix_seconds - 1.7e9).abs() < 0.1);
         });
     }
 

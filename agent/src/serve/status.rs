@@ -12,7 +12,7 @@ pub(crate) struct AgentStatus {
     /// Its process id, as it sees it itself.
     pub pid: u32,
     /// Unix time of its start.
-    pub started_at_seconds: f64,
+    pub started_unix_seconds: f64,
     /// What carries each signal.
     pub hooks: Vec<Hook>,
     /// Down to which level what goes wrong inside them is logged; null of an agent that cannot.
@@ -25,7 +25,7 @@ pub(crate) struct AgentStatus {
     /// Sockets that its last snapshot met and its full table could not take.
     pub sockets_untracked: u64,
     /// Unix time at the end of its last snapshot; 0 before the first.
-    pub snapshot_at_seconds: f64,
+    pub snapshot_unix_seconds: f64,
     /// Why it is not ready; null if it is.
     pub unready: Option<String>,
     /// How the history on disk is; null of an agent that keeps none.
@@ -57,13 +57,13 @@ impl AgentStatus {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started_at_seconds: shared.started_at_seconds,
+            started_unix_seconds: shared.started_at_seconds,
             hooks: hooks.collect(),
             log_hooks: Some(shared.log_hooks.to_owned()),
             flow: health.flow,
             sockets: snapshot.n_tracked,
             sockets_untracked: snapshot.n_untracked,
-            snapshot_at_seconds: health.walked_at_seconds,
+            snapshot_unix_seconds: health.walked_at_seconds,
             unready: super::unready(health),
             history: Some(shared.history.health.status()),
         }

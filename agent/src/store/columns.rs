@@ -107,7 +107,7 @@ impl Columns {
 
 /// The connection that [`Columns::set_connection`] wrote, and that `on` names.
 pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<Connection> {
-    let ConnectionRef { id, netns, local, remote, owner: _, part_of } = on;
+    let ConnectionRef { id, netns, local, remote, part_of } = on;
     Ok(Connection {
         id,
         netns,
@@ -115,6 +115,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         local,
         remote,
         state: word(row, "state")?,
+        orphan: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,
         settings: settings(row)?,

@@ -19,6 +19,7 @@ use crate::{
             socket::{Owner, Socket, SocketId, Time},
         },
         table::happening::{Happened, Happening},
+        text::wall_time::WallTime,
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
@@ -156,7 +157,7 @@ fn death(
     around: &Surroundings,
     clues: &KeptClues,
 ) -> rusqlite::Result<i64> {
-    let shown = EventRow::new(happening, String::new(), around);
+    let shown = EventRow::new(happening, WallTime::default(), around);
     let (connection, details) = (shown.connection, shown.details);
     let mut row = stamp.of(into, happening)?;
     row.set_connection(&connection);
@@ -166,6 +167,7 @@ fn death(
     row.set("evidence", details.evidence);
     row.set("others_answered", details.others_answered);
     row.set("forgotten", details.forgotten);
+    row.set("closed_after_ms", end.closed_after_ms());
     row.set("errno", details.errno);
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));
     row.set("opened_at_ns", opened.map(|opened| clock::unix_ns(opened, stamp.offset_ns)));

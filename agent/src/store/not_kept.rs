@@ -77,7 +77,7 @@ pub struct NotKept {
     /// Why they are not there.
     pub reason: Loss,
     /// Their number.
-    pub n: u64,
+    pub records: u64,
     /// Unix time at the beginning of the minute of the first one.
     pub first_unix_seconds: f64,
     /// Unix time at the end of the minute of the last one.
@@ -123,7 +123,7 @@ pub(super) fn read(
         found.push(NotKept {
             worth,
             reason,
-            n,
+            records: n,
             first_unix_seconds: seconds(first_ns),
             last_unix_seconds: seconds(last_ns.saturating_add(MINUTE_NS)),
             meaning: NotKept::meaning(worth, reason, n),

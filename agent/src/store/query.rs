@@ -145,7 +145,7 @@ impl Query {
             Self { id: Some(_), .. } => "deaths_by_socket",
             Self { pid: Some(_), .. } => "deaths_by_pid",
             // Of a large network the latest are found soonest among the latest of all.
-            Self { peer: Some(net), .. } if net.prefix_len() * 2 > net.max_prefix_len() => {
+            Self { peer: Some(net), .. } if net.prefix_len() > net.max_prefix_len() / 2 => {
                 "deaths_by_peer"
             }
             _ if is_owned => "deaths_by_owner",

@@ -8,11 +8,10 @@ use super::{
     schema,
 };
 use crate::{
-    kernel::clock,
     model::{
         judgement::{death::Cause, learned::LearnedRow, worth::Worth},
         table::happening,
-        text::duration::signed_seconds,
+        text::{duration::signed_seconds, wall_time::WallTime},
     },
     view::{
         connection::RowOwner,
@@ -125,9 +124,7 @@ fn known<T>(read: rusqlite::Result<T>) -> Option<rusqlite::Result<T>> {
 
 fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     let evidence: String = row.get("evidence")?;
-    let mut on = on(row)?;
-    let owner = on.owner.take();
-    let connection = columns::connection(row, on)?;
+    let connection = columns::connection(row, on(row)?)?;
     let cause: Cause = word(row, "cause")?;
     let age_ms: Option<i64> = row.get("age_ms")?;
     let quiet_ms: i64 = row.get("quiet_ms")?;
@@ -145,6 +142,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: age_ms.map(signed_seconds),
         others_answered: row.get("others_answered")?,
         forgotten: Some(row.get("forgotten")?),
+        closed_after_seconds: row.get::<_, Option<i64>>("closed_after_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
             .get::<_, Option<String>>("clues")?
@@ -152,15 +150,13 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         ..EventDetails::default()
     };
     Ok(DeathRow {
-        unix_seconds: unix_seconds(row)?,
-        opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(clock::utc),
-        survived_seconds: signed_seconds(row.get("survived_ms")?),
+        opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(|ns| WallTime::of_unix_ns(ns).at),
         calls,
         event: EventRow {
-            at: at(row)?,
+            time: time(row)?,
             monotonic_seconds: monotonic_seconds(row)?,
             event,
-            owner,
+            owners: owner(row)?.into_iter().collect(),
             meaning: format!("{}: {evidence}", cause.as_str()),
             details,
             connection,
@@ -170,8 +166,8 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
 
 fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
     Ok(CallRow {
-        at: at(row)?,
-        unix_seconds: unix_seconds(row)?,
+        by: owner(row)?,
+        time: time(row)?,
         monotonic_seconds: monotonic_seconds(row)?,
         option: word(row, "option")?,
         value: row.get("value")?,
@@ -181,17 +177,20 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
     })
 }
 
-fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
-    let owner = match (row.get("pid")?, row.get("process")?) {
+/// The process that the connection was counted for, or that called.
+fn owner(row: &Row<'_>) -> rusqlite::Result<Option<RowOwner>> {
+    Ok(match (row.get("pid")?, row.get("process")?) {
         (Some(pid), Some(process)) => Some(RowOwner { pid, process, fd: None }),
         _ => None,
-    };
+    })
+}
+
+fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
     Ok(ConnectionRef {
         id: row.get("socket")?,
         netns: row.get("netns")?,
         local: endpoint(row, "local_addr", "local_port")?,
         remote: endpoint(row, "remote_addr", "remote_port")?,
-        owner,
         part_of: columns::part_of(row)?,
     })
 }
@@ -202,12 +201,8 @@ fn endpoint(row: &Row<'_>, addr: &str, port: &str) -> rusqlite::Result<SocketAdd
     Ok(SocketAddr::new(addr, row.get(port)?))
 }
 
-fn at(row: &Row<'_>) -> rusqlite::Result<String> {
-    row.get("at_ns").map(clock::utc)
-}
-
-fn unix_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
-    row.get::<_, i64>("at_ns").map(|ns| signed_seconds(ns / 1_000_000))
+fn time(row: &Row<'_>) -> rusqlite::Result<WallTime> {
+    row.get("at_ns").map(WallTime::of_unix_ns)
 }
 
 fn monotonic_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {

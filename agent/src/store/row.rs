@@ -1,7 +1,10 @@
 //! What the history holds, as it is shown: in JSON and over the API. Fields are only ever added.
 
 use crate::{
-    model::observed::setsockopt::{SockOpt, When},
+    model::{
+        observed::setsockopt::{SockOpt, When},
+        text::wall_time::WallTime,
+    },
     view::{
         connection::{PartOf, RowOwner},
         event_row::EventRow,
@@ -13,12 +16,8 @@ use std::net::SocketAddr;
 /// The end of a connection: the event `died` or `ended` as `trace` shows it, and what else is known by then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeathRow {
-    /// Time of the end, Unix seconds.
-    pub unix_seconds: f64,
     /// RFC 3339, UTC; null if the connection was older than the agent.
     pub opened_at: Option<String>,
-    /// The longest quiet time after which it went on before.
-    pub survived_seconds: f64,
     /// Every setsockopt call on it that was seen, oldest first.
     pub calls: Vec<CallRow>,
     /// The end, and the connection as it was then.
@@ -37,8 +36,6 @@ pub struct ConnectionRef {
     pub local: SocketAddr,
     /// The peer; port 0 if there was none yet.
     pub remote: SocketAddr,
-    /// The process: of a call, who called.
-    pub owner: Option<RowOwner>,
     /// What the process is part of.
     #[serde(flatten)]
     pub part_of: PartOf,
@@ -47,10 +44,9 @@ pub struct ConnectionRef {
 /// A setsockopt call as the hook saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRow {
-    /// Time of the call: RFC 3339, UTC.
-    pub at: String,
-    /// Time of the call, Unix seconds.
-    pub unix_seconds: f64,
+    /// When the call was made.
+    #[serde(flatten)]
+    pub time: WallTime,
     /// Time of the call, seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
     /// The option that it set, or tried to set.
@@ -61,7 +57,9 @@ pub struct CallRow {
     pub result: String,
     /// When in the life of the socket.
     pub when: When,
-    /// On which socket, and who called.
+    /// The process that called.
+    pub by: Option<RowOwner>,
+    /// On which socket.
     #[serde(flatten)]
     pub on: ConnectionRef,
 }

@@ -51,6 +51,7 @@ CREATE TABLE deaths (
   evidence TEXT NOT NULL,            -- what says so, in words
   others_answered INTEGER,           -- other connections to the same peer that were answered at that time
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
+  closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
   gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer

@@ -16,13 +16,14 @@ use crate::{
             worth::Worth,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             owner_identity::Identity,
             setsockopt::{Call, SockOpt, When},
             socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
             watched::Watched,
         },
         table::happening::{Happened, Happening},
+        text::wall_time::WallTime,
     },
     view::event_row::EventRow,
 };
@@ -76,7 +77,8 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
         state: State::Close,
         ..socket()
     };
-    let ending = Ending { errno: 104, unacked: true, sent_ms: Some(5), ..Ending::default() };
+    let ending =
+        Ending { errno: 104, unacked: Unacked::Data, sent_ms: Some(5), ..Ending::default() };
     let mut death = Death::of(&closed, State::Established, ending, None).unwrap();
     death.age_ms = Some(500_000);
     let call = |option, errno| Call {
@@ -138,16 +140,16 @@ fn a_death_is_read_back_with_all_that_was_known() {
     let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
     assert_eq!(death.event.details.cause, Some(Cause::IdleDrop));
     assert_eq!(death.event.details.errno.as_deref(), Some("ECONNRESET"));
-    assert_eq!(death.event.at, "2023-11-14T22:30:00.000000Z");
+    assert_eq!(death.event.time.at, "2023-11-14T22:30:00.000000Z");
     assert_eq!(death.opened_at.as_deref(), Some("2023-11-14T22:21:40.000000Z"));
     let connection = &death.event.connection;
-    let written = EventRow::new(&idle_drop(31, 1000), String::new(), &around());
+    let written = EventRow::new(&idle_drop(31, 1000), WallTime::default(), &around());
     assert_eq!(*connection, written.connection);
     assert_eq!((connection.id.as_deref(), connection.quiet_seconds), (Some("sk:1f"), 400.0));
     assert_eq!((connection.verdict, connection.state), (Some(Verdict::Off), State::Established));
     assert_eq!(connection.part_of.unit.as_deref(), Some("mongod.service"));
-    assert!((death.survived_seconds - 12.0).abs() < 1e-9);
-    let owner = death.event.owner.as_ref().unwrap();
+    assert!((death.event.connection.longest_quiet_seconds - 12.0).abs() < 1e-9);
+    let owner = death.event.owners.first().unwrap();
     assert_eq!((owner.pid, owner.process.as_str()), (812, "mongod\\u{1b}"), "harmless to print");
     let calls: Vec<_> = death.calls.iter().map(|it| (it.option, it.result.as_str())).collect();
     assert_eq!(calls, [(SockOpt::Idle, "EINVAL"), (SockOpt::Count, "ok")]);
@@ -250,7 +252,7 @@ fn losses_are_found_by_the_minute() {
     let reader = HistoryReader::open(&folder.0).unwrap();
     let lost = |since: f64, until: f64| -> Vec<(Worth, Loss, u64)> {
         let found = reader.not_kept(Some(since), Some(until)).unwrap();
-        found.into_iter().map(|it| (it.worth, it.reason, it.n)).collect()
+        found.into_iter().map(|it| (it.worth, it.reason, it.records)).collect()
     };
     let (ordinary, silence) = ((Worth::Ordinary, Loss::Budget), (Worth::Silence, Loss::Queue));
     let number = |(worth, loss): (Worth, Loss), n| (worth, loss, n);

@@ -36,6 +36,9 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The TCP state when it was sampled; of one that died, the state before.
     pub state: State,
+    /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
+    #[serde(default)]
+    pub orphan: bool,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
     /// A program made it, or MPTCP for one, or the kernel itself.
@@ -275,6 +278,7 @@ impl Connection {
             local: socket.local.socket_addr(),
             remote: socket.remote.socket_addr(),
             state: socket.state,
+            orphan: socket.is_orphan,
             direction: Some(socket.direction),
             made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
@@ -349,6 +353,10 @@ impl ConnectionFacts for Connection {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn is_orphan(&self) -> bool {
+        self.orphan
     }
 
     fn idle(&self) -> Effective {

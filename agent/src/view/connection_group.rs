@@ -57,15 +57,26 @@ pub(crate) struct ConnectionGroup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ConnectionTimes {
     /// How many of them there are.
-    pub n: usize,
+    pub deaths: usize,
     /// The first end.
     pub first_at: String,
     /// The last end.
     pub last_at: String,
     /// The first data that was never answered; null if none was in flight.
-    pub waiting_since: Option<String>,
+    pub unanswered_since: Option<String>,
     /// The last packet of the one that was silent first.
     pub last_packet_at: Option<String>,
+}
+
+/// Quiet times of connections that are alike, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct QuietRange {
+    /// The shortest.
+    #[serde(rename = "least_quiet_seconds")]
+    pub least: f64,
+    /// The longest.
+    #[serde(rename = "most_quiet_seconds")]
+    pub most: f64,
 }
 
 /// Sorts connections into cases, worst first.
@@ -96,7 +107,7 @@ impl GroupKey {
         Self {
             peer,
             netns: connection.netns,
-            process: life.owner.as_ref().map(|owner| owner.process.clone()),
+            process: life.owner().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
             own: connection.settings.own(),
         }
@@ -119,10 +130,10 @@ impl ConnectionGroup {
         let worst: Vec<&Life> = self.of(self.finding()).filter(|life| life.end.is_some()).collect();
         let ends = || worst.iter().filter_map(|life| life.end.as_ref());
         Some(ConnectionTimes {
-            n: worst.len(),
+            deaths: worst.len(),
             first_at: ends().map(|end| &end.at).min()?.clone(),
             last_at: ends().map(|end| &end.at).max()?.clone(),
-            waiting_since: ends().filter_map(|end| end.unanswered_since.clone()).min(),
+            unanswered_since: ends().filter_map(|end| end.unanswered_since.clone()).min(),
             last_packet_at: ends().filter_map(|end| end.last_packet_at.clone()).min(),
         })
     }
@@ -173,7 +184,7 @@ impl ConnectionGroup {
 
     /// Processes, lowest id first.
     pub(crate) fn pids(&self) -> BTreeSet<u32> {
-        self.lives.iter().filter_map(|life| Some(life.owner.as_ref()?.pid)).collect()
+        self.lives.iter().filter_map(|life| Some(life.owner()?.pid)).collect()
     }
 
     /// Addresses of the other side.
@@ -207,17 +218,20 @@ impl ConnectionGroup {
     }
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
-    pub(crate) fn quiet_seconds(&self) -> Option<(f64, f64)> {
+    pub(crate) fn quiet_seconds(&self) -> Option<QuietRange> {
         let finding = self.finding();
         let times = self.of(finding).map(|life| match &life.end {
-            Some(end) if finding == Finding::Dropped && end.cause != Cause::IdleDrop => {
+            Some(end)
+                if finding == Finding::Dropped
+                    && !matches!(end.cause, Cause::IdleDrop | Cause::Abandoned) =>
+            {
                 life.connection.silent_seconds
             }
             _ => life.connection.quiet_seconds,
         });
-        times.fold(None, |range, time| match range {
-            None => Some((time, time)),
-            Some((least, most)) => Some((time.min(least), time.max(most))),
+        times.fold(None, |range: Option<QuietRange>, time| {
+            let range = range.unwrap_or(QuietRange { least: time, most: time });
+            Some(QuietRange { least: time.min(range.least), most: time.max(range.most) })
         })
     }
 
@@ -249,7 +263,7 @@ mod tests {
         let told: Vec<_> = cases.iter().map(|case| (case.finding(), case.lives.len())).collect();
         assert_eq!(told, [(Finding::Dropped, 501), (Finding::Dark, 1), (Finding::Fine, 1)]);
         assert_eq!(cases[0].causes(), [(Cause::IdleDrop, 500, 500)]);
-        assert_eq!(cases[0].quiet_seconds(), Some((399.99, 399.99)));
+        assert_eq!(cases[0].quiet_seconds(), Some(QuietRange { least: 399.99, most: 399.99 }));
     }
 
     #[test]
@@ -266,9 +280,9 @@ mod tests {
         ])
         .remove(0);
         let times = case.times().unwrap();
-        assert_eq!((times.n, times.first_at.as_str()), (2, "2026-01-02T10:01:12Z"));
+        assert_eq!((times.deaths, times.first_at.as_str()), (2, "2026-01-02T10:01:12Z"));
         assert_eq!(times.last_at, "2026-01-02T10:01:15Z");
-        assert_eq!(times.waiting_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
+        assert_eq!(times.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
         assert_eq!(times.last_packet_at.as_deref(), Some("2026-01-02T02:55:45.000000Z"));
         assert_eq!(cases(vec![live(&app(3, None, 0))])[0].times(), None);
     }

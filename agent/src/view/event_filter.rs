@@ -241,6 +241,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            could_be_forgotten: false,
             others: Others::Unknown,
         }))
     }

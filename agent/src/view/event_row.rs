@@ -17,21 +17,22 @@ use crate::model::{
         socket::{SocketId, Time},
     },
     table::happening::{EventName, Happened, Happening, Notice},
-    text::duration::seconds,
+    text::{duration::seconds, wall_time::WallTime},
 };
 use serde::{Deserialize, Serialize};
 
 /// An event as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRow {
-    /// The time in RFC 3339, UTC.
-    pub at: String,
+    /// When it happened.
+    #[serde(flatten)]
+    pub time: WallTime,
     /// The time in seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
     /// The kind of event.
     pub event: EventName,
-    /// The process that caused the event, else the owner of the connection.
-    pub owner: Option<RowOwner>,
+    /// The process that owns the connection; of `setting` the one that called. Empty if it is not known.
+    pub owners: Vec<RowOwner>,
     /// The meaning in words.
     pub meaning: String,
     /// Fields that only some events have.
@@ -64,12 +65,9 @@ pub struct EventDetails {
     /// `changed`: the own value now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u32>,
-    /// `probe_sent`: which of the probes in a row; `probe_answered`: how many were unanswered.
+    /// `probe_answered`: how many probes in a row were unanswered before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<u8>,
-    /// `probe_sent`: until the timer fires next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_seconds: Option<f64>,
+    pub unanswered_before: Option<u8>,
     /// `timer_fired`: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Fire>,
@@ -97,6 +95,9 @@ pub struct EventDetails {
     /// `died`: that a path which forgot it explains that best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<bool>,
+    /// `died`, cause `abandoned`: the silence after which this host closed it, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_after_seconds: Option<f64>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -106,8 +107,8 @@ pub struct EventDetails {
 }
 
 impl EventRow {
-    /// The row of a happening; `at` is its wall clock time.
-    pub fn new(happening: &Happening, at: String, around: &Surroundings) -> Self {
+    /// The row of a happening at `time`.
+    pub fn new(happening: &Happening, time: WallTime, around: &Surroundings) -> Self {
         let Happening { socket, what, identity, .. } = happening;
         let mut connection = Connection::new(socket, identity.as_deref(), around, socket.at);
         if socket.id == SocketId::default() {
@@ -119,7 +120,7 @@ impl EventRow {
         }
         let mut details = EventDetails::default();
         match what {
-            Happened::Opened => {}
+            Happened::Opened | Happened::ProbeSent => {}
             Happened::Setting(call) => {
                 details.option = Some(call.option);
                 details.value = call.value;
@@ -130,11 +131,7 @@ impl EventRow {
                 details.option = Some(*option);
                 (details.from, details.to) = (Some(*from), Some(*to));
             }
-            Happened::ProbeSent => {
-                details.unanswered = Some(socket.probes_unanswered);
-                details.next_seconds = socket.timer_ms.map(seconds);
-            }
-            Happened::ProbeAnswered { unanswered } => details.unanswered = Some(*unanswered),
+            Happened::ProbeAnswered { unanswered } => details.unanswered_before = Some(*unanswered),
             Happened::TimerFired(outcome) => details.outcome = Some(*outcome),
             Happened::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
             Happened::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
@@ -142,7 +139,7 @@ impl EventRow {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;
                 connection.condition = None;
-                connection.in_flight = death.ending.unacked || death.ending.unsent;
+                connection.in_flight = death.ending.unsent || death.unanswered_ms().is_some();
                 details.cause = Some(death.cause);
                 details.certainty = Some(death.certainty);
                 let errno = death.ending.errno;
@@ -154,15 +151,16 @@ impl EventRow {
                     Others::Unknown | Others::Silent(_) => None,
                 };
                 details.forgotten = Some(death.is_forgotten(socket));
+                details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);
             }
         }
         Self {
-            at,
+            time,
             monotonic_seconds: happening.at.seconds(),
             event: what.name(),
-            owner: socket.owner.as_ref().map(RowOwner::from),
+            owners: socket.owner.iter().map(RowOwner::from).collect(),
             meaning: meaning(happening, around),
             details,
             connection,
@@ -173,8 +171,9 @@ impl EventRow {
 /// A notice as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NoticeRow {
-    /// The time in RFC 3339, UTC.
-    pub at: String,
+    /// When it happened.
+    #[serde(flatten)]
+    pub time: WallTime,
     /// The time in seconds of `CLOCK_MONOTONIC`.
     pub monotonic_seconds: f64,
     /// The kind of event.
@@ -197,11 +196,11 @@ pub(crate) struct NoticeRow {
 
 impl NoticeRow {
     /// The row of a notice.
-    pub(crate) fn new(notice: Notice, now: Time, at: String) -> Self {
+    pub(crate) fn new(notice: Notice, now: Time, time: WallTime) -> Self {
         let monotonic_seconds = now.seconds();
         match notice {
             Notice::Lost { events, skipped } => Self {
-                at,
+                time,
                 monotonic_seconds,
                 event: EventName::Lost,
                 meaning: lost(events, skipped),
@@ -211,7 +210,7 @@ impl NoticeRow {
                 pruned: None,
             },
             Notice::Resynchronised { sockets, pruned } => Self {
-                at,
+                time,
                 monotonic_seconds,
                 event: EventName::Resynchronised,
                 meaning: format!(

@@ -20,7 +20,7 @@ pub struct Row {
     /// Whether the agent saw the direction, or inferred it.
     pub direction_from: DirectionFrom,
     /// The verdict in words, with the numbers behind it.
-    pub reason: String,
+    pub meaning: String,
     /// Time until the path forgets it; negative when it probably has. Null for local peers.
     pub until_limit_seconds: Option<f64>,
     /// Processes that have it open; first the one that it is counted for.
@@ -41,7 +41,7 @@ impl Row {
         Self {
             connection: Connection::new(socket, identity, around, now),
             direction_from: socket.direction_from,
-            reason: around.reason(&aged),
+            meaning: around.reason(&aged),
             until_limit_seconds: until_limit_ms.map(signed_seconds),
             owners: owners.into_iter().map(RowOwner::from).collect(),
         }

@@ -65,7 +65,8 @@ impl RowWriter {
         out.extend_from_slice(b"\",\"remote\":\"");
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
-        word(out, b"\",\"direction\":\"", socket.direction.as_str());
+        word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
         effective(out, b",\"idle\":{\"seconds\":", idle);
@@ -123,7 +124,7 @@ impl RowWriter {
         optional(out, b",\"workload\":", name(|it| &it.workload));
         optional(out, b",\"pod\":", name(|it| &it.pod));
         word(out, b",\"direction_from\":\"", socket.direction_from.as_str());
-        out.extend_from_slice(b"\",\"reason\":");
+        out.extend_from_slice(b"\",\"meaning\":");
         self.reason(out, socket, gap, verdict, around);
         out.extend_from_slice(b",\"until_limit_seconds\":");
         match around.until_limit_ms(socket, socket.quiet_ms.into()) {

@@ -68,6 +68,9 @@ impl Setting {
             Cause::IdleDrop => {
                 self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
             }
+            Cause::Abandoned if end.forgotten => {
+                self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
+            }
             Cause::KeepaliveReset => match connection.verdict {
                 // The path was not the one that forgot.
                 Some(Verdict::Protected) => Instead::NoticedSooner,

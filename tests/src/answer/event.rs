@@ -42,8 +42,8 @@ pub struct TracedEvent {
     pub state: String,
     #[serde(deserialize_with = "present")]
     pub direction: Option<String>,
-    #[serde(deserialize_with = "present")]
-    pub owner: Option<TracedProcess>,
+    pub unix_seconds: f64,
+    pub owners: Vec<TracedProcess>,
     #[serde(deserialize_with = "present")]
     pub verdict: Option<String>,
     pub meaning: String,
@@ -67,8 +67,8 @@ pub enum TracedKind {
     Opened(Settings),
     Setting { option: String, value: Option<i64>, result: String, when: String },
     Changed { option: String, from: u32, to: u32 },
-    ProbeSent { unanswered: u32, count: EffectiveProbes, next_seconds: f64 },
-    ProbeAnswered { unanswered: u32 },
+    ProbeSent { probes_unanswered: u32, count: EffectiveProbes, next_probe_seconds: f64 },
+    ProbeAnswered { unanswered_before: u32 },
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },
     VerdictChanged { verdict_before: String },

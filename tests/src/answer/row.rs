@@ -32,7 +32,7 @@ pub struct SocketLine {
     pub watched_seconds: f64,
     pub peer_probes: bool,
     pub retransmits: u8,
-    pub reason: String,
+    pub meaning: String,
     pub idle_limit_seconds: u32,
     pub idle_limit_from: String,
     pub path: Option<String>,

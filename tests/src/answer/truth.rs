@@ -344,7 +344,7 @@ fn compare_one(
         to.same(held, "direction", &direction, &row.direction);
         to.same(held, "direction_from", &"inferred".to_owned(), &row.direction_from);
         to.same(held, "verdict", &host.verdict(asked).to_owned(), &row.verdict);
-        to.holds(held, "reason", !row.reason.is_empty(), || "has no words".to_owned());
+        to.holds(held, "meaning", !row.meaning.is_empty(), || "has no words".to_owned());
         compare_times(to, held, row, window);
     }
 }

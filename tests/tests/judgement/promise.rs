@@ -15,7 +15,7 @@ fn a_first_probe_in_time_is_no_protection_when_the_next_one_comes_too_late() {
     let protected = watched.path.connect(&Plan::keepalive(3, 5, 3));
     let row = watched.until(late.local, "is late", |row| row.verdict == "late");
     assert_eq!(row.gap_from.as_deref(), Some("interval"), "{row:?}");
-    assert!(row.reason.contains("the next ones come every 1 min"), "{row:?}");
+    assert!(row.meaning.contains("the next ones come every 1 min"), "{row:?}");
     let row = watched.until(protected.local, "is protected", |row| row.verdict == "protected");
     assert!(row.gap_seconds.is_some_and(|gap| gap < LIMIT_SECONDS), "{row:?}");
     // The kernel does as was said: one probe, and then none for longer than the limit.
@@ -35,7 +35,7 @@ fn a_shorter_sysctl_does_not_protect_what_lives_until_its_timer_has_fired() {
     assert_eq!(row.idle.seconds, 3);
     let row = watched.until(old.local, "has the new setting", |row| row.idle.seconds == 3);
     assert_eq!((row.verdict.as_str(), row.gap_from.as_deref()), ("late", Some("armed_timer")));
-    assert!(row.reason.contains("by the sysctl, but the timer was set before"), "{row:?}");
+    assert!(row.meaning.contains("by the sysctl, but the timer was set before"), "{row:?}");
     assert!(row.next_probe_seconds.is_some_and(|next| next > 7000.0), "{row:?}");
     watched.until(new.local, "is probed", |_| socket::was_probed_since_data(&new.client));
     assert!(!socket::was_probed_since_data(&old.client), "as was said");
@@ -59,7 +59,7 @@ fn probes_of_the_peer_keep_a_connection_and_are_no_survived_quiet_time() {
     let row = watched.until(ends.local, "is kept", never_overdue);
     assert!(row.peer_probes && row.watched_seconds >= 3.0 * LIMIT_SECONDS, "{row:?}");
     assert!(row.longest_quiet_seconds <= LIMIT_SECONDS / 2.0, "{row:?}");
-    assert!(row.reason.starts_with("probes of the peer keep it so far"), "{row:?}");
+    assert!(row.meaning.starts_with("probes of the peer keep it so far"), "{row:?}");
     // They stop.
     Road::Call.set(&ends.accepted, SocketOption::Keepalive, 0);
     watched.until(ends.local, "is off", |row| row.verdict == "off");
@@ -81,7 +81,7 @@ fn traffic_keeps_a_connection_until_it_stops_and_a_quiet_neighbour_is_not_kept()
         }
         row.verdict == "kept"
     });
-    assert!(row.reason.starts_with("traffic keeps it so far"), "{row:?}");
+    assert!(row.meaning.starts_with("traffic keeps it so far"), "{row:?}");
     assert!(!row.peer_probes && row.longest_quiet_seconds < LIMIT_SECONDS / 2.0, "{row:?}");
     let row =
         watched.until(quiet.local, "is overdue", |row| row.condition.as_deref() == Some("overdue"));

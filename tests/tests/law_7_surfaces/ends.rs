@@ -99,7 +99,7 @@ pub(crate) fn compare(agent: &Agent, traces: &[Trace; 2], ending: &[EndingConnec
         let (_, traced) = traces[usize::from(*is_in_the_dark)].death_of(*local);
         let mut surfaces = vec![
             ("why", named["cause"].clone()),
-            ("why's example", case["example"]["end"]["cause"].clone()),
+            ("why's example", case["example"]["cause"].clone()),
             ("trace without the agent", json!(traced.cause)),
         ];
         let kept = in_history(agent, id, said);

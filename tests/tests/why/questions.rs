@@ -159,7 +159,7 @@ fn a_hang_belongs_to_the_time_in_which_it_hung() {
         let cases = cases(&why(&agent, &[&id, "--json"]));
         cases.into_iter().find(|case| case["finding"] == "dark")
     });
-    let end = &case["example"]["end"];
+    let end = &case["example"];
     let time = |of: &str| end[of].as_str().expect("a time").to_owned();
     let (began, ended) = (time("last_packet_at"), time("at"));
     assert!(began < ended && case["times"]["last_packet_at"] == began, "{case}");
@@ -169,7 +169,7 @@ fn a_hang_belongs_to_the_time_in_which_it_hung() {
             ["--json", "--since", &moment(&format!("{began} 1 hour ago")), "--until", until];
         cases(&why(&agent, &[&[id.as_str()], &asked[..]].concat()))
             .iter()
-            .filter(|case| case["n_dead"] == 1)
+            .filter(|case| case["deaths"] == 1)
             .count()
     };
     assert_eq!(n_dead(&moment(&format!("{began} 1 second"))), 1, "it hung by then");
@@ -195,7 +195,7 @@ fn an_agent_measures_by_the_limits_of_the_question_and_knows_directions_all_the_
         "{row:?}"
     );
     assert_eq!(row.idle_limit_from, "preset gcp by flag");
-    assert!(row.until_limit_seconds > Some(500.0) && row.reason.contains("10 min"), "{row:?}");
+    assert!(row.until_limit_seconds > Some(500.0) && row.meaning.contains("10 min"), "{row:?}");
     let path_of = outbound(&["--path", "db=10.77.0.0/24=30s"]).expect("the same row");
     assert_eq!((path_of.path.as_deref(), path_of.idle_limit_seconds), (Some("db"), 30));
     // The filter means verdicts by these limits.
@@ -215,7 +215,7 @@ fn an_agent_measures_by_the_limits_of_the_question_and_knows_directions_all_the_
     drop(ends);
     let dead = wait::until("its end", SOON, || {
         let cases = cases(&why(&agent, &[&row.id, "--json", "--idle-limit", "gcp"]));
-        cases.into_iter().find(|case| case["n_dead"] == 1)
+        cases.into_iter().find(|case| case["deaths"] == 1)
     });
     assert_eq!(dead["example"]["verdict"], "protected", "{dead}");
     assert_eq!(dead["example"]["idle_limit_from"], "preset gcp by flag", "{dead}");
@@ -240,12 +240,12 @@ fn what_a_program_was_is_known_after_it_ended_and_the_agent_was_restarted() {
     drop(client);
     let of_billing = |agent: &Agent| {
         let cases = cases(&why(agent, &["billing", "--json"]));
-        cases.into_iter().find(|case| case["n_dead"] == 1).expect("its death")
+        cases.into_iter().find(|case| case["deaths"] == 1).expect("its death")
     };
     let remembered = of_billing(&agent);
     assert!(lines(&remembered).contains("socket.TCP_KEEPIDLE, "), "by memory: {remembered}");
     let agent = Agent::start_in(agent.stop_and_leave().0, &limit);
     let kept = of_billing(&agent);
     assert!(lines(&kept).contains("socket.TCP_KEEPIDLE, "), "by the history: {kept}");
-    assert!(kept["example"]["end"]["unanswered_since"].is_string(), "{kept}");
+    assert!(kept["example"]["unanswered_since"].is_string(), "{kept}");
 }

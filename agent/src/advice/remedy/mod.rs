@@ -20,6 +20,7 @@ pub(crate) struct Advice {
     /// Whether it holds in any case.
     pub holds: Holds,
     /// Why here, in words.
+    #[serde(rename = "meaning")]
     pub because: String,
     /// What to write, line by line.
     pub lines: Vec<String>,
@@ -48,6 +49,7 @@ pub(crate) struct AdvisedClient {
     /// Programs and libraries that are built on it.
     pub used_by: &'static [&'static str],
     /// False for a guess.
+    #[serde(rename = "sure")]
     pub is_sure: bool,
 }
 

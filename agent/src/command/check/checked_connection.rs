@@ -48,16 +48,18 @@ impl CheckedConnection {
 
     /// A connection of the agent, as the agent measured it.
     pub(super) fn of_row(row: Row) -> Self {
-        let Row { connection, owners, reason, .. } = row;
+        let Row { connection, owners, meaning, .. } = row;
         let verdict = connection.verdict.filter(|verdict| *verdict != Verdict::Local);
-        let by_agent = verdict.map(|verdict| (verdict, reason));
-        Self { connection, owners, refused: Vec::new(), only_refused: false, by_agent }
+        let by_agent = verdict.map(|verdict| (verdict, meaning));
+        // Keepalive is no matter of what is not open yet, or not any more.
+        let only_refused = !connection.is_open();
+        Self { connection, owners, refused: Vec::new(), only_refused, by_agent }
     }
 
     /// The connection of an event: it may be gone since.
     pub(super) fn of_event(row: &EventRow, around: &Surroundings) -> Self {
         let connection = row.connection.clone().measured(around);
-        let owners = row.owner.clone().into_iter().collect();
+        let owners = row.owners.clone();
         Self { connection, owners, refused: Vec::new(), only_refused: true, by_agent: None }
     }
 }

@@ -66,7 +66,7 @@ it could not be started.
 Examples:
   keepwatch check --peer 10.0.0.0/8 --detect-within 2m
   keepwatch check --direction inbound --detect-within 5m
-  keepwatch check --policy policy.toml --json | jq -c .reason
+  keepwatch check --policy policy.toml --json | jq -c .meaning
   sudo keepwatch check --idle-limit azure -- npm test
   sudo keepwatch check --include-local --junit keepalive.xml -- pytest")]
 pub(super) struct CheckArgs {

@@ -318,9 +318,9 @@ impl ReportLine<'_> {
         let remote = Some(connection.remote).filter(|remote| remote.port() != 0);
         Object {
             result: self.result,
-            fault: self.fault,
+            finding: self.fault,
             rule: self.rule.as_deref(),
-            reason: &self.reason,
+            meaning: &self.reason,
             connections: self.n_connections,
             process: owner.map(|owner| owner.process.as_str()),
             remote,
@@ -352,9 +352,9 @@ impl Violation {
 #[derive(Serialize)]
 struct Object<'a> {
     result: &'static str,
-    fault: Option<Fault>,
+    finding: Option<Fault>,
     rule: Option<&'a str>,
-    reason: &'a str,
+    meaning: &'a str,
     connections: u64,
     process: Option<&'a str>,
     remote: Option<SocketAddr>,

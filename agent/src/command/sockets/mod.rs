@@ -42,7 +42,7 @@ Examples:
   keepwatch sockets --verdict unprotected --direction outbound
   keepwatch sockets --quiet-for 5m --remote-port 5432,6379 --limit 20
   keepwatch sockets --process postgres --sort quiet
-  keepwatch sockets --peer 10.0.0.0/8 --port 5432 --json | jq .reason
+  keepwatch sockets --peer 10.0.0.0/8 --port 5432 --json | jq .meaning
   keepwatch sockets --watch 1s --pid 812")]
 pub(super) struct SocketsArgs {
     /// Print JSON, one object a line, as connections are read

@@ -101,7 +101,7 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
     let plain = Style::new();
     let mut facts = vec![
         ("owner", owners(row), plain),
-        ("verdict", format!("{}: {}", row.verdict().as_str(), row.reason), theme.row(row)),
+        ("verdict", format!("{}: {}", row.verdict().as_str(), row.meaning), theme.row(row)),
     ];
     let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
     let from =
@@ -204,7 +204,7 @@ fn probes(row: &Row) -> String {
 
 fn of_moment(happening: &EventRow, columns: usize, theme: Theme) -> Vec<Line<'static>> {
     // With its day: a history may be long.
-    let time = timestamp::local(&happening.at, "%m-%d %H:%M:%S.%3f");
+    let time = timestamp::local(&happening.time.at, "%m-%d %H:%M:%S.%3f");
     let style = match tone(happening) {
         Tone::Bad => theme.alarm(),
         Tone::Notable => theme.warning(),

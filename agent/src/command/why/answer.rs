@@ -22,7 +22,8 @@ use crate::{
         observed::{setsockopt::SockOpt, socket::Direction},
     },
     view::{
-        connection_group::{ConnectionGroup, ConnectionTimes, Peer, cases},
+        connection::PartOf,
+        connection_group::{ConnectionGroup, ConnectionTimes, Peer, QuietRange, cases},
         life::{Finding, Life},
         what_if::{Setting, WhatIf},
     },
@@ -38,19 +39,29 @@ use std::{
 pub(super) struct Judged {
     /// The worst that is to be said.
     pub(super) finding: Finding,
-    /// `ADDRESS:PORT`, or `clients of port PORT`.
-    pub(super) peer: String,
+    /// The server; null of clients.
+    pub(super) remote: Option<SocketAddr>,
+    /// The port that clients connected to; null of a server.
+    pub(super) local_port: Option<u16>,
+    /// Inode number of the network namespace of this host's end.
+    pub(super) netns: u32,
     pub(super) direction: Direction,
     pub(super) process: Option<String>,
     pub(super) pids: Vec<u32>,
-    pub(super) part_of: Option<String>,
+    #[serde(flatten)]
+    pub(super) part_of: PartOf,
+    /// Those that live.
+    #[serde(rename = "live")]
     pub(super) n_live: usize,
+    /// Those that ended.
+    #[serde(rename = "deaths")]
     pub(super) n_dead: usize,
     /// Deaths of each cause, and how many of them are inferred.
     pub(super) causes: Vec<CauseCount>,
     /// When those of the worst finding ended, and when that began; null if they live.
     pub(super) times: Option<ConnectionTimes>,
     /// Others to the same peer go unanswered now, which these cannot notice.
+    #[serde(rename = "peer_answers_nobody")]
     pub(super) is_peer_silent: bool,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
@@ -58,7 +69,8 @@ pub(super) struct Judged {
     /// Options that changed without a call.
     pub(super) changed: Vec<SockOpt>,
     /// Shortest and longest quiet time, of the worst.
-    pub(super) quiet_seconds: Option<(f64, f64)>,
+    #[serde(flatten)]
+    pub(super) quiet_seconds: Option<QuietRange>,
     /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
     /// The peer's own idle timer.
@@ -75,7 +87,9 @@ pub(super) struct Judged {
 #[derive(Debug, Serialize)]
 pub(super) struct CauseCount {
     pub(super) cause: Cause,
+    #[serde(rename = "deaths")]
     pub(super) n: usize,
+    #[serde(rename = "deaths_inferred")]
     pub(super) n_inferred: usize,
 }
 
@@ -85,6 +99,8 @@ pub(super) struct CallCount {
     pub(super) option: SockOpt,
     pub(super) value: Option<i32>,
     pub(super) result: String,
+    /// How many there were.
+    #[serde(rename = "calls")]
     pub(super) n: usize,
     /// The time of the last of these calls.
     pub(super) last_at: String,
@@ -131,7 +147,7 @@ fn silent_peers(cases: &[ConnectionGroup]) -> BTreeSet<(u32, Peer)> {
 /// The processes of a case, those of connections that live first.
 fn pids(case: &ConnectionGroup) -> impl Iterator<Item = u32> {
     let first_the_living = case.live().chain(case.dead());
-    first_the_living.filter_map(|life| Some(life.owner.as_ref()?.pid)).take(64)
+    first_the_living.filter_map(|life| Some(life.owner()?.pid)).take(64)
 }
 
 /// Whether the process lives and still has this name.
@@ -184,15 +200,13 @@ fn of_case(
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
-        limit: learned
-            .limit
-            .as_ref()
-            .filter(|it| it.confidence == Confidence::Sure)
-            .map(|it| it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.seconds))),
+        limit: learned.limit.as_ref().filter(|it| it.confidence == Confidence::Sure).map(|it| {
+            it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
+        }),
     };
-    let (direction, peer, port) = match case.key.peer {
-        Peer::Server(addr) => (Direction::Outbound, addr.to_string(), addr.port()),
-        Peer::ClientsOf(port) => (Direction::Inbound, format!("clients of port {port}"), port),
+    let (direction, port) = match case.key.peer {
+        Peer::Server(addr) => (Direction::Outbound, addr.port()),
+        Peer::ClientsOf(port) => (Direction::Inbound, port),
     };
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
@@ -224,11 +238,19 @@ fn of_case(
     changed.dedup();
     Judged {
         finding,
-        peer,
+        remote: match case.key.peer {
+            Peer::Server(addr) => Some(addr),
+            Peer::ClientsOf(_) => None,
+        },
+        local_port: match case.key.peer {
+            Peer::Server(_) => None,
+            Peer::ClientsOf(port) => Some(port),
+        },
+        netns: case.key.netns,
         direction,
         process: case.key.process.clone(),
         pids: case.pids().into_iter().collect(),
-        part_of: case.key.part_of.clone(),
+        part_of: case.example().map(|life| life.connection.part_of.clone()).unwrap_or_default(),
         n_live: case.live().count(),
         n_dead: case.dead().count(),
         causes,
@@ -268,10 +290,10 @@ impl OfPeer {
         let mut found = Self::default();
         for row in learned {
             match row {
-                LearnedRow::PathLimit(row) if row.destination == peer && row.netns == netns => {
+                LearnedRow::PathLimit(row) if row.remote == peer && row.netns == netns => {
                     found.limit = Some(row.clone());
                 }
-                LearnedRow::PeerCloses(row) if row.destination == peer && row.netns == netns => {
+                LearnedRow::PeerCloses(row) if row.remote == peer && row.netns == netns => {
                     found.closes = Some(row.clone());
                 }
                 _ => {}
@@ -286,7 +308,7 @@ pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
     let applied = &life.connection.limit;
     let sure = learned.filter(|it| it.confidence == Confidence::Sure);
     match (&applied.idle_limit_from, sure) {
-        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.seconds,
+        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.idle_limit_seconds,
         _ => applied.idle_limit_seconds,
     }
 }
@@ -299,6 +321,9 @@ fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraint
         let connection = &life.connection;
         match life.end.as_ref()?.cause {
             Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::Abandoned if life.finding() == Finding::Dropped => {
+                Some(connection.quiet_seconds)
+            }
             Cause::KeepaliveTimeout | Cause::KeepaliveReset
                 if life.finding() == Finding::Dropped =>
             {
@@ -435,6 +460,14 @@ fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
 }
 
 impl Judged {
+    /// `ADDRESS:PORT`, or `clients of port PORT`.
+    pub(super) fn peer(&self) -> String {
+        match self.case.key.peer {
+            Peer::Server(addr) => addr.to_string(),
+            Peer::ClientsOf(port) => format!("clients of port {port}"),
+        }
+    }
+
     /// Whether keepalive is on, and too late for its path.
     pub(super) fn is_late(&self) -> bool {
         self.case.lives.iter().any(|life| life.connection.verdict == Some(Verdict::Late))

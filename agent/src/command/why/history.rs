@@ -126,10 +126,10 @@ pub(super) fn life(row: DeathRow) -> Option<Life> {
 
 fn call(row: CallRow) -> CallSeen {
     CallSeen {
-        at: row.at,
+        at: row.time.at,
         option: row.option,
         value: row.value,
         result: row.result,
-        by: row.on.owner,
+        by: row.by,
     }
 }

@@ -103,9 +103,9 @@ fn read_kernel(
 
 /// What the agent that answers cannot know of the window.
 fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> {
-    let started = window.time(status.started_at_seconds);
+    let started = window.time(status.started_unix_seconds);
     let mut missing = Vec::new();
-    if status.started_at_seconds > window.since_seconds() {
+    if status.started_unix_seconds > window.since_seconds() {
         missing.push(format!(
             "the agent watches since {started}; of the time before, what earlier agents wrote down"
         ));
@@ -296,8 +296,8 @@ impl<'a> Sources<'a> {
             for Row { connection, owners, .. } in self.living(&selections)? {
                 names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
             }
-            for Life { connection, owner, .. } in self.lives(&selections)? {
-                names.meet(owner.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            for Life { connection, owners, .. } in self.lives(&selections)? {
+                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
             }
         }
         for path in paths {

@@ -11,7 +11,7 @@ use crate::model::{
 closed_set! {
     /// How a connection is now, the most urgent first.
     pub enum Condition {
-        /// Data or the FIN of this host is repeated, and nothing answers.
+        /// Data, the SYN or the FIN of this host is repeated, and nothing answers.
         Stuck = "stuck",
         /// Two or more keepalive probes in a row went unanswered.
         PeerSilent = "peer_silent",
@@ -54,15 +54,19 @@ const N_UNANSWERED: u8 = 2;
 
 /// What is wrong with a connection now, whatever its path.
 pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
-    if !socket.is_connection() || matches!(socket.state, State::SynSent | State::SynRecv) {
+    if !socket.is_connection() || socket.state == State::SynRecv {
         return None;
     }
     let found =
         |condition, since_ms, gives_up_ms| Some(Diagnosis { condition, since_ms, gives_up_ms });
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
-        let rest_ms = socket.gives_up_repeating_ms().saturating_sub(since_ms);
-        return found(Condition::Stuck, since_ms, Some(rest_ms));
+        // How often a SYN is repeated is in no sample: `tcp_syn_retries`.
+        let gives_up_ms = match (socket.state, socket.own.user_timeout_ms) {
+            (State::SynSent, 0) => None,
+            _ => Some(socket.gives_up_repeating_ms().saturating_sub(since_ms)),
+        };
+        return found(Condition::Stuck, since_ms, gives_up_ms);
     }
     if socket.probes_unanswered >= N_UNANSWERED {
         // The peer's window is closed, and it does not answer probes of it: data waits.

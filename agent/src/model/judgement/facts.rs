@@ -23,6 +23,8 @@ pub trait ConnectionFacts {
     fn netns(&self) -> u32;
     /// The TCP state.
     fn state(&self) -> State;
+    /// Whether no descriptor refers to it any more: the kernel closes it by itself.
+    fn is_orphan(&self) -> bool;
     /// Silence before the first probe, seconds, whether or not keepalive is on.
     fn idle(&self) -> Effective;
     /// Time between two probes, seconds.
@@ -41,6 +43,15 @@ pub trait ConnectionFacts {
     /// How long it had been quiet at the last look: what came since is not known, and is no quiet time.
     fn seen_quiet_ms(&self) -> u64 {
         self.quiet_ms().saturating_sub(self.watched().age_ms.into())
+    }
+
+    /// Whether a program has it open, and the peer may still send: also one of which the program has closed only its own half.
+    fn is_open(&self) -> bool {
+        match self.state() {
+            State::Established => true,
+            State::FinWait1 | State::FinWait2 => !self.is_orphan(),
+            _ => false,
+        }
     }
 
     /// What is wrong with it now, whatever the path.
@@ -72,6 +83,10 @@ impl ConnectionFacts for Socket {
 
     fn state(&self) -> State {
         self.state
+    }
+
+    fn is_orphan(&self) -> bool {
+        self.is_orphan
     }
 
     fn idle(&self) -> Effective {

@@ -40,10 +40,12 @@ impl Gap {
         let from = if interval > idle { GapFrom::Interval } else { GapFrom::Idle };
         let steady_ms = with_slack(u64::from(idle.max(interval)) * 1000, hz);
         // A timer that is due fires now: what it was armed with is over.
-        let armed_ms = socket.timer_ms.filter(|&ms| ms > 0).map(|timer_ms| {
+        let armed_ms = socket.keepalive_timer_ms().filter(|&ms| ms > 0).map(|timer_ms| {
             let rest_ms = u64::from(idle) * 1000;
             let rest_ms = rest_ms.saturating_sub(socket.received_ms.into());
-            with_slack(u64::from(timer_ms).max(rest_ms) + u64::from(socket.quiet_ms), hz)
+            // While data is in flight the timer only starts over: the quiet time begins when that is answered.
+            let quiet_ms = if socket.in_flight { 0 } else { socket.quiet_ms };
+            with_slack(u64::from(timer_ms).max(rest_ms) + u64::from(quiet_ms), hz)
         });
         // In the steady state the armed timer says the same, within the lateness of timers.
         Some(match armed_ms {
@@ -73,7 +75,26 @@ const fn wheel_step(ticks: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::{setting::OwnSettings, socket::tests_support::socket};
+    use crate::model::observed::{
+        setting::OwnSettings,
+        socket::{State, tests_support::socket},
+    };
+
+    #[test]
+    fn a_timer_that_starts_over_or_is_no_keepalive_timer_makes_no_gap_longer() {
+        let own =
+            OwnSettings { idle_seconds: 5, interval_seconds: 5, count: 3, user_timeout_ms: 0 };
+        let probed = Socket { keepalive: true, own, timer_ms: Some(4_000), ..socket() };
+        let steady = Gap::of(&probed, 250);
+        let stuck = Socket { in_flight: true, quiet_ms: 126_000, silent_ms: 126_000, ..probed };
+        assert_eq!(Gap::of(&stuck, 250), steady);
+        // `tcp_fin_timeout` of a connection that nobody has open: the same timer of the socket.
+        let closing =
+            Socket { is_orphan: true, state: State::FinWait2, timer_ms: Some(60_000), ..probed };
+        assert_eq!(Gap::of(&closing, 250), steady);
+        let half_closed = Socket { is_orphan: false, ..closing };
+        assert_eq!(Gap::of(&half_closed, 250).map(|gap| gap.from), Some(GapFrom::ArmedTimer));
+    }
 
     fn gap(
         idle_seconds: u32,

@@ -5,7 +5,6 @@ use super::{
     facts::ConnectionFacts,
     verdict::{Surroundings, Verdict},
 };
-use crate::model::observed::socket::State;
 
 impl Surroundings {
     /// How a connection is now.
@@ -15,7 +14,7 @@ impl Surroundings {
             u64::try_from(over_ms).ok().filter(|&ms| ms > 0)
         };
         of.diagnosis().unwrap_or_else(|| match self.verdict(of) {
-            Verdict::Off | Verdict::Late if of.state() == State::Established => {
+            Verdict::Off | Verdict::Late if of.is_open() => {
                 over_ms().map_or(Diagnosis::FINE, |since_ms| Diagnosis {
                     condition: Condition::Overdue,
                     since_ms,
@@ -34,7 +33,7 @@ mod tests {
         judgement::verdict::tests_support::around,
         observed::{
             setting::OwnSettings,
-            socket::{Socket, tests_support::socket},
+            socket::{Socket, State, tests_support::socket},
         },
     };
 
@@ -58,9 +57,13 @@ mod tests {
         // Also a FIN that nobody acknowledges.
         let closing = Socket { state: State::FinWait1, is_orphan: true, ..stuck };
         assert_eq!(condition(&closing), Condition::Stuck);
-        // One lost packet is everyday life, and a SYN that is not answered is no connection yet.
+        // One lost packet is everyday life.
         assert_eq!(condition(&Socket { retransmits: 1, ..stuck }), Condition::Fine);
-        assert_eq!(condition(&Socket { state: State::SynSent, ..stuck }), Condition::Fine);
+        // A connect that hangs; how often its SYN is repeated is not known.
+        let connecting = around(350).condition(&Socket { state: State::SynSent, ..stuck });
+        assert_eq!((connecting.condition, connecting.gives_up_ms), (Condition::Stuck, None));
+        let begins = Socket { state: State::SynSent, quiet_ms: 400_000, ..socket() };
+        assert_eq!(condition(&begins), Condition::Fine, "it is no connection yet");
     }
 
     #[test]
@@ -90,6 +93,10 @@ mod tests {
         assert_eq!(condition(&Socket { quiet_ms: 340_000, ..quiet }), Condition::Fine);
         let own = OwnSettings { idle_seconds: 60, ..OwnSettings::default() };
         assert_eq!(condition(&Socket { keepalive: true, own, ..quiet }), Condition::Fine);
+        // A program that has closed its own half waits for the answer; what it has closed for good ends by itself.
+        let half = Socket { state: State::FinWait2, ..quiet };
+        assert_eq!(condition(&half), Condition::Overdue);
+        assert_eq!(condition(&Socket { is_orphan: true, ..half }), Condition::Fine);
         let mut local = around(350);
         local.host.insert(quiet.remote.addr);
         assert_eq!(local.condition(&quiet).condition, Condition::Fine);

@@ -6,7 +6,7 @@ use super::{
     idle_limit::{Applied, Limits, PathNumber},
 };
 use crate::model::{
-    observed::{setting::SettingOrigin, socket::State},
+    observed::setting::SettingOrigin,
     text::{
         closed_set::closed_set,
         duration::{duration, tenths},
@@ -83,7 +83,7 @@ impl Surroundings {
         // A path that counts bytes does not count what probes bring.
         let is_traffic = !watched.is_probed_by_peer()
             && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
-        of.state() == State::Established
+        of.is_open()
             && u64::from(watched.ms) >= N_LIMITS_WATCHED * limit.ms()
             && longest_ms <= limit.ms() / QUIET_PART
             && (is_traffic || !limit.from.counts_bytes())
@@ -165,9 +165,9 @@ impl Surroundings {
     }
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
-    /// longer. None on this host.
+    /// longer. None on this host, and of what is not open yet or not any more.
     pub fn until_limit_ms(&self, of: &impl ConnectionFacts, quiet_ms: u64) -> Option<i64> {
-        if self.is_local(of) {
+        if self.is_local(of) || !of.is_open() {
             return None;
         }
         let limit_ms = i64::from(self.limits.of(of).seconds) * 1000;

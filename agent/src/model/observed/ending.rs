@@ -14,6 +14,18 @@ pub enum Discovery {
     Gone,
 }
 
+/// What was sent and not acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unacked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Our FIN alone.
+    Fin,
+    /// Data.
+    Data,
+}
+
 /// What a hook reported of a change to CLOSE, beyond the socket itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
@@ -31,10 +43,24 @@ pub struct Ending {
     pub sent_ms: Option<u32>,
     /// The smoothed round trip time, microseconds, if one was measured.
     pub round_trip_us: Option<u32>,
-    /// Data that was sent was not acknowledged: more than our FIN.
-    pub unacked: bool,
+    /// Milliseconds since data was received last: probes and their answers carry none.
+    pub received_data_ms: Option<u32>,
+    /// What of ours was not acknowledged.
+    pub unacked: Unacked,
     /// Something written was not sent.
     pub unsent: bool,
     /// It happened inside the socket's own keepalive timer.
     pub in_keepalive_timer: bool,
+}
+
+impl Ending {
+    /// Whether data was in flight, and not only our FIN.
+    pub const fn has_unacked_data(&self) -> bool {
+        matches!(self.unacked, Unacked::Data)
+    }
+
+    /// Milliseconds since the last data, either way: a program's idle timer knows nothing of probes.
+    pub fn without_data_ms(&self) -> Option<u32> {
+        self.sent_ms.into_iter().chain(self.received_data_ms).min()
+    }
 }

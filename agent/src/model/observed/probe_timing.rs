@@ -37,7 +37,26 @@ impl Socket {
                 (rest_ms, interval_ms) => rest_ms.div_ceil(interval_ms).max(1),
             },
         };
-        Some(idle + interval * rounds)
+        Some(idle.max(self.armed_before_seconds()) + interval * rounds)
+    }
+
+    /// Milliseconds until the keepalive timer fires. Of a connection that no descriptor refers to the same timer waits for the
+    /// FIN of the peer (`tcp_close` in net/ipv4/tcp.c).
+    pub fn keepalive_timer_ms(&self) -> Option<u32> {
+        self.timer_ms.filter(|_| self.keepalive && !self.is_orphan)
+    }
+
+    /// Silence at the first fire of a timer that was armed before the settings became what they are, seconds; else 0.
+    fn armed_before_seconds(&self) -> u64 {
+        let (idle, interval) = (u64::from(self.idle().value), u64::from(self.interval().value));
+        let armed_ms = self.keepalive_timer_ms().map_or(0, u64::from) + u64::from(self.received_ms);
+        // What the settings of today explain, and how late timers may be.
+        let longest_ms = idle.max(interval) * 1000;
+        if self.in_flight || armed_ms <= longest_ms + longest_ms / 8 + 1000 {
+            0
+        } else {
+            armed_ms.div_ceil(1000)
+        }
     }
 
     /// Milliseconds from the first repetition of unanswered data until the kernel gives up, about: it looks only when it

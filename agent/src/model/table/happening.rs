@@ -145,7 +145,7 @@ impl Happened {
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::Died(death) => of_end(
                 death.cause,
-                death.ending.unacked || death.ending.unsent,
+                death.ending.has_unacked_data() || death.ending.unsent,
                 death.quiet_ms as u64,
                 death.age_ms,
             ),
@@ -202,7 +202,10 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::death::{Certainty, Others},
-        observed::{ending::Ending, socket::State},
+        observed::{
+            ending::{Ending, Unacked},
+            socket::State,
+        },
     };
 
     fn death(cause: Cause) -> Death {
@@ -217,6 +220,7 @@ mod tests {
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
+            could_be_forgotten: false,
             others: Others::Unknown,
         }
     }
@@ -239,7 +243,7 @@ mod tests {
         let reset = death(Cause::PeerReset);
         let is_loss = |death| Happened::Died(death).name() == EventName::Died;
         assert!(!is_loss(reset));
-        let unacked = Ending { unacked: true, ..Ending::default() };
+        let unacked = Ending { unacked: Unacked::Data, ..Ending::default() };
         for lost in [
             Death { ending: unacked, ..reset },
             Death { ending: Ending { unsent: true, ..Ending::default() }, ..reset },

@@ -278,11 +278,10 @@ impl Table {
         }
         if old == State::Established
             && socket.state == State::CloseWait
-            && let Some(sent_ms) = ending.sent_ms
+            && let Some(quiet_ms) = ending.without_data_ms()
             && !self.around.is_local(&socket)
         {
-            // By the data that it was sent: a program's timer knows nothing of probes.
-            self.learned.peer_closed(&socket, socket.at, sent_ms);
+            self.learned.peer_closed(&socket, socket.at, quiet_ms);
         }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),

@@ -1,12 +1,16 @@
 //! How other connections to the same peer fare while one of them dies: a path that forgot one of them leaves the others alone
 //! for as long as they are not quiet; a peer or a path that is gone takes all of them.
 //!
-//! One look over the table answers for every death of that peer within a second.
+//! A connection that was opened later shows only that the peer lives now: a server that was started anew answers newcomers, and knows
+//! nobody from before. One look over the table answers for every death of that peer within a second.
 
 use super::Table;
 use crate::model::{
-    judgement::death::{Cause, Death, Others},
-    observed::socket::{Direction, Socket, SocketId, Time},
+    judgement::{
+        death::{Cause, Death, Others},
+        facts::ConnectionFacts as _,
+    },
+    observed::socket::{Direction, Socket, SocketId, State, Time},
 };
 use hashbrown::HashMap;
 use std::{collections::VecDeque, net::Ipv6Addr};
@@ -22,14 +26,17 @@ const MAX_FALLEN: usize = 4096;
 const FALLEN_MS: u64 = 600_000;
 /// What came in this soon after data was sent may have been on its way already.
 const ON_ITS_WAY_MS: u64 = 100;
-/// A connection that had been quiet for longer than this may itself have been forgotten.
+/// A connection that had been quiet for longer than this, and than it had survived before, may itself have been forgotten.
 const ACTIVE_MS: u32 = 20_000;
+/// Repetitions of a SYN that show silence.
+const SILENT_SYNS: u8 = 2;
+
+/// A host as a network namespace sees it.
+type PeerHost = (u32, Ipv6Addr);
 
 /// A service that connections of this host lead to, or one of its own with the clients at one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PeerService {
-    netns: u32,
-    addr: Ipv6Addr,
     direction: Direction,
     port: u16,
 }
@@ -40,7 +47,7 @@ impl PeerService {
             Direction::Outbound => socket.remote.port,
             Direction::Inbound => socket.local.port,
         };
-        Self { netns: socket.netns, addr: socket.remote.addr, direction: socket.direction, port }
+        Self { direction: socket.direction, port }
     }
 }
 
@@ -48,35 +55,78 @@ impl PeerService {
 #[derive(Clone, Copy, Debug)]
 struct OtherConnection {
     id: SocketId,
-    /// When its peer was heard last.
-    heard: Time,
-    /// What it sent since is not answered: how long it had been quiet before.
-    unanswered_after_ms: Option<u32>,
+    service: PeerService,
+    /// When its peer was heard last, if it is established.
+    heard: Option<Time>,
+    /// When it was opened, if that was seen.
+    opened: Option<Time>,
+    /// What it sent is not answered.
+    unanswered: Option<Unanswered>,
+}
+
+/// What one connection sent and nobody answered.
+#[derive(Clone, Copy, Debug)]
+struct Unanswered {
+    /// When the first of it went out.
+    since: Time,
+    /// How long it had been quiet before, milliseconds.
+    after_ms: u32,
+    /// It had survived about as much before: no path forgot it.
+    was_survived: bool,
+    /// It met a reset: only of the same service that shows anything.
+    by_reset: bool,
+}
+
+impl Unanswered {
+    const fn of(since: Time, after_ms: u32, survived_ms: u32) -> Self {
+        let was_survived = after_ms / 5 * 4 <= survived_ms;
+        Self { since, after_ms, was_survived, by_reset: false }
+    }
+
+    const fn was_active(&self, active_ms: u32) -> bool {
+        self.was_survived || self.after_ms < active_ms
+    }
 }
 
 /// What is known of others.
 #[derive(Debug, Default)]
 pub(super) struct OtherConnections {
     looked: Time,
-    seen: HashMap<PeerService, Vec<OtherConnection>>,
-    fallen: VecDeque<(PeerService, Time, OtherConnection)>,
+    seen: HashMap<PeerHost, Vec<OtherConnection>>,
+    fallen: VecDeque<(PeerHost, Time, OtherConnection)>,
 }
 
 impl OtherConnections {
-    /// Remembers a death by silence.
+    /// Remembers a death by silence, or of a busy connection by a reset.
     fn fell(&mut self, at: Time, socket: &Socket, death: &Death) {
-        let quiet_ms = match death.cause {
-            Cause::KeepaliveTimeout => socket.idle().value.saturating_mul(1000),
+        let idle_ms = socket.idle().value.saturating_mul(1000);
+        let heard = at.ms_before(death.silent_ms);
+        let (since, after_ms, by_reset) = match death.cause {
+            Cause::KeepaliveTimeout => (heard.ms_after(idle_ms.into()), idle_ms, false),
             Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Unreachable
             | Cause::Abandoned
-            | Cause::IdleDrop => death.quiet_ms,
+            | Cause::IdleDrop => {
+                let ms = death.unanswered_ms().unwrap_or(0);
+                (at.ms_before(ms), death.quiet_ms, false)
+            }
+            Cause::ConnectFailed if death.ending.retransmits >= SILENT_SYNS => {
+                (at.ms_before(death.ending.retransmitting_ms.unwrap_or(0)), 0, false)
+            }
+            Cause::PeerReset if death.ending.has_unacked_data() => (at, death.quiet_ms, true),
             _ => return,
         };
-        let heard = at.ms_before(death.silent_ms);
-        let other = OtherConnection { id: socket.id, heard, unanswered_after_ms: Some(quiet_ms) };
-        self.fallen.push_back((PeerService::of(socket), at, other));
+        let unanswered =
+            Unanswered { by_reset, ..Unanswered::of(since, after_ms, death.survived_ms) };
+        let other = OtherConnection {
+            id: socket.id,
+            service: PeerService::of(socket),
+            heard: Some(heard),
+            opened: death.age_ms.map(|age_ms| Time(at.0.saturating_sub(age_ms * 1_000_000))),
+            unanswered: Some(unanswered),
+        };
+        self.fallen.push_back(((socket.netns, socket.remote.addr), at, other));
         while self.fallen.len() > MAX_FALLEN
             || self.fallen.front().is_some_and(|(_, then, _)| at.ms_since(*then) > FALLEN_MS)
         {
@@ -88,6 +138,7 @@ impl OtherConnections {
 impl Table {
     /// How others to the same peer fared while this one died.
     pub(super) fn others(&mut self, at: Time, socket: &Socket, death: &Death) -> Others {
+        let host = (socket.netns, socket.remote.addr);
         let service = PeerService::of(socket);
         let heard = at.ms_before(death.silent_ms);
         // When the first of what was never answered went out.
@@ -100,23 +151,36 @@ impl Table {
             .others
             .fallen
             .iter()
-            .filter(|(of, ended, other)| *of == service && *ended >= heard && other.id != socket.id)
+            .filter(|(of, ended, _)| *of == host && *ended >= heard)
             .map(|(_, _, other)| *other)
             .collect();
-        let living = self.look_at(service, at).iter().filter(|other| other.id != socket.id);
         let (mut n_answered, mut n_silent) = (0, 0);
-        for other in living.chain(&fallen) {
-            if other.heard > asked.ms_after(ON_ITS_WAY_MS) {
+        for other in self.look_at(host, at).iter().chain(&fallen) {
+            if other.id == socket.id {
+                continue;
+            }
+            let is_of_it = other.service == service;
+            let was_there = other.opened.is_none_or(|opened| opened <= heard);
+            // Clients at one address may be many machines: of theirs only silence shows something.
+            let is_answered = service.direction == Direction::Outbound
+                && other.heard.is_some_and(|it| it > asked.ms_after(ON_ITS_WAY_MS));
+            if is_of_it && was_there && is_answered {
                 n_answered += 1;
-            } else if other.unanswered_after_ms.is_some_and(|ms| ms < active_ms) {
+            } else if other.unanswered.is_some_and(|it| {
+                // Answered later than that, this one shows that the peer still lived then.
+                it.since.ms_after(ON_ITS_WAY_MS) >= heard
+                    && it.was_active(active_ms)
+                    && (is_of_it || !it.by_reset)
+            }) {
                 n_silent += 1;
             }
         }
         self.others.fell(at, socket, death);
         match (n_answered, n_silent) {
-            (0, 0) => Others::Unknown,
+            // Some were answered and some fell silent, as with one of two servers behind an address: that shows nothing.
+            (0, 0) | (1.., 1..) => Others::Unknown,
             (0, n) => Others::Silent(n),
-            (n, _) => Others::Answered(n),
+            (n, 0) => Others::Answered(n),
         }
     }
 
@@ -125,37 +189,48 @@ impl Table {
         self.others.fell(at, socket, death);
     }
 
-    fn look_at(&mut self, service: PeerService, now: Time) -> &[OtherConnection] {
+    fn look_at(&mut self, host: PeerHost, now: Time) -> &[OtherConnection] {
         if now.ms_since(self.others.looked) >= FRESH_MS {
             self.others.looked = now;
             self.others.seen.clear();
         }
-        if !self.others.seen.contains_key(&service) && self.others.seen.len() < MAX_LOOKS {
-            let sockets = self.slots.to_peer(service.addr);
-            let is_it =
-                |socket: &Socket| socket.is_connection() && PeerService::of(socket) == service;
+        if !self.others.seen.contains_key(&host) && self.others.seen.len() < MAX_LOOKS {
+            let sockets = self.slots.to_peer(host.1).filter(|socket| socket.netns == host.0);
+            let opened = |id| self.histories.get(id).and_then(|history| history.opened);
             let seen: Vec<OtherConnection> = sockets
-                .filter(is_it)
-                .map(|socket| OtherConnection::of(&socket))
+                .filter(Socket::is_connection)
+                .map(|socket| OtherConnection::of(&socket, opened(socket.id)))
                 .take(MAX_SEEN)
                 .collect();
-            self.others.seen.insert(service, seen);
+            self.others.seen.insert(host, seen);
         }
-        self.others.seen.get(&service).map_or(&[], Vec::as_slice)
+        self.others.seen.get(&host).map_or(&[], Vec::as_slice)
     }
 }
 
 impl OtherConnection {
-    fn of(socket: &Socket) -> Self {
+    fn of(socket: &Socket, opened: Option<Time>) -> Self {
         let waiting_ms = match socket.retransmits {
             0 if socket.in_flight => None,
             0 => socket.probing_ms(),
+            n if socket.state == State::SynSent && n < SILENT_SYNS => None,
             _ => socket.retransmitting_ms.map(u64::from),
         };
-        let unanswered_after_ms = waiting_ms
-            .and_then(|ms| u32::try_from(u64::from(socket.silent_ms).saturating_sub(ms)).ok());
-        let heard = socket.at.ms_before(socket.silent_ms);
-        Self { id: socket.id, heard, unanswered_after_ms }
+        let unanswered = waiting_ms.and_then(|ms| u32::try_from(ms).ok()).map(|ms| {
+            let quiet_ms = match socket.state {
+                State::SynSent => 0,
+                _ => socket.silent_ms.saturating_sub(ms),
+            };
+            Unanswered::of(socket.at.ms_before(ms), quiet_ms, socket.watched.longest_quiet_ms)
+        });
+        Self {
+            id: socket.id,
+            service: PeerService::of(socket),
+            // A connection that is not there yet has heard nobody.
+            heard: socket.is_open().then(|| socket.at.ms_before(socket.silent_ms)),
+            opened,
+            unanswered,
+        }
     }
 }
 
@@ -164,11 +239,12 @@ mod tests {
     use super::*;
     use crate::model::{
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             errno::ETIMEDOUT,
             event::Event,
             setting::OwnSettings,
-            socket::{State, tests_support::socket},
+            socket::tests_support::socket,
+            watched::Watched,
         },
         table::{happening::Happened, tests::table},
     };
@@ -199,10 +275,14 @@ mod tests {
         for other in others {
             table.apply(Event::Seen(*other));
         }
+        ends(&mut table)
+    }
+
+    fn ends(table: &mut Table) -> (Cause, Others) {
         let dies = Socket { state: State::Close, ..at(1, 73_000) };
         let ending = Ending {
             errno: ETIMEDOUT,
-            unacked: true,
+            unacked: Unacked::Data,
             retransmits: 5,
             retransmitting_ms: Some(13_000),
             ..Ending::default()
@@ -224,8 +304,11 @@ mod tests {
 
     #[test]
     fn a_neighbour_that_is_answered_shows_a_path_that_forgot() {
-        let answered = [probed(2, 0), probed(3, 3)];
-        assert_eq!(cause_beside(&answered), (Cause::IdleDrop, Others::Answered(1)));
+        let answered = [probed(2, 0), probed(3, 0)];
+        assert_eq!(cause_beside(&answered), (Cause::IdleDrop, Others::Answered(2)));
+        // One of two servers behind an address is gone: nobody can say whose this was.
+        let mixed = [probed(2, 0), probed(3, 3)];
+        assert_eq!(cause_beside(&mixed), (Cause::IdleDrop, Others::Unknown));
     }
 
     #[test]
@@ -235,13 +318,60 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_of_another_service_namespace_or_address_show_nothing() {
-        let mut other_port = probed(2, 3);
-        other_port.remote.port = 6379;
+    fn a_later_connection_shows_only_that_the_peer_lives_now() {
+        // The server was started anew: it answers the newcomer, and knows nobody from before.
+        let newcomer = Socket { state: State::SynSent, ..at(2, 0) };
+        let mut table = table();
+        let opened = Socket { at: Time((NOW_S - 15) * 1_000_000_000), ..newcomer };
+        let event = |socket, old| Event::StateChange { socket, old, ending: Ending::default() };
+        table.apply(event(opened, State::Close));
+        table.apply(event(Socket { state: State::Established, ..opened }, State::SynSent));
+        table.apply(Event::Seen(Socket { state: State::Established, ..at(2, 500) }));
+        assert_eq!(ends(&mut table), (Cause::IdleDrop, Others::Unknown));
+    }
+
+    #[test]
+    fn an_attempt_to_connect_was_not_answered() {
+        let connecting = Socket { state: State::SynSent, silent_ms: 0, ..at(2, 0) };
+        assert_eq!(cause_beside(&[connecting]), (Cause::IdleDrop, Others::Unknown));
+        let repeated = Socket {
+            retransmits: 3,
+            retransmitting_ms: Some(9_000),
+            in_flight: true,
+            ..connecting
+        };
+        assert_eq!(cause_beside(&[repeated]), (Cause::RetransmitTimeout, Others::Silent(1)));
+    }
+
+    #[test]
+    fn a_heartbeat_each_half_minute_that_was_survived_before_shows_an_outage() {
+        let beats = |longest_quiet_ms| Socket {
+            retransmits: 5,
+            retransmitting_ms: Some(13_000),
+            watched: Watched { longest_quiet_ms, ..Watched::default() },
+            in_flight: true,
+            ..at(2, 43_000)
+        };
+        assert_eq!(cause_beside(&[beats(30_000)]), (Cause::RetransmitTimeout, Others::Silent(1)));
+        assert_eq!(cause_beside(&[beats(5_000)]), (Cause::IdleDrop, Others::Unknown));
+    }
+
+    #[test]
+    fn silence_of_the_whole_host_counts_and_answers_of_another_service_do_not() {
+        let mut silent = probed(2, 3);
+        silent.remote.port = 6379;
+        assert_eq!(cause_beside(&[silent]), (Cause::RetransmitTimeout, Others::Silent(1)));
+        let mut answered = probed(2, 0);
+        answered.remote.port = 6379;
+        assert_eq!(cause_beside(&[answered]), (Cause::IdleDrop, Others::Unknown));
+    }
+
+    #[test]
+    fn neighbours_of_another_namespace_or_address_show_nothing() {
         let mut other_addr = probed(3, 3);
         other_addr.remote.addr = "::ffff:172.16.0.16".parse().unwrap();
         let other_netns = Socket { netns: 7, ..probed(4, 3) };
-        let others = [other_port, other_addr, other_netns];
+        let others = [other_addr, other_netns];
         assert_eq!(cause_beside(&others), (Cause::IdleDrop, Others::Unknown));
     }
 }

@@ -174,7 +174,8 @@ impl Table {
             return NamedOwner::default();
         };
         let slot = self.slots.find(socket.id).and_then(|number| self.slots.get(number));
-        let kept = slot.filter(|slot| slot.socket.owner == socket.owner);
+        let is_its = |owner: Owner| (owner.pid, owner.comm) == (pid, comm);
+        let kept = slot.filter(|slot| slot.socket.owner.is_some_and(is_its));
         // Also of a process that is gone.
         kept.and_then(|slot| self.owners.roll.get(slot.whose)).cloned().unwrap_or_else(|| {
             let process = self.owners.processes.get(&pid);

@@ -153,7 +153,12 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
         let at = Time(socket().at.0 + n * 600_000_000_000);
         let dying = Socket { id: SocketId(n + 100), at, silent_ms: 60_005, ..socket() };
         table.learned.survived(&dying, at, 50_000);
-        let ending = Ending { errno: 104, unacked: true, sent_ms: Some(5), ..Ending::default() };
+        let ending = Ending {
+            errno: 104,
+            unacked: crate::model::observed::ending::Unacked::Data,
+            sent_ms: Some(5),
+            ..Ending::default()
+        };
         let closed = Socket { state: State::Close, ..dying };
         table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
         table.take_lessons(at, false);

@@ -5,3 +5,4 @@ pub(crate) mod closed_set;
 pub(crate) mod duration;
 pub(crate) mod sanitize;
 pub(crate) mod typed_duration;
+pub(crate) mod wall_time;

@@ -378,9 +378,9 @@ mod tests {
         assert!(used <= bytes, "{used} bytes");
         let mut left = BTreeMap::new();
         let each = |death: DeathRow| {
-            let owner = death.event.owner.unwrap();
+            let owner = death.event.owners.first().unwrap();
             assert_eq!(death.calls.len(), 1, "a call goes with its death");
-            *left.entry(owner.process).or_default() += 1;
+            *left.entry(owner.process.clone()).or_default() += 1;
             true
         };
         HistoryReader::open(&options.folder).unwrap().deaths(&Query::default(), each).unwrap();
@@ -406,7 +406,7 @@ mod tests {
             let reader = HistoryReader::open(&folder.options().folder).unwrap();
             let [not_kept] = reader.not_kept(None, None).unwrap().try_into().unwrap();
             assert_eq!((not_kept.worth, not_kept.reason), (Worth::Ordinary, Loss::Size));
-            assert_eq!(not_kept.n, n_lost);
+            assert_eq!(not_kept.records, n_lost);
             assert!(not_kept.meaning.contains("resets"), "{}", not_kept.meaning);
         }
     }

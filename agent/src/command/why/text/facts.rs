@@ -13,7 +13,7 @@ use crate::{
     },
     view::{
         connection::Connection,
-        connection_group::Peer,
+        connection_group::{Peer, QuietRange},
         life::{Finding, Life},
     },
 };
@@ -28,7 +28,8 @@ impl Judged {
             [one, other] => format!("[{one}, {other}]"),
             pids => format!("[{} processes]", pids.len()),
         };
-        let part_of = self.part_of.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let part_of =
+            self.case.key.part_of.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let arrow = match self.case.key.peer {
             Peer::Server(addr) => format!("-> {addr}"),
             Peer::ClientsOf(port) => match (self.case.peers().len(), self.case.peers().first()) {
@@ -246,10 +247,14 @@ impl Judged {
         }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
-            Some((least, _)) if least < f64::from(connection.limit.idle_limit_seconds) => format!(
-                "at most {} according to these deaths, but assumed to be {configured}: set --path",
-                time(least)
-            ),
+            Some(QuietRange { least, .. })
+                if least < f64::from(connection.limit.idle_limit_seconds) =>
+            {
+                format!(
+                    "at most {} according to these deaths, but assumed to be {configured}: set --path",
+                    time(least)
+                )
+            }
             _ => format!("assumed to be {configured}"),
         })
     }

@@ -211,9 +211,9 @@ impl WhyText<'_> {
 
     /// When the worst of a case died, and when that began.
     fn times(&self, case: &Judged) -> Option<String> {
-        let ConnectionTimes { n, first_at, last_at, waiting_since, last_packet_at } =
+        let ConnectionTimes { deaths, first_at, last_at, unanswered_since, last_packet_at } =
             case.case.times()?;
-        let died = match n {
+        let died = match deaths {
             1 => format!("died {}", self.when(&last_at)),
             n if first_at.get(..19) == last_at.get(..19) => {
                 format!("{n} died {}", self.when(&last_at))
@@ -225,7 +225,7 @@ impl WhyText<'_> {
                 .zip(timestamp::unix_seconds(since))
                 .map(|(died, since)| died - since)
         };
-        let since = match (&waiting_since, &last_packet_at) {
+        let since = match (&unanswered_since, &last_packet_at) {
             // What was answered at once did not wait.
             (Some(since), _) if waited(since).is_none_or(|waited| waited >= 1.0) => {
                 let waited = waited(since).map(|waited| format!(" ({})", time(waited)));
@@ -282,7 +282,12 @@ mod tests {
     use crate::{
         model::{
             judgement::death::Cause,
-            observed::{ending::Ending, setsockopt::SockOpt, socket::Socket, watched::Watched},
+            observed::{
+                ending::{Ending, Unacked},
+                setsockopt::SockOpt,
+                socket::Socket,
+                watched::Watched,
+            },
         },
         view::life::{
             CallSeen, Life,
@@ -310,7 +315,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_answer() {
         let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
-        let refused = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let refused = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
         let mut connecting = dead(&app(1, None, 0), refused);
         connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
         connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
@@ -399,7 +404,7 @@ mod tests {
                 option,
                 value: Some(value),
                 result: result.to_owned(),
-                by: life.owner.clone(),
+                by: life.owner().cloned(),
             });
         }
         let text = page(vec![life]);

@@ -6,20 +6,21 @@ use crate::{
         judgement::death::{Cause, Certainty},
         text::duration::tenths,
     },
-    view::connection::RowOwner,
+    view::{connection::RowOwner, connection_group::QuietRange},
 };
 
 /// How sure a cause is, and what looks alike.
 pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String {
     match (cause, certainty) {
         (Cause::IdleDrop, _) => {
-            let quiet = case.quiet_seconds.map_or_else(String::new, |(least, most)| {
-                if time(least) == time(most) {
-                    format!(" (quiet for {})", time(least))
-                } else {
-                    format!(" (quiet for {} to {})", time(least), time(most))
-                }
-            });
+            let quiet =
+                case.quiet_seconds.map_or_else(String::new, |QuietRange { least, most }| {
+                    if time(least) == time(most) {
+                        format!(" (quiet for {})", time(least))
+                    } else {
+                        format!(" (quiet for {} to {})", time(least), time(most))
+                    }
+                });
             let n_dead = case.case.of(case.finding).filter(|life| life.end.is_some()).count();
             let others =
                 case.case.dead().filter_map(|life| life.end.as_ref()?.others_answered).max();

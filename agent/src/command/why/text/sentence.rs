@@ -4,7 +4,10 @@ use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::answer::Judged,
     model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
-    view::{connection_group::Peer, life::Finding},
+    view::{
+        connection_group::Peer,
+        life::{Finding, Life},
+    },
 };
 
 impl Judged {
@@ -23,7 +26,7 @@ impl Judged {
                 let noticed = self
                     .case
                     .of(Finding::Dark)
-                    .map(|life| life.connection.silent_seconds)
+                    .map(Life::noticed_after_seconds)
                     .fold(0.0, f64::max);
                 format!(
                     "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
@@ -104,12 +107,12 @@ impl Judged {
         let errno = example.and_then(|end| end.errno.clone());
         match (example.map(|end| end.cause), errno.as_deref()) {
             (Some(Cause::ConnectFailed), Some("ECONNREFUSED")) => {
-                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer)
+                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer())
             }
             (Some(Cause::ConnectFailed), Some("ETIMEDOUT")) => {
                 format!(
                     "{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)",
-                    self.peer
+                    self.peer()
                 )
             }
             (Some(Cause::ConnectFailed), errno) => format!(
@@ -118,10 +121,10 @@ impl Judged {
             ),
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}",
-                self.peer,
+                self.peer(),
                 errno.unwrap_or("an error")
             ),
-            _ => format!("{} reset {what}{whose}", self.peer),
+            _ => format!("{} reset {what}{whose}", self.peer()),
         }
     }
 

@@ -332,7 +332,8 @@ fn fragile(settings: ProbeSettings) -> Option<String> {
 
 fn too_busy(settings: ProbeSettings, least: u32) -> Option<String> {
     let ProbeSettings { keepalive, idle_seconds, interval_seconds, .. } = settings;
-    let gap = idle_seconds.min(interval_seconds);
+    // The interval alone counts while probes go unanswered.
+    let gap = idle_seconds.max(interval_seconds);
     (keepalive && gap < least).then(|| {
         format!(
             "it probes every {} (idle {}, interval {}), the policy asks for at least {} between probes",

@@ -201,9 +201,13 @@ fn a_single_lost_probe_must_not_end_it_by_its_count_or_its_user_timeout() {
 
 #[test]
 fn probing_too_often_is_a_cost() {
-    let policy = demand(Rule { least_interval_seconds: Some(5), ..Rule::default() });
+    let policy = demand(Rule { least_interval_seconds: Some(10), ..Rule::default() });
     assert_eq!(faults(&policy, &probed(3, 0)), []);
-    let policy = demand(Rule { least_interval_seconds: Some(6), ..Rule::default() });
-    assert_eq!(faults(&policy, &probed(3, 0)), [Fault::BusyProbes]);
+    let mut often = probed(3, 0);
+    often.socket.own.idle_seconds = 4;
+    assert_eq!(faults(&policy, &often), [Fault::BusyProbes]);
+    // As Node sets it: each second only while nobody answers.
+    often.socket.own = OwnSettings { idle_seconds: 60, interval_seconds: 1, ..often.socket.own };
+    assert_eq!(faults(&policy, &often), []);
     assert_eq!(faults(&policy, &subject(0)), [], "off");
 }

@@ -3,9 +3,9 @@
 use super::{Cause, Death, MIDDLEBOX_MS, Others};
 use crate::model::{
     observed::{
-        ending::Discovery,
-        errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
-        socket::Socket,
+        ending::{Discovery, Unacked},
+        errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
+        socket::{Socket, State},
     },
     text::duration::tenths,
 };
@@ -52,47 +52,35 @@ impl Death {
             Cause::KeepaliveTimeout => format!(
                 "the keepalive timer ended it: {probes} unanswered, nothing received for {silent}"
             ),
-            Cause::KeepaliveReset => format!(
+            Cause::KeepaliveReset if self.could_be_forgotten => format!(
                 "a reset answered the probe after {silent} of silence: the peer, or what stands in \
                  between, did not know the connection any more"
             ),
-            Cause::IdleDrop if ending.errno == ETIMEDOUT => {
-                format!("quiet for {quiet}, then data met silence: {repeated} unanswered")
-            }
-            Cause::IdleDrop => format!("quiet for {quiet}, then the first data met a reset"),
+            Cause::KeepaliveReset => format!(
+                "a reset answered the probe after {silent} of silence, which no path is known to forget after: most \
+                 probably the peer was started anew"
+            ),
+            Cause::IdleDrop => self.evidence_of_idle_drop(socket, &quiet, &repeated),
             Cause::UserTimeout => {
-                let network = match ending.errno {
-                    ETIMEDOUT => String::new(),
-                    errno => format!("; the network said {}", errno_name(errno)),
-                };
+                let network = self.network();
                 format!(
                     "data was not acknowledged for the user timeout of {} ms: {repeated}{network}",
                     socket.own.user_timeout_ms
                 )
             }
-            Cause::RetransmitTimeout if !ending.unacked => {
+            Cause::RetransmitTimeout if ending.unacked != Unacked::Data => {
                 format!("the peer's window stayed closed, and {probes} of it went unanswered")
             }
             Cause::RetransmitTimeout => {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
-            Cause::Abandoned => {
-                let what = if ending.unacked { "its last data" } else { "its FIN" };
-                let answer = match ending.errno {
-                    ECONNRESET | EPIPE | ECONNREFUSED => "met a reset",
-                    _ => "was never answered",
-                };
-                format!(
-                    "this host closed it, and {what} {answer}: {repeated}, nothing received for {silent}; the path or the \
-                     peer was gone"
-                )
-            }
+            Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
             Cause::PeerReset if ending.is_reset_by_program() => format!(
                 "a reset came {} after data was sent, later than a round trip: the peer closed it with that data unread, \
                  as a program does by an idle timeout of its own; it had been quiet for {quiet}",
                 tenths(ending.sent_ms.unwrap_or_default())
             ),
-            Cause::PeerReset if ending.unacked => format!(
+            Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
                  acknowledged",
                 tenths(ending.sent_first_ms().unwrap_or_default())
@@ -108,6 +96,60 @@ impl Death {
             | Cause::LocalClosed
             | Cause::LocalReset
             | Cause::Unknown => self.other_evidence(&repeated),
+        }
+    }
+
+    fn evidence_of_idle_drop(&self, socket: &Socket, quiet: &str, repeated: &str) -> String {
+        if matches!(self.ending.errno, ECONNRESET | EPIPE) {
+            let look_alike = match self.old {
+                State::CloseWait | State::LastAck => {
+                    " (a peer that had closed both halves looks the same)"
+                }
+                State::FinWait1 => {
+                    " (and the FIN of this host with it: a peer that closes by a reset looks the same)"
+                }
+                _ => "",
+            };
+            return format!("quiet for {quiet}, then the first data met a reset{look_alike}");
+        }
+        let ended_by = match socket.own.user_timeout_ms {
+            0 => String::new(),
+            ms => format!("; the user timeout of {ms} ms ended it"),
+        };
+        let network = self.network();
+        format!(
+            "quiet for {quiet}, then data met silence: {repeated} unanswered{network}{ended_by}"
+        )
+    }
+
+    fn evidence_of_abandoned(&self, silent: &str, probes: &str, repeated: &str) -> String {
+        let what = if self.ending.has_unacked_data() { "its last data" } else { "its FIN" };
+        let (answer, so) = match self.ending.errno {
+            ECONNRESET | EPIPE => (
+                "met a reset",
+                "most probably the path or the peer was gone; a peer that closes by a reset looks the same",
+            ),
+            _ => ("was never answered", "the path or the peer was gone"),
+        };
+        let closed = self.closed_after_ms().map_or_else(
+            || "this host closed it".to_owned(),
+            |ms| format!("this host closed it after {} without an answer", tenths(ms)),
+        );
+        let probes = match self.probes_unanswered {
+            0 => String::new(),
+            _ => format!("{probes} unanswered before, "),
+        };
+        let network = self.network();
+        format!(
+            "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}{network}; {so}"
+        )
+    }
+
+    /// What ICMP said meanwhile.
+    fn network(&self) -> String {
+        match self.ending.errno {
+            0 | ETIMEDOUT | ECONNRESET | EPIPE => String::new(),
+            errno => format!("; the network said {}", errno_name(errno)),
         }
     }
 

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::model::{
     observed::{
-        ending::{Discovery, Ending},
+        ending::{Discovery, Ending, Unacked},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
@@ -96,6 +96,8 @@ pub struct Death {
     pub probes_unanswered: u8,
     /// The longest quiet time after which it was seen to go on, milliseconds.
     pub survived_ms: u32,
+    /// It had been quiet for long enough that a path may have forgotten it, and for longer than it had survived before.
+    pub could_be_forgotten: bool,
     /// How other connections to the same peer fared at that time.
     pub others: Others,
 }
@@ -130,11 +132,8 @@ impl Death {
         }
         let quiet_ms = ending.quiet_ms(socket);
         let survived_ms = socket.watched.longest_quiet_ms;
-        let could_forget = quiet_ms >= MIDDLEBOX_MS
-            || limit_ms.is_some_and(|limit_ms| u64::from(quiet_ms) >= limit_ms / 5 * 4);
-        // What it survived before did not kill it now, but for the times of sampling.
-        let is_forgotten = could_forget && quiet_ms / 5 * 4 > survived_ms;
-        let (cause, certainty) = ending.cause(socket, old, is_forgotten);
+        let quiet = Quiet::of(quiet_ms, survived_ms, limit_ms);
+        let (cause, certainty) = ending.cause(socket, old, quiet);
         Some(Self {
             cause,
             certainty,
@@ -146,6 +145,7 @@ impl Death {
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
             survived_ms,
+            could_be_forgotten: quiet >= Quiet::Long,
             others: Others::Unknown,
         })
     }
@@ -158,6 +158,7 @@ impl Death {
             Cause::KeepaliveTimeout
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
+            | Cause::Unreachable
             | Cause::Abandoned => true,
             _ => false,
         }
@@ -168,8 +169,17 @@ impl Death {
     #[must_use]
     pub fn beside(mut self, socket: &Socket, others: Others) -> Self {
         self.others = others;
-        if let (Cause::IdleDrop, Others::Silent(_)) = (self.cause, others) {
-            (self.cause, self.certainty) = self.ending.cause(socket, self.old, false);
+        match (self.cause, others) {
+            (Cause::IdleDrop, Others::Silent(_)) => {
+                (self.cause, self.certainty) = self.ending.cause(socket, self.old, Quiet::Short);
+            }
+            // Something in between says that there is no way, of this connection only: it does not know it any more.
+            (Cause::Unreachable, Others::Answered(_))
+                if self.could_be_forgotten && self.ending.unacked == Unacked::Data =>
+            {
+                (self.cause, self.certainty) = (Cause::IdleDrop, Certainty::Inferred);
+            }
+            _ => {}
         }
         self
     }
@@ -178,10 +188,18 @@ impl Death {
     /// survived before met nothing, and others to the same peer were answered meanwhile.
     pub const fn is_forgotten(&self, socket: &Socket) -> bool {
         match self.cause {
-            Cause::IdleDrop | Cause::KeepaliveReset => true,
+            Cause::IdleDrop => true,
+            // Where its probes had been answered after as much, the peer was started anew.
+            Cause::KeepaliveReset => self.could_be_forgotten,
             Cause::KeepaliveTimeout => {
                 let idle_ms = socket.idle().value.saturating_mul(1000);
-                matches!(self.others, Others::Answered(_)) && self.survived_ms < idle_ms / 5 * 4
+                // One probe may get lost on any path.
+                matches!(self.others, Others::Answered(_))
+                    && self.probes_unanswered >= 2
+                    && self.survived_ms < idle_ms / 5 * 4
+            }
+            Cause::Abandoned => {
+                self.could_be_forgotten && matches!(self.others, Others::Answered(_))
             }
             _ => false,
         }
@@ -189,7 +207,16 @@ impl Death {
 
     /// When the first of what was never answered was sent, milliseconds before the end. None if nothing was in flight.
     pub fn unanswered_ms(&self) -> Option<u32> {
-        self.ending.sent_first_ms()
+        self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
+    }
+
+    /// Of one that this host closed without an answer: the silence until then, if that is known.
+    pub fn closed_after_ms(&self) -> Option<u32> {
+        let Ending { unacked: Unacked::Fin, retransmitting_ms, .. } = self.ending else {
+            return None;
+        };
+        let is_abandoned = self.cause == Cause::Abandoned;
+        retransmitting_ms.filter(|_| is_abandoned).map(|ms| self.silent_ms.saturating_sub(ms))
     }
 
     /// A connection that is gone without a report of its end.
@@ -206,7 +233,8 @@ impl Death {
                 retransmitting_ms: None,
                 sent_ms: None,
                 round_trip_us: None,
-                unacked: false,
+                received_data_ms: None,
+                unacked: Unacked::Nothing,
                 unsent: false,
                 in_keepalive_timer: false,
             },
@@ -216,37 +244,108 @@ impl Death {
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
             survived_ms: socket.watched.longest_quiet_ms,
+            could_be_forgotten: false,
             others: Others::Unknown,
         }
     }
 }
 
+/// What a quiet time may have done on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Quiet {
+    /// No device forgets so soon, or this connection had survived as much.
+    Short,
+    /// There are devices that forget after that.
+    Long,
+    /// The path is known to forget after that.
+    PastLimit,
+}
+
+impl Quiet {
+    fn of(quiet_ms: u32, survived_ms: u32, limit_ms: Option<u64>) -> Self {
+        // What it survived before did not kill it now, but for the times of sampling.
+        let is_survived = quiet_ms / 5 * 4 <= survived_ms;
+        match limit_ms {
+            _ if is_survived => Self::Short,
+            Some(limit_ms) if u64::from(quiet_ms) >= limit_ms / 5 * 4 => Self::PastLimit,
+            _ if quiet_ms >= MIDDLEBOX_MS => Self::Long,
+            _ => Self::Short,
+        }
+    }
+}
+
 impl Ending {
+    /// Whether data or our FIN was not acknowledged.
+    const fn is_unanswered(&self) -> bool {
+        matches!(self.unacked, Unacked::Fin | Unacked::Data)
+    }
+
     /// How long ago the first of what is not acknowledged was sent, milliseconds.
     fn sent_first_ms(&self) -> Option<u32> {
-        match (self.unacked, self.retransmitting_ms) {
+        match (self.is_unanswered(), self.retransmitting_ms) {
             (true, Some(ms)) => Some(ms),
-            (true, None) => Some(self.sent_ms.unwrap_or_default()),
+            (true, None) if self.unacked == Unacked::Data => Some(self.sent_ms.unwrap_or_default()),
+            // A FIN leaves no stamp, and is repeated soon.
+            (true, None) => Some(0),
             (false, _) => None,
         }
     }
 
-    /// Silence before what was in flight was first sent; before now, if nothing was.
+    /// Silence before the first of what was never answered, data, FIN or probe; before now, if there was nothing.
     fn quiet_ms(&self, socket: &Socket) -> u32 {
-        self.sent_first_ms().map_or_else(
-            || self.sent_ms.map_or(socket.silent_ms, |ms| ms.min(socket.silent_ms)),
-            |ms| socket.silent_ms.saturating_sub(ms),
-        )
+        let Some(sent_ms) = self.sent_first_ms() else {
+            return self.sent_ms.map_or(socket.silent_ms, |ms| ms.min(socket.silent_ms));
+        };
+        let before_sent_ms = socket.silent_ms.saturating_sub(sent_ms);
+        match socket.probes_unanswered {
+            1.. if socket.keepalive => before_sent_ms.min(socket.idle().value.saturating_mul(1000)),
+            _ => before_sent_ms,
+        }
+    }
+
+    /// Whether the reset came clearly later than an answer to the last probe would have.
+    fn is_late_after_probe(&self, socket: &Socket) -> bool {
+        let (Some(since_first_ms), Some(_)) = (socket.probing_ms(), socket.timer_ms) else {
+            return false;
+        };
+        let interval_ms = u64::from(socket.interval().value) * 1000;
+        let before_last_ms = interval_ms * u64::from(socket.probes_unanswered.saturating_sub(1));
+        since_first_ms.saturating_sub(before_last_ms) > u64::from(self.answer_ms())
+    }
+
+    /// Whether the last data was ours: the program waited for an answer to it.
+    const fn was_asked_last(&self) -> bool {
+        match (self.sent_ms, self.received_data_ms) {
+            (Some(sent_ms), Some(received_ms)) => sent_ms < received_ms,
+            (sent_ms, None) => sent_ms.is_some(),
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether the kernel gave up repeating, and names what ICMP said meanwhile (`tcp_write_err` in
+    /// net/ipv4/tcp_timer.c). A reset never leaves such an error behind on a connection (`tcp_reset` in
+    /// net/ipv4/tcp_input.c).
+    const fn is_told_by_network(&self) -> bool {
+        match self.errno {
+            0 | ECONNRESET | EPIPE | ECONNABORTED | ETIMEDOUT => false,
+            ECONNREFUSED | ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH => true,
+            errno => errno == self.soft_errno,
+        }
+    }
+
+    /// An answer of somebody without memory comes within this time: a round trip, and what that may take longer.
+    fn answer_ms(&self) -> u32 {
+        let round_trip_ms = self.round_trip_us.unwrap_or(0) / 1000;
+        round_trip_ms + round_trip_ms / 8 + RESET_SLACK_MS
     }
 
     /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the
     /// connection. Somebody without memory answers at once.
     fn is_reset_by_program(&self) -> bool {
-        let round_trips_ms = self.round_trip_us.unwrap_or(0) / 1000 * 2;
-        self.unacked && self.sent_ms.is_some_and(|ms| ms > round_trips_ms.max(RESET_SLACK_MS))
+        self.unacked == Unacked::Data && self.sent_ms.is_some_and(|ms| ms > self.answer_ms())
     }
 
-    fn cause(&self, socket: &Socket, old: State, is_forgotten: bool) -> (Cause, Certainty) {
+    fn cause(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
         use Certainty::{Exact, Inferred};
         if self.in_keepalive_timer {
             return (Cause::KeepaliveTimeout, Exact);
@@ -256,44 +355,65 @@ impl Ending {
         }
         let peer_closed = matches!(old, State::CloseWait | State::LastAck);
         let we_closed = matches!(old, State::FinWait1 | State::FinWait2 | State::Closing);
-        let is_waiting = self.unacked && self.retransmits >= 2;
+        let is_waiting = self.unacked == Unacked::Data && self.retransmits >= 2;
+        let probes_missed = socket.keepalive && socket.probes_unanswered >= 2;
         match self.errno {
             0 if peer_closed => (Cause::PeerClosed, Exact),
             0 if we_closed || old == State::TimeWait => (Cause::LocalClosed, Exact),
-            // The program did not wait any longer for an answer to its data.
-            0 if is_waiting => (Cause::Abandoned, Exact),
+            // The program did not wait any longer for an answer to its data, or nobody answered its probes.
+            0 if is_waiting || probes_missed => (Cause::Abandoned, Exact),
             0 | ECONNABORTED => (Cause::LocalReset, Exact),
-            ECONNRESET | EPIPE | ECONNREFUSED if peer_closed => (Cause::PeerClosed, Exact),
-            ECONNRESET | EPIPE | ECONNREFUSED => {
-                let probing = socket.keepalive && socket.probes_unanswered > 0;
-                match (self.unacked || self.unsent, probing) {
-                    (false, true) => (Cause::KeepaliveReset, Exact),
-                    (true, _) if is_forgotten && !self.is_reset_by_program() => {
-                        (Cause::IdleDrop, Inferred)
-                    }
-                    // A peer that knew the connection would have acknowledged the FIN first.
-                    _ if old == State::FinWait1 && socket.silent_ms >= QUIET_MS => {
-                        (Cause::Abandoned, Inferred)
-                    }
-                    _ if we_closed => (Cause::LocalClosed, Exact),
-                    _ => (Cause::PeerReset, Exact),
-                }
+            // Its own FIN is all that is missing. A peer that closed only its half waits for data.
+            _ if peer_closed && self.unacked != Unacked::Data => (Cause::PeerClosed, Exact),
+            ECONNRESET | EPIPE => self.cause_of_reset(socket, old, quiet),
+            ETIMEDOUT => self.cause_of_giving_up(socket, old, quiet),
+            _ if self.is_told_by_network() => self.cause_of_giving_up(socket, old, quiet),
+            _ => (Cause::Unknown, Inferred),
+        }
+    }
+
+    /// The peer, or somebody in between, answered by a reset.
+    fn cause_of_reset(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
+        use Certainty::{Exact, Inferred};
+        let probing = socket.keepalive && socket.probes_unanswered > 0;
+        if matches!(old, State::CloseWait | State::LastAck) && quiet < Quiet::PastLimit {
+            // A peer that had closed both halves answers data by a reset.
+            return (Cause::PeerClosed, Exact);
+        }
+        // A program that closed only its own half still waits for the answer.
+        let is_closed = matches!(old, State::FinWait1 | State::Closing)
+            || old == State::FinWait2 && socket.is_orphan;
+        // A program that closes by a reset does so as soon as it sees our FIN: so that alone shows nothing.
+        let needs = if self.was_asked_last() { Quiet::Long } else { Quiet::PastLimit };
+        match (self.unacked == Unacked::Data || self.unsent, probing) {
+            // Somebody without memory would have answered the last probe at once.
+            (false, true) if self.unacked != Unacked::Fin && !self.is_late_after_probe(socket) => {
+                (Cause::KeepaliveReset, Exact)
             }
-            ETIMEDOUT if old == State::LastAck => (Cause::PeerClosed, Exact),
-            ETIMEDOUT if self.unacked && is_forgotten => (Cause::IdleDrop, Inferred),
-            ETIMEDOUT if matches!(old, State::FinWait1 | State::Closing) => {
-                (Cause::Abandoned, Exact)
+            (true, _) if quiet >= Quiet::Long && !self.is_reset_by_program() => {
+                (Cause::IdleDrop, Inferred)
             }
-            ETIMEDOUT if we_closed && !self.unacked => (Cause::LocalClosed, Exact),
-            // `tcp_write_err` (net/ipv4/tcp_timer.c) ends it with what the network said, if it said something; but only
-            // because the time is over.
-            ETIMEDOUT | ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH
-                if socket.own.user_timeout_ms > 0 && (self.unacked || self.unsent) =>
-            {
-                (Cause::UserTimeout, Exact)
+            _ if old == State::FinWait1 && quiet >= needs => (Cause::Abandoned, Inferred),
+            _ if is_closed => (Cause::LocalClosed, Exact),
+            _ => (Cause::PeerReset, Exact),
+        }
+    }
+
+    /// The kernel repeated what was not answered until it gave up.
+    fn cause_of_giving_up(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
+        use Certainty::{Exact, Inferred};
+        let is_in_flight = self.unacked == Unacked::Data || self.unsent;
+        // A host or a network that cannot be reached is away for others, too; a port is refused where nobody knows the connection.
+        let is_away = matches!(self.errno, ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH);
+        match old {
+            _ if self.unacked == Unacked::Data && quiet >= Quiet::Long && !is_away => {
+                (Cause::IdleDrop, Inferred)
             }
-            ETIMEDOUT if self.unacked || self.unsent => (Cause::RetransmitTimeout, Exact),
-            ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH => (Cause::Unreachable, Exact),
+            State::FinWait1 | State::Closing => (Cause::Abandoned, Exact),
+            State::FinWait2 if socket.is_orphan => (Cause::LocalClosed, Exact),
+            _ if socket.own.user_timeout_ms > 0 && is_in_flight => (Cause::UserTimeout, Exact),
+            _ if self.errno != ETIMEDOUT => (Cause::Unreachable, Exact),
+            _ if is_in_flight => (Cause::RetransmitTimeout, Exact),
             _ => (Cause::Unknown, Inferred),
         }
     }

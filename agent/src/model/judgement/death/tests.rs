@@ -13,7 +13,8 @@ const RESET: Ending = Ending {
     retransmitting_ms: None,
     sent_ms: Some(0),
     round_trip_us: Some(300),
-    unacked: true,
+    received_data_ms: None,
+    unacked: Unacked::Data,
     unsent: false,
     in_keepalive_timer: false,
 };
@@ -79,18 +80,33 @@ fn a_reset_later_than_a_round_trip_is_the_peers_program() {
 
 #[test]
 fn what_this_host_gave_up_is_no_orderly_end() {
-    let fin = |errno| Ending { errno, unacked: false, retransmits: 3, ..RESET };
+    // Its request was the last data: it waited for the answer, and closed.
+    let fin = |errno| Ending {
+        errno,
+        unacked: Unacked::Fin,
+        sent_ms: Some(19_900),
+        received_data_ms: Some(20_000),
+        ..RESET
+    };
     let of = |silent_ms, old, errno| cause(&quiet(silent_ms), old, fin(errno), None);
     assert_eq!(of(20_000, State::FinWait1, ETIMEDOUT), Cause::Abandoned);
     assert_eq!(of(20_000, State::FinWait1, ECONNRESET), Cause::Abandoned);
-    // The look-alikes: a busy connection that both ends drop, a FIN that was acknowledged.
-    assert_eq!(of(500, State::FinWait1, ECONNRESET), Cause::LocalClosed);
-    assert_eq!(of(20_000, State::FinWait2, ECONNRESET), Cause::LocalClosed);
+    // The look-alikes: a busy connection that both ends drop, a server that closes by a reset as soon as it sees the FIN.
+    assert_eq!(of(6_000, State::FinWait1, ECONNRESET), Cause::LocalClosed);
+    let answered = Ending { received_data_ms: Some(19_800), ..fin(ECONNRESET) };
+    let closed = |limit_ms| cause(&quiet(20_000), State::FinWait1, answered, limit_ms);
+    assert_eq!((closed(None), closed(Some(30_000))), (Cause::LocalClosed, Cause::LocalClosed));
+    assert_eq!(closed(Some(20_000)), Cause::Abandoned, "the path is known to forget after that");
+    // A FIN that was acknowledged.
+    let orphan = Socket { is_orphan: true, ..quiet(20_000) };
+    assert_eq!(cause(&orphan, State::FinWait2, fin(ECONNRESET), None), Cause::LocalClosed);
+    // One that closed only its own half still waits for the answer.
+    assert_eq!(of(20_000, State::FinWait2, ECONNRESET), Cause::PeerReset);
     assert_eq!(of(20_000, State::FinWait2, 0), Cause::LocalClosed);
     // By a reset of its own, with its data unanswered; and without.
     let aborted = Ending { errno: 0, ..SILENCE };
     assert_eq!(established(&quiet(20_000), aborted), Cause::Abandoned);
-    let orderly = Ending { errno: 0, unacked: false, ..RESET };
+    let orderly = Ending { errno: 0, unacked: Unacked::Nothing, ..RESET };
     assert_eq!(established(&quiet(20_000), orderly), Cause::LocalReset);
 }
 
@@ -116,9 +132,14 @@ fn others_to_the_same_peer_tell_an_outage_from_a_path_that_forgot() {
     assert!(outage.evidence(&socket).contains("an outage"), "{}", outage.evidence(&socket));
     let own = OwnSettings { idle_seconds: 60, ..OwnSettings::default() };
     let probed = Socket { keepalive: true, own, probes_unanswered: 3, ..quiet(75_000) };
-    let ending = Ending { in_keepalive_timer: true, errno: ETIMEDOUT, unacked: false, ..RESET };
+    let ending =
+        Ending { in_keepalive_timer: true, errno: ETIMEDOUT, unacked: Unacked::Nothing, ..RESET };
     let death = Death::of(&probed, State::Established, ending, None).unwrap();
     assert!(death.beside(&probed, Others::Answered(463)).is_forgotten(&probed));
+    // One probe may get lost.
+    let one = Socket { probes_unanswered: 1, ..probed };
+    let lost = Death::of(&one, State::Established, ending, None).unwrap();
+    assert!(!lost.beside(&one, Others::Answered(463)).is_forgotten(&one));
     assert!(!death.beside(&probed, Others::Unknown).is_forgotten(&probed));
     // It survived that idle time before: so it is not what the path forgets after.
     let watched = Watched { longest_quiet_ms: 60_000, ..Watched::default() };
@@ -129,10 +150,15 @@ fn others_to_the_same_peer_tell_an_outage_from_a_path_that_forgot() {
 
 #[test]
 fn a_reset_is_told_by_what_it_answers() {
-    let reset = Ending { unacked: false, ..RESET };
+    let reset = Ending { unacked: Unacked::Nothing, ..RESET };
     let probing = Socket { keepalive: true, probes_unanswered: 1, ..socket() };
     let of = |socket: &Socket, old| cause(socket, old, reset, None);
     assert_eq!(of(&probing, State::Established), Cause::KeepaliveReset);
+    // Long after the probe: by a program, which knew the connection.
+    let own = OwnSettings { interval_seconds: 20, ..OwnSettings::default() };
+    let after = |timer_ms| Socket { own, timer_ms: Some(timer_ms), ..probing };
+    assert_eq!(of(&after(13_200), State::Established), Cause::PeerReset);
+    assert_eq!(of(&after(19_996), State::Established), Cause::KeepaliveReset);
     assert_eq!(of(&socket(), State::Established), Cause::PeerReset);
     assert_eq!(of(&socket(), State::FinWait1), Cause::LocalClosed);
     assert_eq!(of(&socket(), State::CloseWait), Cause::PeerClosed);
@@ -147,4 +173,87 @@ fn who_closed_first_is_told_by_the_state() {
     assert_eq!(of(State::Closing), Cause::LocalClosed);
     assert_eq!(of(State::Established), Cause::LocalReset);
     assert_eq!(Death::of(&socket(), State::Listen, Ending::default(), None), None);
+}
+
+#[test]
+fn what_icmp_said_is_no_reset() {
+    // `-j REJECT` of a firewall that does not know the connection any more.
+    let refused = Ending { errno: ECONNREFUSED, soft_errno: ECONNREFUSED, ..SILENCE };
+    let death = Death::of(&quiet(38_000), State::Established, refused, None).unwrap();
+    assert_eq!((death.cause, death.quiet_ms), (Cause::IdleDrop, 25_000));
+    let evidence = death.evidence(&quiet(38_000));
+    assert!(evidence.contains("ECONNREFUSED") && !evidence.contains("reset"), "{evidence}");
+    assert_eq!(established(&quiet(13_500), refused), Cause::Unreachable);
+    let own = OwnSettings { user_timeout_ms: 4_000, ..OwnSettings::default() };
+    let timed = Socket { own, ..quiet(13_500) };
+    assert_eq!(established(&timed, refused), Cause::UserTimeout);
+    let forgotten = Death::of(&Socket { own, ..quiet(38_000) }, State::Established, refused, None);
+    let evidence = forgotten.unwrap().evidence(&Socket { own, ..quiet(38_000) });
+    assert!(evidence.contains("the user timeout of 4000 ms ended it"), "{evidence}");
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_by_one_connection_only_is_a_path_that_forgot() {
+    let unreachable = Ending { errno: EHOSTUNREACH, soft_errno: EHOSTUNREACH, ..SILENCE };
+    let socket = quiet(60_000);
+    let death = Death::of(&socket, State::Established, unreachable, None).unwrap();
+    assert_eq!(death.cause, Cause::Unreachable);
+    assert_eq!(death.beside(&socket, Others::Answered(2)).cause, Cause::IdleDrop);
+    assert_eq!(death.beside(&socket, Others::Silent(2)).cause, Cause::Unreachable);
+    let busy = quiet(14_000);
+    let death = Death::of(&busy, State::Established, unreachable, None).unwrap();
+    assert_eq!(death.beside(&busy, Others::Answered(2)).cause, Cause::Unreachable);
+}
+
+#[test]
+fn a_half_closed_connection_is_lost_like_any_other() {
+    // The peer closed its half, and waits for the answer: it meets silence.
+    let last = |ending| cause(&quiet(60_000), State::LastAck, ending, None);
+    assert_eq!(last(SILENCE), Cause::IdleDrop);
+    assert_eq!(cause(&quiet(14_000), State::CloseWait, SILENCE, None), Cause::RetransmitTimeout);
+    // The look-alikes: only our FIN goes unanswered, or the peer had closed for good and resets what comes.
+    let fin = Ending { unacked: Unacked::Fin, ..SILENCE };
+    assert_eq!(last(fin), Cause::PeerClosed);
+    assert_eq!(last(RESET), Cause::PeerClosed);
+    assert_eq!(cause(&quiet(27_000), State::CloseWait, RESET, Some(20_000)), Cause::IdleDrop);
+}
+
+#[test]
+fn a_close_after_probes_that_only_this_connection_misses_shows_that_it_was_forgotten() {
+    let own = OwnSettings { idle_seconds: 60, interval_seconds: 60, ..OwnSettings::default() };
+    let probed = Socket { keepalive: true, own, probes_unanswered: 2, ..quiet(277_000) };
+    let fin = Ending {
+        unacked: Unacked::Fin,
+        retransmitting_ms: Some(107_000),
+        sent_ms: Some(277_000),
+        received_data_ms: Some(277_000),
+        ..SILENCE
+    };
+    let death = Death::of(&probed, State::FinWait1, fin, None).unwrap();
+    assert_eq!((death.cause, death.quiet_ms), (Cause::Abandoned, 60_000));
+    assert_eq!(death.closed_after_ms(), Some(170_000));
+    assert!(death.beside(&probed, Others::Answered(1)).is_forgotten(&probed));
+    assert!(!death.beside(&probed, Others::Silent(1)).is_forgotten(&probed));
+    assert!(!death.is_forgotten(&probed), "nobody else shows that the peer lives");
+    let evidence = death.evidence(&probed);
+    assert!(evidence.contains("after 2 min 50 s without an answer"), "{evidence}");
+}
+
+#[test]
+fn a_peer_that_was_started_anew_is_no_path_that_forgot() {
+    let reset = Ending { unacked: Unacked::Nothing, sent_ms: None, ..RESET };
+    let probing = Socket { keepalive: true, probes_unanswered: 1, ..quiet(22_500) };
+    let death = |survived_ms, silent_ms| {
+        let watched = Watched { longest_quiet_ms: survived_ms, ..Watched::default() };
+        let socket = Socket { silent_ms, watched, ..probing };
+        Death::of(&socket, State::Established, reset, None).unwrap()
+    };
+    assert!(death(0, 22_500).is_forgotten(&probing));
+    // Its probes had been answered after 21 s, or no device forgets so soon.
+    for restarted in [death(21_000, 22_500), death(0, 12_000)] {
+        assert_eq!(restarted.cause, Cause::KeepaliveReset);
+        assert!(!restarted.is_forgotten(&probing));
+        let evidence = restarted.evidence(&probing);
+        assert!(evidence.contains("started anew"), "{evidence}");
+    }
 }

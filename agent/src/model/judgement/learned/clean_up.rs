@@ -6,7 +6,7 @@
 //! others show. Where ends in masses are ordinary, two of them at the same time of day are chance.
 
 use super::span::Span;
-use crate::model::{judgement::learned_limit::Confidence, text::duration::signed_seconds};
+use crate::model::{judgement::learned_limit::Confidence, text::wall_time::WallTime};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -195,7 +195,8 @@ pub struct CleanUpRow {
     /// Inode number of the network namespace; null for the agent's own.
     pub netns: Option<u32>,
     /// When it happened last: Unix time.
-    pub unix_seconds: f64,
+    #[serde(flatten)]
+    pub time: WallTime,
     /// The time of day in the host's zone: HH:MM.
     pub time_of_day: String,
     /// Days on which it was seen.
@@ -242,7 +243,7 @@ impl CleanUpRow {
         let is_sure = n_days >= 3 && process.is_none();
         Some(Self {
             netns: last.netns,
-            unix_seconds: signed_seconds(last.at_ms),
+            time: WallTime::of_unix_ms(last.at_ms),
             time_of_day,
             days: n_days,
             connections,

@@ -13,7 +13,10 @@ use crate::model::{
         learned_limit::{Confidence, LearnedLimit},
         preset::PRESETS,
     },
-    text::duration::{signed_seconds, tenths},
+    text::{
+        duration::{signed_seconds, tenths},
+        wall_time::WallTime,
+    },
 };
 
 /// Nothing in between forgets a connection so soon that one could be sure of it.
@@ -208,9 +211,9 @@ impl Estimate {
     /// As it is shown.
     pub(super) fn row(&self, destination: Destination) -> LimitRow {
         LimitRow {
-            destination: destination.to_string(),
+            remote: destination.to_string(),
             netns: destination.netns,
-            unix_seconds: signed_seconds(self.at_ms),
+            time: WallTime::of_unix_ms(self.at_ms),
             longest_survived_seconds: self.longest_survived_ms.map(signed_seconds),
             shortest_killed_seconds: signed_seconds(self.shortest_killed_ms),
             survivals: self.n_survivals,
@@ -220,7 +223,7 @@ impl Estimate {
             deaths_explained: self.n_explained,
             occasions: self.n_occasions,
             confidence: self.confidence,
-            seconds: self.seconds(),
+            idle_limit_seconds: self.seconds(),
             looks_like: self.devices().map(|(_, devices)| devices),
             meaning: self.meaning(),
         }

@@ -171,7 +171,14 @@ impl Learned {
         let survived_as_much = i64::from(death.survived_ms) * 5 / 4 >= quiet.ms();
         let outcome = match death.cause {
             Cause::PeerReset => QuietOutcome::PeerClosed { times: 1 },
+            Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
+            // The peer was started anew, or its path was gone for a while.
+            Cause::KeepaliveReset if survived_as_much => return,
             Cause::IdleDrop | Cause::KeepaliveReset | Cause::KeepaliveTimeout if was_answered => {
+                QuietOutcome::SingledOut
+            }
+            // Its client waited for nothing, while others were answered.
+            Cause::Abandoned if was_answered && death.could_be_forgotten => {
                 QuietOutcome::SingledOut
             }
             // That it was a limit is not said by one who died beside others.

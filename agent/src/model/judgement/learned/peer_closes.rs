@@ -7,7 +7,10 @@ use super::{
 };
 use crate::model::{
     judgement::{destination::Destination, learned_limit::Confidence},
-    text::duration::{signed_seconds, tenths},
+    text::{
+        duration::{signed_seconds, tenths},
+        wall_time::WallTime,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,11 +72,11 @@ impl PeerCloses {
     pub(super) fn row(&self, destination: Destination) -> PeerClosesRow {
         let after = tenths(self.after_ms.unsigned_abs());
         PeerClosesRow {
-            destination: destination.to_string(),
+            remote: destination.to_string(),
             netns: destination.netns,
-            unix_seconds: signed_seconds(self.at_ms),
+            time: WallTime::of_unix_ms(self.at_ms),
             after_seconds: signed_seconds(self.after_ms),
-            times: self.n_times,
+            connections: self.n_times,
             occasions: self.n_occasions,
             confidence: self.confidence,
             meaning: format!(
@@ -106,15 +109,16 @@ fn occasions(closings: &[&Evidence]) -> u64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerClosesRow {
     /// An address, or an address and a port.
-    pub destination: String,
+    pub remote: String,
     /// Inode number of the network namespace; null for the agent's own.
     pub netns: Option<u32>,
-    /// When the last evidence came: Unix time.
-    pub unix_seconds: f64,
+    /// When the last evidence came.
+    #[serde(flatten)]
+    pub time: WallTime,
     /// The peer closes after this time without data.
     pub after_seconds: f64,
     /// Connections that it closed so.
-    pub times: u64,
+    pub connections: u64,
     /// Occasions on which it did, minutes apart.
     pub occasions: u64,
     /// How sure it is that this is a timer of the peer.

@@ -1,7 +1,7 @@
 //! What was learned, as it is shown: one row for each fact. Fields are only ever added.
 
 use super::{clean_up::CleanUpRow, peer_closes::PeerClosesRow};
-use crate::model::judgement::learned_limit::Confidence;
+use crate::model::{judgement::learned_limit::Confidence, text::wall_time::WallTime};
 use serde::{Deserialize, Serialize};
 
 /// A fact that follows from how connections ended and went on.
@@ -29,8 +29,8 @@ impl LearnedRow {
     /// The peer that it is about; of a clean-up none.
     pub fn destination(&self) -> Option<&str> {
         match self {
-            Self::PathLimit(row) => Some(&row.destination),
-            Self::PeerCloses(row) => Some(&row.destination),
+            Self::PathLimit(row) => Some(&row.remote),
+            Self::PeerCloses(row) => Some(&row.remote),
             Self::CleanUp(_) => None,
         }
     }
@@ -53,12 +53,12 @@ impl LearnedRow {
         }
     }
 
-    /// When the last evidence came: Unix time.
+    /// When the last evidence came.
     pub const fn unix_seconds(&self) -> f64 {
         match self {
-            Self::PathLimit(row) => row.unix_seconds,
-            Self::PeerCloses(row) => row.unix_seconds,
-            Self::CleanUp(row) => row.unix_seconds,
+            Self::PathLimit(row) => row.time.unix_seconds,
+            Self::PeerCloses(row) => row.time.unix_seconds,
+            Self::CleanUp(row) => row.time.unix_seconds,
         }
     }
 }
@@ -67,11 +67,12 @@ impl LearnedRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitRow {
     /// An address, or an address and a port.
-    pub destination: String,
+    pub remote: String,
     /// Inode number of the network namespace; null for the agent's own.
     pub netns: Option<u32>,
-    /// When the last evidence came: Unix time.
-    pub unix_seconds: f64,
+    /// When the last evidence came.
+    #[serde(flatten)]
+    pub time: WallTime,
     /// The longest quiet time that was survived; null if none was.
     pub longest_survived_seconds: Option<f64>,
     /// The shortest that killed.
@@ -91,7 +92,7 @@ pub struct LimitRow {
     /// How sure it is.
     pub confidence: Confidence,
     /// The limit that the evidence shows.
-    pub seconds: u32,
+    pub idle_limit_seconds: u32,
     /// Devices with such a limit.
     pub looks_like: Option<String>,
     /// All of it, in one sentence.

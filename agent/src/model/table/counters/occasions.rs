@@ -90,7 +90,7 @@ mod tests {
     use crate::model::{
         judgement::death::QUIET_MS,
         observed::{
-            ending::{Discovery, Ending},
+            ending::{Discovery, Ending, Unacked},
             errno::ECONNRESET,
             owner_identity::NamedOwner,
             socket::{Comm, Socket, State, tests_support::socket},
@@ -105,7 +105,8 @@ mod tests {
         retransmitting_ms: None,
         sent_ms: Some(0),
         round_trip_us: Some(300),
-        unacked: true,
+        received_data_ms: None,
+        unacked: Unacked::Data,
         unsent: false,
         in_keepalive_timer: false,
     };

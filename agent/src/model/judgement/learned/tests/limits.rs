@@ -14,7 +14,7 @@ fn a_limit_is_longer_than_what_was_survived_and_at_most_what_killed() {
     assert_eq!((found.n_deaths, found.n_survivals), (7, 7));
     assert_eq!((found.confidence, found.seconds()), (Confidence::Sure, 350));
     let row = limit_rows(&learned, 8 * HOUR).remove(0);
-    assert_eq!((row.destination.as_str(), row.netns), ("172.16.0.15:2717", None));
+    assert_eq!((row.remote.as_str(), row.netns), ("172.16.0.15:2717", None));
     assert!(row.meaning.contains("between 5 min 40 s and 5 min 50 s, 7 deaths"), "{}", row.meaning);
     assert!(row.looks_like.unwrap().contains("AWS NAT Gateway, NLB"));
 }
@@ -31,7 +31,7 @@ fn a_device_is_named_only_where_there_is_room_for_no_other() {
     learned.survived(&peer(15), at(4 * HOUR), 310_000);
     let row = limit_rows(&learned, DAY).remove(0);
     assert!(row.looks_like.unwrap().contains("AWS"));
-    assert_eq!(row.seconds, 350);
+    assert_eq!(row.idle_limit_seconds, 350);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn nothing_is_said_of_neighbours_of_another_port_or_of_the_nameless_path() {
         die(&mut learned, &peer(number), n * HOUR, &idle_drop(30));
     }
     let rows = limit_rows(&learned, DAY);
-    let names: Vec<_> = rows.iter().map(|row| (row.destination.as_str(), row.confidence)).collect();
+    let names: Vec<_> = rows.iter().map(|row| (row.remote.as_str(), row.confidence)).collect();
     let guess = Confidence::Guess;
     assert_eq!(
         names,
@@ -198,7 +198,7 @@ fn another_network_namespace_neither_teaches_nor_masks() {
     three(&mut taught, &elsewhere);
     assert_eq!(estimate(&taught, DAY), None);
     let row = limit_rows(&taught, DAY).remove(0);
-    assert_eq!((row.destination.as_str(), row.netns), ("172.16.0.15:2717", Some(7)));
+    assert_eq!((row.remote.as_str(), row.netns), ("172.16.0.15:2717", Some(7)));
     let mut masked = learned();
     three(&mut masked, &peer(15));
     masked.survived(&elsewhere, at(4 * HOUR), 7_000_000);

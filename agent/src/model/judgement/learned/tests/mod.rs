@@ -52,6 +52,7 @@ fn idle_drop(quiet: u32) -> Death {
         probes_sent: 0,
         probes_unanswered: 0,
         survived_ms: 0,
+        could_be_forgotten: false,
         others: Others::Unknown,
     }
 }

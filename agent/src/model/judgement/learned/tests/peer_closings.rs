@@ -14,7 +14,7 @@ fn a_server_that_closes_after_always_the_same_time_has_a_timer_and_no_middlebox(
         assert_eq!(closes_rows(&learned, now + 2).len(), n_rows, "after {} occasions", n + 1);
     }
     let row = closes_rows(&learned, HOUR).remove(0);
-    assert_eq!((row.after_seconds, row.times, row.occasions), (5.003, 10, 5));
+    assert_eq!((row.after_seconds, row.connections, row.occasions), (5.003, 10, 5));
     assert_eq!(row.confidence, Confidence::Sure);
     assert!(
         row.meaning.contains("closes connections 5.0 s after the last data"),
@@ -53,7 +53,7 @@ fn late_resets_of_a_peer_are_closings_too() {
         die(&mut learned, &peer(15), n * HOUR, &reset);
     }
     let [row] = &closes_rows(&learned, DAY)[..] else { panic!("one row") };
-    assert_eq!((row.after_seconds, row.times), (60.0, 3));
+    assert_eq!((row.after_seconds, row.connections), (60.0, 3));
     assert_eq!(estimate(&learned, DAY), None);
 }
 

@@ -1,6 +1,10 @@
 //! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
 //! how it ended.
 
+mod joined;
+
+pub(crate) use joined::lives;
+
 use super::{
     connection::{Connection, RowOwner},
     event_row::EventRow,
@@ -11,13 +15,14 @@ use crate::model::{
     judgement::{
         condition::Condition,
         death::{Cause, Certainty, MIDDLEBOX_MS},
+        facts::ConnectionFacts as _,
         verdict::Verdict,
     },
     observed::setsockopt::SockOpt,
     table::happening::EventName,
+    text::wall_time::WallTime,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// A setsockopt call as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +58,8 @@ pub(crate) struct LifeEnd {
     pub others_answered: Option<u32>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
+    /// Of an abandoned one: the silence after which this host closed it, if that is known.
+    pub closed_after_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
     pub last_packet_at: Option<String>,
     /// The time when the first data was sent that was never answered: RFC 3339, UTC.
@@ -67,20 +74,22 @@ pub(crate) struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
     pub connection: Connection,
-    /// The process that it is counted for.
-    pub owner: Option<RowOwner>,
+    /// The processes that have it open, or had: first the one that it is counted for.
+    pub owners: Vec<RowOwner>,
     /// The calls that were seen, oldest first.
     pub calls: Vec<CallSeen>,
     /// Options that changed without a call.
     pub changed: Vec<SockOpt>,
     /// It was watched from its beginning, so that calls are missing from `calls` only if there were
     /// none.
+    #[serde(rename = "seen_from_opening")]
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
     /// Its end, if it has come.
+    #[serde(flatten)]
     pub end: Option<LifeEnd>,
 }
 
@@ -132,10 +141,9 @@ impl Finding {
 impl Life {
     /// A connection that exists now, without calls: only the history knows those.
     pub(crate) fn live(row: Row) -> Self {
-        let owner = row.owners.first().cloned();
         Self {
             connection: row.connection,
-            owner,
+            owners: row.owners,
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole: false,
@@ -148,9 +156,9 @@ impl Life {
     /// One that died, with the event that says so. None if the event is another.
     pub(crate) fn dead(happening: EventRow) -> Option<Self> {
         let EventRow {
-            at,
+            time: WallTime { at, .. },
             event: EventName::Died | EventName::Ended,
-            owner,
+            owners,
             details,
             connection,
             ..
@@ -174,12 +182,13 @@ impl Life {
             age_seconds: details.age_seconds,
             others_answered: details.others_answered,
             forgotten: details.forgotten.unwrap_or_default(),
+            closed_after_seconds: details.closed_after_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
         Some(Self {
             connection,
-            owner,
+            owners,
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
@@ -187,6 +196,17 @@ impl Life {
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
+    }
+
+    /// The process that it is counted for.
+    pub(crate) fn owner(&self) -> Option<&RowOwner> {
+        self.owners.first()
+    }
+
+    /// Of one that died of silence: the silence after which that was noticed, by the kernel or by a program that gave up.
+    pub(crate) fn noticed_after_seconds(&self) -> f64 {
+        let closed_after = self.end.as_ref().and_then(|end| end.closed_after_seconds);
+        closed_after.unwrap_or(self.connection.silent_seconds)
     }
 
     /// Of one that died of silence: when that began, as far as it is known.
@@ -215,7 +235,7 @@ impl Life {
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
                 // The kernel ends by itself what is closing.
-                Condition::Fine if is_unprotected && !self.connection.state.is_closing() => {
+                Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
                 }
                 Condition::Fine => Finding::Fine,
@@ -224,51 +244,20 @@ impl Life {
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
             _ if end.forgotten => Finding::Dropped,
-            Cause::IdleDrop | Cause::KeepaliveReset => Finding::Dropped,
+            Cause::IdleDrop => Finding::Dropped,
             Cause::KeepaliveTimeout
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Abandoned => Finding::Dark,
             Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
-            Cause::PeerReset | Cause::Unreachable | Cause::ConnectFailed => Finding::Failed,
+            Cause::KeepaliveReset
+            | Cause::PeerReset
+            | Cause::Unreachable
+            | Cause::ConnectFailed => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }
     }
-}
-
-/// Joins what is live with what happened: `past` is in the order of time.
-pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
-    let mut lives: BTreeMap<String, Life> =
-        rows.into_iter().map(|row| (row.id().to_owned(), Life::live(row))).collect();
-    let mut told: BTreeMap<String, ReportedPast> = BTreeMap::new();
-    for happening in past {
-        let Some(id) = happening.connection.id.clone() else {
-            continue;
-        };
-        let known = told.entry(id.clone()).or_default();
-        match happening.event {
-            EventName::Opened => {
-                known.is_whole = true;
-                known.opened_at = Some(happening.at);
-            }
-            EventName::Setting => known.calls.extend(CallSeen::of(happening)),
-            EventName::Changed => known.changed.extend(happening.details.option),
-            EventName::Died | EventName::Ended => {
-                drop(Life::dead(happening).map(|dead| lives.insert(id, dead)));
-            }
-            _ => {}
-        }
-    }
-    for (id, known) in told {
-        if let Some(life) = lives.get_mut(&id) {
-            life.is_whole |= known.is_whole;
-            life.opened_at = life.opened_at.take().or(known.opened_at);
-            life.calls = known.calls;
-            life.changed = known.changed;
-        }
-    }
-    lives.into_values().collect()
 }
 
 /// The time this much before another: both RFC 3339, UTC.
@@ -278,24 +267,15 @@ fn before(at: &str, seconds: f64) -> Option<String> {
     Some(format!("{time:.6}"))
 }
 
-/// The past of a connection, as far as events report it.
-#[derive(Default)]
-struct ReportedPast {
-    is_whole: bool,
-    opened_at: Option<String>,
-    calls: Vec<CallSeen>,
-    changed: Vec<SockOpt>,
-}
-
 impl CallSeen {
     fn of(happening: EventRow) -> Option<Self> {
         let details = happening.details;
         Some(Self {
-            at: happening.at,
+            at: happening.time.at,
             option: details.option?,
             value: details.value,
             result: details.result?,
-            by: happening.owner,
+            by: happening.owners.into_iter().next(),
         })
     }
 }
@@ -310,7 +290,7 @@ pub(crate) mod tests_support {
             verdict::Surroundings,
         },
         observed::{
-            ending::Ending,
+            ending::{Ending, Unacked},
             setting::OwnSettings,
             socket::{Comm, Owner, Socket, State, tests_support::socket},
         },
@@ -347,10 +327,16 @@ pub(crate) mod tests_support {
 
     /// It, dead of this.
     pub(crate) fn dead(socket: &Socket, ending: Ending) -> Life {
+        Life::dead(died(socket, ending)).unwrap()
+    }
+
+    /// The event of that.
+    pub(crate) fn died(socket: &Socket, ending: Ending) -> EventRow {
         let mut death = Death::of(socket, State::Established, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
-        Life::dead(EventRow::new(&happening, "2026-01-02T03:04:05Z".to_owned(), &around())).unwrap()
+        let time = WallTime { at: "2026-01-02T03:04:05Z".to_owned(), ..WallTime::default() };
+        EventRow::new(&happening, time, &around())
     }
 
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
@@ -362,31 +348,31 @@ pub(crate) mod tests_support {
         retransmitting_ms: None,
         sent_ms: Some(10),
         round_trip_us: None,
-        unacked: true,
+        received_data_ms: None,
+        unacked: Unacked::Data,
         unsent: false,
         in_keepalive_timer: false,
     };
 
     /// The ending that a keepalive timer leaves when it gave up.
-    pub(crate) const GAVE_UP: Ending =
-        Ending { errno: 110, sent_ms: None, unacked: false, in_keepalive_timer: true, ..RESET };
+    pub(crate) const GAVE_UP: Ending = Ending {
+        errno: 110,
+        sent_ms: None,
+        unacked: Unacked::Nothing,
+        in_keepalive_timer: true,
+        ..RESET
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        tests_support::{GAVE_UP, RESET, app, around, dead, live},
+        tests_support::{GAVE_UP, RESET, app, dead, live},
         *,
     };
-    use crate::{
-        model::{
-            observed::{
-                ending::Ending,
-                socket::{Socket, State},
-            },
-            table::happening::{Happened, Happening},
-        },
-        view::event_row::EventDetails,
+    use crate::model::observed::{
+        ending::{Ending, Unacked},
+        socket::{Socket, State},
     };
 
     #[test]
@@ -408,25 +394,28 @@ mod tests {
         let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
         let overdue = live(&app(1, None, 400_000));
         let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
-        let closing = Socket { state: State::FinWait2, ..app(1, None, 0) };
+        let closing = Socket { state: State::FinWait2, is_orphan: true, ..app(1, None, 0) };
+        // It has closed its half only, and waits for the answer.
+        let half = Socket { is_orphan: false, ..closing };
         let all = [
             live(&stuck),
             overdue,
             dead(&app(1, None, 400_000), RESET),
             dead(&app(1, Some(60), 90_000), GAVE_UP),
             live(&app(1, None, 0)),
+            live(&half),
             live(&closed),
             live(&closing),
         ];
         let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
         assert!(findings.is_sorted(), "{findings:?}");
         assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
-        assert_eq!((findings[5], findings[6]), (Finding::PeerClosed, Finding::Fine));
+        assert_eq!(findings[5..], [Finding::Unprotected, Finding::PeerClosed, Finding::Fine]);
     }
 
     #[test]
     fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
-        let nothing_sent = Ending { sent_ms: None, unacked: false, ..RESET };
+        let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
         assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
         assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
     }
@@ -440,39 +429,9 @@ mod tests {
         let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
         assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
         assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
-        let nobody_heard = Ending { errno: 111, unacked: false, sent_ms: None, ..RESET };
+        let nobody_heard = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
         let reset = dead(&app(1, None, 2_000), nobody_heard);
         assert_eq!(reset.trouble_began(), None, "it began when it ended");
         assert!(live(&app(1, None, 0)).trouble_began().is_none());
-    }
-
-    #[test]
-    fn calls_and_ends_join_their_connection() {
-        let one = app(1, None, 0);
-        let row = |socket| Row::new(socket, socket.owner.iter(), None, &around(), socket.at);
-        let told = |event, details| EventRow {
-            event,
-            details,
-            ..EventRow::new(
-                &Happening::new(one.at, one, Happened::Opened),
-                String::new(),
-                &around(),
-            )
-        };
-        let refused = EventDetails {
-            option: Some(SockOpt::Idle),
-            value: Some(0),
-            result: Some("EINVAL".to_owned()),
-            ..EventDetails::default()
-        };
-        let past = vec![
-            told(EventName::Opened, EventDetails::default()),
-            told(EventName::Setting, refused),
-        ];
-        let lives = lives(vec![row(&one), row(&app(2, None, 0))], past);
-        assert_eq!(lives.len(), 2);
-        assert!(lives[0].is_whole && !lives[1].is_whole);
-        assert_eq!(lives[0].calls[0].result, "EINVAL");
-        assert_eq!(lives[1].calls, []);
     }
 }
