@@ -12,11 +12,7 @@ use crate::{
     setup,
 };
 use anyhow::{Context as _, Result};
-use std::{
-    env,
-    ffi::OsString,
-    process::{Command, ExitCode},
-};
+use std::{env, ffi::OsString, process::ExitCode};
 
 /// Fetches software and tries what keepwatch says of it, and each line that it advises.
 #[derive(clap::Args)]
@@ -44,13 +40,14 @@ pub(crate) fn run(options: &CasesOptions) -> Result<ExitCode> {
             talk(format_args!("cases: {failure:#}"));
         }
     }
-    let keepwatch = keepwatch()?;
-    // Without the hooks: the agent that is tried is a program of its own.
-    announced(
-        cargo(["build", "--package", "keepwatch-tests", "--bin", "cases"])
-            .env("AYA_BUILD_SKIP", "1"),
-        "fix what the compiler says",
-    )?;
+    let given = env::var_os("KEEPWATCH_BIN");
+    let mut build = cargo(["build", "--package", "keepwatch-tests", "--bin", "cases"]);
+    if given.is_some() {
+        // The hooks are in the agent that was given.
+        build.env("AYA_BUILD_SKIP", "1");
+    }
+    let keepwatch = given.map_or_else(built_keepwatch, Ok)?;
+    announced(&mut build, "fix what the compiler says")?;
     let mut cases = command::as_root(&place::binary("debug", "cases"));
     cases.env("KEEPWATCH_BIN", keepwatch).env("KEEPWATCH_TOOLS", place::tools());
     cases.args(arguments(options));
@@ -58,21 +55,14 @@ pub(crate) fn run(options: &CasesOptions) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(FINDING) })
 }
 
-/// `KEEPWATCH_BIN`, or the agent that is built here.
-fn keepwatch() -> Result<OsString> {
-    if let Some(given) = env::var_os("KEEPWATCH_BIN") {
-        return Ok(given);
-    }
+/// The agent, built here.
+fn built_keepwatch() -> Result<OsString> {
     setup::prepare(Purpose::Tests)?;
     checked(
-        &mut build(),
+        &mut cargo(["build", "--package", "keepwatch", "--bin", "keepwatch"]),
         "fix what the compiler says; without the hooks' compiler, `cargo xtask setup`",
     )?;
     Ok(place::binary("debug", "keepwatch").into())
-}
-
-fn build() -> Command {
-    cargo(["build", "--package", "keepwatch", "--bin", "keepwatch"])
 }
 
 fn arguments(options: &CasesOptions) -> Vec<OsString> {

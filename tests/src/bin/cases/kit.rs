@@ -68,10 +68,9 @@ fn version_of_program(name: &str) -> Option<String> {
     let program = find_program(name)?;
     let option = match name {
         "ssh" => "-V",
-        "nginx" | "haproxy" | "rsyslogd" => "-v",
+        "nginx" | "haproxy" | "rsyslogd" | "perl" => "-v",
         "go" => "version",
         "mosquitto" => "-h",
-        "perl" => "-v",
         _ => "--version",
     };
     let text = printed_in_any_way(Command::new(program).arg(option))?;

@@ -31,7 +31,7 @@ impl RunningProgram {
     pub(crate) fn start(netns: &NetworkNamespace, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
-        let shown = format!("{:?}", command.get_program());
+        let shown = command.get_program().display().to_string();
         let mut child =
             netns.run(|| command.spawn()).unwrap_or_else(|error| panic!("start {shown}: {error}"));
         let printed = Arc::default();

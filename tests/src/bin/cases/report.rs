@@ -1,5 +1,6 @@
 //! What a case found: what is true, what keepwatch had to say, what it said.
 
+use crate::said::text_at;
 use serde_json::Value;
 use std::fmt::Display;
 
@@ -53,6 +54,20 @@ impl CaseReport {
         }
     }
 
+    /// A row of a live connection, with what must be said of it.
+    pub(crate) fn live(&mut self, when: &str, row: &Value, wanted: &[(&str, &str)]) {
+        self.fields(when, row, wanted);
+        let (verdict, condition) = (text_at(row, "/verdict"), text_at(row, "/condition"));
+        self.said(format!("{when}: {verdict}, {condition}: {}", text_at(row, "/meaning")));
+    }
+
+    /// How the connection of a case of `why` died, with what must be said of that.
+    pub(crate) fn death(&mut self, case: &Value, wanted: &[(&str, &str)]) {
+        let end = case.pointer("/example").cloned().unwrap_or_default();
+        self.fields("dead", &end, wanted);
+        self.said(format!("dead: {}: {}", text_at(&end, "/cause"), text_at(&end, "/evidence")));
+    }
+
     /// A sentence that must be true of what keepwatch said.
     pub(crate) fn must(&mut self, what: &str, holds: bool, found: impl Display) {
         self.wanted.push(what.to_owned());
@@ -68,7 +83,7 @@ impl CaseReport {
         }
     }
 
-    pub(crate) fn is_right(&self) -> bool {
+    pub(crate) const fn is_right(&self) -> bool {
         self.missing.is_empty() && self.wrong.is_empty()
     }
 }

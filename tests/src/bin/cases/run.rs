@@ -45,14 +45,19 @@ pub(crate) fn all(asked: &Asked) -> bool {
     let began = now();
     let played = side_by_side(&cases, &agent, &kit, &versions);
     println!("{} cases in {} s", played.len(), began.elapsed().as_secs());
+    let (ended, agent_said) = agent.stop();
+    if !ended.success() {
+        println!("WRONG: the agent ended with {ended}: {agent_said}");
+    }
     print!("{}", document::summary(&played));
     if let Some(path) = &asked.document {
         fs::write(path, document::text(&played, &versions)).expect("write the document");
     }
     let may_lack = |report: &CaseReport| report.missing.iter().all(|name| asked.may_lack(name));
-    played
-        .iter()
-        .all(|(_, report)| report.is_right() || (!report.missing.is_empty() && may_lack(report)))
+    ended.success()
+        && played.iter().all(|(_, report)| {
+            report.is_right() || (!report.missing.is_empty() && may_lack(report))
+        })
 }
 
 fn side_by_side(

@@ -45,8 +45,9 @@ impl SeenBySs {
         let output = netns.run(ask).expect("the command `ss` of iproute2");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<&str> = text.lines().collect();
-        let pairs = lines.windows(2).filter(|pair| pair[1].starts_with(['\t', ' ']));
-        pairs.filter_map(|pair| Self::parse(pair[0], pair[1])).collect()
+        let pairs = lines.iter().zip(lines.iter().skip(1));
+        let pairs = pairs.filter(|(_, details)| details.starts_with(['\t', ' ']));
+        pairs.filter_map(|(line, details)| Self::parse(line, details)).collect()
     }
 
     fn parse(line: &str, details: &str) -> Option<Self> {

@@ -7,7 +7,7 @@ use crate::{
     report::{CaseReport, TriedAdvice},
     said::{self, text_at},
     seen_by_ss::SeenBySs,
-    stage::CaseStage,
+    stage::{CaseStage, patiently},
     trial::{advice_for, row_settings, texts},
 };
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl ServerTrial {
         let row = stage.until_row_of_server(&seen, |row| text_at(row, "/condition") == "overdue");
         let wanted =
             [("verdict", self.verdict), ("condition", "overdue"), ("direction", "inbound")];
-        stage.report_live(report, "the server, quiet", &row, &wanted);
+        report.live("the server, quiet", &row, &wanted);
         let why = said::why(stage.agent, &seen.local.ip().to_string());
         report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
         report.said(why.headline());
@@ -69,10 +69,10 @@ impl ServerTrial {
         client.until("ready");
         let seen = stage.connected(self.port);
         let quiet = u64::from(LIMIT_SECONDS) * 2 + 2;
-        stage.throughout(Duration::from_secs(quiet), || None);
+        stage.watch(self.port, Duration::from_secs(quiet));
         let row = stage.until_row_of_server(&seen, |_| true);
         let wanted = [("verdict", "protected"), ("condition", "fine")];
-        stage.report_live(report, "the server, with the line", &row, &wanted);
+        report.live("the server, with the line", &row, &wanted);
         client.tell("go");
         let outcome = client.until("outcome");
         let survived = outcome.contains("outcome: answered");
@@ -93,7 +93,7 @@ impl CaseStage<'_> {
             last = rows.iter().find(its).cloned().unwrap_or_default();
             (last.is_object() && is(&last)).then(|| last.clone())
         };
-        self.patiently(Duration::from_secs(60), find)
+        patiently(Duration::from_mins(1), find)
             .unwrap_or_else(|| panic!("no such row of {}: {last}", client.local))
     }
 }

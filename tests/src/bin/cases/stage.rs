@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two questions to the agent: each is a process.
 const PAUSE: Duration = Duration::from_millis(400);
 /// What Python programs of the cases begin with.
@@ -139,9 +139,8 @@ impl<'a> CaseStage<'a> {
     #[track_caller]
     pub(crate) fn until_listens(&self, port: u16, server: &RunningProgram) {
         let listens = || SeenBySs::listens(&self.path.far, port).then_some(());
-        if self.patiently(PATIENCE, listens).is_none() {
-            panic!("nothing listens on port {port}: {:?}", server.printed());
-        }
+        let found = patiently(PATIENCE, listens);
+        assert!(found.is_some(), "nothing listens on port {port}: {:?}", server.printed());
     }
 
     /// The client's connection to this port, by `ss`, once it is established.
@@ -155,6 +154,12 @@ impl<'a> CaseStage<'a> {
     /// The same as it is now.
     pub(crate) fn seen(&self, port: u16) -> Option<SeenBySs> {
         SeenBySs::all(&self.path.near, port).into_iter().next()
+    }
+
+    /// Watches the client's connection for a time, by `ss`: less if it is gone before.
+    pub(crate) fn watch(&self, port: u16, time: Duration) {
+        let lives = |seen: SeenBySs| seen.state == "ESTAB";
+        patiently(time, || (!self.seen(port).is_some_and(lives)).then_some(()));
     }
 
     /// The connection from this address as it is now.
@@ -184,7 +189,7 @@ impl<'a> CaseStage<'a> {
     #[track_caller]
     pub(crate) fn until_row(&self, port: u16, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let mut last = Vec::new();
-        let found = self.patiently(PATIENCE, || {
+        let found = patiently(PATIENCE, || {
             last = self.rows(port);
             last.iter().find(|row| is(row)).cloned()
         });
@@ -216,7 +221,7 @@ impl<'a> CaseStage<'a> {
     pub(crate) fn report_kept(&self, report: &mut CaseReport, port: u16, own: &str) -> Value {
         let (row, longest) = self.until_kept(port);
         let wanted = [("verdict", "kept"), ("condition", "fine"), ("keepalive", own)];
-        self.report_live(report, "kept", &row, &wanted);
+        report.live("kept", &row, &wanted);
         let said = row.pointer("/longest_quiet_seconds").and_then(Value::as_f64).unwrap_or(0.0);
         report.truth(format!(
             "it lives after three times what the path keeps; quiet for up to {longest:.1} s by ss"
@@ -242,10 +247,10 @@ impl<'a> CaseStage<'a> {
     #[track_caller]
     pub(crate) fn death(&self, port: u16, local: SocketAddr) -> (WhySaid, Value) {
         let mut last = None;
-        let found = self.patiently(PATIENCE, || {
+        let found = patiently(PATIENCE, || {
             let why = self.why(port);
             let is_it = |case: &&Value| {
-                case.pointer("/example/end").is_some_and(Value::is_object)
+                !text_at(case, "/example/cause").is_empty()
                     && text_at(case, "/example/local").parse() == Ok(local)
             };
             let case = why.cases.iter().find(is_it).cloned();
@@ -254,59 +259,6 @@ impl<'a> CaseStage<'a> {
             found
         });
         found.unwrap_or_else(|| panic!("no death of {local} to port {port}: {last:?}"))
-    }
-
-    /// Watches for a time: what is asked is always so, or the first answer that is not is returned.
-    pub(crate) fn throughout(
-        &self,
-        time: Duration,
-        mut odd: impl FnMut() -> Option<Value>,
-    ) -> Option<Value> {
-        self.patiently(time, &mut odd)
-    }
-
-    /// Asks now and then.
-    pub(crate) fn patiently<T>(
-        &self,
-        time: Duration,
-        mut ask: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let mut last = None;
-        wait::within(time, || {
-            if last.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
-                return None;
-            }
-            let answer = ask();
-            last = Some(wait::now());
-            answer
-        })
-    }
-
-    /// The live connection, as keepwatch and `ss` see it, with what must be said of it.
-    #[track_caller]
-    pub(crate) fn report_live(
-        &self,
-        report: &mut CaseReport,
-        when: &str,
-        row: &Value,
-        wanted: &[(&str, &str)],
-    ) {
-        report.fields(when, row, wanted);
-        let (verdict, condition) = (text_at(row, "/verdict"), text_at(row, "/condition"));
-        report.said(format!("{when}: {verdict}, {condition}: {}", text_at(row, "/reason")));
-    }
-
-    /// How a connection died, with what must be said of that.
-    #[track_caller]
-    pub(crate) fn report_death(
-        &self,
-        report: &mut CaseReport,
-        case: &Value,
-        wanted: &[(&str, &str)],
-    ) {
-        let end = case.pointer("/example/end").cloned().unwrap_or_default();
-        report.fields("dead", &end, wanted);
-        report.said(format!("dead: {}: {}", text_at(&end, "/cause"), text_at(&end, "/evidence")));
     }
 
     /// The folder of this case.
@@ -327,4 +279,17 @@ impl<'a> CaseStage<'a> {
 fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod of our folder");
+}
+
+/// Asks now and then, until there is an answer or the time is over.
+pub(crate) fn patiently<T>(time: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let mut last = None;
+    wait::within(time, || {
+        if last.is_some_and(|at: Instant| at.elapsed() < PAUSE) {
+            return None;
+        }
+        let answer = ask();
+        last = Some(wait::now());
+        answer
+    })
 }

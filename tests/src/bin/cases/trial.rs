@@ -63,13 +63,13 @@ impl AdviceTrial {
         let overdue = |row: &Value| text_at(row, "/condition") == "overdue";
         let row = stage.until_row(self.port, "is overdue", overdue);
         let wanted = [("verdict", self.verdict), ("condition", "overdue")];
-        stage.report_live(report, "quiet", &row, &wanted);
+        report.live("quiet", &row, &wanted);
         let why = stage.why(self.port);
         report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
         client.tell("go");
         report.truth(client.until("outcome"));
         let (_, case) = stage.death(self.port, seen.local);
-        stage.report_death(report, &case, &[("cause", self.cause)]);
+        report.death(&case, &[("cause", self.cause)]);
         let found = advice_for(self.advised_as, self.place, &case, report);
         (client, found)
     }
@@ -86,14 +86,9 @@ impl AdviceTrial {
         // Twice what the path keeps, without a word; what something else keeps must be watched for longer.
         let times = if self.then == "kept" { 4 } else { 2 };
         let quiet = Duration::from_secs(u64::from(LIMIT_SECONDS * times) + 2);
-        stage.throughout(quiet, || None);
+        stage.watch(self.port, quiet);
         let row = stage.row(self.port);
-        stage.report_live(
-            report,
-            "with the line",
-            &row,
-            &[("verdict", self.then), ("condition", "fine")],
-        );
+        report.live("with the line", &row, &[("verdict", self.then), ("condition", "fine")]);
         let timer = stage.seen(self.port).map_or_else(String::new, |seen| seen.timer);
         client.tell("go");
         let outcome = client.until("outcome");

@@ -164,17 +164,12 @@ fn reads_for_12_s(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let seen = stage.connected(HTTP_PORT);
     let overdue = |row: &serde_json::Value| text_at(row, "/condition") == "overdue";
     let row = stage.until_row(HTTP_PORT, "is overdue", overdue);
-    stage.report_live(
-        report,
-        "while it waits",
-        &row,
-        &[("verdict", "off"), ("condition", "overdue")],
-    );
+    report.live("while it waits", &row, &[("verdict", "off"), ("condition", "overdue")]);
     let outcome = client.until("outcome");
     report.given("it gave up", outcome.contains("ReadTimeout"), &outcome);
     report.truth(outcome);
     let (why, case) = stage.death(HTTP_PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "abandoned")]);
+    report.death(&case, &[("cause", "abandoned")]);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     report.said(why.headline());
 }
@@ -187,7 +182,7 @@ fn is_answered_in_time(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("it was answered", outcome.contains("answered"), &outcome);
     report.truth(outcome);
     let (why, case) = stage.death(HTTP_PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "local_closed")]);
+    report.death(&case, &[("cause", "local_closed")]);
     report.must("exit code 0 of why", why.exit == Some(0), format!("{:?}", why.exit));
     report.said(why.headline());
 }
@@ -196,21 +191,21 @@ fn probes_go_unanswered(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let _server = http_server(stage);
     let client = stage.near(curl(stage, &["curl --keepalive-time 2 ...".to_owned()]));
     let seen = stage.connected(HTTP_PORT);
-    let row = stage.until_row(HTTP_PORT, "is judged", |row| text_at(row, "/verdict") != "");
+    let row = stage.until_row(HTTP_PORT, "is judged", |row| !text_at(row, "/verdict").is_empty());
     let wanted = [("verdict", "protected"), ("condition", "fine")];
-    stage.report_live(report, "before", &row, &wanted);
+    report.live("before", &row, &wanted);
     stage.path.darken();
     let silent = |row: &serde_json::Value| text_at(row, "/condition") == "peer_silent";
     let row = stage.until_row(HTTP_PORT, "has a silent peer", silent);
     let probes = stage.connected(HTTP_PORT);
     report.truth(format!("the wire is cut; {}", probes.in_words()));
-    stage.report_live(report, "cut", &row, &[("condition", "peer_silent"), ("in_flight", "false")]);
+    report.live("cut", &row, &[("condition", "peer_silent"), ("in_flight", "false")]);
     let why = stage.why(HTTP_PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     report.said(why.headline());
     report.truth(client.until("outcome"));
     let (_, case) = stage.death(HTTP_PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "keepalive_timeout")]);
-    let forgotten = case.pointer("/example/end/forgotten").cloned().unwrap_or_default();
+    report.death(&case, &[("cause", "keepalive_timeout")]);
+    let forgotten = case.pointer("/example/forgotten").cloned().unwrap_or_default();
     report.must("not said to be the path's memory", forgotten == false, forgotten);
 }

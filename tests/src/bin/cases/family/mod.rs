@@ -1,7 +1,10 @@
 //! The cases, a file for each family of software.
 
 mod http;
+mod language_servers;
 mod languages;
+mod libraries;
+mod mysql;
 mod node;
 mod postgres;
 mod proxies;
@@ -18,15 +21,18 @@ use std::process::Command;
 pub(crate) fn all() -> impl Iterator<Item = &'static TriedCase> {
     let families = [
         postgres::CASES,
+        mysql::CASES,
         redis::CASES,
         node::CASES,
         http::CASES,
         languages::CASES,
+        libraries::CASES,
         ssh::CASES,
         proxies::CASES,
         syslog::CASES,
         queues::CASES,
         servers::CASES,
+        language_servers::CASES,
     ];
     families.into_iter().flatten()
 }

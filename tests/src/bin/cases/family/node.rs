@@ -9,7 +9,7 @@ use crate::{
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
-    stage::CaseStage,
+    stage::{CaseStage, patiently},
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
@@ -127,7 +127,7 @@ fn close_meets_request(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("the server closes with the request unread", outcome.contains("Error"), &outcome);
     report.truth(format!("no middlebox; {outcome}"));
     let (why, case) = stage.death(RACE_PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "peer_reset")]);
+    report.death(&case, &[("cause", "peer_reset")]);
     report.said(why.headline());
     let limit = case.pointer("/learned_limit").cloned().unwrap_or_default();
     report.must("no limit of the path is learned", limit.is_null(), limit);
@@ -143,9 +143,9 @@ fn probes_are_answered(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let row = stage.until_row(ECHO_PORT, "has keepalive", |row| {
         row.pointer("/keepalive") == Some(&true.into())
     });
-    stage.report_live(report, "probed", &row, &[("verdict", "protected"), ("condition", "fine")]);
+    report.live("probed", &row, &[("verdict", "protected"), ("condition", "fine")]);
     let mut n_looks = 0;
-    let odd = stage.throughout(Duration::from_secs(15), || {
+    let odd = patiently(Duration::from_secs(15), || {
         n_looks += 1;
         let unanswered = |row: &Value| {
             let n = row.pointer("/probes_unanswered").and_then(Value::as_u64).unwrap_or(9);

@@ -175,9 +175,9 @@ fn second_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let mut client = stage.near(psycopg2(stage, &["keepalives_idle=3".to_owned()]));
     client.until("ready");
     let seen = stage.connected(PORT);
-    let row = stage.until_row(PORT, "is judged", |row| text_at(row, "/verdict") != "");
+    let row = stage.until_row(PORT, "is judged", |row| !text_at(row, "/verdict").is_empty());
     let wanted = [("verdict", "late"), ("gap_from", "interval"), ("interval.seconds", "75")];
-    stage.report_live(report, "open", &row, &wanted);
+    report.live("open", &row, &wanted);
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     report.said(why.headline());
@@ -189,5 +189,5 @@ fn second_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("the path forgot it", !outcome.contains("answered"), &outcome);
     report.truth(outcome);
     let (_, case) = stage.death(PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "idle_drop")]);
+    report.death(&case, &[("cause", "idle_drop")]);
 }

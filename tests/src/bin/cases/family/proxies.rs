@@ -102,7 +102,7 @@ fn nginx_probes(stage: &CaseStage<'_>, report: &mut CaseReport) {
     client.until("ready");
     let row = stage.until_row(NGINX, "is kept", |row| text_at(row, "/verdict") == "kept");
     let wanted = [("verdict", "kept"), ("condition", "fine"), ("peer_probes", "true")];
-    stage.report_live(report, "the client", &row, &wanted);
+    report.live("the client", &row, &wanted);
     let seen = stage.connected(NGINX);
     report.truth(seen.in_words());
     let server = said::rows(stage.agent, stage.path.far.inode());
@@ -114,7 +114,7 @@ fn nginx_probes(stage: &CaseStage<'_>, report: &mut CaseReport) {
         ("direction", "inbound"),
         ("owners.0.process", "nginx"),
     ];
-    stage.report_live(report, "nginx", &server.unwrap_or_default(), &wanted);
+    report.live("nginx", &server.unwrap_or_default(), &wanted);
     let client_address = seen.local.ip().to_string();
     let why = said::why(stage.agent, &client_address);
     let of_nginx = |case: &&serde_json::Value| text_at(case, "/process") == "nginx";

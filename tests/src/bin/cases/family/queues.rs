@@ -14,7 +14,7 @@ use crate::{
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
 
-const PORT: u16 = 1883;
+pub(super) const PORT: u16 = 1883;
 
 const NEEDS: &[Needed] = &[Program("mosquitto"), Python("paho-mqtt")];
 
@@ -37,7 +37,7 @@ pub(super) const CASES: &[TriedCase] = &[
     },
 ];
 
-fn broker(stage: &CaseStage<'_>) -> RunningProgram {
+pub(super) fn broker(stage: &CaseStage<'_>) -> RunningProgram {
     let config = stage.file(
         "mosquitto.conf",
         &format!("listener {PORT} {}\nallow_anonymous true\nuser root\n", stage.server()),
@@ -77,7 +77,7 @@ fn broker_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let seen = stage.seen_from(seen.local).map(|seen| seen.in_words()).unwrap_or_default();
     report.given("ss has it in CLOSE-WAIT", seen.contains("CLOSE-WAIT"), &seen);
     report.truth(format!("stopped, and the broker closes; {seen}"));
-    stage.report_live(report, "stopped", &row, &[("condition", "peer_closed")]);
+    report.live("stopped", &row, &[("condition", "peer_closed")]);
     let why = stage.why(PORT);
     report.said(why.headline());
     client.signal_group(Signal::CONT);

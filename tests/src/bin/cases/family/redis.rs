@@ -10,11 +10,12 @@ use crate::{
     report::CaseReport,
     said::{self, text_at},
     seen_by_ss::SeenBySs,
-    stage::CaseStage,
+    stage::{CaseStage, patiently},
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
+use serde_json::Value;
 use std::{process::Command, time::Duration};
 
 const PORT: u16 = 6379;
@@ -151,7 +152,7 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
     client.tell("go");
     report.truth(client.until("outcome"));
     let local = seen.local.to_string();
-    let is_stuck = |row: &serde_json::Value| {
+    let is_stuck = |row: &Value| {
         text_at(row, "/local") == local
             && text_at(row, "/condition") == "stuck"
             && text_at(row, "/state") == "fin_wait1"
@@ -162,9 +163,9 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
         report.truth(seen.in_words());
     }
     let wanted = [("condition", "stuck"), ("in_flight", "true"), ("state", "fin_wait1")];
-    stage.report_live(report, "after it gave up", &row, &wanted);
+    report.live("after it gave up", &row, &wanted);
     // tcp_orphan_retries 0 means 8 times, the first after 0.2 s, each after twice the time of the last.
-    let gives_up = row.pointer("/gives_up_seconds").and_then(serde_json::Value::as_f64);
+    let gives_up = row.pointer("/gives_up_seconds").and_then(Value::as_f64);
     let is_soon = gives_up.is_some_and(|rest| rest <= 103.0);
     report.must("the kernel gives up an orphan within 103 s", is_soon, format!("{gives_up:?}"));
     let why = stage.why(PORT);
@@ -188,7 +189,7 @@ fn server_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let seen = stage.connected(PORT);
     report.truth(client.until("closed by the server"));
     let (why, case) = stage.death(PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "peer_closed")]);
+    report.death(&case, &[("cause", "peer_closed")]);
     report.said(why.headline());
     let limit = case.pointer("/learned_limit").cloned().unwrap_or_default();
     report.must("no limit of the path is learned", limit.is_null(), limit);
@@ -204,10 +205,10 @@ fn over_mptcp(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let seen = stage.connected(PORT);
     report.given("ss shows a timer of keepalive", seen.timer.contains("keepalive"), &seen.timer);
     report.truth(seen.in_words());
-    let is_set = |row: &serde_json::Value| row.pointer("/keepalive") == Some(&true.into());
+    let is_set = |row: &Value| row.pointer("/keepalive") == Some(&true.into());
     let row = stage.until_row(PORT, "has keepalive", is_set);
     let wanted = [("verdict", "late"), ("keepalive", "true"), ("idle.seconds", "15")];
-    stage.report_live(report, "subscribed", &row, &wanted);
+    report.live("subscribed", &row, &wanted);
     report.fields("subscribed", &row, &[("owners.0.process", "redis-cli")]);
     let why = stage.why(PORT);
     let worst = why.cases.first().cloned().unwrap_or_default();
@@ -227,7 +228,7 @@ fn one_outage(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let client = stage.near(stage.python(
         "import redis\n\
          def ping():\n\
-         \x20   c = redis.Redis(host=HOST, retry=None, socket_keepalive=False)\n\
+         \x20   c = redis.Redis(host=HOST, retry=None, socket_keepalive=False, socket_timeout=60)\n\
          \x20   for n in range(100):\n\
          \x20       try:\n\x20           c.ping()\n\
          \x20       except redis.RedisError as error:\n\
@@ -238,16 +239,16 @@ fn one_outage(stage: &CaseStage<'_>, report: &mut CaseReport) {
     ));
     let n_ready =
         || (client.printed().iter().filter(|line| *line == "ready").count() == 6).then_some(());
-    stage.patiently(Duration::from_secs(60), n_ready).expect("all of them ping");
+    patiently(Duration::from_mins(1), n_ready).expect("all of them ping");
     let rows = stage.rows(PORT);
     report.given("six connections", rows.len() == 6, rows.len());
     stage.path.darken();
     let n_ended = || {
         let deaths = stage.why(PORT);
-        let n_dead = deaths.cases.iter().filter_map(|case| case.pointer("/n_dead")?.as_u64());
+        let n_dead = deaths.cases.iter().filter_map(|case| case.pointer("/deaths")?.as_u64());
         (n_dead.sum::<u64>() >= 6).then_some(deaths)
     };
-    let why = stage.patiently(Duration::from_secs(60), n_ended).expect("all six died");
+    let why = patiently(Duration::from_mins(1), n_ended).expect("all six died");
     report.truth(format!(
         "the wire is cut; {}",
         client.printed().last().cloned().unwrap_or_default()
@@ -257,7 +258,13 @@ fn one_outage(stage: &CaseStage<'_>, report: &mut CaseReport) {
         .iter()
         .filter_map(|case| case.pointer("/causes")?.as_array().cloned())
         .flatten()
-        .map(|cause| format!("{} {}", text_at(&cause, "/cause"), cause["n"]))
+        .map(|cause| {
+            format!(
+                "{} {}",
+                text_at(&cause, "/cause"),
+                cause.pointer("/deaths").unwrap_or(&Value::Null)
+            )
+        })
         .collect();
     let all = causes.join(", ");
     report.must("six times retransmit_timeout, no idle_drop", all == "retransmit_timeout 6", &all);
@@ -286,7 +293,7 @@ fn first_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("the other one lives", lives, lives);
     report.truth("killed at its first probe; the one that probes each 3 s lives");
     let wanted = [("cause", "keepalive_timeout"), ("forgotten", "true")];
-    stage.report_death(report, &case, &wanted);
+    report.death(&case, &wanted);
     report.fields("why", &case, &[("finding", "dropped")]);
     report.said(stage.why(PORT).headline());
 }
@@ -298,14 +305,14 @@ fn is_not_accepted(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let client = stage.near(stage.program("redis-cli", &["-h", &host, "ping"]));
     let seen = stage.connected(PORT);
     report.truth(format!("the server is stopped; the client: {}", seen.in_words()));
-    let its = |row: &serde_json::Value| {
+    let its = |row: &Value| {
         text_at(row, "/remote") == seen.local.to_string()
             && text_at(row, "/condition") == "unaccepted"
     };
     let find = || said::rows(stage.agent, stage.path.far.inode()).into_iter().find(its);
-    let row = stage.patiently(Duration::from_secs(30), find).unwrap_or_default();
+    let row = patiently(Duration::from_secs(30), find).unwrap_or_default();
     let wanted = [("condition", "unaccepted"), ("owners.0.process", "redis-server")];
-    stage.report_live(report, "the server", &row, &wanted);
+    report.live("the server", &row, &wanted);
     report.said(said::why(stage.agent, &seen.local.ip().to_string()).headline());
     server.signal(Signal::CONT);
     report.truth(format!("let go on, it answers {}", client.until("PONG")));

@@ -121,7 +121,7 @@ const TRIAL: ServerTrial = ServerTrial {
     applied: "to the listening socket",
 };
 
-fn http_client(stage: &CaseStage<'_>, port: u16) -> Command {
+pub(super) fn http_client(stage: &CaseStage<'_>, port: u16) -> Command {
     stage.python(&format!(
         "import http.client\nc = http.client.HTTPConnection(HOST, {port}, timeout=10)\n\
          c.auto_open = True\n\
@@ -129,7 +129,7 @@ fn http_client(stage: &CaseStage<'_>, port: u16) -> Command {
     ))
 }
 
-fn line_client(stage: &CaseStage<'_>, port: u16, word: &str) -> Command {
+pub(super) fn line_client(stage: &CaseStage<'_>, port: u16, word: &str) -> Command {
     stage.python(&format!(
         "s = socket.create_connection((HOST, {port}))\ns.settimeout(10)\n\
          def ask():\n\x20   s.sendall(b'{word}')\n\x20   answer = s.recv(100)\n\

@@ -16,7 +16,7 @@ use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
 use std::process::Command;
 
-const PORT: u16 = 22;
+pub(super) const PORT: u16 = 22;
 
 pub(super) const CASES: &[TriedCase] = &[
     TriedCase {
@@ -72,7 +72,7 @@ const TRIAL: AdviceTrial = AdviceTrial {
 };
 
 /// Takes anybody, and answers each line.
-fn server(stage: &CaseStage<'_>) -> RunningProgram {
+pub(super) fn server(stage: &CaseStage<'_>) -> RunningProgram {
     let code = format!(
         "import asyncio, asyncssh\n\
          class Open(asyncssh.SSHServer):\n\
@@ -129,7 +129,7 @@ fn pings_until_it_is_stopped(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.truth(format!("stopped: quiet for {} s", seen.quiet_ms / 1000));
     let overdue = |row: &serde_json::Value| text_at(row, "/condition") == "overdue";
     let row = stage.until_row(PORT, "is overdue", overdue);
-    stage.report_live(report, "stopped", &row, &[("verdict", "late"), ("condition", "overdue")]);
+    report.live("stopped", &row, &[("verdict", "late"), ("condition", "overdue")]);
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     client.signal_group(Signal::CONT);
@@ -144,7 +144,7 @@ fn sysctl_comes_too_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let is_set = |row: &serde_json::Value| row.pointer("/idle/seconds") == Some(&3.into());
     let row = stage.until_row(PORT, "has the new setting", is_set);
     let wanted = [("verdict", "late"), ("gap_from", "armed_timer"), ("idle.from", "netns")];
-    stage.report_live(report, "after the sysctl", &row, &wanted);
+    report.live("after the sysctl", &row, &wanted);
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     report.said(why.headline());
@@ -156,5 +156,5 @@ fn sysctl_comes_too_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.given("the path forgot it", !outcome.contains("answered"), &outcome);
     report.truth(outcome);
     let (_, case) = stage.death(PORT, seen.local);
-    stage.report_death(report, &case, &[("cause", "idle_drop")]);
+    report.death(&case, &[("cause", "idle_drop")]);
 }

@@ -122,7 +122,7 @@ fn wire_is_cut(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let mut client = stage.near(rsyslog(stage, &[line.to_owned()]));
     client.until("ready");
     let row = stage.until_row(PORT, "is protected", |row| text_at(row, "/verdict") == "protected");
-    stage.report_live(report, "before", &row, &[("verdict", "protected"), ("condition", "fine")]);
+    report.live("before", &row, &[("verdict", "protected"), ("condition", "fine")]);
     stage.path.darken();
     client.tell("go");
     let stuck = |row: &serde_json::Value| text_at(row, "/condition") == "stuck";
@@ -131,7 +131,7 @@ fn wire_is_cut(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let repeats = seen.timer.starts_with("timer:(on,") && seen.unacked > 0;
     report.given("ss shows data in flight and its timer", repeats, &seen.timer);
     report.truth(format!("the wire is cut; {}", seen.in_words()));
-    stage.report_live(report, "cut", &row, &[("condition", "stuck"), ("in_flight", "true")]);
+    report.live("cut", &row, &[("condition", "stuck"), ("in_flight", "true")]);
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     let worst = why.cases.first().cloned().unwrap_or_default();
@@ -150,12 +150,7 @@ fn server_stops(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let seen = stage.seen_from(seen.local).map(|seen| seen.in_words()).unwrap_or_default();
     report.given("ss has it in CLOSE-WAIT", seen.contains("CLOSE-WAIT"), &seen);
     report.truth(format!("the server has stopped; {seen}"));
-    stage.report_live(
-        report,
-        "then",
-        &row,
-        &[("condition", "peer_closed"), ("state", "close_wait")],
-    );
+    report.live("then", &row, &[("condition", "peer_closed"), ("state", "close_wait")]);
     let why = stage.why(PORT);
     let worst = why.cases.first().cloned().unwrap_or_default();
     report.fields("why", &worst, &[("finding", "peer_closed")]);
