@@ -125,6 +125,10 @@ layout! {
     icsk_probes_out: [Offset("inet_connection_sock.icsk_probes_out")];
     /// Retransmissions in a row without an answer.
     icsk_retransmits: [Offset("inet_connection_sock.icsk_retransmits")];
+    /// The first try to send what waits while nothing is in flight, in jiffies (since 5.11).
+    icsk_probes_tstamp: [Offset("inet_connection_sock.icsk_probes_tstamp"), Else(ABSENT)];
+    /// The longest time between two repetitions, in jiffies (since 6.15).
+    icsk_rto_max: [Offset("inet_connection_sock.icsk_rto_max"), Else(ABSENT)];
     /// When data was last received, in jiffies.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
     /// Bytes of a TCP socket.
@@ -151,6 +155,10 @@ layout! {
     srtt_us: [Offset("tcp_sock.srtt_us")];
     /// The first sequence number that is not acknowledged.
     snd_una: [Offset("tcp_sock.snd_una")];
+    /// The room that the peer has, from there on.
+    snd_wnd: [Offset("tcp_sock.snd_wnd")];
+    /// The most that is sent in one segment.
+    mss_cache: [Offset("tcp_sock.mss_cache")];
     /// The first retransmission.
     retrans_stamp: [Offset("tcp_sock.retrans_stamp")];
     /// End of what was written.

@@ -117,6 +117,8 @@ pub mod flag {
     pub const MPTCP: u32 = 1 << 10;
     /// At the address where the socket was is another one, or none: of this record only the id counts.
     pub const GONE: u32 = 1 << 11;
+    /// Nothing is in flight, and the peer's window has no room for what is to be sent next.
+    pub const WINDOW_CLOSED: u32 = 1 << 12;
 }
 
 /// One TCP socket, as read from the kernel at one moment.
@@ -204,6 +206,11 @@ pub struct SocketSample {
     /// `tcp_sock.retrans_stamp`: the first retransmission of what is not acknowledged, milliseconds
     /// of `CLOCK_MONOTONIC`, low 32 bits; 0 if there was no retransmission.
     pub retransmitted_ms: u32,
+    /// `icsk_probes_tstamp`: the first try to send what waits while nothing is in flight, low 32 bits of jiffies; 0 if
+    /// there was none, and before 5.11.
+    pub tried_jiffies: u32,
+    /// `icsk_rto_max`: the longest time between two repetitions; 0 before 6.15.
+    pub rto_max_jiffies: u32,
     /// `i_ino` of the socket's file, where it was at hand: it joins what happens before a socket has
     /// a cookie with what follows.
     pub inode: u32,
@@ -220,7 +227,7 @@ pub struct SocketSample {
 }
 
 /// Bytes of one [`SocketSample`].
-pub const SAMPLE_LEN: usize = 200;
+pub const SAMPLE_LEN: usize = 208;
 const _: () = assert!(size_of::<SocketSample>() == SAMPLE_LEN);
 
 /// The keepalive timer has run: the socket after it, and what it came to.

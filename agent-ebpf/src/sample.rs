@@ -130,6 +130,13 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     }
     let family: u16 = tcp.load(at!(skc_family));
     let snd_nxt: u32 = tcp.load(at!(snd_nxt));
+    let unacked_bytes = snd_nxt.wrapping_sub(tcp.load(at!(snd_una)));
+    let unsent_bytes = tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt);
+    // A segment goes out if all of it fits (`tcp_snd_wnd_test` in net/ipv4/tcp_output.c).
+    let next_bytes = unsent_bytes.min(tcp.load(at!(mss_cache)));
+    if unacked_bytes == 0 && tcp.load::<u32>(at!(snd_wnd)) < next_bytes {
+        flags |= flag::WINDOW_CLOSED;
+    }
     // Field by field, in place: a whole record would be built on the stack first, which has 512 bytes.
     macro_rules! set {
         ($($field:ident: $value:expr,)*) => {$(
@@ -154,8 +161,10 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         family: family as u8,
         old_state: 0,
         netns_count: 0,
-        unacked_bytes: snd_nxt.wrapping_sub(tcp.load(at!(snd_una))),
-        unsent_bytes: tcp.load::<u32>(at!(write_seq)).wrapping_sub(snd_nxt),
+        unacked_bytes: unacked_bytes,
+        unsent_bytes: unsent_bytes,
+        tried_jiffies: optional(tcp, at!(icsk_probes_tstamp)),
+        rto_max_jiffies: optional(tcp, at!(icsk_rto_max)),
         inode: 0,
         pid: 0,
         fd: 0,
@@ -221,6 +230,12 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         // SAFETY: as above; all of these are written.
         unsafe { doubt(&*sample, tag) };
     }
+}
+
+/// A field that not every kernel has; else 0.
+#[inline(always)]
+fn optional(tcp: impl Sock, offset: u32) -> u32 {
+    if offset == ABSENT { 0 } else { tcp.load(offset) }
 }
 
 /// Reports a sample that no TCP socket can give: then the layout is not this kernel's.

@@ -1,11 +1,11 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use crate::model::observed::{
-    ending::{Discovery, Ending, Unacked},
+    ending::{Discovery, Ending, Unacked, Unsent},
     event::{self, Event},
     kernel_owner::kernel_owner,
     setsockopt::{Call, SockOpt, When},
-    setting::{NetnsSettings, OwnSettings},
+    setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
     socket::{
         Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
         SocketKind, State, Time,
@@ -117,7 +117,7 @@ impl Decoder {
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
-            retransmitting_ms: retransmitting_ms(sample),
+            retransmitting_ms: retransmitting_ms(sample).or(self.trying_ms(sample)),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
@@ -127,7 +127,11 @@ impl Decoder {
                 (1, true) => Unacked::Fin,
                 _ => Unacked::Data,
             },
-            unsent: sample.unsent_bytes > 0,
+            unsent: match sample.unsent_bytes {
+                0 => Unsent::Nothing,
+                _ if sample.flags & flag::WINDOW_CLOSED != 0 => Unsent::WindowClosed,
+                _ => Unsent::Waits,
+            },
             in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
         }
     }
@@ -150,6 +154,10 @@ impl Decoder {
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
+            rto_max_ms: match sample.rto_max_jiffies {
+                0 => TCP_RTO_MAX_MS,
+                jiffies => self.ms(jiffies.into()),
+            },
         };
         let age = |stamp| self.age_ms(now, stamp);
         let received_ms =
@@ -207,7 +215,8 @@ impl Decoder {
             state,
             in_flight,
             retransmits: sample.retransmits,
-            retransmitting_ms,
+            retransmitting_ms: retransmitting_ms.or(self.trying_ms(sample)),
+            window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
             is_unaccepted: matches!(tag, Tag::Again | Tag::Listed)
@@ -231,6 +240,12 @@ impl Decoder {
             watched: Watched::default(),
             timer_ms,
         })
+    }
+
+    /// Milliseconds since the first try to send what waits while nothing is in flight.
+    fn trying_ms(self, sample: &SocketSample) -> Option<u32> {
+        let waits = sample.unacked_bytes == 0 && sample.unsent_bytes > 0;
+        self.age_ms(sample.now_jiffies, sample.tried_jiffies).filter(|_| waits)
     }
 
     /// Whole seconds: `setsockopt` and sysctl multiply by HZ.

@@ -387,7 +387,8 @@ fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         | Finding::Dropped
         | Finding::Unprotected
         | Finding::Dark => Some(Need::Keepalive),
-        Finding::Unaccepted
+        Finding::Blocked
+        | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed
         | Finding::Unseen

@@ -24,13 +24,14 @@ const CONDITION: MetricLabel = MetricLabel {
     name: "condition",
     meaning: "`stuck`: data or the FIN of this host is repeated and nothing answers; `peer_silent`: two or more probes in \
               a row went unanswered; `overdue`: nothing protects it, and it was quiet for longer than its path keeps it; \
-              `unaccepted`: it waits in an accept queue; `peer_closed`: the peer has closed it, and the program has not",
+              `blocked`: the peer has had no room for what was written for 5 s; `unaccepted`: it waits in an accept queue; `peer_closed`: the peer has closed it, and the program has not",
     values: closed!(TROUBLES, it => it.as_str()),
 };
 const TROUBLES: [Condition; CONDITIONS] = [
     Condition::Stuck,
     Condition::PeerSilent,
     Condition::Overdue,
+    Condition::Blocked,
     Condition::Unaccepted,
     Condition::PeerClosed,
 ];

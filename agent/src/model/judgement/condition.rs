@@ -17,6 +17,8 @@ closed_set! {
         PeerSilent = "peer_silent",
         /// Nothing protects it, and it has been quiet for longer than its path keeps it: probably forgotten already.
         Overdue = "overdue",
+        /// The peer has had no room for what was written for some time: its program does not read.
+        Blocked = "blocked",
         /// It waits in an accept queue: the program has not taken it.
         Unaccepted = "unaccepted",
         /// The peer has closed it, and the program has not.
@@ -51,6 +53,8 @@ impl Diagnosis {
 
 /// A single packet may be lost, and a single probe may just have gone out: neither is a trouble yet.
 const N_UNANSWERED: u8 = 2;
+/// A program that reads slowly closes its window for moments.
+const BLOCKED_MS: u64 = 5000;
 
 /// What is wrong with a connection now, whatever its path.
 pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
@@ -68,15 +72,21 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
         };
         return found(Condition::Stuck, since_ms, gives_up_ms);
     }
-    if socket.probes_unanswered >= N_UNANSWERED {
-        // The peer's window is closed, and it does not answer probes of it: data waits.
-        if socket.in_flight {
-            return found(Condition::Stuck, socket.silent_ms.into(), None);
+    let is_unanswered = socket.probes_unanswered >= N_UNANSWERED;
+    if let (true, 0) = (socket.in_flight, socket.retransmits) {
+        // Nothing is in flight: the peer has no room, or this host cannot send. Probes of the window tell.
+        let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.silent_ms));
+        let gives_up_ms = socket.gives_up_sending_ms().map(|ms| ms.saturating_sub(since_ms));
+        if is_unanswered {
+            return found(Condition::Stuck, since_ms, gives_up_ms);
         }
-        if socket.keepalive {
-            let since_ms = socket.probing_ms().unwrap_or(socket.silent_ms.into());
-            return found(Condition::PeerSilent, since_ms, socket.gives_up_probing_ms());
+        if socket.window_closed && socket.retransmitting_ms.is_some() && since_ms >= BLOCKED_MS {
+            return found(Condition::Blocked, since_ms, gives_up_ms);
         }
+    }
+    if is_unanswered && socket.keepalive {
+        let since_ms = socket.probing_ms().unwrap_or(socket.silent_ms.into());
+        return found(Condition::PeerSilent, since_ms, socket.gives_up_probing_ms());
     }
     match socket.state {
         _ if socket.is_unaccepted => {

@@ -26,6 +26,18 @@ pub enum Unacked {
     Data,
 }
 
+/// What was written and not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unsent {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Data: it waits for what is in flight, or this host could not send it.
+    Waits,
+    /// Data for which the peer's window had no room, while nothing was in flight.
+    WindowClosed,
+}
+
 /// What a hook reported of a change to CLOSE, beyond the socket itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
@@ -37,7 +49,7 @@ pub struct Ending {
     pub soft_errno: u16,
     /// Retransmissions of what is not acknowledged.
     pub retransmits: u8,
-    /// Milliseconds since the first of them.
+    /// Milliseconds since the first of them; where nothing is in flight, since the first try to send what waits.
     pub retransmitting_ms: Option<u32>,
     /// Milliseconds since data was sent last.
     pub sent_ms: Option<u32>,
@@ -47,8 +59,8 @@ pub struct Ending {
     pub received_data_ms: Option<u32>,
     /// What of ours was not acknowledged.
     pub unacked: Unacked,
-    /// Something written was not sent.
-    pub unsent: bool,
+    /// What was written and not sent.
+    pub unsent: Unsent,
     /// It happened inside the socket's own keepalive timer.
     pub in_keepalive_timer: bool,
 }
@@ -57,6 +69,11 @@ impl Ending {
     /// Whether data was in flight, and not only our FIN.
     pub const fn has_unacked_data(&self) -> bool {
         matches!(self.unacked, Unacked::Data)
+    }
+
+    /// Whether something written was not sent.
+    pub const fn has_unsent(&self) -> bool {
+        !matches!(self.unsent, Unsent::Nothing)
     }
 
     /// Milliseconds since the last data, either way: a program's idle timer knows nothing of probes.

@@ -41,8 +41,12 @@ impl Socket {
             // between: if they came regularly, none of these times was longer.
             let stretch = before.quiet_ms.saturating_add(passed_ms - self.quiet_ms);
             let mean = stretch / n_in.max(n_out).max(1);
-            let longest = self.watched.longest_quiet_ms.max(before.quiet_ms).max(mean);
-            self.watched.longest_quiet_ms = longest;
+            // Repetitions went over the path: only what was quiet before the first of them counts.
+            let quiet = match before.retransmitting_ms {
+                Some(ms) => before.silent_ms.saturating_sub(ms),
+                None => before.quiet_ms.max(mean),
+            };
+            self.watched.longest_quiet_ms = self.watched.longest_quiet_ms.max(quiet);
         }
         has_received
     }
@@ -108,6 +112,19 @@ mod tests {
         let answered = Socket { quiet_ms: 100, ..look(1, 50, 6) };
         // Up to the time at which it went on.
         assert_eq!(follow(&[quiet, answered]).watched.longest_quiet_ms, 350_900);
+    }
+
+    #[test]
+    fn an_outage_that_repetitions_survived_is_no_quiet_time() {
+        let repeats = |seconds: u64, silent_ms: u32| Socket {
+            in_flight: true,
+            retransmits: 5,
+            retransmitting_ms: Some(silent_ms - 1_200),
+            ..look(seconds, silent_ms, 5)
+        };
+        let goes_on = look(30, 200, 20);
+        let last = follow(&[look(0, 500, 5), repeats(15, 14_000), repeats(29, 28_000), goes_on]);
+        assert_eq!(last.watched.longest_quiet_ms, 1_200);
     }
 
     #[test]

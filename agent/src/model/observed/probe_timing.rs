@@ -52,7 +52,9 @@ impl Socket {
         let armed_ms = self.keepalive_timer_ms().map_or(0, u64::from) + u64::from(self.received_ms);
         // What the settings of today explain, and how late timers may be.
         let longest_ms = idle.max(interval) * 1000;
-        if self.in_flight || armed_ms <= longest_ms + longest_ms / 8 + 1000 {
+        // After a probe the timer counts intervals, while nothing is received.
+        let counts_intervals = self.probes_unanswered > 0;
+        if self.in_flight || counts_intervals || armed_ms <= longest_ms + longest_ms / 8 + 1000 {
             0
         } else {
             armed_ms.div_ceil(1000)
@@ -65,10 +67,20 @@ impl Socket {
         match (self.own.user_timeout_ms, self.ambient) {
             (1.., _) => self.own.user_timeout_ms.into(),
             // `tcp_orphan_retries`: unset, it stands for 8.
-            (0, NetnsSettings { orphan_retries: 0, .. }) if self.is_orphan => repeating_ms(8),
-            (0, ambient) if self.is_orphan => repeating_ms(ambient.orphan_retries),
-            (0, ambient) => repeating_ms(ambient.retries2),
+            (0, NetnsSettings { orphan_retries: 0, rto_max_ms, .. }) if self.is_orphan => {
+                repeating_ms(8, rto_max_ms)
+            }
+            (0, ambient) if self.is_orphan => {
+                repeating_ms(ambient.orphan_retries, ambient.rto_max_ms)
+            }
+            (0, ambient) => repeating_ms(ambient.retries2, ambient.rto_max_ms),
         }
+    }
+
+    /// Milliseconds from the first try to send what waits, while nothing is in flight, until the kernel gives up, about
+    /// (`tcp_probe_timer` in net/ipv4/tcp_timer.c). None if the peer's answers keep it waiting.
+    pub fn gives_up_sending_ms(&self) -> Option<u64> {
+        (self.own.user_timeout_ms > 0 || !self.window_closed).then(|| self.gives_up_repeating_ms())
     }
 
     /// Milliseconds from the sample until the keepalive timer gives up, if probes go unanswered from here on: what is left
@@ -110,13 +122,13 @@ impl Socket {
 }
 
 /// How long data is repeated before this number of repetitions counts as too many: each waits twice as long as the one
-/// before, from 200 ms to 2 min (`tcp_model_timeout` in net/ipv4/tcp_timer.c).
-pub(crate) fn repeating_ms(retries: u8) -> u64 {
+/// before, from 200 ms to the longest time (`tcp_model_timeout` in net/ipv4/tcp_timer.c).
+pub(crate) fn repeating_ms(retries: u8, rto_max_ms: u32) -> u64 {
     const MIN_MS: u64 = 200;
-    const MAX_MS: u64 = 120_000;
+    let max_ms = u64::from(rto_max_ms).max(MIN_MS);
     let retries = u32::from(retries);
-    let n_doubled = retries.min((MAX_MS / MIN_MS).ilog2());
-    ((2 << n_doubled) - 1) * MIN_MS + u64::from(retries - n_doubled) * MAX_MS
+    let n_doubled = retries.min((max_ms / MIN_MS).ilog2());
+    ((2 << n_doubled) - 1) * MIN_MS + u64::from(retries - n_doubled) * max_ms
 }
 
 #[cfg(test)]
@@ -155,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_armed_before_the_settings_fires_first_and_a_probe_ends_its_say() {
+        let own =
+            OwnSettings { idle_seconds: 18, interval_seconds: 10, count: 3, user_timeout_ms: 0 };
+        let armed = Socket {
+            keepalive: true,
+            own,
+            timer_ms: Some(6_329_000),
+            received_ms: 871_000,
+            ..socket()
+        };
+        assert_eq!(armed.detection_seconds(), Some(7200 + 30));
+        let probing = Socket { timer_ms: Some(9_000), received_ms: 39_000, ..armed };
+        let probing = Socket { probes_unanswered: 3, ..probing };
+        assert_eq!(probing.detection_seconds(), Some(48));
+    }
+
+    #[test]
     fn a_user_timeout_replaces_the_count_and_needs_one_probe() {
         // Measured on 6.18: idle 2, interval 1, count 2, user timeout 6.5 s ended after 7.1 s.
         assert_eq!(detection(2, 1, 2, 6_500), Some(7));
@@ -189,6 +218,12 @@ mod tests {
         assert_eq!(socket.gives_up_repeating_ms(), 924_600);
         socket.ambient.retries2 = 5;
         assert_eq!(socket.gives_up_repeating_ms(), 12_600);
+        // Measured on 6.18 with a sysctl of 2 s: 27.5 s, and with a socket option of 1 s 15.0 s.
+        (socket.ambient.retries2, socket.ambient.rto_max_ms) = (15, 2000);
+        assert_eq!(socket.gives_up_repeating_ms(), 27_000);
+        socket.ambient.rto_max_ms = 1000;
+        assert_eq!(socket.gives_up_repeating_ms(), 14_400);
+        socket.ambient = NetnsSettings::default();
         socket.is_orphan = true;
         assert_eq!(socket.gives_up_repeating_ms(), 102_200);
         socket.own.user_timeout_ms = 30_000;

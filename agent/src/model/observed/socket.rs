@@ -268,8 +268,10 @@ pub struct Socket {
     pub in_flight: bool,
     /// Repetitions of what is not acknowledged, in a row.
     pub retransmits: u8,
-    /// Time since the first of them, if there was one.
+    /// Time since the first of them; where nothing is in flight, since the first try to send what waits.
     pub retransmitting_ms: Option<u32>,
+    /// Nothing is in flight, and the peer has no room for what waits: its program does not read.
+    pub window_closed: bool,
     /// No process has it open any more: the kernel closes it.
     pub is_orphan: bool,
     /// It waits in an accept queue: no process has it yet.
@@ -383,6 +385,7 @@ pub(crate) mod tests_support {
             in_flight: false,
             retransmits: 0,
             retransmitting_ms: None,
+            window_closed: false,
             is_orphan: false,
             is_unaccepted: false,
             kind: SocketKind::Program,

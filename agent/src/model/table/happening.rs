@@ -145,7 +145,7 @@ impl Happened {
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::Died(death) => of_end(
                 death.cause,
-                death.ending.has_unacked_data() || death.ending.unsent,
+                death.ending.has_unacked_data() || death.ending.has_unsent(),
                 death.quiet_ms as u64,
                 death.age_ms,
             ),
@@ -203,7 +203,7 @@ mod tests {
     use crate::model::{
         judgement::death::{Certainty, Others},
         observed::{
-            ending::{Ending, Unacked},
+            ending::{Ending, Unacked, Unsent},
             socket::State,
         },
     };
@@ -246,7 +246,7 @@ mod tests {
         let unacked = Ending { unacked: Unacked::Data, ..Ending::default() };
         for lost in [
             Death { ending: unacked, ..reset },
-            Death { ending: Ending { unsent: true, ..Ending::default() }, ..reset },
+            Death { ending: Ending { unsent: Unsent::Waits, ..Ending::default() }, ..reset },
             Death { quiet_ms: 20_000, ..reset },
             Death { age_ms: Some(AGE_TO_NOTICE_MS), ..reset },
             Death { age_ms: None, ..reset },

@@ -212,7 +212,10 @@ impl OtherConnection {
     fn of(socket: &Socket, opened: Option<Time>) -> Self {
         let waiting_ms = match socket.retransmits {
             0 if socket.in_flight => None,
-            0 => socket.probing_ms(),
+            // The look may be that of the probe itself.
+            0 => socket
+                .probing_ms()
+                .filter(|&ms| socket.probes_unanswered >= 2 || ms > ON_ITS_WAY_MS),
             n if socket.state == State::SynSent && n < SILENT_SYNS => None,
             _ => socket.retransmitting_ms.map(u64::from),
         };
@@ -309,6 +312,14 @@ mod tests {
         // One of two servers behind an address is gone: nobody can say whose this was.
         let mixed = [probed(2, 0), probed(3, 3)];
         assert_eq!(cause_beside(&mixed), (Cause::IdleDrop, Others::Unknown));
+    }
+
+    #[test]
+    fn a_neighbour_that_was_last_seen_as_it_sent_a_probe_shows_nothing() {
+        let sends = Socket { timer_ms: Some(5_000), silent_ms: 5_000, ..probed(2, 1) };
+        assert_eq!(cause_beside(&[sends]), (Cause::IdleDrop, Others::Unknown));
+        let waits = Socket { timer_ms: Some(4_000), silent_ms: 6_000, ..sends };
+        assert_eq!(cause_beside(&[waits]), (Cause::RetransmitTimeout, Others::Silent(1)));
     }
 
     #[test]

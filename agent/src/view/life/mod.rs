@@ -103,6 +103,8 @@ pub(crate) enum Finding {
     PeerSilent,
     /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
     Overdue,
+    /// Live: the peer's program does not read.
+    Blocked,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
@@ -232,6 +234,7 @@ impl Life {
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,
                 Condition::Overdue => Finding::Overdue,
+                Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
                 // The kernel ends by itself what is closing.
@@ -290,7 +293,7 @@ pub(crate) mod tests_support {
             verdict::Surroundings,
         },
         observed::{
-            ending::{Ending, Unacked},
+            ending::{Ending, Unacked, Unsent},
             setting::OwnSettings,
             socket::{Comm, Owner, Socket, State, tests_support::socket},
         },
@@ -350,7 +353,7 @@ pub(crate) mod tests_support {
         round_trip_us: None,
         received_data_ms: None,
         unacked: Unacked::Data,
-        unsent: false,
+        unsent: Unsent::Nothing,
         in_keepalive_timer: false,
     };
 

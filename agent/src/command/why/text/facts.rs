@@ -97,10 +97,12 @@ impl Judged {
             words.push(format!("{n_silent} with unanswered probes"));
         }
         let n_in_flight = count(&|life| life.connection.in_flight).saturating_sub(n_stuck);
+        let n_in_flight = n_in_flight.saturating_sub(of(Condition::Blocked));
         if n_in_flight > 0 {
             words.push(format!("{n_in_flight} with data in flight"));
         }
         for (condition, what) in [
+            (Condition::Blocked, "with a closed window of the peer"),
             (Condition::PeerClosed, "closed by the peer"),
             (Condition::Unaccepted, "in the accept queue"),
         ] {

@@ -68,6 +68,12 @@ impl Judged {
                 self.limit_words(),
                 self.why_silent(it)
             ),
+            Finding::Blocked => format!(
+                "{what}{whose} {peer} cannot send{}: the peer's program does not read, its host answers. That is no matter \
+                 of keepalive or of the path{}",
+                self.since(),
+                self.gives_up()
+            ),
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },

@@ -3,7 +3,7 @@
 use super::{Cause, Death, MIDDLEBOX_MS, Others};
 use crate::model::{
     observed::{
-        ending::{Discovery, Unacked},
+        ending::{Discovery, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
         socket::{Socket, State},
     },
@@ -61,6 +61,19 @@ impl Death {
                  probably the peer was started anew"
             ),
             Cause::IdleDrop => self.evidence_of_idle_drop(socket, &quiet, &repeated),
+            Cause::UserTimeout if self.window_closed() => {
+                let timeout = socket.own.user_timeout_ms;
+                format!(
+                    "the peer's window stayed closed for the user timeout of {timeout} ms: its program did not read; {}",
+                    self.heard_meanwhile(&silent),
+                )
+            }
+            Cause::UserTimeout if ending.unacked == Unacked::Nothing => format!(
+                "this host could not send what was written for the user timeout of {} ms{}: no route, or its interface was \
+                 down",
+                socket.own.user_timeout_ms,
+                self.network(),
+            ),
             Cause::UserTimeout => {
                 let network = self.network();
                 format!(
@@ -68,9 +81,13 @@ impl Death {
                     socket.own.user_timeout_ms
                 )
             }
-            Cause::RetransmitTimeout if ending.unacked != Unacked::Data => {
+            Cause::RetransmitTimeout if self.window_closed() => {
                 format!("the peer's window stayed closed, and {probes} of it went unanswered")
             }
+            Cause::RetransmitTimeout if ending.unacked != Unacked::Data => format!(
+                "this host could not send what was written: no route, or its interface was down; nothing left it for {}",
+                tenths(ending.retransmitting_ms.unwrap_or_default()),
+            ),
             Cause::RetransmitTimeout => {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
@@ -143,6 +160,20 @@ impl Death {
         format!(
             "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}{network}; {so}"
         )
+    }
+
+    /// Whether the peer had no room for what waited: its program did not read.
+    fn window_closed(&self) -> bool {
+        self.ending.unsent == Unsent::WindowClosed
+    }
+
+    fn heard_meanwhile(&self, silent: &str) -> String {
+        match self.ending.retransmitting_ms {
+            Some(ms) if self.silent_ms < ms => {
+                format!("its host answered meanwhile, {silent} before the end")
+            }
+            _ => format!("nothing was received for {silent}"),
+        }
     }
 
     /// What ICMP said meanwhile.

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::model::{
     observed::{
-        ending::{Discovery, Ending, Unacked},
+        ending::{Discovery, Ending, Unacked, Unsent},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
@@ -235,7 +235,7 @@ impl Death {
                 round_trip_us: None,
                 received_data_ms: None,
                 unacked: Unacked::Nothing,
-                unsent: false,
+                unsent: Unsent::Nothing,
                 in_keepalive_timer: false,
             },
             quiet_ms: socket.quiet_ms,
@@ -385,7 +385,7 @@ impl Ending {
             || old == State::FinWait2 && socket.is_orphan;
         // A program that closes by a reset does so as soon as it sees our FIN: so that alone shows nothing.
         let needs = if self.was_asked_last() { Quiet::Long } else { Quiet::PastLimit };
-        match (self.unacked == Unacked::Data || self.unsent, probing) {
+        match (self.unacked == Unacked::Data || self.has_unsent(), probing) {
             // Somebody without memory would have answered the last probe at once.
             (false, true) if self.unacked != Unacked::Fin && !self.is_late_after_probe(socket) => {
                 (Cause::KeepaliveReset, Exact)
@@ -402,7 +402,7 @@ impl Ending {
     /// The kernel repeated what was not answered until it gave up.
     fn cause_of_giving_up(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
         use Certainty::{Exact, Inferred};
-        let is_in_flight = self.unacked == Unacked::Data || self.unsent;
+        let is_in_flight = self.unacked == Unacked::Data || self.has_unsent();
         // A host or a network that cannot be reached is away for others, too; a port is refused where nobody knows the connection.
         let is_away = matches!(self.errno, ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH);
         match old {

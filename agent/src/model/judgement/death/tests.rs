@@ -1,5 +1,6 @@
 //! Causes, each beside what looks like it.
 
+use crate::model::observed::ending::Unsent;
 use super::*;
 use crate::model::observed::{
     setting::OwnSettings, socket::tests_support::socket, watched::Watched,
@@ -15,7 +16,7 @@ const RESET: Ending = Ending {
     round_trip_us: Some(300),
     received_data_ms: None,
     unacked: Unacked::Data,
-    unsent: false,
+    unsent: Unsent::Nothing,
     in_keepalive_timer: false,
 };
 /// Data was repeated for 13 s.

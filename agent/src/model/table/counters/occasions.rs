@@ -90,7 +90,7 @@ mod tests {
     use crate::model::{
         judgement::death::QUIET_MS,
         observed::{
-            ending::{Discovery, Ending, Unacked},
+            ending::{Discovery, Ending, Unacked, Unsent},
             errno::ECONNRESET,
             owner_identity::NamedOwner,
             socket::{Comm, Socket, State, tests_support::socket},
@@ -107,7 +107,7 @@ mod tests {
         round_trip_us: Some(300),
         received_data_ms: None,
         unacked: Unacked::Data,
-        unsent: false,
+        unsent: Unsent::Nothing,
         in_keepalive_timer: false,
     };
 

@@ -28,6 +28,7 @@ const ORPHAN: u16 = 1 << 10;
 const UNACCEPTED: u16 = 1 << 11;
 const MPTCP: u16 = 1 << 12;
 const KERNEL: u16 = 1 << 13;
+const WINDOW_CLOSED: u16 = 1 << 14;
 
 /// What many slots have in common.
 #[derive(Debug, Default)]
@@ -158,6 +159,7 @@ impl Packed {
                 | flag(socket.direction_from == DirectionFrom::Inferred, INFERRED)
                 | flag(owner.is_some(), OWNED)
                 | flag(socket.shared, SHARED)
+                | flag(socket.window_closed, WINDOW_CLOSED)
                 | flag(socket.is_orphan, ORPHAN)
                 | flag(socket.is_unaccepted, UNACCEPTED)
                 | flag(socket.kind == SocketKind::Mptcp, MPTCP)
@@ -202,6 +204,7 @@ impl Packed {
             in_flight: is(IN_FLIGHT),
             retransmits: self.retransmits,
             retransmitting_ms: some(self.retransmitting_ms),
+            window_closed: is(WINDOW_CLOSED),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
             kind: match () {
@@ -270,6 +273,7 @@ mod tests {
             count: 255,
             retries2: 5,
             orphan_retries: 255,
+            rto_max_ms: 1000,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -293,6 +297,7 @@ mod tests {
             in_flight: true,
             retransmits: 255,
             retransmitting_ms: Some(0),
+            window_closed: true,
             is_orphan: true,
             is_unaccepted: true,
             kind: SocketKind::Kernel,
