@@ -110,7 +110,10 @@ impl PageCounts {
             Condition::Stuck => self.stuck += 1,
             Condition::PeerSilent => self.peer_silent += 1,
             Condition::Overdue => self.overdue += 1,
-            Condition::Blocked | Condition::Unaccepted | Condition::PeerClosed | Condition::Fine => {}
+            Condition::Blocked
+            | Condition::Unaccepted
+            | Condition::PeerClosed
+            | Condition::Fine => {}
         }
     }
 }

@@ -7,7 +7,11 @@ use crate::advice::{
     recognise::{Recognised, values},
 };
 use crate::model::{
-    observed::{probe_timing::repeating_ms, setting::{OwnValues, TCP_RTO_MAX_MS}, socket::Direction},
+    observed::{
+        probe_timing::repeating_ms,
+        setting::{OwnValues, TCP_RTO_MAX_MS},
+        socket::Direction,
+    },
     text::duration::duration,
 };
 use serde::Serialize;
@@ -226,9 +230,8 @@ impl Situation<'_> {
 
     fn user_timeout(&self, of: Option<(&Recognised, &str)>, holds: Holds) -> Vec<Advice> {
         let wanted = self.proposal.detection_seconds();
-        let gives_up = self
-            .retries2
-            .map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000));
+        let gives_up =
+            self.retries2.map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000));
         let set = self.own.user_timeout_ms.div_ceil(1000);
         let kernels = match (self.retries2, gives_up) {
             (Some(retries), Some(after)) => {

@@ -10,7 +10,10 @@ use std::process::Command;
 /// The headings of docs/CONCLUSIONS.md, and the names below each.
 const HEADINGS: [(&str, &[&str]); 2] = [
     ("promises", &["protected", "kept", "late", "off", "local"]),
-    ("conditions", &["stuck", "peer_silent", "overdue", "unaccepted", "peer_closed", "fine"]),
+    (
+        "conditions",
+        &["stuck", "peer_silent", "overdue", "blocked", "unaccepted", "peer_closed", "fine"],
+    ),
 ];
 const OTHER_HEADING: &str = "causes-of-death";
 

@@ -85,7 +85,11 @@ impl ServerTrial {
 impl CaseStage<'_> {
     /// Waits for the row of the server's end of a connection that is so.
     #[track_caller]
-    fn until_row_of_server(&self, client: &SeenBySs, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until_row_of_server(
+        &self,
+        client: &SeenBySs,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
         let find = || {
             let rows = said::rows(self.agent, self.path.far.inode());

@@ -1,7 +1,7 @@
 //! Causes, each beside what looks like it.
 
-use crate::model::observed::ending::Unsent;
 use super::*;
+use crate::model::observed::ending::Unsent;
 use crate::model::observed::{
     setting::OwnSettings, socket::tests_support::socket, watched::Watched,
 };

@@ -7,11 +7,14 @@ use crate::{
         Play, Road, TriedCase,
     },
     report::CaseReport,
-    said::text_at,
+    said::{self, text_at},
+    seen_by_ss::SeenBySs,
     stage::CaseStage,
     trial::AdviceTrial,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
+use rustix::process::Signal;
+use serde_json::Value;
 use std::process::Command;
 
 pub(super) const CASES: &[TriedCase] = &[
@@ -82,6 +85,14 @@ pub(super) const CASES: &[TriedCase] = &[
         needs: &[Program("curl")],
         road: Road::SaidToForget,
         play: Play::Steps(probes_go_unanswered),
+    },
+    TriedCase {
+        name: "curl that is stopped while it downloads",
+        kind: "blocked",
+        complaints: &[],
+        needs: &[Program("curl")],
+        road: Road::SaidToForget,
+        play: Play::Steps(does_not_read),
     },
 ];
 
@@ -162,7 +173,7 @@ fn reads_for_12_s(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let _server = http_server(stage);
     let client = stage.near(stage.python(&asks_for(40)));
     let seen = stage.connected(HTTP_PORT);
-    let overdue = |row: &serde_json::Value| text_at(row, "/condition") == "overdue";
+    let overdue = |row: &Value| text_at(row, "/condition") == "overdue";
     let row = stage.until_row(HTTP_PORT, "is overdue", overdue);
     report.live("while it waits", &row, &[("verdict", "off"), ("condition", "overdue")]);
     let outcome = client.until("outcome");
@@ -195,7 +206,7 @@ fn probes_go_unanswered(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let wanted = [("verdict", "protected"), ("condition", "fine")];
     report.live("before", &row, &wanted);
     stage.path.darken();
-    let silent = |row: &serde_json::Value| text_at(row, "/condition") == "peer_silent";
+    let silent = |row: &Value| text_at(row, "/condition") == "peer_silent";
     let row = stage.until_row(HTTP_PORT, "has a silent peer", silent);
     let probes = stage.connected(HTTP_PORT);
     report.truth(format!("the wire is cut; {}", probes.in_words()));
@@ -208,4 +219,26 @@ fn probes_go_unanswered(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.death(&case, &[("cause", "keepalive_timeout")]);
     let forgotten = case.pointer("/example/forgotten").cloned().unwrap_or_default();
     report.must("not said to be the path's memory", forgotten == false, forgotten);
+}
+
+fn does_not_read(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let _server = http_server(stage);
+    let address = format!("http://{}:{HTTP_PORT}/large", stage.server());
+    let words = ["--silent", "--limit-rate", "1M", "--output", "/dev/null", &address];
+    let client = stage.near(stage.program("curl", &words));
+    let seen = stage.connected(HTTP_PORT);
+    client.signal(Signal::STOP);
+    let blocked = |row: &Value| text_at(row, "/condition") == "blocked";
+    let row = stage.until_row_of_server(&seen, blocked);
+    let its = |it: &SeenBySs| it.remote == seen.local;
+    let server = SeenBySs::of(&stage.path.far).into_iter().find(its);
+    let timer = server.as_ref().map(|it| it.timer.clone()).unwrap_or_default();
+    report.given("ss shows the timer of a closed window", timer.contains("persist"), &timer);
+    let words = server.map(|it| it.in_words()).unwrap_or_default();
+    report.truth(format!("the client is stopped; the server: {words}"));
+    report.live("the server", &row, &[("condition", "blocked"), ("direction", "inbound")]);
+    report.said(said::why(stage.agent, &seen.local.ip().to_string()).headline());
+    client.signal(Signal::CONT);
+    let row = stage.until_row_of_server(&seen, |row| text_at(row, "/condition") == "fine");
+    report.live("let go on", &row, &[("condition", "fine")]);
 }

@@ -68,7 +68,7 @@ fn echo_server(stage: &CaseStage<'_>) -> RunningProgram {
     server_of(stage, ECHO_PORT, stage.python(&format!("serve_echo({ECHO_PORT})")))
 }
 
-/// A server of HTTP that answers `/slow/N` after N seconds.
+/// A server of HTTP that answers `/slow/N` after N seconds, and `/large` with 64 MiB.
 const HTTP_PORT: u16 = 8080;
 
 fn http_server(stage: &CaseStage<'_>) -> RunningProgram {

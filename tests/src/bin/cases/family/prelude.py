@@ -32,7 +32,7 @@ def talk(ask):
 
 
 def serve_http(port, keep_alive=True):
-    """`/slow/N` is answered after N seconds."""
+    """`/slow/N` is answered after N seconds, `/large` with 64 MiB."""
     import http.server
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,9 +42,10 @@ def serve_http(port, keep_alive=True):
             if self.path.startswith('/slow/'):
                 time.sleep(float(self.path.split('/')[2]))
             self.send_response(200)
-            self.send_header('Content-Length', '2')
+            size = 64 << 20 if self.path == '/large' else 2
+            self.send_header('Content-Length', str(size))
             self.end_headers()
-            self.wfile.write(b'ok')
+            self.wfile.write(b'ok' * (size // 2))
 
         # Clients repeat a GET by themselves, a POST not.
         do_POST = do_GET

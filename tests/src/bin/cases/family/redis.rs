@@ -85,7 +85,15 @@ pub(super) const CASES: &[TriedCase] = &[
         complaints: &[],
         needs: &[Program("redis-server"), Python("redis")],
         road: Road::Forgets(Silence),
-        play: Play::Steps(first_probe_is_late),
+        play: Play::Steps(|stage, report| first_probe_is_late(stage, report, 1, 3)),
+    },
+    TriedCase {
+        name: "redis-py with a first probe after 12 s and 6 s of probing, beside one that probes in time",
+        kind: "keepalive_timeout",
+        complaints: &[],
+        needs: &[Program("redis-server"), Python("redis")],
+        road: Road::Forgets(Silence),
+        play: Play::Steps(|stage, report| first_probe_is_late(stage, report, 2, 4)),
     },
     TriedCase {
         name: "redis-server that is stopped, and a client that waits to be accepted",
@@ -272,18 +280,18 @@ fn one_outage(stage: &CaseStage<'_>, report: &mut CaseReport) {
     report.said(why.headline());
 }
 
-fn first_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport) {
+fn first_probe_is_late(stage: &CaseStage<'_>, report: &mut CaseReport, interval: u32, count: u32) {
     let _server = server(stage);
-    let with_idle = |idle: u32| {
+    let with = |idle: u32, interval: u32, count: u32| {
         stage.near(stage.python(&format!(
             "import redis\nr = redis.Redis(host=HOST, socket_keepalive_options={{\
-             socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 3}})\ntalk(r.ping)"
+             socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: {interval}, socket.TCP_KEEPCNT: {count}}})\ntalk(r.ping)"
         )))
     };
-    let in_time = with_idle(3);
+    let in_time = with(3, 1, 3);
     in_time.until("ready");
     let first = stage.connected(PORT).local;
-    let too_late = with_idle(12);
+    let too_late = with(12, interval, count);
     too_late.until("ready");
     let all = || SeenBySs::all(&stage.path.near, PORT);
     let other = all().into_iter().find(|seen| seen.local != first && seen.state == "ESTAB");
