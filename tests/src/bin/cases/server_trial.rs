@@ -10,6 +10,7 @@ use crate::{
     stage::{CaseStage, patiently},
     trial::{advice_for, row_settings, texts},
 };
+use keepwatch_tests::wait::now;
 use serde_json::Value;
 use std::{process::Command, time::Duration};
 
@@ -69,13 +70,16 @@ impl ServerTrial {
         client.until("ready");
         let seen = stage.connected(self.port);
         let quiet = u64::from(LIMIT_SECONDS) * 2 + 2;
-        stage.watch(self.port, Duration::from_secs(quiet));
+        let began = now();
+        stage.watch(seen.local, Duration::from_secs(quiet));
+        let waited = began.elapsed().as_secs();
+        report.given("it was watched for long enough", waited >= quiet, waited);
         let row = stage.until_row_of_server(&seen, |_| true);
         let wanted = [("verdict", "protected"), ("condition", "fine")];
         report.live("the server, with the line", &row, &wanted);
         client.tell("go");
         let outcome = client.until("outcome");
-        let survived = outcome.contains("outcome: answered");
+        let survived = outcome.contains("outcome: answered") && stage.has_carried(seen.local);
         report.must("the line works", survived, &outcome);
         let outcome = outcome.trim_start_matches("outcome: ");
         (format!("{}: quiet for {quiet} s, then {outcome}", row_settings(&row)), survived)

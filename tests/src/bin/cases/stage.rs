@@ -151,15 +151,16 @@ impl<'a> CaseStage<'a> {
         })
     }
 
-    /// The same as it is now.
-    pub(crate) fn seen(&self, port: u16) -> Option<SeenBySs> {
-        SeenBySs::all(&self.path.near, port).into_iter().next()
+    /// Watches the connection from this address for a time, by `ss`: less if it is gone before.
+    pub(crate) fn watch(&self, local: SocketAddr, time: Duration) {
+        let lives = |seen: SeenBySs| seen.state == "ESTAB";
+        patiently(time, || (!self.seen_from(local).is_some_and(lives)).then_some(()));
     }
 
-    /// Watches the client's connection for a time, by `ss`: less if it is gone before.
-    pub(crate) fn watch(&self, port: u16, time: Duration) {
-        let lives = |seen: SeenBySs| seen.state == "ESTAB";
-        patiently(time, || (!self.seen(port).is_some_and(lives)).then_some(()));
+    /// Whether the connection from this address carried an answer: it is there, and nothing of it is unanswered. A
+    /// program may have asked on a new one.
+    pub(crate) fn has_carried(&self, local: SocketAddr) -> bool {
+        self.seen_from(local).is_some_and(|seen| seen.unacked == 0)
     }
 
     /// The connection from this address as it is now.
@@ -229,12 +230,6 @@ impl<'a> CaseStage<'a> {
         let what = format!("never quiet for more than a time that is {longest:.1} s or more");
         report.must(&what, said + 0.15 >= longest, format!("{said}"));
         row
-    }
-
-    /// The row of the one connection to this port.
-    #[track_caller]
-    pub(crate) fn row(&self, port: u16) -> Value {
-        self.until_row(port, "is there", |_| true)
     }
 
     /// What `why` answers of the server's port.

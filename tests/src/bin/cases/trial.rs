@@ -82,17 +82,21 @@ impl AdviceTrial {
     ) -> (String, bool) {
         let mut client = stage.near((self.client)(stage, lines));
         client.until("ready");
+        let local = stage.connected(self.port).local;
         let began = now();
         // Twice what the path keeps, without a word; what something else keeps must be watched for longer.
         let times = if self.then == "kept" { 4 } else { 2 };
         let quiet = Duration::from_secs(u64::from(LIMIT_SECONDS * times) + 2);
-        stage.watch(self.port, quiet);
-        let row = stage.row(self.port);
+        stage.watch(local, quiet);
+        let waited = began.elapsed();
+        report.given("it was watched for long enough", waited >= quiet, waited.as_secs());
+        let its = |row: &Value| text_at(row, "/local").parse() == Ok(local);
+        let row = stage.until_row(self.port, "is that of the connection", its);
         report.live("with the line", &row, &[("verdict", self.then), ("condition", "fine")]);
-        let timer = stage.seen(self.port).map_or_else(String::new, |seen| seen.timer);
+        let timer = stage.seen_from(local).map_or_else(String::new, |seen| seen.timer);
         client.tell("go");
         let outcome = client.until("outcome");
-        let survived = outcome.contains("outcome: answered");
+        let survived = outcome.contains("outcome: answered") && stage.has_carried(local);
         report.must("the line works", survived, &outcome);
         let seconds = began.elapsed().as_secs();
         (

@@ -154,6 +154,9 @@ fn probes_are_answered(stage: &CaseStage<'_>, report: &mut CaseReport) {
         stage.rows(ECHO_PORT).into_iter().find(unanswered)
     });
     report.truth(format!("{n_looks} looks in 15 s; {}", stage.connected(ECHO_PORT).in_words()));
-    let found = odd.unwrap_or_default().to_string();
-    report.must("never a probe said to be unanswered", found == "null", found);
+    let of_probes = ["probes_unanswered", "silent_seconds", "looked_at_seconds_ago", "condition"];
+    let field =
+        |row: &Value, name: &str| format!("{name} {}", row.get(name).unwrap_or(&Value::Null));
+    let found = odd.map(|row| of_probes.map(|name| field(&row, name)).join(", "));
+    report.must("never a probe said to be unanswered", found.is_none(), found.unwrap_or_default());
 }
