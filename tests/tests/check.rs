@@ -414,7 +414,7 @@ fn the_host_is_judged_from_the_kernel_and_from_an_agent_alike() {
         let remote = format!("\"remote\":\"{server}\"");
         let about = lines.lines().filter(|line| line.contains(&remote)).collect::<Vec<_>>();
         assert_eq!(about.len(), 1, "{source}: {lines}");
-        assert!(about[0].contains("\"fault\":\"unprotected\""), "{}", about[0]);
+        assert!(about[0].contains("\"finding\":\"unprotected\""), "{}", about[0]);
         // The command's own limit, beside an agent that has another.
         let limit = "\"idle_limit_seconds\":77,\"idle_limit_from\":\"configured by flag\"";
         assert!(about[0].contains(limit), "{source}: {}", about[0]);

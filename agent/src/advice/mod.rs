@@ -7,6 +7,7 @@
 //! the path and of the socket.
 
 pub(crate) mod clients;
+mod go_build;
 pub(crate) mod kept_clues;
 pub(crate) mod place;
 pub(crate) mod process_clues;
@@ -49,14 +50,21 @@ impl Constraints {
         let killed =
             self.killed.map(|killed| (killed / 2.0).max(self.survived.unwrap_or(0.0).min(killed)));
         let least = killed.map_or(limit, |killed| killed.min(limit));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 1 and a u32"
-        )]
-        let seconds = least.max(1.0) as u32;
-        seconds
+        whole(least)
     }
+
+    /// What was survived on a path that kills, seconds: more is a hope. A connection that was hardly ever quiet says
+    /// nothing about the path.
+    fn survived_near_the_limit(&self) -> Option<u32> {
+        const NEAR: f64 = 8.0;
+        let (survived, killed) = self.survived.zip(self.killed)?;
+        (survived * NEAR >= killed).then(|| whole(survived.min(killed)))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
+const fn whole(seconds: f64) -> u32 {
+    seconds.max(1.0) as u32
 }
 
 impl Proposal {
@@ -66,7 +74,9 @@ impl Proposal {
     /// Values for a path: the first probe, and each one after it, at half the time that the path keeps a connection at
     /// the latest. No value is larger than the one in force, and a dead peer is noticed no later than now.
     pub(crate) fn fitting(known: &Constraints) -> Self {
-        let mut fitting = Self::with_idle((known.must_stay_below() / 2).clamp(1, Self::USUAL.idle));
+        let most = known.survived_near_the_limit().unwrap_or(u32::MAX);
+        let half = (known.must_stay_below() / 2).min(most);
+        let mut fitting = Self::with_idle(half.clamp(1, Self::USUAL.idle));
         if let Some(now) = known.now {
             fitting.idle = fitting.idle.min(now.idle).max(1);
             fitting.interval = fitting.interval.min(now.interval).min(fitting.idle).max(1);
@@ -175,6 +185,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_more_is_proposed_than_was_survived_on_a_path_that_kills() {
+        let known = |survived| Constraints {
+            limit: 350,
+            survived: Some(survived),
+            killed: Some(74.0),
+            now: None,
+        };
+        assert_eq!(Proposal::fitting(&known(13.0)).idle, 13);
+        assert_eq!(Proposal::fitting(&known(30.0)).idle, 18);
+        // It was never quiet for long.
+        assert_eq!(Proposal::fitting(&known(2.0)).idle, 18);
     }
 
     #[test]

@@ -60,6 +60,21 @@ impl RunsIn {
         }
     }
 
+    /// The line that sets another sysctl where this process takes it from.
+    pub(super) fn sysctl(&self, name: &str, value: &str) -> String {
+        match (&self.pod, &self.container, self.foreign_netns) {
+            (Some(_), ..) => format!(
+                "spec:   # no safe sysctl: the kubelet must allow it (--allowed-unsafe-sysctls)\n  \
+                 securityContext:\n    sysctls:\n    - {{name: {name}, value: \"{value}\"}}"
+            ),
+            (None, Some(_), Some(_)) => format!("docker run --sysctl {name}={value} ..."),
+            (None, _, Some(ForeignNetns { pid: Some(pid) })) => {
+                format!("nsenter -t {pid} -n sysctl -w {name}={value}")
+            }
+            _ => format!("sysctl -w {name}={value}   # to stay: the same line in /etc/sysctl.d/"),
+        }
+    }
+
     /// Debian's package libkeepalive0 puts the calls before those of a program that cannot be changed.
     pub(super) fn drop_in(&self) -> Option<String> {
         const LINE: &str = "[Service]   # systemctl edit UNIT; the library: libkeepalive\n\

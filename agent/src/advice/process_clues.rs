@@ -1,6 +1,6 @@
 //! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
 
-use super::clients;
+use super::{clients, go_build::GoBuild};
 use crate::model::text::sanitize;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -22,8 +22,10 @@ pub(crate) struct Traces {
     pub executable: Option<String>,
     /// Paths of the files that it has mapped, and of the jars that it has open.
     pub mapped: BTreeSet<String>,
-    /// The Go toolchain built it.
-    pub is_go: bool,
+    /// What it has mapped could be read: what is not among it is not there.
+    pub are_files_read: bool,
+    /// How it was built, if the Go toolchain did that.
+    pub go: Option<GoBuild>,
     /// systemd started it with a listening socket.
     pub is_socket_activated: bool,
 }
@@ -31,8 +33,6 @@ pub(crate) struct Traces {
 /// A process has fewer mappings than this (vm.max_map_count), a hostile one may have as many.
 const MAX_MAPPINGS: usize = 70_000;
 const MAX_LINE: u64 = 8 << 10;
-/// The linker puts Go's build id into the first pages.
-const HEAD: u64 = 64 << 10;
 /// Descriptors that are looked at for jars: a server opens them first.
 const MAX_DESCRIPTORS: usize = 4096;
 /// The environment of a process; systemd's variables stand among the first.
@@ -42,7 +42,7 @@ const KERNEL_NAMES: [&str; 9] =
     ["kworker/", "kthreadd", "kernel (", "mount.", "nfsd", "nfsiod", "nfsv4", "cifsd", "drbd_"];
 /// More of a command line is arguments, which may be secret.
 const FIRST_WORD: u64 = 4096;
-/// Libraries that are kept of a process after its end.
+/// Libraries, and modules of Go, that are kept of a process after its end.
 const MAX_KEPT: usize = 16;
 
 impl Traces {
@@ -67,13 +67,19 @@ impl Traces {
     pub(crate) fn of_known_clients(mut self) -> Self {
         let is_known = |path: &String| clients::libraries().any(|part| path.contains(part));
         self.mapped = self.mapped.into_iter().filter(is_known).take(MAX_KEPT).collect();
+        if let Some(go) = &mut self.go {
+            let of_clients = clients::modules().filter(|module| go.has(module));
+            go.modules = of_clients.take(MAX_KEPT).map(str::to_owned).collect();
+        }
         self
     }
 
     fn of_folder(folder: &Path) -> Self {
         let comm = fs::read(folder.join("comm")).ok();
         let exe = folder.join("exe");
-        let mut files = File::open(folder.join("maps")).map(mapped).unwrap_or_default();
+        let maps = File::open(folder.join("maps")).map(mapped).ok();
+        let are_files_read = maps.is_some();
+        let mut files = maps.unwrap_or_default();
         files.extend(open_jars(&folder.join("fd")));
         let environment = File::open(folder.join("environ"));
         Self {
@@ -82,7 +88,8 @@ impl Traces {
                 File::open(folder.join("cmdline")).ok().and_then(|file| first_word(file).ok()?)
             }),
             mapped: files,
-            is_go: File::open(&exe).is_ok_and(|file| is_go(file).unwrap_or(false)),
+            are_files_read,
+            go: File::open(&exe).ok().and_then(GoBuild::of_executable),
             is_socket_activated: environment
                 .is_ok_and(|file| has_listen_fds(file).unwrap_or(false)),
         }
@@ -140,14 +147,6 @@ fn has_listen_fds(environment: impl io::Read) -> io::Result<bool> {
     Ok(bytes.split(|&byte| byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS=")))
 }
 
-/// Whether an ELF file has the note of Go's build id: a name of four bytes, "Go", type 4.
-fn is_go(file: impl io::Read) -> io::Result<bool> {
-    let mut head = Vec::new();
-    file.take(HEAD).read_to_end(&mut head)?;
-    const NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
-    Ok(head.starts_with(b"\x7fELF") && head.windows(NOTE.len()).any(|bytes| bytes == NOTE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,14 +163,6 @@ mod tests {
             files,
             ["/opt/my libs/libpq-9b.so.5.16", "/tmp/\\u{1b}[2J.so", "/usr/bin/python3.11"]
         );
-    }
-
-    #[test]
-    fn a_go_program_is_known_by_its_note() {
-        let elf = |note: &[u8]| [b"\x7fELF".as_slice(), &[0; 0xf98], note].concat();
-        assert!(is_go(&elf(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0abc")[..]).unwrap());
-        assert!(!is_go(&elf(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0abc")[..]).unwrap());
-        assert!(!is_go(&b"#!/bin/sh\n\x04\0\0\0Go\0\0"[..]).unwrap());
     }
 
     #[test]
@@ -222,7 +213,7 @@ mod tests {
     fn our_own_process_shows_itself() {
         let traces = Traces::of_process(std::process::id());
         assert!(traces.executable.is_some_and(|name| name.starts_with("keepwatch")));
-        assert!(traces.mapped.iter().any(|file| file.contains("/libc")) && !traces.is_go);
+        assert!(traces.mapped.iter().any(|file| file.contains("/libc")) && traces.go.is_none());
         assert_eq!(Traces::of_process(u32::MAX), Traces::default());
     }
 }

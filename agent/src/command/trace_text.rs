@@ -162,7 +162,10 @@ pub(super) fn tone(row: &EventRow) -> Tone {
     match row.event {
         EventName::Died => Tone::Bad,
         EventName::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
-        EventName::Changed | EventName::VerdictChanged | EventName::ProbeSent => Tone::Notable,
+        EventName::Changed
+        | EventName::VerdictChanged
+        | EventName::ProbeSent
+        | EventName::GivenUp => Tone::Notable,
         EventName::TimerFired if row.details.outcome == Some(Fire::DataInFlight) => Tone::Notable,
         EventName::ProbeAnswered | EventName::Opened => Tone::Good,
         _ => Tone::Plain,

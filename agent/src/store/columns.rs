@@ -116,6 +116,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         remote,
         state: word(row, "state")?,
         orphan: false,
+        window_closed: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,
         settings: settings(row)?,
@@ -158,6 +159,8 @@ fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
 fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
     Ok(PathLimit {
         idle_limit_seconds: row.get("idle_limit_seconds")?,
+        // What was promised then stands in the verdict.
+        idle_kept_seconds: row.get("idle_limit_seconds")?,
         idle_limit_from: word(row, "idle_limit_from")?,
         path: row.get("path")?,
     })

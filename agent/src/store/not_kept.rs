@@ -89,6 +89,12 @@ pub struct NotKept {
 impl NotKept {
     fn meaning(worth: Worth, reason: Loss, n: u64) -> String {
         let why = match reason {
+            // Nobody misses the ends of everyday life.
+            Loss::Budget if worth == Worth::Ordinary => {
+                return format!(
+                    "{n} ordinary ends (resets, failures, orderly closes) were only counted"
+                );
+            }
             Loss::Budget => "there were more of them than the history takes",
             Loss::Queue => "the disk was too slow",
             Loss::Disk => "they could not be written",

@@ -6,8 +6,9 @@ use crate::model::{
         condition::{Condition, Diagnosis},
         facts::ConnectionFacts,
         gap::{Gap, GapFrom},
-        idle_limit::Applied,
+        idle_limit::{Applied, limit_in_words},
         limit_source::LimitSource,
+        promise_text::probes_in_words,
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -39,6 +40,9 @@ pub struct Connection {
     /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
     #[serde(default)]
     pub orphan: bool,
+    /// Nothing is in flight, and the peer has no room for what was written: its program does not read.
+    #[serde(default)]
+    pub window_closed: bool,
     /// Who sent the SYN; null before there was one.
     pub direction: Option<Direction>,
     /// A program made it, or MPTCP for one, or the kernel itself.
@@ -112,8 +116,10 @@ pub struct KeepaliveSettings {
 /// The idle limit of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathLimit {
-    /// How long the path keeps a quiet connection.
+    /// The quiet time after which the path forgets a connection.
     pub idle_limit_seconds: u32,
+    /// The quiet time that it keeps for sure: shorter, if the limit was learned as between two times.
+    pub idle_kept_seconds: u32,
     /// `default`, `learned`, or `preset NAME` or `configured`, then ` by flag`, ` by variable` or ` by config file`.
     pub idle_limit_from: LimitSource,
     /// The name of the configured path.
@@ -214,9 +220,15 @@ impl KeepaliveSettings {
 }
 
 impl PathLimit {
+    /// The limit in words.
+    pub(crate) fn in_words(&self) -> String {
+        limit_in_words(self.idle_kept_seconds, self.idle_limit_seconds)
+    }
+
     fn of(applied: &Applied) -> Self {
         Self {
             idle_limit_seconds: applied.seconds,
+            idle_kept_seconds: applied.kept_seconds,
             idle_limit_from: applied.from.clone(),
             path: applied.path.clone(),
         }
@@ -279,6 +291,7 @@ impl Connection {
             remote: socket.remote.socket_addr(),
             state: socket.state,
             orphan: socket.is_orphan,
+            window_closed: socket.window_closed,
             direction: Some(socket.direction),
             made_by: socket.kind,
             settings: KeepaliveSettings::of(socket),
@@ -321,6 +334,44 @@ impl Connection {
             self.set_condition(around.condition(&self));
         }
         self
+    }
+
+    /// What its own probes do for it, in words; `it` is what the sentence calls it.
+    pub(crate) fn probes_in_words(&self, it: &str) -> String {
+        let limit = &self.limit;
+        // The gap of a row was reckoned when the row was made.
+        let hz = 0;
+        let known = (limit.idle_kept_seconds, limit.idle_limit_from.counts_bytes());
+        probes_in_words(self, known, hz, it)
+    }
+
+    /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
+    /// data is in flight.
+    pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {
+        /// Longer than any round trip.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let n_before = self.probes_unanswered.checked_sub(1)?;
+        let next = self.next_probe_seconds?;
+        let interval = f64::from(self.settings.interval.seconds);
+        let since = f64::from(n_before) * interval + (interval - next).max(0.0);
+        // The answer may have come since the last look.
+        (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
+    }
+
+    /// The longest quiet time that was seen, seconds: up to the last look.
+    pub(crate) fn longest_seen_quiet_seconds(&self) -> f64 {
+        self.longest_quiet_seconds.max(self.quiet_seconds - self.looked_at_seconds_ago)
+    }
+
+    /// Unprotected, and never quiet for more than half of the limit since it is watched: it is not `kept` yet, because it
+    /// was not watched for long enough.
+    pub(crate) fn is_busy_so_far(&self) -> bool {
+        let limit = f64::from(self.limit.idle_limit_seconds);
+        self.verdict.is_some_and(Verdict::is_unprotected)
+            && self.is_open()
+            && !self.limit.idle_limit_from.counts_bytes()
+            && self.watched_seconds >= limit
+            && self.longest_seen_quiet_seconds() <= limit / 2.0
     }
 
     /// How it is now; what nothing is known of is fine.

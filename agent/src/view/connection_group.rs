@@ -1,12 +1,13 @@
-//! A case: the connections of one process with one peer under one setting. Connections that are alike are reported once.
+//! A case: the connections of one process with one peer under one setting and one verdict. Connections that are alike are reported once.
 
 use super::{
-    life::{Finding, Life},
+    life::{Finding, Life, LifeEnd},
     what_if::{Setting, WhatIf},
 };
 use crate::model::{
     judgement::{
         death::{Cause, Certainty},
+        gap::GapFrom,
         verdict::Verdict,
     },
     observed::{
@@ -14,6 +15,7 @@ use crate::model::{
         socket::{Direction, SocketKind},
     },
 };
+use jiff::Timestamp;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +44,12 @@ pub(crate) struct GroupKey {
     pub part_of: Option<String>,
     /// The settings of each socket itself.
     pub own: OwnValues,
+    /// What is promised of each: the namespace's settings and the timer that runs decide, too.
+    pub verdict: Option<Verdict>,
+    /// It lives, and only the timer that runs makes it late: those that are opened now are not.
+    pub is_late_by_timer: bool,
+    /// It lives, and something has kept it busy so far.
+    pub is_busy: bool,
 }
 
 /// Connections that are alike.
@@ -54,18 +62,24 @@ pub(crate) struct ConnectionGroup {
 }
 
 /// When connections that are alike ended, and when that began: RFC 3339, UTC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ConnectionTimes {
     /// How many of them there are.
     pub deaths: usize,
+    /// On how many occasions they ended.
+    pub occasions: usize,
     /// The first end.
     pub first_at: String,
     /// The last end.
     pub last_at: String,
-    /// The first data that was never answered; null if none was in flight.
+    /// The first data of the last occasion that was never answered; null if none was in flight.
     pub unanswered_since: Option<String>,
-    /// The last packet of the one that was silent first.
+    /// The last packet of the one that was silent first on that occasion.
     pub last_packet_at: Option<String>,
+    /// The longest time that one of them waited for an answer; null if none had data in flight.
+    pub longest_wait_seconds: Option<f64>,
+    /// When this host closed the last of them although nothing was answered.
+    pub given_up_at: Option<String>,
 }
 
 /// Quiet times of connections that are alike, seconds.
@@ -93,7 +107,10 @@ pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
             ConnectionGroup { key, lives }
         })
         .collect();
-    cases.sort_by_key(|case| (case.finding(), std::cmp::Reverse(case.of(case.finding()).count())));
+    cases.sort_by_key(|case| {
+        let n_worst = case.of(case.finding()).count();
+        (case.finding(), case.key.is_busy, std::cmp::Reverse(n_worst))
+    });
     cases
 }
 
@@ -104,12 +121,18 @@ impl GroupKey {
             Direction::Outbound => Peer::Server(connection.remote),
             Direction::Inbound => Peer::ClientsOf(connection.local.port()),
         };
+        let may_be_forgotten = matches!(life.finding(), Finding::Unprotected | Finding::Overdue);
         Self {
             peer,
             netns: connection.netns,
             process: life.owner().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
             own: connection.settings.own(),
+            verdict: connection.verdict,
+            is_late_by_timer: may_be_forgotten
+                && connection.verdict == Some(Verdict::Late)
+                && connection.gap_from == Some(GapFrom::ArmedTimer),
+            is_busy: may_be_forgotten && connection.is_busy_so_far(),
         }
     }
 }
@@ -129,28 +152,41 @@ impl ConnectionGroup {
     pub(crate) fn times(&self) -> Option<ConnectionTimes> {
         let worst: Vec<&Life> = self.of(self.finding()).filter(|life| life.end.is_some()).collect();
         let ends = || worst.iter().filter_map(|life| life.end.as_ref());
+        let occasions = self.occasions();
+        let last = occasions.last()?;
+        // Nobody waited from one occasion to the next.
+        let of_last = || ends().filter(|end| end.at.parse().is_ok_and(|at: Timestamp| at >= *last));
         Some(ConnectionTimes {
             deaths: worst.len(),
+            occasions: occasions.len(),
             first_at: ends().map(|end| &end.at).min()?.clone(),
             last_at: ends().map(|end| &end.at).max()?.clone(),
-            unanswered_since: ends().filter_map(|end| end.unanswered_since.clone()).min(),
-            last_packet_at: ends().filter_map(|end| end.last_packet_at.clone()).min(),
+            unanswered_since: of_last().filter_map(|end| end.unanswered_since.clone()).min(),
+            last_packet_at: of_last().filter_map(|end| end.last_packet_at.clone()).min(),
+            longest_wait_seconds: ends().filter_map(LifeEnd::waited_seconds).reduce(f64::max),
+            given_up_at: worst.iter().filter_map(|life| life.given_up_at.clone()).max(),
         })
     }
 
-    /// Moments at which those of the worst finding ended, a minute apart or more: one outage explains what ends at one.
-    pub(crate) fn occasions(&self) -> usize {
+    /// The beginnings of the occasions on which those of the worst finding ended, a minute apart or more: one outage explains
+    /// what ends at one.
+    fn occasions(&self) -> Vec<Timestamp> {
         const APART_SECONDS: i64 = 60;
         let ends = self.of(self.finding()).filter_map(|life| life.end.as_ref()?.at.parse().ok());
-        let mut ends: Vec<jiff::Timestamp> = ends.collect();
+        let mut ends: Vec<Timestamp> = ends.collect();
         ends.sort_unstable();
-        let mut last = None;
-        let is_new = |end: &&jiff::Timestamp| {
-            let is_apart = last.is_none_or(|last| end.as_second() - last >= APART_SECONDS);
-            last = Some(end.as_second());
-            is_apart
-        };
-        ends.iter().filter(is_new).count()
+        let mut before: Option<Timestamp> = None;
+        ends.retain(|end| {
+            let is_new = before.is_none_or(|it| end.as_second() - it.as_second() >= APART_SECONDS);
+            before = Some(*end);
+            is_new
+        });
+        ends
+    }
+
+    /// The number of these occasions.
+    pub(crate) fn n_occasions(&self) -> usize {
+        self.occasions().len()
     }
 
     /// The connections that ended.
@@ -285,6 +321,26 @@ mod tests {
         assert_eq!(times.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
         assert_eq!(times.last_packet_at.as_deref(), Some("2026-01-02T02:55:45.000000Z"));
         assert_eq!(cases(vec![live(&app(3, None, 0))])[0].times(), None);
+    }
+
+    #[test]
+    fn nobody_waits_from_one_occasion_to_the_next() {
+        let at = |id, at: &str, since: &str| {
+            let mut life = dead(&app(id, None, 400_000), RESET);
+            let end = life.end.as_mut().unwrap();
+            (end.at, end.unanswered_since) = (at.to_owned(), Some(since.to_owned()));
+            life
+        };
+        let case = cases(vec![
+            at(1, "2026-01-02T10:01:48Z", "2026-01-02T10:00:00Z"),
+            at(2, "2026-01-02T10:01:50Z", "2026-01-02T10:00:01Z"),
+            at(3, "2026-01-02T10:21:48Z", "2026-01-02T10:20:00Z"),
+        ])
+        .remove(0);
+        let times = case.times().unwrap();
+        assert_eq!((times.deaths, times.occasions), (3, 2));
+        assert_eq!(times.unanswered_since.as_deref(), Some("2026-01-02T10:20:00Z"));
+        assert_eq!(times.longest_wait_seconds, Some(109.0));
     }
 
     #[test]

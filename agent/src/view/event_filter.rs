@@ -92,7 +92,10 @@ impl EventFilter {
 /// connections that open and close, and probes that are answered, would hide these.
 const fn is_notable(happening: &Happening) -> bool {
     match &happening.what {
-        Happened::Setting(_) | Happened::Changed { .. } | Happened::VerdictChanged { .. } => true,
+        Happened::Setting(_)
+        | Happened::Changed { .. }
+        | Happened::VerdictChanged { .. }
+        | Happened::GivenUp => true,
         Happened::Died(_) => matches!(happening.what.name(), EventName::Died),
         Happened::ProbeSent => happening.socket.probes_unanswered >= PROBES_TO_NOTICE,
         Happened::ProbeAnswered { unanswered } => *unanswered >= PROBES_TO_NOTICE,

@@ -120,7 +120,7 @@ impl EventRow {
         }
         let mut details = EventDetails::default();
         match what {
-            Happened::Opened | Happened::ProbeSent => {}
+            Happened::Opened | Happened::ProbeSent | Happened::GivenUp => {}
             Happened::Setting(call) => {
                 details.option = Some(call.option);
                 details.value = call.value;

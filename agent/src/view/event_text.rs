@@ -61,7 +61,22 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
         Happened::VerdictChanged { from, to } => {
             format!("was {}, is {}: {}", from.as_str(), to.as_str(), around.reason(socket))
         }
+        Happened::GivenUp => given_up(socket),
         Happened::Died(death) => format!("{}: {}", death.cause.as_str(), death.evidence(socket)),
+    }
+}
+
+fn given_up(socket: &Socket) -> String {
+    let silent = tenths(socket.silent_ms);
+    match (socket.retransmits, socket.retransmitting_ms) {
+        (0, _) | (_, None) => format!(
+            "closed by this host after {silent} of silence, {} probes unanswered",
+            socket.probes_unanswered
+        ),
+        (n, Some(since_ms)) => format!(
+            "closed by this host after {silent} of silence, its data unanswered for {} and repeated {n} times",
+            tenths(since_ms)
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What people and programs see of connections: rows and events as JSON, filters, pages, orders, groups. Made from
 //! what the model knows; nothing here is judged anew, and nothing is read.
 
+pub(crate) mod condition_text;
 pub(crate) mod connection;
 pub(crate) mod connection_group;
 pub(crate) mod event_filter;

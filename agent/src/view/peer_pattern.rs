@@ -32,6 +32,12 @@ impl From<IpNet> for PeerPattern {
     }
 }
 
+impl From<SocketAddr> for PeerPattern {
+    fn from(address: SocketAddr) -> Self {
+        Self { net: address.ip().to_canonical().into(), port: Some(address.port()) }
+    }
+}
+
 /// An address, or a network.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()

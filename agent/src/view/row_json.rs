@@ -66,6 +66,7 @@ impl RowWriter {
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"window_closed\":", truth(socket.window_closed));
         word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
         word(out, b"\",\"keepalive\":", truth(socket.keepalive));
@@ -89,6 +90,8 @@ impl RowWriter {
         out.push(b'"');
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         number(out, limit.seconds);
+        out.extend_from_slice(b",\"idle_kept_seconds\":");
+        number(out, limit.kept_seconds);
         out.extend_from_slice(b",\"idle_limit_from\":");
         json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
@@ -155,7 +158,9 @@ impl RowWriter {
     ) {
         let limit = std::ptr::from_ref(around.limits.of(socket)).addr();
         let gap = gap.map(|gap| (gap.ms, gap.from));
-        if verdict == Verdict::Kept || gap.is_some_and(|(_, from)| from == GapFrom::ArmedTimer) {
+        let is_of_settings =
+            gap.is_none_or(|(_, from)| !matches!(from, GapFrom::ArmedTimer | GapFrom::WindowProbe));
+        if verdict == Verdict::Kept || !is_of_settings {
             json(out, &around.reason(socket));
             return;
         }
@@ -321,6 +326,8 @@ mod tests {
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
                 peer_probes: byte,
             };
+            socket.is_orphan = bit(10);
+            socket.window_closed = bit(11);
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);

@@ -72,6 +72,7 @@ pub enum TracedKind {
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },
     VerdictChanged { verdict_before: String },
+    GivenUp { retransmits: u32, probes_unanswered: u32 },
     Died(TracedDeath),
     Ended(TracedDeath),
 }
@@ -157,6 +158,7 @@ impl TracedEvent {
             TracedKind::TimerFired { .. } => "timer_fired",
             TracedKind::QuietSurvived { .. } => "quiet_survived",
             TracedKind::VerdictChanged { .. } => "verdict_changed",
+            TracedKind::GivenUp { .. } => "given_up",
             TracedKind::Died(_) => "died",
             TracedKind::Ended(_) => "ended",
         }

@@ -403,7 +403,8 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
     to.holds(held, "probes_unanswered", probes.contains(&row.probes_unanswered), || {
         format!("is {probes:?}, keepwatch says {}", row.probes_unanswered)
     });
-    let limit = (row.verdict != "local").then_some(row.until_limit_seconds.unwrap_or(f64::NAN));
+    let is_measured = row.verdict != "local" && row.state != "syn_sent";
+    let limit = is_measured.then_some(row.until_limit_seconds.unwrap_or(f64::NAN));
     let rest_holds = match (limit, row.until_limit_seconds) {
         (None, rest) => rest.is_none(),
         (Some(rest), _) => (rest + row.quiet_seconds - f64::from(IDLE_LIMIT_SECONDS)).abs() < 0.01,

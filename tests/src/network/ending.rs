@@ -126,6 +126,19 @@ pub fn fill_window(fd: &OwnedFd) {
     });
 }
 
+/// Reads what has come.
+#[track_caller]
+pub fn drain(fd: &OwnedFd) {
+    let mut bytes = [0; 65_536];
+    loop {
+        match rustix::net::recv(fd, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((1.., _)) => {}
+            Ok(_) | Err(Errno::AGAIN) => return,
+            Err(error) => panic!("recv: {error}"),
+        }
+    }
+}
+
 #[track_caller]
 fn wait_until_acknowledged(fd: &OwnedFd) {
     wait::until("all data is acknowledged", ENDED_WITHIN, || (in_flight(fd) == 0).then_some(()));

@@ -64,6 +64,36 @@ fn a_fin_that_nobody_answers_is_stuck_too() {
 }
 
 #[test]
+fn a_peer_that_does_not_read_blocks_what_is_written_until_it_reads() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::keepalive(2, 1, 3));
+    exchange(&ends.client, &ends.accepted);
+    ending::fill_window(&ends.client);
+    let row =
+        watched.until(ends.local, "is blocked", |row| row.condition.as_deref() == Some("blocked"));
+    assert!(row.condition_seconds.is_some_and(|since| since >= 5.0), "{row:?}");
+    // Its host answers each probe of the window: the kernel waits for ever.
+    assert_eq!(row.gives_up_seconds, None, "{row:?}");
+    watched.until(ends.local, "is fine", |row| {
+        ending::drain(&ends.accepted);
+        row.condition.as_deref() == Some("fine")
+    });
+}
+
+#[test]
+fn what_a_host_without_a_route_cannot_send_is_stuck_and_not_the_peers_window() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    watched.path.near.ip("route add blackhole 10.77.0.2/32");
+    socket::send(&ends.client, b"are you there?");
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert_eq!(row.retransmits, 0, "nothing went out: {row:?}");
+    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=925.0).contains(&rest)), "{row:?}");
+}
+
+#[test]
 fn two_unanswered_probes_are_a_silent_peer_and_a_probed_healthy_one_never_is() {
     let watched = WatchedPath::cable();
     let ends = watched.path.connect(&Plan::keepalive(1, 1, 120));

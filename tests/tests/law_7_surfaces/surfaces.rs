@@ -29,6 +29,8 @@ pub(crate) struct Statement {
     path: String,
     quiet_seconds: Option<f64>,
     is_established: bool,
+    /// Keepalive is no matter of what is not open yet, or not any more.
+    is_open: bool,
     direction: String,
 }
 
@@ -42,6 +44,8 @@ impl Statement {
             path: text("path"),
             quiet_seconds: row["quiet_seconds"].as_f64(),
             is_established: row["state"] == "established",
+            is_open: row["state"] == "established"
+                || row["state"] == "fin_wait2" && row["orphan"] == false,
             direction: text("direction"),
         }
     }
@@ -223,7 +227,9 @@ pub(crate) fn said_of(surfaces: &Surfaces) -> impl Iterator<Item = String> {
     });
     let by_id = ["why", "check"].into_iter().filter_map(move |name| {
         let n = others.iter().filter(|answer| answer.name == name && answer.of.len() == 1).count();
-        (n != first.of.len()).then(|| format!("{name}: answers for {n} of {}", first.of.len()))
+        let is_asked = |it: &&Statement| name == "why" || it.is_open;
+        let n_asked = first.of.values().filter(is_asked).count();
+        (n != n_asked).then(|| format!("{name}: answers for {n} of {n_asked}"))
     });
     let verdicts = ["off", "late", "kept", "protected", "local"].map(|name| (name, true));
     let conditions = ["stuck", "peer_silent", "overdue"].map(|name| (name, false));

@@ -3,5 +3,6 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 mod client;
+mod living;
 mod questions;
 mod told;

@@ -99,7 +99,7 @@ fn a_night_with_a_middlebox_is_told_after_the_agent_was_restarted() {
     assert!(lines(&off).contains("socket.TCP_KEEPIDLE, "), "{off}");
     let because = off["advice"][0]["meaning"].as_str().expect("why");
     assert!(because.starts_with("this is Python sockets"), "{because}");
-    assert_eq!(off["advice"][0]["client"]["is_sure"], true, "{off}");
+    assert_eq!(off["advice"][0]["client"]["sure"], true, "{off}");
     assert_eq!((&off["what_if"]["deaths"], &off["what_if"]["prevented"]), (&1.into(), &1.into()));
     let limit = &off["learned_limit"];
     let bound = |name: &str| limit[name].as_f64();
@@ -238,7 +238,7 @@ fn python_on_the_port_of_redis_is_a_guess_and_what_else_it_may_be_is_said() {
     let holds: Vec<_> =
         case["advice"].as_array().expect("advice").iter().map(|it| &it["holds"]).collect();
     assert_eq!(holds, ["if_it_is", "else"], "{case}");
-    assert_eq!(case["advice"][0]["client"]["is_sure"], false, "{case}");
+    assert_eq!(case["advice"][0]["client"]["sure"], false, "{case}");
     let text = why(&agent, &[&pid]);
     let text =
         String::from_utf8_lossy(&text.stdout).split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,7 +2,7 @@
 
 use super::{
     Client,
-    Clue::{Defaults, Go, Library, Name, Port, Runtime, Values as Set},
+    Clue::{Library, Name, Native, Port, Runtime, Unread, Values as Set},
     How, OFF, ON, ROW, on,
 };
 
@@ -19,7 +19,7 @@ pub(super) const CLIENTS: &[Client] = &[
         clues: &[
             &[Name("redis-cli")],
             &[Set(on(15, 5, 3))],
-            &[Library("/libhiredis")],
+            &[Library("/libhiredis"), Native],
             &[Name("valkey-cli")],
         ],
         source: "traced redis-cli 7.0.15; source hiredis net.c",
@@ -34,10 +34,13 @@ pub(super) const CLIENTS: &[Client] = &[
              socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: {interval},\n    \
              socket.TCP_KEEPCNT: {count}})",
         ),
-        ping: Some("Redis(health_check_interval={idle})"),
+        ping: Some(
+            "r.ping() every {idle} s on each idle connection   (health_check_interval asks only before a command)",
+        ),
         clues: &[
             &[Runtime("python"), Library("/hiredis/hiredis.")],
             &[Runtime("python"), Port(6379)],
+            &[Runtime("python"), Set(on(30, 5, 3))],
         ],
         source: "traced 8.1, 8.0; source redis-py _defaults.py",
         ..ROW
@@ -51,25 +54,14 @@ pub(super) const CLIENTS: &[Client] = &[
              socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: {interval},\n    \
              socket.TCP_KEEPCNT: {count}})",
         ),
-        ping: Some("Redis(health_check_interval={idle})"),
+        ping: Some(
+            "r.ping() every {idle} s on each idle connection   (health_check_interval asks only before a command)",
+        ),
         clues: &[
             &[Runtime("python"), Library("/hiredis/hiredis.")],
             &[Runtime("python"), Port(6379)],
         ],
         source: "traced 5.0; source redis-py _defaults.py",
-        ..ROW
-    },
-    Client {
-        name: "go-redis",
-        versions: "9.22",
-        default: on(30, 5, 3),
-        how: How::Line(
-            "redis.Options{Dialer: (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true,\n    \
-             Idle: {idle} * time.Second, Interval: {interval} * time.Second,\n    \
-             Count: {count}}}).DialContext}",
-        ),
-        clues: &[&[Go, Defaults], &[Go, Port(6379)]],
-        source: "source go-redis options.go",
         ..ROW
     },
     Client {
@@ -99,6 +91,7 @@ pub(super) const CLIENTS: &[Client] = &[
             &[Set(on(13, 13, 3))],
             &[Library("/lettuce-core-"), Port(6379)],
             &[Runtime("java"), Port(6379)],
+            &[Runtime("java"), Set(on(13, 13, 3))],
         ],
         source: "source lettuce SocketOptions.java",
         ..ROW
@@ -137,11 +130,11 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "ioredis 6.0, node-redis 6.3",
         default: on(30, 1, 10),
         how: How::Line(
-            "new Redis({ keepAlive: {idle_ms} })   // node-redis: socket: { keepAlive: true,\n    \
-             keepAliveInitialDelay: {idle_ms} }",
+            "new Redis({ keepAlive: {idle_ms} })   // ioredis\n\
+             // node-redis: createClient({ socket: { keepAlive: true, keepAliveInitialDelay: {idle_ms} } })",
         ),
         ping: Some("node-redis: pingInterval: {idle_ms}"),
-        clues: &[&[Runtime("node"), Port(6379)], &[Set(on(30, 1, 10))]],
+        clues: &[&[Runtime("node"), Port(6379)], &[Runtime("node"), Set(on(30, 1, 10))]],
         source: "traced",
         ..ROW
     },
@@ -153,8 +146,9 @@ pub(super) const CLIENTS: &[Client] = &[
         )),
         clues: &[
             &[Library("/redis.so"), Port(6379)],
-            &[Runtime("php"), Port(6379)],
-            &[Runtime("php-fpm"), Port(6379)],
+            &[Library("/redis.so")],
+            &[Runtime("php"), Port(6379), Unread],
+            &[Runtime("php-fpm"), Port(6379), Unread],
         ],
         source: "traced: it sets SO_KEEPALIVE = 0 itself",
         ..ROW
@@ -182,7 +176,12 @@ pub(super) const CLIENTS: &[Client] = &[
         ping: Some(
             "connections.max.idle.ms={idle_ms}   (closes idle connections before the path does)",
         ),
-        clues: &[&[Library("/librdkafka")], &[Library("confluent_kafka")]],
+        clues: &[
+            &[Library("/librdkafka"), Port(9092)],
+            &[Library("/librdkafka"), Port(9093)],
+            &[Library("/librdkafka")],
+            &[Library("confluent_kafka")],
+        ],
         source: "source librdkafka CONFIGURATION.md",
         ..ROW
     },
@@ -224,7 +223,11 @@ pub(super) const CLIENTS: &[Client] = &[
         default: ON,
         how: How::System(None),
         ping: Some("amqp_login(..., heartbeat = {idle}, ...)   (php-amqp: 'heartbeat' => {idle})"),
-        clues: &[&[Library("/librabbitmq")]],
+        clues: &[
+            &[Library("/librabbitmq"), Port(5672)],
+            &[Library("/librabbitmq"), Port(5671)],
+            &[Library("/librabbitmq")],
+        ],
         source: "source rabbitmq-c librabbitmq/amqp_socket.c, amqp.h",
         ..ROW
     },
@@ -245,7 +248,7 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "1.3",
         how: How::None,
         ping: Some("MQTTClient_connectOptions.keepAliveInterval = {idle}   (MQTT pings)"),
-        clues: &[&[Library("/libpaho-mqtt3")]],
+        clues: &[&[Library("/libpaho-mqtt3"), Native]],
         source: "source paho.mqtt.c src/MQTTClient.h",
         ..ROW
     },
@@ -274,7 +277,10 @@ pub(super) const CLIENTS: &[Client] = &[
             "memcached_behavior_set(m, MEMCACHED_BEHAVIOR_KEEPALIVE, 1);\n\
              memcached_behavior_set(m, MEMCACHED_BEHAVIOR_KEEPALIVE_IDLE, {idle});",
         ),
-        clues: &[&[Library("/libmemcached"), Port(11211)], &[Library("/libmemcached")]],
+        clues: &[
+            &[Library("/libmemcached"), Native, Port(11211)],
+            &[Library("/libmemcached"), Native],
+        ],
         source: "source libmemcached connect.cc; memcached_behavior(3)",
         ..ROW
     },

@@ -27,9 +27,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "keepalives=1 keepalives_idle={idle} keepalives_interval={interval} \
              keepalives_count={count}   (in the connection string)",
         ),
-        ping: Some(
-            "SELECT 1 every {idle} s on each idle connection (SQLAlchemy: pool_pre_ping=True)",
-        ),
+        ping: Some("SELECT 1 every {idle} s on each idle connection"),
         user_timeout: Some(
             "tcp_user_timeout={timeout_ms}   (in the connection string, from libpq 12)",
         ),
@@ -53,6 +51,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: OFF,
         how: How::System(Some("jdbc:postgresql://.../db?tcpKeepAlive=true")),
         ping: Some("HikariCP: keepaliveTime={idle_ms}   (at least 30000)"),
+        least_ping: 30,
         clues: &[&[Library("/postgresql-42"), Port(5432)], &[Runtime("java"), Port(5432)]],
         source: "source pgjdbc PGProperty.java",
         ..ROW
@@ -131,6 +130,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: ON,
         how: How::System(Some("jdbc:mysql://.../db?tcpKeepAlive=true")),
         ping: Some("HikariCP: keepaliveTime={idle_ms}   (at least 30000)"),
+        least_ping: 30,
         clues: &[&[Library("/mysql-connector-j"), Port(3306)], &[Runtime("java"), Port(3306)]],
         source: "source mysql-connector-j PropertyDefinitions.java",
         ..ROW
@@ -172,8 +172,8 @@ pub(super) const CLIENTS: &[Client] = &[
         clues: &[
             &[Runtime("python"), Library("/pymongo/")],
             &[Runtime("python"), Port(27017)],
-            &[Set(on(120, 10, 9))],
-            &[Set(on(120, 10, 0))],
+            &[Runtime("python"), Set(on(120, 10, 9))],
+            &[Runtime("python"), Set(on(120, 10, 0))],
         ],
         source: "traced 4.20; it caps the system's idle time at 120 s",
         ..ROW
@@ -183,7 +183,7 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "7.8",
         default: on(120, 1, 10),
         how: How::Line("new MongoClient(url, { keepAliveInitialDelay: {idle_ms} })"),
-        clues: &[&[Runtime("node"), Port(27017)], &[Set(on(120, 1, 10))]],
+        clues: &[&[Runtime("node"), Port(27017)], &[Runtime("node"), Set(on(120, 1, 10))]],
         source: "traced 7.8",
         ..ROW
     },
@@ -247,6 +247,7 @@ pub(super) const CLIENTS: &[Client] = &[
              # the same names as connection properties",
         ),
         ping: Some("HikariCP: keepaliveTime={idle_ms}   (at least 30000)"),
+        least_ping: 30,
         clues: &[&[Library("/ojdbc"), Port(1521)], &[Runtime("java"), Port(1521)]],
         source: "docs.oracle.com, OracleConnection CONNECTION_PROPERTY_THIN_NET_KEEPALIVE, _TCP_KEEPIDLE",
         ..ROW
@@ -294,6 +295,7 @@ pub(super) const CLIENTS: &[Client] = &[
         default: on(30, 1, 0),
         how: How::None,
         ping: Some("HikariCP: keepaliveTime={idle_ms}   (at least 30000)"),
+        least_ping: 30,
         clues: &[&[Library("/mssql-jdbc-"), Port(1433)], &[Runtime("java"), Port(1433)]],
         source: "source mssql-jdbc IOBuffer.java, setSocketOptions: 30 s and 1 s, from JDK 11",
         ..ROW

@@ -20,7 +20,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "nginx, towards upstreams",
         default: OFF,
         how: How::System(Some("proxy_socket_keepalive on;   (also fastcgi_, grpc_, uwsgi_...)")),
-        ping: Some("proxy_timeout (stream): raise it above the quiet time"),
+        patience: Some("proxy_timeout (stream): raise it above the quiet time"),
         clues: &[&[Name("nginx")]],
         source: "source nginx ngx_http_proxy_module.c",
         ..ROW
@@ -31,7 +31,7 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "option srvtcpka\nsrvtcpka-idle {idle}s\nsrvtcpka-intvl {interval}s\nsrvtcpka-cnt {count}",
         ),
-        ping: Some("timeout server, timeout tunnel: raise them above the quiet time"),
+        patience: Some("timeout server, timeout tunnel: raise them above the quiet time"),
         user_timeout: Some("tcp-ut {timeout_ms}   (on the server line)"),
         clues: &[&[Name("haproxy")]],
         source: "source haproxy doc/configuration.txt",
@@ -46,7 +46,7 @@ pub(super) const CLIENTS: &[Client] = &[
              # Istio: DestinationRule trafficPolicy.connectionPool.tcp.tcpKeepalive:\n\
              #   {time: {idle}s, interval: {interval}s, probes: {count}}",
         ),
-        ping: Some("idle_timeout (tcp_proxy): raise it above the quiet time, or 0s"),
+        patience: Some("idle_timeout (tcp_proxy): raise it above the quiet time, or 0s"),
         clues: &[&[Name("envoy")]],
         source: "source envoy cluster.proto, address.proto; istio cluster.go",
         ..ROW

@@ -2,7 +2,7 @@
 
 use super::{
     Client,
-    Clue::{Defaults, Go, Library, Name, Port, Runtime, Values as Set, VirtualMachine},
+    Clue::{Library, Name, Port, Repeats, Runtime, Values as Set, VirtualMachine},
     How, OFF, ROW, on,
 };
 use crate::model::observed::setting::OwnValues;
@@ -99,7 +99,7 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "20.20",
         default: libuv(1),
         how: How::Line("new http.Agent({ keepAlive: true, keepAliveMsecs: {idle_ms} })"),
-        clues: &[&[Runtime("node"), Set(libuv(1))], &[Set(libuv(1))]],
+        clues: &[&[Runtime("node"), Set(libuv(1))], &[Runtime("node"), Repeats(1, 10)]],
         source: "traced 20.20",
         ..ROW
     },
@@ -130,54 +130,24 @@ pub(super) const CLIENTS: &[Client] = &[
         ..ROW
     },
     Client {
-        name: "Go's net.Dialer",
-        versions: "1.23 and later",
-        default: on(15, 15, 9),
-        how: How::Line(GO_DIALER),
-        clues: &[&[Go, Defaults], &[Go], &[Set(on(15, 15, 9))]],
-        source: "traced go1.27.3; go.dev/doc/go1.23",
-        ..ROW
-    },
-    Client {
-        name: "Go's http.DefaultTransport",
-        versions: "1.23 and later",
-        default: on(30, 15, 9),
-        how: How::Line(
-            "&http.Transport{DialContext: (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{\n    \
-             Enable: true, Idle: {idle} * time.Second, Interval: {interval} * time.Second,\n    \
-             Count: {count}}}).DialContext}",
-        ),
-        ping: Some("http2.Transport{ReadIdleTimeout: {idle} * time.Second}  // HTTP/2 PING"),
-        clues: &[&[Go, Defaults], &[Set(on(30, 15, 9))]],
-        source: "traced go1.27.3",
-        ..ROW
-    },
-    Client {
-        name: "Go's net.Dialer",
-        versions: "1.13 to 1.22",
-        default: on(15, 15, 0),
-        how: How::Line(
-            "net.Dialer{KeepAlive: {idle} * time.Second}  // the interval too; KeepAliveConfig from 1.23",
-        ),
-        clues: &[&[Go, Defaults], &[Go, Set(on(30, 30, 0))]],
-        source: "traced go1.19",
-        ..ROW
-    },
-    Client {
-        name: "Go with keepalive switched off (KeepAlive: -1, or grpc-go's)",
+        name: "Java's HttpClient",
+        versions: "17; 11 and later",
         default: OFF,
-        how: How::Line(GO_DIALER),
-        ping: Some(
-            "grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: {idle} * time.Second,\n    \
-             Timeout: {interval} * time.Second, PermitWithoutStream: true})\n\
-             // the server must allow it: EnforcementPolicy{MinTime, PermitWithoutStream: true}",
+        how: How::Line(
+            "-Djdk.httpclient.keepalive.timeout={idle}   (seconds: its pool closes idle connections before the path does;\n\
+             no option reaches its sockets, so a request that takes longer is not helped)",
         ),
-        clues: &[&[Go, Set(OFF)]],
-        source: "traced go1.27.3; source grpc-go internal/tcp_keepalive_unix.go",
+        clues: &[
+            &[Runtime("java"), Port(443)],
+            &[Runtime("java"), Port(80)],
+            &[Runtime("java"), Port(8080)],
+            &[Runtime("java"), Port(8443)],
+        ],
+        source: "traced 17; docs.oracle.com, java.net.http module properties, jdk.httpclient.keepalive.timeout",
         ..ROW
     },
     Client {
-        name: "Java sockets and HttpClient",
+        name: "Java sockets",
         versions: "17; the options from JDK 11",
         default: OFF,
         how: How::Line(
@@ -288,13 +258,11 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "setsockopt($s, SOL_SOCKET, SO_KEEPALIVE, 1);\n\
              setsockopt($s, IPPROTO_TCP, TCP_KEEPIDLE, {idle});\n\
-             setsockopt($s, IPPROTO_TCP, TCP_KEEPINTVL, {interval});   # use Socket qw(:all)",
+             setsockopt($s, IPPROTO_TCP, TCP_KEEPINTVL, {interval});\n\
+             setsockopt($s, IPPROTO_TCP, TCP_KEEPCNT, {count});   # use Socket qw(:all)",
         ),
         clues: &[&[Runtime("perl")]],
         source: "traced 5.36",
         ..ROW
     },
 ];
-
-const GO_DIALER: &str = "net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true,\n    \
-    Idle: {idle} * time.Second, Interval: {interval} * time.Second, Count: {count}}}";

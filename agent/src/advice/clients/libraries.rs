@@ -2,7 +2,7 @@
 
 use super::{
     Client,
-    Clue::{Library, Name, Port, Runtime, UserTimeoutOnly, Values as Set},
+    Clue::{Library, Name, Native, Port, Runtime, UserTimeoutOnly, Values as Set},
     How, OFF, ON, ROW, on,
 };
 
@@ -59,7 +59,7 @@ pub(super) const CLIENTS: &[Client] = &[
         ping: Some(
             "libssh2_keepalive_config(session, 1, {idle}), and libssh2_keepalive_send() when it asks for it",
         ),
-        clues: &[&[Library("/libssh2"), Port(22)]],
+        clues: &[&[Library("/libssh2"), Native, Port(22)]],
         source: "libssh2_keepalive_config(3)",
         ..ROW
     },
@@ -79,7 +79,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "info.ka_time = {idle}; info.ka_interval = {interval}; info.ka_probes = {count};\n\
              // struct lws_context_creation_info",
         ),
-        clues: &[&[Library("/libwebsockets")]],
+        clues: &[&[Library("/libwebsockets"), Native]],
         source: "source libwebsockets include/libwebsockets/lws-context-vhost.h",
         ..ROW
     },
@@ -128,10 +128,10 @@ pub(super) const CLIENTS: &[Client] = &[
              curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
         ),
         clues: &[
-            &[Library("/libcurl"), Port(443)],
-            &[Library("/libcurl"), Port(80)],
-            &[Library("/libcurl"), Port(21)],
-            &[Library("/libcurl"), Set(on(60, 60, 9))],
+            &[Library("/libcurl"), Native, Port(443)],
+            &[Library("/libcurl"), Native, Port(80)],
+            &[Library("/libcurl"), Native, Port(21)],
+            &[Library("/libcurl"), Native, Set(on(60, 60, 9))],
         ],
         source: "source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
         ..ROW

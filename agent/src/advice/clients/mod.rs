@@ -5,11 +5,14 @@
 
 mod brokers;
 mod databases;
+mod go;
 mod infrastructure;
 mod kernel;
 mod languages;
 mod libraries;
+mod managed;
 mod runtimes_serving;
+mod scripting;
 mod servers;
 
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
@@ -29,10 +32,16 @@ pub(crate) struct Client {
     pub how: How,
     /// The least idle time that its own line can set, seconds.
     pub least_idle: u32,
+    /// The least time between two of its own pings, seconds.
+    pub least_ping: u32,
+    /// Its own idle timeout, which ends quiet connections whatever probes say, and which to raise.
+    pub patience: Option<&'static str>,
     /// A ping of its own protocol: what helps where TCP keepalive does not reach.
     pub ping: Option<&'static str>,
     /// How to bound the time that data may be unanswered.
     pub user_timeout: Option<&'static str>,
+    /// The minor versions of Go that its lines compile with: from the first on, before the second.
+    pub go: (u32, u32),
     /// What gives it away: each list alone is enough, all of a list must hold.
     pub clues: &'static [&'static [Clue]],
     /// Where this was learned.
@@ -58,8 +67,11 @@ const ROW: Client = Client {
     default: OFF,
     how: How::None,
     least_idle: 1,
+    least_ping: 1,
+    patience: None,
     ping: None,
     user_timeout: None,
+    go: (0, u32::MAX),
     clues: &[],
     source: "",
 };
@@ -88,8 +100,18 @@ pub(crate) enum Clue {
     VirtualMachine(&'static str),
     /// It has a file mapped, or a jar open, whose path contains this.
     Library(&'static str),
+    /// The same of a library that is loaded together with others for the same protocol: no proof that it is used.
+    Loaded(&'static str),
+    /// Its mapped files could be read, and none has this in its path.
+    Without(&'static str),
+    /// Its mapped files could not be read.
+    Unread,
+    /// Its code can call C: no interpreter or virtual machine is known to run it.
+    Native,
     /// The executable was built by the Go toolchain.
     Go,
+    /// A Go program that contains this module.
+    Module(&'static str),
     /// The kernel itself owns the connection.
     Kernel,
     /// systemd handed its listening socket over.
@@ -100,6 +122,8 @@ pub(crate) enum Clue {
     Values(OwnValues),
     /// The values on the socket are its defaults.
     Defaults,
+    /// The socket has an idle time of its own, and exactly these for interval and count.
+    Repeats(u32, u32),
     /// A user timeout is set, and keepalive is off.
     UserTimeoutOnly,
     /// A call with this value was refused.
@@ -112,12 +136,45 @@ impl Clue {
         match self {
             Self::Kernel => 10,
             Self::SocketActivated => 9,
-            Self::Library(_) | Self::Refused(..) => 8,
+            Self::Library(_) | Self::Module(_) | Self::Refused(..) => 8,
             Self::Name(_) | Self::Runtime(_) | Self::VirtualMachine(_) => 7,
+            // Off, and on without times, are what most sockets have.
+            Self::Values(values) if !is_telling(&values) => 1,
+            Self::Repeats(..) => 1,
             Self::Values(_) | Self::Go => 5,
+            Self::Loaded(_) => 4,
             Self::Defaults => 3,
-            Self::Port(_) | Self::UserTimeoutOnly => 2,
+            Self::Port(_) | Self::UserTimeoutOnly | Self::Without(_) => 2,
+            Self::Native | Self::Unread => 0,
         }
+    }
+
+    /// Whether many processes and sockets show it.
+    pub(crate) const fn is_commonplace(self) -> bool {
+        match self {
+            Self::Name(_)
+            | Self::Kernel
+            | Self::SocketActivated
+            | Self::Port(_)
+            | Self::Repeats(..)
+            | Self::UserTimeoutOnly
+            | Self::Refused(..) => false,
+            Self::Values(values) => !is_telling(&values),
+            _ => true,
+        }
+    }
+
+    /// Whether it is about the process, not about the socket.
+    pub(crate) const fn is_of_process(self) -> bool {
+        !matches!(
+            self,
+            Self::Port(_)
+                | Self::Values(_)
+                | Self::Repeats(..)
+                | Self::Defaults
+                | Self::UserTimeoutOnly
+                | Self::Refused(..)
+        )
     }
 
     /// Whether it shows the program or library itself, and not only what others have, too.
@@ -126,6 +183,7 @@ impl Clue {
             self,
             Self::Name(_)
                 | Self::Library(_)
+                | Self::Module(_)
                 | Self::Kernel
                 | Self::SocketActivated
                 | Self::Refused(..)
@@ -136,6 +194,11 @@ impl Clue {
 /// Whether these clues show no more than the language of the program.
 pub(crate) fn is_generic(clues: &[Clue]) -> bool {
     clues.iter().all(|clue| matches!(clue, Clue::Runtime(_) | Clue::VirtualMachine(_) | Clue::Go))
+}
+
+/// Whether few clients set just these.
+pub(crate) const fn is_telling(values: &OwnValues) -> bool {
+    values.idle > 0 || values.user_timeout_ms > 0
 }
 
 /// Values of a client that leaves keepalive off.
@@ -158,12 +221,28 @@ pub(crate) fn of(direction: Direction) -> impl Iterator<Item = &'static Client> 
             databases::CLIENTS,
             brokers::CLIENTS,
             libraries::CLIENTS,
+            scripting::CLIENTS,
+            managed::CLIENTS,
             infrastructure::CLIENTS,
             kernel::CLIENTS,
         ],
         Direction::Inbound => &[servers::SERVERS, runtimes_serving::SERVERS],
     };
-    lists.iter().copied().flatten()
+    let of_go: &'static [&'static [Client]] = match direction {
+        Direction::Outbound => go::CLIENTS,
+        Direction::Inbound => &[],
+    };
+    lists.iter().chain(of_go).copied().flatten()
+}
+
+/// Modules by which a Go program is recognised.
+pub(crate) fn modules() -> impl Iterator<Item = &'static str> {
+    let all = Direction::ALL.into_iter().flat_map(of);
+    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
+    clues.filter_map(|clue| match clue {
+        Clue::Module(module) => Some(*module),
+        _ => None,
+    })
 }
 
 /// Parts of paths by which a loaded library is recognised.
@@ -171,7 +250,7 @@ pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
     let all = Direction::ALL.into_iter().flat_map(of);
     let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
     clues.filter_map(|clue| match clue {
-        Clue::Library(part) => Some(*part),
+        Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => Some(*part),
         _ => None,
     })
 }
@@ -207,7 +286,9 @@ mod tests {
                 How::Line(line) | How::System(Some(line)) => Some(line),
                 How::System(None) | How::None => None,
             };
-            for line in [line, client.ping, client.user_timeout].into_iter().flatten() {
+            for line in
+                [line, client.ping, client.patience, client.user_timeout].into_iter().flatten()
+            {
                 let filled = Proposal::USUAL.fill(line);
                 let places = filled.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
                 let is_place = |name: &str| {

@@ -50,8 +50,24 @@ pub(super) const SERVERS: &[Client] = &[
     },
     Client {
         name: "a Go server",
+        versions: "1.13 to 1.22",
+        default: on(15, 15, 0),
+        go: (0, 23),
+        how: How::Line(
+            "listener, err := (&net.ListenConfig{KeepAlive: {idle} * time.Second}).Listen(ctx, \"tcp\", addr)   // the interval, too\nserver.Serve(listener)",
+        ),
+        ping: Some(
+            "grpc.KeepaliveParams(keepalive.ServerParameters{Time: {idle} * time.Second,\n    Timeout: {interval} * time.Second})   // grpc-go",
+        ),
+        clues: &[&[Go, Defaults], &[Go]],
+        source: "traced go1.19; go.dev, net.ListenConfig KeepAlive",
+        ..ROW
+    },
+    Client {
+        name: "a Go server",
         versions: "1.23 and later",
         default: on(15, 15, 9),
+        go: (23, u32::MAX),
         how: How::Line(
             "listener, err := (&net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true,\n    Idle: {idle} * time.Second, Interval: {interval} * time.Second, Count: {count}}}).Listen(ctx, \"tcp\", addr)\nserver.Serve(listener)",
         ),
@@ -112,7 +128,7 @@ pub(super) const SERVERS: &[Client] = &[
         name: "a PHP server",
         versions: "8.2",
         how: How::Line(
-            "socket_set_option($listener, SOL_SOCKET, SO_KEEPALIVE, 1);   // what it accepts inherits it\nsocket_set_option($listener, SOL_TCP, TCP_KEEPIDLE, {idle});\nsocket_set_option($listener, SOL_TCP, TCP_KEEPINTVL, {interval});\n// Swoole: $server->set([\"open_tcp_keepalive\" => true, \"tcp_keepidle\" => {idle}])",
+            "socket_set_option($listener, SOL_SOCKET, SO_KEEPALIVE, 1);   // what it accepts inherits it\nsocket_set_option($listener, SOL_TCP, TCP_KEEPIDLE, {idle});\nsocket_set_option($listener, SOL_TCP, TCP_KEEPINTVL, {interval});\nsocket_set_option($listener, SOL_TCP, TCP_KEEPCNT, {count});\n// Swoole: $server->set([\"open_tcp_keepalive\" => true, \"tcp_keepidle\" => {idle}])",
         ),
         clues: &[&[Runtime("php")], &[Runtime("php-fpm")], &[VirtualMachine("/libphp")]],
         source: "php.net, socket_set_option; source swoole-src Server::set",
@@ -132,7 +148,7 @@ pub(super) const SERVERS: &[Client] = &[
         name: "a Perl server",
         versions: "5.36",
         how: How::Line(
-            "setsockopt($listener, SOL_SOCKET, SO_KEEPALIVE, 1);   # what it accepts inherits it\nsetsockopt($listener, IPPROTO_TCP, TCP_KEEPIDLE, {idle});\nsetsockopt($listener, IPPROTO_TCP, TCP_KEEPINTVL, {interval});   # use Socket qw(:all)",
+            "setsockopt($listener, SOL_SOCKET, SO_KEEPALIVE, 1);   # what it accepts inherits it\nsetsockopt($listener, IPPROTO_TCP, TCP_KEEPIDLE, {idle});\nsetsockopt($listener, IPPROTO_TCP, TCP_KEEPINTVL, {interval});\nsetsockopt($listener, IPPROTO_TCP, TCP_KEEPCNT, {count});   # use Socket qw(:all)",
         ),
         clues: &[&[Runtime("perl")]],
         source: "traced 5.36",

@@ -65,7 +65,9 @@ pub(super) const SERVERS: &[Client] = &[
         name: "nginx, towards clients",
         default: OFF,
         how: How::Line("listen 443 ssl so_keepalive={idle}s:{interval}s:{count};"),
-        ping: Some("keepalive_timeout, proxy_timeout (stream): raise them above the quiet time"),
+        patience: Some(
+            "keepalive_timeout, proxy_timeout (stream): raise them above the quiet time",
+        ),
         clues: &[&[Name("nginx")]],
         source: "source nginx ngx_http_core_module.c",
         ..ROW
@@ -76,7 +78,7 @@ pub(super) const SERVERS: &[Client] = &[
         how: How::Line(
             "option clitcpka\nclitcpka-idle {idle}s\nclitcpka-intvl {interval}s\nclitcpka-cnt {count}",
         ),
-        ping: Some("timeout client, timeout tunnel: raise them above the quiet time"),
+        patience: Some("timeout client, timeout tunnel: raise them above the quiet time"),
         user_timeout: Some("tcp-ut {timeout_ms}   (on the bind line)"),
         clues: &[&[Name("haproxy")]],
         source: "source haproxy doc/configuration.txt",
@@ -92,7 +94,7 @@ pub(super) const SERVERS: &[Client] = &[
              - {level: 6, name: 5, int_value: {interval}, state: STATE_PREBIND}   # TCP_KEEPINTVL\n\
              - {level: 6, name: 6, int_value: {count}, state: STATE_PREBIND}   # TCP_KEEPCNT",
         ),
-        ping: Some("idle_timeout (tcp_proxy): raise it above the quiet time, or 0s"),
+        patience: Some("idle_timeout (tcp_proxy): raise it above the quiet time, or 0s"),
         clues: &[&[Name("envoy")]],
         source: "envoyproxy.io, api-v3 config.listener.v3.Listener socket_options",
         ..ROW

@@ -1,5 +1,7 @@
 //! The advice: the line for the client that was recognised, else for what surrounds the process.
 
+mod user_timeout;
+
 use crate::advice::{
     Proposal,
     clients::{Client, How},
@@ -7,11 +9,7 @@ use crate::advice::{
     recognise::{Recognised, values},
 };
 use crate::model::{
-    observed::{
-        probe_timing::repeating_ms,
-        setting::{OwnValues, TCP_RTO_MAX_MS},
-        socket::Direction,
-    },
+    observed::{setting::OwnValues, socket::Direction},
     text::duration::duration,
 };
 use serde::Serialize;
@@ -30,6 +28,8 @@ pub(crate) struct Advice {
     pub lines: Vec<String>,
     /// The client or server that it is for; null if none was recognised.
     pub client: Option<AdvisedClient>,
+    /// It helps only together with the advice before it, and that only together with this.
+    pub needs_previous: bool,
 }
 
 /// When advice holds.
@@ -97,6 +97,9 @@ pub(crate) struct Situation<'a> {
 
 /// What to do about connections in this situation, whose owner may be one of `candidates`.
 pub(crate) fn advise(situation: &Situation<'_>, candidates: &[Recognised]) -> Vec<Advice> {
+    if let Some(nothing) = situation.notices_already() {
+        return vec![nothing];
+    }
     let mut advice = Vec::new();
     for candidate in candidates {
         let is_last_resort = candidate.is_sure && candidates.len() > 1;
@@ -118,14 +121,12 @@ impl Situation<'_> {
     fn for_client(&self, it: &Recognised, holds: Holds) -> Vec<Advice> {
         let client = it.client;
         match self.need {
-            Need::PingThroughProxy | Need::PingThePeer => vec![match client.ping {
-                Some(ping) => self.of(it, holds, "ping", self.why_ping(), ping),
-                None => self.of(it, holds, "ping", self.why_ping(), ANY_PING),
-            }],
-            Need::UserTimeout => {
-                self.user_timeout(it.client.user_timeout.map(|line| (it, line)), holds)
+            Need::PingThroughProxy | Need::PingThePeer => {
+                let line = client.ping.or(client.patience).unwrap_or(ANY_PING);
+                vec![self.of(it, holds, "ping", self.why_ping(), line)]
             }
-            Need::LongerUserTimeout => vec![self.longer_user_timeout(holds)],
+            Need::UserTimeout => vec![self.user_timeout(Some(it), holds)],
+            Need::LongerUserTimeout => vec![self.longer_user_timeout(Some(it), holds)],
             Need::Keepalive => match client.how {
                 How::Line(line) => self.own_line(it, holds, line),
                 How::System(switch) => self.by_system(it, holds, switch),
@@ -144,32 +145,50 @@ impl Situation<'_> {
             duration(client.least_idle),
             duration(self.proposal.idle)
         );
-        let mut advice = vec![self.of(it, holds, "runtime", &note, line)];
-        advice.extend(
-            client
-                .ping
-                .map(|ping| self.of(it, holds, "ping", "; its own ping can be sooner", ping)),
-        );
-        advice
+        let ping = self.ping(it, holds, "; its own line cannot be as soon as this path needs");
+        ping.into_iter().chain([self.of(it, holds, "runtime", &note, line)]).collect()
+    }
+
+    /// Its own ping, if that can be as soon as this path needs.
+    fn ping(&self, it: &Recognised, holds: Holds, note: &str) -> Option<Advice> {
+        let ping = it.client.ping.filter(|_| self.proposal.idle >= it.client.least_ping)?;
+        Some(self.of(it, holds, "ping", note, ping))
     }
 
     fn by_system(&self, it: &Recognised, holds: Holds, switch: Option<&str>) -> Vec<Advice> {
-        let mut advice = Vec::new();
-        if let (Some(switch), false) = (switch, self.own.keepalive) {
-            let note = "; it only turns keepalive on, the times are the system's";
-            advice.push(self.of(it, holds, "runtime", note, switch));
+        let ping = self.ping(it, holds, "");
+        let advice: Vec<Advice> = match switch {
+            _ if self.own.keepalive => {
+                let because = format!("{}; it leaves the times to the system", named(it, holds));
+                let times = Advice { client: Some(it.into()), ..self.system(holds, because) };
+                ping.into_iter().chain([times]).collect()
+            }
+            Some(switch) => {
+                self.switch_and_times(it, holds, switch).into_iter().chain(ping).collect()
+            }
+            None => ping.into_iter().collect(),
+        };
+        if advice.is_empty() { vec![self.without_keepalive(it, holds)] } else { advice }
+    }
+
+    /// What only turns keepalive on, and the system's times: one without the other does not protect.
+    fn switch_and_times(&self, it: &Recognised, holds: Holds, switch: &str) -> Vec<Advice> {
+        let is_in_time =
+            self.now.idle <= self.proposal.idle && self.now.interval <= self.proposal.idle;
+        if is_in_time {
+            let note = format!(
+                "; it only turns keepalive on, and the system's times are short enough: {} and {}",
+                duration(self.now.idle),
+                duration(self.now.interval)
+            );
+            return vec![self.of(it, holds, "runtime", &note, switch)];
         }
-        if let Some(ping) = it.client.ping {
-            advice.push(self.of(it, holds, "ping", "", ping));
-        }
-        if self.own.keepalive || switch.is_some() {
-            let because = format!("{}; it leaves the times to the system", named(it, holds));
-            advice.push(Advice { client: Some(it.into()), ..self.system(holds, because) });
-        }
-        if advice.is_empty() {
-            advice.push(self.without_keepalive(it, holds));
-        }
-        advice
+        let note =
+            "; it only turns keepalive on: without the system's times below it comes too late";
+        let because = format!("{} leaves the times to the system: set both", it.client.name);
+        let times =
+            Advice { client: Some(it.into()), needs_previous: true, ..self.system(holds, because) };
+        vec![self.of(it, holds, "runtime", note, switch), times]
     }
 
     fn without_keepalive(&self, it: &Recognised, holds: Holds) -> Advice {
@@ -178,10 +197,7 @@ impl Situation<'_> {
         } else {
             "; it has no option that turns keepalive on"
         };
-        match it.client.ping {
-            Some(ping) => self.of(it, holds, "ping", note, ping),
-            None => self.of(it, holds, "code", note, PRELOAD),
-        }
+        self.ping(it, holds, note).unwrap_or_else(|| self.of(it, holds, "code", note, PRELOAD))
     }
 
     fn for_unknown(&self, holds: Holds) -> Vec<Advice> {
@@ -195,8 +211,8 @@ impl Situation<'_> {
                     ANY_PING,
                 )]
             }
-            Need::UserTimeout => self.user_timeout(None, holds),
-            Need::LongerUserTimeout => vec![self.longer_user_timeout(holds)],
+            Need::UserTimeout => vec![self.user_timeout(None, holds)],
+            Need::LongerUserTimeout => vec![self.longer_user_timeout(None, holds)],
             Need::Keepalive if self.is_kernel => {
                 let because =
                     "the kernel itself uses this connection: its mount or device has the options";
@@ -228,51 +244,6 @@ impl Situation<'_> {
         }
     }
 
-    fn user_timeout(&self, of: Option<(&Recognised, &str)>, holds: Holds) -> Vec<Advice> {
-        let wanted = self.proposal.detection_seconds();
-        let gives_up =
-            self.retries2.map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000));
-        let set = self.own.user_timeout_ms.div_ceil(1000);
-        let kernels = match (self.retries2, gives_up) {
-            (Some(retries), Some(after)) => {
-                format!("tcp_retries2 ({retries} here: about {})", duration(after))
-            }
-            _ => "tcp_retries2 (15 by default: about 15 min)".to_owned(),
-        };
-        if set > 0 && set <= wanted {
-            let because = format!(
-                "a user timeout of {} is set already: it notices data that nobody answers",
-                duration(set)
-            );
-            return vec![self.plain(holds, "code", because, "")];
-        }
-        if gives_up.is_some_and(|after| after <= wanted.into()) {
-            let because = format!(
-                "nothing to set: {kernels} gives up sooner than a user timeout of {} would",
-                duration(wanted)
-            );
-            return vec![self.plain(holds, "code", because, "")];
-        }
-        let because = format!("with data in flight only this notices sooner than {kernels}");
-        vec![match of {
-            Some((it, line)) => self.of(it, holds, "runtime", &format!("; {because}"), line),
-            None => self.plain(holds, "code", because, USER_TIMEOUT),
-        }]
-    }
-
-    /// Two probes must be able to get lost.
-    fn longer_user_timeout(&self, holds: Holds) -> Advice {
-        let least = self.now.idle.saturating_add(self.now.interval.saturating_mul(2));
-        let because = format!(
-            "the user timeout of {} is not longer than idle + interval ({}): one lost probe ends a healthy connection. \
-             Set a longer one, or shorter times between probes",
-            duration(self.own.user_timeout_ms.div_ceil(1000)),
-            duration(self.now.idle.saturating_add(self.now.interval)),
-        );
-        let line = USER_TIMEOUT.replace("{timeout_ms}", &format!("{}000", least.saturating_add(1)));
-        self.plain(holds, "code", because, &line)
-    }
-
     /// A line of a client.
     fn of(
         &self,
@@ -290,12 +261,13 @@ impl Situation<'_> {
             because: format!("{}{note}", named(it, holds)),
             lines: proposal.fill(line).lines().map(str::to_owned).collect(),
             client: Some(it.into()),
+            needs_previous: false,
         }
     }
 
     fn plain(&self, holds: Holds, place: &'static str, because: String, line: &str) -> Advice {
         let lines = self.proposal.fill(line).lines().map(str::to_owned).collect();
-        Advice { place, holds, because, lines, client: None }
+        Advice { place, holds, because, lines, client: None, needs_previous: false }
     }
 
     fn code(&self, holds: Holds) -> Advice {
@@ -359,7 +331,6 @@ fn named(it: &Recognised, holds: Holds) -> String {
 
 const ANY_PING: &str = "send something of your protocol at least every {idle} s while idle,\n\
     or raise the idle timeout of the proxy or server";
-const USER_TIMEOUT: &str = "setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, {timeout_ms})  /* ms */";
 const SET_ALL: &str = "setsockopt(FD, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));\n\
     setsockopt(FD, IPPROTO_TCP, TCP_KEEPIDLE, &(int){{idle}}, sizeof(int));\n\
     setsockopt(FD, IPPROTO_TCP, TCP_KEEPINTVL, &(int){{interval}}, sizeof(int));\n\

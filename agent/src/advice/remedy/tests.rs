@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     advice::{
         clients::{self, OFF, ON, on},
+        go_build::GoBuild,
         place::ForeignNetns,
         process_clues::Traces,
         recognise::{Look, recognise},
@@ -120,6 +121,90 @@ fn a_sysctl_comes_with_what_connections_that_live_need() {
     let dead = Situation { is_any_live: false, ..situation(Need::Keepalive, &ON, &around) };
     let dead = text(&advise(&dead, &[]));
     assert!(dead.contains("re-open them") && !dead.contains("2 h"), "{dead}");
+}
+
+#[test]
+fn what_only_turns_keepalive_on_needs_the_systems_times_too() {
+    let around = RunsIn::default();
+    let mut php = look("php8.2", 6379, OFF);
+    php.traces = Traces {
+        mapped: ["/usr/lib/php/20220829/redis.so".to_owned()].into(),
+        are_files_read: true,
+        ..php.traces
+    };
+    let of = |own, now| {
+        let look = Look { own, ..php.clone() };
+        let situation = Situation { now, ..situation(Need::Keepalive, &own, &around) };
+        let advice = advise(&situation, &recognise(&look));
+        advice.iter().map(|it| (it.place, it.needs_previous)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(OFF, SYSTEM), [("runtime", false), ("sysctl", true)]);
+    // It is on: only the times are missing.
+    assert_eq!(of(ON, SYSTEM), [("sysctl", false)]);
+    // The system's times are short already.
+    assert_eq!(of(OFF, Proposal::USUAL), [("runtime", false)]);
+    // A ping alone is enough: it is another way, not a third thing to do.
+    let ssh = advise(&situation(Need::Keepalive, &OFF, &around), &recognise(&look("ssh", 22, OFF)));
+    let joined: Vec<_> = ssh.iter().map(|it| (it.place, it.needs_previous)).collect();
+    assert_eq!(joined, [("runtime", false), ("sysctl", true), ("ping", false)]);
+}
+
+#[test]
+fn a_ping_that_cannot_be_as_soon_as_the_path_needs_is_not_advised() {
+    let around = RunsIn::default();
+    let of = |idle| {
+        let proposal = Proposal::with_idle(idle);
+        let situation = Situation { proposal, ..situation(Need::Keepalive, &OFF, &around) };
+        text(&advise(&situation, &recognise(&look("java", 5432, OFF))))
+    };
+    assert!(of(60).contains("keepaliveTime=60000"), "{}", of(60));
+    assert!(!of(20).contains("keepaliveTime"), "HikariCP refuses it: {}", of(20));
+}
+
+#[test]
+fn what_is_recognised_gets_no_lines_that_it_cannot_use() {
+    let around = RunsIn { unit: Some("app.service".to_owned()), ..RunsIn::default() };
+    let needs = [
+        Need::Keepalive,
+        Need::PingThroughProxy,
+        Need::PingThePeer,
+        Need::UserTimeout,
+        Need::LongerUserTimeout,
+    ];
+    let go = Traces { go: Some(GoBuild::default()), ..Traces::of_name("shop") };
+    let named =
+        ["python3", "node", "java", "ruby3.1", "php8.2", "perl", "beam.smp"].map(Traces::of_name);
+    for traces in named.into_iter().chain([go]) {
+        for direction in [Direction::Outbound, Direction::Inbound] {
+            for own in
+                [OFF, ON, on(3600, 75, 9), OwnValues { user_timeout_ms: 1000, ..on(60, 10, 9) }]
+            {
+                for (need, port) in needs.into_iter().flat_map(|need| {
+                    [80, 443, 3306, 5432, 5672, 6379, 9092, 9999].map(|port| (need, port))
+                }) {
+                    let look =
+                        Look { traces: traces.clone(), port, direction, own, refused: Vec::new() };
+                    let situation = Situation { direction, ..situation(need, &own, &around) };
+                    let told = text(&advise(&situation, &recognise(&look)));
+                    for other in ["setsockopt(fd,", "setsockopt(listener,", "LD_PRELOAD"] {
+                        assert!(!told.contains(other), "{look:?} {need:?}\n{told}");
+                    }
+                }
+            }
+        }
+    }
+    // An unknown program gets them.
+    assert!(told(Need::Keepalive, OFF, "myapp", 9999, &around).contains("LD_PRELOAD"));
+    assert!(told(Need::UserTimeout, OFF, "myapp", 9999, &around).contains("setsockopt(fd,"));
+}
+
+#[test]
+fn a_runtime_without_a_user_timeout_is_told_the_systems() {
+    let around = RunsIn::default();
+    let node = told(Need::UserTimeout, on(2, 1, 3), "node", 9999, &around);
+    assert!(node.starts_with("[sysctl]") && node.contains("net.ipv4.tcp_retries2=8"), "{node}");
+    let psql = told(Need::UserTimeout, on(2, 1, 3), "psql", 5432, &around);
+    assert!(psql.contains("tcp_user_timeout=90000") && !psql.contains("retries2="), "{psql}");
 }
 
 #[test]

@@ -1,13 +1,16 @@
-//! JUnit XML: each kind of connection is a test case, as CI systems show them.
+//! JUnit XML: each kind of connection is a test case, as CI systems show them. Viewers take cases of one name for one, and
+//! follow them from run to run by it.
 
-use super::report::{Group, Report};
-use crate::model::{judgement::check_policy::Judgement, text::sanitize::escaped};
+use super::report::{Report, ReportLine};
+use crate::model::{
+    judgement::check_policy::{Fault, Judgement},
+    text::sanitize::escaped,
+};
 use quick_xml::{
     Writer,
     events::{BytesDecl, BytesText, Event},
 };
 use std::{
-    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -19,10 +22,10 @@ pub(super) fn write(
     name: &str,
     took: Duration,
 ) -> io::Result<()> {
-    let n_cases = report.groups().count() + usize::from(report.sum.may_have_missed());
-    let n_failures = report.groups().filter(|group| group.has_findings()).count();
-    let n_skipped =
-        report.groups().filter(|group| !matches!(group.judgement, Judgement::Judged(_))).count();
+    let cases = report.by_name();
+    let n_cases = cases.len() + usize::from(report.sum.may_have_missed());
+    let n_failures = cases.iter().filter(|(_, lines)| failures(lines).next().is_some()).count();
+    let n_skipped = cases.iter().filter(|(_, lines)| lines.iter().all(is_skipped)).count();
     let n_errors = u8::from(report.sum.may_have_missed()).to_string();
     let (n_cases, n_failures) = (n_cases.to_string(), n_failures.to_string());
     let (n_skipped, seconds) = (n_skipped.to_string(), format!("{:.3}", took.as_secs_f64()));
@@ -38,8 +41,7 @@ pub(super) fn write(
             ("time", &seconds),
         ]);
         suite.write_inner_content(|xml| {
-            let mut names = BTreeMap::new();
-            report.groups().try_for_each(|group| case(xml, group, &unique(&mut names, group)))?;
+            cases.iter().try_for_each(|(name, lines)| case(xml, name, lines))?;
             if report.sum.may_have_missed() {
                 lost(xml, &report.sum.words())?;
             }
@@ -52,44 +54,36 @@ pub(super) fn write(
     xml.into_inner().write_all(b"\n")
 }
 
-/// A name that no other case of the suite has: viewers take cases of one name for one. The number of connections is not
-/// in it, so that a case keeps its name from run to run.
-fn unique(names: &mut BTreeMap<String, u32>, group: &Group) -> String {
-    let name = group.name();
-    let n = names.entry(name.clone()).or_default();
-    *n += 1;
-    if *n == 1 { name } else { format!("{name} #{n}") }
+fn failures<'a>(lines: &'a [ReportLine<'_>]) -> impl Iterator<Item = (Fault, String)> + 'a {
+    lines.iter().filter_map(|line| Some((line.fault?, escaped(line.words().as_bytes()))))
 }
 
-fn case(xml: &mut Writer<impl Write>, group: &Group, name: &str) -> io::Result<()> {
+const fn is_skipped(line: &ReportLine<'_>) -> bool {
+    !matches!(line.judgement(), Judgement::Judged(_))
+}
+
+fn case(xml: &mut Writer<impl Write>, name: &str, lines: &[ReportLine<'_>]) -> io::Result<()> {
     let case = xml
         .create_element("testcase")
         .with_attributes([("classname", "keepwatch.check"), ("name", name)]);
     case.write_inner_content(|xml| {
-        match &group.judgement {
-            Judgement::Judged(findings) => {
-                // A test case may fail once.
-                if let Some(first) = findings.first() {
-                    let words: Vec<String> =
-                        findings.iter().map(|one| escaped(one.words().as_bytes())).collect();
-                    let alike = match group.n_connections {
-                        1 => String::new(),
-                        n => format!(" ({n} connections)"),
-                    };
-                    let message = format!("{}{alike}", words.join("; "));
-                    xml.create_element("failure")
-                        .with_attributes([
-                            ("type", first.fault.as_str()),
-                            ("message", message.as_str()),
-                        ])
-                        .write_text_content(BytesText::new(&words.join("\n")))?;
+        // A test case may fail once.
+        if let Some((first, _)) = failures(lines).next() {
+            let words: Vec<String> = failures(lines).map(|(_, words)| words).collect();
+            xml.create_element("failure")
+                .with_attributes([("type", first.as_str()), ("message", &words.join("; "))])
+                .write_text_content(BytesText::new(&words.join("\n")))?;
+        } else if let Some(line) = lines.first().filter(|_| lines.iter().all(is_skipped)) {
+            match line.judgement() {
+                Judgement::Judged(_) => {}
+                Judgement::Local => skipped(xml, "the peer is on this host")?,
+                Judgement::Uncovered | Judgement::OtherDirection => {
+                    skipped(xml, "no rule covers it")?;
                 }
-            }
-            Judgement::Local => skipped(xml, "the peer is on this host")?,
-            Judgement::Uncovered | Judgement::OtherDirection => skipped(xml, "no rule covers it")?,
-            Judgement::Allowed(reason) => {
-                let reason = reason.as_deref().unwrap_or("allowed by the policy");
-                skipped(xml, &escaped(reason.as_bytes()))?;
+                Judgement::Allowed(reason) => {
+                    let reason = reason.as_deref().unwrap_or("allowed by the policy");
+                    skipped(xml, &escaped(reason.as_bytes()))?;
+                }
             }
         }
         Ok(())

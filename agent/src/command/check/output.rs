@@ -67,7 +67,13 @@ impl Output {
     pub(super) fn host(self, report: &Report, took: Duration) -> io::Result<()> {
         let colour = output::in_colour(self.colour);
         let look = ReportStyle::new(colour, output::size());
-        self.write(&mut output::stdout(), look, report, "host", took)
+        let is_text = self.to.is_none() || matches!(self.to, Some(JsonTo::File(_)));
+        let mut out = output::stdout();
+        self.write(&mut out, look, report, "host", took)?;
+        if let Some(process) = report.worst_process().filter(|_| is_text) {
+            writeln!(out, "what to change: keepwatch why {process}")?;
+        }
+        out.flush()
     }
 
     /// stdout is the command's.

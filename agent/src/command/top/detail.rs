@@ -13,10 +13,12 @@ use crate::{
         trace_text::{Tone, tone},
     },
     model::{
+        judgement::condition::Condition,
         observed::setting::SettingOrigin,
         text::duration::{duration, tenths},
     },
     view::{
+        condition_text::condition_in_words,
         connection::{KeepaliveSettings, PathLimit, arrow},
         event_row::EventRow,
         order::until_dropped_ms,
@@ -103,17 +105,36 @@ fn facts(row: &Row, theme: Theme) -> Vec<(&'static str, String, Style)> {
         ("owner", owners(row), plain),
         ("verdict", format!("{}: {}", row.verdict().as_str(), row.meaning), theme.row(row)),
     ];
-    let PathLimit { idle_limit_seconds, idle_limit_from: from, path } = &row.connection.limit;
+    let condition = row.connection.condition();
+    if let Some(words) = condition_in_words(&row.connection) {
+        let style = if condition.is_urgent() { theme.alarm() } else { plain };
+        let name = if condition == Condition::Fine {
+            String::new()
+        } else {
+            format!("{}: ", condition.as_str())
+        };
+        facts.push(("condition", name + &words, style));
+    }
+    let PathLimit { idle_limit_from: from, path, .. } = &row.connection.limit;
     let from =
         path.as_ref().map_or_else(|| from.to_string(), |path| format!("path {path}, {from}"));
-    let limit = duration(*idle_limit_seconds);
+    let limit = row.connection.limit.in_words();
     facts.push(match until_dropped_ms(row) {
         None => ("dropped in", "-".to_owned(), plain),
         Some(..0) => {
             let text = "overdue: its path has probably forgotten it".to_owned();
             ("dropped in", text, theme.row(row))
         }
-        Some(rest) => ("dropped in", duration(rest.unsigned_abs() / 1000), theme.row(row)),
+        Some(rest) => {
+            // What gets no answer is ended by the kernel, not by its path.
+            let by = if matches!(condition, Condition::Stuck | Condition::PeerSilent) {
+                ", by the kernel"
+            } else {
+                ""
+            };
+            let text = format!("{}{by}", duration(rest.unsigned_abs() / 1000));
+            ("dropped in", text, theme.row(row))
+        }
     });
     facts.push(("quiet", duration(whole(row.connection.quiet_seconds)), plain));
     facts.push(("idle limit", format!("{limit} ({from})"), plain));

@@ -1,10 +1,13 @@
 //! From connections to the answer: cases with their finding, the learned limit of their path,
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
-use super::earlier_probe::{answered_after, earlier_probe};
+use super::{
+    needs::{constraints, need, now, reopen},
+    neighbours::{LimitGuess, Neighbours},
+};
 use crate::{
     advice::{
-        Constraints, Proposal,
+        Proposal,
         place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
@@ -14,9 +17,9 @@ use crate::{
     model::{
         judgement::{
             death::Cause,
+            gap::GapFrom,
             learned::{LearnedRow, LimitRow, PeerClosesRow},
             learned_limit::Confidence,
-            limit_source::LimitSource,
             verdict::Verdict,
         },
         observed::{setsockopt::SockOpt, socket::Direction},
@@ -29,10 +32,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
@@ -46,6 +46,13 @@ pub(super) struct Judged {
     /// Inode number of the network namespace of this host's end.
     pub(super) netns: u32,
     pub(super) direction: Direction,
+    /// The finding in one sentence; what is fine needs none.
+    pub(super) meaning: String,
+    /// What is promised of them; null without a peer.
+    pub(super) verdict: Option<Verdict>,
+    /// The longest time without a packet that their own probes allow, and what makes it as long: of the example.
+    pub(super) gap_seconds: Option<f64>,
+    pub(super) gap_from: Option<GapFrom>,
     pub(super) process: Option<String>,
     pub(super) pids: Vec<u32>,
     #[serde(flatten)]
@@ -73,6 +80,9 @@ pub(super) struct Judged {
     pub(super) quiet_seconds: Option<QuietRange>,
     /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// What those let guess that hang now, here or beside.
+    #[serde(skip)]
+    pub(super) limit_guess: Option<LimitGuess>,
     /// The peer's own idle timer.
     pub(super) peer_closes: Option<PeerClosesRow>,
     pub(super) proposal: Proposal,
@@ -107,13 +117,19 @@ pub(super) struct CallCount {
     pub(super) by: Option<crate::view::connection::RowOwner>,
 }
 
-/// Judges all cases; worst first. `idle`: what if the first probe came then?
-pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>) -> Vec<Judged> {
+/// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
+/// then? `now`: Unix time.
+pub(super) fn judge(
+    lives: Vec<Life>,
+    others: &[Life],
+    learned: &[LearnedRow],
+    idle: Option<u32>,
+    now: f64,
+) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
-    let answered = answered_after(&cases);
-    let silent = silent_peers(&cases);
+    let neighbours = Neighbours::of(&cases, others, now);
     cases
         .into_iter()
         .map(|case| {
@@ -130,18 +146,10 @@ pub(super) fn judge(lives: Vec<Life>, learned: &[LearnedRow], idle: Option<u32>)
                 }
                 (None, None) => Traces::default(),
             };
-            let is_peer_silent = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
-                && silent.contains(&(case.key.netns, case.key.peer));
-            Judged { is_peer_silent, ..of_case(case, learned, idle, traces, pid, &answered) }
+            let judged = of_case(case, learned, idle, traces, pid, &neighbours);
+            Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
-}
-
-/// Peers that do not answer now.
-fn silent_peers(cases: &[ConnectionGroup]) -> BTreeSet<(u32, Peer)> {
-    let is_silent =
-        |case: &&ConnectionGroup| matches!(case.finding(), Finding::Stuck | Finding::PeerSilent);
-    cases.iter().filter(is_silent).map(|case| (case.key.netns, case.key.peer)).collect()
 }
 
 /// The processes of a case, those of connections that live first.
@@ -185,12 +193,12 @@ fn of_case(
     idle: Option<u32>,
     traces: Traces,
     pid: Option<u32>,
-    answered: &BTreeMap<SocketAddr, u32>,
+    neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
     let learned = case.example().map(|life| OfPeer::find(life, learned)).unwrap_or_default();
-    let earlier = earlier_probe(&case, finding, answered);
-    let mut constraints = constraints(&case, learned.limit.as_ref());
+    let earlier = neighbours.earlier_probe(&case, finding);
+    let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours);
     if let Some(earlier) = &earlier {
         constraints.killed =
             constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
@@ -212,6 +220,7 @@ fn of_case(
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let need = if earlier.is_some() { Some(Need::Keepalive) } else { need(&case, finding) };
     let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
+    advice.extend(reopen(&case));
     advice.extend(need.into_iter().flat_map(|need| {
         let around = runs_in(&case, pid);
         let situation = Situation {
@@ -248,6 +257,10 @@ fn of_case(
         },
         netns: case.key.netns,
         direction,
+        meaning: String::new(),
+        verdict: case.key.verdict,
+        gap_seconds: case.example().and_then(|life| life.connection.gap_seconds),
+        gap_from: case.example().and_then(|life| life.connection.gap_from),
         process: case.key.process.clone(),
         pids: case.pids().into_iter().collect(),
         part_of: case.example().map(|life| life.connection.part_of.clone()).unwrap_or_default(),
@@ -255,7 +268,9 @@ fn of_case(
         n_dead: case.dead().count(),
         causes,
         times: case.times(),
-        is_peer_silent: false,
+        is_peer_silent: matches!(finding, Finding::Unprotected | Finding::Overdue)
+            && neighbours.is_silent(&case),
+        limit_guess: neighbours.limit(&case),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed,
@@ -301,107 +316,6 @@ impl OfPeer {
         }
         found
     }
-}
-
-/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
-pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
-    let applied = &life.connection.limit;
-    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
-    match (&applied.idle_limit_from, sure) {
-        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.idle_limit_seconds,
-        _ => applied.idle_limit_seconds,
-    }
-}
-
-/// What a proposal must agree with.
-fn constraints(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Constraints {
-    let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
-    // A path that forgot it answers no probe: the quiet time before the first one killed.
-    let killed = case.dead().filter_map(|life| {
-        let connection = &life.connection;
-        match life.end.as_ref()?.cause {
-            Cause::IdleDrop => Some(connection.quiet_seconds),
-            Cause::Abandoned if life.finding() == Finding::Dropped => {
-                Some(connection.quiet_seconds)
-            }
-            Cause::KeepaliveTimeout | Cause::KeepaliveReset
-                if life.finding() == Finding::Dropped =>
-            {
-                Some(connection.quiet_seconds.min(f64::from(connection.settings.idle.seconds)))
-            }
-            _ => None,
-        }
-    });
-    // What hangs now after a quiet time may be forgotten, too.
-    let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds);
-    let sure = learned.filter(|learned| learned.confidence == Confidence::Sure);
-    let killed = killed
-        .chain(stuck)
-        .chain(sure.map(|sure| sure.shortest_killed_seconds))
-        .min_by(f64::total_cmp);
-    Constraints {
-        limit: limit.unwrap_or(350),
-        survived: learned.and_then(|learned| learned.longest_survived_seconds),
-        killed,
-        now: now(case).filter(|_| case.key.own.keepalive),
-    }
-}
-
-/// What the kernel uses for these connections.
-fn now(case: &ConnectionGroup) -> Option<Proposal> {
-    let settings = &case.example()?.connection.settings;
-    Some(Proposal {
-        idle: settings.idle.seconds,
-        interval: settings.interval.seconds,
-        count: settings.count.probes,
-    })
-}
-
-/// What advice is wanted, if any.
-fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
-    let is_late = case.is_unprotected();
-    let is_proxy =
-        case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
-    match finding {
-        _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
-        Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
-        Finding::Dark if !is_late => {
-            let died_of = |cause| {
-                case.lives
-                    .iter()
-                    .filter(move |life| life.end.as_ref().is_some_and(|end| end.cause == cause))
-            };
-            if died_of(Cause::UserTimeout).any(is_ended_by_one_probe) {
-                Some(Need::LongerUserTimeout)
-            } else {
-                died_of(Cause::RetransmitTimeout).next().map(|_| Need::UserTimeout)
-            }
-        }
-        // Keepalive waits while data is in flight: what hangs is noticed by a user timeout. What did not begin to hang after
-        // a quiet time is no matter of keepalive.
-        Finding::Stuck if !is_late => Some(Need::UserTimeout),
-        Finding::PeerSilent if !is_late => None,
-        Finding::Stuck
-        | Finding::PeerSilent
-        | Finding::Overdue
-        | Finding::Dropped
-        | Finding::Unprotected
-        | Finding::Dark => Some(Need::Keepalive),
-        Finding::Blocked
-        | Finding::Unaccepted
-        | Finding::PeerClosed
-        | Finding::Failed
-        | Finding::Unseen
-        | Finding::Fine => None,
-    }
-}
-
-/// Its user timeout is over before a second probe is sent.
-fn is_ended_by_one_probe(life: &Life) -> bool {
-    let settings = &life.connection.settings;
-    let second_probe = u64::from(settings.idle.seconds) + u64::from(settings.interval.seconds);
-    let user_timeout = u64::from(settings.user_timeout_ms);
-    settings.keepalive && user_timeout > 0 && user_timeout <= second_probe * 1000
 }
 
 fn refused(case: &ConnectionGroup) -> Vec<(SockOpt, Option<i32>)> {
@@ -471,6 +385,6 @@ impl Judged {
 
     /// Whether keepalive is on, and too late for its path.
     pub(super) fn is_late(&self) -> bool {
-        self.case.lives.iter().any(|life| life.connection.verdict == Some(Verdict::Late))
+        self.case.key.verdict == Some(Verdict::Late)
     }
 }

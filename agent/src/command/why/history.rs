@@ -4,7 +4,7 @@ use super::window::TimeWindow;
 use crate::{
     command::Failure,
     model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
-    serve::client,
+    serve::{AgentStatus, client},
     store::{CallRow, DeathRow, HistoryReader, Query},
     view::life::{CallSeen, Life},
 };
@@ -26,6 +26,27 @@ impl HistorySource<'_> {
             Self::File(reader) => reader.deaths(query, each)?,
             Self::None => 0,
         })
+    }
+
+    /// Whether it has a death from before this Unix time.
+    pub(super) fn reaches_before(&self, time: f64) -> Result<bool, Failure> {
+        let mut is_any = false;
+        let query = Query { until: Some(time), limit: Some(1), ..Query::default() };
+        self.deaths(&query, |_| {
+            is_any = true;
+            false
+        })?;
+        Ok(is_any)
+    }
+
+    /// Unix time of the latest death that a query finds.
+    pub(super) fn last_end(&self, query: &Query) -> Result<Option<f64>, Failure> {
+        let mut last = None;
+        self.deaths(&Query { limit: Some(1), ..query.clone() }, |row| {
+            last = Some(row.event.time.unix_seconds);
+            false
+        })?;
+        Ok(last)
     }
 
     /// How many deaths of each worth a query finds, whatever its limit.
@@ -94,6 +115,32 @@ impl HistorySource<'_> {
         }
         Ok(notes)
     }
+}
+
+/// What the agent that answers cannot know of the window.
+pub(super) fn what_is_missing(
+    status: &AgentStatus,
+    history: &HistorySource<'_>,
+    window: &TimeWindow,
+) -> Result<Option<String>, Failure> {
+    let started = window.time(status.started_unix_seconds);
+    let mut missing = Vec::new();
+    if status.started_unix_seconds > window.since_seconds() {
+        let before = if history.reaches_before(status.started_unix_seconds)? {
+            "of the time before, what earlier agents wrote down"
+        } else {
+            "nothing is known of the time before"
+        };
+        missing.push(format!("the agent watches since {started}; {before}"));
+    }
+    let n_lost = status.flow.n_lost();
+    if n_lost > 0 {
+        let events = if n_lost == 1 { "1 event was" } else { &format!("{n_lost} events were") };
+        missing.push(format!(
+            "{events} lost since the agent's start at {started}: a connection may be missing here, or its cause"
+        ));
+    }
+    Ok((!missing.is_empty()).then(|| missing.join("; ")))
 }
 
 /// The times that are asked for: of what died of silence also the time after the window, in which what hung in it ended.

@@ -34,12 +34,14 @@ struct Likeness {
 
 /// What may be wrong with it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct RowTrouble {
     verdict: Verdict,
     state: State,
     is_overdue: bool,
     in_flight: bool,
     is_unanswered: bool,
+    is_orphan: bool,
 }
 
 impl RowTrouble {
@@ -50,7 +52,8 @@ impl RowTrouble {
             state: connection.state,
             is_overdue: row.until_limit_seconds.is_some_and(|rest| rest < 0.0),
             in_flight: connection.in_flight,
-            is_unanswered: connection.probes_unanswered > 1,
+            is_unanswered: connection.probes_unanswered > 0,
+            is_orphan: connection.orphan,
         }
     }
 

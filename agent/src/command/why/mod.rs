@@ -2,10 +2,11 @@
 //! evidence and the line that would have prevented it.
 
 mod answer;
-mod earlier_probe;
 mod history;
 mod known_names;
 mod living;
+mod needs;
+mod neighbours;
 mod source;
 mod target;
 mod text;
@@ -87,7 +88,7 @@ pub(super) fn run(
     let window =
         TimeWindow::of(at, since, until, &timestamp::local_now(now)).map_err(Error::from)?;
     let found = source::find(args, &socket.socket, limits, &window)?;
-    let judged = answer::judge(found.lives, &found.learned, args.idle);
+    let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, now);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {

@@ -20,21 +20,22 @@ use crate::{
             given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
             verdict::Surroundings,
         },
+        observed::socket::Direction,
         table::happening::EventName,
         text::sanitize,
     },
-    serve::{AgentStatus, client},
+    serve::client,
     store::{self, HistoryReader},
     view::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
-        life::{Life, lives},
+        life::{Life, lives as lives_of},
         row::Row,
         value_enum::EventChoice,
     },
 };
-use std::{collections::BTreeSet, io, path::Path};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub(crate) enum Error {
 /// The connections, live and dead, that the word names.
 pub(super) struct FoundLives {
     pub(super) lives: Vec<Life>,
+    /// Others that live, to the servers that these are in trouble with.
+    pub(super) neighbours: Vec<Life>,
     pub(super) learned: Vec<LearnedRow>,
     /// What the word was taken for.
     pub(super) taken_for: String,
@@ -85,11 +88,15 @@ pub(super) fn find(
             sources.n_left_out
         ));
     }
+    let neighbours = match target {
+        Target::Everything => Vec::new(),
+        _ => sources.neighbours(&lives)?,
+    };
     let learned = sources.learned()?;
     sources.notes.extend(sources.history.not_kept(window)?);
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
-    Ok(FoundLives { lives, learned, taken_for, notes })
+    Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
 }
 
 /// The kernel itself, if it is to be read.
@@ -99,24 +106,6 @@ fn read_kernel(
     limits: &config::LimitArgs,
 ) -> Result<Option<Kernel>, Failure> {
     is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
-}
-
-/// What the agent that answers cannot know of the window.
-fn what_is_missing(status: &AgentStatus, window: &TimeWindow) -> Option<String> {
-    let started = window.time(status.started_unix_seconds);
-    let mut missing = Vec::new();
-    if status.started_unix_seconds > window.since_seconds() {
-        missing.push(format!(
-            "the agent watches since {started}; of the time before, what earlier agents wrote down"
-        ));
-    }
-    let n_lost = status.flow.n_lost();
-    if n_lost > 0 {
-        missing.push(format!(
-            "{n_lost} events were lost since the agent's start at {started}: a connection may be missing here, or its cause"
-        ));
-    }
-    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 struct Sources<'a> {
@@ -165,7 +154,7 @@ impl<'a> Sources<'a> {
             },
         };
         if let Some(status) = &status {
-            notes.extend(what_is_missing(status, window));
+            notes.extend(history::what_is_missing(status, &history, window)?);
         }
         let kernel = read_kernel(status.is_none(), args, limits);
         let kernel = kernel.map_err(|failure| denied.map_or(failure, Failure::from));
@@ -246,6 +235,17 @@ impl<'a> Sources<'a> {
         cause: io::Error,
     ) -> Result<(), Failure> {
         let name = sanitize::escaped(name.as_bytes());
+        if let Some(last) = self.last_end(target, paths)? {
+            self.notes.insert(
+                0,
+                format!(
+                    "{name} had connections, but none of them ended or hung in that time: the last one that is known \
+                     ended {}",
+                    self.window.time(last)
+                ),
+            );
+            return Ok(());
+        }
         let names = self.names(paths)?;
         let near = names.near(&name);
         let there_is = match near.as_slice() {
@@ -268,6 +268,18 @@ impl<'a> Sources<'a> {
             self.notes.insert(0, format!("nothing is called {name}{there_is}"));
         }
         Ok(())
+    }
+
+    /// When the last connection ended that the word names, whatever the window: Unix time.
+    fn last_end(&self, target: &Target, paths: &[ConfiguredPath]) -> Result<Option<f64>, Failure> {
+        let mut last: Option<f64> = None;
+        for meaning in target.meanings(paths) {
+            for selection in &meaning.selections {
+                let found = self.history.last_end(&selection.query)?;
+                last = last.into_iter().chain(found).max_by(f64::total_cmp);
+            }
+        }
+        Ok(last)
     }
 
     /// Of a number that found a process: says so if it is a port, too.
@@ -309,7 +321,7 @@ impl<'a> Sources<'a> {
     fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
         let rows = self.living(selections)?;
         let past = self.remembered(selections)?;
-        let mut lives = lives(rows, past);
+        let mut lives = lives_of(rows, past);
         self.add_history(&mut lives, selections)?;
         let window = self.window;
         let was_there = |life: &Life| {
@@ -361,6 +373,31 @@ impl<'a> Sources<'a> {
         Ok(rows)
     }
 
+    /// Other connections to the servers that some of these are in trouble with: those that live, and those that the agent
+    /// remembers.
+    fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
+        const MOST_SERVERS: usize = 32;
+        let servers = lives.iter().filter(|life| life.finding().is_of_silence());
+        let servers = servers
+            .filter(|life| life.connection.direction() == Direction::Outbound)
+            .map(|life| life.connection.remote);
+        let servers: BTreeSet<SocketAddr> = servers.collect();
+        if servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known: BTreeSet<&str> =
+            lives.iter().filter_map(|life| life.connection.id.as_deref()).collect();
+        let servers = servers.into_iter().take(MOST_SERVERS);
+        let n_left_out = self.n_left_out;
+        let selections = [Selection::servers(servers)];
+        let rows = self.living(&selections)?;
+        self.n_left_out = n_left_out;
+        let past = self.remembered(&selections)?;
+        let is_other =
+            |life: &Life| !known.contains(life.connection.id.as_deref().unwrap_or_default());
+        Ok(lives_of(rows, past).into_iter().filter(is_other).collect())
+    }
+
     /// What the agent remembers, in the order of time.
     fn remembered(&self, selections: &[Selection]) -> Result<Vec<EventRow>, Failure> {
         let Some(path) = self.agent else {
@@ -373,6 +410,7 @@ impl<'a> Sources<'a> {
                     EventName::Opened,
                     EventName::Setting,
                     EventName::Changed,
+                    EventName::GivenUp,
                     EventName::Died,
                     EventName::Ended,
                 ]

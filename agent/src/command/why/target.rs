@@ -5,12 +5,12 @@ use crate::{
         judgement::{idle_limit::ConfiguredPath, verdict::Surroundings},
         observed::{
             owner_identity::Identity,
-            socket::{Owner, Socket, SocketId},
+            socket::{Direction, Owner, Socket, SocketId},
         },
         text::sanitize,
     },
     store::Query,
-    view::filter::Filter,
+    view::{filter::Filter, peer_pattern::PeerPattern},
 };
 use ipnet::IpNet;
 use std::{
@@ -117,6 +117,12 @@ impl Selection {
             ..Filter::default()
         };
         Self { remote_port: port, ..Self::new(filter) }
+    }
+
+    /// Connections of this host to any of these.
+    pub(super) fn servers(addresses: impl Iterator<Item = SocketAddr>) -> Self {
+        let peer = addresses.map(PeerPattern::from).collect();
+        Self::new(Filter { peer, direction: Some(Direction::Outbound), ..Filter::default() })
     }
 
     /// Whether the peer's port is the one asked for.

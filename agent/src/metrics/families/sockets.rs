@@ -16,7 +16,7 @@ use crate::{
 
 /// Rows by verdict and owner: what the budget of bytes leaves room for, and those of `~other` on each path.
 const MAX_SOCKET_ROWS: usize = 346 + Direction::ALL.len() * Verdict::ALL.len() * (MAX_PATHS + 2);
-const MAX_TROUBLE_ROWS: usize = 346 + Direction::ALL.len() * CONDITIONS * (MAX_PATHS + 2);
+const MAX_TROUBLE_ROWS: usize = 320 + Direction::ALL.len() * CONDITIONS * (MAX_PATHS + 2);
 /// All but `fine`.
 const CONDITIONS: usize = Condition::ALL.len() - 1;
 
@@ -24,7 +24,8 @@ const CONDITION: MetricLabel = MetricLabel {
     name: "condition",
     meaning: "`stuck`: data or the FIN of this host is repeated and nothing answers; `peer_silent`: two or more probes in \
               a row went unanswered; `overdue`: nothing protects it, and it was quiet for longer than its path keeps it; \
-              `blocked`: the peer has had no room for what was written for 5 s; `unaccepted`: it waits in an accept queue; `peer_closed`: the peer has closed it, and the program has not",
+              `blocked`: the peer has had no room for what was written for 5 s; `unaccepted`: it waits in an accept \
+              queue; `peer_closed`: the peer has closed it, and the program has not",
     values: closed!(TROUBLES, it => it.as_str()),
 };
 const TROUBLES: [Condition; CONDITIONS] = [

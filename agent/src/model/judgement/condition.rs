@@ -53,8 +53,6 @@ impl Diagnosis {
 
 /// A single packet may be lost, and a single probe may just have gone out: neither is a trouble yet.
 const N_UNANSWERED: u8 = 2;
-/// A program that reads slowly closes its window for moments.
-const BLOCKED_MS: u64 = 5000;
 
 /// What is wrong with a connection now, whatever its path.
 pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
@@ -80,7 +78,7 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
         if is_unanswered {
             return found(Condition::Stuck, since_ms, gives_up_ms);
         }
-        if socket.window_closed && socket.retransmitting_ms.is_some() && since_ms >= BLOCKED_MS {
+        if socket.has_closed_window() {
             return found(Condition::Blocked, since_ms, gives_up_ms);
         }
     }

@@ -17,6 +17,8 @@ closed_set! {
         Interval = "interval",
         /// The timer as it was armed before the settings became what they are.
         ArmedTimer = "armed_timer",
+        /// The time between two probes of a closed window, which go out instead.
+        WindowProbe = "window_probe",
     }
 }
 
@@ -39,6 +41,12 @@ impl Gap {
         let (idle, interval) = (socket.idle().value, socket.interval().value);
         let from = if interval > idle { GapFrom::Interval } else { GapFrom::Idle };
         let steady_ms = with_slack(u64::from(idle.max(interval)) * 1000, hz);
+        // While something waits to be sent no keepalive probe goes out (`tcp_keepalive_timer`), and each probe of the window
+        // waits twice as long as the one before.
+        if socket.has_closed_window() {
+            let between_ms = with_slack(socket.ambient.rto_max_ms.into(), hz);
+            return Some(Self { ms: between_ms.max(steady_ms), from: GapFrom::WindowProbe });
+        }
         // A timer that is due fires now: what it was armed with is over.
         let armed_ms = socket.keepalive_timer_ms().filter(|&ms| ms > 0).map(|timer_ms| {
             let rest_ms = u64::from(idle) * 1000;

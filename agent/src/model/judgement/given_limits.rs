@@ -101,7 +101,7 @@ mod tests {
         let limits = Limits::new(vec![path("db", "10.0.0.0/8", 900)], IdleLimit::default(), false)
             .given_by(None, Some(GivenBy::ConfigFile));
         let taught: Destination = "192.0.2.1:80".parse().unwrap();
-        let sure = LearnedLimit { seconds: 60, confidence: Confidence::Sure };
+        let sure = LearnedLimit { seconds: 60, kept_seconds: 30, confidence: Confidence::Sure };
         let home = Some(socket().netns);
         let limits = limits.with_learned([(taught, sure)].into(), home).unwrap();
         Surroundings { limits, host: BTreeSet::new(), hz: 250 }

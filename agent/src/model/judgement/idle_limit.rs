@@ -6,7 +6,10 @@ use super::{
     learned_limit::{Confidence, LearnedLimit},
     limit_source::{GivenBy, LimitSource},
 };
-use crate::model::{observed::socket::Endpoint, text::sanitize::OTHER};
+use crate::model::{
+    observed::socket::Endpoint,
+    text::{duration::duration, sanitize::OTHER},
+};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
@@ -74,6 +77,8 @@ impl fmt::Display for ConfiguredPath {
 pub struct Applied {
     /// The limit in seconds.
     pub seconds: u32,
+    /// The quiet time that the path keeps for sure, seconds: the limit, unless that was learned as between two times.
+    pub kept_seconds: u32,
     /// What gave it.
     pub from: LimitSource,
     /// The path's name, if a path of the configuration matched.
@@ -82,7 +87,18 @@ pub struct Applied {
     pub number: PathNumber,
 }
 
+/// A limit in words; of one that lies between two times both.
+pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
+    let limit = duration(seconds);
+    if kept_seconds < seconds { format!("{} to {limit}", duration(kept_seconds)) } else { limit }
+}
+
 impl Applied {
+    /// The quiet time that the path keeps for sure, milliseconds.
+    pub fn kept_ms(&self) -> u64 {
+        u64::from(self.kept_seconds) * 1000
+    }
+
     /// The limit in milliseconds.
     pub fn ms(&self) -> u64 {
         u64::from(self.seconds) * 1000
@@ -134,6 +150,7 @@ impl Limits {
                 let applied = Applied {
                     number: if place < MAX_PATHS { number } else { OTHER_PATHS },
                     seconds: path.limit.seconds,
+                    kept_seconds: path.limit.seconds,
                     from: path.limit.source(),
                     path: Some(path.name.clone()),
                 };
@@ -141,7 +158,8 @@ impl Limits {
             })
             .collect();
         let from = if configured { default.source() } else { LimitSource::Default };
-        let default = Applied { seconds: default.seconds, from, path: None, number: 0 };
+        let IdleLimit { seconds, .. } = default;
+        let default = Applied { seconds, kept_seconds: seconds, from, path: None, number: 0 };
         let learned = HashMap::new();
         Self { paths, default, may_learn: !configured, learned, home: None, names }
     }
@@ -222,6 +240,7 @@ impl Limits {
         }
         let applied = |limit: LearnedLimit| Applied {
             seconds: limit.seconds,
+            kept_seconds: limit.kept_seconds,
             from: LimitSource::Learned,
             path: None,
             number: 0,
@@ -232,10 +251,10 @@ impl Limits {
 
     /// Whether verdicts are the same by these limits and by others that differ in what was learned.
     pub fn applies_as(&self, other: &Self) -> bool {
-        let sure = |limits: &Self| -> BTreeMap<Destination, u32> {
+        let sure = |limits: &Self| -> BTreeMap<Destination, LearnedLimit> {
             let all = limits.learned.iter().filter(|_| limits.may_learn);
             let sure = all.filter(|(_, (limit, _))| limit.confidence == Confidence::Sure);
-            sure.map(|(&it, (limit, _))| (it, limit.seconds)).collect()
+            sure.map(|(&it, &(limit, _))| (it, limit)).collect()
         };
         self.home == other.home && sure(self) == sure(other)
     }
@@ -340,7 +359,7 @@ mod tests {
     }
 
     fn knows(limits: &Limits, of: &str, seconds: u32, confidence: Confidence) -> Limits {
-        let learned = LearnedLimit { seconds, confidence };
+        let learned = LearnedLimit { seconds, kept_seconds: seconds / 2, confidence };
         let home = Some(socket().netns);
         limits.with_learned([(of.parse().unwrap(), learned)].into(), home).unwrap()
     }

@@ -22,6 +22,8 @@ closed_set! {
 pub struct LearnedLimit {
     /// The limit in seconds.
     pub seconds: u32,
+    /// The quiet time that the path is known to keep, seconds: the limit itself, if a device was recognised.
+    pub kept_seconds: u32,
     /// How sure it is.
     pub confidence: Confidence,
 }

@@ -14,5 +14,6 @@ pub mod learned_limit;
 pub mod limit_source;
 mod path_condition;
 pub mod preset;
+pub mod promise_text;
 pub mod verdict;
 pub mod worth;

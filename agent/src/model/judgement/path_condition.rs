@@ -81,8 +81,47 @@ mod tests {
         let trouble = around(350).condition(&probed(2));
         assert_eq!(trouble.condition, Condition::PeerSilent);
         assert_eq!((trouble.since_ms, trouble.gives_up_ms), (16_000, Some(34_000)));
-        // A closed window that is probed without an answer is data that waits.
+        // Data that waits while nothing is in flight, and probes of the window that nobody answers.
         assert_eq!(condition(&Socket { in_flight: true, ..probed(2) }), Condition::Stuck);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_blocks_and_one_that_reads_slowly_does_not() {
+        let held = Socket {
+            in_flight: true,
+            window_closed: true,
+            retransmitting_ms: Some(23_000),
+            ..socket()
+        };
+        let trouble = around(350).condition(&held);
+        assert_eq!(
+            (trouble.condition, trouble.since_ms, trouble.gives_up_ms),
+            (Condition::Blocked, 23_000, None)
+        );
+        let slow = Socket { retransmitting_ms: Some(800), ..held };
+        assert_eq!(condition(&slow), Condition::Fine);
+        // Its user timeout counts from the first probe of the window (`tcp_probe_timer`).
+        let own = OwnSettings { user_timeout_ms: 30_000, ..OwnSettings::default() };
+        let limited = around(350).condition(&Socket { own, ..held });
+        assert_eq!(limited.gives_up_ms, Some(7_000));
+    }
+
+    #[test]
+    fn what_this_host_cannot_send_is_stuck_until_the_kernel_gives_up() {
+        let held = Socket {
+            in_flight: true,
+            probes_unanswered: 3,
+            retransmitting_ms: Some(1_400),
+            silent_ms: 61_400,
+            ..socket()
+        };
+        let trouble = around(350).condition(&held);
+        assert_eq!(
+            (trouble.condition, trouble.since_ms, trouble.gives_up_ms),
+            (Condition::Stuck, 1_400, Some(924_600 - 1_400))
+        );
+        let waits_for_nagle = Socket { probes_unanswered: 0, retransmitting_ms: None, ..held };
+        assert_eq!(condition(&waits_for_nagle), Condition::Fine);
     }
 
     #[test]

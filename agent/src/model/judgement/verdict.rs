@@ -2,15 +2,12 @@
 
 use super::{
     facts::ConnectionFacts,
-    gap::GapFrom,
-    idle_limit::{Applied, Limits, PathNumber},
+    idle_limit::{Applied, Limits, PathNumber, limit_in_words},
+    promise_text::probes_in_words,
 };
-use crate::model::{
-    observed::setting::SettingOrigin,
-    text::{
-        closed_set::closed_set,
-        duration::{duration, tenths},
-    },
+use crate::model::text::{
+    closed_set::closed_set,
+    duration::{duration, tenths},
 };
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
@@ -49,7 +46,7 @@ pub struct Surroundings {
 }
 
 /// A connection is watched for this number of idle limits before that counts.
-const N_LIMITS_WATCHED: u64 = 3;
+pub(crate) const N_LIMITS_WATCHED: u32 = 3;
 /// And it was never quiet for more than this part of one.
 const QUIET_PART: u64 = 2;
 
@@ -70,7 +67,9 @@ impl Surroundings {
         let limit = self.limits.of(of);
         match of.gap(self.hz) {
             None => Verdict::Off,
-            Some(gap) if gap.ms < limit.ms() && !limit.from.counts_bytes() => Verdict::Protected,
+            Some(gap) if gap.ms < limit.kept_ms() && !limit.from.counts_bytes() => {
+                Verdict::Protected
+            }
             Some(_) => Verdict::Late,
         }
     }
@@ -84,7 +83,7 @@ impl Surroundings {
         let is_traffic = !watched.is_probed_by_peer()
             && of.gap(self.hz).is_none_or(|_| longest_ms < u64::from(of.idle().value) * 1000);
         of.is_open()
-            && u64::from(watched.ms) >= N_LIMITS_WATCHED * limit.ms()
+            && u64::from(watched.ms) >= u64::from(N_LIMITS_WATCHED) * limit.ms()
             && longest_ms <= limit.ms() / QUIET_PART
             && (is_traffic || !limit.from.counts_bytes())
     }
@@ -114,54 +113,14 @@ impl Surroundings {
     }
 
     fn reason_of_promise(&self, of: &impl ConnectionFacts) -> String {
-        let Applied { seconds, from, path, .. } = self.limits.of(of);
+        let &Applied { seconds, kept_seconds, ref from, ref path, .. } = self.limits.of(of);
+        let after = limit_in_words(kept_seconds, seconds);
         let limit = match path {
-            Some(path) => format!("the path {path} forgets it after {}", duration(*seconds)),
-            None => format!("the path is taken to forget it after {} ({from})", duration(*seconds)),
+            Some(path) => format!("the path {path} forgets it after {after}"),
+            None => format!("the path is taken to forget it after {after} ({from})"),
         };
-        let Some(gap) = of.gap(self.hz) else {
-            return format!("keepalive is off: no probe is ever sent; {limit}");
-        };
-        if from.counts_bytes() {
-            return format!(
-                "keepalive cannot protect it here: the proxy on its path counts bytes only, and probes carry none; {limit}"
-            );
-        }
-        let idle = of.idle();
-        let first = format!("the first probe goes out after {} of silence", duration(idle.value));
-        let limit_ms = u64::from(*seconds) * 1000;
-        let is_late = gap.ms >= limit_ms;
-        match gap.from {
-            GapFrom::ArmedTimer if is_late => {
-                let by = match idle.from {
-                    SettingOrigin::Netns => "the sysctl",
-                    SettingOrigin::Socket => "its own setting",
-                };
-                format!(
-                    "{first} by {by}, but the timer was set before that and fires only in {}: until then only new \
-                     connections follow; {limit}",
-                    duration(of.next_probe_ms().unwrap_or(gap.ms).div_ceil(1000)),
-                )
-            }
-            GapFrom::Interval if is_late => format!(
-                "{first}, but while the peer stays quiet the next ones come every {}; {limit}",
-                duration(of.interval().value),
-            ),
-            _ if is_late && u64::from(idle.value) < u64::from(*seconds) => format!(
-                "{first}, but the kernel's timer may be {} late; {limit}",
-                duration(gap.ms.div_ceil(1000).saturating_sub(idle.value.into())),
-            ),
-            _ if is_late => {
-                format!(
-                    "keepalive is on, but the first probe is {} away; {limit}",
-                    duration(idle.value)
-                )
-            }
-            GapFrom::Interval => {
-                format!("{first}, then every {}; {limit}", duration(of.interval().value))
-            }
-            _ => format!("{first}; {limit}"),
-        }
+        let known = (kept_seconds, from.counts_bytes());
+        format!("{}; {limit}", probes_in_words(of, known, self.hz, "it"))
     }
 
     /// Milliseconds until the path forgets the connection; negative when it has been quiet for
@@ -206,7 +165,7 @@ pub(crate) mod tests_support {
 mod tests {
     use super::{tests_support::around, *};
     use crate::model::{
-        judgement::idle_limit::IdleLimit,
+        judgement::{idle_limit::IdleLimit, limit_source::LimitSource},
         observed::{
             setting::OwnSettings,
             socket::{Socket, tests_support::socket},
@@ -230,7 +189,10 @@ mod tests {
         let socket = with(0, 0);
         assert_eq!(around(350).verdict(&socket), Verdict::Late);
         let reason = around(350).reason(&socket);
-        assert!(reason.contains("2 h away") && reason.contains("5 min 50 s"), "{reason}");
+        assert!(
+            reason.contains("comes only after 2 h") && reason.contains("5 min 50 s"),
+            "{reason}"
+        );
     }
 
     #[test]
@@ -264,6 +226,41 @@ mod tests {
         // The look-alike: the timer was armed with the same sysctl.
         (socket.quiet_ms, socket.received_ms, socket.timer_ms) = (20_000, 20_000, Some(40_000));
         assert_eq!(around(350).verdict(&socket), Verdict::Protected);
+    }
+
+    #[test]
+    fn between_what_a_path_was_seen_to_keep_and_what_it_was_seen_to_forget_nothing_is_promised() {
+        let applied = Applied {
+            seconds: 55,
+            kept_seconds: 30,
+            from: LimitSource::Learned,
+            path: None,
+            number: 0,
+        };
+        let around = Surroundings { limits: Limits::only(applied), ..around(55) };
+        assert_eq!(around.verdict(&with(27, 10)), Verdict::Protected);
+        assert_eq!(around.verdict(&with(50, 10)), Verdict::Late);
+        let reason = around.reason(&with(50, 10));
+        assert!(reason.contains("only after 50 s") && reason.contains("30 s to 55 s"), "{reason}");
+        // It is probably forgotten only after what was seen to kill.
+        assert_eq!(around.until_limit_ms(&with(50, 10), 40_000), Some(15_000));
+    }
+
+    #[test]
+    fn a_closed_window_lets_no_probe_out_and_probes_of_it_come_two_minutes_apart() {
+        let held = Socket {
+            in_flight: true,
+            window_closed: true,
+            retransmitting_ms: Some(30_000),
+            ..with(5, 5)
+        };
+        assert_eq!(around(350).verdict(&held), Verdict::Protected);
+        assert_eq!(around(30).verdict(&held), Verdict::Late);
+        let reason = around(30).reason(&held);
+        assert!(reason.contains("the peer's window is closed"), "{reason}");
+        // For a moment it is closed often.
+        let short = Socket { retransmitting_ms: Some(800), ..held };
+        assert_eq!(around(30).verdict(&short), Verdict::Protected);
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
         };
         let goes_on = look(30, 200, 20);
         let last = follow(&[look(0, 500, 5), repeats(15, 14_000), repeats(29, 28_000), goes_on]);
-        assert_eq!(last.watched.longest_quiet_ms, 1_200);
+        assert_eq!(last.watched.longest_quiet_ms, 1_500);
     }
 
     #[test]

@@ -121,6 +121,14 @@ impl State {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
+    /// Whether this host closes it by this change: its FIN is the next thing that it sends.
+    pub const fn is_closed_from(self, old: Self) -> bool {
+        matches!(
+            (old, self),
+            (Self::Established, Self::FinWait1) | (Self::CloseWait, Self::LastAck)
+        )
+    }
+
     /// Whether one of the ends has closed it, so that the kernel will end it without the program.
     pub const fn is_closing(self) -> bool {
         matches!(
@@ -305,6 +313,13 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Whether the peer has had no room for what was written for some time: a program that reads slowly closes its window
+    /// for moments.
+    pub fn has_closed_window(&self) -> bool {
+        const SOME_TIME_MS: u32 = 5000;
+        self.window_closed && self.retransmitting_ms.is_some_and(|ms| ms >= SOME_TIME_MS)
+    }
+
     /// How long the path has been quiet at `now`, milliseconds, if nothing happened since the sample.
     pub fn quiet_at_ms(&self, now: Time) -> u64 {
         u64::from(self.quiet_ms) + now.ms_since(self.at)
@@ -325,6 +340,13 @@ impl Socket {
             watched: Watched { age_ms: older(self.watched.age_ms), ..self.watched },
             ..*self
         }
+    }
+
+    /// Whether the peer has not answered data or a probe, and not just because it is on its way or was lost once.
+    pub fn owes_an_answer(&self) -> bool {
+        const CLEARLY_MS: u64 = 3000;
+        let probes_wait = || self.keepalive && self.probing_ms().is_some_and(|ms| ms >= CLEARLY_MS);
+        self.retransmits > 1 || self.probes_unanswered > 1 || probes_wait()
     }
 
     /// For how long a connection has waited to be accepted, at least: for as long as it is known, or the peer is silent.

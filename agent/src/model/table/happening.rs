@@ -68,6 +68,8 @@ pub enum Happened {
         /// The verdict now.
         to: Verdict,
     },
+    /// This host closed it while the peer owed an answer, to data or to probes.
+    GivenUp,
     /// The connection ended.
     Died(Death),
 }
@@ -91,6 +93,8 @@ closed_set! {
         QuietSurvived = "quiet_survived",
         /// A setting changed, and with it the verdict
         VerdictChanged = "verdict_changed",
+        /// This host closed a connection on which nothing was answered
+        GivenUp = "given_up",
         /// A connection was lost
         Died = "died",
         /// A connection ended, and nothing was lost by it
@@ -143,6 +147,7 @@ impl Happened {
             Self::TimerFired(_) => EventName::TimerFired,
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
+            Self::GivenUp => EventName::GivenUp,
             Self::Died(death) => of_end(
                 death.cause,
                 death.ending.has_unacked_data() || death.ending.has_unsent(),

@@ -283,6 +283,9 @@ impl Table {
         {
             self.learned.peer_closed(&socket, socket.at, quiet_ms);
         }
+        if socket.state.is_closed_from(old) && socket.owes_an_answer() {
+            self.happened(Happening::new(socket.at, socket, Happened::GivenUp));
+        }
         let opened = match (old, socket.state) {
             (_, State::SynSent) | (State::SynSent, State::Established) => Some(Direction::Outbound),
             (State::SynRecv, State::Established) => Some(Direction::Inbound),

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 struct ReportedPast {
     is_whole: bool,
     opened_at: Option<String>,
+    given_up_at: Option<String>,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
 }
@@ -21,6 +22,7 @@ impl ReportedPast {
     fn added_to(self, mut life: Life) -> Life {
         life.is_whole |= self.is_whole;
         life.opened_at = life.opened_at.take().or(self.opened_at);
+        life.given_up_at = self.given_up_at;
         life.calls = self.calls;
         life.changed = self.changed;
         life
@@ -44,6 +46,7 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
                 known.opened_at = Some(happening.time.at);
             }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
+            EventName::GivenUp => known.given_up_at = Some(happening.time.at),
             EventName::Changed => known.changed.extend(happening.details.option),
             EventName::Died | EventName::Ended => {
                 let Some(dead) = Life::dead(happening) else { continue };

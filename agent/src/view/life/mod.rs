@@ -18,7 +18,7 @@ use crate::model::{
         facts::ConnectionFacts as _,
         verdict::Verdict,
     },
-    observed::setsockopt::SockOpt,
+    observed::{setsockopt::SockOpt, socket::State},
     table::happening::EventName,
     text::wall_time::WallTime,
 };
@@ -68,6 +68,15 @@ pub(crate) struct LifeEnd {
     pub probes_sent: u32,
 }
 
+impl LifeEnd {
+    /// From the first data that was never answered until the end, seconds.
+    pub(crate) fn waited_seconds(&self) -> Option<f64> {
+        let since: jiff::Timestamp = self.unanswered_since.as_ref()?.parse().ok()?;
+        let at: jiff::Timestamp = self.at.parse().ok()?;
+        Some(at.duration_since(since).as_secs_f64())
+    }
+}
+
 /// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Life {
@@ -86,6 +95,8 @@ pub(crate) struct Life {
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
+    /// The time when this host closed it although nothing was answered: RFC 3339, UTC; null if that was not seen.
+    pub given_up_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
     /// Its end, if it has come.
@@ -105,12 +116,18 @@ pub(crate) enum Finding {
     Overdue,
     /// Live: the peer's program does not read.
     Blocked,
+    /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
+    GivenUp,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
     Dark,
     /// Live, and keepalive does not protect it.
     Unprotected,
+    /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
+    ProbeUnanswered,
+    /// Live: it is being opened, and its SYN was repeated.
+    Opening,
     /// Live: it waits in an accept queue.
     Unaccepted,
     /// Live: the peer has closed it, and the program has not.
@@ -133,6 +150,7 @@ impl Finding {
             Self::Stuck
                 | Self::PeerSilent
                 | Self::Overdue
+                | Self::GivenUp
                 | Self::Dropped
                 | Self::Dark
                 | Self::Unprotected
@@ -150,6 +168,7 @@ impl Life {
             changed: Vec::new(),
             is_whole: false,
             opened_at: None,
+            given_up_at: None,
             clues: None,
             end: None,
         }
@@ -194,6 +213,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            given_up_at: None,
             clues: details.clues,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
@@ -231,15 +251,23 @@ impl Life {
         let Some(end) = &self.end else {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {
+                Condition::Stuck if self.connection.orphan => Finding::GivenUp,
+                Condition::Stuck if self.connection.state == State::SynSent => Finding::Opening,
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,
                 Condition::Overdue => Finding::Overdue,
                 Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
+                Condition::Fine if self.connection.state == State::SynSent => {
+                    if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
+                }
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
+                }
+                Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {
+                    Finding::ProbeUnanswered
                 }
                 Condition::Fine => Finding::Fine,
             };
@@ -368,73 +396,4 @@ pub(crate) mod tests_support {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        tests_support::{GAVE_UP, RESET, app, dead, live},
-        *,
-    };
-    use crate::model::observed::{
-        ending::{Ending, Unacked},
-        socket::{Socket, State},
-    };
-
-    #[test]
-    fn what_died_of_silence_or_may_is_a_finding() {
-        let cases = [
-            (dead(&app(1, None, 400_000), RESET), Finding::Dropped, true),
-            (dead(&app(1, Some(60), 90_000), GAVE_UP), Finding::Dark, true),
-            (live(&app(1, None, 0)), Finding::Unprotected, true),
-            (live(&app(1, Some(7200), 0)), Finding::Unprotected, true),
-            (live(&app(1, Some(60), 0)), Finding::Fine, false),
-        ];
-        for (life, finding, of_silence) in cases {
-            assert_eq!((life.finding(), life.finding().is_of_silence()), (finding, of_silence));
-        }
-    }
-
-    #[test]
-    fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
-        let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
-        let overdue = live(&app(1, None, 400_000));
-        let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
-        let closing = Socket { state: State::FinWait2, is_orphan: true, ..app(1, None, 0) };
-        // It has closed its half only, and waits for the answer.
-        let half = Socket { is_orphan: false, ..closing };
-        let all = [
-            live(&stuck),
-            overdue,
-            dead(&app(1, None, 400_000), RESET),
-            dead(&app(1, Some(60), 90_000), GAVE_UP),
-            live(&app(1, None, 0)),
-            live(&half),
-            live(&closed),
-            live(&closing),
-        ];
-        let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
-        assert!(findings.is_sorted(), "{findings:?}");
-        assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
-        assert_eq!(findings[5..], [Finding::Unprotected, Finding::PeerClosed, Finding::Fine]);
-    }
-
-    #[test]
-    fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
-        let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
-        assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
-        assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
-    }
-
-    #[test]
-    fn a_death_says_when_it_began() {
-        // Quiet for 6 min 40 s less 10 ms, then data, and 10 ms later a reset.
-        let end = dead(&app(1, None, 400_000), RESET).end.unwrap();
-        assert_eq!(end.last_packet_at.as_deref(), Some("2026-01-02T02:57:25.000000Z"));
-        assert_eq!(end.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
-        let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
-        assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
-        assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
-        let nobody_heard = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
-        let reset = dead(&app(1, None, 2_000), nobody_heard);
-        assert_eq!(reset.trouble_began(), None, "it began when it ended");
-        assert!(live(&app(1, None, 0)).trouble_began().is_none());
-    }
-}
+mod tests;

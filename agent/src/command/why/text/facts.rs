@@ -1,12 +1,20 @@
 //! The text beside each label of a case.
 
-use super::phrase::{cause_in_words, time, up_to};
+use super::phrase::{cause_in_words, connections, time, up_to};
 use crate::{
-    command::why::answer::{Judged, limit_of},
+    command::why::{
+        answer::Judged,
+        needs::{is_noticed_by_user_timeout, limit_of},
+        neighbours::LimitGuess,
+    },
     model::{
         judgement::{
-            condition::Condition, death::Cause, learned_limit::Confidence,
-            limit_source::LimitSource, verdict::Verdict,
+            condition::Condition,
+            death::Cause,
+            learned::LimitRow,
+            learned_limit::Confidence,
+            limit_source::LimitSource,
+            verdict::{N_LIMITS_WATCHED, Verdict},
         },
         observed::{setting::SettingOrigin, socket::Direction},
         text::duration::{duration, tenths},
@@ -81,10 +89,13 @@ impl Judged {
                 }
                 _ => 0.0,
             });
+            let sent = if before >= 1.0 {
+                format!(", sent after {}{} of silence", up_to(n_stuck), time(before))
+            } else {
+                String::new()
+            };
             words.push(format!(
-                "{n_stuck} with data unanswered, sent after {}{} of silence, {}{} retransmissions",
-                up_to(n_stuck),
-                time(before),
+                "{n_stuck} with data unanswered{sent}, {}{} retransmissions",
                 up_to(n_stuck),
                 repeated.unwrap_or_default(),
             ));
@@ -95,6 +106,14 @@ impl Judged {
         let n_silent = of(Condition::PeerSilent);
         if n_silent > 0 {
             words.push(format!("{n_silent} with unanswered probes"));
+        }
+        let n_orphans = count(&|life| life.connection.orphan);
+        if n_orphans > 0 {
+            words.push(format!("{n_orphans} closed by this host: nobody waits any more"));
+        }
+        let n_probing = count(&|life| life.finding() == Finding::ProbeUnanswered);
+        if n_probing > 0 {
+            words.push(format!("{n_probing} with a probe that is not answered yet"));
         }
         let n_in_flight = count(&|life| life.connection.in_flight).saturating_sub(n_stuck);
         let n_in_flight = n_in_flight.saturating_sub(of(Condition::Blocked));
@@ -115,6 +134,9 @@ impl Judged {
         if n_over > 0 {
             let those = if live.len() == 1 { String::new() } else { format!("{n_over} ") };
             words.push(format!("{those}longer than the limit: probably dropped already"));
+        } else if let Some(busy) = self.busy_so_far() {
+            let enough = time(f64::from(N_LIMITS_WATCHED) * self.known_limit());
+            words.push(format!("{busy} (`kept` once that is {enough})"));
         } else if self.finding == Finding::Unprotected && quietest > 0.0 {
             let rest = time(self.known_limit() - quietest);
             words.push(format!("dropped in {rest} if it stays quiet"));
@@ -161,6 +183,7 @@ impl Judged {
         if connection.settings.user_timeout_ms > 0 {
             text += &format!(", user timeout {}", tenths(connection.settings.user_timeout_ms));
         }
+        text += &self.timer_that_runs().unwrap_or_default();
         if !self.changed.is_empty() {
             let options: Vec<_> = self.changed.iter().map(|option| option.as_str()).collect();
             text += &format!(
@@ -224,11 +247,8 @@ impl Judged {
         if let Some(closes) = &self.peer_closes {
             return Some(closes.meaning.clone());
         }
-        let configured = format!(
-            "{} ({})",
-            duration(connection.limit.idle_limit_seconds),
-            connection.limit.idle_limit_from
-        );
+        let configured =
+            format!("{} ({})", connection.limit.in_words(), connection.limit.idle_limit_from);
         // Evidence stands beside what is taken for the limit, and does not replace it.
         if let Some(learned) = &self.learned_limit {
             return Some(match connection.limit.idle_limit_from {
@@ -240,12 +260,8 @@ impl Judged {
                 _ => format!("assumed to be {configured}; seen: {}", learned.meaning),
             });
         }
-        let stuck = self.case.live().filter_map(Life::quiet_before_stuck_seconds);
-        if let Some(quiet) = stuck.min_by(f64::total_cmp) {
-            return Some(format!(
-                "at most {} if the path has forgotten them, as a peer that is gone looks, too; assumed to be {configured}",
-                time(quiet)
-            ));
+        if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
+            return Some(self.guessed(guess, &configured));
         }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
@@ -261,9 +277,39 @@ impl Judged {
         })
     }
 
+    /// What those that hang let guess, beside what is taken for the limit.
+    fn guessed(&self, guess: &LimitGuess, configured: &str) -> String {
+        let hangs_after = time(guess.hangs_after);
+        let (range, others) = match guess.answered_after.map(time) {
+            Some(answered) => (
+                format!("between {answered} and {hangs_after}"),
+                format!(
+                    ": others to the same peer, which probe every {answered}, are answered, and a peer that is gone would \
+                     not answer them"
+                ),
+            ),
+            None => (format!("at most {hangs_after}"), String::new()),
+        };
+        if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
+            let n = guess.n_hanging;
+            let of = guess.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            return format!(
+                "assumed to be {configured}; a guess: {range}, because {}{of} to the same peer {} no answer, for {}{}",
+                connections(n),
+                if n == 1 { "gets" } else { "get" },
+                up_to(n),
+                time(guess.hanging_seconds)
+            );
+        }
+        let alike = if others.is_empty() { ", as a peer that is gone looks, too" } else { &others };
+        let them = if self.n_live == 1 { "it" } else { "them" };
+        format!("{range} if the path has forgotten {them}{alike}; assumed to be {configured}")
+    }
+
     /// Keepalive was early enough, and noticed what it could not prevent.
     pub(super) fn did_its_work(&self) -> bool {
-        self.finding == Finding::Dark && !self.case.is_unprotected()
+        self.finding == Finding::Dark
+            && (!self.case.is_unprotected() || is_noticed_by_user_timeout(&self.case))
     }
 
     /// What noticed that nobody answers.
@@ -288,8 +334,13 @@ impl Judged {
         self.example.as_ref().map_or(f64::INFINITY, |life| f64::from(limit_of(life, learned)))
     }
 
+    /// The limit, and that it is only assumed.
     pub(super) fn limit_words(&self) -> String {
-        time(self.known_limit())
+        let is_sure = |it: &LimitRow| it.confidence == Confidence::Sure;
+        let from = self.example.as_ref().map(|life| &life.connection.limit.idle_limit_from);
+        let is_assumed = from == Some(&LimitSource::Default)
+            && !self.learned_limit.as_ref().is_some_and(is_sure);
+        format!("{}{}", time(self.known_limit()), if is_assumed { " (assumed)" } else { "" })
     }
 
     pub(super) fn what_if_in_words(&self) -> Option<String> {

@@ -1,13 +1,15 @@
 //! The answer for eyes, 80 columns wide. The first line is the answer; then a paragraph a case.
 
 mod facts;
+mod joined;
 mod phrase;
 mod sentence;
 
+use self::joined::joined;
 use self::phrase::{connections, process, sure, time};
 use super::answer::{CallCount, Judged};
 use crate::{
-    advice::remedy::Holds,
+    advice::remedy::Advice,
     command::{socket_text::Style, table::wrapped, timestamp},
     model::judgement::verdict::Verdict,
     view::{connection_group::ConnectionTimes, life::Finding},
@@ -82,9 +84,10 @@ impl WhyText<'_> {
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             return format!(
-                "Nothing is wrong with {}: {}{ended}.",
+                "Nothing is wrong with {}: {}{ended}.{}",
                 self.peer.unwrap_or("this host"),
-                live_and_well(self.cases, n_live)
+                live_and_well(self.cases, n_live),
+                self.behind().unwrap_or_default()
             );
         }
         let n_more = self.cases.iter().filter(|case| case.finding < Finding::Fine).count() - 1;
@@ -94,6 +97,20 @@ impl WhyText<'_> {
             n => format!(" {n} more findings below."),
         };
         format!("{}.{more}", worst.sentence())
+    }
+
+    /// Where all connections go to programs of this host: what these wait for may be behind them.
+    fn behind(&self) -> Option<String> {
+        let is_local = |case: &&Judged| case.case.key.verdict == Some(Verdict::Local);
+        let mut live = self.cases.iter().filter(|case| case.n_live > 0).peekable();
+        let first = live.peek()?.remote?;
+        let all_local = self.peer.is_some() && live.all(|case| is_local(&case));
+        all_local.then(|| {
+            format!(
+                " What they wait for may be behind the program there: keepwatch sockets --local-port {}",
+                first.port()
+            )
+        })
     }
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {
@@ -128,13 +145,10 @@ impl WhyText<'_> {
             );
             self.part(f, "fix", &text)?;
         }
-        for (number, advice) in case.advice.iter().enumerate() {
-            let label = match (number, advice.holds) {
-                (0, _) => "fix",
-                (_, Holds::Else) => "else",
-                _ => "or",
-            };
-            self.part(f, label, &advice.because)?;
+        let mut before: Option<&Advice> = None;
+        for advice in &case.advice {
+            self.part(f, joined(before, advice), &advice.because)?;
+            before = Some(advice);
             for line in &advice.lines {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
             }
@@ -211,30 +225,54 @@ impl WhyText<'_> {
 
     /// When the worst of a case died, and when that began.
     fn times(&self, case: &Judged) -> Option<String> {
-        let ConnectionTimes { deaths, first_at, last_at, unanswered_since, last_packet_at } =
-            case.case.times()?;
-        let died = match deaths {
+        let ConnectionTimes {
+            deaths,
+            occasions,
+            first_at,
+            last_at,
+            unanswered_since,
+            last_packet_at,
+            longest_wait_seconds: waited,
+            given_up_at,
+        } = case.case.times()?;
+        let mut words = match deaths {
             1 => format!("died {}", self.when(&last_at)),
             n if first_at.get(..19) == last_at.get(..19) => {
                 format!("{n} died {}", self.when(&last_at))
             }
-            n => format!("{n} died between {} and {}", self.clock(&first_at), self.clock(&last_at)),
-        };
-        let waited = |since: &String| {
-            timestamp::unix_seconds(&last_at)
-                .zip(timestamp::unix_seconds(since))
-                .map(|(died, since)| died - since)
-        };
-        let since = match (&unanswered_since, &last_packet_at) {
-            // What was answered at once did not wait.
-            (Some(since), _) if waited(since).is_none_or(|waited| waited >= 1.0) => {
-                let waited = waited(since).map(|waited| format!(" ({})", time(waited)));
-                format!(", waiting since {}{}", self.clock(since), waited.unwrap_or_default())
+            n => {
+                let on = if occasions > 1 {
+                    format!(" on {occasions} occasions")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "{n} died{on} between {} and {}",
+                    self.clock(&first_at),
+                    self.clock(&last_at)
+                )
             }
-            (_, Some(last)) => format!(", last packet {}", self.when(last)),
-            (_, None) => String::new(),
         };
-        Some(died + &since)
+        // What was answered at once did not wait.
+        let waited = waited.filter(|waited| *waited >= 1.0);
+        let of_last = if occasions > 1 { "; the last time" } else { "," };
+        words += &match (&unanswered_since, waited, &last_packet_at) {
+            (Some(since), Some(waited), _) if occasions > 1 => format!(
+                ", after up to {} of waiting{of_last} waiting since {}",
+                time(waited),
+                self.clock(since)
+            ),
+            (Some(since), Some(waited), _) => {
+                format!(", waiting since {} ({})", self.clock(since), time(waited))
+            }
+            (_, _, Some(last)) => format!("{of_last} last packet {}", self.when(last)),
+            _ => String::new(),
+        };
+        if let Some(at) = given_up_at {
+            let last = if deaths > 1 { "last " } else { "" };
+            words += &format!(", {last}closed by this host {}", self.when(&at));
+        }
+        Some(words)
     }
 
     /// A time without its preposition.
@@ -276,140 +314,4 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::why::answer::judge;
-    use crate::{
-        model::{
-            judgement::death::Cause,
-            observed::{
-                ending::{Ending, Unacked},
-                setsockopt::SockOpt,
-                socket::Socket,
-                watched::Watched,
-            },
-        },
-        view::life::{
-            CallSeen, Life,
-            tests_support::{GAVE_UP, RESET, app, dead, live},
-        },
-    };
-
-    fn page(lives: Vec<Life>) -> String {
-        let cases = judge(lives, &[], None);
-        let page = WhyText {
-            cases: &cases,
-            peer: Some("172.16.0.15"),
-            window: "in the last 24 h",
-            notes: &["from the agent".to_owned()],
-            in_full: false,
-            now: 0.0,
-            style: Style { colour: false },
-        };
-        let text = page.to_string();
-        let first = text.lines().next().unwrap().chars().count();
-        assert!(first <= WIDTH && first > 10, "{text}");
-        text
-    }
-
-    #[test]
-    fn the_first_line_is_the_answer() {
-        let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
-        let refused = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
-        let mut connecting = dead(&app(1, None, 0), refused);
-        connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
-        connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
-        let stuck = Socket {
-            in_flight: true,
-            retransmits: 7,
-            retransmitting_ms: Some(39_000),
-            silent_ms: 119_000,
-            ..app(1, None, 39_000)
-        };
-        let kept = Socket {
-            watched: Watched { ms: 2_000_000, age_ms: 0, longest_quiet_ms: 20_000, peer_probes: 9 },
-            ..app(1, None, 1_000)
-        };
-        let cases: [(Vec<Life>, &str); 9] = [
-            (
-                vec![dead(&app(2, None, 400_000), RESET), live(&stuck)],
-                "1 connection of app to 172.16.0.15:2717 waits for an answer, for 39 s; the kernel gives up in about \
-                 14 min 45 s.",
-            ),
-            (
-                vec![live(&app(1, None, 400_000))],
-                "1 connection of app to 172.16.0.15:2717 is quiet for longer than 5 min 50 s, so probably dropped: \
-                 keepalive is off.",
-            ),
-            (
-                vec![live(&kept)],
-                "Nothing is wrong with 172.16.0.15: 1 connection, kept so far by something else than its own probes.",
-            ),
-            (
-                dropped,
-                "7 connections of app to 172.16.0.15:2717 died of silence: keepalive is off, and nobody \
-                 ever set it on them.",
-            ),
-            (
-                vec![live(&app(1, Some(7200), 100_000))],
-                "1 connection of app to 172.16.0.15:2717 will be dropped once quiet for 5 min 50 s: \
-                 keepalive is on, but the first probe comes only after 2 h.",
-            ),
-            (
-                vec![dead(&app(1, Some(60), 90_000), GAVE_UP)],
-                "1 connection of app to 172.16.0.15:2717 got no answer any more, noticed after \
-                 1 min 30 s: the peer or the path went dark.",
-            ),
-            (
-                vec![connecting],
-                "172.16.0.15:2717 refuses: 1 connection of app could not be opened (ECONNREFUSED).",
-            ),
-            (
-                vec![live(&app(1, Some(60), 0))],
-                "Nothing is wrong with 172.16.0.15: 1 connection, protected.",
-            ),
-            (
-                Vec::new(),
-                "No connection with 172.16.0.15: none lives, and none is known to have died in the last \
-                 24 h.",
-            ),
-        ];
-        for (lives, answer) in cases {
-            let text = page(lives).replace('\n', " ");
-            assert!(text.starts_with(answer), "{answer}\n{text}");
-        }
-    }
-
-    #[test]
-    fn five_hundred_alike_are_one_paragraph_that_fits_the_terminal() {
-        let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
-        lives.push(live(&app(600, None, 349_000)));
-        let text = page(lives);
-        assert!(text.lines().count() < 24, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert!(text.contains("500 dropped while quiet (idle_drop)"), "{text}");
-        assert!(text.contains("500 of 500 deaths prevented"), "{text}");
-        assert!(text.contains("quiet for 5 min 49 s"), "{text}");
-        assert!(text.contains("SO_KEEPALIVE, &(int){1}"), "{text}");
-    }
-
-    #[test]
-    fn who_called_what_when_and_what_was_refused_is_told() {
-        let mut life = live(&app(1, Some(0), 0));
-        life.is_whole = true;
-        for (option, value, result) in [(SockOpt::Keepalive, 1, "ok"), (SockOpt::Idle, 0, "EINVAL")]
-        {
-            life.calls.push(CallSeen {
-                at: "1970-01-01T00:00:00Z".to_owned(),
-                option,
-                value: Some(value),
-                result: result.to_owned(),
-                by: life.owner().cloned(),
-            });
-        }
-        let text = page(vec![life]);
-        assert!(text.contains("TCP_KEEPIDLE was refused with EINVAL"), "{text}");
-        assert!(text.contains("TCP_KEEPIDLE = 0 s: refused: EINVAL at "), "{text}");
-        assert!(text.contains("by app[812]") && text.contains("SO_KEEPALIVE = 1: ok"), "{text}");
-    }
-}
+mod tests;

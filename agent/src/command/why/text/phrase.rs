@@ -6,7 +6,10 @@ use crate::{
         judgement::death::{Cause, Certainty},
         text::duration::tenths,
     },
-    view::{connection::RowOwner, connection_group::QuietRange},
+    view::{
+        connection::{RowOwner, ms},
+        connection_group::QuietRange,
+    },
 };
 
 /// How sure a cause is, and what looks alike.
@@ -24,7 +27,7 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             let n_dead = case.case.of(case.finding).filter(|life| life.end.is_some()).count();
             let others =
                 case.case.dead().filter_map(|life| life.end.as_ref()?.others_answered).max();
-            let repeated = match (others, n_dead, case.case.occasions()) {
+            let repeated = match (others, n_dead, case.case.n_occasions()) {
                 (Some(_), ..) => {
                     "others to the same peer were answered meanwhile: hardly an outage of the peer"
                         .to_owned()
@@ -40,6 +43,14 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             format!("inferred: the first data after silence{quiet}; {repeated}")
         }
         (_, Certainty::Inferred) => "inferred".to_owned(),
+        (Cause::KeepaliveReset | Cause::KeepaliveTimeout, _)
+            if case.case.dead().any(|life| {
+                life.end.as_ref().is_some_and(|end| end.forgotten && end.others_answered.is_some())
+            }) =>
+        {
+            "the kernel reported it; others to the same peer were answered meanwhile: the path forgot it, the peer lives"
+                .to_owned()
+        }
         (Cause::KeepaliveReset, _) => {
             "the kernel reported it; a restarted peer and a path that forgot look the same"
                 .to_owned()
@@ -82,11 +93,6 @@ pub(super) const fn up_to(n: usize) -> &'static str {
     if n == 1 { "" } else { "up to " }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a time of at least 0, and a cast of a float saturates"
-)]
 pub(super) fn time(seconds: f64) -> String {
-    tenths((seconds.max(0.0) * 1000.0).round() as u64)
+    tenths(ms(seconds))
 }

@@ -2,9 +2,15 @@
 
 use super::phrase::{connections, time, up_to};
 use crate::{
-    command::why::answer::Judged,
-    model::{judgement::death::Cause, observed::socket::Direction, text::duration::duration},
+    command::{timestamp, why::answer::Judged},
+    model::{
+        judgement::{death::Cause, gap::GapFrom},
+        observed::socket::Direction,
+        text::duration::duration,
+    },
     view::{
+        condition_text::soon,
+        connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
     },
@@ -12,7 +18,7 @@ use crate::{
 
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
-    pub(super) fn sentence(&self) -> String {
+    pub(in crate::command::why) fn sentence(&self) -> String {
         let n = self.case.of(self.finding).count();
         let what = connections(n);
         let whose = self.whose();
@@ -22,18 +28,13 @@ impl Judged {
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
-            Finding::Dark => {
-                let noticed = self
-                    .case
-                    .of(Finding::Dark)
-                    .map(Life::noticed_after_seconds)
-                    .fold(0.0, f64::max);
-                format!(
-                    "{what}{whose} {peer} got no answer any more, noticed after {}: the peer or \
-                     the path went dark",
-                    time(noticed)
-                )
-            }
+            Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
+            Finding::Stuck if self.held_back().is_some() => format!(
+                "{what}{whose} {peer} cannot send what was written{}: {}{}",
+                self.since(),
+                self.held_back().unwrap_or_default(),
+                self.gives_up()
+            ),
             Finding::Stuck => format!(
                 "{what}{whose} {peer} {} for an answer{}{}",
                 if n == 1 { "waits" } else { "wait" },
@@ -52,19 +53,20 @@ impl Judged {
                     self.gives_up()
                 )
             }
+            Finding::GivenUp => self.given_up(&format!("{what}{whose} {peer} {was}"), n),
+            Finding::ProbeUnanswered => {
+                let waiting = self.case.of(self.finding);
+                let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
+                format!(
+                    "{what}{whose} {peer} sent a probe {}{} ago that is not answered yet{}; a single one may be lost",
+                    up_to(n),
+                    time(since.fold(0.0, f64::max)),
+                    self.next_probe()
+                )
+            }
             Finding::Overdue => format!(
                 "{what}{whose} {peer} {} quiet for longer than {}, so probably dropped: {}",
                 if n == 1 { "is" } else { "are" },
-                self.limit_words(),
-                self.why_silent(it)
-            ),
-            Finding::Unprotected if self.direction == Direction::Inbound => format!(
-                "{what}{whose} {peer} may be dead without being noticed, and will be dropped once quiet for {}: {}",
-                self.limit_words(),
-                self.why_silent(it)
-            ),
-            Finding::Unprotected => format!(
-                "{what}{whose} {peer} will be dropped once quiet for {}: {}",
                 self.limit_words(),
                 self.why_silent(it)
             ),
@@ -74,6 +76,28 @@ impl Judged {
                 self.since(),
                 self.gives_up()
             ),
+            Finding::Unprotected => {
+                let unnoticed = match self.direction {
+                    Direction::Inbound => " may be dead without being noticed, and",
+                    Direction::Outbound => "",
+                };
+                let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
+                format!(
+                    "{what}{whose} {peer}{unnoticed} will be dropped once quiet for {}{busy}: {}",
+                    self.limit_words(),
+                    self.why_silent(it)
+                )
+            }
+            Finding::Opening => {
+                let opening = self.case.of(self.finding);
+                let repeated = opening.map(|life| life.connection.retransmits).max();
+                format!(
+                    "{what}{whose} {peer} {} being opened: the SYN was repeated {}{} times, and nobody answers",
+                    if n == 1 { "is" } else { "are" },
+                    up_to(n),
+                    repeated.unwrap_or_default()
+                )
+            }
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
@@ -92,6 +116,78 @@ impl Judged {
         }
     }
 
+    /// Of those that this host has closed without an answer.
+    fn given_up(&self, what: &str, n: usize) -> String {
+        let closings = self.case.of(self.finding).filter_map(|life| life.given_up_at.as_ref());
+        let closed_at = closings.max().map(|at| {
+            let last = if n == 1 { "" } else { ", the last" };
+            format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
+        });
+        format!(
+            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}",
+            closed_at.unwrap_or_default(),
+            self.since(),
+            self.gives_up()
+        )
+    }
+
+    /// Of those that nobody answered: who noticed, or that the peer was heard all the same.
+    fn dark(&self, what: &str, was: &str) -> String {
+        match self.heard_until_the_end() {
+            Some(silent) => format!(
+                "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read, \
+                 or what was sent does not pass",
+                time(silent)
+            ),
+            None => format!(
+                "{what} got no answer any more, {}: the peer or the path went dark",
+                self.noticed()
+            ),
+        }
+    }
+
+    /// After how long of silence somebody noticed: the kernel, or the program that closed it.
+    fn noticed(&self) -> String {
+        let dark = || self.case.of(Finding::Dark);
+        let longest = time(dark().map(Life::noticed_after_seconds).fold(0.0, f64::max));
+        let is_abandoned =
+            |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
+        if dark().all(is_abandoned) {
+            // The kernel repeats the FIN for long after that.
+            format!("and was closed by this host after {longest} of silence")
+        } else {
+            format!("noticed after {longest}")
+        }
+    }
+
+    /// How long the peer was silent when the kernel gave up on data, if that is no more than a moment.
+    fn heard_until_the_end(&self) -> Option<f64> {
+        const MOMENT_SECONDS: f64 = 1.0;
+        let dark = self.case.of(Finding::Dark).map(|life| {
+            let user_timeout = f64::from(life.connection.settings.user_timeout_ms) / 1000.0;
+            let most = match life.end.as_ref()?.cause {
+                Cause::UserTimeout => {
+                    MOMENT_SECONDS.max(user_timeout / 4.0).min(user_timeout / 2.0)
+                }
+                Cause::RetransmitTimeout => MOMENT_SECONDS,
+                _ => return None,
+            };
+            Some(life.connection.silent_seconds).filter(|silent| *silent < most)
+        });
+        dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+    }
+
+    /// What keeps all of these from sending.
+    fn held_back(&self) -> Option<&'static str> {
+        let held = || self.case.of(Finding::Stuck).map(|life| &life.connection);
+        let is_closed = held().all(|connection| connection.window_closed);
+        held().all(Connection::is_held_back).then_some(if is_closed {
+            "the peer's window is closed, and it does not answer probes of it"
+        } else {
+            "this host has no route, or the interface is down"
+        })
+    }
+
     /// For how long the worst condition has lasted.
     fn since(&self) -> String {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.condition_seconds);
@@ -103,9 +199,29 @@ impl Judged {
     fn gives_up(&self) -> String {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.gives_up_seconds);
         let first = times.min_by(f64::total_cmp);
-        first
-            .map(|rest| format!("; the kernel gives up in about {}", time(rest)))
-            .unwrap_or_default()
+        first.map(|rest| format!("; the kernel gives up {}", soon(rest))).unwrap_or_default()
+    }
+
+    /// When the next probe of those of the worst finding goes out.
+    fn next_probe(&self) -> String {
+        let next = self.case.of(self.finding).filter_map(|life| life.connection.next_probe_seconds);
+        let next = next.min_by(f64::total_cmp);
+        next.map(|next| format!(", the next goes out {}", soon(next))).unwrap_or_default()
+    }
+
+    /// Of what something keeps busy, but was not watched for long enough to be called `kept`.
+    pub(super) fn busy_so_far(&self) -> Option<String> {
+        if !self.case.key.is_busy {
+            return None;
+        }
+        let live = || self.case.live().map(|life| &life.connection);
+        let longest = live().map(Connection::longest_seen_quiet_seconds).fold(0.0, f64::max);
+        let watched = live().map(|it| it.watched_seconds).fold(f64::INFINITY, f64::min);
+        Some(format!(
+            "but was never quiet for more than {} in the {} that it was watched",
+            time(longest),
+            time(watched)
+        ))
     }
 
     pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
@@ -139,12 +255,12 @@ impl Judged {
         if self.counts_bytes() {
             return "keepalive cannot protect here: a proxy counts bytes only".to_owned();
         }
-        let keepalive = self.case.key.own.keepalive;
+        let Some(example) = self.example.as_ref().map(|life| &life.connection) else {
+            return String::new();
+        };
         let refused = self.calls.iter().find(|call| call.result != "ok");
-        let idle =
-            self.example.as_ref().map(|life| u64::from(life.connection.settings.idle.seconds));
-        let idle = idle.map(duration).unwrap_or_default();
-        match (keepalive, refused, self.nobody_ever_set) {
+        let idle = duration(example.settings.idle.seconds);
+        match (self.case.key.own.keepalive, refused, self.nobody_ever_set) {
             (false, Some(call), _) => format!(
                 "keepalive is off, and {} was refused with {}",
                 call.option.as_str(),
@@ -159,13 +275,34 @@ impl Judged {
                 call.option.as_str(),
                 call.result
             ),
-            (true, ..) if self.is_late() => {
-                format!("keepalive is on, but the first probe comes only after {idle}")
-            }
+            (true, ..) if self.is_late() => match self.latest_probe() {
+                Some(latest) => latest.probes_in_words(it),
+                None if example.gap_from == Some(GapFrom::ArmedTimer) => format!(
+                    "the first probe goes out after {idle} of silence by the settings, but the timer that ran was set \
+                     before that: nothing was due for {}",
+                    time(example.gap_seconds.unwrap_or_default())
+                ),
+                None => example.probes_in_words(it),
+            },
             (true, ..) => format!(
                 "the path or the peer forgot {it} before the first probe, which comes after {idle}"
             ),
         }
+    }
+
+    /// The connection that lives and whose timer fires last.
+    fn latest_probe(&self) -> Option<&Connection> {
+        let next = |it: &&Connection| it.next_probe_seconds.unwrap_or_default();
+        let live = self.case.live().map(|life| &life.connection);
+        live.max_by(|a, b| next(a).total_cmp(&next(b)))
+    }
+
+    /// What the timer that runs does, where only that is late.
+    pub(super) fn timer_that_runs(&self) -> Option<String> {
+        let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
+        let fires = time(latest.next_probe_seconds?);
+        let up_to = up_to(self.n_live);
+        Some(format!("; the timer that runs was set before that, and fires in {up_to}{fires}"))
     }
 
     pub(super) fn whose(&self) -> String {

@@ -170,7 +170,13 @@ impl Estimate {
     }
 
     pub(super) fn limit(&self) -> LearnedLimit {
-        LearnedLimit { seconds: self.seconds(), confidence: self.confidence }
+        let seconds = self.seconds();
+        let survived = self.longest_survived_ms.unwrap_or(0) / 1000;
+        let kept_seconds = match self.devices() {
+            Some((of_device, _)) => of_device,
+            None => u32::try_from(survived).unwrap_or(0).min(seconds),
+        };
+        LearnedLimit { seconds, kept_seconds, confidence: self.confidence }
     }
 
     fn meaning(&self) -> String {

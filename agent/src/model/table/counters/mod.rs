@@ -96,7 +96,8 @@ impl Counters {
             | Happened::ProbeSent
             | Happened::TimerFired(_)
             | Happened::QuietSurvived { .. }
-            | Happened::VerdictChanged { .. } => {}
+            | Happened::VerdictChanged { .. }
+            | Happened::GivenUp => {}
         }
     }
 }

@@ -8,14 +8,15 @@ use crate::{
     },
     model::judgement::{
         check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
+        gap::GapFrom,
         verdict::{Surroundings, Verdict},
     },
-    view::connection::{KeepaliveSettings, PartOf, PathLimit, arrow},
+    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, arrow},
 };
 use serde::Serialize;
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{self, Write},
     net::SocketAddr,
 };
@@ -58,11 +59,11 @@ struct Key {
 
 /// Connections with one judgement: reported in one finding.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) judgement: Judgement,
-    pub(super) n_connections: u64,
+struct Group {
+    judgement: Judgement,
+    n_connections: u64,
     /// The first of them.
-    pub(super) first: CheckedConnection,
+    first: CheckedConnection,
     verdict: Verdict,
     /// The verdict in words, with the numbers behind it.
     reason: String,
@@ -121,7 +122,7 @@ impl Report {
             judgement: judgement.clone(),
             process: process.unwrap_or_default(),
             remote: subject.connection.remote,
-            keepalive: socket_text::keepalive(&subject.connection),
+            keepalive: socket_text::settings(&subject.connection.settings),
         };
         let (verdict, reason) = if !policy.include_local && around.is_local(&subject.connection) {
             (Verdict::Local, around.reason(&subject.connection))
@@ -133,8 +134,22 @@ impl Report {
     }
 
     /// What is alike, findings first.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+    fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// What there is to say of connections with one name, whatever differs between them: findings first. The name says
+    /// nothing that is another at the next look.
+    pub(super) fn by_name(&self) -> Vec<(String, Vec<ReportLine<'_>>)> {
+        let mut all: Vec<(String, Vec<ReportLine<'_>>)> = Vec::new();
+        for one in self.told(true) {
+            let name = one.group.name();
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, lines)) => lines.push(one),
+                None => all.push((name, vec![one])),
+            }
+        }
+        all
     }
 
     /// Whether there is anything to complain of. What was not seen is not fine.
@@ -142,8 +157,8 @@ impl Report {
         self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.may_have_missed()
     }
 
-    /// One finding a line, and where that is too long for the terminal the reason below; then the sum.
-    /// `all` also shows what is fine.
+    /// One finding a line, and where that is too long for the terminal the reason below, unless the columns say it; then
+    /// the limits, once, and the sum. `all` also shows what is fine.
     pub(super) fn text(
         &self,
         out: &mut impl Write,
@@ -156,29 +171,40 @@ impl Report {
         let told = self.told(all);
         let lines: Vec<_> = told.iter().map(ReportLine::line).collect();
         if !lines.is_empty() {
-            let widths = table::widths(HEADINGS, &lines);
-            let is_wide = widths.iter().map(|width| width + 2).sum::<usize>() - 2 > columns;
-            // Of each line, what stands in columns, and what below.
-            let split = |line: &[String; 6]| -> (Vec<String>, Option<String>) {
-                match line {
-                    [cells @ .., why] if is_wide => (cells.to_vec(), Some(why.clone())),
-                    cells => (cells.to_vec(), None),
-                }
+            let mut widths = table::widths(HEADINGS, &lines);
+            let is_wide = table_width(&widths) > columns;
+            if is_wide {
+                make_room(&mut widths, columns);
+            }
+            let n_columns = if is_wide { HEADINGS.len() - 1 } else { HEADINGS.len() };
+            let row = |cells: &[String; 6]| {
+                let cells: Vec<String> = cells
+                    .iter()
+                    .zip(widths)
+                    .take(n_columns)
+                    .map(|(cell, width)| table::cut(cell, width))
+                    .collect();
+                table::aligned(&cells, &widths)
             };
-            let heading = table::aligned(&split(&HEADINGS.map(str::to_owned)).0, &widths);
+            let heading = row(&HEADINGS.map(str::to_owned));
             writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
             for (one, line) in told.iter().zip(&lines) {
-                let (cells, below) = split(line);
-                let text = table::aligned(&cells, &widths);
+                let text = row(line);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
                 let colour = if one.fault.is_some() { "1;31" } else { "32" };
                 writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
-                for part in below.iter().flat_map(|why| table::wrapped(why, room)) {
+                let below = Some(&line[5]).filter(|_| is_wide && !one.is_said_by_columns());
+                for part in below.into_iter().flat_map(|why| table::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
                 }
             }
             writeln!(out)?;
+        }
+        for limit in limits(&told) {
+            for part in table::wrapped(&limit, columns) {
+                writeln!(out, "{part}")?;
+            }
         }
         for (note, n) in &self.notes {
             let times = if *n == 1 { String::new() } else { format!(", {n} times") };
@@ -189,12 +215,18 @@ impl Report {
         }
         let colour = if self.has_findings() { "1;31" } else { "1;32" };
         let Self { sum, .. } = self;
-        writeln!(
-            out,
-            "{}{}",
-            style.paint(&sum.words(), colour),
-            sum.rest(self.policy.include_local)
-        )
+        let words = sum.words() + &sum.rest(self.policy.include_local);
+        for part in table::wrapped(&words, columns) {
+            writeln!(out, "{}", style.paint(&part, colour))?;
+        }
+        Ok(())
+    }
+
+    /// The process with the most findings.
+    pub(super) fn worst_process(&self) -> Option<String> {
+        let told = self.told(false);
+        let name = &told.first()?.group.first.owners.first()?.process;
+        Some(name.clone())
     }
 
     /// One object a line: each finding, then the sum; `all` also shows what is fine.
@@ -210,11 +242,9 @@ impl Report {
     /// Each finding once, whatever else is wrong with the connections that it is about.
     fn told(&self, all: bool) -> Vec<ReportLine<'_>> {
         let mut told: Vec<ReportLine<'_>> = Vec::new();
-        let mut places = BTreeMap::new();
+        let mut places = HashMap::new();
         for one in self.groups().flat_map(|group| group.about(all)) {
-            let mut cells = one.line();
-            cells[1].clear();
-            let place = *places.entry((one.result, cells)).or_insert(told.len());
+            let place = *places.entry(one.likeness()).or_insert(told.len());
             match told.get_mut(place) {
                 Some(alike) => alike.n_connections += one.n_connections,
                 None => told.push(one),
@@ -230,13 +260,8 @@ impl Report {
 }
 
 impl Group {
-    /// Whether they fall short.
-    pub(super) const fn has_findings(&self) -> bool {
-        matches!(&self.judgement, Judgement::Judged(findings) if !findings.is_empty())
-    }
-
     /// The process, the peer and the settings.
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         let connection = &self.first.connection;
         let arrow = arrow(connection.direction());
         let settings = socket_text::settings(&connection.settings);
@@ -288,9 +313,9 @@ impl Group {
 }
 
 /// Something to say of connections alike.
-struct ReportLine<'a> {
+pub(super) struct ReportLine<'a> {
     result: &'static str,
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
     rule: Option<String>,
     reason: String,
     n_connections: u64,
@@ -298,18 +323,60 @@ struct ReportLine<'a> {
 }
 
 impl ReportLine<'_> {
+    /// How they were judged.
+    pub(super) const fn judgement(&self) -> &Judgement {
+        &self.group.judgement
+    }
+
+    /// The reason, the rule that asks, and for how many connections if there are several.
+    pub(super) fn words(&self) -> String {
+        let words = with_rule(&self.reason, self.rule.as_deref());
+        match self.n_connections {
+            1 => words,
+            n => format!("{words} ({n} connections)"),
+        }
+    }
+
     fn line(&self) -> [String; 6] {
         let what = self.fault.map_or(self.result, Fault::as_str).to_owned();
         let n = self.n_connections.to_string();
-        let why = with_rule(&self.reason, self.rule.as_deref());
-        [
-            what,
-            n,
-            self.group.process(),
-            self.group.peer(),
-            socket_text::keepalive(&self.group.first.connection),
-            why,
-        ]
+        let connection = &self.group.first.connection;
+        let keepalive = socket_text::settings(&connection.settings);
+        // The limit is said once, below.
+        let why = if self.is_of_path() {
+            with_rule(&connection.probes_in_words("it"), self.rule.as_deref())
+        } else {
+            with_rule(&self.reason, self.rule.as_deref())
+        };
+        [what, n, self.group.process(), self.group.peer(), keepalive, why]
+    }
+
+    /// Whether the limit of the path decided.
+    fn is_of_path(&self) -> bool {
+        self.fault == Some(Fault::Unprotected)
+    }
+
+    /// What it has in common with others that are the same finding: how much is left of a timer is no difference.
+    fn likeness(&self) -> (&'static str, [String; 6], Option<GapFrom>, String) {
+        let Connection { gap_from, limit, .. } = &self.group.first.connection;
+        let mut cells = self.line();
+        cells[1].clear();
+        if self.is_of_path() {
+            cells[5] = self.rule.clone().unwrap_or_default();
+        }
+        (self.result, cells, *gap_from, limit_in_words(limit))
+    }
+
+    /// Whether the settings alone show why, beside the limit.
+    fn is_said_by_columns(&self) -> bool {
+        let Connection { settings, gap_from, limit, .. } = &self.group.first.connection;
+        let is_plain = match gap_from {
+            None => true,
+            Some(from) => {
+                *from == GapFrom::Idle && settings.idle.seconds >= limit.idle_kept_seconds
+            }
+        };
+        self.is_of_path() && is_plain && self.rule.is_none()
     }
 
     fn object(&self) -> Object<'_> {
@@ -337,15 +404,38 @@ impl ReportLine<'_> {
     }
 }
 
-fn with_rule(reason: &str, rule: Option<&str>) -> String {
-    rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
+/// The limits that decided, each once.
+fn limits(told: &[ReportLine<'_>]) -> Vec<String> {
+    let of = |one: &ReportLine<'_>| limit_in_words(&one.group.first.connection.limit);
+    let all: BTreeSet<String> = told.iter().filter(|one| one.is_of_path()).map(of).collect();
+    all.into_iter().collect()
 }
 
-impl Violation {
-    /// The reason, and the rule that asks.
-    pub(super) fn words(&self) -> String {
-        with_rule(&self.reason, self.rule.as_deref())
+fn limit_in_words(limit: &PathLimit) -> String {
+    let PathLimit { idle_limit_from, path, .. } = limit;
+    let limit = limit.in_words();
+    match path {
+        Some(path) => format!("the path {path} forgets a quiet connection after {limit}"),
+        None => format!(
+            "a path is taken to forget a quiet connection after {limit} ({idle_limit_from})"
+        ),
     }
+}
+
+fn table_width(widths: &[usize]) -> usize {
+    widths.iter().map(|width| width + 2).sum::<usize>().saturating_sub(2)
+}
+
+/// Makes the names of processes shorter, if the columns before the last do not fit otherwise.
+fn make_room(widths: &mut [usize; 6], columns: usize) {
+    const LEAST: usize = 12;
+    let [before @ .., _] = &*widths;
+    let too_much = table_width(before).saturating_sub(columns);
+    widths[2] = widths[2].saturating_sub(too_much).max(widths[2].min(LEAST));
+}
+
+fn with_rule(reason: &str, rule: Option<&str>) -> String {
+    rule.map_or_else(|| reason.to_owned(), |rule| format!("{reason} (rule {rule})"))
 }
 
 /// Connections alike in JSON, with one finding.
@@ -377,90 +467,4 @@ struct First<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        command::socket_text::Style,
-        model::{
-            judgement::{
-                check_policy::RefusedSetting,
-                idle_limit::{IdleLimit, Limits},
-            },
-            observed::socket::{Socket, tests_support::socket},
-        },
-    };
-
-    fn shown(columns: usize) -> Vec<String> {
-        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let mut report = Report::new(Policy::default(), around.clone());
-        report.add(CheckedConnection::of_socket(&socket(), &[], None, &around));
-        let look = ReportStyle { style: Style { colour: false }, columns };
-        let mut out = Vec::new();
-        report.text(&mut out, look, false).unwrap();
-        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    fn report(sockets: &[Socket], refused: &[RefusedSetting]) -> Report {
-        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: 250 };
-        let mut report = Report::new(Policy::default(), around.clone());
-        for socket in sockets {
-            let judged = CheckedConnection::of_socket(socket, &[], None, &around);
-            report.add(CheckedConnection { refused: refused.to_vec(), ..judged });
-        }
-        report
-    }
-
-    fn text(report: &Report) -> Vec<String> {
-        let look = ReportStyle { style: Style { colour: false }, columns: usize::MAX };
-        let mut out = Vec::new();
-        report.text(&mut out, look, false).unwrap();
-        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn what_most_connections_have_comes_first() {
-        let to =
-            |addr: &str| Socket { remote: addr.parse::<SocketAddr>().unwrap().into(), ..socket() };
-        let [one, other] = [to("192.0.2.1:1"), to("192.0.2.2:2")];
-        let lines = text(&report(&[one, other, other], &[]));
-        assert!(lines[1].contains("192.0.2.2:2") && lines[2].contains("192.0.2.1:1"), "{lines:#?}");
-    }
-
-    #[test]
-    fn a_setting_that_was_refused_is_a_note_where_no_rule_asks() {
-        let refused = RefusedSetting {
-            option: crate::model::observed::setsockopt::SockOpt::Idle,
-            value: Some(60_000),
-            error: "EINVAL".to_owned(),
-        };
-        let report = report(&[socket(), socket()], &[refused]);
-        assert_eq!((report.sum.refused_settings, report.sum.failed_calls), (2, 0));
-        let lines = text(&report);
-        let note = "note: -: TCP_KEEPIDLE = 60000 s was refused with EINVAL, 2 times";
-        assert!(lines.iter().any(|line| line.starts_with(note)), "{lines:#?}");
-        assert!(!text(&self::report(&[socket()], &[])).iter().any(|line| line.starts_with("note")));
-    }
-
-    #[test]
-    fn connections_of_the_other_direction_are_neither_judged_nor_counted() {
-        let inbound =
-            Socket { direction: crate::model::observed::socket::Direction::Inbound, ..socket() };
-        let report = report(&[inbound], &[]);
-        assert_eq!((report.sum.judged, report.sum.uncovered, report.has_findings()), (0, 0, false));
-        assert_eq!(report.groups().count(), 0);
-    }
-
-    #[test]
-    fn a_reason_stands_beside_its_finding_or_on_a_narrow_terminal_below() {
-        let wide = shown(usize::MAX);
-        assert!(wide[0].ends_with("WHY") && wide[1].contains("no probe"), "{wide:?}");
-        assert_eq!(wide[2], "");
-        let narrow = shown(80);
-        assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
-        assert!(narrow[2].starts_with("    keepalive is off"), "{narrow:?}");
-        let found = &narrow[..narrow.len() - 1];
-        assert!(found.iter().all(|line| table::width(line) <= 80), "{narrow:?}");
-    }
-}
+mod tests;

@@ -1,0 +1,107 @@
+//! The time that data may be unanswered: what bounds it for a client that was recognised, and for any other.
+
+use super::{Advice, Holds, Need, Situation, named};
+use crate::{
+    advice::recognise::Recognised,
+    model::{
+        observed::{probe_timing::repeating_ms, setting::TCP_RTO_MAX_MS},
+        text::duration::duration,
+    },
+};
+
+const CALL: &str = "setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, {timeout_ms})  /* ms */";
+/// What tcp_retries2 is where nobody has set it.
+const USUAL_RETRIES: u8 = 15;
+
+impl Situation<'_> {
+    /// What is set already, or the kernel by itself, notices as soon as what would be advised.
+    pub(super) fn notices_already(&self) -> Option<Advice> {
+        if self.need != Need::UserTimeout {
+            return None;
+        }
+        let wanted = self.proposal.detection_seconds();
+        let set = self.own.user_timeout_ms.div_ceil(1000);
+        let because = if set > 0 && set <= wanted {
+            format!(
+                "a user timeout of {} is set already: it notices data that nobody answers",
+                duration(set)
+            )
+        } else if self.gives_up().is_some_and(|after| after <= wanted.into()) {
+            format!(
+                "nothing to set: {} gives up sooner than a user timeout of {} would",
+                self.kernels(),
+                duration(wanted)
+            )
+        } else {
+            return None;
+        };
+        Some(self.plain(Holds::Surely, "code", because, ""))
+    }
+
+    /// Data in flight must be given up sooner.
+    pub(super) fn user_timeout(&self, of: Option<&Recognised>, holds: Holds) -> Advice {
+        let because =
+            format!("with data in flight only this notices sooner than {}", self.kernels());
+        match of.map(|it| (it, it.client.user_timeout)) {
+            Some((it, Some(line))) => self.of(it, holds, "runtime", &format!("; {because}"), line),
+            Some((it, None)) => {
+                let retries = self.retries();
+                let note = format!(
+                    "; it has no option for a user timeout. {retries} retransmissions take about {}, for all \
+                     connections of its network namespace, those that live, too",
+                    duration(repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
+                );
+                let line = self.around.sysctl("net.ipv4.tcp_retries2", &retries.to_string());
+                self.of(it, holds, "sysctl", &note, &line)
+            }
+            None => self.plain(holds, "code", because, CALL),
+        }
+    }
+
+    /// Two probes must be able to get lost.
+    pub(super) fn longer_user_timeout(&self, of: Option<&Recognised>, holds: Holds) -> Advice {
+        let least = self.now.idle.saturating_add(self.now.interval.saturating_mul(2));
+        let because = format!(
+            "the user timeout of {} is not longer than idle + interval ({}): one lost probe ends a healthy connection. \
+             Set a longer one, or shorter times between probes",
+            duration(self.own.user_timeout_ms.div_ceil(1000)),
+            duration(self.now.idle.saturating_add(self.now.interval)),
+        );
+        let longer =
+            |line: &str| line.replace("{timeout_ms}", &format!("{}000", least.saturating_add(1)));
+        match of.map(|it| (it, it.client.user_timeout)) {
+            Some((it, Some(line))) => {
+                let because = format!("{because}; {}", named(it, holds));
+                Advice { because, ..self.of(it, holds, "runtime", "", &longer(line)) }
+            }
+            // It has set one: where, nobody knows.
+            Some((it, None)) => {
+                Advice { client: Some(it.into()), ..self.plain(holds, "code", because, "") }
+            }
+            None => self.plain(holds, "code", because, &longer(CALL)),
+        }
+    }
+
+    /// How long the kernel repeats data, seconds, if that is known.
+    fn gives_up(&self) -> Option<u64> {
+        self.retries2.map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
+    }
+
+    /// The kernel's own patience, in words.
+    fn kernels(&self) -> String {
+        match (self.retries2, self.gives_up()) {
+            (Some(retries), Some(after)) => {
+                format!("tcp_retries2 ({retries} here: about {})", duration(after))
+            }
+            _ => "tcp_retries2 (15 by default: about 15 min)".to_owned(),
+        }
+    }
+
+    /// The fewest repetitions that take at least as long as a user timeout would.
+    fn retries(&self) -> u8 {
+        let wanted = u64::from(self.proposal.detection_seconds()) * 1000;
+        (1..USUAL_RETRIES)
+            .find(|retries| repeating_ms(*retries, TCP_RTO_MAX_MS) >= wanted)
+            .unwrap_or(USUAL_RETRIES)
+    }
+}

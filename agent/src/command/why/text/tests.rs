@@ -1,0 +1,257 @@
+//! The words for connections in known states.
+
+use super::*;
+use crate::command::why::answer::judge;
+use crate::{
+    model::{
+        judgement::death::Cause,
+        observed::{
+            ending::{Ending, Unacked},
+            setsockopt::SockOpt,
+            socket::{Socket, State},
+            watched::Watched,
+        },
+    },
+    view::life::{
+        CallSeen, Life,
+        tests_support::{GAVE_UP, RESET, app, dead, live},
+    },
+};
+
+fn page(lives: Vec<Life>) -> String {
+    let cases = judge(lives, &[], &[], None, 0.0);
+    let page = WhyText {
+        cases: &cases,
+        peer: Some("172.16.0.15"),
+        window: "in the last 24 h",
+        notes: &["from the agent".to_owned()],
+        in_full: false,
+        now: 0.0,
+        style: Style { colour: false },
+    };
+    let text = page.to_string();
+    let first = text.lines().next().unwrap().chars().count();
+    assert!(first <= WIDTH && first > 10, "{text}");
+    text
+}
+
+#[test]
+fn the_first_line_is_the_answer() {
+    let dropped = (0..7).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+    let refused = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
+    let mut connecting = dead(&app(1, None, 0), refused);
+    connecting.end.as_mut().unwrap().cause = Cause::ConnectFailed;
+    connecting.end.as_mut().unwrap().errno = Some("ECONNREFUSED".to_owned());
+    let stuck = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(1, None, 39_000)
+    };
+    let kept = Socket {
+        watched: Watched { ms: 2_000_000, age_ms: 0, longest_quiet_ms: 20_000, peer_probes: 9 },
+        ..app(1, None, 1_000)
+    };
+    let cases: [(Vec<Life>, &str); 9] = [
+        (
+            vec![dead(&app(2, None, 400_000), RESET), live(&stuck)],
+            "1 connection of app to 172.16.0.15:2717 waits for an answer, for 39 s; the kernel gives up in about \
+             14 min 46 s.",
+        ),
+        (
+            vec![live(&app(1, None, 400_000))],
+            "1 connection of app to 172.16.0.15:2717 is quiet for longer than 5 min 50 s (assumed), so probably dropped: \
+             keepalive is off.",
+        ),
+        (
+            vec![live(&kept)],
+            "Nothing is wrong with 172.16.0.15: 1 connection, kept so far by something else than its own probes.",
+        ),
+        (
+            dropped,
+            "7 connections of app to 172.16.0.15:2717 died of silence: keepalive is off, and nobody \
+             ever set it on them.",
+        ),
+        (
+            vec![live(&app(1, Some(7200), 100_000))],
+            "1 connection of app to 172.16.0.15:2717 will be dropped once quiet for 5 min 50 s (assumed): \
+             keepalive is on, but the first probe comes only after 2 h.",
+        ),
+        (
+            vec![dead(&app(1, Some(60), 90_000), GAVE_UP)],
+            "1 connection of app to 172.16.0.15:2717 got no answer any more, noticed after \
+             1 min 30 s: the peer or the path went dark.",
+        ),
+        (
+            vec![connecting],
+            "172.16.0.15:2717 refuses: 1 connection of app could not be opened (ECONNREFUSED).",
+        ),
+        (
+            vec![live(&app(1, Some(60), 0))],
+            "Nothing is wrong with 172.16.0.15: 1 connection, protected.",
+        ),
+        (
+            Vec::new(),
+            "No connection with 172.16.0.15: none lives, and none is known to have died in the last \
+             24 h.",
+        ),
+    ];
+    for (lives, answer) in cases {
+        let text = page(lives).replace('\n', " ");
+        assert!(text.starts_with(answer), "{answer}\n{text}");
+    }
+}
+
+#[test]
+fn five_hundred_alike_are_one_paragraph_that_fits_the_terminal() {
+    let mut lives: Vec<_> = (0..500).map(|id| dead(&app(id, None, 400_000), RESET)).collect();
+    lives.push(live(&app(600, None, 349_000)));
+    let text = page(lives);
+    assert!(text.lines().count() < 24, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    assert!(text.contains("500 dropped while quiet (idle_drop)"), "{text}");
+    assert!(text.contains("500 of 500 deaths prevented"), "{text}");
+    assert!(text.contains("quiet for 5 min 49 s"), "{text}");
+    assert!(text.contains("SO_KEEPALIVE, &(int){1}"), "{text}");
+}
+
+#[test]
+fn who_called_what_when_and_what_was_refused_is_told() {
+    let mut life = live(&app(1, Some(0), 0));
+    life.is_whole = true;
+    for (option, value, result) in [(SockOpt::Keepalive, 1, "ok"), (SockOpt::Idle, 0, "EINVAL")] {
+        life.calls.push(CallSeen {
+            at: "1970-01-01T00:00:00Z".to_owned(),
+            option,
+            value: Some(value),
+            result: result.to_owned(),
+            by: life.owner().cloned(),
+        });
+    }
+    let text = page(vec![life]);
+    assert!(text.contains("TCP_KEEPIDLE was refused with EINVAL"), "{text}");
+    assert!(text.contains("TCP_KEEPIDLE = 0 s: refused: EINVAL at "), "{text}");
+    assert!(text.contains("by app[812]") && text.contains("SO_KEEPALIVE = 1: ok"), "{text}");
+}
+
+/// `app`, whose sysctl was made 30 s after its timer was armed with 2 h.
+fn armed(id: u64, rest_ms: u32) -> Socket {
+    let mut socket = Socket { timer_ms: Some(rest_ms), ..app(id, Some(0), 7_000) };
+    (socket.ambient.idle_seconds, socket.ambient.interval_seconds, socket.ambient.count) =
+        (30, 10, 3);
+    socket.received_ms = 7_000;
+    socket
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_sysctl_that_older_timers_do_not_follow_is_told_and_new_connections_are_a_case_of_their_own() {
+    let mut lives: Vec<Life> = (0..40).map(|id| live(&armed(id, 7_020_000))).collect();
+    lives.extend((50..55).map(|id| live(&armed(id, 23_000))));
+    let text = words(&page(lives));
+    let head = "40 connections of app to 172.16.0.15:2717 will be dropped once quiet for 5 min 50 s (assumed): the first \
+                probe goes out after 30 s of silence by the sysctl, but the timer was set before that and fires only in \
+                1 h 57 min; new connections follow at once: re-open them.";
+    assert!(text.starts_with(head), "{text}");
+    assert!(
+        text.contains("the timer that runs was set before that, and fires in up to 1 h 57 min")
+    );
+    assert!(text.contains("fix re-open these connections"), "{text}");
+    assert!(!text.contains("TCP_KEEPIDLE"), "what is set is right: {text}");
+    assert!(text.contains("fine app[812] -> 172.16.0.15:2717 5 live"), "{text}");
+}
+
+#[test]
+fn a_program_that_has_given_up_does_not_wait_and_comes_after_one_that_does() {
+    let waits = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(1, None, 39_000)
+    };
+    let closed = Socket { state: State::FinWait1, is_orphan: true, ..app(2, None, 9_000) };
+    let orphan =
+        Socket { retransmits: 6, retransmitting_ms: Some(9_000), in_flight: true, ..closed };
+    let alone = words(&page(vec![live(&orphan)]));
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host without an answer: only the kernel";
+    assert!(alone.starts_with(head), "{alone}");
+    assert!(!alone.contains("waits for an answer"), "{alone}");
+    let both = words(&page(vec![live(&orphan), live(&waits)]));
+    assert!(
+        both.starts_with("1 connection of app to 172.16.0.15:2717 waits for an answer"),
+        "{both}"
+    );
+}
+
+#[test]
+fn a_probe_that_is_not_answered_for_long_is_not_called_nothing() {
+    let probing = |ago_ms: u32| {
+        let mut socket = app(1, Some(60), 104_000);
+        socket.own.interval_seconds = 60;
+        Socket { probes_unanswered: 1, timer_ms: Some(60_000 - ago_ms), ..socket }
+    };
+    let text = words(&page(vec![live(&probing(44_000))]));
+    let head = "1 connection of app to 172.16.0.15:2717 sent a probe 44 s ago that is not answered yet, the next goes out \
+                in about 16 s; a single one may be lost.";
+    assert!(text.starts_with(head), "{text}");
+    assert!(page(vec![live(&probing(1_000))]).starts_with("Nothing is wrong"));
+}
+
+#[test]
+fn what_something_keeps_busy_is_a_case_of_its_own_without_advice() {
+    let busy = Watched { ms: 400_000, age_ms: 0, longest_quiet_ms: 15_000, peer_probes: 0 };
+    let kept_busy = || live(&Socket { watched: busy, ..app(2, None, 3_000) });
+    let text = words(&page(vec![live(&app(1, None, 300_000)), kept_busy()]));
+    assert!(
+        text.starts_with("1 connection of app to 172.16.0.15:2717 will be dropped once"),
+        "{text}"
+    );
+    assert!(text.contains("One more finding below"), "{text}");
+    let alone = words(&page(vec![kept_busy()]));
+    let busy = "but was never quiet for more than 15 s in the 6 min 40 s that it was watched";
+    assert!(alone.contains(busy) && alone.contains("(`kept` once that is 17 min 30 s)"), "{alone}");
+    assert!(!alone.contains("SO_KEEPALIVE, "), "{alone}");
+}
+
+#[test]
+fn connections_to_one_server_get_one_proposal() {
+    let mut other = app(2, None, 80_000);
+    other.own.user_timeout_ms = 1;
+    let lives = vec![dead(&app(1, None, 64_000), RESET), dead(&other, RESET)];
+    let cases = judge(lives, &[], &[], None, 0.0);
+    assert_eq!(cases.len(), 2);
+    assert_eq!(cases[0].proposal, cases[1].proposal);
+    assert_eq!(cases[0].proposal.idle, 15);
+}
+
+#[test]
+fn what_hangs_is_a_guess_of_the_limit_beside_the_one_that_is_assumed() {
+    let stuck = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(1, None, 39_000)
+    };
+    let of = |lives: Vec<Life>, others: &[Life]| {
+        let case = judge(lives, others, &[], None, 0.0).remove(0);
+        case.limit().unwrap()
+    };
+    let neighbour = of(vec![live(&app(2, None, 195_000))], &[live(&stuck)]);
+    let expected = "assumed to be 5 min 50 s (default); a guess: at most 1 min 20 s, because 1 connection of app to the \
+                    same peer gets no answer, for 39 s";
+    assert_eq!(neighbour, expected);
+    let mut answered = live(&app(3, Some(20), 0));
+    answered.connection.watched_seconds = 600.0;
+    let own = of(vec![live(&stuck)], &[answered]);
+    assert!(
+        own.starts_with("between 20 s and 1 min 20 s if the path has forgotten it: others"),
+        "{own}"
+    );
+    assert_eq!(of(vec![live(&app(2, None, 195_000))], &[]), "assumed to be 5 min 50 s (default)");
+}

@@ -1,0 +1,170 @@
+//! A condition in words: what can be seen of a connection now, since when, and what the kernel will do about it.
+
+use super::connection::{Connection, ms};
+use crate::model::{
+    judgement::condition::Condition,
+    observed::socket::State,
+    text::duration::{duration, tenths},
+};
+
+impl Connection {
+    /// Whether what was written waits although nothing is in flight: it could not be sent.
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.in_flight && self.retransmits == 0
+    }
+}
+
+/// How a connection is now, in words; none if nothing is wrong.
+pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
+    let since = connection.condition_seconds.unwrap_or_default();
+    let gives_up = connection
+        .gives_up_seconds
+        .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
+    Some(match connection.condition() {
+        Condition::Stuck if connection.is_held_back() => {
+            let why = if connection.window_closed {
+                "the peer's window is closed, and it does not answer probes of it"
+            } else {
+                "there is no route, or the interface is down"
+            };
+            format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
+        }
+        Condition::Blocked => format!(
+            "the peer's program does not read, for {}: its window is closed, its host answers{gives_up}",
+            time(since)
+        ),
+        Condition::Stuck => {
+            let what = if connection.state.is_closing() { "data or the FIN" } else { "data" };
+            let before = connection.silent_seconds - since;
+            let sent = if before >= 1.0 {
+                format!(", sent after {} of silence,", time(before))
+            } else {
+                String::new()
+            };
+            let n = connection.retransmits;
+            let closed = if connection.orphan {
+                "; this host has closed it: nobody waits for it any more"
+            } else {
+                ""
+            };
+            let for_long = time(since);
+            format!(
+                "{what}{sent} is unanswered for {for_long}, {n} retransmissions{closed}{gives_up}"
+            )
+        }
+        Condition::PeerSilent => {
+            let (n, of) = (connection.probes_unanswered, connection.settings.count.probes);
+            format!("{n} of {of} probes are unanswered, for {}{gives_up}", time(since))
+        }
+        Condition::Overdue => {
+            "quiet for longer than its path keeps it: probably forgotten already".to_owned()
+        }
+        Condition::Unaccepted => {
+            format!("in the accept queue for {}: the program does not take it", time(since))
+        }
+        Condition::PeerClosed => {
+            format!("the peer has closed it, the program has not, for {}", time(since))
+        }
+        Condition::Fine if connection.state == State::Established => {
+            let since = connection.probe_unanswered_seconds()?;
+            let next = connection.next_probe_seconds.unwrap_or_default();
+            format!(
+                "a probe was sent {} ago and is not answered yet; the next goes out {}",
+                time(since),
+                soon(next)
+            )
+        }
+        Condition::Fine => return None,
+    })
+}
+
+/// When something comes that is known only about.
+pub(crate) fn soon(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return "any moment now".to_owned();
+    }
+    format!("in about {}", duration(ms(seconds).div_ceil(1000)))
+}
+
+fn time(seconds: f64) -> String {
+    tenths(ms(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::observed::socket::Socket,
+        view::life::tests_support::{app, live},
+    };
+
+    fn said(socket: &Socket) -> Option<String> {
+        condition_in_words(&live(socket).connection)
+    }
+
+    #[test]
+    fn what_is_about_to_come_comes_any_moment_and_is_never_said_to_a_tenth() {
+        let said = [0.0, 0.9, 1.0, 9.1, 88.2].map(soon);
+        let expected = [
+            "any moment now",
+            "any moment now",
+            "in about 1 s",
+            "in about 10 s",
+            "in about 1 min 29 s",
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_hangs_says_since_when_after_what_and_until_when() {
+        let stuck = Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            silent_ms: 119_000,
+            ..app(1, None, 39_000)
+        };
+        let expected = "data, sent after 1 min 20 s of silence, is unanswered for 39 s, 7 retransmissions; the \
+                        kernel gives up in about 14 min 46 s";
+        assert_eq!(said(&stuck).as_deref(), Some(expected));
+        let orphan = Socket { is_orphan: true, state: State::FinWait1, ..stuck };
+        let said_of_orphan = said(&orphan).unwrap();
+        assert!(said_of_orphan.contains("nobody waits for it any more"), "{said_of_orphan}");
+        assert_eq!(said(&app(1, Some(60), 0)), None);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_from_what_nobody_answers() {
+        let held = Socket {
+            in_flight: true,
+            retransmitting_ms: Some(39_000),
+            probes_unanswered: 3,
+            ..app(1, None, 39_000)
+        };
+        let here = said(&held).unwrap();
+        assert!(here.contains("39 s: there is no route") && here.contains("14 min 46 s"), "{here}");
+        let dark = said(&Socket { window_closed: true, ..held }).unwrap();
+        assert!(dark.contains("does not answer probes"), "{dark}");
+        let full = Socket { window_closed: true, probes_unanswered: 0, ..held };
+        let expected =
+            "the peer's program does not read, for 39 s: its window is closed, its host answers";
+        assert_eq!(said(&full).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_single_probe_is_said_to_be_unanswered_once_it_can_not_be_on_its_way() {
+        let sent = |ago_ms: u32| {
+            let mut socket = app(1, Some(60), 60_000);
+            socket.own.interval_seconds = 60;
+            Socket { probes_unanswered: 1, timer_ms: Some(60_000 - ago_ms), ..socket }
+        };
+        let expected =
+            "a probe was sent 44 s ago and is not answered yet; the next goes out in about 16 s";
+        assert_eq!(said(&sent(44_000)).as_deref(), Some(expected));
+        assert_eq!(said(&sent(2_000)), None);
+        // Nobody has looked since it was sent.
+        let mut unseen = sent(44_000);
+        unseen.watched.age_ms = 43_000;
+        assert_eq!(said(&unseen), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! Findings of connections, live and dead.
+
+use super::{
+    tests_support::{GAVE_UP, RESET, app, dead, live},
+    *,
+};
+use crate::model::observed::{
+    ending::{Ending, Unacked},
+    socket::{Socket, State},
+};
+
+#[test]
+fn what_died_of_silence_or_may_is_a_finding() {
+    let cases = [
+        (dead(&app(1, None, 400_000), RESET), Finding::Dropped, true),
+        (dead(&app(1, Some(60), 90_000), GAVE_UP), Finding::Dark, true),
+        (live(&app(1, None, 0)), Finding::Unprotected, true),
+        (live(&app(1, Some(7200), 0)), Finding::Unprotected, true),
+        (live(&app(1, Some(60), 0)), Finding::Fine, false),
+    ];
+    for (life, finding, of_silence) in cases {
+        assert_eq!((life.finding(), life.finding().is_of_silence()), (finding, of_silence));
+    }
+}
+
+#[test]
+fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
+    let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
+    let overdue = live(&app(1, None, 400_000));
+    let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
+    let closing = Socket { state: State::FinWait2, is_orphan: true, ..app(1, None, 0) };
+    // It has closed its half only, and waits for the answer.
+    let half = Socket { is_orphan: false, ..closing };
+    let all = [
+        live(&stuck),
+        overdue,
+        dead(&app(1, None, 400_000), RESET),
+        dead(&app(1, Some(60), 90_000), GAVE_UP),
+        live(&app(1, None, 0)),
+        live(&half),
+        live(&closed),
+        live(&closing),
+    ];
+    let findings: Vec<Finding> = all.iter().map(Life::finding).collect();
+    assert!(findings.is_sorted(), "{findings:?}");
+    assert_eq!((findings[0], findings[1]), (Finding::Stuck, Finding::Overdue));
+    assert_eq!(findings[5..], [Finding::Unprotected, Finding::PeerClosed, Finding::Fine]);
+}
+
+#[test]
+fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
+    let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
+    assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);
+    assert_eq!(dead(&app(1, None, 2_000), nothing_sent).finding(), Finding::Failed);
+}
+
+#[test]
+fn a_death_says_when_it_began() {
+    // Quiet for 6 min 40 s less 10 ms, then data, and 10 ms later a reset.
+    let end = dead(&app(1, None, 400_000), RESET).end.unwrap();
+    assert_eq!(end.last_packet_at.as_deref(), Some("2026-01-02T02:57:25.000000Z"));
+    assert_eq!(end.unanswered_since.as_deref(), Some("2026-01-02T03:04:04.990000Z"));
+    let gave_up = dead(&app(1, Some(60), 90_000), GAVE_UP);
+    assert_eq!(gave_up.trouble_began(), Some("2026-01-02T03:02:35.000000Z"));
+    assert_eq!(gave_up.end.unwrap().unanswered_since, None, "probes are no data");
+    let nobody_heard = Ending { errno: 111, unacked: Unacked::Nothing, sent_ms: None, ..RESET };
+    let reset = dead(&app(1, None, 2_000), nobody_heard);
+    assert_eq!(reset.trouble_began(), None, "it began when it ended");
+    assert!(live(&app(1, None, 0)).trouble_began().is_none());
+}
+
+#[test]
+fn what_is_being_opened_is_not_called_unprotected_and_a_half_closed_one_that_waits_is() {
+    let opening = |retransmits| Socket { state: State::SynSent, retransmits, ..app(1, None, 0) };
+    assert_eq!(live(&opening(7)).finding(), Finding::Opening);
+    assert_eq!(live(&opening(0)).finding(), Finding::Fine);
+    let half_closed = Socket { state: State::FinWait2, ..app(1, None, 0) };
+    assert_eq!(live(&half_closed).finding(), Finding::Unprotected);
+    let closed = Socket { is_orphan: true, ..half_closed };
+    assert_eq!(live(&closed).finding(), Finding::Fine);
+}

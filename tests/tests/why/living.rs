@@ -1,0 +1,122 @@
+//! The answers about connections that live: what older timers do with a sysctl, who still waits, and what neighbours show.
+
+use crate::told::{cases, why};
+use keepwatch_tests::{
+    answer::agent::Agent,
+    kernel::socket::{self, Plan},
+    network::{ending::exchange, middlebox::MiddleboxAnswer, path::NetworkPath},
+    wait,
+};
+use serde_json::Value;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_mins(1);
+const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+/// SO_KEEPALIVE, and the times of the namespace.
+const SYSTEM: Plan = Plan::keepalive(0, 0, 0);
+
+/// The case of this finding about this very path: other tests have the same addresses in other namespaces.
+#[track_caller]
+fn case(agent: &Agent, path: &NetworkPath, finding: &str) -> Value {
+    wait::until(format!("a case that is {finding}"), SOON, || {
+        let all = cases(&why(agent, &[&path.server.ip().to_string(), "--json"]));
+        all.into_iter().find(|case| {
+            case["netns"] == path.near.inode()
+                && case["finding"] == finding
+                && case["direction"] == "outbound"
+        })
+    })
+}
+
+/// What is said of one connection.
+fn said(agent: &Agent, case: &Value) -> String {
+    let id = case["example"]["id"].as_str().expect("an id");
+    let output = why(agent, &[id]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_sysctl_reaches_what_is_opened_after_it_and_what_is_older_is_to_be_opened_again() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let older = path.connect(&SYSTEM);
+    exchange(&older.client, &older.accepted);
+    case(&agent, &path, "unprotected");
+    for (name, seconds) in [("ipv4/tcp_keepalive_time", 30), ("ipv4/tcp_keepalive_intvl", 10)] {
+        path.near.set(name, seconds);
+    }
+    let newer = path.connect(&SYSTEM);
+    exchange(&newer.client, &newer.accepted);
+    let fine = case(&agent, &path, "fine");
+    assert_eq!((&fine["live"], &fine["verdict"]), (&1.into(), &"protected".into()), "{fine}");
+    let late = wait::until("the older one knows the sysctl", SOON, || {
+        let late = case(&agent, &path, "unprotected");
+        (late["gap_from"] == "armed_timer").then_some(late)
+    });
+    assert_eq!((&late["live"], &late["advice"][0]["place"]), (&1.into(), &"connection".into()));
+    assert!(late["gap_seconds"].as_f64() > Some(7000.0), "{late}");
+    let said = said(&agent, &late);
+    assert!(said.contains("30 s of silence by the sysctl"), "{said}");
+    assert!(said.contains("re-open it"), "{said}");
+}
+
+#[test]
+fn what_this_host_has_closed_waits_for_nobody() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    socket::send(&ends.client, b"are you there?");
+    let waits = case(&agent, &path, "stuck");
+    assert_eq!(waits["example"]["orphan"], false, "{waits}");
+    drop(ends.client);
+    let given_up = case(&agent, &path, "given_up");
+    assert_eq!(given_up["example"]["orphan"], true, "{given_up}");
+    assert!(given_up["example"]["given_up_at"].is_string(), "{given_up}");
+    let said = said(&agent, &given_up);
+    assert!(said.contains("was closed by this host without an answer at "), "{said}");
+    assert!(!said.contains("waits for an answer"), "{said}");
+}
+
+#[test]
+fn a_probe_without_an_answer_is_not_called_nothing() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let plan = Plan::keepalive(2, 60, 3);
+    let healthy = path.connect(&plan);
+    exchange(&healthy.client, &healthy.accepted);
+    wait::until("a probe", SOON, || socket::was_probed_since_data(&healthy.client).then_some(()));
+    let fine = case(&agent, &path, "fine");
+    assert!(said(&agent, &fine).starts_with("Nothing is wrong"), "{}", said(&agent, &fine));
+    let ends = path.connect(&plan);
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    let waiting = case(&agent, &path, "probe_unanswered");
+    let said = said(&agent, &waiting);
+    assert!(said.contains("sent a probe ") && said.contains("not answered yet"), "{said}");
+}
+
+#[test]
+fn a_first_probe_that_meets_silence_beside_answered_ones_says_what_the_path_keeps() {
+    const FORGETS_AFTER: u32 = 12;
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    let agent = Agent::start(&OPTIONS);
+    let soon = path.connect(&Plan::keepalive(5, 5, 9));
+    let late = path.connect(&Plan::keepalive(22, 4, 9));
+    for ends in [&soon, &late] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    let silent = case(&agent, &path, "peer_silent");
+    let said = said(&agent, &silent);
+    assert!(said.contains("limit between 5.0 s and 2"), "{said}");
+    assert!(
+        said.contains("others to the same peer, which probe every 5.0 s, are answered"),
+        "{said}"
+    );
+    let idle = silent["proposal"]["idle_seconds"].as_u64().expect("a time");
+    assert!(idle <= 5, "what was answered: {silent}");
+}
