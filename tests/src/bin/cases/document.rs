@@ -1,11 +1,12 @@
 //! The table of cases: as it is printed, and as docs/CASES.md.
 
-use crate::{
-    case::{Needed, TriedCase},
-    report::CaseReport,
-    run::{Played, Versions},
-};
-use std::process::Command;
+use crate::{case::TriedCase, needed::Needed, report::CaseReport};
+use std::{collections::BTreeMap, process::Command};
+
+/// Versions of the software that is here.
+pub(crate) type Versions = BTreeMap<Needed, Option<String>>;
+/// A case with what it found.
+pub(crate) type Played = (&'static TriedCase, CaseReport);
 
 /// The headings of docs/CONCLUSIONS.md, and the names below each.
 const HEADINGS: [(&str, &[&str]); 2] = [
@@ -15,6 +16,16 @@ const HEADINGS: [(&str, &[&str]); 2] = [
         &["stuck", "peer_silent", "overdue", "blocked", "unaccepted", "peer_closed", "fine"],
     ),
 ];
+const HEAD: &str = "# Cases: real software on paths that forget\n\
+\n\
+Written by `cargo xtask cases --bless`: real software runs in network namespaces, on paths that really forget a quiet\n\
+connection (Linux's own connection tracking, with an idle limit of 8 s) or that keep it. What is true is asked of `ss`\n\
+and of the software itself; what keepwatch must say follows from that by [CONCLUSIONS.md](CONCLUSIONS.md). *said* is\n\
+what it said. *Advice*: the first line that `keepwatch why` proposes for the software is applied as it stands, and the\n\
+connection must live on the path that killed it before.\n\
+\n\
+So that a case takes seconds, `tcp_retries2` and `tcp_orphan_retries` are 4 in both hosts: the kernel gives up\n\
+after some 6 s of repeating.\n";
 const OTHER_HEADING: &str = "causes-of-death";
 
 /// One line for a case that has been played.
@@ -59,7 +70,7 @@ fn word(report: &CaseReport) -> String {
 
 /// docs/CASES.md.
 pub(crate) fn text(played: &[Played], versions: &Versions) -> String {
-    let mut text = include_str!("document_head.md").to_owned();
+    let mut text = HEAD.to_owned();
     text += &format!(
         "\nTried on {}, Linux {}.\n\n",
         printed("date", &["-u", "+%Y-%m-%d"]),
@@ -91,7 +102,7 @@ fn row(case: &TriedCase, report: &CaseReport) -> String {
     };
     format!(
         "| {name} | {} | {} | {} | {} | {right} |\n",
-        case.road.in_words(),
+        case.path.in_words(),
         cells(&report.truths),
         cells(&report.wanted),
         cells(&report.said)

@@ -1,6 +1,6 @@
 //! The software: where it is, and which version.
 
-use crate::case::Needed;
+use crate::needed::Needed;
 use keepwatch_tests::tool;
 use std::{
     env,

@@ -11,6 +11,7 @@ mod case;
 mod document;
 mod family;
 mod kit;
+mod needed;
 mod program;
 mod report;
 mod run;
@@ -19,12 +20,13 @@ mod seen_by_ss;
 mod server_trial;
 mod stage;
 mod trial;
+mod tried_path;
 mod words;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let asked = words::Asked::from(std::env::args().skip(1));
+    let asked = words::CaseWords::from(std::env::args().skip(1));
     if asked.list {
         for case in family::all().filter(|case| asked.wants(case.name)) {
             println!("{}", case.name);

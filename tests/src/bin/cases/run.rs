@@ -1,16 +1,17 @@
 //! Playing cases side by side, each in network namespaces of its own, before one agent.
 
 use crate::{
-    case::{Needed, Play, TriedCase},
-    document, family,
+    case::{Play, TriedCase},
+    document::{self, Played, Versions},
+    family,
     kit::SoftwareKit,
+    needed::Needed,
     report::CaseReport,
     stage::CaseStage,
-    words::Asked,
+    words::CaseWords,
 };
 use keepwatch_tests::{answer::agent::Agent, kernel::netns::require_root, wait::now};
 use std::{
-    collections::BTreeMap,
     fs,
     panic::{self, AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
@@ -21,13 +22,8 @@ const SIDE_BY_SIDE: usize = 6;
 /// Of what broke a case off.
 const MOST_LETTERS: usize = 700;
 
-/// Versions of the software that is here.
-pub(crate) type Versions = BTreeMap<Needed, Option<String>>;
-/// A case with what it found.
-pub(crate) type Played = (&'static TriedCase, CaseReport);
-
 /// Plays what is asked for, prints the table, writes the document. Whether all is right.
-pub(crate) fn all(asked: &Asked) -> bool {
+pub(crate) fn all(asked: &CaseWords) -> bool {
     require_root();
     let cases: Vec<_> = family::all().filter(|case| asked.wants(case.name)).collect();
     assert!(!cases.is_empty(), "no case has one of {:?} in its name", asked.names);
@@ -101,7 +97,7 @@ fn play(
     if !report.missing.is_empty() {
         return report;
     }
-    let Some(stage) = CaseStage::new(case.road, number, agent, kit) else {
+    let Some(stage) = CaseStage::new(case.path, number, agent, kit) else {
         report.missing.push("nf_tables and conntrack of the kernel");
         return report;
     };

@@ -2,13 +2,13 @@
 //! server is applied, and the connection must live on that path.
 
 use crate::{
-    case::LIMIT_SECONDS,
     program::RunningProgram,
     report::{CaseReport, TriedAdvice},
     said::{self, text_at},
     seen_by_ss::SeenBySs,
     stage::{CaseStage, patiently},
     trial::{advice_for, row_settings, texts},
+    tried_path::LIMIT_SECONDS,
 };
 use keepwatch_tests::wait::now;
 use serde_json::Value;

@@ -1,12 +1,12 @@
 //! Where a case is played: two hosts, what is between them, the agent that watches, programs at both ends.
 
 use crate::{
-    case::{LIMIT_SECONDS, Road},
     kit::{self, SoftwareKit},
     program::RunningProgram,
     report::CaseReport,
     said::{self, WhySaid, text_at},
     seen_by_ss::SeenBySs,
+    tried_path::{LIMIT_SECONDS, TriedPath},
 };
 use keepwatch_tests::{
     answer::agent::Agent, network::path::NetworkPath, tool::TemporaryFolder, wait,
@@ -25,6 +25,8 @@ use std::{
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two questions to the agent: each is a process.
 const PAUSE: Duration = Duration::from_millis(400);
+/// Longer than an acknowledgement may be delayed, and shorter than the kernel repeats.
+const DELAYED_ACK: Duration = Duration::from_secs(2);
 /// What Python programs of the cases begin with.
 const PYTHON: &str = include_str!("family/prelude.py");
 /// Networks from here on are taken to forget after [`LIMIT_SECONDS`], those below after the default.
@@ -50,17 +52,17 @@ impl<'a> CaseStage<'a> {
     /// None if this kernel cannot be a middlebox. No two cases may have one number.
     #[track_caller]
     pub(crate) fn new(
-        road: Road,
+        tried: TriedPath,
         number: u8,
         agent: &'a Agent,
         kit: &'a SoftwareKit,
     ) -> Option<Self> {
         assert!(number < FORGETFUL, "there are not that many networks");
-        let is_forgetful = road != Road::Keeps;
+        let is_forgetful = tried != TriedPath::Keeps;
         let path = NetworkPath::router_in(if is_forgetful { FORGETFUL + number } else { number });
-        let path = match road {
-            Road::Forgets(answer) => path.with_middlebox(LIMIT_SECONDS, answer)?,
-            Road::SaidToForget | Road::Keeps => path,
+        let path = match tried {
+            TriedPath::Forgets(answer) => path.with_middlebox(LIMIT_SECONDS, answer)?,
+            TriedPath::SaidToForget | TriedPath::Keeps => path,
         };
         // The kernel gives up after some 6 s of repeating, not after 15 min; of what is closed, not after 100 s.
         for host in [&path.near, &path.far] {
@@ -157,10 +159,12 @@ impl<'a> CaseStage<'a> {
         patiently(time, || (!self.seen_from(local).is_some_and(lives)).then_some(()));
     }
 
-    /// Whether the connection from this address carried an answer: it is there, and nothing of it is unanswered. A
+    /// Whether the connection from this address carried an answer: it is there, and nothing of it stays unanswered. A
     /// program may have asked on a new one.
     pub(crate) fn has_carried(&self, local: SocketAddr) -> bool {
-        self.seen_from(local).is_some_and(|seen| seen.unacked == 0)
+        let is_answered = |seen: SeenBySs| seen.unacked == 0;
+        let find = || self.seen_from(local).is_some_and(is_answered).then_some(());
+        patiently(DELAYED_ACK, find).is_some()
     }
 
     /// The connection from this address as it is now.

@@ -1,11 +1,11 @@
 //! Advice is tried: a client dies on a path; the line that `why` proposes is applied, and it must live on that path.
 
 use crate::{
-    case::LIMIT_SECONDS,
     program::RunningProgram,
     report::{CaseReport, TriedAdvice},
     said::text_at,
     stage::CaseStage,
+    tried_path::LIMIT_SECONDS,
 };
 use keepwatch_tests::wait::now;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// The words of the command line.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct CaseWords {
     /// Parts of names of cases; all if there are none.
     pub(crate) names: Vec<String>,
     /// Software that may be missing.
@@ -14,7 +14,7 @@ pub(crate) struct Asked {
     pub(crate) list: bool,
 }
 
-impl Asked {
+impl CaseWords {
     pub(crate) fn from(mut words: impl Iterator<Item = String>) -> Self {
         let mut asked = Self::default();
         while let Some(word) = words.next() {

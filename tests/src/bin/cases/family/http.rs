@@ -2,15 +2,14 @@
 
 use super::{HTTP_PORT, first_line, http_server};
 use crate::{
-    case::{
-        Needed::{Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Program, Python},
     report::CaseReport,
     said::{self, text_at},
     seen_by_ss::SeenBySs,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use rustix::process::Signal;
@@ -23,7 +22,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "abandoned",
         complaints: &["encode/httpx#2975"],
         needs: &[Program("curl")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             verdict: "late",
             cause: "abandoned",
@@ -38,7 +37,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["psf/requests#3808"],
         needs: &[Python("requests")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial { client: requests, ..TRIAL }),
     },
     TriedCase {
@@ -46,7 +45,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &[],
         needs: &[Python("aiohttp")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Advice(&AdviceTrial {
             client: aiohttp,
             advised_as: "aiohttp",
@@ -59,7 +58,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "abandoned",
         complaints: &["openai/openai-python#3269", "googleapis/python-genai#2705"],
         needs: &[Python("httpx")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(reads_for_12_s),
     },
     TriedCase {
@@ -67,7 +66,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "abandoned",
         complaints: &["encode/httpx#2975"],
         needs: &[Python("httpx")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Steps(reads_for_12_s),
     },
     TriedCase {
@@ -75,7 +74,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "local_closed",
         complaints: &[],
         needs: &[Python("httpx")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(is_answered_in_time),
     },
     TriedCase {
@@ -83,7 +82,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "peer_silent",
         complaints: &["benoitc/gunicorn#1458"],
         needs: &[Program("curl")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(probes_go_unanswered),
     },
     TriedCase {
@@ -91,7 +90,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "blocked",
         complaints: &[],
         needs: &[Program("curl")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(does_not_read),
     },
 ];

@@ -5,13 +5,12 @@ use super::{
     servers::{http_client, line_client},
 };
 use crate::{
-    case::{
-        Needed::{Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Program, Python},
     program::RunningProgram,
     server_trial::ServerTrial,
     stage::CaseStage,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 
@@ -85,7 +84,7 @@ const CASE: TriedCase = TriedCase {
     kind: "overdue",
     complaints: &[],
     needs: &[],
-    road: Road::Forgets(Silence),
+    path: TriedPath::Forgets(Silence),
     play: Play::ServerAdvice(&TRIAL),
 };
 

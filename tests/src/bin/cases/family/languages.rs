@@ -2,9 +2,11 @@
 
 use super::{ECHO_PORT, bare, echo_server, without_remarks};
 use crate::{
-    case::{Needed::Program, Play, Road, TriedCase},
+    case::{Play, TriedCase},
+    needed::Needed::Program,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use std::process::Command;
@@ -59,7 +61,7 @@ const CASE: TriedCase = TriedCase {
     kind: "idle_drop",
     complaints: &[],
     needs: &[],
-    road: Road::Forgets(Silence),
+    path: TriedPath::Forgets(Silence),
     play: Play::Advice(&TRIAL),
 };
 
@@ -106,9 +108,10 @@ fn java(stage: &CaseStage<'_>, lines: &[String]) -> Command {
     java
 }
 
-/// The line is a `net.Dialer`.
+/// The lines make a dialer, `d`.
 fn go(stage: &CaseStage<'_>, lines: &[String]) -> Command {
-    let dialer = if lines.is_empty() { "net.Dialer{}".to_owned() } else { without_remarks(lines) };
+    let dialer =
+        if lines.is_empty() { "d := &net.Dialer{}".to_owned() } else { without_remarks(lines) };
     let file = stage.file(
         "client.go",
         &format!(
@@ -118,15 +121,14 @@ fn go(stage: &CaseStage<'_>, lines: &[String]) -> Command {
                _, err := c.Read(make([]byte, 10)); return err }}\n\
              func main() {{\n\
                var _ = time.Second\n\
-               dialer := {}\n\
-               c, err := (&dialer).Dial(\"tcp\", os.Args[1]+\":{ECHO_PORT}\")\n\
+               {dialer}\n\
+               c, err := d.Dial(\"tcp\", os.Args[1]+\":{ECHO_PORT}\")\n\
                if err != nil {{ panic(err) }}\n\
                if err := ask(c); err != nil {{ panic(err) }}\n\
                fmt.Println(\"ready\"); in := bufio.NewReader(os.Stdin); in.ReadString('\\n')\n\
                if err := ask(c); err != nil {{ fmt.Println(\"outcome:\", err) }} else {{ \
              fmt.Println(\"outcome: answered\") }}\n\
-               in.ReadString('\\n') }}\n",
-            dialer.trim_end_matches(';')
+               in.ReadString('\\n') }}\n"
         ),
     );
     let mut go = stage.program("go", &["run"]);

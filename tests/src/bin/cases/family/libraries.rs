@@ -2,13 +2,12 @@
 
 use super::{first_line, server_of, ssh, without_remarks};
 use crate::{
-    case::{
-        Needed::{Node, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Node, Program, Python},
     program::RunningProgram,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use std::process::Command;
@@ -55,7 +54,7 @@ const CASE: TriedCase = TriedCase {
     kind: "idle_drop",
     complaints: &[],
     needs: &[],
-    road: Road::Forgets(Silence),
+    path: TriedPath::Forgets(Silence),
     play: Play::Advice(&TRIAL),
 };
 

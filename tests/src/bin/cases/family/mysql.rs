@@ -2,14 +2,13 @@
 
 use super::{first_line, server_of};
 use crate::{
-    case::{
-        Needed::{Node, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
     kit,
+    needed::Needed::{Node, Program, Python},
     program::RunningProgram,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use std::process::Command;
@@ -22,7 +21,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &[],
         needs: &[Program("mariadbd"), Program("node"), Node("mysql2")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial { ..TRIAL }),
     },
     TriedCase {
@@ -30,7 +29,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &[],
         needs: &[Program("mariadbd"), Python("PyMySQL")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Advice(&AdviceTrial {
             client: pymysql,
             advised_as: "PyMySQL",

@@ -2,15 +2,14 @@
 
 use super::{ECHO_PORT, echo_server, first_line, server_of};
 use crate::{
-    case::{
-        Needed::{Node, Program},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Node, Program},
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::{CaseStage, patiently},
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use serde_json::Value;
@@ -25,7 +24,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["nodejs/node#31663"],
         needs: &[Program("node")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             port: ECHO_PORT,
             verdict: "off",
@@ -43,7 +42,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "abandoned",
         complaints: &["openai/openai-python#3269"],
         needs: &[Program("node"), Node("undici")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Advice(&AdviceTrial {
             port: 80,
             verdict: "late",
@@ -61,7 +60,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "peer_reset",
         complaints: &["nodejs/node#17749", "nodejs/node#27363", "envoyproxy/envoy#14981"],
         needs: &[Program("node")],
-        road: Road::Keeps,
+        path: TriedPath::Keeps,
         play: Play::Steps(close_meets_request),
     },
     TriedCase {
@@ -69,7 +68,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "fine",
         complaints: &["golang/go#48622"],
         needs: &[Program("node")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(probes_are_answered),
     },
 ];

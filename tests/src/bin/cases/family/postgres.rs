@@ -2,15 +2,14 @@
 
 use super::{first_line, server_of, without_remarks};
 use crate::{
-    case::{
-        Needed::{Node, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Node, Program, Python},
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::{Reset, Silence};
 use rustix::process::Signal;
@@ -27,7 +26,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["npgsql/npgsql#1596", "pgjdbc/pgjdbc#1508"],
         needs: &[Program("postgres"), Program("initdb"), Python("psycopg2-binary")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial { client: psycopg2, ..TRIAL }),
     },
     TriedCase {
@@ -35,7 +34,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &[],
         needs: &[Program("postgres"), Program("initdb"), Program("psql")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Advice(&AdviceTrial { client: psql, ..TRIAL }),
     },
     TriedCase {
@@ -47,7 +46,7 @@ pub(super) const CASES: &[TriedCase] = &[
             "brettwooldridge/HikariCP#1156",
         ],
         needs: &[Program("postgres"), Program("initdb"), Python("asyncpg")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             verdict: "off",
             client: asyncpg,
@@ -62,7 +61,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &[],
         needs: &[Program("postgres"), Program("initdb"), Program("node"), Node("pg")],
-        road: Road::Forgets(Reset),
+        path: TriedPath::Forgets(Reset),
         play: Play::Advice(&AdviceTrial {
             verdict: "off",
             client: node_postgres,
@@ -76,7 +75,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "late",
         complaints: &[],
         needs: &[Program("postgres"), Program("initdb"), Python("psycopg2-binary")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(second_probe_is_late),
     },
 ];

@@ -2,12 +2,14 @@
 
 use super::{ECHO_PORT, HTTP_PORT, echo_server, http_server, without_remarks};
 use crate::{
-    case::{Needed::Program, Play, Road, TriedCase},
+    case::{Play, TriedCase},
+    needed::Needed::Program,
     program::RunningProgram,
     report::CaseReport,
     said::{self, text_at},
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use std::process::Command;
@@ -23,7 +25,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["sysown/proxysql#2248", "haproxy/haproxy#2135"],
         needs: &[Program("haproxy")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             port: ECHO_PORT,
             verdict: "off",
@@ -41,7 +43,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "kept",
         complaints: &[],
         needs: &[Program("nginx")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(nginx_probes),
     },
 ];

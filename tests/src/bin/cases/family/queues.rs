@@ -2,14 +2,13 @@
 
 use super::server_of;
 use crate::{
-    case::{
-        Needed::{self, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{self, Program, Python},
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::CaseStage,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
@@ -24,7 +23,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "kept",
         complaints: &["alanxz/rabbitmq-c#411", "php-amqplib/php-amqplib#461"],
         needs: NEEDS,
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(pings),
     },
     TriedCase {
@@ -32,7 +31,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "peer_closed",
         complaints: &[],
         needs: NEEDS,
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(broker_closes),
     },
 ];

@@ -2,16 +2,15 @@
 
 use super::{first_line, server_of};
 use crate::{
-    case::{
-        Needed::{Node, Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Node, Program, Python},
     program::RunningProgram,
     report::CaseReport,
     said::{self, text_at},
     seen_by_ss::SeenBySs,
     stage::{CaseStage, patiently},
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
@@ -26,7 +25,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["redis/redis-py#3509"],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             client: redis_py,
             advised_as: "redis-py from 8",
@@ -39,7 +38,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["redis/ioredis#1932", "redis/ioredis#1339"],
         needs: &[Program("redis-server"), Program("node"), Node("ioredis")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             client: ioredis,
             advised_as: "ioredis",
@@ -52,7 +51,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "stuck",
         complaints: &["oracle/python-cx_Oracle#440", "oracle/node-oracledb#1626"],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(gives_up_first),
     },
     TriedCase {
@@ -60,7 +59,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "peer_closed",
         complaints: &["redis/redis-py#3509"],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::Keeps,
+        path: TriedPath::Keeps,
         play: Play::Steps(server_closes),
     },
     TriedCase {
@@ -68,7 +67,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "late",
         complaints: &["multipath-tcp/mptcp_net-next#383", "multipath-tcp/mptcp_net-next#616"],
         needs: &[Program("redis-server"), Program("redis-cli"), Program("mptcpize")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(over_mptcp),
     },
     TriedCase {
@@ -76,7 +75,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "retransmit_timeout",
         complaints: &["icebear0828/codex-proxy#442"],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(one_outage),
     },
     TriedCase {
@@ -84,7 +83,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "keepalive_timeout",
         complaints: &[],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(|stage, report| first_probe_is_late(stage, report, 1, 3)),
     },
     TriedCase {
@@ -92,7 +91,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "keepalive_timeout",
         complaints: &[],
         needs: &[Program("redis-server"), Python("redis")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(|stage, report| first_probe_is_late(stage, report, 2, 4)),
     },
     TriedCase {
@@ -100,7 +99,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "unaccepted",
         complaints: &[],
         needs: &[Program("redis-server"), Program("redis-cli")],
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(is_not_accepted),
     },
 ];

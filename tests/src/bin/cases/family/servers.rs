@@ -2,13 +2,12 @@
 
 use super::{ECHO_PORT, HTTP_PORT, bare, echo_server, postgres, server_of, without_remarks};
 use crate::{
-    case::{
-        Needed::{Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Program, Python},
     program::RunningProgram,
     server_trial::ServerTrial,
     stage::CaseStage,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use std::process::Command;
@@ -108,7 +107,7 @@ const CASE: TriedCase = TriedCase {
     kind: "overdue",
     complaints: &[],
     needs: &[],
-    road: Road::Forgets(Silence),
+    path: TriedPath::Forgets(Silence),
     play: Play::ServerAdvice(&TRIAL),
 };
 

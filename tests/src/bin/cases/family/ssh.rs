@@ -2,15 +2,14 @@
 
 use super::{first_line, server_of};
 use crate::{
-    case::{
-        Needed::{Program, Python},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
+    needed::Needed::{Program, Python},
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use rustix::process::Signal;
@@ -24,7 +23,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["pahaz/sshtunnel#29", "turnkeylinux/common#126"],
         needs: &[Program("ssh"), Python("asyncssh")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial { ..TRIAL }),
     },
     TriedCase {
@@ -32,7 +31,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["moby/moby#31208", "caprover/caprover#2098"],
         needs: &[Program("ssh"), Python("asyncssh")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             client: ssh_after_sysctl,
             place: "sysctl",
@@ -46,7 +45,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "kept",
         complaints: &["pahaz/sshtunnel#29"],
         needs: &[Program("ssh"), Python("asyncssh")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(pings_until_it_is_stopped),
     },
     TriedCase {
@@ -54,7 +53,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "late",
         complaints: &["moby/moby#31208", "caprover/caprover#2098", "cloudfoundry/guardian#165"],
         needs: &[Program("ssh"), Python("asyncssh")],
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Steps(sysctl_comes_too_late),
     },
 ];

@@ -2,16 +2,15 @@
 
 use super::{server_of, without_remarks};
 use crate::{
-    case::{
-        Needed::{self, Program},
-        Play, Road, TriedCase,
-    },
+    case::{Play, TriedCase},
     kit,
+    needed::Needed::{self, Program},
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
     stage::CaseStage,
     trial::AdviceTrial,
+    tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
 use std::{env::consts::ARCH, process::Command};
@@ -25,7 +24,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "idle_drop",
         complaints: &["rsyslog/rsyslog#916", "rsyslog/rsyslog#586"],
         needs: NEEDS,
-        road: Road::Forgets(Silence),
+        path: TriedPath::Forgets(Silence),
         play: Play::Advice(&AdviceTrial {
             port: PORT,
             verdict: "off",
@@ -43,7 +42,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "stuck",
         complaints: &["rsyslog/rsyslog#6696", "rsyslog/rsyslog#3820", "libuv/libuv#2907"],
         needs: NEEDS,
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(wire_is_cut),
     },
     TriedCase {
@@ -51,7 +50,7 @@ pub(super) const CASES: &[TriedCase] = &[
         kind: "peer_closed",
         complaints: &["rsyslog/rsyslog#3929"],
         needs: NEEDS,
-        road: Road::SaidToForget,
+        path: TriedPath::SaidToForget,
         play: Play::Steps(server_stops),
     },
 ];
