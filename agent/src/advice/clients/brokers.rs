@@ -2,7 +2,7 @@
 
 use super::{
     Client,
-    Clue::{Library, Loaded, Name, Native, Port, Runtime, Unread, Values as Set},
+    Clue::{Library, Name, Native, Port, Runtime, Unread, Values as Set},
     How, OFF, ON, ROW, on,
 };
 
@@ -146,9 +146,7 @@ pub(super) const CLIENTS: &[Client] = &[
         )),
         clues: &[
             &[Library("/redis.so"), Port(6379)],
-            // The extension is in every PHP process.
-            &[Runtime("php"), Loaded("/redis.so")],
-            &[Runtime("php-fpm"), Loaded("/redis.so")],
+            &[Library("/redis.so")],
             &[Runtime("php"), Port(6379), Unread],
             &[Runtime("php-fpm"), Port(6379), Unread],
         ],
