@@ -105,7 +105,8 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "ftp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)   # after connect()\n\
              ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle})\n\
-             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval})",
+             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval})\n\
+             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, {count})",
         ),
         ping: Some("ftp.voidcmd('NOOP') every {idle} s, not while a transfer runs"),
         clues: &[&[Runtime("python"), Port(21)]],

@@ -318,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn what_can_set_all_three_values_sets_them() {
+        for client in all() {
+            let (How::Line(line) | How::System(Some(line))) = client.how else { continue };
+            if ["KEEPIDLE", "TcpKeepAliveTime"].iter().any(|option| line.contains(option)) {
+                let is_curl = line.to_lowercase().contains("curl");
+                let is_old = line.contains("redis-py from 8");
+                let sets_all = line.contains("{interval}") && line.contains("{count}");
+                assert!(sets_all || is_curl || is_old, "{}: {line}", client.name);
+            }
+        }
+    }
+
+    #[test]
     fn a_ping_follows_the_path_and_is_no_fixed_number() {
         for ping in all().filter_map(|client| client.ping) {
             let is_fixed = |number: &&str| ping.contains(*number);
