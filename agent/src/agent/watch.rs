@@ -196,7 +196,7 @@ impl<A: Audience> Watch<A> {
         let is_after_loss = self.lost() > self.n_lost;
         let is_wanted = is_after_loss || {
             let table = table(&self.table);
-            table.n_unowned() > 0 || table.n_unseen() > self.n_unseen
+            table.n_due() > 0 || table.n_unseen() > self.n_unseen
         };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
         let pause_ms = self.health.walk_cpu_ms.saturating_mul(WALK_SHARE);

@@ -104,7 +104,7 @@ pub struct Table {
     n_pruned: u64,
     walk: Option<Walk>,
     n_walk: u16,
-    n_unowned: u64,
+    n_due: u64,
     histories: Histories,
     tally: Counters,
     /// The happenings since somebody asked last.
@@ -137,7 +137,7 @@ impl Table {
             n_pruned: 0,
             walk: None,
             n_walk: 0,
-            n_unowned: 0,
+            n_due: 0,
             histories: Histories::new(bounds.histories),
             tally: Counters::new(bounds.labels),
             happenings: Vec::new(),
@@ -160,7 +160,7 @@ impl Table {
     /// ends. `after_loss`: events were lost since the walk before.
     pub fn begin_walk(&mut self, after_loss: bool) {
         self.n_walk = self.n_walk.wrapping_add(1);
-        self.n_unowned = 0;
+        self.n_due = 0;
         self.walk = Some(Walk { after_loss, ..Walk::default() });
     }
 
@@ -265,6 +265,7 @@ impl Table {
         let probes = socket.probes_unanswered;
         self.compare(before, &mut socket, None, probes);
         if socket.state == State::Close {
+            self.settle_verdict(socket.id);
             if let Some(death) = Death::of(&socket, old, ending, self.known_limit_ms(&socket)) {
                 self.died(socket.at, socket, death);
             }
@@ -295,8 +296,10 @@ impl Table {
             socket.direction = direction;
             socket.direction_from = DirectionFrom::Seen;
         }
-        if socket.owner.is_none() {
-            self.n_unowned += 1;
+        // A hook sees it enter FIN_WAIT1 before it is an orphan (`__tcp_close` in net/ipv4/tcp.c).
+        let is_left_hanging = socket.state.is_closing() && socket.retransmits > 0;
+        if socket.owner.is_none() || is_left_hanging && !socket.is_orphan {
+            self.n_due += 1;
         }
         if socket.state == State::Established {
             self.happened(Happening::new(socket.at, socket, Happened::Opened));
@@ -442,9 +445,9 @@ impl Table {
         }
     }
 
-    /// Connections that opened since the last walk began and whose owner only a walk can tell.
-    pub const fn n_unowned(&self) -> u64 {
-        self.n_unowned
+    /// Connections about which only a walk can tell what an event left open: an owner, or whether a program still waits.
+    pub const fn n_due(&self) -> u64 {
+        self.n_due
     }
 
     /// Sockets in the table.

@@ -49,7 +49,7 @@ impl Table {
         self.judge_anew(before, &socket);
         if socket.is_unaccepted {
             socket.is_unaccepted = socket.is_left_unaccepted();
-            self.n_unowned += u64::from(socket.unaccepted_ms() < WATCHED_CLOSELY_MS);
+            self.n_due += u64::from(socket.unaccepted_ms() < WATCHED_CLOSELY_MS);
         }
         self.put_held(socket, before);
     }

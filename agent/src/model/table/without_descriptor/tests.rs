@@ -157,6 +157,17 @@ fn a_list_adds_what_is_older_and_changes_nothing_that_was_met() {
 }
 
 #[test]
+fn what_a_program_closes_while_it_hangs_is_looked_at_soon_and_not_every_close() {
+    let mut table = table();
+    walk(&mut table, &[Event::Seen(Socket { owner: Some(server()), ..at(0) })]);
+    open(&mut table, Socket { state: State::FinWait1, ..at(10) }, State::Established);
+    assert_eq!(table.n_due(), 0);
+    let hangs = Socket { state: State::FinWait1, retransmits: 3, ..at(20) };
+    open(&mut table, hangs, State::Established);
+    assert_eq!(table.n_due(), 1, "whether somebody still waits is not known");
+}
+
+#[test]
 fn a_connection_in_an_accept_queue_is_its_listeners_and_told_after_a_second() {
     let condition = |table: &Table| {
         let rows = rows(table);
@@ -173,17 +184,17 @@ fn a_connection_in_an_accept_queue_is_its_listeners_and_told_after_a_second() {
     let mut table = table();
     walk(&mut table, &[listens(0)]);
     open(&mut table, at(0), State::SynRecv);
-    assert_eq!(table.n_unowned(), 1, "a walk is due");
+    assert_eq!(table.n_due(), 1, "a walk is due");
     walk(&mut table, &[listens(5), waits(5)]);
     assert_eq!(condition(&table), (Condition::Fine, queued.to_vec()), "it may be on its way");
-    assert_eq!(table.n_unowned(), 1, "and is looked at again");
+    assert_eq!(table.n_due(), 1, "and is looked at again");
     walk(&mut table, &[listens(1200), waits(1200)]);
     assert_eq!(condition(&table), (Condition::Unaccepted, queued.to_vec()));
     // An event says nothing of it.
     open(&mut table, Socket { state: State::CloseWait, ..at(1300) }, State::Established);
     assert_eq!(condition(&table).0, Condition::Unaccepted);
     walk(&mut table, &[listens(61_000), waits(61_000)]);
-    assert_eq!(table.n_unowned(), 0, "what waits for long may wait for the next walk");
+    assert_eq!(table.n_due(), 0, "what waits for long may wait for the next walk");
     let accepted = Event::Seen(Socket { owner: Some(server()), ..at(62_000) });
     walk(&mut table, &[listens(62_000), accepted]);
     assert_eq!(condition(&table), (Condition::Fine, vec![server()]));
