@@ -70,11 +70,12 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "redis-py 8.0, go-redis 9.22",
         default: on(30, 5, 3),
         how: How::Line(
-            "socket_keepalive_options={socket.TCP_KEEPIDLE: {idle}}   (redis-py from 8)",
+            "socket_keepalive_options={socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: {interval},\n    \
+             socket.TCP_KEEPCNT: {count}}   (redis-py from 8: what is given takes the place of all three)",
         ),
         ping: Some("PING every {idle} s"),
         clues: &[&[Set(on(30, 5, 3))]],
-        source: "traced redis-py 8.1; source go-redis options.go",
+        source: "traced redis-py 8.1; source redis-py connection.py, go-redis options.go",
         ..ROW
     },
     Client {
