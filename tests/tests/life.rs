@@ -32,6 +32,30 @@ const BY_THE_NEXT_WALK: Duration = Duration::from_mins(2);
 const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
 
 #[test]
+fn a_trace_of_the_past_ends_by_itself() {
+    let netns = NetworkNamespace::new();
+    let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);
+    let _held = netns.run(|| loopback_connection(Family::V4));
+    let in_netns = netns.inode().to_string();
+    let past = || {
+        let mut trace = keepwatch(["trace", "--past-only", "--json", "--event", "opened"]);
+        let output = trace.args(["--netns", &in_netns, "--socket"]).arg(agent.socket()).output();
+        let output = output.expect("start keepwatch");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = until("both ends were opened", SOON, || {
+        Some(past()).filter(|said| said.lines().count() == 2)
+    });
+    assert!(said.lines().all(|line| line.contains("\"event\":\"opened\"")), "{said}");
+    let socket = agent.socket();
+    drop(agent);
+    let mut alone = keepwatch(["trace", "--past-only", "--socket"]);
+    let alone = alone.arg(socket).output().expect("start keepwatch");
+    assert_eq!(alone.status.code(), Some(3), "nobody else remembers: {alone:?}");
+}
+
+#[test]
 fn a_connection_is_in_the_table_within_a_second_and_gone_a_second_after_its_end() {
     let netns = NetworkNamespace::new();
     let agent = Agent::start(&NO_SNAPSHOT_FOR_LONG);

@@ -59,6 +59,7 @@ Examples:
   keepwatch trace --process mongod --event all    all that it does
   keepwatch trace --event setting,changed         who sets what
   keepwatch trace --cause idle_drop --past        past events first
+  keepwatch trace --event setting --past-only     who has set what
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// Print JSON, one object a line
@@ -95,11 +96,14 @@ pub(super) fn run(
     let layout = TraceLayout::new(size, &args.wanted.filter, style);
     let left = args.limit.map(NonZeroU64::get);
     let writer = TraceWriter { out: output::stdout(), json: args.json, layout, left };
+    let past_only = args.wanted.past_only;
     if output::is_terminal() && args.wanted.event.is_empty() && args.wanted.cause.is_empty() {
         info!("showing changes and losses: --event all shows every event");
     }
     let path = &socket.socket;
     let source = match args.source {
+        // Nobody else remembers.
+        _ if past_only => Source::Agent,
         Source::Auto if args.hooks.hooks != Mechanism::Auto => Source::Kernel,
         source => source,
     };
@@ -133,7 +137,9 @@ fn from_agent(
     client::events(path, wanted, |line| {
         ended = match line {
             None => {
-                info!("tracing as the agent sees it (process {pid})");
+                if !wanted.past_only {
+                    info!("tracing as the agent sees it (process {pid})");
+                }
                 Ok(())
             }
             Some(line) => writer.line(&line),

@@ -61,7 +61,11 @@ pub(crate) enum Error {
         known: String,
     },
     /// A value that its option does not take.
-    #[error("{}:{line}: `{key}`: {expected}", file.display())]
+    #[error(
+        "{}:{line}: `{key}`{}: {expected}",
+        file.display(),
+        value.as_ref().map(|value| format!(" = {value}")).unwrap_or_default()
+    )]
     Value {
         /// Path of the file with the value.
         file: PathBuf,
@@ -69,6 +73,8 @@ pub(crate) enum Error {
         line: usize,
         /// The key of the value.
         key: String,
+        /// The value as it is written there; none of a table or a list.
+        value: Option<String>,
         /// The type or words that the key takes.
         expected: String,
     },

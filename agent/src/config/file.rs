@@ -59,7 +59,16 @@ fn with_defaults(
             }
             _ => values(item).map_err(wrong)?,
         };
-        check(&command, key, &values).map_err(wrong)?;
+        check(&command, key, &values).map_err(|expected| {
+            let list = item.as_array().into_iter().flat_map(toml_edit::Array::iter);
+            let mut alone = list.zip(&values);
+            let is_wrong =
+                |word: &String| check(&command, key, std::slice::from_ref(word)).is_err();
+            match alone.find(|(_, word)| is_wrong(word)) {
+                Some((value, _)) => file.wrong_value(key, value, expected),
+                None => wrong(expected),
+            }
+        })?;
         entries.push(Entry { id: key.to_owned(), values });
     }
     let keys = entries.iter().map(|entry| entry.id.clone()).collect();
@@ -169,21 +178,32 @@ fn path_of(file: TomlFile<'_>, table: &Table) -> Result<String, Error> {
             return Err(file.unknown(&format!("path.{key}"), item, &PATH_KEYS));
         }
     }
-    let field = |key: &str| table.get(key).and_then(Item::as_value).and_then(scalar);
-    let (Some(name), Some(peers), Some(limit)) =
-        (field("name"), field("peers"), field("idle_limit"))
-    else {
-        let needs =
-            "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`";
-        return Err(file.wrong_table("path", table, needs.to_owned()));
-    };
     let wrong = |key: &str, expected: String| match table.get(key) {
         Some(item) => file.wrong(&format!("path.{key}"), item, expected),
         None => file.wrong_table("path", table, expected),
     };
+    let field = |key: &str| match table.get(key).map(|item| item.as_value().and_then(scalar)) {
+        None => Ok(None),
+        Some(Some(word)) => Ok(Some(word)),
+        Some(None) => Err(wrong(key, "expected a text or a number".to_owned())),
+    };
+    let (Some(name), Some(peers), Some(limit)) =
+        (field("name")?, field("peers")?, field("idle_limit")?)
+    else {
+        let missing: Vec<String> = PATH_KEYS
+            .iter()
+            .filter(|key| **key != "port" && !table.contains_key(key))
+            .map(|key| format!("`{key}`"))
+            .collect();
+        let needs = format!(
+            "a [[path]] needs `name`, `peers` (a CIDR) and `idle_limit`, and may have `port`: this one lacks {}",
+            missing.join(" and ")
+        );
+        return Err(file.wrong_table("path", table, needs));
+    };
     idle_limit(&limit).map_err(|expected| wrong("idle_limit", expected))?;
     network(&peers).map_err(|expected| wrong("peers", expected))?;
-    let path = match field("port") {
+    let path = match field("port")? {
         Some(port) if port.parse::<u16>().is_err() => {
             return Err(wrong("port", "expected a port: 1 to 65535".to_owned()));
         }
@@ -266,9 +286,11 @@ mod tests {
         assert!(odd.contains("unknown key `colour`; expected one of: idle_limit"), "{odd}");
         let value = error("\nidle_limit = \"never\"");
         assert!(
-            value.contains("c.toml:2: `idle_limit`: expected a time in whole seconds, like 90s"),
+            value.contains("c.toml:2: `idle_limit` = \"never\": expected a time in whole seconds"),
             "{value}"
         );
+        let of_list = error("path = [\"db=10.0.0.0/8=aws\",\n\"x=10.0.0.300/8=aws\"]");
+        assert!(of_list.contains("c.toml:2: `path` = \"x=10.0.0.300/8=aws\": "), "{of_list}");
         assert!(error("idle_limit = [1, 2]").contains("not a list"));
         assert!(error("idle_limit = ").contains("c.toml:1: not TOML"));
         assert!(error("not_a_key = 1").contains("unknown key"));
@@ -285,25 +307,30 @@ mod tests {
         for (second, expected) in [
             (
                 "name = \"x\"\npeers = \"10.0.0.0/33\"\nidle_limit = \"aws\"",
-                "c.toml:8: `path.peers`: expected an address",
+                "c.toml:8: `path.peers` = \"10.0.0.0/33\": expected an address",
             ),
             (
                 "name = \"x\"\npeers = \"::/0\"\nidle_limit = \"awz\"",
-                "c.toml:9: `path.idle_limit`: expected a time",
+                "c.toml:9: `path.idle_limit` = \"awz\": expected a time",
             ),
             (
                 "name = \"x y\"\npeers = \"::/0\"\nidle_limit = \"aws\"",
-                "c.toml:7: `path.name`: expected a name",
+                "c.toml:7: `path.name` = \"x y\": expected a name",
             ),
             (
                 "name = \"x\"\npeers = \"::/0\"\nport = \"db\"\nidle_limit = 9",
-                "c.toml:9: `path.port`: expected a port",
+                "c.toml:9: `path.port` = \"db\": expected a port",
             ),
             (
                 "name = \"x\"\npeers = \"::/0\"\nidle-limit = 9",
                 "c.toml:9: unknown key `path.idle-limit`; did you mean `idle_limit`?",
             ),
+            (
+                "name = \"x\"\npeers = [\"10.0.0.0/8\"]\nidle_limit = \"aws\"",
+                "c.toml:8: `path.peers`: expected a text",
+            ),
             ("name = \"x\"\n", "c.toml:6: `path`: a [[path]] needs"),
+            ("name = \"x\"\n", "this one lacks `peers` and `idle_limit`"),
         ] {
             let said = error(&format!("{first}{second}"));
             assert!(said.contains(expected), "{said}");

@@ -3,10 +3,12 @@
 use super::error::Error;
 use crate::model::text::sanitize::escaped;
 use std::path::Path;
-use toml_edit::{Document, Item, Table};
+use toml_edit::{Document, Item, Table, Value};
 
 /// Above this a key is taken for another one mistyped.
 const ALIKE: f64 = 0.8;
+/// Characters of a value that an error repeats.
+const MAX_SHOWN: usize = 80;
 
 /// The path of a file, for errors, and its text.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +31,26 @@ impl TomlFile<'_> {
 
     /// A value that its key does not take.
     pub(crate) fn wrong(&self, key: &str, item: &Item, expected: String) -> Error {
-        let (file, key) = (self.path.to_owned(), escaped(key.as_bytes()));
-        Error::Value { file, line: self.line_of(item), key, expected }
+        match item.as_value() {
+            Some(value) => self.wrong_value(key, value, expected),
+            None => self.error(key, self.line_of(item), None, expected),
+        }
+    }
+
+    /// A value that its key does not take, alone or in a list.
+    pub(crate) fn wrong_value(&self, key: &str, value: &Value, expected: String) -> Error {
+        let span = value.span().unwrap_or_default();
+        let line = self.line(span.start);
+        let is_one = !value.is_array() && !value.is_inline_table();
+        let text = self.text.get(span).filter(|_| is_one);
+        let word = text.map(|text| text.chars().take(MAX_SHOWN).collect());
+        self.error(key, line, word, expected)
     }
 
     /// A table that lacks something, or is wrong as a whole.
     pub(crate) fn wrong_table(&self, key: &str, table: &Table, expected: String) -> Error {
         let line = self.line(table.span().map_or(0, |span| span.start));
-        Error::Value { file: self.path.to_owned(), line, key: escaped(key.as_bytes()), expected }
+        self.error(key, line, None, expected)
     }
 
     /// A key that is not among those `known` there.
@@ -53,6 +67,12 @@ impl TomlFile<'_> {
             hint: nearest.map(|(_, one)| format!("did you mean `{one}`? ")).unwrap_or_default(),
             known: known.join(", "),
         }
+    }
+
+    fn error(&self, key: &str, line: usize, word: Option<String>, expected: String) -> Error {
+        let value = word.map(|word| escaped(word.as_bytes()));
+        let (file, key) = (self.path.to_owned(), escaped(key.as_bytes()));
+        Error::Value { file, line, key, value, expected }
     }
 
     fn line_of(&self, item: &Item) -> usize {

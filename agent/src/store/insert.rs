@@ -166,6 +166,8 @@ fn death(
     row.set("certainty", word_of(&details.certainty));
     row.set("evidence", details.evidence);
     row.set("others_answered", details.others_answered);
+    row.set("others_silent", details.others_silent);
+    row.set("without_data_ms", end.ending.without_data_ms());
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
     row.set("errno", details.errno);

@@ -141,6 +141,8 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         evidence: Some(evidence.clone()),
         age_seconds: age_ms.map(signed_seconds),
         others_answered: row.get("others_answered")?,
+        others_silent: row.get("others_silent")?,
+        without_data_seconds: row.get::<_, Option<i64>>("without_data_ms")?.map(signed_seconds),
         forgotten: Some(row.get("forgotten")?),
         closed_after_seconds: row.get::<_, Option<i64>>("closed_after_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),

@@ -50,6 +50,8 @@ CREATE TABLE deaths (
   certainty TEXT NOT NULL,           -- exact, inferred
   evidence TEXT NOT NULL,            -- what says so, in words
   others_answered INTEGER,           -- other connections to the same peer that were answered at that time
+  others_silent INTEGER,             -- others to the same peer that had not been quiet, and got no answer any more either
+  without_data_ms INTEGER,           -- since data was sent or received last: probes carry none
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
   closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   errno TEXT,                        -- the error that the application got

@@ -21,6 +21,10 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
     Some(match connection.condition() {
+        Condition::Stuck if connection.state == State::SynSent => {
+            let n = u32::from(connection.retransmits) + 1;
+            format!("it is being opened: {n} SYNs got no answer, for {}{gives_up}", time(since))
+        }
         Condition::Stuck if connection.is_held_back() => {
             let why = if connection.window_closed {
                 "the peer's window is closed, and it does not answer probes of it"
@@ -127,6 +131,13 @@ mod tests {
         let expected = "data, sent after 1 min 20 s of silence, is unanswered for 39 s, 7 retransmissions; the \
                         kernel gives up in about 14 min 46 s";
         assert_eq!(said(&stuck).as_deref(), Some(expected));
+        let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
+        assert_eq!(opening, "it is being opened: 8 SYNs got no answer, for 39 s");
+        let unread =
+            Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
+        let expected =
+            "the peer's program does not read, for 9.0 s: its window is closed, its host answers";
+        assert_eq!(said(&unread).as_deref(), Some(expected));
         let orphan = Socket { is_orphan: true, state: State::FinWait1, ..stuck };
         let said_of_orphan = said(&orphan).unwrap();
         assert!(said_of_orphan.contains("nobody waits for it any more"), "{said_of_orphan}");

@@ -24,6 +24,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 /// A connection, or a socket without one yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Connection {
     /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
     pub id: Option<String>,

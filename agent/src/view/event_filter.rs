@@ -25,8 +25,8 @@ pub(crate) struct EventFilter {
     /// Print past events of these connections first (needs an agent)
     #[arg(long)]
     pub past: bool,
-    /// Only what is remembered: the stream ends with it.
-    #[arg(skip)]
+    /// Print past events of these connections and end (needs an agent)
+    #[arg(long, conflicts_with = "past")]
     pub past_only: bool,
     /// Of connections that died at most this number of each worth, the latest.
     #[arg(skip)]

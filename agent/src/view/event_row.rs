@@ -92,6 +92,12 @@ pub struct EventDetails {
     /// `died`: the number of other connections to the same peer that were answered at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others_answered: Option<u32>,
+    /// `died`: the number of others to the same peer that had not been quiet, and got no answer any more either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others_silent: Option<u32>,
+    /// `died`: since data was sent or received last; probes and their answers carry none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_data_seconds: Option<f64>,
     /// `died`: that a path which forgot it explains that best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<bool>,
@@ -146,10 +152,12 @@ impl EventRow {
                 details.errno = (errno != 0).then(|| errno_name(errno));
                 details.evidence = Some(death.evidence(socket));
                 details.age_seconds = death.age_ms.map(seconds);
-                details.others_answered = match death.others {
-                    Others::Answered(n) => Some(n),
-                    Others::Unknown | Others::Silent(_) => None,
+                (details.others_answered, details.others_silent) = match death.others {
+                    Others::Answered(n) => (Some(n), None),
+                    Others::Silent(n) => (None, Some(n)),
+                    Others::Unknown => (None, None),
                 };
+                details.without_data_seconds = death.ending.without_data_ms().map(seconds);
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 connection.silent_seconds = seconds(death.silent_ms);

@@ -120,3 +120,30 @@ fn a_first_probe_that_meets_silence_beside_answered_ones_says_what_the_path_keep
     let idle = silent["proposal"]["idle_seconds"].as_u64().expect("a time");
     assert!(idle <= 5, "what was answered: {silent}");
 }
+
+#[test]
+fn a_close_right_after_data_is_no_idle_timeout_whatever_was_probed_before() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let plan = Plan::keepalive(1, 1, 9);
+    let (session, idle) = (path.connect(&plan), path.connect(&plan));
+    for ends in [&session, &idle] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    // Longer than any session says goodbye in.
+    wait::until("6 s without data, and probes", SOON, || {
+        let case = case(&agent, &path, "fine");
+        let quiet_long = case["example"]["watched_seconds"].as_f64() > Some(6.0);
+        (quiet_long && socket::was_probed_since_data(&idle.client)).then_some(())
+    });
+    drop(idle.accepted);
+    exchange(&session.client, &session.accepted);
+    drop(session.accepted);
+    drop((idle.client, session.client));
+    let closed = case(&agent, &path, "closed_although_probed");
+    assert_eq!(closed["deaths"], 2, "{closed}");
+    let without_data = closed["example"]["without_data_seconds"].as_f64();
+    assert!(without_data > Some(5.0), "{closed}");
+    let said = said(&agent, &closed);
+    assert!(said.contains("1 connection") && said.contains("without data, while probes"), "{said}");
+}

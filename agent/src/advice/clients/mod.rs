@@ -237,22 +237,31 @@ pub(crate) fn of(direction: Direction) -> impl Iterator<Item = &'static Client> 
 
 /// Modules by which a Go program is recognised.
 pub(crate) fn modules() -> impl Iterator<Item = &'static str> {
-    let all = Direction::ALL.into_iter().flat_map(of);
-    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
-    clues.filter_map(|clue| match clue {
-        Clue::Module(module) => Some(*module),
+    all_clues().filter_map(|clue| match clue {
+        Clue::Module(module) => Some(module),
+        _ => None,
+    })
+}
+
+/// Names of interpreters and virtual machines.
+pub(super) fn runtimes() -> impl Iterator<Item = &'static str> {
+    all_clues().filter_map(|clue| match clue {
+        Clue::Runtime(name) => Some(name),
         _ => None,
     })
 }
 
 /// Parts of paths by which a loaded library is recognised.
 pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
-    let all = Direction::ALL.into_iter().flat_map(of);
-    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
-    clues.filter_map(|clue| match clue {
-        Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => Some(*part),
+    all_clues().filter_map(|clue| match clue {
+        Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => Some(part),
         _ => None,
     })
+}
+
+fn all_clues() -> impl Iterator<Item = Clue> {
+    let all = Direction::ALL.into_iter().flat_map(of);
+    all.flat_map(|client| client.clues.iter().copied().flatten().copied())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     clients::{self, Client, Clue, How},
-    process_clues::Traces,
+    process_clues::{Traces, is_called},
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
@@ -287,15 +287,8 @@ impl Look {
 
     /// The process's name or its executable's, if it is `name` with or without a version.
     fn name_like(&self, name: &str) -> Option<&str> {
-        [&self.traces.comm, &self.traces.executable].into_iter().flatten().map(String::as_str).find(
-            |found| {
-                // The kernel cuts names to 15 bytes.
-                let name = if found.len() == 15 { name.get(..15).unwrap_or(name) } else { name };
-                found.strip_prefix(name).is_some_and(|rest| {
-                    rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-'))
-                })
-            },
-        )
+        let names = [&self.traces.comm, &self.traces.executable].into_iter().flatten();
+        names.map(String::as_str).find(|found| is_called(found, name))
     }
 
     /// A file with this in its path, best in its own name.

@@ -240,17 +240,23 @@ impl File<'_> {
         name: &str,
         item: &Item,
     ) -> Result<(), Error> {
-        let wrong = |expected| self.0.wrong(name, item, expected);
-        let values = match item.as_value() {
-            Some(Value::Array(array)) if !array.is_empty() => {
-                array.iter().map(config::scalar).collect::<Option<Vec<_>>>()
-            }
-            Some(value) => config::scalar(value).map(|value| vec![value]),
-            None => None,
+        let values: Vec<&Value> = match item.as_value() {
+            Some(Value::Array(array)) => array.iter().collect(),
+            one => one.into_iter().collect(),
         };
-        let expected = || wrong("expected a text or a number, or a list of them".to_owned());
-        for value in values.ok_or_else(expected)? {
-            add(scope, key, &value).map_err(wrong)?;
+        if values.is_empty() || values.iter().any(|value| config::scalar(value).is_none()) {
+            let expected = "expected a text or a number, or a list of them".to_owned();
+            return Err(self.0.wrong(name, item, expected));
+        }
+        for value in values {
+            let word = config::scalar(value).unwrap_or_default();
+            add(scope, key, &word).map_err(|expected| {
+                // What is fine alone is wrong in a list.
+                match add(&mut PolicyScope::default(), key, &word) {
+                    Ok(()) => self.0.wrong(name, item, expected),
+                    Err(_) => self.0.wrong_value(name, value, expected),
+                }
+            })?;
         }
         Ok(())
     }
@@ -340,21 +346,34 @@ mod tests {
             ),
             (
                 "detect_within = \"soon\"",
-                &["p.toml:1: `detect_within`: expected a time in whole seconds"],
+                &["p.toml:1: `detect_within` = \"soon\": expected a time in whole seconds"],
             ),
             ("detect_within = [1]", &["`detect_within`: expected a time in whole seconds"]),
-            ("protected = 1", &["p.toml:1: `protected`: expected true or false"]),
-            ("direction = \"in\"", &["p.toml:1: `direction`: expected outbound or inbound"]),
-            ("least_interval = \"1ms\"", &["`least_interval`: expected a time in whole seconds"]),
-            ("peer = \"10.0.0.0/33\"", &["`peer`: expected an address or a network"]),
+            ("protected = 1", &["p.toml:1: `protected` = 1: expected true or false"]),
+            (
+                "direction = \"in\"",
+                &["p.toml:1: `direction` = \"in\": expected outbound or inbound"],
+            ),
+            (
+                "least_interval = \"1ms\"",
+                &["`least_interval` = \"1ms\": expected a time in whole seconds"],
+            ),
+            (
+                "peer = \"10.0.0.0/33\"",
+                &["`peer` = \"10.0.0.0/33\": expected an address or a network"],
+            ),
             ("peer = []", &["`peer`: expected"]),
-            ("port = 65536", &["`port`: expected a port"]),
-            ("rule = 1", &["p.toml:1: `rule`: expected tables: [[rule]]"]),
+            (
+                "peer = [\"10.0.0.0/8\",\n\"db\"]",
+                &["p.toml:2: `peer` = \"db\": expected an address or a network"],
+            ),
+            ("port = 65536", &["`port` = 65536: expected a port"]),
+            ("rule = 1", &["p.toml:1: `rule` = 1: expected tables: [[rule]]"]),
             (
                 "[[rule]]\n\npeers = \"::/0\"",
                 &["p.toml:3: unknown key `rule.peers`; did you mean `peer`?", "peer, port"],
             ),
-            ("[[rule]]\nname = 1", &["p.toml:2: `rule.name`: expected a text"]),
+            ("[[rule]]\nname = 1", &["p.toml:2: `rule.name` = 1: expected a text"]),
             ("[[rule]]\nprocess = {}", &["p.toml:2: `rule.process`: expected a text or a number"]),
             ("[[allow]]\nunit = [\"a\", \"b\"]", &["`allow.unit`: expected one name, not a list"]),
             ("[[allow]]\nprotected = true", &["unknown key `allow.protected`", "reason"]),

@@ -2,7 +2,8 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
-    needs::{constraints, need, now, reopen},
+    lessons::Lessons,
+    needs::{constraints, fitting, need, now, pool_below, reopen, spare_probes},
     neighbours::{LimitGuess, Neighbours},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
         judgement::{
             death::Cause,
             gap::GapFrom,
-            learned::{LearnedRow, LimitRow, PeerClosesRow},
+            learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
             learned_limit::Confidence,
             verdict::Verdict,
         },
@@ -70,6 +71,9 @@ pub(super) struct Judged {
     /// Others to the same peer go unanswered now, which these cannot notice.
     #[serde(rename = "peer_answers_nobody")]
     pub(super) is_peer_silent: bool,
+    /// What the path kept before gets no answer either: the peer or the path is gone for all, and no idle limit follows.
+    #[serde(rename = "outage")]
+    pub(super) is_outage: bool,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
     pub(super) calls: Vec<CallCount>,
@@ -85,6 +89,8 @@ pub(super) struct Judged {
     pub(super) limit_guess: Option<LimitGuess>,
     /// The peer's own idle timer.
     pub(super) peer_closes: Option<PeerClosesRow>,
+    /// Connections end together at a time of day, and some of these did.
+    pub(super) clean_up: Option<CleanUpRow>,
     pub(super) proposal: Proposal,
     pub(super) what_if: WhatIf,
     pub(super) advice: Vec<Advice>,
@@ -115,6 +121,8 @@ pub(super) struct CallCount {
     /// The time of the last of these calls.
     pub(super) last_at: String,
     pub(super) by: Option<crate::view::connection::RowOwner>,
+    /// They were made on the listening socket that the connections came out of.
+    pub(super) inherited: bool,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
@@ -135,21 +143,27 @@ pub(super) fn judge(
         .map(|case| {
             let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
             let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
+            let kept = kept(&case);
             let traces = match (pid, &case.key.process) {
                 (Some(pid), _) => {
-                    looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
+                    let now = looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone();
+                    // The agent may see what /proc does not show to this user.
+                    kept.filter(|it| it.are_files_read && !now.are_files_read).unwrap_or(now)
                 }
                 // It is gone: what it showed while it lived.
-                (None, Some(process)) => {
-                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
-                    kept.unwrap_or_else(|| Traces::of_name(process))
-                }
+                (None, Some(process)) => kept.unwrap_or_else(|| Traces::of_name(process)),
                 (None, None) => Traces::default(),
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
+}
+
+/// What a process of the case showed to the agent: of one whose files could be read, if there is one.
+fn kept(case: &ConnectionGroup) -> Option<Traces> {
+    let all = case.lives.iter().filter_map(|life| life.clues.as_ref());
+    all.min_by_key(|clues| !clues.are_files_read).cloned()
 }
 
 /// The processes of a case, those of connections that live first.
@@ -196,15 +210,21 @@ fn of_case(
     neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
-    let learned = case.example().map(|life| OfPeer::find(life, learned)).unwrap_or_default();
+    let learned = Lessons::of(&case, learned);
     let earlier = neighbours.earlier_probe(&case, finding);
-    let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours);
+    let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
+    let need = match (&earlier, &pool) {
+        (Some(_), _) => Some(Need::Keepalive),
+        (None, Some(_)) => None,
+        (None, None) => need(&case, finding, neighbours),
+    };
+    let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours, need);
     if let Some(earlier) = &earlier {
         constraints.killed =
             constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
         constraints.survived = Some(earlier.survived);
     }
-    let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
+    let proposal = idle.map_or_else(|| fitting(&case, &constraints), Proposal::with_idle);
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.detection_seconds(),
@@ -218,9 +238,8 @@ fn of_case(
     };
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
-    let need = if earlier.is_some() { Some(Need::Keepalive) } else { need(&case, finding) };
     let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
-    advice.extend(reopen(&case));
+    advice.extend(reopen(&case).into_iter().chain(pool).chain(spare_probes(&case, finding)));
     advice.extend(need.into_iter().flat_map(|need| {
         let around = runs_in(&case, pid);
         let situation = Situation {
@@ -270,6 +289,7 @@ fn of_case(
         times: case.times(),
         is_peer_silent: matches!(finding, Finding::Unprotected | Finding::Overdue)
             && neighbours.is_silent(&case),
+        is_outage: neighbours.is_outage(&case),
         limit_guess: neighbours.limit(&case),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
@@ -278,43 +298,11 @@ fn of_case(
         what_if: case.what_if(&setting),
         learned_limit: learned.limit,
         peer_closes: learned.closes,
+        clean_up: learned.clean_up,
         proposal,
         advice,
         example: case.example().cloned(),
         case,
-    }
-}
-
-/// What was learned of one peer: of its neighbours nothing is said here.
-#[derive(Debug, Default)]
-struct OfPeer {
-    limit: Option<LimitRow>,
-    closes: Option<PeerClosesRow>,
-}
-
-impl OfPeer {
-    fn find(life: &Life, learned: &[LearnedRow]) -> Self {
-        let connection = &life.connection;
-        let addr = connection.remote.ip().to_canonical();
-        let peer = match connection.direction() {
-            Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
-            Direction::Inbound => addr.to_string(),
-        };
-        let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
-        let netns = is_foreign.then_some(connection.netns);
-        let mut found = Self::default();
-        for row in learned {
-            match row {
-                LearnedRow::PathLimit(row) if row.remote == peer && row.netns == netns => {
-                    found.limit = Some(row.clone());
-                }
-                LearnedRow::PeerCloses(row) if row.remote == peer && row.netns == netns => {
-                    found.closes = Some(row.clone());
-                }
-                _ => {}
-            }
-        }
-        found
     }
 }
 
@@ -332,7 +320,9 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
     let mut counts: Vec<CallCount> = Vec::new();
     for call in case.lives.iter().flat_map(|life| &life.calls) {
         let same = counts.iter_mut().find(|count| {
-            count.option == call.option && count.value == call.value && count.result == call.result
+            (count.option, count.value, count.inherited)
+                == (call.option, call.value, call.inherited)
+                && count.result == call.result
         });
         match same {
             Some(count) => {
@@ -349,6 +339,7 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
                 n: 1,
                 last_at: call.at.clone(),
                 by: call.by.clone(),
+                inherited: call.inherited,
             }),
         }
     }

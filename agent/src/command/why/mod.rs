@@ -3,7 +3,9 @@
 
 mod answer;
 mod history;
+mod inherited;
 mod known_names;
+mod lessons;
 mod living;
 mod needs;
 mod neighbours;

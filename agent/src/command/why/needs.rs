@@ -6,11 +6,15 @@ use crate::{
         Constraints, Proposal,
         remedy::{Advice, Holds, Need},
     },
+    command::timestamp::unix_seconds,
     model::{
         judgement::{
-            death::Cause, learned::LimitRow, learned_limit::Confidence, limit_source::LimitSource,
+            death::Cause,
+            learned::{LimitRow, PeerClosesRow},
+            learned_limit::Confidence,
+            limit_source::LimitSource,
         },
-        text::duration::duration,
+        text::duration::{duration, tenths},
     },
     view::{
         connection::{Connection, ms},
@@ -24,19 +28,39 @@ pub(super) fn constraints(
     case: &ConnectionGroup,
     learned: Option<&LimitRow>,
     neighbours: &Neighbours,
+    need: Option<Need>,
 ) -> Constraints {
     let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     // Whoever had it: all connections to a server get one proposal. What hangs now after a quiet time may be forgotten, too.
     let of_server = neighbours.killed(case);
-    let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds);
+    let is_outage = neighbours.is_outage(case);
+    let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds).filter(|_| !is_outage);
     let learned_killed = learned.map(|learned| learned.shortest_killed_seconds);
     let killed = stuck.chain(of_server).chain(learned_killed).min_by(f64::total_cmp);
     Constraints {
         limit: limit.unwrap_or(350),
         survived: learned.and_then(|learned| learned.longest_survived_seconds),
         killed,
-        now: now(case).filter(|_| case.key.own.keepalive),
+        // A ping of the protocol has nothing to do with the times of keepalive.
+        now: now(case).filter(|_| case.key.own.keepalive && need != Some(Need::PingThroughProxy)),
     }
+}
+
+/// Values for a case: no first probe later than what has come again and again by itself.
+pub(super) fn fitting(case: &ConnectionGroup, known: &Constraints) -> Proposal {
+    let fitting = Proposal::fitting(known);
+    let idle = fitting.idle.min(pause_of_pings(case).unwrap_or(u32::MAX));
+    Proposal { idle, interval: fitting.interval.min(idle), ..fitting }
+}
+
+/// The longest time between two packets of connections that something kept alive for long, if it is short: nobody has seen
+/// that the path keeps more.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than a minute")]
+fn pause_of_pings(case: &ConnectionGroup) -> Option<u32> {
+    let connection = &case.example()?.connection;
+    let longest = connection.longest_quiet_seconds;
+    let is_rhythm = (5.0..60.0).contains(&longest) && connection.watched_seconds >= 4.0 * longest;
+    is_rhythm.then_some(longest.round() as u32)
 }
 
 /// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
@@ -60,11 +84,16 @@ pub(super) fn now(case: &ConnectionGroup) -> Option<Proposal> {
 }
 
 /// What advice is wanted, if any.
-pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
+pub(super) fn need(
+    case: &ConnectionGroup,
+    finding: Finding,
+    neighbours: &Neighbours,
+) -> Option<Need> {
     let is_late = case.is_unprotected();
     let is_proxy =
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
+        Finding::Opening => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
@@ -72,6 +101,7 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
             is_hasty.then_some(Need::LongerUserTimeout)
         }
         _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
+        Finding::ClosedAlthoughProbed if closed_all_at_once(case) => None,
         Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
             let died_of = |cause| {
@@ -79,7 +109,8 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
                     .iter()
                     .filter(move |life| life.end.as_ref().is_some_and(|end| end.cause == cause))
             };
-            if died_of(Cause::UserTimeout).any(is_ended_by_one_probe) {
+            let has_user_timeout = |life: &&Life| life.connection.settings.user_timeout_ms > 0;
+            if case.dead().filter(has_user_timeout).any(is_ended_by_one_probe) {
                 Some(Need::LongerUserTimeout)
             } else {
                 died_of(Cause::RetransmitTimeout).next().map(|_| Need::UserTimeout)
@@ -87,7 +118,9 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         }
         // Keepalive waits while data is in flight: what hangs is noticed by a user timeout. What did not begin to hang after
         // a quiet time is no matter of keepalive.
-        Finding::Stuck | Finding::GivenUp if !is_late || !hangs_after_quiet(case) => {
+        Finding::Stuck | Finding::GivenUp
+            if !is_late || !hangs_after_quiet(case) || neighbours.is_outage(case) =>
+        {
             Some(Need::UserTimeout)
         }
         Finding::PeerSilent if !is_late => None,
@@ -101,7 +134,6 @@ pub(super) fn need(case: &ConnectionGroup, finding: Finding) -> Option<Need> {
         // Where nothing could be sent, no setting helps.
         Finding::Blocked
         | Finding::ProbeUnanswered
-        | Finding::Opening
         | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed
@@ -119,6 +151,19 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
     if gap >= f64::from(limit.idle_kept_seconds) || limit.idle_limit_from.counts_bytes() {
         return None;
     }
+    // It may have been armed with what is set now, when the path had been quiet already.
+    if next_probe_seconds.is_some_and(|rest| rest <= gap + 1.0) {
+        return Some(Advice {
+            place: "connection",
+            holds: Holds::Surely,
+            because:
+                "what is set is right from the next probe on: set it before a connection gets quiet"
+                    .to_owned(),
+            lines: Vec::new(),
+            client: None,
+            needs_previous: false,
+        });
+    }
     let fires = next_probe_seconds.map(|rest| format!(", in {}", duration(ms(rest) / 1000)));
     let because = format!(
         "re-open these connections (restart the pool or the program): new ones follow what is set at once, these only when \
@@ -135,6 +180,66 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
     })
 }
 
+/// The peer closes them before the path forgets them: the program has to close them sooner.
+pub(super) fn pool_below(
+    case: &ConnectionGroup,
+    finding: Finding,
+    closes: &PeerClosesRow,
+) -> Option<Advice> {
+    let is_first = closes_first(case, closes) && finding == Finding::Unprotected;
+    is_first.then(|| Advice {
+        place: "pool",
+        holds: Holds::Surely,
+        because: format!(
+            "set the idle time of the pool below {}: then the program closes first, and no request meets a closed \
+             connection",
+            tenths(ms(closes.after_seconds))
+        ),
+        lines: Vec::new(),
+        client: None,
+        needs_previous: false,
+    })
+}
+
+/// Whether the timer of the peer is over before the path forgets them.
+pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bool {
+    let limit = case.example().map_or(0, |life| life.connection.limit.idle_limit_seconds);
+    closes.confidence >= Confidence::Likely && closes.after_seconds < f64::from(limit)
+}
+
+/// The peer closed several in one moment, however long each had been without data: that is no idle timer.
+pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
+    const MOMENT_SECONDS: f64 = 2.0;
+    let ends = || case.of(Finding::ClosedAlthoughProbed).filter_map(|life| life.end.as_ref());
+    let without_data = ends().filter_map(|end| end.without_data_seconds);
+    let range = |times: &mut dyn Iterator<Item = f64>| {
+        times.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), it| {
+            (least.min(it), most.max(it))
+        })
+    };
+    let (shortest, longest) = range(&mut without_data.into_iter());
+    let (first, last) = range(&mut ends().filter_map(|end| unix_seconds(&end.at)));
+    last - first <= MOMENT_SECONDS && longest - shortest > MOMENT_SECONDS
+}
+
+/// One packet was lost, and that was enough.
+pub(super) fn spare_probes(case: &ConnectionGroup, finding: Finding) -> Option<Advice> {
+    let is_it = |life: &Life| {
+        let settings = &life.connection.settings;
+        settings.user_timeout_ms == 0 && is_ended_by_one_probe(life)
+    };
+    let is_any = matches!(finding, Finding::Dark | Finding::Dropped) && case.of(finding).any(is_it);
+    is_any.then(|| Advice {
+        place: "code",
+        holds: Holds::Surely,
+        because: "a single lost probe ends a healthy connection with a count of 1: let at least 3 go unanswered"
+            .to_owned(),
+        lines: vec!["setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, 3)".to_owned()],
+        client: None,
+        needs_previous: false,
+    })
+}
+
 fn hangs_after_quiet(case: &ConnectionGroup) -> bool {
     case.live().any(|life| life.quiet_before_stuck_seconds().is_some())
 }
@@ -145,10 +250,18 @@ pub(super) fn is_noticed_by_user_timeout(case: &ConnectionGroup) -> bool {
     case.live().next().is_none() && case.of(Finding::Dark).all(is_it)
 }
 
-/// Its user timeout is over before a second probe is sent.
-fn is_ended_by_one_probe(life: &Life) -> bool {
+/// A probe went unanswered, and its settings allow no second one.
+pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
     let settings = &life.connection.settings;
     let second_probe = u64::from(settings.idle.seconds) + u64::from(settings.interval.seconds);
     let user_timeout = u64::from(settings.user_timeout_ms);
-    settings.keepalive && user_timeout > 0 && user_timeout <= second_probe * 1000
+    let is_single = match user_timeout {
+        0 => settings.count.probes == 1,
+        _ => user_timeout <= second_probe * 1000,
+    };
+    let is_by_timer = life
+        .end
+        .as_ref()
+        .is_some_and(|end| matches!(end.cause, Cause::KeepaliveTimeout | Cause::UserTimeout));
+    settings.keepalive && is_single && is_by_timer && !life.connection.in_flight
 }

@@ -42,6 +42,8 @@ struct AtServer {
     killed: Option<f64>,
     /// None of them gets an answer.
     is_silent: bool,
+    /// One gets no answer after a quiet time that it had survived before.
+    is_outage: bool,
     /// When the trouble of the last one began that was lost because nobody answered, and when one that lives heard the
     /// server last: Unix time.
     went_dark: Option<f64>,
@@ -94,6 +96,7 @@ impl Neighbours {
         if connection.settings.keepalive && connection.probes_unanswered == 0 && has_probed {
             at.answered_after = longest(at.answered_after, Some(idle));
         }
+        at.is_outage |= hangs_although_it_went_on_before(life);
         if let Some(quiet) = quiet_before_it_hung(life) {
             at.hangs_after = shortest(at.hangs_after, Some(quiet));
             at.n_hanging += 1;
@@ -122,11 +125,24 @@ impl Neighbours {
         shortest(at.killed, self.limit(case).map(|guess| guess.hangs_after))
     }
 
+    /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died.
+    pub(super) fn is_outage(&self, case: &ConnectionGroup) -> bool {
+        match case.finding() {
+            Finding::Stuck | Finding::GivenUp | Finding::PeerSilent => {
+                self.at(case).is_some_and(|at| at.is_outage)
+            }
+            finding @ Finding::Dark => case.of(finding).any(|life| {
+                life.end.as_ref().is_some_and(|end| end.others_silent.is_some_and(|n| n > 0))
+            }),
+            _ => false,
+        }
+    }
+
     /// What those that hang let guess of the limit; nothing if one went on after as long a quiet time: then the peer or
     /// the path is gone for all of them.
     pub(super) fn limit(&self, case: &ConnectionGroup) -> Option<LimitGuess> {
         let at = self.at(case)?;
-        let hangs_after = at.hangs_after?;
+        let hangs_after = at.hangs_after.filter(|_| !at.is_outage)?;
         if at.survived.is_some_and(|survived| survived >= 0.9 * hangs_after) {
             return None;
         }
@@ -209,15 +225,27 @@ fn went_dark(life: &Life) -> Option<f64> {
     Some(began)
 }
 
-/// Of one that hangs now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
-pub(super) fn quiet_before_it_hung(life: &Life) -> Option<f64> {
+/// Of one that hangs now: the quiet time before that, seconds.
+fn quiet_before(life: &Life) -> Option<f64> {
     let connection = &life.connection;
-    let quiet = match life.finding() {
-        Finding::Stuck | Finding::GivenUp => life.quiet_before_stuck_seconds()?,
-        Finding::PeerSilent => connection.silent_seconds - connection.condition_seconds?,
-        _ => return None,
-    };
-    (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
+    let hangs = matches!(life.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
+    connection.condition_seconds.filter(|_| hangs).map(|since| connection.silent_seconds - since)
+}
+
+/// The same, if a device may have forgotten it meanwhile.
+fn quiet_before_it_hung(life: &Life) -> Option<f64> {
+    quiet_before(life).filter(|quiet| *quiet >= f64::from(MIDDLEBOX_MS) / 1000.0)
+}
+
+/// It hangs, and had gone on after as long a quiet time before.
+fn hangs_although_it_went_on_before(life: &Life) -> bool {
+    /// The first repetition comes a moment after the data.
+    const MOMENT_SECONDS: f64 = 0.5;
+    let connection = &life.connection;
+    quiet_before(life).is_some_and(|quiet| {
+        quiet <= 1.1 * connection.longest_quiet_seconds + MOMENT_SECONDS
+            && connection.watched_seconds > 3.0 * quiet
+    })
 }
 
 fn died_at_first_probe(life: &Life) -> bool {

@@ -4,6 +4,7 @@
 use super::{
     WhyArgs,
     history::{self, HistorySource},
+    inherited,
     known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
@@ -70,6 +71,9 @@ pub(super) fn find(
     let mut sources = Sources::open(args, socket, limits, window)?;
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
     let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
+    if let Some(agent) = sources.agent {
+        inherited::add(agent, &mut lives)?;
+    }
     if let Some(around) = &sources.around {
         // The agent has measured what lives; deaths were measured when they came.
         for life in lives.iter_mut().filter(|life| life.end.is_some()) {
@@ -93,7 +97,10 @@ pub(super) fn find(
         _ => sources.neighbours(&lives)?,
     };
     let learned = sources.learned()?;
-    sources.notes.extend(sources.history.not_kept(window)?);
+    // Who floods the history is not known: it need not be who was asked for.
+    let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
+    let not_kept = sources.history.not_kept(window)?;
+    sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
     let mut notes = vec![window.note()];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })

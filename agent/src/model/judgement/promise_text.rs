@@ -33,6 +33,11 @@ pub fn probes_in_words(
         };
     }
     match gap.from {
+        GapFrom::ArmedTimer if may_be_of_now(of) => format!(
+            "{first}, but the timer that runs fires only after {} of it: it was set before that, or when {it} had been quiet \
+             already",
+            duration(gap.ms.div_ceil(1000))
+        ),
         GapFrom::ArmedTimer => {
             let by = match idle.from {
                 SettingOrigin::Netns => "the sysctl",
@@ -67,4 +72,43 @@ fn window_probes(gap: Gap) -> String {
         "the peer's window is closed: no keepalive probe goes out, and those of the window are up to {} apart",
         duration(gap.ms / 1000)
     )
+}
+
+/// Whether the timer that runs may have been armed with the settings of now.
+fn may_be_of_now(of: &impl ConnectionFacts) -> bool {
+    let longest_ms = u64::from(of.idle().value.max(of.interval().value)) * 1000;
+    // The kernel's timer may be an eighth late.
+    of.next_probe_ms().is_some_and(|rest_ms| rest_ms <= longest_ms + longest_ms / 8 + 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::{
+        setting::OwnSettings,
+        socket::{Socket, tests_support::socket},
+    };
+
+    #[test]
+    fn a_timer_that_was_armed_late_is_not_called_older_than_the_settings() {
+        let own = OwnSettings { idle_seconds: 15, interval_seconds: 5, ..OwnSettings::default() };
+        let armed = |rest_ms, quiet_ms| Socket {
+            keepalive: true,
+            own,
+            timer_ms: Some(rest_ms),
+            quiet_ms,
+            silent_ms: quiet_ms,
+            received_ms: quiet_ms,
+            ..socket()
+        };
+        let said = |socket: Socket| probes_in_words(&socket, (20, false), 250, "it");
+        // It was quiet for 10 s when keepalive was turned on.
+        let late = said(armed(14_000, 11_000));
+        assert!(
+            late.ends_with("it was set before that, or when it had been quiet already"),
+            "{late}"
+        );
+        let old = said(armed(7_000_000, 11_000));
+        assert!(old.ends_with("new connections follow at once: re-open it"), "{old}");
+    }
 }

@@ -18,6 +18,9 @@ use std::collections::{HashMap, VecDeque};
 /// A call that explains a change is reported this soon after the change can be seen.
 pub(super) const SETTLES_MS: u64 = 1000;
 
+/// A program sets one option after another: what they make of the verdict is reported once, this long after the last.
+const VERDICT_SETTLES_MS: u64 = 300;
+
 /// Unconnected sockets whose calls are remembered.
 const MAX_PENDING: usize = 4096;
 
@@ -61,11 +64,31 @@ impl Pending {
 
 /// Changes that no call explains so far, and what followed from them.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Vec<Happening>);
+pub(super) struct Suspects {
+    changes: Vec<Happening>,
+    /// Verdicts that calls have changed, each connection once.
+    verdicts: Vec<Happening>,
+}
 
 impl Suspects {
+    /// A verdict that a call has changed, perhaps once more.
+    fn verdict(&mut self, changed: Happening) {
+        let known = self.verdicts.iter().position(|it| it.socket.id == changed.socket.id);
+        let Some(known) = known.map(|place| self.verdicts.remove(place)) else {
+            self.verdicts.push(changed);
+            return;
+        };
+        if let (Happened::VerdictChanged { from, .. }, Happened::VerdictChanged { to, .. }) =
+            (known.what, &changed.what)
+            && from != *to
+        {
+            let what = Happened::VerdictChanged { from, to: *to };
+            self.verdicts.push(Happening { what, ..changed });
+        }
+    }
+
     fn clear_of(&mut self, id: SocketId, option: SockOpt) {
-        self.0.retain(|suspect| {
+        self.changes.retain(|suspect| {
             suspect.socket.id != id
                 || !matches!(suspect.what, Happened::Changed { option: other, .. } if other == option)
         });
@@ -137,7 +160,7 @@ impl Table {
             let (from, to) = (option.of(before), option.of(socket));
             if from != to && called != Some(option) {
                 let what = Happened::Changed { option, from, to };
-                self.suspects.0.push(Happening::new(socket.at, *socket, what));
+                self.suspects.changes.push(Happening::new(socket.at, *socket, what));
             }
         }
     }
@@ -157,7 +180,7 @@ impl Table {
         let socket = Socket { owner: socket.owner, ..completed };
         self.happened(Happening { socket, ..happening });
         if let Some(changed) = self.judged_anew(before, &completed) {
-            self.happened(changed);
+            self.suspects.verdict(changed);
         }
         if before.is_some() {
             self.put(completed, before);
@@ -183,21 +206,30 @@ impl Table {
     /// The same, found by a walk: reported when the call had its time to come first.
     pub(super) fn judge_anew(&mut self, before: Option<Slot>, socket: &Socket) {
         let changed = self.judged_anew(before, socket);
-        self.suspects.0.extend(changed);
+        self.suspects.changes.extend(changed);
+    }
+
+    /// What calls have made of the verdict of a connection that ends now.
+    pub(super) fn settle_verdict(&mut self, id: SocketId) {
+        let place = self.suspects.verdicts.iter().position(|it| it.socket.id == id);
+        if let Some(changed) = place.map(|place| self.suspects.verdicts.remove(place)) {
+            self.happened(changed);
+        }
     }
 
     /// Believes changes that no call, and no hook, has explained in time.
     pub fn settle(&mut self, now: Time) {
         self.settle_doubts(now);
-        if self.suspects.0.is_empty() {
-            return;
-        }
-        let suspects = std::mem::take(&mut self.suspects.0);
-        for suspect in suspects {
-            if now.ms_since(suspect.at) >= SETTLES_MS {
-                self.happened(suspect);
-            } else {
-                self.suspects.0.push(suspect);
+        for (settles_ms, of) in [
+            (SETTLES_MS, (|it| &mut it.changes) as fn(&mut Suspects) -> &mut Vec<Happening>),
+            (VERDICT_SETTLES_MS, |it| &mut it.verdicts),
+        ] {
+            for suspect in std::mem::take(of(&mut self.suspects)) {
+                if now.ms_since(suspect.at) >= settles_ms {
+                    self.happened(suspect);
+                } else {
+                    of(&mut self.suspects).push(suspect);
+                }
             }
         }
     }
@@ -205,7 +237,7 @@ impl Table {
     /// Events were lost: until a walk has been finished, a change may have been reported by one of them.
     pub fn events_lost(&mut self) {
         self.is_blind = true;
-        self.suspects.0.clear();
+        self.suspects.changes.clear();
         self.unseen.excuse_all();
     }
 }
@@ -214,7 +246,9 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
+        judgement::verdict::Verdict,
         observed::{
+            ending::Ending,
             event::{Event, Fire},
             setsockopt::When,
             socket::tests_support::socket,
@@ -252,6 +286,46 @@ mod tests {
     }
 
     #[test]
+    fn what_several_calls_make_of_the_verdict_is_told_once() {
+        let mut table = table();
+        table.apply(Event::Seen(socket()));
+        let on = Socket { keepalive: true, ..socket() };
+        let mut soon = on;
+        soon.own.idle_seconds = 60;
+        let ms = |ms: u64, socket: Socket| Socket {
+            at: Time(at(1, socket).at.0 + ms * 1_000_000),
+            ..socket
+        };
+        table.apply(Event::Called { socket: ms(0, on), call: call(SockOpt::Keepalive, 1) });
+        table.apply(Event::Called { socket: ms(1, soon), call: call(SockOpt::Idle, 60) });
+        table.settle(ms(200, soon).at);
+        assert_eq!(names(&mut table), [EventName::Setting, EventName::Setting]);
+        table.settle(ms(301, soon).at);
+        let told = table.take_happenings();
+        let verdicts: Vec<_> = told.iter().map(|it| &it.what).collect();
+        assert!(
+            matches!(
+                verdicts[..],
+                [Happened::VerdictChanged { from: Verdict::Off, to: Verdict::Protected }]
+            ),
+            "{verdicts:?}"
+        );
+        // On and off again is no change.
+        table.apply(Event::Called { socket: ms(5_000, on), call: call(SockOpt::Idle, 0) });
+        table.apply(Event::Called { socket: ms(5_001, soon), call: call(SockOpt::Idle, 60) });
+        table.settle(ms(9_000, soon).at);
+        assert_eq!(names(&mut table), [EventName::Setting, EventName::Setting]);
+        // Of what ends meanwhile it is told before the end.
+        table.apply(Event::Called { socket: ms(9_100, on), call: call(SockOpt::Idle, 0) });
+        let closed = Socket { state: State::Close, ..ms(9_101, on) };
+        let (old, ending) = (State::Established, Ending::default());
+        table.apply(Event::StateChange { socket: closed, old, ending });
+        let names = names(&mut table);
+        assert_eq!(names[..2], [EventName::Setting, EventName::VerdictChanged], "{names:?}");
+        assert_eq!(names.len(), 3);
+    }
+
+    #[test]
     fn a_change_without_a_call_is_told_unless_events_were_lost() {
         let mut table = table();
         table.apply(Event::Seen(socket()));
@@ -276,7 +350,7 @@ mod tests {
         let unconnected = Socket { id: SocketId(0), inode: 77, state: State::Close, ..socket() };
         table.apply(Event::Called { socket: unconnected, call: call(SockOpt::Idle, 60) });
         let connecting = Socket { inode: 77, state: State::SynSent, ..at(1, socket()) };
-        let ending = crate::model::observed::ending::Ending::default();
+        let ending = Ending::default();
         table.apply(Event::StateChange { socket: connecting, old: State::Close, ending });
         let history: Vec<_> = table.histories().collect();
         assert_eq!(history.len(), 1);

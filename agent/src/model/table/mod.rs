@@ -265,6 +265,7 @@ impl Table {
         let probes = socket.probes_unanswered;
         self.compare(before, &mut socket, None, probes);
         if socket.state == State::Close {
+            self.settle_verdict(socket.id);
             if let Some(death) = Death::of(&socket, old, ending, self.known_limit_ms(&socket)) {
                 self.died(socket.at, socket, death);
             }

@@ -37,6 +37,8 @@ pub(crate) struct CallSeen {
     pub result: String,
     /// The calling process.
     pub by: Option<RowOwner>,
+    /// It was made on the listening socket that the connection came out of.
+    pub inherited: bool,
 }
 
 /// How a connection ended.
@@ -56,6 +58,10 @@ pub(crate) struct LifeEnd {
     pub age_seconds: Option<f64>,
     /// Other connections to the same peer that were answered at that time.
     pub others_answered: Option<u32>,
+    /// Others to the same peer that had not been quiet, and got no answer any more either.
+    pub others_silent: Option<u32>,
+    /// Since data was sent or received last: probes and their answers carry none.
+    pub without_data_seconds: Option<f64>,
     /// A path that forgot it explains that best.
     pub forgotten: bool,
     /// Of an abandoned one: the silence after which this host closed it, if that is known.
@@ -114,10 +120,12 @@ pub(crate) enum Finding {
     PeerSilent,
     /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
     Overdue,
-    /// Live: the peer's program does not read.
-    Blocked,
+    /// Live: it is being opened, and nobody answers its SYN.
+    Opening,
     /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
     GivenUp,
+    /// Live: the peer's program does not read.
+    Blocked,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.
@@ -126,8 +134,6 @@ pub(crate) enum Finding {
     Unprotected,
     /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
     ProbeUnanswered,
-    /// Live: it is being opened, and its SYN was repeated.
-    Opening,
     /// Live: it waits in an accept queue.
     Unaccepted,
     /// Live: the peer has closed it, and the program has not.
@@ -150,6 +156,7 @@ impl Finding {
             Self::Stuck
                 | Self::PeerSilent
                 | Self::Overdue
+                | Self::Opening
                 | Self::GivenUp
                 | Self::Dropped
                 | Self::Dark
@@ -202,6 +209,8 @@ impl Life {
             evidence: details.evidence.unwrap_or_default(),
             age_seconds: details.age_seconds,
             others_answered: details.others_answered,
+            others_silent: details.others_silent,
+            without_data_seconds: details.without_data_seconds,
             forgotten: details.forgotten.unwrap_or_default(),
             closed_after_seconds: details.closed_after_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
@@ -246,6 +255,15 @@ impl Life {
         (quiet >= f64::from(MIDDLEBOX_MS) / 1000.0).then_some(quiet)
     }
 
+    /// Of one that ended: no data went either way before, for a time in which probes did.
+    fn was_probed_without_data(&self) -> bool {
+        const LEAST_SECONDS: f64 = 5.0;
+        let idle = f64::from(self.connection.settings.idle.seconds);
+        let without_data = self.end.as_ref().and_then(|end| end.without_data_seconds);
+        self.connection.settings.keepalive
+            && without_data.is_some_and(|seconds| seconds > idle.max(LEAST_SECONDS))
+    }
+
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
         let Some(end) = &self.end else {
@@ -259,9 +277,6 @@ impl Life {
                 Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
-                Condition::Fine if self.connection.state == State::SynSent => {
-                    if self.connection.retransmits > 0 { Finding::Opening } else { Finding::Fine }
-                }
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
@@ -272,6 +287,7 @@ impl Life {
                 Condition::Fine => Finding::Fine,
             };
         };
+        // At any time of its life.
         let was_probed = end.probes_sent > u32::from(self.connection.probes_unanswered);
         match end.cause {
             _ if end.forgotten => Finding::Dropped,
@@ -280,7 +296,9 @@ impl Life {
             | Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Abandoned => Finding::Dark,
-            Cause::PeerClosed if was_probed => Finding::ClosedAlthoughProbed,
+            Cause::PeerClosed if was_probed && self.was_probed_without_data() => {
+                Finding::ClosedAlthoughProbed
+            }
             Cause::KeepaliveReset
             | Cause::PeerReset
             | Cause::Unreachable
@@ -299,7 +317,7 @@ fn before(at: &str, seconds: f64) -> Option<String> {
 }
 
 impl CallSeen {
-    fn of(happening: EventRow) -> Option<Self> {
+    pub(crate) fn of(happening: EventRow) -> Option<Self> {
         let details = happening.details;
         Some(Self {
             at: happening.time.at,
@@ -307,6 +325,7 @@ impl CallSeen {
             value: details.value,
             result: details.result?,
             by: happening.owners.into_iter().next(),
+            inherited: false,
         })
     }
 }

@@ -79,3 +79,20 @@ fn what_is_being_opened_is_not_called_unprotected_and_a_half_closed_one_that_wai
     let closed = Socket { is_orphan: true, ..half_closed };
     assert_eq!(live(&closed).finding(), Finding::Fine);
 }
+
+#[test]
+fn a_close_is_a_timer_that_probes_do_not_reach_only_after_a_time_without_data() {
+    let closed = |sent_ms, probes_sent| {
+        let ending =
+            Ending { errno: 0, unacked: Unacked::Nothing, sent_ms: Some(sent_ms), ..RESET };
+        let mut life = dead(&app(1, Some(2), 1_000), ending);
+        let end = life.end.as_mut().unwrap();
+        (end.cause, end.probes_sent) = (Cause::PeerClosed, probes_sent);
+        life.finding()
+    };
+    assert_eq!(closed(60_000, 29), Finding::ClosedAlthoughProbed);
+    // It was probed some time before, and closed right after data: as every session of SMTP is.
+    assert_eq!(closed(1, 29), Finding::Fine);
+    assert_eq!(closed(4_000, 1), Finding::Fine);
+    assert_eq!(closed(60_000, 0), Finding::Fine);
+}

@@ -16,7 +16,10 @@ use crate::{
             limit_source::LimitSource,
             verdict::{N_LIMITS_WATCHED, Verdict},
         },
-        observed::{setting::SettingOrigin, socket::Direction},
+        observed::{
+            setting::SettingOrigin,
+            socket::{Direction, State},
+        },
         text::duration::{duration, tenths},
     },
     view::{
@@ -72,8 +75,11 @@ impl Judged {
     }
 
     pub(super) fn live_in_words(&self) -> String {
-        let mut words = Vec::new();
         let live: Vec<&Life> = self.case.live().collect();
+        if self.finding == Finding::Opening {
+            return format!("{} so far: nothing has come from the peer", connections(live.len()));
+        }
+        let mut words = Vec::new();
         let longest =
             |of: &dyn Fn(&Life) -> f64| live.iter().map(|life| of(life)).fold(0.0, f64::max);
         let count = |is: &dyn Fn(&Life) -> bool| live.iter().filter(|life| is(life)).count();
@@ -137,13 +143,23 @@ impl Judged {
         } else if let Some(busy) = self.busy_so_far() {
             let enough = time(f64::from(N_LIMITS_WATCHED) * self.known_limit());
             words.push(format!("{busy} (`kept` once that is {enough})"));
-        } else if self.finding == Finding::Unprotected && quietest > 0.0 {
+        } else if self.finding == Finding::Unprotected
+            && quietest > 0.0
+            && self.closes_first().is_none()
+        {
             let rest = time(self.known_limit() - quietest);
             words.push(format!("dropped in {rest} if it stays quiet"));
         }
         if self.is_peer_silent {
             words.push(
                 "others to the same peer get no answer: these do not notice it by themselves"
+                    .to_owned(),
+            );
+        }
+        if self.is_outage && self.finding != Finding::Dark {
+            words.push(
+                "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
+                 all of them"
                     .to_owned(),
             );
         }
@@ -240,8 +256,13 @@ impl Judged {
 
     /// How long the path keeps a quiet connection, and how that is known.
     pub(super) fn limit(&self) -> Option<String> {
-        if !self.finding.is_of_silence() || self.did_its_work() {
+        if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
+        {
             return None;
+        }
+        if self.is_outage && self.finding == Finding::Dark {
+            let text = "none explains it: others to the same peer that had not been quiet got no answer either";
+            return Some(text.to_owned());
         }
         let connection = &self.example.as_ref()?.connection;
         if let Some(closes) = &self.peer_closes {
@@ -326,7 +347,8 @@ impl Judged {
 
     /// None of them came to be: nothing that was set mattered.
     pub(super) fn never_opened(&self) -> bool {
-        self.n_live == 0 && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
+        self.case.live().all(|life| life.connection.state == State::SynSent)
+            && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
     }
 
     pub(super) fn known_limit(&self) -> f64 {

@@ -2,6 +2,7 @@
 
 mod facts;
 mod joined;
+mod outages;
 mod phrase;
 mod sentence;
 
@@ -96,7 +97,9 @@ impl WhyText<'_> {
             1 => " One more finding below.".to_owned(),
             n => format!(" {n} more findings below."),
         };
-        format!("{}.{more}", worst.sentence())
+        let outage = outages::in_words(self.cases, self.now);
+        let outage = outage.map(|outage| format!("{outage}. ")).unwrap_or_default();
+        format!("{outage}{}.{more}", worst.sentence())
     }
 
     /// Where all connections go to programs of this host: what these wait for may be behind them.
@@ -137,6 +140,13 @@ impl WhyText<'_> {
         }
         if let Some(text) = case.limit() {
             self.part(f, "limit", &text)?;
+        }
+        if let Some(clean_up) = &case.clean_up {
+            self.part(f, "clock", &clean_up.meaning)?;
+        }
+        if case.finding == Finding::Opening {
+            let text = "nothing to set here: does the peer run, and do firewalls on the way let it through?";
+            self.part(f, "fix", text)?;
         }
         if case.did_its_work() && case.advice.is_empty() {
             let text = format!(
@@ -187,13 +197,14 @@ impl WhyText<'_> {
     }
 
     fn call(&self, call: &CallCount) -> String {
-        let CallCount { option, value, result, n, last_at, by } = call;
+        let CallCount { option, value, result, n, last_at, by, inherited } = call;
+        let on = if *inherited { " on its listening socket" } else { "" };
         let value = value.map_or_else(|| "?".to_owned(), |value| value.to_string());
         let result = if result == "ok" { "ok".to_owned() } else { format!("refused: {result}") };
         let times = if *n == 1 { String::new() } else { format!(", {n} times, last") };
         let by = by.as_ref().map(|by| format!(" by {}", process(by))).unwrap_or_default();
         format!(
-            "{} = {value}{}: {result}{times} {}{by}",
+            "{} = {value}{}{on}: {result}{times} {}{by}",
             option.as_str(),
             option.unit(),
             self.when(last_at)
@@ -214,7 +225,10 @@ impl WhyText<'_> {
             (false, false) => 2,
         };
         for case in fine.iter().take(n_told) {
-            self.part(f, "fine", &format!("{}: {}{}", case.heading(), case.set(), case.kept()))?;
+            let habit = case.peer_closes.as_ref().filter(|_| case.n_dead > 0);
+            let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
+            let text = format!("{}: {}{}{habit}", case.heading(), case.set(), case.kept());
+            self.part(f, "fine", &text)?;
         }
         let rest = fine.len().saturating_sub(n_told);
         if rest > 0 {
@@ -313,5 +327,7 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
     }
 }
 
+#[cfg(test)]
+mod peer_tests;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,15 @@
 
 use super::phrase::{connections, time, up_to};
 use crate::{
-    command::{timestamp, why::answer::Judged},
+    command::{
+        timestamp,
+        why::{
+            answer::Judged,
+            needs::{closed_all_at_once, closes_first, is_ended_by_one_probe},
+        },
+    },
     model::{
-        judgement::{death::Cause, gap::GapFrom},
+        judgement::{death::Cause, gap::GapFrom, learned::PeerClosesRow},
         observed::socket::Direction,
         text::duration::duration,
     },
@@ -15,6 +21,9 @@ use crate::{
         life::{Finding, Life},
     },
 };
+
+/// A connection in a pool is looked at when it is used next: until then nobody can have noticed that the peer closed it.
+const POOL_PAUSE_SECONDS: f64 = 300.0;
 
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
@@ -70,50 +79,80 @@ impl Judged {
                 self.limit_words(),
                 self.why_silent(it)
             ),
+            Finding::Unprotected => self.unprotected(&format!("{what}{whose} {peer}"), it),
+            Finding::Opening => self.opening(&format!("{what}{whose} {peer}"), n),
             Finding::Blocked => format!(
                 "{what}{whose} {peer} cannot send{}: the peer's program does not read, its host answers. That is no matter \
                  of keepalive or of the path{}",
                 self.since(),
                 self.gives_up()
             ),
-            Finding::Unprotected => {
-                let unnoticed = match self.direction {
-                    Direction::Inbound => " may be dead without being noticed, and",
-                    Direction::Outbound => "",
-                };
-                let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
-                format!(
-                    "{what}{whose} {peer}{unnoticed} will be dropped once quiet for {}{busy}: {}",
-                    self.limit_words(),
-                    self.why_silent(it)
-                )
-            }
-            Finding::Opening => {
-                let opening = self.case.of(self.finding);
-                let repeated = opening.map(|life| life.connection.retransmits).max();
-                format!(
-                    "{what}{whose} {peer} {} being opened: the SYN was repeated {}{} times, and nobody answers",
-                    if n == 1 { "is" } else { "are" },
-                    up_to(n),
-                    repeated.unwrap_or_default()
-                )
-            }
             Finding::Unaccepted => format!(
                 "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
             ),
-            Finding::PeerClosed => format!(
-                "the peer has closed {what}{whose} {peer}, and the program has not{}: it does not read, or it leaks {it}",
-                self.since(),
+            Finding::PeerClosed => self.peer_closed(&format!("{what}{whose} {peer}"), it),
+            Finding::ClosedAlthoughProbed if closed_all_at_once(&self.case) => format!(
+                "{what}{whose} {peer} {was} closed by the peer all at once, however long each had been without data: it was \
+                 restarted, or closes all of them"
             ),
             Finding::ClosedAlthoughProbed => format!(
-                "{what}{whose} {peer} {was} closed by the peer while probes were answered: an idle \
-                 timeout of a proxy or server, which TCP keepalive does not reach"
+                "{what}{whose} {peer} {was} closed by the peer after {}{} without data, while probes were answered: an idle \
+                 timeout of a proxy or server, which TCP keepalive does not reach",
+                up_to(n),
+                time(self.without_data())
             ),
             Finding::Failed => self.failed(&what, &whose, &peer),
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }
+    }
+
+    /// Of those that live, and that nothing protects.
+    fn unprotected(&self, what: &str, it: &str) -> String {
+        if let Some(closes) = self.closes_first() {
+            return format!(
+                "{what} will be closed by the peer after {} without data, as it does: sooner than the path forgets {it}",
+                time(closes.after_seconds)
+            );
+        }
+        let unnoticed = match self.direction {
+            Direction::Inbound => " may be dead without being noticed, and",
+            Direction::Outbound => "",
+        };
+        let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
+        format!(
+            "{what}{unnoticed} will be dropped once quiet for {}{busy}: {}",
+            self.limit_words(),
+            self.why_silent(it)
+        )
+    }
+
+    /// Of those that are being opened.
+    fn opening(&self, what: &str, n: usize) -> String {
+        let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
+        format!(
+            "{what} cannot be opened so far: {}{} SYNs got no answer{}{}",
+            up_to(n),
+            u32::from(repeated.unwrap_or_default()) + 1,
+            self.since(),
+            self.gives_up()
+        )
+    }
+
+    /// Of those that the peer has closed.
+    fn peer_closed(&self, what: &str, it: &str) -> String {
+        let habit = self.closes_first().filter(|_| self.lasts_for() < POOL_PAUSE_SECONDS);
+        let because = habit.map_or_else(
+            || format!("it does not read, or it leaks {it}"),
+            |closes| {
+                let after = time(closes.after_seconds);
+                format!(
+                    "the peer closes what has had no data for {after}, and a pool notices at its next use"
+                )
+            },
+        );
+        format!("the peer has closed {what}, and the program has not{}: {because}", self.since())
     }
 
     /// Of those that this host has closed without an answer.
@@ -139,6 +178,11 @@ impl Judged {
                  or what was sent does not pass",
                 time(silent)
             ),
+            None if self.case.of(Finding::Dark).all(is_ended_by_one_probe) => {
+                format!(
+                    "{what} {was} ended by a single probe that got no answer: the peer or the path went dark, or one packet was lost"
+                )
+            }
             None => format!(
                 "{what} got no answer any more, {}: the peer or the path went dark",
                 self.noticed()
@@ -190,9 +234,24 @@ impl Judged {
 
     /// For how long the worst condition has lasted.
     fn since(&self) -> String {
+        let n = self.case.of(self.finding).count();
+        format!(", for {}{}", up_to(n), time(self.lasts_for()))
+    }
+
+    fn lasts_for(&self) -> f64 {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.condition_seconds);
-        let (n, longest) = times.fold((0, 0.0), |(n, most), time| (n + 1, f64::max(time, most)));
-        format!(", for {}{}", up_to(n), time(longest))
+        times.fold(0.0, f64::max)
+    }
+
+    /// The longest time without data before those of the worst finding ended.
+    fn without_data(&self) -> f64 {
+        let ends = self.case.of(self.finding).filter_map(|life| life.end.as_ref());
+        ends.filter_map(|end| end.without_data_seconds).fold(0.0, f64::max)
+    }
+
+    /// The timer of the peer, if it is over before the path forgets them.
+    pub(super) fn closes_first(&self) -> Option<&PeerClosesRow> {
+        self.peer_closes.as_ref().filter(|closes| closes_first(&self.case, closes))
     }
 
     /// When the kernel ends the first of them.
@@ -302,7 +361,15 @@ impl Judged {
         let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
         let fires = time(latest.next_probe_seconds?);
         let up_to = up_to(self.n_live);
-        Some(format!("; the timer that runs was set before that, and fires in {up_to}{fires}"))
+        let settings = &latest.settings;
+        let longest = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
+        // What is armed for longer is older than what is set.
+        let older = if latest.next_probe_seconds? > longest + 1.0 {
+            "was set before that, and "
+        } else {
+            ""
+        };
+        Some(format!("; the timer that runs {older}fires in {up_to}{fires}"))
     }
 
     pub(super) fn whose(&self) -> String {

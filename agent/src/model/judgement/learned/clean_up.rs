@@ -237,7 +237,8 @@ impl CleanUpRow {
             ),
             None => format!(
                 "connections with several peers end together at {time_of_day} ({nights}): a scheduled clean-up on the \
-                 way; keepalive notices it within its detection time, nothing prevents it"
+                 way, or jobs of these programs or their peers at that time (a capture shows whether the peers send the \
+                 resets). Nothing prevents it; where it is silent, keepalive notices it within its detection time"
             ),
         };
         let is_sure = n_days >= 3 && process.is_none();

@@ -40,7 +40,8 @@ fn what_dies_together_at_midnight_on_several_days_is_a_clean_up_and_no_limit() {
     assert_eq!((row.time_of_day.as_str(), row.days, row.connections), ("00:00", 3, 24));
     assert_eq!(row.peers, ["172.16.0.1", "172.16.0.2", "172.16.0.3", "172.16.0.4"]);
     assert!(row.meaning.contains("at 00:00 (3 days, 24 connections)"), "{}", row.meaning);
-    assert!(row.meaning.contains("nothing prevents it"), "{}", row.meaning);
+    assert!(row.meaning.contains("Nothing prevents it"), "{}", row.meaning);
+    assert!(row.meaning.contains("or jobs of these programs or their peers"), "{}", row.meaning);
     assert!(limit_rows(&learned, 4 * DAY).is_empty(), "quiet ones died of it, and of no limit");
 }
 

@@ -1,0 +1,119 @@
+//! What was learned that concerns a case: of its peer, and of the time of day at which its connections ended. Of a
+//! peer's neighbours nothing is said here.
+
+use crate::{
+    command::timestamp::unix_seconds,
+    kernel::host,
+    model::{
+        judgement::learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
+        observed::socket::Direction,
+    },
+    view::{
+        connection_group::ConnectionGroup,
+        life::{Finding, Life},
+    },
+};
+use std::net::SocketAddr;
+
+/// What concerns one case.
+#[derive(Debug, Default)]
+pub(super) struct Lessons {
+    pub(super) limit: Option<LimitRow>,
+    pub(super) closes: Option<PeerClosesRow>,
+    pub(super) clean_up: Option<CleanUpRow>,
+}
+
+impl Lessons {
+    pub(super) fn of(case: &ConnectionGroup, learned: &[LearnedRow]) -> Self {
+        let Some(example) = case.example() else {
+            return Self::default();
+        };
+        let connection = &example.connection;
+        let addr = connection.remote.ip().to_canonical();
+        let peer = match connection.direction() {
+            Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
+            Direction::Inbound => addr.to_string(),
+        };
+        let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
+        let netns = is_foreign.then_some(connection.netns);
+        let mut found = Self::default();
+        for row in learned {
+            match row {
+                LearnedRow::PathLimit(row) if row.remote == peer && row.netns == netns => {
+                    found.limit = Some(row.clone());
+                }
+                LearnedRow::PeerCloses(row) if row.remote == peer && row.netns == netns => {
+                    found.closes = Some(row.clone());
+                }
+                LearnedRow::CleanUp(row) if row.netns == netns && ended_with(case, row) => {
+                    found.clean_up = Some(row.clone());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Whether connections of a case were lost at that time of day.
+fn ended_with(case: &ConnectionGroup, clean_up: &CleanUpRow) -> bool {
+    let finding = case.finding();
+    let is_loss = matches!(finding, Finding::Dropped | Finding::Dark | Finding::Failed);
+    is_loss && case.of(finding).any(|life| was_lost_at(life, clean_up.time.unix_seconds))
+}
+
+/// Whether it was lost at the time of day of this moment, as far as that is known.
+fn was_lost_at(life: &Life, moment: f64) -> bool {
+    const DAY: f64 = 86_400.0;
+    const ABOUT: f64 = 90.0;
+    let Some(end) = life.end.as_ref().and_then(|end| unix_seconds(&end.at)) else {
+        return false;
+    };
+    // It may have been lost at any moment since its last packet. In a day every time of day comes once.
+    let last_packet = life.end.as_ref().and_then(|end| unix_seconds(end.last_packet_at.as_ref()?));
+    let since = last_packet.filter(|last| end - last < DAY / 2.0).unwrap_or(end);
+    (moment - since + ABOUT).rem_euclid(DAY) <= end - since + 2.0 * ABOUT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{judgement::learned_limit::Confidence, text::wall_time::WallTime},
+        view::{
+            connection_group::cases,
+            life::tests_support::{RESET, app, dead, live},
+        },
+    };
+
+    fn clean_up(at: &str) -> LearnedRow {
+        let unix_seconds = unix_seconds(at).unwrap();
+        LearnedRow::CleanUp(CleanUpRow {
+            netns: host::own_netns().map(|_| app(1, None, 0).netns),
+            time: WallTime { unix_seconds, ..WallTime::default() },
+            time_of_day: "03:04".to_owned(),
+            days: 2,
+            connections: 8,
+            peers: Vec::new(),
+            process: None,
+            confidence: Confidence::Likely,
+            meaning: "together".to_owned(),
+        })
+    }
+
+    fn is_one(lives: Vec<Life>, at: &str) -> bool {
+        Lessons::of(&cases(lives)[0], &[clean_up(at)]).clean_up.is_some()
+    }
+
+    #[test]
+    fn what_was_lost_at_the_time_of_day_of_a_clean_up_is_told_so_and_other_ends_are_not() {
+        // It ended at 03:04:05 of another day.
+        let lost = |quiet_ms| vec![dead(&app(1, None, quiet_ms), RESET)];
+        assert!(is_one(lost(30_000), "2026-02-07T03:04:00Z"));
+        assert!(!is_one(lost(30_000), "2026-02-07T09:00:00Z"));
+        // It had been quiet since 02:04.
+        assert!(is_one(lost(3_600_000), "2026-02-07T02:30:00Z"));
+        assert!(!is_one(lost(3_600_000), "2026-02-07T01:30:00Z"));
+        assert!(!is_one(vec![live(&app(1, None, 0))], "2026-02-07T03:04:00Z"));
+    }
+}

@@ -1,0 +1,83 @@
+//! An outage that many connections show at once: said before the cases, of which each shows only its part.
+
+use super::phrase::connections;
+use crate::{
+    command::{timestamp, why::answer::Judged},
+    view::life::{Finding, Life},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// What went dark within this time went dark together.
+const TOGETHER_SECONDS: f64 = 60.0;
+/// Fewer connections, or one kind of them, are said by their case.
+const MIN_CONNECTIONS: usize = 4;
+const MIN_CASES: usize = 3;
+
+/// A connection that gets no answer, or got none any more.
+struct Darkened {
+    began: f64,
+    case: usize,
+    port: u16,
+}
+
+/// The host with most connections that went dark together, in words. `now`: Unix time.
+pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<String> {
+    let mut hosts: BTreeMap<IpAddr, Vec<Darkened>> = BTreeMap::new();
+    for (number, case) in cases.iter().enumerate() {
+        let Some(remote) = case.remote else { continue };
+        for life in &case.case.lives {
+            if let Some(began) = began(life, now) {
+                let trouble = Darkened { began, case: number, port: remote.port() };
+                hosts.entry(remote.ip()).or_default().push(trouble);
+            }
+        }
+    }
+    let outages = hosts.into_iter().filter_map(|(host, mut all)| {
+        all.sort_by(|a, b| a.began.total_cmp(&b.began));
+        Some((host, together(&all)?))
+    });
+    let (host, outage) = outages.max_by_key(|(_, outage)| outage.n)?;
+    let at = timestamp::local(&timestamp::of_unix(outage.began).to_string(), "%H:%M:%S");
+    let ports = if outage.n_ports == 1 { "1 port" } else { &format!("{} ports", outage.n_ports) };
+    Some(format!(
+        "{host}, or the path to it, went dark at about {at} for {} of {} kinds, to {ports}",
+        connections(outage.n),
+        outage.n_cases
+    ))
+}
+
+struct Outage {
+    began: f64,
+    n: usize,
+    n_cases: usize,
+    n_ports: usize,
+}
+
+/// Where most of them began within the time, if these are many.
+fn together(all: &[Darkened]) -> Option<Outage> {
+    let groups = all.iter().enumerate().map(|(place, first)| {
+        let rest = all.get(place..).unwrap_or_default();
+        let n = rest.iter().take_while(|it| it.began <= first.began + TOGETHER_SECONDS).count();
+        rest.get(..n).unwrap_or_default()
+    });
+    let group = groups.max_by_key(|group| group.len())?;
+    let cases: BTreeSet<usize> = group.iter().map(|it| it.case).collect();
+    let ports: BTreeSet<u16> = group.iter().map(|it| it.port).collect();
+    let is_many = group.len() >= MIN_CONNECTIONS && cases.len() >= MIN_CASES;
+    let began = group.first().filter(|_| is_many)?.began;
+    Some(Outage { began, n: group.len(), n_cases: cases.len(), n_ports: ports.len() })
+}
+
+/// When the trouble of one began that gets no answer: Unix time.
+fn began(life: &Life, now: f64) -> Option<f64> {
+    match life.finding() {
+        Finding::Stuck | Finding::PeerSilent | Finding::GivenUp => {
+            Some(now - life.connection.condition_seconds?)
+        }
+        Finding::Dark => timestamp::unix_seconds(life.trouble_began()?),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! The words about peers: what closes first, what went dark for all, and what a single lost probe ended.
+
+use super::*;
+use crate::{
+    command::why::answer::judge,
+    kernel::host,
+    model::{
+        judgement::{
+            death::Cause,
+            learned::{LearnedRow, PeerClosesRow},
+            learned_limit::Confidence,
+        },
+        observed::{
+            ending::{Ending, Unacked},
+            socket::{Endpoint, Socket, State},
+            watched::Watched,
+        },
+        text::wall_time::WallTime,
+    },
+    view::life::{
+        Life,
+        tests_support::{GAVE_UP, RESET, app, dead, live},
+    },
+};
+
+fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
+    let cases = judge(lives, &[], learned, None, 0.0);
+    let page = WhyText {
+        cases: &cases,
+        peer: Some("it"),
+        window: "in the last 24 h",
+        notes: &[],
+        in_full: false,
+        now: 0.0,
+        style: Style { colour: false },
+    };
+    page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
+    let one = app(1, None, 0);
+    [LearnedRow::PeerCloses(PeerClosesRow {
+        remote: one.remote.socket_addr().to_string(),
+        netns: host::own_netns().filter(|own| *own != one.netns).map(|_| one.netns),
+        time: WallTime::default(),
+        after_seconds,
+        connections: 8,
+        occasions: 4,
+        confidence,
+        meaning: "the peer closes connections 40 s after the last data".to_owned(),
+    })]
+}
+
+#[test]
+fn a_peer_that_closes_sooner_than_the_path_forgets_is_answered_by_the_pool() {
+    let quiet = || vec![live(&app(1, None, 30_000))];
+    let said = page(quiet(), &closes_after(40.0, Confidence::Likely));
+    let head = "1 connection of app to 172.16.0.15:2717 will be closed by the peer after 40 s without data, as it does:";
+    assert!(said.starts_with(head), "{said}");
+    assert!(said.contains("fix set the idle time of the pool below 40 s"), "{said}");
+    assert!(!said.contains("SO_KEEPALIVE") && !said.contains("if it stays quiet"), "{said}");
+    // The path comes first, or it is a guess.
+    for learned in [closes_after(400.0, Confidence::Likely), closes_after(40.0, Confidence::Guess)]
+    {
+        let said = page(quiet(), &learned);
+        assert!(said.contains("will be dropped once quiet for 5 min 50 s"), "{said}");
+        assert!(said.contains("SO_KEEPALIVE"), "{said}");
+    }
+}
+
+#[test]
+fn a_pool_that_was_closed_a_moment_ago_leaks_nothing() {
+    let closed =
+        |silent_ms| vec![live(&Socket { state: State::CloseWait, ..app(1, None, silent_ms) })];
+    let habit = closes_after(40.0, Confidence::Likely);
+    let said = page(closed(2_500), &habit);
+    assert!(said.contains("the peer closes what has had no data for 40 s"), "{said}");
+    for said in [page(closed(2_500), &[]), page(closed(900_000), &habit)] {
+        assert!(said.contains("it does not read, or it leaks it"), "{said}");
+    }
+}
+
+#[test]
+fn a_single_lost_probe_is_said_where_the_settings_allow_no_second_one() {
+    let died = |count, user_timeout_ms| {
+        let mut socket = app(1, Some(60), 61_000);
+        (socket.own.count, socket.own.interval_seconds) = (count, 3);
+        socket.own.user_timeout_ms = user_timeout_ms;
+        vec![dead(&Socket { probes_unanswered: 1, ..socket }, GAVE_UP)]
+    };
+    let by_count = page(died(1, 0), &[]);
+    assert!(by_count.contains("was ended by a single probe that got no answer"), "{by_count}");
+    assert!(
+        by_count.contains("TCP_KEEPCNT, 3") && !by_count.contains("nothing to set"),
+        "{by_count}"
+    );
+    let by_user_timeout = page(died(9, 62_000), &[]);
+    assert!(by_user_timeout.contains("was ended by a single probe"), "{by_user_timeout}");
+    assert!(by_user_timeout.contains("TCP_USER_TIMEOUT"), "{by_user_timeout}");
+    for ordinary in [page(died(9, 0), &[]), page(died(1, 90_000), &[])] {
+        assert!(ordinary.contains("nothing to set here: keepalive noticed it"), "{ordinary}");
+        assert!(!ordinary.contains("a single probe"), "{ordinary}");
+    }
+}
+
+/// Data is unanswered, sent after 80 s of silence.
+fn stuck(id: u64) -> Socket {
+    Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(id, None, 39_000)
+    }
+}
+
+/// It probes each 5 s, was answered for long, and is not any more.
+fn silent(id: u64, longest_quiet_ms: u32) -> Socket {
+    let watched = Watched { ms: 600_000, longest_quiet_ms, ..Watched::default() };
+    let mut socket = app(id, Some(5), 15_000);
+    socket.own.interval_seconds = 5;
+    Socket { probes_unanswered: 3, timer_ms: Some(5_000), watched, ..socket }
+}
+
+#[test]
+fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
+    let outage = page(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[]);
+    assert!(outage.contains("the peer or the path is gone for all of them"), "{outage}");
+    assert!(!outage.contains("if the path has forgotten"), "{outage}");
+    let stuck_case = judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, 0.0);
+    let lines =
+        |case: &Judged| case.advice.iter().flat_map(|it| it.lines.clone()).collect::<String>();
+    assert!(
+        stuck_case[0].is_outage && !lines(&stuck_case[0]).contains("KEEPIDLE"),
+        "{stuck_case:?}"
+    );
+    // The other was never quiet for as long before: one limit may explain both.
+    let limit = page(vec![live(&stuck(1)), live(&silent(2, 0))], &[]);
+    assert!(limit.contains("if the path has forgotten it"), "{limit}");
+}
+
+#[test]
+fn what_went_dark_for_many_is_said_once_for_all_of_them() {
+    let to = |id: u64, port: u16| {
+        let socket = stuck(id);
+        Socket { remote: Endpoint { port, ..socket.remote }, ..socket }
+    };
+    let many: Vec<Life> =
+        [(1, 80), (2, 80), (3, 81), (4, 82)].map(|(id, port)| live(&to(id, port))).into();
+    let said = page(many.clone(), &[]);
+    assert!(said.starts_with("172.16.0.15, or the path to it, went dark at about "), "{said}");
+    assert!(said.contains("for 4 connections of 3 kinds, to 3 ports. "), "{said}");
+    let few = page(many[..3].to_vec(), &[]);
+    assert!(!few.contains("or the path to it, went dark"), "{few}");
+}
+
+#[test]
+fn a_connect_that_hangs_is_no_matter_of_keepalive() {
+    let opening = Socket { state: State::SynSent, ..stuck(1) };
+    let said = page(vec![live(&opening)], &[]);
+    let head = "1 connection of app to 172.16.0.15:2717 cannot be opened so far: 8 SYNs got no answer, for 39 s.";
+    assert!(said.starts_with(head), "{said}");
+    assert!(said.contains("does the peer run") && !said.contains("keepalive"), "{said}");
+}
+
+#[test]
+fn what_pings_is_not_told_to_ping_less_often() {
+    let pings = |ms| Watched { ms, longest_quiet_ms: 15_000, ..Watched::default() };
+    let idle = |watched| {
+        let socket = Socket { watched, ..stuck(1) };
+        judge(vec![live(&socket)], &[], &[], None, 0.0)[0].proposal.idle
+    };
+    assert_eq!(idle(pings(600_000)), 15);
+    // It was not watched for long enough to know.
+    assert_eq!(idle(pings(20_000)), 20);
+}
+
+#[test]
+fn a_restart_of_the_peer_is_no_idle_timer_of_it() {
+    let closed = |id, without_data_ms, at: &str| {
+        let ending = Ending {
+            errno: 0,
+            unacked: Unacked::Nothing,
+            sent_ms: Some(without_data_ms),
+            received_data_ms: Some(without_data_ms),
+            ..RESET
+        };
+        let mut life = dead(&app(id, Some(2), 1_000), ending);
+        let end = life.end.as_mut().unwrap();
+        (end.cause, end.probes_sent, end.at) = (Cause::PeerClosed, 9, at.to_owned());
+        life
+    };
+    let at = "2026-01-02T03:04:05Z";
+    let restart = page(vec![closed(1, 6_000, at), closed(2, 19_000, at)], &[]);
+    assert!(restart.contains("closed by the peer all at once"), "{restart}");
+    assert!(!restart.contains("send something"), "{restart}");
+    let timer = page(vec![closed(1, 60_000, at), closed(2, 60_000, "2026-01-02T03:14:05Z")], &[]);
+    assert!(
+        timer.contains("after up to 1 min without data, while probes were answered"),
+        "{timer}"
+    );
+    assert!(timer.contains("send something of your protocol"), "{timer}");
+}
+
+#[test]
+fn a_death_in_an_outage_teaches_no_limit() {
+    let dark = |others_silent| {
+        let mut life = dead(&app(1, None, 25_000), Ending { errno: 110, ..RESET });
+        let end = life.end.as_mut().unwrap();
+        (end.cause, end.forgotten, end.others_silent) =
+            (Cause::RetransmitTimeout, false, others_silent);
+        vec![life]
+    };
+    let outage = page(dark(Some(9)), &[]);
+    assert!(outage.contains("limit none explains it: others to the same peer"), "{outage}");
+    let alone = page(dark(None), &[]);
+    assert!(alone.contains("limit assumed to be 5 min 50 s"), "{alone}");
+}
