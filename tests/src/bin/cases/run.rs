@@ -10,7 +10,11 @@ use crate::{
     stage::CaseStage,
     words::CaseWords,
 };
-use keepwatch_tests::{answer::agent::Agent, kernel::netns::require_root, wait::now};
+use keepwatch_tests::{
+    answer::{agent::Agent, http},
+    kernel::netns::require_root,
+    wait::now,
+};
 use std::{
     fs,
     panic::{self, AssertUnwindSafe, catch_unwind},
@@ -41,6 +45,7 @@ pub(crate) fn all(asked: &CaseWords) -> bool {
     let began = now();
     let played = side_by_side(&cases, &agent, &kit, &versions);
     println!("{} cases in {} s", played.len(), began.elapsed().as_secs());
+    println!("{}", lost_events(&agent));
     let (ended, agent_said) = agent.stop();
     if !ended.success() {
         println!("WRONG: the agent ended with {ended}: {agent_said}");
@@ -54,6 +59,14 @@ pub(crate) fn all(asked: &CaseWords) -> bool {
         && played.iter().all(|(_, report)| {
             report.is_right() || (!report.missing.is_empty() && may_lack(report))
         })
+}
+
+/// What of the host's events did not reach the agent: a case that was wrong because of that is no case.
+fn lost_events(agent: &Agent) -> String {
+    let metrics = http::get(agent.address(), "/metrics", "text/plain");
+    let text = metrics.map(|answer| answer.body).unwrap_or_default();
+    let lost = text.lines().filter(|line| line.starts_with("keepwatch_events_lost_total"));
+    lost.collect::<Vec<_>>().join("\n")
 }
 
 fn side_by_side(

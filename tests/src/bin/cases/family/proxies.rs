@@ -8,7 +8,7 @@ use crate::{
     report::CaseReport,
     said::{self, text_at},
     stage::CaseStage,
-    trial::AdviceTrial,
+    trial::{AdviceTrial, texts},
     tried_path::TriedPath,
 };
 use keepwatch_tests::network::middlebox::MiddleboxAnswer::Silence;
@@ -45,6 +45,14 @@ pub(super) const CASES: &[TriedCase] = &[
         needs: &[Program("nginx")],
         path: TriedPath::Forgets(Silence),
         play: Play::Steps(nginx_probes),
+    },
+    TriedCase {
+        name: "HAProxy with a client timeout of 6 s, and a client that probes",
+        kind: "peer_closed",
+        complaints: &["haproxy/haproxy#1236"],
+        needs: &[Program("haproxy")],
+        path: TriedPath::Keeps,
+        play: Play::Steps(haproxy_closes),
     },
 ];
 
@@ -130,4 +138,47 @@ fn nginx_probes(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let outcome = client.until("outcome");
     report.given("it lives", outcome.contains("answered"), &outcome);
     report.truth(outcome);
+}
+
+fn haproxy_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
+    let host = stage.server();
+    let config = stage.file(
+        "closing.cfg",
+        &format!(
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 6s\n timeout server 1h\n\
+             listen front\n bind {host}:{FRONT}\n server back {host}:{ECHO_PORT}\n"
+        ),
+    );
+    let mut haproxy = stage.program("haproxy", &["-db", "-f"]);
+    haproxy.arg(config);
+    let _server = super::server_of(stage, FRONT, haproxy).with(echo_server(stage));
+    let client = stage.near(stage.python(&format!(
+        "s = socket.create_connection((HOST, {FRONT}))\n\
+         s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)\n\
+         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)\n\
+         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)\n\
+         s.sendall(b'word')\ns.recv(100)\nsay('ready')\nbegan = time.monotonic()\n\
+         end = s.recv(1)\nsay('closed by the proxy after %.1f s: %r' % (time.monotonic() - began, end))\n\
+         s.close()\nwait()"
+    )));
+    client.until("ready");
+    let seen = stage.connected(FRONT);
+    report.truth(client.until("closed by the proxy"));
+    let (why, case) = stage.death(FRONT, seen.local);
+    report.death(&case, &[("cause", "peer_closed")]);
+    report.fields(
+        "why",
+        &case,
+        &[("finding", "closed_although_probed"), ("learned_limit", "null")],
+    );
+    let settings = tcp_settings(&case);
+    report.must("no setting of TCP is advised", settings.is_empty(), settings.join("; "));
+    report.said(why.headline());
+}
+
+/// Lines of advice that set keepalive: a proxy that closes by a timer of its own does not ask for probes.
+fn tcp_settings(case: &serde_json::Value) -> Vec<String> {
+    let advice = case.pointer("/advice").and_then(serde_json::Value::as_array).cloned();
+    let lines = advice.unwrap_or_default().into_iter().flat_map(|one| texts(&one, "/lines"));
+    lines.filter(|line| line.to_lowercase().contains("keep")).collect()
 }

@@ -189,7 +189,7 @@ fn server_closes(stage: &CaseStage<'_>, report: &mut CaseReport) {
          socket.TCP_KEEPIDLE: 2, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 5})\n\
          c = R.connection_pool.get_connection()\nsay('ready')\n\
          began = time.monotonic()\ns = c._sock\ns.settimeout(60)\n\
-         say('closed by the server after %.1f s: %r' % (time.monotonic() - began, s.recv(1)))\n\
+         end = s.recv(1)\nsay('closed by the server after %.1f s: %r' % (time.monotonic() - began, end))\n\
          s.close()\nwait()",
     ));
     client.until("ready");

@@ -8,6 +8,7 @@ use crate::{
     program::RunningProgram,
     report::CaseReport,
     said::text_at,
+    server_trial::ServerTrial,
     stage::CaseStage,
     trial::AdviceTrial,
     tried_path::TriedPath,
@@ -53,6 +54,21 @@ pub(super) const CASES: &[TriedCase] = &[
         path: TriedPath::SaidToForget,
         play: Play::Steps(server_stops),
     },
+    TriedCase {
+        name: "rsyslog imtcp, whose quiet sender is forgotten",
+        kind: "overdue",
+        complaints: &["rsyslog/rsyslog#1254"],
+        needs: NEEDS,
+        path: TriedPath::Forgets(Silence),
+        play: Play::ServerAdvice(&ServerTrial {
+            port: PORT,
+            verdict: "off",
+            server: receiver,
+            client: sender,
+            advised_as: "rsyslog, which receives",
+            applied: "as the input",
+        }),
+    },
 ];
 
 /// Writes down what it gets.
@@ -68,6 +84,55 @@ fn sink(stage: &CaseStage<'_>) -> RunningProgram {
     let mut command = stage.python(&code);
     command.arg(stage.folder.file("taken"));
     server_of(stage, PORT, command)
+}
+
+/// rsyslogd, which writes down what it gets. The lines are an input, with dots where the address goes.
+fn receiver(stage: &CaseStage<'_>, lines: &[String]) -> RunningProgram {
+    let line = if lines.is_empty() {
+        "input(type=\"imtcp\" ...)".to_owned()
+    } else {
+        without_remarks(lines)
+    };
+    let here = format!("address=\"{}\" port=\"{PORT}\"", stage.server());
+    let folder = stage.folder_for_all("rsyslog");
+    let config = format!(
+        "module(load=\"imtcp\")\n{}\nglobal(workDirectory=\"{}\")\n\
+         template(name=\"raw\" type=\"string\" string=\"%rawmsg%\\n\")\n\
+         action(type=\"omfile\" file=\"{}\" template=\"raw\")\n",
+        line.replace("...", &here),
+        folder.display(),
+        stage.folder.file("taken").display()
+    );
+    let mut command = stage.program("rsyslogd", &["-n", "-iNONE", "-f"]);
+    command.arg(stage.file("receiver.conf", &config));
+    add_modules(&mut command);
+    server_of(stage, PORT, command)
+}
+
+/// A message is answered when the receiver has written it down.
+fn sender(stage: &CaseStage<'_>) -> Command {
+    let code = format!(
+        "s = socket.create_connection((HOST, {PORT}))\nn = 0\nopen(sys.argv[2], 'a')\n\
+         def ask():\n\
+         \x20   global n\n\x20   n += 1\n\x20   word = 'message-%d-%d' % (os.getpid(), n)\n\
+         \x20   s.sendall(b'<13>' + word.encode() + b'\\n')\n\
+         \x20   end = time.monotonic() + 5\n\
+         \x20   while time.monotonic() < end:\n\
+         \x20       if word in open(sys.argv[2]).read(): return word\n\
+         \x20       time.sleep(0.1)\n\
+         \x20   raise TimeoutError('the message did not arrive')\n\
+         talk(ask)"
+    );
+    let mut python = stage.python(&code);
+    python.arg(stage.folder.file("taken"));
+    python
+}
+
+fn add_modules(rsyslogd: &mut Command) {
+    let modules = kit::unpacked(&format!("usr/lib/{ARCH}-linux-gnu/rsyslog"));
+    if modules.is_dir() {
+        rsyslogd.arg("-M").arg(modules);
+    }
 }
 
 /// rsyslogd, and a program that logs by it: a message is answered when the sink has it. The lines are an action, with
@@ -106,10 +171,7 @@ fn rsyslog(stage: &CaseStage<'_>, lines: &[String]) -> Command {
     python.arg(stage.folder.file("taken")).arg(folder.join("in"));
     let rsyslogd = kit::find_program("rsyslogd").expect("it is needed");
     python.arg(rsyslogd).args(["-n", "-iNONE", "-f"]).arg(config);
-    let modules = kit::unpacked(&format!("usr/lib/{ARCH}-linux-gnu/rsyslog"));
-    if modules.is_dir() {
-        python.arg("-M").arg(modules);
-    }
+    add_modules(&mut python);
     python
 }
 
