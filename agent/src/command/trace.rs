@@ -172,12 +172,12 @@ fn from_kernel(
     let (mut timer, mut setsockopt) = ("nothing", "nothing");
     for status in hooks.status() {
         match (&status.failure, status.signal) {
-            (Some(failure), signal) => {
+            (Some(failure), signal) if signal.is_needed() => {
                 warn!("blind to {}: {failure}", signal.blind_without());
             }
             (None, Signal::KeepaliveTimer) => timer = status.mechanism,
             (None, Signal::Setsockopt) => setsockopt = status.mechanism,
-            (None, _) => {}
+            _ => {}
         }
     }
     let around = Arc::new(around);

@@ -139,8 +139,9 @@ pub fn drain(fd: &OwnedFd) {
     }
 }
 
+/// Waits until the peer has acknowledged all data.
 #[track_caller]
-fn wait_until_acknowledged(fd: &OwnedFd) {
+pub fn wait_until_acknowledged(fd: &OwnedFd) {
     wait::until("all data is acknowledged", ENDED_WITHIN, || (in_flight(fd) == 0).then_some(()));
 }
 

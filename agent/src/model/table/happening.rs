@@ -137,7 +137,7 @@ pub const fn of_end(
 
 impl Happened {
     /// The name in JSON, filters and help.
-    pub const fn name(&self) -> EventName {
+    pub fn name(&self) -> EventName {
         match self {
             Self::Opened => EventName::Opened,
             Self::Setting(_) => EventName::Setting,
@@ -148,12 +148,9 @@ impl Happened {
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::GivenUp => EventName::GivenUp,
-            Self::Died(death) => of_end(
-                death.cause,
-                death.ending.has_unacked_data() || death.ending.has_unsent(),
-                death.quiet_ms as u64,
-                death.age_ms,
-            ),
+            Self::Died(death) => {
+                of_end(death.cause, death.was_in_flight(), death.quiet_ms as u64, death.age_ms)
+            }
         }
     }
 

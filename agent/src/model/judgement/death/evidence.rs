@@ -92,11 +92,12 @@ impl Death {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
             Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
-            Cause::PeerReset if ending.is_reset_by_program() => format!(
-                "a reset came {} after data was sent, later than a round trip: the peer closed it with that data unread, \
-                 as a program does by an idle timeout of its own; it had been quiet for {quiet}",
-                tenths(ending.sent_ms.unwrap_or_default())
-            ),
+            Cause::PeerReset if ending.is_reset_by_program() => {
+                self.evidence_of_refusal("later than a round trip", "unread", self.quiet_ms)
+            }
+            Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
+                self.evidence_of_refusal("which the peer had acknowledged", "unanswered", quiet_ms)
+            }
             Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
                  acknowledged",
@@ -114,6 +115,25 @@ impl Death {
             | Cause::LocalReset
             | Cause::Unknown => self.other_evidence(&repeated),
         }
+    }
+
+    fn evidence_of_refusal(&self, which: &str, left: &str, quiet_ms: u32) -> String {
+        /// No server has a shorter idle timeout.
+        const TIMEOUT_MS: u32 = 3000;
+        let sent = milliseconds(self.ending.sent_ms.unwrap_or_default());
+        let quiet = tenths(quiet_ms);
+        let why = if quiet_ms >= TIMEOUT_MS {
+            format!(
+                "as a program does by an idle timeout of its own; it had been quiet for {quiet}"
+            )
+        } else {
+            format!(
+                "as a program does that ends or is restarted; it had been quiet for {quiet} only"
+            )
+        };
+        format!(
+            "a reset came {sent} after data was sent, {which}: the peer closed it with that data {left}, {why}"
+        )
     }
 
     fn evidence_of_idle_drop(&self, socket: &Socket, quiet: &str, repeated: &str) -> String {
@@ -231,4 +251,9 @@ impl Death {
             _ => String::new(),
         }
     }
+}
+
+/// A short time, to the millisecond.
+fn milliseconds(ms: u32) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { tenths(ms) }
 }

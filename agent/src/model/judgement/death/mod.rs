@@ -205,6 +205,14 @@ impl Death {
         }
     }
 
+    /// Whether something that the program wrote was lost by it, or refused.
+    pub fn was_in_flight(&self) -> bool {
+        let Ending { errno, .. } = self.ending;
+        self.ending.has_unacked_data()
+            || self.ending.has_unsent()
+            || errno != 0 && self.ending.quiet_before_refusal_ms().is_some()
+    }
+
     /// When the first of what was never answered was sent, milliseconds before the end. None if nothing was in flight.
     pub fn unanswered_ms(&self) -> Option<u32> {
         self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
@@ -337,6 +345,14 @@ impl Ending {
     fn answer_ms(&self) -> u32 {
         let round_trip_ms = self.round_trip_us.unwrap_or(0) / 1000;
         round_trip_ms + round_trip_ms / 8 + RESET_SLACK_MS
+    }
+
+    /// Of a reset that came in place of the answer to data that the peer had acknowledged: how long no data had passed before
+    /// that was sent, milliseconds. Only a program that knew the connection can have sent it.
+    pub fn quiet_before_refusal_ms(&self) -> Option<u32> {
+        let is_refused = self.errno == ECONNRESET && self.unacked == Unacked::Nothing;
+        let received_ms = self.received_data_ms.filter(|_| is_refused && !self.has_unsent())?;
+        received_ms.checked_sub(self.sent_ms?).filter(|&ms| ms > 0)
     }
 
     /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the
