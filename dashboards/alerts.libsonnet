@@ -199,12 +199,13 @@
             'There is no target at all with ' + std.strReplace(config.selector, '"', '')
             + ': silence means nothing now.',
           ),
+          // Without `process_files`, which kernels before 6.1 never carry, no connection and no event goes unseen.
           alert(
             'KeepwatchAgentBlind',
             severity.warning,
             10,
             |||
-              max by (%(agent)s, signal) (keepwatch_hook_attached{%(selector)s}) == 0
+              max by (%(agent)s, signal) (keepwatch_hook_attached{%(selector)s, signal!="process_files"}) == 0
             |||,
             'A keepwatch agent is blind: no hook carries a signal.',
             'The agent at {{ $labels.instance }} sees no {{ $labels.signal }}: every hook for it was refused.',

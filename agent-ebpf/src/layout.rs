@@ -234,6 +234,34 @@ layout! {
     task_flags: [Offset("task_struct.flags")];
     /// The name of a thread.
     task_comm: [Offset("task_struct.comm")];
+    /// The first address of a mapping.
+    vma_start: [Offset("vm_area_struct.vm_start")];
+    /// What may be done with it.
+    vma_flags: [Offset("vm_area_struct.vm_flags"), Else(ABSENT)];
+    /// The file that is mapped; null for memory of the process's own.
+    vma_file: [Offset("vm_area_struct.vm_file")];
+    /// The name that a process gave to memory of its own (since 5.17, with CONFIG_ANON_VMA_NAME).
+    vma_name: [Offset("vm_area_struct.anon_name"), Else(ABSENT)];
+    /// Its text.
+    vma_name_text: [Offset("anon_vma_name.name"), Else(ABSENT)];
+    /// The address space that a mapping is in.
+    vma_mm: [Offset("vm_area_struct.vm_mm")];
+    /// The executable that a process runs.
+    mm_exe_file: [Offset("mm_struct.exe_file")];
+    /// Whether the iterator over mappings survives the end of the process: commit 7ff94f276f8e (6.2, and 6.1.8).
+    vma_walk_is_safe: [Given(1, "bpf_iter_seq_task_vma_info.mm"), Else(0)];
+    /// Whether an iterator can be bound to one process (since 6.1).
+    has_task_iterators: [Given(1, "bpf_iter_link_info.task.tid"), Else(0)];
+    /// Where Go's heap begins, in units of 4 GiB: x86-64, arm64 (`mallocinit` in Go's src/runtime/malloc.go, up to Go 1.25).
+    go_heap: [Given(0xc0, "pt_regs.orig_ax"), Else(0x40)];
+    /// The path of an open file.
+    file_path: [Offset("file.f_path")];
+    /// Its entry in a folder.
+    file_entry: [Offset("file.f_path.dentry")];
+    /// The name there.
+    entry_name: [Offset("dentry.d_name.name")];
+    /// The length of that name.
+    entry_name_len: [Offset("dentry.d_name.len")];
     /// A task's open files.
     task_files: [Offset("task_struct.files")];
     /// The table of open files.

@@ -8,6 +8,10 @@ pub const SUBFLOWS: &str = "subflows";
 pub const LISTED: &str = "listed";
 /// `iter/bpf_map_elem`: the sockets of [`SOUGHT`], by their addresses.
 pub const LOOK_AGAIN: &str = "look_again";
+/// `iter/task_vma`: what one process has mapped.
+pub const MAPPED_FILES: &str = "mapped_files";
+/// `iter/task_file` of one process: the jars that it has open.
+pub const OPEN_JARS: &str = "open_jars";
 /// `tp_btf/inet_sock_set_state`: a socket changed its state.
 pub const STATE_CHANGE: &str = "state_change";
 /// `tp_btf/tcp_destroy_sock`: a socket's end.

@@ -22,6 +22,8 @@ pub enum Tag {
     Again = 6,
     /// A [`SocketSample`] from the list of a network namespace.
     Listed = 7,
+    /// A [`ProcessFileRecord`]: a file of one process.
+    ProcessFile = 8,
 }
 
 impl Tag {
@@ -41,6 +43,7 @@ impl Tag {
             5 => Some(Self::Call),
             6 => Some(Self::Again),
             7 => Some(Self::Listed),
+            8 => Some(Self::ProcessFile),
             _ => None,
         }
     }
@@ -267,3 +270,37 @@ pub struct SetsockoptRecord {
 /// Bytes of one [`SetsockoptRecord`].
 pub const SETSOCKOPT_LEN: usize = SAMPLE_LEN + 16;
 const _: () = assert!(size_of::<SetsockoptRecord>() == SETSOCKOPT_LEN);
+
+/// How a process uses the file of a [`ProcessFileRecord`].
+pub mod usage {
+    /// It is the executable that the process runs.
+    pub const EXECUTABLE: u32 = 1;
+    /// It is mapped, to be executed: a library, or the executable.
+    pub const MAPPED: u32 = 2;
+    /// A descriptor leads to it.
+    pub const OPEN: u32 = 3;
+    /// No file: memory of Go's runtime.
+    pub const GO_MEMORY: u32 = 4;
+}
+
+/// A file of one process, by its path as `/proc/PID/maps` shows it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ProcessFileRecord {
+    /// [`Tag`].
+    pub tag: u32,
+    /// One of [`usage`].
+    pub usage: u32,
+    /// Bytes of the path with the zero at its end, or a negative error number: of a longer one -36 (ENAMETOOLONG).
+    pub path_len: i32,
+    #[doc(hidden)]
+    pub _pad: u32,
+    /// The path; what stands behind its end means nothing.
+    pub path: [u8; PATH_LEN],
+}
+
+/// Bytes of the longest path that a record can hold, with the zero at its end.
+pub const PATH_LEN: usize = 1008;
+/// Bytes of one [`ProcessFileRecord`].
+pub const PROCESS_FILE_LEN: usize = PATH_LEN + 16;
+const _: () = assert!(size_of::<ProcessFileRecord>() == PROCESS_FILE_LEN);

@@ -267,8 +267,8 @@ fn doubt(sample: &SocketSample, tag: Tag) {
             Tag::Destroy => report::word("destroy"),
             Tag::Fire => report::word("fire"),
             Tag::Call => report::word("call"),
-            // What is there may be no socket any more.
-            Tag::Again => return,
+            // What is there may be no socket any more, or never was one.
+            Tag::Again | Tag::ProcessFile => return,
             Tag::Listed => report::word("listed"),
         };
         let small = u64::from(state) | u64::from(own_count) << 8 | u64::from(family) << 32;

@@ -8,7 +8,8 @@ function(config)
   local q = query.of(config);
   local one(metric) = 'max by (instance) (%s)' % q.m(metric);
   local age = 'time() - ' + q.m('keepwatch_snapshot_timestamp_seconds');
-  local attached = 'max by (instance, signal) (%s)' % q.m('keepwatch_hook_attached');
+  // Without `process_files`, which kernels before 6.1 never carry, nothing goes unseen.
+  local attached = 'max by (instance, signal) (%s)' % q.m('keepwatch_hook_attached', 'signal!="process_files"');
 
   board.board(
     config,

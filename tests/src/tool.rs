@@ -64,6 +64,11 @@ pub fn kernel_has_cookies_for_hooks() -> bool {
     *ASKED
 }
 
+/// Whether this kernel can bind an iterator over mappings to one process (since 6.1), by the name of a function.
+pub fn kernel_has_process_iterators() -> bool {
+    kernel_symbol("bpf_iter_attach_task").is_some()
+}
+
 /// A folder of its own, open to every user, gone when dropped.
 #[derive(Debug)]
 pub struct TemporaryFolder(PathBuf);

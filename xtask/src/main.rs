@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod cases;
 mod ci;
 mod codegen;
 mod command;

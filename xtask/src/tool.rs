@@ -6,8 +6,9 @@ use crate::{
     command, place,
     purpose::Purpose,
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     fs,
@@ -81,6 +82,40 @@ pub(crate) fn unpack(packages: &[&str]) -> Result<()> {
         wrap(program, &bin().join(program))?;
     }
     Ok(())
+}
+
+/// Unpacks each of these packages by itself; returns what could not be had.
+pub(crate) fn unpack_each(packages: &BTreeSet<&str>) -> Result<Vec<Error>> {
+    let apt = Apt::new(place::tools().join("apt"), Suites::own()?)?;
+    let unpack = |package| apt.unpack_with_dependencies(&[package], &tree());
+    let failures = packages.iter().filter_map(|package| unpack(package).err()).collect();
+    apt.remove()?;
+    Ok(failures)
+}
+
+/// Makes a program findable that was unpacked to a place outside of the usual folders. A `*` stands for what is not
+/// known of a name.
+pub(crate) fn wrap_at(program: &str, place: &str) -> Result<()> {
+    let found = place.split('/').fold(vec![tree()], |folders, part| {
+        folders.iter().flat_map(|folder| entries_like(folder, part)).collect()
+    });
+    let found = found.into_iter().find(|path| path.is_file());
+    let found = found.with_context(|| format!("no {place} in {}", tree().display()))?;
+    write_script(&bin().join(program), &found)
+}
+
+/// The entries of a folder whose names are this, with `*` for any letters.
+fn entries_like(folder: &Path, pattern: &str) -> Vec<PathBuf> {
+    let is_like = |name: &str| {
+        let mut parts = pattern.split('*');
+        let rest = parts.next().and_then(|first| name.strip_prefix(first));
+        let last = parts.next_back();
+        let rest = parts.fold(rest, |rest, part| Some(rest?.split_once(part)?.1));
+        rest.is_some_and(|rest| last.map_or(rest.is_empty(), |last| rest.ends_with(last)))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let like = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_like));
+    like.map(|entry| entry.path()).collect()
 }
 
 /// Folders of a system with programs, and with libraries.
@@ -226,8 +261,8 @@ pub(crate) fn unpack_rust(packages: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TOOLS, listed_libraries, script_text};
-    use std::{collections::BTreeSet, path::Path};
+    use super::{TOOLS, entries_like, listed_libraries, script_text};
+    use std::{collections::BTreeSet, env, fs, path::Path};
 
     #[test]
     fn ldd_names_libraries_and_the_loader() {
@@ -249,6 +284,21 @@ mod tests {
             script_text(tools, &tools.join("rust/bin/rustc"), &[], &program).expect("text");
         assert!(deeper.contains("\"$0\")\")/../..\n"), "{deeper}");
         assert!(script_text(tools, &script, &[], Path::new("/usr/sbin/nft")).is_err());
+    }
+
+    #[test]
+    fn a_star_stands_for_the_part_of_a_name_that_differs_between_releases() {
+        let folder = env::temp_dir().join(format!("xtask-tool-{}", std::process::id()));
+        for name in ["go-1.19", "go", "php8.2", "php", "phpize"] {
+            fs::create_dir_all(folder.join(name)).expect("a folder");
+        }
+        let like = |pattern| {
+            let found = entries_like(&folder, pattern).into_iter();
+            found.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
+        };
+        let found: [Vec<String>; 4] = ["go-*", "php*.*", "php", "perl*"].map(like);
+        fs::remove_dir_all(&folder).expect("our folder");
+        assert_eq!(found.map(|names| names.join(" ")), ["go-1.19", "php8.2", "php", ""]);
     }
 
     #[test]

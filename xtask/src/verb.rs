@@ -1,6 +1,6 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
+use crate::{bench, cases, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ pub(crate) enum Verb {
     Test(test::TestOptions),
     Vm(vm::VmOptions),
     Bench(bench::BenchOptions),
+    Cases(cases::CasesOptions),
     Codegen(codegen::CodegenOptions),
     Dist(dist::DistOptions),
     Fresh(fresh::FreshOptions),
@@ -28,6 +29,7 @@ impl Verb {
             Self::Test(options) => test::run(options),
             Self::Vm(options) => vm::run(&options),
             Self::Bench(options) => bench::run(options),
+            Self::Cases(options) => cases::run(&options),
             Self::Codegen(options) => codegen::run(&options),
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),

@@ -21,6 +21,9 @@ pub(super) struct FileContext {
 #[repr(C)]
 pub(super) struct Meta {
     pub(super) seq: *mut c_void,
+    session: u64,
+    /// How many objects this walk has shown before.
+    pub(super) seq_num: u64,
 }
 
 /// Names the process with this descriptor as the owner.

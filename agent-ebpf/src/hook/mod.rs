@@ -4,6 +4,7 @@ mod destroy;
 mod iterator;
 mod listed;
 mod look_again;
+mod process_files;
 mod setsockopt;
 mod snapshot;
 mod state_change;

@@ -1,9 +1,11 @@
 //! What processes showed of themselves while they lived, for questions that come after their end. Read on a thread of its
-//! own, once when a process is met and once more when it has loaded what it needs. The agent has given up its
-//! capabilities: of other users' processes it sees the name and the first word of the command line, no libraries.
+//! own, once when a process is met and once more when it has loaded what it needs.
 
 use super::process_clues::Traces;
-use crate::{kernel::clock, model::observed::socket::Time};
+use crate::{
+    kernel::{clock, hooks::ProcessFiles},
+    model::observed::socket::Time,
+};
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -74,17 +76,22 @@ impl KeptClues {
         self.keep(pid, 1, clues);
     }
 
-    /// Starts the thread that reads; it ends when the reader is dropped.
-    pub(crate) fn start(self: Arc<Self>) -> io::Result<(ClueReader, JoinHandle<()>)> {
+    /// Starts the thread that reads, by `files` what /proc refuses; it ends when the reader is dropped.
+    pub(crate) fn start(
+        self: Arc<Self>,
+        files: Option<ProcessFiles>,
+    ) -> io::Result<(ClueReader, JoinHandle<()>)> {
         let (waiting, met) = mpsc::sync_channel(MAX_WAITING);
         let reader = ClueReader { kept: Arc::clone(&self), waiting };
-        let thread = std::thread::Builder::new()
-            .name("clues".to_owned())
-            .spawn(move || self.read_all(&met, Traces::of_process))?;
+        let thread =
+            std::thread::Builder::new().name("clues".to_owned()).spawn(move || match files {
+                Some(files) => self.read_all(&met, |pid| Traces::of_any_process(pid, &files)),
+                None => self.read_all(&met, Traces::of_process),
+            })?;
         Ok((reader, thread))
     }
 
-    fn read_all(&self, met: &Receiver<(u32, u64)>, look: fn(u32) -> Traces) {
+    fn read_all(&self, met: &Receiver<(u32, u64)>, look: impl Fn(u32) -> Traces) {
         let mut second: VecDeque<(Time, u32, u64)> = VecDeque::new();
         loop {
             match met.recv_timeout(Duration::from_secs(1)) {
@@ -112,10 +119,11 @@ impl KeptClues {
         let Some(process) = all.last().filter(|process| process.started == started) else {
             return;
         };
-        // What it showed before stays, if it is gone or its id is another's by now.
-        if clues.comm.is_some()
-            && process.clues.as_ref().is_none_or(|before| before.comm == clues.comm)
-        {
+        // What it showed before stays, if it is gone, ends just now, or its id is another's by now.
+        let is_better = |before: &Arc<Traces>| {
+            before.comm == clues.comm && before.are_files_read <= clues.are_files_read
+        };
+        if clues.comm.is_some() && process.clues.as_ref().is_none_or(is_better) {
             process.clues = Some(clues);
         }
     }
@@ -211,6 +219,20 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_ends_while_it_is_looked_at_keeps_what_it_showed_before() {
+        let (kept, reader, _met) = reader();
+        reader.meet(&[(7, 100)], Time(10));
+        let is_known = || kept.of(7, Time(30)).is_some_and(|clues| !clues.mapped.is_empty());
+        kept.keep(7, 100, Traces::of_name("ruby"));
+        assert!(!is_known());
+        kept.keep(7, 100, Traces { are_files_read: true, ..named("ruby") });
+        assert!(is_known(), "the second look saw more");
+        // A process that has ended keeps its name until its parent has read its status.
+        kept.keep(7, 100, Traces::of_name("ruby"));
+        assert!(is_known());
+    }
+
+    #[test]
     fn processes_are_bounded_and_those_that_find_no_room_are_met_again() {
         let (kept, reader, met) = reader();
         let many: Vec<(u32, u64)> = (0..5000).map(|pid| (pid, 1)).collect();
@@ -227,7 +249,7 @@ mod tests {
     #[test]
     fn the_thread_reads_and_ends_with_its_reader() {
         let kept = Arc::new(KeptClues::default());
-        let (reader, thread) = Arc::clone(&kept).start().unwrap();
+        let (reader, thread) = Arc::clone(&kept).start(None).unwrap();
         let own = std::process::id();
         reader.meet(&[(own, 1)], Time(1));
         let began = clock::now();

@@ -1,7 +1,11 @@
-//! What a process shows of itself in /proc: its name, its executable, the files it has mapped.
+//! What a process shows of itself: its name, its executable, the files it has mapped. /proc shows that; where it does not
+//! because we have no capability, the kernel's iterators do.
 
 use super::{clients, go_build::GoBuild};
-use crate::model::text::sanitize;
+use crate::{
+    kernel::hooks::{FilesOfProcess, ProcessFiles},
+    model::text::sanitize,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -51,6 +55,34 @@ impl Traces {
         Self::of_folder(Path::new(&format!("/proc/{pid}")))
     }
 
+    /// The same; what /proc refuses is asked of the kernel.
+    pub(crate) fn of_any_process(pid: u32, files: &ProcessFiles) -> Self {
+        let mut traces = Self::of_process(pid);
+        // A process that is gone has no name either.
+        if !traces.are_files_read
+            && traces.comm.is_some()
+            && let Ok(found) = files.of(pid)
+        {
+            traces.complete(found);
+        }
+        traces
+    }
+
+    /// Takes over what was found of it. Without an executable nothing was: it is gone.
+    fn complete(&mut self, found: FilesOfProcess) {
+        let Some(executable) = found.executable else {
+            return;
+        };
+        self.executable = file_name(Path::new(OsStr::from_bytes(&executable)));
+        self.mapped.extend(found.loaded.iter().map(|path| sanitize::escaped(path)));
+        self.are_files_read = found.is_complete;
+        // An interpreter that has loaded a library in Go is no Go program.
+        let is_interpreter = |name: &str| clients::runtimes().any(|it| is_called(name, it));
+        if found.has_go && !self.executable.as_deref().is_some_and(is_interpreter) {
+            self.go.get_or_insert_default();
+        }
+    }
+
     /// Only its name is known: it may be gone.
     pub(crate) fn of_name(process: &str) -> Self {
         Self { comm: Some(process.to_owned()), ..Self::default() }
@@ -94,6 +126,15 @@ impl Traces {
                 .is_ok_and(|file| has_listen_fds(file).unwrap_or(false)),
         }
     }
+}
+
+/// Whether a process's or executable's name is this one, with or without a version.
+pub(super) fn is_called(found: &str, name: &str) -> bool {
+    // The kernel cuts names to 15 bytes.
+    let name = if found.len() == 15 { name.get(..15).unwrap_or(name) } else { name };
+    found
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-')))
 }
 
 /// The last part, without the mark of a file that an update has replaced.
@@ -166,6 +207,39 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_says_of_a_process_takes_the_place_of_what_proc_refuses() {
+        let refused = || Traces {
+            executable: Some("gunicorn".to_owned()),
+            ..Traces::of_name("gunicorn: worker")
+        };
+        let complete = |found: FilesOfProcess| {
+            let mut traces = refused();
+            traces.complete(found);
+            traces
+        };
+        let found = |executable: &[u8]| FilesOfProcess {
+            executable: Some(executable.to_vec()),
+            loaded: vec![b"/usr/lib/libpq.so.5.15".to_vec(), b"/tmp/\x1b[2J.so".to_vec()],
+            has_go: true,
+            is_complete: true,
+        };
+        let python = complete(found(b"/usr/bin/python3.11 (deleted)"));
+        assert_eq!(python.executable.as_deref(), Some("python3.11"));
+        let files: Vec<_> = python.mapped.iter().map(String::as_str).collect();
+        assert_eq!(files, ["/tmp/\\u{1b}[2J.so", "/usr/lib/libpq.so.5.15"]);
+        assert!(python.are_files_read);
+        assert_eq!(python.go, None, "a library in Go makes no Go program of an interpreter");
+        let unknown = Some(GoBuild::default());
+        assert_eq!(complete(found(b"/app/shop")).go, unknown, "of a version that is not known");
+        assert_eq!(complete(found(b"/usr/bin/node")).go, None);
+        // It had more than was read.
+        let part = FilesOfProcess { is_complete: false, ..found(b"/usr/bin/ruby3.1") };
+        assert!(!complete(part).are_files_read);
+        // It is gone: nothing was learned.
+        assert_eq!(complete(FilesOfProcess { is_complete: true, ..<_>::default() }), refused());
+    }
+
+    #[test]
     fn sockets_of_systemd_are_known_by_the_variable_and_not_by_one_that_looks_like_it() {
         assert!(has_listen_fds(&b"PATH=/bin\0LISTEN_PID=7\0LISTEN_FDS=1\0"[..]).unwrap());
         assert!(!has_listen_fds(&b"PATH=/bin\0MY_LISTEN_FDS=1\0X=LISTEN_FDS=1\0"[..]).unwrap());
@@ -214,6 +288,7 @@ mod tests {
         let traces = Traces::of_process(std::process::id());
         assert!(traces.executable.is_some_and(|name| name.starts_with("keepwatch")));
         assert!(traces.mapped.iter().any(|file| file.contains("/libc")) && traces.go.is_none());
+        assert!(traces.are_files_read);
         assert_eq!(Traces::of_process(u32::MAX), Traces::default());
     }
 }

@@ -16,12 +16,16 @@ use tracing::{debug, info, warn};
 
 /// Says of a hook whether it is where it should be.
 pub(super) fn hook(status: &hooks::SignalStatus) {
-    let hooks::SignalStatus { signal, mechanism, failure, passed_over } = status;
-    let (signal, blind_to) = (signal.as_str(), signal.blind_without());
+    let hooks::SignalStatus { signal: is_of, mechanism, failure, passed_over } = status;
+    let (signal, blind_to) = (is_of.as_str(), is_of.blind_without());
     match (failure, passed_over.first()) {
         (Some(failure), _) => {
             let cause = in_full(failure);
-            warn!(signal, blind_to, cause, "a hook is missing");
+            if is_of.is_needed() {
+                warn!(signal, blind_to, cause, "a hook is missing");
+            } else {
+                info!(blind_to, cause, "the files of processes cannot be read");
+            }
         }
         (None, Some(better)) => {
             let cause = match better {

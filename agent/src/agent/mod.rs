@@ -146,7 +146,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
-    let (clue_reader, reading) = Arc::clone(&clues).start().map_err(system("start a thread"))?;
+    let files = hooks.process_files();
+    let (clue_reader, reading) =
+        Arc::clone(&clues).start(files).map_err(system("start a thread"))?;
     let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
     let home = Home {
         unix_offset_ms: clock::unix_offset_ns() / 1_000_000,

@@ -176,7 +176,11 @@ fn hook_checks(args: config::HookArgs) -> Vec<Check> {
                 None => Check::ok(name, carried_by(status)),
                 Some(failure) => Check::graded(
                     name,
-                    if status.signal == Signal::Snapshot { Grade::Fatal } else { Grade::Blind },
+                    match status.signal {
+                        Signal::Snapshot => Grade::Fatal,
+                        signal if signal.is_needed() => Grade::Blind,
+                        _ => Grade::Note,
+                    },
                     told(failure),
                     format!("blind to {}", status.signal.blind_without()),
                 ),

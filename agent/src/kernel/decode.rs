@@ -14,7 +14,10 @@ use crate::model::observed::{
 };
 use keepwatch_ebpf::{
     abi::AF_INET6,
-    record::{SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag, TimerOutcome, TimerRecord, flag},
+    record::{
+        PROCESS_FILE_LEN, ProcessFileRecord, SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag,
+        TimerOutcome, TimerRecord, flag, usage,
+    },
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes as _;
@@ -37,10 +40,47 @@ pub enum Error {
     /// An option that the hooks do not report.
     #[error("a record of the unknown option {1} of level {0}")]
     Option(u32, u32),
+    /// A use of a file that this version does not know.
+    #[error("a record of a file with the unknown use {0}")]
+    Usage(u32),
 }
 
 /// Bytes of one record of the snapshot.
 pub(crate) const SNAPSHOT_LEN: usize = SAMPLE_LEN;
+
+/// Something that one process has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProcessFile {
+    /// The path of its executable.
+    Executable(Vec<u8>),
+    /// The path of a file that it has mapped, or of a jar that it has open.
+    Loaded(Vec<u8>),
+    /// A file whose path is too long for a record.
+    Unnamed,
+    /// Memory of Go's runtime.
+    GoMemory,
+}
+
+/// Bytes of one record of a process's files.
+pub(crate) const FILE_LEN: usize = PROCESS_FILE_LEN;
+
+/// Decodes one record of a process's files.
+pub(crate) fn process_file(bytes: &[u8]) -> Result<ProcessFile, Error> {
+    let record = ProcessFileRecord::read_from_bytes(bytes);
+    let record = record.map_err(|_| Error::Length(bytes.len()))?;
+    if record.tag != Tag::ProcessFile.wire() {
+        return Err(Error::Tag(record.tag));
+    }
+    let with_zero = usize::try_from(record.path_len).ok().and_then(|len| record.path.get(..len));
+    let path = with_zero.and_then(<[u8]>::split_last).map(|(_zero, path)| path.to_vec());
+    Ok(match (record.usage, path) {
+        (usage::GO_MEMORY, _) => ProcessFile::GoMemory,
+        (usage::EXECUTABLE, Some(path)) => ProcessFile::Executable(path),
+        (usage::MAPPED | usage::OPEN, Some(path)) => ProcessFile::Loaded(path),
+        (usage::EXECUTABLE | usage::MAPPED | usage::OPEN, None) => ProcessFile::Unnamed,
+        (unknown, _) => return Err(Error::Usage(unknown)),
+    })
+}
 
 /// Decodes records of a kernel whose clock ticks `hz` times a second.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +115,7 @@ impl Decoder {
                 ending: self.ending(&sample),
             },
             Tag::Again | Tag::Listed => Event::Found(socket),
+            Tag::ProcessFile => return Err(Error::Tag(sample.tag)),
             Tag::Destroy => Event::Destroyed(socket),
             Tag::Fire => {
                 let (fire, _) = TimerRecord::read_from_prefix(bytes).map_err(|_| short)?;
@@ -334,6 +375,29 @@ mod tests {
             | Event::Called { socket, .. } => socket,
             Event::Gone { .. } => panic!("gone"),
         })
+    }
+
+    #[test]
+    fn files_of_a_process_are_told_apart_and_one_whose_path_is_too_long_has_no_name() {
+        let record = |usage, path_len, path: &[u8]| {
+            let mut record = ProcessFileRecord::new_zeroed();
+            (record.tag, record.usage, record.path_len) =
+                (Tag::ProcessFile.wire(), usage, path_len);
+            record.path[..path.len()].copy_from_slice(path);
+            process_file(record.as_bytes())
+        };
+        let path = b"/usr/lib/libpq.so.5\0behind its end";
+        let known = b"/usr/lib/libpq.so.5".to_vec();
+        assert_eq!(record(usage::MAPPED, 20, path), Ok(ProcessFile::Loaded(known.clone())));
+        assert_eq!(record(usage::OPEN, 20, path), Ok(ProcessFile::Loaded(known.clone())));
+        assert_eq!(record(usage::EXECUTABLE, 20, path), Ok(ProcessFile::Executable(known)));
+        assert_eq!(record(usage::GO_MEMORY, 0, b""), Ok(ProcessFile::GoMemory));
+        for len in [-36, 0, 1009, i32::MAX] {
+            assert_eq!(record(usage::MAPPED, len, path), Ok(ProcessFile::Unnamed), "{len}");
+        }
+        assert_eq!(record(77, 20, path), Err(Error::Usage(77)));
+        assert_eq!(process_file(&[0; 200]), Err(Error::Length(200)));
+        assert_eq!(process_file(&[0; FILE_LEN]), Err(Error::Tag(0)));
     }
 
     #[test]

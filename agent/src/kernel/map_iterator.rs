@@ -1,4 +1,4 @@
-//! An iterator over the elements of a map: aya begins only those that need no map.
+//! An iterator over the elements of a map, or over what one process has: aya begins only those that are bound to nothing.
 //!
 //! Two commands of bpf(2), as include/uapi/linux/bpf.h has them (`link_create`, `iter_create`).
 
@@ -16,15 +16,9 @@ struct LinkCreate {
     target: u32,
     attach_type: u32,
     flags: u32,
-    info: *const MapInfo,
+    info: *const [u32; 3],
     info_len: u32,
     padding: u32,
-}
-
-/// `struct { __u32 map_fd; } map` of `union bpf_iter_link_info`.
-#[repr(C)]
-struct MapInfo {
-    map: RawFd,
 }
 
 /// `struct { ... } iter_create` of `union bpf_attr`.
@@ -36,14 +30,24 @@ struct IterCreate {
 
 /// Binds an iterator program, loaded for `bpf_map_elem`, to a map.
 pub(super) fn attach(program: impl AsFd, map: impl AsFd) -> io::Result<OwnedFd> {
-    let info = MapInfo { map: map.as_fd().as_raw_fd() };
+    // `struct { __u32 map_fd; } map` of `union bpf_iter_link_info`.
+    bind(program, &[map.as_fd().as_raw_fd().cast_unsigned(), 0, 0])
+}
+
+/// Binds an iterator program over tasks, their files or their mappings to the main thread of one process (since 6.1).
+pub(super) fn attach_to_process(program: impl AsFd, pid: u32) -> io::Result<OwnedFd> {
+    // `struct { __u32 tid; __u32 pid; __u32 pid_fd; } task` of that union.
+    bind(program, &[pid, 0, 0])
+}
+
+fn bind(program: impl AsFd, info: &[u32; 3]) -> io::Result<OwnedFd> {
     let attributes = LinkCreate {
         program: program.as_fd().as_raw_fd(),
         target: 0,
         attach_type: BPF_TRACE_ITER,
         flags: 0,
-        info: &raw const info,
-        info_len: u32::try_from(size_of::<MapInfo>()).unwrap_or_default(),
+        info: &raw const *info,
+        info_len: u32::try_from(size_of_val(info)).unwrap_or_default(),
         padding: 0,
     };
     bpf(BPF_LINK_CREATE, &attributes)

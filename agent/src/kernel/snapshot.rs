@@ -56,8 +56,7 @@ impl Snapshot {
             Ok(0) if self.witness.is_none() => return Ok(false),
             Ok(0) => return Err(snapshot_canary::Error::Unmet.into()),
             Ok(n_read) => n_read,
-            // After 1,000,000 silent objects the kernel wants to be asked again (MAX_ITER_OBJECTS).
-            Err(error) if again(&error) => return Ok(true),
+            Err(error) if is_again(&error) => return Ok(true),
             Err(error) => return Err(Error::Read(error)),
         };
         let filled = self.buffer.get(..self.rest + n_read).unwrap_or_default();
@@ -78,6 +77,7 @@ impl Snapshot {
     }
 }
 
-fn again(error: &io::Error) -> bool {
+/// Whether the kernel wants to be asked again: it does after 1,000,000 silent objects (MAX_ITER_OBJECTS).
+pub(super) fn is_again(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AGAIN | Errno::INTR))
 }

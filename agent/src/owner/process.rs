@@ -32,7 +32,9 @@ impl Processes {
     pub(super) fn read(&self, pid: u32) -> Option<ProcessSample> {
         let cgroup = self.proc.read(&format!("{pid}/cgroup"), CGROUP_BYTES)?;
         let stat = self.proc.read(&format!("{pid}/stat"), STAT_BYTES)?;
-        Some(ProcessSample { started: started(&stat)?, cgroup: cgroup::path_of(&cgroup)?.into() })
+        // Empty where no hierarchy of cgroups is mounted: the process is part of nothing, and is one all the same.
+        let cgroup = cgroup::path_of(&cgroup).unwrap_or_default().into();
+        Some(ProcessSample { started: started(&stat)?, cgroup })
     }
 }
 
@@ -59,6 +61,18 @@ mod tests {
         assert_eq!(started(&any_bytes), Some(4242));
         assert_eq!(started(b""), None);
         assert_eq!(started(b"17 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn a_process_is_known_where_cgroups_are_not_mounted() {
+        let proc = std::env::temp_dir().join(format!("keepwatch-proc-{}", std::process::id()));
+        std::fs::create_dir_all(proc.join("7")).unwrap();
+        std::fs::write(proc.join("7/cgroup"), "").unwrap();
+        std::fs::write(proc.join("7/stat"), "7 (sh) S 1 2 3 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 42 9")
+            .unwrap();
+        let found = Processes::open(&proc).unwrap().read(7);
+        std::fs::remove_dir_all(&proc).unwrap();
+        assert_eq!(found, Some(ProcessSample { started: 42, cgroup: [].into() }));
     }
 
     #[test]

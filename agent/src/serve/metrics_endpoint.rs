@@ -3,7 +3,7 @@
 use super::{
     Shared, SharedState,
     client_limits::{Guard, ServerLimits},
-    serve_routes, unready,
+    needed_hooks, serve_routes, unready,
 };
 use crate::{
     kernel::clock,
@@ -121,7 +121,11 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
             None => graded("Ready", true, "yes".to_owned()),
             Some(reason) => graded("Ready", false, format!("no: {reason}")),
         },
-        graded("Hooks", n_attached == n_hooks, format!("{n_attached} of {n_hooks} attached")),
+        graded(
+            "Hooks",
+            needed_hooks(health).all(|(_, attached)| attached),
+            format!("{n_attached} of {n_hooks} attached"),
+        ),
         graded("Events lost", n_lost == 0, n_lost.to_string()),
     ];
     if health.n_walks > 0 {

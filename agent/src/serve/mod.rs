@@ -16,6 +16,7 @@ pub(crate) use status::AgentStatus;
 
 use crate::{
     advice::kept_clues::KeptClues,
+    kernel::hooks::Signal,
     model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
     store,
 };
@@ -80,13 +81,21 @@ fn unready(health: &AgentHealth) -> Option<String> {
     }
     // A signal may have several mechanisms; one that is attached carries it.
     let mut carried: BTreeMap<&str, bool> = BTreeMap::new();
-    for &(signal, _, attached) in &health.hooks {
+    for (signal, attached) in needed_hooks(health) {
         *carried.entry(signal).or_default() |= attached;
     }
     let blind: Vec<_> =
         carried.into_iter().filter_map(|(signal, carried)| (!carried).then_some(signal)).collect();
     (!blind.is_empty())
         .then(|| format!("no hook carries {}: see `keepwatch doctor`", blind.join(", ")))
+}
+
+/// Signals without which connections or events can go unseen, and whether a hook is attached for each.
+fn needed_hooks(health: &AgentHealth) -> impl Iterator<Item = (&'static str, bool)> {
+    let is_needed =
+        |name: &str| !Signal::ALL.iter().any(|it| it.as_str() == name && !it.is_needed());
+    let hooks = health.hooks.iter().map(|&(signal, _, attached)| (signal, attached));
+    hooks.filter(move |(signal, _)| is_needed(signal))
 }
 
 /// What every route has in common: nothing but reading, and one request a connection, for one that
@@ -201,6 +210,8 @@ mod tests {
         health.n_walks = 1;
         assert!(unready(&health).unwrap().contains("destroy"));
         health.hooks.push(("destroy", "b", true));
+        // Kernels before 6.1 never have it.
+        health.hooks.push(("process_files", "c", false));
         assert_eq!(unready(&health), None);
     }
 }

@@ -138,14 +138,9 @@ impl Agent {
     /// The lines that `GET TARGET` on its API socket is answered with.
     #[track_caller]
     pub fn ask(&self, target: &str) -> Vec<serde_json::Value> {
-        let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--fail-with-body", "--unix-socket"])
-            .arg(self.socket())
-            .arg(format!("http://keepwatch{target}"))
-            .output()
-            .expect("start curl");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{target}: {text}");
+        let answer = http::get_of_socket(&self.socket(), target).expect("ask the agent");
+        let text = answer.body;
+        assert_eq!(answer.status, 200, "{target}: {text}");
         let parsed = |line: &str| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
         };

@@ -1,8 +1,10 @@
 //! One HTTP/1.1 request by hand: what a scraper sends.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
@@ -19,11 +21,27 @@ pub struct HttpAnswer {
 
 /// `GET path`, with this Accept header.
 pub fn get(address: SocketAddr, path: &str, accept: &str) -> io::Result<HttpAnswer> {
-    let mut stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    exchange(stream, &address.to_string(), path, accept)
+}
+
+/// `GET path` of an API socket.
+pub fn get_of_socket(socket: &Path, path: &str) -> io::Result<HttpAnswer> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    exchange(stream, "keepwatch", path, "*/*")
+}
+
+fn exchange(
+    mut stream: impl io::Read + io::Write,
+    host: &str,
+    path: &str,
+    accept: &str,
+) -> io::Result<HttpAnswer> {
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

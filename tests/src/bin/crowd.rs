@@ -1,5 +1,9 @@
 //! `crowd serve|connect|both ADDRESS N`: makes N connections with a listener on that address, says
 //! `ready`, and holds them until stdin is closed. Keepalive is on in every second one, at both ends.
+//!
+//! `crowd load ADDRESS WHAT` first loads something: a library (a file that it maps to execute), a file with `.jar` in its
+//! name (which it opens), `go` (memory where Go's runtime has its heap) or `nothing`. Then it connects, sends a word, and another for
+//! each line of stdin.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -7,8 +11,14 @@
     reason = "part of the tests: what fails here fails the test that asked for it"
 )]
 
+use keepwatch_tests::kernel::memory;
 use keepwatch_tests::kernel::socket::{self, Family, Keepalive, Plan, Road, SocketOption};
-use std::{io::Read as _, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    io::{Read as _, stdin},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+};
 
 const BACKLOG: i32 = 4096;
 const WITH_KEEPALIVE: Plan = Plan { keepalive: Keepalive::Before, ..Plan::NOTHING };
@@ -19,6 +29,10 @@ fn main() {
         panic!("expected WHAT ADDRESS N");
     };
     let address: SocketAddr = address.parse().expect("an address");
+    if what == "load" {
+        load(address, count);
+        return;
+    }
     let count: u32 = count.parse().expect("a number");
     socket::allow_many();
     let held = match what.as_str() {
@@ -28,8 +42,33 @@ fn main() {
         _ => panic!("expected serve, connect or both"),
     };
     println!("ready");
-    std::io::stdin().read_to_end(&mut Vec::new()).expect("wait for the end of stdin");
+    stdin().read_to_end(&mut Vec::new()).expect("wait for the end of stdin");
     drop(held);
+}
+
+fn load(address: SocketAddr, what: &str) {
+    let jar = match what {
+        "nothing" => None,
+        "go" => {
+            memory::take(memory::GO_HEAP).expect("memory at that address");
+            None
+        }
+        path => {
+            let file = File::open(path).expect("a file");
+            let is_jar = path.contains(".jar");
+            if !is_jar {
+                memory::load(&file).expect("map the file");
+            }
+            is_jar.then_some(file)
+        }
+    };
+    let client = socket::connected(Family::V4, address, &Plan::NOTHING);
+    socket::send(&client, b"word");
+    for line in stdin().lines() {
+        line.expect("a line");
+        socket::send(&client, b"more");
+    }
+    drop(jar);
 }
 
 fn serve(address: SocketAddr, count: u32) -> Vec<OwnedFd> {

@@ -136,6 +136,7 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
         ("socket cookies", tool::kernel_has_cookies_for_hooks()),
         ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
+        ("iterators over one process", tool::kernel_has_process_iterators()),
     ];
     for (name, has) in features {
         report.say(format_args!("feature {} {name}", if has { "yes" } else { "no" }));

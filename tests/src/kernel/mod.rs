@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod crowd;
 pub mod flood;
 pub mod kernel_ids;
+pub mod memory;
 pub mod netns;
 pub mod population;
 pub mod probe_counter;

@@ -364,3 +364,35 @@ pub(crate) fn bpf_on_raw_tracepoint(name: &CStr, program: &[u64]) -> io::Result<
     }?;
     Ok([program, link])
 }
+
+/// `mmap(2)` of the first page of a file, to be executed; it stays.
+pub(crate) fn map_to_execute(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a new mapping, where the kernel wants it, which nothing refers to.
+    let at = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_EXEC,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `mmap(2)` of a page of memory at this address, where nothing is; it stays.
+pub(crate) fn map_memory_at(address: usize) -> io::Result<()> {
+    // SAFETY: a new mapping; the kernel refuses if something is there.
+    let at = unsafe {
+        libc::mmap(
+            ptr::without_provenance_mut(address),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -23,7 +23,7 @@ pub struct NetworkPath {
     /// Where the server listens.
     pub server: SocketAddr,
     middle: Option<NetworkNamespace>,
-    client: &'static str,
+    client: String,
     listener: OwnedFd,
 }
 
@@ -52,33 +52,44 @@ impl NetworkPath {
 
     /// Through a router that keeps no state.
     pub fn router() -> Self {
+        Self::router_in(77)
+    }
+
+    /// The same with the client at 10.N.1.1 and the server at 10.N.2.1: one agent tells several paths apart.
+    pub fn router_in(network: u8) -> Self {
         let (near, middle, far) =
             (NetworkNamespace::new(), NetworkNamespace::new(), NetworkNamespace::new());
-        near.join("veth0", &middle, "near", &[("10.77.1", 24)]);
-        far.join("veth0", &middle, "far", &[("10.77.2", 24)]);
-        near.ip("route add default via 10.77.1.2");
-        far.ip("route add default via 10.77.2.2");
+        let (near_network, far_network) = (format!("10.{network}.1"), format!("10.{network}.2"));
+        near.join("veth0", &middle, "near", &[(&near_network, 24)]);
+        far.join("veth0", &middle, "far", &[(&far_network, 24)]);
+        near.ip(&format!("route add default via {near_network}.2"));
+        far.ip(&format!("route add default via {far_network}.2"));
         middle.set("ipv4/ip_forward", 1);
-        Self::between(near, Some(middle), far, "10.77.1.1", "10.77.2.1:2717")
+        let (client, server) = (format!("{near_network}.1"), format!("{far_network}.1:2717"));
+        Self::between(near, Some(middle), far, &client, &server)
     }
 
     /// Through a middlebox that forgets a connection which is quiet for longer than `idle_limit`
     /// seconds. None where the kernel cannot be one, which is said.
     pub fn middlebox(idle_limit: u32, answer: MiddleboxAnswer) -> Option<Self> {
-        let path = Self::router();
-        middlebox::install(path.middle(), idle_limit, answer).then_some(path)
+        Self::router().with_middlebox(idle_limit, answer)
+    }
+
+    /// From now on the router is a middlebox.
+    pub fn with_middlebox(self, idle_limit: u32, answer: MiddleboxAnswer) -> Option<Self> {
+        middlebox::install(self.middle(), idle_limit, answer).then_some(self)
     }
 
     fn between(
         near: NetworkNamespace,
         middle: Option<NetworkNamespace>,
         far: NetworkNamespace,
-        client: &'static str,
+        client: &str,
         server: &str,
     ) -> Self {
         let server = server.parse().expect("an address");
         let listener = far.run(|| socket::listener(Family::V4, server, BACKLOG, &Plan::NOTHING));
-        Self { near, far, server, middle, client, listener }
+        Self { near, far, server, middle, client: client.to_owned(), listener }
     }
 
     /// A connection from the near host to the far one.
@@ -97,12 +108,12 @@ impl NetworkPath {
 
     /// The far host falls silent: nothing of it arrives any more.
     pub fn darken(&self) {
-        self.far.silence(self.client);
+        self.far.silence(&self.client);
     }
 
     /// Lets packets pass again, after [`Self::darken`].
     pub fn lighten(&self) {
-        self.far.end_silence(self.client);
+        self.far.end_silence(&self.client);
     }
 
     /// From now on the router answers what is for `network` by ICMP "host unreachable".

@@ -150,7 +150,9 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "PyMySQL 1.2",
         default: ON,
         how: How::System(None),
-        ping: Some("mysql_ping() every {idle} s on each idle connection"),
+        ping: Some(
+            "SELECT 1 every {idle} s on each idle connection   (C: mysql_ping(); PyMySQL, mysqlclient, mysql2 for Ruby: ping())",
+        ),
         clues: &[
             &[Name("mysql")],
             &[Name("mariadb")],
@@ -203,7 +205,9 @@ pub(super) const CLIENTS: &[Client] = &[
         default: OFF,
         how: How::Line(
             "Cluster(sockopts=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),\n    \
-             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle})])",
+             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle}),\n    \
+             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval}),\n    \
+             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, {count})])",
         ),
         ping: Some("Cluster(idle_heartbeat_interval={idle})"),
         clues: &[&[Runtime("python"), Port(9042)]],

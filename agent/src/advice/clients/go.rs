@@ -201,8 +201,10 @@ const PQ: [Client; 2] = library!(
     "lib/pq (PostgreSQL for Go)",
     "github.com/lib/pq",
     [5432],
-    "type kept struct{ *net.Dialer }\n\
+    "// outside of the function:\n\
+     type kept struct{ *net.Dialer }\n\
      func (k kept) DialTimeout(n, a string, _ time.Duration) (net.Conn, error) { return k.Dial(n, a) }\n\
+     // in place of sql.Open:\n\
      connector, err := pq.NewConnector(dsn); connector.Dialer(kept{Dialer: d}); db := sql.OpenDB(connector)",
     Some("db.Ping() every {idle} s on each idle connection"),
     "source lib/pq 1.12 conn.go, defaultDialer, connector.go, Dialer"

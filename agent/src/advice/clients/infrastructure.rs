@@ -55,6 +55,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "linkerd2-proxy",
         default: ON,
         how: How::Line("LINKERD2_PROXY_OUTBOUND_CONNECT_KEEPALIVE={idle_ms}ms"),
+        leaves_interval: true,
         clues: &[&[Name("linkerd2-proxy")]],
         source: "source linkerd2-proxy app/src/env.rs",
         ..ROW
@@ -105,7 +106,8 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::Line(
             "ftp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)   # after connect()\n\
              ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, {idle})\n\
-             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval})",
+             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, {interval})\n\
+             ftp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, {count})",
         ),
         ping: Some("ftp.voidcmd('NOOP') every {idle} s, not while a transfer runs"),
         clues: &[&[Runtime("python"), Port(21)]],

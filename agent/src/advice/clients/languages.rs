@@ -2,7 +2,7 @@
 
 use super::{
     Client,
-    Clue::{Library, Name, Port, Repeats, Runtime, Values as Set, VirtualMachine},
+    Clue::{Library, Loaded, Name, Port, Repeats, Runtime, Values as Set, VirtualMachine},
     How, OFF, ROW, on,
 };
 use crate::model::observed::setting::OwnValues;
@@ -40,10 +40,10 @@ pub(super) const CLIENTS: &[Client] = &[
         ),
         ping: Some("ClientSession.ws_connect(url, heartbeat={idle})  # WebSockets only"),
         clues: &[
-            &[Library("/aiohttp/"), Port(443)],
-            &[Library("/aiohttp/"), Port(80)],
-            &[Library("/aiohttp/"), Port(8080)],
-            &[Library("/aiohttp/")],
+            &[Runtime("python"), Loaded("/aiohttp/"), Port(443)],
+            &[Runtime("python"), Loaded("/aiohttp/"), Port(80)],
+            &[Runtime("python"), Loaded("/aiohttp/"), Port(8080)],
+            &[Runtime("python"), Loaded("/aiohttp/")],
         ],
         source: "traced 3.14; source aiohttp docs/client_advanced.rst",
         ..ROW

@@ -89,15 +89,17 @@ pub(super) const CLIENTS: &[Client] = &[
         used_by: &["grpc_c.so", "grpcio"],
         how: How::None,
         ping: Some(
-            "grpc.keepalive_time_ms={idle_ms}, and grpc.keepalive_permit_without_calls=1: without it nothing is sent\n\
-             while no call runs. The server must allow it: grpc.http2.min_ping_interval_without_data_ms={idle_ms}",
+            "grpc.keepalive_time_ms={idle_ms}, grpc.keepalive_permit_without_calls=1,\n\
+             grpc.http2.max_pings_without_data=0: without them nothing, or one ping a minute, is sent while no call runs\n\
+             (the server must allow it: grpc.keepalive_permit_without_calls=1,\n\
+             grpc.http2.min_ping_interval_without_data_ms={idle_ms}; else it answers too_many_pings and closes)",
         ),
         clues: &[
             &[Library("/cygrpc"), UserTimeoutOnly],
             &[Library("/libgrpc.so"), UserTimeoutOnly],
             &[Library("/grpc_c.so"), UserTimeoutOnly],
         ],
-        source: "traced grpcio 1.85: a user timeout of keepalive_timeout_ms; source grpc doc/keepalive.md",
+        source: "traced grpcio 1.85: a user timeout of keepalive_timeout_ms, the second ping after a minute; source grpc doc/keepalive.md",
         ..ROW
     },
     Client {
@@ -107,8 +109,9 @@ pub(super) const CLIENTS: &[Client] = &[
         how: How::None,
         ping: Some(
             "grpc.keepalive_time_ms={idle_ms}, grpc.keepalive_timeout_ms={timeout_ms},\n\
-             grpc.keepalive_permit_without_calls=1\n\
-             (the server must allow it: grpc.http2.min_ping_interval_without_data_ms={idle_ms})",
+             grpc.keepalive_permit_without_calls=1, grpc.http2.max_pings_without_data=0\n\
+             (the server must allow it: grpc.keepalive_permit_without_calls=1,\n\
+             grpc.http2.min_ping_interval_without_data_ms={idle_ms}; else it answers too_many_pings and closes)",
         ),
         clues: &[&[Library("/cygrpc")], &[Library("/libgrpc.so")], &[Library("/grpc_c.so")]],
         source: "traced grpcio 1.85; source grpc doc/keepalive.md",
@@ -116,13 +119,13 @@ pub(super) const CLIENTS: &[Client] = &[
     },
     Client {
         name: "a program with libcurl",
-        versions: "TCP_KEEPCNT from 8.9",
+        versions: "7.25 and later; TCP_KEEPCNT from 8.9",
         default: OFF,
         how: How::Line(
             "curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);\n\
              curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, {idle}L);\n\
              curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, {interval}L);\n\
-             curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
+             // from 8.9: curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
         ),
         clues: &[
             &[Library("/libcurl"), Native, Port(443)],
@@ -130,7 +133,7 @@ pub(super) const CLIENTS: &[Client] = &[
             &[Library("/libcurl"), Native, Port(21)],
             &[Library("/libcurl"), Native, Set(on(60, 60, 9))],
         ],
-        source: "source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
+        source: "tried 7.88; source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
         ..ROW
     },
 ];

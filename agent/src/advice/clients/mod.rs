@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub how: How,
     /// The least idle time that its own line can set, seconds.
     pub least_idle: u32,
+    /// Its line sets the idle time alone: the time between two probes is the system's.
+    pub leaves_interval: bool,
     /// The least time between two of its own pings, seconds.
     pub least_ping: u32,
     /// Its own idle timeout, which ends quiet connections whatever probes say, and which to raise.
@@ -67,6 +69,7 @@ const ROW: Client = Client {
     default: OFF,
     how: How::None,
     least_idle: 1,
+    leaves_interval: false,
     least_ping: 1,
     patience: None,
     ping: None,
@@ -237,22 +240,31 @@ pub(crate) fn of(direction: Direction) -> impl Iterator<Item = &'static Client> 
 
 /// Modules by which a Go program is recognised.
 pub(crate) fn modules() -> impl Iterator<Item = &'static str> {
-    let all = Direction::ALL.into_iter().flat_map(of);
-    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
-    clues.filter_map(|clue| match clue {
-        Clue::Module(module) => Some(*module),
+    all_clues().filter_map(|clue| match clue {
+        Clue::Module(module) => Some(module),
+        _ => None,
+    })
+}
+
+/// Names of interpreters and virtual machines.
+pub(super) fn runtimes() -> impl Iterator<Item = &'static str> {
+    all_clues().filter_map(|clue| match clue {
+        Clue::Runtime(name) => Some(name),
         _ => None,
     })
 }
 
 /// Parts of paths by which a loaded library is recognised.
 pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
-    let all = Direction::ALL.into_iter().flat_map(of);
-    let clues = all.flat_map(|client| client.clues.iter().copied().flatten());
-    clues.filter_map(|clue| match clue {
-        Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => Some(*part),
+    all_clues().filter_map(|clue| match clue {
+        Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => Some(part),
         _ => None,
     })
+}
+
+fn all_clues() -> impl Iterator<Item = Clue> {
+    let all = Direction::ALL.into_iter().flat_map(of);
+    all.flat_map(|client| client.clues.iter().copied().flatten().copied())
 }
 
 #[cfg(test)]
@@ -304,6 +316,18 @@ mod tests {
             }
             if let Some(line) = client.user_timeout {
                 assert!(line.contains("{timeout_ms}"), "{}", client.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_set_all_three_values_sets_them() {
+        for client in all() {
+            let (How::Line(line) | How::System(Some(line))) = client.how else { continue };
+            if ["KEEPIDLE", "TcpKeepAliveTime"].iter().any(|option| line.contains(option)) {
+                let is_curl = line.to_lowercase().contains("curl");
+                let sets_all = line.contains("{interval}") && line.contains("{count}");
+                assert!(sets_all || is_curl || client.leaves_interval, "{}: {line}", client.name);
             }
         }
     }

@@ -105,7 +105,7 @@ pub(super) const SERVERS: &[Client] = &[
         name: "Kestrel and other .NET servers",
         versions: "5 and later",
         how: How::Line(
-            "options.ConfigureEndpointDefaults(o => o.Use(next => c => {   // KestrelServerOptions\n    var s = c.Features.Get<IConnectionSocketFeature>()!.Socket;\n    s.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);\n    s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, {idle});\n    s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, {interval});\n    return next(c); }));",
+            "options.ConfigureEndpointDefaults(o => o.Use(next => c => {   // KestrelServerOptions\n    var s = c.Features.Get<IConnectionSocketFeature>()!.Socket;\n    s.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);\n    s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveTime, {idle});\n    s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveInterval, {interval});\n    s.SetSocketOption(SocketOptionLevel.Tcp, SocketOptionName.TcpKeepAliveRetryCount, {count});\n    return next(c); }));",
         ),
         ping: Some(
             "options.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds({idle})   // HTTP/2",

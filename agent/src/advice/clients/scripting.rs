@@ -2,10 +2,10 @@
 
 use super::{
     Client,
-    Clue::{Library, Loaded, Port, Runtime, Unread, Values as Set, Without},
+    Clue::{Library, Loaded, Port, Refused, Runtime, Unread, Values as Set, Without},
     How, OFF, ON, ROW, on,
 };
-use crate::model::observed::setting::OwnValues;
+use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues};
 
 const PY_AMQP: OwnValues = OwnValues { user_timeout_ms: 1000, ..on(60, 10, 9) };
 
@@ -34,11 +34,11 @@ pub(super) const CLIENTS: &[Client] = &[
     Client {
         name: "Bunny (RabbitMQ for Ruby)",
         versions: "2 and 3",
-        default: ON,
-        how: How::System(None),
+        default: OFF,
+        how: How::System(Some("Bunny.new(keepalive: true)")),
         ping: Some("Bunny.new(heartbeat: {idle})"),
         clues: &[&[Runtime("ruby"), Port(5672)], &[Runtime("ruby"), Port(5671)]],
-        source: "source bunny lib/bunny/cruby/socket.rb, keepalive; lib/bunny/heartbeat_sender.rb",
+        source: "tried 3.3.0.pre, 2.19: the transport passes keepalive: nil, so it stays off; lib/bunny/heartbeat_sender.rb",
         ..ROW
     },
     Client {
@@ -148,6 +148,28 @@ pub(super) const CLIENTS: &[Client] = &[
         ..ROW
     },
     Client {
+        name: "aio-pika (aiormq)",
+        versions: "10.2",
+        default: OFF,
+        how: How::None,
+        ping: Some("aio_pika.connect('amqp://HOST/?heartbeat={idle}')   (60 s if it is not given)"),
+        clues: &[&[Runtime("python"), Port(5672)], &[Runtime("python"), Port(5671)]],
+        source: "source aiormq 7.2 connection.py, heartbeat; it makes its streams by asyncio and sets nothing",
+        ..ROW
+    },
+    Client {
+        name: "pymemcache",
+        versions: "4.0",
+        default: OFF,
+        how: How::Line(
+            "Client(..., socket_keepalive=KeepaliveOpts(idle={idle}, intvl={interval}, cnt={count}))",
+        ),
+        ping: Some("client.version() every {idle} s on each idle connection"),
+        clues: &[&[Runtime("python"), Port(11211)]],
+        source: "tried 4.0; source pymemcache client/base.py, KeepaliveOpts",
+        ..ROW
+    },
+    Client {
         name: "kafka-python or aiokafka",
         versions: "kafka-python 3.0, aiokafka 0.14",
         default: OFF,
@@ -201,8 +223,11 @@ pub(super) const CLIENTS: &[Client] = &[
             "new Client({ ..., socketOptions: { keepAlive: true, keepAliveDelay: {idle_ms} } })",
         ),
         ping: Some("pooling: { heartBeatInterval: {idle_ms} }"),
-        clues: &[&[Runtime("node"), Port(9042)]],
-        source: "source cassandra-driver 4.10 lib/client-options.js: keepAliveDelay 0, which the kernel refuses",
+        clues: &[
+            &[Runtime("node"), Port(9042), Refused(SockOpt::Idle, 0)],
+            &[Runtime("node"), Port(9042)],
+        ],
+        source: "tried 4.10; source cassandra-driver lib/client-options.js: keepAliveDelay 0, which the kernel refuses",
         ..ROW
     },
 ];

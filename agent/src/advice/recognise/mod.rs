@@ -2,7 +2,7 @@
 
 use super::{
     clients::{self, Client, Clue, How},
-    process_clues::Traces,
+    process_clues::{Traces, is_called},
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
@@ -55,7 +55,7 @@ pub(crate) fn recognise(look: &Look) -> Vec<Recognised> {
     let mut fits: Vec<Fit> = clients::of(look.direction).filter_map(|it| look.fit(it)).collect();
     // Where something speaks the protocol of this port, what is only loaded speaks another; HTTP is spoken by all.
     if !HTTP.contains(&look.port) && fits.iter().any(|fit| fit.is_on_port) {
-        fits.retain(|fit| !fit.is_loaded_only());
+        fits.retain(|fit| !fit.is_loaded_only() && !fit.is_by_repeats_only());
     }
     // Where a guess takes the place of what could not be read, the language comes last. Stable: of equals the first of
     // the table.
@@ -70,7 +70,8 @@ pub(crate) fn recognise(look: &Look) -> Vec<Recognised> {
             && (!best.is_specific() || (fit.is_sure() && fit.weight.abs_diff(best.weight) <= 1))
             && fit.client.line() != best.client.line()
     };
-    let is_alone = best.is_sure() && !fits.iter().skip(1).any(is_as_likely);
+    let is_alone =
+        best.is_sure() && !look.may_be_another(&best) && !fits.iter().skip(1).any(is_as_likely);
     if !is_alone {
         let other = |fit: &&Fit| fit.is_rival() && fit.client.line() != best.client.line();
         chosen.extend(fits.iter().skip(1).find(other));
@@ -108,6 +109,11 @@ impl Fit {
         !self.is_on_port
             && self.clues.iter().any(is_loaded)
             && self.clues.iter().all(|clue| clue.is_commonplace())
+    }
+
+    /// Interval and count of a library that many others are built on.
+    fn is_by_repeats_only(&self) -> bool {
+        !self.is_on_port && self.clues.iter().any(|clue| matches!(clue, Clue::Repeats(..)))
     }
 
     /// The program or library shows, or no more than the language is said.
@@ -200,6 +206,13 @@ impl Look {
         is_other_version || modules.next().is_some_and(|first| !first && !modules.any(|it| it))
     }
 
+    /// An interpreter has many libraries loaded (PHP loads all its extensions): away from its port one of them is a guess.
+    fn may_be_another(&self, fit: &Fit) -> bool {
+        let mut clues = fit.client.clues.iter().copied().flatten();
+        let has_port = clues.any(|clue| matches!(clue, Clue::Port(_)));
+        fit.is_loaded_only() && has_port && !self.is_native()
+    }
+
     /// The client speaks one protocol, and the port belongs to another.
     fn is_port_of_others(&self, client: &Client) -> bool {
         let clues = |client: &Client| client.clues.iter().copied().flatten();
@@ -274,19 +287,18 @@ impl Look {
 
     /// The process's name or its executable's, if it is `name` with or without a version.
     fn name_like(&self, name: &str) -> Option<&str> {
-        [&self.traces.comm, &self.traces.executable].into_iter().flatten().map(String::as_str).find(
-            |found| {
-                // The kernel cuts names to 15 bytes.
-                let name = if found.len() == 15 { name.get(..15).unwrap_or(name) } else { name };
-                found.strip_prefix(name).is_some_and(|rest| {
-                    rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-'))
-                })
-            },
-        )
+        let names = [&self.traces.comm, &self.traces.executable].into_iter().flatten();
+        names.map(String::as_str).find(|found| is_called(found, name))
     }
 
+    /// A file with this in its path, best in its own name.
     fn library(&self, part: &str) -> Option<&str> {
-        self.traces.mapped.iter().map(String::as_str).find(|path| path.contains(part))
+        let mut files =
+            self.traces.mapped.iter().map(String::as_str).filter(|it| it.contains(part));
+        let is_named = |path: &&str| {
+            path.rfind('/').is_some_and(|at| path.get(at..).unwrap_or_default().contains(part))
+        };
+        files.clone().find(is_named).or_else(|| files.next())
     }
 
     /// What a clue that shows is, to read; none if it goes without saying.

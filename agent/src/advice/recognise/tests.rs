@@ -105,6 +105,8 @@ fn a_refused_call_gives_mysql2_away() {
     assert!(found.because.iter().any(|why| why == "TCP_KEEPIDLE = 0 was refused"));
     node.port = 3306;
     assert_eq!(name(&node), "mysql2 for Node");
+    node.port = 9042;
+    assert_eq!(names(&node), [("the Cassandra driver for Node", true)]);
 }
 
 #[test]
@@ -172,8 +174,9 @@ fn a_library_inside_an_interpreter_gets_its_own_row_on_any_port() {
     for (process, file, port, own, expected) in cases {
         let look = look(process, &[file], port, own);
         assert_eq!(name(&look), expected, "{:?}", names(&look));
-        let is_sure = recognise(&look)[0].is_sure;
-        assert!(is_sure, "{:?}", names(&look));
+        // On its own port and where only one library can own it, it is sure; else the language may.
+        let is_sure = matches!(port, 1521 | 389 | 5555 | 5000);
+        assert_eq!(recognise(&look)[0].is_sure, is_sure, "{:?}", names(&look));
     }
     // It is loaded, and another protocol's port is spoken to.
     let others =
@@ -256,6 +259,33 @@ fn pings_that_are_on_already_are_seen() {
     assert_eq!((grpc(own), grpc(OFF)), ("gRPC core, its pings are on", "gRPC core"));
 }
 
+#[test]
+fn http_in_a_python_that_has_aiohttp_loaded_may_be_of_another_library() {
+    // As the Elasticsearch client does, which imports it and uses urllib3.
+    for port in [80, 443, 8080] {
+        let found = names(&look("python3", &["/v/aiohttp/_http_parser.so"], port, OFF));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0] == ("Python with aiohttp", false) && found[2].1, "{found:?}");
+    }
+}
+
+#[test]
+fn what_python_speaks_is_guessed_by_the_port_and_every_candidate_is_named() {
+    let of = |port, own| names(&look("python3", &[], port, own));
+    assert_eq!(of(11211, OFF)[0], ("pymemcache", false));
+    let amqp: Vec<_> = of(5672, OFF).into_iter().map(|(name, _)| name).collect();
+    assert!(amqp.contains(&"pika") && amqp.contains(&"aio-pika (aiormq)"), "{amqp:?}");
+    assert_eq!(of(9999, OFF).len(), 1);
+}
+
+#[test]
+fn the_file_that_names_the_library_is_said() {
+    let files = ["/v/pycurl.libs/libbrotli-77.so.1", "/v/libcurl.so.4", "/v/pycurl.cpython-311.so"];
+    let found = recognise(&look("python3", &files, 80, OFF)).remove(0);
+    assert_eq!(found.client.name, "pycurl");
+    assert!(found.because.iter().any(|it| it == "pycurl.cpython-311.so is loaded"), "{found:?}");
+}
+
 /// A Go program of this version with these modules.
 fn go(version: &str, modules: &[&str], port: u16, own: OwnValues) -> Look {
     let mut look = look("shop", &["/app/shop"], port, own);
@@ -334,8 +364,11 @@ fn its_own_library_and_port_beat_what_is_only_loaded() {
     // Nobody is known to speak there: each may.
     let unknown = names(&look("php8.2", &both, 7000, ON));
     assert!(unknown.len() == 3 && !unknown[0].1 && !unknown[1].1, "{unknown:?}");
-    // Alone it is sure there, and out of the question on the port of another protocol.
-    assert_eq!(names(&look("php8.2", &both[1..], 7000, ON)), [("libpq", true)]);
+    // Alone it is sure where no interpreter has it, and out of the question on the port of another protocol.
+    assert_eq!(names(&look("app", &both[1..], 7000, ON)), [("libpq", true)]);
+    let streams = ("PHP streams", true);
+    assert_eq!(names(&look("php8.2", &both[1..], 7000, ON)), [("libpq", false), streams]);
+    assert_eq!(names(&look("php8.2", &both, 9007, OFF)), [("phpredis", false), streams]);
     for port in [6379, 3306, 11211, 9092, 5672] {
         let names = names(&look("php8.2", &both[1..], port, ON));
         assert!(names.iter().all(|(name, _)| *name != "libpq"), "{port}: {names:?}");
@@ -422,4 +455,7 @@ fn an_idle_time_of_its_own_in_node_may_be_the_agents() {
         [("Node's http.Agent", false), ("Node's net.connect and what is built on it", true)]
     );
     assert_eq!(names(&look("node", &[], 9006, OFF)).len(), 1);
+    // Another protocol's port: no agent for HTTP speaks there.
+    let redis = names(&look("node", &[], 6379, on(3600, 1, 10)));
+    assert!(redis.len() == 2 && redis.iter().all(|(name, _)| !name.contains("Agent")), "{redis:?}");
 }

@@ -124,6 +124,8 @@ pub(super) struct CallCount {
     /// The time of the last of these calls.
     pub(super) last_at: String,
     pub(super) by: Option<crate::view::connection::RowOwner>,
+    /// They were made on the listening socket that the connections came out of.
+    pub(super) inherited: bool,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
@@ -144,21 +146,27 @@ pub(super) fn judge(
         .map(|case| {
             let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
             let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
+            let kept = kept(&case);
             let traces = match (pid, &case.key.process) {
                 (Some(pid), _) => {
-                    looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone()
+                    let now = looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone();
+                    // The agent may see what /proc does not show to this user.
+                    kept.filter(|it| it.are_files_read && !now.are_files_read).unwrap_or(now)
                 }
                 // It is gone: what it showed while it lived.
-                (None, Some(process)) => {
-                    let kept = case.lives.iter().find_map(|life| life.clues.clone());
-                    kept.unwrap_or_else(|| Traces::of_name(process))
-                }
+                (None, Some(process)) => kept.unwrap_or_else(|| Traces::of_name(process)),
                 (None, None) => Traces::default(),
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
+}
+
+/// What a process of the case showed to the agent: of one whose files could be read, if there is one.
+fn kept(case: &ConnectionGroup) -> Option<Traces> {
+    let all = case.lives.iter().filter_map(|life| life.clues.as_ref());
+    all.min_by_key(|clues| !clues.are_files_read).cloned()
 }
 
 /// The processes of a case, those of connections that live first.
@@ -316,7 +324,9 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
     let mut counts: Vec<CallCount> = Vec::new();
     for call in case.lives.iter().flat_map(|life| &life.calls) {
         let same = counts.iter_mut().find(|count| {
-            count.option == call.option && count.value == call.value && count.result == call.result
+            (count.option, count.value, count.inherited)
+                == (call.option, call.value, call.inherited)
+                && count.result == call.result
         });
         match same {
             Some(count) => {
@@ -333,6 +343,7 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
                 n: 1,
                 last_at: call.at.clone(),
                 by: call.by.clone(),
+                inherited: call.inherited,
             }),
         }
     }

@@ -178,5 +178,6 @@ fn call(row: CallRow) -> CallSeen {
         value: row.value,
         result: row.result,
         by: row.by,
+        inherited: false,
     }
 }

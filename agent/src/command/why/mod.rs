@@ -3,6 +3,7 @@
 
 mod answer;
 mod history;
+mod inherited;
 mod known_names;
 mod lessons;
 mod living;

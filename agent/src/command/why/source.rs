@@ -4,6 +4,7 @@
 use super::{
     WhyArgs,
     history::{self, HistorySource},
+    inherited,
     known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
@@ -70,6 +71,9 @@ pub(super) fn find(
     let mut sources = Sources::open(args, socket, limits, window)?;
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
     let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
+    if let Some(agent) = sources.agent {
+        inherited::add(agent, &mut lives)?;
+    }
     if let Some(around) = &sources.around {
         // The agent has measured what lives; deaths were measured when they came.
         for life in lives.iter_mut().filter(|life| life.end.is_some()) {

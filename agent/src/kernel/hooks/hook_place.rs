@@ -74,6 +74,15 @@ pub(super) const LISTED: HookPlace = HookPlace {
     programs: &[program(name::LISTED, Way::Iterator, "tcp")],
 };
 
+pub(super) const PROCESS_FILES: HookPlace = HookPlace {
+    name: "iter/task_vma",
+    mechanism: None,
+    programs: &[
+        program(name::OPEN_JARS, Way::Iterator, "task_file"),
+        program(name::MAPPED_FILES, Way::Iterator, "task_vma"),
+    ],
+};
+
 pub(super) const STATE_CHANGE: HookPlace = HookPlace {
     name: "tp_btf/inet_sock_set_state",
     mechanism: None,
@@ -156,7 +165,7 @@ pub(super) const SETSOCKOPT: [HookPlace; 3] = {
 
 impl HookPlace {
     /// Every place that there is on any architecture: values of labels and documents are the same on all.
-    pub const OF_ALL_ARCHITECTURES: [Self; 13] = {
+    pub const OF_ALL_ARCHITECTURES: [Self; 14] = {
         let [timer_function, timer_probe, every_timer] = KEEPALIVE_TIMER;
         let ([x86_64_function, x86_64_probe], [arm64_function, arm64_probe]) =
             (ON_X86_64, ON_ARM64);
@@ -164,6 +173,7 @@ impl HookPlace {
             SNAPSHOT,
             LOOK_AGAIN,
             LISTED,
+            PROCESS_FILES,
             STATE_CHANGE,
             DESTROY,
             timer_function,

@@ -15,6 +15,8 @@ closed_set! {
         LookAgain = "look_again",
         /// Sockets that nobody has open and that are older than the hooks.
         Listed = "listed",
+        /// The files that a process has loaded.
+        ProcessFiles = "process_files",
         /// A connection opens, closes or changes its state.
         StateChange = "state_change",
         /// The kernel destroys a socket.
@@ -27,12 +29,18 @@ closed_set! {
 }
 
 impl Signal {
+    /// Whether connections or events can go unseen without it.
+    pub const fn is_needed(self) -> bool {
+        !matches!(self, Self::ProcessFiles)
+    }
+
     /// The places in the kernel where its hook can sit, best first.
     pub const fn places(self) -> &'static [HookPlace] {
         match self {
             Self::Snapshot => &[hook_place::SNAPSHOT],
             Self::LookAgain => &[hook_place::LOOK_AGAIN],
             Self::Listed => &[hook_place::LISTED],
+            Self::ProcessFiles => &[hook_place::PROCESS_FILES],
             Self::StateChange => &[hook_place::STATE_CHANGE],
             Self::Destroy => &[hook_place::DESTROY],
             Self::KeepaliveTimer => &hook_place::KEEPALIVE_TIMER,
@@ -51,6 +59,9 @@ impl Signal {
             Self::Listed => {
                 "sockets without a descriptor that are older than keepwatch: the kernel's own (NFS), and \
                  those in accept queues"
+            }
+            Self::ProcessFiles => {
+                "which libraries a process had loaded that has ended: without them `why` can only guess its client"
             }
             Self::StateChange => {
                 "connections that open or close between two snapshots, who opened them, and what they died of"

@@ -7,6 +7,7 @@ mod hook_place;
 mod hook_signal;
 mod kfunc;
 mod look_again;
+mod process_files;
 
 pub use aya_log::{HookLog, LogLevel, TARGET as LOG_TARGET};
 pub use error::Error;
@@ -14,6 +15,7 @@ pub use hook_place::{HookPlace, Mechanism};
 pub use hook_signal::{Signal, SignalStatus};
 pub use keepwatch_ebpf::interest::Interest;
 pub use look_again::MAX_SOUGHT;
+pub use process_files::{FilesOfProcess, ProcessFiles};
 
 use super::{
     decode,
@@ -78,6 +80,8 @@ pub struct Hooks {
     n_mptcp: u64,
     /// None where the kernel cannot.
     sought: Option<Sought>,
+    /// None where the kernel cannot, and when it was taken.
+    process_files: Option<ProcessFiles>,
     /// What a hook is attached by that only some calls need; none where all are loaded.
     btf: Option<Btf>,
 }
@@ -156,9 +160,13 @@ impl Hooks {
             Scope::Snapshot => None,
             Scope::Events { .. } => look_again::begin(&mut ebpf, &mut status),
         };
+        let process_files = match scope {
+            Scope::Snapshot => None,
+            Scope::Events { .. } => process_files::begin(&mut ebpf, &layout, &mut status),
+        };
         let btf = matches!(scope, Scope::Snapshot).then_some(btf);
         let witness = Arc::new(witness);
-        let hooks = Self { ebpf, status, hz, witness, log, n_mptcp: 0, sought, btf };
+        let hooks = Self { ebpf, status, hz, witness, log, n_mptcp: 0, sought, process_files, btf };
         match scope {
             // A user who names a mechanism wants that one or an error. Where it cannot carry setsockopt, which
             // is not in every kernel's BTF, that is reported as any blindness is.
@@ -245,6 +253,11 @@ impl Hooks {
         };
         let file = sought.begin(sockets)?;
         Ok(Some(Snapshot::new(file, decode::Decoder::new(self.hz), None)))
+    }
+
+    /// What reads the files of processes, once. None where the kernel cannot.
+    pub const fn process_files(&mut self) -> Option<ProcessFiles> {
+        self.process_files.take()
     }
 
     /// The reading end of the events. There is one.

@@ -13,7 +13,8 @@ const SIGNAL: MetricLabel = MetricLabel {
     name: "signal",
     meaning: "what a hook reports: every socket that a process has open (`snapshot`), connections \
               that open, close or change (`state_change`), sockets that end (`destroy`), each run \
-              of a keepalive timer (`keepalive_timer`), calls of setsockopt (`setsockopt`)",
+              of a keepalive timer (`keepalive_timer`), calls of setsockopt (`setsockopt`), files that a \
+              process has loaded (`process_files`)",
     values: closed!(Signal::ALL, it => it.as_str()),
 };
 

@@ -37,6 +37,8 @@ pub(crate) struct CallSeen {
     pub result: String,
     /// The calling process.
     pub by: Option<RowOwner>,
+    /// It was made on the listening socket that the connection came out of.
+    pub inherited: bool,
 }
 
 /// How a connection ended.
@@ -315,7 +317,7 @@ fn before(at: &str, seconds: f64) -> Option<String> {
 }
 
 impl CallSeen {
-    fn of(happening: EventRow) -> Option<Self> {
+    pub(crate) fn of(happening: EventRow) -> Option<Self> {
         let details = happening.details;
         Some(Self {
             at: happening.time.at,
@@ -323,6 +325,7 @@ impl CallSeen {
             value: details.value,
             result: details.result?,
             by: happening.owners.into_iter().next(),
+            inherited: false,
         })
     }
 }

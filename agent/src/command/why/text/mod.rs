@@ -197,13 +197,14 @@ impl WhyText<'_> {
     }
 
     fn call(&self, call: &CallCount) -> String {
-        let CallCount { option, value, result, n, last_at, by } = call;
+        let CallCount { option, value, result, n, last_at, by, inherited } = call;
+        let on = if *inherited { " on its listening socket" } else { "" };
         let value = value.map_or_else(|| "?".to_owned(), |value| value.to_string());
         let result = if result == "ok" { "ok".to_owned() } else { format!("refused: {result}") };
         let times = if *n == 1 { String::new() } else { format!(", {n} times, last") };
         let by = by.as_ref().map(|by| format!(" by {}", process(by))).unwrap_or_default();
         format!(
-            "{} = {value}{}: {result}{times} {}{by}",
+            "{} = {value}{}{on}: {result}{times} {}{by}",
             option.as_str(),
             option.unit(),
             self.when(last_at)

@@ -127,6 +127,7 @@ fn who_called_what_when_and_what_was_refused_is_told() {
             value: Some(value),
             result: result.to_owned(),
             by: life.owner().cloned(),
+            inherited: false,
         });
     }
     let text = page(vec![life]);
