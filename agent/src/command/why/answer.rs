@@ -84,6 +84,9 @@ pub(super) struct Judged {
     pub(super) quiet_seconds: Option<QuietRange>,
     /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// Their first probe met silence, and others to the same peer that probe sooner are answered.
+    #[serde(skip)]
+    pub(super) is_probed_too_late: bool,
     /// What those let guess that hang now, here or beside.
     #[serde(skip)]
     pub(super) limit_guess: Option<LimitGuess>,
@@ -290,6 +293,7 @@ fn of_case(
         is_peer_silent: matches!(finding, Finding::Unprotected | Finding::Overdue)
             && neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
+        is_probed_too_late: earlier.is_some(),
         limit_guess: neighbours.limit(&case),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),

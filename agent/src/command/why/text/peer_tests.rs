@@ -216,3 +216,30 @@ fn a_death_in_an_outage_teaches_no_limit() {
     let alone = page(dark(None), &[]);
     assert!(alone.contains("limit assumed to be 5 min 50 s"), "{alone}");
 }
+
+#[test]
+fn a_reset_that_met_a_request_after_a_quiet_time_is_the_peers_own_timer() {
+    let reset = |quiet_ms, unacked| {
+        let late = Ending { sent_ms: Some(700), round_trip_us: Some(300), unacked, ..RESET };
+        let mut life = dead(&app(1, None, quiet_ms), late);
+        life.end.as_mut().unwrap().cause = Cause::PeerReset;
+        life.end.as_mut().unwrap().forgotten = false;
+        page(vec![life], &[])
+    };
+    let unread = reset(6_900, Unacked::Data);
+    let head = "172.16.0.15:2717 reset 1 connection of app with a request unread, after 6.2 s of quiet: its own idle";
+    assert!(unread.starts_with(head), "{unread}");
+    for other in [reset(1_000, Unacked::Data), reset(6_900, Unacked::Nothing)] {
+        assert!(other.starts_with("172.16.0.15:2717 reset 1 connection of app."), "{other}");
+    }
+}
+
+#[test]
+fn a_first_probe_that_came_too_late_is_not_called_a_dark_peer() {
+    let died = || vec![dead(&Socket { probes_unanswered: 3, ..app(1, Some(60), 90_000) }, GAVE_UP)];
+    let mut neighbour = live(&app(2, Some(20), 0));
+    neighbour.connection.watched_seconds = 600.0;
+    let said = |others: &[Life]| judge(died(), others, &[], None, 0.0)[0].meaning.clone();
+    assert!(said(&[neighbour]).ends_with("are answered: the path forgot it before"));
+    assert!(said(&[]).ends_with("the peer or the path went dark"));
+}

@@ -10,7 +10,11 @@ use crate::{
         },
     },
     model::{
-        judgement::{death::Cause, gap::GapFrom, learned::PeerClosesRow},
+        judgement::{
+            death::{Cause, QUIET_MS},
+            gap::GapFrom,
+            learned::PeerClosesRow,
+        },
         observed::socket::Direction,
         text::duration::duration,
     },
@@ -37,6 +41,10 @@ impl Judged {
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
+            Finding::Dark if self.is_probed_too_late => format!(
+                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner are \
+                 answered: the path forgot {it} before"
+            ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
             Finding::Stuck if self.held_back().is_some() => format!(
                 "{what}{whose} {peer} cannot send what was written{}: {}{}",
@@ -305,8 +313,22 @@ impl Judged {
                 self.peer(),
                 errno.unwrap_or("an error")
             ),
-            _ => format!("{} reset {what}{whose}", self.peer()),
+            _ => format!("{} reset {what}{whose}{}", self.peer(), self.unread_after_quiet()),
         }
+    }
+
+    /// What a reset by the peer's program looks like that met a request after a quiet time.
+    fn unread_after_quiet(&self) -> String {
+        let resets = || self.case.of(self.finding).map(|life| &life.connection);
+        let shortest = resets().map(|it| it.quiet_seconds).fold(f64::INFINITY, f64::min);
+        let was_in_use = shortest < f64::from(QUIET_MS) / 1000.0;
+        if was_in_use || !resets().all(|it| it.in_flight) {
+            return String::new();
+        }
+        format!(
+            " with a request unread, after {} of quiet: its own idle timeout is likely",
+            time(shortest)
+        )
     }
 
     /// Why silence is deadly for these.
