@@ -11,6 +11,7 @@
     stuck: $.bad,
     peer_silent: $.warning,
     overdue: '#b877d9',
+    blocked: '#8ab8ff',
     unaccepted: '#3aa6b9',
     peer_closed: $.plain,
   },

@@ -129,9 +129,9 @@ pub fn fill_window(fd: &OwnedFd) {
 /// Reads what has come.
 #[track_caller]
 pub fn drain(fd: &OwnedFd) {
-    let mut bytes = [0; 65_536];
+    let mut bytes = vec![0; 65_536];
     loop {
-        match rustix::net::recv(fd, &mut bytes, RecvFlags::DONTWAIT) {
+        match rustix::net::recv(fd, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
             Ok((1.., _)) => {}
             Ok(_) | Err(Errno::AGAIN) => return,
             Err(error) => panic!("recv: {error}"),

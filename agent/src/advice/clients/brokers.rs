@@ -12,7 +12,8 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "7.0",
         default: on(15, 5, 3),
         how: How::Line(
-            "redisEnableKeepAliveWithInterval(c, {idle})   (hiredis; redis-cli has no option)",
+            "redisEnableKeepAliveWithInterval(c, {idle})   (hiredis from 1.2; before: redisEnableKeepAlive(c), always 15 s.\n\
+             redis-cli has no option)",
         ),
         ping: Some("PING every {idle} s"),
         user_timeout: Some("redisSetTcpUserTimeout(c, {timeout_ms})   (hiredis 1.2)"),
@@ -22,7 +23,7 @@ pub(super) const CLIENTS: &[Client] = &[
             &[Library("/libhiredis"), Native],
             &[Name("valkey-cli")],
         ],
-        source: "traced redis-cli 7.0.15; source hiredis net.c",
+        source: "traced redis-cli 7.0.15; tried hiredis 0.14, which has it not, and 1.3; source hiredis net.c",
         ..ROW
     },
     Client {
@@ -69,11 +70,12 @@ pub(super) const CLIENTS: &[Client] = &[
         versions: "redis-py 8.0, go-redis 9.22",
         default: on(30, 5, 3),
         how: How::Line(
-            "socket_keepalive_options={socket.TCP_KEEPIDLE: {idle}}   (redis-py from 8)",
+            "socket_keepalive_options={socket.TCP_KEEPIDLE: {idle}, socket.TCP_KEEPINTVL: {interval},\n    \
+             socket.TCP_KEEPCNT: {count}}   (redis-py from 8: what is given takes the place of all three)",
         ),
         ping: Some("PING every {idle} s"),
         clues: &[&[Set(on(30, 5, 3))]],
-        source: "traced redis-py 8.1; source go-redis options.go",
+        source: "traced redis-py 8.1; source redis-py connection.py, go-redis options.go",
         ..ROW
     },
     Client {
@@ -274,14 +276,15 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "libmemcached",
         versions: "1",
         how: How::Line(
-            "memcached_behavior_set(m, MEMCACHED_BEHAVIOR_KEEPALIVE, 1);\n\
-             memcached_behavior_set(m, MEMCACHED_BEHAVIOR_KEEPALIVE_IDLE, {idle});",
+            "memcached_behavior_set(m, MEMCACHED_BEHAVIOR_TCP_KEEPALIVE, 1);\n\
+             memcached_behavior_set(m, MEMCACHED_BEHAVIOR_TCP_KEEPIDLE, {idle});",
         ),
+        leaves_interval: true,
         clues: &[
             &[Library("/libmemcached"), Native, Port(11211)],
             &[Library("/libmemcached"), Native],
         ],
-        source: "source libmemcached connect.cc; memcached_behavior(3)",
+        source: "tried 1.1; source libmemcached connect.cc; its manual page calls the options otherwise",
         ..ROW
     },
     Client {

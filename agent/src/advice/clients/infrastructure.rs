@@ -55,6 +55,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "linkerd2-proxy",
         default: ON,
         how: How::Line("LINKERD2_PROXY_OUTBOUND_CONNECT_KEEPALIVE={idle_ms}ms"),
+        leaves_interval: true,
         clues: &[&[Name("linkerd2-proxy")]],
         source: "source linkerd2-proxy app/src/env.rs",
         ..ROW

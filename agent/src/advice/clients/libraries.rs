@@ -119,13 +119,13 @@ pub(super) const CLIENTS: &[Client] = &[
     },
     Client {
         name: "a program with libcurl",
-        versions: "TCP_KEEPCNT from 8.9",
+        versions: "7.25 and later; TCP_KEEPCNT from 8.9",
         default: OFF,
         how: How::Line(
             "curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);\n\
              curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, {idle}L);\n\
              curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, {interval}L);\n\
-             curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
+             // from 8.9: curl_easy_setopt(h, CURLOPT_TCP_KEEPCNT, {count}L);",
         ),
         clues: &[
             &[Library("/libcurl"), Native, Port(443)],
@@ -133,7 +133,7 @@ pub(super) const CLIENTS: &[Client] = &[
             &[Library("/libcurl"), Native, Port(21)],
             &[Library("/libcurl"), Native, Set(on(60, 60, 9))],
         ],
-        source: "source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
+        source: "tried 7.88; source curl lib/url.c, CURLOPT_TCP_KEEPALIVE.md",
         ..ROW
     },
 ];

@@ -138,7 +138,8 @@ impl Situation<'_> {
     fn own_line(&self, it: &Recognised, holds: Holds, line: &str) -> Vec<Advice> {
         let client = it.client;
         if self.proposal.idle >= client.least_idle {
-            return vec![self.of(it, holds, "runtime", "", line)];
+            let line = self.of(it, holds, "runtime", "", line);
+            return [line].into_iter().chain(self.interval(it, holds)).collect();
         }
         let note = format!(
             "; it can set no less than {}, which is later than the {} that this path needs",
@@ -147,6 +148,24 @@ impl Situation<'_> {
         );
         let ping = self.ping(it, holds, "; its own line cannot be as soon as this path needs");
         ping.into_iter().chain([self.of(it, holds, "runtime", &note, line)]).collect()
+    }
+
+    /// The system's interval, where the line leaves it and it is too long: after each probe the kernel waits for it, answered
+    /// or not.
+    fn interval(&self, it: &Recognised, holds: Holds) -> Option<Advice> {
+        if !it.client.leaves_interval || self.now.interval <= self.proposal.idle {
+            return None;
+        }
+        let because = format!(
+            "{} leaves the time between two probes to the system: {} here. Set both",
+            it.client.name,
+            duration(self.now.interval)
+        );
+        Some(Advice {
+            client: Some(it.into()),
+            needs_previous: true,
+            ..self.system(holds, because)
+        })
     }
 
     /// Its own ping, if that can be as soon as this path needs.

@@ -150,6 +150,24 @@ fn what_only_turns_keepalive_on_needs_the_systems_times_too() {
 }
 
 #[test]
+fn what_sets_the_idle_time_alone_needs_the_systems_interval_where_that_is_too_long() {
+    // Tried with libmemcached 1.1: 5 s and the system's 75 s on a path that forgets after 10 s are dead.
+    let around = RunsIn::default();
+    let mut app = look("app", 11211, OFF);
+    app.traces.mapped = ["/usr/lib/libmemcached.so.11".to_owned()].into();
+    app.traces.are_files_read = true;
+    let of = |idle| {
+        let proposal = Proposal::with_idle(idle);
+        let situation = Situation { proposal, ..situation(Need::Keepalive, &OFF, &around) };
+        let advice = advise(&situation, &recognise(&app));
+        advice.iter().map(|it| (it.place, it.needs_previous)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(5), [("runtime", false), ("sysctl", true)]);
+    // The interval is short enough.
+    assert_eq!(of(SYSTEM.interval), [("runtime", false)]);
+}
+
+#[test]
 fn a_ping_that_cannot_be_as_soon_as_the_path_needs_is_not_advised() {
     let around = RunsIn::default();
     let of = |idle| {
