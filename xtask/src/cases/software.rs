@@ -13,7 +13,7 @@ const fn program(name: &'static str, package: &'static str, place: &'static str)
     CaseProgram { name, package, place }
 }
 
-pub(crate) const PROGRAMS: [CaseProgram; 19] = [
+pub(crate) const PROGRAMS: [CaseProgram; 20] = [
     program("curl", "curl", "usr/bin/curl"),
     program("go", "golang-go", "usr/lib/go-*/bin/go"),
     program("haproxy", "haproxy", "usr/sbin/haproxy"),
@@ -25,6 +25,7 @@ pub(crate) const PROGRAMS: [CaseProgram; 19] = [
     program("nginx", "nginx-light", "usr/sbin/nginx"),
     program("node", "nodejs", "usr/bin/node"),
     program("perl", "perl", "usr/bin/perl"),
+    program("pgbouncer", "pgbouncer", "usr/sbin/pgbouncer"),
     program("php", "php-cli", "usr/bin/php*.*"),
     program("postgres", "postgresql", "usr/lib/postgresql/*/bin/postgres"),
     program("psql", "postgresql-client", "usr/lib/postgresql/*/bin/psql"),

@@ -6,6 +6,7 @@ mod languages;
 mod libraries;
 mod mysql;
 mod node;
+mod pgbouncer;
 mod postgres;
 mod proxies;
 mod queues;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static TriedCase> {
         syslog::CASES,
         queues::CASES,
         servers::CASES,
+        pgbouncer::CASES,
         language_servers::CASES,
     ];
     families.into_iter().flatten()

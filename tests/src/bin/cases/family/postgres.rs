@@ -18,7 +18,7 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 
 pub(super) const PORT: u16 = 5432;
 /// PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 pub(super) const CASES: &[TriedCase] = &[
     TriedCase {

@@ -178,7 +178,7 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
     let why = stage.why(PORT);
     report.must("exit code 1 of why", why.exit == Some(1), format!("{:?}", why.exit));
     let worst = why.cases.first().cloned().unwrap_or_default();
-    report.fields("why", &worst, &[("finding", "stuck"), ("process", "python3")]);
+    report.fields("why", &worst, &[("finding", "given_up|stuck"), ("process", "python3")]);
     report.said(why.headline());
 }
 

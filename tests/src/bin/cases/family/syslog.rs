@@ -165,7 +165,11 @@ fn rsyslog(stage: &CaseStage<'_>, lines: &[String]) -> Command {
          \x20       time.sleep(0.1)\n\
          \x20   raise TimeoutError('the message did not arrive')\n\
          open(sys.argv[2], 'a')\n\
-         while not os.path.exists(sys.argv[3]): time.sleep(0.1)\n\
+         def is_there():\n\
+         \x20   try:\n\x20       socket.socket(socket.AF_UNIX).connect(sys.argv[3])\n\
+         \x20   except OSError:\n\x20       return False\n\
+         \x20   return True\n\
+         while not is_there(): time.sleep(0.1)\n\
          talk(ask)",
     );
     python.arg(stage.folder.file("taken")).arg(folder.join("in"));
