@@ -1,6 +1,8 @@
 //! Documents that are generated from definitions, and the test that they are fresh.
 //! `cargo xtask codegen` runs it with `KEEPWATCH_BLESS=1`, which writes them.
 
+mod json_fields;
+
 use crate::{
     command::reference,
     metrics::{LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families},
@@ -17,6 +19,7 @@ fn documents() -> Vec<(&'static str, String)> {
         ("docs/COMMANDS.md", reference::commands()),
         ("docs/CONFIG.md", reference::config_file()),
         ("docs/HISTORY.md", history()),
+        ("docs/JSON.md", json_fields::document()),
     ]
 }
 

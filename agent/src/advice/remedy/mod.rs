@@ -47,6 +47,7 @@ pub(crate) enum Holds {
 /// The client or server that advice is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct AdvisedClient {
+    /// Its name.
     pub name: &'static str,
     /// The versions that were looked at.
     pub versions: &'static str,

@@ -46,15 +46,19 @@ pub(super) struct Judged {
     pub(super) local_port: Option<u16>,
     /// Inode number of the network namespace of this host's end.
     pub(super) netns: u32,
+    /// Who sent the SYN.
     pub(super) direction: Direction,
     /// The finding in one sentence; what is fine needs none.
     pub(super) meaning: String,
     /// What is promised of them; null without a peer.
     pub(super) verdict: Option<Verdict>,
-    /// The longest time without a packet that their own probes allow, and what makes it as long: of the example.
+    /// The longest time without a packet that the example's own probes allow.
     pub(super) gap_seconds: Option<f64>,
+    /// What makes that as long as it is.
     pub(super) gap_from: Option<GapFrom>,
+    /// The name of the process that has them open, or had.
     pub(super) process: Option<String>,
+    /// The ids of processes with that name.
     pub(super) pids: Vec<u32>,
     #[serde(flatten)]
     pub(super) part_of: PartOf,
@@ -76,6 +80,7 @@ pub(super) struct Judged {
     pub(super) is_outage: bool,
     /// Nobody ever called setsockopt; null if not all were watched from their beginning, false if a value was set.
     pub(super) nobody_ever_set: Option<bool>,
+    /// The setsockopt calls on them that were seen, counted.
     pub(super) calls: Vec<CallCount>,
     /// Options that changed without a call.
     pub(super) changed: Vec<SockOpt>,
@@ -94,8 +99,11 @@ pub(super) struct Judged {
     pub(super) peer_closes: Option<PeerClosesRow>,
     /// Connections end together at a time of day, and some of these did.
     pub(super) clean_up: Option<CleanUpRow>,
+    /// Settings that agree with all that is known.
     pub(super) proposal: Proposal,
+    /// What these would have made of the deaths.
     pub(super) what_if: WhatIf,
+    /// What to do, the best first.
     pub(super) advice: Vec<Advice>,
     /// The latest of the worst: with settings, verdict, limit and evidence.
     pub(super) example: Option<Life>,
@@ -105,9 +113,12 @@ pub(super) struct Judged {
 
 #[derive(Debug, Serialize)]
 pub(super) struct CauseCount {
+    /// The cause.
     pub(super) cause: Cause,
+    /// Deaths of it.
     #[serde(rename = "deaths")]
     pub(super) n: usize,
+    /// Those of them that are inferred.
     #[serde(rename = "deaths_inferred")]
     pub(super) n_inferred: usize,
 }
@@ -115,14 +126,18 @@ pub(super) struct CauseCount {
 /// Calls that are alike.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct CallCount {
+    /// The option that they set, or tried to set.
     pub(super) option: SockOpt,
+    /// The value asked for.
     pub(super) value: Option<i32>,
+    /// `ok` or the error's name.
     pub(super) result: String,
     /// How many there were.
     #[serde(rename = "calls")]
     pub(super) n: usize,
     /// The time of the last of these calls.
     pub(super) last_at: String,
+    /// The process that made the last of them.
     pub(super) by: Option<crate::view::connection::RowOwner>,
     /// They were made on the listening socket that the connections came out of.
     pub(super) inherited: bool,

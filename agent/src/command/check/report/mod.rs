@@ -441,13 +441,21 @@ fn with_rule(reason: &str, rule: Option<&str>) -> String {
 /// Connections alike in JSON, with one finding.
 #[derive(Serialize)]
 struct Object<'a> {
+    /// What follows for the exit code.
     result: &'static str,
+    /// The rule of the policy that is broken, if one is.
     finding: Option<Fault>,
+    /// The name that the policy gives to that rule.
     rule: Option<&'a str>,
+    /// The finding in words, with its numbers.
     meaning: &'a str,
+    /// How many connections there are of this kind.
     connections: u64,
+    /// The process that has them open.
     process: Option<&'a str>,
+    /// The peer; null of a call that failed before there was one.
     remote: Option<SocketAddr>,
+    /// What is promised of them.
     verdict: Option<Verdict>,
     #[serde(flatten)]
     settings: KeepaliveSettings,
@@ -455,14 +463,18 @@ struct Object<'a> {
     limit: &'a PathLimit,
     #[serde(flatten)]
     part_of: &'a PartOf,
+    /// One of them, to find it elsewhere.
     first: First<'a>,
 }
 
 /// One of them, to find it elsewhere.
 #[derive(Serialize)]
 struct First<'a> {
+    /// The socket cookie, as `ss -e` writes it.
     id: &'a str,
+    /// Address and port of our end.
     local: SocketAddr,
+    /// The process that has it open.
     pid: Option<u32>,
 }
 
