@@ -304,6 +304,20 @@ fn local_reset_by_closing_with_data_unread() {
 }
 
 #[test]
+fn local_reset_by_a_listener_that_closes_before_it_has_accepted() {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.far, &[]);
+    let server = SocketAddr::new(path.server.ip(), 2718);
+    let listener = path.far.run(|| socket::listener(Family::V4, server, 8, &Plan::NOTHING));
+    let client = path.near.run(|| socket::connected(Family::V4, server, &Plan::NOTHING));
+    drop(listener);
+    let (_, death) = trace.death_of(server);
+    assert_eq!(death.cause, "local_reset");
+    assert!(death.evidence.contains("nobody had accepted it"), "{death:?}");
+    drop(client);
+}
+
+#[test]
 fn local_reset_by_disconnecting() {
     local_reset(|client, _| {
         rustix::net::connect_unspec(&client).expect("connect(AF_UNSPEC)");

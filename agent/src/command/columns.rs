@@ -5,9 +5,12 @@ use super::{
     socket_text,
     table::{fitted, width},
 };
-use crate::view::{
-    order::{Sort, until_dropped_ms},
-    row::Row,
+use crate::{
+    model::judgement::condition::Condition,
+    view::{
+        order::{Sort, until_dropped_ms},
+        row::Row,
+    },
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +163,8 @@ impl Column {
 /// Its condition where that is urgent: that is worse than any verdict.
 pub(super) fn verdict(row: &Row) -> &'static str {
     let condition = row.connection.condition();
-    if condition.is_urgent() { condition.as_str() } else { row.verdict().as_str() }
+    let is_of_now = condition.is_urgent() || condition == Condition::Blocked;
+    if is_of_now { condition.as_str() } else { row.verdict().as_str() }
 }
 
 /// Until its path forgets it, or the kernel gives up on it.

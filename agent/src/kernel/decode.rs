@@ -174,6 +174,9 @@ impl Decoder {
                 _ => Unsent::Waits,
             },
             in_keepalive_timer: sample.flags & flag::IN_KEEPALIVE_TIMER != 0,
+            // What closes a listener closes its queue before it orphans it (`inet_child_forget` in
+            // net/ipv4/inet_connection_sock.c).
+            unaccepted: sample.flags & (flag::UNATTACHED | flag::ORPHAN) == flag::UNATTACHED,
         }
     }
 
@@ -206,7 +209,9 @@ impl Decoder {
         let silent_ms = received_ms.into_iter().chain(age(sample.out_of_window_jiffies)).min();
         // `tcp_event_data_sent` (net/ipv4/tcp_output.c) stamps repeated data, too: then the data itself is older.
         let retransmitting_ms = retransmitting_ms(sample);
-        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
+        // So does what could not be sent (`__tcp_transmit_skb`).
+        let repeats_ms = retransmitting_ms.or(self.trying_ms(sample)).unwrap_or(0);
+        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(repeats_ms));
         if has_sent_fin(sample.state) && sample.unacked_bytes == 1 {
             // A FIN leaves no stamp; its first repetition, soon after, does.
             sent_ms = sent_ms.into_iter().chain(retransmitting_ms).min();

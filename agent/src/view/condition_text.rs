@@ -9,8 +9,9 @@ use crate::model::{
 
 impl Connection {
     /// Whether what was written waits although nothing is in flight: it could not be sent.
-    pub(crate) const fn is_held_back(&self) -> bool {
-        self.in_flight && self.retransmits == 0
+    pub(crate) fn is_held_back(&self) -> bool {
+        let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);
+        is_waiting && self.in_flight && self.retransmits == 0
     }
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             let why = if connection.window_closed {
                 "the peer's window is closed, and it does not answer probes of it"
             } else {
-                "there is no route, or the interface is down"
+                "no route, its interface down, or a firewall of this host"
             };
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
@@ -153,7 +154,7 @@ mod tests {
             ..app(1, None, 39_000)
         };
         let here = said(&held).unwrap();
-        assert!(here.contains("39 s: there is no route") && here.contains("14 min 46 s"), "{here}");
+        assert!(here.contains("39 s: no route") && here.contains("14 min 46 s"), "{here}");
         let dark = said(&Socket { window_closed: true, ..held }).unwrap();
         assert!(dark.contains("does not answer probes"), "{dark}");
         let full = Socket { window_closed: true, probes_unanswered: 0, ..held };

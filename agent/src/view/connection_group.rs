@@ -50,6 +50,8 @@ pub(crate) struct GroupKey {
     pub is_late_by_timer: bool,
     /// It lives, and something has kept it busy so far.
     pub is_busy: bool,
+    /// It lives, and what was written cannot be sent: that is no matter of the path.
+    pub is_held_back: bool,
 }
 
 /// Connections that are alike.
@@ -133,6 +135,7 @@ impl GroupKey {
                 && connection.verdict == Some(Verdict::Late)
                 && connection.gap_from == Some(GapFrom::ArmedTimer),
             is_busy: may_be_forgotten && connection.is_busy_so_far(),
+            is_held_back: life.end.is_none() && connection.is_held_back(),
         }
     }
 }
@@ -148,9 +151,15 @@ impl ConnectionGroup {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }
 
-    /// When those of the worst finding ended, and when that began; none if they live.
+    /// The worst finding of those that ended.
+    fn finding_of_dead(&self) -> Finding {
+        self.dead().map(Life::finding).min().unwrap_or(Finding::Fine)
+    }
+
+    /// When the dead of the worst finding ended, and when that began; none if all live.
     pub(crate) fn times(&self) -> Option<ConnectionTimes> {
-        let worst: Vec<&Life> = self.of(self.finding()).filter(|life| life.end.is_some()).collect();
+        let finding = self.finding_of_dead();
+        let worst: Vec<&Life> = self.of(finding).filter(|life| life.end.is_some()).collect();
         let ends = || worst.iter().filter_map(|life| life.end.as_ref());
         let occasions = self.occasions();
         let last = occasions.last()?;
@@ -168,11 +177,12 @@ impl ConnectionGroup {
         })
     }
 
-    /// The beginnings of the occasions on which those of the worst finding ended, a minute apart or more: one outage explains
+    /// The beginnings of the occasions on which the dead of the worst finding ended, a minute apart or more: one outage explains
     /// what ends at one.
     fn occasions(&self) -> Vec<Timestamp> {
         const APART_SECONDS: i64 = 60;
-        let ends = self.of(self.finding()).filter_map(|life| life.end.as_ref()?.at.parse().ok());
+        let of_worst = self.of(self.finding_of_dead());
+        let ends = of_worst.filter_map(|life| life.end.as_ref()?.at.parse().ok());
         let mut ends: Vec<Timestamp> = ends.collect();
         ends.sort_unstable();
         let mut before: Option<Timestamp> = None;

@@ -94,6 +94,8 @@ pub(super) fn need(
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
         Finding::Opening => None,
+        // No setting makes a peer read, or a route.
+        Finding::Stuck if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {

@@ -228,7 +228,9 @@ fn went_dark(life: &Life) -> Option<f64> {
 /// Of one that hangs now: the quiet time before that, seconds.
 fn quiet_before(life: &Life) -> Option<f64> {
     let connection = &life.connection;
-    let hangs = matches!(life.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
+    // Before a window was probed in vain it was probed with success.
+    let hangs = !connection.is_held_back()
+        && matches!(life.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
     connection.condition_seconds.filter(|_| hangs).map(|since| connection.silent_seconds - since)
 }
 

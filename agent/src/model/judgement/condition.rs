@@ -71,9 +71,9 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
         return found(Condition::Stuck, since_ms, gives_up_ms);
     }
     let is_unanswered = socket.probes_unanswered >= N_UNANSWERED;
-    if let (true, 0) = (socket.in_flight, socket.retransmits) {
+    if let (0, Some(since_ms)) = (socket.retransmits, socket.retransmitting_ms) {
         // Nothing is in flight: the peer has no room, or this host cannot send. Probes of the window tell.
-        let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.silent_ms));
+        let since_ms = u64::from(since_ms);
         let gives_up_ms = socket.gives_up_sending_ms().map(|ms| ms.saturating_sub(since_ms));
         if is_unanswered {
             return found(Condition::Stuck, since_ms, gives_up_ms);

@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(trouble.condition, Condition::PeerSilent);
         assert_eq!((trouble.since_ms, trouble.gives_up_ms), (16_000, Some(34_000)));
         // Data that waits while nothing is in flight, and probes of the window that nobody answers.
-        assert_eq!(condition(&Socket { in_flight: true, ..probed(2) }), Condition::Stuck);
+        let waits = Socket { in_flight: true, retransmitting_ms: Some(1_400), ..probed(2) };
+        assert_eq!(condition(&waits), Condition::Stuck);
+        let has_just_sent = Socket { in_flight: true, ..probed(2) };
+        assert_eq!(condition(&has_just_sent), Condition::PeerSilent);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Ending {
     pub unsent: Unsent,
     /// It happened inside the socket's own keepalive timer.
     pub in_keepalive_timer: bool,
+    /// Nobody had accepted it.
+    pub unaccepted: bool,
 }
 
 impl Ending {

@@ -402,6 +402,7 @@ pub(crate) mod tests_support {
         unacked: Unacked::Data,
         unsent: Unsent::Nothing,
         in_keepalive_timer: false,
+        unaccepted: false,
     };
 
     /// The ending that a keepalive timer leaves when it gave up.
@@ -410,6 +411,7 @@ pub(crate) mod tests_support {
         sent_ms: None,
         unacked: Unacked::Nothing,
         in_keepalive_timer: true,
+        unaccepted: false,
         ..RESET
     };
 }

@@ -86,7 +86,13 @@ impl Judged {
         let quietest = longest(&|life| life.connection.quiet_seconds);
         words.push(format!("quiet for {}{}", up_to(live.len()), time(quietest)));
         let of = |condition| count(&|life: &Life| life.connection.condition() == condition);
-        let n_stuck = of(Condition::Stuck);
+        let n_held_back = count(&|life: &Life| {
+            life.connection.condition() == Condition::Stuck && life.connection.is_held_back()
+        });
+        if n_held_back > 0 {
+            words.push(format!("{n_held_back} with data that could not be sent"));
+        }
+        let n_stuck = of(Condition::Stuck).saturating_sub(n_held_back);
         if n_stuck > 0 {
             let repeated = live.iter().map(|life| life.connection.retransmits).max();
             let before = longest(&|life| match life.connection.condition_seconds {
@@ -122,7 +128,7 @@ impl Judged {
             words.push(format!("{n_probing} with a probe that is not answered yet"));
         }
         let n_in_flight = count(&|life| life.connection.in_flight).saturating_sub(n_stuck);
-        let n_in_flight = n_in_flight.saturating_sub(of(Condition::Blocked));
+        let n_in_flight = n_in_flight.saturating_sub(of(Condition::Blocked) + n_held_back);
         if n_in_flight > 0 {
             words.push(format!("{n_in_flight} with data in flight"));
         }

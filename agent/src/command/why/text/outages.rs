@@ -15,29 +15,44 @@ const TOGETHER_SECONDS: f64 = 60.0;
 /// Fewer connections, or one kind of them, are said by their case.
 const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
+/// What comes in later than this after the first trouble shows that the host lives.
+const ANSWER_SECONDS: f64 = 2.0;
 
 /// A connection that gets no answer, or got none any more.
 struct Darkened {
     began: f64,
     case: usize,
     port: u16,
+    /// No quiet time explains it: it had gone on after as much before.
+    is_outage: bool,
 }
 
 /// The host with most connections that went dark together, in words. `now`: Unix time.
 pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<String> {
     let mut hosts: BTreeMap<IpAddr, Vec<Darkened>> = BTreeMap::new();
+    let mut heard: BTreeMap<IpAddr, f64> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
+        let answered = case.case.live().filter(|life| began(life, now).is_none());
+        let latest =
+            answered.map(|life| now - life.connection.silent_seconds).max_by(f64::total_cmp);
+        if let Some(latest) = latest {
+            heard.entry(remote.ip()).and_modify(|at| *at = at.max(latest)).or_insert(latest);
+        }
         for life in &case.case.lives {
             if let Some(began) = began(life, now) {
-                let trouble = Darkened { began, case: number, port: remote.port() };
+                let (port, is_outage) = (remote.port(), case.is_outage);
+                let trouble = Darkened { began, case: number, port, is_outage };
                 hosts.entry(remote.ip()).or_default().push(trouble);
             }
         }
     }
     let outages = hosts.into_iter().filter_map(|(host, mut all)| {
         all.sort_by(|a, b| a.began.total_cmp(&b.began));
-        Some((host, together(&all)?))
+        let outage = together(&all)?;
+        // A host that was heard since then is not dark.
+        let is_heard = heard.get(&host).is_some_and(|at| *at > outage.began + ANSWER_SECONDS);
+        (!is_heard).then_some((host, outage))
     });
     let (host, outage) = outages.max_by_key(|(_, outage)| outage.n)?;
     let at = timestamp::local(&timestamp::of_unix(outage.began).to_string(), "%H:%M:%S");
@@ -67,7 +82,9 @@ fn together(all: &[Darkened]) -> Option<Outage> {
     let cases: BTreeSet<usize> = group.iter().map(|it| it.case).collect();
     let ports: BTreeSet<u16> = group.iter().map(|it| it.port).collect();
     let is_many = group.len() >= MIN_CONNECTIONS && cases.len() >= MIN_CASES;
-    let began = group.first().filter(|_| is_many)?.began;
+    // Ten clients of a path that forgets hang together, too.
+    let is_outage = group.iter().any(|it| it.is_outage);
+    let began = group.first().filter(|_| is_many && is_outage)?.began;
     Some(Outage { began, n: group.len(), n_cases: cases.len(), n_ports: ports.len() })
 }
 

@@ -236,7 +236,7 @@ impl Judged {
         held().all(Connection::is_held_back).then_some(if is_closed {
             "the peer's window is closed, and it does not answer probes of it"
         } else {
-            "this host has no route, or the interface is down"
+            "no route, its interface down, or a firewall of this host"
         })
     }
 

@@ -69,8 +69,7 @@ impl Death {
                 )
             }
             Cause::UserTimeout if ending.unacked == Unacked::Nothing => format!(
-                "this host could not send what was written for the user timeout of {} ms{}: no route, or its interface was \
-                 down",
+                "this host could not send what was written for the user timeout of {} ms{}: no route, its interface down, or a firewall of its own",
                 socket.own.user_timeout_ms,
                 self.network(),
             ),
@@ -85,7 +84,7 @@ impl Death {
                 format!("the peer's window stayed closed, and {probes} of it went unanswered")
             }
             Cause::RetransmitTimeout if ending.unacked != Unacked::Data => format!(
-                "this host could not send what was written: no route, or its interface was down; nothing left it for {}",
+                "this host could not send what was written: no route, its interface down, or a firewall of its own; nothing left it for {}",
                 tenths(ending.retransmitting_ms.unwrap_or_default()),
             ),
             Cause::RetransmitTimeout => {
@@ -93,10 +92,13 @@ impl Death {
             }
             Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
             Cause::PeerReset if ending.is_reset_by_program() => {
-                self.evidence_of_refusal("later than a round trip", "unread", self.quiet_ms)
+                let had = "it had been quiet for";
+                self.evidence_of_refusal("later than a round trip", "unread", (had, self.quiet_ms))
             }
             Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
-                self.evidence_of_refusal("which the peer had acknowledged", "unanswered", quiet_ms)
+                let had = "the peer had sent no data for";
+                let which = "which the peer had acknowledged";
+                self.evidence_of_refusal(which, "unanswered", (had, quiet_ms))
             }
             Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
@@ -117,19 +119,15 @@ impl Death {
         }
     }
 
-    fn evidence_of_refusal(&self, which: &str, left: &str, quiet_ms: u32) -> String {
+    fn evidence_of_refusal(&self, which: &str, left: &str, (had, quiet_ms): (&str, u32)) -> String {
         /// No server has a shorter idle timeout.
         const TIMEOUT_MS: u32 = 3000;
         let sent = milliseconds(self.ending.sent_ms.unwrap_or_default());
         let quiet = tenths(quiet_ms);
         let why = if quiet_ms >= TIMEOUT_MS {
-            format!(
-                "as a program does by an idle timeout of its own; it had been quiet for {quiet}"
-            )
+            format!("as a program does by an idle timeout of its own; {had} {quiet}")
         } else {
-            format!(
-                "as a program does that ends or is restarted; it had been quiet for {quiet} only"
-            )
+            format!("as a program does that ends or is restarted; {had} {quiet} only")
         };
         format!(
             "a reset came {sent} after data was sent, {which}: the peer closed it with that data {left}, {why}"
@@ -228,6 +226,9 @@ impl Death {
             Cause::LocalClosed => "this host closed it first".to_owned(),
             Cause::LocalReset if ending.errno == ECONNABORTED => {
                 "it was aborted from outside the program, as `ss -K` does".to_owned()
+            }
+            Cause::LocalReset if ending.unaccepted => {
+                "nobody had accepted it: its listening socket was closed".to_owned()
             }
             Cause::LocalReset => {
                 "the program closed it with unread data, or with SO_LINGER 0".to_owned()

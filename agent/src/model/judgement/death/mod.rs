@@ -245,6 +245,7 @@ impl Death {
                 unacked: Unacked::Nothing,
                 unsent: Unsent::Nothing,
                 in_keepalive_timer: false,
+                unaccepted: false,
             },
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
@@ -347,12 +348,13 @@ impl Ending {
         round_trip_ms + round_trip_ms / 8 + RESET_SLACK_MS
     }
 
-    /// Of a reset that came in place of the answer to data that the peer had acknowledged: how long no data had passed before
-    /// that was sent, milliseconds. Only a program that knew the connection can have sent it.
+    /// Of a reset that came in place of the answer to data that the peer had acknowledged: how long the peer had sent no data
+    /// before that was sent, milliseconds. Only somebody who knew the connection can have sent it so soon.
     pub fn quiet_before_refusal_ms(&self) -> Option<u32> {
         let is_refused = self.errno == ECONNRESET && self.unacked == Unacked::Nothing;
         let received_ms = self.received_data_ms.filter(|_| is_refused && !self.has_unsent())?;
-        received_ms.checked_sub(self.sent_ms?).filter(|&ms| ms > 0)
+        let sent_ms = self.sent_ms.filter(|&ms| ms < MIDDLEBOX_MS)?;
+        received_ms.checked_sub(sent_ms).filter(|&ms| ms > 0)
     }
 
     /// Whether the reset came clearly later than a round trip after data was sent: a program sent it, which knew the

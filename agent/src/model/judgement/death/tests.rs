@@ -18,6 +18,7 @@ const RESET: Ending = Ending {
     unacked: Unacked::Data,
     unsent: Unsent::Nothing,
     in_keepalive_timer: false,
+    unaccepted: false,
 };
 /// Data was repeated for 13 s.
 const SILENCE: Ending = Ending {

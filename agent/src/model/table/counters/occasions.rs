@@ -109,6 +109,7 @@ mod tests {
         unacked: Unacked::Data,
         unsent: Unsent::Nothing,
         in_keepalive_timer: false,
+        unaccepted: false,
     };
 
     fn at(seconds: u32) -> Time {
