@@ -61,7 +61,7 @@ pub(super) const CLIENTS: &[Client] = &[
              def init_poolmanager(self, *a, **k):\n        \
              o = urllib3.connection.HTTPConnection.default_socket_options\n        \
              super().init_poolmanager(*a, socket_options=o + O, **k)\n\
-             session.mount('https://', Keepalive())\n\
+             for scheme in ('http://', 'https://'): session.mount(scheme, Keepalive())\n\
              # httpx: httpx.Client(transport=httpx.HTTPTransport(socket_options=O))",
         ),
         user_timeout: Some(

@@ -22,6 +22,9 @@ use std::{collections::BTreeMap, net::SocketAddr};
 /// A server, as one network namespace knows it.
 type ServerHere = (u32, SocketAddr);
 
+/// What comes in later than this after the first trouble shows that the server lives.
+pub(super) const ANSWER_SECONDS: f64 = 2.0;
+
 /// What is known of each server from all connections to it.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours(BTreeMap<ServerHere, AtServer>);
@@ -36,6 +39,8 @@ struct AtServer {
     /// The shortest after which one hangs, seconds.
     hangs_after: Option<f64>,
     n_hanging: usize,
+    /// When the first of those began to hang: Unix time.
+    hanging_since: Option<f64>,
     /// The process of one that hangs, and for how long the first has hung, seconds.
     hanging: Option<(Option<String>, f64)>,
     /// The shortest that killed, seconds.
@@ -55,6 +60,8 @@ struct AtServer {
 pub(super) struct LimitGuess {
     /// The longest gap between two packets that is answered, seconds.
     pub(super) answered_after: Option<f64>,
+    /// The longest quiet time of those that went on and were heard since, seconds.
+    pub(super) heard_after: Option<f64>,
     /// The shortest quiet time after which one hangs, seconds.
     pub(super) hangs_after: f64,
     /// How many hang, of which process, and for how long.
@@ -101,6 +108,7 @@ impl Neighbours {
             at.hangs_after = shortest(at.hangs_after, Some(quiet));
             at.n_hanging += 1;
             let since = connection.condition_seconds.unwrap_or_default();
+            at.hanging_since = shortest(at.hanging_since, Some(now - since));
             if at.hanging.as_ref().is_none_or(|(_, longest)| since > *longest) {
                 at.hanging = Some((life.owner().map(|owner| owner.process.clone()), since));
             }
@@ -147,7 +155,14 @@ impl Neighbours {
             return None;
         }
         let (process, hanging_seconds) = at.hanging.clone()?;
+        let is_heard = at
+            .heard
+            .zip(at.hanging_since)
+            .is_some_and(|(heard, since)| heard > since + ANSWER_SECONDS);
         Some(LimitGuess {
+            heard_after: at
+                .survived
+                .filter(|survived| is_heard && (1.0..hangs_after).contains(survived)),
             answered_after: at.answered_after.filter(|answered| *answered < hangs_after),
             hangs_after,
             n_hanging: at.n_hanging,

@@ -307,15 +307,22 @@ impl Judged {
     /// What those that hang let guess, beside what is taken for the limit.
     fn guessed(&self, guess: &LimitGuess, configured: &str) -> String {
         let hangs_after = time(guess.hangs_after);
-        let (range, others) = match guess.answered_after.map(time) {
-            Some(answered) => (
+        let (range, others) = match (guess.answered_after.map(time), guess.heard_after.map(time)) {
+            (None, Some(heard)) => (
+                format!("between {heard} and {hangs_after}"),
+                format!(
+                    ": others to the same peer, quiet for up to {heard} at a time, were answered since, and a peer that is \
+                     gone would not answer them"
+                ),
+            ),
+            (Some(answered), _) => (
                 format!("between {answered} and {hangs_after}"),
                 format!(
                     ": others to the same peer, which probe every {answered}, are answered, and a peer that is gone would \
                      not answer them"
                 ),
             ),
-            None => (format!("at most {hangs_after}"), String::new()),
+            (None, None) => (format!("at most {hangs_after}"), String::new()),
         };
         if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
             let n = guess.n_hanging;

@@ -2,7 +2,10 @@
 
 use super::phrase::connections;
 use crate::{
-    command::{timestamp, why::answer::Judged},
+    command::{
+        timestamp,
+        why::{answer::Judged, neighbours::ANSWER_SECONDS},
+    },
     view::life::{Finding, Life},
 };
 use std::{
@@ -15,8 +18,6 @@ const TOGETHER_SECONDS: f64 = 60.0;
 /// Fewer connections, or one kind of them, are said by their case.
 const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
-/// What comes in later than this after the first trouble shows that the host lives.
-const ANSWER_SECONDS: f64 = 2.0;
 
 /// A connection that gets no answer, or got none any more.
 struct Darkened {

@@ -124,11 +124,10 @@ fn curl(stage: &CaseStage<'_>, lines: &[String]) -> Command {
     shell
 }
 
-/// The lines define an adapter and mount it for https.
+/// The lines define an adapter and mount it.
 fn requests(stage: &CaseStage<'_>, lines: &[String]) -> Command {
-    let mount = if lines.is_empty() { "" } else { "session.mount('http://', Keepalive())" };
     stage.python(&format!(
-        "import requests, urllib3\nsession = requests.Session()\n{}\n{mount}\n\
+        "import requests, urllib3\nsession = requests.Session()\n{}\n\
          talk(lambda: session.get('http://%s:{HTTP_PORT}/' % HOST, timeout=5).text)",
         lines.join("\n")
     ))
