@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// MetProcesses that are remembered; those that were met first are forgotten first.
+/// Processes that are remembered; those that were met first are forgotten first.
 const MAX_PROCESSES: usize = 4096;
-/// MetProcesses that wait to be looked at: more are met again by the next snapshot.
+/// Processes that wait to be looked at: more are met again by the next snapshot.
 const MAX_WAITING: usize = 1024;
 /// The second look comes after this time: interpreters load libraries as they go.
 const SECOND_LOOK_MS: u64 = 60_000;

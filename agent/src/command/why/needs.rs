@@ -209,7 +209,7 @@ pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bo
     closes.confidence >= Confidence::Likely && closes.after_seconds < f64::from(limit)
 }
 
-/// The peer closed several in one moment, however long each had been without data: that is no idle timer.
+/// The peer closed several in one moment, after different times without data: that is no idle timer.
 pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
     const MOMENT_SECONDS: f64 = 2.0;
     let ends = || case.of(Finding::ClosedAlthoughProbed).filter_map(|life| life.end.as_ref());

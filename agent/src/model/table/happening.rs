@@ -68,7 +68,7 @@ pub enum Happened {
         /// The verdict now.
         to: Verdict,
     },
-    /// This host closed it while the peer owed an answer, to data or to probes.
+    /// This host closed it while its last data, or probes, were unanswered.
     GivenUp,
     /// The connection ended.
     Died(Death),
@@ -93,7 +93,7 @@ closed_set! {
         QuietSurvived = "quiet_survived",
         /// A setting changed, and with it the verdict
         VerdictChanged = "verdict_changed",
-        /// This host closed a connection on which nothing was answered
+        /// This host closed a connection while its last data, or probes, were unanswered
         GivenUp = "given_up",
         /// A connection was lost
         Died = "died",
