@@ -59,6 +59,7 @@ CREATE TABLE deaths (
   gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer
   verdict TEXT NOT NULL,             -- at the end: off, late, kept, protected, local
   idle_limit_seconds INTEGER NOT NULL,
+  idle_kept_seconds INTEGER NOT NULL, -- the quiet time that the path keeps for sure
   idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like
   path TEXT,                         -- the name of the configured path
   made_by TEXT NOT NULL,             -- what made the socket: program, mptcp, kernel

@@ -54,14 +54,15 @@ pub struct Connection {
     pub settings: KeepaliveSettings,
     /// The longest time without a packet that its own probes allow; null while keepalive is off.
     pub gap_seconds: Option<f64>,
-    /// What makes that as long as it is.
+    /// What makes that as long as it is: `idle`, `interval`, `armed_timer` or `window_probe`.
     pub gap_from: Option<GapFrom>,
     /// What is promised of it on its path. Null without a peer.
     pub verdict: Option<Verdict>,
     /// The idle limit of its path.
     #[serde(flatten)]
     pub limit: PathLimit,
-    /// How it is at that moment; null of one that died, and without a peer.
+    /// How it is at that moment: `stuck`, `peer_silent`, `overdue`, `blocked`, `unaccepted`, `peer_closed` or `fine`; null of
+    /// one that died, and without a peer.
     pub condition: Option<Condition>,
     /// For how long that has been so; null while it is fine.
     pub condition_seconds: Option<f64>,

@@ -1,11 +1,11 @@
 //! A promise in words: what the probes of a connection do for it. The one function for this: every surface says it with
 //! these words.
 
-use super::{facts::ConnectionFacts, gap::GapFrom};
+use super::{
+    facts::ConnectionFacts,
+    gap::{Gap, GapFrom},
+};
 use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
-
-/// `TCP_RTO_MAX`, or less where tcp_rto_max_ms says so.
-const WINDOW_PROBES: &str = "the peer's window is closed: no keepalive probe goes out, only probes of the window, up to 2 min apart";
 
 /// What the probes of a connection do on a path that keeps it for `kept_seconds`, without the limit itself. `hz`: ticks of
 /// the kernel's clock a second; `it`: the connection, as the sentence calls it.
@@ -29,7 +29,7 @@ pub fn probes_in_words(
         return match gap.from {
             GapFrom::Interval => format!("{first}, then every {}", duration(interval.value)),
             GapFrom::Idle | GapFrom::ArmedTimer => first,
-            GapFrom::WindowProbe => WINDOW_PROBES.to_owned(),
+            GapFrom::WindowProbe => window_probes(gap),
         };
     }
     match gap.from {
@@ -49,7 +49,7 @@ pub fn probes_in_words(
                  once: re-open {it}"
             )
         }
-        GapFrom::WindowProbe => WINDOW_PROBES.to_owned(),
+        GapFrom::WindowProbe => window_probes(gap),
         GapFrom::Interval => format!(
             "{first}, but while the peer stays quiet the next ones come every {}",
             duration(interval.value)
@@ -65,6 +65,13 @@ pub fn probes_in_words(
             )
         }
     }
+}
+
+fn window_probes(gap: Gap) -> String {
+    format!(
+        "the peer's window is closed: no keepalive probe goes out, only probes of the window, up to {} apart",
+        duration(gap.ms / 1000)
+    )
 }
 
 /// Whether the timer that runs may have been armed with the settings of now.

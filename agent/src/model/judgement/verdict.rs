@@ -106,7 +106,7 @@ impl Surroundings {
         let by =
             if watched.is_probed_by_peer() { "probes of the peer keep" } else { "traffic keeps" };
         format!(
-            "{by} it so far: never quiet for more than {} in the {} that it was watched; if that stops: {promise}",
+            "{by} it so far: never seen quiet for more than {} in the {} that it was watched; if that stops: {promise}",
             tenths(longest_quiet_ms(of)),
             duration(u64::from(watched.ms) / 1000),
         )
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(around(8).verdict(&kept), Verdict::Kept);
         let reason = around(8).reason(&kept);
         assert!(
-            reason.starts_with("traffic keeps it so far: never quiet for more than 3.2 s"),
+            reason.starts_with("traffic keeps it so far: never seen quiet for more than 3.2 s"),
             "{reason}"
         );
         assert!(reason.contains("if that stops: keepalive is off"), "{reason}");

@@ -231,7 +231,7 @@ impl Judged {
             if kept.iter().any(|it| it.peer_probes) { "probes of the peer" } else { "traffic" };
         longest.zip(watched).map_or_else(String::new, |(longest, watched)| {
             format!(
-                "; kept so far by {by}: never quiet for more than {} in the {} that it was watched",
+                "; kept so far by {by}: never seen quiet for more than {} in the {} that it was watched",
                 time(longest),
                 time(watched)
             )
