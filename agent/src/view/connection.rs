@@ -8,7 +8,6 @@ use crate::model::{
         gap::{Gap, GapFrom},
         idle_limit::{Applied, limit_in_words},
         limit_source::LimitSource,
-        promise_text::probes_in_words,
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -336,15 +335,6 @@ impl Connection {
             self.set_condition(around.condition(&self));
         }
         self
-    }
-
-    /// What its own probes do for it, in words; `it` is what the sentence calls it.
-    pub(crate) fn probes_in_words(&self, it: &str) -> String {
-        let limit = &self.limit;
-        // The gap of a row was reckoned when the row was made.
-        let hz = 0;
-        let known = (limit.idle_kept_seconds, limit.idle_limit_from.counts_bytes());
-        probes_in_words(self, known, hz, it)
     }
 
     /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where

@@ -4,14 +4,16 @@
 use super::{
     facts::ConnectionFacts,
     gap::{Gap, GapFrom},
+    idle_limit::is_kept_over,
 };
 use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
 
-/// What the probes of a connection do on a path that keeps it for `kept_seconds`, without the limit itself. `hz`: ticks of
+/// What the probes of a connection do on a path that keeps it for sure for the first time and forgets it after the second,
+/// seconds, without the limit itself. `hz`: ticks of
 /// the kernel's clock a second; `it`: the connection, as the sentence calls it.
 pub fn probes_in_words(
     of: &impl ConnectionFacts,
-    (kept_seconds, counts_bytes): (u32, bool),
+    (kept_seconds, seconds, counts_bytes): (u32, u32, bool),
     hz: u32,
     it: &str,
 ) -> String {
@@ -25,7 +27,7 @@ pub fn probes_in_words(
     }
     let (idle, interval) = (of.idle(), of.interval());
     let first = format!("the first probe goes out after {} of silence", duration(idle.value));
-    if gap.ms < u64::from(kept_seconds) * 1000 {
+    if is_kept_over(gap.ms, kept_seconds, seconds) {
         return match gap.from {
             GapFrom::Interval => format!("{first}, then every {}", duration(interval.value)),
             GapFrom::Idle | GapFrom::ArmedTimer => first,
@@ -101,7 +103,7 @@ mod tests {
             received_ms: quiet_ms,
             ..socket()
         };
-        let said = |socket: Socket| probes_in_words(&socket, (20, false), 250, "it");
+        let said = |socket: Socket| probes_in_words(&socket, (20, 20, false), 250, "it");
         // It was quiet for 10 s when keepalive was turned on.
         let late = said(armed(14_000, 11_000));
         assert!(
