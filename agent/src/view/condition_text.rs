@@ -1,13 +1,22 @@
 //! A condition in words: what can be seen of a connection now, since when, and what the kernel will do about it.
 
-use super::connection::{Connection, ms};
+use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
-    judgement::condition::Condition,
+    judgement::{condition::Condition, promise_text::probes_in_words},
     observed::socket::State,
     text::duration::{duration, tenths},
 };
 
 impl Connection {
+    /// What its own probes do for it, in words; `it` is what the sentence calls it.
+    pub(crate) fn probes_in_words(&self, it: &str) -> String {
+        let PathLimit { idle_limit_seconds, idle_kept_seconds, idle_limit_from, .. } = &self.limit;
+        // The gap of a row was reckoned when the row was made.
+        let hz = 0;
+        let known = (*idle_kept_seconds, *idle_limit_seconds, idle_limit_from.counts_bytes());
+        probes_in_words(self, known, hz, it)
+    }
+
     /// Whether what was written waits although nothing is in flight: it could not be sent.
     pub(crate) fn is_held_back(&self) -> bool {
         let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);

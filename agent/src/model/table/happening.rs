@@ -148,9 +148,12 @@ impl Happened {
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::GivenUp => EventName::GivenUp,
-            Self::Died(death) => {
-                of_end(death.cause, death.was_in_flight(), death.quiet_ms as u64, death.age_ms)
-            }
+            Self::Died(death) => of_end(
+                death.cause,
+                death.ending.has_unacked_data() || death.ending.has_unsent(),
+                death.quiet_ms as u64,
+                death.age_ms,
+            ),
         }
     }
 

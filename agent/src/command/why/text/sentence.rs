@@ -286,7 +286,7 @@ impl Judged {
         let longest = live().map(Connection::longest_seen_quiet_seconds).fold(0.0, f64::max);
         let watched = live().map(|it| it.watched_seconds).fold(f64::INFINITY, f64::min);
         Some(format!(
-            "but was never quiet for more than {} in the {} that it was watched",
+            "but was never seen quiet for more than {} in the {} that it was watched",
             time(longest),
             time(watched)
         ))
