@@ -84,6 +84,7 @@ impl Columns {
         self.set("gap_from", word_of(&connection.gap_from));
         self.set("verdict", word_of(&connection.verdict));
         self.set("idle_limit_seconds", limit.idle_limit_seconds);
+        self.set("idle_kept_seconds", limit.idle_kept_seconds);
         self.set("idle_limit_from", limit.idle_limit_from.to_string());
         self.set("path", limit.path.clone());
         self.set("made_by", word_of(&connection.made_by));
@@ -159,8 +160,7 @@ fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
 fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
     Ok(PathLimit {
         idle_limit_seconds: row.get("idle_limit_seconds")?,
-        // What was promised then stands in the verdict.
-        idle_kept_seconds: row.get("idle_limit_seconds")?,
+        idle_kept_seconds: row.get("idle_kept_seconds")?,
         idle_limit_from: word(row, "idle_limit_from")?,
         path: row.get("path")?,
     })

@@ -56,9 +56,10 @@ CREATE TABLE deaths (
   closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
-  gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer
+  gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer, window_probe
   verdict TEXT NOT NULL,             -- at the end: off, late, kept, protected, local
   idle_limit_seconds INTEGER NOT NULL,
+  idle_kept_seconds INTEGER NOT NULL, -- the quiet time that the path keeps for sure
   idle_limit_from TEXT NOT NULL,     -- default, learned, or configured or preset NAME, with `by flag` and the like
   path TEXT,                         -- the name of the configured path
   made_by TEXT NOT NULL,             -- what made the socket: program, mptcp, kernel

@@ -1,18 +1,36 @@
 //! A condition in words: what can be seen of a connection now, since when, and what the kernel will do about it.
 
-use super::connection::{Connection, ms};
+use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
-    judgement::condition::Condition,
+    judgement::{condition::Condition, promise_text::probes_in_words},
     observed::socket::State,
     text::duration::{duration, tenths},
 };
 
 impl Connection {
+    /// What its own probes do for it, in words; `it` is what the sentence calls it.
+    pub(crate) fn probes_in_words(&self, it: &str) -> String {
+        let PathLimit { idle_limit_seconds, idle_kept_seconds, idle_limit_from, .. } = &self.limit;
+        // The gap of a row was reckoned when the row was made.
+        let hz = 0;
+        let known = (*idle_kept_seconds, *idle_limit_seconds, idle_limit_from.counts_bytes());
+        probes_in_words(self, known, hz, it)
+    }
+
     /// Whether what was written waits although nothing is in flight: it could not be sent.
     pub(crate) fn is_held_back(&self) -> bool {
         let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);
         is_waiting && self.in_flight && self.retransmits == 0
     }
+}
+
+/// Why what was written could not be sent, in words; none if it was sent, or nothing waits.
+pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str> {
+    connection.is_held_back().then_some(if connection.window_closed {
+        "the peer's window is closed, and it does not answer probes of it"
+    } else {
+        "there is no route, its interface is down, or a firewall of this host drops it"
+    })
 }
 
 /// How a connection is now, in words; none if nothing is wrong.
@@ -26,12 +44,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             let n = u32::from(connection.retransmits) + 1;
             format!("it is being opened: {n} SYNs got no answer, for {}{gives_up}", time(since))
         }
-        Condition::Stuck if connection.is_held_back() => {
-            let why = if connection.window_closed {
-                "the peer's window is closed, and it does not answer probes of it"
-            } else {
-                "no route, its interface down, or a firewall of this host"
-            };
+        Condition::Stuck if let Some(why) = held_back_in_words(connection) => {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
         Condition::Blocked => format!(
@@ -58,8 +71,17 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             )
         }
         Condition::PeerSilent => {
-            let (n, of) = (connection.probes_unanswered, connection.settings.count.probes);
-            format!("{n} of {of} probes are unanswered, for {}{gives_up}", time(since))
+            // Beside a user timeout the kernel does not count.
+            let of = match connection.settings.user_timeout_ms {
+                0 => format!(" of {}", connection.settings.count.probes),
+                _ => String::new(),
+            };
+            let (what, are) = match connection.probes_unanswered {
+                1 if of.is_empty() => ("probe", "is"),
+                _ => ("probes", "are"),
+            };
+            let n = connection.probes_unanswered;
+            format!("{n}{of} {what} {are} unanswered, for {}{gives_up}", time(since))
         }
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
@@ -154,13 +176,29 @@ mod tests {
             ..app(1, None, 39_000)
         };
         let here = said(&held).unwrap();
-        assert!(here.contains("39 s: no route") && here.contains("14 min 46 s"), "{here}");
+        assert!(
+            here.contains("39 s: there is no route, its") && here.contains("14 min 46 s"),
+            "{here}"
+        );
         let dark = said(&Socket { window_closed: true, ..held }).unwrap();
         assert!(dark.contains("does not answer probes"), "{dark}");
         let full = Socket { window_closed: true, probes_unanswered: 0, ..held };
         let expected =
             "the peer's program does not read, for 39 s: its window is closed, its host answers";
         assert_eq!(said(&full).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn probes_are_counted_against_a_number_only_where_that_number_decides() {
+        let mut silent = app(1, Some(10), 150_000);
+        (silent.own.interval_seconds, silent.own.count) = (10, 9);
+        let silent = Socket { probes_unanswered: 7, timer_ms: Some(5_000), ..silent };
+        let counted = said(&silent).unwrap();
+        assert!(counted.starts_with("7 of 9 probes are unanswered, for "), "{counted}");
+        let mut by_time = Socket { probes_unanswered: 14, ..silent };
+        by_time.own.user_timeout_ms = 300_000;
+        let timed = said(&by_time).unwrap();
+        assert!(timed.starts_with("14 probes are unanswered, for "), "{timed}");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::model::{
         gap::{Gap, GapFrom},
         idle_limit::{Applied, limit_in_words},
         limit_source::LimitSource,
-        promise_text::probes_in_words,
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -54,14 +53,15 @@ pub struct Connection {
     pub settings: KeepaliveSettings,
     /// The longest time without a packet that its own probes allow; null while keepalive is off.
     pub gap_seconds: Option<f64>,
-    /// What makes that as long as it is.
+    /// What makes that as long as it is: `idle`, `interval`, `armed_timer` or `window_probe`.
     pub gap_from: Option<GapFrom>,
     /// What is promised of it on its path. Null without a peer.
     pub verdict: Option<Verdict>,
     /// The idle limit of its path.
     #[serde(flatten)]
     pub limit: PathLimit,
-    /// How it is at that moment; null of one that died, and without a peer.
+    /// How it is at that moment: `stuck`, `peer_silent`, `overdue`, `blocked`, `unaccepted`, `peer_closed` or `fine`; null of
+    /// one that died, and without a peer.
     pub condition: Option<Condition>,
     /// For how long that has been so; null while it is fine.
     pub condition_seconds: Option<f64>,
@@ -335,15 +335,6 @@ impl Connection {
             self.set_condition(around.condition(&self));
         }
         self
-    }
-
-    /// What its own probes do for it, in words; `it` is what the sentence calls it.
-    pub(crate) fn probes_in_words(&self, it: &str) -> String {
-        let limit = &self.limit;
-        // The gap of a row was reckoned when the row was made.
-        let hz = 0;
-        let known = (limit.idle_kept_seconds, limit.idle_limit_from.counts_bytes());
-        probes_in_words(self, known, hz, it)
     }
 
     /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where

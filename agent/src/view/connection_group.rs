@@ -80,7 +80,7 @@ pub(crate) struct ConnectionTimes {
     pub last_packet_at: Option<String>,
     /// The longest time that one of them waited for an answer; null if none had data in flight.
     pub longest_wait_seconds: Option<f64>,
-    /// When this host closed the last of them although nothing was answered.
+    /// When this host closed the last of them while its last data, or probes, were unanswered.
     pub given_up_at: Option<String>,
 }
 

@@ -145,7 +145,7 @@ impl EventRow {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;
                 connection.condition = None;
-                connection.in_flight = death.unanswered_ms().is_some() || death.was_in_flight();
+                connection.in_flight = death.ending.has_unsent() || death.unanswered_ms().is_some();
                 details.cause = Some(death.cause);
                 details.certainty = Some(death.certainty);
                 let errno = death.ending.errno;

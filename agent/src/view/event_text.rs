@@ -68,16 +68,19 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
 
 fn given_up(socket: &Socket) -> String {
     let silent = tenths(socket.silent_ms);
-    match (socket.retransmits, socket.retransmitting_ms) {
-        (0, _) | (_, None) => format!(
-            "closed by this host after {silent} of silence, {} probes unanswered",
-            socket.probes_unanswered
-        ),
-        (n, Some(since_ms)) => format!(
-            "closed by this host after {silent} of silence, its data unanswered for {} and repeated {n} times",
-            tenths(since_ms)
-        ),
-    }
+    let unanswered = match (socket.retransmits, socket.probes_unanswered) {
+        (0, 0) => String::new(),
+        (0, 1) => ", 1 probe unanswered".to_owned(),
+        (0, n) => format!(", {n} probes unanswered"),
+        (n, _) => {
+            let since = socket.retransmitting_ms;
+            let since = since.map_or_else(String::new, |ms| format!(" for {}", tenths(ms)));
+            let repeated =
+                if n == 1 { "1 retransmission" } else { &format!("{n} retransmissions") };
+            format!(", its data unanswered{since}, {repeated}")
+        }
+    };
+    format!("closed by this host after {silent} of silence{unanswered}")
 }
 
 fn setting(call: &Call, socket: &Socket) -> String {
@@ -120,5 +123,28 @@ const fn fired(outcome: Fire) -> &'static str {
         Fire::NotOurs => "not keepalive's: it is off, or the socket is closing",
         Fire::Congested => "this host's own queue refused the probe: next try in 500 ms",
         Fire::Death => "too many probes went unanswered",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::life::tests_support::app;
+
+    #[test]
+    fn what_this_host_closed_unanswered_says_what_was_without_an_answer() {
+        let closed = Socket { silent_ms: 20_000, ..app(1, Some(10), 20_000) };
+        let probed = |probes_unanswered| given_up(&Socket { probes_unanswered, ..closed });
+        let head = "closed by this host after 20 s of silence";
+        assert_eq!(probed(0), head);
+        assert_eq!(probed(1), format!("{head}, 1 probe unanswered"));
+        assert_eq!(probed(2), format!("{head}, 2 probes unanswered"));
+        let sent = |retransmits, retransmitting_ms| {
+            given_up(&Socket { retransmits, retransmitting_ms, ..closed })
+        };
+        let once = sent(1, Some(3_000));
+        assert_eq!(once, format!("{head}, its data unanswered for 3.0 s, 1 retransmission"));
+        // Before 5.11 no time is known.
+        assert_eq!(sent(4, None), format!("{head}, its data unanswered, 4 retransmissions"));
     }
 }

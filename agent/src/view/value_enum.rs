@@ -62,7 +62,8 @@ choices!(EventName, |name| Some(match name {
     EventName::TimerFired => "The keepalive timer ran and no probe went out",
     EventName::QuietSurvived => "A connection went on after a long quiet time",
     EventName::VerdictChanged => "A setting changed, and with it the verdict",
-    EventName::GivenUp => "This host closed a connection on which nothing was answered",
+    EventName::GivenUp =>
+        "This host closed a connection while its last data, or probes, were unanswered",
     EventName::Died =>
         "A connection was lost: dropped, timed out, refused, or reset while it mattered",
     EventName::Ended => "A connection ended in order, or was reset when nothing was lost by it",

@@ -70,8 +70,8 @@ impl Output {
         let is_text = self.to.is_none() || matches!(self.to, Some(JsonTo::File(_)));
         let mut out = output::stdout();
         self.write(&mut out, look, report, "host", took)?;
-        if let Some(process) = report.worst_process().filter(|_| is_text) {
-            writeln!(out, "what to change: keepwatch why {process}")?;
+        if let Some(word) = report.worst_process().filter(|_| is_text) {
+            writeln!(out, "what to change: keepwatch why {word}")?;
         }
         out.flush()
     }

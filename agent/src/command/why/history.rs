@@ -166,7 +166,7 @@ pub(super) fn life(row: DeathRow) -> Option<Life> {
     life.is_whole = opened_at.is_some();
     life.opened_at = opened_at;
     life.calls = calls.into_iter().map(call).collect();
-    // ConnectionRef opening failed was seen all the same.
+    // One whose opening failed was seen from its beginning all the same.
     life.is_whole |= life.end.as_ref().is_some_and(|end| end.cause == Cause::ConnectFailed);
     Some(life)
 }

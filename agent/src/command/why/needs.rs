@@ -10,6 +10,7 @@ use crate::{
     model::{
         judgement::{
             death::Cause,
+            idle_limit::is_kept_over,
             learned::{LimitRow, PeerClosesRow},
             learned_limit::Confidence,
             limit_source::LimitSource,
@@ -158,7 +159,8 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         case.example().filter(|_| case.key.is_late_by_timer).map(|life| &life.connection)?;
     // The kernel's timer fires up to an eighth late.
     let gap = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
-    if gap >= f64::from(limit.idle_kept_seconds) || limit.idle_limit_from.counts_bytes() {
+    let is_kept = is_kept_over(ms(gap), limit.idle_kept_seconds, limit.idle_limit_seconds);
+    if !is_kept || limit.idle_limit_from.counts_bytes() {
         return None;
     }
     // It may have been armed with what is set now, when the path had been quiet already.
@@ -217,7 +219,7 @@ pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bo
     closes.confidence >= Confidence::Likely && closes.after_seconds < f64::from(limit)
 }
 
-/// The peer closed several in one moment, however long each had been without data: that is no idle timer.
+/// The peer closed several in one moment, after different times without data: that is no idle timer.
 pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
     const MOMENT_SECONDS: f64 = 2.0;
     let ends = || case.of(Finding::ClosedAlthoughProbed).filter_map(|life| life.end.as_ref());

@@ -32,7 +32,7 @@ pub(super) struct Neighbours(BTreeMap<ServerHere, AtServer>);
 /// What the connections to one server show.
 #[derive(Debug, Default)]
 struct AtServer {
-    /// The longest idle time of those that probe and are answered now, seconds.
+    /// The longest idle time of those that probe and are answered, after as long a quiet time, seconds.
     answered_after: Option<f64>,
     /// The longest quiet time after which one went on, seconds.
     survived: Option<f64>,
@@ -99,7 +99,9 @@ impl Neighbours {
         at.heard = longest(at.heard, Some(now - connection.silent_seconds));
         at.survived = longest(at.survived, Some(connection.longest_quiet_seconds));
         let idle = f64::from(connection.settings.idle.seconds);
-        let has_probed = connection.watched_seconds > 2.0 * idle;
+        // A busy one never sends a probe: an answered one leaves a quiet time as long.
+        let has_probed = connection.watched_seconds > 2.0 * idle
+            && connection.longest_quiet_seconds >= 0.8 * idle;
         if connection.settings.keepalive && connection.probes_unanswered == 0 && has_probed {
             at.answered_after = longest(at.answered_after, Some(idle));
         }
@@ -328,6 +330,7 @@ mod tests {
     fn probing(id: u64, idle: u32, watched_seconds: f64) -> Life {
         let mut life = live(&app(id, Some(idle), 0));
         life.connection.watched_seconds = watched_seconds;
+        life.connection.longest_quiet_seconds = f64::from(idle);
         life
     }
 
@@ -347,6 +350,10 @@ mod tests {
         assert_eq!(found(vec![died()], &[]), None);
         assert_eq!(found(vec![died()], &[probing(2, 60, 600.0)]), None);
         assert_eq!(found(vec![died()], &[probing(2, 30, 5.0)]), None);
+        // A busy one has sent none.
+        let mut busy = probing(2, 30, 600.0);
+        busy.connection.longest_quiet_seconds = 1.0;
+        assert_eq!(found(vec![died()], &[busy]), None);
         // They get no answer either: the peer is silent.
         let mut unanswered = probing(2, 30, 600.0);
         unanswered.connection.probes_unanswered = 1;
@@ -365,7 +372,7 @@ mod tests {
         let guess = Neighbours::of(&cases, &neighbour, 0.0).limit(&cases[0]).unwrap();
         assert_eq!((guess.answered_after, guess.n_hanging), (Some(20.0), 1));
         assert!((59.0..=61.0).contains(&guess.hangs_after), "{guess:?}");
-        // It went on after as long a quiet time before: the peer is gone, whoever else is answered.
+        // It went on after as long a quiet time before: the peer is gone, even if others are answered.
         let mut answered_before = live(&silent(1));
         answered_before.connection.longest_quiet_seconds = 60.0;
         assert_eq!(found(vec![answered_before.clone()], &neighbour), None);

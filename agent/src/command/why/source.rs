@@ -72,7 +72,7 @@ pub(super) fn find(
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
     let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
     if let Some(agent) = sources.agent {
-        inherited::add(agent, &mut lives)?;
+        sources.notes.extend(inherited::add(agent, &mut lives));
     }
     if let Some(around) = &sources.around {
         // The agent has measured what lives; deaths were measured when they came.

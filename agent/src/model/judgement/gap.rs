@@ -43,9 +43,9 @@ impl Gap {
         let steady_ms = with_slack(u64::from(idle.max(interval)) * 1000, hz);
         // While something waits to be sent no keepalive probe goes out (`tcp_keepalive_timer`), and each probe of the window
         // waits twice as long as the one before.
-        if socket.has_closed_window() {
-            let between_ms = with_slack(socket.ambient.rto_max_ms.into(), hz);
-            return Some(Self { ms: between_ms.max(steady_ms), from: GapFrom::WindowProbe });
+        let between_ms = with_slack(socket.ambient.rto_max_ms.into(), hz);
+        if socket.has_closed_window() && between_ms > steady_ms {
+            return Some(Self { ms: between_ms, from: GapFrom::WindowProbe });
         }
         // A timer that is due fires now: what it was armed with is over.
         let armed_ms = socket.keepalive_timer_ms().filter(|&ms| ms > 0).map(|timer_ms| {

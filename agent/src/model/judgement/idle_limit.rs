@@ -93,12 +93,15 @@ pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
     if kept_seconds < seconds { format!("{} to {limit}", duration(kept_seconds)) } else { limit }
 }
 
-impl Applied {
-    /// The quiet time that the path keeps for sure, milliseconds.
-    pub fn kept_ms(&self) -> u64 {
-        u64::from(self.kept_seconds) * 1000
-    }
+/// Whether a path keeps a connection over a gap. What was survived was mostly the gap of a timer that was late, too: up to an
+/// eighth and a second.
+pub fn is_kept_over(gap_ms: u64, kept_seconds: u32, seconds: u32) -> bool {
+    let (kept_ms, limit_ms) = (u64::from(kept_seconds) * 1000, u64::from(seconds) * 1000);
+    let late_ms = if kept_seconds < seconds { kept_ms / 8 + 1000 } else { 0 };
+    gap_ms < limit_ms.min(kept_ms + late_ms)
+}
 
+impl Applied {
     /// The limit in milliseconds.
     pub fn ms(&self) -> u64 {
         u64::from(self.seconds) * 1000

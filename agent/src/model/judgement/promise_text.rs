@@ -1,17 +1,19 @@
 //! A promise in words: what the probes of a connection do for it. The one function for this: every surface says it with
 //! these words.
 
-use super::{facts::ConnectionFacts, gap::GapFrom};
+use super::{
+    facts::ConnectionFacts,
+    gap::{Gap, GapFrom},
+    idle_limit::is_kept_over,
+};
 use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
 
-/// `TCP_RTO_MAX`, or less where tcp_rto_max_ms says so.
-const WINDOW_PROBES: &str = "the peer's window is closed: no keepalive probe goes out, only probes of the window, up to 2 min apart";
-
-/// What the probes of a connection do on a path that keeps it for `kept_seconds`, without the limit itself. `hz`: ticks of
+/// What the probes of a connection do on a path that keeps it for sure for the first time and forgets it after the second,
+/// seconds, without the limit itself. `hz`: ticks of
 /// the kernel's clock a second; `it`: the connection, as the sentence calls it.
 pub fn probes_in_words(
     of: &impl ConnectionFacts,
-    (kept_seconds, counts_bytes): (u32, bool),
+    (kept_seconds, seconds, counts_bytes): (u32, u32, bool),
     hz: u32,
     it: &str,
 ) -> String {
@@ -25,11 +27,11 @@ pub fn probes_in_words(
     }
     let (idle, interval) = (of.idle(), of.interval());
     let first = format!("the first probe goes out after {} of silence", duration(idle.value));
-    if gap.ms < u64::from(kept_seconds) * 1000 {
+    if is_kept_over(gap.ms, kept_seconds, seconds) {
         return match gap.from {
             GapFrom::Interval => format!("{first}, then every {}", duration(interval.value)),
             GapFrom::Idle | GapFrom::ArmedTimer => first,
-            GapFrom::WindowProbe => WINDOW_PROBES.to_owned(),
+            GapFrom::WindowProbe => window_probes(gap),
         };
     }
     match gap.from {
@@ -49,7 +51,7 @@ pub fn probes_in_words(
                  once: re-open {it}"
             )
         }
-        GapFrom::WindowProbe => WINDOW_PROBES.to_owned(),
+        GapFrom::WindowProbe => window_probes(gap),
         GapFrom::Interval => format!(
             "{first}, but while the peer stays quiet the next ones come every {}",
             duration(interval.value)
@@ -65,6 +67,13 @@ pub fn probes_in_words(
             )
         }
     }
+}
+
+fn window_probes(gap: Gap) -> String {
+    format!(
+        "the peer's window is closed: no keepalive probe goes out, only probes of the window, up to {} apart",
+        duration(gap.ms / 1000)
+    )
 }
 
 /// Whether the timer that runs may have been armed with the settings of now.
@@ -94,7 +103,7 @@ mod tests {
             received_ms: quiet_ms,
             ..socket()
         };
-        let said = |socket: Socket| probes_in_words(&socket, (20, false), 250, "it");
+        let said = |socket: Socket| probes_in_words(&socket, (20, 20, false), 250, "it");
         // It was quiet for 10 s when keepalive was turned on.
         let late = said(armed(14_000, 11_000));
         assert!(

@@ -2,7 +2,7 @@
 
 use super::{
     facts::ConnectionFacts,
-    idle_limit::{Applied, Limits, PathNumber, limit_in_words},
+    idle_limit::{Applied, Limits, PathNumber, is_kept_over, limit_in_words},
     promise_text::probes_in_words,
 };
 use crate::model::text::{
@@ -67,7 +67,10 @@ impl Surroundings {
         let limit = self.limits.of(of);
         match of.gap(self.hz) {
             None => Verdict::Off,
-            Some(gap) if gap.ms < limit.kept_ms() && !limit.from.counts_bytes() => {
+            Some(gap)
+                if is_kept_over(gap.ms, limit.kept_seconds, limit.seconds)
+                    && !limit.from.counts_bytes() =>
+            {
                 Verdict::Protected
             }
             Some(_) => Verdict::Late,
@@ -106,7 +109,7 @@ impl Surroundings {
         let by =
             if watched.is_probed_by_peer() { "probes of the peer keep" } else { "traffic keeps" };
         format!(
-            "{by} it so far: never quiet for more than {} in the {} that it was watched; if that stops: {promise}",
+            "{by} it so far: never seen quiet for more than {} in the {} that it was watched; if that stops: {promise}",
             tenths(longest_quiet_ms(of)),
             duration(u64::from(watched.ms) / 1000),
         )
@@ -119,7 +122,7 @@ impl Surroundings {
             Some(path) => format!("the path {path} forgets it after {after}"),
             None => format!("the path is taken to forget it after {after} ({from})"),
         };
-        let known = (kept_seconds, from.counts_bytes());
+        let known = (kept_seconds, seconds, from.counts_bytes());
         format!("{}; {limit}", probes_in_words(of, known, self.hz, "it"))
     }
 
@@ -239,6 +242,9 @@ mod tests {
         };
         let around = Surroundings { limits: Limits::only(applied), ..around(55) };
         assert_eq!(around.verdict(&with(27, 10)), Verdict::Protected);
+        // As that whose probes taught it.
+        assert_eq!(around.verdict(&with(30, 10)), Verdict::Protected);
+        assert_eq!(around.verdict(&with(34, 10)), Verdict::Late);
         assert_eq!(around.verdict(&with(50, 10)), Verdict::Late);
         let reason = around.reason(&with(50, 10));
         assert!(reason.contains("only after 50 s") && reason.contains("30 s to 55 s"), "{reason}");
@@ -293,7 +299,7 @@ mod tests {
         assert_eq!(around(8).verdict(&kept), Verdict::Kept);
         let reason = around(8).reason(&kept);
         assert!(
-            reason.starts_with("traffic keeps it so far: never quiet for more than 3.2 s"),
+            reason.starts_with("traffic keeps it so far: never seen quiet for more than 3.2 s"),
             "{reason}"
         );
         assert!(reason.contains("if that stops: keepalive is off"), "{reason}");

@@ -68,7 +68,7 @@ pub enum Happened {
         /// The verdict now.
         to: Verdict,
     },
-    /// This host closed it while the peer owed an answer, to data or to probes.
+    /// This host closed it while its last data, or probes, were unanswered.
     GivenUp,
     /// The connection ended.
     Died(Death),
@@ -93,7 +93,7 @@ closed_set! {
         QuietSurvived = "quiet_survived",
         /// A setting changed, and with it the verdict
         VerdictChanged = "verdict_changed",
-        /// This host closed a connection on which nothing was answered
+        /// This host closed a connection while its last data, or probes, were unanswered
         GivenUp = "given_up",
         /// A connection was lost
         Died = "died",
@@ -148,9 +148,12 @@ impl Happened {
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::GivenUp => EventName::GivenUp,
-            Self::Died(death) => {
-                of_end(death.cause, death.was_in_flight(), death.quiet_ms as u64, death.age_ms)
-            }
+            Self::Died(death) => of_end(
+                death.cause,
+                death.ending.has_unacked_data() || death.ending.has_unsent(),
+                death.quiet_ms as u64,
+                death.age_ms,
+            ),
         }
     }
 

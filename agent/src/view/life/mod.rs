@@ -101,7 +101,8 @@ pub(crate) struct Life {
     pub is_whole: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
-    /// The time when this host closed it although nothing was answered: RFC 3339, UTC; null if that was not seen.
+    /// The time when this host closed it while its last data, or probes, were unanswered: RFC 3339, UTC; null if that was
+    /// not seen.
     pub given_up_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,

@@ -6,10 +6,13 @@ use crate::{
         socket_text::{self, Size, Style},
         table,
     },
-    model::judgement::{
-        check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
-        gap::GapFrom,
-        verdict::{Surroundings, Verdict},
+    model::{
+        judgement::{
+            check_policy::{Fault, Judgement, Policy, Subject as _, Violation},
+            gap::GapFrom,
+            verdict::{Surroundings, Verdict},
+        },
+        observed::socket::Owner,
     },
     view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, arrow},
 };
@@ -142,9 +145,11 @@ impl Report {
     /// nothing that is another at the next look.
     pub(super) fn by_name(&self) -> Vec<(String, Vec<ReportLine<'_>>)> {
         let mut all: Vec<(String, Vec<ReportLine<'_>>)> = Vec::new();
-        for one in self.told(true) {
+        let mut places = HashMap::new();
+        for one in self.reported(true) {
             let name = one.group.name();
-            match all.iter_mut().find(|(known, _)| *known == name) {
+            let place = *places.entry(name.clone()).or_insert(all.len());
+            match all.get_mut(place) {
                 Some((_, lines)) => lines.push(one),
                 None => all.push((name, vec![one])),
             }
@@ -168,8 +173,8 @@ impl Report {
         const HEADINGS: [&str; 6] = ["FINDING", "N", "PROCESS", "PEER", "KEEPALIVE", "WHY"];
         const INDENT: &str = "    ";
         let ReportStyle { style, columns } = look;
-        let told = self.told(all);
-        let lines: Vec<_> = told.iter().map(ReportLine::line).collect();
+        let reported = self.reported(all);
+        let lines: Vec<_> = reported.iter().map(ReportLine::line).collect();
         if !lines.is_empty() {
             let mut widths = table::widths(HEADINGS, &lines);
             let is_wide = table_width(&widths) > columns;
@@ -188,7 +193,7 @@ impl Report {
             };
             let heading = row(&HEADINGS.map(str::to_owned));
             writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
-            for (one, line) in told.iter().zip(&lines) {
+            for (one, line) in reported.iter().zip(&lines) {
                 let text = row(line);
                 let (what, rest) = text.split_at_checked(line[0].len()).unwrap_or(("", &text));
                 let colour = if one.fault.is_some() { "1;31" } else { "32" };
@@ -201,7 +206,7 @@ impl Report {
             }
             writeln!(out)?;
         }
-        for limit in limits(&told) {
+        for limit in limits(&reported) {
             for part in table::wrapped(&limit, columns) {
                 writeln!(out, "{part}")?;
             }
@@ -222,16 +227,21 @@ impl Report {
         Ok(())
     }
 
-    /// The process with the most findings.
+    /// The process with the most findings, as a word for `keepwatch why` that is safe to paste into a shell. A process
+    /// names itself: what a shell could take for more than a word, or `why` for a number or an option, is said by its id.
     pub(super) fn worst_process(&self) -> Option<String> {
-        let told = self.told(false);
-        let name = &told.first()?.group.first.owners.first()?.process;
-        Some(name.clone())
+        let reported = self.reported(false);
+        let owner = reported.first()?.group.first.owners.first()?;
+        let name = &owner.process;
+        let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
+        let word = if is_word { name.clone() } else { owner.pid.to_string() };
+        Some(word).filter(|_| is_word || owner.pid != Owner::KERNEL)
     }
 
     /// One object a line: each finding, then the sum; `all` also shows what is fine.
     pub(super) fn json(&self, out: &mut impl Write, all: bool) -> io::Result<()> {
-        for one in self.told(all) {
+        for one in self.reported(all) {
             serde_json::to_writer(&mut *out, &one.object())?;
             out.write_all(b"\n")?;
         }
@@ -240,22 +250,22 @@ impl Report {
     }
 
     /// Each finding once, whatever else is wrong with the connections that it is about.
-    fn told(&self, all: bool) -> Vec<ReportLine<'_>> {
-        let mut told: Vec<ReportLine<'_>> = Vec::new();
+    fn reported(&self, all: bool) -> Vec<ReportLine<'_>> {
+        let mut reported: Vec<ReportLine<'_>> = Vec::new();
         let mut places = HashMap::new();
         for one in self.groups().flat_map(|group| group.about(all)) {
-            let place = *places.entry(one.likeness()).or_insert(told.len());
-            match told.get_mut(place) {
+            let place = *places.entry(one.likeness()).or_insert(reported.len());
+            match reported.get_mut(place) {
                 Some(alike) => alike.n_connections += one.n_connections,
-                None => told.push(one),
+                None => reported.push(one),
             }
         }
         // What most connections have is what to mend first.
-        told.sort_by_key(|one| {
+        reported.sort_by_key(|one| {
             let weight = if one.fault.is_some() { one.n_connections } else { 0 };
             (one.fault.is_none(), Reverse(weight))
         });
-        told
+        reported
     }
 }
 
@@ -283,7 +293,7 @@ impl Group {
 
     /// What there is to say.
     fn about(&self, all: bool) -> Vec<ReportLine<'_>> {
-        let told = |result, reason: &str| ReportLine {
+        let reported = |result, reason: &str| ReportLine {
             result,
             fault: None,
             rule: None,
@@ -296,17 +306,17 @@ impl Group {
                 let finding = |one: &Violation| ReportLine {
                     fault: Some(one.fault),
                     rule: one.rule.clone(),
-                    ..told("finding", &one.reason)
+                    ..reported("finding", &one.reason)
                 };
                 findings.iter().map(finding).collect()
             }
             _ if !all => Vec::new(),
-            Judgement::Judged(_) => vec![told("fine", &self.reason)],
-            Judgement::Local => vec![told("local", &self.reason)],
+            Judgement::Judged(_) => vec![reported("fine", &self.reason)],
+            Judgement::Local => vec![reported("local", &self.reason)],
             Judgement::Allowed(reason) => {
-                vec![told("allowed", reason.as_deref().unwrap_or("by the policy"))]
+                vec![reported("allowed", reason.as_deref().unwrap_or("by the policy"))]
             }
-            Judgement::Uncovered => vec![told("uncovered", "no rule covers it")],
+            Judgement::Uncovered => vec![reported("uncovered", "no rule covers it")],
             Judgement::OtherDirection => Vec::new(),
         }
     }
@@ -364,7 +374,7 @@ impl ReportLine<'_> {
         if self.is_of_path() {
             cells[5] = self.rule.clone().unwrap_or_default();
         }
-        (self.result, cells, *gap_from, limit_in_words(limit))
+        (self.result, cells, *gap_from, limit_sentence(limit))
     }
 
     /// Whether the settings alone show why, beside the limit.
@@ -405,13 +415,13 @@ impl ReportLine<'_> {
 }
 
 /// The limits that decided, each once.
-fn limits(told: &[ReportLine<'_>]) -> Vec<String> {
-    let of = |one: &ReportLine<'_>| limit_in_words(&one.group.first.connection.limit);
-    let all: BTreeSet<String> = told.iter().filter(|one| one.is_of_path()).map(of).collect();
+fn limits(reported: &[ReportLine<'_>]) -> Vec<String> {
+    let of = |one: &ReportLine<'_>| limit_sentence(&one.group.first.connection.limit);
+    let all: BTreeSet<String> = reported.iter().filter(|one| one.is_of_path()).map(of).collect();
     all.into_iter().collect()
 }
 
-fn limit_in_words(limit: &PathLimit) -> String {
+fn limit_sentence(limit: &PathLimit) -> String {
     let PathLimit { idle_limit_from, path, .. } = limit;
     let limit = limit.in_words();
     match path {

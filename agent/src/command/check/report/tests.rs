@@ -10,7 +10,7 @@ use crate::{
         },
         observed::{
             setting::OwnSettings,
-            socket::{Socket, tests_support::socket},
+            socket::{Comm, Owner, Socket, tests_support::socket},
         },
     },
 };
@@ -133,4 +133,27 @@ fn a_case_of_junit_keeps_its_name_whatever_is_momentary() {
     assert_eq!(names.len(), 2, "{xml}");
     assert!(!xml.contains('#') && xml.contains("failures=\"2\""), "{xml}");
     assert!(xml.contains("connections)") && xml.matches("<failure ").count() == 2, "{xml}");
+}
+
+#[test]
+fn the_word_to_paste_is_a_name_only_where_no_shell_and_no_option_can_be_made_of_it() {
+    let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+    let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+    let word = |pid: u32, name: &[u8]| {
+        let mut report = Report::new(Policy::default(), around.clone());
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name);
+        let owner = Owner { pid, fd: None, comm: Comm::new(bytes) };
+        report.add(CheckedConnection::of_socket(&socket(), &[owner], None, &around));
+        report.worst_process()
+    };
+    for name in ["node", "python3.12", "my_app-2", "g++"] {
+        assert_eq!(word(7, name.as_bytes()).as_deref(), Some(name));
+    }
+    let hostile: [&[u8]; 9] =
+        [b"$(reboot)", b";reboot", b"`id`", b"Web Content", b"-x", b"5432", b"a|b", b"x\n", b""];
+    for name in hostile {
+        assert_eq!(word(7, name).as_deref(), Some("7"), "{name:?}");
+    }
+    assert_eq!(word(Owner::KERNEL, b"$(reboot)"), None);
 }

@@ -231,7 +231,7 @@ impl Judged {
             if kept.iter().any(|it| it.peer_probes) { "probes of the peer" } else { "traffic" };
         longest.zip(watched).map_or_else(String::new, |(longest, watched)| {
             format!(
-                "; kept so far by {by}: never quiet for more than {} in the {} that it was watched",
+                "; kept so far by {by}: never seen quiet for more than {} in the {} that it was watched",
                 time(longest),
                 time(watched)
             )
@@ -373,6 +373,11 @@ impl Judged {
     pub(super) fn limit_words(&self) -> String {
         let is_sure = |it: &LimitRow| it.confidence == Confidence::Sure;
         let from = self.example.as_ref().map(|life| &life.connection.limit.idle_limit_from);
+        if let Some(limit) = self.example.as_ref().map(|life| &life.connection.limit)
+            && limit.idle_kept_seconds < limit.idle_limit_seconds
+        {
+            return limit.in_words();
+        }
         let is_assumed = from == Some(&LimitSource::Default)
             && !self.learned_limit.as_ref().is_some_and(is_sure);
         format!("{}{}", time(self.known_limit()), if is_assumed { " (assumed)" } else { "" })

@@ -72,12 +72,14 @@ struct Outage {
     n_ports: usize,
 }
 
-/// Where most of them began within the time, if these are many.
+/// Where most of them began within the time, if these are many. `all`: in the order of time.
 fn together(all: &[Darkened]) -> Option<Outage> {
+    // In the order of time the end only advances with the beginning.
+    let mut end = 0;
     let groups = all.iter().enumerate().map(|(place, first)| {
-        let rest = all.get(place..).unwrap_or_default();
-        let n = rest.iter().take_while(|it| it.began <= first.began + TOGETHER_SECONDS).count();
-        rest.get(..n).unwrap_or_default()
+        let rest = all.get(end..).unwrap_or_default();
+        end += rest.iter().take_while(|it| it.began <= first.began + TOGETHER_SECONDS).count();
+        all.get(place..end).unwrap_or_default()
     });
     let group = groups.max_by_key(|group| group.len())?;
     let cases: BTreeSet<usize> = group.iter().map(|it| it.case).collect();
@@ -97,5 +99,34 @@ fn began(life: &Life, now: f64) -> Option<f64> {
         }
         Finding::Dark => timestamp::unix_seconds(life.trouble_began()?),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn darkened(began: f64, case: usize) -> Darkened {
+        Darkened { began, case, port: 443, is_outage: true }
+    }
+
+    #[test]
+    fn the_most_that_began_within_a_minute_are_together() {
+        let all: Vec<Darkened> = [0.0, 100.0, 110.0, 130.0, 160.0, 161.0, 200.0]
+            .into_iter()
+            .enumerate()
+            .map(|(case, began)| darkened(began, case))
+            .collect();
+        let outage = together(&all).unwrap();
+        assert_eq!((outage.began, outage.n, outage.n_cases), (110.0, 4, 4));
+        assert!(together(&all[..4]).is_none());
+    }
+
+    #[test]
+    fn a_hundred_thousand_at_once_are_grouped_in_one_pass() {
+        let all: Vec<Darkened> = (0..100_000).map(|n| darkened(5.0, n)).collect();
+        let began = std::time::Instant::now();
+        assert_eq!(together(&all).unwrap().n, all.len());
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }

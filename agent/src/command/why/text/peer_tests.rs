@@ -248,3 +248,29 @@ fn a_first_probe_that_came_too_late_is_not_called_a_dark_peer() {
     assert!(said(&[neighbour]).ends_with("are answered: the path forgot it before"));
     assert!(said(&[]).ends_with("the peer or the path went dark"));
 }
+
+#[test]
+fn what_keeps_from_sending_is_said_only_where_it_is_the_same_for_all() {
+    let held = |id, window_closed| {
+        live(&Socket {
+            in_flight: true,
+            retransmitting_ms: Some(39_000),
+            probes_unanswered: 3,
+            window_closed,
+            ..app(id, None, 39_000)
+        })
+    };
+    let head =
+        "2 connections of app to 172.16.0.15:2717 cannot send what was written, for up to 39 s";
+    for (closed, reason) in [
+        (
+            [false, false],
+            ": there is no route, its interface is down, or a firewall of this host drops it; the kernel",
+        ),
+        ([true, true], ": the peer's window is closed, and it does not answer probes of it"),
+        ([true, false], "; the kernel gives up"),
+    ] {
+        let said = page(vec![held(1, closed[0]), held(2, closed[1])], &[]);
+        assert!(said.starts_with(&format!("{head}{reason}")), "{said}");
+    }
+}

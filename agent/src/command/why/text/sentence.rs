@@ -19,12 +19,13 @@ use crate::{
         text::duration::duration,
     },
     view::{
-        condition_text::soon,
+        condition_text::{held_back_in_words, soon},
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
     },
 };
+use std::collections::BTreeSet;
 
 /// A connection in a pool is looked at when it is used next: until then nobody can have noticed that the peer closed it.
 const POOL_PAUSE_SECONDS: f64 = 300.0;
@@ -46,10 +47,9 @@ impl Judged {
                  answered: the path forgot {it} before"
             ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
-            Finding::Stuck if self.held_back().is_some() => format!(
-                "{what}{whose} {peer} cannot send what was written{}: {}{}",
+            Finding::Stuck if let Some(reason) = self.held_back() => format!(
+                "{what}{whose} {peer} cannot send what was written{}{reason}{}",
                 self.since(),
-                self.held_back().unwrap_or_default(),
                 self.gives_up()
             ),
             Finding::Stuck => format!(
@@ -101,7 +101,7 @@ impl Judged {
             ),
             Finding::PeerClosed => self.peer_closed(&format!("{what}{whose} {peer}"), it),
             Finding::ClosedAlthoughProbed if closed_all_at_once(&self.case) => format!(
-                "{what}{whose} {peer} {was} closed by the peer all at once, however long each had been without data: it was \
+                "{what}{whose} {peer} {was} closed by the peer all at once, after different times without data: it was \
                  restarted, or closes all of them"
             ),
             Finding::ClosedAlthoughProbed => format!(
@@ -212,7 +212,7 @@ impl Judged {
         }
     }
 
-    /// How long the peer was silent when the kernel gave up on data, if that is no more than a moment.
+    /// How long the peer was silent when the kernel gave up on data. None if it was silent for longer than a moment.
     fn heard_until_the_end(&self) -> Option<f64> {
         const MOMENT_SECONDS: f64 = 1.0;
         let dark = self.case.of(Finding::Dark).map(|life| {
@@ -229,15 +229,16 @@ impl Judged {
         dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
     }
 
-    /// What keeps all of these from sending.
-    fn held_back(&self) -> Option<&'static str> {
-        let held = || self.case.of(Finding::Stuck).map(|life| &life.connection);
-        let is_closed = held().all(|connection| connection.window_closed);
-        held().all(Connection::is_held_back).then_some(if is_closed {
-            "the peer's window is closed, and it does not answer probes of it"
-        } else {
-            "no route, its interface down, or a firewall of this host"
-        })
+    /// What keeps all of these from sending, the reason if it is one; none if something was sent.
+    fn held_back(&self) -> Option<String> {
+        let stuck = self.case.of(Finding::Stuck);
+        let reasons: Option<BTreeSet<&str>> =
+            stuck.map(|life| held_back_in_words(&life.connection)).collect();
+        let mut reasons = reasons?.into_iter();
+        match (reasons.next(), reasons.next()) {
+            (Some(reason), None) => Some(format!(": {reason}")),
+            _ => Some(String::new()),
+        }
     }
 
     /// For how long the worst condition has lasted.
@@ -285,7 +286,7 @@ impl Judged {
         let longest = live().map(Connection::longest_seen_quiet_seconds).fold(0.0, f64::max);
         let watched = live().map(|it| it.watched_seconds).fold(f64::INFINITY, f64::min);
         Some(format!(
-            "but was never quiet for more than {} in the {} that it was watched",
+            "but was never seen quiet for more than {} in the {} that it was watched",
             time(longest),
             time(watched)
         ))

@@ -214,7 +214,7 @@ fn what_something_keeps_busy_is_a_case_of_its_own_without_advice() {
     );
     assert!(text.contains("One more finding below"), "{text}");
     let alone = words(&page(vec![kept_busy()]));
-    let busy = "but was never quiet for more than 15 s in the 6 min 40 s that it was watched";
+    let busy = "but was never seen quiet for more than 15 s in the 6 min 40 s that it was watched";
     assert!(alone.contains(busy) && alone.contains("(`kept` once that is 17 min 30 s)"), "{alone}");
     assert!(!alone.contains("SO_KEEPALIVE, "), "{alone}");
 }

@@ -91,14 +91,9 @@ impl Death {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
             Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
-            Cause::PeerReset if ending.is_reset_by_program() => {
-                let had = "it had been quiet for";
-                self.evidence_of_refusal("later than a round trip", "unread", (had, self.quiet_ms))
-            }
+            Cause::PeerReset if ending.is_reset_by_program() => self.evidence_of_unread(&quiet),
             Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
-                let had = "the peer had sent no data for";
-                let which = "which the peer had acknowledged";
-                self.evidence_of_refusal(which, "unanswered", (had, quiet_ms))
+                self.evidence_of_refusal(quiet_ms)
             }
             Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
@@ -119,18 +114,38 @@ impl Death {
         }
     }
 
-    fn evidence_of_refusal(&self, which: &str, left: &str, (had, quiet_ms): (&str, u32)) -> String {
+    fn evidence_of_unread(&self, quiet: &str) -> String {
         /// No server has a shorter idle timeout.
         const TIMEOUT_MS: u32 = 3000;
         let sent = milliseconds(self.ending.sent_ms.unwrap_or_default());
-        let quiet = tenths(quiet_ms);
-        let why = if quiet_ms >= TIMEOUT_MS {
-            format!("as a program does by an idle timeout of its own; {had} {quiet}")
+        let why = if self.quiet_ms >= TIMEOUT_MS {
+            format!(
+                "as a program does by an idle timeout of its own; it had been quiet for {quiet}"
+            )
         } else {
-            format!("as a program does that ends or is restarted; {had} {quiet} only")
+            format!(
+                "as a program does that ends or is restarted; it had been quiet for {quiet} only"
+            )
         };
         format!(
-            "a reset came {sent} after data was sent, {which}: the peer closed it with that data {left}, {why}"
+            "a reset came {sent} after data was sent, later than a round trip: the peer closed it with that data unread, {why}"
+        )
+    }
+
+    fn evidence_of_refusal(&self, quiet_ms: u32) -> String {
+        /// An idle timer that is due meets a request within this time, or never.
+        const RACE_MS: u32 = 1000;
+        let sent_ms = self.ending.sent_ms.unwrap_or_default();
+        let why = if sent_ms <= RACE_MS {
+            "as a program does that ends, is restarted, or whose own idle timeout is over"
+        } else {
+            "as a program does that ends, is restarted, or gives a request up"
+        };
+        format!(
+            "a reset came {} after data was sent, which the peer had acknowledged: the peer closed it without an answer, {why}; \
+             the peer had sent no data for {} before",
+            milliseconds(sent_ms),
+            tenths(quiet_ms),
         )
     }
 
@@ -158,6 +173,12 @@ impl Death {
     }
 
     fn evidence_of_abandoned(&self, silent: &str, probes: &str, repeated: &str) -> String {
+        if self.ending.unacked == Unacked::Nothing && self.ending.errno == 0 {
+            return format!(
+                "this host closed it by a reset while {probes} were unanswered, nothing received for {silent}; the path or the \
+                 peer was gone"
+            );
+        }
         let what = if self.ending.has_unacked_data() { "its last data" } else { "its FIN" };
         let (answer, so) = match self.ending.errno {
             ECONNRESET | EPIPE => (

@@ -205,14 +205,6 @@ impl Death {
         }
     }
 
-    /// Whether something that the program wrote was lost by it, or refused.
-    pub fn was_in_flight(&self) -> bool {
-        let Ending { errno, .. } = self.ending;
-        self.ending.has_unacked_data()
-            || self.ending.has_unsent()
-            || errno != 0 && self.ending.quiet_before_refusal_ms().is_some()
-    }
-
     /// When the first of what was never answered was sent, milliseconds before the end. None if nothing was in flight.
     pub fn unanswered_ms(&self) -> Option<u32> {
         self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
@@ -379,7 +371,8 @@ impl Ending {
             0 if peer_closed => (Cause::PeerClosed, Exact),
             0 if we_closed || old == State::TimeWait => (Cause::LocalClosed, Exact),
             // The program did not wait any longer for an answer to its data, or nobody answered its probes.
-            0 if is_waiting || probes_missed => (Cause::Abandoned, Exact),
+            0 if is_waiting => (Cause::Abandoned, Exact),
+            0 if probes_missed => (Cause::Abandoned, Inferred),
             0 | ECONNABORTED => (Cause::LocalReset, Exact),
             // Its own FIN is all that is missing. A peer that closed only its half waits for data.
             _ if peer_closed && self.unacked != Unacked::Data => (Cause::PeerClosed, Exact),
