@@ -244,6 +244,7 @@ fn a_first_probe_that_came_too_late_is_not_called_a_dark_peer() {
     let died = || vec![dead(&Socket { probes_unanswered: 3, ..app(1, Some(60), 90_000) }, GAVE_UP)];
     let mut neighbour = live(&app(2, Some(20), 0));
     neighbour.connection.watched_seconds = 600.0;
+    neighbour.connection.longest_quiet_seconds = 20.0;
     let said = |others: &[Life]| judge(died(), others, &[], None, 0.0)[0].meaning.clone();
     assert!(said(&[neighbour]).ends_with("are answered: the path forgot it before"));
     assert!(said(&[]).ends_with("the peer or the path went dark"));

@@ -249,6 +249,7 @@ fn what_hangs_is_a_guess_of_the_limit_beside_the_one_that_is_assumed() {
     assert_eq!(neighbour, expected);
     let mut answered = live(&app(3, Some(20), 0));
     answered.connection.watched_seconds = 600.0;
+    answered.connection.longest_quiet_seconds = 20.0;
     let own = of(vec![live(&stuck)], &[answered]);
     assert!(
         own.starts_with("between 20 s and 1 min 20 s if the path has forgotten it: others"),
