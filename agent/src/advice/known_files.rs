@@ -74,7 +74,9 @@ mod tests {
 
     fn kept(paths: &[&str]) -> Vec<String> {
         let mut files = BTreeSet::new();
-        paths.iter().for_each(|path| add(&mut files, path.as_bytes()));
+        for path in paths {
+            add(&mut files, path.as_bytes());
+        }
         files.into_iter().collect()
     }
 
