@@ -121,12 +121,4 @@ mod tests {
         assert_eq!((outage.began, outage.n, outage.n_cases), (110.0, 4, 4));
         assert!(together(&all[..4]).is_none());
     }
-
-    #[test]
-    fn a_hundred_thousand_at_once_are_grouped_in_one_pass() {
-        let all: Vec<Darkened> = (0..100_000).map(|n| darkened(5.0, n)).collect();
-        let began = std::time::Instant::now();
-        assert_eq!(together(&all).unwrap().n, all.len());
-        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
-    }
 }
