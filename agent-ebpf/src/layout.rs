@@ -237,7 +237,7 @@ layout! {
     /// The first address of a mapping.
     vma_start: [Offset("vm_area_struct.vm_start")];
     /// What may be done with it.
-    vma_flags: [Offset("vm_area_struct.vm_flags"), Else(ABSENT)];
+    vma_flags: [Offset("vm_area_struct.vm_flags")];
     /// The file that is mapped; null for memory of the process's own.
     vma_file: [Offset("vm_area_struct.vm_file")];
     /// The name that a process gave to memory of its own (since 5.17, with CONFIG_ANON_VMA_NAME).

@@ -49,7 +49,7 @@ fn a_library_is_known_after_the_end_of_its_process_and_none_is_made_up() {
     let (with, without) = (because(with), because(without));
     let is_said = |advice: &str| advice.contains("this is libpq");
     if is_read {
-        assert_eq!(loaded["mapped"][0], library.to_str().expect("UTF-8"), "{loaded}");
+        assert_eq!(loaded["mapped"][0], "/libpq.so.5.15", "{loaded}");
         assert!(is_said(&with) && with.contains("libpq.so.5.15 is loaded"), "{with}");
     } else {
         assert!(!is_said(&with) || with.contains("if this is libpq"), "{with}");
@@ -74,7 +74,7 @@ fn jars_and_the_memory_of_go_are_seen_and_what_looks_like_them_is_not() {
     if !tool::kernel_has_process_iterators() {
         return;
     }
-    assert_eq!(with_jar["mapped"], Value::from(vec![jar]), "{with_jar}");
+    assert_eq!(with_jar["mapped"], Value::from(vec!["/postgresql-42.7.3.jar"]), "{with_jar}");
     assert_eq!(other["mapped"], Value::Array(Vec::new()), "{other}");
     assert!(go["go"].is_object() && with_jar["go"].is_null(), "{go}");
 }

@@ -21,7 +21,8 @@ pub(super) struct FileContext {
 #[repr(C)]
 pub(super) struct Meta {
     pub(super) seq: *mut c_void,
-    session: u64,
+    /// Differs from walk to walk.
+    pub(super) session: u64,
     /// How many objects this walk has shown before.
     pub(super) seq_num: u64,
 }

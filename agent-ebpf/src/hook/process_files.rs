@@ -9,8 +9,15 @@ use crate::{
     read::{Raw, Read, Typed, at},
     report,
 };
-use aya_ebpf::{helpers::generated, macros::map, maps::PerCpuArray};
-use core::{mem::MaybeUninit, ptr::read_volatile};
+use aya_ebpf::{
+    helpers::generated,
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use core::{
+    mem::MaybeUninit,
+    ptr::{read_volatile, write_volatile},
+};
 use keepwatch_ebpf::{
     layout::ABSENT,
     record::{PATH_LEN, PROCESS_FILE_LEN, ProcessFileRecord, Tag, usage},
@@ -19,6 +26,10 @@ use keepwatch_ebpf::{
 /// Room for a record, of which the stack has too little.
 #[map]
 static FILE: PerCpuArray<MaybeUninit<ProcessFileRecord>> = PerCpuArray::with_max_entries(1, 0);
+
+/// The walk that has shown memory of Go's last: a process may have as many mappings of it as it likes.
+#[map]
+static GO_SESSION: Array<u64> = Array::with_max_entries(1, 0);
 
 /// `struct bpf_iter__task_vma` (kernel/bpf/task_iter.c).
 #[repr(C)]
@@ -49,7 +60,7 @@ extern "C" fn mapped_files(context: *const MappingContext) -> i32 {
     let file = vma.follow(at!(vma_file));
     if file.0.is_null() {
         if is_of_go(vma) {
-            write_record(meta, usage::GO_MEMORY, |_| 0);
+            write_go(meta);
         }
     } else if vma.load::<u64>(at!(vma_flags)) & VM_EXEC != 0 {
         write(meta, usage::MAPPED, file);
@@ -83,6 +94,22 @@ fn is_of_go(vma: Typed) -> bool {
     vma.load::<u64>(at!(vma_start)) == u64::from(at!(go_heap)) << 32
 }
 
+/// Says once in a walk that there is memory of Go's. Of two walks at once one may say it again.
+#[inline(always)]
+fn write_go(meta: *const Meta) {
+    let Some(last) = GO_SESSION.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: `meta` is the iterator's; the element exists, and is read and written whole.
+    unsafe {
+        let session = read_volatile(&raw const (*meta).session);
+        // Where the kernel's page is full it shows the mapping again: what was not written is not said.
+        if read_volatile(last) != session && write_record(meta, usage::GO_MEMORY, |_| 0) {
+            write_volatile(last, session);
+        }
+    }
+}
+
 /// Whether the name of a file ends with `.jar`.
 #[inline(always)]
 fn is_jar(file: Typed) -> bool {
@@ -107,12 +134,13 @@ fn write(meta: *const Meta, usage: u32, file: Typed) {
     });
 }
 
+/// Whether there was room for it.
 #[inline(always)]
-fn write_record(meta: *const Meta, usage: u32, path: impl FnOnce(*mut u8) -> i64) {
+fn write_record(meta: *const Meta, usage: u32, path: impl FnOnce(*mut u8) -> i64) -> bool {
     // SAFETY: element 0 exists; one thread reads this iterator, and a program does not migrate.
     let Some(room) = FILE.get_ptr_mut(0).and_then(|room| unsafe { room.as_mut() }) else {
         report::no_slot(report::word("FILE"));
-        return;
+        return false;
     };
     let record = room.as_mut_ptr();
     // SAFETY: every field but the path is written here; the map had zeros there, or paths of records before. `meta` and
@@ -122,6 +150,6 @@ fn write_record(meta: *const Meta, usage: u32, path: impl FnOnce(*mut u8) -> i64
         (*record).usage = usage;
         (*record)._pad = 0;
         (*record).path_len = path((&raw mut (*record).path).cast()) as i32;
-        generated::bpf_seq_write((*meta).seq.cast(), record.cast(), PROCESS_FILE_LEN as u32);
+        generated::bpf_seq_write((*meta).seq.cast(), record.cast(), PROCESS_FILE_LEN as u32) == 0
     }
 }

@@ -1,5 +1,6 @@
 //! What the Go toolchain writes into a program that it builds: its own version, and the modules that are inside.
 
+use super::known_files;
 use crate::model::text::sanitize;
 use object::{
     elf::FileHeader64,
@@ -62,7 +63,8 @@ impl GoBuild {
             let path = line.strip_prefix(b"dep\t")?.split(|&byte| byte == b'\t').next()?;
             Some(sanitize::escaped(path))
         });
-        Some(Self { version: Some(sanitize::escaped(version)), modules: modules.collect() })
+        let version = known_files::cut(sanitize::escaped(version));
+        Some(Self { version: Some(version), modules: modules.collect() })
     }
 
     /// 19 of `go1.19.8`.

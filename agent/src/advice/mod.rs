@@ -9,6 +9,7 @@
 pub(crate) mod clients;
 mod go_build;
 pub(crate) mod kept_clues;
+mod known_files;
 pub(crate) mod place;
 pub(crate) mod process_clues;
 pub(crate) mod recognise;

@@ -1,7 +1,7 @@
 //! What a process shows of itself: its name, its executable, the files it has mapped. /proc shows that; where it does not
 //! because we have no capability, the kernel's iterators do.
 
-use super::{clients, go_build::GoBuild};
+use super::{clients, go_build::GoBuild, known_files};
 use crate::{
     kernel::hooks::{FilesOfProcess, ProcessFiles},
     model::text::sanitize,
@@ -24,7 +24,7 @@ pub(crate) struct Traces {
     pub comm: Option<String>,
     /// The file name of its executable; where that may not be read, of the first word of its command line.
     pub executable: Option<String>,
-    /// Paths of the files that it has mapped, and of the jars that it has open.
+    /// Files that it has mapped, and jars that it has open, by which a client is recognised: see [`known_files`].
     pub mapped: BTreeSet<String>,
     /// What it has mapped could be read: what is not among it is not there.
     pub are_files_read: bool,
@@ -46,7 +46,7 @@ const KERNEL_NAMES: [&str; 9] =
     ["kworker/", "kthreadd", "kernel (", "mount.", "nfsd", "nfsiod", "nfsv4", "cifsd", "drbd_"];
 /// More of a command line is arguments, which may be secret.
 const FIRST_WORD: u64 = 4096;
-/// Libraries, and modules of Go, that are kept of a process after its end.
+/// Modules of Go that are kept of a process after its end.
 const MAX_KEPT: usize = 16;
 
 impl Traces {
@@ -61,7 +61,7 @@ impl Traces {
         // A process that is gone has no name either.
         if !traces.are_files_read
             && traces.comm.is_some()
-            && let Ok(found) = files.of(pid)
+            && let Ok(found) = files.of(pid, known_files::is_known)
         {
             traces.complete(found);
         }
@@ -74,7 +74,7 @@ impl Traces {
             return;
         };
         self.executable = file_name(Path::new(OsStr::from_bytes(&executable)));
-        self.mapped.extend(found.loaded.iter().map(|path| sanitize::escaped(path)));
+        found.loaded.iter().for_each(|path| known_files::add(&mut self.mapped, path));
         self.are_files_read = found.is_complete;
         // An interpreter that has loaded a library in Go is no Go program.
         let is_interpreter = |name: &str| clients::runtimes().any(|it| is_called(name, it));
@@ -94,11 +94,9 @@ impl Traces {
         self.comm.as_ref().is_some_and(is_kernel)
     }
 
-    /// Without the files that no client is recognised by.
+    /// Without the modules of Go that no client is recognised by.
     #[must_use]
     pub(crate) fn of_known_clients(mut self) -> Self {
-        let is_known = |path: &String| clients::libraries().any(|part| path.contains(part));
-        self.mapped = self.mapped.into_iter().filter(is_known).take(MAX_KEPT).collect();
         if let Some(go) = &mut self.go {
             let of_clients = clients::modules().filter(|module| go.has(module));
             go.modules = of_clients.take(MAX_KEPT).map(str::to_owned).collect();
@@ -112,7 +110,7 @@ impl Traces {
         let maps = File::open(folder.join("maps")).map(mapped).ok();
         let are_files_read = maps.is_some();
         let mut files = maps.unwrap_or_default();
-        files.extend(open_jars(&folder.join("fd")));
+        open_jars(&folder.join("fd"), &mut files);
         let environment = File::open(folder.join("environ"));
         Self {
             comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
@@ -137,10 +135,10 @@ pub(super) fn is_called(found: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-')))
 }
 
-/// The last part, without the mark of a file that an update has replaced.
+/// The last part, cut where it is long, without the mark of a file that an update has replaced.
 fn file_name(path: &Path) -> Option<String> {
     let name = sanitize::escaped(path.file_name()?.as_encoded_bytes());
-    Some(name.trim_end_matches(" (deleted)").to_owned())
+    Some(known_files::cut(name.trim_end_matches(" (deleted)").to_owned()))
 }
 
 /// The program in a command line, which any user may read. Servers write a title over it: `nginx: master process`.
@@ -167,18 +165,18 @@ fn mapped(maps: impl io::Read) -> BTreeSet<String> {
         }
         if let Some(begin) = line.iter().position(|&byte| byte == b'/') {
             let path = line.get(begin..).unwrap_or_default().trim_ascii_end();
-            files.insert(sanitize::escaped(path));
+            known_files::add(&mut files, path);
         }
     }
     files
 }
 
-/// The jars among the open files: a virtual machine reads them, and maps none.
-fn open_jars(descriptors: &Path) -> BTreeSet<String> {
+/// Adds the jars among the open files: a virtual machine reads them, and maps none.
+fn open_jars(descriptors: &Path, files: &mut BTreeSet<String>) {
     let entries = fs::read_dir(descriptors).into_iter().flatten().flatten().take(MAX_DESCRIPTORS);
-    let files = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
-    let jars = files.filter(|file| file.extension().is_some_and(|it| it == "jar"));
-    jars.map(|jar| sanitize::escaped(jar.as_os_str().as_encoded_bytes())).collect()
+    let open = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    let jars = open.filter(|file| file.extension().is_some_and(|it| it == "jar"));
+    jars.for_each(|jar| known_files::add(files, jar.as_os_str().as_encoded_bytes()));
 }
 
 /// Whether the environment says that systemd passed sockets (sd_listen_fds(3)). Nothing else of it is kept.
@@ -192,18 +190,39 @@ fn has_listen_fds(environment: impl io::Read) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    impl Traces {
+        /// What a process shows that wants to take room in the agent.
+        pub(in crate::advice) fn hostile() -> Self {
+            let long = "\x1b".repeat(900);
+            let path = |part: &str| format!("/{part}/{part}/{long}").into_bytes();
+            let mut maps = Vec::new();
+            let mut loaded = Vec::new();
+            for path in clients::libraries().map(path) {
+                maps.extend(b"7f00aa000000-7f00aa100000 r-xp 00000000 fe:01 456 ");
+                maps.extend(&path);
+                maps.push(b'\n');
+                loaded.push(path);
+            }
+            let comm = sanitize::escaped(&[0x1b; 15]);
+            let mut traces = Self { mapped: mapped(&maps[..]), ..Self::of_name(&comm) };
+            let executable = Some(long.into_bytes());
+            let [has_go, is_complete] = [true; 2];
+            traces.complete(FilesOfProcess { executable, loaded, has_go, is_complete });
+            let modules = clients::modules().chain(["x"; 2]).map(str::to_owned);
+            traces.go = traces.go.map(|go| GoBuild { modules: modules.collect(), ..go });
+            traces
+        }
+    }
+
     #[test]
     fn mapped_files_are_read_from_maps_as_the_kernel_writes_them() {
         let maps = b"55d0a0000000-55d0a0100000 r--p 00000000 fe:01 123   /usr/bin/python3.11\n\
             7f00aa000000-7f00aa100000 r-xp 00000000 fe:01 456        /opt/my libs/libpq-9b.so.5.16\n\
             7f00ab000000-7f00ab100000 rw-p 00000000 00:00 0 \n\
             7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0          [stack]\n\
-            7f00ac000000-7f00ac001000 r--p 00000000 fe:01 7  /tmp/\x1b[2J.so\n";
+            7f00ac000000-7f00ac001000 r--p 00000000 fe:01 7  /tmp/librdkafka\x1b[2J.so\n";
         let files: Vec<_> = mapped(&maps[..]).into_iter().collect();
-        assert_eq!(
-            files,
-            ["/opt/my libs/libpq-9b.so.5.16", "/tmp/\\u{1b}[2J.so", "/usr/bin/python3.11"]
-        );
+        assert_eq!(files, ["/libpq-9b.so.5.16", "/librdkafka\\u{1b}[2J.so"], "those of clients");
     }
 
     #[test]
@@ -219,14 +238,14 @@ mod tests {
         };
         let found = |executable: &[u8]| FilesOfProcess {
             executable: Some(executable.to_vec()),
-            loaded: vec![b"/usr/lib/libpq.so.5.15".to_vec(), b"/tmp/\x1b[2J.so".to_vec()],
+            loaded: vec![b"/usr/lib/libpq.so.5.15".to_vec(), b"/tmp/librdkafka\x1b[2J.so".to_vec()],
             has_go: true,
             is_complete: true,
         };
         let python = complete(found(b"/usr/bin/python3.11 (deleted)"));
         assert_eq!(python.executable.as_deref(), Some("python3.11"));
         let files: Vec<_> = python.mapped.iter().map(String::as_str).collect();
-        assert_eq!(files, ["/tmp/\\u{1b}[2J.so", "/usr/lib/libpq.so.5.15"]);
+        assert_eq!(files, ["/libpq.so.5.15", "/librdkafka\\u{1b}[2J.so"]);
         assert!(python.are_files_read);
         assert_eq!(python.go, None, "a library in Go makes no Go program of an interpreter");
         let unknown = Some(GoBuild::default());
@@ -251,11 +270,11 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let jar = folder.join("lettuce-core-6.3.jar");
         let _jar = File::create(&jar).unwrap();
-        let _other = File::create(folder.join("jar")).unwrap();
-        let found = open_jars(Path::new("/proc/self/fd"));
+        let _other = File::create(folder.join("lettuce-core-6.3.jar.part")).unwrap();
+        let mut found = BTreeSet::new();
+        open_jars(Path::new("/proc/self/fd"), &mut found);
         fs::remove_dir_all(&folder).unwrap();
-        assert!(found.iter().any(|path| path.ends_with("lettuce-core-6.3.jar")), "{found:?}");
-        assert!(found.iter().all(|path| path.contains(".jar")), "{found:?}");
+        assert_eq!(found, ["/lettuce-core-6.3.jar".to_owned()].into());
     }
 
     #[test]
@@ -287,8 +306,8 @@ mod tests {
     fn our_own_process_shows_itself() {
         let traces = Traces::of_process(std::process::id());
         assert!(traces.executable.is_some_and(|name| name.starts_with("keepwatch")));
-        assert!(traces.mapped.iter().any(|file| file.contains("/libc")) && traces.go.is_none());
-        assert!(traces.are_files_read);
+        assert!(traces.mapped.is_empty() && traces.go.is_none());
+        assert!(traces.are_files_read, "it has loaded no client's library");
         assert_eq!(Traces::of_process(u32::MAX), Traces::default());
     }
 }

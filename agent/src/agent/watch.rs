@@ -90,6 +90,8 @@ pub struct Watch<A> {
     published: Time,
     /// Events that were lost before the last walk began.
     n_lost: u64,
+    /// Events had been lost when the last walk began.
+    was_after_loss: bool,
     /// Of lost events and of skipped runs of hooks, how many the stream has reported.
     n_lost_told: u64,
     n_skipped_told: u64,
@@ -139,6 +141,7 @@ impl<A: Audience> Watch<A> {
             failures: Paced::default(),
             published: Time(0),
             n_lost: 0,
+            was_after_loss: false,
             n_lost_told: 0,
             n_skipped_told: 0,
             n_unseen: 0,
@@ -199,9 +202,9 @@ impl<A: Audience> Watch<A> {
             table.n_due() > 0 || table.n_unseen() > self.n_unseen
         };
         let due_ms = if is_wanted { soon_ms } else { interval_ms };
-        let pause_ms = self.health.walk_cpu_ms.saturating_mul(WALK_SHARE);
-        // What a flood made dear is not what the walk after it costs, and until then the table is wrong.
-        let pause_ms = if is_after_loss { pause_ms.min(interval_ms) } else { pause_ms };
+        // While a flood goes on, the walks after the first keep to their share: each would find events lost again.
+        let is_first = is_after_loss && !self.was_after_loss;
+        let pause_ms = pause_ms(self.health.walk_cpu_ms, interval_ms, is_first);
         since_ms >= due_ms.max(pause_ms)
     }
 
@@ -240,6 +243,7 @@ impl<A: Audience> Watch<A> {
         self.drain();
         self.count()?;
         self.n_lost = n_lost;
+        self.was_after_loss = after_loss;
         self.walked = ended;
         let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
         self.health.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
@@ -421,7 +425,26 @@ impl<A: Audience> Watch<A> {
     }
 }
 
+/// Milliseconds between two walks so that they keep to their share of a CPU. The first after a loss comes sooner: until
+/// then the table is wrong.
+fn pause_ms(walk_cpu_ms: u64, interval_ms: u64, is_first_after_loss: bool) -> u64 {
+    let pause_ms = walk_cpu_ms.saturating_mul(WALK_SHARE);
+    if is_first_after_loss { pause_ms.min(interval_ms) } else { pause_ms }
+}
+
 /// The table is whole between two calls, even if a reader has panicked.
 fn table(shared: &Mutex<Table>) -> MutexGuard<'_, Table> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_walk_after_a_loss_comes_before_the_share_allows_it() {
+        assert_eq!(pause_ms(1000, 1000, true), 1000);
+        assert_eq!(pause_ms(1000, 1000, false), 20_000);
+        assert_eq!(pause_ms(10, 1000, true), 200, "a cheap one need not wait for the interval");
+    }
 }

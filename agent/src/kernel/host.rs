@@ -107,14 +107,6 @@ pub fn own_netns() -> Option<u32> {
     fs::metadata("/proc/self/ns/net").ok().and_then(|ns| u32::try_from(ns.st_ino()).ok())
 }
 
-/// `tcp_retries2` of a network namespace, if it is this process's: no other's can be read from here.
-pub fn retries2_of(netns: u32) -> Option<u8> {
-    let own = own_netns().filter(|own| *own == netns);
-    own.and_then(|_| {
-        fs::read_to_string("/proc/sys/net/ipv4/tcp_retries2").ok()?.trim().parse().ok()
-    })
-}
-
 /// What tells one boot from another.
 pub fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -90,7 +90,7 @@ impl EventFilter {
 
 /// Whether somebody on call wants to see it unasked: a loss, a change, or a peer that does not answer. Of a busy host
 /// connections that open and close, and probes that are answered, would hide these.
-fn is_notable(happening: &Happening) -> bool {
+const fn is_notable(happening: &Happening) -> bool {
     match &happening.what {
         Happened::Setting(_)
         | Happened::Changed { .. }

@@ -2,6 +2,7 @@
 
 use super::{
     clients::{self, Client, Clue, How},
+    known_files::name_of,
     process_clues::{Traces, is_called},
 };
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
@@ -295,9 +296,7 @@ impl Look {
     fn library(&self, part: &str) -> Option<&str> {
         let mut files =
             self.traces.mapped.iter().map(String::as_str).filter(|it| it.contains(part));
-        let is_named = |path: &&str| {
-            path.rfind('/').is_some_and(|at| path.get(at..).unwrap_or_default().contains(part))
-        };
+        let is_named = |path: &&str| name_of(path).contains(part);
         files.clone().find(is_named).or_else(|| files.next())
     }
 

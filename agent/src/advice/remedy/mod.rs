@@ -86,8 +86,8 @@ pub(crate) struct Situation<'a> {
     pub now: Proposal,
     /// Some of the connections live.
     pub is_any_live: bool,
-    /// `tcp_retries2` of their network namespace, if it is known.
-    pub retries2: Option<u8>,
+    /// Seconds until the kernel gives up data that nobody answers, where no user timeout is set; if that is known.
+    pub kernel_gives_up: Option<u64>,
     /// The kernel itself owns the connections.
     pub is_kernel: bool,
     /// Where the process runs.

@@ -27,7 +27,7 @@ fn situation<'a>(need: Need, own: &'a OwnValues, around: &'a RunsIn) -> Situatio
         own,
         now,
         is_any_live: true,
-        retries2: None,
+        kernel_gives_up: None,
         is_kernel: false,
         around,
         proposal: Proposal::USUAL,
@@ -240,29 +240,49 @@ fn ssh_is_told_its_own_ping_before_a_sysctl() {
 fn a_user_timeout_is_advised_only_where_it_notices_sooner() {
     let around = RunsIn::default();
     let own = on(2, 1, 3);
-    let of = |retries2, own: &OwnValues| {
-        let situation = Situation { retries2, ..situation(Need::UserTimeout, own, &around) };
+    let of = |kernel_gives_up, own: &OwnValues| {
+        let situation = Situation { kernel_gives_up, ..situation(Need::UserTimeout, own, &around) };
         text(&advise(&situation, &[]))
     };
-    let usual = of(Some(15), &own);
+    let usual = of(Some(925), &own);
     assert!(
-        usual.contains("TCP_USER_TIMEOUT, 90000") && usual.contains("15 here: about 15 min"),
+        usual.contains("TCP_USER_TIMEOUT, 90000") && usual.contains("(here: about 15 min"),
         "{usual}"
     );
     assert!(!usual.contains("TCP_KEEPIDLE"), "{usual}");
     assert!(of(None, &own).contains("15 by default"), "not known");
     // As Azure advises for clients of Redis.
-    let few = of(Some(5), &own);
+    let few = of(Some(13), &own);
     assert!(
         few.contains("nothing to set")
-            && few.contains("5 here: about 13 s")
+            && few.contains("(here: about 13 s)")
             && !few.contains("90000"),
         "{few}"
     );
-    let set = of(Some(15), &OwnValues { user_timeout_ms: 15_000, ..own });
+    let set = of(Some(925), &OwnValues { user_timeout_ms: 15_000, ..own });
     assert!(
         set.contains("a user timeout of 15 s is set already") && !set.contains("setsockopt"),
         "{set}"
+    );
+}
+
+#[test]
+fn repetitions_are_counted_only_where_the_time_between_them_is_the_usual() {
+    let (around, own) = (RunsIn::default(), on(2, 1, 3));
+    let node = recognise(&look("node", 443, own));
+    let of = |kernel_gives_up| {
+        let need = situation(Need::UserTimeout, &own, &around);
+        text(&advise(&Situation { kernel_gives_up, ..need }, &node))
+    };
+    for usual in [None, Some(925)] {
+        assert!(of(usual).contains("net.ipv4.tcp_retries2=8"), "{}", of(usual));
+    }
+    // 150 repetitions at 1 s at most: 8 of them would end what is only slow.
+    let other = of(Some(149));
+    assert!(!other.contains("tcp_retries2=") && other.contains("tcp_rto_max_ms"), "{other}");
+    assert!(
+        !other.contains("setsockopt"),
+        "of a program that was recognised no C is asked: {other}"
     );
 }
 

@@ -26,7 +26,7 @@ impl Situation<'_> {
                 "a user timeout of {} is set already: it notices data that nobody answers",
                 duration(set)
             )
-        } else if self.gives_up().is_some_and(|after| after <= wanted.into()) {
+        } else if self.kernel_gives_up.is_some_and(|after| after <= wanted.into()) {
             format!(
                 "nothing to set: {} gives up sooner than a user timeout of {} would",
                 self.kernels(),
@@ -45,7 +45,13 @@ impl Situation<'_> {
         match of.map(|it| (it, it.client.user_timeout)) {
             Some((it, Some(line))) => self.of(it, holds, "runtime", &format!("; {because}"), line),
             Some((it, None)) => {
-                let retries = self.retries();
+                let Some(retries) = self.retries() else {
+                    let note = format!(
+                        "; {because}; it has no option for a user timeout, and no value of tcp_retries2 can be proposed: \
+                         the time between two retransmissions has another bound than usual here (tcp_rto_max_ms)"
+                    );
+                    return self.of(it, holds, "sysctl", &note, "");
+                };
                 let note = format!(
                     "; it has no option for a user timeout. {retries} retransmissions take about {}, for all \
                      connections of its network namespace, those that live, too",
@@ -82,26 +88,24 @@ impl Situation<'_> {
         }
     }
 
-    /// How long the kernel repeats data, seconds, if that is known.
-    fn gives_up(&self) -> Option<u64> {
-        self.retries2.map(|retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000))
-    }
-
     /// The kernel's own patience, in words.
     fn kernels(&self) -> String {
-        match (self.retries2, self.gives_up()) {
-            (Some(retries), Some(after)) => {
-                format!("tcp_retries2 ({retries} here: about {})", duration(after))
-            }
-            _ => "tcp_retries2 (15 by default: about 15 min)".to_owned(),
+        match self.kernel_gives_up {
+            Some(after) => format!("tcp_retries2 (here: about {})", duration(after)),
+            None => "tcp_retries2 (15 by default: about 15 min)".to_owned(),
         }
     }
 
-    /// The fewest repetitions that take at least as long as a user timeout would.
-    fn retries(&self) -> u8 {
-        let wanted = u64::from(self.proposal.detection_seconds()) * 1000;
-        (1..USUAL_RETRIES)
-            .find(|retries| repeating_ms(*retries, TCP_RTO_MAX_MS) >= wanted)
-            .unwrap_or(USUAL_RETRIES)
+    /// The fewest repetitions that take at least as long as a user timeout would. None where the time between two has
+    /// another bound than usual (`tcp_rto_max_ms`, since 6.15): then no number of them takes as long as the kernel does.
+    fn retries(&self) -> Option<u8> {
+        let seconds = |retries| repeating_ms(retries, TCP_RTO_MAX_MS).div_ceil(1000);
+        let is_usual = |after| (0..=u8::MAX).any(|retries| seconds(retries) == after);
+        if !self.kernel_gives_up.is_none_or(is_usual) {
+            return None;
+        }
+        let wanted = u64::from(self.proposal.detection_seconds());
+        let enough = (1..USUAL_RETRIES).find(|retries| seconds(*retries) >= wanted);
+        Some(enough.unwrap_or(USUAL_RETRIES))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     lessons::Lessons,
-    needs::{constraints, fitting, need, now, pool_below, reopen, spare_probes},
+    needs::{constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, spare_probes},
     neighbours::{LimitGuess, Neighbours},
 };
 use crate::{
@@ -266,7 +266,7 @@ fn of_case(
             own: &case.key.own,
             now: now(&case).unwrap_or(proposal),
             is_any_live: case.live().next().is_some(),
-            retries2: case.example().and_then(|life| host::retries2_of(life.connection.netns)),
+            kernel_gives_up: kernel_gives_up(&case),
             is_kernel,
             around: &around,
             proposal,

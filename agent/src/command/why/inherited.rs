@@ -33,7 +33,7 @@ const MOST_LISTENERS: usize = 1 << 16;
 const MOST_CALLS: usize = 64;
 
 /// A listening socket and the calls on it that had an effect, in the order of time.
-struct Listener {
+struct ListeningSocket {
     connection: Connection,
     calls: Vec<CallSeen>,
 }
@@ -70,11 +70,11 @@ fn try_to_add(
     };
     let mut listeners = Vec::new();
     client::sockets(agent, &listening, |row| {
-        listeners.push(Listener { connection: row.connection, calls: Vec::new() });
+        listeners.push(ListeningSocket { connection: row.connection, calls: Vec::new() });
         listeners.len() < MOST_LISTENERS
     })?;
     notes.extend(left_out(listeners.len(), "listening sockets"));
-    let id = |it: &Listener| it.connection.id.as_deref()?.parse::<SocketId>().ok();
+    let id = |it: &ListeningSocket| it.connection.id.as_deref()?.parse::<SocketId>().ok();
     let ids: Vec<SocketId> = listeners.iter().filter_map(id).take(MOST_ASKED).collect();
     if ids.is_empty() {
         return Ok(());
@@ -115,8 +115,8 @@ fn left_out(n: usize, what: &str) -> Option<String> {
     })
 }
 
-fn by_port(listeners: Vec<Listener>) -> HashMap<u16, Vec<Listener>> {
-    let mut all: HashMap<u16, Vec<Listener>> = HashMap::new();
+fn by_port(listeners: Vec<ListeningSocket>) -> HashMap<u16, Vec<ListeningSocket>> {
+    let mut all: HashMap<u16, Vec<ListeningSocket>> = HashMap::new();
     for listener in listeners {
         all.entry(listener.connection.local.port()).or_default().push(listener);
     }
@@ -149,11 +149,11 @@ fn may_inherit(life: &Life) -> bool {
 /// Adds the calls that were in force when it came out of its listening socket, unless it has made others since. If several
 /// sockets fit, as with SO_REUSEPORT, and not all of them had the same calls, none is added: which one it came out of is not
 /// known.
-fn inherit(life: &mut Life, listeners: &[Listener]) {
+fn inherit(life: &mut Life, listeners: &[ListeningSocket]) {
     let Some(opened_at) = life.opened_at.as_deref() else {
         return;
     };
-    let fits = |it: &Listener| nearness(&it.connection, &life.connection);
+    let fits = |it: &ListeningSocket| nearness(&it.connection, &life.connection);
     let Some(nearest) = listeners.iter().filter_map(fits).min() else {
         return;
     };
@@ -267,10 +267,10 @@ mod tests {
         life
     }
 
-    fn listener(socket: &Socket, rows: &[EventRow]) -> Listener {
+    fn listener(socket: &Socket, rows: &[EventRow]) -> ListeningSocket {
         let id = socket.id.to_string();
         let calls = calls_by_socket(rows.to_vec()).remove(&id).unwrap_or_default();
-        Listener { connection: live(socket).connection, calls }
+        ListeningSocket { connection: live(socket).connection, calls }
     }
 
     fn on(socket: &Socket, addr: &str) -> Socket {
@@ -278,7 +278,10 @@ mod tests {
         Socket { local: addr.into(), ..*socket }
     }
 
-    fn inherited(mut life: Life, listeners: &[Listener]) -> Vec<(SockOpt, Option<i32>, bool)> {
+    fn inherited(
+        mut life: Life,
+        listeners: &[ListeningSocket],
+    ) -> Vec<(SockOpt, Option<i32>, bool)> {
         assert!(may_inherit(&life));
         inherit(&mut life, listeners);
         life.calls.iter().map(|call| (call.option, call.value, call.inherited)).collect()
@@ -311,7 +314,7 @@ mod tests {
             let socket = on(&listening(id), addr);
             listener(&socket, &[called(&socket, 1, SockOpt::Idle, value)])
         };
-        let of = |listeners: &[Listener]| {
+        let of = |listeners: &[ListeningSocket]| {
             let calls = inherited(accepted(10, 61), listeners);
             calls.iter().filter_map(|(_, value, _)| *value).collect::<Vec<_>>()
         };

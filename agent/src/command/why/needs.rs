@@ -84,6 +84,14 @@ pub(super) fn now(case: &ConnectionGroup) -> Option<Proposal> {
     })
 }
 
+/// Seconds until the kernel gives up unanswered data by its own count; what no program waits for it gives up sooner.
+pub(super) fn kernel_gives_up(case: &ConnectionGroup) -> Option<u64> {
+    let connection = &case.example()?.connection;
+    let settings = &connection.settings;
+    let is_count = settings.user_timeout_ms == 0 && !connection.orphan;
+    Some(settings.in_flight_detection_seconds).filter(|seconds| is_count && *seconds > 0)
+}
+
 /// What advice is wanted, if any.
 pub(super) fn need(
     case: &ConnectionGroup,

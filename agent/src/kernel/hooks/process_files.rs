@@ -13,13 +13,11 @@ use crate::kernel::{
 use aya::{Ebpf, programs::Iter};
 use keepwatch_ebpf::{layout::Layout, name};
 use rustix::fd::{AsFd as _, OwnedFd};
-use std::{
-    fs::File,
-    io::{self, Read as _},
-};
+use std::{fs::File, io};
 
-/// Files of one process that are read; a hostile one may map as many as the kernel allows (vm.max_map_count).
-const MAX_FILES: usize = 4096;
+/// Records of one process that are read, of whatever kind; a hostile one may map as many files as the kernel allows
+/// (vm.max_map_count).
+const MAX_RECORDS: usize = 4096;
 /// The kernel hands out at most 8 pages a read (`bpf_seq_read` in kernel/bpf/bpf_iter.c).
 const READ_BYTES: usize = 32 << 10;
 
@@ -35,7 +33,7 @@ pub struct ProcessFiles {
 pub struct FilesOfProcess {
     /// The path of its executable.
     pub executable: Option<Vec<u8>>,
-    /// Paths of the files that it has mapped to execute, and of the jars that it has open.
+    /// Paths of the files that it has mapped to execute, and of the jars that it has open: those that were asked for.
     pub loaded: Vec<Vec<u8>>,
     /// Memory of Go's runtime is in it.
     pub has_go: bool,
@@ -88,21 +86,28 @@ impl ProcessFiles {
         Ok(Self { mapped: take(name::MAPPED_FILES)?, jars: take(name::OPEN_JARS)? })
     }
 
-    /// What a process has loaded now. Of one that is gone, and of the kernel's own threads, no executable is found.
-    pub fn of(&self, pid: u32) -> io::Result<FilesOfProcess> {
+    /// What a process has loaded now, of that the files that are wanted. Of one that is gone, and of the kernel's own
+    /// threads, no executable is found.
+    pub fn of(&self, pid: u32, is_wanted: impl Fn(&[u8]) -> bool) -> io::Result<FilesOfProcess> {
         let mut files = FilesOfProcess { is_complete: true, ..FilesOfProcess::default() };
         for program in [&self.mapped, &self.jars] {
             let link = map_iterator::attach_to_process(program, pid)?;
-            files.take(map_iterator::begin(&link)?.into())?;
+            files.take(File::from(map_iterator::begin(&link)?), &is_wanted)?;
         }
         Ok(files)
     }
 }
 
 impl FilesOfProcess {
-    fn take(&mut self, mut walk: File) -> io::Result<()> {
+    /// Takes the records of one walk, up to the bound.
+    fn take(
+        &mut self,
+        mut walk: impl io::Read,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         let mut rest = 0;
+        let mut n_records = 0;
         loop {
             let n_read = match walk.read(buffer.get_mut(rest..).unwrap_or_default()) {
                 Ok(0) => return Ok(()),
@@ -114,20 +119,22 @@ impl FilesOfProcess {
             let records = buffer.get(..filled).unwrap_or_default().chunks_exact(FILE_LEN);
             rest = records.remainder().len();
             for record in records {
-                self.add(decode::process_file(record).map_err(io::Error::other)?);
-            }
-            if self.loaded.len() >= MAX_FILES {
-                self.is_complete = false;
-                return Ok(());
+                if n_records >= MAX_RECORDS {
+                    self.is_complete = false;
+                    return Ok(());
+                }
+                n_records += 1;
+                self.add(decode::process_file(record).map_err(io::Error::other)?, &is_wanted);
             }
             buffer.copy_within(filled - rest..filled, 0);
         }
     }
 
-    fn add(&mut self, file: ProcessFile) {
+    fn add(&mut self, file: ProcessFile, is_wanted: impl Fn(&[u8]) -> bool) {
         match file {
             ProcessFile::Executable(path) => self.executable = Some(path),
-            ProcessFile::Loaded(path) => self.loaded.push(path),
+            ProcessFile::Loaded(path) if is_wanted(&path) => self.loaded.push(path),
+            ProcessFile::Loaded(_) => {}
             ProcessFile::Unnamed => self.is_complete = false,
             ProcessFile::GoMemory => self.has_go = true,
         }
@@ -137,7 +144,8 @@ impl FilesOfProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::FromZeros as _;
+    use keepwatch_ebpf::record::{ProcessFileRecord, Tag, usage};
+    use zerocopy::{FromZeros as _, IntoBytes as _};
 
     #[test]
     fn a_kernel_that_a_dying_process_would_take_along_is_not_asked() {
@@ -151,14 +159,38 @@ mod tests {
         assert_eq!(lack(&layout(1, 1)), None);
     }
 
+    const fn all() -> FilesOfProcess {
+        FilesOfProcess { executable: None, loaded: Vec::new(), has_go: false, is_complete: true }
+    }
+
     #[test]
     fn what_is_left_out_is_said() {
-        let all = || FilesOfProcess { is_complete: true, ..FilesOfProcess::default() };
         let mut files = all();
-        files.add(ProcessFile::Executable(b"/bin/x".to_vec()));
-        files.add(ProcessFile::Loaded(b"/lib/y".to_vec()));
-        assert!(files.is_complete && files.loaded.len() == 1 && !files.has_go);
-        files.add(ProcessFile::Unnamed);
+        files.add(ProcessFile::Executable(b"/bin/x".to_vec()), |_| true);
+        files.add(ProcessFile::Loaded(b"/lib/y".to_vec()), |_| true);
+        files.add(ProcessFile::Loaded(b"/lib/z".to_vec()), |_| false);
+        assert!(files.is_complete && files.loaded == [b"/lib/y"] && !files.has_go);
+        files.add(ProcessFile::Unnamed, |_| true);
         assert!(!files.is_complete);
+    }
+
+    #[test]
+    fn reading_stops_at_the_bound_whatever_the_records_are() {
+        for (usage, path_len) in [(usage::GO_MEMORY, 0), (usage::MAPPED, -36), (usage::MAPPED, 2)] {
+            let mut record = ProcessFileRecord::new_zeroed();
+            record.tag = Tag::ProcessFile.wire();
+            (record.usage, record.path_len) = (usage, path_len);
+            let of = |n_records: usize| {
+                let (mut files, bytes) = (all(), record.as_bytes().repeat(n_records));
+                let mut walk = &bytes[..];
+                files.take(&mut walk, |_| true).unwrap();
+                (files, walk.len())
+            };
+            let (few, rest) = of(MAX_RECORDS);
+            assert_eq!((few.is_complete, rest), (path_len >= 0, 0));
+            let (many, rest) = of(2 * MAX_RECORDS);
+            assert!(!many.is_complete && many.loaded.len() <= MAX_RECORDS, "{usage}");
+            assert!(rest >= (MAX_RECORDS - READ_BYTES / FILE_LEN) * FILE_LEN, "it goes on reading");
+        }
     }
 }

@@ -137,7 +137,7 @@ pub const fn of_end(
 
 impl Happened {
     /// The name in JSON, filters and help.
-    pub fn name(&self) -> EventName {
+    pub const fn name(&self) -> EventName {
         match self {
             Self::Opened => EventName::Opened,
             Self::Setting(_) => EventName::Setting,

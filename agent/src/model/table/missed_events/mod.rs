@@ -220,6 +220,7 @@ impl Table {
 
     /// The kernel frees a socket. A connection until now: no hook reported its end.
     pub(super) fn doubt_freed(&mut self, socket: &Socket) {
+        self.settle_verdict(socket.id);
         let before = self.before(socket.id).map(|slot| slot.socket);
         let connected = before.filter(Socket::is_connection);
         let Some(before) = connected.or_else(|| self.unseen.freed(socket.id)) else {

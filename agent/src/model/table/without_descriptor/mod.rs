@@ -72,6 +72,7 @@ impl Table {
         let Some(Slot { socket, .. }) = self.before(id).filter(|slot| slot.socket.at <= at) else {
             return;
         };
+        self.settle_verdict(id);
         self.n_pruned += 1;
         let after_loss = self.walk.as_mut().is_some_and(|walk| {
             walk.n_gone += 1;

@@ -1,6 +1,8 @@
 //! Conclusions from two samples of one socket: probes that were answered, quiet times that were
 //! survived, settings that changed. And the processes that set them, from calls.
 
+mod suspects;
+
 use super::{
     Table,
     happening::{Happened, Happening},
@@ -14,12 +16,7 @@ use crate::model::{
     },
 };
 use std::collections::{HashMap, VecDeque};
-
-/// A call that explains a change is reported this soon after the change can be seen.
-pub(super) const SETTLES_MS: u64 = 1000;
-
-/// A program sets one option after another: what they make of the verdict is reported once, this long after the last.
-const VERDICT_SETTLES_MS: u64 = 300;
+pub(super) use suspects::{SETTLES_MS, Suspects};
 
 /// Unconnected sockets whose calls are remembered.
 const MAX_PENDING: usize = 4096;
@@ -59,39 +56,6 @@ impl Pending {
         let now_known =
             |call: Happening| Happening { socket: Socket { id: socket.id, ..call.socket }, ..call };
         calls.into_iter().map(now_known).collect()
-    }
-}
-
-/// Changes that no call explains so far, and what followed from them.
-#[derive(Debug, Default)]
-pub(super) struct Suspects {
-    changes: Vec<Happening>,
-    /// Verdicts that calls have changed, each connection once.
-    verdicts: Vec<Happening>,
-}
-
-impl Suspects {
-    /// A verdict that a call has changed, perhaps once more.
-    fn verdict(&mut self, changed: Happening) {
-        let known = self.verdicts.iter().position(|it| it.socket.id == changed.socket.id);
-        let Some(known) = known.map(|place| self.verdicts.remove(place)) else {
-            self.verdicts.push(changed);
-            return;
-        };
-        if let (Happened::VerdictChanged { from, .. }, Happened::VerdictChanged { to, .. }) =
-            (known.what, &changed.what)
-            && from != *to
-        {
-            let what = Happened::VerdictChanged { from, to: *to };
-            self.verdicts.push(Happening { what, ..changed });
-        }
-    }
-
-    fn clear_of(&mut self, id: SocketId, option: SockOpt) {
-        self.changes.retain(|suspect| {
-            suspect.socket.id != id
-                || !matches!(suspect.what, Happened::Changed { option: other, .. } if other == option)
-        });
     }
 }
 
@@ -160,7 +124,7 @@ impl Table {
             let (from, to) = (option.of(before), option.of(socket));
             if from != to && called != Some(option) {
                 let what = Happened::Changed { option, from, to };
-                self.suspects.changes.push(Happening::new(socket.at, *socket, what));
+                self.suspects.change(Happening::new(socket.at, *socket, what));
             }
         }
     }
@@ -179,8 +143,9 @@ impl Table {
         // The caller, not who the connection is otherwise known to belong to.
         let socket = Socket { owner: socket.owner, ..completed };
         self.happened(Happening { socket, ..happening });
-        if let Some(changed) = self.judged_anew(before, &completed) {
-            self.suspects.verdict(changed);
+        let changed = self.judged_anew(before, &completed);
+        if let Some(no_room) = changed.and_then(|changed| self.suspects.verdict(changed)) {
+            self.happened(no_room);
         }
         if before.is_some() {
             self.put(completed, before);
@@ -205,39 +170,30 @@ impl Table {
 
     /// The same, found by a walk: reported when the call had its time to come first.
     pub(super) fn judge_anew(&mut self, before: Option<Slot>, socket: &Socket) {
-        let changed = self.judged_anew(before, socket);
-        self.suspects.changes.extend(changed);
+        if let Some(changed) = self.judged_anew(before, socket) {
+            self.suspects.change(changed);
+        }
     }
 
     /// What calls have made of the verdict of a connection that ends now.
     pub(super) fn settle_verdict(&mut self, id: SocketId) {
-        let place = self.suspects.verdicts.iter().position(|it| it.socket.id == id);
-        if let Some(changed) = place.map(|place| self.suspects.verdicts.remove(place)) {
+        if let Some(changed) = self.suspects.verdict_of(id) {
             self.happened(changed);
         }
     }
 
-    /// Believes changes that no call, and no hook, has explained in time.
+    /// Believes changes that no call, and no hook, has explained in time. An end comes last.
     pub fn settle(&mut self, now: Time) {
-        self.settle_doubts(now);
-        for (settles_ms, of) in [
-            (SETTLES_MS, (|it| &mut it.changes) as fn(&mut Suspects) -> &mut Vec<Happening>),
-            (VERDICT_SETTLES_MS, |it| &mut it.verdicts),
-        ] {
-            for suspect in std::mem::take(of(&mut self.suspects)) {
-                if now.ms_since(suspect.at) >= settles_ms {
-                    self.happened(suspect);
-                } else {
-                    of(&mut self.suspects).push(suspect);
-                }
-            }
+        for happening in self.suspects.settled(now) {
+            self.happened(happening);
         }
+        self.settle_doubts(now);
     }
 
     /// Events were lost: until a walk has been finished, a change may have been reported by one of them.
     pub fn events_lost(&mut self) {
         self.is_blind = true;
-        self.suspects.changes.clear();
+        self.suspects.forget_changes();
         self.unseen.excuse_all();
     }
 }
@@ -323,6 +279,27 @@ mod tests {
         let names = names(&mut table);
         assert_eq!(names[..2], [EventName::Setting, EventName::VerdictChanged], "{names:?}");
         assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn what_calls_make_of_the_verdict_is_told_before_any_end() {
+        type EndOf = fn(Socket) -> Event;
+        let ends: [EndOf; 2] =
+            [Event::Destroyed, |socket| Event::Gone { id: socket.id, at: socket.at }];
+        for end in ends {
+            let mut table = table();
+            table.apply(Event::Seen(socket()));
+            let on = Socket { keepalive: true, ..at(1, socket()) };
+            table.apply(Event::Called { socket: on, call: call(SockOpt::Keepalive, 1) });
+            let mut ended = at(1, on);
+            ended.at.0 += 1_000_000;
+            table.begin_walk(true);
+            table.apply(end(ended));
+            table.settle(at(9, on).at);
+            let names = names(&mut table);
+            let first = [EventName::Setting, EventName::VerdictChanged];
+            assert!(names.len() == 3 && names[..2] == first, "{names:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn history() -> String {
     const BEGIN: &str = "\n```sql\n-- The history of";
     let found = fs::read_to_string(root().join("docs/HISTORY.md")).unwrap();
     let (by_hand, _) = found.split_once(BEGIN).unwrap();
-    format!("{by_hand}\n```sql\n{}```\n", include_str!("store/schema.sql"))
+    format!("{by_hand}\n```sql\n{}```\n", include_str!("../store/schema.sql"))
 }
 
 /// docs/METRICS.md, from the definitions.
