@@ -29,9 +29,12 @@ fn beside_a_flood_trace_reports_every_event_of_its_namespace() {
     for _ in 0..N {
         drop(path.connect(&Plan::keepalive(60, 5, 3)));
     }
-    trace.wait_for("the ends of all connections", |events| {
+    // The kernel leaves a run of a hook out that interrupts another one: that is reported, and rare.
+    const MOST_SKIPPED: u64 = 5;
+    trace.wait_for("the beginnings and ends of all connections", |events| {
         let n = |name| events.iter().filter(|event| event.name() == name).count();
-        (n("ended") == N && n("opened") == N).then_some(())
+        let n_missing = u64::try_from(2 * N - n("ended") - n("opened")).expect("none twice");
+        (n_missing <= trace.skipped().min(MOST_SKIPPED)).then_some(())
     });
     let events = trace.events();
     assert!(events.iter().all(|event| event.netns == path.near.inode()));

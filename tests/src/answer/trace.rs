@@ -40,6 +40,8 @@ struct TraceOutput {
     n_lines: usize,
     events: Vec<TracedEvent>,
     n_lost: u64,
+    /// Runs of hooks that the kernel left out, on the whole host.
+    n_skipped: u64,
     /// Of stdout, what is no event.
     nonsense: Option<String>,
     stderr: Vec<String>,
@@ -72,6 +74,12 @@ impl Trace {
         assert_eq!(said.n_lost, 0, "nothing is lost");
         assert!(!said.ended, "keepwatch trace ended by itself: {:?}", said.stderr);
         said.events.clone()
+    }
+
+    /// Runs of hooks that the kernel left out until now, as reported.
+    #[track_caller]
+    pub fn skipped(&self) -> u64 {
+        self.said().n_skipped
     }
 
     /// All events of the connections with this local address until now.
@@ -199,8 +207,11 @@ impl TraceOutput {
     fn take(&mut self, text: &str) {
         match TraceLine::parse(text) {
             Ok(TraceLine::Event(event)) => self.events.push(*event),
-            // What the kernel skipped may have been another's: what is missing here fails the test.
-            Ok(TraceLine::Lost { events, .. }) => self.n_lost += events,
+            // What the kernel skipped may have been another's.
+            Ok(TraceLine::Lost { events, skipped }) => {
+                self.n_lost += events;
+                self.n_skipped += skipped;
+            }
             Ok(TraceLine::Resynchronised { .. }) => {}
             Err(error) => self.nonsense = Some(format!("{error} in {text}")),
         }
