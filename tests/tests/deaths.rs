@@ -354,6 +354,7 @@ fn local_reset(end: impl FnOnce(OwnedFd, &OwnedFd)) {
     let (event, death) = trace.death_of(local);
     assert_eq!(death.cause, "local_reset", "{event:?}");
     assert!(!death.in_flight, "{event:?}");
+    assert!(!death.evidence.contains("accepted"), "{death:?}");
     assert_common(&event, &path, "off");
 }
 

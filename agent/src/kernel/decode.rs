@@ -158,7 +158,7 @@ impl Decoder {
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
-            retransmitting_ms: retransmitting_ms(sample).or(self.trying_ms(sample)),
+            retransmitting_ms: self.repeating_ms(sample),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
@@ -208,10 +208,9 @@ impl Decoder {
             [age(sample.acked_jiffies), age(sample.received_jiffies)].into_iter().flatten().min();
         let silent_ms = received_ms.into_iter().chain(age(sample.out_of_window_jiffies)).min();
         // `tcp_event_data_sent` (net/ipv4/tcp_output.c) stamps repeated data, too: then the data itself is older.
-        let retransmitting_ms = retransmitting_ms(sample);
+        let retransmitting_ms = self.repeating_ms(sample);
         // So does what could not be sent (`__tcp_transmit_skb`).
-        let repeats_ms = retransmitting_ms.or(self.trying_ms(sample)).unwrap_or(0);
-        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(repeats_ms));
+        let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
         if has_sent_fin(sample.state) && sample.unacked_bytes == 1 {
             // A FIN leaves no stamp; its first repetition, soon after, does.
             sent_ms = sent_ms.into_iter().chain(retransmitting_ms).min();
@@ -261,7 +260,7 @@ impl Decoder {
             state,
             in_flight,
             retransmits: sample.retransmits,
-            retransmitting_ms: retransmitting_ms.or(self.trying_ms(sample)),
+            retransmitting_ms,
             window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
@@ -288,10 +287,12 @@ impl Decoder {
         })
     }
 
-    /// Milliseconds since the first try to send what waits while nothing is in flight.
-    fn trying_ms(self, sample: &SocketSample) -> Option<u32> {
+    /// Milliseconds since the first of the repetitions that go on; where nothing is in flight, since the first try to send
+    /// what waits.
+    fn repeating_ms(self, sample: &SocketSample) -> Option<u32> {
         let waits = sample.unacked_bytes == 0 && sample.unsent_bytes > 0;
-        self.age_ms(sample.now_jiffies, sample.tried_jiffies).filter(|_| waits)
+        let tried_ms = self.age_ms(sample.now_jiffies, sample.tried_jiffies);
+        retransmitting_ms(sample).or(tried_ms.filter(|_| waits))
     }
 
     /// Whole seconds: `setsockopt` and sysctl multiply by HZ.

@@ -2,7 +2,10 @@
 
 use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
-    judgement::{condition::Condition, promise_text::probes_in_words},
+    judgement::{
+        condition::{CANNOT_SEND, Condition},
+        promise_text::probes_in_words,
+    },
     observed::socket::State,
     text::duration::{duration, tenths},
 };
@@ -29,7 +32,7 @@ pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str
     connection.is_held_back().then_some(if connection.window_closed {
         "the peer's window is closed, and it does not answer probes of it"
     } else {
-        "there is no route, its interface is down, or a firewall of this host drops it"
+        CANNOT_SEND
     })
 }
 

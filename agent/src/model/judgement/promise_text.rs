@@ -8,9 +8,9 @@ use super::{
 };
 use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
 
-/// What the probes of a connection do on a path that keeps it for sure for the first time and forgets it after the second,
-/// seconds, without the limit itself. `hz`: ticks of
-/// the kernel's clock a second; `it`: the connection, as the sentence calls it.
+/// What the probes of a connection do on its path; the limit is left to the caller. `kept_seconds`: the quiet time that the
+/// path keeps for sure; `seconds`: that after which it forgets; `counts_bytes`: probes do not count there. `hz`: ticks of the
+/// kernel's clock a second; `it`: the connection, as the sentence calls it.
 pub fn probes_in_words(
     of: &impl ConnectionFacts,
     (kept_seconds, seconds, counts_bytes): (u32, u32, bool),

@@ -2,6 +2,7 @@
 
 use super::{Cause, Death, MIDDLEBOX_MS, Others};
 use crate::model::{
+    judgement::condition::CANNOT_SEND,
     observed::{
         ending::{Discovery, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
@@ -69,7 +70,7 @@ impl Death {
                 )
             }
             Cause::UserTimeout if ending.unacked == Unacked::Nothing => format!(
-                "this host could not send what was written for the user timeout of {} ms{}: no route, its interface down, or a firewall of its own",
+                "this host could not send what was written for the user timeout of {} ms{}: {CANNOT_SEND}",
                 socket.own.user_timeout_ms,
                 self.network(),
             ),
@@ -84,7 +85,7 @@ impl Death {
                 format!("the peer's window stayed closed, and {probes} of it went unanswered")
             }
             Cause::RetransmitTimeout if ending.unacked != Unacked::Data => format!(
-                "this host could not send what was written: no route, its interface down, or a firewall of its own; nothing left it for {}",
+                "this host could not send what was written: {CANNOT_SEND}; nothing left it for {}",
                 tenths(ending.retransmitting_ms.unwrap_or_default()),
             ),
             Cause::RetransmitTimeout => {

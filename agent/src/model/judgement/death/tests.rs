@@ -1,9 +1,8 @@
 //! Causes, each beside what looks like it.
 
 use super::*;
-use crate::model::observed::ending::Unsent;
 use crate::model::observed::{
-    setting::OwnSettings, socket::tests_support::socket, watched::Watched,
+    ending::Unsent, setting::OwnSettings, socket::tests_support::socket, watched::Watched,
 };
 
 const RESET: Ending = Ending {
@@ -258,4 +257,65 @@ fn a_peer_that_was_started_anew_is_no_path_that_forgot() {
         let evidence = restarted.evidence(&probing);
         assert!(evidence.contains("started anew"), "{evidence}");
     }
+}
+
+fn evidence(socket: &Socket, ending: Ending) -> String {
+    Death::of(socket, State::Established, ending, None).unwrap().evidence(socket)
+}
+
+#[test]
+fn a_close_beside_unanswered_probes_names_no_fin_and_one_unanswered_probe_is_no_reason() {
+    let closes = Ending { errno: 0, unacked: Unacked::Nothing, ..RESET };
+    let probed = |probes_unanswered| Socket { keepalive: true, probes_unanswered, ..quiet(40_000) };
+    assert_eq!(established(&probed(2), closes), Cause::Abandoned);
+    let said = evidence(&probed(2), closes);
+    assert!(said.starts_with("this host closed it by a reset while 2 probes"), "{said}");
+    assert!(!said.contains("FIN"), "{said}");
+    assert_eq!(established(&probed(1), closes), Cause::LocalReset);
+}
+
+#[test]
+fn a_reset_of_what_nobody_had_accepted_is_no_close_with_data_unread() {
+    let closes = Ending { errno: 0, unacked: Unacked::Nothing, ..RESET };
+    let queued = evidence(&quiet(100), Ending { unaccepted: true, ..closes });
+    assert_eq!(queued, "nobody had accepted it: its listening socket was closed");
+    let accepted = evidence(&quiet(100), closes);
+    assert_eq!(accepted, "the program closed it with unread data, or with SO_LINGER 0");
+}
+
+#[test]
+fn a_reset_in_place_of_an_answer_is_an_idle_timer_only_if_it_raced_the_request() {
+    let refused = |sent_ms| {
+        let (sent_ms, received_data_ms) = (Some(sent_ms), Some(sent_ms + 25_000));
+        evidence(
+            &quiet(sent_ms.unwrap() - 40),
+            Ending { sent_ms, received_data_ms, unacked: Unacked::Nothing, ..RESET },
+        )
+    };
+    let soon = refused(120);
+    assert!(soon.contains("own idle timeout is over") && soon.contains("25 s before"), "{soon}");
+    let late = refused(15_000);
+    assert!(late.contains("gives a request up") && !late.contains("idle timeout"), "{late}");
+    // So long after the request it is none of it.
+    let none = refused(40_000);
+    assert!(!none.contains("acknowledged"), "{none}");
+}
+
+#[test]
+fn a_closed_window_is_told_from_a_host_that_cannot_send_and_from_a_peer_that_is_silent() {
+    let own = OwnSettings { user_timeout_ms: 8_000, ..OwnSettings::default() };
+    let waits = Ending {
+        errno: ETIMEDOUT,
+        retransmitting_ms: Some(8_100),
+        unacked: Unacked::Nothing,
+        unsent: Unsent::WindowClosed,
+        ..RESET
+    };
+    let answers = Socket { own, ..quiet(400) };
+    let said = evidence(&answers, waits);
+    assert!(said.contains("did not read; its host answered meanwhile, 0.4 s before"), "{said}");
+    let said = evidence(&Socket { own, ..quiet(9_000) }, waits);
+    assert!(said.ends_with("did not read; nothing was received for 9.0 s"), "{said}");
+    let said = evidence(&answers, Ending { unsent: Unsent::Waits, ..waits });
+    assert!(said.contains("this host could not send") && !said.contains("window"), "{said}");
 }
