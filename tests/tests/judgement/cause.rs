@@ -2,7 +2,7 @@
 
 use crate::watched_path::LIMIT_SECONDS;
 use keepwatch_tests::{
-    answer::trace::Trace,
+    answer::{event::TracedDeath, trace::Trace},
     kernel::socket::{self, Plan},
     network::{
         ending::{self, exchange, wait_for_quiet},
@@ -10,7 +10,7 @@ use keepwatch_tests::{
         path::{Ends, NetworkPath},
     },
 };
-use std::time::Duration;
+use std::{os::fd::OwnedFd, time::Duration};
 
 /// What the middlebox keeps, seconds; and what keepwatch is told.
 const FORGETS_AFTER: u32 = 2;
@@ -54,40 +54,37 @@ fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
 
 #[test]
 fn a_reset_later_than_a_round_trip_is_the_servers_own() {
-    let path = NetworkPath::cable();
-    let trace = Trace::of(&path.near, &LIMIT);
-    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
-    exchange(&client, &accepted);
-    wait_for_quiet(&client, QUIET);
-    socket::send(&client, b"are you there?");
     // The server's event loop comes round, and its idle timer is due; before the kernel acknowledges the data by itself.
     #[expect(clippy::disallowed_methods, reason = "the time is what is tested")]
-    std::thread::sleep(Duration::from_millis(25));
-    ending::reset(accepted);
-    ending::error_at_end(&client);
-    let (event, death) = trace.death_of(local);
-    assert_eq!(death.cause, "peer_reset", "{event:?}");
+    let death = reset_after_request(|_| std::thread::sleep(Duration::from_millis(25)));
+    assert_eq!(death.cause, "peer_reset", "{death:?}");
 }
 
 #[test]
 fn a_reset_of_a_request_that_was_acknowledged_is_the_servers_own() {
-    let path = NetworkPath::cable();
-    let trace = Trace::of(&path.near, &LIMIT);
-    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
-    exchange(&client, &accepted);
-    wait_for_quiet(&client, QUIET);
-    socket::send(&client, b"are you there?");
     // The kernel acknowledges it by itself, and the program is busy.
-    ending::wait_until_acknowledged(&client);
-    ending::reset(accepted);
-    ending::error_at_end(&client);
-    let (event, death) = trace.death_of(local);
-    assert_eq!(death.cause, "peer_reset", "{event:?}");
+    let death = reset_after_request(ending::wait_until_acknowledged);
+    assert_eq!(death.cause, "peer_reset", "{death:?}");
     let evidence = &death.evidence;
     assert!(
         evidence.contains("acknowledged") && evidence.contains("own idle timeout"),
         "{evidence}"
     );
+}
+
+/// After a quiet time the client sends a request, and the server's program resets the connection once this returns.
+#[track_caller]
+fn reset_after_request(wait: impl FnOnce(&OwnedFd)) -> TracedDeath {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    wait_for_quiet(&client, QUIET);
+    socket::send(&client, b"are you there?");
+    wait(&client);
+    ending::reset(accepted);
+    ending::error_at_end(&client);
+    trace.death_of(local).1
 }
 
 #[test]

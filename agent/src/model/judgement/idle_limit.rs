@@ -7,7 +7,7 @@ use super::{
     limit_source::{GivenBy, LimitSource},
 };
 use crate::model::{
-    observed::socket::Endpoint,
+    observed::{probe_timing::fires_by_ms, socket::Endpoint},
     text::{duration::duration, sanitize::OTHER},
 };
 use hashbrown::HashMap;
@@ -93,12 +93,11 @@ pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
     if kept_seconds < seconds { format!("{} to {limit}", duration(kept_seconds)) } else { limit }
 }
 
-/// Whether a path keeps a connection over a gap. What was survived was mostly the gap of a timer that was late, too: up to an
-/// eighth and a second.
+/// Whether a path keeps a connection over a gap. What was survived was mostly the gap of a timer that was late, too.
 pub fn is_kept_over(gap_ms: u64, kept_seconds: u32, seconds: u32) -> bool {
     let (kept_ms, limit_ms) = (u64::from(kept_seconds) * 1000, u64::from(seconds) * 1000);
-    let late_ms = if kept_seconds < seconds { kept_ms / 8 + 1000 } else { 0 };
-    gap_ms < limit_ms.min(kept_ms + late_ms)
+    let kept_ms = if kept_seconds < seconds { fires_by_ms(kept_ms) } else { kept_ms };
+    gap_ms < limit_ms.min(kept_ms)
 }
 
 impl Applied {

@@ -6,7 +6,10 @@ use super::{
     gap::{Gap, GapFrom},
     idle_limit::is_kept_over,
 };
-use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
+use crate::model::{
+    observed::{probe_timing::fires_by_ms, setting::SettingOrigin},
+    text::duration::duration,
+};
 
 /// What the probes of a connection do on its path; the limit is left to the caller. `kept_seconds`: the quiet time that the
 /// path keeps for sure; `seconds`: that after which it forgets; `counts_bytes`: probes do not count there. `hz`: ticks of the
@@ -79,8 +82,7 @@ fn window_probes(gap: Gap) -> String {
 /// Whether the timer that runs may have been armed with the settings of now.
 fn may_be_of_now(of: &impl ConnectionFacts) -> bool {
     let longest_ms = u64::from(of.idle().value.max(of.interval().value)) * 1000;
-    // The kernel's timer may be an eighth late.
-    of.next_probe_ms().is_some_and(|rest_ms| rest_ms <= longest_ms + longest_ms / 8 + 1000)
+    of.next_probe_ms().is_some_and(|rest_ms| rest_ms <= fires_by_ms(longest_ms))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Socket {
         let longest_ms = idle.max(interval) * 1000;
         // After a probe the timer counts intervals, while nothing is received.
         let counts_intervals = self.probes_unanswered > 0;
-        if self.in_flight || counts_intervals || armed_ms <= longest_ms + longest_ms / 8 + 1000 {
+        if self.in_flight || counts_intervals || armed_ms <= fires_by_ms(longest_ms) {
             0
         } else {
             armed_ms.div_ceil(1000)
@@ -120,6 +120,12 @@ impl Socket {
         let idle_ms = u64::from(self.idle().value) * 1000;
         Some(timer_ms.max(idle_ms.saturating_sub(self.received_ms.into())))
     }
+}
+
+/// When a timer of this time has fired at the latest, milliseconds: the steps of the kernel's wheel are up to an eighth of it
+/// (`LVL_GRAN` in kernel/time/timer.c), and looks are a moment late.
+pub(crate) const fn fires_by_ms(ms: u64) -> u64 {
+    ms + ms / 8 + 1000
 }
 
 /// How long data is repeated before this number of repetitions counts as too many: each waits twice as long as the one
