@@ -1,6 +1,7 @@
 //! Happenings: one thing at a time that happens to a connection. What `trace` shows, histories keep and counters
 //! count. The table makes happenings of events.
 
+use super::Table;
 use crate::model::{
     judgement::{
         death::{Cause, Death},
@@ -15,6 +16,18 @@ use crate::model::{
     text::closed_set::closed_set,
 };
 use std::sync::Arc;
+
+impl Table {
+    /// The number of happenings that [`Self::take_happenings`] would return.
+    pub const fn n_happenings(&self) -> usize {
+        self.happenings.len()
+    }
+
+    /// The happenings since this was asked last.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happenings)
+    }
+}
 
 /// One thing that happened to one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

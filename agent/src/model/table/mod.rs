@@ -365,11 +365,6 @@ impl Table {
         self.happenings.push(happening);
     }
 
-    /// The happenings since this was asked last.
-    pub fn take_happenings(&mut self) -> Vec<Happening> {
-        std::mem::take(&mut self.happenings)
-    }
-
     /// The histories of connections, live and dead.
     pub fn histories(&self) -> impl Iterator<Item = &ConnectionHistory> {
         self.histories.iter()
