@@ -44,7 +44,7 @@ pub(super) struct RunArgs {
     /// Remember what happened to at most this many connections, live and dead
     #[arg(long, env = "KEEPWATCH_MAX_HISTORIES", value_name = "N", default_value_t = 20_000)]
     max_histories: usize,
-    /// Hold at most this many sockets, about 120 bytes each; more are counted, not shown
+    /// Hold at most this many sockets, about 80 bytes each; more are counted, not shown
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
     /// The labels that name owners in metrics; fewer labels make fewer series

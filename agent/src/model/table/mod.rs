@@ -103,7 +103,8 @@ pub struct Table {
     n_untracked: u64,
     n_pruned: u64,
     walk: Option<Walk>,
-    n_walk: u16,
+    /// Its last byte.
+    n_walk: u8,
     n_due: u64,
     histories: Histories,
     tally: Counters,

@@ -4,6 +4,7 @@
 //! bytes a socket are hashed.
 
 mod packed;
+mod rare_values;
 mod shared_values;
 
 use super::owner_ids::OwnerNumber;
@@ -12,11 +13,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use packed::{Packed, Stocks};
 use std::{hash::BuildHasher as _, net::Ipv6Addr};
 
-/// A socket, the walk that met it last, and whose it is.
+/// A socket, the last byte of the number of the walk that met it last, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
-    pub(super) walk: u16,
+    pub(super) walk: u8,
     pub(super) whose: OwnerNumber,
 }
 
@@ -39,7 +40,7 @@ impl Slots {
     }
 
     /// The slot at a number, if the walk did not meet it.
-    pub(super) fn unmet(&self, number: u32, walk: u16) -> Option<Slot> {
+    pub(super) fn unmet(&self, number: u32, walk: u8) -> Option<Slot> {
         let place = self.place(number)?;
         if place.is_unmet(walk) { place.unpacked(&self.stocks) } else { None }
     }
@@ -112,8 +113,9 @@ impl Slots {
 
     /// The sockets whose peer has this address.
     pub(super) fn to_peer(&self, addr: Ipv6Addr) -> impl Iterator<Item = Socket> {
-        let places = self.chunks.iter().flatten().filter(move |place| place.is_to_peer(addr));
-        places.filter_map(|place| place.unpacked(&self.stocks)).map(|slot| slot.socket)
+        let places = self.chunks.iter().flatten();
+        let to_it = places.filter(move |place| place.is_to_peer(addr, &self.stocks));
+        to_it.filter_map(|place| place.unpacked(&self.stocks)).map(|slot| slot.socket)
     }
 
     pub(super) fn len(&self) -> usize {
