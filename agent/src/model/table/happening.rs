@@ -44,9 +44,9 @@ pub struct Happening {
     pub calls: Vec<(Time, Call)>,
 }
 
-/// The kind of event, with what belongs to it.
+/// The kind of event, with what belongs to it. A death takes more room than all else: where many are kept, it is a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum Happened<D = Death> {
     /// A connection is established.
     Opened,
     /// A program called setsockopt.
@@ -84,7 +84,7 @@ pub enum Happened {
     /// This host closed it while its last data, or probes, were unanswered.
     GivenUp,
     /// The connection ended.
-    Died(Death),
+    Died(D),
 }
 
 closed_set! {
@@ -173,6 +173,28 @@ impl Happened {
     /// Whether it is shown without `--event` naming it: a timer that found nothing to do is not.
     pub const fn is_news(&self) -> bool {
         !matches!(self, Self::TimerFired(Fire::NotIdle | Fire::NotOurs | Fire::Sent | Fire::Death))
+    }
+}
+
+impl<D> Happened<D> {
+    /// The same, with the death in another form.
+    pub(super) fn with_death<E>(&self, form: impl FnOnce(&D) -> E) -> Happened<E> {
+        match self {
+            Self::Opened => Happened::Opened,
+            Self::Setting(call) => Happened::Setting(*call),
+            Self::Changed { option, from, to } => {
+                Happened::Changed { option: *option, from: *from, to: *to }
+            }
+            Self::ProbeSent => Happened::ProbeSent,
+            Self::ProbeAnswered { unanswered } => {
+                Happened::ProbeAnswered { unanswered: *unanswered }
+            }
+            Self::TimerFired(fire) => Happened::TimerFired(*fire),
+            Self::QuietSurvived { quiet_ms } => Happened::QuietSurvived { quiet_ms: *quiet_ms },
+            Self::VerdictChanged { from, to } => Happened::VerdictChanged { from: *from, to: *to },
+            Self::GivenUp => Happened::GivenUp,
+            Self::Died(death) => Happened::Died(form(death)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::happening::{Happened, Happening};
 use crate::model::{
     judgement::{
+        death::Death,
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
@@ -19,8 +20,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 pub struct Moment {
     /// When it happened.
     pub at: Time,
-    /// What it was.
-    pub what: Happened,
+    pub(super) what: Happened<Box<Death>>,
     then: Then,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
@@ -147,9 +147,15 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+    pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
         let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), around }
+        let what = what.with_death(|death| Box::new(*death));
+        Self { at: *at, what, then: Then::of(socket), around }
+    }
+
+    /// What it was.
+    pub fn what(&self) -> Happened {
+        self.what.with_death(|death| **death)
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.
