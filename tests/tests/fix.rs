@@ -279,3 +279,19 @@ fn one_capability_is_enough_and_without_it_nothing_is_touched() {
         events.iter().find(by).map(drop)
     });
 }
+
+#[test]
+fn rows_are_verified_on_the_very_sockets() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let _ends = [Plan::NOTHING, Plan::keepalive(20, 5, 3)].map(|plan| fixer.path.connect(&plan));
+    let output = once(["doctor", "--verify", "--json", "--socket", "/nonexistent"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let n = |key: &str| found.get(key).and_then(Value::as_u64);
+    assert!(n("compared") >= Some(4), "both ends: {found}");
+    assert_eq!(
+        (n("compared"), found.get("differences")),
+        (n("agree"), Some(&Value::Array(Vec::new())))
+    );
+}

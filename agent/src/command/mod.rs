@@ -23,6 +23,7 @@ mod timestamp;
 mod top;
 mod trace;
 mod trace_text;
+mod verify;
 mod why;
 
 use crate::{agent, config, fix::journal, kernel, log, serve, store};
@@ -209,7 +210,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
         Command::Completions(args) => completions::run(&args),
-        Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
+        Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
 }
 
