@@ -32,6 +32,7 @@ pub struct Moment {
 struct Then {
     own: OwnSettings,
     ambient: NetnsSettings,
+    rto_max_ms: u32,
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
@@ -61,6 +62,7 @@ impl Then {
             inode: _,
             own,
             ambient,
+            rto_max_ms,
             keepalive,
             state,
             in_flight,
@@ -86,6 +88,7 @@ impl Then {
         Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -108,6 +111,7 @@ impl Then {
         let Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -126,6 +130,7 @@ impl Then {
         Socket {
             own,
             ambient,
+            rto_max_ms,
             keepalive,
             state,
             in_flight,
