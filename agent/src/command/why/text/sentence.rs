@@ -12,6 +12,7 @@ use crate::{
     model::{
         judgement::{
             death::{Cause, QUIET_MS},
+            facts::ConnectionFacts as _,
             gap::GapFrom,
             learned::PeerClosesRow,
         },
@@ -384,14 +385,8 @@ impl Judged {
         let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
         let fires = time(latest.next_probe_seconds?);
         let up_to = up_to(self.n_live);
-        let settings = &latest.settings;
-        let longest = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
         // What is armed for longer is older than what is set.
-        let older = if latest.next_probe_seconds? > longest + 1.0 {
-            "was set before that, and "
-        } else {
-            ""
-        };
+        let older = if latest.is_timer_of_now() { "" } else { "was set before that, and " };
         Some(format!("; the timer that runs {older}fires in {up_to}{fires}"))
     }
 
