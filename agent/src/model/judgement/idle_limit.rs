@@ -93,6 +93,15 @@ pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
     if kept_seconds < seconds { format!("{} to {limit}", duration(kept_seconds)) } else { limit }
 }
 
+/// What a path does to `it` after the limit, in one sentence: the one that every surface says. `path`: its name, if it is
+/// configured; `after`: the limit in words.
+pub fn limit_sentence(path: Option<&str>, after: &str, from: &LimitSource, it: &str) -> String {
+    match path {
+        Some(path) => format!("the path {path} forgets {it} after {after}"),
+        None => format!("the path is taken to forget {it} after {after} ({from})"),
+    }
+}
+
 /// Whether a path keeps a connection over a gap. What was survived was mostly the gap of a timer that was late, too.
 pub fn is_kept_over(gap_ms: u64, kept_seconds: u32, seconds: u32) -> bool {
     let (kept_ms, limit_ms) = (u64::from(kept_seconds) * 1000, u64::from(seconds) * 1000);
