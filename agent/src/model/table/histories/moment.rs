@@ -7,6 +7,7 @@ use crate::model::{
         verdict::Surroundings,
     },
     observed::{
+        owner_identity::Identity,
         setting::{NetnsSettings, OwnSettings},
         socket::{Socket, State, Time},
         watched::Watched,
@@ -22,6 +23,8 @@ pub struct Moment {
     /// What it was.
     pub what: Happened,
     then: Then,
+    /// Of a call: what the caller is part of, as far as it is known. Others than the owner set options, too.
+    pub(super) by: Option<Arc<Identity>>,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
 }
@@ -152,9 +155,10 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
-        let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), around }
+    pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+        let Happening { at, socket, what, identity, .. } = happening;
+        let by = identity.clone().filter(|_| matches!(what, Happened::Setting(_)));
+        Self { at: *at, what: *what, then: Then::of(socket), by, around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.
