@@ -223,7 +223,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
-            given_up_at: None,
+            given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),

@@ -113,6 +113,12 @@ impl ConnectionHistory {
         })
     }
 
+    /// When this host closed it while its last data, or probes, were unanswered, if that was seen.
+    pub(super) fn given_up(&self) -> Option<Time> {
+        let closing = self.moments.iter().rev().find(|moment| moment.what == Happened::GivenUp)?;
+        Some(closing.at)
+    }
+
     /// What it is worth now that it is dead; none while it lives.
     pub fn worth(&self) -> Option<Worth> {
         let Some(Moment { what: Happened::Died(death), .. }) = self.moments.last() else {
