@@ -252,9 +252,9 @@ impl Packed {
         self.id
     }
 
-    /// Whether it is occupied, and its peer has this address.
-    pub(super) fn is_to_peer(&self, addr: Ipv6Addr) -> bool {
-        self.remote_addr == addr && self.flags & STATE != 0
+    /// The address of its peer, unless it is empty.
+    pub(super) const fn peer(&self) -> Option<&Ipv6Addr> {
+        if self.flags & STATE == 0 { None } else { Some(&self.remote_addr) }
     }
 
     /// Whether it is occupied, and the walk that met it last another one.
