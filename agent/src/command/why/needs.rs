@@ -105,7 +105,7 @@ pub(super) fn need(
     match finding {
         Finding::Opening => None,
         // No setting makes a peer read, or a route.
-        Finding::Stuck if case.key.is_held_back => None,
+        Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {

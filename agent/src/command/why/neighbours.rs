@@ -78,8 +78,10 @@ impl Neighbours {
             all.meet(life, now);
         }
         for case in cases {
+            let finding = case.finding();
             let is_silent =
-                matches!(case.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
+                matches!(finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent)
+                    && !case.of(finding).all(Life::is_blocked);
             if let Some(server) = server(case) {
                 let at = all.0.entry(server).or_default();
                 at.is_silent |= is_silent;

@@ -171,6 +171,15 @@ impl Judged {
             let last = if n == 1 { "" } else { ", the last" };
             format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
         });
+        if self.case.of(self.finding).all(Life::is_blocked) {
+            return format!(
+                "{what} closed by this host{} before the peer had taken what was written: its program does not read, its \
+                 host answers. Only the kernel still probes its window{}{}",
+                closed_at.unwrap_or_default(),
+                self.since(),
+                self.gives_up()
+            );
+        }
         format!(
             "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}",
             closed_at.unwrap_or_default(),
