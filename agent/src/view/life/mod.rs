@@ -62,7 +62,7 @@ pub(crate) struct LifeEnd {
     pub others_silent: Option<u32>,
     /// Since data was sent or received last: probes and their answers carry none.
     pub without_data_seconds: Option<f64>,
-    /// A path that forgot it explains that best.
+    /// A path that forgot it explains that best: by what is known of it, or of others of its case that died alike.
     pub forgotten: bool,
     /// Of an abandoned one: the silence after which this host closed it, if that is known.
     pub closed_after_seconds: Option<f64>,
