@@ -1,6 +1,6 @@
 //! The text beside each label of a case.
 
-use super::phrase::{cause_in_words, connections, time, up_to};
+use super::phrase::{cause_in_words, connections, of_processes, time, up_to};
 use crate::{
     command::why::{
         answer::Judged,
@@ -326,7 +326,7 @@ impl Judged {
         };
         if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
             let n = guess.n_hanging;
-            let of = guess.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            let of = of_processes(&guess.processes);
             return format!(
                 "assumed to be {configured}; a guess: {range}, because {}{of} to the same peer {} no answer, for {}{}",
                 connections(n),

@@ -1,6 +1,6 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, time, up_to};
+use super::phrase::{connections, of_processes, time, up_to};
 use crate::{
     command::{
         timestamp,
@@ -400,7 +400,8 @@ impl Judged {
     }
 
     pub(super) fn whose(&self) -> String {
-        self.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default()
+        let owners = self.case.of(self.finding).filter_map(Life::owner);
+        of_processes(&owners.map(|owner| (owner.process.clone(), owner.pid)).collect())
     }
 
     pub(super) fn peer_phrase(&self) -> String {
