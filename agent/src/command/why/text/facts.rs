@@ -240,18 +240,25 @@ impl Judged {
 
     /// By whom, as far as that was seen.
     pub(super) const fn set_by(&self) -> &'static str {
-        match (self.nobody_ever_set, self.calls.is_empty(), self.direction) {
-            (Some(true), ..) => "; nobody ever called setsockopt for it, seen from the beginning",
-            (_, false, _) => "; the calls that were seen:",
-            (_, true, Direction::Inbound) if self.case.has_own_values() => {
+        match (self.nobody_ever_set, self.calls.is_empty()) {
+            (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
+            (_, false) => "; the calls that were seen:",
+            (_, true) if self.case.has_own_values() => self.set_by_nobody_seen(),
+            (_, true) => "; it was not seen whether a program tried to set it",
+        }
+    }
+
+    /// Of what is set, and no call of it was seen.
+    pub(super) const fn set_by_nobody_seen(&self) -> &'static str {
+        match self.direction {
+            Direction::Inbound => {
                 "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
                  seen (io_uring, the kernel, MPTCP)"
             }
-            (_, true, _) if self.case.has_own_values() => {
+            Direction::Outbound => {
                 "; no call was seen for it: it was set before the agent started, or in a way that is not seen \
                  (io_uring, the kernel, MPTCP)"
             }
-            (_, true, _) => "; it was not seen whether a program tried to set it",
         }
     }
 
