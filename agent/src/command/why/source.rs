@@ -26,8 +26,9 @@ use crate::{
         text::sanitize,
     },
     serve::client,
-    store::{self, HistoryReader},
+    store::{self, DeathRow, HistoryReader},
     view::{
+        connection::{Connection, RowOwner},
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
@@ -309,12 +310,19 @@ impl<'a> Sources<'a> {
     /// The names that owners of connections have, and had in the window.
     fn names(&mut self, paths: &[ConfiguredPath]) -> Result<KnownNames, Failure> {
         let mut names = KnownNames::default();
+        let mut meet = |owners: &[RowOwner], connection: &Connection| {
+            names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+        };
         for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
             for Row { connection, owners, .. } in self.living(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+                meet(&owners, &connection);
             }
-            for Life { connection, owners, .. } in self.lives(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            for EventRow { connection, owners, .. } in self.remembered(&selections)? {
+                meet(&owners, &connection);
+            }
+            for selection in &selections {
+                let met = |row: DeathRow| meet(&row.event.owners, &row.event.connection);
+                self.history.dead(&selection.query, self.window, met)?;
             }
         }
         for path in paths {
