@@ -19,10 +19,10 @@ mod socket_text;
 mod sockets;
 mod source;
 mod table;
+mod time_window;
 mod timestamp;
 mod top;
 mod trace;
-mod trace_text;
 mod verify;
 mod why;
 
@@ -135,6 +135,8 @@ enum Failure {
     Fix(#[from] fix::Error),
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -146,7 +148,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Why(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Fix(error) => error.exit_code(),
             Self::Snapshot(_)

@@ -67,7 +67,7 @@ pub(super) fn run(
     let mut reader = ConnectionReader::new(Source::Auto, &socket.socket, limits, owners)?;
     reader.say_which();
     let everything = Filter::default();
-    let mut rows = Rows::new(most);
+    let mut rows = ChosenRows::new(most);
     reader.each_row(&everything, |row| rows.offer(row))?;
     let mut found = Verification::default();
     for row in &rows.chosen {
@@ -95,14 +95,14 @@ pub(super) fn run(
     })
 }
 
-/// Rows that are compared: all, or a random part (Vitter's algorithm R).
-struct Rows {
+/// ChosenRows that are compared: all, or a random part (Vitter's algorithm R).
+struct ChosenRows {
     most: Option<u64>,
     n_offered: u64,
     chosen: Vec<Row>,
 }
 
-impl Rows {
+impl ChosenRows {
     const fn new(most: Option<u64>) -> Self {
         Self { most, n_offered: 0, chosen: Vec::new() }
     }
@@ -276,7 +276,7 @@ mod tests {
     fn a_part_is_chosen_of_all() {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
-        let mut rows = Rows::new(Some(10));
+        let mut rows = ChosenRows::new(Some(10));
         for id in 1..=1000 {
             let socket = Socket { id: SocketId(id), ..socket() };
             rows.offer(Row::new(&socket, [], None, &around, socket.at));
