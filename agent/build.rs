@@ -3,7 +3,7 @@
 //! By cargo itself, not by aya-build: that passes all that the inner cargo says on as warnings.
 
 use object::{
-    build::elf::{Builder, SectionData},
+    build::elf::{Builder, Section, SectionData},
     elf::SHT_STRTAB,
 };
 use std::{
@@ -92,7 +92,7 @@ fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
         .sections
         .iter()
         .filter(|section| section.name.starts_with(b".debug_"))
-        .map(|section| section.id())
+        .map(Section::id)
         .collect();
     for section in &mut builder.sections {
         // The BTF's own relocations are for a linker: aya reads the values in place.

@@ -111,11 +111,20 @@ impl Slots {
         slot
     }
 
+    /// The slots of sockets whose peer has one of these addresses. The others are not unpacked.
+    pub(super) fn to_peers(
+        &self,
+        is_one: impl Fn(&Ipv6Addr) -> bool,
+    ) -> impl Iterator<Item = Slot> {
+        let places = self.chunks.iter().flatten();
+        let is_one = move |place: &&Packed| place.peer(&self.stocks).is_some_and(|it| is_one(&it));
+        let places = places.filter(is_one);
+        places.filter_map(|place| place.unpacked(&self.stocks))
+    }
+
     /// The sockets whose peer has this address.
     pub(super) fn to_peer(&self, addr: Ipv6Addr) -> impl Iterator<Item = Socket> {
-        let places = self.chunks.iter().flatten();
-        let to_it = places.filter(move |place| place.is_to_peer(addr, &self.stocks));
-        to_it.filter_map(|place| place.unpacked(&self.stocks)).map(|slot| slot.socket)
+        self.to_peers(move |it| *it == addr).map(|slot| slot.socket)
     }
 
     pub(super) fn len(&self) -> usize {

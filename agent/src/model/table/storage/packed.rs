@@ -54,6 +54,7 @@ struct Common {
     netns: u32,
     ambient: NetnsSettings,
     own: OwnSettings,
+    rto_max_ms: u32,
     local_addr: Ipv6Addr,
 }
 
@@ -66,6 +67,7 @@ impl Default for Common {
             netns: 0,
             ambient: NetnsSettings::default(),
             own: OwnSettings::default(),
+            rto_max_ms: 0,
             local_addr: Ipv6Addr::UNSPECIFIED,
         }
     }
@@ -134,6 +136,7 @@ impl Packed {
             netns: socket.netns,
             ambient: socket.ambient,
             own: socket.own,
+            rto_max_ms: socket.rto_max_ms,
             local_addr: socket.local.addr,
         };
         let (peer, is_rare) = self.peer_of(&socket, &mut stocks.rare);
@@ -200,7 +203,7 @@ impl Packed {
         let state = State::from_kernel(u8::try_from(self.flags & STATE).ok()?)?;
         let is = |bit: u16| self.flags & bit != 0;
         let some = |value: u32| (value != NONE).then_some(value);
-        let Common { process, whose, kind, netns, ambient, own, local_addr } =
+        let Common { process, whose, kind, netns, ambient, own, rto_max_ms, local_addr } =
             stocks.common.get(self.common);
         let Rare { remote, retransmitting_ms } = self.rare(stocks);
         let [walk, ..] = self.at_and_walk.to_le_bytes();
@@ -214,6 +217,7 @@ impl Packed {
             inode: self.inode,
             own,
             ambient,
+            rto_max_ms,
             keepalive: is(KEEPALIVE),
             state,
             in_flight: is(IN_FLIGHT),
@@ -261,9 +265,9 @@ impl Packed {
         self.id
     }
 
-    /// Whether it is occupied, and its peer has this address.
-    pub(super) fn is_to_peer(&self, addr: Ipv6Addr, stocks: &Stocks) -> bool {
-        self.flags & STATE != 0 && self.rare(stocks).remote == addr
+    /// The address of its peer, unless it is empty.
+    pub(super) fn peer(&self, stocks: &Stocks) -> Option<Ipv6Addr> {
+        (self.flags & STATE != 0).then(|| self.rare(stocks).remote)
     }
 
     /// Whether it is occupied, and the walk that met it last another one.
@@ -292,7 +296,6 @@ mod tests {
             count: 255,
             retries2: 5,
             orphan_retries: 255,
-            rto_max_ms: 1000,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -311,6 +314,7 @@ mod tests {
                 count: 127,
             },
             ambient: netns,
+            rto_max_ms: 1000,
             keepalive: true,
             state: State::Closing,
             in_flight: true,
