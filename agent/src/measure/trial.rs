@@ -40,7 +40,7 @@ pub(crate) struct Trial {
 }
 
 /// What happened while it was waited for.
-enum Event {
+enum Heard {
     Nothing,
     Data,
     Closed,
@@ -71,7 +71,7 @@ impl Trial {
         Ok(Self { socket, heard: clock::now(), quiet_since: clock::now() })
     }
 
-    /// Waits until it has been quiet for so long, and probes it. What the peer sends begins the time anew, and is thrown away.
+    /// Leaves it quiet for that time, and probes it. What the peer sends begins the time anew, and is thrown away.
     /// Together with the quiet time that it really was; of one that the peer closed, with the time since it last heard of us or
     /// spoke itself.
     pub(crate) fn stay_quiet(&mut self, quiet: Duration) -> Result<(Duration, Found), Errno> {
@@ -79,9 +79,9 @@ impl Trial {
             let left = quiet.saturating_sub(since(self.quiet_since));
             let event = self.wait(left)?;
             match event {
-                Event::Nothing => break,
-                Event::Data => (self.heard, self.quiet_since) = (clock::now(), clock::now()),
-                Event::Closed | Event::Error(_) => {
+                Heard::Nothing => break,
+                Heard::Data => (self.heard, self.quiet_since) = (clock::now(), clock::now()),
+                Heard::Closed | Heard::Error(_) => {
                     return Ok((since(self.heard), Found::ClosedByPeer));
                 }
             }
@@ -91,12 +91,12 @@ impl Trial {
         let began = clock::now();
         loop {
             match self.wait(ANSWERED_WITHIN.saturating_sub(since(began)))? {
-                Event::Nothing => break,
-                Event::Data => self.heard = clock::now(),
+                Heard::Nothing => break,
+                Heard::Data => self.heard = clock::now(),
                 // A peer that closes in these seconds was heard, and so was the path.
-                Event::Closed => return Ok((since(self.heard), Found::ClosedByPeer)),
-                Event::Error(Errno::TIMEDOUT) => return Ok((was, Found::Silence)),
-                Event::Error(_) => return Ok((was, Found::Reset)),
+                Heard::Closed => return Ok((since(self.heard), Found::ClosedByPeer)),
+                Heard::Error(Errno::TIMEDOUT) => return Ok((was, Found::Silence)),
+                Heard::Error(_) => return Ok((was, Found::Reset)),
             }
         }
         sockopt::set_tcp_keepidle(&self.socket, NEVER)?;
@@ -104,20 +104,20 @@ impl Trial {
         Ok((was, Found::Survived))
     }
 
-    /// Waits for something from the peer, at most for so long.
-    fn wait(&self, most: Duration) -> Result<Event, Errno> {
+    /// Waits for something from the peer, at most for that time.
+    fn wait(&self, most: Duration) -> Result<Heard, Errno> {
         if ready(&self.socket, PollFlags::IN | PollFlags::RDHUP, most)?.is_none() {
-            return Ok(Event::Nothing);
+            return Ok(Heard::Nothing);
         }
         if let Err(errno) = sockopt::socket_error(&self.socket)? {
-            return Ok(Event::Error(errno));
+            return Ok(Heard::Error(errno));
         }
         let mut buffer = [0_u8; 4096];
         match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Ok(Event::Closed),
-            Ok(_) => Ok(Event::Data),
-            Err(Errno::AGAIN) => Ok(Event::Nothing),
-            Err(errno) => Ok(Event::Error(errno)),
+            Ok((_, 0)) => Ok(Heard::Closed),
+            Ok(_) => Ok(Heard::Data),
+            Err(Errno::AGAIN) => Ok(Heard::Nothing),
+            Err(errno) => Ok(Heard::Error(errno)),
         }
     }
 }
