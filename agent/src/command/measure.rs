@@ -62,7 +62,7 @@ pub(super) struct MeasureArgs {
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The name is none.
+    /// The name has no address.
     #[error("find the address of {peer}: {cause}; expected HOST:PORT, like 10.0.0.9:5432")]
     Name {
         /// What was given.

@@ -40,7 +40,7 @@ pub(crate) struct Trial {
 }
 
 /// What happened while it was waited for.
-enum Heard {
+enum PeerEvent {
     Nothing,
     Data,
     Closed,
@@ -79,9 +79,9 @@ impl Trial {
             let left = quiet.saturating_sub(since(self.quiet_since));
             let event = self.wait(left)?;
             match event {
-                Heard::Nothing => break,
-                Heard::Data => (self.heard, self.quiet_since) = (clock::now(), clock::now()),
-                Heard::Closed | Heard::Error(_) => {
+                PeerEvent::Nothing => break,
+                PeerEvent::Data => (self.heard, self.quiet_since) = (clock::now(), clock::now()),
+                PeerEvent::Closed | PeerEvent::Error(_) => {
                     return Ok((since(self.heard), Found::ClosedByPeer));
                 }
             }
@@ -91,12 +91,12 @@ impl Trial {
         let began = clock::now();
         loop {
             match self.wait(ANSWERED_WITHIN.saturating_sub(since(began)))? {
-                Heard::Nothing => break,
-                Heard::Data => self.heard = clock::now(),
+                PeerEvent::Nothing => break,
+                PeerEvent::Data => self.heard = clock::now(),
                 // A peer that closes in these seconds was heard, and so was the path.
-                Heard::Closed => return Ok((since(self.heard), Found::ClosedByPeer)),
-                Heard::Error(Errno::TIMEDOUT) => return Ok((was, Found::Silence)),
-                Heard::Error(_) => return Ok((was, Found::Reset)),
+                PeerEvent::Closed => return Ok((since(self.heard), Found::ClosedByPeer)),
+                PeerEvent::Error(Errno::TIMEDOUT) => return Ok((was, Found::Silence)),
+                PeerEvent::Error(_) => return Ok((was, Found::Reset)),
             }
         }
         sockopt::set_tcp_keepidle(&self.socket, NEVER)?;
@@ -105,19 +105,19 @@ impl Trial {
     }
 
     /// Waits for something from the peer, at most for that time.
-    fn wait(&self, most: Duration) -> Result<Heard, Errno> {
+    fn wait(&self, most: Duration) -> Result<PeerEvent, Errno> {
         if ready(&self.socket, PollFlags::IN | PollFlags::RDHUP, most)?.is_none() {
-            return Ok(Heard::Nothing);
+            return Ok(PeerEvent::Nothing);
         }
         if let Err(errno) = sockopt::socket_error(&self.socket)? {
-            return Ok(Heard::Error(errno));
+            return Ok(PeerEvent::Error(errno));
         }
         let mut buffer = [0_u8; 4096];
         match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Ok(Heard::Closed),
-            Ok(_) => Ok(Heard::Data),
-            Err(Errno::AGAIN) => Ok(Heard::Nothing),
-            Err(errno) => Ok(Heard::Error(errno)),
+            Ok((_, 0)) => Ok(PeerEvent::Closed),
+            Ok(_) => Ok(PeerEvent::Data),
+            Err(Errno::AGAIN) => Ok(PeerEvent::Nothing),
+            Err(errno) => Ok(PeerEvent::Error(errno)),
         }
     }
 }
