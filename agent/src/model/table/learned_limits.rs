@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// Sums count each connection by its verdict.
-    fn count_anew(&mut self, around: &Surroundings) {
+    pub(super) fn count_anew(&mut self, around: &Surroundings) {
         for number in 0..self.slots.end() {
             if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
                 let before = Share::of(&socket, whose, &self.around);

@@ -14,6 +14,7 @@ mod missed_events;
 mod others;
 mod owner_ids;
 pub mod owner_label;
+mod reconfigure;
 mod socket_owners;
 mod storage;
 pub mod sums;
