@@ -2,13 +2,19 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod given_sockets;
 mod health_log;
 mod listen;
+mod reload;
 mod supervise;
 pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
+    config::{
+        ReloadHealth,
+        web::{WebAccess, WebConfigError},
+    },
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -26,25 +32,32 @@ use crate::{
     serve::{self, Shared},
     store,
 };
+use given_sockets::GivenSockets;
+use reload::Reloader;
+pub(crate) use reload::{FixedValues, ReadConfig, Reloaded};
 use rustix::thread::CapabilitySet;
 use std::{
-    error, io,
+    error, fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::{broadcast, watch as channel};
+use tokio::sync::{Semaphore, broadcast, watch as channel};
 use tracing::{error, info};
 use watch::{Audience, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The config file that was read, if one was.
-    pub file: Option<PathBuf>,
+    /// Where these come from, and how they are read again.
+    pub source: ConfigSource,
     /// Address of the metrics endpoint.
     pub listen: SocketAddr,
+    /// TLS and passwords of that endpoint, if it has any.
+    pub web_config_file: Option<PathBuf>,
+    /// Names besides those of loopback under which loopback is asked for metrics.
+    pub allowed_hosts: Vec<String>,
     /// Path of the API socket.
     pub socket: PathBuf,
     /// Group that may use it.
@@ -67,12 +80,34 @@ pub(crate) struct Config {
     pub history: store::Options,
 }
 
+/// Where a configuration comes from.
+pub(crate) struct ConfigSource {
+    /// The config file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// The values of keys that hold until the agent ends.
+    pub fixed: FixedValues,
+    /// Reads it again.
+    pub read: ReadConfig,
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The web config is no good.
+    #[error(transparent)]
+    Web(#[from] WebConfigError),
     /// An address or a path is not to be had.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// A socket that systemd passed is of no use.
+    #[error(transparent)]
+    GivenSockets(#[from] given_sockets::Error),
     /// The history is another agent's.
     #[error(transparent)]
     HistoryAccess(#[from] store::Error),
@@ -117,8 +152,10 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config) -> Result<(), Error> {
     let Config {
-        file,
+        source: ConfigSource { file, fixed, read },
         listen,
+        web_config_file,
+        allowed_hosts,
         socket,
         socket_group,
         around,
@@ -131,9 +168,14 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         history,
     } = config;
     heap_trim::keep_little();
+    let web = Arc::new(WebAccess::open(web_config_file.clone())?);
     Hooks::check()?;
-    let api = listen::Api::bind(&socket, socket_group.as_deref())?;
-    let metrics = listen::metrics(listen)?;
+    let given = GivenSockets::take()?;
+    let api = match given.api {
+        Some(socket) => listen::Api::given(socket),
+        None => listen::Api::bind(&socket, socket_group.as_deref())?,
+    };
+    let metrics = given.metrics.map_or_else(|| listen::metrics(listen), Ok)?;
     store::make_folder(&history.folder);
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
@@ -143,6 +185,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
+    // By the rights with which it will be read from now on.
+    web.reload(web_config_file)?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -169,8 +213,12 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         sockets = snapshot.borrow().n_tracked,
         interval_seconds = interval.as_secs_f64(),
         // Not the one that was asked for: port 0 is any.
-        metrics = %format_args!("http://{}/metrics", metrics.local_addr().unwrap_or(listen)),
-        api = %socket.display(),
+        metrics = %format_args!(
+            "{}://{}/metrics",
+            if web.now().tls.is_some() { "https" } else { "http" },
+            metrics.local_addr().unwrap_or(listen)
+        ),
+        api = %api.path().unwrap_or(socket).display(),
         history = %folder.display(),
         capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
         "watching"
@@ -187,11 +235,30 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
-    let shared =
-        Arc::new(Shared { snapshot, table, news, history, clues, started_at_seconds, log_hooks });
+    let reloads = Arc::new(ReloadHealth::new(started_at_seconds));
+    let shared = Arc::new(Shared {
+        snapshot,
+        table,
+        news,
+        history,
+        clues,
+        reloads,
+        streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
+        started_at_seconds,
+        log_hooks,
+    });
+    let reloader = Arc::new(Reloader {
+        file,
+        read,
+        fixed,
+        table: Arc::clone(&shared.table),
+        web: Arc::clone(&web),
+        health: Arc::clone(&shared.reloads),
+    });
+    let access = serve::MetricsAccess { web, allowed_hosts: allowed_hosts.into() };
     let mut account = health_log::Account::new(interval);
     let mut is_written = true;
-    let served = supervise::serve(metrics, &api, &shared, || {
+    let served = supervise::serve((metrics, access), &api, &shared, reloader, || {
         account.look(&sums.borrow().health, &health, clock::now());
         if is_written && writing.is_dead() {
             is_written = false;

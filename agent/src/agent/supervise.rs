@@ -1,6 +1,6 @@
 //! The servers, and what ends them: a signal, or a part that has ended by itself.
 
-use super::{Error, PANICKED, listen, system};
+use super::{Error, PANICKED, listen, reload::Reloader, system};
 use crate::serve::{self, Shared};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -21,16 +21,19 @@ type Server = (&'static str, JoinHandle<io::Result<()>>);
 
 /// Serves until SIGTERM, SIGINT or the end of a part. `look` is called once a second; true ends it.
 pub(super) fn serve(
-    metrics: std::net::TcpListener,
+    (metrics, access): (std::net::TcpListener, serve::MetricsAccess),
     api: &listen::Api,
     shared: &Arc<Shared>,
+    reloader: Arc<Reloader>,
     look: impl FnMut() -> bool,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the server"))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
+        let hangup = signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?;
+        tokio::spawn(reloader.run(hangup));
         let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
         let asked = async {
@@ -45,11 +48,14 @@ pub(super) fn serve(
             async move { drop(ended.wait_for(|&ended| ended).await) }
         };
         let api = api.listener().map_err(system("use the API socket"))?;
-        let http = serve::serve_http(metrics, Arc::clone(shared), until_end());
+        let http = serve::serve_http(metrics, Arc::clone(shared), access, until_end());
         let unix = serve::serve_api(api, Arc::clone(shared), until_end());
         let servers = [("metrics server", tokio::spawn(http)), ("API server", tokio::spawn(unix))];
         supervise(servers, &end, asked, look).await
-    })
+    });
+    // A password that is being checked, or a file that hangs, does not keep the agent from ending.
+    runtime.shutdown_background();
+    served
 }
 
 async fn supervise(
