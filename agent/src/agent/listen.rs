@@ -96,7 +96,13 @@ pub(crate) enum Error {
 
 /// The listening end of the metrics.
 pub(super) fn metrics(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).map_err(|cause| match cause.kind() {
+    /// std's 128 are too few where many come at once: a client that finds no room tries again after a second.
+    const BACKLOG: i32 = 1024;
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
+    listener.map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => Error::InUse(address),
         _ => Error::Address { address, cause },
     })

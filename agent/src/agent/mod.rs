@@ -2,6 +2,7 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod endpoints;
 mod given_sockets;
 mod health_log;
 mod listen;
@@ -11,10 +12,7 @@ pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
-    config::{
-        ReloadHealth,
-        web::{WebAccess, WebConfigError},
-    },
+    config::{ReloadHealth, web::WebConfigError},
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -32,17 +30,18 @@ use crate::{
     serve::{self, Shared},
     store,
 };
-use given_sockets::GivenSockets;
+pub(crate) use endpoints::EndpointConfig;
+use endpoints::Endpoints;
 use reload::Reloader;
 pub(crate) use reload::{FixedValues, ReadConfig, Reloaded};
 use rustix::thread::CapabilitySet;
 use std::{
     error, fmt, io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
+use supervise::ServerRuntime;
 use tokio::sync::{Semaphore, broadcast, watch as channel};
 use tracing::{error, info};
 use watch::{Audience, Watch};
@@ -52,16 +51,8 @@ use watch::{Audience, Watch};
 pub(crate) struct Config {
     /// Where these come from, and how they are read again.
     pub source: ConfigSource,
-    /// Address of the metrics endpoint.
-    pub listen: SocketAddr,
-    /// TLS and passwords of that endpoint, if it has any.
-    pub web_config_file: Option<PathBuf>,
-    /// Names besides those of loopback under which loopback is asked for metrics.
-    pub allowed_hosts: Vec<String>,
-    /// Path of the API socket.
-    pub socket: PathBuf,
-    /// Group that may use it.
-    pub socket_group: Option<String>,
+    /// By what it is reached.
+    pub endpoints: EndpointConfig,
     /// What verdicts depend on.
     pub around: Surroundings,
     /// Time between two snapshots; stretched if snapshots are expensive.
@@ -153,11 +144,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 pub(crate) fn run(config: Config) -> Result<(), Error> {
     let Config {
         source: ConfigSource { file, fixed, read },
-        listen,
-        web_config_file,
-        allowed_hosts,
-        socket,
-        socket_group,
+        endpoints,
         around,
         interval,
         ring_bytes,
@@ -168,14 +155,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         history,
     } = config;
     heap_trim::keep_little();
-    let web = Arc::new(WebAccess::open(web_config_file.clone())?);
+    let runtime = ServerRuntime::new()?;
     Hooks::check()?;
-    let given = GivenSockets::take()?;
-    let api = match given.api {
-        Some(socket) => listen::Api::given(socket),
-        None => listen::Api::bind(&socket, socket_group.as_deref())?,
-    };
-    let metrics = given.metrics.map_or_else(|| listen::metrics(listen), Ok)?;
+    let endpoints = Endpoints::open(endpoints)?;
     store::make_folder(&history.folder);
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
@@ -185,8 +167,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    // By the rights with which it will be read from now on.
-    web.reload(web_config_file)?;
+    endpoints.read_again()?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -212,13 +193,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         config = %file.as_deref().unwrap_or_else(|| Path::new("none")).display(),
         sockets = snapshot.borrow().n_tracked,
         interval_seconds = interval.as_secs_f64(),
-        // Not the one that was asked for: port 0 is any.
-        metrics = %format_args!(
-            "{}://{}/metrics",
-            if web.now().tls.is_some() { "https" } else { "http" },
-            metrics.local_addr().unwrap_or(listen)
-        ),
-        api = %api.path().unwrap_or(socket).display(),
+        metrics = endpoints.url(),
+        api = %endpoints.socket().display(),
         history = %folder.display(),
         capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
         "watching"
@@ -235,14 +211,13 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
-    let reloads = Arc::new(ReloadHealth::new(started_at_seconds));
     let shared = Arc::new(Shared {
         snapshot,
         table,
         news,
         history,
         clues,
-        reloads,
+        reloads: Arc::new(ReloadHealth::new(started_at_seconds)),
         streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
         started_at_seconds,
         log_hooks,
@@ -252,13 +227,12 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         read,
         fixed,
         table: Arc::clone(&shared.table),
-        web: Arc::clone(&web),
+        web: Arc::clone(&endpoints.access.web),
         health: Arc::clone(&shared.reloads),
     });
-    let access = serve::MetricsAccess { web, allowed_hosts: allowed_hosts.into() };
     let mut account = health_log::Account::new(interval);
     let mut is_written = true;
-    let served = supervise::serve((metrics, access), &api, &shared, reloader, || {
+    let served = runtime.serve(endpoints, &shared, reloader, || {
         account.look(&sums.borrow().health, &health, clock::now());
         if is_written && writing.is_dead() {
             is_written = false;
@@ -272,10 +246,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let written = writing.finish();
     account.finish(&sums.borrow().health, &health, clock::now());
     served?;
-    match watched {
-        Ok(watched) => watched.map_err(|cause| Error::ended("watching thread", cause))?,
-        Err(_) => return Err(Error::ended("watching thread", PANICKED)),
-    }
+    watched
+        .map_err(|_| Error::ended("watching thread", PANICKED))?
+        .map_err(|cause| Error::ended("watching thread", cause))?;
     written.map_err(|_| Error::ended("history thread", PANICKED))?;
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
 }

@@ -124,11 +124,13 @@ pub(super) fn run(
     };
     agent::run(agent::Config {
         source,
-        listen,
-        web_config_file,
-        allowed_hosts,
-        socket: socket.socket.clone(),
-        socket_group,
+        endpoints: agent::EndpointConfig {
+            listen,
+            web_config_file,
+            allowed_hosts,
+            socket: socket.socket.clone(),
+            socket_group,
+        },
         around: limits.surroundings(),
         interval,
         ring_bytes,

@@ -45,7 +45,11 @@ fn is_own(host: &str, allowed: &[String]) -> bool {
 /// Without the port.
 fn name_of(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
-    Some(authority.host().to_ascii_lowercase())
+    // Nothing before the name, and nothing but a port behind it.
+    let rest = host.strip_prefix(authority.host())?;
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    is_port.then(|| authority.host().to_ascii_lowercase())
 }
 
 /// Refuses a request for a name that is not ours.

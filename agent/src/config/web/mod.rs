@@ -99,7 +99,7 @@ impl WebConfig {
 fn decoy(users: &[User]) -> String {
     let cost = |user: &User| user.hash.parse().ok().map(|hash: bcrypt::HashParts| hash.get_cost());
     let cost = users.iter().filter_map(cost).max().unwrap_or(10);
-    format!("$2y${cost:02}$keepwatchkeepwatchkeepuKeepwatchKeepwatchKeepwatchKee.")
+    format!("$2y${cost:02}$keepwatchkeepwatchkeeuKeepwatchKeepwatchKeepwatchKee.")
 }
 
 #[cfg(test)]

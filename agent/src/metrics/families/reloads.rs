@@ -23,7 +23,7 @@ pub(super) const FAMILIES: &[MetricFamily] = &[
     MetricFamily {
         name: "keepwatch_config_last_reload_successful",
         kind: MetricKind::Gauge,
-        help: "1 if the configuration that was read last holds now, 0 if it was refused and an older one holds.",
+        help: "Whether the configuration that was read last holds now (1), or was refused and an older one holds (0).",
         question: "Does the agent run with the configuration that is on disk?",
         labels: &[FILE],
         max_rows: None,
