@@ -68,7 +68,7 @@ impl GivenSockets {
             let (number, name_of) = (place + 1, || name.to_owned());
             let second = |role| Error::Second { number, name: name_of(), role };
             let wrong = |cause| Error::Kind { number, name: name_of(), cause };
-            // By its name; where that is none of these, by what it is.
+            // By its name; with another name, by what it is.
             let tcp = match name {
                 "api" => None,
                 "metrics" => sockets.take_tcp_listener(place).map_err(wrong)?,

@@ -228,8 +228,8 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
 fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
     let read = move || {
         let (command, keys) = config::configured(Cli::command(), file.as_deref())?;
-        let matches = command.try_get_matches_from(&words).map_err(in_a_line)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(in_a_line)?;
+        let matches = command.try_get_matches_from(&words).map_err(|error| in_a_line(&error))?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| in_a_line(&error))?;
         let Cli { mut limits, command: Command::Run(args), .. } = cli else {
             return Err(Failure::Broken);
         };
@@ -240,7 +240,7 @@ fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
 }
 
 /// What is wrong with options, without the usage.
-fn in_a_line(error: clap::Error) -> Failure {
+fn in_a_line(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
     Failure::Options(first.trim_start_matches("error: ").to_owned())

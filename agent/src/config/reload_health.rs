@@ -12,7 +12,7 @@ pub(crate) struct ReloadOutcome {
 }
 
 impl ReloadOutcome {
-    fn note(&mut self, is_good: bool, now_seconds: f64) {
+    const fn note(&mut self, is_good: bool, now_seconds: f64) {
         self.is_good = is_good;
         if is_good {
             self.good_at_seconds = now_seconds;
@@ -35,7 +35,7 @@ pub(crate) struct ReloadHealth(Mutex<Reloads>);
 
 impl ReloadHealth {
     /// An agent starts with what is on disk.
-    pub(crate) fn new(started_at_seconds: f64) -> Self {
+    pub(crate) const fn new(started_at_seconds: f64) -> Self {
         let start = ReloadOutcome { is_good: true, good_at_seconds: started_at_seconds };
         Self(Mutex::new(Reloads { config: start, web_config: start }))
     }

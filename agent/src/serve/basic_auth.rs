@@ -5,7 +5,7 @@
 //! a place of its own that bad ones cannot push out. Bad ones cost a quarter of a CPU at most, whatever their number, and an
 //! unknown user takes as long as a wrong password.
 
-use super::tls_listener::Ends;
+use super::tls_listener::ConnectionEnds;
 use crate::config::web::{WebAccess, WebConfig};
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -54,7 +54,7 @@ struct KnownPasswords {
 
 /// What is said to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
+enum PasswordVerdict {
     Admitted,
     Refused,
     /// Too many wait already.
@@ -69,24 +69,24 @@ impl PasswordCheck {
         Ok(Self { web, key, known: Mutex::default(), next })
     }
 
-    async fn admit(&self, headers: &HeaderMap, from: IpAddr) -> Admission {
+    async fn admit(&self, headers: &HeaderMap, from: IpAddr) -> PasswordVerdict {
         let config = self.web.now();
         if config.users.is_empty() {
-            return Admission::Admitted;
+            return PasswordVerdict::Admitted;
         }
         let Some((user, password)) = credentials(headers) else {
-            return Admission::Refused;
+            return PasswordVerdict::Refused;
         };
         let (hash, is_user) = match config.users.get(&user) {
             Some(hash) => (hash.clone(), true),
             None => (config.decoy.clone(), false),
         };
-        let claim = Claim { digest: self.digest(&user, &hash, &password), user, is_user };
+        let claim = PasswordClaim { digest: self.digest(&user, &hash, &password), user, is_user };
         if let Some(admission) = self.recall(&claim, &config) {
             return admission;
         }
         let Some(_waiting) = self.wait_from(from) else {
-            return Admission::Later;
+            return PasswordVerdict::Later;
         };
         let mut next = self.next.lock().await;
         // Somebody with the same password may have been before.
@@ -101,7 +101,7 @@ impl PasswordCheck {
         let ended = Instant::now();
         *next = if is_good { ended } else { ended + ended.duration_since(began) * REST };
         self.remember(claim, is_good);
-        if is_good { Admission::Admitted } else { Admission::Refused }
+        if is_good { PasswordVerdict::Admitted } else { PasswordVerdict::Refused }
     }
 
     /// Of all parts, each with its length: no two triples have the same digest.
@@ -114,18 +114,18 @@ impl PasswordCheck {
         context.sign()
     }
 
-    fn recall(&self, claim: &Claim, config: &WebConfig) -> Option<Admission> {
+    fn recall(&self, claim: &PasswordClaim, config: &WebConfig) -> Option<PasswordVerdict> {
         let mut known = self.known();
         known.good.retain(|user, _| config.users.contains_key(user));
         // Their key is secret: how far two digests agree tells nothing.
         let is_same = |tag: &hmac::Tag| tag.as_ref() == claim.digest.as_ref();
         if claim.is_user && known.good.get(&claim.user).is_some_and(is_same) {
-            return Some(Admission::Admitted);
+            return Some(PasswordVerdict::Admitted);
         }
-        known.bad.contains(claim.digest.as_ref()).then_some(Admission::Refused)
+        known.bad.contains(claim.digest.as_ref()).then_some(PasswordVerdict::Refused)
     }
 
-    fn remember(&self, claim: Claim, is_good: bool) {
+    fn remember(&self, claim: PasswordClaim, is_good: bool) {
         let mut known = self.known();
         if is_good {
             known.good.insert(claim.user, claim.digest);
@@ -163,7 +163,7 @@ impl PasswordCheck {
 }
 
 /// Who somebody says that he is.
-struct Claim {
+struct PasswordClaim {
     user: String,
     is_user: bool,
     digest: hmac::Tag,
@@ -204,17 +204,17 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
 /// Lets those in who have a password, where one is needed; and gives every answer the headers of the web config.
 pub(super) async fn require_password(
     State(check): State<Arc<PasswordCheck>>,
-    ConnectInfo(Ends { peer, .. }): ConnectInfo<Ends>,
+    ConnectInfo(ConnectionEnds { peer, .. }): ConnectInfo<ConnectionEnds>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut response = match check.admit(request.headers(), peer.ip()).await {
-        Admission::Admitted => next.run(request).await,
-        Admission::Refused => {
+        PasswordVerdict::Admitted => next.run(request).await,
+        PasswordVerdict::Refused => {
             let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"keepwatch\"")];
             (StatusCode::UNAUTHORIZED, ask, "a user and a password are needed\n").into_response()
         }
-        Admission::Later => {
+        PasswordVerdict::Later => {
             let later = [(header::RETRY_AFTER, "1")];
             (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -268,12 +268,12 @@ mod tests {
         let (check, file) = check("once", &[("alice", "a:b"), ("bob", "")]);
         let admit = |user, password| block_on(check.admit(&headers(user, password), HOME));
         for _ in 0..2 {
-            assert_eq!(admit("alice", "a:b"), Admission::Admitted);
-            assert_eq!(admit("bob", ""), Admission::Admitted);
+            assert_eq!(admit("alice", "a:b"), PasswordVerdict::Admitted);
+            assert_eq!(admit("bob", ""), PasswordVerdict::Admitted);
             for (user, password) in
                 [("bob", "a:b"), ("alice", ""), ("alice", "a:"), ("carol", "keepwatch")]
             {
-                assert_eq!(admit(user, password), Admission::Refused, "{user} {password}");
+                assert_eq!(admit(user, password), PasswordVerdict::Refused, "{user} {password}");
             }
         }
         let known = check.known();
@@ -288,7 +288,8 @@ mod tests {
         block_on(check.admit(&headers("alice", "right"), HOME));
         for n in 0..MAX_BAD + 10 {
             let digest = check.digest("alice", "", n.to_string().as_bytes());
-            check.remember(Claim { user: "alice".to_owned(), is_user: true, digest }, false);
+            check
+                .remember(PasswordClaim { user: "alice".to_owned(), is_user: true, digest }, false);
         }
         let known = check.known();
         assert_eq!(

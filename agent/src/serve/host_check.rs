@@ -2,7 +2,7 @@
 //! The browser then says the page's name in `Host`: on loopback only names are served that are of loopback, addresses, and
 //! those that were allowed.
 
-use super::tls_listener::Ends;
+use super::tls_listener::ConnectionEnds;
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, Uri, header, uri::Authority},
@@ -55,7 +55,7 @@ fn name_of(host: &str) -> Option<String> {
 /// Refuses a request for a name that is not ours.
 pub(super) async fn require_own_name(
     State(allowed): State<Arc<[String]>>,
-    ConnectInfo(Ends { local, .. }): ConnectInfo<Ends>,
+    ConnectInfo(ConnectionEnds { local, .. }): ConnectInfo<ConnectionEnds>,
     request: Request,
     next: Next,
 ) -> Response {

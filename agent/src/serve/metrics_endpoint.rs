@@ -8,7 +8,7 @@ use super::{
     in_and_out, needed_hooks,
     places::PlaceRules,
     scrape_cache::{Form, ScrapeCache},
-    tls_listener::{Ends, TlsListener},
+    tls_listener::{ConnectionEnds, TlsListener},
     unready,
 };
 use crate::{
@@ -44,7 +44,7 @@ const LIMITS: ServerLimits = ServerLimits {
     answer: Duration::from_secs(10),
 };
 
-/// Who is served metrics.
+/// What clients must show to be served metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct MetricsAccess {
     /// TLS and passwords.
@@ -78,13 +78,16 @@ async fn serve_within(
         .layer(middleware::from_fn_with_state(passwords, require_password))
         .layer(middleware::from_fn_with_state(allowed_hosts, require_own_name))
         .layer(middleware::from_fn(in_and_out))
-        .into_make_service_with_connect_info::<Ends>();
+        .into_make_service_with_connect_info::<ConnectionEnds>();
     axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
 }
 
 fn routes() -> Router<Arc<Shared>> {
     let cache = Arc::new(ScrapeCache::default());
-    let scrape = move |state, headers| scrape(state, headers, Arc::clone(&cache));
+    let scrape = move |State(shared): SharedState, headers: HeaderMap| {
+        let written = scrape(&shared, &headers, &cache);
+        async { written }
+    };
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(scrape))
@@ -93,11 +96,7 @@ fn routes() -> Router<Arc<Shared>> {
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; try /metrics\n") })
 }
 
-async fn scrape(
-    State(shared): SharedState,
-    headers: HeaderMap,
-    cache: Arc<ScrapeCache>,
-) -> Response {
+fn scrape(shared: &Shared, headers: &HeaderMap, cache: &ScrapeCache) -> Response {
     // Several fields of one name mean the same as one with commas (RFC 9110, 5.3).
     let all = |name: HeaderName| {
         let values: Vec<_> =

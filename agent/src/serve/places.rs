@@ -35,13 +35,13 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct TakenPlaces {
     /// By number, in the order in which they came.
-    all: BTreeMap<u64, Waiting>,
+    all: BTreeMap<u64, WaitingClient>,
     n_ever: u64,
 }
 
 /// A client that we wait for.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingClient {
     /// Until when it is safe; none: always.
     until: Option<Instant>,
     /// Dropping it cuts the client.
@@ -75,7 +75,7 @@ impl Places {
     fn try_enter(self: &Arc<Self>, now: Instant) -> Result<Place, Option<Instant>> {
         let mut taken = self.taken();
         if taken.all.len() >= self.rules.n {
-            let until = |(&number, client): (&u64, &Waiting)| Some((client.until?, number));
+            let until = |(&number, client): (&u64, &WaitingClient)| Some((client.until?, number));
             match taken.all.iter().filter_map(until).min() {
                 Some((until, number)) if until <= now => drop(taken.all.remove(&number)),
                 next => return Err(next.map(|(until, _)| until)),
@@ -84,7 +84,7 @@ impl Places {
         let (cut, is_cut) = oneshot::channel();
         let number = taken.n_ever;
         taken.n_ever += 1;
-        taken.all.insert(number, Waiting { until: Some(now + self.rules.to_ask), _cut: cut });
+        taken.all.insert(number, WaitingClient { until: Some(now + self.rules.to_ask), _cut: cut });
         Ok(Place { number, places: Arc::clone(self), is_cut })
     }
 

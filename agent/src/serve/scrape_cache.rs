@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// For so long a scrape is served again: sums are published once a second.
+/// During this time a scrape is served again: sums are published once a second.
 const FRESH: Duration = Duration::from_millis(200);
 
 /// The last scrape in each form.

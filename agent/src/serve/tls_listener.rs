@@ -31,14 +31,14 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// The two addresses of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+pub(super) struct ConnectionEnds {
     /// The client's.
     pub(super) peer: SocketAddr,
     /// Ours.
     pub(super) local: SocketAddr,
 }
 
-impl Connected<IncomingStream<'_, super::client_limits::Guard<TlsListener>>> for Ends {
+impl Connected<IncomingStream<'_, super::client_limits::Guard<TlsListener>>> for ConnectionEnds {
     fn connect_info(stream: IncomingStream<'_, super::client_limits::Guard<TlsListener>>) -> Self {
         *stream.remote_addr()
     }
@@ -47,9 +47,9 @@ impl Connected<IncomingStream<'_, super::client_limits::Guard<TlsListener>>> for
 /// A listener whose connections have their handshake behind them.
 #[derive(Debug)]
 pub(super) struct TlsListener {
-    arrivals: mpsc::Receiver<(MaybeTls, Ends)>,
+    arrivals: mpsc::Receiver<(MaybeTls, ConnectionEnds)>,
     accepting: JoinHandle<()>,
-    ends: Ends,
+    ends: ConnectionEnds,
 }
 
 impl TlsListener {
@@ -59,7 +59,7 @@ impl TlsListener {
         let listener = TcpListener::from_std(listener)?;
         let (ready, arrivals) = mpsc::channel(1);
         let accepting = tokio::spawn(accept(listener, web, ready));
-        Ok(Self { arrivals, accepting, ends: Ends { peer: local, local } })
+        Ok(Self { arrivals, accepting, ends: ConnectionEnds { peer: local, local } })
     }
 }
 
@@ -71,7 +71,7 @@ impl Drop for TlsListener {
 
 impl Listener for TlsListener {
     type Io = MaybeTls;
-    type Addr = Ends;
+    type Addr = ConnectionEnds;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.arrivals.recv().await {
@@ -89,7 +89,7 @@ impl Listener for TlsListener {
 async fn accept(
     mut listener: TcpListener,
     web: Arc<WebAccess>,
-    ready: mpsc::Sender<(MaybeTls, Ends)>,
+    ready: mpsc::Sender<(MaybeTls, ConnectionEnds)>,
 ) {
     let places = Places::new(PLACES);
     loop {
@@ -98,7 +98,7 @@ async fn accept(
         let Ok(local) = stream.local_addr() else {
             continue;
         };
-        let ends = Ends { peer, local };
+        let ends = ConnectionEnds { peer, local };
         let Some(tls) = web.now().tls.clone() else {
             if ready.send((MaybeTls::Plain(stream), ends)).await.is_err() {
                 return;

@@ -77,7 +77,7 @@ fn metrics_and_api_are_served_on_sockets_that_were_passed_and_these_stay() {
         assert!(!agent.socket().exists(), "none of its own");
         assert!(std::net::TcpStream::connect(agent.address()).is_err(), "no address of its own");
         drop(agent);
-        assert!(path.exists(), "it belongs to who made it");
+        assert!(path.exists(), "it belongs to the one that made it");
         drop(copies);
     }
 }

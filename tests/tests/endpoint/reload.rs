@@ -41,7 +41,7 @@ fn sighup_takes_limits_paths_and_labels_in_and_refuses_a_bad_config() {
     };
     let reloaded = |value: &str| has(&metrics(&agent), GOOD, value).then_some(());
     until("the first limit holds", SOON, || limit("db", "60"));
-    // A label without a value is none.
+    // A label without a value does not exist for Prometheus.
     let has_process =
         |metrics: &str| metrics.split("process=\"").skip(1).any(|value| !value.starts_with('"'));
     until("owners are named by processes", SOON, || has_process(&metrics(&agent)).then_some(()));

@@ -1,21 +1,15 @@
 //! The web config that holds now. It is read anew when it or a file that it names has changed, as exporter-toolkit does,
 //! and at a reload. Until a good one is there, the old one holds.
 
-use super::{WebConfig, WebConfigError, tls::PemReader};
+use super::{
+    WebConfig, WebConfigError,
+    file_stamp::{FileStamp, stamp},
+    tls::PemReader,
+};
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
-
-/// What a file looked like from outside: equal if nobody has written it.
-pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
-
-pub(super) fn stamp(file: &Path) -> Stamp {
-    let stat = fs::metadata(file).ok()?;
-    Some((stat.dev(), stat.ino(), stat.mtime(), stat.mtime_nsec(), stat.size()))
-}
 
 /// The web config that holds now.
 #[derive(Debug)]
@@ -28,7 +22,7 @@ pub(crate) struct WebAccess {
 #[derive(Debug, Default)]
 struct WebSource {
     file: Option<PathBuf>,
-    stamps: Vec<(PathBuf, Stamp)>,
+    stamps: Vec<(PathBuf, FileStamp)>,
 }
 
 impl WebSource {
@@ -98,14 +92,15 @@ impl WebAccess {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::test_certificates::Authority, *};
+    use super::{super::test_certificates::TestAuthority, *};
+    use std::fs;
 
     #[test]
     fn a_change_of_any_file_is_seen_once_and_a_bad_one_changes_nothing() {
         let folder = std::env::temp_dir().join(format!("keepwatch-access-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join("web.yml");
-        let authority = Authority::new("ours");
+        let authority = TestAuthority::new("ours");
         let write = |name: &str, text: String| {
             // Another inode each time, as tools that renew certificates do.
             fs::write(folder.join("new"), text).unwrap();

@@ -3,6 +3,7 @@
 
 mod access;
 mod allowed_names;
+mod file_stamp;
 mod settings;
 #[cfg(test)]
 pub(crate) mod test_certificates;
@@ -13,7 +14,7 @@ pub(crate) use access::WebAccess;
 
 use crate::files;
 use rustls::ServerConfig;
-use settings::{Settings, User};
+use settings::{WebSettings, WebUser};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -63,7 +64,7 @@ pub(crate) struct WebConfig {
     pub tls: Option<Arc<ServerConfig>>,
     /// Headers that every answer gets.
     pub headers: Vec<(String, String)>,
-    /// Who may ask: the bcrypt hash of each user's password. Nobody has to say a password if there is no user.
+    /// The bcrypt hash of each user's password. Nobody has to say a password if there is no user.
     pub users: BTreeMap<String, String>,
     /// A hash as dear as the dearest of theirs, which belongs to nobody.
     pub decoy: String,
@@ -73,7 +74,7 @@ pub(crate) struct WebConfig {
 impl fmt::Debug for WebConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tls, n_users) = (self.tls.is_some(), self.users.len());
-        f.debug_struct("WebConfig").field("tls", &tls).field("n_users", &n_users).finish()
+        f.debug_struct("WebConfig").field("tls", &tls).field("n_users", &n_users).finish_non_exhaustive()
     }
 }
 
@@ -87,24 +88,25 @@ impl WebConfig {
     }
 
     fn of(text: &str, pem: &mut PemReader<'_>) -> Result<Self, Flaw> {
-        let Settings { tls, headers, users } = Settings::of(&yaml::read(text)?)?;
+        let WebSettings { tls, headers, users } = WebSettings::of(&yaml::read(text)?)?;
         let tls = tls.map(|tls| tls.server(pem)).transpose()?;
         let decoy = decoy(&users);
-        let users = users.into_iter().map(|User { name, hash }| (name, hash)).collect();
+        let users = users.into_iter().map(|WebUser { name, hash }| (name, hash)).collect();
         Ok(Self { tls, headers, users, decoy })
     }
 }
 
 /// A user who is not there takes as long as one who is.
-fn decoy(users: &[User]) -> String {
-    let cost = |user: &User| user.hash.parse().ok().map(|hash: bcrypt::HashParts| hash.get_cost());
+fn decoy(users: &[WebUser]) -> String {
+    let cost =
+        |user: &WebUser| user.hash.parse().ok().map(|hash: bcrypt::HashParts| hash.get_cost());
     let cost = users.iter().filter_map(cost).max().unwrap_or(10);
     format!("$2y${cost:02}$keepwatchkeepwatchkeeuKeepwatchKeepwatchKeepwatchKee.")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{test_certificates::Authority, *};
+    use super::{test_certificates::TestAuthority, *};
 
     fn read(folder: &Path, text: &str) -> Result<WebConfig, WebConfigError> {
         let file = folder.join("web.yml");
@@ -116,7 +118,7 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("keepwatch-web-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let authority = Authority::new("ours");
+        let authority = TestAuthority::new("ours");
         let (cert, key) = authority.server();
         for (name, pem) in [
             ("server.crt", cert),
@@ -152,7 +154,7 @@ mod tests {
         }
         let inline = |name: &str| {
             let pem = std::fs::read_to_string(folder.join(name)).unwrap();
-            pem.lines().map(|line| format!("    {line}\n")).collect::<String>()
+            pem.lines().flat_map(|line| ["    ", line, "\n"]).collect::<String>()
         };
         let text = format!(
             "tls_server_config:\n  cert: |\n{}  key: |\n{}",
@@ -233,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_decoy_is_a_hash_as_dear_as_the_dearest_and_opens_to_nobody() {
-        let user = |cost: u32| User {
+        let user = |cost: u32| WebUser {
             name: String::new(),
             hash: decoy(&[]).replace("$10$", &format!("${cost:02}$")),
         };

@@ -1,27 +1,27 @@
 //! What a web config says: its keys, checked one by one. The format is that of Prometheus' exporter-toolkit.
 
-use super::yaml::{Content, Entry, Flaw, Node, shown};
+use super::yaml::{Content, Flaw, Node, YamlEntry, shown};
 use std::fmt;
 
 /// What the whole file says.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct WebSettings {
     pub(super) tls: Option<TlsSettings>,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) users: Vec<User>,
+    pub(super) users: Vec<WebUser>,
 }
 
 /// A user who may read the metrics.
-pub(super) struct User {
+pub(super) struct WebUser {
     pub(super) name: String,
     /// The bcrypt hash of the password.
     pub(super) hash: String,
 }
 
 /// Without the hash, which is as good as a secret to those who can guess.
-impl fmt::Debug for User {
+impl fmt::Debug for WebUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("WebUser").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -30,9 +30,9 @@ impl fmt::Debug for User {
 pub(super) struct TlsSettings {
     /// The line of `tls_server_config`.
     pub(super) line: usize,
-    pub(super) cert: Option<Source>,
-    pub(super) key: Option<Source>,
-    pub(super) client_ca: Option<Source>,
+    pub(super) cert: Option<PemSource>,
+    pub(super) key: Option<PemSource>,
+    pub(super) client_ca: Option<PemSource>,
     pub(super) client_auth: Option<Located>,
     pub(super) client_names: Vec<Located>,
     pub(super) min_version: Option<Located>,
@@ -57,15 +57,15 @@ impl Located {
 }
 
 /// PEM, in a file or written out.
-pub(super) struct Source {
+pub(super) struct PemSource {
     pub(super) is_file: bool,
     pub(super) text: Located,
 }
 
 /// Without the text, which may be a private key.
-impl fmt::Debug for Source {
+impl fmt::Debug for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("key", &self.text.key).finish_non_exhaustive()
+        f.debug_struct("PemSource").field("key", &self.text.key).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +81,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
 ];
 
-impl Settings {
+impl WebSettings {
     pub(super) fn of(root: &Node) -> Result<Self, Flaw> {
         let mut settings = Self::default();
         for entry in entries(root, "the file")? {
@@ -101,7 +101,7 @@ impl Settings {
     }
 }
 
-fn tls(section: &Entry) -> Result<Option<TlsSettings>, Flaw> {
+fn tls(section: &YamlEntry) -> Result<Option<TlsSettings>, Flaw> {
     const KEYS: [&str; 13] = [
         "cert",
         "key",
@@ -145,7 +145,7 @@ fn tls(section: &Entry) -> Result<Option<TlsSettings>, Flaw> {
             }
             "prefer_server_cipher_suites" => {
                 let given = word(entry, "tls_server_config.prefer_server_cipher_suites")?;
-                tls.prefers_client_order = given.map(truth).transpose()? == Some(false);
+                tls.prefers_client_order = given.as_ref().map(truth).transpose()? == Some(false);
             }
             _ => return Err(unknown(entry, "tls_server_config.", &KEYS)),
         }
@@ -153,13 +153,13 @@ fn tls(section: &Entry) -> Result<Option<TlsSettings>, Flaw> {
     Ok((!keys.is_empty()).then_some(tls))
 }
 
-fn http(section: &Entry) -> Result<Vec<(String, String)>, Flaw> {
+fn http(section: &YamlEntry) -> Result<Vec<(String, String)>, Flaw> {
     let mut headers = Vec::new();
     for entry in entries(&section.value, "`http_server_config`")? {
         match entry.key.as_str() {
             // Answers are HTTP/1.1 either way: a client that can do both is told so when it connects.
             "http2" => {
-                word(entry, "http_server_config.http2")?.map(truth).transpose()?;
+                word(entry, "http_server_config.http2")?.as_ref().map(truth).transpose()?;
             }
             "headers" => {
                 for header in entries(&entry.value, "`http_server_config.headers`")? {
@@ -172,7 +172,7 @@ fn http(section: &Entry) -> Result<Vec<(String, String)>, Flaw> {
     Ok(headers)
 }
 
-fn header_of(entry: &Entry) -> Result<Option<(String, String)>, Flaw> {
+fn header_of(entry: &YamlEntry) -> Result<Option<(String, String)>, Flaw> {
     const KEY: &str = "http_server_config.headers";
     let names = HEADERS.map(|(name, _)| name);
     let known = HEADERS.iter().find(|(name, _)| *name == entry.key);
@@ -190,9 +190,9 @@ fn header_of(entry: &Entry) -> Result<Option<(String, String)>, Flaw> {
     Ok(Some(((*name).to_owned(), value.word)))
 }
 
-fn users(section: &Entry) -> Result<Vec<User>, Flaw> {
+fn users(section: &YamlEntry) -> Result<Vec<WebUser>, Flaw> {
     let key = |name: &str| format!("basic_auth_users.{}", shown(name));
-    let user = |entry: &Entry| {
+    let user = |entry: &YamlEntry| {
         let flaw = |reason: String| Flaw { line: entry.line, key: Some(key(&entry.key)), reason };
         if entry.key.contains(':') {
             return Err(flaw("a user's name in HTTP has no colon".to_owned()));
@@ -201,7 +201,7 @@ fn users(section: &Entry) -> Result<Vec<User>, Flaw> {
             return Err(flaw(EXPECTED_HASH.to_owned()));
         };
         check_hash(hash).map_err(flaw)?;
-        Ok(User { name: entry.key.clone(), hash: hash.clone() })
+        Ok(WebUser { name: entry.key.clone(), hash: hash.clone() })
     };
     entries(&section.value, "`basic_auth_users`")?.iter().map(user).collect()
 }
@@ -223,23 +223,23 @@ fn check_hash(hash: &str) -> Result<(), String> {
 }
 
 fn set_source(
-    place: &mut Option<Source>,
-    entry: &Entry,
+    place: &mut Option<PemSource>,
+    entry: &YamlEntry,
     key: &'static str,
     is_file: bool,
 ) -> Result<(), Flaw> {
     let Some(text) = word(entry, key)?.filter(|text| !text.word.is_empty()) else {
         return Ok(());
     };
-    if let Some(Source { text: first, .. }) = place {
+    if let Some(PemSource { text: first, .. }) = place {
         return Err(text
             .flaw(format!("`{}` in line {} says the same: leave one out", first.key, first.line)));
     }
-    *place = Some(Source { is_file, text });
+    *place = Some(PemSource { is_file, text });
     Ok(())
 }
 
-fn entries<'a>(node: &'a Node, what: &str) -> Result<&'a [Entry], Flaw> {
+fn entries<'a>(node: &'a Node, what: &str) -> Result<&'a [YamlEntry], Flaw> {
     match &node.content {
         Content::Map(entries) => Ok(entries),
         Content::Nothing => Ok(&[]),
@@ -247,7 +247,7 @@ fn entries<'a>(node: &'a Node, what: &str) -> Result<&'a [Entry], Flaw> {
     }
 }
 
-fn word(entry: &Entry, key: &'static str) -> Result<Option<Located>, Flaw> {
+fn word(entry: &YamlEntry, key: &'static str) -> Result<Option<Located>, Flaw> {
     match &entry.value.content {
         Content::Text(word) => Ok(Some(Located { word: word.clone(), key, line: entry.line })),
         Content::Nothing => Ok(None),
@@ -255,7 +255,7 @@ fn word(entry: &Entry, key: &'static str) -> Result<Option<Located>, Flaw> {
     }
 }
 
-fn words(entry: &Entry, key: &'static str) -> Result<Vec<Located>, Flaw> {
+fn words(entry: &YamlEntry, key: &'static str) -> Result<Vec<Located>, Flaw> {
     let list = match &entry.value.content {
         Content::List(nodes) => nodes,
         Content::Nothing => return Ok(Vec::new()),
@@ -272,7 +272,7 @@ fn words(entry: &Entry, key: &'static str) -> Result<Vec<Located>, Flaw> {
     list.iter().map(word).collect()
 }
 
-fn truth(given: Located) -> Result<bool, Flaw> {
+fn truth(given: &Located) -> Result<bool, Flaw> {
     match given.word.as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -280,11 +280,11 @@ fn truth(given: Located) -> Result<bool, Flaw> {
     }
 }
 
-fn flaw(entry: &Entry, key: &str, reason: impl Into<String>) -> Flaw {
+fn flaw(entry: &YamlEntry, key: &str, reason: impl Into<String>) -> Flaw {
     Flaw { line: entry.line, key: Some(key.to_owned()), reason: reason.into() }
 }
 
-fn unknown(entry: &Entry, around: &str, known: &[&str]) -> Flaw {
+fn unknown(entry: &YamlEntry, around: &str, known: &[&str]) -> Flaw {
     let reason = format!("unknown key; expected one of: {}", known.join(", "));
     flaw(entry, &format!("{around}{}", shown(&entry.key)), reason)
 }
@@ -293,8 +293,8 @@ fn unknown(entry: &Entry, around: &str, known: &[&str]) -> Flaw {
 mod tests {
     use super::{super::yaml, *};
 
-    fn of(text: &str) -> Result<Settings, Flaw> {
-        Settings::of(&yaml::read(text).unwrap())
+    fn of(text: &str) -> Result<WebSettings, Flaw> {
+        WebSettings::of(&yaml::read(text).unwrap())
     }
 
     #[track_caller]
@@ -312,7 +312,7 @@ mod tests {
              http_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection:\n\
              basic_auth_users:\n  alice: {HASH}\n  bob: '{HASH}'\n"
         );
-        let Settings { tls, headers, users } = of(&text).unwrap();
+        let WebSettings { tls, headers, users } = of(&text).unwrap();
         let tls = tls.unwrap();
         assert_eq!((tls.line, tls.cert.unwrap().text.word.as_str()), (1, "server.crt"));
         assert!(!tls.prefers_client_order && tls.key.unwrap().is_file);

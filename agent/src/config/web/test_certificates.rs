@@ -3,12 +3,12 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
 /// An authority of certificates.
-pub(crate) struct Authority {
+pub(crate) struct TestAuthority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Authority {
+impl TestAuthority {
     /// A new one, with a key of its own.
     pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
@@ -28,10 +28,10 @@ impl Authority {
     pub(crate) fn server(&self) -> (String, String) {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
-        self.signed(params)
+        self.signed(&params)
     }
 
-    fn signed(&self, params: CertificateParams) -> (String, String) {
+    fn signed(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }

@@ -1,9 +1,9 @@
 //! TLS of the metrics endpoint, as a web config asks for it, by rustls.
 
 use super::{
-    access::{Stamp, stamp},
     allowed_names::AllowedNames,
-    settings::{Located, Source, TlsSettings},
+    file_stamp::{FileStamp, stamp},
+    settings::{Located, PemSource, TlsSettings},
     yaml::Flaw,
 };
 use crate::files;
@@ -26,12 +26,12 @@ const MAX_PEM_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct PemReader<'a> {
     pub(super) folder: &'a Path,
-    pub(super) files: Vec<(PathBuf, Stamp)>,
+    pub(super) files: Vec<(PathBuf, FileStamp)>,
 }
 
 impl PemReader<'_> {
     /// The PEM, and where it comes from, for errors.
-    fn read(&mut self, source: &Source) -> Result<(String, String), Flaw> {
+    fn read(&mut self, source: &PemSource) -> Result<(String, String), Flaw> {
         if !source.is_file {
             return Ok((source.text.word.clone(), "the text here".to_owned()));
         }
@@ -45,7 +45,7 @@ impl PemReader<'_> {
         }
     }
 
-    fn certificates(&mut self, source: &Source) -> Result<Vec<CertificateDer<'static>>, Flaw> {
+    fn certificates(&mut self, source: &PemSource) -> Result<Vec<CertificateDer<'static>>, Flaw> {
         let (pem, from) = self.read(source)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         let flaw = |reason: String| source.text.flaw(reason);

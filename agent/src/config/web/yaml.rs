@@ -38,7 +38,7 @@ pub(super) enum Content {
     Nothing,
     Text(String),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Vec<YamlEntry>),
 }
 
 /// Without texts, which may be secrets.
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Content {
 
 /// A key of a mapping.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct YamlEntry {
     pub(super) key: String,
     /// Of the key.
     pub(super) line: usize,
@@ -65,7 +65,7 @@ pub(super) struct Entry {
 /// A mapping or list that has not ended.
 enum Open {
     List(usize, Vec<Node>),
-    Map { line: usize, entries: Vec<Entry>, key: Option<(String, usize)> },
+    Map { line: usize, entries: Vec<YamlEntry>, key: Option<(String, usize)> },
 }
 
 /// Reads the one document of a file. An empty file is a document, too.
@@ -131,19 +131,20 @@ fn scalar(text: &str, style: ScalarStyle) -> Content {
 fn put(around: &mut Open, node: Node) -> Result<(), Flaw> {
     match around {
         Open::List(_, nodes) => nodes.push(node),
-        Open::Map { entries, key, .. } => match key.take() {
-            Some((key, line)) => entries.push(Entry { key, line, value: node }),
-            None => {
-                let Content::Text(text) = node.content else {
-                    return Err(Flaw::new(node.line, "expected a key"));
-                };
-                if let Some(first) = entries.iter().find(|entry| entry.key == text) {
-                    let reason = format!("this key is in line {} already", first.line);
-                    return Err(Flaw { line: node.line, key: Some(shown(&text)), reason });
-                }
-                *key = Some((text, node.line));
+        Open::Map { entries, key, .. } => {
+            if let Some((key, line)) = key.take() {
+                entries.push(YamlEntry { key, line, value: node });
+                return Ok(());
             }
-        },
+            let Content::Text(text) = node.content else {
+                return Err(Flaw::new(node.line, "expected a key"));
+            };
+            if let Some(first) = entries.iter().find(|entry| entry.key == text) {
+                let reason = format!("this key is in line {} already", first.line);
+                return Err(Flaw { line: node.line, key: Some(shown(&text)), reason });
+            }
+            *key = Some((text, node.line));
+        }
     }
     Ok(())
 }

@@ -178,11 +178,11 @@ mod tests {
             (2, 10),
             "nobody in no unit, and the others"
         );
-        let nobody = counts.iter().find(|(_, name, ..)| name.values() == [""; 4]).unwrap();
+        let nobody = counts.iter().find(|((), name, ..)| name.values() == [""; 4]).unwrap();
         assert_eq!((nobody.2, nobody.3), (2, SocketId(u64::from(b'b'))), "the latest connection");
         counts.relabel(OwnerLabels::default());
         assert_eq!(total(&counts), 10);
         counts.add((), owner(b'a'), Time(0), SocketId(1));
-        assert!(counts.iter().any(|(_, name, n, _)| *name == counts.other && n == 9), "no room");
+        assert!(counts.iter().any(|((), name, n, _)| *name == counts.other && n == 9), "no room");
     }
 }
