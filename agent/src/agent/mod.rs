@@ -188,17 +188,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut watch =
         Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
     watch.walk()?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        config = %file.as_deref().unwrap_or_else(|| Path::new("none")).display(),
-        sockets = snapshot.borrow().n_tracked,
-        interval_seconds = interval.as_secs_f64(),
-        metrics = endpoints.url(),
-        api = %endpoints.socket().display(),
-        history = %folder.display(),
-        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
-        "watching"
-    );
+    announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept);
     let stop = Arc::new(AtomicBool::new(false));
     let watching = {
         let stop = Arc::clone(&stop);
@@ -251,6 +241,28 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         .map_err(|cause| Error::ended("watching thread", cause))?;
     written.map_err(|_| Error::ended("history thread", PANICKED))?;
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
+}
+
+/// What it runs with.
+fn announce(
+    endpoints: &Endpoints,
+    file: Option<&Path>,
+    totals: &Totals,
+    interval: Duration,
+    folder: &Path,
+    kept: CapabilitySet,
+) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.unwrap_or_else(|| Path::new("none")).display(),
+        sockets = totals.n_tracked,
+        interval_seconds = interval.as_secs_f64(),
+        metrics = endpoints.url(),
+        api = %endpoints.socket().display(),
+        history = %folder.display(),
+        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        "watching"
+    );
 }
 
 /// What is known of a thread that panicked; the log has the rest.

@@ -34,9 +34,12 @@ pub(super) fn run(args: &ConfigArgs, given: Option<&Path>) -> Result<Outcome, Fa
     let file = args.file.as_deref().or(given);
     let (command, keys) = config::configured(Cli::command(), file)?;
     // The same words, variables and checks as an agent's.
-    let matches = command.try_get_matches_from(["keepwatch", "run"]).map_err(|error| super::in_a_line(&error))?;
+    let matches = command
+        .try_get_matches_from(["keepwatch", "run"])
+        .map_err(|error| super::in_a_line(&error))?;
     let run = matches.subcommand_matches("run").map(RunArgs::from_arg_matches).transpose();
-    let web_config_file = run.map_err(|error| super::in_a_line(&error))?.and_then(|run| run.web_config_file);
+    let web_config_file =
+        run.map_err(|error| super::in_a_line(&error))?.and_then(|run| run.web_config_file);
     let web = web_config_file.clone().map(Some).map(WebAccess::open).transpose()?;
     let shown = file.unwrap_or(Path::new(config::DEFAULT_FILE)).display();
     let mut out = io::stdout().lock();

@@ -74,7 +74,10 @@ pub(crate) struct WebConfig {
 impl fmt::Debug for WebConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tls, n_users) = (self.tls.is_some(), self.users.len());
-        f.debug_struct("WebConfig").field("tls", &tls).field("n_users", &n_users).finish_non_exhaustive()
+        f.debug_struct("WebConfig")
+            .field("tls", &tls)
+            .field("n_users", &n_users)
+            .finish_non_exhaustive()
     }
 }
 

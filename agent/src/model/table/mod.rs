@@ -152,11 +152,6 @@ impl Table {
         }
     }
 
-    /// The surroundings of verdicts.
-    pub fn surroundings(&self) -> Arc<Surroundings> {
-        Arc::clone(&self.around)
-    }
-
     /// A walk begins. Sockets that it does not meet ([`Self::unmet`]) are to be looked at by their addresses before it
     /// ends. `after_loss`: events were lost since the walk before.
     pub fn begin_walk(&mut self, after_loss: bool) {
@@ -336,6 +331,7 @@ impl Table {
                 return; // one dies once
             }
             death.age_ms = history.opened.map(|opened| at.ms_since(opened));
+            death.given_up_ms = history.given_up().map(|then| at.ms_since(then));
             death.probes_sent = history.probes_sent;
             calls = history.calls().collect();
         }

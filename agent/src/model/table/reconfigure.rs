@@ -8,6 +8,11 @@ use crate::model::{
 use std::sync::Arc;
 
 impl Table {
+    /// The surroundings of verdicts.
+    pub fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.around)
+    }
+
     /// From now on these limits hold, and metrics name owners by these labels. What was learned stays, what has died stays
     /// counted by the verdict that it had, and paths keep their place in the counts by their names.
     pub fn reconfigure(&mut self, limits: Limits, labels: OwnerLabels, now: Time) {
@@ -15,7 +20,7 @@ impl Table {
         let learned = self.learned.limits(now);
         let limits = limits.with_learned(learned, self.learned.netns()).unwrap_or(limits);
         let around = Arc::new(Surroundings { limits, ..(*self.around).clone() });
-        self.count_anew(&around);
+        self.count_anew(&around, None);
         self.around = around;
         self.learned_seconds = self.learned.seconds_of_paths(&self.around.limits, now);
         if labels != self.owners.roll.labels() {
