@@ -114,7 +114,7 @@ pub fn ask(
     path: &str,
     headers: &[&str],
 ) -> io::Result<RawAnswer> {
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
     write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n")?;
     stream.flush()?;
     let mut bytes = Vec::new();

@@ -1,6 +1,6 @@
 //! The metrics endpoint where not everybody is a friend: TLS, passwords, reloads, names, sockets of systemd, and clients that
 //! hold on to it.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::expect_used, reason = "a test")]
 
 mod activation;
 mod clients;
