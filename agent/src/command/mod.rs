@@ -11,6 +11,7 @@ mod doctor;
 mod fix;
 #[cfg(test)]
 mod man;
+mod measure;
 mod output;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -75,6 +76,7 @@ Examples:
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
   keepwatch fix                         turn keepalive on, live: the plan
+  keepwatch measure 10.0.0.9:5432       the idle limit of a path
   keepwatch run                         the agent, with metrics
   keepwatch config check                would it take its configuration?
   keepwatch doctor                      what is not seen on this kernel";
@@ -95,6 +97,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Turn keepalive on for live connections of other programs: a plan, --apply, --undo, --watch
     Fix(fix::FixArgs),
+    /// The idle limit of the path to a peer, found before anything dies of it
+    Measure(measure::MeasureArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
     /// Check a configuration: exit code 2 if it is wrong, with file, line, key and reason
@@ -143,6 +147,8 @@ enum Failure {
     #[error(transparent)]
     Fix(#[from] fix::Error),
     #[error(transparent)]
+    Measure(#[from] measure::Error),
+    #[error(transparent)]
     Journal(#[from] journal::Error),
     #[error(transparent)]
     Window(#[from] time_window::Error),
@@ -166,6 +172,7 @@ impl Failure {
             | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Fix(error) => error.exit_code(),
+            Self::Measure(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -233,6 +240,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
+        Command::Measure(args) => measure::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
