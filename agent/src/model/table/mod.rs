@@ -14,6 +14,7 @@ mod missed_events;
 mod others;
 mod owner_ids;
 pub mod owner_label;
+mod reconfigure;
 mod socket_owners;
 mod storage;
 pub mod sums;
@@ -150,11 +151,6 @@ impl Table {
             learned_seconds: BTreeMap::new(),
             is_blind: false,
         }
-    }
-
-    /// The surroundings of verdicts.
-    pub fn surroundings(&self) -> Arc<Surroundings> {
-        Arc::clone(&self.around)
     }
 
     /// A walk begins. Sockets that it does not meet ([`Self::unmet`]) are to be looked at by their addresses before it
