@@ -1,6 +1,9 @@
 //! A moment of a connection as it was: what happened, the settings and times of then, and the limit that was in force.
 
-use super::super::happening::{Happened, Happening};
+use super::{
+    super::happening::{Happened, Happening},
+    past_owners::PastOwnerNumber,
+};
 use crate::model::{
     judgement::{
         idle_limit::{Applied, Limits},
@@ -23,6 +26,8 @@ pub struct Moment {
     /// What it was.
     pub what: Happened,
     then: Then,
+    /// Whose it was.
+    pub(super) whose: PastOwnerNumber,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
 }
@@ -158,9 +163,13 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+    pub(super) const fn of(
+        happening: &Happening,
+        whose: PastOwnerNumber,
+        around: Arc<Surroundings>,
+    ) -> Self {
         let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), around }
+        Self { at: *at, what: *what, then: Then::of(socket), whose, around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.
