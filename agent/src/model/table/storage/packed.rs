@@ -55,6 +55,7 @@ struct Common {
     ambient: NetnsSettings,
     own: OwnSettings,
     rto_max_ms: u32,
+    syn_retries: u8,
     local_addr: Ipv6Addr,
 }
 
@@ -68,6 +69,7 @@ impl Default for Common {
             ambient: NetnsSettings::default(),
             own: OwnSettings::default(),
             rto_max_ms: 0,
+            syn_retries: 0,
             local_addr: Ipv6Addr::UNSPECIFIED,
         }
     }
@@ -87,6 +89,7 @@ pub(super) struct Packed {
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
+    spoke_last_ms: u32,
     timer_ms: u32,
     segs_in: u32,
     segs_out: u32,
@@ -95,6 +98,7 @@ pub(super) struct Packed {
     local_port: u16,
     remote_port: u16,
     flags: u16,
+    round_trip_ms: u16,
     probes_unanswered: u8,
     retransmits: u8,
     /// When it was sampled, in [`AT_UNIT`], and in the lowest byte the walk that met it last.
@@ -112,6 +116,7 @@ impl Packed {
         quiet_ms: 0,
         silent_ms: 0,
         received_ms: 0,
+        spoke_last_ms: NONE,
         timer_ms: NONE,
         segs_in: 0,
         segs_out: 0,
@@ -120,6 +125,7 @@ impl Packed {
         local_port: 0,
         remote_port: 0,
         flags: 0,
+        round_trip_ms: 0,
         probes_unanswered: 0,
         retransmits: 0,
         at_and_walk: 0,
@@ -137,6 +143,7 @@ impl Packed {
             ambient: socket.ambient,
             own: socket.own,
             rto_max_ms: socket.rto_max_ms,
+            syn_retries: socket.syn_retries,
             local_addr: socket.local.addr,
         };
         let (peer, is_rare) = self.peer_of(&socket, &mut stocks.rare);
@@ -151,6 +158,7 @@ impl Packed {
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
             received_ms: socket.received_ms,
+            spoke_last_ms: socket.spoke_last_ms.unwrap_or(NONE),
             timer_ms: socket.timer_ms.unwrap_or(NONE),
             segs_in: socket.segs_in,
             segs_out: socket.segs_out,
@@ -169,6 +177,7 @@ impl Packed {
                 | flag(socket.is_unaccepted, UNACCEPTED)
                 | flag(is_rare, RARE)
                 | u16::from(watched.peer_probes.min(3)) << PEER_PROBES,
+            round_trip_ms: socket.round_trip_ms,
             probes_unanswered: socket.probes_unanswered,
             retransmits: socket.retransmits,
             // Up: a sample is never newer than it was when it was packed.
@@ -179,10 +188,12 @@ impl Packed {
     /// The peer's address, or the number of the values that are rare, and which of the two.
     fn peer_of(&self, socket: &Socket, stock: &mut RareValues) -> (u32, bool) {
         let before = (self.flags & RARE != 0).then_some(self.peer);
-        let rare = Rare { remote: socket.remote.addr, retransmitting_ms: socket.retransmitting_ms };
-        match (rare.remote.to_ipv4_mapped(), rare.retransmitting_ms) {
-            (Some(v4), None) => {
-                before.into_iter().for_each(|number| stock.give_back(number));
+        let rare = Rare::of(socket);
+        match rare.remote.to_ipv4_mapped() {
+            Some(v4) if rare == Rare::of_peer(rare.remote) => {
+                if let Some(number) = before {
+                    stock.give_back(number);
+                }
                 (v4.to_bits(), false)
             }
             _ => (stock.put(before, rare), true),
@@ -203,31 +214,45 @@ impl Packed {
         let state = State::from_kernel(u8::try_from(self.flags & STATE).ok()?)?;
         let is = |bit: u16| self.flags & bit != 0;
         let some = |value: u32| (value != NONE).then_some(value);
-        let Common { process, whose, kind, netns, ambient, own, rto_max_ms, local_addr } =
-            stocks.common.get(self.common);
-        let Rare { remote, retransmitting_ms } = self.rare(stocks);
+        let Common {
+            process,
+            whose,
+            kind,
+            netns,
+            ambient,
+            own,
+            rto_max_ms,
+            syn_retries,
+            local_addr,
+        } = stocks.common.get(self.common);
+        let rare = self.rare(stocks);
         let [walk, ..] = self.at_and_walk.to_le_bytes();
         let socket = Socket {
             id: self.id,
             address: self.address,
             at: Time((self.at_and_walk >> 8) * AT_UNIT),
             local: Endpoint { addr: local_addr, port: self.local_port },
-            remote: Endpoint { addr: remote, port: self.remote_port },
+            remote: Endpoint { addr: rare.remote, port: self.remote_port },
             netns,
             inode: self.inode,
             own,
             ambient,
             rto_max_ms,
+            syn_retries,
             keepalive: is(KEEPALIVE),
             state,
             in_flight: is(IN_FLIGHT),
             retransmits: self.retransmits,
-            retransmitting_ms,
+            retransmitting_ms: rare.retransmitting_ms,
+            could_not_send: rare.could_not_send,
             window_closed: is(WINDOW_CLOSED),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
+            n_queued: rare.n_queued,
+            n_listeners: rare.n_listeners,
             kind,
             probes_unanswered: self.probes_unanswered,
+            round_trip_ms: self.round_trip_ms,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
             direction_from: if is(INFERRED) {
                 DirectionFrom::Inferred
@@ -238,6 +263,8 @@ impl Packed {
             shared: is(SHARED),
             quiet_ms: self.quiet_ms,
             silent_ms: self.silent_ms,
+            spoke_last_ms: some(self.spoke_last_ms),
+            peer_closed: rare.peer_closed,
             received_ms: self.received_ms,
             segs_in: self.segs_in,
             segs_out: self.segs_out,
@@ -255,7 +282,7 @@ impl Packed {
     fn rare(&self, stocks: &Stocks) -> Rare {
         if self.flags & RARE == 0 {
             let remote = Ipv4Addr::from_bits(self.peer).to_ipv6_mapped();
-            return Rare { remote, retransmitting_ms: None };
+            return Rare::of_peer(remote);
         }
         stocks.rare.get(self.peer)
     }
@@ -279,11 +306,11 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::socket::tests_support::socket;
+    use crate::model::observed::{peer_closed::PeerClosed, socket::tests_support::socket};
 
     #[test]
     fn a_million_slots_fit_the_memory_budget() {
-        assert!(size_of::<Packed>() <= 80, "{} bytes a slot", size_of::<Packed>());
+        assert!(size_of::<Packed>() <= 88, "{} bytes a slot", size_of::<Packed>());
     }
 
     #[test]
@@ -296,6 +323,7 @@ mod tests {
             count: 255,
             retries2: 5,
             orphan_retries: 255,
+            syn_linear_timeouts: 1,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -315,22 +343,29 @@ mod tests {
             },
             ambient: netns,
             rto_max_ms: 1000,
+            syn_retries: 255,
             keepalive: true,
             state: State::Closing,
             in_flight: true,
             retransmits: 255,
             retransmitting_ms: Some(0),
+            could_not_send: true,
             window_closed: true,
             is_orphan: true,
             is_unaccepted: true,
+            n_queued: 0,
+            n_listeners: 255,
             kind: SocketKind::Kernel,
             probes_unanswered: 255,
+            round_trip_ms: u16::MAX,
             direction: Direction::Inbound,
             direction_from: DirectionFrom::Seen,
             owner: Some(owner),
             shared: true,
             quiet_ms: 1,
             silent_ms: 2,
+            spoke_last_ms: Some(0),
+            peer_closed: None,
             received_ms: 3,
             segs_in: u32::MAX,
             segs_out: 4,
@@ -340,7 +375,13 @@ mod tests {
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
         let mptcp = Socket { kind: SocketKind::Mptcp, ..bare };
-        for socket in [bare, full, without_descriptor, mptcp] {
+        let closed = Socket {
+            state: State::CloseWait,
+            peer_closed: Some(PeerClosed { ms: 61_000, is_seen: true }),
+            ..bare
+        };
+        let listener = Socket { state: State::Listen, n_queued: 7, ..bare };
+        for socket in [bare, full, without_descriptor, mptcp, closed, listener] {
             let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));

@@ -1,17 +1,46 @@
-//! What few slots have, kept beside them by number: the address of a peer that is not IPv4, and the time for which
-//! something is being repeated.
+//! What few slots have, kept beside them by number: the address of a peer that is not IPv4, what is being repeated or
+//! could not be sent, when the peer closed its half, and what waits in the queue of a listener.
 
+use crate::model::observed::{peer_closed::PeerClosed, socket::Socket};
 use std::net::Ipv6Addr;
 
-/// What a slot without a number of these has: an IPv4 peer, and nothing that is repeated.
+/// What a slot without a number of these has: an IPv4 peer, and nothing else of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rare {
     pub(super) remote: Ipv6Addr,
     pub(super) retransmitting_ms: Option<u32>,
+    pub(super) peer_closed: Option<PeerClosed>,
+    pub(super) could_not_send: bool,
+    pub(super) n_queued: u8,
+    pub(super) n_listeners: u8,
 }
 
 impl Rare {
-    const NONE: Self = Self { remote: Ipv6Addr::UNSPECIFIED, retransmitting_ms: None };
+    const NONE: Self = Self::of_peer(Ipv6Addr::UNSPECIFIED);
+
+    /// That of a socket.
+    pub(super) const fn of(socket: &Socket) -> Self {
+        Self {
+            remote: socket.remote.addr,
+            retransmitting_ms: socket.retransmitting_ms,
+            peer_closed: socket.peer_closed,
+            could_not_send: socket.could_not_send,
+            n_queued: socket.n_queued,
+            n_listeners: socket.n_listeners,
+        }
+    }
+
+    /// That of a socket of which only the peer is known.
+    pub(super) const fn of_peer(remote: Ipv6Addr) -> Self {
+        Self {
+            remote,
+            retransmitting_ms: None,
+            peer_closed: None,
+            could_not_send: false,
+            n_queued: 0,
+            n_listeners: 0,
+        }
+    }
 }
 
 /// Rare values by number. The holder of a number gives it back; nobody shares one.
@@ -81,7 +110,9 @@ mod tests {
     fn memory_is_given_back_with_the_last_of_them() {
         let mut values = RareValues::default();
         let numbers: Vec<u32> = (0..1000).map(|ms| values.put(None, rare(ms))).collect();
-        numbers.into_iter().for_each(|number| values.give_back(number));
+        for number in numbers {
+            values.give_back(number);
+        }
         assert_eq!(values.len(), (0, 0));
     }
 }
