@@ -4,6 +4,7 @@
 
 mod health_log;
 mod listen;
+pub mod reach;
 mod supervise;
 pub mod watch;
 
@@ -13,6 +14,7 @@ use crate::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host,
+        sandbox::{Sandbox, SandboxMode},
     },
     model::{
         judgement::{
@@ -20,7 +22,7 @@ use crate::{
             verdict::Surroundings,
         },
         observed::socket::{SocketAddress, SocketId},
-        table::{Bounds, Table, happening::News, sums::Totals},
+        table::{Bounds, Table, agent_health::HostView, happening::News, sums::Totals},
     },
     owner::Resolver,
     serve::{self, Shared},
@@ -35,7 +37,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{broadcast, watch as channel};
-use tracing::{error, info};
+use tracing::info;
 use watch::{Audience, Watch};
 
 /// What the options mean on this host.
@@ -63,6 +65,10 @@ pub(crate) struct Config {
     pub bounds: Bounds,
     /// Finds the unit, container and pod of a process.
     pub resolver: Resolver,
+    /// Where the host's root is.
+    pub host_root: PathBuf,
+    /// Whether the sandbox is wanted.
+    pub sandbox: SandboxMode,
     /// The history on disk.
     pub history: store::Options,
 }
@@ -82,6 +88,12 @@ pub(crate) enum Error {
     /// The first snapshot failed.
     #[error(transparent)]
     Watch(#[from] watch::Error),
+    /// Nothing says whose a connection is.
+    #[error(
+        "cannot run without /proc, which says whose connections are: mount it (mount -t proc proc /proc; in a container, \
+         leave it the one that it has)"
+    )]
+    NoProc,
     /// The system refused something ordinary.
     #[error("cannot {attempt}")]
     System {
@@ -128,10 +140,15 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         log_hooks,
         bounds,
         resolver,
+        host_root,
+        sandbox,
         history,
     } = config;
     heap_trim::keep_little();
     Hooks::check()?;
+    if host::view() == HostView::NoProc {
+        return Err(Error::NoProc);
+    }
     let api = listen::Api::bind(&socket, socket_group.as_deref())?;
     let metrics = listen::metrics(listen)?;
     store::make_folder(&history.folder);
@@ -139,10 +156,17 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     hooks.status().iter().for_each(health_log::hook);
-    health_log::processes(host::in_initial_pid_namespace());
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
+    // Threads that are there already would not be bound by it.
+    let sandbox = match sandbox {
+        SandboxMode::Off => Sandbox::off(),
+        SandboxMode::On => {
+            Sandbox::enter(&reach::of_agent(file.as_deref(), &socket, &history.folder, &host_root))
+        }
+    };
+    health_log::sandbox(&sandbox);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -173,6 +197,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         api = %socket.display(),
         history = %folder.display(),
         capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        sandbox = sandbox.in_force(),
         "watching"
     );
     let stop = Arc::new(AtomicBool::new(false));
@@ -187,17 +212,20 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
-    let shared =
-        Arc::new(Shared { snapshot, table, news, history, clues, started_at_seconds, log_hooks });
+    let shared = Arc::new(Shared {
+        snapshot,
+        table,
+        news,
+        history,
+        clues,
+        started_at_seconds,
+        log_hooks,
+        sandbox,
+    });
     let mut account = health_log::Account::new(interval);
-    let mut is_written = true;
     let served = supervise::serve(metrics, &api, &shared, || {
         account.look(&sums.borrow().health, &health, clock::now());
-        if is_written && writing.is_dead() {
-            is_written = false;
-            error!("the history thread has ended by itself: nothing is written any more");
-        }
-        watching.is_finished() || reading.is_finished()
+        watching.is_finished() || reading.is_finished() || writing.is_finished()
     });
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join();

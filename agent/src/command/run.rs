@@ -3,6 +3,7 @@
 use super::{Failure, Outcome};
 use crate::{
     agent, config,
+    kernel::sandbox::SandboxMode,
     model::table::{
         Bounds,
         owner_label::{MAX_OWNERS, OwnerBudget, OwnerLabel, OwnerLabels},
@@ -67,6 +68,10 @@ pub(super) struct RunArgs {
     state: config::StateArgs,
     #[command(flatten)]
     history: config::HistoryArgs,
+    /// Once it runs, let the agent open only the paths and make only the system calls that it needs, as far as the kernel
+    /// has landlock and seccomp for that
+    #[arg(long, env = "KEEPWATCH_SANDBOX", value_enum, value_name = "MODE", default_value = "on")]
+    sandbox: SandboxMode,
     #[command(flatten)]
     pub(super) log: config::LogArgs,
 }
@@ -104,6 +109,7 @@ pub(super) fn run(
         owners,
         state,
         history,
+        sandbox,
         log: _,
     } = args;
     let bounds = Bounds {
@@ -124,6 +130,8 @@ pub(super) fn run(
         log_hooks: hooks.log_hooks,
         bounds,
         resolver: owners.resolver()?,
+        host_root: owners.host_root,
+        sandbox,
         history: store::Options {
             folder: state.state_dir,
             days: history.history_days,

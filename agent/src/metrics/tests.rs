@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    kernel::hooks::Signal,
+    kernel::{hooks::Signal, sandbox::Sandbox},
     model::{
         judgement::{
             death::Death,
@@ -118,8 +118,8 @@ fn hooks() -> Vec<(&'static str, &'static str, bool)> {
 }
 
 fn scrape(totals: Totals, format: ScrapeFormat) -> String {
-    encode(Arc::new(totals), AgentProcess::read(1.7e9), store::Health::default().status(), format)
-        .unwrap()
+    let history = store::Health::default().status();
+    encode(Arc::new(totals), AgentProcess::read(1.7e9), history, Sandbox::off(), format).unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     Shared, SharedState,
     client_limits::{Guard, ServerLimits},
-    needed_hooks, serve_routes, unready,
+    needed_hooks, serve_routes,
 };
 use crate::{
     kernel::clock,
@@ -65,7 +65,8 @@ async fn scrape(State(shared): SharedState, headers: HeaderMap) -> Response {
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = ScrapeFormat::negotiate(Some(&accept.join(",")));
     let process = AgentProcess::read(shared.started_at_seconds);
-    match metrics::encode(shared.totals(), process, shared.history.health.status(), format) {
+    let (history, sandbox) = (shared.history.health.status(), shared.sandbox.clone());
+    match metrics::encode(shared.totals(), process, history, sandbox, format) {
         Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))
@@ -75,7 +76,7 @@ async fn scrape(State(shared): SharedState, headers: HeaderMap) -> Response {
 }
 
 async fn ready(State(shared): SharedState) -> Response {
-    match unready(&shared.totals().health) {
+    match shared.unready() {
         None => "keepwatch is ready\n".into_response(),
         Some(reason) => {
             let reason = format!("keepwatch is not ready: {reason}\n");
@@ -85,7 +86,7 @@ async fn ready(State(shared): SharedState) -> Response {
 }
 
 async fn landing(State(shared): SharedState) -> Response {
-    let rows: Vec<String> = glance(&shared.totals(), clock::unix_seconds())
+    let rows: Vec<String> = glance(&shared.totals(), shared.unready(), clock::unix_seconds())
         .into_iter()
         .map(|Glance { what, grade, text }| {
             format!("<tr><th>{what}</th><td class=\"{grade}\">{text}</td></tr>")
@@ -108,7 +109,7 @@ struct Glance {
 }
 
 /// Health in a few lines.
-fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
+fn glance(snapshot: &Totals, unready: Option<String>, unix_seconds: f64) -> Vec<Glance> {
     let health = &snapshot.health;
     let graded =
         |what, is_good, text| Glance { what, grade: if is_good { "good" } else { "bad" }, text };
@@ -117,7 +118,7 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
     let (n_hooks, n_attached) =
         (health.hooks.len(), health.hooks.iter().filter(|(.., attached)| *attached).count());
     let mut lines = vec![
-        match unready(health) {
+        match unready {
             None => graded("Ready", true, "yes".to_owned()),
             Some(reason) => graded("Ready", false, format!("no: {reason}")),
         },
@@ -164,7 +165,13 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::tests_support::{shared, while_serving};
+    use crate::{
+        model::observed::socket::Time,
+        serve::{
+            tests_support::{shared, while_serving},
+            unready,
+        },
+    };
     use std::{
         io::{ErrorKind, Read as _, Write as _},
         net::{SocketAddr, TcpStream},
@@ -273,7 +280,8 @@ mod tests {
     fn a_glance_says_what_is_wrong() {
         let mut snapshot = Totals::default();
         let bad = |snapshot: &Totals| -> Vec<&str> {
-            let lines = glance(snapshot, 2e9).into_iter();
+            let unready = unready(&snapshot.health, Time::default());
+            let lines = glance(snapshot, unready, 2e9).into_iter();
             lines.filter(|line| line.grade == "bad").map(|line| line.what).collect()
         };
         assert_eq!(bad(&snapshot), ["Ready"]);

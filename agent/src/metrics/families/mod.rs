@@ -9,6 +9,7 @@ mod probes;
 mod process;
 mod setsockopt;
 mod settings;
+mod sight;
 mod snapshots;
 mod sockets;
 mod table;
@@ -16,7 +17,7 @@ mod table;
 use super::family::MetricFamily;
 
 /// All groups, in the order of export and documentation.
-static FAMILIES: [&[MetricFamily]; 12] = [
+static FAMILIES: [&[MetricFamily]; 13] = [
     sockets::FAMILIES,
     settings::FAMILIES,
     paths::FAMILIES,
@@ -25,6 +26,7 @@ static FAMILIES: [&[MetricFamily]; 12] = [
     setsockopt::FAMILIES,
     table::FAMILIES,
     hooks::FAMILIES,
+    sight::FAMILIES,
     events::FAMILIES,
     history::FAMILIES,
     snapshots::FAMILIES,
