@@ -1,6 +1,5 @@
 //! What a contained agent may not do, tried from within: by a process in the very same state. What it must be able to do is
 //! shown by all other tests, whose agents are in it too.
-#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
     answer::agent::{Agent, once},

@@ -14,7 +14,7 @@ use crate::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host,
-        sandbox::{Sandbox, SandboxMode},
+        sandbox::{Reach, Sandbox, SandboxMode},
     },
     model::{
         judgement::{
@@ -34,6 +34,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    thread::JoinHandle,
     time::Duration,
 };
 use tokio::sync::{broadcast, watch as channel};
@@ -159,14 +160,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    // Threads that are there already would not be bound by it.
-    let sandbox = match sandbox {
-        SandboxMode::Off => Sandbox::off(),
-        SandboxMode::On => {
-            Sandbox::enter(&reach::of_agent(file.as_deref(), &socket, &history.folder, &host_root))
-        }
-    };
-    health_log::sandbox(&sandbox);
+    let reach = reach::of_agent(file.as_deref(), &socket, &history.folder, &host_root);
+    let sandbox = bounded(sandbox, &reach);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -201,13 +196,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         "watching"
     );
     let stop = Arc::new(AtomicBool::new(false));
-    let watching = {
-        let stop = Arc::clone(&stop);
-        std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || watch.run(&stop))
-            .map_err(system("start a thread"))?
-    };
+    let watching = begin(watch, Arc::clone(&stop)).map_err(system("start a thread"))?;
     let started_at_seconds = clock::unix_seconds();
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
@@ -239,6 +228,24 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     }
     written.map_err(|_| Error::ended("history thread", PANICKED))?;
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
+}
+
+/// Gives up what is beyond reach. Threads that are there already would keep it.
+fn bounded(mode: SandboxMode, reach: &Reach) -> Sandbox {
+    let sandbox = match mode {
+        SandboxMode::Off => Sandbox::off(),
+        SandboxMode::On => Sandbox::enter(reach),
+    };
+    health_log::sandbox(&sandbox);
+    sandbox
+}
+
+/// Starts the watching thread.
+fn begin(
+    watch: Watch<Servers>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<JoinHandle<Result<(), watch::Error>>> {
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run(&stop))
 }
 
 /// What is known of a thread that panicked; the log has the rest.

@@ -107,8 +107,11 @@ const OLDER: &[libc::c_long] = &[
     libc::SYS_time,
     libc::SYS_unlink,
 ];
-#[cfg(not(target_arch = "x86_64"))]
-const OLDER: &[libc::c_long] = &[libc::SYS_renameat];
+/// renameat, by which glibc renames; the library has no name for it (include/uapi/asm-generic/unistd.h).
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[libc::c_long] = &[38];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OLDER: &[libc::c_long] = &[];
 
 /// A condition: the argument of this number, under this mask, is this value.
 type Condition = (u8, u32, u32);

@@ -70,7 +70,7 @@ impl Sandbox {
     }
 
     /// Each mechanism with what is in force of it.
-    pub fn parts(&self) -> [(&'static str, &Confinement); 2] {
+    pub const fn parts(&self) -> [(&'static str, &Confinement); 2] {
         let [landlock, seccomp] = Self::MECHANISMS;
         [(landlock, &self.landlock), (seccomp, &self.seccomp)]
     }

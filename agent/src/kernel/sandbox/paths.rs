@@ -71,7 +71,9 @@ impl Reach {
             "/usr/share/zoneinfo",
         ];
         let mut reach = Self::default();
-        READ.into_iter().for_each(|path| reach.add(Path::new(path), Access::Read));
+        for path in READ {
+            reach.add(Path::new(path), Access::Read);
+        }
         reach
     }
 
