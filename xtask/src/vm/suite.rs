@@ -22,6 +22,8 @@ pub(crate) const SUITES: [Suite; 13] = [
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "sandbox", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
+    // setpriv(1) is on the host.
+    Suite { name: "fix", by_mechanism: false, n_threads: 2, without: Some("capability") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },

@@ -42,6 +42,11 @@ impl Dead {
         }
     }
 
+    /// Deaths of silence.
+    pub(super) fn n_of_silence(&self) -> usize {
+        self.of_worth.get(Worth::Silence as usize).map_or(0, |parties| parties.n)
+    }
+
     /// Takes out the one that makes room. `n_kept`: that number of deaths of silence makes room for nothing else.
     pub(super) fn pop(&mut self, n_kept: usize) -> Option<SocketId> {
         Worth::LEAST_FIRST.into_iter().find_map(|worth| {

@@ -66,10 +66,13 @@ impl ConnectionHistory {
 
     fn record(&mut self, happening: &Happening, around: Arc<Surroundings>) {
         let Happening { at, socket, what, identity, .. } = happening;
-        if identity.is_some() {
+        // A caller is the owner only as long as nothing better is known: others set options of a connection, too.
+        let is_by_owner = self.is_by_owner(*what);
+        if is_by_owner && identity.is_some() {
             self.identity.clone_from(identity);
         }
-        self.socket = Socket { owner: socket.owner.or(self.socket.owner), ..*socket };
+        let owner = socket.owner.filter(|_| is_by_owner).or(self.socket.owner);
+        self.socket = Socket { owner, ..*socket };
         match what {
             Happened::Opened => self.opened = Some(*at),
             Happened::ProbeSent => {
@@ -90,6 +93,12 @@ impl ConnectionHistory {
         self.moments.push(Moment::of(happening, around));
     }
 
+    /// Whether the owner did it, and nobody else, as far as both are known.
+    fn is_by_owner(&self, what: Happened) -> bool {
+        let both = doer(what).zip(self.socket.owner);
+        both.is_none_or(|(doer, owner)| doer.pid == owner.pid)
+    }
+
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
         let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
@@ -102,6 +111,12 @@ impl ConnectionHistory {
             Happened::Setting(call) => Some((moment.at, call)),
             _ => None,
         })
+    }
+
+    /// When this host closed it while its last data, or probes, were unanswered, if that was seen.
+    pub(super) fn given_up(&self) -> Option<Time> {
+        let closing = self.moments.iter().rev().find(|moment| moment.what == Happened::GivenUp)?;
+        Some(closing.at)
     }
 
     /// What it is worth now that it is dead; none while it lives.
@@ -118,11 +133,12 @@ impl ConnectionHistory {
     pub fn replay(&self) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
         self.moments.iter().map(|moment| {
             let (socket, around) = moment.recall(self.socket);
+            let of_owner = self.identity.as_ref().filter(|_| self.is_by_owner(moment.what));
             let happening = Happening {
                 at: moment.at,
                 socket: Socket { owner: doer(moment.what).or(self.socket.owner), ..socket },
                 what: moment.what,
-                identity: self.identity.clone(),
+                identity: moment.by.as_ref().or(of_owner).cloned(),
                 calls: Vec::new(),
             };
             (happening, Arc::clone(around))
@@ -138,8 +154,8 @@ const fn doer(what: Happened) -> Option<Owner> {
     }
 }
 
-/// This part of the room is for deaths of silence, if there are as many.
-const SILENCE_PART: usize = 4;
+/// This part of the room is for deaths of silence alone.
+const SILENCE_PART: usize = 8;
 
 /// The histories of the host's connections.
 #[derive(Debug)]
@@ -166,17 +182,8 @@ impl Histories {
             return;
         }
         if !self.by_id.contains_key(&id) {
-            // Connections whose end was lost look alive until a walk misses them: they are no reason to forget deaths of
-            // silence.
             let is_silence = matches!(&happening.what, Happened::Died(death) if death.cause.worth() == Worth::Silence);
-            let n_kept = if is_silence { 0 } else { self.max / SILENCE_PART };
-            while self.by_id.len() >= self.max {
-                match self.dead.pop(n_kept) {
-                    Some(dead) => drop(self.by_id.remove(&dead)),
-                    None => break,
-                }
-            }
-            if self.by_id.len() >= self.max {
+            if !self.has_room(is_silence) {
                 self.n_unrecorded += 1;
                 return;
             }
@@ -190,6 +197,25 @@ impl Histories {
         if let Some(worth) = history.worth() {
             let party = Party::of(&history.socket, history.identity.as_deref());
             self.dead.push(id, worth, &party);
+        }
+    }
+
+    /// Makes room for one more, and says whether there is.
+    ///
+    /// Connections whose end was lost look alive until a walk misses them, and under a flood of connections they take
+    /// all room that they may have. So a part of it is for deaths of silence: these go out only for one another.
+    fn has_room(&mut self, is_silence: bool) -> bool {
+        let reserved = self.max / SILENCE_PART;
+        loop {
+            let unused =
+                if is_silence { 0 } else { reserved.saturating_sub(self.dead.n_of_silence()) };
+            if self.by_id.len() + unused < self.max {
+                return true;
+            }
+            match self.dead.pop(if is_silence { 0 } else { reserved }) {
+                Some(dead) => drop(self.by_id.remove(&dead)),
+                None => return false,
+            }
         }
     }
 
@@ -242,6 +268,11 @@ mod tests {
         Happened::Died(Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap())
     }
 
+    fn with_cause(cause: Cause) -> Happened {
+        let death = Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap();
+        Happened::Died(Death { cause, ..death })
+    }
+
     #[test]
     fn the_first_and_the_last_moments_are_kept() {
         let mut histories = Histories::new(10);
@@ -274,12 +305,24 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_connections_that_seem_to_live_leaves_deaths_of_silence_and_room_for_more() {
+        let mut histories = Histories::new(100);
+        record(&mut histories, &happening(1, 1, with_cause(Cause::IdleDrop)));
+        for id in 100..10_000 {
+            record(&mut histories, &happening(id, id, Happened::Opened));
+        }
+        for id in 2..=12 {
+            record(&mut histories, &happening(id, id, with_cause(Cause::IdleDrop)));
+        }
+        assert!((1..=12).all(|id| histories.get(SocketId(id)).is_some()));
+        record(&mut histories, &happening(13, 13, with_cause(Cause::IdleDrop)));
+        assert!(histories.get(SocketId(1)).is_none(), "they go out only for one another");
+        assert_eq!(histories.iter().count(), 100);
+    }
+
+    #[test]
     fn a_flood_of_resets_leaves_deaths_of_silence() {
         let mut histories = Histories::new(100);
-        let with_cause = |cause| {
-            let death = Death::of(&socket(), State::LastAck, Ending::default(), None).unwrap();
-            Happened::Died(Death { cause, ..death })
-        };
         for id in 1..=20 {
             record(&mut histories, &happening(id, id, Happened::Opened));
             record(&mut histories, &happening(id, id, with_cause(Cause::IdleDrop)));
