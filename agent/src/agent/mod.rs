@@ -10,6 +10,7 @@ pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
+    config,
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -160,7 +161,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    let reach = reach::of_agent(file.as_deref(), &socket, &history.folder, &host_root);
+    let read = file.as_deref().unwrap_or_else(|| Path::new(config::DEFAULT_FILE));
+    let reach = reach::of_agent(&[read], &socket, &history.folder, &host_root);
     let sandbox = bounded(sandbox, &reach);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();

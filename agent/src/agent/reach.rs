@@ -6,14 +6,14 @@ use crate::{
 };
 use std::path::Path;
 
-/// Reads what it shows, writes its history, removes its socket at the end. Of the config file the folder counts, for who
-/// edits a file makes a new one; so does the folder of the file that a link leads to.
-pub fn of_agent(config: Option<&Path>, socket: &Path, state: &Path, host: &Path) -> Reach {
+/// Reads what it shows, writes its history, removes its socket at the end. Of files that it reads again (`read`: its config)
+/// the folders count, for an editor makes a new file; so do those of the files that links lead to.
+pub fn of_agent(read: &[&Path], socket: &Path, state: &Path, host: &Path) -> Reach {
     let mut reach = Reach::of_any_agent();
     owner::reach(host, &mut reach);
-    if let Some(config) = config {
-        reach.add(folder_of(config), Access::Read);
-        if let Ok(real) = config.canonicalize() {
+    for file in read {
+        reach.add(folder_of(file), Access::Read);
+        if let Ok(real) = file.canonicalize() {
             reach.add(folder_of(&real), Access::Read);
         }
     }
