@@ -30,8 +30,9 @@ fn it_writes_its_history_and_nothing_else() {
     let folders = AgentFolders::new();
     let at = |name: &str| folders.path(name).to_str().expect("UTF-8").to_owned();
     fs::write(at("elsewhere"), "x").expect("a file");
-    // Of the system's own files, only what changes nothing if it is let.
-    for path in ["/etc/passwd", "/proc/sys/kernel/core_pattern"] {
+    // Of the system's own files, only what changes nothing if it is let. A guest has no /etc/passwd.
+    let is_there = |path: &&str| fs::exists(path).expect("a look");
+    for path in ["/etc/passwd", "/proc/sys/kernel/core_pattern"].into_iter().filter(is_there) {
         assert_eq!(folders.inside(["append", path]), NO_ACCESS, "{path}");
         assert_eq!(folders.outside(["append", path]), Attempt::Done, "else it can: {path}");
     }
@@ -74,7 +75,8 @@ fn it_reads_what_it_shows_and_not_what_is_secret() {
             assert_eq!(folders.outside(["read", path]), Attempt::Done, "else it can: {path}");
         }
     }
-    for path in ["/", "/etc", "/root", &at("")] {
+    let is_there = |path: &&str| fs::exists(path).expect("a look");
+    for path in ["/", "/etc", "/root", &at("")].into_iter().filter(is_there) {
         assert_eq!(folders.inside(["list", path]), NO_ACCESS, "{path}");
     }
     for path in ["/proc/1/cgroup", "/proc/1/stat", "/proc/net/sockstat", &at("etc/config.toml")] {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Cgroups by number.
 const CGROUPS: [&str; 1] = ["sys/fs/cgroup"];
-/// With too much in them that is none of ours: keys, the secrets of pods, databases.
+/// With too much of others in them: keys, the secrets of pods, databases.
 const TOO_MUCH: [&str; 5] = ["", "sys", "var", "var/lib", "var/snap"];
 
 /// Adds them. A runtime that has not started yet has no folder: the one above it stands for it, if that is not too much.

@@ -113,8 +113,8 @@ const OLDER: &[libc::c_long] = &[38];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLDER: &[libc::c_long] = &[];
 
-/// A condition: the argument of this number, under this mask, is this value.
-type Condition = (u8, u32, u32);
+/// The argument of this number, under this mask, is this value.
+type ArgumentCheck = (u8, u32, u32);
 
 const ALL: u32 = u32::MAX;
 const SOCKET_TYPE: u32 = 0xf;
@@ -131,10 +131,10 @@ const PERF_EVENT_IOC_DISABLE: u32 = 0x2401;
 /// Rights that the history's files may keep: nothing is given to anybody.
 const MODE: u32 = 0o640;
 
-/// Those that depend on their arguments: one of the lists of conditions must hold. Of no call the filter can see what a
+/// Those that depend on their arguments: one of the lists of checks must hold. Of no call the filter can see what a
 /// pointer leads to.
-fn bounded() -> Vec<(libc::c_long, Vec<Vec<Condition>>)> {
-    let one_of = |argument: u8, values: &[u32]| -> Vec<Vec<Condition>> {
+fn bounded() -> Vec<(libc::c_long, Vec<Vec<ArgumentCheck>>)> {
+    let one_of = |argument: u8, values: &[u32]| -> Vec<Vec<ArgumentCheck>> {
         values.iter().map(|&value| vec![(argument, ALL, value)]).collect()
     };
     let number = |value: libc::c_int| value.cast_unsigned();
@@ -217,8 +217,8 @@ pub(super) fn allow() -> Result<(), Error> {
     apply_filter_all_threads(&seccompiler::BpfProgram::try_from(filter)?)
 }
 
-fn rule(conditions: Vec<Condition>) -> Result<SeccompRule, BackendError> {
-    let condition = |(argument, mask, value): Condition| {
+fn rule(conditions: Vec<ArgumentCheck>) -> Result<SeccompRule, BackendError> {
+    let condition = |(argument, mask, value): ArgumentCheck| {
         let is = SeccompCmpOp::MaskedEq(mask.into());
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value.into())
     };
