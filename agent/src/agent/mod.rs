@@ -2,20 +2,23 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod endpoints;
+mod given_sockets;
 mod health_log;
 mod listen;
 pub mod reach;
+mod reload;
 mod supervise;
 pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
-    config,
+    config::{self, ReloadHealth, web::WebConfigError},
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host,
-        sandbox::{Reach, Sandbox, SandboxMode},
+        sandbox::{Sandbox, SandboxMode},
     },
     model::{
         judgement::{
@@ -29,30 +32,30 @@ use crate::{
     serve::{self, Shared},
     store,
 };
+pub(crate) use endpoints::EndpointConfig;
+use endpoints::Endpoints;
+use reload::Reloader;
+pub(crate) use reload::{FixedValues, ReadConfig, Reloaded};
 use rustix::thread::CapabilitySet;
 use std::{
-    error, io,
-    net::SocketAddr,
+    error, fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::{broadcast, watch as channel};
+use supervise::ServerRuntime;
+use tokio::sync::{Semaphore, broadcast, watch as channel};
 use tracing::info;
 use watch::{Audience, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The config file that was read, if one was.
-    pub file: Option<PathBuf>,
-    /// Address of the metrics endpoint.
-    pub listen: SocketAddr,
-    /// Path of the API socket.
-    pub socket: PathBuf,
-    /// Group that may use it.
-    pub socket_group: Option<String>,
+    /// Where these come from, and how they are read again.
+    pub source: ConfigSource,
+    /// By what it is reached.
+    pub endpoints: EndpointConfig,
     /// What verdicts depend on.
     pub around: Surroundings,
     /// Time between two snapshots; stretched if snapshots are expensive.
@@ -75,12 +78,34 @@ pub(crate) struct Config {
     pub history: store::Options,
 }
 
+/// Where a configuration comes from.
+pub(crate) struct ConfigSource {
+    /// The config file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// The values of keys that hold until the agent ends.
+    pub fixed: FixedValues,
+    /// Reads it again.
+    pub read: ReadConfig,
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The web config is no good.
+    #[error(transparent)]
+    Web(#[from] WebConfigError),
     /// An address or a path is not to be had.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// A socket that systemd passed is of no use.
+    #[error(transparent)]
+    GivenSockets(#[from] given_sockets::Error),
     /// The history is another agent's.
     #[error(transparent)]
     HistoryAccess(#[from] store::Error),
@@ -131,10 +156,8 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config) -> Result<(), Error> {
     let Config {
-        file,
-        listen,
-        socket,
-        socket_group,
+        source: ConfigSource { file, fixed, read },
+        endpoints,
         around,
         interval,
         ring_bytes,
@@ -147,12 +170,12 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         history,
     } = config;
     heap_trim::keep_little();
+    let runtime = ServerRuntime::new()?;
     Hooks::check()?;
     if host::view() == HostView::NoProc {
         return Err(Error::NoProc);
     }
-    let api = listen::Api::bind(&socket, socket_group.as_deref())?;
-    let metrics = listen::metrics(listen)?;
+    let endpoints = Endpoints::open(endpoints)?;
     store::make_folder(&history.folder);
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
@@ -161,9 +184,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
-    let read = file.as_deref().unwrap_or_else(|| Path::new(config::DEFAULT_FILE));
-    let reach = reach::of_agent(&[read], &socket, &history.folder, &host_root);
-    let sandbox = bounded(sandbox, &reach);
+    endpoints.read_again()?;
+    let sandbox = bounded(sandbox, &endpoints, file.as_deref(), &history.folder, &host_root);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -184,19 +206,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut watch =
         Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
     watch.walk()?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        config = %file.as_deref().unwrap_or_else(|| Path::new("none")).display(),
-        sockets = snapshot.borrow().n_tracked,
-        interval_seconds = interval.as_secs_f64(),
-        // Not the one that was asked for: port 0 is any.
-        metrics = %format_args!("http://{}/metrics", metrics.local_addr().unwrap_or(listen)),
-        api = %socket.display(),
-        history = %folder.display(),
-        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
-        sandbox = sandbox.in_force(),
-        "watching"
-    );
+    announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept, &sandbox);
     let stop = Arc::new(AtomicBool::new(false));
     let watching = begin(watch, Arc::clone(&stop)).map_err(system("start a thread"))?;
     let started_at_seconds = clock::unix_seconds();
@@ -209,12 +219,22 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         news,
         history,
         clues,
+        reloads: Arc::new(ReloadHealth::new(started_at_seconds)),
+        streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
         started_at_seconds,
         log_hooks,
         sandbox,
     });
+    let reloader = Arc::new(Reloader {
+        file,
+        read,
+        fixed,
+        table: Arc::clone(&shared.table),
+        web: Arc::clone(&endpoints.access.web),
+        health: Arc::clone(&shared.reloads),
+    });
     let mut account = health_log::Account::new(interval);
-    let served = supervise::serve(metrics, &api, &shared, || {
+    let served = runtime.serve(endpoints, &shared, reloader, || {
         account.look(&sums.borrow().health, &health, clock::now());
         watching.is_finished() || reading.is_finished() || writing.is_finished()
     });
@@ -224,19 +244,28 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let written = writing.finish();
     account.finish(&sums.borrow().health, &health, clock::now());
     served?;
-    match watched {
-        Ok(watched) => watched.map_err(|cause| Error::ended("watching thread", cause))?,
-        Err(_) => return Err(Error::ended("watching thread", PANICKED)),
-    }
+    watched
+        .map_err(|_| Error::ended("watching thread", PANICKED))?
+        .map_err(|cause| Error::ended("watching thread", cause))?;
     written.map_err(|_| Error::ended("history thread", PANICKED))?;
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
 }
 
 /// Gives up what is beyond reach. Threads that are there already would keep it.
-fn bounded(mode: SandboxMode, reach: &Reach) -> Sandbox {
+fn bounded(
+    mode: SandboxMode,
+    endpoints: &Endpoints,
+    file: Option<&Path>,
+    state: &Path,
+    host: &Path,
+) -> Sandbox {
     let sandbox = match mode {
         SandboxMode::Off => Sandbox::off(),
-        SandboxMode::On => Sandbox::enter(reach),
+        SandboxMode::On => {
+            let config = file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)).to_owned();
+            let read: Vec<PathBuf> = endpoints.files().into_iter().chain([config]).collect();
+            Sandbox::enter(&reach::of_agent(&read, endpoints.socket(), state, host))
+        }
     };
     health_log::sandbox(&sandbox);
     sandbox
@@ -248,6 +277,30 @@ fn begin(
     stop: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<Result<(), watch::Error>>> {
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run(&stop))
+}
+
+/// What it runs with.
+fn announce(
+    endpoints: &Endpoints,
+    file: Option<&Path>,
+    totals: &Totals,
+    interval: Duration,
+    folder: &Path,
+    kept: CapabilitySet,
+    sandbox: &Sandbox,
+) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.unwrap_or_else(|| Path::new("none")).display(),
+        sockets = totals.n_tracked,
+        interval_seconds = interval.as_secs_f64(),
+        metrics = endpoints.url(),
+        api = %endpoints.socket().display(),
+        history = %folder.display(),
+        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        sandbox = sandbox.in_force(),
+        "watching"
+    );
 }
 
 /// What is known of a thread that panicked; the log has the rest.

@@ -4,11 +4,11 @@ use crate::{
     kernel::sandbox::{Access, Reach},
     owner,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads what it shows, writes its history, removes its socket at the end. Of files that it reads again (`read`: its config)
 /// the folders count, for an editor makes a new file; so do those of the files that links lead to.
-pub fn of_agent(read: &[&Path], socket: &Path, state: &Path, host: &Path) -> Reach {
+pub fn of_agent(read: &[PathBuf], socket: &Path, state: &Path, host: &Path) -> Reach {
     let mut reach = Reach::of_any_agent();
     owner::reach(host, &mut reach);
     for file in read {

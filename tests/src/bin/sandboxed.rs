@@ -34,7 +34,7 @@ fn main() {
     if mode == "on" {
         let at = |name| Path::new(folders).join(name);
         let config = at("etc/config.toml");
-        let reach = of_agent(&[&config], &at("run/k.sock"), &at("state"), &at("host"));
+        let reach = of_agent(&[config], &at("run/k.sock"), &at("state"), &at("host"));
         let sandbox = Sandbox::enter(&reach);
         assert!(sandbox.seccomp.in_force, "{sandbox:?}");
     }

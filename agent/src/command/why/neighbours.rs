@@ -398,8 +398,8 @@ mod tests {
         let neighbours = Neighbours::of(&quiet(), &hanging, 0.0);
         let guess = neighbours.limit(&quiet()[0]).unwrap();
         assert_eq!((guess.hangs_after, guess.n_hanging), (80.0, 2));
-        assert_eq!(guess.processes, [("app".to_owned(), 812)].into());
-        assert_eq!(guess.hanging_seconds, 39.0);
+        let processes = [("app".to_owned(), 812)].into();
+        assert_eq!((guess.processes, guess.hanging_seconds), (processes, 39.0));
         assert!(neighbours.is_silent(&quiet()[0]));
         // One went on after 100 s: no limit explains those that hang.
         let mut survived = live(&app(3, None, 0));

@@ -7,6 +7,7 @@ mod hooks;
 mod paths;
 mod probes;
 mod process;
+mod reloads;
 mod setsockopt;
 mod settings;
 mod sight;
@@ -30,6 +31,7 @@ static FAMILIES: [&[MetricFamily]; 13] = [
     events::FAMILIES,
     history::FAMILIES,
     snapshots::FAMILIES,
+    reloads::FAMILIES,
     process::FAMILIES,
 ];
 

@@ -9,6 +9,7 @@ mod moment;
 use super::happening::{Happened, Happening};
 use crate::model::{
     judgement::{
+        death::Death,
         verdict::Surroundings,
         worth::{Party, Worth},
     },
@@ -101,8 +102,8 @@ impl ConnectionHistory {
 
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
-        let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
-        self.moments.last().is_some_and(|moment| is_it(&moment.what))
+        let is_it = |moment: &Moment| matches!(&moment.what, Happened::Died(it) if it.ending.found == Discovery::Gone);
+        self.moments.last().is_some_and(is_it)
     }
 
     /// The setsockopt calls that are kept, oldest first.
@@ -113,10 +114,16 @@ impl ConnectionHistory {
         })
     }
 
-    /// When this host closed it while its last data, or probes, were unanswered, if that was seen.
-    pub(super) fn given_up(&self) -> Option<Time> {
-        let closing = self.moments.iter().rev().find(|moment| moment.what == Happened::GivenUp)?;
-        Some(closing.at)
+    /// A death of it, with what only its past shows. `at`: the end.
+    pub(super) fn completed(&self, death: Death, at: Time) -> Death {
+        let is_closing = |moment: &&Moment| matches!(moment.what, Happened::GivenUp);
+        let given_up = self.moments.iter().rev().find(is_closing).map(|moment| moment.at);
+        Death {
+            age_ms: self.opened.map(|opened| at.ms_since(opened)),
+            given_up_ms: given_up.map(|closed| at.ms_since(closed)),
+            probes_sent: self.probes_sent,
+            ..death
+        }
     }
 
     /// What it is worth now that it is dead; none while it lives.
@@ -133,11 +140,12 @@ impl ConnectionHistory {
     pub fn replay(&self) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
         self.moments.iter().map(|moment| {
             let (socket, around) = moment.recall(self.socket);
-            let of_owner = self.identity.as_ref().filter(|_| self.is_by_owner(moment.what));
+            let what = moment.what();
+            let of_owner = self.identity.as_ref().filter(|_| self.is_by_owner(what));
             let happening = Happening {
                 at: moment.at,
-                socket: Socket { owner: doer(moment.what).or(self.socket.owner), ..socket },
-                what: moment.what,
+                socket: Socket { owner: doer(what).or(self.socket.owner), ..socket },
+                what,
                 identity: moment.by.as_ref().or(of_owner).cloned(),
                 calls: Vec::new(),
             };
@@ -240,7 +248,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
-            death::{Cause, Death},
+            death::Cause,
             idle_limit::{IdleLimit, Limits},
         },
         observed::{
@@ -283,8 +291,8 @@ mod tests {
         record(&mut histories, &happening(1, 101, died()));
         let history = histories.get(SocketId(1)).unwrap();
         assert_eq!((history.probes_sent, history.moments.len()), (100, N_FIRST + N_LAST));
-        assert_eq!(history.moments.first().unwrap().what, Happened::Opened);
-        assert_eq!(history.moments.last().unwrap().what, died());
+        assert_eq!(history.moments.first().unwrap().what(), Happened::Opened);
+        assert_eq!(history.moments.last().unwrap().what(), died());
         assert_eq!(history.n_forgotten, 102 - 16);
         assert_eq!(history.probes, Some((Time(1_000_000_000), Time(100_000_000_000))));
     }

@@ -3,6 +3,7 @@
 use super::super::happening::{Happened, Happening};
 use crate::model::{
     judgement::{
+        death::Death,
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
@@ -20,8 +21,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 pub struct Moment {
     /// When it happened.
     pub at: Time,
-    /// What it was.
-    pub what: Happened,
+    pub(super) what: Happened<Box<Death>>,
     then: Then,
     /// Of a call: what the caller is part of, as far as it is known. Others than the owner set options, too.
     pub(super) by: Option<Arc<Identity>>,
@@ -158,7 +158,13 @@ impl Moment {
     pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
         let Happening { at, socket, what, identity, .. } = happening;
         let by = identity.clone().filter(|_| matches!(what, Happened::Setting(_)));
-        Self { at: *at, what: *what, then: Then::of(socket), by, around }
+        let what = what.with_death(|death| Box::new(*death));
+        Self { at: *at, what, then: Then::of(socket), by, around }
+    }
+
+    /// What it was.
+    pub fn what(&self) -> Happened {
+        self.what.with_death(|death| **death)
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.

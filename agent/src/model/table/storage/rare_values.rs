@@ -1,0 +1,87 @@
+//! What few slots have, kept beside them by number: the address of a peer that is not IPv4, and the time for which
+//! something is being repeated.
+
+use std::net::Ipv6Addr;
+
+/// What a slot without a number of these has: an IPv4 peer, and nothing that is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rare {
+    pub(super) remote: Ipv6Addr,
+    pub(super) retransmitting_ms: Option<u32>,
+}
+
+impl Rare {
+    const NONE: Self = Self { remote: Ipv6Addr::UNSPECIFIED, retransmitting_ms: None };
+}
+
+/// Rare values by number. The holder of a number gives it back; nobody shares one.
+#[derive(Debug, Default)]
+pub(super) struct RareValues {
+    values: Vec<Rare>,
+    free: Vec<u32>,
+}
+
+impl RareValues {
+    /// Puts a value in the place of the one with this number, or in a new one. The number of that place.
+    pub(super) fn put(&mut self, before: Option<u32>, value: Rare) -> u32 {
+        let number = before.or_else(|| self.free.pop()).unwrap_or_else(|| {
+            self.values.push(value);
+            // There are no more of them than slots, whose numbers are u32 too.
+            u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(place) = self.values.get_mut(index(number)) {
+            *place = value;
+        }
+        number
+    }
+
+    /// Gives a number back.
+    pub(super) fn give_back(&mut self, number: u32) {
+        self.free.push(number);
+        if self.free.len() == self.values.len() {
+            *self = Self::default();
+        }
+    }
+
+    /// The values with a number.
+    pub(super) fn get(&self, number: u32) -> Rare {
+        self.values.get(index(number)).copied().unwrap_or(Rare::NONE)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> (usize, usize) {
+        (self.values.len() - self.free.len(), self.values.len())
+    }
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rare(retransmitting_ms: u32) -> Rare {
+        Rare { retransmitting_ms: Some(retransmitting_ms), ..Rare::NONE }
+    }
+
+    #[test]
+    fn a_place_is_its_holders_alone_and_used_again_when_it_was_given_back() {
+        let mut values = RareValues::default();
+        let (first, second) = (values.put(None, rare(1)), values.put(None, rare(2)));
+        assert_eq!(values.put(Some(first), rare(3)), first);
+        assert_eq!((values.get(first), values.get(second)), (rare(3), rare(2)));
+        values.give_back(first);
+        assert_eq!(values.put(None, rare(4)), first);
+        assert_eq!((values.get(second), values.len()), (rare(2), (2, 2)));
+    }
+
+    #[test]
+    fn memory_is_given_back_with_the_last_of_them() {
+        let mut values = RareValues::default();
+        let numbers: Vec<u32> = (0..1000).map(|ms| values.put(None, rare(ms))).collect();
+        numbers.into_iter().for_each(|number| values.give_back(number));
+        assert_eq!(values.len(), (0, 0));
+    }
+}
