@@ -1,7 +1,7 @@
 //! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
 
 use super::Shared;
-use crate::{model::table::agent_health::EventFlow, store};
+use crate::{kernel::sandbox::Sandbox, model::table::agent_health::EventFlow, store};
 use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.
@@ -31,6 +31,9 @@ pub(crate) struct AgentStatus {
     /// How the history on disk is; null of an agent that keeps none.
     #[serde(default)]
     pub history: Option<store::HistoryStatus>,
+    /// What it has given up; null of an agent that cannot.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// One way to carry a signal.
@@ -64,8 +67,9 @@ impl AgentStatus {
             sockets: snapshot.n_tracked,
             sockets_untracked: snapshot.n_untracked,
             snapshot_unix_seconds: health.walked_at_seconds,
-            unready: super::unready(health),
+            unready: shared.unready(),
             history: Some(shared.history.health.status()),
+            sandbox: Some(shared.sandbox.clone()),
         }
     }
 }
