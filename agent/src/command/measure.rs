@@ -26,8 +26,8 @@ use tracing::info;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 One connection after the other is left quiet for longer and longer, and
-then probed by the kernel. No byte of data is sent, and no right is needed.
-It takes up to ten times the limit.
+then probed by the kernel. No byte of data is sent, and no right is
+needed. It takes up to ten times the limit.
 
 A proxy answers probes itself: then what is measured is the path to the
 proxy, and what the proxy does to quiet connections shows as \"the peer
@@ -37,7 +37,7 @@ another one: --from chooses the address.
 Examples:
   keepwatch measure db.example.com:5432
   keepwatch measure 10.0.0.9:5432 --up-to 10m
-  keepwatch measure 10.0.0.9:5432 --write /etc/keepwatch/config.toml")]
+  keepwatch measure 10.0.0.9:5432 --write config.toml")]
 pub(super) struct MeasureArgs {
     /// The peer: a name or an address, and a port
     #[arg(value_name = "HOST:PORT")]
