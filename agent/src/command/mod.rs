@@ -18,6 +18,7 @@ mod socket_text;
 mod sockets;
 mod source;
 mod table;
+mod time_window;
 mod timestamp;
 mod top;
 mod trace;
@@ -126,6 +127,8 @@ enum Failure {
     Check(#[from] check::Error),
     #[error(transparent)]
     Why(#[from] why::Error),
+    #[error(transparent)]
+    Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -137,7 +140,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Why(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)

@@ -114,13 +114,22 @@ fn whose(row: &EventRow) -> String {
 
 fn both_ends(row: &EventRow) -> String {
     let socket = &row.connection;
+    without_peer(row).unwrap_or_else(|| {
+        let arrow = socket.direction.map_or("-", arrow);
+        format!("{} {arrow} {}", socket.local, socket.remote)
+    })
+}
+
+/// What stands in place of the peer of a socket that has none.
+fn without_peer(row: &EventRow) -> Option<String> {
+    let socket = &row.connection;
+    let has_no_peer = socket.remote.port() == 0;
+    // A socket without a peer gets its id when it listens: known of the past, not of a call that was just made.
+    let listens = has_no_peer && socket.id.is_some();
     match row.details.when {
-        Some(When::Listener) => format!("{} (listens)", socket.local),
-        _ if socket.remote.port() == 0 => "(not connected yet)".to_owned(),
-        _ => {
-            let arrow = socket.direction.map_or("-", arrow);
-            format!("{} {arrow} {}", socket.local, socket.remote)
-        }
+        Some(When::Listener) => Some(format!("{} (listens)", socket.local)),
+        _ if listens => Some(format!("{} (listens)", socket.local)),
+        _ => has_no_peer.then(|| "(not connected yet)".to_owned()),
     }
 }
 
@@ -131,11 +140,9 @@ fn far_end(row: &EventRow) -> String {
         "<-" => format!(":{} ", socket.local.port()),
         _ => String::new(),
     };
-    match row.details.when {
-        Some(When::Listener) => format!("{} (listens)", socket.local),
-        _ if socket.remote.port() == 0 => "(not connected yet)".to_owned(),
-        _ => format!("{port}{} {}", socket.direction.map_or("-", arrow), socket.remote),
-    }
+    without_peer(row).unwrap_or_else(|| {
+        format!("{port}{} {}", socket.direction.map_or("-", arrow), socket.remote)
+    })
 }
 
 /// Where there is little room, an opening says what is set as `sockets` does.
@@ -216,6 +223,7 @@ mod tests {
             quiet_ms: 80_000,
             silent_ms: 90_000,
             age_ms: None,
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -198,10 +198,6 @@ impl Decoder {
             count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
-            rto_max_ms: match sample.rto_max_jiffies {
-                0 => TCP_RTO_MAX_MS,
-                jiffies => self.ms(jiffies.into()),
-            },
         };
         let age = |stamp| self.age_ms(now, stamp);
         let received_ms =
@@ -256,6 +252,10 @@ impl Decoder {
             inode: sample.inode,
             own,
             ambient,
+            rto_max_ms: match sample.rto_max_jiffies {
+                0 => TCP_RTO_MAX_MS,
+                jiffies => self.ms(jiffies.into()),
+            },
             keepalive: has(flag::KEEPALIVE),
             state,
             in_flight,

@@ -145,6 +145,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         without_data_seconds: row.get::<_, Option<i64>>("without_data_ms")?.map(signed_seconds),
         forgotten: Some(row.get("forgotten")?),
         closed_after_seconds: row.get::<_, Option<i64>>("closed_after_ms")?.map(signed_seconds),
+        given_up_seconds: row.get::<_, Option<i64>>("given_up_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
             .get::<_, Option<String>>("clues")?

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Every given condition must hold; within one condition, any of its values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct EventFilter {
     /// Only these events [default: what was set or changed, probes unanswered in a row, verdicts that changed, losses]
@@ -28,6 +28,12 @@ pub(crate) struct EventFilter {
     /// Print past events of these connections and end (needs an agent)
     #[arg(long, conflicts_with = "past")]
     pub past_only: bool,
+    /// Of past events those that happened at this Unix time or later, seconds.
+    #[arg(skip)]
+    pub since: Option<f64>,
+    /// Of past events those that happened before this Unix time, seconds.
+    #[arg(skip)]
+    pub until: Option<f64>,
     /// Of connections that died at most this number of each worth, the latest.
     #[arg(skip)]
     pub dead: Option<usize>,
@@ -41,6 +47,21 @@ pub(crate) struct EventFilter {
 const PROBES_TO_NOTICE: u8 = 2;
 
 impl EventFilter {
+    /// Wants past events from `since` on, until a time that is over, or until now and what comes then. Unix seconds.
+    pub(crate) fn look_back(&mut self, since: f64, until: Option<f64>) {
+        (self.since, self.until) = (Some(since), until);
+        if !self.past && !self.past_only {
+            self.past_only = until.is_some();
+            self.past = until.is_none();
+        }
+    }
+
+    /// Whether a past event of this Unix time is wanted.
+    pub(crate) fn is_within(&self, unix_seconds: f64) -> bool {
+        self.since.is_none_or(|since| unix_seconds >= since)
+            && self.until.is_none_or(|until| unix_seconds < until)
+    }
+
     /// Whether `happening` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
     /// calls before a connection belong to it, and so does its end.
     pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
@@ -241,6 +262,7 @@ mod tests {
             quiet_ms: 30_000,
             silent_ms: 30_000,
             age_ms: Some(31_000),
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -8,12 +8,12 @@ use super::{
     known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
-    window::{self, TimeWindow},
 };
 use crate::{
     command::{
         Failure,
         source::{Kernel, Source},
+        time_window::TimeWindow,
     },
     config,
     model::{
@@ -41,8 +41,6 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error(transparent)]
-    Window(#[from] window::Error),
     #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
     Unresolved { name: String, cause: io::Error, near: String },
 }
@@ -101,7 +99,7 @@ pub(super) fn find(
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
     let not_kept = sources.history.not_kept(window)?;
     sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
-    let mut notes = vec![window.note()];
+    let mut notes = vec![window.note("what ended")];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
 }

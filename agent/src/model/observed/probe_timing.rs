@@ -67,13 +67,11 @@ impl Socket {
         match (self.own.user_timeout_ms, self.ambient) {
             (1.., _) => self.own.user_timeout_ms.into(),
             // `tcp_orphan_retries`: unset, it stands for 8.
-            (0, NetnsSettings { orphan_retries: 0, rto_max_ms, .. }) if self.is_orphan => {
-                repeating_ms(8, rto_max_ms)
+            (0, NetnsSettings { orphan_retries: 0, .. }) if self.is_orphan => {
+                repeating_ms(8, self.rto_max_ms)
             }
-            (0, ambient) if self.is_orphan => {
-                repeating_ms(ambient.orphan_retries, ambient.rto_max_ms)
-            }
-            (0, ambient) => repeating_ms(ambient.retries2, ambient.rto_max_ms),
+            (0, ambient) if self.is_orphan => repeating_ms(ambient.orphan_retries, self.rto_max_ms),
+            (0, ambient) => repeating_ms(ambient.retries2, self.rto_max_ms),
         }
     }
 
@@ -141,7 +139,7 @@ pub(crate) fn repeating_ms(retries: u8, rto_max_ms: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::setting::{OwnSettings, SettingOrigin};
+    use crate::model::observed::setting::{OwnSettings, SettingOrigin, TCP_RTO_MAX_MS};
     use crate::model::observed::socket::tests_support::socket;
 
     fn detection(idle: u32, interval: u32, count: u8, user_timeout_ms: u32) -> Option<u64> {
@@ -226,11 +224,11 @@ mod tests {
         socket.ambient.retries2 = 5;
         assert_eq!(socket.gives_up_repeating_ms(), 12_600);
         // Measured on 6.18 with a sysctl of 2 s: 27.5 s, and with a socket option of 1 s 15.0 s.
-        (socket.ambient.retries2, socket.ambient.rto_max_ms) = (15, 2000);
+        (socket.ambient.retries2, socket.rto_max_ms) = (15, 2000);
         assert_eq!(socket.gives_up_repeating_ms(), 27_000);
-        socket.ambient.rto_max_ms = 1000;
+        socket.rto_max_ms = 1000;
         assert_eq!(socket.gives_up_repeating_ms(), 14_400);
-        socket.ambient = NetnsSettings::default();
+        (socket.ambient, socket.rto_max_ms) = (NetnsSettings::default(), TCP_RTO_MAX_MS);
         socket.is_orphan = true;
         assert_eq!(socket.gives_up_repeating_ms(), 102_200);
         socket.own.user_timeout_ms = 30_000;

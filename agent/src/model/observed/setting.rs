@@ -47,9 +47,6 @@ pub struct NetnsSettings {
     pub retries2: u8,
     /// `tcp_orphan_retries`, repetitions of what a program left behind; 0 stands for 8.
     pub orphan_retries: u8,
-    /// `tcp_rto_max_ms` as it was when the socket was made, or the socket's own TCP_RTO_MAX_MS: the longest time
-    /// between two repetitions, milliseconds.
-    pub rto_max_ms: u32,
 }
 
 /// `TCP_RTO_MAX` (include/net/tcp.h): what it is where nothing sets it, and before 6.15.
@@ -58,14 +55,7 @@ pub const TCP_RTO_MAX_MS: u32 = 120_000;
 impl Default for NetnsSettings {
     /// What a new namespace begins with (`tcp_sk_init` in net/ipv4/tcp_ipv4.c).
     fn default() -> Self {
-        Self {
-            idle_seconds: 7200,
-            interval_seconds: 75,
-            count: 9,
-            retries2: 15,
-            orphan_retries: 0,
-            rto_max_ms: TCP_RTO_MAX_MS,
-        }
+        Self { idle_seconds: 7200, interval_seconds: 75, count: 9, retries2: 15, orphan_retries: 0 }
     }
 }
 

@@ -268,6 +268,9 @@ pub struct Socket {
     pub own: OwnSettings,
     /// What its network namespace says.
     pub ambient: NetnsSettings,
+    /// The longest time between two repetitions, milliseconds: TCP_RTO_MAX_MS of the socket, else `tcp_rto_max_ms`
+    /// as it was when the socket was made (`tcp_init_sock` in net/ipv4/tcp.c).
+    pub rto_max_ms: u32,
     /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
     /// The TCP state when it was sampled.
@@ -389,6 +392,7 @@ mod tests {
 #[cfg(test)]
 pub(crate) mod tests_support {
     use super::*;
+    use crate::model::observed::setting::TCP_RTO_MAX_MS;
 
     /// An outbound connection with nothing set, quiet for no time.
     pub(crate) fn socket() -> Socket {
@@ -402,6 +406,7 @@ pub(crate) mod tests_support {
             inode: 0,
             own: OwnSettings::default(),
             ambient: NetnsSettings::default(),
+            rto_max_ms: TCP_RTO_MAX_MS,
             keepalive: false,
             state: State::Established,
             in_flight: false,

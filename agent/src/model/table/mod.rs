@@ -335,6 +335,7 @@ impl Table {
                 return; // one dies once
             }
             death.age_ms = history.opened.map(|opened| at.ms_since(opened));
+            death.given_up_ms = history.given_up().map(|then| at.ms_since(then));
             death.probes_sent = history.probes_sent;
             calls = history.calls().collect();
         }

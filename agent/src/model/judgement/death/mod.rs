@@ -90,6 +90,8 @@ pub struct Death {
     pub silent_ms: u32,
     /// Milliseconds since it was opened, if that was seen.
     pub age_ms: Option<u64>,
+    /// Milliseconds since this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
+    pub given_up_ms: Option<u64>,
     /// Probes sent over its life, as far as seen.
     pub probes_sent: u32,
     /// Probes unanswered when it died.
@@ -142,6 +144,7 @@ impl Death {
             quiet_ms,
             silent_ms: socket.silent_ms,
             age_ms: None,
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
             survived_ms,
@@ -242,6 +245,7 @@ impl Death {
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
             age_ms: None,
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_unanswered,
             survived_ms: socket.watched.longest_quiet_ms,

@@ -66,10 +66,13 @@ impl ConnectionHistory {
 
     fn record(&mut self, happening: &Happening, around: Arc<Surroundings>) {
         let Happening { at, socket, what, identity, .. } = happening;
-        if identity.is_some() {
+        // A caller is the owner only as long as nothing better is known: others set options of a connection, too.
+        let is_by_owner = self.is_by_owner(*what);
+        if is_by_owner && identity.is_some() {
             self.identity.clone_from(identity);
         }
-        self.socket = Socket { owner: socket.owner.or(self.socket.owner), ..*socket };
+        let owner = socket.owner.filter(|_| is_by_owner).or(self.socket.owner);
+        self.socket = Socket { owner, ..*socket };
         match what {
             Happened::Opened => self.opened = Some(*at),
             Happened::ProbeSent => {
@@ -90,6 +93,12 @@ impl ConnectionHistory {
         self.moments.push(Moment::of(happening, around));
     }
 
+    /// Whether the owner did it, and nobody else, as far as both are known.
+    fn is_by_owner(&self, what: Happened) -> bool {
+        let both = doer(what).zip(self.socket.owner);
+        both.is_none_or(|(doer, owner)| doer.pid == owner.pid)
+    }
+
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
         let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
@@ -102,6 +111,12 @@ impl ConnectionHistory {
             Happened::Setting(call) => Some((moment.at, call)),
             _ => None,
         })
+    }
+
+    /// When this host closed it while its last data, or probes, were unanswered, if that was seen.
+    pub(super) fn given_up(&self) -> Option<Time> {
+        let closing = self.moments.iter().rev().find(|moment| moment.what == Happened::GivenUp)?;
+        Some(closing.at)
     }
 
     /// What it is worth now that it is dead; none while it lives.
@@ -118,11 +133,12 @@ impl ConnectionHistory {
     pub fn replay(&self) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
         self.moments.iter().map(|moment| {
             let (socket, around) = moment.recall(self.socket);
+            let of_owner = self.identity.as_ref().filter(|_| self.is_by_owner(moment.what));
             let happening = Happening {
                 at: moment.at,
                 socket: Socket { owner: doer(moment.what).or(self.socket.owner), ..socket },
                 what: moment.what,
-                identity: self.identity.clone(),
+                identity: moment.by.as_ref().or(of_owner).cloned(),
                 calls: Vec::new(),
             };
             (happening, Arc::clone(around))

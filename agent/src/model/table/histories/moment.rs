@@ -7,6 +7,7 @@ use crate::model::{
         verdict::Surroundings,
     },
     observed::{
+        owner_identity::Identity,
         setting::{NetnsSettings, OwnSettings},
         socket::{Socket, State, Time},
         watched::Watched,
@@ -22,6 +23,8 @@ pub struct Moment {
     /// What it was.
     pub what: Happened,
     then: Then,
+    /// Of a call: what the caller is part of, as far as it is known. Others than the owner set options, too.
+    pub(super) by: Option<Arc<Identity>>,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
 }
@@ -32,6 +35,7 @@ pub struct Moment {
 struct Then {
     own: OwnSettings,
     ambient: NetnsSettings,
+    rto_max_ms: u32,
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
@@ -61,6 +65,7 @@ impl Then {
             inode: _,
             own,
             ambient,
+            rto_max_ms,
             keepalive,
             state,
             in_flight,
@@ -86,6 +91,7 @@ impl Then {
         Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -108,6 +114,7 @@ impl Then {
         let Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -126,6 +133,7 @@ impl Then {
         Socket {
             own,
             ambient,
+            rto_max_ms,
             keepalive,
             state,
             in_flight,
@@ -147,9 +155,10 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
-        let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), around }
+    pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+        let Happening { at, socket, what, identity, .. } = happening;
+        let by = identity.clone().filter(|_| matches!(what, Happened::Setting(_)));
+        Self { at: *at, what: *what, then: Then::of(socket), by, around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.
