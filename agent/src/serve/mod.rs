@@ -17,6 +17,7 @@ pub(crate) use status::AgentStatus;
 use crate::{
     advice::kept_clues::KeptClues,
     kernel::hooks::Signal,
+    model::judgement::given_limits::GivenPath,
     model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
     store,
 };
@@ -32,7 +33,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{broadcast, watch::Receiver};
 
@@ -68,6 +69,12 @@ impl Shared {
     /// The sums that hold until the next are published.
     fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The paths of the configuration.
+    fn configured_paths(&self) -> Vec<GivenPath> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.surroundings().limits.paths().map(Into::into).collect()
     }
 }
 

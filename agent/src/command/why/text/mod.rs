@@ -88,9 +88,10 @@ impl WhyText<'_> {
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             return format!(
-                "Nothing is wrong with {}: {}{ended}.{}",
+                "Nothing is wrong with {}: {}{ended}.{}{}",
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
+                outages::beside(self.cases, self.now).unwrap_or_default(),
                 self.behind().unwrap_or_default()
             );
         }

@@ -5,7 +5,7 @@ use crate::{
     command::{
         timestamp,
         why::{
-            answer::Judged,
+            answer::{CallCount, Judged},
             needs::{closed_all_at_once, closes_first, is_ended_by_one_probe},
         },
     },
@@ -16,7 +16,7 @@ use crate::{
             gap::GapFrom,
             learned::PeerClosesRow,
         },
-        observed::socket::Direction,
+        observed::{setsockopt::SockOpt, socket::Direction},
         text::duration::duration,
     },
     view::{
@@ -44,7 +44,7 @@ impl Judged {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
             Finding::Dark if self.is_probed_too_late => format!(
-                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner are \
+                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner were \
                  answered: the path forgot {it} before"
             ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
@@ -130,9 +130,11 @@ impl Judged {
             Direction::Outbound => "",
         };
         let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
+        let guess = self.guess_beside().map(|guess| format!(", ~{} (guess)", time(guess)));
         format!(
-            "{what}{unnoticed} will be dropped once quiet for {}{busy}: {}",
+            "{what}{unnoticed} will be dropped once quiet for {}{}{busy}: {}",
             self.limit_words(),
+            guess.unwrap_or_default(),
             self.why_silent(it)
         )
     }
@@ -254,7 +256,24 @@ impl Judged {
     /// For how long the worst condition has lasted.
     fn since(&self) -> String {
         let n = self.case.of(self.finding).count();
-        format!(", for {}{}", up_to(n), time(self.lasts_for()))
+        if self.asked.is_of_past {
+            let began = timestamp::of_unix(self.asked.now - self.lasts_for()).to_string();
+            return format!(
+                ", since {}, still now",
+                timestamp::short(&began, self.asked.now)
+            );
+        }
+        format!(", for {}{}{}", up_to(n), time(self.lasts_for()), self.as_of())
+    }
+
+    /// How old what is known of them is: an answer may have come meanwhile.
+    fn as_of(&self) -> String {
+        let looked = self.case.of(self.finding).map(|life| life.connection.looked_at_seconds_ago);
+        let n = self.case.of(self.finding).count();
+        match looked.fold(0.0, f64::max) {
+            oldest if oldest < 1.0 => String::new(),
+            oldest => format!(" (as of {}{} ago)", up_to(n), time(oldest)),
+        }
     }
 
     fn lasts_for(&self) -> f64 {
@@ -362,7 +381,7 @@ impl Judged {
                 format!("keepalive is off, and nobody ever set it on {it}")
             }
             (false, None, _) => "keepalive is off".to_owned(),
-            (true, Some(call), _) if self.is_late() => format!(
+            (true, Some(call), _) if self.is_late() && is_what_was_refused(call, example) => format!(
                 "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
                 call.option.as_str(),
                 call.result
@@ -416,4 +435,10 @@ impl Judged {
             }
         }
     }
+}
+
+/// Whether what was refused is what makes the first probe late: the idle time, and no timer that was armed before or the
+/// interval.
+fn is_what_was_refused(call: &CallCount, example: &Connection) -> bool {
+    call.option == SockOpt::Idle && example.gap_from == Some(GapFrom::Idle)
 }
