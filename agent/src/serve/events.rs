@@ -139,10 +139,9 @@ fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundin
     };
     let all = all.into_iter().flat_map(|history| table.replay(history));
     let measured = all.map(|(happening, around)| (happening, wanted.filter.surroundings(around)));
-    let has_times = wanted.since.is_some() || wanted.until.is_some();
-    let is_of_then = |happening: &Happening| {
-        !has_times || wanted.is_within(clock::wall_time(happening.at).unix_seconds)
-    };
+    let offset_ns = clock::unix_offset_ns();
+    let is_of_then =
+        |happening: &Happening| wanted.is_within(clock::unix_ns(happening.at, offset_ns));
     let mut past: Vec<_> =
         measured.filter(|(it, around)| is_of_then(it) && wanted.admits(it, around)).collect();
     drop(table);

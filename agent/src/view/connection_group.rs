@@ -106,11 +106,11 @@ pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
         .map(|(key, mut lives)| {
             share_evidence(&mut lives);
             let at = |life: &Life| life.end.as_ref().map(|end| end.at.clone());
-            lives.sort_by(|a, b| a.finding().cmp(&b.finding()).then_with(|| at(b).cmp(&at(a))));
+            lives.sort_by_cached_key(|life| (life.finding(), std::cmp::Reverse(at(life))));
             ConnectionGroup { key, lives }
         })
         .collect();
-    cases.sort_by_key(|case| {
+    cases.sort_by_cached_key(|case| {
         let n_worst = case.of(case.finding()).count();
         (case.finding(), case.key.is_busy, std::cmp::Reverse(n_worst))
     });

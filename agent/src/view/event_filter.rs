@@ -56,10 +56,13 @@ impl EventFilter {
         }
     }
 
-    /// Whether a past event of this Unix time is wanted.
-    pub(crate) fn is_within(&self, unix_seconds: f64) -> bool {
-        self.since.is_none_or(|since| unix_seconds >= since)
-            && self.until.is_none_or(|until| unix_seconds < until)
+    /// Whether a past event of this Unix time is wanted. Events are shown to the microsecond.
+    pub(crate) fn is_within(&self, unix_ns: i64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
+        let micros = |seconds: f64| (seconds * 1e6).round() as i64;
+        let at = unix_ns.div_euclid(1000);
+        self.since.is_none_or(|since| at >= micros(since))
+            && self.until.is_none_or(|until| at < micros(until))
     }
 
     /// Whether `happening` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
@@ -324,6 +327,30 @@ mod tests {
         assert!(!of_causes.admits(&call(1), &around()));
         let losses = EventFilter { event: vec![EventChoice::One(EventName::Died)], ..of_causes };
         assert!(!losses.admits(&died(Cause::PeerClosed), &around()));
+    }
+
+    #[test]
+    fn a_look_back_is_over_with_its_end_and_goes_on_if_that_is_now() {
+        let looks = |until, past, past_only| {
+            let mut wanted = EventFilter { past, past_only, ..EventFilter::default() };
+            wanted.look_back(1_764_128_050.5, until);
+            (wanted.past, wanted.past_only)
+        };
+        assert_eq!(looks(Some(1_764_128_060.0), false, false), (false, true));
+        assert_eq!(looks(None, false, false), (true, false));
+        assert_eq!(looks(Some(1_764_128_060.0), true, false), (true, false), "as was asked");
+        assert_eq!(looks(None, false, true), (false, true), "as was asked");
+    }
+
+    #[test]
+    fn a_past_event_is_within_its_own_time_to_the_microsecond() {
+        let (since, until) = (Some(1_764_128_050.788_129), Some(1_764_128_050.788_131));
+        let wanted = EventFilter { since, until, ..EventFilter::default() };
+        let at = |micros: i64| 1_764_128_050_000_000_000 + micros * 1000 + 999;
+        assert!(!wanted.is_within(at(788_128)));
+        assert!(wanted.is_within(at(788_129)) && wanted.is_within(at(788_130)));
+        assert!(!wanted.is_within(at(788_131)));
+        assert!(EventFilter::default().is_within(0), "without times any will do");
     }
 
     #[test]

@@ -10,7 +10,12 @@ use crate::{
         },
     },
     model::text::sanitize,
-    view::{life::Life, row::Row},
+    store::DeathRow,
+    view::{
+        connection::{Connection, RowOwner},
+        event_row::EventRow,
+        row::Row,
+    },
 };
 use std::io;
 
@@ -69,12 +74,19 @@ impl Sources<'_> {
     /// The names that owners of connections have, and had in the window.
     fn names(&mut self) -> Result<KnownNames, Failure> {
         let mut names = KnownNames::default();
+        let mut meet = |owners: &[RowOwner], connection: &Connection| {
+            names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+        };
         for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
             for Row { connection, owners, .. } in self.living(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+                meet(&owners, &connection);
             }
-            for Life { connection, owners, .. } in self.lives(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            for EventRow { connection, owners, .. } in self.remembered(&selections)? {
+                meet(&owners, &connection);
+            }
+            for selection in &selections {
+                let met = |row: DeathRow| meet(&row.event.owners, &row.event.connection);
+                self.history.dead(&selection.query, self.window, met)?;
             }
         }
         for path in &self.paths {
