@@ -72,6 +72,11 @@ impl NotOfThen {
     }
 }
 
+/// Whether a neighbour may show something of a time that ended at `until`: its own trouble, and its opening, are not later.
+pub(super) fn may_show_then(life: &Life, until: f64, now: f64) -> bool {
+    life.end.is_some() || matches!(then(life, until, now), Then::WasSo | Then::Unknown)
+}
+
 fn then(life: &Life, until: f64, now: f64) -> Then {
     let connection = &life.connection;
     let opened = life.opened_at.as_deref().and_then(unix_seconds);

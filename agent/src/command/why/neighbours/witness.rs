@@ -34,8 +34,8 @@ pub(in crate::command::why) struct Unanswered {
     pub(in crate::command::why) since: f64,
     /// No limit explains it: it had gone on after as long a quiet time before, or others fell silent with it.
     pub(in crate::command::why) is_outage: bool,
-    /// It ended, and the path had forgotten it: the peer is not gone.
-    pub(in crate::command::why) is_forgotten: bool,
+    /// It ended alone: the path had forgotten it, or others were answered meanwhile. The peer was not gone.
+    pub(in crate::command::why) is_alone: bool,
 }
 
 impl Witness {
@@ -47,9 +47,8 @@ impl Witness {
             let ended = unix_seconds(&end.at);
             let is_outage = end.others_silent.is_some_and(|n| n > 0);
             let unanswered = ended.and_then(|ended| fell_silent(life, ended));
-            let is_forgotten = life.finding() == Finding::Dropped;
-            let unanswered =
-                unanswered.map(|since| Unanswered { since, is_outage, is_forgotten });
+            let is_alone = life.finding() == Finding::Dropped || end.others_answered.is_some();
+            let unanswered = unanswered.map(|since| Unanswered { since, is_outage, is_alone });
             return Self { opened, heard, unanswered, ended };
         }
         let connection = &life.connection;
@@ -60,7 +59,7 @@ impl Witness {
         let unanswered = since.map(|since| Unanswered {
             since: now - since,
             is_outage: hangs_although_it_went_on_before(life),
-            is_forgotten: false,
+            is_alone: false,
         });
         Self { opened, heard, unanswered, ended: None }
     }
@@ -91,7 +90,7 @@ impl Silence {
         let is_later = |since: f64| heard.is_none_or(|heard| heard <= since + ANSWER_SECONDS);
         let of_it = || {
             let unanswered = witnesses.iter().filter_map(|it| it.unanswered);
-            unanswered.filter(|it| !it.is_forgotten && is_later(it.since))
+            unanswered.filter(|it| !it.is_alone && is_later(it.since))
         };
         let since = of_it().map(|it| it.since).min_by(f64::total_cmp)?;
         Some(Self {

@@ -9,7 +9,7 @@ use super::{
     inherited,
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
-    then::NotOfThen,
+    then::{self, NotOfThen},
 };
 use crate::{
     command::{
@@ -333,23 +333,25 @@ impl<'a> Sources<'a> {
     /// remembers.
     fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
         const MOST_HOSTS: usize = 32;
-        let is_concerned = |life: &&Life| {
-            let is_local = life.connection.verdict == Some(Verdict::Local);
-            life.finding().is_of_silence() || life.end.is_none() && !is_local
-        };
-        let hosts: BTreeSet<IpAddr> = lives
-            .iter()
-            .filter(is_concerned)
-            .filter(|life| life.connection.direction() == Direction::Outbound)
-            .map(|life| life.connection.remote.ip())
-            .collect();
+        let outbound =
+            || lives.iter().filter(|life| life.connection.direction() == Direction::Outbound);
+        let troubled = outbound().filter(|life| life.finding().is_of_silence());
+        let well = outbound().filter(|life| {
+            life.end.is_none() && life.connection.verdict != Some(Verdict::Local)
+        });
+        let mut hosts: BTreeSet<IpAddr> = BTreeSet::new();
+        for life in troubled.chain(well) {
+            if hosts.len() < MOST_HOSTS {
+                hosts.insert(life.connection.remote.ip());
+            }
+        }
         if hosts.is_empty() {
             return Ok(Vec::new());
         }
         let known: BTreeSet<&str> =
             lives.iter().filter_map(|life| life.connection.id.as_deref()).collect();
         let n_left_out = self.n_left_out;
-        let selections = [Selection::servers_at(hosts.into_iter().take(MOST_HOSTS))];
+        let selections = [Selection::servers_at(hosts.into_iter())];
         let rows = self.living(&selections)?;
         self.n_left_out = n_left_out;
         let past = self.remembered(&selections)?;
@@ -357,7 +359,7 @@ impl<'a> Sources<'a> {
             |life: &Life| !known.contains(life.connection.id.as_deref().unwrap_or_default());
         let mut others: Vec<Life> = lives_of(rows, past).into_iter().filter(is_other).collect();
         if let Some(until) = self.window.until_seconds() {
-            NotOfThen::default().take_out(&mut others, until, self.now);
+            others.retain(|life| then::may_show_then(life, until, self.now));
         }
         Ok(others)
     }

@@ -101,9 +101,13 @@ impl WhyText<'_> {
             1 => " One more finding below.".to_owned(),
             n => format!(" {n} more findings below."),
         };
-        let outage = outages::in_words(self.cases, self.now);
-        let outage = outage.map(|outage| format!("{outage}. ")).unwrap_or_default();
-        format!("{outage}{}.{more}", worst.sentence())
+        let worst = worst.sentence();
+        match outages::in_words(self.cases, self.now) {
+            None => format!("{worst}.{more}"),
+            // What hangs now comes before what is over.
+            Some(outage) if outage.is_over => format!("{worst}. {}.{more}", outage.sentence),
+            Some(outage) => format!("{}. {worst}.{more}", outage.sentence),
+        }
     }
 
     /// Where all connections go to programs of this host: what these wait for may be behind them.

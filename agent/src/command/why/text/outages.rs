@@ -27,8 +27,15 @@ struct HostWitness {
     witness: Witness,
 }
 
+/// What is said of an outage.
+pub(super) struct OutageText {
+    pub(super) sentence: String,
+    /// None of those that it took lives.
+    pub(super) is_over: bool,
+}
+
 /// The host with most connections that went dark together, in words. `now`: Unix time.
-pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<String> {
+pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
     let mut hosts: BTreeMap<IpAddr, Vec<HostWitness>> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
@@ -40,12 +47,13 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<String> {
     let outages = hosts.into_iter().filter_map(|(host, all)| Some((host, Outage::of(all)?)));
     let (host, outage) = outages.max_by_key(|(_, outage)| outage.n)?;
     let ports = if outage.n_ports == 1 { "1 port" } else { &format!("{} ports", outage.n_ports) };
-    Some(format!(
+    let sentence = format!(
         "{host}, or the path to it, went dark {} for {} of {} kinds, to {ports}",
-        outage.when(),
+        outage.when(now),
         connections(outage.n),
         outage.n_cases
-    ))
+    );
+    Some(OutageText { sentence, is_over: outage.is_over })
 }
 
 /// That others get no answer from a host which connections that are well go to as well, in words; they may be next.
@@ -71,13 +79,14 @@ struct Outage {
     n: usize,
     n_cases: usize,
     n_ports: usize,
+    is_over: bool,
 }
 
 impl Outage {
     /// Where most fell silent within the time, if these are many.
     fn of(all: Vec<HostWitness>) -> Option<Self> {
         let is_dark =
-            |it: &HostWitness| it.witness.unanswered.is_some_and(|it| !it.is_forgotten);
+            |it: &HostWitness| it.witness.unanswered.is_some_and(|it| !it.is_alone);
         let (mut dark, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dark);
         dark.sort_by(|a, b| since(a).total_cmp(&since(b)));
         let group = longest_together(&dark)?;
@@ -112,13 +121,13 @@ impl Outage {
             n: group.len(),
             n_cases: cases.len(),
             n_ports: ports.len(),
+            is_over: last_end.is_finite(),
         })
     }
 
     /// Between which times it began.
-    fn when(&self) -> String {
-        let clock =
-            |at: f64| timestamp::local(&timestamp::of_unix(at).to_string(), "%H:%M:%S");
+    fn when(&self, now: f64) -> String {
+        let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), now);
         let since = clock(self.since);
         match self.heard_until.map(clock) {
             Some(heard) if heard != since => format!(
@@ -158,7 +167,7 @@ mod tests {
     use crate::command::why::neighbours::witness::Unanswered;
 
     fn darkened(case: usize, heard: f64, since: f64) -> HostWitness {
-        let unanswered = Unanswered { since, is_outage: true, is_forgotten: false };
+        let unanswered = Unanswered { since, is_outage: true, is_alone: false };
         let witness =
             Witness { heard: Some(heard), unanswered: Some(unanswered), ..Witness::default() };
         HostWitness { case, port: 443, witness }
@@ -190,6 +199,7 @@ mod tests {
         let all = [&cut[..], &older].concat();
         let outage = Outage::of(all.clone()).unwrap();
         assert_eq!((outage.heard_until, outage.since, outage.n), (Some(100.0), 101.0, 4));
+        assert!(!outage.is_over, "they still wait");
         // A neighbour that was answered shows the bound; one that still is shows that the host is there.
         let beside = |at| Outage::of([&all[..], &[heard(at)]].concat());
         assert_eq!(beside(100.9).unwrap().heard_until, Some(100.9));
@@ -203,7 +213,7 @@ mod tests {
             it.witness.ended = Some(130.0);
         }
         let beside = |at| Outage::of([&all[..], &[heard(at)]].concat());
-        assert!(beside(500.0).is_some(), "heard after the last of them had ended");
+        assert!(beside(500.0).is_some_and(|it| it.is_over), "heard after the last had ended");
         assert_eq!(beside(120.0), None, "heard meanwhile");
     }
 }
