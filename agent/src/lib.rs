@@ -11,6 +11,7 @@ mod config;
 #[cfg(test)]
 mod docs;
 mod files;
+mod fix;
 mod kernel;
 mod log;
 mod metrics;

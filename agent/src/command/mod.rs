@@ -7,6 +7,7 @@ mod check;
 mod columns;
 mod completions;
 mod doctor;
+mod fix;
 #[cfg(test)]
 mod man;
 mod output;
@@ -22,10 +23,10 @@ mod time_window;
 mod timestamp;
 mod top;
 mod trace;
-mod trace_text;
+mod verify;
 mod why;
 
-use crate::{agent, config, kernel, log, serve, store};
+use crate::{agent, config, fix::journal, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -72,6 +73,7 @@ Examples:
   keepwatch why 10.0.0.9:5432           with one peer; the line to change
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
+  keepwatch fix                         turn keepalive on, live: the plan
   keepwatch run                         the agent, with metrics
   keepwatch doctor                      what is not seen on this kernel";
 
@@ -89,6 +91,8 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Exit 1 if an outbound connection of the host, or of a command, violates the policy
     Check(check::CheckArgs),
+    /// Turn keepalive on for live connections of other programs: a plan, --apply, --undo, --watch
+    Fix(fix::FixArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
     /// Print a script that makes a shell complete commands and options
@@ -128,6 +132,10 @@ enum Failure {
     #[error(transparent)]
     Why(#[from] why::Error),
     #[error(transparent)]
+    Fix(#[from] fix::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
     Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -142,10 +150,12 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
+            Self::Fix(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
             | Self::Broken
+            | Self::Journal(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
@@ -200,8 +210,9 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
+        Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
         Command::Completions(args) => completions::run(&args),
-        Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
+        Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
 }
 

@@ -69,7 +69,7 @@ impl HistoryReader {
             let mut n_unknown = 0;
             for ids in ids.chunks(AT_ONCE) {
                 let mut found = Vec::with_capacity(ids.len());
-                // Without it each row is a transaction of its own. Not longer: who waits for a slow reader must not keep
+                // Without it each row is a transaction of its own. Not longer: a reader that is slow must not keep
                 // the agent from tidying up.
                 let together = database.unchecked_transaction()?;
                 for id in ids {

@@ -14,7 +14,7 @@ const LEVELS: [&[&str]; 16] = [
     &["agent"],
     &["serve"],
     &["metrics"],
-    &["config", "store"],
+    &["config", "store", "fix"],
     &["view"],
     &["owner", "advice", "log"],
     &["kernel"],

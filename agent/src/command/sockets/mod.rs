@@ -134,7 +134,7 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
         return Ok(out.flush()?);
     }
     let mut rows = Vec::new();
-    each_row(reader, &args.filter, |row| rows.push(row))?;
+    reader.each_row(&args.filter, |row| rows.push(row))?;
     let sort = args.sort.unwrap_or_default();
     rows.sort_by_cached_key(|row| Standing::of_row(row).key(sort));
     if args.json {
@@ -148,30 +148,10 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     if rows.is_empty()
         && let Some(mut near) = NearNames::of(&args.filter)
     {
-        each_row(reader, &Filter::default(), |row| near.look(&row))?;
+        reader.each_row(&Filter::default(), |row| near.look(&row))?;
         info!("{}", near.words());
     }
     Ok(())
-}
-
-/// Passes on every connection that the filter admits, in no order.
-fn each_row(
-    reader: &mut ConnectionReader,
-    filter: &Filter,
-    mut each: impl FnMut(Row),
-) -> Result<(), Failure> {
-    match reader {
-        ConnectionReader::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
-            each(row);
-            true
-        })?),
-        ConnectionReader::Kernel(kernel) => {
-            kernel.walk(filter, |socket, owners, identity, around| {
-                each(Row::new(socket, owners, identity, around, socket.at));
-                Ok(())
-            })
-        }
-    }
 }
 
 /// JSON as it comes: memory does not grow with the sockets. The agent's lines are copied: a field that only a newer

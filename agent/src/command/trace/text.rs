@@ -1,11 +1,11 @@
 //! Events for eyes: one line each where there is room, else a headline and below it what it means.
 
-use super::{
-    socket_text::{self, Size, Style},
-    table::{cut, fitted, width, wrapped},
-    timestamp,
-};
 use crate::{
+    command::{
+        socket_text::{self, Size, Style},
+        table::{cut, fitted, width, wrapped},
+        timestamp,
+    },
     model::{
         observed::{event::Fire, setsockopt::When},
         table::happening::EventName,
@@ -27,7 +27,7 @@ const WIDE: usize = 160;
 
 /// How events are laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TraceLayout {
+pub(in crate::command) struct TraceLayout {
     style: Style,
     /// Columns of a terminal that is too narrow for one line an event.
     narrow: Option<usize>,
@@ -37,7 +37,7 @@ pub(super) struct TraceLayout {
 
 impl TraceLayout {
     /// For a terminal of this size, or for a file.
-    pub(super) fn new(terminal: Option<Size>, filter: &Filter, style: Style) -> Self {
+    pub(in crate::command) fn new(terminal: Option<Size>, filter: &Filter, style: Style) -> Self {
         let columns = terminal.map(|size| size.columns);
         let narrow = columns.filter(|&columns| columns < WIDE);
         Self { style, narrow, is_of_one: filter.id.len() == 1 }
@@ -45,14 +45,14 @@ impl TraceLayout {
 }
 
 /// A message about the stream itself.
-pub(super) fn notice_line(row: &NoticeRow, layout: TraceLayout) -> String {
+pub(in crate::command) fn notice_line(row: &NoticeRow, layout: TraceLayout) -> String {
     let NoticeRow { time: WallTime { at, .. }, event, meaning, .. } = row;
     let text = layout.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33");
     format!("{}  {text}", timestamp::local(at, TIME_OF_DAY))
 }
 
 /// An event: when, what, whose, which connection, and what it means.
-pub(super) fn event_lines(row: &EventRow, layout: TraceLayout) -> String {
+pub(in crate::command) fn event_lines(row: &EventRow, layout: TraceLayout) -> String {
     match layout.narrow {
         Some(columns) => narrow(row, columns, layout),
         None => wide(row, layout),
@@ -158,14 +158,14 @@ fn short_meaning(row: &EventRow) -> String {
 
 /// How bad an event is for the person who has to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::command) enum Tone {
     Bad,
     Notable,
     Good,
     Plain,
 }
 
-pub(super) fn tone(row: &EventRow) -> Tone {
+pub(in crate::command) fn tone(row: &EventRow) -> Tone {
     match row.event {
         EventName::Died => Tone::Bad,
         EventName::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,

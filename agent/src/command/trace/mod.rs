@@ -1,5 +1,7 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
+pub(super) mod text;
+
 use super::{
     Failure, Outcome, output,
     run::RING_BYTES,
@@ -7,7 +9,6 @@ use super::{
     socket_text::Style,
     source::Source,
     time_window::{TimeArgs, TimeWindow},
-    trace_text::{TraceLayout, event_lines, notice_line},
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -38,6 +39,7 @@ use std::{
     },
     time::Duration,
 };
+use text::{TraceLayout, event_lines, notice_line};
 use tracing::{info, warn};
 
 #[derive(Args, Debug)]
