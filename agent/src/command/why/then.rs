@@ -79,6 +79,7 @@ pub(super) fn may_show_then(life: &Life, until: f64, now: f64) -> bool {
 
 fn then(life: &Life, until: f64, now: f64) -> Then {
     let connection = &life.connection;
+    let now = life.read_at.unwrap_or(now);
     let opened = life.opened_at.as_deref().and_then(unix_seconds);
     if opened.is_some_and(|opened| opened > until) {
         return Then::OpenedLater;

@@ -245,7 +245,7 @@ impl AtPeer {
             .filter(|life| !is_of_outage(life))
             .filter_map(|life| {
                 let quiet = quiet_before_it_hung(life)?;
-                let since = now - life.connection.condition_seconds.unwrap_or_default();
+                let since = Witness::of(life, now).unanswered?.since;
                 Some(Hanging { quiet, since, life })
             })
             .collect();

@@ -237,3 +237,16 @@ fn a_quiet_one_learns_from_what_hangs_at_other_ports_of_its_host() {
     let others = [live(&other_port)];
     assert_eq!(Neighbours::of(&hangs, &others, 0.0).limit(&hangs[0]), None);
 }
+
+#[test]
+fn what_was_read_later_than_the_rest_is_dated_by_its_own_time() {
+    // The neighbour was heard 14 s after the other began to hang, which shows only if it is dated 20 s later.
+    let hangs = cases(vec![live(&stuck(1, 10_000, 60_000))]);
+    let neighbour = |read_at: Option<f64>| Life { read_at, ..live(&app(2, None, 16_000)) };
+    let is_heard = |read_at| {
+        let others = [neighbour(read_at)];
+        Neighbours::of(&hangs, &others, 100.0).limit(&hangs[0]).unwrap().is_heard
+    };
+    assert!(!is_heard(None));
+    assert!(is_heard(Some(120.0)));
+}

@@ -39,8 +39,9 @@ pub(in crate::command::why) struct Unanswered {
 }
 
 impl Witness {
-    /// What a connection shows. `now`: Unix time.
+    /// What a connection shows. `now`: Unix time, of what is not dated itself.
     pub(in crate::command::why) fn of(life: &Life, now: f64) -> Self {
+        let now = life.read_at.unwrap_or(now);
         let opened = life.opened_at.as_deref().and_then(unix_seconds);
         if let Some(end) = &life.end {
             let heard = end.last_packet_at.as_deref().and_then(unix_seconds);

@@ -18,6 +18,7 @@ use crate::{
         time_window::TimeWindow,
     },
     config,
+    kernel::clock,
     model::{
         judgement::{
             given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
@@ -37,7 +38,9 @@ use crate::{
         value_enum::EventChoice,
     },
 };
-use std::{collections::BTreeSet, io, net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io, net::IpAddr, path::Path};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +135,8 @@ struct Sources<'a> {
     around: Option<Surroundings>,
     /// The configured paths: of this call, else those of the agent.
     paths: Vec<ConfiguredPath>,
+    /// When each connection that lives was read, by its id: Unix time.
+    read_at: BTreeMap<String, f64>,
     /// Live connections that are not held, because many like them are.
     n_left_out: usize,
     /// Live connections that are left out, because the window is over.
@@ -214,6 +219,7 @@ impl<'a> Sources<'a> {
         Ok(Self {
             paths,
             not_of_then: NotOfThen::default(),
+            read_at: BTreeMap::new(),
             now,
             agent: status.map(|_| socket),
             kernel,
@@ -275,7 +281,7 @@ impl<'a> Sources<'a> {
     fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
         let rows = self.living(selections)?;
         let past = self.remembered(selections)?;
-        let mut lives = lives_of(rows, past);
+        let mut lives = self.dated(lives_of(rows, past));
         self.add_history(&mut lives, selections)?;
         let window = self.window;
         lives.retain(|life| {
@@ -283,6 +289,15 @@ impl<'a> Sources<'a> {
             life.end.as_ref().is_none_or(|end| window.overlaps(began, &end.at))
         });
         Ok(lives)
+    }
+
+    /// These, with the time at which each was read.
+    fn dated(&self, mut lives: Vec<Life>) -> Vec<Life> {
+        for life in lives.iter_mut().filter(|life| life.end.is_none()) {
+            let id = life.connection.id.as_deref().unwrap_or_default();
+            life.read_at = self.read_at.get(id).copied();
+        }
+        lives
     }
 
     /// Of a window that is over, only what was so in it is an answer.
@@ -305,11 +320,14 @@ impl<'a> Sources<'a> {
 
     fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
         let mut rows = LivingRows::default();
+        let mut read_at: BTreeMap<String, f64> = BTreeMap::new();
         if let Some(path) = self.agent {
             for selection in selections {
                 let filter = self.measured(&selection.filter);
+                let asked_at = clock::unix_seconds();
                 client::sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
+                        read_at.entry(row.id().to_owned()).or_insert(asked_at);
                         rows.take(row);
                     }
                     true
@@ -319,11 +337,14 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    rows.take(Row::new(socket, owners, identity, around, socket.at));
+                    let row = Row::new(socket, owners, identity, around, socket.at);
+                    read_at.entry(row.id().to_owned()).or_insert_with(clock::unix_seconds);
+                    rows.take(row);
                 }
                 Ok(())
             })?;
         }
+        self.read_at.extend(read_at);
         let (rows, n_left_out) = rows.finish();
         self.n_left_out = self.n_left_out.max(n_left_out);
         Ok(rows)
@@ -357,7 +378,8 @@ impl<'a> Sources<'a> {
         let past = self.remembered(&selections)?;
         let is_other =
             |life: &Life| !known.contains(life.connection.id.as_deref().unwrap_or_default());
-        let mut others: Vec<Life> = lives_of(rows, past).into_iter().filter(is_other).collect();
+        let others = self.dated(lives_of(rows, past));
+        let mut others: Vec<Life> = others.into_iter().filter(is_other).collect();
         if let Some(until) = self.window.until_seconds() {
             others.retain(|life| then::may_show_then(life, until, self.now));
         }
