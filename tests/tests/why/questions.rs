@@ -76,9 +76,11 @@ fn a_name_that_nobody_has_is_answered_with_what_there_is() {
     let Some((_client, _end)) = start(&agent, &path, "checkout") else {
         return;
     };
-    for (name, there_is) in
-        [("chekcout", "; there is process checkout;"), ("zzz", "or host;"), ("10.97.2.300", "or host;")]
-    {
+    for (name, there_is) in [
+        ("chekcout", "; there is process checkout;"),
+        ("zzz", "or host;"),
+        ("10.97.2.300", "or host;"),
+    ] {
         let said = format!("nothing is called {name}: no process, unit,");
         assert_refused(&why(&agent, &[name]), 2, &[&said, there_is]);
     }
@@ -129,7 +131,12 @@ fn a_time_is_asked_for_and_its_zone_is_said() {
 #[test]
 fn a_path_of_the_agents_configuration_is_found_by_its_name() {
     let path = NetworkPath::cable();
-    let agent = Agent::start(&["--interval", "500ms", "--path", "prod=10.77.0.0/24=45s,dr=10.88.0.0/16=60s"]);
+    let agent = Agent::start(&[
+        "--interval",
+        "500ms",
+        "--path",
+        "prod=10.77.0.0/24=45s,dr=10.88.0.0/16=60s",
+    ]);
     let Some((client, _end)) = start(&agent, &path, "pathfinder") else {
         return;
     };
@@ -258,7 +265,10 @@ fn what_hangs_now_is_an_answer_about_a_past_time_only_if_it_hung_then() {
     let asked = |until: &str| text(&why(&agent, &[&id, "--since", "1h", "--until", until]));
     let well = asked(&before);
     assert!(!well.contains("waits for an answer"), "{well}");
-    assert!(well.contains("1 connection of that time lives and is in trouble since a later"), "{well}");
+    assert!(
+        well.contains("1 connection of that time lives and is in trouble since a later"),
+        "{well}"
+    );
     let hung = asked(&moment("1 second ago"));
     assert!(hung.contains("waits for an answer, since ") && hung.contains(", still now"), "{hung}");
 }

@@ -27,11 +27,7 @@ pub(super) struct Lessons {
 
 impl Lessons {
     /// `killed`: the shortest quiet time that killed one that the answer shows, seconds.
-    pub(super) fn of(
-        case: &ConnectionGroup,
-        learned: &[LearnedRow],
-        killed: Option<f64>,
-    ) -> Self {
+    pub(super) fn of(case: &ConnectionGroup, learned: &[LearnedRow], killed: Option<f64>) -> Self {
         let Some(example) = case.example() else {
             return Self::default();
         };

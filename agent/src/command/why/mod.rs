@@ -16,8 +16,8 @@ mod then;
 
 pub(super) use source::Error;
 
-use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use self::answer::Asked;
+use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use crate::{config, kernel::clock};
 use clap::Args;
 use std::io::{self, Write as _};

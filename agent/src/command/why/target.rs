@@ -248,8 +248,7 @@ fn of_path(word: &str, paths: &[ConfiguredPath]) -> Option<Meaning> {
             format!("{peers}, idle limit {}", duration(path.limit.seconds))
         })
         .collect();
-    let taken_for =
-        format!("path {} ({})", sanitize::escaped(word.as_bytes()), parts.join("; "));
+    let taken_for = format!("path {} ({})", sanitize::escaped(word.as_bytes()), parts.join("; "));
     (!selections.is_empty()).then_some(Meaning { selections, taken_for })
 }
 
@@ -307,10 +306,7 @@ mod tests {
         assert!(
             meanings[0].selections.iter().any(|it| it.query.unit.as_deref() == Some("db.service"))
         );
-        assert_eq!(
-            meanings[1].taken_for,
-            "path db (10.0.0.0/8 port 5432, idle limit 5 min 50 s)"
-        );
+        assert_eq!(meanings[1].taken_for, "path db (10.0.0.0/8 port 5432, idle limit 5 min 50 s)");
         let selection = &meanings[1].selections[0];
         assert_eq!(selection.query.port, Some(5432));
         assert!(!selection.admits_remote("10.0.0.1:80".parse().unwrap()));

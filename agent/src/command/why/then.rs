@@ -158,7 +158,10 @@ mod tests {
         left_out.take_out(&mut again, UNTIL, NOW);
         assert_eq!(lives.len(), 1);
         let notes: Vec<String> = left_out.notes().collect();
-        assert!(notes[0].starts_with("1 connection of that time lives and is in trouble"), "{notes:?}");
+        assert!(
+            notes[0].starts_with("1 connection of that time lives and is in trouble"),
+            "{notes:?}"
+        );
         assert!(notes[1].starts_with("1 connection that lives now may have been"), "{notes:?}");
     }
 }

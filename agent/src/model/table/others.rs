@@ -160,8 +160,7 @@ impl Table {
         self.look_at(host, at);
         let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
         let others = || seen.iter().chain(&fallen).filter(|other| other.id != socket.id);
-        let was_there =
-            |other: &OtherConnection| other.opened.is_none_or(|opened| opened <= heard);
+        let was_there = |other: &OtherConnection| other.opened.is_none_or(|opened| opened <= heard);
         let last_heard = LastHeard::of(others().filter(|other| was_there(other)), service);
         for other in others() {
             let is_of_it = other.service == service;
@@ -371,10 +370,7 @@ mod tests {
         // Answers of another port speak for the host, and not for a service of its own behind the same address.
         let mut other_port = at(3, 500);
         other_port.remote.port = 6379;
-        assert_eq!(
-            cause_beside(&[cut, other_port]),
-            (Cause::RetransmitTimeout, Others::Silent(1))
-        );
+        assert_eq!(cause_beside(&[cut, other_port]), (Cause::RetransmitTimeout, Others::Silent(1)));
         let mut cut_there = cut;
         cut_there.remote.port = 6380;
         assert_eq!(cause_beside(&[cut_there, other_port]), (Cause::IdleDrop, Others::Unknown));

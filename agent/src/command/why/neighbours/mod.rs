@@ -256,10 +256,8 @@ impl AtPeer {
         let since = hanging.iter().map(|it| it.since).min_by(f64::total_cmp)?;
         let answers = || self.witnesses.iter().filter(|it| it.is_answer_to(since));
         let last_heard = answers().filter_map(|it| it.heard).max_by(f64::total_cmp);
-        let answered = self
-            .probing
-            .iter()
-            .find(|it| it.idle < hangs_after && it.witness.is_answer_to(since));
+        let answered =
+            self.probing.iter().find(|it| it.idle < hangs_after && it.witness.is_answer_to(since));
         Some(LimitGuess {
             heard_after: self
                 .survived

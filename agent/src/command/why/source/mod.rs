@@ -21,7 +21,9 @@ use crate::{
     kernel::clock,
     model::{
         judgement::{
-            given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
+            given_limits::GivenLimits,
+            idle_limit::ConfiguredPath,
+            learned::LearnedRow,
             verdict::{Surroundings, Verdict},
         },
         observed::socket::Direction,
@@ -40,7 +42,10 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io, net::IpAddr, path::Path};
+    io,
+    net::IpAddr,
+    path::Path,
+};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +245,11 @@ impl<'a> Sources<'a> {
             self.take_out_of_now(&mut lives);
             if !lives.is_empty() {
                 self.note_port(target, &taken_for)?;
+                let is_it =
+                    |path: &ConfiguredPath| taken_for.starts_with(&format!("path {} (", path.name));
+                if self.paths.iter().any(is_it) {
+                    self.notes.push(format!("asked for the {taken_for} of the configuration"));
+                }
                 return Ok((lives, taken_for));
             }
             tried.push(taken_for);
@@ -357,9 +367,8 @@ impl<'a> Sources<'a> {
         let outbound =
             || lives.iter().filter(|life| life.connection.direction() == Direction::Outbound);
         let troubled = outbound().filter(|life| life.finding().is_of_silence());
-        let well = outbound().filter(|life| {
-            life.end.is_none() && life.connection.verdict != Some(Verdict::Local)
-        });
+        let well = outbound()
+            .filter(|life| life.end.is_none() && life.connection.verdict != Some(Verdict::Local));
         let mut hosts: BTreeSet<IpAddr> = BTreeSet::new();
         for life in troubled.chain(well) {
             if hosts.len() < MOST_HOSTS {

@@ -358,7 +358,9 @@ impl Judged {
             timestamp::short(&at, self.asked.now)
         });
         let (are, since) = match until {
-            Some(at) => (format!("were answered until {at}"), format!("were answered since, until {at}")),
+            Some(at) => {
+                (format!("were answered until {at}"), format!("were answered since, until {at}"))
+            }
             None => ("are answered".to_owned(), "were answered since".to_owned()),
         };
         let gone = "and a peer that is gone would not answer them";

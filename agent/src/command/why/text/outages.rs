@@ -85,8 +85,7 @@ struct Outage {
 impl Outage {
     /// Where most fell silent within the time, if these are many.
     fn of(all: Vec<HostWitness>) -> Option<Self> {
-        let is_dark =
-            |it: &HostWitness| it.witness.unanswered.is_some_and(|it| !it.is_alone);
+        let is_dark = |it: &HostWitness| it.witness.unanswered.is_some_and(|it| !it.is_alone);
         let (mut dark, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dark);
         dark.sort_by(|a, b| since(a).total_cmp(&since(b)));
         let group = longest_together(&dark)?;
@@ -94,9 +93,8 @@ impl Outage {
         others.extend(dark.iter().take(start).chain(dark.iter().skip(end)));
         let group = dark.get(start..end)?;
         let began = group.first().map(since)?;
-        let is_within = |it: &HostWitness| {
-            it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage)
-        };
+        let is_within =
+            |it: &HostWitness| it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage);
         let cases: BTreeSet<usize> = group.iter().map(|it| it.case).collect();
         let ports: BTreeSet<u16> = group.iter().map(|it| it.port).collect();
         let is_many = group.len() >= MIN_CONNECTIONS && cases.len() >= MIN_CASES;

@@ -147,7 +147,8 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     let outage = page(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[]);
     assert!(outage.contains("the peer or the path is gone for all of them"), "{outage}");
     assert!(!outage.contains("if the path has forgotten"), "{outage}");
-    let stuck_case = judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, Asked::default());
+    let stuck_case =
+        judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, Asked::default());
     let lines =
         |case: &Judged| case.advice.iter().flat_map(|it| it.lines.clone()).collect::<String>();
     assert!(
@@ -335,4 +336,25 @@ fn what_is_well_beside_an_outage_is_not_called_well_without_it() {
     for calm in [said(1_000, &dark), said(45_000, &[live(&stuck(2))]), said(45_000, &[])] {
         assert!(!calm.contains("But others"), "{calm}");
     }
+}
+
+#[test]
+fn the_head_and_the_evidence_of_a_death_say_the_same_of_the_others() {
+    let died = |others_answered, others_silent| {
+        let mut life = dead(&Socket { probes_unanswered: 9, ..app(1, Some(60), 90_000) }, GAVE_UP);
+        let end = life.end.as_mut().unwrap();
+        (end.others_answered, end.others_silent) = (others_answered, others_silent);
+        page(vec![life], &[])
+    };
+    let there = died(Some(4), None);
+    assert!(there.contains("while others to the same peer were answered: the peer was"), "{there}");
+    assert!(there.contains("answered meanwhile: the peer was there"), "{there}");
+    let gone = died(None, Some(4));
+    assert!(gone.contains("the peer or the path went dark"), "{gone}");
+    assert!(gone.contains("others to the same peer fell silent with it"), "{gone}");
+    for said in [&there, &gone] {
+        assert!(!said.contains("look the same"), "{said}");
+    }
+    let alone = died(None, None);
+    assert!(alone.contains("went dark") && alone.contains("look the same"), "{alone}");
 }

@@ -203,11 +203,24 @@ impl Judged {
                     "{what} {was} ended by a single probe that got no answer: the peer or the path went dark, or one packet was lost"
                 )
             }
+            None if self.others_were_answered() => format!(
+                "{what} got no answer any more, {}, while others to the same peer were answered: the peer was there",
+                self.noticed()
+            ),
             None => format!(
                 "{what} got no answer any more, {}: the peer or the path went dark",
                 self.noticed()
             ),
         }
+    }
+
+    /// Whether others to the same peer were answered while each of the worst died.
+    pub(super) fn others_were_answered(&self) -> bool {
+        let worst = self.case.of(self.finding);
+        let mut answered =
+            worst.filter_map(|life| life.end.as_ref()).map(|end| end.others_answered.is_some());
+        // None if all live.
+        answered.next().is_some_and(|first| first && answered.all(|it| it))
     }
 
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.
@@ -258,10 +271,7 @@ impl Judged {
         let n = self.case.of(self.finding).count();
         if self.asked.is_of_past {
             let began = timestamp::of_unix(self.asked.now - self.lasts_for()).to_string();
-            return format!(
-                ", since {}, still now",
-                timestamp::short(&began, self.asked.now)
-            );
+            return format!(", since {}, still now", timestamp::short(&began, self.asked.now));
         }
         format!(", for {}{}{}", up_to(n), time(self.lasts_for()), self.as_of())
     }
@@ -381,11 +391,13 @@ impl Judged {
                 format!("keepalive is off, and nobody ever set it on {it}")
             }
             (false, None, _) => "keepalive is off".to_owned(),
-            (true, Some(call), _) if self.is_late() && is_what_was_refused(call, example) => format!(
-                "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
-                call.option.as_str(),
-                call.result
-            ),
+            (true, Some(call), _) if self.is_late() && is_what_was_refused(call, example) => {
+                format!(
+                    "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
+                    call.option.as_str(),
+                    call.result
+                )
+            }
             (true, ..) if self.is_late() => match self.latest_probe() {
                 Some(latest) => latest.probes_in_words(it),
                 None if example.gap_from == Some(GapFrom::ArmedTimer) => format!(

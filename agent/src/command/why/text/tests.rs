@@ -318,8 +318,7 @@ fn a_guess_stands_beside_the_time_in_which_a_quiet_neighbour_is_dropped() {
     };
     let (head, live_words, idle) = said(101_000, &[live(&stuck)]);
     assert!(head.contains("once quiet for 5 min 50 s (assumed), ~53 s (guess): keep"), "{head}");
-    let expected =
-        "dropped already if the path forgets after ~53 s (guess), else in 4 min 9 s if it stays quiet";
+    let expected = "dropped already if the path forgets after ~53 s (guess), else in 4 min 9 s if it stays quiet";
     assert!(live_words.contains(expected), "{live_words}");
     assert!(idle < 53, "{idle}");
     let (_, live_words, _) = said(50_000, &[live(&stuck)]);
