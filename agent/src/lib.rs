@@ -14,6 +14,7 @@ mod files;
 mod fix;
 mod kernel;
 mod log;
+mod measure;
 mod metrics;
 mod model;
 mod owner;

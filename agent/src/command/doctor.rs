@@ -24,7 +24,7 @@ a row is wrong; 3: it cannot work here. --verify needs CAP_SYS_PTRACE.
 Examples:
   keepwatch doctor                          what is not seen, and why
   keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
-  keepwatch doctor --verify 1000            are rows what getsockopt says?
+  keepwatch doctor --verify 1000            do rows equal getsockopt?
   keepwatch doctor --hooks tracepoint       does this mechanism work?")]
 pub(super) struct DoctorArgs {
     /// Print JSON, one object a line

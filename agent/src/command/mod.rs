@@ -10,6 +10,7 @@ mod doctor;
 mod fix;
 #[cfg(test)]
 mod man;
+mod measure;
 mod output;
 #[cfg(test)]
 pub(crate) mod reference;
@@ -74,6 +75,7 @@ Examples:
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
   keepwatch fix                         turn keepalive on, live: the plan
+  keepwatch measure 10.0.0.9:5432       the idle limit of a path
   keepwatch run                         the agent, with metrics
   keepwatch doctor                      what is not seen on this kernel";
 
@@ -93,6 +95,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Turn keepalive on for live connections of other programs: a plan, --apply, --undo, --watch
     Fix(fix::FixArgs),
+    /// The idle limit of the path to a peer, found before anything dies of it
+    Measure(measure::MeasureArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
     /// Print a script that makes a shell complete commands and options
@@ -134,6 +138,8 @@ enum Failure {
     #[error(transparent)]
     Fix(#[from] fix::Error),
     #[error(transparent)]
+    Measure(#[from] measure::Error),
+    #[error(transparent)]
     Journal(#[from] journal::Error),
     #[error(transparent)]
     Window(#[from] time_window::Error),
@@ -151,6 +157,7 @@ impl Failure {
             Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Fix(error) => error.exit_code(),
+            Self::Measure(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
@@ -211,6 +218,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
         Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
+        Command::Measure(args) => measure::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }

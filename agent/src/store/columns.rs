@@ -61,7 +61,7 @@ pub(super) struct ColumnPlaces(HashMap<Box<str>, usize>);
 impl ColumnPlaces {
     pub(super) fn of(statement: &Statement<'_>) -> Self {
         let mut places = HashMap::new();
-        for (place, name) in statement.column_names().into_iter().enumerate() {
+        for (place, name) in statement.column_names().enumerate() {
             places.entry(name.into()).or_insert(place);
         }
         Self(places)

@@ -69,8 +69,8 @@ impl HistoryReader {
             let mut n_unknown = 0;
             for ids in ids.chunks(AT_ONCE) {
                 let mut found = Vec::with_capacity(ids.len());
-                // Without it each row is a transaction of its own. Not longer: a reader that is slow must not keep
-                // the agent from tidying up.
+                // Without it each row is a transaction of its own. A longer one, for a slow client, would keep the agent
+                // from tidying up.
                 let together = database.unchecked_transaction()?;
                 for id in ids {
                     let call = |row: &Row<'_>| call(NamedRow { row, places: &of_call });

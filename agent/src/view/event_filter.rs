@@ -48,7 +48,7 @@ const PROBES_TO_NOTICE: u8 = 2;
 
 impl EventFilter {
     /// Wants past events from `since` on, until a time that is over, or until now and what comes then. Unix seconds.
-    pub(crate) fn look_back(&mut self, since: f64, until: Option<f64>) {
+    pub(crate) const fn look_back(&mut self, since: f64, until: Option<f64>) {
         (self.since, self.until) = (Some(since), until);
         if !self.past && !self.past_only {
             self.past_only = until.is_some();

@@ -173,31 +173,36 @@ fn past_events_are_chosen_by_their_time_as_why_does_and_the_zone_is_said() {
         command.arg("--socket").arg(agent.socket()).args(asked).env("TZ", "<X530>-5:30");
         command.output().expect("start keepwatch")
     };
-    let times = |asked: &[&str]| -> Vec<String> {
+    // When each event was: for people, and by the clock that nobody sets.
+    let events = |asked: &[&str]| -> Vec<(String, String)> {
         let output = trace(asked);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("times in UTC+5:30"), "{said}");
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
         let events = lines.lines().map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            event["at"].as_str().expect("a time").to_owned()
+            (
+                event["at"].as_str().expect("a time").to_owned(),
+                event["monotonic_seconds"].to_string(),
+            )
         });
         events.collect()
     };
     let wait_for = |n: usize| {
         wait::until(format!("{n} calls are known"), SOON, || {
-            let all = times(&["--past-only"]);
+            let all = events(&["--past-only"]);
             (all.len() == n).then_some(all)
         })
     };
     wait_for(4);
     let _later = path.connect(&Plan::keepalive(61, 7, 3));
     let all = wait_for(8);
-    let between = moment(&format!("{} 0.001 seconds ago", all[4]));
-    let ten_minutes = moment(&format!("{} 10 minutes ago", all[4]));
-    // Where a time has two names, its digits behind the microsecond may differ.
-    let of = |events: &[String]| events.iter().map(|at| at[..22].to_owned()).collect::<Vec<_>>();
-    let times = |asked: &[&str]| of(&times(asked));
+    let between = moment(&format!("{} 0.001 seconds ago", all[4].0));
+    let ten_minutes = moment(&format!("{} 10 minutes ago", all[4].0));
+    let of = |events: &[(String, String)]| -> Vec<String> {
+        events.iter().map(|(_, monotonic)| monotonic.clone()).collect()
+    };
+    let times = |asked: &[&str]| of(&events(asked));
     assert_eq!(times(&["--past-only", "--since", &between]), of(&all[4..]));
     assert_eq!(times(&["--until", &between]), of(&all[..4]));
     assert_eq!(times(&["--since", &ten_minutes, "--until", &between]), of(&all[..4]));

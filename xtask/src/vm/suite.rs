@@ -37,12 +37,13 @@ pub(crate) const SUITES: [Suite; 13] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("law_7_surfaces", "of what is made of samples, whichever kernel they come from"),
+    ("measure", "of paths, and of a timer that `life_of_a_connection` shows; it needs no hooks"),
     ("log", "of what the agent says: its losses are those of `conservation`"),
     ("other_agent", "of what a command makes of answers, without hooks"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),

@@ -9,6 +9,7 @@ mod moment;
 use super::happening::{Happened, Happening};
 use crate::model::{
     judgement::{
+        death::Death,
         verdict::Surroundings,
         worth::{Party, Worth},
     },
@@ -113,10 +114,16 @@ impl ConnectionHistory {
         })
     }
 
-    /// When this host closed it while its last data, or probes, were unanswered, if that was seen.
-    pub(super) fn given_up(&self) -> Option<Time> {
-        let closing = self.moments.iter().rev().find(|moment| moment.what == Happened::GivenUp)?;
-        Some(closing.at)
+    /// A death of it, with what only its past shows. `at`: the end.
+    pub(super) fn completed(&self, death: Death, at: Time) -> Death {
+        let is_closing = |moment: &&Moment| moment.what == Happened::GivenUp;
+        let given_up = self.moments.iter().rev().find(is_closing).map(|moment| moment.at);
+        Death {
+            age_ms: self.opened.map(|opened| at.ms_since(opened)),
+            given_up_ms: given_up.map(|closed| at.ms_since(closed)),
+            probes_sent: self.probes_sent,
+            ..death
+        }
     }
 
     /// What it is worth now that it is dead; none while it lives.
@@ -240,7 +247,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
-            death::{Cause, Death},
+            death::Cause,
             idle_limit::{IdleLimit, Limits},
         },
         observed::{
