@@ -4,6 +4,7 @@ use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
     judgement::{
         condition::{CANNOT_SEND, Condition},
+        facts::ConnectionFacts as _,
         promise_text::probes_in_words,
     },
     observed::socket::State,
@@ -20,10 +21,41 @@ impl Connection {
         probes_in_words(self, known, hz, it)
     }
 
-    /// Whether what was written waits although nothing is in flight: it could not be sent.
+    /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
+    /// data is in flight.
+    pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {
+        /// Longer than any round trip.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let since = self.unanswered_seconds?;
+        // The answer may have come since the last look.
+        (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
+    }
+
+    /// Whether the peer has closed its half, and the program goes on sending: no leak.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.condition() == Condition::Fine && self.sent_since_peer_closed_seconds().is_some()
+    }
+
+    /// Where the peer has closed its half: how long ago the program sent data last, if that was after it.
+    pub(crate) fn sent_since_peer_closed_seconds(&self) -> Option<f64> {
+        let closed = self.peer_closed_seconds?;
+        self.spoke_last_seconds.filter(|sent| *sent < closed)
+    }
+
+    /// How long ago this host sent the data that the peer has acknowledged and not answered by any: it may owe no answer. None
+    /// while an answer may be on its way.
+    pub(crate) fn unreplied_seconds(&self) -> Option<f64> {
+        /// Longer than most answers take.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
+        // The answer may have come since the last look.
+        (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
+    }
+
+    /// Whether what was written waits because it could not be sent, or not repeated.
     pub(crate) fn is_held_back(&self) -> bool {
         let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);
-        is_waiting && self.in_flight && self.retransmits == 0
+        is_waiting && (self.in_flight && self.retransmits == 0 || self.could_not_send)
     }
 }
 
@@ -39,6 +71,7 @@ pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str
 /// How a connection is now, in words; none if nothing is wrong.
 pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let since = connection.condition_seconds.unwrap_or_default();
+    let for_long = for_long(connection);
     let gives_up = connection
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
@@ -84,28 +117,70 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
                 _ => ("probes", "are"),
             };
             let n = connection.probes_unanswered;
-            format!("{n}{of} {what} {are} unanswered, for {}{gives_up}", time(since))
+            let here = if connection.could_not_send {
+                format!("; they do not leave this host: {CANNOT_SEND}")
+            } else {
+                String::new()
+            };
+            format!("{n}{of} {what} {are} unanswered, for {}{here}{gives_up}", time(since))
         }
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }
         Condition::Unaccepted => {
-            format!("in the accept queue for {}: the program does not take it", time(since))
+            let of = one_of_listeners(connection).unwrap_or_default();
+            format!("in the accept queue{of} {for_long}: the program does not take it")
         }
-        Condition::PeerClosed => {
-            format!("the peer has closed it, the program has not, for {}", time(since))
+        Condition::PeerClosed => match connection.sent_since_peer_closed_seconds() {
+            Some(sent) => format!(
+                "the peer has closed its half, {for_long}, and the program ours not: it sent data last {} ago",
+                time(sent)
+            ),
+            None => format!(
+                "the peer has closed it, the program has not, {for_long}, nor sent anything since"
+            ),
+        },
+        Condition::Fine => {
+            return half_used(connection).or_else(|| probe_on_its_way(connection)).or_else(|| {
+                let since = connection.unreplied_seconds()?;
+                Some(format!(
+                    "the peer has sent no data since ours went out {} ago, which it acknowledged",
+                    time(since)
+                ))
+            });
         }
-        Condition::Fine if connection.state == State::Established => {
-            let since = connection.probe_unanswered_seconds()?;
-            let next = connection.next_probe_seconds.unwrap_or_default();
-            format!(
-                "a probe was sent {} ago and is not answered yet; the next goes out {}",
-                time(since),
-                soon(next)
-            )
-        }
-        Condition::Fine => return None,
     })
+}
+
+/// That nobody can tell in whose queue it waits.
+pub(crate) fn one_of_listeners(connection: &Connection) -> Option<String> {
+    let n = connection.listeners.filter(|n| *n > 1)?;
+    Some(format!(" of one of {n} listening sockets"))
+}
+
+/// For how long its condition has lasted.
+fn for_long(connection: &Connection) -> String {
+    let at_least = if connection.condition_at_least { "at least " } else { "" };
+    format!("for {at_least}{}", time(connection.condition_seconds.unwrap_or_default()))
+}
+
+/// What is legal, and no leak.
+fn half_used(connection: &Connection) -> Option<String> {
+    let sent = connection.sent_since_peer_closed_seconds()?;
+    Some(format!(
+        "the peer has closed its half, and the program goes on sending: last {} ago, and it is acknowledged",
+        time(sent)
+    ))
+}
+
+fn probe_on_its_way(connection: &Connection) -> Option<String> {
+    let since = connection.probe_unanswered_seconds().filter(|_| connection.is_open())?;
+    let next = connection.next_probe_seconds.unwrap_or_default();
+    Some(format!(
+        "a probe was sent {} ago and is not answered yet; the next goes out {}",
+        time(since),
+        soon(next)
+    ))
 }
 
 /// When something comes that is known only about.
@@ -124,7 +199,7 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::socket::Socket,
+        model::observed::{peer_closed::PeerClosed, socket::Socket},
         view::life::tests_support::{app, live},
     };
 
@@ -158,7 +233,8 @@ mod tests {
                         kernel gives up in about 14 min 46 s";
         assert_eq!(said(&stuck).as_deref(), Some(expected));
         let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
-        assert_eq!(opening, "it is being opened: 8 SYNs got no answer, for 39 s");
+        let expected = "it is being opened: 8 SYNs got no answer, for 39 s; the kernel gives up in about 1 min 32 s";
+        assert_eq!(opening, expected);
         let unread =
             Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
         let expected =
@@ -189,6 +265,61 @@ mod tests {
         let expected =
             "the peer's program does not read, for 39 s: its window is closed, its host answers";
         assert_eq!(said(&full).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_the_peer_has_closed_says_since_when_and_whether_the_program_still_sends() {
+        let since = |ms, is_seen| Some(PeerClosed { ms, is_seen });
+        let closed = Socket {
+            state: State::CloseWait,
+            peer_closed: since(90_000, true),
+            silent_ms: 4_000,
+            ..app(1, Some(5), 4_000)
+        };
+        let text = said(&closed).unwrap();
+        assert!(text.contains("the program has not, for 1 min 30 s, nor sent"), "{text}");
+        let older = Socket { peer_closed: since(90_000, false), ..closed };
+        let text = said(&older).unwrap();
+        assert!(text.contains("for at least 1 min 30 s"), "{text}");
+        let used = said(&Socket { spoke_last_ms: Some(400), ..closed }).unwrap();
+        assert!(used.contains("goes on sending: last 0.4 s ago"), "{used}");
+        let left = said(&Socket { spoke_last_ms: Some(70_000), ..closed }).unwrap();
+        assert!(left.contains("it sent data last 1 min 10 s ago"), "{left}");
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_not_answered_is_said_and_an_idle_connection_is_not() {
+        let asked = Socket { spoke_last_ms: Some(23_000), ..app(1, Some(60), 23_000) };
+        let text = said(&asked).unwrap();
+        assert_eq!(
+            text,
+            "the peer has sent no data since ours went out 23 s ago, which it acknowledged"
+        );
+        // The peer's answer came last, or may be on its way.
+        assert_eq!(said(&Socket { spoke_last_ms: None, ..asked }), None);
+        assert_eq!(said(&Socket { spoke_last_ms: Some(1_000), ..asked }), None);
+        assert_eq!(said(&Socket { in_flight: true, ..asked }), None);
+    }
+
+    #[test]
+    fn what_does_not_leave_this_host_is_said_of_repetitions_and_of_probes() {
+        let repeated = Socket {
+            in_flight: true,
+            retransmits: 4,
+            retransmitting_ms: Some(9_000),
+            silent_ms: 9_200,
+            ..app(1, None, 9_000)
+        };
+        let dark = said(&repeated).unwrap();
+        assert!(!dark.contains("route") && dark.contains("4 retransmissions"), "{dark}");
+        let here = said(&Socket { could_not_send: true, ..repeated }).unwrap();
+        assert!(here.contains("could not be sent for 9.0 s: there is no route"), "{here}");
+        let mut probed = Socket { probes_unanswered: 3, ..app(1, Some(10), 90_000) };
+        probed.own.interval_seconds = 10;
+        let text = said(&probed).unwrap();
+        assert!(!text.contains("route"), "{text}");
+        let text = said(&Socket { could_not_send: true, ..probed }).unwrap();
+        assert!(text.contains("they do not leave this host: there is no route"), "{text}");
     }
 
     #[test]

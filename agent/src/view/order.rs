@@ -93,7 +93,7 @@ impl Standing {
             until_limit_ms,
             quiet_ms: socket.quiet_ms.into(),
             detection_seconds: socket.detection_seconds(),
-            probes_unanswered: socket.probes_unanswered,
+            probes_unanswered: socket.probes_missed(),
             remote: socket.remote,
             process: owner.map(|owner| (name_number(owner.comm.as_bytes()), owner.pid)),
         }
@@ -163,6 +163,7 @@ pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
     let trouble = Diagnosis {
         condition: row.connection.condition(),
         since_ms: 0,
+        is_least: false,
         gives_up_ms: row.connection.gives_up_seconds.map(|seconds| ms(seconds).unsigned_abs()),
     };
     until_dropped(row.verdict(), trouble, row.until_limit_seconds.map(ms))

@@ -66,6 +66,7 @@ impl RowWriter {
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"could_not_send\":", truth(socket.could_not_send));
         word(out, b",\"window_closed\":", truth(socket.window_closed));
         word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
@@ -87,7 +88,11 @@ impl RowWriter {
         optional(out, b",\"gap_from\":", gap.map(|gap| gap.from.as_str()));
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
-        out.push(b'"');
+        out.extend_from_slice(b"\",\"listeners\":");
+        match socket.waits_at() {
+            Some(n) => number(out, n),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_kept_seconds\":");
@@ -95,16 +100,25 @@ impl RowWriter {
         out.extend_from_slice(b",\"idle_limit_from\":");
         json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
-        let Diagnosis { condition, since_ms, gives_up_ms } = around.condition(socket);
+        let Diagnosis { condition, since_ms, is_least, gives_up_ms } = around.condition(socket);
         word(out, b",\"condition\":\"", condition.as_str());
         let since_ms = (condition != Condition::Fine).then_some(since_ms);
         maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
+        word(out, b",\"condition_at_least\":", truth(is_least));
         maybe_seconds(out, b",\"gives_up_seconds\":", gives_up_ms);
         let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
         for (key, ms) in [
             (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
             (b",\"silent_seconds\":", socket.silent_ms),
-            (b",\"longest_quiet_seconds\":", longest_quiet_ms),
+        ] {
+            out.extend_from_slice(key);
+            seconds(out, ms.into());
+        }
+        maybe_seconds(out, b",\"spoke_last_seconds\":", socket.spoke_last_ms.map(u64::from));
+        let closed_ms = socket.peer_closed.map(|closed| u64::from(closed.ms));
+        maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
+        for (key, ms) in [
+            (b",\"longest_quiet_seconds\":".as_slice(), longest_quiet_ms),
             (b",\"watched_seconds\":", watched_ms),
             (b",\"looked_at_seconds_ago\":", age_ms),
         ] {
@@ -114,7 +128,8 @@ impl RowWriter {
         word(out, b",\"peer_probes\":", truth(socket.watched.is_probed_by_peer()));
         maybe_seconds(out, b",\"next_probe_seconds\":", socket.next_probe_ms());
         out.extend_from_slice(b",\"probes_unanswered\":");
-        number(out, socket.probes_unanswered);
+        number(out, socket.probes_missed());
+        maybe_seconds(out, b",\"unanswered_seconds\":", socket.unanswered_ms());
         out.extend_from_slice(b",\"retransmits\":");
         number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
@@ -287,6 +302,7 @@ mod tests {
     use crate::model::{
         judgement::idle_limit::{ConfiguredPath, IdleLimit, Limits},
         observed::{
+            peer_closed::PeerClosed,
             setting::OwnSettings,
             socket::{
                 Comm, Direction, DirectionFrom, SocketId, SocketKind, State, tests_support::socket,
@@ -327,11 +343,14 @@ mod tests {
                 peer_probes: byte,
             };
             socket.is_orphan = bit(10);
-            socket.window_closed = bit(11);
+            (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
+            (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);
+            socket.spoke_last_ms = bit(7).then_some(n * 17);
             if bit(8) {
+                socket.peer_closed = Some(PeerClosed { ms: n * 41, is_seen: bit(10) });
                 socket.remote.addr = "2001:db8::1".parse().unwrap();
                 socket.local.addr = "2001:db8::2".parse().unwrap();
                 socket.direction = Direction::Inbound;

@@ -3,5 +3,8 @@
 
 mod cause;
 mod condition;
+mod half_closed;
 mod promise;
+mod unsent;
 mod watched_path;
+mod whose;

@@ -95,6 +95,10 @@ fn then(life: &Life, until: f64, now: f64) -> Then {
     if began.is_some_and(|began| began <= until) {
         return Then::WasSo;
     }
+    // It may have begun before anybody looked.
+    if began.is_some() && connection.condition_at_least {
+        return Then::Unknown;
+    }
     let was_watched = now - connection.watched_seconds <= until;
     match (opened.is_some() || was_watched, began) {
         (false, _) => Then::Unknown,
@@ -138,6 +142,10 @@ mod tests {
         assert_eq!(then(&later, UNTIL, NOW), Then::TroubleCameLater);
         later.opened_at = Some(at(UNTIL + 1.0));
         assert_eq!(then(&later, UNTIL, NOW), Then::OpenedLater);
+        later.opened_at = None;
+        later.connection.watched_seconds = 500.0;
+        later.connection.condition_at_least = true;
+        assert_eq!(then(&later, UNTIL, NOW), Then::Unknown, "it may have begun before");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct NetnsSettings {
     pub retries2: u8,
     /// `tcp_orphan_retries`, repetitions of what a program left behind; 0 stands for 8.
     pub orphan_retries: u8,
+    /// `tcp_syn_linear_timeouts`: repetitions of a SYN a second apart, before those that double; 0 before 6.5.
+    pub syn_linear_timeouts: u8,
 }
 
 /// `TCP_RTO_MAX` (include/net/tcp.h): what it is where nothing sets it, and before 6.15.
@@ -55,7 +57,14 @@ pub const TCP_RTO_MAX_MS: u32 = 120_000;
 impl Default for NetnsSettings {
     /// What a new namespace begins with (`tcp_sk_init` in net/ipv4/tcp_ipv4.c).
     fn default() -> Self {
-        Self { idle_seconds: 7200, interval_seconds: 75, count: 9, retries2: 15, orphan_retries: 0 }
+        Self {
+            idle_seconds: 7200,
+            interval_seconds: 75,
+            count: 9,
+            retries2: 15,
+            orphan_retries: 0,
+            syn_linear_timeouts: 4,
+        }
     }
 }
 

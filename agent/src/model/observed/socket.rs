@@ -1,6 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::{
+    peer_closed::PeerClosed,
     setting::{NetnsSettings, OwnSettings},
     watched::Watched,
 };
@@ -119,6 +120,11 @@ impl State {
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whether both ends have agreed to it, and neither is done with it.
+    pub const fn is_synchronized(self) -> bool {
+        matches!(self, Self::Established | Self::CloseWait | Self::FinWait1 | Self::FinWait2)
     }
 
     /// Whether this host closes it by this change: its FIN is the next thing that it sends.
@@ -271,6 +277,8 @@ pub struct Socket {
     /// The longest time between two repetitions, milliseconds: TCP_RTO_MAX_MS of the socket, else `tcp_rto_max_ms`
     /// as it was when the socket was made (`tcp_init_sock` in net/ipv4/tcp.c).
     pub rto_max_ms: u32,
+    /// Repetitions of a SYN, each after twice the time of the one before: TCP_SYNCNT, else `tcp_syn_retries`.
+    pub syn_retries: u8,
     /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
     /// The TCP state when it was sampled.
@@ -281,16 +289,25 @@ pub struct Socket {
     pub retransmits: u8,
     /// Time since the first of them; where nothing is in flight, since the first try to send what waits.
     pub retransmitting_ms: Option<u32>,
+    /// What was repeated or probed with last did not leave this host: no route, an interface that is down, or its firewall.
+    pub could_not_send: bool,
     /// Nothing is in flight, and the peer has no room for what waits: its program does not read.
     pub window_closed: bool,
     /// No process has it open any more: the kernel closes it.
     pub is_orphan: bool,
     /// It waits in an accept queue: no process has it yet.
     pub is_unaccepted: bool,
+    /// Of a listener: connections in its accept queue.
+    pub n_queued: u8,
+    /// In the accept queue of one of this number of listening sockets; 0 if it waits in none, or no listener is known.
+    pub n_listeners: u8,
     /// What made it.
     pub kind: SocketKind,
-    /// Probes not answered yet.
+    /// Probes sent since the last answer, as the kernel counts them: the last one may be on its way. See
+    /// [`Socket::probes_missed`].
     pub probes_unanswered: u8,
+    /// The smoothed round trip time, milliseconds; 0 if none was measured.
+    pub round_trip_ms: u16,
     /// Who sent the SYN, as far as the sample itself can tell.
     pub direction: Direction,
     /// How that is known.
@@ -303,6 +320,11 @@ pub struct Socket {
     pub quiet_ms: u32,
     /// Age of the last packet from the peer, its probes included.
     pub silent_ms: u32,
+    /// Age of the last data that this host sent, if the peer has sent none since. None while something is repeated, and where
+    /// the kernel's ticks do not tell which came last.
+    pub spoke_last_ms: Option<u32>,
+    /// The peer has closed its half, and the program has not closed ours.
+    pub peer_closed: Option<PeerClosed>,
     /// Age of the last data or ACK received: the keepalive timer's clock, which probes of the peer do not touch.
     pub received_ms: u32,
     /// Segments received over its life, modulo 2^32: every packet of the peer counts, also one that leaves no stamp.
@@ -337,6 +359,8 @@ impl Socket {
             at: self.at.max(now),
             quiet_ms: older(self.quiet_ms),
             silent_ms: older(self.silent_ms),
+            spoke_last_ms: self.spoke_last_ms.map(older),
+            peer_closed: self.peer_closed.map(|closed| closed.older(passed_ms)),
             received_ms: older(self.received_ms),
             retransmitting_ms: self.retransmitting_ms.map(older),
             timer_ms: self.timer_ms.map(|ms| ms.saturating_sub(passed_ms)),
@@ -349,7 +373,7 @@ impl Socket {
     pub fn owes_an_answer(&self) -> bool {
         const CLEARLY_MS: u64 = 3000;
         let probes_wait = || self.keepalive && self.probing_ms().is_some_and(|ms| ms >= CLEARLY_MS);
-        self.retransmits > 1 || self.probes_unanswered > 1 || probes_wait()
+        self.retransmits > 1 || self.probes_missed() > 1 || probes_wait()
     }
 
     /// For how long a connection has waited to be accepted, at least: for as long as it is known, or the peer is silent.
@@ -407,22 +431,29 @@ pub(crate) mod tests_support {
             own: OwnSettings::default(),
             ambient: NetnsSettings::default(),
             rto_max_ms: TCP_RTO_MAX_MS,
+            syn_retries: 6,
             keepalive: false,
             state: State::Established,
             in_flight: false,
             retransmits: 0,
             retransmitting_ms: None,
+            could_not_send: false,
             window_closed: false,
             is_orphan: false,
             is_unaccepted: false,
+            n_queued: 0,
+            n_listeners: 0,
             kind: SocketKind::Program,
             probes_unanswered: 0,
+            round_trip_ms: 0,
             direction: Direction::Outbound,
             direction_from: DirectionFrom::Inferred,
             owner: None,
             shared: false,
             quiet_ms: 0,
             silent_ms: 0,
+            spoke_last_ms: None,
+            peer_closed: None,
             received_ms: 0,
             segs_in: 0,
             segs_out: 0,

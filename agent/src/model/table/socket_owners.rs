@@ -12,7 +12,7 @@ use crate::model::{
     judgement::verdict::Surroundings,
     observed::{
         event::Event,
-        owner_identity::{KnownProcess, NamedOwner, OwnerCandidate, foremost},
+        owner_identity::{Identity, KnownProcess, NamedOwner, OwnerCandidate, foremost},
         socket::{Comm, Owner, Socket},
     },
 };
@@ -110,6 +110,11 @@ impl Owners {
         }
         self.unknown.retain(|pid| met.contains(pid));
         self.waiting.extend(met);
+    }
+
+    /// What was looked up of a process.
+    pub(super) fn identity(&self, pid: u32) -> Option<&Identity> {
+        self.processes.get(&pid).map(|process| process.known.identity.as_ref())
     }
 
     fn candidate(&self, owner: Owner) -> OwnerCandidate<'_> {
@@ -217,7 +222,6 @@ mod tests {
     use crate::model::{
         observed::{
             ending::Ending,
-            owner_identity::Identity,
             setsockopt::{Call, SockOpt, When},
             socket::{SocketId, State, tests_support::socket},
         },

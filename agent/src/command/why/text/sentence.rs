@@ -1,6 +1,6 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, of_processes, time, up_to};
+use super::phrase::{connections, of_processes, process, time, up_to};
 use crate::{
     command::{
         timestamp,
@@ -20,7 +20,7 @@ use crate::{
         text::duration::duration,
     },
     view::{
-        condition_text::{held_back_in_words, soon},
+        condition_text::{held_back_in_words, one_of_listeners, soon},
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
@@ -30,6 +30,9 @@ use std::collections::BTreeSet;
 
 /// A connection in a pool is looked at when it is used next: until then nobody can have noticed that the peer closed it.
 const POOL_PAUSE_SECONDS: f64 = 300.0;
+
+/// A program may work for this time on an answer before it begins to send it.
+const SLOW_ANSWER_SECONDS: f64 = 60.0;
 
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
@@ -97,8 +100,9 @@ impl Judged {
                 self.gives_up()
             ),
             Finding::Unaccepted => format!(
-                "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
+                "{what}{whose} {peer} {} in the accept queue{}: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
+                self.one_of_listeners().unwrap_or_default()
             ),
             Finding::PeerClosed => self.peer_closed(&format!("{what}{whose} {peer}"), it),
             Finding::ClosedAlthoughProbed if closed_all_at_once(&self.case) => format!(
@@ -139,6 +143,13 @@ impl Judged {
         )
     }
 
+    /// That nobody can tell whose queue it is, and who it may be.
+    fn one_of_listeners(&self) -> Option<String> {
+        let life = self.case.of(self.finding).find(|life| life.connection.listeners > Some(1))?;
+        let owners: Vec<String> = life.owners.iter().map(process).collect();
+        Some(format!("{}, of {}", one_of_listeners(&life.connection)?, owners.join(" or ")))
+    }
+
     /// Of those that are being opened.
     fn opening(&self, what: &str, n: usize) -> String {
         let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
@@ -155,7 +166,14 @@ impl Judged {
     fn peer_closed(&self, what: &str, it: &str) -> String {
         let habit = self.closes_first().filter(|_| self.lasts_for() < POOL_PAUSE_SECONDS);
         let because = habit.map_or_else(
-            || format!("it does not read, or it leaks {it}"),
+            || {
+                let may_work = if self.lasts_for() < SLOW_ANSWER_SECONDS {
+                    ", or it still works on an answer: a peer that has closed only its own half waits for that"
+                } else {
+                    ""
+                };
+                format!("it does not read, or it leaks {it}{may_work}")
+            },
             |closes| {
                 let after = time(closes.after_seconds);
                 format!(
@@ -271,9 +289,14 @@ impl Judged {
         let n = self.case.of(self.finding).count();
         if self.asked.is_of_past {
             let began = timestamp::of_unix(self.asked.now - self.lasts_for()).to_string();
-            return format!(", since {}, still now", timestamp::short(&began, self.asked.now));
+            let or_before = if self.is_least() { " or before" } else { "" };
+            return format!(
+                ", since {}{or_before}, still now",
+                timestamp::short(&began, self.asked.now)
+            );
         }
-        format!(", for {}{}{}", up_to(n), time(self.lasts_for()), self.as_of())
+        let at_least = if self.is_least() { "at least " } else { "" };
+        format!(", for {at_least}{}{}{}", up_to(n), time(self.lasts_for()), self.as_of())
     }
 
     /// How old what is known of them is: an answer may have come meanwhile.
@@ -284,6 +307,11 @@ impl Judged {
             oldest if oldest < 1.0 => String::new(),
             oldest => format!(" (as of {}{} ago)", up_to(n), time(oldest)),
         }
+    }
+
+    /// Whether it may have lasted longer: it began before anybody looked.
+    fn is_least(&self) -> bool {
+        self.case.of(self.finding).any(|life| life.connection.condition_at_least)
     }
 
     fn lasts_for(&self) -> f64 {

@@ -14,7 +14,7 @@ use crate::model::{
 impl Death {
     /// What says so, in words.
     pub fn evidence(&self, socket: &Socket) -> String {
-        let evidence = self.own_evidence(socket);
+        let evidence = format!("{}{}", self.own_evidence(socket), self.could_not_send(socket));
         let n_others = |n: u32| match n {
             1 => "1 other connection".to_owned(),
             n => format!("{n} other connections"),
@@ -29,6 +29,25 @@ impl Death {
                  its path, not an idle limit",
                 n_others(n)
             ),
+        }
+    }
+
+    /// That what went unanswered, or the last of it, did not leave this host.
+    fn could_not_send(&self, socket: &Socket) -> String {
+        let what = match self.cause {
+            Cause::KeepaliveTimeout => "the probes",
+            Cause::UserTimeout | Cause::RetransmitTimeout | Cause::Abandoned
+                if self.ending.unacked != Unacked::Nothing =>
+            {
+                "the repetitions"
+            }
+            Cause::ConnectFailed => "the SYN",
+            _ => return String::new(),
+        };
+        if socket.could_not_send {
+            format!("; {what} could not be sent by this host: {CANNOT_SEND}")
+        } else {
+            String::new()
         }
     }
 
@@ -75,7 +94,7 @@ impl Death {
                 self.network(),
             ),
             Cause::UserTimeout => {
-                let network = self.network();
+                let network = if socket.could_not_send { String::new() } else { self.network() };
                 format!(
                     "data was not acknowledged for the user timeout of {} ms: {repeated}{network}",
                     socket.own.user_timeout_ms
@@ -91,7 +110,7 @@ impl Death {
             Cause::RetransmitTimeout => {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
-            Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
+            Cause::Abandoned => self.evidence_of_abandoned(socket, &silent, &probes, &repeated),
             Cause::PeerReset if ending.is_reset_by_program() => self.evidence_of_unread(&quiet),
             Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
                 self.evidence_of_refusal(quiet_ms)
@@ -111,7 +130,7 @@ impl Death {
             | Cause::PeerClosed
             | Cause::LocalClosed
             | Cause::LocalReset
-            | Cause::Unknown => self.other_evidence(&repeated),
+            | Cause::Unknown => self.other_evidence(&repeated, socket.could_not_send),
         }
     }
 
@@ -173,7 +192,13 @@ impl Death {
         )
     }
 
-    fn evidence_of_abandoned(&self, silent: &str, probes: &str, repeated: &str) -> String {
+    fn evidence_of_abandoned(
+        &self,
+        socket: &Socket,
+        silent: &str,
+        probes: &str,
+        repeated: &str,
+    ) -> String {
         if self.ending.unacked == Unacked::Nothing && self.ending.errno == 0 {
             return format!(
                 "this host closed it by a reset while {probes} were unanswered, nothing received for {silent}; the path or the \
@@ -196,6 +221,11 @@ impl Death {
             0 => String::new(),
             _ => format!("{probes} unanswered before, "),
         };
+        if socket.could_not_send {
+            return format!(
+                "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}"
+            );
+        }
         let network = self.network();
         format!(
             "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}{network}; {so}"
@@ -225,9 +255,13 @@ impl Death {
     }
 
     /// The evidence for what is not silence.
-    fn other_evidence(&self, repeated: &str) -> String {
+    fn other_evidence(&self, repeated: &str, could_not_send: bool) -> String {
         let ending = &self.ending;
         match self.cause {
+            Cause::Unreachable if could_not_send => format!(
+                "this host could not send what was written, and gave up with {}: {CANNOT_SEND}",
+                errno_name(ending.errno),
+            ),
             Cause::Unreachable => format!(
                 "the network answered {}, and the kernel gave up after {repeated}",
                 errno_name(ending.errno),

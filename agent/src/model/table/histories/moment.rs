@@ -1,13 +1,16 @@
 //! A moment of a connection as it was: what happened, the settings and times of then, and the limit that was in force.
 
-use super::super::happening::{Happened, Happening};
+use super::{
+    super::happening::{Happened, Happening},
+    past_owners::PastOwnerNumber,
+};
 use crate::model::{
     judgement::{
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
     observed::{
-        owner_identity::Identity,
+        peer_closed::PeerClosed,
         setting::{NetnsSettings, OwnSettings},
         socket::{Socket, State, Time},
         watched::Watched,
@@ -23,8 +26,8 @@ pub struct Moment {
     /// What it was.
     pub what: Happened,
     then: Then,
-    /// Of a call: what the caller is part of, as far as it is known. Others than the owner set options, too.
-    pub(super) by: Option<Arc<Identity>>,
+    /// Whose it was.
+    pub(super) whose: PastOwnerNumber,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
 }
@@ -39,16 +42,20 @@ struct Then {
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
+    spoke_last_ms: Option<u32>,
+    peer_closed: Option<PeerClosed>,
     timer_ms: Option<u32>,
     retransmitting_ms: Option<u32>,
     watched: Watched,
     retransmits: u8,
+    could_not_send: bool,
     window_closed: bool,
     is_orphan: bool,
     is_unaccepted: bool,
     keepalive: bool,
     state: State,
     in_flight: bool,
+    round_trip_ms: u16,
     probes_unanswered: u8,
 }
 
@@ -66,22 +73,29 @@ impl Then {
             own,
             ambient,
             rto_max_ms,
+            syn_retries: _,
             keepalive,
             state,
             in_flight,
             retransmits,
             retransmitting_ms,
+            could_not_send,
             window_closed,
             is_orphan,
             is_unaccepted,
+            n_queued: _,
+            n_listeners: _,
             kind: _,
             probes_unanswered,
+            round_trip_ms,
             direction: _,
             direction_from: _,
             owner: _,
             shared: _,
             quiet_ms,
             silent_ms,
+            spoke_last_ms,
+            peer_closed,
             received_ms,
             segs_in: _,
             segs_out: _,
@@ -95,10 +109,13 @@ impl Then {
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             timer_ms,
             retransmitting_ms,
             watched,
             retransmits,
+            could_not_send,
             window_closed,
             is_orphan,
             is_unaccepted,
@@ -106,6 +123,7 @@ impl Then {
             state,
             in_flight,
             probes_unanswered,
+            round_trip_ms,
         }
     }
 
@@ -118,10 +136,13 @@ impl Then {
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             timer_ms,
             retransmitting_ms,
             watched,
             retransmits,
+            could_not_send,
             window_closed,
             is_orphan,
             is_unaccepted,
@@ -129,6 +150,7 @@ impl Then {
             state,
             in_flight,
             probes_unanswered,
+            round_trip_ms,
         } = self;
         Socket {
             own,
@@ -139,13 +161,17 @@ impl Then {
             in_flight,
             retransmits,
             retransmitting_ms,
+            could_not_send,
             window_closed,
             is_orphan,
             is_unaccepted,
             probes_unanswered,
+            round_trip_ms,
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             watched,
             timer_ms,
             ..known
@@ -155,10 +181,13 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
-        let Happening { at, socket, what, identity, .. } = happening;
-        let by = identity.clone().filter(|_| matches!(what, Happened::Setting(_)));
-        Self { at: *at, what: *what, then: Then::of(socket), by, around }
+    pub(super) const fn of(
+        happening: &Happening,
+        whose: PastOwnerNumber,
+        around: Arc<Surroundings>,
+    ) -> Self {
+        let Happening { at, socket, what, .. } = happening;
+        Self { at: *at, what: *what, then: Then::of(socket), whose, around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.

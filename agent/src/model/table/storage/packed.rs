@@ -3,6 +3,7 @@
 use super::{Slot, shared_values::Stock};
 use crate::model::{
     observed::{
+        peer_closed::PeerClosed,
         setting::{NetnsSettings, OwnSettings},
         socket::{
             Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
@@ -12,7 +13,7 @@ use crate::model::{
     },
     table::owner_ids::OwnerNumber,
 };
-use std::net::Ipv6Addr;
+use std::{collections::HashMap, net::Ipv6Addr};
 
 /// Stands for none, of descriptors and times.
 const NONE: u32 = u32::MAX;
@@ -29,6 +30,10 @@ const UNACCEPTED: u16 = 1 << 11;
 const MPTCP: u16 = 1 << 12;
 const KERNEL: u16 = 1 << 13;
 const WINDOW_CLOSED: u16 = 1 << 14;
+/// Beside the number of probes of the peer, of which only the first few matter.
+const COULD_NOT_SEND: u8 = 1 << 7;
+/// Something is repeated: then it is not said who spoke last, and the other way round.
+const REPEATING: u16 = 1 << 15;
 
 /// What many slots have in common.
 #[derive(Debug, Default)]
@@ -37,6 +42,31 @@ pub(super) struct Stocks {
     addrs: Stock<LocalAddr>,
     own: Stock<Own>,
     netns: Stock<Netns>,
+    /// Of the few that the peer has closed: the time of that, by id.
+    closed: HashMap<SocketId, (Time, bool)>,
+}
+
+impl Stocks {
+    fn set_peer_closed(&mut self, socket: &Socket) {
+        match socket.peer_closed {
+            Some(PeerClosed { ms, is_seen }) => {
+                self.closed.insert(socket.id, (socket.at.ms_before(ms), is_seen));
+            }
+            None => self.forget_peer_closed(socket.id),
+        }
+    }
+
+    fn forget_peer_closed(&mut self, id: SocketId) {
+        if !self.closed.is_empty() {
+            self.closed.remove(&id);
+        }
+    }
+
+    fn peer_closed(&self, id: SocketId, at: Time) -> Option<PeerClosed> {
+        let &(since, is_seen) = self.closed.get(&id)?;
+        let ms = u32::try_from(at.ms_since(since)).unwrap_or(u32::MAX);
+        Some(PeerClosed { ms, is_seen })
+    }
 }
 
 /// An address of this host.
@@ -54,6 +84,7 @@ impl Default for LocalAddr {
 struct Own {
     settings: OwnSettings,
     rto_max_ms: u32,
+    syn_retries: u8,
 }
 
 /// A network namespace with its sysctls.
@@ -81,7 +112,8 @@ pub(super) struct Packed {
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
-    retransmitting_ms: u32,
+    /// The time since the first repetition, or since the last data of this host.
+    repeating_or_spoke_ms: u32,
     timer_ms: u32,
     segs_in: u32,
     segs_out: u32,
@@ -92,9 +124,13 @@ pub(super) struct Packed {
     flags: u16,
     walk: u16,
     whose: OwnerNumber,
+    round_trip_ms: u16,
     probes_unanswered: u8,
     retransmits: u8,
+    /// The number of probes of the peer, and in the highest bit whether this host could not send.
     peer_probes: u8,
+    /// Of a listener the length of its queue, else in one of how many queues it waits.
+    n_queued_or_listeners: u8,
 }
 
 impl Packed {
@@ -113,7 +149,7 @@ impl Packed {
         quiet_ms: 0,
         silent_ms: 0,
         received_ms: 0,
-        retransmitting_ms: NONE,
+        repeating_or_spoke_ms: NONE,
         timer_ms: NONE,
         segs_in: 0,
         segs_out: 0,
@@ -124,9 +160,11 @@ impl Packed {
         flags: 0,
         walk: 0,
         whose: OwnerNumber::NOBODY,
+        round_trip_ms: 0,
         probes_unanswered: 0,
         retransmits: 0,
         peer_probes: 0,
+        n_queued_or_listeners: 0,
     };
 
     /// Packs `slot` in place of `self`.
@@ -135,7 +173,10 @@ impl Packed {
         let Socket { owner, watched, .. } = socket;
         let comm = owner.map(|owner| owner.comm).unwrap_or_default();
         let netns = Netns { number: socket.netns, settings: socket.ambient };
-        let own = Own { settings: socket.own, rto_max_ms: socket.rto_max_ms };
+        let Socket { rto_max_ms, syn_retries, .. } = socket;
+        let own = Own { settings: socket.own, rto_max_ms, syn_retries };
+        let repeating_ms = socket.retransmitting_ms;
+        stocks.set_peer_closed(&socket);
         let flag = |is: bool, bit: u16| if is { bit } else { 0 };
         Self {
             id: socket.id,
@@ -152,7 +193,7 @@ impl Packed {
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
             received_ms: socket.received_ms,
-            retransmitting_ms: socket.retransmitting_ms.unwrap_or(NONE),
+            repeating_or_spoke_ms: repeating_ms.or(socket.spoke_last_ms).unwrap_or(NONE),
             timer_ms: socket.timer_ms.unwrap_or(NONE),
             segs_in: socket.segs_in,
             segs_out: socket.segs_out,
@@ -168,15 +209,22 @@ impl Packed {
                 | flag(owner.is_some(), OWNED)
                 | flag(socket.shared, SHARED)
                 | flag(socket.window_closed, WINDOW_CLOSED)
+                | flag(repeating_ms.is_some(), REPEATING)
                 | flag(socket.is_orphan, ORPHAN)
                 | flag(socket.is_unaccepted, UNACCEPTED)
                 | flag(socket.kind == SocketKind::Mptcp, MPTCP)
                 | flag(socket.kind == SocketKind::Kernel, KERNEL),
             walk,
             whose,
+            round_trip_ms: socket.round_trip_ms,
             probes_unanswered: socket.probes_unanswered,
             retransmits: socket.retransmits,
-            peer_probes: watched.peer_probes,
+            peer_probes: watched.peer_probes.min(!COULD_NOT_SEND)
+                | if socket.could_not_send { COULD_NOT_SEND } else { 0 },
+            n_queued_or_listeners: match socket.state {
+                State::Listen => socket.n_queued,
+                _ => socket.n_listeners,
+            },
         }
     }
 
@@ -186,6 +234,7 @@ impl Packed {
         stocks.netns.give_back(self.netns);
         stocks.own.give_back(self.own);
         stocks.names.give_back(self.name);
+        stocks.forget_peer_closed(self.id);
         Self::EMPTY
     }
 
@@ -197,7 +246,7 @@ impl Packed {
         let owner = Owner { pid: self.pid, fd: some(self.fd), comm: stocks.names.get(self.name) };
         let LocalAddr(local_addr) = stocks.addrs.get(self.local_addr);
         let Netns { number: netns, settings: ambient } = stocks.netns.get(self.netns);
-        let Own { settings: own, rto_max_ms } = stocks.own.get(self.own);
+        let Own { settings: own, rto_max_ms, syn_retries } = stocks.own.get(self.own);
         let socket = Socket {
             id: self.id,
             address: self.address,
@@ -209,20 +258,25 @@ impl Packed {
             own,
             ambient,
             rto_max_ms,
+            syn_retries,
             keepalive: is(KEEPALIVE),
             state,
             in_flight: is(IN_FLIGHT),
             retransmits: self.retransmits,
-            retransmitting_ms: some(self.retransmitting_ms),
+            retransmitting_ms: some(self.repeating_or_spoke_ms).filter(|_| is(REPEATING)),
+            could_not_send: self.peer_probes & COULD_NOT_SEND != 0,
             window_closed: is(WINDOW_CLOSED),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
+            n_queued: if state == State::Listen { self.n_queued_or_listeners } else { 0 },
+            n_listeners: if state == State::Listen { 0 } else { self.n_queued_or_listeners },
             kind: match () {
                 () if is(MPTCP) => SocketKind::Mptcp,
                 () if is(KERNEL) => SocketKind::Kernel,
                 () => SocketKind::Program,
             },
             probes_unanswered: self.probes_unanswered,
+            round_trip_ms: self.round_trip_ms,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
             direction_from: if is(INFERRED) {
                 DirectionFrom::Inferred
@@ -233,6 +287,10 @@ impl Packed {
             shared: is(SHARED),
             quiet_ms: self.quiet_ms,
             silent_ms: self.silent_ms,
+            spoke_last_ms: some(self.repeating_or_spoke_ms).filter(|_| !is(REPEATING)),
+            peer_closed: (state == State::CloseWait)
+                .then(|| stocks.peer_closed(self.id, self.at))
+                .flatten(),
             received_ms: self.received_ms,
             segs_in: self.segs_in,
             segs_out: self.segs_out,
@@ -240,7 +298,7 @@ impl Packed {
                 ms: self.watched_ms,
                 age_ms: 0,
                 longest_quiet_ms: self.longest_quiet_ms,
-                peer_probes: self.peer_probes,
+                peer_probes: self.peer_probes & !COULD_NOT_SEND,
             },
             timer_ms: some(self.timer_ms),
         };
@@ -283,6 +341,7 @@ mod tests {
             count: 255,
             retries2: 5,
             orphan_retries: 255,
+            syn_linear_timeouts: 1,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -302,32 +361,46 @@ mod tests {
             },
             ambient: netns,
             rto_max_ms: 1000,
+            syn_retries: 255,
             keepalive: true,
             state: State::Closing,
             in_flight: true,
             retransmits: 255,
             retransmitting_ms: Some(0),
+            could_not_send: true,
             window_closed: true,
             is_orphan: true,
             is_unaccepted: true,
+            n_queued: 0,
+            n_listeners: 255,
             kind: SocketKind::Kernel,
             probes_unanswered: 255,
+            round_trip_ms: u16::MAX,
             direction: Direction::Inbound,
             direction_from: DirectionFrom::Seen,
             owner: Some(owner),
             shared: true,
             quiet_ms: 1,
             silent_ms: 2,
+            spoke_last_ms: None,
+            peer_closed: None,
             received_ms: 3,
             segs_in: u32::MAX,
             segs_out: 4,
-            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 255 },
+            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 127 },
             timer_ms: Some(0),
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
         let mptcp = Socket { kind: SocketKind::Mptcp, ..bare };
-        for socket in [bare, full, without_descriptor, mptcp] {
+        let closed = Socket {
+            state: State::CloseWait,
+            peer_closed: Some(PeerClosed { ms: 61_000, is_seen: true }),
+            spoke_last_ms: Some(0),
+            ..bare
+        };
+        let listener = Socket { state: State::Listen, n_queued: 7, ..bare };
+        for socket in [bare, full, without_descriptor, mptcp, closed, listener] {
             let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));
@@ -336,5 +409,6 @@ mod tests {
         assert_eq!(place.unpacked(&stocks), None);
         assert_eq!((stocks.names.len().0, stocks.netns.len().0), (0, 0));
         assert_eq!((stocks.addrs.len().0, stocks.own.len().0), (0, 0));
+        assert!(stocks.closed.is_empty());
     }
 }
