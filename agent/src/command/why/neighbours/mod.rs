@@ -352,8 +352,8 @@ impl EarlierProbe {
     /// What follows for the first probe.
     pub(super) fn advice(&self, proposal: Proposal) -> Advice {
         let because = format!(
-            "others to the same peer, which probe after {}, were answered meanwhile: the path forgets quiet connections between that \
-             and {}. First probe after at most {}",
+            "others to the same peer, which probe after {}, were answered meanwhile: the path forgets quiet connections \
+             between that and {}. First probe after at most {}",
             tenths(ms(self.survived)),
             tenths(ms(self.killed)),
             duration(proposal.idle)

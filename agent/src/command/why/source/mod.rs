@@ -360,8 +360,8 @@ impl<'a> Sources<'a> {
         Ok(rows)
     }
 
-    /// Other connections to the hosts that some of these live with, or were in trouble with: those that live, and those that the agent
-    /// remembers.
+    /// Other connections to the hosts that some of these live with, or were in trouble with: those that live, and those that
+    /// the agent remembers.
     fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
         const MOST_HOSTS: usize = 32;
         let outbound =

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_that_is_over_is_told_although_the_host_is_heard_again() {
+    fn an_outage_that_is_over_is_reported_although_the_host_is_heard_again() {
         let mut all = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
         for it in &mut all {
             it.witness.ended = Some(130.0);
