@@ -172,7 +172,7 @@ mod tests {
         let said = |survived, killed| with_shown_death(&learned(survived), killed);
         let with = said(Some(30.0), Some(53.0));
         assert!(with.meaning.starts_with("between 30 s and 53 s with the death"), "{with:?}");
-        assert_eq!(with.shortest_killed_seconds, 53.0);
+        assert_eq!(with.shortest_killed_seconds.to_string(), "53");
         assert!(said(None, Some(53.0)).meaning.starts_with("at 53 s or before"));
         assert!(said(Some(60.0), Some(53.0)).meaning.contains("no limit explains both"));
         // What was learned has it already, or nothing was killed here.

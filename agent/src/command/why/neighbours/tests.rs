@@ -99,8 +99,8 @@ fn what_hangs_is_shown_to_a_quiet_neighbour_to_the_same_server_in_the_same_names
     let neighbours = Neighbours::of(&quiet(), &hanging, 0.0);
     let guess = neighbours.limit(&quiet()[0]).unwrap();
     assert_eq!((guess.hangs_after, guess.n_hanging), (80.0, 2));
-    assert_eq!(guess.processes, [("app".to_owned(), 812)].into());
-    assert_eq!(guess.hanging_seconds, 39.0);
+    let processes = [("app".to_owned(), 812)].into();
+    assert_eq!((guess.processes, guess.hanging_seconds), (processes, 39.0));
     assert!(neighbours.is_silent(&quiet()[0]));
     // One went on after 100 s: no limit explains those that hang.
     let mut survived = live(&app(3, None, 0));
@@ -228,7 +228,7 @@ fn a_quiet_one_learns_from_what_hangs_at_other_ports_of_its_host() {
         Neighbours::of(&quiet, &others, 0.0).limit(&quiet[0])
     };
     let found = guess(&other_port).unwrap();
-    assert!(found.is_of_host && found.hangs_after == 53.0, "{found:?}");
+    assert_eq!((found.is_of_host, found.hangs_after), (true, 53.0));
     let mut elsewhere = other_port;
     elsewhere.remote.addr = "::ffff:172.16.0.16".parse().unwrap();
     assert_eq!(guess(&elsewhere), None);

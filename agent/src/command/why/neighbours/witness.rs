@@ -54,7 +54,7 @@ impl Witness {
         }
         let connection = &life.connection;
         // A connection that is not there yet has heard nobody.
-        let heard = (connection.state != State::SynSent).then(|| now - connection.silent_seconds);
+        let heard = (connection.state != State::SynSent).then_some(now - connection.silent_seconds);
         let since = quiet_before(life).and(connection.condition_seconds);
         let unanswered = since.map(|since| Unanswered {
             since: now - since,

@@ -156,7 +156,7 @@ fn longest_together(dark: &[HostWitness]) -> Option<std::ops::Range<usize>> {
             |it: &&HostWitness| heard.is_some_and(|heard| since(it) + ANSWER_SECONDS < heard);
         place + group.iter().take_while(is_older).count()..end
     });
-    groups.max_by_key(|group| group.len())
+    groups.max_by_key(ExactSizeIterator::len)
 }
 
 #[cfg(test)]
