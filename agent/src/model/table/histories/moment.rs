@@ -55,8 +55,8 @@ struct Then {
     keepalive: bool,
     state: State,
     in_flight: bool,
-    round_trip_ms: u16,
     probes_unanswered: u8,
+    round_trip_ms: u16,
 }
 
 impl Then {
@@ -169,9 +169,9 @@ impl Then {
             round_trip_ms,
             quiet_ms,
             silent_ms,
-            received_ms,
             spoke_last_ms,
             peer_closed,
+            received_ms,
             watched,
             timer_ms,
             ..known
