@@ -113,7 +113,7 @@ pub(super) struct Judged {
     #[serde(skip)]
     pub(super) case: ConnectionGroup,
     #[serde(skip)]
-    pub(super) asked: Asked,
+    pub(super) asked: AskedWhen,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,7 +150,7 @@ pub(super) struct CallCount {
 
 /// When somebody asks, and about which time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct AskedWhen {
     /// Unix time.
     pub(super) now: f64,
     /// The time that the question is about ended before that.
@@ -164,7 +164,7 @@ pub(super) fn judge(
     others: &[Life],
     learned: &[LearnedRow],
     idle: Option<u32>,
-    asked: Asked,
+    asked: AskedWhen,
 ) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
@@ -337,7 +337,7 @@ fn of_case(
         advice,
         example: case.example().cloned(),
         case,
-        asked: Asked::default(),
+        asked: AskedWhen::default(),
     }
 }
 

@@ -16,7 +16,7 @@ mod then;
 
 pub(super) use source::Error;
 
-use self::answer::Asked;
+use self::answer::AskedWhen;
 use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use crate::{config, kernel::clock};
 use clap::Args;
@@ -81,7 +81,7 @@ pub(super) fn run(
     let now = clock::unix_seconds();
     let window = args.times.window()?;
     let found = source::find(args, &socket.socket, limits, &window, now)?;
-    let asked = Asked { now, is_of_past: window.is_past() };
+    let asked = AskedWhen { now, is_of_past: window.is_past() };
     let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, asked);
     let mut out = output::stdout();
     if args.json {

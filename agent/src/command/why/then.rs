@@ -17,7 +17,7 @@ pub(super) struct NotOfThen {
 
 /// Whether a connection that lives belongs to a time that ended at `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum SinceThen {
     WasSo,
     TroubleCameLater,
     OpenedLater,
@@ -33,10 +33,10 @@ impl NotOfThen {
                 return true;
             }
             match then(life, until, now) {
-                Then::WasSo => return true,
-                Then::TroubleCameLater => found.n_in_trouble_later += 1,
-                Then::Unknown => found.n_unknown += 1,
-                Then::OpenedLater => {}
+                SinceThen::WasSo => return true,
+                SinceThen::TroubleCameLater => found.n_in_trouble_later += 1,
+                SinceThen::Unknown => found.n_unknown += 1,
+                SinceThen::OpenedLater => {}
             }
             false
         });
@@ -74,15 +74,15 @@ impl NotOfThen {
 
 /// Whether a neighbour may show something of a time that ended at `until`: its own trouble, and its opening, are not later.
 pub(super) fn may_show_then(life: &Life, until: f64, now: f64) -> bool {
-    life.end.is_some() || matches!(then(life, until, now), Then::WasSo | Then::Unknown)
+    life.end.is_some() || matches!(then(life, until, now), SinceThen::WasSo | SinceThen::Unknown)
 }
 
-fn then(life: &Life, until: f64, now: f64) -> Then {
+fn then(life: &Life, until: f64, now: f64) -> SinceThen {
     let connection = &life.connection;
     let now = life.read_at.unwrap_or(now);
     let opened = life.opened_at.as_deref().and_then(unix_seconds);
     if opened.is_some_and(|opened| opened > until) {
-        return Then::OpenedLater;
+        return SinceThen::OpenedLater;
     }
     let began = match connection.condition() {
         Condition::Fine if life.finding() == Finding::ProbeUnanswered => {
@@ -93,17 +93,17 @@ fn then(life: &Life, until: f64, now: f64) -> Then {
     };
     let began = began.map(|since| now - since);
     if began.is_some_and(|began| began <= until) {
-        return Then::WasSo;
+        return SinceThen::WasSo;
     }
     // It may have begun before anybody looked.
     if began.is_some() && connection.condition_at_least {
-        return Then::Unknown;
+        return SinceThen::Unknown;
     }
     let was_watched = now - connection.watched_seconds <= until;
     match (opened.is_some() || was_watched, began) {
-        (false, _) => Then::Unknown,
-        (true, Some(_)) => Then::TroubleCameLater,
-        (true, None) => Then::WasSo,
+        (false, _) => SinceThen::Unknown,
+        (true, Some(_)) => SinceThen::TroubleCameLater,
+        (true, None) => SinceThen::WasSo,
     }
 }
 
@@ -131,29 +131,29 @@ mod tests {
 
     #[test]
     fn what_hangs_now_belongs_to_a_past_time_only_if_it_hung_then() {
-        assert_eq!(then(&hangs(120_000), UNTIL, NOW), Then::WasSo);
+        assert_eq!(then(&hangs(120_000), UNTIL, NOW), SinceThen::WasSo);
         let mut later = hangs(39_000);
-        assert_eq!(then(&later, UNTIL, NOW), Then::Unknown);
+        assert_eq!(then(&later, UNTIL, NOW), SinceThen::Unknown);
         later.connection.watched_seconds = 500.0;
-        assert_eq!(then(&later, UNTIL, NOW), Then::TroubleCameLater);
+        assert_eq!(then(&later, UNTIL, NOW), SinceThen::TroubleCameLater);
         later.connection.watched_seconds = 0.0;
         let at = |seconds: f64| crate::command::timestamp::of_unix(seconds).to_string();
         later.opened_at = Some(at(UNTIL - 1.0));
-        assert_eq!(then(&later, UNTIL, NOW), Then::TroubleCameLater);
+        assert_eq!(then(&later, UNTIL, NOW), SinceThen::TroubleCameLater);
         later.opened_at = Some(at(UNTIL + 1.0));
-        assert_eq!(then(&later, UNTIL, NOW), Then::OpenedLater);
+        assert_eq!(then(&later, UNTIL, NOW), SinceThen::OpenedLater);
         later.opened_at = None;
         later.connection.watched_seconds = 500.0;
         later.connection.condition_at_least = true;
-        assert_eq!(then(&later, UNTIL, NOW), Then::Unknown, "it may have begun before");
+        assert_eq!(then(&later, UNTIL, NOW), SinceThen::Unknown, "it may have begun before");
     }
 
     #[test]
     fn what_is_quiet_now_belongs_to_a_time_in_which_it_was_seen() {
         let mut quiet = live(&app(1, None, 5_000));
-        assert_eq!(then(&quiet, UNTIL, NOW), Then::Unknown, "after a restart of the agent");
+        assert_eq!(then(&quiet, UNTIL, NOW), SinceThen::Unknown, "after a restart of the agent");
         quiet.connection.watched_seconds = 101.0;
-        assert_eq!(then(&quiet, UNTIL, NOW), Then::WasSo);
+        assert_eq!(then(&quiet, UNTIL, NOW), SinceThen::WasSo);
     }
 
     #[test]

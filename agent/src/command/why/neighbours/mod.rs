@@ -3,7 +3,7 @@
 
 pub(super) mod witness;
 
-use self::witness::{Silence, Witness, quiet_before};
+use self::witness::{PeerWitness, Silence, quiet_before};
 use crate::{
     advice::{
         Proposal,
@@ -41,7 +41,7 @@ pub(super) struct Neighbours {
 /// What the connections to one peer show.
 #[derive(Debug, Default)]
 struct AtPeer {
-    witnesses: Vec<Witness>,
+    witnesses: Vec<PeerWitness>,
     silence: Option<Silence>,
     /// The longest quiet time after which one went on, seconds.
     survived: Option<f64>,
@@ -56,7 +56,7 @@ struct AtPeer {
 #[derive(Clone, Copy, Debug)]
 struct Probing {
     idle: f64,
-    witness: Witness,
+    witness: PeerWitness,
 }
 
 /// One that hangs after a quiet time that a device may forget after.
@@ -202,7 +202,7 @@ impl Neighbours {
             return None;
         }
         let idle = f64::from(life.connection.settings.idle.seconds);
-        let asked = Witness::of(life, self.now).unanswered?.since;
+        let asked = PeerWitness::of(life, self.now).unanswered?.since;
         let probing = &self.at(case)?.probing;
         let answered = probing
             .iter()
@@ -216,7 +216,7 @@ impl AtPeer {
     fn of(lives: &[&Life], now: f64) -> Self {
         let mut at = Self::default();
         for life in lives {
-            let witness = Witness::of(life, now);
+            let witness = PeerWitness::of(life, now);
             at.witnesses.push(witness);
             if life.end.is_some() {
                 continue;
@@ -245,7 +245,7 @@ impl AtPeer {
             .filter(|life| !is_of_outage(life))
             .filter_map(|life| {
                 let quiet = quiet_before_it_hung(life)?;
-                let since = Witness::of(life, now).unanswered?.since;
+                let since = PeerWitness::of(life, now).unanswered?.since;
                 Some(Hanging { quiet, since, life })
             })
             .collect();

@@ -16,20 +16,20 @@ pub(in crate::command::why) const ANSWER_SECONDS: f64 = 2.0;
 
 /// What one connection shows of its peer; times are Unix times.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::command::why) struct Witness {
+pub(in crate::command::why) struct PeerWitness {
     /// When it was opened, if that was seen.
     pub(in crate::command::why) opened: Option<f64>,
     /// When the last packet of the peer came; none if none ever did.
     pub(in crate::command::why) heard: Option<f64>,
     /// What it sent and nobody answered.
-    pub(in crate::command::why) unanswered: Option<Unanswered>,
+    pub(in crate::command::why) unanswered: Option<UnansweredSince>,
     /// When it ended.
     pub(in crate::command::why) ended: Option<f64>,
 }
 
 /// What one connection sent and nobody answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::command::why) struct Unanswered {
+pub(in crate::command::why) struct UnansweredSince {
     /// When the first of it went out: Unix time.
     pub(in crate::command::why) since: f64,
     /// No limit explains it: it had gone on after as long a quiet time before, or others fell silent with it.
@@ -38,7 +38,7 @@ pub(in crate::command::why) struct Unanswered {
     pub(in crate::command::why) is_alone: bool,
 }
 
-impl Witness {
+impl PeerWitness {
     /// What a connection shows. `now`: Unix time, of what is not dated itself.
     pub(in crate::command::why) fn of(life: &Life, now: f64) -> Self {
         let now = life.read_at.unwrap_or(now);
@@ -49,14 +49,14 @@ impl Witness {
             let is_outage = end.others_silent.is_some_and(|n| n > 0);
             let unanswered = ended.and_then(|ended| fell_silent(life, ended));
             let is_alone = life.finding() == Finding::Dropped || end.others_answered.is_some();
-            let unanswered = unanswered.map(|since| Unanswered { since, is_outage, is_alone });
+            let unanswered = unanswered.map(|since| UnansweredSince { since, is_outage, is_alone });
             return Self { opened, heard, unanswered, ended };
         }
         let connection = &life.connection;
         // A connection that is not there yet has heard nobody.
         let heard = (connection.state != State::SynSent).then_some(now - connection.silent_seconds);
         let since = quiet_before(life).and(connection.condition_seconds);
-        let unanswered = since.map(|since| Unanswered {
+        let unanswered = since.map(|since| UnansweredSince {
             since: now - since,
             is_outage: hangs_although_it_went_on_before(life),
             is_alone: false,
@@ -85,7 +85,7 @@ pub(in crate::command::why) struct Silence {
 
 impl Silence {
     /// The silence that lasts, if there is one. What hung before somebody was heard is not of it.
-    pub(in crate::command::why) fn of(witnesses: &[Witness]) -> Option<Self> {
+    pub(in crate::command::why) fn of(witnesses: &[PeerWitness]) -> Option<Self> {
         let heard = witnesses.iter().filter_map(|it| it.heard).max_by(f64::total_cmp);
         let is_later = |since: f64| heard.is_none_or(|heard| heard <= since + ANSWER_SECONDS);
         let of_it = || {
@@ -102,7 +102,7 @@ impl Silence {
 
     /// Whether a connection got no answer in it, and none since.
     pub(super) fn is_met_by(&self, life: &Life, now: f64) -> bool {
-        let unanswered = Witness::of(life, now).unanswered;
+        let unanswered = PeerWitness::of(life, now).unanswered;
         unanswered.is_some_and(|it| it.since >= self.since)
     }
 }

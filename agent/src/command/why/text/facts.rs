@@ -7,7 +7,7 @@ use crate::{
         why::{
             answer::Judged,
             needs::{is_noticed_by_user_timeout, limit_of},
-            neighbours::{LimitGuess, witness::Witness},
+            neighbours::{LimitGuess, witness::PeerWitness},
         },
     },
     model::{
@@ -175,7 +175,7 @@ impl Judged {
             return None;
         }
         let shows = |life: &Life| {
-            let unanswered = Witness::of(life, self.asked.now).unanswered;
+            let unanswered = PeerWitness::of(life, self.asked.now).unanswered;
             unanswered.is_some_and(|it| it.is_outage)
         };
         Some(if self.case.live().any(shows) {

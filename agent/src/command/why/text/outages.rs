@@ -5,7 +5,7 @@ use crate::command::{
     timestamp,
     why::{
         answer::Judged,
-        neighbours::witness::{ANSWER_SECONDS, Witness},
+        neighbours::witness::{ANSWER_SECONDS, PeerWitness},
     },
 };
 use std::{
@@ -24,7 +24,7 @@ const MIN_CASES: usize = 3;
 struct HostWitness {
     case: usize,
     port: u16,
-    witness: Witness,
+    witness: PeerWitness,
 }
 
 /// What is said of an outage.
@@ -40,7 +40,7 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
         let port = remote.port();
-        let witnesses = case.case.lives.iter().map(|life| Witness::of(life, now));
+        let witnesses = case.case.lives.iter().map(|life| PeerWitness::of(life, now));
         let placed = witnesses.map(|witness| HostWitness { case: number, port, witness });
         hosts.entry(remote.ip()).or_default().extend(placed);
     }
@@ -162,17 +162,20 @@ fn longest_together(dark: &[HostWitness]) -> Option<std::ops::Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::why::neighbours::witness::Unanswered;
+    use crate::command::why::neighbours::witness::UnansweredSince;
 
     fn darkened(case: usize, heard: f64, since: f64) -> HostWitness {
-        let unanswered = Unanswered { since, is_outage: true, is_alone: false };
-        let witness =
-            Witness { heard: Some(heard), unanswered: Some(unanswered), ..Witness::default() };
+        let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
+        let witness = PeerWitness {
+            heard: Some(heard),
+            unanswered: Some(unanswered),
+            ..PeerWitness::default()
+        };
         HostWitness { case, port: 443, witness }
     }
 
     fn heard(at: f64) -> HostWitness {
-        let witness = Witness { heard: Some(at), ..Witness::default() };
+        let witness = PeerWitness { heard: Some(at), ..PeerWitness::default() };
         HostWitness { case: 99, port: 443, witness }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    command::why::answer::{Asked, judge},
+    command::why::answer::{AskedWhen, judge},
     kernel::host,
     model::{
         judgement::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
-    let cases = judge(lives, &[], learned, None, Asked::default());
+    let cases = judge(lives, &[], learned, None, AskedWhen::default());
     let page = WhyText {
         cases: &cases,
         peer: Some("it"),
@@ -148,7 +148,7 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     assert!(outage.contains("the peer or the path is gone for all of them"), "{outage}");
     assert!(!outage.contains("if the path has forgotten"), "{outage}");
     let stuck_case =
-        judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, Asked::default());
+        judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, AskedWhen::default());
     let lines =
         |case: &Judged| case.advice.iter().flat_map(|it| it.lines.clone()).collect::<String>();
     assert!(
@@ -209,7 +209,7 @@ fn what_pings_is_not_told_to_ping_less_often() {
     let pings = |ms| Watched { ms, longest_quiet_ms: 15_000, ..Watched::default() };
     let idle = |watched| {
         let socket = Socket { watched, ..stuck(1) };
-        judge(vec![live(&socket)], &[], &[], None, Asked::default())[0].proposal.idle
+        judge(vec![live(&socket)], &[], &[], None, AskedWhen::default())[0].proposal.idle
     };
     assert_eq!(idle(pings(600_000)), 15);
     // It was not watched for long enough to know.
@@ -282,7 +282,7 @@ fn a_first_probe_that_came_too_late_is_not_called_a_dark_peer() {
     neighbour.connection.watched_seconds = 600.0;
     neighbour.connection.longest_quiet_seconds = 20.0;
     let now = timestamp::unix_seconds("2026-01-02T03:05:00Z").unwrap();
-    let asked = Asked { now, ..Asked::default() };
+    let asked = AskedWhen { now, ..AskedWhen::default() };
     let said = |others: &[Life]| judge(died(), others, &[], None, asked)[0].meaning.clone();
     assert!(said(&[neighbour]).ends_with("were answered: the path forgot it before"));
     assert!(said(&[]).ends_with("the peer or the path went dark"));
@@ -318,7 +318,7 @@ fn what_keeps_from_sending_is_said_only_where_it_is_the_same_for_all() {
 fn what_is_well_beside_an_outage_is_not_called_well_without_it() {
     let said = |quiet_ms, others: &[Life]| {
         let well = vec![live(&app(1, Some(60), quiet_ms))];
-        let cases = judge(well, others, &[], None, Asked::default());
+        let cases = judge(well, others, &[], None, AskedWhen::default());
         let page = WhyText {
             cases: &cases,
             peer: Some("it"),
