@@ -211,6 +211,17 @@
             'The agent at {{ $labels.instance }} sees no {{ $labels.signal }}: every hook for it was refused.',
           ),
           alert(
+            'KeepwatchHostUnseen',
+            severity.warning,
+            10,
+            |||
+              keepwatch_host_processes_visible{%(selector)s} == 0
+            |||,
+            'A keepwatch agent does not see the processes of its host.',
+            'The agent at {{ $labels.instance }} lacks the pid namespace or the /proc of its host: connections are missing'
+            + ' there, or have no owner.',
+          ),
+          alert(
             'KeepwatchEventsLost',
             severity.warning,
             0,

@@ -26,8 +26,8 @@ mod view;
 #[doc(hidden)]
 pub mod tested {
     pub use crate::{
-        agent::watch,
-        kernel::{clock, field_offsets, hooks, host},
+        agent::{reach, watch},
+        kernel::{clock, field_offsets, hooks, host, sandbox},
         metrics::{LabelValues, MetricFamily, MetricKind, families},
         model::{judgement, observed, table},
         owner::Resolver,

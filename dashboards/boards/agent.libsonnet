@@ -71,6 +71,8 @@ function(config)
               % [one('keepwatch_sockets_tracked'), q.m('keepwatch_build_info')],
             ),
             panel.column('Snapshot age', 'max by (instance) (%s)' % age, 's', panel.below(config.snapshotAge)),
+            panel.column('Sees its host', one('keepwatch_host_processes_visible')),
+            panel.column('Sandbox parts', 'sum by (instance) (%s)' % q.m('keepwatch_sandbox')),
             panel.column('Memory', one('process_resident_memory_bytes'), 'bytes'),
             panel.column('Open files', one('process_open_fds')),
             panel.column('Started', one('process_start_time_seconds') + ' * 1000', 'dateTimeFromNow'),

@@ -2,8 +2,14 @@
 #![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
-    answer::agent::{Agent, assert_refused, keepwatch, once},
-    kernel::netns::require_root,
+    answer::{
+        agent::{Agent, assert_refused, keepwatch, once},
+        http,
+    },
+    kernel::{
+        container::{with_own_mounts, with_own_pids},
+        netns::require_root,
+    },
     tool::{self, TemporaryFolder},
     wait::{now, until},
 };
@@ -46,6 +52,40 @@ fn a_second_instance_is_told_of_the_first() {
     let output = once(["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
     assert_refused(&output, 3, &["another keepwatch agent", "--socket"]);
     assert_eq!(agent.stop().0.code(), Some(0), "the first does not mind");
+}
+
+/// Waits until the agent says on its metrics port that it is not ready, and why.
+fn assert_unready(agent: &Agent, word: &str) {
+    let visible = until(format!("it is not ready: {word}"), SOON, || {
+        let ready = http::get(agent.address(), "/-/ready", "*/*").ok()?;
+        let is_so = ready.status == 503 && ready.body.contains(word);
+        is_so.then(|| http::get(agent.address(), "/metrics", "*/*").expect("a scrape").body)
+    });
+    assert!(visible.contains("\nkeepwatch_host_processes_visible 0\n"), "{visible}");
+}
+
+fn until_said(agent: &Agent, message: &str) {
+    until(format!("the log has: {message}"), SOON, || agent.said().contains(message).then_some(()));
+}
+
+#[test]
+fn in_another_pid_namespace_than_the_hosts_it_is_not_ready_and_says_so() {
+    let agent = with_own_pids(|| Agent::spawn_in(TemporaryFolder::new(), &[]));
+    assert_unready(&agent, "hostPID");
+    until_said(&agent, "only processes of this pid namespace are seen");
+}
+
+#[test]
+fn without_proc_it_does_not_start_and_one_that_loses_it_is_no_longer_ready() {
+    with_own_mounts(|take_proc_away| {
+        let agent = Agent::start(&["--interval", "1s"]);
+        take_proc_away();
+        assert_unready(&agent, "/proc");
+        until_said(&agent, "there is no /proc");
+        let (status, said) = agent.stop();
+        assert!(status.success(), "{said}");
+        assert_refused(&run_in(&TemporaryFolder::new(), &[]), 3, &["/proc", "mount"]);
+    });
 }
 
 #[test]

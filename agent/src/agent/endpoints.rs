@@ -51,6 +51,11 @@ impl Endpoints {
         Ok(self.access.web.reload(self.config.web_config_file.clone())?)
     }
 
+    /// The files that are read again: the web config, and those that it names.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.access.web.files()
+    }
+
     /// Where metrics are.
     pub(super) fn url(&self) -> String {
         let scheme = if self.access.web.now().tls.is_some() { "https" } else { "http" };

@@ -3,12 +3,19 @@
 
 use super::watch::WALK_SHARE;
 use crate::{
-    kernel::hooks::{self, Error},
+    kernel::{
+        hooks::{self, Error},
+        sandbox::Sandbox,
+    },
     log::{
         in_full,
         pace::{Paced, Spell, Turn},
     },
-    model::{observed::socket::Time, table::agent_health::AgentHealth, text::duration::seconds},
+    model::{
+        observed::socket::Time,
+        table::agent_health::{AgentHealth, HostView},
+        text::duration::seconds,
+    },
     store::{self, Loss},
 };
 use std::time::Duration;
@@ -44,16 +51,29 @@ pub(super) fn hook(status: &hooks::SignalStatus) {
     }
 }
 
-/// Logs whether the processes of the whole host are visible: a walk finds sockets by the processes that have
-/// them open.
-pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
-    if in_initial_pid_namespace != Some(true) {
-        warn!(
+/// Logs what of the host's processes is in sight, if it is not all.
+fn processes(view: HostView) {
+    match view {
+        HostView::Whole => {}
+        HostView::OtherPidNamespace => warn!(
             blind_to = "sockets of processes outside of this container",
-            advice =
-                "start it with the host's pid namespace (Kubernetes: hostPID: true) and with /proc",
+            advice = "start it with the host's pid namespace (Kubernetes: hostPID: true)",
             "only processes of this pid namespace are seen"
-        );
+        ),
+        HostView::NoProc => warn!(
+            blind_to = "units, containers and pods, and addresses of this host",
+            advice = "mount one: mount -t proc proc /proc",
+            "there is no /proc"
+        ),
+    }
+}
+
+/// Says which part of the sandbox is not in force. What an old landlock cannot refuse, seccomp does.
+pub(super) fn sandbox(sandbox: &Sandbox) {
+    let absent = sandbox.parts().into_iter().filter(|(_, part)| !part.in_force);
+    for (mechanism, part) in absent {
+        let cause = part.missing.as_deref().unwrap_or_default();
+        info!(mechanism, cause, "a part of the sandbox is not in force");
     }
 }
 
@@ -61,6 +81,7 @@ pub(super) fn processes(in_initial_pid_namespace: Option<bool>) {
 #[derive(Debug)]
 pub(super) struct Account {
     interval_ms: u64,
+    host_view: HostView,
     /// Of events, by stage.
     events: [Paced; 4],
     /// Of the history, by reason.
@@ -75,6 +96,7 @@ impl Account {
     /// Of an agent that wants to walk this often.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
+            host_view: HostView::Whole,
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
             events: Default::default(),
             records: Default::default(),
@@ -84,6 +106,13 @@ impl Account {
 
     /// Says what is new.
     pub(super) fn look(&mut self, health: &AgentHealth, history: &store::Health, now: Time) {
+        if health.host_view != self.host_view {
+            self.host_view = health.host_view;
+            processes(self.host_view);
+            if self.host_view == HostView::Whole {
+                info!("the processes of the whole host are seen again");
+            }
+        }
         self.losses(health, history, |paced, total| paced.see(total, now));
         let due_ms = health.walk_cpu_ms.saturating_mul(WALK_SHARE);
         match self.walks.see(due_ms > self.interval_ms, now) {
@@ -234,9 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_does_not_see_the_hosts_processes_says_so() {
-        let said = |is_hosts| logged(|| processes(is_hosts)).len();
-        assert_eq!((said(Some(true)), said(Some(false)), said(None)), (0, 1, 1));
+    fn an_agent_that_does_not_see_the_hosts_processes_says_so_once_and_that_it_is_over() {
+        use HostView::{NoProc, OtherPidNamespace, Whole};
+        let said = |views: &[HostView]| {
+            let (mut account, history) = (account(), store::Health::default());
+            let lines = logged(|| {
+                for &host_view in views {
+                    let health = AgentHealth { host_view, ..AgentHealth::default() };
+                    account.look(&health, &history, at(0));
+                }
+            });
+            messages(&lines).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[Whole, Whole]), [""; 0]);
+        let said_of_namespace = said(&[OtherPidNamespace, OtherPidNamespace]);
+        assert_eq!(said_of_namespace, ["only processes of this pid namespace are seen"]);
+        let over = "the processes of the whole host are seen again";
+        assert_eq!(said(&[Whole, NoProc, NoProc, Whole]), ["there is no /proc", over]);
     }
 
     #[test]

@@ -6,17 +6,19 @@ mod endpoints;
 mod given_sockets;
 mod health_log;
 mod listen;
+pub mod reach;
 mod reload;
 mod supervise;
 pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
-    config::{ReloadHealth, web::WebConfigError},
+    config::{self, ReloadHealth, web::WebConfigError},
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
         host,
+        sandbox::{Sandbox, SandboxMode},
     },
     model::{
         judgement::{
@@ -24,7 +26,7 @@ use crate::{
             verdict::Surroundings,
         },
         observed::socket::{SocketAddress, SocketId},
-        table::{Bounds, Table, happening::News, sums::Totals},
+        table::{Bounds, Table, agent_health::HostView, happening::News, sums::Totals},
     },
     owner::Resolver,
     serve::{self, Shared},
@@ -39,11 +41,12 @@ use std::{
     error, fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    thread::JoinHandle,
     time::Duration,
 };
 use supervise::ServerRuntime;
 use tokio::sync::{Semaphore, broadcast, watch as channel};
-use tracing::{error, info};
+use tracing::info;
 use watch::{Audience, Watch};
 
 /// What the options mean on this host.
@@ -67,6 +70,10 @@ pub(crate) struct Config {
     pub bounds: Bounds,
     /// Finds the unit, container and pod of a process.
     pub resolver: Resolver,
+    /// Where the host's root is.
+    pub host_root: PathBuf,
+    /// Whether the sandbox is wanted.
+    pub sandbox: SandboxMode,
     /// The history on disk.
     pub history: store::Options,
 }
@@ -108,6 +115,12 @@ pub(crate) enum Error {
     /// The first snapshot failed.
     #[error(transparent)]
     Watch(#[from] watch::Error),
+    /// Nothing says whose a connection is.
+    #[error(
+        "cannot run without /proc, which says whose connections are: mount it (mount -t proc proc /proc; in a container, \
+         leave it the one that it has)"
+    )]
+    NoProc,
     /// The system refused something ordinary.
     #[error("cannot {attempt}")]
     System {
@@ -152,22 +165,27 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         log_hooks,
         bounds,
         resolver,
+        host_root,
+        sandbox,
         history,
     } = config;
     heap_trim::keep_little();
     let runtime = ServerRuntime::new()?;
     Hooks::check()?;
+    if host::view() == HostView::NoProc {
+        return Err(Error::NoProc);
+    }
     let endpoints = Endpoints::open(endpoints)?;
     store::make_folder(&history.folder);
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
     let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
     hooks.status().iter().for_each(health_log::hook);
-    health_log::processes(host::in_initial_pid_namespace());
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
     endpoints.read_again()?;
+    let sandbox = bounded(sandbox, &endpoints, file.as_deref(), &history.folder, &host_root);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -188,15 +206,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut watch =
         Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
     watch.walk()?;
-    announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept);
+    announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept, &sandbox);
     let stop = Arc::new(AtomicBool::new(false));
-    let watching = {
-        let stop = Arc::clone(&stop);
-        std::thread::Builder::new()
-            .name("watch".to_owned())
-            .spawn(move || watch.run(&stop))
-            .map_err(system("start a thread"))?
-    };
+    let watching = begin(watch, Arc::clone(&stop)).map_err(system("start a thread"))?;
     let started_at_seconds = clock::unix_seconds();
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
@@ -211,6 +223,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
         started_at_seconds,
         log_hooks,
+        sandbox,
     });
     let reloader = Arc::new(Reloader {
         file,
@@ -221,14 +234,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         health: Arc::clone(&shared.reloads),
     });
     let mut account = health_log::Account::new(interval);
-    let mut is_written = true;
     let served = runtime.serve(endpoints, &shared, reloader, || {
         account.look(&sums.borrow().health, &health, clock::now());
-        if is_written && writing.is_dead() {
-            is_written = false;
-            error!("the history thread has ended by itself: nothing is written any more");
-        }
-        watching.is_finished() || reading.is_finished()
+        watching.is_finished() || reading.is_finished() || writing.is_finished()
     });
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join();
@@ -243,6 +251,34 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
 }
 
+/// Gives up what is beyond reach. Threads that are there already would keep it.
+fn bounded(
+    mode: SandboxMode,
+    endpoints: &Endpoints,
+    file: Option<&Path>,
+    state: &Path,
+    host: &Path,
+) -> Sandbox {
+    let sandbox = match mode {
+        SandboxMode::Off => Sandbox::off(),
+        SandboxMode::On => {
+            let config = file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)).to_owned();
+            let read: Vec<PathBuf> = endpoints.files().into_iter().chain([config]).collect();
+            Sandbox::enter(&reach::of_agent(&read, &endpoints.socket(), state, host))
+        }
+    };
+    health_log::sandbox(&sandbox);
+    sandbox
+}
+
+/// Starts the watching thread.
+fn begin(
+    watch: Watch<Servers>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<JoinHandle<Result<(), watch::Error>>> {
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run(&stop))
+}
+
 /// What it runs with.
 fn announce(
     endpoints: &Endpoints,
@@ -251,6 +287,7 @@ fn announce(
     interval: Duration,
     folder: &Path,
     kept: CapabilitySet,
+    sandbox: &Sandbox,
 ) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -261,6 +298,7 @@ fn announce(
         api = %endpoints.socket().display(),
         history = %folder.display(),
         capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        sandbox = sandbox.in_force(),
         "watching"
     );
 }

@@ -5,6 +5,7 @@ use crate::{
     kernel::{
         clock, decode, heap_trim,
         hooks::{self, HookLog, Hooks, Signal},
+        host,
         ring::Ring,
         snapshot::{self, Snapshot},
     },
@@ -89,7 +90,6 @@ pub struct Watch<A> {
     health: AgentHealth,
     walked: Time,
     failures: Paced,
-    published: Time,
     /// Events that were lost before the last walk began.
     n_lost: u64,
     /// Events had been lost when the last walk began.
@@ -141,7 +141,6 @@ impl<A: Audience> Watch<A> {
             health,
             walked: Time(0),
             failures: Paced::default(),
-            published: Time(0),
             n_lost: 0,
             was_after_loss: false,
             n_lost_told: 0,
@@ -178,7 +177,7 @@ impl<A: Audience> Watch<A> {
             self.tell(Vec::new());
             if self.walk_is_due(now) {
                 self.walk_or_say()?;
-            } else if now.ms_since(self.published) >= PUBLISH_MS {
+            } else if now.ms_since(self.health.published) >= PUBLISH_MS {
                 self.publish(now);
             }
         }
@@ -215,6 +214,7 @@ impl<A: Audience> Watch<A> {
         match self.walk() {
             Err(Error::Totals(error @ snapshot::Error::Read(_))) => {
                 self.health.n_failed_walks += 1;
+                self.health.n_failed_in_a_row += 1;
                 self.walked = clock::now();
                 if let Some(failed) = self.failures.count(self.walked) {
                     let (total, cause) = (self.failures.total(), in_full(&error));
@@ -250,6 +250,8 @@ impl<A: Audience> Watch<A> {
         let took_cpu = clock::thread_cpu().saturating_sub(began_cpu);
         self.health.walk_cpu_ms = u64::try_from(took_cpu.as_millis()).unwrap_or(u64::MAX);
         self.health.n_walks += 1;
+        self.health.n_failed_in_a_row = 0;
+        self.health.host_view = host::view();
         self.health.walk_seconds = Duration::from_millis(ended.ms_since(began)).as_secs_f64();
         self.health.walked_at_seconds = clock::unix_seconds();
         self.publish(ended);
@@ -412,7 +414,7 @@ impl<A: Audience> Watch<A> {
     }
 
     fn publish(&mut self, now: Time) {
-        self.published = now;
+        self.health.published = now;
         let mut totals = table(&self.table).totals();
         let AgentHealth { n_pruned, n_unrecorded, .. } = totals.health;
         totals.health = AgentHealth { n_pruned, n_unrecorded, ..self.health.clone() };

@@ -25,7 +25,6 @@ mod time_window;
 mod timestamp;
 mod top;
 mod trace;
-mod verify;
 mod why;
 
 use crate::{agent, config, fix::journal, kernel, log, serve, store};

@@ -3,6 +3,7 @@
 use super::{Cli, Failure, Outcome};
 use crate::{
     agent, config,
+    kernel::sandbox::SandboxMode,
     model::table::{
         Bounds,
         owner_label::{MAX_OWNERS, OwnerBudget, OwnerLabel, OwnerLabels},
@@ -75,6 +76,10 @@ pub(super) struct RunArgs {
     state: config::StateArgs,
     #[command(flatten)]
     history: config::HistoryArgs,
+    /// Once it runs, let the agent open only the paths and make only the system calls that it needs, as far as the kernel
+    /// has landlock and seccomp for that
+    #[arg(long, env = "KEEPWATCH_SANDBOX", value_enum, value_name = "MODE", default_value = "on")]
+    sandbox: SandboxMode,
     #[command(flatten)]
     pub(super) log: config::LogArgs,
 }
@@ -114,6 +119,7 @@ pub(super) fn run(
         owners,
         state,
         history,
+        sandbox,
         log: _,
     } = args;
     let bounds = Bounds {
@@ -138,6 +144,8 @@ pub(super) fn run(
         log_hooks: hooks.log_hooks,
         bounds,
         resolver: owners.resolver()?,
+        host_root: owners.host_root,
+        sandbox,
         history: store::Options {
             folder: state.state_dir,
             days: history.history_days,

@@ -30,6 +30,26 @@ impl Root {
         openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
+    /// A path, held and not opened, or what is nearest above it, but for these.
+    pub(crate) fn nearest(&self, path: &str, but: &[&str]) -> Option<OwnedFd> {
+        let held = |path| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
+        };
+        let mut at = path;
+        while !but.contains(&at) {
+            match held(at) {
+                Ok(place) => return Some(place),
+                Err(io::Errno::NOENT | io::Errno::NOTDIR) => {
+                    at = at.rsplit_once('/').map_or("", |(above, _)| above);
+                }
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
     /// The bytes of a plain file; none if it is larger than `limit`, or cannot be read.
     pub(crate) fn read(&self, path: &str, limit: usize) -> Option<Vec<u8>> {
         let file = self.at(path, OFlags::empty()).ok()?;
@@ -58,5 +78,25 @@ impl Root {
         let entries = folder.into_iter().flatten().map_while(Result::ok);
         let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
         names.filter(|name| !matches!(name.as_str(), "." | "..")).take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn what_is_missing_is_its_nearest_folder_but_never_one_that_is_too_much() {
+        let folder = std::env::temp_dir().join(format!("keepwatch-nearest-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("var/log")).unwrap();
+        let root = Root::open(&folder).unwrap();
+        let nearest = |path| root.nearest(path, &["", "var"]).map(|it| fstat(it).unwrap().st_ino);
+        let log = std::fs::metadata(folder.join("var/log")).unwrap().ino();
+        assert_eq!(nearest("var/log"), Some(log));
+        assert_eq!(nearest("var/log/pods/x"), Some(log));
+        assert_eq!(nearest("var/lib/docker"), None);
+        assert_eq!(nearest("run/containerd"), None);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! What the host allows: capabilities, lockdown, namespaces, addresses. Nothing here is about one
 //! socket.
 
+use crate::model::table::agent_health::HostView;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, CapabilitySets},
@@ -90,8 +91,12 @@ pub fn lockdown() -> Option<String> {
 
 /// Whether process ids that the hooks report are those that this process sees in /proc, and the
 /// snapshot shows the processes of the whole host.
-pub fn in_initial_pid_namespace() -> Option<bool> {
-    fs::metadata("/proc/self/ns/pid").ok().map(|ns| ns.st_ino() == INITIAL_PID_NAMESPACE)
+pub fn view() -> HostView {
+    match fs::metadata("/proc/self/ns/pid") {
+        Ok(namespace) if namespace.st_ino() == INITIAL_PID_NAMESPACE => HostView::Whole,
+        Ok(_) => HostView::OtherPidNamespace,
+        Err(_) => HostView::NoProc,
+    }
 }
 
 /// TCP sockets in this network namespace that listen or are connected, whoever has them.

@@ -13,5 +13,6 @@ pub(crate) mod map_iterator;
 mod network_namespaces;
 pub(crate) mod ring;
 mod sample_facts;
+pub mod sandbox;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_canary;

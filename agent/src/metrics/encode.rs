@@ -6,7 +6,7 @@ use super::{
     scrape_format::{ScrapeFormat, text_of},
     scrape_input::Scrape,
 };
-use crate::{config::Reloads, model::table::sums::Totals, store};
+use crate::{config::Reloads, kernel::sandbox::Sandbox, model::table::sums::Totals, store};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
@@ -23,10 +23,11 @@ pub(crate) fn encode(
     process: AgentProcess,
     history: store::HistoryStatus,
     reloads: Reloads,
+    sandbox: Sandbox,
     format: ScrapeFormat,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { totals, process, history, reloads }));
+    registry.register_collector(Box::new(Scrape { totals, process, history, reloads, sandbox }));
     let mut openmetrics = String::with_capacity(USUAL_BYTES);
     text::encode(&mut openmetrics, &registry)?;
     Ok(match format {

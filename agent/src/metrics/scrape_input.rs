@@ -3,6 +3,7 @@
 use super::agent_process::AgentProcess;
 use crate::{
     config::Reloads,
+    kernel::sandbox::Sandbox,
     model::{judgement::idle_limit::PathNumber, table::sums::Totals},
     store,
 };
@@ -15,6 +16,7 @@ pub(super) struct Scrape {
     pub(super) process: AgentProcess,
     pub(super) history: store::HistoryStatus,
     pub(super) reloads: Reloads,
+    pub(super) sandbox: Sandbox,
 }
 
 impl Scrape {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::ReloadHealth,
-    kernel::hooks::Signal,
+    kernel::{hooks::Signal, sandbox::Sandbox},
     model::{
         judgement::{
             death::Death,
@@ -121,7 +121,8 @@ fn hooks() -> Vec<(&'static str, &'static str, bool)> {
 fn scrape(totals: Totals, format: ScrapeFormat) -> String {
     let reloads = ReloadHealth::new(1.7e9).now();
     let history = store::Health::default().status();
-    encode(Arc::new(totals), AgentProcess::read(1.7e9), history, reloads, format).unwrap()
+    encode(Arc::new(totals), AgentProcess::read(1.7e9), history, reloads, Sandbox::off(), format)
+        .unwrap()
 }
 
 #[test]

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 /// A node has at most a few hundred pods; of each container some generations stay.
 const MAX_ENTRIES: usize = 20_000;
 
+/// Where they are.
+pub(super) const FOLDERS: [&str; 2] = ["var/log/containers", "var/log/pods"];
+
 /// The names that Kubernetes gave a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
@@ -26,8 +29,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) fn list(root: &Root) -> Self {
-        let containers = root.names("var/log/containers", MAX_ENTRIES);
-        let pods = root.names("var/log/pods", MAX_ENTRIES);
+        let [containers, pods] = FOLDERS.map(|folder| root.names(folder, MAX_ENTRIES));
         Self {
             containers: containers.iter().filter_map(|name| of_container(name)).collect(),
             pods: pods

@@ -16,6 +16,7 @@ mod cgroup;
 mod cgroup_ids;
 #[cfg(test)]
 mod cgroup_tests;
+mod host_folders;
 mod k8s_workload;
 mod kubelet_logs;
 mod process;
@@ -25,5 +26,6 @@ mod resolver_tests;
 mod runtime_state;
 mod snapshot_cache;
 
+pub(crate) use host_folders::reach;
 pub use resolver::Resolver;
 pub(crate) use snapshot_cache::Census;

@@ -21,6 +21,19 @@ const CONFIG_BYTES: usize = 1 << 20;
 /// Podman's list has about 1 KB a container.
 const LIST_BYTES: usize = 4 << 20;
 
+/// Of containerd itself, and of those that bring it along.
+pub(super) const CONTAINERD: [&str; 4] = [
+    "run/containerd",
+    "run/k3s/containerd",
+    "run/k0s/containerd",
+    "var/snap/microk8s/common/run/containerd",
+];
+/// Of CRI-O, and the second of Podman, too.
+pub(super) const STORAGE: [&str; 2] = ["run/containers/storage", "var/lib/containers/storage"];
+/// Of Docker.
+pub(super) const DOCKER: [&str; 2] =
+    ["var/lib/docker/containers", "var/snap/docker/common/var-lib-docker/containers"];
+
 /// What is known of a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ContainerState {
@@ -83,14 +96,7 @@ fn oci_annotations(root: &Root, path: &str) -> Option<ContainerLabels> {
 }
 
 fn containerd(root: &Root, id: &str) -> Option<ContainerState> {
-    // Of itself, and of those that bring it along.
-    const RUN: [&str; 4] = [
-        "run/containerd",
-        "run/k3s/containerd",
-        "run/k0s/containerd",
-        "var/snap/microk8s/common/run/containerd",
-    ];
-    let labels = RUN.iter().find_map(|run| {
+    let labels = CONTAINERD.iter().find_map(|run| {
         ["k8s.io", "default"].iter().find_map(|namespace| {
             let task = "io.containerd.runtime.v2.task";
             oci_annotations(root, &format!("{run}/{task}/{namespace}/{id}/config.json"))
@@ -107,7 +113,7 @@ fn containerd(root: &Root, id: &str) -> Option<ContainerState> {
 
 fn crio(root: &Root, id: &str) -> Option<ContainerState> {
     let annotations = |id: &str| {
-        ["run/containers/storage", "var/lib/containers/storage"].iter().find_map(|storage| {
+        STORAGE.iter().find_map(|storage| {
             let path = format!("{storage}/overlay-containers/{id}/userdata/config.json");
             let mut labels = oci_annotations(root, &path)?;
             let inner = labels.first(&["io.kubernetes.cri-o.Labels"]);
@@ -154,8 +160,8 @@ struct DockerOptions {
 
 fn docker(root: &Root, id: &str) -> Option<ContainerState> {
     let config = |id: &str| {
-        ["var/lib/docker", "var/snap/docker/common/var-lib-docker"].iter().find_map(|data| {
-            let path = format!("{data}/containers/{id}/config.v2.json");
+        DOCKER.iter().find_map(|containers| {
+            let path = format!("{containers}/{id}/config.v2.json");
             let config = root.read(&path, CONFIG_BYTES)?;
             serde_json::from_slice::<DockerConfig>(&config).ok()
         })

@@ -9,7 +9,6 @@ use super::{
     places::PlaceRules,
     scrape_cache::{Form, ScrapeCache},
     tls_listener::{ConnectionEnds, TlsListener},
-    unready,
 };
 use crate::{
     config::web::WebAccess,
@@ -108,7 +107,8 @@ fn scrape(shared: &Shared, headers: &HeaderMap, cache: &ScrapeCache) -> Response
     let written = cache.get(Form { format, is_gzipped }, Instant::now(), |format| {
         let process = AgentProcess::read(shared.started_at_seconds);
         let (history, reloads) = (shared.history.health.status(), shared.reloads.now());
-        metrics::encode(shared.totals(), process, history, reloads, format)
+        let sandbox = shared.sandbox.clone();
+        metrics::encode(shared.totals(), process, history, reloads, sandbox, format)
     });
     let encoding = is_gzipped.then_some([(header::CONTENT_ENCODING, "gzip")]);
     let kind =
@@ -126,7 +126,7 @@ fn scrape(shared: &Shared, headers: &HeaderMap, cache: &ScrapeCache) -> Response
 }
 
 async fn ready(State(shared): SharedState) -> Response {
-    match unready(&shared.totals().health) {
+    match shared.unready() {
         None => "keepwatch is ready\n".into_response(),
         Some(reason) => {
             let reason = format!("keepwatch is not ready: {reason}\n");
@@ -136,7 +136,7 @@ async fn ready(State(shared): SharedState) -> Response {
 }
 
 async fn landing(State(shared): SharedState) -> Response {
-    let rows: Vec<String> = glance(&shared.totals(), clock::unix_seconds())
+    let rows: Vec<String> = glance(&shared.totals(), shared.unready(), clock::unix_seconds())
         .into_iter()
         .map(|Glance { what, grade, text }| {
             format!("<tr><th>{what}</th><td class=\"{grade}\">{text}</td></tr>")
@@ -159,7 +159,7 @@ struct Glance {
 }
 
 /// Health in a few lines.
-fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
+fn glance(snapshot: &Totals, unready: Option<String>, unix_seconds: f64) -> Vec<Glance> {
     let health = &snapshot.health;
     let graded =
         |what, is_good, text| Glance { what, grade: if is_good { "good" } else { "bad" }, text };
@@ -168,7 +168,7 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
     let (n_hooks, n_attached) =
         (health.hooks.len(), health.hooks.iter().filter(|(.., attached)| *attached).count());
     let mut lines = vec![
-        match unready(health) {
+        match unready {
             None => graded("Ready", true, "yes".to_owned()),
             Some(reason) => graded("Ready", false, format!("no: {reason}")),
         },
@@ -215,7 +215,13 @@ fn glance(snapshot: &Totals, unix_seconds: f64) -> Vec<Glance> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::tests_support::{shared, while_serving};
+    use crate::{
+        model::observed::socket::Time,
+        serve::{
+            tests_support::{shared, while_serving},
+            unready,
+        },
+    };
     use std::{
         io::{ErrorKind, Read as _, Write as _},
         net::{SocketAddr, TcpStream},
@@ -342,7 +348,8 @@ mod tests {
     fn a_glance_says_what_is_wrong() {
         let mut snapshot = Totals::default();
         let bad = |snapshot: &Totals| -> Vec<&str> {
-            let lines = glance(snapshot, 2e9).into_iter();
+            let unready = unready(&snapshot.health, Time::default());
+            let lines = glance(snapshot, unready, 2e9).into_iter();
             lines.filter(|line| line.grade == "bad").map(|line| line.what).collect()
         };
         assert_eq!(bad(&snapshot), ["Ready"]);

@@ -22,9 +22,17 @@ pub(crate) use status::AgentStatus;
 use crate::{
     advice::kept_clues::KeptClues,
     config::ReloadHealth,
-    kernel::hooks::Signal,
-    model::judgement::given_limits::GivenPath,
-    model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
+    kernel::{clock, hooks::Signal, sandbox::Sandbox},
+    model::{
+        judgement::given_limits::GivenPath,
+        observed::socket::Time,
+        table::{
+            Table,
+            agent_health::{AgentHealth, HostView},
+            happening::News,
+            sums::Totals,
+        },
+    },
     store,
 };
 use axum::{
@@ -61,6 +69,8 @@ pub(crate) struct Shared {
     pub started_at_seconds: f64,
     /// Down to which level its hooks' own troubles are logged.
     pub log_hooks: &'static str,
+    /// What the agent has given up.
+    pub sandbox: Sandbox,
 }
 
 /// The history on disk.
@@ -83,15 +93,49 @@ impl Shared {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.surroundings().limits.paths().map(Into::into).collect()
     }
+
+    /// Why what is shown is not the whole truth now; none if it is.
+    fn unready(&self) -> Option<String> {
+        unready(&self.totals().health, clock::now())
+    }
 }
 
 /// The part of a request that handlers take.
 type SharedState = State<Arc<Shared>>;
 
 /// Why what is shown is not the whole truth yet, or no longer; none if it is.
-fn unready(health: &AgentHealth) -> Option<String> {
-    if health.n_walks == 0 {
+fn unready(health: &AgentHealth, now: Time) -> Option<String> {
+    /// One may fail: the kernel broke it off.
+    const FAILED: u64 = 3;
+    /// The watching thread publishes each second; a snapshot of a million sockets on a busy host holds it up.
+    const SILENT_MS: u64 = 120_000;
+    let AgentHealth { n_walks, n_failed_in_a_row, published, host_view, .. } = *health;
+    if n_walks == 0 {
         return Some("the first snapshot is not finished".to_owned());
+    }
+    if now.ms_since(published) >= SILENT_MS {
+        let seconds = now.ms_since(published) / 1000;
+        return Some(format!(
+            "the watching thread has said nothing for {seconds} s: restart the agent"
+        ));
+    }
+    if n_failed_in_a_row >= FAILED {
+        return Some(format!("the last {n_failed_in_a_row} snapshots failed: the log says why"));
+    }
+    match host_view {
+        HostView::Whole => {}
+        HostView::OtherPidNamespace => {
+            return Some(
+                "only processes of this container are seen: give it the host's pid namespace \
+                 (Kubernetes: hostPID: true)"
+                    .to_owned(),
+            );
+        }
+        HostView::NoProc => {
+            return Some(
+                "there is no /proc: no connection has a unit, container or pod".to_owned(),
+            );
+        }
     }
     // A signal may have several mechanisms; one that is attached carries it.
     let mut carried: BTreeMap<&str, bool> = BTreeMap::new();
@@ -164,7 +208,8 @@ mod tests_support {
         }
         table.end_walk();
         let mut totals = table.totals();
-        totals.health = AgentHealth { n_walks: 1, ..AgentHealth::default() };
+        totals.health =
+            AgentHealth { n_walks: 1, published: clock::now(), ..AgentHealth::default() };
         let table = Arc::new(Mutex::new(table));
         let snapshot = watch::channel(Arc::new(totals)).1;
         let news = broadcast::Sender::new(4);
@@ -179,6 +224,7 @@ mod tests_support {
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started_at_seconds: 1.7e9,
             log_hooks: "off",
+            sandbox: Sandbox::off(),
         })
     }
 
@@ -207,16 +253,46 @@ mod tests_support {
 mod tests {
     use super::*;
 
+    /// What has nothing to be said against it, at that moment.
+    fn good() -> AgentHealth {
+        AgentHealth { n_walks: 1, published: NOW, ..AgentHealth::default() }
+    }
+
+    const NOW: Time = Time(1_000_000_000_000);
+
     #[test]
     fn ready_means_that_a_walk_is_done_and_every_signal_has_a_hook() {
-        let mut health =
-            AgentHealth { hooks: vec![("destroy", "a", false)], ..AgentHealth::default() };
-        assert!(unready(&health).unwrap().contains("first snapshot"));
+        let mut health = AgentHealth { n_walks: 0, hooks: vec![("destroy", "a", false)], ..good() };
+        assert!(unready(&health, NOW).unwrap().contains("first snapshot"));
         health.n_walks = 1;
-        assert!(unready(&health).unwrap().contains("destroy"));
+        assert!(unready(&health, NOW).unwrap().contains("destroy"));
         health.hooks.push(("destroy", "b", true));
         // Kernels before 6.1 never have it.
         health.hooks.push(("process_files", "c", false));
-        assert_eq!(unready(&health), None);
+        assert_eq!(unready(&health, NOW), None);
+    }
+
+    #[test]
+    fn an_agent_whose_snapshots_all_fail_is_not_ready_and_one_of_which_one_failed_is() {
+        let failed = |n_failed_in_a_row| {
+            unready(&AgentHealth { n_failed_in_a_row, n_failed_walks: 9, ..good() }, NOW)
+        };
+        assert_eq!((failed(0), failed(1), failed(2)), (None, None, None));
+        assert!(failed(3).unwrap().contains("3 snapshots failed"));
+    }
+
+    #[test]
+    fn an_agent_whose_watching_hangs_is_not_ready_and_one_that_takes_its_time_is() {
+        let later = |seconds: u64| unready(&good(), Time(NOW.0 + seconds * 1_000_000_000));
+        assert_eq!(later(60), None);
+        assert!(later(300).unwrap().contains("300 s"));
+    }
+
+    #[test]
+    fn an_agent_that_does_not_see_the_hosts_processes_is_not_ready() {
+        let of = |host_view| unready(&AgentHealth { host_view, ..good() }, NOW);
+        assert_eq!(of(HostView::Whole), None);
+        assert!(of(HostView::OtherPidNamespace).unwrap().contains("hostPID"));
+        assert!(of(HostView::NoProc).unwrap().contains("/proc"));
     }
 }

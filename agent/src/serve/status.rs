@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::{
+    kernel::sandbox::Sandbox,
     model::{judgement::given_limits::GivenPath, table::agent_health::EventFlow},
     store,
 };
@@ -37,6 +38,9 @@ pub(crate) struct AgentStatus {
     /// The configured paths.
     #[serde(default)]
     pub paths: Vec<GivenPath>,
+    /// What it has given up; null of an agent that cannot.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// One way to carry a signal.
@@ -70,9 +74,10 @@ impl AgentStatus {
             sockets: snapshot.n_tracked,
             sockets_untracked: snapshot.n_untracked,
             snapshot_unix_seconds: health.walked_at_seconds,
-            unready: super::unready(health),
+            unready: shared.unready(),
             history: Some(shared.history.health.status()),
             paths: shared.configured_paths(),
+            sandbox: Some(shared.sandbox.clone()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -121,31 +121,20 @@ impl Health {
 
 /// The writing thread, to wait for.
 #[derive(Debug)]
-pub(crate) struct Writing {
-    thread: JoinHandle<()>,
-    health: Arc<Health>,
-}
+pub(crate) struct Writing(JoinHandle<()>);
 
 impl Writing {
-    pub(super) const fn new(thread: JoinHandle<()>, health: Arc<Health>) -> Self {
-        Self { thread, health }
+    pub(super) const fn new(thread: JoinHandle<()>) -> Self {
+        Self(thread)
     }
 
-    /// Whether it has ended although the writer lives: it panicked, and nothing is written any more. The history's
-    /// status says so from then on.
-    pub(crate) fn is_dead(&self) -> bool {
-        let is_dead = self.thread.is_finished();
-        if is_dead {
-            self.health.set_trouble(Some(DEAD.to_owned()));
-        }
-        is_dead
+    /// Whether it has ended. While the writer lives that is a panic.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 
     /// Waits until everything is written; the writer must be gone. An error is the thread's panic.
     pub(crate) fn finish(self) -> std::thread::Result<()> {
-        self.thread.join()
+        self.0.join()
     }
 }
-
-/// The trouble of a history that nobody writes.
-const DEAD: &str = "the writing thread has ended: restart the agent";

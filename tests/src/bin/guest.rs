@@ -8,6 +8,7 @@
 
 use keepwatch_tests::{
     answer::agent::bpf_needs_capabilities,
+    kernel::sandboxed::has_landlock,
     tool,
     wait::{self, now},
 };
@@ -136,6 +137,7 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
         ("socket cookies", tool::kernel_has_cookies_for_hooks()),
         ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
+        ("landlock", has_landlock()),
         ("iterators over one process", tool::kernel_has_process_iterators()),
     ];
     for (name, has) in features {

@@ -3,7 +3,7 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
-use keepwatch::tested::{MetricKind, families, hooks::Signal};
+use keepwatch::tested::{MetricKind, families, hooks::Signal, sandbox::Sandbox};
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.
@@ -313,6 +313,13 @@ fn hooks(series: &mut SeriesWriter, node: &str) {
         let attached = f64::from(u8::from(!(is_old && signal == Signal::Setsockopt)));
         let names = [("signal", signal.as_str()), ("mechanism", place.expect("a place").name)];
         series.gauge("keepwatch_hook_attached", &labels(node, None, &names), |_| attached);
+    }
+    series.gauge("keepwatch_host_processes_visible", &labels(node, None, &[]), |_| 1.0);
+    for mechanism in Sandbox::MECHANISMS {
+        // The kernel of one node has no landlock.
+        let is_in_force = f64::from(u8::from(!(is_old && mechanism == "landlock")));
+        let names = [("mechanism", mechanism)];
+        series.gauge("keepwatch_sandbox", &labels(node, None, &names), |_| is_in_force);
     }
     for label in ["owner", "netns"] {
         series.gauge(

@@ -1,6 +1,7 @@
 //! What drives the kernel: sockets, namespaces and cgroups of every kind, and what it says of them itself.
 
 pub mod cgroup;
+pub mod container;
 pub mod crowd;
 pub mod flood;
 pub mod kernel_ids;
@@ -8,5 +9,6 @@ pub mod memory;
 pub mod netns;
 pub mod population;
 pub mod probe_counter;
+pub mod sandboxed;
 pub mod socket;
 pub(crate) mod sys;

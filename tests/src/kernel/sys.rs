@@ -229,10 +229,41 @@ pub(crate) fn bpf_without_map() -> io::Error {
     io::Error::last_os_error()
 }
 
+/// What a system call answers whose arguments are all 0.
+pub(crate) fn call_with_nothing(number: libc::c_long) -> io::Result<()> {
+    // SAFETY: no pointer leads anywhere, and no descriptor but 0 is named.
+    let result = unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) };
+    if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The version of landlock that is on in this kernel (landlock_create_ruleset(2)); none if none is.
+pub(crate) fn landlock_version() -> Option<i64> {
+    const VERSION: c_int = 1;
+    let nowhere = ptr::null::<c_void>();
+    // SAFETY: with this flag the kernel reads nothing, and makes nothing.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nowhere, 0_usize, VERSION) };
+    (version > 0).then_some(version)
+}
+
 /// Puts the calling thread into a new network namespace.
 pub(crate) fn unshare_network() -> io::Result<()> {
     // SAFETY: affects nothing but the network namespace of this thread; descriptors stay shared.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+        .map_err(io::Error::from)
+}
+
+/// Puts the children of the calling thread into a new pid namespace.
+pub(crate) fn unshare_pids() -> io::Result<()> {
+    // SAFETY: affects nothing but the children of this thread.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID) }
+        .map_err(io::Error::from)
+}
+
+/// Puts the calling thread into a new mount namespace.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: affects nothing but this thread's view of the file system; descriptors stay shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
         .map_err(io::Error::from)
 }
 

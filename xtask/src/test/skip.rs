@@ -5,7 +5,7 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 19] = [
+const MAY_LACK: [(&str, Proof); 20] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
@@ -23,6 +23,8 @@ const MAY_LACK: [(&str, Proof); 19] = [
     // Which of both a machine mounts, and whether a container may make one, is its owner's choice.
     ("cgroup v1", Proof::Test),
     ("cgroup v2", Proof::Test),
+    // Built in or not, and switched on at boot or not: the test asks the kernel.
+    ("landlock", Proof::Test),
     // Depends on the kernel and on a sysctl.
     ("an agent without capabilities", Proof::Test),
     // These compare with the kernel's own list of what is built in.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// What follows where a kernel lacks a feature that guests ask for.
-const LACKS: [(&str, &str); 11] = [
+const LACKS: [(&str, &str); 12] = [
     (
         "fentry",
         "no function hooks: kprobes or tracepoints carry the keepalive timer and setsockopt",
@@ -27,6 +27,7 @@ const LACKS: [(&str, &str); 11] = [
         "resets carry no reason (since 6.12): a probe's death is known by its timer alone, exactly",
     ),
     ("MPTCP", "no MPTCP"),
+    ("landlock", "no landlock (since 5.13): only seccomp bounds the agent"),
     (
         "iterators over one process",
         "no iterators over one process (since 6.1): which libraries a process had that has ended is not known",

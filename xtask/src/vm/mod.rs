@@ -67,7 +67,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     let filter = test.as_deref().filter(|_| named.is_empty());
     let suites: Vec<&Suite> = if named.is_empty() { SUITES.iter().collect() } else { named };
 
-    let base = build::base(&suites, &["crowd"])?;
+    let base = build::base(&suites, &["crowd", "sandboxed"])?;
     let plan = plan(&suites, hooks.as_deref(), filter);
     let queue = Mutex::new(kernels.into_iter());
     let columns = Mutex::new(Vec::new());

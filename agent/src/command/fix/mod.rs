@@ -22,7 +22,7 @@ use crate::{
         borrowed_socket::{Refusal, SocketOptions},
         clock, host,
     },
-    model::observed::socket::Direction,
+    model::{observed::socket::Direction, table::agent_health::HostView},
     view::{filter::Filter, row::Row},
 };
 use clap::Args;
@@ -171,7 +171,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     args.filter.measured_by = limits.of_this_call();
     args.filter.direction = args.filter.direction.or(Some(Direction::Outbound));
-    if host::in_initial_pid_namespace() == Some(false) {
+    if host::view() == HostView::OtherPidNamespace {
         return Err(Error::PidNamespace.into());
     }
     let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;

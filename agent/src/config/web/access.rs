@@ -71,6 +71,11 @@ impl WebAccess {
         })
     }
 
+    /// The files that are read again.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.source().stamps.iter().map(|(file, _)| file.clone()).collect()
+    }
+
     fn source(&self) -> MutexGuard<'_, WebSource> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,6 +10,7 @@ mod process;
 mod reloads;
 mod setsockopt;
 mod settings;
+mod sight;
 mod snapshots;
 mod sockets;
 mod table;
@@ -17,7 +18,7 @@ mod table;
 use super::family::MetricFamily;
 
 /// All groups, in the order of export and documentation.
-static FAMILIES: [&[MetricFamily]; 13] = [
+static FAMILIES: [&[MetricFamily]; 14] = [
     sockets::FAMILIES,
     settings::FAMILIES,
     paths::FAMILIES,
@@ -26,6 +27,7 @@ static FAMILIES: [&[MetricFamily]; 13] = [
     setsockopt::FAMILIES,
     table::FAMILIES,
     hooks::FAMILIES,
+    sight::FAMILIES,
     events::FAMILIES,
     history::FAMILIES,
     snapshots::FAMILIES,

@@ -1,11 +1,15 @@
 //! The agent's own figures: its hooks, its walks, and the records at each stage.
 
-use crate::model::observed::event::Fire;
+use crate::model::observed::{event::Fire, socket::Time};
 use serde::{Deserialize, Serialize};
 
 /// The agent's own figures.
 #[derive(Clone, Debug, Default)]
 pub struct AgentHealth {
+    /// When these figures were published.
+    pub published: Time,
+    /// What of the host's processes is in sight.
+    pub host_view: HostView,
     /// Signal, mechanism, whether it is attached.
     pub hooks: Vec<(&'static str, &'static str, bool)>,
     /// Records at each stage.
@@ -14,6 +18,8 @@ pub struct AgentHealth {
     pub n_walks: u64,
     /// Walks that ended with an error.
     pub n_failed_walks: u64,
+    /// Walks that ended with an error since the last that did not.
+    pub n_failed_in_a_row: u64,
     /// CPU time of the last walk.
     pub walk_cpu_ms: u64,
     /// Wall time of the last walk.
@@ -28,6 +34,19 @@ pub struct AgentHealth {
     pub fires: [u64; Fire::ALL.len()],
     /// Connections that ended, exact whether or not events were lost.
     pub n_ended: u64,
+}
+
+/// What of the host's processes is in sight: a walk finds sockets by the processes that have them open, and /proc says whose
+/// they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostView {
+    /// All of them.
+    #[default]
+    Whole,
+    /// Only those of another pid namespace than the host's.
+    OtherPidNamespace,
+    /// There is no /proc that says it.
+    NoProc,
 }
 
 /// Records at each stage since the start. Conservation: `seen = submitted + dropped + filtered`,

@@ -1,14 +1,17 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{Failure, Outcome, output, socket_text::Style, table::wrapped, verify};
+mod verify;
+
+use super::{Failure, Outcome, output, socket_text::Style, table::wrapped};
 use crate::{
     config,
     kernel::{
         btf, clock, field_offsets,
         hooks::{self, Error, Hooks, Interest, LogLevel, Scope, Signal},
         host,
+        sandbox::{self, Confinement, Sandbox},
     },
-    model::table::agent_health::EventFlow,
+    model::table::agent_health::{EventFlow, HostView},
     serve::{AgentStatus, client},
     store,
 };
@@ -137,13 +140,19 @@ fn host_checks() -> Vec<Check> {
         Some(mode) => Check::ok("lockdown", mode),
         None => Check::ok("lockdown", "not shown by this kernel"),
     });
-    checks.push(match host::in_initial_pid_namespace() {
-        Some(true) => Check::ok("pid namespace", "the host's: every process is seen"),
-        _ => Check::graded(
+    checks.push(match host::view() {
+        HostView::Whole => Check::ok("pid namespace", "the host's: every process is seen"),
+        HostView::OtherPidNamespace => Check::graded(
             "pid namespace",
             Grade::Blind,
             "not the host's: only this container's processes are seen",
             "start the container with the host's pid namespace (Kubernetes: hostPID: true)",
+        ),
+        HostView::NoProc => Check::graded(
+            "pid namespace",
+            Grade::Blind,
+            "unknown, for there is no /proc: no connection is shown with its unit, container or pod, and none as `local`",
+            "mount one: mount -t proc proc /proc",
         ),
     });
     match field_offsets::of_running_kernel(&[]) {
@@ -274,12 +283,36 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
             Check::ok("agent", format!("runs as process {}{}", status.pid, log_of(&status))),
             conservation(&status.flow),
             history(status.history.as_ref()),
+            sandbox_of("the agent", status.sandbox.as_ref()),
         ],
         // It names the way out itself.
         Err(error) => {
             let found = error.to_string();
-            vec![Check { name: "agent", grade: Grade::Note, found, advice: None }]
+            vec![
+                Check { name: "agent", grade: Grade::Note, found, advice: None },
+                sandbox_of("an agent here", Some(&sandbox::of_this_kernel())),
+            ]
         }
+    }
+}
+
+/// What an agent has given up, or could.
+fn sandbox_of(whose: &str, sandbox: Option<&Sandbox>) -> Check {
+    let Some(sandbox) = sandbox else {
+        let advice = "restart it with this version, which bounds itself";
+        return Check::graded("sandbox", Grade::Note, "this agent has none", advice);
+    };
+    let of_part = |(name, part): (&str, &Confinement)| match (part.in_force, &part.missing) {
+        (true, None) => format!("{name} whole"),
+        (true, Some(missing)) => format!("{name} in part ({missing}: seccomp is to do that)"),
+        (false, missing) => format!("no {name}: {}", missing.as_deref().unwrap_or("unknown why")),
+    };
+    let found = format!("{whose} has {}", sandbox.parts().map(of_part).join("; "));
+    if sandbox.parts().iter().all(|(_, part)| part.in_force) {
+        Check::ok("sandbox", found)
+    } else {
+        let advice = "let systemd bound it: deploy/keepwatch.service does, with a user of its own";
+        Check::graded("sandbox", Grade::Note, found, advice)
     }
 }
 

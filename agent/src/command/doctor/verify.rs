@@ -1,6 +1,6 @@
 //! `keepwatch doctor --verify`: rows against getsockopt on the very sockets, on the host where it matters.
 
-use super::{
+use crate::command::{
     Failure, Outcome, output,
     source::{ConnectionReader, Source},
 };
