@@ -146,11 +146,6 @@ impl TimeWindow {
         to >= self.since.timestamp() && from.min(to) <= self.until.timestamp()
     }
 
-    /// Whether it was there before the end of the window, if its beginning is known.
-    pub(super) fn is_before_its_end(&self, at: &str) -> bool {
-        at.parse::<Timestamp>().is_ok_and(|at| at <= self.until.timestamp())
-    }
-
     /// `in the last 24 h`, `between 10:31 and 10:51`: what completes "died ...".
     pub(super) fn words(&self) -> String {
         if let Some(length) = self.length {
@@ -323,7 +318,5 @@ mod tests {
         assert!(!window.overlaps(None, "2026-11-25T09:01:12Z"), "it ended later, and hung not");
         assert!(!window.overlaps(Some("2026-11-25T09:00:01Z"), "2026-11-25T09:01:12Z"));
         assert!(!window.overlaps(Some("2026-11-25T08:30:00Z"), "2026-11-25T08:39:59Z"), "before");
-        assert!(window.is_before_its_end("2026-11-25T09:00:00Z"));
-        assert!(!window.is_before_its_end("2026-11-25T09:00:01Z"));
     }
 }

@@ -10,6 +10,12 @@ pub(super) fn local(at: &str, form: &str) -> String {
     )
 }
 
+/// The local time, with the day if that was half a day before `now` or more: Unix time.
+pub(super) fn short(at: &str, now: f64) -> String {
+    let is_of_today = unix_seconds(at).is_some_and(|at| now - at < 12.0 * 3600.0);
+    local(at, if is_of_today { "%H:%M:%S" } else { "%b %-d %H:%M:%S" })
+}
+
 /// Seconds since 1970.
 pub(super) fn unix_seconds(at: &str) -> Option<f64> {
     at.parse::<Timestamp>().ok().map(|at| at.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64())

@@ -24,6 +24,7 @@ use crate::{
     config::ReloadHealth,
     kernel::{clock, hooks::Signal, sandbox::Sandbox},
     model::{
+        judgement::given_limits::GivenPath,
         observed::socket::Time,
         table::{
             Table,
@@ -43,7 +44,7 @@ use axum::{
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{Semaphore, broadcast, watch::Receiver};
 
@@ -85,6 +86,12 @@ impl Shared {
     /// The sums that hold until the next are published.
     fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The paths of the configuration.
+    fn configured_paths(&self) -> Vec<GivenPath> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.surroundings().limits.paths().map(Into::into).collect()
     }
 
     /// Why what is shown is not the whole truth now; none if it is.

@@ -1,7 +1,11 @@
 //! `GET /v1/status`: what the agent says of itself. Fields are only ever added.
 
 use super::Shared;
-use crate::{kernel::sandbox::Sandbox, model::table::agent_health::EventFlow, store};
+use crate::{
+    kernel::sandbox::Sandbox,
+    model::{judgement::given_limits::GivenPath, table::agent_health::EventFlow},
+    store,
+};
 use serde::{Deserialize, Serialize};
 
 /// The answer of `/v1/status`: the agent that runs.
@@ -31,6 +35,9 @@ pub(crate) struct AgentStatus {
     /// How the history on disk is; null of an agent that keeps none.
     #[serde(default)]
     pub history: Option<store::HistoryStatus>,
+    /// The configured paths.
+    #[serde(default)]
+    pub paths: Vec<GivenPath>,
     /// What it has given up; null of an agent that cannot.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
@@ -69,6 +76,7 @@ impl AgentStatus {
             snapshot_unix_seconds: health.walked_at_seconds,
             unready: shared.unready(),
             history: Some(shared.history.health.status()),
+            paths: shared.configured_paths(),
             sandbox: Some(shared.sandbox.clone()),
         }
     }

@@ -4,7 +4,11 @@ use crate::told::{cases, why};
 use keepwatch_tests::{
     answer::{agent::Agent, truth::process_name},
     kernel::socket::{self, Plan},
-    network::{ending::exchange, middlebox::MiddleboxAnswer, path::NetworkPath},
+    network::{
+        ending::{exchange, wait_for_quiet},
+        middlebox::MiddleboxAnswer,
+        path::NetworkPath,
+    },
     wait,
 };
 use serde_json::Value;
@@ -175,6 +179,35 @@ fn a_first_probe_that_meets_silence_beside_answered_ones_says_what_the_path_keep
     );
     let idle = silent["proposal"]["idle_seconds"].as_u64().expect("a time");
     assert!(idle <= 5, "what was answered: {silent}");
+}
+
+#[test]
+fn what_hung_before_a_cut_keeps_its_explanation_and_what_the_cut_takes_is_an_outage() {
+    const FORGETS_AFTER: u32 = 12;
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    let agent = Agent::start(&OPTIONS);
+    let probed = path.connect(&Plan::keepalive(5, 5, 60));
+    let quiet = path.connect(&Plan::NOTHING);
+    for ends in [&probed, &quiet] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    wait_for_quiet(&quiet.client, Duration::from_secs(22));
+    socket::send(&quiet.client, b"are you there?");
+    wait::until("a neighbour that is answered since it hangs", SOON, || {
+        let said = said(&agent, &case(&agent, &path, "stuck"));
+        said.contains("which probe every 5.0 s, are answered").then_some(())
+    });
+    path.darken();
+    let silent = case(&agent, &path, "peer_silent");
+    assert_eq!(silent["outage"], true, "{silent}");
+    let older = case(&agent, &path, "stuck");
+    assert_eq!(older["outage"], false, "{older}");
+    let said = said(&agent, &older);
+    assert!(said.contains("limit between 5.0 s and 2"), "{said}");
+    assert!(said.contains("were answered since, until "), "{said}");
+    assert!(!said.contains("gone for all of them"), "{said}");
 }
 
 #[test]

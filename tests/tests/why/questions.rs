@@ -76,19 +76,14 @@ fn a_name_that_nobody_has_is_answered_with_what_there_is() {
     let Some((_client, _end)) = start(&agent, &path, "checkout") else {
         return;
     };
-    let output = why(&agent, &["chekcout"]);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(
-        text(&output).contains("nothing is called chekcout; there is process checkout"),
-        "{}",
-        text(&output)
-    );
-    let output = why(&agent, &["zzz"]);
-    assert!(
-        text(&output).contains("nothing is called zzz: no process, unit,"),
-        "{}",
-        text(&output)
-    );
+    for (name, there_is) in [
+        ("chekcout", "; there is process checkout;"),
+        ("zzz", "or host;"),
+        ("10.97.2.300", "or host;"),
+    ] {
+        let said = format!("nothing is called {name}: no process, unit,");
+        assert_refused(&why(&agent, &[name]), 2, &[&said, there_is]);
+    }
     for host in ["checkout.example.invalid", "checkout.invalid:5432"] {
         assert_refused(&why(&agent, &[host]), 2, &["does not resolve"]);
     }
@@ -131,6 +126,30 @@ fn a_time_is_asked_for_and_its_zone_is_said() {
         2,
         &["--since is not before --until"],
     );
+}
+
+#[test]
+fn a_path_of_the_agents_configuration_is_found_by_its_name() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&[
+        "--interval",
+        "500ms",
+        "--path",
+        "prod=10.77.0.0/24=45s,dr=10.88.0.0/16=60s",
+    ]);
+    let Some((client, _end)) = start(&agent, &path, "pathfinder") else {
+        return;
+    };
+    let output = why(&agent, &["prod"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("pathfinder[{}] -> {}", client.pid(), path.server)), "{said}");
+    // Nothing goes there; nothing has this name.
+    let output = why(&agent, &["dr"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("path dr (10.88.0.0/16, idle limit 1 min)"), "{said}");
+    assert_refused(&why(&agent, &["prodd"]), 2, &["there is path prod"]);
 }
 
 /// A time of GNU date, RFC 3339 in UTC.
@@ -228,6 +247,35 @@ fn a_hang_belongs_to_the_time_in_which_it_hung() {
     };
     assert_eq!(n_dead(&moment(&format!("{began} 1 second"))), 1, "it hung by then");
     assert_eq!(n_dead(&moment(&format!("{began} 1 second ago"))), 0, "all was well by then");
+}
+
+#[test]
+fn what_hangs_now_is_an_answer_about_a_past_time_only_if_it_hung_then() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    let id = wait::until("the agent knows it", SOON, || {
+        let rows = agent.sockets(&["--port", &ends.local.port().to_string()]);
+        rows.into_iter().find(|row| row.local == ends.local).map(|row| row.id)
+    });
+    let before = moment("now");
+    path.darken();
+    socket::send(&ends.client, b"are you there?");
+    wait::until("a hang of 3 s", SOON, || {
+        let cases = cases(&why(&agent, &[&id, "--json"]));
+        let hang = cases.into_iter().find(|case| case["finding"] == "stuck")?;
+        (hang["example"]["condition_seconds"].as_f64() > Some(3.0)).then_some(())
+    });
+    let asked = |until: &str| text(&why(&agent, &[&id, "--since", "1h", "--until", until]));
+    let well = asked(&before);
+    assert!(!well.contains("waits for an answer"), "{well}");
+    assert!(
+        well.contains("1 connection of that time lives and is in trouble since a later"),
+        "{well}"
+    );
+    let hung = asked(&moment("1 second ago"));
+    assert!(hung.contains("waits for an answer, since ") && hung.contains(", still now"), "{hung}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::{
     lessons::Lessons,
     needs::{constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, spare_probes},
-    neighbours::{LimitGuess, Neighbours},
+    neighbours::{LimitGuess, Neighbours, witness::Silence},
 };
 use crate::{
     advice::{
@@ -89,6 +89,9 @@ pub(super) struct Judged {
     pub(super) quiet_seconds: Option<QuietRange>,
     /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// The outage that others to the same host are in now.
+    #[serde(skip)]
+    pub(super) outage_beside: Option<Silence>,
     /// Their first probe met silence, and others to the same peer that probe sooner are answered.
     #[serde(skip)]
     pub(super) is_probed_too_late: bool,
@@ -109,6 +112,8 @@ pub(super) struct Judged {
     pub(super) example: Option<Life>,
     #[serde(skip)]
     pub(super) case: ConnectionGroup,
+    #[serde(skip)]
+    pub(super) asked: AskedWhen,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,19 +148,28 @@ pub(super) struct CallCount {
     pub(super) inherited: bool,
 }
 
+/// When somebody asks, and about which time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AskedWhen {
+    /// Unix time.
+    pub(super) now: f64,
+    /// The time that the question is about ended before that.
+    pub(super) is_of_past: bool,
+}
+
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
-/// then? `now`: Unix time.
+/// then?
 pub(super) fn judge(
     lives: Vec<Life>,
     others: &[Life],
     learned: &[LearnedRow],
     idle: Option<u32>,
-    now: f64,
+    asked: AskedWhen,
 ) -> Vec<Judged> {
     let cases = cases(lives);
     let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
     let siblings = living_siblings(&cases);
-    let neighbours = Neighbours::of(&cases, others, now);
+    let neighbours = Neighbours::of(&cases, others, asked.now);
     cases
         .into_iter()
         .map(|case| {
@@ -173,6 +187,7 @@ pub(super) fn judge(
                 (None, None) => Traces::default(),
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
+            let judged = Judged { asked, ..judged };
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
@@ -228,7 +243,7 @@ fn of_case(
     neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
-    let learned = Lessons::of(&case, learned);
+    let learned = Lessons::of(&case, learned, neighbours.killed_here(&case));
     let earlier = neighbours.earlier_probe(&case, finding);
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
     let need = match (&earlier, &pool) {
@@ -305,9 +320,9 @@ fn of_case(
         n_dead: case.dead().count(),
         causes,
         times: case.times(),
-        is_peer_silent: matches!(finding, Finding::Unprotected | Finding::Overdue)
-            && neighbours.is_silent(&case),
+        is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
+        outage_beside: neighbours.outage_beside(&case),
         is_probed_too_late: earlier.is_some(),
         limit_guess: neighbours.limit(&case),
         nobody_ever_set: case.nobody_ever_set(),
@@ -322,6 +337,7 @@ fn of_case(
         advice,
         example: case.example().cloned(),
         case,
+        asked: AskedWhen::default(),
     }
 }
 

@@ -7,8 +7,10 @@ use crate::{
     model::{
         judgement::learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
         observed::socket::Direction,
+        text::duration::tenths,
     },
     view::{
+        connection::ms,
         connection_group::ConnectionGroup,
         life::{Finding, Life},
     },
@@ -24,7 +26,8 @@ pub(super) struct Lessons {
 }
 
 impl Lessons {
-    pub(super) fn of(case: &ConnectionGroup, learned: &[LearnedRow]) -> Self {
+    /// `killed`: the shortest quiet time that killed one that the answer shows, seconds.
+    pub(super) fn of(case: &ConnectionGroup, learned: &[LearnedRow], killed: Option<f64>) -> Self {
         let Some(example) = case.example() else {
             return Self::default();
         };
@@ -40,7 +43,7 @@ impl Lessons {
         for row in learned {
             match row {
                 LearnedRow::PathLimit(row) if row.remote == peer && row.netns == netns => {
-                    found.limit = Some(row.clone());
+                    found.limit = Some(with_shown_death(row, killed));
                 }
                 LearnedRow::PeerCloses(row) if row.remote == peer && row.netns == netns => {
                     found.closes = Some(row.clone());
@@ -53,6 +56,36 @@ impl Lessons {
         }
         found
     }
+}
+
+/// A limit as it was learned, with a death that the same answer shows: what was learned may be older, or have left it out.
+fn with_shown_death(row: &LimitRow, killed: Option<f64>) -> LimitRow {
+    /// What is rounded to the same second is no other evidence.
+    const SAME_SECONDS: f64 = 1.0;
+    let mut row = row.clone();
+    let Some(killed) = killed.filter(|it| it + SAME_SECONDS < row.shortest_killed_seconds) else {
+        return row;
+    };
+    let shown = tenths(ms(killed));
+    row.meaning = match row.longest_survived_seconds {
+        Some(survived) if survived < killed => format!(
+            "between {} and {shown} with the death that is shown here; learned without it: {}",
+            tenths(ms(survived)),
+            row.meaning
+        ),
+        Some(survived) => format!(
+            "{}; but a death that is shown here came after {shown} of quiet, and others went on after {}: no limit \
+             explains both",
+            row.meaning,
+            tenths(ms(survived)),
+        ),
+        None => format!(
+            "at {shown} or before with the death that is shown here; learned without it: {}",
+            row.meaning
+        ),
+    };
+    row.shortest_killed_seconds = killed;
+    row
 }
 
 /// Whether connections of a case were lost at that time of day.
@@ -102,7 +135,7 @@ mod tests {
     }
 
     fn is_one(lives: Vec<Life>, at: &str) -> bool {
-        Lessons::of(&cases(lives)[0], &[clean_up(at)]).clean_up.is_some()
+        Lessons::of(&cases(lives)[0], &[clean_up(at)], None).clean_up.is_some()
     }
 
     #[test]
@@ -115,5 +148,36 @@ mod tests {
         assert!(is_one(lost(3_600_000), "2026-02-07T02:30:00Z"));
         assert!(!is_one(lost(3_600_000), "2026-02-07T01:30:00Z"));
         assert!(!is_one(vec![live(&app(1, None, 0))], "2026-02-07T03:04:00Z"));
+    }
+
+    #[test]
+    fn a_death_that_is_shown_is_in_the_limit_beside_it() {
+        let learned = |longest_survived_seconds| LimitRow {
+            remote: "172.16.0.15:2717".to_owned(),
+            netns: None,
+            time: WallTime::default(),
+            longest_survived_seconds,
+            shortest_killed_seconds: 70.4,
+            survivals: 9,
+            deaths: 2,
+            deaths_singled_out: 0,
+            deaths_contradicted: 0,
+            deaths_explained: 0,
+            occasions: 2,
+            confidence: Confidence::Likely,
+            idle_limit_seconds: 70,
+            looks_like: None,
+            meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
+        };
+        let said = |survived, killed| with_shown_death(&learned(survived), killed);
+        let with = said(Some(30.0), Some(53.0));
+        assert!(with.meaning.starts_with("between 30 s and 53 s with the death"), "{with:?}");
+        assert_eq!(with.shortest_killed_seconds.to_string(), "53");
+        assert!(said(None, Some(53.0)).meaning.starts_with("at 53 s or before"));
+        assert!(said(Some(60.0), Some(53.0)).meaning.contains("no limit explains both"));
+        // What was learned has it already, or nothing was killed here.
+        for killed in [Some(70.0), Some(400.0), None] {
+            assert_eq!(said(Some(30.0), killed), learned(Some(30.0)));
+        }
     }
 }

@@ -12,9 +12,11 @@ mod neighbours;
 mod source;
 mod target;
 mod text;
+mod then;
 
 pub(super) use source::Error;
 
+use self::answer::AskedWhen;
 use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use crate::{config, kernel::clock};
 use clap::Args;
@@ -31,7 +33,8 @@ TIME is a time ago (90m, 24h, 7d), a time of day (10:41), a day
 that of this host. A time of day is the last one: later than now, it is
 yesterday's. What hung in the window belongs to it, even if the kernel
 gave up later.
-Exit code 1: connections died of silence, or are unprotected.
+Exit code 1: connections died of silence, or are unprotected; 2: nothing
+has this name.
 
 Examples:
   keepwatch why                            everything of this host
@@ -77,8 +80,9 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let now = clock::unix_seconds();
     let window = args.times.window()?;
-    let found = source::find(args, &socket.socket, limits, &window)?;
-    let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, now);
+    let found = source::find(args, &socket.socket, limits, &window, now)?;
+    let asked = AskedWhen { now, is_of_past: window.is_past() };
+    let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, asked);
     let mut out = output::stdout();
     if args.json {
         for case in &judged {

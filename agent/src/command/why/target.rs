@@ -8,10 +8,10 @@ use crate::{
             owner_identity::Identity,
             socket::{Direction, Owner, Socket, SocketId},
         },
-        text::sanitize,
+        text::{duration::duration, sanitize},
     },
     store::Query,
-    view::{filter::Filter, peer_pattern::PeerPattern},
+    view::filter::Filter,
 };
 use ipnet::IpNet;
 use std::{
@@ -120,9 +120,9 @@ impl Selection {
         Self { remote_port: port, ..Self::new(filter) }
     }
 
-    /// Connections of this host to any of these.
-    pub(super) fn servers(addresses: impl Iterator<Item = SocketAddr>) -> Self {
-        let peer = addresses.map(PeerPattern::from).collect();
+    /// Connections of this host to any port of these.
+    pub(super) fn servers_at(addresses: impl Iterator<Item = IpAddr>) -> Self {
+        let peer = addresses.map(|addr| IpNet::from(addr.to_canonical()).into()).collect();
         Self::new(Filter { peer, direction: Some(Direction::Outbound), ..Filter::default() })
     }
 
@@ -239,12 +239,16 @@ fn of_name(word: &str) -> Meaning {
 
 /// The path of the configuration that has this name.
 fn of_path(word: &str, paths: &[ConfiguredPath]) -> Option<Meaning> {
-    let selections: Vec<_> = paths
-        .iter()
-        .filter(|path| path.name == word)
-        .map(|path| Selection::peer(path.peers, path.port))
+    let called_so = || paths.iter().filter(|path| path.name == word);
+    let selections: Vec<_> =
+        called_so().map(|path| Selection::peer(path.peers, path.port)).collect();
+    let parts: Vec<String> = called_so()
+        .map(|path| {
+            let peers = peer_in_words(path.peers, path.port);
+            format!("{peers}, idle limit {}", duration(path.limit.seconds))
+        })
         .collect();
-    let taken_for = format!("path {}", sanitize::escaped(word.as_bytes()));
+    let taken_for = format!("path {} ({})", sanitize::escaped(word.as_bytes()), parts.join("; "));
     (!selections.is_empty()).then_some(Meaning { selections, taken_for })
 }
 
@@ -302,7 +306,7 @@ mod tests {
         assert!(
             meanings[0].selections.iter().any(|it| it.query.unit.as_deref() == Some("db.service"))
         );
-        assert_eq!(meanings[1].taken_for, "path db");
+        assert_eq!(meanings[1].taken_for, "path db (10.0.0.0/8 port 5432, idle limit 5 min 50 s)");
         let selection = &meanings[1].selections[0];
         assert_eq!(selection.query.port, Some(5432));
         assert!(!selection.admits_remote("10.0.0.1:80".parse().unwrap()));

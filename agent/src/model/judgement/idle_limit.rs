@@ -207,6 +207,11 @@ impl Limits {
         self
     }
 
+    /// The configured paths, most specific first.
+    pub fn paths(&self) -> impl Iterator<Item = &ConfiguredPath> {
+        self.paths.iter().map(|(path, _)| path)
+    }
+
     /// The limit that counts for a connection: the configured one; where neither a path nor a default is given, one
     /// that was learned of its destination and is sure; else the default.
     pub fn of(&self, connection: &impl ConnectionFacts) -> &Applied {

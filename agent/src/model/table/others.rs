@@ -26,6 +26,8 @@ const MAX_FALLEN: usize = 4096;
 const FALLEN_MS: u64 = 600_000;
 /// What came in this soon after data was sent may have been on its way already.
 const ON_ITS_WAY_MS: u64 = 100;
+/// What came in this long after another connection fell silent shows that the peer lived: it was no packet on its way.
+const ANSWER_MS: u64 = 2000;
 /// A connection that had been quiet for longer than this, and than it had survived before, may itself have been forgotten.
 const ACTIVE_MS: u32 = 20_000;
 /// Repetitions of a SYN that show silence.
@@ -155,22 +157,25 @@ impl Table {
             .map(|(_, _, other)| *other)
             .collect();
         let (mut n_answered, mut n_silent) = (0, 0);
-        for other in self.look_at(host, at).iter().chain(&fallen) {
-            if other.id == socket.id {
-                continue;
-            }
+        self.look_at(host, at);
+        let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
+        let others = || seen.iter().chain(&fallen).filter(|other| other.id != socket.id);
+        let was_there = |other: &OtherConnection| other.opened.is_none_or(|opened| opened <= heard);
+        let last_heard = LastHeard::of(others().filter(|other| was_there(other)), service);
+        for other in others() {
             let is_of_it = other.service == service;
-            let was_there = other.opened.is_none_or(|opened| opened <= heard);
             // Clients at one address may be many machines: of theirs only silence shows something.
             let is_answered = service.direction == Direction::Outbound
                 && other.heard.is_some_and(|it| it > asked.ms_after(ON_ITS_WAY_MS));
-            if is_of_it && was_there && is_answered {
+            if is_of_it && was_there(other) && is_answered {
                 n_answered += 1;
             } else if other.unanswered.is_some_and(|it| {
                 // Answered later than that, this one shows that the peer still lived then.
                 it.since.ms_after(ON_ITS_WAY_MS) >= heard
                     && it.was_active(active_ms)
                     && (is_of_it || !it.by_reset)
+                    && !(it.since.ms_after(ANSWER_MS) < asked
+                        && last_heard.is_after(it.since, is_of_it))
             }) {
                 n_silent += 1;
             }
@@ -189,7 +194,7 @@ impl Table {
         self.others.fell(at, socket, death);
     }
 
-    fn look_at(&mut self, host: PeerHost, now: Time) -> &[OtherConnection] {
+    fn look_at(&mut self, host: PeerHost, now: Time) {
         if now.ms_since(self.others.looked) >= FRESH_MS {
             self.others.looked = now;
             self.others.seen.clear();
@@ -204,7 +209,36 @@ impl Table {
                 .collect();
             self.others.seen.insert(host, seen);
         }
-        self.others.seen.get(&host).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// When those that were there before heard their peer last: a silence that began earlier was over by then, or is one
+/// connection's own. What falls silent at the same moment as others are answered may be one of two servers behind an
+/// address.
+#[derive(Clone, Copy, Debug)]
+struct LastHeard {
+    by_service: Option<Time>,
+    by_host: Option<Time>,
+}
+
+impl LastHeard {
+    fn of<'a>(others: impl Iterator<Item = &'a OtherConnection>, service: PeerService) -> Self {
+        let mut last = Self { by_service: None, by_host: None };
+        // Clients at one address may be many machines.
+        let outbound = others.filter(|other| other.service.direction == Direction::Outbound);
+        for other in outbound {
+            last.by_host = last.by_host.max(other.heard);
+            if other.service == service {
+                last.by_service = last.by_service.max(other.heard);
+            }
+        }
+        last
+    }
+
+    /// Whether one was heard after a silence began. Behind one address each port may lead to another machine.
+    fn is_after(self, since: Time, is_of_service: bool) -> bool {
+        let heard = if is_of_service { self.by_service } else { self.by_host };
+        heard.is_some_and(|heard| heard > since.ms_after(ANSWER_MS))
     }
 }
 
@@ -320,6 +354,26 @@ mod tests {
         assert_eq!(cause_beside(&[sends]), (Cause::IdleDrop, Others::Unknown));
         let waits = Socket { timer_ms: Some(4_000), ..sends };
         assert_eq!(cause_beside(&[waits]), (Cause::RetransmitTimeout, Others::Silent(1)));
+    }
+
+    #[test]
+    fn what_fell_silent_before_others_were_heard_again_hides_no_answers() {
+        // A cut took the first, 50 s ago; since then the peer answers the second.
+        let cut = Socket {
+            retransmits: 7,
+            retransmitting_ms: Some(50_000),
+            in_flight: true,
+            ..at(2, 52_000)
+        };
+        assert_eq!(cause_beside(&[cut]), (Cause::RetransmitTimeout, Others::Silent(1)));
+        assert_eq!(cause_beside(&[cut, at(3, 500)]), (Cause::IdleDrop, Others::Answered(1)));
+        // Answers of another port speak for the host, and not for a service of its own behind the same address.
+        let mut other_port = at(3, 500);
+        other_port.remote.port = 6379;
+        assert_eq!(cause_beside(&[cut, other_port]), (Cause::RetransmitTimeout, Others::Silent(1)));
+        let mut cut_there = cut;
+        cut_there.remote.port = 6380;
+        assert_eq!(cause_beside(&[cut_there, other_port]), (Cause::IdleDrop, Others::Unknown));
     }
 
     #[test]

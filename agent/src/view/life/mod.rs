@@ -106,6 +106,10 @@ pub(crate) struct Life {
     pub given_up_at: Option<String>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
+    /// Of one that lives: when it was as it is here, Unix time, if that is known. Several questions are asked one after the
+    /// other.
+    #[serde(skip)]
+    pub read_at: Option<f64>,
     /// Its end, if it has come.
     #[serde(flatten)]
     pub end: Option<LifeEnd>,
@@ -178,6 +182,7 @@ impl Life {
             opened_at: None,
             given_up_at: None,
             clues: None,
+            read_at: None,
             end: None,
         }
     }
@@ -225,6 +230,7 @@ impl Life {
             is_whole,
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
+            read_at: None,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })

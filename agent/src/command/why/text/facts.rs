@@ -2,10 +2,13 @@
 
 use super::phrase::{cause_in_words, connections, of_processes, time, up_to};
 use crate::{
-    command::why::{
-        answer::Judged,
-        needs::{is_noticed_by_user_timeout, limit_of},
-        neighbours::LimitGuess,
+    command::{
+        timestamp,
+        why::{
+            answer::Judged,
+            needs::{is_noticed_by_user_timeout, limit_of},
+            neighbours::{LimitGuess, witness::PeerWitness},
+        },
     },
     model::{
         judgement::{
@@ -154,8 +157,7 @@ impl Judged {
             && quietest > 0.0
             && self.closes_first().is_none()
         {
-            let rest = time(self.known_limit() - quietest);
-            words.push(format!("dropped in {rest} if it stays quiet"));
+            words.push(self.dropped_in(quietest));
         }
         if self.is_peer_silent {
             words.push(
@@ -163,14 +165,51 @@ impl Judged {
                     .to_owned(),
             );
         }
-        if self.is_outage && self.finding != Finding::Dark {
-            words.push(
-                "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
-                 all of them"
-                    .to_owned(),
-            );
-        }
+        words.extend(self.gone_for_all());
         words.join(", ")
+    }
+
+    /// That no idle limit explains what hangs, and what shows it.
+    fn gone_for_all(&self) -> Option<String> {
+        if !self.is_outage || self.finding == Finding::Dark {
+            return None;
+        }
+        let shows = |life: &Life| {
+            let unanswered = PeerWitness::of(life, self.asked.now).unanswered;
+            unanswered.is_some_and(|it| it.is_outage)
+        };
+        Some(if self.case.live().any(shows) {
+            "went on after as long a quiet time before: the peer or the path is gone".to_owned()
+        } else {
+            "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
+             all of them"
+                .to_owned()
+        })
+    }
+
+    /// When the path forgets the one that is quiet for the longest time, by what is taken for its limit, and by a guess.
+    fn dropped_in(&self, quietest: f64) -> String {
+        let rest = time(self.known_limit() - quietest);
+        match self.guess_beside() {
+            None => format!("dropped in {rest} if it stays quiet"),
+            Some(guess) if guess <= quietest => format!(
+                "dropped already if the path forgets after ~{} (guess), else in {rest} if it stays quiet",
+                time(guess)
+            ),
+            Some(guess) => format!(
+                "dropped in {} if it stays quiet and the path forgets after ~{} (guess), else in {rest}",
+                time(guess - quietest),
+                time(guess)
+            ),
+        }
+    }
+
+    /// The shortest limit that evidence lets guess, if it is shorter than the one that is reckoned with: seconds.
+    pub(super) fn guess_beside(&self) -> Option<f64> {
+        let learned = self.learned_limit.as_ref().filter(|it| it.confidence < Confidence::Sure);
+        let hanging = self.limit_guess.as_ref().map(|guess| guess.hangs_after);
+        let guess = learned.map(|it| it.shortest_killed_seconds).into_iter().chain(hanging);
+        guess.min_by(f64::total_cmp).filter(|guess| *guess < self.known_limit())
     }
 
     /// The keepalive settings of the example, in words.
@@ -315,20 +354,31 @@ impl Judged {
     /// What those that hang let guess, beside what is taken for the limit.
     fn guessed(&self, guess: &LimitGuess, configured: &str) -> String {
         let hangs_after = time(guess.hangs_after);
+        let until = guess.heard_until.map(|at| {
+            let at = timestamp::of_unix(at).to_string();
+            timestamp::short(&at, self.asked.now)
+        });
+        let (are, since) = match until {
+            Some(at) => {
+                (format!("were answered until {at}"), format!("were answered since, until {at}"))
+            }
+            None => ("are answered".to_owned(), "were answered since".to_owned()),
+        };
+        let gone = "and a peer that is gone would not answer them";
         let (range, others) = match (guess.answered_after.map(time), guess.heard_after.map(time)) {
+            (Some(answered), _) => (
+                format!("between {answered} and {hangs_after}"),
+                format!(": others to the same peer, which probe every {answered}, {are}, {gone}"),
+            ),
             (None, Some(heard)) => (
                 format!("between {heard} and {hangs_after}"),
                 format!(
-                    ": others to the same peer, quiet for up to {heard} at a time, were answered since, and a peer that is \
-                     gone would not answer them"
+                    ": others to the same peer, quiet for up to {heard} at a time, {since}, {gone}"
                 ),
             ),
-            (Some(answered), _) => (
-                format!("between {answered} and {hangs_after}"),
-                format!(
-                    ": others to the same peer, which probe every {answered}, are answered, and a peer that is gone would \
-                     not answer them"
-                ),
+            (None, None) if guess.is_heard => (
+                format!("at most {hangs_after}"),
+                format!(": others to the same peer {since}, {gone}"),
             ),
             (None, None) => (format!("at most {hangs_after}"), String::new()),
         };
@@ -336,8 +386,9 @@ impl Judged {
             let n = guess.n_hanging;
             let of = of_processes(&guess.processes);
             return format!(
-                "assumed to be {configured}; a guess: {range}, because {}{of} to the same peer {} no answer, for {}{}",
+                "assumed to be {configured}; a guess: {range}, because {}{of} to the same {} {} no answer, for {}{}",
                 connections(n),
+                if guess.is_of_host { "host" } else { "peer" },
                 if n == 1 { "gets" } else { "get" },
                 up_to(n),
                 time(guess.hanging_seconds)

@@ -90,9 +90,10 @@ impl WhyText<'_> {
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             let unreplied = last_word::unreplied_in_words(self.cases);
             return format!(
-                "Nothing is wrong with {}: {}{ended}.{}{}",
+                "Nothing is wrong with {}: {}{ended}.{}{}{}",
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
+                outages::beside(self.cases, self.now).unwrap_or_default(),
                 unreplied.map(|words| format!(" {words}.")).unwrap_or_default(),
                 self.behind().unwrap_or_default()
             );
@@ -103,9 +104,13 @@ impl WhyText<'_> {
             1 => " One more finding below.".to_owned(),
             n => format!(" {n} more findings below."),
         };
-        let outage = outages::in_words(self.cases, self.now);
-        let outage = outage.map(|outage| format!("{outage}. ")).unwrap_or_default();
-        format!("{outage}{}.{more}", worst.sentence())
+        let worst = worst.sentence();
+        match outages::in_words(self.cases, self.now) {
+            None => format!("{worst}.{more}"),
+            // What hangs now comes before what is over.
+            Some(outage) if outage.is_over => format!("{worst}. {}.{more}", outage.sentence),
+            Some(outage) => format!("{}. {worst}.{more}", outage.sentence),
+        }
     }
 
     /// Where all connections go to programs of this host: what these wait for may be behind them.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    command::why::answer::judge,
+    command::why::answer::{AskedWhen, judge},
     kernel::host,
     model::{
         judgement::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
-    let cases = judge(lives, &[], learned, None, 0.0);
+    let cases = judge(lives, &[], learned, None, AskedWhen::default());
     let page = WhyText {
         cases: &cases,
         peer: Some("it"),
@@ -134,12 +134,12 @@ fn stuck(id: u64) -> Socket {
     }
 }
 
-/// It probes each 5 s, was answered for long, and is not any more.
+/// It probes each 5 s, was answered for long, and is not any more for 38 s.
 fn silent(id: u64, longest_quiet_ms: u32) -> Socket {
     let watched = Watched { ms: 600_000, longest_quiet_ms, ..Watched::default() };
-    let mut socket = app(id, Some(5), 15_000);
+    let mut socket = app(id, Some(5), 43_000);
     socket.own.interval_seconds = 5;
-    Socket { probes_unanswered: 3, timer_ms: Some(5_000), watched, ..socket }
+    Socket { probes_unanswered: 8, timer_ms: Some(2_000), watched, ..socket }
 }
 
 #[test]
@@ -147,7 +147,8 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     let outage = page(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[]);
     assert!(outage.contains("the peer or the path is gone for all of them"), "{outage}");
     assert!(!outage.contains("if the path has forgotten"), "{outage}");
-    let stuck_case = judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, 0.0);
+    let stuck_case =
+        judge(vec![live(&stuck(1)), live(&silent(2, 5_100))], &[], &[], None, AskedWhen::default());
     let lines =
         |case: &Judged| case.advice.iter().flat_map(|it| it.lines.clone()).collect::<String>();
     assert!(
@@ -157,6 +158,20 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     // The other was never quiet for as long before: one limit may explain both.
     let limit = page(vec![live(&stuck(1)), live(&silent(2, 0))], &[]);
     assert!(limit.contains("if the path has forgotten it"), "{limit}");
+    // The other was answered until 15 s ago: what had hung before is not of that outage.
+    let later = Socket {
+        silent_ms: 15_000,
+        quiet_ms: 15_000,
+        probes_unanswered: 3,
+        timer_ms: Some(5_000),
+        ..silent(2, 5_100)
+    };
+    let older = page(vec![live(&stuck(1)), live(&later)], &[]);
+    let expected = "between 5.1 s and 1 min 20 s if the path has forgotten it: others to the same peer, quiet for up to 5.1 \
+                    s at a time, were answered since, until";
+    assert!(older.contains(expected) && !older.contains("is gone for all"), "{older}");
+    let own = "1 with unanswered probes, went on after as long a quiet time before: the peer or the path is gone";
+    assert!(older.contains(own), "{older}");
 }
 
 #[test]
@@ -168,7 +183,7 @@ fn what_went_dark_for_many_is_said_once_for_all_of_them() {
     let all = |more: &[Life]| page([&quiet, more].concat(), &[]);
     let busy = to(silent(4, 5_100), 82);
     let said = all(std::slice::from_ref(&busy));
-    assert!(said.starts_with("172.16.0.15, or the path to it, went dark at about "), "{said}");
+    assert!(said.starts_with("172.16.0.15, or the path to it, went dark between "), "{said}");
     assert!(said.contains("for 4 connections of 3 kinds, to 3 ports. "), "{said}");
     // Fewer; or all of them after quiet times that a path may forget after; or while the host answers somebody.
     let few = page(vec![quiet[0].clone(), busy.clone()], &[]);
@@ -194,7 +209,7 @@ fn what_pings_is_not_told_to_ping_less_often() {
     let pings = |ms| Watched { ms, longest_quiet_ms: 15_000, ..Watched::default() };
     let idle = |watched| {
         let socket = Socket { watched, ..stuck(1) };
-        judge(vec![live(&socket)], &[], &[], None, 0.0)[0].proposal.idle
+        judge(vec![live(&socket)], &[], &[], None, AskedWhen::default())[0].proposal.idle
     };
     assert_eq!(idle(pings(600_000)), 15);
     // It was not watched for long enough to know.
@@ -266,8 +281,10 @@ fn a_first_probe_that_came_too_late_is_not_called_a_dark_peer() {
     let mut neighbour = live(&app(2, Some(20), 0));
     neighbour.connection.watched_seconds = 600.0;
     neighbour.connection.longest_quiet_seconds = 20.0;
-    let said = |others: &[Life]| judge(died(), others, &[], None, 0.0)[0].meaning.clone();
-    assert!(said(&[neighbour]).ends_with("are answered: the path forgot it before"));
+    let now = timestamp::unix_seconds("2026-01-02T03:05:00Z").unwrap();
+    let asked = AskedWhen { now, ..AskedWhen::default() };
+    let said = |others: &[Life]| judge(died(), others, &[], None, asked)[0].meaning.clone();
+    assert!(said(&[neighbour]).ends_with("were answered: the path forgot it before"));
     assert!(said(&[]).ends_with("the peer or the path went dark"));
 }
 
@@ -295,4 +312,50 @@ fn what_keeps_from_sending_is_said_only_where_it_is_the_same_for_all() {
         let said = page(vec![held(1, closed[0]), held(2, closed[1])], &[]);
         assert!(said.starts_with(&format!("{head}{reason}")), "{said}");
     }
+}
+
+#[test]
+fn what_is_well_beside_an_outage_is_not_called_well_without_it() {
+    let said = |quiet_ms, others: &[Life]| {
+        let well = vec![live(&app(1, Some(60), quiet_ms))];
+        let cases = judge(well, others, &[], None, AskedWhen::default());
+        let page = WhyText {
+            cases: &cases,
+            peer: Some("it"),
+            window: "in the last 24 h",
+            notes: &[],
+            in_full: false,
+            now: 0.0,
+            style: Style { colour: false },
+        };
+        page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let dark = [live(&silent(2, 5_100))];
+    let beside = said(45_000, &dark);
+    assert!(beside.contains("But others to 172.16.0.15 get no answer since "), "{beside}");
+    // It was heard since; what hangs may be forgotten by the path.
+    for calm in [said(1_000, &dark), said(45_000, &[live(&stuck(2))]), said(45_000, &[])] {
+        assert!(!calm.contains("But others"), "{calm}");
+    }
+}
+
+#[test]
+fn the_head_and_the_evidence_of_a_death_say_the_same_of_the_others() {
+    let died = |others_answered, others_silent| {
+        let mut life = dead(&Socket { probes_unanswered: 9, ..app(1, Some(60), 90_000) }, GAVE_UP);
+        let end = life.end.as_mut().unwrap();
+        (end.others_answered, end.others_silent) = (others_answered, others_silent);
+        page(vec![life], &[])
+    };
+    let there = died(Some(4), None);
+    assert!(there.contains("while others to the same peer were answered: the peer was"), "{there}");
+    assert!(there.contains("answered meanwhile: the peer was there"), "{there}");
+    let gone = died(None, Some(4));
+    assert!(gone.contains("the peer or the path went dark"), "{gone}");
+    assert!(gone.contains("others to the same peer fell silent with it"), "{gone}");
+    for said in [&there, &gone] {
+        assert!(!said.contains("look the same"), "{said}");
+    }
+    let alone = died(None, None);
+    assert!(alone.contains("went dark") && alone.contains("look the same"), "{alone}");
 }

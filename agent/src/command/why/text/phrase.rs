@@ -44,6 +44,11 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             format!("inferred: the first data after silence{quiet}; {repeated}")
         }
         (_, Certainty::Inferred) => "inferred".to_owned(),
+        _ if case.is_outage => {
+            "the kernel reported it; others to the same peer fell silent with it: the peer or the path was gone, and forgot \
+             nothing"
+                .to_owned()
+        }
         (Cause::KeepaliveReset | Cause::KeepaliveTimeout, _)
             if case.case.dead().any(|life| {
                 life.end.as_ref().is_some_and(|end| end.forgotten && end.others_answered.is_some())
@@ -51,6 +56,11 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
         {
             "the kernel reported it; others to the same peer were answered meanwhile: the path forgot it, the peer lives"
                 .to_owned()
+        }
+        (Cause::KeepaliveTimeout | Cause::UserTimeout | Cause::RetransmitTimeout, _)
+            if case.others_were_answered() =>
+        {
+            "the kernel reported it; others to the same peer were answered meanwhile: the peer was there".to_owned()
         }
         (Cause::KeepaliveReset, _) => {
             "the kernel reported it; a restarted peer and a path that forgot look the same"

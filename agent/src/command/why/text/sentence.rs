@@ -5,7 +5,7 @@ use crate::{
     command::{
         timestamp,
         why::{
-            answer::Judged,
+            answer::{CallCount, Judged},
             needs::{closed_all_at_once, closes_first, is_ended_by_one_probe},
         },
     },
@@ -16,7 +16,7 @@ use crate::{
             gap::GapFrom,
             learned::PeerClosesRow,
         },
-        observed::socket::Direction,
+        observed::{setsockopt::SockOpt, socket::Direction},
         text::duration::duration,
     },
     view::{
@@ -47,7 +47,7 @@ impl Judged {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
             Finding::Dark if self.is_probed_too_late => format!(
-                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner are \
+                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner were \
                  answered: the path forgot {it} before"
             ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
@@ -134,9 +134,11 @@ impl Judged {
             Direction::Outbound => "",
         };
         let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
+        let guess = self.guess_beside().map(|guess| format!(", ~{} (guess)", time(guess)));
         format!(
-            "{what}{unnoticed} will be dropped once quiet for {}{busy}: {}",
+            "{what}{unnoticed} will be dropped once quiet for {}{}{busy}: {}",
             self.limit_words(),
+            guess.unwrap_or_default(),
             self.why_silent(it)
         )
     }
@@ -219,11 +221,24 @@ impl Judged {
                     "{what} {was} ended by a single probe that got no answer: the peer or the path went dark, or one packet was lost"
                 )
             }
+            None if self.others_were_answered() => format!(
+                "{what} got no answer any more, {}, while others to the same peer were answered: the peer was there",
+                self.noticed()
+            ),
             None => format!(
                 "{what} got no answer any more, {}: the peer or the path went dark",
                 self.noticed()
             ),
         }
+    }
+
+    /// Whether others to the same peer were answered while each of the worst died.
+    pub(super) fn others_were_answered(&self) -> bool {
+        let worst = self.case.of(self.finding);
+        let mut answered =
+            worst.filter_map(|life| life.end.as_ref()).map(|end| end.others_answered.is_some());
+        // None if all live.
+        answered.next().is_some_and(|first| first && answered.all(|it| it))
     }
 
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.
@@ -272,8 +287,26 @@ impl Judged {
     /// For how long the worst condition has lasted.
     fn since(&self) -> String {
         let n = self.case.of(self.finding).count();
+        if self.asked.is_of_past {
+            let began = timestamp::of_unix(self.asked.now - self.lasts_for()).to_string();
+            let or_before = if self.is_least() { " or before" } else { "" };
+            return format!(
+                ", since {}{or_before}, still now",
+                timestamp::short(&began, self.asked.now)
+            );
+        }
         let at_least = if self.is_least() { "at least " } else { "" };
-        format!(", for {at_least}{}{}", up_to(n), time(self.lasts_for()))
+        format!(", for {at_least}{}{}{}", up_to(n), time(self.lasts_for()), self.as_of())
+    }
+
+    /// How old what is known of them is: an answer may have come meanwhile.
+    fn as_of(&self) -> String {
+        let looked = self.case.of(self.finding).map(|life| life.connection.looked_at_seconds_ago);
+        let n = self.case.of(self.finding).count();
+        match looked.fold(0.0, f64::max) {
+            oldest if oldest < 1.0 => String::new(),
+            oldest => format!(" (as of {}{} ago)", up_to(n), time(oldest)),
+        }
     }
 
     /// Whether it may have lasted longer: it began before anybody looked.
@@ -386,11 +419,13 @@ impl Judged {
                 format!("keepalive is off, and nobody ever set it on {it}")
             }
             (false, None, _) => "keepalive is off".to_owned(),
-            (true, Some(call), _) if self.is_late() => format!(
-                "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
-                call.option.as_str(),
-                call.result
-            ),
+            (true, Some(call), _) if self.is_late() && is_what_was_refused(call, example) => {
+                format!(
+                    "keepalive is on, but {} was refused with {}, so the first probe comes after {idle}",
+                    call.option.as_str(),
+                    call.result
+                )
+            }
             (true, ..) if self.is_late() => match self.latest_probe() {
                 Some(latest) => latest.probes_in_words(it),
                 None if example.gap_from == Some(GapFrom::ArmedTimer) => format!(
@@ -440,4 +475,10 @@ impl Judged {
             }
         }
     }
+}
+
+/// Whether what was refused is what makes the first probe late: the idle time, and no timer that was armed before or the
+/// interval.
+fn is_what_was_refused(call: &CallCount, example: &Connection) -> bool {
+    call.option == SockOpt::Idle && example.gap_from == Some(GapFrom::Idle)
 }

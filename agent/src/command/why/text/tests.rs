@@ -1,7 +1,7 @@
 //! The words for connections in known states.
 
 use super::*;
-use crate::command::why::answer::judge;
+use crate::command::why::answer::{AskedWhen, judge};
 use crate::{
     model::{
         judgement::death::Cause,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 fn page(lives: Vec<Life>) -> String {
-    let cases = judge(lives, &[], &[], None, 0.0);
+    let cases = judge(lives, &[], &[], None, AskedWhen::default());
     let page = WhyText {
         cases: &cases,
         peer: Some("172.16.0.15"),
@@ -268,7 +268,7 @@ fn connections_to_one_server_get_one_proposal() {
     let mut other = app(2, None, 80_000);
     other.own.user_timeout_ms = 1;
     let lives = vec![dead(&app(1, None, 64_000), RESET), dead(&other, RESET)];
-    let cases = judge(lives, &[], &[], None, 0.0);
+    let cases = judge(lives, &[], &[], None, AskedWhen::default());
     assert_eq!(cases.len(), 2);
     assert_eq!(cases[0].proposal, cases[1].proposal);
     assert_eq!(cases[0].proposal.idle, 15);
@@ -284,7 +284,7 @@ fn what_hangs_is_a_guess_of_the_limit_beside_the_one_that_is_assumed() {
         ..app(1, None, 39_000)
     };
     let of = |lives: Vec<Life>, others: &[Life]| {
-        let case = judge(lives, others, &[], None, 0.0).remove(0);
+        let case = judge(lives, others, &[], None, AskedWhen::default()).remove(0);
         case.limit().unwrap()
     };
     let neighbour = of(vec![live(&app(2, None, 195_000))], &[live(&stuck)]);
@@ -300,4 +300,87 @@ fn what_hangs_is_a_guess_of_the_limit_beside_the_one_that_is_assumed() {
         "{own}"
     );
     assert_eq!(of(vec![live(&app(2, None, 195_000))], &[]), "assumed to be 5 min 50 s (default)");
+}
+
+#[test]
+fn a_guess_stands_beside_the_time_in_which_a_quiet_neighbour_is_dropped() {
+    let stuck = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 92_000,
+        ..app(1, None, 39_000)
+    };
+    let said = |quiet_ms, others: &[Life]| {
+        let quiet = vec![live(&app(2, None, quiet_ms))];
+        let case = judge(quiet, others, &[], None, AskedWhen::default()).remove(0);
+        (case.meaning.clone(), case.live_in_words(), case.proposal.idle)
+    };
+    let (head, live_words, idle) = said(101_000, &[live(&stuck)]);
+    assert!(head.contains("once quiet for 5 min 50 s (assumed), ~53 s (guess): keep"), "{head}");
+    let expected = "dropped already if the path forgets after ~53 s (guess), else in 4 min 9 s if it stays quiet";
+    assert!(live_words.contains(expected), "{live_words}");
+    assert!(idle < 53, "{idle}");
+    let (_, live_words, _) = said(50_000, &[live(&stuck)]);
+    assert!(live_words.contains("dropped in 3.0 s if it stays quiet and the path"), "{live_words}");
+    let (head, live_words, _) = said(101_000, &[]);
+    assert!(!head.contains("guess") && !live_words.contains("guess"), "{head} {live_words}");
+    assert!(live_words.contains("dropped in 4 min 9 s if it stays quiet"), "{live_words}");
+}
+
+#[test]
+fn what_is_known_of_an_earlier_look_says_so() {
+    let said = |age_ms| {
+        let watched = Watched { age_ms, ..Watched::default() };
+        let stuck = Socket {
+            in_flight: true,
+            retransmits: 4,
+            retransmitting_ms: Some(28_000),
+            silent_ms: 30_000,
+            watched,
+            ..app(1, None, 28_000)
+        };
+        judge(vec![live(&stuck)], &[], &[], None, AskedWhen::default())[0].meaning.clone()
+    };
+    let old = said(4_200);
+    assert!(old.contains("waits for an answer, for 28 s (as of 4.2 s ago); the kernel"), "{old}");
+    assert!(said(300).contains("waits for an answer, for 28 s; the kernel"), "{}", said(300));
+}
+
+#[test]
+fn of_a_past_time_a_hang_says_since_when_and_that_it_lasts() {
+    let stuck = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(1, None, 39_000)
+    };
+    let asked = AskedWhen { now: 1_000_000.0, is_of_past: true };
+    let said = judge(vec![live(&stuck)], &[], &[], None, asked)[0].meaning.clone();
+    assert!(said.contains("waits for an answer, since ") && said.contains(", still now"), "{said}");
+    assert!(!said.contains("for 39 s"), "{said}");
+}
+
+#[test]
+fn an_armed_timer_is_the_reason_although_an_option_was_refused() {
+    let refused = |option| CallSeen {
+        at: "1970-01-01T00:00:00Z".to_owned(),
+        option,
+        value: Some(0),
+        result: "EINVAL".to_owned(),
+        by: None,
+        inherited: false,
+    };
+    let said = |socket: &Socket, option| {
+        let mut life = live(socket);
+        life.calls.push(refused(option));
+        judge(vec![life], &[], &[], None, AskedWhen::default())[0].meaning.clone()
+    };
+    let timer = said(&armed(1, 7_140_000), SockOpt::Idle);
+    assert!(!timer.contains("refused"), "{timer}");
+    let late = said(&app(1, Some(7200), 0), SockOpt::Idle);
+    assert!(late.contains("TCP_KEEPIDLE was refused with EINVAL, so the first probe"), "{late}");
+    let other = said(&app(1, Some(7200), 0), SockOpt::Interval);
+    assert!(!other.contains("refused"), "{other}");
 }

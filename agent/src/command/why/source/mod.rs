@@ -1,13 +1,15 @@
 //! Where the facts come from: the living from the agent or the kernel, the dead from the agent's memory
 //! and from the history on disk; and what therefore cannot be known.
 
+mod explain_name;
+
 use super::{
     WhyArgs,
     history::{self, HistorySource},
     inherited,
-    known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
+    then::{self, NotOfThen},
 };
 use crate::{
     command::{
@@ -16,19 +18,20 @@ use crate::{
         time_window::TimeWindow,
     },
     config,
+    kernel::clock,
     model::{
         judgement::{
-            given_limits::GivenLimits, idle_limit::ConfiguredPath, learned::LearnedRow,
-            verdict::Surroundings,
+            given_limits::GivenLimits,
+            idle_limit::ConfiguredPath,
+            learned::LearnedRow,
+            verdict::{Surroundings, Verdict},
         },
         observed::socket::Direction,
         table::happening::EventName,
-        text::sanitize,
     },
     serve::client,
-    store::{self, DeathRow, HistoryReader},
+    store::{self, HistoryReader},
     view::{
-        connection::{Connection, RowOwner},
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
@@ -37,13 +40,23 @@ use crate::{
         value_enum::EventChoice,
     },
 };
-use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    path::Path,
+};
 
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
     Unresolved { name: String, cause: io::Error, near: String },
+    #[error(
+        "nothing is called {name}: no process, unit, container, pod, workload, Kubernetes namespace, path of the config or \
+         host{near}; `keepwatch why` without a name answers for everything"
+    )]
+    Unknown { name: String, near: String },
 }
 
 /// The connections, live and dead, that the word names.
@@ -66,10 +79,12 @@ pub(super) fn find(
     socket: &Path,
     limits: &config::LimitArgs,
     window: &TimeWindow,
+    now: f64,
 ) -> Result<FoundLives, Failure> {
-    let mut sources = Sources::open(args, socket, limits, window)?;
+    let mut sources = Sources::open(args, socket, limits, window, now)?;
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
-    let (mut lives, taken_for) = sources.search(&target, &limits.path)?;
+    let (mut lives, taken_for) = sources.search(&target)?;
+    sources.notes.extend(sources.not_of_then.notes());
     if let Some(agent) = sources.agent {
         sources.notes.extend(inherited::add(agent, &mut lives));
     }
@@ -123,8 +138,16 @@ struct Sources<'a> {
     given: Option<GivenLimits>,
     /// What they make of verdicts.
     around: Option<Surroundings>,
+    /// The configured paths: of this call, else those of the agent.
+    paths: Vec<ConfiguredPath>,
+    /// When each connection that lives was read, by its id: Unix time.
+    read_at: BTreeMap<String, f64>,
     /// Live connections that are not held, because many like them are.
     n_left_out: usize,
+    /// Live connections that are left out, because the window is over.
+    not_of_then: NotOfThen,
+    /// Unix time.
+    now: f64,
     notes: Vec<String>,
 }
 
@@ -134,6 +157,7 @@ impl<'a> Sources<'a> {
         socket: &'a Path,
         limits: &config::LimitArgs,
         window: &'a TimeWindow,
+        now: f64,
     ) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let (status, denied) = match (args.source, args.source.agent(socket)) {
@@ -192,7 +216,16 @@ impl<'a> Sources<'a> {
                 ),
             ),
         }
+        let of_agent = status.as_ref().map(|status| &status.paths[..]).unwrap_or_default();
+        let paths = match limits.path.as_slice() {
+            [] => of_agent.iter().map(ConfiguredPath::from).collect(),
+            of_call => of_call.to_vec(),
+        };
         Ok(Self {
+            paths,
+            not_of_then: NotOfThen::default(),
+            read_at: BTreeMap::new(),
+            now,
             agent: status.map(|_| socket),
             kernel,
             history,
@@ -205,87 +238,35 @@ impl<'a> Sources<'a> {
     }
 
     /// What the word finds, and what it was taken for.
-    fn search(
-        &mut self,
-        target: &Target,
-        paths: &[ConfiguredPath],
-    ) -> Result<(Vec<Life>, String), Failure> {
+    fn search(&mut self, target: &Target) -> Result<(Vec<Life>, String), Failure> {
         let mut tried = Vec::new();
-        for Meaning { selections, taken_for } in target.meanings(paths) {
-            let lives = self.lives(&selections)?;
+        for Meaning { selections, taken_for } in target.meanings(&self.paths) {
+            let mut lives = self.lives(&selections)?;
+            self.take_out_of_now(&mut lives);
             if !lives.is_empty() {
                 self.note_port(target, &taken_for)?;
+                let is_it =
+                    |path: &ConfiguredPath| taken_for.starts_with(&format!("path {} (", path.name));
+                if self.paths.iter().any(is_it) {
+                    self.notes.push(format!("asked for the {taken_for} of the configuration"));
+                }
                 return Ok((lives, taken_for));
             }
             tried.push(taken_for);
         }
         let unresolved = match target.as_host() {
             Some(Ok(Meaning { selections, taken_for })) => {
-                return Ok((self.lives(&selections)?, taken_for));
+                let mut lives = self.lives(&selections)?;
+                self.take_out_of_now(&mut lives);
+                return Ok((lives, taken_for));
             }
             Some(Err(cause)) => Some(cause),
             None => None,
         };
         if let (Target::Name(name, _), Some(cause)) = (target, unresolved) {
-            self.explain_name(target, name, paths, cause)?;
+            self.explain_name(target, name, cause)?;
         }
         Ok((Vec::new(), tried.join(" or ")))
-    }
-
-    /// Says what there is in place of a name that found nothing. An unknown host is an error.
-    fn explain_name(
-        &mut self,
-        target: &Target,
-        name: &str,
-        paths: &[ConfiguredPath],
-        cause: io::Error,
-    ) -> Result<(), Failure> {
-        let name = sanitize::escaped(name.as_bytes());
-        if let Some(last) = self.last_end(target, paths)? {
-            self.notes.insert(
-                0,
-                format!(
-                    "{name} had connections, but none of them ended or hung in that time: the last one that is known \
-                     ended {}",
-                    self.window.time(last)
-                ),
-            );
-            return Ok(());
-        }
-        let names = self.names(paths)?;
-        let near = names.near(&name);
-        let there_is = match near.as_slice() {
-            [] => String::new(),
-            near => format!("; there is {}", known_names::in_words(near)),
-        };
-        if names.has(&name) {
-            self.notes.insert(0, format!("{name} has connections, but none of that time"));
-        } else if target.looks_like_a_host() {
-            return Err(Error::Unresolved { name, cause, near: there_is }.into());
-        } else if near.is_empty() {
-            self.notes.insert(
-                0,
-                format!(
-                    "nothing is called {name}: no process, unit, container, pod, workload, \
-                     Kubernetes namespace, path or host"
-                ),
-            );
-        } else {
-            self.notes.insert(0, format!("nothing is called {name}{there_is}"));
-        }
-        Ok(())
-    }
-
-    /// When the last connection ended that the word names, whatever the window: Unix time.
-    fn last_end(&self, target: &Target, paths: &[ConfiguredPath]) -> Result<Option<f64>, Failure> {
-        let mut last: Option<f64> = None;
-        for meaning in target.meanings(paths) {
-            for selection in &meaning.selections {
-                let found = self.history.last_end(&selection.query)?;
-                last = last.into_iter().chain(found).max_by(f64::total_cmp);
-            }
-        }
-        Ok(last)
     }
 
     /// Of a number that found a process: says so if it is a port, too.
@@ -307,46 +288,33 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    /// The names that owners of connections have, and had in the window.
-    fn names(&mut self, paths: &[ConfiguredPath]) -> Result<KnownNames, Failure> {
-        let mut names = KnownNames::default();
-        let mut meet = |owners: &[RowOwner], connection: &Connection| {
-            names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
-        };
-        for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
-            for Row { connection, owners, .. } in self.living(&selections)? {
-                meet(&owners, &connection);
-            }
-            for EventRow { connection, owners, .. } in self.remembered(&selections)? {
-                meet(&owners, &connection);
-            }
-            for selection in &selections {
-                let met = |row: DeathRow| meet(&row.event.owners, &row.event.connection);
-                self.history.dead(&selection.query, self.window, met)?;
-            }
-        }
-        for path in paths {
-            names.add(NameField::Path, &path.name);
-        }
-        Ok(names)
-    }
-
     fn lives(&mut self, selections: &[Selection]) -> Result<Vec<Life>, Failure> {
         let rows = self.living(selections)?;
         let past = self.remembered(selections)?;
-        let mut lives = lives_of(rows, past);
+        let mut lives = self.dated(lives_of(rows, past));
         self.add_history(&mut lives, selections)?;
         let window = self.window;
-        let was_there = |life: &Life| {
-            let opened_at = life.opened_at.as_deref();
-            !window.is_past() || opened_at.is_none_or(|at| window.is_before_its_end(at))
-        };
         lives.retain(|life| {
             let began = life.trouble_began();
-            let end = life.end.as_ref();
-            end.map_or_else(|| was_there(life), |end| window.overlaps(began, &end.at))
+            life.end.as_ref().is_none_or(|end| window.overlaps(began, &end.at))
         });
         Ok(lives)
+    }
+
+    /// These, with the time at which each was read.
+    fn dated(&self, mut lives: Vec<Life>) -> Vec<Life> {
+        for life in lives.iter_mut().filter(|life| life.end.is_none()) {
+            let id = life.connection.id.as_deref().unwrap_or_default();
+            life.read_at = self.read_at.get(id).copied();
+        }
+        lives
+    }
+
+    /// Of a window that is over, only what was so in it is an answer.
+    fn take_out_of_now(&mut self, lives: &mut Vec<Life>) {
+        if let Some(until) = self.window.until_seconds() {
+            self.not_of_then.take_out(lives, until, self.now);
+        }
     }
 
     fn note_once(&mut self, note: &str) {
@@ -362,11 +330,14 @@ impl<'a> Sources<'a> {
 
     fn living(&mut self, selections: &[Selection]) -> Result<Vec<Row>, Failure> {
         let mut rows = LivingRows::default();
+        let mut read_at: BTreeMap<String, f64> = BTreeMap::new();
         if let Some(path) = self.agent {
             for selection in selections {
                 let filter = self.measured(&selection.filter);
+                let asked_at = clock::unix_seconds();
                 client::sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
+                        read_at.entry(row.id().to_owned()).or_insert(asked_at);
                         rows.take(row);
                     }
                     true
@@ -376,39 +347,52 @@ impl<'a> Sources<'a> {
         if let Some(kernel) = &mut self.kernel {
             kernel.walk(&Filter::default(), |socket, owners, identity, around| {
                 if selections.iter().any(|one| one.admits(socket, owners, identity, around)) {
-                    rows.take(Row::new(socket, owners, identity, around, socket.at));
+                    let row = Row::new(socket, owners, identity, around, socket.at);
+                    read_at.entry(row.id().to_owned()).or_insert_with(clock::unix_seconds);
+                    rows.take(row);
                 }
                 Ok(())
             })?;
         }
+        self.read_at.extend(read_at);
         let (rows, n_left_out) = rows.finish();
         self.n_left_out = self.n_left_out.max(n_left_out);
         Ok(rows)
     }
 
-    /// Other connections to the servers that some of these are in trouble with: those that live, and those that the agent
-    /// remembers.
+    /// Other connections to the hosts that some of these live with, or were in trouble with: those that live, and those that
+    /// the agent remembers.
     fn neighbours(&mut self, lives: &[Life]) -> Result<Vec<Life>, Failure> {
-        const MOST_SERVERS: usize = 32;
-        let servers = lives.iter().filter(|life| life.finding().is_of_silence());
-        let servers = servers
-            .filter(|life| life.connection.direction() == Direction::Outbound)
-            .map(|life| life.connection.remote);
-        let servers: BTreeSet<SocketAddr> = servers.collect();
-        if servers.is_empty() {
+        const MOST_HOSTS: usize = 32;
+        let outbound =
+            || lives.iter().filter(|life| life.connection.direction() == Direction::Outbound);
+        let troubled = outbound().filter(|life| life.finding().is_of_silence());
+        let well = outbound()
+            .filter(|life| life.end.is_none() && life.connection.verdict != Some(Verdict::Local));
+        let mut hosts: BTreeSet<IpAddr> = BTreeSet::new();
+        for life in troubled.chain(well) {
+            if hosts.len() < MOST_HOSTS {
+                hosts.insert(life.connection.remote.ip());
+            }
+        }
+        if hosts.is_empty() {
             return Ok(Vec::new());
         }
         let known: BTreeSet<&str> =
             lives.iter().filter_map(|life| life.connection.id.as_deref()).collect();
-        let servers = servers.into_iter().take(MOST_SERVERS);
         let n_left_out = self.n_left_out;
-        let selections = [Selection::servers(servers)];
+        let selections = [Selection::servers_at(hosts.into_iter())];
         let rows = self.living(&selections)?;
         self.n_left_out = n_left_out;
         let past = self.remembered(&selections)?;
         let is_other =
             |life: &Life| !known.contains(life.connection.id.as_deref().unwrap_or_default());
-        Ok(lives_of(rows, past).into_iter().filter(is_other).collect())
+        let others = self.dated(lives_of(rows, past));
+        let mut others: Vec<Life> = others.into_iter().filter(is_other).collect();
+        if let Some(until) = self.window.until_seconds() {
+            others.retain(|life| then::may_show_then(life, until, self.now));
+        }
+        Ok(others)
     }
 
     /// What the agent remembers, in the order of time.

@@ -1,0 +1,373 @@
+//! What connections to one peer show about each other: a path that forgot some of them while others are answered, and
+//! what hangs beside those that look well. All of it is a guess beside the limit that is in force.
+
+pub(super) mod witness;
+
+use self::witness::{PeerWitness, Silence, quiet_before};
+use crate::{
+    advice::{
+        Proposal,
+        remedy::{Advice, Holds},
+    },
+    model::{
+        judgement::death::{Cause, MIDDLEBOX_MS},
+        observed::socket::Direction,
+        text::duration::{duration, tenths},
+    },
+    view::{
+        connection::{Connection, ms},
+        connection_group::{ConnectionGroup, Peer},
+        life::{Finding, Life},
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+/// A server, as one network namespace knows it.
+type ServerHere = (u32, SocketAddr);
+/// The same, whatever the port.
+type HostHere = (u32, IpAddr);
+
+/// What is known of each server, and of each host, from all connections to it.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    servers: BTreeMap<ServerHere, AtPeer>,
+    hosts: BTreeMap<HostHere, AtPeer>,
+    now: f64,
+}
+
+/// What the connections to one peer show.
+#[derive(Debug, Default)]
+struct AtPeer {
+    witnesses: Vec<PeerWitness>,
+    silence: Option<Silence>,
+    /// The longest quiet time after which one went on, seconds.
+    survived: Option<f64>,
+    /// The shortest that killed, seconds.
+    killed: Option<f64>,
+    guess: Option<LimitGuess>,
+    /// Those that probe and are answered after as long a quiet time: the longest idle time first.
+    probing: Vec<Probing>,
+}
+
+/// One that probes and is answered.
+#[derive(Clone, Copy, Debug)]
+struct Probing {
+    idle: f64,
+    witness: PeerWitness,
+}
+
+/// One that hangs after a quiet time that a device may forget after.
+struct Hanging<'a> {
+    quiet: f64,
+    since: f64,
+    life: &'a Life,
+}
+
+/// What is guessed of the limit of a path from those that hang.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LimitGuess {
+    /// The longest gap between two packets that is answered, seconds.
+    pub(super) answered_after: Option<f64>,
+    /// The longest quiet time of those that went on and were heard since, seconds.
+    pub(super) heard_after: Option<f64>,
+    /// Whether others that were there before were heard since the first of them hangs.
+    pub(super) is_heard: bool,
+    /// When the last of those was heard, if they get no answer now either: Unix time.
+    pub(super) heard_until: Option<f64>,
+    /// The shortest quiet time after which one hangs, seconds.
+    pub(super) hangs_after: f64,
+    /// How many hang, of which processes (name and id), and for how long.
+    pub(super) n_hanging: usize,
+    pub(super) processes: BTreeSet<(String, u32)>,
+    pub(super) hanging_seconds: f64,
+    /// They go to other ports of the host, too.
+    pub(super) is_of_host: bool,
+}
+
+impl Neighbours {
+    /// From the connections that the answer is about, and others to the same peers. `now`: Unix time.
+    pub(super) fn of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Self {
+        let mut servers: BTreeMap<ServerHere, Vec<&Life>> = BTreeMap::new();
+        let mut hosts: BTreeMap<HostHere, Vec<&Life>> = BTreeMap::new();
+        for life in cases.iter().flat_map(|case| &case.lives).chain(others) {
+            let Connection { netns, remote, .. } = life.connection;
+            if life.connection.direction() == Direction::Outbound {
+                servers.entry((netns, remote)).or_default().push(life);
+                hosts.entry((netns, remote.ip())).or_default().push(life);
+            }
+        }
+        let mut all = Self { now, ..Self::default() };
+        for (server, lives) in servers {
+            all.servers.insert(server, AtPeer::of(&lives, now));
+        }
+        for (host, lives) in hosts {
+            all.hosts.insert(host, AtPeer::of(&lives, now));
+        }
+        for case in cases {
+            if let Some(at) = server(case).and_then(|server| all.servers.get_mut(&server)) {
+                at.killed = shortest(at.killed, killed(case));
+            }
+        }
+        all
+    }
+
+    fn at(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
+        self.servers.get(&server(case)?)
+    }
+
+    fn at_host(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
+        let (netns, addr) = server(case)?;
+        self.hosts.get(&(netns, addr.ip()))
+    }
+
+    /// Whether others to the same server go unanswered now, and none was heard since: these do not notice that by
+    /// themselves, because nothing is sent on them.
+    pub(super) fn is_silent(&self, case: &ConnectionGroup) -> bool {
+        let is_unnoticed = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
+            && !case.key.own.keepalive;
+        is_unnoticed && self.at(case).is_some_and(|at| at.silence.is_some())
+    }
+
+    /// The outage that others to the same host are in, if connections of a case were not heard since either.
+    pub(super) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
+        case.live().next()?;
+        let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
+        silences.filter_map(|at| at.silence).find(|silence| silence.is_outage)
+    }
+
+    /// The shortest quiet time that killed a connection to the same server, or after which one hangs, seconds.
+    pub(super) fn killed(&self, case: &ConnectionGroup) -> Option<f64> {
+        let at = self.at(case)?;
+        shortest(at.killed, self.limit(case).map(|guess| guess.hangs_after))
+    }
+
+    /// The shortest quiet time that killed one of those that the answer is about, whichever case, to the same server.
+    pub(super) fn killed_here(&self, case: &ConnectionGroup) -> Option<f64> {
+        self.at(case)?.killed
+    }
+
+    /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died. What
+    /// hung before, while others were answered, is not of it.
+    pub(super) fn is_outage(&self, case: &ConnectionGroup) -> bool {
+        match case.finding() {
+            finding @ (Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) => {
+                [self.at(case), self.at_host(case)].into_iter().flatten().any(|at| {
+                    at.silence.as_ref().is_some_and(|silence| {
+                        silence.is_outage
+                            && case.of(finding).all(|life| silence.is_met_by(life, self.now))
+                    })
+                })
+            }
+            finding @ Finding::Dark => case.of(finding).any(|life| {
+                life.end.as_ref().is_some_and(|end| end.others_silent.is_some_and(|n| n > 0))
+            }),
+            _ => false,
+        }
+    }
+
+    /// What those that hang let guess of the limit. Of what hangs itself only if it had been quiet before. A quiet one
+    /// learns from those to other ports of the host, too.
+    pub(super) fn limit(&self, case: &ConnectionGroup) -> Option<LimitGuess> {
+        let of_server = || self.at(case).and_then(|at| at.guess.clone());
+        match case.finding() {
+            finding @ (Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) => {
+                let had_been_quiet =
+                    case.of(finding).any(|life| quiet_before_it_hung(life).is_some());
+                of_server().filter(|_| had_been_quiet && !self.is_outage(case))
+            }
+            _ => of_server().or_else(|| {
+                let guess = self.at_host(case)?.guess.clone()?;
+                Some(LimitGuess { is_of_host: true, ..guess })
+            }),
+        }
+    }
+
+    /// Whether the first probe of all connections of a case met silence, while others to the same server, which probe
+    /// sooner, were answered. Never beside an outage: one function decides both.
+    pub(super) fn earlier_probe(
+        &self,
+        case: &ConnectionGroup,
+        finding: Finding,
+    ) -> Option<EarlierProbe> {
+        let life = case.example()?;
+        let is_first_probe = match finding {
+            Finding::Dropped | Finding::Dark => case.of(finding).all(died_at_first_probe),
+            Finding::PeerSilent => case.of(finding).all(hangs_at_first_probe),
+            _ => false,
+        };
+        if !is_first_probe || self.is_outage(case) {
+            return None;
+        }
+        let idle = f64::from(life.connection.settings.idle.seconds);
+        let asked = PeerWitness::of(life, self.now).unanswered?.since;
+        let probing = &self.at(case)?.probing;
+        let answered = probing
+            .iter()
+            .find(|it| it.idle < idle && it.witness.is_answer_to(asked))
+            .map(|it| it.idle)?;
+        Some(EarlierProbe { killed: idle, survived: answered })
+    }
+}
+
+impl AtPeer {
+    fn of(lives: &[&Life], now: f64) -> Self {
+        let mut at = Self::default();
+        for life in lives {
+            let witness = PeerWitness::of(life, now);
+            at.witnesses.push(witness);
+            if life.end.is_some() {
+                continue;
+            }
+            let connection = &life.connection;
+            at.survived = longest(at.survived, Some(connection.longest_quiet_seconds));
+            if is_answered_when_it_probes(connection) {
+                let idle = f64::from(connection.settings.idle.seconds);
+                at.probing.push(Probing { idle, witness });
+            }
+        }
+        at.probing.sort_by(|a, b| b.idle.total_cmp(&a.idle));
+        at.silence = Silence::of(&at.witnesses);
+        at.guess = at.guessed(lives, now);
+        at
+    }
+
+    /// From those that hang after a quiet time, and not because the peer or the path is gone for all. Nothing if one went
+    /// on after as long a quiet time.
+    fn guessed(&self, lives: &[&Life], now: f64) -> Option<LimitGuess> {
+        let is_of_outage = |life: &Life| {
+            self.silence.as_ref().is_some_and(|it| it.is_outage && it.is_met_by(life, now))
+        };
+        let hanging: Vec<Hanging<'_>> = lives
+            .iter()
+            .filter(|life| !is_of_outage(life))
+            .filter_map(|life| {
+                let quiet = quiet_before_it_hung(life)?;
+                let since = PeerWitness::of(life, now).unanswered?.since;
+                Some(Hanging { quiet, since, life })
+            })
+            .collect();
+        let hangs_after = hanging.iter().map(|it| it.quiet).min_by(f64::total_cmp)?;
+        if self.survived.is_some_and(|survived| survived >= 0.9 * hangs_after) {
+            return None;
+        }
+        let since = hanging.iter().map(|it| it.since).min_by(f64::total_cmp)?;
+        let answers = || self.witnesses.iter().filter(|it| it.is_answer_to(since));
+        let last_heard = answers().filter_map(|it| it.heard).max_by(f64::total_cmp);
+        let answered =
+            self.probing.iter().find(|it| it.idle < hangs_after && it.witness.is_answer_to(since));
+        Some(LimitGuess {
+            heard_after: self
+                .survived
+                .filter(|survived| last_heard.is_some() && (1.0..hangs_after).contains(survived)),
+            answered_after: answered.map(|it| it.idle),
+            is_heard: last_heard.is_some(),
+            heard_until: last_heard.filter(|_| self.silence.is_some()),
+            hangs_after,
+            n_hanging: hanging.len(),
+            processes: hanging
+                .iter()
+                .filter_map(|it| it.life.owner())
+                .map(|owner| (owner.process.clone(), owner.pid))
+                .collect(),
+            hanging_seconds: now - since,
+            is_of_host: false,
+        })
+    }
+}
+
+/// It probes, and gets answers. A busy one never sends a probe: an answered one leaves a quiet time as long.
+fn is_answered_when_it_probes(connection: &Connection) -> bool {
+    let idle = f64::from(connection.settings.idle.seconds);
+    let has_probed =
+        connection.watched_seconds > 2.0 * idle && connection.longest_quiet_seconds >= 0.8 * idle;
+    connection.settings.keepalive && connection.probes_unanswered == 0 && has_probed
+}
+
+const fn server(case: &ConnectionGroup) -> Option<ServerHere> {
+    match case.key.peer {
+        Peer::Server(addr) => Some((case.key.netns, addr)),
+        Peer::ClientsOf(_) => None,
+    }
+}
+
+fn shortest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).min_by(f64::total_cmp)
+}
+
+fn longest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).max_by(f64::total_cmp)
+}
+
+/// The shortest quiet time that killed connections of a case, seconds.
+fn killed(case: &ConnectionGroup) -> Option<f64> {
+    let killed = case.dead().filter_map(|life| {
+        let connection = &life.connection;
+        match life.end.as_ref()?.cause {
+            Cause::IdleDrop => Some(connection.quiet_seconds),
+            Cause::Abandoned if life.finding() == Finding::Dropped => {
+                Some(connection.quiet_seconds)
+            }
+            // A path that forgot it answers no probe: the quiet time before the first one killed.
+            Cause::KeepaliveTimeout | Cause::KeepaliveReset
+                if life.finding() == Finding::Dropped =>
+            {
+                Some(connection.quiet_seconds.min(f64::from(connection.settings.idle.seconds)))
+            }
+            _ => None,
+        }
+    });
+    killed.min_by(f64::total_cmp)
+}
+
+/// Of one that hangs now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
+fn quiet_before_it_hung(life: &Life) -> Option<f64> {
+    quiet_before(life).filter(|quiet| *quiet >= f64::from(MIDDLEBOX_MS) / 1000.0)
+}
+
+fn died_at_first_probe(life: &Life) -> bool {
+    life.end.as_ref().is_some_and(|end| {
+        let all_unanswered = end.probes_sent <= u32::from(life.connection.probes_unanswered);
+        end.cause == Cause::KeepaliveTimeout && all_unanswered
+    })
+}
+
+/// It has not gone on after as long a quiet time before.
+fn hangs_at_first_probe(life: &Life) -> bool {
+    let survived = life.connection.longest_quiet_seconds;
+    quiet_before_it_hung(life).is_some_and(|quiet| survived < 0.9 * quiet)
+}
+
+/// Connections whose first probe met silence while others to the same server, which probe sooner, are answered.
+pub(super) struct EarlierProbe {
+    /// The quiet time before the probe that met silence, seconds.
+    pub(super) killed: f64,
+    /// The longest between two probes of the others.
+    pub(super) survived: f64,
+}
+
+impl EarlierProbe {
+    /// What follows for the first probe.
+    pub(super) fn advice(&self, proposal: Proposal) -> Advice {
+        let because = format!(
+            "others to the same peer, which probe after {}, were answered meanwhile: the path forgets quiet connections \
+             between that and {}. First probe after at most {}",
+            tenths(ms(self.survived)),
+            tenths(ms(self.killed)),
+            duration(proposal.idle)
+        );
+        Advice {
+            place: "path",
+            holds: Holds::Surely,
+            because,
+            lines: Vec::new(),
+            client: None,
+            needs_previous: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

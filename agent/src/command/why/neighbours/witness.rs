@@ -1,0 +1,142 @@
+//! What one connection shows of its peer: when it heard it last, and since when it gets no answer; and what several of
+//! them show together: a silence that nobody was heard in.
+
+use crate::{
+    command::timestamp::unix_seconds,
+    model::{judgement::death::Cause, observed::socket::State},
+    view::{
+        connection::Connection,
+        life::{Finding, Life},
+    },
+};
+
+/// What comes in later than this after something went out shows that the peer lives: clocks of timers are coarse, and an
+/// answer may be on its way.
+pub(in crate::command::why) const ANSWER_SECONDS: f64 = 2.0;
+
+/// What one connection shows of its peer; times are Unix times.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::command::why) struct PeerWitness {
+    /// When it was opened, if that was seen.
+    pub(in crate::command::why) opened: Option<f64>,
+    /// When the last packet of the peer came; none if none ever did.
+    pub(in crate::command::why) heard: Option<f64>,
+    /// What it sent and nobody answered.
+    pub(in crate::command::why) unanswered: Option<UnansweredSince>,
+    /// When it ended.
+    pub(in crate::command::why) ended: Option<f64>,
+}
+
+/// What one connection sent and nobody answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::command::why) struct UnansweredSince {
+    /// When the first of it went out: Unix time.
+    pub(in crate::command::why) since: f64,
+    /// No limit explains it: it had gone on after as long a quiet time before, or others fell silent with it.
+    pub(in crate::command::why) is_outage: bool,
+    /// It ended alone: the path had forgotten it, or others were answered meanwhile. The peer was not gone.
+    pub(in crate::command::why) is_alone: bool,
+}
+
+impl PeerWitness {
+    /// What a connection shows. `now`: Unix time, of what is not dated itself.
+    pub(in crate::command::why) fn of(life: &Life, now: f64) -> Self {
+        let now = life.read_at.unwrap_or(now);
+        let opened = life.opened_at.as_deref().and_then(unix_seconds);
+        if let Some(end) = &life.end {
+            let heard = end.last_packet_at.as_deref().and_then(unix_seconds);
+            let ended = unix_seconds(&end.at);
+            let is_outage = end.others_silent.is_some_and(|n| n > 0);
+            let unanswered = ended.and_then(|ended| fell_silent(life, ended));
+            let is_alone = life.finding() == Finding::Dropped || end.others_answered.is_some();
+            let unanswered = unanswered.map(|since| UnansweredSince { since, is_outage, is_alone });
+            return Self { opened, heard, unanswered, ended };
+        }
+        let connection = &life.connection;
+        // A connection that is not there yet has heard nobody.
+        let heard = (connection.state != State::SynSent).then_some(now - connection.silent_seconds);
+        let since = quiet_before(life).and(connection.condition_seconds);
+        let unanswered = since.map(|since| UnansweredSince {
+            since: now - since,
+            is_outage: hangs_although_it_went_on_before(life),
+            is_alone: false,
+        });
+        Self { opened, heard, unanswered, ended: None }
+    }
+
+    /// Whether it was there at that time, gets answers, and heard the peer after it: a peer that was gone then would have
+    /// said nothing.
+    pub(super) fn is_answer_to(&self, asked: f64) -> bool {
+        let was_there = self.opened.is_none_or(|opened| opened <= asked);
+        was_there && self.heard.is_some_and(|heard| heard > asked + ANSWER_SECONDS)
+    }
+}
+
+/// A time in which some got no answer, and nobody was heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::command::why) struct Silence {
+    /// The last packet before it, of any: Unix time.
+    pub(in crate::command::why) heard_until: Option<f64>,
+    /// When the first was sent that was never answered: Unix time.
+    pub(in crate::command::why) since: f64,
+    /// No limit explains it for one of them at least: the peer or the path is gone for all.
+    pub(in crate::command::why) is_outage: bool,
+}
+
+impl Silence {
+    /// The silence that lasts, if there is one. What hung before somebody was heard is not of it.
+    pub(in crate::command::why) fn of(witnesses: &[PeerWitness]) -> Option<Self> {
+        let heard = witnesses.iter().filter_map(|it| it.heard).max_by(f64::total_cmp);
+        let is_later = |since: f64| heard.is_none_or(|heard| heard <= since + ANSWER_SECONDS);
+        let of_it = || {
+            let unanswered = witnesses.iter().filter_map(|it| it.unanswered);
+            unanswered.filter(|it| !it.is_alone && is_later(it.since))
+        };
+        let since = of_it().map(|it| it.since).min_by(f64::total_cmp)?;
+        Some(Self {
+            heard_until: heard.map(|heard| heard.min(since)),
+            since,
+            is_outage: of_it().any(|it| it.is_outage),
+        })
+    }
+
+    /// Whether a connection got no answer in it, and none since.
+    pub(super) fn is_met_by(&self, life: &Life, now: f64) -> bool {
+        let unanswered = PeerWitness::of(life, now).unanswered;
+        unanswered.is_some_and(|it| it.since >= self.since)
+    }
+}
+
+/// Of one that hangs now: the quiet time before that, seconds.
+pub(super) fn quiet_before(life: &Life) -> Option<f64> {
+    let connection = &life.connection;
+    // Before a window was probed in vain it was probed with success.
+    let hangs = !connection.is_held_back()
+        && matches!(life.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
+    connection.condition_seconds.filter(|_| hangs).map(|since| connection.silent_seconds - since)
+}
+
+/// It hangs, and had gone on after as long a quiet time before.
+fn hangs_although_it_went_on_before(life: &Life) -> bool {
+    /// The first repetition comes a moment after the data.
+    const MOMENT_SECONDS: f64 = 0.5;
+    let connection = &life.connection;
+    quiet_before(life).is_some_and(|quiet| {
+        quiet <= 1.1 * connection.longest_quiet_seconds + MOMENT_SECONDS
+            && connection.watched_seconds > 3.0 * quiet
+    })
+}
+
+/// Of one that was lost because nobody answered: when the first was sent that nobody answered, Unix time.
+fn fell_silent(life: &Life, ended: f64) -> Option<f64> {
+    let is_it = matches!(life.finding(), Finding::Dark | Finding::Dropped);
+    let end = life.end.as_ref().filter(|_| is_it)?;
+    if let Some(since) = &end.unanswered_since {
+        return unix_seconds(since);
+    }
+    let heard = end.last_packet_at.as_deref().and_then(unix_seconds)?;
+    let Connection { settings, .. } = &life.connection;
+    let is_probed = end.cause == Cause::KeepaliveTimeout || life.connection.probes_unanswered > 0;
+    let quiet = if is_probed { f64::from(settings.idle.seconds) } else { 0.0 };
+    Some((heard + quiet).min(ended))
+}
