@@ -3,6 +3,7 @@
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
     event::{self, Event},
+    half_closed::PeerClosed,
     kernel_owner::kernel_owner,
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
@@ -234,6 +235,10 @@ impl Decoder {
             // Not connected: the stamps are of nothing, or of a connection before.
             quiet_ms = 0;
         }
+        let has_seen_fin = tag == Tag::StateChange;
+        let spoke_last_ms = (retransmitting_ms.is_none() && state.is_synchronized())
+            .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
+            .flatten();
         let local = endpoint(sample.family, sample.local_addr, sample.local_port_be);
         let remote = peer(sample.family, sample.remote_addr, sample.remote_port_be);
         let owner = match tag {
@@ -279,6 +284,8 @@ impl Decoder {
             shared: has(flag::SHARED),
             quiet_ms,
             silent_ms: silent_ms.unwrap_or_default(),
+            spoke_last_ms,
+            peer_closed: PeerClosed::of(state, silent_ms.unwrap_or_default(), has_seen_fin),
             received_ms: received_ms.unwrap_or_default(),
             segs_in: sample.segs_in,
             segs_out: sample.segs_out,
@@ -321,6 +328,11 @@ fn retransmitting_ms(sample: &SocketSample) -> Option<u32> {
     let now_ms = u32::try_from(now_ms).unwrap_or_default();
     (sample.retransmitted_ms != 0 && sample.retransmits != 0)
         .then(|| now_ms.wrapping_sub(sample.retransmitted_ms))
+}
+
+/// Age of the last data sent, if none was received since. Within one tick nobody can tell.
+fn spoke_last_ms(sent_ms: Option<u32>, received_ms: Option<u32>) -> Option<u32> {
+    sent_ms.filter(|&sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms))
 }
 
 /// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.

@@ -4,6 +4,7 @@ use super::connection::{Connection, PathLimit, ms};
 use crate::model::{
     judgement::{
         condition::{CANNOT_SEND, Condition},
+        facts::ConnectionFacts as _,
         promise_text::probes_in_words,
     },
     observed::socket::State,
@@ -39,6 +40,7 @@ pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str
 /// How a connection is now, in words; none if nothing is wrong.
 pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let since = connection.condition_seconds.unwrap_or_default();
+    let for_long = for_long(connection);
     let gives_up = connection
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
@@ -90,22 +92,50 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }
         Condition::Unaccepted => {
-            format!("in the accept queue for {}: the program does not take it", time(since))
+            format!("in the accept queue {for_long}: the program does not take it")
         }
-        Condition::PeerClosed => {
-            format!("the peer has closed it, the program has not, for {}", time(since))
-        }
-        Condition::Fine if connection.state == State::Established => {
-            let since = connection.probe_unanswered_seconds()?;
-            let next = connection.next_probe_seconds.unwrap_or_default();
-            format!(
-                "a probe was sent {} ago and is not answered yet; the next goes out {}",
-                time(since),
-                soon(next)
-            )
-        }
-        Condition::Fine => return None,
+        Condition::PeerClosed => match connection.sent_since_peer_closed_seconds() {
+            Some(sent) => format!(
+                "the peer has closed its half, {for_long}, and the program ours not: it sent data last {} ago",
+                time(sent)
+            ),
+            None => format!(
+                "the peer has closed it, the program has not, {for_long}, nor sent anything since"
+            ),
+        },
+        Condition::Fine => return half_used(connection).or_else(|| probe_on_its_way(connection)).or_else(|| {
+            let since = connection.unreplied_seconds()?;
+            Some(format!(
+                "the peer has sent no data since ours went out {} ago, which it acknowledged",
+                time(since)
+            ))
+        }),
     })
+}
+
+/// For how long its condition has lasted.
+fn for_long(connection: &Connection) -> String {
+    let at_least = if connection.condition_at_least { "at least " } else { "" };
+    format!("for {at_least}{}", time(connection.condition_seconds.unwrap_or_default()))
+}
+
+/// What is legal, and no leak.
+fn half_used(connection: &Connection) -> Option<String> {
+    let sent = connection.sent_since_peer_closed_seconds()?;
+    Some(format!(
+        "the peer has closed its half, and the program goes on sending: last {} ago, and it is acknowledged",
+        time(sent)
+    ))
+}
+
+fn probe_on_its_way(connection: &Connection) -> Option<String> {
+    let since = connection.probe_unanswered_seconds().filter(|_| connection.is_open())?;
+    let next = connection.next_probe_seconds.unwrap_or_default();
+    Some(format!(
+        "a probe was sent {} ago and is not answered yet; the next goes out {}",
+        time(since),
+        soon(next)
+    ))
 }
 
 /// When something comes that is known only about.
@@ -124,7 +154,7 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::socket::Socket,
+        model::observed::{half_closed::PeerClosed, socket::Socket},
         view::life::tests_support::{app, live},
     };
 
@@ -189,6 +219,40 @@ mod tests {
         let expected =
             "the peer's program does not read, for 39 s: its window is closed, its host answers";
         assert_eq!(said(&full).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_the_peer_has_closed_says_since_when_and_whether_the_program_still_sends() {
+        let since = |ms, is_seen| Some(PeerClosed { ms, is_seen });
+        let closed = Socket {
+            state: State::CloseWait,
+            peer_closed: since(90_000, true),
+            silent_ms: 4_000,
+            ..app(1, Some(5), 4_000)
+        };
+        let text = said(&closed).unwrap();
+        assert!(text.contains("the program has not, for 1 min 30 s, nor sent"), "{text}");
+        let older = Socket { peer_closed: since(90_000, false), ..closed };
+        let text = said(&older).unwrap();
+        assert!(text.contains("for at least 1 min 30 s"), "{text}");
+        let used = said(&Socket { spoke_last_ms: Some(400), ..closed }).unwrap();
+        assert!(used.contains("goes on sending: last 0.4 s ago"), "{used}");
+        let left = said(&Socket { spoke_last_ms: Some(70_000), ..closed }).unwrap();
+        assert!(left.contains("it sent data last 1 min 10 s ago"), "{left}");
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_not_answered_is_said_and_an_idle_connection_is_not() {
+        let asked = Socket { spoke_last_ms: Some(23_000), ..app(1, Some(60), 23_000) };
+        let text = said(&asked).unwrap();
+        assert_eq!(
+            text,
+            "the peer has sent no data since ours went out 23 s ago, which it acknowledged"
+        );
+        // The peer's answer came last, or may be on its way.
+        assert_eq!(said(&Socket { spoke_last_ms: None, ..asked }), None);
+        assert_eq!(said(&Socket { spoke_last_ms: Some(1_000), ..asked }), None);
+        assert_eq!(said(&Socket { in_flight: true, ..asked }), None);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Connection {
     pub condition: Option<Condition>,
     /// For how long that has been so; null while it is fine.
     pub condition_seconds: Option<f64>,
+    /// Nobody saw that begin: `condition_seconds` is the least that it has lasted.
+    pub condition_at_least: bool,
     /// About how long until the kernel gives up on it; null if nothing makes it.
     pub gives_up_seconds: Option<f64>,
     /// How long no packet went either way but repetitions of ours. Of an event, the quiet time that it
@@ -72,6 +74,11 @@ pub struct Connection {
     pub quiet_seconds: f64,
     /// How long nothing came from the peer.
     pub silent_seconds: f64,
+    /// How long ago this host sent data last, if the peer has sent none since; null if it has, and while something is repeated.
+    pub spoke_last_seconds: Option<f64>,
+    /// How long ago the peer closed its half; at least, if that was not seen. Null while it has not, and once the program has
+    /// closed it, too.
+    pub peer_closed_seconds: Option<f64>,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,
     /// For how long it was looked at; 0 without an agent.
@@ -302,9 +309,12 @@ impl Connection {
             limit: PathLimit::of(around.limits.of(socket)),
             condition: None,
             condition_seconds: None,
+            condition_at_least: false,
             gives_up_seconds: None,
             quiet_seconds: seconds(socket.quiet_ms),
             silent_seconds: seconds(socket.silent_ms),
+            spoke_last_seconds: socket.spoke_last_ms.map(seconds),
+            peer_closed_seconds: socket.peer_closed.map(|closed| seconds(closed.ms)),
             longest_quiet_seconds: seconds(watched.longest_quiet_ms),
             watched_seconds: seconds(watched.ms),
             looked_at_seconds_ago: seconds(watched.age_ms),
@@ -320,9 +330,10 @@ impl Connection {
     }
 
     fn set_condition(&mut self, trouble: Diagnosis) {
-        let Diagnosis { condition, since_ms, gives_up_ms } = trouble;
+        let Diagnosis { condition, since_ms, is_least, gives_up_ms } = trouble;
         self.condition = Some(condition);
         self.condition_seconds = (condition != Condition::Fine).then(|| seconds(since_ms));
+        self.condition_at_least = is_least;
         self.gives_up_seconds = gives_up_ms.map(seconds);
     }
 
@@ -348,6 +359,27 @@ impl Connection {
         let since = f64::from(n_before) * interval + (interval - next).max(0.0);
         // The answer may have come since the last look.
         (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
+    }
+
+    /// Whether the peer has closed its half, and the program goes on sending: no leak.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.condition() == Condition::Fine && self.sent_since_peer_closed_seconds().is_some()
+    }
+
+    /// Where the peer has closed its half: how long ago the program sent data last, if that was after it.
+    pub(crate) fn sent_since_peer_closed_seconds(&self) -> Option<f64> {
+        let closed = self.peer_closed_seconds?;
+        self.spoke_last_seconds.filter(|sent| *sent < closed)
+    }
+
+    /// How long ago this host sent the data that the peer has acknowledged and not answered by any: it may owe no answer. None
+    /// while an answer may be on its way.
+    pub(crate) fn unreplied_seconds(&self) -> Option<f64> {
+        /// Longer than most answers take.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
+        // The answer may have come since the last look.
+        (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
     }
 
     /// The longest quiet time that was seen, seconds: up to the last look.
@@ -441,6 +473,7 @@ impl ConnectionFacts for Connection {
         of_itself.map(|condition| Diagnosis {
             condition,
             since_ms: self.condition_seconds.map(ms).unwrap_or_default(),
+            is_least: self.condition_at_least,
             gives_up_ms: self.gives_up_seconds.map(ms),
         })
     }

@@ -163,6 +163,7 @@ pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
     let trouble = Diagnosis {
         condition: row.connection.condition(),
         since_ms: 0,
+        is_least: false,
         gives_up_ms: row.connection.gives_up_seconds.map(|seconds| ms(seconds).unsigned_abs()),
     };
     until_dropped(row.verdict(), trouble, row.until_limit_seconds.map(ms))

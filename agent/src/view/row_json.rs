@@ -95,16 +95,25 @@ impl RowWriter {
         out.extend_from_slice(b",\"idle_limit_from\":");
         json(out, &limit.from);
         optional(out, b",\"path\":", limit.path.as_deref());
-        let Diagnosis { condition, since_ms, gives_up_ms } = around.condition(socket);
+        let Diagnosis { condition, since_ms, is_least, gives_up_ms } = around.condition(socket);
         word(out, b",\"condition\":\"", condition.as_str());
         let since_ms = (condition != Condition::Fine).then_some(since_ms);
         maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
+        word(out, b",\"condition_at_least\":", truth(is_least));
         maybe_seconds(out, b",\"gives_up_seconds\":", gives_up_ms);
         let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
         for (key, ms) in [
             (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
             (b",\"silent_seconds\":", socket.silent_ms),
-            (b",\"longest_quiet_seconds\":", longest_quiet_ms),
+        ] {
+            out.extend_from_slice(key);
+            seconds(out, ms.into());
+        }
+        maybe_seconds(out, b",\"spoke_last_seconds\":", socket.spoke_last_ms.map(u64::from));
+        let closed_ms = socket.peer_closed.map(|closed| u64::from(closed.ms));
+        maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
+        for (key, ms) in [
+            (b",\"longest_quiet_seconds\":".as_slice(), longest_quiet_ms),
             (b",\"watched_seconds\":", watched_ms),
             (b",\"looked_at_seconds_ago\":", age_ms),
         ] {
@@ -287,6 +296,7 @@ mod tests {
     use crate::model::{
         judgement::idle_limit::{ConfiguredPath, IdleLimit, Limits},
         observed::{
+            half_closed::PeerClosed,
             setting::OwnSettings,
             socket::{
                 Comm, Direction, DirectionFrom, SocketId, SocketKind, State, tests_support::socket,
@@ -331,7 +341,9 @@ mod tests {
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);
+            socket.spoke_last_ms = bit(7).then_some(n * 17);
             if bit(8) {
+                socket.peer_closed = Some(PeerClosed { ms: n * 41, is_seen: bit(10) });
                 socket.remote.addr = "2001:db8::1".parse().unwrap();
                 socket.local.addr = "2001:db8::2".parse().unwrap();
                 socket.direction = Direction::Inbound;

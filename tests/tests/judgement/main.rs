@@ -3,5 +3,6 @@
 
 mod cause;
 mod condition;
+mod half_closed;
 mod promise;
 mod watched_path;

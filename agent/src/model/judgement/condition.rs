@@ -21,7 +21,7 @@ closed_set! {
         Blocked = "blocked",
         /// It waits in an accept queue: the program has not taken it.
         Unaccepted = "unaccepted",
-        /// The peer has closed it, and the program has not.
+        /// The peer has closed its half, and the program has neither closed ours nor sent anything for some time.
         PeerClosed = "peer_closed",
         /// None of the others.
         Fine = "fine",
@@ -42,13 +42,15 @@ pub struct Diagnosis {
     pub condition: Condition,
     /// For how long it has been so, milliseconds; as far as the socket remembers.
     pub since_ms: u64,
+    /// Nobody saw it begin: it has been so for at least that long.
+    pub is_least: bool,
     /// About how long until the kernel ends the connection, milliseconds. None if it will not.
     pub gives_up_ms: Option<u64>,
 }
 
 impl Diagnosis {
     /// Nothing is wrong.
-    pub const FINE: Self = Self { condition: Condition::Fine, since_ms: 0, gives_up_ms: None };
+    pub const FINE: Self = Self { condition: Condition::Fine, since_ms: 0, is_least: false, gives_up_ms: None };
 }
 
 /// Why this host cannot send what was written, as far as the socket shows.
@@ -63,8 +65,12 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     if !socket.is_connection() || socket.state == State::SynRecv {
         return None;
     }
-    let found =
-        |condition, since_ms, gives_up_ms| Some(Diagnosis { condition, since_ms, gives_up_ms });
+    let found = |condition, since_ms, gives_up_ms| {
+        Some(Diagnosis { condition, since_ms, is_least: false, gives_up_ms })
+    };
+    let at_least = |condition, since_ms: u32, is_least| {
+        Some(Diagnosis { condition, since_ms: since_ms.into(), is_least, gives_up_ms: None })
+    };
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
         // How often a SYN is repeated is in no sample: `tcp_syn_retries`.
@@ -92,9 +98,14 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     }
     match socket.state {
         _ if socket.is_unaccepted => {
-            found(Condition::Unaccepted, socket.unaccepted_ms().into(), None)
+            at_least(Condition::Unaccepted, socket.unaccepted_ms(), true)
         }
-        State::CloseWait => found(Condition::PeerClosed, socket.silent_ms.into(), None),
+        State::CloseWait if !socket.is_half_used() => {
+            let (ms, is_seen) = socket
+                .peer_closed
+                .map_or((socket.silent_ms, false), |closed| (closed.ms, closed.is_seen));
+            at_least(Condition::PeerClosed, ms, !is_seen)
+        }
         _ => None,
     }
 }

@@ -18,6 +18,7 @@ impl Surroundings {
                 over_ms().map_or(Diagnosis::FINE, |since_ms| Diagnosis {
                     condition: Condition::Overdue,
                     since_ms,
+                    is_least: false,
                     gives_up_ms: None,
                 })
             }
@@ -32,6 +33,7 @@ mod tests {
     use crate::model::{
         judgement::verdict::tests_support::around,
         observed::{
+            half_closed::PeerClosed,
             setting::OwnSettings,
             socket::{Socket, State, tests_support::socket},
         },
@@ -146,12 +148,45 @@ mod tests {
 
     #[test]
     fn what_the_peer_has_closed_is_not_overdue() {
-        let closed =
-            Socket { state: State::CloseWait, quiet_ms: 900_000, silent_ms: 900_000, ..socket() };
+        let since = |ms, is_seen| Some(PeerClosed { ms, is_seen });
+        let closed = Socket {
+            state: State::CloseWait,
+            quiet_ms: 900_000,
+            silent_ms: 900_000,
+            peer_closed: since(900_000, true),
+            ..socket()
+        };
         let trouble = around(350).condition(&closed);
-        assert_eq!((trouble.condition, trouble.since_ms), (Condition::PeerClosed, 900_000));
+        let found = (trouble.condition, trouble.since_ms, trouble.is_least);
+        assert_eq!(found, (Condition::PeerClosed, 900_000, false));
+        // What came after the FIN, an answer to a probe, changes nothing.
+        let probed = Socket { quiet_ms: 4_000, silent_ms: 4_000, received_ms: 4_000, ..closed };
+        assert_eq!(around(350).condition(&probed), trouble);
+        let unseen = Socket { peer_closed: since(900_000, false), ..closed };
+        assert!(around(350).condition(&unseen).is_least);
         let waiting = Socket { is_unaccepted: true, ..closed };
         assert_eq!(condition(&waiting), Condition::Unaccepted);
+    }
+
+    #[test]
+    fn a_half_that_is_still_used_is_fine_and_stuck_as_soon_as_nobody_answers() {
+        let used = Socket {
+            state: State::CloseWait,
+            peer_closed: Some(PeerClosed { ms: 900_000, is_seen: true }),
+            spoke_last_ms: Some(400),
+            ..socket()
+        };
+        assert_eq!(condition(&used), Condition::Fine);
+        let left = Socket { spoke_last_ms: Some(120_000), ..used };
+        assert_eq!(condition(&left), Condition::PeerClosed);
+        let dark = Socket {
+            in_flight: true,
+            retransmits: 3,
+            retransmitting_ms: Some(1_400),
+            spoke_last_ms: None,
+            ..used
+        };
+        assert_eq!(condition(&dark), Condition::Stuck);
     }
 
     #[test]

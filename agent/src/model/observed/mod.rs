@@ -4,6 +4,7 @@
 pub mod ending;
 pub mod errno;
 pub mod event;
+pub(crate) mod half_closed;
 pub mod kernel_owner;
 pub mod listeners;
 mod next_look;

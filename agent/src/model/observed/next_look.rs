@@ -29,6 +29,7 @@ impl Socket {
         } else {
             is_probed = n_in > 0 && self.silent_ms.saturating_add(TICK_MS) < self.received_ms;
         }
+        self.keep_peer_closed(before, passed_ms);
         self.watched = before.watched;
         self.watched.ms = before.watched.ms.saturating_add(passed_ms);
         if is_probed {

@@ -1,6 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::{
+    half_closed::PeerClosed,
     setting::{NetnsSettings, OwnSettings},
     watched::Watched,
 };
@@ -119,6 +120,11 @@ impl State {
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whether both ends have agreed to it, and neither is done with it.
+    pub const fn is_synchronized(self) -> bool {
+        matches!(self, Self::Established | Self::CloseWait | Self::FinWait1 | Self::FinWait2)
     }
 
     /// Whether this host closes it by this change: its FIN is the next thing that it sends.
@@ -300,6 +306,11 @@ pub struct Socket {
     pub quiet_ms: u32,
     /// Age of the last packet from the peer, its probes included.
     pub silent_ms: u32,
+    /// Age of the last data that this host sent, if the peer has sent none since. None while something is repeated, and where
+    /// the kernel's ticks do not tell which came last.
+    pub spoke_last_ms: Option<u32>,
+    /// The peer has closed its half, and the program has not closed ours.
+    pub peer_closed: Option<PeerClosed>,
     /// Age of the last data or ACK received: the keepalive timer's clock, which probes of the peer do not touch.
     pub received_ms: u32,
     /// Segments received over its life, modulo 2^32: every packet of the peer counts, also one that leaves no stamp.
@@ -334,6 +345,8 @@ impl Socket {
             at: self.at.max(now),
             quiet_ms: older(self.quiet_ms),
             silent_ms: older(self.silent_ms),
+            spoke_last_ms: self.spoke_last_ms.map(older),
+            peer_closed: self.peer_closed.map(|closed| closed.older(passed_ms)),
             received_ms: older(self.received_ms),
             retransmitting_ms: self.retransmitting_ms.map(older),
             timer_ms: self.timer_ms.map(|ms| ms.saturating_sub(passed_ms)),
@@ -418,6 +431,8 @@ pub(crate) mod tests_support {
             shared: false,
             quiet_ms: 0,
             silent_ms: 0,
+            spoke_last_ms: None,
+            peer_closed: None,
             received_ms: 0,
             segs_in: 0,
             segs_out: 0,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::observed::{
     ending::{Ending, Unacked},
+    half_closed::PeerClosed,
     socket::{Socket, State},
 };
 
@@ -27,7 +28,8 @@ fn what_died_of_silence_or_may_is_a_finding() {
 fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
     let stuck = Socket { in_flight: true, retransmits: 7, ..app(1, None, 0) };
     let overdue = live(&app(1, None, 400_000));
-    let closed = Socket { state: State::CloseWait, ..app(1, None, 400_000) };
+    let peer_closed = Some(PeerClosed { ms: 400_000, is_seen: true });
+    let closed = Socket { state: State::CloseWait, peer_closed, ..app(1, None, 400_000) };
     let closing = Socket { state: State::FinWait2, is_orphan: true, ..app(1, None, 0) };
     // It has closed its half only, and waits for the answer.
     let half = Socket { is_orphan: false, ..closing };

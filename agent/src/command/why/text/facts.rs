@@ -142,6 +142,7 @@ impl Judged {
                 words.push(format!("{n} {what}"));
             }
         }
+        words.extend(self.last_words());
         let n_over = of(Condition::Overdue);
         if n_over > 0 {
             let those = if live.len() == 1 { String::new() } else { format!("{n_over} ") };

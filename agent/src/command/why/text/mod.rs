@@ -2,6 +2,7 @@
 
 mod facts;
 mod joined;
+mod last_word;
 mod outages;
 mod phrase;
 mod sentence;
@@ -84,10 +85,12 @@ impl WhyText<'_> {
             let n_dead: usize = self.cases.iter().map(|case| case.n_dead).sum();
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
+            let unreplied = last_word::unreplied_in_words(self.cases);
             return format!(
-                "Nothing is wrong with {}: {}{ended}.{}",
+                "Nothing is wrong with {}: {}{ended}.{}{}",
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
+                unreplied.map(|words| format!(" {words}.")).unwrap_or_default(),
                 self.behind().unwrap_or_default()
             );
         }
@@ -227,7 +230,9 @@ impl WhyText<'_> {
         for case in fine.iter().take(n_told) {
             let habit = case.peer_closes.as_ref().filter(|_| case.n_dead > 0);
             let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
-            let text = format!("{}: {}{}{habit}", case.heading(), case.set(), case.kept());
+            let last: String =
+                case.last_words().into_iter().map(|words| format!("; {words}")).collect();
+            let text = format!("{}: {}{}{habit}{last}", case.heading(), case.set(), case.kept());
             self.part(f, "fine", &text)?;
         }
         let rest = fine.len().saturating_sub(n_told);

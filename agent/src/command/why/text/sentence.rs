@@ -30,6 +30,9 @@ use std::collections::BTreeSet;
 /// A connection in a pool is looked at when it is used next: until then nobody can have noticed that the peer closed it.
 const POOL_PAUSE_SECONDS: f64 = 300.0;
 
+/// A program may work for this time on an answer before it begins to send it.
+const SLOW_ANSWER_SECONDS: f64 = 60.0;
+
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
     pub(in crate::command::why) fn sentence(&self) -> String {
@@ -152,7 +155,14 @@ impl Judged {
     fn peer_closed(&self, what: &str, it: &str) -> String {
         let habit = self.closes_first().filter(|_| self.lasts_for() < POOL_PAUSE_SECONDS);
         let because = habit.map_or_else(
-            || format!("it does not read, or it leaks {it}"),
+            || {
+                let may_work = if self.lasts_for() < SLOW_ANSWER_SECONDS {
+                    ", or it still works on an answer: a peer that has closed only its own half waits for that"
+                } else {
+                    ""
+                };
+                format!("it does not read, or it leaks {it}{may_work}")
+            },
             |closes| {
                 let after = time(closes.after_seconds);
                 format!(
@@ -244,7 +254,13 @@ impl Judged {
     /// For how long the worst condition has lasted.
     fn since(&self) -> String {
         let n = self.case.of(self.finding).count();
-        format!(", for {}{}", up_to(n), time(self.lasts_for()))
+        let at_least = if self.is_least() { "at least " } else { "" };
+        format!(", for {at_least}{}{}", up_to(n), time(self.lasts_for()))
+    }
+
+    /// Whether it may have lasted longer: it began before anybody looked.
+    fn is_least(&self) -> bool {
+        self.case.of(self.finding).any(|life| life.connection.condition_at_least)
     }
 
     fn lasts_for(&self) -> f64 {

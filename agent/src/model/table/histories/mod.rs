@@ -5,6 +5,7 @@
 
 mod dead;
 mod moment;
+mod past_owners;
 
 use super::happening::{Happened, Happening};
 use crate::model::{
@@ -22,6 +23,7 @@ use crate::model::{
 use dead::Dead;
 pub use moment::Moment;
 use moment::PastSurroundings;
+use past_owners::PastOwners;
 use std::{collections::HashMap, sync::Arc};
 
 /// Moments kept from the beginning of a connection.
@@ -48,10 +50,11 @@ pub struct ConnectionHistory {
     pub n_forgotten: u32,
     /// The happenings that are kept, oldest first.
     pub moments: Vec<Moment>,
+    owners: PastOwners,
 }
 
 impl ConnectionHistory {
-    const fn new(socket: Socket) -> Self {
+    fn new(socket: Socket) -> Self {
         Self {
             socket,
             identity: None,
@@ -61,6 +64,7 @@ impl ConnectionHistory {
             survived_ms: 0,
             n_forgotten: 0,
             moments: Vec::new(),
+            owners: PastOwners::default(),
         }
     }
 
@@ -87,7 +91,8 @@ impl ConnectionHistory {
         }
         // Most connections have one or two moments, and a vector begins with room for four.
         self.moments.reserve_exact(1);
-        self.moments.push(Moment::of(happening, around));
+        let whose = self.owners.number(happening);
+        self.moments.push(Moment::of(happening, whose, around));
     }
 
     /// Whether the last of it was that nobody had it open any more.
@@ -118,11 +123,12 @@ impl ConnectionHistory {
     pub fn replay(&self) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
         self.moments.iter().map(|moment| {
             let (socket, around) = moment.recall(self.socket);
+            let (owner, identity) = self.owners.get(moment.whose);
             let happening = Happening {
                 at: moment.at,
-                socket: Socket { owner: doer(moment.what).or(self.socket.owner), ..socket },
+                socket: Socket { owner: doer(moment.what).or(owner), ..socket },
                 what: moment.what,
-                identity: self.identity.clone(),
+                identity,
                 calls: Vec::new(),
             };
             (happening, Arc::clone(around))
@@ -229,7 +235,7 @@ mod tests {
         },
         observed::{
             ending::Ending,
-            socket::{State, tests_support::socket},
+            socket::{Comm, State, tests_support::socket},
         },
     };
     use std::collections::BTreeSet;
@@ -343,6 +349,24 @@ mod tests {
         let (second, then) = past.next().unwrap();
         assert_eq!(second, later);
         assert_eq!(then.limits.of(&second.socket).seconds, 8);
+    }
+
+    #[test]
+    fn the_past_keeps_the_owner_of_then() {
+        let owned = |at_seconds, pid| {
+            let mut happening = happening(1, at_seconds, Happened::ProbeSent);
+            let owner = Owner { pid, fd: Some(3), comm: Comm::default() };
+            happening.socket.owner = (pid != 0).then_some(owner);
+            happening
+        };
+        let mut histories = Histories::new(10);
+        // It is accepted, and later its descriptor is passed on.
+        for happening in [owned(1, 0), owned(2, 70), owned(3, 80)] {
+            record(&mut histories, &happening);
+        }
+        let past = histories.get(SocketId(1)).unwrap().replay();
+        let pids: Vec<_> = past.map(|(it, _)| it.socket.owner.map(|owner| owner.pid)).collect();
+        assert_eq!(pids, [Some(70), Some(70), Some(80)]);
     }
 
     #[test]

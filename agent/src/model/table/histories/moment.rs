@@ -1,12 +1,16 @@
 //! A moment of a connection as it was: what happened, the settings and times of then, and the limit that was in force.
 
-use super::super::happening::{Happened, Happening};
+use super::{
+    super::happening::{Happened, Happening},
+    past_owners::PastOwnerNumber,
+};
 use crate::model::{
     judgement::{
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
     observed::{
+        half_closed::PeerClosed,
         setting::{NetnsSettings, OwnSettings},
         socket::{Socket, State, Time},
         watched::Watched,
@@ -22,6 +26,8 @@ pub struct Moment {
     /// What it was.
     pub what: Happened,
     then: Then,
+    /// Whose it was.
+    pub(super) whose: PastOwnerNumber,
     /// What its verdict depended on.
     around: Arc<Surroundings>,
 }
@@ -35,6 +41,8 @@ struct Then {
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
+    spoke_last_ms: Option<u32>,
+    peer_closed: Option<PeerClosed>,
     timer_ms: Option<u32>,
     retransmitting_ms: Option<u32>,
     watched: Watched,
@@ -77,6 +85,8 @@ impl Then {
             shared: _,
             quiet_ms,
             silent_ms,
+            spoke_last_ms,
+            peer_closed,
             received_ms,
             segs_in: _,
             segs_out: _,
@@ -89,6 +99,8 @@ impl Then {
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             timer_ms,
             retransmitting_ms,
             watched,
@@ -111,6 +123,8 @@ impl Then {
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             timer_ms,
             retransmitting_ms,
             watched,
@@ -138,6 +152,8 @@ impl Then {
             quiet_ms,
             silent_ms,
             received_ms,
+            spoke_last_ms,
+            peer_closed,
             watched,
             timer_ms,
             ..known
@@ -147,9 +163,13 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(happening: &Happening, around: Arc<Surroundings>) -> Self {
+    pub(super) const fn of(
+        happening: &Happening,
+        whose: PastOwnerNumber,
+        around: Arc<Surroundings>,
+    ) -> Self {
         let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), around }
+        Self { at: *at, what: *what, then: Then::of(socket), whose, around }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.

@@ -3,6 +3,7 @@
 use super::{Slot, shared_values::Stock};
 use crate::model::{
     observed::{
+        half_closed::PeerClosed,
         setting::{NetnsSettings, OwnSettings},
         socket::{
             Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
@@ -12,7 +13,7 @@ use crate::model::{
     },
     table::owner_ids::OwnerNumber,
 };
-use std::net::Ipv6Addr;
+use std::{collections::HashMap, net::Ipv6Addr};
 
 /// Stands for none, of descriptors and times.
 const NONE: u32 = u32::MAX;
@@ -29,6 +30,8 @@ const UNACCEPTED: u16 = 1 << 11;
 const MPTCP: u16 = 1 << 12;
 const KERNEL: u16 = 1 << 13;
 const WINDOW_CLOSED: u16 = 1 << 14;
+/// Something is repeated: then it is not said who spoke last, and the other way round.
+const REPEATING: u16 = 1 << 15;
 
 /// What many slots have in common.
 #[derive(Debug, Default)]
@@ -37,6 +40,31 @@ pub(super) struct Stocks {
     addrs: Stock<LocalAddr>,
     own: Stock<OwnSettings>,
     netns: Stock<Netns>,
+    /// Of the few that the peer has closed: the time of that, by id.
+    closed: HashMap<SocketId, (Time, bool)>,
+}
+
+impl Stocks {
+    fn set_peer_closed(&mut self, socket: &Socket) {
+        match socket.peer_closed {
+            Some(PeerClosed { ms, is_seen }) => {
+                self.closed.insert(socket.id, (socket.at.ms_before(ms), is_seen));
+            }
+            None => self.forget_peer_closed(socket.id),
+        }
+    }
+
+    fn forget_peer_closed(&mut self, id: SocketId) {
+        if !self.closed.is_empty() {
+            self.closed.remove(&id);
+        }
+    }
+
+    fn peer_closed(&self, id: SocketId, at: Time) -> Option<PeerClosed> {
+        let &(since, is_seen) = self.closed.get(&id)?;
+        let ms = u32::try_from(at.ms_since(since)).unwrap_or(u32::MAX);
+        Some(PeerClosed { ms, is_seen })
+    }
 }
 
 /// An address of this host.
@@ -74,7 +102,8 @@ pub(super) struct Packed {
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
-    retransmitting_ms: u32,
+    /// The time since the first repetition, or since the last data of this host.
+    repeating_or_spoke_ms: u32,
     timer_ms: u32,
     segs_in: u32,
     segs_out: u32,
@@ -106,7 +135,7 @@ impl Packed {
         quiet_ms: 0,
         silent_ms: 0,
         received_ms: 0,
-        retransmitting_ms: NONE,
+        repeating_or_spoke_ms: NONE,
         timer_ms: NONE,
         segs_in: 0,
         segs_out: 0,
@@ -128,6 +157,8 @@ impl Packed {
         let Socket { owner, watched, .. } = socket;
         let comm = owner.map(|owner| owner.comm).unwrap_or_default();
         let netns = Netns { number: socket.netns, settings: socket.ambient };
+        let repeating_ms = socket.retransmitting_ms;
+        stocks.set_peer_closed(&socket);
         let flag = |is: bool, bit: u16| if is { bit } else { 0 };
         Self {
             id: socket.id,
@@ -144,7 +175,7 @@ impl Packed {
             quiet_ms: socket.quiet_ms,
             silent_ms: socket.silent_ms,
             received_ms: socket.received_ms,
-            retransmitting_ms: socket.retransmitting_ms.unwrap_or(NONE),
+            repeating_or_spoke_ms: repeating_ms.or(socket.spoke_last_ms).unwrap_or(NONE),
             timer_ms: socket.timer_ms.unwrap_or(NONE),
             segs_in: socket.segs_in,
             segs_out: socket.segs_out,
@@ -160,6 +191,7 @@ impl Packed {
                 | flag(owner.is_some(), OWNED)
                 | flag(socket.shared, SHARED)
                 | flag(socket.window_closed, WINDOW_CLOSED)
+                | flag(repeating_ms.is_some(), REPEATING)
                 | flag(socket.is_orphan, ORPHAN)
                 | flag(socket.is_unaccepted, UNACCEPTED)
                 | flag(socket.kind == SocketKind::Mptcp, MPTCP)
@@ -178,6 +210,7 @@ impl Packed {
         stocks.netns.give_back(self.netns);
         stocks.own.give_back(self.own);
         stocks.names.give_back(self.name);
+        stocks.forget_peer_closed(self.id);
         Self::EMPTY
     }
 
@@ -203,7 +236,7 @@ impl Packed {
             state,
             in_flight: is(IN_FLIGHT),
             retransmits: self.retransmits,
-            retransmitting_ms: some(self.retransmitting_ms),
+            retransmitting_ms: some(self.repeating_or_spoke_ms).filter(|_| is(REPEATING)),
             window_closed: is(WINDOW_CLOSED),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
@@ -223,6 +256,10 @@ impl Packed {
             shared: is(SHARED),
             quiet_ms: self.quiet_ms,
             silent_ms: self.silent_ms,
+            spoke_last_ms: some(self.repeating_or_spoke_ms).filter(|_| !is(REPEATING)),
+            peer_closed: (state == State::CloseWait)
+                .then(|| stocks.peer_closed(self.id, self.at))
+                .flatten(),
             received_ms: self.received_ms,
             segs_in: self.segs_in,
             segs_out: self.segs_out,
@@ -308,6 +345,8 @@ mod tests {
             shared: true,
             quiet_ms: 1,
             silent_ms: 2,
+            spoke_last_ms: None,
+            peer_closed: None,
             received_ms: 3,
             segs_in: u32::MAX,
             segs_out: 4,
@@ -317,7 +356,13 @@ mod tests {
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
         let mut place = Packed::EMPTY;
         let mptcp = Socket { kind: SocketKind::Mptcp, ..bare };
-        for socket in [bare, full, without_descriptor, mptcp] {
+        let closed = Socket {
+            state: State::CloseWait,
+            peer_closed: Some(PeerClosed { ms: 61_000, is_seen: true }),
+            spoke_last_ms: Some(0),
+            ..bare
+        };
+        for socket in [bare, full, without_descriptor, mptcp, closed] {
             let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));
@@ -326,5 +371,6 @@ mod tests {
         assert_eq!(place.unpacked(&stocks), None);
         assert_eq!((stocks.names.len().0, stocks.netns.len().0), (0, 0));
         assert_eq!((stocks.addrs.len().0, stocks.own.len().0), (0, 0));
+        assert!(stocks.closed.is_empty());
     }
 }

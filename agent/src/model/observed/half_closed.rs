@@ -1,0 +1,86 @@
+//! A connection of which the peer has closed its half: its FIN came, and the program has not closed ours. That is a legal
+//! use if the program still sends, as to an HTTP/1.0 client, `nc -N`, rsync or over ssh; else it does not read, or it leaks
+//! the connection.
+
+use super::socket::{Socket, State};
+
+/// When the peer closed its half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerClosed {
+    /// Since its FIN came, milliseconds; at least that, if nobody saw it come.
+    pub ms: u32,
+    /// A hook saw it come.
+    pub is_seen: bool,
+}
+
+/// Stamps are in ticks of up to 10 ms.
+const TICK_MS: u32 = 10;
+
+impl PeerClosed {
+    /// Of a socket in `state`, from which something came last `silent_ms` ago: the FIN at the latest.
+    pub fn of(state: State, silent_ms: u32, is_seen: bool) -> Option<Self> {
+        let ms = if is_seen { 0 } else { silent_ms };
+        (state == State::CloseWait).then_some(Self { ms, is_seen })
+    }
+
+    /// The same, this much later.
+    #[must_use]
+    pub const fn older(self, ms: u32) -> Self {
+        Self { ms: self.ms.saturating_add(ms), ..self }
+    }
+}
+
+impl Socket {
+    /// Keeps the time of the FIN that an earlier look knew, `passed_ms` ago.
+    pub(super) fn keep_peer_closed(&mut self, before: &Self, passed_ms: u32) {
+        if let (Some(now), Some(known)) = (&mut self.peer_closed, before.peer_closed)
+            && !now.is_seen
+        {
+            *now = known.older(passed_ms);
+        }
+    }
+
+    /// Whether the program goes on sending to a peer that has closed its half, and is acknowledged: after a pause as long as
+    /// what it has sent for since the FIN, it is no more at work.
+    pub fn is_half_used(&self) -> bool {
+        const LEAST_PAUSE_MS: u32 = 10_000;
+        const LONGEST_PAUSE_MS: u32 = 60_000;
+        let (Some(closed), Some(sent_ms)) = (self.peer_closed, self.spoke_last_ms) else {
+            return false;
+        };
+        let is_after = |ms: u32| ms.saturating_add(TICK_MS) < closed.ms;
+        is_after(sent_ms)
+            && (!self.in_flight || is_after(self.received_ms))
+            && sent_ms <= (closed.ms / 2).clamp(LEAST_PAUSE_MS, LONGEST_PAUSE_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::socket::tests_support::socket;
+
+    fn closed(ms: u32, spoke_last_ms: Option<u32>) -> Socket {
+        let peer_closed = Some(PeerClosed { ms, is_seen: true });
+        Socket { state: State::CloseWait, peer_closed, spoke_last_ms, ..socket() }
+    }
+
+    #[test]
+    fn a_program_that_sends_after_the_fin_and_is_acknowledged_uses_its_half() {
+        assert!(closed(30_000, Some(500)).is_half_used());
+        assert!(closed(3_600_000, Some(59_000)).is_half_used());
+        let streaming = Socket { in_flight: true, received_ms: 40, ..closed(30_000, Some(0)) };
+        assert!(streaming.is_half_used());
+        assert!(!Socket { received_ms: 30_000, ..streaming }.is_half_used(), "nobody answers");
+    }
+
+    #[test]
+    fn a_program_that_has_sent_nothing_since_the_fin_or_not_for_long_does_not() {
+        assert!(!closed(30_000, None).is_half_used());
+        // The answer went out, and then the peer closed.
+        assert!(!closed(30_000, Some(30_004)).is_half_used());
+        // It answered after the FIN, and then it leaked the connection.
+        assert!(!closed(12_000, Some(11_900)).is_half_used());
+        assert!(!closed(3_600_000, Some(61_000)).is_half_used());
+    }
+}

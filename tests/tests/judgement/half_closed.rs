@@ -1,0 +1,86 @@
+//! What the peer has closed: a leak, or a half that is still used. And what the peer acknowledged and did not answer.
+
+use crate::watched_path::WatchedPath;
+use keepwatch_tests::{
+    answer::agent::{keepwatch, sockets_from_kernel},
+    kernel::socket::{self, Plan},
+    network::ending::{self, exchange},
+};
+use std::time::Duration;
+
+#[test]
+fn peer_closed_counts_from_the_fin_whatever_answers_probes_since() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::keepalive(1, 1, 120));
+    exchange(&ends.client, &ends.accepted);
+    watched.until(ends.local, "is known", |_| true);
+    socket::end_sending(&ends.accepted);
+    let row = watched.until(ends.local, "is closed by the peer for 6 s", |row| {
+        row.condition.as_deref() == Some("peer_closed")
+            && row.condition_seconds.is_some_and(|since| since >= 6.0)
+    });
+    assert!(row.silent_seconds < 3.0, "its probes are answered: {row:?}");
+    assert!(!row.condition_at_least, "its FIN was seen: {row:?}");
+    assert_eq!(row.condition_seconds, row.peer_closed_seconds);
+    // Who looks for the first time knows only for how long nothing has come.
+    let local = ends.local.to_string();
+    let first = sockets_from_kernel(&[]).into_iter();
+    let first = first.filter(|row| row.local.to_string() == local).find(|it| it.id == row.id);
+    let first = first.expect("it lives");
+    assert!(first.condition_at_least, "{first:?}");
+    assert!(first.condition_seconds < row.condition_seconds, "{first:?}");
+}
+
+#[test]
+fn a_half_that_the_program_goes_on_using_is_no_leak_until_it_stops() {
+    let watched = WatchedPath::cable();
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    watched.until(ends.local, "is known", |_| true);
+    socket::end_sending(&ends.accepted);
+    let row = watched.until(ends.local, "goes on sending", |row| {
+        socket::send(&ends.client, b"more of the answer");
+        row.peer_closed_seconds.is_some_and(|since| since >= 5.0)
+    });
+    assert_eq!((row.state.as_str(), row.condition.as_deref()), ("close_wait", Some("fine")));
+    let said = why(&watched, &row.id);
+    assert!(said.contains("no leak"), "{said}");
+    // It stops, and does not close.
+    let row = watched.until(ends.local, "is left", |row| {
+        row.condition.as_deref() == Some("peer_closed")
+    });
+    let (since, sent) = (row.condition_seconds, row.spoke_last_seconds);
+    assert!(since > sent && since.is_some_and(|since| since >= 10.0), "{row:?}");
+}
+
+#[test]
+fn data_that_is_acknowledged_and_not_answered_is_said_to_be_so() {
+    let watched = WatchedPath::cable();
+    let asked = watched.path.connect(&Plan::keepalive(2, 2, 5));
+    let answered = watched.path.connect(&Plan::keepalive(2, 2, 5));
+    for ends in [&asked, &answered] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    // In another tick than the answer before.
+    ending::wait_for_quiet(&asked.client, Duration::from_millis(100));
+    socket::send(&asked.client, b"a request");
+    let row = watched.until(asked.local, "is not answered", |row| {
+        row.spoke_last_seconds.is_some_and(|ago| ago >= 5.0)
+    });
+    assert_eq!(row.condition.as_deref(), Some("fine"), "{row:?}");
+    assert!(row.silent_seconds < 4.0, "its host answers probes: {row:?}");
+    let said = why(&watched, &row.id);
+    assert!(said.contains("acknowledged the last data of 1 connection, sent "), "{said}");
+    let idle = watched.row(answered.local).expect("it lives");
+    assert_eq!(idle.spoke_last_seconds, None, "the answer came last: {idle:?}");
+    let said = why(&watched, &idle.id);
+    assert!(!said.contains("acknowledged"), "{said}");
+}
+
+/// The answer at night, in one line.
+fn why(watched: &WatchedPath, id: &str) -> String {
+    let mut why = keepwatch(["why", id, "--socket"]);
+    let output = why.arg(watched.agent.socket()).output().expect("start keepwatch");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
