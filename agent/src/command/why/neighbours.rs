@@ -243,7 +243,7 @@ fn went_dark(life: &Life) -> Option<f64> {
 }
 
 /// Of one that hangs now: the quiet time before that, seconds.
-fn quiet_before(life: &Life) -> Option<f64> {
+pub(super) fn quiet_before(life: &Life) -> Option<f64> {
     let connection = &life.connection;
     // Before a window was probed in vain it was probed with success.
     let hangs = !connection.is_held_back()
