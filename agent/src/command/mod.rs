@@ -9,6 +9,7 @@ mod completions;
 mod doctor;
 #[cfg(test)]
 mod man;
+mod near;
 mod output;
 #[cfg(test)]
 pub(crate) mod reference;

@@ -1,10 +1,11 @@
 //! `keepwatch sockets`: every connection, from the agent if one runs, else from the kernel.
 
-mod near;
 mod table;
 
 use super::{
-    Failure, Outcome, output,
+    Failure, Outcome,
+    near::NearNames,
+    output,
     socket_text::{Size, Style},
     source::{ConnectionReader, Source},
 };
@@ -21,7 +22,6 @@ use crate::{
     },
 };
 use clap::Args;
-use near::NearNames;
 use std::{io::Write, num::NonZeroUsize, time::Duration};
 use table::TableLayout;
 use tracing::info;
