@@ -156,6 +156,8 @@ impl Decoder {
         let round_trip_us = sample.srtt_eighth_us / 8;
         Ending {
             found: Discovery::Reported,
+            unseen_ms: 0,
+            held_back_ms: None,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
@@ -226,7 +228,11 @@ impl Decoder {
             } else {
                 own.interval_seconds
             };
-            quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
+            let interval_ms = interval.saturating_mul(1000);
+            // The first of those that are unanswered went out over the path; the others repeat it.
+            let n_repeated = u32::from(sample.probes_out) - 1;
+            let since_last_ms = interval_ms.saturating_sub(timer_ms);
+            quiet_ms = quiet_ms.min(interval_ms.saturating_mul(n_repeated) + since_last_ms);
         }
         // What dies was connected until now.
         let dies = tag == Tag::StateChange && state == State::Close;
@@ -453,6 +459,22 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_repeats_one_does_not_begin_the_quiet_time_anew() {
+        let mut sample = sample();
+        sample.flags = flag::KEEPALIVE | flag::TIMER_PENDING;
+        sample.own_interval_jiffies = 75 * 250;
+        sample.timer_expires_jiffies = sample.now_jiffies + 55 * 250;
+        sample.acked_jiffies = 0x100u32.wrapping_sub(475 * 250);
+        sample.probes_out = 6;
+        let socket = decode(&sample).unwrap();
+        assert_eq!((socket.quiet_ms, socket.silent_ms), (5 * 75_000 + 20_000, 475_000));
+        // What the peer sent since, as a probe of its own, ends it.
+        sample.out_of_window_jiffies = 0x100 - 50;
+        let socket = decode(&sample).unwrap();
+        assert_eq!((socket.quiet_ms, socket.silent_ms), (200, 200));
+    }
+
+    #[test]
     fn an_unanswered_fin_ends_the_quiet_time_and_a_timer_that_sends_no_probe_does_not() {
         let mut sample = sample();
         sample.state = 4;
@@ -469,7 +491,11 @@ mod tests {
         assert_eq!(decode(&sample).unwrap().quiet_ms, 84_000);
         sample.unacked_bytes = 0;
         sample.retransmitted_ms = 0;
-        assert_eq!(decode(&sample).unwrap().quiet_ms, 8_000, "a probe was sent then");
+        assert_eq!(
+            decode(&sample).unwrap().quiet_ms,
+            68_000,
+            "the first of two probes was sent then"
+        );
     }
 
     #[test]

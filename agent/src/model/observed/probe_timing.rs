@@ -2,7 +2,7 @@
 
 use super::{
     setting::{Effective, NetnsSettings, effective},
-    socket::Socket,
+    socket::{Socket, Time},
 };
 
 impl Socket {
@@ -75,6 +75,14 @@ impl Socket {
             }
             (0, ambient) => repeating_ms(ambient.retries2, ambient.rto_max_ms),
         }
+    }
+
+    /// Of data that this host cannot send, as known at `now`: milliseconds since it tried first. None if the peer has no room
+    /// for it, or if it left this host.
+    pub fn held_back_ms_at(&self, now: Time) -> Option<u32> {
+        let is_held_back = self.in_flight && self.retransmits == 0 && !self.window_closed;
+        let passed_ms = u32::try_from(now.ms_since(self.at)).unwrap_or(u32::MAX);
+        self.retransmitting_ms.filter(|_| is_held_back).map(|ms| ms.saturating_add(passed_ms))
     }
 
     /// Milliseconds from the first try to send what waits, while nothing is in flight, until the kernel gives up, about
