@@ -102,6 +102,8 @@ layout! {
     sk_protocol: [Offset("sock.sk_protocol")];
     /// The bit that says that the kernel made the socket for itself.
     sk_kern_sock: [Bit("sock.sk_kern_sock")];
+    /// Of a listener, connections in its accept queue.
+    sk_ack_backlog: [Offset("sock.sk_ack_backlog")];
     /// Length of the accept queue that `listen()` allowed.
     sk_max_ack_backlog: [Offset("sock.sk_max_ack_backlog")];
     /// Not 0 while a system call works on the socket.
@@ -112,6 +114,8 @@ layout! {
     sk_err_soft: [Offset("sock.sk_err_soft")];
     /// The `struct socket` in front of it.
     sk_socket: [Offset("sock.sk_socket")];
+    /// The route that it sends by.
+    sk_dst_cache: [Offset("sock.sk_dst_cache")];
     /// Local port, network order; still valid after `skc_num` was cleared.
     inet_sport: [Offset("inet_sock.inet_sport")];
     /// The keepalive timer. Since 6.19, and in stable branches, `sk_timer` is another timer.
@@ -129,6 +133,8 @@ layout! {
     icsk_probes_tstamp: [Offset("inet_connection_sock.icsk_probes_tstamp"), Else(ABSENT)];
     /// The longest time between two repetitions, in jiffies (since 6.15).
     icsk_rto_max: [Offset("inet_connection_sock.icsk_rto_max"), Else(ABSENT)];
+    /// TCP_SYNCNT; 0 if unset.
+    icsk_syn_retries: [Offset("inet_connection_sock.icsk_syn_retries")];
     /// When data was last received, in jiffies.
     icsk_ack_lrcvtime: [Offset("inet_connection_sock.icsk_ack.lrcvtime")];
     /// Bytes of a TCP socket.
@@ -159,7 +165,9 @@ layout! {
     snd_wnd: [Offset("tcp_sock.snd_wnd")];
     /// The most that is sent in one segment.
     mss_cache: [Offset("tcp_sock.mss_cache")];
-    /// The first retransmission.
+    /// Segments that were repeated and are on their way.
+    retrans_out: [Offset("tcp_sock.retrans_out")];
+    /// The first repetition of what is not acknowledged; while it connects, the first SYN.
     retrans_stamp: [Offset("tcp_sock.retrans_stamp")];
     /// End of what was written.
     write_seq: [Offset("tcp_sock.write_seq")];
@@ -171,11 +179,13 @@ layout! {
     net_idle: [Offset("net.ipv4.sysctl_tcp_keepalive_time")];
     /// `net.ipv4.tcp_keepalive_intvl`.
     net_interval: [Offset("net.ipv4.sysctl_tcp_keepalive_intvl")];
-    /// `net.ipv4.tcp_keepalive_probes`.
+    /// `net.ipv4.tcp_keepalive_probes`: `int` in 5.10, `u8` since; its low byte is in the same place.
     net_count: [Offset("net.ipv4.sysctl_tcp_keepalive_probes")];
-    /// Its size: `int` in 5.10, `u8` since 6.1.
-    net_count_size: [Size("net.ipv4.sysctl_tcp_keepalive_probes")];
-    /// `net.ipv4.tcp_retries2`: `int` in 5.10, `u8` since; its low byte is in the same place.
+    /// `net.ipv4.tcp_syn_retries`: the same.
+    net_syn_retries: [Offset("net.ipv4.sysctl_tcp_syn_retries")];
+    /// `net.ipv4.tcp_syn_linear_timeouts` (since 6.5).
+    net_syn_linear: [Offset("net.ipv4.sysctl_tcp_syn_linear_timeouts"), Else(ABSENT)];
+    /// `net.ipv4.tcp_retries2`: the same.
     net_retries2: [Offset("net.ipv4.sysctl_tcp_retries2")];
     /// `net.ipv4.tcp_orphan_retries`: the same.
     net_orphan_retries: [Offset("net.ipv4.sysctl_tcp_orphan_retries")];

@@ -122,6 +122,10 @@ pub mod flag {
     pub const GONE: u32 = 1 << 11;
     /// Nothing is in flight, and the peer's window has no room for what is to be sent next.
     pub const WINDOW_CLOSED: u32 = 1 << 12;
+    /// It has no route (`sk_dst_cache`): the last try to send found none, or nothing was sent so far.
+    pub const NO_ROUTE: u32 = 1 << 13;
+    /// Nothing that was repeated is on its way (`tcp_sock.retrans_out` is 0).
+    pub const NONE_REPEATED: u32 = 1 << 14;
 }
 
 /// One TCP socket, as read from the kernel at one moment.
@@ -174,8 +178,14 @@ pub struct SocketSample {
     pub netns_idle_jiffies: u32,
     /// `netns_ipv4.sysctl_tcp_keepalive_intvl`.
     pub netns_interval_jiffies: u32,
-    /// `netns_ipv4.sysctl_tcp_keepalive_probes`.
-    pub netns_count: u32,
+    /// The low byte of `netns_ipv4.sysctl_tcp_keepalive_probes`.
+    pub netns_count: u8,
+    /// `netns_ipv4.sysctl_tcp_syn_retries`.
+    pub netns_syn_retries: u8,
+    /// `netns_ipv4.sysctl_tcp_syn_linear_timeouts`; 0 before 6.5.
+    pub netns_syn_linear: u8,
+    /// `icsk_syn_retries`: TCP_SYNCNT; 0 if unset.
+    pub own_syn_retries: u8,
     /// `tcp_sock.keepalive_probes`.
     pub own_count: u8,
     /// `icsk_probes_out`: probes (or zero-window probes) not yet answered.
@@ -210,7 +220,7 @@ pub struct SocketSample {
     /// of `CLOCK_MONOTONIC`, low 32 bits; 0 if there was no retransmission.
     pub retransmitted_ms: u32,
     /// `icsk_probes_tstamp`: the first try to send what waits while nothing is in flight, low 32 bits of jiffies; 0 if
-    /// there was none, and before 5.11.
+    /// there was none, and before 5.11. Of a listener the number of connections in its accept queue, `sk_ack_backlog`.
     pub tried_jiffies: u32,
     /// `icsk_rto_max`: the longest time between two repetitions; 0 before 6.15.
     pub rto_max_jiffies: u32,

@@ -7,7 +7,7 @@ use crate::{
 use aya_ebpf::helpers::generated;
 use core::{arch::asm, ptr::write_volatile};
 use keepwatch_ebpf::{
-    abi::{AF_INET, AF_INET6, PF_KTHREAD, TCP_MAX_STATES},
+    abi::{AF_INET, AF_INET6, PF_KTHREAD, TCP_LISTEN, TCP_MAX_STATES},
     layout::ABSENT,
     record::{SocketSample, Tag, flag},
 };
@@ -137,6 +137,19 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
     if unacked_bytes == 0 && tcp.load::<u32>(at!(snd_wnd)) < next_bytes {
         flags |= flag::WINDOW_CLOSED;
     }
+    if tcp.load::<u64>(at!(sk_dst_cache)) == 0 {
+        flags |= flag::NO_ROUTE;
+    }
+    if tcp.load::<u32>(at!(retrans_out)) == 0 {
+        flags |= flag::NONE_REPEATED;
+    }
+    let tried_jiffies = if u32::from(tcp.load::<u8>(at!(skc_state))) == TCP_LISTEN {
+        tcp.load(at!(sk_ack_backlog))
+    } else {
+        optional(tcp, at!(icsk_probes_tstamp))
+    };
+    let netns_syn_linear =
+        if at!(net_syn_linear) == ABSENT { 0 } else { net.load(at!(net_syn_linear)) };
     // Field by field, in place: a whole record would be built on the stack first, which has 512 bytes.
     macro_rules! set {
         ($($field:ident: $value:expr,)*) => {$(
@@ -160,10 +173,10 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         cgroup: 0,
         family: family as u8,
         old_state: 0,
-        netns_count: 0,
+        netns_syn_linear: netns_syn_linear,
         unacked_bytes: unacked_bytes,
         unsent_bytes: unsent_bytes,
-        tried_jiffies: optional(tcp, at!(icsk_probes_tstamp)),
+        tried_jiffies: tried_jiffies,
         rto_max_jiffies: optional(tcp, at!(icsk_rto_max)),
         inode: 0,
         pid: 0,
@@ -188,13 +201,6 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         tcp.copy(at!(skc_rcv_saddr), local.cast::<u32>());
         tcp.copy(at!(skc_daddr), remote.cast::<u32>());
     }
-    // SAFETY: as above; the machine is little-endian (x86-64, arm64), so a byte is the low one.
-    let netns_count = unsafe { &raw mut (*sample).netns_count };
-    if at!(net_count_size) == 1 {
-        net.copy(at!(net_count), netns_count.cast::<u8>());
-    } else {
-        net.copy(at!(net_count), netns_count);
-    }
     copy! {
         tcp;
         timer_expires_jiffies: timer + at!(timer_expires),
@@ -204,6 +210,7 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         own_idle_jiffies: at!(keepalive_time),
         own_interval_jiffies: at!(keepalive_intvl),
         own_count: at!(keepalive_probes),
+        own_syn_retries: at!(icsk_syn_retries),
         probes_out: at!(icsk_probes_out),
         retransmits: at!(icsk_retransmits),
         user_timeout_ms: at!(icsk_user_timeout),
@@ -223,6 +230,8 @@ pub(crate) fn fill<S: Sock>(sample: *mut SocketSample, tag: Tag, tcp: S, sk: S) 
         netns: at!(net_inum),
         netns_idle_jiffies: at!(net_idle),
         netns_interval_jiffies: at!(net_interval),
+        netns_count: at!(net_count),
+        netns_syn_retries: at!(net_syn_retries),
         netns_retries2: at!(net_retries2),
         netns_orphan_retries: at!(net_orphan_retries),
     }

@@ -63,8 +63,7 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     let at = |event: &TracedEvent| event.monotonic_seconds - opened.monotonic_seconds;
     let mut n_probes: u32 = 0;
     for event in &events {
-        let TracedKind::ProbeSent { probes_unanswered: unanswered, count, next_probe_seconds } =
-            &event.what
+        let TracedKind::ProbeSent { probe: unanswered, count, next_probe_seconds } = &event.what
         else {
             continue;
         };
@@ -116,7 +115,7 @@ fn with_a_user_timeout_the_count_means_nothing_and_detection_is_to_the_second_as
         let unanswered: Vec<_> = probes_sent
             .iter()
             .map(|event| match event.what {
-                TracedKind::ProbeSent { probes_unanswered, .. } => probes_unanswered,
+                TracedKind::ProbeSent { probe, .. } => probe,
                 _ => panic!("{what}: {}", list(&events)),
             })
             .collect();
@@ -151,7 +150,7 @@ fn a_peer_that_lives_answers_each_probe_and_the_kernel_counts_as_many() {
         .events_of(ends.local)
         .iter()
         .filter_map(|event| match event.what {
-            TracedKind::ProbeSent { probes_unanswered, .. } => Some(("sent", probes_unanswered)),
+            TracedKind::ProbeSent { probe, .. } => Some(("sent", probe)),
             TracedKind::ProbeAnswered { unanswered_before: unanswered } => {
                 Some(("answered", unanswered))
             }

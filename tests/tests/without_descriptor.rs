@@ -213,6 +213,7 @@ fn a_connection_that_waits_to_be_accepted_is_its_listeners_and_says_so() {
     assert!(is_unheld(&row), "the listener's owner, and no descriptor yet: {row:?}");
     let since = |row: &SocketLine| row.condition_seconds.expect("for how long");
     assert!(since(&row) >= 1.0, "{row:?}");
+    assert_eq!((row.listeners, row.condition_at_least), (Some(1), true), "{row:?}");
     inbound("it waits for 5 s", &|row| is("unaccepted")(row) && since(row) >= 5.0);
     let accepted = socket::accepted(&listener);
     let row = inbound("it is accepted", &|row| is("fine")(row) && is_held(row));

@@ -12,7 +12,7 @@ use crate::{
         observed::{
             event::Event,
             kernel_owner,
-            listeners::Listeners,
+            listeners::{Listeners, share},
             owner_identity::Identity,
             socket::{Owner, Socket, SocketId, State},
         },
@@ -141,7 +141,9 @@ impl Kernel {
             if !filter.admits_owner(&*owners) {
                 return Ok(());
             }
-            let identity = census.sort(owners);
+            // In the queue of one of several.
+            let is_unclear = socket.is_unaccepted && socket.owner.is_none();
+            let identity = census.sort(owners).filter(|_| !is_unclear);
             match identity.as_deref() {
                 identity if filter.admits_identity(identity) => {
                     each(socket, owners, identity, around)
@@ -168,8 +170,11 @@ impl Kernel {
             n_met.set(n_met.get() + u64::from(counts));
             listeners.add(&socket);
             listeners.infer_direction(&mut socket);
+            let mut others = Vec::new();
             if socket.is_unaccepted {
-                socket.owner = listeners.owner_of(&socket);
+                let there = listeners.of(&socket);
+                let owners = there.iter().filter_map(|listener| listener.owner);
+                others = share(&mut socket, &there, owners, |a, b| a.comm == b.comm);
                 socket.is_unaccepted = socket.is_left_unaccepted();
             } else if socket.owner.is_none() {
                 socket.owner = kernel_owner::taker(&socket);
@@ -181,7 +186,8 @@ impl Kernel {
                 let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
                 owners.extend(socket.owner);
             } else {
-                ended = each(&socket, socket.owner.clone().as_mut_slice());
+                others.splice(..0, socket.owner);
+                ended = each(&socket, &mut others);
             }
         };
         let mut snapshot = hooks.snapshot()?;

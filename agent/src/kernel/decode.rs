@@ -1,26 +1,25 @@
 //! Bytes to events: the only module that knows what a record means.
 
+use super::sample_facts::{
+    could_not_send, endpoint, has_sent_fin, peer, retransmitting_ms, round_trip_ms, spoke_last_ms,
+};
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
     event::{self, Event},
-    half_closed::PeerClosed,
     kernel_owner::kernel_owner,
+    peer_closed::PeerClosed,
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
     socket::{
-        Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
-        SocketKind, State, Time,
+        Comm, Direction, DirectionFrom, Owner, Socket, SocketAddress, SocketId, SocketKind, State,
+        Time,
     },
     watched::Watched,
 };
-use keepwatch_ebpf::{
-    abi::AF_INET6,
-    record::{
-        PROCESS_FILE_LEN, ProcessFileRecord, SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag,
-        TimerOutcome, TimerRecord, flag, usage,
-    },
+use keepwatch_ebpf::record::{
+    PROCESS_FILE_LEN, ProcessFileRecord, SAMPLE_LEN, SetsockoptRecord, SocketSample, Tag,
+    TimerOutcome, TimerRecord, flag, usage,
 };
-use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromBytes as _;
 
 /// Why a record was skipped. Counted, never fatal.
@@ -198,13 +197,18 @@ impl Decoder {
         let ambient = NetnsSettings {
             idle_seconds: self.seconds(sample.netns_idle_jiffies),
             interval_seconds: self.seconds(sample.netns_interval_jiffies),
-            count: u8::try_from(sample.netns_count).unwrap_or(u8::MAX),
+            count: sample.netns_count,
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
             rto_max_ms: match sample.rto_max_jiffies {
                 0 => TCP_RTO_MAX_MS,
                 jiffies => self.ms(jiffies.into()),
             },
+            syn_retries: match sample.own_syn_retries {
+                0 => sample.netns_syn_retries,
+                own => own,
+            },
+            syn_linear_timeouts: sample.netns_syn_linear,
         };
         let age = |stamp| self.age_ms(now, stamp);
         let received_ms =
@@ -241,7 +245,6 @@ impl Decoder {
             // Not connected: the stamps are of nothing, or of a connection before.
             quiet_ms = 0;
         }
-        let has_seen_fin = tag == Tag::StateChange;
         let spoke_last_ms = (retransmitting_ms.is_none() && state.is_synchronized())
             .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
             .flatten();
@@ -272,18 +275,25 @@ impl Decoder {
             in_flight,
             retransmits: sample.retransmits,
             retransmitting_ms,
+            could_not_send: could_not_send(sample),
             window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.
             is_unaccepted: matches!(tag, Tag::Again | Tag::Listed)
                 && has(flag::UNATTACHED)
                 && !has(flag::ORPHAN),
+            n_queued: match state {
+                State::Listen => u8::try_from(sample.tried_jiffies).unwrap_or(u8::MAX),
+                _ => 0,
+            },
+            n_listeners: 0,
             kind: match () {
                 () if has(flag::MPTCP) => SocketKind::Mptcp,
                 () if has(flag::KERNEL) => SocketKind::Kernel,
                 () => SocketKind::Program,
             },
             probes_unanswered: sample.probes_out,
+            round_trip_ms: round_trip_ms(sample),
             direction: if has(flag::BACKLOG) { Direction::Inbound } else { Direction::Outbound },
             direction_from: DirectionFrom::Inferred,
             owner,
@@ -291,7 +301,8 @@ impl Decoder {
             quiet_ms,
             silent_ms: silent_ms.unwrap_or_default(),
             spoke_last_ms,
-            peer_closed: PeerClosed::of(state, silent_ms.unwrap_or_default(), has_seen_fin),
+            peer_closed: (state == State::CloseWait)
+                .then(|| PeerClosed::of(silent_ms.unwrap_or_default(), tag == Tag::StateChange)),
             received_ms: received_ms.unwrap_or_default(),
             segs_in: sample.segs_in,
             segs_out: sample.segs_out,
@@ -327,25 +338,6 @@ impl Decoder {
     }
 }
 
-/// Milliseconds since the first of the repetitions that go on. `retrans_stamp` counts milliseconds of CLOCK_MONOTONIC in
-/// 32 bits (`tcp_time_stamp_ms` in include/net/tcp.h).
-fn retransmitting_ms(sample: &SocketSample) -> Option<u32> {
-    let now_ms = (sample.at_ns / 1_000_000) & u64::from(u32::MAX);
-    let now_ms = u32::try_from(now_ms).unwrap_or_default();
-    (sample.retransmitted_ms != 0 && sample.retransmits != 0)
-        .then(|| now_ms.wrapping_sub(sample.retransmitted_ms))
-}
-
-/// Age of the last data sent, if none was received since. Within one tick nobody can tell.
-fn spoke_last_ms(sent_ms: Option<u32>, received_ms: Option<u32>) -> Option<u32> {
-    sent_ms.filter(|&sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms))
-}
-
-/// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.
-const fn has_sent_fin(state: u8) -> bool {
-    matches!(state, 4 | 9 | 11)
-}
-
 const fn fire_of(outcome: TimerOutcome) -> event::Fire {
     match outcome {
         TimerOutcome::Sent => event::Fire::Sent,
@@ -356,21 +348,6 @@ const fn fire_of(outcome: TimerOutcome) -> event::Fire {
         TimerOutcome::Congested => event::Fire::Congested,
         TimerOutcome::Death => event::Fire::Death,
     }
-}
-
-fn endpoint(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
-    let [a, b, c, d, ..] = addr;
-    let addr = if u16::from(family) == AF_INET6 {
-        Ipv6Addr::from(addr)
-    } else {
-        Ipv4Addr::new(a, b, c, d).to_ipv6_mapped()
-    };
-    Endpoint { addr, port: u16::from_be(port_be) }
-}
-
-/// The peer. The kernel clears the port of a socket that is not connected any more, not the address.
-fn peer(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
-    endpoint(family, if port_be == 0 { [0; 16] } else { addr }, port_be)
 }
 
 #[cfg(test)]
@@ -422,6 +399,19 @@ mod tests {
         assert_eq!(record(77, 20, path), Err(Error::Usage(77)));
         assert_eq!(process_file(&[0; 200]), Err(Error::Length(200)));
         assert_eq!(process_file(&[0; FILE_LEN]), Err(Error::Tag(0)));
+    }
+
+    #[test]
+    fn a_fin_that_a_hook_saw_gives_the_time_and_one_that_was_found_a_least_time() {
+        let mut sample = sample();
+        (sample.state, sample.acked_jiffies) = (8, 0x100 - 250);
+        let found = decode(&sample).unwrap().peer_closed;
+        assert_eq!(found, Some(PeerClosed { ms: 1000, is_seen: false }));
+        (sample.tag, sample.old_state) = (Tag::StateChange.wire(), 1);
+        let seen = decode(&sample).unwrap().peer_closed;
+        assert_eq!(seen, Some(PeerClosed { ms: 0, is_seen: true }));
+        sample.state = 1;
+        assert_eq!(decode(&sample).unwrap().peer_closed, None);
     }
 
     #[test]

@@ -11,5 +11,6 @@ pub mod host;
 pub(crate) mod map_iterator;
 mod network_namespaces;
 pub(crate) mod ring;
+mod sample_facts;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_canary;

@@ -21,10 +21,41 @@ impl Connection {
         probes_in_words(self, known, hz, it)
     }
 
-    /// Whether what was written waits although nothing is in flight: it could not be sent.
+    /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
+    /// data is in flight.
+    pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {
+        /// Longer than any round trip.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let since = self.unanswered_seconds?;
+        // The answer may have come since the last look.
+        (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
+    }
+
+    /// Whether the peer has closed its half, and the program goes on sending: no leak.
+    pub(crate) fn is_half_used(&self) -> bool {
+        self.condition() == Condition::Fine && self.sent_since_peer_closed_seconds().is_some()
+    }
+
+    /// Where the peer has closed its half: how long ago the program sent data last, if that was after it.
+    pub(crate) fn sent_since_peer_closed_seconds(&self) -> Option<f64> {
+        let closed = self.peer_closed_seconds?;
+        self.spoke_last_seconds.filter(|sent| *sent < closed)
+    }
+
+    /// How long ago this host sent the data that the peer has acknowledged and not answered by any: it may owe no answer. None
+    /// while an answer may be on its way.
+    pub(crate) fn unreplied_seconds(&self) -> Option<f64> {
+        /// Longer than most answers take.
+        const CLEARLY_SECONDS: f64 = 3.0;
+        let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
+        // The answer may have come since the last look.
+        (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
+    }
+
+    /// Whether what was written waits because it could not be sent, or not repeated.
     pub(crate) fn is_held_back(&self) -> bool {
         let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);
-        is_waiting && self.in_flight && self.retransmits == 0
+        is_waiting && (self.in_flight && self.retransmits == 0 || self.could_not_send)
     }
 }
 
@@ -86,13 +117,19 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
                 _ => ("probes", "are"),
             };
             let n = connection.probes_unanswered;
-            format!("{n}{of} {what} {are} unanswered, for {}{gives_up}", time(since))
+            let here = if connection.could_not_send {
+                format!("; they do not leave this host: {CANNOT_SEND}")
+            } else {
+                String::new()
+            };
+            format!("{n}{of} {what} {are} unanswered, for {}{here}{gives_up}", time(since))
         }
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }
         Condition::Unaccepted => {
-            format!("in the accept queue {for_long}: the program does not take it")
+            let of = one_of_listeners(connection).unwrap_or_default();
+            format!("in the accept queue{of} {for_long}: the program does not take it")
         }
         Condition::PeerClosed => match connection.sent_since_peer_closed_seconds() {
             Some(sent) => format!(
@@ -103,14 +140,22 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
                 "the peer has closed it, the program has not, {for_long}, nor sent anything since"
             ),
         },
-        Condition::Fine => return half_used(connection).or_else(|| probe_on_its_way(connection)).or_else(|| {
-            let since = connection.unreplied_seconds()?;
-            Some(format!(
-                "the peer has sent no data since ours went out {} ago, which it acknowledged",
-                time(since)
-            ))
-        }),
+        Condition::Fine => {
+            return half_used(connection).or_else(|| probe_on_its_way(connection)).or_else(|| {
+                let since = connection.unreplied_seconds()?;
+                Some(format!(
+                    "the peer has sent no data since ours went out {} ago, which it acknowledged",
+                    time(since)
+                ))
+            });
+        }
     })
+}
+
+/// That nobody can tell in whose queue it waits.
+pub(crate) fn one_of_listeners(connection: &Connection) -> Option<String> {
+    let n = connection.listeners.filter(|n| *n > 1)?;
+    Some(format!(" of one of {n} listening sockets"))
 }
 
 /// For how long its condition has lasted.
@@ -154,7 +199,7 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::{half_closed::PeerClosed, socket::Socket},
+        model::observed::{peer_closed::PeerClosed, socket::Socket},
         view::life::tests_support::{app, live},
     };
 
@@ -188,7 +233,8 @@ mod tests {
                         kernel gives up in about 14 min 46 s";
         assert_eq!(said(&stuck).as_deref(), Some(expected));
         let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
-        assert_eq!(opening, "it is being opened: 8 SYNs got no answer, for 39 s");
+        let expected = "it is being opened: 8 SYNs got no answer, for 39 s; the kernel gives up in about 1 min 32 s";
+        assert_eq!(opening, expected);
         let unread =
             Socket { retransmits: 0, window_closed: true, retransmitting_ms: Some(9_000), ..stuck };
         let expected =
@@ -253,6 +299,27 @@ mod tests {
         assert_eq!(said(&Socket { spoke_last_ms: None, ..asked }), None);
         assert_eq!(said(&Socket { spoke_last_ms: Some(1_000), ..asked }), None);
         assert_eq!(said(&Socket { in_flight: true, ..asked }), None);
+    }
+
+    #[test]
+    fn what_does_not_leave_this_host_is_said_of_repetitions_and_of_probes() {
+        let repeated = Socket {
+            in_flight: true,
+            retransmits: 4,
+            retransmitting_ms: Some(9_000),
+            silent_ms: 9_200,
+            ..app(1, None, 9_000)
+        };
+        let dark = said(&repeated).unwrap();
+        assert!(!dark.contains("route") && dark.contains("4 retransmissions"), "{dark}");
+        let here = said(&Socket { could_not_send: true, ..repeated }).unwrap();
+        assert!(here.contains("could not be sent for 9.0 s: there is no route"), "{here}");
+        let mut probed = Socket { probes_unanswered: 3, ..app(1, Some(10), 90_000) };
+        probed.own.interval_seconds = 10;
+        let text = said(&probed).unwrap();
+        assert!(!text.contains("route"), "{text}");
+        let text = said(&Socket { could_not_send: true, ..probed }).unwrap();
+        assert!(text.contains("they do not leave this host: there is no route"), "{text}");
     }
 
     #[test]

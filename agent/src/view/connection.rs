@@ -40,6 +40,10 @@ pub struct Connection {
     /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
     #[serde(default)]
     pub orphan: bool,
+    /// What was repeated or probed with last did not leave this host: it has no route, its interface is down, or its firewall
+    /// dropped what was repeated.
+    #[serde(default)]
+    pub could_not_send: bool,
     /// Nothing is in flight, and the peer has no room for what was written: its program does not read.
     #[serde(default)]
     pub window_closed: bool,
@@ -57,6 +61,9 @@ pub struct Connection {
     pub gap_from: Option<GapFrom>,
     /// What is promised of it on its path. Null without a peer.
     pub verdict: Option<Verdict>,
+    /// Of one that waits to be accepted: in the queue of one of this number of listening sockets, the owners of all of which
+    /// are its `owners`; else null.
+    pub listeners: Option<u8>,
     /// The idle limit of its path.
     #[serde(flatten)]
     pub limit: PathLimit,
@@ -76,8 +83,7 @@ pub struct Connection {
     pub silent_seconds: f64,
     /// How long ago this host sent data last, if the peer has sent none since; null if it has, and while something is repeated.
     pub spoke_last_seconds: Option<f64>,
-    /// How long ago the peer closed its half; at least, if that was not seen. Null while it has not, and once the program has
-    /// closed it, too.
+    /// How long ago the peer closed its half, at least if that was not seen; null unless only the program has it open.
     pub peer_closed_seconds: Option<f64>,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,
@@ -89,8 +95,10 @@ pub struct Connection {
     pub peer_probes: bool,
     /// Time until the next probe; null when none is due: off, or data in flight.
     pub next_probe_seconds: Option<f64>,
-    /// Probes sent in a row without an answer.
+    /// Probes in a row that the peer has not answered, although an answer had its time to come: not the one that was just sent.
     pub probes_unanswered: u8,
+    /// Since the first of them was sent; null if there is none, and while data is in flight.
+    pub unanswered_seconds: Option<f64>,
     /// Repetitions in a row of data that is not acknowledged.
     pub retransmits: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
@@ -299,6 +307,7 @@ impl Connection {
             remote: socket.remote.socket_addr(),
             state: socket.state,
             orphan: socket.is_orphan,
+            could_not_send: socket.could_not_send,
             window_closed: socket.window_closed,
             direction: Some(socket.direction),
             made_by: socket.kind,
@@ -306,6 +315,7 @@ impl Connection {
             gap_seconds: gap.map(|gap| seconds(gap.ms)),
             gap_from: gap.map(|gap| gap.from),
             verdict: Some(around.verdict(socket)),
+            listeners: socket.waits_at(),
             limit: PathLimit::of(around.limits.of(socket)),
             condition: None,
             condition_seconds: None,
@@ -320,7 +330,8 @@ impl Connection {
             looked_at_seconds_ago: seconds(watched.age_ms),
             peer_probes: watched.is_probed_by_peer(),
             next_probe_seconds: socket.next_probe_ms().map(seconds),
-            probes_unanswered: socket.probes_unanswered,
+            probes_unanswered: socket.probes_missed(),
+            unanswered_seconds: socket.unanswered_ms().map(seconds),
             retransmits: socket.retransmits,
             in_flight: socket.in_flight,
             part_of: PartOf::of(identity),
@@ -346,40 +357,6 @@ impl Connection {
             self.set_condition(around.condition(&self));
         }
         self
-    }
-
-    /// For how long the first of the probes that are unanswered is so, seconds; none if it may still be on its way, and where
-    /// data is in flight.
-    pub(crate) fn probe_unanswered_seconds(&self) -> Option<f64> {
-        /// Longer than any round trip.
-        const CLEARLY_SECONDS: f64 = 3.0;
-        let n_before = self.probes_unanswered.checked_sub(1)?;
-        let next = self.next_probe_seconds?;
-        let interval = f64::from(self.settings.interval.seconds);
-        let since = f64::from(n_before) * interval + (interval - next).max(0.0);
-        // The answer may have come since the last look.
-        (since - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(since)
-    }
-
-    /// Whether the peer has closed its half, and the program goes on sending: no leak.
-    pub(crate) fn is_half_used(&self) -> bool {
-        self.condition() == Condition::Fine && self.sent_since_peer_closed_seconds().is_some()
-    }
-
-    /// Where the peer has closed its half: how long ago the program sent data last, if that was after it.
-    pub(crate) fn sent_since_peer_closed_seconds(&self) -> Option<f64> {
-        let closed = self.peer_closed_seconds?;
-        self.spoke_last_seconds.filter(|sent| *sent < closed)
-    }
-
-    /// How long ago this host sent the data that the peer has acknowledged and not answered by any: it may owe no answer. None
-    /// while an answer may be on its way.
-    pub(crate) fn unreplied_seconds(&self) -> Option<f64> {
-        /// Longer than most answers take.
-        const CLEARLY_SECONDS: f64 = 3.0;
-        let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
-        // The answer may have come since the last look.
-        (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
     }
 
     /// The longest quiet time that was seen, seconds: up to the last look.

@@ -65,6 +65,9 @@ pub struct EventDetails {
     /// `changed`: the own value now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u32>,
+    /// `probe_sent`: its number since the last answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<u8>,
     /// `probe_answered`: how many probes in a row were unanswered before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_before: Option<u8>,
@@ -126,7 +129,8 @@ impl EventRow {
         }
         let mut details = EventDetails::default();
         match what {
-            Happened::Opened | Happened::ProbeSent | Happened::GivenUp => {}
+            Happened::Opened | Happened::GivenUp => {}
+            Happened::ProbeSent => details.probe = Some(socket.probes_unanswered),
             Happened::Setting(call) => {
                 details.option = Some(call.option);
                 details.value = call.value;

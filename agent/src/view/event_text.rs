@@ -68,7 +68,7 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
 
 fn given_up(socket: &Socket) -> String {
     let silent = tenths(socket.silent_ms);
-    let unanswered = match (socket.retransmits, socket.probes_unanswered) {
+    let unanswered = match (socket.retransmits, socket.probes_missed()) {
         (0, 0) => String::new(),
         (0, 1) => ", 1 probe unanswered".to_owned(),
         (0, n) => format!(", {n} probes unanswered"),

@@ -93,7 +93,7 @@ impl Standing {
             until_limit_ms,
             quiet_ms: socket.quiet_ms.into(),
             detection_seconds: socket.detection_seconds(),
-            probes_unanswered: socket.probes_unanswered,
+            probes_unanswered: socket.probes_missed(),
             remote: socket.remote,
             process: owner.map(|owner| (name_number(owner.comm.as_bytes()), owner.pid)),
         }

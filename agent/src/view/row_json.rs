@@ -66,6 +66,7 @@ impl RowWriter {
         endpoint(out, socket.remote);
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"orphan\":", truth(socket.is_orphan));
+        word(out, b",\"could_not_send\":", truth(socket.could_not_send));
         word(out, b",\"window_closed\":", truth(socket.window_closed));
         word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
@@ -87,7 +88,11 @@ impl RowWriter {
         optional(out, b",\"gap_from\":", gap.map(|gap| gap.from.as_str()));
         let verdict = around.verdict(socket);
         word(out, b",\"verdict\":\"", verdict.as_str());
-        out.push(b'"');
+        out.extend_from_slice(b"\",\"listeners\":");
+        match socket.waits_at() {
+            Some(n) => number(out, n),
+            None => out.extend_from_slice(b"null"),
+        }
         out.extend_from_slice(b",\"idle_limit_seconds\":");
         number(out, limit.seconds);
         out.extend_from_slice(b",\"idle_kept_seconds\":");
@@ -123,7 +128,8 @@ impl RowWriter {
         word(out, b",\"peer_probes\":", truth(socket.watched.is_probed_by_peer()));
         maybe_seconds(out, b",\"next_probe_seconds\":", socket.next_probe_ms());
         out.extend_from_slice(b",\"probes_unanswered\":");
-        number(out, socket.probes_unanswered);
+        number(out, socket.probes_missed());
+        maybe_seconds(out, b",\"unanswered_seconds\":", socket.unanswered_ms());
         out.extend_from_slice(b",\"retransmits\":");
         number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
@@ -296,7 +302,7 @@ mod tests {
     use crate::model::{
         judgement::idle_limit::{ConfiguredPath, IdleLimit, Limits},
         observed::{
-            half_closed::PeerClosed,
+            peer_closed::PeerClosed,
             setting::OwnSettings,
             socket::{
                 Comm, Direction, DirectionFrom, SocketId, SocketKind, State, tests_support::socket,
@@ -337,7 +343,8 @@ mod tests {
                 peer_probes: byte,
             };
             socket.is_orphan = bit(10);
-            socket.window_closed = bit(11);
+            (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
+            (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);

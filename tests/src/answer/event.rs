@@ -67,7 +67,7 @@ pub enum TracedKind {
     Opened(Settings),
     Setting { option: String, value: Option<i64>, result: String, when: String },
     Changed { option: String, from: u32, to: u32 },
-    ProbeSent { probes_unanswered: u32, count: EffectiveProbes, next_probe_seconds: f64 },
+    ProbeSent { probe: u32, count: EffectiveProbes, next_probe_seconds: f64 },
     ProbeAnswered { unanswered_before: u32 },
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },

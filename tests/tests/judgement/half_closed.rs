@@ -22,7 +22,7 @@ fn peer_closed_counts_from_the_fin_whatever_answers_probes_since() {
     assert!(row.silent_seconds < 3.0, "its probes are answered: {row:?}");
     assert!(!row.condition_at_least, "its FIN was seen: {row:?}");
     assert_eq!(row.condition_seconds, row.peer_closed_seconds);
-    // Who looks for the first time knows only for how long nothing has come.
+    // A first look shows only for how long nothing has come.
     let local = ends.local.to_string();
     let first = sockets_from_kernel(&[]).into_iter();
     let first = first.filter(|row| row.local.to_string() == local).find(|it| it.id == row.id);
@@ -46,9 +46,8 @@ fn a_half_that_the_program_goes_on_using_is_no_leak_until_it_stops() {
     let said = why(&watched, &row.id);
     assert!(said.contains("no leak"), "{said}");
     // It stops, and does not close.
-    let row = watched.until(ends.local, "is left", |row| {
-        row.condition.as_deref() == Some("peer_closed")
-    });
+    let row =
+        watched.until(ends.local, "is left", |row| row.condition.as_deref() == Some("peer_closed"));
     let (since, sent) = (row.condition_seconds, row.spoke_last_seconds);
     assert!(since > sent && since.is_some_and(|since| since >= 10.0), "{row:?}");
 }

@@ -5,4 +5,6 @@ mod cause;
 mod condition;
 mod half_closed;
 mod promise;
+mod unsent;
 mod watched_path;
+mod whose;

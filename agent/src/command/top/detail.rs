@@ -217,8 +217,7 @@ fn probes(row: &Row) -> String {
     };
     match row.connection.probes_unanswered {
         0 => format!("{next}; none unanswered"),
-        // As long as the next is not due, that is no news: its answer shows at the next look.
-        1 => format!("{next}; the last one is not answered yet"),
+        1 => format!("{next}; one is not answered yet"),
         n => format!("{next}; {n} of {} unanswered", row.connection.settings.count.probes),
     }
 }

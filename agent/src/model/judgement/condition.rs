@@ -50,7 +50,8 @@ pub struct Diagnosis {
 
 impl Diagnosis {
     /// Nothing is wrong.
-    pub const FINE: Self = Self { condition: Condition::Fine, since_ms: 0, is_least: false, gives_up_ms: None };
+    pub const FINE: Self =
+        Self { condition: Condition::Fine, since_ms: 0, is_least: false, gives_up_ms: None };
 }
 
 /// Why this host cannot send what was written, as far as the socket shows.
@@ -73,12 +74,11 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     };
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
-        // How often a SYN is repeated is in no sample: `tcp_syn_retries`.
-        let gives_up_ms = match (socket.state, socket.own.user_timeout_ms) {
-            (State::SynSent, 0) => None,
-            _ => Some(socket.gives_up_repeating_ms().saturating_sub(since_ms)),
+        let after_ms = match socket.state {
+            State::SynSent => socket.gives_up_opening_ms(),
+            _ => socket.gives_up_repeating_ms(),
         };
-        return found(Condition::Stuck, since_ms, gives_up_ms);
+        return found(Condition::Stuck, since_ms, Some(after_ms.saturating_sub(since_ms)));
     }
     let is_unanswered = socket.probes_unanswered >= N_UNANSWERED;
     if let (0, Some(since_ms)) = (socket.retransmits, socket.retransmitting_ms) {
@@ -92,14 +92,12 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
             return found(Condition::Blocked, since_ms, gives_up_ms);
         }
     }
-    if is_unanswered && socket.keepalive {
+    if socket.probes_missed() >= N_UNANSWERED && socket.keepalive {
         let since_ms = socket.probing_ms().unwrap_or(socket.silent_ms.into());
         return found(Condition::PeerSilent, since_ms, socket.gives_up_probing_ms());
     }
     match socket.state {
-        _ if socket.is_unaccepted => {
-            at_least(Condition::Unaccepted, socket.unaccepted_ms(), true)
-        }
+        _ if socket.is_unaccepted => at_least(Condition::Unaccepted, socket.unaccepted_ms(), true),
         State::CloseWait if !socket.is_half_used() => {
             let (ms, is_seen) = socket
                 .peer_closed

@@ -2,33 +2,13 @@
 //! use if the program still sends, as to an HTTP/1.0 client, `nc -N`, rsync or over ssh; else it does not read, or it leaks
 //! the connection.
 
-use super::socket::{Socket, State, Time};
-
-/// When the peer closed its half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerClosed {
-    /// Since its FIN came, milliseconds; at least that, if nobody saw it come.
-    pub ms: u32,
-    /// A hook saw it come.
-    pub is_seen: bool,
-}
+use super::{
+    peer_closed::PeerClosed,
+    socket::{Socket, Time},
+};
 
 /// Stamps are in ticks of up to 10 ms.
 const TICK_MS: u32 = 10;
-
-impl PeerClosed {
-    /// Of a socket in `state`, from which something came last `silent_ms` ago: the FIN at the latest.
-    pub fn of(state: State, silent_ms: u32, is_seen: bool) -> Option<Self> {
-        let ms = if is_seen { 0 } else { silent_ms };
-        (state == State::CloseWait).then_some(Self { ms, is_seen })
-    }
-
-    /// The same, this much later.
-    #[must_use]
-    pub const fn older(self, ms: u32) -> Self {
-        Self { ms: self.ms.saturating_add(ms), ..self }
-    }
-}
 
 impl Socket {
     /// Keeps the time of the FIN that an earlier look knew, `passed_ms` ago.
@@ -76,7 +56,10 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::socket::tests_support::socket;
+    use crate::model::observed::{
+        peer_closed::PeerClosed,
+        socket::{State, tests_support::socket},
+    };
 
     fn closed(ms: u32, spoke_last_ms: Option<u32>) -> Socket {
         let peer_closed = Some(PeerClosed { ms, is_seen: true });

@@ -4,11 +4,12 @@
 pub mod ending;
 pub mod errno;
 pub mod event;
-pub(crate) mod half_closed;
+mod half_closed;
 pub mod kernel_owner;
 pub mod listeners;
 mod next_look;
 pub mod owner_identity;
+pub(crate) mod peer_closed;
 pub(crate) mod probe_timing;
 pub mod setsockopt;
 pub mod setting;

@@ -80,9 +80,32 @@ impl Socket {
     /// Of data that this host cannot send, as known at `now`: milliseconds since it tried first. None if the peer has no room
     /// for it, or if it left this host.
     pub fn held_back_ms_at(&self, now: Time) -> Option<u32> {
-        let is_held_back = self.in_flight && self.retransmits == 0 && !self.window_closed;
+        let is_held_back = self.could_not_send || (self.retransmits == 0 && !self.window_closed);
         let passed_ms = u32::try_from(now.ms_since(self.at)).unwrap_or(u32::MAX);
-        self.retransmitting_ms.filter(|_| is_held_back).map(|ms| ms.saturating_add(passed_ms))
+        self.retransmitting_ms
+            .filter(|_| self.in_flight && is_held_back)
+            .map(|ms| ms.saturating_add(passed_ms))
+    }
+
+    /// Milliseconds from the first SYN until the kernel gives up opening the connection, about: it looks only when it repeats
+    /// the SYN once more (`tcp_write_timeout` in net/ipv4/tcp_timer.c).
+    pub fn gives_up_opening_ms(&self) -> u64 {
+        const FIRST_MS: u64 = 1000;
+        let NetnsSettings { syn_retries, syn_linear_timeouts, rto_max_ms, .. } = self.ambient;
+        let most = u32::from(syn_retries) + u32::from(syn_linear_timeouts);
+        let timeout_ms = match self.own.user_timeout_ms {
+            0 => repeating_from_ms(FIRST_MS, syn_retries, rto_max_ms),
+            ms => ms.into(),
+        };
+        let (mut passed_ms, mut next_ms, mut n_repeated) = (FIRST_MS, FIRST_MS, 0);
+        while n_repeated < most && passed_ms < timeout_ms {
+            n_repeated += 1;
+            if n_repeated > u32::from(syn_linear_timeouts) {
+                next_ms = (next_ms * 2).min(u64::from(rto_max_ms).max(FIRST_MS));
+            }
+            passed_ms += next_ms;
+        }
+        passed_ms
     }
 
     /// Milliseconds from the first try to send what waits, while nothing is in flight, until the kernel gives up, about
@@ -102,6 +125,39 @@ impl Socket {
         let spent = u64::from(self.idle().value) + sent;
         let rest_ms = self.detection_seconds()?.saturating_sub(spent).saturating_mul(1000);
         Some(self.next_probe_ms()?.saturating_add(rest_ms))
+    }
+
+    /// Probes that the peer has left unanswered: an answer to each had its time to come before the last look. What was just sent
+    /// is not one of them.
+    pub fn probes_missed(&self) -> u8 {
+        let sent = self.probes_unanswered;
+        if !self.keepalive || self.in_flight {
+            // They are probes of a closed window, and their times are not known.
+            return if sent == 1 { 0 } else { sent };
+        }
+        let interval_ms = u64::from(self.interval().value) * 1000;
+        let since_last_ms = interval_ms.saturating_sub(self.timer_ms.unwrap_or(0).into());
+        let seen_ms = since_last_ms.saturating_sub(self.watched.age_ms.into());
+        let lacks_ms = self.answer_ms().saturating_sub(seen_ms);
+        let on_their_way = lacks_ms.div_ceil(interval_ms.max(1));
+        sent.saturating_sub(u8::try_from(on_their_way).unwrap_or(u8::MAX))
+    }
+
+    /// Milliseconds since the first of them was sent, if there is one.
+    pub fn unanswered_ms(&self) -> Option<u64> {
+        let is_so = self.keepalive && !self.in_flight && self.probes_missed() > 0;
+        self.probing_ms().filter(|_| is_so)
+    }
+
+    /// The time for which an answer may be on its way, milliseconds.
+    fn answer_ms(&self) -> u64 {
+        /// As the kernel waits at the least, and before it has measured anything (`TCP_RTO_MIN`, `TCP_TIMEOUT_INIT`).
+        const LEAST_MS: u64 = 200;
+        const UNKNOWN_MS: u64 = 1000;
+        match self.round_trip_ms {
+            0 => UNKNOWN_MS,
+            ms => LEAST_MS + 2 * u64::from(ms),
+        }
     }
 
     /// Milliseconds since the first of the probes that are unanswered: by the interval, and the timer that runs since the
@@ -139,11 +195,15 @@ pub(crate) const fn fires_by_ms(ms: u64) -> u64 {
 /// How long data is repeated before this number of repetitions counts as too many: each waits twice as long as the one
 /// before, from 200 ms to the longest time (`tcp_model_timeout` in net/ipv4/tcp_timer.c).
 pub(crate) fn repeating_ms(retries: u8, rto_max_ms: u32) -> u64 {
-    const MIN_MS: u64 = 200;
-    let max_ms = u64::from(rto_max_ms).max(MIN_MS);
+    repeating_from_ms(200, retries, rto_max_ms)
+}
+
+/// The same, where the first repetition comes after `min_ms`.
+fn repeating_from_ms(min_ms: u64, retries: u8, rto_max_ms: u32) -> u64 {
+    let max_ms = u64::from(rto_max_ms).max(min_ms);
     let retries = u32::from(retries);
-    let n_doubled = retries.min((max_ms / MIN_MS).ilog2());
-    ((2 << n_doubled) - 1) * MIN_MS + u64::from(retries - n_doubled) * max_ms
+    let n_doubled = retries.min((max_ms / min_ms).ilog2());
+    ((2 << n_doubled) - 1) * min_ms + u64::from(retries - n_doubled) * max_ms
 }
 
 #[cfg(test)]
@@ -243,6 +303,53 @@ mod tests {
         assert_eq!(socket.gives_up_repeating_ms(), 102_200);
         socket.own.user_timeout_ms = 30_000;
         assert_eq!(socket.gives_up_repeating_ms(), 30_000);
+    }
+
+    #[test]
+    fn a_syn_is_repeated_for_as_long_as_the_namespace_or_the_socket_says() {
+        let opening = |syn_retries, syn_linear_timeouts| {
+            let ambient =
+                NetnsSettings { syn_retries, syn_linear_timeouts, ..NetnsSettings::default() };
+            Socket { ambient, ..socket() }
+        };
+        // ip-sysctl.rst, tcp_syn_retries: 131 s with 4 linear timeouts, 127 s before there were any.
+        assert_eq!(opening(6, 4).gives_up_opening_ms(), 131_000);
+        assert_eq!(opening(6, 0).gives_up_opening_ms(), 127_000);
+        // After 1, 2, 3, 4, 5 and 7 s, by which two doubled ones would be over.
+        assert_eq!(opening(2, 4).gives_up_opening_ms(), 7_000);
+        assert_eq!(opening(2, 0).gives_up_opening_ms(), 7_000);
+        let mut limited = opening(6, 4);
+        limited.own.user_timeout_ms = 4_500;
+        assert_eq!(limited.gives_up_opening_ms(), 5_000);
+    }
+
+    #[test]
+    fn a_probe_that_was_just_sent_is_not_unanswered() {
+        let own =
+            OwnSettings { idle_seconds: 60, interval_seconds: 10, count: 5, user_timeout_ms: 0 };
+        let sent = |probes_unanswered, ago_ms: u32| Socket {
+            keepalive: true,
+            own,
+            probes_unanswered,
+            timer_ms: Some(10_000 - ago_ms),
+            round_trip_ms: 300,
+            ..socket()
+        };
+        let missed = |socket: Socket| socket.probes_missed();
+        assert_eq!((missed(sent(0, 0)), missed(sent(1, 0)), missed(sent(1, 799))), (0, 0, 0));
+        assert_eq!((missed(sent(1, 800)), missed(sent(2, 0)), missed(sent(3, 9_000))), (1, 1, 3));
+        // Nobody has looked since: the answer may have come.
+        assert_eq!(missed(sent(1, 100).aged(socket().at.ms_after(5_000))), 0);
+        assert_eq!(missed(sent(1, 900).aged(socket().at.ms_after(5_000))), 1);
+        // A round trip that is longer than the interval: several are on their way.
+        let far = Socket { round_trip_ms: 12_000, ..sent(4, 0) };
+        assert_eq!((missed(far), missed(Socket { probes_unanswered: 2, ..far })), (1, 0));
+        // The timer that gave up does not run any more.
+        assert_eq!(missed(Socket { timer_ms: None, ..sent(5, 0) }), 5);
+        // Without a round trip measured, and of a closed window.
+        assert_eq!(missed(Socket { round_trip_ms: 0, ..sent(1, 900) }), 0);
+        let window = Socket { in_flight: true, ..sent(1, 9_000) };
+        assert_eq!((missed(window), missed(Socket { probes_unanswered: 2, ..window })), (0, 2));
     }
 
     #[test]

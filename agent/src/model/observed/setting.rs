@@ -50,6 +50,10 @@ pub struct NetnsSettings {
     /// `tcp_rto_max_ms` as it was when the socket was made, or the socket's own TCP_RTO_MAX_MS: the longest time
     /// between two repetitions, milliseconds.
     pub rto_max_ms: u32,
+    /// `tcp_syn_retries`, or the socket's own TCP_SYNCNT: repetitions of a SYN, each after twice the time of the one before.
+    pub syn_retries: u8,
+    /// `tcp_syn_linear_timeouts`: further repetitions before these, a second apart; 0 before 6.5.
+    pub syn_linear_timeouts: u8,
 }
 
 /// `TCP_RTO_MAX` (include/net/tcp.h): what it is where nothing sets it, and before 6.15.
@@ -65,6 +69,8 @@ impl Default for NetnsSettings {
             retries2: 15,
             orphan_retries: 0,
             rto_max_ms: TCP_RTO_MAX_MS,
+            syn_retries: 6,
+            syn_linear_timeouts: 4,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::{
-    half_closed::PeerClosed,
+    peer_closed::PeerClosed,
     setting::{NetnsSettings, OwnSettings},
     watched::Watched,
 };
@@ -284,16 +284,25 @@ pub struct Socket {
     pub retransmits: u8,
     /// Time since the first of them; where nothing is in flight, since the first try to send what waits.
     pub retransmitting_ms: Option<u32>,
+    /// What was repeated or probed with last did not leave this host: no route, an interface that is down, or its firewall.
+    pub could_not_send: bool,
     /// Nothing is in flight, and the peer has no room for what waits: its program does not read.
     pub window_closed: bool,
     /// No process has it open any more: the kernel closes it.
     pub is_orphan: bool,
     /// It waits in an accept queue: no process has it yet.
     pub is_unaccepted: bool,
+    /// Of a listener: connections in its accept queue.
+    pub n_queued: u8,
+    /// In the accept queue of one of this number of listening sockets; 0 if it waits in none, or no listener is known.
+    pub n_listeners: u8,
     /// What made it.
     pub kind: SocketKind,
-    /// Probes not answered yet.
+    /// Probes sent since the last answer, as the kernel counts them: the last one may be on its way. See
+    /// [`Socket::probes_missed`].
     pub probes_unanswered: u8,
+    /// The smoothed round trip time, milliseconds; 0 if none was measured.
+    pub round_trip_ms: u16,
     /// Who sent the SYN, as far as the sample itself can tell.
     pub direction: Direction,
     /// How that is known.
@@ -359,7 +368,7 @@ impl Socket {
     pub fn owes_an_answer(&self) -> bool {
         const CLEARLY_MS: u64 = 3000;
         let probes_wait = || self.keepalive && self.probing_ms().is_some_and(|ms| ms >= CLEARLY_MS);
-        self.retransmits > 1 || self.probes_unanswered > 1 || probes_wait()
+        self.retransmits > 1 || self.probes_missed() > 1 || probes_wait()
     }
 
     /// For how long a connection has waited to be accepted, at least: for as long as it is known, or the peer is silent.
@@ -420,11 +429,15 @@ pub(crate) mod tests_support {
             in_flight: false,
             retransmits: 0,
             retransmitting_ms: None,
+            could_not_send: false,
             window_closed: false,
             is_orphan: false,
             is_unaccepted: false,
+            n_queued: 0,
+            n_listeners: 0,
             kind: SocketKind::Program,
             probes_unanswered: 0,
+            round_trip_ms: 0,
             direction: Direction::Outbound,
             direction_from: DirectionFrom::Inferred,
             owner: None,

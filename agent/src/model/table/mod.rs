@@ -248,7 +248,7 @@ impl Table {
             socket.owner = before.owner.or(socket.owner);
             socket.shared |= before.shared;
             // Events say nothing of it: only a look without a descriptor does.
-            socket.is_unaccepted = before.is_unaccepted;
+            (socket.is_unaccepted, socket.n_listeners) = (before.is_unaccepted, before.n_listeners);
             if socket.inode == 0 {
                 socket.inode = before.inode;
             }

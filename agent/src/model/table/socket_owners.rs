@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::observed::{
     event::Event,
-    owner_identity::{KnownProcess, NamedOwner, OwnerCandidate, foremost},
+    owner_identity::{Identity, KnownProcess, NamedOwner, OwnerCandidate, foremost},
     socket::{Comm, Owner, Socket},
 };
 use std::{
@@ -107,6 +107,11 @@ impl Owners {
         self.waiting.extend(met);
     }
 
+    /// What was looked up of a process.
+    pub(super) fn identity(&self, pid: u32) -> Option<&Identity> {
+        self.processes.get(&pid).map(|process| process.known.identity.as_ref())
+    }
+
     fn candidate(&self, owner: Owner) -> OwnerCandidate<'_> {
         OwnerCandidate::new(owner, self.processes.get(&owner.pid).map(|process| &process.known))
     }
@@ -189,10 +194,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
-        observed::{
-            owner_identity::Identity,
-            socket::{SocketId, tests_support::socket},
-        },
+        observed::socket::{SocketId, tests_support::socket},
         table::tests::{rows, table},
     };
 

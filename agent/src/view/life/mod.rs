@@ -230,9 +230,13 @@ impl Life {
         })
     }
 
-    /// The process that it is counted for.
+    /// The process that it is counted for; none if it waits to be accepted by one of several.
     pub(crate) fn owner(&self) -> Option<&RowOwner> {
-        self.owners.first()
+        let first = self.owners.first()?;
+        let is_another = |owner: &RowOwner| owner.process != first.process;
+        let is_unclear =
+            self.connection.listeners.is_some_and(|n| n > 1) && self.owners.iter().any(is_another);
+        (!is_unclear).then_some(first)
     }
 
     /// Of one that died of silence: the silence after which that was noticed, by the kernel or by a program that gave up.

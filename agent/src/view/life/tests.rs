@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::observed::{
     ending::{Ending, Unacked},
-    half_closed::PeerClosed,
+    peer_closed::PeerClosed,
     socket::{Socket, State},
 };
 

@@ -1,6 +1,6 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, time, up_to};
+use super::phrase::{connections, process, time, up_to};
 use crate::{
     command::{
         timestamp,
@@ -19,7 +19,7 @@ use crate::{
         text::duration::duration,
     },
     view::{
-        condition_text::{held_back_in_words, soon},
+        condition_text::{held_back_in_words, one_of_listeners, soon},
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
@@ -99,8 +99,9 @@ impl Judged {
                 self.gives_up()
             ),
             Finding::Unaccepted => format!(
-                "{what}{whose} {peer} {} in the accept queue: the program does not take {it}",
+                "{what}{whose} {peer} {} in the accept queue{}: the program does not take {it}",
                 if n == 1 { "waits" } else { "wait" },
+                self.one_of_listeners().unwrap_or_default()
             ),
             Finding::PeerClosed => self.peer_closed(&format!("{what}{whose} {peer}"), it),
             Finding::ClosedAlthoughProbed if closed_all_at_once(&self.case) => format!(
@@ -137,6 +138,13 @@ impl Judged {
             self.limit_words(),
             self.why_silent(it)
         )
+    }
+
+    /// That nobody can tell whose queue it is, and who it may be.
+    fn one_of_listeners(&self) -> Option<String> {
+        let life = self.case.of(self.finding).find(|life| life.connection.listeners > Some(1))?;
+        let owners: Vec<String> = life.owners.iter().map(process).collect();
+        Some(format!("{}, of {}", one_of_listeners(&life.connection)?, owners.join(" or ")))
     }
 
     /// Of those that are being opened.

@@ -6,7 +6,7 @@ use crate::model::{
     observed::{
         ending::{Discovery, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
-        half_closed::PeerClosed,
+        peer_closed::PeerClosed,
         socket::{Socket, State},
     },
     text::duration::tenths,
@@ -15,12 +15,14 @@ use crate::model::{
 impl Death {
     /// What says so, in words.
     pub fn evidence(&self, socket: &Socket) -> String {
-        let mut evidence = self.own_evidence(socket);
+        let mut evidence = format!("{}{}", self.own_evidence(socket), self.could_not_send(socket));
         if socket.was_closed_by_peer() && self.is_given_up() {
             evidence =
                 format!("{}, and its program wrote into it; {evidence}", closed_before(socket));
         }
-        if let Some(ms) = self.ending.held_back_ms {
+        if let Some(ms) = self.ending.held_back_ms
+            && !evidence.contains(CANNOT_SEND)
+        {
             let tried = tenths(ms);
             evidence = format!(
                 "{evidence}; that had been tried for {tried}, and this host could not send it: {CANNOT_SEND}; what lies between may \
@@ -50,6 +52,25 @@ impl Death {
             self.cause,
             Cause::IdleDrop | Cause::UserTimeout | Cause::RetransmitTimeout | Cause::Unreachable
         )
+    }
+
+    /// That what went unanswered, or the last of it, did not leave this host.
+    fn could_not_send(&self, socket: &Socket) -> String {
+        let what = match self.cause {
+            Cause::KeepaliveTimeout => "the probes",
+            Cause::UserTimeout | Cause::RetransmitTimeout | Cause::Abandoned
+                if self.ending.unacked != Unacked::Nothing =>
+            {
+                "the repetitions"
+            }
+            Cause::ConnectFailed => "the SYN",
+            _ => return String::new(),
+        };
+        if socket.could_not_send {
+            format!("; {what} could not be sent by this host: {CANNOT_SEND}")
+        } else {
+            String::new()
+        }
     }
 
     fn own_evidence(&self, socket: &Socket) -> String {
@@ -98,7 +119,7 @@ impl Death {
                 self.network(),
             ),
             Cause::UserTimeout => {
-                let network = self.network();
+                let network = if socket.could_not_send { String::new() } else { self.network() };
                 format!(
                     "data was not acknowledged for the user timeout of {} ms: {repeated}{network}",
                     socket.own.user_timeout_ms
@@ -114,7 +135,7 @@ impl Death {
             Cause::RetransmitTimeout => {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
-            Cause::Abandoned => self.evidence_of_abandoned(&silent, &probes, &repeated),
+            Cause::Abandoned => self.evidence_of_abandoned(socket, &silent, &probes, &repeated),
             Cause::PeerReset if ending.is_reset_by_program() => self.evidence_of_unread(&quiet),
             Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
                 self.evidence_of_refusal(quiet_ms)
@@ -196,7 +217,13 @@ impl Death {
         )
     }
 
-    fn evidence_of_abandoned(&self, silent: &str, probes: &str, repeated: &str) -> String {
+    fn evidence_of_abandoned(
+        &self,
+        socket: &Socket,
+        silent: &str,
+        probes: &str,
+        repeated: &str,
+    ) -> String {
         if self.ending.unacked == Unacked::Nothing && self.ending.errno == 0 {
             return format!(
                 "this host closed it by a reset while {probes} were unanswered, nothing received for {silent}; the path or the \
@@ -219,6 +246,11 @@ impl Death {
             0 => String::new(),
             _ => format!("{probes} unanswered before, "),
         };
+        if socket.could_not_send {
+            return format!(
+                "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}"
+            );
+        }
         let network = self.network();
         format!(
             "{closed}, and {what} {answer}: {probes}{repeated}, nothing received for {silent}{network}; {so}"
@@ -251,6 +283,10 @@ impl Death {
     fn other_evidence(&self, socket: &Socket, repeated: &str) -> String {
         let ending = &self.ending;
         match self.cause {
+            Cause::Unreachable if socket.could_not_send => format!(
+                "this host could not send what was written, and gave up with {}: {CANNOT_SEND}",
+                errno_name(ending.errno),
+            ),
             Cause::Unreachable => format!(
                 "the network answered {}, and the kernel gave up after {repeated}",
                 errno_name(ending.errno),

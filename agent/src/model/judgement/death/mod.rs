@@ -152,7 +152,7 @@ impl Death {
             silent_ms: socket.silent_ms,
             age_ms: None,
             probes_sent: 0,
-            probes_unanswered: socket.probes_unanswered,
+            probes_unanswered: socket.probes_missed(),
             survived_ms,
             could_be_forgotten: quiet >= Quiet::Long,
             others: Others::Unknown,
@@ -344,7 +344,7 @@ impl Ending {
         let peer_closed = matches!(old, State::CloseWait | State::LastAck);
         let we_closed = matches!(old, State::FinWait1 | State::FinWait2 | State::Closing);
         let is_waiting = self.unacked == Unacked::Data && self.retransmits >= 2;
-        let probes_missed = socket.keepalive && socket.probes_unanswered >= 2;
+        let probes_missed = socket.keepalive && socket.probes_missed() >= 2;
         match self.errno {
             0 if peer_closed => (Cause::PeerClosed, Exact),
             0 if we_closed || old == State::TimeWait => (Cause::LocalClosed, Exact),
@@ -399,7 +399,9 @@ impl Ending {
         use Certainty::{Exact, Inferred};
         let is_in_flight = self.unacked == Unacked::Data || self.has_unsent();
         // A host or a network that cannot be reached is away for others, too; a port is refused where nobody knows the connection.
-        let is_away = matches!(self.errno, ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH);
+        // What never left this host no path has forgotten.
+        let is_away = socket.could_not_send
+            || matches!(self.errno, ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH);
         match old {
             _ if self.unacked == Unacked::Data && quiet >= Quiet::Long && !is_away => {
                 (Cause::IdleDrop, Inferred)

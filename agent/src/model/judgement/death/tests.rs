@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::observed::{
     ending::{Discovery, Unsent},
-    half_closed::PeerClosed,
+    peer_closed::PeerClosed,
     setting::OwnSettings,
     socket::tests_support::socket,
     watched::Watched,

@@ -44,7 +44,7 @@ impl Death {
             silent_ms,
             age_ms: None,
             probes_sent: 0,
-            probes_unanswered: socket.probes_unanswered,
+            probes_unanswered: socket.probes_missed(),
             survived_ms,
             could_be_forgotten: quiet >= Quiet::Long
                 && (is_repeating(socket) || is_probing(socket)),
@@ -97,7 +97,7 @@ fn is_repeating(socket: &Socket) -> bool {
 }
 
 fn is_probing(socket: &Socket) -> bool {
-    socket.keepalive && !socket.in_flight && socket.probes_unanswered >= N_UNANSWERED
+    socket.keepalive && !socket.in_flight && socket.probes_missed() >= N_UNANSWERED
 }
 
 /// What it died of most probably, `unseen_ms` after it was seen last.
@@ -119,7 +119,7 @@ fn cause(socket: &Socket, found: Discovery, unseen_ms: u32, quiet: Quiet) -> Cau
         let left_ms = socket.gives_up_repeating_ms().saturating_sub(since_ms);
         return match () {
             () if we_closed => Cause::Abandoned,
-            () if quiet >= Quiet::Long => Cause::IdleDrop,
+            () if quiet >= Quiet::Long && !socket.could_not_send => Cause::IdleDrop,
             () if !is_over(left_ms) => Cause::Abandoned,
             () if socket.own.user_timeout_ms > 0 => Cause::UserTimeout,
             () => Cause::RetransmitTimeout,

@@ -156,7 +156,9 @@ impl Learned {
     /// Learns from a death. `shortest_ms`: the shortest quiet time after which a path can have forgotten it.
     pub fn died(&mut self, socket: &Socket, at: Time, death: &Death, shortest_ms: u32) {
         // What it met last was not seen; or no path is needed to explain it.
-        let is_explained = socket.was_closed_by_peer() || death.ending.held_back_ms.is_some();
+        let is_explained = socket.was_closed_by_peer()
+            || socket.could_not_send
+            || death.ending.held_back_ms.is_some();
         if death.ending.found != Discovery::Reported || is_explained {
             return;
         }

@@ -3,7 +3,7 @@
 use super::{Slot, shared_values::Stock};
 use crate::model::{
     observed::{
-        half_closed::PeerClosed,
+        peer_closed::PeerClosed,
         setting::{NetnsSettings, OwnSettings},
         socket::{
             Comm, Direction, DirectionFrom, Endpoint, Owner, Socket, SocketAddress, SocketId,
@@ -30,6 +30,8 @@ const UNACCEPTED: u16 = 1 << 11;
 const MPTCP: u16 = 1 << 12;
 const KERNEL: u16 = 1 << 13;
 const WINDOW_CLOSED: u16 = 1 << 14;
+/// Beside the number of probes of the peer, of which only the first few matter.
+const COULD_NOT_SEND: u8 = 1 << 7;
 /// Something is repeated: then it is not said who spoke last, and the other way round.
 const REPEATING: u16 = 1 << 15;
 
@@ -114,9 +116,13 @@ pub(super) struct Packed {
     flags: u16,
     walk: u16,
     whose: OwnerNumber,
+    round_trip_ms: u16,
     probes_unanswered: u8,
     retransmits: u8,
+    /// The number of probes of the peer, and in the highest bit whether this host could not send.
     peer_probes: u8,
+    /// Of a listener the length of its queue, else in one of how many queues it waits.
+    n_queued_or_listeners: u8,
 }
 
 impl Packed {
@@ -146,9 +152,11 @@ impl Packed {
         flags: 0,
         walk: 0,
         whose: OwnerNumber::NOBODY,
+        round_trip_ms: 0,
         probes_unanswered: 0,
         retransmits: 0,
         peer_probes: 0,
+        n_queued_or_listeners: 0,
     };
 
     /// Packs `slot` in place of `self`.
@@ -198,9 +206,15 @@ impl Packed {
                 | flag(socket.kind == SocketKind::Kernel, KERNEL),
             walk,
             whose,
+            round_trip_ms: socket.round_trip_ms,
             probes_unanswered: socket.probes_unanswered,
             retransmits: socket.retransmits,
-            peer_probes: watched.peer_probes,
+            peer_probes: watched.peer_probes.min(!COULD_NOT_SEND)
+                | if socket.could_not_send { COULD_NOT_SEND } else { 0 },
+            n_queued_or_listeners: match socket.state {
+                State::Listen => socket.n_queued,
+                _ => socket.n_listeners,
+            },
         }
     }
 
@@ -237,15 +251,19 @@ impl Packed {
             in_flight: is(IN_FLIGHT),
             retransmits: self.retransmits,
             retransmitting_ms: some(self.repeating_or_spoke_ms).filter(|_| is(REPEATING)),
+            could_not_send: self.peer_probes & COULD_NOT_SEND != 0,
             window_closed: is(WINDOW_CLOSED),
             is_orphan: is(ORPHAN),
             is_unaccepted: is(UNACCEPTED),
+            n_queued: if state == State::Listen { self.n_queued_or_listeners } else { 0 },
+            n_listeners: if state == State::Listen { 0 } else { self.n_queued_or_listeners },
             kind: match () {
                 () if is(MPTCP) => SocketKind::Mptcp,
                 () if is(KERNEL) => SocketKind::Kernel,
                 () => SocketKind::Program,
             },
             probes_unanswered: self.probes_unanswered,
+            round_trip_ms: self.round_trip_ms,
             direction: if is(INBOUND) { Direction::Inbound } else { Direction::Outbound },
             direction_from: if is(INFERRED) {
                 DirectionFrom::Inferred
@@ -267,7 +285,7 @@ impl Packed {
                 ms: self.watched_ms,
                 age_ms: 0,
                 longest_quiet_ms: self.longest_quiet_ms,
-                peer_probes: self.peer_probes,
+                peer_probes: self.peer_probes & !COULD_NOT_SEND,
             },
             timer_ms: some(self.timer_ms),
         };
@@ -311,6 +329,8 @@ mod tests {
             retries2: 5,
             orphan_retries: 255,
             rto_max_ms: 1000,
+            syn_retries: 255,
+            syn_linear_timeouts: 1,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -334,11 +354,15 @@ mod tests {
             in_flight: true,
             retransmits: 255,
             retransmitting_ms: Some(0),
+            could_not_send: true,
             window_closed: true,
             is_orphan: true,
             is_unaccepted: true,
+            n_queued: 0,
+            n_listeners: 255,
             kind: SocketKind::Kernel,
             probes_unanswered: 255,
+            round_trip_ms: u16::MAX,
             direction: Direction::Inbound,
             direction_from: DirectionFrom::Seen,
             owner: Some(owner),
@@ -350,7 +374,7 @@ mod tests {
             received_ms: 3,
             segs_in: u32::MAX,
             segs_out: 4,
-            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 255 },
+            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 127 },
             timer_ms: Some(0),
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };
@@ -362,7 +386,8 @@ mod tests {
             spoke_last_ms: Some(0),
             ..bare
         };
-        for socket in [bare, full, without_descriptor, mptcp, closed] {
+        let listener = Socket { state: State::Listen, n_queued: 7, ..bare };
+        for socket in [bare, full, without_descriptor, mptcp, closed, listener] {
             let slot = Slot { socket, walk: 7, whose: OwnerNumber::NOBODY };
             place = place.replaced(&slot, &mut stocks);
             assert_eq!(place.unpacked(&stocks), Some(slot));

@@ -7,6 +7,7 @@ use crate::model::{
     observed::{
         ending::Discovery,
         kernel_owner,
+        listeners::share,
         socket::{Owner, Socket, SocketAddress, SocketId, SocketKind, State, Time},
     },
 };
@@ -42,7 +43,11 @@ impl Table {
             return;
         }
         self.listeners.infer_direction(&mut socket);
-        socket.owner = self.holder(&socket, before);
+        if socket.is_unaccepted {
+            self.find_listeners(&mut socket);
+        } else {
+            socket.owner = self.holder(&socket, before);
+        }
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let probes = socket.probes_unanswered;
         self.compare(before, &mut socket, None, probes);
@@ -59,12 +64,22 @@ impl Table {
         if socket.kind == SocketKind::Kernel {
             return socket.owner;
         }
-        if socket.is_unaccepted {
-            return self.listeners.owner_of(socket);
-        }
         // Of the last one that had it, the descriptor is gone.
         let last = before.and_then(|before| before.socket.owner);
         kernel_owner::taker(socket).or(last.map(|owner| Owner { fd: None, ..owner }))
+    }
+
+    /// Whose a connection is that waits to be accepted.
+    fn find_listeners(&mut self, socket: &mut Socket) {
+        let listeners = self.listeners.of(socket);
+        let more = |id| self.more_owners.get(&id).into_iter().flatten().copied();
+        let owners = listeners.iter().flat_map(|it| it.owner.into_iter().chain(more(it.id)));
+        let kind = |owner: &Owner| (owner.comm, self.owners.identity(owner.pid));
+        let others = share(socket, &listeners, owners, |a, b| kind(a) == kind(b));
+        self.more_owners.remove(&socket.id);
+        if !others.is_empty() {
+            self.more_owners.insert(socket.id, others);
+        }
     }
 
     /// A socket was looked for, and is not there any more.

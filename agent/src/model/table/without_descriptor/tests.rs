@@ -201,6 +201,33 @@ fn a_connection_in_an_accept_queue_is_its_listeners_and_told_after_a_second() {
 }
 
 #[test]
+fn where_several_sockets_listen_a_connection_waits_at_one_of_them_and_all_owners_are_named() {
+    let listens = |id, owner| {
+        let remote = Endpoint { port: 0, ..socket().remote };
+        let state = State::Listen;
+        Event::Seen(Socket { id: SocketId(id), state, remote, owner: Some(owner), ..at(0) })
+    };
+    let waits = Event::Found(Socket { is_unaccepted: true, ..at(2000) });
+    let waiting = |listeners: &[Event]| {
+        let mut table = table();
+        open(&mut table, at(0), State::SynRecv);
+        walk(&mut table, &[listeners, &[waits]].concat());
+        let rows = rows(&table);
+        let (socket, owners, _) = rows.iter().find(|(it, ..)| it.id == SocketId(1)).unwrap();
+        (socket.n_listeners, socket.owner, owners.iter().map(|it| it.pid).collect::<Vec<_>>())
+    };
+    let queued = |owner| Some(Owner { fd: None, ..owner });
+    let other = Owner { pid: 60, ..client() };
+    assert_eq!(waiting(&[listens(8, server())]), (1, queued(server()), vec![80]));
+    // Whose it is nobody can tell: it is counted for neither.
+    assert_eq!(waiting(&[listens(8, server()), listens(9, other)]), (2, None, vec![60, 80]));
+    // Workers of one server.
+    let worker = Owner { pid: 81, ..server() };
+    let found = waiting(&[listens(8, worker), listens(9, server())]);
+    assert_eq!(found, (2, queued(server()), vec![80, 81]));
+}
+
+#[test]
 fn a_socket_of_the_kernel_is_the_kernels_and_so_is_one_that_it_took_over() {
     let mut table = with_outbound();
     let nfs = Endpoint { port: 2049, ..socket().remote };
