@@ -126,7 +126,8 @@ fn cause(socket: &Socket, found: Discovery, unseen_ms: u32, quiet: Quiet) -> Cau
         };
     }
     if is_probing(socket) {
-        let is_given_up = socket.gives_up_probing_ms().is_some_and(is_over);
+        let is_given_up =
+            found == Discovery::Closed || socket.gives_up_probing_ms().is_some_and(is_over);
         return if is_given_up { Cause::KeepaliveTimeout } else { Cause::Abandoned };
     }
     match socket.state {
@@ -208,6 +209,9 @@ mod tests {
             (gone(&probed, 24), gone(&probed, 3)),
             (Cause::KeepaliveTimeout, Cause::Abandoned)
         );
+        // It closed in the timer, which has not been set again.
+        let closed = Socket { timer_ms: None, ..probed };
+        assert_eq!(found(&closed, Discovery::Closed, 0).cause, Cause::KeepaliveTimeout);
         assert_eq!(gone(&Socket { probes_unanswered: 1, ..probed }, 99), Cause::Unknown);
     }
 
