@@ -11,8 +11,10 @@ mod config;
 #[cfg(test)]
 mod docs;
 mod files;
+mod fix;
 mod kernel;
 mod log;
+mod measure;
 mod metrics;
 mod model;
 mod owner;

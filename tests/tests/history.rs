@@ -214,6 +214,19 @@ fn a_broken_database_is_set_aside_and_a_new_one_begun() {
 }
 
 #[test]
+fn a_history_of_an_earlier_version_does_not_end_that_of_this_one() {
+    let folder = tool::TemporaryFolder::new();
+    let (folder, _) = Agent::start_in(folder, &OPTIONS).stop_and_leave();
+    let state = folder.file("state");
+    set_user_version(&state.join("history.db"), 2);
+    let agent = Agent::start_in(folder, &OPTIONS);
+    assert!(agent.ask("/v1/status")[0]["history"]["trouble"].is_null());
+    assert!(state.join("history.db").exists() && state.join("history.db.schema-2").exists());
+    let (_, said) = agent.stop();
+    assert!(said.contains("is of an earlier version, set aside and begun anew"), "{said}");
+}
+
+#[test]
 fn a_history_of_a_later_version_is_refused_and_left_alone() {
     let folder = tool::TemporaryFolder::new();
     let (folder, _) = Agent::start_in(folder, &OPTIONS).stop_and_leave();
@@ -221,7 +234,7 @@ fn a_history_of_a_later_version_is_refused_and_left_alone() {
     set_user_version(&file, 9);
     let agent = Agent::start_in(folder, &OPTIONS);
     let trouble = agent.ask("/v1/status")[0]["history"]["trouble"].to_string();
-    assert!(trouble.contains("schema 9") && trouble.contains("knows 5"), "{trouble}");
+    assert!(trouble.contains("schema 9") && trouble.contains("knows 6"), "{trouble}");
     assert!(file.exists());
 }
 

@@ -7,6 +7,7 @@ use keepwatch_tests::{
         agent::{Agent, keepwatch, sockets_from_kernel},
         http,
         row::SocketLine,
+        trace::Trace,
     },
     kernel::{
         cgroup::{Cgroup, Hierarchy, Holder},
@@ -177,6 +178,62 @@ fn a_rule_about_a_container_holds_for_a_connection_that_is_gone_and_for_an_id_of
             assert!(!is_found(allow), "{allow} in {}", hierarchy.name);
         }
         assert!(is_found("container=b43d92bf1e5d") && is_found("container=b43d"), "look-alikes");
+    }
+}
+
+/// A program that sets an idle time before it connects or listens, and another before it does neither.
+fn sets_early(cgroup: &Cgroup, netns: &NetworkNamespace, idle: u32) -> Child {
+    let script = format!(
+        "from socket import *\nl=socket()\nl.setsockopt(IPPROTO_TCP,TCP_KEEPIDLE,{idle})\n\
+         l.bind(('127.0.0.1',0))\nl.listen()\nc=socket()\n\
+         c.setsockopt(IPPROTO_TCP,TCP_KEEPIDLE,{idle})\nc.connect(l.getsockname())\ninput()"
+    );
+    let mut program = Command::new("sh");
+    program.args(["-c", "read go; exec python3 -c \"$0\"", &script]).stdin(Stdio::piped());
+    let mut program = netns.run(|| program.spawn().expect("start sh"));
+    cgroup.take(program.id());
+    go_on(&mut program);
+    program
+}
+
+#[test]
+fn what_is_set_before_a_connection_or_a_listener_is_found_by_the_unit_that_set_it() {
+    for hierarchy in Hierarchy::usable() {
+        let netns = NetworkNamespace::new();
+        let cgroups =
+            ["gate", "other"].map(|name| hierarchy.cgroup(&format!("system.slice/{name}.service")));
+        let agent = Agent::start(&[]);
+        let live = Trace::of(&netns, &["--event", "setting", "--unit", "gate"]);
+        let mut programs = [(&cgroups[0], 61), (&cgroups[1], 62)]
+            .map(|(cgroup, idle)| sets_early(cgroup, &netns, idle));
+        let inode = netns.inode().to_string();
+        let past = |wanted: &[&str]| {
+            let mut trace = keepwatch(["trace", "--json", "--past-only", "--event", "setting"]);
+            trace.args(["--netns", &inode, "--socket"]).arg(agent.socket()).args(wanted);
+            let output = trace.output().expect("keepwatch");
+            let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+            let values = lines.lines().map(|line| {
+                let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                (event["value"].as_u64().expect("a value"), event["unit"].clone())
+            });
+            values.collect::<Vec<_>>()
+        };
+        let of = |idle: u64, unit: &str| vec![(idle, serde_json::json!(unit)); 2];
+        until("both programs have set both", SOON, || (past(&[]).len() == 4).then_some(()));
+        assert_eq!(past(&["--unit", "gate"]), of(61, "gate.service"));
+        assert_eq!(past(&["--unit", "other.service"]), of(62, "other.service"));
+        assert_eq!(past(&["--unit", "third.service"]), []);
+        let pid = programs[0].id().to_string();
+        assert_eq!(past(&["--process", "python3", "--pid", &pid]), of(61, "gate.service"));
+        let told = live.wait_for("both calls of one unit", |events| {
+            (events.len() >= 2).then(|| events.to_vec())
+        });
+        assert!(told.iter().all(|it| it.owners[0].pid == programs[0].id()), "{told:?}");
+        for program in &mut programs {
+            go_on(program);
+            assert!(program.wait().expect("it ended").success());
+        }
+        assert_eq!(live.events().len(), 2, "nothing of the other unit");
     }
 }
 

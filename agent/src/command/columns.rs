@@ -13,18 +13,29 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Column {
+    /// Time until the path forgets it, or the kernel gives up
     Dropped,
+    /// Time since the last packet
     Quiet,
+    /// What is promised of it, or what is wrong with it now
     Verdict,
+    /// Who opened it
     Direction,
+    /// TCP state
     State,
+    /// Address and port of this host
     Local,
+    /// Address and port of the peer
     Peer,
+    /// Idle time, number and interval of probes
     Keepalive,
+    /// Silence until the kernel gives up
     Noticed,
+    /// Idle limit of its path
     Limit,
+    /// Process, and what it is part of
     Owner,
 }
 
@@ -72,26 +83,32 @@ const WIDER: [(Column, usize); 5] = [
 /// The columns that fit into a line `width` letters wide, with their widths. What the rows are in order of is shown,
 /// where there is room for more than the first columns.
 pub(super) fn layout(width: usize, sort: Sort) -> Vec<(Column, usize)> {
-    let least =
-        |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
-    let mut chosen: Vec<Column> = Vec::new();
-    let mut taken = 0;
     let mut wanted: Vec<Column> = BASE.into_iter().chain(MORE).collect();
     if sort == Sort::Detection {
         wanted.retain(|column| *column != Column::Noticed);
         wanted.insert(4, Column::Noticed);
     }
-    for column in wanted {
-        let with_gap = least(column) + if chosen.is_empty() { 0 } else { GAP };
+    let mut columns = fitting(width, &wanted);
+    let place = |column: Column| ALL.iter().position(|(one, _)| *one == column);
+    columns.sort_by_key(|&(column, _)| place(column));
+    columns
+}
+
+/// Of these columns the first ones that fit into a line `width` letters wide, with their widths.
+pub(super) fn fitting(width: usize, wanted: &[Column]) -> Vec<(Column, usize)> {
+    let least =
+        |column: Column| ALL.iter().find(|(one, _)| *one == column).map_or(0, |&(_, width)| width);
+    let mut columns: Vec<(Column, usize)> = Vec::new();
+    let mut taken = 0;
+    for &column in wanted {
+        let with_gap = least(column) + if columns.is_empty() { 0 } else { GAP };
         // The first is always there, and what is left out is not made up for by something narrower.
-        if !chosen.is_empty() && taken + with_gap > width {
+        if !columns.is_empty() && taken + with_gap > width {
             break;
         }
         taken += with_gap;
-        chosen.push(column);
+        columns.push((column, least(column)));
     }
-    let mut columns: Vec<(Column, usize)> =
-        ALL.into_iter().filter(|(column, _)| chosen.contains(column)).collect();
     let mut rest = width.saturating_sub(taken);
     for (column, wider) in WIDER {
         if let Some((_, width)) = columns.iter_mut().find(|(one, _)| *one == column) {
@@ -103,13 +120,18 @@ pub(super) fn layout(width: usize, sort: Sort) -> Vec<(Column, usize)> {
     columns
 }
 
-/// All columns, each as wide as what stands in it.
-pub(super) fn whole(rows: &[Row]) -> Vec<(Column, usize)> {
+/// All columns.
+pub(super) fn all() -> Vec<Column> {
+    ALL.into_iter().map(|(column, _)| column).collect()
+}
+
+/// These columns, each as wide as what stands in it.
+pub(super) fn whole(rows: &[Row], wanted: &[Column]) -> Vec<(Column, usize)> {
     let widest = |column: Column| {
         let cells = rows.iter().map(|row| width(&column.text(row, usize::MAX)));
         cells.fold(width(column.heading()), usize::max)
     };
-    ALL.into_iter().map(|(column, _)| (column, widest(column))).collect()
+    wanted.iter().map(|&column| (column, widest(column))).collect()
 }
 
 impl Column {

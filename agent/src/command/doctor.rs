@@ -1,6 +1,6 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
-use super::{Failure, Outcome, output, socket_text::Style, table::wrapped};
+use super::{Failure, Outcome, output, socket_text::Style, table::wrapped, verify};
 use crate::{
     config,
     kernel::{
@@ -18,17 +18,24 @@ use std::{fs, io::Write};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exit code 0: nothing is missing; 1: keepwatch sees less than it could;
-3: it cannot work here.
+Exit code 0: nothing is missing; 1: keepwatch sees less than it could, or
+a row is wrong; 3: it cannot work here. --verify needs CAP_SYS_PTRACE.
 
 Examples:
   keepwatch doctor                          what is not seen, and why
   keepwatch doctor --json | jq -r 'select(.grade != \"ok\")'
+  keepwatch doctor --verify 1000            do rows equal getsockopt?
   keepwatch doctor --hooks tracepoint       does this mechanism work?")]
 pub(super) struct DoctorArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+    /// Compare the rows of all sockets, or of N chosen at random, with getsockopt on the very sockets
+    #[arg(long, value_name = "N", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "not asked for, asked for all, or for a number")]
+    verify: Option<Option<u64>>,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
     #[command(flatten)]
     hooks: config::HookArgs,
 }
@@ -77,8 +84,12 @@ impl Check {
 pub(super) fn run(
     args: &DoctorArgs,
     socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    if let Some(most) = args.verify {
+        return verify::run(most, args.json, socket, limits, &args.owners);
+    }
     let mut checks = host_checks();
     checks.extend(hook_checks(args.hooks));
     checks.extend(agent_checks(socket));

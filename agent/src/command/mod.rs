@@ -7,8 +7,10 @@ mod check;
 mod columns;
 mod completions;
 mod doctor;
+mod fix;
 #[cfg(test)]
 mod man;
+mod measure;
 mod near;
 mod output;
 #[cfg(test)]
@@ -19,13 +21,14 @@ mod socket_text;
 mod sockets;
 mod source;
 mod table;
+mod time_window;
 mod timestamp;
 mod top;
 mod trace;
-mod trace_text;
+mod verify;
 mod why;
 
-use crate::{agent, config, kernel, log, serve, store};
+use crate::{agent, config, fix::journal, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -72,6 +75,8 @@ Examples:
   keepwatch why 10.0.0.9:5432           with one peer; the line to change
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
+  keepwatch fix                         turn keepalive on, live: the plan
+  keepwatch measure 10.0.0.9:5432       the idle limit of a path
   keepwatch run                         the agent, with metrics
   keepwatch doctor                      what is not seen on this kernel";
 
@@ -89,6 +94,10 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Exit 1 if an outbound connection of the host, or of a command, violates the policy
     Check(check::CheckArgs),
+    /// Turn keepalive on for live connections of other programs: a plan, --apply, --undo, --watch
+    Fix(fix::FixArgs),
+    /// The idle limit of the path to a peer, found before anything dies of it
+    Measure(measure::MeasureArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
     /// Print a script that makes a shell complete commands and options
@@ -127,6 +136,14 @@ enum Failure {
     Check(#[from] check::Error),
     #[error(transparent)]
     Why(#[from] why::Error),
+    #[error(transparent)]
+    Fix(#[from] fix::Error),
+    #[error(transparent)]
+    Measure(#[from] measure::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -138,12 +155,15 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Why(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
+            Self::Fix(error) => error.exit_code(),
+            Self::Measure(error) => error.exit_code(),
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
             | Self::Broken
+            | Self::Journal(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
@@ -198,8 +218,10 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
+        Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
+        Command::Measure(args) => measure::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::Doctor(args) => doctor::run(&args, &socket, !no_color),
+        Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
 }
 

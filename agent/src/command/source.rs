@@ -22,6 +22,7 @@ use crate::{
     view::{
         filter::Filter,
         page::{Page, PageBuilder, PageRequest},
+        row::Row,
     },
 };
 use clap::ValueEnum;
@@ -92,6 +93,24 @@ impl ConnectionReader {
             && output::is_terminal()
         {
             info!("as the agent sees it (process {pid})");
+        }
+    }
+
+    /// Passes on every connection that the filter admits, in no order.
+    pub(super) fn each_row(
+        &mut self,
+        filter: &Filter,
+        mut each: impl FnMut(Row),
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
+                each(row);
+                true
+            })?),
+            Self::Kernel(kernel) => kernel.walk(filter, |socket, owners, identity, around| {
+                each(Row::new(socket, owners, identity, around, socket.at));
+                Ok(())
+            }),
         }
     }
 

@@ -12,6 +12,9 @@ const ANSWER: &str = include_str!("../command/why/answer.rs");
 const REMEDY: &str = include_str!("../advice/remedy/mod.rs");
 const ADVICE: &str = include_str!("../advice/mod.rs");
 const REPORT: &str = include_str!("../command/check/report/mod.rs");
+const MEASURE: &str = include_str!("../command/measure.rs");
+const FIX: &str = include_str!("../command/fix/report.rs");
+const BORROWED: &str = include_str!("../kernel/borrowed_socket.rs");
 const TIME: &str = include_str!("../model/text/wall_time.rs");
 
 /// Structures with the source that defines each.
@@ -60,6 +63,13 @@ const SECTIONS: &[(&str, &str, Structures)] = &[
         ],
     ),
     ("In `first`", "", &[("First", REPORT)]),
+    (
+        "`fix --json`",
+        "One line for each connection; [FIX.md](FIX.md) lists outcomes and reasons.",
+        &[("FixRow", FIX)],
+    ),
+    ("`measure --json`", "One line.", &[("Measured", MEASURE)]),
+    ("In `before` and `after`", "", &[("SocketOptions", BORROWED)]),
     ("In `idle` and `interval`", "", &[("Seconds", CONNECTION)]),
     ("In `count`", "", &[("Probes", CONNECTION)]),
     ("In `owners`, and in `by` of a call", "", &[("RowOwner", CONNECTION)]),

@@ -7,13 +7,15 @@ use super::{
 use rustix::{
     fs::{
         AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, chmod, chownat, fchmod, flock, fstat,
-        openat, statat, unlinkat,
+        openat, renameat, statat, unlinkat,
     },
     io::Errno,
     process::geteuid,
 };
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
+    io::Write as _,
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
@@ -93,6 +95,18 @@ impl Folder {
             unlinkat(&self.0, &seat.name, AtFlags::empty())?;
         }
         Ok(())
+    }
+
+    /// Puts a file with these bytes in the place of the one with the name: a reader sees the old one or the new one, whole.
+    pub(crate) fn replace(&self, name: &OsStr, bytes: &[u8], mode: Mode) -> Result<(), Error> {
+        let mut fresh = OsString::from(".");
+        fresh.push(name);
+        fresh.push(".new");
+        let mut file: File = self.own(&fresh, mode)?.into();
+        file.set_len(0)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        Ok(renameat(&self.0, &fresh, &self.0, name)?)
     }
 
     /// Whether this user may say what is in it.

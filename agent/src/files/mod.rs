@@ -4,7 +4,7 @@
 //! * [`text`] reads a config or a policy, [`output`] opens a result for writing.
 //! * [`Folder`] holds files that belong to the agent alone: locks, the history, the API socket.
 //! * [`Root`] reads what container runtimes and the kernel write, below one folder.
-//! * [`named_netns`] finds the network namespace behind a name of `ip netns`.
+//! * [`named_netns`] finds the network namespace behind a name of `ip netns`, [`port`] the port of a service.
 //!
 //! A path is gone along part by part. A link on the way is followed if it belongs to this user or to root:
 //! the kernel has that rule for sticky folders (fs.protected_symlinks), and may have it switched off.
@@ -16,12 +16,14 @@ mod open_output;
 mod read;
 mod resolve_path;
 mod root_dir;
+mod services;
 
 pub(crate) use folder::{Folder, Lock, Seat};
 pub(crate) use namespace::named_netns;
 pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;
+pub(crate) use services::port;
 
 use rustix::{
     fs::{FileType, Stat},

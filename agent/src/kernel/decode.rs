@@ -200,14 +200,6 @@ impl Decoder {
             count: sample.netns_count,
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
-            rto_max_ms: match sample.rto_max_jiffies {
-                0 => TCP_RTO_MAX_MS,
-                jiffies => self.ms(jiffies.into()),
-            },
-            syn_retries: match sample.own_syn_retries {
-                0 => sample.netns_syn_retries,
-                own => own,
-            },
             syn_linear_timeouts: sample.netns_syn_linear,
         };
         let age = |stamp| self.age_ms(now, stamp);
@@ -270,6 +262,14 @@ impl Decoder {
             inode: sample.inode,
             own,
             ambient,
+            rto_max_ms: match sample.rto_max_jiffies {
+                0 => TCP_RTO_MAX_MS,
+                jiffies => self.ms(jiffies.into()),
+            },
+            syn_retries: match sample.own_syn_retries {
+                0 => sample.netns_syn_retries,
+                own => own,
+            },
             keepalive: has(flag::KEEPALIVE),
             state,
             in_flight,

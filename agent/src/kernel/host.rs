@@ -36,6 +36,12 @@ pub fn enters_network_namespaces() -> bool {
     held.contains(CapabilitySet::SYS_ADMIN)
 }
 
+/// Whether this process may reach into processes of other users (`ptrace_may_access` in kernel/ptrace.c).
+pub fn may_trace() -> bool {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
+    held.contains(CapabilitySet::SYS_PTRACE)
+}
+
 /// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it
 /// may not be needed, and else creating the maps fails and says so.
 pub fn lift_memory_lock() {

@@ -1,6 +1,7 @@
 //! Everything that talks to the kernel: its layout, the hooks, the two streams that come out of
 //! them, and the decoding of bytes into events. Nothing else imports aya or the wire format.
 
+pub(crate) mod borrowed_socket;
 pub(crate) mod btf;
 pub mod clock;
 pub(crate) mod decode;

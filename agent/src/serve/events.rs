@@ -137,10 +137,13 @@ fn past(shared: &Shared, wanted: &EventFilter) -> Vec<(Happening, Arc<Surroundin
         Some(most) => latest(table.histories(), wanted, most),
         None => table.histories().collect(),
     };
-    let all = all.into_iter().flat_map(ConnectionHistory::replay);
+    let all = all.into_iter().flat_map(|history| table.replay(history));
     let measured = all.map(|(happening, around)| (happening, wanted.filter.surroundings(around)));
+    let offset_ns = clock::unix_offset_ns();
+    let is_of_then =
+        |happening: &Happening| wanted.is_within(clock::unix_ns(happening.at, offset_ns));
     let mut past: Vec<_> =
-        measured.filter(|(happening, around)| wanted.admits(happening, around)).collect();
+        measured.filter(|(it, around)| is_of_then(it) && wanted.admits(it, around)).collect();
     drop(table);
     past.sort_by_key(|(happening, _)| happening.at);
     past

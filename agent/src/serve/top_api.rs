@@ -5,7 +5,7 @@
 use super::{Shared, SharedState};
 use crate::{
     kernel::clock,
-    model::{observed::socket::SocketId, table::histories::ConnectionHistory},
+    model::observed::socket::SocketId,
     view::{
         event_row::EventRow,
         page::{Page, PageBuilder, PageRequest},
@@ -97,7 +97,7 @@ pub(super) async fn timeline(
     let lines = id.and_then(|id| {
         let happenings: Vec<_> = {
             let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.history(id).into_iter().flat_map(ConnectionHistory::replay).collect()
+            table.history(id).into_iter().flat_map(|history| table.replay(history)).collect()
         };
         let mut lines = Vec::new();
         for (happening, around) in &happenings {

@@ -5,9 +5,10 @@ use crate::{
     model::text::duration::signed_seconds,
     view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, Probes, Seconds, ms},
 };
+use hashbrown::HashMap;
 use rusqlite::{
-    Row, Transaction,
-    types::{Type, Value, ValueRef},
+    Row, Statement, Transaction,
+    types::{FromSql, Type, Value, ValueRef},
 };
 use serde::{
     Serialize,
@@ -53,15 +54,57 @@ pub(super) fn unsigned(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
+/// Where the columns of a statement stand. SQLite finds a name by comparing all before it, for each row anew.
+#[derive(Debug)]
+pub(super) struct ColumnPlaces(HashMap<Box<str>, usize>);
+
+impl ColumnPlaces {
+    pub(super) fn of(statement: &Statement<'_>) -> Self {
+        let mut places = HashMap::new();
+        for (place, name) in statement.column_names().enumerate() {
+            places.entry(name.into()).or_insert(place);
+        }
+        Self(places)
+    }
+}
+
+/// A row whose columns are found by their names.
+#[derive(Clone, Copy)]
+pub(super) struct NamedRow<'a, 'stmt> {
+    pub(super) row: &'a Row<'stmt>,
+    pub(super) places: &'a ColumnPlaces,
+}
+
+impl<'a> NamedRow<'a, '_> {
+    pub(super) fn get<T: FromSql>(self, column: &str) -> rusqlite::Result<T> {
+        self.row.get(self.place(column)?)
+    }
+
+    fn get_ref(self, column: &str) -> rusqlite::Result<ValueRef<'a>> {
+        self.row.get_ref(self.place(column)?)
+    }
+
+    fn place(self, column: &str) -> rusqlite::Result<usize> {
+        let place = self.places.0.get(column).copied();
+        place.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))
+    }
+}
+
 /// A word of a closed set, as it stands in JSON.
-pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(&text);
+pub(super) fn word<T: DeserializeOwned>(
+    row: NamedRow<'_, '_>,
+    column: &str,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str().map_err(not_expected)?;
+    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(text);
     T::deserialize(text).map_err(not_expected)
 }
 
 /// The same, where there may be none.
-fn maybe_word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+fn maybe_word<T: DeserializeOwned>(
+    row: NamedRow<'_, '_>,
+    column: &str,
+) -> rusqlite::Result<Option<T>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
         _ => word(row, column).map(Some),
@@ -107,7 +150,7 @@ impl Columns {
 }
 
 /// The connection that [`Columns::set_connection`] wrote, and that `on` names.
-pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<Connection> {
+pub(super) fn connection(row: NamedRow<'_, '_>, on: ConnectionRef) -> rusqlite::Result<Connection> {
     let ConnectionRef { id, netns, local, remote, part_of } = on;
     Ok(Connection {
         id,
@@ -122,7 +165,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,
         settings: settings(row)?,
-        gap_seconds: row.get::<_, Option<i64>>("gap_ms")?.map(signed_seconds),
+        gap_seconds: row.get::<Option<i64>>("gap_ms")?.map(signed_seconds),
         gap_from: maybe_word(row, "gap_from")?,
         verdict: Some(word(row, "verdict")?),
         listeners: None,
@@ -148,7 +191,7 @@ pub(super) fn connection(row: &Row<'_>, on: ConnectionRef) -> rusqlite::Result<C
     })
 }
 
-fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
+fn settings(row: NamedRow<'_, '_>) -> rusqlite::Result<KeepaliveSettings> {
     Ok(KeepaliveSettings {
         keepalive: row.get("keepalive")?,
         idle: Seconds { seconds: row.get("idle_seconds")?, from: word(row, "idle_from")? },
@@ -163,7 +206,7 @@ fn settings(row: &Row<'_>) -> rusqlite::Result<KeepaliveSettings> {
     })
 }
 
-fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
+fn path_limit(row: NamedRow<'_, '_>) -> rusqlite::Result<PathLimit> {
     Ok(PathLimit {
         idle_limit_seconds: row.get("idle_limit_seconds")?,
         idle_kept_seconds: row.get("idle_kept_seconds")?,
@@ -173,7 +216,7 @@ fn path_limit(row: &Row<'_>) -> rusqlite::Result<PathLimit> {
 }
 
 /// The parts of an owner.
-pub(super) fn part_of(row: &Row<'_>) -> rusqlite::Result<PartOf> {
+pub(super) fn part_of(row: NamedRow<'_, '_>) -> rusqlite::Result<PartOf> {
     Ok(PartOf {
         unit: row.get("unit")?,
         container: row.get("container")?,

@@ -49,11 +49,16 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the file, or makes it. One that is broken is set aside, and one made anew.
+    /// Opens the file, or makes it. One that is broken, or that an earlier version wrote, is set aside, and one made anew.
     pub(super) fn open(options: &Options) -> Result<Self, Error> {
         match Self::open_as_is(options) {
             Err(error) if error.is_corrupt() => {
                 set_aside(&options.folder, &error)?;
+                Self::open_as_is(options)
+            }
+            // A later version's is left alone: whoever went back to this one may go on again.
+            Err(Error::Schema { found, .. }) if found < schema::VERSION => {
+                set_earlier_aside(&options.folder, found)?;
                 Self::open_as_is(options)
             }
             opened => opened,
@@ -172,22 +177,40 @@ fn place(file: &Path) -> Option<(u64, u64)> {
 
 /// Moves a broken file out of the way, and says so.
 pub(super) fn set_aside(folder: &Path, error: &Error) -> Result<(), Error> {
-    let file = folder.join(FILE);
     let place = |n| folder.join(format!("{FILE}.corrupt-{n}"));
     let number = (1..MAX_CORRUPT).find(|&n| !place(n).exists()).unwrap_or(MAX_CORRUPT);
     let aside = place(number);
-    fs::rename(&file, &aside)
+    move_to(folder, &aside)?;
+    warn!(cause = %error, aside = %aside.display(), "the history is broken, set aside and begun anew");
+    Ok(())
+}
+
+/// The same with the file of an earlier version, under the number of its tables.
+fn set_earlier_aside(folder: &Path, found: i64) -> Result<(), Error> {
+    let aside = folder.join(format!("{FILE}.schema-{found}"));
+    move_to(folder, &aside)?;
+    let known = schema::VERSION;
+    warn!(
+        schema = found, known, aside = %aside.display(),
+        "the history is of an earlier version, set aside and begun anew"
+    );
+    Ok(())
+}
+
+/// Moves the file, and what SQLite keeps beside it.
+fn move_to(folder: &Path, aside: &Path) -> Result<(), Error> {
+    let file = folder.join(FILE);
+    fs::rename(&file, aside)
         .map_err(|cause| Error::Folder { folder: folder.to_owned(), cause: cause.into() })?;
     for suffix in ["-wal", "-shm"] {
         let beside = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
         // It may not be there. One that stayed would be taken for the new file's.
-        match fs::rename(beside(&file), beside(&aside)) {
+        match fs::rename(beside(&file), beside(aside)) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::Folder { folder: folder.to_owned(), cause: cause.into() });
             }
             _ => {}
         }
     }
-    warn!(cause = %error, aside = %aside.display(), "the history is broken, set aside and begun anew");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     CallRow, ConnectionRef, DeathRow, Error, FILE, NotKept, Query,
-    columns::{self, not_expected, word},
+    columns::{self, ColumnPlaces, NamedRow, not_expected, word},
     learned, not_kept,
     query::nanos,
     schema,
@@ -24,6 +24,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
+
+/// Deaths that are read in one transaction.
+const AT_ONCE: usize = 128;
 
 /// The history of a state directory, to read.
 #[derive(Debug)]
@@ -62,19 +65,32 @@ impl HistoryReader {
                 "SELECT calls.*, {of_owner} FROM calls LEFT JOIN owners ON owners.id = owner WHERE death = ? \
                  ORDER BY monotonic_ns"
             ))?;
+            let (of_death, of_call) = (ColumnPlaces::of(&deaths), ColumnPlaces::of(&calls));
             let mut n_unknown = 0;
-            for id in ids {
-                let calls = calls.query_map([id], call)?.filter_map(known).collect::<Result<_, _>>()?;
-                // An agent may have deleted it meanwhile.
-                let mut found = deaths.query([id])?;
-                let Some(row) = found.next()? else {
-                    continue;
-                };
-                match known(death(row, calls)) {
-                    None => n_unknown += 1,
-                    Some(death) => {
-                        if !each(death?) {
-                            break;
+            for ids in ids.chunks(AT_ONCE) {
+                let mut found = Vec::with_capacity(ids.len());
+                // Without it each row is a transaction of its own. A longer one, for a slow client, would keep the agent
+                // from tidying up.
+                let together = database.unchecked_transaction()?;
+                for id in ids {
+                    let call = |row: &Row<'_>| call(NamedRow { row, places: &of_call });
+                    let calls = calls.query_map([id], call)?.filter_map(known);
+                    let calls = calls.collect::<Result<_, _>>()?;
+                    // An agent may have deleted it meanwhile.
+                    let mut rows = deaths.query([id])?;
+                    let row = rows.next()?;
+                    found.extend(row.map(|row| {
+                        known(death(NamedRow { row, places: &of_death }, calls))
+                    }));
+                }
+                together.finish()?;
+                for death in found {
+                    match death {
+                        None => n_unknown += 1,
+                        Some(death) => {
+                            if !each(death?) {
+                                return Ok(n_unknown);
+                            }
                         }
                     }
                 }
@@ -122,7 +138,7 @@ fn known<T>(read: rusqlite::Result<T>) -> Option<rusqlite::Result<T>> {
     }
 }
 
-fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
+fn death(row: NamedRow<'_, '_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     let evidence: String = row.get("evidence")?;
     let connection = columns::connection(row, on(row)?)?;
     let cause: Cause = word(row, "cause")?;
@@ -142,17 +158,18 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
         age_seconds: age_ms.map(signed_seconds),
         others_answered: row.get("others_answered")?,
         others_silent: row.get("others_silent")?,
-        without_data_seconds: row.get::<_, Option<i64>>("without_data_ms")?.map(signed_seconds),
+        without_data_seconds: row.get::<Option<i64>>("without_data_ms")?.map(signed_seconds),
         forgotten: Some(row.get("forgotten")?),
-        closed_after_seconds: row.get::<_, Option<i64>>("closed_after_ms")?.map(signed_seconds),
+        closed_after_seconds: row.get::<Option<i64>>("closed_after_ms")?.map(signed_seconds),
+        given_up_seconds: row.get::<Option<i64>>("given_up_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
-            .get::<_, Option<String>>("clues")?
+            .get::<Option<String>>("clues")?
             .and_then(|clues| serde_json::from_str(&clues).ok()),
         ..EventDetails::default()
     };
     Ok(DeathRow {
-        opened_at: row.get::<_, Option<i64>>("opened_at_ns")?.map(|ns| WallTime::of_unix_ns(ns).at),
+        opened_at: row.get::<Option<i64>>("opened_at_ns")?.map(|ns| WallTime::of_unix_ns(ns).at),
         calls,
         event: EventRow {
             time: time(row)?,
@@ -166,7 +183,7 @@ fn death(row: &Row<'_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRow> {
     })
 }
 
-fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
+fn call(row: NamedRow<'_, '_>) -> rusqlite::Result<CallRow> {
     Ok(CallRow {
         by: owner(row)?,
         time: time(row)?,
@@ -180,14 +197,14 @@ fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
 }
 
 /// The process that the connection was counted for, or that called.
-fn owner(row: &Row<'_>) -> rusqlite::Result<Option<RowOwner>> {
+fn owner(row: NamedRow<'_, '_>) -> rusqlite::Result<Option<RowOwner>> {
     Ok(match (row.get("pid")?, row.get("process")?) {
         (Some(pid), Some(process)) => Some(RowOwner { pid, process, fd: None }),
         _ => None,
     })
 }
 
-fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
+fn on(row: NamedRow<'_, '_>) -> rusqlite::Result<ConnectionRef> {
     Ok(ConnectionRef {
         id: row.get("socket")?,
         netns: row.get("netns")?,
@@ -197,17 +214,17 @@ fn on(row: &Row<'_>) -> rusqlite::Result<ConnectionRef> {
     })
 }
 
-fn endpoint(row: &Row<'_>, addr: &str, port: &str) -> rusqlite::Result<SocketAddr> {
+fn endpoint(row: NamedRow<'_, '_>, addr: &str, port: &str) -> rusqlite::Result<SocketAddr> {
     let text: String = row.get(addr)?;
     let addr: IpAddr = text.parse().map_err(not_expected)?;
     Ok(SocketAddr::new(addr, row.get(port)?))
 }
 
-fn time(row: &Row<'_>) -> rusqlite::Result<WallTime> {
+fn time(row: NamedRow<'_, '_>) -> rusqlite::Result<WallTime> {
     row.get("at_ns").map(WallTime::of_unix_ns)
 }
 
-fn monotonic_seconds(row: &Row<'_>) -> rusqlite::Result<f64> {
+fn monotonic_seconds(row: NamedRow<'_, '_>) -> rusqlite::Result<f64> {
     let ns: i64 = row.get("monotonic_ns")?;
     Ok(std::time::Duration::from_nanos(ns.unsigned_abs()).as_secs_f64())
 }

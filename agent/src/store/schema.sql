@@ -54,6 +54,7 @@ CREATE TABLE deaths (
   without_data_ms INTEGER,           -- since data was sent or received last: probes carry none
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
   closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
+  given_up_ms INTEGER,               -- since this host closed it while its last data, or probes, were unanswered; NULL: it did not
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
   gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer, window_probe

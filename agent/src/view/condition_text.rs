@@ -75,6 +75,11 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let gives_up = connection
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
+    let closed = if connection.orphan {
+        "; this host has closed it: nobody waits for it any more"
+    } else {
+        ""
+    };
     Some(match connection.condition() {
         Condition::Stuck if connection.state == State::SynSent => {
             let n = u32::from(connection.retransmits) + 1;
@@ -84,7 +89,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
         }
         Condition::Blocked => format!(
-            "the peer's program does not read, for {}: its window is closed, its host answers{gives_up}",
+            "the peer's program does not read, for {}: its window is closed, its host answers{closed}{gives_up}",
             time(since)
         ),
         Condition::Stuck => {
@@ -96,11 +101,6 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
                 String::new()
             };
             let n = connection.retransmits;
-            let closed = if connection.orphan {
-                "; this host has closed it: nobody waits for it any more"
-            } else {
-                ""
-            };
             let for_long = time(since);
             format!(
                 "{what}{sent} is unanswered for {for_long}, {n} retransmissions{closed}{gives_up}"

@@ -6,7 +6,7 @@ use crate::model::{
         condition::{Condition, Diagnosis},
         facts::ConnectionFacts,
         gap::{Gap, GapFrom},
-        idle_limit::{Applied, limit_in_words},
+        idle_limit::{Applied, limit_in_words, limit_sentence},
         limit_source::LimitSource,
         verdict::{Surroundings, Verdict},
     },
@@ -239,6 +239,11 @@ impl PathLimit {
     /// The limit in words.
     pub(crate) fn in_words(&self) -> String {
         limit_in_words(self.idle_kept_seconds, self.idle_limit_seconds)
+    }
+
+    /// What the path does to `it` after that, in one sentence.
+    pub(crate) fn sentence(&self, it: &str) -> String {
+        limit_sentence(self.path.as_deref(), &self.in_words(), &self.idle_limit_from, it)
     }
 
     fn of(applied: &Applied) -> Self {

@@ -104,16 +104,42 @@ pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
     let mut cases: Vec<ConnectionGroup> = by_key
         .into_iter()
         .map(|(key, mut lives)| {
+            share_evidence(&mut lives);
             let at = |life: &Life| life.end.as_ref().map(|end| end.at.clone());
-            lives.sort_by(|a, b| a.finding().cmp(&b.finding()).then_with(|| at(b).cmp(&at(a))));
+            lives.sort_by_cached_key(|life| (life.finding(), std::cmp::Reverse(at(life))));
             ConnectionGroup { key, lives }
         })
         .collect();
-    cases.sort_by_key(|case| {
+    cases.sort_by_cached_key(|case| {
         let n_worst = case.of(case.finding()).count();
         (case.finding(), case.key.is_busy, std::cmp::Reverse(n_worst))
     });
     cases
+}
+
+/// One death of a case that shows that the path forgot it shows it of the others that died of the same cause after as long
+/// a quiet time, if nothing contradicts: whether others to the peer were answered meanwhile is often not known of each.
+fn share_evidence(lives: &mut [Life]) {
+    let mut shown: BTreeMap<Cause, f64> = BTreeMap::new();
+    for life in lives.iter() {
+        if let Some(end) = life.end.as_ref().filter(|end| end.forgotten) {
+            let shortest = shown.entry(end.cause).or_insert(f64::INFINITY);
+            *shortest = shortest.min(life.quiet_before_end_seconds());
+        }
+    }
+    for life in lives {
+        let quiet = life.quiet_before_end_seconds();
+        let had_survived = life.connection.longest_quiet_seconds >= 0.8 * quiet;
+        let n_unanswered = life.connection.probes_unanswered;
+        if let Some(end) = &mut life.end
+            && let Some(shortest) = shown.get(&end.cause)
+        {
+            // One probe may get lost on any path.
+            let may_be_lost = end.cause == Cause::KeepaliveTimeout && n_unanswered < 2;
+            let is_contradicted = had_survived || may_be_lost || end.others_silent.is_some();
+            end.forgotten |= quiet >= 0.9 * shortest && !is_contradicted;
+        }
+    }
 }
 
 impl GroupKey {
@@ -310,6 +336,42 @@ mod tests {
         assert_eq!(told, [(Finding::Dropped, 501), (Finding::Dark, 1), (Finding::Fine, 1)]);
         assert_eq!(cases[0].causes(), [(Cause::IdleDrop, 500, 500)]);
         assert_eq!(cases[0].quiet_seconds(), Some(QuietRange { least: 399.99, most: 399.99 }));
+    }
+
+    #[test]
+    fn what_one_death_shows_of_the_path_it_shows_of_others_that_died_alike() {
+        // As curl's: closed after 170 s, two probes of it unanswered.
+        let closed = |id: u64, changes: fn(&mut Life)| {
+            let mut life = dead(&app(id, Some(60), 170_000), GAVE_UP);
+            life.connection.probes_unanswered = 2;
+            life.connection.local.set_port(40_000 + u16::try_from(id).unwrap());
+            let end = life.end.as_mut().unwrap();
+            (end.cause, end.forgotten) = (Cause::Abandoned, false);
+            end.at = format!("2026-01-02T10:{id:02}:00Z");
+            changes(&mut life);
+            life
+        };
+        let shown: fn(&mut Life) = |life| {
+            let end = life.end.as_mut().unwrap();
+            (end.forgotten, end.others_answered) = (true, Some(1));
+        };
+        let n_dropped = |lives: Vec<Life>| {
+            let cases = cases(lives);
+            assert_eq!(cases.len(), 1, "ports and times make no case");
+            cases[0].of(Finding::Dropped).count()
+        };
+        let alike = |n: u64| (1..=n).map(|id| closed(id, |_| ()));
+        assert_eq!(n_dropped(alike(5).collect()), 0);
+        assert_eq!(n_dropped(alike(4).chain([closed(5, shown)]).collect()), 5);
+        let contradicted: [fn(&mut Life); 4] = [
+            |life| life.end.as_mut().unwrap().others_silent = Some(3),
+            |life| life.connection.longest_quiet_seconds = 60.0,
+            |life| life.connection.quiet_seconds = 30.0,
+            |life| life.end.as_mut().unwrap().cause = Cause::KeepaliveTimeout,
+        ];
+        for changes in contradicted {
+            assert_eq!(n_dropped(vec![closed(1, shown), closed(2, changes)]), 1);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Every given condition must hold; within one condition, any of its values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct EventFilter {
     /// Only these events [default: what was set or changed, probes unanswered in a row, verdicts that changed, losses]
@@ -28,6 +28,12 @@ pub(crate) struct EventFilter {
     /// Print past events of these connections and end (needs an agent)
     #[arg(long, conflicts_with = "past")]
     pub past_only: bool,
+    /// Of past events those that happened at this Unix time or later, seconds.
+    #[arg(skip)]
+    pub since: Option<f64>,
+    /// Of past events those that happened before this Unix time, seconds.
+    #[arg(skip)]
+    pub until: Option<f64>,
     /// Of connections that died at most this number of each worth, the latest.
     #[arg(skip)]
     pub dead: Option<usize>,
@@ -41,6 +47,24 @@ pub(crate) struct EventFilter {
 const PROBES_TO_NOTICE: u8 = 2;
 
 impl EventFilter {
+    /// Wants past events from `since` on, until a time that is over, or until now and what comes then. Unix seconds.
+    pub(crate) const fn look_back(&mut self, since: f64, until: Option<f64>) {
+        (self.since, self.until) = (Some(since), until);
+        if !self.past && !self.past_only {
+            self.past_only = until.is_some();
+            self.past = until.is_none();
+        }
+    }
+
+    /// Whether a past event of this Unix time is wanted. Events are shown to the microsecond.
+    pub(crate) fn is_within(&self, unix_ns: i64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
+        let micros = |seconds: f64| (seconds * 1e6).round() as i64;
+        let at = unix_ns.div_euclid(1000);
+        self.since.is_none_or(|since| at >= micros(since))
+            && self.until.is_none_or(|until| at < micros(until))
+    }
+
     /// Whether `happening` is wanted. Unlike `sockets`, any state will do unless one is asked for: the
     /// calls before a connection belong to it, and so does its end.
     pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
@@ -241,6 +265,7 @@ mod tests {
             quiet_ms: 30_000,
             silent_ms: 30_000,
             age_ms: Some(31_000),
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,
@@ -302,6 +327,30 @@ mod tests {
         assert!(!of_causes.admits(&call(1), &around()));
         let losses = EventFilter { event: vec![EventChoice::One(EventName::Died)], ..of_causes };
         assert!(!losses.admits(&died(Cause::PeerClosed), &around()));
+    }
+
+    #[test]
+    fn a_look_back_is_over_with_its_end_and_goes_on_if_that_is_now() {
+        let looks = |until, past, past_only| {
+            let mut wanted = EventFilter { past, past_only, ..EventFilter::default() };
+            wanted.look_back(1_764_128_050.5, until);
+            (wanted.past, wanted.past_only)
+        };
+        assert_eq!(looks(Some(1_764_128_060.0), false, false), (false, true));
+        assert_eq!(looks(None, false, false), (true, false));
+        assert_eq!(looks(Some(1_764_128_060.0), true, false), (true, false), "as was asked");
+        assert_eq!(looks(None, false, true), (false, true), "as was asked");
+    }
+
+    #[test]
+    fn a_past_event_is_within_its_own_time_to_the_microsecond() {
+        let (since, until) = (Some(1_764_128_050.788_129), Some(1_764_128_050.788_131));
+        let wanted = EventFilter { since, until, ..EventFilter::default() };
+        let at = |micros: i64| 1_764_128_050_000_000_000 + micros * 1000 + 999;
+        assert!(!wanted.is_within(at(788_128)));
+        assert!(wanted.is_within(at(788_129)) && wanted.is_within(at(788_130)));
+        assert!(!wanted.is_within(at(788_131)));
+        assert!(EventFilter::default().is_within(0), "without times any will do");
     }
 
     #[test]

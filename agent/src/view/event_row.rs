@@ -107,6 +107,9 @@ pub struct EventDetails {
     /// `died`, cause `abandoned`: the silence after which this host closed it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_after_seconds: Option<f64>,
+    /// `died`: since this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_up_seconds: Option<f64>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -164,6 +167,7 @@ impl EventRow {
                 details.without_data_seconds = death.ending.without_data_ms().map(seconds);
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
+                details.given_up_seconds = death.given_up_ms.map(seconds);
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);
             }

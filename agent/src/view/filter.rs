@@ -58,14 +58,14 @@ pub(crate) struct Filter {
     /// Only connections with this address of this host, or with one in this network
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub local: Vec<IpNet>,
-    /// Only connections with this port on either end
-    #[arg(long, value_delimiter = ',')]
+    /// Only connections with this port on either end: a number, or a service of /etc/services
+    #[arg(long, value_name = "PORT|SERVICE", value_delimiter = ',', value_parser = port)]
     pub port: Vec<u16>,
     /// Only connections with this port on this host
-    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "PORT|SERVICE", value_delimiter = ',', value_parser = port)]
     pub local_port: Vec<u16>,
     /// Only connections with this port of the peer
-    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "PORT|SERVICE", value_delimiter = ',', value_parser = port)]
     pub remote_port: Vec<u16>,
     /// Only connections in this network namespace: its inode number (`readlink /proc/PID/ns/net`), or its name (`ip netns`)
     #[arg(long, value_name = "INODE|NAME", value_delimiter = ',', value_parser = netns)]
@@ -89,6 +89,11 @@ pub(crate) struct Filter {
     /// What verdicts are measured against, in place of the limits of the agent that answers.
     #[arg(skip)]
     pub measured_by: Option<GivenLimits>,
+}
+
+/// A port, given as a number or by the name of its service.
+fn port(text: &str) -> Result<u16, String> {
+    files::port(text).map_err(|error| error.to_string())
 }
 
 /// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.

@@ -1,6 +1,6 @@
 //! Peers that somebody means: an address, a network, or one of these with a port.
 
-use crate::model::observed::socket::Endpoint;
+use crate::{files, model::observed::socket::Endpoint};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
@@ -54,7 +54,7 @@ impl FromStr for PeerPattern {
             let inside = net.strip_prefix('[').and_then(|net| net.strip_suffix(']'));
             // Without brackets the last part of an IPv6 address would be taken for a port.
             let net = inside.or_else(|| (!net.contains(':')).then_some(net))?;
-            Some(Self { net: network(net).ok()?, port: Some(port.parse().ok()?) })
+            Some(Self { net: network(net).ok()?, port: Some(files::port(port).ok()?) })
         };
         let expected = || {
             "expected an address or a network, with or without a port, like 10.0.0.0/8, 10.0.0.9:5432 \

@@ -1,8 +1,14 @@
 //! What another idle time would have changed: which deaths it would have prevented, which it would have
 //! noticed sooner.
 
-use super::{connection::KeepaliveSettings, life::Life};
-use crate::model::judgement::{death::Cause, verdict::Verdict};
+use super::{
+    connection::{KeepaliveSettings, ms},
+    life::Life,
+};
+use crate::model::{
+    judgement::{death::Cause, verdict::Verdict},
+    observed::probe_timing::fires_by_ms,
+};
 use serde::Serialize;
 
 /// The counts, over all deaths of a case.
@@ -88,11 +94,11 @@ impl Setting {
         })
     }
 
-    /// What killed it, killed it after `quiet` seconds at most: is a probe in time before that? The
-    /// kernel's timer fires up to an eighth late.
+    /// What killed it, killed it after `quiet` seconds at most: is a probe in time before that, also if
+    /// the kernel's timer is late?
     fn kept(&self, quiet: f64, configured: u32) -> Instead {
         let forgotten_after = self.limit.unwrap_or_else(|| f64::from(configured)).min(quiet);
-        if f64::from(self.idle) * 1.125 < forgotten_after {
+        if fires_by_ms(u64::from(self.idle) * 1000) < ms(forgotten_after) {
             Instead::Prevented
         } else if f64::from(self.idle) < quiet {
             Instead::NoticedSooner

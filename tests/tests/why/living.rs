@@ -2,7 +2,7 @@
 
 use crate::told::{cases, why};
 use keepwatch_tests::{
-    answer::agent::Agent,
+    answer::{agent::Agent, truth::process_name},
     kernel::socket::{self, Plan},
     network::{ending::exchange, middlebox::MiddleboxAnswer, path::NetworkPath},
     wait,
@@ -81,6 +81,59 @@ fn what_this_host_has_closed_waits_for_nobody() {
 }
 
 #[test]
+fn when_this_host_closed_it_is_known_after_its_death_and_a_restart() {
+    let path = NetworkPath::cable();
+    path.near.set("ipv4/tcp_orphan_retries", 3);
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    path.darken();
+    socket::send(&ends.client, b"are you there?");
+    case(&agent, &path, "stuck");
+    drop(ends.client);
+    let closed_at = |agent: &Agent| {
+        let case = case(agent, &path, "dark");
+        assert_eq!(case["causes"][0]["cause"], "abandoned", "{case}");
+        case["times"]["given_up_at"].as_str().map(str::to_owned).expect("a time")
+    };
+    let before = closed_at(&agent);
+    let (folder, _) = agent.stop_and_leave();
+    let agent = Agent::start_in(folder, &OPTIONS);
+    // Milliseconds are kept, of the time until its death.
+    let seconds = |at: &str| {
+        let of_minute = at.trim_end_matches('Z').rsplit(':').next().expect("seconds");
+        of_minute.parse::<f64>().expect("seconds")
+    };
+    let after = closed_at(&agent);
+    let apart = (seconds(&after) - seconds(&before)).abs();
+    assert!(apart.min(60.0 - apart) < 0.01, "{before}, then {after}");
+    let said = said(&agent, &case(&agent, &path, "dark"));
+    assert!(said.contains(", closed by this host at "), "{said}");
+}
+
+#[test]
+fn an_accepted_connection_is_seen_from_its_beginning_although_its_owner_came_later() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let ends = path.connect(&Plan::NOTHING);
+    let pid = std::process::id().to_string();
+    let accepted = |agent: &Agent| {
+        wait::until("it is known by its process", SOON, || {
+            let all = cases(&why(agent, &[&pid, "--json"]));
+            let is_it = |case: &Value| {
+                case["netns"] == path.far.inode()
+                    && case["example"]["remote"] == ends.local.to_string()
+            };
+            all.into_iter().find(is_it)
+        })
+    };
+    assert_eq!(accepted(&agent)["nobody_ever_set"], true);
+    let later = Agent::start(&OPTIONS);
+    let of_later = accepted(&later);
+    assert!(of_later["nobody_ever_set"].is_null(), "it did not see it open: {of_later}");
+}
+
+#[test]
 fn a_probe_without_an_answer_is_not_called_nothing() {
     let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);
@@ -89,7 +142,10 @@ fn a_probe_without_an_answer_is_not_called_nothing() {
     exchange(&healthy.client, &healthy.accepted);
     wait::until("a probe", SOON, || socket::was_probed_since_data(&healthy.client).then_some(()));
     let fine = case(&agent, &path, "fine");
-    assert!(said(&agent, &fine).starts_with("Nothing is wrong"), "{}", said(&agent, &fine));
+    let well = said(&agent, &fine);
+    assert!(well.starts_with("Nothing is wrong"), "{well}");
+    let by = format!("; set by {}[{}] at ", process_name("self"), std::process::id());
+    assert!(well.contains(&by), "{by}: {well}");
     let ends = path.connect(&plan);
     exchange(&ends.client, &ends.accepted);
     path.darken();

@@ -144,6 +144,60 @@ fn moment(of: &str) -> String {
 }
 
 #[test]
+fn past_events_are_chosen_by_their_time_as_why_does_and_the_zone_is_said() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let _ends = path.connect(&Plan::keepalive(61, 7, 3));
+    let netns = path.near.inode().to_string();
+    let trace = |asked: &[&str]| {
+        let mut command = keepwatch(["trace", "--json", "--event", "setting", "--netns", &netns]);
+        command.arg("--socket").arg(agent.socket()).args(asked).env("TZ", "<X530>-5:30");
+        command.output().expect("start keepwatch")
+    };
+    // When each event was: for people, and by the clock that nobody sets.
+    let events = |asked: &[&str]| -> Vec<(String, String)> {
+        let output = trace(asked);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("times in UTC+5:30"), "{said}");
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let events = lines.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            (
+                event["at"].as_str().expect("a time").to_owned(),
+                event["monotonic_seconds"].to_string(),
+            )
+        });
+        events.collect()
+    };
+    let wait_for = |n: usize| {
+        wait::until(format!("{n} calls are known"), SOON, || {
+            let all = events(&["--past-only"]);
+            (all.len() == n).then_some(all)
+        })
+    };
+    wait_for(4);
+    let _later = path.connect(&Plan::keepalive(61, 7, 3));
+    let all = wait_for(8);
+    let between = moment(&format!("{} 0.001 seconds ago", all[4].0));
+    let ten_minutes = moment(&format!("{} 10 minutes ago", all[4].0));
+    let of = |events: &[(String, String)]| -> Vec<String> {
+        events.iter().map(|(_, monotonic)| monotonic.clone()).collect()
+    };
+    let times = |asked: &[&str]| of(&events(asked));
+    assert_eq!(times(&["--past-only", "--since", &between]), of(&all[4..]));
+    assert_eq!(times(&["--until", &between]), of(&all[..4]));
+    assert_eq!(times(&["--since", &ten_minutes, "--until", &between]), of(&all[..4]));
+    assert_eq!(times(&["--past-only", "--at", &between]), of(&all), "10 minutes to both sides");
+    assert_eq!(times(&["--at", "yesterday"]), [""; 0]);
+    // A window that is over needs no --past-only; one that is reversed is an error, as with why.
+    assert_refused(
+        &trace(&["--since", "1h", "--until", "2h"]),
+        2,
+        &["--since is not before --until", "UTC+5:30"],
+    );
+}
+
+#[test]
 fn a_hang_belongs_to_the_time_in_which_it_hung() {
     let path = NetworkPath::cable();
     let agent = Agent::start(&OPTIONS);

@@ -14,7 +14,7 @@ const LEVELS: [&[&str]; 16] = [
     &["agent"],
     &["serve"],
     &["metrics"],
-    &["config", "store"],
+    &["config", "store", "fix", "measure"],
     &["view"],
     &["owner", "advice", "log"],
     &["kernel"],

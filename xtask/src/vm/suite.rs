@@ -17,10 +17,12 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 12] = [
+pub(crate) const SUITES: [Suite; 13] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
+    // setpriv(1) is on the host.
+    Suite { name: "fix", by_mechanism: false, n_threads: 2, without: Some("capability") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
@@ -35,12 +37,13 @@ pub(crate) const SUITES: [Suite; 12] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("law_7_surfaces", "of what is made of samples, whichever kernel they come from"),
+    ("measure", "of paths, and of a timer that `life_of_a_connection` shows; it needs no hooks"),
     ("log", "of what the agent says: its losses are those of `conservation`"),
     ("other_agent", "of what a command makes of answers, without hooks"),
     ("owners", "of /proc and cgroups, where programs make them, not of hooks"),

@@ -4,6 +4,7 @@ mod table;
 
 use super::{
     Failure, Outcome,
+    columns::Column,
     near::NearNames,
     output,
     socket_text::{Size, Style},
@@ -42,6 +43,7 @@ Examples:
   keepwatch sockets --verdict unprotected --direction outbound
   keepwatch sockets --quiet-for 5m --remote-port 5432,6379 --limit 20
   keepwatch sockets --process postgres --sort quiet
+  keepwatch sockets --remote-port postgresql --columns owner,peer,quiet
   keepwatch sockets --peer 10.0.0.0/8 --port 5432 --json | jq .meaning
   keepwatch sockets --watch 1s --pid 812")]
 pub(super) struct SocketsArgs {
@@ -60,9 +62,12 @@ pub(super) struct SocketsArgs {
     /// Show at most this number of rows
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// Show every column, however narrow the terminal is
+    /// Show every column, or all of --columns, however narrow the terminal is
     #[arg(short, long)]
     wide: bool,
+    /// Show these columns, in this order
+    #[arg(long, value_enum, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "json")]
+    columns: Vec<Column>,
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
@@ -116,7 +121,8 @@ fn show_screen(
     let page = reader.page(&pick)?;
     let mut out = output::stdout();
     let columns = Some(size.columns);
-    table::screen(&mut out, &page, TableLayout { style, sort: pick.sort, columns }, size)?;
+    let layout = TableLayout { style, chosen: &args.columns, sort: pick.sort, columns };
+    table::screen(&mut out, &page, layout, size)?;
     Ok(out.flush()?)
 }
 
@@ -127,43 +133,24 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
         return Ok(out.flush()?);
     }
     let mut rows = Vec::new();
-    each_row(reader, &args.filter, |row| rows.push(row))?;
+    reader.each_row(&args.filter, |row| rows.push(row))?;
     let sort = args.sort.unwrap_or_default();
     rows.sort_by_cached_key(|row| Standing::of_row(row).key(sort));
     if args.json {
         rows.iter().take(args.most()).try_for_each(|row| write_json(&mut out, row))?;
     } else {
         let columns = output::size().filter(|_| !args.wide).map(|size| size.columns);
-        table::table(&mut out, &rows, args.most(), TableLayout { style, sort, columns })?;
+        let layout = TableLayout { style, chosen: &args.columns, sort, columns };
+        table::table(&mut out, &rows, args.most(), layout)?;
     }
     out.flush()?;
     if rows.is_empty()
         && let Some(mut near) = NearNames::of(&args.filter)
     {
-        each_row(reader, &Filter::default(), |row| near.look(&row))?;
+        reader.each_row(&Filter::default(), |row| near.look(&row))?;
         info!("{}", near.words());
     }
     Ok(())
-}
-
-/// Passes on every connection that the filter admits, in no order.
-fn each_row(
-    reader: &mut ConnectionReader,
-    filter: &Filter,
-    mut each: impl FnMut(Row),
-) -> Result<(), Failure> {
-    match reader {
-        ConnectionReader::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
-            each(row);
-            true
-        })?),
-        ConnectionReader::Kernel(kernel) => {
-            kernel.walk(filter, |socket, owners, identity, around| {
-                each(Row::new(socket, owners, identity, around, socket.at));
-                Ok(())
-            })
-        }
-    }
 }
 
 /// JSON as it comes: memory does not grow with the sockets. The agent's lines are copied: a field that only a newer

@@ -17,17 +17,24 @@ use std::io::{self, Write};
 
 /// How a table is laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TableLayout {
+pub(super) struct TableLayout<'a> {
     pub(super) style: Style,
+    /// The columns that were asked for; none: those that a terminal of this width has room for.
+    pub(super) chosen: &'a [Column],
     /// The order of the rows.
     pub(super) sort: Sort,
     /// Columns of the terminal. Without: every column, as wide as it needs.
     pub(super) columns: Option<usize>,
 }
 
-impl TableLayout {
+impl TableLayout<'_> {
     fn of(self, rows: &[Row]) -> Vec<(Column, usize)> {
-        self.columns.map_or_else(|| columns::whole(rows), |width| columns::layout(width, self.sort))
+        match (self.columns, self.chosen) {
+            (None, []) => columns::whole(rows, &columns::all()),
+            (None, chosen) => columns::whole(rows, chosen),
+            (Some(width), []) => columns::layout(width, self.sort),
+            (Some(width), chosen) => columns::fitting(width, chosen),
+        }
     }
 }
 
@@ -36,7 +43,7 @@ pub(super) fn table(
     out: &mut impl Write,
     rows: &[Row],
     limit: usize,
-    layout: TableLayout,
+    layout: TableLayout<'_>,
 ) -> io::Result<()> {
     let mut counts = PageCounts::default();
     for row in rows {
@@ -72,11 +79,11 @@ pub(super) const fn n_rows(size: Size) -> usize {
 pub(super) fn screen(
     out: &mut impl Write,
     page: &Page,
-    layout: TableLayout,
+    layout: TableLayout<'_>,
     size: Size,
 ) -> io::Result<()> {
     let style = layout.style;
-    let columns = columns::layout(size.columns, layout.sort);
+    let columns = TableLayout { columns: Some(size.columns), ..layout }.of(&page.rows);
     let mut shown = vec![heading(&columns, style)];
     shown.extend(page.rows.iter().take(n_rows(size)).map(|row| line(row, &columns, style)));
     shown.push(summary(&page.counts, page.rows.len(), style, size.columns));
@@ -155,7 +162,7 @@ mod tests {
     fn shown(sockets: &[Socket], columns: Option<usize>, limit: usize) -> Vec<String> {
         let rows: Vec<Row> = sockets.iter().map(row).collect();
         let mut out = Vec::new();
-        let layout = TableLayout { style: PLAIN, sort: Sort::Limit, columns };
+        let layout = TableLayout { style: PLAIN, chosen: &[], sort: Sort::Limit, columns };
         table(&mut out, &rows, limit, layout).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
@@ -211,6 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn the_columns_that_were_asked_for_are_shown_in_that_order_as_far_as_there_is_room() {
+        let chosen = [Column::Owner, Column::Peer, Column::State, Column::Quiet];
+        let shown = |columns| {
+            let rows: Vec<Row> = three().iter().map(row).collect();
+            let mut out = Vec::new();
+            let layout = TableLayout { style: PLAIN, chosen: &chosen, sort: Sort::Limit, columns };
+            table(&mut out, &rows, usize::MAX, layout).unwrap();
+            String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for columns in [None, Some(80)] {
+            let lines = shown(columns);
+            assert_eq!(words(&lines[0]), ["OWNER", "PEER", "STATE", "QUIET"], "{lines:#?}");
+            let expected = ["mongod[812]", "172.16.0.15:2717", "established", "4m50s"];
+            assert_eq!(words(&lines[1]), expected, "{lines:#?}");
+            assert!(lines.iter().all(|line| width(line) <= 80));
+        }
+        assert_eq!(words(&shown(Some(40))[0]), ["OWNER", "PEER"]);
+    }
+
+    #[test]
     fn a_single_unanswered_probe_is_no_news() {
         let one = Socket { keepalive: true, probes_unanswered: 1, ..socket() };
         assert!(!shown(&[one], None, usize::MAX).concat().contains("unanswered"));
@@ -230,7 +258,12 @@ mod tests {
         for (columns, lines) in [(80, 24), (200, 50), (20, 5), (300, 3)] {
             let mut out = Vec::new();
             let page = Page { rows: rows.clone(), counts, found: 5003, chosen: None };
-            let layout = TableLayout { style: PLAIN, sort: Sort::Limit, columns: Some(columns) };
+            let layout = TableLayout {
+                style: PLAIN,
+                chosen: &[],
+                sort: Sort::Limit,
+                columns: Some(columns),
+            };
             screen(&mut out, &page, layout, Size { columns, lines }).unwrap();
             let text = String::from_utf8(out).unwrap();
             let text = text.replace("\x1b[H", "").replace("\x1b[K", "").replace("\x1b[J", "");

@@ -10,7 +10,7 @@ use crate::{
         socket_text::{self, whole},
         table::{broken, fitted, width},
         timestamp,
-        trace_text::{Tone, tone},
+        trace::text::{Tone, tone},
     },
     model::{
         judgement::condition::Condition,

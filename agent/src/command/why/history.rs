@@ -1,8 +1,7 @@
 //! The history on disk, as the agent that writes it reads it, or as a file.
 
-use super::window::TimeWindow;
 use crate::{
-    command::Failure,
+    command::{Failure, time_window::TimeWindow},
     model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
     serve::{AgentStatus, client},
     store::{CallRow, DeathRow, HistoryReader, Query},

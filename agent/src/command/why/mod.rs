@@ -12,15 +12,13 @@ mod neighbours;
 mod source;
 mod target;
 mod text;
-mod window;
 
 pub(super) use source::Error;
 
-use super::{Failure, Outcome, output, socket_text::Style, source::Source, timestamp};
+use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use crate::{config, kernel::clock};
 use clap::Args;
 use std::io::{self, Write as _};
-use window::TimeWindow;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -51,16 +49,8 @@ pub(super) struct WhyArgs {
     /// (sk:1f) [default: everything of this host]
     #[arg(value_name = "PEER")]
     peer: Option<String>,
-    /// Look at the 10 minutes before and after this moment, or at this day; --since and --until move either
-    /// end
-    #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    at: Option<config::TypedTime>,
-    /// Look at what ended after this moment, or hung then [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    since: Option<config::TypedTime>,
-    /// Look at what ended before this moment, or hung then; of a day, its end [default: now]
-    #[arg(long, value_name = "TIME", value_parser = config::moment)]
-    until: Option<config::TypedTime>,
+    #[command(flatten)]
+    times: TimeArgs,
     /// Say what a first probe after this time would have changed [default: 60s, or half of a shorter idle limit]
     #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
     idle: Option<u32>,
@@ -86,9 +76,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     let now = clock::unix_seconds();
-    let (at, since, until) = (args.at.as_ref(), args.since.as_ref(), args.until.as_ref());
-    let window =
-        TimeWindow::of(at, since, until, &timestamp::local_now(now)).map_err(Error::from)?;
+    let window = args.times.window()?;
     let found = source::find(args, &socket.socket, limits, &window)?;
     let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, now);
     let mut out = output::stdout();

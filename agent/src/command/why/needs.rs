@@ -10,6 +10,7 @@ use crate::{
     model::{
         judgement::{
             death::Cause,
+            facts::ConnectionFacts as _,
             idle_limit::is_kept_over,
             learned::{LimitRow, PeerClosesRow},
             learned_limit::Confidence,
@@ -104,7 +105,7 @@ pub(super) fn need(
     match finding {
         Finding::Opening => None,
         // No setting makes a peer read, or a route.
-        Finding::Stuck if case.key.is_held_back => None,
+        Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
@@ -160,16 +161,15 @@ pub(super) fn need(
 
 /// What is set is early enough, and only the timer that runs is not.
 pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
-    let Connection { settings, limit, next_probe_seconds, .. } =
-        case.example().filter(|_| case.key.is_late_by_timer).map(|life| &life.connection)?;
-    // The kernel's timer fires up to an eighth late.
-    let gap = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
-    let is_kept = is_kept_over(ms(gap), limit.idle_kept_seconds, limit.idle_limit_seconds);
+    let connection = &case.example().filter(|_| case.key.is_late_by_timer)?.connection;
+    let Connection { limit, next_probe_seconds, .. } = connection;
+    let is_kept =
+        is_kept_over(connection.fires_by_ms(), limit.idle_kept_seconds, limit.idle_limit_seconds);
     if !is_kept || limit.idle_limit_from.counts_bytes() {
         return None;
     }
     // It may have been armed with what is set now, when the path had been quiet already.
-    if next_probe_seconds.is_some_and(|rest| rest <= gap + 1.0) {
+    if connection.is_timer_of_now() {
         return Some(Advice {
             place: "connection",
             holds: Holds::Surely,

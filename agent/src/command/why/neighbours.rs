@@ -17,7 +17,10 @@ use crate::{
         life::{Finding, Life},
     },
 };
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// A server, as one network namespace knows it.
 type ServerHere = (u32, SocketAddr);
@@ -41,8 +44,9 @@ struct AtServer {
     n_hanging: usize,
     /// When the first of those began to hang: Unix time.
     hanging_since: Option<f64>,
-    /// The process of one that hangs, and for how long the first has hung, seconds.
-    hanging: Option<(Option<String>, f64)>,
+    /// The processes of those that hang, by name and id, and for how long the first has hung, seconds.
+    hanging: BTreeSet<(String, u32)>,
+    hanging_seconds: Option<f64>,
     /// The shortest that killed, seconds.
     killed: Option<f64>,
     /// None of them gets an answer.
@@ -64,9 +68,9 @@ pub(super) struct LimitGuess {
     pub(super) heard_after: Option<f64>,
     /// The shortest quiet time after which one hangs, seconds.
     pub(super) hangs_after: f64,
-    /// How many hang, of which process, and for how long.
+    /// How many hang, of which processes (name and id), and for how long.
     pub(super) n_hanging: usize,
-    pub(super) process: Option<String>,
+    pub(super) processes: BTreeSet<(String, u32)>,
     pub(super) hanging_seconds: f64,
 }
 
@@ -78,8 +82,10 @@ impl Neighbours {
             all.meet(life, now);
         }
         for case in cases {
+            let finding = case.finding();
             let is_silent =
-                matches!(case.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
+                matches!(finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent)
+                    && !case.of(finding).all(Life::is_blocked);
             if let Some(server) = server(case) {
                 let at = all.0.entry(server).or_default();
                 at.is_silent |= is_silent;
@@ -111,9 +117,8 @@ impl Neighbours {
             at.n_hanging += 1;
             let since = connection.condition_seconds.unwrap_or_default();
             at.hanging_since = shortest(at.hanging_since, Some(now - since));
-            if at.hanging.as_ref().is_none_or(|(_, longest)| since > *longest) {
-                at.hanging = Some((life.owner().map(|owner| owner.process.clone()), since));
-            }
+            at.hanging.extend(life.owner().map(|owner| (owner.process.clone(), owner.pid)));
+            at.hanging_seconds = longest(at.hanging_seconds, Some(since));
         }
     }
 
@@ -156,7 +161,6 @@ impl Neighbours {
         if at.survived.is_some_and(|survived| survived >= 0.9 * hangs_after) {
             return None;
         }
-        let (process, hanging_seconds) = at.hanging.clone()?;
         let is_heard = at
             .heard
             .zip(at.hanging_since)
@@ -168,8 +172,8 @@ impl Neighbours {
             answered_after: at.answered_after.filter(|answered| *answered < hangs_after),
             hangs_after,
             n_hanging: at.n_hanging,
-            process,
-            hanging_seconds,
+            processes: at.hanging.clone(),
+            hanging_seconds: at.hanging_seconds?,
         })
     }
 
@@ -394,7 +398,8 @@ mod tests {
         let neighbours = Neighbours::of(&quiet(), &hanging, 0.0);
         let guess = neighbours.limit(&quiet()[0]).unwrap();
         assert_eq!((guess.hangs_after, guess.n_hanging), (80.0, 2));
-        assert_eq!((guess.process.as_deref(), guess.hanging_seconds), (Some("app"), 39.0));
+        let processes = [("app".to_owned(), 812)].into();
+        assert_eq!((guess.processes, guess.hanging_seconds), (processes, 39.0));
         assert!(neighbours.is_silent(&quiet()[0]));
         // One went on after 100 s: no limit explains those that hang.
         let mut survived = live(&app(3, None, 0));

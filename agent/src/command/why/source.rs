@@ -8,12 +8,12 @@ use super::{
     known_names::{self, KnownNames, NameField},
     living::LivingRows,
     target::{self, Meaning, Selection, Target},
-    window::{self, TimeWindow},
 };
 use crate::{
     command::{
         Failure,
         source::{Kernel, Source},
+        time_window::TimeWindow,
     },
     config,
     model::{
@@ -26,8 +26,9 @@ use crate::{
         text::sanitize,
     },
     serve::client,
-    store::{self, HistoryReader},
+    store::{self, DeathRow, HistoryReader},
     view::{
+        connection::{Connection, RowOwner},
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
@@ -41,8 +42,6 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::Path};
 /// What was asked cannot be answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error(transparent)]
-    Window(#[from] window::Error),
     #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
     Unresolved { name: String, cause: io::Error, near: String },
 }
@@ -101,7 +100,7 @@ pub(super) fn find(
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
     let not_kept = sources.history.not_kept(window)?;
     sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
-    let mut notes = vec![window.note()];
+    let mut notes = vec![window.note("what ended")];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
 }
@@ -311,12 +310,19 @@ impl<'a> Sources<'a> {
     /// The names that owners of connections have, and had in the window.
     fn names(&mut self, paths: &[ConfiguredPath]) -> Result<KnownNames, Failure> {
         let mut names = KnownNames::default();
+        let mut meet = |owners: &[RowOwner], connection: &Connection| {
+            names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+        };
         for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
             for Row { connection, owners, .. } in self.living(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+                meet(&owners, &connection);
             }
-            for Life { connection, owners, .. } in self.lives(&selections)? {
-                names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
+            for EventRow { connection, owners, .. } in self.remembered(&selections)? {
+                meet(&owners, &connection);
+            }
+            for selection in &selections {
+                let met = |row: DeathRow| meet(&row.event.owners, &row.event.connection);
+                self.history.dead(&selection.query, self.window, met)?;
             }
         }
         for path in paths {

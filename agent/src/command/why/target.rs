@@ -1,6 +1,7 @@
 //! Which connections the word on the command line means.
 
 use crate::{
+    files,
     model::{
         judgement::{idle_limit::ConfiguredPath, verdict::Surroundings},
         observed::{
@@ -53,7 +54,7 @@ impl Target {
         if let Ok(number) = word.parse() {
             return Self::Number(number);
         }
-        match word.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        match word.rsplit_once(':').map(|(host, port)| (host, files::port(port))) {
             Some(("" | "*", Ok(port))) => Self::Port(port),
             Some((host, Ok(port))) => {
                 let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

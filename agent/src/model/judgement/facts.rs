@@ -6,6 +6,7 @@ use super::{
     gap::Gap,
 };
 use crate::model::observed::{
+    probe_timing::fires_by_ms,
     setting::Effective,
     socket::{Direction, Endpoint, Socket, State},
     watched::Watched,
@@ -52,6 +53,16 @@ pub trait ConnectionFacts {
             State::FinWait1 | State::FinWait2 => !self.is_orphan(),
             _ => false,
         }
+    }
+
+    /// When a timer of the settings of now has fired at the latest, milliseconds after it was armed.
+    fn fires_by_ms(&self) -> u64 {
+        fires_by_ms(u64::from(self.idle().value.max(self.interval().value)) * 1000)
+    }
+
+    /// Whether the timer that runs may have been armed with the settings of now: what is armed for longer is older.
+    fn is_timer_of_now(&self) -> bool {
+        self.next_probe_ms().is_some_and(|rest_ms| rest_ms <= self.fires_by_ms())
     }
 
     /// What is wrong with it now, whatever the path.

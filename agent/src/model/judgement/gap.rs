@@ -43,7 +43,7 @@ impl Gap {
         let steady_ms = with_slack(u64::from(idle.max(interval)) * 1000, hz);
         // While something waits to be sent no keepalive probe goes out (`tcp_keepalive_timer`), and each probe of the window
         // waits twice as long as the one before.
-        let between_ms = with_slack(socket.ambient.rto_max_ms.into(), hz);
+        let between_ms = with_slack(socket.rto_max_ms.into(), hz);
         if socket.has_closed_window() && between_ms > steady_ms {
             return Some(Self { ms: between_ms, from: GapFrom::WindowProbe });
         }

@@ -12,7 +12,12 @@ use crate::model::{
 };
 use hashbrown::HashMap;
 use ipnet::IpNet;
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    net::Ipv6Addr,
+};
 
 /// An idle limit: a preset, or a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,15 @@ pub struct Applied {
 pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
     let limit = duration(seconds);
     if kept_seconds < seconds { format!("{} to {limit}", duration(kept_seconds)) } else { limit }
+}
+
+/// What a path does to `it` after the limit, in one sentence: the one that every surface says. `path`: its name, if it is
+/// configured; `after`: the limit in words.
+pub fn limit_sentence(path: Option<&str>, after: &str, from: &LimitSource, it: &str) -> String {
+    match path {
+        Some(path) => format!("the path {path} forgets {it} after {after}"),
+        None => format!("the path is taken to forget {it} after {after} ({from})"),
+    }
 }
 
 /// Whether a path keeps a connection over a gap. What was survived was mostly the gap of a timer that was late, too.
@@ -251,14 +265,18 @@ impl Limits {
         Some(Self { learned: learned.collect(), home, ..self.clone() })
     }
 
-    /// Whether verdicts are the same by these limits and by others that differ in what was learned.
-    pub fn applies_as(&self, other: &Self) -> bool {
-        let sure = |limits: &Self| -> BTreeMap<Destination, LearnedLimit> {
-            let all = limits.learned.iter().filter(|_| limits.may_learn);
-            let sure = all.filter(|(_, (limit, _))| limit.confidence == Confidence::Sure);
-            sure.map(|(&it, &(limit, _))| (it, limit)).collect()
+    /// The peers of whose connections verdicts may differ by these limits and by others that differ in what was learned.
+    /// None: those of all, for destinations are named otherwise.
+    pub fn peers_that_differ(&self, other: &Self) -> Option<HashSet<Ipv6Addr>> {
+        if self.home != other.home {
+            return None;
+        }
+        let sure = |limits: &Self, of: &Destination| {
+            let known = limits.learned.get(of).filter(|_| limits.may_learn);
+            known.map(|&(limit, _)| limit).filter(|limit| limit.confidence == Confidence::Sure)
         };
-        self.home == other.home && sure(self) == sure(other)
+        let all = self.learned.keys().chain(other.learned.keys());
+        Some(all.filter(|of| sure(self, of) != sure(other, of)).map(|of| of.addr).collect())
     }
 
     /// The same limits with a default or paths that the command line gives in place of these.
@@ -376,11 +394,15 @@ mod tests {
             assert_eq!(limit_of(&limits, there), (350, "default".to_owned()));
             let beside = limits.learned(&toward(there)).unwrap();
             assert_eq!(beside.to_string(), format!("~21 s ({})", confidence.as_str()));
-            assert!(limits.applies_as(&bare.with_learned([].into(), limits.home).unwrap()));
+            let nothing = bare.with_learned([].into(), limits.home).unwrap();
+            assert_eq!(limits.peers_that_differ(&nothing), Some([].into()));
         }
         let sure = knows(&bare, there, 21, Confidence::Sure);
         assert_eq!(limit_of(&sure, there), (21, "learned".to_owned()));
-        assert!(!sure.applies_as(&bare));
+        assert_eq!(sure.peers_that_differ(&bare), None, "it did not know its own namespace");
+        let nothing = bare.with_learned([].into(), sure.home).unwrap();
+        let there_only = [toward(there).remote().addr].into();
+        assert_eq!(sure.peers_that_differ(&nothing), Some(there_only));
         // Given for the path, as a time or as a preset; or for all.
         let mut preset = path("db", "10.0.0.0/8", None, 240);
         preset.limit.preset = Some("azure");

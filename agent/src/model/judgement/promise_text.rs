@@ -6,10 +6,7 @@ use super::{
     gap::{Gap, GapFrom},
     idle_limit::is_kept_over,
 };
-use crate::model::{
-    observed::{probe_timing::fires_by_ms, setting::SettingOrigin},
-    text::duration::duration,
-};
+use crate::model::{observed::setting::SettingOrigin, text::duration::duration};
 
 /// What the probes of a connection do on its path; the limit is left to the caller. `kept_seconds`: the quiet time that the
 /// path keeps for sure; `seconds`: that after which it forgets; `counts_bytes`: probes do not count there. `hz`: ticks of the
@@ -38,7 +35,7 @@ pub fn probes_in_words(
         };
     }
     match gap.from {
-        GapFrom::ArmedTimer if may_be_of_now(of) => format!(
+        GapFrom::ArmedTimer if of.is_timer_of_now() => format!(
             "{first}, but the timer that runs fires only after {} of it: it was set before that, or when {it} had been quiet \
              already",
             duration(gap.ms.div_ceil(1000))
@@ -77,12 +74,6 @@ fn window_probes(gap: Gap) -> String {
         "the peer's window is closed: no keepalive probe goes out, only probes of the window, up to {} apart",
         duration(gap.ms / 1000)
     )
-}
-
-/// Whether the timer that runs may have been armed with the settings of now.
-fn may_be_of_now(of: &impl ConnectionFacts) -> bool {
-    let longest_ms = u64::from(of.idle().value.max(of.interval().value)) * 1000;
-    of.next_probe_ms().is_some_and(|rest_ms| rest_ms <= fires_by_ms(longest_ms))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     facts::ConnectionFacts,
-    idle_limit::{Applied, Limits, PathNumber, is_kept_over, limit_in_words},
+    idle_limit::{Applied, Limits, PathNumber, is_kept_over, limit_in_words, limit_sentence},
     promise_text::probes_in_words,
 };
 use crate::model::text::{
@@ -118,10 +118,7 @@ impl Surroundings {
     fn reason_of_promise(&self, of: &impl ConnectionFacts) -> String {
         let &Applied { seconds, kept_seconds, ref from, ref path, .. } = self.limits.of(of);
         let after = limit_in_words(kept_seconds, seconds);
-        let limit = match path {
-            Some(path) => format!("the path {path} forgets it after {after}"),
-            None => format!("the path is taken to forget it after {after} ({from})"),
-        };
+        let limit = limit_sentence(path.as_deref(), &after, from, "it");
         let known = (kept_seconds, seconds, from.counts_bytes());
         format!("{}; {limit}", probes_in_words(of, known, self.hz, "it"))
     }

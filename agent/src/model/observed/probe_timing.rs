@@ -67,13 +67,11 @@ impl Socket {
         match (self.own.user_timeout_ms, self.ambient) {
             (1.., _) => self.own.user_timeout_ms.into(),
             // `tcp_orphan_retries`: unset, it stands for 8.
-            (0, NetnsSettings { orphan_retries: 0, rto_max_ms, .. }) if self.is_orphan => {
-                repeating_ms(8, rto_max_ms)
+            (0, NetnsSettings { orphan_retries: 0, .. }) if self.is_orphan => {
+                repeating_ms(8, self.rto_max_ms)
             }
-            (0, ambient) if self.is_orphan => {
-                repeating_ms(ambient.orphan_retries, ambient.rto_max_ms)
-            }
-            (0, ambient) => repeating_ms(ambient.retries2, ambient.rto_max_ms),
+            (0, ambient) if self.is_orphan => repeating_ms(ambient.orphan_retries, self.rto_max_ms),
+            (0, ambient) => repeating_ms(ambient.retries2, self.rto_max_ms),
         }
     }
 
@@ -91,7 +89,8 @@ impl Socket {
     /// the SYN once more (`tcp_write_timeout` in net/ipv4/tcp_timer.c).
     pub fn gives_up_opening_ms(&self) -> u64 {
         const FIRST_MS: u64 = 1000;
-        let NetnsSettings { syn_retries, syn_linear_timeouts, rto_max_ms, .. } = self.ambient;
+        let Self { syn_retries, rto_max_ms, .. } = *self;
+        let syn_linear_timeouts = self.ambient.syn_linear_timeouts;
         let most = u32::from(syn_retries) + u32::from(syn_linear_timeouts);
         let timeout_ms = match self.own.user_timeout_ms {
             0 => repeating_from_ms(FIRST_MS, syn_retries, rto_max_ms),
@@ -209,7 +208,7 @@ fn repeating_from_ms(min_ms: u64, retries: u8, rto_max_ms: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::setting::{OwnSettings, SettingOrigin};
+    use crate::model::observed::setting::{OwnSettings, SettingOrigin, TCP_RTO_MAX_MS};
     use crate::model::observed::socket::tests_support::socket;
 
     fn detection(idle: u32, interval: u32, count: u8, user_timeout_ms: u32) -> Option<u64> {
@@ -294,11 +293,11 @@ mod tests {
         socket.ambient.retries2 = 5;
         assert_eq!(socket.gives_up_repeating_ms(), 12_600);
         // Measured on 6.18 with a sysctl of 2 s: 27.5 s, and with a socket option of 1 s 15.0 s.
-        (socket.ambient.retries2, socket.ambient.rto_max_ms) = (15, 2000);
+        (socket.ambient.retries2, socket.rto_max_ms) = (15, 2000);
         assert_eq!(socket.gives_up_repeating_ms(), 27_000);
-        socket.ambient.rto_max_ms = 1000;
+        socket.rto_max_ms = 1000;
         assert_eq!(socket.gives_up_repeating_ms(), 14_400);
-        socket.ambient = NetnsSettings::default();
+        (socket.ambient, socket.rto_max_ms) = (NetnsSettings::default(), TCP_RTO_MAX_MS);
         socket.is_orphan = true;
         assert_eq!(socket.gives_up_repeating_ms(), 102_200);
         socket.own.user_timeout_ms = 30_000;
@@ -308,9 +307,8 @@ mod tests {
     #[test]
     fn a_syn_is_repeated_for_as_long_as_the_namespace_or_the_socket_says() {
         let opening = |syn_retries, syn_linear_timeouts| {
-            let ambient =
-                NetnsSettings { syn_retries, syn_linear_timeouts, ..NetnsSettings::default() };
-            Socket { ambient, ..socket() }
+            let ambient = NetnsSettings { syn_linear_timeouts, ..NetnsSettings::default() };
+            Socket { ambient, syn_retries, ..socket() }
         };
         // ip-sysctl.rst, tcp_syn_retries: 131 s with 4 linear timeouts, 127 s before there were any.
         assert_eq!(opening(6, 4).gives_up_opening_ms(), 131_000);

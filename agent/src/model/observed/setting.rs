@@ -47,12 +47,7 @@ pub struct NetnsSettings {
     pub retries2: u8,
     /// `tcp_orphan_retries`, repetitions of what a program left behind; 0 stands for 8.
     pub orphan_retries: u8,
-    /// `tcp_rto_max_ms` as it was when the socket was made, or the socket's own TCP_RTO_MAX_MS: the longest time
-    /// between two repetitions, milliseconds.
-    pub rto_max_ms: u32,
-    /// `tcp_syn_retries`, or the socket's own TCP_SYNCNT: repetitions of a SYN, each after twice the time of the one before.
-    pub syn_retries: u8,
-    /// `tcp_syn_linear_timeouts`: further repetitions before these, a second apart; 0 before 6.5.
+    /// `tcp_syn_linear_timeouts`: repetitions of a SYN a second apart, before those that double; 0 before 6.5.
     pub syn_linear_timeouts: u8,
 }
 
@@ -68,8 +63,6 @@ impl Default for NetnsSettings {
             count: 9,
             retries2: 15,
             orphan_retries: 0,
-            rto_max_ms: TCP_RTO_MAX_MS,
-            syn_retries: 6,
             syn_linear_timeouts: 4,
         }
     }

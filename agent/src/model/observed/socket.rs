@@ -274,6 +274,11 @@ pub struct Socket {
     pub own: OwnSettings,
     /// What its network namespace says.
     pub ambient: NetnsSettings,
+    /// The longest time between two repetitions, milliseconds: TCP_RTO_MAX_MS of the socket, else `tcp_rto_max_ms`
+    /// as it was when the socket was made (`tcp_init_sock` in net/ipv4/tcp.c).
+    pub rto_max_ms: u32,
+    /// Repetitions of a SYN, each after twice the time of the one before: TCP_SYNCNT, else `tcp_syn_retries`.
+    pub syn_retries: u8,
     /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,
     /// The TCP state when it was sampled.
@@ -411,6 +416,7 @@ mod tests {
 #[cfg(test)]
 pub(crate) mod tests_support {
     use super::*;
+    use crate::model::observed::setting::TCP_RTO_MAX_MS;
 
     /// An outbound connection with nothing set, quiet for no time.
     pub(crate) fn socket() -> Socket {
@@ -424,6 +430,8 @@ pub(crate) mod tests_support {
             inode: 0,
             own: OwnSettings::default(),
             ambient: NetnsSettings::default(),
+            rto_max_ms: TCP_RTO_MAX_MS,
+            syn_retries: 6,
             keepalive: false,
             state: State::Established,
             in_flight: false,

@@ -222,6 +222,7 @@ mod tests {
             quiet_ms: 0,
             silent_ms: 0,
             age_ms: Some(100),
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -8,7 +8,7 @@ use crate::model::{
     },
     observed::socket::Time,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, net::Ipv6Addr, sync::Arc};
 
 impl Table {
     /// What an earlier agent has learned. `home` dates what will be learned.
@@ -35,23 +35,25 @@ impl Table {
         let Some(limits) = self.around.limits.with_learned(learned, self.learned.netns()) else {
             return;
         };
-        let is_applied = !limits.applies_as(&self.around.limits);
+        let peers = limits.peers_that_differ(&self.around.limits);
         let around = Arc::new(Surroundings { limits, ..(*self.around).clone() });
-        if is_applied {
-            self.count_anew(&around);
-        }
+        self.count_anew(&around, peers.as_ref());
         self.around = around;
     }
 
-    /// Sums count each connection by its verdict.
-    fn count_anew(&mut self, around: &Surroundings) {
-        for number in 0..self.slots.end() {
-            if let Some(Slot { socket, whose, .. }) = self.slots.get(number) {
-                let before = Share::of(&socket, whose, &self.around);
-                let after = Share::of(&socket, whose, around);
-                if before != after {
-                    self.sums.replace(before, after);
-                }
+    /// Sums count each connection by its verdict. Only those with these peers may have another one; none: all may.
+    fn count_anew(&mut self, around: &Surroundings, peers: Option<&HashSet<Ipv6Addr>>) {
+        if peers.is_some_and(HashSet::is_empty) {
+            return;
+        }
+        let Self { slots, sums, around: before, .. } = self;
+        for Slot { socket, whose, .. } in
+            slots.to_peers(|addr| peers.is_none_or(|peers| peers.contains(addr)))
+        {
+            let (before, after) =
+                (Share::of(&socket, whose, before), Share::of(&socket, whose, around));
+            if before != after {
+                sums.replace(before, after);
             }
         }
     }

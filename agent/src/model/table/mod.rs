@@ -335,8 +335,7 @@ impl Table {
             if history.was_found_gone() {
                 return; // one dies once
             }
-            death.age_ms = history.opened.map(|opened| at.ms_since(opened));
-            death.probes_sent = history.probes_sent;
+            death = history.completed(death, at);
             calls = history.calls().collect();
         }
         if death.asks_for_others() {

@@ -2,14 +2,19 @@
 
 use super::{
     Table,
+    happening::Happening,
+    histories::ConnectionHistory,
     owner_ids::{OwnerNumber, OwnerNumbers},
     owner_label::OwnerLabels,
     storage::Slot,
 };
-use crate::model::observed::{
-    event::Event,
-    owner_identity::{Identity, KnownProcess, NamedOwner, OwnerCandidate, foremost},
-    socket::{Comm, Owner, Socket},
+use crate::model::{
+    judgement::verdict::Surroundings,
+    observed::{
+        event::Event,
+        owner_identity::{Identity, KnownProcess, NamedOwner, OwnerCandidate, foremost},
+        socket::{Comm, Owner, Socket},
+    },
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -173,6 +178,27 @@ impl Table {
         }
     }
 
+    /// What is kept of a connection, as it was streamed, with its owner of now where none was known then: a program takes a
+    /// connection that the peer opened only after that, and in no event.
+    pub fn replay<'a>(
+        &'a self,
+        history: &'a ConnectionHistory,
+    ) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
+        let is_known = history.socket.owner.is_some() && history.identity.is_some();
+        let slot = if is_known { None } else { self.before(history.socket.id) };
+        let owner = slot.and_then(|slot| slot.socket.owner);
+        let whose = slot.and_then(|slot| self.owners.roll.get(slot.whose));
+        let identity = whose.and_then(|whose| whose.identity.as_ref());
+        history.replay().map(move |(mut happening, around)| {
+            let by = happening.socket.owner.or(owner);
+            happening.socket.owner = by;
+            if by.map(|by| by.pid) == owner.map(|owner| owner.pid) {
+                happening.identity = happening.identity.or_else(|| identity.cloned());
+            }
+            (happening, around)
+        })
+    }
+
     /// The owner of this socket, as far as that is known.
     pub(super) fn whose(&self, socket: &Socket) -> NamedOwner {
         let Some(Owner { pid, comm, .. }) = socket.owner else {
@@ -194,8 +220,15 @@ impl Table {
 mod tests {
     use super::*;
     use crate::model::{
-        observed::socket::{SocketId, tests_support::socket},
-        table::tests::{rows, table},
+        observed::{
+            ending::Ending,
+            setsockopt::{Call, SockOpt, When},
+            socket::{SocketId, State, tests_support::socket},
+        },
+        table::{
+            happening::{Happened, Happening},
+            tests::{rows, table},
+        },
     };
 
     fn owner(pid: u32, name: &[u8]) -> Owner {
@@ -265,6 +298,91 @@ mod tests {
         assert!(table.strangers(&[event]).is_empty());
         table.apply(event);
         assert_eq!(workloads(&table), [("job.service".to_owned(), 1)]);
+    }
+
+    /// A call of `caller` on a socket that has no id yet.
+    fn early_call(caller: Owner) -> Event {
+        let by = Some(caller);
+        let (option, value) = (SockOpt::Idle, Some(61));
+        let call = Call { option, value, errno: 0, by, when: When::BeforeConnect };
+        let state = State::Close;
+        let socket = Socket { id: SocketId::default(), inode: 77, owner: by, state, ..socket() };
+        Event::Called { socket, call }
+    }
+
+    fn listens(id: u64) -> Event {
+        let (id, state) = (SocketId(id), State::Listen);
+        let socket = Socket { id, inode: 77, owner: None, state, ..socket() };
+        Event::StateChange { socket, old: State::Close, ending: Ending::default() }
+    }
+
+    /// The calls that are remembered of a connection: by whom, and the unit of that.
+    fn remembered(table: &Table, id: u64) -> Vec<(u32, Option<String>)> {
+        let history = table.history(SocketId(id)).unwrap();
+        let calls = table.replay(history).filter(|(it, _)| matches!(it.what, Happened::Setting(_)));
+        calls
+            .map(|(it, _)| {
+                let unit =
+                    it.identity.and_then(|identity| identity.unit.as_deref().map(str::to_owned));
+                (it.socket.owner.unwrap().pid, unit)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_call_before_listening_is_of_the_callers_unit_also_when_the_caller_is_gone() {
+        let mut table = table();
+        let gate = owner(7, b"gate");
+        table.identify([(7, known(1, "gate.service"))]);
+        table.apply(early_call(gate));
+        let of_gate = vec![(7, Some("gate.service".to_owned()))];
+        // A walk that does not meet the process forgets it.
+        walk(&mut table, &[]);
+        table.apply(listens(1));
+        assert_eq!(remembered(&table, 1), of_gate);
+        let history = table.history(SocketId(1)).unwrap();
+        let (call, _) = table.replay(history).next().unwrap();
+        assert_eq!(call.socket.local, socket().local, "it is known by now where it listens");
+    }
+
+    #[test]
+    fn an_accepted_connection_is_remembered_as_of_the_process_that_took_it_later() {
+        let mut table = table();
+        let accepted = Socket { owner: None, ..socket() };
+        let (old, ending) = (State::SynRecv, Ending::default());
+        table.apply(Event::StateChange { socket: accepted, old, ending });
+        let of_opening = |table: &Table| {
+            let (opened, _) = table.replay(table.history(SocketId(1)).unwrap()).next().unwrap();
+            let unit = opened.identity.and_then(|it| it.unit.as_deref().map(str::to_owned));
+            (opened.socket.owner.map(|owner| owner.pid), unit)
+        };
+        assert_eq!(of_opening(&table), (None, None));
+        table.identify([(7, known(1, "web.service"))]);
+        walk(&mut table, &[held_by(1, owner(7, b"web"))]);
+        assert_eq!(of_opening(&table), (Some(7), Some("web.service".to_owned())));
+    }
+
+    #[test]
+    fn a_call_of_another_process_is_of_that_ones_unit_and_takes_no_connection_over() {
+        let mut table = table();
+        let (web, fixer) = (owner(7, b"web"), owner(8, b"fixer"));
+        table.identify([(7, known(1, "web.service")), (8, known(1, "fix.service"))]);
+        table.apply(held_by(1, web));
+        let connection = Socket { owner: Some(web), ..socket() };
+        table.happened(Happening::new(connection.at, connection, Happened::Opened));
+        let by = |caller: Owner| {
+            let (option, value, by) = (SockOpt::Idle, Some(61), Some(caller));
+            let call = Call { option, value, errno: 0, by, when: When::AfterConnect };
+            Event::Called { socket: Socket { owner: by, ..socket() }, call }
+        };
+        table.apply(by(fixer));
+        let history = table.history(SocketId(1)).unwrap();
+        assert_eq!(history.identity.as_ref().unwrap().unit.as_deref(), Some("web.service"));
+        assert_eq!(history.socket.owner.map(|owner| owner.pid), Some(7));
+        table.apply(by(web));
+        let units = ["fix.service", "web.service"].map(|unit| Some(unit.to_owned()));
+        let [of_fixer, of_web] = units;
+        assert_eq!(remembered(&table, 1), [(8, of_fixer), (7, of_web)]);
     }
 
     #[test]

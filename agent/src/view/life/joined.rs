@@ -22,7 +22,7 @@ impl ReportedPast {
     fn added_to(self, mut life: Life) -> Life {
         life.is_whole |= self.is_whole;
         life.opened_at = life.opened_at.take().or(self.opened_at);
-        life.given_up_at = self.given_up_at;
+        life.given_up_at = self.given_up_at.or(life.given_up_at);
         life.calls = self.calls;
         life.changed = self.changed;
         life

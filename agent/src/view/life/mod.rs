@@ -62,7 +62,7 @@ pub(crate) struct LifeEnd {
     pub others_silent: Option<u32>,
     /// Since data was sent or received last: probes and their answers carry none.
     pub without_data_seconds: Option<f64>,
-    /// A path that forgot it explains that best.
+    /// A path that forgot it explains that best: by what is known of it, or of others of its case that died alike.
     pub forgotten: bool,
     /// Of an abandoned one: the silence after which this host closed it, if that is known.
     pub closed_after_seconds: Option<f64>,
@@ -223,7 +223,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
-            given_up_at: None,
+            given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
@@ -251,6 +251,20 @@ impl Life {
         end.unanswered_since.as_deref().or(end.last_packet_at.as_deref())
     }
 
+    /// Whether it lives, and the peer's host answers, but not its program.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.end.is_none() && self.connection.condition() == Condition::Blocked
+    }
+
+    /// Of one that ended: the quiet time before the first of what was never answered, data or probe, seconds.
+    pub(crate) fn quiet_before_end_seconds(&self) -> f64 {
+        let Connection { settings, quiet_seconds, probes_unanswered, .. } = &self.connection;
+        let is_probed = settings.keepalive && *probes_unanswered > 0;
+        // A path that forgot it answers no probe.
+        let most = if is_probed { f64::from(settings.idle.seconds) } else { f64::INFINITY };
+        quiet_seconds.min(most)
+    }
+
     /// Of one whose data goes unanswered now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
     pub(crate) fn quiet_before_stuck_seconds(&self) -> Option<f64> {
         let connection = &self.connection;
@@ -274,7 +288,7 @@ impl Life {
         let Some(end) = &self.end else {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {
-                Condition::Stuck if self.connection.orphan => Finding::GivenUp,
+                Condition::Stuck | Condition::Blocked if self.connection.orphan => Finding::GivenUp,
                 Condition::Stuck if self.connection.state == State::SynSent => Finding::Opening,
                 Condition::Stuck => Finding::Stuck,
                 Condition::PeerSilent => Finding::PeerSilent,

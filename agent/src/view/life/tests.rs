@@ -50,6 +50,21 @@ fn what_hangs_now_comes_before_what_died_and_that_before_what_may() {
 }
 
 #[test]
+fn what_a_host_closed_before_the_peer_read_it_is_given_up_and_what_a_program_still_has_open_is_blocked()
+ {
+    let blocked = Socket {
+        window_closed: true,
+        in_flight: true,
+        retransmitting_ms: Some(20_000),
+        ..app(1, None, 0)
+    };
+    assert_eq!(live(&blocked).finding(), Finding::Blocked);
+    let orphan = live(&Socket { is_orphan: true, state: State::FinWait1, ..blocked });
+    assert!(orphan.is_blocked() && orphan.connection.gives_up_seconds.is_some());
+    assert_eq!(orphan.finding(), Finding::GivenUp);
+}
+
+#[test]
 fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
     let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
     assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);

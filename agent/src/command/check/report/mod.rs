@@ -413,14 +413,7 @@ fn limits(reported: &[ReportLine<'_>]) -> Vec<String> {
 }
 
 fn limit_sentence(limit: &PathLimit) -> String {
-    let PathLimit { idle_limit_from, path, .. } = limit;
-    let limit = limit.in_words();
-    match path {
-        Some(path) => format!("the path {path} forgets a quiet connection after {limit}"),
-        None => format!(
-            "a path is taken to forget a quiet connection after {limit} ({idle_limit_from})"
-        ),
-    }
+    limit.sentence("a quiet connection")
 }
 
 fn table_width(widths: &[usize]) -> usize {

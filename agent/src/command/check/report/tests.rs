@@ -85,7 +85,7 @@ fn a_reason_stands_beside_its_finding_or_on_a_narrow_terminal_below() {
     assert!(narrow[0].ends_with("KEEPALIVE"), "{narrow:?}");
     assert!(narrow[2].starts_with("    ") && narrow[2].contains("no probe"), "{narrow:?}");
     // The limit is said once.
-    assert!(narrow[4].starts_with("a path is taken to forget"), "{narrow:?}");
+    assert!(narrow[4].starts_with("the path is taken to forget"), "{narrow:?}");
     // Idle 10 and interval 400: what comes too late is not to be seen at once.
     let own = OwnSettings { idle_seconds: 10, interval_seconds: 400, ..OwnSettings::default() };
     let late = Socket { keepalive: true, own, ..socket() };

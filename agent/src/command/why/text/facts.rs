@@ -1,6 +1,6 @@
 //! The text beside each label of a case.
 
-use super::phrase::{cause_in_words, connections, time, up_to};
+use super::phrase::{cause_in_words, connections, of_processes, time, up_to};
 use crate::{
     command::why::{
         answer::Judged,
@@ -241,18 +241,25 @@ impl Judged {
 
     /// By whom, as far as that was seen.
     pub(super) const fn set_by(&self) -> &'static str {
-        match (self.nobody_ever_set, self.calls.is_empty(), self.direction) {
-            (Some(true), ..) => "; nobody ever called setsockopt for it, seen from the beginning",
-            (_, false, _) => "; the calls that were seen:",
-            (_, true, Direction::Inbound) if self.case.has_own_values() => {
+        match (self.nobody_ever_set, self.calls.is_empty()) {
+            (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
+            (_, false) => "; the calls that were seen:",
+            (_, true) if self.case.has_own_values() => self.set_by_nobody_seen(),
+            (_, true) => "; it was not seen whether a program tried to set it",
+        }
+    }
+
+    /// Of what is set, and no call of it was seen.
+    pub(super) const fn set_by_nobody_seen(&self) -> &'static str {
+        match self.direction {
+            Direction::Inbound => {
                 "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
                  seen (io_uring, the kernel, MPTCP)"
             }
-            (_, true, _) if self.case.has_own_values() => {
+            Direction::Outbound => {
                 "; no call was seen for it: it was set before the agent started, or in a way that is not seen \
                  (io_uring, the kernel, MPTCP)"
             }
-            (_, true, _) => "; it was not seen whether a program tried to set it",
         }
     }
 
@@ -327,7 +334,7 @@ impl Judged {
         };
         if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
             let n = guess.n_hanging;
-            let of = guess.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            let of = of_processes(&guess.processes);
             return format!(
                 "assumed to be {configured}; a guess: {range}, because {}{of} to the same peer {} no answer, for {}{}",
                 connections(n),

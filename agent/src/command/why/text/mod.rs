@@ -13,8 +13,11 @@ use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
     command::{socket_text::Style, table::wrapped, timestamp},
-    model::judgement::verdict::Verdict,
-    view::{connection_group::ConnectionTimes, life::Finding},
+    model::{judgement::verdict::Verdict, observed::setsockopt::SockOpt},
+    view::{
+        connection_group::ConnectionTimes,
+        life::{Finding, Life},
+    },
 };
 use std::fmt;
 
@@ -199,6 +202,39 @@ impl WhyText<'_> {
         Ok(())
     }
 
+    /// By whose call what is set was set, in one line; nothing of what nobody set.
+    fn set_by_whom(&self, case: &Judged) -> String {
+        if !case.case.has_own_values() {
+            return String::new();
+        }
+        let is_on = case.case.key.own.keepalive;
+        // What turned keepalive on; where it is off, whatever else was set.
+        let is_decisive = |option: SockOpt, value: Option<i32>, result: &str| {
+            result == "ok" && (!is_on || option == SockOpt::Keepalive && value != Some(0))
+        };
+        let calls = case.calls.iter();
+        let last = calls
+            .filter(|it| is_decisive(it.option, it.value, &it.result))
+            .max_by(|a, b| a.last_at.cmp(&b.last_at));
+        let Some(CallCount { option, n, last_at, by, inherited, .. }) = last else {
+            return case.set_by_nobody_seen().to_owned();
+        };
+        let what = if is_on { String::new() } else { format!("{} was ", option.as_str()) };
+        let on = if *inherited { " on its listening socket" } else { "" };
+        let by = by.as_ref().map(|by| format!(" by {}", process(by))).unwrap_or_default();
+        let times = if *n == 1 { String::new() } else { format!(", {n} times, last") };
+        let is_seen =
+            |life: &&Life| life.calls.iter().any(|it| is_decisive(it.option, it.value, &it.result));
+        let lives = &case.case.lives;
+        let n_unseen = lives.len() - lives.iter().filter(is_seen).count();
+        let unseen = if n_unseen == 0 {
+            String::new()
+        } else {
+            format!("; of {n_unseen} of {} no call was seen", lives.len())
+        };
+        format!("; {what}set{on}{by}{times} {}{unseen}", self.when(last_at))
+    }
+
     fn call(&self, call: &CallCount) -> String {
         let CallCount { option, value, result, n, last_at, by, inherited } = call;
         let on = if *inherited { " on its listening socket" } else { "" };
@@ -230,9 +266,10 @@ impl WhyText<'_> {
         for case in fine.iter().take(n_told) {
             let habit = case.peer_closes.as_ref().filter(|_| case.n_dead > 0);
             let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
+            let (set, by) = (case.set(), self.set_by_whom(case));
             let last: String =
                 case.last_words().into_iter().map(|words| format!("; {words}")).collect();
-            let text = format!("{}: {}{}{habit}{last}", case.heading(), case.set(), case.kept());
+            let text = format!("{}: {set}{by}{}{habit}{last}", case.heading(), case.kept());
             self.part(f, "fine", &text)?;
         }
         let rest = fine.len().saturating_sub(n_told);

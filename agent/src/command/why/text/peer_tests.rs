@@ -52,6 +52,26 @@ fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
 }
 
 #[test]
+fn what_was_closed_before_the_peer_read_it_is_not_said_to_have_met_no_answer() {
+    let blocked = Socket {
+        window_closed: true,
+        in_flight: true,
+        retransmitting_ms: Some(20_000),
+        ..app(1, None, 0)
+    };
+    let said = page(vec![live(&blocked)], &[]);
+    assert!(said.contains("the peer's program does not read, its host answers"), "{said}");
+    let orphan = Socket { is_orphan: true, state: State::FinWait1, ..blocked };
+    let said = page(vec![live(&orphan)], &[]);
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host before the peer had taken what was written:";
+    assert!(said.starts_with(head) && said.contains("the kernel gives up in about"), "{said}");
+    assert!(!said.contains("without an answer") && !said.contains(" fix "), "{said}");
+    let repeated = Socket { retransmits: 3, retransmitting_ms: Some(5_000), ..orphan };
+    let said = page(vec![live(&Socket { window_closed: false, ..repeated })], &[]);
+    assert!(said.contains("was closed by this host without an answer"), "{said}");
+}
+
+#[test]
 fn a_peer_that_closes_sooner_than_the_path_forgets_is_answered_by_the_pool() {
     let quiet = || vec![live(&app(1, None, 30_000))];
     let said = page(quiet(), &closes_after(40.0, Confidence::Likely));

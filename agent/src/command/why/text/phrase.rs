@@ -11,6 +11,7 @@ use crate::{
         connection_group::QuietRange,
     },
 };
+use std::collections::BTreeSet;
 
 /// How sure a cause is, and what looks alike.
 pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String {
@@ -85,6 +86,24 @@ pub(super) fn process(owner: &RowOwner) -> String {
     format!("{}[{}]", owner.process, owner.pid)
 }
 
+/// Whose something is: ` of java`, or of how many, if there are several. By name and id.
+pub(super) fn of_processes(processes: &BTreeSet<(String, u32)>) -> String {
+    const MOST_NAMES: usize = 3;
+    let names: BTreeSet<&str> = processes.iter().map(|(name, _)| name.as_str()).collect();
+    let several = if processes.len() > names.len() {
+        format!(" ({} processes)", processes.len())
+    } else {
+        String::new()
+    };
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [name] => format!(" of {name}{several}"),
+        names if names.len() > MOST_NAMES => format!(" of {} programs{several}", names.len()),
+        [first @ .., last] => format!(" of {} and {last}{several}", first.join(", ")),
+    }
+}
+
 pub(super) fn connections(n: usize) -> String {
     if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
 }
@@ -95,4 +114,24 @@ pub(super) const fn up_to(n: usize) -> &'static str {
 
 pub(super) fn time(seconds: f64) -> String {
     tenths(ms(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_processes;
+
+    #[test]
+    fn processes_are_counted_and_one_name_stands_for_one_process_only() {
+        let said = |all: &[(&str, u32)]| {
+            of_processes(&all.iter().map(|&(name, pid)| (name.to_owned(), pid)).collect())
+        };
+        assert_eq!(said(&[]), "");
+        assert_eq!(said(&[("java", 7), ("java", 7)]), " of java");
+        assert_eq!(said(&[("java", 7), ("gw", 8)]), " of gw and java");
+        assert_eq!(said(&[("java", 7), ("java", 8)]), " of java (2 processes)");
+        assert_eq!(said(&[("java", 7), ("java", 9), ("gw", 8)]), " of gw and java (3 processes)");
+        let many: Vec<_> = [("a", 1), ("b", 2), ("c", 3), ("d", 4)].into();
+        assert_eq!(said(&many[..3]), " of a, b and c");
+        assert_eq!(said(&many), " of 4 programs");
+    }
 }

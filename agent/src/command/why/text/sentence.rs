@@ -1,6 +1,6 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, process, time, up_to};
+use super::phrase::{connections, of_processes, process, time, up_to};
 use crate::{
     command::{
         timestamp,
@@ -12,6 +12,7 @@ use crate::{
     model::{
         judgement::{
             death::{Cause, QUIET_MS},
+            facts::ConnectionFacts as _,
             gap::GapFrom,
             learned::PeerClosesRow,
         },
@@ -188,6 +189,15 @@ impl Judged {
             let last = if n == 1 { "" } else { ", the last" };
             format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
         });
+        if self.case.of(self.finding).all(Life::is_blocked) {
+            return format!(
+                "{what} closed by this host{} before the peer had taken what was written: its program does not read, its \
+                 host answers. Only the kernel still probes its window{}{}",
+                closed_at.unwrap_or_default(),
+                self.since(),
+                self.gives_up()
+            );
+        }
         format!(
             "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}",
             closed_at.unwrap_or_default(),
@@ -408,19 +418,14 @@ impl Judged {
         let latest = self.latest_probe().filter(|_| self.case.key.is_late_by_timer)?;
         let fires = time(latest.next_probe_seconds?);
         let up_to = up_to(self.n_live);
-        let settings = &latest.settings;
-        let longest = 1.125 * f64::from(settings.idle.seconds.max(settings.interval.seconds));
         // What is armed for longer is older than what is set.
-        let older = if latest.next_probe_seconds? > longest + 1.0 {
-            "was set before that, and "
-        } else {
-            ""
-        };
+        let older = if latest.is_timer_of_now() { "" } else { "was set before that, and " };
         Some(format!("; the timer that runs {older}fires in {up_to}{fires}"))
     }
 
     pub(super) fn whose(&self) -> String {
-        self.process.as_ref().map(|name| format!(" of {name}")).unwrap_or_default()
+        let owners = self.case.of(self.finding).filter_map(Life::owner);
+        of_processes(&owners.map(|owner| (owner.process.clone(), owner.pid)).collect())
     }
 
     pub(super) fn peer_phrase(&self) -> String {

@@ -136,6 +136,50 @@ fn who_called_what_when_and_what_was_refused_is_told() {
     assert!(text.contains("by app[812]") && text.contains("SO_KEEPALIVE = 1: ok"), "{text}");
 }
 
+#[test]
+fn of_what_is_well_one_line_says_who_set_it() {
+    let called = |option, value, inherited| CallSeen {
+        at: "1970-01-01T00:00:00Z".to_owned(),
+        option,
+        value: Some(value),
+        result: "ok".to_owned(),
+        by: live(&app(1, None, 0)).owner().cloned(),
+        inherited,
+    };
+    let said = |calls: &[CallSeen]| {
+        let mut life = live(&app(1, Some(60), 0));
+        life.calls = calls.to_vec();
+        let text = page(vec![life]);
+        assert!(text.contains("Nothing is wrong"), "{text}");
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    let on = called(SockOpt::Keepalive, 1, false);
+    let idle = called(SockOpt::Idle, 60, false);
+    let by_call = said(&[on.clone(), idle.clone()]);
+    assert!(by_call.contains("; set by app[812] at "), "{by_call}");
+    let inherited = said(&[called(SockOpt::Keepalive, 1, true)]);
+    assert!(inherited.contains("; set on its listening socket by app[812] at "), "{inherited}");
+    let twice = said(&[on.clone(), on.clone()]);
+    assert!(twice.contains("; set by app[812], 2 times, last at "), "{twice}");
+    // Turned on by nobody that was seen: a call of another option, or one that turned it off, is no answer.
+    for calls in [&[][..], &[idle], &[called(SockOpt::Keepalive, 0, false)]] {
+        let unseen = said(calls);
+        assert!(unseen.contains("; no call was seen for it: it was set before"), "{unseen}");
+    }
+    let mut seen = live(&app(1, Some(60), 0));
+    seen.calls = vec![on];
+    let text = page(vec![seen, live(&app(2, Some(60), 0))]).replace("\n         ", " ");
+    assert!(text.contains("; of 1 of 2 no call was seen"), "{text}");
+}
+
+#[test]
+fn of_what_nobody_set_nobody_is_said_to_have_set_it() {
+    let local = Socket { remote: app(1, None, 0).local, ..app(1, None, 0) };
+    let text = page(vec![live(&local)]);
+    assert!(text.contains("keepalive off") && !text.contains("set by"), "{text}");
+    assert!(!text.contains("no call was seen"), "{text}");
+}
+
 /// `app`, whose sysctl was made 30 s after its timer was armed with 2 h.
 fn armed(id: u64, rest_ms: u32) -> Socket {
     let mut socket = Socket { timer_ms: Some(rest_ms), ..app(id, Some(0), 7_000) };

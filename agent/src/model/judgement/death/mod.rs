@@ -91,6 +91,8 @@ pub struct Death {
     pub silent_ms: u32,
     /// Milliseconds since it was opened, if that was seen.
     pub age_ms: Option<u64>,
+    /// Milliseconds since this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
+    pub given_up_ms: Option<u64>,
     /// Probes sent over its life, as far as seen.
     pub probes_sent: u32,
     /// Probes unanswered when it died.
@@ -151,6 +153,7 @@ impl Death {
             quiet_ms,
             silent_ms: socket.silent_ms,
             age_ms: None,
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_missed(),
             survived_ms,

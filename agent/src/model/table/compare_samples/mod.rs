@@ -54,8 +54,11 @@ impl Pending {
             return Vec::new();
         };
         self.order.retain(|&inode| inode != socket.inode);
-        let now_known =
-            |call: Happening| Happening { socket: Socket { id: socket.id, ..call.socket }, ..call };
+        let Socket { id, local, remote, direction, direction_from, .. } = *socket;
+        let now_known = |call: Happening| {
+            let socket = Socket { id, local, remote, direction, direction_from, ..call.socket };
+            Happening { socket, ..call }
+        };
         calls.into_iter().map(now_known).collect()
     }
 }
@@ -151,7 +154,9 @@ impl Table {
     pub(super) fn called(&mut self, socket: Socket, call: Call) {
         let happening = Happening::new(socket.at, socket, Happened::Setting(call));
         if socket.id == SocketId::default() {
-            self.pending.note(happening.clone());
+            // What the caller is part of is known now: when the socket gets its id, the process may be gone.
+            let identity = self.whose(&socket).identity;
+            self.pending.note(Happening { identity, ..happening.clone() });
         }
         self.suspects.clear_of(socket.id, call.option);
         let before = self.before(socket.id);

@@ -10,6 +10,7 @@ mod past_owners;
 use super::happening::{Happened, Happening};
 use crate::model::{
     judgement::{
+        death::Death,
         verdict::Surroundings,
         worth::{Party, Worth},
     },
@@ -70,10 +71,13 @@ impl ConnectionHistory {
 
     fn record(&mut self, happening: &Happening, around: Arc<Surroundings>) {
         let Happening { at, socket, what, identity, .. } = happening;
-        if identity.is_some() {
+        // A caller is the owner only as long as nothing better is known: others set options of a connection, too.
+        let is_by_owner = self.is_by_owner(*what);
+        if is_by_owner && identity.is_some() {
             self.identity.clone_from(identity);
         }
-        self.socket = Socket { owner: socket.owner.or(self.socket.owner), ..*socket };
+        let owner = socket.owner.filter(|_| is_by_owner).or(self.socket.owner);
+        self.socket = Socket { owner, ..*socket };
         match what {
             Happened::Opened => self.opened = Some(*at),
             Happened::ProbeSent => {
@@ -95,6 +99,12 @@ impl ConnectionHistory {
         self.moments.push(Moment::of(happening, whose, around));
     }
 
+    /// Whether the owner did it, and nobody else, as far as both are known.
+    fn is_by_owner(&self, what: Happened) -> bool {
+        let both = doer(what).zip(self.socket.owner);
+        both.is_none_or(|(doer, owner)| doer.pid == owner.pid)
+    }
+
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
         let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
@@ -107,6 +117,18 @@ impl ConnectionHistory {
             Happened::Setting(call) => Some((moment.at, call)),
             _ => None,
         })
+    }
+
+    /// A death of it, with what only its past shows. `at`: the end.
+    pub(super) fn completed(&self, death: Death, at: Time) -> Death {
+        let is_closing = |moment: &&Moment| moment.what == Happened::GivenUp;
+        let given_up = self.moments.iter().rev().find(is_closing).map(|moment| moment.at);
+        Death {
+            age_ms: self.opened.map(|opened| at.ms_since(opened)),
+            given_up_ms: given_up.map(|closed| at.ms_since(closed)),
+            probes_sent: self.probes_sent,
+            ..death
+        }
     }
 
     /// What it is worth now that it is dead; none while it lives.
@@ -230,7 +252,7 @@ mod tests {
     use super::*;
     use crate::model::{
         judgement::{
-            death::{Cause, Death},
+            death::Cause,
             idle_limit::{IdleLimit, Limits},
         },
         observed::{

@@ -38,6 +38,7 @@ pub struct Moment {
 struct Then {
     own: OwnSettings,
     ambient: NetnsSettings,
+    rto_max_ms: u32,
     quiet_ms: u32,
     silent_ms: u32,
     received_ms: u32,
@@ -71,6 +72,8 @@ impl Then {
             inode: _,
             own,
             ambient,
+            rto_max_ms,
+            syn_retries: _,
             keepalive,
             state,
             in_flight,
@@ -102,6 +105,7 @@ impl Then {
         Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -128,6 +132,7 @@ impl Then {
         let Self {
             own,
             ambient,
+            rto_max_ms,
             quiet_ms,
             silent_ms,
             received_ms,
@@ -150,6 +155,7 @@ impl Then {
         Socket {
             own,
             ambient,
+            rto_max_ms,
             keepalive,
             state,
             in_flight,

@@ -1,6 +1,6 @@
 //! Whose a connection was at each moment: a descriptor may be passed on, a process renamed, its id used again.
 
-use super::super::happening::Happening;
+use super::super::happening::{Happened, Happening};
 use crate::model::observed::{owner_identity::Identity, socket::Owner};
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ const MAX_OWNERS: usize = 16;
 struct PastOwner {
     owner: Option<Owner>,
     identity: Option<Arc<Identity>>,
+    /// Known by its calls alone: others than the owner set options, too.
+    is_caller: bool,
 }
 
 /// The owners of one connection, each once.
@@ -25,7 +27,8 @@ pub(super) struct PastOwnerNumber(u8);
 impl PastOwners {
     /// The number of the owner in a happening.
     pub(super) fn number(&mut self, happening: &Happening) -> PastOwnerNumber {
-        let Happening { socket, identity, .. } = happening;
+        let Happening { socket, identity, what, .. } = happening;
+        let is_call = matches!(what, Happened::Setting(_));
         let process = |owner: Option<Owner>| owner.map(|owner| (owner.pid, owner.comm));
         let is_it = |past: &PastOwner| {
             process(past.owner) == process(socket.owner)
@@ -37,12 +40,14 @@ impl PastOwners {
         if let Some(past) = self.0.get_mut(number) {
             // What was found out meanwhile.
             past.owner = socket.owner.or(past.owner);
+            past.is_caller &= is_call;
             if identity.is_some() {
                 past.identity.clone_from(identity);
             }
         } else if number < MAX_OWNERS {
             self.0.reserve_exact(1);
-            self.0.push(PastOwner { owner: socket.owner, identity: identity.clone() });
+            let (owner, identity) = (socket.owner, identity.clone());
+            self.0.push(PastOwner { owner, identity, is_caller: is_call });
         }
         PastOwnerNumber(u8::try_from(number).unwrap_or(u8::MAX))
     }
@@ -50,7 +55,7 @@ impl PastOwners {
     /// The owner with this number. Before anybody was known to have it, as while a connection waits to be accepted, the first
     /// who was.
     pub(super) fn get(&self, number: PastOwnerNumber) -> (Option<Owner>, Option<Arc<Identity>>) {
-        let is_known = |past: &&PastOwner| past.owner.is_some();
+        let is_known = |past: &&PastOwner| past.owner.is_some() && !past.is_caller;
         let past = self.0.get(usize::from(number.0)).map(|past| match past.owner {
             Some(_) => past,
             None => self.0.iter().find(is_known).unwrap_or(past),
@@ -62,10 +67,7 @@ impl PastOwners {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        observed::socket::{Comm, Socket, tests_support::socket},
-        table::happening::Happened,
-    };
+    use crate::model::observed::socket::{Comm, Socket, tests_support::socket};
 
     fn by(pid: u32, unit: Option<&str>) -> Happening {
         let owner =

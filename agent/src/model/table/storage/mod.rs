@@ -110,10 +110,19 @@ impl Slots {
         slot
     }
 
+    /// The slots of sockets whose peer has one of these addresses. The others are not unpacked.
+    pub(super) fn to_peers(
+        &self,
+        is_one: impl Fn(&Ipv6Addr) -> bool,
+    ) -> impl Iterator<Item = Slot> {
+        let places = self.chunks.iter().flatten();
+        let places = places.filter(move |place| place.peer().is_some_and(&is_one));
+        places.filter_map(|place| place.unpacked(&self.stocks))
+    }
+
     /// The sockets whose peer has this address.
     pub(super) fn to_peer(&self, addr: Ipv6Addr) -> impl Iterator<Item = Socket> {
-        let places = self.chunks.iter().flatten().filter(move |place| place.is_to_peer(addr));
-        places.filter_map(|place| place.unpacked(&self.stocks)).map(|slot| slot.socket)
+        self.to_peers(move |it| *it == addr).map(|slot| slot.socket)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -40,7 +40,7 @@ const REPEATING: u16 = 1 << 15;
 pub(super) struct Stocks {
     names: Stock<Comm>,
     addrs: Stock<LocalAddr>,
-    own: Stock<OwnSettings>,
+    own: Stock<Own>,
     netns: Stock<Netns>,
     /// Of the few that the peer has closed: the time of that, by id.
     closed: HashMap<SocketId, (Time, bool)>,
@@ -77,6 +77,14 @@ impl Default for LocalAddr {
     fn default() -> Self {
         Self(Ipv6Addr::UNSPECIFIED)
     }
+}
+
+/// What a socket has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Own {
+    settings: OwnSettings,
+    rto_max_ms: u32,
+    syn_retries: u8,
 }
 
 /// A network namespace with its sysctls.
@@ -165,6 +173,8 @@ impl Packed {
         let Socket { owner, watched, .. } = socket;
         let comm = owner.map(|owner| owner.comm).unwrap_or_default();
         let netns = Netns { number: socket.netns, settings: socket.ambient };
+        let Socket { rto_max_ms, syn_retries, .. } = socket;
+        let own = Own { settings: socket.own, rto_max_ms, syn_retries };
         let repeating_ms = socket.retransmitting_ms;
         stocks.set_peer_closed(&socket);
         let flag = |is: bool, bit: u16| if is { bit } else { 0 };
@@ -175,7 +185,7 @@ impl Packed {
             remote_addr: socket.remote.addr,
             local_addr: stocks.addrs.exchange(self.local_addr, LocalAddr(socket.local.addr)),
             netns: stocks.netns.exchange(self.netns, netns),
-            own: stocks.own.exchange(self.own, socket.own),
+            own: stocks.own.exchange(self.own, own),
             name: stocks.names.exchange(self.name, comm),
             inode: socket.inode,
             pid: owner.map_or(0, |owner| owner.pid),
@@ -236,6 +246,7 @@ impl Packed {
         let owner = Owner { pid: self.pid, fd: some(self.fd), comm: stocks.names.get(self.name) };
         let LocalAddr(local_addr) = stocks.addrs.get(self.local_addr);
         let Netns { number: netns, settings: ambient } = stocks.netns.get(self.netns);
+        let Own { settings: own, rto_max_ms, syn_retries } = stocks.own.get(self.own);
         let socket = Socket {
             id: self.id,
             address: self.address,
@@ -244,8 +255,10 @@ impl Packed {
             remote: Endpoint { addr: self.remote_addr, port: self.remote_port },
             netns,
             inode: self.inode,
-            own: stocks.own.get(self.own),
+            own,
             ambient,
+            rto_max_ms,
+            syn_retries,
             keepalive: is(KEEPALIVE),
             state,
             in_flight: is(IN_FLIGHT),
@@ -297,9 +310,9 @@ impl Packed {
         self.id
     }
 
-    /// Whether it is occupied, and its peer has this address.
-    pub(super) fn is_to_peer(&self, addr: Ipv6Addr) -> bool {
-        self.remote_addr == addr && self.flags & STATE != 0
+    /// The address of its peer, unless it is empty.
+    pub(super) const fn peer(&self) -> Option<&Ipv6Addr> {
+        if self.flags & STATE == 0 { None } else { Some(&self.remote_addr) }
     }
 
     /// Whether it is occupied, and the walk that met it last another one.
@@ -328,8 +341,6 @@ mod tests {
             count: 255,
             retries2: 5,
             orphan_retries: 255,
-            rto_max_ms: 1000,
-            syn_retries: 255,
             syn_linear_timeouts: 1,
         };
         let bare = socket();
@@ -349,6 +360,8 @@ mod tests {
                 count: 127,
             },
             ambient: netns,
+            rto_max_ms: 1000,
+            syn_retries: 255,
             keepalive: true,
             state: State::Closing,
             in_flight: true,

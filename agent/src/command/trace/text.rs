@@ -1,11 +1,11 @@
 //! Events for eyes: one line each where there is room, else a headline and below it what it means.
 
-use super::{
-    socket_text::{self, Size, Style},
-    table::{cut, fitted, width, wrapped},
-    timestamp,
-};
 use crate::{
+    command::{
+        socket_text::{self, Size, Style},
+        table::{cut, fitted, width, wrapped},
+        timestamp,
+    },
     model::{
         observed::{event::Fire, setsockopt::When},
         table::happening::EventName,
@@ -27,7 +27,7 @@ const WIDE: usize = 160;
 
 /// How events are laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TraceLayout {
+pub(in crate::command) struct TraceLayout {
     style: Style,
     /// Columns of a terminal that is too narrow for one line an event.
     narrow: Option<usize>,
@@ -37,7 +37,7 @@ pub(super) struct TraceLayout {
 
 impl TraceLayout {
     /// For a terminal of this size, or for a file.
-    pub(super) fn new(terminal: Option<Size>, filter: &Filter, style: Style) -> Self {
+    pub(in crate::command) fn new(terminal: Option<Size>, filter: &Filter, style: Style) -> Self {
         let columns = terminal.map(|size| size.columns);
         let narrow = columns.filter(|&columns| columns < WIDE);
         Self { style, narrow, is_of_one: filter.id.len() == 1 }
@@ -45,14 +45,14 @@ impl TraceLayout {
 }
 
 /// A message about the stream itself.
-pub(super) fn notice_line(row: &NoticeRow, layout: TraceLayout) -> String {
+pub(in crate::command) fn notice_line(row: &NoticeRow, layout: TraceLayout) -> String {
     let NoticeRow { time: WallTime { at, .. }, event, meaning, .. } = row;
     let text = layout.style.paint(&format!("{}: {meaning}", event.as_str()), "1;33");
     format!("{}  {text}", timestamp::local(at, TIME_OF_DAY))
 }
 
 /// An event: when, what, whose, which connection, and what it means.
-pub(super) fn event_lines(row: &EventRow, layout: TraceLayout) -> String {
+pub(in crate::command) fn event_lines(row: &EventRow, layout: TraceLayout) -> String {
     match layout.narrow {
         Some(columns) => narrow(row, columns, layout),
         None => wide(row, layout),
@@ -114,13 +114,22 @@ fn whose(row: &EventRow) -> String {
 
 fn both_ends(row: &EventRow) -> String {
     let socket = &row.connection;
+    without_peer(row).unwrap_or_else(|| {
+        let arrow = socket.direction.map_or("-", arrow);
+        format!("{} {arrow} {}", socket.local, socket.remote)
+    })
+}
+
+/// What stands in place of the peer of a socket that has none.
+fn without_peer(row: &EventRow) -> Option<String> {
+    let socket = &row.connection;
+    let has_no_peer = socket.remote.port() == 0;
+    // A socket without a peer gets its id when it listens: known of the past, not of a call that was just made.
+    let listens = has_no_peer && socket.id.is_some();
     match row.details.when {
-        Some(When::Listener) => format!("{} (listens)", socket.local),
-        _ if socket.remote.port() == 0 => "(not connected yet)".to_owned(),
-        _ => {
-            let arrow = socket.direction.map_or("-", arrow);
-            format!("{} {arrow} {}", socket.local, socket.remote)
-        }
+        Some(When::Listener) => Some(format!("{} (listens)", socket.local)),
+        _ if listens => Some(format!("{} (listens)", socket.local)),
+        _ => has_no_peer.then(|| "(not connected yet)".to_owned()),
     }
 }
 
@@ -131,11 +140,9 @@ fn far_end(row: &EventRow) -> String {
         "<-" => format!(":{} ", socket.local.port()),
         _ => String::new(),
     };
-    match row.details.when {
-        Some(When::Listener) => format!("{} (listens)", socket.local),
-        _ if socket.remote.port() == 0 => "(not connected yet)".to_owned(),
-        _ => format!("{port}{} {}", socket.direction.map_or("-", arrow), socket.remote),
-    }
+    without_peer(row).unwrap_or_else(|| {
+        format!("{port}{} {}", socket.direction.map_or("-", arrow), socket.remote)
+    })
 }
 
 /// Where there is little room, an opening says what is set as `sockets` does.
@@ -151,14 +158,14 @@ fn short_meaning(row: &EventRow) -> String {
 
 /// How bad an event is for the person who has to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::command) enum Tone {
     Bad,
     Notable,
     Good,
     Plain,
 }
 
-pub(super) fn tone(row: &EventRow) -> Tone {
+pub(in crate::command) fn tone(row: &EventRow) -> Tone {
     match row.event {
         EventName::Died => Tone::Bad,
         EventName::Setting if row.details.result.as_deref() != Some("ok") => Tone::Bad,
@@ -216,6 +223,7 @@ mod tests {
             quiet_ms: 80_000,
             silent_ms: 90_000,
             age_ms: None,
+            given_up_ms: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -1,6 +1,12 @@
 //! The time that a question is about: `--at`, `--since` and `--until`, and how it is written.
 
-use crate::{command::timestamp, config::TypedTime, model::text::duration::duration};
+use super::timestamp;
+use crate::{
+    config::{self, TypedTime},
+    kernel::clock,
+    model::text::duration::duration,
+};
+use clap::Args;
 use jiff::{Span, Timestamp, ToSpan as _, Zoned};
 use std::time::Duration;
 
@@ -10,6 +16,35 @@ const BESIDE_MINUTES: i64 = 10;
 const DEFAULT: Duration = Duration::from_hours(24);
 /// A connection may hang for this long before the kernel ends it: until a first probe after 2 h, and the probes after it.
 const MAX_HANG_HOURS: i64 = 3;
+
+/// The time that a question is about, as it was typed.
+#[derive(Args, Debug, Default)]
+pub(super) struct TimeArgs {
+    /// Look at the 10 minutes before and after this moment, or at this day; --since and --until move either
+    /// end
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    at: Option<TypedTime>,
+    /// Look at what happened after this moment [default: a day before the end]
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    since: Option<TypedTime>,
+    /// Look at what happened before this moment; of a day, its end [default: now]
+    #[arg(long, value_name = "TIME", value_parser = config::moment)]
+    until: Option<TypedTime>,
+}
+
+impl TimeArgs {
+    /// What is meant by it now.
+    pub(super) fn window(&self) -> Result<TimeWindow, Error> {
+        let now = timestamp::local_now(clock::unix_seconds());
+        TimeWindow::of(self.at.as_ref(), self.since.as_ref(), self.until.as_ref(), &now)
+    }
+
+    /// The same, if any time was given.
+    pub(super) fn given(&self) -> Result<Option<TimeWindow>, Error> {
+        let is_given = self.at.is_some() || self.since.is_some() || self.until.is_some();
+        is_given.then(|| self.window()).transpose()
+    }
+}
 
 /// From when until when.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +78,7 @@ type Flag<'a> = (&'static str, &'a TypedTime);
 impl TimeWindow {
     /// The window that these options mean. A time of day is the last one before now; in `--since` the last
     /// one before the end of the window.
-    pub(super) fn of(
+    fn of(
         at: Option<&TypedTime>,
         since: Option<&TypedTime>,
         until: Option<&TypedTime>,
@@ -135,15 +170,20 @@ impl TimeWindow {
         self.short(&time, &self.now)
     }
 
-    /// What the answer says of its times.
-    pub(super) fn note(&self) -> String {
-        let zone = zone_words(&self.until);
+    /// The zone that its times are in.
+    pub(super) fn zone(&self) -> String {
+        zone_words(&self.until)
+    }
+
+    /// What the answer says of its times. `what`: what happened in it.
+    pub(super) fn note(&self, what: &str) -> String {
+        let zone = self.zone();
         match &self.around {
             Some(moment) => format!(
                 "{moment} and {BESIDE_MINUTES} min to both sides, {}; times in {zone}",
                 self.words()
             ),
-            None => format!("what ended {}; times in {zone}", self.words()),
+            None => format!("{what} {}; times in {zone}", self.words()),
         }
     }
 
@@ -253,7 +293,7 @@ mod tests {
             assert_eq!(window.words(), words, "{at} {since} {until}");
             assert_eq!(window.is_past(), words.starts_with("between"), "{words}");
         }
-        let note = window("10:41", "", "").unwrap().note();
+        let note = window("10:41", "", "").unwrap().note("what ended");
         assert_eq!(
             note,
             "10:41 and 10 min to both sides, between Nov 24 10:31 and 10:51; times in UTC+1"

@@ -1,12 +1,14 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
+pub(super) mod text;
+
 use super::{
     Failure, Outcome, output,
     run::RING_BYTES,
     signals,
     socket_text::Style,
     source::Source,
-    trace_text::{TraceLayout, event_lines, notice_line},
+    time_window::{TimeArgs, TimeWindow},
 };
 use crate::{
     agent::watch::{Audience, Watch},
@@ -19,7 +21,7 @@ use crate::{
         judgement::verdict::Surroundings,
         table::{Bounds, Table, happening::News, sums::Totals},
     },
-    serve::client,
+    serve::{AgentStatus, client},
     view::{
         event_filter::{EventFilter, EventPicker},
         event_row::{EventRow, NoticeRow, StreamLine},
@@ -37,6 +39,7 @@ use std::{
     },
     time::Duration,
 };
+use text::{TraceLayout, event_lines, notice_line};
 use tracing::{info, warn};
 
 #[derive(Args, Debug)]
@@ -54,12 +57,18 @@ day (health checks, proxies), and nothing is lost. --event all shows all.
 With --peer or --port a setting that was made before the socket connected
 is shown once it has, with the time of the call.
 
+--at, --since and --until choose past events; TIME is as in
+`keepwatch why --help`. They mean --past-only if the time is over, else
+--past. An agent remembers what it has seen itself: how connections died
+before it started, `keepwatch why --since` knows.
+
 Examples:
   keepwatch trace                                 what changes or is lost
   keepwatch trace --process mongod --event all    all that it does
   keepwatch trace --event setting,changed         who sets what
   keepwatch trace --cause idle_drop --past        past events first
   keepwatch trace --event setting --past-only     who has set what
+  keepwatch trace --at 10:41 --unit checkout      what happened then
   keepwatch trace --event died --json | jq -c '[.cause, .remote]'")]
 pub(super) struct TraceArgs {
     /// Print JSON, one object a line
@@ -82,15 +91,21 @@ pub(super) struct TraceArgs {
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
+    times: TimeArgs,
+    #[command(flatten)]
     wanted: EventFilter,
 }
 
 pub(super) fn run(
-    args: TraceArgs,
+    mut args: TraceArgs,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     colour: bool,
 ) -> Result<Outcome, Failure> {
+    let window = args.times.given()?;
+    if let Some(window) = &window {
+        args.wanted.look_back(window.since_seconds(), window.until_seconds());
+    }
     let style = Style { colour: output::in_colour(colour) };
     let size = output::size().filter(|_| !args.wide);
     let layout = TraceLayout::new(size, &args.wanted.filter, style);
@@ -116,7 +131,7 @@ pub(super) fn run(
                  change by the agent's own, too"
             );
         }
-        from_agent(path, &wanted, writer)
+        from_agent(path, &wanted, window.as_ref(), writer)
     } else {
         from_kernel(args, limits.surroundings(), writer)
     }
@@ -125,9 +140,13 @@ pub(super) fn run(
 fn from_agent(
     path: &Path,
     wanted: &EventFilter,
+    window: Option<&TimeWindow>,
     mut writer: TraceWriter,
 ) -> Result<Outcome, Failure> {
-    let pid = client::status(path)?.pid;
+    let AgentStatus { pid, started_unix_seconds: started, .. } = client::status(path)?;
+    if wanted.past || wanted.past_only {
+        say_what_is_shown(window, started)?;
+    }
     #[expect(
         clippy::exit,
         reason = "each line is out when it is written: nothing is to be finished"
@@ -148,6 +167,23 @@ fn from_agent(
     })?;
     ended?;
     Ok(Outcome::Fine)
+}
+
+/// The time that is shown, its zone, and what is missing of it.
+fn say_what_is_shown(window: Option<&TimeWindow>, started: f64) -> Result<(), Failure> {
+    let all = TimeArgs::default().window()?;
+    let since = window.unwrap_or(&all).time(started);
+    let Some(window) = window else {
+        info!("past events since the agent's start at {since}; times in {}", all.zone());
+        return Ok(());
+    };
+    info!("{}", window.note("past events"));
+    if started > window.since_seconds() {
+        warn!(
+            "the agent started at {since}, and remembers nothing before that: how connections died is in `keepwatch why`"
+        );
+    }
+    Ok(())
 }
 
 fn say_ready(timer: &str, setsockopt: &str) {

@@ -1,0 +1,287 @@
+//! `keepwatch fix`: turns keepalive on for live connections of other programs. A plan by default; `--apply`, `--undo`,
+//! `--watch`.
+
+mod counts;
+mod report;
+mod watch;
+
+use super::{
+    Failure, Outcome, output,
+    socket_text::Style,
+    source::{ConnectionReader, Source},
+};
+use crate::{
+    config, files,
+    fix::{
+        apply::{Candidate, FixOutcome, SocketFate, apply, holders},
+        journal::{Change, Journal},
+        plan::{LeftAlone, MostValues, options, plan},
+        undo::undo,
+    },
+    kernel::{
+        borrowed_socket::{Refusal, SocketOptions},
+        clock, host,
+    },
+    model::observed::socket::Direction,
+    view::{filter::Filter, row::Row},
+};
+use clap::Args;
+use report::FixReport;
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without --apply nothing is changed: the plan is printed. Outbound
+connections are meant, unless --direction says otherwise. The first probe
+goes out at half the idle limit of the path. What a program has set is
+never raised, and a user timeout is never set.
+
+An idle time cannot be unset: --undo gives back numbers, not \"as the
+namespace says\". A program whose peer is gone gets ETIMEDOUT where it
+would have waited for ever.
+
+It needs CAP_SYS_PTRACE to reach sockets of others (pidfd_getfd), and an
+agent or root to find them. No program is restarted, and none is stopped.
+
+Examples:
+  keepwatch fix --process checkout            the plan
+  keepwatch fix --process checkout --apply
+  keepwatch fix --undo                        the last run
+  keepwatch fix --apply --watch --peer 10.0.0.0/8")]
+pub(super) struct FixArgs {
+    /// Set what the plan says
+    #[arg(long)]
+    apply: bool,
+    /// Take back what a run set, where it still is so [the last run if no number is given]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "last", conflicts_with_all = ["apply", "watch"])]
+    undo: Option<UndoRun>,
+    /// Look again this often, until ended [10s if no time is given]
+    #[arg(long, value_name = "TIME", value_parser = config::duration, num_args = 0..=1, default_missing_value = "10s", requires = "apply")]
+    watch: Option<Duration>,
+    /// With --watch: leave a connection to its program for this time first
+    #[arg(long, value_name = "TIME", value_parser = config::duration, default_value = "5s")]
+    grace: Duration,
+    /// The first probe after this time of quiet, or earlier where the path or the program needs it
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    idle: Option<u32>,
+    /// Probes at most this far apart
+    #[arg(long, value_name = "TIME", value_parser = config::whole_seconds)]
+    probe_interval: Option<u32>,
+    /// Unanswered probes that end the connection, where the program has set no number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127))]
+    probes: Option<u32>,
+    /// With --watch: keep counts in this file, as node_exporter's textfile collector reads it
+    #[arg(long, value_name = "FILE.prom", requires = "watch")]
+    textfile: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Find connections through the agent or in the kernel
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Source,
+    #[command(flatten)]
+    state: config::StateArgs,
+    #[command(flatten)]
+    owners: config::OwnerArgs,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// The run that is taken back.
+#[derive(Clone, Copy, Debug)]
+enum UndoRun {
+    /// The last one of which something is left.
+    Last,
+    /// This one.
+    Number(u32),
+}
+
+impl FromStr for UndoRun {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "last" => Ok(Self::Last),
+            number => number.parse().map(Self::Number).map_err(|_| {
+                format!(
+                    "expected the number of a run, as --apply printed it, or `last`, got {number:?}"
+                )
+            }),
+        }
+    }
+}
+
+/// Why nothing could be fixed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// No socket of the plan may be reached.
+    #[error("reach sockets of other programs: {0}; nothing was changed")]
+    NotPermitted(String),
+    /// Process ids mean nothing here.
+    #[error(
+        "reach processes by their ids: this pid namespace is not the host's; nothing was changed. \
+         Run it in the host's pid namespace (Kubernetes: hostPID, Docker: --pid=host)"
+    )]
+    PidNamespace,
+    /// The kernel has no `pidfd_getfd`.
+    #[error(
+        "copy a descriptor of another program: this kernel has no pidfd_getfd (Linux 5.6); nothing was changed"
+    )]
+    NotSupported,
+    /// The counts cannot be written.
+    #[error("write the counts to {}: {cause}", file.display())]
+    Textfile {
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        cause: files::Error,
+    },
+    /// There is nothing to undo.
+    #[error("{0}")]
+    NoRun(String),
+}
+
+impl Error {
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoRun(_) => 2,
+            Self::Textfile { .. } => 4,
+            _ => 3,
+        }
+    }
+}
+
+impl FixArgs {
+    const fn most(&self) -> MostValues {
+        MostValues { idle: self.idle, interval: self.probe_interval, count: self.probes }
+    }
+}
+
+pub(super) fn run(
+    mut args: FixArgs,
+    socket: &config::SocketArgs,
+    limits: &config::LimitArgs,
+    colour: bool,
+) -> Result<Outcome, Failure> {
+    args.filter.measured_by = limits.of_this_call();
+    args.filter.direction = args.filter.direction.or(Some(Direction::Outbound));
+    if host::in_initial_pid_namespace() == Some(false) {
+        return Err(Error::PidNamespace.into());
+    }
+    let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
+    let style = Style { colour: output::in_colour(colour) };
+    if let Some(run) = args.undo {
+        return take_back(&args, &mut reader, run, style);
+    }
+    if let Some(pause) = args.watch {
+        return watch::watch(&args, &mut reader, pause, style);
+    }
+    reader.say_which();
+    let mut report = FixReport::new(args.json, style);
+    let candidates = planned(&args, &mut reader, &mut report)?;
+    if args.apply {
+        let mut journal = Journal::open(&args.state.state_dir)?;
+        set(&candidates, &mut journal, &mut report)?;
+        report.run = Some(journal.run());
+    } else {
+        report.add_plan(&candidates);
+    }
+    let mut out = output::stdout();
+    report.write(&mut out)?;
+    out.flush()?;
+    report.is_permitted()?;
+    Ok(if report.needs_attention() { Outcome::Finding } else { Outcome::Fine })
+}
+
+/// What the plan sets; what it leaves alone is counted.
+fn planned(
+    args: &FixArgs,
+    reader: &mut ConnectionReader,
+    report: &mut FixReport,
+) -> Result<Vec<Candidate>, Failure> {
+    let (most, hz) = (args.most(), clock::hz());
+    let mut candidates = Vec::new();
+    reader.each_row(&args.filter, |row| match plan(&row, most, hz) {
+        Ok(after) => candidates.push(candidate(&row, after)),
+        Err(why) => report.leave(&row, why),
+    })?;
+    Ok(candidates)
+}
+
+fn candidate(row: &Row, after: SocketOptions) -> Candidate {
+    Candidate::new(row, options(&row.connection), after)
+}
+
+fn set(
+    candidates: &[Candidate],
+    journal: &mut Journal,
+    report: &mut FixReport,
+) -> Result<(), Failure> {
+    let at = clock::wall_time(clock::now()).at;
+    apply(candidates, journal, &at, |candidate, fate| report.add(&candidate.change, fate))?;
+    Ok(())
+}
+
+/// Takes back what a run set.
+fn take_back(
+    args: &FixArgs,
+    reader: &mut ConnectionReader,
+    run: UndoRun,
+    style: Style,
+) -> Result<Outcome, Failure> {
+    let mut journal = Journal::open(&args.state.state_dir)?;
+    let number = match run {
+        UndoRun::Last => journal.last_run(),
+        UndoRun::Number(run) => Some(run),
+    };
+    let run = match number {
+        Some(run) if journal.knows(run) => run,
+        Some(run) => {
+            return Err(Error::NoRun(format!("undo run {run}: the journal has no such run")).into());
+        }
+        None => {
+            let text = "undo the last run: nothing is left to be undone since this host was booted";
+            return Err(Error::NoRun(text.to_owned()).into());
+        }
+    };
+    let changes: Vec<Change> = journal.left(run).into_iter().cloned().collect();
+    let everything = Filter { all: true, ..Filter::default() };
+    let wanted: HashSet<&str> = changes.iter().map(|change| change.id.as_str()).collect();
+    let mut living: HashMap<String, Vec<(u32, u32)>> = HashMap::new();
+    reader.each_row(&everything, |row| {
+        if wanted.contains(row.id()) {
+            living.insert(row.id().to_owned(), holders(&row));
+        }
+    })?;
+    let mut report = FixReport::new(args.json, style);
+    let mut settled = Vec::new();
+    for change in &changes {
+        let fate: SocketFate = match living.get(&change.id) {
+            Some(holders) => undo(change, holders),
+            None => (FixOutcome::Refused, Some(Refusal::Gone)),
+        };
+        let is_over = !matches!(fate, (FixOutcome::Refused, why) if why != Some(Refusal::Gone));
+        if is_over {
+            settled.push(change.id.clone());
+        }
+        report.add_undo(change, fate);
+    }
+    if !settled.is_empty() {
+        journal.settle(run, &settled)?;
+    }
+    report.run = Some(run);
+    let mut out = output::stdout();
+    report.write(&mut out)?;
+    out.flush()?;
+    report.is_permitted()?;
+    Ok(if report.has_refusals() { Outcome::Finding } else { Outcome::Fine })
+}
+
+/// Left alone for a while: its program may set it yet.
+const GRACE: LeftAlone = LeftAlone::InGrace;

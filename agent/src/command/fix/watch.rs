@@ -1,0 +1,113 @@
+//! `keepwatch fix --apply --watch`: the same again and again. A connection is left to its program for a while first, and
+//! is touched once: what its program sets afterwards stays.
+
+use super::{FixArgs, FixReport, GRACE, candidate, counts::Counts, set};
+use crate::{
+    command::{Failure, Outcome, output, socket_text::Style, source::ConnectionReader},
+    fix::{
+        apply::Candidate,
+        journal::Journal,
+        plan::{options, plan},
+    },
+    kernel::{borrowed_socket::SocketOptions, clock},
+    model::observed::socket::Time,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+    time::Duration,
+};
+
+/// A connection as it was met.
+struct Met {
+    since: Time,
+    options: SocketOptions,
+}
+
+/// What is known of connections from one look to the next: only of those that live.
+#[derive(Default)]
+struct Memory {
+    met: HashMap<String, Met>,
+    touched: HashSet<String>,
+}
+
+impl Memory {
+    /// Whether its program has left it as it is for this time.
+    fn is_left_alone(
+        &mut self,
+        id: &str,
+        options: SocketOptions,
+        grace: Duration,
+        now: Time,
+    ) -> bool {
+        let met = self.met.entry(id.to_owned()).or_insert(Met { since: now, options });
+        if met.options != options {
+            *met = Met { since: now, options };
+        }
+        u128::from(now.ms_since(met.since)) >= grace.as_millis()
+    }
+
+    fn keep(&mut self, living: &HashSet<String>) {
+        self.met.retain(|id, _| living.contains(id));
+        self.touched.retain(|id| living.contains(id));
+    }
+}
+
+pub(super) fn watch(
+    args: &FixArgs,
+    reader: &mut ConnectionReader,
+    pause: Duration,
+    style: Style,
+) -> Result<Outcome, Failure> {
+    let mut journal = Journal::open(&args.state.state_dir)?;
+    let mut memory = Memory::default();
+    let mut counts = Counts::default();
+    loop {
+        let mut report = FixReport::new(args.json, style);
+        let candidates = look(args, reader, &mut memory, &mut report)?;
+        if !candidates.is_empty() {
+            set(&candidates, &mut journal, &mut report)?;
+            counts.add(&report);
+            report.run = Some(journal.run());
+            let mut out = output::stdout();
+            report.write(&mut out)?;
+            out.flush()?;
+        }
+        counts.set_left(&report);
+        if let Some(file) = &args.textfile {
+            counts.write(file)?;
+        }
+        clock::wait(pause);
+    }
+}
+
+fn look(
+    args: &FixArgs,
+    reader: &mut ConnectionReader,
+    memory: &mut Memory,
+    report: &mut FixReport,
+) -> Result<Vec<Candidate>, Failure> {
+    let (most, hz, now) = (args.most(), clock::hz(), clock::now());
+    let mut candidates = Vec::new();
+    let mut living = HashSet::new();
+    reader.each_row(&args.filter, |row| {
+        living.insert(row.id().to_owned());
+        if memory.touched.contains(row.id()) {
+            return;
+        }
+        match plan(&row, most, hz) {
+            Ok(after) => {
+                let options = options(&row.connection);
+                if memory.is_left_alone(row.id(), options, args.grace, now) {
+                    memory.touched.insert(row.id().to_owned());
+                    candidates.push(candidate(&row, after));
+                } else {
+                    report.leave(&row, GRACE);
+                }
+            }
+            Err(why) => report.leave(&row, why),
+        }
+    })?;
+    memory.keep(&living);
+    Ok(candidates)
+}

@@ -1,0 +1,155 @@
+//! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
+
+use super::journal::{Change, Error, Journal};
+use crate::{
+    kernel::borrowed_socket::{BorrowedSocket, Refusal, SocketOptions, WantedSocket},
+    model::{observed::socket::SocketKind, text::closed_set::closed_set},
+    view::row::Row,
+};
+
+/// Sockets of one batch: written down with one sync.
+const BATCH: usize = 512;
+
+closed_set! {
+    /// What became of a socket.
+    pub(crate) enum FixOutcome {
+        /// It has the new options: they were read again.
+        Fixed = "fixed",
+        /// It has the options of before.
+        Undone = "undone",
+        /// Somebody set it in the meantime, and it stays so.
+        ChangedSince = "changed_since",
+        /// It was not reached or not set.
+        Refused = "refused",
+    }
+}
+
+/// What became of one, with the reason of a refusal.
+pub(crate) type SocketFate = (FixOutcome, Option<Refusal>);
+
+/// A socket to be set, and the processes that have a descriptor of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// Which it is, and what it has and gets.
+    pub(crate) change: Change,
+    /// Its user timeout, milliseconds, by which the plan was made.
+    pub(crate) user_timeout_ms: u32,
+    /// Process and descriptor, first the one that it is counted for.
+    pub(crate) holders: Vec<(u32, u32)>,
+}
+
+impl Candidate {
+    /// The candidate of a row.
+    pub(crate) fn new(row: &Row, before: SocketOptions, after: SocketOptions) -> Self {
+        let connection = &row.connection;
+        let owner = row.owners.first();
+        Self {
+            change: Change {
+                id: row.id().to_owned(),
+                local: connection.local,
+                remote: connection.remote,
+                is_mptcp: connection.made_by == SocketKind::Mptcp,
+                pid: owner.map_or(0, |owner| owner.pid),
+                process: owner.map(|owner| owner.process.clone()).unwrap_or_default(),
+                before,
+                after,
+            },
+            user_timeout_ms: connection.settings.user_timeout_ms,
+            holders: holders(row),
+        }
+    }
+}
+
+/// Processes that have a descriptor of a row's socket.
+pub(crate) fn holders(row: &Row) -> Vec<(u32, u32)> {
+    row.owners.iter().filter_map(|owner| Some((owner.pid, owner.fd?))).collect()
+}
+
+/// Borrows a socket from the first that still has it.
+pub(crate) fn borrow(
+    holders: &[(u32, u32)],
+    wanted: &WantedSocket,
+) -> Result<BorrowedSocket, Refusal> {
+    let mut refusal = Refusal::NoDescriptor;
+    for &(pid, fd) in holders {
+        match BorrowedSocket::of(pid, fd, wanted) {
+            Ok(socket) => return Ok(socket),
+            Err(why) => refusal = why,
+        }
+    }
+    Err(refusal)
+}
+
+/// Sets all of them. What was written down and not done needs no undoing: it is settled in the journal.
+pub(crate) fn apply(
+    candidates: &[Candidate],
+    journal: &mut Journal,
+    at: &str,
+    mut each: impl FnMut(&Candidate, SocketFate),
+) -> Result<(), Error> {
+    for batch in candidates.chunks(BATCH) {
+        let mut ready = Vec::new();
+        for candidate in batch {
+            match look(candidate) {
+                Ok(()) => ready.push(candidate),
+                Err(fate) => each(candidate, fate),
+            }
+        }
+        if ready.is_empty() {
+            continue;
+        }
+        let changes: Vec<Change> = ready.iter().map(|it| it.change.clone()).collect();
+        journal.intend(&changes, at)?;
+        let mut settled = Vec::new();
+        for candidate in ready {
+            let fate = set(candidate);
+            if fate.0 != FixOutcome::Fixed {
+                settled.push(candidate.change.id.clone());
+            }
+            each(candidate, fate);
+        }
+        if !settled.is_empty() {
+            journal.settle(journal.run(), &settled)?;
+        }
+    }
+    Ok(())
+}
+
+const fn refused(why: Refusal) -> SocketFate {
+    (FixOutcome::Refused, Some(why))
+}
+
+const CHANGED: SocketFate = (FixOutcome::ChangedSince, None);
+
+/// Borrows the socket, if it is as its row said.
+fn as_planned(candidate: &Candidate) -> Result<BorrowedSocket, SocketFate> {
+    let wanted = candidate.change.wanted().ok_or(refused(Refusal::NoDescriptor))?;
+    let socket = borrow(&candidate.holders, &wanted).map_err(refused)?;
+    let now = socket.options().map_err(refused)?;
+    // MPTCP does not say.
+    let timeout_ms = socket.user_timeout_ms().unwrap_or(candidate.user_timeout_ms);
+    let is_same = now == candidate.change.before && timeout_ms == candidate.user_timeout_ms;
+    if is_same { Ok(socket) } else { Err(CHANGED) }
+}
+
+fn look(candidate: &Candidate) -> Result<(), SocketFate> {
+    as_planned(candidate).map(drop)
+}
+
+fn set(candidate: &Candidate) -> SocketFate {
+    let Change { before, after, .. } = candidate.change;
+    let socket = match as_planned(candidate) {
+        Ok(socket) => socket,
+        Err(fate) => return fate,
+    };
+    match socket.set(before, after).and_then(|()| socket.options()) {
+        Ok(now) if now == after => (FixOutcome::Fixed, None),
+        // Its program was faster.
+        Ok(_) => CHANGED,
+        Err(why) => {
+            // Half of it may be set.
+            socket.set(after, before).ok();
+            refused(why)
+        }
+    }
+}

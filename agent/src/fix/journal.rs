@@ -1,0 +1,333 @@
+//! What was set, on disk before it is set: `fix.jsonl` in the state folder, one JSON object a line.
+//!
+//! A line that is cut off belongs to something that was not done: lines are synced first.
+
+use crate::{
+    files::{self, Folder, Lock},
+    kernel::{
+        borrowed_socket::{SocketOptions, WantedSocket},
+        host,
+    },
+    model::observed::socket::SocketId,
+};
+use rustix::fs::{Mode, SeekFrom, fdatasync, seek};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+const NAME: &str = "fix.jsonl";
+/// As large as it may become: what is older than the last half makes room.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Its folder or file was not opened.
+    #[error("open the journal {NAME} in {}: {cause}; nothing was changed", folder.display())]
+    Open {
+        /// The state folder.
+        folder: PathBuf,
+        /// The reason.
+        cause: files::Error,
+    },
+    /// It was not read or written.
+    #[error("{attempt} the journal {NAME} in {}", folder.display())]
+    File {
+        /// What was tried.
+        attempt: &'static str,
+        /// The state folder.
+        folder: PathBuf,
+        /// The reason.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// One socket, and what it has before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// Its id, which no other socket has until the next boot.
+    pub(crate) id: String,
+    /// Our end.
+    pub(crate) local: SocketAddr,
+    /// The peer.
+    pub(crate) remote: SocketAddr,
+    /// Whether its program has an MPTCP socket.
+    pub(crate) is_mptcp: bool,
+    /// The process through whose descriptor it was reached.
+    pub(crate) pid: u32,
+    /// Its name.
+    pub(crate) process: String,
+    /// The options that it had.
+    pub(crate) before: SocketOptions,
+    /// The options that it gets.
+    pub(crate) after: SocketOptions,
+}
+
+impl Change {
+    /// The socket that is meant, if the id is one.
+    pub(crate) fn wanted(&self) -> Option<WantedSocket> {
+        let id: SocketId = self.id.parse().ok()?;
+        let Self { local, remote, is_mptcp, .. } = *self;
+        Some(WantedSocket { id, local, remote, is_mptcp })
+    }
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+enum JournalLine {
+    /// A command began.
+    Run { run: u32, at: String, boot: String },
+    /// A socket is about to be set.
+    Sets {
+        run: u32,
+        #[serde(flatten)]
+        change: Change,
+    },
+    /// What was set was taken back, or is gone, or is not ours any more.
+    Settled { run: u32, id: String },
+}
+
+/// The journal, open for one command: no other may fix at the same time.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    file: File,
+    lines: Vec<JournalLine>,
+    n_bytes: usize,
+    run: u32,
+    has_begun: bool,
+    _lock: Lock,
+}
+
+impl Journal {
+    /// Opens it, and makes it if there is none.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let opened = || -> Result<(File, Lock), files::Error> {
+            let within = Folder::make(folder, Mode::from_raw_mode(0o750))?;
+            let file: File = within.own(OsStr::new(NAME), Mode::from_raw_mode(0o600))?.into();
+            let lock = Lock::on(file.try_clone()?.into())?;
+            Ok((file, lock))
+        };
+        let (mut file, lock) =
+            opened().map_err(|cause| Error::Open { folder: folder.to_owned(), cause })?;
+        let mut bytes = Vec::new();
+        let failed = |cause| Error::File { attempt: "read", folder: folder.to_owned(), cause };
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let lines: Vec<JournalLine> = bytes
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
+        let last = lines.iter().map(JournalLine::run).max().unwrap_or(0);
+        let mut journal = Self {
+            folder: folder.to_owned(),
+            file,
+            lines,
+            n_bytes: bytes.len(),
+            run: last + 1,
+            has_begun: false,
+            _lock: lock,
+        };
+        // What a kill cut off is ended, so that the next line is whole.
+        if bytes.last().is_some_and(|byte| *byte != b'\n') {
+            journal.write(b"\n")?;
+        }
+        Ok(journal)
+    }
+
+    /// The number of this run.
+    pub(crate) const fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// Writes down what is about to be set, and waits until it is on disk.
+    pub(crate) fn intend(&mut self, changes: &[Change], at: &str) -> Result<(), Error> {
+        let run = self.run;
+        let begin = JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
+        let begin = (!self.has_begun).then_some(begin);
+        let sets = changes.iter().map(|change| JournalLine::Sets { run, change: change.clone() });
+        let lines: Vec<JournalLine> = begin.into_iter().chain(sets).collect();
+        self.append(lines)?;
+        self.has_begun = true;
+        Ok(())
+    }
+
+    /// Writes down what needs no undoing any more.
+    pub(crate) fn settle(&mut self, run: u32, ids: &[String]) -> Result<(), Error> {
+        self.append(ids.iter().map(|id| JournalLine::Settled { run, id: id.clone() }).collect())
+    }
+
+    /// The last run of which something is left to be undone.
+    pub(crate) fn last_run(&self) -> Option<u32> {
+        let mut runs: Vec<u32> = self.lines.iter().map(JournalLine::run).collect();
+        runs.dedup();
+        runs.into_iter().rev().find(|run| !self.left(*run).is_empty())
+    }
+
+    /// Whether there was such a run.
+    pub(crate) fn knows(&self, run: u32) -> bool {
+        self.lines.iter().any(|line| line.run() == run)
+    }
+
+    /// What a run set since this boot and nobody took back.
+    pub(crate) fn left(&self, run: u32) -> Vec<&Change> {
+        let boot_id = host::boot_id();
+        let is_of_boot = |line: &JournalLine| matches!(line, JournalLine::Run { run: of, boot, .. } if *of == run && *boot == boot_id);
+        if !self.lines.iter().any(is_of_boot) {
+            return Vec::new();
+        }
+        let settled: HashSet<&str> = self
+            .lines
+            .iter()
+            .filter_map(|line| match line {
+                JournalLine::Settled { run: of, id } if *of == run => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let sets = self.lines.iter().filter_map(|line| match line {
+            JournalLine::Sets { run: of, change } if *of == run => Some(change),
+            _ => None,
+        });
+        sets.filter(|change| !settled.contains(change.id.as_str())).collect()
+    }
+
+    fn append(&mut self, lines: Vec<JournalLine>) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        for line in &lines {
+            let written = serde_json::to_writer(&mut bytes, line).map_err(io::Error::from);
+            written.map_err(|cause| self.failed("write", cause))?;
+            bytes.push(b'\n');
+        }
+        self.lines.extend(lines);
+        if self.n_bytes + bytes.len() > MOST_BYTES {
+            return self.shorten();
+        }
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.write_all(bytes).and_then(|()| Ok(fdatasync(&self.file)?));
+        self.n_bytes += bytes.len();
+        written.map_err(|cause| self.failed("write", cause))
+    }
+
+    /// Writes the later half anew, with the beginning of each run that is in it.
+    fn shorten(&mut self) -> Result<(), Error> {
+        let half = self.lines.len() / 2;
+        let later: HashSet<u32> = self.lines.iter().skip(half).map(JournalLine::run).collect();
+        let mut number = 0;
+        self.lines.retain(|line| {
+            number += 1;
+            number > half || matches!(line, JournalLine::Run { run, .. } if later.contains(run))
+        });
+        let mut bytes = Vec::new();
+        for line in &self.lines {
+            serde_json::to_writer(&mut bytes, line)
+                .map_err(|cause| self.failed("write", cause.into()))?;
+            bytes.push(b'\n');
+        }
+        let emptied = seek(&self.file, SeekFrom::Start(0))
+            .map_err(io::Error::from)
+            .and_then(|_| self.file.set_len(0));
+        emptied.map_err(|cause| self.failed("shorten", cause))?;
+        self.n_bytes = 0;
+        self.write(&bytes)
+    }
+
+    fn failed(&self, attempt: &'static str, cause: io::Error) -> Error {
+        Error::File { attempt, folder: self.folder.clone(), cause }
+    }
+}
+
+impl JournalLine {
+    const fn run(&self) -> u32 {
+        match self {
+            Self::Run { run, .. } | Self::Sets { run, .. } | Self::Settled { run, .. } => *run,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn change(id: u64) -> Change {
+        let before =
+            SocketOptions { keepalive: false, idle_seconds: 7200, interval_seconds: 75, count: 9 };
+        Change {
+            id: SocketId(id).to_string(),
+            local: "10.0.0.5:44307".parse().unwrap(),
+            remote: "172.16.0.15:2717".parse().unwrap(),
+            is_mptcp: false,
+            pid: 812,
+            process: "checkout".to_owned(),
+            before,
+            after: SocketOptions { keepalive: true, idle_seconds: 60, ..before },
+        }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("keepwatch-{}-{name}", std::process::id()));
+        fs::remove_dir_all(&folder).ok();
+        folder
+    }
+
+    #[test]
+    fn what_a_run_set_is_there_until_it_is_settled() {
+        let folder = folder("settled");
+        let mut journal = Journal::open(&folder).unwrap();
+        assert_eq!((journal.run(), journal.last_run()), (1, None));
+        journal.intend(&[change(1), change(2)], "then").unwrap();
+        journal.intend(&[change(3)], "then").unwrap();
+        let second = Journal::open(&folder);
+        assert!(matches!(second, Err(Error::Open { cause: files::Error::Held(_), .. })));
+        drop(journal);
+        let mut journal = Journal::open(&folder).unwrap();
+        assert_eq!((journal.run(), journal.last_run()), (2, Some(1)));
+        journal.settle(1, &[SocketId(2).to_string()]).unwrap();
+        assert_eq!(journal.left(1), [&change(1), &change(3)]);
+        journal.settle(1, &[1, 3].map(|id| SocketId(id).to_string())).unwrap();
+        assert_eq!((journal.last_run(), journal.knows(1), journal.knows(2)), (None, true, false));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_kill_cut_off_is_left_out_and_the_next_one_is_whole() {
+        let folder = folder("cut");
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.intend(&[change(1)], "then").unwrap();
+        drop(journal);
+        let file = folder.join(NAME);
+        let mut text = fs::read(&file).unwrap();
+        text.extend(br#"{"what":"sets","run":1,"id":"sk:2""#);
+        fs::write(&file, text).unwrap();
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.intend(&[change(3)], "later").unwrap();
+        drop(journal);
+        let journal = Journal::open(&folder).unwrap();
+        assert_eq!((journal.left(1), journal.left(2)), (vec![&change(1)], vec![&change(3)]));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn runs_of_an_earlier_boot_are_left_alone() {
+        let folder = folder("boot");
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.intend(&[change(1)], "then").unwrap();
+        drop(journal);
+        let file = folder.join(NAME);
+        let text = fs::read_to_string(&file).unwrap().replace(&host::boot_id(), "another");
+        fs::write(&file, text).unwrap();
+        let journal = Journal::open(&folder).unwrap();
+        assert_eq!((journal.last_run(), journal.knows(1)), (None, true));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
