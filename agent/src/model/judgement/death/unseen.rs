@@ -93,7 +93,7 @@ impl Death {
     }
 }
 
-fn is_repeating(socket: &Socket) -> bool {
+const fn is_repeating(socket: &Socket) -> bool {
     socket.retransmits >= N_UNANSWERED && socket.retransmitting_ms.is_some()
 }
 
