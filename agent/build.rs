@@ -2,6 +2,10 @@
 //!
 //! By cargo itself, not by aya-build: that passes all that the inner cargo says on as warnings.
 
+use object::{
+    build::elf::{Builder, Section, SectionData},
+    elf::SHT_STRTAB,
+};
 use std::{
     env,
     error::Error,
@@ -16,6 +20,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// The name under which `cargo xtask setup` links the compiler for the hooks.
 const TOOLCHAIN: &str = "keepwatch-bpf";
 const PROGRAM: &str = "keepwatch-hooks";
+/// The workspace's own profile for it.
+const PROFILE: &str = "hooks";
 const SKIP: &str = "AYA_BUILD_SKIP";
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -41,7 +47,15 @@ fn build(out: &Path) -> Result<()> {
     let mut command = Command::new("rustup");
     command
         .args(["run", TOOLCHAIN, "cargo", "build", "--quiet", "--package", "keepwatch-ebpf"])
-        .args(["--bins", "--release", "--target", target, "-Zbuild-std=core", "--target-dir"])
+        .args([
+            "--bins",
+            "--profile",
+            PROFILE,
+            "--target",
+            target,
+            "-Zbuild-std=core",
+            "--target-dir",
+        ])
         .arg(&target_dir)
         .current_dir(WORKSPACE)
         .env("PATH", search_path()?)
@@ -62,10 +76,39 @@ fn build(out: &Path) -> Result<()> {
     for line in said.lines().filter(|line| !line.starts_with("info: ")) {
         println!("cargo:warning={line}");
     }
-    let built = target_dir.join(target).join("release").join(PROGRAM);
-    fs::copy(&built, out.join(PROGRAM))
-        .map_err(|error| format!("copy {}: {error}", built.display()))?;
+    let built = target_dir.join(target).join(PROFILE).join(PROGRAM);
+    let whole = fs::read(&built).map_err(|error| format!("read {}: {error}", built.display()))?;
+    let stripped = without_debug_info(&whole)
+        .map_err(|error| format!("take the debug info out of {}: {error}", built.display()))?;
+    fs::write(out.join(PROGRAM), stripped)?;
     Ok(())
+}
+
+/// The object without what only a debugger reads, nine tenths of it. Without debug info bpf-linker makes no
+/// BTF, so it is built with both. What is in every agent's memory, and read whenever one starts, is this copy.
+fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    let debug: Vec<_> = builder
+        .sections
+        .iter()
+        .filter(|section| section.name.starts_with(b".debug_"))
+        .map(Section::id)
+        .collect();
+    for section in &mut builder.sections {
+        // The BTF's own relocations are for a linker: aya reads the values in place.
+        let is_of_btf = [&b".rel.BTF"[..], b".rel.BTF.ext"].contains(&section.name.as_slice());
+        let is_of_debug = section.sh_info_section.is_some_and(|of| debug.contains(&of));
+        section.delete = is_of_btf || is_of_debug || debug.contains(&section.id());
+    }
+    builder.delete_orphans();
+    // LLVM keeps the names of sections among those of symbols, which `Builder` cannot write.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// What aya-ebpf and the kernel ask for: the host's architecture by name, and BTF.

@@ -225,6 +225,17 @@
             + config.window + ': ' + n + '. Causes of death may be missing, totals are not.',
           ),
           alert(
+            'KeepwatchConfigNotReloaded',
+            severity.warning,
+            5,
+            |||
+              keepwatch_config_last_reload_successful{%(selector)s} == 0
+            |||,
+            'A keepwatch agent refuses its configuration.',
+            'The agent at {{ $labels.instance }} has refused the {{ $labels.file }} that is on disk: an older one holds,'
+            + ' and certificates in use may be about to expire.',
+          ),
+          alert(
             'KeepwatchHistoryLost',
             severity.warning,
             0,

@@ -96,18 +96,32 @@ pub(crate) enum Error {
 
 /// The listening end of the metrics.
 pub(super) fn metrics(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).map_err(|cause| match cause.kind() {
+    /// std's 128 are too few where many come at once: a client that finds no room tries again after a second.
+    const BACKLOG: i32 = 1024;
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
+    listener.map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => Error::InUse(address),
         _ => Error::Address { address, cause },
     })
 }
 
-/// The listening end of the API: removed with this value.
+/// The listening end of the API.
 #[derive(Debug)]
 pub(super) struct Api {
+    listener: UnixListener,
+    /// None if the socket was passed to us: who made it removes it.
+    #[expect(dead_code, reason = "it is removed with this value")]
+    own: Option<OwnSocket>,
+}
+
+/// A socket that we made: removed with this value.
+#[derive(Debug)]
+struct OwnSocket {
     folder: Folder,
     seat: Seat,
-    listener: UnixListener,
     #[expect(dead_code, reason = "the lock is held for as long as the file is open")]
     lock: Lock,
 }
@@ -133,9 +147,19 @@ impl Api {
         let seat = folder.seat(name).map_err(failed)?;
         let seat = seat.filter(|seat| seat.kind().is_socket() && seat.is_own());
         let seat = seat.ok_or_else(|| failed(Errno::STALE.into()))?;
-        let api = Self { folder, seat, listener: listener.into(), lock };
-        api.folder.grant(&api.seat, gid, USABLE).map_err(failed)?;
-        Ok(api)
+        let own = OwnSocket { folder, seat, lock };
+        own.folder.grant(&own.seat, gid, USABLE).map_err(failed)?;
+        Ok(Self { listener: listener.into(), own: Some(own) })
+    }
+
+    /// A socket that was passed to us.
+    pub(super) const fn given(listener: UnixListener) -> Self {
+        Self { listener, own: None }
+    }
+
+    /// Where it is, if it has a path.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.listener.local_addr().ok()?.as_pathname().map(Path::to_owned)
     }
 
     pub(super) fn listener(&self) -> io::Result<UnixListener> {
@@ -143,7 +167,7 @@ impl Api {
     }
 }
 
-impl Drop for Api {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
         self.folder.remove(&self.seat).ok();
     }

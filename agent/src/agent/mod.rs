@@ -2,13 +2,17 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod endpoints;
+mod given_sockets;
 mod health_log;
 mod listen;
+mod reload;
 mod supervise;
 pub mod watch;
 
 use crate::{
     advice::kept_clues::ClueReader,
+    config::{ReloadHealth, web::WebConfigError},
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -26,29 +30,29 @@ use crate::{
     serve::{self, Shared},
     store,
 };
+pub(crate) use endpoints::EndpointConfig;
+use endpoints::Endpoints;
+use reload::Reloader;
+pub(crate) use reload::{FixedValues, ReadConfig, Reloaded};
 use rustix::thread::CapabilitySet;
 use std::{
-    error, io,
-    net::SocketAddr,
+    error, fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::{broadcast, watch as channel};
+use supervise::ServerRuntime;
+use tokio::sync::{Semaphore, broadcast, watch as channel};
 use tracing::{error, info};
 use watch::{Audience, Watch};
 
 /// What the options mean on this host.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The config file that was read, if one was.
-    pub file: Option<PathBuf>,
-    /// Address of the metrics endpoint.
-    pub listen: SocketAddr,
-    /// Path of the API socket.
-    pub socket: PathBuf,
-    /// Group that may use it.
-    pub socket_group: Option<String>,
+    /// Where these come from, and how they are read again.
+    pub source: ConfigSource,
+    /// By what it is reached.
+    pub endpoints: EndpointConfig,
     /// What verdicts depend on.
     pub around: Surroundings,
     /// Time between two snapshots; stretched if snapshots are expensive.
@@ -67,12 +71,34 @@ pub(crate) struct Config {
     pub history: store::Options,
 }
 
+/// Where a configuration comes from.
+pub(crate) struct ConfigSource {
+    /// The config file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// The values of keys that hold until the agent ends.
+    pub fixed: FixedValues,
+    /// Reads it again.
+    pub read: ReadConfig,
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The web config is no good.
+    #[error(transparent)]
+    Web(#[from] WebConfigError),
     /// An address or a path is not to be had.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// A socket that systemd passed is of no use.
+    #[error(transparent)]
+    GivenSockets(#[from] given_sockets::Error),
     /// The history is another agent's.
     #[error(transparent)]
     HistoryAccess(#[from] store::Error),
@@ -117,10 +143,8 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config) -> Result<(), Error> {
     let Config {
-        file,
-        listen,
-        socket,
-        socket_group,
+        source: ConfigSource { file, fixed, read },
+        endpoints,
         around,
         interval,
         ring_bytes,
@@ -131,9 +155,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         history,
     } = config;
     heap_trim::keep_little();
+    let runtime = ServerRuntime::new()?;
     Hooks::check()?;
-    let api = listen::Api::bind(&socket, socket_group.as_deref())?;
-    let metrics = listen::metrics(listen)?;
+    let endpoints = Endpoints::open(endpoints)?;
     store::make_folder(&history.folder);
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
@@ -143,6 +167,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     heap_trim::give_back();
     let lists = hooks.lists();
     let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
+    endpoints.read_again()?;
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
@@ -163,18 +188,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let mut watch =
         Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
     watch.walk()?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        config = %file.as_deref().unwrap_or_else(|| Path::new("none")).display(),
-        sockets = snapshot.borrow().n_tracked,
-        interval_seconds = interval.as_secs_f64(),
-        // Not the one that was asked for: port 0 is any.
-        metrics = %format_args!("http://{}/metrics", metrics.local_addr().unwrap_or(listen)),
-        api = %socket.display(),
-        history = %folder.display(),
-        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
-        "watching"
-    );
+    announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept);
     let stop = Arc::new(AtomicBool::new(false));
     let watching = {
         let stop = Arc::clone(&stop);
@@ -187,11 +201,28 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
     let log_hooks = log_hooks.as_str();
-    let shared =
-        Arc::new(Shared { snapshot, table, news, history, clues, started_at_seconds, log_hooks });
+    let shared = Arc::new(Shared {
+        snapshot,
+        table,
+        news,
+        history,
+        clues,
+        reloads: Arc::new(ReloadHealth::new(started_at_seconds)),
+        streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
+        started_at_seconds,
+        log_hooks,
+    });
+    let reloader = Arc::new(Reloader {
+        file,
+        read,
+        fixed,
+        table: Arc::clone(&shared.table),
+        web: Arc::clone(&endpoints.access.web),
+        health: Arc::clone(&shared.reloads),
+    });
     let mut account = health_log::Account::new(interval);
     let mut is_written = true;
-    let served = supervise::serve(metrics, &api, &shared, || {
+    let served = runtime.serve(endpoints, &shared, reloader, || {
         account.look(&sums.borrow().health, &health, clock::now());
         if is_written && writing.is_dead() {
             is_written = false;
@@ -205,12 +236,33 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let written = writing.finish();
     account.finish(&sums.borrow().health, &health, clock::now());
     served?;
-    match watched {
-        Ok(watched) => watched.map_err(|cause| Error::ended("watching thread", cause))?,
-        Err(_) => return Err(Error::ended("watching thread", PANICKED)),
-    }
+    watched
+        .map_err(|_| Error::ended("watching thread", PANICKED))?
+        .map_err(|cause| Error::ended("watching thread", cause))?;
     written.map_err(|_| Error::ended("history thread", PANICKED))?;
     reading.join().map_err(|_| Error::ended("thread that reads processes", PANICKED))
+}
+
+/// What it runs with.
+fn announce(
+    endpoints: &Endpoints,
+    file: Option<&Path>,
+    totals: &Totals,
+    interval: Duration,
+    folder: &Path,
+    kept: CapabilitySet,
+) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.unwrap_or_else(|| Path::new("none")).display(),
+        sockets = totals.n_tracked,
+        interval_seconds = interval.as_secs_f64(),
+        metrics = endpoints.url(),
+        api = %endpoints.socket().display(),
+        history = %folder.display(),
+        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        "watching"
+    );
 }
 
 /// What is known of a thread that panicked; the log has the rest.

@@ -1,10 +1,11 @@
 //! The servers, and what ends them: a signal, or a part that has ended by itself.
 
-use super::{Error, PANICKED, listen, system};
+use super::{Error, PANICKED, endpoints::Endpoints, reload::Reloader, system};
 use crate::serve::{self, Shared};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinError, JoinHandle},
     time::{Instant, MissedTickBehavior},
@@ -19,37 +20,61 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A server that runs: its name, and its task.
 type Server = (&'static str, JoinHandle<io::Result<()>>);
 
-/// Serves until SIGTERM, SIGINT or the end of a part. `look` is called once a second; true ends it.
-pub(super) fn serve(
-    metrics: std::net::TcpListener,
-    api: &listen::Api,
-    shared: &Arc<Shared>,
-    look: impl FnMut() -> bool,
-) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("start the server"))?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
-        let asked = async {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        let end = watch::Sender::new(false);
-        let until_end = || {
-            let mut ended = end.subscribe();
-            async move { drop(ended.wait_for(|&ended| ended).await) }
-        };
-        let api = api.listener().map_err(system("use the API socket"))?;
-        let http = serve::serve_http(metrics, Arc::clone(shared), until_end());
-        let unix = serve::serve_api(api, Arc::clone(shared), until_end());
-        let servers = [("metrics server", tokio::spawn(http)), ("API server", tokio::spawn(unix))];
-        supervise(servers, &end, asked, look).await
-    })
+/// What runs the servers. From the first moment SIGHUP is a reload, and no end.
+pub(super) struct ServerRuntime {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+impl ServerRuntime {
+    pub(super) fn new() -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(system("start the server"))?;
+        let inside = runtime.enter();
+        let hangup = signal(SignalKind::hangup()).map_err(system("handle SIGHUP"))?;
+        drop(inside);
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Serves until SIGTERM, SIGINT or the end of a part. `look` is called once a second; true ends it.
+    pub(super) fn serve(
+        self,
+        endpoints: Endpoints,
+        shared: &Arc<Shared>,
+        reloader: Arc<Reloader>,
+        look: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
+        let Self { runtime, hangup } = self;
+        let Endpoints { metrics, access, api, .. } = endpoints;
+        let served = runtime.block_on(async {
+            tokio::spawn(reloader.run(hangup));
+            let mut terminate =
+                signal(SignalKind::terminate()).map_err(system("handle SIGTERM"))?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(system("handle SIGINT"))?;
+            let asked = async {
+                tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                }
+            };
+            let end = watch::Sender::new(false);
+            let until_end = || {
+                let mut ended = end.subscribe();
+                async move { drop(ended.wait_for(|&ended| ended).await) }
+            };
+            let listener = api.listener().map_err(system("use the API socket"))?;
+            let http = serve::serve_http(metrics, Arc::clone(shared), access, until_end());
+            let unix = serve::serve_api(listener, Arc::clone(shared), until_end());
+            let servers =
+                [("metrics server", tokio::spawn(http)), ("API server", tokio::spawn(unix))];
+            supervise(servers, &end, asked, look).await
+        });
+        // A password that is being checked, or a file that hangs, does not keep the agent from ending.
+        runtime.shutdown_background();
+        served
+    }
 }
 
 async fn supervise(

@@ -66,6 +66,8 @@ const PUBLISH_MS: u64 = 1000;
 const LOOK_UPS: usize = 256;
 /// Events for which memory is kept between bursts.
 const NEWS_KEPT: usize = 1024;
+/// Happenings that wait for the end of a walk, some 2 MB.
+const HAPPENINGS_KEPT: usize = 4096;
 /// Sockets, or events since the last walk, after which a walk gives freed memory back.
 const MANY: u64 = 50_000;
 /// Walks take at most one in this many parts of a CPU.
@@ -277,7 +279,12 @@ impl<A: Audience> Watch<A> {
             self.drain();
             let mut locked = table(&self.table);
             self.batch.drain(..).for_each(|event| locked.apply(event));
+            let is_much_told = locked.n_happenings() >= HAPPENINGS_KEPT;
             drop(locked);
+            // A walk takes seconds on a host with many sockets, and events go on meanwhile.
+            if is_much_told {
+                self.tell(Vec::new());
+            }
             if !goes_on {
                 return Ok(());
             }

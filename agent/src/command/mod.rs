@@ -6,6 +6,7 @@
 mod check;
 mod columns;
 mod completions;
+mod config_check;
 mod doctor;
 mod fix;
 #[cfg(test)]
@@ -78,6 +79,7 @@ Examples:
   keepwatch fix                         turn keepalive on, live: the plan
   keepwatch measure 10.0.0.9:5432       the idle limit of a path
   keepwatch run                         the agent, with metrics
+  keepwatch config check                would it take its configuration?
   keepwatch doctor                      what is not seen on this kernel";
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +102,8 @@ enum Command {
     Measure(measure::MeasureArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
     Doctor(doctor::DoctorArgs),
+    /// Check a configuration: exit code 2 if it is wrong, with file, line, key and reason
+    Config(config_check::ConfigArgs),
     /// Print a script that makes a shell complete commands and options
     Completions(completions::CompletionsArgs),
 }
@@ -122,6 +126,11 @@ enum Outcome {
 enum Failure {
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error(transparent)]
+    Web(#[from] config::web::WebConfigError),
+    /// What clap says of options.
+    #[error("{0}")]
+    Options(String),
     #[error(transparent)]
     Agent(#[from] agent::Error),
     #[error(transparent)]
@@ -155,7 +164,13 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Why(_) | Self::Window(_) | Self::NoTerminal(_) => 2,
+            Self::Config(_)
+            | Self::Web(_)
+            | Self::Options(_)
+            | Self::Agent(agent::Error::Web(_))
+            | Self::Why(_)
+            | Self::Window(_)
+            | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
             Self::Fix(error) => error.exit_code(),
             Self::Measure(error) => error.exit_code(),
@@ -211,8 +226,15 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Run(args) => {
             let config =
                 file.cloned().or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()));
-            run::run(args, &socket, &limits, config)
+            let read = reader(words.to_vec(), file.cloned());
+            run::run(
+                args,
+                &socket,
+                &limits,
+                agent::ConfigSource { file: config, fixed: run::fixed_values(&matches), read },
+            )
         }
+        Command::Config(args) => config_check::run(&args, file.map(PathBuf::as_path)),
         Command::Sockets(args) => sockets::run(args, &socket, &limits, !no_color),
         Command::Top(args) => top::run(args, &socket, &limits, !no_color),
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
@@ -223,6 +245,29 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
+}
+
+/// What reads the configuration again for an agent: the words that were typed and the variables are the same, the file
+/// may be another by then.
+fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
+    let read = move || {
+        let (command, keys) = config::configured(Cli::command(), file.as_deref())?;
+        let matches = command.try_get_matches_from(&words).map_err(|error| in_a_line(&error))?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| in_a_line(&error))?;
+        let Cli { mut limits, command: Command::Run(args), .. } = cli else {
+            return Err(Failure::Broken);
+        };
+        limits.learn_sources(&matches, &keys);
+        Ok(run::reloaded(args, &limits, &matches))
+    };
+    Box::new(move || read().map_err(|failure: Failure| log::in_full(&failure)))
+}
+
+/// What is wrong with options, without the usage.
+fn in_a_line(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    Failure::Options(first.trim_start_matches("error: ").to_owned())
 }
 
 #[cfg(test)]

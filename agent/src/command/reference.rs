@@ -106,6 +106,7 @@ pub(crate) fn config_file() -> String {
     for preset in PRESETS {
         writeln!(page, "| `{}` | {} s | {} |", preset.name, preset.seconds, preset.what).unwrap();
     }
+    page.push_str(include_str!("reload_and_web_config.md"));
     page
 }
 

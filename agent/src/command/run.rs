@@ -1,6 +1,6 @@
 //! `keepwatch run`: the agent.
 
-use super::{Failure, Outcome};
+use super::{Cli, Failure, Outcome};
 use crate::{
     agent, config,
     model::table::{
@@ -9,7 +9,7 @@ use crate::{
     },
     store,
 };
-use clap::Args;
+use clap::{ArgMatches, Args, CommandFactory as _};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 #[derive(Args, Debug)]
@@ -30,6 +30,14 @@ pub(super) struct RunArgs {
         value_parser = listen_address
     )]
     listen: SocketAddr,
+    /// Ask clients of the metrics for TLS or a password, as this file says. Its format is that of Prometheus' exporters
+    /// (docs/CONFIG.md#web-config); changes of it and of its certificates apply at once
+    #[arg(long, env = "KEEPWATCH_WEB_CONFIG_FILE", value_name = "FILE")]
+    pub(super) web_config_file: Option<PathBuf>,
+    /// Answer requests for these names too where metrics are served on loopback. Without it only localhost and addresses
+    /// are served there, so that no web page can read them by a name that leads to loopback
+    #[arg(long, env = "KEEPWATCH_ALLOWED_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    allowed_hosts: Vec<String>,
     /// The group that may use the API socket, besides root
     #[arg(long, env = "KEEPWATCH_SOCKET_GROUP", value_name = "GROUP")]
     socket_group: Option<String>,
@@ -44,7 +52,7 @@ pub(super) struct RunArgs {
     /// Remember what happened to at most this many connections, live and dead
     #[arg(long, env = "KEEPWATCH_MAX_HISTORIES", value_name = "N", default_value_t = 20_000)]
     max_histories: usize,
-    /// Hold at most this many sockets, about 120 bytes each; more are counted, not shown
+    /// Hold at most this many sockets, about 80 bytes each; more are counted, not shown
     #[arg(long, env = "KEEPWATCH_MAX_SOCKETS", value_name = "N", default_value_t = 2_000_000)]
     max_sockets: usize,
     /// The labels that name owners in metrics; fewer labels make fewer series
@@ -89,10 +97,12 @@ pub(super) fn run(
     args: RunArgs,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
-    config: Option<PathBuf>,
+    source: agent::ConfigSource,
 ) -> Result<Outcome, Failure> {
     let RunArgs {
         listen,
+        web_config_file,
+        allowed_hosts,
         socket_group,
         interval,
         ring_bytes,
@@ -113,10 +123,14 @@ pub(super) fn run(
         owners: OwnerBudget::of(max_owners),
     };
     agent::run(agent::Config {
-        file: config,
-        listen,
-        socket: socket.socket.clone(),
-        socket_group,
+        source,
+        endpoints: agent::EndpointConfig {
+            listen,
+            web_config_file,
+            allowed_hosts,
+            socket: socket.socket.clone(),
+            socket_group,
+        },
         around: limits.surroundings(),
         interval,
         ring_bytes,
@@ -132,4 +146,34 @@ pub(super) fn run(
         },
     })?;
     Ok(Outcome::Fine)
+}
+
+/// The options that an agent reads again while it runs.
+const RELOADED: [&str; 4] = ["idle_limit", "owner_labels", "path", "web_config_file"];
+
+/// What of a configuration that was read again can be taken in, and the rest.
+pub(super) fn reloaded(
+    args: RunArgs,
+    limits: &config::LimitArgs,
+    matches: &ArgMatches,
+) -> agent::Reloaded {
+    agent::Reloaded {
+        limits: limits.limits(),
+        labels: OwnerLabels::new(&args.owner_labels),
+        web_config_file: args.web_config_file,
+        fixed: fixed_values(matches),
+    }
+}
+
+/// The values of all options that an agent reads once.
+pub(super) fn fixed_values(matches: &ArgMatches) -> agent::FixedValues {
+    let Some(run) = matches.subcommand_matches("run") else {
+        return agent::FixedValues::new();
+    };
+    let values = |key: String| {
+        let values = run.try_get_raw(&key).ok()??.map(ToOwned::to_owned).collect();
+        Some((key, values))
+    };
+    let keys = config::keys(&Cli::command());
+    keys.into_iter().filter(|key| !RELOADED.contains(&key.as_str())).filter_map(values).collect()
 }

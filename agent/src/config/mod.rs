@@ -8,14 +8,15 @@ mod error;
 mod file;
 mod idle_limit;
 mod moment;
+mod reload_health;
 mod toml_error;
+pub(crate) mod web;
 
 pub(crate) use error::Error;
-#[cfg(test)]
-pub(crate) use file::keys;
-pub(crate) use file::{MAX_BYTES, configured, scalar};
+pub(crate) use file::{MAX_BYTES, configured, keys, scalar};
 pub(crate) use idle_limit::{idle_limit, network_path};
 pub(crate) use moment::{TypedTime, moment};
+pub(crate) use reload_health::{ReloadHealth, ReloadOutcome, Reloads};
 pub(crate) use toml_error::TomlFile;
 
 pub(crate) use crate::model::text::typed_duration::{duration, whole_seconds};
@@ -126,11 +127,16 @@ impl LimitArgs {
         (idle_limit.is_some() || paths.is_some()).then_some(GivenLimits { idle_limit, paths })
     }
 
+    /// The idle limits, with the way in which they were given.
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = Limits::new(self.path.clone(), self.idle_limit, self.idle_limit_by.is_some());
+        limits.given_by(self.idle_limit_by, self.path_by)
+    }
+
     /// What verdicts on this host are measured against.
     pub(crate) fn surroundings(&self) -> Surroundings {
-        let limits = Limits::new(self.path.clone(), self.idle_limit, self.idle_limit_by.is_some());
         Surroundings {
-            limits: limits.given_by(self.idle_limit_by, self.path_by),
+            limits: self.limits(),
             host: crate::kernel::host::addresses(),
             hz: crate::kernel::clock::hz(),
         }

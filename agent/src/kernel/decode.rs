@@ -1,19 +1,16 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, has_sent_fin, peer, retransmitting_ms, round_trip_ms, spoke_last_ms,
+    could_not_send, endpoint, has_sent_fin, owner, peer, retransmitting_ms, round_trip_ms,
+    spoke_last_ms,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
     event::{self, Event},
-    kernel_owner::kernel_owner,
     peer_closed::PeerClosed,
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
-    socket::{
-        Comm, Direction, DirectionFrom, Owner, Socket, SocketAddress, SocketId, SocketKind, State,
-        Time,
-    },
+    socket::{Direction, DirectionFrom, Socket, SocketAddress, SocketId, SocketKind, State, Time},
     watched::Watched,
 };
 use keepwatch_ebpf::record::{
@@ -194,14 +191,7 @@ impl Decoder {
             user_timeout_ms: sample.user_timeout_ms,
             count: sample.own_count,
         };
-        let ambient = NetnsSettings {
-            idle_seconds: self.seconds(sample.netns_idle_jiffies),
-            interval_seconds: self.seconds(sample.netns_interval_jiffies),
-            count: sample.netns_count,
-            retries2: sample.netns_retries2,
-            orphan_retries: sample.netns_orphan_retries,
-            syn_linear_timeouts: sample.netns_syn_linear,
-        };
+        let ambient = self.ambient(sample);
         let age = |stamp| self.age_ms(now, stamp);
         let received_ms =
             [age(sample.acked_jiffies), age(sample.received_jiffies)].into_iter().flatten().min();
@@ -242,16 +232,7 @@ impl Decoder {
             .flatten();
         let local = endpoint(sample.family, sample.local_addr, sample.local_port_be);
         let remote = peer(sample.family, sample.remote_addr, sample.remote_port_be);
-        let owner = match tag {
-            Tag::Snapshot | Tag::Call => {
-                Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm::new(sample.comm) })
-            }
-            _ if has(flag::KERNEL) => Some(kernel_owner(local, remote)),
-            _ if has(flag::OWNER_KNOWN) => {
-                Some(Owner { pid: sample.pid, fd: None, comm: Comm::new(sample.comm) })
-            }
-            _ => None,
-        };
+        let owner = owner(sample, tag, local, remote);
         Ok(Socket {
             id: SocketId(sample.cookie),
             at: Time(sample.at_ns),
@@ -309,6 +290,17 @@ impl Decoder {
             watched: Watched::default(),
             timer_ms,
         })
+    }
+
+    fn ambient(self, sample: &SocketSample) -> NetnsSettings {
+        NetnsSettings {
+            idle_seconds: self.seconds(sample.netns_idle_jiffies),
+            interval_seconds: self.seconds(sample.netns_interval_jiffies),
+            count: sample.netns_count,
+            retries2: sample.netns_retries2,
+            orphan_retries: sample.netns_orphan_retries,
+            syn_linear_timeouts: sample.netns_syn_linear,
+        }
     }
 
     /// Milliseconds since the first of the repetitions that go on; where nothing is in flight, since the first try to send

@@ -1,9 +1,12 @@
 //! The meaning of single fields of a sample.
 
-use crate::model::observed::socket::Endpoint;
+use crate::model::observed::{
+    kernel_owner::kernel_owner,
+    socket::{Comm, Endpoint, Owner},
+};
 use keepwatch_ebpf::{
     abi::AF_INET6,
-    record::{SocketSample, flag},
+    record::{SocketSample, Tag, flag},
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -54,6 +57,26 @@ pub(super) fn endpoint(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
 /// The peer. The kernel clears the port of a socket that is not connected any more, not the address.
 pub(super) fn peer(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {
     endpoint(family, if port_be == 0 { [0; 16] } else { addr }, port_be)
+}
+
+/// Whose it is, as far as the record says.
+pub(super) fn owner(
+    sample: &SocketSample,
+    tag: Tag,
+    local: Endpoint,
+    remote: Endpoint,
+) -> Option<Owner> {
+    let has = |bit| sample.flags & bit != 0;
+    match tag {
+        Tag::Snapshot | Tag::Call => {
+            Some(Owner { pid: sample.pid, fd: Some(sample.fd), comm: Comm::new(sample.comm) })
+        }
+        _ if has(flag::KERNEL) => Some(kernel_owner(local, remote)),
+        _ if has(flag::OWNER_KNOWN) => {
+            Some(Owner { pid: sample.pid, fd: None, comm: Comm::new(sample.comm) })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

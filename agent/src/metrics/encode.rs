@@ -6,7 +6,7 @@ use super::{
     scrape_format::{ScrapeFormat, text_of},
     scrape_input::Scrape,
 };
-use crate::{model::table::sums::Totals, store};
+use crate::{config::Reloads, model::table::sums::Totals, store};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
@@ -22,10 +22,11 @@ pub(crate) fn encode(
     totals: Arc<Totals>,
     process: AgentProcess,
     history: store::HistoryStatus,
+    reloads: Reloads,
     format: ScrapeFormat,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { totals, process, history }));
+    registry.register_collector(Box::new(Scrape { totals, process, history, reloads }));
     let mut openmetrics = String::with_capacity(USUAL_BYTES);
     text::encode(&mut openmetrics, &registry)?;
     Ok(match format {

@@ -22,7 +22,7 @@ pub use label::LabelValues;
 #[cfg(test)]
 pub(crate) use label::MetricLabel;
 pub use sample_writer::MetricKind;
-pub(crate) use scrape_format::ScrapeFormat;
+pub(crate) use scrape_format::{ScrapeFormat, takes_gzip};
 
 #[cfg(test)]
 mod tests;

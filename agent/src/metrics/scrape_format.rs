@@ -1,7 +1,7 @@
 //! The two text formats of a scrape: OpenMetrics 1.0, and Prometheus text 0.0.4 for clients that ask for it.
 
 /// The exposition format of a scrape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ScrapeFormat {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
@@ -34,6 +34,13 @@ impl ScrapeFormat {
         }
         if openmetrics > 0 && openmetrics >= text { Self::OpenMetrics } else { Self::Text }
     }
+}
+
+/// Whether the header `Accept-Encoding` names gzip as something that the client can read.
+pub(crate) fn takes_gzip(accept_encoding: &str) -> bool {
+    let codings: Vec<_> = accept_encoding.split(',').map(MediaRange::parse).collect();
+    let named = |name: &str| codings.iter().find(|coding| coding.kind == name);
+    named("gzip").or_else(|| named("*")).is_some_and(|coding| coding.per_mille > 0)
 }
 
 /// One element of `Accept`.
@@ -156,6 +163,24 @@ mod tests {
             assert_eq!(ScrapeFormat::negotiate(Some(accept)), ScrapeFormat::Text, "{accept}");
         }
         assert_eq!(ScrapeFormat::negotiate(None), ScrapeFormat::Text);
+    }
+
+    #[test]
+    fn gzip_is_for_clients_that_can_read_it() {
+        for (header, takes) in [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("GZIP;q=1.0, identity", true),
+            ("*", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0, *", false),
+            ("*;q=0", false),
+            ("x-gzipped", false),
+        ] {
+            assert_eq!(takes_gzip(header), takes, "{header}");
+        }
     }
 
     #[test]

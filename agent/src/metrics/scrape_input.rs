@@ -2,6 +2,7 @@
 
 use super::agent_process::AgentProcess;
 use crate::{
+    config::Reloads,
     model::{judgement::idle_limit::PathNumber, table::sums::Totals},
     store,
 };
@@ -13,6 +14,7 @@ pub(super) struct Scrape {
     pub(super) totals: Arc<Totals>,
     pub(super) process: AgentProcess,
     pub(super) history: store::HistoryStatus,
+    pub(super) reloads: Reloads,
 }
 
 impl Scrape {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    config::ReloadHealth,
     kernel::hooks::Signal,
     model::{
         judgement::{
@@ -118,8 +119,9 @@ fn hooks() -> Vec<(&'static str, &'static str, bool)> {
 }
 
 fn scrape(totals: Totals, format: ScrapeFormat) -> String {
-    encode(Arc::new(totals), AgentProcess::read(1.7e9), store::Health::default().status(), format)
-        .unwrap()
+    let reloads = ReloadHealth::new(1.7e9).now();
+    let history = store::Health::default().status();
+    encode(Arc::new(totals), AgentProcess::read(1.7e9), history, reloads, format).unwrap()
 }
 
 #[test]

@@ -7,7 +7,8 @@
 use super::{
     Shared, SharedState,
     client_limits::{Guard, ServerLimits},
-    events, past, serve_routes,
+    events, in_and_out, past,
+    places::PlaceRules,
     status::AgentStatus,
     top_api,
 };
@@ -21,6 +22,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -38,7 +40,7 @@ use std::{
 
 /// A command that pauses in a pager pauses for a person.
 const LIMITS: ServerLimits = ServerLimits {
-    n_connections: 16,
+    places: PlaceRules { n: 48, to_ask: Duration::from_millis(250), to_take: None },
     request_bytes: 64 << 10,
     request: Duration::from_secs(10),
     answer: Duration::from_mins(10),
@@ -61,7 +63,8 @@ pub(crate) async fn serve_api(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    serve_routes(Guard::new(listener, LIMITS), routes(), shared, shutdown).await
+    let routes = routes().with_state(shared).layer(middleware::from_fn(in_and_out));
+    axum::serve(Guard::new(listener, LIMITS), routes).with_graceful_shutdown(shutdown).await
 }
 
 fn routes() -> Router<Arc<Shared>> {

@@ -1,6 +1,7 @@
-//! Limits between a listener and the server: connections at a time, bytes of a request, and time that a
-//! client may take. What clients do costs the agent neither memory nor descriptors.
+//! Limits between a listener and the server: places, bytes of a request, and time that a client may take. What clients
+//! do costs the agent neither memory nor descriptors, and keeps other clients waiting for a moment at most.
 
+use super::places::{Place, PlaceRules, Places};
 use axum::serve::Listener;
 use std::{
     io,
@@ -11,7 +12,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 
@@ -19,10 +19,10 @@ use tokio::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerLimits {
     /// Connections at a time; further ones wait in the kernel's queue.
-    pub(super) n_connections: usize,
+    pub(super) places: PlaceRules,
     /// Bytes that a request may have, headers included, give or take one read.
     pub(super) request_bytes: usize,
-    /// Until the request is complete.
+    /// Until the request is complete, also where nobody else needs the place.
     pub(super) request: Duration,
     /// Until the client has taken the next part of the answer.
     pub(super) answer: Duration,
@@ -32,13 +32,13 @@ pub(super) struct ServerLimits {
 #[derive(Debug)]
 pub(super) struct Guard<L> {
     listener: L,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     limits: ServerLimits,
 }
 
 impl<L> Guard<L> {
     pub(super) fn new(listener: L, limits: ServerLimits) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(limits.n_connections)), limits }
+        Self { listener, places: Places::new(limits.places), limits }
     }
 }
 
@@ -47,9 +47,8 @@ impl<L: Listener> Listener for Guard<L> {
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // It is never closed, so there always is one in the end.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (io, addr) = self.listener.accept().await;
+        let place = self.places.enter().await;
         let ServerLimits { request_bytes, request, answer, .. } = self.limits;
         let deadline = Box::pin(sleep(request));
         (Guarded { io, deadline, answer, rest_bytes: request_bytes, place }, addr)
@@ -67,22 +66,23 @@ pub(super) struct Guarded<I> {
     deadline: Pin<Box<Sleep>>,
     answer: Duration,
     rest_bytes: usize,
-    #[expect(dead_code, reason = "the place is taken for as long as the connection is open")]
-    place: Option<OwnedSemaphorePermit>,
+    place: Place,
 }
 
 impl<I> Guarded<I> {
-    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+    fn check_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_late = self.deadline.as_mut().poll(cx).is_ready();
+        if is_late || self.place.poll_cut(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        Ok(())
     }
 
     /// Passes on what a write came to. Only what the client takes buys it more time.
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.deadline.set(sleep(self.answer));
+            self.place.has_taken();
         }
         written
     }
@@ -94,7 +94,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guarded<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_deadline(cx)?;
+        self.check_time(cx)?;
         if self.rest_bytes == 0 {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
@@ -111,7 +111,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_deadline(cx)?;
+        self.check_time(cx)?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.wrote(written)
     }
@@ -121,7 +121,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_deadline(cx)?;
+        self.check_time(cx)?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
         self.wrote(written)
     }
@@ -131,10 +131,13 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS writes here what it took from a write.
+        self.check_time(cx)?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_time(cx)?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

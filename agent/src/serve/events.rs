@@ -1,7 +1,7 @@
 //! `GET /v1/events?wanted=JSON`: what happens, one JSON object a line, until the client goes. An empty
 //! line every few seconds says that the agent lives.
 
-use super::{Shared, SharedState};
+use super::{MAX_STREAMS, Shared, SharedState};
 use crate::{
     advice::kept_clues::KeptClues,
     kernel::clock,
@@ -36,6 +36,7 @@ use std::{
 };
 use tokio::{
     sync::{
+        Semaphore,
         broadcast::{Receiver, error::RecvError},
         mpsc,
     },
@@ -68,10 +69,22 @@ pub(super) async fn events(
     };
     match wanted {
         Ok(wanted) => {
+            // What is remembered is a short answer: it is no stream.
+            let streams = (!wanted.past_only).then(|| Arc::clone(&shared.streams));
+            let Ok(place) = streams.map(Semaphore::try_acquire_owned).transpose() else {
+                let message = format!(
+                    "{MAX_STREAMS} streams of events are open already: end one of them (`keepwatch trace`, or what \
+                     reads /v1/events); other requests are answered\n"
+                );
+                return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+            };
             // First the ear, then the past: nothing falls in between.
             let news = shared.news.subscribe();
             let (pieces, body) = mpsc::channel(PIECES);
-            tokio::spawn(pass_on(shared, wanted, news, pieces, SIGN_OF_LIFE));
+            tokio::spawn(async move {
+                pass_on(shared, wanted, news, pieces, SIGN_OF_LIFE).await;
+                drop(place);
+            });
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Pieces(body)))
                 .into_response()
         }

@@ -2,10 +2,17 @@
 
 use super::{
     Shared, SharedState,
+    basic_auth::{PasswordCheck, require_password},
     client_limits::{Guard, ServerLimits},
-    needed_hooks, serve_routes, unready,
+    host_check::require_own_name,
+    in_and_out, needed_hooks,
+    places::PlaceRules,
+    scrape_cache::{Form, ScrapeCache},
+    tls_listener::{ConnectionEnds, TlsListener},
+    unready,
 };
 use crate::{
+    config::web::WebAccess,
     kernel::clock,
     metrics::{self, AgentProcess, ScrapeFormat},
     model::{
@@ -16,41 +23,71 @@ use crate::{
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    middleware,
     response::{Html, IntoResponse as _, Response},
     routing::get,
 };
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
-/// Ten seconds are what Prometheus waits for a scrape by default.
+/// Ten seconds are what Prometheus waits for a scrape by default. As many idle clients as there are in the kernel's queue
+/// and here lose their places in less than a second.
 const LIMITS: ServerLimits = ServerLimits {
-    n_connections: 32,
+    places: PlaceRules {
+        n: 256,
+        to_ask: Duration::from_millis(100),
+        to_take: Some(Duration::from_secs(1)),
+    },
     request_bytes: 16 << 10,
     request: Duration::from_secs(10),
     answer: Duration::from_secs(10),
 };
 
+/// What clients must show to be served metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct MetricsAccess {
+    /// TLS and passwords.
+    pub web: Arc<WebAccess>,
+    /// Names besides those of loopback under which loopback is asked for.
+    pub allowed_hosts: Arc<[String]>,
+}
+
 /// Serves metrics until `shutdown`.
 pub(crate) async fn serve_http(
     listener: TcpListener,
     shared: Arc<Shared>,
+    access: MetricsAccess,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_within(LIMITS, listener, shared, shutdown).await
+    serve_within(LIMITS, listener, shared, access, shutdown).await
 }
 
 async fn serve_within(
     limits: ServerLimits,
     listener: TcpListener,
     shared: Arc<Shared>,
+    MetricsAccess { web, allowed_hosts }: MetricsAccess,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    serve_routes(Guard::new(listener, limits), routes(), shared, shutdown).await
+    let listener = Guard::new(TlsListener::new(listener, Arc::clone(&web))?, limits);
+    let passwords = Arc::new(PasswordCheck::new(web)?);
+    // The last is the first to see a request.
+    let routes = routes()
+        .with_state(shared)
+        .layer(middleware::from_fn_with_state(passwords, require_password))
+        .layer(middleware::from_fn_with_state(allowed_hosts, require_own_name))
+        .layer(middleware::from_fn(in_and_out))
+        .into_make_service_with_connect_info::<ConnectionEnds>();
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
 }
 
 fn routes() -> Router<Arc<Shared>> {
+    let cache = Arc::new(ScrapeCache::default());
+    let scrape = move |State(shared): SharedState, headers: HeaderMap| {
+        let written = scrape(&shared, &headers, &cache);
+        async { written }
+    };
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(scrape))
@@ -59,14 +96,28 @@ fn routes() -> Router<Arc<Shared>> {
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here; try /metrics\n") })
 }
 
-async fn scrape(State(shared): SharedState, headers: HeaderMap) -> Response {
+fn scrape(shared: &Shared, headers: &HeaderMap, cache: &ScrapeCache) -> Response {
     // Several fields of one name mean the same as one with commas (RFC 9110, 5.3).
-    let accept: Vec<_> =
-        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let format = ScrapeFormat::negotiate(Some(&accept.join(",")));
-    let process = AgentProcess::read(shared.started_at_seconds);
-    match metrics::encode(shared.totals(), process, shared.history.health.status(), format) {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+    let all = |name: HeaderName| {
+        let values: Vec<_> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        values.join(",")
+    };
+    let format = ScrapeFormat::negotiate(Some(&all(header::ACCEPT)));
+    let is_gzipped = metrics::takes_gzip(&all(header::ACCEPT_ENCODING));
+    let written = cache.get(Form { format, is_gzipped }, Instant::now(), |format| {
+        let process = AgentProcess::read(shared.started_at_seconds);
+        let (history, reloads) = (shared.history.health.status(), shared.reloads.now());
+        metrics::encode(shared.totals(), process, history, reloads, format)
+    });
+    let encoding = is_gzipped.then_some([(header::CONTENT_ENCODING, "gzip")]);
+    let kind =
+        [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
+    match written {
+        Ok(bytes) => match encoding {
+            Some(encoding) => (kind, encoding, bytes).into_response(),
+            None => (kind, bytes).into_response(),
+        },
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))
                 .into_response()
@@ -173,8 +224,10 @@ mod tests {
     fn with_agent<T>(limits: ServerLimits, client: impl FnOnce(SocketAddr) -> T) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let web = Arc::new(WebAccess::open(None).unwrap());
+        let access = MetricsAccess { web, allowed_hosts: Arc::new([]) };
         let server = move |stopped| {
-            serve_within(limits, listener, shared(3), async {
+            serve_within(limits, listener, shared(3), access, async {
                 drop::<Result<(), _>>(stopped.await);
             })
         };
@@ -190,7 +243,7 @@ mod tests {
     }
 
     fn get(address: SocketAddr, path: &str) -> String {
-        ask(address, &format!("GET {path} HTTP/1.1\nHost: x\n\n"))
+        ask(address, &format!("GET {path} HTTP/1.1\nHost: localhost\n\n"))
     }
 
     #[test]
@@ -214,7 +267,7 @@ mod tests {
                 assert!(answer.contains(words), "{path}: {answer}");
                 assert!(answer.contains("connection: close"), "{path}: {answer}");
             }
-            let request = "GET /metrics HTTP/1.1\nHost: x\nAccept: text/plain;q=0.5\n\
+            let request = "GET /metrics HTTP/1.1\nHost: localhost\nAccept: text/plain;q=0.5\n\
                            Accept: application/openmetrics-text\n\n";
             assert!(ask(address, request).ends_with("# EOF\n"));
         });
@@ -223,11 +276,13 @@ mod tests {
     #[test]
     fn there_is_nothing_but_reading() {
         with_agent(LIMITS, |address| {
-            let head = ask(address, "HEAD /metrics HTTP/1.1\nHost: x\n\n");
+            let head = ask(address, "HEAD /metrics HTTP/1.1\nHost: localhost\n\n");
             assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
-            let post = ask(address, "POST /metrics HTTP/1.1\nHost: x\nContent-Length: 0\n\n");
+            let post =
+                ask(address, "POST /metrics HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n");
             assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
-            let body = ask(address, "GET /metrics HTTP/1.1\nHost: x\nContent-Length: 9\n\n");
+            let body =
+                ask(address, "GET /metrics HTTP/1.1\nHost: localhost\nContent-Length: 9\n\n");
             assert!(body.starts_with("HTTP/1.1 413 "), "{body}");
         });
     }
@@ -244,15 +299,29 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_finish_its_request_loses_its_place_to_one_that_does() {
-        let limits =
-            ServerLimits { n_connections: 2, request: Duration::from_millis(300), ..LIMITS };
+        let places = PlaceRules { n: 2, ..LIMITS.places };
+        let limits = ServerLimits { places, ..LIMITS };
         with_agent(limits, |address| {
             let mut slow: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
             for stream in &mut slow {
-                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+                stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: ").unwrap();
             }
             assert!(get(address, "/-/healthy").starts_with("HTTP/1.1 200 "));
-            assert!(slow.iter_mut().all(is_cut));
+            assert!(is_cut(&mut slow[0]));
+            slow[1].write_all(b"localhost\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            slow[1].read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "one place was needed: {answer}");
+        });
+    }
+
+    #[test]
+    fn a_client_that_never_finishes_is_cut_where_there_is_room_too() {
+        let limits = ServerLimits { request: Duration::from_millis(300), ..LIMITS };
+        with_agent(limits, |address| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+            assert!(is_cut(&mut stream));
         });
     }
 

@@ -2,39 +2,42 @@
 //! watching thread publishes; nothing here writes to it.
 
 mod api;
+mod basic_auth;
 pub(crate) mod client;
 mod client_limits;
 mod events;
+mod host_check;
 mod metrics_endpoint;
 mod past;
+mod places;
+mod scrape_cache;
 mod status;
+mod tls_listener;
 mod top_api;
 
 pub(crate) use api::serve_api;
-pub(crate) use metrics_endpoint::serve_http;
+pub(crate) use metrics_endpoint::{MetricsAccess, serve_http};
 pub(crate) use status::AgentStatus;
 
 use crate::{
     advice::kept_clues::KeptClues,
+    config::ReloadHealth,
     kernel::hooks::Signal,
     model::table::{Table, agent_health::AgentHealth, happening::News, sums::Totals},
     store,
 };
 use axum::{
-    Router,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    middleware::Next,
     response::{IntoResponse as _, Response},
-    serve::Listener,
 };
 use std::{
     collections::BTreeMap,
-    io,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
-use tokio::sync::{broadcast, watch::Receiver};
+use tokio::sync::{Semaphore, broadcast, watch::Receiver};
 
 /// What both servers read.
 #[derive(Debug)]
@@ -49,6 +52,10 @@ pub(crate) struct Shared {
     pub history: HistoryAccess,
     /// What processes showed of themselves.
     pub clues: Arc<KeptClues>,
+    /// What reloads of the configuration came to.
+    pub reloads: Arc<ReloadHealth>,
+    /// Streams of events that are open.
+    pub streams: Arc<Semaphore>,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
     /// Down to which level its hooks' own troubles are logged.
@@ -116,19 +123,8 @@ async fn in_and_out(request: Request, next: Next) -> Response {
     response
 }
 
-/// Serves `routes` until `shutdown`, then lets the requests finish that have begun.
-async fn serve_routes<L>(
-    listener: L,
-    routes: Router<Arc<Shared>>,
-    shared: Arc<Shared>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()>
-where
-    L: Listener<Addr: std::fmt::Debug>,
-{
-    let routes = routes.with_state(shared).layer(middleware::from_fn(in_and_out));
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
-}
+/// Streams of events at a time: the other places of the API are for short answers.
+pub(crate) const MAX_STREAMS: usize = 16;
 
 /// A server with a table to try.
 #[cfg(test)]
@@ -145,7 +141,7 @@ mod tests_support {
         },
         table::Bounds,
     };
-    use std::{collections::BTreeSet, thread};
+    use std::{collections::BTreeSet, io, thread};
     use tokio::sync::{oneshot, watch};
 
     /// A table of `n_sockets` connections, and sums that say that a walk is done.
@@ -172,6 +168,8 @@ mod tests_support {
             news,
             history,
             clues: Arc::default(),
+            reloads: Arc::new(ReloadHealth::new(1.7e9)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started_at_seconds: 1.7e9,
             log_hooks: "off",
         })

@@ -6,6 +6,7 @@ use crate::model::{
         condition::{CANNOT_SEND, Condition},
         facts::ConnectionFacts as _,
         promise_text::probes_in_words,
+        verdict::Verdict,
     },
     observed::socket::State,
     text::duration::{duration, tenths},
@@ -50,6 +51,17 @@ impl Connection {
         let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
         // The answer may have come since the last look.
         (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
+    }
+
+    /// Unprotected, and never quiet for more than half of the limit since it is watched: it is not `kept` yet, because it
+    /// was not watched for long enough.
+    pub(crate) fn is_busy_so_far(&self) -> bool {
+        let limit = f64::from(self.limit.idle_limit_seconds);
+        self.verdict.is_some_and(Verdict::is_unprotected)
+            && self.is_open()
+            && !self.limit.idle_limit_from.counts_bytes()
+            && self.watched_seconds >= limit
+            && self.longest_seen_quiet_seconds() <= limit / 2.0
     }
 
     /// Whether what was written waits because it could not be sent, or not repeated.

@@ -369,17 +369,6 @@ impl Connection {
         self.longest_quiet_seconds.max(self.quiet_seconds - self.looked_at_seconds_ago)
     }
 
-    /// Unprotected, and never quiet for more than half of the limit since it is watched: it is not `kept` yet, because it
-    /// was not watched for long enough.
-    pub(crate) fn is_busy_so_far(&self) -> bool {
-        let limit = f64::from(self.limit.idle_limit_seconds);
-        self.verdict.is_some_and(Verdict::is_unprotected)
-            && self.is_open()
-            && !self.limit.idle_limit_from.counts_bytes()
-            && self.watched_seconds >= limit
-            && self.longest_seen_quiet_seconds() <= limit / 2.0
-    }
-
     /// How it is now; what nothing is known of is fine.
     pub fn condition(&self) -> Condition {
         self.condition.unwrap_or(Condition::Fine)

@@ -106,25 +106,7 @@ impl RowWriter {
         maybe_seconds(out, b"\",\"condition_seconds\":", since_ms);
         word(out, b",\"condition_at_least\":", truth(is_least));
         maybe_seconds(out, b",\"gives_up_seconds\":", gives_up_ms);
-        let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
-        for (key, ms) in [
-            (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
-            (b",\"silent_seconds\":", socket.silent_ms),
-        ] {
-            out.extend_from_slice(key);
-            seconds(out, ms.into());
-        }
-        maybe_seconds(out, b",\"spoke_last_seconds\":", socket.spoke_last_ms.map(u64::from));
-        let closed_ms = socket.peer_closed.map(|closed| u64::from(closed.ms));
-        maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
-        for (key, ms) in [
-            (b",\"longest_quiet_seconds\":".as_slice(), longest_quiet_ms),
-            (b",\"watched_seconds\":", watched_ms),
-            (b",\"looked_at_seconds_ago\":", age_ms),
-        ] {
-            out.extend_from_slice(key);
-            seconds(out, ms.into());
-        }
+        clocks(out, socket);
         word(out, b",\"peer_probes\":", truth(socket.watched.is_probed_by_peer()));
         maybe_seconds(out, b",\"next_probe_seconds\":", socket.next_probe_ms());
         out.extend_from_slice(b",\"probes_unanswered\":");
@@ -193,6 +175,29 @@ impl RowWriter {
         if let Some((_, words)) = &self.reason {
             out.extend_from_slice(words.as_bytes());
         }
+    }
+}
+
+/// How long ago what happened last, and for how long it was watched.
+fn clocks(out: &mut Vec<u8>, socket: &Socket) {
+    let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
+    for (key, ms) in [
+        (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
+        (b",\"silent_seconds\":", socket.silent_ms),
+    ] {
+        out.extend_from_slice(key);
+        seconds(out, ms.into());
+    }
+    maybe_seconds(out, b",\"spoke_last_seconds\":", socket.spoke_last_ms.map(u64::from));
+    let closed_ms = socket.peer_closed.map(|closed| u64::from(closed.ms));
+    maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
+    for (key, ms) in [
+        (b",\"longest_quiet_seconds\":".as_slice(), longest_quiet_ms),
+        (b",\"watched_seconds\":", watched_ms),
+        (b",\"looked_at_seconds_ago\":", age_ms),
+    ] {
+        out.extend_from_slice(key);
+        seconds(out, ms.into());
     }
 }
 

@@ -202,6 +202,11 @@ impl Agent {
         self.signal(Signal::CONT);
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.child.id().cast_signed();
         let pid = Pid::from_raw(pid).expect("a process id");

@@ -79,6 +79,59 @@ fn without_chunks(mut rest: &str) -> Option<String> {
     }
 }
 
+/// An answer as it came.
+#[derive(Clone, Debug)]
+pub struct RawAnswer {
+    /// The status line and the headers.
+    pub head: String,
+    /// What is behind them.
+    pub body: Vec<u8>,
+}
+
+impl RawAnswer {
+    /// The status code; 0 if there is none.
+    pub fn status(&self) -> u16 {
+        self.head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
+    }
+
+    /// The value of a header.
+    pub fn header(&self, wanted: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text is UTF-8")
+    }
+}
+
+/// `GET PATH` with these header lines, over any stream.
+pub fn ask(
+    mut stream: impl io::Read + io::Write,
+    path: &str,
+    headers: &[&str],
+) -> io::Result<RawAnswer> {
+    let headers: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n")?;
+    stream.flush()?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let split = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    let split = split.ok_or_else(|| io::Error::other(format!("no HTTP: {bytes:?}")))?;
+    let body = bytes.split_off(split + 4);
+    Ok(RawAnswer { head: String::from_utf8_lossy(&bytes).into_owned(), body })
+}
+
+/// The same of a metrics endpoint without TLS.
+pub fn ask_at(address: SocketAddr, path: &str, headers: &[&str]) -> io::Result<RawAnswer> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    ask(stream, path, headers)
+}
+
 /// A port on loopback that nobody has at the moment.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");

@@ -7,5 +7,6 @@ pub mod http;
 pub mod metrics;
 pub mod row;
 pub mod terminal;
+pub mod tls;
 pub mod trace;
 pub mod truth;

@@ -37,9 +37,10 @@ pub(crate) const SUITES: [Suite; 13] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 19] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
+    ("endpoint", "of TLS, files and clients, not of hooks"),
     ("files", "of paths and what stands there, not of hooks"),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("law_7_surfaces", "of what is made of samples, whichever kernel they come from"),

@@ -7,6 +7,7 @@ mod hooks;
 mod paths;
 mod probes;
 mod process;
+mod reloads;
 mod setsockopt;
 mod settings;
 mod snapshots;
@@ -16,7 +17,7 @@ mod table;
 use super::family::MetricFamily;
 
 /// All groups, in the order of export and documentation.
-static FAMILIES: [&[MetricFamily]; 12] = [
+static FAMILIES: [&[MetricFamily]; 13] = [
     sockets::FAMILIES,
     settings::FAMILIES,
     paths::FAMILIES,
@@ -28,6 +29,7 @@ static FAMILIES: [&[MetricFamily]; 12] = [
     events::FAMILIES,
     history::FAMILIES,
     snapshots::FAMILIES,
+    reloads::FAMILIES,
     process::FAMILIES,
 ];
 

@@ -158,13 +158,8 @@ impl Limits {
         let paths = paths
             .into_iter()
             .map(|path| {
-                let place = names.iter().position(|name| *name == path.name).unwrap_or(names.len());
-                if place == names.len() && place < MAX_PATHS {
-                    names.push(path.name.clone());
-                }
-                let number = PathNumber::try_from(place + 1).unwrap_or(OTHER_PATHS);
                 let applied = Applied {
-                    number: if place < MAX_PATHS { number } else { OTHER_PATHS },
+                    number: number_of(&mut names, &path.name),
                     seconds: path.limit.seconds,
                     kept_seconds: path.limit.seconds,
                     from: path.limit.source(),
@@ -178,6 +173,18 @@ impl Limits {
         let default = Applied { seconds, kept_seconds: seconds, from, path: None, number: 0 };
         let learned = HashMap::new();
         Self { paths, default, may_learn: !configured, learned, home: None, names }
+    }
+
+    /// The same limits with the numbers that paths of the same names have in `old`: numbers of paths that are gone stay
+    /// taken, for what was counted by them is theirs.
+    #[must_use]
+    pub fn numbered_like(mut self, old: &Self) -> Self {
+        let mut names = old.names.clone();
+        for (path, applied) in &mut self.paths {
+            applied.number = number_of(&mut names, &path.name);
+        }
+        self.names = names;
+        self
     }
 
     /// This limit, whoever the peer is: as it was of one connection at one moment.
@@ -325,6 +332,18 @@ impl Limits {
     pub fn all(&self) -> impl Iterator<Item = &Applied> {
         self.paths.iter().map(|(_, applied)| applied).chain([&self.default])
     }
+}
+
+/// The number of a path, which is new if its name is.
+fn number_of(names: &mut Vec<String>, path: &str) -> PathNumber {
+    let place = names.iter().position(|name| name == path).unwrap_or(names.len());
+    if place >= MAX_PATHS {
+        return OTHER_PATHS;
+    }
+    if place == names.len() {
+        names.push(path.to_owned());
+    }
+    PathNumber::try_from(place + 1).unwrap_or(OTHER_PATHS)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const TICK_MS: u32 = 10;
 
 impl Socket {
     /// Keeps the time of the FIN that an earlier look knew, `passed_ms` ago.
-    pub(super) fn keep_peer_closed(&mut self, before: &Self, passed_ms: u32) {
+    pub(super) const fn keep_peer_closed(&mut self, before: &Self, passed_ms: u32) {
         if let (Some(now), Some(known)) = (&mut self.peer_closed, before.peer_closed)
             && !now.is_seen
         {

@@ -179,7 +179,9 @@ mod tests {
         let waits = Socket { at: socket().at.ms_after(10_000), silent_ms: 5_000, ..socket() };
         let found = |listeners: [Socket; 3]| -> Vec<u64> {
             let mut all = Listeners::default();
-            listeners.iter().for_each(|listener| all.add(listener));
+            for listener in &listeners {
+                all.add(listener);
+            }
             all.of(&waits).iter().map(|listener| listener.id.0).collect()
         };
         assert_eq!(found([at(1, 0, 9), at(2, 3, 9), at(3, 0, 9)]), [2]);

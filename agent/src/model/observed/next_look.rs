@@ -33,7 +33,7 @@ impl Socket {
         self.watched = before.watched;
         self.watched.ms = before.watched.ms.saturating_add(passed_ms);
         if is_probed {
-            self.watched.peer_probes = self.watched.peer_probes.saturating_add(1);
+            self.watched.count_peer_probe();
         }
         let has_received = self.silent_ms < passed_ms;
         // What this end sends by itself says nothing: it goes on only if the peer answers.

@@ -9,7 +9,7 @@ pub struct Watched {
     pub age_ms: u32,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_ms: u32,
-    /// Looks at which the last packet was a keepalive probe of the peer.
+    /// Looks at which the last packet was a keepalive probe of the peer, up to the number that is enough.
     pub peer_probes: u8,
 }
 
@@ -17,6 +17,10 @@ pub struct Watched {
 const N_PEER_PROBES: u8 = 2;
 
 impl Watched {
+    pub(super) fn count_peer_probe(&mut self) {
+        self.peer_probes = self.peer_probes.saturating_add(1).min(N_PEER_PROBES);
+    }
+
     /// Whether keepalive probes of the peer come in.
     pub const fn is_probed_by_peer(self) -> bool {
         self.peer_probes >= N_PEER_PROBES

@@ -1,6 +1,7 @@
 //! Happenings: one thing at a time that happens to a connection. What `trace` shows, histories keep and counters
 //! count. The table makes happenings of events.
 
+use super::Table;
 use crate::model::{
     judgement::{
         death::{Cause, Death},
@@ -15,6 +16,18 @@ use crate::model::{
     text::closed_set::closed_set,
 };
 use std::sync::Arc;
+
+impl Table {
+    /// The number of happenings that [`Self::take_happenings`] would return.
+    pub const fn n_happenings(&self) -> usize {
+        self.happenings.len()
+    }
+
+    /// The happenings since this was asked last.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.happenings)
+    }
+}
 
 /// One thing that happened to one socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +44,9 @@ pub struct Happening {
     pub calls: Vec<(Time, Call)>,
 }
 
-/// The kind of event, with what belongs to it.
+/// The kind of event, with what belongs to it. A death takes more room than all else: where many are kept, it is a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum Happened<D = Death> {
     /// A connection is established.
     Opened,
     /// A program called setsockopt.
@@ -71,7 +84,7 @@ pub enum Happened {
     /// This host closed it while its last data, or probes, were unanswered.
     GivenUp,
     /// The connection ended.
-    Died(Death),
+    Died(D),
 }
 
 closed_set! {
@@ -160,6 +173,28 @@ impl Happened {
     /// Whether it is shown without `--event` naming it: a timer that found nothing to do is not.
     pub const fn is_news(&self) -> bool {
         !matches!(self, Self::TimerFired(Fire::NotIdle | Fire::NotOurs | Fire::Sent | Fire::Death))
+    }
+}
+
+impl<D> Happened<D> {
+    /// The same, with the death in another form.
+    pub(super) fn with_death<E>(&self, form: impl FnOnce(&D) -> E) -> Happened<E> {
+        match self {
+            Self::Opened => Happened::Opened,
+            Self::Setting(call) => Happened::Setting(*call),
+            Self::Changed { option, from, to } => {
+                Happened::Changed { option: *option, from: *from, to: *to }
+            }
+            Self::ProbeSent => Happened::ProbeSent,
+            Self::ProbeAnswered { unanswered } => {
+                Happened::ProbeAnswered { unanswered: *unanswered }
+            }
+            Self::TimerFired(fire) => Happened::TimerFired(*fire),
+            Self::QuietSurvived { quiet_ms } => Happened::QuietSurvived { quiet_ms: *quiet_ms },
+            Self::VerdictChanged { from, to } => Happened::VerdictChanged { from: *from, to: *to },
+            Self::GivenUp => Happened::GivenUp,
+            Self::Died(death) => Happened::Died(form(death)),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Table {
     }
 
     /// Sums count each connection by its verdict. Only those with these peers may have another one; none: all may.
-    fn count_anew(&mut self, around: &Surroundings, peers: Option<&HashSet<Ipv6Addr>>) {
+    pub(super) fn count_anew(&mut self, around: &Surroundings, peers: Option<&HashSet<Ipv6Addr>>) {
         if peers.is_some_and(HashSet::is_empty) {
             return;
         }

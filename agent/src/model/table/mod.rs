@@ -14,6 +14,7 @@ mod missed_events;
 mod others;
 mod owner_ids;
 pub mod owner_label;
+mod reconfigure;
 mod socket_owners;
 mod storage;
 pub mod sums;
@@ -103,7 +104,8 @@ pub struct Table {
     n_untracked: u64,
     n_pruned: u64,
     walk: Option<Walk>,
-    n_walk: u16,
+    /// Its last byte.
+    n_walk: u8,
     n_due: u64,
     histories: Histories,
     tally: Counters,
@@ -149,11 +151,6 @@ impl Table {
             learned_seconds: BTreeMap::new(),
             is_blind: false,
         }
-    }
-
-    /// The surroundings of verdicts.
-    pub fn surroundings(&self) -> Arc<Surroundings> {
-        Arc::clone(&self.around)
     }
 
     /// A walk begins. Sockets that it does not meet ([`Self::unmet`]) are to be looked at by their addresses before it
@@ -363,11 +360,6 @@ impl Table {
         happening.identity = whose.identity;
         self.histories.record(&happening, &self.around);
         self.happenings.push(happening);
-    }
-
-    /// The happenings since this was asked last.
-    pub fn take_happenings(&mut self) -> Vec<Happening> {
-        std::mem::take(&mut self.happenings)
     }
 
     /// The histories of connections, live and dead.

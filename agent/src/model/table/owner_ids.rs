@@ -105,6 +105,17 @@ impl OwnerNumbers {
         self.entries.get(index(number))?.as_ref().map(|entry| &entry.name)
     }
 
+    /// Names every owner by these labels from now on.
+    pub(super) fn relabel(&mut self, labels: OwnerLabels) {
+        self.labels = labels;
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            if let Some(entry) = entry {
+                let is_crowd = place == index(CROWD);
+                entry.name = if is_crowd { labels.other() } else { labels.of(&entry.whose) };
+            }
+        }
+    }
+
     /// How metrics name any owner.
     pub(super) const fn labels(&self) -> OwnerLabels {
         self.labels

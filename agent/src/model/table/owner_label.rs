@@ -84,6 +84,21 @@ impl OwnerLabels {
         })
     }
 
+    /// What metrics say of an owner who was named by other labels: what these leave out goes, what those left out is
+    /// not known any more.
+    pub(super) fn reduced(self, name: &OwnerName) -> OwnerName {
+        let [namespace, workload, container, process] = name.values();
+        self.values(|label| {
+            match label {
+                OwnerLabel::Namespace => namespace,
+                OwnerLabel::Workload => workload,
+                OwnerLabel::Container => container,
+                OwnerLabel::Process => process,
+            }
+            .into()
+        })
+    }
+
     /// Everything past the budget.
     pub fn other(self) -> OwnerName {
         self.all(OTHER)

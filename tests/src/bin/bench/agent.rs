@@ -9,8 +9,8 @@ use keepwatch_tests::{
 use std::{fs, time::Duration};
 
 const N_SCRAPES: u32 = 20;
-const IDLE_MIB: f64 = 20.0;
-const MIB: f64 = 150.0;
+const IDLE_MIB: f64 = 17.0;
+const MIB: f64 = 120.0;
 const SCRAPE_MS: f64 = 10.0;
 const SCRAPE_KIB: f64 = 200.0;
 

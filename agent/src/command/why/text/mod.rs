@@ -267,9 +267,9 @@ impl WhyText<'_> {
             let habit = case.peer_closes.as_ref().filter(|_| case.n_dead > 0);
             let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
             let (set, by) = (case.set(), self.set_by_whom(case));
-            let last: String =
-                case.last_words().into_iter().map(|words| format!("; {words}")).collect();
-            let text = format!("{}: {set}{by}{}{habit}{last}", case.heading(), case.kept());
+            let mut words = vec![format!("{}: {set}{by}{}{habit}", case.heading(), case.kept())];
+            words.extend(case.last_words());
+            let text = words.join("; ");
             self.part(f, "fine", &text)?;
         }
         let rest = fine.len().saturating_sub(n_told);

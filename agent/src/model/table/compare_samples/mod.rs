@@ -353,7 +353,7 @@ mod tests {
         table.apply(Event::StateChange { socket: connecting, old: State::Close, ending });
         let history: Vec<_> = table.histories().collect();
         assert_eq!(history.len(), 1);
-        assert_eq!(history[0].moments[0].what, Happened::Setting(call(SockOpt::Idle, 60)));
+        assert_eq!(history[0].moments[0].what(), Happened::Setting(call(SockOpt::Idle, 60)));
     }
 
     #[test]

@@ -66,6 +66,13 @@ impl Counters {
         }
     }
 
+    /// Names owners by these labels from now on.
+    pub(super) fn relabel(&mut self, labels: OwnerLabels) {
+        self.deaths.relabel(labels);
+        self.occasions.relabel(labels);
+        self.calls.relabel(labels);
+    }
+
     /// Takes an event in.
     pub fn record(
         &mut self,

@@ -43,6 +43,17 @@ impl Occasions {
         }
     }
 
+    /// Names owners by these labels from now on.
+    pub(super) fn relabel(&mut self, labels: OwnerLabels) {
+        self.counts.relabel(labels);
+        let before = std::mem::replace(&mut self.other, labels.other());
+        for ((path, owner), at_ms) in std::mem::take(&mut self.last) {
+            let owner = if owner == before { self.other.clone() } else { labels.reduced(&owner) };
+            let last_ms = self.last.entry((path, owner)).or_insert(at_ms);
+            *last_ms = at_ms.max(*last_ms);
+        }
+    }
+
     /// Takes a death in: it counts if it is an idle drop that the last occasion does not explain.
     pub fn record(
         &mut self,

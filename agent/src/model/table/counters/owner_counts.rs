@@ -3,7 +3,7 @@
 
 use crate::model::{
     observed::socket::{SocketId, Time},
-    table::owner_label::OwnerName,
+    table::owner_label::{OwnerLabels, OwnerName},
 };
 use std::collections::BTreeMap;
 
@@ -77,6 +77,22 @@ impl<K: Ord + Copy> OwnerCounts<K> {
         self.rows.len() < self.max && self.n_bytes + owner.row_bytes() <= self.max * ROW_BYTES
     }
 
+    /// Names owners by these labels from now on. Rows that have one name then are one row: no count is lost.
+    pub(super) fn relabel(&mut self, labels: OwnerLabels) {
+        let before = std::mem::replace(&mut self.other, labels.other());
+        self.n_bytes = 0;
+        for ((key, owner), count) in std::mem::take(&mut self.rows) {
+            let owner = if owner == before { self.other.clone() } else { labels.reduced(&owner) };
+            let n_bytes = owner.row_bytes();
+            let row = self.rows.entry((key, owner)).or_insert_with(|| {
+                self.n_bytes += n_bytes;
+                Count { n: 0, ..count }
+            });
+            let latest = if row.last > count.last { *row } else { count };
+            *row = Count { n: row.n + count.n, ..latest };
+        }
+    }
+
     /// Every row, and the connection that was counted last.
     pub fn iter(&self) -> impl Iterator<Item = (K, &OwnerName, u64, SocketId)> {
         self.rows.iter().map(|((key, owner), count)| (*key, owner, count.n, count.id))
@@ -91,7 +107,7 @@ mod tests {
             owner_identity::{Identity, NamedOwner},
             socket::Comm,
         },
-        table::owner_label::OwnerLabels,
+        table::owner_label::OwnerLabel,
     };
     use std::sync::Arc;
 
@@ -148,5 +164,25 @@ mod tests {
         }
         assert!(counts.rows.len() < 100, "{}", counts.rows.len());
         assert_eq!(total(&counts), 100);
+    }
+
+    #[test]
+    fn other_labels_merge_rows_and_lose_no_count() {
+        let mut counts = counts(2);
+        for n in b'a'..=b'j' {
+            counts.add((), owner(n), Time(u64::from(n)), SocketId(u64::from(n)));
+        }
+        counts.relabel(OwnerLabels::new(&[OwnerLabel::Workload]));
+        assert_eq!(
+            (counts.rows.len(), total(&counts)),
+            (2, 10),
+            "nobody in no unit, and the others"
+        );
+        let nobody = counts.iter().find(|((), name, ..)| name.values() == [""; 4]).unwrap();
+        assert_eq!((nobody.2, nobody.3), (2, SocketId(u64::from(b'b'))), "the latest connection");
+        counts.relabel(OwnerLabels::default());
+        assert_eq!(total(&counts), 10);
+        counts.add((), owner(b'a'), Time(0), SocketId(1));
+        assert!(counts.iter().any(|((), name, n, _)| *name == counts.other && n == 9), "no room");
     }
 }

@@ -107,8 +107,8 @@ impl ConnectionHistory {
 
     /// Whether the last of it was that nobody had it open any more.
     pub(super) fn was_found_gone(&self) -> bool {
-        let is_it = |what: &Happened| matches!(what, Happened::Died(it) if it.ending.found == Discovery::Gone);
-        self.moments.last().is_some_and(|moment| is_it(&moment.what))
+        let is_it = |moment: &Moment| matches!(&moment.what, Happened::Died(it) if it.ending.found == Discovery::Gone);
+        self.moments.last().is_some_and(is_it)
     }
 
     /// The setsockopt calls that are kept, oldest first.
@@ -121,7 +121,7 @@ impl ConnectionHistory {
 
     /// A death of it, with what only its past shows. `at`: the end.
     pub(super) fn completed(&self, death: Death, at: Time) -> Death {
-        let is_closing = |moment: &&Moment| moment.what == Happened::GivenUp;
+        let is_closing = |moment: &&Moment| matches!(moment.what, Happened::GivenUp);
         let given_up = self.moments.iter().rev().find(is_closing).map(|moment| moment.at);
         Death {
             age_ms: self.opened.map(|opened| at.ms_since(opened)),
@@ -146,10 +146,11 @@ impl ConnectionHistory {
         self.moments.iter().map(|moment| {
             let (socket, around) = moment.recall(self.socket);
             let (owner, identity) = self.owners.get(moment.whose);
+            let what = moment.what();
             let happening = Happening {
                 at: moment.at,
-                socket: Socket { owner: doer(moment.what).or(owner), ..socket },
-                what: moment.what,
+                socket: Socket { owner: doer(what).or(owner), ..socket },
+                what,
                 identity,
                 calls: Vec::new(),
             };
@@ -295,8 +296,8 @@ mod tests {
         record(&mut histories, &happening(1, 101, died()));
         let history = histories.get(SocketId(1)).unwrap();
         assert_eq!((history.probes_sent, history.moments.len()), (100, N_FIRST + N_LAST));
-        assert_eq!(history.moments.first().unwrap().what, Happened::Opened);
-        assert_eq!(history.moments.last().unwrap().what, died());
+        assert_eq!(history.moments.first().unwrap().what(), Happened::Opened);
+        assert_eq!(history.moments.last().unwrap().what(), died());
         assert_eq!(history.n_forgotten, 102 - 16);
         assert_eq!(history.probes, Some((Time(1_000_000_000), Time(100_000_000_000))));
     }

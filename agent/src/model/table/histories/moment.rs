@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::{
     judgement::{
+        death::Death,
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
@@ -23,8 +24,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 pub struct Moment {
     /// When it happened.
     pub at: Time,
-    /// What it was.
-    pub what: Happened,
+    pub(super) what: Happened<Box<Death>>,
     then: Then,
     /// Whose it was.
     pub(super) whose: PastOwnerNumber,
@@ -55,8 +55,8 @@ struct Then {
     keepalive: bool,
     state: State,
     in_flight: bool,
-    round_trip_ms: u16,
     probes_unanswered: u8,
+    round_trip_ms: u16,
 }
 
 impl Then {
@@ -169,9 +169,9 @@ impl Then {
             round_trip_ms,
             quiet_ms,
             silent_ms,
-            received_ms,
             spoke_last_ms,
             peer_closed,
+            received_ms,
             watched,
             timer_ms,
             ..known
@@ -181,13 +181,19 @@ impl Then {
 
 impl Moment {
     /// The moment of a happening, by the limits that are in force now.
-    pub(super) const fn of(
+    pub(super) fn of(
         happening: &Happening,
         whose: PastOwnerNumber,
         around: Arc<Surroundings>,
     ) -> Self {
         let Happening { at, socket, what, .. } = happening;
-        Self { at: *at, what: *what, then: Then::of(socket), whose, around }
+        let what = what.with_death(|death| Box::new(*death));
+        Self { at: *at, what, then: Then::of(socket), whose, around }
+    }
+
+    /// What it was.
+    pub fn what(&self) -> Happened {
+        self.what.with_death(|death| **death)
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.

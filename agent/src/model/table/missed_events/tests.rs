@@ -62,7 +62,7 @@ fn fire(table: &mut Table, socket: Socket) {
 
 fn deaths(table: &mut Table, seconds: u64) -> Vec<(Cause, Discovery)> {
     table.settle(at(seconds, OPEN).at);
-    let cause_of = |what| match what {
+    let cause_of = |what: Happened| match what {
         Happened::Died(death) => Some((death.cause, death.ending.found)),
         _ => None,
     };

@@ -4,6 +4,7 @@
 //! bytes a socket are hashed.
 
 mod packed;
+mod rare_values;
 mod shared_values;
 
 use super::owner_ids::OwnerNumber;
@@ -12,11 +13,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use packed::{Packed, Stocks};
 use std::{hash::BuildHasher as _, net::Ipv6Addr};
 
-/// A socket, the walk that met it last, and whose it is.
+/// A socket, the last byte of the number of the walk that met it last, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
-    pub(super) walk: u16,
+    pub(super) walk: u8,
     pub(super) whose: OwnerNumber,
 }
 
@@ -39,7 +40,7 @@ impl Slots {
     }
 
     /// The slot at a number, if the walk did not meet it.
-    pub(super) fn unmet(&self, number: u32, walk: u16) -> Option<Slot> {
+    pub(super) fn unmet(&self, number: u32, walk: u8) -> Option<Slot> {
         let place = self.place(number)?;
         if place.is_unmet(walk) { place.unpacked(&self.stocks) } else { None }
     }
@@ -116,7 +117,8 @@ impl Slots {
         is_one: impl Fn(&Ipv6Addr) -> bool,
     ) -> impl Iterator<Item = Slot> {
         let places = self.chunks.iter().flatten();
-        let places = places.filter(move |place| place.peer().is_some_and(&is_one));
+        let is_one = move |place: &&Packed| place.peer(&self.stocks).is_some_and(|it| is_one(&it));
+        let places = places.filter(is_one);
         places.filter_map(|place| place.unpacked(&self.stocks))
     }
 

@@ -1,39 +1,48 @@
 //! Values that many slots share, each kept once, by number, for as long as one of them has it.
 
-use std::{collections::HashMap, hash::Hash};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::{BuildHasher as _, Hash};
 
 /// Values in use by number. The holder of a number gives it back.
 #[derive(Debug)]
 pub(super) struct Stock<T> {
+    /// Each with the number of its holders.
     values: Vec<(T, u32)>,
-    numbers: HashMap<T, u32>,
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     free: Vec<u32>,
 }
 
 impl<T> Default for Stock<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), numbers: HashMap::new(), free: Vec::new() }
+        let (values, free) = (Vec::new(), Vec::new());
+        Self { values, numbers: HashTable::new(), hasher: DefaultHashBuilder::default(), free }
     }
 }
 
 impl<T: Copy + Default + Eq + Hash> Stock<T> {
     /// The number of a value, to be given back.
     pub(super) fn take(&mut self, value: T) -> u32 {
-        if let Some(&number) = self.numbers.get(&value) {
-            if let Some((_, n_uses)) = self.values.get_mut(index(number)) {
+        let Self { values, numbers, hasher, free } = self;
+        let hash = hasher.hash_one(value);
+        let is_it = |&number: &u32| values.get(index(number)).is_some_and(|it| it.0 == value);
+        if let Some(&number) = numbers.find(hash, is_it) {
+            if let Some((_, n_uses)) = values.get_mut(index(number)) {
                 *n_uses += 1;
             }
             return number;
         }
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.values.push((value, 0));
+        let number = free.pop().unwrap_or_else(|| {
+            values.push((value, 0));
             // There are no more values than slots, whose numbers are u32 too.
-            u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
+            u32::try_from(values.len() - 1).unwrap_or(u32::MAX)
         });
-        if let Some(place) = self.values.get_mut(index(number)) {
+        if let Some(place) = values.get_mut(index(number)) {
             *place = (value, 1);
         }
-        self.numbers.insert(value, number);
+        let hash_of =
+            |&number: &u32| hasher.hash_one(values.get(index(number)).map_or(value, |it| it.0));
+        numbers.insert_unique(hash, number, hash_of);
         number
     }
 
@@ -48,10 +57,14 @@ impl<T: Copy + Default + Eq + Hash> Stock<T> {
 
     /// Gives a number back.
     pub(super) fn give_back(&mut self, number: u32) {
-        if let Some((value, n_uses)) = self.values.get_mut(index(number)) {
-            *n_uses = n_uses.saturating_sub(1);
-            if *n_uses == 0 {
-                self.numbers.remove(value);
+        let Some((value, n_uses)) = self.values.get_mut(index(number)) else {
+            return;
+        };
+        *n_uses = n_uses.saturating_sub(1);
+        if *n_uses == 0 {
+            let hash = self.hasher.hash_one(*value);
+            if let Ok(entry) = self.numbers.find_entry(hash, |&found| found == number) {
+                entry.remove();
                 self.free.push(number);
             }
         }

@@ -46,7 +46,7 @@ impl Table {
         if socket.is_unaccepted {
             self.find_listeners(&mut socket);
         } else {
-            socket.owner = self.holder(&socket, before);
+            socket.owner = Self::holder(&socket, before);
         }
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let probes = socket.probes_unanswered;
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// The owner of a socket that no process has open.
-    fn holder(&self, socket: &Socket, before: Option<Slot>) -> Option<Owner> {
+    fn holder(socket: &Socket, before: Option<Slot>) -> Option<Owner> {
         if socket.kind == SocketKind::Kernel {
             return socket.owner;
         }

@@ -53,7 +53,7 @@ fn walk(table: &mut Table, events: &[Event]) {
 fn deaths(table: &mut Table, ms: u64) -> Vec<(Cause, Discovery)> {
     table.settle(at(ms).at);
     let happenings = table.take_happenings().into_iter();
-    let died = |what| match what {
+    let died = |what: Happened| match what {
         Happened::Died(death) => Some((death.cause, death.ending.found)),
         _ => None,
     };
