@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 /// A line of `sockets --json`.
 #[expect(missing_docs, reason = "`keepwatch::view::row` describes each")]
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SocketLine {
     pub id: String,
     pub netns: u32,

@@ -119,12 +119,17 @@ fn probes(watched: &WatchedPath, local: SocketAddr) -> Vec<(String, u32)> {
     let wanted = "/v1/events?wanted=%7B%22event%22:%5B%22probe_sent%22%5D,%22past_only%22:true%7D";
     let events = watched.agent.ask(wanted).into_iter();
     let (local, netns) = (local.to_string(), u64::from(watched.path.near.inode()));
-    let of_it = events.filter(|event| event["local"] == local.as_str() && event["netns"] == netns);
+    let is_it = |event: &serde_json::Value| {
+        event.get("local").is_some_and(|it| *it == local.as_str())
+            && event.get("netns").is_some_and(|it| *it == netns)
+    };
+    let of_it = events.filter(is_it);
     of_it
         .map(|event| {
             let pid = event.pointer("/owners/0/pid").and_then(serde_json::Value::as_u64);
             let pid = u32::try_from(pid.unwrap_or_default()).expect("a process id");
-            (event["at"].as_str().expect("when").to_owned(), pid)
+            let at = event.get("at").and_then(serde_json::Value::as_str).expect("when");
+            (at.to_owned(), pid)
         })
         .collect()
 }
