@@ -2,27 +2,28 @@
 {
   local config = $._config,
   local values = config + $._recorded + {
-    workload: config.clusterLabel + ', namespace, workload',
+    workload: config.clusterLabel + ', namespace, workload, node',
     agent: config.clusterLabel + ', job, instance',
   },
   local severity = { warning: 'warning', info: 'info' },
 
-  // Where it is, in a description: `payments/checkout`, `nginx.service`.
-  local workload = '{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.workload }}',
+  // Where it is, in a description: `payments/checkout`, `nginx.service`, `container c0ffee9137aa on node1:10077`.
+  local workload = '{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.workload }}'
+                   + '{{ with $labels.node }} on {{ . }}{{ end }}',
+  local inTrouble(matchers) = $._named('keepwatch_sockets_in_trouble{%s, %s}' % [config.selector, matchers]),
   local onPath = '{{ with $labels.path }} on path {{ . }}{{ end }}',
   local n = '{{ $value | humanize }}',
   local inbound = '{{ if eq $labels.direction "inbound" }} that peers opened{{ end }}',
 
   // Connections of a workload that get no answer. Of those that peers opened some are always so on a public server.
   local unanswered(condition) = |||
-    sum by (%%(workload)s, direction) (
-      keepwatch_sockets_in_trouble{%%(selector)s, condition="%(condition)s", direction="outbound"}
-    ) > %%(unansweredAtMost)d
+    sum by (%%(workload)s, direction) (%(outbound)s) > %%(unansweredAtMost)d
     or
-    sum by (%%(workload)s, direction) (
-      keepwatch_sockets_in_trouble{%%(selector)s, condition="%(condition)s", direction="inbound"}
-    ) > %%(unansweredInboundAtMost)d
-  ||| % { condition: condition },
+    sum by (%%(workload)s, direction) (%(inbound)s) > %%(unansweredInboundAtMost)d
+  ||| % {
+    outbound: inTrouble('condition="%s", direction="outbound"' % condition),
+    inbound: inTrouble('condition="%s", direction="inbound"' % condition),
+  },
 
   // `minutes`: how long it must hold.
   local alert(name, severity, minutes, expr, summary, description) = {
@@ -93,10 +94,8 @@
             severity.warning,
             5,
             |||
-              sum by (%(workload)s) (
-                keepwatch_sockets_in_trouble{%(selector)s, condition="unaccepted"}
-              ) > %(unacceptedAtMost)d
-            |||,
+              sum by (%%(workload)s) (%s) > %%(unacceptedAtMost)d
+            ||| % inTrouble('condition="unaccepted"'),
             'A server does not accept the connections that clients made.',
             'Connections to ' + workload + ' that wait in its accept queue: ' + n
             + '. Their clients believe that they are connected.',
@@ -108,10 +107,14 @@
             |||
               sum without (cause) (%(deaths)s{cause="idle_drop"}) > 0
               and
-              max by (%(workload)s, path) (
-                %(occasions)s - (%(occasions)s offset %(idleDropsOver)s <= %(occasions)s or 0 * %(occasions)s)
-              ) >= %(idleDropOccasions)d
-            ||| % (values + { occasions: 'keepwatch_idle_drop_occasions_total{%(selector)s}' % config }),
+              max by (%(workload)s, path) (%(risen)s) >= %(idleDropOccasions)d
+            ||| % (values + {
+              local occasions = 'keepwatch_idle_drop_occasions_total{%(selector)s}' % config,
+              risen: $._named('%(of)s - (%(of)s offset %(over)s <= %(of)s or 0 * %(of)s)' % {
+                of: occasions,
+                over: config.idleDropsOver,
+              }),
+            }),
             'Connections die because something on the path forgets them while they are quiet.',
             'Idle drops of ' + workload + onPath + ' in the last ' + config.window + ': ' + n
             + '. They were not the first of the day, and one outage does not explain them all.',

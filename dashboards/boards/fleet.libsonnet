@@ -8,8 +8,10 @@ local stock = import '../lib/stock.libsonnet';
 function(config)
   local q = query.of(config);
   local panels = stock.of(q);
-  local workload = ['namespace', 'workload'];
-  local toWorkload = { workload: board.to('workload', 'Open this workload', workload) };
+  // The workload by itself is for the link: it is empty where `owner` names a container or a process.
+  local workload = ['namespace', 'workload', 'owner', 'node'];
+  local toWorkload = { owner: board.to('workload', 'Open this workload', ['namespace', 'workload']) };
+  local hidden = ['workload'];
 
   board.board(
     config,
@@ -33,7 +35,7 @@ function(config)
           [[null, color.bad], [1, color.good]],
         )],
       ]],
-      [8, [[12, panels.conditions], [12, panels.inTrouble(workload, toWorkload)]]],
+      [8, [[12, panels.conditions], [12, panels.inTrouble(workload, toWorkload, hidden)]]],
       [9, [[12, panels.byVerdict], [12, panels.deaths]]],
       [9, [
         [24, panel.table(
@@ -43,6 +45,7 @@ function(config)
           workload,
           panels.columns(workload),
           toWorkload,
+          hidden=hidden,
         )],
       ]],
       [7, [
@@ -88,6 +91,7 @@ function(config)
           ],
           toWorkload,
           limit=10,
+          hidden=hidden,
         )],
       ]],
     ],

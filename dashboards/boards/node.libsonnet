@@ -95,9 +95,9 @@ function(config)
         [12, panel.table(
           'Which settings does the kernel refuse?',
           'Failed setsockopt calls in the time range, by the process that made them.',
-          ['workload', 'process', 'option', 'result'],
+          ['workload', 'container', 'process', 'option', 'result'],
           [panel.column('Calls', q.happened(
-            'keepwatch_setsockopt_total', 'result!="ok"', ['workload', 'process', 'option', 'result']
+            'keepwatch_setsockopt_total', 'result!="ok"', ['workload', 'container', 'process', 'option', 'result']
           ), steps=panel.none)],
         )],
       ]],

@@ -9,7 +9,10 @@ function(config)
   local q = query.of(config, 'path=~"$path"');
   local nodes = query.of(config);
   local panels = stock.of(q);
-  local workload = ['namespace', 'workload'];
+  // The workload by itself is for the link: it is empty where `owner` names a container or a process.
+  local workload = ['namespace', 'workload', 'owner', 'node'];
+  local toWorkload = { owner: board.to('workload', 'Open this workload', ['namespace', 'workload']) };
+  local hidden = ['workload'];
   local limit(source) = query.named(
     'path', 'min by (path) (%s)' % q.m('keepwatch_path_idle_limit_seconds', 'source="%s"' % source)
   );
@@ -31,7 +34,7 @@ function(config)
       ]],
       [8, [
         [12, panels.conditions],
-        [12, panels.inTrouble(workload, { workload: board.to('workload', 'Open this workload', workload) })],
+        [12, panels.inTrouble(workload, toWorkload, hidden)],
       ]],
       [9, [
         [12, panel.table(
@@ -75,7 +78,8 @@ function(config)
           + 'dashboard.',
           workload,
           panels.columns(workload),
-          { workload: board.to('workload', 'Open this workload', workload) },
+          toWorkload,
+          hidden=hidden,
         )],
       ]],
     ],

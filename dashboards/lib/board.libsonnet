@@ -78,7 +78,7 @@ local context = '${datasource:queryparam}&${cluster:queryparam}&${job:queryparam
           iconColor: 'red',
           expr: 'ALERTS{alertname=~"Keepwatch.+", alertstate="firing", %s=~"$cluster"}' % config.clusterLabel,
           titleFormat: '{{alertname}}',
-          textFormat: '{{namespace}} {{workload}} {{path}} {{instance}}',
+          textFormat: '{{namespace}} {{workload}} {{node}} {{path}} {{instance}}',
           step: '60s',
         }],
       },

@@ -1,4 +1,5 @@
 // Selectors and sums: every series is picked by the dashboard's variables.
+local owner = import 'owner.libsonnet';
 {
   // Matchers.
   outbound:: 'direction="outbound"',
@@ -35,8 +36,10 @@
     m(metric, more=''):
       '%s{%s=~"$cluster", job=~"$job", instance=~"$instance"%s%s}'
       % [metric, config.clusterLabel, also(scope), also(more)],
+    // By the label `owner`: what has no workload is named after its container or process, on each node apart.
     sum(expr, by=[]):
-      'sum%s(%s)' % [if by == [] then '' else ' by (%s) ' % std.join(', ', by), expr],
+      local of = if std.member(by, 'owner') then owner.named('owner', expr) else expr;
+      'sum%s(%s)' % [if by == [] then '' else ' by (%s) ' % std.join(', ', by), of],
 
     sockets(matchers, by=[], before=''): q.sum(q.m('keepwatch_sockets', matchers) + before, by),
     trouble(matchers='', by=[]): q.sum(q.m('keepwatch_sockets_in_trouble', matchers), by),

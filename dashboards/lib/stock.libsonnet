@@ -45,7 +45,7 @@ local query = import 'query.libsonnet';
       stacked=true,
     ),
     // Whose connections are in trouble: one row for each condition of an owner.
-    inTrouble(by, links={}): panel.table(
+    inTrouble(by, links={}, hidden=[]): panel.table(
       'Who is in trouble right now?',
       'Connections in trouble by owner and condition, the most first. `keepwatch sockets --condition stuck` names '
       + 'them one by one.',
@@ -53,6 +53,7 @@ local query = import 'query.libsonnet';
       [panel.column('Connections', q.trouble('', by + ['condition']), steps=panel.none)],
       links,
       limit=20,
+      hidden=hidden,
     ),
     idleDrops: panel.stat(
       'How many died of an idle drop?',

@@ -376,6 +376,14 @@ fn a_filter_leaves_connections_out_that_are_neither_judged_nor_counted() {
     let port = other.port().to_string();
     let (_, sum, output) = judged(&["--remote-port", &port], &["python3", "-c", &script]);
     assert_eq!((output.status.code(), &sum["violating"]), (Some(1), &1.into()), "{sum}");
+    // A filter that none of them has is no praise, unless that is asked for.
+    for (more, code) in [(None, 1), (Some("--allow-none"), 0)] {
+        let options: Vec<&str> = ["--remote-port", "1"].into_iter().chain(more).collect();
+        let (_, sum, output) = judged(&options, &["python3", "-c", &script]);
+        assert_eq!(output.status.code(), Some(code), "{sum}");
+        let instead = sum["nothing_has"].as_str();
+        assert_eq!(instead.is_some_and(|it| it.contains("made 2")), code == 1, "{sum}");
+    }
 }
 
 #[test]
@@ -421,6 +429,15 @@ fn the_host_is_judged_from_the_kernel_and_from_an_agent_alike() {
         }
         let lines = String::from_utf8_lossy(&judge(&[&port]).stdout).into_owned();
         assert!(!lines.contains(&remote), "{source}: allowed: {lines}");
+        // A name that nobody has: nothing was judged, which is no praise.
+        let output = judge(&["--process", "pyhton3"]);
+        assert_eq!(output.status.code(), Some(1), "{source}: {}", stderr(&output));
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let sum: Value = serde_json::from_str(lines.trim()).expect("the summary alone");
+        let instead = sum["nothing_has"].as_str().unwrap_or_default();
+        assert!(instead.contains("--process python3"), "{source}: {lines}");
+        let output = judge(&["--process", "pyhton3", "--allow-none"]);
+        assert_eq!(output.status.code(), Some(0), "{source}: {}", stderr(&output));
     }
     client.kill().expect("end our own child");
     client.wait().expect("it ended");

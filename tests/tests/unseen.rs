@@ -92,7 +92,10 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
         assert_eq!(told.wait_for_death_of(local), (Cause::Unknown, Discovery::Freed));
         path.darken();
         assert!(ending::error_at_end(&dies.client).is_some());
-        assert_eq!(told.wait_for_death_of(dies.local), (Cause::Unknown, Discovery::Closed));
+        assert_eq!(
+            told.wait_for_death_of(dies.local),
+            (Cause::KeepaliveTimeout, Discovery::Closed)
+        );
         let n_unseen = || locked(&table).n_unseen();
         assert!(n_unseen() >= 2, "{}", n_unseen());
         assert_eq!(told.deaths_of(lives.local), []);

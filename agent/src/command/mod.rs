@@ -12,6 +12,7 @@ mod fix;
 #[cfg(test)]
 mod man;
 mod measure;
+mod near;
 mod output;
 #[cfg(test)]
 pub(crate) mod reference;

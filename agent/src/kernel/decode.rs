@@ -152,6 +152,8 @@ impl Decoder {
         let round_trip_us = sample.srtt_eighth_us / 8;
         Ending {
             found: Discovery::Reported,
+            unseen_ms: 0,
+            held_back_ms: None,
             errno: sample.error,
             soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
@@ -212,7 +214,9 @@ impl Decoder {
             } else {
                 own.interval_seconds
             };
-            quiet_ms = quiet_ms.min(interval.saturating_mul(1000).saturating_sub(timer_ms));
+            // The first of those that are unanswered went out over the path; the others repeat it.
+            let fires_ms = interval.saturating_mul(1000).saturating_mul(sample.probes_out.into());
+            quiet_ms = quiet_ms.min(fires_ms.saturating_sub(timer_ms));
         }
         // What dies was connected until now.
         let dies = tag == Tag::StateChange && state == State::Close;
@@ -435,6 +439,18 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_repeats_one_does_not_begin_the_quiet_time_anew() {
+        let mut sample = sample();
+        sample.flags = flag::KEEPALIVE | flag::TIMER_PENDING;
+        sample.own_interval_jiffies = 75 * 250;
+        sample.timer_expires_jiffies = sample.now_jiffies + 55 * 250;
+        sample.acked_jiffies = 0x100u32.wrapping_sub(475 * 250);
+        sample.probes_out = 6;
+        let socket = decode(&sample).unwrap();
+        assert_eq!((socket.quiet_ms, socket.silent_ms), (5 * 75_000 + 20_000, 475_000));
+    }
+
+    #[test]
     fn an_unanswered_fin_ends_the_quiet_time_and_a_timer_that_sends_no_probe_does_not() {
         let mut sample = sample();
         sample.state = 4;
@@ -451,7 +467,11 @@ mod tests {
         assert_eq!(decode(&sample).unwrap().quiet_ms, 84_000);
         sample.unacked_bytes = 0;
         sample.retransmitted_ms = 0;
-        assert_eq!(decode(&sample).unwrap().quiet_ms, 8_000, "a probe was sent then");
+        assert_eq!(
+            decode(&sample).unwrap().quiet_ms,
+            68_000,
+            "the first of two probes was sent then"
+        );
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub fn read(expr: &str) -> Reading {
                 });
                 reading.made.extend(made);
             }
+            Token::Word(word) if word == "label_replace" => {
+                reading.made.extend(first_text_of_call(&tokens[at + 1..]));
+            }
             // A range of something that is no selector: `[5m]` after a closing parenthesis.
             Token::Sign('[') => at = find(&tokens, at, ']'),
             _ => {}
@@ -96,6 +99,21 @@ pub fn read(expr: &str) -> Reading {
         at += 1;
     }
     reading
+}
+
+/// The first text among the arguments of a call itself, not of what is called or selected in them.
+fn first_text_of_call(tokens: &[Token]) -> Option<String> {
+    let mut depth = 0_u32;
+    for token in tokens {
+        match token {
+            Token::Sign('(' | '{') => depth += 1,
+            Token::Sign(')' | '}') if depth == 1 => return None,
+            Token::Sign(')' | '}') => depth -= 1,
+            Token::Text(label) if depth == 1 => return Some(label.clone()),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn is_metric(word: &str, next: Option<&Token>) -> bool {
@@ -197,6 +215,14 @@ mod tests {
         assert_eq!(reading.made.into_iter().collect::<Vec<_>>(), ["b"]);
         assert_eq!(reading.selectors.len(), 1);
         assert_eq!(reading.selectors[0].name, "x");
+    }
+
+    #[test]
+    fn a_label_that_is_replaced_is_known_also_within_another() {
+        let inner = r#"label_replace(x{c="1"}, "b", "$1", "c", "(.+)")"#;
+        let reading =
+            read(&format!(r#"sum by (b, d) (label_replace({inner}, "d", "", "b", ".+"))"#));
+        assert_eq!(reading.made.into_iter().collect::<Vec<_>>(), ["b", "d"]);
     }
 
     #[test]

@@ -116,6 +116,13 @@ impl NetworkPath {
         self.far.end_silence(&self.client);
     }
 
+    /// The middlebox forgets as soon what one end has closed: by default it keeps that for a minute.
+    pub fn middle_forgets_half_closed_after(&self, seconds: u32) {
+        for state in ["close_wait", "fin_wait", "last_ack"] {
+            self.middle().set(&format!("netfilter/nf_conntrack_tcp_timeout_{state}"), seconds);
+        }
+    }
+
     /// From now on the router answers what is for `network` by ICMP "host unreachable".
     pub fn lose_route_to(&self, network: &str) {
         self.middle().ip(&format!("route replace unreachable {network}"));

@@ -194,7 +194,7 @@ fn every_panel_has_an_answer_and_the_right_alerts_fire() {
     let agent = Agent::start(&["--interval", "1s", "--path", PATH, "--path", ELSEWHERE]);
     let prometheus = prometheus(agent.address());
     until("Prometheus has seen for a while that all are protected", SOON, || {
-        let share = "cluster_namespace_workload:keepwatch_sockets:protected_ratio";
+        let share = "cluster_namespace_workload_node:keepwatch_sockets:protected_ratio";
         let seen = prometheus.query(&format!("count_over_time({share}[1m])"));
         seen.iter().any(|series| series.points[0].1 > BEFORE_SECONDS).then_some(())
     });

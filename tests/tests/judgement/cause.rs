@@ -1,6 +1,6 @@
 //! Causes that look alike.
 
-use crate::watched_path::LIMIT_SECONDS;
+use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     answer::{event::TracedDeath, trace::Trace},
     kernel::socket::{self, Plan},
@@ -85,6 +85,79 @@ fn reset_after_request(wait: impl FnOnce(&OwnedFd)) -> TracedDeath {
     ending::reset(accepted);
     ending::error_at_end(&client);
     trace.death_of(local).1
+}
+
+#[test]
+fn data_for_a_peer_that_had_closed_long_ago_shows_no_path_that_forgets() {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    // The server's idle timer is due; the client does not look, and uses the connection again past the limit.
+    drop(accepted);
+    socket::wait_for_state(&client, socket::CLOSE_WAIT, QUIET);
+    wait_for_quiet(&client, QUIET);
+    socket::send(&client, b"are you there?");
+    ending::error_at_end(&client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "peer_closed", "{event:?}");
+    let evidence = &death.evidence;
+    assert!(
+        ["4.9", "5."]
+            .iter()
+            .any(|since| evidence.starts_with(&format!("the peer had closed it {since}")))
+            && evidence.contains("wrote into it"),
+        "{evidence}"
+    );
+}
+
+#[test]
+fn a_half_that_works_after_the_peers_fin_can_be_forgotten_by_its_path() {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
+        return;
+    };
+    path.middle_forgets_half_closed_after(FORGETS_AFTER);
+    let trace = Trace::of(&path.near, &LIMIT);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    socket::end_sending(&accepted);
+    socket::wait_for_state(&client, socket::CLOSE_WAIT, QUIET);
+    // Later than the FIN, by more than a tick.
+    wait_for_quiet(&client, Duration::from_millis(200));
+    socket::send(&client, b"more");
+    ending::receive(&accepted, 4);
+    ending::wait_until_acknowledged(&client);
+    wait_for_quiet(&client, QUIET);
+    socket::send(&client, b"are you there?");
+    ending::error_at_end(&client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "idle_drop", "{event:?}");
+    drop(accepted);
+}
+
+#[test]
+fn what_a_host_without_a_route_could_not_send_is_no_idle_drop() {
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
+        return;
+    };
+    let trace = Trace::of(&path.near, &LIMIT);
+    let watched = WatchedPath::of(path);
+    let path = &watched.path;
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    path.near.ip("route add blackhole 10.77.2.1/32");
+    socket::send(&client, b"are you there?");
+    // The path has forgotten it then.
+    watched.until(local, "could not be sent for 5 s", |row| {
+        row.condition.as_deref() == Some("stuck")
+            && row.condition_seconds.is_some_and(|since| since > QUIET.as_secs_f64())
+    });
+    path.near.ip("route del blackhole 10.77.2.1/32");
+    ending::error_at_end(&client);
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "peer_reset", "{event:?}");
+    assert!(death.evidence.contains("this host could not send it"), "{death:?}");
+    drop(accepted);
 }
 
 #[test]

@@ -105,6 +105,17 @@ fn two_unanswered_probes_are_a_silent_peer_and_a_probed_healthy_one_never_is() {
     });
     assert!(row.probes_unanswered >= 2, "{row:?}");
     assert!(row.gives_up_seconds.is_some_and(|rest| (60.0..=121.0).contains(&rest)), "{row:?}");
+    // The probes after the first only repeat it: they begin no quiet time anew, on any surface.
+    let row =
+        watched.until(ends.local, "left six probes unanswered", |row| row.probes_unanswered >= 6);
+    assert!(row.quiet_seconds >= 4.5 && row.silent_seconds >= row.quiet_seconds, "{row:?}");
+    let json =
+        keepwatch(["why", "--json", &row.id, "--socket"]).arg(watched.agent.socket()).output();
+    let json = String::from_utf8_lossy(&json.expect("start keepwatch").stdout).into_owned();
+    let case: serde_json::Value =
+        serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
+    let quiet = &case["example"]["quiet_seconds"];
+    assert!(quiet.as_f64().is_some_and(|quiet| quiet >= 4.5), "{json}");
     watched.path.lighten();
     watched.until(ends.local, "is fine", |row| row.condition.as_deref() == Some("fine"));
 }

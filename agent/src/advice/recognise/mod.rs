@@ -56,7 +56,9 @@ pub(crate) fn recognise(look: &Look) -> Vec<Recognised> {
     let mut fits: Vec<Fit> = clients::of(look.direction).filter_map(|it| look.fit(it)).collect();
     // Where something speaks the protocol of this port, what is only loaded speaks another; HTTP is spoken by all.
     if !HTTP.contains(&look.port) && fits.iter().any(|fit| fit.is_on_port) {
-        fits.retain(|fit| !fit.is_loaded_only() && !fit.is_by_repeats_only());
+        fits.retain(|fit| {
+            !fit.is_loaded_only() && !fit.is_by_repeats_only() && !fit.is_by_refusal_only()
+        });
     }
     // Where a guess takes the place of what could not be read, the language comes last. Stable: of equals the first of
     // the table.
@@ -115,6 +117,15 @@ impl Fit {
     /// Interval and count of a library that many others are built on.
     fn is_by_repeats_only(&self) -> bool {
         !self.is_on_port && self.clues.iter().any(|clue| matches!(clue, Clue::Repeats(..)))
+    }
+
+    /// A call that the kernel refused: many libraries of a language make it, each by an option of its own name.
+    fn is_by_refusal_only(&self) -> bool {
+        let is_library =
+            |clue: &Clue| matches!(clue, Clue::Name(_) | Clue::Library(_) | Clue::Module(_));
+        !self.is_on_port
+            && self.clues.iter().any(|clue| matches!(clue, Clue::Refused(..)))
+            && !self.clues.iter().any(is_library)
     }
 
     /// The program or library shows, or no more than the language is said.

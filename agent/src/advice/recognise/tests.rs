@@ -110,6 +110,39 @@ fn a_refused_call_gives_mysql2_away() {
 }
 
 #[test]
+fn after_a_refused_call_the_library_of_the_port_comes_first_whatever_others_make_that_call() {
+    let line = |port| {
+        let mut node = look("node", &[], port, on(0, 0, 0));
+        node.refused.push((SockOpt::Idle, Some(0)));
+        recognise(&node).first().and_then(|it| it.client.line()).unwrap()
+    };
+    assert!(line(5432).contains("keepAliveInitialDelayMillis"), "{}", line(5432));
+    assert!(line(5672).contains("amqp.connect") && line(6379).contains("new Redis"));
+    // The look-alike: on a port of nobody only that call is known.
+    assert!(line(15432).contains("amqplib: keepAliveDelay"), "{}", line(15432));
+    // So it is for each library of a runtime that has a port of its own.
+    let is_plain = |clue: &Clue| matches!(clue, Clue::Runtime(_) | Clue::Port(_));
+    for clues in clients::of(Direction::Outbound).flat_map(|it| it.clues) {
+        let (Some(Clue::Runtime(runtime)), Some(Clue::Port(port))) = (clues.first(), clues.last())
+        else {
+            continue;
+        };
+        if HTTP.contains(port) || !clues.iter().all(is_plain) {
+            continue;
+        }
+        let mut look = look(runtime, &[], *port, on(0, 0, 0));
+        let is_of_port = |look: &Look| {
+            let clues = recognise(look).first().map(|it| it.client.clues).unwrap_or_default();
+            clues.iter().any(|clues| clues.contains(&Clue::Port(*port)))
+        };
+        // Else it never turns keepalive on.
+        let was_of_port = is_of_port(&look);
+        look.refused.push((SockOpt::Idle, Some(0)));
+        assert!(is_of_port(&look) || !was_of_port, "{runtime} on {port}: {}", name(&look));
+    }
+}
+
+#[test]
 fn a_server_is_not_taken_for_its_client() {
     let mut nginx = look("nginx", &[], 443, OFF);
     assert_eq!(name(&nginx), "nginx, towards upstreams");

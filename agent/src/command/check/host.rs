@@ -1,6 +1,8 @@
 //! Judging the host's connections as they are now.
 
-use super::{CheckArgs, checked_connection::CheckedConnection, output::Output, report::Report};
+use super::{
+    CheckArgs, checked_connection::CheckedConnection, nothing_has, output::Output, report::Report,
+};
 use crate::{
     command::{Failure, Outcome, source::Kernel},
     config,
@@ -15,6 +17,7 @@ use crate::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
+        row::Row,
         value_enum::EventChoice,
     },
 };
@@ -58,10 +61,37 @@ pub(super) fn check(
             Ok(())
         })?;
     }
+    if !args.allow_none && report.sum.is_nothing_judged() {
+        report.sum.nothing_has = what_is_there(args, path, limits)?;
+    }
     let took = Duration::from_millis(clock::now().ms_since(began));
     let found = report.has_findings();
     output.host(&report, took)?;
     Ok(if found { Outcome::Finding } else { Outcome::Fine })
+}
+
+/// What is there in place of what the filter asks for, in words; none without a filter.
+fn what_is_there(
+    args: &CheckArgs,
+    path: &Path,
+    limits: &config::LimitArgs,
+) -> Result<Option<String>, Failure> {
+    let Some(mut near) = nothing_has(&args.filter) else {
+        return Ok(None);
+    };
+    let all = Filter::default();
+    if args.source.agent(path)?.is_some() {
+        client::sockets(path, &all, |row| {
+            near.look(&row);
+            true
+        })?;
+    } else {
+        Kernel::open(&args.owners, limits)?.walk(&all, |socket, owners, identity, around| {
+            near.look(&Row::new(socket, owners, identity, around, socket.at));
+            Ok(())
+        })?;
+    }
+    Ok(Some(near.words()))
 }
 
 /// Refused settings by connection, with the connection as it was then.

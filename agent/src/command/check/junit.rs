@@ -23,10 +23,12 @@ pub(super) fn write(
     took: Duration,
 ) -> io::Result<()> {
     let cases = report.by_name();
-    let n_cases = cases.len() + usize::from(report.sum.may_have_missed());
+    let n_errors =
+        u8::from(report.sum.may_have_missed()) + u8::from(report.sum.nothing_has.is_some());
+    let n_cases = cases.len() + usize::from(n_errors);
     let n_failures = cases.iter().filter(|(_, lines)| failures(lines).next().is_some()).count();
     let n_skipped = cases.iter().filter(|(_, lines)| lines.iter().all(is_skipped)).count();
-    let n_errors = u8::from(report.sum.may_have_missed()).to_string();
+    let n_errors = n_errors.to_string();
     let (n_cases, n_failures) = (n_cases.to_string(), n_failures.to_string());
     let (n_skipped, seconds) = (n_skipped.to_string(), format!("{:.3}", took.as_secs_f64()));
     let mut xml = Writer::new_with_indent(out, b' ', 2);
@@ -43,7 +45,10 @@ pub(super) fn write(
         suite.write_inner_content(|xml| {
             cases.iter().try_for_each(|(name, lines)| case(xml, name, lines))?;
             if report.sum.may_have_missed() {
-                lost(xml, &report.sum.words())?;
+                error(xml, "every event was seen", &report.sum.words())?;
+            }
+            if report.sum.nothing_has.is_some() {
+                error(xml, "the filters name something", &report.sum.words())?;
             }
             let sum = xml.create_element("system-out");
             sum.write_text_content(BytesText::new(&report.sum.words()))?;
@@ -97,10 +102,10 @@ fn skipped(xml: &mut Writer<impl Write>, why: &str) -> io::Result<()> {
 }
 
 /// What was not seen is not fine.
-fn lost(xml: &mut Writer<impl Write>, words: &str) -> io::Result<()> {
+fn error(xml: &mut Writer<impl Write>, name: &str, words: &str) -> io::Result<()> {
     let case = xml
         .create_element("testcase")
-        .with_attributes([("classname", "keepwatch.check"), ("name", "every event was seen")]);
+        .with_attributes([("classname", "keepwatch.check"), ("name", name)]);
     case.write_inner_content(|xml| {
         let error = xml.create_element("error");
         error.with_attribute(("message", words)).write_empty()?;

@@ -13,7 +13,7 @@ mod session;
 mod sum;
 mod user;
 
-use super::{Failure, Outcome, run, source::Source};
+use super::{Failure, Outcome, near::NearNames, run, source::Source};
 use crate::{config, files, view::filter::Filter};
 use clap::{
     Args,
@@ -58,7 +58,8 @@ judge the others. An [[allow]] exempts connections:
   process = \"apt\"
   reason = \"short downloads\"
 
-Exit codes: 0 nothing found, 1 findings, 2 usage, 3 cannot run here (the
+Exit codes: 0 nothing found, 1 findings, or a filter that no connection
+to judge has (see --allow-none), 2 usage, 3 cannot run here (the
 command was not started). If the command fails, its own exit code is
 passed on: 128 + N if signal N ended it, 127 if it was not found, 126 if
 it could not be started.
@@ -86,6 +87,10 @@ pub(super) struct CheckArgs {
     /// Also show connections without a finding, and those that are not judged
     #[arg(long)]
     show_all: bool,
+    /// Exit with 0 also if a filter is given and no connection to judge has it: without this, a name that was mistyped is a
+    /// finding
+    #[arg(long)]
+    allow_none: bool,
     /// Without a command: read connections from the agent or from the kernel
     #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
     source: Source,
@@ -156,6 +161,11 @@ pub(super) fn run(
     } else {
         session::check(args, limits, colour)
     }
+}
+
+/// For a filter that is more than the direction that is judged: names like those that it has.
+fn nothing_has(filter: &Filter) -> Option<NearNames> {
+    NearNames::of(&Filter { direction: None, ..filter.clone() })
 }
 
 /// Whether the filter is one that check understands.

@@ -4,6 +4,7 @@ use super::{
     CheckArgs, Error,
     child::{Running, exit_code},
     followed::Followed,
+    nothing_has,
     output::Output,
     report::Report,
     user::User,
@@ -54,6 +55,8 @@ pub(super) fn check(
         n_lost_before: hooks.counts()?.dropped,
         n_skipped_before: hooks.n_changes_skipped(),
         n_undecodable: 0,
+        n_unwanted: 0,
+        allows_none: args.allow_none,
         report,
     };
     let began = clock::now();
@@ -115,6 +118,9 @@ struct CommandSession {
     n_lost_before: u64,
     n_skipped_before: u64,
     n_undecodable: u64,
+    /// Connections of the command that the filter leaves out.
+    n_unwanted: u64,
+    allows_none: bool,
     report: Report,
 }
 
@@ -134,13 +140,15 @@ impl CommandSession {
     }
 
     fn drain(&mut self) {
-        let Self { ring, followed, filter, n_undecodable, report, .. } = self;
+        let Self { ring, followed, filter, n_undecodable, n_unwanted, report, .. } = self;
         ring.drain(|record, _| match record {
             Ok(event) => {
-                if let Some(sampled) = followed.apply(&event)
-                    && is_wanted(filter, &sampled.socket, &report.around)
-                {
-                    report.add(sampled.judged(&report.around));
+                if let Some(sampled) = followed.apply(&event) {
+                    if is_wanted(filter, &sampled.socket, &report.around) {
+                        report.add(sampled.judged(&report.around));
+                    } else {
+                        *n_unwanted += 1;
+                    }
                 }
             }
             Err(_) => *n_undecodable += 1,
@@ -159,9 +167,18 @@ impl CommandSession {
             }
             self.drain();
         }
-        let Self { mut followed, filter, mut report, n_undecodable, .. } = self;
+        let Self {
+            mut followed,
+            filter,
+            mut report,
+            n_undecodable,
+            mut n_unwanted,
+            allows_none,
+            ..
+        } = self;
         for sampled in followed.rest() {
             if !is_wanted(&filter, &sampled.socket, &report.around) {
+                n_unwanted += 1;
                 continue;
             }
             report.add(sampled.judged(&report.around));
@@ -170,7 +187,20 @@ impl CommandSession {
         report.sum.hooks_skipped = hooks.n_changes_skipped() - self.n_skipped_before;
         report.sum.never_connected = followed.n_never_connected;
         report.sum.command_exit_code = Some(code);
+        let is_filter_vain = !allows_none && report.sum.is_nothing_judged();
+        if is_filter_vain && nothing_has(&filter).is_some() {
+            report.sum.nothing_has = Some(seen_otherwise(n_unwanted));
+        }
         Ok(report)
+    }
+}
+
+/// What the command did that the filter leaves out.
+fn seen_otherwise(n: u64) -> String {
+    match n {
+        0 => "the command made none without the filters, either".to_owned(),
+        1 => "the command made 1 without the filters".to_owned(),
+        n => format!("the command made {n} without the filters"),
     }
 }
 

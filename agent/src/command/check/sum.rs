@@ -31,6 +31,9 @@ pub(super) struct Sum {
     is_partial: bool,
     /// Events that were lost: connections may be missing.
     pub(super) events_lost: u64,
+    /// A filter was given, and no connection to judge has it: what there is instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) nothing_has: Option<String>,
     /// Runs of the hook that the kernel skipped, on the whole host: connections may be missing.
     pub(super) hooks_skipped: u64,
     /// What all this was seen by.
@@ -50,6 +53,11 @@ impl Sum {
         self.events_lost > 0 || self.hooks_skipped > 0
     }
 
+    /// Whether nothing can be said of any connection: none was judged, on this host, or allowed.
+    pub(super) const fn is_nothing_judged(&self) -> bool {
+        self.judged + self.local + self.allowed + self.failed_calls == 0
+    }
+
     /// The last line of the report.
     pub(super) fn words(&self) -> String {
         let Self { judged, violating, failed_calls, events_lost, hooks_skipped, .. } = self;
@@ -58,9 +66,13 @@ impl Sum {
         let kind = if self.with_inbound { "connection" } else { "outbound connection" };
         let mut words = match (violating, judged) {
             (0, 0) if self.may_have_missed() => format!("no {kind} was seen"),
+            (0, 0) if let Some(instead) = &self.nothing_has => format!(
+                "nothing was judged: no {kind} has what the filters ask for, and {instead} (--allow-none lets that pass)"
+            ),
             (0, 0) if self.local + self.allowed + self.uncovered > 0 => {
                 format!("no {kind} to judge")
             }
+            (0, 0) if self.command_exit_code.is_none() => format!("no open {kind} to judge"),
             (0, 0) => format!("no {kind} was made"),
             (0, 1) => format!("the one {kind} obeys {the_policy}"),
             (0, n) => format!("all {n} {kind}s obey {the_policy}"),
@@ -118,13 +130,33 @@ mod tests {
 
     #[test]
     fn the_sum_claims_no_more_than_was_seen_and_no_more_than_its_exit_code() {
-        let words = |events_lost| Sum { events_lost, ..Sum::default() }.words();
+        let of_command = Sum { command_exit_code: Some(0), ..Sum::default() };
+        let words = |events_lost| Sum { events_lost, ..of_command.clone() }.words();
         assert_eq!(words(0), "no outbound connection was made");
+        // Of a host nobody knows what was made before.
+        assert_eq!(Sum::default().words(), "no open outbound connection to judge");
         let refused = Sum { judged: 2, failed_calls: 1, ..Sum::default() }.words();
         let expected =
             "all 2 outbound connections obey the rest of the policy, 1 setting was refused";
         assert_eq!(refused, expected);
         assert!(words(7).starts_with("no outbound connection was seen, 7 events were lost"));
+    }
+
+    #[test]
+    fn a_filter_that_no_connection_has_is_said_with_what_there_is() {
+        let instead =
+            "there are 7 without the filters; there is a process orders: --process orders";
+        let sum = Sum { nothing_has: Some(instead.to_owned()), ..Sum::default() };
+        assert_eq!(
+            sum.words(),
+            "nothing was judged: no outbound connection has what the filters ask for, and there are 7 without the filters; \
+             there is a process orders: --process orders (--allow-none lets that pass)"
+        );
+        assert!(sum.is_nothing_judged());
+        // What is on this host, or allowed, was looked at.
+        assert!(!Sum { local: 1, ..Sum::default() }.is_nothing_judged());
+        assert!(!Sum { allowed: 1, ..Sum::default() }.is_nothing_judged());
+        assert!(Sum { uncovered: 1, ..Sum::default() }.is_nothing_judged());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `keepwatch sockets`: every connection, from the agent if one runs, else from the kernel.
 
-mod near;
 mod table;
 
 use super::{
     Failure, Outcome,
     columns::Column,
+    near::NearNames,
     output,
     socket_text::{Size, Style},
     source::{ConnectionReader, Source},
@@ -23,7 +23,6 @@ use crate::{
     },
 };
 use clap::Args;
-use near::NearNames;
 use std::{io::Write, num::NonZeroUsize, time::Duration};
 use table::TableLayout;
 use tracing::info;

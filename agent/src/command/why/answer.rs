@@ -3,7 +3,10 @@
 
 use super::{
     lessons::Lessons,
-    needs::{constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, spare_probes},
+    needs::{
+        constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, shorter_interval,
+        spare_probes,
+    },
     neighbours::{LimitGuess, Neighbours, witness::Silence},
 };
 use crate::{
@@ -273,6 +276,8 @@ fn of_case(
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
     advice.extend(reopen(&case).into_iter().chain(pool).chain(spare_probes(&case, finding)));
+    let interval = shorter_interval(&case, finding, neighbours, proposal);
+    advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
     advice.extend(need.into_iter().flat_map(|need| {
         let around = runs_in(&case, pid);
         let situation = Situation {

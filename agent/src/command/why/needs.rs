@@ -1,6 +1,6 @@
 //! What a case needs: which kind of advice, and values that agree with all that is known.
 
-use super::neighbours::Neighbours;
+use super::neighbours::{Neighbours, witness::quiet_before};
 use crate::{
     advice::{
         Constraints, Proposal,
@@ -19,7 +19,7 @@ use crate::{
         text::duration::{duration, tenths},
     },
     view::{
-        connection::{Connection, ms},
+        connection::{Connection, KeepaliveSettings, ms},
         connection_group::ConnectionGroup,
         life::{Finding, Life},
     },
@@ -113,6 +113,11 @@ pub(super) fn need(
             is_hasty.then_some(Need::LongerUserTimeout)
         }
         _ if is_proxy && finding.is_of_silence() => Some(Need::PingThroughProxy),
+        Finding::Stuck | Finding::GivenUp | Finding::PeerSilent | Finding::Dark
+            if lost_between_probes(case, finding, neighbours).is_some() =>
+        {
+            Some(Need::Keepalive)
+        }
         Finding::ClosedAlthoughProbed if closed_all_at_once(case) => None,
         Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
         Finding::Dark if !is_late => {
@@ -186,6 +191,54 @@ pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
         place: "connection",
         holds: Holds::Surely,
         because,
+        lines: Vec::new(),
+        client: None,
+        needs_previous: false,
+    })
+}
+
+/// The longest quiet time between two probes in which one was lost, seconds: the first probe came sooner, and only the interval
+/// left the path quiet for as long.
+pub(super) fn lost_between_probes(
+    case: &ConnectionGroup,
+    finding: Finding,
+    neighbours: &Neighbours,
+) -> Option<f64> {
+    let KeepaliveSettings { keepalive, idle, interval, .. } = case.example()?.connection.settings;
+    let (idle, interval) = (f64::from(idle.seconds), f64::from(interval.seconds));
+    let is_between = |quiet: &f64| (1.1 * idle..1.25 * interval).contains(quiet);
+    let quiet_before = |life: &Life| match &life.end {
+        None => quiet_before(life),
+        Some(end) if end.cause == Cause::KeepaliveTimeout => {
+            let unanswered = f64::from(life.connection.probes_unanswered);
+            Some(life.connection.silent_seconds - unanswered * interval)
+        }
+        Some(_) => None,
+    };
+    let quiet = case.of(finding).filter_map(quiet_before).filter(is_between);
+    quiet.max_by(f64::total_cmp).filter(|_| keepalive && !neighbours.is_outage(case))
+}
+
+/// Why the interval has to be shorter, too.
+pub(super) fn shorter_interval(
+    case: &ConnectionGroup,
+    finding: Finding,
+    neighbours: &Neighbours,
+    proposal: Proposal,
+) -> Option<Advice> {
+    let quiet = lost_between_probes(case, finding, neighbours)?;
+    let KeepaliveSettings { idle, interval, .. } = case.example()?.connection.settings;
+    Some(Advice {
+        place: "path",
+        holds: Holds::Surely,
+        because: format!(
+            "the interval is what is too long: after the first probe ({}) the next one comes only {} later, answered or not, and \
+             nobody answered after {} of quiet. If the path forgot it: interval of at most {}",
+            duration(idle.seconds),
+            duration(interval.seconds),
+            tenths(ms(quiet)),
+            duration(proposal.interval),
+        ),
         lines: Vec::new(),
         client: None,
         needs_previous: false,
@@ -276,4 +329,79 @@ pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
         .as_ref()
         .is_some_and(|end| matches!(end.cause, Cause::KeepaliveTimeout | Cause::UserTimeout));
     settings.keepalive && is_single && is_by_timer && !life.connection.in_flight
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        command::why::answer::{AskedWhen, judge},
+        model::observed::{setting::OwnSettings, socket::Socket, watched::Watched},
+        view::life::tests_support::{app, live},
+    };
+
+    /// First probe after 30 s, the next after 75 s: the path keeps 45 s.
+    fn between(process_sets: bool, longest_quiet_ms: u32) -> Socket {
+        let mut socket = app(1, Some(30), 0);
+        socket.own = OwnSettings { idle_seconds: 30, ..OwnSettings::default() };
+        if !process_sets {
+            socket.own.idle_seconds = 0;
+            socket.ambient.idle_seconds = 30;
+        }
+        socket.ambient.interval_seconds = 75;
+        socket.watched = Watched { ms: 900_000, age_ms: 0, longest_quiet_ms, ..Watched::default() };
+        socket
+    }
+
+    fn stuck_after(quiet_ms: u32, socket: Socket) -> Socket {
+        Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            silent_ms: quiet_ms + 39_000,
+            quiet_ms: 39_000,
+            ..socket
+        }
+    }
+
+    fn advised(socket: &Socket) -> (String, Vec<String>) {
+        let judged = judge(vec![live(socket)], &[], &[], None, AskedWhen::default()).remove(0);
+        let because = judged.advice.first().map(|it| it.because.clone()).unwrap_or_default();
+        (because, judged.advice.iter().flat_map(|it| it.lines.clone()).collect())
+    }
+
+    #[test]
+    fn what_hangs_in_the_gap_that_only_the_interval_leaves_is_told_the_interval_first() {
+        let (first, lines) = advised(&stuck_after(53_000, between(true, 30_000)));
+        assert!(first.starts_with("the interval is what is too long"), "{first}");
+        assert!(first.contains("interval of at most 10 s"), "{first}");
+        let lines = lines.join("\n");
+        assert!(
+            lines.contains("TCP_KEEPINTVL, &(int){10}") && !lines.contains("retries2"),
+            "{lines}"
+        );
+        // The system's interval, and probes that nobody answers.
+        let silent = Socket {
+            probes_unanswered: 6,
+            timer_ms: Some(55_000),
+            silent_ms: 470_000,
+            quiet_ms: 395_000,
+            ..between(false, 30_000)
+        };
+        let (first, lines) = advised(&silent);
+        assert!(first.starts_with("the interval is what is too long"), "{first}");
+        assert!(lines.join("\n").contains("tcp_keepalive_intvl=10"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_hangs_in_another_gap_is_not_told_the_interval() {
+        // Before the first probe was due; after as long a quiet time as it had survived; with an interval that is short.
+        let early = stuck_after(21_000, between(true, 20_000));
+        let survived = stuck_after(53_000, between(true, 74_000));
+        let mut short = stuck_after(53_000, between(true, 30_000));
+        short.ambient.interval_seconds = 10;
+        for socket in [early, survived, short] {
+            let (first, _) = advised(&socket);
+            assert!(!first.contains("interval is what"), "{first}");
+        }
+    }
 }

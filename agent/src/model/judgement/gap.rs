@@ -52,8 +52,13 @@ impl Gap {
             let rest_ms = u64::from(idle) * 1000;
             let rest_ms = rest_ms.saturating_sub(socket.received_ms.into());
             // While data is in flight the timer only starts over: the quiet time begins when that is answered.
-            let quiet_ms = if socket.in_flight { 0 } else { socket.quiet_ms };
-            with_slack(u64::from(timer_ms).max(rest_ms) + u64::from(quiet_ms), hz)
+            // Probes that repeat one are packets, too: it was armed with the last of them.
+            let since_ms = match socket.probes_unanswered {
+                _ if socket.in_flight => 0,
+                0 => socket.quiet_ms.into(),
+                _ => (u64::from(interval) * 1000).saturating_sub(timer_ms.into()),
+            };
+            with_slack(u64::from(timer_ms).max(rest_ms) + since_ms, hz)
         });
         // In the steady state the armed timer says the same, within the lateness of timers.
         Some(match armed_ms {
@@ -145,6 +150,15 @@ mod tests {
             (socket.quiet_ms, socket.received_ms, socket.timer_ms) = (310_000, 310_000, Some(0));
         };
         assert_eq!(gap(300, 10, late), (316, GapFrom::Idle));
+    }
+
+    #[test]
+    fn while_probes_go_unanswered_the_gap_is_that_of_the_settings() {
+        let silent = |socket: &mut Socket| {
+            (socket.quiet_ms, socket.received_ms, socket.timer_ms) = (46_000, 106_000, Some(4_000));
+            socket.probes_unanswered = 5;
+        };
+        assert_eq!(gap(60, 10, silent), (62, GapFrom::Idle));
     }
 
     #[test]

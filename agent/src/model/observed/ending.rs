@@ -43,6 +43,10 @@ pub enum Unsent {
 pub struct Ending {
     /// Whether a hook reported it at all; if not, nothing below is known.
     pub found: Discovery,
+    /// Of one that no hook reported: milliseconds since it was seen last.
+    pub unseen_ms: u32,
+    /// Of data that this host could not send at first: milliseconds since it tried to. The look before the end shows that.
+    pub held_back_ms: Option<u32>,
     /// `sk_err`; 0 means no error.
     pub errno: u16,
     /// `sk_err_soft`: what ICMP said.

@@ -43,7 +43,7 @@ impl Socket {
             let stretch = before.quiet_ms.saturating_add(passed_ms - self.quiet_ms);
             let mean = stretch / n_in.max(n_out).max(1);
             // Repetitions went over the path: only what was quiet before the first of them counts.
-            let quiet = match before.retransmitting_ms {
+            let quiet = match before.repeating_ms() {
                 Some(ms) => before.silent_ms.saturating_sub(ms),
                 None => before.quiet_ms.max(mean),
             };
@@ -51,12 +51,22 @@ impl Socket {
         }
         has_received
     }
+
+    /// Milliseconds since the first of what is repeated: data or probes.
+    fn repeating_ms(&self) -> Option<u32> {
+        let is_probing = self.keepalive && !self.in_flight;
+        let probing_ms = || u32::try_from(self.probing_ms()?).ok();
+        self.retransmitting_ms.or_else(|| probing_ms().filter(|_| is_probing))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::socket::{Time, tests_support::socket};
+    use crate::model::observed::{
+        setting::OwnSettings,
+        socket::{Time, tests_support::socket},
+    };
 
     /// The socket after this number of seconds, with stamps of this age and this number of segments received.
     fn look(seconds: u64, silent_ms: u32, segs_in: u32) -> Socket {
@@ -126,6 +136,24 @@ mod tests {
         let goes_on = look(30, 200, 20);
         let last = follow(&[look(0, 500, 5), repeats(15, 14_000), repeats(29, 28_000), goes_on]);
         assert_eq!(last.watched.longest_quiet_ms, 1_500);
+    }
+
+    #[test]
+    fn an_outage_that_probes_survived_is_no_quiet_time() {
+        let own =
+            OwnSettings { idle_seconds: 10, interval_seconds: 5, count: 9, user_timeout_ms: 0 };
+        let probing = |seconds: u64, silent_ms: u32, probes_unanswered: u8| Socket {
+            keepalive: true,
+            own,
+            probes_unanswered,
+            timer_ms: Some(3_000),
+            quiet_ms: silent_ms - 10_000,
+            ..look(seconds, silent_ms, 5)
+        };
+        let goes_on = look(63, 200, 6);
+        let last =
+            follow(&[look(0, 0, 5), probing(32, 32_000, 5), probing(62, 62_000, 11), goes_on]);
+        assert_eq!(last.watched.longest_quiet_ms, 10_000);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     setting::{Effective, NetnsSettings, effective},
-    socket::Socket,
+    socket::{Socket, Time},
 };
 
 impl Socket {
@@ -73,6 +73,16 @@ impl Socket {
             (0, ambient) if self.is_orphan => repeating_ms(ambient.orphan_retries, self.rto_max_ms),
             (0, ambient) => repeating_ms(ambient.retries2, self.rto_max_ms),
         }
+    }
+
+    /// Of data that this host cannot send, as known at `now`: milliseconds since it tried first. None if the peer has no room
+    /// for it, or if it left this host.
+    pub fn held_back_ms_at(&self, now: Time) -> Option<u32> {
+        let is_held_back = self.could_not_send || (self.retransmits == 0 && !self.window_closed);
+        let passed_ms = u32::try_from(now.ms_since(self.at)).unwrap_or(u32::MAX);
+        self.retransmitting_ms
+            .filter(|_| self.in_flight && is_held_back)
+            .map(|ms| ms.saturating_add(passed_ms))
     }
 
     /// Milliseconds from the first SYN until the kernel gives up opening the connection, about: it looks only when it repeats

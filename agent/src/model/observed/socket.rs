@@ -316,7 +316,7 @@ pub struct Socket {
     pub owner: Option<Owner>,
     /// There may be further owners.
     pub shared: bool,
-    /// Age of the last packet on the path, either way, that did not just repeat our data: a middlebox's clock.
+    /// Age of the last packet on the path, either way, that did not just repeat our data or our probe: a middlebox's clock.
     pub quiet_ms: u32,
     /// Age of the last packet from the peer, its probes included.
     pub silent_ms: u32,

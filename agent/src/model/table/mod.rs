@@ -34,7 +34,7 @@ use super::{
         socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
     },
 };
-use compare_samples::{Pending, Suspects};
+use compare_samples::{Pending, Suspects, join_with_last_look};
 use counters::Counters;
 use happening::{Happened, Happening};
 use histories::{ConnectionHistory, Histories};
@@ -263,6 +263,7 @@ impl Table {
         self.compare(before, &mut socket, None, probes);
         if socket.state == State::Close {
             self.settle_verdict(socket.id);
+            let ending = join_with_last_look(&mut socket, ending, before);
             if let Some(death) = Death::of(&socket, old, ending, self.known_limit_ms(&socket)) {
                 self.died(socket.at, socket, death);
             }
@@ -460,9 +461,8 @@ impl Table {
         totals
     }
 
-    /// Passes on the wanted sockets of a part of the table, those from slot `from` on, until `n_slots` were looked at:
-    /// each with its owners, foremost first, and the identity of that one. Returns where to go on; none at the
-    /// end. Between two parts sockets may come and go.
+    /// Passes on the wanted ones of `n_slots` slots of the table, from slot `from` on, each with its owners, foremost first,
+    /// and the identity of that one. Returns where to go on; none at the end. Between two parts sockets may come and go.
     pub fn scan(
         &self,
         from: u32,

@@ -417,6 +417,8 @@ pub(crate) mod tests_support {
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
         found: crate::model::observed::ending::Discovery::Reported,
+        unseen_ms: 0,
+        held_back_ms: None,
         errno: 104,
         soft_errno: 0,
         retransmits: 0,

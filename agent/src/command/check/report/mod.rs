@@ -159,10 +159,13 @@ impl Report {
 
     /// Whether there is anything to complain of. What was not seen is not fine.
     pub(super) const fn has_findings(&self) -> bool {
-        self.sum.violating > 0 || self.sum.failed_calls > 0 || self.sum.may_have_missed()
+        self.sum.violating > 0
+            || self.sum.failed_calls > 0
+            || self.sum.may_have_missed()
+            || self.sum.nothing_has.is_some()
     }
 
-    /// One finding a line, and where that is too long for the terminal the reason below, unless the columns say it; then
+    /// One finding a line, and where that is too long for the terminal the reason below; then
     /// the limits, once, and the sum. `all` also shows what is fine.
     pub(super) fn text(
         &self,
@@ -199,7 +202,7 @@ impl Report {
                 let colour = if one.fault.is_some() { "1;31" } else { "32" };
                 writeln!(out, "{}{}", style.paint(what, colour), rest.trim_end())?;
                 let room = columns.saturating_sub(INDENT.len());
-                let below = Some(&line[5]).filter(|_| is_wide && !one.is_said_by_columns());
+                let below = Some(&line[5]).filter(|_| is_wide);
                 for part in below.into_iter().flat_map(|why| table::wrapped(why, room)) {
                     writeln!(out, "{INDENT}{part}")?;
                 }
@@ -375,18 +378,6 @@ impl ReportLine<'_> {
             cells[5] = self.rule.clone().unwrap_or_default();
         }
         (self.result, cells, *gap_from, limit_sentence(limit))
-    }
-
-    /// Whether the settings alone show why, beside the limit.
-    fn is_said_by_columns(&self) -> bool {
-        let Connection { settings, gap_from, limit, .. } = &self.group.first.connection;
-        let is_plain = match gap_from {
-            None => true,
-            Some(from) => {
-                *from == GapFrom::Idle && settings.idle.seconds >= limit.idle_kept_seconds
-            }
-        };
-        self.is_of_path() && is_plain && self.rule.is_none()
     }
 
     fn object(&self) -> Object<'_> {

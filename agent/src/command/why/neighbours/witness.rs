@@ -108,7 +108,7 @@ impl Silence {
 }
 
 /// Of one that hangs now: the quiet time before that, seconds.
-pub(super) fn quiet_before(life: &Life) -> Option<f64> {
+pub(in crate::command::why) fn quiet_before(life: &Life) -> Option<f64> {
     let connection = &life.connection;
     // Before a window was probed in vain it was probed with success.
     let hangs = !connection.is_held_back()

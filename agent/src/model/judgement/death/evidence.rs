@@ -6,6 +6,7 @@ use crate::model::{
     observed::{
         ending::{Discovery, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
+        peer_closed::PeerClosed,
         socket::{Socket, State},
     },
     text::duration::tenths,
@@ -14,7 +15,20 @@ use crate::model::{
 impl Death {
     /// What says so, in words.
     pub fn evidence(&self, socket: &Socket) -> String {
-        let evidence = format!("{}{}", self.own_evidence(socket), self.could_not_send(socket));
+        let mut evidence = format!("{}{}", self.own_evidence(socket), self.could_not_send(socket));
+        if socket.was_closed_by_peer() && self.is_given_up() {
+            evidence =
+                format!("{}, and its program wrote into it; {evidence}", closed_before(socket));
+        }
+        if let Some(ms) = self.ending.held_back_ms
+            && !evidence.contains(CANNOT_SEND)
+        {
+            let tried = tenths(ms);
+            evidence = format!(
+                "{evidence}; that had been tried for {tried}, and this host could not send it: {CANNOT_SEND}; what lies between may \
+                 have forgotten the connection meanwhile"
+            );
+        }
         let n_others = |n: u32| match n {
             1 => "1 other connection".to_owned(),
             n => format!("{n} other connections"),
@@ -30,6 +44,14 @@ impl Death {
                 n_others(n)
             ),
         }
+    }
+
+    /// Whether nobody answered what was sent.
+    const fn is_given_up(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::IdleDrop | Cause::UserTimeout | Cause::RetransmitTimeout | Cause::Unreachable
+        )
     }
 
     /// That what went unanswered, or the last of it, did not leave this host.
@@ -53,6 +75,9 @@ impl Death {
 
     fn own_evidence(&self, socket: &Socket) -> String {
         let ending = &self.ending;
+        if ending.found != Discovery::Reported {
+            return self.evidence_of_unseen(socket);
+        }
         let silent = tenths(self.silent_ms);
         let quiet = tenths(self.quiet_ms);
         let probes = match self.probes_unanswered {
@@ -130,7 +155,7 @@ impl Death {
             | Cause::PeerClosed
             | Cause::LocalClosed
             | Cause::LocalReset
-            | Cause::Unknown => self.other_evidence(&repeated, socket.could_not_send),
+            | Cause::Unknown => self.other_evidence(socket, &repeated),
         }
     }
 
@@ -255,10 +280,10 @@ impl Death {
     }
 
     /// The evidence for what is not silence.
-    fn other_evidence(&self, repeated: &str, could_not_send: bool) -> String {
+    fn other_evidence(&self, socket: &Socket, repeated: &str) -> String {
         let ending = &self.ending;
         match self.cause {
-            Cause::Unreachable if could_not_send => format!(
+            Cause::Unreachable if socket.could_not_send => format!(
                 "this host could not send what was written, and gave up with {}: {CANNOT_SEND}",
                 errno_name(ending.errno),
             ),
@@ -272,6 +297,10 @@ impl Death {
             Cause::ConnectFailed => {
                 format!("connecting ended with {}", errno_name(ending.errno))
             }
+            Cause::PeerClosed if ending.has_unacked_data() => format!(
+                "{}; its program wrote into it, and a reset answered",
+                closed_before(socket)
+            ),
             Cause::PeerClosed if ending.errno != 0 => {
                 format!("the peer closed it first; then {}", errno_name(ending.errno))
             }
@@ -292,19 +321,7 @@ impl Death {
             Cause::Unknown if ending.errno != 0 => {
                 format!("it ended with {}", errno_name(ending.errno))
             }
-            Cause::Unknown => match ending.found {
-                Discovery::Reported => "the kernel gave no reason".to_owned(),
-                Discovery::Freed => {
-                    "the kernel did not report it; known only because the socket was freed"
-                        .to_owned()
-                }
-                Discovery::Closed => {
-                    "the kernel did not report it; found closed by a snapshot".to_owned()
-                }
-                Discovery::Gone => {
-                    "the kernel did not report it; found gone by a snapshot".to_owned()
-                }
-            },
+            Cause::Unknown => "the kernel gave no reason".to_owned(),
             _ => String::new(),
         }
     }
@@ -313,4 +330,17 @@ impl Death {
 /// A short time, to the millisecond.
 fn milliseconds(ms: u32) -> String {
     if ms < 1000 { format!("{ms} ms") } else { tenths(ms) }
+}
+
+/// That the peer had closed it, and when.
+fn closed_before(socket: &Socket) -> String {
+    match socket.peer_closed {
+        Some(PeerClosed { ms, is_seen: true }) => {
+            format!("the peer had closed it {} before", tenths(ms))
+        }
+        Some(PeerClosed { ms, is_seen: false }) => {
+            format!("the peer had closed it at least {} before", tenths(ms))
+        }
+        None => "the peer had closed it".to_owned(),
+    }
 }

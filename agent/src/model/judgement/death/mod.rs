@@ -9,15 +9,16 @@
 mod evidence;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use crate::model::{
     observed::{
-        ending::{Discovery, Ending, Unacked, Unsent},
+        ending::{Ending, Unacked},
         errno::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
         },
-        socket::{Socket, State},
+        socket::{Direction, Socket, State},
     },
     text::closed_set::closed_set,
 };
@@ -134,7 +135,15 @@ impl Death {
         }
         let quiet_ms = ending.quiet_ms(socket);
         let survived_ms = socket.watched.longest_quiet_ms;
-        let quiet = Quiet::of(quiet_ms, survived_ms, limit_ms);
+        let quiet = match Quiet::of(quiet_ms, survived_ms, limit_ms) {
+            // No path is needed to explain what becomes of data for a peer that has closed.
+            // What did not leave this host no path has forgotten.
+            _ if ending.held_back_ms.is_some() => Quiet::Short,
+            _ if socket.was_closed_by_peer() && socket.direction == Direction::Outbound => {
+                Quiet::Short
+            }
+            quiet => quiet,
+        };
         let (cause, certainty) = ending.cause(socket, old, quiet);
         Some(Self {
             cause,
@@ -220,38 +229,6 @@ impl Death {
         };
         let is_abandoned = self.cause == Cause::Abandoned;
         retransmitting_ms.filter(|_| is_abandoned).map(|ms| self.silent_ms.saturating_sub(ms))
-    }
-
-    /// A connection that is gone without a report of its end.
-    pub fn unseen(socket: &Socket, found: Discovery) -> Self {
-        Self {
-            cause: Cause::Unknown,
-            certainty: Certainty::Inferred,
-            old: socket.state,
-            ending: Ending {
-                found,
-                errno: 0,
-                soft_errno: 0,
-                retransmits: 0,
-                retransmitting_ms: None,
-                sent_ms: None,
-                round_trip_us: None,
-                received_data_ms: None,
-                unacked: Unacked::Nothing,
-                unsent: Unsent::Nothing,
-                in_keepalive_timer: false,
-                unaccepted: false,
-            },
-            quiet_ms: socket.quiet_ms,
-            silent_ms: socket.silent_ms,
-            age_ms: None,
-            given_up_ms: None,
-            probes_sent: 0,
-            probes_unanswered: socket.probes_missed(),
-            survived_ms: socket.watched.longest_quiet_ms,
-            could_be_forgotten: false,
-            others: Others::Unknown,
-        }
     }
 }
 
@@ -391,9 +368,15 @@ impl Ending {
     fn cause_of_reset(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
         use Certainty::{Exact, Inferred};
         let probing = socket.keepalive && socket.probes_unanswered > 0;
-        if matches!(old, State::CloseWait | State::LastAck) && quiet < Quiet::PastLimit {
-            // A peer that had closed both halves answers data by a reset.
-            return (Cause::PeerClosed, Exact);
+        // A peer that had closed both halves answers data by a reset.
+        let is_closed_by_peer = match old {
+            State::CloseWait => quiet < Quiet::PastLimit || socket.was_closed_by_peer(),
+            State::LastAck => quiet < Quiet::PastLimit,
+            _ => false,
+        };
+        if is_closed_by_peer {
+            let certainty = if quiet < Quiet::PastLimit { Exact } else { Inferred };
+            return (Cause::PeerClosed, certainty);
         }
         // A program that closed only its own half still waits for the answer.
         let is_closed = matches!(old, State::FinWait1 | State::Closing)

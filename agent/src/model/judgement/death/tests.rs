@@ -2,11 +2,17 @@
 
 use super::*;
 use crate::model::observed::{
-    ending::Unsent, setting::OwnSettings, socket::tests_support::socket, watched::Watched,
+    ending::{Discovery, Unsent},
+    peer_closed::PeerClosed,
+    setting::OwnSettings,
+    socket::tests_support::socket,
+    watched::Watched,
 };
 
 const RESET: Ending = Ending {
     found: Discovery::Reported,
+    unseen_ms: 0,
+    held_back_ms: None,
     errno: ECONNRESET,
     soft_errno: 0,
     retransmits: 0,
@@ -217,6 +223,57 @@ fn a_half_closed_connection_is_lost_like_any_other() {
     assert_eq!(last(fin), Cause::PeerClosed);
     assert_eq!(last(RESET), Cause::PeerClosed);
     assert_eq!(cause(&quiet(27_000), State::CloseWait, RESET, Some(20_000)), Cause::IdleDrop);
+}
+
+#[test]
+fn data_for_a_peer_that_had_closed_is_no_idle_drop_however_long_it_was_quiet() {
+    let closed = |ms, silent_ms, direction| Socket {
+        peer_closed: Some(PeerClosed { ms, is_seen: true }),
+        direction,
+        ..quiet(silent_ms)
+    };
+    let of = |socket: &Socket, ending| {
+        Death::of(socket, State::CloseWait, ending, Some(45_000)).unwrap()
+    };
+    // The server's idle timer closed it after 21 s; its client used it after 62 s.
+    for direction in Direction::ALL {
+        let socket = closed(41_000, 41_000, direction);
+        let death = of(&socket, RESET);
+        assert_eq!(death.cause, Cause::PeerClosed);
+        assert_eq!(
+            death.evidence(&socket),
+            "the peer had closed it 41 s before; its program wrote into it, and a reset answered"
+        );
+        assert!(!death.is_forgotten(&socket));
+    }
+    // Something was acknowledged since: the peer had closed only its half.
+    let used = closed(90_000, 41_000, Direction::Outbound);
+    assert_eq!(of(&used, RESET).cause, Cause::IdleDrop);
+    // Silence: whoever answers a request after the client's FIN meets a path that forgot; a client that was told goodbye does not.
+    let client = closed(60_000, 60_000, Direction::Outbound);
+    let death = of(&client, SILENCE);
+    assert_eq!((death.cause, death.could_be_forgotten), (Cause::RetransmitTimeout, false));
+    let evidence = death.evidence(&client);
+    assert!(
+        evidence.starts_with("the peer had closed it 1 min before, and its program wrote"),
+        "{evidence}"
+    );
+    assert_eq!(of(&closed(60_000, 60_000, Direction::Inbound), SILENCE).cause, Cause::IdleDrop);
+}
+
+#[test]
+fn what_this_host_could_not_send_is_no_idle_drop() {
+    let held_back = Ending { held_back_ms: Some(30_000), ..RESET };
+    let death = Death::of(&quiet(71_000), State::Established, held_back, Some(45_000)).unwrap();
+    assert_eq!((death.cause, death.could_be_forgotten), (Cause::PeerReset, false));
+    let evidence = death.evidence(&quiet(71_000));
+    assert!(
+        evidence.contains("tried for 30 s, and this host could not send it: there is no route"),
+        "{evidence}"
+    );
+    let silence = Ending { held_back_ms: Some(30_000), ..SILENCE };
+    assert_eq!(established(&quiet(71_000), silence), Cause::RetransmitTimeout);
+    assert_eq!(established(&quiet(71_000), RESET), Cause::IdleDrop);
 }
 
 #[test]

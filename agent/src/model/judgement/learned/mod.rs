@@ -25,7 +25,10 @@ use super::{
     idle_limit::{Limits, PathNumber},
     learned_limit::{Confidence, LearnedLimit},
 };
-use crate::model::observed::socket::{Socket, Time};
+use crate::model::observed::{
+    ending::Discovery,
+    socket::{Socket, Time},
+};
 pub use clean_up::{CleanUpRow, MassEnding};
 use clean_up::{LostConnection, MassEndings};
 use estimate::Estimate;
@@ -152,6 +155,13 @@ impl Learned {
 
     /// Learns from a death. `shortest_ms`: the shortest quiet time after which a path can have forgotten it.
     pub fn died(&mut self, socket: &Socket, at: Time, death: &Death, shortest_ms: u32) {
+        // What it met last was not seen; or no path is needed to explain it.
+        let is_explained = socket.was_closed_by_peer()
+            || socket.could_not_send
+            || death.ending.held_back_ms.is_some();
+        if death.ending.found != Discovery::Reported || is_explained {
+            return;
+        }
         let Some(quiet) = self.quiet_before(socket, at, death) else { return };
         let destination = Destination::of(socket, self.home.netns);
         self.endings.note(LostConnection {

@@ -11,6 +11,7 @@ use super::{
 use crate::model::{
     judgement::death::QUIET_MS,
     observed::{
+        ending::Ending,
         setsockopt::{Call, SockOpt},
         socket::{Socket, SocketId, State, Time},
     },
@@ -62,6 +63,23 @@ impl Pending {
     }
 }
 
+/// Joins an end with what only the look before it can tell: since when the peer had closed the connection, and whether this
+/// host could not send what went unanswered.
+pub(super) fn join_with_last_look(
+    socket: &mut Socket,
+    ending: Ending,
+    before: Option<Slot>,
+) -> Ending {
+    let Some(Slot { socket: before, .. }) = before else {
+        return ending;
+    };
+    socket.peer_closed = before.closed_by_peer_at(socket.at);
+    // What came since shows that it left this host.
+    let held_back_ms =
+        before.held_back_ms_at(socket.at).filter(|&ms| socket.silent_ms >= ms && ending.errno != 0);
+    Ending { held_back_ms, ..ending }
+}
+
 impl Table {
     /// Tells what happened between two samples, and goes on with what was watched. `called`: the option of the call that
     /// the second one was taken at; `probes`: unanswered ones before it.
@@ -103,7 +121,7 @@ impl Table {
         let quiet_ms = if answered {
             // The first probe went out after at least the idle time of silence, and came through.
             before.silent_ms.min(before.idle().value.saturating_mul(1000))
-        } else if before.retransmits > 0 {
+        } else if before.retransmits > 0 || before.probes_unanswered > 0 {
             return; // the path carried what was repeated
         } else {
             before.quiet_ms
@@ -209,7 +227,6 @@ mod tests {
     use crate::model::{
         judgement::verdict::Verdict,
         observed::{
-            ending::Ending,
             event::{Event, Fire},
             setsockopt::When,
             socket::tests_support::socket,

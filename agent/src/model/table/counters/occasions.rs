@@ -110,6 +110,8 @@ mod tests {
 
     const RESET: Ending = Ending {
         found: Discovery::Reported,
+        unseen_ms: 0,
+        held_back_ms: None,
         errno: ECONNRESET,
         soft_errno: 0,
         retransmits: 0,

@@ -232,7 +232,7 @@ impl Table {
         {
             doubt.n_changes += 1;
         }
-        self.died(socket.at, before, Death::unseen(&before, Discovery::Freed));
+        self.died(socket.at, before, Death::unseen(&before, Discovery::Freed, socket.at));
     }
 
     /// Believes what nothing has explained in time.
@@ -247,7 +247,7 @@ impl Table {
                 self.unseen.n_runs += n_changes + n_probes + u64::from(end.is_some());
             }
             if let Some((found, socket)) = end {
-                self.died(last, socket, Death::unseen(&socket, found));
+                self.died(last, socket, Death::unseen(&socket, found, last));
             }
         }
     }

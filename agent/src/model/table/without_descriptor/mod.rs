@@ -96,7 +96,7 @@ impl Table {
         if socket.is_connection() {
             if after_loss {
                 // Its end was reported by an event that was lost.
-                self.died(at, socket, Death::unseen(&socket, Discovery::Gone));
+                self.died(at, socket, Death::unseen(&socket, Discovery::Gone, at));
             } else {
                 self.doubt_gone(socket, at);
             }
