@@ -75,6 +75,11 @@ function(config)
             panel.column('Sandbox parts', 'sum by (instance) (%s)' % q.m('keepwatch_sandbox')),
             panel.column('Memory', one('process_resident_memory_bytes'), 'bytes'),
             panel.column('Open files', one('process_open_fds')),
+            panel.column(
+              'Config read',
+              'min by (instance) (%s) * 1000' % q.m('keepwatch_config_last_reload_success_timestamp_seconds'),
+              'dateTimeFromNow',
+            ),
             panel.column('Started', one('process_start_time_seconds') + ' * 1000', 'dateTimeFromNow'),
           ],
           { instance: board.to('node', 'Open this node', ['instance']) },

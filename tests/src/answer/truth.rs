@@ -380,6 +380,11 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
     } else if row.retransmits > 0 {
         // TCP_INFO counts from the last repetition, keepwatch from what is repeated: that was sent after a second of quiet.
         quiet_before - TICKS_MS..=f64::from(after.silent_ms) - 500.0
+    } else if before.probes > 1 {
+        // Of probes that nobody answers only the first is a packet of the path; the others are repetitions.
+        let first_ms = f64::from(before.idle) * 1000.0;
+        let least = f64::from(before.silent_ms) - first_ms * 1.125 - 1000.0;
+        least.max(0.0)..=f64::from(after.silent_ms) - first_ms + TICKS_MS
     } else if undisturbed && *is_probed {
         0.0..=quiet_after + TICKS_MS
     } else if undisturbed {

@@ -290,8 +290,9 @@ impl Population {
         far.silence("10.77.0.1");
         far.silence("fd77::1");
         for held in self.sockets.iter().filter(|held| held.what.contains("probing")) {
-            wait::until("a probe is not answered", SOON, || {
-                (socket::probes_unanswered(&held.fd) > 0).then_some(())
+            // Of one alone it is not said: it may be on its way.
+            wait::until("two probes are not answered", SOON, || {
+                (socket::probes_unanswered(&held.fd) > 1).then_some(())
             });
         }
         // By now these have been quiet for a second: so what was sent last tells from what was received last.

@@ -35,8 +35,8 @@ fn start(agent: &Agent, path: &NetworkPath, name: &str) -> Option<(RunningClient
     program.is_here().then(|| {
         let (client, end) = RunningClient::start(path, &program);
         wait::until("the agent knows its name", SOON, || {
-            let found = cases(&why(agent, &[name, "--json"]));
-            found.into_iter().find(|case| case["pids"][0] == client.pid())
+            let found = agent.sockets(&["--process", name]);
+            found.into_iter().find(|row| row.owners.iter().any(|owner| owner.pid == client.pid()))
         });
         (client, end)
     })
