@@ -1,6 +1,6 @@
 //! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
 
-use super::journal::{Change, Error, Journal};
+use super::journal::{Change, Error, Journal, Place};
 use crate::{
     kernel::borrowed_socket::{BorrowedSocket, Refusal, SocketOptions, WantedSocket},
     model::{observed::socket::SocketKind, text::closed_set::closed_set},
@@ -46,6 +46,7 @@ impl Candidate {
         Self {
             change: Change {
                 id: row.id().to_owned(),
+                netns: connection.netns,
                 local: connection.local,
                 remote: connection.remote,
                 is_mptcp: connection.made_by == SocketKind::Mptcp,
@@ -58,6 +59,12 @@ impl Candidate {
             holders: holders(row),
         }
     }
+}
+
+/// Where the socket of a row is.
+pub(crate) fn place(row: &Row) -> Place {
+    let connection = &row.connection;
+    (connection.netns, connection.local, connection.remote)
 }
 
 /// Processes that have a descriptor of a row's socket.

@@ -49,11 +49,16 @@ pub(crate) enum Error {
     },
 }
 
+/// A network namespace with the addresses of both ends.
+pub(crate) type Place = (u32, SocketAddr, SocketAddr);
+
 /// One socket, and what it has before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     /// Its id, which no other socket has until the next boot.
     pub(crate) id: String,
+    /// Inode number of its network namespace.
+    pub(crate) netns: u32,
     /// Our end.
     pub(crate) local: SocketAddr,
     /// The peer.
@@ -71,6 +76,11 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// Where it is: the same in a later run, which an id is not before Linux 5.12.
+    pub(crate) const fn place(&self) -> Place {
+        (self.netns, self.local, self.remote)
+    }
+
     /// The socket that is meant, if the id is one.
     pub(crate) fn wanted(&self) -> Option<WantedSocket> {
         let id: SocketId = self.id.parse().ok()?;
@@ -264,6 +274,7 @@ mod tests {
             SocketOptions { keepalive: false, idle_seconds: 7200, interval_seconds: 75, count: 9 };
         Change {
             id: SocketId(id).to_string(),
+            netns: 4_026_531_840,
             local: "10.0.0.5:44307".parse().unwrap(),
             remote: "172.16.0.15:2717".parse().unwrap(),
             is_mptcp: false,

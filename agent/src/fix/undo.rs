@@ -48,6 +48,7 @@ mod tests {
         let addr = "10.0.0.5:44307".parse().unwrap();
         let change = Change {
             id: "sk:1".to_owned(),
+            netns: 1,
             local: addr,
             remote: addr,
             is_mptcp: false,

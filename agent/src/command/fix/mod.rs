@@ -13,8 +13,8 @@ use super::{
 use crate::{
     config, files,
     fix::{
-        apply::{Candidate, FixOutcome, SocketFate, apply, holders},
-        journal::{Change, Journal},
+        apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
+        journal::{Change, Journal, Place},
         plan::{LeftAlone, MostValues, options, plan},
         undo::undo,
     },
@@ -252,17 +252,18 @@ fn take_back(
     };
     let changes: Vec<Change> = journal.left(run).into_iter().cloned().collect();
     let everything = Filter { all: true, ..Filter::default() };
-    let wanted: HashSet<&str> = changes.iter().map(|change| change.id.as_str()).collect();
-    let mut living: HashMap<String, Vec<(u32, u32)>> = HashMap::new();
+    let wanted: HashSet<Place> = changes.iter().map(Change::place).collect();
+    let mut living: HashMap<Place, Vec<(u32, u32)>> = HashMap::new();
     reader.each_row(&everything, |row| {
-        if wanted.contains(row.id()) {
-            living.insert(row.id().to_owned(), holders(&row));
+        let place = place(&row);
+        if wanted.contains(&place) {
+            living.insert(place, holders(&row));
         }
     })?;
     let mut report = FixReport::new(args.json, style);
     let mut settled = Vec::new();
     for change in &changes {
-        let fate: SocketFate = match living.get(&change.id) {
+        let fate: SocketFate = match living.get(&change.place()) {
             Some(holders) => undo(change, holders),
             None => (FixOutcome::Refused, Some(Refusal::Gone)),
         };

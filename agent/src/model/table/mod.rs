@@ -296,7 +296,9 @@ impl Table {
         }
         // A hook sees it enter FIN_WAIT1 before it is an orphan (`__tcp_close` in net/ipv4/tcp.c).
         let is_left_hanging = socket.state.is_closing() && socket.retransmits > 0;
-        if socket.owner.is_none() || is_left_hanging && !socket.is_orphan {
+        // A look finds who has it open, and under which number.
+        let is_held_unseen = socket.owner.is_none_or(|owner| owner.fd.is_none());
+        if is_held_unseen || is_left_hanging && !socket.is_orphan {
             self.n_due += 1;
         }
         if socket.state == State::Established {
