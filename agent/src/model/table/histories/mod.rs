@@ -194,6 +194,7 @@ impl Histories {
         if id == SocketId::default() || !happening.what.is_news() {
             return;
         }
+        self.forget_another(&happening.socket);
         if !self.by_id.contains_key(&id) {
             let is_silence = matches!(&happening.what, Happened::Died(death) if death.cause.worth() == Worth::Silence);
             if !self.has_room(is_silence) {
@@ -213,6 +214,22 @@ impl Histories {
         }
     }
 
+    /// A socket can connect again, and before 5.12 ids are used again: what has died there was another connection.
+    fn forget_another(&mut self, socket: &Socket) {
+        let ends = |socket: &Socket| (socket.local, socket.remote);
+        let is_another = |past: &ConnectionHistory| ends(&past.socket) != ends(socket);
+        if self.get(socket.id).is_some_and(is_another) {
+            self.forget(socket.id);
+        }
+    }
+
+    /// Forgets one that has died; one that lives by the same id stays.
+    fn forget(&mut self, id: SocketId) {
+        if self.get(id).is_some_and(|past| past.worth().is_some()) {
+            self.by_id.remove(&id);
+        }
+    }
+
     /// Makes room for one more, and says whether there is.
     ///
     /// Connections whose end was lost look alive until a walk misses them, and under a flood of connections they take
@@ -226,7 +243,7 @@ impl Histories {
                 return true;
             }
             match self.dead.pop(if is_silence { 0 } else { reserved }) {
-                Some(dead) => drop(self.by_id.remove(&dead)),
+                Some(dead) => self.forget(dead),
                 None => return false,
             }
         }
@@ -300,6 +317,18 @@ mod tests {
         assert_eq!(history.moments.last().unwrap().what(), died());
         assert_eq!(history.n_forgotten, 102 - 16);
         assert_eq!(history.probes, Some((Time(1_000_000_000), Time(100_000_000_000))));
+    }
+
+    #[test]
+    fn another_connection_of_the_same_socket_has_a_history_of_its_own() {
+        let mut histories = Histories::new(10);
+        record(&mut histories, &happening(1, 0, Happened::Opened));
+        record(&mut histories, &happening(1, 1, died()));
+        let mut again = happening(1, 2, Happened::Opened);
+        again.socket.local.port = 40_000;
+        record(&mut histories, &again);
+        let moments = &histories.get(SocketId(1)).unwrap().moments;
+        assert_eq!((moments.len(), moments[0].what()), (1, Happened::Opened));
     }
 
     #[test]
