@@ -1,6 +1,6 @@
 //! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
 
-use super::journal::{Change, Error, Journal, Place};
+use super::journal::{Change, Error, Journal, SocketPlace};
 use crate::{
     kernel::borrowed_socket::{BorrowedSocket, Refusal, SocketOptions, WantedSocket},
     model::{observed::socket::SocketKind, text::closed_set::closed_set},
@@ -62,7 +62,7 @@ impl Candidate {
 }
 
 /// Where the socket of a row is.
-pub(crate) fn place(row: &Row) -> Place {
+pub(crate) const fn place(row: &Row) -> SocketPlace {
     let connection = &row.connection;
     (connection.netns, connection.local, connection.remote)
 }

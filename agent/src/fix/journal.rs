@@ -50,7 +50,7 @@ pub(crate) enum Error {
 }
 
 /// A network namespace with the addresses of both ends.
-pub(crate) type Place = (u32, SocketAddr, SocketAddr);
+pub(crate) type SocketPlace = (u32, SocketAddr, SocketAddr);
 
 /// One socket, and what it has before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// Where it is: the same in a later run, which an id is not before Linux 5.12.
-    pub(crate) const fn place(&self) -> Place {
+    pub(crate) const fn place(&self) -> SocketPlace {
         (self.netns, self.local, self.remote)
     }
 

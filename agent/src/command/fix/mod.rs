@@ -14,7 +14,7 @@ use crate::{
     config, files,
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
-        journal::{Change, Journal, Place},
+        journal::{Change, Journal, SocketPlace},
         plan::{LeftAlone, MostValues, options, plan},
         undo::undo,
     },
@@ -252,8 +252,8 @@ fn take_back(
     };
     let changes: Vec<Change> = journal.left(run).into_iter().cloned().collect();
     let everything = Filter { all: true, ..Filter::default() };
-    let wanted: HashSet<Place> = changes.iter().map(Change::place).collect();
-    let mut living: HashMap<Place, Vec<(u32, u32)>> = HashMap::new();
+    let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
+    let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
     reader.each_row(&everything, |row| {
         let place = place(&row);
         if wanted.contains(&place) {
