@@ -2,8 +2,7 @@
 
 use super::{Failure, Outcome, output};
 use crate::{
-    config,
-    files::{self, Folder},
+    config, files,
     kernel::clock,
     measure::{
         search::{Bracket, Found, Search},
@@ -15,7 +14,6 @@ use clap::Args;
 use rustix::{fs::Mode, io::Errno};
 use serde::Serialize;
 use std::{
-    ffi::OsStr,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
@@ -278,14 +276,8 @@ fn append(file: &Path, table: &str) -> Result<(), files::Error> {
     };
     let gap = if before.is_empty() || before.ends_with("\n\n") { "" } else { "\n" };
     let end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
-    let name = file.file_name().unwrap_or(OsStr::new("config.toml"));
     let text = format!("{before}{end}{gap}{table}");
-    Folder::open(folder.unwrap_or(Path::new(".")))?.replace(
-        name,
-        text.as_bytes(),
-        Mode::from_raw_mode(0o644),
-    )
+    files::replace(file, text.as_bytes(), Mode::from_raw_mode(0o644))
 }
 
 impl Measured {

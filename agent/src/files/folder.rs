@@ -98,7 +98,7 @@ impl Folder {
     }
 
     /// Puts a file with these bytes in the place of the one with the name: a reader sees the old one or the new one, whole.
-    pub(crate) fn replace(&self, name: &OsStr, bytes: &[u8], mode: Mode) -> Result<(), Error> {
+    fn replace(&self, name: &OsStr, bytes: &[u8], mode: Mode) -> Result<(), Error> {
         let mut fresh = OsString::from(".");
         fresh.push(name);
         fresh.push(".new");
@@ -134,6 +134,13 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Lock::on(openat(&self.0, ".", flags, Mode::empty())?)
     }
+}
+
+/// Puts a file with these bytes in the place of what a path names: see [`Folder::replace`].
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), Error> {
+    let name = path.file_name().ok_or(Errno::ISDIR)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Folder::open(folder.unwrap_or(Path::new(".")))?.replace(name, bytes, mode)
 }
 
 impl Seat {

@@ -18,7 +18,7 @@ mod resolve_path;
 mod root_dir;
 mod services;
 
-pub(crate) use folder::{Folder, Lock, Seat};
+pub(crate) use folder::{Folder, Lock, Seat, replace};
 pub(crate) use namespace::named_netns;
 pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};

@@ -1,6 +1,9 @@
 //! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
 
-use super::journal::{Change, Error, Journal, SocketPlace};
+use super::{
+    journal::{Change, Error, Journal, SocketPlace},
+    plan::options,
+};
 use crate::{
     kernel::borrowed_socket::{BorrowedSocket, Refusal, SocketOptions, WantedSocket},
     model::{observed::socket::SocketKind, text::closed_set::closed_set},
@@ -39,8 +42,8 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// The candidate of a row.
-    pub(crate) fn new(row: &Row, before: SocketOptions, after: SocketOptions) -> Self {
+    /// That of a row, which gets these options.
+    pub(crate) fn new(row: &Row, after: SocketOptions) -> Self {
         let connection = &row.connection;
         let owner = row.owners.first();
         Self {
@@ -52,7 +55,7 @@ impl Candidate {
                 is_mptcp: connection.made_by == SocketKind::Mptcp,
                 pid: owner.map_or(0, |owner| owner.pid),
                 process: owner.map(|owner| owner.process.clone()).unwrap_or_default(),
-                before,
+                before: options(connection),
                 after,
             },
             user_timeout_ms: connection.settings.user_timeout_ms,

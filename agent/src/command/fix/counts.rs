@@ -2,12 +2,12 @@
 
 use super::{Error, FixReport};
 use crate::{
-    files::Folder,
+    files,
     fix::{apply::FixOutcome, plan::LeftAlone},
     kernel::borrowed_socket::Refusal,
 };
 use rustix::fs::Mode;
-use std::{collections::BTreeMap, ffi::OsStr, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 /// What was done since the watch began, and what is left alone now.
 #[derive(Debug, Default)]
@@ -35,12 +35,8 @@ impl Counts {
 
     /// Writes the file.
     pub(super) fn write(&self, file: &Path) -> Result<(), Error> {
-        let folder = file.parent().filter(|it| !it.as_os_str().is_empty());
-        let name = file.file_name().unwrap_or(OsStr::new("keepwatch.prom"));
-        let written = Folder::open(folder.unwrap_or(Path::new("."))).and_then(|folder| {
-            folder.replace(name, self.text().as_bytes(), Mode::from_raw_mode(0o644))
-        });
-        written.map_err(|cause| Error::Textfile { file: file.to_owned(), cause })
+        files::replace(file, self.text().as_bytes(), Mode::from_raw_mode(0o644))
+            .map_err(|cause| Error::Textfile { file: file.to_owned(), cause })
     }
 
     fn text(&self) -> String {

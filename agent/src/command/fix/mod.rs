@@ -15,15 +15,12 @@ use crate::{
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
         journal::{Change, Journal, SocketPlace},
-        plan::{LeftAlone, MostValues, options, plan},
+        plan::{MostValues, plan},
         undo::undo,
     },
-    kernel::{
-        borrowed_socket::{Refusal, SocketOptions},
-        clock, host,
-    },
+    kernel::{borrowed_socket::Refusal, clock, host},
     model::{observed::socket::Direction, table::agent_health::HostView},
-    view::{filter::Filter, row::Row},
+    view::filter::Filter,
 };
 use clap::Args;
 use report::FixReport;
@@ -192,11 +189,15 @@ pub(super) fn run(
     } else {
         report.add_plan(&candidates);
     }
-    let mut out = output::stdout();
-    report.write(&mut out)?;
-    out.flush()?;
+    say(&report)?;
     report.is_permitted()?;
     Ok(if report.needs_attention() { Outcome::Finding } else { Outcome::Fine })
+}
+
+fn say(report: &FixReport) -> Result<(), Failure> {
+    let mut out = output::stdout();
+    report.write(&mut out)?;
+    Ok(out.flush()?)
 }
 
 /// What the plan sets; what it leaves alone is counted.
@@ -208,14 +209,10 @@ fn planned(
     let (most, hz) = (args.most(), clock::hz());
     let mut candidates = Vec::new();
     reader.each_row(&args.filter, |row| match plan(&row, most, hz) {
-        Ok(after) => candidates.push(candidate(&row, after)),
+        Ok(after) => candidates.push(Candidate::new(&row, after)),
         Err(why) => report.leave(&row, why),
     })?;
     Ok(candidates)
-}
-
-fn candidate(row: &Row, after: SocketOptions) -> Candidate {
-    Candidate::new(row, options(&row.connection), after)
 }
 
 fn set(
@@ -277,12 +274,7 @@ fn take_back(
         journal.settle(run, &settled)?;
     }
     report.run = Some(run);
-    let mut out = output::stdout();
-    report.write(&mut out)?;
-    out.flush()?;
+    say(&report)?;
     report.is_permitted()?;
     Ok(if report.has_refusals() { Outcome::Finding } else { Outcome::Fine })
 }
-
-/// Left alone for a while: its program may set it yet.
-const GRACE: LeftAlone = LeftAlone::InGrace;

@@ -1,20 +1,19 @@
 //! `keepwatch fix --apply --watch`: the same again and again. A connection is left to its program for a while first, and
 //! is touched once: what its program sets afterwards stays.
 
-use super::{FixArgs, FixReport, GRACE, candidate, counts::Counts, set};
+use super::{FixArgs, FixReport, counts::Counts, say, set};
 use crate::{
-    command::{Failure, Outcome, output, socket_text::Style, source::ConnectionReader},
+    command::{Failure, Outcome, socket_text::Style, source::ConnectionReader},
     fix::{
         apply::Candidate,
         journal::Journal,
-        plan::{options, plan},
+        plan::{LeftAlone, options, plan},
     },
     kernel::{borrowed_socket::SocketOptions, clock},
     model::observed::socket::Time,
 };
 use std::{
     collections::{HashMap, HashSet},
-    io::Write as _,
     time::Duration,
 };
 
@@ -69,9 +68,7 @@ pub(super) fn watch(
             set(&candidates, &mut journal, &mut report)?;
             counts.add(&report);
             report.run = Some(journal.run());
-            let mut out = output::stdout();
-            report.write(&mut out)?;
-            out.flush()?;
+            say(&report)?;
         }
         counts.set_left(&report);
         if let Some(file) = &args.textfile {
@@ -100,9 +97,9 @@ fn look(
                 let options = options(&row.connection);
                 if memory.is_left_alone(row.id(), options, args.grace, now) {
                     memory.touched.insert(row.id().to_owned());
-                    candidates.push(candidate(&row, after));
+                    candidates.push(Candidate::new(&row, after));
                 } else {
-                    report.leave(&row, GRACE);
+                    report.leave(&row, LeftAlone::InGrace);
                 }
             }
             Err(why) => report.leave(&row, why),
