@@ -8,6 +8,7 @@ mod codegen;
 mod command;
 mod dist;
 mod fresh;
+mod image;
 mod outcome;
 mod place;
 mod purpose;
