@@ -28,6 +28,8 @@ const FOLDERS: [(&str, u32); 5] = [
     ("var/lib/keepwatch", 0o750),
 ];
 const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
+/// For files that were made under the umask of this process.
+const ANY_UMASK: &str = "--mode=u=rwX,go=rX";
 const OCI: &str = "application/vnd.oci.image";
 
 /// Packs static programs into an OCI image below target/image: a layout, and the same as one file.
@@ -61,10 +63,10 @@ pub(crate) fn run(options: &ImageOptions) -> Result<ExitCode> {
     write(&layout.folder.join("index.json"), &index.to_string())?;
     write(&layout.folder.join("oci-layout"), &json!({"imageLayoutVersion": "1.0.0"}).to_string())?;
     let archive = folder.join(format!("keepwatch-{version}.oci.tar"));
-    pack(&layout.folder, &archive)?;
+    pack(&layout.folder, &archive, &[ANY_UMASK])?;
     talk(format_args!(
         "{}: {}, for {} architecture(s)",
-        archive.display(),
+        archive.strip_prefix(place::root()).unwrap_or(&archive).display(),
         image.digest,
         manifests.len()
     ));
@@ -87,7 +89,7 @@ fn manifest(layout: &ImageLayout, program: &Path, root: &Path) -> Result<Value> 
     })?;
     lay_out(program, root)?;
     let layer = layout.folder.join("layer");
-    pack(root, &layer)?;
+    pack(root, &layer, &[])?;
     let layer = layout.take(&layer, "layer.v1.tar")?;
     let config = layout.document("config", &config(architecture, &layer.digest))?;
     let manifest = json!({
@@ -174,7 +176,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Packs a folder's contents: the same bytes, whoever packs them, and whenever.
-fn pack(folder: &Path, archive: &Path) -> Result<()> {
+fn pack(folder: &Path, archive: &Path, more: &[&str]) -> Result<()> {
     let mut tar = new("tar");
     tar.args([
         "--sort=name",
@@ -185,7 +187,7 @@ fn pack(folder: &Path, archive: &Path) -> Result<()> {
         "--mtime=@0",
         "-C",
     ]);
-    tar.arg(folder).arg("-cf").arg(archive).arg(".");
+    tar.arg(folder).args(more).arg("-cf").arg(archive).arg(".");
     announced(tar.env("LC_ALL", "C"), "tar is part of every system")
 }
 
@@ -235,7 +237,7 @@ impl Blob {
 
 #[cfg(test)]
 mod tests {
-    use super::{ImageLayout, architecture, config, lay_out, manifest, pack};
+    use super::{ANY_UMASK, ImageLayout, architecture, config, lay_out, manifest, pack};
     use serde_json::{Value, json};
     use std::{
         env, fs,
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_program_makes_the_same_layer_at_another_time_under_another_umask() {
+    fn the_same_files_make_the_same_archive_at_another_time_under_another_umask() {
         let folder = TrialFolder::new("same");
         let program = program(&folder, 62, 1);
         let packed = |name: &str| {
@@ -333,9 +335,16 @@ mod tests {
         assert_eq!(mode(&one), 0o755);
         let old = fs::File::open(other.join("usr/bin")).unwrap();
         old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        pack(&one, &first).unwrap();
-        pack(&other, &second).unwrap();
-        assert_eq!(fs::read(first).unwrap(), fs::read(second).unwrap());
+        let same = |more: &[&str]| {
+            pack(&one, &first, more).unwrap();
+            pack(&other, &second, more).unwrap();
+            fs::read(&first).unwrap() == fs::read(&second).unwrap()
+        };
+        assert!(same(&[]));
+        let secret = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(other.join("LICENSE-MIT"), secret).unwrap();
+        assert!(!same(&[]), "modes of a container's root count");
+        assert!(same(&[ANY_UMASK]));
     }
 
     #[test]
