@@ -4,6 +4,7 @@
 
 use keepwatch_tests::{
     answer::agent::{Agent, bpf_needs_capabilities, once},
+    dashboards::prometheus::Prometheus,
     kernel::{
         cgroup::{Hierarchy, Holder},
         container::with_rights_of_a_container,
@@ -152,16 +153,6 @@ fn ports_probes_labels_and_versions_fit_together() {
     assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["port"], port["name"]);
 }
 
-/// The Prometheus operator adds labels of these names to every target: they would be those of the agent's pod.
-#[test]
-fn no_label_of_the_agents_own_pod_takes_the_place_of_a_workloads() {
-    let monitor = manifest(&format!("{COMPONENT}/pod-monitor.yaml"));
-    let relabelings = list(&monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]);
-    let dropped = relabelings.iter().find(|step| step["action"] == "labeldrop");
-    let dropped: BTreeSet<_> = text(&dropped.expect("a drop")["regex"]).split('|').collect();
-    assert_eq!(dropped, ["container", "namespace", "pod"].into());
-}
-
 #[test]
 fn every_file_that_kustomize_is_told_of_is_there() {
     let overlays = OVERLAYS.map(|name| format!("deploy/kubernetes/overlays/{name}"));
@@ -287,4 +278,55 @@ fn an_agent_with_the_rights_and_files_of_the_pod_names_the_pods_of_its_node() {
             assert_eq!(shown, name.unwrap_or("000000000000"), "{path}");
         }
     }
+}
+
+/// What the Prometheus operator makes of a PodMonitor's relabelings: Prometheus' own names.
+fn relabelings() -> Value {
+    let monitor = manifest(&format!("{COMPONENT}/pod-monitor.yaml"));
+    let steps = &monitor["spec"]["podMetricsEndpoints"][0]["relabelings"];
+    let text = steps.to_string().replace("sourceLabels", "source_labels");
+    serde_json::from_str(&text.replace("targetLabel", "target_label")).expect("JSON")
+}
+
+/// The operator adds labels of a target's pod, which have the names of labels of ours.
+#[test]
+fn a_scrape_by_the_pod_monitor_names_the_workload_and_not_the_agents_own_pod() {
+    let daemon_set = daemon_set();
+    let host = host(pod(&daemon_set).1);
+    let netns = NetworkNamespace::new();
+    let (listener, client) = netns.run(|| {
+        let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
+        let address = socket::local_address(&listener);
+        let client = socket::connected(Family::V4, address, &Plan::NOTHING);
+        (listener, client)
+    });
+    let Some(hierarchy) = Hierarchy::usable().pop() else { return };
+    let cgroup = hierarchy.cgroup(&format!("kubepods/burstable/pod{UID}/{ID}"));
+    let _holder = Holder::in_cgroup(&cgroup, client);
+    let agent =
+        Agent::start(&["--interval", "1s", "--host-root", &host.file("").display().to_string()]);
+    let target = json!([{
+        "targets": [agent.address().to_string()],
+        "labels": {
+            "namespace": "keepwatch",
+            "pod": "keepwatch-x7k2p",
+            "container": "keepwatch",
+            "__meta_kubernetes_pod_node_name": "node-1",
+        },
+    }]);
+    let folder = TemporaryFolder::new();
+    let config = json!({"global": {"scrape_interval": "1s"}, "scrape_configs": [
+        {"job_name": "keepwatch", "static_configs": target, "relabel_configs": relabelings()},
+        {"job_name": "without", "static_configs": target},
+    ]});
+    fs::write(folder.file("prometheus.yml"), config.to_string()).expect("a config");
+    let prometheus = Prometheus::in_folder(folder);
+    let found = |expr: &str| until(expr, SOON, || prometheus.query(expr).into_iter().next()).labels;
+    let labels = found("keepwatch_sockets{job='keepwatch',workload='web'}");
+    let shown = ["namespace", "container", "instance", "pod", "exported_namespace"];
+    let shown = shown.map(|name| labels.get(name).map_or("", String::as_str));
+    assert_eq!(shown, ["shop", "server", "node-1", "", ""]);
+    let labels = found("keepwatch_sockets{job='without',workload='web'}");
+    assert_eq!(labels["namespace"], "keepwatch", "without them the agent's own pod is named");
+    drop(listener);
 }
