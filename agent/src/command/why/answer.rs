@@ -4,8 +4,7 @@
 use super::{
     lessons::Lessons,
     needs::{
-        constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, shorter_interval,
-        spare_probes,
+        constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
     neighbours::{LimitGuess, Neighbours, witness::Silence},
 };
@@ -15,8 +14,9 @@ use crate::{
         place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, Need, Situation, advise},
+        remedy::{Advice, Holds, Need, Situation, advise},
     },
+    fix::known::ValueOrigin,
     kernel::host,
     model::{
         judgement::{
@@ -107,6 +107,11 @@ pub(super) struct Judged {
     pub(super) clean_up: Option<CleanUpRow>,
     /// Settings that agree with all that is known.
     pub(super) proposal: Proposal,
+    /// What makes its times as short as they are, in words; null where they were asked for.
+    pub(super) values_from: Option<String>,
+    /// The limit, or what is said of it, shows that.
+    #[serde(skip)]
+    pub(super) are_values_explained: bool,
     /// What these would have made of the deaths.
     pub(super) what_if: WhatIf,
     /// What to do, the best first.
@@ -251,19 +256,30 @@ fn of_case(
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
     let need = match (&earlier, &pool) {
         (Some(_), _) => Some(Need::Keepalive),
-        (None, Some(_)) => None,
-        (None, None) => need(&case, finding, neighbours),
+        // The pool alone is the answer, unless that is a guess.
+        (None, Some(pool)) if pool.holds == Holds::Surely => None,
+        (None, _) => need(&case, finding, neighbours),
     };
     let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours, need);
     if let Some(earlier) = &earlier {
         constraints.killed =
             constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
-        constraints.survived = Some(earlier.survived);
+        constraints.survived = constraints
+            .survived
+            .into_iter()
+            .chain([earlier.survived])
+            .filter(|survived| *survived < earlier.killed)
+            .max_by(f64::total_cmp);
     }
-    let proposal = idle.map_or_else(|| fitting(&case, &constraints), Proposal::with_idle);
+    let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
+    let origin = idle.is_none().then(|| ValueOrigin::of(&constraints));
+    let is_of_limit = matches!(origin, None | Some(ValueOrigin::Limit | ValueOrigin::Experience));
+    let values_from = origin.zip(case.example()).map(|(origin, life)| {
+        origin.in_words(&life.connection, &constraints, learned.limit.as_ref())
+    });
     let setting = Setting {
         idle: proposal.idle,
-        detection: proposal.detection_seconds(),
+        detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
         limit: learned.limit.as_ref().filter(|it| it.confidence == Confidence::Sure).map(|it| {
             it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
         }),
@@ -339,6 +355,8 @@ fn of_case(
         peer_closes: learned.closes,
         clean_up: learned.clean_up,
         proposal,
+        values_from,
+        are_values_explained: is_of_limit || need != Some(Need::Keepalive),
         advice,
         example: case.example().cloned(),
         case,

@@ -376,3 +376,40 @@ fn a_closed_window_is_told_from_a_host_that_cannot_send_and_from_a_peer_that_is_
     let said = evidence(&answers, Ending { unsent: Unsent::Waits, ..waits });
     assert!(said.contains("this host could not send") && !said.contains("window"), "{said}");
 }
+
+#[test]
+fn a_death_by_probes_that_came_an_interval_after_an_answered_one_names_the_interval() {
+    let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
+    let silent = |silent_ms| Socket {
+        keepalive: true,
+        own,
+        probes_unanswered: 9,
+        silent_ms,
+        quiet_ms: silent_ms,
+        ..socket()
+    };
+    let died = |socket: &Socket| {
+        let ending = Ending { errno: ETIMEDOUT, in_keepalive_timer: true, ..Ending::default() };
+        let death = Death::of(socket, State::Established, ending, None).unwrap();
+        let death = death.beside(socket, Others::Answered(4));
+        assert_eq!(death.cause, Cause::KeepaliveTimeout);
+        death
+    };
+    // The first one at 20 s was answered; whether anybody saw that or not.
+    for survived_ms in [0, 20_000] {
+        let watched = Watched { longest_quiet_ms: survived_ms, ..Watched::default() };
+        let socket = Socket { watched, ..silent(36_864 * 10) };
+        let death = died(&socket);
+        assert!(death.is_forgotten(&socket), "{survived_ms}");
+        let evidence = death.evidence(&socket);
+        let named = "after 20 s of quiet had been answered, and the first of these came 36 s later, by the interval";
+        assert!(evidence.contains(named), "{evidence}");
+    }
+    // The look-alike: the first probe of all met silence; and one that had survived as much before.
+    let first = silent(20_480 + 9 * 36_864);
+    let evidence = died(&first).evidence(&first);
+    assert!(!evidence.contains("interval"), "{evidence}");
+    let watched = Watched { longest_quiet_ms: 35_000, ..Watched::default() };
+    let survived = Socket { watched, ..silent(36_864 * 10) };
+    assert!(!died(&survived).is_forgotten(&survived));
+}
