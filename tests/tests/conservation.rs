@@ -39,7 +39,7 @@ const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
 /// For the events of the whole host, also beside thousands of connections a second.
 const ROOM_FOR_ALL: [&str; 2] = ["--ring-bytes", "16777216"];
 /// The agent publishes its sums once a second.
-const TOLD_WITHIN: Duration = Duration::from_secs(20);
+const TOLD_WITHIN: Duration = Duration::from_mins(1);
 const N_CONNECTIONS: usize = 300;
 /// Nothing but a probe a second each, answered.
 const PROBING: Plan = Plan::keepalive(1, 1, 127);
