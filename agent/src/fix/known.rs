@@ -115,7 +115,7 @@ impl ValueOrigin {
         }
     }
 
-    /// The same in words, after "by".
+    /// The same in words, after "follow".
     pub(crate) fn in_words(
         self,
         connection: &Connection,

@@ -216,7 +216,8 @@ impl FixReport {
         for origin in self.rows.iter().filter_map(|row| row.values_from.as_deref()) {
             *counts.entry(origin).or_default() += 1;
         }
-        counts.iter().map(|(origin, n)| format!("values of {n} by {origin}")).collect()
+        let line = |(origin, n)| format!("the values of {} follow {origin}", connections(n));
+        counts.into_iter().map(line).collect()
     }
 
     fn summary(&self) -> Vec<String> {

@@ -6,11 +6,11 @@ use super::{
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
-    neighbours::{LimitGuess, Neighbours, witness::Silence},
+    neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
 };
 use crate::{
     advice::{
-        Proposal,
+        Constraints, Proposal,
         place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
@@ -109,9 +109,9 @@ pub(super) struct Judged {
     pub(super) proposal: Proposal,
     /// What makes its times as short as they are, in words; null where they were asked for.
     pub(super) values_from: Option<String>,
-    /// The limit, or what is said of it, shows that.
+    /// The same as a kind.
     #[serde(skip)]
-    pub(super) are_values_explained: bool,
+    pub(super) origin: Option<ValueOrigin>,
     /// What these would have made of the deaths.
     pub(super) what_if: WhatIf,
     /// What to do, the best first.
@@ -242,6 +242,16 @@ fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Optio
     siblings
 }
 
+/// The same beside others that probe sooner, and were answered.
+fn with_earlier(mut known: Constraints, earlier: Option<&EarlierProbe>) -> Constraints {
+    if let Some(earlier) = earlier {
+        let survived = known.survived.into_iter().chain([earlier.survived]);
+        known.survived = survived.filter(|it| *it < earlier.killed).max_by(f64::total_cmp);
+        known.killed = known.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
+    }
+    known
+}
+
 fn of_case(
     case: ConnectionGroup,
     learned: &[LearnedRow],
@@ -260,20 +270,12 @@ fn of_case(
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
         (None, _) => need(&case, finding, neighbours),
     };
-    let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours, need);
-    if let Some(earlier) = &earlier {
-        constraints.killed =
-            constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
-        constraints.survived = constraints
-            .survived
-            .into_iter()
-            .chain([earlier.survived])
-            .filter(|survived| *survived < earlier.killed)
-            .max_by(f64::total_cmp);
-    }
+    let constraints = with_earlier(
+        constraints(&case, learned.limit.as_ref(), neighbours, need),
+        earlier.as_ref(),
+    );
     let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&constraints));
-    let is_of_limit = matches!(origin, None | Some(ValueOrigin::Limit | ValueOrigin::Experience));
     let values_from = origin.zip(case.example()).map(|(origin, life)| {
         origin.in_words(&life.connection, &constraints, learned.limit.as_ref())
     });
@@ -356,7 +358,7 @@ fn of_case(
         clean_up: learned.clean_up,
         proposal,
         values_from,
-        are_values_explained: is_of_limit || need != Some(Need::Keepalive),
+        origin: origin.filter(|_| need == Some(Need::Keepalive)),
         advice,
         example: case.example().cloned(),
         case,

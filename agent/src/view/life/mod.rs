@@ -264,8 +264,10 @@ impl Life {
 
     /// Of one that ended: the quiet time before the first of what was never answered, data or probe, seconds.
     pub(crate) fn quiet_before_end_seconds(&self) -> f64 {
-        let Connection { settings, quiet_seconds, probes_unanswered, .. } = &self.connection;
-        let is_probed = settings.keepalive && *probes_unanswered > 0;
+        let Connection { settings, quiet_seconds, probes_unanswered, in_flight, .. } =
+            &self.connection;
+        // Before data that is in flight they are counted already.
+        let is_probed = settings.keepalive && *probes_unanswered > 0 && !in_flight;
         // A path that forgot it answers no probe.
         let most = match self.quiet_before_probe() {
             Some(quiet) => seconds(quiet.ms),

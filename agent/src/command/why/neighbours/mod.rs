@@ -229,8 +229,7 @@ impl AtPeer {
             let connection = &life.connection;
             at.survived = longest(at.survived, Some(connection.longest_quiet_seconds));
             if is_answered_when_it_probes(connection) {
-                let idle = f64::from(connection.settings.idle.seconds);
-                at.probing.push(Probing { idle, witness });
+                at.probing.push(Probing { idle: answered_after(connection), witness });
             }
         }
         at.probing.sort_by(|a, b| b.idle.total_cmp(&a.idle));
@@ -281,6 +280,15 @@ impl AtPeer {
             is_of_host: false,
         })
     }
+}
+
+/// The quiet time after which its probes are answered, seconds: the interval, if that is longer than the idle time and was
+/// survived.
+fn answered_after(connection: &Connection) -> f64 {
+    let settings = &connection.settings;
+    let (idle, interval) = (f64::from(settings.idle.seconds), f64::from(settings.interval.seconds));
+    let is_seen = connection.longest_quiet_seconds >= 0.9 * interval;
+    if is_seen { idle.max(interval) } else { idle }
 }
 
 /// It probes, and gets answers. A busy one never sends a probe: an answered one leaves a quiet time as long.

@@ -14,6 +14,7 @@ use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
     command::{socket_text::Style, table::wrapped, timestamp},
+    fix::known::ValueOrigin,
     model::{
         judgement::{learned::PeerClosesRow, learned_limit::Confidence, verdict::Verdict},
         observed::setsockopt::SockOpt,
@@ -178,8 +179,11 @@ impl WhyText<'_> {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
             }
         }
-        if let Some(origin) = case.values_from.as_ref().filter(|_| !case.are_values_explained) {
-            self.part(f, "values", &format!("as short as that by {origin}"))?;
+        // The limit shows the others.
+        if let Some(ValueOrigin::UserTimeout | ValueOrigin::Pause) = case.origin
+            && let Some(origin) = &case.values_from
+        {
+            self.part(f, "values", &format!("as short as that because of {origin}"))?;
         }
         if let Some(text) = case.what_if_in_words() {
             self.part(f, "what if", &text)?;

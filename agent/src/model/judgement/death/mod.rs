@@ -308,10 +308,19 @@ impl Ending {
             return self.sent_ms.map_or(socket.silent_ms, |ms| ms.min(socket.silent_ms));
         };
         let before_sent_ms = socket.silent_ms.saturating_sub(sent_ms);
-        match socket.probes_unanswered {
-            1.. if socket.keepalive => before_sent_ms.min(socket.idle().value.saturating_mul(1000)),
-            _ => before_sent_ms,
+        let n_unanswered = u32::from(socket.probes_unanswered);
+        if n_unanswered == 0 || !socket.keepalive {
+            return before_sent_ms;
         }
+        let (idle_ms, interval_ms) = (
+            socket.idle().value.saturating_mul(1000),
+            socket.interval().value.saturating_mul(1000),
+        );
+        // One was answered after the idle time, and the next ones came an interval apart.
+        let is_of_intervals = interval_ms > idle_ms
+            && socket.watched.longest_quiet_ms >= idle_ms / 10 * 9
+            && before_sent_ms >= interval_ms.saturating_mul(n_unanswered);
+        before_sent_ms.min(if is_of_intervals { interval_ms } else { idle_ms })
     }
 
     /// Whether the reset came clearly later than an answer to the last probe would have.

@@ -413,3 +413,19 @@ fn a_death_by_probes_that_came_an_interval_after_an_answered_one_names_the_inter
     let survived = Socket { watched, ..silent(36_864 * 10) };
     assert!(!died(&survived).is_forgotten(&survived));
 }
+
+#[test]
+fn data_sent_after_lost_probes_followed_the_quiet_time_of_the_timer_that_sent_the_first() {
+    let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
+    // Two probes are unanswered, and then data is, for 13 s.
+    let quiet_ms = |before_data_ms: u32, longest_quiet_ms: u32| {
+        let watched = Watched { longest_quiet_ms, ..Watched::default() };
+        let silent_ms = before_data_ms + 13_000;
+        let probed = Socket { keepalive: true, own, probes_unanswered: 2, ..quiet(silent_ms) };
+        let socket = Socket { watched, ..probed };
+        Death::of(&socket, State::Established, SILENCE, None).unwrap().quiet_ms
+    };
+    assert_eq!(quiet_ms(80_000, 20_000), 35_000);
+    // None was answered before; the second one came an interval after the first, which was the first of all.
+    assert_eq!((quiet_ms(80_000, 0), quiet_ms(60_000, 20_000)), (20_000, 20_000));
+}
