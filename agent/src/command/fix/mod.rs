@@ -36,11 +36,11 @@ use std::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without --apply nothing is changed: the plan is printed. Outbound
-connections are meant, unless --direction says otherwise. The values are those that
-`keepwatch why` proposes: the first probe at half the idle limit of the
-path, or sooner where the agent has learned that it forgets sooner, or a
-user timeout asks for that. What a program has set is never raised, and
-a user timeout is never set.
+connections are meant, unless --direction says otherwise. The values are
+those that `keepwatch why` proposes: the first probe at half the idle
+limit of the path, or sooner where the agent has learned that it forgets
+sooner, or a user timeout asks for that. What a program has set is never
+raised, and a user timeout is never set.
 
 An idle time cannot be unset: --undo gives back numbers, not \"as the
 namespace says\". A program whose peer is gone gets ETIMEDOUT where it

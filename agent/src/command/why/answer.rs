@@ -252,6 +252,15 @@ fn with_earlier(mut known: Constraints, earlier: Option<&EarlierProbe>) -> Const
     known
 }
 
+fn values_from(
+    case: &ConnectionGroup,
+    known: &Constraints,
+    origin: Option<ValueOrigin>,
+    learned: Option<&LimitRow>,
+) -> Option<String> {
+    Some(origin?.in_words(&case.example()?.connection, known, learned))
+}
+
 fn of_case(
     case: ConnectionGroup,
     learned: &[LearnedRow],
@@ -270,15 +279,11 @@ fn of_case(
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
         (None, _) => need(&case, finding, neighbours),
     };
-    let constraints = with_earlier(
-        constraints(&case, learned.limit.as_ref(), neighbours, need),
-        earlier.as_ref(),
-    );
-    let proposal = idle.map_or_else(|| Proposal::fitting(&constraints), Proposal::with_idle);
-    let origin = idle.is_none().then(|| ValueOrigin::of(&constraints));
-    let values_from = origin.zip(case.example()).map(|(origin, life)| {
-        origin.in_words(&life.connection, &constraints, learned.limit.as_ref())
-    });
+    let known = constraints(&case, learned.limit.as_ref(), neighbours, need);
+    let known = with_earlier(known, earlier.as_ref());
+    let proposal = idle.map_or_else(|| Proposal::fitting(&known), Proposal::with_idle);
+    let origin = idle.is_none().then(|| ValueOrigin::of(&known));
+    let values_from = values_from(&case, &known, origin, learned.limit.as_ref());
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
