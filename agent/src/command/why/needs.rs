@@ -252,7 +252,7 @@ pub(super) fn pool_below(
     Some(Advice { place: "pool", holds, because, lines, client, needs_previous: false })
 }
 
-/// Whether the timer of the peer is over before the path forgets them. A guess is none where one has been quiet for longer.
+/// Whether the timer of the peer is over before the path forgets them. A guess does not count where one has been quiet for longer.
 pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bool {
     /// Timers are late.
     const CLEARLY: f64 = 1.2;
