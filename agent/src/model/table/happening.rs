@@ -53,7 +53,8 @@ pub struct Holder {
     pub owner: Owner,
     /// What it is part of, as far as it is known.
     pub identity: Option<Arc<Identity>>,
-    /// The caller is neither another owner of it nor of the same program, as a child that it was passed on to is.
+    /// The caller has another name: it is no child that the connection was passed on to. A stranger has it open, too, for as
+    /// long as it sets something.
     pub is_foreign: bool,
 }
 

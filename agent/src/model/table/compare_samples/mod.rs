@@ -5,7 +5,7 @@ mod suspects;
 
 use super::{
     Table,
-    happening::{Happened, Happening, Holder},
+    happening::{Happened, Happening},
     storage::Slot,
 };
 use crate::model::{
@@ -13,7 +13,7 @@ use crate::model::{
     observed::{
         ending::Ending,
         setsockopt::{Call, SockOpt},
-        socket::{Owner, Socket, SocketId, State, Time},
+        socket::{Socket, SocketId, State, Time},
     },
 };
 use std::collections::{HashMap, VecDeque};
@@ -164,9 +164,10 @@ impl Table {
         self.doubt(before, &completed, completed.state, completed.probes_unanswered);
         self.compare(before, &mut completed, Some(call.option), socket.probes_unanswered);
         // The caller, not who the connection is otherwise known to belong to.
-        let holder = self.holder_beside(&completed, socket.owner);
+        let whose = self.whose(&completed).identity;
         let socket = Socket { owner: socket.owner, ..completed };
-        self.happened(Happening { socket, holder, ..happening });
+        let happening = Happening { socket, ..happening };
+        self.happened(happening.held_by(completed.owner, whose.as_ref()));
         let changed = self.judged_anew(before, &completed);
         if let Some(no_room) = changed.and_then(|changed| self.suspects.verdict(changed)) {
             self.happened(no_room);
@@ -174,17 +175,6 @@ impl Table {
         if before.is_some() {
             self.put(completed, before);
         }
-    }
-
-    /// Whose the connection is, if somebody else called.
-    fn holder_beside(&self, connection: &Socket, caller: Option<Owner>) -> Option<Holder> {
-        let caller = caller?;
-        let owner = connection.owner.filter(|owner| owner.pid != caller.pid)?;
-        let more = self.more_owners.get(&connection.id).into_iter().flatten();
-        let is_owner =
-            more.chain([&owner]).any(|it| it.pid == caller.pid || it.comm == caller.comm);
-        let identity = self.whose(connection).identity;
-        Some(Holder { owner, identity, is_foreign: !is_owner })
     }
 
     /// A verdict that a setting has changed, of the socket or of its namespace.
