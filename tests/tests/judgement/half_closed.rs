@@ -62,6 +62,7 @@ fn data_that_is_acknowledged_and_not_answered_is_said_to_be_so() {
     // In another tick than the answer before.
     ending::wait_for_quiet(&asked.client, Duration::from_millis(100));
     socket::send(&asked.client, b"a request");
+    socket::send(&answered.accepted, b"the rest of the answer");
     let row = watched.until(asked.local, "is not answered", |row| {
         row.spoke_last_seconds.is_some_and(|ago| ago >= 5.0)
     });
