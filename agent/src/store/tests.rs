@@ -22,7 +22,7 @@ use crate::{
             socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
             watched::Watched,
         },
-        table::happening::{Happened, Happening, Holder},
+        table::happening::{ConnectionHolder, Happened, Happening},
         text::wall_time::WallTime,
     },
     view::event_row::EventRow,
@@ -187,7 +187,7 @@ fn a_strangers_call_is_found_while_its_connection_lives_and_goes_with_its_death(
         let (option, value, by) = (SockOpt::Keepalive, Some(1), Some(by));
         let call = Call { option, value, errno: 0, by, when: When::AfterConnect };
         let socket = Socket { id: SocketId(id), owner: by, ..socket() };
-        let holder = Holder { owner: owner(), identity: None, is_foreign };
+        let holder = ConnectionHolder { owner: owner(), identity: None, is_foreign };
         let at = Time(500_000_000_000 + id);
         Happening { holder: Some(holder), ..Happening::new(at, socket, Happened::Setting(call)) }
     };

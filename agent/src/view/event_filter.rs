@@ -240,7 +240,7 @@ fn now_known(call: Happening, connection: &Happening) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::table::happening::Holder;
+    use crate::model::table::happening::ConnectionHolder;
     use crate::model::{
         judgement::{
             death::{Certainty, Death, Others},
@@ -418,7 +418,8 @@ mod tests {
         called.socket.owner = Some(process(9, b"fix"));
         called.identity = unit("fix.service");
         let owner = process(3, b"web");
-        called.holder = Some(Holder { owner, identity: unit("web.service"), is_foreign: true });
+        called.holder =
+            Some(ConnectionHolder { owner, identity: unit("web.service"), is_foreign: true });
         let is_found = |filter: serde_json::Value| {
             wanted(serde_json::json!({ "filter": filter })).admits(&called, &around())
         };

@@ -198,7 +198,7 @@ pub(super) fn judge(
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
             let stopped = if asked.is_of_past { Vec::new() } else { stopped(&judged.case) };
-            let judged = Judged { asked, stopped, ..judged };
+            let judged = Judged { stopped, asked, ..judged };
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()

@@ -1,6 +1,10 @@
 //! Processes that are stopped now: their kernel acknowledges what comes, and they neither read nor answer it.
 
+use crate::files;
 use std::path::Path;
+
+/// It has two short lines.
+const EVENTS_BYTES: usize = 4096;
 
 /// Whether a process is stopped by a signal or a debugger, or frozen with its cgroup, as a paused container is.
 pub(super) fn is_stopped(pid: u32) -> bool {
@@ -25,7 +29,7 @@ fn is_frozen(cgroup: &[u8], mounted: &Path) -> bool {
     if path.split('/').any(|part| part == "..") {
         return false;
     }
-    let events = std::fs::read_to_string(mounted.join(path).join("cgroup.events"));
+    let events = files::text(&mounted.join(path).join("cgroup.events"), EVENTS_BYTES);
     events.is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
 }
 

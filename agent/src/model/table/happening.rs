@@ -41,14 +41,14 @@ pub struct Happening {
     /// The identity of the owner, as far as it is known.
     pub identity: Option<Arc<Identity>>,
     /// Of a call by another process: whose connection that was made on.
-    pub holder: Option<Holder>,
+    pub holder: Option<ConnectionHolder>,
     /// Of a death: the setsockopt calls of its life, oldest first.
     pub calls: Vec<(Time, Call)>,
 }
 
-/// Who has a connection open on which another process called setsockopt.
+/// The process that has a connection open on which another one called setsockopt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct ConnectionHolder {
     /// The process for which the connection is counted.
     pub owner: Owner,
     /// What it is part of, as far as it is known.
@@ -224,7 +224,7 @@ impl Happening {
         let holder = match (&self.what, self.socket.owner, owner) {
             (Happened::Setting(_), Some(by), Some(owner)) if owner.pid != by.pid => {
                 let is_foreign = owner.comm != by.comm;
-                Some(Holder { owner, identity: identity.cloned(), is_foreign })
+                Some(ConnectionHolder { owner, identity: identity.cloned(), is_foreign })
             }
             _ => self.holder,
         };

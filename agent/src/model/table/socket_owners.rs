@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_connection_open_may_be_found_out_after_the_call() {
+    fn the_owner_of_a_connection_may_be_found_out_after_a_strangers_call() {
         let mut table = table();
         let (web, fixer) = (owner(7, b"web"), owner(8, b"fixer"));
         table.identify([(8, known(1, "fix.service"))]);

@@ -118,7 +118,9 @@ impl WhyText<'_> {
         let beside = outages::beside(self.cases, self.now).filter(|_| may_be_next);
         let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(|it| it.is_over);
         let sentences = |outages: Vec<outages::OutageText>| {
-            outages.into_iter().map(|outage| format!("{}. ", outage.sentence)).collect::<String>()
+            let all: Vec<String> =
+                outages.into_iter().map(|outage| format!("{}. ", outage.sentence)).collect();
+            all.concat()
         };
         // What hangs now comes before what is over, and before what may come.
         let head = format!(
