@@ -342,3 +342,52 @@ fn rows_are_verified_on_the_very_sockets() {
         (n("agree"), Some(&Value::Array(Vec::new())))
     );
 }
+
+#[test]
+fn who_fixed_it_is_named_by_why_and_trace_also_by_the_next_agent() {
+    let options = ["--interval", "500ms"];
+    let fixer = Fixer::new(NetworkPath::cable());
+    let agent = Agent::start(&options);
+    let [fixed, own] =
+        [Plan::NOTHING, Plan::keepalive(30, 9, 3)].map(|plan| fixer.path.connect(&plan));
+    for Ends { client, accepted, .. } in [&fixed, &own] {
+        exchange(client, accepted);
+    }
+    let port = fixed.local.port().to_string();
+    assert_eq!(fixer.outcomes(&["--apply", "--local-port", &port]).len(), 1);
+    let text = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let ask = |agent: &Agent, words: &[&str]| {
+        let output = keepwatch(words).arg("--socket").arg(agent.socket()).output();
+        text(&output.expect("start keepwatch"))
+    };
+    let netns = fixer.path.near.inode().to_string();
+    let ids = wait::until("the agent knows both with their owners", SOON, || {
+        let rows = agent.sockets(&["--netns", &netns]);
+        let id = |of: SocketAddr| {
+            let row = rows.iter().find(|row| row.local == of && !row.owners.is_empty());
+            row.map(|row| row.id.clone())
+        };
+        Some([id(fixed.local)?, id(own.local)?])
+    });
+    let why = |agent: &Agent, id: &str| ask(agent, &["why", id, "--source", "agent"]);
+    let [said_of_fixed, said_of_own] = ids.each_ref().map(|id| why(&agent, id));
+    assert!(said_of_fixed.contains("; set by keepwatch["), "{said_of_fixed}");
+    let me = std::process::id().to_string();
+    assert!(!said_of_own.contains("by keepwatch["), "{said_of_own}");
+    assert!(said_of_own.contains(&format!("[{me}] at ")), "{said_of_own}");
+    // The owner of the connection finds the call, and so does the caller.
+    let trace = ["trace", "--past-only", "--event", "setting", "--port", &port];
+    let traced = ask(&agent, &[&trace[..], &["--pid", &me]].concat());
+    assert!(traced.contains("keepwatch[") && traced.contains("on a connection of "), "{traced}");
+    assert!(traced.contains(&format!("[{me}]")), "{traced}");
+    let traced = ask(&agent, &[&trace[..], &["--process", "keepwatch"]].concat());
+    assert!(traced.contains("SO_KEEPALIVE = 1"), "{traced}");
+    let (folder, _) = agent.stop_and_leave();
+    let agent = Agent::start_in(folder, &options);
+    let [said_of_fixed, said_of_own] = ids.each_ref().map(|id| why(&agent, id));
+    assert!(said_of_fixed.contains("; set by keepwatch["), "{said_of_fixed}");
+    assert!(said_of_own.contains("no call was seen for it"), "{said_of_own}");
+}

@@ -6,7 +6,10 @@ use crate::{
     place,
 };
 use anyhow::{Context as _, Result, bail};
-use std::{fs, process::{Command, ExitCode}};
+use std::{
+    fs,
+    process::{Command, ExitCode},
+};
 
 /// What `agent/src/fuzzed.rs` has, and `tests/fuzz/targets` a program for each.
 const TARGETS: [&str; 8] =
@@ -35,7 +38,8 @@ pub(crate) struct FuzzOptions {
 pub(crate) fn run(options: &FuzzOptions) -> Result<ExitCode> {
     let folder = place::root().join("tests/fuzz");
     let built = place::root().join("target/fuzz");
-    let mut build = cargo(["build", "--release", "--locked", "--target", TARGET, "--manifest-path"]);
+    let mut build =
+        cargo(["build", "--release", "--locked", "--target", TARGET, "--manifest-path"]);
     build.arg(folder.join("Cargo.toml")).env("CARGO_TARGET_DIR", &built);
     build.env("RUSTFLAGS", FLAGS).env("AYA_BUILD_SKIP", "1");
     announced(&mut build, "fix what the compiler says; libFuzzer needs a C++ compiler (g++)")?;
@@ -50,7 +54,9 @@ pub(crate) fn run(options: &FuzzOptions) -> Result<ExitCode> {
         let mut fuzz = Command::new(&program);
         fuzz.arg(format!("-max_total_time={}", options.seconds)).arg(artifacts);
         fuzz.args(["-timeout=10", "-rss_limit_mb=1024", "-max_len=8192", "-print_final_stats=1"]);
-        if announced(fuzz.arg(&found).arg(&seeds), "the input is in the file that is named above").is_err() {
+        if announced(fuzz.arg(&found).arg(&seeds), "the input is in the file that is named above")
+            .is_err()
+        {
             broken.push(name.as_str());
         }
         if options.keep {

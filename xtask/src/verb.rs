@@ -1,6 +1,8 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, cases, chaos, ci, codegen, dist, fresh, fuzz, image, run, setup, test, tidy, vm};
+use crate::{
+    bench, cases, chaos, ci, codegen, dist, fresh, fuzz, image, run, setup, test, tidy, vm,
+};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;

@@ -73,6 +73,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/v1/events", get(events::events))
         .route("/v1/deaths", get(past::deaths))
         .route("/v1/deaths/count", get(past::death_count))
+        .route("/v1/calls", get(past::calls))
         .route("/v1/not-kept", get(past::not_kept))
         .route("/v1/limits", get(past::limits))
         .route("/v1/page", get(top_api::page))
@@ -80,7 +81,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/v1/status", get(status))
         .fallback(|| async {
             let message = "no such path; the API is /v1/sockets, /v1/events, /v1/page, /v1/timeline, \
-                           /v1/deaths, /v1/deaths/count, /v1/not-kept, /v1/limits, /v1/status (docs/API.md)\n";
+                           /v1/deaths, /v1/deaths/count, /v1/calls, /v1/not-kept, /v1/limits, /v1/status (docs/API.md)\n";
             (StatusCode::NOT_FOUND, message)
         })
 }

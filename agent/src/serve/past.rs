@@ -87,6 +87,10 @@ pub(super) async fn not_kept(
     }
 }
 
+pub(super) async fn calls(State(shared): SharedState) -> Response {
+    read(shared, store::HistoryReader::living_calls).await
+}
+
 /// A few lines out of the history.
 async fn read<T: Serialize + Send + 'static>(
     shared: Arc<Shared>,

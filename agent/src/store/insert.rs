@@ -170,6 +170,7 @@ fn death(
     row.set("without_data_ms", end.ending.without_data_ms());
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
+    row.set("unsent_ms", end.unsent_ms(&happening.socket));
     row.set("given_up_ms", end.given_up_ms.map_or(Value::Null, unsigned));
     row.set("errno", details.errno);
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));

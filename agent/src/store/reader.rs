@@ -8,6 +8,7 @@ use super::{
     schema,
 };
 use crate::{
+    kernel::host,
     model::{
         judgement::{death::Cause, learned::LearnedRow, worth::Worth},
         table::happening,
@@ -24,6 +25,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
+
+/// Calls on connections that live which are read at most, the latest.
+const MOST_CALLS: u32 = 4096;
 
 /// Deaths that are read in one transaction.
 const AT_ONCE: usize = 128;
@@ -112,6 +116,22 @@ impl HistoryReader {
         })
     }
 
+    /// Calls of this boot on connections that have not died since, the latest first: of those that succeeded only what another
+    /// process than the owner made.
+    pub fn living_calls(&self) -> Result<Vec<CallRow>, Error> {
+        self.read(|database| {
+            let mut calls = database.prepare(
+                "SELECT calls.*, process, unit, container, container_id, namespace, workload, pod \
+                 FROM calls LEFT JOIN owners ON owners.id = owner \
+                 WHERE death IS NULL AND socket IS NOT NULL AND run IN (SELECT id FROM runs WHERE boot = ?) \
+                 ORDER BY at_ns DESC LIMIT ?",
+            )?;
+            let places = ColumnPlaces::of(&calls);
+            let call = |row: &Row<'_>| call(NamedRow { row, places: &places });
+            calls.query_map((host::boot_id(), MOST_CALLS), call)?.filter_map(known).collect()
+        })
+    }
+
     /// Everything that was learned.
     pub fn learned(&self) -> Result<Vec<LearnedRow>, Error> {
         self.read(learned::read_rows)
@@ -162,6 +182,7 @@ fn death(row: NamedRow<'_, '_>, calls: Vec<CallRow>) -> rusqlite::Result<DeathRo
         forgotten: Some(row.get("forgotten")?),
         closed_after_seconds: row.get::<Option<i64>>("closed_after_ms")?.map(signed_seconds),
         given_up_seconds: row.get::<Option<i64>>("given_up_ms")?.map(signed_seconds),
+        unsent_seconds: row.get::<Option<i64>>("unsent_ms")?.map(signed_seconds),
         probes_sent: Some(row.get("probes_sent")?),
         clues: row
             .get::<Option<String>>("clues")?

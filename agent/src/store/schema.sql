@@ -55,6 +55,7 @@ CREATE TABLE deaths (
   forgotten INTEGER NOT NULL,        -- a path that forgot it explains that best
   closed_after_ms INTEGER,            -- abandoned: the silence after which this host closed it; NULL: not known
   given_up_ms INTEGER,               -- since this host closed it while its last data, or probes, were unanswered; NULL: it did not
+  unsent_ms INTEGER,                 -- for how long this host could not send what was never answered; NULL: it was sent
   errno TEXT,                        -- the error that the application got
   gap_ms INTEGER,                    -- the longest time without a packet that its own probes allowed; NULL while keepalive is off
   gap_from TEXT,                     -- what made it as long as that: idle, interval, armed_timer, window_probe
@@ -94,7 +95,7 @@ CREATE INDEX deaths_by_owner ON deaths (owner, at_ns, worth);
 CREATE INDEX deaths_by_pid ON deaths (pid, at_ns) WHERE pid IS NOT NULL;
 CREATE INDEX deaths_by_socket ON deaths (socket);
 
--- setsockopt calls: all that were refused, and all of connections that died.
+-- setsockopt calls: all that were refused, all that another process than the owner made, and all of connections that died.
 CREATE TABLE calls (
   id INTEGER PRIMARY KEY,
   run INTEGER NOT NULL,

@@ -22,7 +22,7 @@ use crate::{
             socket::{Comm, Owner, Socket, SocketId, State, Time, tests_support::socket},
             watched::Watched,
         },
-        table::happening::{Happened, Happening},
+        table::happening::{ConnectionHolder, Happened, Happening},
         text::wall_time::WallTime,
     },
     view::event_row::EventRow,
@@ -180,6 +180,37 @@ fn a_refused_call_is_there_at_once_and_once() {
 }
 
 #[test]
+fn a_strangers_call_is_found_while_its_connection_lives_and_goes_with_its_death() {
+    let folder = StateFolder::new();
+    let fixer = Owner { pid: 77, fd: Some(9), comm: Comm::new(*b"keepwatch\0\0\0\0\0\0\0") };
+    let called = |id, by: Owner, is_foreign| {
+        let (option, value, by) = (SockOpt::Keepalive, Some(1), Some(by));
+        let call = Call { option, value, errno: 0, by, when: When::AfterConnect };
+        let socket = Socket { id: SocketId(id), owner: by, ..socket() };
+        let holder = ConnectionHolder { owner: owner(), identity: None, is_foreign };
+        let at = Time(500_000_000_000 + id);
+        Happening { holder: Some(holder), ..Happening::new(at, socket, Happened::Setting(call)) }
+    };
+    let around = around();
+    let own = called(33, owner(), false);
+    assert_eq!(budget::admission::worth(&own, &around), None, "of the program itself");
+    write(&folder, vec![called(31, fixer, true), called(32, fixer, true)]);
+    let calls = || HistoryReader::open(&folder.0).unwrap().living_calls().unwrap();
+    let known = calls();
+    let ids: Vec<_> = known.iter().map(|it| it.on.id.as_deref().unwrap()).collect();
+    assert_eq!(ids, ["sk:20", "sk:1f"]);
+    assert_eq!(
+        known[0].by.as_ref().map(|by| (by.pid, by.process.as_str())),
+        Some((77, "keepwatch"))
+    );
+    // Another agent of this boot sees it die.
+    write(&folder, vec![idle_drop(31, 1000)]);
+    assert_eq!(calls().len(), 1);
+    let [death] = deaths(&folder, &Query::default()).try_into().unwrap();
+    assert!(death.calls.iter().any(|call| call.by.as_ref().is_some_and(|by| by.pid == 77)));
+}
+
+#[test]
 fn deaths_are_found_by_peer_time_owner_and_id_the_latest_first() {
     let folder = StateFolder::new();
     let mut other = idle_drop(3, 3000);
@@ -325,7 +356,7 @@ fn tables_that_change_have_another_version() {
     let schema = include_str!("schema.sql").bytes();
     let sum = schema.fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     // Where this fails, a file that is there would take no record any more: give the tables a new version.
-    assert_eq!((schema::VERSION, sum), (6, 697_764_520));
+    assert_eq!((schema::VERSION, sum), (7, 2_987_200_239));
 }
 
 #[test]
@@ -356,7 +387,7 @@ fn a_file_of_a_later_version_or_another_program_is_left_alone() {
     set("user_version", 99);
     for error in [Database::open(&folder.options()).err(), HistoryReader::open(&folder.0).err()] {
         let error = error.unwrap().to_string();
-        assert!(error.contains("schema 99") && error.contains("knows 6"), "{error}");
+        assert!(error.contains("schema 99") && error.contains("knows 7"), "{error}");
     }
     set("application_id", 7);
     assert!(matches!(Database::open(&folder.options()), Err(Error::Foreign { .. })));

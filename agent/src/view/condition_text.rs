@@ -8,7 +8,7 @@ use crate::model::{
         promise_text::probes_in_words,
         verdict::Verdict,
     },
-    observed::socket::State,
+    observed::socket::{Direction, State},
     text::duration::{duration, tenths},
 };
 
@@ -44,11 +44,12 @@ impl Connection {
     }
 
     /// How long ago this host sent the data that the peer has acknowledged and not answered by any: it may owe no answer. None
-    /// while an answer may be on its way.
+    /// while an answer may be on its way, and where the peer connected to us: what a server sends is the answer itself.
     pub(crate) fn unreplied_seconds(&self) -> Option<f64> {
         /// Longer than most answers take.
         const CLEARLY_SECONDS: f64 = 3.0;
-        let sent = self.spoke_last_seconds.filter(|_| !self.in_flight && self.is_open())?;
+        let may_ask = self.direction() == Direction::Outbound && !self.in_flight && self.is_open();
+        let sent = self.spoke_last_seconds.filter(|_| may_ask)?;
         // The answer may have come since the last look.
         (sent - self.looked_at_seconds_ago >= CLEARLY_SECONDS).then_some(sent)
     }
@@ -242,7 +243,7 @@ mod tests {
             ..app(1, None, 39_000)
         };
         let expected = "data, sent after 1 min 20 s of silence, is unanswered for 39 s, 7 retransmissions; the \
-                        kernel gives up in about 14 min 46 s";
+                        kernel gives up in about 14 min 50 s";
         assert_eq!(said(&stuck).as_deref(), Some(expected));
         let opening = said(&Socket { state: State::SynSent, ..stuck }).unwrap();
         let expected = "it is being opened: 8 SYNs got no answer, for 39 s; the kernel gives up in about 1 min 32 s";
@@ -311,6 +312,8 @@ mod tests {
         assert_eq!(said(&Socket { spoke_last_ms: None, ..asked }), None);
         assert_eq!(said(&Socket { spoke_last_ms: Some(1_000), ..asked }), None);
         assert_eq!(said(&Socket { in_flight: true, ..asked }), None);
+        // A server's answer: nobody owes one to that.
+        assert_eq!(said(&Socket { direction: Direction::Inbound, ..asked }), None);
     }
 
     #[test]

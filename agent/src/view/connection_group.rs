@@ -178,7 +178,7 @@ impl ConnectionGroup {
     }
 
     /// The worst finding of those that ended.
-    fn finding_of_dead(&self) -> Finding {
+    pub(crate) fn finding_of_dead(&self) -> Finding {
         self.dead().map(Life::finding).min().unwrap_or(Finding::Fine)
     }
 
@@ -228,6 +228,11 @@ impl ConnectionGroup {
     /// The connections that ended.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())
+    }
+
+    /// The one of them that speaks for them: the latest of the worst.
+    pub(crate) fn worst_dead(&self) -> Option<&Life> {
+        self.dead().next()
     }
 
     /// The connections that still exist.
@@ -291,7 +296,15 @@ impl ConnectionGroup {
 
     /// The shortest and the longest quiet time before the deaths of a finding, or of the living, seconds.
     pub(crate) fn quiet_seconds(&self) -> Option<QuietRange> {
-        let finding = self.finding();
+        self.quiet_seconds_of(self.finding())
+    }
+
+    /// The same of those that died, of their worst finding.
+    pub(crate) fn quiet_seconds_of_dead(&self) -> Option<QuietRange> {
+        self.quiet_seconds_of(self.finding_of_dead())
+    }
+
+    fn quiet_seconds_of(&self, finding: Finding) -> Option<QuietRange> {
         let times = self.of(finding).map(|life| match &life.end {
             Some(end)
                 if finding == Finding::Dropped

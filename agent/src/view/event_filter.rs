@@ -3,7 +3,12 @@
 use super::{filter::Filter, value_enum::EventChoice};
 use crate::model::{
     judgement::{death::Cause, verdict::Surroundings},
-    observed::{event::Fire, setsockopt::When, socket::Socket},
+    observed::{
+        event::Fire,
+        owner_identity::Identity,
+        setsockopt::When,
+        socket::{Owner, Socket},
+    },
     table::happening::{EventName, Happened, Happening},
 };
 use serde::{Deserialize, Serialize};
@@ -88,8 +93,12 @@ impl EventFilter {
         })
     }
 
+    fn admits_whose(&self, owner: Option<&Owner>, identity: Option<&Identity>) -> bool {
+        self.filter.admits_owner(owner) && self.filter.admits_identity(identity)
+    }
+
     fn admits_connection(&self, happening: &Happening, around: &Surroundings) -> bool {
-        let Happening { at, socket, what, identity, .. } = happening;
+        let Happening { at, socket, what, identity, holder, .. } = happening;
         let quiet_ms = match what {
             Happened::Died(death) => death.quiet_ms.into(),
             Happened::QuietSurvived { quiet_ms } => (*quiet_ms).into(),
@@ -107,8 +116,10 @@ impl EventFilter {
             if self.filter.measured_by.is_some() && *to != around.verdict(socket));
         is_change
             && self.filter.admits_in_any_state(judged, around, quiet_ms)
-            && self.filter.admits_owner(socket.owner.iter())
-            && self.filter.admits_identity(identity.as_deref())
+            && (self.admits_whose(socket.owner.as_ref(), identity.as_deref())
+                || holder.as_ref().is_some_and(|holder| {
+                    self.admits_whose(Some(&holder.owner), holder.identity.as_deref())
+                }))
     }
 }
 
@@ -229,6 +240,7 @@ fn now_known(call: Happening, connection: &Happening) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::table::happening::ConnectionHolder;
     use crate::model::{
         judgement::{
             death::{Certainty, Death, Others},
@@ -236,12 +248,11 @@ mod tests {
         },
         observed::{
             ending::Ending,
-            owner_identity::Identity,
             setsockopt::{Call, SockOpt},
-            socket::{Endpoint, SocketId, State, tests_support::socket},
+            socket::{Comm, Endpoint, SocketId, State, tests_support::socket},
         },
     };
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::collections::BTreeSet;
 
     fn around() -> Surroundings {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
@@ -391,6 +402,31 @@ mod tests {
         let picked = picker.pick(&[opened], &around());
         assert_eq!(picked.len(), 1);
         assert_eq!(picked[0].identity.as_ref().unwrap().unit.as_deref(), Some("web.service"));
+    }
+
+    #[test]
+    fn a_call_on_a_connection_of_another_is_found_by_either_and_by_no_mixture_of_them() {
+        let process = |pid, name: &[u8; 3]| {
+            let mut comm = [0; 16];
+            comm[..3].copy_from_slice(name);
+            Owner { pid, fd: None, comm: Comm::new(comm) }
+        };
+        let unit = |name: &str| {
+            Some(Arc::new(Identity { unit: Some(name.into()), ..Identity::default() }))
+        };
+        let mut called = call(7);
+        called.socket.owner = Some(process(9, b"fix"));
+        called.identity = unit("fix.service");
+        let owner = process(3, b"web");
+        called.holder =
+            Some(ConnectionHolder { owner, identity: unit("web.service"), is_foreign: true });
+        let is_found = |filter: serde_json::Value| {
+            wanted(serde_json::json!({ "filter": filter })).admits(&called, &around())
+        };
+        assert!(is_found(serde_json::json!({ "process": ["fix"] })));
+        assert!(is_found(serde_json::json!({ "process": ["web"], "unit": ["web.service"] })));
+        assert!(!is_found(serde_json::json!({ "process": ["web"], "unit": ["fix.service"] })));
+        assert!(!is_found(serde_json::json!({ "pid": [8] })));
     }
 
     #[test]

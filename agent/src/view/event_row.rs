@@ -59,6 +59,9 @@ pub struct EventDetails {
     /// `setting`: when in the life of the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
+    /// `setting`, by another process: the one that has the connection open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<RowOwner>,
     /// `changed`: the own value before, 0 is unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
@@ -110,6 +113,9 @@ pub struct EventDetails {
     /// `died`: since this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given_up_seconds: Option<f64>,
+    /// `died`: for how long this host tried, and could not send, what was never answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent_seconds: Option<f64>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -139,6 +145,7 @@ impl EventRow {
                 details.value = call.value;
                 details.result = Some(call.result());
                 details.when = Some(call.when);
+                details.holder = happening.holder.as_ref().map(|it| RowOwner::from(&it.owner));
             }
             Happened::Changed { option, from, to } => {
                 details.option = Some(*option);
@@ -167,6 +174,7 @@ impl EventRow {
                 details.without_data_seconds = death.ending.without_data_ms().map(seconds);
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
+                details.unsent_seconds = death.unsent_ms(socket).map(seconds);
                 details.given_up_seconds = death.given_up_ms.map(seconds);
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);

@@ -6,7 +6,7 @@ use crate::model::{
         errno::errno_name,
         event::Fire,
         setsockopt::{Call, SockOpt},
-        socket::{Socket, State},
+        socket::{Owner, Socket, State},
     },
     table::happening::{Happened, Happening},
     text::duration::{duration, tenths},
@@ -26,7 +26,13 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
                 socket.detection_seconds().map(duration).unwrap_or_default(),
             ),
         },
-        Happened::Setting(call) => setting(call, socket),
+        Happened::Setting(call) => {
+            let holder = happening.holder.as_ref().filter(|it| it.is_foreign).map(|it| it.owner);
+            let on = holder.map_or_else(String::new, |Owner { pid, comm, .. }| {
+                format!(", on a connection of {}[{pid}]", comm.escaped())
+            });
+            format!("{}{on}", setting(call, socket))
+        }
         Happened::Changed { option, from, to } => format!(
             "{} went from {} to {} without a setsockopt call (io_uring, a 32-bit program, BPF or \
              the kernel itself)",

@@ -3,10 +3,13 @@
 
 use super::{
     connection::{KeepaliveSettings, ms},
-    life::Life,
+    life::{Life, LifeEnd},
 };
 use crate::model::{
-    judgement::{death::Cause, verdict::Verdict},
+    judgement::{
+        death::{Cause, MIDDLEBOX_MS},
+        verdict::Verdict,
+    },
     observed::probe_timing::fires_by_ms,
 };
 use serde::Serialize;
@@ -20,6 +23,9 @@ pub(crate) struct WhatIf {
     pub prevented: usize,
     /// They would have died all the same, and would have been noticed sooner.
     pub noticed_sooner: usize,
+    /// This host closed them after a quiet time and got no answer: if the path had forgotten them, probes would have kept them
+    /// until then; if the peer was gone, that would have been noticed sooner.
+    pub kept_or_noticed: usize,
     /// Data was in flight: keepalive waits then, only a user timeout is sooner.
     pub needs_user_timeout: usize,
     /// Nothing would have changed.
@@ -35,6 +41,8 @@ pub(crate) enum Instead {
     Prevented,
     /// It would have been noticed sooner.
     NoticedSooner,
+    /// It ended because this host closed it: one of the two, and nobody knows which.
+    KeptOrNoticed,
     /// Keepalive has no say while data is in flight.
     NeedsUserTimeout,
     /// It would have died as it did.
@@ -74,9 +82,7 @@ impl Setting {
             Cause::IdleDrop => {
                 self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
             }
-            Cause::Abandoned if end.forgotten => {
-                self.kept(connection.quiet_seconds, connection.limit.idle_limit_seconds)
-            }
+            Cause::Abandoned => self.abandoned(life, end),
             Cause::KeepaliveReset => match connection.verdict {
                 // The path was not the one that forgot.
                 Some(Verdict::Protected) => Instead::NoticedSooner,
@@ -92,6 +98,28 @@ impl Setting {
             Cause::RetransmitTimeout => Instead::NeedsUserTimeout,
             _ => Instead::Unchanged,
         })
+    }
+
+    /// Somebody closed it, whatever had become of the path by then: what counts is whether probes would have kept it until then.
+    fn abandoned(&self, life: &Life, end: &LifeEnd) -> Instead {
+        let connection = &life.connection;
+        let quiet = life.quiet_before_end_seconds();
+        // Of a peer that others lost, too, no probe would have got an answer.
+        let is_outage = end.others_silent.is_some_and(|n| n > 0);
+        let may_be_forgotten = !is_outage && quiet >= f64::from(MIDDLEBOX_MS) / 1000.0;
+        if end.forgotten || may_be_forgotten {
+            return match self.kept(quiet, connection.limit.idle_limit_seconds) {
+                Instead::Prevented if !end.forgotten => Instead::KeptOrNoticed,
+                instead => instead,
+            };
+        }
+        // Known only where no data was in flight, for which keepalive waits.
+        let closed_after = end.closed_after_seconds;
+        if closed_after.is_some_and(|closed_after| f64::from(self.detection) < closed_after) {
+            Instead::NoticedSooner
+        } else {
+            Instead::Unchanged
+        }
     }
 
     /// What killed it, killed it after `quiet` seconds at most: is a probe in time before that, also if
@@ -117,6 +145,7 @@ impl WhatIf {
             *match instead {
                 Instead::Prevented => &mut counts.prevented,
                 Instead::NoticedSooner => &mut counts.noticed_sooner,
+                Instead::KeptOrNoticed => &mut counts.kept_or_noticed,
                 Instead::NeedsUserTimeout => &mut counts.needs_user_timeout,
                 Instead::Unchanged => &mut counts.unchanged,
                 Instead::Unknown => &mut counts.unknown,
@@ -130,8 +159,11 @@ impl WhatIf {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::ending::Ending,
-        view::life::tests_support::{GAVE_UP, RESET, app, dead, live},
+        model::observed::{
+            ending::{Ending, Unacked},
+            socket::State,
+        },
+        view::life::tests_support::{GAVE_UP, RESET, app, dead, died_from, live},
     };
 
     const USUAL: Setting = Setting { idle: 60, detection: 90, limit: None };
@@ -154,6 +186,40 @@ mod tests {
         assert_eq!(USUAL.instead(&late), Some(Instead::NoticedSooner));
         let in_time = dead(&app(1, Some(60), 90_000), GAVE_UP);
         assert_eq!(USUAL.instead(&in_time), Some(Instead::Unchanged));
+    }
+
+    #[test]
+    fn what_this_host_closed_would_have_been_kept_until_then_if_the_path_forgot_it() {
+        let closed_after = |quiet_ms: u32| {
+            let ending = Ending {
+                unacked: Unacked::Fin,
+                retransmits: 8,
+                retransmitting_ms: Some(100_000),
+                in_keepalive_timer: false,
+                ..GAVE_UP
+            };
+            let socket = app(1, None, quiet_ms + 100_000);
+            Life::dead(died_from(&socket, State::FinWait1, ending)).unwrap()
+        };
+        let instead = |life: &Life| Setting { idle: 15, detection: 45, limit: None }.instead(life);
+        // Idle for 70 s when its program was killed, as where the path forgets after 30 s.
+        let killed = closed_after(70_000);
+        assert_eq!(killed.end.as_ref().unwrap().cause, Cause::Abandoned);
+        assert_eq!(instead(&killed), Some(Instead::KeptOrNoticed));
+        let mut known = killed.clone();
+        known.end.as_mut().unwrap().forgotten = true;
+        assert_eq!(instead(&known), Some(Instead::Prevented));
+        // Others that had been busy fell silent with it: no probe would have been answered.
+        let mut outage = killed.clone();
+        outage.end.as_mut().unwrap().others_silent = Some(3);
+        assert_eq!(instead(&outage), Some(Instead::NoticedSooner));
+        // In use until it was closed; and probed as early as that already.
+        assert_eq!(instead(&closed_after(4_000)), Some(Instead::Unchanged));
+        let mut probed = killed;
+        probed.connection.settings.keepalive = true;
+        (probed.connection.settings.idle.seconds, probed.connection.settings.interval.seconds) =
+            (15, 10);
+        assert_eq!(instead(&probed), Some(Instead::Unchanged));
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn data_that_nobody_answers_is_stuck_until_it_is_answered() {
         watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert!(row.in_flight && row.retransmits >= 2, "{row:?}");
     // A keepalive of 5 s notices nothing while data is in flight: tcp_retries2 decides.
-    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=925.0).contains(&rest)), "{row:?}");
+    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=940.0).contains(&rest)), "{row:?}");
     let row =
         watched.until(ends.local, "repeats again", |again| again.retransmits > row.retransmits);
     assert!(row.quiet_seconds + 0.5 > row.condition_seconds.expect("since when"), "{row:?}");
@@ -59,7 +59,7 @@ fn a_fin_that_nobody_answers_is_stuck_too() {
     let row =
         watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert_eq!(row.state, "fin_wait1");
-    assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 103.0), "an orphan: {row:?}");
+    assert!(row.gives_up_seconds.is_some_and(|rest| rest <= 107.0), "an orphan: {row:?}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_a_host_without_a_route_cannot_send_is_stuck_and_not_the_peers_window() {
     let row =
         watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
     assert_eq!(row.retransmits, 0, "nothing went out: {row:?}");
-    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=925.0).contains(&rest)), "{row:?}");
+    assert!(row.gives_up_seconds.is_some_and(|rest| (850.0..=940.0).contains(&rest)), "{row:?}");
 }
 
 #[test]

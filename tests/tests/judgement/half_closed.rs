@@ -62,16 +62,24 @@ fn data_that_is_acknowledged_and_not_answered_is_said_to_be_so() {
     // In another tick than the answer before.
     ending::wait_for_quiet(&asked.client, Duration::from_millis(100));
     socket::send(&asked.client, b"a request");
+    socket::send(&answered.accepted, b"the rest of the answer");
     let row = watched.until(asked.local, "is not answered", |row| {
         row.spoke_last_seconds.is_some_and(|ago| ago >= 5.0)
     });
     assert_eq!(row.condition.as_deref(), Some("fine"), "{row:?}");
     assert!(row.silent_seconds < 4.0, "its host answers probes: {row:?}");
     let said = why(&watched, &row.id);
-    assert!(said.contains("acknowledged the last data of 1 connection, sent "), "{said}");
+    assert!(said.contains("has acknowledged the last data of 1 connection of "), "{said}");
     let idle = watched.row(answered.local).expect("it lives");
     assert_eq!(idle.spoke_last_seconds, None, "the answer came last: {idle:?}");
     let said = why(&watched, &idle.id);
+    assert!(!said.contains("acknowledged"), "{said}");
+    // What the server sent is the answer, and nobody owes one to that.
+    let of_server = watched.agent.sockets(&["--direction", "inbound"]);
+    let of_server =
+        of_server.into_iter().find(|row| row.remote == answered.local).expect("it lives");
+    assert!(of_server.spoke_last_seconds.is_some_and(|ago| ago >= 3.0), "{of_server:?}");
+    let said = why(&watched, &of_server.id);
     assert!(!said.contains("acknowledged"), "{said}");
 }
 

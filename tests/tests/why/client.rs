@@ -5,6 +5,7 @@ use keepwatch_tests::{
     network::{ending::receive, path::NetworkPath},
     skip::skip,
 };
+use rustix::process::{Pid, Signal};
 use std::{
     io::Write as _,
     os::fd::OwnedFd,
@@ -127,6 +128,12 @@ impl RunningClient {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Stops it, or lets it go on again.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.0), signal).expect("signal a client");
     }
 
     /// Lets it say its second word.

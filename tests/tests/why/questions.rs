@@ -15,6 +15,7 @@ use keepwatch_tests::{
     },
     wait,
 };
+use rustix::process::Signal;
 use std::{
     os::fd::OwnedFd,
     process::{Command, Output},
@@ -126,6 +127,26 @@ fn a_time_is_asked_for_and_its_zone_is_said() {
         2,
         &["--since is not before --until"],
     );
+}
+
+#[test]
+fn a_stopped_program_is_the_answer_until_it_goes_on() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let Some((client, _end)) = start(&agent, &path, "sluggard") else {
+        return;
+    };
+    let stopped = format!("sluggard[{}] is stopped (", client.pid());
+    let runs = text(&why(&agent, &["sluggard"]));
+    assert!(!runs.contains("is stopped"), "{runs}");
+    client.signal(Signal::STOP);
+    wait::until("it is said to be stopped", SOON, || {
+        text(&why(&agent, &["sluggard"])).starts_with(&stopped).then_some(())
+    });
+    client.signal(Signal::CONT);
+    wait::until("it goes on", SOON, || {
+        (!text(&why(&agent, &["sluggard"])).contains("is stopped")).then_some(())
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
     neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
+    stopped::is_stopped,
 };
 use crate::{
     advice::{
@@ -36,7 +37,10 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
@@ -63,6 +67,9 @@ pub(super) struct Judged {
     pub(super) process: Option<String>,
     /// The ids of processes with that name.
     pub(super) pids: Vec<u32>,
+    /// Those of them that are stopped now, by a signal, a debugger or a frozen cgroup: they neither read nor answer.
+    #[serde(rename = "stopped_pids")]
+    pub(super) stopped: Vec<u32>,
     #[serde(flatten)]
     pub(super) part_of: PartOf,
     /// Those that live.
@@ -195,7 +202,8 @@ pub(super) fn judge(
                 (None, None) => Traces::default(),
             };
             let judged = of_case(case, learned, idle, traces, pid, &neighbours);
-            let judged = Judged { asked, ..judged };
+            let stopped = if asked.is_of_past { Vec::new() } else { stopped(&judged.case) };
+            let judged = Judged { stopped, asked, ..judged };
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
@@ -211,6 +219,14 @@ fn kept(case: &ConnectionGroup) -> Option<Traces> {
 fn pids(case: &ConnectionGroup) -> impl Iterator<Item = u32> {
     let first_the_living = case.live().chain(case.dead());
     first_the_living.filter_map(|life| Some(life.owner()?.pid)).take(64)
+}
+
+/// The processes that have connections of a case open, and are stopped now.
+fn stopped(case: &ConnectionGroup) -> Vec<u32> {
+    let owners = case.live().filter_map(|life| Some(life.owner()?.pid));
+    let all: BTreeSet<u32> = owners.collect();
+    let is_it = |pid: &u32| is_stopped(*pid) && is_called(*pid, case.key.process.as_deref());
+    all.into_iter().take(64).filter(is_it).collect()
 }
 
 /// Whether the process lives and still has this name.
@@ -270,7 +286,7 @@ fn of_case(
     neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
-    let learned = Lessons::of(&case, learned, neighbours.killed_here(&case));
+    let learned = Lessons::of(&case, learned, neighbours.killed_here(&case).as_ref());
     let earlier = neighbours.earlier_probe(&case, finding);
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
     let need = match (&earlier, &pool) {
@@ -343,6 +359,7 @@ fn of_case(
         gap_from: case.example().and_then(|life| life.connection.gap_from),
         process: case.key.process.clone(),
         pids: case.pids().into_iter().collect(),
+        stopped: Vec::new(),
         part_of: case.example().map(|life| life.connection.part_of.clone()).unwrap_or_default(),
         n_live: case.live().count(),
         n_dead: case.dead().count(),

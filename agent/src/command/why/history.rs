@@ -1,7 +1,7 @@
 //! The history on disk, as the agent that writes it reads it, or as a file.
 
 use crate::{
-    command::{Failure, time_window::TimeWindow},
+    command::{Failure, time_window::TimeWindow, timestamp::unix_seconds},
     model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
     serve::{AgentStatus, client},
     store::{CallRow, DeathRow, HistoryReader, Query},
@@ -67,6 +67,15 @@ impl HistorySource<'_> {
         };
         let meanings: Vec<String> = found.into_iter().map(|it| it.meaning).collect();
         Ok((!meanings.is_empty()).then(|| meanings.join("; ")))
+    }
+
+    /// Calls on connections that live, as far as the history holds them.
+    pub(super) fn living_calls(&self) -> Result<Vec<CallRow>, Failure> {
+        Ok(match self {
+            Self::Agent(path) => client::calls(path)?,
+            Self::File(reader) => reader.living_calls()?,
+            Self::None => Vec::new(),
+        })
     }
 
     /// Everything that was learned.
@@ -178,5 +187,89 @@ fn call(row: CallRow) -> CallSeen {
         result: row.result,
         by: row.by,
         inherited: false,
+    }
+}
+
+/// Adds calls that only the history knows to connections that live: an agent that was started since has not seen them.
+pub(super) fn add_calls(lives: &mut [Life], rows: Vec<CallRow>) {
+    let mut of_socket: BTreeMap<String, Vec<CallSeen>> = BTreeMap::new();
+    for row in rows {
+        if let Some(id) = row.on.id.clone() {
+            of_socket.entry(id).or_default().push(call(row));
+        }
+    }
+    for life in lives.iter_mut().filter(|life| life.end.is_none()) {
+        let id = life.connection.id.as_deref().unwrap_or_default();
+        for call in of_socket.remove(id).into_iter().flatten() {
+            if !life.calls.iter().any(|known| is_same(known, &call)) {
+                life.calls.push(call);
+            }
+        }
+        life.calls.sort_by(|a, b| a.at.cmp(&b.at));
+    }
+}
+
+/// Of one call both know the time, each by a wall clock that may have been set meanwhile.
+fn is_same(a: &CallSeen, b: &CallSeen) -> bool {
+    const ABOUT_SECONDS: f64 = 1.0;
+    let times = unix_seconds(&a.at).zip(unix_seconds(&b.at));
+    let is_about = times.is_none_or(|(a, b)| (a - b).abs() < ABOUT_SECONDS);
+    (a.option, a.value, &a.result) == (b.option, b.value, &b.result) && is_about
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            observed::setsockopt::{SockOpt, When},
+            text::wall_time::WallTime,
+        },
+        store::ConnectionRef,
+        view::{
+            connection::{PartOf, RowOwner},
+            life::tests_support::{RESET, app, dead, live},
+        },
+    };
+
+    fn row(id: &str, second: u32) -> CallRow {
+        let connection = live(&app(1, None, 0)).connection;
+        CallRow {
+            time: WallTime {
+                at: format!("2026-11-25T10:00:{second:02}.000000Z"),
+                ..WallTime::default()
+            },
+            monotonic_seconds: 7.0,
+            option: SockOpt::Keepalive,
+            value: Some(1),
+            result: "ok".to_owned(),
+            when: When::AfterConnect,
+            by: Some(RowOwner { pid: 77, process: "keepwatch".to_owned(), fd: None }),
+            on: ConnectionRef {
+                id: Some(id.to_owned()),
+                netns: connection.netns,
+                local: connection.local,
+                remote: connection.remote,
+                part_of: PartOf::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_call_that_only_the_history_knows_is_added_once_and_to_no_other_connection() {
+        let id = |life: &Life| life.connection.id.clone().unwrap();
+        let mut lives = vec![
+            live(&app(1, None, 0)),
+            live(&app(2, None, 0)),
+            dead(&app(3, None, 60_000), RESET),
+        ];
+        let known = call(row("sk:1", 3));
+        lives[0].calls = vec![known.clone()];
+        let all = [0, 2].map(|place| id(&lives[place]));
+        let rows = vec![row(&all[0], 9), row(&all[0], 3), row(&all[1], 4), row("sk:99", 5)];
+        add_calls(&mut lives, rows);
+        let calls = lives.iter().map(|life| life.calls.len()).collect::<Vec<_>>();
+        assert_eq!(calls, [2, 0, 0]);
+        assert_eq!((&lives[0].calls[0], lives[0].calls[1].by.clone().unwrap().pid), (&known, 77));
     }
 }

@@ -1,6 +1,7 @@
 //! What was learned that concerns a case: of its peer, and of the time of day at which its connections ended. Of a
 //! peer's neighbours nothing is said here.
 
+use super::neighbours::KilledHere;
 use crate::{
     command::timestamp::unix_seconds,
     kernel::host,
@@ -26,8 +27,12 @@ pub(super) struct Lessons {
 }
 
 impl Lessons {
-    /// `killed`: the shortest quiet time that killed one that the answer shows, seconds.
-    pub(super) fn of(case: &ConnectionGroup, learned: &[LearnedRow], killed: Option<f64>) -> Self {
+    /// `killed`: the shortest quiet time that killed one that the answer shows.
+    pub(super) fn of(
+        case: &ConnectionGroup,
+        learned: &[LearnedRow],
+        killed: Option<&KilledHere>,
+    ) -> Self {
         let Some(example) = case.example() else {
             return Self::default();
         };
@@ -59,30 +64,30 @@ impl Lessons {
 }
 
 /// A limit as it was learned, with a death that the same answer shows: what was learned may be older, or have left it out.
-fn with_shown_death(row: &LimitRow, killed: Option<f64>) -> LimitRow {
+fn with_shown_death(row: &LimitRow, killed: Option<&KilledHere>) -> LimitRow {
     /// What is rounded to the same second is no other evidence.
     const SAME_SECONDS: f64 = 1.0;
     let mut row = row.clone();
-    let Some(killed) = killed.filter(|it| it + SAME_SECONDS < row.shortest_killed_seconds) else {
+    let is_news = |it: &&KilledHere| it.quiet + SAME_SECONDS < row.shortest_killed_seconds;
+    let Some(KilledHere { quiet: killed, death }) = killed.filter(is_news) else {
         return row;
     };
+    let killed = *killed;
     let shown = tenths(ms(killed));
     row.meaning = match row.longest_survived_seconds {
         Some(survived) if survived < killed => format!(
-            "between {} and {shown} with the death that is shown here; learned without it: {}",
+            "between {} and {shown} with {death}; learned without it: {}",
             tenths(ms(survived)),
             row.meaning
         ),
         Some(survived) => format!(
-            "{}; but a death that is shown here came after {shown} of quiet, and others went on after {}: no limit \
-             explains both",
+            "{}; but {death} came after {shown} of quiet, and others went on after {}: no limit explains both",
             row.meaning,
             tenths(ms(survived)),
         ),
-        None => format!(
-            "at {shown} or before with the death that is shown here; learned without it: {}",
-            row.meaning
-        ),
+        None => {
+            format!("at {shown} or before with {death}; learned without it: {}", row.meaning)
+        }
     };
     row.shortest_killed_seconds = killed;
     row
@@ -169,7 +174,11 @@ mod tests {
             looks_like: None,
             meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
         };
-        let said = |survived, killed| with_shown_death(&learned(survived), killed);
+        let said = |survived, killed: Option<f64>| {
+            let death = "the death that is shown here".to_owned();
+            let killed = killed.map(|quiet| KilledHere { quiet, death });
+            with_shown_death(&learned(survived), killed.as_ref())
+        };
         let with = said(Some(30.0), Some(53.0));
         assert!(with.meaning.starts_with("between 30 s and 53 s with the death"), "{with:?}");
         assert_eq!(with.shortest_killed_seconds.to_string(), "53");

@@ -10,6 +10,7 @@ mod living;
 mod needs;
 mod neighbours;
 mod source;
+mod stopped;
 mod target;
 mod text;
 mod then;

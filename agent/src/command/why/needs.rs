@@ -85,6 +85,7 @@ pub(super) fn need(
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
         Finding::Opening => None,
+        Finding::Dark if case.of(finding).all(Life::is_unsent) => None,
         // No setting makes a peer read, or a route.
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.

@@ -74,11 +74,11 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     };
     if socket.retransmits >= N_UNANSWERED {
         let since_ms = u64::from(socket.retransmitting_ms.unwrap_or(socket.quiet_ms));
-        let after_ms = match socket.state {
-            State::SynSent => socket.gives_up_opening_ms(),
-            _ => socket.gives_up_repeating_ms(),
+        let gives_up_ms = match socket.state {
+            State::SynSent => socket.gives_up_opening_ms().saturating_sub(since_ms),
+            _ => socket.gives_up_repeating_in_ms(since_ms),
         };
-        return found(Condition::Stuck, since_ms, Some(after_ms.saturating_sub(since_ms)));
+        return found(Condition::Stuck, since_ms, Some(gives_up_ms));
     }
     let is_unanswered = socket.probes_unanswered >= N_UNANSWERED;
     if let (0, Some(since_ms)) = (socket.retransmits, socket.retransmitting_ms) {

@@ -55,7 +55,7 @@ mod tests {
         };
         let trouble = around(350).condition(&stuck);
         assert_eq!(trouble.condition, Condition::Stuck);
-        assert_eq!((trouble.since_ms, trouble.gives_up_ms), (38_800, Some(924_600 - 38_800)));
+        assert_eq!((trouble.since_ms, trouble.gives_up_ms), (38_800, Some(928_488 - 38_800)));
         // Also a FIN that nobody acknowledges.
         let closing = Socket { state: State::FinWait1, is_orphan: true, ..stuck };
         assert_eq!(condition(&closing), Condition::Stuck);

@@ -11,7 +11,7 @@ use crate::model::{
         event::Fire,
         owner_identity::Identity,
         setsockopt::{Call, SockOpt},
-        socket::{Socket, Time},
+        socket::{Owner, Socket, Time},
     },
     text::closed_set::closed_set,
 };
@@ -40,8 +40,22 @@ pub struct Happening {
     pub what: Happened,
     /// The identity of the owner, as far as it is known.
     pub identity: Option<Arc<Identity>>,
+    /// Of a call by another process: whose connection that was made on.
+    pub holder: Option<ConnectionHolder>,
     /// Of a death: the setsockopt calls of its life, oldest first.
     pub calls: Vec<(Time, Call)>,
+}
+
+/// The process that has a connection open on which another one called setsockopt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionHolder {
+    /// The process for which the connection is counted.
+    pub owner: Owner,
+    /// What it is part of, as far as it is known.
+    pub identity: Option<Arc<Identity>>,
+    /// The caller has another name: it is no child that the connection was passed on to. A stranger has it open, too, for as
+    /// long as it sets something.
+    pub is_foreign: bool,
 }
 
 /// The kind of event, with what belongs to it. A death takes more room than all else: where many are kept, it is a box.
@@ -199,9 +213,27 @@ impl<D> Happened<D> {
 }
 
 impl Happening {
+    /// Whether a process set, or tried to set, an option of a connection that is not its own.
+    pub fn is_by_stranger(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.is_foreign)
+    }
+
+    /// The same: of a call by another process than this one, with whose connection it is.
+    #[must_use]
+    pub(super) fn held_by(self, owner: Option<Owner>, identity: Option<&Arc<Identity>>) -> Self {
+        let holder = match (&self.what, self.socket.owner, owner) {
+            (Happened::Setting(_), Some(by), Some(owner)) if owner.pid != by.pid => {
+                let is_foreign = owner.comm != by.comm;
+                Some(ConnectionHolder { owner, identity: identity.cloned(), is_foreign })
+            }
+            _ => self.holder,
+        };
+        Self { holder, ..self }
+    }
+
     /// A happening of a socket whose owner nobody has looked up.
     pub const fn new(at: Time, socket: Socket, what: Happened) -> Self {
-        Self { at, socket, what, identity: None, calls: Vec::new() }
+        Self { at, socket, what, identity: None, holder: None, calls: Vec::new() }
     }
 }
 

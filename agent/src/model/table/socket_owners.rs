@@ -184,7 +184,9 @@ impl Table {
         &'a self,
         history: &'a ConnectionHistory,
     ) -> impl Iterator<Item = (Happening, Arc<Surroundings>)> {
-        let is_known = history.socket.owner.is_some() && history.identity.is_some();
+        // Who called is no owner for certain.
+        let is_called = history.calls().next().is_some();
+        let is_known = history.socket.owner.is_some() && history.identity.is_some() && !is_called;
         let slot = if is_known { None } else { self.before(history.socket.id) };
         let owner = slot.and_then(|slot| slot.socket.owner);
         let whose = slot.and_then(|slot| self.owners.roll.get(slot.whose));
@@ -195,7 +197,7 @@ impl Table {
             if by.map(|by| by.pid) == owner.map(|owner| owner.pid) {
                 happening.identity = happening.identity.or_else(|| identity.cloned());
             }
-            (happening, around)
+            (happening.held_by(owner, identity), around)
         })
     }
 
@@ -380,9 +382,67 @@ mod tests {
         assert_eq!(history.identity.as_ref().unwrap().unit.as_deref(), Some("web.service"));
         assert_eq!(history.socket.owner.map(|owner| owner.pid), Some(7));
         table.apply(by(web));
+        let stranger = |it: &Happening| {
+            let holder = it.holder.as_ref()?;
+            let unit = holder.identity.as_ref().and_then(|it| it.unit.as_deref());
+            Some((holder.owner.pid, unit.map(str::to_owned), holder.is_foreign))
+        };
+        let of_web = Some((7, Some("web.service".to_owned()), true));
+        let reported: Vec<_> = table.take_happenings();
+        let calls = |it: &&Happening| matches!(it.what, Happened::Setting(_));
+        let reported: Vec<_> = reported.iter().filter(calls).map(stranger).collect();
+        assert_eq!(reported, [of_web.clone(), None]);
+        let history = table.history(SocketId(1)).unwrap();
+        let kept: Vec<_> = table.replay(history).map(|(it, _)| it).collect();
+        let kept: Vec<_> = kept.iter().filter(calls).map(stranger).collect();
+        assert_eq!(kept, [of_web, None]);
         let units = ["fix.service", "web.service"].map(|unit| Some(unit.to_owned()));
         let [of_fixer, of_web] = units;
         assert_eq!(remembered(&table, 1), [(8, of_fixer), (7, of_web)]);
+    }
+
+    #[test]
+    fn a_connection_whose_first_known_event_is_a_strangers_call_stays_its_owners() {
+        let mut table = table();
+        let (web, fixer) = (owner(7, b"web"), owner(8, b"fixer"));
+        let call = |by: Option<Owner>| {
+            let call = Call {
+                option: SockOpt::Idle,
+                value: Some(61),
+                errno: 0,
+                by,
+                when: When::AfterConnect,
+            };
+            Event::Called { socket: Socket { owner: by, ..socket() }, call }
+        };
+        let owners = |table: &Table| {
+            let history = table.history(SocketId(1)).unwrap();
+            let (last, _) = table.replay(history).last().unwrap();
+            (last.socket.owner.unwrap().pid, last.holder.map(|holder| holder.owner.pid))
+        };
+        // It is older than the agent.
+        table.apply(held_by(1, web));
+        table.apply(call(Some(fixer)));
+        assert_eq!(owners(&table), (8, Some(7)));
+        // A child that it was passed on to is no stranger, and found by both.
+        table.apply(call(Some(Owner { pid: 9, ..web })));
+        assert_eq!(owners(&table), (9, Some(7)));
+        let strangers = table.take_happenings().iter().filter(|it| it.is_by_stranger()).count();
+        assert_eq!(strangers, 1);
+    }
+
+    #[test]
+    fn the_owner_of_a_connection_may_be_found_out_after_a_strangers_call() {
+        let mut table = table();
+        let (web, fixer) = (owner(7, b"web"), owner(8, b"fixer"));
+        table.identify([(8, known(1, "fix.service"))]);
+        let (option, value, by) = (SockOpt::Idle, Some(61), Some(fixer));
+        let call = Call { option, value, errno: 0, by, when: When::AfterConnect };
+        table.apply(Event::Called { socket: Socket { owner: by, ..socket() }, call });
+        walk(&mut table, &[held_by(1, web)]);
+        let (called, _) = table.replay(table.history(SocketId(1)).unwrap()).next().unwrap();
+        assert_eq!(called.socket.owner.map(|owner| owner.pid), Some(8));
+        assert_eq!(called.holder.map(|holder| holder.owner.pid), Some(7));
     }
 
     #[test]

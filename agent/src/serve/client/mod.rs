@@ -16,7 +16,7 @@ use crate::view::{
     page::{Page, PageRequest},
     row::Row,
 };
-pub(crate) use past::{death_count, deaths, learned, not_kept, timeline};
+pub(crate) use past::{calls, death_count, deaths, learned, not_kept, timeline};
 
 use chunked::{Chunked, malformed, read_line};
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 use super::{super::past::Unreadable, Error, each_line, each_text, get, only, percent_encoded};
 use crate::{
     model::judgement::{learned::LearnedRow, worth::Worth},
-    store::{DeathRow, NotKept, Query},
+    store::{CallRow, DeathRow, NotKept, Query},
     view::event_row::EventRow,
 };
 use serde::de::IgnoredAny;
@@ -49,6 +49,18 @@ pub(crate) fn not_kept(
     let window = Query { since, until, ..Query::default() };
     let mut body = get(path, &format!("/v1/not-kept?{}", parameters(path, &window)?))?;
     let mut rows = Vec::new();
+    let each = |row| {
+        rows.push(row);
+        true
+    };
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))?;
+    Ok(rows)
+}
+
+/// Calls on connections that live, out of the agent's history.
+pub(crate) fn calls(path: &Path) -> Result<Vec<CallRow>, Error> {
+    let mut rows = Vec::new();
+    let mut body = get(path, "/v1/calls")?;
     let each = |row| {
         rows.push(row);
         true

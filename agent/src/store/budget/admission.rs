@@ -22,7 +22,9 @@ const SHORT_MS: u64 = 60_000;
 pub(in crate::store) fn worth(happening: &Happening, around: &Surroundings) -> Option<Worth> {
     match &happening.what {
         Happened::Died(death) => (!is_short(death)).then(|| death.cause.worth()),
-        Happened::Setting(call) if call.errno != 0 => Some(Worth::Setting),
+        Happened::Setting(call) if call.errno != 0 || happening.is_by_stranger() => {
+            Some(Worth::Setting)
+        }
         Happened::VerdictChanged { .. } => Some(Worth::Setting),
         Happened::QuietSurvived { .. } if !around.is_local(&happening.socket) => {
             Some(Worth::Setting)

@@ -66,6 +66,8 @@ pub(crate) struct LifeEnd {
     pub forgotten: bool,
     /// Of an abandoned one: the silence after which this host closed it, if that is known.
     pub closed_after_seconds: Option<f64>,
+    /// For how long this host tried, and could not send, what was never answered; null if that left this host.
+    pub unsent_seconds: Option<f64>,
     /// The time of the last packet from the peer: RFC 3339, UTC.
     pub last_packet_at: Option<String>,
     /// The time when the first data was sent that was never answered: RFC 3339, UTC.
@@ -219,6 +221,7 @@ impl Life {
             without_data_seconds: details.without_data_seconds,
             forgotten: details.forgotten.unwrap_or_default(),
             closed_after_seconds: details.closed_after_seconds,
+            unsent_seconds: details.unsent_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
         };
         let is_whole = end.age_seconds.is_some();
@@ -249,6 +252,11 @@ impl Life {
     pub(crate) fn noticed_after_seconds(&self) -> f64 {
         let closed_after = self.end.as_ref().and_then(|end| end.closed_after_seconds);
         closed_after.unwrap_or(self.connection.silent_seconds)
+    }
+
+    /// Whether this host could not send what was never answered.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.unsent_seconds.is_some())
     }
 
     /// Of one that died of silence: when that began, as far as it is known.
@@ -425,7 +433,12 @@ pub(crate) mod tests_support {
 
     /// The event of that.
     pub(crate) fn died(socket: &Socket, ending: Ending) -> EventRow {
-        let mut death = Death::of(socket, State::Established, ending, None).unwrap();
+        died_from(socket, State::Established, ending)
+    }
+
+    /// The same, from this state.
+    pub(crate) fn died_from(socket: &Socket, old: State, ending: Ending) -> EventRow {
+        let mut death = Death::of(socket, old, ending, None).unwrap();
         death.age_ms = Some(u64::from(socket.silent_ms) + 1000);
         let happening = Happening::new(socket.at, *socket, Happened::Died(death));
         let time = WallTime { at: "2026-01-02T03:04:05Z".to_owned(), ..WallTime::default() };

@@ -30,6 +30,15 @@ type ServerHere = (u32, SocketAddr);
 /// The same, whatever the port.
 type HostHere = (u32, IpAddr);
 
+/// A quiet time that killed a connection which the answer shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KilledHere {
+    /// Seconds.
+    pub(super) quiet: f64,
+    /// Whose death it was, in words.
+    pub(super) death: String,
+}
+
 /// What is known of each server, and of each host, from all connections to it.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
@@ -47,6 +56,8 @@ struct AtPeer {
     survived: Option<f64>,
     /// The shortest that killed, seconds.
     killed: Option<f64>,
+    /// The process of the one that it killed.
+    killed_of: Option<String>,
     guess: Option<LimitGuess>,
     /// Those that probe and are answered after as long a quiet time: the longest idle time first.
     probing: Vec<Probing>,
@@ -108,7 +119,11 @@ impl Neighbours {
         }
         for case in cases {
             if let Some(at) = server(case).and_then(|server| all.servers.get_mut(&server)) {
-                at.killed = shortest(at.killed, killed(case));
+                let here = killed(case);
+                if here.is_some() && shortest(at.killed, here) != at.killed {
+                    at.killed = here;
+                    at.killed_of.clone_from(&case.key.process);
+                }
             }
         }
         all
@@ -147,8 +162,16 @@ impl Neighbours {
     }
 
     /// The shortest quiet time that killed one of those that the answer is about, whichever case, to the same server.
-    pub(super) fn killed_here(&self, case: &ConnectionGroup) -> Option<f64> {
-        self.at(case)?.killed
+    pub(super) fn killed_here(&self, case: &ConnectionGroup) -> Option<KilledHere> {
+        let at = self.at(case)?;
+        let quiet = at.killed?;
+        let is_own = killed(case).is_some_and(|own| own <= quiet);
+        let death = match (is_own, &at.killed_of) {
+            (true, _) => "the death that is shown here".to_owned(),
+            (false, Some(process)) => format!("a death of {process} that this answer shows, too"),
+            (false, None) => "a death of others that this answer shows, too".to_owned(),
+        };
+        Some(KilledHere { quiet, death })
     }
 
     /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died. What

@@ -85,6 +85,7 @@ pub(super) fn find(
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
     let (mut lives, taken_for) = sources.search(&target)?;
     sources.notes.extend(sources.not_of_then.notes());
+    history::add_calls(&mut lives, sources.history.living_calls()?);
     if let Some(agent) = sources.agent {
         sources.notes.extend(inherited::add(agent, &mut lives));
     }

@@ -1,6 +1,6 @@
 //! The text beside each label of a case.
 
-use super::phrase::{cause_in_words, connections, time, up_to};
+use super::phrase::{connections, time, up_to};
 use crate::{
     command::why::{
         answer::Judged, needs::is_noticed_by_user_timeout, neighbours::witness::PeerWitness,
@@ -49,24 +49,6 @@ impl Judged {
             .map(|(n, word)| format!("{n} {word}"))
             .collect();
         format!("{name}{pids}{part_of} {arrow}  {}", counts.join(", "))
-    }
-
-    /// The case in one line.
-    pub(super) fn in_short(&self) -> String {
-        let what = if self.n_dead > 0 { self.died() } else { self.live_in_words() };
-        format!("{}: {what}", self.heading())
-    }
-
-    /// How many of what, the worst first, and when.
-    pub(super) fn died(&self) -> String {
-        let counts: Vec<String> = self
-            .causes
-            .iter()
-            .map(|count| {
-                format!("{} {} ({})", count.n, cause_in_words(count.cause), count.cause.as_str())
-            })
-            .collect();
-        counts.join(", ")
     }
 
     pub(super) fn live_in_words(&self) -> String {
@@ -136,6 +118,9 @@ impl Judged {
             if n > 0 {
                 words.push(format!("{n} {what}"));
             }
+        }
+        if !self.stopped.is_empty() {
+            words.push("of a process that is stopped".to_owned());
         }
         words.extend(self.last_words());
         let n_over = of(Condition::Overdue);
@@ -271,10 +256,12 @@ impl Judged {
         self.case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes())
     }
 
-    /// Keepalive was early enough, and noticed what it could not prevent.
+    /// Keepalive was early enough, and noticed what it could not prevent; or what was sent did not leave this host.
     pub(super) fn did_its_work(&self) -> bool {
         self.finding == Finding::Dark
-            && (!self.case.is_unprotected() || is_noticed_by_user_timeout(&self.case))
+            && (self.case.of(self.finding).all(Life::is_unsent)
+                || !self.case.is_unprotected()
+                || is_noticed_by_user_timeout(&self.case))
     }
 
     /// What noticed that nobody answers.
@@ -289,63 +276,18 @@ impl Judged {
         }
     }
 
+    /// Where to look, if nothing is to be set.
+    pub(super) fn look_at(&self) -> &'static str {
+        if self.case.of(self.finding).all(Life::is_unsent) {
+            "Look at the routes, the interfaces and the firewall of this host"
+        } else {
+            "Look at the peer and the path"
+        }
+    }
+
     /// None of them came to be: nothing that was set mattered.
     pub(super) fn never_opened(&self) -> bool {
         self.case.live().all(|life| life.connection.state == State::SynSent)
             && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
-    }
-
-    pub(super) fn what_if_in_words(&self) -> Option<String> {
-        let what_if = &self.what_if;
-        let is_moot = what_if.unchanged == what_if.deaths && self.did_its_work();
-        if what_if.deaths == 0 || !self.finding.is_of_silence() || is_moot {
-            return None;
-        }
-        let proposal = self.proposal;
-        let mut words = Vec::new();
-        let of = what_if.deaths;
-        if what_if.prevented > 0 {
-            let survived = self.learned_limit.as_ref().and_then(|it| it.longest_survived_seconds);
-            let unless = if survived.is_some_and(|survived| survived >= f64::from(proposal.idle)) {
-                String::new()
-            } else {
-                format!(", if the path keeps them for {} s", proposal.idle)
-            };
-            words.push(format!("{} of {of} deaths prevented{unless}", what_if.prevented));
-        }
-        if what_if.noticed_sooner > 0 {
-            let after = proposal.noticed_after_seconds(self.case.key.own.user_timeout_ms);
-            words.push(format!(
-                "{} of {of} noticed after {}",
-                what_if.noticed_sooner,
-                duration(after)
-            ));
-        }
-        if what_if.needs_user_timeout > 0 {
-            words.push(format!(
-                "{} of {of} not prevented, because data was in flight: TCP_USER_TIMEOUT would help",
-                what_if.needs_user_timeout
-            ));
-        }
-        if what_if.unchanged > 0 {
-            words.push(format!("{} of {of} would have died the same way", what_if.unchanged));
-        }
-        if what_if.unknown > 0 {
-            words.push(format!("{} of {of} not known", what_if.unknown));
-        }
-        let timeout_ms = self.case.key.own.user_timeout_ms;
-        if proposal.is_cut_short_by(timeout_ms) {
-            words.push(format!(
-                "but with the user timeout of {} a single lost probe would end a healthy one",
-                tenths(timeout_ms)
-            ));
-        }
-        Some(format!(
-            "idle {} s, interval {} s, {} probes: {}",
-            proposal.idle,
-            proposal.interval,
-            proposal.count,
-            words.join(", ")
-        ))
     }
 }

@@ -1,32 +1,83 @@
 //! Who spoke last on connections that nothing is wrong with: an application may hang while its connection is fine.
 
-use super::phrase::{connections, time, up_to};
-use crate::{command::why::answer::Judged, view::connection::Connection};
+use super::phrase::{connections, of_processes, time, up_to};
+use crate::{
+    command::why::answer::Judged,
+    view::{connection::Connection, connection_group::Peer, life::Life},
+};
+use std::collections::BTreeSet;
 
-/// Of these, those whose last data the peer has acknowledged and not answered: in words.
-pub(super) fn unreplied_in_words(cases: &[Judged]) -> Option<String> {
-    let (n, longest) = most(cases, Connection::unreplied_seconds)?;
+/// Of these, those whose last data the peer has acknowledged and not answered: in words. `is_told`: which of them count.
+pub(super) fn unreplied_in_words(
+    cases: &[Judged],
+    is_told: impl Fn(&Connection) -> bool,
+) -> Option<String> {
+    let live = cases.iter().flat_map(|case| case.case.live().map(move |life| (case, life)));
+    let unreplied: Vec<(&Judged, &Life, f64)> = live
+        .filter(|(_, life)| is_told(&life.connection))
+        .filter_map(|(case, life)| Some((case, life, life.connection.unreplied_seconds()?)))
+        .collect();
+    let longest = unreplied.iter().map(|(_, _, since)| *since).reduce(f64::max)?;
+    let servers: BTreeSet<Peer> = unreplied.iter().map(|(case, ..)| case.case.key.peer).collect();
+    let (peers, have) = match (servers.len(), servers.first()) {
+        (1, Some(Peer::Server(addr))) => (addr.to_string(), "has"),
+        (n, _) => (format!("{n} peers"), "have"),
+    };
+    let owners = unreplied.iter().filter_map(|(_, life, _)| life.owner());
+    let whose = of_processes(&owners.map(|owner| (owner.process.clone(), owner.pid)).collect());
+    let n = unreplied.len();
+    let program = if have == "has" { "its program does" } else { "their programs do" };
+    let (it, owes) = if have == "has" { ("it", "owes") } else { ("they", "owe") };
     Some(format!(
-        "The peer has acknowledged the last data of {}, sent {}{} ago, and has sent none since: where it owes an answer, its \
-         program does not give it",
+        "{peers} {have} acknowledged the last data of {}{whose}, sent {}{} ago, and {have} sent none since: where {it} {owes} an \
+         answer, {program} not give it",
         connections(n),
         up_to(n),
         time(longest)
     ))
 }
 
+/// That what is quiet without an answer has never been quiet for as long before.
+pub(super) fn is_unusual(connection: &Connection) -> bool {
+    let since = connection.unreplied_seconds().unwrap_or_default();
+    since > connection.longest_quiet_seconds
+}
+
+/// The processes of these that are stopped now, in words.
+pub(super) fn stopped_in_words(cases: &[Judged]) -> Option<String> {
+    let stopped: BTreeSet<(&str, u32)> = cases
+        .iter()
+        .flat_map(|case| {
+            let name = case.process.as_deref().unwrap_or("?");
+            case.stopped.iter().map(move |pid| (name, *pid))
+        })
+        .collect();
+    let names: Vec<String> = stopped.iter().map(|(name, pid)| format!("{name}[{pid}]")).collect();
+    let how = "by a signal, a debugger or a frozen cgroup";
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!("{one} is stopped ({how}): it neither reads nor answers")),
+        [first, second] => {
+            Some(format!("{first} and {second} are stopped ({how}): they neither read nor answer"))
+        }
+        [first, ..] => Some(format!(
+            "{first} and {} more processes are stopped ({how}): they neither read nor answer",
+            names.len() - 1
+        )),
+    }
+}
+
 impl Judged {
     /// What these have said last, in words; each begins with how many.
     pub(super) fn last_words(&self) -> Vec<String> {
-        let case = std::slice::from_ref(self);
-        let unreplied = most(case, Connection::unreplied_seconds).map(|(n, longest)| {
+        let unreplied = self.most(Connection::unreplied_seconds).map(|(n, longest)| {
             format!(
                 "{n} whose last data, sent {}{} ago, is acknowledged and not answered by data",
                 up_to(n),
                 time(longest)
             )
         });
-        let half_used = most(case, half_used_seconds).map(|(n, longest)| {
+        let half_used = self.most(half_used_seconds).map(|(n, longest)| {
             format!(
                 "{n} that the peer has half closed, {}{} ago, while the program goes on sending and is acknowledged: no leak",
                 up_to(n),
@@ -35,17 +86,16 @@ impl Judged {
         });
         unreplied.into_iter().chain(half_used).collect()
     }
+
+    /// How many of the living have it, and the longest of these times.
+    fn most(&self, of: fn(&Connection) -> Option<f64>) -> Option<(usize, f64)> {
+        let times: Vec<f64> = self.case.live().filter_map(|life| of(&life.connection)).collect();
+        let longest = times.iter().copied().reduce(f64::max)?;
+        Some((times.len(), longest))
+    }
 }
 
 /// How long ago the peer closed its half of one that is fine.
 fn half_used_seconds(connection: &Connection) -> Option<f64> {
     connection.peer_closed_seconds.filter(|_| connection.is_half_used())
-}
-
-/// How many of the living have it, and the longest of these times.
-fn most(cases: &[Judged], of: fn(&Connection) -> Option<f64>) -> Option<(usize, f64)> {
-    let live = cases.iter().flat_map(|case| case.case.live());
-    let times: Vec<f64> = live.filter_map(|life| of(&life.connection)).collect();
-    let longest = times.iter().copied().reduce(f64::max)?;
-    Some((times.len(), longest))
 }

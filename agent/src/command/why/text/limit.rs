@@ -71,7 +71,11 @@ impl Judged {
 
     /// How long the path keeps a quiet connection, and how that is known.
     pub(super) fn limit(&self) -> Option<String> {
-        if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
+        let is_unsent = self.case.of(self.finding).all(Life::is_unsent);
+        if !self.finding.is_of_silence()
+            || self.finding == Finding::Opening
+            || is_unsent
+            || self.did_its_work()
         {
             return None;
         }

@@ -1,15 +1,18 @@
 //! The answer for eyes, 80 columns wide. The first line is the answer; then a paragraph a case.
 
+mod deaths;
 mod facts;
 mod joined;
 mod last_word;
 mod limit;
+mod lost;
 mod outages;
 mod phrase;
 mod sentence;
+mod what_if_words;
 
 use self::joined::joined;
-use self::phrase::{connections, process, sure, time};
+use self::phrase::{connections, process};
 use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
@@ -20,7 +23,7 @@ use crate::{
         observed::setsockopt::SockOpt,
     },
     view::{
-        connection_group::ConnectionTimes,
+        connection::Connection,
         life::{Finding, Life},
     },
 };
@@ -93,9 +96,15 @@ impl WhyText<'_> {
             let n_dead: usize = self.cases.iter().map(|case| case.n_dead).sum();
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
-            let unreplied = last_word::unreplied_in_words(self.cases);
+            let unreplied = last_word::unreplied_in_words(self.cases, |_| true);
+            let stopped = self.stopped();
             return format!(
-                "Nothing is wrong with {}: {}{ended}.{}{}{}",
+                "{stopped}{} {}: {}{ended}.{}{}{}",
+                if stopped.is_empty() {
+                    "Nothing is wrong with"
+                } else {
+                    "Nothing else is wrong with"
+                },
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
                 outages::beside(self.cases, self.now).unwrap_or_default(),
@@ -109,13 +118,47 @@ impl WhyText<'_> {
             1 => " One more finding below.".to_owned(),
             n => format!(" {n} more findings below."),
         };
-        let worst = worst.sentence();
-        match outages::in_words(self.cases, self.now) {
-            None => format!("{worst}.{more}"),
-            // What hangs now comes before what is over.
-            Some(outage) if outage.is_over => format!("{worst}. {}.{more}", outage.sentence),
-            Some(outage) => format!("{}. {worst}.{more}", outage.sentence),
-        }
+        let outage = outages::in_words(self.cases, self.now);
+        // Of a probe that waits, the finding itself says it.
+        let may_be_next = outage.is_none()
+            && worst.finding >= Finding::Dropped
+            && worst.finding != Finding::ProbeUnanswered;
+        let beside = outages::beside(self.cases, self.now).filter(|_| may_be_next);
+        let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(|it| it.is_over);
+        let sentences = |outages: Vec<outages::OutageText>| {
+            let all: Vec<String> =
+                outages.into_iter().map(|outage| format!("{}. ", outage.sentence)).collect();
+            all.concat()
+        };
+        // What hangs now comes before what is over, and before what may come.
+        let head = format!(
+            "{}{}{}{}.{}{} {}",
+            self.stopped(),
+            sentences(now),
+            self.unreplied(worst),
+            worst.sentence(),
+            self.when_of_worst(worst).unwrap_or_default(),
+            beside.unwrap_or_default(),
+            sentences(over),
+        );
+        format!("{}{more}", head.trim_end())
+    }
+
+    /// The processes that are stopped now.
+    fn stopped(&self) -> String {
+        let words = last_word::stopped_in_words(self.cases);
+        words.map(|words| format!("{words}. ")).unwrap_or_default()
+    }
+
+    /// What waits for an answer of a program whose host is there, unless something worse hangs. A host has streams that nobody
+    /// answers: if everything is asked for, only what is unusual counts.
+    fn unreplied(&self, worst: &Judged) -> String {
+        let is_worse = worst.finding < Finding::Dropped || worst.asked.is_of_past;
+        let is_told = |connection: &Connection| {
+            !is_worse && (self.peer.is_some() || last_word::is_unusual(connection))
+        };
+        let words = last_word::unreplied_in_words(self.cases, is_told);
+        words.map(|words| format!("{words}. ")).unwrap_or_default()
     }
 
     /// Where all connections go to programs of this host: what these wait for may be behind them.
@@ -134,17 +177,7 @@ impl WhyText<'_> {
 
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Judged) -> fmt::Result {
         writeln!(f, "{}", self.style.paint(&case.heading(), "1"))?;
-        if case.n_dead > 0 {
-            self.part(f, "died", &case.died())?;
-            if let Some(end) = case.example.as_ref().and_then(|life| life.end.as_ref()) {
-                if let Some(times) = self.times(case) {
-                    self.part(f, "", &times)?;
-                }
-                let text = format!("{}: {}", self.when(&end.at), end.evidence);
-                self.part(f, "", &text)?;
-                self.part(f, "sure", &sure(case, end.cause, end.certainty))?;
-            }
-        }
+        self.deaths(f, case)?;
         if case.n_live > 0 {
             self.part(f, "live", &case.live_in_words())?;
         }
@@ -165,10 +198,7 @@ impl WhyText<'_> {
             self.part(f, "fix", text)?;
         }
         if case.did_its_work() && case.advice.is_empty() {
-            let text = format!(
-                "nothing to set here: {}. Look at the peer and the path",
-                case.noticed_by()
-            );
+            let text = format!("nothing to set here: {}. {}", case.noticed_by(), case.look_at());
             self.part(f, "fix", &text)?;
         }
         let mut before: Option<&Advice> = None;
@@ -203,7 +233,7 @@ impl WhyText<'_> {
         }
         writeln!(f)?;
         for case in cases {
-            self.part(f, "also", &case.in_short())?;
+            self.part(f, "also", &self.case_in_short(case))?;
         }
         self.part(f, "", "in full: --all")
     }
@@ -297,64 +327,6 @@ impl WhyText<'_> {
         Ok(())
     }
 
-    /// When the worst of a case died, and when that began.
-    fn times(&self, case: &Judged) -> Option<String> {
-        let ConnectionTimes {
-            deaths,
-            occasions,
-            first_at,
-            last_at,
-            unanswered_since,
-            last_packet_at,
-            longest_wait_seconds: waited,
-            given_up_at,
-        } = case.case.times()?;
-        let mut words = match deaths {
-            1 => format!("died {}", self.when(&last_at)),
-            n if first_at.get(..19) == last_at.get(..19) => {
-                format!("{n} died {}", self.when(&last_at))
-            }
-            n => {
-                let on = if occasions > 1 {
-                    format!(" on {occasions} occasions")
-                } else {
-                    String::new()
-                };
-                format!(
-                    "{n} died{on} between {} and {}",
-                    self.clock(&first_at),
-                    self.clock(&last_at)
-                )
-            }
-        };
-        // What was answered at once did not wait.
-        let waited = waited.filter(|waited| *waited >= 1.0);
-        let of_last = if occasions > 1 { "; the last time" } else { "," };
-        words += &match (&unanswered_since, waited, &last_packet_at) {
-            (Some(since), Some(waited), _) if occasions > 1 => format!(
-                ", after up to {} of waiting{of_last} waiting since {}",
-                time(waited),
-                self.clock(since)
-            ),
-            (Some(since), Some(waited), _) => {
-                format!(", waiting since {} ({})", self.clock(since), time(waited))
-            }
-            (_, _, Some(last)) => format!("{of_last} last packet {}", self.when(last)),
-            _ => String::new(),
-        };
-        if let Some(at) = given_up_at {
-            let last = if deaths > 1 { "last " } else { "" };
-            words += &format!(", {last}closed by this host {}", self.when(&at));
-        }
-        Some(words)
-    }
-
-    /// A time without its preposition.
-    fn clock(&self, at: &str) -> String {
-        let when = self.when(at);
-        when.strip_prefix("at ").or_else(|| when.strip_prefix("on ")).unwrap_or(&when).to_owned()
-    }
-
     /// A time, as short as it is clear here and now.
     fn when(&self, at: &str) -> String {
         let is_of_today =
@@ -387,6 +359,8 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
     }
 }
 
+#[cfg(test)]
+mod now_and_then_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::{
     view::{
         connection::{RowOwner, ms},
         connection_group::QuietRange,
+        life::Life,
     },
 };
 use std::collections::BTreeSet;
@@ -18,14 +19,14 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
     match (cause, certainty) {
         (Cause::IdleDrop, _) => {
             let quiet =
-                case.quiet_seconds.map_or_else(String::new, |QuietRange { least, most }| {
+                case.case.quiet_seconds_of_dead().map_or_else(String::new, |QuietRange { least, most }| {
                     if time(least) == time(most) {
                         format!(" (quiet for {})", time(least))
                     } else {
                         format!(" (quiet for {} to {})", time(least), time(most))
                     }
                 });
-            let n_dead = case.case.of(case.finding).filter(|life| life.end.is_some()).count();
+            let n_dead = case.case.of(case.case.finding_of_dead()).count();
             let others =
                 case.case.dead().filter_map(|life| life.end.as_ref()?.others_answered).max();
             let repeated = match (others, n_dead, case.case.n_occasions()) {
@@ -44,6 +45,9 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             format!("inferred: the first data after silence{quiet}; {repeated}")
         }
         (_, Certainty::Inferred) => "inferred".to_owned(),
+        _ if case.case.of(case.case.finding_of_dead()).all(Life::is_unsent) => {
+            "the kernel reported it; that this host could not send is what it showed before".to_owned()
+        }
         _ if case.is_outage => {
             "the kernel reported it; others to the same peer fell silent with it: the peer or the path was gone, and forgot \
              nothing"

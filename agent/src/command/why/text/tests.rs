@@ -57,7 +57,7 @@ fn the_first_line_is_the_answer() {
         (
             vec![dead(&app(2, None, 400_000), RESET), live(&stuck)],
             "1 connection of app to 172.16.0.15:2717 waits for an answer, for 39 s; the kernel gives up in about \
-             14 min 46 s.",
+             14 min 50 s.",
         ),
         (
             vec![live(&app(1, None, 400_000))],

@@ -4,7 +4,7 @@ use super::{Cause, Death, MIDDLEBOX_MS, Others};
 use crate::model::{
     judgement::condition::CANNOT_SEND,
     observed::{
-        ending::{Discovery, Unacked, Unsent},
+        ending::{Discovery, Ending, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
         peer_closed::PeerClosed,
         probe_timing::quiet_before::ProbeAfter,
@@ -53,6 +53,26 @@ impl Death {
             self.cause,
             Cause::IdleDrop | Cause::UserTimeout | Cause::RetransmitTimeout | Cause::Unreachable
         )
+    }
+
+    /// For how long this host tried, and could not send, what was never answered, milliseconds. None if that left this host.
+    pub fn unsent_ms(&self, socket: &Socket) -> Option<u32> {
+        let Ending { held_back_ms, retransmitting_ms, unacked, .. } = self.ending;
+        let is_unsent = match self.cause {
+            Cause::UserTimeout | Cause::RetransmitTimeout if self.window_closed() => false,
+            Cause::UserTimeout if unacked == Unacked::Nothing => true,
+            Cause::RetransmitTimeout if unacked != Unacked::Data => true,
+            Cause::UserTimeout
+            | Cause::RetransmitTimeout
+            | Cause::Abandoned
+            | Cause::KeepaliveTimeout
+            | Cause::ConnectFailed
+            | Cause::Unreachable => socket.could_not_send,
+            _ => false,
+        };
+        let tried_ms =
+            || retransmitting_ms.unwrap_or_else(|| self.silent_ms.saturating_sub(self.quiet_ms));
+        held_back_ms.or_else(|| is_unsent.then(tried_ms))
     }
 
     /// That what went unanswered, or the last of it, did not leave this host.

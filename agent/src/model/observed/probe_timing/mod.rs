@@ -79,6 +79,30 @@ impl Socket {
         }
     }
 
+    /// Milliseconds until the kernel gives up unanswered data, about, `since_ms` after the first repetition. It looks only when
+    /// it repeats once more, and waits twice as long for that as before: the limit may be over long before.
+    pub fn gives_up_repeating_in_ms(&self, since_ms: u64) -> u64 {
+        let timeout_ms = self.gives_up_repeating_ms();
+        // A user timeout shortens the last wait (`tcp_clamp_rto_to_user_timeout` in net/ipv4/tcp_timer.c), and what this host
+        // cannot send it tries again twice a second.
+        if self.own.user_timeout_ms > 0 || self.could_not_send {
+            return timeout_ms.saturating_sub(since_ms);
+        }
+        let first_ms = 204 + u64::from(self.round_trip_ms);
+        let longest_ms = u64::from(self.rto_max_ms).max(first_ms);
+        let wait_ms = |n_repeated: u32| (first_ms << n_repeated.min(24)).min(longest_ms);
+        let mut n_repeated = u32::from(self.retransmits).max(1);
+        let next_ms: u64 = (1..=n_repeated).map(wait_ms).sum();
+        // Repetitions that found no way out are counted, too, and took no time.
+        let most_ms = since_ms + longest_ms.min(since_ms + 2 * first_ms);
+        let mut next_ms = next_ms.clamp(since_ms, most_ms);
+        while next_ms < timeout_ms {
+            n_repeated += 1;
+            next_ms += wait_ms(n_repeated);
+        }
+        next_ms - since_ms
+    }
+
     /// Of data that this host cannot send, as known at `now`: milliseconds since it tried first. None if the peer has no room
     /// for it, or if it left this host.
     pub fn held_back_ms_at(&self, now: Time) -> Option<u32> {
@@ -252,6 +276,28 @@ mod tests {
         socket.own =
             OwnSettings { idle_seconds: idle, interval_seconds: interval, user_timeout_ms, count };
         socket.detection_seconds()
+    }
+
+    #[test]
+    fn the_kernel_gives_up_at_a_repetition_and_not_before() {
+        let repeats = |retransmits| Socket { retransmits, ..socket() };
+        // 925 s by the limit: the first repetition after that is the 16th.
+        let seconds = |socket: Socket, since: u64| {
+            socket.gives_up_repeating_in_ms(since * 1000).div_ceil(1000) + since
+        };
+        assert_eq!((seconds(repeats(7), 39), seconds(repeats(11), 400)), (929, 929));
+        // Closed by its program: eight repetitions were enough, and the limit is over. The next one comes after 120 s.
+        let orphan = Socket { is_orphan: true, ..repeats(11) };
+        assert_eq!(orphan.gives_up_repeating_ms(), 102_200);
+        assert_eq!(orphan.gives_up_repeating_in_ms(405_000), 43_488);
+        assert_eq!(orphan.gives_up_repeating_in_ms(460_000), 0, "any moment");
+        // Each of them failed at once, and then one got out.
+        let held_back = Socket { could_not_send: true, ..repeats(90) };
+        assert_eq!(held_back.gives_up_repeating_in_ms(924_000), 600);
+        assert_eq!(repeats(90).gives_up_repeating_in_ms(924_000), 120_000);
+        let mut by_time = repeats(7);
+        by_time.own.user_timeout_ms = 40_000;
+        assert_eq!(by_time.gives_up_repeating_in_ms(39_000), 1_000);
     }
 
     #[test]

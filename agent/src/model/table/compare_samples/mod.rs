@@ -164,8 +164,10 @@ impl Table {
         self.doubt(before, &completed, completed.state, completed.probes_unanswered);
         self.compare(before, &mut completed, Some(call.option), socket.probes_unanswered);
         // The caller, not who the connection is otherwise known to belong to.
+        let whose = self.whose(&completed).identity;
         let socket = Socket { owner: socket.owner, ..completed };
-        self.happened(Happening { socket, ..happening });
+        let happening = Happening { socket, ..happening };
+        self.happened(happening.held_by(completed.owner, whose.as_ref()));
         let changed = self.judged_anew(before, &completed);
         if let Some(no_room) = changed.and_then(|changed| self.suspects.verdict(changed)) {
             self.happened(no_room);

@@ -70,13 +70,17 @@ impl ConnectionHistory {
     }
 
     fn record(&mut self, happening: &Happening, around: Arc<Surroundings>) {
-        let Happening { at, socket, what, identity, .. } = happening;
+        let Happening { at, socket, what, .. } = happening;
         // A caller is the owner only as long as nothing better is known: others set options of a connection, too.
-        let is_by_owner = self.is_by_owner(*what);
-        if is_by_owner && identity.is_some() {
+        let (owner, identity) = match &happening.holder {
+            Some(holder) => (Some(holder.owner), &holder.identity),
+            None if self.is_by_owner(*what) => (socket.owner, &happening.identity),
+            None => (None, &None),
+        };
+        if identity.is_some() {
             self.identity.clone_from(identity);
         }
-        let owner = socket.owner.filter(|_| is_by_owner).or(self.socket.owner);
+        let owner = owner.or(self.socket.owner);
         self.socket = Socket { owner, ..*socket };
         match what {
             Happened::Opened => self.opened = Some(*at),
@@ -152,9 +156,10 @@ impl ConnectionHistory {
                 socket: Socket { owner: doer(what).or(owner), ..socket },
                 what,
                 identity,
+                holder: None,
                 calls: Vec::new(),
             };
-            (happening, Arc::clone(around))
+            (happening.held_by(self.socket.owner, self.identity.as_ref()), Arc::clone(around))
         })
     }
 }

@@ -1,0 +1,128 @@
+//! The sentence on those that nobody answered any more, and on those that were refused, reset or cut off.
+
+use super::phrase::{time, up_to};
+use crate::{
+    command::why::{answer::Judged, needs::is_ended_by_one_probe},
+    model::judgement::{
+        condition::CANNOT_SEND,
+        death::{Cause, QUIET_MS},
+    },
+    view::life::{Finding, Life},
+};
+
+impl Judged {
+    /// Of those that nobody answered: who noticed, or that the peer was heard all the same.
+    pub(super) fn dark(&self, what: &str, was: &str) -> String {
+        if let Some(unsent) = self.unsent() {
+            return format!("{what} {was} given up{unsent}");
+        }
+        match self.heard_until_the_end() {
+            Some(silent) => format!(
+                "{what} {was} ended by the kernel although the peer was heard until {} before: its program does not read, \
+                 or what was sent does not pass",
+                time(silent)
+            ),
+            None if self.case.of(Finding::Dark).all(is_ended_by_one_probe) => {
+                format!(
+                    "{what} {was} ended by a single probe that got no answer: the peer or the path went dark, or one packet was lost"
+                )
+            }
+            None if self.others_were_answered() => format!(
+                "{what} got no answer any more, {}, while others to the same peer were answered: the peer was there",
+                self.noticed()
+            ),
+            None => format!(
+                "{what} got no answer any more, {}: the peer or the path went dark",
+                self.noticed()
+            ),
+        }
+    }
+
+    /// After how long of silence somebody noticed: the kernel, or the program that closed it.
+    fn noticed(&self) -> String {
+        let dark = || self.case.of(Finding::Dark);
+        let longest = time(dark().map(Life::noticed_after_seconds).fold(0.0, f64::max));
+        let is_abandoned =
+            |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
+        if dark().all(is_abandoned) {
+            // The kernel repeats the FIN for long after that.
+            format!("and was closed by this host after {longest} of silence")
+        } else {
+            format!("noticed after {longest}")
+        }
+    }
+
+    /// How long the peer was silent when the kernel gave up on data. None if it was silent for longer than a moment.
+    fn heard_until_the_end(&self) -> Option<f64> {
+        const MOMENT_SECONDS: f64 = 1.0;
+        let dark = self.case.of(Finding::Dark).map(|life| {
+            let user_timeout = f64::from(life.connection.settings.user_timeout_ms) / 1000.0;
+            let most = match life.end.as_ref()?.cause {
+                Cause::UserTimeout => {
+                    MOMENT_SECONDS.max(user_timeout / 4.0).min(user_timeout / 2.0)
+                }
+                Cause::RetransmitTimeout => MOMENT_SECONDS,
+                _ => return None,
+            };
+            Some(life.connection.silent_seconds).filter(|silent| *silent < most)
+        });
+        dark.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+    }
+
+    /// That this host could not send to any of them, for how long, and why; none if one was sent to.
+    fn unsent(&self) -> Option<String> {
+        let worst = self.case.of(self.finding);
+        let times: Option<Vec<f64>> = worst.map(|life| life.end.as_ref()?.unsent_seconds).collect();
+        let times = times?;
+        let longest = times.iter().copied().reduce(f64::max)?;
+        Some(format!(
+            " after this host could not send for {}{}: {CANNOT_SEND}",
+            up_to(times.len()),
+            time(longest)
+        ))
+    }
+
+    pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
+        let example = self.example.as_ref().and_then(|life| life.end.as_ref());
+        let errno = example.and_then(|end| end.errno.clone());
+        match (example.map(|end| end.cause), errno.as_deref()) {
+            (Some(Cause::ConnectFailed), Some("ECONNREFUSED")) => {
+                format!("{} refuses: {what}{whose} could not be opened (ECONNREFUSED)", self.peer())
+            }
+            (Some(Cause::ConnectFailed), Some("ETIMEDOUT")) => {
+                format!(
+                    "{} does not answer: {what}{whose} could not be opened (ETIMEDOUT)",
+                    self.peer()
+                )
+            }
+            (Some(Cause::ConnectFailed), errno) => format!(
+                "{what}{whose} {peer} could not be opened ({})",
+                errno.unwrap_or("given up")
+            ),
+            (Some(Cause::Unreachable), errno) => format!(
+                "{} cannot be reached: {what}{whose} ended with {}{}",
+                self.peer(),
+                errno.unwrap_or("an error"),
+                self.unsent().unwrap_or_default()
+            ),
+            _ => {
+                let why = self.unsent().unwrap_or_else(|| self.unread_after_quiet());
+                format!("{} reset {what}{whose}{why}", self.peer())
+            }
+        }
+    }
+
+    /// What a reset by the peer's program looks like that met a request after a quiet time.
+    fn unread_after_quiet(&self) -> String {
+        let resets = || self.case.of(self.finding).map(|life| &life.connection);
+        let shortest = resets().map(|it| it.quiet_seconds).fold(f64::INFINITY, f64::min);
+        let was_in_use = shortest < f64::from(QUIET_MS) / 1000.0;
+        if was_in_use || !resets().all(|it| it.in_flight) {
+            return String::new();
+        }
+        format!(
+            " with a request unread, after {} of quiet: its own idle timeout is likely",
+            time(shortest)
+        )
+    }
+}

@@ -1,0 +1,192 @@
+//! The words for cases of which some live and some are dead, and for programs that hang while their connections are fine.
+
+use super::*;
+use crate::{
+    command::why::answer::{AskedWhen, judge},
+    model::{
+        judgement::{condition::CANNOT_SEND, death::Cause, learned::LearnedRow, learned::LimitRow},
+        observed::{ending::Ending, socket::Socket, watched::Watched},
+    },
+    view::life::tests_support::{GAVE_UP, RESET, app, dead, live},
+};
+
+fn judged(lives: Vec<Life>) -> Vec<Judged> {
+    judge(lives, &[], &[], None, AskedWhen::default())
+}
+
+fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
+    let page = WhyText {
+        cases,
+        peer,
+        window: "in the last 24 h",
+        notes: &[],
+        in_full: false,
+        now: 0.0,
+        style: Style { colour: false },
+    };
+    page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn said(lives: Vec<Life>) -> String {
+    said_of(&judged(lives), Some("172.16.0.15"))
+}
+
+/// Died at this second of a minute.
+fn died(id: u64, second: u32, quiet_ms: u32, ending: Ending) -> Life {
+    let mut life = dead(&app(id, None, quiet_ms), ending);
+    life.end.as_mut().unwrap().at = format!("2026-01-02T10:41:{second:02}Z");
+    life
+}
+
+fn at(second: u32) -> String {
+    let at = format!("2026-01-02T10:41:{second:02}Z");
+    timestamp::local(&at, "%H:%M:%S")
+}
+
+#[test]
+fn each_death_has_its_time_and_evidence_also_beside_one_that_lives() {
+    let busy = Ending { sent_ms: Some(10), ..RESET };
+    let text = said(vec![
+        live(&app(1, None, 5_000)),
+        died(2, 7, 400_000, RESET),
+        died(3, 9, 2_000, busy),
+        died(4, 11, 2_000, busy),
+    ]);
+    assert!(text.starts_with("1 connection of app to 172.16.0.15:2717 died of silence"), "{text}");
+    assert!(text.contains(&format!("keepalive is off. That was at {}.", at(7))), "{text}");
+    let dropped = format!("1 dropped while quiet (idle_drop) at {}", at(7));
+    let reset = format!("2 reset by the peer (peer_reset) between {} and {}", at(9), at(11));
+    assert!(text.contains(&dropped) && text.contains(&reset), "{text}");
+    let evidence = format!("at {}: a reset came 2.0 s after the last packet", at(11));
+    assert!(text.contains(&evidence) && text.contains("then the first data met a reset"), "{text}");
+    // The worst lives: what died is told all the same.
+    let text = said(vec![live(&app(1, None, 5_000)), died(3, 9, 2_000, busy)]);
+    assert!(text.starts_with("1 connection of app to 172.16.0.15:2717 will be dropped"), "{text}");
+    assert!(!text.contains("That was at"), "{text}");
+    assert!(
+        text.contains(&format!("died 1 reset by the peer (peer_reset) died at {}", at(9))),
+        "{text}"
+    );
+    assert!(text.contains(&format!("at {}: a reset came 2.0 s", at(9))), "{text}");
+}
+
+#[test]
+fn what_is_told_in_one_line_has_its_times() {
+    let others = |n: u16| {
+        let mut life = died(u64::from(n), 7, 400_000, RESET);
+        life.connection.remote.set_port(3000 + n);
+        life
+    };
+    let text = said((0..10).map(others).collect());
+    let also = format!("1 dropped while quiet (idle_drop) at {}", at(7));
+    assert!(text.contains("also app[812]") && text.contains(&also), "{text}");
+}
+
+#[test]
+fn what_this_host_could_not_send_is_the_reason_in_the_head_and_nothing_is_proposed_for_it() {
+    let held = Ending { held_back_ms: Some(78_000), ..RESET };
+    let reset = said(vec![died(1, 7, 90_000, held)]);
+    let head = format!(
+        "172.16.0.15:2717 reset 1 connection of app after this host could not send for 1 min 18 s: {CANNOT_SEND}."
+    );
+    assert!(reset.starts_with(&head), "{reset}");
+    assert!(!reset.contains("idle timeout"), "{reset}");
+    // Beside one that lives it is told, too.
+    let beside = said(vec![live(&app(2, None, 5_000)), died(1, 7, 90_000, held)]);
+    assert!(beside.contains(&format!("at {}: a reset came", at(7))), "{beside}");
+    assert!(beside.contains(CANNOT_SEND), "{beside}");
+    let mut probed = dead(&app(1, Some(60), 90_000), GAVE_UP);
+    probed.end.as_mut().unwrap().unsent_seconds = Some(30.0);
+    let probed = said(vec![probed]);
+    assert!(probed.contains("was given up after this host could not send for 30 s"), "{probed}");
+    assert!(probed.contains("Look at the routes") && !probed.contains("went dark"), "{probed}");
+    let dark = said(vec![dead(&app(1, Some(60), 90_000), GAVE_UP)]);
+    assert!(dark.contains("went dark") && !dark.contains("could not send"), "{dark}");
+}
+
+fn asked(ago_ms: u32) -> Socket {
+    Socket { spoke_last_ms: Some(ago_ms), ..app(1, None, ago_ms) }
+}
+
+#[test]
+fn an_answer_that_is_owed_now_comes_before_what_may_come_and_before_what_is_over() {
+    let waits = "172.16.0.15:2717 has acknowledged the last data of 1 connection of app, sent 20 s ago, and has sent none \
+                 since: where it owes an answer, its program does not give it. 1 connection of app";
+    for lives in
+        [vec![live(&asked(20_000))], vec![live(&asked(20_000)), died(2, 7, 400_000, RESET)]]
+    {
+        let text = said(lives);
+        assert!(text.starts_with(waits), "{text}");
+    }
+    // Something worse hangs.
+    let stuck = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(3, None, 39_000)
+    };
+    let text = said(vec![live(&asked(20_000)), live(&stuck)]);
+    assert!(
+        text.starts_with("1 connection of app to 172.16.0.15:2717 waits for an answer"),
+        "{text}"
+    );
+    // It is answered.
+    let text = said(vec![live(&app(1, None, 20_000))]);
+    assert!(text.starts_with("1 connection of app to 172.16.0.15:2717 will be dropped"), "{text}");
+}
+
+#[test]
+fn of_a_whole_host_only_what_was_never_silent_for_as_long_waits_for_an_answer() {
+    let host = |longest_quiet_ms| {
+        let watched = Watched { ms: 100_000, longest_quiet_ms, ..Watched::default() };
+        said_of(&judged(vec![live(&Socket { watched, ..asked(20_000) })]), None)
+    };
+    assert!(host(2_000).starts_with("172.16.0.15:2717 has acknowledged"), "{}", host(2_000));
+    assert!(host(60_000).starts_with("1 connection of app to"), "{}", host(60_000));
+}
+
+#[test]
+fn a_stopped_program_is_what_is_wrong_whatever_its_connections_promise() {
+    let stopped = |socket: &Socket| {
+        let mut cases = judged(vec![live(socket)]);
+        cases[0].stopped = vec![812];
+        said_of(&cases, Some("app"))
+    };
+    let head = "app[812] is stopped (by a signal, a debugger or a frozen cgroup): it neither reads nor answers.";
+    let well = stopped(&app(1, Some(60), 0));
+    assert!(well.starts_with(&format!("{head} Nothing else is wrong with app")), "{well}");
+    let off = stopped(&app(1, None, 5_000));
+    assert!(off.starts_with(&format!("{head} 1 connection of app to")), "{off}");
+    assert!(off.contains("of a process that is stopped"), "{off}");
+}
+
+#[test]
+fn a_death_of_another_connection_is_not_said_to_be_shown_here() {
+    let learned = LearnedRow::PathLimit(LimitRow {
+        remote: "172.16.0.15:2717".to_owned(),
+        netns: crate::kernel::host::own_netns().map(|_| app(1, None, 0).netns),
+        time: crate::model::text::wall_time::WallTime::default(),
+        longest_survived_seconds: Some(30.0),
+        shortest_killed_seconds: 70.4,
+        survivals: 9,
+        deaths: 2,
+        deaths_singled_out: 0,
+        deaths_contradicted: 0,
+        deaths_explained: 0,
+        occasions: 2,
+        confidence: crate::model::judgement::learned_limit::Confidence::Likely,
+        idle_limit_seconds: 70,
+        looks_like: None,
+        meaning: "quiet connections are dropped".to_owned(),
+    });
+    let mut shop = died(2, 7, 53_000, RESET);
+    shop.owners[0].process = "shop".to_owned();
+    let cases =
+        judge(vec![live(&app(1, None, 5_000)), shop], &[], &[learned], None, AskedWhen::default());
+    let limits: Vec<_> = cases.iter().map(|case| case.limit().unwrap()).collect();
+    assert_eq!(cases[0].case.of(Finding::Dropped).count(), 1);
+    assert_eq!(cases[0].causes[0].cause, Cause::IdleDrop);
+    assert!(limits[0].contains("with the death that is shown here"), "{limits:?}");
+    assert!(limits[1].contains("with a death of shop that this answer shows, too"), "{limits:?}");
+}
