@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What was read of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Traces {
     /// The kernel's name of it.
