@@ -62,6 +62,12 @@ impl Root {
         (bytes.len() <= limit).then_some(bytes)
     }
 
+    /// The number of the user whose a file or folder is.
+    pub(crate) fn user(&self, path: &str) -> Option<u32> {
+        let place = self.at(path, OFlags::PATH).ok()?;
+        Some(fstat(&place).ok()?.st_uid)
+    }
+
     /// The folders in a folder, at most `limit`, by name and inode number; those whose names are UTF-8.
     pub(crate) fn folders(&self, path: &str, limit: usize) -> Vec<(String, u64)> {
         let folder = self.at(path, OFlags::DIRECTORY).and_then(Dir::new);
