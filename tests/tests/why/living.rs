@@ -77,7 +77,6 @@ fn the_agent_looks_again_before_an_answer_and_not_at_each_question() {
     wait::until("what is known of it is old", SOON, old_row);
     let n_before = n_snapshots();
     exchange(&ends.client, &ends.accepted);
-    assert!(old_row().is_some(), "no hook sees data");
     let quiet = || {
         let all = cases(&why(&agent, &[&id, "--json"]));
         all[0]["example"]["quiet_seconds"].as_f64().expect("a number")
