@@ -186,7 +186,7 @@ impl Copies {
         const OTHERS: [(&str, &str); 8] = [
             ("id", "NULL"),
             ("at_ns", "at_ns - :back"),
-            ("monotonic_ns", "monotonic_ns - :back"),
+            ("monotonic_ns", "monotonic_ns - :back - :number"),
             ("socket", "'sk:' || printf('%x', 4096 + :number)"),
             ("remote_addr", ":addr"),
             ("remote_key", ":key"),
