@@ -49,14 +49,25 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 
 /// Runs a program to its end in a namespace, with its output thrown away.
 #[track_caller]
-#[expect(clippy::zombie_processes, reason = "waited for by wait4, which tells the usage")]
 pub fn measure(netns: &NetworkNamespace, command: &mut Command) -> Cost {
+    measure_ending_with(netns, command, &[0])
+}
+
+/// The same of a program that may end with one of these exit codes.
+#[track_caller]
+#[expect(clippy::zombie_processes, reason = "waited for by wait4, which tells the usage")]
+pub fn measure_ending_with(
+    netns: &NetworkNamespace,
+    command: &mut Command,
+    exit_codes: &[i32],
+) -> Cost {
     let began = wait::now();
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let child = netns.run(|| command.spawn());
     let child = child.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-    let Usage { cpu_seconds, peak_mib, success } =
+    let Usage { cpu_seconds, peak_mib, exit_code } =
         sys::wait_for_usage(&child).expect("wait for our own child");
-    assert!(success, "{command:?} failed");
+    let is_fine = exit_code.is_some_and(|code| exit_codes.contains(&code));
+    assert!(is_fine, "{command:?} failed: {exit_code:?}");
     Cost { cpu_seconds, wall_seconds: began.elapsed().as_secs_f64(), peak_mib }
 }

@@ -86,6 +86,32 @@ fn a_process_is_of_the_container_or_unit_whose_cgroup_it_is_in() {
     }
 }
 
+#[test]
+fn a_connection_can_be_asked_for_by_the_user_that_its_process_runs_as() {
+    const NOBODY: u32 = 65534;
+    let place = NamedListener::new();
+    let holder = Holder::of_user(NOBODY, place.socket());
+    let agent = Agent::start(&["--interval", "500ms"]);
+    let netns = place.netns.inode().to_string();
+    let pids = |rows: &[SocketLine]| -> Vec<u32> {
+        rows.iter().flat_map(|row| row.owners.iter().map(|owner| owner.pid)).collect()
+    };
+    let of_agent = |uid: &str| agent.sockets(&["--all", "--netns", &netns, "--uid", uid]);
+    for uid in ["65534", "nobody", "0,65534"] {
+        assert_eq!(pids(&place.rows(&["--uid", uid])), [holder.pid()], "{uid}, from the kernel");
+        until("the agent has it", SOON, || (pids(&of_agent(uid)) == [holder.pid()]).then_some(()));
+    }
+    // This process, which is root, has made the socket, and does not hold it any more.
+    for uid in ["0", "root", "65533"] {
+        assert!(place.rows(&["--uid", uid]).is_empty(), "{uid}, from the kernel");
+        assert!(of_agent(uid).is_empty(), "{uid}, from the agent");
+    }
+    let unknown = keepwatch(["sockets", "--uid", "no-such-user"]).output().expect("keepwatch");
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{said}");
+    assert!(said.contains("no user in /etc/passwd has the name no-such-user"), "{said}");
+}
+
 /// What containerd would have written for the container.
 fn host_with_names() -> TemporaryFolder {
     let host = TemporaryFolder::new();

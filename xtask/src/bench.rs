@@ -15,11 +15,14 @@ use std::{ffi::OsString, process::ExitCode};
 /// The guest in which mechanisms are measured that the host may not have.
 const GUEST: &str = "6.12";
 
+/// The profile of what is handed out, in Cargo.toml.
+const PROFILE: &str = "shipped";
+
 /// Sets up, builds with optimisation and runs one benchmark.
 #[derive(clap::Args)]
 pub(crate) struct BenchOptions {
-    /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `hooks` (beside
-    /// bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
+    /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `history` (`why` over a
+    /// full one), `hooks` (beside bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
     name: String,
     /// Arguments for the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -32,15 +35,14 @@ pub(crate) fn run(options: BenchOptions) -> Result<ExitCode> {
         return in_guest().map(|()| ExitCode::SUCCESS);
     }
     setup::prepare(Purpose::Tests)?;
-    announced(
-        &mut cargo(["build", "--release", "-p", "keepwatch", "-p", "keepwatch-tests", "--bins"]),
-        "fix what the compiler says",
-    )?;
-    let mut bench = command::as_root(&place::binary("release", "bench"));
+    let mut build = cargo(["build", "--profile", PROFILE, "--bins"]);
+    build.args(["-p", "keepwatch", "-p", "keepwatch-tests"]);
+    announced(&mut build, "fix what the compiler says")?;
+    let mut bench = command::as_root(&place::binary(PROFILE, "bench"));
     bench
         .arg(&name)
         .args(args)
-        .env("KEEPWATCH_BIN", place::binary("release", "keepwatch"))
+        .env("KEEPWATCH_BIN", place::binary(PROFILE, "keepwatch"))
         .env("KEEPWATCH_TOOLS", place::tools());
     let help = "run this as root, or get sudo";
     if name != "hooks" {

@@ -65,12 +65,12 @@ pub(crate) fn run(_: &DistOptions) -> Result<ExitCode> {
 /// The release binary for the target: of what is built for this machine on the way, nothing is static.
 fn build() -> Result<PathBuf> {
     let mut build =
-        cargo(["build", "--release", "--locked", "--package", "keepwatch", "--target", TARGET]);
+        cargo(["build", "--profile=shipped", "--locked", "-p", "keepwatch", "--target", TARGET]);
     build
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
+        .env("CARGO_PROFILE_SHIPPED_STRIP", "debuginfo");
     announced(&mut build, "read what the compiler says above")?;
-    Ok(place::binary(&format!("{TARGET}/release"), "keepwatch"))
+    Ok(place::binary(&format!("{TARGET}/shipped"), "keepwatch"))
 }
 
 fn made(folder: PathBuf) -> Result<PathBuf> {

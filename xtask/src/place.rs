@@ -17,7 +17,7 @@ pub(crate) fn tools() -> PathBuf {
     root().join("target/tools")
 }
 
-/// A binary that cargo built: `profile` is `debug` or `release`.
+/// A binary that cargo built: `profile` is `debug`, `release` or `shipped`.
 pub(crate) fn binary(profile: &str, name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(target).join(profile).join(name)

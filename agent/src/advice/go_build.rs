@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fs::File, io::Read as _};
 
 /// What is known of how a Go program was built.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct GoBuild {
     /// `go1.19.8`; none of what was built before 1.18, which writes it elsewhere.

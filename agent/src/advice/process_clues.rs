@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What was read of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Traces {
     /// The kernel's name of it.
@@ -113,7 +113,7 @@ impl Traces {
         open_jars(&folder.join("fd"), &mut files);
         let environment = File::open(folder.join("environ"));
         Self {
-            comm: comm.map(|comm| sanitize::escaped(comm.trim_ascii_end())),
+            comm: comm.map(|comm| sanitize::distinct(comm.trim_ascii_end())),
             executable: fs::read_link(&exe).ok().and_then(|path| file_name(&path)).or_else(|| {
                 File::open(folder.join("cmdline")).ok().and_then(|file| first_word(file).ok()?)
             }),

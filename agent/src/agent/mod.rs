@@ -29,7 +29,7 @@ use crate::{
         table::{Bounds, Table, agent_health::HostView, happening::News, sums::Totals},
     },
     owner::Resolver,
-    serve::{self, Shared},
+    serve::{self, FreshLook, Shared},
     store,
 };
 pub(crate) use endpoints::EndpointConfig;
@@ -171,6 +171,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     } = config;
     heap_trim::keep_little();
     let runtime = ServerRuntime::new()?;
+    let fresh_look = Arc::new(FreshLook::new().map_err(system("make an eventfd"))?);
     Hooks::check()?;
     if host::view() == HostView::NoProc {
         return Err(Error::NoProc);
@@ -203,8 +204,9 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
-    let mut watch =
-        Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?.reading_first(lists);
+    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?
+        .reading_first(lists)
+        .asked_by(Arc::clone(&fresh_look));
     watch.walk()?;
     announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept, &sandbox);
     let stop = Arc::new(AtomicBool::new(false));
@@ -216,6 +218,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let shared = Arc::new(Shared {
         snapshot,
         table,
+        fresh_look,
         news,
         history,
         clues,

@@ -21,6 +21,7 @@ use crate::{
         },
     },
     owner::Resolver,
+    serve::FreshLook,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -87,6 +88,9 @@ pub struct Watch<A> {
     resolver: Resolver,
     /// Time between two walks.
     interval: Duration,
+    /// Who may want one before.
+    asked_by: Option<Arc<FreshLook>>,
+    is_asked: bool,
     health: AgentHealth,
     walked: Time,
     failures: Paced,
@@ -138,6 +142,8 @@ impl<A: Audience> Watch<A> {
             audience,
             resolver,
             interval,
+            asked_by: None,
+            is_asked: false,
             health,
             walked: Time(0),
             failures: Paced::default(),
@@ -159,6 +165,12 @@ impl<A: Audience> Watch<A> {
         Self { lists, ..self }
     }
 
+    /// Walks when this asks for it, too.
+    #[must_use]
+    pub(crate) fn asked_by(self, asked_by: Arc<FreshLook>) -> Self {
+        Self { asked_by: Some(asked_by), ..self }
+    }
+
     /// The receiver of what is observed.
     pub const fn audience(&mut self) -> &mut A {
         &mut self.audience
@@ -167,7 +179,7 @@ impl<A: Audience> Watch<A> {
     /// Watches until `stop` is set.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
         while !stop.load(Ordering::Relaxed) {
-            self.ring.wait(TICK).map_err(Error::Wait)?;
+            self.wait().map_err(Error::Wait)?;
             self.drain();
             self.look_up();
             let now = clock::now();
@@ -191,14 +203,24 @@ impl<A: Audience> Watch<A> {
         Ok(())
     }
 
-    /// After the interval; sooner when connections came whose owner only a walk can tell, when events
+    /// Until the hooks wake the reader, somebody asks for a walk, or a tick is over.
+    fn wait(&mut self) -> io::Result<()> {
+        let Some(asked_by) = &self.asked_by else {
+            return self.ring.wait(TICK);
+        };
+        self.ring.wait_or(asked_by, TICK)?;
+        self.is_asked |= asked_by.was_asked();
+        Ok(())
+    }
+
+    /// After the interval; sooner when somebody asks, when connections came whose owner only a walk can tell, when events
     /// were lost, or when hooks were not run: where one was not, others may not have been.
     fn walk_is_due(&self, now: Time) -> bool {
         let since_ms = now.ms_since(self.walked);
         let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         let soon_ms = PUBLISH_MS.min(interval_ms);
         let is_after_loss = self.lost() > self.n_lost;
-        let is_wanted = is_after_loss || {
+        let is_wanted = is_after_loss || self.is_asked || {
             let table = table(&self.table);
             table.n_due() > 0 || table.n_unseen() > self.n_unseen
         };
@@ -234,6 +256,7 @@ impl<A: Audience> Watch<A> {
         let n_lost = self.lost();
         self.n_unseen = self.health.flow.unseen;
         let after_loss = n_lost > self.n_lost;
+        self.is_asked = false;
         let mut walk = self.hooks.snapshot()?;
         table(&self.table).begin_walk(after_loss);
         self.read(&mut walk)?;

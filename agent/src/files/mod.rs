@@ -17,6 +17,7 @@ mod read;
 mod resolve_path;
 mod root_dir;
 mod services;
+mod users;
 
 pub(crate) use folder::{Folder, Lock, Seat, replace};
 pub(crate) use namespace::named_netns;
@@ -24,6 +25,7 @@ pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;
 pub(crate) use services::port;
+pub(crate) use users::user;
 
 use rustix::{
     fs::{FileType, Stat},

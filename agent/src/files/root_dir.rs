@@ -30,16 +30,18 @@ impl Root {
         openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
+    /// A path, held and not opened.
+    fn held(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
+    }
+
     /// A path, held and not opened, or what is nearest above it, but for these.
     pub(crate) fn nearest(&self, path: &str, but: &[&str]) -> Option<OwnedFd> {
-        let held = |path| {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            openat2(self.folder.as_fd(), path, flags, Mode::empty(), resolve)
-        };
         let mut at = path;
         while !but.contains(&at) {
-            match held(at) {
+            match self.held(at) {
                 Ok(place) => return Some(place),
                 Err(io::Errno::NOENT | io::Errno::NOTDIR) => {
                     at = at.rsplit_once('/').map_or("", |(above, _)| above);
@@ -60,6 +62,11 @@ impl Root {
         let above = u64::try_from(limit).ok()?.saturating_add(1);
         File::from(file).take(above).read_to_end(&mut bytes).ok()?;
         (bytes.len() <= limit).then_some(bytes)
+    }
+
+    /// The number of the user whose a file or folder is.
+    pub(crate) fn user(&self, path: &str) -> Option<u32> {
+        Some(fstat(self.held(path).ok()?).ok()?.st_uid)
     }
 
     /// The folders in a folder, at most `limit`, by name and inode number; those whose names are UTF-8.

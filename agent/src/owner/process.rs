@@ -21,6 +21,8 @@ pub(super) struct ProcessSample {
     pub(super) started: u64,
     /// The path of its cgroup.
     pub(super) cgroup: Box<[u8]>,
+    /// Its effective user id; none if it has ended.
+    pub(super) uid: Option<u32>,
 }
 
 impl Processes {
@@ -34,7 +36,9 @@ impl Processes {
         let stat = self.proc.read(&format!("{pid}/stat"), STAT_BYTES)?;
         // Empty where no hierarchy of cgroups is mounted: the process is part of nothing, and is one all the same.
         let cgroup = cgroup::path_of(&cgroup).unwrap_or_default().into();
-        Some(ProcessSample { started: started(&stat)?, cgroup })
+        // Of the folder, and of nothing else in it, this is right of any process (`task_dump_owner` in fs/proc/base.c).
+        let uid = self.proc.user(&pid.to_string());
+        Some(ProcessSample { started: started(&stat)?, cgroup, uid })
     }
 }
 
@@ -72,7 +76,8 @@ mod tests {
             .unwrap();
         let found = Processes::open(&proc).unwrap().read(7);
         std::fs::remove_dir_all(&proc).unwrap();
-        assert_eq!(found, Some(ProcessSample { started: 42, cgroup: [].into() }));
+        let uid = Some(rustix::process::geteuid().as_raw());
+        assert_eq!(found, Some(ProcessSample { started: 42, cgroup: [].into(), uid }));
     }
 
     #[test]
@@ -81,6 +86,7 @@ mod tests {
         let here = processes.read(std::process::id()).unwrap();
         assert!(here.cgroup.starts_with(b"/"));
         assert!(here.started > 0);
+        assert_eq!(here.uid, Some(rustix::process::geteuid().as_raw()));
         assert_eq!(processes.read(u32::MAX), None);
     }
 }

@@ -30,6 +30,9 @@ impl Default for ResolvedProcess {
     }
 }
 
+/// The path of a cgroup, and the user whose processes are meant.
+type Place = (Box<[u8]>, Option<u32>);
+
 /// In place of the start of a process that cannot be asked any more: whoever lives comes first.
 const ENDED: u64 = u64::MAX;
 
@@ -44,9 +47,9 @@ pub struct Resolver {
     host: Root,
     /// Names that this node may have.
     nodes: Vec<String>,
-    /// By the path of the cgroup. Two generations: when the young one is full, the old one goes.
-    young: HashMap<Box<[u8]>, ResolvedProcess>,
-    old: HashMap<Box<[u8]>, ResolvedProcess>,
+    /// By the path of the cgroup and the user. Two generations: when the young one is full, the old one goes.
+    young: HashMap<Place, ResolvedProcess>,
+    old: HashMap<Place, ResolvedProcess>,
     n_young: usize,
     logs: Option<Logs>,
     tree: Tree,
@@ -75,12 +78,15 @@ impl Resolver {
     pub fn look_up(&mut self, pid: u32, cgroup: Option<u64>) -> Option<KnownProcess> {
         let process = self.processes.read(pid).or_else(|| {
             let cgroup = self.tree.path(&self.host, cgroup?)?;
-            Some(ProcessSample { started: ENDED, cgroup })
+            Some(ProcessSample { started: ENDED, cgroup, uid: None })
         })?;
-        let found = self.young.remove(&process.cgroup).or_else(|| self.old.remove(&process.cgroup));
+        let ProcessSample { started, cgroup, uid } = process;
+        let place = (cgroup, uid);
+        let found = self.young.remove(&place).or_else(|| self.old.remove(&place));
         let mut found = found.unwrap_or_default();
         if found.looks_left > 0 {
-            let (identity, is_complete) = self.find(&CgroupPlace::of(&process.cgroup));
+            let (identity, is_complete) = self.find(&CgroupPlace::of(&place.0));
+            let identity = Identity { uid, ..identity };
             found.looks_left = if is_complete { 0 } else { found.looks_left - 1 };
             if identity != *found.identity {
                 found.identity = Arc::new(identity);
@@ -90,8 +96,8 @@ impl Resolver {
         if self.young.len() >= self.n_young {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(process.cgroup, found);
-        Some(KnownProcess { started: process.started, identity })
+        self.young.insert(place, found);
+        Some(KnownProcess { started, identity })
     }
 
     /// Many look-ups are done: what was listed for all of them may have changed at the next.
@@ -134,6 +140,7 @@ impl Resolver {
             namespace: name(state.namespace.as_deref()),
             workload: name(self.workload(&state, pod_uid.as_deref()).as_deref()),
             pod: name(state.pod.as_deref().or(pod_uid.as_deref())),
+            uid: None,
         };
         (identity, is_complete)
     }

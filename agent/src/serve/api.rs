@@ -7,7 +7,7 @@
 use super::{
     Shared, SharedState,
     client_limits::{Guard, ServerLimits},
-    events, in_and_out, past,
+    events, fresh_look, in_and_out, past,
     places::PlaceRules,
     status::AgentStatus,
     top_api,
@@ -100,21 +100,28 @@ async fn status(State(shared): SharedState) -> Response {
 #[serde(deny_unknown_fields)]
 struct SocketsQuery {
     filter: Option<String>,
+    /// As they are now, if that is cheap.
+    #[serde(default)]
+    fresh: bool,
 }
 
 async fn sockets(
     State(shared): SharedState,
     query: Result<Query<SocketsQuery>, QueryRejection>,
 ) -> Response {
-    let filter = match query {
-        Ok(Query(SocketsQuery { filter: None })) => Ok(Filter::default()),
-        Ok(Query(SocketsQuery { filter: Some(json) })) => {
-            serde_json::from_str(&json).map_err(|error| format!("filter: {error}"))
+    let asked = match query {
+        Ok(Query(SocketsQuery { filter: None, fresh })) => Ok((Filter::default(), fresh)),
+        Ok(Query(SocketsQuery { filter: Some(json), fresh })) => {
+            let filter = serde_json::from_str(&json).map_err(|error| format!("filter: {error}"));
+            filter.map(|filter| (filter, fresh))
         }
         Err(rejection) => Err(rejection.body_text()),
     };
-    match filter {
-        Ok(filter) => {
+    match asked {
+        Ok((filter, fresh)) => {
+            if fresh {
+                fresh_look::look_again(&shared).await;
+            }
             let now = clock::now();
             let rows = Rows { shared, filter, now, next: Some(0), has_rested: true };
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(rows)).into_response()
@@ -301,6 +308,19 @@ pub(super) mod tests {
             assert_eq!(count(Filter { state: listeners, ..Filter::default() }), 0);
             let process = vec!["no\"such & name=é".to_owned()];
             assert_eq!(count(Filter { process, ..Filter::default() }), 0);
+        });
+    }
+
+    #[test]
+    fn an_answer_that_is_to_be_fresh_comes_also_if_nobody_takes_a_snapshot() {
+        with_agent("fresh", 10, |path| {
+            let mut n_rows = 0;
+            client::fresh_sockets(path, &Filter::default(), |_| {
+                n_rows += 1;
+                true
+            })
+            .unwrap();
+            assert_eq!(n_rows, 10);
         });
     }
 

@@ -1,11 +1,12 @@
 //! What the agent shows: metrics over TCP, and its API over a unix socket. Both read what the
-//! watching thread publishes; nothing here writes to it.
+//! watching thread publishes; nothing here writes to it, but an answer may ask it for a snapshot.
 
 mod api;
 mod basic_auth;
 pub(crate) mod client;
 mod client_limits;
 mod events;
+mod fresh_look;
 mod host_check;
 mod metrics_endpoint;
 mod past;
@@ -16,6 +17,7 @@ mod tls_listener;
 mod top_api;
 
 pub(crate) use api::serve_api;
+pub(crate) use fresh_look::FreshLook;
 pub(crate) use metrics_endpoint::{MetricsAccess, serve_http};
 pub(crate) use status::AgentStatus;
 
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub snapshot: Receiver<Arc<Totals>>,
     /// Every known socket.
     pub table: Arc<Mutex<Table>>,
+    /// What asks for a snapshot before an answer.
+    pub fresh_look: Arc<FreshLook>,
     /// Events, for clients that stream them.
     pub news: broadcast::Sender<Arc<News>>,
     /// What is on disk.
@@ -217,6 +221,7 @@ mod tests_support {
         Arc::new(Shared {
             snapshot,
             table,
+            fresh_look: Arc::new(FreshLook::new().unwrap()),
             news,
             history,
             clues: Arc::default(),

@@ -1,6 +1,7 @@
 //! How the history is: what the writing thread and everybody else share.
 
 use super::{
+    FILE,
     not_kept::{Loss, LossSums},
     queue::Record,
 };
@@ -8,7 +9,9 @@ use crate::model::judgement::worth::Worth;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    fs,
+    os::linux::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +24,9 @@ use std::{
 pub(crate) struct HistoryStatus {
     /// The state directory of the history.
     pub folder: PathBuf,
+    /// Which file it is; null if there is none.
+    #[serde(default)]
+    pub file: Option<HistoryFileId>,
     /// Bytes that the history uses on disk.
     pub bytes: u64,
     /// What was written since the agent's start.
@@ -32,6 +38,21 @@ pub(crate) struct HistoryStatus {
     pub lost_by_worth: BTreeMap<String, BTreeMap<String, u64>>,
     /// Why nothing is written at the moment; null if all is well.
     pub trouble: Option<String>,
+}
+
+/// Which file a history is, on this host and in whichever mount namespace: the same path may lead to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HistoryFileId {
+    device: u64,
+    inode: u64,
+}
+
+impl HistoryFileId {
+    /// The one in this state directory, if there is one.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let found = fs::metadata(folder.join(FILE)).ok()?;
+        Some(Self { device: found.st_dev(), inode: found.st_ino() })
+    }
 }
 
 /// What the writing thread and everybody else share.
@@ -97,6 +118,7 @@ impl Health {
     pub(crate) fn status(&self) -> HistoryStatus {
         HistoryStatus {
             folder: self.folder.clone(),
+            file: HistoryFileId::of(&self.folder),
             bytes: self.bytes(),
             written: self.n_written.load(Ordering::Relaxed),
             lost: Loss::ALL.map(|loss| (loss.as_str().to_owned(), self.lost(loss))).into(),

@@ -17,7 +17,7 @@ mod schema;
 mod trusted_clock;
 mod writer;
 
-pub(crate) use health::{Health, HistoryStatus, Writing};
+pub(crate) use health::{Health, HistoryFileId, HistoryStatus, Writing};
 pub use not_kept::{Loss, NotKept};
 pub use query::Query;
 pub use reader::HistoryReader;

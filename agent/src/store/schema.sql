@@ -89,8 +89,8 @@ CREATE TABLE deaths (
   clues TEXT                         -- of one that was quiet: what its process showed of itself, as JSON
 ) STRICT;
 -- A query reads these first, and of the table only the rows that it gives.
-CREATE INDEX deaths_by_time ON deaths (at_ns, worth, remote_key);
-CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns, worth);
+CREATE INDEX deaths_by_time ON deaths (at_ns, worth, remote_key, remote_port, local_port);
+CREATE INDEX deaths_by_peer ON deaths (remote_key, at_ns, worth, remote_port, local_port);
 CREATE INDEX deaths_by_owner ON deaths (owner, at_ns, worth);
 CREATE INDEX deaths_by_pid ON deaths (pid, at_ns) WHERE pid IS NOT NULL;
 CREATE INDEX deaths_by_socket ON deaths (socket);

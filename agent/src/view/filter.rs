@@ -52,6 +52,10 @@ pub(crate) struct Filter {
     /// Only connections of the process with this id
     #[arg(long, value_delimiter = ',')]
     pub pid: Vec<u32>,
+    /// Only connections of processes that run as this user: a number, or a name in /etc/passwd. What counts is the effective
+    /// user id of the process that has the connection open, as this host counts it
+    #[arg(long, value_name = "UID|NAME", value_delimiter = ',', value_parser = user)]
+    pub uid: Vec<u32>,
     /// Only connections with this peer, or with peers in this network; :PORT at the end counts, too
     #[arg(long, value_name = "CIDR[:PORT]", value_delimiter = ',')]
     pub peer: Vec<PeerPattern>,
@@ -94,6 +98,11 @@ pub(crate) struct Filter {
 /// A port, given as a number or by the name of its service.
 fn port(text: &str) -> Result<u16, String> {
     files::port(text).map_err(|error| error.to_string())
+}
+
+/// A user, given as a number or by name.
+fn user(text: &str) -> Result<u32, String> {
+    files::user(text).map_err(|error| error.to_string())
 }
 
 /// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.
@@ -194,7 +203,7 @@ impl Filter {
         ];
         wanted.into_iter().all(|(part, names)| {
             any(names, |name| identity.is_some_and(|identity| identity.is(part, name)))
-        })
+        }) && any(&self.uid, |uid| identity.is_some_and(|identity| identity.uid == Some(*uid)))
     }
 
     /// Whether the conditions on the owners hold for one of them.
@@ -305,12 +314,12 @@ mod tests {
             filter: Filter,
         }
         let words = "x --verdict unprotected,local --condition urgent,fine --peer 10.0.0.9:5432,10.1.0.0/16 --port 1,2 --quiet-for 5m \
-                     --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --local 10.0.0.0/8 --unit u,v";
+                     --netns net:[4026531840],7 --id sk:1f --process a,b --pid 1,2 --uid 0,root,1000 --local 10.0.0.0/8 --unit u,v";
         let line = <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter;
         let json = serde_json::json!({
             "verdict": ["unprotected", "local"], "condition": ["urgent", "fine"], "peer": ["10.0.0.9:5432", "10.1.0.0/16"], "port": [1, 2],
             "quiet_for_seconds": 300, "netns": [4_026_531_840_u32, 7], "id": ["sk:1f"],
-            "process": ["a", "b"], "pid": [1, 2], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
+            "process": ["a", "b"], "pid": [1, 2], "uid": [0, 0, 1000], "local": ["10.0.0.0/8"], "unit": ["u", "v"],
         });
         assert_eq!(serde_json::from_value::<Filter>(json).unwrap(), line);
         let unknown = "x --netns no-such-name";
@@ -350,6 +359,14 @@ mod tests {
             assert!(!filter(field, value).admits_identity(None), "of nobody nothing is known");
         }
         assert!(!filter("container", "b43d").admits_identity(Some(&identity)), "a part of an id");
+        let of_user = |uid| Filter { uid: vec![33, uid], ..Filter::default() };
+        let run_by_1000 = Identity { uid: Some(1000), ..identity };
+        assert!(of_user(1000).admits_identity(Some(&run_by_1000)));
+        for (uid, of) in
+            [(1001, Some(&run_by_1000)), (1000, Some(&Identity::default())), (1000, None)]
+        {
+            assert!(!of_user(uid).admits_identity(of), "{uid} {of:?}");
+        }
         assert!(Filter::default().admits_identity(None));
     }
 

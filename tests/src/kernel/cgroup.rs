@@ -4,7 +4,10 @@ use crate::skip::skip;
 use std::{
     ffi::OsStr,
     fs,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -109,6 +112,13 @@ impl Holder {
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null());
         Self(command.spawn().expect("start sh"))
+    }
+
+    /// The same as this user.
+    pub fn of_user(uid: u32, socket: OwnedFd) -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("infinity").uid(uid).stdin(Stdio::from(socket)).stdout(Stdio::null());
+        Self(command.spawn().expect("start sleep"))
     }
 
     /// A shell that calls itself so, whatever bytes that are, and waits to read from the connection.

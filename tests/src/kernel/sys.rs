@@ -274,8 +274,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Largest resident set, MiB.
     pub(crate) peak_mib: f64,
-    /// Whether it ended with exit code 0.
-    pub(crate) success: bool,
+    /// None if a signal ended it.
+    pub(crate) exit_code: Option<i32>,
 }
 
 /// Waits for a child and tells what it used.
@@ -294,7 +294,7 @@ pub(crate) fn wait_for_usage(child: &std::process::Child) -> io::Result<Usage> {
     Ok(Usage {
         cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         peak_mib: usage.ru_maxrss as f64 / 1024.0,
-        success: libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+        exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::told::{cases, why};
 use keepwatch_tests::{
-    answer::{agent::Agent, truth::process_name},
+    answer::{agent::Agent, metrics::Metrics, truth::process_name},
     kernel::socket::{self, Plan},
     network::{
         ending::{exchange, wait_for_quiet},
@@ -63,6 +63,32 @@ fn a_sysctl_reaches_what_is_opened_after_it_and_what_is_older_is_to_be_opened_ag
     let said = said(&agent, &late);
     assert!(said.contains("30 s of silence by the sysctl"), "{said}");
     assert!(said.contains("re-open it"), "{said}");
+}
+
+#[test]
+fn the_agent_looks_again_before_an_answer_and_not_at_each_question() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&["--interval", "1h"]);
+    let ends = path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    let id = socket::id(&ends.client);
+    let old_row = || agent.sockets(&["--id", &id]).into_iter().find(|row| row.quiet_seconds > 2.0);
+    let n_snapshots = || Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
+    wait::until("what is known of it is old", SOON, old_row);
+    let n_before = n_snapshots();
+    exchange(&ends.client, &ends.accepted);
+    let quiet = || {
+        let all = cases(&why(&agent, &[&id, "--json"]));
+        all[0]["example"]["quiet_seconds"].as_f64().expect("a number")
+    };
+    let asked = wait::now();
+    let first = quiet();
+    assert!(first < 1.5, "{first}");
+    quiet();
+    wait::until("it is published", SOON, || (n_snapshots() > n_before).then_some(()));
+    let n_seconds = asked.elapsed().as_secs_f64();
+    let n_taken = n_snapshots() - n_before;
+    assert!(n_taken <= 1.0 + n_seconds, "{n_taken} in {n_seconds} s");
 }
 
 #[test]

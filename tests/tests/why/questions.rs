@@ -9,7 +9,7 @@ use keepwatch_tests::{
     answer::agent::{Agent, assert_refused, keepwatch},
     kernel::socket::{self, Plan},
     network::{
-        ending::{exchange, wait_for_quiet},
+        ending::{exchange, reset_by_peer, wait_for_quiet},
         middlebox::MiddleboxAnswer,
         path::NetworkPath,
     },
@@ -17,7 +17,10 @@ use keepwatch_tests::{
 };
 use rustix::process::Signal;
 use std::{
-    os::fd::OwnedFd,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::MetadataExt as _, process::CommandExt as _},
+    },
     process::{Command, Output},
     time::Duration,
 };
@@ -371,4 +374,31 @@ fn what_a_program_was_is_known_after_it_ended_and_the_agent_was_restarted() {
     let kept = of_billing(&agent);
     assert!(lines(&kept).contains("socket.TCP_KEEPIDLE, "), "by the history: {kept}");
     assert!(kept["example"]["unanswered_since"].is_string(), "{kept}");
+}
+
+#[test]
+fn whoever_may_not_read_the_history_gets_the_same_answer_from_the_agent() {
+    const NOBODY: u32 = 65534;
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&["--interval", "500ms", "--socket-group", "nogroup"]);
+    let died = reset_by_peer(&path);
+    let dead = |uid: u32| {
+        let mut command = keepwatch(["why", "--json", "--source", "agent", "--socket"]);
+        command.arg(agent.socket()).arg(path.server.to_string()).uid(uid).gid(uid);
+        let cases = cases(&command.output().expect("start keepwatch"));
+        let of_it = |case: &serde_json::Value| {
+            let example = &case["example"];
+            (example["local"] == died.to_string()).then(|| example["evidence"].clone())
+        };
+        cases.iter().find_map(of_it)
+    };
+    let root = wait::until("the death is known", SOON, || dead(0));
+    assert_eq!(dead(NOBODY), Some(root));
+    // By this root knows that it reads the agent's own file.
+    let file = &agent.ask("/v1/status")[0]["history"]["file"];
+    let found = std::fs::metadata(agent.state().join("history.db")).expect("the history");
+    assert_eq!(
+        (file["device"].as_u64(), file["inode"].as_u64()),
+        (Some(found.dev()), Some(found.ino()))
+    );
 }

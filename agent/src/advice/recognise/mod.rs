@@ -8,7 +8,7 @@ use super::{
 use crate::model::observed::{setsockopt::SockOpt, setting::OwnValues, socket::Direction};
 
 /// What is known of the connections that are to be recognised.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Look {
     /// What their process shows.
     pub traces: Traces,
@@ -53,7 +53,8 @@ const HTTP: [u16; 4] = [80, 443, 8080, 8443];
 /// The clients that it may be, the likeliest first: one if that is sure, else up to two guesses, and last what holds
 /// for any program of that language.
 pub(crate) fn recognise(look: &Look) -> Vec<Recognised> {
-    let mut fits: Vec<Fit> = clients::of(look.direction).filter_map(|it| look.fit(it)).collect();
+    let seen = SeenProcess { look, is_native: look.is_native() };
+    let mut fits: Vec<Fit> = clients::of(look.direction).filter_map(|it| seen.fit(it)).collect();
     // Where something speaks the protocol of this port, what is only loaded speaks another; HTTP is spoken by all.
     if !HTTP.contains(&look.port) && fits.iter().any(|fit| fit.is_on_port) {
         fits.retain(|fit| {
@@ -74,7 +75,7 @@ pub(crate) fn recognise(look: &Look) -> Vec<Recognised> {
             && fit.client.line() != best.client.line()
     };
     let is_alone =
-        best.is_sure() && !look.may_be_another(&best) && !fits.iter().skip(1).any(is_as_likely);
+        best.is_sure() && !seen.may_be_another(&best) && !fits.iter().skip(1).any(is_as_likely);
     if !is_alone {
         let other = |fit: &&Fit| fit.is_rival() && fit.client.line() != best.client.line();
         chosen.extend(fits.iter().skip(1).find(other));
@@ -153,11 +154,18 @@ impl Fit {
     }
 }
 
-impl Look {
+/// What is looked at, and what each row asks of it anew.
+struct SeenProcess<'a> {
+    look: &'a Look,
+    /// No interpreter or virtual machine runs the program.
+    is_native: bool,
+}
+
+impl SeenProcess<'_> {
     /// The list of this client's clues that weighs most, if one shows and nothing speaks against the client.
     fn fit(&self, client: &'static Client) -> Option<Fit> {
         let weigh = |clues: &[Clue]| clues.iter().map(|clue| clue.weight()).sum::<u32>();
-        let is_native = self.is_native();
+        let Self { look, is_native } = *self;
         // What the socket shows may be typical of a client; not in another language than that client's.
         let is_possible =
             |clues: &[Clue]| is_native || clues.iter().any(|clue| clue.is_of_process());
@@ -173,12 +181,59 @@ impl Look {
         };
         let of_guess = if is_unseen { clues.len().try_into().ok()? } else { weigh(clues) };
         // Of two versions that look alike, the one whose default the socket has.
-        let weight = 2 * of_guess + u32::from(client.default.keepalive == self.own.keepalive);
+        let weight = 2 * of_guess + u32::from(client.default.keepalive == look.own.keepalive);
         let is_on_port = is_on_port || is_unseen;
         let fit = Fit { client, clues, weight, is_on_port, is_unseen };
-        (!self.is_built_otherwise(&fit) && !self.speaks_against(&fit)).then_some(fit)
+        (!look.is_built_otherwise(&fit) && !look.speaks_against(&fit)).then_some(fit)
     }
 
+    /// An interpreter has many libraries loaded (PHP loads all its extensions): away from its port one of them is a guess.
+    fn may_be_another(&self, fit: &Fit) -> bool {
+        let mut clues = fit.client.clues.iter().copied().flatten();
+        let has_port = clues.any(|clue| matches!(clue, Clue::Port(_)));
+        fit.is_loaded_only() && has_port && !self.is_native
+    }
+
+    /// Whether these clues would show if the files of the process could be read: a C library on the port of its
+    /// protocol, in a language that calls C libraries.
+    fn may_show(&self, client: &Client, clues: &[Clue]) -> bool {
+        let is_of_c = |clue: &Clue| matches!(clue, Clue::Library(part) if part.starts_with("/lib"));
+        let calls_c = ["java", "dotnet", "node", "beam.smp"];
+        !self.look.traces.are_files_read
+            && self.look.traces.go.is_none()
+            && calls_c.iter().all(|other| self.look.name_like(other).is_none())
+            && clues.iter().any(is_of_c)
+            && clues.iter().any(|clue| matches!(clue, Clue::Port(_)))
+            && clues.iter().all(|clue| is_of_c(clue) || self.shows(client, *clue))
+    }
+
+    fn shows(&self, client: &Client, clue: Clue) -> bool {
+        let look = self.look;
+        match clue {
+            Clue::Name(name) | Clue::Runtime(name) => look.name_like(name).is_some(),
+            Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => {
+                look.library(part).is_some()
+            }
+            Clue::Without(part) => look.traces.are_files_read && look.library(part).is_none(),
+            Clue::Unread => !look.traces.are_files_read,
+            Clue::Repeats(interval, count) => {
+                look.own.idle > 0 && look.own.interval == interval && look.own.count == count
+            }
+            Clue::Native => self.is_native,
+            Clue::Go => look.traces.go.is_some(),
+            Clue::Module(module) => look.traces.go.as_ref().is_some_and(|go| go.has(module)),
+            Clue::Port(port) => port == look.port,
+            Clue::Values(values) => look.own == values,
+            Clue::Defaults => look.own == client.default,
+            Clue::Refused(option, value) => look.refused.contains(&(option, Some(value))),
+            Clue::Kernel => look.traces.is_kernel(),
+            Clue::SocketActivated => look.traces.is_socket_activated,
+            Clue::UserTimeoutOnly => !look.own.keepalive && look.own.user_timeout_ms > 0,
+        }
+    }
+}
+
+impl Look {
     /// What the socket or its port says against it: a program that shows itself may have been configured, a guess is
     /// only as good as all that is known.
     fn speaks_against(&self, fit: &Fit) -> bool {
@@ -218,32 +273,12 @@ impl Look {
         is_other_version || modules.next().is_some_and(|first| !first && !modules.any(|it| it))
     }
 
-    /// An interpreter has many libraries loaded (PHP loads all its extensions): away from its port one of them is a guess.
-    fn may_be_another(&self, fit: &Fit) -> bool {
-        let mut clues = fit.client.clues.iter().copied().flatten();
-        let has_port = clues.any(|clue| matches!(clue, Clue::Port(_)));
-        fit.is_loaded_only() && has_port && !self.is_native()
-    }
-
     /// The client speaks one protocol, and the port belongs to another.
     fn is_port_of_others(&self, client: &Client) -> bool {
         let clues = |client: &Client| client.clues.iter().copied().flatten();
         let knows = |client: &Client| clues(client).any(|clue| *clue == Clue::Port(self.port));
         let has_port = clues(client).any(|clue| matches!(clue, Clue::Port(_)));
         has_port && !knows(client) && clients::of(self.direction).any(knows)
-    }
-
-    /// Whether these clues would show if the files of the process could be read: a C library on the port of its
-    /// protocol, in a language that calls C libraries.
-    fn may_show(&self, client: &Client, clues: &[Clue]) -> bool {
-        let is_of_c = |clue: &Clue| matches!(clue, Clue::Library(part) if part.starts_with("/lib"));
-        let calls_c = ["java", "dotnet", "node", "beam.smp"];
-        !self.traces.are_files_read
-            && self.traces.go.is_none()
-            && calls_c.iter().all(|other| self.name_like(other).is_none())
-            && clues.iter().any(is_of_c)
-            && clues.iter().any(|clue| matches!(clue, Clue::Port(_)))
-            && clues.iter().all(|clue| is_of_c(clue) || self.shows(client, *clue))
     }
 
     /// Why it is this one, in words.
@@ -271,30 +306,6 @@ impl Look {
     /// Whether the process is `part`, or has a file of it loaded.
     fn uses(&self, part: &str) -> bool {
         self.name_like(part).is_some() || self.library(part).is_some()
-    }
-
-    fn shows(&self, client: &Client, clue: Clue) -> bool {
-        match clue {
-            Clue::Name(name) | Clue::Runtime(name) => self.name_like(name).is_some(),
-            Clue::Library(part) | Clue::Loaded(part) | Clue::VirtualMachine(part) => {
-                self.library(part).is_some()
-            }
-            Clue::Without(part) => self.traces.are_files_read && self.library(part).is_none(),
-            Clue::Unread => !self.traces.are_files_read,
-            Clue::Repeats(interval, count) => {
-                self.own.idle > 0 && self.own.interval == interval && self.own.count == count
-            }
-            Clue::Native => self.is_native(),
-            Clue::Go => self.traces.go.is_some(),
-            Clue::Module(module) => self.traces.go.as_ref().is_some_and(|go| go.has(module)),
-            Clue::Port(port) => port == self.port,
-            Clue::Values(values) => self.own == values,
-            Clue::Defaults => self.own == client.default,
-            Clue::Refused(option, value) => self.refused.contains(&(option, Some(value))),
-            Clue::Kernel => self.traces.is_kernel(),
-            Clue::SocketActivated => self.traces.is_socket_activated,
-            Clue::UserTimeoutOnly => !self.own.keepalive && self.own.user_timeout_ms > 0,
-        }
     }
 
     /// The process's name or its executable's, if it is `name` with or without a version.

@@ -2,23 +2,21 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
-    lessons::Lessons,
+    lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
     neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
-    stopped::is_stopped,
+    recognition::{Processes, runs_in},
 };
 use crate::{
     advice::{
         Constraints, Proposal,
         place::{ForeignNetns, RunsIn},
-        process_clues::Traces,
-        recognise::{Look, recognise},
+        recognise::Look,
         remedy::{Advice, Holds, Need, Situation, advise},
     },
     fix::known::ValueOrigin,
-    kernel::host,
     model::{
         judgement::{
             death::Cause,
@@ -37,10 +35,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
@@ -182,80 +177,19 @@ pub(super) fn judge(
     asked: AskedWhen,
 ) -> Vec<Judged> {
     let cases = cases(lives);
-    let mut looks: BTreeMap<u32, Traces> = BTreeMap::new();
-    let siblings = living_siblings(&cases);
+    let known = KnownLessons::of(learned);
+    let mut processes = Processes::of(&cases);
     let neighbours = Neighbours::of(&cases, others, asked.now);
     cases
         .into_iter()
         .map(|case| {
-            let own = pids(&case).find(|&pid| is_called(pid, case.key.process.as_deref()));
-            let pid = own.or_else(|| siblings.get(&deployed(&case)?).copied());
-            let kept = kept(&case);
-            let traces = match (pid, &case.key.process) {
-                (Some(pid), _) => {
-                    let now = looks.entry(pid).or_insert_with(|| Traces::of_process(pid)).clone();
-                    // The agent may see what /proc does not show to this user.
-                    kept.filter(|it| it.are_files_read && !now.are_files_read).unwrap_or(now)
-                }
-                // It is gone: what it showed while it lived.
-                (None, Some(process)) => kept.unwrap_or_else(|| Traces::of_name(process)),
-                (None, None) => Traces::default(),
-            };
-            let judged = of_case(case, learned, idle, traces, pid, &neighbours);
-            let stopped = if asked.is_of_past { Vec::new() } else { stopped(&judged.case) };
+            let judged = of_case(case, &known, idle, &mut processes, &neighbours);
+            let stopped =
+                if asked.is_of_past { Vec::new() } else { processes.stopped(&judged.case) };
             let judged = Judged { stopped, asked, ..judged };
             Judged { meaning: judged.sentence(), ..judged }
         })
         .collect()
-}
-
-/// What a process of the case showed to the agent: of one whose files could be read, if there is one.
-fn kept(case: &ConnectionGroup) -> Option<Traces> {
-    let all = case.lives.iter().filter_map(|life| life.clues.as_ref());
-    all.min_by_key(|clues| !clues.are_files_read).cloned()
-}
-
-/// The processes of a case, those of connections that live first.
-fn pids(case: &ConnectionGroup) -> impl Iterator<Item = u32> {
-    let first_the_living = case.live().chain(case.dead());
-    first_the_living.filter_map(|life| Some(life.owner()?.pid)).take(64)
-}
-
-/// The processes that have connections of a case open, and are stopped now.
-fn stopped(case: &ConnectionGroup) -> Vec<u32> {
-    let owners = case.live().filter_map(|life| Some(life.owner()?.pid));
-    let all: BTreeSet<u32> = owners.collect();
-    let is_it = |pid: &u32| is_stopped(*pid) && is_called(*pid, case.key.process.as_deref());
-    all.into_iter().take(64).filter(is_it).collect()
-}
-
-/// Whether the process lives and still has this name.
-fn is_called(pid: u32, name: Option<&str>) -> bool {
-    let comm = std::fs::read(format!("/proc/{pid}/comm")).ok();
-    let comm = comm.map(|comm| crate::model::text::sanitize::escaped(comm.trim_ascii_end()));
-    comm.is_some() && comm.as_deref() == name
-}
-
-/// A service, pod or container runs one program under one name: what its next process shows was true of the last.
-/// Elsewhere another process of the same name is another program.
-fn deployed(case: &ConnectionGroup) -> Option<(Option<String>, Option<String>)> {
-    let around = runs_in(case, None);
-    let is_deployed = around.unit.is_some() || around.pod.is_some() || around.container.is_some();
-    is_deployed.then(|| (case.key.process.clone(), case.key.part_of.clone()))
-}
-
-/// For each name in a service, pod or container a process that lives.
-fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Option<String>), u32> {
-    let mut siblings = BTreeMap::new();
-    for case in cases {
-        let Some(key) = deployed(case).filter(|key| !siblings.contains_key(key)) else {
-            continue;
-        };
-        if let Some(pid) = pids(case).find(|&pid| is_called(pid, case.key.process.as_deref())) {
-            siblings.insert(key, pid);
-        }
-    }
-    siblings
 }
 
 /// The same beside others that probe sooner, and were answered.
@@ -279,14 +213,13 @@ fn values_from(
 
 fn of_case(
     case: ConnectionGroup,
-    learned: &[LearnedRow],
+    known: &KnownLessons<'_>,
     idle: Option<u32>,
-    traces: Traces,
-    pid: Option<u32>,
+    processes: &mut Processes,
     neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
-    let learned = Lessons::of(&case, learned, neighbours.killed_here(&case).as_ref());
+    let learned = Lessons::of(&case, known, neighbours.killed_here(&case).as_ref());
     let earlier = neighbours.earlier_probe(&case, finding);
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
     let need = match (&earlier, &pool) {
@@ -295,11 +228,11 @@ fn of_case(
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
         (None, _) => need(&case, finding, neighbours),
     };
-    let known = constraints(&case, learned.limit.as_ref(), neighbours, need);
-    let known = with_earlier(known, earlier.as_ref());
-    let proposal = idle.map_or_else(|| Proposal::fitting(&known), Proposal::with_idle);
-    let origin = idle.is_none().then(|| ValueOrigin::of(&known));
-    let values_from = values_from(&case, &known, origin, learned.limit.as_ref());
+    let bounds = constraints(&case, learned.limit.as_ref(), neighbours, need);
+    let bounds = with_earlier(bounds, earlier.as_ref());
+    let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
+    let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
+    let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref());
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
@@ -311,14 +244,17 @@ fn of_case(
         Peer::Server(addr) => (Direction::Outbound, addr.port()),
         Peer::ClientsOf(port) => (Direction::Inbound, port),
     };
+    let (traces, pid) = processes.of_case(&case);
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
     advice.extend(reopen(&case).into_iter().chain(pool).chain(spare_probes(&case, finding)));
     let interval = shorter_interval(&case, finding, neighbours, proposal);
     advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
-    advice.extend(need.into_iter().flat_map(|need| {
-        let around = runs_in(&case, pid);
+    if let Some(need) = need {
+        let is_foreign = known.is_foreign(case.key.netns);
+        let foreign_netns = is_foreign.then_some(ForeignNetns { pid });
+        let around = RunsIn { foreign_netns, ..runs_in(&case) };
         let situation = Situation {
             need,
             direction,
@@ -330,8 +266,8 @@ fn of_case(
             around: &around,
             proposal,
         };
-        advise(&situation, &recognise(&look))
-    }));
+        advice.extend(advise(&situation, processes.recognise(look)));
+    }
     let causes = case
         .causes()
         .into_iter()
@@ -427,24 +363,6 @@ fn calls(case: &ConnectionGroup) -> Vec<CallCount> {
     }
     counts.sort_by_key(|count| (count.result == "ok", count.option));
     counts
-}
-
-fn runs_in(case: &ConnectionGroup, pid: Option<u32>) -> RunsIn {
-    let Some(life) = case.example() else {
-        return RunsIn::default();
-    };
-    let connection = &life.connection;
-    let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
-    RunsIn {
-        unit: connection
-            .part_of
-            .unit
-            .clone()
-            .filter(|unit| unit.ends_with(".service") && !unit.starts_with("user@")),
-        pod: connection.part_of.pod.clone(),
-        container: connection.part_of.container.clone(),
-        foreign_netns: is_foreign.then_some(ForeignNetns { pid }),
-    }
 }
 
 impl Judged {

@@ -4,25 +4,33 @@ use crate::{
     command::{Failure, time_window::TimeWindow, timestamp::unix_seconds},
     model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
     serve::{AgentStatus, client},
-    store::{CallRow, DeathRow, HistoryReader, Query},
+    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Query},
     view::life::{CallSeen, Life},
 };
 use std::{collections::BTreeMap, path::Path};
 
 /// The history on disk.
 pub(super) enum HistorySource<'a> {
-    /// As the agent that writes it reads it.
-    Agent(&'a Path),
+    /// Of the agent with this socket: its file, if this command may read that, else what the agent reads of it, for twice the
+    /// CPU.
+    Agent(&'a Path, Option<HistoryReader>),
     File(HistoryReader),
     None,
 }
 
-impl HistorySource<'_> {
+impl<'a> HistorySource<'a> {
+    /// The history that this agent writes.
+    pub(super) fn of_agent(socket: &'a Path, status: &HistoryStatus) -> Self {
+        let is_it = status.file.is_some() && HistoryFileId::of(&status.folder) == status.file;
+        let own = is_it.then(|| HistoryReader::open(&status.folder).ok()).flatten();
+        Self::Agent(socket, own)
+    }
+
     /// Passes deaths on; how many could not be read.
     fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<u64, Failure> {
         Ok(match self {
-            Self::Agent(path) => client::deaths(path, query, each)?,
-            Self::File(reader) => reader.deaths(query, each)?,
+            Self::Agent(path, None) => client::deaths(path, query, each)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => reader.deaths(query, each)?,
             Self::None => 0,
         })
     }
@@ -51,8 +59,8 @@ impl HistorySource<'_> {
     /// How many deaths of each worth a query finds, whatever its limit.
     fn count(&self, query: &Query) -> Result<BTreeMap<Worth, u64>, Failure> {
         Ok(match self {
-            Self::Agent(path) => client::death_count(path, query)?,
-            Self::File(reader) => reader.count(query)?,
+            Self::Agent(path, None) => client::death_count(path, query)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => reader.count(query)?,
             Self::None => BTreeMap::new(),
         })
     }
@@ -61,8 +69,8 @@ impl HistorySource<'_> {
     pub(super) fn not_kept(&self, window: &TimeWindow) -> Result<Option<String>, Failure> {
         let (since, until) = (Some(window.since_seconds()), window.until_seconds());
         let found = match self {
-            Self::Agent(path) => client::not_kept(path, since, until)?,
-            Self::File(reader) => reader.not_kept(since, until)?,
+            Self::Agent(path, None) => client::not_kept(path, since, until)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => reader.not_kept(since, until)?,
             Self::None => Vec::new(),
         };
         let meanings: Vec<String> = found.into_iter().map(|it| it.meaning).collect();
@@ -72,8 +80,8 @@ impl HistorySource<'_> {
     /// Calls on connections that live, as far as the history holds them.
     pub(super) fn living_calls(&self) -> Result<Vec<CallRow>, Failure> {
         Ok(match self {
-            Self::Agent(path) => client::calls(path)?,
-            Self::File(reader) => reader.living_calls()?,
+            Self::Agent(path, None) => client::calls(path)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => reader.living_calls()?,
             Self::None => Vec::new(),
         })
     }
@@ -81,7 +89,8 @@ impl HistorySource<'_> {
     /// Everything that was learned.
     pub(super) fn learned(&self) -> Result<Vec<LearnedRow>, Failure> {
         Ok(match self {
-            Self::Agent(path) => client::learned(path)?,
+            // It has learned since it wrote that down.
+            Self::Agent(path, _) => client::learned(path)?,
             Self::File(reader) => reader.learned()?,
             Self::None => Vec::new(),
         })
@@ -95,6 +104,7 @@ impl HistorySource<'_> {
         mut each: impl FnMut(DeathRow),
     ) -> Result<Vec<String>, Failure> {
         let (mut notes, mut n_unreadable) = (Vec::new(), 0);
+        let mut counted: Option<(Query, BTreeMap<Worth, u64>)> = None;
         for (worth, since, until) in Worth::ALL.into_iter().flat_map(|worth| asked(window, worth)) {
             let most = most_deaths(worth);
             let query = Query {
@@ -111,9 +121,15 @@ impl HistorySource<'_> {
                 true
             })?;
             if n_read == most {
-                let found = self.count(&Query { worth: None, limit: None, ..query })?;
+                // One look counts all worths.
+                let all = Query { worth: None, limit: None, ..query };
+                let found = match counted.take() {
+                    Some((of, found)) if of == all => found,
+                    _ => self.count(&all)?,
+                };
                 let (n, what) = (found.get(&worth).copied().unwrap_or_default(), worth.words());
                 notes.push(format!("of {n} {what} the latest {most} are counted here"));
+                counted = Some((all, found));
             }
         }
         if n_unreadable > 0 {

@@ -16,7 +16,47 @@ use crate::{
         life::{Finding, Life},
     },
 };
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr};
+
+/// A peer, as it is written, and the network namespace if that is not our own.
+type Destination<'a> = (&'a str, Option<u32>);
+
+/// Everything that was learned, by what it concerns.
+#[derive(Debug)]
+pub(super) struct KnownLessons<'a> {
+    own_netns: Option<u32>,
+    limits: HashMap<Destination<'a>, &'a LimitRow>,
+    closes: HashMap<Destination<'a>, &'a PeerClosesRow>,
+    clean_ups: Vec<&'a CleanUpRow>,
+}
+
+impl<'a> KnownLessons<'a> {
+    pub(super) fn of(learned: &'a [LearnedRow]) -> Self {
+        let mut known = Self {
+            own_netns: host::own_netns(),
+            limits: HashMap::new(),
+            closes: HashMap::new(),
+            clean_ups: Vec::new(),
+        };
+        for row in learned {
+            match row {
+                LearnedRow::PathLimit(row) => {
+                    known.limits.insert((row.remote.as_str(), row.netns), row);
+                }
+                LearnedRow::PeerCloses(row) => {
+                    known.closes.insert((row.remote.as_str(), row.netns), row);
+                }
+                LearnedRow::CleanUp(row) => known.clean_ups.push(row),
+            }
+        }
+        known
+    }
+
+    /// Whether this is a network namespace other than this command's.
+    pub(super) fn is_foreign(&self, netns: u32) -> bool {
+        self.own_netns.is_some_and(|own| own != netns)
+    }
+}
 
 /// What concerns one case.
 #[derive(Debug, Default)]
@@ -30,7 +70,7 @@ impl Lessons {
     /// `killed`: the shortest quiet time that killed one that the answer shows.
     pub(super) fn of(
         case: &ConnectionGroup,
-        learned: &[LearnedRow],
+        known: &KnownLessons<'_>,
         killed: Option<&KilledHere>,
     ) -> Self {
         let Some(example) = case.example() else {
@@ -42,24 +82,14 @@ impl Lessons {
             Direction::Outbound => SocketAddr::new(addr, connection.remote.port()).to_string(),
             Direction::Inbound => addr.to_string(),
         };
-        let is_foreign = host::own_netns().is_some_and(|own| own != connection.netns);
-        let netns = is_foreign.then_some(connection.netns);
-        let mut found = Self::default();
-        for row in learned {
-            match row {
-                LearnedRow::PathLimit(row) if row.remote == peer && row.netns == netns => {
-                    found.limit = Some(with_shown_death(row, killed));
-                }
-                LearnedRow::PeerCloses(row) if row.remote == peer && row.netns == netns => {
-                    found.closes = Some(row.clone());
-                }
-                LearnedRow::CleanUp(row) if row.netns == netns && ended_with(case, row) => {
-                    found.clean_up = Some(row.clone());
-                }
-                _ => {}
-            }
+        let netns = known.is_foreign(connection.netns).then_some(connection.netns);
+        let destination: Destination<'_> = (&peer, netns);
+        let is_of_it = |row: &&&CleanUpRow| row.netns == netns && ended_with(case, row);
+        Self {
+            limit: known.limits.get(&destination).map(|row| with_shown_death(row, killed)),
+            closes: known.closes.get(&destination).map(|&row| row.clone()),
+            clean_up: known.clean_ups.iter().rfind(is_of_it).map(|&row| row.clone()),
         }
-        found
     }
 }
 
@@ -140,7 +170,8 @@ mod tests {
     }
 
     fn is_one(lives: Vec<Life>, at: &str) -> bool {
-        Lessons::of(&cases(lives)[0], &[clean_up(at)], None).clean_up.is_some()
+        let learned = [clean_up(at)];
+        Lessons::of(&cases(lives)[0], &KnownLessons::of(&learned), None).clean_up.is_some()
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod lessons;
 mod living;
 mod needs;
 mod neighbours;
+mod recognition;
 mod source;
 mod stopped;
 mod target;

@@ -45,7 +45,17 @@ pub(crate) fn sockets(
     filter: &Filter,
     each: impl FnMut(Row) -> bool,
 ) -> Result<(), Error> {
-    let mut body = filtered(path, filter)?;
+    let mut body = filtered(path, filter, "")?;
+    each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
+}
+
+/// The same, of now: for that the agent takes a snapshot, if its last is old and another is cheap.
+pub(crate) fn fresh_sockets(
+    path: &Path,
+    filter: &Filter,
+    each: impl FnMut(Row) -> bool,
+) -> Result<(), Error> {
+    let mut body = filtered(path, filter, "&fresh=true")?;
     each_line(&mut body, each).map_err(|cause| Error::reading(path, cause))
 }
 
@@ -56,15 +66,15 @@ pub(crate) fn socket_lines(
     filter: &Filter,
     each: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), Error> {
-    let mut body = filtered(path, filter)?;
+    let mut body = filtered(path, filter, "")?;
     unparsed::each_block(&mut body, MAX_ROW, each).map_err(|cause| Error::reading(path, cause))
 }
 
-/// The body of the answer about these connections.
-fn filtered(path: &Path, filter: &Filter) -> Result<Box<dyn BufRead>, Error> {
+/// The body of the answer about these connections. `more`: other parameters.
+fn filtered(path: &Path, filter: &Filter, more: &str) -> Result<Box<dyn BufRead>, Error> {
     let filter = serde_json::to_string(filter)
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
-    get(path, &format!("/v1/sockets?filter={}", percent_encoded(&filter)))
+    get(path, &format!("/v1/sockets?filter={}{more}", percent_encoded(&filter)))
 }
 
 /// What happens, line by line, until `each` returns false or the agent ends. The first call, with

@@ -1,4 +1,4 @@
-//! `bench snapshot|agent [SOCKETS]`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
+//! `bench snapshot|agent [SOCKETS]`, `bench history`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
 //! beside others in one run. Exit code 1 when a budget (docs/ARCHITECTURE.md#budgets) is not met.
 #![expect(
     clippy::expect_used,
@@ -10,6 +10,7 @@
 mod agent;
 mod call;
 mod flood;
+mod history;
 mod hooks;
 mod observer;
 mod snapshot;
@@ -25,9 +26,10 @@ fn main() -> ExitCode {
         ["snapshot"] => snapshot::run(100_000),
         ["agent", number] => agent::run(sockets(number)),
         ["agent"] => agent::run(1_000_000),
+        ["history"] => history::run(),
         ["hooks"] => hooks::run(),
         ["calls", mechanisms @ ..] => hooks::calls_alone(mechanisms),
-        _ => panic!("usage: bench snapshot|agent [SOCKETS], bench hooks"),
+        _ => panic!("usage: bench snapshot|agent [SOCKETS], bench history, bench hooks"),
     };
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -29,7 +29,7 @@ use crate::{
         observed::socket::Direction,
         table::happening::EventName,
     },
-    serve::client,
+    serve::{AgentStatus, client},
     store::{self, HistoryReader},
     view::{
         event_filter::EventFilter,
@@ -174,7 +174,9 @@ impl<'a> Sources<'a> {
             notes.push("measured against the idle limits of this call".to_owned());
         }
         let history = match &status {
-            Some(status) if status.history.is_some() => HistorySource::Agent(socket),
+            Some(AgentStatus { history: Some(history), .. }) => {
+                HistorySource::of_agent(socket, history)
+            }
             _ => match HistoryReader::open(&args.state.state_dir) {
                 Ok(reader) => HistorySource::File(reader),
                 Err(store::Error::None { .. }) => HistorySource::None,
@@ -204,7 +206,7 @@ impl<'a> Sources<'a> {
             (None, None) => "nobody who sees what lives".to_owned(),
         };
         match (&status, &history) {
-            (_, HistorySource::Agent(_) | HistorySource::File(_)) => {
+            (_, HistorySource::Agent(..) | HistorySource::File(_)) => {
                 notes.insert(0, format!("from {living}, and the history on disk"));
             }
             (Some(_), HistorySource::None) => notes
@@ -336,7 +338,7 @@ impl<'a> Sources<'a> {
             for selection in selections {
                 let filter = self.measured(&selection.filter);
                 let asked_at = clock::unix_seconds();
-                client::sockets(path, &filter, |row| {
+                client::fresh_sockets(path, &filter, |row| {
                     if selection.admits_remote(row.connection.remote) {
                         read_at.entry(row.id().to_owned()).or_insert(asked_at);
                         rows.take(row);

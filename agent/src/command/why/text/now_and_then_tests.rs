@@ -175,7 +175,7 @@ fn a_death_of_another_connection_is_not_said_to_be_shown_here() {
         deaths_contradicted: 0,
         deaths_explained: 0,
         occasions: 2,
-        confidence: crate::model::judgement::learned_limit::Confidence::Likely,
+        confidence: Confidence::Likely,
         idle_limit_seconds: 70,
         looks_like: None,
         meaning: "quiet connections are dropped".to_owned(),
