@@ -28,7 +28,8 @@ pub(super) fn build(architecture: Architecture, profile: &str, source: &Source) 
         build.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &compiler);
         build.env(format!("CC_{name}"), &compiler).env(format!("AR_{name}"), archiver);
     }
-    source.dated(&mut build).env("KEEPWATCH_COMMIT", &source.commit);
+    // No time is set: C libraries would be compiled again for each commit, and none of them asks for it.
+    build.env("KEEPWATCH_COMMIT", &source.commit);
     announced(
         &mut build,
         &format!(

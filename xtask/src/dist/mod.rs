@@ -37,9 +37,10 @@ pub(crate) struct DistOptions {
     /// Build for this architecture; may be repeated. Without it: for this machine's.
     #[arg(long)]
     arch: Vec<Architecture>,
-    /// Build with this profile: `dev` is built sooner, larger and slower.
-    #[arg(long, default_value = "release")]
-    profile: String,
+    /// Build with this profile: `dev` is built sooner, larger and slower. Without it: with `shipped`, or with `release`
+    /// where Cargo.toml has no such profile.
+    #[arg(long)]
+    profile: Option<String>,
     /// Build the last commit a second time, in another folder, and compare the checksums.
     #[arg(long)]
     verify: bool,
@@ -54,6 +55,9 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     let is_foreign = |one: &Architecture| Some(*one) != Architecture::of_this_machine();
     let foreign = arch.iter().any(is_foreign);
     setup::prepare_tools(if foreign { Purpose::ForeignPackages } else { Purpose::Packages })?;
+    let manifest =
+        fs::read_to_string(place::root().join("Cargo.toml")).context("read Cargo.toml")?;
+    let profile = profile.as_deref().unwrap_or_else(|| default_profile(&manifest));
     let source = Source::of_workspace()?;
     let dist = place::root().join("target/dist");
     if dist.exists() {
@@ -68,6 +72,12 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
         trial::run(&dist, &made, &source)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is handed out is optimised as a whole, which takes long to build.
+fn default_profile(manifest: &str) -> &'static str {
+    let has_own = manifest.lines().any(|line| line == "[profile.shipped]");
+    if has_own { "shipped" } else { "release" }
 }
 
 /// For each architecture, what is packed.
@@ -131,4 +141,15 @@ fn sums(dist: &Path, names: &[String]) -> Result<String> {
     let file = dist.join(SUMS);
     fs::write(&file, &sums).with_context(|| format!("write {}", file.display()))?;
     Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_profile;
+
+    #[test]
+    fn what_is_handed_out_has_a_profile_of_its_own_where_there_is_one() {
+        assert_eq!(default_profile("[profile.release]\n[profile.shipped]\n"), "shipped");
+        assert_eq!(default_profile("[profile.release]\n# [profile.shipped]\n"), "release");
+    }
 }
