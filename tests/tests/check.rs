@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Something to connect to. It accepts, reads until the client closes, and closes.
 fn server() -> SocketAddr {

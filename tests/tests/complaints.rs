@@ -13,7 +13,7 @@ use keepwatch_tests::{
 };
 use std::{os::fd::OwnedFd, process::Command, time::Duration};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A connection over a cable to another namespace: to a peer that is not on this host.
 struct Outbound {

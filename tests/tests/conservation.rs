@@ -8,10 +8,11 @@ use keepwatch_tests::{
         metrics::Metrics,
     },
     kernel::{
+        churn::ChurningConnections,
         kernel_ids::KernelIds,
         netns::NetworkNamespace,
         probe_counter::ProbeCounter,
-        socket::{self, Family, Plan, Road, SocketOption},
+        socket::{Plan, Road, SocketOption},
     },
     network::path::{Ends, NetworkPath},
     rounds::{Counted, RoundEnd, one_is_exact},
@@ -19,15 +20,12 @@ use keepwatch_tests::{
     wait::{StopAtEnd, until, within},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     net::SocketAddr,
     os::fd::{AsRawFd as _, OwnedFd},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -39,7 +37,7 @@ const NO_SNAPSHOT_FOR_LONG: [&str; 2] = ["--interval", "1h"];
 /// For the events of the whole host, also beside thousands of connections a second.
 const ROOM_FOR_ALL: [&str; 2] = ["--ring-bytes", "16777216"];
 /// The agent publishes its sums once a second.
-const TOLD_WITHIN: Duration = Duration::from_secs(20);
+const TOLD_WITHIN: Duration = Duration::from_mins(1);
 const N_CONNECTIONS: usize = 300;
 /// Nothing but a probe a second each, answered.
 const PROBING: Plan = Plan::keepalive(1, 1, 127);
@@ -131,7 +129,7 @@ fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kerne
             drop(stop);
             next
         });
-        let alive = traffic.alive.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let alive = traffic.alive();
         assert!(!alive.is_empty());
         let in_netns = netns.inode().to_string();
         until("every live socket is in the table", SOON, || {
@@ -146,32 +144,6 @@ fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kerne
         assert!(ids.are_many() && ids.are_in_the_kernel(), "{ids:?}");
         folder = agent.kill();
         until("its programs, maps and links are gone", SOON, || ids.are_gone().then_some(()));
-    }
-}
-
-/// Connections that come and go, as fast as they can.
-#[derive(Debug, Default)]
-struct ChurningConnections {
-    stopped: AtomicBool,
-    alive: Mutex<Vec<OwnedFd>>,
-}
-
-impl ChurningConnections {
-    fn run(&self) {
-        const N_ALIVE: usize = 60;
-        let listener = socket::listener(Family::V4, Family::V4.loopback(), 1, &Plan::NOTHING);
-        let address = socket::local_address(&listener);
-        let mut alive = VecDeque::new();
-        while !self.stopped.load(Ordering::Relaxed) || alive.len() < N_ALIVE {
-            alive.push_back(socket::connected(Family::V4, address, &PROBING));
-            alive.push_back(socket::accepted(&listener));
-            if alive.len() > N_ALIVE {
-                alive.truncate(N_ALIVE - 4);
-                alive.rotate_left(7);
-            }
-        }
-        alive.push_back(listener);
-        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive.into();
     }
 }
 

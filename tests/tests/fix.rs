@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A folder for the journal, and the path that is fixed.
 struct Fixer {

@@ -21,7 +21,7 @@ use std::{
     fs, net::SocketAddr, os::unix::fs::FileExt as _, path, process::Command, time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 /// The middlebox forgets what is quiet for longer.
 const FORGETS_AFTER: u32 = 4;
 const QUIET: Duration = Duration::from_secs(6);

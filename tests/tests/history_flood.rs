@@ -18,7 +18,7 @@ use keepwatch_tests::{
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 /// The middlebox forgets what is quiet for longer.
 const FORGETS_AFTER: u32 = 4;
 const QUIET: Duration = Duration::from_secs(6);

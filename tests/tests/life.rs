@@ -25,7 +25,7 @@ use std::{
 };
 
 const A_SECOND: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 /// A walk may take a twentieth of the agent's time, and on a busy machine it takes long.
 const BY_THE_NEXT_WALK: Duration = Duration::from_mins(2);
 /// So that events, not snapshots, tell the agent.

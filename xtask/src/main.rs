@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod cases;
+mod chaos;
 mod ci;
 mod codegen;
 mod command;

@@ -1,6 +1,6 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, cases, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
+use crate::{bench, cases, chaos, ci, codegen, dist, fresh, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ pub(crate) enum Verb {
     Vm(vm::VmOptions),
     Bench(bench::BenchOptions),
     Cases(cases::CasesOptions),
+    Chaos(chaos::ChaosOptions),
     Codegen(codegen::CodegenOptions),
     Dist(dist::DistOptions),
     Fresh(fresh::FreshOptions),
@@ -30,6 +31,7 @@ impl Verb {
             Self::Vm(options) => vm::run(&options),
             Self::Bench(options) => bench::run(options),
             Self::Cases(options) => cases::run(&options),
+            Self::Chaos(options) => chaos::run(&options),
             Self::Codegen(options) => codegen::run(&options),
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),

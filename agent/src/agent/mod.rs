@@ -306,8 +306,10 @@ fn announce(
 /// What is known of a thread that panicked; the log has the rest.
 const PANICKED: &str = "it panicked";
 
-/// Rounds of news that a slow reader of the stream may be behind: some seconds.
-const NEWS_KEPT: usize = 64;
+/// Parts of news that a slow reader of the stream may be behind: some seconds.
+const NEWS_KEPT: usize = 256;
+/// Happenings of a part. All that is kept for slow readers, whatever the host does, is some 20 MiB.
+const PART: usize = 128;
 
 /// The servers, as the watching thread sees them.
 struct Servers {
@@ -321,7 +323,9 @@ impl Audience for Servers {
     fn news(&mut self, news: News) {
         self.writer.take(&news.happenings, &news.around);
         if self.news.receiver_count() > 0 {
-            self.news.send(Arc::new(news)).ok();
+            for part in news.parts(PART) {
+                self.news.send(Arc::new(part)).ok();
+            }
         }
     }
 

@@ -225,6 +225,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let Cli { no_color, socket, mut limits, command, .. } = cli;
     limits.learn_sources(&matches, &keys);
+    limits.agree().map_err(Failure::Options)?;
     if let Command::Run(args) = &command {
         log::for_the_agent(args.log.log_level, args.log.log_format, !no_color);
     } else {
@@ -267,6 +268,7 @@ fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
             return Err(Failure::Broken);
         };
         limits.learn_sources(&matches, &keys);
+        limits.agree().map_err(Failure::Options)?;
         Ok(run::reloaded(args, &limits, &matches))
     };
     Box::new(move || read().map_err(|failure: Failure| log::in_full(&failure)))

@@ -3,13 +3,13 @@
 use super::{
     DEFAULT_FILE,
     error::Error,
-    idle_limit::{idle_limit, network_path},
+    idle_limit::{contradiction, idle_limit, network_path, path_name},
     toml_error::TomlFile,
 };
-use crate::{files, view::peer_pattern::network};
+use crate::{files, model::judgement::idle_limit::ConfiguredPath, view::peer_pattern::network};
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use std::{ffi::OsString, path::Path};
-use toml_edit::{Item, Table};
+use toml_edit::{ArrayOfTables, Item, Table};
 
 /// A config or a policy has some kilobytes.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
@@ -54,9 +54,7 @@ fn with_defaults(
         }
         let wrong = |expected| file.wrong(key, item, expected);
         let values = match item {
-            Item::ArrayOfTables(tables) if key == "path" => {
-                tables.iter().map(|table| path_of(file, table)).collect::<Result<_, _>>()?
-            }
+            Item::ArrayOfTables(tables) if key == "path" => paths_of(file, tables)?,
             _ => values(item).map_err(wrong)?,
         };
         check(&command, key, &values).map_err(|expected| {
@@ -171,8 +169,8 @@ pub(crate) fn scalar(value: &toml_edit::Value) -> Option<String> {
 /// The keys of a `[[path]]` table.
 const PATH_KEYS: [&str; 4] = ["name", "peers", "port", "idle_limit"];
 
-/// A `[[path]]` table as the flag writes it. An error names the line of that table, or of the key in it.
-fn path_of(file: TomlFile<'_>, table: &Table) -> Result<String, Error> {
+/// A `[[path]]` table. An error names the line of that table, or of the key in it.
+fn path_of(file: TomlFile<'_>, table: &Table) -> Result<ConfiguredPath, Error> {
     for (key, item) in table {
         if !PATH_KEYS.contains(&key) {
             return Err(file.unknown(&format!("path.{key}"), item, &PATH_KEYS));
@@ -211,9 +209,19 @@ fn path_of(file: TomlFile<'_>, table: &Table) -> Result<String, Error> {
         Some(port) => format!("{name}={peers}:{port}={limit}"),
         None => format!("{name}={peers}={limit}"),
     };
-    // What is left to be wrong.
-    network_path(&path).map_err(|_| wrong("name", "expected a name without spaces".to_owned()))?;
-    Ok(path)
+    path_name(&name).map_err(|expected| wrong("name", expected))?;
+    network_path(&path).map_err(|expected| file.wrong_table("path", table, expected))
+}
+
+/// The `[[path]]` tables as the flag writes them.
+fn paths_of(file: TomlFile<'_>, tables: &ArrayOfTables) -> Result<Vec<String>, Error> {
+    let paths: Vec<_> =
+        tables.iter().map(|table| path_of(file, table)).collect::<Result<_, _>>()?;
+    if let Some((before, n, reason)) = contradiction(&paths) {
+        let line = |n| tables.get(n).map_or(0, |table| file.line_of_table(table));
+        return Err(file.wrong_at("path", line(n), format!("{reason} (line {})", line(before))));
+    }
+    Ok(paths.iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]
@@ -328,6 +336,18 @@ mod tests {
             (
                 "name = \"x\"\npeers = [\"10.0.0.0/8\"]\nidle_limit = \"aws\"",
                 "c.toml:8: `path.peers`: expected a text",
+            ),
+            (
+                "name = \"x,y\"\npeers = \"::/0\"\nidle_limit = \"aws\"",
+                "c.toml:7: `path.name` = \"x,y\": expected a name without",
+            ),
+            (
+                "name = \"x\"\npeers = \"10.0.0.0/8\"\nidle_limit = \"9s\"",
+                "c.toml:6: `path`: another path has the same peers: db=10.0.0.0/8=aws (line 1)",
+            ),
+            (
+                "name = \"db\"\npeers = \"11.0.0.0/8\"\nidle_limit = \"9s\"",
+                "c.toml:6: `path`: a path of the name db has another limit",
             ),
             ("name = \"x\"\n", "c.toml:6: `path`: a [[path]] needs"),
             ("name = \"x\"\n", "this one lacks `peers` and `idle_limit`"),

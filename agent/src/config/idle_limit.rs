@@ -1,12 +1,13 @@
 //! Idle limits and paths as they are typed: `aws`, `5m30s`, `db=10.0.0.0/8:5432=aws`.
 
 use super::whole_seconds;
-use crate::model::judgement::{
-    idle_limit::{ConfiguredPath, IdleLimit},
-    preset::PRESETS,
+use crate::{
+    model::judgement::{
+        idle_limit::{ConfiguredPath, IdleLimit},
+        preset::PRESETS,
+    },
+    view::peer_pattern::network,
 };
-use ipnet::IpNet;
-use std::net::IpAddr;
 
 /// Other names of presets: of what has the same limit.
 const ALIASES: [(&str, &str); 5] = [
@@ -31,14 +32,37 @@ pub(crate) fn idle_limit(text: &str) -> Result<IdleLimit, String> {
     Ok(IdleLimit { seconds, preset: None })
 }
 
+/// Nothing, if paths may have this name.
+pub(crate) fn path_name(name: &str) -> Result<(), String> {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '=' | ',');
+    if name.is_empty() || name.chars().any(is_odd) {
+        return Err("expected a name without spaces, `=` and `,`".to_owned());
+    }
+    Ok(())
+}
+
+/// Two paths of which one makes the other wrong: their places, and the reason.
+pub(crate) fn contradiction(paths: &[ConfiguredPath]) -> Option<(usize, usize, String)> {
+    paths.iter().enumerate().find_map(|(n, path)| {
+        let (before, earlier) = paths.iter().enumerate().take(n).find(|(_, earlier)| {
+            let is_same_place = (earlier.peers, earlier.port) == (path.peers, path.port);
+            is_same_place || earlier.name == path.name && earlier.limit != path.limit
+        })?;
+        let reason = if earlier.name == path.name && earlier.limit != path.limit {
+            format!("a path of the name {} has another limit: {earlier}", path.name)
+        } else {
+            format!("another path has the same peers: {earlier}")
+        };
+        Some((before, n, reason))
+    })
+}
+
 /// `NAME=CIDR[:PORT]=LIMIT`, IPv6 in brackets when a port follows.
 pub(crate) fn network_path(text: &str) -> Result<ConfiguredPath, String> {
     const FORM: &str = "expected NAME=CIDR[:PORT]=LIMIT, like db=10.0.0.0/8:5432=aws";
     let (name, rest) = text.split_once('=').ok_or(FORM)?;
     let (peers, limit) = rest.rsplit_once('=').ok_or(FORM)?;
-    if name.is_empty() || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(format!("{FORM}: a name without spaces"));
-    }
+    path_name(name).map_err(|expected| format!("{FORM}: {expected}"))?;
     let (net, port) = match peers.strip_prefix('[') {
         Some(v6) => {
             let (net, port) = v6.split_once(']').ok_or(FORM)?;
@@ -50,11 +74,7 @@ pub(crate) fn network_path(text: &str) -> Result<ConfiguredPath, String> {
             _ => (peers, None),
         },
     };
-    let peers = net
-        .parse::<IpNet>()
-        .or_else(|_| net.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("{FORM}: {net:?} is no network"))?
-        .trunc();
+    let peers = network(net).map_err(|_| format!("{FORM}: {net:?} is no network"))?.trunc();
     let port = port
         .map(|port| port.parse().map_err(|_| format!("{FORM}: {port:?} is no port")))
         .transpose()?;
@@ -89,6 +109,28 @@ mod tests {
             let time = format!(" {}s", preset.seconds);
             assert!(help.contains(preset.name) && help.contains(&time), "{}: {help}", preset.name);
         }
+    }
+
+    #[test]
+    fn two_paths_that_contradict_each_other_are_found_and_others_are_not() {
+        let found = |texts: &[&str]| {
+            let paths: Vec<_> = texts.iter().map(|text| network_path(text).unwrap()).collect();
+            contradiction(&paths).map(|(before, n, _)| (before, n))
+        };
+        assert_eq!(found(&["a=10.0.0.0/8=60s", "x=::/0=1h", "b=10.9.9.9/8=90s"]), Some((0, 2)));
+        assert_eq!(found(&["a=10.0.0.0/8=60s", "a=11.0.0.0/8=90s"]), Some((0, 1)));
+        assert_eq!(found(&["a=10.0.0.0/8=60s", "b=::ffff:10.0.0.0/104=60s"]), Some((0, 1)));
+        // One path may have several networks, and a port of its peers a limit of its own.
+        assert_eq!(found(&["a=10.0.0.0/8=60s", "a=11.0.0.0/8=60s", "b=10.0.0.0/8:443=90s"]), None);
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_the_ipv4_network() {
+        assert_eq!(
+            network_path("a=::ffff:10.77.0.0/112=60s").unwrap().to_string(),
+            "a=10.77.0.0/16=60s"
+        );
+        assert_eq!(network_path("a=::/0=60s").unwrap().to_string(), "a=::/0=60s");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) mod web;
 
 pub(crate) use error::Error;
 pub(crate) use file::{MAX_BYTES, configured, keys, scalar};
+use idle_limit::contradiction;
 pub(crate) use idle_limit::{idle_limit, network_path};
 pub(crate) use moment::{TypedTime, moment};
 pub(crate) use reload_health::{ReloadHealth, ReloadOutcome, Reloads};
@@ -116,6 +117,17 @@ impl LimitArgs {
     pub(crate) fn learn_sources(&mut self, matches: &ArgMatches, keys: &[String]) {
         self.idle_limit_by = given_by("idle_limit", matches, keys);
         self.path_by = given_by("path", matches, keys);
+    }
+
+    /// Nothing, if no path makes another one wrong.
+    pub(crate) fn agree(&self) -> Result<(), String> {
+        match contradiction(&self.path) {
+            Some((_, n, reason)) => {
+                let path = self.path.get(n).map(ToString::to_string).unwrap_or_default();
+                Err(format!("the path {path} cannot be: {reason}"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What was given for this call. A variable or the file may be there for the agent too: its answers then are

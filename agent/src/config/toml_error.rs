@@ -49,8 +49,17 @@ impl TomlFile<'_> {
 
     /// A table that lacks something, or is wrong as a whole.
     pub(crate) fn wrong_table(&self, key: &str, table: &Table, expected: String) -> Error {
-        let line = self.line(table.span().map_or(0, |span| span.start));
+        self.error(key, self.line_of_table(table), None, expected)
+    }
+
+    /// What is wrong in this line.
+    pub(crate) fn wrong_at(&self, key: &str, line: usize, expected: String) -> Error {
         self.error(key, line, None, expected)
+    }
+
+    /// Where a table begins, from 1.
+    pub(crate) fn line_of_table(&self, table: &Table) -> usize {
+        self.line(table.span().map_or(0, |span| span.start))
     }
 
     /// A key that is not among those `known` there.

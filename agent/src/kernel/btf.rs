@@ -19,6 +19,10 @@ pub enum Error {
 }
 
 const MAGIC: u16 = 0xeb9f;
+/// Typedefs, qualifiers and arrays around a type, at most: of the kernel's some have 3.
+const MAX_LINKS: u32 = 32;
+/// Structs and unions that a member is looked for in, at most: `sk_buff`'s are in some 10.
+const MAX_ANONYMOUS: u32 = 256;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
@@ -179,30 +183,42 @@ impl<'a> Btf<'a> {
         data
     }
 
-    /// Offset in bits and type of the member `name`, looking into anonymous members.
+    /// Offset in bits and type of the member `name`, looking into anonymous members. Damaged BTF may have one that is in
+    /// itself.
     fn find(&self, id: u32, name: &str) -> Option<(u32, u32)> {
-        let found = self.get(id).filter(|found| matches!(found.kind, KIND_STRUCT | KIND_UNION))?;
-        (0..found.n_members).find_map(|n| {
-            let at = found.rest + n * 12;
-            let member_name = self.string(u32_at(self.types, at)?)?;
-            let member_type = u32_at(self.types, at + 4)?;
-            let bits = u32_at(self.types, at + 8)?;
-            let offset = if found.has_bitfields { bits & 0x00ff_ffff } else { bits };
-            if member_name == name {
-                return Some((offset, member_type));
+        let mut waiting = vec![(id, 0_u32)];
+        for _ in 0..MAX_ANONYMOUS {
+            let (id, base) = waiting.pop()?;
+            let Some(found) = self.get(id) else {
+                continue;
+            };
+            if !matches!(found.kind, KIND_STRUCT | KIND_UNION) {
+                continue;
             }
-            if member_name.is_empty() {
-                let (inner, id) = self.find(self.resolve(member_type)?, name)?;
-                return Some((offset + inner, id));
+            for n in 0..found.n_members {
+                let at = found.rest + n * 12;
+                let member_name = self.string(u32_at(self.types, at)?)?;
+                let member_type = u32_at(self.types, at + 4)?;
+                let bits = u32_at(self.types, at + 8)?;
+                let inside = if found.has_bitfields { bits & 0x00ff_ffff } else { bits };
+                let offset = base.checked_add(inside)?;
+                if member_name == name {
+                    return Some((offset, member_type));
+                }
+                if member_name.is_empty()
+                    && let Some(inner) = self.resolve(member_type)
+                {
+                    waiting.push((inner, offset));
+                }
             }
-            None
-        })
+        }
+        None
     }
 
     /// Follows typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<u32> {
         // VOLATILE 9, CONST 10, RESTRICT 11, TYPEDEF 8, TYPE_TAG 18.
-        for _ in 0..32 {
+        for _ in 0..MAX_LINKS {
             let found = self.get(id)?;
             if !matches!(found.kind, 8..=11 | 18) {
                 return Some(id);
@@ -212,16 +228,22 @@ impl<'a> Btf<'a> {
         None
     }
 
-    fn size_of(&self, id: u32) -> Option<u32> {
-        let found = self.get(self.resolve(id)?)?;
-        match found.kind {
-            2 => u32::try_from(size_of::<usize>()).ok(),
-            KIND_ARRAY => {
-                let element = self.size_of(u32_at(self.types, found.rest)?)?;
-                element.checked_mul(u32_at(self.types, found.rest + 8)?)
-            }
-            _ => Some(found.argument),
+    fn size_of(&self, mut id: u32) -> Option<u32> {
+        let mut n_elements = 1_u32;
+        for _ in 0..MAX_LINKS {
+            let found = self.get(self.resolve(id)?)?;
+            let size = match found.kind {
+                2 => u32::try_from(size_of::<usize>()).ok()?,
+                KIND_ARRAY => {
+                    id = u32_at(self.types, found.rest)?;
+                    n_elements = n_elements.checked_mul(u32_at(self.types, found.rest + 8)?)?;
+                    continue;
+                }
+                _ => found.argument,
+            };
+            return n_elements.checked_mul(size);
         }
+        None
     }
 
     fn get(&self, id: u32) -> Option<Type> {
@@ -332,6 +354,27 @@ mod tests {
         assert_eq!(btf.named["handler"], [8]);
         assert_eq!(btf.begins.len(), 9);
         assert!(!btf.named.contains_key("outer"));
+    }
+
+    #[test]
+    fn a_type_that_is_in_itself_has_no_such_member() {
+        let mut data = sample();
+        let n_strings = data.len() - 24 - usize::try_from(u32_at(&data, 12).unwrap()).unwrap();
+        let types_end = data.len() - n_strings;
+        // The last member of `outer` is anonymous: now it is `outer`.
+        let word = |n: u32| n.to_ne_bytes();
+        let of_outer =
+            data[24..types_end].windows(8).rposition(|at| at == [word(0), word(5)].concat());
+        let at = 24 + of_outer.unwrap() + 4;
+        data[at..at + 4].copy_from_slice(&word(6));
+        // The array of `b` is of itself.
+        let array = [word(0), word(KIND_ARRAY << 24), word(0), word(2)].concat();
+        let at = 24 + data[24..types_end].windows(16).position(|at| at == array).unwrap() + 12;
+        data[at..at + 4].copy_from_slice(&word(3));
+        let btf = Btf::parse(&data, &["outer"]).unwrap();
+        assert_eq!(btf.member("outer.d"), None);
+        assert_eq!(btf.size_of(3), None);
+        assert_eq!(btf.member("outer.a"), Some(Member { offset: 0, size: 4 }));
     }
 
     #[test]

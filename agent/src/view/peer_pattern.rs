@@ -1,7 +1,7 @@
 //! Peers that somebody means: an address, a network, or one of these with a port.
 
 use crate::{files, model::observed::socket::Endpoint};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
     fmt,
@@ -38,11 +38,21 @@ impl From<SocketAddr> for PeerPattern {
     }
 }
 
-/// An address, or a network.
+/// An address, or a network. One of IPv4-mapped addresses is the IPv4 network, as which peers are known.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map(|net| mapped(net).unwrap_or(net))
         .map_err(|_| "expected an address or a network, like 10.0.0.0/8 or 2001:db8::1".to_owned())
+}
+
+/// The IPv4 network in a network of IPv4-mapped addresses (RFC 4291, 2.5.5.2).
+fn mapped(net: IpNet) -> Option<IpNet> {
+    let IpNet::V6(net) = net else {
+        return None;
+    };
+    let prefix_len = net.prefix_len().checked_sub(96)?;
+    Some(Ipv4Net::new(net.addr().to_ipv4_mapped()?, prefix_len).ok()?.into())
 }
 
 impl FromStr for PeerPattern {

@@ -21,8 +21,8 @@ use std::{
     time::Duration,
 };
 
-const READY_WITHIN: Duration = Duration::from_secs(10);
-const ENDED_WITHIN: Duration = Duration::from_secs(5);
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// `keepwatch ARGS`, not started yet, without the host's configuration.
 pub fn keepwatch<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {

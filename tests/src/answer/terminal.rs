@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A program on a terminal of its own.
 pub struct Terminal {

@@ -20,7 +20,7 @@ use std::{
 };
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
-const ENDED_WITHIN: Duration = Duration::from_secs(20);
+const ENDED_WITHIN: Duration = Duration::from_mins(1);
 /// For events that are due: generous, for slow guests. Times are compared by the events' own clock.
 const SHOWN_WITHIN: Duration = Duration::from_mins(1);
 

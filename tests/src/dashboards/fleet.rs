@@ -229,6 +229,13 @@ fn agent(series: &mut SeriesWriter, number: usize, node: &str) {
     series.gauge("keepwatch_snapshot_timestamp_seconds", &own(&[]), |x| {
         start + x * f64::from(SECONDS) - 4.0 - n
     });
+    for file in ["config", "web_config"] {
+        let file = own(&[("file", file)]);
+        series.gauge("keepwatch_config_last_reload_successful", &file, |_| 1.0);
+        series.gauge("keepwatch_config_last_reload_success_timestamp_seconds", &file, |_| {
+            start - 86_400.0 * n
+        });
+    }
     let here = WORKLOADS.iter().filter(|workload| workload.nodes.contains(&number));
     let ended = here.map(|workload| workload.size * 0.0525).sum::<f64>() + 0.4;
     for (name, per_minute) in [

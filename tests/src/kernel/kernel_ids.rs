@@ -4,7 +4,7 @@ use aya::programs::loaded_programs;
 use std::{collections::BTreeSet, fs};
 
 /// BPF objects, by their ids, which the kernel does not use again soon.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct KernelIds {
     programs: BTreeSet<u32>,
     maps: BTreeSet<u32>,

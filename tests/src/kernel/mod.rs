@@ -1,6 +1,7 @@
 //! What drives the kernel: sockets, namespaces and cgroups of every kind, and what it says of them itself.
 
 pub mod cgroup;
+pub mod churn;
 pub mod container;
 pub mod crowd;
 pub mod flood;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_mins(1);
 const BACKLOG: i32 = 16;
 /// What a new namespace begins with.
 const DEFAULT_IDLE: u32 = 7200;

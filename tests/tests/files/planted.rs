@@ -16,7 +16,7 @@ use std::{
 };
 
 pub(crate) const NOBODY: u32 = 65_534;
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// A file of root, for root alone, that nobody may touch.
 pub(crate) struct Precious {

@@ -1,7 +1,8 @@
 //! Law 8: every verdict, condition and cause has a row in docs/CONCLUSIONS.md, and each row names two tests that exist: one for the
 //! case, one for what looks like it and is not.
 
-use std::{collections::BTreeSet, path::Path};
+use super::test_name;
+use std::path::Path;
 
 const PAGE: &str = "docs/CONCLUSIONS.md";
 /// The files whose closed sets are conclusions, and the heading of the column that names them.
@@ -18,11 +19,7 @@ pub(super) fn of_tree(files: &[(&Path, &str)]) -> Vec<String> {
     let Some(page) = text(PAGE) else {
         return vec![format!("{PAGE}: is missing")];
     };
-    let tests: BTreeSet<&str> = files
-        .iter()
-        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
-        .flat_map(|(_, text)| functions(text))
-        .collect();
+    let tests = test_name::all(files);
     let mut findings = Vec::new();
     for (file, heading) in SETS {
         let Some(source) = text(file) else {
@@ -80,12 +77,6 @@ fn names(source: &str) -> impl Iterator<Item = &str> {
     set.take_while(|line| *line != "}").filter_map(|line| {
         let (_, name) = line.trim().strip_suffix("\",")?.split_once(" = \"")?;
         Some(name)
-    })
-}
-
-fn functions(source: &str) -> impl Iterator<Item = &str> {
-    source.lines().filter_map(|line| {
-        line.trim_start().strip_prefix("fn ")?.split_once('(').map(|(name, _)| name)
     })
 }
 

@@ -3,6 +3,7 @@
 mod circle;
 mod conclusion;
 mod dependency;
+mod fault;
 mod folder;
 mod import;
 mod law;
@@ -10,6 +11,7 @@ mod link;
 mod opening;
 mod prose;
 mod room;
+mod test_name;
 mod type_name;
 
 use crate::place;
@@ -49,7 +51,9 @@ pub(crate) fn check() -> Result<()> {
     findings.extend(dependency::unused(&files));
     findings.extend(circle::of_files(&files));
     let texts = files.iter().filter_map(|file| Some((file.path.as_path(), file.text.as_deref()?)));
-    findings.extend(conclusion::of_tree(&texts.collect::<Vec<_>>()));
+    let texts: Vec<_> = texts.collect();
+    findings.extend(conclusion::of_tree(&texts));
+    findings.extend(fault::of_tree(&texts));
     findings.extend(folder::of_files(&files));
     findings.extend(type_name::of_files(&files));
     for folder in FOLDERS {

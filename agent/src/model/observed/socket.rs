@@ -219,9 +219,9 @@ impl Comm {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// The name as text in which nothing can break a terminal, a log or a label.
+    /// The name as text in which nothing can break a terminal, a log or a label. Each name has another text.
     pub fn escaped(&self) -> String {
-        sanitize::escaped(self.as_bytes())
+        sanitize::distinct(self.as_bytes())
     }
 }
 

@@ -237,16 +237,43 @@ pub struct News {
     pub around: Arc<Surroundings>,
 }
 
+impl News {
+    /// The same in parts of at most this number of happenings each, of which a queue can hold a fixed number.
+    pub fn parts(self, most: usize) -> impl Iterator<Item = Self> {
+        let Self { mut n_before, happenings, notices, around } = self;
+        let mut happenings = happenings.into_iter();
+        let mut notices = Some(notices);
+        std::iter::from_fn(move || {
+            let happenings: Vec<_> = happenings.by_ref().take(most).collect();
+            if happenings.is_empty() && notices.is_none() {
+                return None;
+            }
+            let part = Self {
+                n_before,
+                notices: notices.take().unwrap_or_default(),
+                around: Arc::clone(&around),
+                happenings,
+            };
+            n_before += u64::try_from(part.happenings.len()).unwrap_or(0);
+            Some(part)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        judgement::death::{Certainty, Others},
+        judgement::{
+            death::{Certainty, Others},
+            idle_limit::{IdleLimit, Limits},
+        },
         observed::{
             ending::{Ending, Unacked, Unsent},
-            socket::State,
+            socket::{State, tests_support::socket},
         },
     };
+    use std::collections::BTreeSet;
 
     fn death(cause: Cause) -> Death {
         Death {
@@ -264,6 +291,32 @@ mod tests {
             could_be_forgotten: false,
             others: Others::Unknown,
         }
+    }
+
+    #[test]
+    fn parts_of_news_have_all_happenings_once_in_order_and_their_numbers() {
+        let around = Arc::new(Surroundings {
+            limits: Limits::new(Vec::new(), IdleLimit::default(), false),
+            host: BTreeSet::new(),
+            hz: 250,
+        });
+        let opened = |n| Happening::new(Time(n), socket(), Happened::Opened);
+        let news = |n| News {
+            n_before: 7,
+            happenings: (0..n).map(opened).collect(),
+            notices: vec![Notice::Lost { events: 3, skipped: 0 }],
+            around: Arc::clone(&around),
+        };
+        let parts: Vec<_> = news(300).parts(128).collect();
+        let n_before: Vec<_> = parts.iter().map(|part| part.n_before).collect();
+        assert_eq!(n_before, [7, 135, 263]);
+        let times = parts.iter().flat_map(|part| part.happenings.iter().map(|it| it.at.0));
+        assert!(times.eq(0..300));
+        let notices: Vec<_> = parts.iter().map(|part| part.notices.len()).collect();
+        assert_eq!(notices, [1, 0, 0]);
+        // A notice comes even if nothing happened.
+        assert_eq!(news(0).parts(128).count(), 1);
+        assert!(size_of::<Happening>() * 128 * 256 < 24 << 20, "{}", size_of::<Happening>());
     }
 
     #[test]

@@ -3,10 +3,19 @@
 /// The name as text in which nothing can break a terminal, a log or a label: bytes that are not
 /// UTF-8, control characters and bidirectional overrides are written as `\x..` or `\u{..}`.
 pub(crate) fn escaped(name: &[u8]) -> String {
+    escaped_unless(name, is_harmless)
+}
+
+/// The same, with each backslash doubled: no two names have one text.
+pub(crate) fn distinct(name: &[u8]) -> String {
+    escaped_unless(name, |c| c != '\\' && is_harmless(c))
+}
+
+fn escaped_unless(name: &[u8], may_stay: impl Fn(char) -> bool) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if is_harmless(c) {
+            if may_stay(c) {
                 text.push(c);
             } else {
                 text.extend(c.escape_default());
@@ -53,6 +62,12 @@ mod tests {
             assert!(escaped.ends_with('z'), "{byte:#x}");
         }
         assert_eq!(escaped("\u{202e}".as_bytes()), "\\u{202e}");
+    }
+
+    #[test]
+    fn a_byte_and_the_text_that_stands_for_it_are_told_apart() {
+        assert_eq!(distinct(b"a\xff"), r"a\xff");
+        assert_eq!(distinct(br"a\xff"), r"a\\xff");
     }
 
     #[test]

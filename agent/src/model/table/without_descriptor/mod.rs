@@ -47,6 +47,8 @@ impl Table {
             self.find_listeners(&mut socket);
         } else {
             socket.owner = Self::holder(&socket, before);
+            // A child that had forked and not yet executed its program had it open, too.
+            self.more_owners.remove(&socket.id);
         }
         self.doubt(before, &socket, socket.state, socket.probes_unanswered);
         let probes = socket.probes_unanswered;

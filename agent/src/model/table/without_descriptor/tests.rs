@@ -95,6 +95,18 @@ fn a_descriptor_that_was_given_away_leaves_the_connection_as_it_was_but_for_its_
 }
 
 #[test]
+fn of_several_that_had_it_open_only_the_last_one_that_counts_is_named() {
+    let mut table = with_outbound();
+    let held = |owner, ms| Event::Seen(Socket { owner: Some(owner), shared: true, ..at(ms) });
+    walk(&mut table, &[held(client(), 4000), held(server(), 4001)]);
+    let (_, owners, _) = rows(&table).pop().unwrap();
+    assert_eq!(owners, [client(), server()]);
+    walk(&mut table, &[Event::Found(at(5000))]);
+    let (_, owners, _) = rows(&table).pop().unwrap();
+    assert_eq!(owners, [Owner { fd: None, ..client() }]);
+}
+
+#[test]
 fn the_last_one_that_had_it_stays_known_when_its_process_is_gone() {
     let mut table = with_outbound();
     let whose = |table: &Table| table.before(SocketId(1)).unwrap().whose;
