@@ -9,7 +9,7 @@ mod completions;
 mod config_check;
 mod doctor;
 mod fix;
-mod man;
+mod itself;
 mod measure;
 mod near;
 mod output;
@@ -25,11 +25,11 @@ mod time_window;
 mod timestamp;
 mod top;
 mod trace;
-mod version;
 mod why;
 
 use crate::{agent, config, files, fix::journal, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use itself::{man, version};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Will this TCP connection survive being quiet, and if it died, why?

@@ -151,27 +151,34 @@ fn find<'a>(root: &'a Command, key: &str) -> &'a Arg {
         .unwrap()
 }
 
-#[test]
-fn the_example_config_is_taken_as_it_is_and_with_every_key_in_it() {
-    let example = example_config();
-    let file = std::env::temp_dir().join(format!("keepwatch-example-{}.toml", std::process::id()));
-    let taken = |text: &str| {
-        std::fs::write(&file, text).unwrap();
-        config::configured(Cli::command(), Some(&file)).map(|(_, keys)| keys)
-    };
-    let as_it_is = taken(&example);
-    // A line of prose has a space after its `#`.
-    let uncommented = |line: &str| {
-        let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
-        format!("{}\n", bare.unwrap_or(line))
-    };
-    let all = taken(&example.lines().map(uncommented).collect::<String>());
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(as_it_is.unwrap(), [""; 0]);
-    let with_default =
-        |key: &String| !default_of(find(&Cli::command(), key)).is_empty() || key == "path";
-    let expected: Vec<_> = config::keys(&Cli::command()).into_iter().filter(with_default).collect();
-    let mut all = all.unwrap();
-    all.sort_unstable();
-    assert_eq!(all, expected);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_config_is_taken_as_it_is_and_with_every_key_in_it() {
+        let example = example_config();
+        let file =
+            std::env::temp_dir().join(format!("keepwatch-example-{}.toml", std::process::id()));
+        let taken = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            config::configured(Cli::command(), Some(&file)).map(|(_, keys)| keys)
+        };
+        let as_it_is = taken(&example);
+        // A line of prose has a space after its `#`.
+        let uncommented = |line: &str| {
+            let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+            format!("{}\n", bare.unwrap_or(line))
+        };
+        let all = taken(&example.lines().map(uncommented).collect::<String>());
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(as_it_is.unwrap(), [""; 0]);
+        let with_default =
+            |key: &String| !default_of(find(&Cli::command(), key)).is_empty() || key == "path";
+        let expected: Vec<_> =
+            config::keys(&Cli::command()).into_iter().filter(with_default).collect();
+        let mut all = all.unwrap();
+        all.sort_unstable();
+        assert_eq!(all, expected);
+    }
 }

@@ -1,6 +1,6 @@
 //! Whether the same commit makes the same files wherever it is built.
 
-use super::{Architecture, SUMS, Source};
+use super::{Architecture, Revision, SUMS};
 use crate::{
     command::{self, announced},
     outcome::talk,
@@ -14,9 +14,9 @@ pub(super) fn verify(
     dist: &Path,
     asked: &[Architecture],
     profile: &str,
-    source: &Source,
+    revision: &Revision,
 ) -> Result<()> {
-    if !source.is_clean() {
+    if !revision.is_clean() {
         bail!(
             "a second build is of the last commit, and files were changed since; help: commit them"
         );

@@ -1,6 +1,6 @@
 //! The static binary: the same bytes in whichever folder it is built.
 
-use super::{architecture::Architecture, elf, source::Source};
+use super::{architecture::Architecture, elf, revision::Revision};
 use crate::{
     command::{announced, cargo},
     place, tool,
@@ -12,7 +12,11 @@ use std::{
 };
 
 /// Builds for an architecture. With a target named, what is built for this machine on the way is not static.
-pub(super) fn build(architecture: Architecture, profile: &str, source: &Source) -> Result<PathBuf> {
+pub(super) fn build(
+    architecture: Architecture,
+    profile: &str,
+    revision: &Revision,
+) -> Result<PathBuf> {
     let target = architecture.target();
     let strip = format!("profile.{profile}.strip=\"debuginfo\"");
     let mut build = cargo(["build", "--locked", "--package", "keepwatch", "--profile", profile]);
@@ -29,7 +33,7 @@ pub(super) fn build(architecture: Architecture, profile: &str, source: &Source) 
         build.env(format!("CC_{name}"), &compiler).env(format!("AR_{name}"), archiver);
     }
     // No time is set: C libraries would be compiled again for each commit, and none of them asks for it.
-    build.env("KEEPWATCH_COMMIT", &source.commit);
+    build.env("KEEPWATCH_COMMIT", &revision.commit);
     announced(
         &mut build,
         &format!(

@@ -13,7 +13,7 @@ use std::{
 
 /// How files are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum FileLayout {
     /// In one folder, to be unpacked anywhere.
     Archive,
     /// In the folders of Debian.
@@ -54,17 +54,17 @@ impl Item {
     }
 
     /// Its path within the root of a layout.
-    fn place(&self, layout: Layout) -> &str {
+    fn place(&self, layout: FileLayout) -> &str {
         match layout {
-            Layout::Archive => &self.archive,
-            Layout::Debian => self.debian.as_deref().unwrap_or(&self.system),
-            Layout::Rpm => &self.system,
+            FileLayout::Archive => &self.archive,
+            FileLayout::Debian => self.debian.as_deref().unwrap_or(&self.system),
+            FileLayout::Rpm => &self.system,
         }
     }
 }
 
 /// Copies the files to their places below a folder, which is made anew.
-pub(super) fn lay_out(items: &[Item], layout: Layout, folder: &Path) -> Result<()> {
+pub(super) fn lay_out(items: &[Item], layout: FileLayout, folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("clear {}", folder.display()))?;
     }
@@ -184,7 +184,7 @@ pub(super) fn written_by(program: &Path, folder: &Path) -> Result<Vec<Item>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Item, Layout, is_for_operators, lay_out, of_workspace};
+    use super::{FileLayout, Item, is_for_operators, lay_out, of_workspace};
     use std::{collections::BTreeSet, env, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         for item in &items {
             assert!(item.from.is_file(), "{}", item.from.display());
         }
-        for layout in [Layout::Archive, Layout::Debian, Layout::Rpm] {
+        for layout in [FileLayout::Archive, FileLayout::Debian, FileLayout::Rpm] {
             let places: BTreeSet<_> = items.iter().map(|item| item.place(layout)).collect();
             assert_eq!(places.len(), items.len());
             assert!(places.iter().any(|place| place.ends_with("docs/RUNBOOK.md")));
@@ -226,8 +226,8 @@ mod tests {
         let mode = |path: &str| {
             fs::metadata(folder.join(path)).map(|file| file.permissions().mode() & 0o777).ok()
         };
-        lay_out(&items, Layout::Archive, &folder.join("archive")).expect("an archive");
-        lay_out(&items, Layout::Debian, &folder.join("debian")).expect("a root");
+        lay_out(&items, FileLayout::Archive, &folder.join("archive")).expect("an archive");
+        lay_out(&items, FileLayout::Debian, &folder.join("debian")).expect("a root");
         let modes = [
             "archive/keepwatch",
             "archive/man/man1/a.1",

@@ -2,8 +2,8 @@
 
 use super::{
     architecture::Architecture,
-    contents::{self, Item, Layout},
-    source::Source,
+    contents::{self, FileLayout, Item},
+    revision::Revision,
 };
 use crate::{
     command::{announced, new, stdout},
@@ -23,10 +23,10 @@ pub(super) fn make(
     items: &[Item],
     architecture: Architecture,
     version: &str,
-    source: &Source,
+    revision: &Revision,
 ) -> Result<String> {
     let root = dist.join("work/debian");
-    contents::lay_out(items, Layout::Debian, &root)?;
+    contents::lay_out(items, FileLayout::Debian, &root)?;
     let files = place::files_below(&root)?;
     let mut kibibytes = 0;
     for file in &files {
@@ -54,7 +54,7 @@ pub(super) fn make(
     pack.args(["--root-owner-group", "--threads-max=1", "-Zxz", "--build"]);
     pack.arg(&root).arg(dist.join(&name));
     announced(
-        source.dated(&mut pack),
+        revision.dated(&mut pack),
         "packages for Debian are made on a Debian: it has dpkg-deb",
     )?;
     Ok(name)

@@ -8,9 +8,10 @@ mod build;
 mod contents;
 mod deb;
 mod elf;
+mod revision;
 mod rpm;
 mod sbom;
-mod source;
+
 mod trial;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use architecture::Architecture;
 use contents::Item;
-use source::Source;
+use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
 
 /// What is built, unless a trial of upgrades wants another.
@@ -58,18 +59,18 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     let manifest =
         fs::read_to_string(place::root().join("Cargo.toml")).context("read Cargo.toml")?;
     let profile = profile.as_deref().unwrap_or_else(|| default_profile(&manifest));
-    let source = Source::of_workspace()?;
+    let revision = Revision::of_workspace()?;
     let dist = place::root().join("target/dist");
     if dist.exists() {
         fs::remove_dir_all(&dist).with_context(|| format!("clear {}", dist.display()))?;
     }
     contents::make(&dist)?;
-    let made = all(&dist, arch, profile, &source)?;
+    let made = all(&dist, arch, profile, &revision)?;
     if *verify {
-        again::verify(&dist, arch, profile, &source)?;
+        again::verify(&dist, arch, profile, &revision)?;
     }
     if *try_out {
-        trial::run(&dist, &made, &source)?;
+        trial::run(&dist, &made, &revision)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,12 +85,12 @@ fn default_profile(manifest: &str) -> &'static str {
 type Made = BTreeMap<Architecture, Vec<Item>>;
 
 /// Builds and packs all, and writes the checksums.
-fn all(dist: &Path, asked: &[Architecture], profile: &str, source: &Source) -> Result<Made> {
+fn all(dist: &Path, asked: &[Architecture], profile: &str, revision: &Revision) -> Result<Made> {
     let this = Architecture::of_this_machine()
         .context("packages are built on x86_64 and aarch64; help: use such a machine")?;
     let asked = if asked.is_empty() { &[this] } else { asked };
     // Man pages and completions are written by the program, and only this machine's own runs here.
-    let own = build::build(this, profile, source)?;
+    let own = build::build(this, profile, revision)?;
     let written = dist.join("work/written");
     contents::make(&written)?;
     let mut common = contents::of_workspace()?;
@@ -98,16 +99,16 @@ fn all(dist: &Path, asked: &[Architecture], profile: &str, source: &Source) -> R
     for &architecture in asked {
         let program = match architecture {
             one if one == this => own.clone(),
-            other => build::build(other, profile, source)?,
+            other => build::build(other, profile, revision)?,
         };
         let mut items = common.clone();
         items.push(Item::program(&program));
         let bill = dist.join(format!("keepwatch-{VERSION}-{}.cdx.json", architecture.name()));
-        let text = sbom::document(architecture, VERSION, source)?;
+        let text = sbom::document(architecture, VERSION, revision)?;
         fs::write(&bill, text).with_context(|| format!("write {}", bill.display()))?;
         names.extend(bill.file_name().and_then(|name| name.to_str()).map(str::to_owned));
         items.push(Item::bill_of_materials(bill));
-        names.extend(pack(dist, &items, architecture, VERSION, source)?);
+        names.extend(pack(dist, &items, architecture, VERSION, revision)?);
         made.insert(architecture, items);
     }
     let sums = sums(dist, &names)?;
@@ -121,15 +122,15 @@ fn pack(
     items: &[Item],
     architecture: Architecture,
     version: &str,
-    source: &Source,
+    revision: &Revision,
 ) -> Result<Vec<String>> {
     let folder = format!("keepwatch-{version}-{}", architecture.target());
     let unpacked = dist.join(&folder);
-    contents::lay_out(items, contents::Layout::Archive, &unpacked)?;
-    let archive = archive::pack(dist, &folder, source)?;
+    contents::lay_out(items, contents::FileLayout::Archive, &unpacked)?;
+    let archive = archive::pack(dist, &folder, revision)?;
     fs::remove_dir_all(&unpacked).with_context(|| format!("remove {}", unpacked.display()))?;
-    let deb = deb::make(dist, items, architecture, version, source)?;
-    let rpm = rpm::make(dist, items, architecture, version, source)?;
+    let deb = deb::make(dist, items, architecture, version, revision)?;
+    let rpm = rpm::make(dist, items, architecture, version, revision)?;
     Ok(vec![archive, deb, rpm])
 }
 

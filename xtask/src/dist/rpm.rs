@@ -2,8 +2,8 @@
 
 use super::{
     architecture::Architecture,
-    contents::{self, Item, Layout},
-    source::Source,
+    contents::{self, FileLayout, Item},
+    revision::Revision,
 };
 use crate::{
     command::{self, announced},
@@ -18,10 +18,10 @@ pub(super) fn make(
     items: &[Item],
     architecture: Architecture,
     version: &str,
-    source: &Source,
+    revision: &Revision,
 ) -> Result<String> {
     let (root, work) = (dist.join("work/rpm"), dist.join("work/rpmbuild"));
-    contents::lay_out(items, Layout::Rpm, &root)?;
+    contents::lay_out(items, FileLayout::Rpm, &root)?;
     if work.exists() {
         fs::remove_dir_all(&work).with_context(|| format!("clear {}", work.display()))?;
     }
@@ -38,7 +38,7 @@ pub(super) fn make(
         build.arg("--define").arg(format!("{name} {value}"));
     }
     build.arg(place::root().join("deploy/packages/keepwatch.spec"));
-    announced(source.dated(&mut build), "read what rpmbuild says above")?;
+    announced(revision.dated(&mut build), "read what rpmbuild says above")?;
     let name = format!("keepwatch-{version}-1.{}.rpm", architecture.name());
     let made = work.join("RPMS").join(architecture.name()).join(&name);
     fs::copy(&made, dist.join(&name)).with_context(|| format!("copy {}", made.display()))?;

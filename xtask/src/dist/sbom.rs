@@ -1,7 +1,7 @@
 //! The bill of materials, as CycloneDX (cyclonedx.org): every library in the program and in the hooks, with its
 //! version, licence and checksum.
 
-use super::{architecture::Architecture, source::Source};
+use super::{architecture::Architecture, revision::Revision};
 use crate::{
     command::{self, cargo, stdout},
     place, tool,
@@ -24,7 +24,7 @@ type CLibrary = (&'static str, String);
 pub(super) fn document(
     architecture: Architecture,
     version: &str,
-    source: &Source,
+    revision: &Revision,
 ) -> Result<String> {
     let target = architecture.target();
     let mut graph = Graph::default();
@@ -40,7 +40,7 @@ pub(super) fn document(
     let c_libraries = c_libraries(architecture, &graph)?;
     let mut date = command::new("date");
     let date =
-        stdout(date.args(["-u", "-d", &format!("@{}", source.epoch), "+%Y-%m-%dT%H:%M:%SZ"]));
+        stdout(date.args(["-u", "-d", &format!("@{}", revision.epoch), "+%Y-%m-%dT%H:%M:%SZ"]));
     let date = date.context("`date` does not run")?;
     let document = json!({
         "bomFormat": "CycloneDX",
@@ -56,7 +56,7 @@ pub(super) fn document(
                 "purl": purl("keepwatch", version),
                 "licenses": [{ "expression": env!("CARGO_PKG_LICENSE") }],
                 "properties": [
-                    { "name": "keepwatch:commit", "value": source.commit },
+                    { "name": "keepwatch:commit", "value": revision.commit },
                     { "name": "keepwatch:target", "value": target },
                 ],
             },

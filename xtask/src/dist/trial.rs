@@ -3,8 +3,9 @@
 use super::{
     Architecture, Made, VERSION, again,
     contents::{self, Item},
-    deb, rpm,
-    source::Source,
+    deb,
+    revision::Revision,
+    rpm,
 };
 use crate::{
     command::{self, line},
@@ -38,7 +39,7 @@ const CHANGED: &str = "echo 'idle_limit = \"azure\"' >> /etc/keepwatch/config.to
 const STILL_CHANGED: &str =
     "grep -q '^idle_limit = \"azure\"' /etc/keepwatch/config.toml; keepwatch config check";
 
-pub(super) fn run(dist: &Path, made: &Made, source: &Source) -> Result<()> {
+pub(super) fn run(dist: &Path, made: &Made, revision: &Revision) -> Result<()> {
     if !command::is_root() {
         let why = "debootstrap and mounts need root: run `cargo xtask dist --try` as root";
         return Err(CannotRunHere(why.into()).into());
@@ -52,10 +53,10 @@ pub(super) fn run(dist: &Path, made: &Made, source: &Source) -> Result<()> {
     let before = as_it_was(items, &older)?;
     let bed = Bed::new(place::root().join("target/dist-try"), "man-db")?;
     let file = |folder: &Path, name: String| folder.join(name);
-    let old = file(&older, deb::make(&older, &before, this, OLDER, source)?);
+    let old = file(&older, deb::make(&older, &before, this, OLDER, revision)?);
     let new = dist.join(format!("keepwatch_{VERSION}_{}.deb", this.debian()));
-    by_dpkg(&bed, &old, &new, source)?;
-    let old = file(&older, rpm::make(&older, &before, this, OLDER, source)?);
+    by_dpkg(&bed, &old, &new, revision)?;
+    let old = file(&older, rpm::make(&older, &before, this, OLDER, revision)?);
     let new = dist.join(format!("keepwatch-{VERSION}-1.{}.rpm", this.name()));
     by_rpm(&bed, &old, &new)
 }
@@ -68,13 +69,13 @@ fn as_it_was(items: &[Item], folder: &Path) -> Result<Vec<Item>> {
     Ok(items.iter().map(|item| item.clone().with_config(&config)).collect())
 }
 
-fn by_dpkg(bed: &Bed, old: &Path, new: &Path, source: &Source) -> Result<()> {
+fn by_dpkg(bed: &Bed, old: &Path, new: &Path, revision: &Revision) -> Result<()> {
     talk(format_args!("try: dpkg"));
-    let root = Root { folder: bed.copied("dpkg")? };
+    let root = TrialRoot { folder: bed.copied("dpkg")? };
     let before = root.files("var/lib/dpkg")?;
     root.bring(old, "old.deb")?;
     root.bring(new, "new.deb")?;
-    let version = format!("keepwatch --version | grep -q 'commit: {}'", source.commit);
+    let version = format!("keepwatch --version | grep -q 'commit: {}'", revision.commit);
     for (what, script) in [
         (
             "install",
@@ -84,7 +85,7 @@ fn by_dpkg(bed: &Bed, old: &Path, new: &Path, source: &Source) -> Result<()> {
         ("its files are what was packed", "dpkg --verify keepwatch"),
         (
             "man pages, completions, units, dashboards",
-            "man -w keepwatch-why; . /usr/share/bash-completion/completions/keepwatch 2> /dev/null || true; test -s /usr/lib/systemd/system/keepwatch.service; test -s /usr/share/keepwatch/dashboards/generated/node.json; test -s /usr/share/doc/keepwatch/docs/RUNBOOK.md",
+            "man -w keepwatch-why; test -s /usr/share/bash-completion/completions/keepwatch; test -s /usr/lib/systemd/system/keepwatch.service; test -s /usr/share/keepwatch/dashboards/generated/node.json; test -s /usr/share/doc/keepwatch/docs/RUNBOOK.md",
         ),
         ("the agent runs, and keeps a history", RUN),
         ("the administrator changes the config", CHANGED),
@@ -108,7 +109,7 @@ fn by_dpkg(bed: &Bed, old: &Path, new: &Path, source: &Source) -> Result<()> {
 
 fn by_rpm(bed: &Bed, old: &Path, new: &Path) -> Result<()> {
     talk(format_args!("try: rpm"));
-    let root = Root { folder: bed.copied("rpm")? };
+    let root = TrialRoot { folder: bed.copied("rpm")? };
     let before = root.files("var/lib/rpm")?;
     let rpm = |what: &str, arguments: &[&str], file: Option<&Path>| {
         let mut rpm = rpm::program("rpm")?;
@@ -139,11 +140,11 @@ fn by_rpm(bed: &Bed, old: &Path, new: &Path) -> Result<()> {
 }
 
 /// A root to work in.
-struct Root {
+struct TrialRoot {
     folder: PathBuf,
 }
 
-impl Root {
+impl TrialRoot {
     fn bring(&self, file: &Path, name: &str) -> Result<()> {
         fs::copy(file, self.folder.join(name))
             .map(drop)

@@ -1,7 +1,9 @@
 //! `keepwatch man FOLDER`: the man pages, from the one definition of each option.
 
-use super::{Cli, Failure, Outcome};
-use crate::files;
+use crate::{
+    command::{Cli, Failure, Outcome},
+    files,
+};
 use clap::{Args, CommandFactory as _};
 use std::{
     io::{self, Write as _},
@@ -13,14 +15,14 @@ use std::{
 Examples:
   keepwatch man /usr/local/share/man/man1
   keepwatch man . && man ./keepwatch-why.1")]
-pub(super) struct ManArgs {
+pub(crate) struct ManArgs {
     /// The folder that they are written into
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
 }
 
 /// Writes a page for each command.
-pub(super) fn run(args: &ManArgs) -> Result<Outcome, Failure> {
+pub(in crate::command) fn run(args: &ManArgs) -> Result<Outcome, Failure> {
     for (name, page) in pages()? {
         let path = args.folder.join(name);
         write(&path, &page).map_err(|cause| Failure::ManPage { path, cause })?;
@@ -72,7 +74,8 @@ fn verbatim(heading: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Cli, pages, verbatim};
+    use super::{pages, verbatim};
+    use crate::command::Cli;
     use clap::CommandFactory as _;
     use std::{
         io::Write as _,

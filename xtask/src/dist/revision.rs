@@ -6,14 +6,14 @@ use std::process::Command;
 
 /// The state of the workspace.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(super) struct Revision {
     /// The commit's hash; `-dirty` at its end if something was changed since.
     pub(super) commit: String,
     /// Seconds since 1970: when it was committed.
     pub(super) epoch: u64,
 }
 
-impl Source {
+impl Revision {
     pub(super) fn of_workspace() -> Result<Self> {
         let commit = asked(&["rev-parse", "HEAD"])?;
         let epoch = asked(&["log", "-1", "--format=%ct"])?;

@@ -10,7 +10,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("KEEPWATCH_COMMIT");
 
 /// Adds what `--version` says beyond `-V`, if that is asked: to hash the hooks takes a millisecond.
-pub(super) fn told_in_full(command: Command, words: &[OsString]) -> Command {
+pub(crate) fn told_in_full(command: Command, words: &[OsString]) -> Command {
     if words.iter().any(|word| word == "--version") {
         return command.long_version(in_full(COMMIT, hooks::object()));
     }
