@@ -19,6 +19,8 @@ use std::{
 pub struct Mixin {
     /// The files of `dashboards/generated`, by name.
     pub files: BTreeMap<String, String>,
+    /// Rules and alerts as the Prometheus operator takes them: [`OPERATOR_RULES`].
+    pub operator_rules: String,
     /// Dashboards by the name of their file.
     pub dashboards: BTreeMap<String, Board>,
     /// Its recording rules, in order.
@@ -114,6 +116,10 @@ pub struct Alert {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Where the operator's rules are, from `dashboards/generated`.
+pub const OPERATOR_RULES: &str =
+    "../../deploy/kubernetes/components/prometheus-operator/rules.yaml";
+
 /// The folder of the mixin.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards")
@@ -147,6 +153,7 @@ impl Mixin {
             files.chain(["rules.yml", "alerts.yml"].map(|name| (name.to_owned(), text(name))));
         Self {
             files: files.collect(),
+            operator_rules: text("operator"),
             dashboards: parsed(rendered["boards"].clone()),
             rules: parsed(rules("rules").into()),
             alerts: parsed(rules("alerts").into()),
@@ -166,11 +173,21 @@ fn render(config: &Value) -> Value {
         "local mixin = (import 'mixin.libsonnet') + {{ _config+:: {config} }};
          local yaml(groups) = '# Generated from the mixin by `cargo xtask codegen`: edit that.\\n'
                               + std.manifestYamlDoc(groups, quote_keys=false) + '\\n';
+         local operator = {{
+           apiVersion: 'monitoring.coreos.com/v1',
+           kind: 'PrometheusRule',
+           metadata: {{
+             name: 'keepwatch',
+             namespace: 'keepwatch',
+             labels: {{ 'app.kubernetes.io/name': 'keepwatch' }},
+           }},
+           spec: {{ groups: mixin.prometheusRules.groups + mixin.prometheusAlerts.groups }},
+         }};
          {{
            boards: mixin.grafanaDashboards,
            rules: mixin.prometheusRules,
            alerts: mixin.prometheusAlerts,
-           text: {{ 'rules.yml': yaml($.rules), 'alerts.yml': yaml($.alerts) }},
+           text: {{ 'rules.yml': yaml($.rules), 'alerts.yml': yaml($.alerts), operator: yaml(operator) }},
          }}"
     );
     let output = Command::new(tool::program("jsonnet"))

@@ -1,7 +1,7 @@
 //! Reading of a program whether the kernel alone starts it.
 
 /// Whether an ELF file asks for no interpreter: then the kernel alone starts it, on any distribution.
-pub(super) fn is_static(elf: &[u8]) -> bool {
+pub(crate) fn is_static(elf: &[u8]) -> bool {
     const PT_INTERP: u32 = 3;
     let word = |at: usize, len: usize| {
         let bytes = elf.get(at..at.checked_add(len)?)?;

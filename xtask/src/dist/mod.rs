@@ -24,6 +24,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use architecture::Architecture;
 use contents::Item;
+pub(crate) use elf::is_static;
 use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
 
@@ -128,7 +129,6 @@ fn pack(
     let unpacked = dist.join(&folder);
     contents::lay_out(items, contents::FileLayout::Archive, &unpacked)?;
     let archive = archive::pack(dist, &folder, revision)?;
-    fs::remove_dir_all(&unpacked).with_context(|| format!("remove {}", unpacked.display()))?;
     let deb = deb::make(dist, items, architecture, version, revision)?;
     let rpm = rpm::make(dist, items, architecture, version, revision)?;
     Ok(vec![archive, deb, rpm])

@@ -44,11 +44,15 @@ pub(crate) const SUITES: [Suite; 14] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 19] = [
+const ELSEWHERE: [(&str, &str); 20] = [
     ("boards", "of dashboards: needs Prometheus"),
     ("complaints", "of commands, not of kernels"),
     ("endpoint", "of TLS, files and clients, not of hooks"),
     ("files", "of paths and what stands there, not of hooks"),
+    (
+        "kubernetes",
+        "of manifests: needs jsonnet and Prometheus; hooks without capabilities are shown by `life`",
+    ),
     ("law_1_fault", "shows that law 1 can fail, which is the test's own virtue"),
     ("law_7_surfaces", "of what is made of samples, whichever kernel they come from"),
     ("measure", "of paths, and of a timer that `life_of_a_connection` shows; it needs no hooks"),
