@@ -12,6 +12,8 @@ mod config;
 mod docs;
 mod files;
 mod fix;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod kernel;
 mod log;
 mod measure;

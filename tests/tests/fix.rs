@@ -8,7 +8,7 @@ use keepwatch_tests::{
         socket::{self, Plan, Road, SocketOption, SocketSettings},
     },
     network::{
-        ending::{error_at_end, exchange, wait_for_quiet},
+        ending::{error_at_end, exchange, forgotten, wait_for_quiet},
         middlebox::MiddleboxAnswer,
         path::{Ends, NetworkPath},
     },
@@ -164,10 +164,57 @@ fn a_user_timeout_is_neither_set_nor_made_deadly() {
     let (long, short) = (with(30_000), with(1_500));
     let rows = fixer.outcomes(&["--apply"]);
     assert_eq!(outcome_of(&rows, long.local), ("fixed", ""));
-    assert_eq!(options(&long.client), (true, 10, 10, 9));
+    assert_eq!(options(&long.client), (true, 10, 10, 3));
     assert_eq!(sockopt::tcp_user_timeout(&long.client).expect("TCP_USER_TIMEOUT"), 30_000);
     assert_eq!(outcome_of(&rows, short.local), ("left_alone", "user_timeout"));
     assert_eq!(options(&short.client), UNSET);
+}
+
+#[test]
+fn what_was_learned_of_a_path_is_obeyed_as_why_does_and_elsewhere_the_limit_in_force() {
+    let Some(path) = NetworkPath::middlebox(10, MiddleboxAnswer::Reset) else {
+        return;
+    };
+    let agent = Agent::start(&["--interval", "500ms"]);
+    let elsewhere = NetworkPath::cable();
+    let (here, other) = (path.connect(&Plan::NOTHING), elsewhere.connect(&Plan::NOTHING));
+    exchange(&other.client, &other.accepted);
+    forgotten(&path, Duration::from_secs(21));
+    let (api, state) = (agent.socket(), TemporaryFolder::new());
+    let ask = |words: &[&str]| {
+        let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        all.extend(["--json", "--source", "agent", "--socket"].map(str::to_owned));
+        all.extend([api.display().to_string(), "--state-dir".to_owned()]);
+        all.push(state.file("state").display().to_string());
+        once(all)
+    };
+    let planned = |path: &NetworkPath, local: SocketAddr| {
+        let netns = path.near.inode().to_string();
+        let rows = outcomes(&ask(&["fix", "--netns", &netns]));
+        let found = rows.into_iter().find(|(of, ..)| *of == local);
+        found.filter(|(_, outcome, _)| outcome == "would_fix").map(|(.., row)| row)
+    };
+    let from = |row: &Value| row["values_from"].as_str().expect("words").to_owned();
+    let row = wait::until("a plan by what was learned", SOON, || {
+        planned(&path, here.local).filter(|row| from(row).contains("what was learned of"))
+    });
+    let after = &row["after"];
+    assert!(after["idle_seconds"].as_u64() <= Some(10), "{row}");
+    let why = ask(&["why", &path.server.ip().to_string()]);
+    let said = String::from_utf8_lossy(&why.stdout).into_owned();
+    let cases: Vec<Value> =
+        said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let is_it = |case: &&Value| case["netns"] == path.near.inode() && case["live"] != 0;
+    let proposal =
+        &cases.iter().find(is_it).unwrap_or_else(|| panic!("no case: {said}"))["proposal"];
+    for (name, key) in
+        [("idle", "idle_seconds"), ("interval", "interval_seconds"), ("count", "count")]
+    {
+        assert_eq!(proposal[key], after[key], "{name}: {said}");
+    }
+    let row = planned(&elsewhere, other.local).expect("it is off");
+    assert_eq!(from(&row), "the limit of 5 min 50 s (default)");
+    assert_eq!(row["after"]["idle_seconds"], 60, "{row}");
 }
 
 #[test]

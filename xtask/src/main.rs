@@ -9,6 +9,7 @@ mod codegen;
 mod command;
 mod dist;
 mod fresh;
+mod fuzz;
 mod image;
 mod outcome;
 mod place;

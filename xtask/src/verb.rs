@@ -1,6 +1,6 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{bench, cases, chaos, ci, codegen, dist, fresh, image, run, setup, test, tidy, vm};
+use crate::{bench, cases, chaos, ci, codegen, dist, fresh, fuzz, image, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ pub(crate) enum Verb {
     Codegen(codegen::CodegenOptions),
     Dist(dist::DistOptions),
     Fresh(fresh::FreshOptions),
+    Fuzz(fuzz::FuzzOptions),
     Image(image::ImageOptions),
     Tidy(tidy::TidyOptions),
     Ci(ci::CiOptions),
@@ -36,6 +37,7 @@ impl Verb {
             Self::Codegen(options) => codegen::run(&options),
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),
+            Self::Fuzz(options) => fuzz::run(&options),
             Self::Image(options) => image::run(&options),
             Self::Tidy(options) => tidy::run(&options),
             Self::Ci(options) => ci::run(&options),

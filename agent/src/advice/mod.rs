@@ -15,6 +15,7 @@ pub(crate) mod process_clues;
 pub(crate) mod recognise;
 pub(crate) mod remedy;
 
+use crate::model::{judgement::learned::LimitRow, observed::setting::OwnValues};
 use serde::Serialize;
 
 /// The values to set: what a line is filled with.
@@ -41,9 +42,25 @@ pub(crate) struct Constraints {
     pub killed: Option<f64>,
     /// What the kernel uses now, if keepalive is on.
     pub now: Option<Proposal>,
+    /// What the program set: none of its times is raised, and its user timeout has to leave room for a second probe.
+    pub own: OwnValues,
+    /// The longest pause between packets that come again and again by themselves, seconds: nobody has seen that the path
+    /// keeps more.
+    pub pause: Option<u32>,
 }
 
 impl Constraints {
+    /// Adds what was learned of the path, however sure it is: a shorter time is safe to obey.
+    pub(crate) fn with_learned(&mut self, learned: &LimitRow) {
+        self.killed =
+            self.killed.into_iter().chain([learned.shortest_killed_seconds]).min_by(f64::total_cmp);
+        self.survived = self
+            .survived
+            .into_iter()
+            .chain(learned.longest_survived_seconds)
+            .max_by(f64::total_cmp);
+    }
+
     /// The quiet time that a probe must come well before, seconds; at least 1.
     fn must_stay_below(&self) -> u32 {
         let limit = f64::from(self.limit.max(1));
@@ -68,24 +85,52 @@ const fn whole(seconds: f64) -> u32 {
     seconds.max(1.0) as u32
 }
 
+/// The smallest of these, at least 1.
+fn smallest(value: u32, others: impl IntoIterator<Item = Option<u32>>) -> u32 {
+    others.into_iter().flatten().fold(value, u32::min).max(1)
+}
+
 impl Proposal {
     /// Below every limit that is known of the large clouds, and a dead peer is noticed in 90 s.
     pub(crate) const USUAL: Self = Self { idle: 60, interval: 10, count: 3 };
 
-    /// Values for a path: the first probe, and each one after it, at half the time that the path keeps a connection at
-    /// the latest. No value is larger than the one in force, and a dead peer is noticed no later than now.
+    /// Values for a connection, whoever proposes them. The first probe, and each one after it, goes out at half the time that
+    /// the path keeps a connection at the latest. No value is larger than the one in force or than what the program set, a
+    /// dead peer is noticed no later than now, and no single lost probe ends a healthy connection, as far as the user
+    /// timeout allows that.
     pub(crate) fn fitting(known: &Constraints) -> Self {
-        let most = known.survived_near_the_limit().unwrap_or(u32::MAX);
-        let half = (known.must_stay_below() / 2).min(most);
-        let mut fitting = Self::with_idle(half.clamp(1, Self::USUAL.idle));
-        if let Some(now) = known.now {
-            fitting.idle = fitting.idle.min(now.idle).max(1);
-            fitting.interval = fitting.interval.min(now.interval).min(fitting.idle).max(1);
-            if fitting.detection_seconds() > now.detection_seconds() {
-                fitting.count = now.count.max(1);
-            }
+        let Constraints { now, own, pause, .. } = *known;
+        let is_set = |value: u32| (value > 0).then_some(value);
+        let most = known.survived_near_the_limit();
+        let half = known.must_stay_below() / 2;
+        let idle = [most, pause, is_set(own.idle), now.map(|now| now.idle)];
+        let mut fitting = Self::with_idle(smallest(half.min(Self::USUAL.idle), idle));
+        let interval = [Some(fitting.idle), is_set(own.interval), now.map(|now| now.interval)];
+        fitting.interval = smallest(fitting.interval, interval);
+        fitting.count = is_set(own.count).unwrap_or(fitting.count);
+        if let Some(now) = now
+            && fitting.detection_seconds() > now.detection_seconds()
+        {
+            fitting.count = now.count.max(1);
         }
-        fitting
+        fitting.within(own.user_timeout_ms)
+    }
+
+    /// The same with a second probe well before a user timeout: with that the kernel ends the connection at the first fire of
+    /// its timer past the timeout, if one probe is unanswered (`tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
+    fn within(self, user_timeout_ms: u32) -> Self {
+        let third = (user_timeout_ms > 0).then_some(user_timeout_ms / 3000);
+        Self {
+            idle: smallest(self.idle, [third]),
+            interval: smallest(self.interval, [third]),
+            ..self
+        }
+    }
+
+    /// Whether a user timeout ends a connection with these values before a second probe goes out.
+    pub(crate) fn is_cut_short_by(self, user_timeout_ms: u32) -> bool {
+        let second_probe_ms = (u64::from(self.idle) + u64::from(self.interval)) * 1000;
+        user_timeout_ms > 0 && u64::from(user_timeout_ms) <= second_probe_ms
     }
 
     /// Values with this idle time.
@@ -98,9 +143,19 @@ impl Proposal {
         Self { idle: self.idle.max(least), ..self }
     }
 
-    /// Silence until a dead peer is noticed, seconds.
+    /// Silence until a dead peer is noticed, seconds, without a user timeout.
     pub(crate) const fn detection_seconds(self) -> u32 {
         self.idle.saturating_add(self.interval.saturating_mul(self.count))
+    }
+
+    /// The same with a user timeout, which takes the place of the count; 0 is unset.
+    pub(crate) fn noticed_after_seconds(self, user_timeout_ms: u32) -> u32 {
+        if user_timeout_ms == 0 {
+            return self.detection_seconds();
+        }
+        let rest = user_timeout_ms.div_ceil(1000).saturating_sub(self.idle);
+        let rounds = rest.div_ceil(self.interval.max(1)).max(1);
+        self.idle.saturating_add(self.interval.saturating_mul(rounds))
     }
 
     /// A line of the data with these values in its places.
@@ -119,7 +174,7 @@ impl Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::judgement::gap::with_slack;
+    use crate::model::observed::probe_timing::{fires_by_ms, timer_wheel::with_slack};
 
     /// The longest silence that probes with these values leave, seconds.
     fn gap(proposal: Proposal) -> f64 {
@@ -157,8 +212,13 @@ mod tests {
                         (300, 100, 3),
                     ] {
                         let now = Proposal { idle: now.0, interval: now.1, count: now.2 };
-                        let known =
-                            Constraints { limit, survived, killed: Some(killed), now: Some(now) };
+                        let known = Constraints {
+                            limit,
+                            survived,
+                            killed: Some(killed),
+                            now: Some(now),
+                            ..Constraints::default()
+                        };
                         let it = Proposal::fitting(&known);
                         let most = f64::from(limit).min(killed);
                         assert!(gap(it) < most, "{known:?}: {it:?}");
@@ -194,7 +254,7 @@ mod tests {
             limit: 350,
             survived: Some(survived),
             killed: Some(74.0),
-            now: None,
+            ..Constraints::default()
         };
         assert_eq!(Proposal::fitting(&known(13.0)).idle, 13);
         assert_eq!(Proposal::fitting(&known(30.0)).idle, 18);
@@ -204,11 +264,71 @@ mod tests {
 
     #[test]
     fn a_path_that_killed_at_a_minute_and_kept_half_a_minute_gets_a_probe_each_quarter() {
-        let known = Constraints { limit: 350, survived: Some(30.0), killed: Some(60.0), now: None };
+        let known = Constraints {
+            limit: 350,
+            survived: Some(30.0),
+            killed: Some(60.0),
+            ..Constraints::default()
+        };
         assert_eq!(Proposal::fitting(&known), Proposal { idle: 15, interval: 10, count: 3 });
         // A connection that was never quiet says nothing about the path.
         let busy = Constraints { survived: Some(0.5), killed: Some(300.0), ..known };
         assert_eq!(Proposal::fitting(&busy), Proposal::USUAL);
+    }
+
+    #[test]
+    fn a_user_timeout_leaves_room_for_a_second_probe_beside_whatever_else_is_known() {
+        for user_timeout_ms in [3_000, 5_500, 9_000, 20_000, 30_000, 100_000, 900_000] {
+            for limit in [4, 20, 45, 350, 7440] {
+                for killed in [None, Some(11.0), Some(38.4), Some(400.0)] {
+                    for (idle, interval, count) in [(0, 0, 0), (9, 9, 3), (2, 0, 0), (0, 1, 1)] {
+                        let own =
+                            OwnValues { keepalive: true, idle, interval, count, user_timeout_ms };
+                        for now in [None, Some(Proposal { idle: 7200, interval: 75, count: 9 })] {
+                            let known =
+                                Constraints { limit, killed, now, own, ..Constraints::default() };
+                            let it = Proposal::fitting(&known);
+                            assert!(!it.is_cut_short_by(user_timeout_ms), "{known:?}: {it:?}");
+                            // The wheel's lateness counts, too.
+                            let second = fires_by_ms(u64::from(it.idle) * 1000) - 1000
+                                + fires_by_ms(u64::from(it.interval) * 1000)
+                                - 1000;
+                            assert!(second < user_timeout_ms.into(), "{known:?}: {it:?}");
+                        }
+                    }
+                }
+            }
+        }
+        // The look-alike: a user timeout that is far longer changes nothing; none at all neither.
+        let own = |user_timeout_ms| OwnValues { user_timeout_ms, ..OwnValues::default() };
+        let fitting = |user_timeout_ms| {
+            let own = own(user_timeout_ms);
+            Proposal::fitting(&Constraints { limit: 350, own, ..Constraints::default() })
+        };
+        assert_eq!((fitting(0), fitting(180_000)), (Proposal::USUAL, Proposal::USUAL));
+        assert_eq!(fitting(9_000), Proposal { idle: 3, interval: 3, count: 3 });
+        // Too short for two probes in whole seconds: that is said.
+        assert!(fitting(2_000).is_cut_short_by(2_000));
+        assert!(Proposal { idle: 9, interval: 9, count: 3 }.is_cut_short_by(9_000));
+    }
+
+    #[test]
+    fn with_a_user_timeout_a_dead_peer_is_noticed_by_that_whatever_the_count() {
+        let it = Proposal { idle: 3, interval: 3, count: 9 };
+        assert_eq!(it.noticed_after_seconds(0), 30);
+        assert_eq!(it.noticed_after_seconds(9_000), 9);
+        assert_eq!(it.noticed_after_seconds(9_500), 12);
+        // One probe has to go unanswered in any case.
+        assert_eq!(it.noticed_after_seconds(500), 6);
+    }
+
+    #[test]
+    fn nothing_that_the_program_set_is_raised_and_no_pause_is_longer_than_what_was_seen() {
+        let own = OwnValues { idle: 15, interval: 4, count: 9, ..OwnValues::default() };
+        let known = Constraints { limit: 350, own, ..Constraints::default() };
+        assert_eq!(Proposal::fitting(&known), Proposal { idle: 15, interval: 4, count: 9 });
+        let pinged = Constraints { limit: 350, pause: Some(16), ..Constraints::default() };
+        assert_eq!(Proposal::fitting(&pinged), Proposal { idle: 16, interval: 10, count: 3 });
     }
 
     #[test]

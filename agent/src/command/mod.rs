@@ -274,6 +274,18 @@ fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
     Box::new(move || read().map_err(|failure: Failure| log::in_full(&failure)))
 }
 
+/// What a config file says.
+#[cfg(fuzzing)]
+pub(crate) fn parsed_config(text: &str) {
+    drop(config::with_defaults(Cli::command(), std::path::Path::new("config.toml"), text));
+}
+
+/// What a policy says.
+#[cfg(fuzzing)]
+pub(crate) fn parsed_policy(text: &str) {
+    check::parsed_policy(text);
+}
+
 /// What is wrong with options, without the usage.
 fn in_a_line(error: &clap::Error) -> Failure {
     let text = error.to_string();

@@ -3,6 +3,7 @@
 use super::{Failure, output};
 use crate::{
     config,
+    fix::known::LearnedPaths,
     kernel::{
         hooks::{Hooks, Scope, Signal},
         host,
@@ -19,6 +20,7 @@ use crate::{
     },
     owner::Census,
     serve::{AgentStatus, client},
+    store::{self, HistoryReader},
     view::{
         filter::Filter,
         page::{Page, PageBuilder, PageRequest},
@@ -31,7 +33,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 /// The side that answers about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -112,6 +114,23 @@ impl ConnectionReader {
                 Ok(())
             }),
         }
+    }
+
+    /// Idle limits that were learned: by the agent, else what an earlier one has left in its history.
+    pub(super) fn learned_paths(&self, state_dir: &Path) -> Result<LearnedPaths, Failure> {
+        let rows = match self {
+            Self::Agent { path, .. } => client::learned(path)?,
+            Self::Kernel(_) => {
+                let learned = HistoryReader::open(state_dir).and_then(|reader| reader.learned());
+                learned.unwrap_or_else(|error| {
+                    if !matches!(error, store::Error::None { .. }) {
+                        warn!(%error, "what was learned of paths is not known");
+                    }
+                    Vec::new()
+                })
+            }
+        };
+        Ok(LearnedPaths::new(rows, host::own_netns()))
     }
 
     /// One page of the connections.

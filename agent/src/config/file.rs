@@ -40,7 +40,7 @@ pub(crate) fn configured(
     with_defaults(command, path, &text)
 }
 
-fn with_defaults(
+pub(crate) fn with_defaults(
     command: Command,
     file: &Path,
     text: &str,

@@ -14,6 +14,8 @@ pub(crate) mod web;
 
 pub(crate) use error::Error;
 pub(crate) use file::{MAX_BYTES, configured, keys, scalar};
+#[cfg(fuzzing)]
+pub(crate) use file::with_defaults;
 use idle_limit::contradiction;
 pub(crate) use idle_limit::{idle_limit, network_path};
 pub(crate) use moment::{TypedTime, moment};

@@ -2,10 +2,10 @@
 
 use super::{
     journal::{Change, Error, Journal, SocketPlace},
-    plan::options,
+    plan::{PlannedOptions, options},
 };
 use crate::{
-    kernel::borrowed_socket::{BorrowedSocket, Refusal, SocketOptions, WantedSocket},
+    kernel::borrowed_socket::{BorrowedSocket, Refusal, WantedSocket},
     model::{observed::socket::SocketKind, text::closed_set::closed_set},
     view::row::Row,
 };
@@ -39,11 +39,14 @@ pub(crate) struct Candidate {
     pub(crate) user_timeout_ms: u32,
     /// Process and descriptor, first the one that it is counted for.
     pub(crate) holders: Vec<(u32, u32)>,
+    /// Where the values come from, in words.
+    pub(crate) origin: String,
 }
 
 impl Candidate {
     /// That of a row, which gets these options.
-    pub(crate) fn new(row: &Row, after: SocketOptions) -> Self {
+    pub(crate) fn new(row: &Row, planned: PlannedOptions) -> Self {
+        let PlannedOptions { options: after, origin } = planned;
         let connection = &row.connection;
         let owner = row.owners.first();
         Self {
@@ -60,6 +63,7 @@ impl Candidate {
             },
             user_timeout_ms: connection.settings.user_timeout_ms,
             holders: holders(row),
+            origin,
         }
     }
 }

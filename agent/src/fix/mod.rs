@@ -6,5 +6,6 @@
 
 pub(crate) mod apply;
 pub(crate) mod journal;
+pub(crate) mod known;
 pub(crate) mod plan;
 pub(crate) mod undo;

@@ -1,14 +1,19 @@
-//! What would be set on a connection, or why it is left alone: from its row alone.
+//! What would be set on a connection, or why it is left alone: from its row, and from what was learned of its path. The values
+//! are those that `why` proposes.
 
+use super::known::{LearnedPaths, ValueOrigin, constraints};
 use crate::{
-    advice::{Constraints, Proposal},
+    advice::Proposal,
     kernel::borrowed_socket::SocketOptions,
     model::{
-        judgement::{gap::with_slack, idle_limit::is_kept_over, verdict::Verdict},
-        observed::{setting::OwnValues, socket::State},
+        judgement::{idle_limit::is_kept_over, verdict::Verdict},
+        observed::{probe_timing::timer_wheel::with_slack, socket::State},
         text::closed_set::closed_set,
     },
-    view::{connection::Connection, row::Row},
+    view::{
+        connection::{Connection, ms},
+        row::Row,
+    },
 };
 
 closed_set! {
@@ -60,8 +65,21 @@ pub(crate) struct MostValues {
     pub(crate) count: Option<u32>,
 }
 
-/// The options that `row` shall have, of the kind that getsockopt answers; or why it is left alone.
-pub(crate) fn plan(row: &Row, most: MostValues, hz: u32) -> Result<SocketOptions, LeftAlone> {
+/// What a connection gets, of the kind that getsockopt answers, and where that comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlannedOptions {
+    pub(crate) options: SocketOptions,
+    /// What the first probe has to come before, in words.
+    pub(crate) origin: String,
+}
+
+/// The options that `row` shall have; or why it is left alone. `learned`: what is known of its path by experience.
+pub(crate) fn plan(
+    row: &Row,
+    learned: &LearnedPaths,
+    most: MostValues,
+    hz: u32,
+) -> Result<PlannedOptions, LeftAlone> {
     let connection = &row.connection;
     match row.verdict() {
         Verdict::Protected => return Err(LeftAlone::Protected),
@@ -75,13 +93,22 @@ pub(crate) fn plan(row: &Row, most: MostValues, hz: u32) -> Result<SocketOptions
     if connection.limit.idle_limit_from.counts_bytes() {
         return Err(LeftAlone::CountsBytes);
     }
-    let new = values(connection, most)?;
-    let gap_ms = with_slack(u64::from(new.idle_seconds.max(new.interval_seconds)) * 1000, hz);
+    let learned = learned.of(connection);
+    let known = constraints(connection, learned);
+    let proposal = most.lower(Proposal::fitting(&known), known.own.count > 0);
+    if proposal.is_cut_short_by(known.own.user_timeout_ms) {
+        return Err(LeftAlone::UserTimeout);
+    }
+    let gap_ms = with_slack(u64::from(proposal.idle.max(proposal.interval)) * 1000, hz);
     let limit = &connection.limit;
-    if !is_kept_over(gap_ms, limit.idle_kept_seconds, limit.idle_limit_seconds) {
+    let is_killed = known.killed.is_some_and(|killed| gap_ms >= ms(killed));
+    if is_killed || !is_kept_over(gap_ms, limit.idle_kept_seconds, limit.idle_limit_seconds) {
         return Err(LeftAlone::LimitTooShort);
     }
-    Ok(new)
+    let Proposal { idle: idle_seconds, interval: interval_seconds, count } = proposal;
+    let options = SocketOptions { keepalive: true, idle_seconds, interval_seconds, count };
+    let origin = ValueOrigin::of(&known).in_words(connection, &known, learned);
+    Ok(PlannedOptions { options, origin })
 }
 
 /// The options of a row as getsockopt would answer them.
@@ -95,40 +122,17 @@ pub(crate) const fn options(connection: &Connection) -> SocketOptions {
     }
 }
 
-/// The first probe, and each one after it, at half the time that the path keeps it at the latest; nothing that the program
-/// set is raised.
-fn values(connection: &Connection, most: MostValues) -> Result<SocketOptions, LeftAlone> {
-    let now = options(connection);
-    let settings = &connection.settings;
-    let own: OwnValues = settings.own();
-    let known = Constraints {
-        limit: connection.limit.idle_kept_seconds,
-        now: now.keepalive.then_some(Proposal {
-            idle: now.idle_seconds,
-            interval: now.interval_seconds,
-            count: now.count,
-        }),
-        ..Constraints::default()
-    };
-    let fitting = Proposal::fitting(&known);
-    let at_most = |value: u32, own: u32, wanted: Option<u32>| {
-        let own = if own == 0 { u32::MAX } else { own };
-        value.min(own).min(wanted.unwrap_or(u32::MAX)).max(1)
-    };
-    let mut idle = at_most(fitting.idle, own.idle, most.idle);
-    let mut interval = at_most(fitting.interval, own.interval, most.interval);
-    // A number that the program set is its own; with a user timeout the number counts for nothing.
-    let is_set = own.count != 0 || settings.user_timeout_ms != 0;
-    let count = if is_set { now.count } else { most.count.unwrap_or(fitting.count) };
-    if settings.user_timeout_ms != 0 {
-        // A second probe must fit between the first one and the timeout (`tcp_keepalive_timer`).
-        let third = settings.user_timeout_ms / 3000;
-        if third == 0 {
-            return Err(LeftAlone::UserTimeout);
+impl MostValues {
+    /// A proposal with no more than these. The number of probes is as wanted, unless the program has set one.
+    fn lower(self, to: Proposal, is_count_set: bool) -> Proposal {
+        let at_most = |value: u32, wanted: Option<u32>| value.min(wanted.unwrap_or(value)).max(1);
+        let count = self.count.filter(|_| !is_count_set).unwrap_or(to.count);
+        Proposal {
+            idle: at_most(to.idle, self.idle),
+            interval: at_most(to.interval, self.interval),
+            count,
         }
-        (idle, interval) = (idle.min(third), interval.min(third));
     }
-    Ok(SocketOptions { keepalive: true, idle_seconds: idle, interval_seconds: interval, count })
 }
 
 #[cfg(test)]
@@ -137,25 +141,35 @@ mod tests {
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
+            learned::{LearnedRow, LimitRow},
+            learned_limit::Confidence,
             verdict::Surroundings,
         },
         observed::{
             setting::OwnSettings,
             socket::{Socket, tests_support::socket},
         },
+        text::wall_time::WallTime,
     };
 
     const HZ: u32 = 250;
 
-    fn of(socket: Socket, limit_seconds: u32) -> Result<SocketOptions, LeftAlone> {
+    fn row(socket: &Socket, limit_seconds: u32) -> Row {
         let limits =
             Limits::new(Vec::new(), IdleLimit { seconds: limit_seconds, preset: None }, true);
         let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: HZ };
-        plan(&Row::new(&socket, [], None, &around, socket.at), MostValues::default(), HZ)
+        Row::new(socket, [], None, &around, socket.at)
     }
 
-    fn values(of: Result<SocketOptions, LeftAlone>) -> (u32, u32, u32) {
-        let it = of.unwrap();
+    type Planned = Result<PlannedOptions, LeftAlone>;
+
+    fn of(socket: Socket, limit_seconds: u32) -> Planned {
+        let learned = LearnedPaths::default();
+        plan(&row(&socket, limit_seconds), &learned, MostValues::default(), HZ)
+    }
+
+    fn values(of: Planned) -> (u32, u32, u32) {
+        let it = of.unwrap().options;
         assert!(it.keepalive);
         (it.idle_seconds, it.interval_seconds, it.count)
     }
@@ -193,9 +207,60 @@ mod tests {
     #[test]
     fn a_user_timeout_stays_and_no_single_lost_probe_may_kill() {
         let own = OwnSettings { user_timeout_ms: 30_000, ..OwnSettings::default() };
-        assert_eq!(values(of(with(false, own), 350)), (10, 10, 9));
-        let short = OwnSettings { user_timeout_ms: 2_999, ..OwnSettings::default() };
+        assert_eq!(values(of(with(false, own), 350)), (10, 10, 3));
+        let short = OwnSettings { user_timeout_ms: 2_000, ..OwnSettings::default() };
         assert_eq!(of(with(false, short), 350), Err(LeftAlone::UserTimeout));
+    }
+
+    fn learned(remote: &str, netns: Option<u32>, confidence: Confidence) -> LearnedPaths {
+        let row = LimitRow {
+            remote: remote.to_owned(),
+            netns,
+            time: WallTime::default(),
+            longest_survived_seconds: Some(11.0),
+            shortest_killed_seconds: 38.4,
+            survivals: 9,
+            deaths: 6,
+            deaths_singled_out: 0,
+            deaths_contradicted: 0,
+            deaths_explained: 0,
+            occasions: 3,
+            confidence,
+            idle_limit_seconds: 38,
+            looks_like: None,
+            meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
+        };
+        LearnedPaths::new(vec![LearnedRow::PathLimit(row)], Some(socket().netns))
+    }
+
+    #[test]
+    fn a_path_that_was_learned_to_forget_sooner_is_obeyed_as_why_does() {
+        let peer = socket().remote.socket_addr().to_string();
+        let planned = |socket: &Socket, learned: &LearnedPaths| {
+            plan(&row(socket, 350), learned, MostValues::default(), HZ)
+        };
+        for confidence in [Confidence::Guess, Confidence::Likely] {
+            let known = learned(&peer, None, confidence);
+            let got = planned(&socket(), &known);
+            let expected = format!(
+                "what was learned of {peer}: quiet connections are dropped between 11 s and 38 s"
+            );
+            assert_eq!(got.as_ref().unwrap().origin, expected);
+            assert_eq!(values(got), (9, 9, 3));
+        }
+        // What was learned elsewhere, of the same address in another namespace, or of nothing.
+        let elsewhere = learned("172.16.0.99:2717", None, Confidence::Likely);
+        let foreign = learned(&peer, Some(7), Confidence::Likely);
+        for known in [elsewhere, foreign, LearnedPaths::default()] {
+            let got = planned(&socket(), &known);
+            assert_eq!(got.as_ref().unwrap().origin, "the limit of 5 min 50 s (configured)");
+            assert_eq!(values(got), (60, 10, 3));
+        }
+        // A user timeout asks for less still.
+        let own = OwnSettings { user_timeout_ms: 9_000, ..OwnSettings::default() };
+        let got = planned(&with(false, own), &learned(&peer, None, Confidence::Likely));
+        assert!(got.as_ref().unwrap().origin.starts_with("the user timeout of 9.0 s:"), "{got:?}");
+        assert_eq!(values(got), (3, 3, 3));
     }
 
     #[test]
@@ -213,7 +278,7 @@ mod tests {
         };
         let planned = |preset| {
             let row = Row::new(&socket(), [], None, &around(preset), socket().at);
-            plan(&row, MostValues::default(), HZ)
+            plan(&row, &LearnedPaths::default(), MostValues::default(), HZ)
         };
         assert_eq!(planned("nginx-stream"), Err(LeftAlone::CountsBytes));
         assert!(planned("gcp").is_ok());
@@ -221,12 +286,12 @@ mod tests {
 
     #[test]
     fn a_person_can_ask_for_less_and_not_for_more() {
-        let limits = Limits::new(Vec::new(), IdleLimit { seconds: 45, preset: None }, true);
-        let around = Surroundings { limits, host: std::collections::BTreeSet::new(), hz: HZ };
-        let row = Row::new(&socket(), [], None, &around, socket().at);
+        let row = row(&socket(), 45);
+        let learned = LearnedPaths::default();
         let asked = |idle, interval, count| {
             values(plan(
                 &row,
+                &learned,
                 MostValues { idle: Some(idle), interval: Some(interval), count: Some(count) },
                 HZ,
             ))

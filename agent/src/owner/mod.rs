@@ -29,3 +29,9 @@ mod snapshot_cache;
 pub(crate) use host_folders::reach;
 pub use resolver::Resolver;
 pub(crate) use snapshot_cache::Census;
+
+/// What the lines of `/proc/PID/cgroup` say.
+#[cfg(fuzzing)]
+pub(crate) fn parsed_cgroup(file: &[u8]) {
+    drop(cgroup::path_of(file).map(cgroup::CgroupPlace::of));
+}

@@ -82,9 +82,9 @@ impl Setting {
                 Some(Verdict::Protected) => Instead::NoticedSooner,
                 _ => self.kept(connection.silent_seconds, connection.limit.idle_limit_seconds),
             },
-            // Its first probe came too late.
+            // Its probe came too late.
             Cause::KeepaliveTimeout if end.forgotten => {
-                self.kept(f64::from(idle.seconds), connection.limit.idle_limit_seconds)
+                self.kept(life.quiet_before_end_seconds(), connection.limit.idle_limit_seconds)
             }
             Cause::KeepaliveTimeout if f64::from(self.detection) < connection.silent_seconds => {
                 Instead::NoticedSooner

@@ -182,6 +182,32 @@ fn a_first_probe_that_meets_silence_beside_answered_ones_says_what_the_path_keep
 }
 
 #[test]
+fn a_probe_that_is_lost_an_interval_after_an_answered_one_is_a_matter_of_the_interval_also_to_a_later_agent()
+ {
+    const FORGETS_AFTER: u32 = 12;
+    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    let agent = Agent::start(&OPTIONS);
+    let soon = path.connect(&Plan::keepalive(5, 5, 9));
+    let late = path.connect(&Plan::keepalive(7, 21, 9));
+    for ends in [&soon, &late] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    // Its probe after 7 s is answered; 28 s and 49 s after the beginning nobody answers.
+    let of_first = said(&agent, &case(&agent, &path, "peer_silent"));
+    let later = Agent::start(&OPTIONS);
+    let of_later = wait::until("the later agent has seen the other one answered", SOON, || {
+        let said = said(&later, &case(&later, &path, "peer_silent"));
+        said.contains("which probe every 5.0 s, are answered").then_some(said)
+    });
+    for said in [of_first, of_later] {
+        assert!(said.contains("the interval is what is too long"), "{said}");
+        assert!(!said.contains("the path forgets quiet connections"), "{said}");
+    }
+}
+
+#[test]
 fn what_hung_before_a_cut_keeps_its_explanation_and_what_the_cut_takes_is_an_outage() {
     const FORGETS_AFTER: u32 = 12;
     let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {

@@ -128,11 +128,20 @@ impl Situation<'_> {
             }
             Need::UserTimeout => vec![self.user_timeout(Some(it), holds)],
             Need::LongerUserTimeout => vec![self.longer_user_timeout(Some(it), holds)],
-            Need::Keepalive => match client.how {
-                How::Line(line) => self.own_line(it, holds, line),
-                How::System(switch) => self.by_system(it, holds, switch),
-                How::None => vec![self.without_keepalive(it, holds)],
-            },
+            Need::Keepalive => {
+                let (times, mut advice) = match client.how {
+                    How::Line(line) => {
+                        (self.proposal.at_least(client.least_idle), self.own_line(it, holds, line))
+                    }
+                    How::System(switch) => (self.proposal, self.by_system(it, holds, switch)),
+                    How::None => (self.proposal, vec![self.without_keepalive(it, holds)]),
+                };
+                // A ping is data, and its answer too: nothing is unanswered that a single packet could end.
+                if advice.iter().any(|it| it.place != "ping") {
+                    advice.extend(self.user_timeout_beside(times, Some(it), holds));
+                }
+                advice
+            }
         }
     }
 
@@ -241,7 +250,8 @@ impl Situation<'_> {
             // Only values that are left to the system follow it.
             Need::Keepalive if is_on && self.own.idle == 0 => {
                 let because = "SO_KEEPALIVE is on, and the times are the system's".to_owned();
-                vec![self.system(holds, because)]
+                let longer = self.user_timeout_beside(self.proposal, None, holds);
+                [self.system(holds, because)].into_iter().chain(longer).collect()
             }
             Need::Keepalive => {
                 let mut advice = vec![self.code(holds)];
@@ -250,6 +260,7 @@ impl Situation<'_> {
                         "where the program cannot be changed (not for static ones, nor Go)";
                     advice.push(self.plain(holds, "unit", because.to_owned(), &line));
                 }
+                advice.extend(self.user_timeout_beside(self.proposal, None, holds));
                 advice
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Advice, Holds, Need, Situation, named};
 use crate::{
-    advice::recognise::Recognised,
+    advice::{Proposal, recognise::Recognised},
     model::{
         observed::{probe_timing::repeating_ms, setting::TCP_RTO_MAX_MS},
         text::duration::duration,
@@ -66,12 +66,27 @@ impl Situation<'_> {
 
     /// Two probes must be able to get lost.
     pub(super) fn longer_user_timeout(&self, of: Option<&Recognised>, holds: Holds) -> Advice {
-        let least = self.now.idle.saturating_add(self.now.interval.saturating_mul(2));
+        self.longer_than(self.now, of, holds)
+    }
+
+    /// What has to be raised together with keepalive, because with `times` one lost probe would end the connection.
+    pub(super) fn user_timeout_beside(
+        &self,
+        times: Proposal,
+        of: Option<&Recognised>,
+        holds: Holds,
+    ) -> Option<Advice> {
+        let is_cut_short = times.is_cut_short_by(self.own.user_timeout_ms);
+        is_cut_short.then(|| Advice { needs_previous: true, ..self.longer_than(times, of, holds) })
+    }
+
+    fn longer_than(&self, times: Proposal, of: Option<&Recognised>, holds: Holds) -> Advice {
+        let least = times.idle.saturating_add(times.interval.saturating_mul(2));
         let because = format!(
             "the user timeout of {} is not longer than idle + interval ({}): one lost probe ends a healthy connection. \
              Set a longer one, or shorter times between probes",
             duration(self.own.user_timeout_ms.div_ceil(1000)),
-            duration(self.now.idle.saturating_add(self.now.interval)),
+            duration(times.idle.saturating_add(times.interval)),
         );
         let longer =
             |line: &str| line.replace("{timeout_ms}", &format!("{}000", least.saturating_add(1)));

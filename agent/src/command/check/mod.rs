@@ -13,6 +13,9 @@ mod session;
 mod sum;
 mod user;
 
+#[cfg(fuzzing)]
+pub(super) use policy_file::parsed as parsed_policy;
+
 use super::{Failure, Outcome, near::NearNames, run, source::Source};
 use crate::{config, files, view::filter::Filter};
 use clap::{

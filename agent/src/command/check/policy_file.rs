@@ -88,6 +88,12 @@ fn read(file: &Path) -> Result<String, Error> {
     text.map_err(|cause| Error::Policy { file: file.to_owned(), user, cause })
 }
 
+/// What a policy says.
+#[cfg(fuzzing)]
+pub(in crate::command) fn parsed(text: &str) {
+    drop(File(TomlFile { path: Path::new("policy.toml"), text }).policy());
+}
+
 /// `process=apt,port=443`: all of these conditions.
 fn allowed(text: &str) -> Result<Allowed, String> {
     let mut scope = PolicyScope::default();

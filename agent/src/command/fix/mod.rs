@@ -15,6 +15,7 @@ use crate::{
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
         journal::{Change, Journal, SocketPlace},
+        known::LearnedPaths,
         plan::{MostValues, plan},
         undo::undo,
     },
@@ -35,9 +36,11 @@ use std::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Without --apply nothing is changed: the plan is printed. Outbound
-connections are meant, unless --direction says otherwise. The first probe
-goes out at half the idle limit of the path. What a program has set is
-never raised, and a user timeout is never set.
+connections are meant, unless --direction says otherwise. The values are
+those that `keepwatch why` proposes: the first probe at half the idle
+limit of the path, or sooner where the agent has learned that it forgets
+sooner, or a user timeout asks for that. What a program has set is never
+raised, and a user timeout is never set.
 
 An idle time cannot be unset: --undo gives back numbers, not \"as the
 namespace says\". A program whose peer is gone gets ETIMEDOUT where it
@@ -158,6 +161,14 @@ impl FixArgs {
     const fn most(&self) -> MostValues {
         MostValues { idle: self.idle, interval: self.probe_interval, count: self.probes }
     }
+
+    /// What was learned of paths; nothing where the question brings its own limits.
+    fn learned(&self, reader: &ConnectionReader) -> Result<LearnedPaths, Failure> {
+        match self.filter.measured_by {
+            Some(_) => Ok(LearnedPaths::default()),
+            None => reader.learned_paths(&self.state.state_dir),
+        }
+    }
 }
 
 pub(super) fn run(
@@ -207,9 +218,10 @@ fn planned(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz) = (args.most(), clock::hz());
+    let learned = args.learned(reader)?;
     let mut candidates = Vec::new();
-    reader.each_row(&args.filter, |row| match plan(&row, most, hz) {
-        Ok(after) => candidates.push(Candidate::new(&row, after)),
+    reader.each_row(&args.filter, |row| match plan(&row, &learned, most, hz) {
+        Ok(planned) => candidates.push(Candidate::new(&row, planned)),
         Err(why) => report.leave(&row, why),
     })?;
     Ok(candidates)
@@ -221,7 +233,7 @@ fn set(
     report: &mut FixReport,
 ) -> Result<(), Failure> {
     let at = clock::wall_time(clock::now()).at;
-    apply(candidates, journal, &at, |candidate, fate| report.add(&candidate.change, fate))?;
+    apply(candidates, journal, &at, |candidate, fate| report.add_set(candidate, fate))?;
     Ok(())
 }
 

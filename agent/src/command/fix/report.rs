@@ -46,6 +46,8 @@ pub(super) struct FixRow {
     before: SocketOptions,
     /// What it gets; null of what is left alone.
     after: Option<SocketOptions>,
+    /// Where the values that it gets come from; null of what is left alone or undone.
+    values_from: Option<String>,
 }
 
 /// Everything that a run has to say.
@@ -92,6 +94,7 @@ impl FixReport {
                 reason: Some(why.as_str()),
                 before: options(connection),
                 after: None,
+                values_from: None,
             });
         }
     }
@@ -100,30 +103,40 @@ impl FixReport {
     pub(super) fn add_plan(&mut self, candidates: &[Candidate]) {
         for candidate in candidates {
             if candidate.holders.is_empty() {
-                self.add(&candidate.change, (FixOutcome::Refused, Some(Refusal::NoDescriptor)));
+                self.add_set(candidate, (FixOutcome::Refused, Some(Refusal::NoDescriptor)));
             } else {
                 self.n_planned += 1;
-                self.push(&candidate.change, "would_fix", None);
+                self.push(&candidate.change, "would_fix", None, Some(&candidate.origin));
             }
         }
+    }
+
+    /// What became of a connection that was to be set.
+    pub(super) fn add_set(&mut self, candidate: &Candidate, fate: SocketFate) {
+        self.add(&candidate.change, fate, Some(&candidate.origin));
     }
 
     /// What became of a connection that was to be as before.
     pub(super) fn add_undo(&mut self, change: &Change, fate: SocketFate) {
         let Change { before, after, .. } = *change;
-        self.add(&Change { before: after, after: before, ..change.clone() }, fate);
+        self.add(&Change { before: after, after: before, ..change.clone() }, fate, None);
     }
 
-    /// What became of a connection.
-    pub(super) fn add(&mut self, change: &Change, (outcome, why): SocketFate) {
+    fn add(&mut self, change: &Change, (outcome, why): SocketFate, origin: Option<&str>) {
         *self.done.entry(outcome).or_default() += 1;
         if let Some(why) = why {
             *self.refused.entry(why).or_default() += 1;
         }
-        self.push(change, outcome.as_str(), why.map(Refusal::as_str));
+        self.push(change, outcome.as_str(), why.map(Refusal::as_str), origin);
     }
 
-    fn push(&mut self, change: &Change, outcome: &'static str, reason: Option<&'static str>) {
+    fn push(
+        &mut self,
+        change: &Change,
+        outcome: &'static str,
+        reason: Option<&'static str>,
+        origin: Option<&str>,
+    ) {
         let Change { id, local, remote, pid, process, before, after, .. } = change;
         self.rows.push(FixRow {
             id: id.clone(),
@@ -135,6 +148,7 @@ impl FixReport {
             reason,
             before: *before,
             after: Some(*after),
+            values_from: origin.map(str::to_owned),
         });
     }
 
@@ -172,6 +186,9 @@ impl FixReport {
             return Ok(());
         }
         self.table(out)?;
+        for line in self.origins() {
+            writeln!(out, "{line}")?;
+        }
         for line in self.summary() {
             writeln!(out, "{line}")?;
         }
@@ -191,6 +208,16 @@ impl FixReport {
             writeln!(out, "{}", aligned(line, &widths).trim_end())?;
         }
         writeln!(out)
+    }
+
+    /// Where the values come from, each once, and of how many connections.
+    fn origins(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for origin in self.rows.iter().filter_map(|row| row.values_from.as_deref()) {
+            *counts.entry(origin).or_default() += 1;
+        }
+        let line = |(origin, n)| format!("the values of {} follow {origin}", connections(n));
+        counts.into_iter().map(line).collect()
     }
 
     fn summary(&self) -> Vec<String> {

@@ -85,6 +85,7 @@ fn look(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz, now) = (args.most(), clock::hz(), clock::now());
+    let learned = args.learned(reader)?;
     let mut candidates = Vec::new();
     let mut living = HashSet::new();
     reader.each_row(&args.filter, |row| {
@@ -92,12 +93,12 @@ fn look(
         if memory.touched.contains(row.id()) {
             return;
         }
-        match plan(&row, most, hz) {
-            Ok(after) => {
+        match plan(&row, &learned, most, hz) {
+            Ok(planned) => {
                 let options = options(&row.connection);
                 if memory.is_left_alone(row.id(), options, args.grace, now) {
                     memory.touched.insert(row.id().to_owned());
-                    candidates.push(Candidate::new(&row, after));
+                    candidates.push(Candidate::new(&row, planned));
                 } else {
                     report.leave(&row, LeftAlone::InGrace);
                 }

@@ -4,19 +4,19 @@
 use super::{
     lessons::Lessons,
     needs::{
-        constraints, fitting, kernel_gives_up, need, now, pool_below, reopen, shorter_interval,
-        spare_probes,
+        constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
-    neighbours::{LimitGuess, Neighbours, witness::Silence},
+    neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
 };
 use crate::{
     advice::{
-        Proposal,
+        Constraints, Proposal,
         place::{ForeignNetns, RunsIn},
         process_clues::Traces,
         recognise::{Look, recognise},
-        remedy::{Advice, Need, Situation, advise},
+        remedy::{Advice, Holds, Need, Situation, advise},
     },
+    fix::known::ValueOrigin,
     kernel::host,
     model::{
         judgement::{
@@ -107,6 +107,11 @@ pub(super) struct Judged {
     pub(super) clean_up: Option<CleanUpRow>,
     /// Settings that agree with all that is known.
     pub(super) proposal: Proposal,
+    /// What makes its times as short as they are, in words; null where they were asked for.
+    pub(super) values_from: Option<String>,
+    /// The same as a kind.
+    #[serde(skip)]
+    pub(super) origin: Option<ValueOrigin>,
     /// What these would have made of the deaths.
     pub(super) what_if: WhatIf,
     /// What to do, the best first.
@@ -237,6 +242,25 @@ fn living_siblings(cases: &[ConnectionGroup]) -> BTreeMap<(Option<String>, Optio
     siblings
 }
 
+/// The same beside others that probe sooner, and were answered.
+fn with_earlier(mut known: Constraints, earlier: Option<&EarlierProbe>) -> Constraints {
+    if let Some(earlier) = earlier {
+        let survived = known.survived.into_iter().chain([earlier.survived]);
+        known.survived = survived.filter(|it| *it < earlier.killed).max_by(f64::total_cmp);
+        known.killed = known.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
+    }
+    known
+}
+
+fn values_from(
+    case: &ConnectionGroup,
+    known: &Constraints,
+    origin: Option<ValueOrigin>,
+    learned: Option<&LimitRow>,
+) -> Option<String> {
+    Some(origin?.in_words(&case.example()?.connection, known, learned))
+}
+
 fn of_case(
     case: ConnectionGroup,
     learned: &[LearnedRow],
@@ -251,19 +275,18 @@ fn of_case(
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
     let need = match (&earlier, &pool) {
         (Some(_), _) => Some(Need::Keepalive),
-        (None, Some(_)) => None,
-        (None, None) => need(&case, finding, neighbours),
+        // The pool alone is the answer, unless that is a guess.
+        (None, Some(pool)) if pool.holds == Holds::Surely => None,
+        (None, _) => need(&case, finding, neighbours),
     };
-    let mut constraints = constraints(&case, learned.limit.as_ref(), neighbours, need);
-    if let Some(earlier) = &earlier {
-        constraints.killed =
-            constraints.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
-        constraints.survived = Some(earlier.survived);
-    }
-    let proposal = idle.map_or_else(|| fitting(&case, &constraints), Proposal::with_idle);
+    let known = constraints(&case, learned.limit.as_ref(), neighbours, need);
+    let known = with_earlier(known, earlier.as_ref());
+    let proposal = idle.map_or_else(|| Proposal::fitting(&known), Proposal::with_idle);
+    let origin = idle.is_none().then(|| ValueOrigin::of(&known));
+    let values_from = values_from(&case, &known, origin, learned.limit.as_ref());
     let setting = Setting {
         idle: proposal.idle,
-        detection: proposal.detection_seconds(),
+        detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
         limit: learned.limit.as_ref().filter(|it| it.confidence == Confidence::Sure).map(|it| {
             it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
         }),
@@ -339,6 +362,8 @@ fn of_case(
         peer_closes: learned.closes,
         clean_up: learned.clean_up,
         proposal,
+        values_from,
+        origin: origin.filter(|_| need == Some(Need::Keepalive)),
         advice,
         example: case.example().cloned(),
         case,

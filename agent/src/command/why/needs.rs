@@ -7,6 +7,7 @@ use crate::{
         remedy::{Advice, Holds, Need},
     },
     command::timestamp::unix_seconds,
+    fix,
     model::{
         judgement::{
             death::Cause,
@@ -14,9 +15,9 @@ use crate::{
             idle_limit::is_kept_over,
             learned::{LimitRow, PeerClosesRow},
             learned_limit::Confidence,
-            limit_source::LimitSource,
         },
-        text::duration::{duration, tenths},
+        observed::{probe_timing::quiet_before::ProbeAfter, setting::OwnValues},
+        text::duration::{duration, seconds, tenths},
     },
     view::{
         connection::{Connection, KeepaliveSettings, ms},
@@ -32,47 +33,27 @@ pub(super) fn constraints(
     neighbours: &Neighbours,
     need: Option<Need>,
 ) -> Constraints {
-    let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     // Whoever had it: all connections to a server get one proposal. What hangs now after a quiet time may be forgotten, too.
     let of_server = neighbours.killed(case);
     let is_outage = neighbours.is_outage(case);
     let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds).filter(|_| !is_outage);
-    let learned_killed = learned.map(|learned| learned.shortest_killed_seconds);
-    let killed = stuck.chain(of_server).chain(learned_killed).min_by(f64::total_cmp);
-    Constraints {
-        limit: limit.unwrap_or(350),
-        survived: learned.and_then(|learned| learned.longest_survived_seconds),
-        killed,
+    let mut known = case
+        .example()
+        .map(|life| fix::known::constraints(&life.connection, learned))
+        .unwrap_or_default();
+    let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
+    known.limit = limit.unwrap_or(known.limit);
+    known.killed = stuck.chain(of_server).chain(known.killed).min_by(f64::total_cmp);
+    if need == Some(Need::PingThroughProxy) {
         // A ping of the protocol has nothing to do with the times of keepalive.
-        now: now(case).filter(|_| case.key.own.keepalive && need != Some(Need::PingThroughProxy)),
+        (known.now, known.own) = (None, OwnValues::default());
     }
+    known
 }
 
-/// Values for a case: no first probe later than what has come again and again by itself.
-pub(super) fn fitting(case: &ConnectionGroup, known: &Constraints) -> Proposal {
-    let fitting = Proposal::fitting(known);
-    let idle = fitting.idle.min(pause_of_pings(case).unwrap_or(u32::MAX));
-    Proposal { idle, interval: fitting.interval.min(idle), ..fitting }
-}
-
-/// The longest time between two packets of connections that something kept alive for long, if it is short: nobody has seen
-/// that the path keeps more.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than a minute")]
-fn pause_of_pings(case: &ConnectionGroup) -> Option<u32> {
-    let connection = &case.example()?.connection;
-    let longest = connection.longest_quiet_seconds;
-    let is_rhythm = (5.0..60.0).contains(&longest) && connection.watched_seconds >= 4.0 * longest;
-    is_rhythm.then_some(longest.round() as u32)
-}
-
-/// The limit in force on the path of one connection; of one that died before a limit was sure, the one that is now.
+/// The limit in force on the path of one connection.
 pub(super) fn limit_of(life: &Life, learned: Option<&LimitRow>) -> u32 {
-    let applied = &life.connection.limit;
-    let sure = learned.filter(|it| it.confidence == Confidence::Sure);
-    match (&applied.idle_limit_from, sure) {
-        (LimitSource::Default | LimitSource::Learned, Some(sure)) => sure.idle_limit_seconds,
-        _ => applied.idle_limit_seconds,
-    }
+    fix::known::limit_in_force(&life.connection, learned)
 }
 
 /// What the kernel uses for these connections.
@@ -207,13 +188,11 @@ pub(super) fn lost_between_probes(
     let KeepaliveSettings { keepalive, idle, interval, .. } = case.example()?.connection.settings;
     let (idle, interval) = (f64::from(idle.seconds), f64::from(interval.seconds));
     let is_between = |quiet: &f64| (1.1 * idle..1.25 * interval).contains(quiet);
-    let quiet_before = |life: &Life| match &life.end {
-        None => quiet_before(life),
-        Some(end) if end.cause == Cause::KeepaliveTimeout => {
-            let unanswered = f64::from(life.connection.probes_unanswered);
-            Some(life.connection.silent_seconds - unanswered * interval)
-        }
+    let quiet_before = |life: &Life| match life.quiet_before_probe() {
+        Some(quiet) if quiet.after == ProbeAfter::Interval => Some(seconds(quiet.ms)),
         Some(_) => None,
+        None if life.end.is_some() => None,
+        None => quiet_before(life),
     };
     let quiet = case.of(finding).filter_map(quiet_before).filter(is_between);
     quiet.max_by(f64::total_cmp).filter(|_| keepalive && !neighbours.is_outage(case))
@@ -245,31 +224,43 @@ pub(super) fn shorter_interval(
     })
 }
 
-/// The peer closes them before the path forgets them: the program has to close them sooner.
+/// The peer closes them before the path forgets them, or may: the program has to close them sooner.
 pub(super) fn pool_below(
     case: &ConnectionGroup,
     finding: Finding,
     closes: &PeerClosesRow,
 ) -> Option<Advice> {
-    let is_first = closes_first(case, closes) && finding == Finding::Unprotected;
-    is_first.then(|| Advice {
-        place: "pool",
-        holds: Holds::Surely,
-        because: format!(
-            "set the idle time of the pool below {}: then the program closes first, and no request meets a closed \
-             connection",
-            tenths(ms(closes.after_seconds))
+    let after = tenths(ms(closes.after_seconds));
+    let (holds, because) = match closes.confidence {
+        _ if finding != Finding::Unprotected || !closes_first(case, closes) => return None,
+        Confidence::Guess => (
+            Holds::IfItIs,
+            format!(
+                "if that is an idle timeout of the peer: set the idle time of the pool below {after}. Keepalive does not \
+                 change it if the peer counts only data"
+            ),
         ),
-        lines: Vec::new(),
-        client: None,
-        needs_previous: false,
-    })
+        _ => (
+            Holds::Surely,
+            format!(
+                "set the idle time of the pool below {after}: then the program closes first, and no request meets a closed \
+                 connection"
+            ),
+        ),
+    };
+    let (lines, client) = (Vec::new(), None);
+    Some(Advice { place: "pool", holds, because, lines, client, needs_previous: false })
 }
 
-/// Whether the timer of the peer is over before the path forgets them.
+/// Whether the timer of the peer is over before the path forgets them. A guess does not count where one has been quiet for longer.
 pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bool {
+    /// Timers are late.
+    const CLEARLY: f64 = 1.2;
     let limit = case.example().map_or(0, |life| life.connection.limit.idle_limit_seconds);
-    closes.confidence >= Confidence::Likely && closes.after_seconds < f64::from(limit)
+    let quiet = case.live().map(|life| life.connection.longest_seen_quiet_seconds());
+    let is_outlived = quiet.fold(0.0, f64::max) > CLEARLY * closes.after_seconds;
+    closes.after_seconds < f64::from(limit)
+        && (closes.confidence > Confidence::Guess || !is_outlived)
 }
 
 /// The peer closed several in one moment, after different times without data: that is no idle timer.
@@ -333,10 +324,11 @@ pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::{
-        command::why::answer::{AskedWhen, judge},
+        command::why::answer::{AskedWhen, Judged, judge},
         model::observed::{setting::OwnSettings, socket::Socket, watched::Watched},
-        view::life::tests_support::{app, live},
+        view::life::tests_support::{GAVE_UP, app, dead, live},
     };
 
     /// First probe after 30 s, the next after 75 s: the path keeps 45 s.
@@ -390,6 +382,98 @@ mod tests {
         let (first, lines) = advised(&silent);
         assert!(first.starts_with("the interval is what is too long"), "{first}");
         assert!(lines.join("\n").contains("tcp_keepalive_intvl=10"), "{lines:?}");
+    }
+
+    /// First probe after 20 s, which was answered; the others came an interval of 35 s apart, each 1.9 s late.
+    fn lost_between(n_unanswered: u8) -> Socket {
+        let own = OwnSettings {
+            idle_seconds: 20,
+            interval_seconds: 35,
+            count: 9,
+            ..OwnSettings::default()
+        };
+        let silent_ms = 36_864 * u32::from(n_unanswered) + 10_000;
+        Socket {
+            own,
+            probes_unanswered: n_unanswered,
+            silent_ms,
+            timer_ms: Some(25_000),
+            ..app(1, Some(20), 0)
+        }
+    }
+
+    /// It probes sooner, and is answered.
+    fn answered() -> Life {
+        let mut life = live(&app(2, Some(10), 0));
+        life.connection.watched_seconds = 600.0;
+        life.connection.longest_quiet_seconds = 10.0;
+        life
+    }
+
+    fn said(lives: Vec<Life>) -> String {
+        let now = unix_seconds("2026-01-02T03:05:00Z").unwrap();
+        let asked = AskedWhen { now, ..AskedWhen::default() };
+        let judged = judge(lives, &[answered()], &[], None, asked).remove(0);
+        let because = judged.advice.iter().map(|it| it.because.as_str());
+        [judged.meaning.as_str()].into_iter().chain(because).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_was_forgotten_between_two_probes_is_told_the_interval_however_long_ago_that_was() {
+        // Also by an agent that was started after its first probe had been answered.
+        for n in [2, 5, 8] {
+            let living = said(vec![live(&lost_between(n))]);
+            assert!(living.contains("the interval is what is too long"), "{n}: {living}");
+            assert!(living.contains("nobody answered after 36 s of quiet"), "{n}: {living}");
+            assert!(!living.contains("the path forgets quiet connections"), "{n}: {living}");
+        }
+        let mut life = dead(&Socket { silent_ms: 368_640, ..lost_between(9) }, GAVE_UP);
+        let end = life.end.as_mut().unwrap();
+        (end.others_answered, end.forgotten) = (Some(1), true);
+        let died = said(vec![life]);
+        assert!(died.contains("forgot it between two probes, which come 35 s apart"), "{died}");
+        assert!(died.contains("the interval is what is too long"), "{died}");
+    }
+
+    #[test]
+    fn what_was_forgotten_before_its_first_probe_is_told_the_idle_time() {
+        let at_first = |n: u8| {
+            let silent_ms = 20_480 + 36_864 * u32::from(n - 1) + 10_000;
+            Socket { silent_ms, ..lost_between(n) }
+        };
+        for n in [2, 5, 7] {
+            let living = said(vec![live(&at_first(n))]);
+            assert!(living.contains("the path forgets quiet connections between that"), "{living}");
+            assert!(!living.contains("interval is what"), "{n}: {living}");
+        }
+    }
+
+    #[test]
+    fn a_proposal_leaves_room_for_a_second_probe_before_a_user_timeout() {
+        let lines = |user_timeout_ms, idle| {
+            let mut socket = app(1, None, 0);
+            socket.own.user_timeout_ms = user_timeout_ms;
+            let asked = AskedWhen::default();
+            judge(vec![live(&socket)], &[], &[], idle, asked).remove(0)
+        };
+        let text = |judged: &Judged| {
+            let all = judged.advice.iter().flat_map(|it| [it.because.clone(), it.lines.join("\n")]);
+            all.collect::<Vec<_>>().join("\n")
+        };
+        let judged = lines(9_000, None);
+        let said = text(&judged);
+        assert!(said.contains("TCP_KEEPIDLE, &(int){3}"), "{said}");
+        assert!(said.contains("TCP_KEEPINTVL, &(int){3}"), "{said}");
+        assert!(!said.contains("one lost probe"), "{said}");
+        assert!(judged.values_from.as_ref().unwrap().contains("user timeout of 9.0 s"));
+        // Times that were asked for, or a timeout that is too short for any: it has to be raised with them.
+        let asked = text(&lines(9_000, Some(60)));
+        assert!(asked.contains("{60}") && asked.contains("TCP_USER_TIMEOUT, 81000"), "{asked}");
+        let short = text(&lines(1_500, None));
+        assert!(short.contains("one lost probe ends a healthy connection"), "{short}");
+        let long = lines(180_000, None);
+        assert!(text(&long).contains("TCP_KEEPIDLE, &(int){60}"), "{}", text(&long));
+        assert!(long.values_from.as_ref().unwrap().starts_with("the limit of 5 min 50 s"));
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl WebConfig {
     }
 }
 
+/// What a web config says, without the files that it names.
+#[cfg(fuzzing)]
+pub(crate) fn parsed(text: &str) {
+    drop(yaml::read(text).and_then(|root| WebSettings::of(&root)));
+}
+
 /// A user who is not there takes as long as one who is.
 fn decoy(users: &[WebUser]) -> String {
     let cost =

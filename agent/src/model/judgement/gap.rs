@@ -6,7 +6,10 @@
 //! keeps its time: a shorter sysctl, interval or count reaches a live connection only after it has fired. Only
 //! TCP_KEEPIDLE arms it anew (`tcp_sock_set_keepidle_locked` in net/ipv4/tcp.c).
 
-use crate::model::{observed::socket::Socket, text::closed_set::closed_set};
+use crate::model::{
+    observed::{probe_timing::timer_wheel::with_slack, socket::Socket},
+    text::closed_set::closed_set,
+};
 
 closed_set! {
     /// What makes the gap as long as it is.
@@ -66,23 +69,6 @@ impl Gap {
             _ => Self { ms: steady_ms, from },
         })
     }
-}
-
-/// A time with what a timer of it may be late.
-pub fn with_slack(ms: u64, hz: u32) -> u64 {
-    let hz = u64::from(hz.max(1));
-    let ticks = (ms * hz).div_ceil(1000);
-    (ticks + wheel_step(ticks)) * 1000 / hz
-}
-
-/// How late a timer of `ticks` may fire, in ticks: level n of the wheel begins at 63 x 8^(n-1)
-/// ticks and has steps of 8^n (`LVL_START`, `LVL_GRAN` in kernel/time/timer.c).
-const fn wheel_step(ticks: u64) -> u64 {
-    let mut step = 1;
-    while ticks >= 63 * step {
-        step *= 8;
-    }
-    step
 }
 
 #[cfg(test)]
@@ -178,14 +164,5 @@ mod tests {
     #[test]
     fn without_keepalive_there_is_no_probe_and_no_gap() {
         assert_eq!(Gap::of(&socket(), 250), None);
-    }
-
-    #[test]
-    fn the_wheel_has_the_steps_of_the_kernels_table() {
-        // HZ=250 (kernel/time/timer.c): 16 s .. 129 s in steps of 2048 ms, then of 16384 ms.
-        assert_eq!(wheel_step(62), 1);
-        assert_eq!(wheel_step(63), 8);
-        assert_eq!(wheel_step(16 * 250 + 32) * 4, 2048);
-        assert_eq!(wheel_step(130 * 250) * 4, 16384);
     }
 }

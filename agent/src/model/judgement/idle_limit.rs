@@ -101,9 +101,13 @@ pub fn limit_in_words(kept_seconds: u32, seconds: u32) -> String {
 /// What a path does to `it` after the limit, in one sentence: the one that every surface says. `path`: its name, if it is
 /// configured; `after`: the limit in words.
 pub fn limit_sentence(path: Option<&str>, after: &str, from: &LimitSource, it: &str) -> String {
-    match path {
-        Some(path) => format!("the path {path} forgets {it} after {after}"),
-        None => format!("the path is taken to forget {it} after {after} ({from})"),
+    match (path, from) {
+        (Some(path), _) => format!("the path {path} forgets {it} after {after}"),
+        // Nobody has said so.
+        (None, LimitSource::Default) => {
+            format!("the path is taken to forget {it} after {after} ({from})")
+        }
+        (None, _) => format!("the path forgets {it} after {after} ({from})"),
     }
 }
 

@@ -20,7 +20,7 @@ pub struct OwnSettings {
 }
 
 /// Own values of a socket: what makes two settings the same; 0 is left to the namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct OwnValues {
     /// Whether SO_KEEPALIVE is on.
     pub keepalive: bool,

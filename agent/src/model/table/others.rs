@@ -101,10 +101,12 @@ pub(super) struct OtherConnections {
 impl OtherConnections {
     /// Remembers a death by silence, or of a busy connection by a reset.
     fn fell(&mut self, at: Time, socket: &Socket, death: &Death) {
-        let idle_ms = socket.idle().value.saturating_mul(1000);
         let heard = at.ms_before(death.silent_ms);
         let (since, after_ms, by_reset) = match death.cause {
-            Cause::KeepaliveTimeout => (heard.ms_after(idle_ms.into()), idle_ms, false),
+            Cause::KeepaliveTimeout => {
+                let quiet_ms = death.quiet_before_probe_ms(socket).unwrap_or_default();
+                (heard.ms_after(quiet_ms.into()), quiet_ms, false)
+            }
             Cause::UserTimeout
             | Cause::RetransmitTimeout
             | Cause::Unreachable
@@ -145,7 +147,9 @@ impl Table {
         let heard = at.ms_before(death.silent_ms);
         // When the first of what was never answered went out.
         let asked = match death.cause {
-            Cause::KeepaliveTimeout => heard.ms_after(u64::from(socket.idle().value) * 1000),
+            Cause::KeepaliveTimeout => {
+                heard.ms_after(death.quiet_before_probe_ms(socket).unwrap_or_default().into())
+            }
             _ => death.unanswered_ms().map_or(heard, |ms| at.ms_before(ms)),
         };
         let active_ms = ACTIVE_MS.min(death.quiet_ms / 2);

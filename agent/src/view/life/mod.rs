@@ -6,7 +6,7 @@ mod joined;
 pub(crate) use joined::lives;
 
 use super::{
-    connection::{Connection, RowOwner},
+    connection::{Connection, RowOwner, ms},
     event_row::EventRow,
     row::Row,
 };
@@ -14,13 +14,13 @@ use crate::advice::process_clues::Traces;
 use crate::model::{
     judgement::{
         condition::Condition,
-        death::{Cause, Certainty, MIDDLEBOX_MS},
+        death::{Cause, Certainty, MIDDLEBOX_MS, quiet_before_probe},
         facts::ConnectionFacts as _,
         verdict::Verdict,
     },
-    observed::{setsockopt::SockOpt, socket::State},
+    observed::{probe_timing::quiet_before::QuietBeforeProbe, setsockopt::SockOpt, socket::State},
     table::happening::EventName,
-    text::wall_time::WallTime,
+    text::{duration::seconds, wall_time::WallTime},
 };
 use serde::Serialize;
 
@@ -264,11 +264,29 @@ impl Life {
 
     /// Of one that ended: the quiet time before the first of what was never answered, data or probe, seconds.
     pub(crate) fn quiet_before_end_seconds(&self) -> f64 {
-        let Connection { settings, quiet_seconds, probes_unanswered, .. } = &self.connection;
-        let is_probed = settings.keepalive && *probes_unanswered > 0;
+        let Connection { settings, quiet_seconds, probes_unanswered, in_flight, .. } =
+            &self.connection;
+        // Before data that is in flight they are counted already.
+        let is_probed = settings.keepalive && *probes_unanswered > 0 && !in_flight;
         // A path that forgot it answers no probe.
-        let most = if is_probed { f64::from(settings.idle.seconds) } else { f64::INFINITY };
+        let most = match self.quiet_before_probe() {
+            Some(quiet) => seconds(quiet.ms),
+            None if is_probed => f64::from(settings.idle.seconds),
+            None => f64::INFINITY,
+        };
         quiet_seconds.min(most)
+    }
+
+    /// Of one whose probes go unanswered now, or that they ended: the quiet time before the first of them.
+    pub(crate) fn quiet_before_probe(&self) -> Option<QuietBeforeProbe> {
+        let Connection { settings, silent_seconds, probes_unanswered, .. } = &self.connection;
+        let times = (settings.idle.seconds, settings.interval.seconds);
+        if let Some(end) = &self.end {
+            return quiet_before_probe(end.cause, ms(*silent_seconds), *probes_unanswered, times);
+        }
+        let is_silent = self.connection.condition() == Condition::PeerSilent;
+        let since = self.connection.condition_seconds.filter(|_| is_silent)?;
+        Some(QuietBeforeProbe::of(ms(silent_seconds - since), 1, times.0, times.1))
     }
 
     /// Of one whose data goes unanswered now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.

@@ -11,13 +11,13 @@ use crate::{
     },
     model::{
         judgement::death::{Cause, MIDDLEBOX_MS},
-        observed::socket::Direction,
-        text::duration::{duration, tenths},
+        observed::{probe_timing::quiet_before::ProbeAfter, socket::Direction},
+        text::duration::{duration, seconds, tenths},
     },
     view::{
         connection::{Connection, ms},
         connection_group::{ConnectionGroup, Peer},
-        life::{Finding, Life},
+        life::{Finding, Life, LifeEnd},
     },
 };
 use std::{
@@ -131,11 +131,13 @@ impl Neighbours {
         is_unnoticed && self.at(case).is_some_and(|at| at.silence.is_some())
     }
 
-    /// The outage that others to the same host are in, if connections of a case were not heard since either.
+    /// The outage that others to the same host are in, if connections of a case were not heard since either. Beside a probe
+    /// that is not answered yet any silence of others counts.
     pub(super) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
         case.live().next()?;
+        let is_waiting = case.finding() == Finding::ProbeUnanswered;
         let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
-        silences.filter_map(|at| at.silence).find(|silence| silence.is_outage)
+        silences.filter_map(|at| at.silence).find(|silence| silence.is_outage || is_waiting)
     }
 
     /// The shortest quiet time that killed a connection to the same server, or after which one hangs, seconds.
@@ -201,14 +203,17 @@ impl Neighbours {
         if !is_first_probe || self.is_outage(case) {
             return None;
         }
-        let idle = f64::from(life.connection.settings.idle.seconds);
+        let killed = case.of(finding).filter_map(Life::quiet_before_probe).map(|quiet| quiet.ms);
+        let killed = seconds(killed.min()?);
         let asked = PeerWitness::of(life, self.now).unanswered?.since;
         let probing = &self.at(case)?.probing;
         let answered = probing
             .iter()
-            .find(|it| it.idle < idle && it.witness.is_answer_to(asked))
+            .find(|it| 1.1 * it.idle < killed && it.witness.is_answer_to(asked))
             .map(|it| it.idle)?;
-        Some(EarlierProbe { killed: idle, survived: answered })
+        let longest_of_its = case.lives.iter().map(|life| life.connection.longest_quiet_seconds);
+        let survived = longest_of_its.filter(|quiet| *quiet < killed).fold(answered, f64::max);
+        Some(EarlierProbe { killed, answered, survived })
     }
 }
 
@@ -224,8 +229,7 @@ impl AtPeer {
             let connection = &life.connection;
             at.survived = longest(at.survived, Some(connection.longest_quiet_seconds));
             if is_answered_when_it_probes(connection) {
-                let idle = f64::from(connection.settings.idle.seconds);
-                at.probing.push(Probing { idle, witness });
+                at.probing.push(Probing { idle: answered_after(connection), witness });
             }
         }
         at.probing.sort_by(|a, b| b.idle.total_cmp(&a.idle));
@@ -278,6 +282,15 @@ impl AtPeer {
     }
 }
 
+/// The quiet time after which its probes are answered, seconds: the interval, if that is longer than the idle time and was
+/// survived.
+fn answered_after(connection: &Connection) -> f64 {
+    let settings = &connection.settings;
+    let (idle, interval) = (f64::from(settings.idle.seconds), f64::from(settings.interval.seconds));
+    let is_seen = connection.longest_quiet_seconds >= 0.9 * interval;
+    if is_seen { idle.max(interval) } else { idle }
+}
+
 /// It probes, and gets answers. A busy one never sends a probe: an answered one leaves a quiet time as long.
 fn is_answered_when_it_probes(connection: &Connection) -> bool {
     let idle = f64::from(connection.settings.idle.seconds);
@@ -314,7 +327,7 @@ fn killed(case: &ConnectionGroup) -> Option<f64> {
             Cause::KeepaliveTimeout | Cause::KeepaliveReset
                 if life.finding() == Finding::Dropped =>
             {
-                Some(connection.quiet_seconds.min(f64::from(connection.settings.idle.seconds)))
+                Some(life.quiet_before_end_seconds())
             }
             _ => None,
         }
@@ -328,16 +341,23 @@ fn quiet_before_it_hung(life: &Life) -> Option<f64> {
 }
 
 fn died_at_first_probe(life: &Life) -> bool {
-    life.end.as_ref().is_some_and(|end| {
+    let is_it = |end: &LifeEnd| {
         let all_unanswered = end.probes_sent <= u32::from(life.connection.probes_unanswered);
         end.cause == Cause::KeepaliveTimeout && all_unanswered
-    })
+    };
+    life.end.as_ref().is_some_and(is_it) && is_first_probe(life)
 }
 
-/// It has not gone on after as long a quiet time before.
 fn hangs_at_first_probe(life: &Life) -> bool {
+    quiet_before_it_hung(life).is_some() && is_first_probe(life)
+}
+
+/// Whether the first probe that nobody answered was the first of all, as far as its time shows that: not an interval after one
+/// that was answered. Nor had it gone on after as long a quiet time before.
+fn is_first_probe(life: &Life) -> bool {
     let survived = life.connection.longest_quiet_seconds;
-    quiet_before_it_hung(life).is_some_and(|quiet| survived < 0.9 * quiet)
+    life.quiet_before_probe()
+        .is_some_and(|quiet| quiet.after == ProbeAfter::Idle && survived < 0.9 * seconds(quiet.ms))
 }
 
 /// Connections whose first probe met silence while others to the same server, which probe sooner, are answered.
@@ -345,6 +365,8 @@ pub(super) struct EarlierProbe {
     /// The quiet time before the probe that met silence, seconds.
     pub(super) killed: f64,
     /// The longest between two probes of the others.
+    answered: f64,
+    /// The longest that was survived: that, or what these had survived before.
     pub(super) survived: f64,
 }
 
@@ -353,8 +375,13 @@ impl EarlierProbe {
     pub(super) fn advice(&self, proposal: Proposal) -> Advice {
         let because = format!(
             "others to the same peer, which probe after {}, were answered meanwhile: the path forgets quiet connections \
-             between that and {}. First probe after at most {}",
-            tenths(ms(self.survived)),
+             between {} and {}. First probe after at most {}",
+            tenths(ms(self.answered)),
+            if self.survived > self.answered {
+                tenths(ms(self.survived))
+            } else {
+                "that".to_owned()
+            },
             tenths(ms(self.killed)),
             duration(proposal.idle)
         );

@@ -3,7 +3,7 @@
 
 use crate::{
     command::timestamp::unix_seconds,
-    model::{judgement::death::Cause, observed::socket::State},
+    model::{observed::socket::State, text::duration::seconds},
     view::{
         connection::Connection,
         life::{Finding, Life},
@@ -136,7 +136,11 @@ fn fell_silent(life: &Life, ended: f64) -> Option<f64> {
     }
     let heard = end.last_packet_at.as_deref().and_then(unix_seconds)?;
     let Connection { settings, .. } = &life.connection;
-    let is_probed = end.cause == Cause::KeepaliveTimeout || life.connection.probes_unanswered > 0;
-    let quiet = if is_probed { f64::from(settings.idle.seconds) } else { 0.0 };
+    let is_probed = life.connection.probes_unanswered > 0;
+    let quiet = match life.quiet_before_probe() {
+        Some(quiet) => seconds(quiet.ms),
+        None if is_probed => f64::from(settings.idle.seconds),
+        None => 0.0,
+    };
     Some((heard + quiet).min(ended))
 }

@@ -1,22 +1,14 @@
 //! The text beside each label of a case.
 
-use super::phrase::{cause_in_words, connections, of_processes, time, up_to};
+use super::phrase::{cause_in_words, connections, time, up_to};
 use crate::{
-    command::{
-        timestamp,
-        why::{
-            answer::Judged,
-            needs::{is_noticed_by_user_timeout, limit_of},
-            neighbours::{LimitGuess, witness::PeerWitness},
-        },
+    command::why::{
+        answer::Judged, needs::is_noticed_by_user_timeout, neighbours::witness::PeerWitness,
     },
     model::{
         judgement::{
             condition::Condition,
             death::Cause,
-            learned::LimitRow,
-            learned_limit::Confidence,
-            limit_source::LimitSource,
             verdict::{N_LIMITS_WATCHED, Verdict},
         },
         observed::{
@@ -27,7 +19,7 @@ use crate::{
     },
     view::{
         connection::Connection,
-        connection_group::{Peer, QuietRange},
+        connection_group::Peer,
         life::{Finding, Life},
     },
 };
@@ -153,10 +145,7 @@ impl Judged {
         } else if let Some(busy) = self.busy_so_far() {
             let enough = time(f64::from(N_LIMITS_WATCHED) * self.known_limit());
             words.push(format!("{busy} (`kept` once that is {enough})"));
-        } else if self.finding == Finding::Unprotected
-            && quietest > 0.0
-            && self.closes_first().is_none()
-        {
+        } else if self.finding == Finding::Unprotected && quietest > 0.0 && self.habit().is_none() {
             words.push(self.dropped_in(quietest));
         }
         if self.is_peer_silent {
@@ -185,31 +174,6 @@ impl Judged {
              all of them"
                 .to_owned()
         })
-    }
-
-    /// When the path forgets the one that is quiet for the longest time, by what is taken for its limit, and by a guess.
-    fn dropped_in(&self, quietest: f64) -> String {
-        let rest = time(self.known_limit() - quietest);
-        match self.guess_beside() {
-            None => format!("dropped in {rest} if it stays quiet"),
-            Some(guess) if guess <= quietest => format!(
-                "dropped already if the path forgets after ~{} (guess), else in {rest} if it stays quiet",
-                time(guess)
-            ),
-            Some(guess) => format!(
-                "dropped in {} if it stays quiet and the path forgets after ~{} (guess), else in {rest}",
-                time(guess - quietest),
-                time(guess)
-            ),
-        }
-    }
-
-    /// The shortest limit that evidence lets guess, if it is shorter than the one that is reckoned with: seconds.
-    pub(super) fn guess_beside(&self) -> Option<f64> {
-        let learned = self.learned_limit.as_ref().filter(|it| it.confidence < Confidence::Sure);
-        let hanging = self.limit_guess.as_ref().map(|guess| guess.hangs_after);
-        let guess = learned.map(|it| it.shortest_killed_seconds).into_iter().chain(hanging);
-        guess.min_by(f64::total_cmp).filter(|guess| *guess < self.known_limit())
     }
 
     /// The keepalive settings of the example, in words.
@@ -307,98 +271,6 @@ impl Judged {
         self.case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes())
     }
 
-    /// How long the path keeps a quiet connection, and how that is known.
-    pub(super) fn limit(&self) -> Option<String> {
-        if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
-        {
-            return None;
-        }
-        if self.is_outage && self.finding == Finding::Dark {
-            let text = "none explains it: others to the same peer that had not been quiet got no answer either";
-            return Some(text.to_owned());
-        }
-        let connection = &self.example.as_ref()?.connection;
-        if let Some(closes) = &self.peer_closes {
-            return Some(closes.meaning.clone());
-        }
-        let configured =
-            format!("{} ({})", connection.limit.in_words(), connection.limit.idle_limit_from);
-        // Evidence stands beside what is taken for the limit, and does not replace it.
-        if let Some(learned) = &self.learned_limit {
-            return Some(match connection.limit.idle_limit_from {
-                LimitSource::Default | LimitSource::Learned
-                    if learned.confidence == Confidence::Sure =>
-                {
-                    learned.meaning.clone()
-                }
-                _ => format!("assumed to be {configured}; seen: {}", learned.meaning),
-            });
-        }
-        if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
-            return Some(self.guessed(guess, &configured));
-        }
-        let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
-        Some(match killed {
-            Some(QuietRange { least, .. })
-                if least < f64::from(connection.limit.idle_limit_seconds) =>
-            {
-                format!(
-                    "at most {} according to these deaths, but assumed to be {configured}: set --path",
-                    time(least)
-                )
-            }
-            _ => format!("assumed to be {configured}"),
-        })
-    }
-
-    /// What those that hang let guess, beside what is taken for the limit.
-    fn guessed(&self, guess: &LimitGuess, configured: &str) -> String {
-        let hangs_after = time(guess.hangs_after);
-        let until = guess.heard_until.map(|at| {
-            let at = timestamp::of_unix(at).to_string();
-            timestamp::short(&at, self.asked.now)
-        });
-        let (are, since) = match until {
-            Some(at) => {
-                (format!("were answered until {at}"), format!("were answered since, until {at}"))
-            }
-            None => ("are answered".to_owned(), "were answered since".to_owned()),
-        };
-        let gone = "and a peer that is gone would not answer them";
-        let (range, others) = match (guess.answered_after.map(time), guess.heard_after.map(time)) {
-            (Some(answered), _) => (
-                format!("between {answered} and {hangs_after}"),
-                format!(": others to the same peer, which probe every {answered}, {are}, {gone}"),
-            ),
-            (None, Some(heard)) => (
-                format!("between {heard} and {hangs_after}"),
-                format!(
-                    ": others to the same peer, quiet for up to {heard} at a time, {since}, {gone}"
-                ),
-            ),
-            (None, None) if guess.is_heard => (
-                format!("at most {hangs_after}"),
-                format!(": others to the same peer {since}, {gone}"),
-            ),
-            (None, None) => (format!("at most {hangs_after}"), String::new()),
-        };
-        if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
-            let n = guess.n_hanging;
-            let of = of_processes(&guess.processes);
-            return format!(
-                "assumed to be {configured}; a guess: {range}, because {}{of} to the same {} {} no answer, for {}{}",
-                connections(n),
-                if guess.is_of_host { "host" } else { "peer" },
-                if n == 1 { "gets" } else { "get" },
-                up_to(n),
-                time(guess.hanging_seconds)
-            );
-        }
-        let alike = if others.is_empty() { ", as a peer that is gone looks, too" } else { &others };
-        let them = if self.n_live == 1 { "it" } else { "them" };
-        format!("{range} if the path has forgotten {them}{alike}; assumed to be {configured}")
-    }
-
     /// Keepalive was early enough, and noticed what it could not prevent.
     pub(super) fn did_its_work(&self) -> bool {
         self.finding == Finding::Dark
@@ -423,25 +295,6 @@ impl Judged {
             && self.causes.iter().all(|count| count.cause == Cause::ConnectFailed)
     }
 
-    pub(super) fn known_limit(&self) -> f64 {
-        let learned = self.learned_limit.as_ref();
-        self.example.as_ref().map_or(f64::INFINITY, |life| f64::from(limit_of(life, learned)))
-    }
-
-    /// The limit, and that it is only assumed.
-    pub(super) fn limit_words(&self) -> String {
-        let is_sure = |it: &LimitRow| it.confidence == Confidence::Sure;
-        let from = self.example.as_ref().map(|life| &life.connection.limit.idle_limit_from);
-        if let Some(limit) = self.example.as_ref().map(|life| &life.connection.limit)
-            && limit.idle_kept_seconds < limit.idle_limit_seconds
-        {
-            return limit.in_words();
-        }
-        let is_assumed = from == Some(&LimitSource::Default)
-            && !self.learned_limit.as_ref().is_some_and(is_sure);
-        format!("{}{}", time(self.known_limit()), if is_assumed { " (assumed)" } else { "" })
-    }
-
     pub(super) fn what_if_in_words(&self) -> Option<String> {
         let what_if = &self.what_if;
         let is_moot = what_if.unchanged == what_if.deaths && self.did_its_work();
@@ -461,10 +314,11 @@ impl Judged {
             words.push(format!("{} of {of} deaths prevented{unless}", what_if.prevented));
         }
         if what_if.noticed_sooner > 0 {
+            let after = proposal.noticed_after_seconds(self.case.key.own.user_timeout_ms);
             words.push(format!(
                 "{} of {of} noticed after {}",
                 what_if.noticed_sooner,
-                duration(proposal.detection_seconds())
+                duration(after)
             ));
         }
         if what_if.needs_user_timeout > 0 {
@@ -478,6 +332,13 @@ impl Judged {
         }
         if what_if.unknown > 0 {
             words.push(format!("{} of {of} not known", what_if.unknown));
+        }
+        let timeout_ms = self.case.key.own.user_timeout_ms;
+        if proposal.is_cut_short_by(timeout_ms) {
+            words.push(format!(
+                "but with the user timeout of {} a single lost probe would end a healthy one",
+                tenths(timeout_ms)
+            ));
         }
         Some(format!(
             "idle {} s, interval {} s, {} probes: {}",

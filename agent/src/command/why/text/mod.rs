@@ -3,6 +3,7 @@
 mod facts;
 mod joined;
 mod last_word;
+mod limit;
 mod outages;
 mod phrase;
 mod sentence;
@@ -13,7 +14,11 @@ use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
     command::{socket_text::Style, table::wrapped, timestamp},
-    model::{judgement::verdict::Verdict, observed::setsockopt::SockOpt},
+    fix::known::ValueOrigin,
+    model::{
+        judgement::{learned::PeerClosesRow, learned_limit::Confidence, verdict::Verdict},
+        observed::setsockopt::SockOpt,
+    },
     view::{
         connection_group::ConnectionTimes,
         life::{Finding, Life},
@@ -174,6 +179,12 @@ impl WhyText<'_> {
                 writeln!(f, "    {}", self.style.paint(line, "32"))?;
             }
         }
+        // The limit shows the others.
+        if let Some(ValueOrigin::UserTimeout | ValueOrigin::Pause) = case.origin
+            && let Some(origin) = &case.values_from
+        {
+            self.part(f, "values", &format!("as short as that because of {origin}"))?;
+        }
         if let Some(text) = case.what_if_in_words() {
             self.part(f, "what if", &text)?;
         }
@@ -269,7 +280,9 @@ impl WhyText<'_> {
             (false, false) => 2,
         };
         for case in fine.iter().take(n_told) {
-            let habit = case.peer_closes.as_ref().filter(|_| case.n_dead > 0);
+            let is_habit =
+                |it: &&PeerClosesRow| case.n_dead > 0 && it.confidence > Confidence::Guess;
+            let habit = case.peer_closes.as_ref().filter(is_habit);
             let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
             let (set, by) = (case.set(), self.set_by_whom(case));
             let mut words = vec![format!("{}: {set}{by}{}{habit}", case.heading(), case.kept())];

@@ -5,7 +5,7 @@ use crate::command::{
     timestamp,
     why::{
         answer::Judged,
-        neighbours::witness::{ANSWER_SECONDS, PeerWitness},
+        neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence},
     },
 };
 use std::{
@@ -59,14 +59,23 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
 /// That others get no answer from a host which connections that are well go to as well, in words; they may be next.
 pub(super) fn beside(cases: &[Judged], now: f64) -> Option<String> {
     let (case, silence) = cases.iter().find_map(|case| Some((case, case.outage_beside?)))?;
+    Some(format!(" But {}.", get_no_answer(case.remote?.ip(), silence, now)))
+}
+
+/// That others get no answer either from the host of a case, in words.
+pub(super) fn others_too(case: &Judged) -> Option<String> {
+    let said = get_no_answer(case.remote?.ip(), case.outage_beside?, case.asked.now);
+    Some(format!("{said}: it is hardly this probe that was lost"))
+}
+
+fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
     let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), now);
-    let heard = silence.heard_until.map(|at| format!(": its last packet came at {}", clock(at)));
-    Some(format!(
-        " But others to {} get no answer since {}, and nobody has heard it since{}.",
-        case.remote?.ip(),
+    let heard = silence.heard_until.map(|at| format!(" after {}", clock(at)));
+    format!(
+        "others to {host} get no answer since {}, and nobody has heard it{}",
         clock(silence.since),
-        heard.unwrap_or_default()
-    ))
+        heard.unwrap_or_else(|| " since".to_owned())
+    )
 }
 
 /// A time in which several connections to one host got no answer.

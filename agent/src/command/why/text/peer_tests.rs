@@ -12,6 +12,7 @@ use crate::{
         },
         observed::{
             ending::{Ending, Unacked},
+            setting::OwnSettings,
             socket::{Endpoint, Socket, State},
             watched::Watched,
         },
@@ -79,12 +80,89 @@ fn a_peer_that_closes_sooner_than_the_path_forgets_is_answered_by_the_pool() {
     assert!(said.starts_with(head), "{said}");
     assert!(said.contains("fix set the idle time of the pool below 40 s"), "{said}");
     assert!(!said.contains("SO_KEEPALIVE") && !said.contains("if it stays quiet"), "{said}");
-    // The path comes first, or it is a guess.
-    for learned in [closes_after(400.0, Confidence::Likely), closes_after(40.0, Confidence::Guess)]
-    {
-        let said = page(quiet(), &learned);
-        assert!(said.contains("will be dropped once quiet for 5 min 50 s"), "{said}");
+    // The path comes first.
+    let said = page(quiet(), &closes_after(400.0, Confidence::Likely));
+    assert!(said.contains("will be dropped once quiet for 5 min 50 s"), "{said}");
+    assert!(said.contains("SO_KEEPALIVE") && !said.contains("closed by the peer"), "{said}");
+}
+
+#[test]
+fn what_the_peer_closed_once_or_twice_is_promised_to_nobody_that_turns_keepalive_on() {
+    let quiet = |quiet_ms| vec![live(&app(1, None, quiet_ms))];
+    let guess = closes_after(40.0, Confidence::Guess);
+    let said = page(quiet(30_000), &guess);
+    let head = "1 connection of app to 172.16.0.15:2717 will be dropped once quiet for 5 min 50 s (assumed): keepalive is off; \
+                or closed by the peer after 40 s without data (8 times so far): keepalive does not change that if the peer counts \
+                only data.";
+    assert!(said.starts_with(head), "{said}");
+    assert!(
+        said.contains("closed by the peer in 10 s if it does that again, else dropped"),
+        "{said}"
+    );
+    let pool =
+        "fix if that is an idle timeout of the peer: set the idle time of the pool below 40 s.";
+    let keepalive = said.find("SO_KEEPALIVE");
+    assert!(said.find(pool).is_some_and(|pool| keepalive > Some(pool)), "{said}");
+    // One was quiet for longer, and the peer did not close it; or the path forgets sooner.
+    for said in [
+        page(quiet(60_000), &guess),
+        page(quiet(30_000), &closes_after(400.0, Confidence::Guess)),
+        page(quiet(30_000), &[]),
+    ] {
+        assert!(!said.contains("closed by the peer") && !said.contains("pool"), "{said}");
         assert!(said.contains("SO_KEEPALIVE"), "{said}");
+    }
+    // What has ended in order is no finding because of it.
+    let ended = Ending { errno: 0, unacked: Unacked::Nothing, ..RESET };
+    let mut closed = dead(&app(1, None, 40_000), ended);
+    closed.end.as_mut().unwrap().cause = Cause::PeerClosed;
+    let said = page(vec![closed], &guess);
+    assert!(said.starts_with("Nothing is wrong") && !said.contains("last data"), "{said}");
+}
+
+#[test]
+fn a_limit_that_somebody_has_set_is_not_called_assumed() {
+    let said = |from: &str| {
+        let mut life = live(&app(1, None, 30_000));
+        life.connection.limit.idle_limit_from = from.parse().unwrap();
+        page(vec![life], &[])
+    };
+    let flag = said("configured by flag");
+    assert!(flag.contains("limit set to 5 min 50 s (configured by flag)"), "{flag}");
+    assert!(!flag.contains("assumed"), "{flag}");
+    let preset = said("preset aws by config file");
+    assert!(preset.contains("limit set to 5 min 50 s (preset aws by config file)"), "{preset}");
+    let default = said("default");
+    assert!(default.contains("limit assumed to be 5 min 50 s (default)"), "{default}");
+}
+
+#[test]
+fn a_probe_that_waits_beside_others_that_nobody_answers_is_not_called_a_lost_packet() {
+    let waiting = Socket {
+        probes_unanswered: 1,
+        timer_ms: Some(5_000),
+        silent_ms: 15_000,
+        quiet_ms: 15_000,
+        ..app(1, Some(10), 0)
+    };
+    let waiting = Socket { own: OwnSettings { interval_seconds: 10, ..waiting.own }, ..waiting };
+    let said = |others: &[Life]| {
+        let case = judge(vec![live(&waiting)], others, &[], None, AskedWhen::default()).remove(0);
+        assert_eq!(case.finding, Finding::ProbeUnanswered);
+        case.meaning
+    };
+    // It hangs for 9 s.
+    let hangs = Socket { retransmitting_ms: Some(9_000), silent_ms: 89_000, ..stuck(2) };
+    let beside = said(&[live(&hangs)]);
+    assert!(beside.contains("others to 172.16.0.15 get no answer since "), "{beside}");
+    assert!(!beside.contains("may be lost"), "{beside}");
+    let mut other_port = hangs;
+    other_port.remote.port = 6379;
+    assert!(said(&[live(&other_port)]).contains("get no answer since"));
+    // It heard the peer since the other one hangs; others are answered; or there are none.
+    let answered = [live(&hangs), live(&app(3, None, 500))];
+    for calm in [said(&[live(&stuck(2))]), said(&answered), said(&[])] {
+        assert!(calm.ends_with("; a single one may be lost"), "{calm}");
     }
 }
 

@@ -1,12 +1,15 @@
 //! The answer in one sentence: how many connections, whose they were, what happened to them and why.
 
-use super::phrase::{connections, of_processes, process, time, up_to};
+use super::{
+    outages,
+    phrase::{connections, of_processes, process, time, up_to},
+};
 use crate::{
     command::{
         timestamp,
         why::{
             answer::{CallCount, Judged},
-            needs::{closed_all_at_once, closes_first, is_ended_by_one_probe},
+            needs::{closed_all_at_once, is_ended_by_one_probe},
         },
     },
     model::{
@@ -14,7 +17,6 @@ use crate::{
             death::{Cause, QUIET_MS},
             facts::ConnectionFacts as _,
             gap::GapFrom,
-            learned::PeerClosesRow,
         },
         observed::{setsockopt::SockOpt, socket::Direction},
         text::duration::duration,
@@ -79,10 +81,12 @@ impl Judged {
                 let waiting = self.case.of(self.finding);
                 let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
                 format!(
-                    "{what}{whose} {peer} sent a probe {}{} ago that is not answered yet{}; a single one may be lost",
+                    "{what}{whose} {peer} sent a probe {}{} ago that is not answered yet{}; {}",
                     up_to(n),
                     time(since.fold(0.0, f64::max)),
-                    self.next_probe()
+                    self.next_probe(),
+                    outages::others_too(self)
+                        .unwrap_or_else(|| "a single one may be lost".to_owned())
                 )
             }
             Finding::Overdue => format!(
@@ -123,7 +127,7 @@ impl Judged {
 
     /// Of those that live, and that nothing protects.
     fn unprotected(&self, what: &str, it: &str) -> String {
-        if let Some(closes) = self.closes_first() {
+        if let Some(closes) = self.habit() {
             return format!(
                 "{what} will be closed by the peer after {} without data, as it does: sooner than the path forgets {it}",
                 time(closes.after_seconds)
@@ -136,10 +140,11 @@ impl Judged {
         let busy = self.busy_so_far().map(|busy| format!(", {busy}")).unwrap_or_default();
         let guess = self.guess_beside().map(|guess| format!(", ~{} (guess)", time(guess)));
         format!(
-            "{what}{unnoticed} will be dropped once quiet for {}{}{busy}: {}",
+            "{what}{unnoticed} will be dropped once quiet for {}{}{busy}: {}{}",
             self.limit_words(),
             guess.unwrap_or_default(),
-            self.why_silent(it)
+            self.why_silent(it),
+            self.may_be_closed_first().unwrap_or_default()
         )
     }
 
@@ -164,7 +169,7 @@ impl Judged {
 
     /// Of those that the peer has closed.
     fn peer_closed(&self, what: &str, it: &str) -> String {
-        let habit = self.closes_first().filter(|_| self.lasts_for() < POOL_PAUSE_SECONDS);
+        let habit = self.habit().filter(|_| self.lasts_for() < POOL_PAUSE_SECONDS);
         let because = habit.map_or_else(
             || {
                 let may_work = if self.lasts_for() < SLOW_ANSWER_SECONDS {
@@ -325,11 +330,6 @@ impl Judged {
         ends.filter_map(|end| end.without_data_seconds).fold(0.0, f64::max)
     }
 
-    /// The timer of the peer, if it is over before the path forgets them.
-    pub(super) fn closes_first(&self) -> Option<&PeerClosesRow> {
-        self.peer_closes.as_ref().filter(|closes| closes_first(&self.case, closes))
-    }
-
     /// When the kernel ends the first of them.
     fn gives_up(&self) -> String {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.gives_up_seconds);
@@ -435,6 +435,10 @@ impl Judged {
                 ),
                 None => example.probes_in_words(it),
             },
+            (true, ..) if self.is_lost_between_probes() => format!(
+                "the path forgot {it} between two probes, which come {} apart while the peer stays quiet",
+                duration(example.settings.interval.seconds)
+            ),
             (true, ..) => format!(
                 "the path or the peer forgot {it} before the first probe, which comes after {idle}"
             ),

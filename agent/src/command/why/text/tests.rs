@@ -266,7 +266,7 @@ fn what_something_keeps_busy_is_a_case_of_its_own_without_advice() {
 #[test]
 fn connections_to_one_server_get_one_proposal() {
     let mut other = app(2, None, 80_000);
-    other.own.user_timeout_ms = 1;
+    other.own.interval_seconds = 30;
     let lives = vec![dead(&app(1, None, 64_000), RESET), dead(&other, RESET)];
     let cases = judge(lives, &[], &[], None, AskedWhen::default());
     assert_eq!(cases.len(), 2);

@@ -7,9 +7,10 @@ use crate::model::{
         ending::{Discovery, Unacked, Unsent},
         errno::{ECONNABORTED, ECONNRESET, EPIPE, ETIMEDOUT, errno_name},
         peer_closed::PeerClosed,
+        probe_timing::quiet_before::ProbeAfter,
         socket::{Socket, State},
     },
-    text::duration::tenths,
+    text::duration::{duration, tenths},
 };
 
 impl Death {
@@ -91,11 +92,13 @@ impl Death {
         match self.cause {
             Cause::KeepaliveTimeout if socket.own.user_timeout_ms > 0 => format!(
                 "the keepalive timer ended it: {probes} unanswered and nothing received for \
-                 {silent}, longer than the user timeout of {} ms",
-                socket.own.user_timeout_ms
+                 {silent}, longer than the user timeout of {} ms{}",
+                socket.own.user_timeout_ms,
+                self.sent_by_interval(socket)
             ),
             Cause::KeepaliveTimeout => format!(
-                "the keepalive timer ended it: {probes} unanswered, nothing received for {silent}"
+                "the keepalive timer ended it: {probes} unanswered, nothing received for {silent}{}",
+                self.sent_by_interval(socket)
             ),
             Cause::KeepaliveReset if self.could_be_forgotten => format!(
                 "a reset answered the probe after {silent} of silence: the peer, or what stands in \
@@ -157,6 +160,19 @@ impl Death {
             | Cause::LocalReset
             | Cause::Unknown => self.other_evidence(socket, &repeated),
         }
+    }
+
+    /// That the quiet time before the first of the probes was the interval, and that one after the idle time was answered.
+    fn sent_by_interval(&self, socket: &Socket) -> String {
+        let quiet = self.quiet_before_probe(socket);
+        let quiet = quiet.filter(|quiet| quiet.after == ProbeAfter::Interval);
+        quiet.map_or_else(String::new, |quiet| {
+            format!(
+                "; one that was sent after {} of quiet had been answered, and the first of these came {} later, by the interval",
+                duration(socket.idle().value),
+                tenths(quiet.ms)
+            )
+        })
     }
 
     fn evidence_of_unread(&self, quiet: &str) -> String {

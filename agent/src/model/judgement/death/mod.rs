@@ -18,6 +18,7 @@ use crate::model::{
             ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
             EPIPE, ETIMEDOUT,
         },
+        probe_timing::quiet_before::QuietBeforeProbe,
         socket::{Direction, Socket, State},
     },
     text::closed_set::closed_set,
@@ -198,23 +199,34 @@ impl Death {
 
     /// Whether a path that forgot it explains the death best: the first data or probe after a quiet time that it had not
     /// survived before met nothing, and others to the same peer were answered meanwhile.
-    pub const fn is_forgotten(&self, socket: &Socket) -> bool {
+    pub fn is_forgotten(&self, socket: &Socket) -> bool {
         match self.cause {
             Cause::IdleDrop => true,
             // Where its probes had been answered after as much, the peer was started anew.
             Cause::KeepaliveReset => self.could_be_forgotten,
             Cause::KeepaliveTimeout => {
-                let idle_ms = socket.idle().value.saturating_mul(1000);
+                let quiet_ms = self.quiet_before_probe_ms(socket).unwrap_or_default();
                 // One probe may get lost on any path.
                 matches!(self.others, Others::Answered(_))
                     && self.probes_unanswered >= 2
-                    && self.survived_ms < idle_ms / 5 * 4
+                    && self.survived_ms < quiet_ms / 5 * 4
             }
             Cause::Abandoned => {
                 self.could_be_forgotten && matches!(self.others, Others::Answered(_))
             }
             _ => false,
         }
+    }
+
+    /// Of one that its probes ended: the quiet time before the first of them that nobody answered.
+    fn quiet_before_probe(&self, socket: &Socket) -> Option<QuietBeforeProbe> {
+        let times = (socket.idle().value, socket.interval().value);
+        quiet_before_probe(self.cause, self.silent_ms.into(), self.probes_unanswered, times)
+    }
+
+    /// The same in milliseconds.
+    pub fn quiet_before_probe_ms(&self, socket: &Socket) -> Option<u32> {
+        u32::try_from(self.quiet_before_probe(socket)?.ms).ok()
     }
 
     /// When the first of what was never answered was sent, milliseconds before the end. None if nothing was in flight.
@@ -230,6 +242,23 @@ impl Death {
         let is_abandoned = self.cause == Cause::Abandoned;
         retransmitting_ms.filter(|_| is_abandoned).map(|ms| self.silent_ms.saturating_sub(ms))
     }
+}
+
+/// The quiet time before the first of the probes that a connection died of; none if it died of something else.
+/// `unanswered`: how many there were, with one that a reset answered.
+pub fn quiet_before_probe(
+    cause: Cause,
+    silent_ms: u64,
+    unanswered: u8,
+    (idle_seconds, interval_seconds): (u32, u32),
+) -> Option<QuietBeforeProbe> {
+    // The timer fires once more to end it.
+    let n_fires = match cause {
+        Cause::KeepaliveTimeout => u32::from(unanswered).max(1) + 1,
+        Cause::KeepaliveReset => u32::from(unanswered).max(1),
+        _ => return None,
+    };
+    Some(QuietBeforeProbe::of(silent_ms, n_fires, idle_seconds, interval_seconds))
 }
 
 /// What a quiet time may have done on a path.
@@ -279,20 +308,26 @@ impl Ending {
             return self.sent_ms.map_or(socket.silent_ms, |ms| ms.min(socket.silent_ms));
         };
         let before_sent_ms = socket.silent_ms.saturating_sub(sent_ms);
-        match socket.probes_unanswered {
-            1.. if socket.keepalive => before_sent_ms.min(socket.idle().value.saturating_mul(1000)),
-            _ => before_sent_ms,
+        let n_unanswered = u32::from(socket.probes_unanswered);
+        if n_unanswered == 0 || !socket.keepalive {
+            return before_sent_ms;
         }
+        let (idle_ms, interval_ms) = (
+            socket.idle().value.saturating_mul(1000),
+            socket.interval().value.saturating_mul(1000),
+        );
+        // One was answered after the idle time, and the next ones came an interval apart.
+        let is_of_intervals = interval_ms > idle_ms
+            && socket.watched.longest_quiet_ms >= idle_ms / 10 * 9
+            && before_sent_ms >= interval_ms.saturating_mul(n_unanswered);
+        before_sent_ms.min(if is_of_intervals { interval_ms } else { idle_ms })
     }
 
     /// Whether the reset came clearly later than an answer to the last probe would have.
     fn is_late_after_probe(&self, socket: &Socket) -> bool {
-        let (Some(since_first_ms), Some(_)) = (socket.probing_ms(), socket.timer_ms) else {
-            return false;
-        };
-        let interval_ms = u64::from(socket.interval().value) * 1000;
-        let before_last_ms = interval_ms * u64::from(socket.probes_unanswered.saturating_sub(1));
-        since_first_ms.saturating_sub(before_last_ms) > u64::from(self.answer_ms())
+        socket.probes_unanswered > 0
+            && socket.timer_ms.is_some()
+            && socket.since_last_probe_ms() > u64::from(self.answer_ms())
     }
 
     /// Whether the last data was ours: the program waited for an answer to it.

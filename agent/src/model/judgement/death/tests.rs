@@ -376,3 +376,56 @@ fn a_closed_window_is_told_from_a_host_that_cannot_send_and_from_a_peer_that_is_
     let said = evidence(&answers, Ending { unsent: Unsent::Waits, ..waits });
     assert!(said.contains("this host could not send") && !said.contains("window"), "{said}");
 }
+
+#[test]
+fn a_death_by_probes_that_came_an_interval_after_an_answered_one_names_the_interval() {
+    let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
+    let silent = |silent_ms| Socket {
+        keepalive: true,
+        own,
+        probes_unanswered: 9,
+        silent_ms,
+        quiet_ms: silent_ms,
+        ..socket()
+    };
+    let died = |socket: &Socket| {
+        let ending = Ending { errno: ETIMEDOUT, in_keepalive_timer: true, ..Ending::default() };
+        let death = Death::of(socket, State::Established, ending, None).unwrap();
+        let death = death.beside(socket, Others::Answered(4));
+        assert_eq!(death.cause, Cause::KeepaliveTimeout);
+        death
+    };
+    // The first one at 20 s was answered; whether anybody saw that or not.
+    for survived_ms in [0, 20_000] {
+        let watched = Watched { longest_quiet_ms: survived_ms, ..Watched::default() };
+        let socket = Socket { watched, ..silent(36_864 * 10) };
+        let death = died(&socket);
+        assert!(death.is_forgotten(&socket), "{survived_ms}");
+        let evidence = death.evidence(&socket);
+        let named = "after 20 s of quiet had been answered, and the first of these came 36 s later, by the interval";
+        assert!(evidence.contains(named), "{evidence}");
+    }
+    // The look-alike: the first probe of all met silence; and one that had survived as much before.
+    let first = silent(20_480 + 9 * 36_864);
+    let evidence = died(&first).evidence(&first);
+    assert!(!evidence.contains("interval"), "{evidence}");
+    let watched = Watched { longest_quiet_ms: 35_000, ..Watched::default() };
+    let survived = Socket { watched, ..silent(36_864 * 10) };
+    assert!(!died(&survived).is_forgotten(&survived));
+}
+
+#[test]
+fn data_sent_after_lost_probes_followed_the_quiet_time_of_the_timer_that_sent_the_first() {
+    let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
+    // Two probes are unanswered, and then data is, for 13 s.
+    let quiet_ms = |before_data_ms: u32, longest_quiet_ms: u32| {
+        let watched = Watched { longest_quiet_ms, ..Watched::default() };
+        let silent_ms = before_data_ms + 13_000;
+        let probed = Socket { keepalive: true, own, probes_unanswered: 2, ..quiet(silent_ms) };
+        let socket = Socket { watched, ..probed };
+        Death::of(&socket, State::Established, SILENCE, None).unwrap().quiet_ms
+    };
+    assert_eq!(quiet_ms(80_000, 20_000), 35_000);
+    // None was answered before; the second one came an interval after the first, which was the first of all.
+    assert_eq!((quiet_ms(80_000, 0), quiet_ms(60_000, 20_000)), (20_000, 20_000));
+}

@@ -223,21 +223,14 @@ impl Learned {
     /// The time in which a connection was lost: from the last packet of the peer to the first of ours that was not
     /// answered. None if it was not lost, but ended.
     fn quiet_before(&self, socket: &Socket, at: Time, death: &Death) -> Option<Span> {
-        let interval_ms = socket.interval().value.saturating_mul(1000);
-        let unanswered = u32::from(death.probes_unanswered);
         let quiet_ms = match death.cause {
             Cause::PeerClosed
             | Cause::LocalClosed
             | Cause::LocalReset
             | Cause::ConnectFailed
             | Cause::Unknown => return None,
-            // Each probe but the first came an interval after the one before, and so did the end.
-            Cause::KeepaliveTimeout => {
-                death.silent_ms.saturating_sub(interval_ms.saturating_mul(unanswered.max(1)))
-            }
-            Cause::KeepaliveReset => {
-                let after_first = unanswered.saturating_sub(1);
-                death.silent_ms.saturating_sub(interval_ms.saturating_mul(after_first))
+            Cause::KeepaliveTimeout | Cause::KeepaliveReset => {
+                death.quiet_before_probe_ms(socket).unwrap_or(death.quiet_ms)
             }
             _ => death.quiet_ms,
         };
@@ -334,6 +327,8 @@ impl Learned {
             .by_destination
             .iter()
             .filter_map(|(&it, known)| Some((it, peer_closes::PeerCloses::of(&known.evidence)?)))
+            // Clients go when they like: only a habit of theirs is worth a word.
+            .filter(|(it, closes)| it.port != 0 || closes.is_habit())
             .collect();
         let limits = limits.iter().map(|(&it, limit)| LearnedRow::PathLimit(limit.row(it)));
         let closes = closes.iter().map(|(&it, closes)| LearnedRow::PeerCloses(closes.row(it)));

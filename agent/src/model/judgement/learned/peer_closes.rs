@@ -31,7 +31,8 @@ pub(super) struct PeerCloses {
 }
 
 impl PeerCloses {
-    /// From all of the evidence of one destination; none if the peer has no such habit.
+    /// From all of the evidence of one destination: a habit of the peer, or a guess of one from the first times; none if they
+    /// differ.
     pub(super) fn of(evidence: &[Evidence]) -> Option<Self> {
         let mut closings: Vec<&Evidence> = evidence.iter().filter(|it| it.is_closing()).collect();
         closings.sort_by_key(|closing| closing.span.ms());
@@ -45,7 +46,9 @@ impl PeerCloses {
         let most =
             (0..closings.len()).map(alike).max_by_key(|alike| (occasions(alike), alike.len()))?;
         let n_occasions = occasions(most);
-        if n_occasions < MIN_OCCASIONS || most.len() * 2 <= closings.len() {
+        let is_habit = n_occasions >= MIN_OCCASIONS && most.len() * 2 > closings.len();
+        // One or two may have any reason; with another one beside them they have.
+        if !is_habit && most.len() < closings.len() {
             return None;
         }
         let (first, last) = (most.first()?, most.last()?);
@@ -53,19 +56,30 @@ impl PeerCloses {
         if evidence.iter().filter(outlived).any(|it| it.span.ms() > last.span.ms()) {
             return None;
         }
-        let is_sure = n_occasions >= SURE_OCCASIONS;
+        let confidence = match n_occasions {
+            _ if !is_habit => Confidence::Guess,
+            SURE_OCCASIONS.. => Confidence::Sure,
+            _ => Confidence::Likely,
+        };
         Some(Self {
             after_ms: first.span.ms(),
             n_times: most.iter().map(|it| it.outcome.times()).sum(),
             n_occasions,
-            confidence: if is_sure { Confidence::Sure } else { Confidence::Likely },
+            confidence,
             at_ms: most.iter().map(|it| it.span.ended_ms).max()?,
         })
     }
 
-    /// Whether this timer alone explains a death after that quiet time: the peer had closed it by then.
+    /// Whether it happened often enough to be more than a guess.
+    pub(super) fn is_habit(&self) -> bool {
+        self.confidence > Confidence::Guess
+    }
+
+    /// Whether this timer alone explains a death after that quiet time: the peer had closed it by then. A guess explains
+    /// nothing.
     pub(super) fn explains(&self, quiet: Span) -> bool {
-        quiet.ms() >= self.after_ms || is_same(quiet.ms(), self.after_ms)
+        let is_over = quiet.ms() >= self.after_ms || is_same(quiet.ms(), self.after_ms);
+        is_over && self.is_habit()
     }
 
     /// As it is shown.
@@ -79,14 +93,24 @@ impl PeerCloses {
             connections: self.n_times,
             occasions: self.n_occasions,
             confidence: self.confidence,
-            meaning: format!(
-                "the peer closes connections {after} after the last data ({} times on {} occasions; {}): its own \
-                 idle timeout, which keepalive does not reach. Set the pool's idle time below {after}",
-                self.n_times,
-                self.n_occasions,
-                self.confidence.as_str(),
-            ),
+            meaning: self.meaning(&after),
         }
+    }
+
+    fn meaning(&self, after: &str) -> String {
+        let Self { n_times, n_occasions, confidence, .. } = self;
+        if *confidence == Confidence::Guess {
+            let times = if *n_times == 1 { "1 time" } else { &format!("{n_times} times") };
+            return format!(
+                "closed by the peer {after} after the last data ({times} so far): if that is its own idle timeout, keepalive \
+                 does not change that"
+            );
+        }
+        format!(
+            "the peer closes connections {after} after the last data ({n_times} times on {n_occasions} occasions; {}): its own \
+             idle timeout, which keepalive does not reach. Set the pool's idle time below {after}",
+            confidence.as_str(),
+        )
     }
 }
 

@@ -119,8 +119,8 @@ impl Table {
             return;
         }
         let quiet_ms = if answered {
-            // The first probe went out after at least the idle time of silence, and came through.
-            before.silent_ms.min(before.idle().value.saturating_mul(1000))
+            // The first probe went out after at least that much silence, and came through.
+            before.answered_after_ms()
         } else if before.retransmits > 0 || before.probes_unanswered > 0 {
             return; // the path carried what was repeated
         } else {

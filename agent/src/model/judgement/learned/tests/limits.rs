@@ -117,6 +117,25 @@ fn orderly_ends_teach_no_limit_and_probes_that_met_silence_only_beside_others() 
 }
 
 #[test]
+fn probes_that_were_lost_an_interval_after_one_that_was_answered_show_a_limit_above_the_idle_time()
+{
+    let mut learned = learned();
+    let own = OwnSettings { idle_seconds: 20, interval_seconds: 35, ..OwnSettings::default() };
+    let socket = Socket { keepalive: true, own, ..peer(15) };
+    // Each of them 1.9 s late, and so was the end.
+    let death = Death {
+        silent_ms: 36_864 * 10,
+        probes_unanswered: 9,
+        others: Others::Answered(4),
+        ..keepalive_timeout(20)
+    };
+    learned.survived(&socket, at(HOUR - 400), 20_000);
+    die(&mut learned, &socket, HOUR, &death);
+    let found = estimate(&learned, DAY).unwrap();
+    assert_eq!((found.longest_survived_ms, found.shortest_killed_ms), (Some(20_000), 36_864));
+}
+
+#[test]
 fn the_quiet_time_before_an_unanswered_probe_is_what_passed_before_the_first_of_them() {
     let mut learned = learned();
     // After an answered probe the next one goes out an interval later, however short the idle time is.

@@ -1,6 +1,7 @@
 //! The peer's own timer: connections that it ends after always the same time.
 
 use super::*;
+use crate::model::observed::socket::Direction;
 
 #[test]
 fn a_server_that_closes_after_always_the_same_time_has_a_timer_and_no_middlebox() {
@@ -10,8 +11,8 @@ fn a_server_that_closes_after_always_the_same_time_has_a_timer_and_no_middlebox(
         let now = (n as u64 + 1) * 5 * MINUTE;
         learned.peer_closed(&peer(15), at(now), quiet_ms);
         learned.peer_closed(&peer(15), at(now + 1), quiet_ms + 2);
-        let n_rows = usize::from(n >= 2);
-        assert_eq!(closes_rows(&learned, now + 2).len(), n_rows, "after {} occasions", n + 1);
+        let confidence = closes_rows(&learned, now + 2).remove(0).confidence;
+        assert_eq!(confidence > Confidence::Guess, n >= 2, "after {} occasions", n + 1);
     }
     let row = closes_rows(&learned, HOUR).remove(0);
     assert_eq!((row.after_seconds, row.connections, row.occasions), (5.003, 10, 5));
@@ -76,15 +77,37 @@ fn restarts_of_a_peer_are_no_timer() {
 #[test]
 fn once_and_many_at_once_are_no_habit_and_a_longer_quiet_time_that_went_on_disproves_one() {
     let mut learned = learned();
+    let confidence = |learned: &Learned| closes_rows(learned, DAY).first().map(|it| it.confidence);
     for n in 0..20 {
         learned.peer_closed(&peer(15), at(HOUR + n), 60_000);
     }
     learned.peer_closed(&peer(15), at(2 * HOUR), 60_000);
-    assert!(closes_rows(&learned, DAY).is_empty());
+    assert_eq!(confidence(&learned), Some(Confidence::Guess));
     learned.peer_closed(&peer(15), at(3 * HOUR), 60_000);
-    assert_eq!(closes_rows(&learned, DAY).len(), 1);
+    assert_eq!(confidence(&learned), Some(Confidence::Likely));
     learned.survived(&peer(15), at(4 * HOUR), 61_000);
-    assert_eq!(closes_rows(&learned, DAY).len(), 1, "within what timers differ");
+    assert_eq!(confidence(&learned), Some(Confidence::Likely), "within what timers differ");
     learned.survived(&peer(15), at(4 * HOUR), 120_000);
+    assert_eq!(confidence(&learned), None);
+}
+
+#[test]
+fn what_the_peer_closed_once_is_a_guess_that_explains_nothing() {
+    let mut learned = learned();
+    learned.peer_closed(&peer(15), at(HOUR), 21_000);
+    let row = closes_rows(&learned, DAY).remove(0);
+    assert_eq!((row.after_seconds, row.confidence), (21.0, Confidence::Guess));
+    assert!(row.meaning.starts_with("closed by the peer 21 s after the last data (1 time so far)"));
+    for n in 2..=4 {
+        drop_after(&mut learned, 40, n * HOUR);
+    }
+    let found = estimate(&learned, DAY).unwrap();
+    assert_eq!((found.n_deaths, found.n_explained), (3, 0), "the path forgets, too");
+    // After another time: a restart, or an end like any other.
+    learned.peer_closed(&peer(15), at(5 * HOUR), 47_000);
+    assert!(closes_rows(&learned, DAY).is_empty());
+    // Clients go when they like.
+    let client = Socket { direction: Direction::Inbound, ..peer(16) };
+    learned.peer_closed(&client, at(HOUR), 21_000);
     assert!(closes_rows(&learned, DAY).is_empty());
 }

@@ -1,9 +1,13 @@
 //! What the kernel does with the settings of a socket: when it probes, and when it gives up.
 
+pub(crate) mod quiet_before;
+pub(crate) mod timer_wheel;
+
 use super::{
     setting::{Effective, NetnsSettings, effective},
     socket::{Socket, Time},
 };
+use quiet_before::{ProbeAfter, QuietBeforeProbe};
 
 impl Socket {
     /// Silence before the first probe, seconds.
@@ -135,8 +139,7 @@ impl Socket {
             return if sent == 1 { 0 } else { sent };
         }
         let interval_ms = u64::from(self.interval().value) * 1000;
-        let since_last_ms = interval_ms.saturating_sub(self.timer_ms.unwrap_or(0).into());
-        let seen_ms = since_last_ms.saturating_sub(self.watched.age_ms.into());
+        let seen_ms = self.since_last_probe_ms().saturating_sub(self.watched.age_ms.into());
         let lacks_ms = self.answer_ms().saturating_sub(seen_ms);
         let on_their_way = lacks_ms.div_ceil(interval_ms.max(1));
         sent.saturating_sub(u8::try_from(on_their_way).unwrap_or(u8::MAX))
@@ -160,12 +163,44 @@ impl Socket {
     }
 
     /// Milliseconds since the first of the probes that are unanswered: by the interval, and the timer that runs since the
-    /// last of them.
+    /// last of them. Timers are late, so more may have passed.
     pub fn probing_ms(&self) -> Option<u64> {
-        let n_before = u64::from(self.probes_unanswered.checked_sub(1)?);
+        let (n, since_last_ms) = (self.probes_unanswered, self.since_last_probe_ms());
         let interval_ms = u64::from(self.interval().value) * 1000;
-        let since_last_ms = interval_ms.saturating_sub(self.timer_ms.unwrap_or(0).into());
-        Some(n_before * interval_ms + since_last_ms)
+        let least_ms = u64::from(n.checked_sub(1)?) * interval_ms + since_last_ms;
+        let quiet = self.quiet_before_probe(self.silent_ms.into(), n.into(), since_last_ms);
+        Some(u64::from(self.silent_ms).saturating_sub(quiet.ms).max(least_ms))
+    }
+
+    /// Milliseconds since the last probe went out, if one did since the peer was heard.
+    pub fn since_last_probe_ms(&self) -> u64 {
+        let interval_ms = u64::from(self.interval().value) * 1000;
+        interval_ms.saturating_sub(self.timer_ms.unwrap_or(0).into())
+    }
+
+    /// The quiet time that the path has let pass, milliseconds, now that something answered a probe of this sample: at least
+    /// that before the first of them.
+    pub fn answered_after_ms(&self) -> u32 {
+        let since_last_ms = self.timer_ms.map_or(0, |_| self.since_last_probe_ms());
+        let n = self.probes_unanswered.into();
+        let quiet = self.quiet_before_probe(self.silent_ms.into(), n, since_last_ms);
+        let seconds = match quiet.after {
+            ProbeAfter::Idle => self.idle().value,
+            ProbeAfter::Interval => self.interval().value,
+        };
+        self.silent_ms.min(seconds.saturating_mul(1000))
+    }
+
+    /// The quiet time before the first of `n` unanswered probes, if nothing came from the peer for `silent_ms`, and the last of
+    /// the probes went out `since_last_ms` ago.
+    pub fn quiet_before_probe(
+        &self,
+        silent_ms: u64,
+        n: u32,
+        since_last_ms: u64,
+    ) -> QuietBeforeProbe {
+        let (idle, interval) = (self.idle().value, self.interval().value);
+        QuietBeforeProbe::of(silent_ms.saturating_sub(since_last_ms), n, idle, interval)
     }
 
     /// Milliseconds from the sample until the next probe, if nothing is received meanwhile. None
@@ -348,6 +383,26 @@ mod tests {
         assert_eq!(missed(Socket { round_trip_ms: 0, ..sent(1, 900) }), 0);
         let window = Socket { in_flight: true, ..sent(1, 9_000) };
         assert_eq!((missed(window), missed(Socket { probes_unanswered: 2, ..window })), (0, 2));
+    }
+
+    #[test]
+    fn an_answered_probe_is_a_quiet_time_survived_as_long_as_the_timer_that_sent_it() {
+        let own =
+            OwnSettings { idle_seconds: 20, interval_seconds: 35, count: 9, user_timeout_ms: 0 };
+        let sent = |silent_ms, timer_ms| Socket {
+            keepalive: true,
+            own,
+            probes_unanswered: 1,
+            silent_ms,
+            timer_ms,
+            ..socket()
+        };
+        assert_eq!(sent(20_400, None).answered_after_ms(), 20_000);
+        assert_eq!(sent(36_864, Some(35_000)).answered_after_ms(), 35_000);
+        assert_eq!(sent(37_900, Some(34_000)).answered_after_ms(), 35_000);
+        // Seen a while after it went out: it was the first one.
+        assert_eq!(sent(38_400, Some(17_000)).answered_after_ms(), 20_000);
+        assert_eq!(sent(19_000, None).answered_after_ms(), 19_000);
     }
 
     #[test]

@@ -1,0 +1,222 @@
+//! How long a path, or the peer, keeps a quiet connection, in words: what is set or assumed, what was learned, and what is a
+//! guess.
+
+use super::phrase::{connections, of_processes, time, up_to};
+use crate::{
+    command::{
+        timestamp,
+        why::{
+            answer::Judged,
+            needs::{closes_first, limit_of},
+            neighbours::LimitGuess,
+        },
+    },
+    model::{
+        judgement::{
+            learned::{LimitRow, PeerClosesRow},
+            learned_limit::Confidence,
+            limit_source::LimitSource,
+        },
+        observed::probe_timing::quiet_before::ProbeAfter,
+    },
+    view::{
+        connection::PathLimit,
+        connection_group::QuietRange,
+        life::{Finding, Life},
+    },
+};
+
+/// The limit in force: what is assumed because nobody has given one is called so, and what somebody has given is not.
+fn limit_in_force(limit: &PathLimit) -> String {
+    let words = limit.in_words();
+    match &limit.idle_limit_from {
+        LimitSource::Default => format!("assumed to be {words} (default)"),
+        LimitSource::Learned => format!("{words} (learned)"),
+        from => format!("set to {words} ({from})"),
+    }
+}
+
+impl Judged {
+    /// The timer of the peer, if it is over before the path forgets them.
+    fn closes_first(&self) -> Option<&PeerClosesRow> {
+        self.peer_closes.as_ref().filter(|closes| closes_first(&self.case, closes))
+    }
+
+    /// The same where that happened again and again.
+    pub(super) fn habit(&self) -> Option<&PeerClosesRow> {
+        self.closes_first().filter(|closes| closes.confidence > Confidence::Guess)
+    }
+
+    /// The same where it happened once or twice: it may have been a timer.
+    fn may_close(&self) -> Option<&PeerClosesRow> {
+        self.closes_first().filter(|closes| closes.confidence == Confidence::Guess)
+    }
+
+    /// That the peer may close them before the path forgets them: what keepalive does not change.
+    pub(super) fn may_be_closed_first(&self) -> Option<String> {
+        let PeerClosesRow { after_seconds, connections, .. } = self.may_close()?;
+        let times = if *connections == 1 { "1 time" } else { &format!("{connections} times") };
+        Some(format!(
+            "; or closed by the peer after {} without data ({times} so far): keepalive does not change that if the peer counts \
+             only data",
+            time(*after_seconds)
+        ))
+    }
+
+    /// A probe was answered, and the next one, an interval later, was not.
+    pub(super) fn is_lost_between_probes(&self) -> bool {
+        let quiet = self.example.as_ref().and_then(Life::quiet_before_probe);
+        quiet.is_some_and(|quiet| quiet.after == ProbeAfter::Interval)
+    }
+
+    /// How long the path keeps a quiet connection, and how that is known.
+    pub(super) fn limit(&self) -> Option<String> {
+        if !self.finding.is_of_silence() || self.finding == Finding::Opening || self.did_its_work()
+        {
+            return None;
+        }
+        if self.is_outage && self.finding == Finding::Dark {
+            let text = "none explains it: others to the same peer that had not been quiet got no answer either";
+            return Some(text.to_owned());
+        }
+        let connection = &self.example.as_ref()?.connection;
+        if let Some(closes) =
+            self.peer_closes.as_ref().filter(|it| it.confidence > Confidence::Guess)
+        {
+            return Some(closes.meaning.clone());
+        }
+        let in_force = limit_in_force(&connection.limit);
+        // Evidence stands beside what is taken for the limit, and does not replace it.
+        if let Some(learned) = &self.learned_limit {
+            return Some(match connection.limit.idle_limit_from {
+                LimitSource::Default | LimitSource::Learned
+                    if learned.confidence == Confidence::Sure =>
+                {
+                    learned.meaning.clone()
+                }
+                _ => format!("{in_force}; seen: {}", learned.meaning),
+            });
+        }
+        if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
+            return Some(self.guessed(guess, &in_force));
+        }
+        let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
+        Some(match killed {
+            Some(QuietRange { least, .. })
+                if least < f64::from(connection.limit.idle_limit_seconds) =>
+            {
+                format!(
+                    "at most {} according to these deaths, but {in_force}: set --path",
+                    time(least)
+                )
+            }
+            _ => match self.may_close() {
+                Some(closes) => format!("{in_force}; seen: {}", closes.meaning),
+                None => in_force,
+            },
+        })
+    }
+
+    /// What those that hang let guess, beside what is taken for the limit.
+    fn guessed(&self, guess: &LimitGuess, in_force: &str) -> String {
+        let hangs_after = time(guess.hangs_after);
+        let until = guess.heard_until.map(|at| {
+            let at = timestamp::of_unix(at).to_string();
+            timestamp::short(&at, self.asked.now)
+        });
+        let (are, since) = match until {
+            Some(at) => {
+                (format!("were answered until {at}"), format!("were answered since, until {at}"))
+            }
+            None => ("are answered".to_owned(), "were answered since".to_owned()),
+        };
+        let gone = "and a peer that is gone would not answer them";
+        let (range, others) = match (guess.answered_after.map(time), guess.heard_after.map(time)) {
+            (Some(answered), _) => (
+                format!("between {answered} and {hangs_after}"),
+                format!(": others to the same peer, which probe every {answered}, {are}, {gone}"),
+            ),
+            (None, Some(heard)) => (
+                format!("between {heard} and {hangs_after}"),
+                format!(
+                    ": others to the same peer, quiet for up to {heard} at a time, {since}, {gone}"
+                ),
+            ),
+            (None, None) if guess.is_heard => (
+                format!("at most {hangs_after}"),
+                format!(": others to the same peer {since}, {gone}"),
+            ),
+            (None, None) => (format!("at most {hangs_after}"), String::new()),
+        };
+        if !matches!(self.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) {
+            let n = guess.n_hanging;
+            let of = of_processes(&guess.processes);
+            return format!(
+                "{in_force}; a guess: {range}, because {}{of} to the same {} {} no answer, for {}{}",
+                connections(n),
+                if guess.is_of_host { "host" } else { "peer" },
+                if n == 1 { "gets" } else { "get" },
+                up_to(n),
+                time(guess.hanging_seconds)
+            );
+        }
+        let alike = if others.is_empty() { ", as a peer that is gone looks, too" } else { &others };
+        let them = if self.n_live == 1 { "it" } else { "them" };
+        format!("{range} if the path has forgotten {them}{alike}; {in_force}")
+    }
+
+    /// When the path forgets the one that is quiet for the longest time, by what is taken for its limit, and by a guess.
+    pub(super) fn dropped_in(&self, quietest: f64) -> String {
+        let rest = time(self.known_limit() - quietest);
+        if let Some(closes) = self.may_close() {
+            return match closes.after_seconds - quietest {
+                before if before > 0.0 => format!(
+                    "closed by the peer in {} if it does that again, else dropped in {rest} if it stays quiet",
+                    time(before)
+                ),
+                _ => format!(
+                    "closed by the peer any moment now if it does that again, else dropped in {rest} if it stays quiet"
+                ),
+            };
+        }
+        match self.guess_beside() {
+            None => format!("dropped in {rest} if it stays quiet"),
+            Some(guess) if guess <= quietest => format!(
+                "dropped already if the path forgets after ~{} (guess), else in {rest} if it stays quiet",
+                time(guess)
+            ),
+            Some(guess) => format!(
+                "dropped in {} if it stays quiet and the path forgets after ~{} (guess), else in {rest}",
+                time(guess - quietest),
+                time(guess)
+            ),
+        }
+    }
+
+    /// The shortest limit that evidence lets guess, if it is shorter than the one that is reckoned with: seconds.
+    pub(super) fn guess_beside(&self) -> Option<f64> {
+        let learned = self.learned_limit.as_ref().filter(|it| it.confidence < Confidence::Sure);
+        let hanging = self.limit_guess.as_ref().map(|guess| guess.hangs_after);
+        let guess = learned.map(|it| it.shortest_killed_seconds).into_iter().chain(hanging);
+        guess.min_by(f64::total_cmp).filter(|guess| *guess < self.known_limit())
+    }
+
+    pub(super) fn known_limit(&self) -> f64 {
+        let learned = self.learned_limit.as_ref();
+        self.example.as_ref().map_or(f64::INFINITY, |life| f64::from(limit_of(life, learned)))
+    }
+
+    /// The limit, and that it is only assumed.
+    pub(super) fn limit_words(&self) -> String {
+        let is_sure = |it: &LimitRow| it.confidence == Confidence::Sure;
+        let from = self.example.as_ref().map(|life| &life.connection.limit.idle_limit_from);
+        if let Some(limit) = self.example.as_ref().map(|life| &life.connection.limit)
+            && limit.idle_kept_seconds < limit.idle_limit_seconds
+        {
+            return limit.in_words();
+        }
+        let is_assumed = from == Some(&LimitSource::Default)
+            && !self.learned_limit.as_ref().is_some_and(is_sure);
+        format!("{}{}", time(self.known_limit()), if is_assumed { " (assumed)" } else { "" })
+    }
+}
