@@ -61,7 +61,7 @@ fn build(out: &Path) -> Result<()> {
         .env("PATH", search_path()?)
         // Cargo must offer `-Z build-std` on any channel.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&env::var("CARGO_CFG_TARGET_ARCH")?))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&env::var("CARGO_CFG_TARGET_ARCH")?)?)
         // They are of the compiler that builds this, as clippy and rust-analyzer set them.
         .env_remove("RUSTC")
         .env_remove("RUSTC_WRAPPER")
@@ -111,9 +111,26 @@ fn without_debug_info(object: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// What aya-ebpf and the kernel ask for: the host's architecture by name, and BTF.
-fn flags(host: &str) -> String {
-    [&format!("--cfg=bpf_target_arch=\"{host}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+/// What aya-ebpf and the kernel ask for: the host's architecture by name, and BTF. BTF names source files: by names that
+/// are the same in whichever folder it is built, so that the same sources make the same object.
+fn flags(host: &str) -> Result<String> {
+    let workspace = fs::canonicalize(WORKSPACE)?;
+    let cargo_home = env::var("CARGO_HOME")
+        .or_else(|_| Ok::<_, Box<dyn Error>>(format!("{}/.cargo", env::var("HOME")?)))?;
+    let asked =
+        Command::new("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "sysroot"]).output()?;
+    let sysroot = String::from_utf8(asked.stdout)?;
+    let remap = |from: &str, to: &str| format!("--remap-path-prefix={from}={to}");
+    Ok([
+        &format!("--cfg=bpf_target_arch=\"{host}\""),
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        &remap(&cargo_home, "/cargo"),
+        &remap(sysroot.trim(), "/rust"),
+        // The last one that fits is taken.
+        &remap(&workspace.display().to_string(), "/keepwatch"),
+    ]
+    .join("\x1f"))
 }
 
 /// The linker that `cargo xtask setup` built comes first.

@@ -9,6 +9,22 @@ pub(crate) enum Purpose {
     Tests,
     /// Also the guests that run them on other kernels.
     Guests,
-    /// Also the roots in which set-up itself is tried.
+    /// Also the roots in which set-up itself and packages are tried.
     Roots,
+    /// The build, and what packs it; nothing of the tests.
+    Packages,
+    /// The same for another architecture.
+    ForeignPackages,
+}
+
+impl Purpose {
+    /// Whether what another purpose needs is needed for this one too.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Packages | Self::ForeignPackages => {
+                other == Self::Build || (Self::Packages <= other && other <= self)
+            }
+            _ => other <= self,
+        }
+    }
 }

@@ -30,7 +30,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: Purpose) ->
 }
 
 /// Every tool that tests or checks start.
-pub(crate) const TOOLS: [Tool; 11] = [
+pub(crate) const TOOLS: [Tool; 15] = [
     tool("ip", "iproute2", Purpose::Tests),
     tool("ss", "iproute2", Purpose::Tests),
     tool("jsonnet", "jsonnet", Purpose::Tests),
@@ -42,6 +42,11 @@ pub(crate) const TOOLS: [Tool; 11] = [
     tool("zstd", "zstd", Purpose::Guests),
     tool("debootstrap", "debootstrap", Purpose::Roots),
     tool("wget", "wget", Purpose::Roots),
+    tool("rpm", "rpm", Purpose::Packages),
+    tool("rpmbuild", "rpm", Purpose::Packages),
+    tool("aarch64-linux-gnu-ar", "binutils-aarch64-linux-gnu", Purpose::ForeignPackages),
+    // With the C library to link, which the package of gcc only recommends.
+    tool("aarch64-linux-gnu-gcc", "g++-aarch64-linux-gnu", Purpose::ForeignPackages),
 ];
 
 /// Where a program is: unpacked by us, or the machine's own.

@@ -88,7 +88,7 @@ pub struct Watch<A> {
     resolver: Resolver,
     /// Time between two walks.
     interval: Duration,
-    /// Who may want one before.
+    /// Where one may be asked for before.
     asked_by: Option<Arc<FreshLook>>,
     is_asked: bool,
     health: AgentHealth,

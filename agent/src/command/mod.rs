@@ -9,8 +9,7 @@ mod completions;
 mod config_check;
 mod doctor;
 mod fix;
-#[cfg(test)]
-mod man;
+mod itself;
 mod measure;
 mod near;
 mod output;
@@ -28,8 +27,9 @@ mod top;
 mod trace;
 mod why;
 
-use crate::{agent, config, fix::journal, kernel, log, serve, store};
+use crate::{agent, config, files, fix::journal, kernel, log, serve, store};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use itself::{man, version};
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 /// Will this TCP connection survive being quiet, and if it died, why?
@@ -105,6 +105,8 @@ enum Command {
     Config(config_check::ConfigArgs),
     /// Print a script that makes a shell complete commands and options
     Completions(completions::CompletionsArgs),
+    /// Write the man pages
+    Man(man::ManArgs),
 }
 
 /// How a command that could do its work ended.
@@ -154,6 +156,12 @@ enum Failure {
     Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    #[error("cannot write the man page {}", path.display())]
+    ManPage {
+        path: PathBuf,
+        #[source]
+        cause: files::Error,
+    },
     #[error("{0}")]
     NoTerminal(&'static str),
     #[error("a part of keepwatch broke down: please report the lines above")]
@@ -176,6 +184,7 @@ impl Failure {
             Self::Snapshot(_)
             | Self::Store(_)
             | Self::Output(_)
+            | Self::ManPage { .. }
             | Self::Broken
             | Self::Journal(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
@@ -209,7 +218,7 @@ pub fn main() -> ExitCode {
 
 fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     // Once without the config file, to learn its name; usage errors end here, with code 2.
-    let first = Cli::command().get_matches_from(words);
+    let first = version::told_in_full(Cli::command(), words).get_matches_from(words);
     let file = first.get_one::<PathBuf>("config");
     let (command, keys) = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
     let matches = command.get_matches_from(words);
@@ -243,6 +252,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
         Command::Measure(args) => measure::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Doctor(args) => doctor::run(&args, &socket, &limits, !no_color),
     }
 }

@@ -110,10 +110,75 @@ pub(crate) fn config_file() -> String {
     page
 }
 
+/// `/etc/keepwatch/config.toml` as packages bring it: every key, at its default, behind a `#`.
+pub(crate) fn example_config() -> String {
+    let root = Cli::command();
+    let mut file = String::from(
+        "# Configuration of keepwatch. What a line below sets is the default: take the `#` away, and change it.\n\
+         # Presets, paths and the web config: docs/CONFIG.md. `keepwatch config check` says what is wrong in it,\n\
+         # `systemctl reload keepwatch` lets the agent read it again.\n",
+    );
+    let wrapped = textwrap::Options::new(100).initial_indent("# ").subsequent_indent("# ");
+    for key in config::keys(&root).iter().filter(|key| *key != "path") {
+        let arg = find(&root, key);
+        let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let meaning = meaning.replace('\n', " ") + &choices_of(arg);
+        writeln!(file, "\n{}", textwrap::fill(&meaning, &wrapped)).unwrap();
+        let defaults = arg.get_default_values().iter().map(|value| value.display().to_string());
+        let default = defaults.collect::<Vec<_>>().join(",");
+        match default.parse::<u64>() {
+            Ok(number) => writeln!(file, "#{key} = {number}").unwrap(),
+            Err(_) if default.is_empty() => {
+                let names = arg.get_value_names().and_then(|names| names.first());
+                let name = names.map(ToString::to_string).unwrap_or_default();
+                writeln!(file, "# (without a default)  {key} = \"{name}\"").unwrap();
+            }
+            Err(_) => writeln!(file, "#{key} = \"{default}\"").unwrap(),
+        }
+    }
+    file.push_str(
+        "\n# Paths that keep a quiet connection for another time than `idle_limit`, as many as there are. The longest prefix wins.\n\
+         #[[path]]\n#name = \"db\"\n#peers = \"10.0.0.0/8\"\n#port = 5432\n#idle_limit = \"aws\"\n",
+    );
+    file
+}
+
 fn find<'a>(root: &'a Command, key: &str) -> &'a Arg {
     root.get_subcommands()
         .chain([root])
         .flat_map(Command::get_arguments)
         .find(|arg| arg.get_id() == key)
         .unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_config_is_taken_as_it_is_and_with_every_key_in_it() {
+        let example = example_config();
+        let file =
+            std::env::temp_dir().join(format!("keepwatch-example-{}.toml", std::process::id()));
+        let taken = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            config::configured(Cli::command(), Some(&file)).map(|(_, keys)| keys)
+        };
+        let as_it_is = taken(&example);
+        // A line of prose has a space after its `#`.
+        let uncommented = |line: &str| {
+            let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+            format!("{}\n", bare.unwrap_or(line))
+        };
+        let all = taken(&example.lines().map(uncommented).collect::<String>());
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(as_it_is.unwrap(), [""; 0]);
+        let with_default =
+            |key: &String| !default_of(find(&Cli::command(), key)).is_empty() || key == "path";
+        let expected: Vec<_> =
+            config::keys(&Cli::command()).into_iter().filter(with_default).collect();
+        let mut all = all.unwrap();
+        all.sort_unstable();
+        assert_eq!(all, expected);
+    }
 }

@@ -20,6 +20,7 @@ fn documents() -> Vec<(&'static str, String)> {
         ("docs/CONFIG.md", reference::config_file()),
         ("docs/HISTORY.md", history()),
         ("docs/JSON.md", json_fields::document()),
+        ("deploy/config.toml", reference::example_config()),
     ]
 }
 

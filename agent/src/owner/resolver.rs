@@ -31,7 +31,7 @@ impl Default for ResolvedProcess {
 }
 
 /// The path of a cgroup, and the user whose processes are meant.
-type Place = (Box<[u8]>, Option<u32>);
+type CgroupUser = (Box<[u8]>, Option<u32>);
 
 /// In place of the start of a process that cannot be asked any more: whoever lives comes first.
 const ENDED: u64 = u64::MAX;
@@ -48,8 +48,8 @@ pub struct Resolver {
     /// Names that this node may have.
     nodes: Vec<String>,
     /// By the path of the cgroup and the user. Two generations: when the young one is full, the old one goes.
-    young: HashMap<Place, ResolvedProcess>,
-    old: HashMap<Place, ResolvedProcess>,
+    young: HashMap<CgroupUser, ResolvedProcess>,
+    old: HashMap<CgroupUser, ResolvedProcess>,
     n_young: usize,
     logs: Option<Logs>,
     tree: Tree,

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_heard_once() {
+    fn a_question_is_heard_once() {
         let look = FreshLook::new().unwrap();
         assert!(!look.was_asked());
         assert!(look.ask() && look.ask());

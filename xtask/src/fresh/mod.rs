@@ -1,7 +1,7 @@
 //! `cargo xtask fresh`: set-up, tried where nothing is prepared: in roots of a bare Debian.
 
 mod installed;
-mod root;
+pub(crate) mod root;
 
 use crate::{
     command,
@@ -12,7 +12,7 @@ use crate::{
     test::say,
 };
 use anyhow::{Context as _, Result, bail};
-use root::{Bed, DebianRoot};
+use root::{Bed, DebianRoot, PACKAGES};
 use std::{
     fmt::Write as _,
     process::ExitCode,
@@ -145,7 +145,7 @@ pub(crate) fn run(options: &FreshOptions) -> Result<ExitCode> {
     }
     let scenarios: Vec<&Scenario> = if *quick { vec![&QUICK] } else { chosen(root)? };
     setup::prepare_tools(Purpose::Roots)?;
-    let bed = Bed::new(place::root().join("target/fresh"))?;
+    let bed = Bed::new(place::root().join("target/fresh"), PACKAGES)?;
     let mut report = String::new();
     for scenario in scenarios {
         report += &tried(&bed, scenario).with_context(|| format!("root {}", scenario.name))?;

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What the README says that people have.
-const PACKAGES: &str = "ca-certificates,gcc,git,libc6-dev,python3";
+pub(crate) const PACKAGES: &str = "ca-certificates,gcc,git,libc6-dev,python3";
 /// Longer than any step takes.
 const SECONDS: &str = "3600";
 const USER: &str = "keeper";
@@ -38,8 +38,8 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Makes a bare Debian in the folder, by debootstrap.
-    pub(crate) fn new(folder: PathBuf) -> Result<Self> {
+    /// Makes a Debian with little more than these packages in the folder, by debootstrap.
+    pub(crate) fn new(folder: PathBuf, packages: &str) -> Result<Self> {
         let bed = Self { folder };
         bed.clear()?;
         fs::create_dir_all(&bed.folder)
@@ -50,18 +50,28 @@ impl Bed {
             debootstrap.env("DEBOOTSTRAP_DIR", unpacked);
         }
         debootstrap
-            .args(["--variant=minbase", "--include", PACKAGES, "--keyring", apt::KEYRING])
+            .args(["--variant=minbase", "--include", packages, "--keyring", apt::KEYRING])
             .arg(apt::codename_of_this_machine()?)
             .arg(bed.base())
             .arg(apt::mirror()?)
             .env("PATH", tool::search_path(&tool::bin())?)
             .stdout(File::create(bed.folder.join("debootstrap.log")).context("a log")?);
-        announced(&mut debootstrap, "read what it says in target/fresh/base/debootstrap")?;
+        let log = bed.folder.join("debootstrap.log");
+        announced(&mut debootstrap, &format!("read {}", log.display()))?;
         let archives = bed.base().join("var/cache/apt/archives");
         for package in place::files_below(&archives)? {
             fs::remove_file(&package).with_context(|| format!("remove {}", package.display()))?;
         }
         Ok(bed)
+    }
+
+    /// A copy of what debootstrap made.
+    pub(crate) fn copied(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        let mut copy = command::new("cp");
+        copy.args(["--archive", "--reflink=auto"]).arg(self.base()).arg(&folder);
+        command::checked(&mut copy, "is the disk full?")?;
+        Ok(folder)
     }
 
     fn base(&self) -> PathBuf {
@@ -96,15 +106,12 @@ impl DebianRoot {
     pub(crate) fn new(bed: &Bed, name: &str, as_user: bool) -> Result<Self> {
         let sysroot = command::stdout(command::new("rustc").args(["--print", "sysroot"]));
         let root = Self {
-            folder: bed.folder.join(name),
+            folder: bed.copied(name)?,
             log: place::root().join(format!("target/fresh-{name}.log")),
             as_user,
             toolchain: sysroot.context("rustc does not run")?.trim().into(),
         };
         File::create(&root.log).with_context(|| format!("create {}", root.log.display()))?;
-        let mut copy = command::new("cp");
-        copy.args(["--archive", "--reflink=auto"]).arg(bed.base()).arg(&root.folder);
-        command::checked(&mut copy, "is the disk full?")?;
         root.reach_out()?;
         if as_user {
             root.as_root(&format!("useradd --create-home --uid {NUMBER} {USER}"))?;

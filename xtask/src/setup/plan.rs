@@ -52,8 +52,8 @@ impl Step {
                 format!("the hooks need bpf-linker {LINKER}: building it (about 90 s)")
             }
             Self::UnpackTools { packages } => format!(
-                "tests and guests run programs that are not here: unpacking {} into target/tools (70 MB \
-                 if all are missing; nothing is installed, no service is started)",
+                "programs are needed that are not here: unpacking {} into target/tools (for tests and guests \
+                 70 MB if all are missing; nothing is installed, no service is started)",
                 packages.join(", ")
             ),
             Self::FetchKernels => "the tests run on Debian's kernels too: fetching them into \
@@ -106,7 +106,7 @@ pub(crate) fn next(machine: &Machine, purpose: Purpose) -> Result<Option<Step>, 
     if !packages.is_empty() {
         return tools(machine, packages).map(Some);
     }
-    if purpose >= Purpose::Guests && !machine.kernels {
+    if purpose.includes(Purpose::Guests) && !machine.kernels {
         return kernels(machine).map(Some);
     }
     Ok(None)
@@ -133,7 +133,7 @@ pub(crate) fn rest(machine: &Machine, purpose: Purpose) -> Result<Vec<Step>, Can
 
 /// The packages of the tools that are missing for a purpose, each once.
 fn packages(machine: &Machine, purpose: Purpose) -> Vec<&'static str> {
-    let wanted = machine.missing_tools.iter().filter(|tool| purpose >= tool.purpose);
+    let wanted = machine.missing_tools.iter().filter(|tool| purpose.includes(tool.purpose));
     let packages: BTreeSet<_> = wanted.map(|tool| tool.package).collect();
     packages.into_iter().collect()
 }
@@ -179,7 +179,7 @@ fn tools(machine: &Machine, packages: Vec<&'static str>) -> Result<Step, CannotR
     }
     let names = packages.join(" ");
     cannot(&format!(
-        "tests and guests run programs that are not here, and there is no apt-get to get them with: \
+        "programs are needed that are not here, and there is no apt-get to get them with: \
          install what Debian calls {names}"
     ))
 }
@@ -206,10 +206,10 @@ pub(crate) fn facts(machine: &Machine, purpose: Purpose) -> Vec<String> {
     if machine.linker.as_deref() == Some(LINKER) {
         facts.push(format!("bpf-linker is {LINKER}"));
     }
-    if purpose >= Purpose::Tests && packages(machine, purpose).is_empty() {
+    if purpose.includes(Purpose::Tests) && packages(machine, purpose).is_empty() {
         facts.push("the programs that tests and guests run are here or in target/tools".into());
     }
-    if purpose >= Purpose::Guests && machine.kernels {
+    if purpose.includes(Purpose::Guests) && machine.kernels {
         facts.push("kernels for guests are in target/vm".into());
     }
     facts
@@ -316,6 +316,20 @@ mod tests {
         assert_eq!(all(&machine, Purpose::Guests), []);
         let unpack = Step::UnpackTools { packages: vec!["debootstrap"] };
         assert_eq!(all(&machine, Purpose::Roots), [unpack]);
+    }
+
+    #[test]
+    fn packages_need_what_packs_them_and_nothing_of_the_tests() {
+        let unpacked = |purpose| match next_of_tools(&fresh(), purpose) {
+            Ok(Some(Step::UnpackTools { packages })) => packages,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(unpacked(Purpose::Packages), ["rpm"]);
+        let foreign = ["binutils-aarch64-linux-gnu", "g++-aarch64-linux-gnu", "rpm"];
+        assert_eq!(unpacked(Purpose::ForeignPackages), foreign);
+        assert!(!unpacked(Purpose::Roots).contains(&"rpm"));
+        let machine = Machine { kernels: false, ..ready() };
+        assert_eq!(all(&machine, Purpose::ForeignPackages), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
     neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
-    recognition::{Processes, runs_in},
+    recognition::{SeenProcesses, runs_in},
 };
 use crate::{
     advice::{
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
@@ -178,7 +178,7 @@ pub(super) fn judge(
 ) -> Vec<Judged> {
     let cases = cases(lives);
     let known = KnownLessons::of(learned);
-    let mut processes = Processes::of(&cases);
+    let mut processes = SeenProcesses::of(&cases);
     let neighbours = Neighbours::of(&cases, others, asked.now);
     cases
         .into_iter()
@@ -215,7 +215,7 @@ fn of_case(
     case: ConnectionGroup,
     known: &KnownLessons<'_>,
     idle: Option<u32>,
-    processes: &mut Processes,
+    processes: &mut SeenProcesses,
     neighbours: &Neighbours,
 ) -> Judged {
     let finding = case.finding();
@@ -268,15 +268,6 @@ fn of_case(
         };
         advice.extend(advise(&situation, processes.recognise(look)));
     }
-    let causes = case
-        .causes()
-        .into_iter()
-        .map(|(cause, n, n_inferred)| CauseCount { cause, n, n_inferred })
-        .collect();
-    let mut changed: Vec<SockOpt> =
-        case.lives.iter().flat_map(|life| life.changed.clone()).collect();
-    changed.sort_unstable();
-    changed.dedup();
     Judged {
         finding,
         remote: match case.key.peer {
@@ -299,7 +290,7 @@ fn of_case(
         part_of: case.example().map(|life| life.connection.part_of.clone()).unwrap_or_default(),
         n_live: case.live().count(),
         n_dead: case.dead().count(),
-        causes,
+        causes: causes(&case),
         times: case.times(),
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
@@ -308,7 +299,7 @@ fn of_case(
         limit_guess: neighbours.limit(&case),
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
-        changed,
+        changed: changed(&case),
         quiet_seconds: case.quiet_seconds(),
         what_if: case.what_if(&setting),
         learned_limit: learned.limit,
@@ -322,6 +313,17 @@ fn of_case(
         case,
         asked: AskedWhen::default(),
     }
+}
+
+fn causes(case: &ConnectionGroup) -> Vec<CauseCount> {
+    let counts = case.causes().into_iter();
+    counts.map(|(cause, n, n_inferred)| CauseCount { cause, n, n_inferred }).collect()
+}
+
+fn changed(case: &ConnectionGroup) -> Vec<SockOpt> {
+    let all: BTreeSet<SockOpt> =
+        case.lives.iter().flat_map(|life| life.changed.iter().copied()).collect();
+    all.into_iter().collect()
 }
 
 fn refused(case: &ConnectionGroup) -> Vec<(SockOpt, Option<i32>)> {

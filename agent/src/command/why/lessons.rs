@@ -19,14 +19,14 @@ use crate::{
 use std::{collections::HashMap, net::SocketAddr};
 
 /// A peer, as it is written, and the network namespace if that is not our own.
-type Destination<'a> = (&'a str, Option<u32>);
+type LearnedOf<'a> = (&'a str, Option<u32>);
 
 /// Everything that was learned, by what it concerns.
 #[derive(Debug)]
 pub(super) struct KnownLessons<'a> {
     own_netns: Option<u32>,
-    limits: HashMap<Destination<'a>, &'a LimitRow>,
-    closes: HashMap<Destination<'a>, &'a PeerClosesRow>,
+    limits: HashMap<LearnedOf<'a>, &'a LimitRow>,
+    closes: HashMap<LearnedOf<'a>, &'a PeerClosesRow>,
     clean_ups: Vec<&'a CleanUpRow>,
 }
 
@@ -83,7 +83,7 @@ impl Lessons {
             Direction::Inbound => addr.to_string(),
         };
         let netns = known.is_foreign(connection.netns).then_some(connection.netns);
-        let destination: Destination<'_> = (&peer, netns);
+        let destination: LearnedOf<'_> = (&peer, netns);
         let is_of_it = |row: &&&CleanUpRow| row.netns == netns && ended_with(case, row);
         Self {
             limit: known.limits.get(&destination).map(|row| with_shown_death(row, killed)),

@@ -23,7 +23,7 @@ type Deployment = (Option<String>, Option<String>);
 
 /// The processes that were looked at so far.
 #[derive(Debug, Default)]
-pub(super) struct Processes {
+pub(super) struct SeenProcesses {
     /// What those show that live.
     traces: HashMap<u32, Traces>,
     /// Their names now; none of those that are gone.
@@ -34,7 +34,7 @@ pub(super) struct Processes {
     recognised: HashMap<Look, Vec<Recognised>>,
 }
 
-impl Processes {
+impl SeenProcesses {
     /// Those of all cases of an answer.
     pub(super) fn of(cases: &[ConnectionGroup]) -> Self {
         let mut all = Self::default();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_process_is_looked_at_while_it_has_the_name_that_its_connections_had() {
-        let mut processes = Processes::default();
+        let mut processes = SeenProcesses::default();
         let (traces, pid) = processes.of_case(&of_this_process(None));
         assert_eq!(pid, Some(process::id()));
         assert!(traces.executable.is_some());
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_alike_is_recognised_once_and_what_differs_is_another() {
-        let mut processes = Processes::default();
+        let mut processes = SeenProcesses::default();
         let look = |name: &str, port| Look {
             traces: Traces::of_name(name),
             port,

@@ -46,6 +46,11 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 /// The hooks, compiled into this binary: nothing is ever loaded from disk.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/keepwatch-hooks"));
 
+/// The bytes of the hooks.
+pub(crate) const fn object() -> &'static [u8] {
+    OBJECT
+}
+
 /// Connections of a command that are open at the same time: some 5 MB in the kernel while it runs. One
 /// more is counted as lost.
 const MAX_NOTED: u32 = 65_536;

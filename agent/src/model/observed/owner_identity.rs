@@ -39,7 +39,7 @@ pub struct Identity {
     pub workload: Option<Box<str>>,
     /// Kubernetes pod; its uid while the name is not known.
     pub pod: Option<Box<str>>,
-    /// The user as who it runs: its effective user id, as the host counts it.
+    /// The user that it runs as: its effective user id, as the host counts it.
     pub uid: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 //! The agent while it tracks many sockets: its memory, and what a scrape costs.
 
-use crate::budget;
+use crate::budget::budget;
 use keepwatch_tests::{
     answer::{agent::Agent, http, metrics::Metrics},
     kernel::{crowd::Crowds, netns::NetworkNamespace},

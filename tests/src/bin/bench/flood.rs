@@ -2,7 +2,7 @@
 //! left of a burst of connections.
 
 use crate::{
-    budget,
+    budget::budget,
     call::{Caller, stay_on_one_cpu},
     observer::{Observer, Watching},
 };

@@ -3,7 +3,7 @@
 //! A few connections really die, of silence and of resets. Their records are multiplied in the file, with other peers,
 //! processes and times, until it is full.
 
-use crate::budget;
+use crate::budget::budget;
 use keepwatch::tested::Query;
 use keepwatch_tests::{
     answer::{
@@ -163,7 +163,7 @@ fn fill(file: &Path) -> rusqlite::Result<()> {
 
 fn pick(of: &[i64], number: i64) -> i64 {
     let number = usize::try_from(number).expect("a small number");
-    of[number % of.len()]
+    *of.get(number % of.len()).expect("a list with something in it")
 }
 
 fn numbers(database: &Connection, query: &str) -> rusqlite::Result<Vec<i64>> {
@@ -196,7 +196,6 @@ impl Copies {
         let columns = database.prepare(&format!("SELECT * FROM {table}"))?;
         let values: Vec<String> = columns
             .column_names()
-            .into_iter()
             .map(|column| {
                 let other = OTHERS.iter().find(|(name, _)| *name == column);
                 other.map_or_else(|| format!("\"{column}\""), |(_, value)| (*value).to_owned())

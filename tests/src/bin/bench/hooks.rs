@@ -1,7 +1,7 @@
 //! What watching costs those who are watched, and how much keepwatch can take.
 
 use crate::{
-    budget,
+    budget::budget,
     call::{Caller, MeasuredCall, NOTHING, Nanoseconds, least},
     flood,
     observer::Observer,

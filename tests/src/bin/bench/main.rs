@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod budget;
 mod call;
 mod flood;
 mod history;
@@ -32,11 +33,4 @@ fn main() -> ExitCode {
         _ => panic!("usage: bench snapshot|agent [SOCKETS], bench history, bench hooks"),
     };
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Says whether a budget is met.
-fn budget(what: &str, value: f64, met: bool, allowed: f64) -> bool {
-    let word = if met { "met" } else { "NOT MET" };
-    println!("{word}: {value:.3} {what}; the budget is {allowed:.3}");
-    met
 }

@@ -3,7 +3,7 @@
 //! The sockets are connections on loopback in a namespace of their own, held by processes that end with
 //! this one.
 
-use crate::budget;
+use crate::budget::budget;
 use keepwatch_tests::{
     answer::{
         agent::{self, Agent},
