@@ -16,7 +16,7 @@ use keepwatch_tests::{
 use std::{
     fs,
     net::TcpListener,
-    os::unix::process::CommandExt as _,
+    os::unix::{net::UnixDatagram, process::CommandExt as _},
     process::{Command, Output},
     time::Duration,
 };
@@ -52,6 +52,62 @@ fn a_second_instance_is_told_of_the_first() {
     let output = once(["run", "--listen", "127.0.0.1:0", "--socket", &socket]);
     assert_refused(&output, 3, &["another keepwatch agent", "--socket"]);
     assert_eq!(agent.stop().0.code(), Some(0), "the first does not mind");
+}
+
+#[test]
+fn a_service_manager_hears_of_its_start_its_life_and_its_end() {
+    let folder = TemporaryFolder::new();
+    let notify = folder.file("notify");
+    let manager = UnixDatagram::bind(&notify).expect("a socket");
+    manager.set_read_timeout(Some(SOON)).expect("a timeout");
+    let heard = || {
+        let mut bytes = [0; 64];
+        let n = manager.recv(&mut bytes).expect("a word of the agent");
+        String::from_utf8_lossy(bytes.get(..n).expect("its bytes")).into_owned()
+    };
+    let agent = Agent::spawn_changed(TemporaryFolder::new(), &[], |command| {
+        command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "10000000");
+    });
+    assert_eq!(heard(), "READY=1");
+    let ready = http::get(agent.address(), "/-/ready", "*/*").expect("an answer");
+    assert_eq!(ready.status, 200, "and not before it is: {}", ready.body);
+    for _ in 0..3 {
+        assert_eq!(heard(), "WATCHDOG=1");
+    }
+    let (ended, said) = agent.stop();
+    assert!(ended.success(), "{said}");
+    let last = std::iter::repeat_with(heard).find(|word| word != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+}
+
+#[test]
+fn a_service_manager_that_cannot_be_reached_is_said_and_one_that_asks_for_no_signs_gets_none() {
+    let folder = TemporaryFolder::new();
+    let nowhere = folder.file("nowhere");
+    let agent = Agent::spawn_changed(TemporaryFolder::new(), &[], |command| {
+        command.env("NOTIFY_SOCKET", &nowhere);
+    });
+    until_said(&agent, "the service manager hears nothing");
+    drop(agent);
+    let notify = folder.file("notify");
+    let manager = UnixDatagram::bind(&notify).expect("a socket");
+    let mut agent = Agent::spawn_changed(TemporaryFolder::new(), &[], |command| {
+        // The signs are another process's to give.
+        command
+            .env("NOTIFY_SOCKET", &notify)
+            .env("WATCHDOG_USEC", "10000000")
+            .env("WATCHDOG_PID", "1");
+    });
+    agent.wait();
+    let (ended, said) = agent.stop();
+    assert!(ended.success(), "{said}");
+    manager.set_nonblocking(true).expect("no waiting");
+    let mut words = String::new();
+    let mut bytes = [0; 64];
+    while let Ok(n) = manager.recv(&mut bytes) {
+        words += &String::from_utf8_lossy(bytes.get(..n).expect("its bytes"));
+    }
+    assert_eq!(words, "READY=1STOPPING=1");
 }
 
 /// Waits until the agent says on its metrics port that it is not ready, and why.

@@ -8,6 +8,7 @@ mod health_log;
 mod listen;
 pub mod reach;
 mod reload;
+mod service_manager;
 mod supervise;
 pub mod watch;
 
@@ -37,11 +38,12 @@ use endpoints::Endpoints;
 use reload::Reloader;
 pub(crate) use reload::{FixedValues, ReadConfig, Reloaded};
 use rustix::thread::CapabilitySet;
+use service_manager::ServiceManager;
 use std::{
     error, fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 use supervise::ServerRuntime;
@@ -171,6 +173,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     } = config;
     heap_trim::keep_little();
     let runtime = ServerRuntime::new()?;
+    let manager = ServiceManager::from_env();
     let fresh_look = Arc::new(FreshLook::new().map_err(system("make an eventfd"))?);
     Hooks::check()?;
     if host::view() == HostView::NoProc {
@@ -237,16 +240,28 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         health: Arc::clone(&shared.reloads),
     });
     let mut account = health_log::Account::new(interval);
+    manager.ready();
     let served = runtime.serve(endpoints, &shared, reloader, || {
-        account.look(&sums.borrow().health, &health, clock::now());
+        let sums = sums.borrow();
+        account.look(&sums.health, &health, clock::now());
+        manager.show_life(sums.health.published);
         watching.is_finished() || reading.is_finished() || writing.is_finished()
     });
+    manager.stopping();
     stop.store(true, Ordering::Relaxed);
     let watched = watching.join();
     // The watching thread has let go of the queue: what is in it is written.
     let written = writing.finish();
     account.finish(&sums.borrow().health, &health, clock::now());
-    served?;
+    served.and_then(|()| ended(watched, written, reading))
+}
+
+/// How the threads have ended.
+fn ended(
+    watched: thread::Result<Result<(), watch::Error>>,
+    written: thread::Result<()>,
+    reading: JoinHandle<()>,
+) -> Result<(), Error> {
     watched
         .map_err(|_| Error::ended("watching thread", PANICKED))?
         .map_err(|cause| Error::ended("watching thread", cause))?;
@@ -279,7 +294,7 @@ fn begin(
     watch: Watch<Servers>,
     stop: Arc<AtomicBool>,
 ) -> io::Result<JoinHandle<Result<(), watch::Error>>> {
-    std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run(&stop))
+    thread::Builder::new().name("watch".to_owned()).spawn(move || watch.run(&stop))
 }
 
 /// What it runs with.
@@ -350,7 +365,7 @@ impl Audience for Servers {
 /// (`kernel.unprivileged_bpf_disabled`). Whichever: a thread without any tries it.
 fn give_up_capabilities(hooks: &mut Hooks) -> io::Result<CapabilitySet> {
     let none = CapabilitySet::empty();
-    let works = std::thread::scope(|scope| {
+    let works = thread::scope(|scope| {
         scope
             .spawn(|| {
                 host::keep_only(none).is_ok()
