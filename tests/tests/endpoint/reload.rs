@@ -49,7 +49,7 @@ fn sighup_takes_limits_paths_and_labels_in_and_refuses_a_bad_config() {
     let labels = "owner_labels = [\"namespace\", \"workload\"]\n";
     replace(
         &file,
-        &format!("{labels}{}{}", path("db", "90s"), path("web", "20m").replace("10.0", "10.1")),
+        &format!("{labels}{}{}", path("db", "90s"), path("web", "20m").replace("10.0", "11.0")),
     );
     agent.reload();
     until("the new limit holds", SOON, || limit("db", "90"));
