@@ -12,7 +12,8 @@ use keepwatch_tests::{
         middlebox::MiddleboxAnswer,
         path::{Ends, NetworkPath},
     },
-    tool::TemporaryFolder,
+    skip::skip,
+    tool::{self, TemporaryFolder},
     wait,
 };
 use rustix::net::sockopt;
@@ -292,7 +293,7 @@ fn one_capability_is_enough_and_without_it_nothing_is_touched() {
         let port = ends.local.port().to_string();
         agent.sockets(&["--local-port", &port]).pop()
     });
-    let (bin, api) = (keepwatch_tests::tool::keepwatch(), agent.socket());
+    let (bin, api) = (tool::keepwatch(), agent.socket());
     let netns = fixer.path.near.inode().to_string();
     let as_nobody = |capability: &str| {
         std::process::Command::new("setpriv")
@@ -386,6 +387,10 @@ fn who_fixed_it_is_named_by_why_and_trace_also_by_the_next_agent() {
     let traced = ask(&agent, &[&trace[..], &["--process", "keepwatch"]].concat());
     assert!(traced.contains("SO_KEEPALIVE = 1"), "{traced}");
     let (folder, _) = agent.stop_and_leave();
+    if !tool::kernel_has_cookies_for_hooks() {
+        skip("who called before the agent was started", "which has another id by then before 5.12");
+        return;
+    }
     let agent = Agent::start_in(folder, &options);
     let [said_of_fixed, said_of_own] = ids.each_ref().map(|id| why(&agent, id));
     assert!(said_of_fixed.contains("; set by keepwatch["), "{said_of_fixed}");

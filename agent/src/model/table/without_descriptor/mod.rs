@@ -12,7 +12,8 @@ use crate::model::{
     },
 };
 
-/// While a connection waits to be accepted for less than this, it is looked at again soon: then it may be accepted any moment.
+/// While a connection waits to be accepted for less than this, it is looked at again soon: then it may be accepted any moment. So it
+/// is while it is known for less than this, and nobody was found to have it open.
 const WATCHED_CLOSELY_MS: u32 = 60_000;
 
 impl Table {
@@ -57,6 +58,8 @@ impl Table {
         if socket.is_unaccepted {
             socket.is_unaccepted = socket.is_left_unaccepted();
             self.n_due += u64::from(socket.unaccepted_ms() < WATCHED_CLOSELY_MS);
+        } else if is_new_and_unheld(&socket, before) {
+            self.n_due += 1;
         }
         self.put_held(socket, before);
     }
@@ -105,6 +108,16 @@ impl Table {
         }
         self.remove(id);
     }
+}
+
+/// Whether a process may have got it, by accepting it or from another one, after the walk had passed that process.
+fn is_new_and_unheld(socket: &Socket, before: Option<Slot>) -> bool {
+    let was_held = before.and_then(|before| before.socket.owner?.fd).is_some();
+    let may_be_held = socket.kind == SocketKind::Program
+        && socket.state == State::Established
+        && !socket.is_orphan
+        && kernel_owner::taker(socket).is_none();
+    may_be_held && !was_held && socket.watched.ms < WATCHED_CLOSELY_MS
 }
 
 /// Whether another socket has the same id: where the kernel gives no cookies, an id is made of an address, which may be

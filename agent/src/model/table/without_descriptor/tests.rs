@@ -95,6 +95,29 @@ fn a_descriptor_that_was_given_away_leaves_the_connection_as_it_was_but_for_its_
 }
 
 #[test]
+fn what_was_accepted_behind_the_back_of_a_walk_is_looked_at_again_soon_and_what_is_on_its_way_is_not()
+ {
+    let mut table = table();
+    open(&mut table, at(0), State::SynRecv);
+    walk(&mut table, &[Event::Found(at(5))]);
+    assert_eq!(table.n_due(), 1, "the walk had passed the process that accepted it meanwhile");
+    walk(&mut table, &[Event::Seen(Socket { owner: Some(server()), ..at(1000) })]);
+    assert_eq!(table.n_due(), 0);
+    walk(&mut table, &[Event::Found(at(2000))]);
+    assert_eq!(table.n_due(), 0, "it was given away");
+    // The kernel's own have no process, however new they are.
+    let own = Socket { id: SocketId(2), kind: SocketKind::Kernel, ..at(3000) };
+    walk(&mut table, &[Event::Found(own), Event::Found(at(3000))]);
+    assert!(table.n_due() <= 1, "the given one at most");
+    // Nobody is ever found: it waits for the next walk.
+    let mut table = super::super::tests::table();
+    open(&mut table, at(0), State::SynRecv);
+    walk(&mut table, &[Event::Found(at(5))]);
+    walk(&mut table, &[Event::Found(at(61_000))]);
+    assert_eq!(table.n_due(), 0);
+}
+
+#[test]
 fn of_several_that_had_it_open_only_the_last_one_that_counts_is_named() {
     let mut table = with_outbound();
     let held = |owner, ms| Event::Seen(Socket { owner: Some(owner), shared: true, ..at(ms) });
