@@ -12,7 +12,7 @@ use keepwatch_tests::{
         kernel_ids::KernelIds,
         netns::NetworkNamespace,
         probe_counter::ProbeCounter,
-        socket::{Plan, Road, SocketOption},
+        socket::{self, Plan, Road, SocketOption},
     },
     network::path::{Ends, NetworkPath},
     rounds::{Counted, RoundEnd, one_is_exact},
@@ -132,14 +132,22 @@ fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kerne
         let alive = traffic.alive();
         assert!(!alive.is_empty());
         let in_netns = netns.inode().to_string();
-        until("every live socket is in the table", SOON, || {
+        let mut missing = Vec::new();
+        let all = within(SOON, || {
             let rows = agent.sockets(&["--all", "--netns", &in_netns]);
-            let is_there = |fd: &OwnedFd| {
+            let is_there = |fd: &&OwnedFd| {
                 let number = fd.as_raw_fd().cast_unsigned();
                 rows.iter().any(|row| row.is_held(std::process::id(), number))
             };
-            alive.iter().all(is_there).then_some(())
+            let as_listed = |fd: &OwnedFd| {
+                let local = socket::local_address(fd);
+                (fd.as_raw_fd(), local, rows.iter().find(|row| row.local == local).cloned())
+            };
+            missing = alive.iter().filter(|fd| !is_there(fd)).map(as_listed).collect();
+            missing.is_empty().then_some(())
         });
+        let n_walks = Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
+        assert!(all.is_some(), "after {n_walks} walks not with their owners: {missing:?}");
         let ids = KernelIds::of(agent.pid());
         assert!(ids.are_many() && ids.are_in_the_kernel(), "{ids:?}");
         folder = agent.kill();
