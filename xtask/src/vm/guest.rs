@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A guest that takes longer hangs.
-const SECONDS: &str = "1200";
+const SECONDS: &str = "2400";
 const MEMORY_MIB: &str = "1024";
 const CPUS: &str = "2";
 /// On a busy host an emulated timer is late, and 5.10 takes it for broken unless an option turns that check off.
