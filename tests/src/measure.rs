@@ -35,6 +35,17 @@ impl Cost {
     }
 }
 
+/// Memory of a running process, MiB: `VmRSS` is what it has now, `VmHWM` the most that it ever had (proc_pid_status(5)).
+#[track_caller]
+pub fn memory_mib(pid: u32, key: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let value = |line: &str| {
+        line.strip_prefix(key)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    let kibibytes: f64 = status.lines().find_map(value).expect("its memory");
+    kibibytes / 1024.0
+}
+
 /// User and system time that a running process has taken so far, in all its threads.
 #[track_caller]
 pub fn cpu_seconds(pid: u32) -> f64 {

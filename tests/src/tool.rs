@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -42,7 +42,7 @@ pub fn program(name: &str) -> PathBuf {
 
 /// Whether the kernel says itself (/proc/config.gz) that all these options are built in.
 pub fn kernel_has(options: &[&str]) -> bool {
-    let config = process::Command::new("zcat").arg("/proc/config.gz").output();
+    let config = Command::new("zcat").arg("/proc/config.gz").output();
     let config = config.map(|output| output.stdout).unwrap_or_default();
     let config = String::from_utf8_lossy(&config);
     options.iter().all(|option| config.contains(&format!("\nCONFIG_{option}=y\n")))
@@ -53,6 +53,19 @@ pub fn kernel_symbol(name: &str) -> Option<u64> {
     let symbols = fs::read_to_string("/proc/kallsyms").expect("/proc/kallsyms");
     let line = symbols.lines().find(|line| line.split_whitespace().nth(2) == Some(name))?;
     u64::from_str_radix(line.split(' ').next()?, 16).ok()
+}
+
+/// The day and the kernel, as a page says when and where it was written.
+pub fn tried_on() -> String {
+    let printed = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).output().expect("date and uname");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    format!(
+        "Tried on {}, Linux {}.",
+        printed("date", &["-u", "+%Y-%m-%d"]),
+        printed("uname", &["-rm"])
+    )
 }
 
 /// Whether this kernel lets hooks make socket cookies (since 5.12), by the names of its functions.

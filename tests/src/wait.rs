@@ -1,7 +1,8 @@
-//! Waiting for a condition, never for a time.
+//! Waiting for a condition, never for a time: but for a random one, at which something is killed.
 
 use std::{
     fmt::Display,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -32,6 +33,13 @@ pub fn within<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Opti
         }
         pause();
     }
+}
+
+/// Waits for a time of random length, shorter than this.
+pub fn for_a_moment(shorter_than: Duration) {
+    let random = RandomState::new().build_hasher().finish();
+    let most = u64::try_from(shorter_than.as_millis()).unwrap_or(u64::MAX).max(1);
+    let _: Option<()> = within(Duration::from_millis(random % most), || None);
 }
 
 /// Sets a flag at its end, so that what another thread does until then stops also when a test fails on the way.

@@ -17,11 +17,10 @@ use keepwatch_tests::{
     network::path::{Ends, NetworkPath},
     rounds::{Counted, RoundEnd, one_is_exact},
     tool::TemporaryFolder,
-    wait::{StopAtEnd, until, within},
+    wait::{StopAtEnd, for_a_moment, until, within},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     net::SocketAddr,
     os::fd::{AsRawFd as _, OwnedFd},
@@ -119,8 +118,7 @@ fn after_kill_9_at_any_moment_the_next_start_has_every_live_socket_and_the_kerne
             let stop = StopAtEnd(&traffic.stopped);
             scope.spawn(|| netns.run(|| traffic.run()));
             let victim = Agent::spawn_in(std::mem::take(&mut folder), &NO_SNAPSHOT_FOR_LONG);
-            let moment = Duration::from_millis(random() % 1500);
-            let _: Option<()> = within(moment, || None);
+            for_a_moment(Duration::from_millis(1500));
             victim.freeze();
             let ids = KernelIds::of(victim.pid());
             let left = victim.kill();
@@ -290,9 +288,4 @@ fn lost(metrics: &Metrics, stage: &str) -> u64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
 const fn whole(value: f64) -> u64 {
     value as u64
-}
-
-/// Another number each time.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

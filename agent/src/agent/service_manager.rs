@@ -1,7 +1,6 @@
 //! What the service manager hears of the agent (sd_notify(3)): that it is ready, that it stops, and signs of life as long as it watches.
 
-use crate::kernel::clock;
-use crate::model::observed::socket::Time;
+use crate::{kernel::clock, model::observed::socket::Time};
 use std::{
     env,
     ffi::OsStr,

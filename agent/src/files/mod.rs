@@ -25,7 +25,7 @@ pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;
 pub(crate) use services::port;
-pub(crate) use users::user;
+pub(crate) use users::{fields_of, user};
 
 use rustix::{
     fs::{FileType, Stat},

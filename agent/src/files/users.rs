@@ -1,7 +1,7 @@
 //! Users by the names that passwd(5) gives them.
 
 use super::{Error, text};
-use std::path::Path;
+use std::{path::Path, str::Split};
 
 /// The list of users: only root writes it.
 const FILE: &str = "/etc/passwd";
@@ -41,11 +41,16 @@ fn user_by(list: &Path, word: &str) -> Result<u32, NoUser> {
     found.ok_or_else(|| NoUser::Unknown(word.to_owned()))
 }
 
-/// `www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin`: a name, a password that is elsewhere, the number.
-fn user_of_line(line: &str, name: &str) -> Option<u32> {
+/// `www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin`: the name, the number of the user, and the fields behind that: group,
+/// comment, home, shell. The second field is a password that is elsewhere.
+pub(crate) fn fields_of(line: &str) -> Option<(&str, &str, Split<'_, char>)> {
     let mut fields = line.split(':');
-    let is_it = fields.next()? == name;
-    is_it.then(|| fields.nth(1)?.parse().ok()).flatten()
+    Some((fields.next()?, fields.nth(1)?, fields))
+}
+
+fn user_of_line(line: &str, name: &str) -> Option<u32> {
+    let (its_name, number, _) = fields_of(line)?;
+    (its_name == name).then(|| number.parse().ok()).flatten()
 }
 
 #[cfg(test)]

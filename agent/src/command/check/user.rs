@@ -1,6 +1,6 @@
 //! Whom a command runs as: root is for the hooks, not for the command, nor for its files.
 
-use crate::model::text::sanitize::escaped;
+use crate::{files::fields_of, model::text::sanitize::escaped};
 use rustix::thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::{env, ffi::OsString, fmt, fs, io, thread};
 
@@ -75,12 +75,8 @@ impl User {
     }
 
     fn find(text: &str, passwd: &str, groups: &str) -> Option<Self> {
-        let user = passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, uid) = (fields.next()?, fields.nth(1)?);
-            (name == text || uid == text).then_some((name, uid, fields))
-        });
-        let (name, uid, mut fields) = user?;
+        let mut users = passwd.lines().filter_map(fields_of);
+        let (name, uid, mut fields) = users.find(|(name, uid, _)| *name == text || *uid == text)?;
         let gid: u32 = fields.next()?.parse().ok()?;
         let (home, shell) = (fields.nth(1)?, fields.next().unwrap_or_default());
         let member_of = groups.lines().filter_map(|line| {

@@ -4,9 +4,10 @@ use crate::budget::budget;
 use keepwatch_tests::{
     answer::{agent::Agent, http, metrics::Metrics},
     kernel::{crowd::Crowds, netns::NetworkNamespace},
+    measure::memory_mib,
     wait::{now, until},
 };
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 const N_SCRAPES: u32 = 20;
 const IDLE_MIB: f64 = 17.0;
@@ -18,7 +19,7 @@ const SCRAPE_KIB: f64 = 200.0;
 pub(crate) fn run(n_sockets: u32) -> bool {
     let netns = NetworkNamespace::new();
     let agent = Agent::start(&[]);
-    let idle = resident_mib(&agent);
+    let idle = memory_mib(agent.pid(), "VmRSS");
     let mut crowds = Crowds::default();
     crowds.grow(&netns, n_sockets);
     let metrics = until("all sockets are tracked", Duration::from_mins(3), || {
@@ -37,7 +38,7 @@ pub(crate) fn run(n_sockets: u32) -> bool {
         let len = u32::try_from(answer.body.len()).expect("a short answer");
         scrape_kib = scrape_kib.max(f64::from(len) / 1024.0);
     }
-    let resident = resident_mib(&agent);
+    let resident = memory_mib(agent.pid(), "VmRSS");
     println!("{tracked} sockets tracked; the least of {N_SCRAPES} scrapes");
     [
         budget("MiB resident, idle", idle, idle <= IDLE_MIB, IDLE_MIB),
@@ -47,11 +48,4 @@ pub(crate) fn run(n_sockets: u32) -> bool {
     ]
     .into_iter()
     .all(|met| met)
-}
-
-fn resident_mib(agent: &Agent) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib / 1024.0
 }

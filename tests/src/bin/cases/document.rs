@@ -1,7 +1,8 @@
 //! The table of cases: as it is printed, and as docs/CASES.md.
 
 use crate::{case::TriedCase, needed::Needed, report::CaseReport};
-use std::{collections::BTreeMap, process::Command};
+use keepwatch_tests::tool::tried_on;
+use std::collections::BTreeMap;
 
 /// Versions of the software that is here.
 pub(crate) type Versions = BTreeMap<Needed, Option<String>>;
@@ -71,11 +72,7 @@ fn word(report: &CaseReport) -> String {
 /// docs/CASES.md.
 pub(crate) fn text(played: &[Played], versions: &Versions) -> String {
     let mut text = HEAD.to_owned();
-    text += &format!(
-        "\nTried on {}, Linux {}.\n\n",
-        printed("date", &["-u", "+%Y-%m-%d"]),
-        printed("uname", &["-rm"])
-    );
+    text += &format!("\n{}\n\n", tried_on());
     text += &format!("Software: {}.\n\n## Cases\n\n", software(versions));
     text += "| case | path | true | must say | said | right |\n|---|---|---|---|---|---|\n";
     for (case, report) in played {
@@ -158,11 +155,6 @@ fn cells(texts: &[String]) -> String {
 fn cell(text: &str) -> String {
     let text = text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ");
     text.trim_end().to_owned()
-}
-
-fn printed(program: &str, words: &[&str]) -> String {
-    let output = Command::new(program).args(words).output().expect("date and uname");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The table in docs/RELIABILITY.md, between its marks.
 
 use crate::trial::{ChaosTrial, TrialOutcome};
-use std::{fs, path::Path, process::Command};
+use keepwatch_tests::tool::tried_on;
+use std::{fs, path::Path};
 
 const BEGIN: &str = "<!-- cargo xtask chaos --bless writes from here -->\n";
 const END: &str = "<!-- to here -->\n";
@@ -16,9 +17,8 @@ pub(crate) fn write(page: &Path, tried: &[(&ChaosTrial, TrialOutcome)]) {
 
 fn table(tried: &[(&ChaosTrial, TrialOutcome)]) -> String {
     let mut text = format!(
-        "\nTried on {}, Linux {}.\n\n| what was done | what must hold | what was seen |\n|---|---|---|\n",
-        printed("date", &["-u", "+%Y-%m-%d"]),
-        printed("uname", &["-rm"])
+        "\n{}\n\n| what was done | what must hold | what was seen |\n|---|---|---|\n",
+        tried_on()
     );
     for (trial, outcome) in tried {
         let seen = match outcome {
@@ -29,9 +29,4 @@ fn table(tried: &[(&ChaosTrial, TrialOutcome)]) -> String {
         text += &format!("| {} | {} | {} |\n", trial.name, trial.must, cell(&seen));
     }
     text + "\n"
-}
-
-fn printed(program: &str, words: &[&str]) -> String {
-    let output = Command::new(program).args(words).output().expect("date and uname");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -6,15 +6,9 @@ use keepwatch_tests::{
     kernel::{churn::ChurningConnections, kernel_ids::KernelIds, netns::NetworkNamespace},
     network::{ending, path::NetworkPath},
     tool::TemporaryFolder,
-    wait::{StopAtEnd, until, within},
+    wait::{StopAtEnd, for_a_moment, until},
 };
-use std::{
-    fs,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    os::fd::AsRawFd as _,
-    thread,
-    time::Duration,
-};
+use std::{fs, os::fd::AsRawFd as _, thread, time::Duration};
 
 const SOON: Duration = Duration::from_mins(2);
 const OPTIONS: [&str; 2] = ["--interval", "1h"];
@@ -34,8 +28,7 @@ pub(crate) fn fifty_times() -> String {
                 victim.wait();
                 ending::reset_by_peer(&path);
             }
-            let moment = Duration::from_millis(random() % 1500);
-            let _: Option<()> = within(moment, || None);
+            for_a_moment(Duration::from_millis(1500));
             victim.freeze();
             let ids = KernelIds::of(victim.pid());
             folder = victim.kill();
@@ -62,9 +55,4 @@ pub(crate) fn fifty_times() -> String {
         alive.len(),
         alive.len()
     )
-}
-
-/// Another number each time.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
