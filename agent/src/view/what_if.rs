@@ -159,11 +159,10 @@ impl WhatIf {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::{
-            ending::{Ending, Unacked},
-            socket::State,
+        model::observed::{ending::Ending, socket::State},
+        view::life::tests_support::{
+            CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live,
         },
-        view::life::tests_support::{GAVE_UP, RESET, app, dead, died_from, live},
     };
 
     const USUAL: Setting = Setting { idle: 60, detection: 90, limit: None };
@@ -191,15 +190,8 @@ mod tests {
     #[test]
     fn what_this_host_closed_would_have_been_kept_until_then_if_the_path_forgot_it() {
         let closed_after = |quiet_ms: u32| {
-            let ending = Ending {
-                unacked: Unacked::Fin,
-                retransmits: 8,
-                retransmitting_ms: Some(100_000),
-                in_keepalive_timer: false,
-                ..GAVE_UP
-            };
             let socket = app(1, None, quiet_ms + 100_000);
-            Life::dead(died_from(&socket, State::FinWait1, ending)).unwrap()
+            Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap()
         };
         let instead = |life: &Life| Setting { idle: 15, detection: 45, limit: None }.instead(life);
         // Idle for 70 s when its program was killed, as where the path forgets after 30 s.

@@ -144,8 +144,37 @@ fn was_lost_at(life: &Life, moment: f64) -> bool {
 }
 
 #[cfg(test)]
+pub(super) mod tests_support {
+    use super::LimitRow;
+    use crate::model::{judgement::learned_limit::Confidence, text::wall_time::WallTime};
+
+    /// A limit that two deaths on two occasions taught, the shorter after 70.4 s of quiet.
+    pub(in crate::command::why) fn learned_limit(
+        longest_survived_seconds: Option<f64>,
+    ) -> LimitRow {
+        LimitRow {
+            remote: "172.16.0.15:2717".to_owned(),
+            netns: None,
+            time: WallTime::default(),
+            longest_survived_seconds,
+            shortest_killed_seconds: 70.4,
+            survivals: 9,
+            deaths: 2,
+            deaths_singled_out: 0,
+            deaths_contradicted: 0,
+            deaths_explained: 0,
+            occasions: 2,
+            confidence: Confidence::Likely,
+            idle_limit_seconds: 70,
+            looks_like: None,
+            meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{tests_support::learned_limit, *};
     use crate::{
         model::{judgement::learned_limit::Confidence, text::wall_time::WallTime},
         view::{
@@ -188,27 +217,10 @@ mod tests {
 
     #[test]
     fn a_death_that_is_shown_is_in_the_limit_beside_it() {
-        let learned = |longest_survived_seconds| LimitRow {
-            remote: "172.16.0.15:2717".to_owned(),
-            netns: None,
-            time: WallTime::default(),
-            longest_survived_seconds,
-            shortest_killed_seconds: 70.4,
-            survivals: 9,
-            deaths: 2,
-            deaths_singled_out: 0,
-            deaths_contradicted: 0,
-            deaths_explained: 0,
-            occasions: 2,
-            confidence: Confidence::Likely,
-            idle_limit_seconds: 70,
-            looks_like: None,
-            meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
-        };
         let said = |survived, killed: Option<f64>| {
             let death = "the death that is shown here".to_owned();
             let killed = killed.map(|quiet| KilledHere { quiet, death });
-            with_shown_death(&learned(survived), killed.as_ref())
+            with_shown_death(&learned_limit(survived), killed.as_ref())
         };
         let with = said(Some(30.0), Some(53.0));
         assert!(with.meaning.starts_with("between 30 s and 53 s with the death"), "{with:?}");
@@ -217,7 +229,7 @@ mod tests {
         assert!(said(Some(60.0), Some(53.0)).meaning.contains("no limit explains both"));
         // What was learned has it already, or nothing was killed here.
         for killed in [Some(70.0), Some(400.0), None] {
-            assert_eq!(said(Some(30.0), killed), learned(Some(30.0)));
+            assert_eq!(said(Some(30.0), killed), learned_limit(Some(30.0)));
         }
     }
 }

@@ -445,6 +445,15 @@ pub(crate) mod tests_support {
         EventRow::new(&happening, time, &around())
     }
 
+    /// What a program closed, whose FIN nobody answered for 100 s.
+    pub(crate) const CLOSED_UNANSWERED: Ending = Ending {
+        unacked: Unacked::Fin,
+        retransmits: 8,
+        retransmitting_ms: Some(100_000),
+        in_keepalive_timer: false,
+        ..GAVE_UP
+    };
+
     /// The ending that a middlebox leaves which answers the first data after a quiet time by a reset.
     pub(crate) const RESET: Ending = Ending {
         found: crate::model::observed::ending::Discovery::Reported,

@@ -365,3 +365,5 @@ mod now_and_then_tests;
 mod peer_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_support;

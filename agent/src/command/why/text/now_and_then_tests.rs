@@ -1,8 +1,11 @@
 //! The words for cases of which some live and some are dead, and for programs that hang while their connections are fine.
 
-use super::*;
+use super::{tests_support::said_of, *};
 use crate::{
-    command::why::answer::{AskedWhen, judge},
+    command::why::{
+        answer::{AskedWhen, judge},
+        lessons::tests_support::learned_limit,
+    },
     model::{
         judgement::{condition::CANNOT_SEND, death::Cause, learned::LearnedRow, learned::LimitRow},
         observed::{ending::Ending, socket::Socket, watched::Watched},
@@ -12,19 +15,6 @@ use crate::{
 
 fn judged(lives: Vec<Life>) -> Vec<Judged> {
     judge(lives, &[], &[], None, AskedWhen::default())
-}
-
-fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
-    let page = WhyText {
-        cases,
-        peer,
-        window: "in the last 24 h",
-        notes: &[],
-        in_full: false,
-        now: 0.0,
-        style: Style { colour: false },
-    };
-    page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn said(lives: Vec<Life>) -> String {
@@ -164,21 +154,9 @@ fn a_stopped_program_is_what_is_wrong_whatever_its_connections_promise() {
 #[test]
 fn a_death_of_another_connection_is_not_said_to_be_shown_here() {
     let learned = LearnedRow::PathLimit(LimitRow {
-        remote: "172.16.0.15:2717".to_owned(),
         netns: crate::kernel::host::own_netns().map(|_| app(1, None, 0).netns),
-        time: crate::model::text::wall_time::WallTime::default(),
-        longest_survived_seconds: Some(30.0),
-        shortest_killed_seconds: 70.4,
-        survivals: 9,
-        deaths: 2,
-        deaths_singled_out: 0,
-        deaths_contradicted: 0,
-        deaths_explained: 0,
-        occasions: 2,
-        confidence: Confidence::Likely,
-        idle_limit_seconds: 70,
-        looks_like: None,
         meaning: "quiet connections are dropped".to_owned(),
+        ..learned_limit(Some(30.0))
     });
     let mut shop = died(2, 7, 53_000, RESET);
     shop.owners[0].process = "shop".to_owned();

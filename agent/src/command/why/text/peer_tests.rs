@@ -1,6 +1,6 @@
 //! The words about peers: what closes first, what went dark for all, and what a single lost probe ended.
 
-use super::*;
+use super::{tests_support::said_of, *};
 use crate::{
     command::why::answer::{AskedWhen, judge},
     kernel::host,
@@ -26,16 +26,7 @@ use crate::{
 
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
     let cases = judge(lives, &[], learned, None, AskedWhen::default());
-    let page = WhyText {
-        cases: &cases,
-        peer: Some("it"),
-        window: "in the last 24 h",
-        notes: &[],
-        in_full: false,
-        now: 0.0,
-        style: Style { colour: false },
-    };
-    page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    said_of(&cases, Some("it"))
 }
 
 fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
@@ -397,16 +388,7 @@ fn what_is_well_beside_an_outage_is_not_called_well_without_it() {
     let said = |quiet_ms, others: &[Life]| {
         let well = vec![live(&app(1, Some(60), quiet_ms))];
         let cases = judge(well, others, &[], None, AskedWhen::default());
-        let page = WhyText {
-            cases: &cases,
-            peer: Some("it"),
-            window: "in the last 24 h",
-            notes: &[],
-            in_full: false,
-            now: 0.0,
-            style: Style { colour: false },
-        };
-        page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+        said_of(&cases, Some("it"))
     };
     let dark = [live(&silent(2, 5_100))];
     let beside = said(45_000, &dark);

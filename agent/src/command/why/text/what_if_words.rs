@@ -71,13 +71,10 @@ impl Judged {
 mod tests {
     use crate::{
         command::why::answer::{AskedWhen, judge},
-        model::observed::{
-            ending::{Ending, Unacked},
-            socket::{Direction, Socket, State},
-        },
+        model::observed::socket::{Direction, Socket, State},
         view::life::{
             Life,
-            tests_support::{GAVE_UP, app, died_from},
+            tests_support::{CLOSED_UNANSWERED, app, died_from},
         },
     };
 
@@ -85,16 +82,9 @@ mod tests {
     fn what_a_killed_server_left_is_not_said_to_die_the_same_way_with_keepalive() {
         // Quiet for 70 s when its program was killed; the path may have forgotten it by then.
         let closed = |id, quiet_ms: u32| {
-            let ending = Ending {
-                unacked: Unacked::Fin,
-                retransmits: 8,
-                retransmitting_ms: Some(100_000),
-                in_keepalive_timer: false,
-                ..GAVE_UP
-            };
             let quiet = app(id, None, quiet_ms + 100_000);
             let socket = Socket { direction: Direction::Inbound, ..quiet };
-            Life::dead(died_from(&socket, State::FinWait1, ending)).unwrap()
+            Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap()
         };
         let said = |quiet_ms| {
             let lives = (1..=9).map(|id| closed(id, quiet_ms)).collect();
