@@ -436,11 +436,28 @@ fn the_host_is_judged_from_the_kernel_and_from_an_agent_alike() {
         let sum: Value = serde_json::from_str(lines.trim()).expect("the summary alone");
         let instead = sum["nothing_has"].as_str().unwrap_or_default();
         assert!(instead.contains("--process python3"), "{source}: {lines}");
+        // The server's end of it: what has the filter came in.
+        let output = judge(&["--local-port", &server.port().to_string()]);
+        assert_eq!(output.status.code(), Some(1), "{source}: {}", stderr(&output));
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(lines.contains("1 inbound one does: --direction inbound"), "{source}: {lines}");
         let output = judge(&["--process", "pyhton3", "--allow-none"]);
         assert_eq!(output.status.code(), Some(0), "{source}: {}", stderr(&output));
     }
     client.kill().expect("end our own child");
     client.wait().expect("it ended");
+}
+
+#[test]
+fn what_is_not_known_of_a_commands_own_connections_is_no_filter_for_them() {
+    for (option, value) in [("--uid", "0"), ("--unit", "ssh"), ("--direction", "inbound")] {
+        let marker = std::env::temp_dir().join(format!("keepwatch-ran-{}", std::process::id()));
+        let output = keepwatch(["check", option, value, "--", "touch"]).arg(&marker).output();
+        let output = output.expect("start keepwatch");
+        assert_eq!(output.status.code(), Some(2), "{option}: {}", stderr(&output));
+        assert!(stderr(&output).contains("of a command"), "{option}: {}", stderr(&output));
+        assert!(!marker.exists(), "{option}: the command was not started");
+    }
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Judging the host's connections as they are now.
 
 use super::{
-    CheckArgs, checked_connection::CheckedConnection, nothing_has, output::Output, report::Report,
+    CheckArgs, checked_connection::CheckedConnection, has_conditions, output::Output,
+    report::Report,
 };
 use crate::{
-    command::{Failure, Outcome, source::Kernel},
+    command::{
+        Failure, Outcome,
+        near::{self, LooksAt},
+        source::{ConnectionReader, Kernel},
+    },
     config,
     kernel::{clock, hooks::Signal},
     model::{
@@ -17,7 +22,6 @@ use crate::{
         event_filter::EventFilter,
         event_row::{EventRow, StreamLine},
         filter::Filter,
-        row::Row,
         value_enum::EventChoice,
     },
 };
@@ -62,7 +66,8 @@ pub(super) fn check(
         })?;
     }
     if !args.allow_none && report.sum.is_nothing_judged() {
-        report.sum.nothing_has = what_is_there(args, path, limits)?;
+        let looks_at = LooksAt { direction: outbound, only_open: true };
+        report.sum.nothing_has = what_is_there(args, path, limits, looks_at)?;
     }
     let took = Duration::from_millis(clock::now().ms_since(began));
     let found = report.has_findings();
@@ -75,23 +80,14 @@ fn what_is_there(
     args: &CheckArgs,
     path: &Path,
     limits: &config::LimitArgs,
+    looks_at: LooksAt,
 ) -> Result<Option<String>, Failure> {
-    let Some(mut near) = nothing_has(&args.filter) else {
+    if !has_conditions(&args.filter) {
         return Ok(None);
-    };
-    let all = Filter::default();
-    if args.source.agent(path)?.is_some() {
-        client::sockets(path, &all, |row| {
-            near.look(&row);
-            true
-        })?;
-    } else {
-        Kernel::open(&args.owners, limits)?.walk(&all, |socket, owners, identity, around| {
-            near.look(&Row::new(socket, owners, identity, around, socket.at));
-            Ok(())
-        })?;
     }
-    Ok(Some(near.words()))
+    let mut reader = ConnectionReader::new(args.source, path, limits, &args.owners)?;
+    let filter = Filter { measured_by: limits.of_this_call(), ..args.filter.clone() };
+    near::instead(&filter, looks_at, |filter, each| reader.each_row(filter, |row| each(&row)))
 }
 
 /// Refused settings by connection, with the connection as it was then.

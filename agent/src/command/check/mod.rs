@@ -16,8 +16,8 @@ mod user;
 #[cfg(fuzzing)]
 pub(super) use policy_file::parsed as parsed_policy;
 
-use super::{Failure, Outcome, near::NearNames, run, source::Source};
-use crate::{config, files, view::filter::Filter};
+use super::{Failure, Outcome, near, run, source::Source};
+use crate::{config, files, model::observed::socket::Direction, view::filter::Filter};
 use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
@@ -166,14 +166,15 @@ pub(super) fn run(
     }
 }
 
-/// For a filter that is more than the direction that is judged: names like those that it has.
-fn nothing_has(filter: &Filter) -> Option<NearNames> {
-    NearNames::of(&Filter { direction: None, ..filter.clone() })
+/// Whether a filter is more than the direction that is judged.
+fn has_conditions(filter: &Filter) -> bool {
+    !near::parts(&Filter { direction: None, ..filter.clone() }).is_empty()
 }
 
 /// Whether the filter is one that check understands.
 fn can_filter(args: &CheckArgs) -> Result<(), Error> {
-    let Filter { all, state, unit, container, namespace, workload, pod, .. } = &args.filter;
+    let Filter { all, state, direction, unit, container, namespace, workload, pod, uid, .. } =
+        &args.filter;
     if *all || !state.is_empty() {
         return Err(Error::Filter(
             "--all and --state are for `keepwatch sockets`; --show-all also shows connections without a finding",
@@ -181,9 +182,17 @@ fn can_filter(args: &CheckArgs) -> Result<(), Error> {
     }
     let is_named =
         [unit, container, namespace, workload, pod].iter().any(|names| !names.is_empty());
-    if !args.command.is_empty() && is_named {
+    if args.command.is_empty() {
+        return Ok(());
+    }
+    if is_named || !uid.is_empty() {
         return Err(Error::Filter(
-            "of a command's own the unit, container and pod are not looked up: name --process, --peer or --port",
+            "of a command's own the user, unit, container and pod are not looked up: name --process, --pid, --peer or --port",
+        ));
+    }
+    if *direction == Some(Direction::Inbound) {
+        return Err(Error::Filter(
+            "of a command those are judged that it opened: leave --direction out, or look at the host while the command runs",
         ));
     }
     Ok(())

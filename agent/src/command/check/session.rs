@@ -4,13 +4,16 @@ use super::{
     CheckArgs, Error,
     child::{Running, exit_code},
     followed::Followed,
-    nothing_has,
+    has_conditions,
     output::Output,
     report::Report,
     user::User,
 };
 use crate::{
-    command::{Failure, Outcome},
+    command::{
+        Failure, Outcome,
+        near::{self, FilterPart},
+    },
     config,
     kernel::{
         clock,
@@ -55,7 +58,7 @@ pub(super) fn check(
         n_lost_before: hooks.counts()?.dropped,
         n_skipped_before: hooks.n_changes_skipped(),
         n_undecodable: 0,
-        n_unwanted: 0,
+        unwanted: Unwanted::of(&args.filter),
         allows_none: args.allow_none,
         report,
     };
@@ -118,8 +121,7 @@ struct CommandSession {
     n_lost_before: u64,
     n_skipped_before: u64,
     n_undecodable: u64,
-    /// Connections of the command that the filter leaves out.
-    n_unwanted: u64,
+    unwanted: Unwanted,
     allows_none: bool,
     report: Report,
 }
@@ -140,14 +142,14 @@ impl CommandSession {
     }
 
     fn drain(&mut self) {
-        let Self { ring, followed, filter, n_undecodable, n_unwanted, report, .. } = self;
+        let Self { ring, followed, filter, n_undecodable, unwanted, report, .. } = self;
         ring.drain(|record, _| match record {
             Ok(event) => {
                 if let Some(sampled) = followed.apply(&event) {
                     if is_wanted(filter, &sampled.socket, &report.around) {
                         report.add(sampled.judged(&report.around));
                     } else {
-                        *n_unwanted += 1;
+                        unwanted.add(&sampled.socket, &report.around);
                     }
                 }
             }
@@ -168,17 +170,11 @@ impl CommandSession {
             self.drain();
         }
         let Self {
-            mut followed,
-            filter,
-            mut report,
-            n_undecodable,
-            mut n_unwanted,
-            allows_none,
-            ..
+            mut followed, filter, mut report, n_undecodable, mut unwanted, allows_none, ..
         } = self;
         for sampled in followed.rest() {
             if !is_wanted(&filter, &sampled.socket, &report.around) {
-                n_unwanted += 1;
+                unwanted.add(&sampled.socket, &report.around);
                 continue;
             }
             report.add(sampled.judged(&report.around));
@@ -188,19 +184,47 @@ impl CommandSession {
         report.sum.never_connected = followed.n_never_connected;
         report.sum.command_exit_code = Some(code);
         let is_filter_vain = !allows_none && report.sum.is_nothing_judged();
-        if is_filter_vain && nothing_has(&filter).is_some() {
-            report.sum.nothing_has = Some(seen_otherwise(n_unwanted));
+        if is_filter_vain && has_conditions(&filter) {
+            report.sum.nothing_has = Some(unwanted.words());
         }
         Ok(report)
     }
 }
 
-/// What the command did that the filter leaves out.
-fn seen_otherwise(n: u64) -> String {
-    match n {
-        0 => "the command made none without the filters, either".to_owned(),
-        1 => "the command made 1 without the filters".to_owned(),
-        n => format!("the command made {n} without the filters"),
+/// Connections of the command that the filter leaves out.
+#[derive(Debug)]
+struct Unwanted {
+    n: u64,
+    /// How many of them only this condition leaves out.
+    parts: Vec<(FilterPart, u64)>,
+}
+
+impl Unwanted {
+    fn of(filter: &Filter) -> Self {
+        let parts = near::parts(filter);
+        Self { n: 0, parts: parts.into_iter().map(|part| (part, 0)).collect() }
+    }
+
+    fn add(&mut self, socket: &Socket, around: &Surroundings) {
+        self.n += 1;
+        for (part, n) in &mut self.parts {
+            *n += u64::from(is_wanted(&part.without, socket, around));
+        }
+    }
+
+    /// What the command did otherwise.
+    fn words(&self) -> String {
+        let mut words = match self.n {
+            0 => "the command made none without the filters, either".to_owned(),
+            1 => "the command made 1 without the filters".to_owned(),
+            n => format!("the command made {n} without the filters"),
+        };
+        // One condition alone leaves out all of them.
+        let several = self.parts.iter().filter(|_| self.parts.len() > 1);
+        for (part, n) in several.filter(|(_, n)| *n > 0) {
+            words.push_str(&format!(", {n} without {}", part.typed));
+        }
+        format!("no connection has what the filters ask for, and {words}")
     }
 }
 

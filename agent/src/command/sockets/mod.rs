@@ -5,7 +5,7 @@ mod table;
 use super::{
     Failure, Outcome,
     columns::Column,
-    near::NearNames,
+    near::{self, LooksAt},
     output,
     socket_text::{Size, Style},
     source::{ConnectionReader, Source},
@@ -145,10 +145,11 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     }
     out.flush()?;
     if rows.is_empty()
-        && let Some(mut near) = NearNames::of(&args.filter)
+        && let Some(instead) = near::instead(&args.filter, LooksAt::default(), |filter, each| {
+            reader.each_row(filter, |row| each(&row))
+        })?
     {
-        reader.each_row(&Filter::default(), |row| near.look(&row))?;
-        info!("{}", near.words());
+        info!("{instead}");
     }
     Ok(())
 }
