@@ -5,7 +5,7 @@
 use keepwatch::tested::{DeathRow, Query, judgement::death::Cause};
 use keepwatch_tests::{
     answer::{
-        agent::{self, Agent},
+        agent::{self, Agent, keepwatch},
         history,
     },
     kernel::socket::Plan,
@@ -89,6 +89,49 @@ fn the_api_answers_what_the_file_holds() {
     assert!(history["written"].as_u64() >= Some(1), "{history}");
 }
 
+/// Ends of the connection with this near end, as `trace` shows the past: event, and whether that is all it shows.
+fn traced(agent: &Agent, local: SocketAddr, asked: &[&str]) -> Vec<(String, Option<u64>)> {
+    let port = local.port().to_string();
+    let mut trace = keepwatch(["trace", "--json", "--event", "all", "--local-port", &port]);
+    let output = trace.arg("--socket").arg(agent.socket()).args(asked).output();
+    let output = output.expect("start keepwatch");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let events = lines.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(event["local"], local.to_string());
+        (event["event"].as_str().expect("a name").to_owned(), event["probes_sent"].as_u64())
+    });
+    events.collect()
+}
+
+#[test]
+fn a_trace_of_the_past_shows_a_death_that_the_agent_has_forgotten_and_one_that_it_remembers_once() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&[&OPTIONS[..], &["--max-histories", "8"]].concat());
+    let forgotten = ending::reset_by_peer(&path);
+    written(&agent.state(), forgotten);
+    let is_end = |(event, _): &&(String, Option<u64>)| event == "ended";
+    let n_ends = |events: &[(String, Option<u64>)]| events.iter().filter(is_end).count();
+    let of_first = traced(&agent, forgotten, &["--past-only"]);
+    assert!(n_ends(&of_first) == 1 && of_first.len() > 1, "remembered: {of_first:?}");
+    let last = wait::until("others have pushed it out of memory", SOON, || {
+        let local = ending::reset_by_peer(&path);
+        written(&agent.state(), local);
+        let left = traced(&agent, forgotten, &["--past-only"]);
+        assert_eq!(n_ends(&left), 1, "{left:?}");
+        (left.len() == 1).then_some(local)
+    });
+    let of_last = traced(&agent, last, &["--past-only"]);
+    assert!(n_ends(&of_last) == 1 && of_last.len() > 1, "{of_last:?}");
+    // What another agent has seen is of no memory, and of the time that is asked for.
+    let (folder, _) = agent.stop_and_leave();
+    let agent = Agent::start_in(folder, &OPTIONS);
+    assert_eq!(traced(&agent, forgotten, &["--past-only"]), []);
+    assert_eq!(n_ends(&traced(&agent, forgotten, &["--past-only", "--since", "1h"])), 1);
+    assert_eq!(traced(&agent, forgotten, &["--since", "2h", "--until", "1h"]), []);
+}
+
 #[test]
 fn an_idle_limit_is_learned_across_a_restart_and_stays_with_its_destination() {
     let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
@@ -152,7 +195,7 @@ fn a_full_disk_is_told_and_counted_and_the_agent_writes_again_when_there_is_room
         let history = agent.ask("/v1/status")[0]["history"].clone();
         (history["lost"]["disk"].as_u64() > Some(0) && history["trouble"].is_string()).then_some(())
     });
-    let doctor = agent::keepwatch(["doctor", "--socket"]).arg(agent.socket()).output();
+    let doctor = keepwatch(["doctor", "--socket"]).arg(agent.socket()).output();
     let doctor = String::from_utf8(doctor.expect("doctor").stdout).expect("text");
     let line = doctor.lines().find(|line| line.contains("history")).expect("a line");
     assert!(line.contains("BLIND") && line.contains("full"), "{line}");

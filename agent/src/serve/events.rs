@@ -1,5 +1,5 @@
 //! `GET /v1/events?wanted=JSON`: what happens, one JSON object a line, until the client goes. An empty
-//! line every few seconds says that the agent lives.
+//! line every few seconds says that the agent lives; one stands at the beginning, and one after what is remembered.
 
 use super::{MAX_STREAMS, Shared, SharedState};
 use crate::{
@@ -107,6 +107,8 @@ async fn pass_on(
         for (happening, around) in past(&shared, &wanted) {
             push_event(&mut lines, &shared.clues, &happening, &around);
         }
+        // That was the past.
+        lines.push(b'\n');
     }
     let past_only = wanted.past_only;
     let mut picker = EventPicker::new(wanted);

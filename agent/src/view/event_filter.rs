@@ -1,6 +1,6 @@
 //! Which moments somebody wants to see: the filters of `trace` and of `/v1/events`.
 
-use super::{filter::Filter, value_enum::EventChoice};
+use super::{event_row::EventRow, filter::Filter, value_enum::EventChoice};
 use crate::model::{
     judgement::{death::Cause, verdict::Surroundings},
     observed::{
@@ -11,6 +11,7 @@ use crate::model::{
     },
     table::happening::{EventName, Happened, Happening},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, VecDeque},
@@ -74,6 +75,24 @@ impl EventFilter {
     /// calls before a connection belong to it, and so does its end.
     pub(crate) fn admits(&self, happening: &Happening, around: &Surroundings) -> bool {
         self.admits_what(happening) && self.admits_connection(happening, around)
+    }
+
+    /// Whether the end of a connection is wanted, out of a history.
+    pub(crate) fn admits_end(&self, end: &EventRow) -> bool {
+        let is_named = |choice: &EventChoice| match choice {
+            EventChoice::All => true,
+            EventChoice::One(name) => *name == end.event,
+        };
+        let is_of_cause = end.details.cause.is_some_and(|cause| self.cause.contains(&cause));
+        let is_wanted = match (self.cause.is_empty(), self.event.is_empty()) {
+            (true, true) => end.event == EventName::Died,
+            (true, false) => self.event.iter().any(is_named),
+            (false, true) => is_of_cause,
+            (false, false) => is_of_cause && self.event.iter().any(is_named),
+        };
+        is_wanted
+            && unix_ns(end).is_some_and(|unix_ns| self.is_within(unix_ns))
+            && self.filter.admits_shown(&end.connection, &end.owners)
     }
 
     fn admits_what(&self, happening: &Happening) -> bool {
@@ -223,6 +242,10 @@ impl EventPicker {
         self.order.retain(|&other| other != inode);
         calls
     }
+}
+
+fn unix_ns(row: &EventRow) -> Option<i64> {
+    row.time.at.parse::<Timestamp>().ok()?.as_nanosecond().try_into().ok()
 }
 
 fn is_before_connect(happening: &Happening) -> bool {

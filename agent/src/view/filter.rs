@@ -1,6 +1,7 @@
 //! Which connections somebody wants to see: the filters of `sockets`, `top`, `trace` and `check`, and of the API.
 
 use super::{
+    connection::{Connection, RowOwner},
     peer_pattern::{PeerPattern, network},
     value_enum::{ConditionChoice, VerdictChoice},
 };
@@ -187,6 +188,45 @@ impl Filter {
             })
     }
 
+    /// The same of a connection as it is shown, with the processes that had it open. What is not shown of it holds of none: the
+    /// user, and the condition of one that is dead.
+    pub(crate) fn admits_shown(&self, of: &Connection, owners: &[RowOwner]) -> bool {
+        let (local, remote) = (of.local.port(), of.remote.port());
+        let is_part_of = |(part, names): (IdentityPart, &Vec<String>)| {
+            any(names, |name| of.part_of.is(part, name))
+        };
+        any(&self.state, |state| *state == of.state)
+            && any(&self.id, |id| of.id.as_ref() == Some(&id.to_string()))
+            && self.direction.is_none_or(|direction| of.direction == Some(direction))
+            && any(&self.port, |port| *port == local || *port == remote)
+            && any(&self.local_port, |port| *port == local)
+            && any(&self.remote_port, |port| *port == remote)
+            && any(&self.netns, |netns| *netns == of.netns)
+            && any(&self.peer, |peer| peer.means(of.remote.into()))
+            && any(&self.local, |net| net.contains(&of.local.ip().to_canonical()))
+            && self.quiet_for.is_none_or(|time| of.quiet_seconds >= time.as_secs_f64())
+            && any(&self.condition, |choice| of.condition.is_some_and(|it| choice.means(it)))
+            && any(&self.verdict, |choice| of.verdict.is_some_and(|it| choice.means(it)))
+            && self.uid.is_empty()
+            && self.parts_of_identity().into_iter().all(is_part_of)
+            && (self.pid.is_empty() && self.process.is_empty()
+                || owners.iter().any(|owner| {
+                    any(&self.pid, |pid| *pid == owner.pid)
+                        && any(&self.process, |name| owner.is_named(name))
+                }))
+    }
+
+    /// What is asked of the parts of an identity.
+    const fn parts_of_identity(&self) -> [(IdentityPart, &Vec<String>); 5] {
+        [
+            (IdentityPart::Unit, &self.unit),
+            (IdentityPart::Container, &self.container),
+            (IdentityPart::Namespace, &self.namespace),
+            (IdentityPart::Workload, &self.workload),
+            (IdentityPart::Pod, &self.pod),
+        ]
+    }
+
     /// Whether the condition on the network namespace holds: the only one that a socket without a peer decides.
     pub(crate) fn admits_netns(&self, socket: &Socket) -> bool {
         any(&self.netns, |netns| *netns == socket.netns)
@@ -194,14 +234,7 @@ impl Filter {
 
     /// Whether the conditions on what the owner is part of hold.
     pub(crate) fn admits_identity(&self, identity: Option<&Identity>) -> bool {
-        let wanted = [
-            (IdentityPart::Unit, &self.unit),
-            (IdentityPart::Container, &self.container),
-            (IdentityPart::Namespace, &self.namespace),
-            (IdentityPart::Workload, &self.workload),
-            (IdentityPart::Pod, &self.pod),
-        ];
-        wanted.into_iter().all(|(part, names)| {
+        self.parts_of_identity().into_iter().all(|(part, names)| {
             any(names, |name| identity.is_some_and(|identity| identity.is(part, name)))
         }) && any(&self.uid, |uid| identity.is_some_and(|identity| identity.uid == Some(*uid)))
     }
@@ -237,6 +270,12 @@ mod tests {
         filter.admits(socket, &around, socket.quiet_ms.into())
     }
 
+    fn admits_shown(filter: &Filter, socket: &Socket) -> bool {
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        filter.admits_shown(&Connection::new(socket, None, &around, socket.at), &[])
+    }
+
     #[test]
     fn by_default_connections_are_shown_and_listeners_are_not() {
         let listener = Socket { state: State::Listen, ..socket() };
@@ -267,6 +306,7 @@ mod tests {
         ];
         for filter in excluding {
             assert!(!admits(&filter, &socket()), "{filter:?}");
+            assert!(!admits_shown(&filter, &socket()), "{filter:?}");
         }
         let including = Filter {
             direction: Some(Direction::Outbound),
@@ -280,8 +320,11 @@ mod tests {
             quiet_for: Some(Duration::from_mins(5)),
             ..Filter::default()
         };
-        assert!(admits(&including, &Socket { quiet_ms: 300_000, ..socket() }));
-        assert!(!admits(&including, &Socket { quiet_ms: 299_999, ..socket() }));
+        for (quiet_ms, is_admitted) in [(300_000, true), (299_999, false)] {
+            let socket = Socket { quiet_ms, ..socket() };
+            assert_eq!(admits(&including, &socket), is_admitted);
+            assert_eq!(admits_shown(&including, &socket), is_admitted);
+        }
     }
 
     #[test]
@@ -357,6 +400,11 @@ mod tests {
             let another = filter(field, &format!("{value}-2"));
             assert!(!another.admits_identity(Some(&identity)), "{field} {value}-2");
             assert!(!filter(field, value).admits_identity(None), "of nobody nothing is known");
+            let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+            let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+            let shown = Connection::new(&socket(), Some(&identity), &around, socket().at);
+            assert!(filter(field, value).admits_shown(&shown, &[]), "{field} {value}");
+            assert!(!another.admits_shown(&shown, &[]), "{field} {value}-2");
         }
         assert!(!filter("container", "b43d").admits_identity(Some(&identity)), "a part of an id");
         let of_user = |uid| Filter { uid: vec![33, uid], ..Filter::default() };
@@ -384,5 +432,16 @@ mod tests {
         assert!(!process("ngin").admits_owner(&owners));
         assert!(Filter { pid: vec![2], ..Filter::default() }.admits_owner(&owners));
         assert!(!Filter { pid: vec![2], ..process("nginx") }.admits_owner(&owners));
+        let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
+        let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
+        let connection = Connection::new(&socket(), None, &around, socket().at);
+        let shown = |filter: &Filter| {
+            filter.admits_shown(&connection, &owners.each_ref().map(RowOwner::from))
+        };
+        assert!(
+            shown(&process("prometheus-node-exporter"))
+                && shown(&Filter { pid: vec![2], ..Filter::default() })
+        );
+        assert!(!shown(&process("ngin")) && !shown(&Filter { pid: vec![2], ..process("nginx") }));
     }
 }

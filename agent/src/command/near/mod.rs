@@ -39,13 +39,13 @@ impl LooksAt {
 
 /// Rows that were found, as far as words need them.
 #[derive(Debug, Default)]
-struct Found {
+struct FoundRows {
     n: u64,
     n_open: u64,
     states: BTreeSet<&'static str>,
 }
 
-impl Found {
+impl FoundRows {
     fn look(&mut self, row: &Row) {
         self.n += 1;
         self.n_open += u64::from(row.connection.is_open());
@@ -75,7 +75,7 @@ pub(super) fn instead(
         Ok(Some(format!("no {what} has what the filters ask for, and {words}")))
     };
     let mut find = |filter: &Filter| {
-        let mut found = Found::default();
+        let mut found = FoundRows::default();
         rows(filter, &mut |row| found.look(row)).map(|()| found)
     };
     let implied = looks_at.direction.filter(|_| filter.direction.is_none());
@@ -125,7 +125,7 @@ fn covered_by_no_rule(n: u64) -> String {
     format!("no rule of the policy covers the {those} what the filters ask for")
 }
 
-fn not_open(found: &Found) -> String {
+fn not_open(found: &FoundRows) -> String {
     let states = found.states();
     match found.n {
         1 => format!("1 that does is not open ({states})"),
@@ -145,7 +145,7 @@ fn other_direction(n: u64, looked_at: Direction) -> String {
     }
 }
 
-fn no_connection(found: &Found) -> String {
+fn no_connection(found: &FoundRows) -> String {
     let states = found.states();
     match found.n {
         1 => format!(

@@ -109,7 +109,7 @@ impl<'a> NearNames<'a> {
 }
 
 /// What is asked of the parts of an identity, in the order of `PartOf`.
-fn named(filter: &Filter) -> [(IdentityPart, &Vec<String>); 5] {
+const fn named(filter: &Filter) -> [(IdentityPart, &Vec<String>); 5] {
     [
         (IdentityPart::Unit, &filter.unit),
         (IdentityPart::Container, &filter.container),

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn each_option_that_is_named_is_one() {
         #[derive(clap::Parser)]
-        struct Line {
+        struct TypedFilter {
             #[command(flatten)]
             filter: Filter,
         }
@@ -115,7 +115,7 @@ mod tests {
                     --process a --pid 1 --uid 0 --peer 10.0.0.9:5432 --local 10.0.0.0/8 --port 1 --local-port 2 \
                     --remote-port 3 --netns 7 --unit u --container c --namespace n --workload w --pod p";
         let read = |words: &str| {
-            <Line as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter
+            <TypedFilter as clap::Parser>::try_parse_from(words.split_whitespace()).unwrap().filter
         };
         let filter = read(line);
         let found = parts(&filter);

@@ -1,3 +1,5 @@
+//! What is said of a host with a server, a client, one that is leaving and a listener, for each kind of filter that finds nothing.
+
 use super::*;
 use crate::model::{
     judgement::{

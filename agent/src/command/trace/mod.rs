@@ -1,5 +1,6 @@
 //! `keepwatch trace`: what happens, one event a line, as it happens.
 
+mod past;
 pub(super) mod text;
 
 use super::{
@@ -21,14 +22,16 @@ use crate::{
         judgement::verdict::Surroundings,
         table::{Bounds, Table, happening::News, sums::Totals},
     },
-    serve::{AgentStatus, client},
+    serve::client,
     view::{
         event_filter::{EventFilter, EventPicker},
         event_row::{EventRow, NoticeRow, StreamLine},
         filter::Filter,
+        value_enum::EventChoice,
     },
 };
 use clap::Args;
+use past::PastDeaths;
 use std::{
     io::{self, BufWriter, StdoutLock, Write as _},
     num::NonZeroU64,
@@ -59,8 +62,9 @@ is shown once it has, with the time of the call.
 
 --at, --since and --until choose past events; TIME is as in
 `keepwatch why --help`. They mean --past-only if the time is over, else
---past. An agent remembers what it has seen itself: how connections died
-before it started, `keepwatch why --since` knows.
+--past. An agent remembers what it has seen itself, as far as its memory
+goes. What it has forgotten, and what came before its start, is shown
+from the history on disk as far as that has it: the deaths.
 
 Examples:
   keepwatch trace                                 what changes or is lost
@@ -110,7 +114,7 @@ pub(super) fn run(
     let size = output::size().filter(|_| !args.wide);
     let layout = TraceLayout::new(size, &args.wanted.filter, style);
     let left = args.limit.map(NonZeroU64::get);
-    let writer = TraceWriter { out: output::stdout(), json: args.json, layout, left };
+    let writer = TraceWriter { out: output::stdout(), json: args.json, layout, left, n_written: 0 };
     let past_only = args.wanted.past_only;
     if output::is_terminal() && args.wanted.event.is_empty() && args.wanted.cause.is_empty() {
         info!("showing changes and losses: --event all shows every event");
@@ -125,13 +129,14 @@ pub(super) fn run(
     if source.agent(path)?.is_some() {
         let mut wanted = args.wanted;
         wanted.filter.measured_by = limits.of_this_call();
+        let measured = wanted.filter.measured_by.as_ref().map(|_| limits.surroundings());
         if wanted.filter.measured_by.is_some() {
             warn!(
                 "verdicts are measured against the idle limits of this call; changes are reported where they \
                  change by the agent's own, too"
             );
         }
-        from_agent(path, &wanted, window.as_ref(), writer)
+        from_agent(path, &wanted, measured.as_ref(), window.as_ref(), writer)
     } else {
         from_kernel(args, limits.surroundings(), writer)
     }
@@ -140,12 +145,15 @@ pub(super) fn run(
 fn from_agent(
     path: &Path,
     wanted: &EventFilter,
+    measured: Option<&Surroundings>,
     window: Option<&TimeWindow>,
     mut writer: TraceWriter,
 ) -> Result<Outcome, Failure> {
-    let AgentStatus { pid, started_unix_seconds: started, .. } = client::status(path)?;
+    let status = client::status(path)?;
+    let mut past = PastDeaths::default();
     if wanted.past || wanted.past_only {
-        say_what_is_shown(window, started)?;
+        say_what_is_shown(window, status.started_unix_seconds)?;
+        past = PastDeaths::read(path, &status, wanted, measured)?;
     }
     #[expect(
         clippy::exit,
@@ -153,20 +161,66 @@ fn from_agent(
     )]
     signals::on_end(|| std::process::exit(0))?;
     let mut ended = Ok(());
+    let mut n_signs = 0_u64;
     client::events(path, wanted, |line| {
         ended = match line {
             None => {
-                if !wanted.past_only {
-                    info!("tracing as the agent sees it (process {pid})");
+                n_signs += 1;
+                match n_signs {
+                    1 if !wanted.past_only => {
+                        info!("tracing as the agent sees it (process {})", status.pid);
+                        Ok(())
+                    }
+                    // The past has come.
+                    2 => writer.past(past.rest()).map(|()| say_what_is_forgotten(&past)),
+                    _ => Ok(()),
                 }
-                Ok(())
             }
-            Some(line) => writer.line(&line),
+            Some(StreamLine::Event(row)) => {
+                writer.past(past.until(&row)).and_then(|()| writer.line(&StreamLine::Event(row)))
+            }
+            Some(notice) => writer.line(&notice),
         };
         ended.is_ok() && !writer.is_done()
     })?;
     ended?;
+    if wanted.past_only && writer.n_written == 0 {
+        say_what_is_hidden(path, wanted)?;
+    }
     Ok(Outcome::Fine)
+}
+
+fn say_what_is_forgotten(past: &PastDeaths) {
+    match past.n_forgotten {
+        0 => {}
+        1 => info!(
+            "1 of these deaths is out of the history on disk, which has no more of that connection"
+        ),
+        n => info!(
+            "{n} of these deaths are out of the history on disk, which has no more of those connections"
+        ),
+    }
+    for note in &past.notes {
+        info!("{note}");
+    }
+}
+
+/// After nothing was shown: whether that is all that is known.
+fn say_what_is_hidden(path: &Path, wanted: &EventFilter) -> Result<(), Failure> {
+    let mut n_hidden = 0_u64;
+    if wanted.event.is_empty() && wanted.cause.is_empty() {
+        let all = EventFilter { event: vec![EventChoice::All], ..wanted.clone() };
+        client::events(path, &all, |line| {
+            n_hidden += u64::from(matches!(line, Some(StreamLine::Event(_))));
+            true
+        })?;
+    }
+    match n_hidden {
+        0 => info!("nothing of that is known"),
+        1 => info!("1 everyday event of these connections is not shown: --event all"),
+        n => info!("{n} everyday events of these connections are not shown: --event all"),
+    }
+    Ok(())
 }
 
 /// The time that is shown, its zone, and what is missing of it.
@@ -180,7 +234,7 @@ fn say_what_is_shown(window: Option<&TimeWindow>, started: f64) -> Result<(), Fa
     info!("{}", window.note("past events"));
     if started > window.since_seconds() {
         warn!(
-            "the agent started at {since}, and remembers nothing before that: how connections died is in `keepwatch why`"
+            "the agent started at {since}: of the time before, only deaths are known, from the history on disk"
         );
     }
     Ok(())
@@ -315,6 +369,7 @@ struct TraceWriter {
     layout: TraceLayout,
     /// Events until it has written enough; none: it never has.
     left: Option<u64>,
+    n_written: u64,
 }
 
 impl TraceWriter {
@@ -322,6 +377,11 @@ impl TraceWriter {
     fn line(&mut self, line: &StreamLine) -> Result<(), Failure> {
         self.write(line)?;
         Ok(self.out.flush()?)
+    }
+
+    /// Events of the past.
+    fn past(&mut self, rows: Vec<EventRow>) -> Result<(), Failure> {
+        rows.into_iter().try_for_each(|row| self.line(&StreamLine::Event(Box::new(row))))
     }
 
     /// Whether it has written as many events as were asked for.
@@ -336,6 +396,7 @@ impl TraceWriter {
             }
             *left -= 1;
         }
+        self.n_written += u64::from(matches!(line, StreamLine::Event(_)));
         if self.json {
             serde_json::to_writer(&mut self.out, line).map_err(io::Error::from)?;
             self.out.write_all(b"\n")?;

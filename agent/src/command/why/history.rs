@@ -2,7 +2,10 @@
 
 use crate::{
     command::{Failure, time_window::TimeWindow, timestamp::unix_seconds},
-    model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
+    model::{
+        judgement::{death::Cause, learned::LearnedRow, worth::Worth},
+        text::count::counted,
+    },
     serve::{AgentStatus, client},
     store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Query},
     view::life::{CallSeen, Life},
@@ -10,7 +13,7 @@ use crate::{
 use std::{collections::BTreeMap, path::Path};
 
 /// The history on disk.
-pub(super) enum HistorySource<'a> {
+pub(in crate::command) enum HistorySource<'a> {
     /// Of the agent with this socket: its file, if this command may read that, else what the agent reads of it, for twice the
     /// CPU.
     Agent(&'a Path, Option<HistoryReader>),
@@ -20,14 +23,18 @@ pub(super) enum HistorySource<'a> {
 
 impl<'a> HistorySource<'a> {
     /// The history that this agent writes.
-    pub(super) fn of_agent(socket: &'a Path, status: &HistoryStatus) -> Self {
+    pub(in crate::command) fn of_agent(socket: &'a Path, status: &HistoryStatus) -> Self {
         let is_it = status.file.is_some() && HistoryFileId::of(&status.folder) == status.file;
         let own = is_it.then(|| HistoryReader::open(&status.folder).ok()).flatten();
         Self::Agent(socket, own)
     }
 
     /// Passes deaths on; how many could not be read.
-    fn deaths(&self, query: &Query, each: impl FnMut(DeathRow) -> bool) -> Result<u64, Failure> {
+    pub(in crate::command) fn deaths(
+        &self,
+        query: &Query,
+        each: impl FnMut(DeathRow) -> bool,
+    ) -> Result<u64, Failure> {
         Ok(match self {
             Self::Agent(path, None) => client::deaths(path, query, each)?,
             Self::Agent(_, Some(reader)) | Self::File(reader) => reader.deaths(query, each)?,
@@ -104,7 +111,7 @@ impl<'a> HistorySource<'a> {
         mut each: impl FnMut(DeathRow),
     ) -> Result<Vec<String>, Failure> {
         let (mut notes, mut n_unreadable) = (Vec::new(), 0);
-        let mut counted: Option<(Query, BTreeMap<Worth, u64>)> = None;
+        let mut last_count: Option<(Query, BTreeMap<Worth, u64>)> = None;
         for (worth, since, until) in Worth::ALL.into_iter().flat_map(|worth| asked(window, worth)) {
             let most = most_deaths(worth);
             let query = Query {
@@ -123,18 +130,20 @@ impl<'a> HistorySource<'a> {
             if n_read == most {
                 // One look counts all worths.
                 let all = Query { worth: None, limit: None, ..query };
-                let found = match counted.take() {
+                let found = match last_count.take() {
                     Some((of, found)) if of == all => found,
                     _ => self.count(&all)?,
                 };
                 let (n, what) = (found.get(&worth).copied().unwrap_or_default(), worth.words());
                 notes.push(format!("of {n} {what} the latest {most} are counted here"));
-                counted = Some((all, found));
+                last_count = Some((all, found));
             }
         }
         if n_unreadable > 0 {
+            let (are, them) = if n_unreadable == 1 { ("is", "it") } else { ("are", "them") };
             notes.push(format!(
-                "{n_unreadable} deaths are passed over: a later version of keepwatch wrote them"
+                "{} {are} passed over: a later version of keepwatch wrote {them}",
+                counted(n_unreadable, "death")
             ));
         }
         Ok(notes)
@@ -159,9 +168,10 @@ pub(super) fn what_is_missing(
     }
     let n_lost = status.flow.n_lost();
     if n_lost > 0 {
-        let events = if n_lost == 1 { "1 event was" } else { &format!("{n_lost} events were") };
+        let were = if n_lost == 1 { "was" } else { "were" };
+        let events = counted(n_lost, "event");
         missing.push(format!(
-            "{events} lost since the agent's start at {started}: a connection may be missing here, or its cause"
+            "{events} {were} lost since the agent's start at {started}: a connection may be missing here, or its cause"
         ));
     }
     Ok((!missing.is_empty()).then(|| missing.join("; ")))
@@ -176,7 +186,7 @@ fn asked(window: &TimeWindow, worth: Worth) -> Vec<(Worth, f64, Option<f64>)> {
 }
 
 /// Deaths of one worth that are read at most, the latest: more are of one kind anyway.
-const fn most_deaths(worth: Worth) -> u32 {
+pub(in crate::command) const fn most_deaths(worth: Worth) -> u32 {
     match worth {
         Worth::Silence | Worth::Setting => 4000,
         Worth::Ordinary => 1000,

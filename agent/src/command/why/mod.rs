@@ -2,7 +2,7 @@
 //! evidence and the line that would have prevented it.
 
 mod answer;
-mod history;
+pub(super) mod history;
 mod inherited;
 mod known_names;
 mod lessons;

@@ -27,6 +27,18 @@ impl Worth {
     /// In the order in which they make room.
     pub const LEAST_FIRST: [Self; 3] = [Self::Ordinary, Self::Setting, Self::Silence];
 
+    /// How many records of it, in words.
+    pub fn counted(self, n: u64) -> String {
+        match (self, n) {
+            (Self::Silence, 1) => "1 death of silence".to_owned(),
+            (Self::Setting, 1) => {
+                "1 refused call, changed verdict or survived quiet time".to_owned()
+            }
+            (Self::Ordinary, 1) => "1 reset, failure or orderly end".to_owned(),
+            (_, n) => format!("{n} {}", self.words()),
+        }
+    }
+
     /// What the records are, in the plural.
     pub const fn words(self) -> &'static str {
         match self {

@@ -78,7 +78,7 @@ fn filtered(path: &Path, filter: &Filter, more: &str) -> Result<Box<dyn BufRead>
 }
 
 /// What happens, line by line, until `each` returns false or the agent ends. The first call, with
-/// none, says that from now on nothing is missed.
+/// none, says that from now on nothing is missed; each further one that the agent lives, and that all of the past has come.
 pub(crate) fn events(
     path: &Path,
     wanted: &EventFilter,
@@ -98,10 +98,11 @@ fn events_within(
         .map_err(|error| Error::Socket { path: path.to_owned(), cause: error.into() })?;
     let target = format!("/v1/events?wanted={}", percent_encoded(&wanted));
     let mut body = get_within(path, &target, patience)?;
-    if !each(None) {
-        return Ok(());
-    }
-    each_line(&mut body, |line| each(Some(line))).map_err(|cause| Error::reading(path, cause))
+    // The agent begins with a sign of life, before the past.
+    let read = each_text_or_sign(&mut body, |text| {
+        Ok(each(text.map(serde_json::from_slice).transpose()?))
+    });
+    read.map_err(|cause| Error::reading(path, cause))
 }
 
 /// One page of the connections.
@@ -137,17 +138,24 @@ fn each_text(
     body: &mut impl BufRead,
     mut each: impl FnMut(&[u8]) -> serde_json::Result<bool>,
 ) -> io::Result<()> {
+    each_text_or_sign(body, |text| text.map_or(Ok(true), &mut each))
+}
+
+/// Passes on each line, none where it is empty.
+fn each_text_or_sign(
+    body: &mut impl BufRead,
+    mut each: impl FnMut(Option<&[u8]>) -> serde_json::Result<bool>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
         if body.by_ref().take(MAX_ROW as u64).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        if line.trim_ascii().is_empty() {
-            continue; // a sign of life
-        }
+        // An empty one is a sign of life.
+        let text = Some(&line[..]).filter(|text| !text.trim_ascii().is_empty());
         let goes_on =
-            each(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            each(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if !goes_on {
             return Ok(());
         }
