@@ -9,7 +9,10 @@ use crate::model::{
         verdict::Verdict,
     },
     observed::socket::{Direction, State},
-    text::duration::{duration, tenths},
+    text::{
+        count::counted,
+        duration::{duration, tenths},
+    },
 };
 
 impl Connection {
@@ -96,7 +99,8 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     Some(match connection.condition() {
         Condition::Stuck if connection.state == State::SynSent => {
             let n = u32::from(connection.retransmits) + 1;
-            format!("it is being opened: {n} SYNs got no answer, for {}{gives_up}", time(since))
+            let syns = counted(n, "SYN");
+            format!("it is being opened: {syns} got no answer, for {}{gives_up}", time(since))
         }
         Condition::Stuck if let Some(why) = held_back_in_words(connection) => {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
@@ -113,11 +117,9 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             } else {
                 String::new()
             };
-            let n = connection.retransmits;
+            let repeated = counted(connection.retransmits, "retransmission");
             let for_long = time(since);
-            format!(
-                "{what}{sent} is unanswered for {for_long}, {n} retransmissions{closed}{gives_up}"
-            )
+            format!("{what}{sent} is unanswered for {for_long}, {repeated}{closed}{gives_up}")
         }
         Condition::PeerSilent => {
             // Beside a user timeout the kernel does not count.
@@ -269,7 +271,7 @@ mod tests {
         };
         let here = said(&held).unwrap();
         assert!(
-            here.contains("39 s: there is no route, its") && here.contains("14 min 46 s"),
+            here.contains("39 s: there is no route, its") && here.contains("14 min 50 s"),
             "{here}"
         );
         let dark = said(&Socket { window_closed: true, ..held }).unwrap();

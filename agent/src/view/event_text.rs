@@ -9,7 +9,10 @@ use crate::model::{
         socket::{Owner, Socket, State},
     },
     table::happening::{Happened, Happening},
-    text::duration::{duration, tenths},
+    text::{
+        count::counted,
+        duration::{duration, tenths},
+    },
 };
 
 /// The meaning of a happening, in one sentence.
@@ -76,13 +79,11 @@ fn given_up(socket: &Socket) -> String {
     let silent = tenths(socket.silent_ms);
     let unanswered = match (socket.retransmits, socket.probes_missed()) {
         (0, 0) => String::new(),
-        (0, 1) => ", 1 probe unanswered".to_owned(),
-        (0, n) => format!(", {n} probes unanswered"),
+        (0, n) => format!(", {} unanswered", counted(n, "probe")),
         (n, _) => {
             let since = socket.retransmitting_ms;
             let since = since.map_or_else(String::new, |ms| format!(" for {}", tenths(ms)));
-            let repeated =
-                if n == 1 { "1 retransmission" } else { &format!("{n} retransmissions") };
+            let repeated = counted(n, "retransmission");
             format!(", its data unanswered{since}, {repeated}")
         }
     };

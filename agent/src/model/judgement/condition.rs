@@ -84,7 +84,7 @@ pub(super) fn diagnose(socket: &Socket) -> Option<Diagnosis> {
     if let (0, Some(since_ms)) = (socket.retransmits, socket.retransmitting_ms) {
         // Nothing is in flight: the peer has no room, or this host cannot send. Probes of the window tell.
         let since_ms = u64::from(since_ms);
-        let gives_up_ms = socket.gives_up_sending_ms().map(|ms| ms.saturating_sub(since_ms));
+        let gives_up_ms = socket.gives_up_sending_in_ms(since_ms);
         if is_unanswered {
             return found(Condition::Stuck, since_ms, gives_up_ms);
         }

@@ -124,7 +124,7 @@ mod tests {
         let trouble = around(350).condition(&held);
         assert_eq!(
             (trouble.condition, trouble.since_ms, trouble.gives_up_ms),
-            (Condition::Stuck, 1_400, Some(924_600 - 1_400))
+            (Condition::Stuck, 1_400, Some(928_488 - 1_400))
         );
         let waits_for_nagle = Socket { probes_unanswered: 0, retransmitting_ms: None, ..held };
         assert_eq!(condition(&waits_for_nagle), Condition::Fine);

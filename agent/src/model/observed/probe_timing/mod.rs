@@ -2,6 +2,7 @@
 
 pub(crate) mod quiet_before;
 pub(crate) mod timer_wheel;
+mod window_probes;
 
 use super::{
     setting::{Effective, NetnsSettings, effective},
@@ -133,13 +134,6 @@ impl Socket {
             passed_ms += next_ms;
         }
         passed_ms
-    }
-
-    /// Milliseconds from the first try to send what waits, while nothing is in flight, until the kernel gives up, about
-    /// (`tcp_probe_timer` in net/ipv4/tcp_timer.c). None if the peer's answers keep it waiting.
-    pub fn gives_up_sending_ms(&self) -> Option<u64> {
-        let is_limited = self.own.user_timeout_ms > 0 || self.is_orphan || !self.window_closed;
-        is_limited.then(|| self.gives_up_repeating_ms())
     }
 
     /// Milliseconds from the sample until the keepalive timer gives up, if probes go unanswered from here on: what is left
