@@ -91,16 +91,21 @@ impl NotKept {
         let why = match reason {
             // Nobody misses the ends of everyday life.
             Loss::Budget if worth == Worth::Ordinary => {
-                return format!(
-                    "{n} ordinary ends (resets, failures, orderly closes) were only counted"
-                );
+                return match n {
+                    1 => "1 ordinary end (a reset, failure or orderly close) was only counted"
+                        .to_owned(),
+                    n => format!(
+                        "{n} ordinary ends (resets, failures, orderly closes) were only counted"
+                    ),
+                };
             }
-            Loss::Budget => "there were more of them than the history takes",
+            Loss::Budget => "there were more of the kind than the history takes",
             Loss::Queue => "the disk was too slow",
-            Loss::Disk => "they could not be written",
-            Loss::Size => "they made room for others: see --history-bytes",
+            Loss::Disk => "the disk could not be written",
+            Loss::Size => "room was made for others: see --history-bytes",
         };
-        format!("{n} {} were not kept: {why}", worth.words())
+        let were = if n == 1 { "was" } else { "were" };
+        format!("{} {were} not kept: {why}", worth.counted(n))
     }
 }
 

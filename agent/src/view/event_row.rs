@@ -17,7 +17,7 @@ use crate::model::{
         socket::{SocketId, Time},
     },
     table::happening::{EventName, Happened, Happening, Notice},
-    text::{duration::seconds, wall_time::WallTime},
+    text::{count::counted, duration::seconds, wall_time::WallTime},
 };
 use serde::{Deserialize, Serialize};
 
@@ -250,9 +250,13 @@ impl NoticeRow {
 }
 
 fn lost(events: u64, skipped: u64) -> String {
-    let lost = (events > 0).then(|| format!("{events} events were lost: the totals stay exact"));
+    let lost = (events > 0).then(|| {
+        let were = if events == 1 { "was" } else { "were" };
+        format!("{} {were} lost: the totals stay exact", counted(events, "event"))
+    });
     let may_be_lost = (skipped > 0).then(|| {
-        format!("the kernel skipped {skipped} runs of hooks on this host: events may be missing")
+        let runs = counted(skipped, "run");
+        format!("the kernel skipped {runs} of hooks on this host: events may be missing")
     });
     lost.into_iter().chain(may_be_lost).collect::<Vec<_>>().join("; ")
 }

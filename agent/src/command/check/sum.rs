@@ -1,5 +1,6 @@
 //! The last line of a report: how many connections were judged, how many fall short, and what was not seen.
 
+use crate::model::text::count::counted;
 use serde::Serialize;
 
 /// How many of what.
@@ -87,14 +88,17 @@ impl Sum {
             n => words.push_str(&format!(", {n} settings were refused")),
         }
         if *events_lost > 0 {
+            let were = if *events_lost == 1 { "was" } else { "were" };
             words.push_str(&format!(
-                ", {events_lost} events were lost: connections may be missing (raise --ring-bytes)"
+                ", {} {were} lost: connections may be missing (raise --ring-bytes)",
+                counted(*events_lost, "event")
             ));
         }
         if *hooks_skipped > 0 {
             words.push_str(&format!(
-                ", the kernel skipped {hooks_skipped} runs of hooks on this host: connections may be \
-                 missing (try again when the host is less busy)"
+                ", the kernel skipped {} of hooks on this host: connections may be missing (try again when the host is less \
+                 busy)",
+                counted(*hooks_skipped, "run")
             ));
         }
         words
@@ -140,6 +144,7 @@ mod tests {
             "all 2 outbound connections obey the rest of the policy, 1 setting was refused";
         assert_eq!(refused, expected);
         assert!(words(7).starts_with("no outbound connection was seen, 7 events were lost"));
+        assert!(words(1).starts_with("no outbound connection was seen, 1 event was lost"));
     }
 
     #[test]

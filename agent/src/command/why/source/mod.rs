@@ -102,10 +102,11 @@ pub(super) fn find(
         );
     }
     if sources.n_left_out > 0 {
-        sources.notes.push(format!(
-            "{} more connections live that are like others here, and are not counted: ask for one peer or process",
-            sources.n_left_out
-        ));
+        let live = match sources.n_left_out {
+            1 => "1 more connection lives that is like others here, and is".to_owned(),
+            n => format!("{n} more connections live that are like others here, and are"),
+        };
+        sources.notes.push(format!("{live} not counted: ask for one peer or process"));
     }
     let neighbours = match target {
         Target::Everything => Vec::new(),

@@ -41,14 +41,16 @@ impl Judged {
     /// After how long of silence somebody noticed: the kernel, or the program that closed it.
     fn noticed(&self) -> String {
         let dark = || self.case.of(Finding::Dark);
+        let n = dark().count();
         let longest = time(dark().map(Life::noticed_after_seconds).fold(0.0, f64::max));
         let is_abandoned =
             |life: &Life| life.end.as_ref().is_some_and(|end| end.cause == Cause::Abandoned);
         if dark().all(is_abandoned) {
             // The kernel repeats the FIN for long after that.
-            format!("and was closed by this host after {longest} of silence")
+            let were = if n == 1 { "was" } else { "were" };
+            format!("and {were} closed by this host after {}{longest} of silence", up_to(n))
         } else {
-            format!("noticed after {longest}")
+            format!("noticed after {}{longest}", up_to(n))
         }
     }
 
@@ -120,8 +122,10 @@ impl Judged {
         if was_in_use || !resets().all(|it| it.in_flight) {
             return String::new();
         }
+        let (request, at_least) =
+            if resets().count() == 1 { ("a request", "") } else { ("requests", "at least ") };
         format!(
-            " with a request unread, after {} of quiet: its own idle timeout is likely",
+            " with {request} unread, after {at_least}{} of quiet: its own idle timeout is likely",
             time(shortest)
         )
     }

@@ -4,7 +4,7 @@ use crate::{
     command::why::answer::Judged,
     model::{
         judgement::death::{Cause, Certainty},
-        text::duration::tenths,
+        text::{count::counted, duration::tenths},
     },
     view::{
         connection::{RowOwner, ms},
@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 /// How sure a cause is, and what looks alike.
 pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String {
+    let it = if case.n_dead == 1 { "it" } else { "them" };
     match (cause, certainty) {
         (Cause::IdleDrop, _) => {
             let quiet =
@@ -49,17 +50,19 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
             "the kernel reported it; that this host could not send is what it showed before".to_owned()
         }
         _ if case.is_outage => {
-            "the kernel reported it; others to the same peer fell silent with it: the peer or the path was gone, and forgot \
-             nothing"
-                .to_owned()
+            format!(
+                "the kernel reported it; others to the same peer fell silent with {it}: the peer or the path was gone, and \
+                 forgot nothing"
+            )
         }
         (Cause::KeepaliveReset | Cause::KeepaliveTimeout, _)
             if case.case.dead().any(|life| {
                 life.end.as_ref().is_some_and(|end| end.forgotten && end.others_answered.is_some())
             }) =>
         {
-            "the kernel reported it; others to the same peer were answered meanwhile: the path forgot it, the peer lives"
-                .to_owned()
+            format!(
+                "the kernel reported it; others to the same peer were answered meanwhile: the path forgot {it}, the peer lives"
+            )
         }
         (Cause::KeepaliveTimeout | Cause::UserTimeout | Cause::RetransmitTimeout, _)
             if case.others_were_answered() =>
@@ -119,7 +122,7 @@ pub(super) fn of_processes(processes: &BTreeSet<(String, u32)>) -> String {
 }
 
 pub(super) fn connections(n: usize) -> String {
-    if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
+    counted(n, "connection")
 }
 
 pub(super) const fn up_to(n: usize) -> &'static str {

@@ -15,7 +15,7 @@ use crate::{
     model::{
         judgement::{facts::ConnectionFacts as _, gap::GapFrom},
         observed::{setsockopt::SockOpt, socket::Direction},
-        text::duration::duration,
+        text::{count::counted, duration::duration},
     },
     view::{
         condition_text::{held_back_in_words, one_of_listeners, soon},
@@ -64,10 +64,10 @@ impl Judged {
                 let probes =
                     self.case.of(Finding::PeerSilent).map(|life| life.connection.probes_unanswered);
                 format!(
-                    "{what}{whose} {peer} {} sent {}{} probes that nobody answered{}{}",
+                    "{what}{whose} {peer} {} sent {}{} that nobody answered{}{}",
                     if n == 1 { "has" } else { "have" },
                     up_to(n),
-                    probes.max().unwrap_or_default(),
+                    counted(probes.max().unwrap_or_default(), "probe"),
                     self.since(),
                     self.gives_up()
                 )
@@ -77,7 +77,8 @@ impl Judged {
                 let waiting = self.case.of(self.finding);
                 let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
                 format!(
-                    "{what}{whose} {peer} sent a probe {}{} ago that is not answered yet{}; {}",
+                    "{what}{whose} {peer} {} a probe {}{} ago that is not answered yet{}; {}",
+                    if n == 1 { "sent" } else { "each sent" },
                     up_to(n),
                     time(since.fold(0.0, f64::max)),
                     self.next_probe(),
@@ -155,9 +156,9 @@ impl Judged {
     fn opening(&self, what: &str, n: usize) -> String {
         let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
         format!(
-            "{what} cannot be opened so far: {}{} SYNs got no answer{}{}",
+            "{what} cannot be opened so far: {}{} got no answer{}{}",
             up_to(n),
-            u32::from(repeated.unwrap_or_default()) + 1,
+            counted(u32::from(repeated.unwrap_or_default()) + 1, "SYN"),
             self.since(),
             self.gives_up()
         )

@@ -2,7 +2,10 @@
 
 use crate::{
     command::why::answer::Judged,
-    model::text::duration::{duration, tenths},
+    model::text::{
+        count::counted,
+        duration::{duration, tenths},
+    },
 };
 
 impl Judged {
@@ -23,9 +26,11 @@ impl Judged {
             let unless = if survived.is_some_and(|survived| survived >= f64::from(proposal.idle)) {
                 String::new()
             } else {
-                format!(", if the path keeps them for {} s", proposal.idle)
+                let them = if what_if.prevented == 1 { "it" } else { "them" };
+                format!(", if the path keeps {them} for {} s", proposal.idle)
             };
-            words.push(format!("{} of {of} deaths prevented{unless}", what_if.prevented));
+            let deaths = counted(of, "death");
+            words.push(format!("{} of {deaths} prevented{unless}", what_if.prevented));
         }
         if what_if.kept_or_noticed > 0 {
             let n = what_if.kept_or_noticed;
@@ -58,10 +63,10 @@ impl Judged {
             ));
         }
         Some(format!(
-            "idle {} s, interval {} s, {} probes: {}",
+            "idle {} s, interval {} s, {}: {}",
             proposal.idle,
             proposal.interval,
-            proposal.count,
+            counted(proposal.count, "probe"),
             words.join(", ")
         ))
     }
