@@ -1,7 +1,7 @@
 //! A case: the connections of one process with one peer under one setting and one verdict. Connections that are alike are reported once.
 
 use super::{
-    life::{Finding, Life, LifeEnd},
+    life::{Finding, InWindow, Life, LifeEnd},
     what_if::{Setting, WhatIf},
 };
 use crate::model::{
@@ -33,6 +33,7 @@ pub(crate) enum Peer {
 
 /// What the connections of a case have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct GroupKey {
     /// The server, or the clients of a port.
     pub peer: Peer,
@@ -52,6 +53,8 @@ pub(crate) struct GroupKey {
     pub is_busy: bool,
     /// It lives, and what was written cannot be sent: that is no matter of the path.
     pub is_held_back: bool,
+    /// It hung before the time that was asked for, and went on hanging through it.
+    pub hung_before: bool,
 }
 
 /// Connections that are alike.
@@ -95,7 +98,8 @@ pub(crate) struct QuietRange {
     pub most: f64,
 }
 
-/// Sorts connections into cases, worst first.
+/// Sorts connections into cases, worst first. If a time that is over was asked for, what began or ended in it comes before what
+/// went on through it.
 pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
     let mut by_key: BTreeMap<GroupKey, Vec<Life>> = BTreeMap::new();
     for life in lives {
@@ -111,8 +115,18 @@ pub(crate) fn cases(lives: Vec<Life>) -> Vec<ConnectionGroup> {
         })
         .collect();
     cases.sort_by_cached_key(|case| {
-        let n_worst = case.of(case.finding()).count();
-        (case.finding(), case.key.is_busy, std::cmp::Reverse(n_worst))
+        let finding = case.finding();
+        let n_worst = case.of(finding).count();
+        // What is fine comes last, whenever it was.
+        let is_of_other_time =
+            finding < Finding::Fine && !case.lives.iter().any(Life::is_of_window);
+        (
+            finding == Finding::Fine,
+            is_of_other_time,
+            finding,
+            case.key.is_busy,
+            std::cmp::Reverse(n_worst),
+        )
     });
     cases
 }
@@ -162,6 +176,7 @@ impl GroupKey {
                 && connection.gap_from == Some(GapFrom::ArmedTimer),
             is_busy: may_be_forgotten && connection.is_busy_so_far(),
             is_held_back: life.end.is_none() && connection.is_held_back(),
+            hung_before: life.in_window == Some(InWindow::HungBefore),
         }
     }
 }

@@ -300,6 +300,12 @@ fn what_hangs_now_is_an_answer_about_a_past_time_only_if_it_hung_then() {
     );
     let hung = asked(&moment("1 second ago"));
     assert!(hung.contains("waits for an answer, since ") && hung.contains(", still now"), "{hung}");
+    assert!(!hung.contains("before that time"), "it began then: {hung}");
+    // Of a later time in which nothing began it is said that it is older.
+    let (since, until) = (moment("2 seconds ago"), moment("1 second ago"));
+    let later = text(&why(&agent, &[&id, "--since", &since, "--until", &until]));
+    assert!(later.starts_with("What was wrong then had begun before."), "{later}");
+    assert!(later.contains("waits for an answer, since "), "{later}");
 }
 
 #[test]

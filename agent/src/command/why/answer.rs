@@ -2,6 +2,7 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
+    in_window::in_window,
     lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
@@ -39,6 +40,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Judged {
     /// The worst that is to be said.
     pub(super) finding: Finding,
@@ -77,6 +79,8 @@ pub(super) struct Judged {
     pub(super) causes: Vec<CauseCount>,
     /// When those of the worst finding ended, and when that began; null if they live.
     pub(super) times: Option<ConnectionTimes>,
+    /// They hung before the time that was asked for, and went on hanging through it: they neither began nor ended in it.
+    pub(super) hung_before: bool,
     /// Others to the same peer go unanswered now, which these cannot notice.
     #[serde(rename = "peer_answers_nobody")]
     pub(super) is_peer_silent: bool,
@@ -165,17 +169,24 @@ pub(super) struct AskedWhen {
     pub(super) now: f64,
     /// The time that the question is about ended before that.
     pub(super) is_of_past: bool,
+    /// From when to when that time was, if it is over: Unix times.
+    pub(super) window: Option<(f64, f64)>,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
 /// then?
 pub(super) fn judge(
-    lives: Vec<Life>,
+    mut lives: Vec<Life>,
     others: &[Life],
     learned: &[LearnedRow],
     idle: Option<u32>,
     asked: AskedWhen,
 ) -> Vec<Judged> {
+    if let Some(window) = asked.window {
+        for life in &mut lives {
+            life.in_window = Some(in_window(life, window, asked.now));
+        }
+    }
     let cases = cases(lives);
     let known = KnownLessons::of(learned);
     let mut processes = SeenProcesses::of(&cases);
@@ -292,6 +303,7 @@ fn of_case(
         n_dead: case.dead().count(),
         causes: causes(&case),
         times: case.times(),
+        hung_before: case.key.hung_before,
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
         outage_beside: neighbours.outage_beside(&case),

@@ -3,6 +3,7 @@
 
 mod answer;
 pub(super) mod history;
+mod in_window;
 mod inherited;
 mod known_names;
 mod lessons;
@@ -83,7 +84,11 @@ pub(super) fn run(
     let now = clock::unix_seconds();
     let window = args.times.window()?;
     let found = source::find(args, &socket.socket, limits, &window, now)?;
-    let asked = AskedWhen { now, is_of_past: window.is_past() };
+    let asked = AskedWhen {
+        now,
+        is_of_past: window.is_past(),
+        window: window.until_seconds().map(|until| (window.since_seconds(), until)),
+    };
     let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, asked);
     let mut out = output::stdout();
     if args.json {

@@ -1,8 +1,10 @@
 //! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
 //! how it ended.
 
+mod in_window;
 mod joined;
 
+pub(crate) use in_window::InWindow;
 pub(crate) use joined::lives;
 
 use super::{
@@ -112,6 +114,9 @@ pub(crate) struct Life {
     /// other.
     #[serde(skip)]
     pub read_at: Option<f64>,
+    /// How it stands to a time that was asked for and is over; none if none was, or it is not.
+    #[serde(skip)]
+    pub in_window: Option<InWindow>,
     /// Its end, if it has come.
     #[serde(flatten)]
     pub end: Option<LifeEnd>,
@@ -185,6 +190,7 @@ impl Life {
             given_up_at: None,
             clues: None,
             read_at: None,
+            in_window: None,
             end: None,
         }
     }
@@ -234,6 +240,7 @@ impl Life {
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
             read_at: None,
+            in_window: None,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })

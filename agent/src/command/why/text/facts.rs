@@ -15,7 +15,10 @@ use crate::{
             setting::SettingOrigin,
             socket::{Direction, State},
         },
-        text::duration::{duration, tenths},
+        text::{
+            count::counted,
+            duration::{duration, tenths},
+        },
     },
     view::{
         connection::Connection,
@@ -48,7 +51,8 @@ impl Judged {
             .filter(|(n, _)| *n > 0)
             .map(|(n, word)| format!("{n} {word}"))
             .collect();
-        format!("{name}{pids}{part_of} {arrow}  {}", counts.join(", "))
+        let before = if self.hung_before { "  (began before that time)" } else { "" };
+        format!("{name}{pids}{part_of} {arrow}  {}{before}", counts.join(", "))
     }
 
     pub(super) fn live_in_words(&self) -> String {
@@ -84,12 +88,13 @@ impl Judged {
                 String::new()
             };
             words.push(format!(
-                "{n_stuck} with data unanswered{sent}, {}{} retransmissions",
+                "{n_stuck} with data unanswered{sent}, {}{}",
                 up_to(n_stuck),
-                repeated.unwrap_or_default(),
+                counted(repeated.unwrap_or_default(), "retransmission"),
             ));
             if before > self.known_limit() {
-                words.push("as where a path has forgotten them".to_owned());
+                let them = if n_stuck == 1 { "it" } else { "them" };
+                words.push(format!("as where a path has forgotten {them}"));
             }
         }
         let n_silent = of(Condition::PeerSilent);
@@ -134,10 +139,12 @@ impl Judged {
             words.push(self.dropped_in(quietest));
         }
         if self.is_peer_silent {
-            words.push(
-                "others to the same peer get no answer: these do not notice it by themselves"
-                    .to_owned(),
-            );
+            let these = if live.len() == 1 {
+                "this one does not notice it by itself"
+            } else {
+                "these do not notice it by themselves"
+            };
+            words.push(format!("others to the same peer get no answer: {these}"));
         }
         words.extend(self.gone_for_all());
         words.join(", ")

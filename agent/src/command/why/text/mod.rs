@@ -112,19 +112,16 @@ impl WhyText<'_> {
                 self.behind().unwrap_or_default()
             );
         }
-        let n_more = self.cases.iter().filter(|case| case.finding < Finding::Fine).count() - 1;
-        let more = match n_more {
-            0 => String::new(),
-            1 => " One more finding below.".to_owned(),
-            n => format!(" {n} more findings below."),
-        };
         let outage = outages::in_words(self.cases, self.now);
         // Of a probe that waits, the finding itself says it.
         let may_be_next = outage.is_none()
             && worst.finding >= Finding::Dropped
             && worst.finding != Finding::ProbeUnanswered;
         let beside = outages::beside(self.cases, self.now).filter(|_| may_be_next);
-        let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(|it| it.is_over);
+        // Nor does what hung before come before what began then.
+        let is_later =
+            |it: &outages::OutageText| it.is_over || it.hung_before && !worst.hung_before;
+        let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(is_later);
         let sentences = |outages: Vec<outages::OutageText>| {
             let all: Vec<String> =
                 outages.into_iter().map(|outage| format!("{}. ", outage.sentence)).collect();
@@ -132,7 +129,8 @@ impl WhyText<'_> {
         };
         // What hangs now comes before what is over, and before what may come.
         let head = format!(
-            "{}{}{}{}.{}{} {}",
+            "{}{}{}{}{}.{}{} {}",
+            if worst.hung_before { "What was wrong then had begun before. " } else { "" },
             self.stopped(),
             sentences(now),
             self.unreplied(worst),
@@ -141,7 +139,25 @@ impl WhyText<'_> {
             beside.unwrap_or_default(),
             sentences(over),
         );
-        format!("{}{more}", head.trim_end())
+        format!("{}{}", head.trim_end(), self.more(worst))
+    }
+
+    /// How many findings there are besides the worst, and how many of them began before the time that was asked for.
+    fn more(&self, worst: &Judged) -> String {
+        let findings = || self.cases.iter().filter(|case| case.finding < Finding::Fine);
+        let n_before = findings().filter(|case| case.hung_before && !worst.hung_before).count();
+        let before = match (findings().count() - 1, n_before) {
+            (_, 0) => String::new(),
+            (1, _) => ", which began before that time".to_owned(),
+            (n, n_before) if n == n_before => ", all of which began before that time".to_owned(),
+            (_, 1) => ", 1 of which began before that time".to_owned(),
+            (_, n_before) => format!(", {n_before} of which began before that time"),
+        };
+        match findings().count() - 1 {
+            0 => String::new(),
+            1 => format!(" One more finding below{before}."),
+            n => format!(" {n} more findings below{before}."),
+        }
     }
 
     /// The processes that are stopped now.
@@ -322,7 +338,8 @@ impl WhyText<'_> {
         }
         let rest = fine.len().saturating_sub(n_told);
         if rest > 0 {
-            self.part(f, "", &format!("and {rest} more kinds of connections: --all"))?;
+            let kinds = if rest == 1 { "kind" } else { "kinds" };
+            self.part(f, "", &format!("and {rest} more {kinds} of connections: --all"))?;
         }
         Ok(())
     }

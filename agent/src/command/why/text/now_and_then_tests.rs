@@ -8,9 +8,13 @@ use crate::{
     },
     model::{
         judgement::{condition::CANNOT_SEND, death::Cause, learned::LearnedRow, learned::LimitRow},
-        observed::{ending::Ending, socket::Socket, watched::Watched},
+        observed::{
+            ending::Ending,
+            socket::{Socket, State},
+            watched::Watched,
+        },
     },
-    view::life::tests_support::{GAVE_UP, RESET, app, dead, live},
+    view::life::tests_support::{CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live},
 };
 
 fn judged(lives: Vec<Life>) -> Vec<Judged> {
@@ -167,4 +171,106 @@ fn a_death_of_another_connection_is_not_said_to_be_shown_here() {
     assert_eq!(cases[0].causes[0].cause, Cause::IdleDrop);
     assert!(limits[0].contains("with the death that is shown here"), "{limits:?}");
     assert!(limits[1].contains("with a death of shop that this answer shows, too"), "{limits:?}");
+}
+
+#[test]
+fn of_a_time_that_was_asked_for_what_began_or_ended_then_comes_first_and_what_went_on_after_it() {
+    let now = timestamp::unix_seconds("2026-01-02T10:51:00Z").unwrap();
+    let hangs = |id, since_ms, process: &str| {
+        let socket = Socket {
+            in_flight: true,
+            retransmits: 9,
+            retransmitting_ms: Some(since_ms),
+            silent_ms: since_ms + 9_000,
+            ..app(id, None, since_ms)
+        };
+        let mut life = live(&socket);
+        life.owners[0].process = process.to_owned();
+        life
+    };
+    // One hangs for 20 minutes, and one died 10 minutes ago.
+    let older = || hangs(1, 1_200_000, "older");
+    let page = |lives, window| {
+        let asked = AskedWhen {
+            now,
+            is_of_past: window,
+            window: window.then_some((now - 600.0, now - 540.0)),
+        };
+        said_of(&judge(lives, &[], &[], None, asked), Some("172.16.0.0/16"))
+    };
+    let lives = || vec![older(), died(2, 7, 400_000, RESET)];
+    let then = page(lives(), true);
+    assert!(then.starts_with("1 connection of app to 172.16.0.15:2717 died of silence"), "{then}");
+    assert!(then.contains("One more finding below, which began before that time."), "{then}");
+    let heading = "older[812] -> 172.16.0.15:2717 1 live (began before that time)";
+    assert!(then.contains(heading), "{then}");
+    // Without a time, and if it began then, what hangs comes first.
+    let now_first = page(lives(), false);
+    assert!(now_first.starts_with("1 connection of older to"), "{now_first}");
+    assert!(!now_first.contains("before that time"), "{now_first}");
+    let began_then = page(vec![hangs(1, 570_000, "older"), died(2, 7, 400_000, RESET)], true);
+    assert!(began_then.starts_with("1 connection of older to"), "{began_then}");
+    assert!(!began_then.contains("before that time"), "{began_then}");
+    // Nothing else was wrong then: that is said.
+    let alone = page(vec![older()], true);
+    assert!(
+        alone.starts_with("What was wrong then had begun before. 1 connection of older"),
+        "{alone}"
+    );
+}
+
+/// The page for one of a kind, and for two.
+fn of_one_and_two(life: impl Fn(u64) -> Life) -> [String; 2] {
+    [vec![life(1)], vec![life(1), life(2)]].map(said)
+}
+
+#[test]
+fn each_finding_has_the_verb_of_one_and_of_several() {
+    let closed = |id| {
+        let socket = app(id, None, 5_000);
+        Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap()
+    };
+    let hangs = |id, state, retransmits| {
+        live(&Socket {
+            in_flight: true,
+            state,
+            retransmits,
+            retransmitting_ms: Some(39_000),
+            silent_ms: 119_000,
+            ..app(id, None, 39_000)
+        })
+    };
+    let kinds: [(&str, [String; 2]); 9] = [
+        ("dropped", of_one_and_two(|id| died(id, 7, 400_000, RESET))),
+        ("dark", of_one_and_two(|id| dead(&app(id, Some(60), 90_000), GAVE_UP))),
+        ("abandoned", of_one_and_two(closed)),
+        ("reset", of_one_and_two(|id| died(id, 7, 30_000, Ending { sent_ms: Some(10), ..RESET }))),
+        ("stuck", of_one_and_two(|id| hangs(id, State::Established, 2))),
+        ("opening", of_one_and_two(|id| hangs(id, State::SynSent, 2))),
+        ("unprotected", of_one_and_two(|id| live(&app(id, None, 5_000)))),
+        ("overdue", of_one_and_two(|id| live(&app(id, None, 400_000)))),
+        ("fine", of_one_and_two(|id| live(&app(id, Some(60), 5_000)))),
+    ];
+    for (kind, [one, two]) in &kinds {
+        let head = |text: &str| text.split(" app[").next().unwrap_or_default().to_owned();
+        let (one, two) = (head(one), head(two));
+        assert!(
+            one.contains("1 connection") && two.contains("2 connections"),
+            "{kind}: {one} {two}"
+        );
+        for noun in ["connections", "probes", "SYNs", "retransmissions", "deaths", "kinds"] {
+            assert!(!one.contains(&format!(" 1 {noun}")), "{kind}: {one}");
+        }
+        for verb in [" was ", " waits ", " has sent ", " hangs ", " gets "] {
+            assert!(!two.contains(verb), "{kind}: {two}");
+        }
+    }
+    let [one, two] = of_one_and_two(closed);
+    assert!(one.contains("any more, and was closed by this host after"), "{one}");
+    assert!(two.contains("any more, and were closed by this host after up to"), "{two}");
+    let [one, two] = of_one_and_two(|id| hangs(id, State::SynSent, 2));
+    assert!(
+        one.contains("so far: 3 SYNs got") && two.contains("so far: up to 3 SYNs got"),
+        "{one}"
+    );
 }

@@ -25,6 +25,8 @@ struct HostWitness {
     case: usize,
     port: u16,
     witness: PeerWitness,
+    /// It hung before the time that was asked for.
+    hung_before: bool,
 }
 
 /// What is said of an outage.
@@ -32,20 +34,30 @@ pub(super) struct OutageText {
     pub(super) sentence: String,
     /// None of those that it took lives.
     pub(super) is_over: bool,
+    /// It began before the time that was asked for.
+    pub(super) hung_before: bool,
 }
 
-/// The host with most connections that went dark together, in words. `now`: Unix time.
+/// The host with most connections that went dark together, in words: in the time that was asked for, else before it. `now`: Unix
+/// time.
 pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
     let mut hosts: BTreeMap<IpAddr, Vec<HostWitness>> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
         let port = remote.port();
         let witnesses = case.case.lives.iter().map(|life| PeerWitness::of(life, now));
-        let placed = witnesses.map(|witness| HostWitness { case: number, port, witness });
+        let hung_before = case.hung_before;
+        let place = |witness| HostWitness { case: number, port, witness, hung_before };
+        let placed = witnesses.map(place);
         hosts.entry(remote.ip()).or_default().extend(placed);
     }
-    let outages = hosts.into_iter().filter_map(|(host, all)| Some((host, Outage::of(all)?)));
-    let (host, outage) = outages.max_by_key(|(_, outage)| outage.n)?;
+    let largest = |hung_before: bool| {
+        let outages = hosts.iter().filter_map(|(host, all)| {
+            Some((*host, Outage::of(all.clone(), hung_before)?, hung_before))
+        });
+        outages.max_by_key(|(_, outage, _)| outage.n)
+    };
+    let (host, outage, hung_before) = largest(false).or_else(|| largest(true))?;
     let ports = if outage.n_ports == 1 { "1 port" } else { &format!("{} ports", outage.n_ports) };
     let sentence = format!(
         "{host}, or the path to it, went dark {} for {} of {} kinds, to {ports}",
@@ -53,7 +65,7 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
         connections(outage.n),
         outage.n_cases
     );
-    Some(OutageText { sentence, is_over: outage.is_over })
+    Some(OutageText { sentence, is_over: outage.is_over, hung_before })
 }
 
 /// That others get no answer from a host which connections that are well go to as well, in words; they may be next.
@@ -92,9 +104,13 @@ struct Outage {
 }
 
 impl Outage {
-    /// Where most fell silent within the time, if these are many.
-    fn of(all: Vec<HostWitness>) -> Option<Self> {
-        let is_dark = |it: &HostWitness| it.witness.unanswered.is_some_and(|it| !it.is_alone);
+    /// Where most fell silent within the time, if these are many. `hung_before`: of those that hung before the time that was asked
+    /// for.
+    fn of(all: Vec<HostWitness>, hung_before: bool) -> Option<Self> {
+        let is_dark = |it: &HostWitness| {
+            let is_alone = it.witness.unanswered.is_none_or(|it| it.is_alone);
+            !is_alone && it.hung_before == hung_before
+        };
         let (mut dark, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dark);
         dark.sort_by(|a, b| since(a).total_cmp(&since(b)));
         let group = longest_together(&dark)?;
@@ -180,12 +196,12 @@ mod tests {
             unanswered: Some(unanswered),
             ..PeerWitness::default()
         };
-        HostWitness { case, port: 443, witness }
+        HostWitness { case, port: 443, witness, hung_before: false }
     }
 
     fn heard(at: f64) -> HostWitness {
         let witness = PeerWitness { heard: Some(at), ..PeerWitness::default() };
-        HostWitness { case: 99, port: 443, witness }
+        HostWitness { case: 99, port: 443, witness, hung_before: false }
     }
 
     #[test]
@@ -195,9 +211,9 @@ mod tests {
             .enumerate()
             .map(|(case, since)| darkened(case, -1.0, since))
             .collect();
-        let outage = Outage::of(all.clone()).unwrap();
+        let outage = Outage::of(all.clone(), false).unwrap();
         assert_eq!((outage.since, outage.n, outage.n_cases), (110.0, 4, 4));
-        assert_eq!(Outage::of(all[..4].to_vec()), None);
+        assert_eq!(Outage::of(all[..4].to_vec(), false), None);
     }
 
     #[test]
@@ -207,11 +223,11 @@ mod tests {
         let cut = cut.map(|(case, heard, since)| darkened(case, heard, since));
         let older = [darkened(5, 20.0, 76.0), darkened(6, 10.0, 80.0)];
         let all = [&cut[..], &older].concat();
-        let outage = Outage::of(all.clone()).unwrap();
+        let outage = Outage::of(all.clone(), false).unwrap();
         assert_eq!((outage.heard_until, outage.since, outage.n), (Some(100.0), 101.0, 4));
         assert!(!outage.is_over, "they still wait");
         // A neighbour that was answered shows the bound; one that still is shows that the host is there.
-        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat());
+        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
         assert_eq!(beside(100.9).unwrap().heard_until, Some(100.9));
         assert_eq!(beside(140.0), None);
     }
@@ -222,8 +238,20 @@ mod tests {
         for it in &mut all {
             it.witness.ended = Some(130.0);
         }
-        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat());
+        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
         assert!(beside(500.0).is_some_and(|it| it.is_over), "heard after the last had ended");
         assert_eq!(beside(120.0), None, "heard meanwhile");
+    }
+
+    #[test]
+    fn an_older_outage_does_not_hide_the_one_of_the_time_that_was_asked_for() {
+        let older: Vec<HostWitness> = (10..16)
+            .map(|case| HostWitness { hung_before: true, ..darkened(case, -1.0, 1.0) })
+            .collect();
+        let of_then = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
+        let all = [&older[..], &of_then].concat();
+        assert_eq!(Outage::of(all.clone(), false).map(|it| (it.since, it.n)), Some((101.0, 4)));
+        assert_eq!(Outage::of(older.clone(), false), None);
+        assert_eq!(Outage::of(older, true).map(|it| (it.since, it.n)), Some((1.0, 6)));
     }
 }
