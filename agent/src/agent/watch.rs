@@ -54,6 +54,8 @@ pub trait Audience {
     fn news(&mut self, news: News);
     /// Takes processes that own connections: their ids, and when they started, in ticks since boot.
     fn met(&mut self, _processes: &[(u32, u64)]) {}
+    /// So many more events were lost, of whatever kind.
+    fn lost(&mut self, _n: u64) {}
     /// Takes the new sums for scrapes.
     fn totals(&mut self, totals: Totals);
     /// What was learned: the evidence that is new, and all that follows.
@@ -430,7 +432,7 @@ impl<A: Audience> Watch<A> {
     /// Reads the hooks' own totals.
     fn count(&mut self) -> Result<(), Error> {
         let counts = self.hooks.counts()?;
-        let lost_before = self.lost();
+        let (lost_before, all_lost_before) = (self.lost(), self.health.flow.n_lost());
         let n_skipped = self.hooks.n_skipped();
         let AgentHealth { flow, fires, n_ended, .. } = &mut self.health;
         flow.seen = counts.seen;
@@ -443,6 +445,11 @@ impl<A: Audience> Watch<A> {
         *n_ended = counts.ended;
         if self.lost() > lost_before {
             table(&self.table).events_lost();
+        }
+        // Fewer are unseen when a walk has met what the events were about.
+        match self.health.flow.n_lost().saturating_sub(all_lost_before) {
+            0 => {}
+            n => self.audience.lost(n),
         }
         Ok(())
     }
