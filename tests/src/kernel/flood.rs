@@ -44,7 +44,7 @@ impl Flood {
         let thread = |_| {
             let (stop, n_made) = (Arc::clone(&stop), Arc::clone(&n_made));
             thread::spawn(move || {
-                NetworkNamespace::new().run(|| connect_until(&stop, &n_made, rest))
+                NetworkNamespace::new().run(|| connect_until(&stop, &n_made, rest));
             })
         };
         let threads = (0..n_threads).map(thread).collect();
