@@ -7,7 +7,7 @@ use crate::{
         text::count::counted,
     },
     serve::{AgentStatus, client},
-    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Query},
+    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Loss, Query},
     view::life::{CallSeen, Life},
 };
 use std::{collections::BTreeMap, path::Path};
@@ -82,6 +82,19 @@ impl<'a> HistorySource<'a> {
         };
         let meanings: Vec<String> = found.into_iter().map(|it| it.meaning).collect();
         Ok((!meanings.is_empty()).then(|| meanings.join("; ")))
+    }
+
+    /// From when to when the agent lost events, since this time: Unix seconds. None if it lost no event.
+    pub(super) fn events_lost(&self, since: f64) -> Result<Option<(f64, f64)>, Failure> {
+        let found = match self {
+            Self::Agent(path, None) => client::not_kept(path, Some(since), None)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => {
+                reader.not_kept(Some(since), None)?
+            }
+            Self::None => Vec::new(),
+        };
+        let lost = found.into_iter().find(|it| it.reason == Loss::Kernel);
+        Ok(lost.map(|it| (it.first_unix_seconds, it.last_unix_seconds)))
     }
 
     /// Calls on connections that live, as far as the history holds them.
@@ -167,7 +180,8 @@ pub(super) fn what_is_missing(
         missing.push(format!("the agent watches since {started}; {before}"));
     }
     let n_lost = status.flow.n_lost();
-    if n_lost > 0 {
+    // The history has them by the minute.
+    if n_lost > 0 && matches!(history, HistorySource::None) {
         let were = if n_lost == 1 { "was" } else { "were" };
         let events = counted(n_lost, "event");
         missing.push(format!(
