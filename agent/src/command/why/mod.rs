@@ -7,6 +7,7 @@ mod history;
 mod inherited;
 mod known_names;
 mod lessons;
+mod lost_events;
 mod needs;
 mod recognition;
 mod source;

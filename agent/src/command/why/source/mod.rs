@@ -6,7 +6,7 @@ mod explain_name;
 use super::{
     WhyArgs,
     history::{self, HistorySource},
-    inherited,
+    inherited, lost_events,
     target::{self, Meaning, Selection, Target},
     then::{self, NotOfThen},
 };
@@ -112,6 +112,12 @@ pub(super) fn find(
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
     let not_kept = sources.history.not_kept(window)?;
     sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
+    // Not before: what a note says was lost counts here, too.
+    if let Some(since) = lost_events::watched_since(&lives, sources.agent_started)
+        && let Some(lost) = sources.history.events_lost(since)?
+    {
+        lost_events::mark(&mut lives, lost, sources.agent_started);
+    }
     let mut notes = vec![window.note("what ended")];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
@@ -128,6 +134,8 @@ fn read_kernel(
 
 struct Sources<'a> {
     agent: Option<&'a Path>,
+    /// Unix time of its start.
+    agent_started: Option<f64>,
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
     window: &'a TimeWindow,
@@ -225,6 +233,7 @@ impl<'a> Sources<'a> {
             not_of_then: NotOfThen::default(),
             read_at: BTreeMap::new(),
             now,
+            agent_started: status.as_ref().map(|status| status.started_unix_seconds),
             agent: status.map(|_| socket),
             kernel,
             history,
