@@ -69,7 +69,9 @@ fn planned(agent: &Agent, path: &NetworkPath, local: SocketAddr) -> Value {
 
 #[test]
 fn what_probes_later_than_its_path_forgets_is_told_by_what_happens_to_others_of_the_host() {
-    let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+    // Others ask for the usual addresses.
+    let router = NetworkPath::router_in(83);
+    let Some(path) = router.with_middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
         return;
     };
     let agent = Agent::start(&["--interval", "500ms"]);
@@ -105,7 +107,7 @@ fn what_probes_later_than_its_path_forgets_is_told_by_what_happens_to_others_of_
 
 #[test]
 fn a_cut_that_takes_busy_ones_too_is_no_path_that_forgets() {
-    let path = NetworkPath::cable();
+    let path = NetworkPath::router_in(84);
     let agent = Agent::start(&["--interval", "500ms"]);
     let other = OtherPort::of(&path);
     let pinged = other.connect(&path, &Plan::keepalive(2, 2, 60));

@@ -98,11 +98,16 @@ impl Judged {
                 {
                     learned.meaning.clone()
                 }
-                _ => format!("{in_force}; seen: {}{}", learned.meaning, self.seen_sooner(learned)),
+                _ => format!(
+                    "{in_force}; seen: {}{}",
+                    learned.meaning,
+                    self.seen_sooner(learned.shortest_killed_seconds)
+                ),
             });
         }
         if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
-            return Some(self.guessed(guess, &in_force));
+            let sooner = self.seen_sooner(guess.hangs_after);
+            return Some(format!("{}{sooner}", self.guessed(guess, &in_force)));
         }
         if let Some(guess) = self.path_guess.as_ref().filter(|_| self.finding != Finding::Dropped) {
             let most = time(guess.quiet);
@@ -128,11 +133,11 @@ impl Judged {
         })
     }
 
-    /// What got no answer after clearly less quiet than what was learned.
-    fn seen_sooner(&self, learned: &LimitRow) -> String {
+    /// What got no answer after clearly less quiet than a time that is shown, seconds.
+    fn seen_sooner(&self, shown: f64) -> String {
         /// What is rounded to the same second is no other evidence.
         const SAME_SECONDS: f64 = 1.0;
-        let is_news = |quiet: f64| quiet + SAME_SECONDS < learned.shortest_killed_seconds;
+        let is_news = |quiet: f64| quiet + SAME_SECONDS < shown;
         let guess = self.path_guess.as_ref().filter(|guess| is_news(guess.quiet));
         guess.map(|guess| format!("; and {}", guess.shown_by)).unwrap_or_default()
     }

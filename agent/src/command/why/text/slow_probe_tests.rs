@@ -226,6 +226,14 @@ fn all_connections_to_a_server_get_one_proposal_from_why_and_from_fix() {
     let expected_findings =
         [Finding::PeerSilent, Finding::Unprotected, Finding::ProbablyLate, Finding::Fine];
     assert_eq!(found, expected_findings);
+    // One limit, too: that of another port that hangs sooner is said beside.
+    let sooner = [live(&to_port(80, hangs(8, 90_000)))];
+    let cases = judged(lives.iter().map(live).collect(), &sooner);
+    for case in cases.iter().filter(|case| case.finding != Finding::Fine) {
+        let said = case.limit().unwrap_or_default();
+        assert!(said.contains("after 45 s of quiet"), "{:?}: {said}", case.finding);
+        assert_eq!(times(case.proposal), (10, 10), "{:?}", case.finding);
+    }
     for socket in [&lives[1], &lives[2]] {
         let (values, origin) = planned(socket, &others, &around()).unwrap();
         assert_eq!(times(values), (10, 10));
