@@ -64,7 +64,7 @@ fn planned(agent: &Agent, path: &NetworkPath, local: SocketAddr) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let found = rows.into_iter().find(|row| row["local"] == local.to_string());
-    found.unwrap_or_else(|| panic!("no row of {local}: {text}"))
+    found.expect("a row of the plan")
 }
 
 #[test]
