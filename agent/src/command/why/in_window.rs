@@ -1,10 +1,12 @@
 //! How a connection stands to a time that is over: what began or ended in it is the answer, and what hung through it comes after.
 
-use super::neighbours::witness::PeerWitness;
 use crate::{
     command::timestamp::unix_seconds,
     model::judgement::condition::Condition,
-    view::life::{InWindow, Life},
+    view::{
+        life::{InWindow, Life},
+        neighbours::witness::PeerWitness,
+    },
 };
 
 /// How it stands to this window: Unix times.
