@@ -9,7 +9,11 @@ use keepwatch_tests::{
         agent::{Agent, sockets_from_kernel},
         truth::compare,
     },
-    kernel::population::Population,
+    kernel::{
+        population::Population,
+        socket::{self, Plan, Road, SocketOption},
+    },
+    network::path::{Ends, NetworkPath},
 };
 use std::{
     sync::{Mutex, PoisonError},
@@ -28,6 +32,20 @@ fn the_one_shot_command_says_what_getsockopt_says() {
     let comparison =
         compare(&population.sockets, Duration::ZERO, || sockets_from_kernel(&["--all"]));
     comparison.assert_equal();
+}
+
+#[test]
+fn what_was_set_before_the_question_is_in_the_agents_answer() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&["--interval", "1h"]);
+    let Ends { client, accepted: _accepted, .. } = path.connect(&Plan::NOTHING);
+    let id = socket::id(&client);
+    for seconds in 10..30 {
+        Road::Call.set(&client, SocketOption::KeepIdle, seconds);
+        let rows = agent.sockets(&["--id", &id]);
+        assert_eq!(rows.first().map(|row| row.idle.seconds), Some(seconds), "{rows:?}");
+    }
 }
 
 #[test]

@@ -88,9 +88,12 @@ pub struct Watch<A> {
     resolver: Resolver,
     /// Time between two walks.
     interval: Duration,
-    /// Where one may be asked for before.
+    /// Where answers of now are asked for.
     asked_by: Option<Arc<FreshLook>>,
-    is_asked: bool,
+    /// For the sake of one, a walk.
+    is_walk_asked: bool,
+    /// How many had asked before the ring was read the last time.
+    n_asked: u64,
     health: AgentHealth,
     walked: Time,
     /// CPU time that events took so far.
@@ -145,7 +148,8 @@ impl<A: Audience> Watch<A> {
             resolver,
             interval,
             asked_by: None,
-            is_asked: false,
+            is_walk_asked: false,
+            n_asked: 0,
             health,
             walked: Time(0),
             drain_cpu: Duration::ZERO,
@@ -168,7 +172,7 @@ impl<A: Audience> Watch<A> {
         Self { lists, ..self }
     }
 
-    /// Walks when this asks for it, too.
+    /// Reads the ring, and walks, when this asks for it, too.
     #[must_use]
     pub(crate) fn asked_by(self, asked_by: Arc<FreshLook>) -> Self {
         Self { asked_by: Some(asked_by), ..self }
@@ -190,6 +194,7 @@ impl<A: Audience> Watch<A> {
             self.log.as_mut().map_or(Ok(()), |log| log.flush(now))?;
             table(&self.table).settle(now);
             self.tell(Vec::new());
+            self.answer(self.lost() > self.n_lost);
             if self.walk_is_due(now) {
                 self.walk_or_say()?;
             } else if now.ms_since(self.health.published) >= PUBLISH_MS {
@@ -206,13 +211,13 @@ impl<A: Audience> Watch<A> {
         Ok(())
     }
 
-    /// Until the hooks wake the reader, somebody asks for a walk, or a tick is over.
+    /// Until the hooks wake the reader, somebody asks, or a tick is over.
     fn wait(&mut self) -> io::Result<()> {
         let Some(asked_by) = &self.asked_by else {
             return self.ring.wait(TICK);
         };
         self.ring.wait_or(asked_by, TICK)?;
-        self.is_asked |= asked_by.was_asked();
+        self.is_walk_asked |= asked_by.take_walk();
         Ok(())
     }
 
@@ -223,11 +228,16 @@ impl<A: Audience> Watch<A> {
         let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         let soon_ms = PUBLISH_MS.min(interval_ms);
         let is_after_loss = self.lost() > self.n_lost;
-        let is_wanted = is_after_loss || self.is_asked || {
+        let is_wanted = is_after_loss || {
             let table = table(&self.table);
             table.n_due() > 0 || table.n_unseen() > self.n_unseen
         };
-        let due_ms = if is_wanted { soon_ms } else { interval_ms };
+        let due_ms = match self.is_walk_asked {
+            // Somebody waits; the share below is bound enough.
+            true => 0,
+            false if is_wanted => soon_ms,
+            false => interval_ms,
+        };
         // While a flood goes on, the walks after the first keep to their share: each would find events lost again.
         let is_first = is_after_loss && !self.was_after_loss;
         let pause_ms = pause_ms(self.health.walk_cpu_ms, interval_ms, is_first);
@@ -259,7 +269,7 @@ impl<A: Audience> Watch<A> {
         let n_lost = self.lost();
         self.n_unseen = self.health.flow.unseen;
         let after_loss = n_lost > self.n_lost;
-        self.is_asked = false;
+        self.is_walk_asked = false;
         let mut walk = self.hooks.snapshot()?;
         table(&self.table).begin_walk(after_loss);
         self.read(&mut walk)?;
@@ -307,6 +317,7 @@ impl<A: Audience> Watch<A> {
             let goes_on = walk.read(|event| batch.push(event))?;
             // What led to these samples is in the ring by now: calls before what they changed.
             self.drain();
+            self.answer(self.lost() > self.n_lost);
             let mut locked = table(&self.table);
             self.batch.drain(..).for_each(|event| locked.apply(event));
             let is_much_told = locked.n_happenings() >= HAPPENINGS_KEPT;
@@ -370,6 +381,13 @@ impl<A: Audience> Watch<A> {
         self.audience.met(&met);
     }
 
+    /// Tells those who wait for it that what they asked for is taken in; `is_behind`: but for what was lost.
+    fn answer(&self, is_behind: bool) {
+        if let Some(asked_by) = &self.asked_by {
+            asked_by.answer(self.n_asked, is_behind);
+        }
+    }
+
     /// Takes what the ring has, and counts what that costs.
     fn drain(&mut self) {
         let began = clock::thread_cpu();
@@ -378,6 +396,7 @@ impl<A: Audience> Watch<A> {
     }
 
     fn take_events(&mut self) {
+        self.n_asked = self.asked_by.as_ref().map_or(0, |asked_by| asked_by.n_asked());
         let Self { ring, health, news, .. } = self;
         let flow = &mut health.flow;
         let mut cgroups = HashMap::new();

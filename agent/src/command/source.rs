@@ -105,7 +105,7 @@ impl ConnectionReader {
         mut each: impl FnMut(Row),
     ) -> Result<(), Failure> {
         match self {
-            Self::Agent { path, .. } => Ok(client::sockets(path, filter, |row| {
+            Self::Agent { path, .. } => Ok(client::fresh_sockets(path, filter, |row| {
                 each(row);
                 true
             })?),

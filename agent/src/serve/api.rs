@@ -63,7 +63,9 @@ pub(crate) async fn serve_api(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let routes = routes().with_state(shared).layer(middleware::from_fn(in_and_out));
+    let caught_up = middleware::from_fn_with_state(Arc::clone(&shared), fresh_look::caught_up);
+    let routes =
+        routes().with_state(shared).layer(caught_up).layer(middleware::from_fn(in_and_out));
     axum::serve(Guard::new(listener, LIMITS), routes).with_graceful_shutdown(shutdown).await
 }
 
