@@ -264,7 +264,8 @@ fn an_agent_says_why_each_ended() {
     let mut closing = CatProgram::reading(&path, &Plan::keepalive(300, 1, 2));
     let own = SocketSettings { user_timeout_ms: 3000, ..SocketSettings::default() };
     let mut writing = CatProgram::writing(&path, &Plan { own, ..Plan::NOTHING });
-    let (api, ports) = (agent.socket().display().to_string(), [probed.port(), closing.port()]);
+    let (api, ports) =
+        (agent.socket().display().to_string(), [probed.port(), closing.port(), writing.port()]);
     wait::until("the agent has met all with their owners", SOON, || {
         let rows = agent.sockets(&["--local-port", &ports.join(","), "--process", "cat"]);
         (rows.len() == 3).then_some(())

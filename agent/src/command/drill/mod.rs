@@ -59,7 +59,7 @@ Examples:
   keepwatch drill --process checkout            the plan
   keepwatch drill --process checkout --count 2 --yes
   keepwatch drill --id sk:1f --for 5m --yes
-  keepwatch drill --undo                        after an old kernel's kill")]
+  keepwatch drill --undo                        what a kill left behind")]
 pub(super) struct DrillArgs {
     /// Cut the path of the connections of the plan
     #[arg(long)]
