@@ -128,7 +128,7 @@ impl RunningDrill {
         drill
     }
 
-    fn child(&mut self) -> &mut Child {
+    const fn child(&mut self) -> &mut Child {
         self.0.as_mut().expect("it has not been waited for")
     }
 
