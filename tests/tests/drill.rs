@@ -321,6 +321,40 @@ fn however_it_is_ended_no_rule_is_left() {
     }
 }
 
+#[test]
+fn a_drill_whose_rules_somebody_takes_away_says_that_it_shows_nothing() {
+    require_root();
+    let path = NetworkPath::cable();
+    if !tables_have_owners(&path.near) {
+        // There nothing owns them.
+        return;
+    }
+    let mut program = CatProgram::reading(&path, &Plan::NOTHING);
+    let command = drill(&path, &[&program.port()], &["--yes", "--for", "5m"]);
+    let mut running = RunningDrill::begin(&path, command);
+    let drill = running.child().id();
+    let owner = wait::until("the nft that owns the table", SOON, || child_that_waits(drill));
+    kill_process(owner, Signal::KILL).expect("a signal to a child of our child");
+    let output = running.end();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("the drill shows nothing"), "{said}");
+    assert_whole(&path.near);
+    program.hears();
+}
+
+/// The child of a process that is `nft -i`.
+fn child_that_waits(parent: u32) -> Option<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).ok()?.flatten();
+    let all: String =
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect();
+    let pids = all.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+    let is_it = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.ends_with(b"nft\0-i\0"))
+    };
+    pids.filter(is_it).find_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+}
+
 /// Whether this kernel removes a table with the program that made it (since 5.12).
 fn tables_have_owners(netns: &NetworkNamespace) -> bool {
     let mut nft = Command::new(tool::program("nft"));
