@@ -145,16 +145,14 @@ impl CutNamespace {
         Ok(self.nft(&["list", "table", "inet", table], "")?.status.success())
     }
 
-    /// Removes our tables whose maker is gone, or all of them. Their number.
-    fn clear(&self, all: bool) -> Result<usize, Error> {
+    /// Removes our tables whose maker is gone. Their number.
+    fn clear(&self) -> Result<usize, Error> {
         let output = self.nft(&["list", "tables", "inet"], "")?;
         if !output.status.success() {
             return Err(self.refused(&output.stderr));
         }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let is_left = |table: &&str| {
-            maker(table).is_some_and(|pid| all || fs::metadata(format!("/proc/{pid}")).is_err())
-        };
+        let is_left = |table: &&str| maker(table).is_some_and(|pid| !lives(pid));
         let tables = text.lines().filter_map(|line| line.split_whitespace().nth(2));
         let mut n_removed = 0;
         for table in tables.filter(is_left) {
@@ -181,6 +179,15 @@ impl CutNamespace {
     }
 }
 
+/// Whether a process with this id is a keepwatch: a program of another name has taken the id over.
+fn lives(pid: u32) -> bool {
+    let name = |of: &str| fs::read_to_string(format!("/proc/{of}/comm"));
+    match (name(&pid.to_string()), name("self")) {
+        (Ok(its), Ok(own)) => its == own,
+        _ => false,
+    }
+}
+
 /// What nft says first; then it repeats what it was given.
 fn first_line(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
@@ -193,7 +200,7 @@ pub(crate) fn undo() -> Result<usize, Error> {
     if !host::changes_packet_rules() {
         return Err(Error::NoCapability);
     }
-    CutNamespace::all().iter().map(|namespace| namespace.clear(true)).sum()
+    CutNamespace::all().iter().map(CutNamespace::clear).sum()
 }
 
 /// A path that is cut as long as the value lives.
@@ -216,7 +223,7 @@ impl PathCut {
         if !host::changes_packet_rules() {
             return Err(Error::NoCapability);
         }
-        namespace.clear(false)?;
+        namespace.clear()?;
         let name = table_name(std::process::id(), host::random());
         let is_owned = Self::is_taken(&namespace, &table(&name, all, seconds, true))?;
         let mut cut = Self { namespace, table: name, owner: None, is_over: false };
