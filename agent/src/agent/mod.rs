@@ -347,6 +347,10 @@ impl Audience for Servers {
         }
     }
 
+    fn lost(&mut self, n: u64) {
+        self.writer.take_loss(n);
+    }
+
     fn met(&mut self, processes: &[(u32, u64)]) {
         self.clues.meet(processes, clock::now());
     }

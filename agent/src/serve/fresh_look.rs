@@ -40,13 +40,13 @@ pub(crate) struct FreshLook {
     wake: OwnedFd,
     wants_walk: AtomicBool,
     n_asked: AtomicU64,
-    heard: watch::Sender<Heard>,
+    taken_in: watch::Sender<TakenIn>,
 }
 
 /// What the watching thread has taken in.
 #[derive(Debug, Default, Clone, Copy)]
-struct Heard {
-    /// All that the ring had when so many had asked.
+struct TakenIn {
+    /// All that the ring had when this number had asked.
     n_asked: u64,
     /// Events were lost, and no snapshot has found out since what they said.
     is_behind: bool,
@@ -59,7 +59,7 @@ impl FreshLook {
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             wants_walk: AtomicBool::new(false),
             n_asked: AtomicU64::new(0),
-            heard: watch::Sender::new(Heard::default()),
+            taken_in: watch::Sender::new(TakenIn::default()),
         })
     }
 
@@ -76,14 +76,14 @@ impl FreshLook {
 
     /// Waits until all is taken in that the hooks had noted before; whether what they lost is still unknown.
     async fn catch_up(&self) -> bool {
-        let mut heard = self.heard.subscribe();
+        let mut taken_in = self.taken_in.subscribe();
         let ticket = self.n_asked.fetch_add(1, Ordering::AcqRel) + 1;
         if !self.wake() {
             return false;
         }
-        let is_heard = |heard: &Heard| heard.n_asked >= ticket;
-        let heard = timeout(PATIENCE, heard.wait_for(is_heard)).await;
-        heard.is_ok_and(|heard| heard.is_ok_and(|heard| heard.is_behind))
+        let is_it = |taken_in: &TakenIn| taken_in.n_asked >= ticket;
+        let found = timeout(PATIENCE, taken_in.wait_for(is_it)).await;
+        found.is_ok_and(|found| found.is_ok_and(|found| found.is_behind))
     }
 
     /// Whether somebody has asked for a snapshot since the last call.
@@ -98,11 +98,11 @@ impl FreshLook {
         self.n_asked.load(Ordering::Acquire)
     }
 
-    /// Answers so many, from whom the ring was read.
+    /// Answers this number of questions: the ring was read after them.
     pub(crate) fn answer(&self, n_asked: u64, is_behind: bool) {
-        self.heard.send_if_modified(|heard| {
-            let is_news = heard.n_asked < n_asked;
-            *heard = Heard { n_asked: heard.n_asked.max(n_asked), is_behind };
+        self.taken_in.send_if_modified(|taken_in| {
+            let is_news = taken_in.n_asked < n_asked;
+            *taken_in = TakenIn { n_asked: taken_in.n_asked.max(n_asked), is_behind };
             is_news
         });
     }

@@ -17,6 +17,8 @@ closed_set! {
         Disk = "disk",
         /// It was deleted so that the history stays within its size.
         Size = "size",
+        /// The agent never got it from the kernel.
+        Kernel = "kernel",
     }
 }
 
@@ -89,6 +91,12 @@ pub struct NotKept {
 impl NotKept {
     fn meaning(worth: Worth, reason: Loss, n: u64) -> String {
         let why = match reason {
+            Loss::Kernel => {
+                let events = if n == 1 { "1 event was" } else { &format!("{n} events were") };
+                return format!(
+                    "{events} lost between the kernel and the agent: a connection may be missing, a call, or its cause"
+                );
+            }
             // Nobody misses the ends of everyday life.
             Loss::Budget if worth == Worth::Ordinary => {
                 return format!(

@@ -200,7 +200,7 @@ CREATE TABLE learned (
 CREATE TABLE not_kept (
   minute_ns INTEGER NOT NULL,        -- its beginning
   worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times
-  reason TEXT NOT NULL,              -- budget, queue, disk, size: see docs/HISTORY.md
+  reason TEXT NOT NULL,              -- budget, queue, disk, size, kernel: see docs/HISTORY.md
   n INTEGER NOT NULL,
   PRIMARY KEY (minute_ns, worth, reason)
 ) STRICT, WITHOUT ROWID;

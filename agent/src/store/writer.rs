@@ -17,6 +17,7 @@ use crate::{
         judgement::{
             learned::{LearnedRow, Lesson},
             verdict::Surroundings,
+            worth::Worth,
         },
         observed::socket::Time,
         table::happening::Happening,
@@ -92,6 +93,16 @@ impl HistoryWriter {
         if !records.is_empty() {
             self.queue.put(records, |refused| self.health.lose_record(queue::REFUSED, refused));
         }
+    }
+
+    /// Events were lost before the agent got them. A death of silence may be among them.
+    pub(crate) fn take_loss(&self, n: u64) {
+        self.health.lose(
+            Loss::Kernel,
+            Worth::Silence,
+            clock::unix_ns(clock::now(), clock::unix_offset_ns()),
+            n,
+        );
     }
 
     /// Takes what was learned. Never waits.
@@ -314,7 +325,6 @@ mod tests {
     use super::*;
     use crate::{
         log::tests_support::logged,
-        model::judgement::worth::Worth,
         store::tests::{StateFolder, around, idle_drop},
     };
 

@@ -284,6 +284,11 @@ impl ConnectionGroup {
         self.lives.iter().all(|life| life.is_whole).then_some(true)
     }
 
+    /// Whether events were lost while one of them was watched.
+    pub(crate) fn events_lost(&self) -> bool {
+        self.lives.iter().any(|life| life.events_lost)
+    }
+
     /// Whether anything is set on the sockets themselves.
     pub(crate) const fn has_own_values(&self) -> bool {
         let own = &self.key.own;

@@ -1,5 +1,5 @@
 //! Others on a busy host: connections that come and go in a namespace of their own, as fast as threads
-//! can make them.
+//! can make them, or as an agent can hear of them.
 
 use crate::{
     kernel::{
@@ -31,10 +31,21 @@ impl Flood {
     /// Starts `n_threads` threads. Each connection is six events or more: one setsockopt call, its changes of
     /// state at both ends, and their ends.
     pub fn start(n_threads: usize) -> Self {
+        Self::with_rests(n_threads, Duration::ZERO)
+    }
+
+    /// The same by one thread that rests after each connection: an agent, and one built for tests, hears of all.
+    pub fn that_rests(rest: Duration) -> Self {
+        Self::with_rests(1, rest)
+    }
+
+    fn with_rests(n_threads: usize, rest: Duration) -> Self {
         let (stop, n_made) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
         let thread = |_| {
             let (stop, n_made) = (Arc::clone(&stop), Arc::clone(&n_made));
-            thread::spawn(move || NetworkNamespace::new().run(|| connect_until(&stop, &n_made)))
+            thread::spawn(move || {
+                NetworkNamespace::new().run(|| connect_until(&stop, &n_made, rest));
+            })
         };
         let threads = (0..n_threads).map(thread).collect();
         let flood = Self { stop, n_made, began: wait::now(), threads };
@@ -69,7 +80,14 @@ impl Drop for Flood {
     }
 }
 
-fn connect_until(stop: &AtomicBool, n_made: &AtomicU64) {
+#[expect(clippy::disallowed_methods, reason = "nothing is waited for: this is the pace of others")]
+fn pause(rest: Duration) {
+    if !rest.is_zero() {
+        thread::sleep(rest);
+    }
+}
+
+fn connect_until(stop: &AtomicBool, n_made: &AtomicU64, rest: Duration) {
     let family = Family::V4;
     let listener = socket::listener(family, family.loopback(), 128, &Plan::NOTHING);
     let address = socket::local_address(&listener);
@@ -83,5 +101,6 @@ fn connect_until(stop: &AtomicBool, n_made: &AtomicU64) {
         drop(client);
         drop(server);
         n_made.fetch_add(1, Ordering::Relaxed);
+        pause(rest);
     }
 }

@@ -3,7 +3,7 @@
 use crate::told::{cases, why};
 use keepwatch_tests::{
     answer::{agent::Agent, metrics::Metrics, truth::process_name},
-    kernel::socket::{self, Plan},
+    kernel::socket::{self, Plan, Road, SocketOption},
     network::{
         ending::{exchange, wait_for_quiet},
         middlebox::MiddleboxAnswer,
@@ -89,6 +89,32 @@ fn the_agent_looks_again_before_an_answer_and_not_at_each_question() {
     let n_seconds = asked.elapsed().as_secs_f64();
     let n_taken = n_snapshots() - n_before;
     assert!(n_taken <= 1.0 + n_seconds, "{n_taken} in {n_seconds} s");
+}
+
+#[test]
+fn where_events_were_lost_nobody_is_said_to_have_called_nothing() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&["--interval", "1h", "--ring-bytes", "4096"]);
+    let [quiet, loud] = [(); 2].map(|()| path.connect(&Plan::NOTHING));
+    exchange(&quiet.client, &quiet.accepted);
+    let id = socket::id(&quiet.client);
+    let called_by_nobody = "nobody ever called setsockopt for it, seen from the beginning";
+    let said_of = || {
+        let output = why(&agent, &[&id]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let before = said_of();
+    assert!(before.contains(called_by_nobody), "{before}");
+    // More calls than a page has room for.
+    for seconds in 1..2000 {
+        Road::Call.set(&loud.client, SocketOption::KeepIdle, seconds);
+    }
+    let after = wait::until("the loss is written down", SOON, || {
+        Some(said_of()).filter(|text| text.contains("were lost between the kernel"))
+    });
+    assert!(!after.contains(called_by_nobody), "{after}");
+    assert!(after.contains("events were lost while it lived"), "{after}");
 }
 
 #[test]

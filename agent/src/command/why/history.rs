@@ -4,7 +4,7 @@ use crate::{
     command::{Failure, time_window::TimeWindow, timestamp::unix_seconds},
     model::judgement::{death::Cause, learned::LearnedRow, worth::Worth},
     serve::{AgentStatus, client},
-    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Query},
+    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Loss, Query},
     view::life::{CallSeen, Life},
 };
 use std::{collections::BTreeMap, path::Path};
@@ -75,6 +75,19 @@ impl<'a> HistorySource<'a> {
         };
         let meanings: Vec<String> = found.into_iter().map(|it| it.meaning).collect();
         Ok((!meanings.is_empty()).then(|| meanings.join("; ")))
+    }
+
+    /// From when to when the agent lost events, since this time: Unix seconds. None if it lost no event.
+    pub(super) fn events_lost(&self, since: f64) -> Result<Option<(f64, f64)>, Failure> {
+        let found = match self {
+            Self::Agent(path, None) => client::not_kept(path, Some(since), None)?,
+            Self::Agent(_, Some(reader)) | Self::File(reader) => {
+                reader.not_kept(Some(since), None)?
+            }
+            Self::None => Vec::new(),
+        };
+        let lost = found.into_iter().find(|it| it.reason == Loss::Kernel);
+        Ok(lost.map(|it| (it.first_unix_seconds, it.last_unix_seconds)))
     }
 
     /// Calls on connections that live, as far as the history holds them.
@@ -158,7 +171,8 @@ pub(super) fn what_is_missing(
         missing.push(format!("the agent watches since {started}; {before}"));
     }
     let n_lost = status.flow.n_lost();
-    if n_lost > 0 {
+    // The history has them by the minute.
+    if n_lost > 0 && matches!(history, HistorySource::None) {
         let events = if n_lost == 1 { "1 event was" } else { &format!("{n_lost} events were") };
         missing.push(format!(
             "{events} lost since the agent's start at {started}: a connection may be missing here, or its cause"

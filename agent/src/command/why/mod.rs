@@ -7,6 +7,7 @@ mod inherited;
 mod known_names;
 mod lessons;
 mod living;
+mod lost_events;
 mod needs;
 mod neighbours;
 mod recognition;

@@ -101,6 +101,8 @@ pub(crate) struct Life {
     /// none.
     #[serde(rename = "seen_from_opening")]
     pub is_whole: bool,
+    /// Events were lost while it was watched: a call that `calls` lacks may be one of them.
+    pub events_lost: bool,
     /// The time of its opening, if that was seen: RFC 3339, UTC.
     pub opened_at: Option<String>,
     /// The time when this host closed it while its last data, or probes, were unanswered: RFC 3339, UTC; null if that was
@@ -181,6 +183,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole: false,
+            events_lost: false,
             opened_at: None,
             given_up_at: None,
             clues: None,
@@ -231,6 +234,7 @@ impl Life {
             calls: Vec::new(),
             changed: Vec::new(),
             is_whole,
+            events_lost: false,
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
             read_at: None,

@@ -8,6 +8,7 @@ use super::{
     history::{self, HistorySource},
     inherited,
     living::LivingRows,
+    lost_events,
     target::{self, Meaning, Selection, Target},
     then::{self, NotOfThen},
 };
@@ -116,6 +117,12 @@ pub(super) fn find(
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };
     let not_kept = sources.history.not_kept(window)?;
     sources.notes.extend(not_kept.map(|not_kept| format!("{of_whom}{not_kept}")));
+    // Not before: what a note says was lost counts here, too.
+    if let Some(since) = lost_events::watched_since(&lives, sources.agent_started)
+        && let Some(lost) = sources.history.events_lost(since)?
+    {
+        lost_events::mark(&mut lives, lost, sources.agent_started);
+    }
     let mut notes = vec![window.note("what ended")];
     notes.append(&mut sources.notes);
     Ok(FoundLives { lives, neighbours, learned, taken_for, notes })
@@ -132,6 +139,8 @@ fn read_kernel(
 
 struct Sources<'a> {
     agent: Option<&'a Path>,
+    /// Unix time of its start.
+    agent_started: Option<f64>,
     kernel: Option<Kernel>,
     history: HistorySource<'a>,
     window: &'a TimeWindow,
@@ -229,6 +238,7 @@ impl<'a> Sources<'a> {
             not_of_then: NotOfThen::default(),
             read_at: BTreeMap::new(),
             now,
+            agent_started: status.as_ref().map(|status| status.started_unix_seconds),
             agent: status.map(|_| socket),
             kernel,
             history,

@@ -228,18 +228,24 @@ impl Judged {
     }
 
     /// By whom, as far as that was seen.
-    pub(super) const fn set_by(&self) -> &'static str {
+    pub(super) fn set_by(&self) -> &'static str {
         match (self.nobody_ever_set, self.calls.is_empty()) {
             (Some(true), _) => "; nobody ever called setsockopt for it, seen from the beginning",
             (_, false) => "; the calls that were seen:",
             (_, true) if self.case.has_own_values() => self.set_by_nobody_seen(),
+            (_, true) if self.case.events_lost() => {
+                "; it is not known whether a program tried to set it: events were lost while it lived"
+            }
             (_, true) => "; it was not seen whether a program tried to set it",
         }
     }
 
     /// Of what is set, and no call of it was seen.
-    pub(super) const fn set_by_nobody_seen(&self) -> &'static str {
+    pub(super) fn set_by_nobody_seen(&self) -> &'static str {
         match self.direction {
+            _ if self.case.events_lost() => {
+                "; no call was seen for it: events were lost while it lived, and the call may have been one of them"
+            }
             Direction::Inbound => {
                 "; no call was seen for it: it inherits from its listening socket, or was set in a way that is not \
                  seen (io_uring, the kernel, MPTCP)"

@@ -173,6 +173,23 @@ fn of_what_is_well_one_line_says_who_set_it() {
 }
 
 #[test]
+fn a_call_may_be_among_the_events_that_were_lost() {
+    let said = |idle: Option<u32>, events_lost: bool| {
+        let mut life = live(&app(1, idle, 0));
+        (life.is_whole, life.events_lost) = (!events_lost, events_lost);
+        let text = page(vec![life]);
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    let nobody = "; nobody ever called setsockopt for it, seen from the beginning";
+    assert!(said(None, false).contains(nobody));
+    let off = said(None, true);
+    assert!(off.contains("whether a program tried to set it: events were lost"), "{off}");
+    assert!(!off.contains(nobody), "{off}");
+    let on = said(Some(60), true);
+    assert!(on.contains("; no call was seen for it: events were lost while it lived"), "{on}");
+}
+
+#[test]
 fn of_what_nobody_set_nobody_is_said_to_have_set_it() {
     let local = Socket { remote: app(1, None, 0).local, ..app(1, None, 0) };
     let text = page(vec![live(&local)]);
