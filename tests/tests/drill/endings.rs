@@ -17,6 +17,7 @@ use keepwatch_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
     process::Stdio,
     sync::{Mutex, PoisonError},
@@ -64,11 +65,16 @@ fn a_drill_whose_rules_somebody_takes_away_says_that_it_shows_nothing() {
     let mut program = CatProgram::reading(&path, &Plan::NOTHING);
     let command = drill(&path, &[&program.port()], &["--yes", "--for", "5m"]);
     let mut running = RunningDrill::begin(&path, command);
+    // Before it says so, it would begin anew without an owner.
+    let mut stderr = BufReader::new(running.child().stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    stderr.read_line(&mut said).expect("what it said");
+    assert!(said.contains("are cut for"), "{said}");
     let drill = running.child().id();
     let owner = wait::until("the nft that owns the table", SOON, || child_that_waits(drill));
     kill_process(owner, Signal::KILL).expect("a signal to a child of our child");
+    stderr.read_to_string(&mut said).expect("what it said");
     let output = running.end();
-    let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("the drill shows nothing"), "{said}");
     assert_whole(&path.near);
