@@ -10,6 +10,7 @@ pub mod command;
 mod config;
 #[cfg(test)]
 mod docs;
+mod drill;
 mod files;
 mod fix;
 #[cfg(fuzzing)]

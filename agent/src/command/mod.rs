@@ -8,6 +8,7 @@ mod columns;
 mod completions;
 mod config_check;
 mod doctor;
+mod drill;
 mod fix;
 mod itself;
 mod measure;
@@ -76,6 +77,7 @@ Examples:
   keepwatch trace --process postgres    what happens, as it happens
   keepwatch check -- npm test           would its connections survive?
   keepwatch fix                         turn keepalive on, live: the plan
+  keepwatch drill --process checkout    would it notice? the plan
   keepwatch measure 10.0.0.9:5432       the idle limit of a path
   keepwatch run                         the agent, with metrics
   keepwatch config check                would it take its configuration?
@@ -97,6 +99,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Turn keepalive on for live connections of other programs: a plan, --apply, --undo, --watch
     Fix(fix::FixArgs),
+    /// Let the path forget chosen live connections, and see when their programs notice: a plan, --yes
+    Drill(drill::DrillArgs),
     /// The idle limit of the path to a peer, found before anything dies of it
     Measure(measure::MeasureArgs),
     /// What this kernel allows, which hooks are used, what is not seen, and what to do about it
@@ -147,6 +151,8 @@ enum Failure {
     #[error(transparent)]
     Why(#[from] why::Error),
     #[error(transparent)]
+    Drill(#[from] drill::Error),
+    #[error(transparent)]
     Fix(#[from] fix::Error),
     #[error(transparent)]
     Measure(#[from] measure::Error),
@@ -179,6 +185,7 @@ impl Failure {
             | Self::Window(_)
             | Self::NoTerminal(_) => 2,
             Self::Check(error) => error.exit_code(),
+            Self::Drill(error) => error.exit_code(),
             Self::Fix(error) => error.exit_code(),
             Self::Measure(error) => error.exit_code(),
             Self::Snapshot(_)
@@ -249,6 +256,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(&args, &socket, &limits, !no_color),
         Command::Trace(args) => trace::run(args, &socket, &limits, !no_color),
         Command::Check(args) => check::run(&args, &socket, &limits, !no_color),
+        Command::Drill(args) => drill::run(args, &socket, &limits, !no_color),
         Command::Fix(args) => fix::run(args, &socket, &limits, !no_color),
         Command::Measure(args) => measure::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -13,6 +13,7 @@ const REMEDY: &str = include_str!("../advice/remedy/mod.rs");
 const ADVICE: &str = include_str!("../advice/mod.rs");
 const REPORT: &str = include_str!("../command/check/report/mod.rs");
 const MEASURE: &str = include_str!("../command/measure.rs");
+const DRILL: &str = include_str!("../command/drill/report.rs");
 const FIX: &str = include_str!("../command/fix/report.rs");
 const BORROWED: &str = include_str!("../kernel/borrowed_socket.rs");
 const TIME: &str = include_str!("../model/text/wall_time.rs");
@@ -67,6 +68,11 @@ const SECTIONS: &[(&str, &str, Structures)] = &[
         "`fix --json`",
         "One line for each connection; [FIX.md](FIX.md) lists outcomes and reasons.",
         &[("FixRow", FIX)],
+    ),
+    (
+        "`drill --json`",
+        "One line for each connection; [DRILL.md](DRILL.md) says what is promised.",
+        &[("DrillRow", DRILL), ("PartOf", CONNECTION)],
     ),
     ("`measure --json`", "One line.", &[("Measured", MEASURE)]),
     ("In `before` and `after`", "", &[("SocketOptions", BORROWED)]),

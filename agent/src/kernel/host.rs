@@ -43,6 +43,12 @@ pub fn may_trace() -> bool {
     held.contains(CapabilitySet::SYS_PTRACE)
 }
 
+/// Whether this process may change the rules of packets (`nfnetlink_rcv` in net/netfilter/nfnetlink.c).
+pub fn changes_packet_rules() -> bool {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
+    held.contains(CapabilitySet::NET_ADMIN)
+}
+
 /// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it
 /// may not be needed, and else creating the maps fails and says so.
 pub fn lift_memory_lock() {

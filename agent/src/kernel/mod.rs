@@ -10,7 +10,7 @@ pub(crate) mod heap_trim;
 pub mod hooks;
 pub mod host;
 pub(crate) mod map_iterator;
-mod network_namespaces;
+pub(crate) mod network_namespaces;
 pub(crate) mod ring;
 mod sample_facts;
 pub mod sandbox;

@@ -2,6 +2,7 @@
 
 use rustix::{
     fd::AsFd as _,
+    fs::{Mode, OFlags, open},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use std::{
@@ -13,22 +14,49 @@ use std::{
 };
 
 /// Each namespace but this thread's own, once, and at most `n_most`.
-pub(super) fn others(n_most: usize) -> Vec<File> {
-    let inode = |file: &File| file.metadata().ok().map(|stat| stat.st_ino());
+pub(crate) fn others(n_most: usize) -> Vec<File> {
     let own = File::open("/proc/thread-self/ns/net").ok();
     let mut known: BTreeSet<u64> = own.as_ref().and_then(inode).into_iter().collect();
-    let processes = fs::read_dir("/proc/").into_iter().flatten().flatten();
-    let names = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter_map(|pid| File::open(format!("/proc/{pid}/ns/net")).ok())
-        .filter(|file| inode(file).is_some_and(|inode| known.insert(inode)))
-        .take(n_most)
-        .collect()
+    let all = processes().filter_map(|pid| File::open(format!("/proc/{pid}/ns/net")).ok());
+    all.filter(|file| inode(file).is_some_and(|inode| known.insert(inode))).take(n_most).collect()
+}
+
+/// The namespace with this inode number, if one of these processes is in it or has it open, or another one is in it.
+pub(crate) fn with_inode(wanted: u32, holders: &[u32]) -> Option<File> {
+    let is_it = |file: &File| inode(file) == Some(wanted.into());
+    let of = |pid: String| File::open(format!("/proc/{pid}/ns/net")).ok().filter(is_it);
+    let in_it = holders.iter().find_map(|pid| of(pid.to_string()));
+    let has_open = || holders.iter().find_map(|pid| open_in(*pid, wanted).filter(is_it));
+    in_it.or_else(has_open).or_else(|| processes().find_map(of))
+}
+
+/// A descriptor of a process that is the namespace with this inode number, opened anew.
+fn open_in(pid: u32, wanted: u32) -> Option<File> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd/")).ok()?;
+    let name = format!("net:[{wanted}]");
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let path = paths
+        .find(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name.as_str()))?;
+    let fd = path.file_name()?.to_str()?;
+    // It may be another file by now: a fifo is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = open(format!("/proc/{pid}/fd/{fd}"), flags, Mode::empty());
+    file.ok().map(File::from)
+}
+
+/// The ids of all processes.
+fn processes() -> impl Iterator<Item = String> {
+    let entries = fs::read_dir("/proc/").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn inode(file: &File) -> Option<u64> {
+    file.metadata().ok().map(|stat| stat.st_ino())
 }
 
 /// Does something in a namespace, on a thread that ends with it.
-pub(super) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(crate) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let kind = Some(LinkNameSpaceType::Network);
     let inside = || {
         move_into_link_name_space(namespace.as_fd(), kind)?;

@@ -15,7 +15,7 @@ const LEVELS: [&[&str]; 17] = [
     &["agent"],
     &["serve"],
     &["metrics"],
-    &["config", "store", "fix", "measure"],
+    &["config", "store", "drill", "fix", "measure"],
     &["view"],
     &["owner", "advice", "log"],
     &["kernel"],
