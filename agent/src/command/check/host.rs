@@ -51,15 +51,16 @@ pub(super) fn check(
         let wanted = Filter { measured_by: limits.of_this_call(), ..wanted };
         from_agent(path, &wanted, refused, &mut report)?;
     } else {
-        report.sum.source = String::from("the kernel");
         if wants_calls {
             warn!("refused settings are not judged: only an agent remembers them");
         }
-        let mut kernel = Kernel::open(&args.owners, limits)?;
+        let mut kernel = Kernel::open(args.source, &args.owners, limits)?;
+        report.sum.source = kernel.name().to_owned();
         kernel.walk(&wanted, |socket, owners, identity, around| {
             report.add(CheckedConnection::of_socket(socket, owners, identity, around));
             Ok(())
         })?;
+        kernel.say_unseen();
     }
     if !args.allow_none && report.sum.is_nothing_judged() {
         report.sum.nothing_has = what_is_there(args, path, limits)?;
@@ -86,10 +87,13 @@ fn what_is_there(
             true
         })?;
     } else {
-        Kernel::open(&args.owners, limits)?.walk(&all, |socket, owners, identity, around| {
-            near.look(&Row::new(socket, owners, identity, around, socket.at));
-            Ok(())
-        })?;
+        Kernel::open(args.source, &args.owners, limits)?.walk(
+            &all,
+            |socket, owners, identity, around| {
+                near.look(&Row::new(socket, owners, identity, around, socket.at));
+                Ok(())
+            },
+        )?;
     }
     Ok(Some(near.words()))
 }
