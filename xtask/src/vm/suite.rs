@@ -17,13 +17,14 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 14] = [
+pub(crate) const SUITES: [Suite; 15] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "sandbox", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
-    // setpriv(1) is on the host.
+    // setpriv(1), of this and the next, is on the host.
     Suite { name: "fix", by_mechanism: false, n_threads: 2, without: Some("capability") },
+    Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capability") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: true, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
