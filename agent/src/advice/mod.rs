@@ -52,13 +52,13 @@ pub(crate) struct Constraints {
 impl Constraints {
     /// Adds what was learned of the path, however sure it is: a shorter time is safe to obey.
     pub(crate) fn with_learned(&mut self, learned: &LimitRow) {
-        self.killed =
-            self.killed.into_iter().chain([learned.shortest_killed_seconds]).min_by(f64::total_cmp);
-        self.survived = self
-            .survived
-            .into_iter()
-            .chain(learned.longest_survived_seconds)
-            .max_by(f64::total_cmp);
+        self.with_seen(learned.longest_survived_seconds, Some(learned.shortest_killed_seconds));
+    }
+
+    /// Adds quiet times that were survived, and that killed.
+    pub(crate) fn with_seen(&mut self, survived: Option<f64>, killed: Option<f64>) {
+        self.killed = self.killed.into_iter().chain(killed).min_by(f64::total_cmp);
+        self.survived = self.survived.into_iter().chain(survived).max_by(f64::total_cmp);
     }
 
     /// The quiet time that a probe must come well before, seconds; at least 1.

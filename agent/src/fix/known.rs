@@ -11,7 +11,13 @@ use crate::{
         },
         text::duration::{duration, tenths},
     },
-    view::connection::{Connection, ms},
+    view::{
+        connection::{Connection, ms},
+        neighbours::{
+            Neighbours,
+            path_evidence::{KilledAfter, PathEvidence},
+        },
+    },
 };
 use std::collections::HashMap;
 
@@ -42,8 +48,28 @@ impl LearnedPaths {
     }
 }
 
-/// What a proposal for a connection must agree with.
-pub(crate) fn constraints(connection: &Connection, learned: Option<&LimitRow>) -> Constraints {
+/// All that is known of paths: what was learned of them, and what the connections there show now.
+#[derive(Debug, Default)]
+pub(crate) struct KnownPaths {
+    /// Idle limits as they were learned.
+    pub(crate) learned: LearnedPaths,
+    /// The connections there, and those that died.
+    pub(crate) neighbours: Neighbours,
+}
+
+impl KnownPaths {
+    /// A quiet time that killed others, and that the probes of a connection leave although the limit in force is longer.
+    pub(crate) fn killed_sooner(&self, connection: &Connection) -> Option<KilledAfter> {
+        self.neighbours.killed_sooner(connection, self.learned.of(connection))
+    }
+}
+
+/// What a proposal for a connection must agree with. `evidence`: what others there show.
+pub(crate) fn constraints(
+    connection: &Connection,
+    learned: Option<&LimitRow>,
+    evidence: &PathEvidence,
+) -> Constraints {
     let settings = &connection.settings;
     let now = Proposal {
         idle: settings.idle.seconds,
@@ -61,6 +87,7 @@ pub(crate) fn constraints(connection: &Connection, learned: Option<&LimitRow>) -
     if let Some(learned) = learned {
         known.with_learned(learned);
     }
+    known.with_seen(evidence.survived, evidence.killed.as_ref().map(|killed| killed.quiet));
     known
 }
 
@@ -121,6 +148,7 @@ impl ValueOrigin {
         connection: &Connection,
         known: &Constraints,
         learned: Option<&LimitRow>,
+        evidence: &PathEvidence,
     ) -> String {
         let limit = &connection.limit;
         match (self, learned, known.killed) {
@@ -133,9 +161,12 @@ impl ValueOrigin {
             {
                 format!("what was learned of {}: {}", learned.remote, learned.meaning)
             }
-            (Self::Experience, _, Some(killed)) => {
-                format!("what got no answer any more after {} of quiet", tenths(ms(killed)))
-            }
+            (Self::Experience, _, Some(killed)) => match &evidence.killed {
+                Some(killed) => format!("what was seen: {}", killed.shown_by),
+                None => {
+                    format!("what got no answer any more after {} of quiet", tenths(ms(killed)))
+                }
+            },
             (Self::Pause, ..) => format!(
                 "what was seen: never quiet for more than {} in the {} that it was watched",
                 duration(known.pause.unwrap_or_default()),

@@ -1,12 +1,12 @@
 //! What would be set on a connection, or why it is left alone: from its row, and from what was learned of its path. The values
 //! are those that `why` proposes.
 
-use super::known::{LearnedPaths, ValueOrigin, constraints};
+use super::known::{KnownPaths, ValueOrigin, constraints};
 use crate::{
     advice::Proposal,
     kernel::borrowed_socket::SocketOptions,
     model::{
-        judgement::{idle_limit::is_kept_over, verdict::Verdict},
+        judgement::{idle_limit::is_kept_over, limit_source::LimitSource, verdict::Verdict},
         observed::{probe_timing::timer_wheel::with_slack, socket::State},
         text::closed_set::closed_set,
     },
@@ -21,6 +21,8 @@ closed_set! {
     pub(crate) enum LeftAlone {
         /// Its probes come in time.
         Protected = "protected",
+        /// Its probes come in time for the limit that was set, and later than what killed others to its peer.
+        ProtectedAsSet = "protected_as_set",
         /// The peer's probes, or traffic, keep it.
         Kept = "kept",
         /// The peer is on this host.
@@ -43,6 +45,10 @@ impl LeftAlone {
     pub(crate) const fn in_words(self) -> &'static str {
         match self {
             Self::Protected => "protected already",
+            Self::ProtectedAsSet => {
+                "protected by the limit that was set for the path, but others there got no answer any more after less quiet than \
+                 their probes leave: see `keepwatch why`, and set the limit"
+            }
             Self::Kept => "kept by traffic or by the peer's probes",
             Self::Local => "with a peer on this host",
             Self::NotEstablished => "being opened or closed",
@@ -73,16 +79,23 @@ pub(crate) struct PlannedOptions {
     pub(crate) origin: String,
 }
 
-/// The options that `row` shall have; or why it is left alone. `learned`: what is known of its path by experience.
+/// The options that `row` shall have; or why it is left alone. `paths`: what is known of its path by experience. A limit that
+/// is only assumed does not speak against experience; one that was set does.
 pub(crate) fn plan(
     row: &Row,
-    learned: &LearnedPaths,
+    paths: &KnownPaths,
     most: MostValues,
     hz: u32,
 ) -> Result<PlannedOptions, LeftAlone> {
     let connection = &row.connection;
     match row.verdict() {
-        Verdict::Protected => return Err(LeftAlone::Protected),
+        Verdict::Protected => match paths.killed_sooner(connection) {
+            None => return Err(LeftAlone::Protected),
+            Some(_) if is_set(&connection.limit.idle_limit_from) => {
+                return Err(LeftAlone::ProtectedAsSet);
+            }
+            Some(_) => {}
+        },
         Verdict::Kept => return Err(LeftAlone::Kept),
         Verdict::Local => return Err(LeftAlone::Local),
         Verdict::Off | Verdict::Late => {}
@@ -93,8 +106,9 @@ pub(crate) fn plan(
     if connection.limit.idle_limit_from.counts_bytes() {
         return Err(LeftAlone::CountsBytes);
     }
-    let learned = learned.of(connection);
-    let known = constraints(connection, learned);
+    let learned = paths.learned.of(connection);
+    let evidence = paths.neighbours.evidence(connection);
+    let known = constraints(connection, learned, &evidence);
     let proposal = most.lower(Proposal::fitting(&known), known.own.count > 0);
     if proposal.is_cut_short_by(known.own.user_timeout_ms) {
         return Err(LeftAlone::UserTimeout);
@@ -107,8 +121,13 @@ pub(crate) fn plan(
     }
     let Proposal { idle: idle_seconds, interval: interval_seconds, count } = proposal;
     let options = SocketOptions { keepalive: true, idle_seconds, interval_seconds, count };
-    let origin = ValueOrigin::of(&known).in_words(connection, &known, learned);
+    let origin = ValueOrigin::of(&known).in_words(connection, &known, learned, &evidence);
     Ok(PlannedOptions { options, origin })
+}
+
+/// Whether somebody gave a limit.
+const fn is_set(from: &LimitSource) -> bool {
+    matches!(from, LimitSource::Given { .. } | LimitSource::Other(_))
 }
 
 /// The options of a row as getsockopt would answer them.
@@ -138,6 +157,7 @@ impl MostValues {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fix::known::LearnedPaths;
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
@@ -164,7 +184,7 @@ mod tests {
     type Planned = Result<PlannedOptions, LeftAlone>;
 
     fn of(socket: Socket, limit_seconds: u32) -> Planned {
-        let learned = LearnedPaths::default();
+        let learned = KnownPaths::default();
         plan(&row(&socket, limit_seconds), &learned, MostValues::default(), HZ)
     }
 
@@ -212,7 +232,7 @@ mod tests {
         assert_eq!(of(with(false, short), 350), Err(LeftAlone::UserTimeout));
     }
 
-    fn learned(remote: &str, netns: Option<u32>, confidence: Confidence) -> LearnedPaths {
+    fn learned(remote: &str, netns: Option<u32>, confidence: Confidence) -> KnownPaths {
         let row = LimitRow {
             remote: remote.to_owned(),
             netns,
@@ -230,13 +250,14 @@ mod tests {
             looks_like: None,
             meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
         };
-        LearnedPaths::new(vec![LearnedRow::PathLimit(row)], Some(socket().netns))
+        let learned = LearnedPaths::new(vec![LearnedRow::PathLimit(row)], Some(socket().netns));
+        KnownPaths { learned, ..KnownPaths::default() }
     }
 
     #[test]
     fn a_path_that_was_learned_to_forget_sooner_is_obeyed_as_why_does() {
         let peer = socket().remote.socket_addr().to_string();
-        let planned = |socket: &Socket, learned: &LearnedPaths| {
+        let planned = |socket: &Socket, learned: &KnownPaths| {
             plan(&row(socket, 350), learned, MostValues::default(), HZ)
         };
         for confidence in [Confidence::Guess, Confidence::Likely] {
@@ -251,7 +272,7 @@ mod tests {
         // What was learned elsewhere, of the same address in another namespace, or of nothing.
         let elsewhere = learned("172.16.0.99:2717", None, Confidence::Likely);
         let foreign = learned(&peer, Some(7), Confidence::Likely);
-        for known in [elsewhere, foreign, LearnedPaths::default()] {
+        for known in [elsewhere, foreign, KnownPaths::default()] {
             let got = planned(&socket(), &known);
             assert_eq!(got.as_ref().unwrap().origin, "the limit of 5 min 50 s (configured)");
             assert_eq!(values(got), (60, 10, 3));
@@ -278,7 +299,7 @@ mod tests {
         };
         let planned = |preset| {
             let row = Row::new(&socket(), [], None, &around(preset), socket().at);
-            plan(&row, &LearnedPaths::default(), MostValues::default(), HZ)
+            plan(&row, &KnownPaths::default(), MostValues::default(), HZ)
         };
         assert_eq!(planned("nginx-stream"), Err(LeftAlone::CountsBytes));
         assert!(planned("gcp").is_ok());
@@ -287,7 +308,7 @@ mod tests {
     #[test]
     fn a_person_can_ask_for_less_and_not_for_more() {
         let row = row(&socket(), 45);
-        let learned = LearnedPaths::default();
+        let learned = KnownPaths::default();
         let asked = |idle, interval, count| {
             values(plan(
                 &row,

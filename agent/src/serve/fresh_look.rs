@@ -31,8 +31,8 @@ const YOUNG_SECONDS: f64 = 1.0;
 /// A snapshot that took more CPU waits for its turn: by then an agent has 100,000 sockets to look at, or some 30,000 on a
 /// slow machine.
 const CHEAP_CPU_MS: u64 = 50;
-/// An answer waits for the watching thread for no longer.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// An answer waits for the watching thread for no longer: a moment on an idle host, this on a very busy one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How servers ask the watching thread for what the hooks noted, and for a snapshot.
 #[derive(Debug)]

@@ -169,7 +169,7 @@ impl EventRow {
                 (details.others_answered, details.others_silent) = match death.others {
                     Others::Answered(n) => (Some(n), None),
                     Others::Silent(n) => (None, Some(n)),
-                    Others::Unknown => (None, None),
+                    Others::HostAnswered(_) | Others::Unknown => (None, None),
                 };
                 details.without_data_seconds = death.ending.without_data_ms().map(seconds);
                 details.forgotten = Some(death.is_forgotten(socket));

@@ -25,27 +25,15 @@ pub struct Hierarchy {
 impl Hierarchy {
     /// Those in which a test may make cgroups; says which it leaves out, and why.
     pub fn usable() -> Vec<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("our mounts");
-        let cgroups = fs::read_to_string("/proc/self/cgroup").expect("our cgroups");
         let mut usable = Vec::new();
         // The controllers as in /proc/PID/cgroup, the file system and an option as in mountinfo.
         for (name, controllers, kind, option) in
             [("v2", "", "cgroup2", ""), ("v1", "name=systemd", "cgroup", "name=systemd")]
         {
-            let own = cgroups.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':').skip(1);
-                (fields.next() == Some(controllers)).then(|| fields.next())?
-            });
-            let mount = mounts.lines().find_map(|line| {
-                let (before, after) = line.split_once(" - ")?;
-                let is_it = after.split(' ').next() == Some(kind) && after.contains(option);
-                is_it.then(|| before.split(' ').nth(4))?
-            });
-            let (Some(own), Some(mount)) = (own, mount) else {
+            let Some(own) = own(controllers, kind, option) else {
                 skip(&format!("cgroup {name}"), "which is not mounted here");
                 continue;
             };
-            let own = Path::new(mount).join(own.trim_start_matches('/'));
             let trial = own.join(format!("keepwatch-trial-{}", std::process::id()));
             match fs::create_dir(&trial) {
                 Ok(()) => {
@@ -59,6 +47,14 @@ impl Hierarchy {
             }
         }
         usable
+    }
+
+    /// The one that bounds memory, and the file that says to how many bytes.
+    pub fn of_memory() -> Option<(Self, &'static str)> {
+        let v1 = own("memory", "cgroup", "memory")
+            .map(|own| (Self { name: "v1", own }, "memory.limit_in_bytes"));
+        let v2 = own("", "cgroup2", "").map(|own| (Self { name: "v2", own }, "memory.max"));
+        v1.into_iter().chain(v2).find(|(hierarchy, file)| hierarchy.own.join(file).exists())
     }
 
     /// A new cgroup whose path ends like this, in a folder of its own below our own cgroup.
@@ -77,6 +73,23 @@ impl Hierarchy {
     }
 }
 
+/// The folder of this process's own cgroup: the controllers as in /proc/PID/cgroup, the file system and an option as in
+/// mountinfo.
+fn own(controllers: &str, kind: &str, option: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("our mounts");
+    let cgroups = fs::read_to_string("/proc/self/cgroup").expect("our cgroups");
+    let own = cgroups.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        (fields.next() == Some(controllers)).then(|| fields.next())?
+    })?;
+    let mount = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let is_it = after.split(' ').next() == Some(kind) && after.contains(option);
+        is_it.then(|| before.split(' ').nth(4))?
+    })?;
+    Some(Path::new(mount).join(own.trim_start_matches('/')))
+}
+
 /// A cgroup, removed when dropped: its processes must have ended by then.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -85,6 +98,13 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
+    /// Writes into one of its files.
+    pub fn set(&self, file: &str, value: u64) {
+        let path = self.folder.join(file);
+        fs::write(&path, value.to_string())
+            .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+
     /// Moves a process into it.
     pub fn take(&self, pid: u32) {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string()).expect("move a process");

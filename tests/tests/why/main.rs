@@ -5,4 +5,5 @@
 mod client;
 mod living;
 mod questions;
+mod slow_probes;
 mod told;

@@ -112,6 +112,8 @@ fn folders_below(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Where documents are on a system.
 const DOC: &str = "usr/share/doc/keepwatch";
+/// Where dashboards and manifests are.
+const SHARE: &str = "usr/share/keepwatch";
 const UNITS: [&str; 2] = ["keepwatch.service", "keepwatch-fix.service"];
 const DOCUMENTS: [&str; 5] =
     ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "SECURITY.md"];
@@ -139,11 +141,11 @@ pub(super) fn of_workspace() -> Result<Vec<Item>> {
         items.push(Item::new(root.join(name), name, format!("{DOC}/{name}")));
     }
     // Links between documents hold: folders are named as in the workspace.
-    for (folder, system) in [("docs", DOC), ("dashboards", "usr/share/keepwatch")] {
+    for (folder, system) in [("docs", DOC), ("dashboards", SHARE), ("deploy/kubernetes", SHARE)] {
         for from in place::files_below(&root.join(folder))? {
             let within = from.strip_prefix(&root).context("a file of the workspace")?;
             let name = within.to_str().context("a name in the workspace is no text")?.to_owned();
-            if folder == "docs" || is_for_operators(within) {
+            if folder != "dashboards" || is_for_operators(within) {
                 items.push(Item::new(from, name.clone(), format!("{system}/{name}")));
             }
         }
@@ -155,7 +157,7 @@ pub(super) fn of_workspace() -> Result<Vec<Item>> {
 fn is_for_operators(file: &Path) -> bool {
     let kind = file.extension().and_then(|kind| kind.to_str());
     let is_tool = file.starts_with("dashboards/tests") || file.ends_with("jsonnetfile.json");
-    !is_tool && matches!(kind, Some("md" | "yml" | "json"))
+    !is_tool && matches!(kind, Some("md" | "yml" | "yaml" | "json"))
 }
 
 /// What the program writes of itself, below a folder: man pages and completions.
@@ -198,6 +200,8 @@ mod tests {
             assert_eq!(places.len(), items.len());
             assert!(places.iter().any(|place| place.ends_with("docs/RUNBOOK.md")));
             assert!(places.iter().any(|place| place.ends_with("dashboards/generated/alerts.yml")));
+            let base = "deploy/kubernetes/base/daemon-set.yaml";
+            assert!(places.iter().any(|place| place.ends_with(base)));
             assert!(!places.iter().any(|place| place.contains("libsonnet")), "{places:?}");
         }
     }
@@ -207,6 +211,7 @@ mod tests {
         for (file, is) in [
             ("dashboards/generated/node.json", true),
             ("dashboards/README.md", true),
+            ("dashboards/kustomization.yaml", true),
             ("dashboards/tests/alerts.yml", false),
             ("dashboards/jsonnetfile.json", false),
             ("dashboards/boards/node.libsonnet", false),

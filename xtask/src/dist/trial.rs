@@ -85,7 +85,7 @@ fn by_dpkg(bed: &Bed, old: &Path, new: &Path, revision: &Revision) -> Result<()>
         ("its files are what was packed", "dpkg --verify keepwatch"),
         (
             "man pages, completions, units, dashboards",
-            "man -w keepwatch-why; test -s /usr/share/bash-completion/completions/keepwatch; test -s /usr/lib/systemd/system/keepwatch.service; test -s /usr/share/keepwatch/dashboards/generated/node.json; test -s /usr/share/doc/keepwatch/docs/RUNBOOK.md",
+            "man -w keepwatch-why; test -s /usr/share/bash-completion/completions/keepwatch; test -s /usr/lib/systemd/system/keepwatch.service; test -s /usr/share/keepwatch/dashboards/generated/node.json; test -s /usr/share/keepwatch/deploy/kubernetes/base/daemon-set.yaml; test -s /usr/share/doc/keepwatch/docs/RUNBOOK.md",
         ),
         ("the agent runs, and keeps a history", RUN),
         ("the administrator changes the config", CHANGED),

@@ -8,25 +8,27 @@ mod watch;
 use super::{
     Failure, Outcome, output,
     socket_text::Style,
-    source::{ConnectionReader, Source},
+    source::{ConnectionReader, Source, peer_lives},
 };
 use crate::{
     config, files,
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
         journal::{Change, Journal, SocketPlace},
-        known::LearnedPaths,
+        known::{KnownPaths, LearnedPaths},
         plan::{MostValues, plan},
         undo::undo,
     },
     kernel::{borrowed_socket::Refusal, clock, host},
-    model::{observed::socket::Direction, table::agent_health::HostView},
-    view::filter::Filter,
+    model::{
+        judgement::verdict::Verdict, observed::socket::Direction, table::agent_health::HostView,
+    },
+    view::{filter::Filter, neighbours::Neighbours},
 };
 use clap::Args;
 use report::FixReport;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io::Write as _,
     path::PathBuf,
     str::FromStr,
@@ -39,8 +41,10 @@ Without --apply nothing is changed: the plan is printed. Outbound
 connections are meant, unless --direction says otherwise. The values are
 those that `keepwatch why` proposes: the first probe at half the idle
 limit of the path, or sooner where the agent has learned that it forgets
-sooner, or a user timeout asks for that. What a program has set is never
-raised, and a user timeout is never set.
+sooner, others to the peer or its host died or hang after less quiet, or
+a user timeout asks for that. A connection whose probes come later than
+that is meant, too, if the limit that protects it is only assumed. What a
+program has set is never raised, and a user timeout is never set.
 
 An idle time cannot be unset: --undo gives back numbers, not \"as the
 namespace says\". A program whose peer is gone gets ETIMEDOUT where it
@@ -162,12 +166,24 @@ impl FixArgs {
         MostValues { idle: self.idle, interval: self.probe_interval, count: self.probes }
     }
 
-    /// What was learned of paths; nothing where the question brings its own limits.
-    fn learned(&self, reader: &ConnectionReader) -> Result<LearnedPaths, Failure> {
-        match self.filter.measured_by {
-            Some(_) => Ok(LearnedPaths::default()),
-            None => reader.learned_paths(&self.state.state_dir),
-        }
+    /// What is known of the paths of connections of the plan, as `why` knows it; nothing was learned where the question brings
+    /// its own limits.
+    fn known_paths(&self, reader: &mut ConnectionReader) -> Result<KnownPaths, Failure> {
+        let mut hosts = BTreeSet::new();
+        reader.each_row(&self.filter, |row| {
+            let connection = &row.connection;
+            let has_path = row.verdict() != Verdict::Local;
+            if has_path && connection.direction() == Direction::Outbound {
+                hosts.insert(connection.remote.ip());
+            }
+        })?;
+        let lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;
+        let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), clock::unix_seconds());
+        let learned = match self.filter.measured_by {
+            Some(_) => LearnedPaths::default(),
+            None => reader.learned_paths(&self.state.state_dir)?,
+        };
+        Ok(KnownPaths { learned, neighbours })
     }
 }
 
@@ -219,9 +235,9 @@ fn planned(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz) = (args.most(), clock::hz());
-    let learned = args.learned(reader)?;
+    let paths = args.known_paths(reader)?;
     let mut candidates = Vec::new();
-    reader.each_row(&args.filter, |row| match plan(&row, &learned, most, hz) {
+    reader.each_row(&args.filter, |row| match plan(&row, &paths, most, hz) {
         Ok(planned) => candidates.push(Candidate::new(&row, planned)),
         Err(why) => report.leave(&row, why),
     })?;

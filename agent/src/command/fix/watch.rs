@@ -85,7 +85,7 @@ fn look(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz, now) = (args.most(), clock::hz(), clock::now());
-    let learned = args.learned(reader)?;
+    let paths = args.known_paths(reader)?;
     let mut candidates = Vec::new();
     let mut living = HashSet::new();
     reader.each_row(&args.filter, |row| {
@@ -93,7 +93,7 @@ fn look(
         if memory.touched.contains(row.id()) {
             return;
         }
-        match plan(&row, &learned, most, hz) {
+        match plan(&row, &paths, most, hz) {
             Ok(planned) => {
                 let options = options(&row.connection);
                 if memory.is_left_alone(row.id(), options, args.grace, now) {

@@ -2,11 +2,11 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
+    first_probe,
     lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
     },
-    neighbours::{EarlierProbe, LimitGuess, Neighbours, witness::Silence},
     recognition::{SeenProcesses, runs_in},
 };
 use crate::{
@@ -29,8 +29,13 @@ use crate::{
     },
     view::{
         connection::PartOf,
-        connection_group::{ConnectionGroup, ConnectionTimes, Peer, QuietRange, cases},
+        connection_group::{ConnectionGroup, ConnectionTimes, Peer, QuietRange, cases as cases_of},
         life::{Finding, Life},
+        neighbours::{
+            LimitGuess, Neighbours,
+            path_evidence::{KilledAfter, PathEvidence},
+            witness::Silence,
+        },
         what_if::{Setting, WhatIf},
     },
 };
@@ -97,12 +102,18 @@ pub(super) struct Judged {
     /// The outage that others to the same host are in now.
     #[serde(skip)]
     pub(super) outage_beside: Option<Silence>,
-    /// Their first probe met silence, and others to the same peer that probe sooner are answered.
+    /// Their first probe met silence, and what others show of the path explains that, in words.
     #[serde(skip)]
-    pub(super) is_probed_too_late: bool,
+    pub(super) probed_too_late: Option<String>,
+    /// What makes their probes late although the limit in force is longer.
+    #[serde(skip)]
+    pub(super) killed_sooner: Option<KilledAfter>,
     /// What those let guess that hang now, here or beside.
     #[serde(skip)]
     pub(super) limit_guess: Option<LimitGuess>,
+    /// What the connections to the same peer, or to its host, let guess of the limit.
+    #[serde(skip)]
+    pub(super) path_guess: Option<KilledAfter>,
     /// The peer's own idle timer.
     pub(super) peer_closes: Option<PeerClosesRow>,
     /// Connections end together at a time of day, and some of these did.
@@ -176,10 +187,14 @@ pub(super) fn judge(
     idle: Option<u32>,
     asked: AskedWhen,
 ) -> Vec<Judged> {
-    let cases = cases(lives);
     let known = KnownLessons::of(learned);
+    let mut cases = cases_of(lives);
+    let mut neighbours = neighbours_of(&cases, others, asked.now);
+    if !asked.is_of_past && suspect(&mut cases, &known, &neighbours) {
+        cases = sorted(cases);
+        neighbours = neighbours_of(&cases, others, asked.now);
+    }
     let mut processes = SeenProcesses::of(&cases);
-    let neighbours = Neighbours::of(&cases, others, asked.now);
     cases
         .into_iter()
         .map(|case| {
@@ -192,14 +207,29 @@ pub(super) fn judge(
         .collect()
 }
 
-/// The same beside others that probe sooner, and were answered.
-fn with_earlier(mut known: Constraints, earlier: Option<&EarlierProbe>) -> Constraints {
-    if let Some(earlier) = earlier {
-        let survived = known.survived.into_iter().chain([earlier.survived]);
-        known.survived = survived.filter(|it| *it < earlier.killed).max_by(f64::total_cmp);
-        known.killed = known.killed.into_iter().chain([earlier.killed]).min_by(f64::total_cmp);
+fn neighbours_of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Neighbours {
+    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), now)
+}
+
+/// Marks what is well by the limit in force, and is not by what others show. Whether there is any.
+fn suspect(
+    cases: &mut [ConnectionGroup],
+    known: &KnownLessons<'_>,
+    neighbours: &Neighbours,
+) -> bool {
+    let mut is_any = false;
+    for case in cases {
+        let learned = Lessons::of(case, known, None).limit;
+        for life in case.lives.iter_mut().filter(|life| life.end.is_none()) {
+            life.suspicion = neighbours.suspicion(life, learned.as_ref());
+            is_any |= life.suspicion.is_some();
+        }
     }
-    known
+    is_any
+}
+
+fn sorted(cases: Vec<ConnectionGroup>) -> Vec<ConnectionGroup> {
+    cases_of(cases.into_iter().flat_map(|case| case.lives).collect())
 }
 
 fn values_from(
@@ -207,8 +237,19 @@ fn values_from(
     known: &Constraints,
     origin: Option<ValueOrigin>,
     learned: Option<&LimitRow>,
+    evidence: &PathEvidence,
 ) -> Option<String> {
-    Some(origin?.in_words(&case.example()?.connection, known, learned))
+    Some(origin?.in_words(&case.example()?.connection, known, learned, evidence))
+}
+
+/// What makes the probes of a case late although the limit in force is longer.
+fn killed_sooner(
+    case: &ConnectionGroup,
+    neighbours: &Neighbours,
+    learned: Option<&LimitRow>,
+) -> Option<KilledAfter> {
+    let example = case.example().filter(|life| life.suspicion.is_some())?;
+    neighbours.killed_sooner(&example.connection, learned)
 }
 
 fn of_case(
@@ -221,18 +262,21 @@ fn of_case(
     let finding = case.finding();
     let learned = Lessons::of(&case, known, neighbours.killed_here(&case).as_ref());
     let earlier = neighbours.earlier_probe(&case, finding);
+    let sooner = neighbours.killed_before_probe(&case, finding).filter(|_| earlier.is_none());
+    let probed_too_late = first_probe::too_late(earlier.as_ref(), sooner.as_ref());
     let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
-    let need = match (&earlier, &pool) {
+    let need = match (&probed_too_late, &pool) {
         (Some(_), _) => Some(Need::Keepalive),
         // The pool alone is the answer, unless that is a guess.
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
         (None, _) => need(&case, finding, neighbours),
     };
-    let bounds = constraints(&case, learned.limit.as_ref(), neighbours, need);
-    let bounds = with_earlier(bounds, earlier.as_ref());
+    let of_path = case.example().map(|life| neighbours.evidence(&life.connection));
+    let of_path = of_path.unwrap_or_default();
+    let bounds = constraints(&case, learned.limit.as_ref(), &of_path, need);
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
-    let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref());
+    let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
     let setting = Setting {
         idle: proposal.idle,
         detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
@@ -247,7 +291,7 @@ fn of_case(
     let (traces, pid) = processes.of_case(&case);
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
-    let mut advice: Vec<Advice> = earlier.iter().map(|earlier| earlier.advice(proposal)).collect();
+    let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
     advice.extend(reopen(&case).into_iter().chain(pool).chain(spare_probes(&case, finding)));
     let interval = shorter_interval(&case, finding, neighbours, proposal);
     advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
@@ -295,8 +339,10 @@ fn of_case(
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
         outage_beside: neighbours.outage_beside(&case),
-        is_probed_too_late: earlier.is_some(),
+        probed_too_late,
+        killed_sooner: killed_sooner(&case, neighbours, learned.limit.as_ref()),
         limit_guess: neighbours.limit(&case),
+        path_guess: of_path.guess,
         nobody_ever_set: case.nobody_ever_set(),
         calls: calls(&case),
         changed: changed(&case),

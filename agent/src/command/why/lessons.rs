@@ -1,7 +1,6 @@
 //! What was learned that concerns a case: of its peer, and of the time of day at which its connections ended. Of a
 //! peer's neighbours nothing is said here.
 
-use super::neighbours::KilledHere;
 use crate::{
     command::timestamp::unix_seconds,
     kernel::host,
@@ -14,6 +13,7 @@ use crate::{
         connection::ms,
         connection_group::ConnectionGroup,
         life::{Finding, Life},
+        neighbours::KilledHere,
     },
 };
 use std::{collections::HashMap, net::SocketAddr};

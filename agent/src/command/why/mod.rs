@@ -2,14 +2,13 @@
 //! evidence and the line that would have prevented it.
 
 mod answer;
+mod first_probe;
 mod history;
 mod inherited;
 mod known_names;
 mod lessons;
-mod living;
 mod lost_events;
 mod needs;
-mod neighbours;
 mod recognition;
 mod source;
 mod stopped;
@@ -36,8 +35,8 @@ TIME is a time ago (90m, 24h, 7d), a time of day (10:41), a day
 that of this host. A time of day is the last one: later than now, it is
 yesterday's. What hung in the window belongs to it, even if the kernel
 gave up later.
-Exit code 1: connections died of silence, or are unprotected; 2: nothing
-has this name.
+Exit code 1: connections died of silence, are unprotected, or probe later
+than what killed others there; 2: nothing has this name.
 
 Examples:
   keepwatch why                            everything of this host

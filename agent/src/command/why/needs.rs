@@ -1,6 +1,5 @@
 //! What a case needs: which kind of advice, and values that agree with all that is known.
 
-use super::neighbours::{Neighbours, witness::quiet_before};
 use crate::{
     advice::{
         Constraints, Proposal,
@@ -23,6 +22,7 @@ use crate::{
         connection::{Connection, KeepaliveSettings, ms},
         connection_group::ConnectionGroup,
         life::{Finding, Life},
+        neighbours::{Neighbours, path_evidence::PathEvidence, witness::quiet_before},
     },
 };
 
@@ -30,20 +30,15 @@ use crate::{
 pub(super) fn constraints(
     case: &ConnectionGroup,
     learned: Option<&LimitRow>,
-    neighbours: &Neighbours,
+    evidence: &PathEvidence,
     need: Option<Need>,
 ) -> Constraints {
-    // Whoever had it: all connections to a server get one proposal. What hangs now after a quiet time may be forgotten, too.
-    let of_server = neighbours.killed(case);
-    let is_outage = neighbours.is_outage(case);
-    let stuck = case.live().filter_map(Life::quiet_before_stuck_seconds).filter(|_| !is_outage);
     let mut known = case
         .example()
-        .map(|life| fix::known::constraints(&life.connection, learned))
+        .map(|life| fix::known::constraints(&life.connection, learned, evidence))
         .unwrap_or_default();
     let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     known.limit = limit.unwrap_or(known.limit);
-    known.killed = stuck.chain(of_server).chain(known.killed).min_by(f64::total_cmp);
     if need == Some(Need::PingThroughProxy) {
         // A ping of the protocol has nothing to do with the times of keepalive.
         (known.now, known.own) = (None, OwnValues::default());
@@ -127,8 +122,10 @@ pub(super) fn need(
         | Finding::GivenUp
         | Finding::PeerSilent
         | Finding::Overdue
+        | Finding::ProbablyForgotten
         | Finding::Dropped
         | Finding::Unprotected
+        | Finding::ProbablyLate
         | Finding::Dark => Some(Need::Keepalive),
         // Where nothing could be sent, no setting helps.
         Finding::Blocked

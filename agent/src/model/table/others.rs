@@ -160,7 +160,7 @@ impl Table {
             .filter(|(of, ended, _)| *of == host && *ended >= heard)
             .map(|(_, _, other)| *other)
             .collect();
-        let (mut n_answered, mut n_silent) = (0, 0);
+        let (mut n_answered, mut n_of_host, mut n_silent) = (0, 0, 0);
         self.look_at(host, at);
         let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
         let others = || seen.iter().chain(&fallen).filter(|other| other.id != socket.id);
@@ -169,10 +169,15 @@ impl Table {
         for other in others() {
             let is_of_it = other.service == service;
             // Clients at one address may be many machines: of theirs only silence shows something.
-            let is_answered = service.direction == Direction::Outbound
-                && other.heard.is_some_and(|it| it > asked.ms_after(ON_ITS_WAY_MS));
-            if is_of_it && was_there(other) && is_answered {
+            let is_heard = |later_ms| {
+                service.direction == Direction::Outbound
+                    && other.service.direction == Direction::Outbound
+                    && other.heard.is_some_and(|it| it > asked.ms_after(later_ms))
+            };
+            if is_of_it && was_there(other) && is_heard(ON_ITS_WAY_MS) {
                 n_answered += 1;
+            } else if was_there(other) && is_heard(ANSWER_MS) {
+                n_of_host += 1;
             } else if other.unanswered.is_some_and(|it| {
                 // Answered later than that, this one shows that the peer still lived then.
                 it.since.ms_after(ON_ITS_WAY_MS) >= heard
@@ -187,6 +192,7 @@ impl Table {
         self.others.fell(at, socket, death);
         match (n_answered, n_silent) {
             // Some were answered and some fell silent, as with one of two servers behind an address: that shows nothing.
+            (0, 0) if n_of_host > 0 => Others::HostAnswered(n_of_host),
             (0, 0) | (1.., 1..) => Others::Unknown,
             (0, n) => Others::Silent(n),
             (n, 0) => Others::Answered(n),
@@ -377,7 +383,8 @@ mod tests {
         assert_eq!(cause_beside(&[cut, other_port]), (Cause::RetransmitTimeout, Others::Silent(1)));
         let mut cut_there = cut;
         cut_there.remote.port = 6380;
-        assert_eq!(cause_beside(&[cut_there, other_port]), (Cause::IdleDrop, Others::Unknown));
+        let beside_host = (Cause::IdleDrop, Others::HostAnswered(1));
+        assert_eq!(cause_beside(&[cut_there, other_port]), beside_host);
     }
 
     #[test]
@@ -426,13 +433,22 @@ mod tests {
     }
 
     #[test]
-    fn silence_of_the_whole_host_counts_and_answers_of_another_service_do_not() {
+    fn silence_of_the_whole_host_counts_and_answers_of_another_service_show_the_host_only() {
         let mut silent = probed(2, 3);
         silent.remote.port = 6379;
         assert_eq!(cause_beside(&[silent]), (Cause::RetransmitTimeout, Others::Silent(1)));
         let mut answered = probed(2, 0);
         answered.remote.port = 6379;
-        assert_eq!(cause_beside(&[answered]), (Cause::IdleDrop, Others::Unknown));
+        assert_eq!(cause_beside(&[answered]), (Cause::IdleDrop, Others::HostAnswered(1)));
+        // It was answered before only, or is a client of ours at that address; or the same service fell silent.
+        let before = Socket { silent_ms: 60_000, quiet_ms: 60_000, ..answered };
+        let client = Socket { direction: Direction::Inbound, ..answered };
+        for other in [before, client] {
+            assert_eq!(cause_beside(&[other]), (Cause::IdleDrop, Others::Unknown));
+        }
+        let of_it = probed(3, 3);
+        let outage = (Cause::RetransmitTimeout, Others::Silent(1));
+        assert_eq!(cause_beside(&[answered, of_it]), outage);
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl WallTime {
     }
 }
 
+/// Seconds since 1970 of a time in RFC 3339; none if it is no time.
+pub(crate) fn unix_seconds(at: &str) -> Option<f64> {
+    let at: jiff::Timestamp = at.parse().ok()?;
+    Some(at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +43,7 @@ mod tests {
         assert_eq!(moment.at, "2025-11-25T10:41:00.123456Z");
         assert!((moment.unix_seconds - 1_764_067_260.123).abs() < 1e-9);
         assert_eq!(WallTime::of_unix_ms(60_500).at, "1970-01-01T00:01:00.500000Z");
+        assert_eq!(unix_seconds("1970-01-01T00:01:00.500000Z"), Some(60.5));
+        assert_eq!(unix_seconds("soon"), None);
     }
 }

@@ -1,8 +1,10 @@
 //! One connection as far as it is known, live or dead: its settings, who called setsockopt on it, and
 //! how it ended.
 
+mod finding;
 mod joined;
 
+pub(crate) use finding::{Finding, Suspicion};
 pub(crate) use joined::lives;
 
 use super::{
@@ -114,64 +116,12 @@ pub(crate) struct Life {
     /// other.
     #[serde(skip)]
     pub read_at: Option<f64>,
+    /// Of one that is well by the limit in force: what others to its peer let fear.
+    #[serde(skip)]
+    pub suspicion: Option<Suspicion>,
     /// Its end, if it has come.
     #[serde(flatten)]
     pub end: Option<LifeEnd>,
-}
-
-/// The finding about one connection: first what hangs now, then what died of silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Finding {
-    /// Live: data or the FIN goes unanswered.
-    Stuck,
-    /// Live: probes go unanswered.
-    PeerSilent,
-    /// Live: nothing protects it, and it was quiet for longer than its path keeps it.
-    Overdue,
-    /// Live: it is being opened, and nobody answers its SYN.
-    Opening,
-    /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
-    GivenUp,
-    /// Live: the peer's program does not read.
-    Blocked,
-    /// The path, or the peer, forgot it while it was quiet.
-    Dropped,
-    /// The peer, or the path to it, did not answer any more.
-    Dark,
-    /// Live, and keepalive does not protect it.
-    Unprotected,
-    /// Live, and a probe is unanswered for clearly longer than a round trip: a single one may be lost.
-    ProbeUnanswered,
-    /// Live: it waits in an accept queue.
-    Unaccepted,
-    /// Live: the peer has closed it, and the program has not.
-    PeerClosed,
-    /// Probes were answered, and then the peer closed it.
-    ClosedAlthoughProbed,
-    /// It could not be opened, was reset, or the network refused.
-    Failed,
-    /// Nobody saw it end.
-    Unseen,
-    /// There is nothing to report.
-    Fine,
-}
-
-impl Finding {
-    /// Whether it died of silence, or may.
-    pub(crate) const fn is_of_silence(self) -> bool {
-        matches!(
-            self,
-            Self::Stuck
-                | Self::PeerSilent
-                | Self::Overdue
-                | Self::Opening
-                | Self::GivenUp
-                | Self::Dropped
-                | Self::Dark
-                | Self::Unprotected
-        )
-    }
 }
 
 impl Life {
@@ -188,6 +138,7 @@ impl Life {
             given_up_at: None,
             clues: None,
             read_at: None,
+            suspicion: None,
             end: None,
         }
     }
@@ -238,6 +189,7 @@ impl Life {
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
             clues: details.clues,
             read_at: None,
+            suspicion: None,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
@@ -336,9 +288,13 @@ impl Life {
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected
                 }
+                Condition::Fine if self.suspicion == Some(Suspicion::Forgotten) => {
+                    Finding::ProbablyForgotten
+                }
                 Condition::Fine if self.connection.probe_unanswered_seconds().is_some() => {
                     Finding::ProbeUnanswered
                 }
+                Condition::Fine if self.suspicion.is_some() => Finding::ProbablyLate,
                 Condition::Fine => Finding::Fine,
             };
         };

@@ -12,6 +12,7 @@ mod figures;
 mod floods;
 mod kills;
 mod owners;
+mod pressure;
 mod soak;
 mod trial;
 mod words;

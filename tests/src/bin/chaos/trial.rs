@@ -1,6 +1,6 @@
 //! The trials: what each does, what must hold, and how it is played.
 
-use crate::{floods, kills, owners, soak};
+use crate::{floods, kills, owners, pressure, soak};
 use keepwatch_tests::{kernel::netns::require_root, wait::now};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +19,7 @@ pub(crate) struct ChaosTrial {
 /// What was seen, or what broke the trial off.
 pub(crate) type TrialOutcome = Result<String, String>;
 
-pub(crate) fn all() -> [ChaosTrial; 6] {
+pub(crate) fn all() -> [ChaosTrial; 7] {
     [
         ChaosTrial {
             name: "kill -9 of the agent, 50 times, while connections come and go",
@@ -45,6 +45,11 @@ pub(crate) fn all() -> [ChaosTrial; 6] {
             name: "a process id is used again at once, in another cgroup",
             must: "the connection of the second process is named after it, and not after the first",
             play: |_| owners::process_id_used_again(),
+        },
+        ChaosTrial {
+            name: "a cgroup gives 48 MiB of memory beside what the agent has, and 10,000 connections and a flood come",
+            must: "it is not killed, answers each scrape, and lists each connection",
+            play: |_| pressure::bounded_memory(),
         },
         ChaosTrial {
             name: "soak: a flood, and two readers of the stream that never read",

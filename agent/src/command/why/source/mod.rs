@@ -6,16 +6,14 @@ mod explain_name;
 use super::{
     WhyArgs,
     history::{self, HistorySource},
-    inherited,
-    living::LivingRows,
-    lost_events,
+    inherited, lost_events,
     target::{self, Meaning, Selection, Target},
     then::{self, NotOfThen},
 };
 use crate::{
     command::{
         Failure,
-        source::{Kernel, Source},
+        source::{Kernel, Source, living::LivingRows, peer_lives},
         time_window::TimeWindow,
     },
     config,
@@ -28,17 +26,14 @@ use crate::{
             verdict::{Surroundings, Verdict},
         },
         observed::socket::Direction,
-        table::happening::EventName,
     },
     serve::{AgentStatus, client},
     store::{self, HistoryReader},
     view::{
-        event_filter::EventFilter,
-        event_row::{EventRow, StreamLine},
+        event_row::EventRow,
         filter::Filter,
         life::{Life, lives as lives_of},
         row::Row,
-        value_enum::EventChoice,
     },
 };
 use std::{
@@ -416,31 +411,11 @@ impl<'a> Sources<'a> {
         };
         let mut happenings: Vec<EventRow> = Vec::new();
         for selection in selections {
-            let wanted = EventFilter {
-                event: [
-                    EventName::Opened,
-                    EventName::Setting,
-                    EventName::Changed,
-                    EventName::GivenUp,
-                    EventName::Died,
-                    EventName::Ended,
-                ]
-                .map(EventChoice::One)
-                .to_vec(),
-                past_only: true,
-                // Those before are in the history, if there is one.
-                dead: (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED),
-                filter: self.measured(&selection.filter),
-                ..EventFilter::default()
-            };
-            client::events(path, &wanted, |line| {
-                if let Some(StreamLine::Event(row)) = line
-                    && selection.admits_remote(row.connection.remote)
-                {
-                    happenings.push(*row);
-                }
-                true
-            })?;
+            // Those before are in the history, if there is one.
+            let dead = (!matches!(self.history, HistorySource::None)).then_some(MOST_REMEMBERED);
+            let filter = self.measured(&selection.filter);
+            let is_of_it = |row: &EventRow| selection.admits_remote(row.connection.remote);
+            happenings.extend(peer_lives::remembered(path, filter, dead, is_of_it)?);
         }
         happenings.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
         happenings.dedup();

@@ -2,9 +2,7 @@
 
 use super::phrase::{connections, time, up_to};
 use crate::{
-    command::why::{
-        answer::Judged, needs::is_noticed_by_user_timeout, neighbours::witness::PeerWitness,
-    },
+    command::why::{answer::Judged, needs::is_noticed_by_user_timeout},
     model::{
         judgement::{
             condition::Condition,
@@ -21,6 +19,7 @@ use crate::{
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
+        neighbours::witness::PeerWitness,
     },
 };
 
@@ -100,7 +99,9 @@ impl Judged {
         if n_orphans > 0 {
             words.push(format!("{n_orphans} closed by this host: nobody waits any more"));
         }
-        let n_probing = count(&|life| life.finding() == Finding::ProbeUnanswered);
+        let n_probing = count(&|life| {
+            matches!(life.finding(), Finding::ProbeUnanswered | Finding::ProbablyForgotten)
+        });
         if n_probing > 0 {
             words.push(format!("{n_probing} with a probe that is not answered yet"));
         }
@@ -133,6 +134,7 @@ impl Judged {
         } else if self.finding == Finding::Unprotected && quietest > 0.0 && self.habit().is_none() {
             words.push(self.dropped_in(quietest));
         }
+        words.extend(self.dropped_by_guess(quietest));
         if self.is_peer_silent {
             words.push(
                 "others to the same peer get no answer: these do not notice it by themselves"

@@ -8,7 +8,6 @@ use crate::{
         why::{
             answer::Judged,
             needs::{closes_first, limit_of},
-            neighbours::LimitGuess,
         },
     },
     model::{
@@ -23,6 +22,7 @@ use crate::{
         connection::PathLimit,
         connection_group::QuietRange,
         life::{Finding, Life},
+        neighbours::LimitGuess,
     },
 };
 
@@ -98,11 +98,23 @@ impl Judged {
                 {
                     learned.meaning.clone()
                 }
-                _ => format!("{in_force}; seen: {}", learned.meaning),
+                _ => format!(
+                    "{in_force}; seen: {}{}",
+                    learned.meaning,
+                    self.seen_sooner(learned.shortest_killed_seconds)
+                ),
             });
         }
         if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
-            return Some(self.guessed(guess, &in_force));
+            let sooner = self.seen_sooner(guess.hangs_after);
+            return Some(format!("{}{sooner}", self.guessed(guess, &in_force)));
+        }
+        if let Some(guess) = self.path_guess.as_ref().filter(|_| self.finding != Finding::Dropped) {
+            let most = time(guess.quiet);
+            return Some(format!(
+                "{in_force}; a guess: at most {most}, because {}",
+                guess.shown_by
+            ));
         }
         let killed = self.quiet_seconds.filter(|_| self.finding == Finding::Dropped);
         Some(match killed {
@@ -119,6 +131,15 @@ impl Judged {
                 None => in_force,
             },
         })
+    }
+
+    /// What got no answer after clearly less quiet than a time that is shown, seconds.
+    fn seen_sooner(&self, shown: f64) -> String {
+        /// What is rounded to the same second is no other evidence.
+        const SAME_SECONDS: f64 = 1.0;
+        let is_news = |quiet: f64| quiet + SAME_SECONDS < shown;
+        let guess = self.path_guess.as_ref().filter(|guess| is_news(guess.quiet));
+        guess.map(|guess| format!("; and {}", guess.shown_by)).unwrap_or_default()
     }
 
     /// What those that hang let guess, beside what is taken for the limit.
@@ -197,11 +218,24 @@ impl Judged {
         }
     }
 
+    /// When the path forgets the one that is quiet for the longest time, where only a guess says that it does.
+    pub(super) fn dropped_by_guess(&self, quietest: f64) -> Option<String> {
+        let is_it = self.finding == Finding::ProbablyLate;
+        let killed = self.killed_sooner.as_ref().filter(|_| is_it)?;
+        let when = match killed.quiet - quietest {
+            rest if rest > 0.0 => format!("in {} if it stays quiet and", time(rest)),
+            _ => "already if".to_owned(),
+        };
+        Some(format!("dropped {when} the path forgets after ~{} (guess)", time(killed.quiet)))
+    }
+
     /// The shortest limit that evidence lets guess, if it is shorter than the one that is reckoned with: seconds.
     pub(super) fn guess_beside(&self) -> Option<f64> {
         let learned = self.learned_limit.as_ref().filter(|it| it.confidence < Confidence::Sure);
         let hanging = self.limit_guess.as_ref().map(|guess| guess.hangs_after);
-        let guess = learned.map(|it| it.shortest_killed_seconds).into_iter().chain(hanging);
+        let of_path = self.path_guess.as_ref().map(|guess| guess.quiet);
+        let guess = learned.map(|it| it.shortest_killed_seconds).into_iter();
+        let guess = guess.chain(hanging).chain(of_path);
         guess.min_by(f64::total_cmp).filter(|guess| *guess < self.known_limit())
     }
 

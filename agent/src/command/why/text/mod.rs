@@ -55,7 +55,7 @@ impl fmt::Display for WhyText<'_> {
         let is_told = |case: &&Judged| case.finding != Finding::Fine;
         let answer = self.answer();
         let colour = match self.cases.first().map(|case| case.finding) {
-            Some(Finding::Unprotected) => "1;33",
+            Some(Finding::Unprotected | Finding::ProbablyLate) => "1;33",
             Some(finding) if finding.is_of_silence() => "1;31",
             Some(Finding::Fine) => "1;32",
             _ => "1",
@@ -363,6 +363,8 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
 mod now_and_then_tests;
 #[cfg(test)]
 mod peer_tests;
+#[cfg(test)]
+mod slow_probe_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! An outage that many connections show at once: said before the cases, of which each shows only its part.
 
 use super::phrase::connections;
-use crate::command::{
-    timestamp,
-    why::{
-        answer::Judged,
-        neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence},
-    },
+use crate::{
+    command::{timestamp, why::answer::Judged},
+    view::neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -171,7 +168,7 @@ fn longest_together(dark: &[HostWitness]) -> Option<std::ops::Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::why::neighbours::witness::UnansweredSince;
+    use crate::view::neighbours::witness::UnansweredSince;
 
     fn darkened(case: usize, heard: f64, since: f64) -> HostWitness {
         let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };

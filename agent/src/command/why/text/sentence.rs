@@ -44,9 +44,8 @@ impl Judged {
             Finding::Dropped => {
                 format!("{what}{whose} {peer} died of silence: {}", self.why_silent(it))
             }
-            Finding::Dark if self.is_probed_too_late => format!(
-                "{what}{whose} {peer} got no answer to the first probe, and others to the same peer that probe sooner were \
-                 answered: the path forgot {it} before"
+            Finding::Dark if let Some(because) = &self.probed_too_late => format!(
+                "{what}{whose} {peer} got no answer to the first probe, and {because} {it} before"
             ),
             Finding::Dark => self.dark(&format!("{what}{whose} {peer}"), was),
             Finding::Stuck if let Some(reason) = self.held_back() => format!(
@@ -73,6 +72,16 @@ impl Judged {
                 )
             }
             Finding::GivenUp => self.given_up(&format!("{what}{whose} {peer} {was}"), n),
+            Finding::ProbablyForgotten => self.probably_forgotten(&format!("{what}{whose} {peer}")),
+            Finding::ProbablyLate => format!(
+                "{what}{whose} {peer} {} protected by the limit of {}, but {} probes leave up to {} of quiet, and {}. A guess: \
+                 the path forgets {it} before",
+                if n == 1 { "is" } else { "are" },
+                self.limit_words(),
+                if n == 1 { "its" } else { "their" },
+                time(self.gap_seconds.unwrap_or_default()),
+                self.shown_by()
+            ),
             Finding::ProbeUnanswered => {
                 let waiting = self.case.of(self.finding);
                 let since = waiting.filter_map(|life| life.connection.probe_unanswered_seconds());
@@ -119,6 +128,33 @@ impl Judged {
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }
+    }
+
+    /// Of those whose probe is unanswered, where others show that the path forgets sooner.
+    fn probably_forgotten(&self, what: &str) -> String {
+        let waiting = || self.case.of(self.finding).map(|life| &life.connection);
+        let n = waiting().count();
+        let longest = |times: &mut dyn Iterator<Item = f64>| times.fold(0.0, f64::max);
+        let since = longest(&mut waiting().filter_map(Connection::probe_unanswered_seconds));
+        let before = longest(
+            &mut waiting()
+                .filter_map(|it| Some(it.silent_seconds - it.probe_unanswered_seconds()?)),
+        );
+        format!(
+            "{what} {} probably forgotten by the path: a probe that was sent {}{} ago, after {} of quiet, is not answered{}; and {}. \
+             A guess: a single probe may be lost",
+            if n == 1 { "was" } else { "were" },
+            up_to(n),
+            time(since),
+            time(before),
+            self.next_probe(),
+            self.shown_by()
+        )
+    }
+
+    /// What shows that the path forgets sooner than the limit in force says.
+    fn shown_by(&self) -> &str {
+        self.killed_sooner.as_ref().map_or("", |killed| &killed.shown_by)
     }
 
     /// Of those that live, and that nothing protects.

@@ -39,6 +39,10 @@ impl Death {
             Others::Answered(n) => {
                 format!("{evidence}; {} to the same peer: answered meanwhile", n_others(n))
             }
+            Others::HostAnswered(n) => format!(
+                "{evidence}; {} to other ports of the same host: answered meanwhile, so the path probably forgot this one",
+                n_others(n)
+            ),
             Others::Silent(n) => format!(
                 "{evidence}; {} to the same peer that had not been quiet: silent since then, too; an outage of the peer or \
                  its path, not an idle limit",

@@ -114,8 +114,18 @@ pub enum Others {
     Unknown,
     /// This number of them was answered meanwhile: the peer lives, and so does the path.
     Answered(u32),
+    /// This number of them to other services of the peer's host was answered meanwhile, and of none to the same service anything
+    /// is known: the path lives, and so does the host, unless several stand behind one address.
+    HostAnswered(u32),
     /// Nothing of the peer came in any more, also to this number of them that had not been quiet.
     Silent(u32),
+}
+
+impl Others {
+    /// Whether somebody was answered meanwhile: the path to the host was there.
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Answered(_) | Self::HostAnswered(_))
+    }
 }
 
 /// Below this, silence before data is ordinary.
@@ -198,7 +208,7 @@ impl Death {
     }
 
     /// Whether a path that forgot it explains the death best: the first data or probe after a quiet time that it had not
-    /// survived before met nothing, and others to the same peer were answered meanwhile.
+    /// survived before met nothing, and others to the same host were answered meanwhile.
     pub fn is_forgotten(&self, socket: &Socket) -> bool {
         match self.cause {
             Cause::IdleDrop => true,
@@ -207,13 +217,11 @@ impl Death {
             Cause::KeepaliveTimeout => {
                 let quiet_ms = self.quiet_before_probe_ms(socket).unwrap_or_default();
                 // One probe may get lost on any path.
-                matches!(self.others, Others::Answered(_))
+                self.others.is_alive()
                     && self.probes_unanswered >= 2
                     && self.survived_ms < quiet_ms / 5 * 4
             }
-            Cause::Abandoned => {
-                self.could_be_forgotten && matches!(self.others, Others::Answered(_))
-            }
+            Cause::Abandoned => self.could_be_forgotten && self.others.is_alive(),
             _ => false,
         }
     }

@@ -143,16 +143,25 @@ fn others_to_the_same_peer_tell_an_outage_from_a_path_that_forgot() {
         Ending { in_keepalive_timer: true, errno: ETIMEDOUT, unacked: Unacked::Nothing, ..RESET };
     let death = Death::of(&probed, State::Established, ending, None).unwrap();
     assert!(death.beside(&probed, Others::Answered(463)).is_forgotten(&probed));
+    // Its host answered others meanwhile, on other ports.
+    let beside_host = death.beside(&probed, Others::HostAnswered(2));
+    assert!(beside_host.is_forgotten(&probed));
+    let evidence = beside_host.evidence(&probed);
+    assert!(evidence.contains("2 other connections to other ports of the same host"), "{evidence}");
     // One probe may get lost.
     let one = Socket { probes_unanswered: 1, ..probed };
     let lost = Death::of(&one, State::Established, ending, None).unwrap();
-    assert!(!lost.beside(&one, Others::Answered(463)).is_forgotten(&one));
+    for others in [Others::Answered(463), Others::HostAnswered(463)] {
+        assert!(!lost.beside(&one, others).is_forgotten(&one));
+    }
     assert!(!death.beside(&probed, Others::Unknown).is_forgotten(&probed));
     // It survived that idle time before: so it is not what the path forgets after.
     let watched = Watched { longest_quiet_ms: 60_000, ..Watched::default() };
     let survivor = Socket { watched, ..probed };
     let death = Death::of(&survivor, State::Established, ending, None).unwrap();
-    assert!(!death.beside(&survivor, Others::Answered(463)).is_forgotten(&survivor));
+    for others in [Others::Answered(463), Others::HostAnswered(463)] {
+        assert!(!death.beside(&survivor, others).is_forgotten(&survivor));
+    }
 }
 
 #[test]

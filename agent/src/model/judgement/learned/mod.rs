@@ -196,6 +196,8 @@ impl Learned {
             Cause::IdleDrop | Cause::KeepaliveReset => QuietOutcome::Killed,
             Cause::KeepaliveTimeout if survived_as_much => QuietOutcome::Outage,
             Cause::KeepaliveTimeout if is_outage => return,
+            // The host was there: evidence of a path, as far as no outage of this service explains it.
+            Cause::KeepaliveTimeout if death.others.is_alive() => QuietOutcome::Killed,
             // The first probe went out after the idle time of silence. It was answered by nobody.
             Cause::KeepaliveTimeout => QuietOutcome::Silenced,
             Cause::UserTimeout | Cause::RetransmitTimeout if !was_answered => QuietOutcome::Outage,

@@ -100,6 +100,22 @@ fn who_dies_at_the_first_probe_while_others_are_answered_was_forgotten_by_the_pa
 }
 
 #[test]
+fn who_dies_at_the_first_probe_while_its_host_answers_on_other_ports_is_evidence_of_its_own() {
+    let after = |others| {
+        let mut learned = learned();
+        for n in 1..=2 {
+            let death = Death { others, ..keepalive_timeout(60) };
+            die(&mut learned, &probing(1, 60), n * HOUR, &death);
+        }
+        estimate(&learned, 2 * HOUR).map(|it| (it.shortest_killed_ms, it.confidence))
+    };
+    assert_eq!(after(Others::HostAnswered(3)), Some((60_000, Confidence::Likely)));
+    // A host that answers nobody, or of which nobody knows, may be gone.
+    assert_eq!(after(Others::Unknown), None);
+    assert_eq!(after(Others::Silent(3)), None);
+}
+
+#[test]
 fn a_connection_that_dies_alone_while_busy_is_no_outage() {
     let mut learned = learned();
     drop_after(&mut learned, 300, 10_020);

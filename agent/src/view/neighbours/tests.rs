@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::{
-    command::timestamp::unix_seconds,
-    model::observed::{socket::Socket, watched::Watched},
+    model::{
+        observed::{socket::Socket, watched::Watched},
+        text::wall_time::unix_seconds,
+    },
     view::{
         connection_group::cases,
         life::tests_support::{GAVE_UP, app, dead, live},
@@ -15,10 +17,14 @@ fn now() -> f64 {
     unix_seconds("2026-01-02T03:05:00Z").unwrap()
 }
 
+fn neighbours_of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Neighbours {
+    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), now)
+}
+
 fn found(lives: Vec<Life>, others: &[Life]) -> Option<(f64, f64)> {
     let cases = cases(lives);
     let case = cases.first().unwrap();
-    let earlier = Neighbours::of(&cases, others, now()).earlier_probe(case, case.finding());
+    let earlier = neighbours_of(&cases, others, now()).earlier_probe(case, case.finding());
     earlier.map(|earlier| (earlier.survived, earlier.killed))
 }
 
@@ -74,7 +80,7 @@ fn a_first_probe_that_meets_silence_now_is_judged_beside_its_neighbours_as_well(
     let neighbour = [probing(2, 20, 600.0)];
     assert_eq!(found(vec![live(&silent(1))], &neighbour), Some((20.0, 60.0)));
     let cases = cases(vec![live(&silent(1))]);
-    let guess = Neighbours::of(&cases, &neighbour, 0.0).limit(&cases[0]).unwrap();
+    let guess = neighbours_of(&cases, &neighbour, 0.0).limit(&cases[0]).unwrap();
     assert_eq!((guess.answered_after, guess.n_hanging), (Some(20.0), 1));
     assert!((59.0..=61.0).contains(&guess.hangs_after), "{guess:?}");
     // It went on after as long a quiet time before: the peer is gone, even if others are answered.
@@ -82,7 +88,7 @@ fn a_first_probe_that_meets_silence_now_is_judged_beside_its_neighbours_as_well(
     answered_before.connection.longest_quiet_seconds = 60.0;
     assert_eq!(found(vec![answered_before.clone()], &neighbour), None);
     let cases = crate::view::connection_group::cases(vec![answered_before]);
-    assert_eq!(Neighbours::of(&cases, &neighbour, 0.0).limit(&cases[0]), None);
+    assert_eq!(neighbours_of(&cases, &neighbour, 0.0).limit(&cases[0]), None);
 }
 
 #[test]
@@ -96,7 +102,7 @@ fn what_hangs_is_shown_to_a_quiet_neighbour_to_the_same_server_in_the_same_names
     };
     let quiet = || cases(vec![live(&app(1, None, 195_000))]);
     let hanging = [live(&stuck(8)), live(&stuck(9))];
-    let neighbours = Neighbours::of(&quiet(), &hanging, 0.0);
+    let neighbours = neighbours_of(&quiet(), &hanging, 0.0);
     let guess = neighbours.limit(&quiet()[0]).unwrap();
     assert_eq!((guess.hangs_after, guess.n_hanging), (80.0, 2));
     let processes = [("app".to_owned(), 812)].into();
@@ -107,9 +113,9 @@ fn what_hangs_is_shown_to_a_quiet_neighbour_to_the_same_server_in_the_same_names
     survived.connection.longest_quiet_seconds = 100.0;
     let mut others = hanging.to_vec();
     others.push(survived);
-    assert_eq!(Neighbours::of(&quiet(), &others, 0.0).limit(&quiet()[0]), None);
+    assert_eq!(neighbours_of(&quiet(), &others, 0.0).limit(&quiet()[0]), None);
     let elsewhere = [live(&Socket { netns: 7, ..stuck(8) })];
-    assert_eq!(Neighbours::of(&quiet(), &elsewhere, 0.0).limit(&quiet()[0]), None);
+    assert_eq!(neighbours_of(&quiet(), &elsewhere, 0.0).limit(&quiet()[0]), None);
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn a_neighbour_that_was_lost_in_the_dark_tells_those_that_would_never_notice() {
     let lost = [dead(&app(9, Some(60), 90_000), GAVE_UP)];
     let is_silent = |silent_ms, lost: &[Life]| {
         let cases = cases(vec![live(&app(1, None, silent_ms))]);
-        Neighbours::of(&cases, lost, now()).is_silent(&cases[0])
+        neighbours_of(&cases, lost, now()).is_silent(&cases[0])
     };
     assert!(is_silent(800_000, &lost));
     // It heard the server since.
@@ -150,7 +156,7 @@ fn what_hung_before_an_outage_keeps_its_limit_and_what_hangs_by_it_shows_none() 
     let cut = [live(&busy(8, 12_000)), live(&busy(9, 11_000))];
     let of = |lives: Vec<Life>, others: &[Life]| {
         let cases = cases(lives);
-        let neighbours = Neighbours::of(&cases, others, 10_000.0);
+        let neighbours = neighbours_of(&cases, others, 10_000.0);
         (neighbours.is_outage(&cases[0]), neighbours.limit(&cases[0]))
     };
     let (is_outage, guess) = of(older(), &cut);
@@ -184,7 +190,7 @@ fn neighbours_that_were_answered_before_it_hung_only_show_nothing() {
     };
     let guess = |others: &[Life]| {
         let cases = hangs();
-        Neighbours::of(&cases, others, now()).limit(&cases[0]).unwrap()
+        neighbours_of(&cases, others, now()).limit(&cases[0]).unwrap()
     };
     assert_eq!(guess(&neighbour(5.0, None)).answered_after, Some(20.0));
     for other in [neighbour(40.0, None), neighbour(5.0, Some("2026-01-02T03:04:50Z"))] {
@@ -197,7 +203,7 @@ fn neighbours_that_were_answered_before_it_hung_only_show_nothing() {
 fn after_a_restart_of_the_agent_an_answered_neighbour_still_speaks_against_a_peer_that_is_gone() {
     let cases = cases(vec![live(&stuck(1, 39_000, 60_000))]);
     let young = live(&app(2, None, 500));
-    let guess = Neighbours::of(&cases, &[young], 0.0).limit(&cases[0]).unwrap();
+    let guess = neighbours_of(&cases, &[young], 0.0).limit(&cases[0]).unwrap();
     assert_eq!((guess.answered_after, guess.heard_after, guess.is_heard), (None, None, true));
 }
 
@@ -206,7 +212,7 @@ fn only_what_sends_nothing_does_not_notice_that_nobody_answers() {
     let hanging = [live(&stuck(8, 39_000, 60_000))];
     let is_silent = |socket: &Socket, others: &[Life]| {
         let cases = cases(vec![live(socket)]);
-        Neighbours::of(&cases, others, 0.0).is_silent(&cases[0])
+        neighbours_of(&cases, others, 0.0).is_silent(&cases[0])
     };
     assert!(is_silent(&app(1, None, 195_000), &hanging));
     // Its own probe will notice; it was answered since; it is younger than that.
@@ -225,7 +231,7 @@ fn a_quiet_one_learns_from_what_hangs_at_other_ports_of_its_host() {
     let quiet = cases(vec![live(&app(1, None, 101_000))]);
     let guess = |other: &Socket| {
         let others = [live(other)];
-        Neighbours::of(&quiet, &others, 0.0).limit(&quiet[0])
+        neighbours_of(&quiet, &others, 0.0).limit(&quiet[0])
     };
     let found = guess(&other_port).unwrap();
     assert_eq!((found.is_of_host, found.hangs_after), (true, 53.0));
@@ -235,7 +241,7 @@ fn a_quiet_one_learns_from_what_hangs_at_other_ports_of_its_host() {
     // What hangs itself is not explained by another port.
     let hangs = cases(vec![live(&stuck(1, 9_000, 2_000))]);
     let others = [live(&other_port)];
-    assert_eq!(Neighbours::of(&hangs, &others, 0.0).limit(&hangs[0]), None);
+    assert_eq!(neighbours_of(&hangs, &others, 0.0).limit(&hangs[0]), None);
 }
 
 #[test]
@@ -245,7 +251,7 @@ fn what_was_read_later_than_the_rest_is_dated_by_its_own_time() {
     let neighbour = |read_at: Option<f64>| Life { read_at, ..live(&app(2, None, 16_000)) };
     let is_heard = |read_at| {
         let others = [neighbour(read_at)];
-        Neighbours::of(&hangs, &others, 100.0).limit(&hangs[0]).unwrap().is_heard
+        neighbours_of(&hangs, &others, 100.0).limit(&hangs[0]).unwrap().is_heard
     };
     assert!(!is_heard(None));
     assert!(is_heard(Some(120.0)));

@@ -1,5 +1,8 @@
 //! Where connections come from: the agent if one runs, else the kernel itself, by hooks or through /proc.
 
+pub(super) mod living;
+pub(super) mod peer_lives;
+
 use super::{Failure, output};
 use crate::{
     config,

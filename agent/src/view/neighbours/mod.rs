@@ -1,24 +1,22 @@
 //! What connections to one peer show about each other: a path that forgot some of them while others are answered, and
 //! what hangs beside those that look well. All of it is a guess beside the limit that is in force.
 
-pub(super) mod witness;
+pub(crate) mod path_evidence;
+pub(crate) mod witness;
 
-use self::witness::{PeerWitness, Silence, quiet_before};
-use crate::{
-    advice::{
-        Proposal,
-        remedy::{Advice, Holds},
-    },
-    model::{
-        judgement::death::{Cause, MIDDLEBOX_MS},
-        observed::{probe_timing::quiet_before::ProbeAfter, socket::Direction},
-        text::duration::{duration, seconds, tenths},
-    },
-    view::{
-        connection::{Connection, ms},
-        connection_group::{ConnectionGroup, Peer},
-        life::{Finding, Life, LifeEnd},
-    },
+use self::{
+    path_evidence::{DiedAfter, KilledAfter},
+    witness::{PeerWitness, Silence, quiet_before},
+};
+use super::{
+    connection::Connection,
+    connection_group::{ConnectionGroup, Peer},
+    life::{Finding, Life, LifeEnd},
+};
+use crate::model::{
+    judgement::death::{Cause, MIDDLEBOX_MS},
+    observed::{probe_timing::quiet_before::ProbeAfter, socket::Direction},
+    text::duration::seconds,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,16 +30,16 @@ type HostHere = (u32, IpAddr);
 
 /// A quiet time that killed a connection which the answer shows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct KilledHere {
+pub(crate) struct KilledHere {
     /// Seconds.
-    pub(super) quiet: f64,
+    pub(crate) quiet: f64,
     /// Whose death it was, in words.
-    pub(super) death: String,
+    pub(crate) death: String,
 }
 
 /// What is known of each server, and of each host, from all connections to it.
 #[derive(Debug, Default)]
-pub(super) struct Neighbours {
+pub(crate) struct Neighbours {
     servers: BTreeMap<ServerHere, AtPeer>,
     hosts: BTreeMap<HostHere, AtPeer>,
     now: f64,
@@ -52,15 +50,26 @@ pub(super) struct Neighbours {
 struct AtPeer {
     witnesses: Vec<PeerWitness>,
     silence: Option<Silence>,
-    /// The longest quiet time after which one went on, seconds.
+    /// The longest quiet time after which one that lives went on, seconds.
     survived: Option<f64>,
-    /// The shortest that killed, seconds.
-    killed: Option<f64>,
-    /// The process of the one that it killed.
-    killed_of: Option<String>,
+    /// The shortest that killed.
+    died: Option<DiedAfter>,
+    /// The same of those that died while others were answered.
+    died_alone: Option<DiedAfter>,
+    /// The shortest that killed one of those that the answer shows.
+    died_here: Option<DiedAfter>,
+    /// The shortest after which one hangs, whatever others survived, seconds.
+    hung: Option<f64>,
     guess: Option<LimitGuess>,
     /// Those that probe and are answered after as long a quiet time: the longest idle time first.
     probing: Vec<Probing>,
+}
+
+/// A connection, and whether the answer shows it.
+#[derive(Clone, Copy, Debug)]
+struct LifeHere<'a> {
+    life: &'a Life,
+    is_shown: bool,
 }
 
 /// One that probes and is answered.
@@ -79,54 +88,49 @@ struct Hanging<'a> {
 
 /// What is guessed of the limit of a path from those that hang.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct LimitGuess {
+pub(crate) struct LimitGuess {
     /// The longest gap between two packets that is answered, seconds.
-    pub(super) answered_after: Option<f64>,
+    pub(crate) answered_after: Option<f64>,
     /// The longest quiet time of those that went on and were heard since, seconds.
-    pub(super) heard_after: Option<f64>,
+    pub(crate) heard_after: Option<f64>,
     /// Whether others that were there before were heard since the first of them hangs.
-    pub(super) is_heard: bool,
+    pub(crate) is_heard: bool,
     /// When the last of those was heard, if they get no answer now either: Unix time.
-    pub(super) heard_until: Option<f64>,
+    pub(crate) heard_until: Option<f64>,
     /// The shortest quiet time after which one hangs, seconds.
-    pub(super) hangs_after: f64,
+    pub(crate) hangs_after: f64,
     /// How many hang, of which processes (name and id), and for how long.
-    pub(super) n_hanging: usize,
-    pub(super) processes: BTreeSet<(String, u32)>,
-    pub(super) hanging_seconds: f64,
+    pub(crate) n_hanging: usize,
+    pub(crate) processes: BTreeSet<(String, u32)>,
+    pub(crate) hanging_seconds: f64,
     /// They go to other ports of the host, too.
-    pub(super) is_of_host: bool,
+    pub(crate) is_of_host: bool,
 }
 
 impl Neighbours {
-    /// From the connections that the answer is about, and others to the same peers. `now`: Unix time.
-    pub(super) fn of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Self {
-        let mut servers: BTreeMap<ServerHere, Vec<&Life>> = BTreeMap::new();
-        let mut hosts: BTreeMap<HostHere, Vec<&Life>> = BTreeMap::new();
-        for life in cases.iter().flat_map(|case| &case.lives).chain(others) {
-            let Connection { netns, remote, .. } = life.connection;
-            if life.connection.direction() == Direction::Outbound {
-                servers.entry((netns, remote)).or_default().push(life);
-                hosts.entry((netns, remote.ip())).or_default().push(life);
+    /// From the connections that an answer is about, and others to the same peers. `now`: Unix time.
+    pub(crate) fn of<'a>(
+        shown: impl Iterator<Item = &'a Life>,
+        others: impl Iterator<Item = &'a Life>,
+        now: f64,
+    ) -> Self {
+        let mut servers: BTreeMap<ServerHere, Vec<LifeHere<'a>>> = BTreeMap::new();
+        let mut hosts: BTreeMap<HostHere, Vec<LifeHere<'a>>> = BTreeMap::new();
+        let shown = shown.map(|life| LifeHere { life, is_shown: true });
+        let others = others.map(|life| LifeHere { life, is_shown: false });
+        for here in shown.chain(others) {
+            let Connection { netns, remote, .. } = here.life.connection;
+            if here.life.connection.direction() == Direction::Outbound {
+                servers.entry((netns, remote)).or_default().push(here);
+                hosts.entry((netns, remote.ip())).or_default().push(here);
             }
         }
-        let mut all = Self { now, ..Self::default() };
-        for (server, lives) in servers {
-            all.servers.insert(server, AtPeer::of(&lives, now));
+        let at = |lives: Vec<LifeHere<'_>>| AtPeer::of(&lives, now);
+        Self {
+            servers: servers.into_iter().map(|(server, lives)| (server, at(lives))).collect(),
+            hosts: hosts.into_iter().map(|(host, lives)| (host, at(lives))).collect(),
+            now,
         }
-        for (host, lives) in hosts {
-            all.hosts.insert(host, AtPeer::of(&lives, now));
-        }
-        for case in cases {
-            if let Some(at) = server(case).and_then(|server| all.servers.get_mut(&server)) {
-                let here = killed(case);
-                if here.is_some() && shortest(at.killed, here) != at.killed {
-                    at.killed = here;
-                    at.killed_of.clone_from(&case.key.process);
-                }
-            }
-        }
-        all
     }
 
     fn at(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
@@ -140,7 +144,7 @@ impl Neighbours {
 
     /// Whether others to the same server go unanswered now, and none was heard since: these do not notice that by
     /// themselves, because nothing is sent on them.
-    pub(super) fn is_silent(&self, case: &ConnectionGroup) -> bool {
+    pub(crate) fn is_silent(&self, case: &ConnectionGroup) -> bool {
         let is_unnoticed = matches!(case.finding(), Finding::Unprotected | Finding::Overdue)
             && !case.key.own.keepalive;
         is_unnoticed && self.at(case).is_some_and(|at| at.silence.is_some())
@@ -148,25 +152,18 @@ impl Neighbours {
 
     /// The outage that others to the same host are in, if connections of a case were not heard since either. Beside a probe
     /// that is not answered yet any silence of others counts.
-    pub(super) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
+    pub(crate) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
         case.live().next()?;
         let is_waiting = case.finding() == Finding::ProbeUnanswered;
         let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
         silences.filter_map(|at| at.silence).find(|silence| silence.is_outage || is_waiting)
     }
 
-    /// The shortest quiet time that killed a connection to the same server, or after which one hangs, seconds.
-    pub(super) fn killed(&self, case: &ConnectionGroup) -> Option<f64> {
-        let at = self.at(case)?;
-        shortest(at.killed, self.limit(case).map(|guess| guess.hangs_after))
-    }
-
     /// The shortest quiet time that killed one of those that the answer is about, whichever case, to the same server.
-    pub(super) fn killed_here(&self, case: &ConnectionGroup) -> Option<KilledHere> {
-        let at = self.at(case)?;
-        let quiet = at.killed?;
-        let is_own = killed(case).is_some_and(|own| own <= quiet);
-        let death = match (is_own, &at.killed_of) {
+    pub(crate) fn killed_here(&self, case: &ConnectionGroup) -> Option<KilledHere> {
+        let DiedAfter { quiet, process, .. } = self.at(case)?.died_here.clone()?;
+        let is_own = case.dead().filter_map(killed).any(|own| own <= quiet);
+        let death = match (is_own, process) {
             (true, _) => "the death that is shown here".to_owned(),
             (false, Some(process)) => format!("a death of {process} that this answer shows, too"),
             (false, None) => "a death of others that this answer shows, too".to_owned(),
@@ -176,7 +173,7 @@ impl Neighbours {
 
     /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died. What
     /// hung before, while others were answered, is not of it.
-    pub(super) fn is_outage(&self, case: &ConnectionGroup) -> bool {
+    pub(crate) fn is_outage(&self, case: &ConnectionGroup) -> bool {
         match case.finding() {
             finding @ (Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) => {
                 [self.at(case), self.at_host(case)].into_iter().flatten().any(|at| {
@@ -195,7 +192,7 @@ impl Neighbours {
 
     /// What those that hang let guess of the limit. Of what hangs itself only if it had been quiet before. A quiet one
     /// learns from those to other ports of the host, too.
-    pub(super) fn limit(&self, case: &ConnectionGroup) -> Option<LimitGuess> {
+    pub(crate) fn limit(&self, case: &ConnectionGroup) -> Option<LimitGuess> {
         let of_server = || self.at(case).and_then(|at| at.guess.clone());
         match case.finding() {
             finding @ (Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) => {
@@ -210,40 +207,61 @@ impl Neighbours {
         }
     }
 
-    /// Whether the first probe of all connections of a case met silence, while others to the same server, which probe
-    /// sooner, were answered. Never beside an outage: one function decides both.
-    pub(super) fn earlier_probe(
-        &self,
-        case: &ConnectionGroup,
-        finding: Finding,
-    ) -> Option<EarlierProbe> {
-        let life = case.example()?;
+    /// The shortest quiet time before the first probe of connections of a case, seconds, if that met silence for all of them,
+    /// and the peer or the path is not gone for all.
+    fn quiet_before_first_probe(&self, case: &ConnectionGroup, finding: Finding) -> Option<f64> {
         let is_first_probe = match finding {
             Finding::Dropped | Finding::Dark => case.of(finding).all(died_at_first_probe),
             Finding::PeerSilent => case.of(finding).all(hangs_at_first_probe),
             _ => false,
         };
-        if !is_first_probe || self.is_outage(case) {
-            return None;
-        }
-        let killed = case.of(finding).filter_map(Life::quiet_before_probe).map(|quiet| quiet.ms);
-        let killed = seconds(killed.min()?);
+        let quiet = case.of(finding).filter_map(Life::quiet_before_probe).map(|quiet| quiet.ms);
+        quiet.min().filter(|_| is_first_probe && !self.is_outage(case)).map(seconds)
+    }
+
+    /// What got no answer after clearly less quiet than there was before the first probe of all connections of a case, which
+    /// met silence.
+    pub(crate) fn killed_before_probe(
+        &self,
+        case: &ConnectionGroup,
+        finding: Finding,
+    ) -> Option<KilledAfter> {
+        const CLEARLY: f64 = 0.95;
+        let quiet = self.quiet_before_first_probe(case, finding)?;
+        let guess = self.evidence(&case.example()?.connection).guess?;
+        (guess.quiet < CLEARLY * quiet).then_some(guess)
+    }
+
+    /// Whether the first probe of all connections of a case met silence, while others to the same server, else to other
+    /// ports of its host, which probe sooner, were answered. Never beside an outage: one function decides both.
+    pub(crate) fn earlier_probe(
+        &self,
+        case: &ConnectionGroup,
+        finding: Finding,
+    ) -> Option<EarlierProbe> {
+        let life = case.example()?;
+        let killed = self.quiet_before_first_probe(case, finding)?;
         let asked = PeerWitness::of(life, self.now).unanswered?.since;
-        let probing = &self.at(case)?.probing;
-        let answered = probing
-            .iter()
-            .find(|it| 1.1 * it.idle < killed && it.witness.is_answer_to(asked))
-            .map(|it| it.idle)?;
+        let at_server = self.at(case)?;
+        let of_server = at_server.answered_sooner(killed, asked);
+        let of_host = || self.at_host(case)?.answered_sooner(killed, asked);
+        let (answered, is_of_host) = match of_server {
+            Some(answered) => (answered, false),
+            // A server behind an address with several of them may be gone alone.
+            None if at_server.silence.is_some_and(|it| it.is_outage) => return None,
+            None => (of_host()?, true),
+        };
         let longest_of_its = case.lives.iter().map(|life| life.connection.longest_quiet_seconds);
         let survived = longest_of_its.filter(|quiet| *quiet < killed).fold(answered, f64::max);
-        Some(EarlierProbe { killed, answered, survived })
+        Some(EarlierProbe { killed, answered, survived, is_of_host })
     }
 }
 
 impl AtPeer {
-    fn of(lives: &[&Life], now: f64) -> Self {
+    fn of(here: &[LifeHere<'_>], now: f64) -> Self {
         let mut at = Self::default();
-        for life in lives {
+        let lives: Vec<&Life> = here.iter().map(|it| it.life).collect();
+        for life in &lives {
             let witness = PeerWitness::of(life, now);
             at.witnesses.push(witness);
             if life.end.is_some() {
@@ -257,25 +275,72 @@ impl AtPeer {
         }
         at.probing.sort_by(|a, b| b.idle.total_cmp(&a.idle));
         at.silence = Silence::of(&at.witnesses);
-        at.guess = at.guessed(lives, now);
+        at.guess = at.guessed(&lives, now);
+        let hung = at.hanging(&lives, now).into_iter().map(|it| it.quiet);
+        at.hung = hung.min_by(f64::total_cmp);
+        let died: Vec<(DiedAfter, bool)> = here
+            .iter()
+            .filter_map(|it| Some((at.died_after(it.life, now)?, it.is_shown)))
+            .collect();
+        let shortest = |is: &dyn Fn(&DiedAfter, bool) -> bool| {
+            let these = died.iter().filter(|(died, is_shown)| is(died, *is_shown));
+            these.map(|(died, _)| died).min_by(|a, b| a.quiet.total_cmp(&b.quiet)).cloned()
+        };
+        at.died = shortest(&|_, _| true);
+        at.died_alone = shortest(&|died, _| died.is_alone);
+        at.died_here = shortest(&|_, is_shown| is_shown);
         at
+    }
+
+    /// The quiet time that killed one.
+    fn died_after(&self, life: &Life, now: f64) -> Option<DiedAfter> {
+        let end = life.end.as_ref()?;
+        let quiet = killed(life).or_else(|| self.killed_before_first_probe(life, now))?;
+        let asked = PeerWitness::of(life, now).unanswered.map(|it| it.since);
+        let is_answered =
+            |asked: f64| self.witnesses.iter().any(|witness| witness.is_answer_to(asked));
+        let is_alone = end.others_answered.is_some()
+            || end.forgotten && end.cause != Cause::IdleDrop && end.cause != Cause::KeepaliveReset
+            || asked.is_some_and(is_answered);
+        let process = life.owner().map(|owner| owner.process.clone());
+        Some(DiedAfter { quiet, process, is_alone: is_alone && end.others_silent.is_none() })
+    }
+
+    /// Of one whose first probe met silence, while others that probe sooner were answered: the quiet time before, seconds.
+    fn killed_before_first_probe(&self, life: &Life, now: f64) -> Option<f64> {
+        let end = life.end.as_ref()?;
+        if !died_at_first_probe(life) || end.others_silent.is_some() {
+            return None;
+        }
+        let quiet = seconds(life.quiet_before_probe()?.ms);
+        let asked = PeerWitness::of(life, now).unanswered?.since;
+        self.answered_sooner(quiet, asked).map(|_| quiet)
+    }
+
+    /// The longest time between the probes of others that are answered, and were after something was sent, if that is clearly
+    /// shorter than a quiet time: seconds.
+    fn answered_sooner(&self, quiet: f64, asked: f64) -> Option<f64> {
+        let is_it = |it: &&Probing| 1.1 * it.idle < quiet && it.witness.is_answer_to(asked);
+        self.probing.iter().find(is_it).map(|it| it.idle)
+    }
+
+    /// Those that hang after a quiet time, and not because the peer or the path is gone for all.
+    fn hanging<'a>(&self, lives: &[&'a Life], now: f64) -> Vec<Hanging<'a>> {
+        let is_of_outage = |life: &Life| {
+            self.silence.as_ref().is_some_and(|it| it.is_outage && it.is_met_by(life, now))
+        };
+        let hanging = lives.iter().filter(|life| !is_of_outage(life)).filter_map(|life| {
+            let quiet = quiet_before_it_hung(life)?;
+            let since = PeerWitness::of(life, now).unanswered?.since;
+            Some(Hanging { quiet, since, life })
+        });
+        hanging.collect()
     }
 
     /// From those that hang after a quiet time, and not because the peer or the path is gone for all. Nothing if one went
     /// on after as long a quiet time.
     fn guessed(&self, lives: &[&Life], now: f64) -> Option<LimitGuess> {
-        let is_of_outage = |life: &Life| {
-            self.silence.as_ref().is_some_and(|it| it.is_outage && it.is_met_by(life, now))
-        };
-        let hanging: Vec<Hanging<'_>> = lives
-            .iter()
-            .filter(|life| !is_of_outage(life))
-            .filter_map(|life| {
-                let quiet = quiet_before_it_hung(life)?;
-                let since = PeerWitness::of(life, now).unanswered?.since;
-                Some(Hanging { quiet, since, life })
-            })
-            .collect();
+        let hanging = self.hanging(lives, now);
         let hangs_after = hanging.iter().map(|it| it.quiet).min_by(f64::total_cmp)?;
         if self.survived.is_some_and(|survived| survived >= 0.9 * hangs_after) {
             return None;
@@ -329,33 +394,23 @@ const fn server(case: &ConnectionGroup) -> Option<ServerHere> {
     }
 }
 
-fn shortest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.into_iter().chain(b).min_by(f64::total_cmp)
-}
-
 fn longest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.into_iter().chain(b).max_by(f64::total_cmp)
 }
 
-/// The shortest quiet time that killed connections of a case, seconds.
-fn killed(case: &ConnectionGroup) -> Option<f64> {
-    let killed = case.dead().filter_map(|life| {
-        let connection = &life.connection;
-        match life.end.as_ref()?.cause {
-            Cause::IdleDrop => Some(connection.quiet_seconds),
-            Cause::Abandoned if life.finding() == Finding::Dropped => {
-                Some(connection.quiet_seconds)
-            }
-            // A path that forgot it answers no probe: the quiet time before the first one killed.
-            Cause::KeepaliveTimeout | Cause::KeepaliveReset
-                if life.finding() == Finding::Dropped =>
-            {
-                Some(life.quiet_before_end_seconds())
-            }
-            _ => None,
+/// The quiet time that killed a connection, seconds, if a path forgot it.
+fn killed(life: &Life) -> Option<f64> {
+    let connection = &life.connection;
+    let is_dropped = life.finding() == Finding::Dropped;
+    match life.end.as_ref()?.cause {
+        Cause::IdleDrop => Some(connection.quiet_seconds),
+        Cause::Abandoned if is_dropped => Some(connection.quiet_seconds),
+        // A path that forgot it answers no probe: the quiet time before the first one killed.
+        Cause::KeepaliveTimeout | Cause::KeepaliveReset if is_dropped => {
+            Some(life.quiet_before_end_seconds())
         }
-    });
-    killed.min_by(f64::total_cmp)
+        _ => None,
+    }
 }
 
 /// Of one that hangs now: the quiet time before that, seconds, if a device may have forgotten it meanwhile.
@@ -383,40 +438,16 @@ fn is_first_probe(life: &Life) -> bool {
         .is_some_and(|quiet| quiet.after == ProbeAfter::Idle && survived < 0.9 * seconds(quiet.ms))
 }
 
-/// Connections whose first probe met silence while others to the same server, which probe sooner, are answered.
-pub(super) struct EarlierProbe {
+/// Connections whose first probe met silence while others, which probe sooner, are answered.
+pub(crate) struct EarlierProbe {
     /// The quiet time before the probe that met silence, seconds.
-    pub(super) killed: f64,
+    pub(crate) killed: f64,
     /// The longest between two probes of the others.
-    answered: f64,
+    pub(crate) answered: f64,
     /// The longest that was survived: that, or what these had survived before.
-    pub(super) survived: f64,
-}
-
-impl EarlierProbe {
-    /// What follows for the first probe.
-    pub(super) fn advice(&self, proposal: Proposal) -> Advice {
-        let because = format!(
-            "others to the same peer, which probe after {}, were answered meanwhile: the path forgets quiet connections \
-             between {} and {}. First probe after at most {}",
-            tenths(ms(self.answered)),
-            if self.survived > self.answered {
-                tenths(ms(self.survived))
-            } else {
-                "that".to_owned()
-            },
-            tenths(ms(self.killed)),
-            duration(proposal.idle)
-        );
-        Advice {
-            place: "path",
-            holds: Holds::Surely,
-            because,
-            lines: Vec::new(),
-            client: None,
-            needs_previous: false,
-        }
-    }
+    pub(crate) survived: f64,
+    /// The others go to other ports of the host.
+    pub(crate) is_of_host: bool,
 }
 
 #[cfg(test)]

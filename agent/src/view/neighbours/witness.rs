@@ -2,8 +2,10 @@
 //! them show together: a silence that nobody was heard in.
 
 use crate::{
-    command::timestamp::unix_seconds,
-    model::{observed::socket::State, text::duration::seconds},
+    model::{
+        observed::socket::State,
+        text::{duration::seconds, wall_time::unix_seconds},
+    },
     view::{
         connection::Connection,
         life::{Finding, Life},
@@ -12,35 +14,35 @@ use crate::{
 
 /// What comes in later than this after something went out shows that the peer lives: clocks of timers are coarse, and an
 /// answer may be on its way.
-pub(in crate::command::why) const ANSWER_SECONDS: f64 = 2.0;
+pub(crate) const ANSWER_SECONDS: f64 = 2.0;
 
 /// What one connection shows of its peer; times are Unix times.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::command::why) struct PeerWitness {
+pub(crate) struct PeerWitness {
     /// When it was opened, if that was seen.
-    pub(in crate::command::why) opened: Option<f64>,
+    pub(crate) opened: Option<f64>,
     /// When the last packet of the peer came; none if none ever did.
-    pub(in crate::command::why) heard: Option<f64>,
+    pub(crate) heard: Option<f64>,
     /// What it sent and nobody answered.
-    pub(in crate::command::why) unanswered: Option<UnansweredSince>,
+    pub(crate) unanswered: Option<UnansweredSince>,
     /// When it ended.
-    pub(in crate::command::why) ended: Option<f64>,
+    pub(crate) ended: Option<f64>,
 }
 
 /// What one connection sent and nobody answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::command::why) struct UnansweredSince {
+pub(crate) struct UnansweredSince {
     /// When the first of it went out: Unix time.
-    pub(in crate::command::why) since: f64,
+    pub(crate) since: f64,
     /// No limit explains it: it had gone on after as long a quiet time before, or others fell silent with it.
-    pub(in crate::command::why) is_outage: bool,
+    pub(crate) is_outage: bool,
     /// It ended alone: the path had forgotten it, or others were answered meanwhile. The peer was not gone.
-    pub(in crate::command::why) is_alone: bool,
+    pub(crate) is_alone: bool,
 }
 
 impl PeerWitness {
     /// What a connection shows. `now`: Unix time, of what is not dated itself.
-    pub(in crate::command::why) fn of(life: &Life, now: f64) -> Self {
+    pub(crate) fn of(life: &Life, now: f64) -> Self {
         let now = life.read_at.unwrap_or(now);
         let opened = life.opened_at.as_deref().and_then(unix_seconds);
         if let Some(end) = &life.end {
@@ -74,18 +76,18 @@ impl PeerWitness {
 
 /// A time in which some got no answer, and nobody was heard.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::command::why) struct Silence {
+pub(crate) struct Silence {
     /// The last packet before it, of any: Unix time.
-    pub(in crate::command::why) heard_until: Option<f64>,
+    pub(crate) heard_until: Option<f64>,
     /// When the first was sent that was never answered: Unix time.
-    pub(in crate::command::why) since: f64,
+    pub(crate) since: f64,
     /// No limit explains it for one of them at least: the peer or the path is gone for all.
-    pub(in crate::command::why) is_outage: bool,
+    pub(crate) is_outage: bool,
 }
 
 impl Silence {
     /// The silence that lasts, if there is one. What hung before somebody was heard is not of it.
-    pub(in crate::command::why) fn of(witnesses: &[PeerWitness]) -> Option<Self> {
+    pub(crate) fn of(witnesses: &[PeerWitness]) -> Option<Self> {
         let heard = witnesses.iter().filter_map(|it| it.heard).max_by(f64::total_cmp);
         let is_later = |since: f64| heard.is_none_or(|heard| heard <= since + ANSWER_SECONDS);
         let of_it = || {
@@ -108,7 +110,7 @@ impl Silence {
 }
 
 /// Of one that hangs now: the quiet time before that, seconds.
-pub(in crate::command::why) fn quiet_before(life: &Life) -> Option<f64> {
+pub(crate) fn quiet_before(life: &Life) -> Option<f64> {
     let connection = &life.connection;
     // Before a window was probed in vain it was probed with success.
     let hangs = !connection.is_held_back()

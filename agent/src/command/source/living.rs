@@ -84,7 +84,7 @@ impl Likeness {
 
 /// Rows, each connection once.
 #[derive(Debug, Default)]
-pub(super) struct LivingRows {
+pub(in crate::command) struct LivingRows {
     rows: BTreeMap<String, Row>,
     met: BTreeSet<SocketId>,
     alike: HashMap<Likeness, u32>,
@@ -93,7 +93,7 @@ pub(super) struct LivingRows {
 
 impl LivingRows {
     /// Takes a row, unless enough are held that are like it.
-    pub(super) fn take(&mut self, row: Row) {
+    pub(in crate::command) fn take(&mut self, row: Row) {
         if let Ok(id) = row.id().parse()
             && !self.met.insert(id)
         {
@@ -111,7 +111,7 @@ impl LivingRows {
     }
 
     /// The rows that are held, and the number of those that are not.
-    pub(super) fn finish(self) -> (Vec<Row>, usize) {
+    pub(in crate::command) fn finish(self) -> (Vec<Row>, usize) {
         (self.rows.into_values().collect(), self.n_left_out)
     }
 }
