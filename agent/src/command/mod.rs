@@ -143,6 +143,8 @@ enum Failure {
     #[error(transparent)]
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
+    Proc(#[from] kernel::proc_source::Error),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     Client(#[from] serve::client::Error),
@@ -196,7 +198,7 @@ impl Failure {
             | Self::Journal(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
-            Self::Agent(_) | Self::Hooks(_) | Self::Client(_) => 3,
+            Self::Agent(_) | Self::Hooks(_) | Self::Proc(_) | Self::Client(_) => 3,
         }
     }
 

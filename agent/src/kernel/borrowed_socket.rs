@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::{fs, net::SocketAddr, time::Duration};
 
 /// `IPPROTO_MPTCP` (include/uapi/linux/in.h): what its program has open is no TCP socket, and has a cookie of its own.
-const MPTCP: u32 = 262;
+pub(super) const MPTCP: u32 = 262;
 
 closed_set! {
     /// Why a socket was not borrowed.

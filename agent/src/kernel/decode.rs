@@ -1,12 +1,12 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, has_sent_fin, owner, peer, retransmitting_ms, round_trip_ms,
+    could_not_send, endpoint, fire_of, has_sent_fin, owner, peer, retransmitting_ms, round_trip_ms,
     spoke_last_ms,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
-    event::{self, Event},
+    event::Event,
     peer_closed::PeerClosed,
     setsockopt::{Call, SockOpt, When},
     setting::{NetnsSettings, OwnSettings, TCP_RTO_MAX_MS},
@@ -179,7 +179,8 @@ impl Decoder {
         }
     }
 
-    fn socket(self, sample: &SocketSample, tag: Tag) -> Result<Socket, Error> {
+    /// The socket in a record.
+    pub(super) fn socket(self, sample: &SocketSample, tag: Tag) -> Result<Socket, Error> {
         let state = State::from_kernel(sample.state).ok_or(Error::State(sample.state))?;
         let has = |bit| sample.flags & bit != 0;
         let now = sample.now_jiffies;
@@ -283,6 +284,7 @@ impl Decoder {
             peer_closed: (state == State::CloseWait)
                 .then(|| PeerClosed::of(silent_ms.unwrap_or_default(), tag == Tag::StateChange)),
             received_ms: received_ms.unwrap_or_default(),
+            quiet_at_most: false,
             segs_in: sample.segs_in,
             segs_out: sample.segs_out,
             watched: Watched::default(),
@@ -298,6 +300,7 @@ impl Decoder {
             retries2: sample.netns_retries2,
             orphan_retries: sample.netns_orphan_retries,
             syn_linear_timeouts: sample.netns_syn_linear,
+            is_known: true,
         }
     }
 
@@ -314,6 +317,11 @@ impl Decoder {
         u32::try_from(u64::from(jiffies) / self.hz).unwrap_or(u32::MAX)
     }
 
+    /// The ticks of this time.
+    pub(super) fn ticks(self, ms: u32) -> u32 {
+        u32::try_from(u64::from(ms) * self.hz / 1000).unwrap_or(u32::MAX)
+    }
+
     fn ms(self, jiffies: u64) -> u32 {
         u32::try_from(jiffies.saturating_mul(1000) / self.hz).unwrap_or(u32::MAX)
     }
@@ -325,18 +333,6 @@ impl Decoder {
         let age = low.wrapping_sub(stamp);
         let age = if age > i32::MAX.unsigned_abs() { 0 } else { age };
         (stamp != 0).then(|| self.ms(age.into()))
-    }
-}
-
-const fn fire_of(outcome: TimerOutcome) -> event::Fire {
-    match outcome {
-        TimerOutcome::Sent => event::Fire::Sent,
-        TimerOutcome::Deferred => event::Fire::Deferred,
-        TimerOutcome::InFlight => event::Fire::DataInFlight,
-        TimerOutcome::NotIdle => event::Fire::NotIdle,
-        TimerOutcome::NotOurs => event::Fire::NotOurs,
-        TimerOutcome::Congested => event::Fire::Congested,
-        TimerOutcome::Death => event::Fire::Death,
     }
 }
 

@@ -49,6 +49,18 @@ pub fn changes_packet_rules() -> bool {
     held.contains(CapabilitySet::NET_ADMIN)
 }
 
+/// Which capabilities this thread lacks to borrow descriptors of other users' processes: CAP_SYS_PTRACE, and one to list them
+/// (`proc_fd_permission` in fs/proc/fd.c).
+pub fn missing_for_descriptors() -> Vec<&'static str> {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |c| c.effective);
+    let lists = held.intersects(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE);
+    let traces = held.contains(CapabilitySet::SYS_PTRACE);
+    [(traces, "CAP_SYS_PTRACE"), (lists, "CAP_DAC_READ_SEARCH")]
+        .into_iter()
+        .filter_map(|(is_held, name)| (!is_held).then_some(name))
+        .collect()
+}
+
 /// Lets maps be as large as they are: before 5.11 they count as locked memory. Where that is refused it
 /// may not be needed, and else creating the maps fails and says so.
 pub fn lift_memory_lock() {

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod host;
 pub(crate) mod map_iterator;
 pub(crate) mod network_namespaces;
+pub(crate) mod proc_source;
 pub(crate) mod ring;
 mod sample_facts;
 pub mod sandbox;

@@ -1,12 +1,13 @@
 //! The meaning of single fields of a sample.
 
 use crate::model::observed::{
+    event::Fire,
     kernel_owner::kernel_owner,
     socket::{Comm, Endpoint, Owner},
 };
 use keepwatch_ebpf::{
     abi::AF_INET6,
-    record::{SocketSample, Tag, flag},
+    record::{SocketSample, Tag, TimerOutcome, flag},
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -37,6 +38,19 @@ pub(super) fn round_trip_ms(sample: &SocketSample) -> u16 {
 /// Age of the last data sent, if none was received since. Within one tick nobody can tell.
 pub(super) fn spoke_last_ms(sent_ms: Option<u32>, received_ms: Option<u32>) -> Option<u32> {
     sent_ms.filter(|&sent_ms| received_ms.is_none_or(|received_ms| sent_ms < received_ms))
+}
+
+/// What a fire of the keepalive timer came to.
+pub(super) const fn fire_of(outcome: TimerOutcome) -> Fire {
+    match outcome {
+        TimerOutcome::Sent => Fire::Sent,
+        TimerOutcome::Deferred => Fire::Deferred,
+        TimerOutcome::InFlight => Fire::DataInFlight,
+        TimerOutcome::NotIdle => Fire::NotIdle,
+        TimerOutcome::NotOurs => Fire::NotOurs,
+        TimerOutcome::Congested => Fire::Congested,
+        TimerOutcome::Death => Fire::Death,
+    }
 }
 
 /// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.

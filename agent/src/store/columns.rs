@@ -175,6 +175,7 @@ pub(super) fn connection(row: NamedRow<'_, '_>, on: ConnectionRef) -> rusqlite::
         condition_at_least: false,
         gives_up_seconds: None,
         quiet_seconds: signed_seconds(row.get("quiet_ms")?),
+        quiet_at_most: false,
         silent_seconds: signed_seconds(row.get("silent_ms")?),
         spoke_last_seconds: None,
         peer_closed_seconds: None,

@@ -139,6 +139,9 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             };
             format!("{n}{of} {what} {are} unanswered, for {}{here}{gives_up}", time(since))
         }
+        Condition::Overdue if connection.quiet_at_most => {
+            "quiet for longer than its path keeps it, unless the peer probes it, which is not seen without eBPF".to_owned()
+        }
         Condition::Overdue => {
             "quiet for longer than its path keeps it: probably forgotten already".to_owned()
         }

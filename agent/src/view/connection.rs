@@ -27,7 +27,7 @@ use std::{borrow::Cow, net::SocketAddr};
 pub struct Connection {
     /// The socket cookie, as `ss -e` writes it; null while it has none: before it connects.
     pub id: Option<String>,
-    /// Inode number of its network namespace.
+    /// Inode number of its network namespace; 0 if that cannot be known.
     pub netns: u32,
     /// `ipv4` or `ipv6`; an IPv4-mapped address counts, and is shown, as IPv4.
     pub family: Cow<'static, str>,
@@ -79,6 +79,9 @@ pub struct Connection {
     /// How long no packet went either way but repetitions of ours. Of an event, the quiet time that it
     /// is about: before the last data or the end of one that died, or the one that was survived.
     pub quiet_seconds: f64,
+    /// It may have been quiet and silent for less: probes of the peer are not seen without eBPF.
+    #[serde(default)]
+    pub quiet_at_most: bool,
     /// How long nothing came from the peer.
     pub silent_seconds: f64,
     /// How long ago this host sent data last, if the peer has sent none since; null if it has, and while something is repeated.
@@ -327,6 +330,7 @@ impl Connection {
             condition_at_least: false,
             gives_up_seconds: None,
             quiet_seconds: seconds(socket.quiet_ms),
+            quiet_at_most: socket.quiet_at_most,
             silent_seconds: seconds(socket.silent_ms),
             spoke_last_seconds: socket.spoke_last_ms.map(seconds),
             peer_closed_seconds: socket.peer_closed.map(|closed| seconds(closed.ms)),

@@ -181,13 +181,11 @@ impl RowWriter {
 /// How long ago what happened last, and for how long it was watched.
 fn clocks(out: &mut Vec<u8>, socket: &Socket) {
     let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
-    for (key, ms) in [
-        (b",\"quiet_seconds\":".as_slice(), socket.quiet_ms),
-        (b",\"silent_seconds\":", socket.silent_ms),
-    ] {
-        out.extend_from_slice(key);
-        seconds(out, ms.into());
-    }
+    out.extend_from_slice(b",\"quiet_seconds\":");
+    seconds(out, socket.quiet_ms.into());
+    word(out, b",\"quiet_at_most\":", truth(socket.quiet_at_most));
+    out.extend_from_slice(b",\"silent_seconds\":");
+    seconds(out, socket.silent_ms.into());
     maybe_seconds(out, b",\"spoke_last_seconds\":", socket.spoke_last_ms.map(u64::from));
     let closed_ms = socket.peer_closed.map(|closed| u64::from(closed.ms));
     maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
@@ -229,6 +227,7 @@ fn effective(out: &mut Vec<u8>, key: &[u8], Effective { value, from }: Effective
     out.extend_from_slice(match from {
         SettingOrigin::Socket => b",\"from\":\"socket\"}",
         SettingOrigin::Netns => b",\"from\":\"netns\"}".as_slice(),
+        SettingOrigin::Unknown => b",\"from\":\"unknown\"}",
     });
 }
 
@@ -347,6 +346,8 @@ mod tests {
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
                 peer_probes: byte,
             };
+            socket.ambient.is_known = !bit(4);
+            socket.quiet_at_most = bit(5);
             socket.is_orphan = bit(10);
             (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
             (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));

@@ -45,6 +45,12 @@ pub fn sockets_from_kernel(args: &[&str]) -> Vec<SocketLine> {
     rows(&once(["sockets", "--json", "--source", "kernel"].iter().chain(args)))
 }
 
+/// `keepwatch sockets --json --source proc ARGS`.
+#[track_caller]
+pub fn sockets_from_proc(args: &[&str]) -> Vec<SocketLine> {
+    rows(&once(["sockets", "--json", "--source", "proc"].iter().chain(args)))
+}
+
 #[track_caller]
 fn rows(output: &Output) -> Vec<SocketLine> {
     let said = String::from_utf8_lossy(&output.stderr);

@@ -17,12 +17,12 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 15] = [
+pub(crate) const SUITES: [Suite; 16] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "sandbox", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
-    // setpriv(1) is on the host.
+    // setpriv(1), of this and the next, is on the host.
     Suite { name: "fix", by_mechanism: false, n_threads: 2, without: Some("capability") },
     // Nor is sh(1) in a guest.
     Suite {
@@ -31,6 +31,7 @@ pub(crate) const SUITES: [Suite; 15] = [
         n_threads: 2,
         without: Some("capability --skip old_kernel"),
     },
+    Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capability") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: false, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },

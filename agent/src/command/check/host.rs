@@ -55,15 +55,16 @@ pub(super) fn check(
         let wanted = Filter { measured_by: limits.of_this_call(), ..wanted };
         from_agent(path, &wanted, refused, &mut report)?;
     } else {
-        report.sum.source = String::from("the kernel");
         if wants_calls {
             warn!("refused settings are not judged: only an agent remembers them");
         }
-        let mut kernel = Kernel::open(&args.owners, limits)?;
+        let mut kernel = Kernel::open(args.source, &args.owners, limits)?;
+        report.sum.source = kernel.name().to_owned();
         kernel.walk(&wanted, |socket, owners, identity, around| {
             report.add(CheckedConnection::of_socket(socket, owners, identity, around));
             Ok(())
         })?;
+        kernel.say_unseen();
     }
     if !args.allow_none && report.sum.is_nothing_judged() {
         let looks_at = LooksAt { direction: outbound, only_open: true };

@@ -94,7 +94,7 @@ pub(super) struct CheckArgs {
     /// finding
     #[arg(long)]
     allow_none: bool,
-    /// Without a command: read connections from the agent or from the kernel
+    /// Without a command: read connections from the agent, from the kernel, or from /proc
     #[arg(long, value_enum, default_value = "auto", conflicts_with = "command")]
     source: Source,
     /// Run the command as this user, by name or number [default: the user who typed sudo, else the current one]

@@ -1,8 +1,9 @@
 //! `keepwatch doctor`: can keepwatch work here, and what does it not see?
 
 mod verify;
+mod without_ebpf;
 
-use super::{Failure, Outcome, output, socket_text::Style, table::wrapped};
+use super::{Failure, Outcome, output, socket_text::Style, source::Source, table::wrapped};
 use crate::{
     config,
     kernel::{
@@ -37,6 +38,9 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "N", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "not asked for, asked for all, or for a number")]
     verify: Option<Option<u64>>,
+    /// With --verify: read the rows from the agent, from the kernel, or from /proc
+    #[arg(long, value_enum, default_value = "auto", requires = "verify")]
+    source: Source,
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
@@ -91,10 +95,11 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     if let Some(most) = args.verify {
-        return verify::run(most, args.json, socket, limits, &args.owners);
+        return verify::run(most, args.source, args.json, socket, limits, &args.owners);
     }
     let mut checks = host_checks();
     checks.extend(hook_checks(args.hooks));
+    checks.push(without_ebpf::check());
     checks.extend(agent_checks(socket));
     checks.extend(unseen());
     let mut out = output::stdout();

@@ -59,16 +59,18 @@ struct Verification {
 /// Compares the rows of `most` sockets, or of all.
 pub(super) fn run(
     most: Option<u64>,
+    source: Source,
     json: bool,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
     owners: &config::OwnerArgs,
 ) -> Result<Outcome, Failure> {
-    let mut reader = ConnectionReader::new(Source::Auto, &socket.socket, limits, owners)?;
+    let mut reader = ConnectionReader::new(source, &socket.socket, limits, owners)?;
     reader.say_which();
     let everything = Filter::default();
     let mut rows = ChosenRows::new(most);
     reader.each_row(&everything, |row| rows.offer(row))?;
+    reader.say_unseen();
     let mut found = Verification::default();
     for row in &rows.chosen {
         found.add(row);

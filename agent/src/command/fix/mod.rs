@@ -86,7 +86,7 @@ pub(super) struct FixArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Find connections through the agent or in the kernel
+    /// Find connections through the agent, in the kernel or in /proc
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     #[command(flatten)]
@@ -195,10 +195,11 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     args.filter.measured_by = limits.of_this_call();
     args.filter.direction = args.filter.direction.or(Some(Direction::Outbound));
-    if host::view() == HostView::OtherPidNamespace {
+    let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
+    // In /proc the ids are those of this namespace.
+    if !reader.is_proc() && host::view() == HostView::OtherPidNamespace {
         return Err(Error::PidNamespace.into());
     }
-    let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     let style = Style { colour: output::in_colour(colour) };
     if let Some(run) = args.undo {
         return take_back(&args, &mut reader, run, style);
@@ -240,6 +241,7 @@ fn planned(
         Ok(planned) => candidates.push(Candidate::new(&row, planned)),
         Err(why) => report.leave(&row, why),
     })?;
+    reader.say_unseen();
     Ok(candidates)
 }
 

@@ -106,6 +106,7 @@ fn look(
             Err(why) => report.leave(&row, why),
         }
     })?;
+    reader.say_unseen();
     memory.keep(&living);
     Ok(candidates)
 }

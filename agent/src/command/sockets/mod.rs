@@ -36,6 +36,14 @@ the kernel is read, the direction of a connection is inferred, and
 of sockets without a descriptor only those of this network namespace are
 shown.
 
+Where eBPF is refused, /proc is read: sockets that processes have open
+are borrowed and asked, with CAP_SYS_PTRACE (and CAP_DAC_READ_SEARCH for
+other users). Settings are exact. Not seen are events, deaths, who set
+what, probes of the peer (a connection that it probes looks quieter than
+it is: quiet_at_most), sockets without a descriptor, and the user timeout
+of MPTCP. A value that was set to what its namespace says is shown as
+the namespace's.
+
 On a terminal each connection is one line, with the columns that fit;
 --wide, and a pipe or file, have all.
 
@@ -56,7 +64,7 @@ pub(super) struct SocketsArgs {
     /// Refresh the table this often [2s if no time is given]
     #[arg(long, value_name = "TIME", value_parser = config::duration, num_args = 0..=1, default_missing_value = "2s")]
     watch: Option<Duration>,
-    /// Read connections from the agent or from the kernel
+    /// Read connections from the agent, from the kernel, or from /proc
     #[arg(long, value_enum, default_value = "auto")]
     source: Source,
     /// Show at most this number of rows
@@ -130,10 +138,13 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     let mut out = output::stdout();
     if args.json && args.sort.is_none() {
         stream(args, reader, &mut out)?;
-        return Ok(out.flush()?);
+        out.flush()?;
+        reader.say_unseen();
+        return Ok(());
     }
     let mut rows = Vec::new();
     reader.each_row(&args.filter, |row| rows.push(row))?;
+    reader.say_unseen();
     let sort = args.sort.unwrap_or_default();
     rows.sort_by_cached_key(|row| Standing::of_row(row).key(sort));
     if args.json {

@@ -1,4 +1,4 @@
-//! Where connections come from: the agent if one runs, else the kernel itself.
+//! Where connections come from: the agent if one runs, else the kernel itself, by hooks or through /proc.
 
 pub(super) mod living;
 pub(super) mod peer_lives;
@@ -8,8 +8,9 @@ use crate::{
     config,
     fix::known::LearnedPaths,
     kernel::{
-        hooks::{Hooks, Scope, Signal},
+        hooks::{self, Hooks, Scope, Signal},
         host,
+        proc_source::{NotSeen, ProcSource},
     },
     model::{
         judgement::verdict::Surroundings,
@@ -41,24 +42,29 @@ use tracing::{info, warn};
 /// The side that answers about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Source {
-    /// The agent if one answers, else the kernel
+    /// The agent if one answers, else the kernel, else /proc
     Auto,
     /// Only a running agent: any user whom its socket admits may
     Agent,
-    /// Only the kernel: needs root
+    /// Only the kernel, by eBPF: needs root
     Kernel,
+    /// Only /proc, without eBPF: what processes have open; needs CAP_SYS_PTRACE
+    Proc,
 }
 
 impl Source {
     /// The agent, if it is the one to answer; else the kernel is.
     pub(super) fn agent(self, path: &Path) -> Result<Option<AgentStatus>, Failure> {
         match self {
-            Self::Kernel => Ok(None),
+            Self::Kernel | Self::Proc => Ok(None),
             Self::Agent => Ok(Some(client::status(path)?)),
             Self::Auto => match client::status(path) {
                 Err(client::Error::NoAgent { .. }) => Ok(None),
                 // A user without the right to read the kernel either gets the error that says how to reach the agent.
-                Err(client::Error::Denied { .. }) if host::missing_capabilities().is_empty() => {
+                Err(client::Error::Denied { .. })
+                    if host::missing_capabilities().is_empty()
+                        || host::missing_for_descriptors().is_empty() =>
+                {
                     Ok(None)
                 }
                 answer => Ok(Some(answer?)),
@@ -88,7 +94,7 @@ impl ConnectionReader {
     ) -> Result<Self, Failure> {
         Ok(match source.agent(path)? {
             Some(status) => Self::Agent { path: path.to_owned(), pid: Some(status.pid) },
-            None => Self::Kernel(Box::new(Kernel::open(owners, limits)?)),
+            None => Self::Kernel(Box::new(Kernel::open(source, owners, limits)?)),
         })
     }
 
@@ -98,6 +104,18 @@ impl ConnectionReader {
             && output::is_terminal()
         {
             info!("as the agent sees it (process {pid})");
+        }
+    }
+
+    /// Whether connections are read from /proc.
+    pub(super) const fn is_proc(&self) -> bool {
+        matches!(self, Self::Kernel(kernel) if kernel.is_without_hooks())
+    }
+
+    /// Tells a person, once, what was not seen.
+    pub(super) fn say_unseen(&mut self) {
+        if let Self::Kernel(kernel) = self {
+            kernel.say_unseen();
         }
     }
 
@@ -154,19 +172,86 @@ impl ConnectionReader {
 
 /// What is needed to read the kernel itself.
 pub(super) struct Kernel {
-    hooks: Hooks,
+    by: Means,
     around: Surroundings,
     census: Census,
 }
 
+/// What the kernel is read by.
+enum Means {
+    Hooks(Box<Hooks>),
+    Proc {
+        sockets: ProcSource,
+        /// Why there are no hooks, unless nobody wanted any.
+        refused: Option<hooks::Error>,
+        /// Of the last walk.
+        unseen: Option<NotSeen>,
+        /// It was said before: of every look it would be a flood.
+        is_said: bool,
+    },
+}
+
+impl Means {
+    fn new(source: Source) -> Result<Self, Failure> {
+        let of_proc = |refused| {
+            Ok(Self::Proc { sockets: ProcSource::open()?, refused, unseen: None, is_said: false })
+        };
+        if source == Source::Proc {
+            return of_proc(None);
+        }
+        let hooks = Hooks::load(Scope::Snapshot).and_then(|hooks| hooks.require(Signal::Snapshot));
+        match hooks {
+            Ok(hooks) => Ok(Self::Hooks(Box::new(hooks))),
+            // Without these capabilities a part would be taken for all.
+            Err(refused)
+                if source == Source::Auto && host::missing_for_descriptors().is_empty() =>
+            {
+                of_proc(Some(refused))
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+}
+
 impl Kernel {
-    /// Loads the hook that walks over all sockets.
+    /// Loads the hook that walks over all sockets, or opens /proc where that is refused.
     pub(super) fn open(
+        source: Source,
         owners: &config::OwnerArgs,
         limits: &config::LimitArgs,
     ) -> Result<Self, Failure> {
-        let hooks = Hooks::load(Scope::Snapshot)?.require(Signal::Snapshot)?;
-        Ok(Self { hooks, around: limits.surroundings(), census: Census::new(owners.resolver()?) })
+        let by = Means::new(source)?;
+        Ok(Self { by, around: limits.surroundings(), census: Census::new(owners.resolver()?) })
+    }
+
+    /// Whether it is read from /proc.
+    pub(super) const fn is_without_hooks(&self) -> bool {
+        matches!(self.by, Means::Proc { .. })
+    }
+
+    /// The source, as a person names it.
+    pub(super) const fn name(&self) -> &'static str {
+        if self.is_without_hooks() { "/proc" } else { "the kernel" }
+    }
+
+    /// What the last walk did not see, if anything, once: a sentence.
+    pub(super) fn unseen(&mut self) -> Option<String> {
+        let Means::Proc { refused, unseen, is_said: is_said @ false, .. } = &mut self.by else {
+            return None;
+        };
+        let mut words = (*unseen)?.words();
+        *is_said = true;
+        words.insert(0, "events, deaths, who set what, and probes of the peer".to_owned());
+        let why = refused.take().map(|error| format!("{}; so ", crate::log::in_full(&error)));
+        let why = why.unwrap_or_default();
+        Some(format!("{why}read from /proc, without eBPF: not seen are {}", words.join("; ")))
+    }
+
+    /// Tells a person, once, what was not seen.
+    pub(super) fn say_unseen(&mut self) {
+        if let Some(unseen) = self.unseen() {
+            warn!("{unseen}");
+        }
     }
 
     /// Passes on each socket with its owners, as the kernel shows it. Only one with further
@@ -176,7 +261,7 @@ impl Kernel {
         filter: &Filter,
         mut each: impl FnMut(&Socket, &[Owner], Option<&Identity>, &Surroundings) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Self { hooks, around, census } = self;
+        let Self { by, around, census } = self;
         census.begin();
         let mut each = |socket: &Socket, owners: &mut [Owner]| {
             if !filter.admits_owner(&*owners) {
@@ -231,18 +316,9 @@ impl Kernel {
                 ended = each(&socket, &mut others);
             }
         };
-        let mut snapshot = hooks.snapshot()?;
-        while snapshot.read(&mut take)? {}
-        if let Some(mut subflows) = hooks.subflows()? {
-            // That gives each of them a cookie.
-            let mut list = hooks.listed()?;
-            while list.read(drop)? {}
-            while subflows.read(&mut take)? {}
-        }
-        // Not if all were met: the list costs as much as the rest.
-        if host::n_tcp_sockets().is_none_or(|n_all| n_all > n_met.get()) {
-            let mut list = hooks.listed()?;
-            while list.read(&mut take)? {}
+        match by {
+            Means::Hooks(hooks) => walk_by_hooks(hooks, || n_met.get(), &mut take)?,
+            Means::Proc { sockets, unseen, .. } => *unseen = Some(sockets.walk(&mut take)?),
         }
         ended?;
         for (socket, mut owners) in shared.into_values() {
@@ -250,6 +326,27 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+fn walk_by_hooks(
+    hooks: &mut Hooks,
+    n_met: impl Fn() -> u64,
+    mut take: impl FnMut(Event),
+) -> Result<(), Failure> {
+    let mut snapshot = hooks.snapshot()?;
+    while snapshot.read(&mut take)? {}
+    if let Some(mut subflows) = hooks.subflows()? {
+        // That gives each of them a cookie.
+        let mut list = hooks.listed()?;
+        while list.read(drop)? {}
+        while subflows.read(&mut take)? {}
+    }
+    // Not if all were met: the list costs as much as the rest.
+    if host::n_tcp_sockets().is_none_or(|n_all| n_all > n_met()) {
+        let mut list = hooks.listed()?;
+        while list.read(&mut take)? {}
+    }
+    Ok(())
 }
 
 /// Sockets that were met. Ids of sockets that were made one after the other lie side by side: a bit each.

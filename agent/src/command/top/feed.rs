@@ -48,6 +48,8 @@ pub(super) enum Origin {
     /// The agent with this process id, if it is known.
     Agent(Option<u32>),
     Kernel,
+    /// /proc, where eBPF is refused.
+    Proc,
 }
 
 /// The thread's other end.
@@ -127,9 +129,10 @@ pub(super) fn look(reader: &mut ConnectionReader, wish: &PageRequest) -> Result<
     Ok(Answer { origin: origin(reader), wish: wish.clone(), page: Ok(page), timeline, cost })
 }
 
-const fn origin(reader: &ConnectionReader) -> Origin {
+fn origin(reader: &ConnectionReader) -> Origin {
     match reader {
         ConnectionReader::Agent { pid, .. } => Origin::Agent(*pid),
+        ConnectionReader::Kernel(kernel) if kernel.is_without_hooks() => Origin::Proc,
         ConnectionReader::Kernel(_) => Origin::Kernel,
     }
 }

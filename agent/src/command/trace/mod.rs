@@ -120,6 +120,13 @@ pub(super) fn run(
         info!("showing changes and losses: --event all shows every event");
     }
     let path = &socket.socket;
+    if args.source == Source::Proc {
+        return Err(Failure::Options(
+            "trace shows events, and /proc has none: they need an agent or eBPF (--source agent or kernel); `keepwatch \
+             sockets --source proc --watch` shows what changes from look to look"
+                .to_owned(),
+        ));
+    }
     let source = match args.source {
         // Nobody else remembers.
         _ if past_only => Source::Agent,

@@ -44,6 +44,7 @@ pub fn probes_in_words(
             let by = match idle.from {
                 SettingOrigin::Netns => "the sysctl",
                 SettingOrigin::Socket => "its own setting",
+                SettingOrigin::Unknown => "the setting of now",
             };
             let fires = duration(of.next_probe_ms().unwrap_or(gap.ms).div_ceil(1000));
             format!(

@@ -49,22 +49,29 @@ pub struct NetnsSettings {
     pub orphan_retries: u8,
     /// `tcp_syn_linear_timeouts`: repetitions of a SYN a second apart, before those that double; 0 before 6.5.
     pub syn_linear_timeouts: u8,
+    /// Whether they were read. Where they could not be, nobody can tell a socket's own values from them.
+    pub is_known: bool,
 }
 
 /// `TCP_RTO_MAX` (include/net/tcp.h): what it is where nothing sets it, and before 6.15.
 pub const TCP_RTO_MAX_MS: u32 = 120_000;
 
-impl Default for NetnsSettings {
+impl NetnsSettings {
     /// What a new namespace begins with (`tcp_sk_init` in net/ipv4/tcp_ipv4.c).
+    pub(crate) const OF_A_NEW_NAMESPACE: Self = Self {
+        idle_seconds: 7200,
+        interval_seconds: 75,
+        count: 9,
+        retries2: 15,
+        orphan_retries: 0,
+        syn_linear_timeouts: 4,
+        is_known: true,
+    };
+}
+
+impl Default for NetnsSettings {
     fn default() -> Self {
-        Self {
-            idle_seconds: 7200,
-            interval_seconds: 75,
-            count: 9,
-            retries2: 15,
-            orphan_retries: 0,
-            syn_linear_timeouts: 4,
-        }
+        Self::OF_A_NEW_NAMESPACE
     }
 }
 
@@ -76,6 +83,8 @@ pub enum SettingOrigin {
     Socket,
     /// It is the namespace's sysctl.
     Netns,
+    /// One of the two: the namespace's sysctls cannot be read.
+    Unknown,
 }
 
 /// The value that the kernel uses, and whether the socket or its namespace gives it.
@@ -88,10 +97,10 @@ pub struct Effective {
 }
 
 /// The own value where there is one, else the namespace's.
-pub(super) const fn effective(own: u32, ambient: u32) -> Effective {
-    if own == 0 {
-        Effective { value: ambient, from: SettingOrigin::Netns }
-    } else {
-        Effective { value: own, from: SettingOrigin::Socket }
+pub(super) const fn effective(own: u32, ambient: u32, is_known: bool) -> Effective {
+    match (own, is_known) {
+        (0, _) => Effective { value: ambient, from: SettingOrigin::Netns },
+        (_, true) => Effective { value: own, from: SettingOrigin::Socket },
+        (_, false) => Effective { value: own, from: SettingOrigin::Unknown },
     }
 }

@@ -214,6 +214,11 @@ impl Comm {
         Self(bytes)
     }
 
+    /// The kernel's 16 bytes.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// The bytes before the first NUL.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
@@ -327,6 +332,8 @@ pub struct Socket {
     pub peer_closed: Option<PeerClosed>,
     /// Age of the last data or ACK received: the keepalive timer's clock, which probes of the peer do not touch.
     pub received_ms: u32,
+    /// It may have been quiet and silent for less: probes of the peer leave no trace in what was read.
+    pub quiet_at_most: bool,
     /// Segments received over its life, modulo 2^32: every packet of the peer counts, also one that leaves no stamp.
     pub segs_in: u32,
     /// Segments sent over its life, modulo 2^32.
@@ -455,6 +462,7 @@ pub(crate) mod tests_support {
             spoke_last_ms: None,
             peer_closed: None,
             received_ms: 0,
+            quiet_at_most: false,
             segs_in: 0,
             segs_out: 0,
             watched: Watched::default(),

@@ -130,7 +130,7 @@ fn read_kernel(
     args: &WhyArgs,
     limits: &config::LimitArgs,
 ) -> Result<Option<Kernel>, Failure> {
-    is_wanted.then(|| Kernel::open(&args.owners, limits)).transpose()
+    is_wanted.then(|| Kernel::open(args.source, &args.owners, limits)).transpose()
 }
 
 struct Sources<'a> {
@@ -207,7 +207,7 @@ impl<'a> Sources<'a> {
         };
         let living = match (&status, &kernel) {
             (Some(status), _) => format!("the agent (process {})", status.pid),
-            (None, Some(_)) => "the kernel, now".to_owned(),
+            (None, Some(kernel)) => format!("{}, now", kernel.name()),
             (None, None) => "nobody who sees what lives".to_owned(),
         };
         match (&status, &history) {
@@ -362,6 +362,7 @@ impl<'a> Sources<'a> {
                 }
                 Ok(())
             })?;
+            self.notes.extend(kernel.unseen());
         }
         self.read_at.extend(read_at);
         let (rows, n_left_out) = rows.finish();

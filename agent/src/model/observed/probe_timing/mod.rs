@@ -13,17 +13,17 @@ use quiet_before::{ProbeAfter, QuietBeforeProbe};
 impl Socket {
     /// Silence before the first probe, seconds.
     pub const fn idle(&self) -> Effective {
-        effective(self.own.idle_seconds, self.ambient.idle_seconds)
+        effective(self.own.idle_seconds, self.ambient.idle_seconds, self.ambient.is_known)
     }
 
     /// Time between probes, seconds.
     pub const fn interval(&self) -> Effective {
-        effective(self.own.interval_seconds, self.ambient.interval_seconds)
+        effective(self.own.interval_seconds, self.ambient.interval_seconds, self.ambient.is_known)
     }
 
     /// Unanswered probes that end the connection, unless a user timeout does.
     pub fn count(&self) -> Effective {
-        effective(self.own.count.into(), self.ambient.count.into())
+        effective(self.own.count.into(), self.ambient.count.into(), self.ambient.is_known)
     }
 
     /// Silence until the kernel gives up, seconds: `idle + count x interval`; with a user timeout

@@ -97,6 +97,7 @@ impl Then {
             spoke_last_ms,
             peer_closed,
             received_ms,
+            quiet_at_most: _,
             segs_in: _,
             segs_out: _,
             watched,

@@ -266,6 +266,7 @@ impl Packed {
             spoke_last_ms: some(self.spoke_last_ms),
             peer_closed: rare.peer_closed,
             received_ms: self.received_ms,
+            quiet_at_most: false,
             segs_in: self.segs_in,
             segs_out: self.segs_out,
             watched: Watched {
@@ -324,6 +325,7 @@ mod tests {
             retries2: 5,
             orphan_retries: 255,
             syn_linear_timeouts: 1,
+            is_known: true,
         };
         let bare = socket();
         // All fields stand here, so that the compiler asks for a new one.
@@ -367,6 +369,8 @@ mod tests {
             spoke_last_ms: Some(0),
             peer_closed: None,
             received_ms: 3,
+            // Only of what was read without hooks, which no table takes.
+            quiet_at_most: false,
             segs_in: u32::MAX,
             segs_out: 4,
             watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 3 },
