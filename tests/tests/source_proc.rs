@@ -1,6 +1,6 @@
 //! `--source proc`: without eBPF, by borrowed descriptors. Its rows are those of the kernel source, field by field; each field
 //! that may differ is named here, with the reason and with the only way in which it may.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 use keepwatch_tests::{
     answer::{
@@ -172,8 +172,7 @@ fn rows_are_those_of_the_kernel_source_and_each_difference_has_a_name() {
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();
     let ends = |row: &Fields| [row["local"].to_string(), row["remote"].to_string()];
-    let probing: BTreeSet<_> =
-        said.values().filter(|row| probes_often(row)).map(|row| ends(row)).collect();
+    let probing: BTreeSet<_> = said.values().filter(|row| probes_often(row)).map(ends).collect();
     for (fd, said) in &said {
         let [local, remote] = ends(said);
         let is_probed = [[local.clone(), remote.clone()], [remote, local]]
