@@ -85,6 +85,10 @@ impl Looks<'_> {
             {
                 true
             }
+            // It was answered after the look.
+            [Some(before), Some(said), None] if field == "spoke_last_seconds" => {
+                (before - SLACK..before + SOON).contains(&said)
+            }
             // It began meanwhile.
             [None, Some(said), Some(after)]
                 if self.said["condition"] != self.before["condition"]

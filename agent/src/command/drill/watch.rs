@@ -192,7 +192,11 @@ fn listen(path: PathBuf, filter: Filter) -> Result<Receiver<Box<EventRow>>, Fail
     let wanted = EventFilter { event: event.to_vec(), filter, ..EventFilter::default() };
     let listening = move || {
         let result = client::events(&path, &wanted, |line| match line {
-            None => ready.send(()).is_ok(),
+            None => {
+                // Later ones are signs of life, for which nobody waits.
+                ready.send(()).ok();
+                true
+            }
             Some(StreamLine::Event(event)) => sender.send(event).is_ok(),
             Some(StreamLine::Notice(_)) => true,
         });
