@@ -15,6 +15,7 @@ use keepwatch_tests::{
     network::path::NetworkPath,
     skip::skip,
     tool::{self, TemporaryFolder},
+    wait,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use serde_json::{Map, Value};
@@ -31,6 +32,9 @@ const NOBODY: &str = "65534";
 
 /// A tick of each clock, and what lies between two calls, seconds.
 const SLACK: f64 = 0.06;
+/// An acknowledgement is held back for at most this time (`TCP_DELACK_MAX` in include/net/tcp.h), seconds.
+const DELAYED_ACK: f64 = 0.25;
+const SETTLED: Duration = Duration::from_mins(1);
 /// As long as some looks may take, seconds.
 const SOON: f64 = 10.0;
 
@@ -69,6 +73,16 @@ struct Looks<'a> {
 /// Whether an end probes so often.
 fn probes_often(row: &Fields) -> bool {
     row["keepalive"] == true && row["idle"]["seconds"].as_u64() <= Some(2)
+}
+
+fn ends(row: &Fields) -> [String; 2] {
+    [row["local"].to_string(), row["remote"].to_string()]
+}
+
+/// The ends of connections of which one probes so often, seen from both sides.
+fn probed_ends(rows: &BTreeMap<u64, Fields>) -> BTreeSet<[String; 2]> {
+    let probing = rows.values().filter(|row| probes_often(row)).map(ends);
+    probing.flat_map(|[near, far]| [[near.clone(), far.clone()], [far, near]]).collect()
 }
 
 impl Looks<'_> {
@@ -169,19 +183,23 @@ fn rows_are_those_of_the_kernel_source_and_each_difference_has_a_name() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     require_root();
     let population = Population::everything();
-    let (before, said, after) = (rows_of("kernel"), rows_of("proc"), rows_of("kernel"));
+    let before = wait::until("acknowledgements that were delayed have gone", SETTLED, || {
+        let rows = rows_of("kernel");
+        let is_settled = |row: &Fields| row["quiet_seconds"].as_f64() >= Some(DELAYED_ACK);
+        let is_open = |row: &Fields| row["state"] == "established";
+        let probed = probed_ends(&rows);
+        let mut rest = rows.values().filter(|row| is_open(row) && !probed.contains(&ends(row)));
+        rest.all(is_settled).then_some(rows)
+    });
+    let (said, after) = (rows_of("proc"), rows_of("kernel"));
     assert!(before.len() >= 2_000 && before.len() == population.sockets.len());
     let keys = |rows: &BTreeMap<u64, Fields>| rows.keys().copied().collect::<BTreeSet<_>>();
     assert_eq!(keys(&before), keys(&said), "the same sockets");
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();
-    let ends = |row: &Fields| [row["local"].to_string(), row["remote"].to_string()];
-    let probing: BTreeSet<_> = said.values().filter(|row| probes_often(row)).map(ends).collect();
+    let probed = probed_ends(&said);
     for (fd, said) in &said {
-        let [local, remote] = ends(said);
-        let is_probed = [[local.clone(), remote.clone()], [remote, local]]
-            .iter()
-            .any(|ends| probing.contains(ends));
+        let is_probed = probed.contains(&ends(said));
         let looks = Looks { before: &before[fd], said, after: &after[fd], is_probed };
         let fields = |row: &Fields| row.keys().cloned().collect::<Vec<_>>();
         assert_eq!(fields(said), fields(looks.before));

@@ -28,9 +28,9 @@ use tokio::{sync::watch, time::timeout};
 
 /// The latest snapshot of a younger age is as good as another, if no event was lost since.
 const YOUNG_SECONDS: f64 = 1.0;
-/// A snapshot that took more CPU waits for its turn: by then an agent has 100,000 sockets to look at, or some 30,000 on a
-/// slow machine.
-const CHEAP_CPU_MS: u64 = 50;
+/// A snapshot that took more CPU waits for its turn: by then an agent has 200,000 sockets to look at, or some 60,000 on a
+/// slow machine. Whoever asks, snapshots keep to their share of a CPU.
+const CHEAP_CPU_MS: u64 = 100;
 /// An answer waits for the watching thread for no longer: a moment on an idle host, this on a very busy one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
