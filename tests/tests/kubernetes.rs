@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    answer::agent::{Agent, bpf_needs_capabilities, once},
+    answer::agent::{Agent, bpf_needs_capabilities, keepwatch, once},
     dashboards::prometheus::Prometheus,
     kernel::{
         cgroup::{Hierarchy, Holder},
@@ -11,22 +11,24 @@ use keepwatch_tests::{
         netns::NetworkNamespace,
         socket::{self, Family, Plan},
     },
+    network::path::NetworkPath,
     tool::{self, TemporaryFolder},
     wait::until,
 };
-use rustix::thread::CapabilitySet;
+use rustix::{net::sockopt, thread::CapabilitySet};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 const SOON: Duration = Duration::from_secs(30);
 const OVERLAYS: [&str; 4] = ["aks", "eks", "gke", "kind"];
 const COMPONENT: &str = "deploy/kubernetes/components/prometheus-operator";
+const SIDECAR: &str = "deploy/kubernetes/components/sidecar-without-ebpf";
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -156,7 +158,7 @@ fn ports_probes_labels_and_versions_fit_together() {
 #[test]
 fn every_file_that_kustomize_is_told_of_is_there() {
     let overlays = OVERLAYS.map(|name| format!("deploy/kubernetes/overlays/{name}"));
-    let others = ["deploy/kubernetes/base", COMPONENT, "dashboards"].map(str::to_owned);
+    let others = ["deploy/kubernetes/base", COMPONENT, SIDECAR, "dashboards"].map(str::to_owned);
     let mut n_named = 0;
     for folder in overlays.iter().chain(&others) {
         let kustomization = manifest(&format!("{folder}/kustomization.yaml"));
@@ -278,6 +280,49 @@ fn an_agent_with_the_rights_and_files_of_the_pod_names_the_pods_of_its_node() {
             assert_eq!(shown, name.unwrap_or("000000000000"), "{path}");
         }
     }
+}
+
+/// A command that ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_sidecar_with_its_rights_turns_keepalive_on_for_its_neighbour_without_ebpf() {
+    let sidecar = manifest(&format!("{SIDECAR}/sidecar.yaml"));
+    let (pod, container) = pod(&sidecar);
+    assert_eq!(pod["shareProcessNamespace"], true);
+    let daemon_set = daemon_set();
+    assert_eq!(
+        container["image"],
+        daemon_set["spec"]["template"]["spec"]["containers"][0]["image"]
+    );
+    let path = NetworkPath::cable();
+    let ends = path.connect(&Plan::NOTHING);
+    // A program of the pod is in the pod's network namespace.
+    let copy = ends.client.try_clone().expect("a copy");
+    let _program = path.near.run(|| Holder::of(copy));
+    let folder = TemporaryFolder::new();
+    let [mount] = list(&container["volumeMounts"]) else { panic!("not one: {container}") };
+    let state = folder.file("").display().to_string();
+    let words = list(&container["args"]).iter().map(text);
+    let mut words: Vec<_> =
+        words.map(|word| if word == mount["mountPath"] { state.as_str() } else { word }).collect();
+    // In a container nobody else's connections are there.
+    let netns = path.near.inode().to_string();
+    words.extend(["--netns", &netns]);
+    let _running = with_rights_of_a_container(capabilities(container), &folder.file(""), || {
+        Running(keepwatch(&words).stdin(Stdio::null()).spawn().expect("start keepwatch"))
+    });
+    until("keepalive is on", Duration::from_mins(1), || {
+        sockopt::socket_keepalive(&ends.client).expect("SO_KEEPALIVE").then_some(())
+    });
+    assert!(!sockopt::socket_keepalive(&ends.accepted).expect("SO_KEEPALIVE"), "not ours");
 }
 
 /// What the Prometheus operator makes of a PodMonitor's relabelings: Prometheus' own names.
