@@ -283,9 +283,9 @@ fn an_agent_with_the_rights_and_files_of_the_pod_names_the_pods_of_its_node() {
 }
 
 /// A command that ends with this.
-struct Running(Child);
+struct SidecarProcess(Child);
 
-impl Drop for Running {
+impl Drop for SidecarProcess {
     fn drop(&mut self) {
         self.0.kill().ok();
         self.0.wait().ok();
@@ -317,7 +317,7 @@ fn the_sidecar_with_its_rights_turns_keepalive_on_for_its_neighbour_without_ebpf
     let netns = path.near.inode().to_string();
     words.extend(["--netns", &netns]);
     let _running = with_rights_of_a_container(capabilities(container), &folder.file(""), || {
-        Running(keepwatch(&words).stdin(Stdio::null()).spawn().expect("start keepwatch"))
+        SidecarProcess(keepwatch(&words).stdin(Stdio::null()).spawn().expect("start keepwatch"))
     });
     until("keepalive is on", Duration::from_mins(1), || {
         sockopt::socket_keepalive(&ends.client).expect("SO_KEEPALIVE").then_some(())

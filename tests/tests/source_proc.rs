@@ -346,6 +346,9 @@ fn commands_that_take_a_source_work_without_ebpf_by_capability() {
         told(&checked)
     );
     assert!(told(&checked).contains("[/proc]"), "{}", told(&checked));
+    // What is hidden may be what was meant: that there is no such connection is not said.
+    let words = ["check", "--source", "proc", "--local-port", &port];
+    assert_refused(&as_nobody("-all", &words), 3, &["are not", "CAP_SYS_PTRACE"]);
     let why = run(&["why", &format!(":{port}"), "--source", "proc"]);
     assert!(told(&why).contains("keepalive off"), "{}", told(&why));
     assert!(told(&why).contains("not seen are events, deaths"), "{}", told(&why));

@@ -27,7 +27,8 @@ use std::{
 use tokio::{sync::watch, time::timeout};
 
 /// The latest snapshot of a younger age is as good as another, if no event was lost since.
-const YOUNG_SECONDS: f64 = 1.0;
+/// One question of a command is several of ours.
+const YOUNG_SECONDS: f64 = 0.3;
 /// A snapshot that took more CPU waits for its turn: by then an agent has 200,000 sockets to look at, or some 60,000 on a
 /// slow machine. Whoever asks, snapshots keep to their share of a CPU.
 const CHEAP_CPU_MS: u64 = 100;
@@ -160,8 +161,8 @@ mod tests {
             is_of_use(&health, is_behind, 1e9 + age)
         };
         assert!(of_use(14.0, false, 3));
-        assert!(!of_use(0.5, false, 3), "young");
-        assert!(of_use(0.5, true, 3), "young, and events were lost since");
+        assert!(!of_use(0.2, false, 3), "young");
+        assert!(of_use(0.2, true, 3), "young, and events were lost since");
         assert!(!of_use(14.0, true, 200), "dear");
     }
 

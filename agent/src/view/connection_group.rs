@@ -1,6 +1,7 @@
 //! A case: the connections of one process with one peer under one setting and one verdict. Connections that are alike are reported once.
 
 use super::{
+    connection::KeepaliveSettings,
     life::{Finding, InWindow, Life, LifeEnd},
     what_if::{Setting, WhatIf},
 };
@@ -11,7 +12,7 @@ use crate::model::{
         verdict::Verdict,
     },
     observed::{
-        setting::OwnValues,
+        setting::{OwnValues, SettingOrigin},
         socket::{Direction, SocketKind},
     },
 };
@@ -45,6 +46,8 @@ pub(crate) struct GroupKey {
     pub part_of: Option<String>,
     /// The settings of each socket itself.
     pub own: OwnValues,
+    /// What the kernel uses, where it is not known whose settings these are: seconds, seconds and a number of probes.
+    pub of_unknown_origin: Option<(u32, u32, u32)>,
     /// What is promised of each: the namespace's settings and the timer that runs decide, too.
     pub verdict: Option<Verdict>,
     /// It lives, and only the timer that runs makes it late: those that are opened now are not.
@@ -170,6 +173,7 @@ impl GroupKey {
             process: life.owner().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
             own: connection.settings.own(),
+            of_unknown_origin: of_unknown_origin(&connection.settings),
             verdict: connection.verdict,
             is_late_by_timer: may_be_forgotten
                 && connection.verdict == Some(Verdict::Late)
@@ -179,6 +183,13 @@ impl GroupKey {
             hung_before: life.in_window == Some(InWindow::HungBefore),
         }
     }
+}
+
+/// Idle time, interval and number of probes, if it is not known whose they are.
+fn of_unknown_origin(settings: &KeepaliveSettings) -> Option<(u32, u32, u32)> {
+    let KeepaliveSettings { idle, interval, count, .. } = settings;
+    let values = (idle.seconds, interval.seconds, count.probes);
+    [idle.from, interval.from, count.from].contains(&SettingOrigin::Unknown).then_some(values)
 }
 
 impl ConnectionGroup {

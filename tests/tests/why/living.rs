@@ -75,20 +75,19 @@ fn the_agent_looks_again_before_an_answer_and_not_at_each_question() {
     let old_row = || agent.sockets(&["--id", &id]).into_iter().find(|row| row.quiet_seconds > 2.0);
     let n_snapshots = || Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
     wait::until("what is known of it is old", SOON, old_row);
-    let n_before = n_snapshots();
     exchange(&ends.client, &ends.accepted);
     let quiet = || {
         let all = cases(&why(&agent, &[&id, "--json"]));
         all[0]["example"]["quiet_seconds"].as_f64().expect("a number")
     };
-    let asked = wait::now();
     let first = quiet();
     assert!(first < 1.5, "{first}");
-    quiet();
-    wait::until("it is published", SOON, || (n_snapshots() > n_before).then_some(()));
-    let n_seconds = asked.elapsed().as_secs_f64();
+    let n_before = n_snapshots();
+    for _ in 0..100 {
+        agent.ask("/v1/sockets?fresh=true");
+    }
     let n_taken = n_snapshots() - n_before;
-    assert!(n_taken <= 1.0 + n_seconds, "{n_taken} in {n_seconds} s");
+    assert!(n_taken < 50.0, "{n_taken} for 100 questions");
 }
 
 #[test]
@@ -222,13 +221,13 @@ fn a_first_probe_that_meets_silence_beside_answered_ones_says_what_the_path_keep
     for ends in [&soon, &late] {
         exchange(&ends.client, &ends.accepted);
     }
-    let silent = case(&agent, &path, "peer_silent");
-    let said = said(&agent, &silent);
+    let (silent, said) = wait::until("the other one is answered meanwhile", SOON, || {
+        let silent = case(&agent, &path, "peer_silent");
+        let said = said(&agent, &silent);
+        let answered = "others to the same peer, which probe every 5.0 s, are answered";
+        said.contains(answered).then_some((silent, said))
+    });
     assert!(said.contains("limit between 5."), "{said}");
-    assert!(
-        said.contains("others to the same peer, which probe every 5.0 s, are answered"),
-        "{said}"
-    );
     let idle = silent["proposal"]["idle_seconds"].as_u64().expect("a time");
     assert!(idle <= 5, "what was answered: {silent}");
 }

@@ -1,7 +1,7 @@
 //! Judging the host's connections as they are now.
 
 use super::{
-    CheckArgs, checked_connection::CheckedConnection, has_conditions, output::Output,
+    CheckArgs, Error, checked_connection::CheckedConnection, has_conditions, output::Output,
     report::Report,
 };
 use crate::{
@@ -64,6 +64,11 @@ pub(super) fn check(
             report.add(CheckedConnection::of_socket(socket, owners, identity, around));
             Ok(())
         })?;
+        if let Some(hidden) = kernel.hidden().filter(|_| !args.allow_none)
+            && report.sum.is_nothing_judged()
+        {
+            return Err(Error::Hidden(hidden).into());
+        }
         kernel.say_unseen();
     }
     if !args.allow_none && report.sum.is_nothing_judged() {

@@ -234,6 +234,15 @@ impl Kernel {
         if self.is_without_hooks() { "/proc" } else { "the kernel" }
     }
 
+    /// What the last walk did not see for want of capabilities, in words.
+    pub(super) fn hidden(&self) -> Option<String> {
+        let Means::Proc { unseen: Some(unseen), .. } = &self.by else {
+            return None;
+        };
+        let is_hidden = unseen.processes > 0 && !host::missing_for_descriptors().is_empty();
+        unseen.words().into_iter().next().filter(|_| is_hidden)
+    }
+
     /// What the last walk did not see, if anything, once: a sentence.
     pub(super) fn unseen(&mut self) -> Option<String> {
         let Means::Proc { refused, unseen, is_said: is_said @ false, .. } = &mut self.by else {

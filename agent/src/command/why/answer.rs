@@ -279,7 +279,7 @@ fn of_case(
         (Some(_), _) => Some(Need::Keepalive),
         // The pool alone is the answer, unless that is a guess.
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
-        (None, _) => need(&case, finding, neighbours),
+        (None, _) => need(&case, finding, neighbours, learned.limit.as_ref()),
     };
     let of_path = case.example().map(|life| neighbours.evidence(&life.connection));
     let of_path = of_path.unwrap_or_default();

@@ -74,8 +74,12 @@ pub(super) fn need(
     case: &ConnectionGroup,
     finding: Finding,
     neighbours: &Neighbours,
+    learned: Option<&LimitRow>,
 ) -> Option<Need> {
     let is_late = case.is_unprotected();
+    // By what others show of the path.
+    let killed_sooner = |life: &Life| neighbours.killed_sooner(&life.connection, learned);
+    let is_late_there = || case.example().and_then(killed_sooner).is_some();
     let is_proxy =
         case.lives.iter().any(|life| life.connection.limit.idle_limit_from.counts_bytes());
     match finding {
@@ -113,7 +117,9 @@ pub(super) fn need(
         // Keepalive waits while data is in flight: what hangs is noticed by a user timeout. What did not begin to hang after
         // a quiet time is no matter of keepalive.
         Finding::Stuck | Finding::GivenUp
-            if !is_late || !hangs_after_quiet(case) || neighbours.is_outage(case) =>
+            if !(is_late || is_late_there())
+                || !hangs_after_quiet(case)
+                || neighbours.is_outage(case) =>
         {
             Some(Need::UserTimeout)
         }

@@ -175,6 +175,22 @@ fn a_death_by_the_first_probe_beside_answers_of_the_same_host_is_not_called_the_
 }
 
 #[test]
+fn what_hangs_after_a_quiet_time_that_others_show_to_be_too_long_needs_earlier_probes() {
+    let own = OwnSettings { idle_seconds: 120, ..curl(1, 0).own };
+    let hanging = Socket { own, keepalive: true, ..hangs(1, 30_000) };
+    let hanging = Socket { silent_ms: 120_000, ..hanging };
+    let said = page(vec![live(&hanging)], &of_host());
+    assert!(said.contains("TCP_KEEPIDLE"), "{said}");
+    // By the limit in force its probes come in time, and nobody shows anything else; or one went on after as much.
+    let watched = Watched { ms: 600_000, longest_quiet_ms: 100_000, ..Watched::default() };
+    let survivor = Socket { watched, ..answered(7) };
+    for others in [vec![], vec![live(&survivor)]] {
+        let said = page(vec![live(&hanging)], &others);
+        assert!(said.contains("TCP_USER_TIMEOUT") && !said.contains("TCP_KEEPIDLE"), "{said}");
+    }
+}
+
+#[test]
 fn a_death_by_probes_that_others_do_not_explain_stays_the_peers() {
     let mut outage = died(1);
     outage.end.as_mut().unwrap().others_silent = Some(2);
