@@ -144,6 +144,11 @@ enum Failure {
     Snapshot(#[from] kernel::snapshot::Error),
     #[error(transparent)]
     Proc(#[from] kernel::proc_source::Error),
+    /// What is hidden from us may be what was meant.
+    #[error(
+        "look at connections: there is none among those that are shown, and {0} are not; run it as root"
+    )]
+    Hidden(String),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -198,7 +203,9 @@ impl Failure {
             | Self::Journal(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
-            Self::Agent(_) | Self::Hooks(_) | Self::Proc(_) | Self::Client(_) => 3,
+            Self::Agent(_) | Self::Hooks(_) | Self::Proc(_) | Self::Hidden(_) | Self::Client(_) => {
+                3
+            }
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) const SUITES: [Suite; 16] = [
         n_threads: 2,
         without: Some("capability --skip old_kernel"),
     },
-    Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capability") },
+    Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capabilit") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "busy", by_mechanism: false, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },

@@ -1,7 +1,7 @@
 //! Judging the host's connections as they are now.
 
 use super::{
-    CheckArgs, Error, checked_connection::CheckedConnection, has_conditions, output::Output,
+    CheckArgs, checked_connection::CheckedConnection, has_conditions, output::Output,
     report::Report,
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(super) fn check(
         if let Some(hidden) = kernel.hidden().filter(|_| !args.allow_none)
             && report.sum.is_nothing_judged()
         {
-            return Err(Error::Hidden(hidden).into());
+            return Err(Failure::Hidden(hidden));
         }
         kernel.say_unseen();
     }

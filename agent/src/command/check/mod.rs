@@ -135,10 +135,6 @@ pub(super) enum Error {
     Start { command: String, cause: io::Error },
     #[error("cannot wait for the command")]
     Wait(#[source] io::Error),
-    #[error(
-        "judge connections: there is none among those that are shown, and {0} are not; run it as root, or with --allow-none"
-    )]
-    Hidden(String),
     #[error("check judges connections: {0}")]
     Filter(&'static str),
 }
@@ -147,7 +143,7 @@ impl Error {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::User(_) | Self::Filter(_) | Self::File { .. } | Self::FileOfUser { .. } => 2,
-            Self::Adopt(_) | Self::Hidden(_) => 3,
+            Self::Adopt(_) => 3,
             // As shells, env and timeout tell it.
             Self::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => 127,
             Self::Start { .. } => 126,

@@ -156,6 +156,7 @@ fn show(args: &SocketsArgs, reader: &mut ConnectionReader, style: Style) -> Resu
     }
     out.flush()?;
     if rows.is_empty()
+        && reader.hidden().is_none()
         && let Some(instead) = near::instead(&args.filter, LooksAt::default(), |filter, each| {
             reader.each_row(filter, |row| each(&row))
         })?

@@ -112,6 +112,14 @@ impl ConnectionReader {
         matches!(self, Self::Kernel(kernel) if kernel.is_without_hooks())
     }
 
+    /// What the last walk did not see for want of capabilities, in words.
+    pub(super) fn hidden(&self) -> Option<String> {
+        match self {
+            Self::Agent { .. } => None,
+            Self::Kernel(kernel) => kernel.hidden(),
+        }
+    }
+
     /// Tells a person, once, what was not seen.
     pub(super) fn say_unseen(&mut self) {
         if let Self::Kernel(kernel) = self {

@@ -36,8 +36,8 @@ pub fn probes_in_words(
     }
     match gap.from {
         GapFrom::ArmedTimer if of.is_timer_of_now() => format!(
-            "{first}, but the timer that runs fires only after {} of it: it was set before that, or when {it} had been quiet \
-             already",
+            "{first}, but the timer that runs fires only after {} of it: it was set before that, or after a \
+             quiet time",
             duration(gap.ms.div_ceil(1000))
         ),
         GapFrom::ArmedTimer => {
@@ -100,10 +100,7 @@ mod tests {
         let said = |socket: Socket| probes_in_words(&socket, (20, 20, false), 250, "it");
         // It was quiet for 10 s when keepalive was turned on.
         let late = said(armed(14_000, 11_000));
-        assert!(
-            late.ends_with("it was set before that, or when it had been quiet already"),
-            "{late}"
-        );
+        assert!(late.ends_with("it was set before that, or after a quiet time"), "{late}");
         let old = said(armed(7_000_000, 11_000));
         assert!(old.ends_with("new connections follow at once: re-open it"), "{old}");
     }

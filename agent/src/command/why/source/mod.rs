@@ -80,6 +80,11 @@ pub(super) fn find(
     let mut sources = Sources::open(args, socket, limits, window, now)?;
     let target = args.peer.as_deref().map_or(Target::Everything, Target::parse);
     let (mut lives, taken_for) = sources.search(&target)?;
+    if lives.is_empty()
+        && let Some(hidden) = sources.hidden
+    {
+        return Err(Failure::Hidden(hidden));
+    }
     sources.notes.extend(sources.not_of_then.notes());
     history::add_calls(&mut lives, sources.history.living_calls()?);
     if let Some(agent) = sources.agent {
@@ -150,6 +155,8 @@ struct Sources<'a> {
     read_at: BTreeMap<String, f64>,
     /// Live connections that are not held, because many like them are.
     n_left_out: usize,
+    /// Of which processes no connection is shown, in words.
+    hidden: Option<String>,
     /// Live connections that are left out, because the window is over.
     not_of_then: NotOfThen,
     /// Unix time.
@@ -242,6 +249,7 @@ impl<'a> Sources<'a> {
             given,
             around,
             n_left_out: 0,
+            hidden: None,
             notes,
         })
     }
@@ -362,6 +370,7 @@ impl<'a> Sources<'a> {
                 }
                 Ok(())
             })?;
+            self.hidden = kernel.hidden();
             self.notes.extend(kernel.unseen());
         }
         self.read_at.extend(read_at);
