@@ -1,7 +1,11 @@
 //! Columns and lines of a screen. What counts is the width there: a letter of Chinese takes two columns, an
 //! accent none.
 
-use std::array;
+use super::socket_text::Style;
+use std::{
+    array,
+    io::{self, Write},
+};
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -46,6 +50,25 @@ pub(super) fn widths<const N: usize>(headings: [&str; N], lines: &[[String; N]])
 /// Cells in columns of these widths, with two spaces between.
 pub(super) fn aligned(cells: &[String], widths: &[usize]) -> String {
     cells.iter().zip(widths).map(|(cell, width)| fitted(cell, *width) + "  ").collect()
+}
+
+/// Writes lines in columns under their headings, and an empty line; nothing where there is no line.
+pub(super) fn write_table<const N: usize>(
+    out: &mut impl Write,
+    style: Style,
+    headings: [&str; N],
+    lines: &[[String; N]],
+) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let widths = widths(headings, lines);
+    let heading = aligned(&headings.map(str::to_owned), &widths);
+    writeln!(out, "{}", style.paint(heading.trim_end(), "1"))?;
+    for line in lines {
+        writeln!(out, "{}", aligned(line, &widths).trim_end())?;
+    }
+    writeln!(out)
 }
 
 /// Lines of words, none wider than `columns` unless one word is. A number stays with its unit.

@@ -191,7 +191,7 @@ impl<A: Audience> Watch<A> {
             self.log.as_mut().map_or(Ok(()), |log| log.flush(now))?;
             table(&self.table).settle(now);
             self.tell(Vec::new());
-            self.answer(self.lost() > self.n_lost);
+            self.answer();
             if self.walk_is_due(now) {
                 self.walk_or_say()?;
             } else if now.ms_since(self.health.published) >= PUBLISH_MS {
@@ -243,10 +243,10 @@ impl<A: Audience> Watch<A> {
         self.audience.met(&met);
     }
 
-    /// Tells those who wait for it that what they asked for is taken in; `is_behind`: but for what was lost.
-    fn answer(&self, is_behind: bool) {
+    /// Answers those who wait: what the hooks had noted is taken in, but for what was lost.
+    fn answer(&self) {
         if let Some(asked_by) = &self.asked_by {
-            asked_by.answer(self.n_asked, is_behind);
+            asked_by.answer(self.n_asked, self.lost() > self.n_lost);
         }
     }
 

@@ -119,7 +119,7 @@ impl<A: Audience> Watch<A> {
             let goes_on = walk.read(|event| batch.push(event))?;
             // What led to these samples is in the ring by now: calls before what they changed.
             self.drain();
-            self.answer(self.lost() > self.n_lost);
+            self.answer();
             let mut locked = table(&self.table);
             self.batch.drain(..).for_each(|event| locked.apply(event));
             let is_much_told = locked.n_happenings() >= HAPPENINGS_KEPT;

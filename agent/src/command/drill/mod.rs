@@ -18,7 +18,11 @@ use crate::{
         rules::CutEnds,
     },
     kernel::host,
-    model::{observed::socket::Direction, table::agent_health::HostView, text::duration::duration},
+    model::{
+        observed::socket::Direction,
+        table::agent_health::HostView,
+        text::{count::counted, duration::duration},
+    },
     view::{filter::Filter, row::Row},
 };
 use clap::Args;
@@ -265,7 +269,7 @@ fn drill(
     }
     info!(
         "the paths of {} are cut for {}; Ctrl-C lets packets pass again",
-        report::connections(plan.chosen.len()),
+        counted(plan.chosen.len(), "connection"),
         duration(lasts.as_secs())
     );
     let watched = watch.look_until(lasts, &is_ended, &mut cuts);

@@ -4,7 +4,7 @@ use super::{DrillPlan, watch::DrillWatch};
 use crate::{
     command::{
         socket_text::{Style, settings},
-        table::{aligned, widths},
+        table::write_table,
     },
     drill::{
         choice::LeftOut,
@@ -13,7 +13,10 @@ use crate::{
     },
     model::{
         judgement::death::Cause,
-        text::duration::{duration, seconds, tenths},
+        text::{
+            count::counted,
+            duration::{duration, seconds, tenths},
+        },
     },
     view::{
         connection::{PartOf, ms},
@@ -227,16 +230,7 @@ impl DrillReport {
         const HEADINGS: [&str; 5] = ["PROCESS", "PEER", "KEEPALIVE", "NOTICES WITHIN", ""];
         let lines: Vec<[String; 5]> =
             self.rows.iter().map(|row| row.cells(self.lasted_ms.unwrap_or_default())).collect();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let widths = widths(HEADINGS, &lines);
-        let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
-        writeln!(out, "{}", self.style.paint(heading.trim_end(), "1"))?;
-        for line in &lines {
-            writeln!(out, "{}", aligned(line, &widths).trim_end())?;
-        }
-        writeln!(out)
+        write_table(out, self.style, HEADINGS, &lines)
     }
 
     fn summary(&self) -> Vec<String> {
@@ -246,7 +240,7 @@ impl DrillReport {
             None if self.rows.is_empty() => lines.push("no connection to cut".to_owned()),
             None => lines.push(format!(
                 "the paths of {} would be cut. Nothing was changed: --yes does it.",
-                connections(self.rows.len())
+                counted(self.rows.len(), "connection")
             )),
             Some(lasted_ms) => {
                 lines.push(format!(
@@ -276,8 +270,4 @@ pub(super) fn left_in_words(left: &[(Row, LeftOut)]) -> String {
     } else {
         format!(": left out {}", words.join(", "))
     }
-}
-
-pub(super) fn connections(n: usize) -> String {
-    if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
 }

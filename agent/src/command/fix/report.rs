@@ -4,7 +4,7 @@ use super::Error;
 use crate::{
     command::{
         socket_text::{Style, as_typed},
-        table::{aligned, widths},
+        table::write_table,
     },
     fix::{
         apply::{Candidate, FixOutcome, SocketFate},
@@ -15,6 +15,7 @@ use crate::{
         borrowed_socket::{Refusal, SocketOptions},
         host,
     },
+    model::text::count::counted,
     view::row::Row,
 };
 use serde::Serialize;
@@ -198,16 +199,7 @@ impl FixReport {
     fn table(&self, out: &mut impl Write) -> io::Result<()> {
         const HEADINGS: [&str; 5] = ["PROCESS", "PEER", "HAS", "GETS", ""];
         let lines: Vec<[String; 5]> = self.rows.iter().map(FixRow::cells).collect();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let widths = widths(HEADINGS, &lines);
-        let heading = aligned(&HEADINGS.map(str::to_owned), &widths);
-        writeln!(out, "{}", self.style.paint(heading.trim_end(), "1"))?;
-        for line in &lines {
-            writeln!(out, "{}", aligned(line, &widths).trim_end())?;
-        }
-        writeln!(out)
+        write_table(out, self.style, HEADINGS, &lines)
     }
 
     /// Where the values come from, each once, and of how many connections.
@@ -216,7 +208,8 @@ impl FixReport {
         for origin in self.rows.iter().filter_map(|row| row.values_from.as_deref()) {
             *counts.entry(origin).or_default() += 1;
         }
-        let line = |(origin, n)| format!("the values of {} follow {origin}", connections(n));
+        let line =
+            |(origin, n)| format!("the values of {} follow {origin}", counted(n, "connection"));
         counts.into_iter().map(line).collect()
     }
 
@@ -226,7 +219,7 @@ impl FixReport {
         if self.n_planned > 0 {
             lines.push(format!(
                 "{} would be fixed. Nothing was changed: --apply does it.",
-                connections(self.n_planned)
+                counted(self.n_planned, "connection")
             ));
             lines.push(
                 "An idle time cannot be unset: --undo gives back numbers. A program whose peer is gone gets ETIMEDOUT \
@@ -238,19 +231,19 @@ impl FixReport {
             let run = self.run.map_or(String::new(), |run| {
                 format!("; `keepwatch fix --undo {run}` takes it back")
             });
-            lines.push(format!("{} fixed{run}", connections(n(FixOutcome::Fixed))));
+            lines.push(format!("{} fixed{run}", counted(n(FixOutcome::Fixed), "connection")));
         }
         if n(FixOutcome::Undone) > 0 {
-            lines.push(format!("{} as before", connections(n(FixOutcome::Undone))));
+            lines.push(format!("{} as before", counted(n(FixOutcome::Undone), "connection")));
         }
         if n(FixOutcome::ChangedSince) > 0 {
             lines.push(format!(
                 "{} left alone: set anew by the program in the meantime",
-                connections(n(FixOutcome::ChangedSince))
+                counted(n(FixOutcome::ChangedSince), "connection")
             ));
         }
         for (why, n) in &self.refused {
-            lines.push(format!("{} not reached: {}", connections(*n), in_words(*why)));
+            lines.push(format!("{} not reached: {}", counted(*n, "connection"), in_words(*why)));
         }
         for (why, n) in &self.left {
             lines.push(format!("left alone: {n} {}", why.in_words()));
@@ -287,10 +280,6 @@ fn shown(options: SocketOptions) -> String {
     } else {
         "off".to_owned()
     }
-}
-
-fn connections(n: u64) -> String {
-    if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
 }
 
 const fn in_words(why: Refusal) -> &'static str {

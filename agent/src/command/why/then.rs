@@ -2,7 +2,7 @@
 
 use crate::{
     command::timestamp::unix_seconds,
-    model::judgement::condition::Condition,
+    model::{judgement::condition::Condition, text::count::counted},
     view::life::{Finding, Life},
 };
 
@@ -47,10 +47,7 @@ impl NotOfThen {
 
     /// What is left out, a note each.
     pub(super) fn notes(self) -> impl Iterator<Item = String> {
-        let those = |n: usize| match n {
-            1 => "1 connection".to_owned(),
-            n => format!("{n} connections"),
-        };
+        let those = |n: usize| counted(n, "connection");
         let later = (self.n_in_trouble_later > 0).then(|| {
             format!(
                 "{} of that time {} and {} in trouble since a later time, which is left out here: ask without a time",

@@ -14,9 +14,12 @@ mod namespaces;
 mod sampled;
 
 use super::{clock, decode::Decoder, host};
-use crate::model::observed::{
-    event::Event,
-    socket::{Owner, Socket},
+use crate::model::{
+    observed::{
+        event::Event,
+        socket::{Owner, Socket},
+    },
+    text::count::counted,
 };
 use descriptors::{DescriptorReader, HoldingProcess, SocketDescriptor};
 use namespaces::Namespaces;
@@ -273,10 +276,6 @@ impl NotSeen {
     /// What was not seen, each in words.
     pub(crate) fn words(&self) -> Vec<String> {
         let Self { processes, without_descriptor, subflows, of_unread_namespaces } = *self;
-        let counted = |n: u64, one: &str| match n {
-            1 => format!("1 {one}"),
-            n => format!("{n} {one}s"),
-        };
         let needs = match host::missing_for_descriptors().as_slice() {
             [] => String::new(),
             missing => format!(" (needs {})", missing.join(" and ")),

@@ -11,7 +11,7 @@ use crate::{
             verdict::{N_LIMITS_WATCHED, Verdict},
         },
         observed::socket::Direction,
-        text::duration::tenths,
+        text::{count::counted, duration::tenths},
     },
     view::{
         connection::{Connection, ms},
@@ -147,7 +147,7 @@ impl AtPeer {
             quiet: guess.hangs_after,
             shown_by: format!(
                 "{} {to} {} no answer any more after {} of quiet, while others are answered",
-                connections(guess.n_hanging),
+                counted(guess.n_hanging, "connection"),
                 if guess.n_hanging == 1 { "gets" } else { "get" },
                 tenths(ms(guess.hangs_after))
             ),
@@ -182,8 +182,4 @@ impl DiedAfter {
             shown_by: format!("a connection{of} {to} died after {quiet} of quiet"),
         }
     }
-}
-
-fn connections(n: usize) -> String {
-    if n == 1 { "1 connection".to_owned() } else { format!("{n} connections") }
 }

@@ -10,7 +10,10 @@ use crate::model::{
         probe_timing::quiet_before::ProbeAfter,
         socket::{Socket, State},
     },
-    text::duration::{duration, tenths},
+    text::{
+        count::counted,
+        duration::{duration, tenths},
+    },
 };
 
 impl Death {
@@ -30,10 +33,7 @@ impl Death {
                  have forgotten the connection meanwhile"
             );
         }
-        let n_others = |n: u32| match n {
-            1 => "1 other connection".to_owned(),
-            n => format!("{n} other connections"),
-        };
+        let n_others = |n: u32| counted(n, "other connection");
         match self.others {
             Others::Unknown => evidence,
             Others::Answered(n) => {
@@ -105,14 +105,8 @@ impl Death {
         }
         let silent = tenths(self.silent_ms);
         let quiet = tenths(self.quiet_ms);
-        let probes = match self.probes_unanswered {
-            1 => "1 probe".to_owned(),
-            n => format!("{n} probes"),
-        };
-        let repeated = match ending.retransmits {
-            1 => "1 retransmission".to_owned(),
-            n => format!("{n} retransmissions"),
-        };
+        let probes = counted(self.probes_unanswered, "probe");
+        let repeated = counted(ending.retransmits, "retransmission");
         match self.cause {
             Cause::KeepaliveTimeout if socket.own.user_timeout_ms > 0 => format!(
                 "the keepalive timer ended it: {probes} unanswered and nothing received for \

@@ -14,6 +14,7 @@ use crate::model::{
         preset::PRESETS,
     },
     text::{
+        count::counted,
         duration::{signed_seconds, tenths},
         wall_time::WallTime,
     },
@@ -190,10 +191,7 @@ impl Estimate {
             Some(_) => format!("at about {shortest}"),
             None => format!("at {shortest} or before"),
         };
-        let deaths = match self.n_deaths {
-            1 => "1 death".to_owned(),
-            n => format!("{n} deaths"),
-        };
+        let deaths = counted(self.n_deaths, "death");
         let beside = match self.n_singled_out {
             0 => String::new(),
             n if n == self.n_deaths => ", while others to the same peer were answered".to_owned(),
