@@ -3,7 +3,7 @@
 
 use super::{
     first_probe,
-    in_window,
+    in_window::{self, AskedWhen},
     lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
@@ -170,19 +170,6 @@ pub(super) struct CallCount {
     pub(super) by: Option<crate::view::connection::RowOwner>,
     /// They were made on the listening socket that the connections came out of.
     pub(super) inherited: bool,
-}
-
-/// When somebody asks, and about which time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AskedWhen {
-    /// Unix time.
-    pub(super) now: f64,
-    /// The time that the question is about ended before that.
-    pub(super) is_of_past: bool,
-    /// From when to when that time was, if it is over: Unix times.
-    pub(super) window: Option<(f64, f64)>,
-    /// From when on it is, over or not: Unix time.
-    pub(super) since: f64,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came

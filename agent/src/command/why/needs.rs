@@ -331,7 +331,10 @@ pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        command::why::answer::{AskedWhen, Judged, judge},
+        command::why::{
+            answer::{Judged, judge},
+            in_window::AskedWhen,
+        },
         model::observed::{setting::OwnSettings, socket::Socket, watched::Watched},
         view::life::tests_support::{GAVE_UP, app, dead, live},
     };

@@ -2,7 +2,7 @@
 
 use super::{tests_support::said_of, *};
 use crate::{
-    command::why::answer::{AskedWhen, judge},
+    command::why::{answer::judge, in_window::AskedWhen},
     kernel::host,
     model::{
         judgement::{
@@ -13,7 +13,7 @@ use crate::{
         observed::{
             ending::{Ending, Unacked},
             setting::OwnSettings,
-            socket::{Endpoint, Socket, State},
+            socket::{Direction, Endpoint, Socket, State},
             watched::Watched,
         },
         text::wall_time::WallTime,
@@ -23,6 +23,8 @@ use crate::{
         tests_support::{GAVE_UP, RESET, app, dead, live},
     },
 };
+
+use std::net::Ipv4Addr;
 
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
     let cases = judge(lives, &[], learned, None, AskedWhen::default());
@@ -243,6 +245,32 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     assert!(older.contains(expected) && !older.contains("is gone for all"), "{older}");
     let own = "1 with unanswered probes, no path forgets after so little quiet: the peer or the path is gone";
     assert!(older.contains(own), "{older}");
+}
+
+#[test]
+fn a_server_obeys_the_quiet_time_after_which_one_of_its_clients_hangs() {
+    let of_client = |host: u8, quiet_ms: u32| {
+        let mut socket = Socket {
+            direction: Direction::Inbound,
+            silent_ms: quiet_ms + 39_000,
+            ..stuck(host.into())
+        };
+        socket.remote.addr = Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped();
+        live(&socket)
+    };
+    let judged = |lives: Vec<Life>| {
+        let cases = judge(lives, &[], &[], None, AskedWhen::default());
+        assert_eq!(cases.len(), 1, "clients of one port");
+        (cases[0].proposal.idle, said_of(&cases, None))
+    };
+    // The shortest of all clients: one setting is for all of them.
+    let (idle, said) =
+        judged(vec![of_client(1, 90_000), of_client(2, 60_000), of_client(3, 80_000)]);
+    assert!(idle <= 30, "{idle}: {said}");
+    assert!(said.contains("if the path has forgotten it"), "{said}");
+    // After a moment nothing has forgotten it.
+    let (idle, said) = judged(vec![of_client(1, 3_000)]);
+    assert!(idle >= 60 && said.contains("the peer or the path is gone"), "{idle}: {said}");
 }
 
 #[test]

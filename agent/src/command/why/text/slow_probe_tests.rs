@@ -4,7 +4,10 @@
 use super::tests_support::said_of;
 use crate::{
     advice::Proposal,
-    command::why::answer::{AskedWhen, Judged, judge},
+    command::why::{
+        answer::{Judged, judge},
+        in_window::AskedWhen,
+    },
     fix::{
         known::KnownPaths,
         plan::{LeftAlone, MostValues, plan},

@@ -75,7 +75,7 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use crate::{
-        command::why::answer::{AskedWhen, judge},
+        command::why::{answer::judge, in_window::AskedWhen},
         model::observed::socket::{Direction, Socket, State},
         view::life::{
             Life,
