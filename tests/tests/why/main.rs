@@ -4,6 +4,7 @@
 
 mod client;
 mod living;
+mod peer_timer;
 mod questions;
 mod slow_probes;
 mod told;

@@ -7,6 +7,7 @@ mod last_word;
 mod limit;
 mod lost;
 mod outages;
+mod peer_timer;
 mod phrase;
 mod sentence;
 mod what_if_words;
@@ -380,6 +381,8 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
 mod now_and_then_tests;
 #[cfg(test)]
 mod peer_tests;
+#[cfg(test)]
+mod peer_timer_tests;
 #[cfg(test)]
 mod slow_probe_tests;
 #[cfg(test)]
