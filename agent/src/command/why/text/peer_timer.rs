@@ -14,6 +14,25 @@ impl Judged {
         format!("{}{closed}", self.finding_in_words())
     }
 
+    /// Of those that live, and that the peer closes before the path forgets them, or should have.
+    pub(super) fn closed_by_habit(&self, what: &str, it: &str, closes: &PeerClosesRow) -> String {
+        /// Timers are late.
+        const CLEARLY: f64 = 1.2;
+        let after = time(closes.after_seconds);
+        let live = || self.case.live().map(|life| life.connection.quiet_seconds);
+        let n = live().filter(|quiet| *quiet > CLEARLY * closes.after_seconds).count();
+        if n == 0 {
+            return format!(
+                "{what} will be closed by the peer after {after} without data, as it does: sooner than the path forgets {it}"
+            );
+        }
+        let of = if n == live().count() { String::new() } else { format!(" for {n} of them") };
+        format!(
+            "{what} will be closed by the peer after {after} without data, as it does; that is over{of}, and no FIN has come: it was \
+             probably lost, and the next request meets nobody"
+        )
+    }
+
     /// That the peer may have closed them before what nobody answered was sent.
     fn closed_before(&self) -> Option<String> {
         // Of a reset it is said already.

@@ -103,3 +103,14 @@ fn where_others_were_answered_meanwhile_no_line_says_that_an_outage_explains_it_
     assert!(alone.contains("one outage of the peer would explain it too"), "{alone}");
     assert!(!alone.contains("hardly an outage"), "{alone}");
 }
+
+#[test]
+fn what_the_peer_should_have_closed_is_not_promised_to_be_closed() {
+    let habit = closes_after(31.0, Confidence::Likely);
+    let said = |quiet_ms| page(vec![live(&app(1, None, quiet_ms))], &habit);
+    let over = said(60_000);
+    assert!(over.contains("that is over, and no FIN has come: it was probably lost"), "{over}");
+    assert!(over.contains("set the idle time of the pool below 31 s"), "{over}");
+    let to_come = said(20_000);
+    assert!(to_come.contains("sooner than the path forgets it"), "{to_come}");
+}
