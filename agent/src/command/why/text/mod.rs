@@ -383,8 +383,6 @@ mod now_and_then_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]
-mod peer_timer_tests;
-#[cfg(test)]
 mod slow_probe_tests;
 #[cfg(test)]
 mod tests;

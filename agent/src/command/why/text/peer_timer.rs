@@ -4,8 +4,11 @@ use super::phrase::time;
 use crate::{
     command::why::answer::Judged,
     model::judgement::{learned::PeerClosesRow, learned_limit::Confidence},
-    view::life::Finding,
+    view::life::{Finding, Life},
 };
+
+/// What is later than this many times what a timer says is not of that timer.
+const CLEARLY: f64 = 1.2;
 
 impl Judged {
     /// One sentence: how many connections, whose they were, what happened to them and why.
@@ -16,8 +19,6 @@ impl Judged {
 
     /// Of those that live, and that the peer closes before the path forgets them, or should have.
     pub(super) fn closed_by_habit(&self, what: &str, it: &str, closes: &PeerClosesRow) -> String {
-        /// Timers are late.
-        const CLEARLY: f64 = 1.2;
         let after = time(closes.after_seconds);
         let live = || self.case.live().map(|life| life.connection.quiet_seconds);
         let n = live().filter(|quiet| *quiet > CLEARLY * closes.after_seconds).count();
@@ -35,9 +36,13 @@ impl Judged {
 
     /// That the peer may have closed them before what nobody answered was sent.
     fn closed_before(&self) -> Option<String> {
-        // Of a reset it is said already.
-        let timer = self.ended_by_timer.as_ref().filter(|_| self.finding != Finding::Failed)?;
-        let PeerClosesRow { after_seconds, connections, confidence, .. } = timer;
+        let PeerClosesRow { after_seconds, connections, confidence, .. } =
+            self.ended_by_timer.as_ref()?;
+        // A reset at the time at which the peer closes is its close.
+        let is_later = |life: &Life| life.quiet_before_end_seconds() > CLEARLY * after_seconds;
+        if self.finding == Finding::Failed && !self.case.of(Finding::Failed).all(is_later) {
+            return None;
+        }
         let (after, n) = (time(*after_seconds), self.case.of(self.finding).count());
         let it = if n == 1 { "it" } else { "them" };
         Some(if *confidence == Confidence::Guess {

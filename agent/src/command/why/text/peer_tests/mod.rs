@@ -1,5 +1,7 @@
 //! The words about peers: what closes first, what went dark for all, and what a single lost probe ended.
 
+mod timer;
+
 use super::{
     tests_support::{closes_after, said_of},
     *,

@@ -1,6 +1,6 @@
 //! The words about a peer that closes by itself, where a FIN may have been lost; and about an outage that others rule out.
 
-use super::tests_support::{closes_after, said_of};
+use super::super::tests_support::{closes_after, said_of};
 use crate::{
     command::why::{
         answer::{AskedWhen, Judged, judge},
