@@ -5,6 +5,7 @@
 mod client;
 mod living;
 mod outage;
+mod peer_timer;
 mod questions;
 mod slow_probes;
 mod told;

@@ -176,11 +176,12 @@ impl FixArgs {
             }
         })?;
         let lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;
-        let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), clock::unix_seconds());
         let learned = match self.filter.measured_by {
             Some(_) => LearnedPaths::default(),
             None => reader.learned_paths(&self.state.state_dir)?,
         };
+        let now = clock::unix_seconds();
+        let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), &learned.timers, now);
         Ok(KnownPaths { learned, neighbours })
     }
 }

@@ -10,6 +10,7 @@ mod known_names;
 mod lessons;
 mod lost_events;
 mod needs;
+mod peer_timer;
 mod recognition;
 mod source;
 mod stopped;

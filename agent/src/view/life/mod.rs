@@ -135,7 +135,7 @@ pub(crate) struct Life {
     /// One of these times belongs to the time that was asked for, and nothing worse does.
     #[serde(skip)]
     pub went_on: bool,
-    /// Of one that is well by the limit in force: what others to its peer let fear.
+    /// Of one without trouble of its own: what others to its peer let fear.
     #[serde(skip)]
     pub suspicion: Option<Suspicion>,
     /// Its end, if it has come.
@@ -312,6 +312,7 @@ impl Life {
                 Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
+                Condition::Fine if self.suspicion == Some(Suspicion::Lost) => Finding::ProbablyLost,
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected

@@ -1,22 +1,21 @@
 //! The words about peers: what closes first, what went dark for all, and what a single lost probe ended.
 
-use super::{tests_support::said_of, *};
+mod timer;
+
+use super::{
+    tests_support::{closes_after, said_of},
+    *,
+};
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
-    kernel::host,
     model::{
-        judgement::{
-            death::Cause,
-            learned::{LearnedRow, PeerClosesRow},
-            learned_limit::Confidence,
-        },
+        judgement::{death::Cause, learned::LearnedRow, learned_limit::Confidence},
         observed::{
             ending::{Ending, Unacked},
             setting::OwnSettings,
             socket::{Direction, Endpoint, Socket, State},
             watched::Watched,
         },
-        text::wall_time::WallTime,
     },
     view::life::{
         Life,
@@ -29,20 +28,6 @@ use std::net::Ipv4Addr;
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
     let cases = judge(lives, &[], learned, None, AskedWhen::default());
     said_of(&cases, Some("it"))
-}
-
-fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
-    let one = app(1, None, 0);
-    [LearnedRow::PeerCloses(PeerClosesRow {
-        remote: one.remote.socket_addr().to_string(),
-        netns: host::own_netns().filter(|own| *own != one.netns).map(|_| one.netns),
-        time: WallTime::default(),
-        after_seconds,
-        connections: 8,
-        occasions: 4,
-        confidence,
-        meaning: "the peer closes connections 40 s after the last data".to_owned(),
-    })]
 }
 
 #[test]
@@ -131,6 +116,7 @@ fn a_limit_that_somebody_has_set_is_not_called_assumed() {
 
 #[test]
 fn a_probe_that_waits_beside_others_that_nobody_answers_is_not_called_a_lost_packet() {
+    const GUESS: &str = "A guess: it may be this probe alone";
     let waiting = Socket {
         probes_unanswered: 1,
         timer_ms: Some(5_000),
@@ -141,20 +127,31 @@ fn a_probe_that_waits_beside_others_that_nobody_answers_is_not_called_a_lost_pac
     let waiting = Socket { own: OwnSettings { interval_seconds: 10, ..waiting.own }, ..waiting };
     let said = |others: &[Life]| {
         let case = judge(vec![live(&waiting)], others, &[], None, AskedWhen::default()).remove(0);
-        assert_eq!(case.finding, Finding::ProbeUnanswered);
+        // A finding is exit code 1.
+        assert_eq!(case.finding == Finding::ProbablyLost, case.finding.is_of_silence());
         case.meaning
     };
     // It hangs for 9 s.
     let hangs = Socket { retransmitting_ms: Some(9_000), silent_ms: 89_000, ..stuck(2) };
     let beside = said(&[live(&hangs)]);
     assert!(beside.contains("others to 172.16.0.15 get no answer since "), "{beside}");
-    assert!(!beside.contains("may be lost"), "{beside}");
+    assert!(beside.ends_with(GUESS) && !beside.contains("may be lost"), "{beside}");
     let mut other_port = hangs;
     other_port.remote.port = 6379;
     assert!(said(&[live(&other_port)]).contains("get no answer since"));
-    // It heard the peer since the other one hangs; others are answered; or there are none.
+    // It heard the peer since the other one hangs, but nobody has heard it since the probe.
+    let older = said(&[live(&stuck(2)), live(&stuck(3))]);
+    assert!(
+        older.contains("is probably lost: a probe that was sent 5.0 s ago, after 10 s of quiet"),
+        "{older}"
+    );
+    let others =
+        "2 other connections to 172.16.0.15 get no answer either, and nobody has heard it since";
+    assert!(older.contains(others) && older.ends_with(GUESS), "{older}");
+    // Others are answered; or there are none; or they are well.
     let answered = [live(&hangs), live(&app(3, None, 500))];
-    for calm in [said(&[live(&stuck(2))]), said(&answered), said(&[])] {
+    let well = [live(&app(3, None, 30_000))];
+    for calm in [said(&answered), said(&[]), said(&well)] {
         assert!(calm.ends_with("; a single one may be lost"), "{calm}");
     }
 }
