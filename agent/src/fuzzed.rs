@@ -36,7 +36,7 @@ pub fn record(data: &[u8]) {
         match advice % 8 {
             0 => table.begin_walk(advice & 8 != 0),
             1 => {
-                for (id, _) in table.unmet() {
+                for id in table.unmet(|socket| socket.id) {
                     table.apply(Event::Gone { id, at: last });
                 }
                 table.end_walk();

@@ -5,6 +5,7 @@ use super::watch::WALK_SHARE;
 use crate::{
     kernel::{
         hooks::{self, Error},
+        proc_source,
         sandbox::Sandbox,
     },
     log::{
@@ -48,6 +49,21 @@ pub(super) fn hook(status: &hooks::SignalStatus) {
             );
         }
         (None, None) => debug!(signal, mechanism, "a hook is attached"),
+    }
+}
+
+/// Says that there are no hooks, and why if nobody wanted that.
+pub(super) fn without_ebpf(refused: Option<&str>) {
+    let blind_to = proc_source::NEVER_SEEN_BY_AGENT;
+    if let Some(cause) = refused {
+        warn!(
+            blind_to,
+            cause,
+            advice = "give it what it needs for eBPF, or `--source proc` if this is meant",
+            "eBPF is refused: connections are read from /proc"
+        );
+    } else {
+        info!(blind_to, "connections are read from /proc, without eBPF");
     }
 }
 

@@ -179,6 +179,10 @@ pub(super) fn what_is_missing(
         };
         missing.push(format!("the agent watches since {started}; {before}"));
     }
+    if status.source.as_deref() == Some("proc") {
+        let not_seen = status.not_seen.join("; ");
+        missing.push(format!("the agent reads /proc, without eBPF: not seen are {not_seen}"));
+    }
     let n_lost = status.flow.n_lost();
     // The history has them by the minute.
     if n_lost > 0 && matches!(history, HistorySource::None) {
