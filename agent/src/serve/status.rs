@@ -67,7 +67,7 @@ impl AgentStatus {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started_unix_seconds: shared.started_at_seconds,
+            started_unix_seconds: shared.started(),
             hooks: hooks.collect(),
             log_hooks: Some(shared.log_hooks.to_owned()),
             flow: health.flow,
