@@ -213,7 +213,9 @@ mod tests {
                 panic!("{name} breaks; the input, in hex: {hex}");
             }
         };
-        seeds.iter().for_each(|seed| check(seed));
+        for seed in &seeds {
+            check(seed);
+        }
         #[expect(clippy::disallowed_methods, reason = "a bound on the time of a test")]
         let began = Instant::now();
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
