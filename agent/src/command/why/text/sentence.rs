@@ -166,7 +166,9 @@ impl Judged {
             let of_it = self.case.of(self.finding);
             of_it.flat_map(|life| life.unanswered_times_of(window))
         };
-        let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now);
+        let clock = |at: f64| {
+            timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now)
+        };
         let from = all().map(|(from, _)| from).fold(f64::INFINITY, f64::min);
         let to = all().map(|(_, to)| to).fold(0.0, f64::max);
         let times = all().count();
