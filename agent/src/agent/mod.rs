@@ -194,13 +194,13 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let clues = Arc::clone(&history.clues);
     let (clue_reader, reading) =
         Arc::clone(&clues).start(files).map_err(system("start a thread"))?;
-    let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
+    let (writer, writing, health, earlier) = store::HistoryWriter::start(history)?;
     let home = Home {
-        unix_offset_ms: clock::unix_offset_ns() / 1_000_000,
+        unix_offset_ms: earlier.unix_offset_ns / 1_000_000,
         netns: host::own_netns(),
         zone_ms: clock::zone_ms(),
     };
-    table.remember(lessons, home, clock::now());
+    table.remember(earlier.lessons, home, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
@@ -225,6 +225,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         reloads: Arc::new(ReloadHealth::new(started_at_seconds)),
         streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
         started_at_seconds,
+        began: clock::now(),
         log_hooks,
         sandbox,
     });
@@ -241,6 +242,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let served = runtime.serve(endpoints, &shared, reloader, || {
         let sums = sums.borrow();
         account.look(&sums.health, &health, clock::now());
+        account.look_at_clock(clock::unix_offset_ns());
         manager.show_life(sums.health.published);
         watching.is_finished() || reading.is_finished() || writing.is_finished()
     });

@@ -34,6 +34,7 @@ use crate::{
             happening::News,
             sums::Totals,
         },
+        text::duration::seconds,
     },
     store,
 };
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub streams: Arc<Semaphore>,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
+    /// The same by the clock that nobody sets.
+    pub began: Time,
     /// Down to which level its hooks' own troubles are logged.
     pub log_hooks: &'static str,
     /// What the agent has given up.
@@ -90,6 +93,13 @@ impl Shared {
     /// The sums that hold until the next are published.
     fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Unix time of the agent's start. Deaths are dated by the wall clock of their time: where that was set since, by the earlier
+    /// of both, so that none of this agent's is before it.
+    fn started(&self) -> f64 {
+        let ms_ago = clock::now().ms_since(self.began);
+        self.started_at_seconds.min(clock::unix_seconds() - seconds(ms_ago))
     }
 
     /// The paths of the configuration.
@@ -251,6 +261,7 @@ mod tests_support {
             reloads: Arc::new(ReloadHealth::new(1.7e9)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started_at_seconds: 1.7e9,
+            began: clock::now(),
             log_hooks: "off",
             sandbox: Sandbox::off(),
         })

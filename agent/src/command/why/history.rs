@@ -195,6 +195,22 @@ pub(super) fn what_is_missing(
     Ok((!missing.is_empty()).then(|| missing.join("; ")))
 }
 
+/// What is to be said of deaths that are later than now.
+pub(super) fn dated_ahead(lives: &[Life], now: f64) -> Option<String> {
+    /// Of a clock that is set by less, nobody is confused.
+    const SLACK_SECONDS: f64 = 60.0;
+    let is_ahead = |life: &&Life| {
+        let end = life.end.as_ref().and_then(|end| unix_seconds(&end.at));
+        end.is_some_and(|at| at > now + SLACK_SECONDS)
+    };
+    let n = lives.iter().filter(is_ahead).count();
+    let are = if n == 1 { "is" } else { "are" };
+    let deaths = counted(u64::try_from(n).unwrap_or(u64::MAX), "death");
+    (n > 0).then(|| {
+        format!("{deaths} {are} dated later than now: this host's clock was ahead when they were written down")
+    })
+}
+
 /// The times that are asked for: of what died of silence also the time after the window, in which what hung in it ended.
 fn asked(window: &TimeWindow, worth: Worth) -> Vec<(Worth, f64, Option<f64>)> {
     let (since, until) = (window.since_seconds(), window.until_seconds());
