@@ -1,7 +1,8 @@
 //! The static binary: the same bytes in whichever folder it is built.
 
-use super::{architecture::Architecture, elf, revision::Revision};
+use super::{elf, revision::Revision};
 use crate::{
+    architecture::Architecture,
     command::{announced, cargo},
     place, tool,
 };

@@ -2,8 +2,9 @@
 //! an archive and as packages, their bill of materials and their checksums.
 
 mod again;
-mod architecture;
 mod archive;
+mod boot;
+mod boot_steps;
 mod build;
 mod contents;
 mod deb;
@@ -11,10 +12,10 @@ mod elf;
 mod revision;
 mod rpm;
 mod sbom;
-
 mod trial;
 
 use crate::{
+    architecture::Architecture,
     command::{new, said},
     outcome::talk,
     place,
@@ -22,11 +23,11 @@ use crate::{
     setup,
 };
 use anyhow::{Context as _, Result};
-use architecture::Architecture;
 use contents::Item;
 pub(crate) use elf::is_static;
 use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+use trial::Trial;
 
 /// What is built, unless a trial of upgrades wants another.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -48,10 +49,13 @@ pub(crate) struct DistOptions {
     /// Then install, upgrade, run and remove the packages in roots of a bare Debian (root).
     #[arg(long = "try")]
     try_out: bool,
+    /// Then start, reload, upgrade and purge the .deb under systemd, in a guest whose root is made by debootstrap (root).
+    #[arg(long)]
+    boot: bool,
 }
 
 pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
-    let DistOptions { arch, profile, verify, try_out } = options;
+    let DistOptions { arch, profile, verify, try_out, boot } = options;
     setup::prepare(Purpose::Build)?;
     let is_foreign = |one: &Architecture| Some(*one) != Architecture::of_this_machine();
     let foreign = arch.iter().any(is_foreign);
@@ -66,8 +70,14 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     if *verify {
         again::verify(&dist, arch, profile, &revision)?;
     }
-    if *try_out {
-        trial::run(&dist, &made, &revision)?;
+    if *try_out || *boot {
+        let trial = Trial::prepare(&dist, &made, &revision)?;
+        if *try_out {
+            trial.in_roots()?;
+        }
+        if *boot {
+            trial.under_systemd()?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
