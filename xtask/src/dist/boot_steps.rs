@@ -107,12 +107,12 @@ not 'systemctl reload keepwatch 2> /trial/log'
 is_active
 log | grep -m 1 'config.toml:[0-9]*: unknown key .idle_limt.; did you mean .idle_limit'
 kill -HUP "$pid"
-until_so "shows '^keepwatch_config_last_reload_successful 0'"
+until_so "shows '^keepwatch_config_last_reload_successful.file=.config.. 0'"
 limit_is 240
 test "$(is MainPID)" = "$pid"
 cp /trial/config.toml /etc/keepwatch/config.toml
 systemctl reload keepwatch
-until_so "shows '^keepwatch_config_last_reload_successful 1'""#,
+until_so "shows '^keepwatch_config_last_reload_successful.file=.config.. 1'""#,
     ),
     step(
         "kill -9: it is started anew, with the same history",
