@@ -1,7 +1,6 @@
 //! `cargo xtask VERB`: set-up, tests, checks.
 
 mod apt;
-mod architecture;
 mod bench;
 mod cases;
 mod chaos;

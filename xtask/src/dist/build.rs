@@ -1,8 +1,7 @@
 //! The static binary: the same bytes in whichever folder it is built.
 
-use super::{elf, revision::Revision};
+use super::{architecture::Architecture, elf, revision::Revision};
 use crate::{
-    architecture::Architecture,
     command::{announced, cargo},
     place, tool,
 };

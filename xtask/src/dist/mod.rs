@@ -2,6 +2,7 @@
 //! an archive and as packages, their bill of materials and their checksums.
 
 mod again;
+mod architecture;
 mod archive;
 mod boot;
 mod boot_steps;
@@ -15,7 +16,6 @@ mod sbom;
 mod trial;
 
 use crate::{
-    architecture::Architecture,
     command::{new, said},
     outcome::talk,
     place,
@@ -23,6 +23,7 @@ use crate::{
     setup,
 };
 use anyhow::{Context as _, Result};
+use architecture::Architecture;
 use contents::Item;
 pub(crate) use elf::is_static;
 use revision::Revision;

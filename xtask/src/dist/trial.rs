@@ -89,6 +89,11 @@ impl<'a> Trial<'a> {
     }
 
     pub(super) fn under_systemd(&self) -> Result<()> {
+        if self.architecture != Architecture::X86_64 {
+            let why =
+                "guests boot kernels for x86_64: run `cargo xtask dist --boot` on such a machine";
+            return Err(CannotRunHere(why.into()).into());
+        }
         let (old, new) = self.debs()?;
         boot::run(self.dist, &old, &new)
     }

@@ -4,7 +4,7 @@ use super::{
     kernel::GuestKernel,
     report::{GuestLine, GuestReport, SuiteRun},
 };
-use crate::{architecture::Architecture, command, tool};
+use crate::{command, tool};
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
@@ -17,41 +17,8 @@ use std::{
 const SECONDS: &str = "2400";
 const MEMORY_MIB: &str = "1024";
 const CPUS: &str = "2";
-
-/// What is emulated of an architecture.
-struct Emulator {
-    program: &'static str,
-    machine: &'static [&'static str],
-    /// The port that the kernel's console is, and what else it is asked.
-    kernel: &'static str,
-    /// How a second port is made of qemu's output: `/dev/ttyS1`, on aarch64 `/dev/ttyS0`.
-    port: &'static [&'static str],
-}
-
-/// This processor: with kvm it hung where we tried, with `max` 6.12 crashes. On a busy host an emulated timer is
-/// late, and 5.10 takes it for broken unless an option turns that check off.
-const X86_64: Emulator = Emulator {
-    program: "qemu-system-x86_64",
-    machine: &["-accel", "tcg,thread=single", "-cpu", "qemu64"],
-    kernel: "console=ttyS0 no_timer_check",
-    port: &["-serial", "stdio"],
-};
-/// Pointers are signed the quick way: emulated, the true one takes most of the time.
-const AARCH64: Emulator = Emulator {
-    program: "qemu-system-aarch64",
-    machine: &["-machine", "virt", "-accel", "tcg", "-cpu", "max,pauth-impdef=on"],
-    kernel: "console=ttyAMA0",
-    port: &["-chardev", "stdio,id=report", "-device", "pci-serial,chardev=report"],
-};
-
-impl Emulator {
-    const fn of(architecture: Architecture) -> &'static Self {
-        match architecture {
-            Architecture::X86_64 => &X86_64,
-            Architecture::Aarch64 => &AARCH64,
-        }
-    }
-}
+/// On a busy host an emulated timer is late, and 5.10 takes it for broken unless an option turns that check off.
+const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check rdinit=/init";
 
 /// Boots a kernel with an initramfs and calls `ended` with each run of a suite.
 pub(crate) fn boot(
@@ -86,20 +53,20 @@ pub(crate) fn read_along(
 ) -> Result<ExitStatus> {
     let (archive, console) = (folder.join("initramfs"), folder.join(CONSOLE));
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
-    let Emulator { program, machine, kernel: options, port } = Emulator::of(kernel.architecture);
     let mut qemu = command::new("timeout");
+    // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
     qemu.arg(SECONDS)
-        .arg(tool::path(program)?)
-        .args(*machine)
+        .arg(tool::path("qemu-system-x86_64")?)
+        .args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
         .args(["-smp", CPUS, "-m", memory_mib, "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
         .arg(kernel.folder().join("vmlinuz"))
         .arg("-initrd")
         .arg(&archive)
-        .args(["-append", &format!("{options} panic=-1 rdinit=/init")])
+        .args(["-append", CMDLINE])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(*port)
+        .args(["-serial", "stdio"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = qemu.spawn().context("qemu does not start; help: run `cargo xtask setup`")?;

@@ -3,7 +3,6 @@
 use super::module;
 use crate::{
     apt::{Apt, Suites},
-    architecture::Architecture,
     place,
 };
 use anyhow::{Context as _, Result};
@@ -15,18 +14,18 @@ use std::{
 
 /// A series of kernels, and the one of it that is here.
 pub(crate) struct GuestKernel {
-    pub(crate) architecture: Architecture,
     /// As users name it: `6.12`.
     pub(crate) series: &'static str,
 }
 
-const fn x86_64(series: &'static str) -> GuestKernel {
-    GuestKernel { architecture: Architecture::X86_64, series }
-}
-
 /// The series that are tested, each Debian release's own and the newest.
-pub(crate) const KERNELS: [GuestKernel; 5] =
-    [x86_64("5.10"), x86_64("6.1"), x86_64("6.12"), x86_64("6.18"), x86_64("7.2")];
+pub(crate) const KERNELS: [GuestKernel; 5] = [
+    GuestKernel { series: "5.10" },
+    GuestKernel { series: "6.1" },
+    GuestKernel { series: "6.12" },
+    GuestKernel { series: "6.18" },
+    GuestKernel { series: "7.2" },
+];
 
 /// The suites that have them; those of security too, where the machine has a mirror of it.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];

@@ -13,12 +13,12 @@ pub(crate) enum Architecture {
 
 impl Architecture {
     /// That of this machine, if it is one of them.
-    pub(crate) fn of_this_machine() -> Option<Self> {
+    pub(super) fn of_this_machine() -> Option<Self> {
         [Self::X86_64, Self::Aarch64].into_iter().find(|one| one.name() == ARCH)
     }
 
     /// As Rust, the kernel and rpm name it.
-    pub(crate) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
@@ -26,7 +26,7 @@ impl Architecture {
     }
 
     /// As Debian names it.
-    pub(crate) const fn debian(self) -> &'static str {
+    pub(super) const fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
             Self::Aarch64 => "arm64",
@@ -34,12 +34,12 @@ impl Architecture {
     }
 
     /// Rust's target: the one whose standard library is to be had everywhere with a static C library.
-    pub(crate) fn target(self) -> String {
+    pub(super) fn target(self) -> String {
         format!("{}-unknown-linux-gnu", self.name())
     }
 
     /// The C compiler of this name makes programs for it; on such a machine `cc` does, too.
-    pub(crate) fn c_compiler(self) -> String {
+    pub(super) fn c_compiler(self) -> String {
         if Self::of_this_machine() == Some(self) {
             return "cc".into();
         }
