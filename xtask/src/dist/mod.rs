@@ -28,7 +28,7 @@ use contents::Item;
 pub(crate) use elf::is_static;
 use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
-use trial::Trial;
+use trial::PackageTrial;
 
 /// What is built, unless a trial of upgrades wants another.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
         again::verify(&dist, arch, profile, &revision)?;
     }
     if *try_out || *boot {
-        let trial = Trial::prepare(&dist, &made, &revision)?;
+        let trial = PackageTrial::prepare(&dist, &made, &revision)?;
         if *try_out {
             trial.in_roots()?;
         }

@@ -40,7 +40,7 @@ const STILL_CHANGED: &str =
     "grep -q '^idle_limit = \"azure\"' /etc/keepwatch/config.toml; keepwatch config check";
 
 /// What is tried: the packages, and an older version of each, with another config file.
-pub(super) struct Trial<'a> {
+pub(super) struct PackageTrial<'a> {
     dist: &'a Path,
     revision: &'a Revision,
     architecture: Architecture,
@@ -48,7 +48,7 @@ pub(super) struct Trial<'a> {
     older_items: Vec<Item>,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> PackageTrial<'a> {
     pub(super) fn prepare(dist: &'a Path, made: &Made, revision: &'a Revision) -> Result<Self> {
         if !command::is_root() {
             let why = "debootstrap and mounts need root: run `cargo xtask dist` with --try and --boot as root";
