@@ -35,7 +35,11 @@ use crate::{
     },
     owner::Resolver,
 };
-use clap::{ArgMatches, Args, parser::ValueSource};
+use clap::{
+    ArgMatches, Args,
+    builder::{PathBufValueParser, TypedValueParser},
+    parser::ValueSource,
+};
 use std::path::{Path, PathBuf};
 
 /// Where the config is looked for when nobody says where.
@@ -199,6 +203,11 @@ impl OwnerArgs {
     }
 }
 
+/// A path from the root on: the contained agent cannot ask for the folder that it was started in.
+fn absolute_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
+}
+
 /// How commands and the agent meet.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SocketArgs {
@@ -208,6 +217,7 @@ pub(crate) struct SocketArgs {
         env = "KEEPWATCH_SOCKET",
         value_name = "FILE",
         default_value = "/run/keepwatch/keepwatch.sock",
+        value_parser = absolute_path(),
         global = true,
         display_order = LAST
     )]
@@ -222,7 +232,8 @@ pub(crate) struct StateArgs {
         long,
         env = "KEEPWATCH_STATE_DIR",
         value_name = "FOLDER",
-        default_value = "/var/lib/keepwatch"
+        default_value = "/var/lib/keepwatch",
+        value_parser = absolute_path()
     )]
     pub state_dir: PathBuf,
 }

@@ -149,6 +149,7 @@ const fn is_notable(happening: &Happening) -> bool {
         Happened::Setting(_)
         | Happened::Changed { .. }
         | Happened::VerdictChanged { .. }
+        | Happened::DataAnswered { .. }
         | Happened::GivenUp => true,
         Happened::Died(_) => matches!(happening.what.name(), EventName::Died),
         Happened::ProbeSent => happening.socket.probes_unanswered >= PROBES_TO_NOTICE,

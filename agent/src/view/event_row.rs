@@ -74,6 +74,9 @@ pub struct EventDetails {
     /// `probe_answered`: how many probes in a row were unanswered before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_before: Option<u8>,
+    /// `data_answered`: for how long the data had gone unanswered, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered_seconds: Option<f64>,
     /// `timer_fired`: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Fire>,
@@ -155,6 +158,9 @@ impl EventRow {
             Happened::TimerFired(outcome) => details.outcome = Some(*outcome),
             Happened::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
             Happened::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
+            Happened::DataAnswered { unanswered_ms } => {
+                details.unanswered_seconds = Some(seconds(*unanswered_ms));
+            }
             Happened::Died(death) => {
                 connection.quiet_seconds = seconds(death.quiet_ms);
                 connection.state = death.old;

@@ -67,6 +67,9 @@ pub(crate) fn meaning(happening: &Happening, around: &Surroundings) -> String {
         Happened::QuietSurvived { quiet_ms } => {
             format!("went on after {} of quiet", duration(quiet_ms / 1000))
         }
+        Happened::DataAnswered { unanswered_ms } => {
+            format!("answered after up to {} without an answer", tenths(*unanswered_ms))
+        }
         Happened::VerdictChanged { from, to } => {
             format!("was {}, is {}: {}", from.as_str(), to.as_str(), around.reason(socket))
         }

@@ -61,6 +61,7 @@ choices!(EventName, |name| Some(match name {
     EventName::ProbeAnswered => "Probes were answered",
     EventName::TimerFired => "The keepalive timer ran and no probe went out",
     EventName::QuietSurvived => "A connection went on after a long quiet time",
+    EventName::DataAnswered => "Data that had gone unanswered for 5 s or more was answered",
     EventName::VerdictChanged => "A setting changed, and with it the verdict",
     EventName::GivenUp =>
         "This host closed a connection while its last data, or probes, were unanswered",

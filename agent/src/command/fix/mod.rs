@@ -171,10 +171,8 @@ impl FixArgs {
     fn known_paths(&self, reader: &mut ConnectionReader) -> Result<KnownPaths, Failure> {
         let mut hosts = BTreeSet::new();
         reader.each_row(&self.filter, |row| {
-            let connection = &row.connection;
-            let has_path = row.verdict() != Verdict::Local;
-            if has_path && connection.direction() == Direction::Outbound {
-                hosts.insert(connection.remote.ip());
+            if row.verdict() != Verdict::Local {
+                hosts.insert(row.connection.remote.ip());
             }
         })?;
         let lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;

@@ -4,7 +4,7 @@ use super::{ConnectionReader, Kernel, living::LivingRows};
 use crate::{
     command::Failure,
     kernel::clock,
-    model::{observed::socket::Direction, table::happening::EventName},
+    model::table::happening::EventName,
     serve::client,
     view::{
         event_filter::EventFilter,
@@ -34,6 +34,7 @@ pub(in crate::command) fn remembered(
             EventName::Opened,
             EventName::Setting,
             EventName::Changed,
+            EventName::DataAnswered,
             EventName::GivenUp,
             EventName::Died,
             EventName::Ended,
@@ -57,7 +58,7 @@ pub(in crate::command) fn remembered(
     Ok(happenings)
 }
 
-/// Connections of this host to these, those that live and those that the agent remembers. `measured_by`: whose limits.
+/// Connections of this host with these, those that live and those that the agent remembers. `measured_by`: whose limits.
 pub(in crate::command) fn with_hosts(
     reader: &mut ConnectionReader,
     hosts: &BTreeSet<IpAddr>,
@@ -72,8 +73,7 @@ pub(in crate::command) fn with_hosts(
         hosts.iter().map(|addr| IpNet::from(addr.to_canonical()).into()).collect()
     };
     let measured_by = measured_by.measured_by.clone();
-    let filter =
-        Filter { peer, direction: Some(Direction::Outbound), measured_by, ..Filter::default() };
+    let filter = Filter { peer, measured_by, ..Filter::default() };
     let mut living = LivingRows::default();
     let read_at = clock::unix_seconds();
     let past = match reader {

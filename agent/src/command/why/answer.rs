@@ -3,7 +3,7 @@
 
 use super::{
     first_probe,
-    in_window::in_window,
+    in_window,
     lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
@@ -181,6 +181,8 @@ pub(super) struct AskedWhen {
     pub(super) is_of_past: bool,
     /// From when to when that time was, if it is over: Unix times.
     pub(super) window: Option<(f64, f64)>,
+    /// From when on it is, over or not: Unix time.
+    pub(super) since: f64,
 }
 
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
@@ -192,10 +194,8 @@ pub(super) fn judge(
     idle: Option<u32>,
     asked: AskedWhen,
 ) -> Vec<Judged> {
-    if let Some(window) = asked.window {
-        for life in &mut lives {
-            life.in_window = Some(in_window(life, window, asked.now));
-        }
+    for life in &mut lives {
+        in_window::place(life, asked);
     }
     let known = KnownLessons::of(learned);
     let mut cases = cases_of(lives);
@@ -281,8 +281,7 @@ fn of_case(
         (None, Some(pool)) if pool.holds == Holds::Surely => None,
         (None, _) => need(&case, finding, neighbours, learned.limit.as_ref()),
     };
-    let of_path = case.example().map(|life| neighbours.evidence(&life.connection));
-    let of_path = of_path.unwrap_or_default();
+    let of_path = neighbours.evidence_of(&case);
     let bounds = constraints(&case, learned.limit.as_ref(), &of_path, need);
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));

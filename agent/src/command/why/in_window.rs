@@ -1,16 +1,54 @@
-//! How a connection stands to a time that is over: what began or ended in it is the answer, and what hung through it comes after.
+//! How a connection stands to the time that was asked for: what began or ended in it is the answer, and what hung through it
+//! comes after. What went unanswered in it, and went on, is part of the answer, too.
 
 use crate::{
-    command::timestamp::unix_seconds,
+    command::{timestamp::unix_seconds, why::answer::AskedWhen},
     model::judgement::condition::Condition,
     view::{
-        life::{InWindow, Life},
+        life::{Finding, InWindow, Life},
         neighbours::witness::PeerWitness,
     },
 };
 
+/// Notes how it stands to the time that was asked for.
+pub(super) fn place(life: &mut Life, asked: AskedWhen) {
+    let (since, until) = asked.window.unwrap_or((asked.since, asked.now));
+    let went_on = life.unanswered_times_of((since, until)).last();
+    let Some(window) = asked.window else {
+        life.went_on = went_on.is_some() && life.end.is_none() && life.finding() == Finding::Fine;
+        return;
+    };
+    match went_on.filter(|_| !has_worse(life, window, asked.now)) {
+        None => life.in_window = Some(in_window(life, window, asked.now)),
+        Some((from, to)) => {
+            let began_or_ended = from >= since || to <= until;
+            life.went_on = true;
+            life.in_window = Some(if began_or_ended {
+                InWindow::BeganOrEnded
+            } else {
+                InWindow::HungBefore
+            });
+        }
+    }
+}
+
+/// Whether it was lost in this window, or by a trouble that lasted through it.
+fn has_worse(life: &Life, window: (f64, f64), now: f64) -> bool {
+    let (since, until) = window;
+    let began = began(life, now);
+    match &life.end {
+        Some(end) => {
+            let ended = unix_seconds(&end.at).unwrap_or(f64::INFINITY);
+            life.finding() != Finding::Fine && began.unwrap_or(ended) <= until && ended >= since
+        }
+        None => {
+            life.finding() < Finding::AnsweredAgain && began.is_some_and(|began| began <= until)
+        }
+    }
+}
+
 /// How it stands to this window: Unix times.
-pub(super) fn in_window(life: &Life, (since, until): (f64, f64), now: f64) -> InWindow {
+fn in_window(life: &Life, (since, until): (f64, f64), now: f64) -> InWindow {
     let ended = life.end.as_ref().and_then(|end| unix_seconds(&end.at));
     if ended.is_some_and(|ended| ended >= since && ended <= until) {
         return InWindow::BeganOrEnded;
@@ -47,7 +85,10 @@ mod tests {
     use crate::{
         command::timestamp,
         model::observed::socket::Socket,
-        view::life::tests_support::{GAVE_UP, RESET, app, dead, live},
+        view::life::{
+            UnansweredTime,
+            tests_support::{GAVE_UP, RESET, app, dead, live},
+        },
     };
 
     const NOW: f64 = 1_767_350_000.0;
@@ -104,6 +145,40 @@ mod tests {
         };
         assert_eq!(probed(WINDOW.0 - 50.0), InWindow::BeganOrEnded);
         assert_eq!(probed(WINDOW.0 - 300.0), InWindow::HungBefore);
+    }
+
+    #[test]
+    fn what_went_unanswered_in_the_window_and_went_on_is_of_it_whatever_became_of_it() {
+        let placed = |mut life: Life, from: f64, to: f64, window: Option<(f64, f64)>| {
+            let (since, until) = (at(from), at(to));
+            life.unanswered_times = vec![UnansweredTime { since, until }];
+            let since = NOW - 86_400.0;
+            let asked = AskedWhen { now: NOW, is_of_past: window.is_some(), window, since };
+            place(&mut life, asked);
+            (life.went_on, life.finding(), life.in_window)
+        };
+        let (began, over) = (WINDOW.0 + 1.0, WINDOW.0 + 12.0);
+        let of_it = (true, Finding::AnsweredAgain, Some(InWindow::BeganOrEnded));
+        let well = || live(&app(1, Some(60), 5_000));
+        let unprotected = || live(&app(1, None, 5_000));
+        let ended_later = || {
+            let mut life = dead(&app(1, None, 60_000), RESET);
+            life.end.as_mut().unwrap().at = at(NOW - 20.0);
+            life.end.as_mut().unwrap().unanswered_since = Some(at(NOW - 25.0));
+            life
+        };
+        for life in [well(), unprotected(), hangs(20), ended_later()] {
+            assert_eq!(placed(life, began, over, Some(WINDOW)), of_it);
+        }
+        let through = placed(well(), WINDOW.0 - 9.0, WINDOW.1 + 9.0, Some(WINDOW));
+        assert_eq!(through.2, Some(InWindow::HungBefore));
+        // At another time, or beside what is worse.
+        assert!(!placed(well(), WINDOW.1 + 5.0, WINDOW.1 + 50.0, Some(WINDOW)).0);
+        assert!(!placed(hangs(585), began, began + 2.0, Some(WINDOW)).0);
+        // Now it is what there is to say of one that is well, and of no other.
+        assert!(placed(well(), began, over, None).0);
+        assert!(!placed(unprotected(), began, over, None).0);
+        assert!(!placed(ended_later(), began, over, None).0);
     }
 
     #[test]

@@ -87,6 +87,7 @@ pub(super) fn run(
     let asked = AskedWhen {
         now,
         is_of_past: window.is_past(),
+        since: window.since_seconds(),
         window: window.until_seconds().map(|until| (window.since_seconds(), until)),
     };
     let judged = answer::judge(found.lives, &found.neighbours, &found.learned, args.idle, asked);

@@ -135,6 +135,7 @@ pub(super) fn need(
         | Finding::Dark => Some(Need::Keepalive),
         // Where nothing could be sent, no setting helps.
         Finding::Blocked
+        | Finding::AnsweredAgain
         | Finding::ProbeUnanswered
         | Finding::Unaccepted
         | Finding::PeerClosed

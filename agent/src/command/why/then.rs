@@ -26,10 +26,11 @@ enum SinceThen {
 
 impl NotOfThen {
     /// Takes out of `lives` those that live and were not so before a window ended: Unix times.
-    pub(super) fn take_out(&mut self, lives: &mut Vec<Life>, until: f64, now: f64) {
+    pub(super) fn take_out(&mut self, lives: &mut Vec<Life>, window: (f64, f64), now: f64) {
+        let (_, until) = window;
         let mut found = Self::default();
         lives.retain(|life| {
-            if life.end.is_some() {
+            if life.end.is_some() || life.unanswered_times_of(window).next().is_some() {
                 return true;
             }
             match then(life, until, now) {
@@ -159,8 +160,8 @@ mod tests {
         lives[0].connection.watched_seconds = 500.0;
         let mut left_out = NotOfThen::default();
         let mut again = lives.clone();
-        left_out.take_out(&mut lives, UNTIL, NOW);
-        left_out.take_out(&mut again, UNTIL, NOW);
+        left_out.take_out(&mut lives, (UNTIL - 60.0, UNTIL), NOW);
+        left_out.take_out(&mut again, (UNTIL - 60.0, UNTIL), NOW);
         assert_eq!(lives.len(), 1);
         let notes: Vec<String> = left_out.notes().collect();
         assert!(

@@ -88,6 +88,11 @@ pub enum Happened<D = Death> {
         /// A quiet time that it survived: the real one may be a little longer.
         quiet_ms: u32,
     },
+    /// Data that had gone unanswered for some time was answered.
+    DataAnswered {
+        /// For how long it had gone unanswered, at most: an answer is seen at the next look.
+        unanswered_ms: u32,
+    },
     /// A setting changed, and with it the verdict.
     VerdictChanged {
         /// The verdict before.
@@ -118,6 +123,8 @@ closed_set! {
         TimerFired = "timer_fired",
         /// A connection went on after a long quiet time
         QuietSurvived = "quiet_survived",
+        /// Data that had gone unanswered for some time was answered
+        DataAnswered = "data_answered",
         /// A setting changed, and with it the verdict
         VerdictChanged = "verdict_changed",
         /// This host closed a connection while its last data, or probes, were unanswered
@@ -173,6 +180,7 @@ impl Happened {
             Self::ProbeAnswered { .. } => EventName::ProbeAnswered,
             Self::TimerFired(_) => EventName::TimerFired,
             Self::QuietSurvived { .. } => EventName::QuietSurvived,
+            Self::DataAnswered { .. } => EventName::DataAnswered,
             Self::VerdictChanged { .. } => EventName::VerdictChanged,
             Self::GivenUp => EventName::GivenUp,
             Self::Died(death) => of_end(
@@ -205,6 +213,9 @@ impl<D> Happened<D> {
             }
             Self::TimerFired(fire) => Happened::TimerFired(*fire),
             Self::QuietSurvived { quiet_ms } => Happened::QuietSurvived { quiet_ms: *quiet_ms },
+            Self::DataAnswered { unanswered_ms } => {
+                Happened::DataAnswered { unanswered_ms: *unanswered_ms }
+            }
             Self::VerdictChanged { from, to } => Happened::VerdictChanged { from: *from, to: *to },
             Self::GivenUp => Happened::GivenUp,
             Self::Died(death) => Happened::Died(form(death)),

@@ -34,6 +34,8 @@ pub(crate) enum Finding {
     Dropped,
     /// The peer, or the path to it, did not answer any more.
     Dark,
+    /// Its data went unanswered for some time of those that were asked for, and then it went on.
+    AnsweredAgain,
     /// Live, and keepalive does not protect it.
     Unprotected,
     /// Live, and protected by the limit in force, but its probes come later than what killed others to the peer.
@@ -67,6 +69,7 @@ impl Finding {
                 | Self::GivenUp
                 | Self::Dropped
                 | Self::Dark
+                | Self::AnsweredAgain
                 | Self::Unprotected
                 | Self::ProbablyLate
         )

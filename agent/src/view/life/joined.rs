@@ -1,7 +1,7 @@
 //! Connections out of what is live and what happened to them. One socket may carry one connection after the other: a
 //! program that connects again on it, after a refusal or by connect(AF_UNSPEC).
 
-use super::{CallSeen, Life};
+use super::{CallSeen, Life, UnansweredTime, before};
 use crate::{
     model::{observed::setsockopt::SockOpt, table::happening::EventName},
     view::{event_row::EventRow, row::Row},
@@ -16,6 +16,7 @@ struct ReportedPast {
     given_up_at: Option<String>,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
+    unanswered_times: Vec<UnansweredTime>,
 }
 
 impl ReportedPast {
@@ -25,6 +26,7 @@ impl ReportedPast {
         life.given_up_at = self.given_up_at.or(life.given_up_at);
         life.calls = self.calls;
         life.changed = self.changed;
+        life.unanswered_times = self.unanswered_times;
         life
     }
 }
@@ -47,6 +49,9 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
             }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
             EventName::GivenUp => known.given_up_at = Some(happening.time.at),
+            EventName::DataAnswered => {
+                known.unanswered_times.extend(UnansweredTime::of(happening));
+            }
             EventName::Changed => known.changed.extend(happening.details.option),
             EventName::Died | EventName::Ended => {
                 let Some(dead) = Life::dead(happening) else { continue };
@@ -64,6 +69,15 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
         }
     }
     live.into_values().chain(ended).collect()
+}
+
+impl UnansweredTime {
+    /// None if the event is another.
+    fn of(happening: EventRow) -> Option<Self> {
+        let unanswered = happening.details.unanswered_seconds?;
+        let until = happening.time.at;
+        Some(Self { since: before(&until, unanswered)?, until })
+    }
 }
 
 impl Life {

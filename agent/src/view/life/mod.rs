@@ -45,6 +45,15 @@ pub(crate) struct CallSeen {
     pub inherited: bool,
 }
 
+/// A time in which data of a connection went unanswered, before it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct UnansweredTime {
+    /// When the first of the data was sent: RFC 3339, UTC.
+    pub since: String,
+    /// When it had been answered, at the latest: RFC 3339, UTC.
+    pub until: String,
+}
+
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LifeEnd {
@@ -112,6 +121,8 @@ pub(crate) struct Life {
     /// The time when this host closed it while its last data, or probes, were unanswered: RFC 3339, UTC; null if that was
     /// not seen.
     pub given_up_at: Option<String>,
+    /// Times in which its data went unanswered, after which it went on, as far as the agent remembers: oldest first.
+    pub unanswered_times: Vec<UnansweredTime>,
     /// What its process showed of itself, if it is dead and the agent saw that.
     pub clues: Option<Traces>,
     /// Of one that lives: when it was as it is here, Unix time, if that is known. Several questions are asked one after the
@@ -121,6 +132,9 @@ pub(crate) struct Life {
     /// How it stands to a time that was asked for and is over; none if none was, or it is not.
     #[serde(skip)]
     pub in_window: Option<InWindow>,
+    /// One of these times belongs to the time that was asked for, and nothing worse does.
+    #[serde(skip)]
+    pub went_on: bool,
     /// Of one that is well by the limit in force: what others to its peer let fear.
     #[serde(skip)]
     pub suspicion: Option<Suspicion>,
@@ -141,9 +155,11 @@ impl Life {
             events_lost: false,
             opened_at: None,
             given_up_at: None,
+            unanswered_times: Vec::new(),
             clues: None,
             read_at: None,
             in_window: None,
+            went_on: false,
             suspicion: None,
             end: None,
         }
@@ -193,9 +209,11 @@ impl Life {
             is_whole,
             events_lost: false,
             given_up_at: details.given_up_seconds.and_then(|ago| before(&end.at, ago)),
+            unanswered_times: Vec::new(),
             clues: details.clues,
             read_at: None,
             in_window: None,
+            went_on: false,
             suspicion: None,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
@@ -280,6 +298,9 @@ impl Life {
 
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
+        if self.went_on {
+            return Finding::AnsweredAgain;
+        }
         let Some(end) = &self.end else {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {

@@ -27,6 +27,8 @@ use std::{
 type ServerHere = (u32, SocketAddr);
 /// The same, whatever the port.
 type HostHere = (u32, IpAddr);
+/// A host that connects to a port of ours.
+type ClientHere = (u32, u16, IpAddr);
 
 /// A quiet time that killed a connection which the answer shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,7 @@ pub(crate) struct KilledHere {
 pub(crate) struct Neighbours {
     servers: BTreeMap<ServerHere, AtPeer>,
     hosts: BTreeMap<HostHere, AtPeer>,
+    clients: BTreeMap<ClientHere, AtPeer>,
     now: f64,
 }
 
@@ -116,25 +119,36 @@ impl Neighbours {
     ) -> Self {
         let mut servers: BTreeMap<ServerHere, Vec<LifeHere<'a>>> = BTreeMap::new();
         let mut hosts: BTreeMap<HostHere, Vec<LifeHere<'a>>> = BTreeMap::new();
+        let mut clients: BTreeMap<ClientHere, Vec<LifeHere<'a>>> = BTreeMap::new();
         let shown = shown.map(|life| LifeHere { life, is_shown: true });
         let others = others.map(|life| LifeHere { life, is_shown: false });
         for here in shown.chain(others) {
-            let Connection { netns, remote, .. } = here.life.connection;
-            if here.life.connection.direction() == Direction::Outbound {
-                servers.entry((netns, remote)).or_default().push(here);
-                hosts.entry((netns, remote.ip())).or_default().push(here);
+            let Connection { netns, local, remote, .. } = here.life.connection;
+            match here.life.connection.direction() {
+                Direction::Outbound => {
+                    servers.entry((netns, remote)).or_default().push(here);
+                    hosts.entry((netns, remote.ip())).or_default().push(here);
+                }
+                Direction::Inbound => {
+                    clients.entry((netns, local.port(), remote.ip())).or_default().push(here);
+                }
             }
         }
         let at = |lives: Vec<LifeHere<'_>>| AtPeer::of(&lives, now);
         Self {
             servers: servers.into_iter().map(|(server, lives)| (server, at(lives))).collect(),
             hosts: hosts.into_iter().map(|(host, lives)| (host, at(lives))).collect(),
+            clients: clients.into_iter().map(|(client, lives)| (client, at(lives))).collect(),
             now,
         }
     }
 
+    /// Of clients, those of the host that the case's example is of.
     fn at(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
-        self.servers.get(&server(case)?)
+        match server(case) {
+            Some(server) => self.servers.get(&server),
+            None => self.peer_of(&case.example()?.connection),
+        }
     }
 
     fn at_host(&self, case: &ConnectionGroup) -> Option<&AtPeer> {

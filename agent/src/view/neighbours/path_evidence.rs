@@ -15,9 +15,11 @@ use crate::{
     },
     view::{
         connection::{Connection, ms},
+        connection_group::{ConnectionGroup, Peer},
         life::{Life, Suspicion},
     },
 };
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// A quiet time that killed a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +55,7 @@ pub(crate) struct PathEvidence {
 impl Neighbours {
     /// What is known of the path of a connection from all connections there, by experience.
     pub(crate) fn evidence(&self, connection: &Connection) -> PathEvidence {
-        let (at, host) = (self.server_of(connection), self.host_of(connection));
+        let (at, host) = (self.peer_of(connection), self.host_of(connection));
         let of_server = at.and_then(|at| at.uncontradicted(false));
         let of_host = host.and_then(|host| host.uncontradicted(true));
         let guess = shortest(of_server.into_iter().chain(of_host));
@@ -96,7 +98,7 @@ impl Neighbours {
             return None;
         }
         let killed = self.killed_sooner(connection, learned)?;
-        let at = self.server_of(connection);
+        let at = self.peer_of(connection);
         let is_outage = |at: &AtPeer| at.silence.is_some_and(|silence| silence.is_outage);
         if [at, self.host_of(connection)].into_iter().flatten().any(is_outage) {
             return None;
@@ -114,9 +116,30 @@ impl Neighbours {
         is_heard.then_some(Suspicion::Forgotten)
     }
 
-    fn server_of(&self, connection: &Connection) -> Option<&AtPeer> {
-        let is_ours = connection.direction() == Direction::Outbound;
-        self.servers.get(&(connection.netns, connection.remote)).filter(|_| is_ours)
+    /// All connections to the server, or from the client's host to the same port of ours.
+    pub(super) fn peer_of(&self, connection: &Connection) -> Option<&AtPeer> {
+        let Connection { netns, local, remote, .. } = connection;
+        match connection.direction() {
+            Direction::Outbound => self.servers.get(&(*netns, *remote)),
+            Direction::Inbound => self.clients.get(&(*netns, local.port(), remote.ip())),
+        }
+    }
+
+    /// What is known of the path of a case; of clients, of that which killed soonest: one setting of the server is for all.
+    pub(crate) fn evidence_of(&self, case: &ConnectionGroup) -> PathEvidence {
+        let of = |life: &Life| self.evidence(&life.connection);
+        let killed_after =
+            |it: &PathEvidence| it.killed.as_ref().map_or(f64::INFINITY, |killed| killed.quiet);
+        let all: Option<PathEvidence> = match case.key.peer {
+            Peer::Server(_) => case.example().map(of),
+            Peer::ClientsOf(_) => {
+                let one_each: BTreeMap<IpAddr, &Life> =
+                    case.lives.iter().map(|life| (life.connection.remote.ip(), life)).collect();
+                let evidence = one_each.into_values().map(of);
+                evidence.min_by(|a, b| killed_after(a).total_cmp(&killed_after(b)))
+            }
+        };
+        all.unwrap_or_default()
     }
 
     fn host_of(&self, connection: &Connection) -> Option<&AtPeer> {

@@ -3,6 +3,7 @@
 
 use crate::{
     model::{
+        judgement::death::MIDDLEBOX_MS,
         observed::socket::State,
         text::{duration::seconds, wall_time::unix_seconds},
     },
@@ -60,7 +61,7 @@ impl PeerWitness {
         let since = quiet_before(life).and(connection.condition_seconds);
         let unanswered = since.map(|since| UnansweredSince {
             since: now - since,
-            is_outage: hangs_although_it_went_on_before(life),
+            is_outage: no_limit_explains(life),
             is_alone: false,
         });
         Self { opened, heard, unanswered, ended: None }
@@ -116,6 +117,20 @@ pub(crate) fn quiet_before(life: &Life) -> Option<f64> {
     let hangs = !connection.is_held_back()
         && matches!(life.finding(), Finding::Stuck | Finding::GivenUp | Finding::PeerSilent);
     connection.condition_seconds.filter(|_| hangs).map(|since| connection.silent_seconds - since)
+}
+
+/// It hangs, and no idle limit explains that: the quiet time before was too short for any, or it had gone on after as long a
+/// one before.
+fn no_limit_explains(life: &Life) -> bool {
+    hangs_after_a_moment(life) || hangs_although_it_went_on_before(life)
+}
+
+/// It hangs after less quiet than any device forgets after, as far as the limits that are in force tell.
+pub(crate) fn hangs_after_a_moment(life: &Life) -> bool {
+    const CLEARLY: f64 = 0.8;
+    let limit = f64::from(life.connection.limit.idle_limit_seconds);
+    let least = (CLEARLY * limit).min(seconds(MIDDLEBOX_MS));
+    quiet_before(life).is_some_and(|quiet| quiet < least)
 }
 
 /// It hangs, and had gone on after as long a quiet time before.

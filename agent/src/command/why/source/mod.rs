@@ -311,7 +311,11 @@ impl<'a> Sources<'a> {
         let mut lives = self.dated(lives_of(rows, past));
         self.add_history(&mut lives, selections)?;
         let window = self.window;
+        let of_window = (window.since_seconds(), window.until_seconds().unwrap_or(self.now));
         lives.retain(|life| {
+            if life.unanswered_times_of(of_window).next().is_some() {
+                return true;
+            }
             let began = life.trouble_began();
             life.end.as_ref().is_none_or(|end| window.overlaps(began, &end.at))
         });
@@ -330,7 +334,8 @@ impl<'a> Sources<'a> {
     /// Of a window that is over, only what was so in it is an answer.
     fn take_out_of_now(&mut self, lives: &mut Vec<Life>) {
         if let Some(until) = self.window.until_seconds() {
-            self.not_of_then.take_out(lives, until, self.now);
+            let window = (self.window.since_seconds(), until);
+            self.not_of_then.take_out(lives, window, self.now);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
-        neighbours::witness::PeerWitness,
+        neighbours::witness::{PeerWitness, hangs_after_a_moment},
     },
 };
 
@@ -161,11 +161,13 @@ impl Judged {
             let unanswered = PeerWitness::of(life, self.asked.now).unanswered;
             unanswered.is_some_and(|it| it.is_outage)
         };
-        Some(if self.case.live().any(shows) {
+        Some(if self.case.live().any(hangs_after_a_moment) {
+            "no path forgets after so little quiet: the peer or the path is gone".to_owned()
+        } else if self.case.live().any(shows) {
             "went on after as long a quiet time before: the peer or the path is gone".to_owned()
         } else {
-            "others to the same peer hang after quiet times that they survived before: the peer or the path is gone for \
-             all of them"
+            "others to the same peer hang after quiet times that no limit explains: the peer or the path is gone for all of \
+             them"
                 .to_owned()
         })
     }

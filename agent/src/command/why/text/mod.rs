@@ -118,9 +118,10 @@ impl WhyText<'_> {
             && worst.finding >= Finding::Dropped
             && worst.finding != Finding::ProbeUnanswered;
         let beside = outages::beside(self.cases, self.now).filter(|_| may_be_next);
-        // Nor does what hung before come before what began then.
+        // Nor does what hung before come before what began then. What began in a time that is over is the answer to it.
+        let is_over = |it: &outages::OutageText| it.is_over && !worst.asked.is_of_past;
         let is_later =
-            |it: &outages::OutageText| it.is_over || it.hung_before && !worst.hung_before;
+            |it: &outages::OutageText| is_over(it) || it.hung_before && !worst.hung_before;
         let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(is_later);
         let sentences = |outages: Vec<outages::OutageText>| {
             let all: Vec<String> =

@@ -195,6 +195,7 @@ fn of_a_time_that_was_asked_for_what_began_or_ended_then_comes_first_and_what_we
             now,
             is_of_past: window,
             window: window.then_some((now - 600.0, now - 540.0)),
+            since: now - 600.0,
         };
         said_of(&judge(lives, &[], &[], None, asked), Some("172.16.0.0/16"))
     };

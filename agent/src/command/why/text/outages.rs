@@ -3,7 +3,11 @@
 use super::phrase::connections;
 use crate::{
     command::{timestamp, why::answer::Judged},
-    view::neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence},
+    model::text::count::counted,
+    view::{
+        life::{InWindow, Life, UnansweredTime},
+        neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence, UnansweredSince},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +19,8 @@ const TOGETHER_SECONDS: f64 = 60.0;
 /// Fewer connections, or one kind of them, are said by their case.
 const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
+/// Of more hosts the names are no help.
+const HOSTS_NAMED: usize = 3;
 
 /// A connection to a host, with its place in the answer.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +28,10 @@ struct HostWitness {
     case: usize,
     port: u16,
     witness: PeerWitness,
+    /// When what it had sent was answered after all: Unix time.
+    answered: Option<f64>,
+    /// It has never been quiet for longer, seconds, since it is watched: Unix time. None while it hangs.
+    busy: Option<(f64, f64)>,
     /// It hung before the time that was asked for.
     hung_before: bool,
 }
@@ -29,40 +39,56 @@ struct HostWitness {
 /// What is said of an outage.
 pub(super) struct OutageText {
     pub(super) sentence: String,
-    /// None of those that it took lives.
+    /// None of those that it took lives, or the hosts were heard again.
     pub(super) is_over: bool,
     /// It began before the time that was asked for.
     pub(super) hung_before: bool,
 }
 
-/// The host with most connections that went dark together, in words: in the time that was asked for, else before it. `now`: Unix
-/// time.
+/// The hosts with most connections that went dark together, in words: in the time that was asked for, else before it. `now`:
+/// Unix time.
 pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
     let mut hosts: BTreeMap<IpAddr, Vec<HostWitness>> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
-        let port = remote.port();
-        let witnesses = case.case.lives.iter().map(|life| PeerWitness::of(life, now));
-        let hung_before = case.hung_before;
-        let place = |witness| HostWitness { case: number, port, witness, hung_before };
-        let placed = witnesses.map(place);
-        hosts.entry(remote.ip()).or_default().extend(placed);
+        let of_host = hosts.entry(remote.ip()).or_default();
+        for life in &case.case.lives {
+            of_host.extend(witnesses(life, (number, remote.port()), now));
+        }
     }
     let largest = |hung_before: bool| {
         let outages = hosts.iter().filter_map(|(host, all)| {
-            Some((*host, Outage::of(all.clone(), hung_before)?, hung_before))
+            Some(Outage { hosts: vec![*host], ..Outage::of(all.clone(), hung_before)? })
         });
-        outages.max_by_key(|(_, outage, _)| outage.n)
+        let together = together(outages.collect());
+        let outages = together.into_iter().filter(Outage::is_of_many);
+        outages.max_by_key(|outage| outage.n).map(|outage| (outage, hung_before))
     };
-    let (host, outage, hung_before) = largest(false).or_else(|| largest(true))?;
-    let ports = if outage.n_ports == 1 { "1 port" } else { &format!("{} ports", outage.n_ports) };
-    let sentence = format!(
-        "{host}, or the path to it, went dark {} for {} of {} kinds, to {ports}",
-        outage.when(now),
-        connections(outage.n),
-        outage.n_cases
-    );
-    Some(OutageText { sentence, is_over: outage.is_over, hung_before })
+    let (outage, hung_before) = largest(false).or_else(|| largest(true))?;
+    let is_over = outage.heard_again.is_some() || outage.last_end.is_finite();
+    Some(OutageText { sentence: outage.in_words(now), is_over, hung_before })
+}
+
+/// What a connection shows of its host: now, or at its end, and in each time in which its data went unanswered.
+fn witnesses(life: &Life, (case, port): (usize, u16), now: f64) -> Vec<HostWitness> {
+    let witness = PeerWitness::of(life, now);
+    let connection = &life.connection;
+    let watched_since = life.read_at.unwrap_or(now) - connection.watched_seconds;
+    let is_busy = life.end.is_none() && witness.unanswered.is_none();
+    let times: Vec<(f64, f64)> =
+        life.unanswered_times.iter().filter_map(UnansweredTime::unix_seconds).collect();
+    // What hung and went on says of these times more than how long it was quiet.
+    let busy = (is_busy && times.is_empty())
+        .then_some((connection.longest_quiet_seconds, watched_since));
+    let hung_before = life.in_window == Some(InWindow::HungBefore);
+    let now = HostWitness { case, port, witness, answered: None, busy, hung_before };
+    let hung = times.into_iter().map(|(since, until)| {
+        // A path that had forgotten it would never have answered.
+        let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
+        let witness = PeerWitness { unanswered: Some(unanswered), ..PeerWitness::default() };
+        HostWitness { witness, answered: Some(until), ..now }
+    });
+    [now].into_iter().chain(hung).collect()
 }
 
 /// That others get no answer from a host which connections that are well go to as well, in words; they may be next.
@@ -87,22 +113,25 @@ fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
     )
 }
 
-/// A time in which several connections to one host got no answer.
-#[derive(Debug, PartialEq)]
+/// A time in which connections to some hosts got no answer.
+#[derive(Clone, Debug, PartialEq)]
 struct Outage {
-    /// The last packet that shows that the host was there: Unix time.
+    hosts: Vec<IpAddr>,
+    /// The last packet that shows that a host was there: Unix time.
     heard_until: Option<f64>,
     /// When the first was sent that was not answered.
     since: f64,
+    /// The next packet after that, of anybody, as far as it is known.
+    heard_again: Option<f64>,
+    /// When the last of them ended.
+    last_end: f64,
     n: usize,
-    n_cases: usize,
-    n_ports: usize,
-    is_over: bool,
+    cases: BTreeSet<usize>,
+    ports: BTreeSet<u16>,
 }
 
 impl Outage {
-    /// Where most fell silent within the time, if these are many. `hung_before`: of those that hung before the time that was asked
-    /// for.
+    /// Where most fell silent within the time. `hung_before`: of those that hung before the time that was asked for.
     fn of(all: Vec<HostWitness>, hung_before: bool) -> Option<Self> {
         let is_dark = |it: &HostWitness| {
             let is_alone = it.witness.unanswered.is_none_or(|it| it.is_alone);
@@ -110,51 +139,132 @@ impl Outage {
         };
         let (mut dark, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_dark);
         dark.sort_by(|a, b| since(a).total_cmp(&since(b)));
-        let group = longest_together(&dark)?;
-        let (start, end) = (group.start, group.end);
-        others.extend(dark.iter().take(start).chain(dark.iter().skip(end)));
-        let group = dark.get(start..end)?;
+        let (mut group, later_or_before) = longest_together(dark);
+        others.extend(later_or_before);
         let began = group.first().map(since)?;
+        let later = |at: Option<f64>| at.filter(|at| *at > began + ANSWER_SECONDS);
+        let heard_of = |it: &HostWitness| {
+            let first = [it.witness.opened, it.answered, it.witness.heard].map(later);
+            first.into_iter().flatten().min_by(f64::total_cmp)
+        };
+        let heard_again = others.iter().chain(&group).filter_map(heard_of).min_by(f64::total_cmp);
+        // What fell silent when the host was there again is no part of it.
+        group.retain(|it| heard_again.is_none_or(|heard| since(it) < heard));
         let is_within =
             |it: &HostWitness| it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage);
-        let cases: BTreeSet<usize> = group.iter().map(|it| it.case).collect();
-        let ports: BTreeSet<u16> = group.iter().map(|it| it.port).collect();
-        let is_many = group.len() >= MIN_CONNECTIONS && cases.len() >= MIN_CASES;
         // Ten clients of a path that forgets hang together, too.
-        let is_outage = is_many && group.iter().any(is_within);
-        // A host that others heard meanwhile is not dark; what is over may have been one.
-        let ended = group.iter().map(|it| it.witness.ended.unwrap_or(f64::INFINITY));
-        let last_end = ended.fold(0.0, f64::max);
-        let is_heard = |it: &HostWitness| {
-            it.witness
-                .heard
-                .is_some_and(|heard| heard > began + ANSWER_SECONDS && heard <= last_end)
-        };
-        if !is_outage || others.iter().any(is_heard) {
+        if !group.iter().any(is_within) {
             return None;
         }
-        let heard = others.iter().chain(group).filter_map(|it| it.witness.heard);
+        let ended = group.iter().map(|it| it.witness.ended.or(it.answered));
+        let last_end = ended.map(|it| it.unwrap_or(f64::INFINITY)).fold(0.0, f64::max);
+        let over = heard_again.unwrap_or(f64::INFINITY).min(last_end);
+        if others.iter().any(|it| it.was_heard_meanwhile((began, over))) {
+            return None;
+        }
+        let heard = others.iter().chain(&group).filter_map(|it| it.witness.heard);
         let before = heard.filter(|heard| *heard <= began + ANSWER_SECONDS);
         Some(Self {
+            hosts: Vec::new(),
             heard_until: before.max_by(f64::total_cmp).map(|heard| heard.min(began)),
             since: began,
+            heard_again,
+            last_end,
             n: group.len(),
-            n_cases: cases.len(),
-            n_ports: ports.len(),
-            is_over: last_end.is_finite(),
+            cases: group.iter().map(|it| it.case).collect(),
+            ports: group.iter().map(|it| it.port).collect(),
         })
     }
 
+    fn is_of_many(&self) -> bool {
+        self.n >= MIN_CONNECTIONS && self.cases.len() >= MIN_CASES
+    }
+
+    /// The same with that of another host.
+    fn and(mut self, other: Self) -> Self {
+        let max = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
+        self.hosts.extend(other.hosts);
+        self.heard_until = max(self.heard_until, other.heard_until);
+        self.since = self.since.min(other.since);
+        self.heard_again = max(self.heard_again, other.heard_again);
+        self.last_end = self.last_end.max(other.last_end);
+        self.n += other.n;
+        self.cases.extend(other.cases);
+        self.ports.extend(other.ports);
+        self
+    }
+
+    fn in_words(&self, now: f64) -> String {
+        let ports =
+            if self.ports.len() == 1 { "1 port" } else { &format!("{} ports", self.ports.len()) };
+        let named: Vec<String> =
+            self.hosts.iter().take(HOSTS_NAMED).map(IpAddr::to_string).collect();
+        let rest = self.hosts.len() - named.len();
+        let (hosts, them) = match (named.as_slice(), rest) {
+            ([host], 0) => (host.clone(), "it"),
+            (named, 0) => (named.join(", "), "them"),
+            (named, rest) => (format!("{} and {} more", named.join(", "), counted(rest, "host")), "them"),
+        };
+        format!(
+            "{hosts}, or the path to {them}, went dark {} for {} of {} kinds, to {ports}{}",
+            self.when(them, now),
+            connections(self.n),
+            self.cases.len(),
+            self.over(them, now)
+        )
+    }
+
     /// Between which times it began.
-    fn when(&self, now: f64) -> String {
+    fn when(&self, them: &str, now: f64) -> String {
         let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), now);
         let since = clock(self.since);
-        match self.heard_until.map(clock) {
-            Some(heard) if heard != since => format!(
-                "between {heard} (the last packet from it) and {since} (the first that it did not answer)"
+        match self.heard_until.map(|at| (at, clock(at))) {
+            // One host was heard when another one did not answer any more.
+            Some((at, heard)) if at > self.since + ANSWER_SECONDS => {
+                format!("between {since} and {heard}")
+            }
+            Some((_, heard)) if heard != since => format!(
+                "between {heard} (the last packet from {them}) and {since} (the first that {} did not answer)",
+                if them == "it" { "it" } else { "they" }
             ),
             Some(_) => format!("at {since}"),
             None => format!("at {since} or before"),
+        }
+    }
+
+    /// When it was over, if it is.
+    fn over(&self, them: &str, now: f64) -> String {
+        let at = self.heard_again.map(|at| timestamp::short(&timestamp::of_unix(at).to_string(), now));
+        let were = if them == "it" { "it was" } else { "all were" };
+        at.map(|at| format!(", and {were} heard again by {at}")).unwrap_or_default()
+    }
+}
+
+/// Joins what began within the time at several hosts: each as it is, and the largest number that began together.
+fn together(mut outages: Vec<Outage>) -> Vec<Outage> {
+    outages.sort_by(|a, b| a.since.total_cmp(&b.since));
+    let joined = (0..outages.len()).filter_map(|first| {
+        let all = outages.get(first..)?;
+        let begins = all.first()?.since;
+        // One that is over is another than one that lasts.
+        let is_of_it = |it: &&Outage| it.since <= begins + TOGETHER_SECONDS;
+        all.iter().take_while(is_of_it).cloned().reduce(Outage::and)
+    });
+    joined.collect()
+}
+
+impl HostWitness {
+    /// Whether it heard the host between these times, as far as it shows: it went on all the time, or heard it last then.
+    fn was_heard_meanwhile(&self, (began, over): (f64, f64)) -> bool {
+        let Some(heard) = self.witness.heard.filter(|heard| *heard > began + ANSWER_SECONDS) else {
+            return false;
+        };
+        let was_there = self.witness.opened.is_none_or(|opened| opened <= began);
+        match self.busy {
+            Some((longest_quiet, watched_since)) if was_there && watched_since <= began => {
+                longest_quiet + ANSWER_SECONDS < over.min(heard) - began
+            }
+            _ => was_there && self.witness.unanswered.is_none() && heard <= over,
         }
     }
 }
@@ -164,21 +274,21 @@ fn since(it: &HostWitness) -> f64 {
     it.witness.unanswered.map_or(f64::NAN, |unanswered| unanswered.since)
 }
 
-/// The places of the most that fell silent within the time, without those that hung before one of the others was heard.
-/// `dark`: in the order of time.
-fn longest_together(dark: &[HostWitness]) -> Option<std::ops::Range<usize>> {
-    // In the order of time the end only advances with the beginning.
-    let mut end = 0;
-    let groups = dark.iter().enumerate().map(|(place, first)| {
-        let rest = dark.get(end..).unwrap_or_default();
-        end += rest.iter().take_while(|it| since(it) <= since(first) + TOGETHER_SECONDS).count();
-        let group = dark.get(place..end).unwrap_or_default();
-        let heard = group.iter().filter_map(|it| it.witness.heard).max_by(f64::total_cmp);
-        let is_older =
-            |it: &&HostWitness| heard.is_some_and(|heard| since(it) + ANSWER_SECONDS < heard);
-        place + group.iter().take_while(is_older).count()..end
-    });
-    groups.max_by_key(ExactSizeIterator::len)
+/// The most that fell silent within the time, and the others. What was heard later than one of them fell silent did not fall
+/// silent with it. `dark`: in the order of time.
+fn longest_together(dark: Vec<HostWitness>) -> (Vec<HostWitness>, Vec<HostWitness>) {
+    let is_with = |first: f64, it: &HostWitness| {
+        let is_in_time = (first..=first + TOGETHER_SECONDS).contains(&since(it));
+        is_in_time && it.witness.heard.is_none_or(|heard| heard <= first + ANSWER_SECONDS)
+    };
+    let n_with = |place: usize, first: f64| {
+        let rest = dark.get(place..).unwrap_or_default();
+        let in_time = rest.iter().take_while(|it| since(it) <= first + TOGETHER_SECONDS);
+        in_time.filter(|it| is_with(first, it)).count()
+    };
+    let sizes = dark.iter().enumerate().map(|(place, it)| (n_with(place, since(it)), since(it)));
+    let first = sizes.reduce(|most, it| if it.0 >= most.0 { it } else { most }).map(|(_, at)| at);
+    dark.into_iter().partition(|it| first.is_some_and(|first| is_with(first, it)))
 }
 
 #[cfg(test)]
@@ -193,12 +303,17 @@ mod tests {
             unanswered: Some(unanswered),
             ..PeerWitness::default()
         };
-        HostWitness { case, port: 443, witness, hung_before: false }
+        HostWitness { witness, ..of_case(case) }
+    }
+
+    fn of_case(case: usize) -> HostWitness {
+        let witness = PeerWitness::default();
+        HostWitness { case, port: 443, witness, answered: None, busy: None, hung_before: false }
     }
 
     fn heard(at: f64) -> HostWitness {
         let witness = PeerWitness { heard: Some(at), ..PeerWitness::default() };
-        HostWitness { case: 99, port: 443, witness, hung_before: false }
+        HostWitness { witness, ..of_case(99) }
     }
 
     #[test]
@@ -209,8 +324,9 @@ mod tests {
             .map(|(case, since)| darkened(case, -1.0, since))
             .collect();
         let outage = Outage::of(all.clone(), false).unwrap();
-        assert_eq!((outage.since, outage.n, outage.n_cases), (110.0, 4, 4));
-        assert_eq!(Outage::of(all[..4].to_vec(), false), None);
+        assert_eq!((outage.since, outage.n, outage.cases.len()), (110.0, 4, 4));
+        assert!(outage.is_of_many());
+        assert!(!Outage::of(all[..4].to_vec(), false).unwrap().is_of_many());
     }
 
     #[test]
@@ -222,7 +338,7 @@ mod tests {
         let all = [&cut[..], &older].concat();
         let outage = Outage::of(all.clone(), false).unwrap();
         assert_eq!((outage.heard_until, outage.since, outage.n), (Some(100.0), 101.0, 4));
-        assert!(!outage.is_over, "they still wait");
+        assert!(outage.last_end.is_infinite() && outage.heard_again.is_none(), "they still wait");
         // A neighbour that was answered shows the bound; one that still is shows that the host is there.
         let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
         assert_eq!(beside(100.9).unwrap().heard_until, Some(100.9));
@@ -236,8 +352,74 @@ mod tests {
             it.witness.ended = Some(130.0);
         }
         let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
-        assert!(beside(500.0).is_some_and(|it| it.is_over), "heard after the last had ended");
+        assert!(beside(500.0).is_some_and(|it| it.last_end < 131.0), "heard after the last had ended");
         assert_eq!(beside(120.0), None, "heard meanwhile");
+    }
+
+    /// Went unanswered from then to then.
+    fn went_on(case: usize, since: f64, answered: f64) -> HostWitness {
+        let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
+        let witness = PeerWitness { unanswered: Some(unanswered), ..PeerWitness::default() };
+        HostWitness { witness, answered: Some(answered), ..of_case(case) }
+    }
+
+    #[test]
+    fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_that_there_was_none()
+     {
+        let mut all = [1, 2, 3, 4].map(|case| went_on(case, 100.0 + case as f64, 175.0)).to_vec();
+        // One of them is heard since, and a new one was opened.
+        all.push(heard(900.0));
+        all.last_mut().unwrap().witness.opened = Some(180.0);
+        let outage = Outage::of(all.clone(), false).unwrap();
+        assert_eq!((outage.since, outage.heard_again, outage.n), (101.0, Some(175.0), 4));
+        let said = Outage { hosts: vec![IpAddr::from([10, 0, 0, 1])], ..outage }.in_words(1_000.0);
+        assert!(said.contains("to 1 port, and it was heard again by "), "{said}");
+        // It has never been quiet for longer than 3 s: it was answered in these 74 s, too.
+        let beside = |longest_quiet, watched_since| {
+            let busy = Some((longest_quiet, watched_since));
+            Outage::of([&all[..], &[HostWitness { busy, ..heard(990.0) }]].concat(), false)
+        };
+        assert_eq!(beside(3.0, 0.0), None);
+        assert!(beside(80.0, 0.0).is_some(), "it may have been quiet all the time");
+        assert!(beside(3.0, 200.0).is_some(), "nobody watched it then");
+    }
+
+    #[test]
+    fn what_a_path_forgot_in_an_outage_hangs_on_when_the_host_is_heard_again() {
+        // The path forgot them while it was cut: a new connection is answered, these wait.
+        let mut all = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0)).to_vec();
+        all.push(heard(300.0));
+        all.last_mut().unwrap().witness.opened = Some(160.0);
+        let outage = Outage::of(all.clone(), false).unwrap();
+        assert_eq!((outage.heard_again, outage.n), (Some(160.0), 4));
+        // One that fell silent when it was there again is no part of it.
+        all.push(darkened(5, 161.0, 161.0));
+        assert_eq!(Outage::of(all, false).unwrap().n, 4);
+    }
+
+    #[test]
+    fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not_of_it() {
+        let host = |last: u8, since: f64, n: usize| Outage {
+            hosts: vec![IpAddr::from([10, 0, 0, last])],
+            heard_until: Some(since - 2.0),
+            since,
+            heard_again: None,
+            last_end: f64::INFINITY,
+            n,
+            cases: (0..n).map(|it| usize::from(last) * 10 + it).collect(),
+            ports: [443].into(),
+        };
+        let hosts = [(1, 100.0, 2), (2, 101.0, 1), (3, 101.5, 1), (4, 101.5, 1), (5, 400.0, 3)];
+        let joined = together(hosts.map(|(last, since, n)| host(last, since, n)).to_vec());
+        let largest = joined.iter().filter(|it| it.is_of_many()).max_by_key(|it| it.n).unwrap();
+        let said = largest.in_words(1_000.0);
+        assert!(
+            said.starts_with("10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 host more, or the path to them, went dark between "),
+            "{said}"
+        );
+        assert!(said.ends_with("for 5 connections of 5 kinds, to 1 port"), "{said}");
+        // Three alone are said by their cases.
+        assert!(!joined.last().unwrap().is_of_many());
     }
 
     #[test]

@@ -224,8 +224,10 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
         stuck_case[0].is_outage && !lines(&stuck_case[0]).contains("KEEPIDLE"),
         "{stuck_case:?}"
     );
-    // The other was never quiet for as long before: one limit may explain both.
-    let limit = page(vec![live(&stuck(1)), live(&silent(2, 0))], &[]);
+    // Its first probe came after 25 s, and it was never quiet for as long before: one limit may explain both.
+    let mut probed = Socket { quiet_ms: 63_000, silent_ms: 63_000, ..silent(2, 0) };
+    probed.own.idle_seconds = 25;
+    let limit = page(vec![live(&stuck(1)), live(&probed)], &[]);
     assert!(limit.contains("if the path has forgotten it"), "{limit}");
     // The other was answered until 15 s ago: what had hung before is not of that outage.
     let later = Socket {
@@ -239,7 +241,7 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     let expected = "between 5.1 s and 1 min 20 s if the path has forgotten it: others to the same peer, quiet for up to 5.1 \
                     s at a time, were answered since, until";
     assert!(older.contains(expected) && !older.contains("is gone for all"), "{older}");
-    let own = "1 with unanswered probes, went on after as long a quiet time before: the peer or the path is gone";
+    let own = "1 with unanswered probes, no path forgets after so little quiet: the peer or the path is gone";
     assert!(older.contains(own), "{older}");
 }
 

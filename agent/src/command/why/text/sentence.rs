@@ -101,6 +101,7 @@ impl Judged {
                 self.limit_words(),
                 self.why_silent(it)
             ),
+            Finding::AnsweredAgain => self.answered_again(&format!("{what}{whose} {peer}"), n),
             Finding::Unprotected => self.unprotected(&format!("{what}{whose} {peer}"), it),
             Finding::Opening => self.opening(&format!("{what}{whose} {peer}"), n),
             Finding::Blocked => format!(
@@ -156,6 +157,33 @@ impl Judged {
     /// What shows that the path forgets sooner than the limit in force says.
     fn shown_by(&self) -> &str {
         self.killed_sooner.as_ref().map_or("", |killed| &killed.shown_by)
+    }
+
+    /// Of those whose data went unanswered for some time.
+    fn answered_again(&self, what: &str, n: usize) -> String {
+        let window = self.asked.window.unwrap_or((self.asked.since, self.asked.now));
+        let all = || {
+            let of_it = self.case.of(self.finding);
+            of_it.flat_map(|life| life.unanswered_times_of(window))
+        };
+        let clock = |at: f64| {
+            timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now)
+        };
+        let from = all().map(|(from, _)| from).fold(f64::INFINITY, f64::min);
+        let to = all().map(|(_, to)| to).fold(0.0, f64::max);
+        let times = all().count();
+        if times > n {
+            return format!(
+                "{what} got no answer {times} times between {} and {}, each time for some seconds or longer, and went on",
+                clock(from),
+                clock(to)
+            );
+        }
+        format!(
+            "{what} got no answer from {} on, and went on: answered by {}",
+            clock(from),
+            clock(to)
+        )
     }
 
     /// Of those that live, and that nothing protects.

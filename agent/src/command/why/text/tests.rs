@@ -373,7 +373,7 @@ fn of_a_past_time_a_hang_says_since_when_and_that_it_lasts() {
         silent_ms: 119_000,
         ..app(1, None, 39_000)
     };
-    let asked = AskedWhen { now: 1_000_000.0, is_of_past: true, window: None };
+    let asked = AskedWhen { now: 1_000_000.0, is_of_past: true, ..AskedWhen::default() };
     let said = judge(vec![live(&stuck)], &[], &[], None, asked)[0].meaning.clone();
     assert!(said.contains("waits for an answer, since ") && said.contains(", still now"), "{said}");
     assert!(!said.contains("for 39 s"), "{said}");

@@ -63,6 +63,17 @@ impl Pending {
     }
 }
 
+/// For how long data of a connection had gone unanswered by this look, at most, if it was answered since the one before.
+fn was_unanswered_ms(before: &Socket, socket: &Socket) -> Option<u32> {
+    /// A few repetitions are everyday life.
+    const SOME_TIME_MS: u32 = 5000;
+    let is_open = before.in_flight && before.state != State::SynSent;
+    let unanswered_ms = before.retransmitting_ms.filter(|&ms| is_open && ms >= SOME_TIME_MS)?;
+    let is_answered = socket.retransmits < before.retransmits && socket.state != State::Close;
+    let passed_ms = u32::try_from(socket.at.ms_since(before.at)).unwrap_or(u32::MAX);
+    is_answered.then(|| unanswered_ms.saturating_add(passed_ms))
+}
+
 /// Joins an end with what only the look before it can tell: since when the peer had closed the connection, and whether this
 /// host could not send what went unanswered.
 pub(super) fn join_with_last_look(
@@ -103,6 +114,10 @@ impl Table {
         let has_received = socket.follow(&before);
         if !self.is_blind && !self.walk.as_ref().is_some_and(|walk| walk.after_loss) {
             self.suspect(&before, socket, called);
+        }
+        if let Some(unanswered_ms) = was_unanswered_ms(&before, socket).filter(|_| has_received) {
+            let what = Happened::DataAnswered { unanswered_ms };
+            self.happened(Happening::new(socket.at, *socket, what));
         }
         let at = socket.at.ms_before(socket.silent_ms);
         let answered = before.probes_unanswered > 0
@@ -246,6 +261,43 @@ mod tests {
 
     fn call(option: SockOpt, value: i32) -> Call {
         Call { option, value: Some(value), errno: 0, by: None, when: When::AfterConnect }
+    }
+
+    #[test]
+    fn data_that_is_answered_after_some_time_is_reported_and_after_a_moment_not() {
+        let answered = |unanswered_ms: u32, after: fn(Socket) -> Socket| {
+            let mut table = table();
+            table.apply(Event::Seen(socket()));
+            let waits = Socket {
+                in_flight: true,
+                retransmits: 3,
+                retransmitting_ms: Some(unanswered_ms),
+                silent_ms: unanswered_ms + 2_000,
+                ..socket()
+            };
+            table.apply(Event::Seen(at(60, waits)));
+            table.apply(Event::Seen(after(at(75, waits))));
+            let happenings = table.take_happenings();
+            happenings.into_iter().find_map(|it| match it.what {
+                Happened::DataAnswered { unanswered_ms } => Some(unanswered_ms),
+                _ => None,
+            })
+        };
+        let goes_on = |it: Socket| {
+            let (in_flight, retransmits, retransmitting_ms) = (false, 0, None);
+            Socket { in_flight, retransmits, retransmitting_ms, silent_ms: 1_000, segs_in: 9, ..it }
+        };
+        assert_eq!(answered(40_000, goes_on), Some(55_000));
+        assert_eq!(answered(4_000, goes_on), None, "a moment");
+        let waits_on = |it: Socket| Socket {
+            retransmits: 4,
+            retransmitting_ms: Some(55_000),
+            silent_ms: 57_000,
+            ..it
+        };
+        assert_eq!(answered(40_000, waits_on), None, "it still waits");
+        let died = |it: Socket| Socket { state: State::Close, retransmits: 0, ..it };
+        assert_eq!(answered(40_000, died), None, "it died");
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Counters {
             | Happened::ProbeSent
             | Happened::TimerFired(_)
             | Happened::QuietSurvived { .. }
+            | Happened::DataAnswered { .. }
             | Happened::VerdictChanged { .. }
             | Happened::GivenUp => {}
         }
