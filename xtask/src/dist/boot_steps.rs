@@ -161,7 +161,6 @@ systemd-run --quiet --unit server ip netns exec peer nc -l -k 10.9.0.2 7777
 until_so 'ip netns exec peer ss -Htln | grep -q :7777'
 systemd-run --quiet --unit client sh -c 'sleep 10000 | nc 10.9.0.2 7777'
 until_so 'ss -Htn dst 10.9.0.2 | grep -q ESTAB'
-keepwatch sockets --source agent 10.9.0.2 || true
 not 'ss -Htno dst 10.9.0.2 | grep -q keepalive'
 systemctl start keepwatch-fix
 until_so 'ss -Htno dst 10.9.0.2 | grep -q keepalive'
