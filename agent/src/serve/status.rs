@@ -88,15 +88,11 @@ impl AgentStatus {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-<<<<<<< HEAD
-            started_unix_seconds: shared.started_at_seconds,
+            started_unix_seconds: shared.started(),
             source: Some(health.source().to_owned()),
             ebpf_refused: without.and_then(|without| without.refused.clone()),
             not_seen: without.map_or_else(Vec::new, not_seen),
             hidden: without.and_then(|without| without.not_seen.hidden()),
-=======
-            started_unix_seconds: shared.started(),
->>>>>>> chaos
             hooks: hooks.collect(),
             log_hooks: Some(shared.log_hooks.to_owned()),
             flow: health.flow,
