@@ -7,7 +7,7 @@ use crate::model::{
     observed::{
         ending::Discovery,
         setsockopt::{Call, SockOpt, When},
-        socket::{Comm, Endpoint, SocketKind, tests_support::socket},
+        socket::{Comm, Endpoint, SocketKind, Time, tests_support::socket},
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -177,7 +177,7 @@ fn walk(table: &mut Table, met: &[Socket]) {
     for socket in met {
         table.apply(Event::Seen(*socket));
     }
-    for (id, _) in table.unmet() {
+    for id in table.unmet(|socket| socket.id) {
         table.apply(Event::Gone { id, at: AFTERWARDS });
     }
     table.end_walk();
