@@ -37,7 +37,7 @@ pub(crate) fn run(n_sockets: u32) -> bool {
         let n_asked: u32 =
             crowds.pids().map(|pid| ask_all(pid).expect("ask a crowd's sockets")).sum();
         assert!(n_asked >= n_sockets, "{n_asked} of {n_sockets}");
-        bare = bare.min((cpu() - began).as_secs_f64());
+        bare = bare.min(cpu().saturating_sub(began).as_secs_f64());
     }
     drop(crowds);
     let times = least / bare;
