@@ -15,6 +15,7 @@ pub mod watch;
 use crate::{
     advice::kept_clues::ClueReader,
     config::{self, ReloadHealth, web::WebConfigError},
+    drill::notes::DrillsWatched,
     kernel::{
         clock, heap_trim,
         hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
@@ -209,6 +210,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
     let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?
         .reading_first(lists)
+        .told_of(DrillsWatched::new(folder.clone()))
         .asked_by(Arc::clone(&fresh_look));
     watch.walk()?;
     announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept, &sandbox);

@@ -2,8 +2,7 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
-    first_probe,
-    in_window,
+    first_probe, in_window,
     lessons::{KnownLessons, Lessons},
     needs::{
         constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,

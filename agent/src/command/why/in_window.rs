@@ -23,11 +23,8 @@ pub(super) fn place(life: &mut Life, asked: AskedWhen) {
         Some((from, to)) => {
             let began_or_ended = from >= since || to <= until;
             life.went_on = true;
-            life.in_window = Some(if began_or_ended {
-                InWindow::BeganOrEnded
-            } else {
-                InWindow::HungBefore
-            });
+            life.in_window =
+                Some(if began_or_ended { InWindow::BeganOrEnded } else { InWindow::HungBefore });
         }
     }
 }

@@ -138,6 +138,8 @@ pub(crate) struct Life {
     /// Of one that is well by the limit in force: what others to its peer let fear.
     #[serde(skip)]
     pub suspicion: Option<Suspicion>,
+    /// A drill of keepwatch had cut its path when it died, or has now.
+    pub cut_by_drill: bool,
     /// Its end, if it has come.
     #[serde(flatten)]
     pub end: Option<LifeEnd>,
@@ -161,6 +163,7 @@ impl Life {
             in_window: None,
             went_on: false,
             suspicion: None,
+            cut_by_drill: false,
             end: None,
         }
     }
@@ -215,6 +218,7 @@ impl Life {
             in_window: None,
             went_on: false,
             suspicion: None,
+            cut_by_drill: false,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
@@ -298,6 +302,11 @@ impl Life {
 
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
+        let found = self.finding_without_drill();
+        if self.cut_by_drill && found.may_be_of_a_drill() { Finding::Drilled } else { found }
+    }
+
+    fn finding_without_drill(&self) -> Finding {
         if self.went_on {
             return Finding::AnsweredAgain;
         }

@@ -122,7 +122,9 @@ impl Neighbours {
         let mut clients: BTreeMap<ClientHere, Vec<LifeHere<'a>>> = BTreeMap::new();
         let shown = shown.map(|life| LifeHere { life, is_shown: true });
         let others = others.map(|life| LifeHere { life, is_shown: false });
-        for here in shown.chain(others) {
+        // What a drill has cut shows nothing of a path.
+        let is_evidence = |here: &LifeHere<'_>| !here.life.cut_by_drill;
+        for here in shown.chain(others).filter(is_evidence) {
             let Connection { netns, local, remote, .. } = here.life.connection;
             match here.life.connection.direction() {
                 Direction::Outbound => {

@@ -78,8 +78,8 @@ fn witnesses(life: &Life, (case, port): (usize, u16), now: f64) -> Vec<HostWitne
     let times: Vec<(f64, f64)> =
         life.unanswered_times.iter().filter_map(UnansweredTime::unix_seconds).collect();
     // What hung and went on says of these times more than how long it was quiet.
-    let busy = (is_busy && times.is_empty())
-        .then_some((connection.longest_quiet_seconds, watched_since));
+    let busy =
+        (is_busy && times.is_empty()).then_some((connection.longest_quiet_seconds, watched_since));
     let hung_before = life.in_window == Some(InWindow::HungBefore);
     let now = HostWitness { case, port, witness, answered: None, busy, hung_before };
     let hung = times.into_iter().map(|(since, until)| {
@@ -203,7 +203,9 @@ impl Outage {
         let (hosts, them) = match (named.as_slice(), rest) {
             ([host], 0) => (host.clone(), "it"),
             (named, 0) => (named.join(", "), "them"),
-            (named, rest) => (format!("{} and {} more", named.join(", "), counted(rest, "host")), "them"),
+            (named, rest) => {
+                (format!("{} and {} more", named.join(", "), counted(rest, "host")), "them")
+            }
         };
         format!(
             "{hosts}, or the path to {them}, went dark {} for {} of {} kinds, to {ports}{}",
@@ -234,7 +236,8 @@ impl Outage {
 
     /// When it was over, if it is.
     fn over(&self, them: &str, now: f64) -> String {
-        let at = self.heard_again.map(|at| timestamp::short(&timestamp::of_unix(at).to_string(), now));
+        let at =
+            self.heard_again.map(|at| timestamp::short(&timestamp::of_unix(at).to_string(), now));
         let were = if them == "it" { "it was" } else { "all were" };
         at.map(|at| format!(", and {were} heard again by {at}")).unwrap_or_default()
     }
@@ -352,7 +355,10 @@ mod tests {
             it.witness.ended = Some(130.0);
         }
         let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
-        assert!(beside(500.0).is_some_and(|it| it.last_end < 131.0), "heard after the last had ended");
+        assert!(
+            beside(500.0).is_some_and(|it| it.last_end < 131.0),
+            "heard after the last had ended"
+        );
         assert_eq!(beside(120.0), None, "heard meanwhile");
     }
 

@@ -127,6 +127,11 @@ impl Judged {
                 time(self.without_data())
             ),
             Finding::Failed => self.failed(&what, &whose, &peer),
+            Finding::Drilled => format!(
+                "{what}{whose} {peer} {was} cut off by a drill of keepwatch (`keepwatch drill`), which dropped {} packets. What \
+                 came of that says nothing of the peer or of the path",
+                if n == 1 { "its" } else { "their" }
+            ),
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }
@@ -166,9 +171,7 @@ impl Judged {
             let of_it = self.case.of(self.finding);
             of_it.flat_map(|life| life.unanswered_times_of(window))
         };
-        let clock = |at: f64| {
-            timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now)
-        };
+        let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now);
         let from = all().map(|(from, _)| from).fold(f64::INFINITY, f64::min);
         let to = all().map(|(_, to)| to).fold(0.0, f64::max);
         let times = all().count();
