@@ -16,6 +16,7 @@ use crate::{
         neighbours::{
             Neighbours,
             path_evidence::{KilledAfter, PathEvidence},
+            peer_timer::PeerTimers,
         },
     },
 };
@@ -25,6 +26,8 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(crate) struct LearnedPaths {
     by_destination: HashMap<Destination, LimitRow>,
+    /// The peers' own idle timers.
+    pub(crate) timers: PeerTimers,
     /// The network namespace that destinations without one are in.
     home: Option<u32>,
 }
@@ -32,6 +35,7 @@ pub(crate) struct LearnedPaths {
 impl LearnedPaths {
     /// `home`: the network namespace of those who learned them.
     pub(crate) fn new(rows: Vec<LearnedRow>, home: Option<u32>) -> Self {
+        let timers = PeerTimers::of(&rows, home);
         let limits = rows.into_iter().filter_map(|row| match row {
             LearnedRow::PathLimit(row) => {
                 let destination: Destination = row.remote.parse().ok()?;
@@ -39,7 +43,7 @@ impl LearnedPaths {
             }
             _ => None,
         });
-        Self { by_destination: limits.collect(), home }
+        Self { by_destination: limits.collect(), timers, home }
     }
 
     /// What was learned of the path of a connection.

@@ -248,6 +248,7 @@ mod tests {
             confidence,
             idle_limit_seconds: 38,
             looks_like: None,
+            peer_closes_after_seconds: None,
             meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
         };
         let learned = LearnedPaths::new(vec![LearnedRow::PathLimit(row)], Some(socket().netns));

@@ -1,6 +1,7 @@
 //! A connection as people and programs see it, spelled out once: rows, events, lives and deaths flatten it.
 //! Fields are only ever added.
 
+pub(crate) use crate::model::text::duration::ms;
 use crate::model::{
     judgement::{
         condition::{Condition, Diagnosis},
@@ -456,16 +457,6 @@ impl ConnectionFacts for Connection {
     fn detected_after_seconds(&self) -> Option<u64> {
         self.settings.detection_seconds
     }
-}
-
-/// Milliseconds of what is shown in seconds.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a time of at least 0, which is shown to the millisecond; a cast of a float saturates"
-)]
-pub(crate) fn ms(seconds: f64) -> u64 {
-    (seconds.max(0.0) * 1000.0).round() as u64
 }
 
 /// The arrow between our end and the peer: who sent the SYN.

@@ -254,6 +254,12 @@ impl ConnectionGroup {
         self.occasions().len()
     }
 
+    /// Whether others to the same peer were answered while one of the worst died: then an outage of the peer hardly explains it.
+    pub(crate) fn is_outage_ruled_out(&self) -> bool {
+        let worst = self.of(self.finding_of_dead()).filter_map(|life| life.end.as_ref());
+        worst.into_iter().any(|end| end.others_answered.is_some())
+    }
+
     /// The connections that ended.
     pub(crate) fn dead(&self) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(|life| life.end.is_some())

@@ -76,7 +76,7 @@ pub struct EventDetails {
     pub unanswered_before: Option<u8>,
     /// `data_answered`: for how long the data had gone unanswered, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered_seconds: Option<f64>,
+    pub data_unanswered_seconds: Option<f64>,
     /// `timer_fired`: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Fire>,
@@ -159,7 +159,7 @@ impl EventRow {
             Happened::VerdictChanged { from, .. } => details.verdict_before = Some(*from),
             Happened::QuietSurvived { quiet_ms } => connection.quiet_seconds = seconds(*quiet_ms),
             Happened::DataAnswered { unanswered_ms } => {
-                details.unanswered_seconds = Some(seconds(*unanswered_ms));
+                details.data_unanswered_seconds = Some(seconds(*unanswered_ms));
             }
             Happened::Died(death) => {
                 connection.quiet_seconds = seconds(death.quiet_ms);
@@ -275,4 +275,34 @@ pub(crate) enum StreamLine {
     Event(Box<EventRow>),
     /// A message about the stream itself, like a loss.
     Notice(NoticeRow),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::life::tests_support::{app, around};
+
+    #[test]
+    fn an_event_with_details_is_read_back_as_the_event_that_it_was() {
+        // A detail with the name of a fact of connections would make it unreadable.
+        for what in [
+            Happened::Opened,
+            Happened::ProbeSent,
+            Happened::ProbeAnswered { unanswered: 3 },
+            Happened::QuietSurvived { quiet_ms: 60_000 },
+            Happened::DataAnswered { unanswered_ms: 59_000 },
+            Happened::VerdictChanged { from: Verdict::Off, to: Verdict::Protected },
+            Happened::GivenUp,
+        ] {
+            let socket = app(1, Some(60), 0);
+            let row = EventRow::new(
+                &Happening::new(socket.at, socket, what),
+                WallTime::default(),
+                &around(),
+            );
+            let json = serde_json::to_string(&row).unwrap();
+            let read: StreamLine = serde_json::from_str(&json).unwrap();
+            assert_eq!(read, StreamLine::Event(Box::new(row)), "{what:?}");
+        }
+    }
 }

@@ -71,7 +71,7 @@ pub enum TracedKind {
     ProbeAnswered { unanswered_before: u32 },
     TimerFired { outcome: String },
     QuietSurvived { quiet_seconds: f64 },
-    DataAnswered { unanswered_seconds: f64 },
+    DataAnswered { data_unanswered_seconds: f64 },
     VerdictChanged { verdict_before: String },
     GivenUp { retransmits: u32, probes_unanswered: u32 },
     Died(TracedDeath),

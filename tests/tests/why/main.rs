@@ -4,6 +4,8 @@
 
 mod client;
 mod living;
+mod outage;
+mod peer_timer;
 mod questions;
 mod slow_probes;
 mod told;

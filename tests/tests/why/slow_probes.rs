@@ -119,8 +119,42 @@ fn a_cut_that_takes_busy_ones_too_is_no_path_that_forgets() {
     wait_for_quiet(&hangs.client, Duration::from_secs(21));
     path.darken();
     socket::send(&hangs.client, b"are you there?");
-    let unanswered = case(&agent, &path, waits.local, "probe_unanswered");
-    let meaning = unanswered["meaning"].as_str().expect("a sentence");
-    assert!(!meaning.contains("forgotten"), "{meaning}");
+    let lost = case(&agent, &path, waits.local, "probably_lost");
+    let meaning = lost["meaning"].as_str().expect("a sentence");
+    assert!(!meaning.contains("forgotten") && meaning.contains("get no answer"), "{meaning}");
+    let id = lost["example"]["id"].as_str().expect("an id");
+    assert_eq!(
+        why(&agent, &[id]).status.code(),
+        Some(1),
+        "others hang, and nobody was heard since"
+    );
     assert_eq!(planned(&agent, &path, waits.local)["reason"], "protected");
+}
+
+#[test]
+fn a_probe_that_waits_beside_what_hung_before_is_no_single_lost_packet_while_nobody_is_heard() {
+    let router = NetworkPath::router_in(87);
+    let Some(path) = router.with_middlebox(FORGETS_AFTER, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    let agent = Agent::start(&["--interval", "500ms"]);
+    let other = OtherPort::of(&path);
+    let hangs = other.connect(&path, &Plan::NOTHING);
+    exchange(&hangs.client, &hangs.accepted);
+    wait_for_quiet(&hangs.client, Duration::from_secs(21));
+    socket::send(&hangs.client, b"are you there?");
+    wait::until("it hangs for 4 s", SOON, || {
+        let all = cases(&why(&agent, &[&other.address.to_string(), "--json"]));
+        let mut here = all.iter().filter(|case| case["netns"] == path.near.inode());
+        here.any(|case| case["example"]["condition_seconds"].as_f64() > Some(4.0)).then_some(())
+    });
+    // The host is heard after that began, and by nobody since the probe.
+    let waits = path.connect(&Plan::keepalive(FORGETS_AFTER + 3, 60, 9));
+    exchange(&waits.client, &waits.accepted);
+    let lost = case(&agent, &path, waits.local, "probably_lost");
+    let meaning = lost["meaning"].as_str().expect("a sentence");
+    assert!(meaning.contains("1 other connection to 10.87.2.1 gets no answer either"), "{meaning}");
+    assert!(!meaning.contains("a single one may be lost"), "{meaning}");
+    let id = lost["example"]["id"].as_str().expect("an id");
+    assert_eq!(why(&agent, &[id]).status.code(), Some(1));
 }

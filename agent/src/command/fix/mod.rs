@@ -175,11 +175,12 @@ impl FixArgs {
             NotedDrills::default()
         });
         drills.mark(&mut lives, clock::unix_seconds());
-        let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), clock::unix_seconds());
         let learned = match self.filter.measured_by {
             Some(_) => LearnedPaths::default(),
             None => reader.learned_paths(&self.state.state_dir)?,
         };
+        let now = clock::unix_seconds();
+        let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), &learned.timers, now);
         Ok(KnownPaths { learned, neighbours })
     }
 

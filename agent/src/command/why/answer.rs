@@ -2,11 +2,11 @@
 //! the advice and the what-if. Serialised, it is what `--json` shows.
 
 use super::{
-    first_probe, in_window,
+    first_probe,
+    in_window::{self, AskedWhen},
     lessons::{KnownLessons, Lessons},
-    needs::{
-        constraints, kernel_gives_up, need, now, pool_below, reopen, shorter_interval, spare_probes,
-    },
+    needs::{constraints, kernel_gives_up, need, now, reopen, shorter_interval, spare_probes},
+    peer_timer::TimerAdvice,
     recognition::{SeenProcesses, runs_in},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         Constraints, Proposal,
         place::{ForeignNetns, RunsIn},
         recognise::Look,
-        remedy::{Advice, Holds, Need, Situation, advise},
+        remedy::{Advice, Need, Situation, advise},
     },
     fix::known::ValueOrigin,
     model::{
@@ -34,6 +34,7 @@ use crate::{
         neighbours::{
             LimitGuess, Neighbours,
             path_evidence::{KilledAfter, PathEvidence},
+            peer_timer::PeerTimers,
             witness::Silence,
         },
         what_if::{Setting, WhatIf},
@@ -104,6 +105,12 @@ pub(super) struct Judged {
     /// The outage that others to the same host are in now.
     #[serde(skip)]
     pub(super) outage_beside: Option<Silence>,
+    /// How many to the same host get no answer now.
+    #[serde(skip)]
+    pub(super) n_hanging_beside: usize,
+    /// The timer of the peer, if it may have closed those of the worst finding, and its FIN was lost.
+    #[serde(skip)]
+    pub(super) ended_by_timer: Option<PeerClosesRow>,
     /// Their first probe met silence, and what others show of the path explains that, in words.
     #[serde(skip)]
     pub(super) probed_too_late: Option<String>,
@@ -171,19 +178,6 @@ pub(super) struct CallCount {
     pub(super) inherited: bool,
 }
 
-/// When somebody asks, and about which time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AskedWhen {
-    /// Unix time.
-    pub(super) now: f64,
-    /// The time that the question is about ended before that.
-    pub(super) is_of_past: bool,
-    /// From when to when that time was, if it is over: Unix times.
-    pub(super) window: Option<(f64, f64)>,
-    /// From when on it is, over or not: Unix time.
-    pub(super) since: f64,
-}
-
 /// Judges all cases; worst first. `others`: connections to the same servers; `idle`: what if the first probe came
 /// then?
 pub(super) fn judge(
@@ -198,10 +192,10 @@ pub(super) fn judge(
     }
     let known = KnownLessons::of(learned);
     let mut cases = cases_of(lives);
-    let mut neighbours = neighbours_of(&cases, others, asked.now);
+    let mut neighbours = neighbours_of(&cases, others, &known.timers, asked.now);
     if !asked.is_of_past && suspect(&mut cases, &known, &neighbours) {
         cases = sorted(cases);
-        neighbours = neighbours_of(&cases, others, asked.now);
+        neighbours = neighbours_of(&cases, others, &known.timers, asked.now);
     }
     let mut processes = SeenProcesses::of(&cases);
     cases
@@ -216,8 +210,13 @@ pub(super) fn judge(
         .collect()
 }
 
-fn neighbours_of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Neighbours {
-    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), now)
+fn neighbours_of(
+    cases: &[ConnectionGroup],
+    others: &[Life],
+    timers: &PeerTimers,
+    now: f64,
+) -> Neighbours {
+    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), timers, now)
 }
 
 /// Marks what is well by the limit in force, and is not by what others show. Whether there is any.
@@ -261,6 +260,20 @@ fn killed_sooner(
     neighbours.killed_sooner(&example.connection, learned)
 }
 
+fn what_if_setting(
+    case: &ConnectionGroup,
+    proposal: Proposal,
+    learned: Option<&LimitRow>,
+) -> Setting {
+    Setting {
+        idle: proposal.idle,
+        detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
+        limit: learned.filter(|it| it.confidence == Confidence::Sure).map(|it| {
+            it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
+        }),
+    }
+}
+
 fn of_case(
     case: ConnectionGroup,
     known: &KnownLessons<'_>,
@@ -270,28 +283,23 @@ fn of_case(
 ) -> Judged {
     let finding = case.finding();
     let learned = Lessons::of(&case, known, neighbours.killed_here(&case).as_ref());
-    let earlier = neighbours.earlier_probe(&case, finding);
-    let sooner = neighbours.killed_before_probe(&case, finding).filter(|_| earlier.is_none());
+    let timer = TimerAdvice::of(&case, finding, neighbours, learned.closes.as_ref());
+    let is_of_pool = timer.is_the_answer();
+    let earlier = neighbours.earlier_probe(&case, finding).filter(|_| !is_of_pool);
+    let sooner = neighbours.killed_before_probe(&case, finding);
+    let sooner = sooner.filter(|_| earlier.is_none() && !is_of_pool);
     let probed_too_late = first_probe::too_late(earlier.as_ref(), sooner.as_ref());
-    let pool = learned.closes.as_ref().and_then(|closes| pool_below(&case, finding, closes));
-    let need = match (&probed_too_late, &pool) {
-        (Some(_), _) => Some(Need::Keepalive),
-        // The pool alone is the answer, unless that is a guess.
-        (None, Some(pool)) if pool.holds == Holds::Surely => None,
-        (None, _) => need(&case, finding, neighbours, learned.limit.as_ref()),
+    let need = match &probed_too_late {
+        Some(_) => Some(Need::Keepalive),
+        None if is_of_pool => None,
+        None => need(&case, finding, neighbours, learned.limit.as_ref()),
     };
     let of_path = neighbours.evidence_of(&case);
     let bounds = constraints(&case, learned.limit.as_ref(), &of_path, need);
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
     let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
-    let setting = Setting {
-        idle: proposal.idle,
-        detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
-        limit: learned.limit.as_ref().filter(|it| it.confidence == Confidence::Sure).map(|it| {
-            it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
-        }),
-    };
+    let setting = what_if_setting(&case, proposal, learned.limit.as_ref());
     let (direction, port) = match case.key.peer {
         Peer::Server(addr) => (Direction::Outbound, addr.port()),
         Peer::ClientsOf(port) => (Direction::Inbound, port),
@@ -300,7 +308,8 @@ fn of_case(
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
-    advice.extend(reopen(&case).into_iter().chain(pool).chain(spare_probes(&case, finding)));
+    advice.extend(reopen(&case).into_iter().chain(timer.pool).chain(timer.apart));
+    advice.extend(spare_probes(&case, finding));
     let interval = shorter_interval(&case, finding, neighbours, proposal);
     advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
     if let Some(need) = need {
@@ -348,6 +357,8 @@ fn of_case(
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
         outage_beside: neighbours.outage_beside(&case),
+        n_hanging_beside: neighbours.n_hanging_beside(&case),
+        ended_by_timer: timer.ended,
         probed_too_late,
         killed_sooner: killed_sooner(&case, neighbours, learned.limit.as_ref()),
         limit_guess: neighbours.limit(&case),
@@ -429,6 +440,11 @@ impl Judged {
             Peer::Server(addr) => addr.to_string(),
             Peer::ClientsOf(port) => format!("clients of port {port}"),
         }
+    }
+
+    /// Whether the peer had probably closed those of the worst finding, as it does again and again.
+    pub(super) fn is_ended_by_habit(&self) -> bool {
+        self.ended_by_timer.as_ref().is_some_and(|timer| timer.confidence > Confidence::Guess)
     }
 
     /// Whether keepalive is on, and too late for its path.

@@ -2,13 +2,26 @@
 //! comes after. What went unanswered in it, and went on, is part of the answer, too.
 
 use crate::{
-    command::{timestamp::unix_seconds, why::answer::AskedWhen},
+    command::timestamp::unix_seconds,
     model::judgement::condition::Condition,
     view::{
         life::{Finding, InWindow, Life},
         neighbours::witness::PeerWitness,
     },
 };
+
+/// When somebody asks, and about which time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AskedWhen {
+    /// Unix time.
+    pub(super) now: f64,
+    /// The time that the question is about ended before that.
+    pub(super) is_of_past: bool,
+    /// From when to when that time was, if it is over: Unix times.
+    pub(super) window: Option<(f64, f64)>,
+    /// From when on it is, over or not: Unix time.
+    pub(super) since: f64,
+}
 
 /// Notes how it stands to the time that was asked for.
 pub(super) fn place(life: &mut Life, asked: AskedWhen) {

@@ -5,7 +5,10 @@ use crate::{
     command::timestamp::unix_seconds,
     kernel::host,
     model::{
-        judgement::learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
+        judgement::{
+            learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
+            learned_limit::Confidence,
+        },
         observed::socket::Direction,
         text::duration::tenths,
     },
@@ -13,7 +16,7 @@ use crate::{
         connection::ms,
         connection_group::ConnectionGroup,
         life::{Finding, Life},
-        neighbours::KilledHere,
+        neighbours::{KilledHere, peer_timer::PeerTimers},
     },
 };
 use std::{collections::HashMap, net::SocketAddr};
@@ -28,6 +31,7 @@ pub(super) struct KnownLessons<'a> {
     limits: HashMap<LearnedOf<'a>, &'a LimitRow>,
     closes: HashMap<LearnedOf<'a>, &'a PeerClosesRow>,
     clean_ups: Vec<&'a CleanUpRow>,
+    pub(super) timers: PeerTimers,
 }
 
 impl<'a> KnownLessons<'a> {
@@ -37,6 +41,7 @@ impl<'a> KnownLessons<'a> {
             limits: HashMap::new(),
             closes: HashMap::new(),
             clean_ups: Vec::new(),
+            timers: PeerTimers::of(learned, host::own_netns()),
         };
         for row in learned {
             match row {
@@ -86,11 +91,23 @@ impl Lessons {
         let destination: LearnedOf<'_> = (&peer, netns);
         let is_of_it = |row: &&&CleanUpRow| row.netns == netns && ended_with(case, row);
         Self {
-            limit: known.limits.get(&destination).map(|row| with_shown_death(row, killed)),
+            limit: known.limits.get(&destination).map(|&row| {
+                let is_outage_ruled_out = case.is_outage_ruled_out();
+                with_shown_death(&beside_answers(row, is_outage_ruled_out), killed)
+            }),
             closes: known.closes.get(&destination).map(|&row| row.clone()),
             clean_up: known.clean_ups.iter().rfind(is_of_it).map(|&row| row.clone()),
         }
     }
+}
+
+/// A limit as it was learned, where the answer shows that others were answered meanwhile: no outage explains it, then.
+fn beside_answers(row: &LimitRow, is_outage_ruled_out: bool) -> LimitRow {
+    let mut row = row.clone();
+    if row.confidence == Confidence::Guess && is_outage_ruled_out {
+        row.meaning = row.in_words(true);
+    }
+    row
 }
 
 /// A limit as it was learned, with a death that the same answer shows: what was learned may be older, or have left it out.
@@ -167,6 +184,7 @@ pub(super) mod tests_support {
             confidence: Confidence::Likely,
             idle_limit_seconds: 70,
             looks_like: None,
+            peer_closes_after_seconds: None,
             meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
         }
     }
@@ -176,7 +194,7 @@ pub(super) mod tests_support {
 mod tests {
     use super::{tests_support::learned_limit, *};
     use crate::{
-        model::{judgement::learned_limit::Confidence, text::wall_time::WallTime},
+        model::text::wall_time::WallTime,
         view::{
             connection_group::cases,
             life::tests_support::{RESET, app, dead, live},

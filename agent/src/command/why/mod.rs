@@ -10,6 +10,7 @@ mod known_names;
 mod lessons;
 mod lost_events;
 mod needs;
+mod peer_timer;
 mod recognition;
 mod source;
 mod stopped;
@@ -19,7 +20,7 @@ mod then;
 
 pub(super) use source::Error;
 
-use self::answer::AskedWhen;
+use self::in_window::AskedWhen;
 use super::{Failure, Outcome, output, socket_text::Style, source::Source, time_window::TimeArgs};
 use crate::{config, kernel::clock};
 use clap::Args;

@@ -9,11 +9,7 @@ use crate::{
     fix,
     model::{
         judgement::{
-            death::Cause,
-            facts::ConnectionFacts as _,
-            idle_limit::is_kept_over,
-            learned::{LimitRow, PeerClosesRow},
-            learned_limit::Confidence,
+            death::Cause, facts::ConnectionFacts as _, idle_limit::is_kept_over, learned::LimitRow,
         },
         observed::{probe_timing::quiet_before::ProbeAfter, setting::OwnValues},
         text::duration::{duration, seconds, tenths},
@@ -124,11 +120,14 @@ pub(super) fn need(
             Some(Need::UserTimeout)
         }
         Finding::PeerSilent if !is_late => None,
+        // The peer or the path may be gone, or the path has forgotten it.
+        Finding::ProbablyLost if !(is_late || is_late_there()) => None,
         Finding::Stuck
         | Finding::GivenUp
         | Finding::PeerSilent
         | Finding::Overdue
         | Finding::ProbablyForgotten
+        | Finding::ProbablyLost
         | Finding::Dropped
         | Finding::Unprotected
         | Finding::ProbablyLate
@@ -230,45 +229,6 @@ pub(super) fn shorter_interval(
     })
 }
 
-/// The peer closes them before the path forgets them, or may: the program has to close them sooner.
-pub(super) fn pool_below(
-    case: &ConnectionGroup,
-    finding: Finding,
-    closes: &PeerClosesRow,
-) -> Option<Advice> {
-    let after = tenths(ms(closes.after_seconds));
-    let (holds, because) = match closes.confidence {
-        _ if finding != Finding::Unprotected || !closes_first(case, closes) => return None,
-        Confidence::Guess => (
-            Holds::IfItIs,
-            format!(
-                "if that is an idle timeout of the peer: set the idle time of the pool below {after}. Keepalive does not \
-                 change it if the peer counts only data"
-            ),
-        ),
-        _ => (
-            Holds::Surely,
-            format!(
-                "set the idle time of the pool below {after}: then the program closes first, and no request meets a closed \
-                 connection"
-            ),
-        ),
-    };
-    let (lines, client) = (Vec::new(), None);
-    Some(Advice { place: "pool", holds, because, lines, client, needs_previous: false })
-}
-
-/// Whether the timer of the peer is over before the path forgets them. A guess does not count where one has been quiet for longer.
-pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bool {
-    /// Timers are late.
-    const CLEARLY: f64 = 1.2;
-    let limit = case.example().map_or(0, |life| life.connection.limit.idle_limit_seconds);
-    let quiet = case.live().map(|life| life.connection.longest_seen_quiet_seconds());
-    let is_outlived = quiet.fold(0.0, f64::max) > CLEARLY * closes.after_seconds;
-    closes.after_seconds < f64::from(limit)
-        && (closes.confidence > Confidence::Guess || !is_outlived)
-}
-
 /// The peer closed several in one moment, after different times without data: that is no idle timer.
 pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
     const MOMENT_SECONDS: f64 = 2.0;
@@ -332,7 +292,10 @@ pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        command::why::answer::{AskedWhen, Judged, judge},
+        command::why::{
+            answer::{Judged, judge},
+            in_window::AskedWhen,
+        },
         model::observed::{setting::OwnSettings, socket::Socket, watched::Watched},
         view::life::tests_support::{GAVE_UP, app, dead, live},
     };

@@ -333,6 +333,7 @@ mod tests {
             survived_ms: 0,
             could_be_forgotten: false,
             others: Others::Unknown,
+            other_reason: None,
         }
     }
 

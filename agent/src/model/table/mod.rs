@@ -6,6 +6,7 @@
 pub mod agent_health;
 mod compare_samples;
 pub mod counters;
+mod deaths;
 pub mod happening;
 pub mod histogram;
 pub mod histories;
@@ -21,10 +22,7 @@ pub mod sums;
 mod without_descriptor;
 
 use super::{
-    judgement::{
-        death::Death, idle_limit::PathNumber, learned::Learned, limit_source::LimitSource,
-        verdict::Surroundings,
-    },
+    judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
     observed::{
         drilled_path::DrilledPath,
         ending::Ending,
@@ -32,7 +30,7 @@ use super::{
         listeners::Listeners,
         owner_identity::Identity,
         setting::NetnsSettings,
-        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State, Time},
+        socket::{Direction, DirectionFrom, Owner, Socket, SocketId, State},
     },
 };
 use compare_samples::{Pending, Suspects, join_with_last_look};
@@ -330,33 +328,6 @@ impl Table {
         if before.is_some() {
             self.put(socket, before);
         }
-    }
-
-    fn died(&mut self, at: Time, socket: Socket, mut death: Death) {
-        let mut calls = Vec::new();
-        if let Some(history) = self.histories.get(socket.id) {
-            if history.was_found_gone() {
-                return; // one dies once
-            }
-            death = history.completed(death, at);
-            calls = history.calls().collect();
-        }
-        if death.asks_for_others() {
-            death = death.beside(&socket, self.others(at, &socket, &death));
-        } else {
-            self.fell(at, &socket, &death);
-        }
-        if !self.around.is_local(&socket) && !self.drilled.iter().any(|it| it.is_of(&socket, at)) {
-            let shortest_ms = self.around.limits.shortest_idle_drop_ms(&socket);
-            self.learned.died(&socket, at, &death, shortest_ms);
-        }
-        self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
-    }
-
-    /// How long the path of a connection keeps it, if somebody configured that, or it was learned for sure.
-    fn known_limit_ms(&self, socket: &Socket) -> Option<u64> {
-        let limit = self.around.limits.of(socket);
-        (limit.from != LimitSource::Default && !self.around.is_local(socket)).then(|| limit.ms())
     }
 
     fn happened(&mut self, mut happening: Happening) {

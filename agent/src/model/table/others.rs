@@ -99,8 +99,16 @@ pub(super) struct OtherConnections {
 }
 
 impl OtherConnections {
-    /// Remembers a death by silence, or of a busy connection by a reset.
+    /// Remembers a death by silence, or of a busy connection by a reset. What else a look has shown of it is over.
     fn fell(&mut self, at: Time, socket: &Socket, death: &Death) {
+        let host = (socket.netns, socket.remote.addr);
+        if let Some(seen) = self.seen.get_mut(&host) {
+            seen.retain(|other| other.id != socket.id);
+        }
+        // What a peer that has closed does not answer shows nothing.
+        if socket.was_closed_by_peer() {
+            return;
+        }
         let heard = at.ms_before(death.silent_ms);
         let (since, after_ms, by_reset) = match death.cause {
             Cause::KeepaliveTimeout => {
@@ -130,7 +138,7 @@ impl OtherConnections {
             opened: death.age_ms.map(|age_ms| Time(at.0.saturating_sub(age_ms * 1_000_000))),
             unanswered: Some(unanswered),
         };
-        self.fallen.push_back(((socket.netns, socket.remote.addr), at, other));
+        self.fallen.push_back((host, at, other));
         while self.fallen.len() > MAX_FALLEN
             || self.fallen.front().is_some_and(|(_, then, _)| at.ms_since(*then) > FALLEN_MS)
         {
@@ -199,6 +207,28 @@ impl Table {
         }
     }
 
+    /// Whether another connection to the same service, which was there when this one heard its peer last, was heard after a
+    /// moment.
+    pub(super) fn was_heard_since(
+        &mut self,
+        at: Time,
+        socket: &Socket,
+        heard: Time,
+        since: Time,
+    ) -> bool {
+        let host = (socket.netns, socket.remote.addr);
+        let service = PeerService::of(socket);
+        self.look_at(host, at);
+        let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
+        service.direction == Direction::Outbound
+            && seen.iter().filter(|other| other.id != socket.id && other.service == service).any(
+                |other| {
+                    other.opened.is_none_or(|opened| opened <= heard)
+                        && other.heard.is_some_and(|heard| heard > since.ms_after(ANSWER_MS))
+                },
+            )
+    }
+
     /// Remembers a death that asks for no others.
     pub(super) fn fell(&mut self, at: Time, socket: &Socket, death: &Death) {
         self.others.fell(at, socket, death);
@@ -255,6 +285,8 @@ impl LastHeard {
 impl OtherConnection {
     fn of(socket: &Socket, opened: Option<Time>) -> Self {
         let waiting_ms = match socket.retransmits {
+            // Its own end is over, and this one's is what it waits for.
+            _ if socket.was_closed_by_peer() => None,
             0 if socket.in_flight => None,
             // The look may be that of the probe itself.
             0 => socket

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::{
     judgement::{
+        death::{Cause, Others},
         idle_limit::{IdleLimit, Limits},
         learned::LearnedRow,
         limit_source::LimitSource,
@@ -10,7 +11,10 @@ use crate::model::{
     },
     observed::{
         drilled_path::DrilledPath,
-        socket::{Comm, tests_support::socket},
+        ending::Unacked,
+        errno::{ECONNRESET, ETIMEDOUT},
+        peer_closed::PeerClosed,
+        socket::{Comm, Time, tests_support::socket},
     },
 };
 
@@ -156,12 +160,8 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
         let at = Time(socket().at.0 + n * 600_000_000_000);
         let dying = Socket { id: SocketId(n + 100), at, silent_ms: 60_005, ..socket() };
         table.learned.survived(&dying, at, 50_000);
-        let ending = Ending {
-            errno: 104,
-            unacked: crate::model::observed::ending::Unacked::Data,
-            sent_ms: Some(5),
-            ..Ending::default()
-        };
+        let ending =
+            Ending { errno: 104, unacked: Unacked::Data, sent_ms: Some(5), ..Ending::default() };
         let closed = Socket { state: State::Close, ..dying };
         table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
         table.take_lessons(at, false);
@@ -183,7 +183,7 @@ fn what_a_drill_ended_teaches_no_limit() {
         let (local, remote) = (dying.local.socket_addr(), dying.remote.socket_addr());
         let path = DrilledPath { netns: dying.netns, local, remote, began, ended };
         table.set_drilled(if is_drilled { vec![path] } else { Vec::new() });
-        let unacked = crate::model::observed::ending::Unacked::Data;
+        let unacked = Unacked::Data;
         let ending = Ending { errno: 104, unacked, sent_ms: Some(5), ..Ending::default() };
         let closed = Socket { state: State::Close, ..dying };
         table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
@@ -220,4 +220,123 @@ fn a_peer_that_closes_after_always_the_same_time_is_known_for_it_and_one_that_we
     assert_eq!((row.after_seconds, row.occasions), (75.02, 3));
     let we_first = closings(changes(&[State::FinWait1, State::FinWait2, State::Close]));
     assert_eq!(we_first, []);
+}
+
+/// The cause of the death of one whose data met a reset after 40 s of quiet, and its evidence; and whether a limit was learned.
+fn dies_after_40_s(table: &mut Table, minute: u64) -> (Cause, String, bool) {
+    let at = Time(socket().at.0 + minute * 60_000_000_000);
+    let closed = Socket {
+        id: SocketId(900 + minute),
+        at,
+        state: State::Close,
+        silent_ms: 40_005,
+        ..socket()
+    };
+    let ending =
+        Ending { errno: ECONNRESET, unacked: Unacked::Data, sent_ms: Some(5), ..Ending::default() };
+    table.take_happenings();
+    table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
+    let happened = table.take_happenings();
+    let Some(Happened::Died(death)) = happened.last().map(|it| it.what) else { panic!("no death") };
+    let is_limit = |row: &LearnedRow| matches!(row, LearnedRow::PathLimit(_));
+    (death.cause, death.evidence(&closed), table.learned(at).iter().any(is_limit))
+}
+
+#[test]
+fn what_died_after_the_time_that_its_peer_closes_after_is_not_said_to_have_been_forgotten() {
+    let closes_after = |quiet_ms: u32, times: u64| {
+        let mut table = table();
+        for n in 1..=times {
+            let at = Time(socket().at.0 + n * 600_000_000_000);
+            table.learned.peer_closed(&socket(), at, quiet_ms);
+        }
+        table
+    };
+    let (cause, evidence, is_limit) = dies_after_40_s(&mut closes_after(31_000, 3), 100);
+    assert_eq!((cause, is_limit), (Cause::PeerReset, false), "{evidence}");
+    assert!(evidence.contains("the peer closes by itself 31 s after the last data"), "{evidence}");
+    // It does so later than that, or did it once.
+    for (quiet_ms, times) in [(60_000, 3), (31_000, 1), (31_000, 0)] {
+        let (cause, evidence, is_limit) = dies_after_40_s(&mut closes_after(quiet_ms, times), 100);
+        assert_eq!((cause, is_limit), (Cause::IdleDrop, true), "{quiet_ms} {times}: {evidence}");
+    }
+    // The path is known to forget before that.
+    let mut known = closes_after(31_000, 3);
+    let limit = IdleLimit { seconds: 25, preset: None };
+    let limits = Limits::new(Vec::new(), limit, true);
+    known.around = Arc::new(Surroundings { limits, ..(*known.around).clone() });
+    assert_eq!(dies_after_40_s(&mut known, 100).0, Cause::IdleDrop);
+}
+
+#[test]
+fn what_was_quiet_while_its_peer_went_dark_for_others_was_not_forgotten_unless_those_are_heard_since()
+ {
+    let dark = |heard_since: bool| {
+        let mut table = table();
+        let at = |seconds: u64| Time(socket().at.0 + seconds * 1_000_000_000);
+        // One that pings each 2 s got no answer from second 5970 on.
+        let busy = Socket { id: SocketId(1), at: at(5_983), silent_ms: 15_000, ..socket() };
+        let closed = Socket { state: State::Close, ..busy };
+        let ending = Ending {
+            errno: ETIMEDOUT,
+            unacked: Unacked::Data,
+            retransmits: 5,
+            retransmitting_ms: Some(13_000),
+            ..Ending::default()
+        };
+        table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
+        if heard_since {
+            table.apply(Event::Seen(Socket {
+                id: SocketId(2),
+                at: at(5_999),
+                silent_ms: 500,
+                ..socket()
+            }));
+        }
+        dies_after_40_s(&mut table, 100)
+    };
+    let (cause, evidence, is_limit) = dark(false);
+    assert_eq!((cause, is_limit), (Cause::PeerReset, false), "{evidence}");
+    assert!(
+        evidence.contains("an outage of the peer or its path explains it as well"),
+        "{evidence}"
+    );
+    assert_eq!(dark(true).0, Cause::IdleDrop, "the peer was there all the time");
+}
+
+#[test]
+fn what_a_peer_that_has_closed_does_not_answer_is_no_silence_of_others() {
+    let others = |is_closed: bool| {
+        let mut table = table();
+        let at = Time(socket().at.0 + 1_000_000_000_000);
+        let silent = Socket {
+            id: SocketId(2),
+            at,
+            silent_ms: 15_000,
+            in_flight: true,
+            retransmits: 5,
+            retransmitting_ms: Some(13_000),
+            state: if is_closed { State::LastAck } else { State::Established },
+            peer_closed: is_closed.then_some(PeerClosed { ms: 15_000, is_seen: true }),
+            ..socket()
+        };
+        table.apply(Event::Seen(silent));
+        let closed =
+            Socket { id: SocketId(3), at, state: State::Close, silent_ms: 73_000, ..socket() };
+        let ending = Ending {
+            errno: ETIMEDOUT,
+            unacked: Unacked::Data,
+            retransmits: 5,
+            retransmitting_ms: Some(13_000),
+            ..Ending::default()
+        };
+        table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
+        let happened = table.take_happenings();
+        let Some(Happened::Died(death)) = happened.last().map(|it| it.what) else {
+            panic!("no death")
+        };
+        (death.cause, death.others)
+    };
+    assert_eq!(others(false), (Cause::RetransmitTimeout, Others::Silent(1)));
+    assert_eq!(others(true), (Cause::IdleDrop, Others::Unknown));
 }

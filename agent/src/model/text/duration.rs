@@ -33,6 +33,16 @@ pub(crate) fn seconds(ms: impl Into<u64>) -> f64 {
     ms_to_show(ms.into()) as f64 / 1000.0
 }
 
+/// Milliseconds of what is shown in seconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a time of at least 0, which is shown to the millisecond; a cast of a float saturates"
+)]
+pub(crate) fn ms(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1000.0).round() as u64
+}
+
 /// The same before or after a moment.
 pub(crate) fn signed_seconds(ms: i64) -> f64 {
     let magnitude = seconds(ms.unsigned_abs());

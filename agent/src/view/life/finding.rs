@@ -7,6 +7,8 @@ use serde::Serialize;
 pub(crate) enum Suspicion {
     /// The path has forgotten it: its probe is unanswered, after a quiet time that killed others while the peer answered.
     Forgotten,
+    /// It is lost: its probe is unanswered, and so is what others to its host have sent; nobody was heard since.
+    Lost,
     /// The path will forget it: its probes come later than what killed others.
     ProbesTooLate,
 }
@@ -24,6 +26,9 @@ pub(crate) enum Finding {
     /// Live, and a probe is unanswered after a quiet time that killed others to the peer, while the peer answers: the path has
     /// probably forgotten it.
     ProbablyForgotten,
+    /// Live, and a probe is unanswered, others to the host get no answer either, and nobody was heard since: the path or the peer
+    /// is probably gone for it.
+    ProbablyLost,
     /// Live: it is being opened, and nobody answers its SYN.
     Opening,
     /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
@@ -83,6 +88,7 @@ impl Finding {
                 | Self::PeerSilent
                 | Self::Overdue
                 | Self::ProbablyForgotten
+                | Self::ProbablyLost
                 | Self::Opening
                 | Self::GivenUp
                 | Self::Dropped

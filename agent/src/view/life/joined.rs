@@ -74,7 +74,7 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
 impl UnansweredTime {
     /// None if the event is another.
     fn of(happening: EventRow) -> Option<Self> {
-        let unanswered = happening.details.unanswered_seconds?;
+        let unanswered = happening.details.data_unanswered_seconds?;
         let until = happening.time.at;
         Some(Self { since: before(&until, unanswered)?, until })
     }

@@ -100,6 +100,7 @@ impl LifeEnd {
 
 /// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
@@ -135,7 +136,7 @@ pub(crate) struct Life {
     /// One of these times belongs to the time that was asked for, and nothing worse does.
     #[serde(skip)]
     pub went_on: bool,
-    /// Of one that is well by the limit in force: what others to its peer let fear.
+    /// Of one without trouble of its own: what others to its peer let fear.
     #[serde(skip)]
     pub suspicion: Option<Suspicion>,
     /// A drill of keepwatch had cut its path when it died, or has now.
@@ -321,6 +322,7 @@ impl Life {
                 Condition::Blocked => Finding::Blocked,
                 Condition::Unaccepted => Finding::Unaccepted,
                 Condition::PeerClosed => Finding::PeerClosed,
+                Condition::Fine if self.suspicion == Some(Suspicion::Lost) => Finding::ProbablyLost,
                 // The kernel ends by itself what is closing.
                 Condition::Fine if is_unprotected && self.connection.is_open() => {
                     Finding::Unprotected

@@ -2,10 +2,12 @@
 //! what hangs beside those that look well. All of it is a guess beside the limit that is in force.
 
 pub(crate) mod path_evidence;
+pub(crate) mod peer_timer;
 pub(crate) mod witness;
 
 use self::{
     path_evidence::{DiedAfter, KilledAfter},
+    peer_timer::{PeerTimer, PeerTimers},
     witness::{PeerWitness, Silence, quiet_before},
 };
 use super::{
@@ -73,6 +75,8 @@ struct AtPeer {
 struct LifeHere<'a> {
     life: &'a Life,
     is_shown: bool,
+    /// The timer of the peer that may have ended it.
+    timer: Option<PeerTimer>,
 }
 
 /// One that probes and is answered.
@@ -115,13 +119,15 @@ impl Neighbours {
     pub(crate) fn of<'a>(
         shown: impl Iterator<Item = &'a Life>,
         others: impl Iterator<Item = &'a Life>,
+        timers: &PeerTimers,
         now: f64,
     ) -> Self {
         let mut servers: BTreeMap<ServerHere, Vec<LifeHere<'a>>> = BTreeMap::new();
         let mut hosts: BTreeMap<HostHere, Vec<LifeHere<'a>>> = BTreeMap::new();
         let mut clients: BTreeMap<ClientHere, Vec<LifeHere<'a>>> = BTreeMap::new();
-        let shown = shown.map(|life| LifeHere { life, is_shown: true });
-        let others = others.map(|life| LifeHere { life, is_shown: false });
+        let here = |life, is_shown| LifeHere { life, is_shown, timer: timers.that_ended(life) };
+        let shown = shown.map(|life| here(life, true));
+        let others = others.map(|life| here(life, false));
         // What a drill has cut shows nothing of a path.
         let is_evidence = |here: &LifeHere<'_>| !here.life.cut_by_drill;
         for here in shown.chain(others).filter(is_evidence) {
@@ -170,9 +176,14 @@ impl Neighbours {
     /// that is not answered yet any silence of others counts.
     pub(crate) fn outage_beside(&self, case: &ConnectionGroup) -> Option<Silence> {
         case.live().next()?;
-        let is_waiting = case.finding() == Finding::ProbeUnanswered;
+        let is_waiting = case.finding() == Finding::ProbablyLost;
         let silences = [self.at(case), self.at_host(case)].into_iter().flatten();
         silences.filter_map(|at| at.silence).find(|silence| silence.is_outage || is_waiting)
+    }
+
+    /// How many to the host of a case get no answer now.
+    pub(crate) fn n_hanging_beside(&self, case: &ConnectionGroup) -> usize {
+        self.at_host(case).map_or(0, AtPeer::n_hanging)
     }
 
     /// The shortest quiet time that killed one of those that the answer is about, whichever case, to the same server.
@@ -276,8 +287,7 @@ impl Neighbours {
 impl AtPeer {
     fn of(here: &[LifeHere<'_>], now: f64) -> Self {
         let mut at = Self::default();
-        let lives: Vec<&Life> = here.iter().map(|it| it.life).collect();
-        for life in &lives {
+        for LifeHere { life, .. } in here {
             let witness = PeerWitness::of(life, now);
             at.witnesses.push(witness);
             if life.end.is_some() {
@@ -291,13 +301,11 @@ impl AtPeer {
         }
         at.probing.sort_by(|a, b| b.idle.total_cmp(&a.idle));
         at.silence = Silence::of(&at.witnesses);
-        at.guess = at.guessed(&lives, now);
-        let hung = at.hanging(&lives, now).into_iter().map(|it| it.quiet);
+        at.guess = at.guessed(here, now);
+        let hung = at.hanging(here, now).into_iter().map(|it| it.quiet);
         at.hung = hung.min_by(f64::total_cmp);
-        let died: Vec<(DiedAfter, bool)> = here
-            .iter()
-            .filter_map(|it| Some((at.died_after(it.life, now)?, it.is_shown)))
-            .collect();
+        let died: Vec<(DiedAfter, bool)> =
+            here.iter().filter_map(|it| Some((at.died_after(it, now)?, it.is_shown))).collect();
         let shortest = |is: &dyn Fn(&DiedAfter, bool) -> bool| {
             let these = died.iter().filter(|(died, is_shown)| is(died, *is_shown));
             these.map(|(died, _)| died).min_by(|a, b| a.quiet.total_cmp(&b.quiet)).cloned()
@@ -308,8 +316,24 @@ impl AtPeer {
         at
     }
 
-    /// The quiet time that killed one.
-    fn died_after(&self, life: &Life, now: f64) -> Option<DiedAfter> {
+    /// How many get no answer now.
+    fn n_hanging(&self) -> usize {
+        let hangs = |it: &&PeerWitness| it.unanswered.is_some() && it.ended.is_none();
+        self.witnesses.iter().filter(hangs).count()
+    }
+
+    /// Whether one was heard clearly after a moment.
+    fn is_heard_since(&self, moment: f64) -> bool {
+        let later = |heard: f64| heard > moment + witness::ANSWER_SECONDS;
+        self.witnesses.iter().any(|it| it.heard.is_some_and(later))
+    }
+
+    /// The quiet time that killed one. What the peer closes by itself after less shows none.
+    fn died_after(&self, here: &LifeHere<'_>, now: f64) -> Option<DiedAfter> {
+        let LifeHere { life, timer, .. } = here;
+        if timer.is_some_and(|timer| timer.is_habit) {
+            return None;
+        }
         let end = life.end.as_ref()?;
         let quiet = killed(life).or_else(|| self.killed_before_first_probe(life, now))?;
         let asked = PeerWitness::of(life, now).unanswered.map(|it| it.since);
@@ -319,7 +343,8 @@ impl AtPeer {
             || end.forgotten && end.cause != Cause::IdleDrop && end.cause != Cause::KeepaliveReset
             || asked.is_some_and(is_answered);
         let process = life.owner().map(|owner| owner.process.clone());
-        Some(DiedAfter { quiet, process, is_alone: is_alone && end.others_silent.is_none() })
+        let is_alone = is_alone && end.others_silent.is_none() && timer.is_none();
+        Some(DiedAfter { quiet, process, is_alone })
     }
 
     /// Of one whose first probe met silence, while others that probe sooner were answered: the quiet time before, seconds.
@@ -340,12 +365,15 @@ impl AtPeer {
         self.probing.iter().find(is_it).map(|it| it.idle)
     }
 
-    /// Those that hang after a quiet time, and not because the peer or the path is gone for all.
-    fn hanging<'a>(&self, lives: &[&'a Life], now: f64) -> Vec<Hanging<'a>> {
+    /// Those that hang after a quiet time, and not because the peer or the path is gone for all, or the peer closes by itself
+    /// after less.
+    fn hanging<'a>(&self, here: &[LifeHere<'a>], now: f64) -> Vec<Hanging<'a>> {
         let is_of_outage = |life: &Life| {
             self.silence.as_ref().is_some_and(|it| it.is_outage && it.is_met_by(life, now))
         };
-        let hanging = lives.iter().filter(|life| !is_of_outage(life)).filter_map(|life| {
+        let is_closed = |it: &LifeHere<'_>| it.timer.is_some_and(|timer| timer.is_habit);
+        let open = here.iter().filter(|it| !is_closed(it)).map(|it| it.life);
+        let hanging = open.filter(|life| !is_of_outage(life)).filter_map(|life| {
             let quiet = quiet_before_it_hung(life)?;
             let since = PeerWitness::of(life, now).unanswered?.since;
             Some(Hanging { quiet, since, life })
@@ -355,8 +383,8 @@ impl AtPeer {
 
     /// From those that hang after a quiet time, and not because the peer or the path is gone for all. Nothing if one went
     /// on after as long a quiet time.
-    fn guessed(&self, lives: &[&Life], now: f64) -> Option<LimitGuess> {
-        let hanging = self.hanging(lives, now);
+    fn guessed(&self, here: &[LifeHere<'_>], now: f64) -> Option<LimitGuess> {
+        let hanging = self.hanging(here, now);
         let hangs_after = hanging.iter().map(|it| it.quiet).min_by(f64::total_cmp)?;
         if self.survived.is_some_and(|survived| survived >= 0.9 * hangs_after) {
             return None;

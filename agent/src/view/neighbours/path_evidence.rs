@@ -90,9 +90,12 @@ impl Neighbours {
         (gap > killed.quiet && !is_survived && !is_busy).then_some(killed)
     }
 
-    /// What is to be feared for a connection that is well by the limit in force.
+    /// What is to be feared for a connection that is well by the limit in force, or whose probe is not answered.
     pub(crate) fn suspicion(&self, life: &Life, learned: Option<&LimitRow>) -> Option<Suspicion> {
         let connection = &life.connection;
+        if self.is_lost(life) {
+            return Some(Suspicion::Lost);
+        }
         let is_promised = connection.verdict == Some(Verdict::Protected) && life.end.is_none();
         if !is_promised || connection.direction() != Direction::Outbound || !connection.is_open() {
             return None;
@@ -114,6 +117,18 @@ impl Neighbours {
         let host = self.host_of(connection)?;
         let is_heard = host.witnesses.iter().any(|it| it.is_answer_to(asked));
         is_heard.then_some(Suspicion::Forgotten)
+    }
+
+    /// Whether a probe is not answered while others to the host get no answer either, and nobody was heard since it was sent: no
+    /// single packet was lost.
+    fn is_lost(&self, life: &Life) -> bool {
+        let connection = &life.connection;
+        let since = connection.probe_unanswered_seconds().filter(|_| life.end.is_none());
+        let (Some(since), Some(host)) = (since, self.host_of(connection)) else { return false };
+        let asked = life.read_at.unwrap_or(self.now) - since;
+        connection.is_open()
+            && (host.silence.is_some() || host.n_hanging() > 0)
+            && !host.is_heard_since(asked)
     }
 
     /// All connections to the server, or from the client's host to the same port of ours.

@@ -18,7 +18,8 @@ fn now() -> f64 {
 }
 
 fn neighbours_of(cases: &[ConnectionGroup], others: &[Life], now: f64) -> Neighbours {
-    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), now)
+    let timers = PeerTimers::default();
+    Neighbours::of(cases.iter().flat_map(|case| &case.lives), others.iter(), &timers, now)
 }
 
 fn found(lives: Vec<Life>, others: &[Life]) -> Option<(f64, f64)> {

@@ -58,7 +58,9 @@ impl PeerWitness {
         let connection = &life.connection;
         // A connection that is not there yet has heard nobody.
         let heard = (connection.state != State::SynSent).then_some(now - connection.silent_seconds);
+        // What a peer that has closed does not answer shows nothing.
         let since = quiet_before(life).and(connection.condition_seconds);
+        let since = since.filter(|_| !connection.is_closed_by_peer());
         let unanswered = since.map(|since| UnansweredSince {
             since: now - since,
             is_outage: no_limit_explains(life),

@@ -105,7 +105,10 @@ impl Judged {
             words.push(format!("{n_orphans} closed by this host: nobody waits any more"));
         }
         let n_probing = count(&|life| {
-            matches!(life.finding(), Finding::ProbeUnanswered | Finding::ProbablyForgotten)
+            matches!(
+                life.finding(),
+                Finding::ProbeUnanswered | Finding::ProbablyForgotten | Finding::ProbablyLost
+            )
         });
         if n_probing > 0 {
             words.push(format!("{n_probing} with a probe that is not answered yet"));

@@ -5,10 +5,7 @@ use super::phrase::{connections, of_processes, time, up_to};
 use crate::{
     command::{
         timestamp,
-        why::{
-            answer::Judged,
-            needs::{closes_first, limit_of},
-        },
+        why::{answer::Judged, needs::limit_of, peer_timer::closes_first},
     },
     model::{
         judgement::{
@@ -104,6 +101,9 @@ impl Judged {
                     self.seen_sooner(learned.shortest_killed_seconds)
                 ),
             });
+        }
+        if let Some(closes) = self.ended_by_timer.as_ref().filter(|_| self.n_dead > 0) {
+            return Some(format!("{in_force}; seen: {}", closes.meaning));
         }
         if let Some(guess) = self.limit_guess.as_ref().filter(|_| self.n_live > 0) {
             let sooner = self.seen_sooner(guess.hangs_after);

@@ -7,6 +7,7 @@ mod last_word;
 mod limit;
 mod lost;
 mod outages;
+mod peer_timer;
 mod phrase;
 mod sentence;
 mod what_if_words;

@@ -2,10 +2,7 @@
 
 use super::{tests_support::said_of, *};
 use crate::{
-    command::why::{
-        answer::{AskedWhen, judge},
-        lessons::tests_support::learned_limit,
-    },
+    command::why::{answer::judge, in_window::AskedWhen, lessons::tests_support::learned_limit},
     model::{
         judgement::{condition::CANNOT_SEND, death::Cause, learned::LearnedRow, learned::LimitRow},
         observed::{

@@ -99,8 +99,19 @@ pub(super) fn beside(cases: &[Judged], now: f64) -> Option<String> {
 
 /// That others get no answer either from the host of a case, in words.
 pub(super) fn others_too(case: &Judged) -> Option<String> {
-    let said = get_no_answer(case.remote?.ip(), case.outage_beside?, case.asked.now);
-    Some(format!("{said}: it is hardly this probe that was lost"))
+    let host = case.remote?.ip();
+    let hang = || {
+        let n = case.n_hanging_beside;
+        let get = if n == 1 { "gets" } else { "get" };
+        format!(
+            "{} to {host} {get} no answer either, and nobody has heard it since",
+            counted(n, "other connection")
+        )
+    };
+    Some(
+        case.outage_beside
+            .map_or_else(hang, |silence| get_no_answer(host, silence, case.asked.now)),
+    )
 }
 
 fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
@@ -197,8 +208,8 @@ impl Outage {
     fn in_words(&self, now: f64) -> String {
         let ports =
             if self.ports.len() == 1 { "1 port" } else { &format!("{} ports", self.ports.len()) };
-        let named: Vec<String> =
-            self.hosts.iter().take(HOSTS_NAMED).map(IpAddr::to_string).collect();
+        let hosts: BTreeSet<IpAddr> = self.hosts.iter().copied().collect();
+        let named: Vec<String> = hosts.iter().take(HOSTS_NAMED).map(IpAddr::to_string).collect();
         let rest = self.hosts.len() - named.len();
         let (hosts, them) = match (named.as_slice(), rest) {
             ([host], 0) => (host.clone(), "it"),

@@ -28,18 +28,20 @@ pub(super) fn sure(case: &Judged, cause: Cause, certainty: Certainty) -> String 
                     }
                 });
             let n_dead = case.case.of(case.case.finding_of_dead()).count();
-            let others =
-                case.case.dead().filter_map(|life| life.end.as_ref()?.others_answered).max();
-            let repeated = match (others, n_dead, case.case.n_occasions()) {
-                (Some(_), ..) => {
+            let is_ruled_out = case.case.is_outage_ruled_out();
+            let repeated = match (is_ruled_out, n_dead, case.case.n_occasions()) {
+                _ if case.ended_by_timer.is_some() => {
+                    "a peer that had closed by itself, and whose FIN was lost, looks the same".to_owned()
+                }
+                (true, ..) => {
                     "others to the same peer were answered meanwhile: hardly an outage of the peer"
                         .to_owned()
                 }
-                (None, 0 | 1, _) => "a peer that vanished meanwhile looks the same".to_owned(),
-                (None, n, 1) => {
+                (false, 0 | 1, _) => "a peer that vanished meanwhile looks the same".to_owned(),
+                (false, n, 1) => {
                     format!("{n} deaths, 1 occasion: an outage of the peer would explain it too")
                 }
-                (None, n, occasions) => {
+                (false, n, occasions) => {
                     format!("{n} deaths on {occasions} occasions: a middlebox is likely")
                 }
             };

@@ -33,8 +33,8 @@ const POOL_PAUSE_SECONDS: f64 = 300.0;
 const SLOW_ANSWER_SECONDS: f64 = 60.0;
 
 impl Judged {
-    /// One sentence: how many connections, whose they were, what happened to them and why.
-    pub(in crate::command::why) fn sentence(&self) -> String {
+    /// The finding in words, without what the peer's own timer has to do with it.
+    pub(super) fn finding_in_words(&self) -> String {
         let n = self.case.of(self.finding).count();
         let what = connections(n);
         let whose = self.whose();
@@ -73,6 +73,7 @@ impl Judged {
             }
             Finding::GivenUp => self.given_up(&format!("{what}{whose} {peer} {was}"), n),
             Finding::ProbablyForgotten => self.probably_forgotten(&format!("{what}{whose} {peer}")),
+            Finding::ProbablyLost => self.probably_lost(&format!("{what}{whose} {peer}")),
             Finding::ProbablyLate => format!(
                 "{what}{whose} {peer} {} protected by the limit of {}, but {} probes leave up to {} of quiet, and {}. A guess: \
                  the path forgets {it} before",
@@ -91,8 +92,7 @@ impl Judged {
                     up_to(n),
                     time(since.fold(0.0, f64::max)),
                     self.next_probe(),
-                    outages::others_too(self)
-                        .unwrap_or_else(|| "a single one may be lost".to_owned())
+                    "a single one may be lost"
                 )
             }
             Finding::Overdue => format!(
@@ -139,8 +139,29 @@ impl Judged {
 
     /// Of those whose probe is unanswered, where others show that the path forgets sooner.
     fn probably_forgotten(&self, what: &str) -> String {
+        let n = self.case.of(self.finding).count();
+        format!(
+            "{what} {} probably forgotten by the path: {}; and {}. A guess: a single probe may be lost",
+            if n == 1 { "was" } else { "were" },
+            self.waiting_probe(n),
+            self.shown_by()
+        )
+    }
+
+    /// The same where others to the host get no answer either, and nobody was heard since.
+    fn probably_lost(&self, what: &str) -> String {
+        let n = self.case.of(self.finding).count();
+        format!(
+            "{what} {} probably lost: {}; and {}. A guess: it may be this probe alone",
+            if n == 1 { "is" } else { "are" },
+            self.waiting_probe(n),
+            outages::others_too(self).unwrap_or_default()
+        )
+    }
+
+    /// What was sent when, and is not answered.
+    fn waiting_probe(&self, n: usize) -> String {
         let waiting = || self.case.of(self.finding).map(|life| &life.connection);
-        let n = waiting().count();
         let longest = |times: &mut dyn Iterator<Item = f64>| times.fold(0.0, f64::max);
         let since = longest(&mut waiting().filter_map(Connection::probe_unanswered_seconds));
         let before = longest(
@@ -148,14 +169,11 @@ impl Judged {
                 .filter_map(|it| Some(it.silent_seconds - it.probe_unanswered_seconds()?)),
         );
         format!(
-            "{what} {} probably forgotten by the path: a probe that was sent {}{} ago, after {} of quiet, is not answered{}; and {}. \
-             A guess: a single probe may be lost",
-            if n == 1 { "was" } else { "were" },
+            "a probe that was sent {}{} ago, after {} of quiet, is not answered{}",
             up_to(n),
             time(since),
             time(before),
-            self.next_probe(),
-            self.shown_by()
+            self.next_probe()
         )
     }
 
@@ -192,10 +210,7 @@ impl Judged {
     /// Of those that live, and that nothing protects.
     fn unprotected(&self, what: &str, it: &str) -> String {
         if let Some(closes) = self.habit() {
-            return format!(
-                "{what} will be closed by the peer after {} without data, as it does: sooner than the path forgets {it}",
-                time(closes.after_seconds)
-            );
+            return self.closed_by_habit(what, it, closes);
         }
         let unnoticed = match self.direction {
             Direction::Inbound => " may be dead without being noticed, and",

@@ -4,7 +4,10 @@
 use super::tests_support::said_of;
 use crate::{
     advice::Proposal,
-    command::why::answer::{AskedWhen, Judged, judge},
+    command::why::{
+        answer::{Judged, judge},
+        in_window::AskedWhen,
+    },
     fix::{
         known::KnownPaths,
         plan::{LeftAlone, MostValues, plan},
@@ -21,7 +24,7 @@ use crate::{
             Finding, Life,
             tests_support::{GAVE_UP, app, around, dead, live},
         },
-        neighbours::Neighbours,
+        neighbours::{Neighbours, peer_timer::PeerTimers},
         row::Row,
     },
 };
@@ -120,7 +123,7 @@ fn a_lost_probe_is_no_more_than_that_beside_an_outage_or_healthy_neighbours() {
         to_port(port, Socket { watched: busy, silent_ms, quiet_ms: 50_000, ..hangs(id, 50_000) })
     };
     let outage = [live(&cut(8, 80)), live(&cut(9, 81))];
-    assert_eq!(finding(&waiting(1), &outage), Finding::ProbeUnanswered);
+    assert_eq!(finding(&waiting(1), &outage), Finding::ProbablyLost);
     // The probe came sooner than what killed others.
     let own = OwnSettings { idle_seconds: 12, ..waiting(1).own };
     let soon = Socket { own, silent_ms: 59_000, quiet_ms: 59_000, ..waiting(1) };
@@ -213,7 +216,7 @@ fn planned(
     around: &Surroundings,
 ) -> Result<(Proposal, String), LeftAlone> {
     let row = Row::new(socket, [], None, around, socket.at);
-    let neighbours = Neighbours::of(iter::empty(), others.iter(), NOW);
+    let neighbours = Neighbours::of(iter::empty(), others.iter(), &PeerTimers::default(), NOW);
     let paths = KnownPaths { neighbours, ..KnownPaths::default() };
     let planned = plan(&row, &paths, MostValues::default(), 250)?;
     let options = planned.options;

@@ -1,7 +1,7 @@
 //! The words for connections in known states.
 
 use super::*;
-use crate::command::why::answer::{AskedWhen, judge};
+use crate::command::why::{answer::judge, in_window::AskedWhen};
 use crate::{
     model::{
         judgement::death::Cause,

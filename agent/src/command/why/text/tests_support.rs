@@ -1,7 +1,18 @@
 //! The page as tests read it.
 
 use super::WhyText;
-use crate::command::{socket_text::Style, why::answer::Judged};
+use crate::{
+    command::{socket_text::Style, why::answer::Judged},
+    kernel::host,
+    model::{
+        judgement::{
+            learned::{LearnedRow, PeerClosesRow},
+            learned_limit::Confidence,
+        },
+        text::wall_time::WallTime,
+    },
+    view::life::tests_support::app,
+};
 
 /// What is said of these cases, in one line.
 pub(super) fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
@@ -15,4 +26,19 @@ pub(super) fn said_of(cases: &[Judged], peer: Option<&str>) -> String {
         style: Style { colour: false },
     };
     page.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The peer of `app` closes by itself after this time without data.
+pub(super) fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
+    let one = app(1, None, 0);
+    [LearnedRow::PeerCloses(PeerClosesRow {
+        remote: one.remote.socket_addr().to_string(),
+        netns: host::own_netns().filter(|own| *own != one.netns).map(|_| one.netns),
+        time: WallTime::default(),
+        after_seconds,
+        connections: 8,
+        occasions: 4,
+        confidence,
+        meaning: "the peer closes connections 40 s after the last data".to_owned(),
+    })]
 }

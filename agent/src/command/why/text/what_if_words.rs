@@ -13,7 +13,11 @@ impl Judged {
     pub(super) fn what_if_in_words(&self) -> Option<String> {
         let what_if = &self.what_if;
         let is_moot = what_if.unchanged == what_if.deaths && self.did_its_work();
-        if what_if.deaths == 0 || !self.finding.is_of_silence() || is_moot {
+        if what_if.deaths == 0
+            || self.is_ended_by_habit()
+            || !self.finding.is_of_silence()
+            || is_moot
+        {
             return None;
         }
         let proposal = self.proposal;
@@ -75,7 +79,7 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use crate::{
-        command::why::answer::{AskedWhen, judge},
+        command::why::{answer::judge, in_window::AskedWhen},
         model::observed::socket::{Direction, Socket, State},
         view::life::{
             Life,

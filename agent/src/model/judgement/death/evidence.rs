@@ -33,6 +33,7 @@ impl Death {
                  have forgotten the connection meanwhile"
             );
         }
+        evidence += &self.other_reason_in_words();
         let n_others = |n: u32| counted(n, "other connection");
         match self.others {
             Others::Unknown => evidence,

@@ -7,6 +7,7 @@
 //! net/ipv4).
 
 mod evidence;
+mod explained;
 #[cfg(test)]
 mod tests;
 mod unseen;
@@ -23,6 +24,7 @@ use crate::model::{
     },
     text::closed_set::closed_set,
 };
+pub use explained::OtherReason;
 use serde::{Deserialize, Serialize};
 
 closed_set! {
@@ -104,6 +106,8 @@ pub struct Death {
     pub could_be_forgotten: bool,
     /// How other connections to the same peer fared at that time.
     pub others: Others,
+    /// What explains it as well as a path that forgot it.
+    pub other_reason: Option<OtherReason>,
 }
 
 /// Other connections of this host to the same peer, while one of them died.
@@ -170,6 +174,7 @@ impl Death {
             survived_ms,
             could_be_forgotten: quiet >= Quiet::Long,
             others: Others::Unknown,
+            other_reason: None,
         })
     }
 
@@ -211,6 +216,7 @@ impl Death {
     /// survived before met nothing, and others to the same host were answered meanwhile.
     pub fn is_forgotten(&self, socket: &Socket) -> bool {
         match self.cause {
+            _ if self.other_reason.is_some() => false,
             Cause::IdleDrop => true,
             // Where its probes had been answered after as much, the peer was started anew.
             Cause::KeepaliveReset => self.could_be_forgotten,

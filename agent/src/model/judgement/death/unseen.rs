@@ -50,6 +50,7 @@ impl Death {
             could_be_forgotten: quiet >= Quiet::Long
                 && (is_repeating(socket) || is_probing(socket)),
             others: Others::Unknown,
+            other_reason: None,
         }
     }
 

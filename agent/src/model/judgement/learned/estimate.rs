@@ -13,11 +13,7 @@ use crate::model::{
         learned_limit::{Confidence, LearnedLimit},
         preset::PRESETS,
     },
-    text::{
-        count::counted,
-        duration::{signed_seconds, tenths},
-        wall_time::WallTime,
-    },
+    text::{duration::signed_seconds, wall_time::WallTime},
 };
 
 /// Nothing in between forgets a connection so soon that one could be sure of it.
@@ -42,6 +38,8 @@ pub(super) struct Estimate {
     pub(super) n_explained: u64,
     /// Outages that would explain the deaths without a limit.
     pub(super) n_occasions: u64,
+    /// The peer may close by itself sooner than that: after this time without data, as it did once or twice.
+    pub(super) closes_after_ms: Option<i64>,
     /// How far the evidence carries.
     pub(super) confidence: Confidence,
     /// When the last of it came, Unix milliseconds.
@@ -62,22 +60,37 @@ impl Estimate {
         let moments: Vec<i64> = moments.collect();
         let outages: Vec<Span> =
             evidence.iter().filter(|it| it.is_outage()).map(|it| it.span).collect();
+        let may_be_closed =
+            |it: &Evidence| closes.is_some_and(|closes| closes.is_over_after(it.span.ms()));
         let is_explained = |it: &Evidence| {
+            let is_in_outage = outages.iter().any(|outage| outage.touches(it.span))
+                || moments.iter().any(|&moment| it.span.contains(moment));
             closes.is_some_and(|closes| closes.explains(it.span))
-                || it.outcome != QuietOutcome::SingledOut
-                    && (outages.iter().any(|outage| outage.touches(it.span))
-                        || moments.iter().any(|&moment| it.span.contains(moment)))
+                || is_in_outage && (it.outcome != QuietOutcome::SingledOut || may_be_closed(it))
         };
         let (kills, others): (Vec<Evidence>, Vec<Evidence>) =
             evidence.iter().partition(|it| it.is_kill());
-        let (explained, kills): (Vec<Evidence>, Vec<Evidence>) =
+        let (explained, mut kills): (Vec<Evidence>, Vec<Evidence>) =
             kills.into_iter().partition(is_explained);
+        // That others were answered says nothing of a FIN that was lost before.
+        for kill in kills.iter_mut().filter(|it| may_be_closed(it)) {
+            if kill.outcome == QuietOutcome::SingledOut {
+                kill.outcome = QuietOutcome::Killed;
+            }
+        }
+        let is_doubtful = kills.iter().any(may_be_closed);
         let survivals: Vec<Evidence> = others.into_iter().filter(Evidence::is_survival).collect();
         let all = Self::of_consistent(&kills, &survivals);
         let n_explained = count(explained.len());
-        Self::since_it_was_made_shorter(&kills, &survivals)
-            .or(all)
-            .map(|estimate| Self { n_explained, ..estimate })
+        Self::since_it_was_made_shorter(&kills, &survivals).or(all).map(|estimate| Self {
+            n_explained,
+            closes_after_ms: closes.map(|it| it.after_ms).filter(|_| is_doubtful),
+            confidence: match estimate.confidence {
+                Confidence::Sure if is_doubtful => Confidence::Likely,
+                confidence => confidence,
+            },
+            ..estimate
+        })
     }
 
     /// What was survived before a limit was made shorter does not count against it any more. One death after the last
@@ -128,6 +141,7 @@ impl Estimate {
             n_singled_out: count(kills.iter().filter(is_singled_out).count()),
             n_contradicted: count(n_all - kills.len()),
             n_explained: 0,
+            closes_after_ms: None,
             n_occasions,
             confidence,
             at_ms: all.map(|it| it.span.ended_ms).max()?,
@@ -180,41 +194,9 @@ impl Estimate {
         LearnedLimit { seconds, kept_seconds, confidence: self.confidence }
     }
 
-    fn meaning(&self) -> String {
-        let time = |ms: i64| tenths(u64::try_from(ms).unwrap_or_default());
-        let shortest = time(self.shortest_killed_ms);
-        let interval = match self.longest_survived_ms {
-            // Both may be the same when they are rounded.
-            Some(longest) if time(longest) != shortest => {
-                format!("between {} and {shortest}", time(longest))
-            }
-            Some(_) => format!("at about {shortest}"),
-            None => format!("at {shortest} or before"),
-        };
-        let deaths = counted(self.n_deaths, "death");
-        let beside = match self.n_singled_out {
-            0 => String::new(),
-            n if n == self.n_deaths => ", while others to the same peer were answered".to_owned(),
-            n => format!(", {n} of them while others to the same peer were answered"),
-        };
-        let looks = match self.devices() {
-            Some((_, devices)) => format!(": as {devices}"),
-            None => String::new(),
-        };
-        let sure = match self.confidence {
-            Confidence::Guess if self.n_singled_out == self.n_deaths => {
-                "; a guess: it was seen on one occasion"
-            }
-            Confidence::Guess => "; a guess: one outage of the peer would explain it too",
-            Confidence::Likely => "; likely",
-            Confidence::Sure => "; sure",
-        };
-        format!("quiet connections are dropped {interval}, {deaths}{beside}{looks}{sure}")
-    }
-
     /// As it is shown.
     pub(super) fn row(&self, destination: Destination) -> LimitRow {
-        LimitRow {
+        let row = LimitRow {
             remote: destination.to_string(),
             netns: destination.netns,
             time: WallTime::of_unix_ms(self.at_ms),
@@ -229,8 +211,11 @@ impl Estimate {
             confidence: self.confidence,
             idle_limit_seconds: self.seconds(),
             looks_like: self.devices().map(|(_, devices)| devices),
-            meaning: self.meaning(),
-        }
+            peer_closes_after_seconds: self.closes_after_ms.map(signed_seconds),
+            meaning: String::new(),
+        };
+        let is_outage_ruled_out = self.n_singled_out > 0;
+        LimitRow { meaning: row.in_words(is_outage_ruled_out), ..row }
     }
 }
 

@@ -13,6 +13,7 @@
 mod clean_up;
 mod estimate;
 mod evidence;
+mod other_reason;
 mod peer_closes;
 mod row;
 mod span;
@@ -166,7 +167,7 @@ impl Learned {
         let destination = Destination::of(socket, self.home.netns);
         self.endings.note(LostConnection {
             netns: destination.netns,
-            within: if death.cause == Cause::PeerReset {
+            within: if death.cause == Cause::PeerReset && death.other_reason.is_none() {
                 // Nobody doubts when it came.
                 Span { began_ms: quiet.ended_ms, ..quiet }
             } else {
@@ -180,6 +181,8 @@ impl Learned {
         // What it survived before did not kill it now.
         let survived_as_much = i64::from(death.survived_ms) * 5 / 4 >= quiet.ms();
         let outcome = match death.cause {
+            // What else explains it stands beside it: a timer, or what went dark.
+            _ if death.other_reason.is_some() => QuietOutcome::Killed,
             Cause::PeerReset => QuietOutcome::PeerClosed { times: 1 },
             Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
             // The peer was started anew, or its path was gone for a while.

@@ -78,8 +78,12 @@ impl PeerCloses {
     /// Whether this timer alone explains a death after that quiet time: the peer had closed it by then. A guess explains
     /// nothing.
     pub(super) fn explains(&self, quiet: Span) -> bool {
-        let is_over = quiet.ms() >= self.after_ms || is_same(quiet.ms(), self.after_ms);
-        is_over && self.is_habit()
+        self.is_habit() && self.is_over_after(quiet.ms())
+    }
+
+    /// Whether this timer was over after a quiet time, if it is one.
+    pub(super) fn is_over_after(&self, quiet_ms: i64) -> bool {
+        quiet_ms >= self.after_ms || is_same(quiet_ms, self.after_ms)
     }
 
     /// As it is shown.

@@ -1,7 +1,14 @@
 //! What was learned, as it is shown: one row for each fact. Fields are only ever added.
 
 use super::{clean_up::CleanUpRow, peer_closes::PeerClosesRow};
-use crate::model::{judgement::learned_limit::Confidence, text::wall_time::WallTime};
+use crate::model::{
+    judgement::learned_limit::Confidence,
+    text::{
+        count::counted,
+        duration::{ms, tenths},
+        wall_time::WallTime,
+    },
+};
 use serde::{Deserialize, Serialize};
 
 /// A fact that follows from how connections ended and went on.
@@ -95,6 +102,48 @@ pub struct LimitRow {
     pub idle_limit_seconds: u32,
     /// Devices with such a limit.
     pub looks_like: Option<String>,
+    /// The peer may close by itself after this time without data, which is sooner: a FIN that was lost explains the deaths as
+    /// well.
+    #[serde(default)]
+    pub peer_closes_after_seconds: Option<f64>,
     /// All of it, in one sentence.
     pub meaning: String,
+}
+
+impl LimitRow {
+    /// All of it, in one sentence. `is_outage_ruled_out`: others were answered meanwhile, so no outage of the peer explains it.
+    pub fn in_words(&self, is_outage_ruled_out: bool) -> String {
+        let time = |seconds: f64| tenths(ms(seconds));
+        let shortest = time(self.shortest_killed_seconds);
+        let interval = match self.longest_survived_seconds.map(time) {
+            // Both may be the same when they are rounded.
+            Some(longest) if longest != shortest => format!("between {longest} and {shortest}"),
+            Some(_) => format!("at about {shortest}"),
+            None => format!("at {shortest} or before"),
+        };
+        let deaths = counted(self.deaths, "death");
+        let beside = match self.deaths_singled_out {
+            0 => String::new(),
+            n if n == self.deaths => ", while others to the same peer were answered".to_owned(),
+            n => format!(", {n} of them while others to the same peer were answered"),
+        };
+        let looks =
+            self.looks_like.as_ref().map(|devices| format!(": as {devices}")).unwrap_or_default();
+        let sure = match self.confidence {
+            Confidence::Guess if is_outage_ruled_out => "; a guess: it was seen on one occasion",
+            Confidence::Guess => "; a guess: one outage of the peer would explain it too",
+            Confidence::Likely => "; likely",
+            Confidence::Sure => "; sure",
+        };
+        let closes = self.peer_closes_after_seconds.map(|after| {
+            format!(
+                ". Or the peer closes by itself {} after the last data, as it did before, and its FIN was lost",
+                time(after)
+            )
+        });
+        format!(
+            "quiet connections are dropped {interval}, {deaths}{beside}{looks}{sure}{}",
+            closes.unwrap_or_default()
+        )
+    }
 }

@@ -55,6 +55,7 @@ fn idle_drop(quiet: u32) -> Death {
         survived_ms: 0,
         could_be_forgotten: false,
         others: Others::Unknown,
+        other_reason: None,
     }
 }
 

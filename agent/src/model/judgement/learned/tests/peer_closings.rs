@@ -111,3 +111,35 @@ fn what_the_peer_closed_once_is_a_guess_that_explains_nothing() {
     learned.peer_closed(&client, at(HOUR), 21_000);
     assert!(closes_rows(&learned, DAY).is_empty());
 }
+
+#[test]
+fn what_a_fin_that_was_lost_explains_as_well_is_no_sure_limit() {
+    let beside = |quiet: u32| Death { others: Others::Answered(3), ..idle_drop(quiet) };
+    let three = |learned: &mut Learned, quiet: u32| {
+        for n in 2..=4 {
+            learned.survived(&peer(15), at(n * HOUR - 900), 29_000);
+            die(learned, &peer(15), n * HOUR, &beside(quiet));
+        }
+    };
+    // It closed one connection so: that others were answered says nothing of its FIN.
+    let mut once = learned();
+    once.peer_closed(&peer(15), at(HOUR), 31_000);
+    three(&mut once, 40);
+    let row = limit_rows(&once, DAY).remove(0);
+    assert_eq!((row.confidence, row.deaths, row.deaths_singled_out), (Confidence::Likely, 3, 0));
+    assert_eq!(row.peer_closes_after_seconds, Some(31.0));
+    assert!(row.meaning.ends_with("Or the peer closes by itself 31 s after the last data, as it did before, and its FIN was lost"));
+    // A cut was seen meanwhile.
+    let cause = Cause::RetransmitTimeout;
+    for n in 2..=4 {
+        die(&mut once, &with_id(9), n * HOUR - 5, &Death { cause, ..idle_drop(2) });
+    }
+    assert_eq!(estimate(&once, DAY), None);
+    // A path that forgets sooner than the peer closes is learned as ever.
+    let mut sooner = learned();
+    sooner.peer_closed(&peer(15), at(HOUR), 50_000);
+    three(&mut sooner, 40);
+    let row = limit_rows(&sooner, DAY).remove(0);
+    assert_eq!((row.confidence, row.deaths_singled_out), (Confidence::Sure, 3));
+    assert_eq!(row.peer_closes_after_seconds, None);
+}

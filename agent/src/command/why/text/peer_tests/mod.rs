@@ -1,22 +1,21 @@
 //! The words about peers: what closes first, what went dark for all, and what a single lost probe ended.
 
-use super::{tests_support::said_of, *};
+mod timer;
+
+use super::{
+    tests_support::{closes_after, said_of},
+    *,
+};
 use crate::{
-    command::why::answer::{AskedWhen, judge},
-    kernel::host,
+    command::why::{answer::judge, in_window::AskedWhen},
     model::{
-        judgement::{
-            death::Cause,
-            learned::{LearnedRow, PeerClosesRow},
-            learned_limit::Confidence,
-        },
+        judgement::{death::Cause, learned::LearnedRow, learned_limit::Confidence},
         observed::{
             ending::{Ending, Unacked},
             setting::OwnSettings,
-            socket::{Endpoint, Socket, State},
+            socket::{Direction, Endpoint, Socket, State},
             watched::Watched,
         },
-        text::wall_time::WallTime,
     },
     view::life::{
         Life,
@@ -24,23 +23,11 @@ use crate::{
     },
 };
 
+use std::net::Ipv4Addr;
+
 fn page(lives: Vec<Life>, learned: &[LearnedRow]) -> String {
     let cases = judge(lives, &[], learned, None, AskedWhen::default());
     said_of(&cases, Some("it"))
-}
-
-fn closes_after(after_seconds: f64, confidence: Confidence) -> [LearnedRow; 1] {
-    let one = app(1, None, 0);
-    [LearnedRow::PeerCloses(PeerClosesRow {
-        remote: one.remote.socket_addr().to_string(),
-        netns: host::own_netns().filter(|own| *own != one.netns).map(|_| one.netns),
-        time: WallTime::default(),
-        after_seconds,
-        connections: 8,
-        occasions: 4,
-        confidence,
-        meaning: "the peer closes connections 40 s after the last data".to_owned(),
-    })]
 }
 
 #[test]
@@ -129,6 +116,7 @@ fn a_limit_that_somebody_has_set_is_not_called_assumed() {
 
 #[test]
 fn a_probe_that_waits_beside_others_that_nobody_answers_is_not_called_a_lost_packet() {
+    const GUESS: &str = "A guess: it may be this probe alone";
     let waiting = Socket {
         probes_unanswered: 1,
         timer_ms: Some(5_000),
@@ -139,20 +127,31 @@ fn a_probe_that_waits_beside_others_that_nobody_answers_is_not_called_a_lost_pac
     let waiting = Socket { own: OwnSettings { interval_seconds: 10, ..waiting.own }, ..waiting };
     let said = |others: &[Life]| {
         let case = judge(vec![live(&waiting)], others, &[], None, AskedWhen::default()).remove(0);
-        assert_eq!(case.finding, Finding::ProbeUnanswered);
+        // A finding is exit code 1.
+        assert_eq!(case.finding == Finding::ProbablyLost, case.finding.is_of_silence());
         case.meaning
     };
     // It hangs for 9 s.
     let hangs = Socket { retransmitting_ms: Some(9_000), silent_ms: 89_000, ..stuck(2) };
     let beside = said(&[live(&hangs)]);
     assert!(beside.contains("others to 172.16.0.15 get no answer since "), "{beside}");
-    assert!(!beside.contains("may be lost"), "{beside}");
+    assert!(beside.ends_with(GUESS) && !beside.contains("may be lost"), "{beside}");
     let mut other_port = hangs;
     other_port.remote.port = 6379;
     assert!(said(&[live(&other_port)]).contains("get no answer since"));
-    // It heard the peer since the other one hangs; others are answered; or there are none.
+    // It heard the peer since the other one hangs, but nobody has heard it since the probe.
+    let older = said(&[live(&stuck(2)), live(&stuck(3))]);
+    assert!(
+        older.contains("is probably lost: a probe that was sent 5.0 s ago, after 10 s of quiet"),
+        "{older}"
+    );
+    let others =
+        "2 other connections to 172.16.0.15 get no answer either, and nobody has heard it since";
+    assert!(older.contains(others) && older.ends_with(GUESS), "{older}");
+    // Others are answered; or there are none; or they are well.
     let answered = [live(&hangs), live(&app(3, None, 500))];
-    for calm in [said(&[live(&stuck(2))]), said(&answered), said(&[])] {
+    let well = [live(&app(3, None, 30_000))];
+    for calm in [said(&answered), said(&[]), said(&well)] {
         assert!(calm.ends_with("; a single one may be lost"), "{calm}");
     }
 }
@@ -243,6 +242,32 @@ fn who_hangs_after_what_it_survived_shows_an_outage_and_no_limit() {
     assert!(older.contains(expected) && !older.contains("is gone for all"), "{older}");
     let own = "1 with unanswered probes, no path forgets after so little quiet: the peer or the path is gone";
     assert!(older.contains(own), "{older}");
+}
+
+#[test]
+fn a_server_obeys_the_quiet_time_after_which_one_of_its_clients_hangs() {
+    let of_client = |host: u8, quiet_ms: u32| {
+        let mut socket = Socket {
+            direction: Direction::Inbound,
+            silent_ms: quiet_ms + 39_000,
+            ..stuck(host.into())
+        };
+        socket.remote.addr = Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped();
+        live(&socket)
+    };
+    let judged = |lives: Vec<Life>| {
+        let cases = judge(lives, &[], &[], None, AskedWhen::default());
+        assert_eq!(cases.len(), 1, "clients of one port");
+        (cases[0].proposal.idle, said_of(&cases, None))
+    };
+    // The shortest of all clients: one setting is for all of them.
+    let (idle, said) =
+        judged(vec![of_client(1, 90_000), of_client(2, 60_000), of_client(3, 80_000)]);
+    assert!(idle <= 30, "{idle}: {said}");
+    assert!(said.contains("if the path has forgotten it"), "{said}");
+    // After a moment nothing has forgotten it.
+    let (idle, said) = judged(vec![of_client(1, 3_000)]);
+    assert!(idle >= 60 && said.contains("the peer or the path is gone"), "{idle}: {said}");
 }
 
 #[test]
