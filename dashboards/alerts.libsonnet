@@ -219,10 +219,24 @@
             10,
             |||
               keepwatch_host_processes_visible{%(selector)s} == 0
+              unless on (%(agent)s)
+              keepwatch_source_info{%(selector)s, source="proc"}
             |||,
             'A keepwatch agent does not see the processes of its host.',
             'The agent at {{ $labels.instance }} lacks the pid namespace or the /proc of its host: connections are missing'
             + ' there, or have no owner.',
+          ),
+          // Alerts on events and causes of death hang on metrics that are absent there: their silence means nothing.
+          alert(
+            'KeepwatchWithoutEbpf',
+            severity.info,
+            10,
+            |||
+              keepwatch_source_info{%(selector)s, source="proc"} == 1
+            |||,
+            'A keepwatch agent works without eBPF: several alerts cannot fire there.',
+            'The agent at {{ $labels.instance }} reads connections from /proc: it sees no events, no probes and no refused'
+            + ' settings, and no cause of death but what its last look supports.',
           ),
           alert(
             'KeepwatchEventsLost',

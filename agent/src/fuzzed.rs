@@ -1,5 +1,5 @@
 //! What reads bytes of others, each as one function that `cargo xtask fuzz` calls with whatever it likes. None may panic, overflow,
-//! take unbounded memory or break what it promises. Built by `--cfg fuzzing` alone.
+//! take unbounded memory or break what it promises. Built by `--cfg fuzzing`, and for tests: those of each run change the corpora at random.
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a finding is a panic")]
 
 use crate::{
@@ -36,7 +36,7 @@ pub fn record(data: &[u8]) {
         match advice % 8 {
             0 => table.begin_walk(advice & 8 != 0),
             1 => {
-                for (id, _) in table.unmet() {
+                for id in table.unmet(|socket| socket.id) {
                     table.apply(Event::Gone { id, at: last });
                 }
                 table.end_walk();
@@ -71,8 +71,7 @@ pub fn btf(data: &[u8]) {
     for path in
         ["sock.sk_flags", "tcp_sock.keepalive_time", "sock.__sk_common.skc_dport", "net.ns.inum"]
     {
-        let (member, bit, holder) = (btf.member(path), btf.bit(path), btf.type_with(path));
-        drop((member, bit, holder));
+        let _found = (btf.member(path), btf.bit(path), btf.type_with(path));
     }
     drop(btf.only(&["sock", "file"]));
 }
@@ -135,5 +134,119 @@ pub fn typed(data: &[u8]) {
     if let Ok(pattern) = text.parse::<PeerPattern>() {
         let written = pattern.to_string();
         assert_eq!(written.parse::<PeerPattern>().as_ref(), Ok(&pattern), "{written}");
+    }
+}
+
+/// What needs no fuzzer, so that each run of the tests has it: the corpora, and changes of them.
+#[cfg(test)]
+mod tests {
+    use std::{
+        fmt::Write as _,
+        fs,
+        panic::{AssertUnwindSafe, catch_unwind},
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    /// Changed inputs of each target, unless that takes longer.
+    const N_CHANGED: usize = 20_000;
+    const WITHIN: Duration = Duration::from_secs(5);
+    const MOST_BYTES: usize = 4096;
+
+    /// Numbers that are the same in each run (xorshift64, of Marsaglia).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % u64::try_from(n.max(1)).unwrap()).unwrap()
+        }
+
+        fn byte(&mut self) -> u8 {
+            // Bytes that mean something to a reader of text, or of numbers, come more often.
+            const TELLING: &[u8] = b"\0\x01\x7f\x80\xff\n\"'\\/.:,=-+[]{}0129";
+            if self.below(2) == 0 {
+                TELLING[self.below(TELLING.len())]
+            } else {
+                u8::try_from(self.below(256)).unwrap()
+            }
+        }
+
+        /// An input out of one of these, or of two.
+        fn changed(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+            let mut input = seeds[self.below(seeds.len())].clone();
+            for _ in 0..=self.below(8) {
+                let (at, byte) = (self.below(input.len() + 1), self.byte());
+                match self.below(6) {
+                    0 | 1 if at < input.len() => input[at] = byte,
+                    2 if at < input.len() => input[at] ^= 1 << self.below(8),
+                    3 => input.insert(at, byte),
+                    4 => drop(input.drain(at..(at + self.below(16)).min(input.len()))),
+                    _ => {
+                        let other = &seeds[self.below(seeds.len())];
+                        let from = self.below(other.len() + 1);
+                        let to = (from + self.below(512)).min(other.len());
+                        input.splice(at..at, other[from..to].iter().copied());
+                    }
+                }
+            }
+            input.truncate(MOST_BYTES);
+            input
+        }
+    }
+
+    #[track_caller]
+    fn holds(name: &str, target: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
+        let mut paths: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+        paths.sort();
+        let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        let check = |input: &[u8]| {
+            if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
+                let hex = input.iter().fold(String::new(), |mut hex, byte| {
+                    write!(hex, "{byte:02x}").unwrap();
+                    hex
+                });
+                panic!("{name} breaks; the input, in hex: {hex}");
+            }
+        };
+        for seed in &seeds {
+            check(seed);
+        }
+        #[expect(clippy::disallowed_methods, reason = "a bound on the time of a test")]
+        let began = Instant::now();
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let tried = (0..N_CHANGED).take_while(|_| {
+            check(&numbers.changed(&seeds));
+            began.elapsed() < WITHIN
+        });
+        assert!(tried.count() >= 100, "{name}: one input takes more than {WITHIN:?} / 100");
+    }
+
+    #[test]
+    fn changed_records_break_neither_the_decoder_nor_the_table() {
+        holds("record", super::record);
+    }
+
+    #[test]
+    fn changed_btf_is_an_error_or_an_absence() {
+        holds("btf", super::btf);
+    }
+
+    #[test]
+    fn changed_files_of_settings_are_read_or_refused() {
+        holds("config", super::config);
+        holds("policy", super::policy);
+        holds("web_config", super::web_config);
+    }
+
+    #[test]
+    fn changed_questions_and_words_mean_the_same_when_they_are_written_again() {
+        holds("query", super::query);
+        holds("typed", super::typed);
+        holds("cgroup", super::cgroup);
     }
 }

@@ -13,7 +13,7 @@ mod docs;
 mod drill;
 mod files;
 mod fix;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod kernel;
 mod log;

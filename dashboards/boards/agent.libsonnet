@@ -72,6 +72,8 @@ function(config)
             ),
             panel.column('Snapshot age', 'max by (instance) (%s)' % age, 's', panel.below(config.snapshotAge)),
             panel.column('Sees its host', one('keepwatch_host_processes_visible')),
+            panel.column('Has eBPF', 'max by (instance) (%s)' % q.m('keepwatch_source_info', 'source="kernel"')),
+            panel.column('Not seen', 'sum by (instance) (%s)' % q.m('keepwatch_not_seen')),
             panel.column('Sandbox parts', 'sum by (instance) (%s)' % q.m('keepwatch_sandbox')),
             panel.column('Memory', one('process_resident_memory_bytes'), 'bytes'),
             panel.column('Open files', one('process_open_fds')),

@@ -15,7 +15,10 @@ use keepwatch_tests::{
     tool::TemporaryFolder,
     wait,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    net::sockopt,
+    process::{Pid, Signal, kill_process},
+};
 use std::{process::Command, time::Duration};
 
 /// `keepwatch top` on the agent's socket, or on one where nobody answers.
@@ -89,6 +92,52 @@ fn without_an_agent_it_reads_the_kernel_and_says_so() {
     terminal.wait_for("that nobody remembers", |lines| {
         lines.iter().any(|line| line.contains("Nobody watched"))
     });
+    terminal.types("q");
+    assert_eq!(terminal.wait_for_end().code(), Some(0));
+    terminal.assert_restored();
+}
+
+#[test]
+fn without_ebpf_it_reads_proc_says_so_and_follows_what_changes() {
+    require_root();
+    let path = NetworkPath::cable();
+    let ends = path.connect(&Plan::NOTHING);
+    let folder = TemporaryFolder::new();
+    let [flag, inode] = of(&path.near);
+    let words = [flag.as_str(), &inode, "--source", "proc"];
+    let mut terminal = Terminal::start(&top(&folder.file("none.sock"), &words), 120, 24);
+    let peer = path.server.to_string();
+    let shows = |lines: &[String], verdict: &str| {
+        lines.iter().any(|line| line.contains(&peer) && line.contains(verdict))
+    };
+    let lines = terminal.wait_for("the connection", |lines| shows(lines, "off"));
+    let source = "read from /proc, without an agent and eBPF";
+    assert!(lines[0].contains(source), "{}", lines[0]);
+    sockopt::set_tcp_keepidle(&ends.client, Duration::from_mins(1)).expect("TCP_KEEPIDLE");
+    sockopt::set_socket_keepalive(&ends.client, true).expect("SO_KEEPALIVE");
+    terminal.wait_for("its new verdict", |lines| shows(lines, "protected"));
+    terminal.types("\r");
+    terminal.wait_for("that nobody remembers", |lines| {
+        lines.iter().any(|line| line.contains("Nobody watched"))
+    });
+    drop(ends);
+    terminal
+        .wait_for("its end", |lines| lines.iter().any(|line| line.contains("not there any more")));
+    terminal.types("q");
+    assert_eq!(terminal.wait_for_end().code(), Some(0));
+    terminal.assert_restored();
+}
+
+#[test]
+fn without_the_rights_for_all_processes_it_says_that_it_shows_a_part() {
+    require_root();
+    let folder = TemporaryFolder::new();
+    let of_top = top(&folder.file("none.sock"), &["--source", "proc"]);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.arg(of_top.get_program()).args(of_top.get_args());
+    let mut terminal = Terminal::start(&command, 120, 24);
+    terminal.wait_for("that it is a part", |lines| lines[0].contains("rights are missing"));
     terminal.types("q");
     assert_eq!(terminal.wait_for_end().code(), Some(0));
     terminal.assert_restored();

@@ -16,7 +16,7 @@ use keepwatch::tested::{
         happening::{Happened, News},
         sums::Totals,
     },
-    watch::{Audience, Watch},
+    watch::{Audience, HookSight, Watch},
 };
 use keepwatch_tests::{
     answer::trace::mechanism,
@@ -54,6 +54,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let interest = Interest::default();
     let scope = Scope::Events { ring_bytes: 1 << 20, mechanism, interest, log: LogLevel::Off };
     let hooks = Hooks::load_with(scope, &types).expect("the hooks load");
+    let sight = HookSight::new(hooks, Vec::new()).expect("the ring");
     let told = WatchedDeaths::default();
     let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
     let surroundings = Surroundings { limits, host: host::addresses(), hz: clock::hz() };
@@ -61,7 +62,7 @@ fn deaths_that_no_hook_tells_are_found_by_walks_and_counted() {
     let resolver = Resolver::new("/proc".as_ref(), "/".as_ref(), 100).expect("/proc");
     let interval = Duration::from_secs(1);
     let mut watch =
-        Watch::new(hooks, Arc::clone(&table), told.clone(), resolver, interval).expect("a watcher");
+        Watch::new(Box::new(sight), Arc::clone(&table), told.clone(), resolver, interval);
     watch.walk().expect("the first walk");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {

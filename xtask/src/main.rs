@@ -4,6 +4,8 @@ mod apt;
 mod bench;
 mod cases;
 mod chaos;
+#[cfg(test)]
+mod chart;
 mod ci;
 mod codegen;
 mod command;

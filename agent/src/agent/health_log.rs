@@ -5,6 +5,7 @@ use super::watch::WALK_SHARE;
 use crate::{
     kernel::{
         hooks::{self, Error},
+        proc_source,
         sandbox::Sandbox,
     },
     log::{
@@ -51,6 +52,21 @@ pub(super) fn hook(status: &hooks::SignalStatus) {
     }
 }
 
+/// Says that there are no hooks, and why if nobody wanted that.
+pub(super) fn without_ebpf(refused: Option<&str>) {
+    let blind_to = proc_source::NEVER_SEEN_BY_AGENT;
+    if let Some(cause) = refused {
+        warn!(
+            blind_to,
+            cause,
+            advice = "give it what it needs for eBPF, or `--source proc` if this is meant",
+            "eBPF is refused: connections are read from /proc"
+        );
+    } else {
+        info!(blind_to, "connections are read from /proc, without eBPF");
+    }
+}
+
 /// Logs what of the host's processes is in sight, if it is not all.
 fn processes(view: HostView) {
     match view {
@@ -87,7 +103,12 @@ pub(super) struct Account {
     /// Of the history, by reason.
     records: [Paced; REASONS.len()],
     walks: Spell,
+    /// Unix time minus monotonic time, nanoseconds, when it was looked at last.
+    wall_offset_ns: Option<i64>,
 }
+
+/// Less is what a clock is corrected by while it runs.
+const CLOCK_SLACK_NS: u64 = 2_000_000_000;
 
 /// Not what is over its budget or its size: that is meant to be left out on a busy host.
 const REASONS: [Loss; 2] = [Loss::Queue, Loss::Disk];
@@ -101,6 +122,17 @@ impl Account {
             events: Default::default(),
             records: Default::default(),
             walks: Spell::default(),
+            wall_offset_ns: None,
+        }
+    }
+
+    /// Says that the wall clock jumped. `offset_ns`: Unix time minus monotonic time.
+    pub(super) fn look_at_clock(&mut self, offset_ns: i64) {
+        let before = self.wall_offset_ns.replace(offset_ns).unwrap_or(offset_ns);
+        let jump_ns = offset_ns.saturating_sub(before);
+        if jump_ns.unsigned_abs() >= CLOCK_SLACK_NS {
+            let by_seconds = jump_ns / 1_000_000_000;
+            warn!(by_seconds, "the wall clock was set, or this host slept");
         }
     }
 
@@ -260,6 +292,18 @@ mod tests {
             (&lines[0]["every_seconds"], &lines[0]["cpu_seconds"]),
             (&40.0.into(), &2.0.into())
         );
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_is_said_each_time_and_one_that_is_corrected_is_not() {
+        let lines = logged(|| {
+            let mut account = account();
+            for seconds in [100, 101, 102, 21_702, 21_703, -500] {
+                account.look_at_clock(seconds * 1_000_000_000);
+            }
+        });
+        let said: Vec<_> = lines.iter().map(|line| line["by_seconds"].as_i64()).collect();
+        assert_eq!(said, [Some(21_600), Some(-22_203)]);
     }
 
     #[test]

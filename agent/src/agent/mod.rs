@@ -2,6 +2,7 @@
 //! refused happens first, in the main thread; then capabilities are given up; then it watches and
 //! serves.
 
+mod choose_sight;
 mod endpoints;
 mod given_sockets;
 mod health_log;
@@ -17,9 +18,7 @@ use crate::{
     config::{self, ReloadHealth, web::WebConfigError},
     drill::notes::DrillsWatched,
     kernel::{
-        clock, heap_trim,
-        hooks::{self, Hooks, Interest, LogLevel, Mechanism, Scope, Signal},
-        host,
+        clock, heap_trim, hooks, host, proc_source,
         sandbox::{Sandbox, SandboxMode},
     },
     model::{
@@ -27,13 +26,14 @@ use crate::{
             learned::{Home, LearnedRow, Lesson},
             verdict::Surroundings,
         },
-        observed::socket::{SocketAddress, SocketId},
         table::{Bounds, Table, agent_health::HostView, happening::News, sums::Totals},
     },
     owner::Resolver,
     serve::{self, FreshLook, Shared},
     store,
 };
+use choose_sight::ChosenSight;
+pub(crate) use choose_sight::{HookOptions, WatchedBy};
 pub(crate) use endpoints::EndpointConfig;
 use endpoints::Endpoints;
 use reload::Reloader;
@@ -63,12 +63,10 @@ pub(crate) struct Config {
     pub around: Surroundings,
     /// Time between two snapshots; stretched if snapshots are expensive.
     pub interval: Duration,
-    /// Size of the ring buffer.
-    pub ring_bytes: u32,
-    /// How hooks are attached.
-    pub mechanism: Mechanism,
-    /// What of the hooks' own troubles is logged.
-    pub log_hooks: LogLevel,
+    /// What connections are read by.
+    pub watched_by: WatchedBy,
+    /// How hooks are loaded.
+    pub hooks: HookOptions,
     /// Bounds of the table.
     pub bounds: Bounds,
     /// Finds the unit, container and pod of a process.
@@ -115,6 +113,9 @@ pub(crate) enum Error {
     /// The hooks do not load.
     #[error(transparent)]
     Hooks(#[from] hooks::Error),
+    /// Descriptors in /proc cannot be borrowed.
+    #[error(transparent)]
+    Proc(#[from] proc_source::Error),
     /// The first snapshot failed.
     #[error(transparent)]
     Watch(#[from] watch::Error),
@@ -163,9 +164,8 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         endpoints,
         around,
         interval,
-        ring_bytes,
-        mechanism,
-        log_hooks,
+        watched_by,
+        hooks,
         bounds,
         resolver,
         host_root,
@@ -176,40 +176,37 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let runtime = ServerRuntime::new()?;
     let manager = ServiceManager::from_env();
     let fresh_look = Arc::new(FreshLook::new().map_err(system("make an eventfd"))?);
-    Hooks::check()?;
+    watched_by.check(hooks)?;
     if host::view() == HostView::NoProc {
         return Err(Error::NoProc);
     }
     let endpoints = Endpoints::open(endpoints)?;
     store::make_folder(&history.folder);
-    let interest = Interest::default();
-    let scope = Scope::Events { ring_bytes, mechanism, interest, log: log_hooks };
-    let mut hooks = Hooks::load(scope)?.require(Signal::Snapshot)?;
-    hooks.status().iter().for_each(health_log::hook);
-    heap_trim::give_back();
-    let lists = hooks.lists();
-    let kept = give_up_capabilities(&mut hooks).map_err(system("give up capabilities"))?;
+    let ChosenSight { sight, files, kept, is_proc } = watched_by.open(hooks)?;
     endpoints.read_again()?;
-    let sandbox = bounded(sandbox, &endpoints, file.as_deref(), &history.folder, &host_root);
+    let sandbox = match sandbox {
+        SandboxMode::Off => Sandbox::off(),
+        SandboxMode::On if is_proc => Sandbox::enter_beside_proc(),
+        SandboxMode::On => bounded(&endpoints, file.as_deref(), &history.folder, &host_root),
+    };
+    health_log::sandbox(&sandbox);
     let mut table = Table::new(around, bounds);
     let folder = history.folder.clone();
     let clues = Arc::clone(&history.clues);
-    let files = hooks.process_files();
     let (clue_reader, reading) =
         Arc::clone(&clues).start(files).map_err(system("start a thread"))?;
-    let (writer, writing, health, lessons) = store::HistoryWriter::start(history)?;
+    let (writer, writing, health, earlier) = store::HistoryWriter::start(history)?;
     let home = Home {
-        unix_offset_ms: clock::unix_offset_ns() / 1_000_000,
+        unix_offset_ms: earlier.unix_offset_ns / 1_000_000,
         netns: host::own_netns(),
         zone_ms: clock::zone_ms(),
     };
-    table.remember(lessons, home, clock::now());
+    table.remember(earlier.lessons, home, clock::now());
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
-    let mut watch = Watch::new(hooks, Arc::clone(&table), servers, resolver, interval)?
-        .reading_first(lists)
+    let mut watch = Watch::new(sight, Arc::clone(&table), servers, resolver, interval)
         .told_of(DrillsWatched::new(folder.clone()))
         .asked_by(Arc::clone(&fresh_look));
     watch.walk()?;
@@ -219,7 +216,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let started_at_seconds = clock::unix_seconds();
     let history = serve::HistoryAccess { folder, health: Arc::clone(&health) };
     let sums = snapshot.clone();
-    let log_hooks = log_hooks.as_str();
+    let log_hooks = hooks.log.as_str();
     let shared = Arc::new(Shared {
         snapshot,
         table,
@@ -230,6 +227,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         reloads: Arc::new(ReloadHealth::new(started_at_seconds)),
         streams: Arc::new(Semaphore::new(serve::MAX_STREAMS)),
         started_at_seconds,
+        began: clock::now(),
         log_hooks,
         sandbox,
     });
@@ -246,6 +244,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let served = runtime.serve(endpoints, &shared, reloader, || {
         let sums = sums.borrow();
         account.look(&sums.health, &health, clock::now());
+        account.look_at_clock(clock::unix_offset_ns());
         manager.show_life(sums.health.published);
         watching.is_finished() || reading.is_finished() || writing.is_finished()
     });
@@ -272,23 +271,10 @@ fn ended(
 }
 
 /// Gives up what is beyond reach. Threads that are there already would keep it.
-fn bounded(
-    mode: SandboxMode,
-    endpoints: &Endpoints,
-    file: Option<&Path>,
-    state: &Path,
-    host: &Path,
-) -> Sandbox {
-    let sandbox = match mode {
-        SandboxMode::Off => Sandbox::off(),
-        SandboxMode::On => {
-            let config = file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)).to_owned();
-            let read: Vec<PathBuf> = endpoints.files().into_iter().chain([config]).collect();
-            Sandbox::enter(&reach::of_agent(&read, &endpoints.socket(), state, host))
-        }
-    };
-    health_log::sandbox(&sandbox);
-    sandbox
+fn bounded(endpoints: &Endpoints, file: Option<&Path>, state: &Path, host: &Path) -> Sandbox {
+    let config = file.unwrap_or_else(|| Path::new(config::DEFAULT_FILE)).to_owned();
+    let read: Vec<PathBuf> = endpoints.files().into_iter().chain([config]).collect();
+    Sandbox::enter(&reach::of_agent(&read, &endpoints.socket(), state, host))
 }
 
 /// Starts the watching thread.
@@ -317,7 +303,7 @@ fn announce(
         metrics = endpoints.url(),
         api = %endpoints.socket().display(),
         history = %folder.display(),
-        capabilities = if kept.is_empty() { "none" } else { "CAP_BPF,CAP_PERFMON" },
+        capabilities = host::names_of(kept),
         sandbox = sandbox.in_force(),
         "watching"
     );
@@ -364,25 +350,4 @@ impl Audience for Servers {
     fn learned(&mut self, lessons: Vec<Lesson>, rows: Vec<LearnedRow>) {
         self.writer.learn(lessons, rows);
     }
-}
-
-/// Gives up every capability that the kernel does not want to see again. Since 5.17 or so none is
-/// needed to begin a snapshot with hooks that are loaded; before, `bpf(2)` as a whole may be closed
-/// (`kernel.unprivileged_bpf_disabled`). Whichever: a thread without any tries it.
-fn give_up_capabilities(hooks: &mut Hooks) -> io::Result<CapabilitySet> {
-    let none = CapabilitySet::empty();
-    let works = thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                host::keep_only(none).is_ok()
-                    && hooks.snapshot().is_ok()
-                    && hooks.counts().is_ok()
-                    && hooks.look_again(&[(SocketId::default(), SocketAddress::default())]).is_ok()
-            })
-            .join()
-            .unwrap_or(false)
-    });
-    let kept = if works { none } else { CapabilitySet::BPF | CapabilitySet::PERFMON };
-    host::keep_only(kept)?;
-    Ok(kept)
 }

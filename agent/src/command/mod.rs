@@ -251,6 +251,9 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     } else {
         log::for_a_person(!no_color);
     }
+    if matches!(command, Command::Run(_) | Command::Config(_)) {
+        config::warn_of_misspelt(&Cli::command());
+    }
     match command {
         Command::Run(args) => {
             let config =
@@ -296,13 +299,13 @@ fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
 }
 
 /// What a config file says.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn parsed_config(text: &str) {
     drop(config::with_defaults(Cli::command(), std::path::Path::new("config.toml"), text));
 }
 
 /// What a policy says.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn parsed_policy(text: &str) {
     check::parsed_policy(text);
 }

@@ -20,7 +20,8 @@ Examples:
   keepwatch run --listen 0.0.0.0:10077 --idle-limit azure
   keepwatch run --path db=10.0.0.0/8:5432=aws
   keepwatch run --socket-group adm          group adm may use the API
-  keepwatch run --host-root /host           in a container")]
+  keepwatch run --host-root /host           in a container
+  keepwatch run --source proc               without eBPF")]
 pub(super) struct RunArgs {
     /// Serve metrics on this address
     #[arg(
@@ -45,6 +46,15 @@ pub(super) struct RunArgs {
     /// The time between two snapshots; the agent lengthens it if snapshots would use more than 5 % of a CPU
     #[arg(long, env = "KEEPWATCH_INTERVAL", value_name = "TIME", default_value = "15s", value_parser = config::duration)]
     interval: Duration,
+    /// Read connections from the kernel or from /proc
+    #[arg(
+        long,
+        env = "KEEPWATCH_SOURCE",
+        value_enum,
+        value_name = "SOURCE",
+        default_value = "auto"
+    )]
+    source: agent::WatchedBy,
     /// Bytes of the ring buffer that carries events: a power of two
     #[arg(long, env = "KEEPWATCH_RING_BYTES", value_name = "BYTES", default_value_t = RING_BYTES, value_parser = ring_bytes)]
     ring_bytes: u32,
@@ -110,8 +120,9 @@ pub(super) fn run(
         allowed_hosts,
         socket_group,
         interval,
+        source: watched_by,
         ring_bytes,
-        hooks,
+        hooks: config::HookArgs { hooks: mechanism, log_hooks: log },
         max_histories,
         max_sockets,
         owner_labels,
@@ -139,9 +150,8 @@ pub(super) fn run(
         },
         around: limits.surroundings(),
         interval,
-        ring_bytes,
-        mechanism: hooks.hooks,
-        log_hooks: hooks.log_hooks,
+        watched_by,
+        hooks: agent::HookOptions { ring_bytes, mechanism, log },
         bounds,
         resolver: owners.resolver()?,
         host_root: owners.host_root,

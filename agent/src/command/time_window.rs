@@ -143,7 +143,9 @@ impl TimeWindow {
         let time = |text: &str| text.parse::<Timestamp>().ok();
         let Some(to) = time(to) else { return false };
         let from = from.and_then(time).unwrap_or(to);
-        to >= self.since.timestamp() && from.min(to) <= self.until.timestamp()
+        // What is later than now was written down by a clock that was ahead.
+        let is_before_end = !self.is_past() || from.min(to) <= self.until.timestamp();
+        to >= self.since.timestamp() && is_before_end
     }
 
     /// `in the last 24 h`, `between 10:31 and 10:51`: what completes "died ...".

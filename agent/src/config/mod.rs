@@ -7,17 +7,19 @@
 mod error;
 mod file;
 mod idle_limit;
+mod misspelt;
 mod moment;
 mod reload_health;
 mod toml_error;
 pub(crate) mod web;
 
 pub(crate) use error::Error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) use file::with_defaults;
 pub(crate) use file::{MAX_BYTES, configured, keys, scalar};
 use idle_limit::contradiction;
 pub(crate) use idle_limit::{idle_limit, network_path};
+pub(crate) use misspelt::warn_of_misspelt;
 pub(crate) use moment::{TypedTime, moment};
 pub(crate) use reload_health::{ReloadHealth, ReloadOutcome, Reloads};
 pub(crate) use toml_error::TomlFile;

@@ -180,6 +180,29 @@ fn parse_if_inet6(text: &str) -> Vec<Ipv6Addr> {
         .collect()
 }
 
+/// Gives up every capability but those by which an agent without eBPF sees more: processes of other users, the sysctls of
+/// other network namespaces, and in which of them a socket is. Which it has of these.
+pub fn keep_for_descriptors() -> io::Result<CapabilitySet> {
+    let wanted = CapabilitySet::SYS_PTRACE
+        | CapabilitySet::DAC_READ_SEARCH
+        | CapabilitySet::SYS_ADMIN
+        | CapabilitySet::NET_ADMIN;
+    let held = rustix::thread::capabilities(None)?.effective;
+    let mut kept = held & wanted;
+    // It lists what they have open, too, and lets everything be written.
+    if !held.contains(CapabilitySet::DAC_READ_SEARCH) {
+        kept |= held & CapabilitySet::DAC_OVERRIDE;
+    }
+    keep_only(kept)?;
+    Ok(kept)
+}
+
+/// Their names with commas; `none` without any.
+pub fn names_of(capabilities: CapabilitySet) -> String {
+    let names: Vec<_> = capabilities.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(",") }
+}
+
 /// Gives up every capability but `kept`, for this thread and those it starts, and for good.
 pub fn keep_only(kept: CapabilitySet) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;

@@ -2,7 +2,8 @@
 
 use super::{
     agent_process::AgentProcess,
-    families::families,
+    families::{BY_HOOKS, families},
+    family::MetricFamily,
     scrape_format::{ScrapeFormat, text_of},
     scrape_input::Scrape,
 };
@@ -38,6 +39,8 @@ pub(crate) fn encode(
 
 impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        families().try_for_each(|family| family.encode(self, &mut out))
+        let has_hooks = self.totals.health.without_ebpf.is_none();
+        let is_known = |family: &&MetricFamily| has_hooks || !BY_HOOKS.contains(&family.name);
+        families().filter(is_known).try_for_each(|family| family.encode(self, &mut out))
     }
 }

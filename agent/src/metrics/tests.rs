@@ -22,7 +22,7 @@ use crate::{
         },
         table::{
             Bounds, Table,
-            agent_health::AgentHealth,
+            agent_health::{AgentHealth, WithoutEbpf},
             owner_label::{MAX_OWNERS, OwnerLabels, OwnerName},
             sums::Totals,
         },
@@ -186,7 +186,22 @@ fn labels_and_their_values_are_those_of_the_definition() {
         }
         without_rows.remove(family.name);
     }
-    assert_eq!(without_rows, BTreeSet::new());
+    assert_eq!(without_rows, BTreeSet::from(["keepwatch_not_seen"]), "of agents without eBPF");
+}
+
+#[test]
+fn without_ebpf_what_needs_hooks_is_absent_and_what_is_not_seen_is_counted() {
+    let mut totals = everything();
+    totals.health.without_ebpf = Some(WithoutEbpf::default());
+    let text = scrape(totals, ScrapeFormat::Text);
+    let names: BTreeSet<String> = samples(&text).into_iter().map(|(name, ..)| name).collect();
+    let is_there = |name: &str| names.iter().any(|it| it.starts_with(name));
+    assert!(is_there("keepwatch_not_seen") && is_there("keepwatch_deaths_total"), "{names:?}");
+    for absent in ["keepwatch_probes", "keepwatch_events", "keepwatch_hook", "keepwatch_setsockopt"]
+    {
+        assert!(!is_there(absent), "{absent}: 0 would look like health");
+    }
+    assert!(text.contains("keepwatch_source_info{source=\"proc\"} 1"), "{text}");
 }
 
 #[test]

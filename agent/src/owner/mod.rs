@@ -31,7 +31,7 @@ pub use resolver::Resolver;
 pub(crate) use snapshot_cache::Census;
 
 /// What the lines of `/proc/PID/cgroup` say.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn parsed_cgroup(file: &[u8]) {
     drop(cgroup::path_of(file).map(cgroup::CgroupPlace::of));
 }

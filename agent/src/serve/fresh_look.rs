@@ -144,7 +144,8 @@ pub(super) async fn look_again(shared: &Shared) {
 
 /// `now`: Unix time.
 fn is_of_use(health: &AgentHealth, is_behind: bool, now: f64) -> bool {
-    let is_old = now - health.walked_at_seconds >= YOUNG_SECONDS;
+    // After a wall clock was set back, nobody knows.
+    let is_old = !(0.0..YOUNG_SECONDS).contains(&(now - health.walked_at_seconds));
     (is_old || is_behind) && health.walk_cpu_ms <= CHEAP_CPU_MS
 }
 
@@ -162,6 +163,7 @@ mod tests {
         };
         assert!(of_use(14.0, false, 3));
         assert!(!of_use(0.2, false, 3), "young");
+        assert!(of_use(-7200.0, false, 3), "the clock was set back since");
         assert!(of_use(0.2, true, 3), "young, and events were lost since");
         assert!(!of_use(14.0, true, 200), "dear");
     }

@@ -167,18 +167,20 @@ fn glance(snapshot: &Totals, unready: Option<String>, unix_seconds: f64) -> Vec<
     let n_lost = health.flow.n_lost();
     let (n_hooks, n_attached) =
         (health.hooks.len(), health.hooks.iter().filter(|(.., attached)| *attached).count());
-    let mut lines = vec![
-        match unready {
-            None => graded("Ready", true, "yes".to_owned()),
-            Some(reason) => graded("Ready", false, format!("no: {reason}")),
-        },
-        graded(
-            "Hooks",
-            needed_hooks(health).all(|(_, attached)| attached),
-            format!("{n_attached} of {n_hooks} attached"),
-        ),
-        graded("Events lost", n_lost == 0, n_lost.to_string()),
-    ];
+    let mut lines = vec![match unready {
+        None => graded("Ready", true, "yes".to_owned()),
+        Some(reason) => graded("Ready", false, format!("no: {reason}")),
+    }];
+    if health.without_ebpf.is_some() {
+        lines.push(plain(
+            "Read from",
+            "/proc, without eBPF: events and deaths are not seen".to_owned(),
+        ));
+    } else {
+        let are_attached = needed_hooks(health).all(|(_, attached)| attached);
+        lines.push(graded("Hooks", are_attached, format!("{n_attached} of {n_hooks} attached")));
+        lines.push(graded("Events lost", n_lost == 0, n_lost.to_string()));
+    }
     if health.n_walks > 0 {
         let age = Duration::try_from_secs_f64(unix_seconds - health.walked_at_seconds);
         let age = duration(age.unwrap_or_default().as_secs());

@@ -30,10 +30,11 @@ use crate::{
         observed::socket::Time,
         table::{
             Table,
-            agent_health::{AgentHealth, HostView},
+            agent_health::{AgentHealth, HostView, WithoutEbpf},
             happening::News,
             sums::Totals,
         },
+        text::duration::seconds,
     },
     store,
 };
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub streams: Arc<Semaphore>,
     /// Unix time of the agent's start.
     pub started_at_seconds: f64,
+    /// The same by the clock that nobody sets.
+    pub began: Time,
     /// Down to which level its hooks' own troubles are logged.
     pub log_hooks: &'static str,
     /// What the agent has given up.
@@ -90,6 +93,13 @@ impl Shared {
     /// The sums that hold until the next are published.
     fn totals(&self) -> Arc<Totals> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Unix time of the agent's start. Deaths are dated by the wall clock of their time: where that was set since, by the earlier
+    /// of both, so that none of this agent's is before it.
+    fn started(&self) -> f64 {
+        let ms_ago = clock::now().ms_since(self.began);
+        self.started_at_seconds.min(clock::unix_seconds() - seconds(ms_ago))
     }
 
     /// The paths of the configuration.
@@ -126,8 +136,15 @@ fn unready(health: &AgentHealth, now: Time) -> Option<String> {
     if n_failed_in_a_row >= FAILED {
         return Some(format!("the last {n_failed_in_a_row} snapshots failed: the log says why"));
     }
+    if let Some(without) = &health.without_ebpf
+        && let Some(reason) = unready_without_ebpf(without)
+    {
+        return Some(reason);
+    }
     match host_view {
         HostView::Whole => {}
+        // Beside the programs of a pod it sees just these, and is meant to.
+        HostView::OtherPidNamespace if health.without_ebpf.is_some() => {}
         HostView::OtherPidNamespace => {
             return Some(
                 "only processes of this container are seen: give it the host's pid namespace \
@@ -150,6 +167,22 @@ fn unready(health: &AgentHealth, now: Time) -> Option<String> {
         carried.into_iter().filter_map(|(signal, carried)| (!carried).then_some(signal)).collect();
     (!blind.is_empty())
         .then(|| format!("no hook carries {}: see `keepwatch doctor`", blind.join(", ")))
+}
+
+/// The same of one without eBPF, which sees less by design: it is unready if nobody asked for that, or if it sees nothing.
+fn unready_without_ebpf(without: &WithoutEbpf) -> Option<String> {
+    let WithoutEbpf { refused, not_seen, n_processes } = without;
+    if let Some(cause) = refused {
+        return Some(format!(
+            "eBPF is refused ({cause}): connections are read from /proc, and events and causes of death are not seen; \
+             if this is meant, start it with --source proc"
+        ));
+    }
+    // One of them is the agent itself.
+    (*n_processes <= 1 && not_seen.processes > 0).then(|| {
+        let hidden = not_seen.words().into_iter().next().unwrap_or_default();
+        format!("no process shows what it has open: not seen are {hidden}")
+    })
 }
 
 /// Signals without which connections or events can go unseen, and whether a hook is attached for each.
@@ -228,6 +261,7 @@ mod tests_support {
             reloads: Arc::new(ReloadHealth::new(1.7e9)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             started_at_seconds: 1.7e9,
+            began: clock::now(),
             log_hooks: "off",
             sandbox: Sandbox::off(),
         })
@@ -257,6 +291,7 @@ mod tests_support {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::table::agent_health::NotSeen;
 
     /// What has nothing to be said against it, at that moment.
     fn good() -> AgentHealth {
@@ -291,6 +326,22 @@ mod tests {
         let later = |seconds: u64| unready(&good(), Time(NOW.0 + seconds * 1_000_000_000));
         assert_eq!(later(60), None);
         assert!(later(300).unwrap().contains("300 s"));
+    }
+
+    #[test]
+    fn an_agent_without_ebpf_is_ready_if_that_was_asked_for_and_it_sees_something() {
+        let of = |refused: Option<&str>, n_processes, hiding| {
+            let not_seen = NotSeen { processes: hiding, ..NotSeen::NONE };
+            let refused = refused.map(str::to_owned);
+            let without_ebpf = Some(WithoutEbpf { refused, not_seen, n_processes });
+            let host_view = HostView::OtherPidNamespace;
+            unready(&AgentHealth { host_view, without_ebpf, ..good() }, NOW)
+        };
+        assert_eq!(of(None, 3, 0), None);
+        assert_eq!(of(None, 3, 2), None, "the pause container is another user's");
+        assert!(of(None, 1, 2).unwrap().contains("2 processes"));
+        let refused = of(Some("needs CAP_BPF"), 3, 0).unwrap();
+        assert!(refused.contains("CAP_BPF") && refused.contains("--source proc"), "{refused}");
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use super::Shared;
 use crate::{
-    kernel::sandbox::Sandbox,
-    model::{judgement::given_limits::GivenPath, table::agent_health::EventFlow},
+    kernel::{proc_source, sandbox::Sandbox},
+    model::{
+        judgement::given_limits::GivenPath,
+        table::agent_health::{EventFlow, WithoutEbpf},
+    },
     store,
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,18 @@ pub(crate) struct AgentStatus {
     pub pid: u32,
     /// Unix time of its start.
     pub started_unix_seconds: f64,
+    /// What connections are read by: `kernel`, by eBPF, or `proc`, without; null of an agent that can only do the first.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Why eBPF is refused, if it was wanted; null if not.
+    #[serde(default)]
+    pub ebpf_refused: Option<String>,
+    /// What is not seen without eBPF, each in words: in general, and by the last snapshot.
+    #[serde(default)]
+    pub not_seen: Vec<String>,
+    /// Of these what is hidden for want of rights: a part of the host is not all of it.
+    #[serde(default)]
+    pub hidden: Option<String>,
     /// What carries each signal.
     pub hooks: Vec<Hook>,
     /// Down to which level what goes wrong inside them is logged; null of an agent that cannot.
@@ -43,6 +58,11 @@ pub(crate) struct AgentStatus {
     pub sandbox: Option<Sandbox>,
 }
 
+fn not_seen(without: &WithoutEbpf) -> Vec<String> {
+    let words = without.not_seen.words().into_iter();
+    [proc_source::NEVER_SEEN_BY_AGENT.to_owned()].into_iter().chain(words).collect()
+}
+
 /// One way to carry a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hook {
@@ -59,6 +79,7 @@ impl AgentStatus {
     pub(super) fn new(shared: &Shared) -> Self {
         let snapshot = shared.totals();
         let health = &snapshot.health;
+        let without = health.without_ebpf.as_ref();
         let hooks = health.hooks.iter().map(|&(signal, mechanism, attached)| Hook {
             signal: signal.to_owned(),
             mechanism: mechanism.to_owned(),
@@ -67,7 +88,11 @@ impl AgentStatus {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started_unix_seconds: shared.started_at_seconds,
+            started_unix_seconds: shared.started(),
+            source: Some(health.source().to_owned()),
+            ebpf_refused: without.and_then(|without| without.refused.clone()),
+            not_seen: without.map_or_else(Vec::new, not_seen),
+            hidden: without.and_then(|without| without.not_seen.hidden()),
             hooks: hooks.collect(),
             log_hooks: Some(shared.log_hooks.to_owned()),
             flow: health.flow,

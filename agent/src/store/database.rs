@@ -106,6 +106,11 @@ impl Database {
         place(&self.file) == self.place
     }
 
+    /// Unix time minus monotonic time, as far as the wall clock is believed.
+    pub(super) const fn believed_offset_ns(&self) -> i64 {
+        self.calendar.offset_ns()
+    }
+
     /// What agents before this one learned.
     pub(super) fn lessons(&self) -> Result<Vec<Lesson>, Error> {
         learned::read(&self.connection, &host::boot_id()).map_err(failed("read", &self.file))

@@ -50,6 +50,11 @@ impl Calendar {
         }
     }
 
+    /// Unix time minus monotonic time, as far as it is believed.
+    pub(super) const fn offset_ns(self) -> i64 {
+        self.believed_ns
+    }
+
     /// Unix time as far as it is believed.
     pub(super) fn unix_ns(self, now: Time) -> i64 {
         i64::try_from(now.0).unwrap_or(i64::MAX).saturating_add(self.believed_ns)

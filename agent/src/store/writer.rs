@@ -44,13 +44,22 @@ pub(crate) struct HistoryWriter {
     admission: Admission,
 }
 
+/// What agents before this one knew.
+pub(crate) struct EarlierKnowledge {
+    /// What they learned.
+    pub(crate) lessons: Vec<Lesson>,
+    /// Unix time minus monotonic time, as far as the wall clock is believed: one that began in 1970 makes nothing they learned
+    /// a thing of the future.
+    pub(crate) unix_offset_ns: i64,
+}
+
 impl HistoryWriter {
     /// Opens the history, and starts the thread. What agents before this one learned comes with it. A
     /// history that cannot be written does not keep an agent from running: it says so, and tries again. One
     /// that another agent writes does.
     pub(crate) fn start(
         options: Options,
-    ) -> Result<(Self, Writing, Arc<Health>, Vec<Lesson>), Error> {
+    ) -> Result<(Self, Writing, Arc<Health>, EarlierKnowledge), Error> {
         let health = Arc::new(Health::of(options.folder.clone()));
         let queue = Arc::<Queue>::default();
         let now = clock::now();
@@ -59,19 +68,22 @@ impl HistoryWriter {
             Err(error @ Error::Taken { .. }) => return Err(error),
             opened => thread.note(opened),
         }
-        let lessons = thread.database.as_ref().map_or_else(Vec::new, |database| {
-            database.lessons().unwrap_or_else(|error| {
+        let mut earlier =
+            EarlierKnowledge { lessons: Vec::new(), unix_offset_ns: clock::unix_offset_ns() };
+        if let Some(database) = &thread.database {
+            earlier.unix_offset_ns = database.believed_offset_ns();
+            earlier.lessons = database.lessons().unwrap_or_else(|error| {
                 warn!(cause = %error, "what was learned before is lost");
                 Vec::new()
-            })
-        });
+            });
+        }
         let handle = std::thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || thread.run())
             .map_err(Error::Thread)?;
         let writer = Self { queue, health: Arc::clone(&health), admission: Admission::new(now) };
         let writing = Writing::new(handle);
-        Ok((writer, writing, health, lessons))
+        Ok((writer, writing, health, earlier))
     }
 
     /// Takes what belongs into the history. Never waits.

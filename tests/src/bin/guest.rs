@@ -138,6 +138,7 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
         ("an agent without capabilities", !bpf_needs_capabilities()),
         ("MPTCP", Path::new("/proc/sys/net/mptcp").is_dir()),
         ("landlock", has_landlock()),
+        ("a wall clock that may be set", true),
         ("iterators over one process", tool::kernel_has_process_iterators()),
     ];
     for (name, has) in features {

@@ -3,7 +3,9 @@
 //! keepalive settings, a middlebox in front of the sessions' store forgets early, a node falls dark.
 
 use crate::{dashboards::prometheus::promtool, tool::TemporaryFolder};
-use keepwatch::tested::{MetricKind, families, hooks::Signal, sandbox::Sandbox};
+use keepwatch::tested::{
+    MetricKind, families, hooks::Signal, sandbox::Sandbox, table::agent_health::NotSeen,
+};
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
 /// When the six hours end: 2026-03-10 15:00 UTC.
@@ -93,6 +95,7 @@ pub fn text() -> String {
             ends(&mut series, node, workload);
         }
     }
+    sidecar(&mut series);
     uneventful(&mut series);
     series.text + "# EOF\n"
 }
@@ -294,6 +297,16 @@ fn agent(series: &mut SeriesWriter, number: usize, node: &str) {
     }
 }
 
+/// An agent beside the programs of a pod, where eBPF is refused.
+fn sidecar(series: &mut SeriesWriter) {
+    let of_pod = |name, value| labels("pod-1", None, &[(name, value)]);
+    series.gauge("keepwatch_source_info", &of_pod("source", "proc"), |_| 1.0);
+    for (what, _) in NotSeen::NONE.counts() {
+        let n = f64::from(u8::from(what == "without_descriptor"));
+        series.gauge("keepwatch_not_seen", &of_pod("what", what), |_| n);
+    }
+}
+
 /// Metrics without labels that have no part in the story are 0, so that their panels have an answer.
 fn uneventful(series: &mut SeriesWriter) {
     let is_plain = |kind| matches!(kind, MetricKind::Gauge | MetricKind::Counter);
@@ -322,6 +335,7 @@ fn hooks(series: &mut SeriesWriter, node: &str) {
         series.gauge("keepwatch_hook_attached", &labels(node, None, &names), |_| attached);
     }
     series.gauge("keepwatch_host_processes_visible", &labels(node, None, &[]), |_| 1.0);
+    series.gauge("keepwatch_source_info", &labels(node, None, &[("source", "kernel")]), |_| 1.0);
     for mechanism in Sandbox::MECHANISMS {
         // The kernel of one node has no landlock.
         let is_in_force = f64::from(u8::from(!(is_old && mechanism == "landlock")));

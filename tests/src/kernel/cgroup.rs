@@ -105,6 +105,12 @@ impl Cgroup {
             .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     }
 
+    /// The most memory that was charged to it, bytes; none where the kernel does not say (v2 before 5.19).
+    pub fn most_memory(&self) -> Option<u64> {
+        let files = ["memory.max_usage_in_bytes", "memory.peak"].map(|file| self.folder.join(file));
+        files.iter().find_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+    }
+
     /// Moves a process into it.
     pub fn take(&self, pid: u32) {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string()).expect("move a process");

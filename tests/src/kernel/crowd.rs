@@ -63,6 +63,11 @@ impl Crowds {
     /// Each process holds both ends of this number of connections, below the usual hard limit of 20,000 descriptors.
     const CONNECTIONS_EACH: u32 = 9_000;
 
+    /// The processes that hold them.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(Crowd::pid)
+    }
+
     /// Makes that many more sockets.
     pub fn grow(&mut self, netns: &NetworkNamespace, n_sockets: u32) {
         let mut n_connections = n_sockets / 2;

@@ -4,6 +4,8 @@
 mod again;
 mod architecture;
 mod archive;
+mod boot;
+mod boot_steps;
 mod build;
 mod contents;
 mod deb;
@@ -11,7 +13,6 @@ mod elf;
 mod revision;
 mod rpm;
 mod sbom;
-
 mod trial;
 
 use crate::{
@@ -27,6 +28,7 @@ use contents::Item;
 pub(crate) use elf::is_static;
 use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
+use trial::PackageTrial;
 
 /// What is built, unless a trial of upgrades wants another.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -48,10 +50,13 @@ pub(crate) struct DistOptions {
     /// Then install, upgrade, run and remove the packages in roots of a bare Debian (root).
     #[arg(long = "try")]
     try_out: bool,
+    /// Then start, reload, upgrade and purge the .deb under systemd, in a guest whose root is made by debootstrap (root).
+    #[arg(long)]
+    boot: bool,
 }
 
 pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
-    let DistOptions { arch, profile, verify, try_out } = options;
+    let DistOptions { arch, profile, verify, try_out, boot } = options;
     setup::prepare(Purpose::Build)?;
     let is_foreign = |one: &Architecture| Some(*one) != Architecture::of_this_machine();
     let foreign = arch.iter().any(is_foreign);
@@ -66,8 +71,14 @@ pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     if *verify {
         again::verify(&dist, arch, profile, &revision)?;
     }
-    if *try_out {
-        trial::run(&dist, &made, &revision)?;
+    if *try_out || *boot {
+        let trial = PackageTrial::prepare(&dist, &made, &revision)?;
+        if *try_out {
+            trial.in_roots()?;
+        }
+        if *boot {
+            trial.under_systemd()?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! The packages, tried: installed, run, upgraded and removed in roots of a bare Debian, by dpkg and by rpm.
 
 use super::{
-    Architecture, Made, VERSION, again,
+    Architecture, Made, VERSION, again, boot,
     contents::{self, Item},
     deb,
     revision::Revision,
@@ -39,26 +39,64 @@ const CHANGED: &str = "echo 'idle_limit = \"azure\"' >> /etc/keepwatch/config.to
 const STILL_CHANGED: &str =
     "grep -q '^idle_limit = \"azure\"' /etc/keepwatch/config.toml; keepwatch config check";
 
-pub(super) fn run(dist: &Path, made: &Made, revision: &Revision) -> Result<()> {
-    if !command::is_root() {
-        let why = "debootstrap and mounts need root: run `cargo xtask dist --try` as root";
-        return Err(CannotRunHere(why.into()).into());
+/// What is tried: the packages, and an older version of each, with another config file.
+pub(super) struct PackageTrial<'a> {
+    dist: &'a Path,
+    revision: &'a Revision,
+    architecture: Architecture,
+    older: PathBuf,
+    older_items: Vec<Item>,
+}
+
+impl<'a> PackageTrial<'a> {
+    pub(super) fn prepare(dist: &'a Path, made: &Made, revision: &'a Revision) -> Result<Self> {
+        if !command::is_root() {
+            let why = "debootstrap and mounts need root: run `cargo xtask dist` with --try and --boot as root";
+            return Err(CannotRunHere(why.into()).into());
+        }
+        let this = Architecture::of_this_machine().and_then(|this| Some((this, made.get(&this)?)));
+        let (architecture, items) =
+            this.context("the packages of this machine's architecture were not built")?;
+        let older = dist.join("work/older");
+        contents::make(&older)?;
+        let older_items = as_it_was(items, &older)?;
+        Ok(Self { dist, revision, architecture, older, older_items })
     }
-    let this = Architecture::of_this_machine().and_then(|this| Some((this, made.get(&this)?)));
-    let (this, items) =
-        this.context("the packages of this machine's architecture were not built")?;
-    setup::prepare_tools(Purpose::Roots)?;
-    let older = dist.join("work/older");
-    contents::make(&older)?;
-    let before = as_it_was(items, &older)?;
-    let bed = Bed::new(place::root().join("target/dist-try"), "man-db")?;
-    let file = |folder: &Path, name: String| folder.join(name);
-    let old = file(&older, deb::make(&older, &before, this, OLDER, revision)?);
-    let new = dist.join(format!("keepwatch_{VERSION}_{}.deb", this.debian()));
-    by_dpkg(&bed, &old, &new, revision)?;
-    let old = file(&older, rpm::make(&older, &before, this, OLDER, revision)?);
-    let new = dist.join(format!("keepwatch-{VERSION}-1.{}.rpm", this.name()));
-    by_rpm(&bed, &old, &new)
+
+    /// The older package and the new one.
+    fn debs(&self) -> Result<(PathBuf, PathBuf)> {
+        let Self { dist, revision, architecture, older, older_items } = self;
+        let old = deb::make(older, older_items, *architecture, OLDER, revision)?;
+        let new = format!("keepwatch_{VERSION}_{}.deb", architecture.debian());
+        Ok((older.join(old), dist.join(new)))
+    }
+
+    fn rpms(&self) -> Result<(PathBuf, PathBuf)> {
+        let Self { dist, revision, architecture, older, older_items } = self;
+        let old = rpm::make(older, older_items, *architecture, OLDER, revision)?;
+        let new = format!("keepwatch-{VERSION}-1.{}.rpm", architecture.name());
+        Ok((older.join(old), dist.join(new)))
+    }
+
+    /// By dpkg and by rpm, where no systemd runs.
+    pub(super) fn in_roots(&self) -> Result<()> {
+        setup::prepare_tools(Purpose::Roots)?;
+        let bed = Bed::new(place::root().join("target/dist-try"), "man-db")?;
+        let (old, new) = self.debs()?;
+        by_dpkg(&bed, &old, &new, self.revision)?;
+        let (old, new) = self.rpms()?;
+        by_rpm(&bed, &old, &new)
+    }
+
+    pub(super) fn under_systemd(&self) -> Result<()> {
+        if self.architecture != Architecture::X86_64 {
+            let why =
+                "guests boot kernels for x86_64: run `cargo xtask dist --boot` on such a machine";
+            return Err(CannotRunHere(why.into()).into());
+        }
+        let (old, new) = self.debs()?;
+        boot::run(self.dist, &old, &new)
+    }
 }
 
 /// The same files, with another config file: an upgrade brings a new one.
@@ -97,7 +135,7 @@ fn by_dpkg(bed: &Bed, old: &Path, new: &Path, revision: &Revision) -> Result<()>
         ("the history is there, and the agent runs", RUN),
         (
             "remove",
-            "dpkg -r keepwatch; ! command -v keepwatch; test -e /etc/keepwatch/config.toml; test -e /var/lib/keepwatch/history.db",
+            "dpkg -r keepwatch; if command -v keepwatch; then exit 1; fi; test -e /etc/keepwatch/config.toml; test -e /var/lib/keepwatch/history.db",
         ),
         ("install again", "dpkg --force-confold -i /new.deb; keepwatch config check"),
         ("purge", "dpkg -P keepwatch; rm /old.deb /new.deb"),

@@ -74,7 +74,8 @@ impl Bed {
         Ok(folder)
     }
 
-    fn base(&self) -> PathBuf {
+    /// What debootstrap made.
+    pub(crate) fn base(&self) -> PathBuf {
         self.folder.join("base")
     }
 

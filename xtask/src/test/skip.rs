@@ -5,7 +5,7 @@ use crate::place;
 use std::fs;
 
 /// What a machine may lack, by the first words of `skipped: WHAT, why`, and how to tell that it does.
-const MAY_LACK: [(&str, Proof); 20] = [
+const MAY_LACK: [(&str, Proof); 21] = [
     ("32-bit system calls", Proof::Symbols(&["entry_INT80_compat", "do_int80_emulation"])),
     // Since 6.7.
     ("io_uring commands", Proof::Symbols(&["io_uring_cmd_sock"])),
@@ -29,6 +29,8 @@ const MAY_LACK: [(&str, Proof); 20] = [
     ("an agent without capabilities", Proof::Test),
     // These compare with the kernel's own list of what is built in.
     ("a locked socket", Proof::Test),
+    // A machine's owner has set it: only a guest's is ours to set.
+    ("a wall clock that may be set", Proof::Test),
     ("a middlebox", Proof::Test),
     ("ss -K", Proof::Test),
     // Some virtual machines run no tracing in some tasks (docs/ARCHITECTURE.md): another counter has proved it.

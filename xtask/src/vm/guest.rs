@@ -10,7 +10,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
 };
 
 /// A guest that takes longer hangs.
@@ -27,16 +27,40 @@ pub(crate) fn boot(
     ended: impl Fn(&SuiteRun),
 ) -> Result<GuestReport> {
     let folder = kernel.folder();
-    let (archive, console) = (folder.join("initramfs"), folder.join("console.log"));
+    let (mut report, mut log) = (GuestReport::default(), String::new());
+    let status = read_along(kernel, &folder, MEMORY_MIB, initramfs, |line| {
+        log += line;
+        log.push('\n');
+        if let Some(run) = report.read(GuestLine::of(line)) {
+            ended(run);
+        }
+    })?;
+    fs::write(folder.join("report.log"), log).context("keep what the guest reported")?;
+    if !report.is_done() {
+        bail!("the guest ended early ({status}); its console:\n{}", end_of_console(&folder));
+    }
+    Ok(report)
+}
+
+/// Boots a kernel, whose first process is `/init` of the initramfs, and reads each line that the guest writes to its
+/// second port. Its console is `console.log` in the folder.
+pub(crate) fn read_along(
+    kernel: &GuestKernel,
+    folder: &Path,
+    memory_mib: &str,
+    initramfs: &[u8],
+    mut read: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let (archive, console) = (folder.join("initramfs"), folder.join(CONSOLE));
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
     let mut qemu = command::new("timeout");
     // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
     qemu.arg(SECONDS)
         .arg(tool::path("qemu-system-x86_64")?)
         .args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
-        .args(["-smp", CPUS, "-m", MEMORY_MIB, "-nic", "none", "-no-reboot"])
+        .args(["-smp", CPUS, "-m", memory_mib, "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
-        .arg(folder.join("vmlinuz"))
+        .arg(kernel.folder().join("vmlinuz"))
         .arg("-initrd")
         .arg(&archive)
         .args(["-append", CMDLINE])
@@ -47,26 +71,20 @@ pub(crate) fn boot(
         .stdout(Stdio::piped());
     let mut child = qemu.spawn().context("qemu does not start; help: run `cargo xtask setup`")?;
     let output = BufReader::new(child.stdout.take().context("the output was asked for")?);
-    let (mut report, mut log) = (GuestReport::default(), Vec::new());
     for text in output.split(b'\n') {
         let text = text.context("read what the guest reports")?;
-        log.extend_from_slice(&text);
-        log.push(b'\n');
-        if let Some(run) = report.read(GuestLine::of(&String::from_utf8_lossy(&text))) {
-            ended(run);
-        }
+        read(&String::from_utf8_lossy(&text));
     }
     let status = child.wait().context("wait for qemu")?;
     drop(fs::remove_file(&archive));
-    fs::write(folder.join("report.log"), log).context("keep what the guest reported")?;
-    if !report.is_done() {
-        bail!("the guest ended early ({status}); its console:\n{}", tail(&console));
-    }
-    Ok(report)
+    Ok(status)
 }
 
-fn tail(console: &Path) -> String {
-    let text = fs::read(console).unwrap_or_default();
+const CONSOLE: &str = "console.log";
+
+/// The last lines of the console of a guest that ended in this folder.
+pub(crate) fn end_of_console(folder: &Path) -> String {
+    let text = fs::read(folder.join(CONSOLE)).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")

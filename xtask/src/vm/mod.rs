@@ -2,8 +2,8 @@
 
 mod build;
 mod document;
-mod guest;
-mod initramfs;
+pub(crate) mod guest;
+pub(crate) mod initramfs;
 pub(crate) mod kernel;
 mod module;
 mod report;

@@ -17,7 +17,7 @@ pub(crate) const MECHANISMS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
 pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
-pub(crate) const SUITES: [Suite; 16] = [
+pub(crate) const SUITES: [Suite; 17] = [
     Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
     Suite { name: "sandbox", by_mechanism: false, n_threads: 2, without: None },
@@ -38,6 +38,8 @@ pub(crate) const SUITES: [Suite; 16] = [
     },
     Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capabilit") },
     Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
+    // One clock for all tests of a guest.
+    Suite { name: "clock_set", by_mechanism: false, n_threads: 1, without: None },
     Suite { name: "busy", by_mechanism: false, n_threads: 1, without: None },
     Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
     Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
@@ -57,8 +59,12 @@ pub(crate) const SUITES: [Suite; 16] = [
 
 /// What does not, each with its reason.
 #[cfg(test)]
-const ELSEWHERE: [(&str, &str); 20] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     ("boards", "of dashboards: needs Prometheus"),
+    (
+        "source_proc_agent",
+        "of setpriv(1), unshare(1) and sh(1), which no guest has; source_proc reads the same",
+    ),
     ("complaints", "of commands, not of kernels"),
     ("endpoint", "of TLS, files and clients, not of hooks"),
     ("files", "of paths and what stands there, not of hooks"),

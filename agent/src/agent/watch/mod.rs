@@ -1,24 +1,27 @@
-//! The watching thread: the only writer of the table. Takes events out of the ring as they come,
-//! walks over every socket from time to time (`walk`), passes on what happened and publishes the sums.
+//! The watching thread: the only writer of the table. Takes events as they come, walks over every socket from time to
+//! time (`walk`), passes on what happened and publishes the sums. Where both come from is a [`Sight`]: hooks
+//! ([`HookSight`]), or /proc where there are none ([`ProcSight`]).
 
+mod hook_sight;
+mod proc_sight;
+mod sight;
 mod walk;
 
+pub use hook_sight::HookSight;
+pub(crate) use proc_sight::ProcSight;
+pub use sight::Sight;
+use sight::locked as table;
 pub(super) use walk::WALK_SHARE;
 
 use crate::{
     drill::notes::DrillsWatched,
-    kernel::{
-        clock, decode,
-        hooks::{self, HookLog, Hooks, Signal},
-        ring::Ring,
-        snapshot::{self, Snapshot},
-    },
+    kernel::{clock, decode, hooks, proc_source, snapshot},
     log::pace::Paced,
     model::{
         judgement::learned::{LearnedRow, Lesson},
         observed::{event::Event, socket::Time},
         table::{
-            Heard, Table,
+            Table,
             agent_health::{AgentHealth, EventFlow},
             happening::{News, Notice},
             sums::Totals,
@@ -27,11 +30,12 @@ use crate::{
     owner::Resolver,
     serve::FreshLook,
 };
+use rustix::fd::AsFd as _;
 use std::{
     collections::{BTreeSet, HashMap},
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -47,6 +51,9 @@ pub enum Error {
     /// A walk failed, or is not to be believed.
     #[error(transparent)]
     Totals(#[from] snapshot::Error),
+    /// /proc cannot be read.
+    #[error(transparent)]
+    Proc(#[from] proc_source::Error),
     /// The ring buffer cannot be waited for.
     #[error("cannot wait for events")]
     Wait(#[source] io::Error),
@@ -74,14 +81,9 @@ const PUBLISH_MS: u64 = 1000;
 const LOOK_UPS: usize = 256;
 /// Events for which memory is kept between bursts.
 const NEWS_KEPT: usize = 1024;
-/// The watching thread: it reads hooks and snapshots, and keeps the table.
+/// The watching thread: it reads events and snapshots, and keeps the table.
 pub struct Watch<A> {
-    hooks: Hooks,
-    /// Sockets of each network namespace, for the first walk.
-    lists: Vec<Snapshot>,
-    ring: Ring,
-    /// What the hooks say of themselves, if somebody wants to know.
-    log: Option<HookLog>,
+    sight: Box<dyn Sight>,
     table: Arc<Mutex<Table>>,
     audience: A,
     resolver: Resolver,
@@ -121,29 +123,16 @@ pub struct Watch<A> {
 impl<A: Audience> Watch<A> {
     /// A watcher that has not looked yet.
     pub fn new(
-        mut hooks: Hooks,
+        sight: Box<dyn Sight>,
         table: Arc<Mutex<Table>>,
         audience: A,
         resolver: Resolver,
         interval: Duration,
-    ) -> Result<Self, Error> {
-        let hook = |status: &hooks::SignalStatus| {
-            (status.signal.as_str(), status.mechanism, status.failure.is_none())
-        };
-        let health = AgentHealth {
-            hooks: hooks.status().iter().map(hook).collect(),
-            ..AgentHealth::default()
-        };
-        let is_heard = |signal| {
-            hooks.status().iter().any(|status| status.signal == signal && status.failure.is_none())
-        };
-        let (states, timers) = (is_heard(Signal::StateChange), is_heard(Signal::KeepaliveTimer));
-        self::table(&table).set_heard(Heard { states, timers });
-        Ok(Self {
-            ring: hooks.ring()?,
-            log: hooks.log()?,
-            hooks,
-            lists: Vec::new(),
+    ) -> Self {
+        self::table(&table).set_heard(sight.heard());
+        Self {
+            health: sight.health(),
+            sight,
             table,
             audience,
             resolver,
@@ -152,7 +141,6 @@ impl<A: Audience> Watch<A> {
             asked_by: None,
             is_walk_asked: false,
             n_asked: 0,
-            health,
             walked: Time(0),
             drain_cpu: Duration::ZERO,
             failures: Paced::default(),
@@ -165,13 +153,7 @@ impl<A: Audience> Watch<A> {
             n_received: 0,
             batch: Vec::new(),
             news: Vec::new(),
-        })
-    }
-
-    /// The first walk also reads these lists of network namespaces.
-    #[must_use]
-    pub fn reading_first(self, lists: Vec<Snapshot>) -> Self {
-        Self { lists, ..self }
+        }
     }
 
     /// Deaths of what a drill has cut teach nothing.
@@ -199,7 +181,7 @@ impl<A: Audience> Watch<A> {
             self.look_up();
             let now = clock::now();
             self.count()?;
-            self.log.as_mut().map_or(Ok(()), |log| log.flush(now))?;
+            self.sight.log_troubles(now)?;
             table(&self.table).settle(now);
             self.tell(Vec::new());
             self.answer();
@@ -221,11 +203,9 @@ impl<A: Audience> Watch<A> {
 
     /// Until the hooks wake the reader, somebody asks, or a tick is over.
     fn wait(&mut self) -> io::Result<()> {
-        let Some(asked_by) = &self.asked_by else {
-            return self.ring.wait(TICK);
-        };
-        self.ring.wait_or(asked_by, TICK)?;
-        self.is_walk_asked |= asked_by.take_walk();
+        let asked_by = self.asked_by.as_ref().map(|asked_by| asked_by.as_fd());
+        self.sight.wait(asked_by, TICK)?;
+        self.is_walk_asked |= self.asked_by.as_ref().is_some_and(|asked_by| asked_by.take_walk());
         Ok(())
     }
 
@@ -270,10 +250,10 @@ impl<A: Audience> Watch<A> {
 
     fn take_events(&mut self) {
         self.n_asked = self.asked_by.as_ref().map_or(0, |asked_by| asked_by.n_asked());
-        let Self { ring, health, news, .. } = self;
+        let Self { sight, health, news, .. } = self;
         let flow = &mut health.flow;
         let mut cgroups = HashMap::new();
-        flow.received += ring.drain(|record: Result<Event, decode::Error>, cgroup| match record {
+        let mut take = |record: Result<Event, decode::Error>, cgroup| match record {
             Ok(event) => {
                 flow.decoded += 1;
                 let pid = event.owner().map(|owner| owner.pid);
@@ -281,7 +261,9 @@ impl<A: Audience> Watch<A> {
                 news.push(event);
             }
             Err(_) => flow.undecodable += 1,
-        });
+        };
+        let n_received = sight.drain(&mut take);
+        flow.received += n_received;
         if self.news.is_empty() {
             return;
         }
@@ -312,20 +294,11 @@ impl<A: Audience> Watch<A> {
         self.health.flow.n_lost() - self.health.flow.unseen
     }
 
-    /// Reads the hooks' own totals.
+    /// Reads what the sight counts itself.
     fn count(&mut self) -> Result<(), Error> {
-        let counts = self.hooks.counts()?;
         let (lost_before, all_lost_before) = (self.lost(), self.health.flow.n_lost());
-        let n_skipped = self.hooks.n_skipped();
-        let AgentHealth { flow, fires, n_ended, .. } = &mut self.health;
-        flow.seen = counts.seen;
-        flow.submitted = counts.submitted;
-        flow.dropped = counts.dropped;
-        flow.filtered = counts.filtered;
-        flow.skipped = n_skipped;
-        flow.unseen = table(&self.table).n_unseen();
-        *fires = counts.fires;
-        *n_ended = counts.ended;
+        self.sight.count(&mut self.health)?;
+        self.health.flow.unseen = table(&self.table).n_unseen();
         if self.lost() > lost_before {
             table(&self.table).events_lost();
         }
@@ -376,9 +349,4 @@ impl<A: Audience> Watch<A> {
             self.audience.learned(lessons, rows);
         }
     }
-}
-
-/// The table is whole between two calls, even if a reader has panicked.
-fn table(shared: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

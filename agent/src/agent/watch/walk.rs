@@ -2,10 +2,7 @@
 
 use super::{Audience, Error, PUBLISH_MS, Watch, table};
 use crate::{
-    kernel::{
-        clock, heap_trim, hooks, host,
-        snapshot::{self, Snapshot},
-    },
+    kernel::{clock, heap_trim, host, proc_source, snapshot},
     log::in_full,
     model::{
         observed::socket::Time,
@@ -49,7 +46,10 @@ impl<A: Audience> Watch<A> {
     /// A walk that fails once is counted and logged; a lasting failure ends the agent.
     pub(super) fn walk_or_say(&mut self) -> Result<(), Error> {
         match self.walk() {
-            Err(Error::Totals(error @ snapshot::Error::Read(_))) => {
+            Err(
+                error @ (Error::Totals(snapshot::Error::Read(_))
+                | Error::Proc(proc_source::Error::Processes(_))),
+            ) => {
                 self.health.n_failed_walks += 1;
                 self.health.n_failed_in_a_row += 1;
                 self.walked = clock::now();
@@ -72,10 +72,9 @@ impl<A: Audience> Watch<A> {
         self.n_unseen = self.health.flow.unseen;
         let after_loss = n_lost > self.n_lost;
         self.is_walk_asked = false;
-        let mut walk = self.hooks.snapshot()?;
+        self.sight.begin_walk(after_loss)?;
         table(&self.table).begin_walk(after_loss);
-        self.read(&mut walk)?;
-        self.look_without_descriptors(after_loss)?;
+        self.read()?;
         let ended = clock::now();
         let n_gone = table(&self.table).end_walk();
         self.look_up();
@@ -113,10 +112,9 @@ impl<A: Audience> Watch<A> {
     }
 
     /// Takes in what a walk shows.
-    fn read(&mut self, walk: &mut Snapshot) -> Result<(), Error> {
+    fn read(&mut self) -> Result<(), Error> {
         loop {
-            let batch = &mut self.batch;
-            let goes_on = walk.read(|event| batch.push(event))?;
+            let goes_on = self.sight.read(&self.table, &mut self.batch)?;
             // What led to these samples is in the ring by now: calls before what they changed.
             self.drain();
             self.answer();
@@ -132,30 +130,6 @@ impl<A: Audience> Watch<A> {
                 return Ok(());
             }
         }
-    }
-
-    /// Looks at sockets that no process has open. What is younger than the hooks is known from events, and looked at by
-    /// its address. What is older, or was in an event that was lost, stands in the list of its network namespace: it is
-    /// asked for once, for it costs as much as all the rest of a walk.
-    fn look_without_descriptors(&mut self, after_loss: bool) -> Result<(), Error> {
-        for mut list in std::mem::take(&mut self.lists) {
-            self.read(&mut list)?;
-        }
-        if after_loss && let Ok(mut list) = self.hooks.listed() {
-            self.read(&mut list)?;
-        }
-        // Behind the lists, which give cookies to what is older than the hooks.
-        if let Some(mut walk) = self.hooks.subflows()? {
-            self.read(&mut walk)?;
-        }
-        let unmet = table(&self.table).unmet();
-        let n_at_once = usize::try_from(hooks::MAX_SOUGHT).unwrap_or(usize::MAX);
-        for sockets in unmet.chunks(n_at_once) {
-            if let Some(mut walk) = self.hooks.look_again(sockets)? {
-                self.read(&mut walk)?;
-            }
-        }
-        Ok(())
     }
 }
 

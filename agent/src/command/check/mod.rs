@@ -13,7 +13,7 @@ mod session;
 mod sum;
 mod user;
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(super) use policy_file::parsed as parsed_policy;
 
 use super::{Failure, Outcome, near, run, source::Source};

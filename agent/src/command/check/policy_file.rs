@@ -89,7 +89,7 @@ fn read(file: &Path) -> Result<String, Error> {
 }
 
 /// What a policy says.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(in crate::command) fn parsed(text: &str) {
     drop(File(TomlFile { path: Path::new("policy.toml"), text }).policy());
 }

@@ -287,7 +287,7 @@ fn agent_checks(socket: &config::SocketArgs) -> Vec<Check> {
     match client::status(&socket.socket) {
         Ok(status) => vec![
             Check::ok("agent", format!("runs as process {}{}", status.pid, log_of(&status))),
-            conservation(&status.flow),
+            without_ebpf::of_agent(&status).unwrap_or_else(|| conservation(&status.flow)),
             history(status.history.as_ref()),
             sandbox_of("the agent", status.sandbox.as_ref()),
         ],

@@ -10,7 +10,7 @@ use crate::{
     kernel::{
         hooks::{self, Hooks, Scope, Signal},
         host,
-        proc_source::{NotSeen, ProcSource},
+        proc_source::{NEVER_SEEN, ProcSource},
     },
     model::{
         judgement::verdict::Surroundings,
@@ -21,6 +21,7 @@ use crate::{
             owner_identity::Identity,
             socket::{Owner, Socket, SocketId, State},
         },
+        table::agent_health::NotSeen,
     },
     owner::Census,
     serve::{AgentStatus, client},
@@ -80,6 +81,8 @@ pub(super) enum ConnectionReader {
         path: PathBuf,
         /// The agent's process id, if it is known.
         pid: Option<u32>,
+        /// What it does not see for want of rights.
+        hidden: Option<String>,
     },
     Kernel(Box<Kernel>),
 }
@@ -93,7 +96,9 @@ impl ConnectionReader {
         owners: &config::OwnerArgs,
     ) -> Result<Self, Failure> {
         Ok(match source.agent(path)? {
-            Some(status) => Self::Agent { path: path.to_owned(), pid: Some(status.pid) },
+            Some(AgentStatus { pid, hidden, .. }) => {
+                Self::Agent { path: path.to_owned(), pid: Some(pid), hidden }
+            }
             None => Self::Kernel(Box::new(Kernel::open(source, owners, limits)?)),
         })
     }
@@ -115,7 +120,7 @@ impl ConnectionReader {
     /// What the last walk did not see for want of capabilities, in words.
     pub(super) fn hidden(&self) -> Option<String> {
         match self {
-            Self::Agent { .. } => None,
+            Self::Agent { hidden, .. } => hidden.clone(),
             Self::Kernel(kernel) => kernel.hidden(),
         }
     }
@@ -247,8 +252,7 @@ impl Kernel {
         let Means::Proc { unseen: Some(unseen), .. } = &self.by else {
             return None;
         };
-        let is_hidden = unseen.processes > 0 && !host::missing_for_descriptors().is_empty();
-        unseen.words().into_iter().next().filter(|_| is_hidden)
+        unseen.hidden()
     }
 
     /// What the last walk did not see, if anything, once: a sentence.
@@ -258,7 +262,7 @@ impl Kernel {
         };
         let mut words = (*unseen)?.words();
         *is_said = true;
-        words.insert(0, "events, deaths, who set what, and probes of the peer".to_owned());
+        words.insert(0, NEVER_SEEN.to_owned());
         let why = refused.take().map(|error| format!("{}; so ", crate::log::in_full(&error)));
         let why = why.unwrap_or_default();
         Some(format!("{why}read from /proc, without eBPF: not seen are {}", words.join("; ")))

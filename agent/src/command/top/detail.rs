@@ -79,7 +79,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     lines.push(Line::default());
     lines.push(Line::styled("WHAT HAPPENED", HEADING));
     match (timeline, origin) {
-        (_, Some(Origin::Kernel | Origin::Proc)) => lines.extend(wrapped(
+        (_, Some(Origin::Kernel | Origin::Proc { .. })) => lines.extend(wrapped(
             "Nobody watched: without an agent there is only what the kernel says now, above. Start \
              one with `keepwatch run`, and from then on the past is shown here.",
             columns,

@@ -49,7 +49,10 @@ pub(super) enum Origin {
     Agent(Option<u32>),
     Kernel,
     /// /proc, where eBPF is refused.
-    Proc,
+    Proc {
+        /// Rights are missing for processes of other users.
+        is_part: bool,
+    },
 }
 
 /// The thread's other end.
@@ -110,7 +113,7 @@ fn latest(asked: &Receiver<PageRequest>) -> Option<PageRequest> {
 pub(super) fn look(reader: &mut ConnectionReader, wish: &PageRequest) -> Result<Answer, Failure> {
     let (began, began_cpu) = (clock::now(), clock::thread_cpu());
     let page = reader.page(wish);
-    if let ConnectionReader::Agent { path, pid } = reader {
+    if let ConnectionReader::Agent { path, pid, .. } = reader {
         match &page {
             // Another may take its place.
             Err(_) => *pid = None,
@@ -132,7 +135,9 @@ pub(super) fn look(reader: &mut ConnectionReader, wish: &PageRequest) -> Result<
 fn origin(reader: &ConnectionReader) -> Origin {
     match reader {
         ConnectionReader::Agent { pid, .. } => Origin::Agent(*pid),
-        ConnectionReader::Kernel(kernel) if kernel.is_without_hooks() => Origin::Proc,
+        ConnectionReader::Kernel(kernel) if kernel.is_without_hooks() => {
+            Origin::Proc { is_part: kernel.hidden().is_some() }
+        }
         ConnectionReader::Kernel(_) => Origin::Kernel,
     }
 }

@@ -77,7 +77,12 @@ pub(super) fn title(view: &View, theme: Theme) -> Line<'static> {
         Some(Origin::Agent(Some(pid))) => format!("as the agent sees it (process {pid})"),
         Some(Origin::Agent(None)) => "as the agent sees it".to_owned(),
         Some(Origin::Kernel) => "read from the kernel, without an agent".to_owned(),
-        Some(Origin::Proc) => "read from /proc, without an agent and eBPF".to_owned(),
+        Some(Origin::Proc { is_part: false }) => {
+            "read from /proc, without an agent and eBPF".to_owned()
+        }
+        Some(Origin::Proc { is_part: true }) => {
+            "a part, for rights are missing, from /proc".to_owned()
+        }
         None => String::new(),
     };
     let pause_ms = u64::try_from(view.pause.as_millis()).unwrap_or(u64::MAX);

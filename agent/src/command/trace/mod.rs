@@ -12,7 +12,7 @@ use super::{
     time_window::{TimeArgs, TimeWindow},
 };
 use crate::{
-    agent::watch::{Audience, Watch},
+    agent::watch::{Audience, HookSight, Watch},
     config,
     kernel::{
         clock,
@@ -157,6 +157,9 @@ fn from_agent(
     mut writer: TraceWriter,
 ) -> Result<Outcome, Failure> {
     let status = client::status(path)?;
+    if status.source.as_deref() == Some("proc") {
+        warn!("the agent reads /proc, without eBPF: not seen are {}", status.not_seen.join("; "));
+    }
     let mut past = PastDeaths::default();
     if wanted.past || wanted.past_only {
         say_what_is_shown(window, status.started_unix_seconds)?;
@@ -291,8 +294,8 @@ fn from_kernel(
         is_live: false,
     };
     let resolver = args.owners.resolver()?;
-    let mut watch = Watch::new(hooks, table, screen, resolver, args.interval)
-        .map_err(crate::agent::Error::from)?;
+    let sight = Box::new(HookSight::new(hooks, Vec::new())?);
+    let mut watch = Watch::new(sight, table, screen, resolver, args.interval);
     watch.walk().map_err(crate::agent::Error::from)?;
     watch.audience().is_live = true;
     // A reader of the line "ready" may send a signal at once.

@@ -179,6 +179,10 @@ pub(super) fn what_is_missing(
         };
         missing.push(format!("the agent watches since {started}; {before}"));
     }
+    if status.source.as_deref() == Some("proc") {
+        let not_seen = status.not_seen.join("; ");
+        missing.push(format!("the agent reads /proc, without eBPF: not seen are {not_seen}"));
+    }
     let n_lost = status.flow.n_lost();
     // The history has them by the minute.
     if n_lost > 0 && matches!(history, HistorySource::None) {
@@ -189,6 +193,22 @@ pub(super) fn what_is_missing(
         ));
     }
     Ok((!missing.is_empty()).then(|| missing.join("; ")))
+}
+
+/// What is to be said of deaths that are later than now.
+pub(super) fn dated_ahead(lives: &[Life], now: f64) -> Option<String> {
+    /// Of a clock that is set by less, nobody is confused.
+    const SLACK_SECONDS: f64 = 60.0;
+    let is_ahead = |life: &&Life| {
+        let end = life.end.as_ref().and_then(|end| unix_seconds(&end.at));
+        end.is_some_and(|at| at > now + SLACK_SECONDS)
+    };
+    let n = lives.iter().filter(is_ahead).count();
+    let are = if n == 1 { "is" } else { "are" };
+    let deaths = counted(u64::try_from(n).unwrap_or(u64::MAX), "death");
+    (n > 0).then(|| {
+        format!("{deaths} {are} dated later than now: this host's clock was ahead when they were written down")
+    })
 }
 
 /// The times that are asked for: of what died of silence also the time after the window, in which what hung in it ended.

@@ -100,7 +100,7 @@ impl WebConfig {
 }
 
 /// What a web config says, without the files that it names.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn parsed(text: &str) {
     drop(yaml::read(text).and_then(|root| WebSettings::of(&root)));
 }

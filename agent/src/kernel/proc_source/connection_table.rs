@@ -15,13 +15,21 @@ use std::{
 
 /// A line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TableLine {
+pub(crate) struct TableLine {
+    /// In the table of IPv6, where an IPv4 socket may be, too: under a mapped address.
+    pub(super) is_ipv6: bool,
     /// Its state.
     pub(super) state: State,
-    /// The port at our end.
-    pub(super) local_port: u16,
+    /// Address and port of our end.
+    pub(super) local: Endpoint,
     /// The peer, of an IPv4 or IPv6 socket.
     pub(super) remote: Endpoint,
+    /// Bytes that the peer has not acknowledged, our FIN among them.
+    pub(super) unacked: u32,
+    /// Repetitions of them.
+    pub(super) retransmits: u8,
+    /// Probes that are unanswered.
+    pub(super) probes: u8,
     /// The timer that runs.
     pub(super) timer: Option<ListedTimer>,
     /// The inode of its socket; 0 if no process has it open.
@@ -30,7 +38,7 @@ pub(super) struct TableLine {
 
 /// Which timer of a socket runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimerKind {
+pub(crate) enum TimerKind {
     /// Repeats what is not acknowledged.
     Retransmit,
     /// Keepalive.
@@ -41,7 +49,7 @@ pub(super) enum TimerKind {
 
 /// A timer that runs. Of several, the kernel shows the first of these kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ListedTimer {
+pub(crate) struct ListedTimer {
     /// What it is for.
     pub(super) kind: TimerKind,
     /// When it fires.
@@ -87,8 +95,11 @@ fn parse(line: &[u8], now: Time) -> Option<TableLine> {
     let local = words.next()?;
     let remote = words.next()?;
     let state = u8::try_from(hex(words.next()?)?).ok()?;
-    let timer = words.nth(1)?;
-    let inode = words.nth(3)?;
+    let (unacked, _) = split(words.next()?)?;
+    let timer = words.next()?;
+    let retransmits = hex(words.next()?)?;
+    let probes = decimal(words.nth(1)?)?;
+    let inode = decimal(words.next()?)?;
     let (kind, ticks) = split(timer)?;
     let kind = match hex(kind)? {
         1 => Some(TimerKind::Retransmit),
@@ -98,11 +109,15 @@ fn parse(line: &[u8], now: Time) -> Option<TableLine> {
     };
     let fires = now.ms_after(hex(ticks)?.saturating_mul(MS_OF_A_CLOCK_TICK));
     Some(TableLine {
+        is_ipv6: split(local)?.0.len() == 32,
         state: State::from_kernel(state)?,
-        local_port: endpoint(local)?.port,
+        local: endpoint(local)?,
         remote: endpoint(remote)?,
+        unacked: u32::try_from(hex(unacked)?).unwrap_or(u32::MAX),
+        retransmits: u8::try_from(retransmits).unwrap_or(u8::MAX),
+        probes: u8::try_from(probes).unwrap_or(u8::MAX),
         timer: kind.map(|kind| ListedTimer { kind, fires }),
-        inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
+        inode,
     })
 }
 
@@ -112,6 +127,10 @@ const MS_OF_A_CLOCK_TICK: u64 = 10;
 fn split(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = word.iter().position(|&byte| byte == b':')?;
     Some((word.get(..at)?, word.get(at + 1..)?))
+}
+
+fn decimal(word: &[u8]) -> Option<u32> {
+    std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 fn hex(word: &[u8]) -> Option<u64> {
@@ -147,7 +166,7 @@ mod tests {
     fn a_line_is_read_and_its_timer_is_a_time() {
         let line = b"   4: 0500000A:81A6 0900000A:18EB 01 00000000:00000000 02:000002BC 00000000     0        0 77881 2 0000 20 4 30 10 -1\n";
         let read = parse(line, NOW).unwrap();
-        assert_eq!((read.state, read.local_port, read.inode), (State::Established, 33190, 77881));
+        assert_eq!((read.state, read.local.port, read.inode), (State::Established, 33190, 77881));
         assert_eq!(read.remote.socket_addr().to_string(), "10.0.0.9:6379");
         let timer = read.timer.unwrap();
         assert_eq!((timer.kind, timer.left_ms(NOW)), (TimerKind::Keepalive, Some(7_000)));
@@ -158,8 +177,17 @@ mod tests {
     fn an_ipv6_line_is_read_and_one_without_a_timer_has_none() {
         let line = b"   0: B80D0120000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 9 1\n";
         let read = parse(line, NOW).unwrap();
-        assert_eq!((read.state, read.local_port, read.timer), (State::Listen, 80, None));
+        assert_eq!((read.state, read.local.port, read.timer), (State::Listen, 80, None));
         assert_eq!(read.remote.socket_addr().to_string(), "[::]:0");
+    }
+
+    #[test]
+    fn what_is_unanswered_is_read() {
+        let line = b"   4: 0500000A:81A6 0900000A:18EB 04 00000001:00000000 01:000002BC 00000005     0        3 0 2 0000 20 4 30 10 -1\n";
+        let read = parse(line, NOW).unwrap();
+        assert_eq!((read.state, read.inode), (State::FinWait1, 0));
+        assert_eq!((read.unacked, read.retransmits, read.probes), (1, 5, 3));
+        assert_eq!(read.timer.unwrap().kind, TimerKind::Retransmit);
     }
 
     #[test]
@@ -179,6 +207,6 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let mut found = Vec::new();
         read(Path::new("/proc/self/net"), |line| found.push(line)).unwrap();
-        assert!(found.iter().any(|it| it.local_port == port && it.state == State::Listen));
+        assert!(found.iter().any(|it| it.local.port == port && it.state == State::Listen));
     }
 }

@@ -4,6 +4,7 @@
 //! 1. [`descriptors`]: /proc/PID/fd gives the sockets of each process.
 //! 2. [`namespaces`]: their network namespaces, with sysctls and the tables of [`connection_table`].
 //! 3. [`asked_socket`] and [`sampled`]: what each socket answers becomes a record like those of the hooks.
+//! 4. [`unmet`]: a connection that a walk does not meet any more is looked for in those tables, before it is told gone.
 //!
 //! What has no descriptor is counted, not shown: its settings cannot be asked.
 
@@ -12,28 +13,24 @@ mod connection_table;
 mod descriptors;
 mod namespaces;
 mod sampled;
+mod unmet;
+mod walk;
+
+pub(crate) use unmet::{UnmetSocket, Whereabouts, as_listed};
+pub(crate) use walk::ProcWalk;
 
 use super::{clock, decode::Decoder, host};
-use crate::model::{
-    observed::{
-        event::Event,
-        socket::{Owner, Socket},
-    },
-    text::count::counted,
-};
-use descriptors::{DescriptorReader, HoldingProcess, SocketDescriptor};
-use namespaces::Namespaces;
+use crate::model::{observed::event::Event, table::agent_health::NotSeen, text::count::counted};
 use rustix::{
-    fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    fd::AsRawFd as _,
     io::Errno,
-    process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
+    process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
 };
-use sampled::Around;
-use std::{collections::HashMap, fs::File, io};
+use std::{fs::File, io};
 
 /// Why sockets cannot be read so.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// There is no /proc, or it is not readable.
     #[error("list the processes in /proc: {0}; mount it: mount -t proc proc /proc")]
     Processes(#[source] io::Error),
@@ -48,21 +45,8 @@ pub(crate) enum Error {
     Refused(#[source] Errno),
 }
 
-/// What a walk did not see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NotSeen {
-    /// Processes whose descriptors are not shown, or not lent, to us.
-    pub(crate) processes: u64,
-    /// Connections that no process has open.
-    pub(crate) without_descriptor: u64,
-    /// Further parts of MPTCP connections.
-    pub(crate) subflows: u64,
-    /// Sockets in namespaces whose sysctls cannot be read.
-    pub(crate) of_unread_namespaces: u64,
-}
-
 /// Reads sockets from /proc.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcSource {
     decoder: Decoder,
 }
@@ -80,199 +64,33 @@ impl ProcSource {
         }
     }
 
+    /// Begins a walk over every socket that a process has open.
+    pub(crate) fn begin(self) -> Result<ProcWalk, Error> {
+        ProcWalk::begin(self.decoder)
+    }
+
     /// Passes on every socket that a process has open, once for each descriptor.
-    pub(crate) fn walk(&self, mut each: impl FnMut(Event)) -> Result<NotSeen, Error> {
-        let mut unseen = NotSeen::default();
-        let holdings = holdings(&mut unseen)?;
-        let mut walk = ProcWalk {
-            decoder: self.decoder,
-            namespaces: Namespaces::default(),
-            shared: shared(&holdings),
-            late: Vec::new(),
-            n_again: 3,
-            unseen,
-        };
-        for (holder, _) in &holdings {
-            if let Some(netns) = holder.netns {
-                walk.namespaces.meet_process(holder.pid, netns);
-            }
-        }
-        for (holder, sockets) in &holdings {
-            walk.process(holder, sockets, &mut each);
-        }
-        walk.late(&mut each);
-        walk.unseen.without_descriptor = walk.namespaces.n_without_descriptor;
-        walk.unseen.subflows = walk.namespaces.n_further_subflows;
-        Ok(walk.unseen)
+    pub(crate) fn walk(self, mut each: impl FnMut(Event)) -> Result<NotSeen, Error> {
+        let mut walk = self.begin()?;
+        while walk.read(&mut each) {}
+        Ok(walk.not_seen())
     }
 }
 
-/// The processes that have sockets, and which.
-type Holdings = Vec<(HoldingProcess, Vec<SocketDescriptor>)>;
+/// What is not seen without eBPF, wherever it runs.
+pub(crate) const NEVER_SEEN: &str = "events, deaths, who set what, and probes of the peer";
 
-fn holdings(unseen: &mut NotSeen) -> Result<Holdings, Error> {
-    let mut reader = DescriptorReader::new();
-    let mut holdings = Vec::new();
-    let own_pid = std::process::id();
-    let mut found = Vec::new();
-    for pid in descriptors::processes().map_err(Error::Processes)? {
-        if pid == own_pid {
-            continue;
-        }
-        match reader.sockets_of(pid, &mut found) {
-            // It has ended.
-            Err(Errno::NOENT | Errno::SRCH) => {}
-            Err(_) if descriptors::has_program(pid) => unseen.processes += 1,
-            Err(_) | Ok(()) => {}
-        }
-        if !found.is_empty() {
-            holdings.push((HoldingProcess::of(pid), std::mem::take(&mut found)));
-        }
-    }
-    Ok(holdings)
-}
-
-/// Sockets of which there is more than one descriptor, by inode: of each the sample, once it is taken.
-fn shared(holdings: &Holdings) -> HashMap<u32, Option<Socket>> {
-    let mut inodes: Vec<u32> =
-        holdings.iter().flat_map(|(_, sockets)| sockets.iter().map(|it| it.inode)).collect();
-    inodes.sort_unstable();
-    let twice = inodes.windows(2).filter(|two| matches!(two, [a, b] if a == b));
-    twice.filter_map(|two| Some((*two.first()?, None))).collect()
-}
-
-/// A walk in progress.
-struct ProcWalk {
-    decoder: Decoder,
-    namespaces: Namespaces,
-    shared: HashMap<u32, Option<Socket>>,
-    /// Sockets whose timer has fired since the table was read.
-    late: Holdings,
-    /// For them it may be read again so often.
-    n_again: u8,
-    unseen: NotSeen,
-}
-
-impl ProcWalk {
-    /// Asks again those whose timer had fired since the table was read.
-    fn late(&mut self, each: &mut impl FnMut(Event)) {
-        while !self.late.is_empty() {
-            self.n_again -= 1;
-            let late = std::mem::take(&mut self.late);
-            let inodes = late.iter().flat_map(|(_, sockets)| sockets.iter().map(|it| it.inode));
-            let namespaces =
-                inodes.filter_map(|inode| Some(self.namespaces.listed(inode)?.netns)).collect();
-            self.namespaces.read_again(&namespaces);
-            for (holder, sockets) in &late {
-                self.process(holder, sockets, each);
-            }
-        }
-    }
-
-    /// Keeps a socket for later, if its timer has fired.
-    fn is_late(
-        &mut self,
-        holder: &HoldingProcess,
-        descriptor: SocketDescriptor,
-        sampled: &Socket,
-    ) -> bool {
-        let timer = self.namespaces.listed(descriptor.inode).and_then(|listed| listed.timer);
-        let has_fired = timer.is_some_and(|timer| timer.left_ms(sampled.at).is_none());
-        if !has_fired || self.n_again == 0 {
-            return false;
-        }
-        let late = &mut self.late;
-        match late.last_mut() {
-            Some((last, sockets)) if last.pid == holder.pid => sockets.push(descriptor),
-            _ => late.push((*holder, vec![descriptor])),
-        }
-        true
-    }
-
-    fn process(
-        &mut self,
-        holder: &HoldingProcess,
-        sockets: &[SocketDescriptor],
-        each: &mut impl FnMut(Event),
-    ) {
-        let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw);
-        let Some(process) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-            return; // It has ended.
-        };
-        for descriptor in sockets {
-            let socket = match self.shared.get(&descriptor.inode) {
-                Some(Some(known)) => {
-                    let fd = Some(descriptor.fd);
-                    let owner = Owner { pid: holder.pid, fd, comm: holder.comm };
-                    Some(Socket { owner: Some(owner), ..*known })
-                }
-                _ => match self.borrow(&process, holder, *descriptor) {
-                    Ok(socket) => socket,
-                    Err(Errno::PERM | Errno::ACCESS) => {
-                        self.unseen.processes += 1;
-                        return;
-                    }
-                    // Closed meanwhile.
-                    Err(_) => None,
-                },
-            };
-            if let Some(socket) = socket {
-                each(Event::Seen(socket));
-            }
-        }
-    }
-
-    /// Borrows a socket and asks it. None if it does not speak TCP.
-    fn borrow(
-        &mut self,
-        process: &OwnedFd,
-        holder: &HoldingProcess,
-        descriptor: SocketDescriptor,
-    ) -> Result<Option<Socket>, Errno> {
-        let fd = i32::try_from(descriptor.fd).map_err(|_| Errno::BADF)?;
-        let copy = pidfd_getfd(process.as_fd(), fd, PidfdGetfdFlags::empty())?;
-        // Closed meanwhile, and used again for another one.
-        if rustix::fs::fstat(&copy)?.st_ino != u64::from(descriptor.inode) {
-            return Ok(None);
-        }
-        self.ask(copy.as_fd(), holder, descriptor).or(Ok(None))
-    }
-
-    fn ask(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        holder: &HoldingProcess,
-        descriptor: SocketDescriptor,
-    ) -> Result<Option<Socket>, Errno> {
-        let is_listed = self.namespaces.listed(descriptor.inode).is_some();
-        let Some(is_mptcp) = sampled::is_mptcp(socket, is_listed)? else {
-            return Ok(None);
-        };
-        let netns = self.namespaces.of_socket(socket, descriptor.inode);
-        let around = Around {
-            namespaces: &self.namespaces,
-            netns,
-            holder: *holder,
-            descriptor,
-            is_mptcp,
-            is_shared: self.shared.contains_key(&descriptor.inode),
-        };
-        let sampled = sampled::sample(socket, self.decoder, &around, clock::now())?;
-        if let Some(sampled) = &sampled
-            && self.is_late(holder, descriptor, sampled)
-        {
-            return Ok(None);
-        }
-        if let Some(entry) = self.shared.get_mut(&descriptor.inode) {
-            *entry = sampled;
-        }
-        let is_unread = sampled.is_some_and(|socket| !socket.ambient.is_known);
-        self.unseen.of_unread_namespaces += u64::from(is_unread);
-        Ok(sampled)
-    }
-}
+/// The same of an agent, which compares one look with the next.
+pub(crate) const NEVER_SEEN_BY_AGENT: &str = "events, probes, who set what, causes of death but for what the last look before shows, and \
+                                              connections that open and end between two looks";
 
 impl NotSeen {
+    /// What is not seen for want of rights, in words: then there may be more of everything.
+    pub(crate) fn hidden(&self) -> Option<String> {
+        let is_hidden = self.processes > 0 && !host::missing_for_descriptors().is_empty();
+        self.words().into_iter().next().filter(|_| is_hidden)
+    }
+
     /// What was not seen, each in words.
     pub(crate) fn words(&self) -> Vec<String> {
         let Self { processes, without_descriptor, subflows, of_unread_namespaces } = *self;
@@ -307,88 +125,6 @@ impl NotSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::socket::{Direction, State};
-    use std::{
-        net::{TcpListener, TcpStream},
-        os::{fd::AsRawFd, linux::fs::MetadataExt as _},
-        time::Duration,
-    };
-
-    fn walk_of(fd: &impl AsRawFd, is_shared: bool) -> ProcWalk {
-        let inode = inode(fd);
-        let mut namespaces = Namespaces::default();
-        namespaces.meet_process(std::process::id(), host::own_netns().unwrap());
-        ProcWalk {
-            decoder: Decoder::new(clock::hz()),
-            namespaces,
-            shared: is_shared.then_some((inode, None)).into_iter().collect(),
-            late: Vec::new(),
-            n_again: 0,
-            unseen: NotSeen::default(),
-        }
-    }
-
-    fn inode(fd: &impl AsRawFd) -> u32 {
-        let link = std::fs::metadata(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
-        u32::try_from(link.st_ino()).unwrap()
-    }
-
-    fn seen(walk: &mut ProcWalk, descriptors: &[SocketDescriptor]) -> Vec<Socket> {
-        let mut found = Vec::new();
-        walk.process(&HoldingProcess::of(std::process::id()), descriptors, &mut |event| {
-            found.extend(event.socket().copied());
-        });
-        found
-    }
-
-    fn descriptor(fd: &impl AsRawFd) -> SocketDescriptor {
-        SocketDescriptor { fd: fd.as_raw_fd().cast_unsigned(), inode: inode(fd) }
-    }
-
-    #[test]
-    fn a_socket_is_sampled_with_its_settings_and_a_datagram_socket_is_left_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        drop(listener);
-        rustix::net::sockopt::set_socket_keepalive(&stream, true).unwrap();
-        rustix::net::sockopt::set_tcp_keepidle(&stream, Duration::from_secs(77)).unwrap();
-        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut walk = walk_of(&stream, false);
-        let all = [descriptor(&stream), descriptor(&accepted), descriptor(&datagrams)];
-        let [out, into] = seen(&mut walk, &all).try_into().unwrap();
-        assert_eq!(out.id.0, rustix::net::sockopt::socket_cookie(&stream).unwrap());
-        assert!(out.keepalive && !into.keepalive);
-        assert_eq!((out.own.idle_seconds, out.own.interval_seconds), (77, 0));
-        assert_eq!(out.remote.socket_addr(), accepted.local_addr().unwrap());
-        assert_eq!(out.state, State::Established);
-        // The listener is gone: the count of bytes tells.
-        assert_eq!((out.direction, into.direction), (Direction::Outbound, Direction::Inbound));
-        let ms = out.timer_ms.unwrap();
-        assert!((60_000..=77_000 * 9 / 8).contains(&ms), "{ms} ms until the first probe");
-        assert_eq!(into.timer_ms, None);
-    }
-
-    #[test]
-    fn a_second_descriptor_is_another_owner_of_the_same_socket() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let again = listener.try_clone().unwrap();
-        let mut walk = walk_of(&listener, true);
-        let found = seen(&mut walk, &[descriptor(&listener), descriptor(&again)]);
-        let fds: Vec<_> = found.iter().filter_map(|socket| socket.owner?.fd).collect();
-        assert_eq!(fds, [descriptor(&listener).fd, descriptor(&again).fd]);
-        assert!(found.iter().all(|socket| socket.shared && socket.id == found[0].id));
-    }
-
-    #[test]
-    fn a_descriptor_that_has_become_another_socket_is_passed_over() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stale = SocketDescriptor { inode: inode(&other), ..descriptor(&listener) };
-        let mut walk = walk_of(&listener, false);
-        assert_eq!(seen(&mut walk, &[stale]), []);
-        assert_eq!(seen(&mut walk, &[descriptor(&listener)]).len(), 1);
-    }
 
     #[test]
     fn what_was_not_seen_is_said_in_numbers_and_nothing_is_said_of_nothing() {

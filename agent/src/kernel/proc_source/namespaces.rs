@@ -2,7 +2,7 @@
 
 use super::{
     asked_socket,
-    connection_table::{self, ListedTimer},
+    connection_table::{self, ListedTimer, TableLine},
 };
 use crate::{
     kernel::{host, network_namespaces},
@@ -66,6 +66,13 @@ impl NamespaceSettings {
 pub(super) struct Listed {
     /// The inode of its namespace.
     pub(super) netns: u32,
+    /// Its state then.
+    pub(super) state: State,
+    /// In the table of IPv6.
+    pub(super) is_ipv6: bool,
+    /// Its ends then.
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
     /// The timer that ran then.
     pub(super) timer: Option<ListedTimer>,
 }
@@ -77,6 +84,19 @@ enum Door {
     Process(u32),
     /// It itself.
     Namespace(File),
+}
+
+impl Door {
+    fn lines(&self, each: impl FnMut(TableLine) + Send) -> io::Result<()> {
+        match self {
+            Self::Process(pid) => {
+                connection_table::read(Path::new(&format!("/proc/{pid}/net")), each)
+            }
+            Self::Namespace(namespace) => network_namespaces::inside(namespace, || {
+                connection_table::read(Path::new("/proc/thread-self/net"), each)
+            })?,
+        }
+    }
 }
 
 /// The namespaces that were met on one walk.
@@ -142,37 +162,39 @@ impl Namespaces {
     }
 
     fn read_tables(&mut self, netns: u32, door: &Door, is_first: bool) {
-        let read = match door {
-            Door::Process(pid) => {
-                self.read(Path::new(&format!("/proc/{pid}/net")), netns, is_first)
+        let read = door.lines(|line| match line.inode {
+            // What waits for its peer's segments to die out, and requests, are no sockets.
+            0 if matches!(line.state, State::TimeWait | State::SynRecv) => {}
+            0 => self.n_without_descriptor += u64::from(is_first),
+            inode => {
+                let TableLine { state, is_ipv6, local, remote, timer, .. } = line;
+                let listed = Listed { netns, state, is_ipv6, local, remote, timer };
+                if self.listed.insert(inode, listed).is_some() {
+                    self.n_further_subflows += u64::from(is_first);
+                }
+                match line.state {
+                    State::Listen => drop(self.listening.insert((netns, line.local.port))),
+                    State::SynSent => drop(self.connecting.insert(inode, line.remote)),
+                    _ => {}
+                }
             }
-            Door::Namespace(namespace) => network_namespaces::inside(namespace, || {
-                self.read(Path::new("/proc/thread-self/net"), netns, is_first)
-            })
-            .and_then(|read| read),
-        };
+        });
         if let Err(error) = read {
             tracing::debug!(%error, netns, "cannot read the table of connections of a network namespace");
         }
     }
 
-    fn read(&mut self, net: &Path, netns: u32, is_first: bool) -> io::Result<()> {
-        connection_table::read(net, |line| match line.inode {
-            // What waits for its peer's segments to die out, and requests, are no sockets.
-            0 if matches!(line.state, State::TimeWait | State::SynRecv) => {}
-            0 => self.n_without_descriptor += u64::from(is_first),
-            inode => {
-                let listed = Listed { netns, timer: line.timer };
-                if self.listed.insert(inode, listed).is_some() {
-                    self.n_further_subflows += u64::from(is_first);
-                }
-                match line.state {
-                    State::Listen => drop(self.listening.insert((netns, line.local_port))),
-                    State::SynSent => drop(self.connecting.insert(inode, line.remote)),
-                    _ => {}
-                }
-            }
-        })
+    /// The table of a namespace as it is now; none of a namespace that was not met.
+    pub(super) fn lines(
+        &self,
+        netns: u32,
+        each: impl FnMut(TableLine) + Send,
+    ) -> Option<io::Result<()>> {
+        let own = host::own_netns() == Some(netns);
+        if own {
+            return Some(connection_table::read(Path::new("/proc/thread-self/net"), each));
+        }
+        Some(self.doors.get(&netns)?.lines(each))
     }
 
     /// What the tables say of a socket.

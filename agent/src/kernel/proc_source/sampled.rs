@@ -4,7 +4,7 @@ use super::{
     asked_socket::{self, TcpInfo},
     connection_table::TimerKind,
     descriptors::{HoldingProcess, SocketDescriptor},
-    namespaces::Namespaces,
+    namespaces::{Listed, Namespaces},
 };
 use crate::{
     kernel::{borrowed_socket::MPTCP, decode::Decoder},
@@ -20,7 +20,7 @@ use keepwatch_ebpf::{
 use rustix::{
     fd::BorrowedFd,
     io::Errno,
-    net::{AddressFamily, SocketAddrAny, getpeername, getsockname, sockopt},
+    net::{AddressFamily, getpeername, getsockname, sockopt},
 };
 use std::net::{IpAddr, SocketAddr};
 use zerocopy::FromZeros as _;
@@ -67,7 +67,7 @@ struct Answers {
     info: TcpInfo,
     cookie: u64,
     family: u16,
-    local: SocketAddrAny,
+    local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     keepalive: bool,
     idle_seconds: u32,
@@ -79,22 +79,33 @@ struct Answers {
 }
 
 impl Answers {
-    fn of(socket: BorrowedFd<'_>) -> Result<Self, Errno> {
+    /// `listed`: its line in a table, unless it is one of MPTCP. Each question counts a hundred thousand times, so its ends
+    /// are asked for only if they may be others by now.
+    fn of(socket: BorrowedFd<'_>, listed: Option<&Listed>) -> Result<Self, Errno> {
         let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let info = asked_socket::tcp_info(socket)?;
         let connects = info.state == State::SynSent.number();
         let listens = info.state == State::Listen.number();
-        let local = getsockname(socket)?;
+        let is_as_listed = |listed: &&Listed| {
+            listed.state.number() == info.state && listed.state.is_synchronized()
+        };
+        let (is_ipv6, local, remote) = if let Some(listed) = listed.filter(is_as_listed) {
+            let [local, remote] = [listed.local, listed.remote].map(Endpoint::socket_addr);
+            (listed.is_ipv6, Some(local), Some(remote))
+        } else {
+            let local = getsockname(socket)?;
+            // Not connected.
+            let remote = (!listens).then(|| getpeername(socket).unwrap_or_default()).flatten();
+            let is_ipv6 = local.address_family() != AddressFamily::INET;
+            let remote = remote.and_then(|any| SocketAddr::try_from(any).ok());
+            (is_ipv6, SocketAddr::try_from(local).ok(), remote)
+        };
         Ok(Self {
             info,
             cookie: sockopt::socket_cookie(socket)?,
-            family: if local.address_family() == AddressFamily::INET { AF_INET } else { AF_INET6 },
+            family: if is_ipv6 { AF_INET6 } else { AF_INET },
             local,
-            // Not connected.
-            remote: (!listens)
-                .then(|| getpeername(socket).unwrap_or_default())
-                .flatten()
-                .and_then(|any| SocketAddr::try_from(any).ok()),
+            remote,
             keepalive: sockopt::socket_keepalive(socket)?,
             idle_seconds: seconds(sockopt::tcp_keepidle(socket)?),
             interval_seconds: seconds(sockopt::tcp_keepintvl(socket)?),
@@ -115,7 +126,8 @@ pub(super) fn sample(
     around: &Around<'_>,
     at: Time,
 ) -> Result<Option<Socket>, Errno> {
-    let answers = Answers::of(socket)?;
+    let listed = around.namespaces.listed(around.descriptor.inode).filter(|_| !around.is_mptcp);
+    let answers = Answers::of(socket, listed)?;
     let rto_max_ms = asked_socket::rto_max_ms(socket).unwrap_or(TCP_RTO_MAX_MS);
     let record = record(&answers, decoder, around, at, rto_max_ms);
     let Ok(mut sampled) = decoder.socket(&record, Tag::Snapshot) else {
@@ -159,8 +171,7 @@ fn record(
     record.now_jiffies = NOW_JIFFIES;
     record.at_ns = at.0;
     record.family = u8::try_from(answers.family).unwrap_or_default();
-    let local = SocketAddr::try_from(answers.local.clone()).ok();
-    (record.local_addr, record.local_port_be) = wire(local, answers.family);
+    (record.local_addr, record.local_port_be) = wire(answers.local, answers.family);
     let connecting_to = || namespaces.connecting_to(descriptor.inode).map(Endpoint::socket_addr);
     let remote = answers.remote.or_else(connecting_to);
     (record.remote_addr, record.remote_port_be) = wire(remote, answers.family);
@@ -207,7 +218,7 @@ fn record(
 
 fn flags(answers: &Answers, around: &Around<'_>, state: State) -> u32 {
     let info = &answers.info;
-    let port = SocketAddr::try_from(answers.local.clone()).map_or(0, |local| local.port());
+    let port = answers.local.map_or(0, |local| local.port());
     let is_inbound = match state {
         State::Listen => info.sacked > 0,
         State::SynSent | State::Close => false,

@@ -8,6 +8,7 @@
 //!
 //! The list was found by `strace -f` over runs with all functions and by the tests, on each kernel of `cargo xtask vm`.
 
+use super::Borrowing;
 use seccompiler::{
     BackendError, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, apply_filter_all_threads,
@@ -128,6 +129,8 @@ const BPF_COMMANDS: [(&str, u32); 5] = [
 ];
 /// `PERF_EVENT_IOC_DISABLE` in include/uapi/linux/perf_event.h: a hook is taken off.
 const PERF_EVENT_IOC_DISABLE: u32 = 0x2401;
+/// In include/uapi/linux/sockios.h: the network namespace of a socket.
+const SIOCGSKNS: u32 = 0x894c;
 /// Rights that the history's files may keep: nothing is given to anybody.
 const MODE: u32 = 0o640;
 
@@ -204,13 +207,30 @@ fn ioctls() -> [u32; 3] {
     [number(libc::FIONBIO), number(libc::TCGETS), PERF_EVENT_IOC_DISABLE]
 }
 
+/// What an agent without eBPF asks for beside these: sockets of other processes, and their network namespaces.
+fn of_neighbours() -> Vec<(libc::c_long, Vec<Vec<ArgumentCheck>>)> {
+    let network = libc::CLONE_NEWNET.cast_unsigned();
+    vec![
+        // Whether rights are missing for what is not seen.
+        (libc::SYS_capget, Vec::new()),
+        (libc::SYS_pidfd_open, Vec::new()),
+        (libc::SYS_pidfd_getfd, Vec::new()),
+        (libc::SYS_setns, vec![vec![(1, ALL, network)]]),
+        (libc::SYS_ioctl, vec![vec![(1, ALL, SIOCGSKNS)]]),
+    ]
+}
+
 /// Refuses all other calls, in every thread.
-pub(super) fn allow() -> Result<(), Error> {
+pub(super) fn allow(borrowing: Borrowing) -> Result<(), Error> {
     let free = FREE.iter().chain(OLDER).map(|&call| (call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = free.collect();
-    for (call, ways) in bounded() {
-        let ways = ways.into_iter().map(rule).collect::<Result<_, _>>()?;
-        rules.insert(call, ways);
+    let more = match borrowing {
+        Borrowing::Refused => Vec::new(),
+        Borrowing::Allowed => of_neighbours(),
+    };
+    for (call, ways) in bounded().into_iter().chain(more) {
+        let ways = ways.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+        rules.entry(call).or_default().extend(ways);
     }
     let refuse = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, ARCH.try_into()?)?;

@@ -62,11 +62,16 @@ impl Sandbox {
     pub fn enter(reach: &Reach) -> Self {
         let landlock = reach.enter();
         // From here on landlock's own calls are refused, too.
-        let seccomp = match never::refuse().and_then(|()| calls::allow()) {
-            Ok(()) => Confinement::WHOLE,
-            Err(error) => Confinement::absent(format!("the kernel takes no filter: {error}")),
-        };
-        Self { landlock, seccomp }
+        Self { landlock, seccomp: refused(Borrowing::Refused) }
+    }
+
+    /// The same of an agent that borrows descriptors of other processes. Landlock would refuse it that
+    /// (`hook_ptrace_access_check` in security/landlock/task.c), so it may open every path.
+    pub fn enter_beside_proc() -> Self {
+        let landlock = Confinement::absent(
+            "it would refuse to read what other processes have open, by which an agent without eBPF sees connections",
+        );
+        Self { landlock, seccomp: refused(Borrowing::Allowed) }
     }
 
     /// Each mechanism with what is in force of it.
@@ -80,6 +85,21 @@ impl Sandbox {
         let parts = self.parts().into_iter().filter(|(_, part)| part.in_force);
         let names: Vec<_> = parts.map(|(name, _)| name).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(",") }
+    }
+}
+
+/// Whether an agent borrows what other processes have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Borrowing {
+    Refused,
+    Allowed,
+}
+
+/// Refuses the calls that it does not need.
+fn refused(borrowing: Borrowing) -> Confinement {
+    match never::refuse(borrowing).and_then(|()| calls::allow(borrowing)) {
+        Ok(()) => Confinement::WHOLE,
+        Err(error) => Confinement::absent(format!("the kernel takes no filter: {error}")),
     }
 }
 

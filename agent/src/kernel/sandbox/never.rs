@@ -4,6 +4,7 @@
 //! starts the agent anew, and nothing can be tried twice. All other calls that are not needed are merely refused
 //! ([`super::calls`]).
 
+use super::Borrowing;
 use seccompiler::{Error, SeccompAction, SeccompFilter, apply_filter_all_threads};
 use std::env::consts::ARCH;
 
@@ -14,7 +15,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_move_mount,
@@ -24,7 +24,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_mount_setattr,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
-    libc::SYS_setns,
     libc::SYS_unshare,
     libc::SYS_init_module,
     libc::SYS_finit_module,
@@ -40,6 +39,8 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_keyctl,
     libc::SYS_open_by_handle_at,
 ];
+/// What only an agent without eBPF does: it borrows sockets, and reads sysctls in other network namespaces.
+const OF_NEIGHBOURS: &[libc::c_long] = &[libc::SYS_pidfd_getfd, libc::SYS_setns];
 /// They stand for a new process; a new thread is made by clone.
 #[cfg(target_arch = "x86_64")]
 const FORK: &[libc::c_long] = &[libc::SYS_fork, libc::SYS_vfork];
@@ -47,8 +48,13 @@ const FORK: &[libc::c_long] = &[libc::SYS_fork, libc::SYS_vfork];
 const FORK: &[libc::c_long] = &[];
 
 /// Kills the process at any of them, in every thread.
-pub(super) fn refuse() -> Result<(), Error> {
-    let rules = NEVER.iter().chain(FORK).map(|&call| (call, Vec::new())).collect();
+pub(super) fn refuse(borrowing: Borrowing) -> Result<(), Error> {
+    let of_neighbours = match borrowing {
+        Borrowing::Refused => OF_NEIGHBOURS,
+        Borrowing::Allowed => &[],
+    };
+    let never = NEVER.iter().chain(FORK).chain(of_neighbours);
+    let rules = never.map(|&call| (call, Vec::new())).collect();
     let (kill, allow) = (SeccompAction::KillProcess, SeccompAction::Allow);
     let filter = SeccompFilter::new(rules, allow, kill, ARCH.try_into()?)?;
     apply_filter_all_threads(&seccompiler::BpfProgram::try_from(filter)?)

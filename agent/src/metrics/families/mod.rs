@@ -40,11 +40,31 @@ pub fn families() -> impl Iterator<Item = &'static MetricFamily> {
     FAMILIES.into_iter().flatten()
 }
 
+/// Families that nothing but hooks can fill. Without eBPF they are absent: 0 would look like health.
+pub(super) const BY_HOOKS: [&str; 10] = [
+    "keepwatch_probes_sent",
+    "keepwatch_probes_answered",
+    "keepwatch_timer_fires",
+    "keepwatch_quiet_before_death_seconds",
+    "keepwatch_connections_ended",
+    "keepwatch_setsockopt",
+    "keepwatch_settings_changed_unseen",
+    "keepwatch_hook_attached",
+    "keepwatch_events",
+    "keepwatch_events_lost",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::{MAX_SERIES, MetricKind};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn what_needs_hooks_is_a_family() {
+        let is_there = |name| families().any(|family| family.name == name);
+        assert!(BY_HOOKS.into_iter().all(is_there), "{BY_HOOKS:?}");
+    }
 
     #[test]
     fn no_two_families_share_a_name() {

@@ -23,7 +23,9 @@ impl Socket {
         if n_in > n_unstamped && !is_stamped {
             is_probed = true;
             (self.silent_ms, self.quiet_ms) = (0, 0);
+            self.quiet_at_most = false;
         } else if n_in == 0 {
+            self.quiet_at_most &= before.quiet_at_most;
             self.silent_ms = self.silent_ms.min(before.silent_ms.saturating_add(passed_ms));
             self.quiet_ms = self.quiet_ms.min(before.quiet_ms.saturating_add(passed_ms));
         } else {
@@ -103,6 +105,15 @@ mod tests {
     fn after_an_unstamped_packet_the_quiet_time_grows_from_there() {
         let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 6), look(30, 31_000, 6)]);
         assert_eq!(last.quiet_ms, 25_000);
+    }
+
+    #[test]
+    fn from_look_to_look_the_count_of_segments_shows_whether_it_was_quiet() {
+        let unclear = |look: Socket| Socket { quiet_at_most: true, ..look };
+        let is_unclear = |looks: &[Socket]| follow(looks).quiet_at_most;
+        assert!(is_unclear(&[unclear(look(0, 1_000, 5)), unclear(look(5, 6_000, 5))]));
+        assert!(!is_unclear(&[look(0, 1_000, 5), unclear(look(5, 6_000, 5))]), "nothing came");
+        assert!(!is_unclear(&[unclear(look(0, 1_000, 5)), unclear(look(5, 6_000, 6))]), "a probe");
     }
 
     #[test]

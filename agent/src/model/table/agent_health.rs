@@ -10,6 +10,8 @@ pub struct AgentHealth {
     pub published: Time,
     /// What of the host's processes is in sight.
     pub host_view: HostView,
+    /// Without eBPF: why, and what is not seen. None of an agent with hooks.
+    pub without_ebpf: Option<WithoutEbpf>,
     /// Signal, mechanism, whether it is attached.
     pub hooks: Vec<(&'static str, &'static str, bool)>,
     /// Records at each stage.
@@ -34,6 +36,58 @@ pub struct AgentHealth {
     pub fires: [u64; Fire::ALL.len()],
     /// Connections that ended, exact whether or not events were lost.
     pub n_ended: u64,
+}
+
+impl AgentHealth {
+    /// What connections are read by, as metrics and the API name it.
+    pub const fn source(&self) -> &'static str {
+        let [kernel, proc] = Self::SOURCES;
+        if self.without_ebpf.is_some() { proc } else { kernel }
+    }
+
+    /// By hooks, and without.
+    pub const SOURCES: [&'static str; 2] = ["kernel", "proc"];
+}
+
+/// An agent that reads /proc in place of hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WithoutEbpf {
+    /// Why eBPF is refused; none if nobody wanted it.
+    pub refused: Option<String>,
+    /// What the last walk did not see.
+    pub not_seen: NotSeen,
+    /// Processes whose descriptors the last walk has read.
+    pub n_processes: u64,
+}
+
+/// What a walk without eBPF did not see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotSeen {
+    /// Processes whose descriptors are not shown, or not lent, to us.
+    pub processes: u64,
+    /// Connections that no process has open.
+    pub without_descriptor: u64,
+    /// Further parts of MPTCP connections.
+    pub subflows: u64,
+    /// Sockets in namespaces whose sysctls cannot be read.
+    pub of_unread_namespaces: u64,
+}
+
+impl NotSeen {
+    /// How many of each kind, by its name in metrics.
+    pub const fn counts(&self) -> [(&'static str, u64); 4] {
+        let Self { processes, without_descriptor, subflows, of_unread_namespaces } = *self;
+        [
+            ("processes", processes),
+            ("without_descriptor", without_descriptor),
+            ("subflows", subflows),
+            ("origin_of_settings", of_unread_namespaces),
+        ]
+    }
+
+    /// Of none.
+    pub const NONE: Self =
+        Self { processes: 0, without_descriptor: 0, subflows: 0, of_unread_namespaces: 0 };
 }
 
 /// What of the host's processes is in sight: a walk finds sockets by the processes that have them open, and /proc says whose

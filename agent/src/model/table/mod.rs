@@ -4,6 +4,8 @@
 //! a walk corrects what events did not say (settings, owners, times) and what was lost.
 
 pub mod agent_health;
+#[cfg(test)]
+mod any_order;
 mod compare_samples;
 pub mod counters;
 mod deaths;

@@ -248,7 +248,7 @@ mod tests {
         for event in events {
             table.apply(*event);
         }
-        for (id, _) in table.unmet() {
+        for id in table.unmet(|socket| socket.id) {
             table.apply(Event::Gone { id, at: socket().at });
         }
         table.end_walk();

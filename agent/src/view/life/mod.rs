@@ -87,6 +87,9 @@ pub(crate) struct LifeEnd {
     pub unanswered_since: Option<String>,
     /// Over its life, as far as seen.
     pub probes_sent: u32,
+    /// The time of the end by the clock that nobody sets, milliseconds.
+    #[serde(skip)]
+    pub monotonic_ms: u64,
 }
 
 impl LifeEnd {
@@ -174,6 +177,7 @@ impl Life {
         let EventRow {
             time: WallTime { at, .. },
             event: EventName::Died | EventName::Ended,
+            monotonic_seconds,
             owners,
             details,
             connection,
@@ -203,6 +207,7 @@ impl Life {
             closed_after_seconds: details.closed_after_seconds,
             unsent_seconds: details.unsent_seconds,
             probes_sent: details.probes_sent.unwrap_or_default(),
+            monotonic_ms: ms(monotonic_seconds),
         };
         let is_whole = end.age_seconds.is_some();
         Some(Self {

@@ -1,4 +1,4 @@
-//! `bench snapshot|agent [SOCKETS]`, `bench history`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
+//! `bench snapshot|agent [SOCKETS]`, `bench history`, `bench without-ebpf`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
 //! beside others in one run. Exit code 1 when a budget (docs/ARCHITECTURE.md#budgets) is not met.
 #![expect(
     clippy::expect_used,
@@ -15,6 +15,7 @@ mod history;
 mod hooks;
 mod observer;
 mod snapshot;
+mod without_ebpf;
 
 use std::process::ExitCode;
 
@@ -27,10 +28,13 @@ fn main() -> ExitCode {
         ["snapshot"] => snapshot::run(100_000),
         ["agent", number] => agent::run(sockets(number)),
         ["agent"] => agent::run(1_000_000),
+        ["without-ebpf"] => without_ebpf::run(100_000),
         ["history"] => history::run(),
         ["hooks"] => hooks::run(),
         ["calls", mechanisms @ ..] => hooks::calls_alone(mechanisms),
-        _ => panic!("usage: bench snapshot|agent [SOCKETS], bench history, bench hooks"),
+        _ => {
+            panic!("usage: bench snapshot|agent [SOCKETS], bench history|hooks|without-ebpf")
+        }
     };
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -50,9 +50,15 @@ pub(crate) fn bounded_memory() -> String {
         (rows.len() == N_HELD).then_some(())
     });
     let after = ProcessFigures::of(&agent);
-    drop(agent.stop());
+    let most = cgroup.most_memory();
+    let (status, said) = agent.stop();
+    assert!(status.success(), "it ended with {status}: {said}");
+    let charged = most.map_or_else(String::new, |bytes| {
+        format!(", of which {} MiB were taken at most, the history's pages included", bytes >> 20)
+    });
     format!(
-        "{} MiB beside what it had, {N_HELD} connections held, {N_FLOOD} that came and went: {:.1} MiB before, {:.1} after, {:.1} at most",
-        MORE_MIB, before.resident_mib, after.resident_mib, after.peak_mib
+        "{MORE_MIB} MiB beside what it had{charged}; {N_HELD} connections held, {N_FLOOD} that came and went: {:.1} MiB before, {:.1} \
+         after, {:.1} at most",
+        before.resident_mib, after.resident_mib, after.peak_mib
     )
 }

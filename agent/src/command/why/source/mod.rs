@@ -110,6 +110,7 @@ pub(super) fn find(
                 .to_owned(),
         );
     }
+    sources.notes.extend(history::dated_ahead(&lives, now));
     if sources.n_left_out > 0 {
         let live = match sources.n_left_out {
             1 => "1 more connection lives that is like others here, and is".to_owned(),
@@ -453,10 +454,9 @@ impl<'a> Sources<'a> {
         lives: &mut Vec<Life>,
         selections: &[Selection],
     ) -> Result<(), Failure> {
-        // An id and an end: ids are used again after a reboot.
+        // An id and an end: ids are used again after a reboot. The wall clock may have been set since it was written down.
         let key = |life: &Life| {
-            let end = life.end.as_ref().map(|end| end.at.get(..19).unwrap_or_default().to_owned());
-            (life.connection.id.clone(), end)
+            (life.connection.id.clone(), life.end.as_ref().map(|end| end.monotonic_ms))
         };
         let mut known: BTreeSet<_> = lives.iter().map(key).collect();
         let mut notes: Vec<String> = Vec::new();

@@ -113,6 +113,8 @@ fn cause(socket: &Socket, found: Discovery, unseen_ms: u32, quiet: Quiet) -> Cau
         );
     match socket.state {
         State::LastAck => return Cause::PeerClosed,
+        // It may have come to be, and ended, in between.
+        State::SynSent if !is_repeating(socket) => return Cause::Unknown,
         State::SynSent => return Cause::ConnectFailed,
         _ => {}
     }
@@ -231,5 +233,8 @@ mod tests {
         let state = |state| Socket { state, ..socket() };
         assert_eq!(gone(&state(State::CloseWait), 4), Cause::PeerClosed);
         assert_eq!(gone(&state(State::FinWait2), 4), Cause::LocalClosed);
+        // It may have connected and ended in between; not if nobody answered its SYN.
+        assert_eq!(gone(&state(State::SynSent), 4), Cause::Unknown);
+        assert_eq!(gone(&Socket { state: State::SynSent, ..stuck() }, 4), Cause::ConnectFailed);
     }
 }

@@ -51,7 +51,9 @@ impl Socket {
             return n_probes >= u32::from(self.ambient.retries2).max(1);
         }
         // Until the wait has reached its longest, the peer counts as alive, even of one that nobody has open.
-        if self.window_wait_ms(n_doubled) >= u64::from(self.rto_max_ms) {
+        // No kernel has a longest wait that is never reached; a damaged record may.
+        if n_doubled >= MOST_DOUBLED || self.window_wait_ms(n_doubled) >= u64::from(self.rto_max_ms)
+        {
             return n_doubled >= orphan_retries;
         }
         n_probes >= if orphan_retries == 0 { ORPHAN_RETRIES } else { orphan_retries }
@@ -84,6 +86,12 @@ mod tests {
         let mut by_time = waits();
         by_time.own.user_timeout_ms = 30_000;
         assert_eq!(ends_at(by_time, 23), Some(30));
+    }
+
+    #[test]
+    fn a_longest_wait_that_is_never_reached_is_not_reckoned_for_ever() {
+        let orphan = Socket { is_orphan: true, rto_max_ms: u32::MAX, ..waits() };
+        assert!(orphan.gives_up_sending_in_ms(1).is_some());
     }
 
     #[test]

@@ -112,7 +112,10 @@ impl Table {
             return;
         }
         let has_received = socket.follow(&before);
-        if !self.is_blind && !self.walk.as_ref().is_some_and(|walk| walk.after_loss) {
+        if self.hears_calls()
+            && !self.is_blind
+            && !self.walk.as_ref().is_some_and(|walk| walk.after_loss)
+        {
             self.suspect(&before, socket, called);
         }
         if let Some(unanswered_ms) = was_unanswered_ms(&before, socket).filter(|_| has_received) {
@@ -130,7 +133,9 @@ impl Table {
             self.happened(Happening::new(at, *socket, what));
         }
         // The answer may come in the tick in which the probe was seen to go out: its stamp looks older then.
-        if before.state != State::Established || !(answered || has_received) {
+        // Where the peer's probes are not seen, a quiet time is not known to have been one.
+        let is_known = before.state == State::Established && !before.quiet_at_most;
+        if !(is_known && (answered || has_received)) {
             return;
         }
         let quiet_ms = if answered {
@@ -248,7 +253,7 @@ mod tests {
             setsockopt::When,
             socket::tests_support::socket,
         },
-        table::{happening::EventName, tests::table},
+        table::{Heard, happening::EventName, tests::table},
     };
 
     fn at(seconds: u64, socket: Socket) -> Socket {
@@ -395,6 +400,35 @@ mod tests {
         table.settle(at(9, socket()).at);
         // The call may have been lost; the verdict is another one all the same.
         assert_eq!(names(&mut table), [EventName::VerdictChanged]);
+    }
+
+    #[test]
+    fn where_calls_are_not_heard_a_change_is_not_said_to_have_had_none() {
+        let mut table = table();
+        table.set_heard(Heard { states: false, timers: false, calls: false });
+        table.apply(Event::Seen(socket()));
+        let mut changed = Socket { keepalive: true, ..socket() };
+        changed.own.idle_seconds = 60;
+        table.apply(Event::Seen(at(1, changed)));
+        table.settle(at(9, changed).at);
+        assert_eq!(names(&mut table), [EventName::VerdictChanged]);
+    }
+
+    #[test]
+    fn what_may_have_been_no_quiet_time_was_not_survived() {
+        let survived = |quiet_at_most| {
+            let mut table = table();
+            let quiet = Socket { silent_ms: 400_000, quiet_ms: 400_000, ..socket() };
+            table.apply(Event::Seen(Socket { quiet_at_most, ..quiet }));
+            table.apply(Event::Seen(Socket {
+                silent_ms: 100,
+                quiet_ms: 100,
+                segs_in: 1,
+                ..at(2, socket())
+            }));
+            names(&mut table).len()
+        };
+        assert_eq!((survived(false), survived(true)), (1, 0));
     }
 
     #[test]

@@ -34,13 +34,15 @@ struct Doubt {
     is_excused: bool,
 }
 
-/// Which changes hooks report at all.
+/// Which changes are reported at all: without hooks, none.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
     /// Whether hooks report changes of state.
     pub states: bool,
     /// Whether hooks report fires of keepalive timers.
     pub timers: bool,
+    /// Whether hooks report calls of setsockopt.
+    pub calls: bool,
 }
 
 /// All sockets in doubt.
@@ -54,7 +56,7 @@ pub(super) struct Unseen {
 
 impl Default for Unseen {
     fn default() -> Self {
-        let heard = Heard { states: true, timers: true };
+        let heard = Heard { states: true, timers: true, calls: true };
         Self { doubts: HashMap::new(), heard, n_walks_ended: 0, n_runs: 0 }
     }
 }
@@ -143,6 +145,16 @@ impl Table {
         self.unseen.heard = heard;
     }
 
+    /// Whether a change of settings that no call explains says that there was none.
+    pub(super) const fn hears_calls(&self) -> bool {
+        self.unseen.heard.calls
+    }
+
+    /// Whether an end that a look finds may have been reported otherwise.
+    pub(super) const fn hears_ends(&self) -> bool {
+        self.unseen.heard.states
+    }
+
     /// Runs of hooks that were due, as samples show, and did not happen.
     pub const fn n_unseen(&self) -> u64 {
         self.unseen.n_runs
@@ -168,7 +180,12 @@ impl Table {
             return;
         }
         let is_excused = self.is_excused();
-        let Heard { states, timers } = self.unseen.heard;
+        let Heard { states, timers, .. } = self.unseen.heard;
+        if !states && state == State::Close && before.is_connection() {
+            self.settle_verdict(before.id);
+            self.died(socket.at, before, Death::unseen(&before, Discovery::Closed, socket.at));
+            return;
+        }
         let changed = states && is_told(before.state, state);
         let is_probing = |socket: &Socket| socket.keepalive && !socket.in_flight;
         let n_probes = probes.saturating_sub(before.probes_unanswered);

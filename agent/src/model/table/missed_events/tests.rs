@@ -36,7 +36,7 @@ fn walk(table: &mut Table, seconds: u64, states: &[State]) {
     for &state in states {
         table.apply(Event::Seen(at(seconds, state)));
     }
-    for (id, _) in table.unmet() {
+    for id in table.unmet(|socket| socket.id) {
         table.apply(Event::Gone { id, at: at(seconds, OPEN).at });
     }
     table.end_walk();
@@ -194,8 +194,26 @@ fn a_probe_that_is_told_late_or_belongs_to_data_in_flight_is_no_doubt() {
     meet(&mut table, &[Socket { in_flight: true, ..probing(70, 7) }]);
     meet(&mut table, &[probing(80, 0)]);
     assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 0));
-    table.set_heard(Heard { states: false, timers: false });
+    table.set_heard(Heard { states: false, timers: false, calls: false });
     meet(&mut table, &[probing(200, 3)]);
-    walk(&mut table, 210, &[State::Close]);
-    assert_eq!((deaths(&mut table, 999), table.n_unseen()), (vec![], 0));
+    assert_eq!((deaths(&mut table, 209), table.n_unseen()), (vec![], 0));
+}
+
+#[test]
+fn without_hooks_an_end_that_a_walk_finds_is_told_at_once_and_once() {
+    let nothing = Heard { states: false, timers: false, calls: false };
+    let mut table = table();
+    table.set_heard(nothing);
+    walk(&mut table, 2, &[State::Close]);
+    assert_eq!(deaths(&mut table, 2), [(Cause::Unknown, Discovery::Closed)]);
+    walk(&mut table, 4, &[State::Close]);
+    walk(&mut table, 6, &[]);
+    assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 0));
+
+    let mut table = self::table();
+    table.set_heard(nothing);
+    walk(&mut table, 2, &[]);
+    assert_eq!(deaths(&mut table, 2), [(Cause::Unknown, Discovery::Gone)]);
+    walk(&mut table, 4, &[]);
+    assert_eq!((deaths(&mut table, 99), table.n_unseen()), (vec![], 0));
 }

@@ -34,6 +34,7 @@ const WINDOW_CLOSED: u16 = 1 << 11;
 const RARE: u16 = 1 << 12;
 /// Looks that showed a probe of the peer, up to three, in the two bits from here on.
 const PEER_PROBES: u32 = 13;
+const QUIET_AT_MOST: u16 = 1 << 15;
 
 /// Nanoseconds: in this unit 56 bits last for nine years, and no two samples of a socket are as close.
 const AT_UNIT: u64 = 4;
@@ -176,6 +177,7 @@ impl Packed {
                 | flag(socket.is_orphan, ORPHAN)
                 | flag(socket.is_unaccepted, UNACCEPTED)
                 | flag(is_rare, RARE)
+                | flag(socket.quiet_at_most, QUIET_AT_MOST)
                 | u16::from(watched.peer_probes.min(3)) << PEER_PROBES,
             round_trip_ms: socket.round_trip_ms,
             probes_unanswered: socket.probes_unanswered,
@@ -266,7 +268,7 @@ impl Packed {
             spoke_last_ms: some(self.spoke_last_ms),
             peer_closed: rare.peer_closed,
             received_ms: self.received_ms,
-            quiet_at_most: false,
+            quiet_at_most: is(QUIET_AT_MOST),
             segs_in: self.segs_in,
             segs_out: self.segs_out,
             watched: Watched {
@@ -369,8 +371,7 @@ mod tests {
             spoke_last_ms: Some(0),
             peer_closed: None,
             received_ms: 3,
-            // Only of what was read without hooks, which no table takes.
-            quiet_at_most: false,
+            quiet_at_most: true,
             segs_in: u32::MAX,
             segs_out: 4,
             watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 3 },

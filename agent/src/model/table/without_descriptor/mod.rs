@@ -8,7 +8,7 @@ use crate::model::{
         ending::Discovery,
         kernel_owner,
         listeners::share,
-        socket::{Owner, Socket, SocketAddress, SocketId, SocketKind, State, Time},
+        socket::{Owner, Socket, SocketId, SocketKind, State, Time},
     },
 };
 
@@ -17,10 +17,15 @@ use crate::model::{
 const WATCHED_CLOSELY_MS: u32 = 60_000;
 
 impl Table {
-    /// The sockets that the walk in progress has not met so far, and where they are.
-    pub fn unmet(&self) -> Vec<(SocketId, SocketAddress)> {
+    /// The sockets that the walk in progress has not met so far: of each what is asked for.
+    pub fn unmet<T>(&self, of: impl Fn(&Socket) -> T) -> Vec<T> {
         let slots = (0..self.slots.end()).filter_map(|n| self.slots.unmet(n, self.n_walk));
-        slots.map(|slot| (slot.socket.id, slot.socket.address)).collect()
+        slots.map(|slot| of(&slot.socket)).collect()
+    }
+
+    /// A socket as it was seen last.
+    pub fn last_seen(&self, id: SocketId) -> Option<Socket> {
+        self.before(id).map(|slot| slot.socket)
     }
 
     /// A socket was looked at without a descriptor.
@@ -99,8 +104,8 @@ impl Table {
             walk.after_loss
         });
         if socket.is_connection() {
-            if after_loss {
-                // Its end was reported by an event that was lost.
+            if after_loss || !self.hears_ends() {
+                // Its end was reported by an event that was lost, or nothing reports ends.
                 self.died(at, socket, Death::unseen(&socket, Discovery::Gone, at));
             } else {
                 self.doubt_gone(socket, at);

@@ -67,13 +67,17 @@ fn what_is_to_be_looked_at_is_what_the_walk_has_not_met_and_where_it_was() {
         |id, address| Socket { id: SocketId(id), address: SocketAddress(address), ..at(200) };
     table.begin_walk(false);
     table.apply(Event::Seen(moved(2, 22)));
-    assert_eq!(table.unmet(), [(SocketId(1), SocketAddress(7))]);
+    assert_eq!(table.unmet(|it| (it.id, it.address)), [(SocketId(1), SocketAddress(7))]);
     table.apply(Event::Seen(at(201)));
-    assert_eq!(table.unmet(), []);
+    assert_eq!(table.unmet(|it| it.id), []);
     table.end_walk();
     table.begin_walk(false);
     open(&mut table, moved(2, 22), State::SynSent);
-    assert_eq!(table.unmet(), [(SocketId(1), SocketAddress(7))], "an event is a look, too");
+    assert_eq!(
+        table.unmet(|it| (it.id, it.address)),
+        [(SocketId(1), SocketAddress(7))],
+        "an event is a look, too"
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::super::tests_support::{closes_after, said_of};
 use crate::{
     command::why::{
-        answer::{AskedWhen, Judged, judge},
+        answer::{Judged, judge},
+        in_window::AskedWhen,
         lessons::tests_support::learned_limit,
     },
     kernel::host,
