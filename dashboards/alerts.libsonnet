@@ -284,6 +284,29 @@
             'The last snapshot of the agent at {{ $labels.instance }} ended {{ $value | humanizeDuration }} ago:'
             + ' verdicts, owners and quiet times are as old.',
           ),
+          // These two come through node_exporter, whose job it is.
+          alert(
+            'KeepwatchRowsWrong',
+            severity.warning,
+            0,
+            |||
+              sum by (%(agent)s) (keepwatch_verified_sockets{result="differ"}) > 0
+            |||,
+            'keepwatch says of sockets what is not so.',
+            'Sockets of {{ $labels.instance }} whose settings are not what keepwatch shows, in the last run of'
+            + ' `keepwatch doctor --verify`: ' + n + '. Verdicts of this host are not to be believed.',
+          ),
+          alert(
+            'KeepwatchVerifyOld',
+            severity.warning,
+            0,
+            |||
+              time() - keepwatch_verified_timestamp_seconds > %(verifyAge)d
+            |||,
+            'Nobody checks any more whether the rows of keepwatch are true.',
+            '`keepwatch doctor --verify` has run on {{ $labels.instance }} {{ $value | humanizeDuration }} ago for the last'
+            + ' time, and writes no new numbers.',
+          ),
           alert(
             'KeepwatchTableFull',
             severity.warning,

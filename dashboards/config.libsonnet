@@ -39,5 +39,7 @@
     protectedShareConnections: 10,
     // Snapshots older than this, in seconds, are.
     snapshotAge: 300,
+    // `doctor --verify` that has not run for this many seconds is: its timer comes by every hour.
+    verifyAge: 3 * 3600,
   },
 }

@@ -31,7 +31,7 @@ pub mod tested {
     pub use crate::{
         agent::{reach, watch},
         kernel::{clock, field_offsets, hooks, host, sandbox},
-        metrics::{LabelValues, MetricFamily, MetricKind, families},
+        metrics::{LabelValues, MetricFamily, MetricKind, families, families_of_files},
         model::{judgement, observed, table},
         owner::Resolver,
         store::{DeathRow, HistoryReader, Loss, NotKept, Query},

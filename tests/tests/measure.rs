@@ -7,7 +7,7 @@ use keepwatch_tests::{
         netns::NetworkNamespace,
         socket::{self, Family, Plan},
     },
-    network::{middlebox::MiddleboxAnswer, path::NetworkPath},
+    network::{cat_program::CatProgram, middlebox::MiddleboxAnswer, path::NetworkPath},
     tool::TemporaryFolder,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,8 +15,9 @@ use serde_json::Value;
 use std::{
     fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    io::{BufRead as _, BufReader},
     os::fd::OwnedFd,
-    process::{Output, Stdio},
+    process::{Child, ChildStderr, Output, Stdio},
     thread,
 };
 
@@ -111,6 +112,104 @@ fn a_path_without_a_limit_is_kept_for_as_long_as_it_was_tried() {
     let it = found(&measure(&path.near, &[&path.server.to_string(), "--up-to", "6s"]));
     assert_eq!(seconds(&it, "survived_seconds").map(f64::floor), Some(6.0), "{it}");
     assert_eq!(it.get("forgotten_seconds"), Some(&Value::Null), "{it}");
+}
+
+/// A measurement that goes on, and what it says on the way.
+struct RunningMeasurement {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl RunningMeasurement {
+    fn begin(path: &NetworkPath, args: &[&str]) -> Self {
+        let server = path.server.to_string();
+        let mut command = keepwatch(["measure", "--json", &server].iter().chain(args));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = path.near.run(|| command.spawn()).expect("start keepwatch");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        Self { child, stderr }
+    }
+
+    /// Reads until it says this.
+    #[track_caller]
+    fn says(&mut self, wanted: &str) {
+        let mut said = String::new();
+        while !said.lines().last().is_some_and(|line| line.contains(wanted)) {
+            let n = self.stderr.read_line(&mut said).expect("what it says");
+            assert!(n > 0, "it never said {wanted:?}: {said}");
+        }
+    }
+
+    fn end(self) -> (Option<i32>, Value) {
+        let Self { child, mut stderr } = self;
+        let drained = thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let output = child.wait_with_output().expect("its end");
+        drained.join().expect("no panic").expect("what it says");
+        (output.status.code(), serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+}
+
+#[test]
+fn an_outage_in_the_middle_is_no_limit() {
+    let path = NetworkPath::cable();
+    let mut running = RunningMeasurement::begin(&path, &["--up-to", "8s"]);
+    running.says("quiet for 7 s now");
+    path.darken();
+    running.says("an outage, not a limit");
+    path.lighten();
+    let (code, it) = running.end();
+    assert_eq!((code, &it["forgotten_seconds"]), (Some(0), &Value::Null), "{it}");
+    assert_eq!(seconds(&it, "survived_seconds").map(f64::floor), Some(8.0), "{it}");
+    assert_eq!(it["went_away"], false);
+}
+
+#[test]
+fn a_limit_is_bracketed_through_an_outage() {
+    let Some(path) = NetworkPath::middlebox(6, MiddleboxAnswer::Silence) else {
+        return;
+    };
+    let mut running = RunningMeasurement::begin(&path, &["--up-to", "20s"]);
+    running.says("probe was answered");
+    path.darken();
+    running.says("an outage, not a limit");
+    path.lighten();
+    let (code, it) = running.end();
+    assert_eq!(code, Some(0), "{it}");
+    let (survived, killed) = (seconds(&it, "survived_seconds"), seconds(&it, "forgotten_seconds"));
+    assert!(survived.is_some_and(|it| it <= 7.0) && killed.is_some_and(|it| it >= 5.5), "{it}");
+}
+
+#[test]
+fn where_the_peer_does_not_come_back_the_limit_is_unclear_and_nothing_is_written() {
+    let path = NetworkPath::cable();
+    let folder = TemporaryFolder::new();
+    let file = folder.file("config.toml").display().to_string();
+    let args = ["--up-to", "1m", "--patience", "1s", "--write", &file];
+    let mut running = RunningMeasurement::begin(&path, &args);
+    running.says("probe was answered");
+    path.darken();
+    let (code, it) = running.end();
+    assert_eq!(
+        (code, &it["went_away"], &it["forgotten_seconds"]),
+        (Some(3), &true.into(), &Value::Null)
+    );
+    assert!(seconds(&it, "survived_seconds").is_some_and(|it| it >= 5.0), "{it}");
+    assert!(!folder.file("config.toml").exists());
+}
+
+#[test]
+fn a_path_is_measured_from_another_network_namespace() {
+    let path = NetworkPath::cable();
+    let server = path.server.to_string();
+    let netns = path.near.inode().to_string();
+    let measure = || {
+        let args = ["measure", "--json", &server, "--up-to", "5s", "--through", &netns];
+        keepwatch(args).stdin(Stdio::null()).output().expect("start keepwatch")
+    };
+    assert_refused(&measure(), 2, &["no process that this one sees is in it"]);
+    let _in_it = CatProgram::reading(&path, &Plan::NOTHING);
+    let it = found(&measure());
+    assert_eq!(seconds(&it, "survived_seconds").map(f64::floor), Some(5.0), "{it}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod watch;
 use crate::{
     advice::kept_clues::ClueReader,
     config::{self, ReloadHealth, web::WebConfigError},
+    drill::notes::DrillsWatched,
     kernel::{
         clock, heap_trim, hooks, host, proc_source,
         sandbox::{Sandbox, SandboxMode},
@@ -206,6 +207,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
     let news = broadcast::Sender::new(NEWS_KEPT);
     let servers = Servers { publish, news: news.clone(), writer, clues: clue_reader };
     let mut watch = Watch::new(sight, Arc::clone(&table), servers, resolver, interval)
+        .told_of(DrillsWatched::new(folder.clone()))
         .asked_by(Arc::clone(&fresh_look));
     watch.walk()?;
     announce(&endpoints, file.as_deref(), &snapshot.borrow(), interval, &folder, kept, &sandbox);

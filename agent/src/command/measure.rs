@@ -3,17 +3,19 @@
 use super::{Failure, Outcome, output};
 use crate::{
     config, files,
-    kernel::clock,
+    kernel::{clock, host, network_namespaces},
     measure::{
         search::{Bracket, Found, Search},
         trial::Trial,
     },
     model::text::duration::duration,
+    view::filter,
 };
 use clap::Args;
 use rustix::{fs::Mode, io::Errno};
 use serde::Serialize;
 use std::{
+    fs::File,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
@@ -30,7 +32,11 @@ needed. It takes up to ten times the limit.
 A proxy answers probes itself: then what is measured is the path to the
 proxy, and what the proxy does to quiet connections shows as \"the peer
 closes\". A limit of one direction, or of another source address, may be
-another one: --from chooses the address.
+another one: --from chooses the address, --through the network namespace.
+
+An outage meanwhile is no limit: it is waited for, and what killed once
+is tried again. Where the peer does not come back in time, the answer
+says what is known so far, and that the limit is unclear: exit code 3.
 
 Examples:
   keepwatch measure db.example.com:5432
@@ -49,6 +55,13 @@ pub(super) struct MeasureArgs {
     /// Connect from this address of this host
     #[arg(long, value_name = "ADDRESS")]
     from: Option<IpAddr>,
+    /// Connect from this network namespace, that of a pod for example: its inode number (`readlink /proc/PID/ns/net`), or its
+    /// name (`ip netns`); needs CAP_SYS_ADMIN
+    #[arg(long, value_name = "INODE|NAME", value_parser = filter::netns)]
+    through: Option<u32>,
+    /// Wait for this time for a peer or a path that went away meanwhile
+    #[arg(long, value_name = "TIME", value_parser = config::duration, default_value = "10m")]
+    patience: Duration,
     /// Add the limit that was found to this config file, as a [[path]] table
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -82,16 +95,12 @@ pub(super) enum Error {
          and keepalive cannot help on this path"
     )]
     NoAnswer(SocketAddr),
-    /// It went away while it was measured.
+    /// The namespace is not to be found.
     #[error(
-        "measure the path to {peer}: the peer or the path went away and did not come back; survived {survived} until then"
+        "measure from network namespace {0}: no process that this one sees is in it; `ip netns exec NAME keepwatch measure` enters one \
+         that is empty"
     )]
-    Away {
-        /// The peer.
-        peer: SocketAddr,
-        /// The longest quiet time that was survived.
-        survived: String,
-    },
+    Namespace(u32),
     /// The file was not written.
     #[error("add a [[path]] to {}: {cause}", file.display())]
     Write {
@@ -105,7 +114,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Name { .. } => 2,
+            Self::Name { .. } | Self::Namespace(_) => 2,
             Self::Write { .. } => 4,
             _ => 3,
         }
@@ -125,40 +134,47 @@ struct Measured {
     forgotten_by: Option<&'static str>,
     /// After this quiet time the peer closes the connection by itself; null if it does not.
     peer_closes_after_seconds: Option<f64>,
+    /// The peer or the path went away in the middle, and did not come back: nothing is known beyond what stands here.
+    went_away: bool,
     /// How long it took.
     took_seconds: f64,
 }
 
 /// A second of quiet: no path forgets that.
 const MOMENT: Duration = Duration::from_secs(1);
-/// Outages that are waited for.
-const MOST_OUTAGES: u32 = 3;
+/// During an outage a new connection is tried this often.
+const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &MeasureArgs) -> Result<Outcome, Failure> {
     let began = clock::now();
     let peer = resolve(&args.peer, args.from)?;
-    let known = measure(args, peer)?;
+    let found = |netns| network_namespaces::with_inode(netns, &[]).ok_or(Error::Namespace(netns));
+    let namespace =
+        args.through.filter(|it| host::own_netns() != Some(*it)).map(found).transpose()?;
+    let outcomes = Route { args, peer, namespace }.measure()?;
+    let MeasureEnd { known, is_away } = &outcomes;
     let took = Duration::from_millis(clock::now().ms_since(began));
+    let is_limit = known.killed.is_some() && !is_away;
     let mut out = output::stdout();
     if args.json {
-        serde_json::to_writer(&mut out, &Measured::new(peer, &known, took))
+        serde_json::to_writer(&mut out, &Measured::new(peer, &outcomes, took))
             .map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        for line in words(peer, &known, args.up_to) {
+        for line in words(peer, &outcomes, args.up_to) {
             writeln!(out, "{line}")?;
         }
-        if known.killed.is_some() {
-            write!(out, "\n{}", table(peer, &known))?;
+        if is_limit {
+            write!(out, "\n{}", table(peer, known))?;
         }
     }
     out.flush()?;
-    if let (Some(file), Some(_)) = (&args.write, known.killed) {
-        append(file, &table(peer, &known))
+    if let (Some(file), true) = (&args.write, is_limit) {
+        append(file, &table(peer, known))
             .map_err(|cause| Error::Write { file: file.clone(), cause })?;
         info!("added to {}", file.display());
     }
-    Ok(Outcome::Fine)
+    Ok(if *is_away { Outcome::CannotRun } else { Outcome::Fine })
 }
 
 fn resolve(peer: &str, from: Option<IpAddr>) -> Result<SocketAddr, Error> {
@@ -168,51 +184,86 @@ fn resolve(peer: &str, from: Option<IpAddr>) -> Result<SocketAddr, Error> {
     all.find(fits).ok_or_else(|| failed(io::Error::other("no address of the family of --from")))
 }
 
-fn measure(args: &MeasureArgs, peer: SocketAddr) -> Result<Bracket, Error> {
-    let connect = || {
-        Trial::connect(peer, args.from)
-            .map_err(|errno: Errno| Error::Connect { peer, cause: errno.into() })
-    };
-    let stay = |trial: &mut Trial, quiet| {
-        trial.stay_quiet(quiet).map_err(|errno| Error::Connect { peer, cause: errno.into() })
-    };
-    let mut trial = Some(connect()?);
-    if let Some(trial) = &mut trial
-        && matches!(stay(trial, MOMENT)?, (_, Found::Silence | Found::Reset))
-    {
-        return Err(Error::NoAnswer(peer));
-    }
-    let mut search = Search::new(args.up_to, args.within);
-    let mut n_outages = 0;
-    while let Some(quiet) = search.next() {
-        let left = search.at_most_left();
-        info!("quiet for {} now; about {} more at most", shown(quiet), shown(left));
-        let mut of_now = match trial.take() {
-            Some(trial) => trial,
-            None => connect()?,
-        };
-        let (was, found) = stay(&mut of_now, quiet)?;
-        info!("{}", event_words(was, found));
-        if found == Found::Silence && !lives(peer, args.from) {
-            n_outages += 1;
-            if n_outages > MOST_OUTAGES {
-                let survived = shown(search.known().survived);
-                return Err(Error::Away { peer, survived });
-            }
-            info!("a new connection does not work either: an outage, not a limit; once more");
-            clock::wait(Duration::from_secs(10));
-            continue;
-        }
-        search.learn(was, found);
-        trial = (found == Found::Survived).then_some(of_now);
-    }
-    Ok(*search.known())
+/// Where from and where to.
+struct Route<'a> {
+    args: &'a MeasureArgs,
+    peer: SocketAddr,
+    /// The network namespace to measure from; none: that of this process.
+    namespace: Option<File>,
 }
 
-/// Whether a new connection is answered.
-fn lives(peer: SocketAddr, from: Option<IpAddr>) -> bool {
-    let found = Trial::connect(peer, from).and_then(|mut trial| trial.stay_quiet(MOMENT));
-    matches!(found, Ok((_, Found::Survived | Found::ClosedByPeer)))
+impl Route<'_> {
+    fn connect(&self) -> Result<Trial, Errno> {
+        let connect = || Trial::connect(self.peer, self.args.from);
+        let Some(namespace) = &self.namespace else {
+            return connect();
+        };
+        let errno =
+            |error: io::Error| error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+        network_namespaces::inside(namespace, connect).map_err(errno)?
+    }
+
+    fn failed(&self, errno: Errno) -> Error {
+        Error::Connect { peer: self.peer, cause: errno.into() }
+    }
+
+    /// Whether a new connection is answered.
+    fn lives(&self) -> bool {
+        let found = self.connect().and_then(|mut trial| trial.stay_quiet(MOMENT));
+        matches!(found, Ok((_, Found::Survived | Found::ClosedByPeer)))
+    }
+
+    /// Waits for the end of an outage. False if it does not end.
+    fn comes_back(&self) -> bool {
+        let began = clock::now();
+        info!("a new connection does not work either: an outage, not a limit; it is waited for");
+        while u128::from(clock::now().ms_since(began)) < self.args.patience.as_millis() {
+            clock::wait(PAUSE);
+            if self.lives() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn measure(&self) -> Result<MeasureEnd, Error> {
+        let mut first = self.connect().map_err(|errno| self.failed(errno))?;
+        let answered = first.stay_quiet(MOMENT).map_err(|errno| self.failed(errno))?;
+        if matches!(answered, (_, Found::Silence | Found::Reset)) {
+            return Err(Error::NoAnswer(self.peer));
+        }
+        let mut trial = Some(first);
+        let mut search = Search::new(self.args.up_to, self.args.within);
+        while let Some(quiet) = search.next() {
+            let left = search.at_most_left();
+            info!("quiet for {} now; about {} more at most", shown(quiet), shown(left));
+            let opened = trial.take().map_or_else(|| self.connect(), Ok);
+            let Ok(mut of_now) = opened else {
+                if self.comes_back() {
+                    continue;
+                }
+                return Ok(MeasureEnd { known: *search.known(), is_away: true });
+            };
+            let (was, found) = of_now.stay_quiet(quiet).map_err(|errno| self.failed(errno))?;
+            info!("{}", event_words(was, found));
+            // What nobody answers while a new connection is answered was forgotten; a reset, or a peer that closes, was there.
+            if found == Found::Silence && !self.lives() {
+                if self.comes_back() {
+                    continue;
+                }
+                return Ok(MeasureEnd { known: *search.known(), is_away: true });
+            }
+            search.learn(was, found);
+            trial = (found == Found::Survived).then_some(of_now);
+        }
+        Ok(MeasureEnd { known: *search.known(), is_away: false })
+    }
+}
+
+/// What was learned, and whether the peer went away before the end.
+struct MeasureEnd {
+    known: Bracket,
+    is_away: bool,
 }
 
 fn event_words(was: Duration, found: Found) -> String {
@@ -229,8 +280,21 @@ fn shown(time: Duration) -> String {
     duration(time.as_secs())
 }
 
-fn words(peer: SocketAddr, known: &Bracket, most: Duration) -> Vec<String> {
+fn words(peer: SocketAddr, outcomes: &MeasureEnd, most: Duration) -> Vec<String> {
+    let MeasureEnd { known, is_away } = outcomes;
     let survived = shown(known.survived);
+    if *is_away {
+        let beyond = match known.killed {
+            Some((killed, _)) => {
+                format!("; after {} it was forgotten, or gone already", shown(killed))
+            }
+            None => String::new(),
+        };
+        return vec![format!(
+            "{peer}: the peer or the path went away, and did not come back. The limit is unclear: a quiet connection survived \
+             {survived}{beyond}."
+        )];
+    }
     if let Some(closed) = known.closed {
         return vec![
             format!(
@@ -281,7 +345,8 @@ fn append(file: &Path, table: &str) -> Result<(), files::Error> {
 }
 
 impl Measured {
-    fn new(peer: SocketAddr, known: &Bracket, took: Duration) -> Self {
+    fn new(peer: SocketAddr, outcomes: &MeasureEnd, took: Duration) -> Self {
+        let MeasureEnd { known, is_away } = outcomes;
         Self {
             peer,
             survived_seconds: known.survived.as_secs_f64(),
@@ -292,6 +357,7 @@ impl Measured {
                 },
             ),
             peer_closes_after_seconds: known.closed.map(|closed| closed.as_secs_f64()),
+            went_away: *is_away,
             took_seconds: took.as_secs_f64(),
         }
     }

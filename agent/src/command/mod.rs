@@ -22,6 +22,7 @@ mod socket_text;
 mod sockets;
 mod source;
 mod table;
+mod textfile;
 mod time_window;
 mod timestamp;
 mod top;
@@ -166,6 +167,8 @@ enum Failure {
     #[error(transparent)]
     Journal(#[from] journal::Error),
     #[error(transparent)]
+    Textfile(#[from] textfile::TextfileError),
+    #[error(transparent)]
     Window(#[from] time_window::Error),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -201,6 +204,7 @@ impl Failure {
             | Self::ManPage { .. }
             | Self::Broken
             | Self::Journal(_)
+            | Self::Textfile(_)
             | Self::Client(serve::client::Error::BrokenOff { .. })
             | Self::Agent(agent::Error::Ended { .. }) => 4,
             Self::Agent(_) | Self::Hooks(_) | Self::Proc(_) | Self::Hidden(_) | Self::Client(_) => {

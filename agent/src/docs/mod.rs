@@ -5,7 +5,9 @@ mod json_fields;
 
 use crate::{
     command::reference,
-    metrics::{LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families},
+    metrics::{
+        LabelValues, MAX_SERIES, MetricFamily, MetricKind, MetricLabel, families, families_of_files,
+    },
 };
 use std::{
     fs,
@@ -58,6 +60,7 @@ fn history() -> String {
 /// docs/METRICS.md, from the definitions.
 fn metrics() -> String {
     let families: String = families().map(family).collect();
+    let in_files: String = families_of_files().map(family).collect();
     format!(
         "# Metrics
 
@@ -78,7 +81,11 @@ The two histograms describe the connections that exist now. They go up and down,
 
 ## Families
 
-{families}## Labels
+{families}## In files
+
+No scrape of the agent has these: `keepwatch fix --watch` ([FIX.md](FIX.md#always)) and `keepwatch doctor --verify` ([VERIFY.md](VERIFY.md)) write them with `--textfile FILE.prom`, as node_exporter's textfile collector reads it. Their `job` and `instance` are those of node_exporter.
+
+{in_files}## Labels
 
 {labels}",
         labels = labels(),
@@ -108,7 +115,7 @@ fn family(family: &MetricFamily) -> String {
 /// Each label, and where it means what. The same name may mean different things in two families.
 fn labels() -> String {
     let mut labels: Vec<(&MetricLabel, Vec<String>)> = Vec::new();
-    for metric in families() {
+    for metric in families().chain(families_of_files()) {
         for label in metric.labels {
             match labels.iter_mut().find(|(known, _)| *known == label) {
                 Some((_, names)) => names.push(metric.exported_name()),

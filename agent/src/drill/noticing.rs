@@ -16,8 +16,10 @@ pub(crate) enum DrillOutcome {
     Noticed,
     /// Its program learned it later.
     NoticedLate,
-    /// Its program still believes to be connected.
+    /// Its program still believes to be connected, although its time is over, or nothing ever tells it.
     StillConnected,
+    /// The drill ended before what was promised was due: nothing is shown.
+    NotDue,
 }
 
 /// Who ended a connection.
@@ -89,13 +91,14 @@ impl Noticing {
         }
     }
 
-    /// What came of it.
-    pub(crate) fn outcome(&self) -> DrillOutcome {
-        let Some(end) = &self.end else {
-            return DrillOutcome::StillConnected;
-        };
+    /// What came of it in a drill of this length.
+    pub(crate) fn outcome(&self, lasted_ms: u64) -> DrillOutcome {
         // Where nothing was promised, any time is soon.
         let broken_after = self.promise().broken_after_seconds();
+        let Some(end) = &self.end else {
+            let is_due = broken_after.is_none_or(|seconds| lasted_ms >= seconds * 1000);
+            return if is_due { DrillOutcome::StillConnected } else { DrillOutcome::NotDue };
+        };
         if broken_after.is_some_and(|seconds| end.after_ms > seconds * 1000) {
             DrillOutcome::NoticedLate
         } else {
@@ -119,15 +122,18 @@ mod tests {
         let at = |after_ms| {
             let mut it = probed();
             it.has_left(after_ms, None);
-            it.outcome()
+            it.outcome(after_ms)
         };
-        assert_eq!(probed().outcome(), DrillOutcome::StillConnected);
+        assert_eq!(probed().outcome(14_000), DrillOutcome::StillConnected);
+        assert_eq!(probed().outcome(13_999), DrillOutcome::NotDue, "the drill was too short");
         assert_eq!(at(9_500), DrillOutcome::Noticed);
         assert_eq!(at(14_000), DrillOutcome::Noticed, "an eighth, rounded up, and two seconds");
         assert_eq!(at(14_001), DrillOutcome::NoticedLate);
         let mut never = Noticing::new(Promise::default());
         never.has_left(500_000, Some(EndedBy::Program));
-        assert_eq!(never.outcome(), DrillOutcome::Noticed, "sooner than never");
+        assert_eq!(never.outcome(600_000), DrillOutcome::Noticed, "sooner than never");
+        let never = Noticing::new(Promise::default());
+        assert_eq!(never.outcome(1), DrillOutcome::StillConnected, "nothing ever tells it");
     }
 
     #[test]
@@ -138,7 +144,7 @@ mod tests {
         it.is_established(5_000, true);
         it.has_left(600_000, None);
         assert_eq!((it.promise().by, it.promise().seconds), (PromiseBy::DataInFlight, Some(904)));
-        assert_eq!(it.outcome(), DrillOutcome::Noticed);
+        assert_eq!(it.outcome(600_000), DrillOutcome::Noticed);
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl CutNamespace {
         Ok(Self { netns, file: Some(file) })
     }
 
+    /// Its inode number.
+    pub(crate) const fn netns(&self) -> u32 {
+        self.netns
+    }
+
     /// Every one that a process is in.
     fn all() -> Vec<Self> {
         let others = network_namespaces::others(MOST_NAMESPACES).into_iter().filter_map(|file| {

@@ -1,12 +1,15 @@
 //! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
 
 use super::{
-    journal::{Change, Error, Journal, SocketPlace},
+    journal::{Change, Error, Journal, SettledSocket, SocketPlace, UnsetOptions},
     plan::{PlannedOptions, options},
 };
 use crate::{
     kernel::borrowed_socket::{BorrowedSocket, Refusal, WantedSocket},
-    model::{observed::socket::SocketKind, text::closed_set::closed_set},
+    model::{
+        observed::{setting::SettingOrigin, socket::SocketKind},
+        text::closed_set::closed_set,
+    },
     view::row::Row,
 };
 
@@ -49,6 +52,8 @@ impl Candidate {
         let PlannedOptions { options: after, origin } = planned;
         let connection = &row.connection;
         let owner = row.owners.first();
+        let settings = &connection.settings;
+        let is_unset = |from| from == SettingOrigin::Netns;
         Self {
             change: Change {
                 id: row.id().to_owned(),
@@ -59,9 +64,14 @@ impl Candidate {
                 pid: owner.map_or(0, |owner| owner.pid),
                 process: owner.map(|owner| owner.process.clone()).unwrap_or_default(),
                 before: options(connection),
+                unset: UnsetOptions {
+                    idle: is_unset(settings.idle.from),
+                    interval: is_unset(settings.interval.from),
+                    count: is_unset(settings.count.from),
+                },
                 after,
             },
-            user_timeout_ms: connection.settings.user_timeout_ms,
+            user_timeout_ms: settings.user_timeout_ms,
             holders: holders(row),
             origin,
         }
@@ -118,12 +128,13 @@ pub(crate) fn apply(
         for candidate in ready {
             let fate = set(candidate);
             if fate.0 != FixOutcome::Fixed {
-                settled.push(candidate.change.id.clone());
+                let id = candidate.change.id.clone();
+                settled.push(SettledSocket { id, is_as_before: fate.1 == Some(Refusal::Failed) });
             }
             each(candidate, fate);
         }
         if !settled.is_empty() {
-            journal.settle(journal.run(), &settled)?;
+            journal.settle(journal.run(), settled)?;
         }
     }
     Ok(())

@@ -21,9 +21,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const NAME: &str = "fix.jsonl";
+pub(super) const NAME: &str = "fix.jsonl";
 /// As large as it may become: what is older than the last half makes room.
-const MOST_BYTES: usize = 64 << 20;
+pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,18 @@ pub(crate) enum Error {
 /// A network namespace with the addresses of both ends.
 pub(crate) type SocketPlace = (u32, SocketAddr, SocketAddr);
 
+/// Which options a socket did not have itself: they followed its network namespace. No program can give that back, as a value
+/// of 0 is refused (`do_tcp_setsockopt` in net/ipv4/tcp.c).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnsetOptions {
+    /// TCP_KEEPIDLE.
+    pub(crate) idle: bool,
+    /// TCP_KEEPINTVL.
+    pub(crate) interval: bool,
+    /// TCP_KEEPCNT.
+    pub(crate) count: bool,
+}
+
 /// One socket, and what it has before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
@@ -71,6 +83,9 @@ pub(crate) struct Change {
     pub(crate) process: String,
     /// The options that it had.
     pub(crate) before: SocketOptions,
+    /// Those of them that were not its own.
+    #[serde(default)]
+    pub(crate) unset: UnsetOptions,
     /// The options that it gets.
     pub(crate) after: SocketOptions,
 }
@@ -92,7 +107,7 @@ impl Change {
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-enum JournalLine {
+pub(super) enum JournalLine {
     /// A command began.
     Run { run: u32, at: String, boot: String },
     /// A socket is about to be set.
@@ -102,7 +117,22 @@ enum JournalLine {
         change: Change,
     },
     /// What was set was taken back, or is gone, or is not ours any more.
-    Settled { run: u32, id: String },
+    Settled {
+        run: u32,
+        id: String,
+        /// The values of before were written again.
+        #[serde(default)]
+        is_as_before: bool,
+    },
+}
+
+/// A socket of a run that needs no undoing any more.
+#[derive(Clone, Debug)]
+pub(crate) struct SettledSocket {
+    /// Its id.
+    pub(crate) id: String,
+    /// Whether it was given the values of before again.
+    pub(crate) is_as_before: bool,
 }
 
 /// The journal, open for one command: no other may fix at the same time.
@@ -131,10 +161,7 @@ impl Journal {
         let mut bytes = Vec::new();
         let failed = |cause| Error::File { attempt: "read", folder: folder.to_owned(), cause };
         file.read_to_end(&mut bytes).map_err(failed)?;
-        let lines: Vec<JournalLine> = bytes
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let lines = JournalLine::all(&bytes);
         let last = lines.iter().map(JournalLine::run).max().unwrap_or(0);
         let mut journal = Self {
             folder: folder.to_owned(),
@@ -170,8 +197,10 @@ impl Journal {
     }
 
     /// Writes down what needs no undoing any more.
-    pub(crate) fn settle(&mut self, run: u32, ids: &[String]) -> Result<(), Error> {
-        self.append(ids.iter().map(|id| JournalLine::Settled { run, id: id.clone() }).collect())
+    pub(crate) fn settle(&mut self, run: u32, sockets: Vec<SettledSocket>) -> Result<(), Error> {
+        let line =
+            |SettledSocket { id, is_as_before }| JournalLine::Settled { run, id, is_as_before };
+        self.append(sockets.into_iter().map(line).collect())
     }
 
     /// The last run of which something is left to be undone.
@@ -197,7 +226,7 @@ impl Journal {
             .lines
             .iter()
             .filter_map(|line| match line {
-                JournalLine::Settled { run: of, id } if *of == run => Some(id.as_str()),
+                JournalLine::Settled { run: of, id, .. } if *of == run => Some(id.as_str()),
                 _ => None,
             })
             .collect();
@@ -257,6 +286,12 @@ impl Journal {
 }
 
 impl JournalLine {
+    /// Those of a journal, without one that a kill cut off.
+    pub(super) fn all(bytes: &[u8]) -> Vec<Self> {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
     const fn run(&self) -> u32 {
         match self {
             Self::Run { run, .. } | Self::Sets { run, .. } | Self::Settled { run, .. } => *run,
@@ -281,8 +316,14 @@ mod tests {
             pid: 812,
             process: "checkout".to_owned(),
             before,
+            unset: UnsetOptions::default(),
             after: SocketOptions { keepalive: true, idle_seconds: 60, ..before },
         }
+    }
+
+    fn settled(ids: impl IntoIterator<Item = u64>) -> Vec<SettledSocket> {
+        let one = |id| SettledSocket { id: SocketId(id).to_string(), is_as_before: true };
+        ids.into_iter().map(one).collect()
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -303,9 +344,9 @@ mod tests {
         drop(journal);
         let mut journal = Journal::open(&folder).unwrap();
         assert_eq!((journal.run(), journal.last_run()), (2, Some(1)));
-        journal.settle(1, &[SocketId(2).to_string()]).unwrap();
+        journal.settle(1, settled([2])).unwrap();
         assert_eq!(journal.left(1), [&change(1), &change(3)]);
-        journal.settle(1, &[1, 3].map(|id| SocketId(id).to_string())).unwrap();
+        journal.settle(1, settled([1, 3])).unwrap();
         assert_eq!((journal.last_run(), journal.knows(1), journal.knows(2)), (None, true, false));
         fs::remove_dir_all(&folder).unwrap();
     }

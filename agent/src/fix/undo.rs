@@ -38,6 +38,7 @@ fn is_ours(now: SocketOptions, Change { before, after, .. }: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fix::journal::UnsetOptions;
 
     #[test]
     fn half_of_a_change_is_ours_and_a_value_of_somebody_else_is_not() {
@@ -55,6 +56,7 @@ mod tests {
             pid: 1,
             process: String::new(),
             before,
+            unset: UnsetOptions::default(),
             after,
         };
         for ours in [before, after, SocketOptions { idle_seconds: 60, ..before }] {

@@ -156,7 +156,7 @@ fn address(any: rustix::net::SocketAddrAny) -> Option<SocketAddr> {
 
 /// Whether ids of rows are cookies: before 5.12 the kernel gives hooks none, and an id is made of the socket's place in
 /// memory (`has_cookies` of the layout).
-fn hooks_know_cookies() -> bool {
+pub(crate) fn hooks_know_cookies() -> bool {
     use std::sync::LazyLock;
     static KNOWN: LazyLock<bool> = LazyLock::new(|| {
         const NAME: &[u8] = b"bpf_get_socket_ptr_cookie\0";

@@ -33,6 +33,7 @@ pub(crate) struct Bracket {
     /// After this quiet time the peer closed it by itself, twice.
     pub(crate) closed: Option<Duration>,
     closed_once: Option<Duration>,
+    /// How often that quiet time killed: an outage, or a restart of the peer, looks the same once.
     n_kills: u32,
 }
 
@@ -69,7 +70,6 @@ impl Search {
         let is_near = apart <= survived * self.percent / 100 || apart <= NEAR;
         match self.known.n_kills {
             _ if !is_near => Some(survived + apart / 2),
-            // A restart of the peer looks the same, once.
             0 | 1 => Some(killed),
             _ => None,
         }
@@ -88,13 +88,10 @@ impl Search {
                 }
                 known.closed_once = known.closed_once.filter(|closed| *closed > quiet);
             }
-            Found::Reset | Found::Silence => {
-                known.n_kills += 1;
-                let is_less = known.killed.is_none_or(|(killed, _)| quiet < killed);
-                if is_less {
-                    known.killed = Some((quiet, found));
-                }
-            }
+            Found::Reset | Found::Silence => match known.killed {
+                Some((killed, _)) if quiet >= killed => known.n_kills += 1,
+                _ => (known.killed, known.n_kills) = (Some((quiet, found)), 1),
+            },
             Found::ClosedByPeer if known.closed_once.is_some() => known.closed = Some(quiet),
             Found::ClosedByPeer => known.closed_once = Some(quiet),
         }
@@ -178,6 +175,27 @@ mod tests {
             search.learn(quiet, Found::Survived);
         }
         assert_eq!((search.known().survived, search.known().killed), (HOUR, None));
+    }
+
+    #[test]
+    fn what_an_outage_killed_does_not_confirm_another_time() {
+        let mut search = Search::new(HOUR, 10);
+        let limit = Duration::from_secs(100);
+        // The path was gone at two of its times, and back before anybody asked.
+        let mut outages = vec![Duration::from_secs(50), Duration::from_secs(30)];
+        while let Some(quiet) = search.next() {
+            let is_out = outages.last().is_some_and(|least| quiet >= *least);
+            if is_out {
+                outages.pop();
+                search.learn(quiet, Found::Silence);
+            } else {
+                let (quiet, found) = found(quiet, limit, None);
+                search.learn(quiet, found);
+            }
+        }
+        let known = search.known();
+        let killed = known.killed.map(|(killed, _)| killed);
+        assert!(known.survived <= limit && killed > Some(limit), "{known:?}");
     }
 
     #[test]

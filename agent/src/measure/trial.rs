@@ -81,9 +81,11 @@ impl Trial {
             match event {
                 PeerEvent::Nothing => break,
                 PeerEvent::Data => (self.heard, self.quiet_since) = (clock::now(), clock::now()),
-                PeerEvent::Closed | PeerEvent::Error(_) => {
+                PeerEvent::Closed | PeerEvent::Error(Errno::CONNRESET | Errno::PIPE) => {
                     return Ok((since(self.heard), Found::ClosedByPeer));
                 }
+                // Something on the way says that there is no way.
+                PeerEvent::Error(_) => return Ok((since(self.quiet_since), Found::Silence)),
             }
         }
         let was = since(self.quiet_since);
@@ -95,8 +97,9 @@ impl Trial {
                 PeerEvent::Data => self.heard = clock::now(),
                 // A peer that closes in these seconds was heard, and so was the path.
                 PeerEvent::Closed => return Ok((since(self.heard), Found::ClosedByPeer)),
-                PeerEvent::Error(Errno::TIMEDOUT) => return Ok((was, Found::Silence)),
-                PeerEvent::Error(_) => return Ok((was, Found::Reset)),
+                PeerEvent::Error(Errno::CONNRESET | Errno::PIPE) => return Ok((was, Found::Reset)),
+                // ETIMEDOUT, or what something on the way said meanwhile.
+                PeerEvent::Error(_) => return Ok((was, Found::Silence)),
             }
         }
         sockopt::set_tcp_keepidle(&self.socket, NEVER)?;

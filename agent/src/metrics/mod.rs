@@ -11,6 +11,7 @@ mod label;
 mod sample_writer;
 mod scrape_format;
 mod scrape_input;
+mod textfile;
 
 pub(crate) use agent_process::AgentProcess;
 pub(crate) use encode::encode;
@@ -23,6 +24,10 @@ pub use label::LabelValues;
 pub(crate) use label::MetricLabel;
 pub use sample_writer::MetricKind;
 pub(crate) use scrape_format::{ScrapeFormat, takes_gzip};
+pub use textfile::families_of_files;
+pub(crate) use textfile::{
+    FIX, FIX_LEFT_ALONE, Textfile, VERIFIED_SOCKETS, VERIFIED_TIMESTAMP, VerifyResult,
+};
 
 #[cfg(test)]
 mod tests;

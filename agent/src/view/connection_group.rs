@@ -58,6 +58,8 @@ pub(crate) struct GroupKey {
     pub is_held_back: bool,
     /// It hung before the time that was asked for, and went on hanging through it.
     pub hung_before: bool,
+    /// A drill of keepwatch had cut its path: nothing else explains what came of it.
+    pub is_drilled: bool,
 }
 
 /// Connections that are alike.
@@ -181,6 +183,7 @@ impl GroupKey {
             is_busy: may_be_forgotten && connection.is_busy_so_far(),
             is_held_back: life.end.is_none() && connection.is_held_back(),
             hung_before: life.in_window == Some(InWindow::HungBefore),
+            is_drilled: life.finding() == Finding::Drilled,
         }
     }
 }

@@ -107,7 +107,7 @@ fn user(text: &str) -> Result<u32, String> {
 }
 
 /// The inode number of a network namespace: given as such, as `readlink` prints it, or by name.
-fn netns(text: &str) -> Result<u32, String> {
+pub(crate) fn netns(text: &str) -> Result<u32, String> {
     let inside = text.strip_prefix("net:[").and_then(|text| text.strip_suffix(']'));
     if let Ok(inode) = inside.unwrap_or(text).parse() {
         return Ok(inode);

@@ -5,6 +5,7 @@ pub mod churn;
 pub mod container;
 pub mod crowd;
 pub mod flood;
+pub mod halted_program;
 pub mod kernel_ids;
 pub mod memory;
 pub mod netns;

@@ -1,4 +1,4 @@
-//! System calls that nothing wraps safely: the only unsafe code of the tests.
+//! System calls that nothing wraps safely: the unsafe code of the tests, but for ptrace(2) (`halted_program`).
 #![expect(unsafe_code, reason = "raw system calls")]
 
 use io_uring::{IoUring, opcode, types};

@@ -1,5 +1,6 @@
 //! What plays the network: two hosts, what is between them, and how their connections end.
 
+pub mod cat_program;
 pub mod ending;
 pub mod middlebox;
 pub mod path;

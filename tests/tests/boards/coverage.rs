@@ -1,7 +1,7 @@
 //! Every metric in a dashboard, rule, alert or runbook is in the catalogue, with these labels and
 //! values, and every metric of the catalogue is in one of them.
 
-use keepwatch::tested::{LabelValues, MetricFamily, MetricKind, families};
+use keepwatch::tested::{LabelValues, MetricFamily, MetricKind, families, families_of_files};
 use keepwatch_tests::dashboards::{
     mixin::{self, Mixin},
     promql::{self, Selector},
@@ -19,7 +19,7 @@ type KnownSeries = BTreeMap<String, BTreeMap<&'static str, Option<&'static [&'st
 
 fn known() -> KnownSeries {
     let mut known = KnownSeries::from([("up".to_owned(), BTreeMap::new())]);
-    for metric in families() {
+    for metric in families().chain(families_of_files()) {
         let mut labels: BTreeMap<_, _> =
             metric.labels.iter().map(|label| (label.name, None)).collect();
         for label in metric.labels {

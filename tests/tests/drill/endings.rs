@@ -1,7 +1,7 @@
 //! However a drill ends, its rules end with it.
 
 use crate::stage::{
-    CatProgram, RunningDrill, SOON, assert_whole, drill, nft, path_with_nft, row, rows, tables,
+    RunningDrill, SOON, assert_whole, drill, nft, path_with_nft, row, rows, tables,
     tables_have_owners,
 };
 use keepwatch_tests::{
@@ -10,7 +10,7 @@ use keepwatch_tests::{
         netns::{NetworkNamespace, require_root},
         socket::Plan,
     },
-    network::path::NetworkPath,
+    network::{cat_program::CatProgram, path::NetworkPath},
     tool::{self, TemporaryFolder},
     wait,
 };

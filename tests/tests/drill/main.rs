@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod endings;
+mod notes;
 mod notices;
 mod refusals;
 mod stage;

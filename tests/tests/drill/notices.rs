@@ -1,6 +1,6 @@
 //! When programs notice, against what was promised.
 
-use crate::stage::{CatProgram, RunningDrill, SOON, assert_whole, drill, row, rows, seconds};
+use crate::stage::{RunningDrill, SOON, assert_whole, drill, row, rows, seconds};
 use keepwatch_tests::{
     answer::agent::Agent,
     kernel::{
@@ -8,6 +8,7 @@ use keepwatch_tests::{
         socket::{self, Family, Plan, SocketSettings},
     },
     network::{
+        cat_program::CatProgram,
         ending::exchange,
         path::{Ends, NetworkPath},
     },
@@ -46,6 +47,20 @@ fn a_probed_connection_notices_as_promised_one_without_probes_does_not_and_a_nei
     assert_whole(&path.near);
     assert!(!off.has_ended());
     off.hears();
+}
+
+#[test]
+fn a_drill_that_ends_before_a_promise_is_due_says_so_and_finds_nothing() {
+    require_root();
+    let path = NetworkPath::cable();
+    let mut program = CatProgram::reading(&path, &Plan::keepalive(300, 10, 3));
+    let mut command = drill(&path, &[&program.port()], &["--yes", "--for", "1s"]);
+    let output = command.output().expect("start keepwatch");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ends before what is promised to 1 connection is due"), "{said}");
+    let (code, all) = rows(&output);
+    assert_eq!((code, &row(&all, program.local)["outcome"]), (0, &"not_due".into()), "{all:?}");
+    program.hears();
 }
 
 #[test]

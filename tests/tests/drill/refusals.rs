@@ -1,10 +1,10 @@
 //! What is left out and refused, without a change.
 
-use crate::stage::{CatProgram, assert_whole, drill, path_with_nft, row, rows};
+use crate::stage::{assert_whole, drill, path_with_nft, row, rows};
 use keepwatch_tests::{
     answer::agent::{assert_refused, keepwatch},
     kernel::{netns::require_root, socket::Plan},
-    network::path::NetworkPath,
+    network::{cat_program::CatProgram, path::NetworkPath},
 };
 use std::process::Command;
 

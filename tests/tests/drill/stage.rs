@@ -1,12 +1,9 @@
-//! Programs with connections, drills that go on, and what nft lists.
+//! Drills that go on, and what nft lists.
 
 use keepwatch_tests::{
     answer::agent::keepwatch,
-    kernel::{
-        netns::NetworkNamespace,
-        socket::{self, Plan},
-    },
-    network::path::{Ends, NetworkPath},
+    kernel::netns::NetworkNamespace,
+    network::path::NetworkPath,
     tool::{self, TemporaryFolder},
     wait,
 };
@@ -15,78 +12,36 @@ use serde_json::Value;
 use std::{
     io::Read as _,
     net::SocketAddr,
-    os::fd::OwnedFd,
+    ops::{Deref, DerefMut},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 
-/// cat(1) with a connection, in the namespace of its path.
-pub(crate) struct CatProgram {
-    pub(crate) child: Child,
-    accepted: OwnedFd,
-    pub(crate) local: SocketAddr,
+/// `keepwatch drill`, and where it is noted down unless the test says.
+pub(crate) struct DrillCommand {
+    command: Command,
+    state: TemporaryFolder,
 }
 
-impl CatProgram {
-    /// It waits for what the peer says.
-    pub(crate) fn reading(path: &NetworkPath, plan: &Plan) -> Self {
-        Self::reading_from(path, path.connect(plan))
-    }
+impl Deref for DrillCommand {
+    type Target = Command;
 
-    /// The same, of a connection that is there.
-    pub(crate) fn reading_from(path: &NetworkPath, ends: Ends) -> Self {
-        let Ends { client, accepted, local } = ends;
-        Self::start(path, accepted, local, Stdio::from(client), Stdio::piped())
-    }
-
-    /// It writes what it is given.
-    pub(crate) fn writing(path: &NetworkPath, plan: &Plan) -> Self {
-        let Ends { client, accepted, local } = path.connect(plan);
-        Self::start(path, accepted, local, Stdio::piped(), Stdio::from(client))
-    }
-
-    pub(crate) fn start(
-        path: &NetworkPath,
-        accepted: OwnedFd,
-        local: SocketAddr,
-        stdin: Stdio,
-        stdout: Stdio,
-    ) -> Self {
-        let mut cat = Command::new("cat");
-        cat.stdin(stdin).stdout(stdout).stderr(Stdio::null());
-        let child = path.near.run(|| cat.spawn()).expect("start cat");
-        Self { child, accepted, local }
-    }
-
-    pub(crate) fn port(&self) -> String {
-        self.local.port().to_string()
-    }
-
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("wait for cat").is_some()
-    }
-
-    /// The peer says something, and the program that reads hears it.
-    #[track_caller]
-    pub(crate) fn hears(&mut self) {
-        socket::send(&self.accepted, b"data");
-        let mut bytes = [0; 4];
-        self.child.stdout.as_mut().expect("a pipe").read_exact(&mut bytes).expect("what was sent");
-        assert_eq!(&bytes, b"data");
+    fn deref(&self) -> &Command {
+        &self.command
     }
 }
 
-impl Drop for CatProgram {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+impl DerefMut for DrillCommand {
+    fn deref_mut(&mut self) -> &mut Command {
+        &mut self.command
     }
 }
 
 /// `keepwatch drill --json` of connections of this path that have these ports here.
-pub(crate) fn drill(path: &NetworkPath, ports: &[&str], more: &[&str]) -> Command {
+pub(crate) fn drill(path: &NetworkPath, ports: &[&str], more: &[&str]) -> DrillCommand {
+    let state = TemporaryFolder::new();
     let netns = path.near.inode().to_string();
     let mut command = keepwatch(["drill", "--json", "--netns", &netns]);
     if !ports.is_empty() {
@@ -94,8 +49,11 @@ pub(crate) fn drill(path: &NetworkPath, ports: &[&str], more: &[&str]) -> Comman
     }
     let from_kernel = ["--source", "kernel"];
     command.args(if more.contains(&"--source") { &[] } else { &from_kernel[..] });
+    if !more.contains(&"--state-dir") {
+        command.arg("--state-dir").arg(state.file("state"));
+    }
     command.args(more).stdin(Stdio::null()).env("PATH", path_with_nft(None));
-    command
+    DrillCommand { command, state }
 }
 
 /// PATH with the folder of nft, and before it that of another one.
@@ -112,14 +70,19 @@ pub(crate) fn path_with_nft(first: Option<&TemporaryFolder>) -> String {
 }
 
 /// A drill that goes on, ended when dropped.
-pub(crate) struct RunningDrill(Option<Child>);
+pub(crate) struct RunningDrill {
+    child: Option<Child>,
+    _state: TemporaryFolder,
+}
 
 impl RunningDrill {
     /// Begins one, and waits until packets are dropped.
     #[track_caller]
-    pub(crate) fn begin(path: &NetworkPath, mut command: Command) -> Self {
+    pub(crate) fn begin(path: &NetworkPath, drill: DrillCommand) -> Self {
+        let DrillCommand { mut command, state } = drill;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut drill = Self(Some(command.spawn().expect("start keepwatch")));
+        let child = Some(command.spawn().expect("start keepwatch"));
+        let mut drill = Self { child, _state: state };
         wait::until("the path is cut", SOON, || {
             assert!(!drill.has_ended(), "it ended: {}", drill.said());
             (!tables(&path.near).is_empty()).then_some(())
@@ -128,7 +91,7 @@ impl RunningDrill {
     }
 
     pub(crate) const fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("it has not been waited for")
+        self.child.as_mut().expect("it has not been waited for")
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -148,14 +111,14 @@ impl RunningDrill {
     }
 
     pub(crate) fn end(mut self) -> Output {
-        let child = self.0.take().expect("it has not been waited for");
+        let child = self.child.take().expect("it has not been waited for");
         child.wait_with_output().expect("its end")
     }
 }
 
 impl Drop for RunningDrill {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
+        if let Some(child) = &mut self.child {
             child.kill().ok();
             child.wait().ok();
         }

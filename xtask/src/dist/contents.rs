@@ -114,7 +114,12 @@ fn folders_below(folder: &Path) -> Result<Vec<PathBuf>> {
 const DOC: &str = "usr/share/doc/keepwatch";
 /// Where dashboards and manifests are.
 const SHARE: &str = "usr/share/keepwatch";
-const UNITS: [&str; 2] = ["keepwatch.service", "keepwatch-fix.service"];
+const UNITS: [&str; 4] = [
+    "keepwatch.service",
+    "keepwatch-fix.service",
+    "keepwatch-verify.service",
+    "keepwatch-verify.timer",
+];
 const DOCUMENTS: [&str; 5] =
     ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "SECURITY.md"];
 /// What each shell calls its file, and the folder in which it looks.

@@ -14,6 +14,7 @@ use sight::locked as table;
 pub(super) use walk::WALK_SHARE;
 
 use crate::{
+    drill::notes::DrillsWatched,
     kernel::{clock, decode, hooks, proc_source, snapshot},
     log::pace::Paced,
     model::{
@@ -39,6 +40,7 @@ use std::{
     },
     time::Duration,
 };
+use tracing::warn;
 
 /// The failure that ended the watching thread.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,8 @@ pub struct Watch<A> {
     resolver: Resolver,
     /// Time between two walks.
     interval: Duration,
+    /// Where drills are noted down, if anywhere.
+    drills: Option<DrillsWatched>,
     /// Where answers of now are asked for.
     asked_by: Option<Arc<FreshLook>>,
     /// For the sake of one, a walk.
@@ -133,6 +137,7 @@ impl<A: Audience> Watch<A> {
             audience,
             resolver,
             interval,
+            drills: None,
             asked_by: None,
             is_walk_asked: false,
             n_asked: 0,
@@ -149,6 +154,12 @@ impl<A: Audience> Watch<A> {
             batch: Vec::new(),
             news: Vec::new(),
         }
+    }
+
+    /// Deaths of what a drill has cut teach nothing.
+    #[must_use]
+    pub(crate) fn told_of(self, drills: DrillsWatched) -> Self {
+        Self { drills: Some(drills), ..self }
     }
 
     /// Reads the ring, and walks, when this asks for it, too.
@@ -260,10 +271,22 @@ impl<A: Audience> Watch<A> {
         let mut strangers = table(&self.table).strangers(&self.news);
         strangers = strangers.into_iter().take(LOOK_UPS).collect();
         self.look_up_these(strangers, &cgroups);
+        // A drill is noted down before it begins.
+        self.hear_of_drills();
         let mut locked = table(&self.table);
         self.news.drain(..).for_each(|event| locked.apply(event));
         drop(locked);
         self.news.shrink_to(NEWS_KEPT);
+    }
+
+    fn hear_of_drills(&mut self) {
+        match self.drills.as_mut().and_then(DrillsWatched::news) {
+            Some(Ok(paths)) => table(&self.table).set_drilled(paths),
+            Some(Err(error)) => {
+                warn!(%error, "what drills have cut is not known: their deaths count as those of paths");
+            }
+            None => {}
+        }
     }
 
     /// Events lost that no snapshot has found out yet: what the next one is for.

@@ -18,7 +18,7 @@ use crate::{
 };
 use clap::Args;
 use serde::Serialize;
-use std::{fs, io::Write};
+use std::{fs, io::Write, path::PathBuf};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -41,6 +41,9 @@ pub(super) struct DoctorArgs {
     /// With --verify: read the rows from the agent, from the kernel, or from /proc
     #[arg(long, value_enum, default_value = "auto", requires = "verify")]
     source: Source,
+    /// With --verify: write what was found to this file, as node_exporter's textfile collector reads it
+    #[arg(long, value_name = "FILE.prom", requires = "verify")]
+    textfile: Option<PathBuf>,
     #[command(flatten)]
     owners: config::OwnerArgs,
     #[command(flatten)]
@@ -95,7 +98,7 @@ pub(super) fn run(
     colour: bool,
 ) -> Result<Outcome, Failure> {
     if let Some(most) = args.verify {
-        return verify::run(most, args.source, args.json, socket, limits, &args.owners);
+        return verify::run(args, most, socket, limits);
     }
     let mut checks = host_checks();
     checks.extend(hook_checks(args.hooks));
@@ -233,9 +236,7 @@ fn carried_by(status: &hooks::SignalStatus) -> String {
     match status.passed_over.first() {
         // Other hooks are there: nothing is wrong with this process, and nothing is to be done.
         Some(Error::Refused { attempt }) => {
-            text.push_str(&format!(
-                "; not the first choice: the kernel refuses (EPERM) to {attempt}"
-            ));
+            text += &format!("; not the first choice: the kernel refuses (EPERM) to {attempt}");
         }
         Some(error) => text.push_str(&format!("; not the first choice: {}", told(error))),
         None => {}

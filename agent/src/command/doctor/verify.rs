@@ -1,9 +1,7 @@
 //! `keepwatch doctor --verify`: rows against getsockopt on the very sockets, on the host where it matters.
 
-use crate::command::{
-    Failure, Outcome, output,
-    source::{ConnectionReader, Source},
-};
+use super::DoctorArgs;
+use crate::command::{Failure, Outcome, output, source::ConnectionReader, textfile};
 use crate::{
     config,
     fix::{
@@ -12,8 +10,9 @@ use crate::{
     },
     kernel::{
         borrowed_socket::{Refusal, SocketOptions, WantedSocket},
-        host,
+        clock, host,
     },
+    metrics::{Textfile, VERIFIED_SOCKETS, VERIFIED_TIMESTAMP, VerifyResult},
     model::observed::socket::SocketKind,
     view::{filter::Filter, row::Row},
 };
@@ -58,14 +57,12 @@ struct Verification {
 
 /// Compares the rows of `most` sockets, or of all.
 pub(super) fn run(
+    args: &DoctorArgs,
     most: Option<u64>,
-    source: Source,
-    json: bool,
     socket: &config::SocketArgs,
     limits: &config::LimitArgs,
-    owners: &config::OwnerArgs,
 ) -> Result<Outcome, Failure> {
-    let mut reader = ConnectionReader::new(source, &socket.socket, limits, owners)?;
+    let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     reader.say_which();
     let everything = Filter::default();
     let mut rows = ChosenRows::new(most);
@@ -86,8 +83,11 @@ pub(super) fn run(
         })?;
     }
     let mut out = output::stdout();
-    found.write(&mut out, json)?;
+    found.write(&mut out, args.json)?;
     out.flush()?;
+    if let Some(file) = &args.textfile {
+        textfile::write(file, &found.metrics(clock::unix_seconds()))?;
+    }
     Ok(if !found.differences.is_empty() {
         Outcome::Finding
     } else if found.compared == 0 && !found.not_reached.is_empty() {
@@ -135,6 +135,24 @@ impl Verification {
             }
             Err(why) => *self.not_reached.entry(why).or_default() += 1,
         }
+    }
+
+    /// `now`: Unix time.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Unix time")]
+    fn metrics(&self, now: f64) -> Textfile {
+        let n_not_reached: u64 = self.not_reached.values().sum();
+        let rows = VerifyResult::ALL.map(|result| {
+            let n = match result {
+                VerifyResult::Agree => self.agree,
+                VerifyResult::Differ => self.compared - self.agree,
+                VerifyResult::NotReached => n_not_reached,
+            };
+            (result.as_str(), n)
+        });
+        let mut file = Textfile::default();
+        file.add(&VERIFIED_SOCKETS, rows);
+        file.add(&VERIFIED_TIMESTAMP, [("", now as u64)]);
+        file
     }
 
     fn write(&self, out: &mut impl Write, json: bool) -> io::Result<()> {

@@ -12,6 +12,7 @@ use crate::{
     config,
     drill::{
         choice::{LeftOut, MOST, left_out, names_connections},
+        notes::NotedDrill,
         own_session::OwnSession,
         path_cut::{self, CutNamespace, PathCut},
         promise::Promise,
@@ -30,13 +31,14 @@ use report::DrillReport;
 use std::{
     collections::BTreeMap,
     io::Write as _,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tracing::info;
+use tracing::{info, warn};
 use watch::DrillWatch;
 
 #[derive(Args, Debug)]
@@ -57,7 +59,10 @@ without effect when the time is over). A connection whose program has not
 noticed by then goes on as if nothing had been.
 
 It needs nft, CAP_NET_ADMIN and CAP_SYS_ADMIN: root. Exit code 1: a
-program noticed later than was promised, or not at all.
+program noticed later than was promised, or not at all although its time
+was over. Of a drill that ends before the time is over nothing follows.
+The drill is noted down in the state folder: the agent learns nothing
+from what it ends, and `keepwatch why` says what it was.
 
 Examples:
   keepwatch drill --process checkout            the plan
@@ -85,6 +90,8 @@ pub(super) struct DrillArgs {
     source: Source,
     #[command(flatten)]
     owners: config::OwnerArgs,
+    #[command(flatten)]
+    state: config::StateArgs,
     #[command(flatten)]
     filter: Filter,
 }
@@ -164,6 +171,7 @@ pub(super) fn run(
     let mut reader = ConnectionReader::new(args.source, &socket.socket, limits, &args.owners)?;
     reader.say_which();
     let plan = DrillPlan::new(&args, &mut reader)?;
+    plan.warn_if_too_short(args.lasts.unwrap_or_else(|| plan.length()));
     let style = Style { colour: output::in_colour(colour) };
     let mut report = DrillReport::new(args.json, style);
     if !args.yes {
@@ -223,11 +231,33 @@ impl DrillPlan {
         Ok(plan)
     }
 
+    /// The times after which promises are broken.
+    fn due(&self) -> impl Iterator<Item = Duration> {
+        let seconds = self.chosen.iter().filter_map(|(_, it)| it.broken_after_seconds());
+        seconds.map(|seconds| Duration::from_secs(seconds + 1))
+    }
+
     /// How long the drill is, if nobody says: until the last promise is over.
     fn length(&self) -> Duration {
-        let promises = self.chosen.iter().filter_map(|(_, it)| it.broken_after_seconds());
-        let longest = promises.max().unwrap_or_default();
-        (Duration::from_secs(longest) + Duration::from_secs(1)).clamp(SHORTEST, LONGEST)
+        self.due().max().unwrap_or_default().clamp(SHORTEST, LONGEST)
+    }
+
+    /// Says before anything is cut that it will not show what it is for.
+    fn warn_if_too_short(&self, lasts: Duration) {
+        let Some(longest) = self.due().max().filter(|it| *it > lasts) else {
+            return;
+        };
+        let n = self.due().filter(|due| *due > lasts).count();
+        let way_out = if longest > LONGEST {
+            "no drill is that long".to_owned()
+        } else {
+            format!("--for {}s waits for all", longest.as_secs())
+        };
+        warn!(
+            "a drill of {} ends before what is promised to {} is due; {way_out}",
+            duration(lasts.as_secs()),
+            counted(n, "connection")
+        );
     }
 
     /// The ends of its connections, by network namespace, with processes that lead there.
@@ -241,6 +271,24 @@ impl DrillPlan {
         }
         all
     }
+}
+
+/// Notes down what is about to be cut: the agent and `why` read it.
+fn note(
+    folder: &Path,
+    places: &[(CutNamespace, Vec<CutEnds>)],
+    lasts: Duration,
+) -> Option<NotedDrill> {
+    let all = places.iter().map(|(namespace, ends)| (namespace.netns(), &ends[..]));
+    let noted = NotedDrill::begin(folder, all, lasts);
+    let said = |error| {
+        warn!(
+            %error,
+            "the drill is not noted down in {}: to the agent and to `keepwatch why` its deaths are those of a path",
+            folder.display()
+        );
+    };
+    noted.map_err(said).ok()
 }
 
 /// Cuts the paths, looks, and lets packets pass again.
@@ -262,8 +310,10 @@ fn drill(
         .into_iter()
         .map(|(netns, (ends, holders))| Ok((CutNamespace::of(netns, &holders)?, ends)))
         .collect();
+    let places = places.map_err(Error::from)?;
+    let noted = note(&args.state.state_dir, &places, lasts);
     watch.cut_now();
-    for (namespace, ends) in places.map_err(Error::from)? {
+    for (namespace, ends) in places {
         let cut = PathCut::new(namespace, &ends, lasts.as_secs() + RESERVE_SECONDS);
         cuts.push(cut.map_err(Error::from)?);
     }
@@ -274,6 +324,9 @@ fn drill(
     );
     let watched = watch.look_until(lasts, &is_ended, &mut cuts);
     let ended: Vec<_> = cuts.into_iter().map(PathCut::end).collect();
+    if let Some(Err(error)) = noted.map(NotedDrill::end) {
+        warn!(%error, "the end of the drill is not noted down");
+    }
     for result in ended {
         result.map_err(Error::from)?;
     }

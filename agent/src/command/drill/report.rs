@@ -45,7 +45,7 @@ pub(super) struct DrillRow {
     pid: Option<u32>,
     /// Its name.
     process: Option<String>,
-    /// `planned`, `left_out`, `noticed`, `noticed_late` or `still_connected`.
+    /// `planned`, `left_out`, `noticed`, `noticed_late`, `still_connected` or `not_due`.
     outcome: DrillOutcome,
     /// Why it was left out: `local`, `not_established`, `own_session`, `ssh` or `not_counted`; null otherwise.
     reason: Option<LeftOut>,
@@ -130,7 +130,7 @@ impl DrillRow {
         }
     }
 
-    fn cells(&self, lasted_ms: u64) -> [String; 5] {
+    fn cells(&self) -> [String; 5] {
         let owner = match (&self.process, self.pid) {
             (Some(process), Some(pid)) => format!("{process}[{pid}]"),
             _ => "-".to_owned(),
@@ -143,18 +143,17 @@ impl DrillRow {
                 duration(self.promised_seconds_of_data.unwrap_or_default())
             ),
         };
-        [owner, self.remote.to_string(), self.keepalive.clone(), promise, self.result(lasted_ms)]
+        [owner, self.remote.to_string(), self.keepalive.clone(), promise, self.result()]
     }
 
-    fn result(&self, lasted_ms: u64) -> String {
+    fn result(&self) -> String {
         let Some(after) = self.noticed_after_seconds else {
-            return match (self.outcome, self.promised_seconds) {
-                (DrillOutcome::Planned, _) => String::new(),
-                (_, Some(time)) if time * 1000 > lasted_ms => {
-                    "still believes to be connected; its time is not over".to_owned()
-                }
-                _ => "still believes to be connected".to_owned(),
-            };
+            return match self.outcome {
+                DrillOutcome::Planned => "",
+                DrillOutcome::NotDue => "not due yet: the drill was shorter",
+                _ => "still believes to be connected",
+            }
+            .to_owned();
         };
         let late = if self.outcome == DrillOutcome::NoticedLate { "LATE, " } else { "" };
         let by = match (self.cause, &self.errno, self.ended_by) {
@@ -184,7 +183,8 @@ impl DrillReport {
     pub(super) fn add_drill(&mut self, plan: &DrillPlan, watch: &DrillWatch) {
         for (row, _) in &plan.chosen {
             if let Some(noticing) = watch.of(row.id()) {
-                self.rows.push(DrillRow::new(row, noticing.outcome()).seen(noticing));
+                self.rows
+                    .push(DrillRow::new(row, noticing.outcome(watch.lasted_ms)).seen(noticing));
             }
         }
         self.add_left(plan);
@@ -228,8 +228,7 @@ impl DrillReport {
 
     fn table(&self, out: &mut impl Write) -> io::Result<()> {
         const HEADINGS: [&str; 5] = ["PROCESS", "PEER", "KEEPALIVE", "NOTICES WITHIN", ""];
-        let lines: Vec<[String; 5]> =
-            self.rows.iter().map(|row| row.cells(self.lasted_ms.unwrap_or_default())).collect();
+        let lines: Vec<[String; 5]> = self.rows.iter().map(DrillRow::cells).collect();
         write_table(out, self.style, HEADINGS, &lines)
     }
 
@@ -250,6 +249,12 @@ impl DrillReport {
                     n(DrillOutcome::NoticedLate),
                     n(DrillOutcome::StillConnected)
                 ));
+                if n(DrillOutcome::NotDue) > 0 {
+                    lines.push(format!(
+                        "of {} nothing is shown: the drill ended before what was promised was due",
+                        counted(n(DrillOutcome::NotDue), "connection")
+                    ));
+                }
             }
         }
         lines.extend(self.left.iter().map(|(why, n)| format!("left out: {n} {}", why.in_words())));

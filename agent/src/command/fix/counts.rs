@@ -1,13 +1,12 @@
-//! Counts of `fix --watch` for a monitoring system: a file in the text format of Prometheus, replaced as a whole.
+//! Counts of `fix --watch` for a monitoring system.
 
-use super::{Error, FixReport};
+use super::FixReport;
 use crate::{
-    files,
     fix::{apply::FixOutcome, plan::LeftAlone},
     kernel::borrowed_socket::Refusal,
+    metrics::{FIX, FIX_LEFT_ALONE, Textfile},
 };
-use rustix::fs::Mode;
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 /// What was done since the watch began, and what is left alone now.
 #[derive(Debug, Default)]
@@ -33,34 +32,18 @@ impl Counts {
         self.left.clone_from(&report.left);
     }
 
-    /// Writes the file.
-    pub(super) fn write(&self, file: &Path) -> Result<(), Error> {
-        files::replace(file, self.text().as_bytes(), Mode::from_raw_mode(0o644))
-            .map_err(|cause| Error::Textfile { file: file.to_owned(), cause })
-    }
-
-    fn text(&self) -> String {
+    /// All of them.
+    pub(super) fn metrics(&self) -> Textfile {
         let of = |n: Option<&u64>| n.copied().unwrap_or(0);
-        let mut text = String::from(
-            "# HELP keepwatch_fix_total Connections by what keepwatch fix did with them.\n\
-             # TYPE keepwatch_fix_total counter\n",
-        );
-        // What is refused has its reasons below.
+        // What is refused is counted by its reasons.
         let is_counted = |it: &FixOutcome| !matches!(it, FixOutcome::Refused | FixOutcome::Undone);
-        for outcome in FixOutcome::ALL.into_iter().filter(is_counted) {
-            let n = of(self.done.get(&outcome));
-            text += &format!("keepwatch_fix_total{{outcome=\"{}\"}} {n}\n", outcome.as_str());
-        }
-        for why in Refusal::ALL {
-            let n = of(self.refused.get(&why));
-            text += &format!("keepwatch_fix_total{{outcome=\"{}\"}} {n}\n", why.as_str());
-        }
-        text += "# HELP keepwatch_fix_left_alone Connections that keepwatch fix leaves alone now, by reason.\n\
-                 # TYPE keepwatch_fix_left_alone gauge\n";
-        for why in LeftAlone::ALL {
-            let n = of(self.left.get(&why));
-            text += &format!("keepwatch_fix_left_alone{{reason=\"{}\"}} {n}\n", why.as_str());
-        }
-        text
+        let done = FixOutcome::ALL.into_iter().filter(is_counted);
+        let done = done.map(|outcome| (outcome.as_str(), of(self.done.get(&outcome))));
+        let refused = Refusal::ALL.map(|why| (why.as_str(), of(self.refused.get(&why))));
+        let left = LeftAlone::ALL.map(|why| (why.as_str(), of(self.left.get(&why))));
+        let mut file = Textfile::default();
+        file.add(&FIX, done.chain(refused));
+        file.add(&FIX_LEFT_ALONE, left);
+        file
     }
 }

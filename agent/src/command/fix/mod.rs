@@ -11,12 +11,14 @@ use super::{
     source::{ConnectionReader, Source, peer_lives},
 };
 use crate::{
-    config, files,
+    config,
+    drill::notes::NotedDrills,
     fix::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
-        journal::{Change, Journal, SocketPlace},
+        journal::{Change, Journal, SettledSocket, SocketPlace},
         known::{KnownPaths, LearnedPaths},
         plan::{MostValues, plan},
+        taken_back::TakenBack,
         undo::undo,
     },
     kernel::{borrowed_socket::Refusal, clock, host},
@@ -34,6 +36,7 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+use tracing::warn;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -138,14 +141,6 @@ pub(super) enum Error {
         "copy a descriptor of another program: this kernel has no pidfd_getfd (Linux 5.6); nothing was changed"
     )]
     NotSupported,
-    /// The counts cannot be written.
-    #[error("write the counts to {}: {cause}", file.display())]
-    Textfile {
-        /// The file.
-        file: PathBuf,
-        /// The reason.
-        cause: files::Error,
-    },
     /// There is nothing to undo.
     #[error("{0}")]
     NoRun(String),
@@ -155,7 +150,6 @@ impl Error {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::NoRun(_) => 2,
-            Self::Textfile { .. } => 4,
             _ => 3,
         }
     }
@@ -175,7 +169,12 @@ impl FixArgs {
                 hosts.insert(row.connection.remote.ip());
             }
         })?;
-        let lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;
+        let mut lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;
+        let drills = NotedDrills::read(&self.state.state_dir).unwrap_or_else(|error| {
+            warn!(%error, "whether a drill cut a path is not known");
+            NotedDrills::default()
+        });
+        drills.mark(&mut lives, clock::unix_seconds());
         let learned = match self.filter.measured_by {
             Some(_) => LearnedPaths::default(),
             None => reader.learned_paths(&self.state.state_dir)?,
@@ -183,6 +182,14 @@ impl FixArgs {
         let now = clock::unix_seconds();
         let neighbours = Neighbours::of(std::iter::empty(), lives.iter(), &learned.timers, now);
         Ok(KnownPaths { learned, neighbours })
+    }
+
+    /// What earlier runs have taken back, as far as this process may read it.
+    fn taken_back(&self) -> TakenBack {
+        TakenBack::read(&self.state.state_dir).unwrap_or_else(|error| {
+            warn!(%error, "what earlier runs have taken back is not known");
+            TakenBack::default()
+        })
     }
 }
 
@@ -234,11 +241,14 @@ fn planned(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz) = (args.most(), clock::hz());
-    let paths = args.known_paths(reader)?;
+    let (paths, taken_back) = (args.known_paths(reader)?, args.taken_back());
     let mut candidates = Vec::new();
-    reader.each_row(&args.filter, |row| match plan(&row, &paths, most, hz) {
-        Ok(planned) => candidates.push(Candidate::new(&row, planned)),
-        Err(why) => report.leave(&row, why),
+    reader.each_row(&args.filter, |row| {
+        let row = taken_back.of_its_program(row);
+        match plan(&row, &paths, most, hz) {
+            Ok(planned) => candidates.push(Candidate::new(&row, planned)),
+            Err(why) => report.leave(&row, why),
+        }
     })?;
     reader.say_unseen();
     Ok(candidates)
@@ -295,12 +305,13 @@ fn take_back(
         };
         let is_over = !matches!(fate, (FixOutcome::Refused, why) if why != Some(Refusal::Gone));
         if is_over {
-            settled.push(change.id.clone());
+            let is_as_before = fate.0 == FixOutcome::Undone;
+            settled.push(SettledSocket { id: change.id.clone(), is_as_before });
         }
         report.add_undo(change, fate);
     }
     if !settled.is_empty() {
-        journal.settle(run, &settled)?;
+        journal.settle(run, settled)?;
     }
     report.run = Some(run);
     say(&report)?;

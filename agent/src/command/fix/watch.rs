@@ -3,11 +3,12 @@
 
 use super::{FixArgs, FixReport, counts::Counts, say, set};
 use crate::{
-    command::{Failure, Outcome, socket_text::Style, source::ConnectionReader},
+    command::{Failure, Outcome, socket_text::Style, source::ConnectionReader, textfile},
     fix::{
         apply::Candidate,
         journal::Journal,
         plan::{LeftAlone, options, plan},
+        taken_back::TakenBack,
     },
     kernel::{borrowed_socket::SocketOptions, clock},
     model::observed::socket::Time,
@@ -26,6 +27,7 @@ struct Met {
 /// What is known of connections from one look to the next: only of those that live.
 #[derive(Default)]
 struct Memory {
+    taken_back: TakenBack,
     met: HashMap<String, Met>,
     touched: HashSet<String>,
 }
@@ -59,7 +61,8 @@ pub(super) fn watch(
     style: Style,
 ) -> Result<Outcome, Failure> {
     let mut journal = Journal::open(&args.state.state_dir)?;
-    let mut memory = Memory::default();
+    // Nobody can undo anything meanwhile: the journal is ours.
+    let mut memory = Memory { taken_back: args.taken_back(), ..Memory::default() };
     let mut counts = Counts::default();
     loop {
         let mut report = FixReport::new(args.json, style);
@@ -72,7 +75,7 @@ pub(super) fn watch(
         }
         counts.set_left(&report);
         if let Some(file) = &args.textfile {
-            counts.write(file)?;
+            textfile::write(file, &counts.metrics())?;
         }
         clock::wait(pause);
     }
@@ -93,6 +96,7 @@ fn look(
         if memory.touched.contains(row.id()) {
             return;
         }
+        let row = memory.taken_back.of_its_program(row);
         match plan(&row, &paths, most, hz) {
             Ok(planned) => {
                 let options = options(&row.connection);

@@ -139,6 +139,7 @@ pub(super) fn need(
         | Finding::Unaccepted
         | Finding::PeerClosed
         | Finding::Failed
+        | Finding::Drilled
         | Finding::Unseen
         | Finding::Fine => None,
     }

@@ -1,6 +1,7 @@
 //! What the kernel said: a socket as it was at one moment, the calls that set it, the events that
 //! hooks and walks make of it, and the owner. Nothing here is concluded.
 
+pub mod drilled_path;
 pub mod ending;
 pub mod errno;
 pub mod event;

@@ -27,8 +27,11 @@ impl Table {
         }
         if !self.around.is_local(&socket) {
             death = self.beside_lessons(at, &socket, death);
-            let shortest_ms = self.around.limits.shortest_idle_drop_ms(&socket);
-            self.learned.died(&socket, at, &death, shortest_ms);
+            // What keepwatch itself has cut says nothing of the path.
+            if !self.drilled.iter().any(|it| it.is_of(&socket, at)) {
+                let shortest_ms = self.around.limits.shortest_idle_drop_ms(&socket);
+                self.learned.died(&socket, at, &death, shortest_ms);
+            }
         }
         self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
     }

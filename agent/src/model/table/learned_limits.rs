@@ -6,7 +6,7 @@ use crate::model::{
         learned::{Home, Learned, LearnedRow, Lesson},
         verdict::Surroundings,
     },
-    observed::socket::Time,
+    observed::{drilled_path::DrilledPath, socket::Time},
 };
 use std::{collections::HashSet, net::Ipv6Addr, sync::Arc};
 
@@ -56,6 +56,11 @@ impl Table {
                 sums.replace(before, after);
             }
         }
+    }
+
+    /// The paths that drills have cut, or cut now: all that are known.
+    pub fn set_drilled(&mut self, paths: Vec<DrilledPath>) {
+        self.drilled = paths;
     }
 
     /// Everything that was learned.

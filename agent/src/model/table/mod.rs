@@ -26,6 +26,7 @@ mod without_descriptor;
 use super::{
     judgement::{death::Death, idle_limit::PathNumber, learned::Learned, verdict::Surroundings},
     observed::{
+        drilled_path::DrilledPath,
         ending::Ending,
         event::{Event, Fire},
         listeners::Listeners,
@@ -116,6 +117,8 @@ pub struct Table {
     unseen: Unseen,
     others: OtherConnections,
     learned: Learned,
+    /// What is dead or silent of a drill teaches nothing.
+    drilled: Vec<DrilledPath>,
     /// The shortest learned limit of each path.
     learned_seconds: BTreeMap<PathNumber, u32>,
     /// Events were lost and no walk has been finished since: a difference may have been reported by a lost event.
@@ -148,6 +151,7 @@ impl Table {
             unseen: Unseen::default(),
             others: OtherConnections::default(),
             learned: Learned::default(),
+            drilled: Vec::new(),
             learned_seconds: BTreeMap::new(),
             is_blind: false,
         }

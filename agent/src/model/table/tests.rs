@@ -10,6 +10,7 @@ use crate::model::{
         verdict::Verdict,
     },
     observed::{
+        drilled_path::DrilledPath,
         ending::Unacked,
         errno::{ECONNRESET, ETIMEDOUT},
         peer_closed::PeerClosed,
@@ -169,6 +170,26 @@ fn where_nothing_is_configured_verdicts_follow_a_limit_that_is_sure() {
     }
     let applied = table.around.limits.of(&probed);
     assert_eq!((applied.seconds, &applied.from), (60, &LimitSource::Learned));
+}
+
+#[test]
+fn what_a_drill_ended_teaches_no_limit() {
+    let learned = |is_drilled: bool| {
+        let mut table = table();
+        let at = Time(socket().at.0 + 600_000_000_000);
+        let dying = Socket { at, silent_ms: 60_005, ..socket() };
+        table.apply(Event::Seen(dying));
+        let (began, ended) = (Time(at.0 - 5_000_000_000), Time(at.0 + 5_000_000_000));
+        let (local, remote) = (dying.local.socket_addr(), dying.remote.socket_addr());
+        let path = DrilledPath { netns: dying.netns, local, remote, began, ended };
+        table.set_drilled(if is_drilled { vec![path] } else { Vec::new() });
+        let unacked = Unacked::Data;
+        let ending = Ending { errno: 104, unacked, sent_ms: Some(5), ..Ending::default() };
+        let closed = Socket { state: State::Close, ..dying };
+        table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
+        table.learned(at).len()
+    };
+    assert_eq!((learned(true), learned(false)), (0, 1));
 }
 
 /// What the API says of a server that ends connections after some time.

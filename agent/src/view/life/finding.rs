@@ -55,6 +55,8 @@ pub(crate) enum Finding {
     ClosedAlthoughProbed,
     /// It could not be opened, was reset, or the network refused.
     Failed,
+    /// A drill of keepwatch dropped its packets: what came of that says nothing of the peer or the path.
+    Drilled,
     /// Nobody saw it end.
     Unseen,
     /// There is nothing to report.
@@ -62,6 +64,22 @@ pub(crate) enum Finding {
 }
 
 impl Finding {
+    /// Whether packets that are dropped look like that.
+    pub(super) const fn may_be_of_a_drill(self) -> bool {
+        matches!(
+            self,
+            Self::Stuck
+                | Self::PeerSilent
+                | Self::ProbablyForgotten
+                | Self::ProbeUnanswered
+                | Self::GivenUp
+                | Self::Dropped
+                | Self::Dark
+                | Self::Failed
+                | Self::Unseen
+        )
+    }
+
     /// Whether it died of silence, or may.
     pub(crate) const fn is_of_silence(self) -> bool {
         matches!(

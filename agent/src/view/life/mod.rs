@@ -103,6 +103,7 @@ impl LifeEnd {
 
 /// A connection with its calls and, if it is dead, its end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Life {
     /// It, now or as it was at its end.
     #[serde(flatten)]
@@ -141,6 +142,8 @@ pub(crate) struct Life {
     /// Of one without trouble of its own: what others to its peer let fear.
     #[serde(skip)]
     pub suspicion: Option<Suspicion>,
+    /// A drill of keepwatch had cut its path when it died, or has now.
+    pub cut_by_drill: bool,
     /// Its end, if it has come.
     #[serde(flatten)]
     pub end: Option<LifeEnd>,
@@ -164,6 +167,7 @@ impl Life {
             in_window: None,
             went_on: false,
             suspicion: None,
+            cut_by_drill: false,
             end: None,
         }
     }
@@ -220,6 +224,7 @@ impl Life {
             in_window: None,
             went_on: false,
             suspicion: None,
+            cut_by_drill: false,
             opened_at: end.age_seconds.and_then(|age| before(&end.at, age)),
             end: Some(end),
         })
@@ -303,6 +308,11 @@ impl Life {
 
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
+        let found = self.finding_without_drill();
+        if self.cut_by_drill && found.may_be_of_a_drill() { Finding::Drilled } else { found }
+    }
+
+    fn finding_without_drill(&self) -> Finding {
         if self.went_on {
             return Finding::AnsweredAgain;
         }

@@ -128,7 +128,9 @@ impl Neighbours {
         let here = |life, is_shown| LifeHere { life, is_shown, timer: timers.that_ended(life) };
         let shown = shown.map(|life| here(life, true));
         let others = others.map(|life| here(life, false));
-        for here in shown.chain(others) {
+        // What a drill has cut shows nothing of a path.
+        let is_evidence = |here: &LifeHere<'_>| !here.life.cut_by_drill;
+        for here in shown.chain(others).filter(is_evidence) {
             let Connection { netns, local, remote, .. } = here.life.connection;
             match here.life.connection.direction() {
                 Direction::Outbound => {

@@ -17,6 +17,7 @@ use crate::{
         time_window::TimeWindow,
     },
     config,
+    drill::notes::NotedDrills,
     kernel::clock,
     model::{
         judgement::{
@@ -86,6 +87,13 @@ pub(super) fn find(
         return Err(Failure::Hidden(hidden));
     }
     sources.notes.extend(sources.not_of_then.notes());
+    let drills = NotedDrills::read(&args.state.state_dir).unwrap_or_else(|error| {
+        sources
+            .notes
+            .push(format!("whether a drill of keepwatch cut a path is not known: {error}"));
+        NotedDrills::default()
+    });
+    drills.mark(&mut lives, now);
     history::add_calls(&mut lives, sources.history.living_calls()?);
     if let Some(agent) = sources.agent {
         sources.notes.extend(inherited::add(agent, &mut lives));
@@ -110,10 +118,11 @@ pub(super) fn find(
         };
         sources.notes.push(format!("{live} not counted: ask for one peer or process"));
     }
-    let neighbours = match target {
+    let mut neighbours = match target {
         Target::Everything => Vec::new(),
         _ => sources.neighbours(&lives)?,
     };
+    drills.mark(&mut neighbours, now);
     let learned = sources.learned()?;
     // Who floods the history is not known: it need not be who was asked for.
     let of_whom = if matches!(target, Target::Everything) { "" } else { "of the whole host, " };

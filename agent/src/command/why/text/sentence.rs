@@ -127,6 +127,11 @@ impl Judged {
                 time(self.without_data())
             ),
             Finding::Failed => self.failed(&what, &whose, &peer),
+            Finding::Drilled => format!(
+                "{what}{whose} {peer} {was} cut off by a drill of keepwatch (`keepwatch drill`), which dropped {} packets. What \
+                 came of that says nothing of the peer or of the path",
+                if n == 1 { "its" } else { "their" }
+            ),
             Finding::Unseen => format!("{what}{whose} {peer} ended, and nobody saw how"),
             Finding::Fine => String::new(),
         }

@@ -1,0 +1,122 @@
+//! Taking back, also what a kill has left half done.
+
+use crate::stage::{Fixer, SOON, UNSET, options, outcome_of};
+use keepwatch_tests::{
+    answer::agent::{assert_refused, keepwatch},
+    kernel::{
+        halted_program::{HaltedProgram, SystemCall},
+        socket::{self, Plan, Road, SocketOption},
+    },
+    network::path::{Ends, NetworkPath},
+    wait,
+};
+use rustix::io::dup2;
+use std::process::Stdio;
+
+#[test]
+fn what_was_set_is_taken_back_and_what_its_program_has_set_since_stays() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let [left, changed, closed] = [(); 3].map(|()| fixer.path.connect(&Plan::NOTHING));
+    assert_eq!(fixer.outcomes(&["--apply"]).len(), 3);
+    assert_eq!(options(&left.client), (true, 60, 10, 3));
+    Road::Call.set(&changed.client, SocketOption::KeepIdle, 33);
+    // In the place of its descriptor there is another connection: that one is nobody's business.
+    let Ends { client: mut place, local: closed, .. } = closed;
+    let other = fixer.path.connect(&Plan::keepalive(60, 10, 3));
+    dup2(&other.client, &mut place).expect("dup2");
+    let rows = fixer.outcomes(&["--undo"]);
+    assert_eq!(outcome_of(&rows, left.local), ("undone", ""));
+    assert_eq!(outcome_of(&rows, changed.local), ("changed_since", ""));
+    assert_eq!(outcome_of(&rows, closed), ("refused", "gone"));
+    assert_eq!(options(&left.client), UNSET);
+    assert_eq!(options(&changed.client), (true, 33, 10, 3));
+    assert_eq!(options(&other.client), (true, 60, 10, 3));
+    assert_refused(&fixer.run(&["--undo"]), 2, &["nothing is left to be undone"]);
+    assert_refused(&fixer.run(&["--undo", "7"]), 2, &["no such run"]);
+}
+
+#[test]
+fn killed_in_the_middle_it_leaves_nothing_that_cannot_be_taken_back() {
+    const N: usize = 1000;
+    socket::allow_many();
+    let fixer = Fixer::new(NetworkPath::cable());
+    let all: Vec<Ends> = (0..N).map(|_| fixer.path.connect(&Plan::NOTHING)).collect();
+    let n_on = || all.iter().filter(|ends| options(&ends.client).0).count();
+    let mut child = keepwatch(fixer.words(&["--apply"]))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start keepwatch");
+    wait::until("it has begun", SOON, || (n_on() > 0).then_some(()));
+    child.kill().expect("SIGKILL");
+    child.wait().expect("its end");
+    fixer.outcomes(&["--undo"]);
+    for ends in &all {
+        assert_eq!(options(&ends.client), UNSET);
+    }
+}
+
+/// Every moment at which something is done and something is not: two connections with four options each.
+const EACH_CALL: std::ops::RangeInclusive<u32> = 1..=8;
+
+#[test]
+fn killed_before_any_of_its_calls_it_is_taken_back_whole() {
+    let synced = [(SystemCall::FDATASYNC, 1)].into_iter();
+    for (call, number) in synced.chain(EACH_CALL.map(|number| (SystemCall::SETSOCKOPT, number))) {
+        let fixer = Fixer::new(NetworkPath::cable());
+        let all = [(); 2].map(|()| fixer.path.connect(&Plan::NOTHING));
+        let halted = HaltedProgram::before(keepwatch(fixer.words(&["--apply"])), call, number);
+        let n_touched = all.iter().filter(|ends| options(&ends.client) != UNSET).count();
+        // One after the other; the flag comes last.
+        let expected = match (call, number) {
+            (SystemCall::FDATASYNC, _) | (_, 1) => 0,
+            (_, 2..=5) => 1,
+            _ => 2,
+        };
+        assert_eq!(n_touched, expected, "before {call:?} {number}");
+        halted.kill();
+        let rows = fixer.outcomes(&["--undo"]);
+        for ends in &all {
+            assert_eq!(
+                outcome_of(&rows, ends.local),
+                ("undone", ""),
+                "{call:?} {number}: {rows:?}"
+            );
+            assert_eq!(options(&ends.client), UNSET, "{call:?} {number}");
+        }
+        assert_refused(&fixer.run(&["--undo"]), 2, &["nothing is left to be undone"]);
+    }
+}
+
+#[test]
+fn an_undo_that_is_killed_is_finished_by_the_next_one() {
+    for number in EACH_CALL {
+        let fixer = Fixer::new(NetworkPath::cable());
+        let all = [(); 2].map(|()| fixer.path.connect(&Plan::NOTHING));
+        fixer.outcomes(&["--apply"]);
+        let undo = keepwatch(fixer.words(&["--undo"]));
+        HaltedProgram::before(undo, SystemCall::SETSOCKOPT, number).kill();
+        let rows = fixer.outcomes(&["--undo"]);
+        for ends in &all {
+            assert_eq!(outcome_of(&rows, ends.local), ("undone", ""), "{number}: {rows:?}");
+            assert_eq!(options(&ends.client), UNSET, "{number}");
+        }
+        assert_refused(&fixer.run(&["--undo"]), 2, &["nothing is left to be undone"]);
+    }
+}
+
+#[test]
+fn what_an_undo_had_to_write_is_not_taken_for_the_programs_and_what_it_sets_itself_is() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let [left, own] = [(); 2].map(|()| fixer.path.connect(&Plan::NOTHING));
+    for _ in 0..2 {
+        fixer.outcomes(&["--apply"]);
+        assert_eq!(options(&left.client), (true, 60, 10, 3));
+        fixer.outcomes(&["--undo"]);
+        assert_eq!(options(&left.client), UNSET);
+    }
+    Road::Call.set(&own.client, SocketOption::KeepCnt, 7);
+    fixer.outcomes(&["--apply"]);
+    assert_eq!(options(&left.client), (true, 60, 10, 3));
+    assert_eq!(options(&own.client), (true, 60, 10, 7));
+}
