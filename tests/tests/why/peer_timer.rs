@@ -24,12 +24,12 @@ const QUIET: Duration = Duration::from_secs(11);
 const OPTIONS: [&str; 4] = ["--interval", "1s", "--idle-limit", "12s"];
 
 /// A server of the far host.
-struct Server {
+struct ClosingServer {
     address: SocketAddr,
     listener: OwnedFd,
 }
 
-impl Server {
+impl ClosingServer {
     fn of(path: &NetworkPath, port: u16) -> Self {
         let address = SocketAddr::new(path.server.ip(), port);
         let listener = path.far.run(|| socket::listener(Family::V4, address, 16, &Plan::NOTHING));
@@ -68,7 +68,7 @@ fn dead(agent: &Agent, server: SocketAddr, local: SocketAddr) -> Value {
 fn what_meets_a_reset_after_a_cut_in_which_its_server_closed_by_habit_shows_no_limit_of_the_path() {
     let path = NetworkPath::router_in(86);
     let agent = Agent::start(&OPTIONS);
-    let (habit, other) = (Server::of(&path, 8080), Server::of(&path, 8081));
+    let (habit, other) = (ClosingServer::of(&path, 8080), ClosingServer::of(&path, 8081));
     wait::until("the habit is known", IN_TIME, || {
         let ends = habit.connect(&path);
         wait_for_quiet(&ends.client, TIMER);

@@ -385,6 +385,17 @@ impl Ending {
         self.unacked == Unacked::Data && self.sent_ms.is_some_and(|ms| ms > self.answer_ms())
     }
 
+    /// Whether data was repeated, and nobody answered, before the reset came. Somebody without memory would have answered the
+    /// first data: the peer or the path was gone for a time, and came back.
+    pub fn is_reset_after_silence(&self) -> bool {
+        /// So many packets in a row no path loses by chance.
+        const MIN_REPEATED: u8 = 3;
+        self.errno == ECONNRESET
+            && self.unacked == Unacked::Data
+            && self.retransmits >= MIN_REPEATED
+            && self.retransmitting_ms.is_some_and(|ms| ms > self.answer_ms())
+    }
+
     fn cause(&self, socket: &Socket, old: State, quiet: Quiet) -> (Cause, Certainty) {
         use Certainty::{Exact, Inferred};
         if self.in_keepalive_timer {
@@ -436,6 +447,10 @@ impl Ending {
             // Somebody without memory would have answered the last probe at once.
             (false, true) if self.unacked != Unacked::Fin && !self.is_late_after_probe(socket) => {
                 (Cause::KeepaliveReset, Exact)
+            }
+            // A path that is known to forget by then has done so, whatever came later.
+            (true, _) if quiet == Quiet::Long && self.is_reset_after_silence() => {
+                (Cause::PeerReset, Exact)
             }
             (true, _) if quiet >= Quiet::Long && !self.is_reset_by_program() => {
                 (Cause::IdleDrop, Inferred)

@@ -47,6 +47,23 @@ fn established(socket: &Socket, ending: Ending) -> Cause {
 }
 
 #[test]
+fn a_reset_after_repetitions_that_nobody_answered_is_no_idle_drop_unless_the_path_is_known_to_forget() {
+    // Quiet for 25 s, then data that was repeated for 54 s, and then a reset.
+    let back = |retransmits| Ending { retransmits, retransmitting_ms: Some(54_000), ..RESET };
+    let death = Death::of(&quiet(79_000), State::Established, back(7), None).unwrap();
+    assert_eq!((death.cause, death.quiet_ms), (Cause::PeerReset, 25_000));
+    let said = death.evidence(&quiet(79_000));
+    assert!(said.contains("was gone for a time") && said.contains("7 retransmissions"), "{said}");
+    // One that has forgotten it answers at once: a repetition or two get lost by chance.
+    let soon = |retransmits| Ending { retransmits, retransmitting_ms: Some(600), ..RESET };
+    for retransmits in [0, 1, 2] {
+        assert_eq!(established(&quiet(79_000), soon(retransmits)), Cause::IdleDrop);
+    }
+    let of_limit = |limit_ms| cause(&quiet(79_000), State::Established, back(7), Some(limit_ms));
+    assert_eq!((of_limit(25_000), of_limit(60_000)), (Cause::IdleDrop, Cause::PeerReset));
+}
+
+#[test]
 fn data_after_silence_is_an_idle_drop_unless_the_connection_survived_as_much_before() {
     let death = Death::of(&quiet(350_000), State::Established, RESET, None).unwrap();
     assert_eq!((death.cause, death.quiet_ms), (Cause::IdleDrop, 350_000));
