@@ -1,6 +1,6 @@
 //! An agent without eBPF, `run --source proc`: what it shows is what the kernel's own source shows, what is gone is told once and
 //! with no cause that nobody saw, and what it cannot know it does not show.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::expect_used, reason = "a test")]
 
 use keepwatch_tests::{
     answer::{
@@ -162,7 +162,7 @@ fn a_setting_that_changes_is_a_new_verdict_and_nobody_is_said_to_have_set_it() {
     let port = ends.local.port();
     let row = || agent.sockets(&["--all", "--local-port", &port.to_string()]).into_iter().next();
     until("it is seen", SOON, || row().filter(|row| row.verdict == "off"));
-    set_tcp_keepidle(&ends.client, Duration::from_secs(60)).expect("TCP_KEEPIDLE");
+    set_tcp_keepidle(&ends.client, Duration::from_mins(1)).expect("TCP_KEEPIDLE");
     set_socket_keepalive(&ends.client, true).expect("SO_KEEPALIVE");
     until("its verdict is another", SOON, || row().filter(|row| row.verdict == "protected"));
     let events = until("that is told", SOON, || {

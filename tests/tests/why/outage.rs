@@ -12,7 +12,7 @@ use keepwatch_tests::{
 };
 use std::{net::SocketAddr, os::fd::OwnedFd, process::Output, time::Duration};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// No other test has this network.
 const NETWORK: &str = "10.177.9";
 const ASKED: &str = "10.177.9.0/24";

@@ -383,7 +383,8 @@ mod tests {
     #[test]
     fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_that_there_was_none()
      {
-        let mut all = [1, 2, 3, 4].map(|case| went_on(case, 100.0 + case as f64, 175.0)).to_vec();
+        let times = [(1, 101.0), (2, 102.0), (3, 103.0), (4, 104.0)];
+        let mut all = times.map(|(case, since)| went_on(case, since, 175.0)).to_vec();
         // One of them is heard since, and a new one was opened.
         all.push(heard(900.0));
         all.last_mut().unwrap().witness.opened = Some(180.0);
