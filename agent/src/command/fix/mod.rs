@@ -287,22 +287,18 @@ fn take_back(
         }
     };
     let changes: Vec<Change> = journal.left(run).into_iter().cloned().collect();
-    let everything = Filter { all: true, ..Filter::default() };
-    let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
-    let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
-    reader.each_row(&everything, |row| {
-        let place = place(&row);
-        if wanted.contains(&place) {
-            living.insert(place, holders(&row));
+    let mut fates = undo_all(&changes, reader)?;
+    // What is said to be gone is not looked for any more: one look may have met a process on its way out.
+    let is_gone = |fate: &SocketFate| *fate == (FixOutcome::Refused, Some(Refusal::Gone));
+    if fates.iter().any(is_gone) {
+        let again = undo_all(&changes, reader)?;
+        for (fate, again) in fates.iter_mut().zip(again).filter(|(fate, _)| is_gone(fate)) {
+            *fate = again;
         }
-    })?;
+    }
     let mut report = FixReport::new(args.json, style);
     let mut settled = Vec::new();
-    for change in &changes {
-        let fate: SocketFate = match living.get(&change.place()) {
-            Some(holders) => undo(change, holders),
-            None => (FixOutcome::Refused, Some(Refusal::Gone)),
-        };
+    for (change, fate) in changes.iter().zip(fates) {
         let is_over = !matches!(fate, (FixOutcome::Refused, why) if why != Some(Refusal::Gone));
         if is_over {
             let is_as_before = fate.0 == FixOutcome::Undone;
@@ -317,4 +313,22 @@ fn take_back(
     say(&report)?;
     report.is_permitted()?;
     Ok(if report.has_refusals() { Outcome::Finding } else { Outcome::Fine })
+}
+
+/// Gives each socket that is found what it had before.
+fn undo_all(changes: &[Change], reader: &mut ConnectionReader) -> Result<Vec<SocketFate>, Failure> {
+    let everything = Filter { all: true, ..Filter::default() };
+    let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
+    let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
+    reader.each_row(&everything, |row| {
+        let place = place(&row);
+        if wanted.contains(&place) {
+            living.entry(place).or_default().extend(holders(&row));
+        }
+    })?;
+    let fate = |change: &Change| match living.get(&change.place()) {
+        Some(holders) => undo(change, holders),
+        None => (FixOutcome::Refused, Some(Refusal::Gone)),
+    };
+    Ok(changes.iter().map(fate).collect())
 }
