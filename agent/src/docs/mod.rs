@@ -140,7 +140,7 @@ fn labels() -> String {
 fn every_line_of_the_log_is_in_its_docs_and_no_others() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(source.join("../docs/LOGS.md")).unwrap();
-    let folders = ["agent", "store", "log"].map(|part| source.join("src").join(part));
+    let folders = ["agent", "config", "store", "log"].map(|part| source.join("src").join(part));
     let mut said: Vec<String> = folders.iter().flat_map(|folder| messages(folder)).collect();
     assert!(said.len() > 12, "{said:?}");
     let table = page.split_once("## What to do").unwrap().1;

@@ -197,8 +197,13 @@ fn without_ebpf_what_needs_hooks_is_absent_and_what_is_not_seen_is_counted() {
     let names: BTreeSet<String> = samples(&text).into_iter().map(|(name, ..)| name).collect();
     let is_there = |name: &str| names.iter().any(|it| it.starts_with(name));
     assert!(is_there("keepwatch_not_seen") && is_there("keepwatch_deaths_total"), "{names:?}");
-    for absent in ["keepwatch_probes", "keepwatch_events", "keepwatch_hook", "keepwatch_setsockopt"]
-    {
+    for absent in [
+        "keepwatch_probes",
+        "keepwatch_events_total",
+        "keepwatch_events_lost",
+        "keepwatch_hook",
+        "keepwatch_setsockopt",
+    ] {
         assert!(!is_there(absent), "{absent}: 0 would look like health");
     }
     assert!(text.contains("keepwatch_source_info{source=\"proc\"} 1"), "{text}");

@@ -47,7 +47,8 @@ fn established(socket: &Socket, ending: Ending) -> Cause {
 }
 
 #[test]
-fn a_reset_after_repetitions_that_nobody_answered_is_no_idle_drop_unless_the_path_is_known_to_forget() {
+fn a_reset_after_repetitions_that_nobody_answered_is_no_idle_drop_unless_the_path_is_known_to_forget()
+ {
     // Quiet for 25 s, then data that was repeated for 54 s, and then a reset.
     let back = |retransmits| Ending { retransmits, retransmitting_ms: Some(54_000), ..RESET };
     let death = Death::of(&quiet(79_000), State::Established, back(7), None).unwrap();
