@@ -21,7 +21,6 @@ use crate::model::{
     text::duration::seconds,
 };
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
@@ -150,18 +149,6 @@ impl Neighbours {
             clients: clients.into_iter().map(|(client, lives)| (client, at(lives))).collect(),
             now,
         }
-    }
-
-    /// Of clients, those of the host one of which hangs after the least quiet, else those of the case's example.
-    fn at(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
-        if let Some(server) = server(case) {
-            return self.servers.get(&server);
-        }
-        let clients = case.live().filter_map(|life| self.peer_of(&life.connection));
-        let hanging = clients.filter(|at| at.hung.is_some());
-        hanging
-            .min_by(|a, b| a.hung.partial_cmp(&b.hung).unwrap_or(Ordering::Equal))
-            .or_else(|| self.peer_of(&case.example()?.connection))
     }
 
     fn at_host(&self, case: &ConnectionGroup) -> Option<&AtPeer> {

@@ -1,7 +1,7 @@
 //! What connections show of the path to a server: quiet times that others survived, and that killed others. Whoever
 //! proposes values obeys it, and a connection whose probes come later is not called fine.
 
-use super::{AtPeer, Neighbours};
+use super::{AtPeer, Neighbours, server};
 use crate::{
     model::{
         judgement::{
@@ -19,7 +19,7 @@ use crate::{
         life::{Life, Suspicion},
     },
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr};
 
 /// A quiet time that killed a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,8 +131,20 @@ impl Neighbours {
             && !host.is_heard_since(asked)
     }
 
+    /// Of clients, those of the host one of which hangs after the least quiet, else those of the case's example.
+    pub(super) fn at(&self, case: &ConnectionGroup) -> Option<&AtPeer> {
+        if let Some(server) = server(case) {
+            return self.servers.get(&server);
+        }
+        let clients = case.live().filter_map(|life| self.peer_of(&life.connection));
+        let hanging = clients.filter(|at| at.hung.is_some());
+        hanging
+            .min_by(|a, b| a.hung.partial_cmp(&b.hung).unwrap_or(Ordering::Equal))
+            .or_else(|| self.peer_of(&case.example()?.connection))
+    }
+
     /// All connections to the server, or from the client's host to the same port of ours.
-    pub(super) fn peer_of(&self, connection: &Connection) -> Option<&AtPeer> {
+    fn peer_of(&self, connection: &Connection) -> Option<&AtPeer> {
         let Connection { netns, local, remote, .. } = connection;
         match connection.direction() {
             Direction::Outbound => self.servers.get(&(*netns, *remote)),

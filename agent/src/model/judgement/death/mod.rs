@@ -388,7 +388,7 @@ impl Ending {
     /// Whether data was repeated, and nobody answered, before the reset came. Somebody without memory would have answered the
     /// first data: the peer or the path was gone for a time, and came back.
     pub fn is_reset_after_silence(&self) -> bool {
-        /// So many packets in a row no path loses by chance.
+        /// One or two packets may be lost by chance.
         const MIN_REPEATED: u8 = 3;
         self.errno == ECONNRESET
             && self.unacked == Unacked::Data
