@@ -362,6 +362,12 @@ pub fn probes_unanswered(fd: &OwnedFd) -> u8 {
     sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_probes
 }
 
+/// Repetitions of data in a row that nobody has answered.
+#[track_caller]
+pub fn retransmits(fd: &OwnedFd) -> u8 {
+    sys::tcp_info(fd.as_fd()).expect("TCP_INFO").tcpi_retransmits
+}
+
 /// Whether an answer to a probe is younger than all data, by more than the time between two ticks.
 #[track_caller]
 pub fn was_probed_since_data(fd: &OwnedFd) -> bool {

@@ -9,8 +9,11 @@ use keepwatch_tests::{
         middlebox::MiddleboxAnswer,
         path::{Ends, NetworkPath},
     },
+    wait,
 };
 use std::{os::fd::OwnedFd, time::Duration};
+
+const SOON: Duration = Duration::from_mins(1);
 
 /// What the middlebox keeps, seconds; and what keepwatch is told.
 const FORGETS_AFTER: u32 = 2;
@@ -50,6 +53,30 @@ fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
     assert_eq!(death.cause, "abandoned", "{event:?}");
     assert!(death.evidence.contains("met a reset"), "{death:?}");
     drop(accepted);
+}
+
+#[test]
+fn a_reset_after_repetitions_that_nobody_answered_is_the_end_of_an_outage_and_no_idle_limit() {
+    let path = NetworkPath::cable();
+    path.far.set("ipv4/tcp_orphan_retries", 1);
+    let trace = Trace::of(&path.near, &[]);
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+    exchange(&client, &accepted);
+    // For long enough that a device may have forgotten it.
+    wait_for_quiet(&client, Duration::from_secs(21));
+    path.darken();
+    socket::send(&client, b"are you there?");
+    // The server closes it meanwhile, and its FIN is lost.
+    drop(accepted);
+    wait::until("the server's host gives up, after four repetitions of ours", SOON, || {
+        let is_repeated = socket::retransmits(&client) >= 4;
+        (is_repeated && path.far.counter("TcpExtTCPAbortOnTimeout") > 0).then_some(())
+    });
+    path.lighten();
+    let (event, death) = trace.death_of(local);
+    assert_eq!(death.cause, "peer_reset", "{event:?}");
+    assert!(death.evidence.contains("was gone for a time"), "{death:?}");
+    assert_eq!(death.forgotten, Some(false), "{death:?}");
 }
 
 #[test]
