@@ -83,8 +83,8 @@ fn a_cut_of_several_hosts_is_the_answer_while_it_lasts_and_of_its_time_when_it_i
     let then = wait::until("all four are seen to have gone on", SOON, || {
         let output = why(&agent, &[ASKED, "--since", &before, "--until", &over, "--json"]);
         let all = cases(&output);
-        let went_on = all.iter().filter(|case| case["finding"] == "answered_again").count();
-        (went_on == 4).then_some(all)
+        let went_on = all.into_iter().filter(|case| case["finding"] == "answered_again");
+        Some(went_on.collect::<Vec<_>>()).filter(|went_on| went_on.len() == 4)
     });
     assert!(
         then.iter().all(|case| case["advice"].as_array().is_some_and(Vec::is_empty)),

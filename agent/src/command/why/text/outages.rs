@@ -2,10 +2,13 @@
 
 use super::phrase::connections;
 use crate::{
-    command::{timestamp, why::answer::Judged},
+    command::{
+        timestamp,
+        why::{answer::Judged, in_window::AskedWhen},
+    },
     model::text::count::counted,
     view::{
-        life::{InWindow, Life, UnansweredTime},
+        life::{InWindow, Life},
         neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence, UnansweredSince},
     },
 };
@@ -32,6 +35,8 @@ struct HostWitness {
     answered: Option<f64>,
     /// It has never been quiet for longer, seconds, since it is watched: Unix time. None while it hangs.
     busy: Option<(f64, f64)>,
+    /// The last time in which its data went unanswered, before it was answered: Unix times.
+    hung: Option<(f64, f64)>,
     /// It hung before the time that was asked for.
     hung_before: bool,
 }
@@ -53,7 +58,7 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
         let Some(remote) = case.remote else { continue };
         let of_host = hosts.entry(remote.ip()).or_default();
         for life in &case.case.lives {
-            of_host.extend(witnesses(life, (number, remote.port()), now));
+            of_host.extend(witnesses(life, (number, remote.port()), case.asked));
         }
     }
     let largest = |hung_before: bool| {
@@ -70,18 +75,18 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
 }
 
 /// What a connection shows of its host: now, or at its end, and in each time in which its data went unanswered.
-fn witnesses(life: &Life, (case, port): (usize, u16), now: f64) -> Vec<HostWitness> {
+fn witnesses(life: &Life, (case, port): (usize, u16), asked: AskedWhen) -> Vec<HostWitness> {
+    let now = asked.now;
     let witness = PeerWitness::of(life, now);
     let connection = &life.connection;
     let watched_since = life.read_at.unwrap_or(now) - connection.watched_seconds;
     let is_busy = life.end.is_none() && witness.unanswered.is_none();
     let times: Vec<(f64, f64)> =
-        life.unanswered_times.iter().filter_map(UnansweredTime::unix_seconds).collect();
-    // What hung and went on says of these times more than how long it was quiet.
-    let busy =
-        (is_busy && times.is_empty()).then_some((connection.longest_quiet_seconds, watched_since));
+        life.unanswered_times_of(asked.window.unwrap_or((asked.since, now))).collect();
+    let busy = is_busy.then_some((connection.longest_quiet_seconds, watched_since));
     let hung_before = life.in_window == Some(InWindow::HungBefore);
-    let now = HostWitness { case, port, witness, answered: None, busy, hung_before };
+    let hung = times.last().copied();
+    let now = HostWitness { case, port, witness, answered: None, busy, hung, hung_before };
     let hung = times.into_iter().map(|(since, until)| {
         // A path that had forgotten it would never have answered.
         let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
@@ -273,6 +278,10 @@ impl HostWitness {
         let Some(heard) = self.witness.heard.filter(|heard| *heard > began + ANSWER_SECONDS) else {
             return false;
         };
+        // What it heard at the end of that was the answer.
+        if self.hung.is_some_and(|(since, until)| since <= over && until >= began) {
+            return false;
+        }
         let was_there = self.witness.opened.is_none_or(|opened| opened <= began);
         match self.busy {
             Some((longest_quiet, watched_since)) if was_there && watched_since <= began => {
@@ -322,7 +331,15 @@ mod tests {
 
     fn of_case(case: usize) -> HostWitness {
         let witness = PeerWitness::default();
-        HostWitness { case, port: 443, witness, answered: None, busy: None, hung_before: false }
+        HostWitness {
+            case,
+            port: 443,
+            witness,
+            answered: None,
+            busy: None,
+            hung: None,
+            hung_before: false,
+        }
     }
 
     fn heard(at: f64) -> HostWitness {
@@ -392,6 +409,10 @@ mod tests {
         assert_eq!((outage.since, outage.heard_again, outage.n), (101.0, Some(175.0), 4));
         let said = Outage { hosts: vec![IpAddr::from([10, 0, 0, 1])], ..outage }.in_words(1_000.0);
         assert!(said.contains("to 1 port, and it was heard again by "), "{said}");
+        // The answer itself comes before it is seen.
+        let hung = Some((101.0, 175.0));
+        let answer = HostWitness { hung, ..heard(174.0) };
+        assert_eq!(Outage::of([&all[..], &[answer]].concat(), false).unwrap().n, 4);
         // It has never been quiet for longer than 3 s: it was answered in these 74 s, too.
         let beside = |longest_quiet, watched_since| {
             let busy = Some((longest_quiet, watched_since));

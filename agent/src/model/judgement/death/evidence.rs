@@ -158,16 +158,16 @@ impl Death {
                 format!("{repeated} unanswered, nothing received for {silent}")
             }
             Cause::Abandoned => self.evidence_of_abandoned(socket, &silent, &probes, &repeated),
-            Cause::PeerReset if ending.is_reset_by_program() => self.evidence_of_unread(&quiet),
-            Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
-                self.evidence_of_refusal(quiet_ms)
-            }
             Cause::PeerReset if ending.is_reset_after_silence() => format!(
                 "{repeated} unanswered for {}, sent after {quiet} of quiet, and then a reset came: the peer or its path was \
                  gone for a time, and when it was back the peer did not know the connection any more; it had closed it \
                  meanwhile, or was started anew",
                 tenths(ending.sent_first_ms().unwrap_or_default())
             ),
+            Cause::PeerReset if ending.is_reset_by_program() => self.evidence_of_unread(&quiet),
+            Cause::PeerReset if let Some(quiet_ms) = ending.quiet_before_refusal_ms() => {
+                self.evidence_of_refusal(quiet_ms)
+            }
             Cause::PeerReset if ending.unacked == Unacked::Data => format!(
                 "a reset came {silent} after the last packet of the peer, and {} after data was sent that it had not \
                  acknowledged",
