@@ -183,7 +183,8 @@ impl Learned {
         let outcome = match death.cause {
             // What else explains it stands beside it: a timer, or what went dark.
             _ if death.other_reason.is_some() => QuietOutcome::Killed,
-            Cause::PeerReset if death.ending.is_reset_after_silence() => QuietOutcome::Outage,
+            // Its path was gone when it spoke again: of the quiet time before that shows nothing.
+            Cause::PeerReset if death.ending.is_reset_after_silence() => return,
             Cause::PeerReset => QuietOutcome::PeerClosed { times: 1 },
             Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
             // The peer was started anew, or its path was gone for a while.
@@ -223,21 +224,6 @@ impl Learned {
             QuietOutcome::PeerClosed { .. } => known.closed(quiet),
             _ => known.kill(Evidence { span: quiet, outcome }),
         }
-        self.is_urgent = true;
-    }
-
-    /// Data of a connection went unanswered, and then it was answered: its path had not forgotten it, so the peer or the path
-    /// was gone for a time. `before`: how it was while it waited.
-    pub fn answered_again(&mut self, before: &Socket) {
-        let Some(waited_ms) = before.retransmitting_ms else { return };
-        let at_ms = self.ms(before.at);
-        let span = Span {
-            began_ms: at_ms - i64::from(before.silent_ms.max(waited_ms)),
-            ended_ms: at_ms - i64::from(waited_ms),
-        };
-        let destination = Destination::of(before, self.home.netns);
-        self.make_room_for(destination);
-        self.by_destination.entry(destination).or_default().went_dark(span);
         self.is_urgent = true;
     }
 

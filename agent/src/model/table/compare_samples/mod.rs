@@ -119,9 +119,6 @@ impl Table {
             self.suspect(&before, socket, called);
         }
         if let Some(unanswered_ms) = was_unanswered_ms(&before, socket).filter(|_| has_received) {
-            if !self.around.is_local(socket) {
-                self.learned.answered_again(&before);
-            }
             let what = Happened::DataAnswered { unanswered_ms };
             self.happened(Happening::new(socket.at, *socket, what));
         }

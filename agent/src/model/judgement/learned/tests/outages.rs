@@ -1,6 +1,7 @@
 //! Outages: they kill connections of every quiet time, and are no limit.
 
 use super::*;
+use crate::model::observed::{ending::Unacked, errno::ECONNRESET};
 
 #[test]
 fn one_outage_of_the_peer_kills_connections_of_every_quiet_time_and_is_only_a_guess() {
@@ -167,4 +168,30 @@ fn no_sequence_of_one_outage_is_ever_sure() {
             assert!(!is_sure, "seed {seed}: {found:?}");
         }
     }
+}
+
+#[test]
+fn a_reset_at_the_end_of_an_outage_teaches_neither_a_limit_nor_a_timer_and_hides_no_limit() {
+    let mut learned = learned();
+    for n in 10..13 {
+        drop_after(&mut learned, 350, n * HOUR);
+        let before = estimate(&learned, n * HOUR + 1);
+        // Quiet for an hour, in which the limit killed another one; then repeated in vain for 54 s, until a reset came.
+        let ending = Ending {
+            errno: ECONNRESET,
+            unacked: Unacked::Data,
+            retransmits: 7,
+            retransmitting_ms: Some(54_000),
+            ..Ending::default()
+        };
+        let quiet_ms = 3_600_000;
+        let silent_ms = quiet_ms + 54_000;
+        let cause = Cause::PeerReset;
+        let death = Death { cause, ending, quiet_ms, silent_ms, ..idle_drop(0) };
+        die(&mut learned, &with_id(n), n * HOUR + 600, &death);
+        assert_eq!(estimate(&learned, n * HOUR + 1), before);
+    }
+    let found = estimate(&learned, DAY).unwrap();
+    assert_eq!((found.shortest_killed_ms, found.n_deaths, found.n_explained), (350_000, 3, 0));
+    assert!(closes_rows(&learned, DAY).is_empty());
 }
