@@ -318,14 +318,13 @@ mod tests {
     use super::*;
     use crate::model::{
         observed::{
-            ending::{Ending, Unacked},
-            errno::ETIMEDOUT,
-            event::Event,
-            setting::OwnSettings,
-            socket::tests_support::socket,
+            ending::Ending, event::Event, setting::OwnSettings, socket::tests_support::socket,
             watched::Watched,
         },
-        table::{happening::Happened, tests::table},
+        table::{
+            happening::Happened,
+            tests::{nobody_answered, table},
+        },
     };
 
     const NOW_S: u64 = 2_000;
@@ -359,13 +358,7 @@ mod tests {
 
     fn ends(table: &mut Table) -> (Cause, Others) {
         let dies = Socket { state: State::Close, ..at(1, 73_000) };
-        let ending = Ending {
-            errno: ETIMEDOUT,
-            unacked: Unacked::Data,
-            retransmits: 5,
-            retransmitting_ms: Some(13_000),
-            ..Ending::default()
-        };
+        let ending = nobody_answered();
         table.apply(Event::StateChange { socket: dies, old: State::Established, ending });
         let deaths = table.take_happenings();
         let Some(Happened::Died(death)) = deaths.last().map(|happening| happening.what) else {

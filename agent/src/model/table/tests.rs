@@ -268,6 +268,17 @@ fn what_died_after_the_time_that_its_peer_closes_after_is_not_said_to_have_been_
     assert_eq!(dies_after_40_s(&mut known, 100).0, Cause::IdleDrop);
 }
 
+/// Data was repeated for 13 s, and nobody answered.
+pub(super) fn nobody_answered() -> Ending {
+    Ending {
+        errno: ETIMEDOUT,
+        unacked: Unacked::Data,
+        retransmits: 5,
+        retransmitting_ms: Some(13_000),
+        ..Ending::default()
+    }
+}
+
 #[test]
 fn what_was_quiet_while_its_peer_went_dark_for_others_was_not_forgotten_unless_those_are_heard_since()
  {
@@ -277,13 +288,7 @@ fn what_was_quiet_while_its_peer_went_dark_for_others_was_not_forgotten_unless_t
         // One that pings each 2 s got no answer from second 5970 on.
         let busy = Socket { id: SocketId(1), at: at(5_983), silent_ms: 15_000, ..socket() };
         let closed = Socket { state: State::Close, ..busy };
-        let ending = Ending {
-            errno: ETIMEDOUT,
-            unacked: Unacked::Data,
-            retransmits: 5,
-            retransmitting_ms: Some(13_000),
-            ..Ending::default()
-        };
+        let ending = nobody_answered();
         table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
         if heard_since {
             table.apply(Event::Seen(Socket {
@@ -323,13 +328,7 @@ fn what_a_peer_that_has_closed_does_not_answer_is_no_silence_of_others() {
         table.apply(Event::Seen(silent));
         let closed =
             Socket { id: SocketId(3), at, state: State::Close, silent_ms: 73_000, ..socket() };
-        let ending = Ending {
-            errno: ETIMEDOUT,
-            unacked: Unacked::Data,
-            retransmits: 5,
-            retransmitting_ms: Some(13_000),
-            ..Ending::default()
-        };
+        let ending = nobody_answered();
         table.apply(Event::StateChange { socket: closed, old: State::Established, ending });
         let happened = table.take_happenings();
         let Some(Happened::Died(death)) = happened.last().map(|it| it.what) else {
