@@ -17,6 +17,11 @@ pub(super) fn short(at: &str, now: f64) -> String {
     local(at, if is_of_today { "%H:%M:%S" } else { "%b %-d %H:%M:%S" })
 }
 
+/// The same of a Unix time.
+pub(super) fn short_of_unix(at: f64, now: f64) -> String {
+    short(&of_unix(at).to_string(), now)
+}
+
 /// This moment of the wall clock, in the zone of this host: TZ, else /etc/localtime, else UTC.
 pub(super) fn local_now(unix_seconds: f64) -> Zoned {
     of_unix(unix_seconds).to_zoned(TimeZone::system())

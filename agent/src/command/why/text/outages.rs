@@ -63,7 +63,7 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
     }
     let largest = |hung_before: bool| {
         let outages = hosts.iter().filter_map(|(host, all)| {
-            Some(Outage { hosts: vec![*host], ..Outage::of(all.clone(), hung_before)? })
+            Some(Outage { hosts: [*host].into(), ..Outage::of(all.clone(), hung_before)? })
         });
         let together = together(outages.collect());
         let outages = together.into_iter().filter(Outage::is_of_many);
@@ -120,7 +120,7 @@ pub(super) fn others_too(case: &Judged) -> Option<String> {
 }
 
 fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
-    let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), now);
+    let clock = |at: f64| timestamp::short_of_unix(at, now);
     let heard = silence.heard_until.map(|at| format!(" after {}", clock(at)));
     format!(
         "others to {host} get no answer since {}, and nobody has heard it{}",
@@ -132,7 +132,7 @@ fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
 /// A time in which connections to some hosts got no answer.
 #[derive(Clone, Debug, PartialEq)]
 struct Outage {
-    hosts: Vec<IpAddr>,
+    hosts: BTreeSet<IpAddr>,
     /// The last packet that shows that a host was there: Unix time.
     heard_until: Option<f64>,
     /// When the first was sent that was not answered.
@@ -181,7 +181,7 @@ impl Outage {
         let heard = others.iter().chain(&group).filter_map(|it| it.witness.heard);
         let before = heard.filter(|heard| *heard <= began + ANSWER_SECONDS);
         Some(Self {
-            hosts: Vec::new(),
+            hosts: BTreeSet::new(),
             heard_until: before.max_by(f64::total_cmp).map(|heard| heard.min(began)),
             since: began,
             heard_again,
@@ -198,11 +198,12 @@ impl Outage {
 
     /// The same with that of another host.
     fn and(mut self, other: Self) -> Self {
-        let max = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).max_by(f64::total_cmp);
+        let heard_until = self.heard_until.into_iter().chain(other.heard_until);
         self.hosts.extend(other.hosts);
-        self.heard_until = max(self.heard_until, other.heard_until);
+        self.heard_until = heard_until.max_by(f64::total_cmp);
         self.since = self.since.min(other.since);
-        self.heard_again = max(self.heard_again, other.heard_again);
+        // One that is still dark is not heard again by any time.
+        self.heard_again = self.heard_again.zip(other.heard_again).map(|(a, b)| a.max(b));
         self.last_end = self.last_end.max(other.last_end);
         self.n += other.n;
         self.cases.extend(other.cases);
@@ -213,8 +214,8 @@ impl Outage {
     fn in_words(&self, now: f64) -> String {
         let ports =
             if self.ports.len() == 1 { "1 port" } else { &format!("{} ports", self.ports.len()) };
-        let hosts: BTreeSet<IpAddr> = self.hosts.iter().copied().collect();
-        let named: Vec<String> = hosts.iter().take(HOSTS_NAMED).map(IpAddr::to_string).collect();
+        let named: Vec<String> =
+            self.hosts.iter().take(HOSTS_NAMED).map(IpAddr::to_string).collect();
         let rest = self.hosts.len() - named.len();
         let (hosts, them) = match (named.as_slice(), rest) {
             ([host], 0) => (host.clone(), "it"),
@@ -234,7 +235,7 @@ impl Outage {
 
     /// Between which times it began.
     fn when(&self, them: &str, now: f64) -> String {
-        let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), now);
+        let clock = |at: f64| timestamp::short_of_unix(at, now);
         let since = clock(self.since);
         match self.heard_until.map(|at| (at, clock(at))) {
             // One host was heard when another one did not answer any more.
@@ -252,20 +253,18 @@ impl Outage {
 
     /// When it was over, if it is.
     fn over(&self, them: &str, now: f64) -> String {
-        let at =
-            self.heard_again.map(|at| timestamp::short(&timestamp::of_unix(at).to_string(), now));
+        let at = self.heard_again.map(|at| timestamp::short_of_unix(at, now));
         let were = if them == "it" { "it was" } else { "all were" };
         at.map(|at| format!(", and {were} heard again by {at}")).unwrap_or_default()
     }
 }
 
-/// Joins what began within the time at several hosts: each as it is, and the largest number that began together.
+/// From each host on, those where it began within the time, joined.
 fn together(mut outages: Vec<Outage>) -> Vec<Outage> {
     outages.sort_by(|a, b| a.since.total_cmp(&b.since));
     let joined = (0..outages.len()).filter_map(|first| {
         let all = outages.get(first..)?;
         let begins = all.first()?.since;
-        // One that is over is another than one that lasts.
         let is_of_it = |it: &&Outage| it.since <= begins + TOGETHER_SECONDS;
         all.iter().take_while(is_of_it).cloned().reduce(Outage::and)
     });
@@ -407,7 +406,8 @@ mod tests {
         all.last_mut().unwrap().witness.opened = Some(180.0);
         let outage = Outage::of(all.clone(), false).unwrap();
         assert_eq!((outage.since, outage.heard_again, outage.n), (101.0, Some(175.0), 4));
-        let said = Outage { hosts: vec![IpAddr::from([10, 0, 0, 1])], ..outage }.in_words(1_000.0);
+        let hosts = [IpAddr::from([10, 0, 0, 1])].into();
+        let said = Outage { hosts, ..outage }.in_words(1_000.0);
         assert!(said.contains("to 1 port, and it was heard again by "), "{said}");
         // The answer itself comes before it is seen.
         let hung = Some((101.0, 175.0));
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not_of_it() {
         let host = |last: u8, since: f64, n: usize| Outage {
-            hosts: vec![IpAddr::from([10, 0, 0, last])],
+            hosts: [IpAddr::from([10, 0, 0, last])].into(),
             heard_until: Some(since - 2.0),
             since,
             heard_again: None,
@@ -457,6 +457,14 @@ mod tests {
             "{said}"
         );
         assert!(said.ends_with("for 5 connections of 5 kinds, to 1 port"), "{said}");
+        // All are heard again only if each is.
+        let again = |first: Option<f64>, second: Option<f64>| {
+            let heard = |last, heard_again| Outage { heard_again, ..host(last, 100.0, 2) };
+            heard(1, first).and(heard(2, second)).in_words(1_000.0)
+        };
+        assert!(again(Some(150.0), Some(160.0)).contains("all were heard again by "));
+        assert!(!again(Some(150.0), None).contains("heard again"), "the second is still dark");
+        assert!(!again(None, Some(160.0)).contains("heard again"), "the first is still dark");
         // Three alone are said by their cases.
         assert!(!joined.last().unwrap().is_of_many());
     }

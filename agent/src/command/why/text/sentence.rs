@@ -189,13 +189,13 @@ impl Judged {
             let of_it = self.case.of(self.finding);
             of_it.flat_map(|life| life.unanswered_times_of(window))
         };
-        let clock = |at: f64| timestamp::short(&timestamp::of_unix(at).to_string(), self.asked.now);
+        let clock = |at: f64| timestamp::short_of_unix(at, self.asked.now);
         let from = all().map(|(from, _)| from).fold(f64::INFINITY, f64::min);
         let to = all().map(|(_, to)| to).fold(0.0, f64::max);
         let times = all().count();
         if times > n {
             return format!(
-                "{what} got no answer {times} times between {} and {}, each time for some seconds or longer, and went on",
+                "{what} got no answer {times} times between {} and {}, each time for 5 s or longer, and went on",
                 clock(from),
                 clock(to)
             );
@@ -317,11 +317,11 @@ impl Judged {
     fn since(&self) -> String {
         let n = self.case.of(self.finding).count();
         if self.asked.is_of_past {
-            let began = timestamp::of_unix(self.asked.now - self.lasts_for()).to_string();
+            let began = self.asked.now - self.lasts_for();
             let or_before = if self.is_least() { " or before" } else { "" };
             return format!(
                 ", since {}{or_before}, still now",
-                timestamp::short(&began, self.asked.now)
+                timestamp::short_of_unix(began, self.asked.now)
             );
         }
         let at_least = if self.is_least() { "at least " } else { "" };
