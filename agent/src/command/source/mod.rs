@@ -298,7 +298,7 @@ impl Kernel {
                 _ => Ok(()),
             }
         };
-        let mut shared: BTreeMap<SocketId, (Socket, Vec<Owner>)> = BTreeMap::new();
+        let mut shared = SharedSockets::default();
         let mut ended = Ok(());
         let own_netns = host::own_netns();
         let n_met = Cell::new(0_u64);
@@ -329,10 +329,7 @@ impl Kernel {
             if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
             }
-            if socket.shared {
-                let (_, owners) = shared.entry(socket.id).or_insert_with(|| (socket, Vec::new()));
-                owners.extend(socket.owner);
-            } else {
+            if !shared.keeps(&socket, is_first) {
                 others.splice(..0, socket.owner);
                 ended = each(&socket, &mut others);
             }
@@ -342,7 +339,7 @@ impl Kernel {
             Means::Proc { sockets, unseen, .. } => *unseen = Some(sockets.walk(&mut take)?),
         }
         ended?;
-        for (socket, mut owners) in shared.into_values() {
+        for (socket, mut owners) in shared.0.into_values() {
             each(&socket, &mut owners)?;
         }
         Ok(())
@@ -368,6 +365,26 @@ fn walk_by_hooks(
         while list.read(&mut take)? {}
     }
     Ok(())
+}
+
+/// Sockets that several processes have, until all of these are known.
+#[derive(Debug, Default)]
+struct SharedSockets(BTreeMap<SocketId, (Socket, Vec<Owner>)>);
+
+impl SharedSockets {
+    /// Takes what was met with one of its owners, for the first time or not. False if it is to be passed on now: nobody else has it.
+    /// A process may fork during the walk, and its child may execute another program: then a socket that was passed on is met again, or
+    /// one that waits is nobody else's any more. Either way it is one socket.
+    fn keeps(&mut self, socket: &Socket, is_first: bool) -> bool {
+        if socket.shared && is_first {
+            self.0.insert(socket.id, (*socket, Vec::new()));
+        }
+        match self.0.get_mut(&socket.id) {
+            Some((_, owners)) => owners.extend(socket.owner),
+            None => return !is_first,
+        }
+        true
+    }
 }
 
 /// Sockets that were met. Ids of sockets that were made one after the other lie side by side: a bit each.
@@ -399,6 +416,22 @@ impl SocketSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::observed::socket::{Comm, tests_support::socket};
+
+    #[test]
+    fn a_socket_whose_process_forks_or_executes_during_the_walk_is_passed_on_once() {
+        let owner = |pid| Some(Owner { pid, fd: None, comm: Comm::new([0; 16]) });
+        let seen = |pid, shared| Socket { id: SocketId(1), owner: owner(pid), shared, ..socket() };
+        let mut walk = SharedSockets::default();
+        assert!(!walk.keeps(&seen(1, false), true), "nobody else has it");
+        assert!(walk.keeps(&seen(2, true), false), "a child was forked since");
+        assert!(walk.0.is_empty());
+
+        let mut walk = SharedSockets::default();
+        assert!(walk.keeps(&seen(1, true), true));
+        assert!(walk.keeps(&seen(2, false), false), "its child has executed a program since");
+        assert_eq!(walk.0[&SocketId(1)].1, [1, 2].map(|pid| owner(pid).expect("one")));
+    }
 
     #[test]
     fn a_set_knows_what_it_was_given() {
