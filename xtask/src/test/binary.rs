@@ -10,6 +10,9 @@ use std::{
 
 /// The folder of the crate whose tests drive a real kernel.
 const KERNEL_TESTS: &str = "tests";
+/// Tests that run at the same time in a binary that drives a real kernel: they wait for its timers most of the time, so that
+/// two processors are a quarter busy with one test for each.
+const N_AT_ONCE: &str = "4";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Binary {
@@ -73,6 +76,9 @@ impl Binary {
             BinaryKind::Kernel => command::as_root(&self.executable),
             BinaryKind::Plain => command::new(&self.executable),
         };
+        if self.kind == BinaryKind::Kernel {
+            command.env("RUST_TEST_THREADS", N_AT_ONCE);
+        }
         // Of what cargo sets, this is what is needed when a test runs and not when it is built.
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command
