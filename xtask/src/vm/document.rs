@@ -86,7 +86,7 @@ fn compare(found: &str, fresh: &str) -> Freshness {
 pub(crate) fn text(columns: &[KernelColumn], table: &ResultTable<'_>) -> String {
     let versions: Vec<_> = columns
         .iter()
-        .map(|KernelColumn { series, report }| format!("{series} is {}", report.version))
+        .map(|KernelColumn { series, report, .. }| format!("{series} is {}", report.version))
         .collect();
     let cannot: String = columns.iter().map(cannot_show).collect();
     format!(

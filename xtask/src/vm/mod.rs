@@ -21,7 +21,7 @@ use document::Freshness;
 use initramfs::Archive;
 use kernel::{GuestKernel, KERNELS};
 use report::{GuestReport, SuiteRun};
-use std::{process::ExitCode, sync::Mutex, thread};
+use std::{cmp::Reverse, process::ExitCode, sync::Mutex, thread};
 use suite::{SUITES, Suite};
 use table::{KernelColumn, ResultTable};
 
@@ -41,9 +41,19 @@ pub(crate) struct VmOptions {
     /// Only with this mechanism.
     #[arg(long, value_parser = suite::MECHANISMS)]
     hooks: Option<String>,
+    /// As CI does it: what shows no hooks runs on the oldest and the newest kernel only.
+    #[arg(long, conflicts_with = "bless")]
+    brief: bool,
     /// Write what was shown to docs/KERNELS.md.
     #[arg(long, conflicts_with_all = ["kernel", "test", "hooks"])]
     bless: bool,
+}
+
+impl VmOptions {
+    /// What CI has time for.
+    pub(crate) fn in_brief() -> Self {
+        Self { brief: true, ..Self::default() }
+    }
 }
 
 pub(crate) fn run(options: &VmOptions) -> Result<ExitCode> {
@@ -52,9 +62,9 @@ pub(crate) fn run(options: &VmOptions) -> Result<ExitCode> {
 
 /// Everything; the table is shown, the sum is returned.
 pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
-    let VmOptions { kernel, test, hooks, bless } = options;
+    let VmOptions { kernel, test, hooks, brief, bless } = options;
     setup::prepare(Purpose::Guests)?;
-    let kernels: Vec<&'static GuestKernel> = KERNELS
+    let mut kernels: Vec<&'static GuestKernel> = KERNELS
         .iter()
         .filter(|one| kernel.is_empty() || kernel.iter().any(|name| *name == one.series))
         .collect();
@@ -65,10 +75,16 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     let named =
         SUITES.iter().filter(|suite| test.as_deref() == Some(suite.name)).collect::<Vec<_>>();
     let filter = test.as_deref().filter(|_| named.is_empty());
-    let suites: Vec<&Suite> = if named.is_empty() { SUITES.iter().collect() } else { named };
+    let suites: Vec<&'static Suite> =
+        if named.is_empty() { SUITES.iter().collect() } else { named };
 
     let base = build::base(&suites, &["crowd", "sandboxed"])?;
-    let plan = plan(&suites, hooks.as_deref(), filter);
+    let planned = |kernel: &GuestKernel| -> Vec<&'static Suite> {
+        let all = suites.iter().copied();
+        all.filter(|suite| suite.is_for(kernel.series, *brief)).collect()
+    };
+    // The longest first, so that the last does not run alone.
+    kernels.sort_by_key(|kernel| Reverse(planned(kernel).len()));
     let queue = Mutex::new(kernels.into_iter());
     let columns = Mutex::new(Vec::new());
     let work = || -> Result<()> {
@@ -77,9 +93,12 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
             let Some(kernel) = next else {
                 return Ok(());
             };
+            let suites = planned(kernel);
+            let plan = plan(&suites, hooks.as_deref(), filter);
             let report = boot(kernel, base.clone(), &plan, |run| show(kernel.series, run))?;
+            let planned = suites.iter().map(|suite| suite.name).collect();
             if let Ok(mut columns) = columns.lock() {
-                columns.push(KernelColumn { series: kernel.series, report });
+                columns.push(KernelColumn { series: kernel.series, planned, report });
             }
         }
     };
@@ -93,7 +112,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
     let table = ResultTable::of(&columns, &suites, hooks.as_deref());
     say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
-    for KernelColumn { series, report } in &columns {
+    for KernelColumn { series, report, .. } in &columns {
         for error in &report.errors {
             talk(format_args!("vm {series}: {error}"));
         }
@@ -101,7 +120,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     for failure in table.failures() {
         talk(format_args!("failed: {failure}"));
     }
-    if kernel.is_empty() && test.is_none() && hooks.is_none() {
+    if kernel.is_empty() && test.is_none() && hooks.is_none() && !brief {
         document(&document::text(&columns, &table), *bless)?;
     }
     let mut sum = table.sum();

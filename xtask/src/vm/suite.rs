@@ -1,14 +1,27 @@
 //! Which tests run in guests, and how: the one list.
 
+use super::kernel::KERNELS;
+
 /// A file of `tests/tests`.
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Once for each mechanism that a kernel has, or once.
     pub(crate) by_mechanism: bool,
+    /// The kernels of `--brief`.
+    pub(crate) in_ci: InCi,
     /// Tests that run at the same time.
     pub(crate) n_threads: u8,
     /// Tests with this in their name are left to the host: they are of size, not of kernels.
     pub(crate) without: Option<&'static str>,
+}
+
+/// Where CI runs a suite: an emulated kernel takes twenty minutes for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InCi {
+    /// It shows the hooks and what they read, which differ by kernel.
+    EachKernel,
+    /// It shows what the agent makes of that, beside what the oldest kernel lacks and the newest changed.
+    OldestAndNewest,
 }
 
 /// The mechanisms that carry the keepalive timer, as `--hooks` names them, best first.
@@ -18,14 +31,39 @@ pub(crate) const ANY: &str = "any";
 
 /// What runs in every guest.
 pub(crate) const SUITES: [Suite; 17] = [
-    Suite { name: "law_1_truth", by_mechanism: false, n_threads: 2, without: None },
-    Suite { name: "life", by_mechanism: false, n_threads: 2, without: Some("ten_thousand") },
-    Suite { name: "sandbox", by_mechanism: false, n_threads: 2, without: None },
-    Suite { name: "without_descriptor", by_mechanism: false, n_threads: 2, without: None },
+    Suite {
+        name: "law_1_truth",
+        by_mechanism: false,
+        in_ci: InCi::EachKernel,
+        n_threads: 2,
+        without: None,
+    },
+    Suite {
+        name: "life",
+        by_mechanism: false,
+        in_ci: InCi::EachKernel,
+        n_threads: 2,
+        without: Some("ten_thousand"),
+    },
+    Suite {
+        name: "sandbox",
+        by_mechanism: false,
+        in_ci: InCi::EachKernel,
+        n_threads: 2,
+        without: None,
+    },
+    Suite {
+        name: "without_descriptor",
+        by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 2,
+        without: None,
+    },
     // setpriv(1) and unshare(1), of this and the next, are on the host; so is sh(1).
     Suite {
         name: "fix",
         by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
         n_threads: 2,
         // What is halted at each of its calls takes minutes under emulation.
         without: Some(
@@ -36,28 +74,90 @@ pub(crate) const SUITES: [Suite; 17] = [
     Suite {
         name: "drill",
         by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
         n_threads: 2,
         without: Some("capability --skip old_kernel"),
     },
-    Suite { name: "source_proc", by_mechanism: false, n_threads: 2, without: Some("capabilit") },
-    Suite { name: "clues", by_mechanism: false, n_threads: 2, without: None },
+    Suite {
+        name: "source_proc",
+        by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 2,
+        without: Some("capabilit"),
+    },
+    Suite {
+        name: "clues",
+        by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 2,
+        without: None,
+    },
     // One clock for all tests of a guest.
-    Suite { name: "clock_set", by_mechanism: false, n_threads: 1, without: None },
-    Suite { name: "busy", by_mechanism: false, n_threads: 1, without: None },
-    Suite { name: "conservation", by_mechanism: false, n_threads: 2, without: None },
-    Suite { name: "life_of_a_connection", by_mechanism: true, n_threads: 8, without: None },
+    Suite {
+        name: "clock_set",
+        by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 1,
+        without: None,
+    },
+    Suite {
+        name: "busy",
+        by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 1,
+        without: None,
+    },
+    Suite {
+        name: "conservation",
+        by_mechanism: false,
+        in_ci: InCi::EachKernel,
+        n_threads: 2,
+        without: None,
+    },
+    Suite {
+        name: "life_of_a_connection",
+        by_mechanism: true,
+        in_ci: InCi::EachKernel,
+        n_threads: 8,
+        without: None,
+    },
     // What is kept is watched for half a minute, on the host: nothing in it is of a kernel.
     // There is no program to be a job (`whose`), either.
     Suite {
         name: "judgement",
         by_mechanism: false,
+        in_ci: InCi::OldestAndNewest,
         n_threads: 4,
         without: Some("keep --skip whose"),
     },
-    Suite { name: "deaths", by_mechanism: true, n_threads: 8, without: None },
-    Suite { name: "settings", by_mechanism: true, n_threads: 4, without: None },
-    Suite { name: "hook_log", by_mechanism: true, n_threads: 2, without: None },
-    Suite { name: "hook_log_fault", by_mechanism: true, n_threads: 2, without: None },
+    Suite {
+        name: "deaths",
+        by_mechanism: true,
+        in_ci: InCi::EachKernel,
+        n_threads: 8,
+        without: None,
+    },
+    Suite {
+        name: "settings",
+        by_mechanism: true,
+        in_ci: InCi::EachKernel,
+        n_threads: 4,
+        without: None,
+    },
+    Suite {
+        name: "hook_log",
+        by_mechanism: true,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 2,
+        without: None,
+    },
+    Suite {
+        name: "hook_log_fault",
+        by_mechanism: true,
+        in_ci: InCi::OldestAndNewest,
+        n_threads: 2,
+        without: None,
+    },
 ];
 
 /// What does not, each with its reason.
@@ -106,6 +206,14 @@ pub(crate) fn most_flaky(series: &str) -> usize {
 }
 
 impl Suite {
+    /// Whether a kernel runs it, in brief or not.
+    pub(crate) fn is_for(&self, series: &str, brief: bool) -> bool {
+        let ends = [KERNELS.first(), KERNELS.last()];
+        !brief
+            || self.in_ci == InCi::EachKernel
+            || ends.iter().flatten().any(|kernel| kernel.series == series)
+    }
+
     /// The mechanisms to force, of those that a kernel has.
     pub(crate) const fn mechanisms(&self) -> &'static [&'static str] {
         if self.by_mechanism { &MECHANISMS } else { &[ANY] }
@@ -114,9 +222,19 @@ impl Suite {
 
 #[cfg(test)]
 mod tests {
-    use super::{ELSEWHERE, SUITES};
+    use super::{ELSEWHERE, InCi, SUITES};
     use crate::place;
     use std::{collections::BTreeSet, fs};
+
+    #[test]
+    fn in_brief_only_what_shows_hooks_runs_on_the_kernels_between() {
+        for suite in &SUITES {
+            assert!(suite.is_for("6.12", false), "{}", suite.name);
+            assert!(suite.is_for("5.10", true) && suite.is_for("7.2", true), "{}", suite.name);
+            let on_each = suite.in_ci == InCi::EachKernel;
+            assert_eq!(suite.is_for("6.12", true), on_each, "{}", suite.name);
+        }
+    }
 
     #[test]
     fn every_test_of_a_real_kernel_is_in_guests_or_says_why_not() {

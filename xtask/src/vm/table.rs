@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 /// A kernel and what its guest said.
 pub(crate) struct KernelColumn {
     pub(crate) series: &'static str,
+    /// What its guest was to run.
+    pub(crate) planned: Vec<&'static str>,
     pub(crate) report: GuestReport,
 }
 
@@ -25,6 +27,8 @@ enum TestCell {
     Skipped(String),
     /// The kernel lacks the mechanism.
     Absent,
+    /// In brief, other kernels show it.
+    NotPlanned,
 }
 
 /// The results of all suites on all kernels.
@@ -52,7 +56,7 @@ impl<'a> ResultTable<'a> {
             let mechanisms: Vec<_> = suite.mechanisms_of(wanted).collect();
             names(columns, suite).into_iter().map(move |test| {
                 let of_kernel = |column: &KernelColumn| {
-                    let cell = |name| (name, judge(&column.report, suite, name, &test));
+                    let cell = |name| (name, judge(column, suite, name, &test));
                     mechanisms.iter().copied().map(cell).collect()
                 };
                 TestRow { suite, cells: columns.iter().map(of_kernel).collect(), test }
@@ -74,6 +78,7 @@ impl<'a> ResultTable<'a> {
                 TestCell::Passed => sum.passed += 1,
                 TestCell::Failed(_) => sum.failed += 1,
                 TestCell::Skipped(_) | TestCell::Absent => sum.skipped += 1,
+                TestCell::NotPlanned => {}
             }
         }
         for column in self.columns {
@@ -130,6 +135,12 @@ impl<'a> ResultTable<'a> {
     }
 }
 
+impl KernelColumn {
+    fn is_planned(&self, suite: &Suite) -> bool {
+        self.planned.contains(&suite.name)
+    }
+}
+
 impl TestRow<'_> {
     /// It answers for its suite as a whole.
     fn is_whole(&self) -> bool {
@@ -146,7 +157,7 @@ impl Suite {
 }
 
 /// What passed only when it was repeated, held to the kernel's budget.
-fn flaky(KernelColumn { series, report }: &KernelColumn) -> Summary {
+fn flaky(KernelColumn { series, report, .. }: &KernelColumn) -> Summary {
     let mut sum = Summary::default();
     for SuiteRun { suite, mechanism, flaky, .. } in &report.runs {
         let name = |test| format!("{series}/{mechanism}/{suite}::{test}");
@@ -166,7 +177,7 @@ fn names(columns: &[KernelColumn], suite: &Suite) -> BTreeSet<String> {
         let mut runs = runs_of(&column.report, suite).peekable();
         runs.peek().is_none() || runs.any(|run| run.broken.is_some())
     };
-    if columns.iter().any(broke_off) {
+    if columns.iter().any(|column| column.is_planned(suite) && broke_off(column)) {
         names.insert(WHOLE.into());
     }
     names
@@ -180,7 +191,11 @@ fn runs_of<'a>(report: &'a GuestReport, suite: &Suite) -> impl Iterator<Item = &
     report.runs.iter().filter(move |run| run.suite == name)
 }
 
-fn judge(report: &GuestReport, suite: &Suite, mechanism: &str, test: &str) -> TestCell {
+fn judge(column: &KernelColumn, suite: &Suite, mechanism: &str, test: &str) -> TestCell {
+    if !column.is_planned(suite) {
+        return TestCell::NotPlanned;
+    }
+    let report = &column.report;
     if mechanism != ANY && report.features.get(mechanism) == Some(&false) {
         return if report.doctor_has(mechanism) {
             TestCell::Failed("did not run, although the doctor has the mechanism".into())
@@ -221,6 +236,7 @@ fn shown(cells: &[(&str, TestCell)]) -> String {
             TestCell::Failed(_) => "FAILED",
             TestCell::Skipped(_) => "partly",
             TestCell::Absent => "-",
+            TestCell::NotPlanned => "",
         }
         .into();
     }
@@ -232,6 +248,7 @@ fn shown(cells: &[(&str, TestCell)]) -> String {
             TestCell::Failed(_) => '!',
             TestCell::Skipped(_) => name,
             TestCell::Absent => '-',
+            TestCell::NotPlanned => ' ',
         };
         text.push(letter);
     }
@@ -276,10 +293,16 @@ mod tests {
     use super::{KernelColumn, ResultTable, Suite, aligned};
     use crate::vm::{
         report::{GuestLine, GuestReport},
-        suite::most_flaky,
+        suite::{InCi, most_flaky},
     };
 
-    const SUITE: Suite = Suite { name: "deaths", by_mechanism: true, n_threads: 1, without: None };
+    const SUITE: Suite = Suite {
+        name: "deaths",
+        by_mechanism: true,
+        in_ci: InCi::EachKernel,
+        n_threads: 1,
+        without: None,
+    };
 
     /// A guest with kprobe and without fentry, whose `deaths` says this with kprobe.
     fn column(lines: &str) -> KernelColumn {
@@ -296,7 +319,7 @@ mod tests {
         for line in before.lines().chain(tests).chain(after) {
             let _run = report.read(GuestLine::of(line));
         }
-        KernelColumn { series: "6.1", report }
+        KernelColumn { series: "6.1", planned: vec!["deaths"], report }
     }
 
     fn judged(lines: &str, mechanism: &str) -> (String, Vec<String>) {
@@ -358,6 +381,17 @@ mod tests {
                     6.1/kprobe/deaths::dies";
         assert_eq!(sum.lines().last(), Some(last));
         assert!(table.failures()[0].contains("it was killed"));
+    }
+
+    #[test]
+    fn what_was_not_planned_is_neither_counted_nor_missed() {
+        let mut other = column("test dies ... ok");
+        (other.series, other.planned) = ("6.12", Vec::new());
+        other.report.runs.clear();
+        let columns = [column("test dies ... ok"), other];
+        let table = ResultTable::of(&columns, &[&SUITE], Some("kprobe"));
+        assert_eq!(table.sum().to_string(), "1 passed, 0 failed, 0 skipped");
+        assert!(table.markdown().contains("| dies       | K   |      |"), "{}", table.markdown());
     }
 
     #[test]
