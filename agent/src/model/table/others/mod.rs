@@ -4,13 +4,21 @@
 //! A connection that was opened later shows only that the peer lives now: a server that was started anew answers newcomers, and knows
 //! nobody from before. One look over the table answers for every death of that peer within a second.
 
+mod heard_times;
+#[cfg(test)]
+mod tests;
+
+use self::heard_times::HeardTimes;
 use super::Table;
 use crate::model::{
     judgement::{
         death::{Cause, Death, Others},
         facts::ConnectionFacts as _,
     },
-    observed::socket::{Direction, Socket, SocketId, State, Time},
+    observed::{
+        socket::{Direction, Socket, SocketId, State, Time},
+        watched::Watched,
+    },
 };
 use hashbrown::HashMap;
 use std::{collections::VecDeque, net::Ipv6Addr};
@@ -62,6 +70,8 @@ struct OtherConnection {
     heard: Option<Time>,
     /// When it was opened, if that was seen.
     opened: Option<Time>,
+    /// It was watched since then, and never quiet for longer than this: milliseconds. Of one that gets answers.
+    never_quiet: Option<(Time, u32)>,
     /// What it sent is not answered.
     unanswered: Option<Unanswered>,
 }
@@ -136,6 +146,7 @@ impl OtherConnections {
             service: PeerService::of(socket),
             heard: Some(heard),
             opened: death.age_ms.map(|age_ms| Time(at.0.saturating_sub(age_ms * 1_000_000))),
+            never_quiet: None,
             unanswered: Some(unanswered),
         };
         self.fallen.push_back((host, at, other));
@@ -173,7 +184,7 @@ impl Table {
         let seen = self.others.seen.get(&host).map_or(&[][..], Vec::as_slice);
         let others = || seen.iter().chain(&fallen).filter(|other| other.id != socket.id);
         let was_there = |other: &OtherConnection| other.opened.is_none_or(|opened| opened <= heard);
-        let last_heard = LastHeard::of(others().filter(|other| was_there(other)), service);
+        let heard_times = HeardTimes::of(others(), service, asked);
         for other in others() {
             let is_of_it = other.service == service;
             // Clients at one address may be many machines: of theirs only silence shows something.
@@ -186,14 +197,15 @@ impl Table {
                 n_answered += 1;
             } else if was_there(other) && is_heard(ANSWER_MS) {
                 n_of_host += 1;
-            } else if other.unanswered.is_some_and(|it| {
-                // Answered later than that, this one shows that the peer still lived then.
-                it.since.ms_after(ON_ITS_WAY_MS) >= heard
-                    && it.was_active(active_ms)
-                    && (is_of_it || !it.by_reset)
-                    && !(it.since.ms_after(ANSWER_MS) < asked
-                        && last_heard.is_after(it.since, is_of_it))
-            }) {
+            } else if other.heard.is_none_or(|it| it <= asked.ms_after(ANSWER_MS))
+                && other.unanswered.is_some_and(|it| {
+                    // Answered later than that, this one shows that the peer still lived then.
+                    it.since.ms_after(ON_ITS_WAY_MS) >= heard
+                        && it.was_active(active_ms)
+                        && (is_of_it || !it.by_reset)
+                        && !heard_times.is_between(it.since, asked, is_of_it)
+                })
+            {
                 n_silent += 1;
             }
         }
@@ -252,36 +264,6 @@ impl Table {
     }
 }
 
-/// When those that were there before heard their peer last: a silence that began earlier was over by then, or is one
-/// connection's own. What falls silent at the same moment as others are answered may be one of two servers behind an
-/// address.
-#[derive(Clone, Copy, Debug)]
-struct LastHeard {
-    by_service: Option<Time>,
-    by_host: Option<Time>,
-}
-
-impl LastHeard {
-    fn of<'a>(others: impl Iterator<Item = &'a OtherConnection>, service: PeerService) -> Self {
-        let mut last = Self { by_service: None, by_host: None };
-        // Clients at one address may be many machines.
-        let outbound = others.filter(|other| other.service.direction == Direction::Outbound);
-        for other in outbound {
-            last.by_host = last.by_host.max(other.heard);
-            if other.service == service {
-                last.by_service = last.by_service.max(other.heard);
-            }
-        }
-        last
-    }
-
-    /// Whether one was heard after a silence began. Behind one address each port may lead to another machine.
-    fn is_after(self, since: Time, is_of_service: bool) -> bool {
-        let heard = if is_of_service { self.by_service } else { self.by_host };
-        heard.is_some_and(|heard| heard > since.ms_after(ANSWER_MS))
-    }
-}
-
 impl OtherConnection {
     fn of(socket: &Socket, opened: Option<Time>) -> Self {
         let waiting_ms = match socket.retransmits {
@@ -308,180 +290,12 @@ impl OtherConnection {
             // A connection that is not there yet has heard nobody.
             heard: socket.is_open().then(|| socket.at.ms_before(socket.silent_ms)),
             opened,
+            never_quiet: unanswered.is_none().then(|| {
+                let Watched { ms, age_ms, longest_quiet_ms, .. } = socket.watched;
+                let since = socket.at.ms_before(ms.saturating_add(age_ms));
+                (since, longest_quiet_ms.max(socket.silent_ms))
+            }),
             unanswered,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        observed::{
-            ending::Ending, event::Event, setting::OwnSettings, socket::tests_support::socket,
-            watched::Watched,
-        },
-        table::{
-            happening::Happened,
-            tests::{nobody_answered, table},
-        },
-    };
-
-    const NOW_S: u64 = 2_000;
-
-    fn now() -> Time {
-        Time(NOW_S * 1_000_000_000)
-    }
-
-    fn at(id: u64, silent_ms: u32) -> Socket {
-        Socket { id: SocketId(id), at: now(), silent_ms, quiet_ms: silent_ms, ..socket() }
-    }
-
-    /// Probed each 5 s, with this number of probes unanswered.
-    fn probed(id: u64, probes_unanswered: u8) -> Socket {
-        let own =
-            OwnSettings { idle_seconds: 5, interval_seconds: 5, count: 9, user_timeout_ms: 0 };
-        let silent_ms =
-            1_000 + 5_000 * (u32::from(probes_unanswered) + u32::from(probes_unanswered > 0));
-        let timer_ms = Some(4_000);
-        Socket { keepalive: true, own, probes_unanswered, timer_ms, ..at(id, silent_ms) }
-    }
-
-    /// The cause of the death of one that was quiet for 60 s until 13 s ago, beside these.
-    fn cause_beside(others: &[Socket]) -> (Cause, Others) {
-        let mut table = table();
-        for other in others {
-            table.apply(Event::Seen(*other));
-        }
-        ends(&mut table)
-    }
-
-    fn ends(table: &mut Table) -> (Cause, Others) {
-        let dies = Socket { state: State::Close, ..at(1, 73_000) };
-        let ending = nobody_answered();
-        table.apply(Event::StateChange { socket: dies, old: State::Established, ending });
-        let deaths = table.take_happenings();
-        let Some(Happened::Died(death)) = deaths.last().map(|happening| happening.what) else {
-            panic!("no death: {deaths:?}");
-        };
-        (death.cause, death.others)
-    }
-
-    #[test]
-    fn neighbours_that_were_active_and_fell_silent_with_it_show_an_outage() {
-        assert_eq!(cause_beside(&[]), (Cause::IdleDrop, Others::Unknown));
-        let silent = [probed(2, 2), probed(3, 3)];
-        assert_eq!(cause_beside(&silent), (Cause::RetransmitTimeout, Others::Silent(2)));
-    }
-
-    #[test]
-    fn a_neighbour_that_is_answered_shows_a_path_that_forgot() {
-        let answered = [probed(2, 0), probed(3, 0)];
-        assert_eq!(cause_beside(&answered), (Cause::IdleDrop, Others::Answered(2)));
-        // One of two servers behind an address is gone: nobody can say whose this was.
-        let mixed = [probed(2, 0), probed(3, 3)];
-        assert_eq!(cause_beside(&mixed), (Cause::IdleDrop, Others::Unknown));
-    }
-
-    #[test]
-    fn a_neighbour_that_was_last_seen_as_it_sent_a_probe_shows_nothing() {
-        let sends = Socket { timer_ms: Some(5_000), silent_ms: 14_000, ..probed(2, 1) };
-        assert_eq!(cause_beside(&[sends]), (Cause::IdleDrop, Others::Unknown));
-        let waits = Socket { timer_ms: Some(4_000), ..sends };
-        assert_eq!(cause_beside(&[waits]), (Cause::RetransmitTimeout, Others::Silent(1)));
-    }
-
-    #[test]
-    fn what_fell_silent_before_others_were_heard_again_hides_no_answers() {
-        // A cut took the first, 50 s ago; since then the peer answers the second.
-        let cut = Socket {
-            retransmits: 7,
-            retransmitting_ms: Some(50_000),
-            in_flight: true,
-            ..at(2, 52_000)
-        };
-        assert_eq!(cause_beside(&[cut]), (Cause::RetransmitTimeout, Others::Silent(1)));
-        assert_eq!(cause_beside(&[cut, at(3, 500)]), (Cause::IdleDrop, Others::Answered(1)));
-        // Answers of another port speak for the host, and not for a service of its own behind the same address.
-        let mut other_port = at(3, 500);
-        other_port.remote.port = 6379;
-        assert_eq!(cause_beside(&[cut, other_port]), (Cause::RetransmitTimeout, Others::Silent(1)));
-        let mut cut_there = cut;
-        cut_there.remote.port = 6380;
-        let beside_host = (Cause::IdleDrop, Others::HostAnswered(1));
-        assert_eq!(cause_beside(&[cut_there, other_port]), beside_host);
-    }
-
-    #[test]
-    fn neighbours_that_had_been_quiet_themselves_show_nothing() {
-        let quiet = Socket { retransmits: 5, retransmitting_ms: Some(13_000), ..at(2, 75_000) };
-        assert_eq!(cause_beside(&[quiet]), (Cause::IdleDrop, Others::Unknown));
-    }
-
-    #[test]
-    fn a_later_connection_shows_only_that_the_peer_lives_now() {
-        // The server was started anew: it answers the newcomer, and knows nobody from before.
-        let newcomer = Socket { state: State::SynSent, ..at(2, 0) };
-        let mut table = table();
-        let opened = Socket { at: Time((NOW_S - 15) * 1_000_000_000), ..newcomer };
-        let event = |socket, old| Event::StateChange { socket, old, ending: Ending::default() };
-        table.apply(event(opened, State::Close));
-        table.apply(event(Socket { state: State::Established, ..opened }, State::SynSent));
-        table.apply(Event::Seen(Socket { state: State::Established, ..at(2, 500) }));
-        assert_eq!(ends(&mut table), (Cause::IdleDrop, Others::Unknown));
-    }
-
-    #[test]
-    fn an_attempt_to_connect_was_not_answered() {
-        let connecting = Socket { state: State::SynSent, silent_ms: 0, ..at(2, 0) };
-        assert_eq!(cause_beside(&[connecting]), (Cause::IdleDrop, Others::Unknown));
-        let repeated = Socket {
-            retransmits: 3,
-            retransmitting_ms: Some(9_000),
-            in_flight: true,
-            ..connecting
-        };
-        assert_eq!(cause_beside(&[repeated]), (Cause::RetransmitTimeout, Others::Silent(1)));
-    }
-
-    #[test]
-    fn a_heartbeat_each_half_minute_that_was_survived_before_shows_an_outage() {
-        let beats = |longest_quiet_ms| Socket {
-            retransmits: 5,
-            retransmitting_ms: Some(13_000),
-            watched: Watched { longest_quiet_ms, ..Watched::default() },
-            in_flight: true,
-            ..at(2, 43_000)
-        };
-        assert_eq!(cause_beside(&[beats(30_000)]), (Cause::RetransmitTimeout, Others::Silent(1)));
-        assert_eq!(cause_beside(&[beats(5_000)]), (Cause::IdleDrop, Others::Unknown));
-    }
-
-    #[test]
-    fn silence_of_the_whole_host_counts_and_answers_of_another_service_show_the_host_only() {
-        let mut silent = probed(2, 3);
-        silent.remote.port = 6379;
-        assert_eq!(cause_beside(&[silent]), (Cause::RetransmitTimeout, Others::Silent(1)));
-        let mut answered = probed(2, 0);
-        answered.remote.port = 6379;
-        assert_eq!(cause_beside(&[answered]), (Cause::IdleDrop, Others::HostAnswered(1)));
-        // It was answered before only, or is a client of ours at that address; or the same service fell silent.
-        let before = Socket { silent_ms: 60_000, quiet_ms: 60_000, ..answered };
-        let client = Socket { direction: Direction::Inbound, ..answered };
-        for other in [before, client] {
-            assert_eq!(cause_beside(&[other]), (Cause::IdleDrop, Others::Unknown));
-        }
-        let of_it = probed(3, 3);
-        let outage = (Cause::RetransmitTimeout, Others::Silent(1));
-        assert_eq!(cause_beside(&[answered, of_it]), outage);
-    }
-
-    #[test]
-    fn neighbours_of_another_namespace_or_address_show_nothing() {
-        let mut other_addr = probed(3, 3);
-        other_addr.remote.addr = "::ffff:172.16.0.16".parse().unwrap();
-        let other_netns = Socket { netns: 7, ..probed(4, 3) };
-        let others = [other_addr, other_netns];
-        assert_eq!(cause_beside(&others), (Cause::IdleDrop, Others::Unknown));
     }
 }
