@@ -147,7 +147,15 @@ mod tests {
     };
 
     fn lessons() -> Vec<Lesson> {
-        let outcomes = ["killed", "singled_out", "silenced", "outage", "peer_closed", "survived"];
+        let outcomes = [
+            "killed",
+            "singled_out",
+            "silenced",
+            "outage",
+            "peer_closed",
+            "peer_reset",
+            "survived",
+        ];
         let evidence = |named: &str| {
             let ended_ms = 1_700_000_400_000 + i64::try_from(named.len()).unwrap();
             let span = Span { began_ms: 1_700_000_000_000, ended_ms };
@@ -219,7 +227,7 @@ mod tests {
             Lesson::MassEndings(endings) => endings.len(),
         };
         let left: Vec<_> = database.lessons().unwrap().iter().map(n_left).collect();
-        assert_eq!(left, [5, 5, 2]);
+        assert_eq!(left, [6, 6, 2]);
         let foretold = r#"INSERT INTO learned VALUES ('omen', NULL, '', '{"kind":"omen"}')"#;
         other.execute(foretold, []).unwrap();
         assert_eq!(HistoryReader::open(&folder.options().folder).unwrap().learned().unwrap(), []);

@@ -171,10 +171,10 @@ CREATE TABLE evidence (
   netns INTEGER,                     -- network namespace; NULL: the agent's own
   run INTEGER NOT NULL,              -- the agent that wrote it
   kind TEXT NOT NULL,                -- killed, singled_out (others were answered), silenced (probes met silence), outage,
-                                     -- peer_closed, survived
+                                     -- peer_closed, peer_reset, survived
   began_ns INTEGER NOT NULL,         -- the quiet time, from
   ended_ns INTEGER NOT NULL,         -- to
-  times INTEGER NOT NULL             -- of survived: how many that day; of peer_closed: how many in that minute
+  times INTEGER NOT NULL             -- of survived: how many that day; of peer_closed and peer_reset: how many in that minute
 ) STRICT;
 CREATE INDEX evidence_by_peer ON evidence (peer);
 

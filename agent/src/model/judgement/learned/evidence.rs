@@ -26,6 +26,12 @@ pub enum QuietOutcome {
         /// The number of connections, this one included.
         times: u64,
     },
+    /// The peer reset it, with nothing in flight; so it did with others in that minute. A crash or a restart does that at any
+    /// time: a habit is only what happens again and again.
+    PeerReset {
+        /// The number of connections, this one included.
+        times: u64,
+    },
     /// The connection went on; so did this number of others that day, after shorter times.
     Survived {
         /// The number of survivals, this one included.
@@ -42,6 +48,7 @@ impl QuietOutcome {
             Self::Silenced => "silenced",
             Self::Outage => "outage",
             Self::PeerClosed { .. } => "peer_closed",
+            Self::PeerReset { .. } => "peer_reset",
             Self::Survived { .. } => "survived",
         }
     }
@@ -54,6 +61,7 @@ impl QuietOutcome {
             Self::Silenced,
             Self::Outage,
             Self::PeerClosed { times },
+            Self::PeerReset { times },
             Self::Survived { times },
         ];
         all.into_iter().find(|outcome| outcome.as_str() == name)
@@ -62,7 +70,9 @@ impl QuietOutcome {
     /// The number of connections that it stands for.
     pub const fn times(self) -> u64 {
         match self {
-            Self::PeerClosed { times } | Self::Survived { times } => times,
+            Self::PeerClosed { times } | Self::PeerReset { times } | Self::Survived { times } => {
+                times
+            }
             _ => 1,
         }
     }
@@ -94,7 +104,11 @@ impl Evidence {
     }
 
     pub(super) const fn is_closing(&self) -> bool {
-        matches!(self.outcome, QuietOutcome::PeerClosed { .. })
+        matches!(self.outcome, QuietOutcome::PeerClosed { .. } | QuietOutcome::PeerReset { .. })
+    }
+
+    pub(super) const fn is_reset(&self) -> bool {
+        matches!(self.outcome, QuietOutcome::PeerReset { .. })
     }
 }
 
@@ -148,11 +162,14 @@ impl Known {
         self.keep_latest(Evidence::is_outage, MAX_OUTAGES);
     }
 
-    /// The peer ended a connection by itself after `span`.
-    pub(super) fn closed(&mut self, span: Span) {
+    /// The peer ended a connection by itself.
+    pub(super) fn closed(&mut self, closing: Evidence) {
         self.is_news = true;
+        let span = closing.span;
         for sample in self.evidence.iter_mut().rev() {
-            if let QuietOutcome::PeerClosed { times } = &mut sample.outcome
+            if sample.is_reset() == closing.is_reset()
+                && let QuietOutcome::PeerClosed { times } | QuietOutcome::PeerReset { times } =
+                    &mut sample.outcome
                 && sample.span.ended_ms / MINUTE_MS == span.ended_ms / MINUTE_MS
                 && is_same(sample.span.ms(), span.ms())
             {
@@ -160,7 +177,7 @@ impl Known {
                 return;
             }
         }
-        self.evidence.push(Evidence { span, outcome: QuietOutcome::PeerClosed { times: 1 } });
+        self.evidence.push(closing);
         self.keep_latest(Evidence::is_closing, MAX_KILLS);
     }
 

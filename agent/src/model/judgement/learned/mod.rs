@@ -150,7 +150,8 @@ impl Learned {
         let span = Span { began_ms: ended_ms - i64::from(quiet_ms), ended_ms };
         let destination = Destination::of(socket, self.home.netns);
         if self.by_destination.contains_key(&destination) || self.has_room_for(destination) {
-            self.by_destination.entry(destination).or_default().closed(span);
+            let outcome = QuietOutcome::PeerClosed { times: 1 };
+            self.by_destination.entry(destination).or_default().closed(Evidence { span, outcome });
         }
     }
 
@@ -185,7 +186,7 @@ impl Learned {
             _ if death.other_reason.is_some() => QuietOutcome::Killed,
             // Its path was gone when it spoke again: of the quiet time before that shows nothing.
             Cause::PeerReset if death.ending.is_reset_after_silence() => return,
-            Cause::PeerReset => QuietOutcome::PeerClosed { times: 1 },
+            Cause::PeerReset => QuietOutcome::PeerReset { times: 1 },
             Cause::KeepaliveTimeout if death.probes_unanswered < 2 => return,
             // The peer was started anew, or its path was gone for a while.
             Cause::KeepaliveReset if survived_as_much => return,
@@ -221,7 +222,7 @@ impl Learned {
         let known = self.by_destination.entry(destination).or_default();
         match outcome {
             QuietOutcome::Outage => known.went_dark(quiet),
-            QuietOutcome::PeerClosed { .. } => known.closed(quiet),
+            QuietOutcome::PeerReset { .. } => known.closed(Evidence { span: quiet, outcome }),
             _ => known.kill(Evidence { span: quiet, outcome }),
         }
         self.is_urgent = true;

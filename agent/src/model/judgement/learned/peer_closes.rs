@@ -47,8 +47,9 @@ impl PeerCloses {
             (0..closings.len()).map(alike).max_by_key(|alike| (occasions(alike), alike.len()))?;
         let n_occasions = occasions(most);
         let is_habit = n_occasions >= MIN_OCCASIONS && most.len() * 2 > closings.len();
-        // One or two may have any reason; with another one beside them they have.
-        if !is_habit && most.len() < closings.len() {
+        // One or two may have any reason; with another one beside them they have, and resets alone have: a crash, a restart.
+        let is_one_of_many = most.len() < closings.len();
+        if !is_habit && (is_one_of_many || most.iter().all(|it| it.is_reset())) {
             return None;
         }
         let (first, last) = (most.first()?, most.last()?);
