@@ -27,6 +27,8 @@ closed_set! {
         Kept = "kept",
         /// The peer is on this host.
         Local = "local",
+        /// It is one of keepwatch itself, which measures a path by it.
+        Keepwatch = "of_keepwatch",
         /// It is being opened or closed.
         NotEstablished = "not_established",
         /// Its path is kept by bytes, and probes bring none.
@@ -51,6 +53,7 @@ impl LeftAlone {
             }
             Self::Kept => "kept by traffic or by the peer's probes",
             Self::Local => "with a peer on this host",
+            Self::Keepwatch => "of keepwatch itself, which measures by them",
             Self::NotEstablished => "being opened or closed",
             Self::CountsBytes => "on a path that counts bytes: probes bring none",
             Self::LimitTooShort => "on a path whose limit is shorter than any keepalive",
@@ -88,6 +91,9 @@ pub(crate) fn plan(
     hz: u32,
 ) -> Result<PlannedOptions, LeftAlone> {
     let connection = &row.connection;
+    if row.owners.iter().any(|owner| owner.process == env!("CARGO_PKG_NAME")) {
+        return Err(LeftAlone::Keepwatch);
+    }
     match row.verdict() {
         Verdict::Protected => match paths.killed_sooner(connection) {
             None => return Err(LeftAlone::Protected),
