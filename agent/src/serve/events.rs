@@ -198,7 +198,9 @@ fn push_event(
     around: &Surroundings,
 ) {
     let mut row = EventRow::new(happening, clock::wall_time(happening.at), around);
-    if let (Happened::Died(_), Some(owner)) = (&happening.what, happening.socket.owner) {
+    // Its process may have ended by now.
+    let is_end = matches!(happening.what, Happened::Died(_) | Happened::GivenUp);
+    if let Some(owner) = happening.socket.owner.filter(|_| is_end) {
         row.details.clues = clues.of(owner.pid, happening.at).as_deref().cloned();
     }
     push(lines, &row);

@@ -4,6 +4,7 @@ use super::row::Row;
 use crate::model::{
     judgement::{
         condition::{Condition, Diagnosis},
+        facts::ConnectionFacts,
         verdict::{Surroundings, Verdict},
     },
     observed::socket::{Endpoint, Owner, Socket, SocketId},
@@ -89,7 +90,12 @@ impl Standing {
         Self {
             id: socket.id,
             condition: trouble.condition,
-            until_dropped_ms: until_dropped(around.verdict(socket), trouble, until_limit_ms),
+            until_dropped_ms: until_dropped(
+                around.verdict(socket),
+                trouble,
+                until_limit_ms,
+                socket,
+            ),
             until_limit_ms,
             quiet_ms: socket.quiet_ms.into(),
             detection_seconds: socket.detection_seconds(),
@@ -166,14 +172,22 @@ pub(crate) fn until_dropped_ms(row: &Row) -> Option<i64> {
         is_least: false,
         gives_up_ms: row.connection.gives_up_seconds.map(|seconds| ms(seconds).unsigned_abs()),
     };
-    until_dropped(row.verdict(), trouble, row.until_limit_seconds.map(ms))
+    until_dropped(row.verdict(), trouble, row.until_limit_seconds.map(ms), &row.connection)
 }
 
 /// Until the kernel gives up on what is unanswered, or the path forgets what is not protected.
-fn until_dropped(verdict: Verdict, trouble: Diagnosis, until_limit_ms: Option<i64>) -> Option<i64> {
+fn until_dropped(
+    verdict: Verdict,
+    trouble: Diagnosis,
+    until_limit_ms: Option<i64>,
+    of: &impl ConnectionFacts,
+) -> Option<i64> {
     match trouble.condition {
         Condition::Stuck | Condition::PeerSilent => i64::try_from(trouble.gives_up_ms?).ok(),
-        Condition::Overdue | Condition::Fine if verdict.is_unprotected() => until_limit_ms,
+        Condition::Overdue | Condition::Fine if verdict.is_unprotected() => {
+            let quiet_ms = i64::try_from(of.quiet_ms()).ok()?;
+            Some(of.forgotten_in_ms(until_limit_ms?.saturating_add(quiet_ms)))
+        }
         _ => None,
     }
 }
@@ -262,6 +276,24 @@ mod tests {
     fn what_is_in_trouble_comes_first_and_is_dropped_when_the_kernel_gives_up() {
         let standing = |socket: &Socket| Standing::of(socket, None, &around());
         assert_eq!(standing(&probed(1, 1)).until_dropped_ms, None, "one probe may get lost");
+        // The first probe comes in 40 s, and keeps it; the next one would come 10 min later.
+        let own = OwnSettings { idle_seconds: 60, interval_seconds: 600, ..OwnSettings::default() };
+        let between = |quiet_ms, timer_ms| {
+            let socket = named(1, b"");
+            Socket {
+                own,
+                keepalive: true,
+                quiet_ms,
+                silent_ms: quiet_ms,
+                received_ms: quiet_ms,
+                timer_ms,
+                ..socket
+            }
+        };
+        let first = standing(&between(20_000, Some(40_000)));
+        assert_eq!(first.until_dropped_ms, Some(390_000));
+        let later = standing(&between(100_000, Some(500_000)));
+        assert_eq!(later.until_dropped_ms, Some(250_000));
         // The third probe in 4 s, then two more and a last wait, 10 s each.
         assert_eq!(standing(&probed(1, 2)).until_dropped_ms, Some(34_000));
         assert_eq!(standing(&probed(1, 5)).until_dropped_ms, Some(4_000));

@@ -5,6 +5,7 @@ use super::{
     first_probe,
     in_window::{self, AskedWhen},
     lessons::{KnownLessons, Lessons},
+    measurement,
     needs::{constraints, kernel_gives_up, need, now, reopen, shorter_interval, spare_probes},
     peer_timer::TimerAdvice,
     recognition::{SeenProcesses, runs_in},
@@ -308,7 +309,7 @@ fn of_case(
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
     let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
-    advice.extend(reopen(&case).into_iter().chain(timer.pool).chain(timer.apart));
+    advice.extend(reopen(&case, &of_path).into_iter().chain(timer.pool).chain(timer.apart));
     advice.extend(spare_probes(&case, finding));
     let interval = shorter_interval(&case, finding, neighbours, proposal);
     advice.extend(interval.filter(|_| need == Some(Need::Keepalive)));
@@ -329,6 +330,7 @@ fn of_case(
         };
         advice.extend(advise(&situation, processes.recognise(look)));
     }
+    advice.extend(measurement::advice(&case, need, neighbours));
     Judged {
         finding,
         remote: match case.key.peer {

@@ -9,6 +9,7 @@ mod inherited;
 mod known_names;
 mod lessons;
 mod lost_events;
+mod measurement;
 mod needs;
 mod peer_timer;
 mod recognition;

@@ -1,5 +1,6 @@
 //! What a case needs: which kind of advice, and values that agree with all that is known.
 
+use super::peer_timer::refused_soon_after;
 use crate::{
     advice::{
         Constraints, Proposal,
@@ -18,7 +19,11 @@ use crate::{
         connection::{Connection, KeepaliveSettings, ms},
         connection_group::ConnectionGroup,
         life::{Finding, Life},
-        neighbours::{Neighbours, path_evidence::PathEvidence, witness::quiet_before},
+        neighbours::{
+            Neighbours,
+            path_evidence::{KilledAfter, PathEvidence},
+            witness::quiet_before,
+        },
     },
 };
 
@@ -84,7 +89,8 @@ pub(super) fn need(
         // No setting makes a peer read, or a route.
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
-        _ if case.key.is_busy || reopen(case).is_some() => None,
+        _ if case.key.is_busy || reopen(case, &neighbours.evidence_of(case)).is_some() => None,
+        Finding::ClosedAlthoughProbed if refused_soon_after(case, finding).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
             let is_hasty = case.of(finding).any(is_ended_by_one_probe);
             is_hasty.then_some(Need::LongerUserTimeout)
@@ -146,12 +152,16 @@ pub(super) fn need(
 }
 
 /// What is set is early enough, and only the timer that runs is not.
-pub(super) fn reopen(case: &ConnectionGroup) -> Option<Advice> {
+pub(super) fn reopen(case: &ConnectionGroup, evidence: &PathEvidence) -> Option<Advice> {
     let connection = &case.example().filter(|_| case.key.is_late_by_timer)?.connection;
     let Connection { limit, next_probe_seconds, .. } = connection;
     let is_kept =
         is_kept_over(connection.fires_by_ms(), limit.idle_kept_seconds, limit.idle_limit_seconds);
-    if !is_kept || limit.idle_limit_from.counts_bytes() {
+    let is_killed = |killed: &KilledAfter| connection.fires_by_ms() >= ms(killed.quiet);
+    if !is_kept
+        || limit.idle_limit_from.counts_bytes()
+        || evidence.killed.as_ref().is_some_and(is_killed)
+    {
         return None;
     }
     // It may have been armed with what is set now, when the path had been quiet already.

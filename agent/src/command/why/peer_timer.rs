@@ -1,16 +1,17 @@
 //! What the peer's own idle timer means for a case: the program has to close sooner; and of what hangs or died after a longer time
 //! without data nobody can tell whether the path forgot it, or the peer had closed it and its FIN was lost.
 
+use super::measurement;
 use crate::{
     advice::remedy::{Advice, Holds},
     model::{
-        judgement::{learned::PeerClosesRow, learned_limit::Confidence},
-        text::duration::tenths,
+        judgement::{death::Cause, learned::PeerClosesRow, learned_limit::Confidence},
+        text::{duration::tenths, wall_time::unix_seconds},
     },
     view::{
         connection::ms,
-        connection_group::{ConnectionGroup, Peer},
-        life::Finding,
+        connection_group::ConnectionGroup,
+        life::{Finding, Life, LifeEnd},
         neighbours::{Neighbours, peer_timer::PeerTimer},
     },
 };
@@ -93,7 +94,6 @@ fn pool_below(
 
 /// What tells a path that forgets from a peer that had closed.
 fn tell_apart(case: &ConnectionGroup, closes: &PeerClosesRow) -> Option<Advice> {
-    let Peer::Server(addr) = case.key.peer else { return None };
     let after = tenths(ms(closes.after_seconds));
     Some(Advice {
         place: "path",
@@ -102,7 +102,7 @@ fn tell_apart(case: &ConnectionGroup, closes: &PeerClosesRow) -> Option<Advice> 
             "to tell a FIN that was lost from a path that forgets: the log of the peer says whether it closed them, and this \
              measures whether the path forgets sooner than {after}"
         ),
-        lines: vec![format!("keepwatch measure {addr}")],
+        lines: vec![measurement::line(case)?],
         client: None,
         needs_previous: false,
     })
@@ -117,4 +117,20 @@ pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bo
     let is_outlived = quiet.fold(0.0, f64::max) > CLEARLY * closes.after_seconds;
     closes.after_seconds < f64::from(limit)
         && (closes.confidence > Confidence::Guess || !is_outlived)
+}
+
+/// When the peer refused new connections, if it did within a minute after it ended those of a finding, Unix time: its program had
+/// ended, and no timer of it closed them.
+pub(super) fn refused_soon_after(case: &ConnectionGroup, finding: Finding) -> Option<f64> {
+    const SOON_SECONDS: f64 = 60.0;
+    let is_refused = |end: &&LifeEnd| {
+        end.cause == Cause::ConnectFailed && end.errno.as_deref() == Some("ECONNREFUSED")
+    };
+    let at = |end: &LifeEnd| unix_seconds(&end.at);
+    let ends = |life: &Life| life.end.as_ref().filter(|end| !is_refused(end)).and_then(at);
+    let ended = case.of(finding).filter_map(ends).min_by(f64::total_cmp)?;
+    let refused = case.lives.iter().filter_map(|life| life.end.as_ref()).filter(is_refused);
+    let soon =
+        refused.filter_map(at).filter(|at| (ended - 1.0..=ended + SOON_SECONDS).contains(at));
+    soon.min_by(f64::total_cmp)
 }

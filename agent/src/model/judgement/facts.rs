@@ -65,6 +65,18 @@ pub trait ConnectionFacts {
         self.next_probe_ms().is_some_and(|rest_ms| rest_ms <= self.fires_by_ms())
     }
 
+    /// Milliseconds until a path with this limit forgets it, if no data is sent; less than 0 if it has. A probe that comes in time
+    /// keeps it once more, also where the one after it comes too late.
+    fn forgotten_in_ms(&self, limit_ms: i64) -> i64 {
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let rest_ms = limit_ms.saturating_sub(ms(self.quiet_ms()));
+        let interval_ms = i64::from(self.interval().value) * 1000;
+        let in_time = self.next_probe_ms().map(ms).filter(|next_ms| *next_ms < rest_ms);
+        in_time
+            .filter(|_| interval_ms >= limit_ms)
+            .map_or(rest_ms, |next_ms| next_ms.saturating_add(limit_ms))
+    }
+
     /// What is wrong with it now, whatever the path.
     fn diagnosis(&self) -> Option<Diagnosis>;
 

@@ -31,10 +31,10 @@ pub(crate) enum Finding {
     ProbablyLost,
     /// Live: it is being opened, and nobody answers its SYN.
     Opening,
-    /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
-    GivenUp,
     /// Live: the peer's program does not read.
     Blocked,
+    /// Live: this host has closed it, and its last data or its FIN goes unanswered; nobody waits for it any more.
+    GivenUp,
     /// The path, or the peer, forgot it while it was quiet.
     Dropped,
     /// The peer, or the path to it, did not answer any more.

@@ -3,6 +3,7 @@
 
 use super::{CallSeen, Life, UnansweredTime, before};
 use crate::{
+    advice::process_clues::Traces,
     model::{observed::setsockopt::SockOpt, table::happening::EventName},
     view::{event_row::EventRow, row::Row},
 };
@@ -14,6 +15,7 @@ struct ReportedPast {
     is_whole: bool,
     opened_at: Option<String>,
     given_up_at: Option<String>,
+    clues: Option<Traces>,
     calls: Vec<CallSeen>,
     changed: Vec<SockOpt>,
     unanswered_times: Vec<UnansweredTime>,
@@ -24,6 +26,7 @@ impl ReportedPast {
         life.is_whole |= self.is_whole;
         life.opened_at = life.opened_at.take().or(self.opened_at);
         life.given_up_at = self.given_up_at.or(life.given_up_at);
+        life.clues = life.clues.take().or(self.clues);
         life.calls = self.calls;
         life.changed = self.changed;
         life.unanswered_times = self.unanswered_times;
@@ -48,7 +51,10 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
                 known.opened_at = Some(happening.time.at);
             }
             EventName::Setting => known.calls.extend(CallSeen::of(happening)),
-            EventName::GivenUp => known.given_up_at = Some(happening.time.at),
+            EventName::GivenUp => {
+                known.given_up_at = Some(happening.time.at);
+                known.clues = happening.details.clues;
+            }
             EventName::DataAnswered => {
                 known.unanswered_times.extend(UnansweredTime::of(happening));
             }
@@ -133,14 +139,18 @@ mod tests {
             result: Some("EINVAL".to_owned()),
             ..EventDetails::default()
         };
+        let showed =
+            EventDetails { clues: Some(Traces::of_name("app")), ..EventDetails::default() };
         let past = vec![
             told(EventName::Opened, EventDetails::default()),
             told(EventName::Setting, refused),
+            told(EventName::GivenUp, showed),
         ];
         let joined = lives(vec![row(&one), row(&app(2, None, 0))], past);
         assert_eq!(joined.len(), 2);
         assert!(joined[0].is_whole && !joined[1].is_whole);
         assert_eq!(joined[0].calls[0].result, "EINVAL");
-        assert_eq!(joined[1].calls, []);
+        assert_eq!(joined[0].clues, Some(Traces::of_name("app")), "its process may be gone");
+        assert_eq!((joined[1].calls.len(), &joined[1].clues), (0, &None));
     }
 }

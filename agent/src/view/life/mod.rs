@@ -306,6 +306,12 @@ impl Life {
             && without_data.is_some_and(|seconds| seconds > idle.max(LEAST_SECONDS))
     }
 
+    /// Whether its program sent data, or was about to, that the peer had no more use for.
+    pub(crate) fn wrote_into_closed(&self) -> bool {
+        let is_closed = self.end.as_ref().is_some_and(|end| end.cause == Cause::PeerClosed);
+        is_closed && self.connection.in_flight && self.connection.state == State::CloseWait
+    }
+
     /// The finding about it.
     pub(crate) fn finding(&self) -> Finding {
         let found = self.finding_without_drill();
@@ -358,6 +364,8 @@ impl Life {
             | Cause::PeerReset
             | Cause::Unreachable
             | Cause::ConnectFailed => Finding::Failed,
+            // Its program wrote into what the peer had closed.
+            Cause::PeerClosed if self.wrote_into_closed() => Finding::Failed,
             Cause::Unknown => Finding::Unseen,
             Cause::PeerClosed | Cause::LocalClosed | Cause::LocalReset => Finding::Fine,
         }

@@ -8,7 +8,7 @@ pub(crate) mod witness;
 use self::{
     path_evidence::{DiedAfter, KilledAfter},
     peer_timer::{PeerTimer, PeerTimers},
-    witness::{PeerWitness, Silence, quiet_before},
+    witness::{PeerWitness, Silence, met_outage, quiet_before},
 };
 use super::{
     connection::Connection,
@@ -190,17 +190,15 @@ impl Neighbours {
         Some(KilledHere { quiet, death })
     }
 
-    /// Whether the peer or the path is gone for all that go there: no quiet time explains what hangs, or what died. What
-    /// hung before, while others were answered, is not of it.
+    /// Whether the peer or the path is gone for all that go there, or was when these fell silent: no quiet time explains what
+    /// hangs, or what died. What hung before, while others were answered, is not of it.
     pub(crate) fn is_outage(&self, case: &ConnectionGroup) -> bool {
         match case.finding() {
             finding @ (Finding::Stuck | Finding::GivenUp | Finding::PeerSilent) => {
-                [self.at(case), self.at_host(case)].into_iter().flatten().any(|at| {
-                    at.silence.as_ref().is_some_and(|silence| {
-                        silence.is_outage
-                            && case.of(finding).all(|life| silence.is_met_by(life, self.now))
-                    })
-                })
+                [self.at(case), self.at_host(case)]
+                    .into_iter()
+                    .flatten()
+                    .any(|at| case.of(finding).all(|life| at.is_of_outage(life, self.now)))
             }
             finding @ Finding::Dark => case.of(finding).any(|life| {
                 life.end.as_ref().is_some_and(|end| end.others_silent.is_some_and(|n| n > 0))
@@ -329,8 +327,10 @@ impl AtPeer {
         let end = life.end.as_ref()?;
         let quiet = killed(life).or_else(|| self.killed_before_first_probe(life, now))?;
         let asked = PeerWitness::of(life, now).unanswered.map(|it| it.since);
-        let is_answered =
-            |asked: f64| self.witnesses.iter().any(|witness| witness.is_answer_to(asked));
+        let is_answered = |asked: f64| {
+            self.witnesses.iter().any(|witness| witness.is_answer_to(asked))
+                && !met_outage(&self.witnesses, asked)
+        };
         let is_alone = end.others_answered.is_some()
             || end.forgotten && end.cause != Cause::IdleDrop && end.cause != Cause::KeepaliveReset
             || asked.is_some_and(is_answered);
@@ -357,15 +357,20 @@ impl AtPeer {
         self.probing.iter().find(is_it).map(|it| it.idle)
     }
 
+    /// Whether one hangs since an outage that lasts, or that is over.
+    fn is_of_outage(&self, life: &Life, now: f64) -> bool {
+        let lasts = |silence: Silence| silence.is_outage && silence.is_met_by(life, now);
+        let unanswered = PeerWitness::of(life, now).unanswered;
+        self.silence.is_some_and(lasts)
+            || unanswered.is_some_and(|it| met_outage(&self.witnesses, it.since))
+    }
+
     /// Those that hang after a quiet time, and not because the peer or the path is gone for all, or the peer closes by itself
     /// after less.
     fn hanging<'a>(&self, here: &[LifeHere<'a>], now: f64) -> Vec<Hanging<'a>> {
-        let is_of_outage = |life: &Life| {
-            self.silence.as_ref().is_some_and(|it| it.is_outage && it.is_met_by(life, now))
-        };
         let is_closed = |it: &LifeHere<'_>| it.timer.is_some_and(|timer| timer.is_habit);
         let open = here.iter().filter(|it| !is_closed(it)).map(|it| it.life);
-        let hanging = open.filter(|life| !is_of_outage(life)).filter_map(|life| {
+        let hanging = open.filter(|life| !self.is_of_outage(life, now)).filter_map(|life| {
             let quiet = quiet_before_it_hung(life)?;
             let since = PeerWitness::of(life, now).unanswered?.since;
             Some(Hanging { quiet, since, life })

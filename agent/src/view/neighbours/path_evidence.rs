@@ -196,10 +196,11 @@ impl AtPeer {
         let hangs = self.guess.as_ref().filter(|guess| guess.is_heard).map(|guess| KilledAfter {
             quiet: guess.hangs_after,
             shown_by: format!(
-                "{} {to} {} no answer any more after {} of quiet, while others are answered",
+                "{} {to} {} no answer any more after {} of quiet, while others {} answered",
                 counted(guess.n_hanging, "connection"),
                 if guess.n_hanging == 1 { "gets" } else { "get" },
-                tenths(ms(guess.hangs_after))
+                tenths(ms(guess.hangs_after)),
+                if guess.heard_until.is_some() { "were" } else { "are" }
             ),
         });
         let is_survived =

@@ -28,6 +28,17 @@ pub(crate) struct PeerWitness {
     pub(crate) unanswered: Option<UnansweredSince>,
     /// When it ended.
     pub(crate) ended: Option<f64>,
+    /// Of one that gets answers now: how it went on.
+    pub(crate) busy: Option<BusyTime>,
+}
+
+/// A time in which a connection went on all the time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct BusyTime {
+    /// When that began: Unix time.
+    pub(crate) since: f64,
+    /// It was never quiet for longer, seconds.
+    pub(crate) longest_quiet: f64,
 }
 
 /// What one connection sent and nobody answered.
@@ -53,7 +64,7 @@ impl PeerWitness {
             let unanswered = ended.and_then(|ended| fell_silent(life, ended));
             let is_alone = life.finding() == Finding::Dropped || end.others_answered.is_some();
             let unanswered = unanswered.map(|since| UnansweredSince { since, is_outage, is_alone });
-            return Self { opened, heard, unanswered, ended };
+            return Self { opened, heard, unanswered, ended, busy: None };
         }
         let connection = &life.connection;
         // A connection that is not there yet has heard nobody.
@@ -66,7 +77,21 @@ impl PeerWitness {
             is_outage: no_limit_explains(life),
             is_alone: false,
         });
-        Self { opened, heard, unanswered, ended: None }
+        let busy = unanswered.is_none().then(|| BusyTime {
+            since: now - connection.watched_seconds,
+            longest_quiet: connection.longest_quiet_seconds,
+        });
+        Self { opened, heard, unanswered, ended: None, busy }
+    }
+
+    /// Whether it is known to have heard the peer between these times.
+    fn was_heard_between(&self, from: f64, until: f64) -> bool {
+        let is_between = |at: f64| at > from + ANSWER_SECONDS && at <= until;
+        let went_on = |busy: BusyTime| {
+            busy.since <= from && busy.longest_quiet + ANSWER_SECONDS < until - from
+        };
+        [self.heard, self.opened].into_iter().flatten().any(is_between)
+            || self.heard.is_some_and(|heard| heard > until) && self.busy.is_some_and(went_on)
     }
 
     /// Whether it was there at that time, gets answers, and heard the peer after it: a peer that was gone then would have
@@ -110,6 +135,22 @@ impl Silence {
         let unanswered = PeerWitness::of(life, now).unanswered;
         unanswered.is_some_and(|it| it.since >= self.since)
     }
+}
+
+/// What falls silent within this time may do so together.
+const TOGETHER_SECONDS: f64 = 60.0;
+
+/// Whether what was sent at a moment met an outage, over or not: another one fell silent about then, no limit explains that, and
+/// nobody was heard in between. Nor was anybody within the time after it in which a path forgets nothing.
+pub(super) fn met_outage(witnesses: &[PeerWitness], at: f64) -> bool {
+    let was_heard_between =
+        |from: f64, until: f64| witnesses.iter().any(|it| it.was_heard_between(from, until));
+    let outages = witnesses.iter().filter_map(|it| it.unanswered);
+    outages.filter(|it| it.is_outage && !it.is_alone).any(|it| {
+        (it.since - at).abs() <= TOGETHER_SECONDS
+            && !was_heard_between(it.since.min(at), it.since.max(at))
+            && !was_heard_between(it.since, it.since + seconds(MIDDLEBOX_MS))
+    })
 }
 
 /// Of one that hangs now: the quiet time before that, seconds.

@@ -164,14 +164,19 @@ impl Judged {
             let unanswered = PeerWitness::of(life, self.asked.now).unanswered;
             unanswered.is_some_and(|it| it.is_outage)
         };
-        Some(if self.case.live().any(hangs_after_a_moment) {
-            "no path forgets after so little quiet: the peer or the path is gone".to_owned()
-        } else if self.case.live().any(shows) {
-            "went on after as long a quiet time before: the peer or the path is gone".to_owned()
+        let is_gone = if self.outage_beside.is_some() {
+            "the peer or the path is gone"
         } else {
-            "others to the same peer hang after quiet times that no limit explains: the peer or the path is gone for all of \
-             them"
-                .to_owned()
+            "the peer or the path was gone, and forgot it meanwhile"
+        };
+        Some(if self.case.live().any(hangs_after_a_moment) {
+            format!("no path forgets after so little quiet: {is_gone}")
+        } else if self.case.live().any(shows) {
+            format!("went on after as long a quiet time before: {is_gone}")
+        } else {
+            format!(
+                "others to the same peer fell silent then after quiet times that no limit explains: {is_gone}"
+            )
         })
     }
 

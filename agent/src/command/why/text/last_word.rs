@@ -3,6 +3,7 @@
 use super::phrase::{connections, of_processes, time, up_to};
 use crate::{
     command::why::answer::Judged,
+    model::{judgement::death::MIDDLEBOX_MS, text::duration::seconds},
     view::{connection::Connection, connection_group::Peer, life::Life},
 };
 use std::collections::BTreeSet;
@@ -28,13 +29,23 @@ pub(super) fn unreplied_in_words(
     let n = unreplied.len();
     let program = if have == "has" { "its program does" } else { "their programs do" };
     let (it, owes) = if have == "has" { ("it", "owes") } else { ("they", "owe") };
+    let is_lost = unreplied.iter().any(|(_, life, _)| may_be_lost(&life.connection));
+    let or_lost = if is_lost { ", or the path has lost it" } else { "" };
     Some(format!(
         "{peers} {have} acknowledged the last data of {}{whose}, sent {}{} ago, and {have} sent none since: where {it} {owes} an \
-         answer, {program} not give it",
+         answer, {program} not give it{or_lost}",
         connections(n),
         up_to(n),
         time(longest)
     ))
+}
+
+/// Whether an answer may have met a path that had forgotten the connection: nothing kept that.
+fn may_be_lost(connection: &Connection) -> bool {
+    let is_kept = connection.verdict.is_some_and(|verdict| !verdict.is_unprotected());
+    let is_heard =
+        connection.silent_seconds <= seconds(MIDDLEBOX_MS).max(connection.longest_quiet_seconds);
+    connection.probe_unanswered_seconds().is_some() || !is_kept && !is_heard
 }
 
 /// That what is quiet without an answer has never been quiet for as long before.

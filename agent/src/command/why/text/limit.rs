@@ -9,14 +9,16 @@ use crate::{
     },
     model::{
         judgement::{
+            facts::ConnectionFacts as _,
             learned::{LimitRow, PeerClosesRow},
             learned_limit::Confidence,
             limit_source::LimitSource,
         },
         observed::probe_timing::quiet_before::ProbeAfter,
+        text::duration::signed_seconds,
     },
     view::{
-        connection::PathLimit,
+        connection::{PathLimit, ms},
         connection_group::QuietRange,
         life::{Finding, Life},
         neighbours::LimitGuess,
@@ -190,9 +192,18 @@ impl Judged {
         format!("{range} if the path has forgotten {them}{alike}; {in_force}")
     }
 
-    /// When the path forgets the one that is quiet for the longest time, by what is taken for its limit, and by a guess.
+    /// Until a path with this limit forgets the first of those that live, seconds, if all stay quiet.
+    fn forgotten_in(&self, limit: f64) -> f64 {
+        let limit_ms = i64::try_from(ms(limit)).unwrap_or(i64::MAX);
+        let open = self.case.live().map(|life| &life.connection).filter(|it| it.is_open());
+        let rest_ms = open.map(|it| it.forgotten_in_ms(limit_ms)).min();
+        rest_ms.map_or(limit, signed_seconds)
+    }
+
+    /// When the path forgets the first of them, by what is taken for its limit, and by a guess. `quietest`: the longest quiet time
+    /// of one of them, seconds.
     pub(super) fn dropped_in(&self, quietest: f64) -> String {
-        let rest = time(self.known_limit() - quietest);
+        let rest = time(self.forgotten_in(self.known_limit()));
         if let Some(closes) = self.may_close() {
             return match closes.after_seconds - quietest {
                 before if before > 0.0 => format!(
@@ -212,7 +223,7 @@ impl Judged {
             ),
             Some(guess) => format!(
                 "dropped in {} if it stays quiet and the path forgets after ~{} (guess), else in {rest}",
-                time(guess - quietest),
+                time(self.forgotten_in(guess)),
                 time(guess)
             ),
         }

@@ -2,7 +2,10 @@
 
 use super::phrase::{time, up_to};
 use crate::{
-    command::why::{answer::Judged, needs::is_ended_by_one_probe},
+    command::{
+        timestamp,
+        why::{answer::Judged, needs::is_ended_by_one_probe, peer_timer::refused_soon_after},
+    },
     model::judgement::{
         condition::CANNOT_SEND,
         death::{Cause, QUIET_MS},
@@ -101,6 +104,11 @@ impl Judged {
                 "{what}{whose} {peer} could not be opened ({})",
                 errno.unwrap_or("given up")
             ),
+            (Some(Cause::PeerClosed), _) => format!(
+                "{} had closed {what}{whose} when the program wrote again, and a reset answered{}",
+                self.peer(),
+                self.refused_soon_after().unwrap_or_default()
+            ),
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}{}",
                 self.peer(),
@@ -108,10 +116,33 @@ impl Judged {
                 self.unsent().unwrap_or_default()
             ),
             _ => {
-                let why = self.unsent().unwrap_or_else(|| self.unread_after_quiet());
+                let why = self.unsent().or_else(|| self.refused_soon_after());
+                let why = why.unwrap_or_else(|| self.unread_after_quiet());
                 format!("{} reset {what}{whose}{why}", self.peer())
             }
         }
+    }
+
+    /// Why a peer closed those whose probes it answered.
+    pub(super) fn why_closed(&self) -> String {
+        if let Some(refused) = self.refused_soon_after() {
+            return refused;
+        }
+        let alone = if self.case.of(self.finding).count() > 1 {
+            ""
+        } else {
+            "; one alone may be a restart of it as well"
+        };
+        format!(
+            ", while probes were answered: an idle timeout of a proxy or server, which TCP keepalive does not reach{alone}"
+        )
+    }
+
+    /// That the peer refused new connections soon after it ended these: no timer of it did.
+    fn refused_soon_after(&self) -> Option<String> {
+        let refused = refused_soon_after(&self.case, self.finding)?;
+        let at = timestamp::short_of_unix(refused, self.asked.now);
+        Some(format!(", and refused new ones from {at} on: its program had ended"))
     }
 
     /// What a reset by the peer's program looks like that met a request after a quiet time.
@@ -124,9 +155,14 @@ impl Judged {
         }
         let (request, at_least) =
             if resets().count() == 1 { ("a request", "") } else { ("requests", "at least ") };
-        format!(
-            " with {request} unread, after {at_least}{} of quiet: its own idle timeout is likely",
-            time(shortest)
-        )
+        let probes_sent =
+            self.case.of(self.finding).filter_map(|life| Some(life.end.as_ref()?.probes_sent));
+        // No timer of a program sees these.
+        let after = if probes_sent.max() > Some(0) {
+            "after a time in which only probes went".to_owned()
+        } else {
+            format!("after {at_least}{} of quiet", time(shortest))
+        };
+        format!(" with {request} unread, {after}: its own idle timeout is likely")
     }
 }

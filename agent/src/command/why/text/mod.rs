@@ -113,9 +113,9 @@ impl WhyText<'_> {
                 self.behind().unwrap_or_default()
             );
         }
-        let outage = outages::in_words(self.cases, self.now);
+        let outages = outages::in_words(self.cases, self.now);
         // Of a probe that waits, the finding itself says it.
-        let may_be_next = outage.is_none()
+        let may_be_next = outages.is_empty()
             && worst.finding >= Finding::Dropped
             && worst.finding != Finding::ProbeUnanswered;
         let beside = outages::beside(self.cases, self.now).filter(|_| may_be_next);
@@ -123,7 +123,7 @@ impl WhyText<'_> {
         let is_over = |it: &outages::OutageText| it.is_over && !worst.asked.is_of_past;
         let is_later =
             |it: &outages::OutageText| is_over(it) || it.hung_before && !worst.hung_before;
-        let (over, now): (Vec<_>, Vec<_>) = outage.into_iter().partition(is_later);
+        let (over, now): (Vec<_>, Vec<_>) = outages.into_iter().partition(is_later);
         let sentences = |outages: Vec<outages::OutageText>| {
             let all: Vec<String> =
                 outages.into_iter().map(|outage| format!("{}. ", outage.sentence)).collect();
@@ -133,8 +133,8 @@ impl WhyText<'_> {
         let head = format!(
             "{}{}{}{}{}.{}{} {}",
             if worst.hung_before { "What was wrong then had begun before. " } else { "" },
-            self.stopped(),
             sentences(now),
+            self.stopped(),
             self.unreplied(worst),
             worst.sentence(),
             self.when_of_worst(worst).unwrap_or_default(),

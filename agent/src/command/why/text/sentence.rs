@@ -121,10 +121,10 @@ impl Judged {
                  restarted, or closes all of them"
             ),
             Finding::ClosedAlthoughProbed => format!(
-                "{what}{whose} {peer} {was} closed by the peer after {}{} without data, while probes were answered: an idle \
-                 timeout of a proxy or server, which TCP keepalive does not reach",
+                "{what}{whose} {peer} {was} closed by the peer after {}{} without data{}",
                 up_to(n),
-                time(self.without_data())
+                time(self.without_data()),
+                self.why_closed(),
             ),
             Finding::Failed => self.failed(&what, &whose, &peer),
             Finding::Drilled => format!(

@@ -190,6 +190,8 @@ fn what_hangs_after_a_quiet_time_that_others_show_to_be_too_long_needs_earlier_p
     for others in [vec![], vec![live(&survivor)]] {
         let said = page(vec![live(&hanging)], &others);
         assert!(said.contains("TCP_USER_TIMEOUT") && !said.contains("TCP_KEEPIDLE"), "{said}");
+        let is_asked = said.contains("if this measures a limit below 1 min 30 s");
+        assert_eq!(is_asked && said.contains("keepwatch measure "), others.is_empty(), "{said}");
     }
 }
 

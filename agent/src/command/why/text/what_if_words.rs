@@ -34,7 +34,12 @@ impl Judged {
                 format!(", if the path keeps {them} for {} s", proposal.idle)
             };
             let deaths = counted(of, "death");
-            words.push(format!("{} of {deaths} prevented{unless}", what_if.prevented));
+            let closed = if self.ended_by_timer.is_some() {
+                ", unless the peer had closed by itself"
+            } else {
+                ""
+            };
+            words.push(format!("{} of {deaths} prevented{unless}{closed}", what_if.prevented));
         }
         if what_if.kept_or_noticed > 0 {
             let n = what_if.kept_or_noticed;

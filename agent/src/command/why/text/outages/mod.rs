@@ -1,5 +1,8 @@
 //! An outage that many connections show at once: said before the cases, of which each shows only its part.
 
+#[cfg(test)]
+mod tests;
+
 use super::phrase::connections;
 use crate::{
     command::{
@@ -9,10 +12,11 @@ use crate::{
     model::text::count::counted,
     view::{
         life::{InWindow, Life},
-        neighbours::witness::{ANSWER_SECONDS, PeerWitness, Silence, UnansweredSince},
+        neighbours::witness::{ANSWER_SECONDS, BusyTime, PeerWitness, Silence, UnansweredSince},
     },
 };
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -22,6 +26,8 @@ const TOGETHER_SECONDS: f64 = 60.0;
 /// Fewer connections, or one kind of them, are said by their case.
 const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
+/// Outages of a time that is over, at most.
+const MOST_TOLD: usize = 3;
 /// Of more hosts the names are no help.
 const HOSTS_NAMED: usize = 3;
 
@@ -33,8 +39,6 @@ struct HostWitness {
     witness: PeerWitness,
     /// When what it had sent was answered after all: Unix time.
     answered: Option<f64>,
-    /// It has never been quiet for longer, seconds, since it is watched: Unix time. None while it hangs.
-    busy: Option<(f64, f64)>,
     /// The last time in which its data went unanswered, before it was answered: Unix times.
     hung: Option<(f64, f64)>,
     /// It hung before the time that was asked for.
@@ -50,9 +54,9 @@ pub(super) struct OutageText {
     pub(super) hung_before: bool,
 }
 
-/// The hosts with most connections that went dark together, in words: in the time that was asked for, else before it. `now`:
-/// Unix time.
-pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
+/// The hosts with most connections that went dark together, in words: in the time that was asked for, else before it. First the
+/// outage that lasts, then one that is over. `now`: Unix time.
+pub(super) fn in_words(cases: &[Judged], now: f64) -> Vec<OutageText> {
     let mut hosts: BTreeMap<IpAddr, Vec<HostWitness>> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
         let Some(remote) = case.remote else { continue };
@@ -61,36 +65,60 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Option<OutageText> {
             of_host.extend(witnesses(life, (number, remote.port()), case.asked));
         }
     }
-    let largest = |hung_before: bool| {
+    let of_many = |hung_before: bool| {
         let outages = hosts.iter().filter_map(|(host, all)| {
             Some(Outage { hosts: [*host].into(), ..Outage::of(all.clone(), hung_before)? })
         });
-        let together = together(outages.collect());
-        let outages = together.into_iter().filter(Outage::is_of_many);
-        outages.max_by_key(|outage| outage.n).map(|outage| (outage, hung_before))
+        let together = together(outages.collect()).into_iter();
+        let all = together.filter(Outage::is_of_many);
+        let is_of_past = cases.iter().any(|case| case.asked.is_of_past);
+        let told = if is_of_past { each_of_a_time(all) } else { lasting_then_over(all) };
+        told.into_iter().map(move |outage| OutageText {
+            sentence: outage.in_words(now),
+            is_over: outage.is_over(),
+            hung_before,
+        })
     };
-    let (outage, hung_before) = largest(false).or_else(|| largest(true))?;
-    let is_over = outage.heard_again.is_some() || outage.last_end.is_finite();
-    Some(OutageText { sentence: outage.in_words(now), is_over, hung_before })
+    let found: Vec<OutageText> = of_many(false).collect();
+    if found.is_empty() { of_many(true).collect() } else { found }
+}
+
+/// The largest that lasts, whatever was larger, and the largest that is over.
+fn lasting_then_over(outages: impl Iterator<Item = Outage>) -> Vec<Outage> {
+    let (over, lasting): (Vec<_>, Vec<_>) = outages.partition(Outage::is_over);
+    let largest = |outages: Vec<Outage>| outages.into_iter().max_by_key(|outage| outage.n);
+    [lasting, over].into_iter().filter_map(largest).collect()
+}
+
+/// Of a time that is over the largest, a few, in the order of time. What began within a minute was one of them.
+fn each_of_a_time(outages: impl Iterator<Item = Outage>) -> Vec<Outage> {
+    let mut all: Vec<Outage> = outages.collect();
+    all.sort_by_key(|outage| Reverse(outage.n));
+    let mut told: Vec<Outage> = Vec::new();
+    for outage in all {
+        let is_other = |it: &Outage| (it.since - outage.since).abs() > TOGETHER_SECONDS;
+        if told.len() < MOST_TOLD && told.iter().all(is_other) {
+            told.push(outage);
+        }
+    }
+    told.sort_by(|a, b| a.since.total_cmp(&b.since));
+    told
 }
 
 /// What a connection shows of its host: now, or at its end, and in each time in which its data went unanswered.
 fn witnesses(life: &Life, (case, port): (usize, u16), asked: AskedWhen) -> Vec<HostWitness> {
     let now = asked.now;
     let witness = PeerWitness::of(life, now);
-    let connection = &life.connection;
-    let watched_since = life.read_at.unwrap_or(now) - connection.watched_seconds;
-    let is_busy = life.end.is_none() && witness.unanswered.is_none();
     let times: Vec<(f64, f64)> =
         life.unanswered_times_of(asked.window.unwrap_or((asked.since, now))).collect();
-    let busy = is_busy.then_some((connection.longest_quiet_seconds, watched_since));
     let hung_before = life.in_window == Some(InWindow::HungBefore);
     let hung = times.last().copied();
-    let now = HostWitness { case, port, witness, answered: None, busy, hung, hung_before };
+    let now = HostWitness { case, port, witness, answered: None, hung, hung_before };
     let hung = times.into_iter().map(|(since, until)| {
         // A path that had forgotten it would never have answered.
         let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
-        let witness = PeerWitness { unanswered: Some(unanswered), ..PeerWitness::default() };
+        let busy = now.witness.busy;
+        let witness = PeerWitness { unanswered: Some(unanswered), busy, ..PeerWitness::default() };
         HostWitness { witness, answered: Some(until), ..now }
     });
     [now].into_iter().chain(hung).collect()
@@ -196,6 +224,10 @@ impl Outage {
         self.n >= MIN_CONNECTIONS && self.cases.len() >= MIN_CASES
     }
 
+    const fn is_over(&self) -> bool {
+        self.heard_again.is_some() || self.last_end.is_finite()
+    }
+
     /// The same with that of another host.
     fn and(mut self, other: Self) -> Self {
         let heard_until = self.heard_until.into_iter().chain(other.heard_until);
@@ -282,8 +314,8 @@ impl HostWitness {
             return false;
         }
         let was_there = self.witness.opened.is_none_or(|opened| opened <= began);
-        match self.busy {
-            Some((longest_quiet, watched_since)) if was_there && watched_since <= began => {
+        match self.witness.busy {
+            Some(BusyTime { since, longest_quiet }) if was_there && since <= began => {
                 longest_quiet + ANSWER_SECONDS < over.min(heard) - began
             }
             _ => was_there && self.witness.unanswered.is_none() && heard <= over,
@@ -311,173 +343,4 @@ fn longest_together(dark: Vec<HostWitness>) -> (Vec<HostWitness>, Vec<HostWitnes
     let sizes = dark.iter().enumerate().map(|(place, it)| (n_with(place, since(it)), since(it)));
     let first = sizes.reduce(|most, it| if it.0 >= most.0 { it } else { most }).map(|(_, at)| at);
     dark.into_iter().partition(|it| first.is_some_and(|first| is_with(first, it)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::view::neighbours::witness::UnansweredSince;
-
-    fn darkened(case: usize, heard: f64, since: f64) -> HostWitness {
-        let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
-        let witness = PeerWitness {
-            heard: Some(heard),
-            unanswered: Some(unanswered),
-            ..PeerWitness::default()
-        };
-        HostWitness { witness, ..of_case(case) }
-    }
-
-    fn of_case(case: usize) -> HostWitness {
-        let witness = PeerWitness::default();
-        HostWitness {
-            case,
-            port: 443,
-            witness,
-            answered: None,
-            busy: None,
-            hung: None,
-            hung_before: false,
-        }
-    }
-
-    fn heard(at: f64) -> HostWitness {
-        let witness = PeerWitness { heard: Some(at), ..PeerWitness::default() };
-        HostWitness { witness, ..of_case(99) }
-    }
-
-    #[test]
-    fn the_most_that_fell_silent_within_a_minute_are_together() {
-        let all: Vec<HostWitness> = [0.0, 100.0, 110.0, 130.0, 160.0, 161.0, 200.0]
-            .into_iter()
-            .enumerate()
-            .map(|(case, since)| darkened(case, -1.0, since))
-            .collect();
-        let outage = Outage::of(all.clone(), false).unwrap();
-        assert_eq!((outage.since, outage.n, outage.cases.len()), (110.0, 4, 4));
-        assert!(outage.is_of_many());
-        assert!(!Outage::of(all[..4].to_vec(), false).unwrap().is_of_many());
-    }
-
-    #[test]
-    fn what_hung_before_the_last_packet_came_is_not_of_it_and_hides_it_not() {
-        // As one that hangs for 24 s when the wire is cut at 100, and one that dies of an earlier trouble.
-        let cut = [(1, 99.0, 101.0), (2, 100.0, 102.0), (3, 98.0, 103.0), (4, 97.0, 104.0)];
-        let cut = cut.map(|(case, heard, since)| darkened(case, heard, since));
-        let older = [darkened(5, 20.0, 76.0), darkened(6, 10.0, 80.0)];
-        let all = [&cut[..], &older].concat();
-        let outage = Outage::of(all.clone(), false).unwrap();
-        assert_eq!((outage.heard_until, outage.since, outage.n), (Some(100.0), 101.0, 4));
-        assert!(outage.last_end.is_infinite() && outage.heard_again.is_none(), "they still wait");
-        // A neighbour that was answered shows the bound; one that still is shows that the host is there.
-        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
-        assert_eq!(beside(100.9).unwrap().heard_until, Some(100.9));
-        assert_eq!(beside(140.0), None);
-    }
-
-    #[test]
-    fn an_outage_that_is_over_is_reported_although_the_host_is_heard_again() {
-        let mut all = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
-        for it in &mut all {
-            it.witness.ended = Some(130.0);
-        }
-        let beside = |at| Outage::of([&all[..], &[heard(at)]].concat(), false);
-        assert!(
-            beside(500.0).is_some_and(|it| it.last_end < 131.0),
-            "heard after the last had ended"
-        );
-        assert_eq!(beside(120.0), None, "heard meanwhile");
-    }
-
-    /// Went unanswered from then to then.
-    fn went_on(case: usize, since: f64, answered: f64) -> HostWitness {
-        let unanswered = UnansweredSince { since, is_outage: true, is_alone: false };
-        let witness = PeerWitness { unanswered: Some(unanswered), ..PeerWitness::default() };
-        HostWitness { witness, answered: Some(answered), ..of_case(case) }
-    }
-
-    #[test]
-    fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_that_there_was_none()
-     {
-        let times = [(1, 101.0), (2, 102.0), (3, 103.0), (4, 104.0)];
-        let mut all = times.map(|(case, since)| went_on(case, since, 175.0)).to_vec();
-        // One of them is heard since, and a new one was opened.
-        all.push(heard(900.0));
-        all.last_mut().unwrap().witness.opened = Some(180.0);
-        let outage = Outage::of(all.clone(), false).unwrap();
-        assert_eq!((outage.since, outage.heard_again, outage.n), (101.0, Some(175.0), 4));
-        let hosts = [IpAddr::from([10, 0, 0, 1])].into();
-        let said = Outage { hosts, ..outage }.in_words(1_000.0);
-        assert!(said.contains("to 1 port, and it was heard again by "), "{said}");
-        // The answer itself comes before it is seen.
-        let hung = Some((101.0, 175.0));
-        let answer = HostWitness { hung, ..heard(174.0) };
-        assert_eq!(Outage::of([&all[..], &[answer]].concat(), false).unwrap().n, 4);
-        // It has never been quiet for longer than 3 s: it was answered in these 74 s, too.
-        let beside = |longest_quiet, watched_since| {
-            let busy = Some((longest_quiet, watched_since));
-            Outage::of([&all[..], &[HostWitness { busy, ..heard(990.0) }]].concat(), false)
-        };
-        assert_eq!(beside(3.0, 0.0), None);
-        assert!(beside(80.0, 0.0).is_some(), "it may have been quiet all the time");
-        assert!(beside(3.0, 200.0).is_some(), "nobody watched it then");
-    }
-
-    #[test]
-    fn what_a_path_forgot_in_an_outage_hangs_on_when_the_host_is_heard_again() {
-        // The path forgot them while it was cut: a new connection is answered, these wait.
-        let mut all = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0)).to_vec();
-        all.push(heard(300.0));
-        all.last_mut().unwrap().witness.opened = Some(160.0);
-        let outage = Outage::of(all.clone(), false).unwrap();
-        assert_eq!((outage.heard_again, outage.n), (Some(160.0), 4));
-        // One that fell silent when it was there again is no part of it.
-        all.push(darkened(5, 161.0, 161.0));
-        assert_eq!(Outage::of(all, false).unwrap().n, 4);
-    }
-
-    #[test]
-    fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not_of_it() {
-        let host = |last: u8, since: f64, n: usize| Outage {
-            hosts: [IpAddr::from([10, 0, 0, last])].into(),
-            heard_until: Some(since - 2.0),
-            since,
-            heard_again: None,
-            last_end: f64::INFINITY,
-            n,
-            cases: (0..n).map(|it| usize::from(last) * 10 + it).collect(),
-            ports: [443].into(),
-        };
-        let hosts = [(1, 100.0, 2), (2, 101.0, 1), (3, 101.5, 1), (4, 101.5, 1), (5, 400.0, 3)];
-        let joined = together(hosts.map(|(last, since, n)| host(last, since, n)).to_vec());
-        let largest = joined.iter().filter(|it| it.is_of_many()).max_by_key(|it| it.n).unwrap();
-        let said = largest.in_words(1_000.0);
-        assert!(
-            said.starts_with("10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 host more, or the path to them, went dark between "),
-            "{said}"
-        );
-        assert!(said.ends_with("for 5 connections of 5 kinds, to 1 port"), "{said}");
-        // All are heard again only if each is.
-        let again = |first: Option<f64>, second: Option<f64>| {
-            let heard = |last, heard_again| Outage { heard_again, ..host(last, 100.0, 2) };
-            heard(1, first).and(heard(2, second)).in_words(1_000.0)
-        };
-        assert!(again(Some(150.0), Some(160.0)).contains("all were heard again by "));
-        assert!(!again(Some(150.0), None).contains("heard again"), "the second is still dark");
-        assert!(!again(None, Some(160.0)).contains("heard again"), "the first is still dark");
-        // Three alone are said by their cases.
-        assert!(!joined.last().unwrap().is_of_many());
-    }
-
-    #[test]
-    fn an_older_outage_does_not_hide_the_one_of_the_time_that_was_asked_for() {
-        let older: Vec<HostWitness> = (10..16)
-            .map(|case| HostWitness { hung_before: true, ..darkened(case, -1.0, 1.0) })
-            .collect();
-        let of_then = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
-        let all = [&older[..], &of_then].concat();
-        assert_eq!(Outage::of(all.clone(), false).map(|it| (it.since, it.n)), Some((101.0, 4)));
-        assert_eq!(Outage::of(older.clone(), false), None);
-        assert_eq!(Outage::of(older, true).map(|it| (it.since, it.n)), Some((1.0, 6)));
-    }
 }
