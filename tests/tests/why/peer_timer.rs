@@ -106,7 +106,8 @@ fn what_meets_a_reset_after_a_cut_in_which_its_server_closed_by_habit_shows_no_l
     assert!(evidence.contains("its FIN was lost"), "{evidence}");
     let advice = of_habit["advice"].as_array().expect("a list");
     assert_eq!(advice[0]["place"], "pool", "{of_habit}");
-    assert_eq!(advice[1]["lines"][0], format!("keepwatch measure {}", habit.address));
+    let measures = format!("keepwatch measure {} --through {}", habit.address, path.near.inode());
+    assert_eq!(advice[1]["lines"][0], measures);
     assert!(!of_habit.to_string().contains("TCP_KEEPIDLE"), "{of_habit}");
     assert!(learned(&agent, habit.address).iter().all(|(kind, _)| kind == "peer_closes"));
     // The same packets, of a server that nobody knows such a timer of.
