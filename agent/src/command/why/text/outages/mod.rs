@@ -194,10 +194,8 @@ impl Outage {
         let heard_again = others.iter().chain(&group).filter_map(heard_of).min_by(f64::total_cmp);
         // What fell silent when the host was there again is no part of it.
         group.retain(|it| heard_again.is_none_or(|heard| since(it) < heard));
-        let is_within =
-            |it: &HostWitness| it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage);
         // Ten clients of a path that forgets hang together, too.
-        if !group.iter().any(is_within) {
+        if !group.iter().any(shows_outage) {
             return None;
         }
         let ended = group.iter().map(|it| it.witness.ended.or(it.answered));
@@ -328,7 +326,12 @@ fn since(it: &HostWitness) -> f64 {
     it.witness.unanswered.map_or(f64::NAN, |unanswered| unanswered.since)
 }
 
-/// The most that fell silent within the time, and the others. What was heard later than one of them fell silent did not fall
+/// Whether no limit explains that it got no answer.
+fn shows_outage(it: &HostWitness) -> bool {
+    it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage)
+}
+
+/// The most that fell silent within the time, of those that show an outage if any do, and the others. What was heard later than one of them fell silent did not fall
 /// silent with it. `dark`: in the order of time.
 fn longest_together(dark: Vec<HostWitness>) -> (Vec<HostWitness>, Vec<HostWitness>) {
     let is_with = |first: f64, it: &HostWitness| {
@@ -338,7 +341,8 @@ fn longest_together(dark: Vec<HostWitness>) -> (Vec<HostWitness>, Vec<HostWitnes
     let n_with = |place: usize, first: f64| {
         let rest = dark.get(place..).unwrap_or_default();
         let in_time = rest.iter().take_while(|it| since(it) <= first + TOGETHER_SECONDS);
-        in_time.filter(|it| is_with(first, it)).count()
+        let with = || in_time.clone().filter(|it| is_with(first, it));
+        (with().any(shows_outage), with().count())
     };
     let sizes = dark.iter().enumerate().map(|(place, it)| (n_with(place, since(it)), since(it)));
     let first = sizes.reduce(|most, it| if it.0 >= most.0 { it } else { most }).map(|(_, at)| at);

@@ -166,6 +166,21 @@ fn an_outage_that_lasts_comes_before_a_larger_one_that_is_over() {
 }
 
 #[test]
+fn what_a_path_forgot_hides_no_outage_however_many_hang() {
+    // The last words of five killed programs meet a path that had forgotten them.
+    let forgotten = |case| {
+        let mut it = darkened(case, 20.0, 300.0);
+        it.witness.unanswered.as_mut().unwrap().is_outage = false;
+        it
+    };
+    let cut = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
+    let killed = [5, 6, 7, 8, 9].map(forgotten);
+    let all = [&cut[..], &killed].concat();
+    assert_eq!(Outage::of(all, false).map(|it| (it.since, it.n)), Some((101.0, 4)));
+    assert_eq!(Outage::of(killed.to_vec(), false), None);
+}
+
+#[test]
 fn an_older_outage_does_not_hide_the_one_of_the_time_that_was_asked_for() {
     let older: Vec<HostWitness> = (10..16)
         .map(|case| HostWitness { hung_before: true, ..darkened(case, -1.0, 1.0) })
