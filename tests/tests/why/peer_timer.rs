@@ -1,5 +1,5 @@
-//! A server that closes by its own idle timer, and a cut that swallows its FIN: what meets nobody afterwards is not taken for a path
-//! that forgets.
+//! How a server ends connections: by its own idle timer, whose FIN a cut may swallow, and by ending itself. What meets nobody
+//! afterwards is not taken for a path that forgets.
 
 use crate::told::{cases, why};
 use keepwatch_tests::{
@@ -12,7 +12,12 @@ use keepwatch_tests::{
     wait,
 };
 use serde_json::Value;
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_mins(1);
 /// Three occasions are two minutes.
@@ -57,11 +62,14 @@ fn learned(agent: &Agent, server: SocketAddr) -> Vec<(String, String)> {
 #[track_caller]
 fn dead(agent: &Agent, server: SocketAddr, local: SocketAddr) -> Value {
     wait::until(format!("{local} is dead"), SOON, || {
-        let all = cases(&why(agent, &[&server.to_string(), "--json"]));
-        all.into_iter().find(|case| {
-            case["example"]["local"] == local.to_string() && case["example"]["cause"].is_string()
-        })
+        case_of(agent, server, local).filter(|case| case["example"]["cause"].is_string())
     })
+}
+
+/// The case whose example is this connection.
+fn case_of(agent: &Agent, server: SocketAddr, local: SocketAddr) -> Option<Value> {
+    let all = cases(&why(agent, &[&server.to_string(), "--json"]));
+    all.into_iter().find(|case| case["example"]["local"] == local.to_string())
 }
 
 #[test]
@@ -113,4 +121,82 @@ fn what_meets_a_reset_after_a_cut_in_which_its_server_closed_by_habit_shows_no_l
     // The same packets, of a server that nobody knows such a timer of.
     assert_eq!(of_other["example"]["cause"], "idle_drop", "{of_other}");
     assert!(learned(&agent, other.address).iter().any(|(kind, _)| kind == "path_limit"));
+}
+
+#[test]
+fn a_server_that_refuses_new_connections_had_ended_and_one_that_does_not_may_have_a_timer() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let [ended, timed] = [8080, 8081].map(|port| ClosingServer::of(&path, port));
+    let probed = |server: &ClosingServer| {
+        let client = path
+            .near
+            .run(|| socket::connected(Family::V4, server.address, &Plan::keepalive(1, 1, 9)));
+        let accepted = socket::accepted(&server.listener);
+        exchange(&client, &accepted);
+        (socket::local_address(&client), client, accepted)
+    };
+    let (of_ended, of_timed) = (probed(&ended), probed(&timed));
+    wait::until("6 s without data, and probes", SOON, || {
+        let netns = path.near.inode().to_string();
+        let rows = agent.sockets(&["--netns", &netns]);
+        let is_long = rows.len() == 2 && rows.iter().all(|row| row.watched_seconds > 6.0);
+        let is_probed = [&of_ended.1, &of_timed.1].into_iter().all(socket::was_probed_since_data);
+        (is_long && is_probed).then_some(())
+    });
+    let close = |(local, client, accepted): (SocketAddr, OwnedFd, OwnedFd)| {
+        drop(accepted);
+        socket::wait_for_state(&client, socket::CLOSE_WAIT, SOON);
+        drop(client);
+        local
+    };
+    let address = ended.address;
+    drop(ended.listener);
+    let (of_ended, of_timed) = (close(of_ended), close(of_timed));
+    let refused = path.near.run(|| TcpStream::connect(address));
+    assert_eq!(refused.map_err(|error| error.kind()).err(), Some(ErrorKind::ConnectionRefused));
+
+    let ended = wait::until("the refusal is known", SOON, || {
+        let case = case_of(&agent, address, of_ended)?;
+        case["meaning"].as_str()?.contains("refused new ones from").then_some(case)
+    });
+    assert!(said_of(&ended).contains("its program had ended"), "{ended}");
+    assert!(!said_of(&ended).contains("idle timeout"), "{ended}");
+    assert_eq!(ended["advice"], Value::Array(Vec::new()), "no ping keeps a program alive");
+    let timed = dead(&agent, timed.address, of_timed);
+    assert!(said_of(&timed).contains("an idle timeout of a proxy or server"), "{timed}");
+    assert!(said_of(&timed).contains("one alone may be a restart"), "{timed}");
+}
+
+#[test]
+fn a_program_that_writes_into_what_the_peer_had_closed_met_an_error_and_one_that_closes_too_did_not()
+ {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let [written, closed] = [8080, 8081].map(|port| ClosingServer::of(&path, port));
+    let (of_written, of_closed) = (written.connect(&path), closed.connect(&path));
+    for ends in [of_written.accepted, of_closed.accepted] {
+        drop(ends);
+    }
+    for client in [&of_written.client, &of_closed.client] {
+        socket::wait_for_state(client, socket::CLOSE_WAIT, SOON);
+    }
+    drop(of_closed.client);
+    socket::send(&of_written.client, b"are you there?");
+    assert!(error_at_end(&of_written.client).is_some());
+    let failed = dead(&agent, written.address, of_written.local);
+    assert_eq!(
+        (&failed["finding"], &failed["example"]["cause"]),
+        (&"failed".into(), &"peer_closed".into())
+    );
+    assert!(said_of(&failed).contains("when the program wrote again"), "{failed}");
+    let fine = dead(&agent, closed.address, of_closed.local);
+    assert_eq!(
+        (&fine["finding"], &fine["example"]["cause"]),
+        (&"fine".into(), &"peer_closed".into())
+    );
+}
+
+fn said_of(case: &Value) -> &str {
+    case["meaning"].as_str().expect("a sentence")
 }

@@ -112,6 +112,9 @@ pub(super) struct Judged {
     /// The timer of the peer, if it may have closed those of the worst finding, and its FIN was lost.
     #[serde(skip)]
     pub(super) ended_by_timer: Option<PeerClosesRow>,
+    /// When the peer refused new connections soon after it ended those of the worst finding: Unix time.
+    #[serde(skip)]
+    pub(super) refused_soon_after: Option<f64>,
     /// Their first probe met silence, and what others show of the path explains that, in words.
     #[serde(skip)]
     pub(super) probed_too_late: Option<String>,
@@ -361,6 +364,7 @@ fn of_case(
         outage_beside: neighbours.outage_beside(&case),
         n_hanging_beside: neighbours.n_hanging_beside(&case),
         ended_by_timer: timer.ended,
+        refused_soon_after: neighbours.refused_soon_after(&case),
         probed_too_late,
         killed_sooner: killed_sooner(&case, neighbours, learned.limit.as_ref()),
         limit_guess: neighbours.limit(&case),

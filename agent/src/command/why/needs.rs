@@ -1,6 +1,5 @@
 //! What a case needs: which kind of advice, and values that agree with all that is known.
 
-use super::peer_timer::refused_soon_after;
 use crate::{
     advice::{
         Constraints, Proposal,
@@ -90,7 +89,7 @@ pub(super) fn need(
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
         _ if case.key.is_busy || reopen(case, &neighbours.evidence_of(case)).is_some() => None,
-        Finding::ClosedAlthoughProbed if refused_soon_after(case, finding).is_some() => None,
+        Finding::ClosedAlthoughProbed if neighbours.refused_soon_after(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
             let is_hasty = case.of(finding).any(is_ended_by_one_probe);
             is_hasty.then_some(Need::LongerUserTimeout)

@@ -5,13 +5,13 @@ use super::measurement;
 use crate::{
     advice::remedy::{Advice, Holds},
     model::{
-        judgement::{death::Cause, learned::PeerClosesRow, learned_limit::Confidence},
-        text::{duration::tenths, wall_time::unix_seconds},
+        judgement::{learned::PeerClosesRow, learned_limit::Confidence},
+        text::duration::tenths,
     },
     view::{
         connection::ms,
         connection_group::ConnectionGroup,
-        life::{Finding, Life, LifeEnd},
+        life::Finding,
         neighbours::{Neighbours, peer_timer::PeerTimer},
     },
 };
@@ -117,20 +117,4 @@ pub(super) fn closes_first(case: &ConnectionGroup, closes: &PeerClosesRow) -> bo
     let is_outlived = quiet.fold(0.0, f64::max) > CLEARLY * closes.after_seconds;
     closes.after_seconds < f64::from(limit)
         && (closes.confidence > Confidence::Guess || !is_outlived)
-}
-
-/// When the peer refused new connections, if it did within a minute after it ended those of a finding, Unix time: its program had
-/// ended, and no timer of it closed them.
-pub(super) fn refused_soon_after(case: &ConnectionGroup, finding: Finding) -> Option<f64> {
-    const SOON_SECONDS: f64 = 60.0;
-    let is_refused = |end: &&LifeEnd| {
-        end.cause == Cause::ConnectFailed && end.errno.as_deref() == Some("ECONNREFUSED")
-    };
-    let at = |end: &LifeEnd| unix_seconds(&end.at);
-    let ends = |life: &Life| life.end.as_ref().filter(|end| !is_refused(end)).and_then(at);
-    let ended = case.of(finding).filter_map(ends).min_by(f64::total_cmp)?;
-    let refused = case.lives.iter().filter_map(|life| life.end.as_ref()).filter(is_refused);
-    let soon =
-        refused.filter_map(at).filter(|at| (ended - 1.0..=ended + SOON_SECONDS).contains(at));
-    soon.min_by(f64::total_cmp)
 }

@@ -7,7 +7,7 @@ pub(crate) mod witness;
 
 use self::{
     path_evidence::{DiedAfter, KilledAfter},
-    peer_timer::{PeerTimer, PeerTimers},
+    peer_timer::{PeerTimer, PeerTimers, refused_at},
     witness::{PeerWitness, Silence, met_outage, quiet_before},
 };
 use super::{
@@ -68,6 +68,8 @@ struct AtPeer {
     guess: Option<LimitGuess>,
     /// Those that probe and are answered after as long a quiet time: the longest idle time first.
     probing: Vec<Probing>,
+    /// When it refused connections: Unix times.
+    refused: Vec<f64>,
 }
 
 /// A connection, and whether the answer shows it.
@@ -280,7 +282,8 @@ impl AtPeer {
         for LifeHere { life, .. } in here {
             let witness = PeerWitness::of(life, now);
             at.witnesses.push(witness);
-            if life.end.is_some() {
+            if let Some(end) = &life.end {
+                at.refused.extend(refused_at(end));
                 continue;
             }
             let connection = &life.connection;

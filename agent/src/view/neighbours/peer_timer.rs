@@ -1,17 +1,22 @@
 //! The peers' own idle timers, as they were learned: what hangs or died after a longer time without data may have been closed by
 //! the peer, whose FIN was lost. That shows no path that forgets.
 
-use crate::model::judgement::death::Cause;
+use super::Neighbours;
 use crate::{
-    model::judgement::{
-        destination::Destination,
-        learned::{LearnedRow, PeerClosesRow},
-        learned_limit::Confidence,
-        limit_source::LimitSource,
+    model::{
+        judgement::{
+            death::Cause,
+            destination::Destination,
+            learned::{LearnedRow, PeerClosesRow},
+            learned_limit::Confidence,
+            limit_source::LimitSource,
+        },
+        text::wall_time::unix_seconds,
     },
     view::{
         connection::Connection,
-        life::{Finding, Life},
+        connection_group::ConnectionGroup,
+        life::{Finding, Life, LifeEnd},
         neighbours::witness::quiet_before,
     },
 };
@@ -95,4 +100,24 @@ impl Connection {
     pub(super) fn is_closed_by_peer(&self) -> bool {
         self.peer_closed_seconds.is_some_and(|closed| self.silent_seconds + 0.1 >= closed)
     }
+}
+
+impl Neighbours {
+    /// When the peer refused new connections, if it did within a minute after it ended those of a case, Unix time: its program had
+    /// ended, and no timer of it closed them.
+    pub(crate) fn refused_soon_after(&self, case: &ConnectionGroup) -> Option<f64> {
+        const SOON_SECONDS: f64 = 60.0;
+        let ends = case.of(case.finding()).filter_map(|life| life.end.as_ref());
+        let ended =
+            ends.filter(|end| refused_at(end).is_none()).filter_map(|end| unix_seconds(&end.at));
+        let ended = ended.min_by(f64::total_cmp)?;
+        let soon = self.at(case)?.refused.iter().copied();
+        soon.filter(|at| (ended - 1.0..=ended + SOON_SECONDS).contains(at)).min_by(f64::total_cmp)
+    }
+}
+
+/// When a connection was refused, if it ended so.
+pub(super) fn refused_at(end: &LifeEnd) -> Option<f64> {
+    let is_it = end.cause == Cause::ConnectFailed && end.errno.as_deref() == Some("ECONNREFUSED");
+    unix_seconds(&end.at).filter(|_| is_it)
 }

@@ -4,7 +4,7 @@ use super::phrase::{time, up_to};
 use crate::{
     command::{
         timestamp,
-        why::{answer::Judged, needs::is_ended_by_one_probe, peer_timer::refused_soon_after},
+        why::{answer::Judged, needs::is_ended_by_one_probe},
     },
     model::judgement::{
         condition::CANNOT_SEND,
@@ -107,7 +107,7 @@ impl Judged {
             (Some(Cause::PeerClosed), _) => format!(
                 "{} had closed {what}{whose} when the program wrote again, and a reset answered{}",
                 self.peer(),
-                self.refused_soon_after().unwrap_or_default()
+                self.refused_new_ones().unwrap_or_default()
             ),
             (Some(Cause::Unreachable), errno) => format!(
                 "{} cannot be reached: {what}{whose} ended with {}{}",
@@ -116,7 +116,7 @@ impl Judged {
                 self.unsent().unwrap_or_default()
             ),
             _ => {
-                let why = self.unsent().or_else(|| self.refused_soon_after());
+                let why = self.unsent().or_else(|| self.refused_new_ones());
                 let why = why.unwrap_or_else(|| self.unread_after_quiet());
                 format!("{} reset {what}{whose}{why}", self.peer())
             }
@@ -125,7 +125,7 @@ impl Judged {
 
     /// Why a peer closed those whose probes it answered.
     pub(super) fn why_closed(&self) -> String {
-        if let Some(refused) = self.refused_soon_after() {
+        if let Some(refused) = self.refused_new_ones() {
             return refused;
         }
         let alone = if self.case.of(self.finding).count() > 1 {
@@ -139,9 +139,8 @@ impl Judged {
     }
 
     /// That the peer refused new connections soon after it ended these: no timer of it did.
-    fn refused_soon_after(&self) -> Option<String> {
-        let refused = refused_soon_after(&self.case, self.finding)?;
-        let at = timestamp::short_of_unix(refused, self.asked.now);
+    fn refused_new_ones(&self) -> Option<String> {
+        let at = timestamp::short_of_unix(self.refused_soon_after?, self.asked.now);
         Some(format!(", and refused new ones from {at} on: its program had ended"))
     }
 
