@@ -232,7 +232,6 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         sandbox,
     });
     let reloader = Arc::new(Reloader {
-        file,
         read,
         fixed,
         table: Arc::clone(&shared.table),
@@ -297,7 +296,7 @@ fn announce(
 ) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        config = %file.unwrap_or_else(|| Path::new("none")).display(),
+        config = %reload::shown(file),
         sockets = totals.n_tracked,
         interval_seconds = interval.as_secs_f64(),
         metrics = endpoints.url(),

@@ -13,7 +13,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    path::{Path, PathBuf},
+    path::{Display, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A configuration that was read while the agent runs.
 #[derive(Debug)]
 pub(crate) struct Reloaded {
+    /// The config file that was read, if it or its name says anything.
+    pub file: Option<PathBuf>,
     /// Idle limits and paths.
     pub limits: Limits,
     /// Owner labels of metrics.
@@ -44,7 +46,6 @@ pub(crate) type ReadConfig = Box<dyn Fn() -> Result<Reloaded, String> + Send + S
 
 /// Takes a configuration in.
 pub(super) struct Reloader {
-    pub(super) file: Option<PathBuf>,
     pub(super) read: ReadConfig,
     /// What the agent was started with.
     pub(super) fixed: FixedValues,
@@ -56,10 +57,9 @@ pub(super) struct Reloader {
 impl Reloader {
     /// At SIGHUP.
     fn reload(&self) {
-        let config = self.file.as_deref().unwrap_or_else(|| Path::new("none")).display();
         match self.try_reload() {
-            Ok(unchanged) => {
-                info!(%config, "configuration reloaded");
+            Ok((file, unchanged)) => {
+                info!(config = %shown(file.as_deref()), "configuration reloaded");
                 if !unchanged.is_empty() {
                     let keys = unchanged.join(", ");
                     warn!(keys, "these keys have changed, and are as before until a restart");
@@ -69,14 +69,15 @@ impl Reloader {
         }
     }
 
-    /// The keys that have changed and cannot.
-    fn try_reload(&self) -> Result<Vec<String>, String> {
+    /// The config file that holds now, and the keys that have changed and cannot.
+    fn try_reload(&self) -> Result<(Option<PathBuf>, Vec<String>), String> {
         let now = clock::unix_seconds();
         let refused = |cause: String| {
             self.health.note_config(false, now);
             cause
         };
-        let Reloaded { limits, labels, web_config_file, fixed } = (self.read)().map_err(refused)?;
+        let Reloaded { file, limits, labels, web_config_file, fixed } =
+            (self.read)().map_err(refused)?;
         let web = self.web.reload(web_config_file);
         self.health.note_web_config(web.is_ok(), now);
         web.map_err(|error| refused(in_full(&error)))?;
@@ -86,7 +87,7 @@ impl Reloader {
             clock::now(),
         );
         self.health.note_config(true, now);
-        Ok(changed(&self.fixed, &fixed))
+        Ok((file, changed(&self.fixed, &fixed)))
     }
 
     /// Once a second.
@@ -117,6 +118,11 @@ impl Reloader {
             drop(done.await);
         }
     }
+}
+
+/// A config file, as the log names it.
+pub(super) fn shown(file: Option<&Path>) -> Display<'_> {
+    file.unwrap_or_else(|| Path::new("none")).display()
 }
 
 fn changed(before: &FixedValues, now: &FixedValues) -> Vec<String> {

@@ -256,8 +256,7 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     }
     match command {
         Command::Run(args) => {
-            let config =
-                file.cloned().or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()));
+            let config = file_in_force(file.cloned(), &keys);
             let read = reader(words.to_vec(), file.cloned());
             run::run(
                 args,
@@ -281,6 +280,11 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     }
 }
 
+/// The config file that holds: the one that was named, or the usual one as soon as it sets anything.
+fn file_in_force(named: Option<PathBuf>, keys: &[String]) -> Option<PathBuf> {
+    named.or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()))
+}
+
 /// What reads the configuration again for an agent: the words that were typed and the variables are the same, the file
 /// may be another by then.
 fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
@@ -293,7 +297,8 @@ fn reader(words: Vec<OsString>, file: Option<PathBuf>) -> agent::ReadConfig {
         };
         limits.learn_sources(&matches, &keys);
         limits.agree().map_err(Failure::Options)?;
-        Ok(run::reloaded(args, &limits, &matches))
+        let file = file_in_force(file.clone(), &keys);
+        Ok(run::reloaded(file, args, &limits, &matches))
     };
     Box::new(move || read().map_err(|failure: Failure| log::in_full(&failure)))
 }
@@ -324,6 +329,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_usual_config_file_holds_once_it_sets_anything_and_a_named_one_always() {
+        let named = || Some(PathBuf::from("own.toml"));
+        let keys = ["idle_limit".to_owned()];
+        assert_eq!(file_in_force(None, &[]), None);
+        assert_eq!(file_in_force(None, &keys), Some(config::DEFAULT_FILE.into()));
+        assert_eq!(file_in_force(named(), &[]), named());
+        assert_eq!(file_in_force(named(), &keys), named());
+    }
+
+    #[test]
+    fn what_was_read_again_names_its_file() {
+        let file =
+            std::env::temp_dir().join(format!("keepwatch-again-{}.toml", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let words = ["keepwatch", "run", "--config", file.to_str().unwrap()].map(OsString::from);
+        let read = reader(words.to_vec(), Some(file.clone()));
+        let of_nothing = read().map(|reloaded| reloaded.file);
+        std::fs::write(&file, "idle_limit = \"azure\"\n").unwrap();
+        let of_a_key = read().map(|reloaded| reloaded.file);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!([of_nothing, of_a_key], [Ok(Some(file.clone())), Ok(Some(file))]);
+        assert!(read().is_err(), "it is gone");
     }
 
     #[test]

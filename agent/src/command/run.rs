@@ -171,11 +171,13 @@ const RELOADED: [&str; 4] = ["idle_limit", "owner_labels", "path", "web_config_f
 
 /// What of a configuration that was read again can be taken in, and the rest.
 pub(super) fn reloaded(
+    file: Option<PathBuf>,
     args: RunArgs,
     limits: &config::LimitArgs,
     matches: &ArgMatches,
 ) -> agent::Reloaded {
     agent::Reloaded {
+        file,
         limits: limits.limits(),
         labels: OwnerLabels::new(&args.owner_labels),
         web_config_file: args.web_config_file,
