@@ -79,6 +79,8 @@ pub struct Hooks {
     ebpf: Ebpf,
     status: Vec<SignalStatus>,
     hz: u32,
+    /// The size of the ring buffer of events.
+    ring_bytes: usize,
     witness: Arc<Witness>,
     log: LogLevel,
     /// Descriptors of MPTCP connections that walks had met, before the last one.
@@ -121,12 +123,13 @@ impl Hooks {
                            in this network namespace?)";
             failed(attempt, error)
         })?;
+        // The kernel makes none that is smaller (`ringbuf_map_alloc` in kernel/bpf/ringbuf.c).
+        let a_page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
         let (ring_bytes, interest, log) = match scope {
-            Scope::Snapshot => {
-                let a_page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-                (a_page, Interest::default(), LogLevel::Off)
+            Scope::Snapshot => (a_page, Interest::default(), LogLevel::Off),
+            Scope::Events { ring_bytes, interest, log, .. } => {
+                (ring_bytes.max(a_page), interest, log)
             }
-            Scope::Events { ring_bytes, interest, log, .. } => (ring_bytes, interest, log),
         };
         let max_sought = match scope {
             Scope::Snapshot => 1,
@@ -171,7 +174,19 @@ impl Hooks {
         };
         let btf = matches!(scope, Scope::Snapshot).then_some(btf);
         let witness = Arc::new(witness);
-        let hooks = Self { ebpf, status, hz, witness, log, n_mptcp: 0, sought, process_files, btf };
+        let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
+        let hooks = Self {
+            ebpf,
+            status,
+            hz,
+            ring_bytes,
+            witness,
+            log,
+            n_mptcp: 0,
+            sought,
+            process_files,
+            btf,
+        };
         match scope {
             // A user who names a mechanism wants that one or an error. Where it cannot carry setsockopt, which
             // is not in every kernel's BTF, that is reported as any blindness is.
@@ -272,7 +287,7 @@ impl Hooks {
             .take_map(name::EVENTS)
             .ok_or_else(|| failed("take the ring buffer", "it was taken before"))?;
         let ring = RingBuf::try_from(map).map_err(|error| failed("map the ring buffer", error))?;
-        Ok(Ring::new(ring, decode::Decoder::new(self.hz)))
+        Ok(Ring::new(ring, decode::Decoder::new(self.hz), self.ring_bytes))
     }
 
     /// The reading end of the hooks' own log, if it is on.
