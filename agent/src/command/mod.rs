@@ -11,6 +11,7 @@ mod doctor;
 mod drill;
 mod fix;
 mod itself;
+mod json_hint;
 mod measure;
 mod near;
 mod output;
@@ -238,7 +239,9 @@ pub fn main() -> ExitCode {
 
 fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     // Once without the config file, to learn its name; usage errors end here, with code 2.
-    let first = version::told_in_full(Cli::command(), words).get_matches_from(words);
+    let first = version::told_in_full(Cli::command(), words)
+        .try_get_matches_from(words)
+        .unwrap_or_else(|error| json_hint::added(error, words).exit());
     let file = first.get_one::<PathBuf>("config");
     let (command, keys) = config::configured(Cli::command(), file.map(PathBuf::as_path))?;
     let matches = command.get_matches_from(words);
