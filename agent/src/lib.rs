@@ -30,6 +30,7 @@ mod view;
 pub mod tested {
     pub use crate::{
         agent::{reach, watch},
+        command::misspelt_variables,
         kernel::{clock, field_offsets, hooks, host, sandbox},
         metrics::{LabelValues, MetricFamily, MetricKind, families, families_of_files},
         model::{judgement, observed, table},

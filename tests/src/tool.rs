@@ -1,5 +1,6 @@
 //! Where the programs are that the tests run.
 
+use keepwatch::tested::misspelt_variables;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -12,6 +13,8 @@ use std::{
 
 /// The `keepwatch` binary: `KEEPWATCH_BIN`, or the one built beside the tests.
 pub fn keepwatch() -> PathBuf {
+    static MISSPELT: LazyLock<Vec<(String, String)>> = LazyLock::new(misspelt_variables);
+    assert!(MISSPELT.is_empty(), "variables that nobody reads, and what was meant: {MISSPELT:?}");
     let given = env::var_os("KEEPWATCH_BIN").map(PathBuf::from);
     let path = given.unwrap_or_else(|| beside("keepwatch"));
     assert!(

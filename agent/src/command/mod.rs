@@ -283,6 +283,11 @@ fn try_main(words: &[OsString]) -> Result<Outcome, Failure> {
     }
 }
 
+/// Variables of this process that are called almost like one of keepwatch's or its tests', each with that one.
+pub fn misspelt_variables() -> Vec<(String, String)> {
+    config::misspelt_here(&Cli::command())
+}
+
 /// The config file that holds: the one that was named, or the usual one as soon as it sets anything.
 fn file_in_force(named: Option<PathBuf>, keys: &[String]) -> Option<PathBuf> {
     named.or_else(|| (!keys.is_empty()).then(|| config::DEFAULT_FILE.into()))
@@ -328,6 +333,7 @@ fn in_a_line(error: &clap::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{collections::BTreeSet, fs, path::Path};
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -348,13 +354,13 @@ mod tests {
     fn what_was_read_again_names_its_file() {
         let file =
             std::env::temp_dir().join(format!("keepwatch-again-{}.toml", std::process::id()));
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         let words = ["keepwatch", "run", "--config", file.to_str().unwrap()].map(OsString::from);
         let read = reader(words.to_vec(), Some(file.clone()));
         let of_nothing = read().map(|reloaded| reloaded.file);
-        std::fs::write(&file, "idle_limit = \"azure\"\n").unwrap();
+        fs::write(&file, "idle_limit = \"azure\"\n").unwrap();
         let of_a_key = read().map(|reloaded| reloaded.file);
-        std::fs::remove_file(&file).unwrap();
+        fs::remove_file(&file).unwrap();
         assert_eq!([of_nothing, of_a_key], [Ok(Some(file.clone())), Ok(Some(file))]);
         assert!(read().is_err(), "it is gone");
     }
@@ -391,5 +397,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_variable_that_tests_and_tools_read_or_set_is_known() {
+        let known = config::known_variables(&Cli::command());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders = vec![root.join("tests"), root.join("xtask")];
+        let mut named = BTreeSet::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(path).unwrap();
+                    let is_of_name = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+                    let quoted = text.split('"').filter(|word| word.starts_with("KEEPWATCH_"));
+                    let names = quoted.filter_map(|word| word.split(|at| !is_of_name(at)).next());
+                    named.extend(names.map(str::to_owned));
+                }
+            }
+        }
+        for name in config::OF_TESTS {
+            assert!(named.contains(name), "nobody reads or sets {name}");
+        }
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "not in OF_TESTS: {unknown:?}");
     }
 }

@@ -5,15 +5,23 @@ use clap::Command;
 use std::collections::BTreeSet;
 use tracing::warn;
 
+/// Variables of keepwatch's own tests and tools: one of them is called almost like `KEEPWATCH_HOOKS`.
+pub(crate) const OF_TESTS: [&str; 5] =
+    ["KEEPWATCH_BIN", "KEEPWATCH_BLESS", "KEEPWATCH_COMMIT", "KEEPWATCH_SEED", "KEEPWATCH_TOOLS"];
 /// Letters that are missing, too many, changed or swapped.
 const MOST_SLIPS: usize = 2;
 
 /// Warns of those in this process's environment.
 pub(crate) fn warn_of_misspelt(command: &Command) {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (variable, meant) in misspelt(names, &variables(command)) {
+    for (variable, meant) in misspelt_here(command) {
         warn!(variable, meant, "a variable that keepwatch does not have is ignored");
     }
+}
+
+/// Those in this process's environment, each with the variable that is called almost like it.
+pub(crate) fn misspelt_here(command: &Command) -> Vec<(String, String)> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    misspelt(names, &known_variables(command))
 }
 
 /// Each with the variable that is called almost like it.
@@ -29,6 +37,11 @@ fn misspelt(
             (slips(nearest) <= MOST_SLIPS).then(|| (name.clone(), nearest.clone()))
         })
         .collect()
+}
+
+/// All that are variables, of keepwatch and of its tests.
+pub(crate) fn known_variables(command: &Command) -> BTreeSet<String> {
+    variables(command).into_iter().chain(OF_TESTS.map(str::to_owned)).collect()
 }
 
 /// The variables of a command, and of those below it.
@@ -59,5 +72,17 @@ mod tests {
         ];
         let found = misspelt(names.map(str::to_owned).into_iter(), &known);
         assert_eq!(found, [("KEEPWATCH_INTERVL".to_owned(), "KEEPWATCH_INTERVAL".to_owned())]);
+    }
+
+    #[test]
+    fn a_variable_of_the_tests_is_no_slip_and_a_slip_in_it_is_found() {
+        let hooks = Arg::new("hooks").long("hooks").env("KEEPWATCH_HOOKS");
+        let known = known_variables(&Command::new("keepwatch").arg(hooks));
+        let names = ["KEEPWATCH_TOOLS", "KEEPWATCH_TOLS", "KEEPWATCH_HOKS"].map(str::to_owned);
+        let pair = |slip: &str, meant: &str| (slip.to_owned(), meant.to_owned());
+        assert_eq!(
+            misspelt(names.into_iter(), &known),
+            [pair("KEEPWATCH_TOLS", "KEEPWATCH_TOOLS"), pair("KEEPWATCH_HOKS", "KEEPWATCH_HOOKS"),]
+        );
     }
 }

@@ -19,7 +19,9 @@ pub(crate) use file::with_defaults;
 pub(crate) use file::{MAX_BYTES, configured, keys, scalar};
 use idle_limit::contradiction;
 pub(crate) use idle_limit::{idle_limit, network_path};
-pub(crate) use misspelt::warn_of_misspelt;
+#[cfg(test)]
+pub(crate) use misspelt::{OF_TESTS, known_variables};
+pub(crate) use misspelt::{misspelt_here, warn_of_misspelt};
 pub(crate) use moment::{TypedTime, moment};
 pub(crate) use reload_health::{ReloadHealth, ReloadOutcome, Reloads};
 pub(crate) use toml_error::TomlFile;
