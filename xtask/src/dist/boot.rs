@@ -11,7 +11,7 @@ use crate::{
     purpose::Purpose,
     setup,
     vm::{
-        guest,
+        guest::{self, GuestBounds},
         initramfs::Archive,
         kernel::{GuestKernel, KERNELS},
     },
@@ -21,22 +21,24 @@ use std::{fs, os::unix::fs::symlink, path::Path, time::Instant};
 
 /// Debian 12's own.
 const KERNEL: &str = "6.1";
-/// The root is in memory, too.
-const MEMORY_MIB: &str = "2560";
+/// The root is in memory, too. All steps take some 10 minutes on a host that has little else to do.
+const BOUNDS: GuestBounds = GuestBounds { memory_mib: 2560, seconds: 7200 };
 /// What is in the root beside the least. libnss-systemd tells the names of users that exist only while a service runs.
 const PACKAGES: &str = "curl,iproute2,kmod,libnss-systemd,netcat-openbsd,procps,systemd-sysv";
 /// Starts the trial as soon as the system is up.
 const UNIT: &str = "[Service]\nExecStart=/bin/sh /trial/run\n";
 /// On a busy host what is emulated may take longer to start than a service may.
 const PATIENCE: &str = "[Manager]\nDefaultTimeoutStartSec=10min\nDefaultTimeoutStopSec=10min\n";
-/// Takes the steps and reports on the second serial port.
+/// Takes the steps and reports on the second serial port. bash writes what it runs beside what the steps say.
 const RUN: &str = r#"exec > /dev/ttyS1 2>&1
 for step in /trial/steps/*; do
     echo "@step $(basename "$step")"
     cat /trial/prelude "$step" > /run/step
-    if timeout 900 sh -e /run/step < /dev/null; then
+    if BASH_XTRACEFD=9 timeout 900 bash -ex /run/step < /dev/null 9> /run/trace; then
         echo "@ok"
     else
+        echo "its last commands:"
+        tail -n 12 /run/trace
         systemctl --no-pager --full status 'keepwatch*'
         journalctl --no-pager --lines 30
         echo "@failed"
@@ -63,7 +65,7 @@ fn take_steps(root: &Path, folder: &Path, old: &Path, new: &Path) -> Result<()> 
     contents::make(folder)?;
     let mut report = BootReport::new();
     let archive = archive.finished();
-    guest::read_along(kernel, folder, MEMORY_MIB, &archive, |line| report.read(line.trim_end()))?;
+    guest::read_along(kernel, folder, BOUNDS, &archive, |line| report.read(line.trim_end()))?;
     report.conclude(folder)
 }
 

@@ -13,9 +13,15 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-/// A guest that takes longer hangs.
-const SECONDS: &str = "2400";
-const MEMORY_MIB: &str = "1024";
+/// What a guest may take of the host.
+#[derive(Clone, Copy)]
+pub(crate) struct GuestBounds {
+    pub(crate) memory_mib: u32,
+    /// If it takes longer it hangs.
+    pub(crate) seconds: u32,
+}
+
+const OF_SUITES: GuestBounds = GuestBounds { memory_mib: 1024, seconds: 2400 };
 const CPUS: &str = "2";
 /// On a busy host an emulated timer is late, and 5.10 takes it for broken unless an option turns that check off.
 const CMDLINE: &str = "console=ttyS0 panic=-1 no_timer_check rdinit=/init";
@@ -28,7 +34,7 @@ pub(crate) fn boot(
 ) -> Result<GuestReport> {
     let folder = kernel.folder();
     let (mut report, mut log) = (GuestReport::default(), String::new());
-    let status = read_along(kernel, &folder, MEMORY_MIB, initramfs, |line| {
+    let status = read_along(kernel, &folder, OF_SUITES, initramfs, |line| {
         log += line;
         log.push('\n');
         if let Some(run) = report.read(GuestLine::of(line)) {
@@ -47,7 +53,7 @@ pub(crate) fn boot(
 pub(crate) fn read_along(
     kernel: &GuestKernel,
     folder: &Path,
-    memory_mib: &str,
+    bounds: GuestBounds,
     initramfs: &[u8],
     mut read: impl FnMut(&str),
 ) -> Result<ExitStatus> {
@@ -55,10 +61,10 @@ pub(crate) fn read_along(
     fs::write(&archive, initramfs).with_context(|| format!("write {}", archive.display()))?;
     let mut qemu = command::new("timeout");
     // tcg and this processor: with kvm it hung where we tried, with `max` 6.12 crashes.
-    qemu.arg(SECONDS)
+    qemu.arg(bounds.seconds.to_string())
         .arg(tool::path("qemu-system-x86_64")?)
         .args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
-        .args(["-smp", CPUS, "-m", memory_mib, "-nic", "none", "-no-reboot"])
+        .args(["-smp", CPUS, "-m", &bounds.memory_mib.to_string(), "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-monitor", "none", "-kernel"])
         .arg(kernel.folder().join("vmlinuz"))
         .arg("-initrd")
