@@ -23,8 +23,8 @@ use std::{fs, os::unix::fs::symlink, path::Path, time::Instant};
 const KERNEL: &str = "6.1";
 /// The root is in memory, too. All steps take some 10 minutes on a host that has little else to do.
 const BOUNDS: GuestBounds = GuestBounds { memory_mib: 2560, seconds: 7200 };
-/// What is in the root beside the least. libnss-systemd tells the names of users that exist only while a service runs.
-const PACKAGES: &str = "curl,iproute2,kmod,libnss-systemd,netcat-openbsd,procps,systemd-sysv";
+/// What is in the root beside the least.
+const PACKAGES: &str = "curl,iproute2,kmod,netcat-openbsd,procps,systemd-sysv";
 /// Starts the trial as soon as the system is up.
 const UNIT: &str = "[Service]\nExecStart=/bin/sh /trial/run\n";
 /// On a busy host what is emulated may take longer to start than a service may.

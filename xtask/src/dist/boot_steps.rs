@@ -1,4 +1,4 @@
-//! What is done with the package under systemd: each step is a script for `sh` in the guest; what it prints is shown.
+//! What is done with the package under systemd: each step is a script for `bash` in the guest; what it prints is shown.
 
 /// One step, which fails with the first command of it that fails.
 pub(super) struct BootStep {
@@ -25,14 +25,16 @@ metrics() { curl --fail --silent --show-error --max-time 60 http://127.0.0.1:100
 shows() { metrics 2> /dev/null | grep -Eq "$1"; }
 limit_is() { shows "^keepwatch_path_idle_limit_seconds\{[^}]*\} $1"; }
 log() { journalctl --quiet --output cat --unit "${1-keepwatch}"; }
+# What the system itself writes is left out: in /etc/passwd- and its like is what stood there before the last change of users.
 files() {
-    find / -xdev \( -path /trial -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/lib/systemd \) -prune \
+    find / -xdev \( -path /trial -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/lib/systemd \
+        -o -path '/etc/*-' -o -path /etc/.pwd.lock \) -prune \
         -o -type d -printf '%p %y %U:%G %m\n' -o -printf '%p %y %U:%G %m %s %l\n' | sort
 }
 "#;
 
 /// All of them, in their order.
-pub(super) const STEPS: [BootStep; 19] = [
+pub(super) const STEPS: [BootStep; 22] = [
     step(
         "systemd is process 1",
         r#"test "$(cat /proc/1/comm)" = systemd
@@ -46,7 +48,8 @@ for module in /trial/modules/*; do insmod "$module"; done"#,
         r#"dpkg -i /trial/old.deb > /trial/log
 not 'is_active'
 test "$(is UnitFileState)" = disabled
-test "$(dpkg-query -W -f '${Version}' keepwatch)" = 0.0.1"#,
+test "$(dpkg-query -W -f '${Version}' keepwatch)" = 0.0.1
+getent passwd keepwatch keepwatch-fix keepwatch-verify"#,
     ),
     step(
         "systemctl enable --now: active once it watches",
@@ -75,12 +78,14 @@ not 'grep -i "fatal" /trial/doctor'"#,
         "it has a user of its own, no capability, and files that only it reads",
         r#"pid=$(is MainPID)
 for thread in /proc/$pid/task/*/status; do
-    test "$(awk '/^Uid:/ {print $2}' "$thread")" -gt 60000
+    test "$(awk '/^Uid:/ {print $2, $3, $4, $5}' "$thread" | tr ' ' '\n' | sort -u)" = "$(id -u keepwatch)"
     test "$(awk '/^Cap(Inh|Prm|Eff|Amb):/ {print $2}' "$thread" | sort -u)" = 0000000000000000
     test "$(awk '/^(NoNewPrivs|Seccomp):/ {print $2}' "$thread" | tr -d '\n')" = 12
 done
 test "$(stat -c '%U %a' /run/keepwatch)" = "keepwatch 755"
-test "$(stat -L -c '%U %a' /var/lib/keepwatch/)" = "keepwatch 750""#,
+test "$(stat -c '%U:%G %a' /run/keepwatch/keepwatch.sock)" = "keepwatch:keepwatch 660"
+test "$(stat -c '%U %a' /var/lib/keepwatch)" = "keepwatch 750"
+test "$(stat -c '%U %a' /var/lib/keepwatch/history.db)" = "keepwatch 600""#,
     ),
     step(
         "its memory is bounded",
@@ -96,6 +101,7 @@ limit_is 350
 echo 'idle_limit = "azure"' >> /etc/keepwatch/config.toml
 systemctl reload keepwatch
 until_so 'limit_is 240'
+until_so "log | grep -q 'configuration reloaded.*config=/etc/keepwatch/config.toml'"
 test "$(is MainPID)" = "$pid""#,
     ),
     step(
@@ -113,6 +119,19 @@ test "$(is MainPID)" = "$pid"
 cp /trial/config.toml /etc/keepwatch/config.toml
 systemctl reload keepwatch
 until_so "shows '^keepwatch_config_last_reload_successful.file=.config.. 1'""#,
+    ),
+    step(
+        "a bad config at the start: it ends once, says why, and is not started again",
+        r#"cp /etc/keepwatch/config.toml /trial/config.toml
+echo 'idle_limt = "azure"' >> /etc/keepwatch/config.toml
+not 'systemctl restart keepwatch 2> /trial/log'
+test "$(is ActiveState) $(is SubState) $(is Result) $(is ExecMainStatus)" = "failed failed exit-code 2"
+test "$(is NRestarts)" = 0
+run=$(is InvocationID)
+until_so 'journalctl --quiet --output cat "_SYSTEMD_INVOCATION_ID=$run" | grep -m 1 "config.toml:[0-9]*: unknown key .idle_limt"'
+cp /trial/config.toml /etc/keepwatch/config.toml
+systemctl start keepwatch
+is_active"#,
     ),
     step(
         "kill -9: it is started anew, with the same history",
@@ -168,6 +187,39 @@ is_active keepwatch-fix
 ss -Htno dst 10.9.0.2 | grep -o 'timer:.*'",
     ),
     step(
+        "keepwatch-fix has a user of its own, which may trace; the agent's may not signal it, nor reach its journal",
+        r#"fix=$(is MainPID keepwatch-fix) agent=$(is MainPID)
+test "$(awk '/^Uid:/ {print $2}' "/proc/$fix/status")" = "$(id -u keepwatch-fix)"
+test "$(awk '/^CapEff:/ {print $2}' "/proc/$fix/status")" = 0000000000080000
+test "$(stat -c '%U %a' /var/lib/keepwatch-fix)" = "keepwatch-fix 700"
+test -s /var/lib/keepwatch-fix/fix.jsonl
+as_agent() { setpriv --reuid keepwatch --regid keepwatch --clear-groups sh -c "$1"; }
+as_agent "kill -0 $agent"
+not 'as_agent "kill -0 $fix" 2> /dev/null'
+as_agent 'cat /var/lib/keepwatch/history.db > /dev/null'
+not 'as_agent "cat /var/lib/keepwatch-fix/fix.jsonl" 2> /dev/null'
+as_agent 'keepwatch sockets --source agent > /dev/null'
+not 'setpriv --reuid nobody --regid nogroup --clear-groups keepwatch sockets --source agent > /trial/log 2>&1'"#,
+    ),
+    step(
+        "keepwatch-verify.timer: rows are compared again and again, and everybody may read the result",
+        r#"file=/run/keepwatch-verify/verify.prom
+mkdir -p /run/systemd/system/keepwatch-verify.timer.d
+printf '[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitActiveSec=5s\nRandomizedDelaySec=0\nAccuracySec=1s\n' > /run/systemd/system/keepwatch-verify.timer.d/trial.conf
+systemctl daemon-reload
+systemctl enable --now keepwatch-verify.timer
+until_so 'test -s $file'
+setpriv --reuid nobody --regid nogroup --clear-groups cat $file > /trial/verify
+grep '^keepwatch_verified_sockets{result="agree"} [1-9]' /trial/verify
+grep -q '^keepwatch_verified_sockets{result="differ"} 0' /trial/verify
+grep '^keepwatch_verified_timestamp_seconds' /trial/verify > /trial/time
+until_so 'not "grep -qFf /trial/time $file" > /dev/null'
+test "$(is Result keepwatch-verify)" = success
+rm -r /run/systemd/system/keepwatch-verify.timer.d
+systemctl daemon-reload
+systemctl restart keepwatch-verify.timer"#,
+    ),
+    step(
         "socket activation: the first scrape starts it, and no scrape is refused at a restart",
         r"systemctl stop keepwatch
 not 'is_active keepwatch-fix'
@@ -193,14 +245,15 @@ history=$(stat -c %i /var/lib/keepwatch/history.db)
 test -s /var/lib/keepwatch-fix/fix.jsonl
 dpkg --force-confold -i /trial/new.deb > /trial/log
 is_active
-is_active keepwatch-fix
+until_so 'is_active keepwatch-fix'
 test "$(is MainPID)" != "$pid"
 test "$(is MainPID keepwatch-fix)" != "$fix"
+is_active keepwatch-verify.timer
 test "$(is UnitFileState)" = enabled
 test "$(stat -c %i /var/lib/keepwatch/history.db)" = "$history"
 test -s /var/lib/keepwatch-fix/fix.jsonl
 test -e /etc/keepwatch/config.toml.dpkg-dist
-limit_is 240
+until_so 'limit_is 240'
 test -z "$(dpkg --verify keepwatch | grep -v config.toml)""#,
     ),
     step(
@@ -208,8 +261,11 @@ test -z "$(dpkg --verify keepwatch | grep -v config.toml)""#,
         r#"systemctl stop keepwatch
 test "$(is Result) $(is ActiveState) $(is ActiveState keepwatch-fix)" = "success inactive inactive"
 test ! -e /run/keepwatch
+not 'systemctl start keepwatch-verify 2> /dev/null'
+not 'is_active'
 not 'pgrep keepwatch'
-systemctl start keepwatch keepwatch-fix"#,
+systemctl start keepwatch keepwatch-fix
+systemctl start keepwatch-verify"#,
     ),
     step(
         "dpkg -r: ended and disabled; config and history stay",
@@ -217,15 +273,18 @@ systemctl start keepwatch keepwatch-fix"#,
 not 'pgrep keepwatch'
 not 'is_active'
 not 'is_active keepwatch-fix'
+not 'is_active keepwatch-verify.timer'
+test ! -e /run/keepwatch-verify
 test ! -e /etc/systemd/system/multi-user.target.wants/keepwatch.service
+test ! -e /etc/systemd/system/timers.target.wants/keepwatch-verify.timer
 test -e /etc/keepwatch/config.toml
-test -s /var/lib/private/keepwatch/history.db",
+test -s /var/lib/keepwatch/history.db",
     ),
     step(
         "install again, start, purge while it runs",
         r#"dpkg --force-confold -i /trial/new.deb > /trial/log
 systemctl start keepwatch
-limit_is 240
+until_so 'limit_is 240'
 dpkg -P keepwatch > /trial/log
 not 'pgrep keepwatch'
 test "$(is LoadState)" = not-found
@@ -237,8 +296,9 @@ systemctl reset-failed"#,
 ip netns delete peer
 files > /trial/after
 diff /trial/before /trial/after
-test -z "$(ls -d /run/keepwatch* /run/systemd/system/keepwatch* /run/systemd/system.control/keepwatch* /run/systemd/dynamic-uid/*keepwatch* 2> /dev/null)"
-not 'getent passwd keepwatch'
+test -z "$(ls -d /run/keepwatch* /run/systemd/system/keepwatch* /run/systemd/system.control/keepwatch* 2> /dev/null)"
+not 'getent passwd | grep keepwatch'
+not 'getent group | grep keepwatch'
 test -z "$(systemctl list-unit-files --no-legend 'keepwatch*')"
 echo "$(wc -l < /trial/after) files, as before""#,
     ),

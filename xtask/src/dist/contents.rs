@@ -120,6 +120,8 @@ const UNITS: [&str; 4] = [
     "keepwatch-verify.service",
     "keepwatch-verify.timer",
 ];
+/// The users of the units, for systemd-sysusers.
+const USERS: &str = "keepwatch.sysusers";
 const DOCUMENTS: [&str; 5] =
     ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "SECURITY.md"];
 /// What each shell calls its file, and the folder in which it looks.
@@ -138,6 +140,11 @@ pub(super) fn of_workspace() -> Result<Vec<Item>> {
         Item::new(root.join("deploy/config.toml"), "config.toml", "etc/keepwatch/config.toml"),
         Item::new(root.join("deploy/packages/copyright"), "copyright", format!("{DOC}/copyright")),
     ];
+    items.push(Item::new(
+        root.join("deploy").join(USERS),
+        format!("deploy/{USERS}"),
+        "usr/lib/sysusers.d/keepwatch.conf",
+    ));
     for unit in UNITS {
         let system = format!("usr/lib/systemd/system/{unit}");
         items.push(Item::new(root.join("deploy").join(unit), format!("deploy/{unit}"), system));
@@ -191,7 +198,8 @@ pub(super) fn written_by(program: &Path, folder: &Path) -> Result<Vec<Item>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FileLayout, Item, is_for_operators, lay_out, of_workspace};
+    use super::{FileLayout, Item, UNITS, USERS, is_for_operators, lay_out, of_workspace};
+    use crate::place;
     use std::{collections::BTreeSet, env, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     #[test]
@@ -209,6 +217,24 @@ mod tests {
             assert!(places.iter().any(|place| place.ends_with(base)));
             assert!(!places.iter().any(|place| place.contains("libsonnet")), "{places:?}");
         }
+    }
+
+    #[test]
+    fn each_service_has_a_user_of_its_own_which_sysusers_makes() {
+        let read = |name| fs::read_to_string(place::root().join("deploy").join(name)).expect(name);
+        let made = read(USERS);
+        let made: Vec<_> = made.lines().filter_map(|line| line.strip_prefix("u ")).collect();
+        let made: BTreeSet<_> =
+            made.iter().filter_map(|line| line.split_whitespace().next()).collect();
+        let services = UNITS.into_iter().filter(|unit| unit.ends_with(".service"));
+        let units: Vec<_> = services.map(read).collect();
+        let users: Vec<_> = units
+            .iter()
+            .filter_map(|unit| unit.lines().find_map(|line| line.strip_prefix("User=")))
+            .collect();
+        assert_eq!(users.len(), units.len(), "{users:?}");
+        assert_eq!(users.iter().copied().collect::<BTreeSet<_>>(), made, "{users:?}");
+        assert_eq!(made.len(), units.len());
     }
 
     #[test]
