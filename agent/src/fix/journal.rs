@@ -185,11 +185,15 @@ impl Journal {
     }
 
     /// Writes down what is about to be set, and waits until it is on disk.
-    pub(crate) fn intend(&mut self, changes: &[Change], at: &str) -> Result<(), Error> {
+    pub(crate) fn intend(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        at: &str,
+    ) -> Result<(), Error> {
         let run = self.run;
-        let begin = JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
-        let begin = (!self.has_begun).then_some(begin);
-        let sets = changes.iter().map(|change| JournalLine::Sets { run, change: change.clone() });
+        let begin = || JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
+        let begin = (!self.has_begun).then(begin);
+        let sets = changes.into_iter().map(|change| JournalLine::Sets { run, change });
         let lines: Vec<JournalLine> = begin.into_iter().chain(sets).collect();
         self.append(lines)?;
         self.has_begun = true;
@@ -337,8 +341,8 @@ mod tests {
         let folder = folder("settled");
         let mut journal = Journal::open(&folder).unwrap();
         assert_eq!((journal.run(), journal.last_run()), (1, None));
-        journal.intend(&[change(1), change(2)], "then").unwrap();
-        journal.intend(&[change(3)], "then").unwrap();
+        journal.intend([change(1), change(2)], "then").unwrap();
+        journal.intend([change(3)], "then").unwrap();
         let second = Journal::open(&folder);
         assert!(matches!(second, Err(Error::Open { cause: files::Error::Held(_), .. })));
         drop(journal);
@@ -355,14 +359,14 @@ mod tests {
     fn a_line_that_a_kill_cut_off_is_left_out_and_the_next_one_is_whole() {
         let folder = folder("cut");
         let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(1)], "then").unwrap();
+        journal.intend([change(1)], "then").unwrap();
         drop(journal);
         let file = folder.join(NAME);
         let mut text = fs::read(&file).unwrap();
         text.extend(br#"{"what":"sets","run":1,"id":"sk:2""#);
         fs::write(&file, text).unwrap();
         let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(3)], "later").unwrap();
+        journal.intend([change(3)], "later").unwrap();
         drop(journal);
         let journal = Journal::open(&folder).unwrap();
         assert_eq!((journal.left(1), journal.left(2)), (vec![&change(1)], vec![&change(3)]));
@@ -373,7 +377,7 @@ mod tests {
     fn runs_of_an_earlier_boot_are_left_alone() {
         let folder = folder("boot");
         let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(1)], "then").unwrap();
+        journal.intend([change(1)], "then").unwrap();
         drop(journal);
         let file = folder.join(NAME);
         let text = fs::read_to_string(&file).unwrap().replace(&host::boot_id(), "another");

@@ -1,6 +1,6 @@
 //! Taking back, also what a kill has left half done.
 
-use crate::stage::{Fixer, SOON, UNSET, options, outcome_of};
+use crate::stage::{Fixer, SOON, UNSET, options, outcome_of, outcomes};
 use keepwatch_tests::{
     answer::agent::{assert_refused, keepwatch},
     kernel::{
@@ -119,4 +119,37 @@ fn what_an_undo_had_to_write_is_not_taken_for_the_programs_and_what_it_sets_itse
     fixer.outcomes(&["--apply"]);
     assert_eq!(options(&left.client), (true, 60, 10, 3));
     assert_eq!(options(&own.client), (true, 60, 10, 7));
+}
+
+#[test]
+fn of_several_of_one_process_each_is_compared_and_what_is_refused_after_it_was_written_down_is_settled()
+ {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let all = [(); 5].map(|()| fixer.path.connect(&Plan::NOTHING));
+    let netns = fixer.path.near.inode().to_string();
+    let halted =
+        HaltedProgram::before(keepwatch(fixer.words(&["--apply"])), SystemCall::FDATASYNC, 1);
+    // All are written down by now, and most were not looked at. Which one was first does not matter.
+    let mut clients = all.map(|ends| (ends.local, Some(ends.client), ends.accepted));
+    for (_, client, _) in clients.iter_mut().take(2) {
+        client.take();
+    }
+    for (_, client, _) in clients.iter().skip(2).take(2) {
+        Road::Call.set(client.as_ref().expect("it is open"), SocketOption::KeepIntvl, 33);
+    }
+    let rows = outcomes(&halted.go_on());
+    for (n, (local, client, _)) in clients.iter().enumerate() {
+        let expected = match n {
+            0 | 1 => ("refused", "other_socket"),
+            2 | 3 => ("changed_since", ""),
+            _ => ("fixed", ""),
+        };
+        assert_eq!(outcome_of(&rows, *local), expected, "{n} in {netns}: {rows:?}");
+        if let Some(client) = client.as_ref().filter(|_| n < 4) {
+            assert_eq!(options(client), (false, 7200, 33, 9));
+        }
+    }
+    let rows = fixer.outcomes(&["--undo"]);
+    let [(local, outcome, _)] = &rows[..] else { panic!("the others are settled: {rows:?}") };
+    assert_eq!((*local, outcome.as_str()), (clients[4].0, "undone"));
 }

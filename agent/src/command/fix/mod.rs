@@ -21,7 +21,10 @@ use crate::{
         taken_back::TakenBack,
         undo::undo,
     },
-    kernel::{borrowed_socket::Refusal, clock, host},
+    kernel::{
+        borrowed_socket::{OpenProcesses, Refusal},
+        clock, host,
+    },
     model::{
         judgement::verdict::Verdict, observed::socket::Direction, table::agent_health::HostView,
     },
@@ -326,8 +329,9 @@ fn undo_all(changes: &[Change], reader: &mut ConnectionReader) -> Result<Vec<Soc
             living.entry(place).or_default().extend(holders(&row));
         }
     })?;
+    let mut processes = OpenProcesses::default();
     let fate = |change: &Change| match living.get(&change.place()) {
-        Some(holders) => undo(change, holders),
+        Some(holders) => undo(&mut processes, change, holders),
         None => (FixOutcome::Refused, Some(Refusal::Gone)),
     };
     Ok(changes.iter().map(fate).collect())

@@ -1,4 +1,4 @@
-//! `bench snapshot|agent [SOCKETS]`, `bench history`, `bench without-ebpf`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
+//! `bench snapshot|agent|fix [SOCKETS]`, `bench history`, `bench without-ebpf`, `bench hooks`, `bench calls MECHANISM ...`: what keepwatch costs,
 //! beside others in one run. Exit code 1 when a budget (docs/ARCHITECTURE.md#budgets) is not met.
 #![expect(
     clippy::expect_used,
@@ -10,6 +10,7 @@
 mod agent;
 mod budget;
 mod call;
+mod fix;
 mod flood;
 mod history;
 mod hooks;
@@ -28,12 +29,14 @@ fn main() -> ExitCode {
         ["snapshot"] => snapshot::run(100_000),
         ["agent", number] => agent::run(sockets(number)),
         ["agent"] => agent::run(1_000_000),
+        ["fix", number] => fix::run(sockets(number)),
+        ["fix"] => fix::run(20_000),
         ["without-ebpf"] => without_ebpf::run(100_000),
         ["history"] => history::run(),
         ["hooks"] => hooks::run(),
         ["calls", mechanisms @ ..] => hooks::calls_alone(mechanisms),
         _ => {
-            panic!("usage: bench snapshot|agent [SOCKETS], bench history|hooks|without-ebpf")
+            panic!("usage: bench snapshot|agent|fix [SOCKETS], bench history|hooks|without-ebpf")
         }
     };
     if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
