@@ -20,7 +20,7 @@ impl TakenBack {
     /// What the journal in a state folder says. A plan needs no lock.
     pub(crate) fn read(folder: &Path) -> Result<Self, files::Error> {
         match files::text(&folder.join(NAME), MOST_BYTES * 2) {
-            Ok(text) => Ok(Self::of(JournalLine::all(text.as_bytes()), &host::boot_id())),
+            Ok(text) => Ok(Self::of(files::json_lines(text.as_bytes()), &host::boot_id())),
             Err(error) if error.is_not_found() => Ok(Self::default()),
             Err(error) => Err(error),
         }
