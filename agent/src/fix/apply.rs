@@ -14,7 +14,7 @@ use crate::{
         observed::{setting::SettingOrigin, socket::SocketKind},
         text::closed_set::closed_set,
     },
-    view::row::Row,
+    view::{connection::Connection, row::Row},
 };
 use std::collections::HashSet;
 
@@ -83,9 +83,8 @@ impl Candidate {
     }
 }
 
-/// Where the socket of a row is.
-pub(crate) const fn place(row: &Row) -> SocketPlace {
-    let connection = &row.connection;
+/// Where the socket of a connection is.
+pub(crate) const fn place(connection: &Connection) -> SocketPlace {
     (connection.netns, connection.local, connection.remote)
 }
 

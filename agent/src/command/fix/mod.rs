@@ -324,7 +324,7 @@ fn undo_all(changes: &[Change], reader: &mut ConnectionReader) -> Result<Vec<Soc
     let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
     let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
     reader.each_row(&everything, |row| {
-        let place = place(&row);
+        let place = place(&row.connection);
         if wanted.contains(&place) {
             living.entry(place).or_default().extend(holders(&row));
         }
