@@ -171,6 +171,27 @@ fn an_idle_limit_is_learned_across_a_restart_and_stays_with_its_destination() {
     facts.retain(|fact| ours.iter().any(|netns| fact["netns"] == *netns));
     assert_eq!(facts.len(), 1, "{facts:?}");
     assert!(!has_metric(&agent), "no path is configured");
+    assert_eq!(
+        (&limit["in_force_from"], &limit["contradiction"]),
+        (&"default".into(), &Value::Null)
+    );
+    // A limit that somebody sets counts, and is compared with what was learned.
+    let mut folder = agent.stop_and_leave().0;
+    for (set, contradicts) in [("350s", true), ("4s", false)] {
+        let path = format!("db={}/32={set}", path.server.ip());
+        let agent = Agent::start_in(folder, &[&OPTIONS[..], &["--path", &path]].concat());
+        let limit = learned(&agent).expect("remembered");
+        assert_eq!(limit["in_force_from"], "configured by flag", "{limit}");
+        assert_eq!(limit["in_force_path"], "db");
+        let said = limit["contradiction"].as_str();
+        assert_eq!(
+            said.is_some_and(|it| it.contains("connections died after")),
+            contradicts,
+            "{limit}"
+        );
+        assert_eq!(said.is_some(), contradicts, "{limit}");
+        folder = agent.stop_and_leave().0;
+    }
     ending::reset(probed.client);
 }
 
