@@ -389,7 +389,7 @@ fn the_agent_of_the_sidecar_with_its_rights_measures_its_neighbour_without_ebpf(
     assert_eq!((&row["keepalive"], &row["verdict"]), (&json!(false), &json!("off")));
     assert_eq!(text(&row["local"]), ends.local.to_string());
     let metrics = http::get(address, "/metrics", "text/plain").expect("metrics");
-    let metrics = metrics.text();
+    let metrics = metrics.body;
     assert!(metrics.contains("keepwatch_source_info{source=\"proc\""), "{metrics}");
     assert!(metrics.contains("verdict=\"off\""), "{metrics}");
 }
