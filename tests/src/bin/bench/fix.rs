@@ -20,8 +20,8 @@ const ROUNDS: usize = 3;
 /// Below the usual hard limit of 20,000 descriptors.
 const CONNECTIONS_EACH: u32 = 10_000;
 const FIRST_PORT: u16 = 7000;
-/// CPU that it may take, for each connection.
-const CPU_SECONDS_EACH: f64 = 0.2 / 20_000.0;
+/// CPU that it may take, as a multiple of the bare calls: 0.2 s for 20,000 connections where these take 4.5 µs each.
+const TIMES_BARE: f64 = 2.2;
 
 /// Idle connections between two hosts: no loopback, whose peers need no keepalive. Nothing is set on them.
 struct IdleConnections {
@@ -94,8 +94,9 @@ pub(crate) fn run(n_connections: u32) -> bool {
         let each = seconds * 1e6 / f64::from(n_connections);
         println!("{what:62} {seconds:8.3} {each:8.2} {:7.1}", seconds / bare);
     }
-    let allowed = CPU_SECONDS_EACH * f64::from(n_connections);
-    budget("CPU seconds of keepwatch fix --apply", apply, apply <= allowed, allowed)
+    println!("--apply beyond the plan: {:.1} x bare", (apply - plan) / bare);
+    let times = apply / bare;
+    budget("times the CPU of the bare calls", times, times <= TIMES_BARE, TIMES_BARE)
 }
 
 fn round(n_connections: u32) -> RoundCosts {
