@@ -77,7 +77,7 @@ impl PeerWitness {
             is_outage: no_limit_explains(life),
             is_alone: false,
         });
-        let busy = unanswered.is_none().then(|| BusyTime {
+        let busy = unanswered.is_none().then_some(BusyTime {
             since: now - connection.watched_seconds,
             longest_quiet: connection.longest_quiet_seconds,
         });
