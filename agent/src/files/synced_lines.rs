@@ -19,7 +19,7 @@ pub(crate) struct SyncedLines {
 }
 
 impl SyncedLines {
-    /// Opens it, and makes it and its folder if there is none; with what it has. `mode`: who may read it.
+    /// Opens it, and makes it and its folder if there is none; with what it has. `mode`: its permissions.
     pub(crate) fn open<T: DeserializeOwned>(
         folder: &Path,
         name: &str,
