@@ -7,9 +7,11 @@ use crate::{
     },
     wait,
 };
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     fs,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// The cost of one run, or the least of several.
@@ -56,6 +58,12 @@ pub fn cpu_seconds(pid: u32) -> f64 {
         numbers.split(' ').next()?.parse::<f64>().ok()
     });
     nanoseconds.sum::<f64>() / 1e9
+}
+
+/// User and system time that this thread has taken so far.
+pub fn thread_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Runs a program to its end in a namespace, with its output thrown away.

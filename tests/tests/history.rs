@@ -171,6 +171,27 @@ fn an_idle_limit_is_learned_across_a_restart_and_stays_with_its_destination() {
     facts.retain(|fact| ours.iter().any(|netns| fact["netns"] == *netns));
     assert_eq!(facts.len(), 1, "{facts:?}");
     assert!(!has_metric(&agent), "no path is configured");
+    // That of the agent's own options agrees.
+    assert_eq!(limit["in_force_from"], "configured by flag", "{limit}");
+    let said = (&limit["in_force_seconds"], &limit["in_force_path"], &limit["contradiction"]);
+    assert_eq!(said, (&5.into(), &Value::Null, &Value::Null));
+    // So does a shorter one of the path, and a longer one does not.
+    let mut folder = agent.stop_and_leave().0;
+    for (set, contradicts) in [("350s", true), ("4s", false)] {
+        let path = format!("db={}/32={set}", path.server.ip());
+        let agent = Agent::start_in(folder, &[&OPTIONS[..], &["--path", &path]].concat());
+        let limit = learned(&agent).expect("remembered");
+        assert_eq!(limit["in_force_from"], "configured by flag", "{limit}");
+        assert_eq!(limit["in_force_path"], "db");
+        let said = limit["contradiction"].as_str();
+        assert_eq!(
+            said.is_some_and(|it| it.contains("connections died after")),
+            contradicts,
+            "{limit}"
+        );
+        assert_eq!(said.is_some(), contradicts, "{limit}");
+        folder = agent.stop_and_leave().0;
+    }
     ending::reset(probed.client);
 }
 

@@ -3,7 +3,10 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use keepwatch_tests::{
-    answer::agent::{Agent, bpf_needs_capabilities, keepwatch, once},
+    answer::{
+        agent::{Agent, bpf_needs_capabilities, keepwatch, once},
+        http,
+    },
     dashboards::prometheus::Prometheus,
     kernel::{
         cgroup::{Hierarchy, Holder},
@@ -29,6 +32,7 @@ const SOON: Duration = Duration::from_secs(30);
 const OVERLAYS: [&str; 4] = ["aks", "eks", "gke", "kind"];
 const COMPONENT: &str = "deploy/kubernetes/components/prometheus-operator";
 const SIDECAR: &str = "deploy/kubernetes/components/sidecar-without-ebpf";
+const SIDECAR_AGENT: &str = "deploy/kubernetes/components/sidecar-agent-without-ebpf";
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -158,7 +162,8 @@ fn ports_probes_labels_and_versions_fit_together() {
 #[test]
 fn every_file_that_kustomize_is_told_of_is_there() {
     let overlays = OVERLAYS.map(|name| format!("deploy/kubernetes/overlays/{name}"));
-    let others = ["deploy/kubernetes/base", COMPONENT, SIDECAR, "dashboards"].map(str::to_owned);
+    let others = ["deploy/kubernetes/base", COMPONENT, SIDECAR, SIDECAR_AGENT, "dashboards"]
+        .map(str::to_owned);
     let mut n_named = 0;
     for folder in overlays.iter().chain(&others) {
         let kustomization = manifest(&format!("{folder}/kustomization.yaml"));
@@ -323,6 +328,70 @@ fn the_sidecar_with_its_rights_turns_keepalive_on_for_its_neighbour_without_ebpf
         sockopt::socket_keepalive(&ends.client).expect("SO_KEEPALIVE").then_some(())
     });
     assert!(!sockopt::socket_keepalive(&ends.accepted).expect("SO_KEEPALIVE"), "not ours");
+}
+
+/// The containers are of one pod: they must not take each other's place, and agree in what they share.
+#[test]
+fn the_two_sidecars_fit_together_and_their_pod_is_ready_without_them() {
+    let both = [format!("{SIDECAR}/sidecar.yaml"), format!("{SIDECAR_AGENT}/agent.yaml")];
+    let [fix, agent] = both.map(|path| manifest(&path));
+    let (of_fix, of_agent) = (pod(&fix), pod(&agent));
+    assert_ne!(of_fix.1["name"], of_agent.1["name"]);
+    for shared in ["shareProcessNamespace", "volumes"] {
+        assert_eq!(of_fix.0[shared], of_agent.0[shared], "{shared}");
+    }
+    for shared in ["image", "securityContext", "volumeMounts"] {
+        assert_eq!(of_fix.1[shared], of_agent.1[shared], "{shared}");
+    }
+    for container in [of_fix.1, of_agent.1] {
+        assert_eq!(container["readinessProbe"], Value::Null);
+    }
+    let monitor = manifest(&format!("{SIDECAR_AGENT}/pod-monitor.yaml"));
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        agent["spec"]["template"]["metadata"]["labels"]
+    );
+    let [port] = list(&of_agent.1["ports"]) else { panic!("not one port: {agent}") };
+    assert!(variable(of_agent.1, "KEEPWATCH_LISTEN").ends_with(&port["containerPort"].to_string()));
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], port["name"]);
+}
+
+#[test]
+fn the_agent_of_the_sidecar_with_its_rights_measures_its_neighbour_without_ebpf() {
+    let sidecar = manifest(&format!("{SIDECAR_AGENT}/agent.yaml"));
+    let (_, container) = pod(&sidecar);
+    let path = NetworkPath::cable();
+    let ends = path.connect(&Plan::NOTHING);
+    let copy = ends.client.try_clone().expect("a copy");
+    let _program = path.near.run(|| Holder::of(copy));
+    let folder = TemporaryFolder::new();
+    let [mount] = list(&container["volumeMounts"]) else { panic!("not one: {container}") };
+    let address = http::free_address();
+    let at_home = |value: &str| {
+        let state = folder.file("").display().to_string();
+        value.replace(text(&mount["mountPath"]), state.trim_end_matches('/'))
+    };
+    let socket = at_home(variable(container, "KEEPWATCH_SOCKET"));
+    let state = at_home(variable(container, "KEEPWATCH_STATE_DIR"));
+    let words: Vec<&str> = list(&container["args"]).iter().map(text).collect();
+    let _running = with_rights_of_a_container(capabilities(container), &folder.file(""), || {
+        let mut agent = keepwatch(&words);
+        agent.env("KEEPWATCH_LISTEN", address.to_string());
+        agent.env("KEEPWATCH_SOCKET", &socket).env("KEEPWATCH_STATE_DIR", &state);
+        SidecarProcess(agent.stdin(Stdio::null()).spawn().expect("start keepwatch"))
+    });
+    let netns = path.near.inode().to_string();
+    let words = ["sockets", "--json", "--source", "agent", "--socket", &socket, "--netns", &netns];
+    let row: Value = until("the agent has the neighbour's connection", SOON, || {
+        let said = String::from_utf8(once(words).stdout).expect("UTF-8");
+        said.lines().find_map(|line| serde_json::from_str(line).ok())
+    });
+    assert_eq!((&row["keepalive"], &row["verdict"]), (&json!(false), &json!("off")));
+    assert_eq!(text(&row["local"]), ends.local.to_string());
+    let metrics = http::get(address, "/metrics", "text/plain").expect("metrics");
+    let metrics = metrics.body;
+    assert!(metrics.contains("keepwatch_source_info{source=\"proc\""), "{metrics}");
+    assert!(metrics.contains("verdict=\"off\""), "{metrics}");
 }
 
 /// What the Prometheus operator makes of a PodMonitor's relabelings: Prometheus' own names.

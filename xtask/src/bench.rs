@@ -22,7 +22,8 @@ const PROFILE: &str = "shipped";
 #[derive(clap::Args)]
 pub(crate) struct BenchOptions {
     /// The benchmark: `snapshot` (beside `ss`), `agent` (its memory and its scrape), `history` (`why` over a
-    /// full one), `hooks` (beside bpftrace and libbpf-tools), or `calls`: of `hooks` the part in a guest.
+    /// full one), `fix` (beside the bare calls), `without-ebpf` (the same of `--source proc`), `hooks` (beside bpftrace and
+    /// libbpf-tools), or `calls`: of `hooks` the part in a guest.
     name: String,
     /// Arguments for the benchmark.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -8,7 +8,7 @@ use crate::{
         search::{Bracket, Found, Search},
         trial::Trial,
     },
-    model::text::duration::duration,
+    model::{judgement::limits_met::measured_path_name, text::duration::duration},
     view::filter,
 };
 use clap::Args;
@@ -326,7 +326,8 @@ fn words(peer: SocketAddr, outcomes: &MeasureEnd, most: Duration) -> Vec<String>
 fn table(peer: SocketAddr, known: &Bracket) -> String {
     let (ip, port) = (peer.ip(), peer.port());
     format!(
-        "[[path]]\nname = \"measured-{ip}-{port}\"\npeers = \"{ip}/{}\"\nport = {port}\nidle_limit = \"{}s\"\n",
+        "[[path]]\nname = \"{}\"\npeers = \"{ip}/{}\"\nport = {port}\nidle_limit = \"{}s\"\n",
+        measured_path_name(peer),
         if ip.is_ipv4() { 32 } else { 128 },
         known.survived.as_secs().max(1),
     )

@@ -3,17 +3,15 @@
 
 use super::rules::CutEnds;
 use crate::{
-    files::{self, Folder, Lock},
+    files::{self, SyncedLines},
     kernel::{clock, host},
     model::observed::{drilled_path::DrilledPath, socket::Time},
     view::life::Life,
 };
-use rustix::fs::{Mode, fchmod, fdatasync};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::{
-    ffi::OsStr,
-    fs::{self, File},
-    io::{self, Read as _, Write as _},
+    fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -24,17 +22,10 @@ const MOST_BYTES: usize = 1 << 20;
 /// Another drill writes for less.
 const PATIENCE_MS: u64 = 2000;
 const MOMENT: Duration = Duration::from_millis(10);
+/// The agent, which reads them, is another user.
+const MODE: Mode = Mode::from_raw_mode(0o644);
 /// The kernel reports what happened at the end of a drill so much later.
 const SLACK_SECONDS: f64 = 2.0;
-
-/// Why a drill is not noted down, or what was noted is not known.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NoteError {
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 /// The paths of one drill in one network namespace. The line of its end repeats that of its beginning, with the true end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +84,7 @@ impl NotedDrill {
         folder: &Path,
         all: impl IntoIterator<Item = (u32, &'a [CutEnds])>,
         lasts: Duration,
-    ) -> Result<Self, NoteError> {
+    ) -> Result<Self, files::Error> {
         let note = |(netns, ends): (u32, &[CutEnds])| DrillNote::new(netns, ends.to_vec(), lasts);
         let notes: Vec<DrillNote> = all.into_iter().map(note).collect();
         append(folder, &notes)?;
@@ -101,11 +92,11 @@ impl NotedDrill {
     }
 
     /// Notes down that packets pass again.
-    pub(crate) fn end(mut self) -> Result<(), NoteError> {
+    pub(crate) fn end(mut self) -> Result<(), files::Error> {
         self.note_end()
     }
 
-    fn note_end(&mut self) -> Result<(), NoteError> {
+    fn note_end(&mut self) -> Result<(), files::Error> {
         let mut notes = std::mem::take(&mut self.notes);
         for note in &mut notes {
             note.ended = clock::unix_seconds();
@@ -122,41 +113,17 @@ impl Drop for NotedDrill {
     }
 }
 
-fn append(folder: &Path, notes: &[DrillNote]) -> Result<(), NoteError> {
-    let within = Folder::make(folder, Mode::from_raw_mode(0o750))?;
-    let mode = Mode::from_raw_mode(0o644);
-    let mut file: File = within.own(OsStr::new(NAME), mode)?.into();
-    // The agent is another user.
-    fchmod(&file, mode).map_err(io::Error::from)?;
-    let _lock = locked(&file)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    if bytes.len() > MOST_BYTES {
-        file.set_len(0)?;
-    }
-    // What a kill cut off is ended, so that the next line is whole.
-    let mut text = Vec::new();
-    if bytes.last().is_some_and(|byte| *byte != b'\n') {
-        text.push(b'\n');
-    }
-    for note in notes {
-        serde_json::to_writer(&mut text, note).map_err(io::Error::from)?;
-        text.push(b'\n');
-    }
-    file.write_all(&text)?;
-    Ok(fdatasync(&file).map_err(io::Error::from)?)
-}
-
-fn locked(file: &File) -> Result<Lock, NoteError> {
+fn append(folder: &Path, notes: &[DrillNote]) -> Result<(), files::Error> {
     let began = clock::now();
-    loop {
-        match Lock::on(file.try_clone()?.into()) {
+    let mut lines = loop {
+        match SyncedLines::open::<DrillNote>(folder, NAME, MODE) {
             Err(files::Error::Held(_)) if clock::now().ms_since(began) < PATIENCE_MS => {
                 clock::wait(MOMENT);
             }
-            result => return Ok(result?),
+            opened => break opened?.0,
         }
-    }
+    };
+    if lines.n_bytes() > MOST_BYTES { lines.replace(notes) } else { lines.add(notes) }
 }
 
 /// The drills that were noted down in a state folder.
@@ -165,17 +132,17 @@ pub(crate) struct NotedDrills(Vec<DrillNote>);
 
 impl NotedDrills {
     /// Reads them; there may be none.
-    pub(crate) fn read(folder: &Path) -> Result<Self, NoteError> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, files::Error> {
         match files::text(&folder.join(NAME), MOST_BYTES * 2) {
             Ok(text) => Ok(Self::of_text(&text)),
             Err(error) if error.is_not_found() => Ok(Self::default()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
     fn of_text(text: &str) -> Self {
         let mut all: Vec<DrillNote> = Vec::new();
-        for note in text.lines().filter_map(|line| serde_json::from_str::<DrillNote>(line).ok()) {
+        for note in files::json_lines::<DrillNote>(text.as_bytes()) {
             match all.iter_mut().find(|known| known.is_same_drill(&note)) {
                 Some(known) => *known = note,
                 None => all.push(note),
@@ -235,7 +202,7 @@ impl DrillsWatched {
     }
 
     /// What they have cut, if that has changed.
-    pub(crate) fn news(&mut self) -> Option<Result<Vec<DrilledPath>, NoteError>> {
+    pub(crate) fn news(&mut self) -> Option<Result<Vec<DrilledPath>, files::Error>> {
         let stat = fs::metadata(self.folder.join(NAME)).ok();
         let now = stat.and_then(|stat| Some((stat.modified().ok()?, stat.len())));
         if now == self.seen {

@@ -3,6 +3,7 @@
 //!
 //! * [`text`] reads a config or a policy, [`output`] opens a result for writing.
 //! * [`Folder`] holds files that belong to the agent alone: locks, the history, the API socket.
+//! * [`SyncedLines`] are what `fix` and `drill` write down before they act.
 //! * [`Root`] reads what container runtimes and the kernel write, below one folder.
 //! * [`named_netns`] finds the network namespace behind a name of `ip netns`, [`port`] the port of a service.
 //!
@@ -17,6 +18,7 @@ mod read;
 mod resolve_path;
 mod root_dir;
 mod services;
+mod synced_lines;
 mod users;
 
 pub(crate) use folder::{Folder, Lock, Seat, replace};
@@ -25,6 +27,7 @@ pub(crate) use open_output::output;
 pub(crate) use read::{check_plain, text};
 pub(crate) use root_dir::Root;
 pub(crate) use services::port;
+pub(crate) use synced_lines::{SyncedLines, json_lines};
 pub(crate) use users::{fields_of, user};
 
 use rustix::{

@@ -1,17 +1,22 @@
-//! Setting what was planned, socket by socket: borrowed, compared, written down, borrowed again, set, and read again.
+//! Setting what was planned, socket by socket: written down, borrowed, compared, set, and read again.
+//!
+//! Nothing is written down of a process that does not lend: its sockets are asked first. Of one that has lent a socket the others
+//! are written down and then borrowed, once; what has changed since the plan is settled in the journal. No copy is held while the
+//! disk is waited for: it would keep a connection open that its program closes.
 
 use super::{
     journal::{Change, Error, Journal, SettledSocket, SocketPlace, UnsetOptions},
     plan::{PlannedOptions, options},
 };
 use crate::{
-    kernel::borrowed_socket::{BorrowedSocket, Refusal, WantedSocket},
+    kernel::borrowed_socket::{BorrowedSocket, OpenProcesses, Refusal, WantedSocket},
     model::{
         observed::{setting::SettingOrigin, socket::SocketKind},
         text::closed_set::closed_set,
     },
-    view::row::Row,
+    view::{connection::Connection, row::Row},
 };
+use std::collections::HashSet;
 
 /// Sockets of one batch: written down with one sync.
 const BATCH: usize = 512;
@@ -78,9 +83,8 @@ impl Candidate {
     }
 }
 
-/// Where the socket of a row is.
-pub(crate) const fn place(row: &Row) -> SocketPlace {
-    let connection = &row.connection;
+/// Where the socket of a connection is.
+pub(crate) const fn place(connection: &Connection) -> SocketPlace {
     (connection.netns, connection.local, connection.remote)
 }
 
@@ -91,12 +95,13 @@ pub(crate) fn holders(row: &Row) -> Vec<(u32, u32)> {
 
 /// Borrows a socket from the first that still has it.
 pub(crate) fn borrow(
+    processes: &mut OpenProcesses,
     holders: &[(u32, u32)],
     wanted: &WantedSocket,
 ) -> Result<BorrowedSocket, Refusal> {
     let mut refusal = Refusal::NoDescriptor;
     for &(pid, fd) in holders {
-        match BorrowedSocket::of(pid, fd, wanted) {
+        match processes.borrow(pid, fd, wanted) {
             Ok(socket) => return Ok(socket),
             Err(why) => refusal = why,
         }
@@ -111,22 +116,31 @@ pub(crate) fn apply(
     at: &str,
     mut each: impl FnMut(&Candidate, SocketFate),
 ) -> Result<(), Error> {
+    let mut processes = OpenProcesses::default();
+    let mut lenders = HashSet::new();
     for batch in candidates.chunks(BATCH) {
         let mut ready = Vec::new();
         for candidate in batch {
-            match look(candidate) {
-                Ok(()) => ready.push(candidate),
+            let holder = candidate.holders.first().map(|(pid, _)| *pid);
+            if holder.is_some_and(|pid| lenders.contains(&pid)) {
+                ready.push(candidate);
+                continue;
+            }
+            match as_planned(&mut processes, candidate) {
+                Ok(_) => {
+                    lenders.extend(holder);
+                    ready.push(candidate);
+                }
                 Err(fate) => each(candidate, fate),
             }
         }
         if ready.is_empty() {
             continue;
         }
-        let changes: Vec<Change> = ready.iter().map(|it| it.change.clone()).collect();
-        journal.intend(&changes, at)?;
+        journal.intend(ready.iter().map(|candidate| candidate.change.clone()), at)?;
         let mut settled = Vec::new();
         for candidate in ready {
-            let fate = set(candidate);
+            let fate = set(&mut processes, candidate);
             if fate.0 != FixOutcome::Fixed {
                 let id = candidate.change.id.clone();
                 settled.push(SettledSocket { id, is_as_before: fate.1 == Some(Refusal::Failed) });
@@ -147,9 +161,12 @@ const fn refused(why: Refusal) -> SocketFate {
 const CHANGED: SocketFate = (FixOutcome::ChangedSince, None);
 
 /// Borrows the socket, if it is as its row said.
-fn as_planned(candidate: &Candidate) -> Result<BorrowedSocket, SocketFate> {
+fn as_planned(
+    processes: &mut OpenProcesses,
+    candidate: &Candidate,
+) -> Result<BorrowedSocket, SocketFate> {
     let wanted = candidate.change.wanted().ok_or(refused(Refusal::NoDescriptor))?;
-    let socket = borrow(&candidate.holders, &wanted).map_err(refused)?;
+    let socket = borrow(processes, &candidate.holders, &wanted).map_err(refused)?;
     let now = socket.options().map_err(refused)?;
     // MPTCP does not say.
     let timeout_ms = socket.user_timeout_ms().unwrap_or(candidate.user_timeout_ms);
@@ -157,13 +174,9 @@ fn as_planned(candidate: &Candidate) -> Result<BorrowedSocket, SocketFate> {
     if is_same { Ok(socket) } else { Err(CHANGED) }
 }
 
-fn look(candidate: &Candidate) -> Result<(), SocketFate> {
-    as_planned(candidate).map(drop)
-}
-
-fn set(candidate: &Candidate) -> SocketFate {
+fn set(processes: &mut OpenProcesses, candidate: &Candidate) -> SocketFate {
     let Change { before, after, .. } = candidate.change;
-    let socket = match as_planned(candidate) {
+    let socket = match as_planned(processes, candidate) {
         Ok(socket) => socket,
         Err(fate) => return fate,
     };

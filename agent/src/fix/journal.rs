@@ -3,20 +3,17 @@
 //! A line that is cut off belongs to something that was not done: lines are synced first.
 
 use crate::{
-    files::{self, Folder, Lock},
+    files::{self, SyncedLines},
     kernel::{
         borrowed_socket::{SocketOptions, WantedSocket},
         host,
     },
     model::observed::socket::SocketId,
 };
-use rustix::fs::{Mode, SeekFrom, fdatasync, seek};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
-    ffi::OsStr,
-    fs::File,
-    io::{self, Read as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -36,7 +33,7 @@ pub(crate) enum Error {
         /// The reason.
         cause: files::Error,
     },
-    /// It was not read or written.
+    /// It was not written.
     #[error("{attempt} the journal {NAME} in {}", folder.display())]
     File {
         /// What was tried.
@@ -45,7 +42,7 @@ pub(crate) enum Error {
         folder: PathBuf,
         /// The reason.
         #[source]
-        cause: io::Error,
+        cause: files::Error,
     },
 }
 
@@ -139,44 +136,19 @@ pub(crate) struct SettledSocket {
 #[derive(Debug)]
 pub(crate) struct Journal {
     folder: PathBuf,
-    file: File,
+    on_disk: SyncedLines,
     lines: Vec<JournalLine>,
-    n_bytes: usize,
     run: u32,
     has_begun: bool,
-    _lock: Lock,
 }
 
 impl Journal {
     /// Opens it, and makes it if there is none.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
-        let opened = || -> Result<(File, Lock), files::Error> {
-            let within = Folder::make(folder, Mode::from_raw_mode(0o750))?;
-            let file: File = within.own(OsStr::new(NAME), Mode::from_raw_mode(0o600))?.into();
-            let lock = Lock::on(file.try_clone()?.into())?;
-            Ok((file, lock))
-        };
-        let (mut file, lock) =
-            opened().map_err(|cause| Error::Open { folder: folder.to_owned(), cause })?;
-        let mut bytes = Vec::new();
-        let failed = |cause| Error::File { attempt: "read", folder: folder.to_owned(), cause };
-        file.read_to_end(&mut bytes).map_err(failed)?;
-        let lines = JournalLine::all(&bytes);
+        let (on_disk, lines) = SyncedLines::open(folder, NAME, Mode::from_raw_mode(0o600))
+            .map_err(|cause| Error::Open { folder: folder.to_owned(), cause })?;
         let last = lines.iter().map(JournalLine::run).max().unwrap_or(0);
-        let mut journal = Self {
-            folder: folder.to_owned(),
-            file,
-            lines,
-            n_bytes: bytes.len(),
-            run: last + 1,
-            has_begun: false,
-            _lock: lock,
-        };
-        // What a kill cut off is ended, so that the next line is whole.
-        if bytes.last().is_some_and(|byte| *byte != b'\n') {
-            journal.write(b"\n")?;
-        }
-        Ok(journal)
+        Ok(Self { folder: folder.to_owned(), on_disk, lines, run: last + 1, has_begun: false })
     }
 
     /// The number of this run.
@@ -185,11 +157,15 @@ impl Journal {
     }
 
     /// Writes down what is about to be set, and waits until it is on disk.
-    pub(crate) fn intend(&mut self, changes: &[Change], at: &str) -> Result<(), Error> {
+    pub(crate) fn intend(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        at: &str,
+    ) -> Result<(), Error> {
         let run = self.run;
-        let begin = JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
-        let begin = (!self.has_begun).then_some(begin);
-        let sets = changes.iter().map(|change| JournalLine::Sets { run, change: change.clone() });
+        let begin = || JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
+        let begin = (!self.has_begun).then(begin);
+        let sets = changes.into_iter().map(|change| JournalLine::Sets { run, change });
         let lines: Vec<JournalLine> = begin.into_iter().chain(sets).collect();
         self.append(lines)?;
         self.has_begun = true;
@@ -238,23 +214,10 @@ impl Journal {
     }
 
     fn append(&mut self, lines: Vec<JournalLine>) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        for line in &lines {
-            let written = serde_json::to_writer(&mut bytes, line).map_err(io::Error::from);
-            written.map_err(|cause| self.failed("write", cause))?;
-            bytes.push(b'\n');
-        }
+        let written = self.on_disk.add(&lines);
+        written.map_err(|cause| self.failed("write", cause))?;
         self.lines.extend(lines);
-        if self.n_bytes + bytes.len() > MOST_BYTES {
-            return self.shorten();
-        }
-        self.write(&bytes)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let written = self.file.write_all(bytes).and_then(|()| Ok(fdatasync(&self.file)?));
-        self.n_bytes += bytes.len();
-        written.map_err(|cause| self.failed("write", cause))
+        if self.on_disk.n_bytes() > MOST_BYTES { self.shorten() } else { Ok(()) }
     }
 
     /// Writes the later half anew, with the beginning of each run that is in it.
@@ -266,32 +229,16 @@ impl Journal {
             number += 1;
             number > half || matches!(line, JournalLine::Run { run, .. } if later.contains(run))
         });
-        let mut bytes = Vec::new();
-        for line in &self.lines {
-            serde_json::to_writer(&mut bytes, line)
-                .map_err(|cause| self.failed("write", cause.into()))?;
-            bytes.push(b'\n');
-        }
-        let emptied = seek(&self.file, SeekFrom::Start(0))
-            .map_err(io::Error::from)
-            .and_then(|_| self.file.set_len(0));
-        emptied.map_err(|cause| self.failed("shorten", cause))?;
-        self.n_bytes = 0;
-        self.write(&bytes)
+        let replaced = self.on_disk.replace(&self.lines);
+        replaced.map_err(|cause| self.failed("shorten", cause))
     }
 
-    fn failed(&self, attempt: &'static str, cause: io::Error) -> Error {
+    fn failed(&self, attempt: &'static str, cause: files::Error) -> Error {
         Error::File { attempt, folder: self.folder.clone(), cause }
     }
 }
 
 impl JournalLine {
-    /// Those of a journal, without one that a kill cut off.
-    pub(super) fn all(bytes: &[u8]) -> Vec<Self> {
-        let lines = bytes.split(|byte| *byte == b'\n');
-        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
-    }
-
     const fn run(&self) -> u32 {
         match self {
             Self::Run { run, .. } | Self::Sets { run, .. } | Self::Settled { run, .. } => *run,
@@ -337,8 +284,8 @@ mod tests {
         let folder = folder("settled");
         let mut journal = Journal::open(&folder).unwrap();
         assert_eq!((journal.run(), journal.last_run()), (1, None));
-        journal.intend(&[change(1), change(2)], "then").unwrap();
-        journal.intend(&[change(3)], "then").unwrap();
+        journal.intend([change(1), change(2)], "then").unwrap();
+        journal.intend([change(3)], "then").unwrap();
         let second = Journal::open(&folder);
         assert!(matches!(second, Err(Error::Open { cause: files::Error::Held(_), .. })));
         drop(journal);
@@ -352,28 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_kill_cut_off_is_left_out_and_the_next_one_is_whole() {
-        let folder = folder("cut");
-        let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(1)], "then").unwrap();
-        drop(journal);
-        let file = folder.join(NAME);
-        let mut text = fs::read(&file).unwrap();
-        text.extend(br#"{"what":"sets","run":1,"id":"sk:2""#);
-        fs::write(&file, text).unwrap();
-        let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(3)], "later").unwrap();
-        drop(journal);
-        let journal = Journal::open(&folder).unwrap();
-        assert_eq!((journal.left(1), journal.left(2)), (vec![&change(1)], vec![&change(3)]));
-        fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
     fn runs_of_an_earlier_boot_are_left_alone() {
         let folder = folder("boot");
         let mut journal = Journal::open(&folder).unwrap();
-        journal.intend(&[change(1)], "then").unwrap();
+        journal.intend([change(1)], "then").unwrap();
         drop(journal);
         let file = folder.join(NAME);
         let text = fs::read_to_string(&file).unwrap().replace(&host::boot_id(), "another");

@@ -1,4 +1,4 @@
-//! Values that an undo had to write, as nothing unsets an option: to a later `fix` they are not the program's.
+//! Values that an undo had to write, as nothing unsets an option: to a later `fix`, and to `why`, they are not the program's.
 
 use super::{
     apply::place,
@@ -8,7 +8,11 @@ use crate::{
     files,
     kernel::{borrowed_socket::hooks_know_cookies, host},
     model::observed::{setting::SettingOrigin, socket::SocketKind},
-    view::row::Row,
+    view::{
+        connection::{Connection, KeepaliveSettings},
+        life::Life,
+        row::Row,
+    },
 };
 use std::{collections::HashMap, path::Path};
 
@@ -20,7 +24,7 @@ impl TakenBack {
     /// What the journal in a state folder says. A plan needs no lock.
     pub(crate) fn read(folder: &Path) -> Result<Self, files::Error> {
         match files::text(&folder.join(NAME), MOST_BYTES * 2) {
-            Ok(text) => Ok(Self::of(JournalLine::all(text.as_bytes()), &host::boot_id())),
+            Ok(text) => Ok(Self::of(files::json_lines(text.as_bytes()), &host::boot_id())),
             Err(error) if error.is_not_found() => Ok(Self::default()),
             Err(error) => Err(error),
         }
@@ -52,12 +56,26 @@ impl TakenBack {
     /// A row as if nobody had written what an undo has written: these values still follow the namespace, as far as its program is
     /// concerned. What it has set since to something else is its own.
     pub(crate) fn of_its_program(&self, mut row: Row) -> Row {
-        let Some(Change { before, unset, .. }) =
-            self.0.get(&place(&row)).filter(|it| is_it(&row, it))
-        else {
-            return row;
-        };
-        let settings = &mut row.connection.settings;
+        if let Some(settings) = self.settings_of_program(&row.connection) {
+            row.connection.settings = settings;
+        }
+        row
+    }
+
+    /// Says of connections which values their programs have set, where an undo has written others. What is shown of them stays:
+    /// these values follow no namespace any more.
+    pub(crate) fn mark(&self, lives: &mut [Life]) {
+        for life in lives.iter_mut().filter(|_| !self.0.is_empty()) {
+            let settings = self.settings_of_program(&life.connection);
+            life.own_of_program = settings.map(|settings| settings.own());
+        }
+    }
+
+    /// The settings of a connection on which an undo has written.
+    fn settings_of_program(&self, connection: &Connection) -> Option<KeepaliveSettings> {
+        let change = self.0.get(&place(connection)).filter(|it| is_it(connection, it))?;
+        let Change { before, unset, .. } = change;
+        let mut settings = connection.settings;
         let is_not_its_own = |was_unset: bool, now: u32, before: u32| was_unset && now == before;
         if is_not_its_own(unset.idle, settings.idle.seconds, before.idle_seconds) {
             settings.idle.from = SettingOrigin::Netns;
@@ -68,15 +86,15 @@ impl TakenBack {
         if is_not_its_own(unset.count, settings.count.probes, before.count) {
             settings.count.from = SettingOrigin::Netns;
         }
-        row
+        Some(settings)
     }
 }
 
-/// Whether a change is of the socket of a row, which is at its place: another connection may have the same ends later. Where
-/// ids say nothing (see [`hooks_know_cookies`]) the place has to do.
-fn is_it(row: &Row, change: &Change) -> bool {
-    row.id() == change.id
-        || row.connection.made_by == SocketKind::Mptcp && change.is_mptcp
+/// Whether a change is of the socket of a connection, which is at its place: another connection may have the same ends later.
+/// Where ids say nothing (see [`hooks_know_cookies`]) the place has to do.
+fn is_it(connection: &Connection, change: &Change) -> bool {
+    connection.id.as_ref() == Some(&change.id)
+        || connection.made_by == SocketKind::Mptcp && change.is_mptcp
         || !hooks_know_cookies()
 }
 
@@ -95,7 +113,7 @@ mod tests {
                 verdict::Surroundings,
             },
             observed::{
-                setting::OwnSettings,
+                setting::{OwnSettings, OwnValues},
                 socket::{Socket, SocketId, tests_support::socket},
             },
         },
@@ -157,6 +175,25 @@ mod tests {
         let change = Candidate::new(&again, planned(&again)).change;
         assert!(change.unset.count && change.unset.idle && change.unset.interval, "{change:?}");
         assert_eq!(change.before.count, 9);
+    }
+
+    #[test]
+    fn a_life_has_its_programs_own_values_and_shows_those_of_the_socket() {
+        let own = |taken_back: &TakenBack, of: &Socket| {
+            let mut lives = [Life::live(row(of))];
+            taken_back.mark(&mut lives);
+            let [life] = lives;
+            assert_eq!(life.connection, row(of).connection, "what is shown");
+            life.own()
+        };
+        let after = written(&unset());
+        assert_eq!(own(&undone(&unset(), BOOT), &after), OwnValues::default());
+        let shown = own(&TakenBack::default(), &after);
+        assert_eq!((shown.idle, shown.interval, shown.count), (7200, 75, 9));
+        assert_eq!(own(&undone(&unset(), "earlier"), &after), shown);
+        let since = Socket { own: OwnSettings { count: 7, ..after.own }, ..after };
+        let of_program = OwnValues { count: 7, ..OwnValues::default() };
+        assert_eq!(own(&undone(&unset(), BOOT), &since), of_program);
     }
 
     #[test]

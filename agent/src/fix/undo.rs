@@ -4,15 +4,19 @@ use super::{
     apply::{FixOutcome, SocketFate, borrow},
     journal::Change,
 };
-use crate::kernel::borrowed_socket::{Refusal, SocketOptions};
+use crate::kernel::borrowed_socket::{OpenProcesses, Refusal, SocketOptions};
 
 /// Gives a socket what it had before, if all that it has is what it had or what it was given.
 ///
 /// A run that was killed in the middle has set a part: each option counts by itself.
-pub(crate) fn undo(change: &Change, holders: &[(u32, u32)]) -> SocketFate {
-    let undone = || -> Result<SocketFate, Refusal> {
+pub(crate) fn undo(
+    processes: &mut OpenProcesses,
+    change: &Change,
+    holders: &[(u32, u32)],
+) -> SocketFate {
+    let mut undone = || -> Result<SocketFate, Refusal> {
         let wanted = change.wanted().ok_or(Refusal::NoDescriptor)?;
-        let socket = borrow(holders, &wanted)?;
+        let socket = borrow(processes, holders, &wanted)?;
         let now = socket.options()?;
         if !is_ours(now, change) {
             return Ok((FixOutcome::ChangedSince, None));

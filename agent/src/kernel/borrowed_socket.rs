@@ -13,7 +13,12 @@ use rustix::{
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
 use serde::{Deserialize, Serialize};
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    net::SocketAddr,
+    time::Duration,
+};
 
 /// `IPPROTO_MPTCP` (include/uapi/linux/in.h): what its program has open is no TCP socket, and has a cookie of its own.
 pub(super) const MPTCP: u32 = 262;
@@ -75,32 +80,59 @@ pub(crate) struct SocketOptions {
     pub(crate) count: u32,
 }
 
+/// Processes whose sockets are borrowed. Each is opened once: a number that another process gets meanwhile leads to nobody.
+#[derive(Debug, Default)]
+pub(crate) struct OpenProcesses(HashMap<u32, OwnedFd>);
+
+impl OpenProcesses {
+    /// As many are open at a time: a service may have no more than 1024 descriptors.
+    const MOST: usize = 64;
+
+    /// Copies a descriptor of a process, if it is the socket that is meant.
+    pub(crate) fn borrow(
+        &mut self,
+        pid: u32,
+        fd: u32,
+        wanted: &WantedSocket,
+    ) -> Result<BorrowedSocket, Refusal> {
+        let fd = RawFd::try_from(fd).map_err(|_| Refusal::NoDescriptor)?;
+        let copy = pidfd_getfd(self.open(pid)?.as_fd(), fd, PidfdGetfdFlags::empty());
+        let socket = BorrowedSocket(copy.map_err(Refusal::of)?);
+        if socket.is(wanted).map_err(Refusal::of)? { Ok(socket) } else { Err(Refusal::OtherSocket) }
+    }
+
+    fn open(&mut self, pid: u32) -> Result<&OwnedFd, Refusal> {
+        if self.0.len() >= Self::MOST && !self.0.contains_key(&pid) {
+            self.0.clear();
+        }
+        match self.0.entry(pid) {
+            Entry::Occupied(it) => Ok(it.into_mut()),
+            Entry::Vacant(it) => {
+                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Refusal::Gone)?;
+                Ok(it.insert(pidfd_open(pid, PidfdFlags::empty()).map_err(Refusal::of)?))
+            }
+        }
+    }
+}
+
 /// A copy of another program's descriptor.
 #[derive(Debug)]
 pub(crate) struct BorrowedSocket(OwnedFd);
 
 impl BorrowedSocket {
-    /// Copies a descriptor of a process, if it is the socket that is meant.
-    pub(crate) fn of(pid: u32, fd: u32, wanted: &WantedSocket) -> Result<Self, Refusal> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Refusal::Gone)?;
-        let fd = RawFd::try_from(fd).map_err(|_| Refusal::NoDescriptor)?;
-        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(Refusal::of)?;
-        let copy = pidfd_getfd(process.as_fd(), fd, PidfdGetfdFlags::empty());
-        let socket = Self(copy.map_err(Refusal::of)?);
-        if socket.is(wanted).map_err(Refusal::of)? { Ok(socket) } else { Err(Refusal::OtherSocket) }
-    }
-
+    /// Its addresses count, too: a program may connect the same socket to another peer (`tcp_disconnect` in net/ipv4/tcp.c
+    /// leaves the cookie).
     fn is(&self, wanted: &WantedSocket) -> Result<bool, Errno> {
-        let is_mptcp =
-            sockopt::socket_protocol(&self.0)?.is_some_and(|it| it.as_raw().get() == MPTCP);
-        if is_mptcp != wanted.is_mptcp {
-            return Ok(false);
-        }
-        let has_id =
-            is_mptcp || !hooks_know_cookies() || sockopt::socket_cookie(&self.0)? == wanted.id.0;
+        let has_id = if wanted.is_mptcp || !hooks_know_cookies() {
+            let protocol = sockopt::socket_protocol(&self.0)?;
+            protocol.is_some_and(|it| it.as_raw().get() == MPTCP) == wanted.is_mptcp
+        } else {
+            // No two sockets of any kind have one cookie (`__sock_gen_cookie` in net/core/sock_diag.c).
+            sockopt::socket_cookie(&self.0)? == wanted.id.0
+        };
         Ok(has_id
-            && address(getsockname(&self.0)?) == Some(wanted.local)
-            && getpeername(&self.0)?.and_then(address) == Some(wanted.remote))
+            && getpeername(&self.0)?.and_then(address) == Some(wanted.remote)
+            && address(getsockname(&self.0)?) == Some(wanted.local))
     }
 
     /// Its options now.
@@ -188,7 +220,8 @@ mod tests {
     }
 
     fn borrow(of: &impl AsRawFd, wanted: &WantedSocket) -> Result<BorrowedSocket, Refusal> {
-        BorrowedSocket::of(std::process::id(), u32::try_from(of.as_raw_fd()).unwrap(), wanted)
+        let fd = u32::try_from(of.as_raw_fd()).unwrap();
+        OpenProcesses::default().borrow(std::process::id(), fd, wanted)
     }
 
     #[test]
@@ -200,10 +233,10 @@ mod tests {
         assert_eq!(borrow(&listener, &wanted).err(), Some(Refusal::OtherSocket));
         let file = File::open("/dev/null").unwrap();
         assert_eq!(borrow(&file, &wanted).err(), Some(Refusal::OtherSocket));
-        let none = BorrowedSocket::of(std::process::id(), 1_000_000, &wanted);
+        let none = OpenProcesses::default().borrow(std::process::id(), 1_000_000, &wanted);
         assert_eq!(none.err(), Some(Refusal::OtherSocket));
         // No process has this number: pid_max is at most 2^22.
-        let gone = BorrowedSocket::of(i32::MAX.unsigned_abs(), 0, &wanted);
+        let gone = OpenProcesses::default().borrow(i32::MAX.unsigned_abs(), 0, &wanted);
         assert_eq!(gone.err(), Some(Refusal::Gone));
         let mptcp = WantedSocket { is_mptcp: true, ..wanted.clone() };
         assert_eq!(borrow(&one, &mptcp).err(), Some(Refusal::OtherSocket));

@@ -4,6 +4,12 @@
 use super::{Shared, SharedState, events::Pieces};
 use crate::{
     kernel::clock,
+    model::judgement::{
+        destination::Destination,
+        idle_limit::{Applied, Limits},
+        learned::LearnedRow,
+        limits_met::{LimitInForce, LimitsMet},
+    },
     store::{self, Query},
 };
 use axum::{
@@ -135,17 +141,41 @@ fn send_deaths(reader: &store::HistoryReader, query: &Query, pieces: &mpsc::Send
     drop(pieces.blocking_send(lines.into()));
 }
 
+/// A fact that was learned; of a limit, with the one in force on that path.
+#[derive(Debug, Serialize)]
+struct LearnedLine {
+    #[serde(flatten)]
+    row: LearnedRow,
+    #[serde(flatten)]
+    met: Option<LimitsMet>,
+}
+
 pub(super) async fn limits(State(shared): SharedState) -> Response {
     let mut text = Vec::new();
-    for row in learned(&shared) {
-        push(&mut text, &row);
+    for line in learned(&shared) {
+        push(&mut text, &line);
     }
     lines(Body::from(text))
 }
 
-fn learned(shared: &Arc<Shared>) -> Vec<crate::model::judgement::learned::LearnedRow> {
+fn learned(shared: &Arc<Shared>) -> Vec<LearnedLine> {
     let table = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
-    table.learned(clock::now())
+    let (rows, around) = (table.learned(clock::now()), table.surroundings());
+    drop(table);
+    let line = |row| LearnedLine { met: met(&row, &around.limits), row };
+    rows.into_iter().map(line).collect()
+}
+
+fn met(row: &LearnedRow, limits: &Limits) -> Option<LimitsMet> {
+    let LearnedRow::PathLimit(row) = row else {
+        return None;
+    };
+    let destination: Destination = row.remote.parse().ok()?;
+    let applied = limits.of_destination(&destination.in_netns(row.netns));
+    let Applied { seconds, kept_seconds, from, path, .. } = applied;
+    let (seconds, kept_seconds) = (*seconds, *kept_seconds);
+    let in_force = LimitInForce { seconds, kept_seconds, from, path: path.as_deref() };
+    Some(LimitsMet::of(in_force, row))
 }
 
 fn lines(body: Body) -> Response {

@@ -9,6 +9,7 @@ use crate::model::{
         gap::{Gap, GapFrom},
         idle_limit::{Applied, limit_in_words, limit_sentence},
         limit_source::LimitSource,
+        limits_met::LimitInForce,
         verdict::{Surroundings, Verdict},
     },
     observed::{
@@ -248,6 +249,16 @@ impl PathLimit {
     /// What the path does to `it` after that, in one sentence.
     pub(crate) fn sentence(&self, it: &str) -> String {
         limit_sentence(self.path.as_deref(), &self.in_words(), &self.idle_limit_from, it)
+    }
+
+    /// The same, to be compared with what was learned.
+    pub(crate) fn in_force(&self) -> LimitInForce<'_> {
+        LimitInForce {
+            seconds: self.idle_limit_seconds,
+            kept_seconds: self.idle_kept_seconds,
+            from: &self.idle_limit_from,
+            path: self.path.as_deref(),
+        }
     }
 
     fn of(applied: &Applied) -> Self {

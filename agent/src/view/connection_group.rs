@@ -44,7 +44,7 @@ pub(crate) struct GroupKey {
     pub process: Option<String>,
     /// What it is part of, as it is shown.
     pub part_of: Option<String>,
-    /// The settings of each socket itself.
+    /// The settings of each socket itself, as far as they are its program's.
     pub own: OwnValues,
     /// What the kernel uses, where it is not known whose settings these are: seconds, seconds and a number of probes.
     pub of_unknown_origin: Option<(u32, u32, u32)>,
@@ -174,7 +174,7 @@ impl GroupKey {
             netns: connection.netns,
             process: life.owner().map(|owner| owner.process.clone()),
             part_of: connection.part_of.words(),
-            own: connection.settings.own(),
+            own: life.own(),
             of_unknown_origin: of_unknown_origin(&connection.settings),
             verdict: connection.verdict,
             is_late_by_timer: may_be_forgotten

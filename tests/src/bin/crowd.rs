@@ -1,5 +1,5 @@
-//! `crowd serve|connect|both ADDRESS N`: makes N connections with a listener on that address, says
-//! `ready`, and holds them until stdin is closed. Keepalive is on in every second one, at both ends.
+//! `crowd serve|connect|both|idle ADDRESS N`: makes N connections with a listener on that address, says
+//! `ready`, and holds them until stdin is closed. Keepalive is on in every second one, at both ends; with `idle` in none.
 //!
 //! `crowd load ADDRESS WHAT` first loads something: a library (a file that it maps to execute), a file with `.jar` in its
 //! name (which it opens), `go` (memory where Go's runtime has its heap) or `nothing`. Then it connects, sends a word, and another for
@@ -39,7 +39,10 @@ fn main() {
         "serve" => serve(address, count),
         "connect" => (0..count).map(|number| connect(address, number)).collect(),
         "both" => both(address, count),
-        _ => panic!("expected serve, connect or both"),
+        "idle" => {
+            (0..count).map(|_| socket::connected(Family::V4, address, &Plan::NOTHING)).collect()
+        }
+        _ => panic!("expected serve, connect, both or idle"),
     };
     println!("ready");
     stdin().read_to_end(&mut Vec::new()).expect("wait for the end of stdin");

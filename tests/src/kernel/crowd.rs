@@ -18,7 +18,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Starts `crowd WORDS` in a namespace: `serve`, `connect` or `both`, an address, and how many
+    /// Starts `crowd WORDS` in a namespace: `serve`, `connect`, `both` or `idle`, an address, and how many
     /// connections.
     pub fn start(
         netns: &NetworkNamespace,

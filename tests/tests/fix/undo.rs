@@ -1,8 +1,8 @@
 //! Taking back, also what a kill has left half done.
 
-use crate::stage::{Fixer, SOON, UNSET, options, outcome_of};
+use crate::stage::{Fixer, SOON, UNSET, options, outcome_of, outcomes};
 use keepwatch_tests::{
-    answer::agent::{assert_refused, keepwatch},
+    answer::agent::{assert_refused, keepwatch, once},
     kernel::{
         halted_program::{HaltedProgram, SystemCall},
         socket::{self, Plan, Road, SocketOption},
@@ -11,6 +11,7 @@ use keepwatch_tests::{
     wait,
 };
 use rustix::io::dup2;
+use serde_json::{Value, json};
 use std::process::Stdio;
 
 #[test]
@@ -119,4 +120,68 @@ fn what_an_undo_had_to_write_is_not_taken_for_the_programs_and_what_it_sets_itse
     fixer.outcomes(&["--apply"]);
     assert_eq!(options(&left.client), (true, 60, 10, 3));
     assert_eq!(options(&own.client), (true, 60, 10, 7));
+}
+
+/// What `why` says of a connection.
+#[track_caller]
+fn why(fixer: &Fixer, id: &str) -> Value {
+    let state = fixer.state.file("state").display().to_string();
+    let output = once(["why", id, "--json", "--source", "kernel", "--state-dir", &state]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    serde_json::from_slice(&output.stdout).expect("one case")
+}
+
+#[test]
+fn why_proposes_the_same_after_an_undo_and_obeys_what_the_program_sets_itself() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let ends = fixer.path.connect(&Plan::NOTHING);
+    let [(_, _, row)] = &fixer.outcomes(&[])[..] else { panic!("not one connection") };
+    let id = row["id"].as_str().expect("an id");
+    let before = why(&fixer, id);
+    assert_eq!(before["proposal"]["count"], 3, "{before}");
+    fixer.outcomes(&["--apply"]);
+    fixer.outcomes(&["--undo"]);
+    assert_eq!(options(&ends.client), UNSET);
+    let after = why(&fixer, id);
+    for same in ["proposal", "advice", "finding", "verdict"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
+    // What is shown is the socket's: it follows no namespace any more.
+    assert_eq!(after["example"]["count"], json!({"probes": 9, "from": "socket"}));
+    Road::Call.set(&ends.client, SocketOption::KeepCnt, 7);
+    assert_eq!(why(&fixer, id)["proposal"]["count"], 7);
+}
+
+#[test]
+fn of_several_of_one_process_each_is_compared_and_what_is_refused_after_it_was_written_down_is_settled()
+ {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let all = [(); 5].map(|()| fixer.path.connect(&Plan::NOTHING));
+    let netns = fixer.path.near.inode().to_string();
+    let halted =
+        HaltedProgram::before(keepwatch(fixer.words(&["--apply"])), SystemCall::FDATASYNC, 1);
+    // All are written down by now, and most were not looked at. Which one was first does not matter.
+    let mut clients = all.map(|ends| (ends.local, Some(ends.client), ends.accepted));
+    for (_, client, _) in clients.iter_mut().take(2) {
+        client.take();
+    }
+    for (_, client, _) in clients.iter().skip(2).take(2) {
+        Road::Call.set(client.as_ref().expect("it is open"), SocketOption::KeepIntvl, 33);
+    }
+    let rows = outcomes(&halted.go_on());
+    for (n, (local, client, _)) in clients.iter().enumerate() {
+        let expected = match n {
+            0 | 1 => ("refused", "other_socket"),
+            2 | 3 => ("changed_since", ""),
+            _ => ("fixed", ""),
+        };
+        assert_eq!(outcome_of(&rows, *local), expected, "{n} in {netns}: {rows:?}");
+        if let Some(client) = client.as_ref().filter(|_| n < 4) {
+            assert_eq!(options(client), (false, 7200, 33, 9));
+        }
+    }
+    let rows = fixer.outcomes(&["--undo"]);
+    let [(local, outcome, _)] = &rows[..] else { panic!("the others are settled: {rows:?}") };
+    assert_eq!((*local, outcome.as_str()), (clients[4].0, "undone"));
 }

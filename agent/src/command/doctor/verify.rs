@@ -9,7 +9,7 @@ use crate::{
         plan::options,
     },
     kernel::{
-        borrowed_socket::{Refusal, SocketOptions, WantedSocket},
+        borrowed_socket::{OpenProcesses, Refusal, SocketOptions, WantedSocket},
         clock, host,
     },
     metrics::{Textfile, VERIFIED_SOCKETS, VERIFIED_TIMESTAMP, VerifyResult},
@@ -69,8 +69,9 @@ pub(super) fn run(
     reader.each_row(&everything, |row| rows.offer(row))?;
     reader.say_unseen();
     let mut found = Verification::default();
+    let mut processes = OpenProcesses::default();
     for row in &rows.chosen {
-        found.add(row);
+        found.add(&mut processes, row);
     }
     // Its program may have set it between the row and the call.
     if !found.differences.is_empty() {
@@ -78,7 +79,7 @@ pub(super) fn run(
         found.compared -= u64::try_from(again.len()).unwrap_or(0);
         reader.each_row(&everything, |row| {
             if again.contains(row.id()) {
-                found.add(&row);
+                found.add(&mut processes, &row);
             }
         })?;
     }
@@ -124,8 +125,8 @@ impl ChosenRows {
 }
 
 impl Verification {
-    fn add(&mut self, row: &Row) {
-        match compare(row) {
+    fn add(&mut self, processes: &mut OpenProcesses, row: &Row) {
+        match compare(processes, row) {
             Ok(difference) => {
                 self.compared += 1;
                 match difference {
@@ -192,7 +193,7 @@ impl OptionsAndTimeout {
 }
 
 /// Where the row of a socket differs from what getsockopt answers.
-fn compare(row: &Row) -> Result<Option<Difference>, Refusal> {
+fn compare(processes: &mut OpenProcesses, row: &Row) -> Result<Option<Difference>, Refusal> {
     let connection = &row.connection;
     let wanted = WantedSocket {
         id: row.id().parse().map_err(|_| Refusal::NoDescriptor)?,
@@ -200,7 +201,7 @@ fn compare(row: &Row) -> Result<Option<Difference>, Refusal> {
         remote: connection.remote,
         is_mptcp: connection.made_by == SocketKind::Mptcp,
     };
-    let socket = borrow(&holders(row), &wanted)?;
+    let socket = borrow(processes, &holders(row), &wanted)?;
     let said = OptionsAndTimeout {
         options: options(connection),
         user_timeout_ms: connection.settings.user_timeout_ms,
@@ -260,7 +261,8 @@ mod tests {
         let limits = Limits::new(Vec::new(), IdleLimit::default(), false);
         let around = Surroundings { limits, host: BTreeSet::new(), hz: 250 };
         let difference = |socket: &Socket| {
-            compare(&Row::new(socket, [&owner], None, &around, socket.at)).unwrap()
+            let row = Row::new(socket, [&owner], None, &around, socket.at);
+            compare(&mut OpenProcesses::default(), &row).unwrap()
         };
         // The sysctls of this host may be set.
         let options = SocketOptions {

@@ -21,7 +21,10 @@ use crate::{
         taken_back::TakenBack,
         undo::undo,
     },
-    kernel::{borrowed_socket::Refusal, clock, host},
+    kernel::{
+        borrowed_socket::{OpenProcesses, Refusal},
+        clock, host,
+    },
     model::{
         judgement::verdict::Verdict, observed::socket::Direction, table::agent_health::HostView,
     },
@@ -321,13 +324,14 @@ fn undo_all(changes: &[Change], reader: &mut ConnectionReader) -> Result<Vec<Soc
     let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
     let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
     reader.each_row(&everything, |row| {
-        let place = place(&row);
+        let place = place(&row.connection);
         if wanted.contains(&place) {
             living.entry(place).or_default().extend(holders(&row));
         }
     })?;
+    let mut processes = OpenProcesses::default();
     let fate = |change: &Change| match living.get(&change.place()) {
-        Some(holders) => undo(change, holders),
+        Some(holders) => undo(&mut processes, change, holders),
         None => (FixOutcome::Refused, Some(Refusal::Gone)),
     };
     Ok(changes.iter().map(fate).collect())

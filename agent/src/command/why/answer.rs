@@ -24,6 +24,7 @@ use crate::{
             gap::GapFrom,
             learned::{CleanUpRow, LearnedRow, LimitRow, PeerClosesRow},
             learned_limit::Confidence,
+            limits_met::LimitsMet,
             verdict::Verdict,
         },
         observed::{setsockopt::SockOpt, socket::Direction},
@@ -103,6 +104,8 @@ pub(super) struct Judged {
     pub(super) quiet_seconds: Option<QuietRange>,
     /// What was learned of the path to this very peer, however sure it is.
     pub(super) learned_limit: Option<LimitRow>,
+    /// How the limit that was set for the path contradicts it, and what to do; null if they agree, and where none was set.
+    pub(super) limit_contradiction: Option<String>,
     /// The outage that others to the same host are in now.
     #[serde(skip)]
     pub(super) outage_beside: Option<Silence>,
@@ -254,6 +257,10 @@ fn values_from(
     Some(origin?.in_words(&case.example()?.connection, known, learned, evidence))
 }
 
+fn limit_contradiction(case: &ConnectionGroup, learned: Option<&LimitRow>) -> Option<String> {
+    LimitsMet::of(case.example()?.connection.limit.in_force(), learned?).contradiction
+}
+
 /// What makes the probes of a case late although the limit in force is longer.
 fn killed_sooner(
     case: &ConnectionGroup,
@@ -374,6 +381,7 @@ fn of_case(
         changed: changed(&case),
         quiet_seconds: case.quiet_seconds(),
         what_if: case.what_if(&setting),
+        limit_contradiction: limit_contradiction(&case, learned.limit.as_ref()),
         learned_limit: learned.limit,
         peer_closes: learned.closes,
         clean_up: learned.clean_up,

@@ -37,6 +37,7 @@ pub(super) fn constraints(
         .example()
         .map(|life| fix::known::constraints(&life.connection, learned, evidence))
         .unwrap_or_default();
+    known.own = case.key.own;
     let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     known.limit = limit.unwrap_or(known.limit);
     if need == Some(Need::PingThroughProxy) {

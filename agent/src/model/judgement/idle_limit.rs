@@ -219,11 +219,14 @@ impl Limits {
     /// The limit that counts for a connection: the configured one; where neither a path nor a default is given, one
     /// that was learned of its destination and is sure; else the default.
     pub fn of(&self, connection: &impl ConnectionFacts) -> &Applied {
-        let learned = || {
-            let (limit, applied) = self.known_of(connection)?;
-            (self.may_learn && limit.confidence == Confidence::Sure).then_some(applied)
-        };
+        let learned = || self.sure_of(self.known_of(connection));
         self.path_of(connection.remote()).or_else(learned).unwrap_or(&self.default)
+    }
+
+    /// The limit that counts for a destination: [`Self::of`] its connections.
+    pub fn of_destination(&self, destination: &Destination) -> &Applied {
+        let learned = || self.sure_of(self.learned.get(destination));
+        self.path_of(destination.endpoint()).or_else(learned).unwrap_or(&self.default)
     }
 
     /// The limit on the way to `remote` without what was learned: of the longest prefix, one with the port before one
@@ -235,6 +238,11 @@ impl Limits {
     /// What was learned of the destination of a connection, however sure it is: to show beside the limit that counts.
     pub fn learned(&self, connection: &impl ConnectionFacts) -> Option<LearnedLimit> {
         self.known_of(connection).map(|&(limit, _)| limit)
+    }
+
+    fn sure_of<'a>(&self, known: Option<&'a (LearnedLimit, Applied)>) -> Option<&'a Applied> {
+        let (limit, applied) = known?;
+        (self.may_learn && limit.confidence == Confidence::Sure).then_some(applied)
     }
 
     fn known_of(&self, connection: &impl ConnectionFacts) -> Option<&(LearnedLimit, Applied)> {

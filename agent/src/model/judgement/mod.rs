@@ -12,6 +12,7 @@ pub mod idle_limit;
 pub mod learned;
 pub mod learned_limit;
 pub mod limit_source;
+pub mod limits_met;
 mod path_condition;
 pub mod preset;
 pub mod promise_text;

@@ -5,7 +5,7 @@ use crate::budget::budget;
 use keepwatch_tests::{
     answer::agent,
     kernel::{crowd::Crowds, netns::NetworkNamespace},
-    measure::measure,
+    measure::{measure, thread_cpu},
 };
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -13,9 +13,8 @@ use rustix::{
     io::Errno,
     net::sockopt,
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
-    time::{ClockId, clock_gettime},
 };
-use std::{mem::MaybeUninit, time::Duration};
+use std::mem::MaybeUninit;
 
 const ROUNDS: usize = 5;
 const KEEPWATCH: [&str; 4] = ["sockets", "--json", "--source", "proc"];
@@ -33,11 +32,11 @@ pub(crate) fn run(n_sockets: u32) -> bool {
     for _ in 0..ROUNDS {
         let cost = measure(&netns, &mut agent::keepwatch(KEEPWATCH));
         (least, memory) = (least.min(cost.cpu_seconds), cost.peak_mib);
-        let began = cpu();
+        let began = thread_cpu();
         let n_asked: u32 =
             crowds.pids().map(|pid| ask_all(pid).expect("ask a crowd's sockets")).sum();
         assert!(n_asked >= n_sockets, "{n_asked} of {n_sockets}");
-        bare = bare.min(cpu().saturating_sub(began).as_secs_f64());
+        bare = bare.min(thread_cpu().saturating_sub(began).as_secs_f64());
     }
     drop(crowds);
     let times = least / bare;
@@ -45,11 +44,6 @@ pub(crate) fn run(n_sockets: u32) -> bool {
     println!("keepwatch {}: {least:.3} s of CPU, {memory:.1} MiB", KEEPWATCH.join(" "));
     println!("the bare calls (readlink, pidfd_getfd, SO_COOKIE, 5 settings, close): {bare:.3} s");
     budget("times the CPU of the bare calls", times, times <= TIMES_BARE, TIMES_BARE)
-}
-
-fn cpu() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// How many sockets of a process were asked.

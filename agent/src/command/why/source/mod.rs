@@ -18,6 +18,7 @@ use crate::{
     },
     config,
     drill::notes::NotedDrills,
+    fix::taken_back::TakenBack,
     kernel::clock,
     model::{
         judgement::{
@@ -94,6 +95,12 @@ pub(super) fn find(
         NotedDrills::default()
     });
     drills.mark(&mut lives, now);
+    TakenBack::read(&args.state.state_dir)
+        .unwrap_or_else(|error| {
+            sources.notes.push(format!("what `fix --undo` had to write is not known: {error}"));
+            TakenBack::default()
+        })
+        .mark(&mut lives);
     history::add_calls(&mut lives, sources.history.living_calls()?);
     if let Some(agent) = sources.agent {
         sources.notes.extend(inherited::add(agent, &mut lives));

@@ -13,6 +13,7 @@ use crate::{
             learned::{LimitRow, PeerClosesRow},
             learned_limit::Confidence,
             limit_source::LimitSource,
+            limits_met::{LimitsMet, is_measured},
         },
         observed::probe_timing::quiet_before::ProbeAfter,
         text::duration::signed_seconds,
@@ -31,8 +32,22 @@ fn limit_in_force(limit: &PathLimit) -> String {
     match &limit.idle_limit_from {
         LimitSource::Default => format!("assumed to be {words} (default)"),
         LimitSource::Learned => format!("{words} (learned)"),
+        from if limit.path.as_deref().is_some_and(is_measured) => {
+            format!("set to {words} ({from}, as it was measured)")
+        }
         from => format!("set to {words} ({from})"),
     }
+}
+
+/// Of a limit that somebody set, and connections taught one too: which counts, and how they contradict each other.
+fn met_in_words(limit: &PathLimit, learned: &LimitRow) -> Option<String> {
+    let in_force = limit.in_force();
+    if !in_force.is_set() {
+        return None;
+    }
+    let LimitsMet { in_force_because, contradiction, .. } = LimitsMet::of(in_force, learned);
+    let contradiction = contradiction.map(|it| format!("; {it}")).unwrap_or_default();
+    Some(format!(". The first is in force, as {in_force_because}{contradiction}"))
 }
 
 impl Judged {
@@ -98,9 +113,10 @@ impl Judged {
                     learned.meaning.clone()
                 }
                 _ => format!(
-                    "{in_force}; seen: {}{}",
+                    "{in_force}; seen: {}{}{}",
                     learned.meaning,
-                    self.seen_sooner(learned.shortest_killed_seconds)
+                    self.seen_sooner(learned.shortest_killed_seconds),
+                    met_in_words(&connection.limit, learned).unwrap_or_default()
                 ),
             });
         }
@@ -267,5 +283,72 @@ impl Judged {
         let is_assumed = from == Some(&LimitSource::Default)
             && !self.learned_limit.as_ref().is_some_and(is_sure);
         format!("{}{}", time(self.known_limit()), if is_assumed { " (assumed)" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::why::{
+            answer::judge, in_window::AskedWhen, lessons::tests_support::learned_limit,
+        },
+        kernel::host,
+        model::judgement::{
+            learned::LearnedRow, limit_source::GivenBy, limits_met::measured_path_name,
+        },
+        view::life::tests_support::{RESET, app, dead},
+    };
+
+    /// What is said of a limit that connections taught (30 s to 1 min 10 s) beside one that is set.
+    fn said(seconds: u32, path: Option<&str>, by: Option<GivenBy>) -> String {
+        let one = app(1, None, 400_000);
+        let netns = host::own_netns().filter(|own| *own != one.netns).map(|_| one.netns);
+        let learned = LimitRow { netns, ..learned_limit(Some(30.0)) };
+        let mut life = dead(&one, RESET);
+        life.connection.limit = PathLimit {
+            idle_limit_seconds: seconds,
+            idle_kept_seconds: seconds,
+            idle_limit_from: by.map_or(LimitSource::Default, |by| LimitSource::Given {
+                preset: None,
+                by: Some(by),
+            }),
+            path: path.map(str::to_owned),
+        };
+        let learned = [LearnedRow::PathLimit(learned)];
+        let cases = judge(vec![life], &[], &learned, None, AskedWhen::default());
+        let [case] = &cases[..] else { panic!("one case") };
+        let said = case.limit().unwrap();
+        assert_eq!(case.limit_contradiction.is_some(), said.contains("contradicts"), "{said}");
+        said
+    }
+
+    #[test]
+    fn a_limit_that_was_set_and_one_that_was_learned_are_said_with_their_sources_and_contradict() {
+        let by_file = Some(GivenBy::ConfigFile);
+        let person = said(350, Some("db"), by_file);
+        assert!(person.starts_with("set to 5 min 50 s (configured by config file); seen: "));
+        for part in [
+            "between 30 s and 1 min 10 s. The first is in force, as what is set comes before what was learned;",
+            "the limit that is set (5 min 50 s) contradicts what was learned: connections died after 1 min 10 s of quiet;",
+        ] {
+            assert!(person.contains(part), "{person}");
+        }
+        let measured = measured_path_name("172.16.0.15:2717".parse().unwrap());
+        let measured = said(350, Some(&measured), by_file);
+        assert!(
+            measured
+                .starts_with("set to 5 min 50 s (configured by config file, as it was measured)")
+        );
+        assert!(measured.ends_with("measure it again"), "{measured}");
+        assert!(said(350, None, Some(GivenBy::Flag)).contains("configured by flag); seen: "));
+    }
+
+    #[test]
+    fn where_both_agree_or_nothing_was_set_no_contradiction_is_said() {
+        let agrees = said(60, Some("db"), Some(GivenBy::ConfigFile));
+        assert!(agrees.ends_with("as what is set comes before what was learned"), "{agrees}");
+        let assumed = said(350, None, None);
+        assert!(assumed.ends_with("between 30 s and 1 min 10 s"), "{assumed}");
     }
 }
