@@ -311,9 +311,9 @@ fn of_case(
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
     let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
     let setting = what_if_setting(&case, proposal, learned.limit.as_ref());
-    let (direction, port) = match case.key.peer {
-        Peer::Server(addr) => (Direction::Outbound, addr.port()),
-        Peer::ClientsOf(port) => (Direction::Inbound, port),
+    let (direction, port, remote) = match case.key.peer {
+        Peer::Server(addr) => (Direction::Outbound, addr.port(), Some(addr)),
+        Peer::ClientsOf(port) => (Direction::Inbound, port, None),
     };
     let (traces, pid) = processes.of_case(&case);
     let is_kernel = traces.is_kernel();
@@ -343,14 +343,8 @@ fn of_case(
     advice.extend(measurement::advice(&case, need, neighbours));
     Judged {
         finding,
-        remote: match case.key.peer {
-            Peer::Server(addr) => Some(addr),
-            Peer::ClientsOf(_) => None,
-        },
-        local_port: match case.key.peer {
-            Peer::Server(_) => None,
-            Peer::ClientsOf(port) => Some(port),
-        },
+        remote,
+        local_port: remote.is_none().then_some(port),
         netns: case.key.netns,
         direction,
         meaning: String::new(),

@@ -101,6 +101,34 @@ pub(crate) fn unpacked(folder: &str) -> PathBuf {
     Path::new(&given).join("debian").join(folder)
 }
 
+/// What lets an unpacked program find its own libraries, which look where Debian installs them: variables for it. `folder` takes
+/// what has to stand in a file.
+pub(crate) fn libraries(name: &str, folder: &Path) -> Vec<(&'static str, OsString)> {
+    let newest = |below: &str, wanted: &str| {
+        let folders = fs::read_dir(unpacked(below)).into_iter().flatten().flatten();
+        let found = folders.map(|entry| entry.path()).filter(|path| path.join(wanted).exists());
+        found.max()
+    };
+    match name {
+        "ruby" => {
+            let scripts = newest("usr/lib/ruby", "socket.rb");
+            let compiled = newest("usr/lib/x86_64-linux-gnu/ruby", "socket.so");
+            let paths = env::join_paths(scripts.into_iter().chain(compiled));
+            paths.into_iter().map(|paths| ("RUBYLIB", paths)).collect()
+        }
+        "php" => {
+            let extensions = newest("usr/lib/php", "sockets.so");
+            let lines = extensions.map(|extensions| {
+                format!("extension_dir={}\nextension=sockets\n", extensions.display())
+            });
+            let is_written =
+                lines.is_some_and(|lines| fs::write(folder.join("unpacked.ini"), lines).is_ok());
+            is_written.then(|| ("PHP_INI_SCAN_DIR", folder.into())).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn printed(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

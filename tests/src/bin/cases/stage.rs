@@ -106,7 +106,7 @@ impl<'a> CaseStage<'a> {
     pub(crate) fn program(&self, name: &str, words: &[&str]) -> Command {
         let program = kit::find_program(name).unwrap_or_else(|| panic!("no program {name}"));
         let mut command = self.command(program);
-        command.args(words);
+        command.args(words).envs(kit::libraries(name, &self.folder.file("")));
         command
     }
 

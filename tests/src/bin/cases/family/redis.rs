@@ -163,6 +163,8 @@ fn gives_up_first(stage: &CaseStage<'_>, report: &mut CaseReport) {
         text_at(row, "/local") == local
             && text_at(row, "/condition") == "stuck"
             && text_at(row, "/state") == "fin_wait1"
+            // It shuts it down a moment before it closes it.
+            && row.pointer("/orphan") == Some(&Value::Bool(true))
     };
     let row = stage.until_row(PORT, "is closed and stuck", is_stuck);
     if let Some(seen) = stage.seen_from(seen.local) {
