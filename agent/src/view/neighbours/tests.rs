@@ -257,3 +257,38 @@ fn what_was_read_later_than_the_rest_is_dated_by_its_own_time() {
     assert!(!is_heard(None));
     assert!(is_heard(Some(120.0)));
 }
+
+#[test]
+fn what_was_sent_in_an_outage_shows_no_limit_also_when_newcomers_are_answered_again() {
+    let hangs = |id, since_ms: u32, after_ms: u32| {
+        live(&Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(since_ms),
+            silent_ms: since_ms + after_ms,
+            ..app(id, None, since_ms)
+        })
+    };
+    let victim = || vec![hangs(1, 90_000, 39_000)];
+    let guess = |others: &[Life]| {
+        let cases = cases(victim());
+        let neighbours = neighbours_of(&cases, others, now());
+        let evidence = neighbours.evidence(&cases[0].lives[0].connection);
+        (neighbours.is_outage(&cases[0]), neighbours.limit(&cases[0]), evidence.killed)
+    };
+    // It had spoken 4 s before it fell silent, and the server was opened again 20 s ago.
+    let moment = hangs(2, 95_000, 4_000);
+    let mut newcomer = live(&app(3, None, 0));
+    newcomer.opened_at = Some("2026-01-02T03:04:40Z".to_owned());
+    assert_eq!(guess(&[moment.clone(), newcomer.clone()]), (true, None, None));
+    // Without it a limit may explain the hang; or it fell silent long before; or others were answered all the time.
+    let mut busy = live(&app(4, None, 0));
+    (busy.connection.watched_seconds, busy.connection.longest_quiet_seconds) = (600.0, 1.0);
+    let long_before = hangs(2, 200_000, 4_000);
+    for others in [vec![newcomer.clone()], vec![long_before, newcomer], vec![moment, busy]] {
+        let (is_outage, limit, killed) = guess(&others);
+        assert!(!is_outage, "{others:?}");
+        assert_eq!(limit.map(|limit| limit.hangs_after), Some(39.0), "{others:?}");
+        assert!(killed.is_some(), "{others:?}");
+    }
+}
