@@ -146,9 +146,25 @@ impl Judged {
             }
             _ => match self.may_close() {
                 Some(closes) => format!("{in_force}; seen: {}", closes.meaning),
-                None => in_force,
+                None => format!("{in_force}{}", self.survived_longer()),
             },
         })
+    }
+
+    /// That one that lives went on after more quiet than what is taken for the limit.
+    fn survived_longer(&self) -> String {
+        /// Timers and looks are late.
+        const CLEARLY: f64 = 1.1;
+        let quiet = self.case.live().map(|life| life.connection.longest_quiet_seconds);
+        let longest = quiet.fold(0.0, f64::max);
+        if longest < CLEARLY * self.known_limit() {
+            return String::new();
+        }
+        let (one, it) = if self.n_live == 1 { ("it", "it") } else { ("one of these", "them") };
+        format!(
+            "; but {one} went on after {} of quiet: the path keeps {it} for longer",
+            time(longest)
+        )
     }
 
     /// What got no answer after clearly less quiet than a time that is shown, seconds.

@@ -401,3 +401,15 @@ fn an_armed_timer_is_the_reason_although_an_option_was_refused() {
     let other = said(&app(1, Some(7200), 0), SockOpt::Interval);
     assert!(!other.contains("refused"), "{other}");
 }
+
+#[test]
+fn what_went_on_after_more_quiet_than_its_limit_speaks_against_that_limit() {
+    let survived = |longest_quiet_ms| {
+        let watched = Watched { ms: 900_000, age_ms: 0, longest_quiet_ms, ..Watched::default() };
+        let page = page(vec![live(&Socket { watched, ..app(1, None, 100_000) })]);
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let said = survived(400_000);
+    assert!(said.contains("it went on after 6 min 40 s of quiet: the path keeps it"), "{said}");
+    assert!(!survived(300_000).contains("went on after"));
+}
