@@ -34,11 +34,13 @@ enum BinaryKind {
     Kernel,
 }
 
-/// Builds every test of the workspace and names the binaries, in the order in which they run.
+/// Builds every program and test of the workspace and names the binaries of tests, in the order in which they run. At once: what tests
+/// alone depend on changes features of what the agent depends on, so that an agent that is built before them is built twice.
 pub(super) fn build() -> Result<Vec<Binary>> {
-    let mut build = cargo(["test", "--workspace", "--no-run"]);
+    let mut build = cargo(["build", "--workspace", "--all-targets"]);
     build.arg("--message-format=json-render-diagnostics");
-    let said = said(&mut build, "fix what the compiler says: no test runs before all are built")?;
+    let help = "fix what the compiler says: no test runs before all are built; without the hooks' compiler, `cargo xtask setup`";
+    let said = said(&mut build, help)?;
     let binaries: Result<Vec<_>> =
         said.lines().filter_map(|line| of_message(line).transpose()).collect();
     let mut binaries = binaries?;

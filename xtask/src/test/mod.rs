@@ -10,7 +10,7 @@ mod skip;
 pub(crate) mod summary;
 
 use crate::{
-    command::{self, announced, cargo, checked, line, new},
+    command::{self, cargo, checked, line, new},
     outcome::{CannotRunHere, FINDING, talk},
     place,
     purpose::Purpose,
@@ -59,11 +59,6 @@ pub(crate) fn all(options: TestOptions) -> Result<Summary> {
         let why = "the kernel's tests need root, and there is no sudo: as root, `cargo xtask test`";
         return Err(CannotRunHere(why.into()).into());
     }
-    // With the features of the whole workspace, so that the tests find everything built already.
-    announced(
-        &mut cargo(["build", "--workspace", "--bin", "keepwatch"]),
-        "fix what the compiler says; without the hooks' compiler, `cargo xtask setup`",
-    )?;
     let binaries = binary::build()?;
     if !command::is_root() {
         // Binaries run in the background, where sudo cannot ask.
