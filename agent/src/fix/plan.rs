@@ -11,7 +11,7 @@ use crate::{
         text::closed_set::closed_set,
     },
     view::{
-        connection::{Connection, ms},
+        connection::{Connection, RowOwner, ms},
         row::Row,
     },
 };
@@ -91,7 +91,9 @@ pub(crate) fn plan(
     hz: u32,
 ) -> Result<PlannedOptions, LeftAlone> {
     let connection = &row.connection;
-    if row.owners.iter().any(|owner| owner.process == env!("CARGO_PKG_NAME")) {
+    // A program that starts keepwatch shares its descriptors with it for a moment.
+    let is_ours = |owner: &RowOwner| owner.process == env!("CARGO_PKG_NAME");
+    if !row.owners.is_empty() && row.owners.iter().all(is_ours) {
         return Err(LeftAlone::Keepwatch);
     }
     match row.verdict() {
@@ -209,6 +211,19 @@ mod tests {
         assert_eq!(values(of(socket(), 350)), (60, 10, 3));
         assert_eq!(values(of(socket(), 45)), (22, 10, 3));
         assert_eq!(of(socket(), 1), Err(LeftAlone::LimitTooShort));
+    }
+
+    #[test]
+    fn what_only_keepwatch_has_is_left_alone() {
+        let plan_of = |names: &[&str]| {
+            let mut row = row(&socket(), 350);
+            let owner = |name: &&str| RowOwner { pid: 1, process: (*name).to_owned(), fd: Some(3) };
+            row.owners = names.iter().map(owner).collect();
+            plan(&row, &KnownPaths::default(), MostValues::default(), HZ)
+        };
+        assert_eq!(plan_of(&["keepwatch"]), Err(LeftAlone::Keepwatch), "a measurement");
+        assert!(plan_of(&["app", "keepwatch"]).is_ok(), "app has just started it");
+        assert!(plan_of(&[]).is_ok());
     }
 
     #[test]

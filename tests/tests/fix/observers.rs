@@ -139,7 +139,8 @@ fn who_fixed_it_is_named_by_why_and_trace_also_by_the_next_agent() {
         exchange(client, accepted);
     }
     let port = fixed.local.port().to_string();
-    assert_eq!(fixer.outcomes(&["--apply", "--local-port", &port]).len(), 1);
+    let rows = fixer.outcomes(&["--apply", "--local-port", &port]);
+    assert_eq!(outcome_of(&rows, fixed.local), ("fixed", ""), "{rows:?}");
     let text = |output: &Output| {
         let text = String::from_utf8_lossy(&output.stdout);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
