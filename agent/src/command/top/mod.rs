@@ -166,7 +166,16 @@ struct TopSession {
 impl TopSession {
     fn run(&mut self, inbox: &Receiver<FeedMessage>) -> Result<(), Failure> {
         loop {
-            self.screen.draw(|frame| paint::draw(&self.view, frame, self.theme))?;
+            let mut area = None;
+            self.screen.draw(|frame| {
+                area = Some(frame.area());
+                paint::draw(&self.view, frame, self.theme);
+            })?;
+            // The signal of a resize may have come before the input was listened to.
+            if let Some(area) = area.filter(|area| !self.view.is_of(area.width, area.height)) {
+                self.pace.is_stale |= self.view.resize(area.width, area.height) == Effect::Ask;
+                continue;
+            }
             let message = loop {
                 match inbox.recv_timeout(self.ask_if_due()) {
                     Ok(message) => break message,

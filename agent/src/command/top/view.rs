@@ -174,6 +174,11 @@ impl View {
         if self.wish() == wish { Effect::Nothing } else { effect }
     }
 
+    /// Whether it is made for a screen of this size.
+    pub(super) fn is_of(&self, columns: u16, lines: u16) -> bool {
+        self.size == Size { columns: columns.into(), lines: lines.into() }
+    }
+
     /// Takes the new size of the terminal.
     pub(super) fn resize(&mut self, columns: u16, lines: u16) -> Effect {
         self.size = Size { columns: columns.into(), lines: lines.into() };
