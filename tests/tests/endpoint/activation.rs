@@ -21,7 +21,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Copies of sockets, one number after the other, for programs that this one starts.
+/// Copies of sockets, one number after the other, for programs that this one starts. `from`: above what the clients of other tests
+/// take at the same time.
 fn passed(sockets: &[&dyn AsFd], from: i32) -> Vec<OwnedFd> {
     let copy = |(place, socket): (usize, &&dyn AsFd)| {
         let wanted = from + i32::try_from(place).expect("a few");
@@ -53,7 +54,7 @@ fn activate(command: &mut Command, n: usize, from: i32, names: &str) {
 #[test]
 fn metrics_and_api_are_served_on_sockets_that_were_passed_and_these_stay() {
     for (from, names, is_metrics_first) in
-        [(300, "metrics:api", true), (310, "api:metrics", false), (320, "x:y", true)]
+        [(900, "metrics:api", true), (910, "api:metrics", false), (920, "x:y", true)]
     {
         let folder = TemporaryFolder::new();
         let path = folder.file("passed.sock");
@@ -99,7 +100,7 @@ fn a_socket_that_is_of_no_use_is_named() {
         let output = command.output().expect("start keepwatch");
         assert_refused(&output, 3, words);
     };
-    refused(&[&datagrams], 330, "api", &["socket 1", "(api)", "FileDescriptorName=api"]);
-    refused(&[&first, &second], 340, "metrics:metrics", &["socket 2", "second"]);
-    refused(&[&first, &second], 350, "metrics:api", &["socket 2", "(api)"]);
+    refused(&[&datagrams], 930, "api", &["socket 1", "(api)", "FileDescriptorName=api"]);
+    refused(&[&first, &second], 940, "metrics:metrics", &["socket 2", "second"]);
+    refused(&[&first, &second], 950, "metrics:api", &["socket 2", "(api)"]);
 }
