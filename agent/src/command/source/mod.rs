@@ -329,7 +329,7 @@ impl Kernel {
             if ended.is_err() || !filter.admits(&socket, around, socket.quiet_ms.into()) {
                 return;
             }
-            if !shared.keeps(&socket, is_first) {
+            if !shared.keeps(&socket) {
                 others.splice(..0, socket.owner);
                 ended = each(&socket, &mut others);
             }
@@ -339,7 +339,7 @@ impl Kernel {
             Means::Proc { sockets, unseen, .. } => *unseen = Some(sockets.walk(&mut take)?),
         }
         ended?;
-        for (socket, mut owners) in shared.0.into_values() {
+        for (socket, mut owners) in shared.waiting.into_values() {
             each(&socket, &mut owners)?;
         }
         Ok(())
@@ -369,17 +369,22 @@ fn walk_by_hooks(
 
 /// Sockets that several processes have, until all of these are known.
 #[derive(Debug, Default)]
-struct SharedSockets(BTreeMap<SocketId, (Socket, Vec<Owner>)>);
+struct SharedSockets {
+    waiting: BTreeMap<SocketId, (Socket, Vec<Owner>)>,
+    /// Those that wait, and those that were passed on.
+    taken: SocketSet,
+}
 
 impl SharedSockets {
-    /// Takes what was met with one of its owners, for the first time or not. False if it is to be passed on now: nobody else has it.
+    /// Takes what was met with one of its owners. False if it is to be passed on now: nobody else has it.
     /// A process may fork during the walk, and its child may execute another program: then a socket that was passed on is met again, or
     /// one that waits is nobody else's any more. Either way it is one socket.
-    fn keeps(&mut self, socket: &Socket, is_first: bool) -> bool {
+    fn keeps(&mut self, socket: &Socket) -> bool {
+        let is_first = self.taken.insert(socket.id);
         if socket.shared && is_first {
-            self.0.insert(socket.id, (*socket, Vec::new()));
+            self.waiting.insert(socket.id, (*socket, Vec::new()));
         }
-        match self.0.get_mut(&socket.id) {
+        match self.waiting.get_mut(&socket.id) {
             Some((_, owners)) => owners.extend(socket.owner),
             None => return !is_first,
         }
@@ -423,14 +428,14 @@ mod tests {
         let owner = |pid| Some(Owner { pid, fd: None, comm: Comm::new([0; 16]) });
         let seen = |pid, shared| Socket { id: SocketId(1), owner: owner(pid), shared, ..socket() };
         let mut walk = SharedSockets::default();
-        assert!(!walk.keeps(&seen(1, false), true), "nobody else has it");
-        assert!(walk.keeps(&seen(2, true), false), "a child was forked since");
-        assert!(walk.0.is_empty());
+        assert!(!walk.keeps(&seen(1, false)), "nobody else has it");
+        assert!(walk.keeps(&seen(2, true)), "a child was forked since");
+        assert!(walk.waiting.is_empty());
 
         let mut walk = SharedSockets::default();
-        assert!(walk.keeps(&seen(1, true), true));
-        assert!(walk.keeps(&seen(2, false), false), "its child has executed a program since");
-        assert_eq!(walk.0[&SocketId(1)].1, [1, 2].map(|pid| owner(pid).expect("one")));
+        assert!(walk.keeps(&seen(1, true)));
+        assert!(walk.keeps(&seen(2, false)), "its child has executed a program since");
+        assert_eq!(walk.waiting[&SocketId(1)].1, [1, 2].map(|pid| owner(pid).expect("one")));
     }
 
     #[test]
