@@ -12,7 +12,7 @@ use keepwatch_tests::{
 };
 use rustix::io::dup2;
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::{net::SocketAddr, process::Stdio};
 
 #[test]
 fn what_was_set_is_taken_back_and_what_its_program_has_set_since_stays() {
@@ -122,35 +122,39 @@ fn what_an_undo_had_to_write_is_not_taken_for_the_programs_and_what_it_sets_itse
     assert_eq!(options(&own.client), (true, 60, 10, 7));
 }
 
-/// What `why` says of a connection.
+/// What `why` says of the connection with this end. Where hooks make no cookies, each command has ids of its own.
 #[track_caller]
-fn why(fixer: &Fixer, id: &str) -> Value {
+fn why(fixer: &Fixer, local: SocketAddr) -> Value {
     let state = fixer.state.file("state").display().to_string();
-    let output = once(["why", id, "--json", "--source", "kernel", "--state-dir", &state]);
+    let server = fixer.path.server.to_string();
+    let output = once(["why", &server, "--json", "--source", "kernel", "--state-dir", &state]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    serde_json::from_slice(&output.stdout).expect("one case")
+    let mut cases = std::str::from_utf8(&output.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a case"));
+    let of_it = |case: &Value| case["example"]["local"] == local.to_string();
+    cases.find(of_it).expect("its case")
 }
 
 #[test]
 fn why_proposes_the_same_after_an_undo_and_obeys_what_the_program_sets_itself() {
     let fixer = Fixer::new(NetworkPath::cable());
     let ends = fixer.path.connect(&Plan::NOTHING);
-    let [(_, _, row)] = &fixer.outcomes(&[])[..] else { panic!("not one connection") };
-    let id = row["id"].as_str().expect("an id");
-    let before = why(&fixer, id);
+    let before = why(&fixer, ends.local);
     assert_eq!(before["proposal"]["count"], 3, "{before}");
     fixer.outcomes(&["--apply"]);
     fixer.outcomes(&["--undo"]);
     assert_eq!(options(&ends.client), UNSET);
-    let after = why(&fixer, id);
+    let after = why(&fixer, ends.local);
     for same in ["proposal", "advice", "finding", "verdict"] {
         assert_eq!(after[same], before[same], "{same}");
     }
     // What is shown is the socket's: it follows no namespace any more.
     assert_eq!(after["example"]["count"], json!({"probes": 9, "from": "socket"}));
     Road::Call.set(&ends.client, SocketOption::KeepCnt, 7);
-    assert_eq!(why(&fixer, id)["proposal"]["count"], 7);
+    assert_eq!(why(&fixer, ends.local)["proposal"]["count"], 7);
 }
 
 #[test]
