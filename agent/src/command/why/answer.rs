@@ -300,12 +300,12 @@ fn of_case(
     let sooner = neighbours.killed_before_probe(&case, finding);
     let sooner = sooner.filter(|_| earlier.is_none() && !is_of_pool);
     let probed_too_late = first_probe::too_late(earlier.as_ref(), sooner.as_ref());
+    let of_path = neighbours.evidence_of(&case);
     let need = match &probed_too_late {
         Some(_) => Some(Need::Keepalive),
         None if is_of_pool => None,
-        None => need(&case, finding, neighbours, learned.limit.as_ref()),
+        None => need(&case, finding, neighbours, learned.limit.as_ref(), &of_path),
     };
-    let of_path = neighbours.evidence_of(&case);
     let bounds = constraints(&case, learned.limit.as_ref(), &of_path, need);
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));

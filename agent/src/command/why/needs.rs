@@ -76,6 +76,7 @@ pub(super) fn need(
     finding: Finding,
     neighbours: &Neighbours,
     learned: Option<&LimitRow>,
+    evidence: &PathEvidence,
 ) -> Option<Need> {
     let is_late = case.is_unprotected();
     // By what others show of the path.
@@ -89,7 +90,7 @@ pub(super) fn need(
         // No setting makes a peer read, or a route.
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
-        _ if case.key.is_busy || reopen(case, &neighbours.evidence_of(case)).is_some() => None,
+        _ if case.key.is_busy || reopen(case, evidence).is_some() => None,
         Finding::ClosedAlthoughProbed if neighbours.refused_soon_after(case).is_some() => None,
         Finding::Dark if is_noticed_by_user_timeout(case) => {
             let is_hasty = case.of(finding).any(is_ended_by_one_probe);

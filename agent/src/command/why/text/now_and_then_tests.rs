@@ -100,6 +100,20 @@ fn asked(ago_ms: u32) -> Socket {
 }
 
 #[test]
+fn an_answer_may_be_lost_on_a_path_where_nothing_kept_the_connection_and_nowhere_else() {
+    const LOST: &str = "its program does not give it, or the path has lost it.";
+    let quiet = asked(100_000);
+    assert!(said(vec![live(&quiet)]).contains(LOST));
+    // Probes keep it, and are answered; or it had gone on after as much before.
+    let kept = Socket { keepalive: true, own: app(1, Some(60), 0).own, ..quiet };
+    let watched = Watched { ms: 900_000, longest_quiet_ms: 120_000, ..Watched::default() };
+    for socket in [kept, Socket { watched, ..quiet }] {
+        let text = said(vec![live(&socket)]);
+        assert!(text.contains("its program does not give it."), "{text}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_owed_now_comes_before_what_may_come_and_before_what_is_over() {
     let waits = "172.16.0.15:2717 has acknowledged the last data of 1 connection of app, sent 20 s ago, and has sent none \
                  since: where it owes an answer, its program does not give it. 1 connection of app";
