@@ -134,7 +134,8 @@ fn why(fixer: &Fixer, local: SocketAddr) -> Value {
         .expect("UTF-8")
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("a case"));
-    let of_it = |case: &Value| case["example"]["local"] == local.to_string();
+    let local = Value::from(local.to_string());
+    let of_it = |case: &Value| case.pointer("/example/local") == Some(&local);
     cases.find(of_it).expect("its case")
 }
 
