@@ -169,7 +169,7 @@ mod tests {
     use crate::model::{
         judgement::{
             idle_limit::{IdleLimit, Limits},
-            learned::{LearnedRow, LimitRow},
+            learned::{LearnedRow, LimitRow, tests_support::limit_row},
             learned_limit::Confidence,
             verdict::Surroundings,
         },
@@ -177,7 +177,6 @@ mod tests {
             setting::OwnSettings,
             socket::{Socket, tests_support::socket},
         },
-        text::wall_time::WallTime,
     };
 
     const HZ: u32 = 250;
@@ -254,24 +253,7 @@ mod tests {
     }
 
     fn learned(remote: &str, netns: Option<u32>, confidence: Confidence) -> KnownPaths {
-        let row = LimitRow {
-            remote: remote.to_owned(),
-            netns,
-            time: WallTime::default(),
-            longest_survived_seconds: Some(11.0),
-            shortest_killed_seconds: 38.4,
-            survivals: 9,
-            deaths: 6,
-            deaths_singled_out: 0,
-            deaths_contradicted: 0,
-            deaths_explained: 0,
-            occasions: 3,
-            confidence,
-            idle_limit_seconds: 38,
-            looks_like: None,
-            peer_closes_after_seconds: None,
-            meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
-        };
+        let row = LimitRow { remote: remote.to_owned(), netns, confidence, ..limit_row() };
         let learned = LearnedPaths::new(vec![LearnedRow::PathLimit(row)], Some(socket().netns));
         KnownPaths { learned, ..KnownPaths::default() }
     }

@@ -163,7 +163,7 @@ fn was_lost_at(life: &Life, moment: f64) -> bool {
 #[cfg(test)]
 pub(super) mod tests_support {
     use super::LimitRow;
-    use crate::model::{judgement::learned_limit::Confidence, text::wall_time::WallTime};
+    use crate::model::judgement::learned::tests_support::limit_row;
 
     /// A limit that two deaths on two occasions taught, the shorter after 70.4 s of quiet.
     pub(in crate::command::why) fn learned_limit(
@@ -171,21 +171,13 @@ pub(super) mod tests_support {
     ) -> LimitRow {
         LimitRow {
             remote: "172.16.0.15:2717".to_owned(),
-            netns: None,
-            time: WallTime::default(),
             longest_survived_seconds,
             shortest_killed_seconds: 70.4,
-            survivals: 9,
             deaths: 2,
-            deaths_singled_out: 0,
-            deaths_contradicted: 0,
-            deaths_explained: 0,
             occasions: 2,
-            confidence: Confidence::Likely,
             idle_limit_seconds: 70,
-            looks_like: None,
-            peer_closes_after_seconds: None,
             meaning: "quiet connections are dropped between 30 s and 1 min 10 s".to_owned(),
+            ..limit_row()
         }
     }
 }

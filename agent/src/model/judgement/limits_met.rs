@@ -132,26 +132,16 @@ const fn whole(seconds: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{judgement::limit_source::GivenBy, text::wall_time::WallTime};
+    use crate::model::judgement::{learned::tests_support::limit_row, limit_source::GivenBy};
 
     fn learned(survived: Option<f64>, killed: f64, confidence: Confidence) -> LimitRow {
         LimitRow {
-            remote: "10.0.0.9:5432".to_owned(),
-            netns: None,
-            time: WallTime::default(),
             longest_survived_seconds: survived,
             shortest_killed_seconds: killed,
-            survivals: 9,
-            deaths: 6,
-            deaths_singled_out: 0,
-            deaths_contradicted: 0,
-            deaths_explained: 0,
-            occasions: 3,
             confidence,
             idle_limit_seconds: whole(killed),
-            looks_like: None,
-            peer_closes_after_seconds: None,
             meaning: "quiet connections are dropped".to_owned(),
+            ..limit_row()
         }
     }
 

@@ -36,6 +36,8 @@ use estimate::Estimate;
 use evidence::Known;
 pub use evidence::{Evidence, QuietOutcome};
 pub use peer_closes::PeerClosesRow;
+#[cfg(test)]
+pub(crate) use row::tests_support;
 pub use row::{LearnedRow, LimitRow};
 pub use span::Span;
 

@@ -147,3 +147,30 @@ impl LimitRow {
         )
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A limit that six deaths on three occasions taught, the shortest after 38.4 s of quiet.
+    pub(crate) fn limit_row() -> LimitRow {
+        LimitRow {
+            remote: "10.0.0.9:5432".to_owned(),
+            netns: None,
+            time: WallTime::default(),
+            longest_survived_seconds: Some(11.0),
+            shortest_killed_seconds: 38.4,
+            survivals: 9,
+            deaths: 6,
+            deaths_singled_out: 0,
+            deaths_contradicted: 0,
+            deaths_explained: 0,
+            occasions: 3,
+            confidence: Confidence::Likely,
+            idle_limit_seconds: 38,
+            looks_like: None,
+            peer_closes_after_seconds: None,
+            meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
+        }
+    }
+}
