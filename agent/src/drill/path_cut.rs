@@ -107,11 +107,8 @@ impl CutNamespace {
 
     /// Every one that a process is in.
     fn all() -> Vec<Self> {
-        let others = network_namespaces::others(MOST_NAMESPACES).into_iter().filter_map(|file| {
-            use std::os::linux::fs::MetadataExt as _;
-            let netns = u32::try_from(file.metadata().ok()?.st_ino()).ok()?;
-            Some(Self { netns, file: Some(file) })
-        });
+        let others = network_namespaces::others().take(MOST_NAMESPACES);
+        let others = others.map(|there| Self { netns: there.inode, file: Some(there.file) });
         let own = Self { netns: host::own_netns().unwrap_or_default(), file: None };
         [own].into_iter().chain(others).collect()
     }

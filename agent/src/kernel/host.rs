@@ -117,11 +117,11 @@ pub fn view() -> HostView {
     }
 }
 
-/// TCP sockets in this network namespace that listen or are connected, whoever has them.
-pub fn n_tcp_sockets() -> Option<u64> {
-    let v4 = fs::read_to_string("/proc/net/sockstat").ok()?;
+/// TCP sockets in the network namespace of a process that listen or are connected, whoever has them. `process` is its name in /proc.
+pub fn n_tcp_sockets(process: &str) -> Option<u64> {
+    let v4 = fs::read_to_string(format!("/proc/{process}/net/sockstat")).ok()?;
     // Not there without IPv6.
-    let v6 = fs::read_to_string("/proc/net/sockstat6").unwrap_or_default();
+    let v6 = fs::read_to_string(format!("/proc/{process}/net/sockstat6")).unwrap_or_default();
     Some(in_use(&v4, "TCP: inuse ")? + in_use(&v6, "TCP6: inuse ").unwrap_or_default())
 }
 

@@ -13,17 +13,29 @@ use std::{
     thread,
 };
 
-/// Each namespace but this thread's own, once, and at most `n_most`.
-pub(crate) fn others(n_most: usize) -> Vec<File> {
+/// A network namespace that a process is in.
+#[derive(Debug)]
+pub(crate) struct OtherNamespace {
+    pub(crate) file: File,
+    pub(crate) inode: u32,
+    /// One of its processes, as /proc names it.
+    pub(crate) pid: String,
+}
+
+/// Each namespace but this thread's own, once.
+pub(crate) fn others() -> impl Iterator<Item = OtherNamespace> {
     let own = File::open("/proc/thread-self/ns/net").ok();
-    let mut known: BTreeSet<u64> = own.as_ref().and_then(inode).into_iter().collect();
-    let all = processes().filter_map(|pid| File::open(format!("/proc/{pid}/ns/net")).ok());
-    all.filter(|file| inode(file).is_some_and(|inode| known.insert(inode))).take(n_most).collect()
+    let mut known: BTreeSet<u32> = own.as_ref().and_then(inode).into_iter().collect();
+    processes().filter_map(move |pid| {
+        let file = File::open(format!("/proc/{pid}/ns/net")).ok()?;
+        let inode = inode(&file).filter(|inode| known.insert(*inode))?;
+        Some(OtherNamespace { file, inode, pid })
+    })
 }
 
 /// The namespace with this inode number, if one of these processes is in it or has it open, or another one is in it.
 pub(crate) fn with_inode(wanted: u32, holders: &[u32]) -> Option<File> {
-    let is_it = |file: &File| inode(file) == Some(wanted.into());
+    let is_it = |file: &File| inode(file) == Some(wanted);
     let of = |pid: String| File::open(format!("/proc/{pid}/ns/net")).ok().filter(is_it);
     let in_it = holders.iter().find_map(|pid| of(pid.to_string()));
     let has_open = || holders.iter().find_map(|pid| open_in(*pid, wanted).filter(is_it));
@@ -51,8 +63,9 @@ fn processes() -> impl Iterator<Item = String> {
     names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn inode(file: &File) -> Option<u64> {
-    file.metadata().ok().map(|stat| stat.st_ino())
+/// A number of 32 bits, whatever stat(2) has room for (`struct ns_common` in include/linux/ns_common.h).
+fn inode(file: &File) -> Option<u32> {
+    file.metadata().ok().and_then(|stat| u32::try_from(stat.st_ino()).ok())
 }
 
 /// Does something in a namespace, on a thread that ends with it.

@@ -244,8 +244,8 @@ impl Hooks {
         /// Each takes a descriptor until it is read.
         const N_MOST: usize = 512;
         let mut lists: Vec<Snapshot> = self.listed().into_iter().collect();
-        for namespace in network_namespaces::others(N_MOST) {
-            match network_namespaces::inside(&namespace, || self.listed()) {
+        for there in network_namespaces::others().take(N_MOST) {
+            match network_namespaces::inside(&there.file, || self.listed()) {
                 Ok(Ok(list)) => lists.push(list),
                 // Not the next either: it takes CAP_SYS_ADMIN.
                 Ok(Err(_)) | Err(_) => break,
