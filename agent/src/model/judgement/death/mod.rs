@@ -140,6 +140,9 @@ pub const MIDDLEBOX_MS: u32 = 20_000;
 
 /// A reset by somebody without memory comes after one round trip. This much later it comes from a program.
 const RESET_SLACK_MS: u32 = 14;
+/// The same after a probe, which a kernel that knows the connection acknowledges at once: a reset in place of that is no
+/// program's, though the host is busy or the path uneven. A program hits this time only by chance.
+const PROBE_SLACK_MS: u32 = 250;
 
 impl Death {
     /// Judges the change of `socket` from `old` to CLOSE. `limit_ms`: how long its path keeps a quiet connection, if that is
@@ -341,7 +344,7 @@ impl Ending {
     fn is_late_after_probe(&self, socket: &Socket) -> bool {
         socket.probes_unanswered > 0
             && socket.timer_ms.is_some()
-            && socket.since_last_probe_ms() > u64::from(self.answer_ms())
+            && socket.since_last_probe_ms() > u64::from(self.answer_ms() + PROBE_SLACK_MS)
     }
 
     /// Whether the last data was ours: the program waited for an answer to it.

@@ -192,7 +192,10 @@ fn a_reset_is_told_by_what_it_answers() {
     let own = OwnSettings { interval_seconds: 20, ..OwnSettings::default() };
     let after = |timer_ms| Socket { own, timer_ms: Some(timer_ms), ..probing };
     assert_eq!(of(&after(13_200), State::Established), Cause::PeerReset);
+    // 4 ms after it, and by a busy host.
     assert_eq!(of(&after(19_996), State::Established), Cause::KeepaliveReset);
+    assert_eq!(of(&after(19_800), State::Established), Cause::KeepaliveReset);
+    assert_eq!(of(&after(19_600), State::Established), Cause::PeerReset);
     assert_eq!(of(&socket(), State::Established), Cause::PeerReset);
     assert_eq!(of(&socket(), State::FinWait1), Cause::LocalClosed);
     assert_eq!(of(&socket(), State::CloseWait), Cause::PeerClosed);
