@@ -33,9 +33,11 @@ const FEW_RETRIES: u32 = 2;
 fn keepalive_timeout_the_peer_is_dark_and_nothing_is_in_flight() {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let ends = path.connect(&Plan::keepalive(1, 1, 2));
+    let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
     path.darken();
+    // Not before: none is to be answered.
+    Plan::keepalive(1, 1, 2).turn_on(&ends.client);
     let death = ExpectedDeath { cause: "keepalive_timeout", errno: Some(Errno::TIMEDOUT) }.of(
         &trace,
         &path,
@@ -53,10 +55,11 @@ fn keepalive_timeout_the_peer_is_dark_and_nothing_is_in_flight() {
 fn keepalive_reset_the_peer_has_forgotten_the_connection_and_answers_the_probe_by_rst() {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let ends = path.connect(&Plan::keepalive(2, 1, 3));
+    let ends = path.connect(&Plan::NOTHING);
     exchange(&ends.client, &ends.accepted);
     let Ends { client, accepted, local } = ends;
     forget(accepted);
+    Plan::keepalive(2, 1, 3).turn_on(&client);
     let death = ExpectedDeath { cause: "keepalive_reset", errno: Some(Errno::CONNRESET) }
         .at_end_of(&trace, &path, &client, local, "protected");
     // The reset is its answer.
@@ -69,9 +72,10 @@ fn keepalive_reset_the_peer_has_forgotten_the_connection_and_answers_the_probe_b
 fn keepalive_reset_also_after_unanswered_probes_when_the_peer_comes_back_without_its_memory() {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let Ends { client, accepted, local } = path.connect(&Plan::keepalive(1, 1, 9));
+    let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
     path.darken();
     ending::reset(accepted);
+    Plan::keepalive(1, 1, 9).turn_on(&client);
     trace.wait_for("two probes unanswered", |events| {
         let second =
             |event: &&TracedEvent| matches!(event.what, TracedKind::ProbeSent { probe: 2.., .. });
@@ -442,7 +446,8 @@ fn assert_common(event: &TracedEvent, path: &NetworkPath, verdict: &str) {
 #[track_caller]
 fn assert_about(what: &str, said: Option<f64>, seconds: f64) {
     let said = said.unwrap_or_else(|| panic!("{what} is unknown"));
-    let range = seconds - 0.1..=seconds * 1.125 + 1.0;
+    // More on a host that has much to do: what the test does takes time, too.
+    let range = seconds - 0.1..=seconds * 1.125 + 2.5;
     assert!(range.contains(&said), "{what}: {said:.3} s, expected {range:?}");
 }
 

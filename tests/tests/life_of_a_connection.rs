@@ -11,7 +11,7 @@ use keepwatch_tests::{
     },
     kernel::{
         netns::NetworkNamespace,
-        socket::{self, Family, Keepalive, Plan, Road, SocketOption, SocketSettings},
+        socket::{self, Family, Plan, Road, SocketOption, SocketSettings},
     },
     network::{
         ending::{self, LockedSocket},
@@ -36,9 +36,9 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
 {
     let path = NetworkPath::cable();
     let trace = Trace::of(&path.near, &[]);
-    let Ends { client, accepted: _accepted, local } =
-        path.connect(&Plan { keepalive: Keepalive::After, ..QUICK });
+    let Ends { client, accepted: _accepted, local } = path.connect(&Plan::NOTHING);
     path.darken();
+    QUICK.turn_on(&client);
     let id = socket::id(&client);
     assert_eq!(ending::error_at_end(&client), Some(rustix::io::Errno::TIMEDOUT));
     let (end, death) = trace.death_of(local);
@@ -60,7 +60,8 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     }
 
     let opened = events.first().expect("the begin");
-    let at = |event: &TracedEvent| event.monotonic_seconds - opened.monotonic_seconds;
+    let armed = events.iter().rfind(|event| event.name() == "setting").expect("as named above");
+    let at = |event: &TracedEvent| event.monotonic_seconds - armed.monotonic_seconds;
     let mut n_probes: u32 = 0;
     for event in &events {
         let TracedKind::ProbeSent { probe: unanswered, count, next_probe_seconds } = &event.what
@@ -80,7 +81,9 @@ fn an_idle_connection_whose_peer_goes_dark_is_probed_on_time_and_dies_when_the_t
     assert!(!death.in_flight && !death.evidence.is_empty(), "{death:?}");
     assert_eq!(death.settings, settings(1, 1, 3, 0, 4));
     assert_eq!(end.verdict.as_deref(), Some("protected"));
-    let since_opened = due(1.0, 1.0, 3);
+    let until_armed = armed.monotonic_seconds - opened.monotonic_seconds;
+    let since_armed = due(1.0, 1.0, 3);
+    let since_opened = *since_armed.start()..=since_armed.end() + until_armed;
     assert_in("age", death.age_seconds.expect("known"), &since_opened);
     assert_in("silent", death.silent_seconds.expect("known"), &since_opened);
     // Nobody heard the probes, but they were packets.
@@ -219,10 +222,12 @@ fn of_two_that_are_alike_the_one_with_data_in_flight_is_not_saved_by_keepalive()
     // Retransmission gives up after some 10 s, not after a quarter of an hour.
     path.near.set("ipv4/tcp_retries2", 4);
     let trace = Trace::of(&path.near, &["--event", "opened,probe_sent,timer_fired,died,ended"]);
-    let plan = Plan::keepalive(2, 1, 2);
-    let (idle, busy) = (path.connect(&plan), path.connect(&plan));
+    let (idle, busy) = (path.connect(&Plan::NOTHING), path.connect(&Plan::NOTHING));
     path.darken();
     socket::send(&busy.client, b"lost");
+    for ends in [&idle, &busy] {
+        Plan::keepalive(2, 1, 2).turn_on(&ends.client);
+    }
 
     let (idle_end, idle_death) = trace.death_of(idle.local);
     assert_eq!(idle_death.cause, "keepalive_timeout");

@@ -35,8 +35,8 @@ const SLACK: f64 = 0.06;
 /// An acknowledgement is held back for at most this time (`TCP_DELACK_MAX` in include/net/tcp.h), seconds.
 const DELAYED_ACK: f64 = 0.25;
 const SETTLED: Duration = Duration::from_mins(1);
-/// As long as some looks may take, seconds.
-const SOON: f64 = 10.0;
+/// Some probe each second or two.
+const OFTEN: f64 = 2.0;
 
 /// Starting a process copies this process's descriptors for a moment, and keepwatch would rightly
 /// list a second owner: so one test at a time starts processes.
@@ -66,22 +66,25 @@ struct Looks<'a> {
     before: &'a Fields,
     said: &'a Fields,
     after: &'a Fields,
-    /// A probe goes out each second or two, from either end, and may be answered meanwhile.
+    /// From the first of them to the end of the last, seconds: of a slow guest half a minute.
+    took: f64,
+    /// A probe is due meanwhile, at either end, and may be answered.
     is_probed: bool,
 }
 
-/// Whether an end probes so often.
-fn probes_often(row: &Fields) -> bool {
-    row["keepalive"] == true && row["idle"]["seconds"].as_u64() <= Some(2)
+/// Whether an end sends a probe within that many seconds, the first or one of several.
+fn probes_within(row: &Fields, seconds: f64) -> bool {
+    let first = row["next_probe_seconds"].as_f64().is_some_and(|due| due <= seconds);
+    first || row["keepalive"] == true && row["idle"]["seconds"].as_f64() <= Some(seconds)
 }
 
 fn ends(row: &Fields) -> [String; 2] {
     [row["local"].to_string(), row["remote"].to_string()]
 }
 
-/// The ends of connections of which one probes so often, seen from both sides.
-fn probed_ends(rows: &BTreeMap<u64, Fields>) -> BTreeSet<[String; 2]> {
-    let probing = rows.values().filter(|row| probes_often(row)).map(ends);
+/// The ends of connections of which one probes so soon, seen from both sides.
+fn probed_ends(rows: &BTreeMap<u64, Fields>, seconds: f64) -> BTreeSet<[String; 2]> {
+    let probing = rows.values().filter(|row| probes_within(row, seconds)).map(ends);
     probing.flat_map(|[near, far]| [[near.clone(), far.clone()], [far, near]]).collect()
 }
 
@@ -94,21 +97,17 @@ impl Looks<'_> {
         }
         match [before, said, after].map(Value::as_f64) {
             // It fires meanwhile.
-            [Some(before), _, Some(after)]
-                if field == "next_probe_seconds" && before.min(after) < SOON =>
-            {
-                true
-            }
+            [Some(_), _, Some(_)] if field == "next_probe_seconds" && self.is_probed => true,
             // It was answered after the look.
             [Some(before), Some(said), None] if field == "spoke_last_seconds" => {
-                (before - SLACK..before + SOON).contains(&said)
+                (before - SLACK..before + self.took).contains(&said)
             }
             // It began meanwhile.
             [None, Some(said), Some(after)]
                 if self.said["condition"] != self.before["condition"]
                     && self.said["condition"] == self.after["condition"] =>
             {
-                (said - after).abs() < SOON
+                (said - after).abs() < self.took
             }
             [Some(before), Some(said), Some(after)]
                 if self.is_probed && matches!(field, "quiet_seconds" | "silent_seconds") =>
@@ -119,7 +118,7 @@ impl Looks<'_> {
             [Some(before), Some(said), Some(after)]
                 if after < before && matches!(field, "quiet_seconds" | "silent_seconds") =>
             {
-                (after..before + SOON).contains(&said)
+                (after..before + self.took).contains(&said)
             }
             [Some(before), Some(said), Some(after)] => {
                 (before.min(after) - SLACK..=before.max(after) + SLACK).contains(&said)
@@ -183,24 +182,26 @@ fn rows_are_those_of_the_kernel_source_and_each_difference_has_a_name() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     require_root();
     let population = Population::everything();
-    let before = wait::until("acknowledgements that were delayed have gone", SETTLED, || {
-        let rows = rows_of("kernel");
-        let is_settled = |row: &Fields| row["quiet_seconds"].as_f64() >= Some(DELAYED_ACK);
-        let is_open = |row: &Fields| row["state"] == "established";
-        let probed = probed_ends(&rows);
-        let mut rest = rows.values().filter(|row| is_open(row) && !probed.contains(&ends(row)));
-        rest.all(is_settled).then_some(rows)
-    });
+    let (began, before) =
+        wait::until("acknowledgements that were delayed have gone", SETTLED, || {
+            let (began, rows) = (wait::now(), rows_of("kernel"));
+            let is_settled = |row: &Fields| row["quiet_seconds"].as_f64() >= Some(DELAYED_ACK);
+            let is_open = |row: &Fields| row["state"] == "established";
+            let probed = probed_ends(&rows, OFTEN);
+            let mut rest = rows.values().filter(|row| is_open(row) && !probed.contains(&ends(row)));
+            rest.all(is_settled).then_some((began, rows))
+        });
     let (said, after) = (rows_of("proc"), rows_of("kernel"));
+    let took = began.elapsed().as_secs_f64();
     assert!(before.len() >= 2_000 && before.len() == population.sockets.len());
     let keys = |rows: &BTreeMap<u64, Fields>| rows.keys().copied().collect::<BTreeSet<_>>();
     assert_eq!(keys(&before), keys(&said), "the same sockets");
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();
-    let probed = probed_ends(&said);
+    let probed = probed_ends(&before, took);
     for (fd, said) in &said {
         let is_probed = probed.contains(&ends(said));
-        let looks = Looks { before: &before[fd], said, after: &after[fd], is_probed };
+        let looks = Looks { before: &before[fd], said, after: &after[fd], took, is_probed };
         let fields = |row: &Fields| row.keys().cloned().collect::<Vec<_>>();
         assert_eq!(fields(said), fields(looks.before));
         // Where hooks make no cookies, they have ids of their own.

@@ -395,7 +395,7 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
     };
     to.holds(held, "quiet_seconds", range.contains(&quiet_ms), || {
         format!(
-            "is {:.3} to {:.3}, keepwatch says {:.3}",
+            "is {:.3} to {:.3}, keepwatch says {:.3}: {before:?}, {row:?}, {after:?}, probed: {is_probed}",
             range.start() / 1e3,
             range.end() / 1e3,
             row.quiet_seconds

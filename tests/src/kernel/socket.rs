@@ -240,6 +240,13 @@ impl Plan {
         Self { keepalive: Keepalive::Before, own, road: Road::Call }
     }
 
+    /// Sets all of it now, on a connection that is there: the first probe is due the idle time from now.
+    #[track_caller]
+    pub fn turn_on(&self, fd: &OwnedFd) {
+        self.own.apply(self.road, fd.as_fd());
+        self.road.set(fd, SocketOption::Keepalive, 1);
+    }
+
     #[track_caller]
     fn before(&self, fd: &OwnedFd) {
         if self.keepalive != Keepalive::After {
