@@ -22,12 +22,12 @@ use initramfs::Archive;
 use kernel::{GuestKernel, KERNELS};
 use report::{GuestReport, SuiteRun};
 use std::{cmp::Reverse, process::ExitCode, sync::Mutex, thread};
-use suite::{SUITES, Suite};
-use table::{KernelColumn, ResultTable};
+use suite::{Breadth, SUITES, Suite};
+use table::{KernelColumn, PlannedRun, ResultTable};
 
-/// Guests at the same time. Each takes one processor when it works, and waits for timers half of the
-/// time; with more than this, two processors are too slow for what tests say of times.
-const N_GUESTS: usize = 3;
+/// Guests at the same time. Each takes one processor when it works; with more than this, two processors are too slow for what
+/// tests say of times.
+const N_GUESTS: usize = 2;
 
 /// Boots kernels, runs the tests on each with every mechanism that it has, and shows a table.
 #[derive(Default, clap::Args)]
@@ -41,8 +41,8 @@ pub(crate) struct VmOptions {
     /// Only with this mechanism.
     #[arg(long, value_parser = suite::MECHANISMS)]
     hooks: Option<String>,
-    /// As CI does it: what shows no hooks runs on the oldest and the newest kernel only.
-    #[arg(long, conflicts_with = "bless")]
+    /// As CI does it: each kernel forces one mechanism, and what shows no hooks runs on the oldest or the newest only.
+    #[arg(long, conflicts_with_all = ["bless", "hooks"])]
     brief: bool,
     /// Write what was shown to docs/KERNELS.md.
     #[arg(long, conflicts_with_all = ["kernel", "test", "hooks"])]
@@ -79,9 +79,19 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
         if named.is_empty() { SUITES.iter().collect() } else { named };
 
     let base = build::base(&suites, &["crowd", "sandboxed"])?;
-    let planned = |kernel: &GuestKernel| -> Vec<&'static Suite> {
-        let all = suites.iter().copied();
-        all.filter(|suite| suite.is_for(kernel.series, *brief)).collect()
+    let breadth = match hooks {
+        _ if *brief => Breadth::Brief,
+        Some(mechanism) => Breadth::Only(mechanism),
+        None => Breadth::All,
+    };
+    let planned = |kernel: &GuestKernel| -> Vec<PlannedRun> {
+        let of = |suite: &&'static Suite| {
+            let suite = *suite;
+            suite
+                .planned(kernel.series, breadth)
+                .map(move |mechanism| PlannedRun { suite, mechanism })
+        };
+        suites.iter().flat_map(of).collect()
     };
     // The longest first, so that the last does not run alone.
     kernels.sort_by_key(|kernel| Reverse(planned(kernel).len()));
@@ -93,10 +103,9 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
             let Some(kernel) = next else {
                 return Ok(());
             };
-            let suites = planned(kernel);
-            let plan = plan(&suites, hooks.as_deref(), filter);
+            let planned = planned(kernel);
+            let plan = plan(&planned, filter);
             let report = boot(kernel, base.clone(), &plan, |run| show(kernel.series, run))?;
-            let planned = suites.iter().map(|suite| suite.name).collect();
             if let Ok(mut columns) = columns.lock() {
                 columns.push(KernelColumn { series: kernel.series, planned, report });
             }
@@ -110,7 +119,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     })?;
     let mut columns = columns.into_inner().unwrap_or_default();
     columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
-    let table = ResultTable::of(&columns, &suites, hooks.as_deref());
+    let table = ResultTable::of(&columns, &suites);
     say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
     for KernelColumn { series, report, .. } in &columns {
         for error in &report.errors {
@@ -158,16 +167,13 @@ fn document(text: &str, bless: bool) -> Result<()> {
 }
 
 /// What the guest does once its modules are loaded.
-fn plan(suites: &[&Suite], wanted: Option<&str>, filter: Option<&str>) -> String {
+fn plan(planned: &[PlannedRun], filter: Option<&str>) -> String {
     let mut plan = "ready\n".to_owned();
-    for suite in suites {
-        for mechanism in suite.mechanisms_of(wanted) {
-            let Suite { name, n_threads, without, .. } = suite;
-            let without = without.map(|name| format!("--skip {name}")).unwrap_or_default();
-            let filter = filter.unwrap_or_default();
-            plan +=
-                &format!("run {name} {mechanism} --test-threads={n_threads} {without} {filter}\n");
-        }
+    for PlannedRun { suite, mechanism } in planned {
+        let Suite { name, n_threads, without, .. } = suite;
+        let without = without.map(|name| format!("--skip {name}")).unwrap_or_default();
+        let filter = filter.unwrap_or_default();
+        plan += &format!("run {name} {mechanism} --test-threads={n_threads} {without} {filter}\n");
     }
     plan
 }

@@ -14,8 +14,15 @@ use std::collections::BTreeSet;
 pub(crate) struct KernelColumn {
     pub(crate) series: &'static str,
     /// What its guest was to run.
-    pub(crate) planned: Vec<&'static str>,
+    pub(crate) planned: Vec<PlannedRun>,
     pub(crate) report: GuestReport,
+}
+
+/// A suite with one mechanism.
+#[derive(Clone, Copy)]
+pub(crate) struct PlannedRun {
+    pub(crate) suite: &'static Suite,
+    pub(crate) mechanism: &'static str,
 }
 
 /// One test with one mechanism on one kernel.
@@ -46,14 +53,11 @@ struct TestRow<'a> {
 }
 
 impl<'a> ResultTable<'a> {
-    /// Judges the reports: `mechanisms` are those that were asked for.
-    pub(crate) fn of(
-        columns: &'a [KernelColumn],
-        suites: &[&'a Suite],
-        wanted: Option<&str>,
-    ) -> Self {
+    /// Judges the reports.
+    pub(crate) fn of(columns: &'a [KernelColumn], suites: &[&'a Suite]) -> Self {
         let rows = suites.iter().flat_map(|suite| {
-            let mechanisms: Vec<_> = suite.mechanisms_of(wanted).collect();
+            let is_forced = |name: &&str| columns.iter().any(|column| column.plans(suite, name));
+            let mechanisms: Vec<_> = suite.mechanisms().iter().copied().filter(is_forced).collect();
             names(columns, suite).into_iter().map(move |test| {
                 let of_kernel = |column: &KernelColumn| {
                     let cell = |name| (name, judge(column, suite, name, &test));
@@ -136,8 +140,9 @@ impl<'a> ResultTable<'a> {
 }
 
 impl KernelColumn {
-    fn is_planned(&self, suite: &Suite) -> bool {
-        self.planned.contains(&suite.name)
+    fn plans(&self, suite: &Suite, mechanism: &str) -> bool {
+        let mut planned = self.planned.iter();
+        planned.any(|run| run.suite.name == suite.name && run.mechanism == mechanism)
     }
 }
 
@@ -145,14 +150,6 @@ impl TestRow<'_> {
     /// It answers for its suite as a whole.
     fn is_whole(&self) -> bool {
         self.test == WHOLE
-    }
-}
-
-impl Suite {
-    /// Its mechanisms, or of these the one that is wanted.
-    pub(crate) fn mechanisms_of(&self, wanted: Option<&str>) -> impl Iterator<Item = &'static str> {
-        let all = self.mechanisms().iter().copied();
-        all.filter(move |name| *name == ANY || wanted.is_none_or(|wanted| wanted == *name))
     }
 }
 
@@ -177,7 +174,10 @@ fn names(columns: &[KernelColumn], suite: &Suite) -> BTreeSet<String> {
         let mut runs = runs_of(&column.report, suite).peekable();
         runs.peek().is_none() || runs.any(|run| run.broken.is_some())
     };
-    if columns.iter().any(|column| column.is_planned(suite) && broke_off(column)) {
+    let is_planned = |column: &KernelColumn| {
+        suite.mechanisms().iter().any(|mechanism| column.plans(suite, mechanism))
+    };
+    if columns.iter().any(|column| is_planned(column) && broke_off(column)) {
         names.insert(WHOLE.into());
     }
     names
@@ -192,7 +192,7 @@ fn runs_of<'a>(report: &'a GuestReport, suite: &Suite) -> impl Iterator<Item = &
 }
 
 fn judge(column: &KernelColumn, suite: &Suite, mechanism: &str, test: &str) -> TestCell {
-    if !column.is_planned(suite) {
+    if !column.plans(suite, mechanism) {
         return TestCell::NotPlanned;
     }
     let report = &column.report;
@@ -290,13 +290,13 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{KernelColumn, ResultTable, Suite, aligned};
+    use super::{KernelColumn, PlannedRun, ResultTable, Suite, aligned};
     use crate::vm::{
         report::{GuestLine, GuestReport},
         suite::{InCi, most_flaky},
     };
 
-    const SUITE: Suite = Suite {
+    static SUITE: Suite = Suite {
         name: "deaths",
         by_mechanism: true,
         in_ci: InCi::EachKernel,
@@ -319,12 +319,16 @@ mod tests {
         for line in before.lines().chain(tests).chain(after) {
             let _run = report.read(GuestLine::of(line));
         }
-        KernelColumn { series: "6.1", planned: vec!["deaths"], report }
+        KernelColumn { series: "6.1", planned: vec![run_with("kprobe")], report }
     }
 
-    fn judged(lines: &str, mechanism: &str) -> (String, Vec<String>) {
-        let columns = [column(lines)];
-        let table = ResultTable::of(&columns, &[&SUITE], Some(mechanism));
+    fn run_with(mechanism: &'static str) -> PlannedRun {
+        PlannedRun { suite: &SUITE, mechanism }
+    }
+
+    fn judged(lines: &str, mechanism: &'static str) -> (String, Vec<String>) {
+        let columns = [KernelColumn { planned: vec![run_with(mechanism)], ..column(lines) }];
+        let table = ResultTable::of(&columns, &[&SUITE]);
         (table.sum().to_string(), table.failures())
     }
 
@@ -362,8 +366,9 @@ mod tests {
         let mut column = column("test dies ... ok");
         let said = r#"@doctor fentry {"check":"keepalive_timer","grade":"ok","found":"attached"}"#;
         let _run = column.report.read(GuestLine::of(said));
+        column.planned = vec![run_with("fentry")];
         let columns = [column];
-        assert_eq!(ResultTable::of(&columns, &[&SUITE], Some("fentry")).sum().failed, 1);
+        assert_eq!(ResultTable::of(&columns, &[&SUITE]).sum().failed, 1);
     }
 
     #[test]
@@ -375,7 +380,7 @@ mod tests {
         column.report.runs[0].broken = Some("it was killed".into());
         column.report.runs[0].flaky.insert("dies".into());
         let columns = [column];
-        let table = ResultTable::of(&columns, &[&SUITE], Some("kprobe"));
+        let table = ResultTable::of(&columns, &[&SUITE]);
         let sum = table.sum().to_string();
         let last = "1 passed, 1 failed, 0 skipped, 1 crashed: 6.1/kprobe/deaths; 1 flaky: \
                     6.1/kprobe/deaths::dies";
@@ -389,7 +394,7 @@ mod tests {
         (other.series, other.planned) = ("6.12", Vec::new());
         other.report.runs.clear();
         let columns = [column("test dies ... ok"), other];
-        let table = ResultTable::of(&columns, &[&SUITE], Some("kprobe"));
+        let table = ResultTable::of(&columns, &[&SUITE]);
         assert_eq!(table.sum().to_string(), "1 passed, 0 failed, 0 skipped");
         assert!(table.markdown().contains("| dies       | K   |      |"), "{}", table.markdown());
     }
@@ -398,7 +403,7 @@ mod tests {
     fn a_suite_without_tests_is_named() {
         let empty = |lines: &str| {
             let columns = [column(lines)];
-            ResultTable::of(&columns, &[&SUITE], Some("kprobe")).without_tests().collect::<Vec<_>>()
+            ResultTable::of(&columns, &[&SUITE]).without_tests().collect::<Vec<_>>()
         };
         assert_eq!(empty(""), ["deaths"]);
         assert_eq!(empty("test dies ... ok"), [""; 0]);
@@ -410,7 +415,7 @@ mod tests {
             let mut column = column("test dies ... ok");
             column.report.runs[0].flaky.extend((0..n).map(|number| number.to_string()));
             let columns = [column];
-            ResultTable::of(&columns, &[&SUITE], Some("kprobe")).sum()
+            ResultTable::of(&columns, &[&SUITE]).sum()
         };
         let most = most_flaky("6.1");
         assert!(flaky(most).is_green());
