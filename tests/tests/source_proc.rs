@@ -112,7 +112,7 @@ impl Looks<'_> {
             [Some(before), Some(said), Some(after)]
                 if self.is_probed && matches!(field, "quiet_seconds" | "silent_seconds") =>
             {
-                said <= before.max(after) + SLACK
+                said <= before.max(after) + self.took
             }
             // A packet came after the look.
             [Some(before), Some(said), Some(after)]
