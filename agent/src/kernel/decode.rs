@@ -155,7 +155,6 @@ impl Decoder {
             unseen_ms: 0,
             held_back_ms: None,
             errno: sample.error,
-            soft_errno: sample.soft_error,
             retransmits: sample.retransmits,
             retransmitting_ms: self.repeating_ms(sample),
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
@@ -256,6 +255,7 @@ impl Decoder {
             retransmits: sample.retransmits,
             retransmitting_ms,
             could_not_send: could_not_send(sample),
+            soft_errno: sample.soft_error,
             window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),
             // Events of a new connection come before it is accepted, however soon that is: they show nothing.

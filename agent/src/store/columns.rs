@@ -161,6 +161,7 @@ pub(super) fn connection(row: NamedRow<'_, '_>, on: ConnectionRef) -> rusqlite::
         state: word(row, "state")?,
         orphan: false,
         could_not_send: false,
+        network_error: None,
         window_closed: false,
         direction: Some(word(row, "direction")?),
         made_by: word(row, "made_by")?,

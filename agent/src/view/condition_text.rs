@@ -84,6 +84,19 @@ pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str
     })
 }
 
+/// What ICMP says of what is unanswered, in words; nothing of what did not leave this host.
+pub(crate) fn network_error_in_words(connection: &Connection) -> Option<String> {
+    let is_unanswered = matches!(connection.condition(), Condition::Stuck | Condition::PeerSilent);
+    let error = connection.network_error.as_ref();
+    let error = error.filter(|_| is_unanswered && held_back_in_words(connection).is_none())?;
+    Some(match error.as_str() {
+        "ECONNREFUSED" => format!("a firewall or the peer's host rejects it by ICMP ({error})"),
+        _ => format!(
+            "ICMP says that there is no way to the peer, or that a firewall rejects it ({error})"
+        ),
+    })
+}
+
 /// How a connection is now, in words; none if nothing is wrong.
 pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let since = connection.condition_seconds.unwrap_or_default();
@@ -91,6 +104,8 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
     let gives_up = connection
         .gives_up_seconds
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
+    let network =
+        network_error_in_words(connection).map_or_else(String::new, |said| format!("; {said}"));
     let closed = if connection.orphan {
         "; this host has closed it: nobody waits for it any more"
     } else {
@@ -100,7 +115,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         Condition::Stuck if connection.state == State::SynSent => {
             let n = u32::from(connection.retransmits) + 1;
             let syns = counted(n, "SYN");
-            format!("it is being opened: {syns} got no answer, for {}{gives_up}", time(since))
+            format!("it is being opened: {syns} got no answer, for {}{network}{gives_up}", time(since))
         }
         Condition::Stuck if let Some(why) = held_back_in_words(connection) => {
             format!("what was written could not be sent for {}: {why}{gives_up}", time(since))
@@ -119,7 +134,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             };
             let repeated = counted(connection.retransmits, "retransmission");
             let for_long = time(since);
-            format!("{what}{sent} is unanswered for {for_long}, {repeated}{closed}{gives_up}")
+            format!("{what}{sent} is unanswered for {for_long}, {repeated}{network}{closed}{gives_up}")
         }
         Condition::PeerSilent => {
             // Beside a user timeout the kernel does not count.
@@ -135,7 +150,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             let here = if connection.could_not_send {
                 format!("; they do not leave this host: {CANNOT_SEND}")
             } else {
-                String::new()
+                network
             };
             format!("{n}{of} {what} {are} unanswered, for {}{here}{gives_up}", time(since))
         }
@@ -217,7 +232,11 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::observed::{peer_closed::PeerClosed, socket::Socket},
+        model::observed::{
+            errno::{ECONNREFUSED, EHOSTUNREACH},
+            peer_closed::PeerClosed,
+            socket::Socket,
+        },
         view::life::tests_support::{app, live},
     };
 
@@ -262,6 +281,28 @@ mod tests {
         let said_of_orphan = said(&orphan).unwrap();
         assert!(said_of_orphan.contains("nobody waits for it any more"), "{said_of_orphan}");
         assert_eq!(said(&app(1, Some(60), 0)), None);
+    }
+
+    #[test]
+    fn what_icmp_says_is_said_of_what_nobody_answers_and_of_nothing_else() {
+        let stuck = Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            ..app(1, None, 39_000)
+        };
+        let with = |soft_errno, socket| said(&Socket { soft_errno, ..socket });
+        let no_way = with(EHOSTUNREACH, stuck).unwrap();
+        let expected = "7 retransmissions; ICMP says that there is no way to the peer, or that a firewall rejects it \
+                        (EHOSTUNREACH); the kernel gives up";
+        assert!(no_way.contains(expected), "{no_way}");
+        let refused = with(ECONNREFUSED, stuck).unwrap();
+        assert!(refused.contains("rejects it by ICMP (ECONNREFUSED)"), "{refused}");
+        assert!(!said(&stuck).unwrap().contains("ICMP"));
+        // It did not leave this host; or the peer answers.
+        let here = with(EHOSTUNREACH, Socket { could_not_send: true, ..stuck }).unwrap();
+        assert!(here.contains("there is no route") && !here.contains("ICMP"), "{here}");
+        assert_eq!(with(EHOSTUNREACH, app(1, Some(60), 0)), None);
     }
 
     #[test]

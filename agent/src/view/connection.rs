@@ -46,6 +46,9 @@ pub struct Connection {
     /// dropped what was repeated.
     #[serde(default)]
     pub could_not_send: bool,
+    /// What ICMP, or this host's routing, said to what was sent since the peer acknowledged data last, as `EHOSTUNREACH`; null: nothing.
+    #[serde(default)]
+    pub network_error: Option<String>,
     /// Nothing is in flight, and the peer has no room for what was written: its program does not read.
     #[serde(default)]
     pub window_closed: bool,
@@ -207,19 +210,14 @@ impl RowOwner {
     }
 }
 
-impl From<Effective> for Seconds {
-    fn from(Effective { value, from }: Effective) -> Self {
-        Self { seconds: value, from }
-    }
-}
-
 impl KeepaliveSettings {
     fn of(socket: &Socket) -> Self {
         let count = socket.count();
+        let seconds = |Effective { value, from }| Seconds { seconds: value, from };
         Self {
             keepalive: socket.keepalive,
-            idle: socket.idle().into(),
-            interval: socket.interval().into(),
+            idle: seconds(socket.idle()),
+            interval: seconds(socket.interval()),
             count: Probes { probes: count.value, from: count.from },
             user_timeout_ms: socket.own.user_timeout_ms,
             detection_seconds: socket.detection_seconds(),
@@ -328,6 +326,7 @@ impl Connection {
             state: socket.state,
             orphan: socket.is_orphan,
             could_not_send: socket.could_not_send,
+            network_error: socket.network_error(),
             window_closed: socket.window_closed,
             direction: Some(socket.direction),
             made_by: socket.kind,

@@ -67,6 +67,7 @@ impl RowWriter {
         word(out, b"\",\"state\":\"", socket.state.as_str());
         word(out, b"\",\"orphan\":", truth(socket.is_orphan));
         word(out, b",\"could_not_send\":", truth(socket.could_not_send));
+        optional(out, b",\"network_error\":", socket.network_error().as_deref());
         word(out, b",\"window_closed\":", truth(socket.window_closed));
         word(out, b",\"direction\":\"", socket.direction.as_str());
         word(out, b"\",\"made_by\":\"", socket.kind.as_str());
@@ -351,6 +352,7 @@ mod tests {
             socket.is_orphan = bit(10);
             (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
             (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));
+            socket.soft_errno = if bit(3) { 113 } else { 0 };
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };
             socket.retransmitting_ms = bit(11).then_some(n * 31);

@@ -4,7 +4,10 @@ use crate::watched_path::{LIMIT_SECONDS, WatchedPath};
 use keepwatch_tests::{
     answer::agent::keepwatch,
     kernel::socket::{self, Plan},
-    network::ending::{self, exchange},
+    network::{
+        ending::{self, exchange},
+        path::NetworkPath,
+    },
 };
 use std::time::Duration;
 
@@ -32,6 +35,31 @@ fn data_that_nobody_answers_is_stuck_until_it_is_answered() {
     watched.path.lighten();
     let row = watched.until(ends.local, "is fine", |row| row.condition.as_deref() == Some("fine"));
     assert_eq!((row.retransmits, row.condition_seconds, row.gives_up_seconds), (0, None, None));
+}
+
+#[test]
+fn what_a_router_rejects_by_icmp_is_stuck_and_says_so() {
+    let watched = WatchedPath::of(NetworkPath::router());
+    let ends = watched.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    watched.path.lose_route_to("10.77.2.1/32");
+    socket::send(&ends.client, b"are you there?");
+    let row =
+        watched.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert_eq!(row.network_error.as_deref(), Some("EHOSTUNREACH"), "{row:?}");
+    let mut why = keepwatch(["why", &row.id, "--socket"]);
+    let output = why.arg(watched.agent.socket()).output().expect("start keepwatch");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let head = said.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    assert!(head.contains("waits for an answer") && head.contains("ICMP says"), "{said}");
+    // What simply gets lost.
+    let dark = WatchedPath::cable();
+    let ends = dark.path.connect(&Plan::NOTHING);
+    exchange(&ends.client, &ends.accepted);
+    dark.path.darken();
+    socket::send(&ends.client, b"are you there?");
+    let row = dark.until(ends.local, "is stuck", |row| row.condition.as_deref() == Some("stuck"));
+    assert_eq!(row.network_error, None, "{row:?}");
 }
 
 #[test]

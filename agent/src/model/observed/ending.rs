@@ -49,8 +49,6 @@ pub struct Ending {
     pub held_back_ms: Option<u32>,
     /// `sk_err`; 0 means no error.
     pub errno: u16,
-    /// `sk_err_soft`: what ICMP said.
-    pub soft_errno: u16,
     /// Retransmissions of what is not acknowledged.
     pub retransmits: u8,
     /// Milliseconds since the first of them; where nothing is in flight, since the first try to send what waits.

@@ -6,9 +6,9 @@ pub(in crate::model) const ECONNABORTED: u16 = 103;
 pub(in crate::model) const ECONNRESET: u16 = 104;
 pub(in crate::model) const EPIPE: u16 = 32;
 pub(in crate::model) const ETIMEDOUT: u16 = 110;
-pub(in crate::model) const ECONNREFUSED: u16 = 111;
+pub(crate) const ECONNREFUSED: u16 = 111;
 pub(in crate::model) const EHOSTDOWN: u16 = 112;
-pub(in crate::model) const EHOSTUNREACH: u16 = 113;
+pub(crate) const EHOSTUNREACH: u16 = 113;
 
 /// The name of an error number, for those that TCP gives.
 pub fn errno_name(errno: u16) -> String {

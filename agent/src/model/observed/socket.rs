@@ -1,6 +1,7 @@
 //! A TCP socket as it was at one moment.
 
 use super::{
+    errno::errno_name,
     peer_closed::PeerClosed,
     setting::{NetnsSettings, OwnSettings},
     watched::Watched,
@@ -296,6 +297,8 @@ pub struct Socket {
     pub retransmitting_ms: Option<u32>,
     /// What was repeated or probed with last did not leave this host: no route, an interface that is down, or its firewall.
     pub could_not_send: bool,
+    /// `sk_err_soft`: what ICMP, or this host's routing, said to what was sent since the peer acknowledged data last; 0: nothing.
+    pub soft_errno: u16,
     /// Nothing is in flight, and the peer has no room for what waits: its program does not read.
     pub window_closed: bool,
     /// No process has it open any more: the kernel closes it.
@@ -350,6 +353,11 @@ impl Socket {
     pub fn has_closed_window(&self) -> bool {
         const SOME_TIME_MS: u32 = 5000;
         self.window_closed && self.retransmitting_ms.is_some_and(|ms| ms >= SOME_TIME_MS)
+    }
+
+    /// What the network said to what is not acknowledged, if anything.
+    pub fn network_error(&self) -> Option<String> {
+        (self.soft_errno != 0).then(|| errno_name(self.soft_errno))
     }
 
     /// How long the path has been quiet at `now`, milliseconds, if nothing happened since the sample.
@@ -445,6 +453,7 @@ pub(crate) mod tests_support {
             retransmits: 0,
             retransmitting_ms: None,
             could_not_send: false,
+            soft_errno: 0,
             window_closed: false,
             is_orphan: false,
             is_unaccepted: false,

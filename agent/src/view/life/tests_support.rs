@@ -75,7 +75,6 @@ pub(crate) const RESET: Ending = Ending {
     unseen_ms: 0,
     held_back_ms: None,
     errno: 104,
-    soft_errno: 0,
     retransmits: 0,
     retransmitting_ms: None,
     sent_ms: Some(10),

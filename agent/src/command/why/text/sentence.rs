@@ -18,7 +18,7 @@ use crate::{
         text::{count::counted, duration::duration},
     },
     view::{
-        condition_text::{held_back_in_words, one_of_listeners, soon},
+        condition_text::{held_back_in_words, network_error_in_words, one_of_listeners, soon},
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
@@ -54,20 +54,22 @@ impl Judged {
                 self.gives_up()
             ),
             Finding::Stuck => format!(
-                "{what}{whose} {peer} {} for an answer{}{}",
+                "{what}{whose} {peer} {} for an answer{}{}{}",
                 if n == 1 { "waits" } else { "wait" },
                 self.since(),
+                self.network_says(),
                 self.gives_up()
             ),
             Finding::PeerSilent => {
                 let probes =
                     self.case.of(Finding::PeerSilent).map(|life| life.connection.probes_unanswered);
                 format!(
-                    "{what}{whose} {peer} {} sent {}{} that nobody answered{}{}",
+                    "{what}{whose} {peer} {} sent {}{} that nobody answered{}{}{}",
                     if n == 1 { "has" } else { "have" },
                     up_to(n),
                     counted(probes.max().unwrap_or_default(), "probe"),
                     self.since(),
+                    self.network_says(),
                     self.gives_up()
                 )
             }
@@ -238,10 +240,11 @@ impl Judged {
     fn opening(&self, what: &str, n: usize) -> String {
         let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
         format!(
-            "{what} cannot be opened so far: {}{} got no answer{}{}",
+            "{what} cannot be opened so far: {}{} got no answer{}{}{}",
             up_to(n),
             counted(u32::from(repeated.unwrap_or_default()) + 1, "SYN"),
             self.since(),
+            self.network_says(),
             self.gives_up()
         )
     }
@@ -285,11 +288,22 @@ impl Judged {
             );
         }
         format!(
-            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}",
+            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}{}",
             closed_at.unwrap_or_default(),
             self.since(),
+            self.network_says(),
             self.gives_up()
         )
+    }
+
+    /// What ICMP says of all of the worst, if it says that of each.
+    fn network_says(&self) -> String {
+        let worst = self.case.of(self.finding).map(|life| &life.connection);
+        let said: Option<BTreeSet<String>> = worst.map(network_error_in_words).collect();
+        match said.map(|said| said.into_iter().collect::<Vec<_>>()).as_deref() {
+            Some([said]) => format!("; {said}"),
+            _ => String::new(),
+        }
     }
 
     /// Whether others to the same peer were answered while each of the worst died.

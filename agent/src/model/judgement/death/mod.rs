@@ -359,11 +359,11 @@ impl Ending {
     /// Whether the kernel gave up repeating, and names what ICMP said meanwhile (`tcp_write_err` in
     /// net/ipv4/tcp_timer.c). A reset never leaves such an error behind on a connection (`tcp_reset` in
     /// net/ipv4/tcp_input.c).
-    const fn is_told_by_network(&self) -> bool {
+    const fn is_told_by_network(&self, socket: &Socket) -> bool {
         match self.errno {
             0 | ECONNRESET | EPIPE | ECONNABORTED | ETIMEDOUT => false,
             ECONNREFUSED | ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH => true,
-            errno => errno == self.soft_errno,
+            errno => errno == socket.soft_errno,
         }
     }
 
@@ -422,7 +422,7 @@ impl Ending {
             _ if peer_closed && self.unacked != Unacked::Data => (Cause::PeerClosed, Exact),
             ECONNRESET | EPIPE => self.cause_of_reset(socket, old, quiet),
             ETIMEDOUT => self.cause_of_giving_up(socket, old, quiet),
-            _ if self.is_told_by_network() => self.cause_of_giving_up(socket, old, quiet),
+            _ if self.is_told_by_network(socket) => self.cause_of_giving_up(socket, old, quiet),
             _ => (Cause::Unknown, Inferred),
         }
     }

@@ -14,7 +14,6 @@ const RESET: Ending = Ending {
     unseen_ms: 0,
     held_back_ms: None,
     errno: ECONNRESET,
-    soft_errno: 0,
     retransmits: 0,
     retransmitting_ms: None,
     sent_ms: Some(0),
@@ -215,7 +214,7 @@ fn who_closed_first_is_told_by_the_state() {
 #[test]
 fn what_icmp_said_is_no_reset() {
     // `-j REJECT` of a firewall that does not know the connection any more.
-    let refused = Ending { errno: ECONNREFUSED, soft_errno: ECONNREFUSED, ..SILENCE };
+    let refused = Ending { errno: ECONNREFUSED, ..SILENCE };
     let death = Death::of(&quiet(38_000), State::Established, refused, None).unwrap();
     assert_eq!((death.cause, death.quiet_ms), (Cause::IdleDrop, 25_000));
     let evidence = death.evidence(&quiet(38_000));
@@ -231,7 +230,7 @@ fn what_icmp_said_is_no_reset() {
 
 #[test]
 fn a_host_that_cannot_be_reached_by_one_connection_only_is_a_path_that_forgot() {
-    let unreachable = Ending { errno: EHOSTUNREACH, soft_errno: EHOSTUNREACH, ..SILENCE };
+    let unreachable = Ending { errno: EHOSTUNREACH, ..SILENCE };
     let socket = quiet(60_000);
     let death = Death::of(&socket, State::Established, unreachable, None).unwrap();
     assert_eq!(death.cause, Cause::Unreachable);

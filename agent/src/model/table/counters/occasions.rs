@@ -113,7 +113,6 @@ mod tests {
         unseen_ms: 0,
         held_back_ms: None,
         errno: ECONNRESET,
-        soft_errno: 0,
         retransmits: 0,
         retransmitting_ms: None,
         sent_ms: Some(0),

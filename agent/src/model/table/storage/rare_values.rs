@@ -1,5 +1,5 @@
 //! What few slots have, kept beside them by number: the address of a peer that is not IPv4, what is being repeated or
-//! could not be sent, when the peer closed its half, and what waits in the queue of a listener.
+//! could not be sent, what ICMP said of it, when the peer closed its half, and what waits in the queue of a listener.
 
 use crate::model::observed::{peer_closed::PeerClosed, socket::Socket};
 use std::net::Ipv6Addr;
@@ -11,6 +11,7 @@ pub(super) struct Rare {
     pub(super) retransmitting_ms: Option<u32>,
     pub(super) peer_closed: Option<PeerClosed>,
     pub(super) could_not_send: bool,
+    pub(super) soft_errno: u16,
     pub(super) n_queued: u8,
     pub(super) n_listeners: u8,
 }
@@ -25,6 +26,7 @@ impl Rare {
             retransmitting_ms: socket.retransmitting_ms,
             peer_closed: socket.peer_closed,
             could_not_send: socket.could_not_send,
+            soft_errno: socket.soft_errno,
             n_queued: socket.n_queued,
             n_listeners: socket.n_listeners,
         }
@@ -37,6 +39,7 @@ impl Rare {
             retransmitting_ms: None,
             peer_closed: None,
             could_not_send: false,
+            soft_errno: 0,
             n_queued: 0,
             n_listeners: 0,
         }
