@@ -229,11 +229,12 @@ pub fn compare(
         assert_eq!(ids.len(), rows.len(), "an id is of one socket");
     }
     // What the peer probes is less quiet than TCP_INFO says, which does not know probes of the peer.
-    let probing: HashMap<_, _> = before
-        .iter()
-        .filter(|answer| answer.keepalive)
-        .map(|answer| ((answer.remote, answer.local), answer.idle))
-        .collect();
+    let mut probing: HashMap<_, u32> = HashMap::new();
+    for KernelAnswer { remote, local, idle, .. } in before.iter().filter(|it| it.keepalive) {
+        // Two namespaces may have the same addresses and ports.
+        let first = probing.entry((*remote, *local)).or_insert(*idle);
+        *first = (*first).min(*idle);
+    }
     let mut comparison = Comparison { n_sockets: sockets.len(), ..Comparison::default() };
     for ((held, before), after) in sockets.iter().zip(before).zip(after) {
         match by_descriptor.get(&held.descriptor()).map(Vec::as_slice) {

@@ -196,10 +196,12 @@ impl Judged {
                 .into_iter()
                 .filter_map(|(name, from)| (from == SettingOrigin::Netns).then_some(name))
                 .collect();
+            // Those of the time before it hung may have been others.
+            let now = if connection.condition() == Condition::Stuck { " now" } else { "" };
             let of_system = match of_system.len() {
                 0 => String::new(),
-                3 => " (the system's values)".to_owned(),
-                _ => format!(" ({}: the system's)", of_system.join(", ")),
+                3 => format!(" (the system's values{now})"),
+                _ => format!(" ({}: the system's{now})", of_system.join(", ")),
             };
             format!(
                 "keepalive on: first probe after {}, then {} x {}{of_system}",
