@@ -209,10 +209,9 @@ impl Decoder {
         let in_flight = sample.unacked_bytes > 0 || sample.unsent_bytes > 0;
         if let (1.., Some(timer_ms), false) = (sample.probes_out, timer_ms, in_flight) {
             // A probe leaves no stamp; the timer that was set then does. With data in flight it sends none.
-            let interval = if own.interval_seconds == 0 {
-                ambient.interval_seconds
-            } else {
-                own.interval_seconds
+            let interval = match own.interval_seconds {
+                0 => ambient.interval_seconds,
+                own => own,
             };
             // The first of those that are unanswered went out over the path; the others repeat it.
             let fires_ms = interval.saturating_mul(1000).saturating_mul(sample.probes_out.into());

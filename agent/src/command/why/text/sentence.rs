@@ -54,23 +54,19 @@ impl Judged {
                 self.gives_up()
             ),
             Finding::Stuck => format!(
-                "{what}{whose} {peer} {} for an answer{}{}{}",
+                "{what}{whose} {peer} {} for an answer{}",
                 if n == 1 { "waits" } else { "wait" },
-                self.since(),
-                self.network_says(),
-                self.gives_up()
+                self.unanswered()
             ),
             Finding::PeerSilent => {
                 let probes =
                     self.case.of(Finding::PeerSilent).map(|life| life.connection.probes_unanswered);
                 format!(
-                    "{what}{whose} {peer} {} sent {}{} that nobody answered{}{}{}",
+                    "{what}{whose} {peer} {} sent {}{} that nobody answered{}",
                     if n == 1 { "has" } else { "have" },
                     up_to(n),
                     counted(probes.max().unwrap_or_default(), "probe"),
-                    self.since(),
-                    self.network_says(),
-                    self.gives_up()
+                    self.unanswered()
                 )
             }
             Finding::GivenUp => self.given_up(&format!("{what}{whose} {peer} {was}"), n),
@@ -240,12 +236,10 @@ impl Judged {
     fn opening(&self, what: &str, n: usize) -> String {
         let repeated = self.case.of(self.finding).map(|life| life.connection.retransmits).max();
         format!(
-            "{what} cannot be opened so far: {}{} got no answer{}{}{}",
+            "{what} cannot be opened so far: {}{} got no answer{}",
             up_to(n),
             counted(u32::from(repeated.unwrap_or_default()) + 1, "SYN"),
-            self.since(),
-            self.network_says(),
-            self.gives_up()
+            self.unanswered()
         )
     }
 
@@ -288,22 +282,21 @@ impl Judged {
             );
         }
         format!(
-            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}{}{}",
+            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}",
             closed_at.unwrap_or_default(),
-            self.since(),
-            self.network_says(),
-            self.gives_up()
+            self.unanswered()
         )
     }
 
-    /// What ICMP says of all of the worst, if it says that of each.
-    fn network_says(&self) -> String {
+    /// For how long nobody has answered, what ICMP says if it says the same of each, and when the kernel gives up.
+    fn unanswered(&self) -> String {
         let worst = self.case.of(self.finding).map(|life| &life.connection);
         let said: Option<BTreeSet<String>> = worst.map(network_error_in_words).collect();
-        match said.map(|said| said.into_iter().collect::<Vec<_>>()).as_deref() {
+        let network = match said.map(|said| said.into_iter().collect::<Vec<_>>()).as_deref() {
             Some([said]) => format!("; {said}"),
             _ => String::new(),
-        }
+        };
+        format!("{}{network}{}", self.since(), self.gives_up())
     }
 
     /// Whether others to the same peer were answered while each of the worst died.
