@@ -145,6 +145,11 @@ pub(super) fn happening(
                  at_ns = excluded.at_ns, monotonic_ns = excluded.monotonic_ns",
             )
         }
+        Happened::DataAnswered { unanswered_ms } => {
+            let mut row = stamp.of(into, happening)?;
+            row.set("unanswered_ms", *unanswered_ms);
+            row.insert(into, "late_answers", "")
+        }
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! The history on disk: deaths, verdicts that changed, calls, quiet times survived and what was learned of them, in
-//! one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
+//! The history on disk: deaths, verdicts that changed, calls, quiet times survived, late answers and what was learned of
+//! them, in one SQLite file under the state directory. An agent writes it off the hot path; anybody who may read the file reads
 //! it, with or without an agent. `docs/HISTORY.md` describes it for people with sqlite3.
 
 mod budget;
@@ -22,7 +22,7 @@ pub use not_kept::{Loss, NotKept};
 pub use query::Query;
 pub use reader::HistoryReader;
 pub use row::DeathRow;
-pub(crate) use row::{CallRow, ConnectionRef};
+pub(crate) use row::{CallRow, ConnectionRef, LateAnswer};
 pub(crate) use writer::HistoryWriter;
 
 use crate::{advice::kept_clues::KeptClues, files};

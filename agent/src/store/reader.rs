@@ -1,7 +1,7 @@
 //! Reads the history: newest first, by time, peer and owner, in milliseconds however long it is.
 
 use super::{
-    CallRow, ConnectionRef, DeathRow, Error, FILE, NotKept, Query,
+    CallRow, ConnectionRef, DeathRow, Error, FILE, LateAnswer, NotKept, Query,
     columns::{self, ColumnPlaces, NamedRow, not_expected, word},
     learned, not_kept,
     query::nanos,
@@ -28,6 +28,8 @@ use std::{
 
 /// Calls on connections that live which are read at most, the latest.
 const MOST_CALLS: u32 = 4096;
+/// The same of late answers.
+const MOST_ANSWERS: u32 = 4096;
 
 /// Deaths that are read in one transaction.
 const AT_ONCE: usize = 128;
@@ -129,6 +131,24 @@ impl HistoryReader {
             let places = ColumnPlaces::of(&calls);
             let call = |row: &Row<'_>| call(NamedRow { row, places: &places });
             calls.query_map((host::boot_id(), MOST_CALLS), call)?.filter_map(known).collect()
+        })
+    }
+
+    /// Data of connections of this boot that was answered late, from `since` (Unix seconds) on, the latest first.
+    pub(crate) fn late_answers(&self, since: f64) -> Result<Vec<LateAnswer>, Error> {
+        self.read(|database| {
+            let mut answers = database.prepare(
+                "SELECT socket, at_ns, unanswered_ms FROM late_answers \
+                 WHERE at_ns >= ? AND run IN (SELECT id FROM runs WHERE boot = ?) ORDER BY at_ns DESC LIMIT ?",
+            )?;
+            let answer = |row: &Row<'_>| {
+                Ok(LateAnswer {
+                    id: row.get("socket")?,
+                    time: row.get("at_ns").map(WallTime::of_unix_ns)?,
+                    unanswered_seconds: signed_seconds(row.get("unanswered_ms")?),
+                })
+            };
+            answers.query_map((nanos(since), host::boot_id(), MOST_ANSWERS), answer)?.collect()
         })
     }
 

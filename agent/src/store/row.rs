@@ -41,6 +41,17 @@ pub struct ConnectionRef {
     pub part_of: PartOf,
 }
 
+/// Data that was answered after it had gone unanswered for some time.
+#[derive(Debug)]
+pub(crate) struct LateAnswer {
+    /// The socket cookie.
+    pub id: String,
+    /// When it had been answered, at the latest.
+    pub time: WallTime,
+    /// Since the first of the data was sent.
+    pub unanswered_seconds: f64,
+}
+
 /// A setsockopt call as the hook saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRow {

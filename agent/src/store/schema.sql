@@ -164,6 +164,25 @@ CREATE TABLE survivals (
 ) STRICT;
 CREATE INDEX survivals_by_time ON survivals (at_ns);
 
+-- Data that had gone unanswered for 5 s or longer, and was answered after all.
+CREATE TABLE late_answers (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,            -- when it had been answered, at the latest
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT NOT NULL,
+  netns INTEGER NOT NULL,
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,
+  remote_key BLOB NOT NULL,
+  pid INTEGER,
+  owner INTEGER,
+  unanswered_ms INTEGER NOT NULL     -- since the first of the data was sent
+) STRICT;
+CREATE INDEX late_answers_by_time ON late_answers (at_ns);
+
 -- What the agent learns from: of each peer the latest quiet times that ended connections, and of each day the longest
 -- that was survived.
 CREATE TABLE evidence (
@@ -199,7 +218,7 @@ CREATE TABLE learned (
 -- What is not in the history, by the minute in which it happened.
 CREATE TABLE not_kept (
   minute_ns INTEGER NOT NULL,        -- its beginning
-  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times
+  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times, late answers
   reason TEXT NOT NULL,              -- budget, queue, disk, size, kernel: see docs/HISTORY.md
   n INTEGER NOT NULL,
   PRIMARY KEY (minute_ns, worth, reason)

@@ -96,6 +96,13 @@ fn a_cut_of_several_hosts_is_the_answer_while_it_lasts_and_of_its_time_when_it_i
     assert!(said.starts_with(&head) && said.contains(", and all were heard again by "), "{said}");
     assert!(said.contains("got no answer from ") && said.contains(" on, and went on"), "{said}");
 
+    // The next agent has seen nothing of it, and says the same.
+    let (folder, _) = agent.stop_and_leave();
+    let agent = Agent::start_in(folder, &["--interval", "500ms"]);
+    let said = text(&why(&agent, &[ASKED, "--since", &before, "--until", &over]));
+    assert!(said.starts_with(&head) && said.contains(", and all were heard again by "), "{said}");
+    assert!(said.contains(" on, and went on"), "{said}");
+
     // Of a later time there is nothing of it to say, and now neither.
     let later = now();
     let said = text(&why(&agent, &[ASKED, "--since", &later]));

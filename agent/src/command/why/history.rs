@@ -7,8 +7,10 @@ use crate::{
         text::count::counted,
     },
     serve::{AgentStatus, client},
-    store::{CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, Loss, Query},
-    view::life::{CallSeen, Life},
+    store::{
+        CallRow, DeathRow, HistoryFileId, HistoryReader, HistoryStatus, LateAnswer, Loss, Query,
+    },
+    view::life::{CallSeen, Life, UnansweredTime},
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -103,6 +105,14 @@ impl<'a> HistorySource<'a> {
             Self::Agent(path, None) => client::calls(path)?,
             Self::Agent(_, Some(reader)) | Self::File(reader) => reader.living_calls()?,
             Self::None => Vec::new(),
+        })
+    }
+
+    /// What was answered late from this Unix time on, of agents before this one, too, if the file can be read here.
+    pub(super) fn late_answers(&self, since: f64) -> Result<Vec<LateAnswer>, Failure> {
+        Ok(match self {
+            Self::Agent(_, Some(reader)) | Self::File(reader) => reader.late_answers(since)?,
+            Self::Agent(_, None) | Self::None => Vec::new(),
         })
     }
 
@@ -269,12 +279,34 @@ pub(super) fn add_calls(lives: &mut [Life], rows: Vec<CallRow>) {
     }
 }
 
+/// Adds the times in which data of these went unanswered, as far as only the history knows them.
+pub(super) fn add_late_answers(lives: &mut [Life], answers: Vec<LateAnswer>) {
+    let mut of_socket: BTreeMap<String, Vec<UnansweredTime>> = BTreeMap::new();
+    for LateAnswer { id, time, unanswered_seconds } in answers {
+        let time = UnansweredTime::until(time.at, unanswered_seconds);
+        of_socket.entry(id).or_default().extend(time);
+    }
+    for life in lives {
+        let id = life.connection.id.as_deref().unwrap_or_default();
+        for time in of_socket.remove(id).into_iter().flatten() {
+            let is_known = |known: &UnansweredTime| is_about(&known.until, &time.until);
+            if !life.unanswered_times.iter().any(is_known) {
+                life.unanswered_times.push(time);
+            }
+        }
+        life.unanswered_times.sort_by(|a, b| a.until.cmp(&b.until));
+    }
+}
+
 /// Of one call both know the time, each by a wall clock that may have been set meanwhile.
 fn is_same(a: &CallSeen, b: &CallSeen) -> bool {
+    (a.option, a.value, &a.result) == (b.option, b.value, &b.result) && is_about(&a.at, &b.at)
+}
+
+/// Whether two times are one, each by a wall clock that may have been set meanwhile.
+fn is_about(a: &str, b: &str) -> bool {
     const ABOUT_SECONDS: f64 = 1.0;
-    let times = unix_seconds(&a.at).zip(unix_seconds(&b.at));
-    let is_about = times.is_none_or(|(a, b)| (a - b).abs() < ABOUT_SECONDS);
-    (a.option, a.value, &a.result) == (b.option, b.value, &b.result) && is_about
+    unix_seconds(a).zip(unix_seconds(b)).is_none_or(|(a, b)| (a - b).abs() < ABOUT_SECONDS)
 }
 
 #[cfg(test)]
@@ -331,5 +363,23 @@ mod tests {
         let calls = lives.iter().map(|life| life.calls.len()).collect::<Vec<_>>();
         assert_eq!(calls, [2, 0, 0]);
         assert_eq!((&lives[0].calls[0], lives[0].calls[1].by.clone().unwrap().pid), (&known, 77));
+    }
+
+    #[test]
+    fn a_late_answer_that_only_the_history_knows_is_added_once_and_to_no_other_connection() {
+        let answered = |id: &str, second: u32| {
+            let CallRow { time, on, .. } = row(id, second);
+            LateAnswer { id: on.id.unwrap_or_default(), time, unanswered_seconds: 7.0 }
+        };
+        let mut lives = vec![live(&app(1, None, 0)), dead(&app(3, None, 60_000), RESET)];
+        let ids: Vec<_> = lives.iter().map(|life| life.connection.id.clone().unwrap()).collect();
+        let known = UnansweredTime::until(row("sk:1", 30).time.at, 7.0).unwrap();
+        lives[0].unanswered_times = vec![known.clone()];
+        let answers =
+            [(&ids[0], 30), (&ids[0], 20), (&ids[1], 40)].map(|(id, at)| answered(id, at));
+        add_late_answers(&mut lives, answers.into());
+        let [of_live, of_dead] = [0, 1].map(|place| lives[place].unanswered_times.clone());
+        assert_eq!((of_live.len(), &of_live[1], of_dead.len()), (2, &known, 1));
+        assert_eq!(of_live[0].since, "2026-11-25T10:00:13.000000Z");
     }
 }

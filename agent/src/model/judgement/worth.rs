@@ -16,7 +16,7 @@ closed_set! {
     pub enum Worth {
         /// A connection died of silence: what keepwatch is there for, and what nothing else records.
         Silence = "silence",
-        /// What explains such a death: refused calls, verdicts that changed, quiet times survived.
+        /// What explains such a death: refused calls, verdicts that changed, quiet times survived, answers that came late.
         Setting = "setting",
         /// Resets, failures and orderly ends: everyday life, in any number.
         Ordinary = "ordinary",
@@ -32,7 +32,7 @@ impl Worth {
         match (self, n) {
             (Self::Silence, 1) => "1 death of silence".to_owned(),
             (Self::Setting, 1) => {
-                "1 refused call, changed verdict or survived quiet time".to_owned()
+                "1 refused call, changed verdict, survived quiet time or late answer".to_owned()
             }
             (Self::Ordinary, 1) => "1 reset, failure or orderly end".to_owned(),
             (_, n) => format!("{n} {}", self.words()),
@@ -43,7 +43,9 @@ impl Worth {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Silence => "deaths of silence",
-            Self::Setting => "refused calls, changed verdicts and survived quiet times",
+            Self::Setting => {
+                "refused calls, changed verdicts, survived quiet times and late answers"
+            }
             Self::Ordinary => "resets, failures and orderly ends",
         }
     }

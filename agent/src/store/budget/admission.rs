@@ -26,7 +26,9 @@ pub(in crate::store) fn worth(happening: &Happening, around: &Surroundings) -> O
             Some(Worth::Setting)
         }
         Happened::VerdictChanged { .. } => Some(Worth::Setting),
-        Happened::QuietSurvived { .. } if !around.is_local(&happening.socket) => {
+        Happened::QuietSurvived { .. } | Happened::DataAnswered { .. }
+            if !around.is_local(&happening.socket) =>
+        {
             Some(Worth::Setting)
         }
         _ => None,

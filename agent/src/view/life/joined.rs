@@ -80,9 +80,12 @@ pub(crate) fn lives(rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
 impl UnansweredTime {
     /// None if the event is another.
     fn of(happening: EventRow) -> Option<Self> {
-        let unanswered = happening.details.data_unanswered_seconds?;
-        let until = happening.time.at;
-        Some(Self { since: before(&until, unanswered)?, until })
+        Self::until(happening.time.at, happening.details.data_unanswered_seconds?)
+    }
+
+    /// That of data which was answered at this time (RFC 3339, UTC), and had gone unanswered before.
+    pub(crate) fn until(until: String, unanswered_seconds: f64) -> Option<Self> {
+        Some(Self { since: before(&until, unanswered_seconds)?, until })
     }
 }
 

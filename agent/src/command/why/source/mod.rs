@@ -327,6 +327,8 @@ impl<'a> Sources<'a> {
         let past = self.remembered(selections)?;
         let mut lives = self.dated(lives_of(rows, past));
         self.add_history(&mut lives, selections)?;
+        let answers = self.history.late_answers(self.window.since_seconds())?;
+        history::add_late_answers(&mut lives, answers);
         let window = self.window;
         let of_window = (window.since_seconds(), window.until_seconds().unwrap_or(self.now));
         lives.retain(|life| {
