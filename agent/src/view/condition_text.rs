@@ -87,8 +87,8 @@ pub(crate) fn held_back_in_words(connection: &Connection) -> Option<&'static str
 /// What ICMP says of what is unanswered, in words; nothing of what did not leave this host.
 pub(crate) fn network_error_in_words(connection: &Connection) -> Option<String> {
     let is_unanswered = matches!(connection.condition(), Condition::Stuck | Condition::PeerSilent);
-    let error = connection.network_error.as_ref();
-    let error = error.filter(|_| is_unanswered && held_back_in_words(connection).is_none())?;
+    let has_left = !connection.could_not_send && !connection.is_held_back();
+    let error = connection.network_error.as_ref().filter(|_| is_unanswered && has_left)?;
     Some(match error.as_str() {
         "ECONNREFUSED" => format!("a firewall or the peer's host rejects it by ICMP ({error})"),
         _ => format!(
@@ -303,6 +303,17 @@ mod tests {
         let here = with(EHOSTUNREACH, Socket { could_not_send: true, ..stuck }).unwrap();
         assert!(here.contains("there is no route") && !here.contains("ICMP"), "{here}");
         assert_eq!(with(EHOSTUNREACH, app(1, Some(60), 0)), None);
+        // Probes: this host's own routing leaves the same error behind.
+        let probed = |could_not_send| Socket {
+            probes_unanswered: 3,
+            silent_ms: 90_000,
+            could_not_send,
+            soft_errno: EHOSTUNREACH,
+            ..app(1, Some(60), 90_000)
+        };
+        let in_words = |socket| network_error_in_words(&live(&socket).connection);
+        assert!(in_words(probed(false)).is_some_and(|said| said.contains("ICMP")));
+        assert_eq!(in_words(probed(true)), None);
     }
 
     #[test]

@@ -95,6 +95,17 @@ fn what_this_host_could_not_send_is_the_reason_in_the_head_and_nothing_is_propos
     assert!(dark.contains("went dark") && !dark.contains("could not send"), "{dark}");
 }
 
+#[test]
+fn of_what_hangs_the_systems_values_are_those_of_now() {
+    let quiet = Socket { keepalive: true, ..app(1, None, 39_000) };
+    let hangs =
+        Socket { in_flight: true, retransmits: 7, retransmitting_ms: Some(39_000), ..quiet };
+    let hangs = said(vec![live(&hangs)]);
+    assert!(hangs.contains("(the system's values now)"), "{hangs}");
+    let quiet = said(vec![live(&quiet)]);
+    assert!(quiet.contains("(the system's values)"), "{quiet}");
+}
+
 fn asked(ago_ms: u32) -> Socket {
     Socket { spoke_last_ms: Some(ago_ms), ..app(1, None, ago_ms) }
 }
