@@ -1,7 +1,10 @@
 //! Debian's packages, downloaded by an apt with a state of its own and unpacked: nothing is installed,
 //! nothing of the machine's apt and dpkg is touched, and no root is needed.
 
-use crate::command::{self, announced};
+use crate::{
+    architecture::Architecture,
+    command::{self, announced},
+};
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::BTreeSet,
@@ -14,9 +17,8 @@ use std::{
 /// The keys with which Debian signs its archive.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const REACH: &str = "apt-get must reach the mirror that this machine uses";
-/// What needs no unpacking although packages depend on it: the C library is the machine's own, and must
-/// be (it fits no other loader than its own); the others are for installing and for compiling.
-const PRESENT: [&str; 9] = [
+/// What needs no unpacking although packages depend on it: it is for installing and for compiling.
+const PRESENT: [&str; 8] = [
     "adduser",
     "binutils",
     "debconf",
@@ -24,9 +26,11 @@ const PRESENT: [&str; 9] = [
     "gcc",
     "init-system-helpers",
     "libc-dev",
-    "libc6",
     "libc6-dev",
 ];
+/// Nor does this where the machine itself runs what is unpacked: the C library is its own, and must be (it fits no
+/// other loader than its own).
+const PRESENT_HERE: &str = "libc6";
 
 /// What nothing runs: docs, translations, and the pages of Prometheus, larger than all programs.
 const UNUSED: [&str; 4] =
@@ -73,11 +77,23 @@ fn codename(os_release: &str) -> Option<&str> {
 pub(crate) struct Apt {
     folder: PathBuf,
     suites: Suites,
+    /// As Debian names it, if it is not this machine's.
+    foreign: Option<&'static str>,
 }
 
 impl Apt {
-    /// With the lists of these suites, in a folder for them alone.
+    /// With the lists of these suites, in a folder for them alone: packages that this machine runs.
     pub(crate) fn new(folder: PathBuf, suites: Suites) -> Result<Self> {
+        Self::with_lists(folder, suites, None)
+    }
+
+    /// The same, of packages for an architecture.
+    pub(crate) fn of(architecture: Architecture, folder: PathBuf, suites: Suites) -> Result<Self> {
+        let foreign = architecture.is_foreign().then(|| architecture.debian());
+        Self::with_lists(folder, suites, foreign)
+    }
+
+    fn with_lists(folder: PathBuf, suites: Suites, foreign: Option<&'static str>) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
         }
@@ -86,8 +102,8 @@ impl Apt {
             fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
         }
         let mirrors = Mirrors::of_this_machine()?;
-        let apt = Self { folder, suites };
-        apt.write("apt.conf", &config(&apt.folder, &architecture()?))?;
+        let apt = Self { folder, suites, foreign };
+        apt.write("apt.conf", &config(&apt.folder, &apt.architecture()?))?;
         apt.write("status", "")?;
         apt.write("sources.list", &mirrors.sources(&apt.suites))?;
         let updated = apt.update();
@@ -99,6 +115,11 @@ impl Apt {
             updated?;
         }
         Ok(apt)
+    }
+
+    /// As Debian names it.
+    fn architecture(&self) -> Result<String> {
+        self.foreign.map_or_else(own_architecture, |name| Ok(name.to_owned()))
     }
 
     fn update(&self) -> Result<()> {
@@ -140,7 +161,7 @@ impl Apt {
         fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
         let unpacked = into.join("unpacked");
         let before = fs::read_to_string(&unpacked).unwrap_or_default();
-        self.write("status", &(present(&architecture()?) + &before))?;
+        self.write("status", &(present(&self.architecture()?, self.foreign.is_none()) + &before))?;
         let mut download = self.command("apt-get");
         download.args(["install", "--download-only", "--yes", "--quiet"]).args(packages);
         announced(&mut download, REACH)?;
@@ -225,7 +246,7 @@ fn config(folder: &Path, architecture: &str) -> String {
          Acquire::Languages \"none\";\nAcquire::Check-Valid-Until \"false\";\n\
          Acquire::GzipIndexes \"true\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
          APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
-         APT::Architectures {{ \"{architecture}\"; }};\n",
+         APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n",
         way_to_mirrors(),
     )
 }
@@ -254,18 +275,18 @@ fn merged(before: &str, new: &str) -> String {
 const INSTALLED: &str = "Status: install ok installed";
 
 /// How dpkg would remember what needs no unpacking: newer than whatever is asked for.
-fn present(architecture: &str) -> String {
+fn present(architecture: &str, runs_here: bool) -> String {
     let entry = |name: &str| {
         format!(
             "Package: {name}\n{INSTALLED}\nArchitecture: {architecture}\nMulti-Arch: allowed\n\
              Version: 999:0\nMaintainer: -\nDescription: -\n\n"
         )
     };
-    PRESENT.iter().map(|name| entry(name)).collect()
+    PRESENT.into_iter().chain(runs_here.then_some(PRESENT_HERE)).map(entry).collect()
 }
 
-/// As Debian names it: `amd64`.
-fn architecture() -> Result<String> {
+/// As Debian names this machine's: `amd64`.
+fn own_architecture() -> Result<String> {
     let name = command::stdout(command::new("dpkg").arg("--print-architecture"));
     Ok(name.context("`dpkg --print-architecture` does not run")?.trim().to_owned())
 }
@@ -429,11 +450,12 @@ mod tests {
     }
 
     #[test]
-    fn the_c_library_is_the_machines_own() {
-        let entries = present("amd64");
-        assert!(
-            entries.contains("Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n")
-        );
+    fn the_c_library_is_the_machines_own_unless_another_machine_runs_what_is_unpacked() {
+        let entries = present("amd64", true);
+        let libc = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n";
+        assert!(entries.contains(libc), "{entries}");
+        let foreign = present("arm64", false);
+        assert!(!foreign.contains("Package: libc6\n") && foreign.contains("Package: dpkg\n"));
         assert!(!entries.contains("Package: libstdc++6\n"), "{entries}");
     }
 }

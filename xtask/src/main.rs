@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: set-up, tests, checks.
 
 mod apt;
+mod architecture;
 mod bench;
 mod cases;
 mod chaos;

@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Packages,
     /// The same for another architecture.
     ForeignPackages,
+    /// Guests of another architecture, and what builds their programs.
+    ForeignGuests,
 }
 
 impl Purpose {
@@ -24,6 +26,7 @@ impl Purpose {
             Self::Packages | Self::ForeignPackages => {
                 other == Self::Build || (Self::Packages <= other && other <= self)
             }
+            Self::ForeignGuests => !matches!(other, Self::Roots | Self::Packages),
             _ => other <= self,
         }
     }

@@ -30,7 +30,7 @@ const fn tool(program: &'static str, package: &'static str, purpose: Purpose) ->
 }
 
 /// Every tool that tests or checks start.
-pub(crate) const TOOLS: [Tool; 15] = [
+pub(crate) const TOOLS: [Tool; 16] = [
     tool("ip", "iproute2", Purpose::Tests),
     tool("ss", "iproute2", Purpose::Tests),
     tool("jsonnet", "jsonnet", Purpose::Tests),
@@ -47,6 +47,7 @@ pub(crate) const TOOLS: [Tool; 15] = [
     tool("aarch64-linux-gnu-ar", "binutils-aarch64-linux-gnu", Purpose::ForeignPackages),
     // With the C library to link, which the package of gcc only recommends.
     tool("aarch64-linux-gnu-gcc", "g++-aarch64-linux-gnu", Purpose::ForeignPackages),
+    tool("qemu-system-aarch64", "qemu-system-arm", Purpose::ForeignGuests),
 ];
 
 /// Where a program is: unpacked by us, or the machine's own.

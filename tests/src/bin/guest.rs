@@ -1,5 +1,5 @@
 //! `/init` of the guests that `cargo xtask vm` boots: reads `/plan`, reports on the second serial
-//! port, powers off.
+//! port, whose name it finds as `report_port` in its environment, powers off.
 //!
 //! A report is the tests' own output between lines that begin with `@`: `@kernel VERSION`,
 //! `@feature yes|no NAME`, `@doctor MECHANISM JSON`, `@begin SUITE MECHANISM`, `@end SUITE MECHANISM CODE SECONDS`,
@@ -18,6 +18,7 @@ use rustix::{
     system::{RebootCommand, finit_module, reboot},
 };
 use std::{
+    env,
     error::Error,
     fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
@@ -53,8 +54,8 @@ fn main() {
         fs::create_dir_all(place).expect("a folder to mount on");
         mount(kind, place, kind, MountFlags::empty(), None).expect(place);
     }
-    let mut report =
-        ReportPort(File::options().write(true).open("/dev/ttyS1").expect("a second port"));
+    let port = Path::new("/dev").join(env::var_os("report_port").expect("the port's name"));
+    let mut report = ReportPort(File::options().write(true).open(&port).expect("a second port"));
     // As systemd gives to services.
     let limit = Rlimit { current: Some(N_FILES), maximum: Some(N_FILES) };
     setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE");

@@ -5,6 +5,7 @@ use super::{
     contents,
 };
 use crate::{
+    architecture::Architecture,
     fresh::root::Bed,
     outcome::talk,
     place,
@@ -13,7 +14,7 @@ use crate::{
     vm::{
         guest::{self, GuestBounds},
         initramfs::Archive,
-        kernel::{GuestKernel, KERNELS},
+        kernel::{GuestKernel, kernel},
     },
 };
 use anyhow::{Context as _, Result, bail};
@@ -58,7 +59,7 @@ pub(super) fn run(dist: &Path, old: &Path, new: &Path) -> Result<()> {
 /// Makes the root one to boot, boots it, and shows each step. The console is kept in the folder.
 fn take_steps(root: &Path, folder: &Path, old: &Path, new: &Path) -> Result<()> {
     talk(format_args!("boot: systemd, in a guest with Linux {KERNEL}"));
-    let kernel = KERNELS.iter().find(|kernel| kernel.series == KERNEL).context("its kernel")?;
+    let kernel = kernel(Architecture::X86_64, KERNEL).context("its kernel")?;
     furnish(root, kernel, old, new)?;
     let mut archive = Archive::default();
     archive.add_tree(root)?;

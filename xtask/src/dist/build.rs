@@ -1,9 +1,10 @@
 //! The static binary: the same bytes in whichever folder it is built.
 
-use super::{architecture::Architecture, elf, revision::Revision};
+use super::{elf, revision::Revision};
 use crate::{
+    architecture::Architecture,
     command::{announced, cargo},
-    place, tool,
+    place,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -26,12 +27,7 @@ pub(super) fn build(
     build
         .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
         .env(format!("CFLAGS_{name}"), c.join(" "));
-    if Architecture::of_this_machine() != Some(architecture) {
-        let compiler = tool::path(&architecture.c_compiler())?;
-        let archiver = tool::path(&format!("{}-linux-gnu-ar", architecture.name()))?;
-        build.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &compiler);
-        build.env(format!("CC_{name}"), &compiler).env(format!("AR_{name}"), archiver);
-    }
+    architecture.set_compilers(&mut build)?;
     // No time is set: C libraries would be compiled again for each commit, and none of them asks for it.
     build.env("KEEPWATCH_COMMIT", &revision.commit);
     announced(

@@ -1,11 +1,11 @@
 //! The package for Debian and its relatives, by dpkg-deb.
 
 use super::{
-    architecture::Architecture,
     contents::{self, FileLayout, Item},
     revision::Revision,
 };
 use crate::{
+    architecture::Architecture,
     command::{announced, new, stdout},
     place,
 };

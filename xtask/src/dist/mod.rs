@@ -2,7 +2,6 @@
 //! an archive and as packages, their bill of materials and their checksums.
 
 mod again;
-mod architecture;
 mod archive;
 mod boot;
 mod boot_steps;
@@ -16,6 +15,7 @@ mod sbom;
 mod trial;
 
 use crate::{
+    architecture::Architecture,
     command::{new, said},
     outcome::talk,
     place,
@@ -23,7 +23,6 @@ use crate::{
     setup,
 };
 use anyhow::{Context as _, Result};
-use architecture::Architecture;
 use contents::Item;
 pub(crate) use elf::is_static;
 use revision::Revision;
@@ -58,8 +57,7 @@ pub(crate) struct DistOptions {
 pub(crate) fn run(options: &DistOptions) -> Result<ExitCode> {
     let DistOptions { arch, profile, verify, try_out, boot } = options;
     setup::prepare(Purpose::Build)?;
-    let is_foreign = |one: &Architecture| Some(*one) != Architecture::of_this_machine();
-    let foreign = arch.iter().any(is_foreign);
+    let foreign = arch.iter().any(|one| one.is_foreign());
     setup::prepare_tools(if foreign { Purpose::ForeignPackages } else { Purpose::Packages })?;
     let revision = Revision::of_workspace()?;
     let dist = place::root().join("target/dist");

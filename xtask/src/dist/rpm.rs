@@ -1,11 +1,11 @@
 //! The package for Fedora, Red Hat, SUSE and their relatives, by rpmbuild of Debian's package `rpm`.
 
 use super::{
-    architecture::Architecture,
     contents::{self, FileLayout, Item},
     revision::Revision,
 };
 use crate::{
+    architecture::Architecture,
     command::{self, announced},
     place, tool,
 };

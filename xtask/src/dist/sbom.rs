@@ -1,8 +1,9 @@
 //! The bill of materials, as CycloneDX (cyclonedx.org): every library in the program and in the hooks, with its
 //! version, licence and checksum.
 
-use super::{architecture::Architecture, revision::Revision};
+use super::revision::Revision;
 use crate::{
+    architecture::Architecture,
     command::{self, cargo, stdout},
     place, tool,
 };

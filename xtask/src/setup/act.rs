@@ -5,6 +5,7 @@ use super::{
     plan::Step,
 };
 use crate::{
+    architecture::Architecture,
     command::{self, announced, cargo, line},
     outcome::talk,
     place, tool,
@@ -28,7 +29,7 @@ pub(crate) fn perform(step: &Step) -> Result<()> {
         Step::UnpackLlvm => tool::unpack_llvm(LLVM),
         Step::BuildLinker => build_and_wrap_linker(),
         Step::UnpackTools { packages } => tool::unpack(packages),
-        Step::FetchKernels => kernel::fetch(),
+        Step::FetchKernels => kernel::fetch(Architecture::own()),
     }
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn lines(step: &Step) -> Result<Vec<String>> {
         Step::UnpackLlvm => unpacking(&tool::llvm_package(LLVM)),
         Step::BuildLinker => vec![line(&build_linker()?)],
         Step::UnpackTools { packages } => unpacking(&packages.join(" ")),
-        Step::FetchKernels => kernel::lines(),
+        Step::FetchKernels => kernel::lines(Architecture::own()),
     })
 }
 

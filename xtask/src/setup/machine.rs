@@ -2,9 +2,10 @@
 
 use super::pinned::{LLVM, NIGHTLY, TOOLCHAIN};
 use crate::{
+    architecture::Architecture,
     command, place,
     tool::{self, TOOLS, Tool},
-    vm::kernel::{GuestKernel, KERNELS},
+    vm::kernel::{GuestKernel, kernels},
 };
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ impl Machine {
             linker: linker(),
             llvm: tool::llvm(LLVM).is_some(),
             missing_tools: TOOLS.iter().filter(|tool| tool::find(tool.program).is_none()).collect(),
-            kernels: KERNELS.iter().all(GuestKernel::is_here),
+            kernels: kernels(Architecture::own()).iter().all(GuestKernel::is_here),
         }
     }
 }

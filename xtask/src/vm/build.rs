@@ -1,22 +1,23 @@
 //! The programs of the guests: static, so that they run on a bare kernel.
 
-use super::{initramfs::Archive, suite::Suite};
-use crate::command::{self, cargo};
+use super::{initramfs::Archive, programs, suite::Suite};
+use crate::{
+    architecture::Architecture,
+    command::{self, cargo},
+};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::path::PathBuf;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Programs of this machine that the tests run.
-const PROGRAMS: [&str; 4] = ["ip", "ss", "nft", "cat"];
-
-/// The part of the guests' file system that is the same for all kernels: suites and programs of ours.
-pub(crate) fn base(suites: &[&Suite], ours: &[&str]) -> Result<Archive> {
+/// The part of the guests' file system that is the same for all kernels of an architecture: suites and programs.
+pub(crate) fn base(
+    architecture: Architecture,
+    suites: &[&Suite],
+    ours: &[&str],
+) -> Result<Archive> {
     let mut archive = Archive::default();
-    for program in PROGRAMS {
-        archive.add_program(program)?;
-    }
-    for Built { name, is_test, path } in built(suites, ours)? {
+    programs::add(&mut archive, architecture)?;
+    for Built { name, is_test, path } in built(architecture, suites, ours)? {
         let place = match (name.as_str(), is_test) {
             ("guest", _) => "/init".into(),
             // As cargo lays them out: tests look for programs one above.
@@ -36,8 +37,9 @@ struct Built {
     path: PathBuf,
 }
 
-fn built(suites: &[&Suite], ours: &[&str]) -> Result<Vec<Built>> {
-    let mut build = cargo(["build", "--profile", "guest", "--target", TARGET]);
+fn built(architecture: Architecture, suites: &[&Suite], ours: &[&str]) -> Result<Vec<Built>> {
+    let target = architecture.target();
+    let mut build = cargo(["build", "--profile", "guest", "--target", &target]);
     build.args(["-p", "keepwatch", "-p", "keepwatch-tests"]);
     for program in ours.iter().chain(&["keepwatch", "guest"]) {
         build.args(["--bin", program]);
@@ -48,12 +50,16 @@ fn built(suites: &[&Suite], ours: &[&str]) -> Result<Vec<Built>> {
     build
         .arg("--message-format=json-render-diagnostics")
         .env(
-            format!("CARGO_TARGET_{}_RUSTFLAGS", TARGET.replace('-', "_").to_uppercase()),
+            format!("CARGO_TARGET_{}_RUSTFLAGS", target.replace('-', "_").to_uppercase()),
             "-Ctarget-feature=+crt-static",
         )
         // It would hide ours.
         .env_remove("RUSTFLAGS");
-    let said = command::said(&mut build, "fix what the compiler says")?;
+    architecture.set_compilers(&mut build)?;
+    let help = format!(
+        "fix what the compiler says; if the target is missing: `rustup target add {target}`"
+    );
+    let said = command::said(&mut build, &help)?;
     said.lines().filter_map(|line| executable(line).transpose()).collect()
 }
 

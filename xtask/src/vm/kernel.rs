@@ -3,6 +3,7 @@
 use super::module;
 use crate::{
     apt::{Apt, Suites},
+    architecture::Architecture,
     place,
 };
 use anyhow::{Context as _, Result};
@@ -16,28 +17,45 @@ use std::{
 pub(crate) struct GuestKernel {
     /// As users name it: `6.12`.
     pub(crate) series: &'static str,
+    pub(crate) architecture: Architecture,
 }
 
-/// The series that are tested, each Debian release's own and the newest.
-pub(crate) const KERNELS: [GuestKernel; 5] = [
-    GuestKernel { series: "5.10" },
-    GuestKernel { series: "6.1" },
-    GuestKernel { series: "6.12" },
-    GuestKernel { series: "6.18" },
-    GuestKernel { series: "7.2" },
-];
+const fn on_x86_64(series: &'static str) -> GuestKernel {
+    GuestKernel { series, architecture: Architecture::X86_64 }
+}
+
+const fn on_aarch64(series: &'static str) -> GuestKernel {
+    GuestKernel { series, architecture: Architecture::Aarch64 }
+}
+
+static ON_X86_64: [GuestKernel; 5] =
+    [on_x86_64("5.10"), on_x86_64("6.1"), on_x86_64("6.12"), on_x86_64("6.18"), on_x86_64("7.2")];
+static ON_AARCH64: [GuestKernel; 4] =
+    [on_aarch64("6.1"), on_aarch64("6.12"), on_aarch64("6.18"), on_aarch64("7.2")];
+
+/// The series that are tested, each Debian release's own and the newest, oldest first.
+pub(crate) fn kernels(architecture: Architecture) -> &'static [GuestKernel] {
+    match architecture {
+        Architecture::X86_64 => &ON_X86_64,
+        Architecture::Aarch64 => &ON_AARCH64,
+    }
+}
+
+/// One of them.
+pub(crate) fn kernel(architecture: Architecture, series: &str) -> Option<&'static GuestKernel> {
+    kernels(architecture).iter().find(|kernel| kernel.series == series)
+}
 
 /// The suites that have them; those of security too, where the machine has a mirror of it.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
 const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 /// The packages of one release, as Debian cuts it: the second and third since 7.1.
 const PACKAGES: [&str; 3] = ["linux-image", "linux-binary", "linux-modules"];
-const FLAVOUR: &str = "-cloud-amd64";
 
 impl GuestKernel {
     /// `vmlinuz` and the modules, in the order in which they load.
     pub(crate) fn folder(&self) -> PathBuf {
-        folder().join(self.series)
+        folder(self.architecture).join("kernels").join(self.series)
     }
 
     /// Everything is here that the guests load.
@@ -56,8 +74,14 @@ impl GuestKernel {
     }
 }
 
-fn folder() -> PathBuf {
-    place::root().join("target/vm/kernels")
+/// What ends the names of their packages.
+fn flavour(architecture: Architecture) -> String {
+    format!("-cloud-{}", architecture.debian())
+}
+
+/// Where all is that guests of an architecture need of others.
+pub(super) fn folder(architecture: Architecture) -> PathBuf {
+    place::root().join("target/vm").join(architecture.debian())
 }
 
 /// What a kernel's folder was made for: another list of modules makes it anew.
@@ -66,26 +90,29 @@ fn stamp() -> String {
 }
 
 /// Fetches those that are not here.
-pub(crate) fn fetch() -> Result<()> {
-    let missing: Vec<&GuestKernel> = KERNELS.iter().filter(|kernel| !kernel.is_here()).collect();
+pub(crate) fn fetch(architecture: Architecture) -> Result<()> {
+    let missing: Vec<&GuestKernel> =
+        kernels(architecture).iter().filter(|kernel| !kernel.is_here()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let suites = Suites::named(&SUITES, &SECURITY_SUITES);
-    let apt = Apt::new(place::root().join("target/vm/apt"), suites)?;
+    let (folder, flavour) = (folder(architecture), flavour(architecture));
+    let apt = Apt::of(architecture, folder.join("apt"), suites)?;
     let known = apt.names("linux-")?;
-    let unpacked = place::root().join("target/vm/unpacked");
+    let unpacked = folder.join("unpacked");
     if unpacked.exists() {
         fs::remove_dir_all(&unpacked).context("remove what an earlier run left")?;
     }
     for kernel in missing {
-        let release = newest(&known, kernel.series).with_context(|| {
+        let release = newest(&known, kernel.series, &flavour).with_context(|| {
             format!(
-                "no suite has a kernel {}; help: change KERNELS in xtask/src/vm/kernel.rs",
-                kernel.series
+                "no suite has a kernel {} for {}; help: change the list in xtask/src/vm/kernel.rs",
+                kernel.series,
+                architecture.debian()
             )
         })?;
-        let packages = PACKAGES.map(|package| format!("{package}-{release}{FLAVOUR}"));
+        let packages = PACKAGES.map(|package| format!("{package}-{release}{flavour}"));
         let packages: Vec<&str> =
             packages.iter().filter(|name| known.contains(name)).map(String::as_str).collect();
         apt.unpack(&packages, &unpacked)?;
@@ -97,8 +124,10 @@ pub(crate) fn fetch() -> Result<()> {
 }
 
 /// What [`fetch`] does, as one would type it.
-pub(crate) fn lines() -> Vec<String> {
-    let names = KERNELS.map(|kernel| format!("linux-image-{}.*{FLAVOUR}", kernel.series));
+pub(crate) fn lines(architecture: Architecture) -> Vec<String> {
+    let flavour = flavour(architecture);
+    let name = |kernel: &GuestKernel| format!("linux-image-{}.*{flavour}", kernel.series);
+    let names: Vec<_> = kernels(architecture).iter().map(name).collect();
     vec![
         format!("apt-get update # with lists of its own: {}", SUITES.join(", ")),
         format!("apt-get download {}", names.join(" ")),
@@ -108,7 +137,7 @@ pub(crate) fn lines() -> Vec<String> {
 
 /// The newest release of a series, from the names of packages: `6.1.0-56` of
 /// `linux-image-6.1.0-56-cloud-amd64`.
-fn newest<'a>(packages: &'a [String], series: &str) -> Option<&'a str> {
+fn newest<'a>(packages: &'a [String], series: &str, flavour: &str) -> Option<&'a str> {
     let of_series = |release: &&str| {
         release.strip_prefix(series).is_some_and(|rest| rest.starts_with('.'))
             // Backports to older Debians are another build of it.
@@ -119,7 +148,7 @@ fn newest<'a>(packages: &'a [String], series: &str) -> Option<&'a str> {
         .filter_map(|package| {
             let with_image = ["linux-image-", "linux-binary-"];
             let name = with_image.iter().find_map(|prefix| package.strip_prefix(prefix))?;
-            name.strip_suffix(FLAVOUR)
+            name.strip_suffix(flavour)
         })
         .filter(of_series)
         .max_by_key(|release| numbers(release))
@@ -168,9 +197,10 @@ mod tests {
             "linux-image-6.12.200+deb13-cloud-amd64-dbg",
         ]
         .map(String::from);
-        assert_eq!(newest(&names, "6.1"), Some("6.1.0-56"));
-        assert_eq!(newest(&names, "6.12"), Some("6.12.115+deb13.1"));
-        assert_eq!(newest(&names, "7.2"), Some("7.2.13+deb14"));
-        assert_eq!(newest(&names, "5.10"), None);
+        let newest = |series| newest(&names, series, "-cloud-amd64");
+        assert_eq!(newest("6.1"), Some("6.1.0-56"));
+        assert_eq!(newest("6.12"), Some("6.12.115+deb13.1"));
+        assert_eq!(newest("7.2"), Some("7.2.13+deb14"));
+        assert_eq!(newest("5.10"), None);
     }
 }

@@ -6,11 +6,13 @@ pub(crate) mod guest;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
 mod module;
+mod programs;
 mod report;
 mod suite;
 mod table;
 
 use crate::{
+    architecture::Architecture,
     outcome::talk,
     purpose::Purpose,
     setup,
@@ -19,7 +21,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use document::Freshness;
 use initramfs::Archive;
-use kernel::{GuestKernel, KERNELS};
+use kernel::{GuestKernel, kernels};
 use report::{GuestReport, SuiteRun};
 use std::{cmp::Reverse, process::ExitCode, sync::Mutex, thread};
 use suite::{Breadth, SUITES, Suite};
@@ -32,6 +34,9 @@ const N_GUESTS: usize = 2;
 /// Boots kernels, runs the tests on each with every mechanism that it has, and shows a table.
 #[derive(Default, clap::Args)]
 pub(crate) struct VmOptions {
+    /// On kernels of this architecture. Without it: of this machine's.
+    #[arg(long)]
+    arch: Option<Architecture>,
     /// Only these kernels, for example `6.12`.
     #[arg(long)]
     kernel: Vec<String>,
@@ -62,14 +67,17 @@ pub(crate) fn run(options: &VmOptions) -> Result<ExitCode> {
 
 /// Everything; the table is shown, the sum is returned.
 pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
-    let VmOptions { kernel, test, hooks, brief, bless } = options;
-    setup::prepare(Purpose::Guests)?;
-    let mut kernels: Vec<&'static GuestKernel> = KERNELS
+    let VmOptions { arch, kernel, test, hooks, brief, bless } = options;
+    let architecture = arch.unwrap_or_else(Architecture::own);
+    prepare(architecture)?;
+    let of_architecture = kernels(architecture);
+    let mut kernels: Vec<&'static GuestKernel> = of_architecture
         .iter()
         .filter(|one| kernel.is_empty() || kernel.iter().any(|name| *name == one.series))
         .collect();
     if kernels.is_empty() {
-        let known = KERNELS.map(|kernel| kernel.series).join(", ");
+        let known: Vec<_> = of_architecture.iter().map(|kernel| kernel.series).collect();
+        let known = known.join(", ");
         bail!("no such kernel; help: there are {known}");
     }
     let named =
@@ -78,7 +86,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     let suites: Vec<&'static Suite> =
         if named.is_empty() { SUITES.iter().collect() } else { named };
 
-    let base = build::base(&suites, &["crowd", "sandboxed"])?;
+    let base = build::base(architecture, &suites, &["crowd", "sandboxed"])?;
     let breadth = match hooks {
         _ if *brief => Breadth::Brief,
         Some(mechanism) => Breadth::Only(mechanism),
@@ -87,9 +95,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
     let planned = |kernel: &GuestKernel| -> Vec<PlannedRun> {
         let of = |suite: &&'static Suite| {
             let suite = *suite;
-            suite
-                .planned(kernel.series, breadth)
-                .map(move |mechanism| PlannedRun { suite, mechanism })
+            suite.planned(kernel, breadth).map(move |mechanism| PlannedRun { suite, mechanism })
         };
         suites.iter().flat_map(of).collect()
     };
@@ -118,7 +124,9 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
         })
     })?;
     let mut columns = columns.into_inner().unwrap_or_default();
-    columns.sort_by_key(|column| KERNELS.iter().position(|kernel| kernel.series == column.series));
+    columns.sort_by_key(|column| {
+        of_architecture.iter().position(|kernel| kernel.series == column.series)
+    });
     let table = ResultTable::of(&columns, &suites);
     say(&format!("\n{}\n{}\n", table.markdown(), table::legend()))?;
     for KernelColumn { series, report, .. } in &columns {
@@ -130,7 +138,7 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
         talk(format_args!("failed: {failure}"));
     }
     if kernel.is_empty() && test.is_none() && hooks.is_none() && !brief {
-        document(&document::text(&columns, &table), *bless)?;
+        document(architecture, &document::part(architecture, &columns, &table), *bless)?;
     }
     let mut sum = table.sum();
     match filter {
@@ -148,11 +156,11 @@ pub(crate) fn all(options: &VmOptions) -> Result<Summary> {
 
 /// Says when docs/KERNELS.md is not what was shown, or makes it so. It is a record of one run: a
 /// different later result is reported, and only a failed test fails.
-fn document(text: &str, bless: bool) -> Result<()> {
-    let freshness = document::freshness(text);
+fn document(architecture: Architecture, part: &str, bless: bool) -> Result<()> {
+    let freshness = document::freshness(architecture, part);
     match freshness {
         Freshness::Fresh => {}
-        _ if bless => document::write(text)?,
+        _ if bless => document::write(architecture, part)?,
         Freshness::OtherVersions => {
             talk(format_args!("docs/KERNELS.md is of other versions: `cargo xtask vm --bless`"));
         }
@@ -178,11 +186,23 @@ fn plan(planned: &[PlannedRun], filter: Option<&str>) -> String {
     plan
 }
 
+/// Gets what guests of an architecture need.
+fn prepare(architecture: Architecture) -> Result<()> {
+    if !architecture.is_foreign() {
+        return setup::prepare(Purpose::Guests);
+    }
+    setup::prepare(Purpose::Build)?;
+    setup::prepare_tools(Purpose::ForeignGuests)?;
+    kernel::fetch(architecture)
+}
+
 /// What `bench ARGS` says in a guest, and whether it succeeded.
 pub(crate) fn bench(series: &str, args: &str) -> Result<(Vec<String>, bool)> {
-    setup::prepare(Purpose::Guests)?;
-    let kernel = KERNELS.iter().find(|kernel| kernel.series == series).context("no such kernel")?;
-    let report = boot(kernel, build::base(&[], &["bench"])?, &format!("bench {args}\n"), |_| {})?;
+    let architecture = Architecture::own();
+    prepare(architecture)?;
+    let kernel = kernel::kernel(architecture, series).context("no such kernel")?;
+    let base = build::base(architecture, &[], &["bench"])?;
+    let report = boot(kernel, base, &format!("bench {args}\n"), |_| {})?;
     let run = report.runs.into_iter().next().context("the guest ran no benchmark")?;
     Ok((run.output, run.success))
 }

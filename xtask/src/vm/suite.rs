@@ -1,6 +1,6 @@
 //! Which tests run in guests, and how: the one list.
 
-use super::kernel::KERNELS;
+use super::kernel::{GuestKernel, kernels};
 
 /// A file of `tests/tests`.
 pub(crate) struct Suite {
@@ -206,14 +206,15 @@ impl Suite {
     /// What a kernel runs it with: nothing if others do.
     pub(crate) fn planned(
         &self,
-        series: &str,
+        kernel: &GuestKernel,
         breadth: Breadth<'_>,
     ) -> impl Iterator<Item = &'static str> {
-        let number = KERNELS.iter().position(|kernel| kernel.series == series).unwrap_or_default();
+        let kernels = kernels(kernel.architecture);
+        let number = kernels.iter().position(|one| one.series == kernel.series).unwrap_or_default();
         let is_for = match (breadth, self.in_ci) {
             (Breadth::Brief, InCi::Oldest) => number == 0,
-            (Breadth::Brief, InCi::Newest) => number == KERNELS.len() - 1,
-            (Breadth::Brief, InCi::OldestAndNewest) => number == 0 || number == KERNELS.len() - 1,
+            (Breadth::Brief, InCi::Newest) => number == kernels.len() - 1,
+            (Breadth::Brief, InCi::OldestAndNewest) => number == 0 || number == kernels.len() - 1,
             _ => true,
         };
         let wanted = match breadth {
@@ -238,26 +239,35 @@ pub(crate) enum Breadth<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ANY, Breadth, ELSEWHERE, InCi, KERNELS, MECHANISMS, SUITES, Suite};
-    use crate::place;
+    use super::{ANY, Breadth, ELSEWHERE, InCi, MECHANISMS, SUITES, kernels};
+    use crate::{architecture::Architecture, place, vm::kernel::kernel};
     use std::{collections::BTreeSet, fs};
 
     #[test]
     fn in_brief_each_mechanism_is_forced_somewhere_and_each_suite_runs() {
-        let planned =
-            |suite: &Suite, series| suite.planned(series, Breadth::Brief).collect::<Vec<_>>();
+        let [x86_64, arm64] = [Architecture::X86_64, Architecture::Aarch64].map(forced_in_brief);
+        assert_eq!(x86_64, MECHANISMS.into_iter().chain([ANY]).collect());
+        assert_eq!(arm64, x86_64);
+    }
+
+    /// The mechanisms that one kernel or another forces.
+    fn forced_in_brief(architecture: Architecture) -> BTreeSet<&'static str> {
+        let middle = kernel(architecture, "6.12").expect("neither oldest nor newest");
         let mut forced = BTreeSet::new();
         for suite in &SUITES {
-            let runs: Vec<_> =
-                KERNELS.iter().flat_map(|kernel| planned(suite, kernel.series)).collect();
+            let runs: Vec<_> = kernels(architecture)
+                .iter()
+                .flat_map(|one| suite.planned(one, Breadth::Brief))
+                .collect();
             assert!(!runs.is_empty(), "{}", suite.name);
             forced.extend(runs.iter().copied().filter(|_| suite.in_ci == InCi::EachKernel));
-            let all = suite.planned("6.12", Breadth::All).count();
+            let all = suite.planned(middle, Breadth::All).count();
             assert_eq!(all, suite.mechanisms().len(), "{}", suite.name);
             let on_each = suite.in_ci == InCi::EachKernel;
-            assert_eq!(planned(suite, "6.12").len(), usize::from(on_each), "{}", suite.name);
+            let in_brief = suite.planned(middle, Breadth::Brief).count();
+            assert_eq!(in_brief, usize::from(on_each), "{}", suite.name);
         }
-        assert_eq!(forced, MECHANISMS.into_iter().chain([ANY]).collect());
+        forced
     }
 
     #[test]
