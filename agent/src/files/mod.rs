@@ -68,7 +68,7 @@ pub enum Error {
     #[error(
         "it has {0} names (hard links), and writing would change what the others name: remove it"
     )]
-    Names(u64),
+    Names(libc::nlink_t),
     /// It is somebody else's.
     #[error("it belongs to uid {0}, not to this user: remove it")]
     Foreign(u32),

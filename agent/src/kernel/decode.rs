@@ -1,8 +1,8 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, fire_of, has_sent_fin, owner, peer, retransmitting_ms, round_trip_ms,
-    spoke_last_ms,
+    could_not_send, endpoint, fire_of, owner, peer, retransmitting_ms, round_trip_ms, spoke_last_ms,
+    unacked,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
@@ -160,12 +160,7 @@ impl Decoder {
             round_trip_us: (round_trip_us != 0).then_some(round_trip_us),
             sent_ms: self.age_ms(sample.now_jiffies, sample.sent_jiffies),
             received_data_ms: self.age_ms(sample.now_jiffies, sample.received_jiffies),
-            // A FIN takes one number, and is no data.
-            unacked: match (sample.unacked_bytes, has_sent_fin(sample.old_state)) {
-                (0, _) => Unacked::Nothing,
-                (1, true) => Unacked::Fin,
-                _ => Unacked::Data,
-            },
+            unacked: unacked(sample, sample.old_state),
             unsent: match sample.unsent_bytes {
                 0 => Unsent::Nothing,
                 _ if sample.flags & flag::WINDOW_CLOSED != 0 => Unsent::WindowClosed,
@@ -200,7 +195,7 @@ impl Decoder {
         let retransmitting_ms = self.repeating_ms(sample);
         // So does what could not be sent (`__tcp_transmit_skb`).
         let mut sent_ms = age(sample.sent_jiffies).map(|ms| ms.max(retransmitting_ms.unwrap_or(0)));
-        if has_sent_fin(sample.state) && sample.unacked_bytes == 1 {
+        if unacked(sample, sample.state) == Unacked::Fin {
             // A FIN leaves no stamp; its first repetition, soon after, does.
             sent_ms = sent_ms.into_iter().chain(retransmitting_ms).min();
         }
@@ -254,6 +249,7 @@ impl Decoder {
             retransmits: sample.retransmits,
             retransmitting_ms,
             could_not_send: could_not_send(sample),
+            fin_only: unacked(sample, sample.state) == Unacked::Fin && sample.unsent_bytes == 0,
             soft_errno: sample.soft_error,
             window_closed: has(flag::WINDOW_CLOSED),
             is_orphan: has(flag::ORPHAN),

@@ -1,6 +1,7 @@
 //! The meaning of single fields of a sample.
 
 use crate::model::observed::{
+    ending::Unacked,
     event::Fire,
     kernel_owner::kernel_owner,
     socket::{Comm, Endpoint, Owner},
@@ -53,9 +54,13 @@ pub(super) const fn fire_of(outcome: TimerOutcome) -> Fire {
     }
 }
 
-/// Whether our FIN may be what is not acknowledged: FIN_WAIT1, LAST_ACK, CLOSING.
-pub(super) const fn has_sent_fin(state: u8) -> bool {
-    matches!(state, 4 | 9 | 11)
+/// What is not acknowledged, in a state: our FIN may be in FIN_WAIT1, LAST_ACK and CLOSING. It takes one number, and is no data.
+pub(super) const fn unacked(sample: &SocketSample, state: u8) -> Unacked {
+    match (sample.unacked_bytes, state) {
+        (0, _) => Unacked::Nothing,
+        (1, 4 | 9 | 11) => Unacked::Fin,
+        _ => Unacked::Data,
+    }
 }
 
 pub(super) fn endpoint(family: u8, addr: [u8; 16], port_be: u16) -> Endpoint {

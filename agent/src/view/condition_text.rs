@@ -68,6 +68,11 @@ impl Connection {
             && self.longest_seen_quiet_seconds() <= limit / 2.0
     }
 
+    /// Whether the peer had closed it and has all that was written: what goes unanswered is this host's FIN.
+    pub(crate) fn lacks_the_last_ack(&self) -> bool {
+        self.fin_only && self.state == State::LastAck
+    }
+
     /// Whether what was written waits because it could not be sent, or not repeated.
     pub(crate) fn is_held_back(&self) -> bool {
         let is_waiting = matches!(self.condition(), Condition::Stuck | Condition::Blocked);
@@ -106,7 +111,9 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
         .map_or_else(String::new, |rest| format!("; the kernel gives up {}", soon(rest)));
     let network =
         network_error_in_words(connection).map_or_else(String::new, |said| format!("; {said}"));
-    let closed = if connection.orphan {
+    let closed = if connection.lacks_the_last_ack() {
+        "; the peer had closed it before this host did: nothing is lost"
+    } else if connection.orphan {
         "; this host has closed it: nobody waits for it any more"
     } else {
         ""
@@ -125,7 +132,7 @@ pub(crate) fn condition_in_words(connection: &Connection) -> Option<String> {
             time(since)
         ),
         Condition::Stuck => {
-            let what = if connection.state.is_closing() { "data or the FIN" } else { "data" };
+            let what = if connection.fin_only { "the FIN" } else { "data" };
             let before = connection.silent_seconds - since;
             let sent = if before >= 1.0 {
                 format!(", sent after {} of silence,", time(before))

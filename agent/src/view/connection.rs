@@ -42,8 +42,7 @@ pub struct Connection {
     /// No descriptor refers to it any more: the program has closed it, and the kernel ends it by itself.
     #[serde(default)]
     pub orphan: bool,
-    /// What was repeated or probed with last did not leave this host: it has no route, its interface is down, or its firewall
-    /// dropped what was repeated.
+    /// What was repeated or probed with last did not leave this host: no route, an interface that is down, or its firewall.
     #[serde(default)]
     pub could_not_send: bool,
     /// What ICMP, or this host's routing, said to what was sent since the peer acknowledged data last, as `EHOSTUNREACH`; null: nothing.
@@ -66,8 +65,7 @@ pub struct Connection {
     pub gap_from: Option<GapFrom>,
     /// What is promised of it on its path. Null without a peer.
     pub verdict: Option<Verdict>,
-    /// Of one that waits to be accepted: in the queue of one of this number of listening sockets, the owners of all of which
-    /// are its `owners`; else null.
+    /// Of one that waits to be accepted: by one of this number of listening sockets, whose owners are its `owners`; else null.
     pub listeners: Option<u8>,
     /// The idle limit of its path.
     #[serde(flatten)]
@@ -111,6 +109,8 @@ pub struct Connection {
     pub retransmits: u8,
     /// Data waits to be sent or acknowledged: keepalive waits meanwhile.
     pub in_flight: bool,
+    /// What is not acknowledged is this host's FIN alone: the peer has all that was written.
+    pub fin_only: bool,
     /// What its owner is part of.
     #[serde(flatten)]
     pub part_of: PartOf,
@@ -326,6 +326,7 @@ impl Connection {
             state: socket.state,
             orphan: socket.is_orphan,
             could_not_send: socket.could_not_send,
+            fin_only: socket.fin_only,
             network_error: socket.network_error(),
             window_closed: socket.window_closed,
             direction: Some(socket.direction),

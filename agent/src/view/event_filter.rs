@@ -300,7 +300,7 @@ mod tests {
             quiet_ms: 30_000,
             silent_ms: 30_000,
             age_ms: Some(31_000),
-            given_up_ms: None,
+            given_up: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -181,7 +181,7 @@ impl EventRow {
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 details.unsent_seconds = death.unsent_ms(socket).map(seconds);
-                details.given_up_seconds = death.given_up_ms.map(seconds);
+                details.given_up_seconds = death.given_up.map(|it| seconds(it.ago_ms));
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);
             }

@@ -116,6 +116,7 @@ impl RowWriter {
         out.extend_from_slice(b",\"retransmits\":");
         number(out, socket.retransmits);
         word(out, b",\"in_flight\":", truth(socket.in_flight));
+        word(out, b",\"fin_only\":", truth(socket.fin_only));
         let name =
             |part: fn(&Identity) -> &Option<Box<str>>| identity.and_then(|it| part(it).as_deref());
         optional(out, b",\"unit\":", name(|it| &it.unit));
@@ -352,6 +353,7 @@ mod tests {
             socket.is_orphan = bit(10);
             (socket.is_unaccepted, socket.n_listeners) = (bit(6), byte % 3);
             (socket.window_closed, socket.could_not_send) = (bit(11), bit(2));
+            socket.fin_only = bit(12);
             socket.soft_errno = if bit(3) { 113 } else { 0 };
             socket.kind = SocketKind::ALL[usize::from(byte % 3)];
             socket.retransmits = if bit(11) { byte } else { 0 };

@@ -40,6 +40,31 @@ fn a_client_that_waits_and_gives_up_is_no_orderly_end() {
 }
 
 #[test]
+fn what_a_client_closes_before_its_answer_comes_is_given_up_and_what_it_closes_at_once_is_not() {
+    let path = NetworkPath::cable();
+    let trace = Trace::of(&path.near, &[]);
+    // 0.2, 0.6, 1.4, 3.0 and 6.2 s after the data.
+    for (repetitions, cause) in [(5, "abandoned"), (2, "local_closed")] {
+        let Ends { client, accepted, local } = path.connect(&Plan::NOTHING);
+        exchange(&client, &accepted);
+        path.darken();
+        socket::send(&client, b"are you there?");
+        wait::until(format!("repetition {repetitions}"), SOON, || {
+            (socket::retransmits(&client) >= repetitions).then_some(())
+        });
+        drop(client);
+        path.lighten();
+        ending::receive(&accepted, 14);
+        drop(accepted);
+        let (event, death) = trace.death_of(local);
+        assert_eq!(death.cause, cause, "{event:?}");
+        assert_eq!(death.forgotten, Some(false), "{death:?}");
+        let is_told = death.evidence.contains("the peer answered after that");
+        assert_eq!(is_told, cause == "abandoned", "{death:?}");
+    }
+}
+
+#[test]
 fn a_fin_that_a_middlebox_answers_by_a_reset_was_given_up_too() {
     let Some(path) = NetworkPath::middlebox(FORGETS_AFTER, MiddleboxAnswer::Reset) else {
         return;

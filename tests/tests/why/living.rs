@@ -139,6 +139,36 @@ fn what_this_host_has_closed_waits_for_nobody() {
 }
 
 #[test]
+fn what_the_peer_had_closed_before_lacks_an_acknowledgement_and_nothing_is_lost() {
+    const CLOSE_WAIT: u8 = 8;
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let [all_read, wrote] = [(), ()].map(|()| path.connect(&Plan::NOTHING));
+    let id = socket::id(&all_read.client);
+    for ends in [&all_read, &wrote] {
+        exchange(&ends.client, &ends.accepted);
+    }
+    let clients = [all_read, wrote].map(|ends| {
+        drop(ends.accepted);
+        socket::wait_for_state(&ends.client, CLOSE_WAIT, SOON);
+        ends.client
+    });
+    path.darken();
+    socket::send(&clients[1], b"one thing more");
+    drop(clients);
+    let given_up = case(&agent, &path, "given_up");
+    let meaning = given_up["meaning"].as_str().expect("a sentence");
+    assert!(meaning.starts_with("1 connection of ") && given_up["live"] == 2, "{given_up}");
+    let is_fine = wait::until("its FIN is repeated", SOON, || {
+        let all = cases(&why(&agent, &[&id, "--json"]));
+        let case = all.into_iter().find(|case| case["example"]["condition"] == "stuck")?;
+        Some((case["finding"] == "fine", case))
+    });
+    assert!(is_fine.0 && is_fine.1["example"]["fin_only"] == true, "{}", is_fine.1);
+    assert_eq!(why(&agent, &[&id]).status.code(), Some(0));
+}
+
+#[test]
 fn when_this_host_closed_it_is_known_after_its_death_and_a_restart() {
     let path = NetworkPath::cable();
     path.near.set("ipv4/tcp_orphan_retries", 3);

@@ -223,7 +223,7 @@ mod tests {
             quiet_ms: 80_000,
             silent_ms: 90_000,
             age_ms: None,
-            given_up_ms: None,
+            given_up: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -152,7 +152,7 @@ fn bounded() -> Vec<(libc::c_long, Vec<Vec<ArgumentCheck>>)> {
             | libc::CLONE_NEWCGROUP,
     );
     let executable = number(libc::PROT_EXEC);
-    let mut bounded = vec![
+    let bounded = vec![
         // A thread, and no process.
         (libc::SYS_clone, vec![vec![(0, threads | namespaces, threads)]]),
         // No new code.
@@ -196,7 +196,7 @@ fn bounded() -> Vec<(libc::c_long, Vec<Vec<ArgumentCheck>>)> {
         (libc::SYS_fchmodat, vec![vec![(2, !MODE, 0)]]),
     ];
     #[cfg(target_arch = "x86_64")]
-    bounded.push((libc::SYS_chmod, vec![vec![(1, !MODE, 0)]]));
+    let bounded = [bounded, vec![(libc::SYS_chmod, vec![vec![(1, !MODE, 0)]])]].concat();
     bounded
 }
 

@@ -291,6 +291,8 @@ pub struct Socket {
     pub state: State,
     /// Whether sent data is not acknowledged, or written data not sent: keepalive waits meanwhile.
     pub in_flight: bool,
+    /// What is not acknowledged is this host's FIN alone: the peer has all that was written.
+    pub fin_only: bool,
     /// Repetitions of what is not acknowledged, in a row.
     pub retransmits: u8,
     /// Time since the first of them; where nothing is in flight, since the first try to send what waits.
@@ -453,6 +455,7 @@ pub(crate) mod tests_support {
             retransmits: 0,
             retransmitting_ms: None,
             could_not_send: false,
+            fin_only: false,
             soft_errno: 0,
             window_closed: false,
             is_orphan: false,

@@ -33,7 +33,8 @@ impl Table {
                 self.learned.died(&socket, at, &death, shortest_ms);
             }
         }
-        self.happened(Happening { calls, ..Happening::new(at, socket, Happened::Died(death)) });
+        let died = Happened::Died(death.named());
+        self.happened(Happening { calls, ..Happening::new(at, socket, died) });
     }
 
     /// The same, knowing what was learned of the peer.

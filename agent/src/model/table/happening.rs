@@ -327,7 +327,7 @@ mod tests {
             quiet_ms: 0,
             silent_ms: 0,
             age_ms: Some(100),
-            given_up_ms: None,
+            given_up: None,
             probes_sent: 0,
             probes_unanswered: 0,
             survived_ms: 0,

@@ -196,8 +196,12 @@ impl Life {
         let cause = details.cause?;
         let silent = Some(connection.silent_seconds).filter(|_| cause != Cause::ConnectFailed);
         // In flight is what was sent after the quiet time.
-        let unanswered =
-            silent.filter(|_| connection.in_flight).map(|silent| silent - connection.quiet_seconds);
+        let unanswered = silent.filter(|_| connection.in_flight);
+        // Or it was answered after this host had closed it.
+        let too_late = details.given_up_seconds.zip(details.closed_after_seconds);
+        let too_late = too_late.filter(|(ago, _)| silent.is_some_and(|silent| silent < *ago));
+        let unanswered = unanswered.or(too_late.map(|(ago, closed_after)| ago + closed_after));
+        let unanswered = unanswered.map(|silent| silent - connection.quiet_seconds);
         let end = LifeEnd {
             last_packet_at: silent.and_then(|silent| before(&at, silent)),
             unanswered_since: unanswered.and_then(|unanswered| before(&at, unanswered)),
@@ -338,6 +342,8 @@ impl Life {
         let Some(end) = &self.end else {
             let is_unprotected = self.connection.verdict.is_some_and(Verdict::is_unprotected);
             return match self.connection.condition() {
+                // Both ends had closed it, and nothing is lost: only the kernel still waits, for the last acknowledgement.
+                Condition::Stuck if self.connection.lacks_the_last_ack() => Finding::Fine,
                 Condition::Stuck | Condition::Blocked if self.connection.orphan => Finding::GivenUp,
                 Condition::Stuck if self.connection.state == State::SynSent => Finding::Opening,
                 Condition::Stuck => Finding::Stuck,

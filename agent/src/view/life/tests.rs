@@ -65,6 +65,23 @@ fn what_a_host_closed_before_the_peer_read_it_is_given_up_and_what_a_program_sti
 }
 
 #[test]
+fn what_both_ends_had_closed_is_fine_and_what_one_of_them_may_miss_is_not() {
+    let fin = Socket {
+        in_flight: true,
+        fin_only: true,
+        retransmits: 4,
+        retransmitting_ms: Some(3_000),
+        is_orphan: true,
+        state: State::LastAck,
+        ..app(1, None, 60_000)
+    };
+    assert_eq!(live(&fin).finding(), Finding::Fine);
+    // Data goes unanswered too; or nobody knows whether the peer has closed.
+    assert_eq!(live(&Socket { fin_only: false, ..fin }).finding(), Finding::GivenUp);
+    assert_eq!(live(&Socket { state: State::FinWait1, ..fin }).finding(), Finding::GivenUp);
+}
+
+#[test]
 fn a_reset_out_of_the_blue_is_not_called_a_death_of_silence() {
     let nothing_sent = Ending { sent_ms: None, unacked: Unacked::Nothing, ..RESET };
     assert_eq!(dead(&app(1, None, 300_000), nothing_sent).finding(), Finding::Failed);

@@ -1,6 +1,6 @@
 //! The evidence for a cause of death, in words.
 
-use super::{Cause, Death, MIDDLEBOX_MS, Others};
+use super::{Cause, Death, GivenUp, MIDDLEBOX_MS, Others};
 use crate::model::{
     judgement::condition::CANNOT_SEND,
     observed::{
@@ -265,6 +265,15 @@ impl Death {
         probes: &str,
         repeated: &str,
     ) -> String {
+        if let Some(GivenUp { ago_ms, silent_ms, waited_ms }) = self.answered_too_late() {
+            return format!(
+                "this host closed it {} before its end, when data had been unanswered for {}, and nothing received for {}; the peer \
+                 answered after that: it or the path was gone for a time",
+                tenths(u32::try_from(ago_ms).unwrap_or(u32::MAX)),
+                tenths(waited_ms),
+                tenths(silent_ms),
+            );
+        }
         if self.ending.unacked == Unacked::Nothing && self.ending.errno == 0 {
             return format!(
                 "this host closed it by a reset while {probes} were unanswered, nothing received for {silent}; the path or the \

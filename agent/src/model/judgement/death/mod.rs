@@ -94,8 +94,8 @@ pub struct Death {
     pub silent_ms: u32,
     /// Milliseconds since it was opened, if that was seen.
     pub age_ms: Option<u64>,
-    /// Milliseconds since this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
-    pub given_up_ms: Option<u64>,
+    /// When this host closed it while its last data, or probes, were unanswered, if it did and that was seen.
+    pub given_up: Option<GivenUp>,
     /// Probes sent over its life, as far as seen.
     pub probes_sent: u32,
     /// Probes unanswered when it died.
@@ -108,6 +108,17 @@ pub struct Death {
     pub others: Others,
     /// What explains it as well as a path that forgot it.
     pub other_reason: Option<OtherReason>,
+}
+
+/// A close while the last data, or probes, were unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Milliseconds before the end.
+    pub ago_ms: u64,
+    /// How long nothing had been received by then, milliseconds.
+    pub silent_ms: u32,
+    /// For how long data had been repeated by then, milliseconds; 0 if none was.
+    pub waited_ms: u32,
 }
 
 /// Other connections of this host to the same peer, while one of them died.
@@ -171,7 +182,7 @@ impl Death {
             quiet_ms,
             silent_ms: socket.silent_ms,
             age_ms: None,
-            given_up_ms: None,
+            given_up: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_missed(),
             survived_ms,
@@ -230,9 +241,33 @@ impl Death {
                     && self.probes_unanswered >= 2
                     && self.survived_ms < quiet_ms / 5 * 4
             }
-            Cause::Abandoned => self.could_be_forgotten && self.others.is_alive(),
+            Cause::Abandoned => {
+                self.could_be_forgotten
+                    && self.others.is_alive()
+                    && self.answered_too_late().is_none()
+            }
             _ => false,
         }
+    }
+
+    /// The close of one that had waited for an answer, if that came after the close: it was no orderly end.
+    pub fn answered_too_late(&self) -> Option<GivenUp> {
+        /// One or two packets may be lost by chance.
+        const CLEARLY_MS: u32 = 5000;
+        let is_it =
+            |it: &GivenUp| it.waited_ms >= CLEARLY_MS && u64::from(self.silent_ms) < it.ago_ms;
+        let is_closed = matches!(self.cause, Cause::LocalClosed | Cause::Abandoned);
+        self.given_up.filter(|it| is_closed && is_it(it))
+    }
+
+    /// The same, called by its name: its quiet time is the one before what had waited.
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        if let Some(GivenUp { silent_ms, waited_ms, .. }) = self.answered_too_late() {
+            (self.cause, self.certainty) = (Cause::Abandoned, Certainty::Exact);
+            self.quiet_ms = silent_ms.saturating_sub(waited_ms);
+        }
+        self
     }
 
     /// Of one that its probes ended: the quiet time before the first of them that nobody answered.
@@ -251,8 +286,11 @@ impl Death {
         self.ending.is_unanswered().then(|| self.silent_ms.saturating_sub(self.quiet_ms))
     }
 
-    /// Of one that this host closed without an answer: the silence until then, if that is known.
+    /// Of one that this host closed before an answer came: the silence until then, if that is known.
     pub fn closed_after_ms(&self) -> Option<u32> {
+        if let Some(given_up) = self.answered_too_late() {
+            return Some(given_up.silent_ms);
+        }
         let Ending { unacked: Unacked::Fin, retransmitting_ms, .. } = self.ending else {
             return None;
         };

@@ -43,7 +43,7 @@ impl Death {
             quiet_ms,
             silent_ms,
             age_ms: None,
-            given_up_ms: None,
+            given_up: None,
             probes_sent: 0,
             probes_unanswered: socket.probes_missed(),
             survived_ms,

@@ -126,10 +126,10 @@ impl ConnectionHistory {
     /// A death of it, with what only its past shows. `at`: the end.
     pub(super) fn completed(&self, death: Death, at: Time) -> Death {
         let is_closing = |moment: &&Moment| matches!(moment.what, Happened::GivenUp);
-        let given_up = self.moments.iter().rev().find(is_closing).map(|moment| moment.at);
+        let given_up = self.moments.iter().rev().find(is_closing).map(|it| it.given_up(at));
         Death {
             age_ms: self.opened.map(|opened| at.ms_since(opened)),
-            given_up_ms: given_up.map(|closed| at.ms_since(closed)),
+            given_up,
             probes_sent: self.probes_sent,
             ..death
         }

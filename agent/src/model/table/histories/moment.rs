@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{
     judgement::{
-        death::Death,
+        death::{Death, GivenUp},
         idle_limit::{Applied, Limits},
         verdict::Surroundings,
     },
@@ -49,6 +49,7 @@ struct Then {
     watched: Watched,
     retransmits: u8,
     could_not_send: bool,
+    fin_only: bool,
     soft_errno: u16,
     window_closed: bool,
     is_orphan: bool,
@@ -81,6 +82,7 @@ impl Then {
             retransmits,
             retransmitting_ms,
             could_not_send,
+            fin_only,
             soft_errno,
             window_closed,
             is_orphan,
@@ -119,6 +121,7 @@ impl Then {
             watched,
             retransmits,
             could_not_send,
+            fin_only,
             soft_errno,
             window_closed,
             is_orphan,
@@ -147,6 +150,7 @@ impl Then {
             watched,
             retransmits,
             could_not_send,
+            fin_only,
             soft_errno,
             window_closed,
             is_orphan,
@@ -167,6 +171,7 @@ impl Then {
             retransmits,
             retransmitting_ms,
             could_not_send,
+            fin_only,
             soft_errno,
             window_closed,
             is_orphan,
@@ -200,6 +205,15 @@ impl Moment {
     /// What it was.
     pub fn what(&self) -> Happened {
         self.what.with_death(|death| **death)
+    }
+
+    /// Of a close before an answer came: what matters of it at the end.
+    pub(super) const fn given_up(&self, end: Time) -> GivenUp {
+        let waited_ms = match self.then.retransmitting_ms {
+            Some(ms) => ms,
+            None => 0,
+        };
+        GivenUp { ago_ms: end.ms_since(self.at), silent_ms: self.then.silent_ms, waited_ms }
     }
 
     /// The socket by then, of what is known of it now; and what its verdict depended on.

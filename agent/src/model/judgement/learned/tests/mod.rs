@@ -49,7 +49,7 @@ fn idle_drop(quiet: u32) -> Death {
         quiet_ms: quiet * 1000,
         silent_ms: quiet * 1000 + 100,
         age_ms: None,
-        given_up_ms: None,
+        given_up: None,
         probes_sent: 0,
         probes_unanswered: 0,
         survived_ms: 0,
