@@ -155,6 +155,8 @@ fn an_agent_that_starts_by_a_clock_of_1970_keeps_the_history_and_knows_each_conn
     let (second, _) = death(&path, &agent.state());
     // It tidies up every 10 s: by this clock all would be of the future, by its end all too old.
     clock.set_ahead(365 * 24 * HOUR);
+    let jumped = "the agent has seen that";
+    until(jumped, SOON, || agent.said().contains("the wall clock was set").then_some(()));
     let tidied = "a walk, and the writer after it";
     let written = || Metrics::of(&agent).sum("keepwatch_snapshots_total", "");
     let n_walks = written();

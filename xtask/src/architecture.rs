@@ -1,8 +1,6 @@
-//! The architectures of keepwatch's programs, what each tool calls them, and what compiles C for them.
+//! The architectures of keepwatch's programs, and what each tool calls them.
 
-use crate::tool;
-use anyhow::Result;
-use std::{env::consts::ARCH, process::Command};
+use std::env::consts::ARCH;
 
 /// An architecture that programs are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -63,18 +61,5 @@ impl Architecture {
     /// This machine does not run its programs, and compiles them with another compiler than its own.
     pub(crate) fn is_foreign(self) -> bool {
         Self::of_this_machine() != Some(self)
-    }
-
-    /// Lets cargo compile C for it, and link.
-    pub(crate) fn set_compilers(self, cargo: &mut Command) -> Result<()> {
-        if !self.is_foreign() {
-            return Ok(());
-        }
-        let compiler = tool::path(&self.c_compiler())?;
-        let archiver = tool::path(&format!("{}-linux-gnu-ar", self.name()))?;
-        let name = self.target().replace('-', "_");
-        cargo.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &compiler);
-        cargo.env(format!("CC_{name}"), &compiler).env(format!("AR_{name}"), archiver);
-        Ok(())
     }
 }

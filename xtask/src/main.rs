@@ -13,7 +13,6 @@ mod command;
 mod dist;
 mod fresh;
 mod fuzz;
-mod image;
 mod outcome;
 mod place;
 mod purpose;

@@ -3,6 +3,7 @@
 
 use crate::{
     apt::{Apt, Suites},
+    architecture::Architecture,
     command, place,
     purpose::Purpose,
 };
@@ -14,6 +15,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// A program, and the package of Debian's that has it.
@@ -69,6 +71,19 @@ pub(crate) fn bin() -> PathBuf {
 /// What is unpacked, laid out as if it were installed.
 pub(crate) fn tree() -> PathBuf {
     place::tools().join("debian")
+}
+
+/// Lets cargo compile C for an architecture, and link.
+pub(crate) fn set_compilers(cargo: &mut Command, architecture: Architecture) -> Result<()> {
+    if !architecture.is_foreign() {
+        return Ok(());
+    }
+    let compiler = path(&architecture.c_compiler())?;
+    let archiver = path(&format!("{}-linux-gnu-ar", architecture.name()))?;
+    let name = architecture.target().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), &compiler);
+    cargo.env(format!("CC_{name}"), &compiler).env(format!("AR_{name}"), archiver);
+    Ok(())
 }
 
 /// `PATH` with this folder first.

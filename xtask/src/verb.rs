@@ -1,8 +1,6 @@
 //! The verbs: each is a module with its options and `run`.
 
-use crate::{
-    bench, cases, chaos, ci, codegen, dist, fresh, fuzz, image, run, setup, test, tidy, vm,
-};
+use crate::{bench, cases, chaos, ci, codegen, dist, fresh, fuzz, run, setup, test, tidy, vm};
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
@@ -21,7 +19,7 @@ pub(crate) enum Verb {
     Dist(dist::DistOptions),
     Fresh(fresh::FreshOptions),
     Fuzz(fuzz::FuzzOptions),
-    Image(image::ImageOptions),
+    Image(dist::image::ImageOptions),
     Tidy(tidy::TidyOptions),
     Ci(ci::CiOptions),
 }
@@ -40,7 +38,7 @@ impl Verb {
             Self::Dist(options) => dist::run(&options),
             Self::Fresh(options) => fresh::run(&options),
             Self::Fuzz(options) => fuzz::run(&options),
-            Self::Image(options) => image::run(&options),
+            Self::Image(options) => dist::image::run(&options),
             Self::Tidy(options) => tidy::run(&options),
             Self::Ci(options) => ci::run(&options),
         }

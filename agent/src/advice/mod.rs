@@ -44,8 +44,8 @@ pub(crate) struct Constraints {
     pub now: Option<Proposal>,
     /// What the program set: none of its times is raised, and its user timeout has to leave room for a second probe.
     pub own: OwnValues,
-    /// The longest pause between packets that come again and again by themselves, seconds: nobody has seen that the path
-    /// keeps more.
+    /// The longest pause between packets that come again and again by themselves, seconds: where nothing longer was survived,
+    /// nobody has seen that the path keeps more.
     pub pause: Option<u32>,
 }
 
@@ -99,7 +99,10 @@ impl Proposal {
     /// dead peer is noticed no later than now, and no single lost probe ends a healthy connection, as far as the user
     /// timeout allows that.
     pub(crate) fn fitting(known: &Constraints) -> Self {
-        let Constraints { now, own, pause, .. } = *known;
+        let Constraints { now, own, .. } = *known;
+        let is_longest =
+            |pause: &u32| known.survived.is_none_or(|survived| survived < f64::from(*pause));
+        let pause = known.pause.filter(is_longest);
         let is_set = |value: u32| (value > 0).then_some(value);
         let most = known.survived_near_the_limit();
         let half = known.must_stay_below() / 2;
@@ -329,6 +332,10 @@ mod tests {
         assert_eq!(Proposal::fitting(&known), Proposal { idle: 15, interval: 4, count: 9 });
         let pinged = Constraints { limit: 350, pause: Some(16), ..Constraints::default() };
         assert_eq!(Proposal::fitting(&pinged), Proposal { idle: 16, interval: 10, count: 3 });
+        // Something longer is known to be kept.
+        let kept = Constraints { survived: Some(20.0), killed: Some(69.0), ..pinged };
+        assert_eq!(Proposal::fitting(&kept).idle, 17);
+        assert_eq!(Proposal::fitting(&Constraints { survived: Some(8.0), ..kept }).idle, 16);
     }
 
     #[test]

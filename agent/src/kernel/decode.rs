@@ -1,8 +1,8 @@
 //! Bytes to events: the only module that knows what a record means.
 
 use super::sample_facts::{
-    could_not_send, endpoint, fire_of, owner, peer, retransmitting_ms, round_trip_ms, spoke_last_ms,
-    unacked,
+    could_not_send, endpoint, fire_of, owner, peer, retransmitting_ms, round_trip_ms,
+    spoke_last_ms, unacked,
 };
 use crate::model::observed::{
     ending::{Discovery, Ending, Unacked, Unsent},
@@ -219,9 +219,6 @@ impl Decoder {
             // Not connected: the stamps are of nothing, or of a connection before.
             quiet_ms = 0;
         }
-        let spoke_last_ms = (retransmitting_ms.is_none() && state.is_synchronized())
-            .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
-            .flatten();
         let local = endpoint(sample.family, sample.local_addr, sample.local_port_be);
         let remote = peer(sample.family, sample.remote_addr, sample.remote_port_be);
         let owner = owner(sample, tag, local, remote);
@@ -275,7 +272,9 @@ impl Decoder {
             shared: has(flag::SHARED),
             quiet_ms,
             silent_ms: silent_ms.unwrap_or_default(),
-            spoke_last_ms,
+            spoke_last_ms: (retransmitting_ms.is_none() && state.is_synchronized())
+                .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
+                .flatten(),
             peer_closed: (state == State::CloseWait)
                 .then(|| PeerClosed::of(silent_ms.unwrap_or_default(), tag == Tag::StateChange)),
             received_ms: received_ms.unwrap_or_default(),

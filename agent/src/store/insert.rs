@@ -19,7 +19,7 @@ use crate::{
             socket::{Owner, Socket, SocketId, Time},
         },
         table::happening::{Happened, Happening},
-        text::wall_time::WallTime,
+        text::{duration::ms, wall_time::WallTime},
     },
     view::{connection::PartOf, event_row::EventRow, event_text::meaning},
 };
@@ -172,7 +172,10 @@ fn death(
     row.set("evidence", details.evidence);
     row.set("others_answered", details.others_answered);
     row.set("others_silent", details.others_silent);
-    row.set("without_data_ms", end.ending.without_data_ms());
+    row.set(
+        "without_data_ms",
+        details.without_data_seconds.map_or(Value::Null, |it| unsigned(ms(it))),
+    );
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
     row.set("unsent_ms", end.unsent_ms(&happening.socket));

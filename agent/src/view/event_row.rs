@@ -104,7 +104,8 @@ pub struct EventDetails {
     /// `died`: the number of others to the same peer that had not been quiet, and got no answer any more either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others_silent: Option<u32>,
-    /// `died`: since data was sent or received last; probes and their answers carry none.
+    /// `died`: since data was sent or received last, until then or until the FIN of a peer that closed it; probes and their answers
+    /// carry none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_data_seconds: Option<f64>,
     /// `died`: that a path which forgot it explains that best.
@@ -177,7 +178,12 @@ impl EventRow {
                     Others::Silent(n) => (None, Some(n)),
                     Others::HostAnswered(_) | Others::Unknown => (None, None),
                 };
-                details.without_data_seconds = death.ending.without_data_ms().map(seconds);
+                // After the peer's FIN none could come.
+                let closed = socket.peer_closed.filter(|_| death.cause == Cause::PeerClosed);
+                let closed_ms = closed.map_or(0, |closed| closed.ms);
+                let without_data = death.ending.without_data_ms();
+                details.without_data_seconds =
+                    without_data.map(|ms| seconds(ms.saturating_sub(closed_ms)));
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 details.unsent_seconds = death.unsent_ms(socket).map(seconds);

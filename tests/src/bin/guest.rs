@@ -122,7 +122,8 @@ fn missing_features(report: &mut ReportPort) -> Vec<&'static str> {
     // Opened for writing, the file forgets what it had: the second write removes the first's probe.
     let kprobe = |text: &str| fs::write(in_tracing("kprobe_events"), text).is_ok();
     let features = [
-        ("fentry", typed(TIMER) && has_function(TIMER)),
+        // Trampolines call BPF from there: arm64 can since 6.4 (`register_ftrace_direct` in kernel/trace/ftrace.c).
+        ("fentry", typed(TIMER) && has_function(TIMER) && has_name("register_ftrace_direct")),
         ("kprobe", kprobe(&format!("p:check {TIMER}")) && kprobe("")),
         (
             "tracepoint",

@@ -85,7 +85,7 @@ fn a_name_that_nobody_has_is_answered_with_what_there_is() {
         ("zzz", "or host;"),
         ("10.97.2.300", "or host;"),
     ] {
-        let said = format!("nothing is called {name}: no process, unit,");
+        let said = format!("nothing that has connections is called {name}: no process, unit,");
         assert_refused(&why(&agent, &[name]), 2, &[&said, there_is]);
     }
     for host in ["checkout.example.invalid", "checkout.invalid:5432"] {

@@ -4,7 +4,7 @@ use super::{elf, revision::Revision};
 use crate::{
     architecture::Architecture,
     command::{announced, cargo},
-    place,
+    place, tool,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -27,7 +27,7 @@ pub(super) fn build(
     build
         .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
         .env(format!("CFLAGS_{name}"), c.join(" "));
-    architecture.set_compilers(&mut build)?;
+    tool::set_compilers(&mut build, architecture)?;
     // No time is set: C libraries would be compiled again for each commit, and none of them asks for it.
     build.env("KEEPWATCH_COMMIT", &revision.commit);
     announced(

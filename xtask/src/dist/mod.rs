@@ -9,6 +9,7 @@ mod build;
 mod contents;
 mod deb;
 mod elf;
+pub(crate) mod image;
 mod revision;
 mod rpm;
 mod sbom;
@@ -24,7 +25,6 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use contents::Item;
-pub(crate) use elf::is_static;
 use revision::Revision;
 use std::{collections::BTreeMap, fs, path::Path, process::ExitCode};
 use trial::PackageTrial;

@@ -4,6 +4,7 @@ use super::{initramfs::Archive, programs, suite::Suite};
 use crate::{
     architecture::Architecture,
     command::{self, cargo},
+    tool,
 };
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -55,7 +56,7 @@ fn built(architecture: Architecture, suites: &[&Suite], ours: &[&str]) -> Result
         )
         // It would hide ours.
         .env_remove("RUSTFLAGS");
-    architecture.set_compilers(&mut build)?;
+    tool::set_compilers(&mut build, architecture)?;
     let help = format!(
         "fix what the compiler says; if the target is missing: `rustup target add {target}`"
     );

@@ -116,7 +116,7 @@ fn with_part(document: &str, architecture: Architecture, part: &str) -> String {
 fn part_of(document: &str, architecture: Architecture) -> Option<&str> {
     let from = document.find(&heading(architecture))?;
     let part = document.get(from..)?;
-    Some(part.find("\n\n## ").map_or(part, |end| &part[..=end]))
+    Some(part.find("\n\n## ").map_or(part, |end| part.get(..=end).unwrap_or(part)))
 }
 
 fn heading(architecture: Architecture) -> String {

@@ -59,6 +59,11 @@ impl Client {
             How::System(None) | How::None => self.ping,
         }
     }
+
+    /// Whether it can do nothing but send pings of its own.
+    pub(crate) const fn only_pings(&self) -> bool {
+        matches!(self.how, How::None) && self.ping.is_some()
+    }
 }
 
 /// What a row leaves out.

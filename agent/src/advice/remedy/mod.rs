@@ -84,8 +84,8 @@ pub(crate) struct Situation<'a> {
     pub own: &'a OwnValues,
     /// What the kernel uses: own values, or the system's.
     pub now: Proposal,
-    /// Some of the connections live.
-    pub is_any_live: bool,
+    /// When the last timer of those that live fires, seconds; none if one is not known, as while data is in flight, and if none lives.
+    pub old_timer: Option<u32>,
     /// Seconds until the kernel gives up data that nobody answers, where no user timeout is set; if that is known.
     pub kernel_gives_up: Option<u64>,
     /// The kernel itself owns the connections.
@@ -329,13 +329,11 @@ impl Situation<'_> {
 
     /// A sysctl reaches a connection that lives only when its timer fires, or when it is opened again.
     fn reopen(&self) -> String {
-        if self.is_any_live && self.own.keepalive {
-            let until = duration(self.now.idle);
-            format!(
+        match self.old_timer.filter(|_| self.own.keepalive).map(duration) {
+            Some(until) => format!(
                 "\n# then re-open the connections that live: they keep the old timer for up to {until}"
-            )
-        } else {
-            "\n# connections that are open keep their old timer: re-open them".to_owned()
+            ),
+            None => "\n# connections that are open keep their old timer: re-open them".to_owned(),
         }
     }
 }

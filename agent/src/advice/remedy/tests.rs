@@ -26,7 +26,7 @@ fn situation<'a>(need: Need, own: &'a OwnValues, around: &'a RunsIn) -> Situatio
         direction: Direction::Outbound,
         own,
         now,
-        is_any_live: true,
+        old_timer: Some(7200),
         kernel_gives_up: None,
         is_kernel: false,
         around,
@@ -118,7 +118,7 @@ fn a_sysctl_comes_with_what_connections_that_live_need() {
         told.contains("re-open the connections that live: they keep the old timer for up to 2 h"),
         "{told}"
     );
-    let dead = Situation { is_any_live: false, ..situation(Need::Keepalive, &ON, &around) };
+    let dead = Situation { old_timer: None, ..situation(Need::Keepalive, &ON, &around) };
     let dead = text(&advise(&dead, &[]));
     assert!(dead.contains("re-open them") && !dead.contains("2 h"), "{dead}");
 }

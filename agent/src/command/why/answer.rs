@@ -6,7 +6,9 @@ use super::{
     in_window::{self, AskedWhen},
     lessons::{KnownLessons, Lessons},
     measurement,
-    needs::{constraints, kernel_gives_up, need, now, reopen, shorter_interval, spare_probes},
+    needs::{
+        constraints, kernel_gives_up, need, now, old_timer, reopen, shorter_interval, spare_probes,
+    },
     peer_timer::TimerAdvice,
     recognition::{SeenProcesses, runs_in},
 };
@@ -47,6 +49,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 /// A case with the numbers and sentences that follow from it.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Judged {
     /// The worst that is to be said.
     pub(super) finding: Finding,
@@ -109,6 +112,9 @@ pub(super) struct Judged {
     /// The outage that others to the same host are in now.
     #[serde(skip)]
     pub(super) outage_beside: Option<Silence>,
+    /// They were repeated after the peer had been heard again.
+    #[serde(skip)]
+    pub(super) is_forgotten: bool,
     /// How many to the same host get no answer now.
     #[serde(skip)]
     pub(super) n_hanging_beside: usize,
@@ -306,11 +312,6 @@ fn of_case(
         None if is_of_pool => None,
         None => need(&case, finding, neighbours, learned.limit.as_ref(), &of_path),
     };
-    let bounds = constraints(&case, learned.limit.as_ref(), &of_path, need);
-    let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
-    let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
-    let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
-    let setting = what_if_setting(&case, proposal, learned.limit.as_ref());
     let (direction, port, remote) = match case.key.peer {
         Peer::Server(addr) => (Direction::Outbound, addr.port(), Some(addr)),
         Peer::ClientsOf(port) => (Direction::Inbound, port, None),
@@ -318,6 +319,14 @@ fn of_case(
     let (traces, pid) = processes.of_case(&case);
     let is_kernel = traces.is_kernel();
     let look = Look { traces, port, direction, own: case.key.own, refused: refused(&case) };
+    let recognised = need.map(|_| processes.recognise(look)).unwrap_or_default();
+    let only_pings = need == Some(Need::PingThroughProxy)
+        || recognised.first().is_some_and(|it| it.client.only_pings());
+    let bounds = constraints(&case, learned.limit.as_ref(), &of_path, only_pings);
+    let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
+    let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
+    let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
+    let setting = what_if_setting(&case, proposal, learned.limit.as_ref());
     let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
     advice.extend(reopen(&case, &of_path).into_iter().chain(timer.pool).chain(timer.apart));
     advice.extend(spare_probes(&case, finding));
@@ -332,13 +341,13 @@ fn of_case(
             direction,
             own: &case.key.own,
             now: now(&case).unwrap_or(proposal),
-            is_any_live: case.live().next().is_some(),
+            old_timer: old_timer(&case),
             kernel_gives_up: kernel_gives_up(&case),
             is_kernel,
             around: &around,
             proposal,
         };
-        advice.extend(advise(&situation, processes.recognise(look)));
+        advice.extend(advise(&situation, recognised));
     }
     advice.extend(measurement::advice(&case, need, neighbours));
     Judged {
@@ -363,6 +372,7 @@ fn of_case(
         is_peer_silent: neighbours.is_silent(&case),
         is_outage: neighbours.is_outage(&case),
         outage_beside: neighbours.outage_beside(&case),
+        is_forgotten: neighbours.is_forgotten(&case),
         n_hanging_beside: neighbours.n_hanging_beside(&case),
         ended_by_timer: timer.ended,
         refused_soon_after: neighbours.refused_soon_after(&case),

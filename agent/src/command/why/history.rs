@@ -289,8 +289,7 @@ pub(super) fn add_late_answers(lives: &mut [Life], answers: Vec<LateAnswer>) {
     for life in lives {
         let id = life.connection.id.as_deref().unwrap_or_default();
         for time in of_socket.remove(id).into_iter().flatten() {
-            let is_known = |known: &UnansweredTime| is_about(&known.until, &time.until);
-            if !life.unanswered_times.iter().any(is_known) {
+            if !life.unanswered_times.iter().any(|known| known.overlaps(&time)) {
                 life.unanswered_times.push(time);
             }
         }
@@ -380,6 +379,9 @@ mod tests {
         add_late_answers(&mut lives, answers.into());
         let [of_live, of_dead] = [0, 1].map(|place| lives[place].unanswered_times.clone());
         assert_eq!((of_live.len(), &of_live[1], of_dead.len()), (2, &known, 1));
+        // The wall clock was set between the event and its writing.
+        add_late_answers(&mut lives, vec![answered(&ids[0], 33)]);
+        assert_eq!(lives[0].unanswered_times.len(), 2);
         assert_eq!(of_live[0].since, "2026-11-25T10:00:13.000000Z");
     }
 }

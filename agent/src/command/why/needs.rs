@@ -5,7 +5,6 @@ use crate::{
         Constraints, Proposal,
         remedy::{Advice, Holds, Need},
     },
-    command::timestamp::unix_seconds,
     fix,
     model::{
         judgement::{
@@ -26,12 +25,12 @@ use crate::{
     },
 };
 
-/// What a proposal must agree with.
+/// What a proposal must agree with. `only_pings`: nothing of TCP will be set, but a ping of the protocol.
 pub(super) fn constraints(
     case: &ConnectionGroup,
     learned: Option<&LimitRow>,
     evidence: &PathEvidence,
-    need: Option<Need>,
+    only_pings: bool,
 ) -> Constraints {
     let mut known = case
         .example()
@@ -40,8 +39,9 @@ pub(super) fn constraints(
     known.own = case.key.own;
     let limit = case.lives.iter().map(|life| limit_of(life, learned)).min();
     known.limit = limit.unwrap_or(known.limit);
-    if need == Some(Need::PingThroughProxy) {
-        // A ping of the protocol has nothing to do with the times of keepalive.
+    if only_pings {
+        // A ping of the protocol has nothing to do with the times of keepalive: it is data, which is repeated long before a
+        // user timeout.
         (known.now, known.own) = (None, OwnValues::default());
     }
     known
@@ -60,6 +60,13 @@ pub(super) fn now(case: &ConnectionGroup) -> Option<Proposal> {
         interval: settings.interval.seconds,
         count: settings.count.probes,
     })
+}
+
+/// Seconds until the last timer of those that live fires; none if one of them is not known, and if none lives.
+pub(super) fn old_timer(case: &ConnectionGroup) -> Option<u32> {
+    let fires = |life: &Life| life.connection.next_probe_seconds.map(ms);
+    let all: Option<Vec<u64>> = case.live().map(fires).collect();
+    all?.into_iter().max().and_then(|ms| u32::try_from(ms.div_ceil(1000)).ok())
 }
 
 /// Seconds until the kernel gives up unanswered data by its own count; what no program waits for it gives up sooner.
@@ -251,7 +258,8 @@ pub(super) fn closed_all_at_once(case: &ConnectionGroup) -> bool {
         })
     };
     let (shortest, longest) = range(&mut without_data.into_iter());
-    let (first, last) = range(&mut ends().filter_map(|end| unix_seconds(&end.at)));
+    let closed = case.of(Finding::ClosedAlthoughProbed).filter_map(Life::closed_at);
+    let (first, last) = range(&mut closed.into_iter());
     last - first <= MOMENT_SECONDS && longest - shortest > MOMENT_SECONDS
 }
 
@@ -303,6 +311,7 @@ pub(super) fn is_ended_by_one_probe(life: &Life) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        command::timestamp::unix_seconds,
         command::why::{
             answer::{Judged, judge},
             in_window::AskedWhen,

@@ -19,6 +19,12 @@ impl UnansweredTime {
     pub(crate) fn unix_seconds(&self) -> Option<(f64, f64)> {
         unix_seconds(&self.since).zip(unix_seconds(&self.until))
     }
+
+    /// Whether it is the same time, of one connection: two of them do not overlap, however their clocks differ.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let times = self.unix_seconds().zip(other.unix_seconds());
+        times.is_none_or(|(a, b)| a.0 < b.1 && b.0 < a.1)
+    }
 }
 
 impl Life {

@@ -27,7 +27,10 @@ use crate::model::{
         socket::State,
     },
     table::happening::EventName,
-    text::{duration::seconds, wall_time::WallTime},
+    text::{
+        duration::seconds,
+        wall_time::{WallTime, unix_seconds},
+    },
 };
 use serde::Serialize;
 
@@ -260,6 +263,13 @@ impl Life {
     pub(crate) fn noticed_after_seconds(&self) -> f64 {
         let closed_after = self.end.as_ref().and_then(|end| end.closed_after_seconds);
         closed_after.unwrap_or(self.connection.silent_seconds)
+    }
+
+    /// Of one that ended: when the peer's FIN came, if that was its end and is known, else the end itself: Unix time.
+    pub(crate) fn closed_at(&self) -> Option<f64> {
+        let end = self.end.as_ref()?;
+        let closed = self.connection.peer_closed_seconds.filter(|_| end.cause == Cause::PeerClosed);
+        unix_seconds(&end.at).map(|at| at - closed.unwrap_or_default())
     }
 
     /// Whether this host could not send what was never answered.

@@ -8,7 +8,7 @@ pub(crate) mod witness;
 use self::{
     path_evidence::{DiedAfter, KilledAfter},
     peer_timer::{PeerTimer, PeerTimers, refused_at},
-    witness::{PeerWitness, Silence, met_outage, quiet_before},
+    witness::{PeerWitness, Silence, met_outage, quiet_before, whose},
 };
 use super::{
     connection::Connection,
@@ -202,7 +202,8 @@ impl Neighbours {
                     .flatten()
                     .any(|at| case.of(finding).all(|life| at.is_of_outage(life, self.now)))
             }
-            finding @ Finding::Dark => case.of(finding).any(|life| {
+            // One of many may have been lost in one.
+            finding @ Finding::Dark => case.of(finding).all(|life| {
                 life.end.as_ref().is_some_and(|end| end.others_silent.is_some_and(|n| n > 0))
             }),
             _ => false,
@@ -403,11 +404,7 @@ impl AtPeer {
             heard_until: last_heard.filter(|_| self.silence.is_some()),
             hangs_after,
             n_hanging: hanging.len(),
-            processes: hanging
-                .iter()
-                .filter_map(|it| it.life.owner())
-                .map(|owner| (owner.process.clone(), owner.pid))
-                .collect(),
+            processes: hanging.iter().map(|it| whose(it.life)).collect(),
             hanging_seconds: now - since,
             is_of_host: false,
         })

@@ -107,9 +107,10 @@ impl Neighbours {
     /// ended, and no timer of it closed them.
     pub(crate) fn refused_soon_after(&self, case: &ConnectionGroup) -> Option<f64> {
         const SOON_SECONDS: f64 = 60.0;
-        let ends = case.of(case.finding()).filter_map(|life| life.end.as_ref());
-        let ended =
-            ends.filter(|end| refused_at(end).is_none()).filter_map(|end| unix_seconds(&end.at));
+        let is_refused =
+            |life: &&Life| life.end.as_ref().is_some_and(|it| refused_at(it).is_some());
+        let ends = case.of(case.finding()).filter(|life| !is_refused(life));
+        let ended = ends.filter_map(Life::closed_at);
         let ended = ended.min_by(f64::total_cmp)?;
         let soon = self.at(case)?.refused.iter().copied();
         soon.filter(|at| (ended - 1.0..=ended + SOON_SECONDS).contains(at)).min_by(f64::total_cmp)

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{
         observed::{socket::Socket, watched::Watched},
-        text::wall_time::unix_seconds,
+        text::wall_time::{WallTime, unix_seconds},
     },
     view::{
         connection_group::cases,
@@ -291,4 +291,45 @@ fn what_was_sent_in_an_outage_shows_no_limit_also_when_newcomers_are_answered_ag
         assert_eq!(limit.map(|limit| limit.hangs_after), Some(39.0), "{others:?}");
         assert!(killed.is_some(), "{others:?}");
     }
+}
+
+#[test]
+fn what_hangs_since_an_outage_is_forgotten_only_if_it_was_repeated_when_the_peer_was_there_again() {
+    let hangs = |ms| Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(ms),
+        silent_ms: ms + 2_000,
+        ..app(1, None, ms)
+    };
+    const NOW_MS: i64 = 1_767_323_100_000; // 2026-01-02T03:05:00Z
+    // Another one was opened when the path was there again.
+    let is_forgotten = |hangs_ms: u32, opened_ago: i64| {
+        let mut other = live(&app(2, None, 0));
+        other.opened_at = Some(WallTime::of_unix_ms(NOW_MS - opened_ago * 1000).at);
+        let cases = cases(vec![live(&hangs(hangs_ms))]);
+        neighbours_of(&cases, &[other], now()).is_forgotten(&cases[0])
+    };
+    // The last repetition came after 16 to 33 s, the next one comes after 67 s at the latest.
+    assert!(!is_forgotten(33_000, 3));
+    assert!(is_forgotten(100_000, 80));
+    assert!(!is_forgotten(100_000, 3));
+    // None comes later than 2 min after the one before.
+    assert!(is_forgotten(600_000, 140));
+    assert!(!is_forgotten(600_000, 60));
+}
+
+#[test]
+fn of_many_deaths_one_in_an_outage_makes_no_outage_of_the_others() {
+    let lost = |id, others_silent| {
+        let mut life = dead(&app(id, Some(60), 90_000), GAVE_UP);
+        life.end.as_mut().unwrap().others_silent = others_silent;
+        life
+    };
+    let is_outage = |lives: Vec<Life>| {
+        let cases = cases(lives);
+        neighbours_of(&cases, &[], now()).is_outage(&cases[0])
+    };
+    assert!(is_outage(vec![lost(1, Some(2)), lost(2, Some(1))]));
+    assert!(!is_outage(vec![lost(1, Some(2)), lost(2, None)]));
 }

@@ -1,6 +1,7 @@
 //! What one connection shows of its peer: when it heard it last, and since when it gets no answer; and what several of
 //! them show together: a silence that nobody was heard in.
 
+use super::{AtPeer, Neighbours};
 use crate::{
     model::{
         judgement::death::MIDDLEBOX_MS,
@@ -9,6 +10,7 @@ use crate::{
     },
     view::{
         connection::Connection,
+        connection_group::ConnectionGroup,
         life::{Finding, Life},
     },
 };
@@ -137,6 +139,27 @@ impl Silence {
     }
 }
 
+impl Neighbours {
+    /// Whether all that hang of a case were repeated after somebody had heard the peer again, and got no answer: they are
+    /// forgotten. The wait before a repetition doubles, up to `rto_max_ms` (`tcp_retransmit_timer` in net/ipv4/tcp_timer.c), so the
+    /// last one went out in the second half of the time.
+    pub(crate) fn is_forgotten(&self, case: &ConnectionGroup) -> bool {
+        const LONGEST_WAIT_SECONDS: f64 = 120.0;
+        let hang = || case.of(case.finding()).filter(|life| life.end.is_none());
+        let is_repeated = |at: &AtPeer, life: &Life| {
+            let unanswered = PeerWitness::of(life, self.now).unanswered;
+            unanswered.is_some_and(|UnansweredSince { since, .. }| {
+                let lasts = life.read_at.unwrap_or(self.now) - since;
+                let last_sent = (lasts / 2.0 - ANSWER_SECONDS).max(lasts - LONGEST_WAIT_SECONDS);
+                at.witnesses.iter().any(|it| it.was_heard_between(since, since + last_sent))
+            })
+        };
+        let at = [self.at(case), self.at_host(case)];
+        hang().next().is_some()
+            && at.into_iter().flatten().any(|at| hang().all(|life| is_repeated(at, life)))
+    }
+}
+
 /// What falls silent within this time may do so together.
 const TOGETHER_SECONDS: f64 = 60.0;
 
@@ -151,6 +174,12 @@ pub(super) fn met_outage(witnesses: &[PeerWitness], at: f64) -> bool {
             && !was_heard_between(it.since.min(at), it.since.max(at))
             && !was_heard_between(it.since, it.since + seconds(MIDDLEBOX_MS))
     })
+}
+
+/// The process of a connection: name and id.
+pub(super) fn whose(life: &Life) -> (String, u32) {
+    let owner = life.owner().map(|owner| (owner.process.clone(), owner.pid));
+    owner.unwrap_or_else(|| ("a program that has ended".to_owned(), 0))
 }
 
 /// Of one that hangs now: the quiet time before that, seconds.

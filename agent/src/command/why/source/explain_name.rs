@@ -9,7 +9,10 @@ use crate::{
             target::{Meaning, Target},
         },
     },
-    model::text::sanitize,
+    model::{
+        judgement::condition::Condition,
+        text::{count::counted, sanitize},
+    },
     store::DeathRow,
     view::{
         connection::{Connection, RowOwner},
@@ -43,12 +46,19 @@ impl Sources<'_> {
         if self.paths.iter().any(|path| path.name == name) {
             return Ok(());
         }
-        let names = self.names()?;
+        let (names, n_nameless) = self.names()?;
         let near = names.near(&name);
-        let there_is = match near.as_slice() {
+        let mut there_is = match near.as_slice() {
             [] => String::new(),
             near => format!("; there is {}", known_names::in_words(near)),
         };
+        if n_nameless > 0 {
+            let connections = counted(n_nameless, "connection");
+            let were = if n_nameless == 1 { "its program" } else { "their programs" };
+            there_is += &format!(
+                "; {connections} to a peer that does not answer may be of {name}: {were} ended before anybody looked (process `?`)"
+            );
+        }
         if names.has(&name) {
             self.notes.insert(0, format!("{name} has connections, but none of that time"));
         } else if target.looks_like_a_host() {
@@ -71,15 +81,18 @@ impl Sources<'_> {
         Ok(last)
     }
 
-    /// The names that owners of connections have, and had in the window.
-    fn names(&mut self) -> Result<KnownNames, Failure> {
+    /// The names that owners of connections have, and had in the window; and how many hang that have no name.
+    fn names(&mut self) -> Result<(KnownNames, usize), Failure> {
         let mut names = KnownNames::default();
+        let mut n_nameless = 0;
         let mut meet = |owners: &[RowOwner], connection: &Connection| {
             names.meet(owners.iter().map(|owner| owner.process.as_str()), &connection.part_of);
         };
         for Meaning { selections, .. } in Target::Everything.meanings(&[]) {
             for Row { connection, owners, .. } in self.living(&selections)? {
                 meet(&owners, &connection);
+                let hangs = connection.condition() == Condition::Stuck;
+                n_nameless += usize::from(owners.is_empty() && connection.orphan && hangs);
             }
             for EventRow { connection, owners, .. } in self.remembered(&selections)? {
                 meet(&owners, &connection);
@@ -92,6 +105,6 @@ impl Sources<'_> {
         for path in &self.paths {
             names.add(NameField::Path, &path.name);
         }
-        Ok(names)
+        Ok((names, n_nameless))
     }
 }

@@ -51,8 +51,8 @@ pub(crate) enum Error {
     #[error("{name} does not resolve ({cause}), and nothing of this host is called so{near}")]
     Unresolved { name: String, cause: io::Error, near: String },
     #[error(
-        "nothing is called {name}: no process, unit, container, pod, workload, Kubernetes namespace, path of the config or \
-         host{near}; `keepwatch why` without a name answers for everything"
+        "nothing that has connections is called {name}: no process, unit, container, pod, workload, Kubernetes namespace, path \
+         of the config or host{near}; `keepwatch why` without a name answers for everything"
     )]
     Unknown { name: String, near: String },
 }

@@ -2,7 +2,10 @@
 
 use super::phrase::{connections, time, up_to};
 use crate::{
-    command::why::{answer::Judged, needs::is_noticed_by_user_timeout},
+    command::{
+        timestamp,
+        why::{answer::Judged, needs::is_noticed_by_user_timeout},
+    },
     model::{
         judgement::{
             condition::Condition,
@@ -25,6 +28,16 @@ use crate::{
         neighbours::witness::{PeerWitness, hangs_after_a_moment},
     },
 };
+
+/// Whether it hangs after a quiet time in which its values would have let it probe, and it did not: the timer that ran was older.
+fn is_older_than_values(life: &Life) -> bool {
+    /// A timer is late by an eighth of a long time (`timer_list` wheels, kernel/time/timer.c), and ours by a tick.
+    const LATEST: f64 = 1.125;
+    let Connection { settings, probes_unanswered, .. } = &life.connection;
+    let due = f64::from(settings.idle.seconds) * LATEST + 2.0;
+    let quiet = life.quiet_before_stuck_seconds().filter(|_| settings.keepalive);
+    *probes_unanswered == 0 && quiet.is_some_and(|quiet| quiet > due)
+}
 
 impl Judged {
     /// `python3[812] web.service -> 10.0.0.9:5432  7 dead, 3 live`
@@ -64,7 +77,8 @@ impl Judged {
             |of: &dyn Fn(&Life) -> f64| live.iter().map(|life| of(life)).fold(0.0, f64::max);
         let count = |is: &dyn Fn(&Life) -> bool| live.iter().filter(|life| is(life)).count();
         let quietest = longest(&|life| life.connection.quiet_seconds);
-        words.push(format!("quiet for {}{}", up_to(live.len()), time(quietest)));
+        let as_of = self.seen_long_ago();
+        words.push(format!("quiet for {}{}{as_of}", up_to(live.len()), time(quietest)));
         let of = |condition| count(&|life: &Life| life.connection.condition() == condition);
         let n_held_back = count(&|life: &Life| {
             life.connection.condition() == Condition::Stuck && life.connection.is_held_back()
@@ -143,16 +157,53 @@ impl Judged {
             words.push(self.dropped_in(quietest));
         }
         words.extend(self.dropped_by_guess(quietest));
-        if self.is_peer_silent {
-            let these = if live.len() == 1 {
-                "this one does not notice it by itself"
-            } else {
-                "these do not notice it by themselves"
-            };
-            words.push(format!("others to the same peer get no answer: {these}"));
-        }
+        words.extend(self.others_silent());
         words.extend(self.gone_for_all());
+        words.extend(self.hung_lately());
         words.join(", ")
+    }
+
+    /// That others to the same peer get no answer, and whether these will notice it.
+    fn others_silent(&self) -> Option<String> {
+        // What was sent again and again, as pings are, will be.
+        let is_rhythm = |life: &Life| {
+            let longest = life.connection.longest_seen_quiet_seconds();
+            longest < 60.0 && life.connection.watched_seconds >= 3.0 * longest.max(1.0)
+        };
+        let these = match (self.case.live().all(is_rhythm), self.n_live) {
+            (true, 1) => "what this one sends next will show whether it does",
+            (true, _) => "what these send next will show whether they do",
+            (false, 1) => "this one does not notice it by itself",
+            (false, _) => "these do not notice it by themselves",
+        };
+        let said = || format!("others to the same peer get no answer: {these}");
+        self.is_peer_silent.then(said)
+    }
+
+    /// That one of those that live got no answer for some time, lately, and went on.
+    fn hung_lately(&self) -> Option<String> {
+        const LATELY_SECONDS: f64 = 900.0;
+        let now = self.asked.now;
+        let live = self.case.live().filter(|_| self.finding != Finding::AnsweredAgain);
+        let times = live.flat_map(|life| life.unanswered_times_of((now - LATELY_SECONDS, now)));
+        let (since, until) = times.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let clock = |at: f64| timestamp::short_of_unix(at, now);
+        let one = if self.n_live == 1 { "" } else { "one of them " };
+        Some(format!(
+            "{one}got no answer from {} on, and went on: answered by {}",
+            clock(since),
+            clock(until)
+        ))
+    }
+
+    /// How old the look is that this was seen at, if that is old.
+    fn seen_long_ago(&self) -> String {
+        const LONG_SECONDS: f64 = 15.0;
+        let looked = self.case.live().map(|life| life.connection.looked_at_seconds_ago);
+        match looked.fold(0.0, f64::max) {
+            oldest if oldest < LONG_SECONDS => String::new(),
+            oldest => format!(" (as of {}{} ago)", up_to(self.n_live), time(oldest)),
+        }
     }
 
     /// That no idle limit explains what hangs, and what shows it.
@@ -166,8 +217,10 @@ impl Judged {
         };
         let is_gone = if self.outage_beside.is_some() {
             "the peer or the path is gone"
-        } else {
+        } else if self.is_forgotten {
             "the peer or the path was gone, and forgot it meanwhile"
+        } else {
+            "the peer or the path was gone, and others are answered again: its next repetition shows whether it is still known"
         };
         Some(if self.case.live().any(hangs_after_a_moment) {
             format!("no path forgets after so little quiet: {is_gone}")
@@ -197,7 +250,12 @@ impl Judged {
                 .filter_map(|(name, from)| (from == SettingOrigin::Netns).then_some(name))
                 .collect();
             // Those of the time before it hung may have been others.
-            let now = if connection.condition() == Condition::Stuck { " now" } else { "" };
+            let is_older = is_older_than_values(life);
+            let now = match connection.condition() {
+                Condition::Stuck if is_older => " now; its timer was set before that",
+                Condition::Stuck => " now",
+                _ => "",
+            };
             let of_system = match of_system.len() {
                 0 => String::new(),
                 3 => format!(" (the system's values{now})"),

@@ -8,9 +8,12 @@
 
 mod evidence;
 mod explained;
+mod given_up;
 #[cfg(test)]
 mod tests;
 mod unseen;
+
+pub use given_up::GivenUp;
 
 use crate::model::{
     observed::{
@@ -108,17 +111,6 @@ pub struct Death {
     pub others: Others,
     /// What explains it as well as a path that forgot it.
     pub other_reason: Option<OtherReason>,
-}
-
-/// A close while the last data, or probes, were unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GivenUp {
-    /// Milliseconds before the end.
-    pub ago_ms: u64,
-    /// How long nothing had been received by then, milliseconds.
-    pub silent_ms: u32,
-    /// For how long data had been repeated by then, milliseconds; 0 if none was.
-    pub waited_ms: u32,
 }
 
 /// Other connections of this host to the same peer, while one of them died.
@@ -248,26 +240,6 @@ impl Death {
             }
             _ => false,
         }
-    }
-
-    /// The close of one that had waited for an answer, if that came after the close: it was no orderly end.
-    pub fn answered_too_late(&self) -> Option<GivenUp> {
-        /// One or two packets may be lost by chance.
-        const CLEARLY_MS: u32 = 5000;
-        let is_it =
-            |it: &GivenUp| it.waited_ms >= CLEARLY_MS && u64::from(self.silent_ms) < it.ago_ms;
-        let is_closed = matches!(self.cause, Cause::LocalClosed | Cause::Abandoned);
-        self.given_up.filter(|it| is_closed && is_it(it))
-    }
-
-    /// The same, called by its name: its quiet time is the one before what had waited.
-    #[must_use]
-    pub fn named(mut self) -> Self {
-        if let Some(GivenUp { silent_ms, waited_ms, .. }) = self.answered_too_late() {
-            (self.cause, self.certainty) = (Cause::Abandoned, Certainty::Exact);
-            self.quiet_ms = silent_ms.saturating_sub(waited_ms);
-        }
-        self
     }
 
     /// Of one that its probes ended: the quiet time before the first of them that nobody answered.

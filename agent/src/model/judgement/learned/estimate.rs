@@ -18,6 +18,8 @@ use crate::model::{
 
 /// Nothing in between forgets a connection so soon that one could be sure of it.
 const SURE_MS: i64 = 20_000;
+/// Quiet times that differ by less than one part in this are one rhythm.
+const ONE_RHYTHM: i64 = 50;
 
 /// What the evidence says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +134,13 @@ impl Estimate {
             _ => Confidence::Likely,
         };
         let is_singled_out = |kill: &&&Evidence| kill.outcome == QuietOutcome::SingledOut;
+        // What kills and what is survived by turns, again and again after the same time, is a rhythm of the program: the path
+        // may have changed, and a limit just there would be a chance, unless devices have it.
+        let is_one_rhythm = longest.zip(spans.last()).is_some_and(|(longest, last)| {
+            last.ms() <= longest.saturating_add(longest / ONE_RHYTHM)
+        });
         let all = kills.iter().copied().chain(survivals);
-        Some(Self {
+        let estimate = Self {
             longest_survived_ms: longest,
             shortest_killed_ms: shortest,
             n_survivals: survivals.iter().map(|it| it.outcome.times()).sum(),
@@ -145,7 +152,9 @@ impl Estimate {
             n_occasions,
             confidence,
             at_ms: all.map(|it| it.span.ended_ms).max()?,
-        })
+        };
+        let is_chance = is_one_rhythm && estimate.devices().is_none();
+        Some(if is_chance { Self { confidence: Confidence::Guess, ..estimate } } else { estimate })
     }
 
     /// Devices with a limit in between, if all of them have the same and there is room for no other.

@@ -23,6 +23,8 @@ use std::{
 
 /// What went dark within this time went dark together.
 const TOGETHER_SECONDS: f64 = 60.0;
+/// The same where different network namespaces saw it: they may have nothing in common.
+const ELSEWHERE_SECONDS: f64 = 15.0;
 /// Fewer connections, or one kind of them, are said by their case.
 const MIN_CONNECTIONS: usize = 4;
 const MIN_CASES: usize = 3;
@@ -66,8 +68,13 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Vec<OutageText> {
         }
     }
     let of_many = |hung_before: bool| {
-        let outages = hosts.iter().filter_map(|(host, all)| {
-            Some(Outage { hosts: [*host].into(), ..Outage::of(all.clone(), hung_before)? })
+        let outages = hosts.iter().flat_map(|(host, all)| {
+            let of_host = Outage::each_of(all, hung_before);
+            of_host.map(|outage| {
+                let all = outage.cases.iter().filter_map(|number| cases.get(*number));
+                let netns = all.map(|case| case.netns).collect();
+                Outage { hosts: [*host].into(), netns, ..outage }
+            })
         });
         let together = together(outages.collect()).into_iter();
         let all = together.filter(Outage::is_of_many);
@@ -161,6 +168,8 @@ fn get_no_answer(host: IpAddr, silence: Silence, now: f64) -> String {
 #[derive(Clone, Debug, PartialEq)]
 struct Outage {
     hosts: BTreeSet<IpAddr>,
+    /// The network namespaces that it was seen from.
+    netns: BTreeSet<u32>,
     /// The last packet that shows that a host was there: Unix time.
     heard_until: Option<f64>,
     /// When the first was sent that was not answered.
@@ -175,6 +184,18 @@ struct Outage {
 }
 
 impl Outage {
+    /// The largest of a host, and the one that lasts, if that is another.
+    fn each_of(all: &[HostWitness], hung_before: bool) -> impl Iterator<Item = Self> {
+        let largest = Self::of(all.to_vec(), hung_before);
+        let lasting = || {
+            let lasts = |it: &&HostWitness| it.witness.ended.is_none() && it.answered.is_none();
+            Self::of(all.iter().filter(lasts).copied().collect(), hung_before)
+        };
+        let is_over = largest.as_ref().is_none_or(Self::is_over);
+        let lasting = is_over.then(lasting).flatten().filter(|outage| !outage.is_over());
+        largest.into_iter().chain(lasting)
+    }
+
     /// Where most fell silent within the time. `hung_before`: of those that hung before the time that was asked for.
     fn of(all: Vec<HostWitness>, hung_before: bool) -> Option<Self> {
         let is_dark = |it: &HostWitness| {
@@ -208,6 +229,7 @@ impl Outage {
         let before = heard.filter(|heard| *heard <= began + ANSWER_SECONDS);
         Some(Self {
             hosts: BTreeSet::new(),
+            netns: BTreeSet::new(),
             heard_until: before.max_by(f64::total_cmp).map(|heard| heard.min(began)),
             since: began,
             heard_again,
@@ -230,6 +252,7 @@ impl Outage {
     fn and(mut self, other: Self) -> Self {
         let heard_until = self.heard_until.into_iter().chain(other.heard_until);
         self.hosts.extend(other.hosts);
+        self.netns.extend(other.netns);
         self.heard_until = heard_until.max_by(f64::total_cmp);
         self.since = self.since.min(other.since);
         // One that is still dark is not heard again by any time.
@@ -289,14 +312,16 @@ impl Outage {
     }
 }
 
-/// From each host on, those where it began within the time, joined.
+/// From each host on, those where it began within the time, joined: within a shorter time those that no namespace saw both.
 fn together(mut outages: Vec<Outage>) -> Vec<Outage> {
     outages.sort_by(|a, b| a.since.total_cmp(&b.since));
     let joined = (0..outages.len()).filter_map(|first| {
         let all = outages.get(first..)?;
-        let begins = all.first()?.since;
-        let is_of_it = |it: &&Outage| it.since <= begins + TOGETHER_SECONDS;
-        all.iter().take_while(is_of_it).cloned().reduce(Outage::and)
+        let Outage { since: begins, netns, .. } = all.first()?;
+        let is_in_time = |it: &&Outage| it.since <= begins + TOGETHER_SECONDS;
+        let is_of_it =
+            |it: &&Outage| it.since <= begins + ELSEWHERE_SECONDS || !it.netns.is_disjoint(netns);
+        all.iter().take_while(is_in_time).filter(is_of_it).cloned().reduce(Outage::and)
     });
     joined.collect()
 }

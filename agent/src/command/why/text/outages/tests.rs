@@ -112,6 +112,7 @@ fn what_a_path_forgot_in_an_outage_hangs_on_when_the_host_is_heard_again() {
 fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not_of_it() {
     let host = |last: u8, since: f64, n: usize| Outage {
         hosts: [IpAddr::from([10, 0, 0, last])].into(),
+        netns: [1].into(),
         heard_until: Some(since - 2.0),
         since,
         heard_again: None,
@@ -141,12 +142,19 @@ fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not
     assert!(!again(None, Some(160.0)).contains("heard again"), "the first is still dark");
     // Three alone are said by their cases.
     assert!(!joined.last().unwrap().is_of_many());
+    // What another namespace saw much later has nothing to do with it; what it saw at once may.
+    let n_hosts = |since| {
+        let elsewhere = Outage { netns: [2].into(), ..host(2, since, 2) };
+        together(vec![host(1, 100.0, 2), elsewhere])[0].hosts.len()
+    };
+    assert_eq!((n_hosts(142.0), n_hosts(101.0)), (1, 2));
 }
 
 #[test]
 fn an_outage_that_lasts_comes_before_a_larger_one_that_is_over() {
     let outage = |n, heard_again| Outage {
         hosts: BTreeSet::new(),
+        netns: BTreeSet::new(),
         heard_until: None,
         since: 0.0,
         heard_again,
@@ -163,6 +171,18 @@ fn an_outage_that_lasts_comes_before_a_larger_one_that_is_over() {
     let at = |n, since| Outage { since, ..outage(n, Some(since + 30.0)) };
     let of_then = [at(11, 400.0), at(22, 0.0), at(8, 410.0), at(5, 900.0), at(4, 1_500.0)];
     assert_eq!(n(each_of_a_time(of_then.into_iter())), [22, 11, 5]);
+}
+
+#[test]
+fn the_outage_that_lasts_is_found_beside_a_larger_one_of_the_same_host_that_is_over() {
+    let before = [1, 2, 3, 4, 5, 6].map(|case| went_on(case, 101.0, 175.0));
+    let now = [1, 2, 3, 4].map(|case| darkened(case, 399.0, 401.0));
+    let found = |all: &[HostWitness]| {
+        Outage::each_of(all, false).map(|it| (it.since, it.is_over())).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[&before[..], &now].concat()), [(101.0, true), (401.0, false)]);
+    assert_eq!(found(&before), [(101.0, true)]);
+    assert_eq!(found(&now), [(401.0, false)]);
 }
 
 #[test]

@@ -20,6 +20,24 @@ fn a_limit_is_longer_than_what_was_survived_and_at_most_what_killed() {
 }
 
 #[test]
+fn what_kills_and_is_survived_in_one_rhythm_is_a_guess_unless_a_device_is_like_that() {
+    let confidence = |survived_ms, killed: [u32; 3]| {
+        let mut learned = learned();
+        for (n, seconds) in (1..).zip(killed) {
+            drop_after(&mut learned, seconds, n * HOUR);
+        }
+        learned.survived(&peer(15), at(4 * HOUR), survived_ms);
+        estimate(&learned, 5 * HOUR).unwrap().confidence
+    };
+    // Pings every 118 s.
+    assert_eq!(confidence(116_250, [118, 118, 118]), Confidence::Guess);
+    assert_eq!(confidence(116_250, [118, 150, 200]), Confidence::Sure);
+    assert_eq!(confidence(100_000, [118, 118, 118]), Confidence::Sure);
+    // AWS.
+    assert_eq!(confidence(346_000, [351, 351, 351]), Confidence::Sure);
+}
+
+#[test]
 fn a_device_is_named_only_where_there_is_room_for_no_other() {
     let mut learned = learned();
     for n in 1..=3 {

@@ -4,9 +4,9 @@
 //! Five small JSON documents of the image format, version 1.1 (opencontainers/image-spec): a library for them would bring
 //! thirty crates.
 
+use super::elf::is_static;
 use crate::{
     command::{announced, new, said},
-    dist::is_static,
     outcome::talk,
     place,
 };

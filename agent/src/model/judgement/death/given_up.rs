@@ -1,0 +1,36 @@
+//! What this host closed before an answer came: no orderly end, although the answer came after that.
+
+use super::{Cause, Certainty, Death};
+
+/// A close while the last data, or probes, were unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Milliseconds before the end.
+    pub ago_ms: u64,
+    /// How long nothing had been received by then, milliseconds.
+    pub silent_ms: u32,
+    /// For how long data had been repeated by then, milliseconds; 0 if none was.
+    pub waited_ms: u32,
+}
+
+impl Death {
+    /// The close of one that had waited for an answer, if that came after the close: it was no orderly end.
+    pub fn answered_too_late(&self) -> Option<GivenUp> {
+        /// One or two packets may be lost by chance.
+        const CLEARLY_MS: u32 = 5000;
+        let is_it =
+            |it: &GivenUp| it.waited_ms >= CLEARLY_MS && u64::from(self.silent_ms) < it.ago_ms;
+        let is_closed = matches!(self.cause, Cause::LocalClosed | Cause::Abandoned);
+        self.given_up.filter(|it| is_closed && is_it(it))
+    }
+
+    /// The same, called by its name: its quiet time is the one before what had waited.
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        if let Some(GivenUp { silent_ms, waited_ms, .. }) = self.answered_too_late() {
+            (self.cause, self.certainty) = (Cause::Abandoned, Certainty::Exact);
+            self.quiet_ms = silent_ms.saturating_sub(waited_ms);
+        }
+        self
+    }
+}
