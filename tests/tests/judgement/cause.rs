@@ -236,7 +236,7 @@ fn a_middlebox_that_forgets_leaves_probed_neighbours_alone() {
     let trace = Trace::of(&path.near, &LIMIT);
     let quiet = path.connect(&Plan::NOTHING);
     let probed = path.connect(&Plan::keepalive(1, 1, 60));
-    let too_late = path.connect(&Plan::keepalive(4, 1, 2));
+    let too_late = path.connect(&Plan::keepalive(4, 1, 4));
     for ends in [&quiet, &probed, &too_late] {
         exchange(&ends.client, &ends.accepted);
     }
