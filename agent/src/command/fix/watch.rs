@@ -69,6 +69,7 @@ pub(super) fn watch(
         let candidates = look(args, reader, &mut memory, &mut report)?;
         if !candidates.is_empty() {
             set(&candidates, &mut journal, &mut report)?;
+            journal.make_room()?;
             counts.add(&report);
             report.run = Some(journal.run());
             say(&report)?;
