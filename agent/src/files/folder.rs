@@ -7,7 +7,7 @@ use super::{
 use rustix::{
     fs::{
         AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, chmod, chownat, fchmod, flock, fstat,
-        openat, renameat, statat, unlinkat,
+        fsync, openat, renameat, statat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -36,6 +36,14 @@ pub(crate) struct Lock {
 pub(crate) struct Seat {
     name: OsString,
     stat: Stat,
+}
+
+/// A file that is to take the place of another, under a name of its own until then.
+#[derive(Debug)]
+pub(super) struct Heir {
+    pub(super) file: File,
+    fresh: OsString,
+    name: OsString,
 }
 
 impl Folder {
@@ -99,14 +107,38 @@ impl Folder {
 
     /// Puts a file with these bytes in the place of the one with the name: a reader sees the old one or the new one, whole.
     fn replace(&self, name: &OsStr, bytes: &[u8], mode: Mode) -> Result<(), Error> {
+        let mut heir = self.heir(name, mode)?;
+        heir.file.write_all(bytes)?;
+        heir.file.sync_data()?;
+        self.install(&heir)
+    }
+
+    /// An empty file beside the one with the name. One that a kill left behind is taken.
+    pub(super) fn heir(&self, name: &OsStr, mode: Mode) -> Result<Heir, Error> {
         let mut fresh = OsString::from(".");
         fresh.push(name);
         fresh.push(".new");
-        let mut file: File = self.own(&fresh, mode)?.into();
+        let file: File = self.own(&fresh, mode)?.into();
         file.set_len(0)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        Ok(renameat(&self.0, &fresh, &self.0, name)?)
+        Ok(Heir { file, fresh, name: name.to_owned() })
+    }
+
+    /// Gives a file the name that it was made for.
+    pub(super) fn install(&self, heir: &Heir) -> Result<(), Error> {
+        Ok(renameat(&self.0, &heir.fresh, &self.0, &heir.name)?)
+    }
+
+    /// Waits until the names in it are on disk: to sync a file does not sync its name (fsync(2)).
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        // What is held is no open folder.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(fsync(openat(&self.0, ".", flags, Mode::empty())?)?)
+    }
+
+    /// Whether a name still leads to an open file.
+    pub(super) fn leads_to(&self, name: &OsStr, file: &File) -> Result<bool, Error> {
+        let there = Seat { name: name.to_owned(), stat: fstat(file)? };
+        Ok(self.seat(name)?.is_some_and(|seat| seat.is(&there)))
     }
 
     /// Whether this user may say what is in it.

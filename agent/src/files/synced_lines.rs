@@ -1,10 +1,10 @@
 //! Lines of JSON that a program must find again after it was killed, or after the host was.
 
 use super::{Error, Folder, Lock};
-use rustix::fs::{Mode, SeekFrom, fchmod, fdatasync, seek};
+use rustix::fs::{Mode, fchmod, fdatasync};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
@@ -13,9 +13,13 @@ use std::{
 /// A file in a folder of ours, one JSON object a line, to which nobody else adds meanwhile. What was added is on disk.
 #[derive(Debug)]
 pub(crate) struct SyncedLines {
+    folder: Folder,
+    name: OsString,
+    mode: Mode,
     file: File,
     n_bytes: usize,
-    _lock: Lock,
+    /// On the file that has the name.
+    lock: Lock,
 }
 
 impl SyncedLines {
@@ -26,13 +30,21 @@ impl SyncedLines {
         mode: Mode,
     ) -> Result<(Self, Vec<T>), Error> {
         let folder = Folder::make(folder, Mode::from_raw_mode(0o750))?;
-        let mut file: File = folder.own(OsStr::new(name), mode)?.into();
-        // Whatever the umask left of it.
-        fchmod(&file, mode)?;
-        let lock = Lock::on(file.try_clone()?.into())?;
+        let name = OsString::from(name);
+        let (mut file, lock) = loop {
+            let file: File = folder.own(&name, mode)?.into();
+            let lock = locked(&file, mode)?;
+            // Whoever had the lock before may have put another file in its place.
+            if folder.leads_to(&name, &file)? {
+                break (file, lock);
+            }
+        };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let mut lines = Self { file, n_bytes: bytes.len(), _lock: lock };
+        if bytes.is_empty() {
+            folder.sync()?;
+        }
+        let mut lines = Self { folder, name, mode, file, n_bytes: bytes.len(), lock };
         // What a kill cut off is ended, so that the next line is whole.
         if bytes.last().is_some_and(|byte| *byte != b'\n') {
             lines.write(b"\n")?;
@@ -53,16 +65,21 @@ impl SyncedLines {
         self.write(&text_of(lines)?)
     }
 
-    /// These lines in place of all that it has.
+    /// These lines in place of all that it has. At each moment one of the two is there, whole, whatever is killed: the new file is
+    /// written and locked beside the old one, synced, and takes its name.
     pub(crate) fn replace<'a, T: Serialize + 'a>(
         &mut self,
         lines: impl IntoIterator<Item = &'a T>,
     ) -> Result<(), Error> {
         let text = text_of(lines)?;
-        seek(&self.file, SeekFrom::Start(0))?;
-        self.file.set_len(0)?;
-        self.n_bytes = 0;
-        self.write(&text)
+        let mut heir = self.folder.heir(&self.name, self.mode)?;
+        let lock = locked(&heir.file, self.mode)?;
+        heir.file.write_all(&text)?;
+        fdatasync(&heir.file)?;
+        self.folder.install(&heir)?;
+        // What is added from here on has to be in the file that has the name, also if the folder cannot be synced.
+        (self.file, self.lock, self.n_bytes) = (heir.file, lock, text.len());
+        self.folder.sync()
     }
 
     fn write(&mut self, text: &[u8]) -> Result<(), Error> {
@@ -70,6 +87,12 @@ impl SyncedLines {
         self.n_bytes += text.len();
         Ok(fdatasync(&self.file)?)
     }
+}
+
+/// Locks a file, and gives it these permissions whatever the umask left of them.
+fn locked(file: &File, mode: Mode) -> Result<Lock, Error> {
+    fchmod(file, mode)?;
+    Lock::on(file.try_clone()?.into())
 }
 
 fn text_of<'a, T: Serialize + 'a>(
@@ -92,7 +115,11 @@ pub(crate) fn json_lines<T: DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, path::PathBuf};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+        path::PathBuf,
+    };
 
     const MODE: Mode = Mode::from_raw_mode(0o640);
     const NAME: &str = "lines.jsonl";
@@ -125,6 +152,42 @@ mod tests {
         lines.add(&[4]).unwrap();
         drop(lines);
         assert_eq!(open(&folder).1, [1, 2, 4]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_takes_its_place_is_locked_and_has_its_permissions_and_whoever_has_the_old_one_open_knows()
+     {
+        let folder = folder("in-place");
+        let (mut lines, _) = open(&folder);
+        lines.add(&[1]).unwrap();
+        let (path, fresh) = (folder.join(NAME), folder.join(".lines.jsonl.new"));
+        let old = File::open(&path).unwrap();
+        // What a kill has left behind, longer than what comes, and readable by nobody.
+        fs::write(&fresh, "[ 7, 7, 7, 7, 7 ]").unwrap();
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o200)).unwrap();
+        assert!(lines.folder.leads_to(NAME.as_ref(), &old).unwrap());
+        lines.replace(&[2]).unwrap();
+        assert!(!lines.folder.leads_to(NAME.as_ref(), &old).unwrap());
+        assert_eq!((fs::read(&path).unwrap(), fresh.exists()), (b"2\n".to_vec(), false));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE.bits());
+        let held = SyncedLines::open::<u32>(&folder, NAME, MODE);
+        assert!(matches!(held, Err(Error::Held(_))), "{held:?}");
+        drop(lines);
+        assert_eq!(open(&folder).1, [2]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let folder = folder("kept");
+        let (mut lines, _) = open(&folder);
+        lines.add(&[1]).unwrap();
+        fs::create_dir(folder.join(".lines.jsonl.new")).unwrap();
+        assert!(matches!(lines.replace(&[2]), Err(Error::Kind { .. })));
+        lines.add(&[3]).unwrap();
+        drop(lines);
+        assert_eq!(open(&folder).1, [1, 3]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

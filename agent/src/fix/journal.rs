@@ -13,14 +13,17 @@ use crate::{
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 pub(super) const NAME: &str = "fix.jsonl";
-/// As large as it may become: what is older than the last half makes room.
-pub(super) const MOST_BYTES: usize = 64 << 20;
+/// Of a larger one a part makes room when a command begins, and of a watch also meanwhile. What a command sets at once is never
+/// cut, and may make it larger.
+const MOST_BYTES: usize = 64 << 20;
+/// A journal that holds this is not read beside the one who writes it: some million changes.
+pub(super) const MOST_READ: usize = 8 * MOST_BYTES;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +166,9 @@ impl Journal {
         at: &str,
     ) -> Result<(), Error> {
         let run = self.run;
+        if !self.has_begun {
+            self.shorten_if_large(Some(run - 1))?;
+        }
         let begin = || JournalLine::Run { run, at: at.to_owned(), boot: host::boot_id() };
         let begin = (!self.has_begun).then(begin);
         let sets = changes.into_iter().map(|change| JournalLine::Sets { run, change });
@@ -213,24 +219,28 @@ impl Journal {
         sets.filter(|change| !settled.contains(change.id.as_str())).collect()
     }
 
+    /// Makes room for a watch, which goes on and on: then its own oldest changes go, too. Their connections have mostly ended.
+    pub(crate) fn make_room(&mut self) -> Result<(), Error> {
+        self.shorten_if_large(None)
+    }
+
     fn append(&mut self, lines: Vec<JournalLine>) -> Result<(), Error> {
         let written = self.on_disk.add(&lines);
         written.map_err(|cause| self.failed("write", cause))?;
         self.lines.extend(lines);
-        if self.on_disk.n_bytes() > MOST_BYTES { self.shorten() } else { Ok(()) }
+        Ok(())
     }
 
-    /// Writes the later half anew, with the beginning of each run that is in it.
-    fn shorten(&mut self) -> Result<(), Error> {
-        let half = self.lines.len() / 2;
-        let later: HashSet<u32> = self.lines.iter().skip(half).map(JournalLine::run).collect();
-        let mut number = 0;
-        self.lines.retain(|line| {
-            number += 1;
-            number > half || matches!(line, JournalLine::Run { run, .. } if later.contains(run))
-        });
-        let replaced = self.on_disk.replace(&self.lines);
-        replaced.map_err(|cause| self.failed("shorten", cause))
+    /// `whole`: a run of which everything stays that can be undone.
+    fn shorten_if_large(&mut self, whole: Option<u32>) -> Result<(), Error> {
+        if self.on_disk.n_bytes() <= MOST_BYTES {
+            return Ok(());
+        }
+        let shorter = shortened(&self.lines, &host::boot_id(), whole);
+        let replaced = self.on_disk.replace(&shorter);
+        replaced.map_err(|cause| self.failed("shorten", cause))?;
+        self.lines = shorter;
+        Ok(())
     }
 
     fn failed(&self, attempt: &'static str, cause: files::Error) -> Error {
@@ -244,6 +254,65 @@ impl JournalLine {
             Self::Run { run, .. } | Self::Sets { run, .. } | Self::Settled { run, .. } => *run,
         }
     }
+}
+
+/// At most half of the lines, as far as that can be had without a run that stays whole: first goes what nobody asks for any more,
+/// then the oldest. The beginning of the last run stays, as numbers are not used again.
+fn shortened(lines: &[JournalLine], boot_id: &str, whole: Option<u32>) -> Vec<JournalLine> {
+    let needed = needed(lines, boot_id);
+    let n_needed = needed.iter().filter(|is_needed| **is_needed).count();
+    let mut n_too_many = n_needed.saturating_sub(lines.len() / 2);
+    let mut kept: Vec<&JournalLine> = Vec::new();
+    for (line, is_needed) in lines.iter().zip(needed) {
+        let is_run = matches!(line, JournalLine::Run { .. });
+        if is_needed && !is_run && n_too_many > 0 && Some(line.run()) != whole {
+            n_too_many -= 1;
+        } else if is_needed || is_run {
+            kept.push(line);
+        }
+    }
+    let is_begin = |line: &JournalLine| matches!(line, JournalLine::Run { .. });
+    let with_rest: HashSet<u32> =
+        kept.iter().filter(|line| !is_begin(line)).map(|line| line.run()).collect();
+    let last = lines.iter().map(JournalLine::run).max();
+    let stays = |line: &&JournalLine| {
+        !is_begin(line) || with_rest.contains(&line.run()) || Some(line.run()) == last
+    };
+    kept.into_iter().filter(stays).cloned().collect()
+}
+
+/// Of each line whether somebody may ask for it: an undo for what is not settled, a later plan for what was taken back, of each
+/// place the last. Beginnings are not counted.
+fn needed(lines: &[JournalLine], boot_id: &str) -> Vec<bool> {
+    let is_of_boot =
+        |line: &JournalLine| matches!(line, JournalLine::Run { boot, .. } if boot == boot_id);
+    let of_boot: HashSet<u32> =
+        lines.iter().filter(|line| is_of_boot(line)).map(JournalLine::run).collect();
+    // Of what was taken back: by its run and id, the place; by the place, the last run and id.
+    let mut settled: HashMap<(u32, &str), bool> = HashMap::new();
+    for line in lines {
+        if let JournalLine::Settled { run, id, is_as_before } = line {
+            *settled.entry((*run, id)).or_default() |= is_as_before;
+        }
+    }
+    let mut last_at: HashMap<SocketPlace, (u32, &str)> = HashMap::new();
+    for line in lines {
+        if let JournalLine::Sets { run, change } = line
+            && settled.get(&(*run, change.id.as_str())) == Some(&true)
+        {
+            last_at.insert(change.place(), (*run, &change.id));
+        }
+    }
+    let last_taken_back: HashSet<(u32, &str)> = last_at.into_values().collect();
+    let is_needed = |line: &JournalLine| {
+        let of = match line {
+            JournalLine::Run { .. } => return false,
+            JournalLine::Sets { run, change } => (*run, change.id.as_str()),
+            JournalLine::Settled { run, id, .. } => (*run, id.as_str()),
+        };
+        of_boot.contains(&of.0) && (!settled.contains_key(&of) || last_taken_back.contains(&of))
+    };
+    lines.iter().map(is_needed).collect()
 }
 
 #[cfg(test)]
@@ -310,5 +379,58 @@ mod tests {
         let journal = Journal::open(&folder).unwrap();
         assert_eq!((journal.last_run(), journal.knows(1)), (None, true));
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    const BOOT: &str = "this";
+
+    fn begun(run: u32, boot: &str) -> JournalLine {
+        JournalLine::Run { run, at: String::new(), boot: boot.to_owned() }
+    }
+
+    fn sets(run: u32, id: u64) -> JournalLine {
+        let mut change = change(id);
+        change.local.set_port(u16::try_from(id).unwrap());
+        JournalLine::Sets { run, change }
+    }
+
+    fn is_settled(run: u32, id: u64, is_as_before: bool) -> JournalLine {
+        JournalLine::Settled { run, id: SocketId(id).to_string(), is_as_before }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_any_more_makes_room_first() {
+        let lines = [
+            begun(1, "earlier"),
+            sets(1, 1),
+            begun(2, BOOT),
+            sets(2, 2),
+            is_settled(2, 2, false),
+            sets(2, 3),
+            is_settled(2, 3, true),
+            begun(3, BOOT),
+            sets(3, 3),
+            is_settled(3, 3, true),
+            sets(3, 4),
+            begun(4, BOOT),
+            sets(4, 5),
+            is_settled(4, 5, false),
+        ];
+        // What was taken back twice is known by the second time.
+        let kept = [&lines[7..11], &lines[11..12]].concat();
+        assert_eq!(shortened(&lines, BOOT, Some(4)), kept);
+    }
+
+    #[test]
+    fn of_what_can_be_undone_the_oldest_goes_and_a_run_that_stays_whole_does_not() {
+        let lines: Vec<JournalLine> = std::iter::once(begun(1, BOOT))
+            .chain((1..=3).map(|id| sets(1, id)))
+            .chain([begun(2, BOOT)])
+            .chain((4..=9).map(|id| sets(2, id)))
+            .collect();
+        assert_eq!(shortened(&lines, BOOT, Some(2)), lines[4..], "more than half, but whole");
+        let kept = [&lines[4..5], &lines[6..]].concat();
+        assert_eq!(shortened(&lines, BOOT, None), kept);
+        let whole = [&lines[..5], &lines[9..]].concat();
+        assert_eq!(shortened(&lines, BOOT, Some(1)), whole);
     }
 }

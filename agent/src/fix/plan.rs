@@ -82,6 +82,34 @@ pub(crate) struct PlannedOptions {
     pub(crate) origin: String,
 }
 
+/// Why a connection is left alone whatever is known of its path.
+pub(crate) fn left_at_sight(row: &Row) -> Option<LeftAlone> {
+    let connection = &row.connection;
+    // A program that starts keepwatch shares its descriptors with it for a moment.
+    let is_ours = |owner: &RowOwner| owner.process == env!("CARGO_PKG_NAME");
+    if !row.owners.is_empty() && row.owners.iter().all(is_ours) {
+        return Some(LeftAlone::Keepwatch);
+    }
+    match row.verdict() {
+        // Others there may have died of less.
+        Verdict::Protected => None,
+        Verdict::Kept => Some(LeftAlone::Kept),
+        Verdict::Local => Some(LeftAlone::Local),
+        Verdict::Off | Verdict::Late => left_by_state(connection),
+    }
+}
+
+/// Why no probe helps it.
+fn left_by_state(connection: &Connection) -> Option<LeftAlone> {
+    if connection.state != State::Established {
+        Some(LeftAlone::NotEstablished)
+    } else if connection.limit.idle_limit_from.counts_bytes() {
+        Some(LeftAlone::CountsBytes)
+    } else {
+        None
+    }
+}
+
 /// The options that `row` shall have; or why it is left alone. `paths`: what is known of its path by experience. A limit that
 /// is only assumed does not speak against experience; one that was set does.
 pub(crate) fn plan(
@@ -91,28 +119,19 @@ pub(crate) fn plan(
     hz: u32,
 ) -> Result<PlannedOptions, LeftAlone> {
     let connection = &row.connection;
-    // A program that starts keepwatch shares its descriptors with it for a moment.
-    let is_ours = |owner: &RowOwner| owner.process == env!("CARGO_PKG_NAME");
-    if !row.owners.is_empty() && row.owners.iter().all(is_ours) {
-        return Err(LeftAlone::Keepwatch);
+    if let Some(why) = left_at_sight(row) {
+        return Err(why);
     }
-    match row.verdict() {
-        Verdict::Protected => match paths.killed_sooner(connection) {
-            None => return Err(LeftAlone::Protected),
-            Some(_) if is_set(&connection.limit.idle_limit_from) => {
-                return Err(LeftAlone::ProtectedAsSet);
-            }
-            Some(_) => {}
-        },
-        Verdict::Kept => return Err(LeftAlone::Kept),
-        Verdict::Local => return Err(LeftAlone::Local),
-        Verdict::Off | Verdict::Late => {}
-    }
-    if connection.state != State::Established {
-        return Err(LeftAlone::NotEstablished);
-    }
-    if connection.limit.idle_limit_from.counts_bytes() {
-        return Err(LeftAlone::CountsBytes);
+    if row.verdict() == Verdict::Protected {
+        if paths.killed_sooner(connection).is_none() {
+            return Err(LeftAlone::Protected);
+        }
+        if is_set(&connection.limit.idle_limit_from) {
+            return Err(LeftAlone::ProtectedAsSet);
+        }
+        if let Some(why) = left_by_state(connection) {
+            return Err(why);
+        }
     }
     let learned = paths.learned.of(connection);
     let evidence = paths.neighbours.evidence(connection);

@@ -2,7 +2,7 @@
 
 use super::{
     apply::place,
-    journal::{Change, JournalLine, MOST_BYTES, NAME, SocketPlace},
+    journal::{Change, JournalLine, MOST_READ, NAME, SocketPlace},
 };
 use crate::{
     files,
@@ -23,7 +23,7 @@ pub(crate) struct TakenBack(HashMap<SocketPlace, Change>);
 impl TakenBack {
     /// What the journal in a state folder says. A plan needs no lock.
     pub(crate) fn read(folder: &Path) -> Result<Self, files::Error> {
-        match files::text(&folder.join(NAME), MOST_BYTES * 2) {
+        match files::text(&folder.join(NAME), MOST_READ) {
             Ok(text) => Ok(Self::of(files::json_lines(text.as_bytes()), &host::boot_id())),
             Err(error) if error.is_not_found() => Ok(Self::default()),
             Err(error) => Err(error),

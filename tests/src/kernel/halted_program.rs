@@ -18,6 +18,10 @@ impl SystemCall {
     pub const PIDFD_GETFD: Self = Self(libc::SYS_pidfd_getfd);
     /// `fdatasync(2)`
     pub const FDATASYNC: Self = Self(libc::SYS_fdatasync);
+    /// `fsync(2)`
+    pub const FSYNC: Self = Self(libc::SYS_fsync);
+    /// `renameat(2)`
+    pub const RENAMEAT: Self = Self(libc::SYS_renameat);
     /// `setsockopt(2)`
     pub const SETSOCKOPT: Self = Self(libc::SYS_setsockopt);
 }

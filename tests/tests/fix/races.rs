@@ -6,7 +6,7 @@ use keepwatch_tests::{
     answer::agent::{keepwatch, sockets_from_kernel},
     kernel::{
         halted_program::{HaltedProgram, SystemCall},
-        socket::{Plan, Road, SocketOption},
+        socket::{self, Plan, Road, SocketOption},
     },
     network::{
         cat_program::CatProgram,
@@ -14,7 +14,10 @@ use keepwatch_tests::{
     },
     wait,
 };
-use rustix::io::dup2;
+use rustix::{
+    io::dup2,
+    net::{connect, connect_unspec},
+};
 use serde_json::Value;
 use std::{
     fs::{self, File},
@@ -236,4 +239,59 @@ fn what_a_process_has_closed_when_it_executed_another_program_is_left_alone_by_a
         assert_eq!(fate, refused("other_socket"), "{moment:?}");
         assert_eq!(options(&other.client), UNSET);
     }
+}
+
+#[test]
+fn a_connection_that_a_child_shares_meanwhile_is_fixed_for_both() {
+    for moment in MOMENTS {
+        let fixer = Fixer::new(NetworkPath::cable());
+        let Ends { client, accepted, local } = fixer.path.connect(&Plan::NOTHING);
+        let shared = |fd: &OwnedFd| fd.try_clone().expect("a second descriptor");
+        let of_child = Ends { client: shared(&client), accepted: shared(&accepted), local };
+        let mut child = None;
+        let fate = fix_while(&fixer, moment, local, || {
+            child = Some(CatProgram::reading_from(&fixer.path, of_child));
+        });
+        assert_eq!(fate, ("fixed".to_owned(), String::new()), "{moment:?}");
+        assert_eq!(options(&client), (true, 60, 10, 3));
+        assert_eq!(row_of(&fixer, local), (true, 60, 3));
+    }
+}
+
+#[test]
+fn the_same_socket_with_another_connection_is_left_alone() {
+    for moment in MOMENTS {
+        let fixer = Fixer::new(NetworkPath::cable());
+        let Ends { client, accepted, local } = fixer.path.connect(&Plan::NOTHING);
+        let mut again = None;
+        let fate = fix_while(&fixer, moment, local, || {
+            connect_unspec(&client).expect("connect(AF_UNSPEC)");
+            fixer.path.near.run(|| connect(&client, &fixer.path.server)).expect("connect again");
+            again = Some(fixer.path.accept());
+        });
+        assert_eq!(fate, refused("other_socket"), "{moment:?}");
+        assert_eq!(options(&client), UNSET);
+        assert_next_run_fixes(&fixer, socket::local_address(&client));
+        drop(accepted);
+    }
+}
+
+#[test]
+fn an_undo_touches_nothing_but_what_was_set_and_finds_that_again_later() {
+    let fixer = Fixer::new(NetworkPath::cable());
+    let Ends { client: mut place, local, accepted } = fixer.path.connect(&Plan::NOTHING);
+    fixer.outcomes(&["--apply"]);
+    // Another one has the very values that were set.
+    let other = fixer.path.connect(&Plan::keepalive(60, 10, 3));
+    let undo = keepwatch(fixer.words(&["--undo"]));
+    let halted = HaltedProgram::before(undo, SystemCall::PIDFD_GETFD, 1);
+    let moved = place.try_clone().expect("a second descriptor");
+    dup2(&other.client, &mut place).expect("dup2");
+    let rows = outcomes(&halted.go_on());
+    assert_eq!(outcome_of(&rows, local), ("refused", "other_socket"));
+    assert_eq!((options(&moved), options(&place)), ((true, 60, 10, 3), (true, 60, 10, 3)));
+    let rows = fixer.outcomes(&["--undo"]);
+    assert_eq!(outcome_of(&rows, local), ("undone", ""));
+    assert_eq!((options(&moved), options(&other.client)), (UNSET, (true, 60, 10, 3)));
+    drop(accepted);
 }

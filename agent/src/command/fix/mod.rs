@@ -17,7 +17,7 @@ use crate::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
         journal::{Change, Journal, SettledSocket, SocketPlace},
         known::{KnownPaths, LearnedPaths},
-        plan::{MostValues, plan},
+        plan::{MostValues, left_at_sight, plan},
         taken_back::TakenBack,
         undo::undo,
     },
@@ -25,15 +25,13 @@ use crate::{
         borrowed_socket::{OpenProcesses, Refusal},
         clock, host,
     },
-    model::{
-        judgement::verdict::Verdict, observed::socket::Direction, table::agent_health::HostView,
-    },
-    view::{filter::Filter, neighbours::Neighbours},
+    model::{observed::socket::Direction, table::agent_health::HostView},
+    view::{filter::Filter, neighbours::Neighbours, row::Row},
 };
 use clap::Args;
 use report::FixReport;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     io::Write as _,
     path::PathBuf,
     str::FromStr,
@@ -163,16 +161,14 @@ impl FixArgs {
         MostValues { idle: self.idle, interval: self.probe_interval, count: self.probes }
     }
 
-    /// What is known of the paths of connections of the plan, as `why` knows it; nothing was learned where the question brings
-    /// its own limits.
-    fn known_paths(&self, reader: &mut ConnectionReader) -> Result<KnownPaths, Failure> {
-        let mut hosts = BTreeSet::new();
-        reader.each_row(&self.filter, |row| {
-            if row.verdict() != Verdict::Local {
-                hosts.insert(row.connection.remote.ip());
-            }
-        })?;
-        let mut lives = peer_lives::with_hosts(reader, &hosts, &self.filter)?;
+    /// Passes on every connection that is meant, and says what is known of their paths, as `why` knows it; nothing was learned
+    /// where the question brings its own limits.
+    fn each_row_and_paths(
+        &self,
+        reader: &mut ConnectionReader,
+        each: impl FnMut(Row),
+    ) -> Result<KnownPaths, Failure> {
+        let mut lives = peer_lives::of_each_row(reader, &self.filter, each)?;
         let drills = NotedDrills::read(&self.state.state_dir).unwrap_or_else(|error| {
             warn!(%error, "whether a drill cut a path is not known");
             NotedDrills::default()
@@ -244,16 +240,23 @@ fn planned(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz) = (args.most(), clock::hz());
-    let (paths, taken_back) = (args.known_paths(reader)?, args.taken_back());
-    let mut candidates = Vec::new();
-    reader.each_row(&args.filter, |row| {
+    let taken_back = args.taken_back();
+    let mut undecided = Vec::new();
+    let paths = args.each_row_and_paths(reader, |row| {
         let row = taken_back.of_its_program(row);
+        match left_at_sight(&row) {
+            Some(why) => report.leave(&row, why),
+            None => undecided.push(row),
+        }
+    })?;
+    reader.say_unseen();
+    let mut candidates = Vec::new();
+    for row in undecided {
         match plan(&row, &paths, most, hz) {
             Ok(planned) => candidates.push(Candidate::new(&row, planned)),
             Err(why) => report.leave(&row, why),
         }
-    })?;
-    reader.say_unseen();
+    }
     Ok(candidates)
 }
 
@@ -323,11 +326,9 @@ fn undo_all(changes: &[Change], reader: &mut ConnectionReader) -> Result<Vec<Soc
     let everything = Filter { all: true, ..Filter::default() };
     let wanted: HashSet<SocketPlace> = changes.iter().map(Change::place).collect();
     let mut living: HashMap<SocketPlace, Vec<(u32, u32)>> = HashMap::new();
-    reader.each_row(&everything, |row| {
-        let place = place(&row.connection);
-        if wanted.contains(&place) {
-            living.entry(place).or_default().extend(holders(&row));
-        }
+    let is_wanted = |place| wanted.contains(&place);
+    reader.each_row_at(&everything, is_wanted, |row| {
+        living.entry(place(&row.connection)).or_default().extend(holders(&row));
     })?;
     let mut processes = OpenProcesses::default();
     let fate = |change: &Change| match living.get(&change.place()) {

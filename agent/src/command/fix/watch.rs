@@ -7,7 +7,7 @@ use crate::{
     fix::{
         apply::Candidate,
         journal::Journal,
-        plan::{LeftAlone, options, plan},
+        plan::{LeftAlone, left_at_sight, options, plan},
         taken_back::TakenBack,
     },
     kernel::{borrowed_socket::SocketOptions, clock},
@@ -69,6 +69,7 @@ pub(super) fn watch(
         let candidates = look(args, reader, &mut memory, &mut report)?;
         if !candidates.is_empty() {
             set(&candidates, &mut journal, &mut report)?;
+            journal.make_room()?;
             counts.add(&report);
             report.run = Some(journal.run());
             say(&report)?;
@@ -88,15 +89,22 @@ fn look(
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
     let (most, hz, now) = (args.most(), clock::hz(), clock::now());
-    let paths = args.known_paths(reader)?;
-    let mut candidates = Vec::new();
     let mut living = HashSet::new();
-    reader.each_row(&args.filter, |row| {
+    let mut undecided = Vec::new();
+    let paths = args.each_row_and_paths(reader, |row| {
         living.insert(row.id().to_owned());
         if memory.touched.contains(row.id()) {
             return;
         }
         let row = memory.taken_back.of_its_program(row);
+        match left_at_sight(&row) {
+            Some(why) => report.leave(&row, why),
+            None => undecided.push(row),
+        }
+    })?;
+    reader.say_unseen();
+    let mut candidates = Vec::new();
+    for row in undecided {
         match plan(&row, &paths, most, hz) {
             Ok(planned) => {
                 let options = options(&row.connection);
@@ -109,8 +117,7 @@ fn look(
             }
             Err(why) => report.leave(&row, why),
         }
-    })?;
-    reader.say_unseen();
+    }
     memory.keep(&living);
     Ok(candidates)
 }

@@ -89,25 +89,49 @@ pub(in crate::command) struct LivingRows {
     met: BTreeSet<SocketId>,
     alike: HashMap<Likeness, u32>,
     n_left_out: usize,
+    /// One was left out for want of room, or because it was met from another client: what is held depends on all that was offered.
+    is_cut: bool,
 }
 
 impl LivingRows {
     /// Takes a row, unless enough are held that are like it.
     pub(in crate::command) fn take(&mut self, row: Row) {
+        if self.has_room_for(&row) {
+            self.rows.insert(row.id().to_owned(), row);
+        }
+    }
+
+    /// The same of a row that is needed elsewhere, too.
+    pub(in crate::command) fn take_copy(&mut self, row: &Row) {
+        if self.has_room_for(row) {
+            self.rows.insert(row.id().to_owned(), row.clone());
+        }
+    }
+
+    /// Counts a row, and says whether it is to be held.
+    fn has_room_for(&mut self, row: &Row) -> bool {
         if let Ok(id) = row.id().parse()
             && !self.met.insert(id)
         {
-            return;
+            return false;
         }
-        let likeness = Likeness::of(&row);
+        let likeness = Likeness::of(row);
         let most = if likeness.trouble.is_none() { MAX_ROWS } else { MAX_TROUBLED };
         let n_alike = self.alike.entry(likeness).or_default();
-        if *n_alike >= MAX_ALIKE || self.rows.len() >= most {
+        let is_room = self.rows.len() < most;
+        if *n_alike >= MAX_ALIKE || !is_room {
             self.n_left_out += 1;
-            return;
+            // Those that are alike have one server, but clients of any host are alike.
+            self.is_cut |= !is_room || row.connection.direction() == Direction::Inbound;
+            return false;
         }
         *n_alike += 1;
-        self.rows.insert(row.id().to_owned(), row);
+        true
+    }
+
+    /// Whether other rows may have taken the place of one to some host.
+    pub(in crate::command) const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The rows that are held, and the number of those that are not.

@@ -10,7 +10,7 @@ pub(super) use kernel_walk::Kernel;
 use super::{Failure, output};
 use crate::{
     config,
-    fix::known::LearnedPaths,
+    fix::{apply::place, journal::SocketPlace, known::LearnedPaths},
     kernel::host,
     serve::{AgentStatus, client},
     store::{self, HistoryReader},
@@ -120,15 +120,30 @@ impl ConnectionReader {
     pub(super) fn each_row(
         &mut self,
         filter: &Filter,
+        each: impl FnMut(Row),
+    ) -> Result<(), Failure> {
+        self.each_row_at(filter, |_| true, each)
+    }
+
+    /// The same of connections at some places: of no other is a row made, where the kernel is walked.
+    pub(super) fn each_row_at(
+        &mut self,
+        filter: &Filter,
+        is_wanted: impl Fn(SocketPlace) -> bool,
         mut each: impl FnMut(Row),
     ) -> Result<(), Failure> {
         match self {
             Self::Agent { path, .. } => Ok(client::fresh_sockets(path, filter, |row| {
-                each(row);
+                if is_wanted(place(&row.connection)) {
+                    each(row);
+                }
                 true
             })?),
             Self::Kernel(kernel) => kernel.walk(filter, |socket, owners, identity, around| {
-                each(Row::new(socket, owners, identity, around, socket.at));
+                let ends = (socket.local.socket_addr(), socket.remote.socket_addr());
+                if is_wanted((socket.netns, ends.0, ends.1)) {
+                    each(Row::new(socket, owners, identity, around, socket.at));
+                }
                 Ok(())
             }),
         }

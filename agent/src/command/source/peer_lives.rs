@@ -4,7 +4,7 @@ use super::{ConnectionReader, Kernel, living::LivingRows};
 use crate::{
     command::Failure,
     kernel::clock,
-    model::table::happening::EventName,
+    model::{judgement::verdict::Verdict, table::happening::EventName},
     serve::client,
     view::{
         event_filter::EventFilter,
@@ -58,8 +58,71 @@ pub(in crate::command) fn remembered(
     Ok(happenings)
 }
 
+/// Passes on every connection that a filter admits, and then says what is known of their paths: of all connections with the same
+/// hosts that live, and of those that the agent remembers.
+///
+/// The kernel is walked once for both. What goes in the other direction shows nothing of a path (`Neighbours`), nor does what stays on
+/// this host: neither is held.
+pub(in crate::command) fn of_each_row(
+    reader: &mut ConnectionReader,
+    filter: &Filter,
+    mut each: impl FnMut(Row),
+) -> Result<Vec<Life>, Failure> {
+    let mut hosts = BTreeSet::new();
+    let mut take = |row: Row| {
+        if row.verdict() != Verdict::Local {
+            hosts.insert(row.connection.remote.ip());
+        }
+        each(row);
+    };
+    let read_at = clock::unix_seconds();
+    let seen = match reader {
+        ConnectionReader::Agent { .. } => {
+            reader.each_row(filter, take)?;
+            None
+        }
+        ConnectionReader::Kernel(kernel) => {
+            let living = walk_once(kernel, filter, &mut take)?;
+            (!living.is_cut()).then_some(living)
+        }
+    };
+    let Some(living) = seen else { return with_hosts(reader, &hosts, filter) };
+    let (mut rows, _) = living.finish();
+    rows.retain(|row| hosts.contains(&row.connection.remote.ip()));
+    Ok(lives_at(read_at, rows, Vec::new()))
+}
+
+/// Passes on what a filter admits, and holds what others show of paths.
+fn walk_once(
+    kernel: &mut Kernel,
+    filter: &Filter,
+    mut each: impl FnMut(Row),
+) -> Result<LivingRows, Failure> {
+    let measured_by = filter.measured_by.clone();
+    let of_paths = Filter { direction: filter.direction, measured_by, ..Filter::default() };
+    let everything = Filter { all: true, ..of_paths.clone() };
+    let mut living = LivingRows::default();
+    kernel.walk(&everything, |socket, owners, identity, around| {
+        let is = |filter: &Filter| filter.admits(socket, around, socket.quiet_ms.into());
+        let is_meant =
+            is(filter) && filter.admits_owner(owners) && filter.admits_identity(identity);
+        let is_of_path = is(&of_paths) && !around.is_local(socket);
+        if is_meant || is_of_path {
+            let row = Row::new(socket, owners, identity, around, socket.at);
+            if is_of_path {
+                living.take_copy(&row);
+            }
+            if is_meant {
+                each(row);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(living)
+}
+
 /// Connections of this host with these, those that live and those that the agent remembers. `measured_by`: whose limits.
-pub(in crate::command) fn with_hosts(
+fn with_hosts(
     reader: &mut ConnectionReader,
     hosts: &BTreeSet<IpAddr>,
     measured_by: &Filter,
@@ -76,32 +139,22 @@ pub(in crate::command) fn with_hosts(
     let filter = Filter { peer, measured_by, ..Filter::default() };
     let mut living = LivingRows::default();
     let read_at = clock::unix_seconds();
+    reader.each_row(&filter, |row| living.take(row))?;
     let past = match reader {
         ConnectionReader::Agent { path, .. } => {
-            client::fresh_sockets(path, &filter, |row| {
-                living.take(row);
-                true
-            })?;
             let mut past = remembered(path, filter, None, |_| true)?;
             past.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
             past
         }
-        ConnectionReader::Kernel(kernel) => {
-            walk(kernel, &filter, &mut living)?;
-            Vec::new()
-        }
+        ConnectionReader::Kernel(_) => Vec::new(),
     };
-    let (rows, _) = living.finish();
+    Ok(lives_at(read_at, living.finish().0, past))
+}
+
+fn lives_at(read_at: f64, rows: Vec<Row>, past: Vec<EventRow>) -> Vec<Life> {
     let mut lives = lives(rows, past);
     for life in lives.iter_mut().filter(|life| life.end.is_none()) {
         life.read_at = Some(read_at);
     }
-    Ok(lives)
-}
-
-fn walk(kernel: &mut Kernel, filter: &Filter, living: &mut LivingRows) -> Result<(), Failure> {
-    kernel.walk(filter, |socket, owners, identity, around| {
-        living.take(Row::new(socket, owners, identity, around, socket.at));
-        Ok(())
-    })
+    lives
 }
