@@ -82,6 +82,9 @@ pub(crate) struct PlannedOptions {
     pub(crate) origin: String,
 }
 
+/// What values follow that were asked for.
+const ASKED_FOR: &str = "what was asked for";
+
 /// Why a connection is left alone whatever is known of its path.
 pub(crate) fn left_at_sight(row: &Row) -> Option<LeftAlone> {
     let connection = &row.connection;
@@ -136,7 +139,8 @@ pub(crate) fn plan(
     let learned = paths.learned.of(connection);
     let evidence = paths.neighbours.evidence(connection);
     let known = constraints(connection, learned, &evidence);
-    let proposal = most.lower(Proposal::fitting(&known), known.own.count > 0);
+    let fitting = Proposal::fitting(&known);
+    let proposal = most.lower(fitting, known.own.count > 0);
     if proposal.is_cut_short_by(known.own.user_timeout_ms) {
         return Err(LeftAlone::UserTimeout);
     }
@@ -148,7 +152,11 @@ pub(crate) fn plan(
     }
     let Proposal { idle: idle_seconds, interval: interval_seconds, count } = proposal;
     let options = SocketOptions { keepalive: true, idle_seconds, interval_seconds, count };
-    let origin = ValueOrigin::of(&known).in_words(connection, &known, learned, &evidence);
+    let origin = if proposal == fitting {
+        ValueOrigin::of(&known).in_words(connection, &known, learned, &evidence)
+    } else {
+        ASKED_FOR.to_owned()
+    };
     Ok(PlannedOptions { options, origin })
 }
 
@@ -332,15 +340,15 @@ mod tests {
     fn a_person_can_ask_for_less_and_not_for_more() {
         let row = row(&socket(), 45);
         let learned = KnownPaths::default();
-        let asked = |idle, interval, count| {
-            values(plan(
-                &row,
-                &learned,
-                MostValues { idle: Some(idle), interval: Some(interval), count: Some(count) },
-                HZ,
-            ))
+        let planned = |idle, interval, count| {
+            let most =
+                MostValues { idle: Some(idle), interval: Some(interval), count: Some(count) };
+            plan(&row, &learned, most, HZ)
         };
-        assert_eq!(asked(10, 5, 6), (10, 5, 6));
-        assert_eq!(asked(300, 300, 6), (22, 10, 6));
+        let origin = |idle, count| planned(idle, 300, count).unwrap().origin;
+        assert_eq!(values(planned(10, 5, 6)), (10, 5, 6));
+        assert_eq!(values(planned(300, 300, 6)), (22, 10, 6));
+        assert_eq!((origin(10, 3), origin(300, 6)), (ASKED_FOR.to_owned(), ASKED_FOR.to_owned()));
+        assert_eq!(origin(300, 3), "the limit of 45 s (configured)");
     }
 }
