@@ -93,7 +93,8 @@ pub(crate) fn holders(row: &Row) -> Vec<(u32, u32)> {
     row.owners.iter().filter_map(|owner| Some((owner.pid, owner.fd?))).collect()
 }
 
-/// Borrows a socket from the first that still has it.
+/// Borrows a socket from the first that still has it. It is refused as gone only if all are gone: a child that was just starting
+/// had copies of the descriptors.
 pub(crate) fn borrow(
     processes: &mut OpenProcesses,
     holders: &[(u32, u32)],
@@ -103,7 +104,8 @@ pub(crate) fn borrow(
     for &(pid, fd) in holders {
         match processes.borrow(pid, fd, wanted) {
             Ok(socket) => return Ok(socket),
-            Err(why) => refusal = why,
+            Err(why) if matches!(refusal, Refusal::NoDescriptor | Refusal::Gone) => refusal = why,
+            Err(_) => {}
         }
     }
     Err(refusal)

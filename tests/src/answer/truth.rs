@@ -23,6 +23,9 @@ use std::{
 /// The idle limit where nothing is configured.
 const IDLE_LIMIT_SECONDS: u32 = 350;
 
+/// The first repetition comes after 200 ms at least (`TCP_RTO_MIN` in include/net/tcp.h), and after not much more on these paths.
+const FIRST_WAIT_MS: f64 = 300.0;
+
 /// Slack for reading a clock of 4 ms ticks twice.
 const TICKS_MS: f64 = 25.0;
 
@@ -379,8 +382,9 @@ fn compare_times(to: &mut Comparison, held: &Held, row: &SocketLine, window: &Wi
         // Its stamps are not set yet: TCP_INFO says "since boot". It sends SYNs, so it is not quiet.
         0.0..=ms(after.at - held.made)
     } else if row.retransmits > 0 {
-        // TCP_INFO counts from the last repetition, keepwatch from what is repeated: that was sent after a second of quiet.
-        quiet_before - TICKS_MS..=f64::from(after.silent_ms) - 500.0
+        // TCP_INFO counts from the last repetition, keepwatch from the first, which comes some time after what is repeated: that
+        // was sent after a second of quiet.
+        (quiet_before - FIRST_WAIT_MS).max(0.0)..=f64::from(after.silent_ms) - 500.0
     } else if before.probes > 1 {
         // Of probes that nobody answers only the first is a packet of the path; the others are repetitions.
         let first_ms = f64::from(before.idle) * 1000.0;
