@@ -286,7 +286,33 @@ pub(crate) enum StreamLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::life::tests_support::{app, around};
+    use crate::{
+        model::{
+            judgement::death::Cause,
+            observed::{
+                ending::{Ending, Unacked},
+                peer_closed::PeerClosed,
+                socket::{Socket, State},
+            },
+        },
+        view::life::tests_support::{RESET, app, around, died_from},
+    };
+
+    #[test]
+    fn the_time_without_data_ends_when_the_peer_closes_and_not_at_the_probe_that_finds_it_gone() {
+        let ms = Some(110_000);
+        let ending =
+            Ending { unacked: Unacked::Nothing, sent_ms: ms, received_data_ms: ms, ..RESET };
+        let told = |peer_closed, old| {
+            let socket = Socket { peer_closed, ..app(1, Some(30), 60_000) };
+            let details = died_from(&socket, old, ending).details;
+            (details.cause, details.without_data_seconds)
+        };
+        let closed = Some(PeerClosed { ms: 60_000, is_seen: true });
+        assert_eq!(told(closed, State::CloseWait), (Some(Cause::PeerClosed), Some(50.0)));
+        assert_eq!(told(None, State::CloseWait).1, Some(110.0));
+        assert_eq!(told(None, State::Established), (Some(Cause::PeerReset), Some(110.0)));
+    }
 
     #[test]
     fn an_event_with_details_is_read_back_as_the_event_that_it_was() {
