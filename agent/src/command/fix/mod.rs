@@ -17,7 +17,7 @@ use crate::{
         apply::{Candidate, FixOutcome, SocketFate, apply, holders, place},
         journal::{Change, Journal, SettledSocket, SocketPlace},
         known::{KnownPaths, LearnedPaths},
-        plan::{MostValues, left_at_sight, plan},
+        plan::{MostValues, PlannedOptions, left_at_sight, plan},
         taken_back::TakenBack,
         undo::undo,
     },
@@ -239,25 +239,38 @@ fn planned(
     reader: &mut ConnectionReader,
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
-    let (most, hz) = (args.most(), clock::hz());
     let taken_back = args.taken_back();
+    let meant = |row| Some(taken_back.of_its_program(row));
+    let rows = planned_rows(args, reader, report, meant)?;
+    Ok(rows.into_iter().map(|(row, planned)| Candidate::new(&row, planned)).collect())
+}
+
+/// The connections that get values, and these; what is left alone is counted. `meant`: a row as its program has set it, or nothing
+/// if it is not to be looked at.
+fn planned_rows(
+    args: &FixArgs,
+    reader: &mut ConnectionReader,
+    report: &mut FixReport,
+    mut meant: impl FnMut(Row) -> Option<Row>,
+) -> Result<Vec<(Row, PlannedOptions)>, Failure> {
+    let (most, hz) = (args.most(), clock::hz());
     let mut undecided = Vec::new();
     let paths = args.each_row_and_paths(reader, |row| {
-        let row = taken_back.of_its_program(row);
+        let Some(row) = meant(row) else { return };
         match left_at_sight(&row) {
             Some(why) => report.leave(&row, why),
             None => undecided.push(row),
         }
     })?;
     reader.say_unseen();
-    let mut candidates = Vec::new();
+    let mut rows = Vec::new();
     for row in undecided {
         match plan(&row, &paths, most, hz) {
-            Ok(planned) => candidates.push(Candidate::new(&row, planned)),
+            Ok(planned) => rows.push((row, planned)),
             Err(why) => report.leave(&row, why),
         }
     }
-    Ok(candidates)
+    Ok(rows)
 }
 
 fn set(

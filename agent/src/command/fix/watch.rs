@@ -1,13 +1,13 @@
 //! `keepwatch fix --apply --watch`: the same again and again. A connection is left to its program for a while first, and
 //! is touched once: what its program sets afterwards stays.
 
-use super::{FixArgs, FixReport, counts::Counts, say, set};
+use super::{FixArgs, FixReport, counts::Counts, planned_rows, say, set};
 use crate::{
     command::{Failure, Outcome, socket_text::Style, source::ConnectionReader, textfile},
     fix::{
         apply::Candidate,
         journal::Journal,
-        plan::{LeftAlone, left_at_sight, options, plan},
+        plan::{LeftAlone, options},
         taken_back::TakenBack,
     },
     kernel::{borrowed_socket::SocketOptions, clock},
@@ -88,34 +88,19 @@ fn look(
     memory: &mut Memory,
     report: &mut FixReport,
 ) -> Result<Vec<Candidate>, Failure> {
-    let (most, hz, now) = (args.most(), clock::hz(), clock::now());
+    let now = clock::now();
     let mut living = HashSet::new();
-    let mut undecided = Vec::new();
-    let paths = args.each_row_and_paths(reader, |row| {
+    let rows = planned_rows(args, reader, report, |row| {
         living.insert(row.id().to_owned());
-        if memory.touched.contains(row.id()) {
-            return;
-        }
-        let row = memory.taken_back.of_its_program(row);
-        match left_at_sight(&row) {
-            Some(why) => report.leave(&row, why),
-            None => undecided.push(row),
-        }
+        (!memory.touched.contains(row.id())).then(|| memory.taken_back.of_its_program(row))
     })?;
-    reader.say_unseen();
     let mut candidates = Vec::new();
-    for row in undecided {
-        match plan(&row, &paths, most, hz) {
-            Ok(planned) => {
-                let options = options(&row.connection);
-                if memory.is_left_alone(row.id(), options, args.grace, now) {
-                    memory.touched.insert(row.id().to_owned());
-                    candidates.push(Candidate::new(&row, planned));
-                } else {
-                    report.leave(&row, LeftAlone::InGrace);
-                }
-            }
-            Err(why) => report.leave(&row, why),
+    for (row, planned) in rows {
+        if memory.is_left_alone(row.id(), options(&row.connection), args.grace, now) {
+            memory.touched.insert(row.id().to_owned());
+            candidates.push(Candidate::new(&row, planned));
+        } else {
+            report.leave(&row, LeftAlone::InGrace);
         }
     }
     memory.keep(&living);
