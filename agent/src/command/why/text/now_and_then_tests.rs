@@ -3,6 +3,7 @@
 use super::{tests_support::said_of, *};
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen, lessons::tests_support::learned_limit},
+    model::text::wall_time::WallTime,
     model::{
         judgement::{condition::CANNOT_SEND, death::Cause, learned::LearnedRow, learned::LimitRow},
         observed::{
@@ -11,7 +12,10 @@ use crate::{
             watched::Watched,
         },
     },
-    view::life::tests_support::{CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live},
+    view::life::{
+        UnansweredTime,
+        tests_support::{CLOSED_UNANSWERED, GAVE_UP, RESET, app, dead, died_from, live},
+    },
 };
 
 fn judged(lives: Vec<Life>) -> Vec<Judged> {
@@ -96,12 +100,47 @@ fn what_this_host_could_not_send_is_the_reason_in_the_head_and_nothing_is_propos
 }
 
 #[test]
+fn a_hang_of_the_last_quarter_of_an_hour_and_an_old_look_are_told_of_what_lives() {
+    let asked = AskedWhen { now: 1_767_350_000.0, ..AskedWhen::default() };
+    let text = |hung_ago: i64, looked_ago| {
+        let ago = |seconds: i64| WallTime::of_unix_ms((1_767_350_000 - seconds) * 1000).at;
+        let mut life = live(&app(1, None, 5_000));
+        life.connection.looked_at_seconds_ago = looked_ago;
+        life.unanswered_times =
+            vec![UnansweredTime { since: ago(hung_ago + 54), until: ago(hung_ago) }];
+        said_of(&judge(vec![life], &[], &[], None, asked), Some("172.16.0.15"))
+    };
+    let (lately, before) = (text(15, 0.0), text(1_000, 0.0));
+    assert!(lately.contains("got no answer from ") && lately.contains("went on"), "{lately}");
+    assert!(!before.contains("got no answer from "), "{before}");
+    let (old, young) = (text(1_000, 58.5), text(1_000, 9.0));
+    assert!(old.contains("quiet for 5.0 s (as of 58 s ago)"), "{old}");
+    assert!(young.contains("quiet for 5.0 s,"), "{young}");
+}
+
+#[test]
 fn of_what_hangs_the_systems_values_are_those_of_now() {
     let quiet = Socket { keepalive: true, ..app(1, None, 39_000) };
     let hangs =
         Socket { in_flight: true, retransmits: 7, retransmitting_ms: Some(39_000), ..quiet };
     let hangs = said(vec![live(&hangs)]);
     assert!(hangs.contains("(the system's values now)"), "{hangs}");
+    // By these values a probe would have gone out while it was quiet.
+    let quiet_before = |silent_ms| {
+        let mut socket = Socket {
+            in_flight: true,
+            retransmits: 7,
+            retransmitting_ms: Some(39_000),
+            silent_ms,
+            ..quiet
+        };
+        socket.ambient.idle_seconds = 60;
+        said(vec![live(&socket)])
+    };
+    let older = "(the system's values now; its timer was set before that)";
+    let (long, short) = (quiet_before(160_000), quiet_before(99_000));
+    assert!(long.contains(older), "{long}");
+    assert!(short.contains("(the system's values now)"), "{short}");
     let quiet = said(vec![live(&quiet)]);
     assert!(quiet.contains("(the system's values)"), "{quiet}");
 }
