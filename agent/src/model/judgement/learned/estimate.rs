@@ -20,6 +20,7 @@ use crate::model::{
 const SURE_MS: i64 = 20_000;
 /// Quiet times that differ by less than one part in this are one rhythm.
 const ONE_RHYTHM: i64 = 50;
+const DAY_MS: i64 = 86_400_000;
 
 /// What the evidence says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(super) struct Estimate {
     pub(super) n_occasions: u64,
     /// The peer may close by itself sooner than that: after this time without data, as it did once or twice.
     pub(super) closes_after_ms: Option<i64>,
+    /// The longest quiet time that was survived after these deaths, if that is longer than what killed: the path changes.
+    pub(super) outlived_ms: Option<i64>,
     /// How far the evidence carries.
     pub(super) confidence: Confidence,
     /// When the last of it came, Unix milliseconds.
@@ -84,7 +87,11 @@ impl Estimate {
         let survivals: Vec<Evidence> = others.into_iter().filter(Evidence::is_survival).collect();
         let all = Self::of_consistent(&kills, &survivals);
         let n_explained = count(explained.len());
-        Self::since_it_was_made_shorter(&kills, &survivals).or(all).map(|estimate| Self {
+        let lasting = Self::since_it_was_made_shorter(&kills, &survivals).or(all);
+        let passing = Self::before_it_was_made_longer(&kills, &survivals, now_ms).filter(|it| {
+            lasting.is_none_or(|lasting| it.shortest_killed_ms < lasting.shortest_killed_ms)
+        });
+        passing.or(lasting).map(|estimate| Self {
             n_explained,
             closes_after_ms: closes.map(|it| it.after_ms).filter(|_| is_doubtful),
             confidence: match estimate.confidence {
@@ -108,6 +115,43 @@ impl Estimate {
         let n_contradicted = count(kills.len() - kills_later.len());
         let estimate = Self::of_consistent(&kills_later, &later(survivals))?;
         Some(Self { n_contradicted: estimate.n_contradicted + n_contradicted, ..estimate })
+    }
+
+    /// One long quiet time that was survived does not undo a limit that several met, each while others were answered: the path
+    /// may change again, or there is more than one. For a day that is a guess.
+    fn before_it_was_made_longer(
+        kills: &[Evidence],
+        survivals: &[Evidence],
+        now_ms: i64,
+    ) -> Option<Self> {
+        let outlived = |kill: &Evidence| {
+            let later = survivals.iter().filter(|it| it.span.ended_ms > kill.span.ended_ms);
+            later.map(|it| it.span.ms()).max().filter(|longest| *longest >= kill.span.ms())
+        };
+        let of_today: Vec<Evidence> = kills
+            .iter()
+            .filter(|it| it.outcome == QuietOutcome::SingledOut)
+            .filter(|it| now_ms - it.span.ended_ms < DAY_MS)
+            .copied()
+            .collect();
+        let outlived_ms = of_today.iter().filter_map(outlived).max()?;
+        let spans: Vec<Span> = of_today.iter().map(|it| it.span).collect();
+        if occasions(&spans) < 2 {
+            return None;
+        }
+        let shortest_killed_ms = spans.iter().map(|it| it.ms()).min()?;
+        let shorter: Vec<Evidence> = survivals
+            .iter()
+            .filter(|it| it.span.ms() < shortest_killed_ms)
+            .copied()
+            .collect();
+        let estimate = Self::of_consistent(&of_today, &shorter)?;
+        Some(Self {
+            shortest_killed_ms,
+            outlived_ms: Some(outlived_ms),
+            confidence: Confidence::Guess,
+            ..estimate
+        })
     }
 
     fn of_consistent(kills: &[Evidence], survivals: &[Evidence]) -> Option<Self> {
@@ -149,6 +193,7 @@ impl Estimate {
             n_contradicted: count(n_all - kills.len()),
             n_explained: 0,
             closes_after_ms: None,
+            outlived_ms: None,
             n_occasions,
             confidence,
             at_ms: all.map(|it| it.span.ended_ms).max()?,
@@ -221,6 +266,7 @@ impl Estimate {
             idle_limit_seconds: self.seconds(),
             looks_like: self.devices().map(|(_, devices)| devices),
             peer_closes_after_seconds: self.closes_after_ms.map(signed_seconds),
+            outlived_seconds: self.outlived_ms.map(signed_seconds),
             meaning: String::new(),
         };
         let is_outage_ruled_out = self.n_singled_out > 0;

@@ -106,6 +106,10 @@ pub struct LimitRow {
     /// well.
     #[serde(default)]
     pub peer_closes_after_seconds: Option<f64>,
+    /// The longest quiet time that was survived after the deaths, if that is longer than what killed: the path has changed, or
+    /// there is more than one.
+    #[serde(default)]
+    pub outlived_seconds: Option<f64>,
     /// All of it, in one sentence.
     pub meaning: String,
 }
@@ -127,6 +131,12 @@ impl LimitRow {
             n if n == self.deaths => ", while others to the same peer were answered".to_owned(),
             n => format!(", {n} of them while others to the same peer were answered"),
         };
+        if let Some(outlived) = self.outlived_seconds.map(time) {
+            return format!(
+                "quiet connections were dropped {interval}, {deaths}{beside}; others went on after {outlived} since: the path \
+                 changes, or there is more than one; a guess"
+            );
+        }
         let looks =
             self.looks_like.as_ref().map(|devices| format!(": as {devices}")).unwrap_or_default();
         let sure = match self.confidence {
@@ -170,6 +180,7 @@ pub(crate) mod tests_support {
             idle_limit_seconds: 38,
             looks_like: None,
             peer_closes_after_seconds: None,
+            outlived_seconds: None,
             meaning: "quiet connections are dropped between 11 s and 38 s".to_owned(),
         }
     }

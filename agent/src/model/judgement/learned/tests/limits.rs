@@ -95,6 +95,55 @@ fn a_death_after_a_quiet_time_that_others_survived_says_nothing_of_a_limit() {
     assert_eq!((found.n_deaths, found.n_contradicted), (1, 2));
 }
 
+/// A death after `quiet` seconds of quiet, while others to the same peer were answered.
+fn drop_alone(learned: &mut Learned, quiet: u32, seconds: u64) {
+    let alone = Death { others: Others::Answered(4), ..idle_drop(quiet) };
+    die(learned, &peer(15), seconds, &alone);
+}
+
+#[test]
+fn one_that_goes_on_after_more_quiet_does_not_undo_at_once_what_several_died_of_alone() {
+    let mut learned = learned();
+    learned.survived(&peer(15), at(HOUR - 600), 24_000);
+    drop_alone(&mut learned, 51, HOUR);
+    drop_alone(&mut learned, 73, HOUR + 20);
+    drop_alone(&mut learned, 223, HOUR + 300);
+    // The path keeps more from now on, or another way of it does.
+    learned.survived(&peer(15), at(2 * HOUR), 99_000);
+    let found = estimate(&learned, 2 * HOUR).unwrap();
+    assert_eq!((found.shortest_killed_ms, found.outlived_ms), (51_000, Some(99_000)));
+    assert_eq!((found.confidence, found.n_deaths), (Confidence::Guess, 3));
+    let said = limit_rows(&learned, 2 * HOUR).remove(0).meaning;
+    assert_eq!(
+        said,
+        "quiet connections were dropped at 51 s or before, 3 deaths, while others to the same peer were answered; others went on \
+         after 1 min 39 s since: the path changes, or there is more than one; a guess"
+    );
+    // A day later only what was not outlived is left.
+    let found = estimate(&learned, DAY + 2 * HOUR).unwrap();
+    assert_eq!((found.shortest_killed_ms, found.outlived_ms), (223_000, None));
+}
+
+#[test]
+fn one_death_alone_or_several_that_an_outage_explains_are_undone_by_one_that_goes_on_after_more() {
+    let mut once = learned();
+    drop_alone(&mut once, 51, HOUR);
+    once.survived(&peer(15), at(2 * HOUR), 99_000);
+    assert_eq!(estimate(&once, 2 * HOUR), None);
+    let mut dark = learned();
+    drop_after(&mut dark, 51, HOUR);
+    drop_after(&mut dark, 51, HOUR + 900);
+    dark.survived(&peer(15), at(2 * HOUR), 99_000);
+    assert_eq!(estimate(&dark, 2 * HOUR), None);
+    // What went on after more was before it.
+    let mut shorter = learned();
+    shorter.survived(&peer(15), at(HOUR - 600), 99_000);
+    drop_alone(&mut shorter, 51, HOUR);
+    drop_alone(&mut shorter, 51, HOUR + 900);
+    let found = estimate(&shorter, 2 * HOUR).unwrap();
+    assert_eq!((found.outlived_ms, found.confidence), (None, Confidence::Likely));
+}
+
 #[test]
 fn a_limit_that_was_made_shorter_is_a_guess_at_once_and_more_after_more_occasions() {
     let mut learned = learned();
