@@ -182,6 +182,8 @@ pub(super) fn connection(row: NamedRow<'_, '_>, on: ConnectionRef) -> rusqlite::
         spoke_last_seconds: None,
         peer_closed_seconds: None,
         longest_quiet_seconds: signed_seconds(row.get("survived_ms")?),
+        // At least.
+        longest_silence_seconds: signed_seconds(row.get("survived_ms")?),
         watched_seconds: signed_seconds(row.get("watched_ms")?),
         looked_at_seconds_ago: 0.0,
         peer_probes: row.get("peer_probes")?,

@@ -93,6 +93,9 @@ pub struct Connection {
     pub peer_closed_seconds: Option<f64>,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,
+    /// The longest time without a packet of the peer before one came, however much was repeated meanwhile.
+    #[serde(default)]
+    pub longest_silence_seconds: f64,
     /// For how long it was looked at; 0 without an agent.
     pub watched_seconds: f64,
     /// Time since the last look: what came meanwhile is not known.
@@ -347,6 +350,7 @@ impl Connection {
             spoke_last_seconds: socket.spoke_last_ms.map(seconds),
             peer_closed_seconds: socket.peer_closed.map(|closed| seconds(closed.ms)),
             longest_quiet_seconds: seconds(watched.longest_quiet_ms),
+            longest_silence_seconds: seconds(watched.longest_silence_ms),
             watched_seconds: seconds(watched.ms),
             looked_at_seconds_ago: seconds(watched.age_ms),
             peer_probes: watched.is_probed_by_peer(),
@@ -449,6 +453,7 @@ impl ConnectionFacts for Connection {
             ms: short(self.watched_seconds),
             age_ms: short(self.looked_at_seconds_ago),
             longest_quiet_ms: short(self.longest_quiet_seconds),
+            longest_silence_ms: short(self.longest_silence_seconds),
             peer_probes: if self.peer_probes { u8::MAX } else { 0 },
         }
     }
@@ -467,14 +472,6 @@ impl ConnectionFacts for Connection {
 
     fn detected_after_seconds(&self) -> Option<u64> {
         self.settings.detection_seconds
-    }
-}
-
-/// The arrow between our end and the peer: who sent the SYN.
-pub(crate) const fn arrow(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outbound => "->",
-        Direction::Inbound => "<-",
     }
 }
 

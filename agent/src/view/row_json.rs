@@ -182,7 +182,7 @@ impl RowWriter {
 
 /// How long ago what happened last, and for how long it was watched.
 fn clocks(out: &mut Vec<u8>, socket: &Socket) {
-    let Watched { ms: watched_ms, age_ms, longest_quiet_ms, .. } = socket.watched;
+    let Watched { ms: watched_ms, age_ms, longest_quiet_ms, longest_silence_ms, .. } = socket.watched;
     out.extend_from_slice(b",\"quiet_seconds\":");
     seconds(out, socket.quiet_ms.into());
     word(out, b",\"quiet_at_most\":", truth(socket.quiet_at_most));
@@ -193,6 +193,7 @@ fn clocks(out: &mut Vec<u8>, socket: &Socket) {
     maybe_seconds(out, b",\"peer_closed_seconds\":", closed_ms);
     for (key, ms) in [
         (b",\"longest_quiet_seconds\":".as_slice(), longest_quiet_ms),
+        (b",\"longest_silence_seconds\":", longest_silence_ms),
         (b",\"watched_seconds\":", watched_ms),
         (b",\"looked_at_seconds_ago\":", age_ms),
     ] {
@@ -346,6 +347,7 @@ mod tests {
                 ms: n * 12_345,
                 age_ms: 0,
                 longest_quiet_ms: if bit(9) { n * 3 } else { 0 },
+                longest_silence_ms: if bit(9) { n * 5 } else { 0 },
                 peer_probes: byte,
             };
             socket.ambient.is_known = !bit(4);

@@ -2,7 +2,7 @@
 
 use crate::told::{cases, why};
 use keepwatch_tests::{
-    answer::agent::Agent,
+    answer::{agent::Agent, row::SocketLine},
     kernel::{
         netns::NetworkNamespace,
         socket::{self, Family, Plan},
@@ -17,19 +17,26 @@ const SOON: Duration = Duration::from_mins(1);
 const NETWORK: &str = "10.177.9";
 const ASKED: &str = "10.177.9.0/24";
 
-/// Both ends of a connection with each of four hosts at the other end of one cable.
-fn four_hosts(near: &NetworkNamespace, far: &NetworkNamespace) -> Vec<(OwnedFd, OwnedFd)> {
+/// Both ends of a connection.
+type Ends = (OwnedFd, OwnedFd);
+
+fn connect(near: &NetworkNamespace, far: &NetworkNamespace, server: &str, plan: &Plan) -> Ends {
+    let server: SocketAddr = format!("{NETWORK}.{server}").parse().expect("an address");
+    let listener = far.run(|| socket::listener(Family::V4, server, 8, &Plan::NOTHING));
+    let client = near.run(|| socket::connected(Family::V4, server, plan));
+    (client, socket::accepted(&listener))
+}
+
+/// A connection with each of four hosts at the other end of one cable.
+fn four_hosts(near: &NetworkNamespace, far: &NetworkNamespace) -> Vec<Ends> {
     near.join("veth9", far, "veth9", &[(NETWORK, 24)]);
-    let connect = |host: u8| {
+    let to = |host: u8| {
         if host > 2 {
             far.ip(&format!("address add {NETWORK}.{host}/24 dev veth9"));
         }
-        let server: SocketAddr = format!("{NETWORK}.{host}:2717").parse().expect("an address");
-        let listener = far.run(|| socket::listener(Family::V4, server, 8, &Plan::NOTHING));
-        let client = near.run(|| socket::connected(Family::V4, server, &Plan::NOTHING));
-        (client, socket::accepted(&listener))
+        connect(near, far, &format!("{host}:2717"), &Plan::NOTHING)
     };
-    (2..6).map(connect).collect()
+    (2..6).map(to).collect()
 }
 
 fn text(output: &Output) -> String {
@@ -59,8 +66,16 @@ fn a_cut_of_several_hosts_is_the_answer_while_it_lasts_and_of_its_time_when_it_i
     for (client, accepted) in &ends {
         exchange(client, accepted);
     }
-    wait::until("the agent knows them", SOON, || {
-        (agent.sockets(&["--peer", ASKED, "--direction", "outbound"]).len() == 4).then_some(())
+    // It is probed each second, and its probes go unanswered for as long as the cut lasts: it goes on, and is no witness that the
+    // host was there all the time.
+    let plan = Plan::keepalive(1, 1, 99);
+    let _probing = connect(&near, &far, "2:2718", &plan);
+    wait::until("the agent knows them, and one has been probed", SOON, || {
+        let rows = agent.sockets(&["--peer", ASKED, "--direction", "outbound"]);
+        let is_probed = |row: &SocketLine| {
+            row.keepalive && row.watched_seconds > 3.0 && row.longest_quiet_seconds > 0.9
+        };
+        (rows.len() == 5 && rows.iter().any(is_probed)).then_some(())
     });
     let before = now();
     far.silence(&format!("{NETWORK}.1"));
@@ -72,7 +87,7 @@ fn a_cut_of_several_hosts_is_the_answer_while_it_lasts_and_of_its_time_when_it_i
         "{NETWORK}.2, {NETWORK}.3, {NETWORK}.4 and 1 host more, or the path to them, went dark "
     );
     let live = text(&why(&agent, &[ASKED]));
-    assert!(live.starts_with(&head) && live.contains("for 4 connections of 4 kinds"), "{live}");
+    assert!(live.starts_with(&head) && live.contains("for 5 connections of 5 kinds"), "{live}");
     assert!(!live.contains("heard again"), "{live}");
 
     far.end_silence(&format!("{NETWORK}.1"));

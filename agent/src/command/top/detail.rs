@@ -19,7 +19,7 @@ use crate::{
     },
     view::{
         condition_text::condition_in_words,
-        connection::{KeepaliveSettings, PathLimit, arrow},
+        connection::{KeepaliveSettings, PathLimit},
         event_row::EventRow,
         order::until_dropped_ms,
         row::Row,
@@ -54,7 +54,7 @@ fn of(chosen: &Chosen, origin: Option<Origin>, columns: usize, theme: Theme) -> 
     let name = format!(
         "{} {} {}",
         row.connection.local,
-        arrow(row.connection.direction()),
+        row.connection.direction().arrow(),
         row.connection.remote
     );
     lines.push(Line::from(vec![

@@ -7,12 +7,11 @@ use crate::{
         timestamp,
     },
     model::{
-        observed::{event::Fire, setsockopt::When},
+        observed::{event::Fire, setsockopt::When, socket::Direction},
         table::happening::EventName,
         text::wall_time::WallTime,
     },
     view::{
-        connection::arrow,
         event_row::{EventRow, NoticeRow},
         filter::Filter,
     },
@@ -115,7 +114,7 @@ fn whose(row: &EventRow) -> String {
 fn both_ends(row: &EventRow) -> String {
     let socket = &row.connection;
     without_peer(row).unwrap_or_else(|| {
-        let arrow = socket.direction.map_or("-", arrow);
+        let arrow = socket.direction.map_or("-", Direction::arrow);
         format!("{} {arrow} {}", socket.local, socket.remote)
     })
 }
@@ -136,12 +135,12 @@ fn without_peer(row: &EventRow) -> Option<String> {
 /// The peer; of a connection that the peer opened also the port that it came to.
 fn far_end(row: &EventRow) -> String {
     let socket = &row.connection;
-    let port = match socket.direction.map_or("-", arrow) {
+    let port = match socket.direction.map_or("-", Direction::arrow) {
         "<-" => format!(":{} ", socket.local.port()),
         _ => String::new(),
     };
     without_peer(row).unwrap_or_else(|| {
-        format!("{port}{} {}", socket.direction.map_or("-", arrow), socket.remote)
+        format!("{port}{} {}", socket.direction.map_or("-", Direction::arrow), socket.remote)
     })
 }
 

@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(around.verdict(&with(15, 15)), Verdict::Late);
         assert!(around.reason(&with(15, 15)).contains("counts bytes only"));
         // Traffic does; and nothing that may have been a probe of either end is taken for it.
-        let busy = Watched { ms: 1_800_000, age_ms: 0, longest_quiet_ms: 10_000, peer_probes: 0 };
+        let busy = Watched { ms: 1_800_000, longest_quiet_ms: 10_000, ..Watched::default() };
         let watched = |socket: Socket, watched| around.verdict(&Socket { watched, ..socket });
         assert_eq!(watched(socket(), busy), Verdict::Kept);
         assert_eq!(watched(with(15, 15), busy), Verdict::Kept);
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_something_else_kept_so_far_is_kept_until_that_stops() {
-        let pinged = Watched { ms: 24_000, age_ms: 0, longest_quiet_ms: 3_200, peer_probes: 0 };
+        let pinged = Watched { ms: 24_000, longest_quiet_ms: 3_200, ..Watched::default() };
         let kept = Socket { watched: pinged, quiet_ms: 1_000, ..socket() };
         assert_eq!(around(8).verdict(&kept), Verdict::Kept);
         let reason = around(8).reason(&kept);

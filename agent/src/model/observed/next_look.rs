@@ -38,6 +38,11 @@ impl Socket {
             self.watched.count_peer_probe();
         }
         let has_received = self.silent_ms < passed_ms;
+        if has_received {
+            let stretch = before.silent_ms.saturating_add(passed_ms - self.silent_ms);
+            let silence = before.silent_ms.max(stretch / n_in.max(1));
+            self.watched.longest_silence_ms = self.watched.longest_silence_ms.max(silence);
+        }
         // What this end sends by itself says nothing: it goes on only if the peer answers.
         if self.quiet_ms < passed_ms && has_received {
             // The time between the last packet before that look and the last one before this, by the number of packets in

@@ -155,6 +155,16 @@ closed_set! {
     }
 }
 
+impl Direction {
+    /// The arrow between our end and the peer.
+    pub const fn arrow(self) -> &'static str {
+        match self {
+            Self::Outbound => "->",
+            Self::Inbound => "<-",
+        }
+    }
+}
+
 closed_set! {
     /// How the direction is known.
     pub enum DirectionFrom {

@@ -9,6 +9,8 @@ pub struct Watched {
     pub age_ms: u32,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_ms: u32,
+    /// The longest time without a packet of the peer before one came, however much was repeated meanwhile; kept in whole seconds.
+    pub longest_silence_ms: u32,
     /// Looks at which the last packet was a keepalive probe of the peer, up to the number that is enough.
     pub peer_probes: u8,
 }

@@ -39,8 +39,8 @@ pub(crate) struct PeerWitness {
 pub(crate) struct BusyTime {
     /// When that began: Unix time.
     pub(crate) since: f64,
-    /// It was never quiet for longer, seconds.
-    pub(crate) longest_quiet: f64,
+    /// The peer was never silent for longer, seconds.
+    pub(crate) longest_silence: f64,
 }
 
 /// What one connection sent and nobody answered.
@@ -81,7 +81,7 @@ impl PeerWitness {
         });
         let busy = unanswered.is_none().then_some(BusyTime {
             since: now - connection.watched_seconds,
-            longest_quiet: connection.longest_quiet_seconds,
+            longest_silence: connection.longest_silence_seconds,
         });
         Self { opened, heard, unanswered, ended: None, busy }
     }
@@ -90,7 +90,7 @@ impl PeerWitness {
     fn was_heard_between(&self, from: f64, until: f64) -> bool {
         let is_between = |at: f64| at > from + ANSWER_SECONDS && at <= until;
         let went_on = |busy: BusyTime| {
-            busy.since <= from && busy.longest_quiet + ANSWER_SECONDS < until - from
+            busy.since <= from && busy.longest_silence + ANSWER_SECONDS < until - from
         };
         [self.heard, self.opened].into_iter().flatten().any(is_between)
             || self.heard.is_some_and(|heard| heard > until) && self.busy.is_some_and(went_on)

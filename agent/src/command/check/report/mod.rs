@@ -14,7 +14,7 @@ use crate::{
         },
         observed::socket::Owner,
     },
-    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit, arrow},
+    view::connection::{Connection, KeepaliveSettings, PartOf, PathLimit},
 };
 use serde::Serialize;
 use std::{
@@ -276,7 +276,7 @@ impl Group {
     /// The process, the peer and the settings.
     fn name(&self) -> String {
         let connection = &self.first.connection;
-        let arrow = arrow(connection.direction());
+        let arrow = connection.direction().arrow();
         let settings = socket_text::settings(&connection.settings);
         format!("{} {arrow} {}, keepalive {settings}", self.process(), self.peer())
     }

@@ -50,7 +50,7 @@ fn the_first_line_is_the_answer() {
         ..app(1, None, 39_000)
     };
     let kept = Socket {
-        watched: Watched { ms: 2_000_000, age_ms: 0, longest_quiet_ms: 20_000, peer_probes: 9 },
+        watched: Watched { ms: 2_000_000, longest_quiet_ms: 20_000, peer_probes: 9, ..Watched::default() },
         ..app(1, None, 1_000)
     };
     let cases: [(Vec<Life>, &str); 9] = [
@@ -266,7 +266,7 @@ fn a_probe_that_is_not_answered_for_long_is_not_called_nothing() {
 
 #[test]
 fn what_something_keeps_busy_is_a_case_of_its_own_without_advice() {
-    let busy = Watched { ms: 400_000, age_ms: 0, longest_quiet_ms: 15_000, peer_probes: 0 };
+    let busy = Watched { ms: 400_000, longest_quiet_ms: 15_000, ..Watched::default() };
     let kept_busy = || live(&Socket { watched: busy, ..app(2, None, 3_000) });
     let text = words(&page(vec![live(&app(1, None, 300_000)), kept_busy()]));
     assert!(

@@ -52,11 +52,11 @@ impl HeardTimes {
 impl HeardTime {
     fn add(&mut self, other: &OtherConnection, asked: Time) {
         self.last = self.last.max(other.heard);
-        // One that was never quiet for longer was heard within that time.
-        let busy = other.never_quiet.and_then(|(watched_since, ms)| {
-            let heard = asked.ms_before(ms);
+        // A peer that was never silent for longer was heard within that time.
+        let busy = other.watched.and_then(|watched| {
+            let heard = asked.ms_before(watched.longest_ms);
             let is_later = other.heard.is_some_and(|it| it > asked);
-            (is_later && watched_since <= heard).then_some(heard)
+            (is_later && watched.since <= heard).then_some(heard)
         });
         let known = [other.heard, other.opened].into_iter().flatten().filter(|it| *it <= asked);
         self.before = known.chain(busy).chain(self.before).max();

@@ -70,10 +70,20 @@ struct OtherConnection {
     heard: Option<Time>,
     /// When it was opened, if that was seen.
     opened: Option<Time>,
-    /// It was watched since then, and never quiet for longer than this: milliseconds. Of one that gets answers.
-    never_quiet: Option<(Time, u32)>,
+    /// How it went on. Of one that gets answers.
+    watched: Option<WatchedSilence>,
     /// What it sent is not answered.
     unanswered: Option<Unanswered>,
+}
+
+/// How the peer of one connection was heard while it was watched.
+#[derive(Clone, Copy, Debug)]
+struct WatchedSilence {
+    since: Time,
+    /// The peer was never silent for longer: milliseconds.
+    longest_ms: u32,
+    /// That was when nothing was sent: it never had to repeat for long.
+    is_of_quiet: bool,
 }
 
 /// What one connection sent and nobody answered.
@@ -146,7 +156,7 @@ impl OtherConnections {
             service: PeerService::of(socket),
             heard: Some(heard),
             opened: death.age_ms.map(|age_ms| Time(at.0.saturating_sub(age_ms * 1_000_000))),
-            never_quiet: None,
+            watched: None,
             unanswered: Some(unanswered),
         };
         self.fallen.push_back((host, at, other));
@@ -191,7 +201,7 @@ impl Table {
             let is_heard = |later_ms| {
                 service.direction == Direction::Outbound
                     && other.service.direction == Direction::Outbound
-                    && other.heard.is_some_and(|it| it > asked.ms_after(later_ms))
+                    && other.is_answer_to(asked, later_ms)
             };
             if is_of_it && was_there(other) && is_heard(ON_ITS_WAY_MS) {
                 n_answered += 1;
@@ -236,7 +246,7 @@ impl Table {
             && seen.iter().filter(|other| other.id != socket.id && other.service == service).any(
                 |other| {
                     other.opened.is_none_or(|opened| opened <= heard)
-                        && other.heard.is_some_and(|heard| heard > since.ms_after(ANSWER_MS))
+                        && other.is_answer_to(since, ANSWER_MS)
                 },
             )
     }
@@ -264,7 +274,34 @@ impl Table {
     }
 }
 
+impl WatchedSilence {
+    fn of(socket: &Socket) -> Self {
+        let Watched { ms, age_ms, longest_quiet_ms, longest_silence_ms, .. } = socket.watched;
+        let slack_ms = u32::try_from(ANSWER_MS).unwrap_or(u32::MAX);
+        Self {
+            since: socket.at.ms_before(ms.saturating_add(age_ms)),
+            longest_ms: longest_silence_ms.max(socket.silent_ms),
+            is_of_quiet: longest_silence_ms <= longest_quiet_ms.saturating_add(slack_ms),
+        }
+    }
+}
+
 impl OtherConnection {
+    /// Whether its peer was heard after a moment, and no outage since hides that path's own time: one that had to repeat for long
+    /// before it was heard again shows nothing of those who spoke meanwhile.
+    fn is_answer_to(&self, asked: Time, later_ms: u64) -> bool {
+        let Some(heard) = self.heard.filter(|heard| *heard > asked.ms_after(later_ms)) else {
+            return false;
+        };
+        let soon = asked.ms_after(ACTIVE_MS.into());
+        match self.watched {
+            Some(it) if it.since <= asked && !it.is_of_quiet => {
+                heard <= soon || it.longest_ms <= ACTIVE_MS
+            }
+            _ => true,
+        }
+    }
+
     fn of(socket: &Socket, opened: Option<Time>) -> Self {
         let waiting_ms = match socket.retransmits {
             // Its own end is over, and this one's is what it waits for.
@@ -290,11 +327,7 @@ impl OtherConnection {
             // A connection that is not there yet has heard nobody.
             heard: socket.is_open().then(|| socket.at.ms_before(socket.silent_ms)),
             opened,
-            never_quiet: unanswered.is_none().then(|| {
-                let Watched { ms, age_ms, longest_quiet_ms, .. } = socket.watched;
-                let since = socket.at.ms_before(ms.saturating_add(age_ms));
-                (since, longest_quiet_ms.max(socket.silent_ms))
-            }),
+            watched: unanswered.is_none().then(|| WatchedSilence::of(socket)),
             unanswered,
         }
     }

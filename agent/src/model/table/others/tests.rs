@@ -82,11 +82,17 @@ fn what_fell_silent_before_others_were_heard_again_hides_no_answers() {
         ..at(2, 52_000)
     };
     assert_eq!(cause_beside(&[cut]), (Cause::RetransmitTimeout, Others::Silent(1)));
-    let watched = Watched { ms: 70_000, longest_quiet_ms: 1_000, ..Watched::default() };
+    let silent = |longest_silence_ms| Watched {
+        ms: 70_000,
+        longest_quiet_ms: longest_silence_ms,
+        longest_silence_ms,
+        ..Watched::default()
+    };
+    let watched = silent(1_000);
     let busy = Socket { watched, ..at(3, 500) };
     assert_eq!(cause_beside(&[cut, busy]), (Cause::IdleDrop, Others::Answered(1)));
     // One that may have been quiet all the time does not tell whether both fell silent in one cut.
-    let quiet = Watched { longest_quiet_ms: 45_000, ..watched };
+    let quiet = silent(45_000);
     for unknown in [at(3, 500), Socket { watched: quiet, ..at(3, 500) }] {
         assert_eq!(cause_beside(&[cut, unknown]), (Cause::IdleDrop, Others::Unknown));
     }
@@ -100,6 +106,32 @@ fn what_fell_silent_before_others_were_heard_again_hides_no_answers() {
     cut_there.remote.port = 6380;
     let beside_host = (Cause::IdleDrop, Others::HostAnswered(1));
     assert_eq!(cause_beside(&[cut_there, other_port]), beside_host);
+}
+
+#[test]
+fn one_that_had_to_repeat_for_long_itself_is_no_witness_of_what_died_meanwhile() {
+    // It died 30 s after it spoke, and its neighbour hung in the same outage, for 28 s.
+    let cause = |watched| {
+        let mut table = table();
+        table.apply(Event::Seen(Socket { watched, ..at(2, 500) }));
+        let dies = Socket { state: State::Close, ..at(1, 70_000) };
+        let ending = Ending { retransmitting_ms: Some(30_000), ..nobody_answered() };
+        table.apply(Event::StateChange { socket: dies, old: State::Established, ending });
+        match table.take_happenings().last().map(|happening| happening.what) {
+            Some(Happened::Died(death)) => death.others,
+            other => panic!("no death: {other:?}"),
+        }
+    };
+    let watched = |longest_quiet_ms, longest_silence_ms| Watched {
+        ms: 600_000,
+        longest_quiet_ms,
+        longest_silence_ms,
+        ..Watched::default()
+    };
+    assert_eq!(cause(watched(3_000, 28_000)), Others::Unknown);
+    // Its peer may be as silent as it is quiet itself; and a gap of a few seconds is no outage that a path forgets in.
+    assert_eq!(cause(watched(28_000, 28_000)), Others::Answered(1));
+    assert_eq!(cause(watched(3_000, 12_000)), Others::Answered(1));
 }
 
 #[test]

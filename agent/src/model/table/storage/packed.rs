@@ -96,6 +96,7 @@ pub(super) struct Packed {
     segs_out: u32,
     watched_ms: u32,
     longest_quiet_ms: u32,
+    longest_silence_seconds: u16,
     local_port: u16,
     remote_port: u16,
     flags: u16,
@@ -123,6 +124,7 @@ impl Packed {
         segs_out: 0,
         watched_ms: 0,
         longest_quiet_ms: 0,
+        longest_silence_seconds: 0,
         local_port: 0,
         remote_port: 0,
         flags: 0,
@@ -165,6 +167,8 @@ impl Packed {
             segs_out: socket.segs_out,
             watched_ms: watched.ms,
             longest_quiet_ms: watched.longest_quiet_ms,
+            longest_silence_seconds: u16::try_from(watched.longest_silence_ms.div_ceil(1000))
+                .unwrap_or(u16::MAX),
             local_port: socket.local.port,
             remote_port: socket.remote.port,
             flags: u16::from(socket.state.number())
@@ -277,6 +281,7 @@ impl Packed {
                 ms: self.watched_ms,
                 age_ms: 0,
                 longest_quiet_ms: self.longest_quiet_ms,
+                longest_silence_ms: u32::from(self.longest_silence_seconds) * 1000,
                 peer_probes: u8::try_from(self.flags >> PEER_PROBES & 3).unwrap_or_default(),
             },
             timer_ms: some(self.timer_ms),
@@ -378,7 +383,13 @@ mod tests {
             quiet_at_most: true,
             segs_in: u32::MAX,
             segs_out: 4,
-            watched: Watched { ms: 5, age_ms: 0, longest_quiet_ms: 6, peer_probes: 3 },
+            watched: Watched {
+                ms: 5,
+                age_ms: 0,
+                longest_quiet_ms: 6,
+                longest_silence_ms: 7_000,
+                peer_probes: 3,
+            },
             timer_ms: Some(0),
         };
         let without_descriptor = Socket { owner: Some(Owner { fd: None, ..owner }), ..bare };

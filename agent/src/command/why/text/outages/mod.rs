@@ -90,11 +90,13 @@ pub(super) fn in_words(cases: &[Judged], now: f64) -> Vec<OutageText> {
     if found.is_empty() { of_many(true).collect() } else { found }
 }
 
-/// The largest that lasts, whatever was larger, and the largest that is over.
+/// The largest that lasts, whatever was larger, and the largest that is over and was not the same.
 fn lasting_then_over(outages: impl Iterator<Item = Outage>) -> Vec<Outage> {
     let (over, lasting): (Vec<_>, Vec<_>) = outages.partition(Outage::is_over);
-    let largest = |outages: Vec<Outage>| outages.into_iter().max_by_key(|outage| outage.n);
-    [lasting, over].into_iter().filter_map(largest).collect()
+    let lasting = lasting.into_iter().max_by_key(|outage| outage.n);
+    let is_other = |it: &Outage| lasting.as_ref().is_none_or(|lasting| !it.is_with(lasting));
+    let over = over.into_iter().filter(is_other).max_by_key(|outage| outage.n);
+    [lasting, over].into_iter().flatten().collect()
 }
 
 /// Of a time that is over the largest, a few, in the order of time. What began within a minute was one of them.
@@ -103,8 +105,7 @@ fn each_of_a_time(outages: impl Iterator<Item = Outage>) -> Vec<Outage> {
     all.sort_by_key(|outage| Reverse(outage.n));
     let mut told: Vec<Outage> = Vec::new();
     for outage in all {
-        let is_other = |it: &Outage| (it.since - outage.since).abs() > TOGETHER_SECONDS;
-        if told.len() < MOST_TOLD && told.iter().all(is_other) {
+        if told.len() < MOST_TOLD && !told.iter().any(|it| it.is_with(&outage)) {
             told.push(outage);
         }
     }
@@ -174,8 +175,10 @@ struct Outage {
     heard_until: Option<f64>,
     /// When the first was sent that was not answered.
     since: f64,
-    /// The next packet after that, of anybody, as far as it is known.
+    /// The next packet after that, of anybody, as far as it is known: of the host that was heard again last.
     heard_again: Option<f64>,
+    /// How many of the hosts were heard again.
+    n_heard: usize,
     /// When the last of them ended.
     last_end: f64,
     n: usize,
@@ -206,7 +209,10 @@ impl Outage {
         dark.sort_by(|a, b| since(a).total_cmp(&since(b)));
         let (mut group, later_or_before) = longest_together(dark);
         others.extend(later_or_before);
-        let began = group.first().map(since)?;
+        // What went unanswered sooner, and may have been forgotten, does not tell when it began. Ten clients of a path that
+        // forgets hang together, too.
+        let began = group.iter().filter(|it| shows_outage(it)).map(since).min_by(f64::total_cmp)?;
+        group.retain(|it| since(it) >= began - ANSWER_SECONDS);
         let later = |at: Option<f64>| at.filter(|at| *at > began + ANSWER_SECONDS);
         let heard_of = |it: &HostWitness| {
             let first = [it.witness.opened, it.answered, it.witness.heard].map(later);
@@ -215,7 +221,6 @@ impl Outage {
         let heard_again = others.iter().chain(&group).filter_map(heard_of).min_by(f64::total_cmp);
         // What fell silent when the host was there again is no part of it.
         group.retain(|it| heard_again.is_none_or(|heard| since(it) < heard));
-        // Ten clients of a path that forgets hang together, too.
         if !group.iter().any(shows_outage) {
             return None;
         }
@@ -233,6 +238,7 @@ impl Outage {
             heard_until: before.max_by(f64::total_cmp).map(|heard| heard.min(began)),
             since: began,
             heard_again,
+            n_heard: usize::from(heard_again.is_some()),
             last_end,
             n: group.len(),
             cases: group.iter().map(|it| it.case).collect(),
@@ -244,8 +250,14 @@ impl Outage {
         self.n >= MIN_CONNECTIONS && self.cases.len() >= MIN_CASES
     }
 
-    const fn is_over(&self) -> bool {
-        self.heard_again.is_some() || self.last_end.is_finite()
+    /// One that is still dark is not over by any time at which others were heard.
+    fn is_over(&self) -> bool {
+        self.n_heard > 0 && self.n_heard >= self.hosts.len() || self.last_end.is_finite()
+    }
+
+    /// Whether both began within a minute: what is told of one is told of the other.
+    fn is_with(&self, other: &Self) -> bool {
+        (self.since - other.since).abs() <= TOGETHER_SECONDS
     }
 
     /// The same with that of another host.
@@ -255,8 +267,9 @@ impl Outage {
         self.netns.extend(other.netns);
         self.heard_until = heard_until.max_by(f64::total_cmp);
         self.since = self.since.min(other.since);
-        // One that is still dark is not heard again by any time.
-        self.heard_again = self.heard_again.zip(other.heard_again).map(|(a, b)| a.max(b));
+        let heard_again = self.heard_again.into_iter().chain(other.heard_again);
+        self.heard_again = heard_again.max_by(f64::total_cmp);
+        self.n_heard += other.n_heard;
         self.last_end = self.last_end.max(other.last_end);
         self.n += other.n;
         self.cases.extend(other.cases);
@@ -307,7 +320,12 @@ impl Outage {
     /// When it was over, if it is.
     fn over(&self, them: &str, now: f64) -> String {
         let at = self.heard_again.map(|at| timestamp::short_of_unix(at, now));
-        let were = if them == "it" { "it was" } else { "all were" };
+        let were = match (self.n_heard, self.hosts.len()) {
+            _ if them == "it" => "it was".to_owned(),
+            (n, all) if n >= all => "all were".to_owned(),
+            (1, _) => "one of them was".to_owned(),
+            (n, _) => format!("{n} of them were"),
+        };
         at.map(|at| format!(", and {were} heard again by {at}")).unwrap_or_default()
     }
 }
@@ -338,8 +356,8 @@ impl HostWitness {
         }
         let was_there = self.witness.opened.is_none_or(|opened| opened <= began);
         match self.witness.busy {
-            Some(BusyTime { since, longest_quiet }) if was_there && since <= began => {
-                longest_quiet + ANSWER_SECONDS < over.min(heard) - began
+            Some(BusyTime { since, longest_silence }) if was_there && since <= began => {
+                longest_silence + ANSWER_SECONDS < over.min(heard) - began
             }
             _ => was_there && self.witness.unanswered.is_none() && heard <= over,
         }
@@ -356,8 +374,8 @@ fn shows_outage(it: &HostWitness) -> bool {
     it.witness.unanswered.is_some_and(|unanswered| unanswered.is_outage)
 }
 
-/// The most that fell silent within the time, of those that show an outage if any do, and the others. What was heard later than one of them fell silent did not fall
-/// silent with it. `dark`: in the order of time.
+/// The most that fell silent within the time, of those that show an outage if any do, and the others. What was heard later than
+/// one of them fell silent did not fall silent with it. `dark`: in the order of time.
 fn longest_together(dark: Vec<HostWitness>) -> (Vec<HostWitness>, Vec<HostWitness>) {
     let is_with = |first: f64, it: &HostWitness| {
         let is_in_time = (first..=first + TOGETHER_SECONDS).contains(&since(it));

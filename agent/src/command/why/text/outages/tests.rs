@@ -50,6 +50,17 @@ fn what_hung_before_the_last_packet_came_is_not_of_it_and_hides_it_not() {
 }
 
 #[test]
+fn what_a_path_had_forgotten_a_moment_before_does_not_tell_when_an_outage_began() {
+    let mut forgotten = darkened(9, -100.0, 94.0);
+    forgotten.witness.unanswered.as_mut().unwrap().is_outage = false;
+    let cut = [(1, 92.0, 101.0), (2, 93.0, 102.0), (3, 90.0, 103.0), (4, 91.0, 104.0)];
+    let mut all = cut.map(|(case, heard, since)| darkened(case, heard, since)).to_vec();
+    all.push(forgotten);
+    let outage = Outage::of(all, false).unwrap();
+    assert_eq!((outage.heard_until, outage.since, outage.n), (Some(93.0), 101.0, 4));
+}
+
+#[test]
 fn an_outage_that_is_over_is_reported_although_the_host_is_heard_again() {
     let mut all = [1, 2, 3, 4].map(|case| darkened(case, 99.0, 101.0));
     for it in &mut all {
@@ -85,9 +96,9 @@ fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_
     let answer = HostWitness { hung, ..heard(174.0) };
     assert_eq!(Outage::of([&all[..], &[answer]].concat(), false).unwrap().n, 4);
     // It has never been quiet for longer than 3 s: it was answered in these 74 s, too.
-    let beside = |longest_quiet, watched_since| {
+    let beside = |longest_silence, watched_since| {
         let mut beside = heard(990.0);
-        beside.witness.busy = Some(BusyTime { since: watched_since, longest_quiet });
+        beside.witness.busy = Some(BusyTime { since: watched_since, longest_silence });
         Outage::of([&all[..], &[beside]].concat(), false)
     };
     assert_eq!(beside(3.0, 0.0), None);
@@ -116,6 +127,7 @@ fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not
         heard_until: Some(since - 2.0),
         since,
         heard_again: None,
+        n_heard: 0,
         last_end: f64::INFINITY,
         n,
         cases: (0..n).map(|it| usize::from(last) * 10 + it).collect(),
@@ -134,12 +146,17 @@ fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not
     assert!(said.ends_with("for 5 connections of 5 kinds, to 1 port"), "{said}");
     // All are heard again only if each is.
     let again = |first: Option<f64>, second: Option<f64>| {
-        let heard = |last, heard_again| Outage { heard_again, ..host(last, 100.0, 2) };
+        let heard = |last, heard_again: Option<f64>| {
+            let n_heard = usize::from(heard_again.is_some());
+            Outage { heard_again, n_heard, ..host(last, 100.0, 2) }
+        };
         heard(1, first).and(heard(2, second)).in_words(1_000.0)
     };
     assert!(again(Some(150.0), Some(160.0)).contains("all were heard again by "));
-    assert!(!again(Some(150.0), None).contains("heard again"), "the second is still dark");
-    assert!(!again(None, Some(160.0)).contains("heard again"), "the first is still dark");
+    // One is still dark.
+    assert!(again(Some(150.0), None).contains(", and one of them was heard again by "));
+    assert!(again(None, Some(160.0)).contains(", and one of them was heard again by "));
+    assert!(!again(None, None).contains("heard again"));
     // Three alone are said by their cases.
     assert!(!joined.last().unwrap().is_of_many());
     // What another namespace saw much later has nothing to do with it; what it saw at once may.
@@ -152,12 +169,13 @@ fn hosts_that_went_dark_together_are_one_outage_and_one_that_was_answered_is_not
 
 #[test]
 fn an_outage_that_lasts_comes_before_a_larger_one_that_is_over() {
-    let outage = |n, heard_again| Outage {
-        hosts: BTreeSet::new(),
+    let outage = |n, heard_again: Option<f64>| Outage {
+        hosts: [IpAddr::from([10, 0, 0, 1])].into(),
         netns: BTreeSet::new(),
         heard_until: None,
-        since: 0.0,
+        since: if heard_again.is_some() { 0.0 } else { 300.0 },
         heard_again,
+        n_heard: usize::from(heard_again.is_some()),
         last_end: f64::INFINITY,
         n,
         cases: BTreeSet::new(),
@@ -167,6 +185,9 @@ fn an_outage_that_lasts_comes_before_a_larger_one_that_is_over() {
     let n = |told: Vec<Outage>| told.iter().map(|it| it.n).collect::<Vec<_>>();
     assert_eq!(n(lasting_then_over(all.into_iter())), [5, 30]);
     assert_eq!(n(lasting_then_over([outage(6, Some(9.0))].into_iter())), [6]);
+    // Part of the one that lasts: some of its hosts are heard again.
+    let part = Outage { since: 330.0, ..outage(9, Some(340.0)) };
+    assert_eq!(n(lasting_then_over([outage(12, None), part].into_iter())), [12]);
     // Of a time that is over each is told, in its order.
     let at = |n, since| Outage { since, ..outage(n, Some(since + 30.0)) };
     let of_then = [at(11, 400.0), at(22, 0.0), at(8, 410.0), at(5, 900.0), at(4, 1_500.0)];
