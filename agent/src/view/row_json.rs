@@ -182,7 +182,8 @@ impl RowWriter {
 
 /// How long ago what happened last, and for how long it was watched.
 fn clocks(out: &mut Vec<u8>, socket: &Socket) {
-    let Watched { ms: watched_ms, age_ms, longest_quiet_ms, longest_silence_ms, .. } = socket.watched;
+    let Watched { ms: watched_ms, age_ms, longest_quiet_ms, longest_silence_ms, .. } =
+        socket.watched;
     out.extend_from_slice(b",\"quiet_seconds\":");
     seconds(out, socket.quiet_ms.into());
     word(out, b",\"quiet_at_most\":", truth(socket.quiet_at_most));

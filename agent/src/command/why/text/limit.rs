@@ -219,8 +219,15 @@ impl Judged {
                 time(guess.hanging_seconds)
             );
         }
-        let alike = if others.is_empty() { ", as a peer that is gone looks, too" } else { &others };
         let them = if self.n_live == 1 { "it" } else { "them" };
+        let alike = match others {
+            others if !others.is_empty() => others,
+            _ if self.is_forgotten => format!(
+                ": the peer's host answers others since, and nothing that is repeated on {}",
+                if self.n_live == 1 { "this one" } else { "these" }
+            ),
+            _ => ", as a peer that is gone looks, too".to_owned(),
+        };
         format!("{range} if the path has forgotten {them}{alike}; {in_force}")
     }
 

@@ -13,7 +13,7 @@ mod sentence;
 mod what_if_words;
 
 use self::joined::joined;
-use self::phrase::{connections, process};
+use self::phrase::{connections, of_processes, process};
 use super::answer::{CallCount, Judged};
 use crate::{
     advice::remedy::Advice,
@@ -130,18 +130,43 @@ impl WhyText<'_> {
             all.concat()
         };
         // What hangs now comes before what is over, and before what may come.
+        // An outage says itself how many it has taken.
+        let hanging = if now.is_empty() { self.others_hanging(worst) } else { String::new() };
+        let unusual = self.unreplied(worst, &last_word::is_unusual);
+        let usual = if unusual.is_empty() && self.peer.is_some() {
+            self.unreplied(worst, &|_| true)
+        } else {
+            String::new()
+        };
         let head = format!(
-            "{}{}{}{}{}.{}{} {}",
+            "{}{}{}{unusual}{}.{}{} {usual}{}",
             if worst.hung_before { "What was wrong then had begun before. " } else { "" },
             sentences(now),
             self.stopped(),
-            self.unreplied(worst),
             worst.sentence(),
             self.when_of_worst(worst).unwrap_or_default(),
             beside.unwrap_or_default(),
             sentences(over),
         );
-        format!("{}{}", head.trim_end(), self.more(worst))
+        format!("{}{hanging}{}", head.trim_end(), self.more(worst))
+    }
+
+    /// Who else hangs now, if the worst does.
+    fn others_hanging(&self, worst: &Judged) -> String {
+        let hangs = |case: &&Judged| {
+            matches!(case.finding, Finding::Stuck | Finding::GivenUp | Finding::PeerSilent)
+        };
+        let n_hanging = |case: &Judged| case.case.of(case.finding).count();
+        let others = || self.cases.iter().skip(1).filter(hangs);
+        let n: usize = others().map(n_hanging).sum();
+        let owners = others().flat_map(|case| case.case.of(case.finding)).filter_map(Life::owner);
+        let whose = of_processes(&owners.map(|it| (it.process.clone(), it.pid)).collect());
+        match n {
+            _ if !hangs(&worst) => String::new(),
+            0 => String::new(),
+            1 => format!(" Another connection{whose} hangs, too."),
+            n => format!(" {n} others{whose} hang, too."),
+        }
     }
 
     /// How many findings there are besides the worst, and how many of them began before the time that was asked for.
@@ -169,13 +194,10 @@ impl WhyText<'_> {
     }
 
     /// What waits for an answer of a program whose host is there, unless something worse hangs. A host has streams that nobody
-    /// answers: if everything is asked for, only what is unusual counts.
-    fn unreplied(&self, worst: &Judged) -> String {
+    /// answers, and in some protocols the client speaks last: what is unusual comes first, and what is usual only if it is asked for.
+    fn unreplied(&self, worst: &Judged, is_told: &dyn Fn(&Connection) -> bool) -> String {
         let is_worse = worst.finding < Finding::Dropped || worst.asked.is_of_past;
-        let is_told = |connection: &Connection| {
-            !is_worse && (self.peer.is_some() || last_word::is_unusual(connection))
-        };
-        let words = last_word::unreplied_in_words(self.cases, is_told);
+        let words = last_word::unreplied_in_words(self.cases, |it| !is_worse && is_told(it));
         words.map(|words| format!("{words}. ")).unwrap_or_default()
     }
 
@@ -378,6 +400,8 @@ fn live_and_well(cases: &[Judged], n_live: usize) -> String {
     }
 }
 
+#[cfg(test)]
+mod headline_tests;
 #[cfg(test)]
 mod now_and_then_tests;
 #[cfg(test)]

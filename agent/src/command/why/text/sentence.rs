@@ -22,6 +22,7 @@ use crate::{
         connection::Connection,
         connection_group::Peer,
         life::{Finding, Life},
+        neighbours::LimitGuess,
     },
 };
 use std::collections::BTreeSet;
@@ -296,7 +297,26 @@ impl Judged {
             Some([said]) => format!("; {said}"),
             _ => String::new(),
         };
-        format!("{}{network}{}", self.since(), self.gives_up())
+        format!("{}{network}{}{}", self.since(), self.while_others(), self.gives_up())
+    }
+
+    /// How others to the same peer fare while these hang, if that tells a path that forgot from one that is gone.
+    fn while_others(&self) -> &'static str {
+        if !matches!(self.finding, Finding::Stuck | Finding::PeerSilent | Finding::GivenUp) {
+            return "";
+        }
+        let is_heard = |guess: &LimitGuess| guess.is_heard && guess.heard_until.is_none();
+        match (self.is_outage, self.outage_beside) {
+            (true, Some(_)) if self.n_hanging_beside > self.case.of(self.finding).count() => {
+                ", nor do others to the same host get one"
+            }
+            (true, _) => "",
+            (false, _) if self.limit_guess.as_ref().is_some_and(is_heard) => {
+                ", while others to the same peer are answered"
+            }
+            (false, _) if self.is_forgotten => ", while others to the same host are answered",
+            (false, _) => "",
+        }
     }
 
     /// Whether others to the same peer were answered while each of the worst died.

@@ -50,7 +50,12 @@ fn the_first_line_is_the_answer() {
         ..app(1, None, 39_000)
     };
     let kept = Socket {
-        watched: Watched { ms: 2_000_000, longest_quiet_ms: 20_000, peer_probes: 9, ..Watched::default() },
+        watched: Watched {
+            ms: 2_000_000,
+            longest_quiet_ms: 20_000,
+            peer_probes: 9,
+            ..Watched::default()
+        },
         ..app(1, None, 1_000)
     };
     let cases: [(Vec<Life>, &str); 9] = [

@@ -140,11 +140,8 @@ impl Estimate {
             return None;
         }
         let shortest_killed_ms = spans.iter().map(|it| it.ms()).min()?;
-        let shorter: Vec<Evidence> = survivals
-            .iter()
-            .filter(|it| it.span.ms() < shortest_killed_ms)
-            .copied()
-            .collect();
+        let shorter: Vec<Evidence> =
+            survivals.iter().filter(|it| it.span.ms() < shortest_killed_ms).copied().collect();
         let estimate = Self::of_consistent(&of_today, &shorter)?;
         Some(Self {
             shortest_killed_ms,

@@ -1,0 +1,127 @@
+//! The first sentence: what it says of others that hang, of others that are answered, and of who spoke last.
+
+use super::{tests_support::said_of, *};
+use crate::{
+    command::why::{answer::judge, in_window::AskedWhen},
+    model::observed::{
+        socket::{Comm, Endpoint, Owner, Socket},
+        watched::Watched,
+    },
+    view::life::tests_support::{app, live},
+};
+
+fn said(lives: Vec<Life>, peer: Option<&str>) -> String {
+    said_of(&judge(lives, &[], &[], None, AskedWhen::default()), peer)
+}
+
+/// It hangs for 39 s, after 80 s of quiet.
+fn stuck(id: u64) -> Socket {
+    Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(id, None, 39_000)
+    }
+}
+
+/// It was answered a moment ago.
+fn answered(id: u64) -> Socket {
+    let watched = Watched {
+        ms: 600_000,
+        longest_quiet_ms: 5_000,
+        longest_silence_ms: 5_000,
+        ..Watched::default()
+    };
+    Socket { watched, ..app(id, Some(5), 1_000) }
+}
+
+fn to_host(socket: Socket, host: u8, program: &str) -> Life {
+    let mut name = [0; 16];
+    name[..program.len()].copy_from_slice(program.as_bytes());
+    let addr = std::net::Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped();
+    let pid = 900 + u32::from(host);
+    let owner = Some(Owner { pid, fd: Some(5), comm: Comm::new(name) });
+    live(&Socket { remote: Endpoint { addr, ..socket.remote }, owner, ..socket })
+}
+
+#[test]
+fn it_says_whether_others_to_the_same_peer_are_answered() {
+    let beside = said(vec![live(&stuck(1)), live(&answered(2))], Some("app"));
+    let head = "1 connection of app to 172.16.0.15:2717 waits for an answer, for 39 s, while others to the same peer are \
+                answered; the kernel gives up in about";
+    assert!(beside.starts_with(head), "{beside}");
+    // Nobody else goes there; or another one hangs.
+    for other in [vec![], vec![live(&stuck(2))]] {
+        let alone = said([vec![live(&stuck(1))], other].concat(), Some("app"));
+        assert!(!alone.contains("others to the same"), "{alone}");
+    }
+}
+
+#[test]
+fn a_newcomer_that_is_answered_shows_that_the_peer_is_not_gone() {
+    let opened = |seconds_ago: u32| {
+        let mut life = live(&answered(2));
+        life.connection.watched_seconds = f64::from(seconds_ago);
+        // Judged at 1000 s.
+        let at = jiff::Timestamp::from_second(1000 - i64::from(seconds_ago));
+        life.opened_at = Some(at.unwrap().to_string());
+        life
+    };
+    let said = |newcomer: Option<u32>| {
+        let lives = std::iter::once(live(&stuck(1))).chain(newcomer.map(opened)).collect();
+        let asked = AskedWhen { now: 1000.0, ..AskedWhen::default() };
+        said_of(&judge(lives, &[], &[], None, asked), Some("app"))
+    };
+    let since = said(Some(30));
+    let limit = "at most 1 min 20 s if the path has forgotten it: the peer's host answers others since, and nothing that is \
+                 repeated on this one";
+    assert!(
+        since.contains(limit) && since.contains(", while others to the same host are answered"),
+        "{since}"
+    );
+    // Nothing was repeated since it came; or there is none.
+    for unknown in [said(Some(10)), said(None)] {
+        assert!(unknown.contains("as a peer that is gone looks, too"), "{unknown}");
+    }
+}
+
+#[test]
+fn others_that_hang_are_named_with_it_and_what_only_may_hang_is_not() {
+    let one = to_host(stuck(1), 1, "checkout");
+    let two = [to_host(stuck(2), 2, "cache"), to_host(stuck(3), 3, "jobs")];
+    let quiet = to_host(app(4, None, 5_000), 4, "idle");
+    let all = said([&[one.clone(), quiet.clone()], &two[..]].concat(), None);
+    assert!(
+        all.contains(". 2 others of cache and jobs hang, too. 3 more findings below."),
+        "{all}"
+    );
+    let alone = said(vec![one.clone(), quiet.clone()], None);
+    assert!(!alone.contains("hang, too") && alone.contains(" One more finding below."), "{alone}");
+    let another = said(vec![one, two[0].clone()], None);
+    assert!(another.contains(". Another connection of cache hangs, too."), "{another}");
+    let quiet = said(vec![quiet], None);
+    assert!(!quiet.contains("hang"), "{quiet}");
+}
+
+#[test]
+fn that_the_client_spoke_last_comes_first_only_where_that_is_unusual() {
+    // Its last data was sent 7 s ago and is acknowledged.
+    let spoke = |longest_quiet_ms| {
+        let watched = Watched { ms: 900_000, longest_quiet_ms, ..Watched::default() };
+        live(&Socket { spoke_last_ms: Some(7_000), watched, ..app(1, None, 7_000) })
+    };
+    let last =
+        "172.16.0.15:2717 has acknowledged the last data of 1 connection of app, sent 7.0 s ago";
+    let usual = said(vec![spoke(120_000)], Some("app"));
+    assert!(
+        usual.starts_with("1 connection of app to 172.16.0.15:2717 will be dropped"),
+        "{usual}"
+    );
+    assert!(usual.contains(&format!("keepalive is off. {last}")), "{usual}");
+    let unusual = said(vec![spoke(1_000)], Some("app"));
+    assert!(unusual.starts_with(last), "{unusual}");
+    // Nobody asked for it.
+    let host = said(vec![spoke(120_000)], None);
+    assert!(!host.contains("has acknowledged"), "{host}");
+}
