@@ -18,9 +18,9 @@ const NETWORK: &str = "10.177.9";
 const ASKED: &str = "10.177.9.0/24";
 
 /// Both ends of a connection.
-type Ends = (OwnedFd, OwnedFd);
+type BothEnds = (OwnedFd, OwnedFd);
 
-fn connect(near: &NetworkNamespace, far: &NetworkNamespace, server: &str, plan: &Plan) -> Ends {
+fn connect(near: &NetworkNamespace, far: &NetworkNamespace, server: &str, plan: &Plan) -> BothEnds {
     let server: SocketAddr = format!("{NETWORK}.{server}").parse().expect("an address");
     let listener = far.run(|| socket::listener(Family::V4, server, 8, &Plan::NOTHING));
     let client = near.run(|| socket::connected(Family::V4, server, plan));
@@ -28,7 +28,7 @@ fn connect(near: &NetworkNamespace, far: &NetworkNamespace, server: &str, plan: 
 }
 
 /// A connection with each of four hosts at the other end of one cable.
-fn four_hosts(near: &NetworkNamespace, far: &NetworkNamespace) -> Vec<Ends> {
+fn four_hosts(near: &NetworkNamespace, far: &NetworkNamespace) -> Vec<BothEnds> {
     near.join("veth9", far, "veth9", &[(NETWORK, 24)]);
     let to = |host: u8| {
         if host > 2 {

@@ -1,4 +1,4 @@
-//! The first sentence: what it says of others that hang, of others that are answered, and of who spoke last.
+//! The first sentence: what it says of others that hang, of others that are answered, and of the last word.
 
 use super::{tests_support::said_of, *};
 use crate::{
