@@ -310,12 +310,11 @@ impl Judged {
             (true, Some(_)) if self.n_hanging_beside > self.case.of(self.finding).count() => {
                 ", nor do others to the same host get one"
             }
-            (true, _) => "",
             (false, _) if self.limit_guess.as_ref().is_some_and(is_heard) => {
                 ", while others to the same peer are answered"
             }
             (false, _) if self.is_forgotten => ", while others to the same host are answered",
-            (false, _) => "",
+            _ => "",
         }
     }
 
