@@ -242,11 +242,11 @@ pub fn compare(
     for ((held, before), after) in sockets.iter().zip(before).zip(after) {
         match by_descriptor.get(&held.descriptor()).map(Vec::as_slice) {
             Some([row]) => {
-                // No probe comes sooner.
-                let idle_ms = |idle: &u32| u64::from(*idle) * 1000;
+                // No probe comes sooner. A probe of ours that the peer answers puts off none of its own.
+                let idle_ms = |idle: &u32| f64::from(*idle) * 1000.0;
                 let is_probed = probing
                     .get(&(before.local, before.remote))
-                    .is_some_and(|idle| idle_ms(idle) <= u64::from(after.quiet_ms));
+                    .is_some_and(|idle| idle_ms(idle) <= ms(after.at - held.made));
                 let window = Window { before, after, staleness_ms: ms(staleness), is_probed };
                 compare_one(&mut comparison, held, row, &window, &host);
             }
