@@ -275,8 +275,10 @@ impl Decoder {
             spoke_last_ms: (retransmitting_ms.is_none() && state.is_synchronized())
                 .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
                 .flatten(),
-            peer_closed: (state == State::CloseWait)
-                .then(|| PeerClosed::of(silent_ms.unwrap_or_default(), tag == Tag::StateChange)),
+            peer_closed: state.is_closed_by_peer().then(|| {
+                let is_seen = tag == Tag::StateChange && state == State::CloseWait;
+                PeerClosed::of(silent_ms.unwrap_or_default(), is_seen)
+            }),
             received_ms: received_ms.unwrap_or_default(),
             quiet_at_most: false,
             segs_in: sample.segs_in,

@@ -73,7 +73,11 @@ pub(super) fn idle_drop(id: u64, at_seconds: u64) -> Happening {
         at,
         owner: Some(owner()),
         silent_ms: 400_005,
-        watched: Watched { longest_quiet_ms: 12_000, ..Watched::default() },
+        watched: Watched {
+            longest_quiet_ms: 12_000,
+            longest_silence_ms: 12_000,
+            ..Watched::default()
+        },
         state: State::Close,
         ..socket()
     };

@@ -89,7 +89,7 @@ pub struct Connection {
     pub silent_seconds: f64,
     /// How long ago this host sent data last, if the peer has sent none since; null if it has, and while something is repeated.
     pub spoke_last_seconds: Option<f64>,
-    /// How long ago the peer closed its half, at least if that was not seen; null unless only the program has it open.
+    /// How long ago the peer closed its half, at least if that was not seen; null if it has not, or not first.
     pub peer_closed_seconds: Option<f64>,
     /// The longest quiet time after which it was seen to go on.
     pub longest_quiet_seconds: f64,

@@ -60,6 +60,8 @@ pub(crate) struct Setting {
     pub detection: u32,
     /// A quiet time that this path is known to let pass, seconds.
     pub limit: Option<f64>,
+    /// The path forgot them before their first probe, as others show.
+    pub is_probed_too_late: bool,
 }
 
 impl Setting {
@@ -89,7 +91,7 @@ impl Setting {
                 _ => self.kept(connection.silent_seconds, connection.limit.idle_limit_seconds),
             },
             // Its probe came too late.
-            Cause::KeepaliveTimeout if end.forgotten => {
+            Cause::KeepaliveTimeout if end.forgotten || self.is_probed_too_late => {
                 self.kept(life.quiet_before_end_seconds(), connection.limit.idle_limit_seconds)
             }
             Cause::KeepaliveTimeout if f64::from(self.detection) < connection.silent_seconds => {
@@ -165,7 +167,8 @@ mod tests {
         },
     };
 
-    const USUAL: Setting = Setting { idle: 60, detection: 90, limit: None };
+    const USUAL: Setting =
+        Setting { idle: 60, detection: 90, limit: None, is_probed_too_late: false };
 
     #[test]
     fn a_probe_before_the_limit_would_have_kept_what_was_dropped() {
@@ -183,6 +186,9 @@ mod tests {
     fn a_dark_peer_is_not_brought_back_but_noticed_sooner() {
         let late = dead(&app(1, Some(7200), 7_875_000), GAVE_UP);
         assert_eq!(USUAL.instead(&late), Some(Instead::NoticedSooner));
+        // Others show that the path had forgotten it before its first probe.
+        let forgotten = Setting { is_probed_too_late: true, ..USUAL };
+        assert_eq!(forgotten.instead(&late), Some(Instead::Prevented));
         let in_time = dead(&app(1, Some(60), 90_000), GAVE_UP);
         assert_eq!(USUAL.instead(&in_time), Some(Instead::Unchanged));
     }
@@ -193,7 +199,7 @@ mod tests {
             let socket = app(1, None, quiet_ms + 100_000);
             Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap()
         };
-        let instead = |life: &Life| Setting { idle: 15, detection: 45, limit: None }.instead(life);
+        let instead = |life: &Life| Setting { idle: 15, detection: 45, ..USUAL }.instead(life);
         // Idle for 70 s when its program was killed, as where the path forgets after 30 s.
         let killed = closed_after(70_000);
         assert_eq!(killed.end.as_ref().unwrap().cause, Cause::Abandoned);

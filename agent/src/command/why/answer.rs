@@ -281,9 +281,11 @@ fn what_if_setting(
     case: &ConnectionGroup,
     proposal: Proposal,
     learned: Option<&LimitRow>,
+    is_probed_too_late: bool,
 ) -> Setting {
     Setting {
         idle: proposal.idle,
+        is_probed_too_late,
         detection: proposal.noticed_after_seconds(case.key.own.user_timeout_ms),
         limit: learned.filter(|it| it.confidence == Confidence::Sure).map(|it| {
             it.longest_survived_seconds.unwrap_or_else(|| f64::from(it.idle_limit_seconds))
@@ -326,7 +328,8 @@ fn of_case(
     let proposal = idle.map_or_else(|| Proposal::fitting(&bounds), Proposal::with_idle);
     let origin = idle.is_none().then(|| ValueOrigin::of(&bounds));
     let values_from = values_from(&case, &bounds, origin, learned.limit.as_ref(), &of_path);
-    let setting = what_if_setting(&case, proposal, learned.limit.as_ref());
+    let is_late = probed_too_late.is_some();
+    let setting = what_if_setting(&case, proposal, learned.limit.as_ref(), is_late);
     let mut advice = first_probe::advice(earlier.as_ref(), sooner.as_ref(), proposal);
     advice.extend(reopen(&case, &of_path).into_iter().chain(timer.pool).chain(timer.apart));
     advice.extend(spare_probes(&case, finding));

@@ -94,6 +94,8 @@ pub(super) fn need(
     match finding {
         Finding::Opening => None,
         Finding::Dark if case.of(finding).all(Life::is_unsent) => None,
+        // Both have closed it.
+        Finding::GivenUp if case.of(finding).all(is_closed_by_peer) => None,
         // No setting makes a peer read, or a route.
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
@@ -111,6 +113,10 @@ pub(super) fn need(
         }
         Finding::ClosedAlthoughProbed if closed_all_at_once(case) => None,
         Finding::ClosedAlthoughProbed => Some(Need::PingThePeer),
+        // Its program noticed by itself, and no probe would have changed what became of the peer.
+        Finding::Dark if is_given_up_in_outage(case, neighbours) => None,
+        // Keepalive waits while data is in flight.
+        Finding::Dark if case.of(finding).all(died_repeating) => Some(Need::UserTimeout),
         Finding::Dark if !is_late => {
             let died_of = |cause| {
                 case.lives
@@ -174,16 +180,9 @@ pub(super) fn reopen(case: &ConnectionGroup, evidence: &PathEvidence) -> Option<
     }
     // It may have been armed with what is set now, when the path had been quiet already.
     if connection.is_timer_of_now() {
-        return Some(Advice {
-            place: "connection",
-            holds: Holds::Surely,
-            because:
-                "what is set is right from the next probe on: set it before a connection gets quiet"
-                    .to_owned(),
-            lines: Vec::new(),
-            client: None,
-            needs_previous: false,
-        });
+        let because =
+            "what is set is right from the next probe on: set it before a connection gets quiet";
+        return Some(without_lines("connection", because.to_owned()));
     }
     let fires = next_probe_seconds.map(|rest| format!(", in {}", duration(ms(rest) / 1000)));
     let because = format!(
@@ -191,14 +190,13 @@ pub(super) fn reopen(case: &ConnectionGroup, evidence: &PathEvidence) -> Option<
          the timer fires{}",
         fires.unwrap_or_default()
     );
-    Some(Advice {
-        place: "connection",
-        holds: Holds::Surely,
-        because,
-        lines: Vec::new(),
-        client: None,
-        needs_previous: false,
-    })
+    Some(without_lines("connection", because))
+}
+
+/// Advice that has no line to set.
+fn without_lines(place: &'static str, because: String) -> Advice {
+    let (lines, client) = (Vec::new(), None);
+    Advice { place, holds: Holds::Surely, because, lines, client, needs_previous: false }
 }
 
 /// The longest quiet time between two probes in which one was lost, seconds: the first probe came sooner, and only the interval
@@ -230,10 +228,9 @@ pub(super) fn shorter_interval(
 ) -> Option<Advice> {
     let quiet = lost_between_probes(case, finding, neighbours)?;
     let KeepaliveSettings { idle, interval, .. } = case.example()?.connection.settings;
-    Some(Advice {
-        place: "path",
-        holds: Holds::Surely,
-        because: format!(
+    Some(without_lines(
+        "path",
+        format!(
             "the interval is what is too long: after the first probe ({}) the next one comes only {} later, answered or not, and \
              nobody answered after {} of quiet. If the path forgot it: interval of at most {}",
             duration(idle.seconds),
@@ -241,10 +238,7 @@ pub(super) fn shorter_interval(
             tenths(ms(quiet)),
             duration(proposal.interval),
         ),
-        lines: Vec::new(),
-        client: None,
-        needs_previous: false,
-    })
+    ))
 }
 
 /// The peer closed several in one moment, after different times without data: that is no idle timer.
@@ -279,6 +273,25 @@ pub(super) fn spare_probes(case: &ConnectionGroup, finding: Finding) -> Option<A
         client: None,
         needs_previous: false,
     })
+}
+
+/// Whether the programs closed them soon, while the peer or the path was gone for all.
+fn is_given_up_in_outage(case: &ConnectionGroup, neighbours: &Neighbours) -> bool {
+    // As soon as keepalive would, with the usual times.
+    let soon = f64::from(Proposal::USUAL.detection_seconds());
+    let is_it = |life: &Life| {
+        let end = life.end.as_ref().filter(|end| end.cause == Cause::Abandoned);
+        end.and_then(|end| end.closed_after_seconds).is_some_and(|after| after <= soon)
+    };
+    case.of(Finding::Dark).all(is_it) && neighbours.is_outage(case)
+}
+
+fn died_repeating(life: &Life) -> bool {
+    life.end.as_ref().is_some_and(|end| end.cause == Cause::RetransmitTimeout)
+}
+
+fn is_closed_by_peer(life: &Life) -> bool {
+    life.connection.state.is_closed_by_peer()
 }
 
 fn hangs_after_quiet(case: &ConnectionGroup) -> bool {

@@ -37,7 +37,12 @@ impl TimerAdvice {
         let Some(closes) = closes else { return Self::default() };
         let ended = that_ended(case, finding, neighbours, closes);
         Self {
-            pool: pool_below(case, finding, closes, ended.is_some()),
+            pool: pool_below(
+                case,
+                finding,
+                closes,
+                ended.is_some() || was_used_after(case, finding),
+            ),
             apart: ended.and_then(|closes| tell_apart(case, closes)),
             ended: ended.cloned(),
         }
@@ -90,6 +95,12 @@ fn pool_below(
     };
     let (lines, client) = (Vec::new(), None);
     Some(Advice { place: "pool", holds, because, lines, client, needs_previous: false })
+}
+
+/// Whether the programs wrote into what the peer had closed.
+fn was_used_after(case: &ConnectionGroup, finding: Finding) -> bool {
+    let is_lost = matches!(finding, Finding::GivenUp | Finding::Failed);
+    is_lost && case.of(finding).all(|life| life.connection.state.is_closed_by_peer())
 }
 
 /// What tells a path that forgets from a peer that had closed.

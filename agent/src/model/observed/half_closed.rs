@@ -4,7 +4,7 @@
 
 use super::{
     peer_closed::PeerClosed,
-    socket::{Socket, Time},
+    socket::{Socket, State, Time},
 };
 
 /// Stamps are in ticks of up to 10 ms.
@@ -43,7 +43,8 @@ impl Socket {
     pub fn is_half_used(&self) -> bool {
         const LEAST_PAUSE_MS: u32 = 10_000;
         const LONGEST_PAUSE_MS: u32 = 60_000;
-        let (Some(closed), Some(sent_ms)) = (self.peer_closed, self.spoke_last_ms) else {
+        let closed = self.peer_closed.filter(|_| self.state == State::CloseWait);
+        let (Some(closed), Some(sent_ms)) = (closed, self.spoke_last_ms) else {
             return false;
         };
         let is_after = |ms: u32| ms.saturating_add(TICK_MS) < closed.ms;
@@ -56,10 +57,7 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::observed::{
-        peer_closed::PeerClosed,
-        socket::{State, tests_support::socket},
-    };
+    use crate::model::observed::{peer_closed::PeerClosed, socket::tests_support::socket};
 
     fn closed(ms: u32, spoke_last_ms: Option<u32>) -> Socket {
         let peer_closed = Some(PeerClosed { ms, is_seen: true });

@@ -33,7 +33,11 @@ impl Socket {
         }
         self.keep_peer_closed(before, passed_ms);
         self.watched = before.watched;
-        self.watched.ms = before.watched.ms.saturating_add(passed_ms);
+        if self.is_probed_later_than(before) {
+            // What its own probes kept so far says nothing of the time to come.
+            (self.watched.ms, self.watched.longest_quiet_ms) = (0, 0);
+        }
+        self.watched.ms = self.watched.ms.saturating_add(passed_ms);
         if is_probed {
             self.watched.count_peer_probe();
         }
@@ -52,11 +56,29 @@ impl Socket {
             // Repetitions went over the path: only what was quiet before the first of them counts.
             let quiet = match before.repeating_ms() {
                 Some(ms) => before.silent_ms.saturating_sub(ms),
-                None => before.quiet_ms.max(mean),
+                None => before.quiet_to_survive_ms().max(mean),
             };
             self.watched.longest_quiet_ms = self.watched.longest_quiet_ms.max(quiet);
         }
         has_received
+    }
+
+    /// Whether its own probes come later than an earlier look said, or no more: a sysctl was raised, or keepalive turned off.
+    fn is_probed_later_than(&self, before: &Self) -> bool {
+        let times = |of: &Self| (of.idle().value, of.interval().value);
+        let ((idle, interval), (idle_before, interval_before)) = (times(self), times(before));
+        before.keepalive && (!self.keepalive || idle > idle_before || interval > interval_before)
+    }
+
+    /// The quiet time that the next packet of the peer ends: also where data was sent after it, and the acknowledgement is still on
+    /// its way.
+    pub fn quiet_to_survive_ms(&self) -> u32 {
+        let before_data = self.silent_ms.saturating_sub(self.quiet_ms);
+        if self.in_flight && !self.window_closed {
+            self.quiet_ms.max(before_data)
+        } else {
+            self.quiet_ms
+        }
     }
 
     /// Milliseconds since the first of what is repeated: data or probes.
@@ -100,6 +122,23 @@ mod tests {
     }
 
     #[test]
+    fn what_its_own_probes_kept_is_no_rhythm_once_they_come_later() {
+        let probed = |seconds, segs_in, idle_seconds| {
+            let own = OwnSettings { idle_seconds, interval_seconds: 10, ..OwnSettings::default() };
+            Socket { keepalive: true, own, ..look(seconds, 500, segs_in) }
+        };
+        let watched = |last| follow(&[probed(0, 5, 30), probed(31, 6, 30), last]).watched;
+        let same = watched(probed(62, 7, 30));
+        assert_eq!((same.ms, same.longest_quiet_ms), (62_000, 31_000));
+        let later = watched(probed(62, 7, 7200));
+        assert_eq!((later.ms, later.longest_quiet_ms), (31_000, 31_000), "from then on");
+        let sooner = watched(probed(62, 7, 20));
+        assert_eq!(sooner.ms, 62_000);
+        let off = Socket { keepalive: false, ..probed(62, 7, 30) };
+        assert_eq!(watched(off).ms, 31_000);
+    }
+
+    #[test]
     fn without_segments_the_quiet_time_is_that_of_the_stamps() {
         let last = follow(&[look(0, 1_000, 5), look(5, 6_000, 5), look(10, 11_000, 5)]);
         assert_eq!((last.quiet_ms, last.watched.peer_probes), (11_000, 0));
@@ -136,6 +175,9 @@ mod tests {
             assert_eq!(follow(&[quiet, end]).watched.longest_quiet_ms, 0);
         }
         assert_eq!(follow(&[quiet, sent, reset]).watched.longest_quiet_ms, 0);
+        let answered = Socket { quiet_ms: 100, ..look(2, 50, 6) };
+        let found = follow(&[quiet, sent, answered]).watched.longest_quiet_ms;
+        assert_eq!(found, 350_900, "a look came while the acknowledgement was on its way");
         let answered = Socket { quiet_ms: 100, ..look(1, 50, 6) };
         // Up to the time at which it went on.
         assert_eq!(follow(&[quiet, answered]).watched.longest_quiet_ms, 350_900);

@@ -136,6 +136,11 @@ impl State {
         )
     }
 
+    /// Whether the peer's FIN came before ours was sent.
+    pub const fn is_closed_by_peer(self) -> bool {
+        matches!(self, Self::CloseWait | Self::LastAck)
+    }
+
     /// Whether one of the ends has closed it, so that the kernel will end it without the program.
     pub const fn is_closing(self) -> bool {
         matches!(

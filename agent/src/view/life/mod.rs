@@ -336,7 +336,8 @@ impl Life {
     /// Whether its program sent data, or was about to, that the peer had no more use for.
     pub(crate) fn wrote_into_closed(&self) -> bool {
         let is_closed = self.end.as_ref().is_some_and(|end| end.cause == Cause::PeerClosed);
-        is_closed && self.connection.in_flight && self.connection.state == State::CloseWait
+        let Connection { in_flight, fin_only, state, .. } = self.connection;
+        is_closed && in_flight && !fin_only && state.is_closed_by_peer()
     }
 
     /// The finding about it.

@@ -80,6 +80,10 @@ impl PeerTimer {
 
 /// Of what hangs, or was lost because nobody answered or a reset did: the quiet time before, seconds.
 fn quiet_before_unanswered(life: &Life) -> Option<f64> {
+    // Its FIN came.
+    if life.connection.state.is_closed_by_peer() {
+        return None;
+    }
     let Some(end) = &life.end else { return quiet_before(life) };
     let is_it = match end.cause {
         Cause::IdleDrop

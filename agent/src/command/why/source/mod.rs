@@ -39,7 +39,7 @@ use crate::{
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     net::IpAddr,
     path::Path,
@@ -451,8 +451,14 @@ impl<'a> Sources<'a> {
             let is_of_it = |row: &EventRow| selection.admits_remote(row.connection.remote);
             happenings.extend(peer_lives::remembered(path, filter, dead, is_of_it)?);
         }
+        // Several selections may find the same. Its wall time may differ by what that clock was set meanwhile.
+        let key = |row: &EventRow| {
+            let (moment, of) = (row.monotonic_seconds.to_bits(), row.connection.id.clone());
+            (moment, of, row.event, row.details.option)
+        };
+        let mut known = HashSet::new();
+        happenings.retain(|row| known.insert(key(row)));
         happenings.sort_by(|a, b| a.monotonic_seconds.total_cmp(&b.monotonic_seconds));
-        happenings.dedup();
         Ok(happenings)
     }
 

@@ -220,7 +220,7 @@ impl Judged {
         } else if self.is_forgotten {
             "the peer or the path was gone, and forgot it meanwhile"
         } else {
-            "the peer or the path was gone, and others are answered again: its next repetition shows whether it is still known"
+            "the peer or the path was gone, and others are answered again: if its next repetition is not, it is forgotten"
         };
         Some(if self.case.live().any(hangs_after_a_moment) {
             format!("no path forgets after so little quiet: {is_gone}")

@@ -4,10 +4,11 @@ use super::{tests_support::said_of, *};
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
     model::observed::{
-        socket::{Comm, Endpoint, Owner, Socket},
+        ending::Ending,
+        socket::{Comm, Endpoint, Owner, Socket, State},
         watched::Watched,
     },
-    view::life::tests_support::{app, live},
+    view::life::tests_support::{CLOSED_UNANSWERED, RESET, app, dead, died_from, live},
 };
 
 fn said(lives: Vec<Life>, peer: Option<&str>) -> String {
@@ -77,7 +78,7 @@ fn a_newcomer_that_is_answered_shows_that_the_peer_is_not_gone() {
     let limit = "at most 1 min 20 s if the path has forgotten it: the peer's host answers others since, and nothing that is \
                  repeated on this one";
     assert!(
-        since.contains(limit) && since.contains(", while others to the same host are answered"),
+        since.contains(limit) && since.contains(", while others to the same host were answered"),
         "{since}"
     );
     // Nothing was repeated since it came; or there is none.
@@ -102,6 +103,29 @@ fn others_that_hang_are_named_with_it_and_what_only_may_hang_is_not() {
     assert!(another.contains(". Another connection of cache hangs, too."), "{another}");
     let quiet = said(vec![quiet], None);
     assert!(!quiet.contains("hang"), "{quiet}");
+}
+
+#[test]
+fn what_a_path_or_a_peer_that_was_gone_ended_is_advised_by_what_would_have_helped() {
+    let advised = |life: Life| {
+        let cases = judge(vec![life], &[], &[], None, AskedWhen::default());
+        cases[0].advice.iter().flat_map(|it| it.lines.clone()).collect::<String>()
+    };
+    // Its data was repeated for a quarter of an hour: keepalive waits meanwhile.
+    let in_flight = Ending { errno: 110, retransmits: 15, ..RESET };
+    let lines = advised(dead(&app(1, None, 1_000), in_flight));
+    assert!(lines.contains("TCP_USER_TIMEOUT") && !lines.contains("KEEPIDLE"), "{lines}");
+    // Its program gave up by itself, in an outage that took others, too: after 45 s, and after half an hour.
+    let closed_after = |seconds: u32, n_silent: Option<u32>| {
+        let socket = app(1, None, seconds * 1000 + 100_000);
+        let mut life = Life::dead(died_from(&socket, State::FinWait1, CLOSED_UNANSWERED)).unwrap();
+        life.end.as_mut().unwrap().others_silent = n_silent;
+        advised(life)
+    };
+    assert_eq!(closed_after(45, Some(3)), "");
+    for noticed_late in [closed_after(1800, Some(3)), closed_after(45, None)] {
+        assert!(noticed_late.contains("TCP_KEEPIDLE"), "{noticed_late}");
+    }
 }
 
 #[test]

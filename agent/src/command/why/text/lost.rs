@@ -1,4 +1,5 @@
-//! The sentence on those that nobody answered any more, and on those that were refused, reset or cut off.
+//! The sentence on those that nobody answered any more, on those that this host gave up, and on those that were refused, reset or
+//! cut off.
 
 use super::phrase::{time, up_to};
 use crate::{
@@ -87,6 +88,38 @@ impl Judged {
         ))
     }
 
+    /// Of those that this host has closed without an answer.
+    pub(super) fn given_up(&self, what: &str, n: usize) -> String {
+        let closings = self.case.of(self.finding).filter_map(|life| life.given_up_at.as_ref());
+        let closed_at = closings.max().map(|at| {
+            let last = if n == 1 { "" } else { ", the last" };
+            format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
+        });
+        if self.case.of(self.finding).all(Life::is_blocked) {
+            return format!(
+                "{what} closed by this host{} before the peer had taken what was written: its program does not read, its \
+                 host answers. Only the kernel still probes its window{}{}",
+                closed_at.unwrap_or_default(),
+                self.since(),
+                self.gives_up()
+            );
+        }
+        if self.case.of(self.finding).all(|life| life.connection.state.is_closed_by_peer()) {
+            let them = if n == 1 { "it" } else { "them" };
+            return format!(
+                "{what} closed by this host{} after the peer had closed {them}: what was written in between is not answered, \
+                 and only the kernel still repeats it{}",
+                closed_at.unwrap_or_default(),
+                self.unanswered()
+            );
+        }
+        format!(
+            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}",
+            closed_at.unwrap_or_default(),
+            self.unanswered()
+        )
+    }
+
     pub(super) fn failed(&self, what: &str, whose: &str, peer: &str) -> String {
         let example = self.example.as_ref().and_then(|life| life.end.as_ref());
         let errno = example.and_then(|end| end.errno.clone());
@@ -104,9 +137,10 @@ impl Judged {
                 "{what}{whose} {peer} could not be opened ({})",
                 errno.unwrap_or("given up")
             ),
-            (Some(Cause::PeerClosed), _) => format!(
-                "{} had closed {what}{whose} when the program wrote again, and a reset answered{}",
+            (Some(Cause::PeerClosed), errno) => format!(
+                "{} had closed {what}{whose} when the program wrote again, and {}{}",
                 self.peer(),
+                if errno == Some("ETIMEDOUT") { "nobody answered" } else { "a reset answered" },
                 self.refused_new_ones().unwrap_or_default()
             ),
             (Some(Cause::Unreachable), errno) => format!(

@@ -266,31 +266,8 @@ impl Judged {
         format!("the peer has closed {what}, and the program has not{}: {because}", self.since())
     }
 
-    /// Of those that this host has closed without an answer.
-    fn given_up(&self, what: &str, n: usize) -> String {
-        let closings = self.case.of(self.finding).filter_map(|life| life.given_up_at.as_ref());
-        let closed_at = closings.max().map(|at| {
-            let last = if n == 1 { "" } else { ", the last" };
-            format!("{last} at {}", timestamp::local(at, "%H:%M:%S"))
-        });
-        if self.case.of(self.finding).all(Life::is_blocked) {
-            return format!(
-                "{what} closed by this host{} before the peer had taken what was written: its program does not read, its \
-                 host answers. Only the kernel still probes its window{}{}",
-                closed_at.unwrap_or_default(),
-                self.since(),
-                self.gives_up()
-            );
-        }
-        format!(
-            "{what} closed by this host without an answer{}: only the kernel still repeats what was sent{}",
-            closed_at.unwrap_or_default(),
-            self.unanswered()
-        )
-    }
-
     /// For how long nobody has answered, what ICMP says if it says the same of each, and when the kernel gives up.
-    fn unanswered(&self) -> String {
+    pub(super) fn unanswered(&self) -> String {
         let worst = self.case.of(self.finding).map(|life| &life.connection);
         let said: Option<BTreeSet<String>> = worst.map(network_error_in_words).collect();
         let network = match said.map(|said| said.into_iter().collect::<Vec<_>>()).as_deref() {
@@ -313,7 +290,7 @@ impl Judged {
             (false, _) if self.limit_guess.as_ref().is_some_and(is_heard) => {
                 ", while others to the same peer are answered"
             }
-            (false, _) if self.is_forgotten => ", while others to the same host are answered",
+            (false, _) if self.is_forgotten => ", while others to the same host were answered",
             _ => "",
         }
     }
@@ -340,7 +317,7 @@ impl Judged {
     }
 
     /// For how long the worst condition has lasted.
-    fn since(&self) -> String {
+    pub(super) fn since(&self) -> String {
         let n = self.case.of(self.finding).count();
         if self.asked.is_of_past {
             let began = self.asked.now - self.lasts_for();
@@ -381,7 +358,7 @@ impl Judged {
     }
 
     /// When the kernel ends the first of them.
-    fn gives_up(&self) -> String {
+    pub(super) fn gives_up(&self) -> String {
         let times = self.case.of(self.finding).filter_map(|life| life.connection.gives_up_seconds);
         let first = times.min_by(f64::total_cmp);
         first.map(|rest| format!("; the kernel gives up {}", soon(rest))).unwrap_or_default()

@@ -417,7 +417,7 @@ impl Ending {
         if old == State::SynSent {
             return (Cause::ConnectFailed, Exact);
         }
-        let peer_closed = matches!(old, State::CloseWait | State::LastAck);
+        let peer_closed = old.is_closed_by_peer();
         let we_closed = matches!(old, State::FinWait1 | State::FinWait2 | State::Closing);
         let is_waiting = self.unacked == Unacked::Data && self.retransmits >= 2;
         let probes_missed = socket.keepalive && socket.probes_missed() >= 2;
@@ -483,6 +483,8 @@ impl Ending {
         let is_away = socket.could_not_send
             || matches!(self.errno, ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH);
         match old {
+            // Both had closed it, and what was written in between met nobody.
+            State::LastAck if socket.was_closed_by_peer() => (Cause::PeerClosed, Inferred),
             _ if self.unacked == Unacked::Data && quiet >= Quiet::Long && !is_away => {
                 (Cause::IdleDrop, Inferred)
             }

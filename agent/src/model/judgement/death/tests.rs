@@ -264,6 +264,14 @@ fn data_for_a_peer_that_had_closed_is_no_idle_drop_however_long_it_was_quiet() {
     let of = |socket: &Socket, ending| {
         Death::of(socket, State::CloseWait, ending, Some(45_000)).unwrap()
     };
+    // Its client wrote once more and closed it, too: both have ended it, and nobody answers.
+    let both = |ms, silent_ms| {
+        let socket = closed(ms, silent_ms, Direction::Outbound);
+        Death::of(&socket, State::LastAck, SILENCE, Some(45_000)).unwrap().cause
+    };
+    assert_eq!(both(400_000, 400_000), Cause::PeerClosed);
+    // Something came from the peer since its FIN: it had closed no more than its half.
+    assert_eq!(both(400_000, 390_000), Cause::IdleDrop);
     // The server's idle timer closed it after 21 s; its client used it after 62 s.
     for direction in Direction::ALL {
         let socket = closed(41_000, 41_000, direction);

@@ -166,7 +166,10 @@ impl Estimate {
         let confirmed = (2..=spans.len())
             .find(|&n| spans.get(..n).is_some_and(|some| occasions(some) >= 2))
             .and_then(|n| spans.get(n - 1));
-        let shortest = confirmed.or(spans.first())?.ms();
+        // That others were answered rules an outage out.
+        let alone = kills.iter().filter(|kill| kill.outcome == QuietOutcome::SingledOut);
+        let alone = alone.map(|kill| kill.span.ms()).min();
+        let shortest = confirmed.or(spans.first())?.ms().min(alone.unwrap_or(i64::MAX));
         let is_near = longest.is_some_and(|longest| longest.saturating_mul(2) >= shortest);
         let confidence = match n_occasions {
             0 | 1 => Confidence::Guess,
@@ -177,8 +180,15 @@ impl Estimate {
         let is_singled_out = |kill: &&&Evidence| kill.outcome == QuietOutcome::SingledOut;
         // What kills and what is survived by turns, again and again after the same time, is a rhythm of the program: the path
         // may have changed, and a limit just there would be a chance, unless devices have it.
-        let is_one_rhythm = longest.zip(spans.last()).is_some_and(|(longest, last)| {
-            last.ms() <= longest.saturating_add(longest / ONE_RHYTHM)
+        // So it is if all that died in the rhythm died before it was survived.
+        let is_one_rhythm = longest.is_some_and(|longest| {
+            let in_rhythm = |span: &&Span| span.ms() <= longest + longest / ONE_RHYTHM;
+            let ended = |span: &Span| span.ended_ms;
+            let last_survived = survivals.iter().filter(|it| it.span.ms() == longest);
+            let last_survived = last_survived.map(|it| it.span.ended_ms).max();
+            let n_in_rhythm = spans.iter().filter(in_rhythm).count();
+            let last_killed = spans.iter().filter(in_rhythm).map(ended).max();
+            n_in_rhythm == spans.len() || n_in_rhythm >= 2 && last_killed < last_survived
         });
         let all = kills.iter().copied().chain(survivals);
         let estimate = Self {

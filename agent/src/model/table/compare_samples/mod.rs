@@ -144,7 +144,7 @@ impl Table {
         } else if before.retransmits > 0 || before.probes_unanswered > 0 {
             return; // the path carried what was repeated
         } else {
-            before.quiet_ms
+            before.quiet_to_survive_ms()
         };
         if !self.around.is_local(socket) {
             self.learned.survived(socket, at, quiet_ms);

@@ -12,6 +12,7 @@ use crate::{
         judgement::{death::Cause, learned::LearnedRow, learned_limit::Confidence},
         observed::{
             ending::{Ending, Unacked},
+            peer_closed::PeerClosed,
             setting::OwnSettings,
             socket::{Direction, Endpoint, Socket, State},
             watched::Watched,
@@ -19,7 +20,7 @@ use crate::{
     },
     view::life::{
         Life,
-        tests_support::{GAVE_UP, RESET, app, dead, live},
+        tests_support::{GAVE_UP, RESET, app, dead, died_from, live},
     },
 };
 
@@ -48,6 +49,41 @@ fn what_was_closed_before_the_peer_read_it_is_not_said_to_have_met_no_answer() {
     let repeated = Socket { retransmits: 3, retransmitting_ms: Some(5_000), ..orphan };
     let said = page(vec![live(&Socket { window_closed: false, ..repeated })], &[]);
     assert!(said.contains("was closed by this host without an answer"), "{said}");
+}
+
+#[test]
+fn what_both_ends_have_closed_shows_neither_a_lost_fin_nor_a_path_that_forgets() {
+    // The server closed it after 25 s; the client wrote after 5 min, read the end, and closed it.
+    let wrote = Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 339_000,
+        is_orphan: true,
+        state: State::LastAck,
+        ..app(1, None, 39_000)
+    };
+    let said = page(vec![live(&wrote)], &closes_after(25.0, Confidence::Guess));
+    let head = "1 connection of app to 172.16.0.15:2717 was closed by this host after the peer had closed it: what was written in \
+                between is not answered, and only the kernel still repeats it, for 39 s";
+    assert!(said.starts_with(head), "{said}");
+    assert!(said.contains("set the idle time of the pool below 25 s"), "{said}");
+    assert!(!said.contains("FIN") && !said.contains("SO_KEEPALIVE"), "{said}");
+    // The look-alike: no FIN has come.
+    let open = Socket { state: State::FinWait1, ..wrote };
+    let said = page(vec![live(&open)], &closes_after(25.0, Confidence::Guess));
+    assert!(said.contains("was closed by this host without an answer"), "{said}");
+    assert!(said.contains("and its FIN was lost: that looks the same"), "{said}");
+    // After its death.
+    let closed = Socket { peer_closed: Some(PeerClosed { ms: 400_000, is_seen: true }), ..wrote };
+    let gone =
+        Ending { in_keepalive_timer: false, unacked: Unacked::Data, retransmits: 8, ..GAVE_UP };
+    let gone = Ending { retransmitting_ms: Some(61_000), ..gone };
+    let socket = Socket { silent_ms: 400_000, ..closed };
+    let life = Life::dead(died_from(&socket, State::LastAck, gone)).unwrap();
+    let said = page(vec![life], &closes_after(25.0, Confidence::Guess));
+    let head = "172.16.0.15:2717 had closed 1 connection of app when the program wrote again, and nobody answered";
+    assert!(said.starts_with(head) && !said.contains("died of silence"), "{said}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ fn what_kills_and_is_survived_in_one_rhythm_is_a_guess_unless_a_device_is_like_t
     assert_eq!(confidence(116_250, [118, 118, 118]), Confidence::Guess);
     assert_eq!(confidence(116_250, [118, 150, 200]), Confidence::Sure);
     assert_eq!(confidence(100_000, [118, 118, 118]), Confidence::Sure);
+    // The path kept less when two died of that rhythm; a third had been quiet for longer.
+    assert_eq!(confidence(116_250, [118, 118, 200]), Confidence::Guess);
     // AWS.
     assert_eq!(confidence(346_000, [351, 351, 351]), Confidence::Sure);
 }
@@ -142,6 +144,22 @@ fn one_death_alone_or_several_that_an_outage_explains_are_undone_by_one_that_goe
     drop_alone(&mut shorter, 51, HOUR + 900);
     let found = estimate(&shorter, 2 * HOUR).unwrap();
     assert_eq!((found.outlived_ms, found.confidence), (None, Confidence::Likely));
+}
+
+#[test]
+fn what_died_alone_counts_from_the_first_time_on_and_what_an_outage_explains_from_the_second() {
+    let shortest = |alone: bool| {
+        let mut learned = learned();
+        drop_after(&mut learned, 255, HOUR);
+        drop_after(&mut learned, 300, 2 * HOUR);
+        if alone {
+            drop_alone(&mut learned, 61, 3 * HOUR);
+        } else {
+            drop_after(&mut learned, 61, 2 * HOUR + 20);
+        }
+        estimate(&learned, 4 * HOUR).unwrap().shortest_killed_ms
+    };
+    assert_eq!((shortest(true), shortest(false)), (61_000, 255_000));
 }
 
 #[test]
