@@ -202,6 +202,7 @@ pub(crate) fn run(config: Config) -> Result<(), Error> {
         zone_ms: clock::zone_ms(),
     };
     table.remember(earlier.lessons, home, clock::now());
+    table.remember_orphans(earlier.orphans);
     let table = Arc::new(Mutex::new(table));
     let (publish, snapshot) = channel::channel(Arc::new(Totals::default()));
     let news = broadcast::Sender::new(NEWS_KEPT);

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     advice::kept_clues::KeptClues,
     kernel::{clock, heap_trim, host},
-    model::{judgement::learned::Lesson, observed::socket::Time},
+    model::{
+        judgement::learned::Lesson, observed::socket::Time, table::orphan_owners::OrphanOwner,
+    },
 };
 use rusqlite::Connection;
 use std::{
@@ -114,6 +116,13 @@ impl Database {
     /// What agents before this one learned.
     pub(super) fn lessons(&self) -> Result<Vec<Lesson>, Error> {
         learned::read(&self.connection, &host::boot_id()).map_err(failed("read", &self.file))
+    }
+
+    /// Whose the connections were that an agent before this one saw closed without an answer.
+    pub(super) fn orphans(&self) -> Result<Vec<OrphanOwner>, Error> {
+        let now_ns = clock::unix_ns(clock::now(), clock::unix_offset_ns());
+        learned::orphans(&self.connection, &host::boot_id(), now_ns)
+            .map_err(failed("read", &self.file))
     }
 
     /// Writes all of it, or nothing.

@@ -150,6 +150,12 @@ pub(super) fn happening(
             row.set("unanswered_ms", *unanswered_ms);
             row.insert(into, "late_answers", "")
         }
+        Happened::GivenUp => {
+            let Some(Owner { comm, .. }) = happening.socket.owner else { return Ok(()) };
+            let mut row = stamp.of(into, happening)?;
+            row.set("comm", comm.bytes().to_vec());
+            row.insert(into, "orphans", "")
+        }
         _ => Ok(()),
     }
 }

@@ -1,12 +1,23 @@
-//! What the agent learned, in the history: the evidence, for the next agent, and the facts that follow, for readers.
+//! What the agent learned, in the history: the evidence, for the next agent, and the facts that follow, for readers. And whose the
+//! connections were that nobody has open any more.
 
 use super::columns::{not_expected, unsigned};
-use crate::model::judgement::{
-    destination::Destination,
-    learned::{Evidence, LearnedRow, Lesson, MassEnding, QuietOutcome, Span},
+use crate::model::{
+    judgement::{
+        destination::Destination,
+        learned::{Evidence, LearnedRow, Lesson, MassEnding, QuietOutcome, Span},
+    },
+    observed::{
+        owner_identity::Identity,
+        socket::{Comm, Endpoint, Owner},
+    },
+    table::orphan_owners::OrphanOwner,
 };
 use rusqlite::{Connection, Row, ToSql, Transaction};
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 const fn ns(ms: i64) -> i64 {
     ms.saturating_mul(1_000_000)
@@ -88,6 +99,52 @@ pub(super) fn read(from: &Connection, boot: &str) -> rusqlite::Result<Vec<Lesson
         lessons.push(Lesson::MassEndings(endings));
     }
     Ok(lessons)
+}
+
+/// Orphans of this boot that may still be repeated.
+pub(super) fn orphans(
+    from: &Connection,
+    boot: &str,
+    now_ns: i64,
+) -> rusqlite::Result<Vec<OrphanOwner>> {
+    /// The kernel gives up before (`tcp_retries2`).
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    const MOST: u32 = 4096;
+    let mut all = from.prepare(
+        "SELECT orphans.*, unit, container, container_id, namespace, workload, pod FROM orphans \
+         LEFT JOIN owners ON owners.id = owner \
+         WHERE at_ns > ? AND run IN (SELECT id FROM runs WHERE boot = ?) ORDER BY at_ns DESC LIMIT ?",
+    )?;
+    let found = all.query_map((now_ns.saturating_sub(HOUR_NS), boot, MOST), orphan)?;
+    found.filter_map(Result::transpose).collect()
+}
+
+/// None without a process.
+fn orphan(row: &Row<'_>) -> rusqlite::Result<Option<OrphanOwner>> {
+    let Some(pid) = row.get("pid")? else { return Ok(None) };
+    let endpoint = |addr, port| -> rusqlite::Result<Endpoint> {
+        let addr: IpAddr = row.get::<_, String>(addr)?.parse().map_err(not_expected)?;
+        Ok(SocketAddr::new(addr, row.get(port)?).into())
+    };
+    let part = |name| -> rusqlite::Result<Option<Box<str>>> {
+        Ok(row.get::<_, Option<String>>(name)?.map(String::into_boxed_str))
+    };
+    let identity = Identity {
+        unit: part("unit")?,
+        container: part("container")?,
+        container_id: part("container_id")?,
+        namespace: part("namespace")?,
+        workload: part("workload")?,
+        pod: part("pod")?,
+        ..Identity::default()
+    };
+    Ok(Some(OrphanOwner {
+        netns: row.get("netns")?,
+        local: endpoint("local_addr", "local_port")?,
+        remote: endpoint("remote_addr", "remote_port")?,
+        owner: Owner { pid, fd: None, comm: Comm::new(row.get("comm")?) },
+        identity: (identity != Identity::default()).then_some(identity),
+    }))
 }
 
 /// None if a later version wrote it.

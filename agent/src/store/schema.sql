@@ -183,6 +183,25 @@ CREATE TABLE late_answers (
 ) STRICT;
 CREATE INDEX late_answers_by_time ON late_answers (at_ns);
 
+-- Connections that this host closed while the peer owed an answer, and whose they were: the next agent finds them without a process.
+CREATE TABLE orphans (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  at_ns INTEGER NOT NULL,            -- when this host closed it
+  monotonic_ns INTEGER NOT NULL,
+  socket TEXT,
+  netns INTEGER NOT NULL,
+  local_addr TEXT NOT NULL,
+  local_port INTEGER NOT NULL,
+  remote_addr TEXT NOT NULL,
+  remote_port INTEGER NOT NULL,
+  remote_key BLOB NOT NULL,
+  pid INTEGER,
+  owner INTEGER,
+  comm BLOB NOT NULL                 -- the process's name as the kernel has it: 16 bytes
+) STRICT;
+CREATE INDEX orphans_by_time ON orphans (at_ns);
+
 -- What the agent learns from: of each peer the latest quiet times that ended connections, and of each day the longest
 -- that was survived.
 CREATE TABLE evidence (
@@ -218,7 +237,7 @@ CREATE TABLE learned (
 -- What is not in the history, by the minute in which it happened.
 CREATE TABLE not_kept (
   minute_ns INTEGER NOT NULL,        -- its beginning
-  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times, late answers
+  worth INTEGER NOT NULL,            -- as of deaths; 1: refused calls, verdict changes, survived quiet times, late answers, orphans
   reason TEXT NOT NULL,              -- budget, queue, disk, size, kernel: see docs/HISTORY.md
   n INTEGER NOT NULL,
   PRIMARY KEY (minute_ns, worth, reason)

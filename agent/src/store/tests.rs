@@ -182,6 +182,38 @@ fn answers_that_came_late_are_found_by_time_and_those_of_loopback_are_not_kept()
 }
 
 #[test]
+fn the_next_agent_of_this_boot_knows_whose_a_connection_was_that_its_program_has_closed() {
+    let folder = StateFolder::new();
+    let now = crate::kernel::clock::now();
+    let closed = Socket { owner: Some(owner()), ..socket() };
+    let identity = Identity { unit: Some("mongod.service".into()), ..Identity::default() };
+    let given_up = |at| Happening {
+        identity: Some(Arc::new(identity.clone())),
+        ..Happening::new(at, closed, Happened::GivenUp)
+    };
+    let nobodys = Happening::new(now, Socket { owner: None, ..closed }, Happened::GivenUp);
+    assert_eq!(budget::admission::worth(&nobodys, &around()), None);
+    let mut database = Database::open(&folder.options()).unwrap();
+    let offset_ns = crate::kernel::clock::unix_offset_ns();
+    let record =
+        |happening| Record { offset_ns, around: around(), worth: Worth::Setting, happening };
+    let long_ago = Time(now.0.saturating_sub(4_000_000_000_000));
+    let records = [record(given_up(now)), record(given_up(long_ago))];
+    database.write(&records, &Learning::default(), &LossSums::default()).unwrap();
+    let [found] = database.orphans().unwrap().try_into().unwrap();
+    assert_eq!(
+        (found.local, found.remote, found.netns),
+        (closed.local, closed.remote, closed.netns)
+    );
+    assert_eq!(found.owner, Owner { fd: None, ..owner() });
+    assert_eq!(found.identity, Some(identity));
+    let file = folder.0.join(FILE);
+    let other = rusqlite::Connection::open(file).unwrap();
+    other.execute("UPDATE runs SET boot = 'of yesterday'", []).unwrap();
+    assert_eq!(database.orphans().unwrap(), []);
+}
+
+#[test]
 fn a_refused_call_is_there_at_once_and_once() {
     let folder = StateFolder::new();
     let death = idle_drop(31, 1000);
@@ -380,7 +412,7 @@ fn tables_that_change_have_another_version() {
     let schema = include_str!("schema.sql").bytes();
     let sum = schema.fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     // Where this fails, a file that is there would take no record any more: give the tables a new version.
-    assert_eq!((schema::VERSION, sum), (8, 1_104_099_791));
+    assert_eq!((schema::VERSION, sum), (9, 2_927_124_580));
 }
 
 #[test]
@@ -411,7 +443,7 @@ fn a_file_of_a_later_version_or_another_program_is_left_alone() {
     set("user_version", 99);
     for error in [Database::open(&folder.options()).err(), HistoryReader::open(&folder.0).err()] {
         let error = error.unwrap().to_string();
-        assert!(error.contains("schema 99") && error.contains("knows 8"), "{error}");
+        assert!(error.contains("schema 99") && error.contains("knows 9"), "{error}");
     }
     set("application_id", 7);
     assert!(matches!(Database::open(&folder.options()), Err(Error::Foreign { .. })));

@@ -20,7 +20,7 @@ use crate::{
             worth::Worth,
         },
         observed::socket::Time,
-        table::happening::Happening,
+        table::{happening::Happening, orphan_owners::OrphanOwner},
     },
 };
 use std::{
@@ -48,6 +48,8 @@ pub(crate) struct HistoryWriter {
 pub(crate) struct EarlierKnowledge {
     /// What they learned.
     pub(crate) lessons: Vec<Lesson>,
+    /// Whose connections were that programs had closed, and nobody had answered.
+    pub(crate) orphans: Vec<OrphanOwner>,
     /// Unix time minus monotonic time, as far as the wall clock is believed: one that began in 1970 makes nothing they learned
     /// a thing of the future.
     pub(crate) unix_offset_ns: i64,
@@ -68,13 +70,17 @@ impl HistoryWriter {
             Err(error @ Error::Taken { .. }) => return Err(error),
             opened => thread.note(opened),
         }
-        let mut earlier =
-            EarlierKnowledge { lessons: Vec::new(), unix_offset_ns: clock::unix_offset_ns() };
+        let mut earlier = EarlierKnowledge {
+            lessons: Vec::new(),
+            orphans: Vec::new(),
+            unix_offset_ns: clock::unix_offset_ns(),
+        };
         if let Some(database) = &thread.database {
             earlier.unix_offset_ns = database.believed_offset_ns();
-            earlier.lessons = database.lessons().unwrap_or_else(|error| {
+            let known = database.lessons().and_then(|lessons| Ok((lessons, database.orphans()?)));
+            (earlier.lessons, earlier.orphans) = known.unwrap_or_else(|error| {
                 warn!(cause = %error, "what was learned before is lost");
-                Vec::new()
+                (Vec::new(), Vec::new())
             });
         }
         let handle = std::thread::Builder::new()

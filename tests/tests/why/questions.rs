@@ -383,6 +383,49 @@ fn what_a_program_was_is_known_after_it_ended_and_the_agent_was_restarted() {
 }
 
 #[test]
+fn whose_a_connection_was_that_its_program_has_left_hanging_is_known_to_the_next_agent() {
+    let path = NetworkPath::cable();
+    let agent = Agent::start(&OPTIONS);
+    let program = ClientProgram::renamed("invoices");
+    if !program.is_here() {
+        return;
+    }
+    // An agent finds what nobody has open in namespaces with a process.
+    let _bystander = RunningClient::start(&path, &ClientProgram::renamed("bystander"));
+    // What it has not read would make its end a reset.
+    let (client, _end) = RunningClient::start_waiting(&path, &program);
+    wait::until("the agent knows its name", SOON, || {
+        agent.sockets(&["--process", "invoices"]).into_iter().next()
+    });
+    path.darken();
+    client.go_on();
+    let is_hanging = |agent: &Agent| {
+        let output = why(agent, &["invoices", "--json"]);
+        // The name is not known, or what is known by it.
+        let is_known = matches!(output.status.code(), Some(0 | 1));
+        let cases = is_known.then(|| cases(&output)).unwrap_or_default();
+        cases.into_iter().find(|case| case["finding"] == "stuck" || case["finding"] == "given_up")
+    };
+    wait::until("it hangs for 5 s", SOON, || {
+        is_hanging(&agent).filter(|case| case["example"]["condition_seconds"].as_f64() > Some(5.0))
+    });
+    drop(client);
+    wait::until("its program is gone", SOON, || {
+        is_hanging(&agent).filter(|case| case["finding"] == "given_up")
+    });
+    let agent = Agent::start_in(agent.stop_and_leave().0, &OPTIONS);
+    let kept = wait::until("the next agent finds it", SOON, || is_hanging(&agent));
+    assert_eq!(
+        (&kept["finding"], &kept["process"]),
+        (&"given_up".into(), &"invoices".into()),
+        "{kept}"
+    );
+    // Nobody else's.
+    let other = why(&agent, &["nobodys"]);
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+}
+
+#[test]
 fn whoever_may_not_read_the_history_gets_the_same_answer_from_the_agent() {
     const NOBODY: u32 = 65534;
     let path = NetworkPath::cable();

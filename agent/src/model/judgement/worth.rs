@@ -16,7 +16,7 @@ closed_set! {
     pub enum Worth {
         /// A connection died of silence: what keepwatch is there for, and what nothing else records.
         Silence = "silence",
-        /// What explains such a death: refused calls, verdicts that changed, quiet times survived, answers that came late.
+        /// What explains such a death: refused calls, verdicts that changed, quiet times survived, answers that came late, whose an orphan was.
         Setting = "setting",
         /// Resets, failures and orderly ends: everyday life, in any number.
         Ordinary = "ordinary",
@@ -32,7 +32,8 @@ impl Worth {
         match (self, n) {
             (Self::Silence, 1) => "1 death of silence".to_owned(),
             (Self::Setting, 1) => {
-                "1 refused call, changed verdict, survived quiet time or late answer".to_owned()
+                "1 refused call, changed verdict, survived quiet time, late answer or orphan"
+                    .to_owned()
             }
             (Self::Ordinary, 1) => "1 reset, failure or orderly end".to_owned(),
             (_, n) => format!("{n} {}", self.words()),
@@ -44,7 +45,7 @@ impl Worth {
         match self {
             Self::Silence => "deaths of silence",
             Self::Setting => {
-                "refused calls, changed verdicts, survived quiet times and late answers"
+                "refused calls, changed verdicts, survived quiet times, late answers and orphans"
             }
             Self::Ordinary => "resets, failures and orderly ends",
         }

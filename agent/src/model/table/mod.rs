@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod histories;
 mod learned_limits;
 mod missed_events;
+pub mod orphan_owners;
 mod others;
 mod owner_ids;
 pub mod owner_label;
@@ -41,6 +42,7 @@ use happening::{Happened, Happening};
 use histories::{ConnectionHistory, Histories};
 pub use missed_events::Heard;
 use missed_events::Unseen;
+use orphan_owners::OrphanOwners;
 use others::OtherConnections;
 use owner_ids::OwnerNumber;
 use owner_label::{OwnerBudget, OwnerLabels};
@@ -116,6 +118,7 @@ pub struct Table {
     suspects: Suspects,
     unseen: Unseen,
     others: OtherConnections,
+    orphan_owners: OrphanOwners,
     learned: Learned,
     /// What is dead or silent of a drill teaches nothing.
     drilled: Vec<DrilledPath>,
@@ -150,6 +153,7 @@ impl Table {
             suspects: Suspects::default(),
             unseen: Unseen::default(),
             others: OtherConnections::default(),
+            orphan_owners: OrphanOwners::default(),
             learned: Learned::default(),
             drilled: Vec::new(),
             learned_seconds: BTreeMap::new(),
@@ -361,17 +365,21 @@ impl Table {
 
     /// Stores a socket, marked with the current walk: what events reported during the walk need not be looked at.
     fn put(&mut self, socket: Socket, before: Option<Slot>) {
+        if socket.is_orphan {
+            return self.put_held(socket, before);
+        }
         let whose = self.owners.number(socket.owner);
         self.store(socket, before, whose);
     }
 
     /// The same for a socket that no process has open: its last owner may be gone, and its process id another's.
-    fn put_held(&mut self, socket: Socket, before: Option<Slot>) {
+    fn put_held(&mut self, mut socket: Socket, before: Option<Slot>) {
         let process = |owner: Option<Owner>| owner.map(|owner| (owner.pid, owner.comm));
         let whose = match before {
             Some(before) if process(before.socket.owner) == process(socket.owner) => {
                 self.owners.roll.take_again(before.whose)
             }
+            None if let Some(whose) = self.owner_of_orphan(&mut socket) => whose,
             _ => self.owners.number(socket.owner),
         };
         self.store(socket, before, whose);

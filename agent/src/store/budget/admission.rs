@@ -26,7 +26,8 @@ pub(in crate::store) fn worth(happening: &Happening, around: &Surroundings) -> O
             Some(Worth::Setting)
         }
         Happened::VerdictChanged { .. } => Some(Worth::Setting),
-        Happened::QuietSurvived { .. } | Happened::DataAnswered { .. }
+        Happened::GivenUp if happening.socket.owner.is_none() => None,
+        Happened::QuietSurvived { .. } | Happened::DataAnswered { .. } | Happened::GivenUp
             if !around.is_local(&happening.socket) =>
         {
             Some(Worth::Setting)

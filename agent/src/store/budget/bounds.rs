@@ -11,12 +11,13 @@ use rusqlite::{Connection, Params, params_from_iter, types::Value};
 /// RowsOfWorth that are deleted in one go.
 const DELETE_ROWS: u64 = 4096;
 /// The tables with rows of their own, and what these are worth. Calls of a death go with it.
-const TABLES: [(&str, &[Worth], &str); 5] = [
+const TABLES: [(&str, &[Worth], &str); 6] = [
     (DEATHS, &[Worth::Silence, Worth::Ordinary], "1"),
     ("calls", &[Worth::Setting], "death IS NULL"),
     ("verdict_changes", &[Worth::Setting], "1"),
     ("survivals", &[Worth::Setting], "1"),
     ("late_answers", &[Worth::Setting], "1"),
+    ("orphans", &[Worth::Setting], "1"),
 ];
 const DEATHS: &str = "deaths";
 /// What is worth more takes the place of the rest, but for this part of all rows.

@@ -259,12 +259,16 @@ impl Neighbours {
         case: &ConnectionGroup,
         finding: Finding,
     ) -> Option<EarlierProbe> {
-        let life = case.example()?;
         let killed = self.quiet_before_first_probe(case, finding)?;
-        let asked = PeerWitness::of(life, self.now).unanswered?.since;
+        // One of them shows it for all: after the last of them no other may have been heard yet.
+        let asked = |life: &Life| Some(PeerWitness::of(life, self.now).unanswered?.since);
+        let sooner = |at: &AtPeer| {
+            let times = case.of(finding).filter_map(asked);
+            times.filter_map(|asked| at.answered_sooner(killed, asked)).max_by(f64::total_cmp)
+        };
         let at_server = self.at(case)?;
-        let of_server = at_server.answered_sooner(killed, asked);
-        let of_host = || self.at_host(case)?.answered_sooner(killed, asked);
+        let of_server = sooner(at_server);
+        let of_host = || self.at_host(case).and_then(sooner);
         let (answered, is_of_host) = match of_server {
             Some(answered) => (answered, false),
             // A server behind an address with several of them may be gone alone.

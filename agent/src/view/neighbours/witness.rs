@@ -30,7 +30,7 @@ pub(crate) struct PeerWitness {
     pub(crate) unanswered: Option<UnansweredSince>,
     /// When it ended.
     pub(crate) ended: Option<f64>,
-    /// Of one that gets answers now: how it went on.
+    /// Of one that gets answers now, and always got them: how it went on.
     pub(crate) busy: Option<BusyTime>,
 }
 
@@ -79,7 +79,10 @@ impl PeerWitness {
             is_outage: no_limit_explains(life),
             is_alone: false,
         });
-        let busy = unanswered.is_none().then_some(BusyTime {
+        // One whose peer was silent for longer than itself had to repeat, nobody knows when.
+        let is_of_quiet =
+            connection.longest_silence_seconds <= connection.longest_quiet_seconds + ANSWER_SECONDS;
+        let busy = (unanswered.is_none() && is_of_quiet).then(|| BusyTime {
             since: now - connection.watched_seconds,
             longest_silence: connection.longest_silence_seconds,
         });

@@ -211,6 +211,27 @@ fn a_death_by_probes_that_others_do_not_explain_stays_the_peers() {
     }
 }
 
+#[test]
+fn what_others_show_of_one_death_holds_for_the_next_of_its_kind_before_they_are_heard_again() {
+    let earlier = died(1);
+    // It died later than the neighbour was heard last.
+    let mut latest = died(2);
+    let end = latest.end.as_mut().unwrap();
+    (end.at, end.last_packet_at) =
+        ("1970-01-01T02:46:39Z".to_owned(), Some("1970-01-01T02:44:30Z".to_owned()));
+    let mut neighbour = live(&to_port(82, answered(7)));
+    neighbour.connection.silent_seconds = 80.0;
+    let said = |lives: Vec<Life>| page(lives, std::slice::from_ref(&neighbour));
+    let both = said(vec![earlier, latest.clone()]);
+    assert!(
+        both.contains("2 connections of app to 172.16.0.15:2717 got no answer to the first probe"),
+        "{both}"
+    );
+    // Alone it is not explained yet.
+    let alone = said(vec![latest]);
+    assert!(alone.contains("nothing to set here: keepalive noticed it"), "{alone}");
+}
+
 /// What `fix` would set on a connection beside others, and why.
 fn planned(
     socket: &Socket,
