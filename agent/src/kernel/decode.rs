@@ -275,10 +275,7 @@ impl Decoder {
             spoke_last_ms: (retransmitting_ms.is_none() && state.is_synchronized())
                 .then(|| spoke_last_ms(age(sample.sent_jiffies), age(sample.received_jiffies)))
                 .flatten(),
-            peer_closed: state.is_closed_by_peer().then(|| {
-                let is_seen = tag == Tag::StateChange && state == State::CloseWait;
-                PeerClosed::of(silent_ms.unwrap_or_default(), is_seen)
-            }),
+            peer_closed: peer_closed(state, tag, silent_ms.unwrap_or_default()),
             received_ms: received_ms.unwrap_or_default(),
             quiet_at_most: false,
             segs_in: sample.segs_in,
@@ -330,6 +327,12 @@ impl Decoder {
         let age = if age > i32::MAX.unsigned_abs() { 0 } else { age };
         (stamp != 0).then(|| self.ms(age.into()))
     }
+}
+
+/// When the peer closed its half, if it did so first: a hook sees that as it happens.
+fn peer_closed(state: State, tag: Tag, silent_ms: u32) -> Option<PeerClosed> {
+    let is_seen = tag == Tag::StateChange && state == State::CloseWait;
+    state.is_closed_by_peer().then(|| PeerClosed::of(silent_ms, is_seen))
 }
 
 #[cfg(test)]

@@ -403,7 +403,7 @@ fn whose_a_connection_was_that_its_program_has_left_hanging_is_known_to_the_next
         let output = why(agent, &["invoices", "--json"]);
         // The name is not known, or what is known by it.
         let is_known = matches!(output.status.code(), Some(0 | 1));
-        let cases = is_known.then(|| cases(&output)).unwrap_or_default();
+        let cases = if is_known { cases(&output) } else { Vec::new() };
         cases.into_iter().find(|case| case["finding"] == "stuck" || case["finding"] == "given_up")
     };
     wait::until("it hangs for 5 s", SOON, || {

@@ -290,7 +290,7 @@ fn died_repeating(life: &Life) -> bool {
     life.end.as_ref().is_some_and(|end| end.cause == Cause::RetransmitTimeout)
 }
 
-fn is_closed_by_peer(life: &Life) -> bool {
+const fn is_closed_by_peer(life: &Life) -> bool {
     life.connection.state.is_closed_by_peer()
 }
 

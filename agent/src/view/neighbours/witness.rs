@@ -82,7 +82,7 @@ impl PeerWitness {
         // One whose peer was silent for longer than itself had to repeat, nobody knows when.
         let is_of_quiet =
             connection.longest_silence_seconds <= connection.longest_quiet_seconds + ANSWER_SECONDS;
-        let busy = (unanswered.is_none() && is_of_quiet).then(|| BusyTime {
+        let busy = (unanswered.is_none() && is_of_quiet).then_some(BusyTime {
             since: now - connection.watched_seconds,
             longest_silence: connection.longest_silence_seconds,
         });
