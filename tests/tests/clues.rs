@@ -27,7 +27,8 @@ const QUIET: Duration = Duration::from_secs(4);
 /// Attempts of retransmission: seconds instead of a quarter of an hour.
 const FEW_RETRIES: u32 = 2;
 const SOON: Duration = Duration::from_mins(1);
-const OPTIONS: [&str; 2] = ["--interval", "500ms"];
+/// A path that forgets what is as quiet as that.
+const OPTIONS: [&str; 4] = ["--interval", "500ms", "--idle-limit", "4s"];
 
 #[test]
 fn a_library_is_known_after_the_end_of_its_process_and_none_is_made_up() {

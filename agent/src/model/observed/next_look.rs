@@ -34,8 +34,8 @@ impl Socket {
         self.keep_peer_closed(before, passed_ms);
         self.watched = before.watched;
         if self.is_probed_later_than(before) {
-            // What its own probes kept so far says nothing of the time to come.
-            (self.watched.ms, self.watched.longest_quiet_ms) = (0, 0);
+            // What its own probes kept so far says nothing of the time to come: what keeps it from now on is watched anew.
+            self.watched.ms = 0;
         }
         self.watched.ms = self.watched.ms.saturating_add(passed_ms);
         if is_probed {

@@ -30,7 +30,7 @@ pub(crate) struct PeerWitness {
     pub(crate) unanswered: Option<UnansweredSince>,
     /// When it ended.
     pub(crate) ended: Option<f64>,
-    /// Of one that gets answers now, and always got them: how it went on.
+    /// Of one that gets answers now: how it went on.
     pub(crate) busy: Option<BusyTime>,
 }
 
@@ -41,6 +41,8 @@ pub(crate) struct BusyTime {
     pub(crate) since: f64,
     /// The peer was never silent for longer, seconds.
     pub(crate) longest_silence: f64,
+    /// It had to repeat for long, nobody knows when: it does not show that the peer was there all the time.
+    pub(crate) has_repeated: bool,
 }
 
 /// What one connection sent and nobody answered.
@@ -82,9 +84,10 @@ impl PeerWitness {
         // One whose peer was silent for longer than itself had to repeat, nobody knows when.
         let is_of_quiet =
             connection.longest_silence_seconds <= connection.longest_quiet_seconds + ANSWER_SECONDS;
-        let busy = (unanswered.is_none() && is_of_quiet).then_some(BusyTime {
+        let busy = unanswered.is_none().then_some(BusyTime {
             since: now - connection.watched_seconds,
             longest_silence: connection.longest_silence_seconds,
+            has_repeated: !is_of_quiet,
         });
         Self { opened, heard, unanswered, ended: None, busy }
     }
@@ -93,7 +96,9 @@ impl PeerWitness {
     fn was_heard_between(&self, from: f64, until: f64) -> bool {
         let is_between = |at: f64| at > from + ANSWER_SECONDS && at <= until;
         let went_on = |busy: BusyTime| {
-            busy.since <= from && busy.longest_silence + ANSWER_SECONDS < until - from
+            !busy.has_repeated
+                && busy.since <= from
+                && busy.longest_silence + ANSWER_SECONDS < until - from
         };
         [self.heard, self.opened].into_iter().flatten().any(is_between)
             || self.heard.is_some_and(|heard| heard > until) && self.busy.is_some_and(went_on)

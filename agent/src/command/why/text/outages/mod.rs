@@ -356,7 +356,8 @@ impl HostWitness {
         }
         let was_there = self.witness.opened.is_none_or(|opened| opened <= began);
         match self.witness.busy {
-            Some(BusyTime { since, longest_silence }) if was_there && since <= began => {
+            Some(BusyTime { has_repeated: true, .. }) => false,
+            Some(BusyTime { since, longest_silence, .. }) if was_there && since <= began => {
                 longest_silence + ANSWER_SECONDS < over.min(heard) - began
             }
             _ => was_there && self.witness.unanswered.is_none() && heard <= over,

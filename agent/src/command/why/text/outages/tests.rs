@@ -98,12 +98,21 @@ fn what_went_on_shows_an_outage_that_is_over_and_what_was_answered_all_the_time_
     // It has never been quiet for longer than 3 s: it was answered in these 74 s, too.
     let beside = |longest_silence, watched_since| {
         let mut beside = heard(990.0);
-        beside.witness.busy = Some(BusyTime { since: watched_since, longest_silence });
+        beside.witness.busy =
+            Some(BusyTime { since: watched_since, longest_silence, has_repeated: false });
         Outage::of([&all[..], &[beside]].concat(), false)
     };
     assert_eq!(beside(3.0, 0.0), None);
     assert!(beside(80.0, 0.0).is_some(), "it may have been quiet all the time");
     assert!(beside(3.0, 200.0).is_some(), "nobody watched it then");
+    // Its probes went unanswered, too, and it was heard again before the others were.
+    let mut probing = heard(150.0);
+    let busy = BusyTime { since: 0.0, longest_silence: 20.0, has_repeated: true };
+    probing.witness.busy = Some(busy);
+    let with = |it: HostWitness| Outage::of([&all[..], &[it]].concat(), false);
+    assert_eq!(with(probing).map(|it| it.heard_again), Some(Some(150.0)));
+    probing.witness.busy = Some(BusyTime { has_repeated: false, ..busy });
+    assert_eq!(with(probing), None);
 }
 
 #[test]
