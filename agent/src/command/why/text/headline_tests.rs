@@ -1,6 +1,9 @@
 //! The first sentence: what it says of others that hang, of others that are answered, and of the last word.
 
-use super::{tests_support::said_of, *};
+use super::{
+    tests_support::{said_of, stuck},
+    *,
+};
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen},
     model::observed::{
@@ -13,17 +16,6 @@ use crate::{
 
 fn said(lives: Vec<Life>, peer: Option<&str>) -> String {
     said_of(&judge(lives, &[], &[], None, AskedWhen::default()), peer)
-}
-
-/// It hangs for 39 s, after 80 s of quiet.
-fn stuck(id: u64) -> Socket {
-    Socket {
-        in_flight: true,
-        retransmits: 7,
-        retransmitting_ms: Some(39_000),
-        silent_ms: 119_000,
-        ..app(id, None, 39_000)
-    }
 }
 
 /// It was answered a moment ago.

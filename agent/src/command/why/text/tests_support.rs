@@ -9,10 +9,22 @@ use crate::{
             learned::{LearnedRow, PeerClosesRow},
             learned_limit::Confidence,
         },
+        observed::socket::Socket,
         text::wall_time::WallTime,
     },
     view::life::tests_support::app,
 };
+
+/// It hangs for 39 s, after 80 s of quiet.
+pub(super) fn stuck(id: u64) -> Socket {
+    Socket {
+        in_flight: true,
+        retransmits: 7,
+        retransmitting_ms: Some(39_000),
+        silent_ms: 119_000,
+        ..app(id, None, 39_000)
+    }
+}
 
 /// What is said of these cases, in one line.
 pub(super) fn said_of(cases: &[Judged], peer: Option<&str>) -> String {

@@ -3,7 +3,7 @@
 mod timer;
 
 use super::{
-    tests_support::{closes_after, said_of},
+    tests_support::{closes_after, said_of, stuck},
     *,
 };
 use crate::{
@@ -224,17 +224,6 @@ fn a_single_lost_probe_is_said_where_the_settings_allow_no_second_one() {
     for ordinary in [page(died(9, 0), &[]), page(died(1, 90_000), &[])] {
         assert!(ordinary.contains("nothing to set here: keepalive noticed it"), "{ordinary}");
         assert!(!ordinary.contains("a single probe"), "{ordinary}");
-    }
-}
-
-/// Data is unanswered, sent after 80 s of silence.
-fn stuck(id: u64) -> Socket {
-    Socket {
-        in_flight: true,
-        retransmits: 7,
-        retransmitting_ms: Some(39_000),
-        silent_ms: 119_000,
-        ..app(id, None, 39_000)
     }
 }
 
