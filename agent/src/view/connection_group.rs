@@ -206,6 +206,11 @@ impl ConnectionGroup {
         self.lives.iter().filter(move |life| life.finding() == finding)
     }
 
+    /// Whether the peer had closed all of those with this finding, before this host did.
+    pub(crate) fn was_closed_by_peer(&self, finding: Finding) -> bool {
+        self.of(finding).all(|life| life.connection.state.is_closed_by_peer())
+    }
+
     /// The worst finding of those that ended.
     pub(crate) fn finding_of_dead(&self) -> Finding {
         self.dead().map(Life::finding).min().unwrap_or(Finding::Fine)

@@ -95,7 +95,7 @@ pub(super) fn need(
         Finding::Opening => None,
         Finding::Dark if case.of(finding).all(Life::is_unsent) => None,
         // Both have closed it.
-        Finding::GivenUp if case.of(finding).all(is_closed_by_peer) => None,
+        Finding::GivenUp if case.was_closed_by_peer(finding) => None,
         // No setting makes a peer read, or a route.
         Finding::Stuck | Finding::GivenUp if case.key.is_held_back => None,
         // What is set is right, or something keeps it busy.
@@ -288,10 +288,6 @@ fn is_given_up_in_outage(case: &ConnectionGroup, neighbours: &Neighbours) -> boo
 
 fn died_repeating(life: &Life) -> bool {
     life.end.as_ref().is_some_and(|end| end.cause == Cause::RetransmitTimeout)
-}
-
-const fn is_closed_by_peer(life: &Life) -> bool {
-    life.connection.state.is_closed_by_peer()
 }
 
 fn hangs_after_quiet(case: &ConnectionGroup) -> bool {

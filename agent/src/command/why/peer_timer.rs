@@ -100,7 +100,7 @@ fn pool_below(
 /// Whether the programs wrote into what the peer had closed.
 fn was_used_after(case: &ConnectionGroup, finding: Finding) -> bool {
     let is_lost = matches!(finding, Finding::GivenUp | Finding::Failed);
-    is_lost && case.of(finding).all(|life| life.connection.state.is_closed_by_peer())
+    is_lost && case.was_closed_by_peer(finding)
 }
 
 /// What tells a path that forgets from a peer that had closed.

@@ -23,6 +23,14 @@ impl Watched {
         self.peer_probes = self.peer_probes.saturating_add(1).min(N_PEER_PROBES);
     }
 
+    /// Whether the peer was silent for clearly longer than the path was ever quiet: this end had to repeat, and nobody knows when. Such
+    /// a connection does not show that the peer was there all the time.
+    pub const fn has_repeated(self) -> bool {
+        /// Looks and timers are coarse.
+        const CLEARLY_MS: u32 = 2000;
+        self.longest_silence_ms > self.longest_quiet_ms.saturating_add(CLEARLY_MS)
+    }
+
     /// Whether keepalive probes of the peer come in.
     pub const fn is_probed_by_peer(self) -> bool {
         self.peer_probes >= N_PEER_PROBES

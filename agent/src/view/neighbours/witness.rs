@@ -4,7 +4,7 @@
 use super::{AtPeer, Neighbours};
 use crate::{
     model::{
-        judgement::death::MIDDLEBOX_MS,
+        judgement::{death::MIDDLEBOX_MS, facts::ConnectionFacts as _},
         observed::socket::State,
         text::{duration::seconds, wall_time::unix_seconds},
     },
@@ -41,7 +41,7 @@ pub(crate) struct BusyTime {
     pub(crate) since: f64,
     /// The peer was never silent for longer, seconds.
     pub(crate) longest_silence: f64,
-    /// It had to repeat for long, nobody knows when: it does not show that the peer was there all the time.
+    /// It had to repeat for long, nobody knows when.
     pub(crate) has_repeated: bool,
 }
 
@@ -81,13 +81,10 @@ impl PeerWitness {
             is_outage: no_limit_explains(life),
             is_alone: false,
         });
-        // One whose peer was silent for longer than itself had to repeat, nobody knows when.
-        let is_of_quiet =
-            connection.longest_silence_seconds <= connection.longest_quiet_seconds + ANSWER_SECONDS;
         let busy = unanswered.is_none().then_some(BusyTime {
             since: now - connection.watched_seconds,
             longest_silence: connection.longest_silence_seconds,
-            has_repeated: !is_of_quiet,
+            has_repeated: connection.watched().has_repeated(),
         });
         Self { opened, heard, unanswered, ended: None, busy }
     }

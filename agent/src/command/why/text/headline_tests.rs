@@ -52,6 +52,22 @@ fn it_says_whether_others_to_the_same_peer_are_answered() {
 }
 
 #[test]
+fn in_an_outage_it_says_that_others_to_the_host_hang_too_and_not_of_itself() {
+    // It had gone on after as long a quiet time before.
+    let watched = Watched { ms: 600_000, longest_quiet_ms: 80_000, ..Watched::default() };
+    let outage = |id, port| {
+        let socket = Socket { watched, ..stuck(id) };
+        live(&Socket { remote: Endpoint { port, ..socket.remote }, ..socket })
+    };
+    const NOR: &str = ", nor do others to the same host get one;";
+    let both = said(vec![outage(1, 80), outage(2, 81)], Some("app"));
+    assert!(both.contains(NOR), "{both}");
+    // All that hang are of this sentence.
+    let alone = said(vec![outage(1, 80), outage(2, 80)], Some("app"));
+    assert!(alone.starts_with("2 connections of app") && !alone.contains(NOR), "{alone}");
+}
+
+#[test]
 fn a_newcomer_that_is_answered_shows_that_the_peer_is_not_gone() {
     let opened = |seconds_ago: u32| {
         let mut life = live(&answered(2));

@@ -104,7 +104,7 @@ impl Judged {
                 self.gives_up()
             );
         }
-        if self.case.of(self.finding).all(|life| life.connection.state.is_closed_by_peer()) {
+        if self.case.was_closed_by_peer(self.finding) {
             let them = if n == 1 { "it" } else { "them" };
             return format!(
                 "{what} closed by this host{} after the peer had closed {them}: what was written in between is not answered, \

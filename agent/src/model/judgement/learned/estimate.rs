@@ -139,20 +139,17 @@ impl Estimate {
         if occasions(&spans) < 2 {
             return None;
         }
-        let shortest_killed_ms = spans.iter().map(|it| it.ms()).min()?;
+        let shortest = spans.iter().map(|it| it.ms()).min()?;
         let shorter: Vec<Evidence> =
-            survivals.iter().filter(|it| it.span.ms() < shortest_killed_ms).copied().collect();
+            survivals.iter().filter(|it| it.span.ms() < shortest).copied().collect();
         let estimate = Self::of_consistent(&of_today, &shorter)?;
-        Some(Self {
-            shortest_killed_ms,
-            outlived_ms: Some(outlived_ms),
-            confidence: Confidence::Guess,
-            ..estimate
-        })
+        Some(Self { outlived_ms: Some(outlived_ms), confidence: Confidence::Guess, ..estimate })
     }
 
     fn of_consistent(kills: &[Evidence], survivals: &[Evidence]) -> Option<Self> {
-        let longest = survivals.iter().map(|it| it.span.ms()).max();
+        let went_on = survivals.iter().map(|it| it.span);
+        let survived = went_on.max_by_key(|span| (span.ms(), span.ended_ms));
+        let longest = survived.map(Span::ms);
         let n_all = kills.len();
         let mut kills: Vec<&Evidence> =
             kills.iter().filter(|it| it.span.ms() > longest.unwrap_or(0)).collect();
@@ -181,14 +178,11 @@ impl Estimate {
         // What kills and what is survived by turns, again and again after the same time, is a rhythm of the program: the path
         // may have changed, and a limit just there would be a chance, unless devices have it.
         // So it is if all that died in the rhythm died before it was survived.
-        let is_one_rhythm = longest.is_some_and(|longest| {
-            let in_rhythm = |span: &&Span| span.ms() <= longest + longest / ONE_RHYTHM;
-            let ended = |span: &Span| span.ended_ms;
-            let last_survived = survivals.iter().filter(|it| it.span.ms() == longest);
-            let last_survived = last_survived.map(|it| it.span.ended_ms).max();
-            let n_in_rhythm = spans.iter().filter(in_rhythm).count();
-            let last_killed = spans.iter().filter(in_rhythm).map(ended).max();
-            n_in_rhythm == spans.len() || n_in_rhythm >= 2 && last_killed < last_survived
+        let is_one_rhythm = survived.is_some_and(|survived| {
+            let most = survived.ms() + survived.ms() / ONE_RHYTHM;
+            let rhythm: Vec<&Span> = spans.iter().filter(|span| span.ms() <= most).collect();
+            let is_before = |span: &&Span| span.ended_ms < survived.ended_ms;
+            rhythm.len() == spans.len() || rhythm.len() >= 2 && rhythm.iter().all(is_before)
         });
         let all = kills.iter().copied().chain(survivals);
         let estimate = Self {

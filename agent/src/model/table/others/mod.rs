@@ -82,8 +82,8 @@ struct WatchedSilence {
     since: Time,
     /// The peer was never silent for longer: milliseconds.
     longest_ms: u32,
-    /// That was when nothing was sent: it never had to repeat for long.
-    is_of_quiet: bool,
+    /// It had to repeat for long, nobody knows when.
+    has_repeated: bool,
 }
 
 /// What one connection sent and nobody answered.
@@ -276,26 +276,25 @@ impl Table {
 
 impl WatchedSilence {
     fn of(socket: &Socket) -> Self {
-        let Watched { ms, age_ms, longest_quiet_ms, longest_silence_ms, .. } = socket.watched;
-        let slack_ms = u32::try_from(ANSWER_MS).unwrap_or(u32::MAX);
+        let Watched { ms, age_ms, longest_silence_ms, .. } = socket.watched;
         Self {
             since: socket.at.ms_before(ms.saturating_add(age_ms)),
             longest_ms: longest_silence_ms.max(socket.silent_ms),
-            is_of_quiet: longest_silence_ms <= longest_quiet_ms.saturating_add(slack_ms),
+            has_repeated: socket.watched.has_repeated(),
         }
     }
 }
 
 impl OtherConnection {
-    /// Whether its peer was heard after a moment, and no outage since hides that path's own time: one that had to repeat for long
-    /// before it was heard again shows nothing of those who spoke meanwhile.
+    /// Whether its peer was heard after a moment. One that had to repeat for long may have heard it only after an outage: it counts
+    /// if that was soon.
     fn is_answer_to(&self, asked: Time, later_ms: u64) -> bool {
         let Some(heard) = self.heard.filter(|heard| *heard > asked.ms_after(later_ms)) else {
             return false;
         };
         let soon = asked.ms_after(ACTIVE_MS.into());
         match self.watched {
-            Some(it) if it.since <= asked && !it.is_of_quiet => {
+            Some(it) if it.since <= asked && it.has_repeated => {
                 heard <= soon || it.longest_ms <= ACTIVE_MS
             }
             _ => true,
