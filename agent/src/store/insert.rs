@@ -185,6 +185,7 @@ fn death(
     row.set("forgotten", details.forgotten);
     row.set("closed_after_ms", end.closed_after_ms());
     row.set("unsent_ms", end.unsent_ms(&happening.socket));
+    row.set("unreplied_ms", end.unreplied_ms(&happening.socket));
     row.set("given_up_ms", end.given_up.map_or(Value::Null, |it| unsigned(it.ago_ms)));
     row.set("errno", details.errno);
     let opened = end.age_ms.map(|age| Time(happening.at.0.saturating_sub(age * 1_000_000)));

@@ -120,6 +120,9 @@ pub struct EventDetails {
     /// `died`: for how long this host tried, and could not send, what was never answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_seconds: Option<f64>,
+    /// `ended`, by this host: since it sent its last data, if the peer acknowledged that and sent none since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreplied_seconds: Option<f64>,
     /// `died`: over its life, as far as seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes_sent: Option<u32>,
@@ -187,6 +190,7 @@ impl EventRow {
                 details.forgotten = Some(death.is_forgotten(socket));
                 details.closed_after_seconds = death.closed_after_ms().map(seconds);
                 details.unsent_seconds = death.unsent_ms(socket).map(seconds);
+                details.unreplied_seconds = death.unreplied_ms(socket).map(seconds);
                 details.given_up_seconds = death.given_up.map(|it| seconds(it.ago_ms));
                 connection.silent_seconds = seconds(death.silent_ms);
                 details.probes_sent = Some(death.probes_sent);

@@ -5,8 +5,11 @@ use keepwatch_tests::{
     answer::agent::{keepwatch, sockets_from_kernel},
     kernel::socket::{self, Plan},
     network::ending::{self, exchange},
+    wait,
 };
 use std::time::Duration;
+
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn peer_closed_counts_from_the_fin_whatever_answers_probes_since() {
@@ -80,6 +83,38 @@ fn data_that_is_acknowledged_and_not_answered_is_said_to_be_so() {
         of_server.into_iter().find(|row| row.remote == answered.local).expect("it lives");
     assert!(of_server.spoke_last_seconds.is_some_and(|ago| ago >= 3.0), "{of_server:?}");
     let said = why(&watched, &of_server.id);
+    assert!(!said.contains("acknowledged"), "{said}");
+}
+
+#[test]
+fn a_request_that_the_client_gave_up_waiting_for_is_told_after_its_end_and_an_answered_one_is_not()
+{
+    let watched = WatchedPath::cable();
+    let [asked, reset, answered] = [(); 3].map(|()| watched.path.connect(&Plan::NOTHING));
+    for ends in [&asked, &reset, &answered] {
+        exchange(&ends.client, &ends.accepted);
+        ending::wait_for_quiet(&ends.client, Duration::from_millis(100));
+        socket::send(&ends.client, b"a request");
+    }
+    socket::send(&answered.accepted, b"an answer");
+    let [asked_id, reset_id, answered_id] = [&asked, &reset, &answered].map(|ends| {
+        let row = watched.until(ends.local, "was asked 5 s ago", |row| row.quiet_seconds >= 5.0);
+        row.id
+    });
+    ending::reset(reset.client);
+    drop((asked.client, answered.client));
+    let ended = |id: &str| {
+        wait::until("its end is told", SOON, || {
+            let said = why(&watched, id);
+            said.contains("no connection lives").then_some(said)
+        })
+    };
+    for id in [&asked_id, &reset_id] {
+        let said = ended(id);
+        assert!(said.contains("had acknowledged the last data of 1 connection of "), "{said}");
+        assert!(said.contains("until this host closed it"), "{said}");
+    }
+    let said = ended(&answered_id);
     assert!(!said.contains("acknowledged"), "{said}");
 }
 

@@ -1,6 +1,9 @@
 //! Who spoke last on connections that nothing is wrong with: an application may hang while its connection is fine.
 
-use super::phrase::{connections, of_processes, time, up_to};
+use super::{
+    WhyText,
+    phrase::{connections, of_processes, time, up_to},
+};
 use crate::{
     command::why::answer::Judged,
     model::{judgement::death::MIDDLEBOX_MS, text::duration::seconds},
@@ -19,16 +22,12 @@ pub(super) fn unreplied_in_words(
         .filter_map(|(case, life)| Some((case, life, life.connection.unreplied_seconds()?)))
         .collect();
     let longest = unreplied.iter().map(|(_, _, since)| *since).reduce(f64::max)?;
-    let servers: BTreeSet<Peer> = unreplied.iter().map(|(case, ..)| case.case.key.peer).collect();
-    let (peers, have) = match (servers.len(), servers.first()) {
-        (1, Some(Peer::Server(addr))) => (addr.to_string(), "has"),
-        (n, _) => (format!("{n} peers"), "have"),
-    };
-    let owners = unreplied.iter().filter_map(|(_, life, _)| life.owner());
-    let whose = of_processes(&owners.map(|owner| (owner.process.clone(), owner.pid)).collect());
+    let (peers, is_one) = peers(&unreplied);
+    let have = if is_one { "has" } else { "have" };
+    let whose = whose(&unreplied);
     let n = unreplied.len();
-    let program = if have == "has" { "its program does" } else { "their programs do" };
-    let (it, owes) = if have == "has" { ("it", "owes") } else { ("they", "owe") };
+    let program = if is_one { "its program does" } else { "their programs do" };
+    let (it, owes) = if is_one { ("it", "owes") } else { ("they", "owe") };
     let is_lost = unreplied.iter().any(|(_, life, _)| may_be_lost(&life.connection));
     let or_lost = if is_lost { ", or the path has lost it" } else { "" };
     Some(format!(
@@ -38,6 +37,57 @@ pub(super) fn unreplied_in_words(
         up_to(n),
         time(longest)
     ))
+}
+
+/// The peers of these, and whether it is one.
+fn peers(unreplied: &[(&Judged, &Life, f64)]) -> (String, bool) {
+    let peers: BTreeSet<Peer> = unreplied.iter().map(|(case, ..)| case.case.key.peer).collect();
+    match (peers.len(), peers.first()) {
+        (1, Some(Peer::Server(addr))) => (addr.to_string(), true),
+        (n, _) => (format!("{n} peers"), false),
+    }
+}
+
+/// The programs of these.
+fn whose(unreplied: &[(&Judged, &Life, f64)]) -> String {
+    let owners = unreplied.iter().filter_map(|(_, life, _)| life.owner());
+    of_processes(&owners.map(|owner| (owner.process.clone(), owner.pid)).collect())
+}
+
+/// Of one that this host closed: how long the peer had not answered its last data, seconds.
+fn unreplied_at_end(life: &Life) -> Option<f64> {
+    life.end.as_ref()?.unreplied_seconds
+}
+
+impl WhyText<'_> {
+    /// Of those that this host closed while the peer had acknowledged their last data and not answered it: in words. `is_unusual`:
+    /// only those that had never been quiet for as long before.
+    pub(super) fn given_up_in_words(&self, is_unusual: bool) -> Option<String> {
+        let dead =
+            self.cases.iter().flat_map(|case| case.case.lives.iter().map(move |it| (case, it)));
+        let given_up: Vec<(&Judged, &Life, f64)> = dead
+            .filter_map(|(case, life)| Some((case, life, unreplied_at_end(life)?)))
+            .filter(|(_, life, since)| {
+                !is_unusual || *since > life.connection.longest_quiet_seconds
+            })
+            .collect();
+        let longest = given_up.iter().map(|(.., since)| *since).reduce(f64::max)?;
+        let ends = given_up.iter().filter_map(|(_, life, _)| Some(life.end.as_ref()?.at.as_str()));
+        let (peers, is_one) = peers(&given_up);
+        let whose = whose(&given_up);
+        let n = given_up.len();
+        let program = if is_one { "its program did" } else { "their programs did" };
+        let (it, them) = (if is_one { "it" } else { "they" }, if n == 1 { "it" } else { "them" });
+        let last = if n == 1 { "" } else { "last " };
+        Some(format!(
+            "{peers} had acknowledged the last data of {}{whose}, and sent none for {}{} after that, until this host closed {them}, \
+             {last}{}: where {it} owed an answer, {program} not give it in that time",
+            connections(n),
+            up_to(n),
+            time(longest),
+            self.when(ends.max()?)
+        ))
+    }
 }
 
 /// Whether an answer may have met a path that had forgotten the connection: nothing kept that.
@@ -98,12 +148,28 @@ impl Judged {
         unreplied.into_iter().chain(half_used).collect()
     }
 
+    /// How many this host closed while the peer had not answered their last data.
+    pub(super) fn given_up_in_short(&self) -> Option<String> {
+        let (n, longest) = longest(self.case.lives.iter().filter_map(unreplied_at_end))?;
+        Some(format!(
+            "{n} closed by this host {}{} after the last data, which was acknowledged and not answered by data",
+            up_to(n),
+            time(longest)
+        ))
+    }
+
     /// How many of the living have it, and the longest of these times.
     fn most(&self, of: fn(&Connection) -> Option<f64>) -> Option<(usize, f64)> {
-        let times: Vec<f64> = self.case.live().filter_map(|life| of(&life.connection)).collect();
-        let longest = times.iter().copied().reduce(f64::max)?;
-        Some((times.len(), longest))
+        longest(self.case.live().filter_map(|life| of(&life.connection)))
     }
+}
+
+/// How many there are, and the longest.
+fn longest(times: impl Iterator<Item = f64>) -> Option<(usize, f64)> {
+    times.fold(None, |before, time| {
+        let (n, longest) = before.unwrap_or((0, time));
+        Some((n + 1, time.max(longest)))
+    })
 }
 
 /// How long ago the peer closed its half of one that is fine.

@@ -98,6 +98,9 @@ impl WhyText<'_> {
             let ended =
                 if n_dead > 0 { format!(", {n_dead} ended in order") } else { String::new() };
             let unreplied = last_word::unreplied_in_words(self.cases, |_| true);
+            let given_up = self.given_up_in_words(self.peer.is_none());
+            let last_words =
+                unreplied.into_iter().chain(given_up).map(|words| format!(" {words}."));
             let stopped = self.stopped();
             return format!(
                 "{stopped}{} {}: {}{ended}.{}{}{}",
@@ -109,7 +112,7 @@ impl WhyText<'_> {
                 self.peer.unwrap_or("this host"),
                 live_and_well(self.cases, n_live),
                 outages::beside(self.cases, self.now).unwrap_or_default(),
-                unreplied.map(|words| format!(" {words}.")).unwrap_or_default(),
+                last_words.collect::<String>(),
                 self.behind().unwrap_or_default()
             );
         }
@@ -132,9 +135,9 @@ impl WhyText<'_> {
         // What hangs now comes before what is over, and before what may come.
         // An outage says itself how many it has taken.
         let hanging = if now.is_empty() { self.others_hanging(worst) } else { String::new() };
-        let unusual = self.unreplied(worst, &last_word::is_unusual);
+        let unusual = self.unreplied(worst, true);
         let usual = if unusual.is_empty() && self.peer.is_some() {
-            self.unreplied(worst, &|_| true)
+            self.unreplied(worst, false)
         } else {
             String::new()
         };
@@ -193,12 +196,18 @@ impl WhyText<'_> {
         words.map(|words| format!("{words}. ")).unwrap_or_default()
     }
 
-    /// What waits for an answer of a program whose host is there, unless something worse hangs. A host has streams that nobody
-    /// answers, and in some protocols the client speaks last: what is unusual comes first, and what is usual only if it is asked for.
-    fn unreplied(&self, worst: &Judged, is_told: &dyn Fn(&Connection) -> bool) -> String {
-        let is_worse = worst.finding < Finding::Dropped || worst.asked.is_of_past;
-        let words = last_word::unreplied_in_words(self.cases, |it| !is_worse && is_told(it));
-        words.map(|words| format!("{words}. ")).unwrap_or_default()
+    /// What waits for an answer of a program whose host is there, or did until this host closed it, unless something worse hangs. A
+    /// host has streams that nobody answers, and in some protocols the client speaks last: what is unusual comes first, and what is
+    /// usual only if it is asked for.
+    fn unreplied(&self, worst: &Judged, is_unusual: bool) -> String {
+        if worst.finding < Finding::Dropped {
+            return String::new();
+        }
+        let is_told =
+            |it: &Connection| !worst.asked.is_of_past && (!is_unusual || last_word::is_unusual(it));
+        let waits = last_word::unreplied_in_words(self.cases, is_told);
+        let given_up = self.given_up_in_words(is_unusual);
+        waits.into_iter().chain(given_up).map(|words| format!("{words}. ")).collect()
     }
 
     /// Where all connections go to programs of this host: what these wait for may be behind them.
@@ -356,7 +365,7 @@ impl WhyText<'_> {
             let habit = habit.map(|closes| format!("; {}", closes.meaning)).unwrap_or_default();
             let (set, by) = (case.set(), self.set_by_whom(case));
             let mut words = vec![format!("{}: {set}{by}{}{habit}", case.heading(), case.kept())];
-            words.extend(case.last_words());
+            words.extend(case.last_words().into_iter().chain(case.given_up_in_short()));
             let text = words.join("; ");
             self.part(f, "fine", &text)?;
         }

@@ -1,6 +1,9 @@
 //! The words for cases of which some live and some are dead, and for programs that hang while their connections are fine.
 
-use super::{tests_support::said_of, *};
+use super::{
+    tests_support::{said_of, stuck},
+    *,
+};
 use crate::{
     command::why::{answer::judge, in_window::AskedWhen, lessons::tests_support::learned_limit},
     model::text::wall_time::WallTime,
@@ -199,6 +202,36 @@ fn of_a_whole_host_only_what_was_never_silent_for_as_long_waits_for_an_answer() 
     };
     assert!(host(2_000).starts_with("172.16.0.15:2717 has acknowledged"), "{}", host(2_000));
     assert!(host(60_000).starts_with("1 connection of app to"), "{}", host(60_000));
+}
+
+/// Closed by this host, when its last data was acknowledged for 20 s and not answered.
+fn given_up(id: u64, longest_quiet_ms: u32) -> Life {
+    let watched = Watched { ms: 100_000, longest_quiet_ms, ..Watched::default() };
+    let socket = Socket { is_orphan: true, watched, ..app(id, None, 19_000) };
+    let asked = Ending { sent_ms: Some(20_000), received_data_ms: None, ..Ending::default() };
+    Life::dead(died_from(&socket, State::FinWait2, asked)).unwrap()
+}
+
+#[test]
+fn what_a_client_gave_up_waiting_for_is_told_and_of_a_whole_host_only_if_it_is_unusual() {
+    let at = timestamp::local("2026-01-02T03:04:05Z", "%H:%M:%S");
+    let waited = format!(
+        "172.16.0.15:2717 had acknowledged the last data of 2 connections of app, and sent none for up to 20 s after that, until \
+         this host closed them, last at {at}: where it owed an answer, its program did not give it in that time."
+    );
+    let usual = vec![given_up(1, 60_000), given_up(2, 60_000)];
+    let text = said(usual.clone());
+    assert!(text.starts_with("Nothing is wrong with") && text.contains(&waited), "{text}");
+    assert!(text.contains("; 2 closed by this host up to 20 s after the last data"), "{text}");
+    let of_host = |lives| said_of(&judged(lives), None);
+    assert!(!of_host(usual).contains(" had acknowledged"));
+    assert!(of_host(vec![given_up(1, 2_000), given_up(2, 2_000)]).contains(&waited));
+    // What died of silence comes with it, and what hangs comes before.
+    let text = said(vec![given_up(1, 2_000), given_up(2, 2_000), died(3, 7, 400_000, RESET)]);
+    assert!(text.starts_with(&waited), "{text}");
+    let text = said(vec![given_up(1, 2_000), live(&stuck(3))]);
+    assert!(text.starts_with("1 connection of app to 172.16.0.15:2717 waits"), "{text}");
+    assert!(!text.contains("172.16.0.15:2717 had acknowledged"), "{text}");
 }
 
 #[test]

@@ -307,6 +307,16 @@ impl Death {
         )
     }
 
+    /// That it was closed while the peer's program had not answered.
+    fn without_a_reply(&self, socket: &Socket) -> String {
+        self.unreplied_ms(socket).map_or_else(String::new, |ms| {
+            format!(
+                ", {} after its last data, which the peer had acknowledged and not answered by any",
+                tenths(ms)
+            )
+        })
+    }
+
     /// Whether the peer had no room for what waited: its program did not read.
     fn window_closed(&self) -> bool {
         self.ending.unsent == Unsent::WindowClosed
@@ -355,19 +365,24 @@ impl Death {
                 format!("the peer closed it first; then {}", errno_name(ending.errno))
             }
             Cause::PeerClosed => "the peer closed it first".to_owned(),
-            Cause::LocalClosed if ending.errno != 0 => {
-                format!("this host closed it first; then {}", errno_name(ending.errno))
+            Cause::LocalClosed if ending.errno != 0 => format!(
+                "this host closed it first{}; then {}",
+                self.without_a_reply(socket),
+                errno_name(ending.errno)
+            ),
+            Cause::LocalClosed => {
+                format!("this host closed it first{}", self.without_a_reply(socket))
             }
-            Cause::LocalClosed => "this host closed it first".to_owned(),
             Cause::LocalReset if ending.errno == ECONNABORTED => {
                 "it was aborted from outside the program, as `ss -K` does".to_owned()
             }
             Cause::LocalReset if ending.unaccepted => {
                 "nobody had accepted it: its listening socket was closed".to_owned()
             }
-            Cause::LocalReset => {
-                "the program closed it with unread data, or with SO_LINGER 0".to_owned()
-            }
+            Cause::LocalReset => format!(
+                "the program closed it with unread data, or with SO_LINGER 0{}",
+                self.without_a_reply(socket)
+            ),
             Cause::Unknown if ending.errno != 0 => {
                 format!("it ended with {}", errno_name(ending.errno))
             }

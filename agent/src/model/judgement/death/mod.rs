@@ -11,6 +11,7 @@ mod explained;
 mod given_up;
 #[cfg(test)]
 mod tests;
+mod unreplied;
 mod unseen;
 
 pub use given_up::GivenUp;
